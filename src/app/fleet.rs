@@ -1,0 +1,165 @@
+//! What replicas share through Redis, or what stands in for it without Redis, and the chores that keep it going.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::{self, Admissions};
+use crate::budget::{Budget, SharedQuota};
+use crate::cache::{Event, Log, MemoryCache, RedisTier, TieredCache};
+use crate::clock::{self, Clock};
+use crate::config::Config;
+use crate::connector;
+use crate::domain::KeyMaker;
+use crate::lease::Leases;
+use crate::link::{KeyPrefix, Link, Names, SharedSecret, derive_secret};
+use crate::metrics::Metrics;
+use crate::resolver::Rooms;
+
+/// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all within a second.
+const LISTEN: Duration = Duration::from_millis(200);
+
+/// How soon after the start, or after Redis was reached, the log is first read.
+const FIRST: Duration = Duration::from_millis(20);
+
+/// How often scopes that nobody uses are dropped from the budgets.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// Work that goes on until the daemon has stopped.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chores {
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl Chores {
+    fn spawn(&self, chore: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(chore));
+    }
+}
+
+/// See the header.
+pub(super) struct Fleet {
+    pub(super) keys: KeyMaker,
+    cache: TieredCache,
+    admissions: Admissions,
+    leases: Option<Leases>,
+    shared: Option<(Link, Log)>,
+    budgets: Arc<Mutex<Vec<Arc<Budget>>>>,
+}
+
+impl Fleet {
+    pub(super) fn build(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+        chores: &Chores,
+    ) -> anyhow::Result<Self> {
+        let (secret, prefix) = match &config.redis {
+            Some(redis) => (derive_secret(redis), redis.key_prefix.clone()),
+            None => (random_secret()?, KeyPrefix::default()),
+        };
+        let shared = match &config.redis {
+            Some(redis) => {
+                let (link, keeper) = Link::new(redis, metrics.redis_up.clone()).context("section redis")?;
+                chores.spawn(keeper.run());
+                let log = Log::new(link.clone());
+                Some((link, log))
+            }
+            None => None,
+        };
+        let link = || shared.as_ref().map(|(link, _)| link.clone());
+        let memory = MemoryCache::new(config.memory, config.ages);
+        let redis = shared.as_ref().map(|(link, log)| (RedisTier::new(link.clone()), log.clone()));
+        let names = Names::new(prefix, &secret);
+        Ok(Self {
+            keys: KeyMaker::new(secret.for_keys()),
+            cache: TieredCache::new(memory, redis, names, config.ages, Arc::clone(clock), metrics),
+            admissions: Admissions::new(admission::Config { admitted: config.admitted }, Arc::clone(clock), link()),
+            leases: link().map(Leases::new),
+            shared,
+            budgets: Arc::default(),
+        })
+    }
+
+    /// The budget of one connector.
+    pub(super) fn budget(&self, config: &connector::Config, metrics: &Metrics, chores: &Chores) -> Arc<Budget> {
+        let shared = self.shared.as_ref().map(|(link, _)| SharedQuota::new(link.clone(), &config.name));
+        let budget = Arc::new(Budget::new(config.quota, &config.name, metrics, shared));
+        self.budgets.lock().push(Arc::clone(&budget));
+        let swept = Arc::clone(&budget);
+        chores.spawn(async move {
+            loop {
+                clock::pause(SWEEP).await;
+                swept.sweep();
+            }
+        });
+        budget
+    }
+
+    /// The rooms of the resolver.
+    pub(super) fn rooms(
+        &self,
+        clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
+        tasks: TaskTracker,
+        stopping: CancellationToken,
+    ) -> Rooms {
+        Rooms {
+            clock: Arc::clone(clock),
+            keys: self.keys.clone(),
+            cache: self.cache.clone(),
+            admissions: self.admissions.clone(),
+            leases: self.leases.clone(),
+            tasks,
+            stopping,
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// Begins to hear what other replicas are told to forget, and how many there are.
+    pub(super) fn listen(&self, chores: &Chores) {
+        let Some((_, log)) = &self.shared else { return };
+        let mut reader = log.reader();
+        let (cache, admissions, budgets) = (self.cache.clone(), self.admissions.clone(), Arc::clone(&self.budgets));
+        chores.spawn(async move {
+            let mut heard = false;
+            loop {
+                clock::pause(if heard { LISTEN } else { FIRST }).await;
+                let Ok(polled) = reader.poll().await else { continue };
+                if !heard {
+                    // What was forgotten before the log was first read may be in memory already.
+                    cache.hear(&Event::Lost);
+                    heard = true;
+                }
+                for event in &polled.events {
+                    cache.hear(event);
+                    hear(&admissions, event);
+                }
+                let replicas = NonZeroU32::new(polled.replicas).unwrap_or(NonZeroU32::MIN);
+                budgets.lock().iter().for_each(|budget| budget.set_replicas(replicas));
+            }
+        });
+    }
+}
+
+fn hear(admissions: &Admissions, event: &Event) {
+    match event {
+        Event::Revoke(user, auth) => admissions.revoke_here(*user, *auth),
+        Event::ForgetUser(user) => admissions.forget_user_here(*user),
+        Event::Lost => admissions.clear_here(),
+        Event::ForgetNumber(..) => {}
+    }
+}
+
+/// Without Redis nobody else needs to know it.
+fn random_secret() -> anyhow::Result<SharedSecret> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    Ok(SharedSecret::new(secret))
+}

@@ -1,0 +1,155 @@
+//! Config -> build -> run: the only place that knows all rooms.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use crate::clock::{self, Clock, SystemClock};
+use crate::config::Config;
+use crate::connector::{Door, Platform, http_client};
+use crate::domain::phone;
+use crate::metrics::Metrics;
+use crate::ops::Ops;
+use crate::pb;
+use crate::resolver::Resolver;
+use crate::rpc::ContactRpc;
+use crate::rpc::server::ContactServiceServer;
+
+mod fleet;
+
+use fleet::{Chores, Fleet};
+
+/// How long after the last call background loads may take to end.
+const LOADS_AFTER_DRAIN: Duration = Duration::from_secs(2);
+
+/// A daemon with bound ports, not yet serving.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    grpc: TcpListener,
+    ops: TcpListener,
+    service: ContactRpc,
+    pages: Ops,
+    ready: Arc<AtomicBool>,
+    /// Loads and jobs, which may end in peace.
+    loads: TaskTracker,
+    /// No new jobs from here on.
+    stopping: CancellationToken,
+    chores: Chores,
+}
+
+impl App {
+    /// Binds the ports and builds every room.
+    ///
+    /// # Errors
+    /// Where a port cannot be bound or TLS for CRM calls cannot be set up.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        Self::build_with_clock(config, Arc::new(SystemClock)).await
+    }
+
+    /// As [`App::build`], with another clock.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub async fn build_with_clock(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        phone::warm_up();
+        let grpc = bind(config.grpc.listen, "grpc.listen").await?;
+        let ops = bind(config.ops.listen, "ops.listen").await?;
+        let metrics = Arc::new(Metrics::default());
+        let (loads, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let chores = Chores::default();
+        let fleet = Fleet::build(&config, &clock, &metrics, &chores)?;
+        let client = http_client().context("TLS for CRM calls cannot be set up")?;
+        let platforms = config.connectors.iter().map(|connector| {
+            let budget = fleet.budget(connector, &metrics, &chores);
+            let door = Door::new(client.clone(), config.limits, budget, Arc::clone(&clock), &metrics, &connector.name);
+            Platform::new(connector.clone(), door, fleet.keys.clone())
+        });
+        let platforms = platforms.collect();
+        let rooms = fleet.rooms(&clock, &metrics, loads.clone(), stopping.clone());
+        let resolver = Resolver::new(config.resolver, rooms);
+        let max_in_flight = config.grpc.max_in_flight;
+        let service = ContactRpc::new(resolver.clone(), platforms, max_in_flight, Arc::clone(&metrics));
+        fleet.listen(&chores);
+        let ready = Arc::new(AtomicBool::new(true));
+        let pages = Ops::new(metrics, resolver, Arc::clone(&ready));
+        Ok(Self { config, grpc, ops, service, pages, ready, loads, stopping, chores })
+    }
+
+    /// The bound addresses: gRPC, operations.
+    ///
+    /// # Errors
+    /// Where the system does not tell them.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.grpc.local_addr()?, self.ops.local_addr()?))
+    }
+
+    /// Serves until `shutdown` ends, then stops in order: says NOT_SERVING and not ready, goes on serving for
+    /// `grpc.drain_delay` so that balancers notice, takes no new connections, and lets calls and loads end within
+    /// `grpc.drain_timeout`.
+    ///
+    /// # Errors
+    /// Where a listener fails.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let (grpc_addr, ops_addr) = self.addresses()?;
+        let drain = CancellationToken::new();
+        let (health, routes) = routes(self.service).await?;
+        let incoming = TcpIncoming::from(self.grpc).with_nodelay(Some(true));
+        let calls =
+            self.chores.tasks.spawn(routes.serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned()));
+        self.chores.tasks.spawn(self.pages.serve(self.ops, self.chores.stop.clone().cancelled_owned()));
+        tracing::info!(grpc.addr = %grpc_addr, ops.addr = %ops_addr, "contactd serves");
+
+        shutdown.await;
+        tracing::info!("stopping: not ready any more, calls in hand are answered");
+        self.ready.store(false, Ordering::Relaxed);
+        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        health.set_not_serving::<ContactServiceServer<ContactRpc>>().await;
+        self.stopping.cancel();
+        clock::pause(self.config.grpc.drain_delay).await;
+        drain.cancel();
+        if let Some(ended) = clock::within(self.config.grpc.drain_timeout, calls).await {
+            ended.context("the gRPC server broke off")?.context("the gRPC server failed")?;
+        } else {
+            tracing::warn!("some connections did not end within grpc.drain_timeout");
+        }
+        self.loads.close();
+        if clock::within(LOADS_AFTER_DRAIN, self.loads.wait()).await.is_none() {
+            tracing::warn!("some CRM look-ups did not end in time and were given up");
+        }
+        self.chores.stop.cancel();
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| format!("{setting}: cannot listen on {addr}"))
+}
+
+/// The service with health and reflection (v1, and v1alpha for older clients).
+async fn routes(service: ContactRpc) -> anyhow::Result<(HealthReporter, Router)> {
+    let (health, health_service) = health_reporter();
+    health.set_serving::<ContactServiceServer<ContactRpc>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let router = Server::builder()
+        .add_service(ContactServiceServer::new(service))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok((health, router))
+}

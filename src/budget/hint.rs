@@ -1,0 +1,209 @@
+//! What a CRM's replies say about its limit, and the pauses that follow.
+//!
+//! Owns the rules from hint to pause for one scope. Does no waiting itself and knows no limiter.
+
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::domain::lane::Lane;
+
+/// No pause is longer, whatever a CRM says: a wrong clock must not silence an account for days.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// The first pause after a 429 that names no time; each further one is twice as long, up to the longest.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// Where the limit is unknown, so many calls left or fewer are few.
+const FEW: u32 = 2;
+/// A pause that grows by less is not worth telling the other replicas again.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
+
+/// What one reply of a CRM says about its limit. The default says nothing, and is what a plain success gives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateHint {
+    /// Whether the CRM refused the call because of its limit (429).
+    pub refused: bool,
+    /// `Retry-After`, as a time from now.
+    pub retry_after: Option<Duration>,
+    /// Calls left until the reset.
+    pub remaining: Option<u32>,
+    /// Calls between two resets.
+    pub limit: Option<u32>,
+    /// Time from now until the reset.
+    pub reset_after: Option<Duration>,
+}
+
+/// For how long from now which lanes shall rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// All lanes.
+    pub all: Duration,
+    /// The background lanes.
+    pub background: Duration,
+}
+
+/// The pauses of one scope.
+#[derive(Debug, Default)]
+pub(super) struct Pauses {
+    all: Option<Instant>,
+    background: Option<Instant>,
+    /// Refusals in a row that named no time, and when the last one was counted.
+    refusals: Option<(u32, Instant)>,
+}
+
+impl Pauses {
+    /// Takes in the hint of a call that was granted at `granted`. Returns what the other replicas should be told,
+    /// where that is anything new.
+    pub(super) fn note(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Option<Rest> {
+        let rest = Rest { all: self.rest_of_all(hint, granted, now), background: rest_of_background(hint) };
+        self.set(rest, now).then_some(rest)
+    }
+
+    /// Pauses for at least so long. True where that is notably longer than before.
+    pub(super) fn set(&mut self, rest: Rest, now: Instant) -> bool {
+        let all = lengthen(&mut self.all, rest.all, now);
+        let background = lengthen(&mut self.background, rest.background, now);
+        all || background
+    }
+
+    /// How long a lane still rests.
+    pub(super) fn left(&self, lane: Lane, now: Instant) -> Duration {
+        let all = left(self.all, now);
+        if lane.is_background() { all.max(left(self.background, now)) } else { all }
+    }
+
+    /// Whether nothing is lost by forgetting: all pauses are over, and so is the memory of refusals.
+    pub(super) fn are_over(&self, now: Instant) -> bool {
+        let forgotten = self.refusals.is_none_or(|(_, last)| now.saturating_duration_since(last) > 2 * LONGEST_BACKOFF);
+        forgotten && self.left(Lane::Prefetch, now).is_zero()
+    }
+
+    fn rest_of_all(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Duration {
+        let named = hint.retry_after.filter(|time| !time.is_zero());
+        let spent = hint.remaining.filter(|left| *left == 0).and(hint.reset_after);
+        let refused = match named {
+            Some(time) => time,
+            None if hint.refused => self.back_off(granted, now),
+            None => {
+                self.succeeded(granted);
+                Duration::ZERO
+            }
+        };
+        refused.max(spent.unwrap_or_default())
+    }
+
+    /// One step for all calls that were under way together: only a call granted after the last refusal was counted
+    /// shows that the pause was too short.
+    fn back_off(&mut self, granted: Instant, now: Instant) -> Duration {
+        let refusals = match self.refusals {
+            None => 1,
+            Some((count, last)) if granted > last => count.saturating_add(1),
+            Some(_) => return Duration::ZERO,
+        };
+        self.refusals = Some((refusals, now));
+        FIRST_BACKOFF.saturating_mul(1 << (refusals - 1).min(6)).min(LONGEST_BACKOFF)
+    }
+
+    fn succeeded(&mut self, granted: Instant) {
+        if self.refusals.is_some_and(|(_, last)| granted > last) {
+            self.refusals = None;
+        }
+    }
+}
+
+/// The last few calls before the reset are kept for call pops.
+fn rest_of_background(hint: &RateHint) -> Duration {
+    let few = match (hint.remaining, hint.limit) {
+        (Some(left), Some(limit)) => u64::from(left) * 10 <= u64::from(limit),
+        (Some(left), None) => left <= FEW,
+        (None, _) => false,
+    };
+    hint.reset_after.filter(|_| few).unwrap_or_default()
+}
+
+fn lengthen(until: &mut Option<Instant>, rest: Duration, now: Instant) -> bool {
+    let rest = rest.min(LONGEST_PAUSE);
+    let before = left(*until, now);
+    if rest > before {
+        *until = Some(now + rest);
+    }
+    rest > before + WORTH_TELLING
+}
+
+fn left(until: Option<Instant>, now: Instant) -> Duration {
+    until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::instant;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn refused(retry_after: Option<Duration>) -> RateHint {
+        RateHint { refused: true, retry_after, ..RateHint::default() }
+    }
+
+    fn remaining(left: u32, limit: Option<u32>) -> RateHint {
+        RateHint { remaining: Some(left), limit, reset_after: Some(10 * SECOND), ..RateHint::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_without_a_time_double_up_to_a_minute_and_a_success_resets() {
+        let (mut pauses, mut now) = (Pauses::default(), instant());
+        let mut steps = Vec::new();
+        for _ in 0..8 {
+            now += LONGEST_BACKOFF + SECOND;
+            pauses.note(&refused(None), now, now);
+            steps.push(pauses.left(Lane::CallPop, now).as_secs());
+        }
+        assert_eq!(steps, [1, 2, 4, 8, 16, 32, 60, 60]);
+        now += LONGEST_BACKOFF + SECOND;
+        pauses.note(&RateHint::default(), now, now);
+        pauses.note(&refused(Some(Duration::ZERO)), now, now);
+        assert_eq!(pauses.left(Lane::CallPop, now), SECOND, "a Retry-After of zero names no time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_of_calls_that_were_under_way_together_count_once() {
+        let (mut pauses, start) = (Pauses::default(), instant());
+        for n in 0..20 {
+            pauses.note(&refused(None), start, start + n * Duration::from_millis(1));
+        }
+        assert_eq!(pauses.left(Lane::CallPop, start), SECOND);
+        // Nor does a success among them forget the refusal.
+        pauses.note(&RateHint::default(), start, start + SECOND);
+        pauses.note(&refused(None), start + SECOND, start + SECOND);
+        assert_eq!(pauses.left(Lane::CallPop, start + SECOND), 2 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_rests_all_lanes_and_is_capped_at_an_hour() {
+        let (mut pauses, now) = (Pauses::default(), instant());
+        assert!(pauses.note(&refused(Some(30 * SECOND)), now, now).is_some());
+        assert!(pauses.note(&refused(Some(30 * SECOND)), now, now).is_none(), "nothing new to tell");
+        assert_eq!(pauses.left(Lane::CallPop, now), 30 * SECOND);
+        pauses.note(&refused(Some(86_400 * SECOND)), now, now);
+        assert_eq!(pauses.left(Lane::CallPop, now), LONGEST_PAUSE);
+        assert!(!pauses.are_over(now));
+        assert!(pauses.are_over(now + LONGEST_PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_calls_left_rest_the_background_and_none_left_rests_all() {
+        let now = instant();
+        for (hint, all, background) in [
+            (remaining(11, Some(100)), 0, 0),
+            (remaining(10, Some(100)), 0, 10),
+            (remaining(3, None), 0, 0),
+            (remaining(2, None), 0, 10),
+            (remaining(0, Some(100)), 10, 10),
+            (RateHint { reset_after: None, ..remaining(0, None) }, 0, 0),
+        ] {
+            let mut pauses = Pauses::default();
+            pauses.note(&hint, now, now);
+            let left = [Lane::CallPop, Lane::Prefetch].map(|lane| pauses.left(lane, now).as_secs());
+            assert_eq!(left, [all, background], "{hint:?}");
+        }
+    }
+}

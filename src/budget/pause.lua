@@ -1,0 +1,20 @@
+-- Lets a scope rest for at least so long; a longer rest stays. Times are microseconds of this server's clock.
+-- KEYS[1]  the scope's hash, as in ask.lua
+-- ARGV     1: rest of all lanes   2: rest of the background lanes
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+local longest = 0
+for field, wanted in pairs({ rest = tonumber(ARGV[1]), share_rest = tonumber(ARGV[2]) }) do
+  local stored = tonumber(redis.call('HGET', KEYS[1], field) or now)
+  if wanted > 0 and now + wanted > stored then
+    redis.call('HSET', KEYS[1], field, string.format('%.0f', now + wanted))
+    longest = math.max(longest, wanted)
+  end
+end
+
+local keep = math.ceil(longest / 1000) + 1000
+if longest > 0 and redis.call('PTTL', KEYS[1]) < keep then
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', keep))
+end
+return 0

@@ -1,0 +1,131 @@
+//! Who waits at a gate, in the order in which they go: by lane, then by arrival.
+//!
+//! Owns the order and nothing else: no time, no limiter.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::domain::lane::Lane;
+
+/// A place in the queue. The most urgent lane comes first, within a lane the first to have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket {
+    /// Changes when the waiter is raised.
+    pub lane: Lane,
+    /// Stays, so that a raised waiter comes before those of its new lane who came after it.
+    arrival: u64,
+}
+
+/// How many go before a waiter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ahead {
+    /// In any lane.
+    pub all: usize,
+    /// In the background lanes.
+    pub background: usize,
+}
+
+struct Waiter {
+    wake: Arc<Notify>,
+    /// Whether it has a deadline, and so wants to hear of worse prospects.
+    impatient: bool,
+}
+
+/// The waiters of one gate.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiters: BTreeMap<Ticket, Waiter>,
+    arrivals: u64,
+}
+
+impl Queue {
+    /// Enters a waiter, last of its lane. It must leave again.
+    pub(super) fn enter(&mut self, lane: Lane, wake: Arc<Notify>) -> Ticket {
+        let ticket = Ticket { lane, arrival: self.arrivals };
+        self.arrivals += 1;
+        self.waiters.insert(ticket, Waiter { wake, impatient: false });
+        ticket
+    }
+
+    /// Brings a waiter up to date; its ticket may be another one afterwards.
+    pub(super) fn update(&mut self, ticket: Ticket, lane: Lane, impatient: bool) -> Ticket {
+        if lane == ticket.lane {
+            if let Some(waiter) = self.waiters.get_mut(&ticket) {
+                waiter.impatient = impatient;
+            }
+            return ticket;
+        }
+        let moved = Ticket { lane, ..ticket };
+        if let Some(waiter) = self.waiters.remove(&ticket) {
+            self.waiters.insert(moved, Waiter { impatient, ..waiter });
+        }
+        moved
+    }
+
+    /// Takes a waiter out.
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        self.waiters.remove(&ticket);
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    /// Whether it is this waiter's turn.
+    pub(super) fn is_head(&self, ticket: Ticket) -> bool {
+        self.waiters.first_key_value().is_some_and(|(head, _)| *head == ticket)
+    }
+
+    /// How many go before this waiter.
+    pub(super) fn ahead(&self, ticket: Ticket) -> Ahead {
+        let pops = self.waiters.range(..ticket).take_while(|(other, _)| !other.lane.is_background()).count();
+        let all = self.waiters.range(..ticket).count();
+        Ahead { all, background: all - pops }
+    }
+
+    /// Wakes whose turn it is.
+    pub(super) fn wake_head(&self) {
+        if let Some((_, head)) = self.waiters.first_key_value() {
+            head.wake.notify_one();
+        }
+    }
+
+    /// Wakes all that have a deadline.
+    pub(super) fn wake_impatient(&self) {
+        for waiter in self.waiters.values().filter(|waiter| waiter.impatient) {
+            waiter.wake.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.waiters.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_by_lane_then_by_arrival_and_a_raise_keeps_the_arrival() {
+        let mut queue = Queue::default();
+        let mut enter = |lane| queue.enter(lane, Arc::default());
+        let (first, second) = (enter(Lane::Prefetch), enter(Lane::Prefetch));
+        let (stale, pop) = (enter(Lane::Revalidate), enter(Lane::CallPop));
+        assert!(queue.is_head(pop));
+        assert_eq!(queue.ahead(second), Ahead { all: 3, background: 2 });
+        let raised = queue.update(second, Lane::CallPop, true);
+        assert!(queue.is_head(raised), "it came before the other call pop");
+        for ticket in [raised, pop, stale, first] {
+            assert!(queue.is_head(ticket));
+            queue.leave(ticket);
+        }
+        assert!(queue.is_empty());
+    }
+}

@@ -1,0 +1,441 @@
+//! Behaviour of one replica's budget, in paused time: grants are timed to the millisecond.
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::unchecked_time_subtraction,
+    clippy::needless_pass_by_value,
+    reason = "tests"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tokio::task::{JoinSet, yield_now};
+
+use super::hint::LONGEST_PAUSE;
+use super::*;
+use crate::clock::{Stopwatch, pause, within};
+use crate::domain::KeyMaker;
+
+const SECOND: Duration = Duration::from_secs(1);
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn scope(name: &str) -> ScopeTag {
+    KeyMaker::new([1; 16]).scope(&[name])
+}
+
+fn budget(rate: u32, per: Duration, burst: u32, share: f64) -> Arc<Budget> {
+    let quota = Quota::new(rate, per, burst, Scope::User, share).unwrap();
+    Arc::new(Budget::new(quota, "test", &Metrics::default(), None))
+}
+
+/// A call every 100 ms, no burst.
+fn slow() -> Arc<Budget> {
+    budget(10, SECOND, 1, 1.0)
+}
+
+fn within_from_now(limit: Duration) -> Option<Instant> {
+    Some(instant() + limit)
+}
+
+async fn spend(budget: &Budget, lane: Lane) -> Result<Permit, Exhausted> {
+    budget.acquire(scope("a"), &Urgency::new(lane, None)).await
+}
+
+/// Tasks that acquire, and who was granted when, in milliseconds since the start.
+struct Race {
+    budget: Arc<Budget>,
+    start: Stopwatch,
+    granted: Arc<Mutex<Vec<(&'static str, u128)>>>,
+    tasks: JoinSet<()>,
+}
+
+impl Race {
+    fn new(budget: &Arc<Budget>) -> Self {
+        Self { budget: Arc::clone(budget), start: Stopwatch::start(), granted: Arc::default(), tasks: JoinSet::new() }
+    }
+
+    /// Enters a runner and lets it come to its place.
+    async fn enter(&mut self, name: &'static str, lane: Lane) -> Arc<Urgency> {
+        let urgency = Arc::new(Urgency::new(lane, None));
+        let (budget, granted, start) = (Arc::clone(&self.budget), Arc::clone(&self.granted), self.start);
+        let runner = Arc::clone(&urgency);
+        self.tasks.spawn(async move {
+            let _permit = budget.acquire(scope("a"), &runner).await.unwrap();
+            granted.lock().push((name, start.elapsed().as_millis()));
+        });
+        yield_now().await;
+        urgency
+    }
+
+    async fn finish(mut self) -> Vec<(&'static str, u128)> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        self.granted.lock().clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_burst_goes_at_once_and_then_the_rate_exactly() {
+    let (budget, start) = (budget(10, SECOND, 4, 0.5), Stopwatch::start());
+    let mut times = Vec::new();
+    for _ in 0..7 {
+        let _permit = spend(&budget, Lane::CallPop).await.unwrap();
+        times.push(start.elapsed().as_millis());
+    }
+    assert_eq!(times, [0, 0, 0, 0, 100, 200, 300]);
+    // After a rest the burst is there again, and no more than that.
+    pause(10 * SECOND).await;
+    let start = Stopwatch::start();
+    for _ in 0..5 {
+        let _permit = spend(&budget, Lane::CallPop).await.unwrap();
+    }
+    assert_eq!(start.elapsed(), ms(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_pop_overtakes_queued_prefetch() {
+    let mut race = Race::new(&slow());
+    for name in ["first", "second", "third"] {
+        race.enter(name, Lane::Prefetch).await;
+    }
+    race.enter("stale", Lane::Revalidate).await;
+    race.enter("pop", Lane::CallPop).await;
+    let order = [("first", 0), ("pop", 100), ("stale", 200), ("second", 300), ("third", 400)];
+    assert_eq!(race.finish().await, order);
+}
+
+#[tokio::test(start_paused = true)]
+async fn within_a_lane_the_first_to_come_goes_first() {
+    let mut race = Race::new(&slow());
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        race.enter(name, Lane::CallPop).await;
+    }
+    let names: Vec<_> = race.finish().await.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a", "b", "c", "d", "e", "f"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raised_prefetch_moves_up_at_once() {
+    let mut race = Race::new(&slow());
+    for name in ["first", "second"] {
+        race.enter(name, Lane::Prefetch).await;
+    }
+    let joined = race.enter("joined", Lane::Prefetch).await;
+    race.enter("stale", Lane::Revalidate).await;
+    pause(ms(30)).await;
+    joined.raise(Lane::CallPop);
+    assert_eq!(race.finish().await, [("first", 0), ("joined", 100), ("stale", 200), ("second", 300)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raise_frees_a_prefetch_from_its_share() {
+    let mut race = Race::new(&budget(10, SECOND, 10, 0.1));
+    race.enter("share", Lane::Prefetch).await;
+    let joined = race.enter("joined", Lane::Prefetch).await;
+    pause(ms(30)).await;
+    joined.raise(Lane::CallPop);
+    assert_eq!(race.finish().await, [("share", 0), ("joined", 30)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_waiter_leaves_the_line() {
+    let mut race = Race::new(&slow());
+    race.enter("first", Lane::Prefetch).await;
+    let budget = Arc::clone(&race.budget);
+    let leave = [ms(30), ms(60)].map(|after| within(after, spend(&budget, Lane::Prefetch)));
+    // One of them is head and sleeps, the other waits behind it.
+    let (head, second) = tokio::join!(leave.into_iter().next().unwrap(), async {
+        let second = within(ms(60), spend(&budget, Lane::Prefetch)).await;
+        race.enter("last", Lane::Prefetch).await;
+        second
+    });
+    assert!(head.is_none() && second.is_none());
+    assert_eq!(race.finish().await, [("first", 0), ("last", 100)]);
+    budget.sweep();
+    pause(SECOND).await;
+    budget.sweep();
+    assert!(budget.gates.lock().is_empty(), "no place was left behind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn prefetch_never_exceeds_its_share() {
+    let budget = budget(10, SECOND, 10, 0.3);
+    let (start, mut grants) = (Stopwatch::start(), 0_u64);
+    while start.elapsed() < 100 * SECOND {
+        let _permit = spend(&budget, Lane::Prefetch).await.unwrap();
+        grants += 1;
+        if grants.is_multiple_of(3) {
+            let _permit = spend(&budget, Lane::CallPop).await.unwrap();
+        }
+    }
+    // A burst of 3, then 3 a second, and the one that came at the end.
+    assert!((300..=304).contains(&grants), "{grants}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_pop_during_a_saturating_prefetch_waits_at_most_two_intervals() {
+    for (burst, share) in [(1, 1.0), (10, 1.0), (10, 0.5)] {
+        let budget = budget(10, SECOND, burst, share);
+        let mut warm_up = JoinSet::new();
+        for _ in 0..500 {
+            let budget = Arc::clone(&budget);
+            warm_up.spawn(async move { spend(&budget, Lane::Prefetch).await.is_ok() });
+        }
+        for n in 0..50 {
+            pause(ms(137 + n * 11)).await;
+            let watch = Stopwatch::start();
+            let _permit = spend(&budget, Lane::CallPop).await.unwrap();
+            assert!(watch.elapsed() <= ms(200), "{:?} of burst {burst}, share {share}", watch.elapsed());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_background_waiter_goes_while_a_call_pop_waits() {
+    let mut race = Race::new(&budget(10, SECOND, 1, 1.0));
+    for _ in 0..20 {
+        race.enter("warm", Lane::Prefetch).await;
+        race.enter("pop", Lane::CallPop).await;
+    }
+    let granted = race.finish().await;
+    let last_pop = granted.iter().rposition(|(name, _)| *name == "pop").unwrap();
+    assert_eq!(granted[1..=last_pop].iter().filter(|(name, _)| *name == "warm").count(), 0, "{granted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_beyond_the_deadline_fails_at_once_with_the_estimate_and_spends_nothing() {
+    let budget = slow();
+    let mut race = Race::new(&budget);
+    for name in ["spent", "head", "second"] {
+        race.enter(name, Lane::CallPop).await;
+    }
+    for _ in 0..5 {
+        let watch = Stopwatch::start();
+        let urgency = Urgency::new(Lane::CallPop, within_from_now(ms(250)));
+        let denied = budget.acquire(scope("a"), &urgency).await.unwrap_err();
+        assert_eq!((denied.retry_after, watch.elapsed()), (ms(300), Duration::ZERO));
+    }
+    let urgency = Urgency::new(Lane::CallPop, within_from_now(ms(301)));
+    assert!(budget.acquire(scope("a"), &urgency).await.is_ok());
+    assert!((300..=301).contains(&race.start.elapsed().as_millis()));
+    assert_eq!(race.finish().await, [("spent", 0), ("head", 100), ("second", 200)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_estimate_knows_the_share_of_the_background() {
+    let budget = budget(10, SECOND, 10, 0.1);
+    let _permit = spend(&budget, Lane::Prefetch).await.unwrap();
+    let urgency = Urgency::new(Lane::Prefetch, within_from_now(ms(500)));
+    assert_eq!(budget.acquire(scope("a"), &urgency).await.unwrap_err().retry_after, SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_is_overtaken_past_its_deadline_is_told_then() {
+    let budget = slow();
+    let mut race = Race::new(&budget);
+    race.enter("spent", Lane::CallPop).await;
+    let deadline = within_from_now(ms(250));
+    let urgency = Urgency::new(Lane::Revalidate, deadline);
+    let (overtaken, ()) = tokio::join!(budget.acquire(scope("a"), &urgency), async {
+        for _ in 0..5 {
+            race.enter("pop", Lane::CallPop).await;
+        }
+    });
+    assert!(overtaken.is_err());
+    assert!(instant() <= deadline.unwrap());
+    assert_eq!(race.finish().await.last(), Some(&("pop", 500)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extended_deadline_is_honoured() {
+    let budget = slow();
+    let mut race = Race::new(&budget);
+    race.enter("spent", Lane::CallPop).await;
+    let urgency = Urgency::new(Lane::Prefetch, within_from_now(ms(150)));
+    let (granted, ()) = tokio::join!(budget.acquire(scope("a"), &urgency), async {
+        pause(ms(50)).await;
+        urgency.extend(within_from_now(SECOND));
+        race.enter("pop", Lane::CallPop).await;
+        race.enter("pop", Lane::CallPop).await;
+    });
+    assert!(granted.is_ok());
+    assert_eq!(race.start.elapsed(), ms(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_pauses_all_lanes_of_the_scope_and_then_they_go_on() {
+    let budget = budget(10, SECOND, 10, 1.0);
+    let hint = RateHint { refused: true, retry_after: Some(30 * SECOND), ..RateHint::default() };
+    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
+    let watch = Stopwatch::start();
+    let urgency = Urgency::new(Lane::CallPop, within_from_now(5 * SECOND));
+    assert_eq!(budget.acquire(scope("a"), &urgency).await.unwrap_err().retry_after, 30 * SECOND);
+    assert!(budget.acquire(scope("b"), &urgency).await.is_ok(), "another scope is not concerned");
+    assert_eq!(watch.elapsed(), Duration::ZERO);
+    let (pop, warm) = tokio::join!(spend(&budget, Lane::CallPop), spend(&budget, Lane::Prefetch));
+    assert!(pop.is_ok() && warm.is_ok());
+    assert_eq!(watch.elapsed(), 30 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_tells_those_who_wait_already() {
+    let budget = slow();
+    let first = spend(&budget, Lane::CallPop).await.unwrap();
+    let urgency = Urgency::new(Lane::CallPop, within_from_now(5 * SECOND));
+    let watch = Stopwatch::start();
+    let (denied, ()) = tokio::join!(budget.acquire(scope("a"), &urgency), async {
+        pause(ms(50)).await;
+        let hint = RateHint { refused: true, retry_after: Some(30 * SECOND), ..RateHint::default() };
+        first.observe(&hint).await;
+    });
+    assert_eq!((denied.unwrap_err().retry_after, watch.elapsed()), (30 * SECOND, ms(50)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_calls_left_pause_the_background_only_until_the_reset() {
+    let budget = budget(10, SECOND, 10, 1.0);
+    let hint = RateHint { remaining: Some(4), limit: Some(50), reset_after: Some(20 * SECOND), ..RateHint::default() };
+    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
+    let watch = Stopwatch::start();
+    assert!(spend(&budget, Lane::CallPop).await.is_ok());
+    assert_eq!(watch.elapsed(), Duration::ZERO);
+    assert!(spend(&budget, Lane::Prefetch).await.is_ok());
+    assert_eq!(watch.elapsed(), 20 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_does_not_outlive_an_hour() {
+    let budget = slow();
+    let hint = RateHint { retry_after: Some(400 * LONGEST_PAUSE), ..RateHint::default() };
+    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
+    let watch = Stopwatch::start();
+    assert!(spend(&budget, Lane::CallPop).await.is_ok());
+    assert_eq!(watch.elapsed(), LONGEST_PAUSE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_are_measured_in_the_lane_that_was_granted() {
+    let metrics = Metrics::default();
+    let quota = Quota::new(10, SECOND, 1, Scope::User, 1.0).unwrap();
+    let budget = Arc::new(Budget::new(quota, "test", &metrics, None));
+    let mut race = Race::new(&budget);
+    race.enter("first", Lane::Prefetch).await;
+    let joined = race.enter("joined", Lane::Prefetch).await;
+    pause(ms(60)).await;
+    joined.raise(Lane::CallPop);
+    race.finish().await;
+    let page = metrics.render();
+    assert!(page.contains(r#"contactd_quota_wait_seconds_sum{platform="test",lane="call_pop"} 0.04"#), "{page}");
+    assert!(page.contains(r#"contactd_quota_wait_seconds_count{platform="test",lane="prefetch"} 1"#), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn scopes_no_longer_used_are_forgotten() {
+    let budget = budget(10, SECOND, 2, 0.5);
+    let maker = KeyMaker::new([1; 16]);
+    for n in 0..100_000 {
+        let scope = maker.scope(&[&n.to_string()]);
+        let _permit = budget.acquire(scope, &Urgency::new(Lane::Prefetch, None)).await.unwrap();
+    }
+    let kept = spend(&budget, Lane::CallPop).await.unwrap();
+    assert_eq!(budget.gates.lock().len(), 100_001);
+    pause(SECOND).await;
+    budget.sweep();
+    assert_eq!(budget.gates.lock().len(), 1, "whose call is under way");
+    assert!(budget.gates.lock().capacity() < 100, "the memory is given back");
+    assert_eq!(budget.limiter.len(), 0);
+    drop(kept);
+    budget.sweep();
+    assert!(budget.gates.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_not_forgotten_with_its_scope() {
+    let budget = slow();
+    let hint = RateHint { retry_after: Some(60 * SECOND), ..RateHint::default() };
+    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
+    pause(30 * SECOND).await;
+    budget.sweep();
+    let urgency = Urgency::new(Lane::CallPop, within_from_now(SECOND));
+    assert!(budget.acquire(scope("a"), &urgency).await.is_err());
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    after: u64,
+    lane: Lane,
+    patience: Option<u64>,
+    leaves: Option<u64>,
+}
+
+fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
+    let lane = prop::sample::select(Lane::ALL.to_vec());
+    let arrival = (0..400_u64, lane, prop::option::of(0..800_u64), prop::option::of(0..800_u64))
+        .prop_map(|(after, lane, patience, leaves)| Arrival { after, lane, patience, leaves });
+    prop::collection::vec(arrival, 1..80)
+}
+
+/// Runs the arrivals, with a call log that warms up beside them; returns when calls were granted, and whether each
+/// was of the background.
+async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool)> {
+    let (start, granted, mut tasks) = (Stopwatch::start(), Arc::new(Mutex::new(Vec::new())), JoinSet::new());
+    for arrival in arrivals {
+        let (budget, granted) = (Arc::clone(&budget), Arc::clone(&granted));
+        tasks.spawn(async move {
+            let deadline = arrival.patience.map(|patience| instant() + ms(patience));
+            let urgency = Urgency::new(arrival.lane, deadline);
+            let acquire = budget.acquire(scope("a"), &urgency);
+            if let Some(Ok(_)) = within(ms(arrival.leaves.unwrap_or(1_000_000)), acquire).await {
+                assert!(deadline.is_none_or(|deadline| instant() <= deadline + ms(1)));
+                granted.lock().push((start.elapsed(), arrival.lane.is_background()));
+            }
+        });
+        pause(ms(arrival.after / 4)).await;
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    Arc::into_inner(granted).unwrap().into_inner()
+}
+
+/// No window of time holds more than its burst and its rate.
+fn check(times: &[Duration], pace: Pace) {
+    for (first, from) in times.iter().enumerate() {
+        for (last, to) in times.iter().enumerate().skip(first) {
+            let allowed = u128::from(pace.burst.get()) + (*to - *from).as_micros() / pace.interval.as_micros();
+            assert!((last - first + 1) as u128 <= allowed, "{} in {:?}", last - first + 1, *to - *from);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn grants_never_exceed_burst_and_rate(
+        rate in 1..60_u32, burst in 1..20_u32, share in 0.05..=1.0_f64, arrivals in arrivals(),
+    ) {
+        let quota = Quota::new(rate, SECOND, burst, Scope::User, share).unwrap();
+        let budget = Arc::new(Budget::new(quota, "test", &Metrics::default(), None));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let grants = runtime.block_on(run(Arc::clone(&budget), arrivals));
+        check(&grants.iter().map(|(at, _)| *at).collect::<Vec<_>>(), quota.all());
+        let background: Vec<_> = grants.iter().filter(|(_, background)| *background).map(|(at, _)| *at).collect();
+        check(&background, quota.background());
+        budget.sweep();
+        pause_and_sweep(&runtime, &budget);
+        prop_assert!(budget.gates.lock().is_empty());
+    }
+}
+
+fn pause_and_sweep(runtime: &tokio::runtime::Runtime, budget: &Budget) {
+    runtime.block_on(async {
+        pause(1_000 * SECOND).await;
+        budget.sweep();
+    });
+}

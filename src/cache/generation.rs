@@ -1,0 +1,220 @@
+//! What this process has been told to forget.
+//!
+//! Owns the notes of invalidations, its own and those of other replicas. Promises that what was begun before an
+//! invalidation is told from what was begun after it, whoever was faster: a load takes a [`Stamp`] when it begins, its
+//! answer keeps it, and every reader asks whether it is current. Never forgets a note: where there are too many,
+//! everything counts as forgotten, which costs loads, not correctness. Knows nothing of tiers, tasks or time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::domain::UserTag;
+use crate::link::PartyHash;
+
+/// Notes kept before they are merged into "everything": some 10 MB.
+const MOST: usize = 100_000;
+
+/// A moment between invalidations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(u64);
+
+/// Counts invalidations and remembers what they were about.
+#[derive(Debug)]
+pub struct Generations {
+    count: AtomicU64,
+    notes: RwLock<Notes>,
+    most: usize,
+}
+
+/// For each thing forgotten, the count when it was last forgotten.
+#[derive(Debug, Default)]
+struct Notes {
+    everything: u64,
+    users: HashMap<UserTag, UserNotes>,
+    len: usize,
+}
+
+#[derive(Debug, Default)]
+struct UserNotes {
+    everything: u64,
+    parties: HashMap<PartyHash, u64>,
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self::with_most(MOST)
+    }
+}
+
+impl Generations {
+    fn with_most(most: usize) -> Self {
+        Self { count: AtomicU64::new(0), notes: RwLock::default(), most }
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp(self.count.load(Ordering::Acquire))
+    }
+
+    /// Whatever is known of a party of this user is void.
+    pub fn forget_number(&self, user: UserTag, party: PartyHash) {
+        self.note(|notes, count| {
+            let of_user = notes.users.entry(user).or_default();
+            notes.len += usize::from(of_user.parties.insert(party, count).is_none());
+        });
+    }
+
+    /// Whatever is known of this user is void.
+    pub fn forget_user(&self, user: UserTag) {
+        self.note(|notes, count| {
+            let all = UserNotes { everything: count, parties: HashMap::new() };
+            let before = notes.users.insert(user, all);
+            notes.len = notes.len + 1 - before.map_or(0, |before| before.len());
+        });
+    }
+
+    /// Everything is void.
+    pub fn clear(&self) {
+        self.note(|notes, count| *notes = Notes { everything: count, ..Notes::default() });
+    }
+
+    /// Whether what was begun at `stamp` still holds. `party` is asked for only where it matters, because a hash takes
+    /// longer than all of the rest.
+    #[must_use]
+    pub fn is_current(&self, stamp: Stamp, user: UserTag, party: impl FnOnce() -> PartyHash) -> bool {
+        if self.stamp() == stamp {
+            return true; // nothing at all was forgotten since
+        }
+        let notes = self.notes.read();
+        if notes.everything > stamp.0 {
+            return false;
+        }
+        let Some(of_user) = notes.users.get(&user) else {
+            return true;
+        };
+        if of_user.everything > stamp.0 {
+            return false;
+        }
+        of_user.parties.is_empty() || of_user.parties.get(&party()).is_none_or(|&count| count <= stamp.0)
+    }
+
+    /// Which invalidation was the last to concern a party of this user: 0 for none.
+    #[must_use]
+    pub fn last_for(&self, user: UserTag, party: impl FnOnce() -> PartyHash) -> u64 {
+        if self.stamp() == Stamp(0) {
+            return 0; // nothing was ever forgotten
+        }
+        let notes = self.notes.read();
+        let of_user = notes.users.get(&user);
+        let of_party = of_user.and_then(|of_user| of_user.parties.get(&party()).copied());
+        notes.everything.max(of_user.map_or(0, |of_user| of_user.everything)).max(of_party.unwrap_or(0))
+    }
+
+    fn note(&self, write: impl FnOnce(&mut Notes, u64)) {
+        let mut notes = self.notes.write();
+        let count = self.count.load(Ordering::Relaxed) + 1;
+        write(&mut notes, count);
+        if notes.len > self.most {
+            *notes = Notes { everything: count, ..Notes::default() };
+        }
+        // Raised while the notes are locked: whoever sees the new count finds the note.
+        self.count.store(count, Ordering::Release);
+    }
+}
+
+impl UserNotes {
+    fn len(&self) -> usize {
+        self.parties.len() + usize::from(self.everything > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Stamp(u8, u8),
+        Number(u8, u8),
+        User(u8),
+        Clear,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (0u8..3, 0u8..3).prop_map(|(user, party)| Step::Stamp(user, party)),
+            3 => (0u8..3, 0u8..3).prop_map(|(user, party)| Step::Number(user, party)),
+            2 => (0u8..3).prop_map(Step::User),
+            1 => Just(Step::Clear),
+        ];
+        prop::collection::vec(step, 0..40)
+    }
+
+    fn user(n: u8) -> UserTag {
+        UserTag::from_bytes([n; 16])
+    }
+
+    fn party(n: u8) -> PartyHash {
+        PartyHash([n; 16])
+    }
+
+    /// Runs the steps against a plain list; `exact` where nothing may be forgotten beyond what was said.
+    fn check(generations: &Generations, steps: &[Step], exact: bool) -> Result<(), TestCaseError> {
+        let mut begun: Vec<(Stamp, u8, u8, bool)> = Vec::new();
+        for &step in steps {
+            let hit: Box<dyn Fn(u8, u8) -> bool> = match step {
+                Step::Stamp(u, p) => {
+                    begun.push((generations.stamp(), u, p, true));
+                    Box::new(|_, _| false)
+                }
+                Step::Number(u, p) => {
+                    generations.forget_number(user(u), party(p));
+                    Box::new(move |of, about| (of, about) == (u, p))
+                }
+                Step::User(u) => {
+                    generations.forget_user(user(u));
+                    Box::new(move |of, _| of == u)
+                }
+                Step::Clear => {
+                    generations.clear();
+                    Box::new(|_, _| true)
+                }
+            };
+            for (stamp, u, p, holds) in &mut begun {
+                *holds &= !hit(*u, *p);
+                let current = generations.is_current(*stamp, user(*u), || party(*p));
+                let allowed = if exact { current == *holds } else { *holds || !current };
+                prop_assert!(allowed);
+            }
+            let notes = generations.notes.read();
+            prop_assert_eq!(notes.len, notes.users.values().map(UserNotes::len).sum::<usize>());
+            prop_assert!(notes.len <= generations.most);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_begun_before_is_void_and_nothing_else(steps in steps()) {
+            check(&Generations::default(), &steps, true)?;
+        }
+
+        #[test]
+        fn too_many_notes_make_more_void_never_less(steps in steps()) {
+            check(&Generations::with_most(2), &steps, false)?;
+        }
+    }
+
+    #[test]
+    fn other_users_do_not_pay_for_a_hash() {
+        let generations = Generations::default();
+        let stamp = generations.stamp();
+        generations.forget_number(user(1), party(1));
+        assert!(generations.is_current(stamp, user(2), || unreachable!("no note is about this user")));
+    }
+}

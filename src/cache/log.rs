@@ -1,0 +1,181 @@
+//! The log of invalidations: how one replica tells the others.
+//!
+//! Owns a stream in Redis, not pub/sub, because a stream can be read again: a replica that was away, or whose
+//! connection broke, goes on where it was. Promises that a reader hears of every event or of [`Event::Lost`], never
+//! less: events are numbered without gaps, so that a reader notices a cut end (`MAXLEN`), an evicted stream, a flushed
+//! Redis (the log has an identity), and a failover to a server that had not heard of the last events. Knows nothing
+//! of what is to be forgotten.
+//!
+//! The same round trip tells that this replica is alive, and how many are.
+
+mod event;
+mod place;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Script;
+
+use crate::clock::Stopwatch;
+use crate::link::user::{script, token};
+use crate::link::{Link, LinkError};
+
+pub use event::Event;
+use place::{Place, Reply};
+
+/// Events kept, roughly. A reader that is further behind has lost some.
+const MOST: &str = "10000";
+
+/// How long a replica counts as alive after its last poll, in milliseconds.
+const ALIVE_MS: &str = "10000";
+
+/// Events read by one poll, the last one known included.
+const BATCH: usize = 1000;
+
+/// Numbers the event and appends it. The number is the first half of the entry's id; the second is random, so that a
+/// number that is given again after a failover is told from the first.
+const PUBLISH: &str = "
+if redis.call('HSETNX', KEYS[1], 'id', ARGV[1]) == 1 then redis.call('DEL', KEYS[2]) end
+local number = redis.call('HINCRBY', KEYS[1], 'n', 1)
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], number .. '-' .. ARGV[3], 'e', ARGV[4])
+return number
+";
+
+/// Reads from the last event known, itself included, to see that it is still the same.
+const POLL: &str = "
+if redis.call('HSETNX', KEYS[1], 'id', ARGV[1]) == 1 then redis.call('DEL', KEYS[2]) end
+local time = now()
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - ARGV[2])
+redis.call('ZADD', KEYS[3], time, ARGV[3])
+redis.call('PEXPIRE', KEYS[3], ARGV[2])
+local entries
+if ARGV[4] == 'end' then
+    entries = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+else
+    entries = redis.call('XRANGE', KEYS[2], ARGV[4] .. '-0', '+', 'COUNT', ARGV[5])
+end
+local flat = {}
+for _, entry in ipairs(entries) do
+    flat[#flat + 1] = entry[1]
+    flat[#flat + 1] = entry[2][2]
+end
+local head = redis.call('HMGET', KEYS[1], 'id', 'n')
+return {head[1], tonumber(head[2] or '0'), redis.call('ZCARD', KEYS[3]), flat}
+";
+
+/// What one poll brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Polled {
+    /// Events of other replicas since the last poll, in their order.
+    pub events: Vec<Event>,
+    /// Replicas that polled within the last ten seconds, this one included: at least 1.
+    pub replicas: u32,
+}
+
+/// This replica's end of the log.
+#[derive(Clone)]
+pub struct Log {
+    link: Link,
+    replica: [u8; 16],
+    publish: Arc<Script>,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// The log behind a link, for a replica with a new random name.
+    #[must_use]
+    pub fn new(link: Link) -> Self {
+        Self { link, replica: token(), publish: Arc::new(script(PUBLISH)) }
+    }
+
+    /// Tells the other replicas. This one must act by itself: its reader does not repeat its own events.
+    /// [`Event::Lost`] tells them to forget everything.
+    ///
+    /// # Errors
+    /// [`LinkError`]; the others may not know, and the call should be made again.
+    pub async fn publish(&self, event: Event) -> Result<(), LinkError> {
+        let identity = token();
+        // 63 bits, because Lua and Redis must agree on what this text means.
+        let random = (fastrand::u64(..) >> 1).to_string();
+        let payload = event::encode(self.replica, event);
+        let args: [&[u8]; 4] = [&identity, MOST.as_bytes(), random.as_bytes(), &payload];
+        let keys = keys(&self.link);
+        self.link.script::<u64>(&self.publish, &keys[..2], &args).await.map(|_| ())
+    }
+
+    /// A reader that begins at the end of the log. One for each replica, polled every 200 ms or so.
+    #[must_use]
+    pub fn reader(&self) -> LogReader {
+        LogReader {
+            link: self.link.clone(),
+            replica: self.replica,
+            poll: script(POLL),
+            place: None,
+            failed_before: false,
+            heard: Stopwatch::start(),
+        }
+    }
+}
+
+/// Reads what other replicas publish.
+pub struct LogReader {
+    link: Link,
+    replica: [u8; 16],
+    poll: Script,
+    place: Option<Place>,
+    /// Whether events may have been missed before the first successful poll.
+    failed_before: bool,
+    heard: Stopwatch,
+}
+
+impl fmt::Debug for LogReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogReader").field("heard", &self.heard).finish_non_exhaustive()
+    }
+}
+
+impl LogReader {
+    /// What happened since the last poll, without waiting for anything to happen: a batch, so that a reader that was
+    /// away for long is up to date after several polls. May be dropped half-way.
+    ///
+    /// # Errors
+    /// [`LinkError`]; nothing is missed by it, the next successful poll goes on from here.
+    pub async fn poll(&mut self) -> Result<Polled, LinkError> {
+        let reply = self.ask().await.inspect_err(|_| self.failed_before = true)?;
+        self.heard = Stopwatch::start();
+        let mut events = Vec::new();
+        self.place = Some(if let Some(place) = self.place.take() {
+            place.follow(&reply, BATCH, self.replica, &mut events)
+        } else {
+            // Whatever was published before is older than all that is in memory, unless Redis was away at first.
+            events.extend(self.failed_before.then_some(Event::Lost));
+            Place::behind(&reply)
+        });
+        Ok(Polled { events, replicas: reply.2.max(1) })
+    }
+
+    /// How long ago the log was last read: for that long invalidations of others may not be known here.
+    #[must_use]
+    pub fn silent_for(&self) -> Duration {
+        self.heard.elapsed()
+    }
+
+    async fn ask(&self) -> Result<Reply, LinkError> {
+        let identity = token();
+        let from = self.place.as_ref().map_or("end".to_owned(), |place| place.number.max(1).to_string());
+        let batch = BATCH.to_string();
+        let args: [&[u8]; 5] = [&identity, ALIVE_MS.as_bytes(), &self.replica, from.as_bytes(), batch.as_bytes()];
+        self.link.script(&self.poll, &keys(&self.link), &args).await
+    }
+}
+
+/// Identity and counter, stream, replicas: one hash slot.
+fn keys(link: &Link) -> [String; 3] {
+    ["{log}:h", "{log}:s", "{log}:r"].map(|part| link.key(&[part]))
+}

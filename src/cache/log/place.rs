@@ -1,0 +1,75 @@
+//! How far a reader has read, and whether anything is missing between there and the log's end.
+//!
+//! Owns that judgement. Promises never to pass over a missing event. Pure: knows nothing of connections or time.
+
+use super::event::{self, Event};
+
+/// What one poll returns: the log's identity, the number of its last event, the replicas alive, and id and payload of
+/// events: from the reader's last one on, itself included, or the log's last one for a reader that has no place yet.
+pub(super) type Reply = (Vec<u8>, u64, u32, Vec<Vec<u8>>);
+
+/// How far a reader has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    identity: Vec<u8>,
+    /// The last event's number; 0 before the first one.
+    pub(super) number: u64,
+    /// The random half of the last event's id, where it is known.
+    random: Option<String>,
+}
+
+impl Place {
+    /// Behind the last event of a reply.
+    pub(super) fn behind((identity, end, _, entries): &Reply) -> Self {
+        let last = entries.chunks_exact(2).last().and_then(|entry| split(&entry[0]));
+        let (number, random) = last.map_or((*end, None), |(number, random)| (number, Some(random)));
+        Self { identity: identity.clone(), number, random }
+    }
+
+    /// Goes on over the events of a reply that holds `most` events at most, and adds those of others to `events`.
+    /// Where one is missing, the last event added is [`Event::Lost`].
+    pub(super) fn follow(self, reply: &Reply, most: usize, own: [u8; 16], events: &mut Vec<Event>) -> Self {
+        self.over(reply, most, own, events).unwrap_or_else(|| {
+            events.push(Event::Lost);
+            Self::behind(reply)
+        })
+    }
+
+    fn over(self, reply: &Reply, most: usize, own: [u8; 16], events: &mut Vec<Event>) -> Option<Self> {
+        let (identity, end, _, entries) = reply;
+        if *identity != self.identity || *end < self.number {
+            return None;
+        }
+        let mut at = self;
+        for entry in entries.chunks_exact(2) {
+            let (number, random) = split(&entry[0])?;
+            if number == at.number {
+                if at.random.as_ref().is_some_and(|known| *known != random) {
+                    return None; // the number was given again
+                }
+                continue;
+            }
+            if number != at.number + 1 {
+                return None;
+            }
+            at = Self { number, random: Some(random), ..at };
+            match event::decode(&entry[1]) {
+                Some((replica, _)) if replica == own => {}
+                Some((_, event)) => events.push(event),
+                // Of a later version: whatever it says, forgetting everything does it.
+                None => events.push(Event::Lost),
+            }
+        }
+        // A reply that is not full must reach the end, or the stream has been cut or evicted.
+        (at.number == *end || entries.len() / 2 >= most).then_some(at)
+    }
+}
+
+/// Number and random half of an entry's id.
+fn split(id: &[u8]) -> Option<(u64, String)> {
+    let (number, random) = std::str::from_utf8(id).ok()?.split_once('-')?;
+    Some((number.parse().ok()?, random.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! What the client commands share: where the daemon is, on whose behalf they ask, how failures are told.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use prost::Message as _;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use super::Failure;
+use crate::pb::v1 as pb;
+use crate::rpc::client::ContactServiceClient;
+
+/// How long one answer is waited for.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a silent connection is tried: without it, a batch would wait for ever for a machine that is gone.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ClientArgs {
+    /// The daemon.
+    #[arg(long, default_value = "http://127.0.0.1:50051", value_name = "URL")]
+    server: String,
+    /// The connector to ask, as the daemon's settings name it.
+    #[arg(long, default_value = "example", value_name = "NAME")]
+    platform: String,
+    /// On whose behalf: the user's id. Answers are kept per id.
+    #[arg(long, default_value = "cli", value_name = "ID")]
+    user_id: String,
+    /// The user's CRM account, where there is one.
+    #[arg(long, default_value = "", value_name = "ID", hide_default_value = true)]
+    account_id: String,
+    /// The user's CRM host, such as acme.pipedrive.com.
+    #[arg(long, default_value = "", value_name = "NAME", hide_default_value = true)]
+    hostname: String,
+    /// How a number without a leading + is read: a country such as US.
+    #[arg(long, default_value = "", value_name = "CC", hide_default_value = true)]
+    region: String,
+    /// A further spelling to search for, such as "(###) ###-####"; may be given several times.
+    #[arg(long = "format", value_name = "PATTERN")]
+    formats: Vec<String>,
+    /// A file with the Authorization header for the CRM; else the variable CONTACTD_AUTH_HEADER is taken. (There is no
+    /// option for the header itself: arguments are seen by every user of a machine.)
+    #[arg(long, value_name = "FILE")]
+    auth_header_file: Option<PathBuf>,
+    /// How long to wait for the answer, such as 500ms. [default: 30s; a batch may take as long as it needs]
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    timeout: Option<Duration>,
+}
+
+impl ClientArgs {
+    /// A connection to the daemon.
+    pub(super) async fn connect(&self) -> Result<ContactServiceClient<Channel>, Failure> {
+        let endpoint = Endpoint::from_shared(self.server.clone()).map_err(|_| {
+            Failure::Misused(format!("--server {:?} is not a URL such as http://127.0.0.1:50051", self.server))
+        })?;
+        let channel = endpoint.connect_timeout(Duration::from_secs(5)).tcp_keepalive(Some(KEEPALIVE)).connect().await;
+        let channel = channel.with_context(|| format!("no daemon at {}; is `contactd serve` running?", self.server))?;
+        Ok(ContactServiceClient::new(channel))
+    }
+
+    /// The user of a request.
+    pub(super) fn user(&self) -> pb::User {
+        pb::User {
+            id: self.user_id.clone(),
+            platform: self.platform.clone(),
+            account_id: self.account_id.clone(),
+            hostname: self.hostname.clone(),
+            region: self.region.clone(),
+            settings: None,
+            platform_additional_info: None,
+        }
+    }
+
+    /// The number formats of a request.
+    pub(super) fn formats(&self) -> Vec<String> {
+        self.formats.clone()
+    }
+
+    /// The credential for the CRM.
+    pub(super) fn auth_header(&self) -> Result<String, Failure> {
+        let text = match &self.auth_header_file {
+            Some(path) => fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+            None => {
+                std::env::var_os("CONTACTD_AUTH_HEADER").and_then(|text| text.into_string().ok()).ok_or_else(|| {
+                    Failure::Misused(
+                        "the CRM's credential is missing: set CONTACTD_AUTH_HEADER or give --auth-header-file"
+                            .to_owned(),
+                    )
+                })?
+            }
+        };
+        Ok(text.trim().to_owned())
+    }
+
+    /// A request that ends at the time limit.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout.unwrap_or(TIMEOUT));
+        request
+    }
+
+    /// The time limit that was given, if any.
+    pub(super) fn limit(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// A request that takes as long as it needs, unless a time limit was given.
+    pub(super) fn batch_request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(limit) = self.timeout {
+            request.set_timeout(limit);
+        }
+        request
+    }
+}
+
+/// Says what failed: the words for a person, the status, and its reason.
+pub(super) fn explain(status: &Status) -> Failure {
+    let details = tonic_types::pb::Status::decode(status.details()).unwrap_or_default().details;
+    let mut lines = vec![format!("{:?}: {}", status.code(), status.message())];
+    for detail in details {
+        if detail.type_url.ends_with("/contactd.v1.ReturnMessage") {
+            let Ok(message) = pb::ReturnMessage::decode(detail.value.as_slice()) else { continue };
+            let hints = message.details.iter().flat_map(|detail| &detail.items).map(|item| item.text.as_str());
+            lines.extend(std::iter::once(message.message.as_str()).chain(hints).map(|line| format!("  {line}")));
+        }
+        if detail.type_url.ends_with("/google.rpc.RetryInfo") {
+            let Ok(info) = tonic_types::pb::RetryInfo::decode(detail.value.as_slice()) else { continue };
+            lines.extend(info.retry_delay.map(|delay| format!("  Try again after {} s.", delay.seconds)));
+        }
+    }
+    let text = lines.join("\n");
+    if status.code() == Code::InvalidArgument { Failure::Misused(text) } else { Failure::Failed(anyhow::anyhow!(text)) }
+}

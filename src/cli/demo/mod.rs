@@ -1,0 +1,89 @@
+//! `contactd demo`: everything on one machine, in a few seconds.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Endpoint;
+
+use super::{Failure, embedded};
+use crate::app::App;
+use crate::example_crm::{Options, RateLimit};
+use crate::lifecycle;
+use crate::pb::v1 as pb;
+use crate::rpc::client::ContactServiceClient;
+
+mod batch;
+mod tour;
+
+const AUTH_HEADER: &str = "Bearer demo";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How long each reply of the Example CRM takes.
+    #[arg(long, default_value = "80ms", value_parser = humantime::parse_duration)]
+    latency: Duration,
+    /// How many requests the Example CRM takes in a time; more get 429.
+    #[arg(long, default_value = "50/1s", value_name = "N/TIME")]
+    rate_limit: RateLimit,
+    /// Leave the daemon and the CRM up at the end, until ctrl-c.
+    #[arg(long)]
+    keep_running: bool,
+}
+
+pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let tasks = TaskTracker::new();
+    let options = Options { latency: args.latency, rate_limit: Some(args.rate_limit), ..Options::default() };
+    let (crm, crm_addr) = embedded::start(options, &tasks).await?;
+    let mut config = embedded::config(crm_addr, Some("127.0.0.1:0"), Some(args.rate_limit))
+        .map_err(|faults| Failure::Misused(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    config.grpc.drain_delay = Duration::ZERO;
+    let app = App::build(config).await?;
+    let (grpc, ops) = app.addresses().context("the bound addresses are not known")?;
+    let stop = CancellationToken::new();
+    let daemon = tasks.spawn(app.run(stop.clone().cancelled_owned()));
+
+    let contacts = crm.data().len();
+    println!("Example CRM  http://{crm_addr}  {contacts} contacts, {} a reply", ms(args.latency));
+    println!("contactd     grpc://{grpc}  metrics on http://{ops}/metrics\n");
+    let channel = Endpoint::from_shared(format!("http://{grpc}")).context("the daemon's address is no URL")?;
+    let channel = channel.connect().await.context("the daemon does not answer")?;
+    let client = ContactServiceClient::new(channel);
+    tour::run(client.clone(), &crm.data().samples()).await?;
+    println!("\nThe Example CRM was asked {} times.\n", crm.requests());
+    batch::run(client, &crm, args.rate_limit).await?;
+
+    if args.keep_running {
+        println!("\nStill running; in another terminal:");
+        println!(
+            "  CONTACTD_AUTH_HEADER=\"Bearer demo\" contactd find {} --server http://{grpc}",
+            crm.data().samples().many
+        );
+        println!("  curl http://{ops}/metrics");
+        println!("ctrl-c ends it.");
+        lifecycle::asked_to_stop().context("signals cannot be watched")?.await;
+    }
+    stop.cancel();
+    daemon.await.context("the daemon broke off")??;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn user() -> pb::User {
+    pb::User { id: "demo-user".to_owned(), platform: "example".to_owned(), ..Default::default() }
+}
+
+fn find(number: &str, trigger: pb::Trigger) -> pb::FindContactRequest {
+    pb::FindContactRequest {
+        user: Some(user()),
+        auth_header: AUTH_HEADER.to_owned(),
+        phone_number: number.to_owned(),
+        trigger: trigger.into(),
+        ..Default::default()
+    }
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1e3)
+}

@@ -1,0 +1,45 @@
+//! `contactd invalidate`: forgets stored answers.
+
+use std::process::ExitCode;
+
+use super::Failure;
+use super::client::{ClientArgs, explain};
+use crate::pb::v1 as pb;
+use pb::invalidate_contacts_request::Scope;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// Forget the answers for these numbers.
+    #[arg(value_name = "NUMBER")]
+    numbers: Vec<String>,
+    /// Forget all that is stored for the user.
+    #[arg(long)]
+    everything: bool,
+}
+
+pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let What { numbers, everything } = args.what;
+    let user = args.client.user();
+    let whose = format!("user {:?} on platform {:?}", user.id, user.platform);
+    let (scope, done) = if everything {
+        (Scope::Everything(true), format!("Forgot all that was stored for {whose}."))
+    } else {
+        let (count, s) = (numbers.len(), if numbers.len() == 1 { "" } else { "s" });
+        let done = format!("Forgot the stored answers for {count} number{s} of {whose}.");
+        (Scope::Numbers(pb::PhoneNumbers { phone_numbers: numbers }), done)
+    };
+    let request = pb::InvalidateContactsRequest { user: Some(user), scope: Some(scope) };
+    let mut client = args.client.connect().await?;
+    client.invalidate_contacts(args.client.request(request)).await.map_err(|status| explain(&status))?;
+    println!("{done}");
+    Ok(ExitCode::SUCCESS)
+}

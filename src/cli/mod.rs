@@ -1,0 +1,149 @@
+//! The commands. Exit codes: 0 answered, 1 failed, 2 used wrongly, 3 not found (`find`), 4 part of the batch failed
+//! (`prefetch`).
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to a person or a script")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry::{self, LogFormat};
+
+mod check_config;
+mod client;
+mod demo;
+mod embedded;
+mod example_crm;
+mod find;
+mod invalidate;
+mod json;
+mod prefetch;
+mod serve;
+
+/// Whose number is this? A caching contact-resolution daemon for telephony services.
+///
+/// When a phone rings, a service asks contactd over gRPC which contact of the user's CRM has the number, and the
+/// answer is on the agent's screen before the second ring. New here? Run `contactd demo`.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+
+    /// How log lines on standard error look.
+    #[arg(long, global = true, value_enum, default_value = "auto", env = "CONTACTD_LOG_FORMAT")]
+    log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, or directives such as contactd=debug.
+    #[arg(long, global = true, default_value = "info", env = "CONTACTD_LOG", value_name = "LEVEL")]
+    log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    ///
+    /// Without --config it runs on embedded defaults: answers are kept in memory only, and the built-in Example CRM is
+    /// the platform "example" (credential "Bearer demo").
+    Serve {
+        /// The settings, a TOML file; deploy/config.example.toml documents every key. Variables such as
+        /// CONTACTD__GRPC__LISTEN win over it.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Look up one number through a running daemon.
+    Find(find::Args),
+    /// Look up many numbers through a running daemon before their calls come.
+    ///
+    /// For the first run of a user: hand it the recent calls, and when one of them calls again, the answer is there at
+    /// once. Calls that ring meanwhile go first, and the CRM's rate limit is kept. What is cached costs nothing, so a
+    /// batch that broke off can simply be run again.
+    ///
+    /// Exit codes: 0 every number has its answer (that nobody has it is one, too), 4 some numbers were invalid or
+    /// failed, 1 the batch failed as a whole, 2 used wrongly.
+    #[command(after_help = PREFETCH_EXAMPLES)]
+    Prefetch(prefetch::Args),
+    /// Make a running daemon forget stored answers, on all replicas.
+    ///
+    /// After a contact was created or changed in the CRM, forget its number, and the next call asks the CRM again. When
+    /// a user logs out or asks for erasure, forget everything. The CRM itself is not touched, and its credential is not
+    /// needed.
+    #[command(mut_arg("formats", |arg| arg.hide(true)), mut_arg("auth_header_file", |arg| arg.hide(true)))]
+    Invalidate(invalidate::Args),
+    /// Show on this machine what contactd does: a miss, a hit, several contacts, nobody, a refresh, and a batch of
+    /// recent calls that warms up while phones ring; with latencies.
+    Demo(demo::Args),
+    /// Run the Example CRM alone: a real HTTP server over generated contacts, to try contactd against.
+    ExampleCrm(example_crm::Args),
+    /// Check a settings file: print every fault with its path, or the effective settings.
+    CheckConfig {
+        /// The settings, a TOML file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+const PREFETCH_EXAMPLES: &str = "\
+Examples:
+  contactd prefetch recent-calls.csv --platform pipedrive --user-id 42 --auth-header-file ./header
+  cut -d, -f3 calls.csv | contactd prefetch --region US --output json";
+
+/// Why a command did not do its job.
+#[derive(Debug)]
+enum Failure {
+    /// Something outside went wrong: exit 1.
+    Failed(anyhow::Error),
+    /// The command was used wrongly: exit 2.
+    Misused(String),
+}
+
+impl Failure {
+    /// What a person is told.
+    fn words(&self) -> String {
+        match self {
+            Self::Failed(error) => format!("{error:#}"),
+            Self::Misused(message) => message.clone(),
+        }
+    }
+
+    /// The same with another line.
+    fn with_note(self, note: &str) -> Self {
+        let text = format!("{}\n  {note}", self.words());
+        match self {
+            Self::Failed(_) => Self::Failed(anyhow::anyhow!(text)),
+            Self::Misused(_) => Self::Misused(text),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Runs a command.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    let done = telemetry::start(args.log_format, &args.log_level).map_err(Failure::Misused).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+        runtime.block_on(async {
+            match args.command {
+                Command::Serve { config } => serve::run(config).await,
+                Command::Find(args) => find::run(args).await,
+                Command::Prefetch(args) => prefetch::run(args).await,
+                Command::Invalidate(args) => invalidate::run(args).await,
+                Command::Demo(args) => demo::run(args).await,
+                Command::ExampleCrm(args) => example_crm::run(args).await,
+                Command::CheckConfig { config } => check_config::run(&config),
+            }
+        })
+    });
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("contactd: {}", failure.words());
+            ExitCode::from(if matches!(failure, Failure::Misused(_)) { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `contactd prefetch`: warms the cache with many numbers before their calls come.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::ValueEnum;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::Failure;
+use super::client::{ClientArgs, explain};
+use crate::clock::{self, Stopwatch};
+use crate::lifecycle;
+use crate::pb::v1 as pb;
+use crate::rpc::client::ContactServiceClient;
+use pb::prefetch_contacts_response::Event;
+
+mod numbers;
+mod progress;
+mod tally;
+
+use progress::Progress;
+pub(super) use tally::Tally;
+
+/// Part of the batch has no answer.
+const PARTLY: u8 = 4;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The numbers, the most recent calls first: one a line, or a CSV with a column phone_number. Standard input where
+    /// it is - or missing. At most 10,000.
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+    /// How the summary is printed.
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A table.
+    Human,
+    /// One JSON object, with each number that has no answer and why.
+    Json,
+}
+
+pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let auth_header = args.client.auth_header()?;
+    let request = pb::PrefetchContactsRequest {
+        user: Some(args.client.user()),
+        auth_header,
+        phone_numbers: numbers::read(args.file.as_deref())?,
+        overriding_formats: args.client.formats(),
+    };
+    let client = args.client.connect().await?;
+    let mut tally = Tally::default();
+    let stopwatch = Stopwatch::start();
+    let ended = until_the_end(client, args.client.batch_request(request), args.client.limit(), &mut tally).await;
+    if !tally.finished {
+        tally.counts.elapsed = prost_types::Duration::try_from(stopwatch.elapsed()).ok();
+    }
+    match (args.output, &ended) {
+        (Output::Json, _) => println!("{:#}", tally.json(ended.as_ref().err().map(Failure::words).as_deref())?),
+        (Output::Human, Ok(())) => print!("{}", tally.table()),
+        // The message of the failure says how far it came.
+        (Output::Human, Err(_)) => {}
+    }
+    ended.map_err(|failure| failure.with_note(&tally.so_far()))?;
+    Ok(if tally.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(PARTLY) })
+}
+
+/// Follows the batch to its end, to the time limit or until somebody stops it.
+async fn until_the_end(
+    client: ContactServiceClient<Channel>,
+    request: Request<pb::PrefetchContactsRequest>,
+    limit: Option<Duration>,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let stop = lifecycle::asked_to_stop().context("signals cannot be watched")?;
+    let followed = clock::within(limit.unwrap_or(Duration::MAX), follow(client, request, tally));
+    tokio::select! {
+        followed = followed => match followed {
+            Some(ended) => ended.map_err(|status| explain(&status))?,
+            None => return Err(anyhow!("the time limit passed").into()),
+        },
+        // Leaving drops the call, and with it the daemon ends the batch.
+        () = stop => return Err(anyhow!("stopped").into()),
+    }
+    if tally.finished { Ok(()) } else { Err(anyhow!("the daemon ended the batch in the middle").into()) }
+}
+
+/// Runs a batch, counting and showing what comes. It may have ended early: see [`Tally::finished`].
+pub(super) async fn follow(
+    mut client: ContactServiceClient<Channel>,
+    request: Request<pb::PrefetchContactsRequest>,
+    tally: &mut Tally,
+) -> Result<(), Status> {
+    let mut events = client.prefetch_contacts(request).await?.into_inner();
+    let mut progress: Option<Progress> = None;
+    while let Some(response) = events.message().await? {
+        let Some(event) = response.event else { continue };
+        match &event {
+            Event::Started(started) => progress = Some(Progress::start(started.distinct)),
+            Event::Result(result) => progress.iter().for_each(|progress| progress.tell(result)),
+            // The summary is printed by whoever asked.
+            Event::Finished(_) => progress = None,
+        }
+        tally.take(event);
+        if let Some(progress) = &mut progress {
+            progress.show(tally);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! The numbers of a batch, out of a file or standard input: one a line, or one column of a CSV.
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::Path;
+
+use csv::{ReaderBuilder, StringRecord, Trim};
+
+use crate::cli::Failure;
+
+/// The most numbers of one batch, as the daemon takes them.
+pub(super) const MOST: usize = 10_000;
+
+/// The column of a CSV that holds the numbers.
+const COLUMN: &str = "phone_number";
+
+/// How many columns a message names.
+const NAMED_COLUMNS: usize = 20;
+
+/// The numbers of `file`; of standard input where there is none, or where it is `-`.
+pub(super) fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let file = file.filter(|path| *path != Path::new("-"));
+    let origin = file.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+    let bytes = match file {
+        Some(path) => fs::read(path),
+        None => read_input(),
+    };
+    let bytes = bytes.map_err(|error| Failure::Misused(format!("cannot read {origin}: {error}")))?;
+    let is_csv = file.and_then(Path::extension).is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let numbers = parse(&bytes, is_csv).map_err(|fault| Failure::Misused(format!("{origin}: {fault}")))?;
+    match numbers.len() {
+        0 => Err(Failure::Misused(format!("{origin} holds no numbers"))),
+        count if count > MOST => Err(Failure::Misused(format!(
+            "{origin} holds {count} numbers, and a batch takes at most {MOST}; give it the most recent calls, or several \
+             batches one after the other"
+        ))),
+        _ => Ok(numbers),
+    }
+}
+
+fn read_input() -> io::Result<Vec<u8>> {
+    let mut input = io::stdin().lock();
+    if input.is_terminal() {
+        eprintln!("contactd: reads numbers from here, one a line; ctrl-d ends the list");
+    }
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The numbers in a text. `is_csv` says that it must be a CSV; else one is known by its first line.
+fn parse(bytes: &[u8], is_csv: bool) -> Result<Vec<String>, String> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("the text is UTF-16; save it as UTF-8".to_owned());
+    }
+    // Names in another encoding do no harm: numbers are ASCII.
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_start_matches('\u{feff}');
+    let preamble: usize = lines(text).take_while(|line| is_empty(line)).map(str::len).sum();
+    let body = &text[preamble..];
+
+    for delimiter in [b',', b';', b'\t'] {
+        let header = header(body, delimiter)?;
+        if let Some(column) = header.iter().position(|name| name.eq_ignore_ascii_case(COLUMN)) {
+            return column_of(body, delimiter, column);
+        }
+    }
+    // No telephone number has one of these in it, so this is a table of something else.
+    if is_csv || lines(body).next().is_some_and(|line| line.contains([',', '\t'])) {
+        return Err(no_column(&header(body, b',')?));
+    }
+    Ok(lines(body).filter(|line| !is_empty(line)).map(|line| line.trim().to_owned()).collect())
+}
+
+/// Lines with their ends: `\n`, `\r\n` or `\r`.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive(['\n', '\r'])
+}
+
+/// Blank, or a comment.
+fn is_empty(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line.starts_with('#')
+}
+
+fn table(text: &str, delimiter: u8) -> csv::Reader<&[u8]> {
+    ReaderBuilder::new().delimiter(delimiter).flexible(true).trim(Trim::All).from_reader(text.as_bytes())
+}
+
+fn header(text: &str, delimiter: u8) -> Result<StringRecord, String> {
+    table(text, delimiter).headers().cloned().map_err(|error| format!("the header cannot be read: {error}"))
+}
+
+/// The cells of one column; rows without one are passed over.
+fn column_of(text: &str, delimiter: u8, column: usize) -> Result<Vec<String>, String> {
+    let mut numbers = Vec::new();
+    for row in table(text, delimiter).records() {
+        let row = row.map_err(|error| format!("a row cannot be read: {error}"))?;
+        numbers.extend(row.get(column).filter(|cell| !cell.is_empty()).map(str::to_owned));
+    }
+    Ok(numbers)
+}
+
+fn no_column(header: &StringRecord) -> String {
+    let names: Vec<String> = header.iter().take(NAMED_COLUMNS).map(|name| format!("{name:?}")).collect();
+    let more = if header.len() > NAMED_COLUMNS { ", ..." } else { "" };
+    format!("no column is named \"{COLUMN}\"; the first line has {}{more}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(text: &str) -> Vec<String> {
+        parse(text.as_bytes(), false).unwrap()
+    }
+
+    #[test]
+    fn a_plain_list_has_one_number_a_line_between_blanks_and_comments() {
+        let text =
+            "\u{feff}# recent calls, newest first\r\n\r\n +1 (650) 555-1234 \r\n#off\n030 123456\n\ntel:+49301;ext=5";
+        assert_eq!(numbers(text), ["+1 (650) 555-1234", "030 123456", "tel:+49301;ext=5"]);
+        assert_eq!(numbers("anonymous\r+16505551234\r"), ["anonymous", "+16505551234"]);
+        assert!(numbers("").is_empty() && numbers("\u{feff}\n# nothing\n").is_empty());
+    }
+
+    #[test]
+    fn a_csv_gives_its_column_whatever_else_it_holds() {
+        let expected = ["+16505551234", "+493012345"];
+        for text in [
+            "phone_number\n+16505551234\n+493012345\n",
+            "\u{feff}name,Phone_Number,when\r\n\"Doe, Jane\",\"+16505551234\",1\r\n\r\nRoe, +493012345 ,2\r\n",
+            "# exported today, by hand\n\"PHONE_NUMBER\",\"note\"\n+16505551234,\"two\nlines\"\n,\"no number\"\n+493012345\n",
+            "name;phone_number\nJane;+16505551234\nshort\nRoe;+493012345\n",
+            "name\tphone_number\nJane\t+16505551234\nRoe\t+493012345",
+            "\"a\nb\",phone_number\n#1,+16505551234\n2,+493012345",
+        ] {
+            assert_eq!(numbers(text), expected, "{text:?}");
+        }
+        let latin1 = b"name,phone_number\nM\xfcller,+16505551234\n,+493012345\n";
+        assert_eq!(parse(latin1, true).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_csv_without_the_column_names_those_it_has() {
+        for (text, is_csv) in [("name,phone\nJane,+1\n", false), ("name,phone\nJane,+1\n", true)] {
+            let fault = parse(text.as_bytes(), is_csv).unwrap_err();
+            assert!(fault.contains("\"phone_number\"") && fault.contains("\"name\", \"phone\""), "{fault}");
+        }
+        assert!(parse(b"phone\n+16505551234\n", true).is_err());
+        let wide = vec!["c"; 50].join(",");
+        assert!(parse(wide.as_bytes(), false).unwrap_err().ends_with("\"c\", ..."));
+        assert!(parse(&[0xff, 0xfe, b'+', 0], false).unwrap_err().contains("UTF-8"));
+    }
+}

@@ -1,0 +1,90 @@
+//! How far a batch is, on standard error: a bar on a terminal, a line a second elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::tally::{Tally, is_problem};
+use crate::clock::Stopwatch;
+use crate::pb::v1 as pb;
+
+/// How often a line is printed where there is no bar.
+const LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// Redraws the bar, so that the time runs on while the CRM makes the batch wait.
+const TICK: Duration = Duration::from_millis(200);
+
+const TEMPLATE: &str = "{bar:30.green} {pos}/{len} in {elapsed}{wide_msg}";
+
+/// Shows a batch; the bar vanishes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Nothing where standard error is no terminal.
+    bar: Option<ProgressBar>,
+    since_start: Stopwatch,
+    since_line: Stopwatch,
+}
+
+impl Progress {
+    /// Begins with a batch of so many numbers.
+    pub(super) fn start(total: u32) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(total.into()), ProgressDrawTarget::stderr());
+        let bar = (!bar.is_hidden()).then_some(bar);
+        if let Some(bar) = &bar {
+            bar.set_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(TICK);
+        }
+        Self { bar, since_start: Stopwatch::start(), since_line: Stopwatch::start() }
+    }
+
+    /// Shows how far it is.
+    pub(super) fn show(&mut self, tally: &Tally) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(self.words(tally));
+                bar.set_position(tally.done().into());
+            }
+            None if tally.left() == 0 || self.since_line.elapsed() >= LINE_EVERY => {
+                self.since_line = Stopwatch::start();
+                eprintln!("{} of {} numbers{}", tally.done(), tally.started.distinct, self.words(tally));
+            }
+            None => {}
+        }
+    }
+
+    /// Tells of a number that has no answer, in a line of its own.
+    pub(super) fn tell(&self, result: &pb::PrefetchResult) {
+        if !is_problem(result) {
+            return;
+        }
+        let what = if result.outcome() == pb::PrefetchOutcome::InvalidNumber { "is invalid" } else { "failed" };
+        let line = format!("{} {what}: {}", result.phone_number, result.reason);
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// How fast it goes, how long it will take, and what was found; the last may be cut off on a narrow terminal.
+    fn words(&self, tally: &Tally) -> String {
+        let mut words = String::new();
+        let rate = f64::from(tally.looked_up()) / self.since_start.elapsed().as_secs_f64().max(0.001);
+        if rate > 0.0 {
+            words += &format!(", {rate:.0}/s");
+        }
+        if rate > 0.0 && tally.left() > 0 {
+            // One was done and at most some 10,000 are left: this is no span that overflows.
+            let left = Duration::from_secs_f64((f64::from(tally.left()) / rate).ceil());
+            words += &format!(", {} left", humantime::format_duration(left));
+        }
+        words + ": " + &tally.outcomes()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

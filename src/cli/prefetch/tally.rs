@@ -1,0 +1,142 @@
+//! What is known of a batch: counted by its events while it runs, and in the daemon's own words at the end.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::json;
+use crate::pb::v1 as pb;
+use pb::PrefetchOutcome as Outcome;
+use pb::prefetch_contacts_response::Event;
+
+/// A batch so far.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Tally {
+    pub(in crate::cli) started: pb::PrefetchStarted,
+    /// Counted here, until the daemon gives its own summary.
+    pub(in crate::cli) counts: pb::PrefetchFinished,
+    /// The daemon has given its summary.
+    pub(in crate::cli) finished: bool,
+    /// Results of numbers that are invalid or failed.
+    problems: Vec<pb::PrefetchResult>,
+}
+
+impl Tally {
+    /// Counts an event.
+    pub(super) fn take(&mut self, event: Event) {
+        match event {
+            Event::Started(started) => self.started = started,
+            Event::Result(result) => self.take_result(result),
+            Event::Finished(counts) => (self.counts, self.finished) = (counts, true),
+        }
+    }
+
+    fn take_result(&mut self, result: pb::PrefetchResult) {
+        let counts = &mut self.counts;
+        match result.outcome() {
+            Outcome::Found => counts.found += 1,
+            Outcome::NotFound => counts.not_found += 1,
+            Outcome::AlreadyCached => counts.already_cached += 1,
+            Outcome::InvalidNumber => counts.invalid += 1,
+            // An outcome of a later version is at least not known to be good.
+            Outcome::Failed | Outcome::Unspecified => counts.failed += 1,
+        }
+        if is_problem(&result) {
+            self.problems.push(result);
+        }
+    }
+
+    /// Numbers with a result.
+    pub(super) fn done(&self) -> u32 {
+        let counts = &self.counts;
+        self.looked_up() + counts.already_cached + counts.invalid
+    }
+
+    /// Numbers that the CRM was asked for.
+    pub(super) fn looked_up(&self) -> u32 {
+        self.counts.found + self.counts.not_found + self.counts.failed
+    }
+
+    /// Numbers without a result.
+    pub(super) fn left(&self) -> u32 {
+        self.started.distinct.saturating_sub(self.done())
+    }
+
+    /// Whether each number has its answer.
+    pub(super) fn is_complete(&self) -> bool {
+        self.finished && self.counts.failed == 0 && self.counts.invalid == 0 && self.left() == 0
+    }
+
+    /// What came of the numbers, in some words.
+    pub(super) fn outcomes(&self) -> String {
+        let counts = &self.counts;
+        let mut parts = vec![format!("{} found, {} not found", counts.found, counts.not_found)];
+        for (count, what) in
+            [(counts.already_cached, "already cached"), (counts.invalid, "invalid"), (counts.failed, "failed")]
+        {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        parts.join(", ")
+    }
+
+    /// How far a batch came that did not reach its end.
+    pub(super) fn so_far(&self) -> String {
+        match self.done() {
+            0 => "No number was done.".to_owned(),
+            done => format!(
+                "Done before that: {done} of {} numbers ({}). They stay cached; the same command again costs only the \
+                 rest.",
+                self.started.distinct,
+                self.outcomes()
+            ),
+        }
+    }
+
+    /// The summary for a person.
+    pub(in crate::cli) fn table(&self) -> String {
+        let (started, counts) = (&self.started, &self.counts);
+        let mut text = format!("{} numbers, {} different\n", started.requested, started.distinct);
+        let mut row = |label: &str, value: String| text.push_str(&format!("  {label:<15} {value:>6}\n"));
+        row("found", counts.found.to_string());
+        row("not found", counts.not_found.to_string());
+        row("already cached", counts.already_cached.to_string());
+        row("invalid", counts.invalid.to_string());
+        row("failed", counts.failed.to_string());
+        if self.left() > 0 {
+            row("not reached", self.left().to_string());
+        }
+        row("CRM calls", counts.crm_requests.to_string());
+        row("time", format!("{:.1} s", self.elapsed().as_secs_f64()));
+        text
+    }
+
+    /// How long the batch took.
+    pub(in crate::cli) fn elapsed(&self) -> Duration {
+        self.counts.elapsed.and_then(|elapsed| Duration::try_from(elapsed).ok()).unwrap_or_default()
+    }
+
+    /// The summary for a script: proto3 JSON of `PrefetchFinished`, the counts of the start, and what went wrong.
+    pub(super) fn json(&self, error: Option<&str>) -> anyhow::Result<Value> {
+        let mut summary = json::to_json(&self.counts)?;
+        let problem = |result: &pb::PrefetchResult| {
+            json!({
+                "phoneNumber": result.phone_number,
+                "outcome": result.outcome().as_str_name(),
+                "reason": result.reason,
+            })
+        };
+        summary["requested"] = self.started.requested.into();
+        summary["distinct"] = self.started.distinct.into();
+        summary["complete"] = self.is_complete().into();
+        summary["problems"] = self.problems.iter().map(problem).collect();
+        summary["error"] = error.into();
+        Ok(summary)
+    }
+}
+
+/// The number has no answer.
+pub(super) fn is_problem(result: &pb::PrefetchResult) -> bool {
+    matches!(result.outcome(), Outcome::InvalidNumber | Outcome::Failed | Outcome::Unspecified)
+}

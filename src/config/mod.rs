@@ -1,0 +1,231 @@
+//! Settings: one TOML file, environment on top, every fault reported at once.
+//!
+//! The rooms own what they need; this room reads it. [`read`] walks the sections once, and that walk is at the same
+//! time the check and the list of effective settings.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::budget::Quota;
+use crate::cache;
+use crate::connector::{self, HostPattern, Kind, Limits};
+use crate::domain::{AgePolicy, Ages};
+use crate::link::{self, RedisUrl, SharedSecret};
+use crate::resolver;
+
+mod section;
+
+pub use section::Fault;
+use section::{Reader, Section};
+
+/// The settings of a daemon.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Section `grpc`.
+    pub grpc: Grpc,
+    /// Section `ops`.
+    pub ops: Ops,
+    /// `cache.memory`.
+    pub memory: cache::Config,
+    /// `cache.found`, `cache.absent`.
+    pub ages: AgePolicy,
+    /// `cache.admitted`: how long a credential that has proved itself is believed.
+    pub admitted: Duration,
+    /// Section `redis`, if there is one.
+    pub redis: Option<link::Config>,
+    /// `lookup.timeout`, `lookup.soft_deadline`.
+    pub resolver: resolver::Config,
+    /// The rest of section `lookup`.
+    pub limits: Limits,
+    /// Sections `connectors.NAME`.
+    pub connectors: Vec<connector::Config>,
+}
+
+/// The gRPC server.
+#[derive(Debug, Clone, Copy)]
+pub struct Grpc {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Most calls in hand; more are refused at once.
+    pub max_in_flight: usize,
+    /// How long to go on serving after the stop was announced.
+    pub drain_delay: Duration,
+    /// How long calls in hand may take after that.
+    pub drain_timeout: Duration,
+}
+
+/// The operations port.
+#[derive(Debug, Clone, Copy)]
+pub struct Ops {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// Settings that were read, with the effective value of each.
+#[derive(Debug)]
+pub struct Effective {
+    /// What the daemon runs on.
+    pub config: Config,
+    /// The same as TOML, secrets masked.
+    pub toml: String,
+}
+
+/// Reads settings from a TOML text and from `CONTACTD__…` variables, which win.
+///
+/// # Errors
+/// Every fault, each with its path.
+pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Effective, Vec<Fault>> {
+    let mut reader = Reader::new(text, env)?;
+    let grpc = reader.section("grpc", grpc);
+    let ops = reader.section("ops", |ops| Ops { listen: ops.parsed("listen", "127.0.0.1:9464") });
+    let (memory, ages, admitted) = reader.section("cache", caches);
+    let redis = reader.optional_section("redis", redis).flatten();
+    let (resolver, limits) = reader.section("lookup", lookup);
+    let connectors = reader.sections("connectors", connector);
+    if connectors.is_empty() {
+        reader.fault("connectors", "at least one connector is needed, for example [connectors.pipedrive]");
+    }
+    let toml = reader.finish()?;
+    Ok(Effective { config: Config { grpc, ops, memory, ages, admitted, redis, resolver, limits, connectors }, toml })
+}
+
+fn grpc(section: &mut Section<'_>) -> Grpc {
+    Grpc {
+        listen: section.parsed("listen", "127.0.0.1:50051"),
+        max_in_flight: section.count("max_in_flight", 1024, 1..=1_000_000),
+        drain_delay: section.duration("drain_delay", "2s"),
+        drain_timeout: section.duration("drain_timeout", "10s"),
+    }
+}
+
+fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
+    let bytes = section.size("memory", "256MiB");
+    let found = section.nested("found", |found| ages(found, "10m", "24h"));
+    let absent = section.nested("absent", |absent| ages(absent, "1m", "10m"));
+    (cache::Config { bytes }, AgePolicy { found, absent }, section.duration("admitted", "1h"))
+}
+
+fn redis(section: &mut Section<'_>) -> Option<link::Config> {
+    let url = section.optional("url", |text| text.parse::<RedisUrl>().map_err(|error| error.to_string()));
+    if url.is_none() {
+        section.fault("url", "is required: such as \"redis://127.0.0.1:6379\"");
+    }
+    let key_prefix = section.parsed("key_prefix", "contactd");
+    let timeout = section.duration("timeout", "50ms");
+    let secret = section.optional("key_secret_file", secret_file).map(|file| file.content);
+    let ca = section.optional("ca_file", file).map(|file| file.content);
+    Some(link::Config { url: url?, key_prefix, timeout, secret, ca })
+}
+
+fn cells(section: &mut Section<'_>, key: &str, default: NonZeroU32) -> u32 {
+    u32::try_from(section.count(key, default.get() as usize, 1..=1_000_000)).unwrap_or(u32::MAX)
+}
+
+fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
+    let ages = Ages { fresh: section.duration("fresh", fresh), stale: section.duration("stale", stale) };
+    if ages.stale < ages.fresh {
+        section.fault("stale", "must not be shorter than \"fresh\": both count from the moment the CRM was asked");
+    }
+    ages
+}
+
+fn lookup(section: &mut Section<'_>) -> (resolver::Config, Limits) {
+    let timeout = section.duration("timeout", "15s");
+    let soft_deadline = section.duration("soft_deadline", "2s");
+    let limits = Limits {
+        call_timeout: section.duration("call_timeout", "5s"),
+        reply_bytes: usize::try_from(section.size("max_reply", "4MiB")).unwrap_or(usize::MAX),
+        pages: u32::try_from(section.count("max_pages", 5, 1..=1000)).unwrap_or(u32::MAX),
+        contacts: section.count("max_contacts", 25, 1..=1000),
+        concurrent_calls: section.count("max_concurrent_calls", 6, 1..=100),
+    };
+    for (key, duration) in [("timeout", timeout), ("call_timeout", limits.call_timeout)] {
+        if duration.is_zero() {
+            section.fault(key, "must be longer than zero");
+        }
+    }
+    (resolver::Config { timeout, soft_deadline }, limits)
+}
+
+fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config> {
+    let kinds: Vec<&str> = Kind::ALL.iter().map(|(name, _)| *name).collect();
+    let kind = section
+        .one_of("kind", &kinds)
+        .and_then(|kind| Kind::ALL.into_iter().find_map(|(name, value)| (name == kind).then_some(value)));
+    let base_url = section.optional("base_url", base_url);
+    let default_hosts = kind.map_or(&[][..], Kind::default_hosts);
+    let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", default_hosts);
+    let create_option = section.switch("create_option", true);
+    let quota = section.nested("quota", |quota_section| quota(kind.unwrap_or(Kind::Example), quota_section));
+    if kind.is_some() && base_url.is_none() && allowed_hosts.is_empty() {
+        section.fault("base_url", "is required where there are no allowed_hosts: nothing says where the CRM is");
+    }
+    Some(connector::Config {
+        name: name.to_owned(),
+        kind: kind?,
+        base_url,
+        allowed_hosts,
+        create_option,
+        quota: quota?,
+    })
+}
+
+/// A CRM's quota; what is not given is the CRM's documented limit.
+fn quota(kind: Kind, section: &mut Section<'_>) -> Option<Quota> {
+    let default = kind.default_quota();
+    let rate = cells(section, "rate", default.rate());
+    let per = section.duration("per", &humantime::format_duration(default.per()).to_string());
+    let burst = cells(section, "burst", default.burst());
+    let scope = section.parsed("scope", default.scope().name());
+    let share = section.share("prefetch_share", default.prefetch_share());
+    Quota::new(rate, per, burst, scope, share).map_err(|error| section.fault("per", &error.to_string())).ok()
+}
+
+fn base_url(text: &str) -> Result<url::Url, String> {
+    let url = url::Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain || url.password().is_some() {
+        return Err("must be http(s)://host[:port][/path], without user, query and fragment".to_owned());
+    }
+    Ok(url)
+}
+
+/// A file that a setting names. The effective settings show its name, never its content.
+struct File<T> {
+    path: String,
+    content: T,
+}
+
+impl<T> std::fmt::Display for File<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.path)
+    }
+}
+
+fn file(path: &str) -> Result<File<Vec<u8>>, String> {
+    let content = std::fs::read(path).map_err(|error| format!("{path} cannot be read: {error}"))?;
+    Ok(File { path: path.to_owned(), content })
+}
+
+fn secret_file(path: &str) -> Result<File<SharedSecret>, String> {
+    let file = file(path)?;
+    if file.content.len() < 32 {
+        return Err(format!("{path} must hold at least 32 random bytes, the same for all replicas"));
+    }
+    let secret = blake3::derive_key("contactd 2026 redis key secret file", &file.content);
+    Ok(File { path: file.path, content: SharedSecret::new(secret) })
+}
+
+/// Environment variables that are settings.
+#[must_use]
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with(section::ENV_PREFIX))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

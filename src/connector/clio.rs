@@ -1,0 +1,119 @@
+//! Clio Manage, API v4: contacts by a text search per spelling, and their matters, as client and by relationship.
+
+use async_trait::async_trait;
+use futures_util::future::join;
+use serde_json::{Map, Value, json};
+
+use super::{Connector, CrmSession, Enrichment, Hits, Record};
+use crate::domain::caller::Settings;
+use crate::domain::error::BadReply;
+use crate::domain::json::{take, text};
+use crate::domain::{Contact, LookupError, MatchQuality, Spelling};
+
+/// The largest page (Clio's documentation).
+const PAGE: &str = "200";
+const CONTACT_FIELDS: &str = "id,type,name,title,primary_email_address,primary_phone_number,created_at,updated_at,\
+                              company{name},phone_numbers{number}";
+const MATTER_FIELDS: &str = "id,display_number,description,status";
+
+/// App Connect's switch: offer closed matters too.
+const SEE_CLOSED: &str = "clioSeeClosedMatters";
+
+#[derive(Debug)]
+pub(super) struct Clio;
+
+#[async_trait]
+impl Connector for Clio {
+    fn spellings(&self) -> &'static [Spelling] {
+        &[Spelling::E164]
+    }
+
+    fn settings(&self) -> &'static [&'static str] {
+        &[SEE_CLOSED]
+    }
+
+    async fn search(&self, session: &CrmSession, text: &str) -> Result<Hits, LookupError> {
+        let (items, complete) = pages(session, "contacts.json", &[("query", text), ("fields", CONTACT_FIELDS)]).await?;
+        Ok(Hits { records: items.iter().map(record).collect(), complete })
+    }
+
+    async fn enrich(&self, session: &CrmSession, settings: &Settings, contact: &Contact) -> Enrichment {
+        let related_fields = format!("matter{{{MATTER_FIELDS}}}");
+        let (as_client, related) = join(
+            pages(session, "matters.json", &[("client_id", &contact.id), ("fields", MATTER_FIELDS)]),
+            pages(session, "relationships.json", &[("contact_id", &contact.id), ("fields", &related_fields)]),
+        )
+        .await;
+        let related = related.map(|(items, complete)| {
+            // A relationship whose matter the user may not see has a null matter.
+            (items.into_iter().map(|mut item| take(&mut item, "matter")).filter(Value::is_object).collect(), complete)
+        });
+        matters(as_client, related, settings.is_on(SEE_CLOSED))
+    }
+}
+
+type List = Result<(Vec<Value>, bool), LookupError>;
+
+/// The client's matters, then related ones, each once. What one of the two lists holds is offered even where the other
+/// failed.
+fn matters(as_client: List, related: List, see_closed: bool) -> Enrichment {
+    let mut enrichment = Enrichment { info: Map::new(), complete: true };
+    let mut choices: Vec<Value> = Vec::new();
+    for list in [as_client, related] {
+        let list = list.map(|(matters, complete)| {
+            for matter in matters {
+                let new = choices.iter().all(|choice| choice["const"] != matter["id"]);
+                if new && (see_closed || matter["status"] != "Closed") {
+                    choices.push(json!({
+                        "const": matter["id"], "title": matter["display_number"],
+                        "description": matter["description"], "status": matter["status"],
+                    }));
+                }
+            }
+            (choices.clone(), complete)
+        });
+        enrichment.add("matters", list);
+    }
+    enrichment
+}
+
+fn record(item: &Value) -> Record {
+    let listed = item["phone_numbers"].as_array().into_iter().flatten().map(|phone| text(phone.get("number")));
+    let phones = listed.chain([text(item.get("primary_phone_number"))]).filter(|phone| !phone.is_empty()).collect();
+    Record {
+        phones,
+        contact: Contact {
+            id: text(item.get("id")),
+            name: text(item.get("name")),
+            kind: text(item.get("type")),
+            title: text(item.get("title")),
+            company: text(item["company"].get("name")),
+            email: text(item.get("primary_email_address")),
+            created: text(item.get("created_at")),
+            last_activity: text(item.get("updated_at")),
+            additional_info: Map::new(),
+            quality: MatchQuality::Unverified,
+        },
+    }
+}
+
+/// All pages of a list, up to the session's limit; false where some were left unread.
+async fn pages(session: &CrmSession, list: &str, query: &[(&str, &str)]) -> List {
+    let query = [query, &[("limit", PAGE)]].concat();
+    let mut reply = session.get(&["api", "v4", list], &query).await?;
+    let mut items = Vec::new();
+    for page in 1.. {
+        match take(&mut reply, "data") {
+            Value::Array(data) => items.extend(data),
+            _ => return Err(LookupError::CrmBadReply(BadReply::Shape)),
+        }
+        let Some(next) = reply.pointer("/meta/paging/next").and_then(Value::as_str).map(str::to_owned) else {
+            return Ok((items, true));
+        };
+        if page >= session.limits().pages {
+            break;
+        }
+        reply = session.follow(&next).await?;
+    }
+    Ok((items, false))
+}

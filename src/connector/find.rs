@@ -1,0 +1,83 @@
+//! One find: search the spellings in order until a contact is found, keep only records that are this number, load what
+//! the call form needs.
+
+use futures_util::future::join_all;
+
+use super::{Connector, CrmSession, Hits, Record};
+use crate::domain::caller::Settings;
+use crate::domain::{Contact, LookupError, MatchQuality, NumberFormat, Party, Variants};
+
+/// What a CRM is asked.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Whom it is about.
+    pub party: Party,
+    /// The user's own ways of writing numbers.
+    pub formats: &'a [NumberFormat],
+    /// The user's settings.
+    pub settings: &'a Settings,
+}
+
+/// What a CRM answered.
+#[derive(Debug)]
+pub struct Found {
+    /// Verified contacts first, then unverified ones, each in the CRM's order.
+    pub contacts: Vec<Contact>,
+    /// False where something is missing.
+    pub complete: bool,
+}
+
+/// Asks a CRM.
+///
+/// # Errors
+/// Of the search only: a contact whose details fail is still a contact.
+pub async fn find(
+    connector: &dyn Connector,
+    session: &CrmSession,
+    question: &Question<'_>,
+) -> Result<Found, LookupError> {
+    let mut found = match question.party {
+        Party::Extension(extension) => accept(connector.search_extension(session, extension).await?, |_| true),
+        Party::Number(number) => {
+            let variants = Variants::new(&number, connector.spellings(), question.formats);
+            let mut found = Found { contacts: Vec::new(), complete: true };
+            for text in variants.iter() {
+                let hits = connector.search(session, text).await?;
+                let accepted = accept(hits, |phone| number.is_spelled(phone));
+                found.complete &= accepted.complete;
+                found.contacts = accepted.contacts;
+                if !found.contacts.is_empty() {
+                    break;
+                }
+            }
+            found
+        }
+    };
+    found.contacts.sort_by_key(|contact| contact.quality);
+    if found.contacts.len() > session.limits().contacts {
+        found.contacts.truncate(session.limits().contacts);
+        found.complete = false;
+    }
+    let details = found.contacts.iter().map(|contact| connector.enrich(session, question.settings, contact));
+    for (details, contact) in join_all(details).await.into_iter().zip(&mut found.contacts) {
+        found.complete &= details.complete;
+        contact.additional_info = details.info;
+    }
+    Ok(found)
+}
+
+/// Keeps the records that are this party: CRM search is fuzzy, and a wrong name on the screen is worse than none.
+fn accept(hits: Hits, is_this_number: impl Fn(&str) -> bool) -> Found {
+    let mut contacts: Vec<Contact> = Vec::with_capacity(hits.records.len());
+    for Record { mut contact, phones } in hits.records {
+        contact.quality = match phones.iter().map(|phone| phone.trim()).filter(|phone| !phone.is_empty()).count() {
+            0 => MatchQuality::Unverified,
+            _ if phones.iter().any(|phone| is_this_number(phone)) => MatchQuality::Exact,
+            _ => continue,
+        };
+        if !contacts.iter().any(|known| known.id == contact.id && known.kind == contact.kind) {
+            contacts.push(contact);
+        }
+    }
+    Found { contacts, complete: hits.complete }
+}

@@ -1,0 +1,269 @@
+//! CRMs, one connector each.
+//!
+//! # Adding a CRM
+//! 1. Copy `example.rs`. Implement [`Connector::search`]: one search text in, records out, each with the phone fields
+//!    that the CRM shows. Do not judge matches; [`find()`] verifies every record against the number.
+//! 2. If the call form needs data of the contact (deals, matters), implement [`Connector::enrich`].
+//! 3. Call the CRM through [`CrmSession`] only. It brings the credential, the time and size limits, the host check and
+//!    the error of each status; a connector never sees an HTTP client.
+//! 4. Name in [`Connector::settings`] every user setting that can change the answer: it becomes a part of the key.
+//! 5. Add the kind to [`Kind`] with the hosts that its users may name, then its wire facts to `tests/it`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::budget::{Quota, Scope};
+use crate::domain::caller::Settings;
+use crate::domain::{AuthHeader, Contact, Extension, Host, KeyMaker, LookupError, ScopeTag, Spelling, User};
+use crate::urgency::Urgency;
+
+mod clio;
+mod example;
+mod find;
+mod headers;
+mod hosts;
+mod pipedrive;
+mod session;
+
+pub use find::{Found, Question, find};
+pub use hosts::HostPattern;
+pub use session::{CrmSession, Door, Limits, http_client};
+
+/// What one CRM can do. Stateless: everything a call needs comes with the session.
+#[async_trait]
+pub trait Connector: Send + Sync + fmt::Debug {
+    /// The spellings to search for in any case, before the user's formats.
+    fn spellings(&self) -> &'static [Spelling];
+
+    /// The user settings that can change an answer.
+    fn settings(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether [`Connector::search_extension`] can find anything.
+    fn finds_extensions(&self) -> bool {
+        false
+    }
+
+    /// Searches for one spelling of a number. Records may be wrong: CRM search is fuzzy.
+    async fn search(&self, session: &CrmSession, text: &str) -> Result<Hits, LookupError>;
+
+    /// Searches for an internal extension.
+    async fn search_extension(&self, _: &CrmSession, _: Extension) -> Result<Hits, LookupError> {
+        Ok(Hits { records: Vec::new(), complete: true })
+    }
+
+    /// Loads what the call form offers for a contact. Failures are told by `complete`, not as errors: a contact without
+    /// its deals is better than none.
+    async fn enrich(&self, _: &CrmSession, _: &Settings, _: &Contact) -> Enrichment {
+        Enrichment { info: Map::new(), complete: true }
+    }
+}
+
+/// What one search returned.
+#[derive(Debug)]
+pub struct Hits {
+    /// Records in the CRM's order.
+    pub records: Vec<Record>,
+    /// False where pages beyond the limit were left unread.
+    pub complete: bool,
+}
+
+/// One record of a search.
+#[derive(Debug)]
+pub struct Record {
+    /// The contact; its quality is judged later.
+    pub contact: Contact,
+    /// The phone fields that the CRM shows, as they are stored there. Empty where it shows none.
+    pub phones: Vec<String>,
+}
+
+/// What [`Connector::enrich`] loaded.
+#[derive(Debug)]
+pub struct Enrichment {
+    /// Choices by field name.
+    pub info: Map<String, Value>,
+    /// False where a part is missing.
+    pub complete: bool,
+}
+
+impl Enrichment {
+    /// Adds the choices of one field; a field without choices is left out, one that failed makes it incomplete.
+    pub fn add(&mut self, field: &str, choices: Result<(Vec<Value>, bool), LookupError>) {
+        match choices {
+            Ok((choices, complete)) => {
+                self.complete &= complete;
+                if !choices.is_empty() {
+                    self.info.insert(field.to_owned(), Value::Array(choices));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(field, %error, "a part of the contact could not be loaded");
+                self.complete = false;
+            }
+        }
+    }
+}
+
+/// The CRMs that this build speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The Example CRM of this program.
+    Example,
+    /// Pipedrive, API v2 (leads: v1).
+    Pipedrive,
+    /// Clio Manage, API v4.
+    Clio,
+}
+
+impl Kind {
+    /// Every kind with its name in the settings.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("example", Self::Example), ("pipedrive", Self::Pipedrive), ("clio", Self::Clio)];
+
+    /// Hosts that `User.hostname` may be, unless the settings say otherwise.
+    #[must_use]
+    pub fn default_hosts(self) -> &'static [&'static str] {
+        match self {
+            Self::Example => &[],
+            Self::Pipedrive => &["*.pipedrive.com"],
+            Self::Clio => &["app.clio.com", "eu.app.clio.com", "au.app.clio.com", "ca.app.clio.com"],
+        }
+    }
+
+    /// The CRM's documented limit, unless the settings say otherwise.
+    ///
+    /// Pipedrive: ten search requests in two seconds for each token (the general limit is 80 or more). Clio: 50
+    /// requests a minute at peak hours for each token, here as 40 and a burst of ten, so that no minute sees more.
+    #[must_use]
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "literals of this program, read by every test")]
+    pub fn default_quota(self) -> Quota {
+        let (rate, seconds, burst) = match self {
+            Self::Example => (50, 1, 50),
+            Self::Pipedrive => (10, 2, 10),
+            Self::Clio => (40, 60, 10),
+        };
+        Quota::new(rate, Duration::from_secs(seconds), burst, Scope::User, 0.5).expect("a default is valid")
+    }
+
+    fn connector(self) -> Arc<dyn Connector> {
+        match self {
+            Self::Example => Arc::new(example::ExampleCrm),
+            Self::Pipedrive => Arc::new(pipedrive::Pipedrive),
+            Self::Clio => Arc::new(clio::Clio),
+        }
+    }
+}
+
+/// Settings of one connector.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What `User.platform` says.
+    pub name: String,
+    /// The CRM.
+    pub kind: Kind,
+    /// Where the CRM is; without it `https://{user.hostname}`.
+    pub base_url: Option<Url>,
+    /// What `User.hostname` may be.
+    pub allowed_hosts: Vec<HostPattern>,
+    /// Whether answers end with the "create new contact" entry.
+    pub create_option: bool,
+    /// What may be spent on the CRM.
+    pub quota: Quota,
+}
+
+/// A configured connector: what a request's `platform` names.
+#[derive(Debug)]
+pub struct Platform {
+    config: Config,
+    connector: Arc<dyn Connector>,
+    door: Door,
+    keys: KeyMaker,
+}
+
+/// Why a user's host is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// The connector has no base URL, so the user must bring the host.
+    #[error("is required: the platform has no base_url")]
+    Missing,
+    /// Not a DNS name.
+    #[error("is not a DNS name; no port, path, user or IP address may be given")]
+    NotAName,
+    /// A name outside `allowed_hosts`.
+    #[error("is not among the platform's allowed_hosts")]
+    NotAllowed,
+}
+
+impl Platform {
+    /// The connector of `config`, calling through `door`; `keys` name the scopes of its quota.
+    #[must_use]
+    pub fn new(config: Config, door: Door, keys: KeyMaker) -> Self {
+        Self { connector: config.kind.connector(), config, door, keys }
+    }
+
+    /// What `User.platform` says.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Whether answers end with the "create new contact" entry.
+    #[must_use]
+    pub fn create_option(&self) -> bool {
+        self.config.create_option
+    }
+
+    /// What the CRM can do.
+    #[must_use]
+    pub fn connector(&self) -> &Arc<dyn Connector> {
+        &self.connector
+    }
+
+    /// Reads `User.hostname`. A name is checked even where the base URL decides, so that a wrong one never goes
+    /// unnoticed until the base URL is taken away.
+    ///
+    /// # Errors
+    /// [`HostError`] says why the name is refused, without repeating it.
+    pub fn host(&self, hostname: &str) -> Result<Option<Host>, HostError> {
+        if hostname.is_empty() {
+            return if self.config.base_url.is_some() { Ok(None) } else { Err(HostError::Missing) };
+        }
+        let host = Host::parse(hostname).ok_or(HostError::NotAName)?;
+        let patterns = &self.config.allowed_hosts;
+        let allowed = patterns.iter().any(|pattern| pattern.matches(&host));
+        let irrelevant = patterns.is_empty() && self.config.base_url.is_some();
+        if allowed || irrelevant { Ok(Some(host)) } else { Err(HostError::NotAllowed) }
+    }
+
+    /// A session for one find, on behalf of `user` with the credential of `auth`.
+    ///
+    /// # Errors
+    /// [`LookupError::Internal`] where neither the settings nor the user say where the CRM is.
+    pub fn session(&self, user: &User, auth: &AuthHeader, urgency: Arc<Urgency>) -> Result<CrmSession, LookupError> {
+        let base = match (&self.config.base_url, &user.host) {
+            (Some(base), _) => base.clone(),
+            (None, Some(host)) => {
+                Url::parse(&format!("https://{}", host.as_str())).map_err(|_| LookupError::Internal)?
+            }
+            (None, None) => return Err(LookupError::Internal),
+        };
+        self.door.open(base, auth, self.scope(user), urgency)
+    }
+
+    /// Whose quota a call for `user` spends. A user without an account is one of their own.
+    fn scope(&self, user: &User) -> ScopeTag {
+        let host = user.host.as_ref().map_or("", Host::as_str);
+        match self.config.quota.scope() {
+            Scope::Account if !user.account.is_empty() => {
+                self.keys.scope(&["account", &self.config.name, host, &user.account])
+            }
+            _ => self.keys.scope(&["user", &self.config.name, host, &user.account, &user.id]),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The one door to a CRM.
+//!
+//! Every HTTP call passes here, so this is where it is decided: whether the quota has room for it now, which host (the
+//! session's own and no other, whatever a redirect or a next-page link says), which credential, how long, how many
+//! bytes, how many at a time, and which error each status is. Texts of the CRM and of the HTTP library stay here; they may hold numbers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use prometheus_client::metrics::histogram::Histogram;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::headers;
+use crate::budget::{Budget, Permit};
+use crate::clock::{self, Clock, Stopwatch};
+use crate::domain::error::{BadReply, Unavailable};
+use crate::domain::{AuthHeader, LookupError, ScopeTag};
+use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};
+use crate::urgency::Urgency;
+
+/// Redirects followed within one call, all to the same host.
+const MAX_REDIRECTS: u32 = 3;
+
+/// What one find may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Time for one HTTP call, its reply included.
+    pub call_timeout: Duration,
+    /// Bytes of one reply, decompressed.
+    pub reply_bytes: usize,
+    /// Pages read of one list.
+    pub pages: u32,
+    /// Contacts in one answer.
+    pub contacts: usize,
+    /// HTTP calls of one find that may be under way at once.
+    pub concurrent_calls: usize,
+}
+
+/// The door of one connector; sessions are opened from it.
+#[derive(Clone)]
+pub struct Door {
+    client: reqwest::Client,
+    limits: Limits,
+    budget: Arc<Budget>,
+    clock: Arc<dyn Clock>,
+    counts: Arc<Counts>,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Metric handles of one connector.
+struct Counts {
+    metrics: Arc<Metrics>,
+    platform: String,
+    duration: Histogram,
+}
+
+impl Counts {
+    fn count(&self, status: &'static str) {
+        let labels = CrmLabels { platform: self.platform.clone(), status };
+        self.metrics.crm_requests.get_or_create(&labels).inc();
+    }
+}
+
+/// The HTTP client that all doors share: TLS with the system's and Mozilla's roots, no redirects, no proxy.
+///
+/// # Errors
+/// Where TLS cannot be set up.
+pub fn http_client() -> anyhow::Result<reqwest::Client> {
+    let mut roots = rustls::RootCertStore::empty();
+    // Mozilla's roots are compiled in, because a small container image often has none; the system's come on top,
+    // because a company's own authority is there.
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(3))
+        .user_agent(concat!("contactd/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .build()?)
+}
+
+impl Door {
+    /// The door of the connector called `platform`.
+    #[must_use]
+    pub fn new(
+        client: reqwest::Client,
+        limits: Limits,
+        budget: Arc<Budget>,
+        clock: Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
+        platform: &str,
+    ) -> Self {
+        let labels = PlatformLabels { platform: platform.to_owned() };
+        let duration = metrics.crm_request_duration.get_or_create(&labels).clone();
+        let counts = Counts { metrics: Arc::clone(metrics), platform: platform.to_owned(), duration };
+        Self { client, limits, budget, clock, counts: Arc::new(counts) }
+    }
+
+    /// A session with the CRM at `base` under one credential; its calls spend the quota of `scope`, as urgently as
+    /// `urgency` says by then.
+    ///
+    /// # Errors
+    /// [`LookupError::Internal`] where the credential is no header value, which its parser rules out.
+    pub fn open(
+        &self,
+        base: Url,
+        auth: &AuthHeader,
+        scope: ScopeTag,
+        urgency: Arc<Urgency>,
+    ) -> Result<CrmSession, LookupError> {
+        let mut credential = HeaderValue::from_str(auth.expose()).map_err(|_| LookupError::Internal)?;
+        credential.set_sensitive(true);
+        Ok(CrmSession {
+            door: self.clone(),
+            base,
+            credential,
+            scope,
+            urgency,
+            requests: AtomicU32::new(0),
+            slots: Semaphore::new(self.limits.concurrent_calls),
+        })
+    }
+}
+
+/// Calls to one CRM on behalf of one user, for one find.
+pub struct CrmSession {
+    door: Door,
+    base: Url,
+    credential: HeaderValue,
+    scope: ScopeTag,
+    urgency: Arc<Urgency>,
+    requests: AtomicU32,
+    slots: Semaphore,
+}
+
+impl fmt::Debug for CrmSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CrmSession").finish_non_exhaustive()
+    }
+}
+
+impl CrmSession {
+    /// Reads `base/path?query` as JSON. Path segments and parameters are texts; encoding them is done here.
+    ///
+    /// # Errors
+    /// Every way in which a CRM can fail, as a [`LookupError`].
+    pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
+        let mut url = self.base.clone();
+        url.path_segments_mut().map_err(|()| LookupError::Internal)?.pop_if_empty().extend(path);
+        url.query_pairs_mut().extend_pairs(query);
+        self.fetch(url).await
+    }
+
+    /// Reads a next-page link as JSON, if it leads to this session's host.
+    ///
+    /// # Errors
+    /// [`BadReply::NextLink`] for a link elsewhere, which is not called; else as [`CrmSession::get`].
+    pub async fn follow(&self, link: &str) -> Result<Value, LookupError> {
+        let url = self.base.join(link).ok().filter(|url| self.is_home(url));
+        self.fetch(url.ok_or(LookupError::CrmBadReply(BadReply::NextLink))?).await
+    }
+
+    /// The limits of this find.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.door.limits
+    }
+
+    /// HTTP calls made so far, failed ones included.
+    #[must_use]
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Same scheme, host and port, and no user in it: the credential may go there.
+    fn is_home(&self, url: &Url) -> bool {
+        url.origin() == self.base.origin() && url.username().is_empty() && url.password().is_none()
+    }
+
+    async fn fetch(&self, mut url: Url) -> Result<Value, LookupError> {
+        let _slot = self.slots.acquire().await.map_err(|_| LookupError::Internal)?;
+        for _ in 0..=MAX_REDIRECTS {
+            match self.call(url).await? {
+                Reply::Json(value) => return Ok(value),
+                Reply::MovedTo(target) => url = target,
+            }
+        }
+        Err(LookupError::CrmBadReply(BadReply::Redirect))
+    }
+
+    async fn call(&self, url: Url) -> Result<Reply, LookupError> {
+        let permit = self.door.budget.acquire(self.scope, &self.urgency).await;
+        let permit = permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })?;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let stopwatch = Stopwatch::start();
+        let exchange = clock::within(self.door.limits.call_timeout, self.exchange(url, permit)).await;
+        let counts = &self.door.counts;
+        observe(&counts.duration, stopwatch.elapsed());
+        exchange.unwrap_or_else(|| {
+            counts.count("error");
+            Err(LookupError::CrmUnavailable(Unavailable::Timeout))
+        })
+    }
+
+    async fn exchange(&self, url: Url, permit: Permit) -> Result<Reply, LookupError> {
+        let request = self.door.client.get(url).header(AUTHORIZATION, &self.credential);
+        #[expect(clippy::disallowed_methods, reason = "this is the one door to CRMs")]
+        let response = request.send().await.map_err(|error| {
+            self.door.counts.count("error");
+            transport_error(&error)
+        })?;
+        self.door.counts.count(class(response.status()));
+        let hint = headers::rate_hint(response.status().as_u16(), response.headers(), self.door.clock.now());
+        permit.observe(&hint).await;
+        if response.status().is_redirection() {
+            return self.moved(&response).map(Reply::MovedTo);
+        }
+        if let Some(error) = status_error(response.status(), hint.retry_after) {
+            return Err(error);
+        }
+        let body = self.read(response).await?;
+        serde_json::from_slice(&body).map(Reply::Json).map_err(|_| LookupError::CrmBadReply(BadReply::NotJson))
+    }
+
+    fn moved(&self, response: &Response) -> Result<Url, LookupError> {
+        let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let target = target.and_then(|text| response.url().join(text).ok()).filter(|url| self.is_home(url));
+        target.ok_or(LookupError::CrmBadReply(BadReply::Redirect))
+    }
+
+    /// The body, read no further than the limit. Sizes are after decompression, so a small bomb is a large body.
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, LookupError> {
+        let limit = self.door.limits.reply_bytes;
+        let announced = response.content_length().unwrap_or(0);
+        if announced > limit as u64 {
+            return Err(LookupError::CrmBadReply(BadReply::TooLarge));
+        }
+        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
+        while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error))? {
+            if body.len() + chunk.len() > limit {
+                return Err(LookupError::CrmBadReply(BadReply::TooLarge));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+enum Reply {
+    Json(Value),
+    MovedTo(Url),
+}
+
+/// The error of a status that brings no answer.
+fn status_error(status: StatusCode, retry_after: Option<Duration>) -> Option<LookupError> {
+    let code = status.as_u16();
+    match code {
+        200..=299 => None,
+        401 => Some(LookupError::CrmUnauthenticated),
+        403 => Some(LookupError::CrmForbidden),
+        429 => Some(LookupError::CrmRateLimited { retry_after }),
+        408 | 500..=599 => Some(LookupError::CrmUnavailable(Unavailable::Status(code))),
+        _ => Some(LookupError::CrmBadReply(BadReply::Status(code))),
+    }
+}
+
+/// The label of a status.
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+fn transport_error(error: &reqwest::Error) -> LookupError {
+    LookupError::CrmUnavailable(if error.is_timeout() {
+        Unavailable::Timeout
+    } else if error.is_connect() {
+        Unavailable::Connect
+    } else {
+        Unavailable::Broken
+    })
+}

@@ -1,0 +1,134 @@
+//! On whose behalf a CRM is asked: the user, the CRM host, the credential.
+
+use std::fmt;
+
+use prost_types::{Struct, Value, value::Kind};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::phone::Region;
+
+/// A user of a CRM. Ids are opaque texts of the calling service; nothing is derived from their form.
+#[derive(Clone)]
+pub struct User {
+    /// The caller's id of the user; never empty.
+    pub id: String,
+    /// The CRM account, or empty.
+    pub account: String,
+    /// The CRM host; connectors with a base URL need none.
+    pub host: Option<Host>,
+    /// How numbers without `+` are read.
+    pub region: Option<Region>,
+    /// App Connect's user settings.
+    pub settings: Settings,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").finish_non_exhaustive()
+    }
+}
+
+/// User settings, read as App Connect writes them (`{"name": {"value": v}}`) and plainly (`{"name": v}`).
+#[derive(Clone, Default)]
+pub struct Settings(Struct);
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Wraps what the caller sent.
+    #[must_use]
+    pub fn new(fields: Struct) -> Self {
+        Self(fields)
+    }
+
+    /// The value of one setting.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        let value = self.0.fields.get(name)?;
+        match &value.kind {
+            Some(Kind::StructValue(wrapped)) => wrapped.fields.get("value").or(Some(value)),
+            _ => Some(value),
+        }
+    }
+
+    /// Whether a switch is on, read as JavaScript would: absent, null, false, 0 and "" are off.
+    #[must_use]
+    pub fn is_on(&self, name: &str) -> bool {
+        match self.get(name).and_then(|value| value.kind.as_ref()) {
+            None | Some(Kind::NullValue(_)) => false,
+            Some(Kind::BoolValue(on)) => *on,
+            Some(Kind::NumberValue(number)) => *number != 0.0,
+            Some(Kind::StringValue(text)) => !text.is_empty(),
+            Some(Kind::StructValue(_) | Kind::ListValue(_)) => true,
+        }
+    }
+}
+
+/// The name of a CRM host: a DNS name in lower case and nothing else. No port, no user, no path, no IP address in any
+/// spelling, so that joining it into a URL cannot lead elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Host(String);
+
+impl Host {
+    /// Reads a DNS name of two or more labels (RFC 1123); `None` for everything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = text.to_ascii_lowercase();
+        let labels: Vec<&str> = name.split('.').collect();
+        let named = labels.iter().all(|label| is_label(label));
+        // "127.1", "0x7f.1" and the like are addresses to a URL parser: a top-level domain starts with a letter and
+        // is not a hexadecimal number.
+        let top = labels.last().is_some_and(|top| {
+            top.starts_with(|c: char| c.is_ascii_alphabetic()) && top.len() >= 2 && !top.starts_with("0x")
+        });
+        (named && top && labels.len() >= 2 && name.len() <= 253).then_some(Self(name))
+    }
+
+    /// The name in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_label(label: &str) -> bool {
+    let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
+}
+
+/// The value of the HTTP `Authorization` header for the CRM. Never printed; wiped from memory when dropped.
+#[derive(Clone)]
+pub struct AuthHeader(SecretString);
+
+impl AuthHeader {
+    /// Reads a header value: 1 to 8,192 bytes of visible ASCII and spaces (RFC 9110), so that it cannot smuggle in
+    /// another header. `None` for everything else.
+    #[must_use]
+    pub fn parse(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        // Without white space around it the text is taken over, not copied: tokens are long.
+        let text = if text.trim().len() == text.len() { text } else { text.trim().to_owned() };
+        // Looks at every byte even after an odd one, which compiles to vector instructions.
+        let odd = text.bytes().fold(false, |odd, byte| odd | !(b' '..=b'~').contains(&byte));
+        (!odd && (1..=8192).contains(&text.len())).then(|| Self(text.into()))
+    }
+
+    /// The header's value, for the one place that sends it and the one that hashes it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for AuthHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthHeader([REDACTED])")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! A contact of a CRM, and its encoded form that is stored and sent.
+
+use std::fmt;
+
+use bytes::Bytes;
+use prost::Message as _;
+use serde_json::{Map, Value};
+
+use super::json;
+use super::phone::Party;
+use crate::pb::v1 as pb;
+
+/// How sure it is that a contact has the number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MatchQuality {
+    /// A phone field of the record is this very number.
+    Exact,
+    /// The CRM found the record by this number, but showed no phone field.
+    Unverified,
+}
+
+/// One record of a CRM.
+#[derive(Clone, PartialEq)]
+pub struct Contact {
+    /// The CRM's id.
+    pub id: String,
+    /// The display name.
+    pub name: String,
+    /// The CRM's kind of record.
+    pub kind: String,
+    /// Job title, or empty.
+    pub title: String,
+    /// Company, or empty.
+    pub company: String,
+    /// E-mail address, or empty.
+    pub email: String,
+    /// As the CRM writes it, or empty.
+    pub created: String,
+    /// As the CRM writes it, or empty.
+    pub last_activity: String,
+    /// Choices that depend on the contact, by field name: deals, leads, matters.
+    pub additional_info: Map<String, Value>,
+    /// How sure the match is.
+    pub quality: MatchQuality,
+}
+
+impl fmt::Debug for Contact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contact").field("quality", &self.quality).finish_non_exhaustive()
+    }
+}
+
+/// What a look-up of one party found, as the bytes of a `FindContactResponse`: the contacts, and in `lookup` the number
+/// and whether the answer is complete. Protobuf merges it with what is sent behind it, so a hit encodes nothing.
+#[must_use]
+pub fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Bytes {
+    let phone = party.to_string();
+    let lookup = pb::Lookup { phone_number: phone.clone(), complete, ..pb::Lookup::default() };
+    let response = pb::FindContactResponse {
+        matched_contact_info: contacts.iter().map(|contact| to_message(contact, &phone)).collect(),
+        return_message: None,
+        lookup: Some(lookup),
+    };
+    response.encode_to_vec().into()
+}
+
+fn to_message(contact: &Contact, phone: &str) -> pb::ContactInfo {
+    let quality = match contact.quality {
+        MatchQuality::Exact => pb::MatchQuality::Exact,
+        MatchQuality::Unverified => pb::MatchQuality::Unverified,
+    };
+    pb::ContactInfo {
+        id: contact.id.clone(),
+        name: contact.name.clone(),
+        additional_info: (!contact.additional_info.is_empty()).then(|| json::to_struct(&contact.additional_info)),
+        is_new_contact: false,
+        phone: phone.to_owned(),
+        r#type: contact.kind.clone(),
+        title: contact.title.clone(),
+        company: contact.company.clone(),
+        email: contact.email.clone(),
+        created_date: contact.created.clone(),
+        most_recent_activity_date: contact.last_activity.clone(),
+        match_quality: quality.into(),
+    }
+}

@@ -1,0 +1,266 @@
+//! A stored answer and its freshness: a pure function of the entry, the time and the policy. What moka or Redis expire
+//! is only garbage collection.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::contact::{self, Contact};
+use super::phone::Party;
+
+/// Milliseconds since the Unix epoch, by the injected clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Time since `earlier`; zero where the clock went backwards.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// What the CRM answered for one key: never an error. `count` 0 is proven absence.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    encoded: Bytes,
+    count: u32,
+    complete: bool,
+    asked_at: Timestamp,
+    jitter: u8,
+    absences: u8,
+}
+
+/// The parts of an entry, for the tiers that keep it outside this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// See [`Entry::encoded`].
+    pub encoded: Bytes,
+    /// See [`Entry::count`].
+    pub count: u32,
+    /// See [`Entry::is_complete`].
+    pub complete: bool,
+    /// See [`Entry::asked_at`].
+    pub asked_at: Timestamp,
+    /// Shortens the life by up to a tenth.
+    pub jitter: u8,
+    /// See [`Entry::absences`].
+    pub absences: u8,
+}
+
+impl Entry {
+    /// Builds the answer of a load that began at `asked_at`. Freshness counts from there, because the CRM may have
+    /// changed while it answered.
+    #[must_use]
+    pub fn new(party: &Party, contacts: &[Contact], complete: bool, asked_at: Timestamp) -> Self {
+        Self {
+            encoded: contact::encode(party, contacts, complete),
+            count: u32::try_from(contacts.len()).unwrap_or(u32::MAX),
+            complete,
+            asked_at,
+            jitter: 0,
+            absences: 0,
+        }
+    }
+
+    /// The same answer with a life shortened by `jitter` / 255 of a tenth, so that replicas do not refresh in step.
+    #[must_use]
+    pub fn with_jitter(self, jitter: u8) -> Self {
+        Self { jitter, ..self }
+    }
+
+    /// The same answer as the successor of `earlier`: absence that repeats is believed for longer, because a number
+    /// that nobody has rarely becomes somebody's within the minute.
+    #[must_use]
+    pub fn after(self, earlier: Option<&Self>) -> Self {
+        let repeats = self.count == 0 && earlier.is_some_and(|earlier| earlier.count == 0);
+        let absences = earlier.filter(|_| repeats).map_or(0, |earlier| earlier.absences.saturating_add(1));
+        Self { absences, ..self }
+    }
+
+    /// Puts together what [`Entry::parts`] took apart.
+    #[must_use]
+    pub fn from_parts(parts: Parts) -> Self {
+        let Parts { encoded, count, complete, asked_at, jitter, absences } = parts;
+        Self { encoded, count, complete, asked_at, jitter, absences }
+    }
+
+    /// What there is to keep.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        let Self { encoded, count, complete, asked_at, jitter, absences } = self.clone();
+        Parts { encoded, count, complete, asked_at, jitter, absences }
+    }
+
+    /// How often absence was found in a row before this.
+    #[must_use]
+    pub fn absences(&self) -> u8 {
+        self.absences
+    }
+
+    /// Contacts and number as the first bytes of a `FindContactResponse`.
+    #[must_use]
+    pub fn encoded(&self) -> &Bytes {
+        &self.encoded
+    }
+
+    /// How many contacts were found.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// False where something is missing from the answer.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// When the load of this answer began.
+    #[must_use]
+    pub fn asked_at(&self) -> Timestamp {
+        self.asked_at
+    }
+
+    /// Whether the answer may be kept: absence only where the search was complete.
+    #[must_use]
+    pub fn is_storable(&self) -> bool {
+        self.count > 0 || self.complete
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("count", &self.count).field("complete", &self.complete).finish_non_exhaustive()
+    }
+}
+
+/// How long one kind of answer lives, counted from the moment the CRM was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ages {
+    /// Served without a second thought until this age.
+    pub fresh: Duration,
+    /// Served, labelled stale and refreshed behind the answer, until this age; not at all afterwards.
+    pub stale: Duration,
+}
+
+/// How long answers live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgePolicy {
+    /// Complete answers with contacts.
+    pub found: Ages,
+    /// "No contact", and partial answers, which should not live longer than it takes to try again.
+    pub absent: Ages,
+}
+
+impl AgePolicy {
+    /// The ages that hold for an entry.
+    #[must_use]
+    pub fn ages(&self, entry: &Entry) -> Ages {
+        let ages = if entry.count > 0 && entry.complete { self.found } else { self.absent };
+        // Each repeat doubles the fresh age of absence, up to its hard end.
+        let doubled = ages.fresh.saturating_mul(1 << entry.absences.min(16)).min(ages.stale);
+        let shortened = |age: Duration| age.saturating_sub(age.saturating_mul(u32::from(entry.jitter)) / 2550);
+        Ages { fresh: shortened(doubled), stale: shortened(ages.stale) }
+    }
+
+    /// The longest that any answer lives.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.found.stale.max(self.absent.stale)
+    }
+}
+
+/// How good a stored answer still is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Freshness {
+    /// Serve it.
+    Fresh,
+    /// Serve it, say so, refresh it.
+    Stale,
+    /// Do not serve it.
+    Expired,
+}
+
+/// How good `entry` is at `now`.
+#[must_use]
+pub fn judge(entry: &Entry, now: Timestamp, policy: &AgePolicy) -> Freshness {
+    let age = now.since(entry.asked_at);
+    let ages = policy.ages(entry);
+    if age < ages.fresh {
+        Freshness::Fresh
+    } else if age < ages.stale {
+        Freshness::Stale
+    } else {
+        Freshness::Expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::phone::{E164, Party};
+
+    fn policy() -> AgePolicy {
+        AgePolicy {
+            found: Ages { fresh: Duration::from_secs(600), stale: Duration::from_secs(86_400) },
+            absent: Ages { fresh: Duration::from_secs(60), stale: Duration::from_secs(600) },
+        }
+    }
+
+    fn entry(complete: bool, asked_at: u64) -> Entry {
+        let party = Party::Number(E164::parse("+16505551234", None).unwrap());
+        Entry::new(&party, &[], complete, Timestamp(asked_at))
+    }
+
+    #[test]
+    fn absence_is_fresh_then_stale_then_expired() {
+        let entry = entry(true, 1_000);
+        let at = |seconds: u64| judge(&entry, Timestamp(1_000 + seconds * 1_000), &policy());
+        assert_eq!(at(0), Freshness::Fresh);
+        assert_eq!(at(59), Freshness::Fresh);
+        assert_eq!(at(60), Freshness::Stale);
+        assert_eq!(at(599), Freshness::Stale);
+        assert_eq!(at(600), Freshness::Expired);
+    }
+
+    #[test]
+    fn absence_that_repeats_is_fresh_for_twice_as_long_up_to_its_hard_end() {
+        let mut latest = entry(true, 0);
+        for fresh in [60, 120, 240, 480, 600, 600] {
+            assert_eq!(policy().ages(&latest).fresh, Duration::from_secs(fresh));
+            latest = entry(true, 0).after(Some(&latest));
+        }
+        let found = entry(true, 0).after(None);
+        assert_eq!(found.absences(), 0);
+    }
+
+    #[test]
+    fn jitter_shortens_by_a_tenth_at_most() {
+        let ages = policy().ages(&entry(true, 0).with_jitter(255));
+        assert_eq!((ages.fresh, ages.stale), (Duration::from_secs(54), Duration::from_secs(540)));
+    }
+
+    #[test]
+    fn an_incomplete_search_that_found_nobody_is_not_stored() {
+        assert!(!entry(false, 0).is_storable());
+        assert!(entry(true, 0).is_storable());
+    }
+
+    #[test]
+    fn a_clock_that_went_backwards_makes_nothing_older() {
+        assert_eq!(judge(&entry(true, 5_000), Timestamp(1_000), &policy()), Freshness::Fresh);
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_never_gets_fresher(asked_at in 0u64..1_000_000, a in 0u64..10_000_000, b in 0u64..10_000_000) {
+            let entry = entry(true, asked_at);
+            let (earlier, later) = (a.min(b), a.max(b));
+            prop_assert!(judge(&entry, Timestamp(earlier), &policy()) <= judge(&entry, Timestamp(later), &policy()));
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Why a look-up has no answer. A value that waiters share; it never holds a number, a name, a header or a CRM's words.
+
+use std::time::Duration;
+
+/// Why a look-up has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// The CRM answered 401.
+    #[error("the CRM does not accept the credential")]
+    CrmUnauthenticated,
+    /// The CRM answered 403.
+    #[error("the CRM forbids this to the user")]
+    CrmForbidden,
+    /// The CRM answered 429.
+    #[error("the CRM's rate limit is reached")]
+    CrmRateLimited {
+        /// What its `Retry-After` said.
+        retry_after: Option<Duration>,
+    },
+    /// The quota has no room before the caller's deadline; the CRM was not asked.
+    #[error("the CRM's quota has no room before the deadline")]
+    BudgetExhausted {
+        /// When there will be room.
+        retry_after: Duration,
+    },
+    /// The CRM could not be reached, failed, or took too long.
+    #[error("the CRM is not available: {0}")]
+    CrmUnavailable(Unavailable),
+    /// The CRM's reply cannot be used.
+    #[error("the CRM's reply cannot be used: {0}")]
+    CrmBadReply(BadReply),
+    /// The caller's deadline passed; the load goes on and fills the cache.
+    #[error("the deadline passed before the CRM answered")]
+    DeadlineExceeded,
+    /// Only a stored answer was wanted, and there is none.
+    #[error("no stored answer")]
+    NotCached,
+    /// A fault of ours.
+    #[error("internal error")]
+    Internal,
+}
+
+/// How a CRM was not available.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// No connection.
+    #[error("no connection")]
+    Connect,
+    /// No complete reply in time.
+    #[error("timed out")]
+    Timeout,
+    /// The connection broke before the reply was complete.
+    #[error("the connection broke")]
+    Broken,
+    /// A 5xx or 408 status.
+    #[error("HTTP status {0}")]
+    Status(u16),
+}
+
+/// What is wrong with a CRM's reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadReply {
+    /// Not JSON.
+    #[error("not JSON")]
+    NotJson,
+    /// JSON of another shape than the CRM's documentation says.
+    #[error("unexpected JSON")]
+    Shape,
+    /// More bytes than the limit.
+    #[error("too large")]
+    TooLarge,
+    /// A redirect that leads to another host, or too many of them.
+    #[error("a redirect that is not followed")]
+    Redirect,
+    /// A next-page link that leads to another host.
+    #[error("a next-page link to another host")]
+    NextLink,
+    /// A status that this request should not get.
+    #[error("HTTP status {0}")]
+    Status(u16),
+}
+
+impl LookupError {
+    /// Whether every other number of the same user would meet the same failure now.
+    #[must_use]
+    pub fn dooms_all(&self) -> bool {
+        matches!(self, Self::CrmUnauthenticated | Self::CrmForbidden)
+    }
+
+    /// The reason of the public contract (`ErrorInfo.reason`); in lower case the metrics' `outcome`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::CrmUnauthenticated => "CRM_UNAUTHENTICATED",
+            Self::CrmForbidden => "CRM_FORBIDDEN",
+            Self::CrmRateLimited { .. } => "CRM_RATE_LIMITED",
+            Self::BudgetExhausted { .. } => "BUDGET_EXHAUSTED",
+            Self::CrmUnavailable(_) => "CRM_UNAVAILABLE",
+            Self::CrmBadReply(_) => "CRM_BAD_REPLY",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::NotCached => "NOT_CACHED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Who is asking: what a CRM's quota is given to first.
+
+/// Lanes from the most to the least urgent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Somebody waits for the answer: a phone rings, a person pressed refresh.
+    CallPop,
+    /// A stale answer is refreshed behind the caller.
+    Revalidate,
+    /// A call log warms up.
+    Prefetch,
+}
+
+impl Lane {
+    /// All lanes, from the most to the least urgent.
+    pub const ALL: [Self; 3] = [Self::CallPop, Self::Revalidate, Self::Prefetch];
+
+    /// Whether nobody waits for the answer.
+    #[must_use]
+    pub fn is_background(self) -> bool {
+        self != Self::CallPop
+    }
+
+    /// The metrics' label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CallPop => "call_pop",
+            Self::Revalidate => "revalidate",
+            Self::Prefetch => "prefetch",
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Pure values and rules: no I/O, no clock, no async. Everything here is made by a parser and can be trusted after.
+
+pub mod caller;
+pub mod contact;
+pub mod entry;
+pub mod error;
+pub mod format;
+pub mod json;
+pub mod key;
+pub mod lane;
+pub mod phone;
+
+pub use caller::{AuthHeader, Host, User};
+pub use contact::{Contact, MatchQuality};
+pub use entry::{AgePolicy, Ages, Entry, Freshness, Timestamp, judge};
+pub use error::LookupError;
+pub use format::{NumberFormat, Spelling, Variants};
+pub use key::{AuthTag, ContactKey, KeyMaker, ScopeTag, UserTag};
+pub use lane::Lane;
+pub use phone::{E164, Extension, Party, Region};

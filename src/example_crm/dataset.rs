@@ -1,0 +1,195 @@
+//! The data set: contacts with phones and deals, and the fuzzy search that the Example CRM offers over them.
+//!
+//! It never changes after it is made, and equal arguments make equal data sets.
+
+use std::collections::HashMap;
+
+use fastrand::Rng;
+use serde::Serialize;
+
+use super::generate;
+use super::numbers::Number;
+
+/// How many trailing digits two numbers share when the search takes one for the other.
+const COMPARED_DIGITS: usize = 7;
+
+/// A person or a company, as the API shows it.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Contact {
+    /// Counts from 1 without gaps.
+    pub(super) id: usize,
+    /// `person` or `company`.
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    /// Empty for a company.
+    pub(super) title: &'static str,
+    pub(super) company: String,
+    pub(super) email: String,
+    pub(super) phones: Vec<Phone>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) extension: Option<String>,
+    /// RFC 3339, UTC, whole seconds; as the next one.
+    pub(super) created_at: String,
+    pub(super) last_activity_at: String,
+    /// Served under an address of their own.
+    #[serde(skip)]
+    pub(super) deals: Vec<Deal>,
+}
+
+/// One phone of a contact.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Phone {
+    /// `work` or `mobile`.
+    pub(super) label: &'static str,
+    /// As it was typed.
+    pub(super) number: String,
+    /// What it means, which the CRM does not tell.
+    #[serde(skip)]
+    pub(super) e164: String,
+}
+
+/// One deal of a contact.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Deal {
+    /// Counts from 1 over all contacts.
+    pub(super) id: usize,
+    pub(super) title: String,
+    /// `open`, `won` or `lost`.
+    pub(super) stage: &'static str,
+}
+
+/// Numbers to try, one of each sort.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Samples {
+    /// An E.164 number that exactly one contact has. The search also finds somebody else, whose number ends alike.
+    pub one: String,
+    /// An E.164 number that three to eight people of one company share.
+    pub many: String,
+    /// An E.164 number that no contact has.
+    pub absent: String,
+    /// The internal extension of exactly one contact.
+    pub extension: String,
+}
+
+/// Generated contacts, indexed for the search.
+#[derive(Debug)]
+pub struct DataSet {
+    contacts: Vec<Contact>,
+    samples: Samples,
+    /// By the last digits of a phone: positions in `contacts`, ascending.
+    by_tail: HashMap<u32, Vec<usize>>,
+    by_extension: HashMap<String, usize>,
+}
+
+impl DataSet {
+    /// The fewest contacts of a data set: enough for every sample.
+    pub const MIN_CONTACTS: usize = generate::MIN_CONTACTS;
+
+    /// A data set of `contacts` contacts, or of [`MIN_CONTACTS`](Self::MIN_CONTACTS) if that is more. Equal arguments
+    /// make equal data sets. Takes some microseconds per contact.
+    #[must_use]
+    pub fn generate(seed: u64, contacts: usize) -> Self {
+        let (contacts, samples) = generate::population(seed, contacts);
+        let mut by_tail: HashMap<u32, Vec<usize>> = HashMap::with_capacity(contacts.len());
+        let mut by_extension = HashMap::new();
+        for (at, contact) in contacts.iter().enumerate() {
+            for tail in contact.phones.iter().filter_map(|phone| tail(&phone.number)) {
+                let found = by_tail.entry(tail).or_default();
+                // Both phones of one contact may end alike.
+                if found.last() != Some(&at) {
+                    found.push(at);
+                }
+            }
+            if let Some(extension) = &contact.extension {
+                by_extension.insert(extension.clone(), at);
+            }
+        }
+        Self { contacts, samples, by_tail, by_extension }
+    }
+
+    /// How many contacts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.contacts.len()
+    }
+
+    /// Always false: see [`MIN_CONTACTS`](Self::MIN_CONTACTS).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.contacts.is_empty()
+    }
+
+    /// Every phone of every contact, spelled as it is stored. A number that several contacts share comes several times.
+    pub fn numbers(&self) -> impl Iterator<Item = &str> {
+        self.contacts.iter().flat_map(|contact| &contact.phones).map(|phone| phone.number.as_str())
+    }
+
+    /// Numbers to try.
+    #[must_use]
+    pub fn samples(&self) -> Samples {
+        self.samples.clone()
+    }
+
+    /// `count` E.164 numbers as they would stand in a call log: most are a contact's, some are unknown, and about one
+    /// in five called before. Equal arguments make equal logs.
+    #[must_use]
+    pub fn recent_calls(&self, count: usize, seed: u64) -> Vec<String> {
+        let mut rng = Rng::with_seed(seed);
+        let mut calls: Vec<String> = Vec::new();
+        for _ in 0..count {
+            let known = match rng.u8(..100) {
+                0..20 => rng.choice(&calls).cloned(),
+                20..85 => self.some_number(&mut rng),
+                _ => None,
+            };
+            calls.push(known.unwrap_or_else(|| self.unknown_number(&mut rng)));
+        }
+        calls
+    }
+
+    /// The contacts that have a phone whose last seven digits are those of `text`, in order of their ids. None when
+    /// `text` has fewer digits. Most are not whom the caller looks for: real CRMs search like this, too.
+    pub(super) fn search(&self, text: &str) -> Vec<&Contact> {
+        let found = tail(text).and_then(|tail| self.by_tail.get(&tail));
+        found.into_iter().flatten().map(|&at| &self.contacts[at]).collect()
+    }
+
+    /// The contact with exactly this internal extension.
+    pub(super) fn search_extension(&self, extension: &str) -> Option<&Contact> {
+        self.by_extension.get(extension).map(|&at| &self.contacts[at])
+    }
+
+    /// The contact with this id.
+    pub(super) fn contact(&self, id: usize) -> Option<&Contact> {
+        self.contacts.get(id.checked_sub(1)?)
+    }
+
+    /// A number of some contact, unless the one drawn has none.
+    fn some_number(&self, rng: &mut Rng) -> Option<String> {
+        let contact = rng.choice(&self.contacts)?;
+        Some(rng.choice(&contact.phones)?.e164.clone())
+    }
+
+    fn unknown_number(&self, rng: &mut Rng) -> String {
+        loop {
+            let number = Number::any(rng).e164();
+            if !self.search(&number).iter().any(|contact| contact.phones.iter().any(|phone| phone.e164 == number)) {
+                return number;
+            }
+        }
+    }
+}
+
+/// The last seven digits of `text` as a number, or nothing if it has fewer.
+fn tail(text: &str) -> Option<u32> {
+    let mut last = text.chars().rev().filter_map(|c| c.to_digit(10));
+    let (mut tail, mut unit) = (0, 1);
+    for _ in 0..COMPARED_DIGITS {
+        tail += last.next()? * unit;
+        unit *= 10;
+    }
+    Some(tail)
+}
+
+#[cfg(test)]
+mod tests;

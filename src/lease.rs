@@ -1,0 +1,150 @@
+//! One load per key across replicas.
+//!
+//! Owns the leases in Redis: a key with a random token of its holder that expires by itself. Promises that at most
+//! one replica holds the lease of a question at a time, as long as Redis remembers it, and that the lease of a holder
+//! that died is free again within three seconds. A lease saves calls; nothing relies on it for correctness: without
+//! Redis everybody loads. Knows nothing of what is loaded.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Script;
+
+use crate::clock::pause;
+use crate::domain::{AuthTag, ContactKey};
+use crate::link::user::{self, millis, token};
+use crate::link::{Link, LinkError, hex};
+
+/// How long a lease lives after its holder was last heard of.
+const LIFE: Duration = Duration::from_secs(3);
+
+/// How often a holder says that it lives: two of three may be lost.
+const RENEWAL: Duration = Duration::from_secs(1);
+
+/// The same token again is the same holder, whose first request may have been done without an answer.
+const ACQUIRE: &str = "
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+enter(KEYS[2], ARGV[3], KEYS[1])
+return 1
+";
+
+const RENEW: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+enter(KEYS[2], ARGV[3], KEYS[1])
+return 1
+";
+
+const RELEASE: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[3])
+return redis.call('DEL', KEYS[1])
+";
+
+/// Leases of loads.
+#[derive(Clone)]
+pub struct Leases {
+    link: Link,
+    scripts: Arc<Scripts>,
+}
+
+struct Scripts {
+    acquire: Script,
+    renew: Script,
+    release: Script,
+}
+
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leases").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+/// The answer to [`Leases::acquire`].
+#[derive(Debug)]
+pub enum Acquired {
+    /// Load, and use [`Lease::keep`] around the load.
+    Lease(Lease),
+    /// Another replica loads: look into Redis again in a moment.
+    Held,
+    /// Redis cannot tell: load.
+    Unavailable,
+}
+
+/// The right to load, until it expires or is given back by [`Lease::keep`].
+pub struct Lease {
+    link: Link,
+    scripts: Arc<Scripts>,
+    keys: [String; 2],
+    suffix: String,
+    token: [u8; 16],
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease(…)")
+    }
+}
+
+impl Leases {
+    /// Leases behind a link.
+    #[must_use]
+    pub fn new(link: Link) -> Self {
+        let scripts =
+            Scripts { acquire: user::script(ACQUIRE), renew: user::script(RENEW), release: user::script(RELEASE) };
+        Self { link, scripts: Arc::new(scripts) }
+    }
+
+    /// Asks for the lease of a question under a credential, within the link's timeout.
+    pub async fn acquire(&self, key: &ContactKey, auth: AuthTag) -> Acquired {
+        let names = self.link.names();
+        let party = names.party(key.user(), key.party());
+        let suffix = format!("l:{}:{}:{}", hex(&party.0), hex(&key.question()), hex(&auth.to_bytes()));
+        let keys = [names.of_user(key.user(), &suffix), user::index(names, key.user())];
+        let (link, scripts) = (self.link.clone(), Arc::clone(&self.scripts));
+        let lease = Lease { link, scripts, keys, suffix, token: token() };
+        match lease.run(&self.scripts.acquire).await {
+            Ok(true) => Acquired::Lease(lease),
+            Ok(false) => Acquired::Held,
+            Err(_) => Acquired::Unavailable,
+        }
+    }
+}
+
+impl Lease {
+    /// Runs a load, renews the lease while it runs, and gives it back afterwards. Where this is dropped half-way, the
+    /// lease expires by itself. A lease that was lost meanwhile does not end the load.
+    pub async fn keep<F: Future>(self, load: F) -> F::Output {
+        let mut load = pin!(load);
+        let loaded = loop {
+            // The wait and the renewal run beside the load, which must not stand still meanwhile.
+            let renewal = async {
+                pause(RENEWAL).await;
+                // Trouble is not to be told from a lost lease, and nothing is to be done about either.
+                let _ = self.run(&self.scripts.renew).await;
+            };
+            tokio::select! {
+                biased;
+                loaded = &mut load => break loaded,
+                () = renewal => {}
+            }
+        };
+        self.release().await;
+        loaded
+    }
+
+    /// Gives the lease back, so that others need not wait for its end.
+    pub async fn release(self) {
+        let _ = self.run(&self.scripts.release).await;
+    }
+
+    async fn run(&self, script: &Script) -> Result<bool, LinkError> {
+        let life = millis(LIFE);
+        self.link.script(script, &self.keys, &[&self.token, &life, self.suffix.as_bytes()]).await
+    }
+}

@@ -1,0 +1,153 @@
+//! Names of keys in Redis.
+//!
+//! Owns their spelling. Promises that all keys of one user share a hash slot, so that one script may touch them
+//! together, and that no name holds a phone number, an id or a credential: only keyed hashes. Knows nothing of what
+//! the keys hold.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::secret::SharedSecret;
+use crate::domain::{Party, UserTag};
+
+/// What every name begins with: 1 to 64 letters, digits and `: . _ -`. Braces would move the hash slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPrefix(String);
+
+/// A text is not a [`KeyPrefix`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to 64 letters, digits or characters of ':._-'")]
+pub struct KeyPrefixError;
+
+impl FromStr for KeyPrefix {
+    type Err = KeyPrefixError;
+
+    fn from_str(text: &str) -> Result<Self, KeyPrefixError> {
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b":._-".contains(&b));
+        if plain && (1..=64).contains(&text.len()) { Ok(Self(text.to_owned())) } else { Err(KeyPrefixError) }
+    }
+}
+
+impl Default for KeyPrefix {
+    fn default() -> Self {
+        Self("contactd".to_owned())
+    }
+}
+
+impl KeyPrefix {
+    /// The prefix, without the colon that follows it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A party of one user as a keyed hash: the same number has another hash for another user.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PartyHash(pub(crate) [u8; 16]);
+
+impl fmt::Debug for PartyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PartyHash(…)")
+    }
+}
+
+/// Spells names.
+#[derive(Clone)]
+pub struct Names {
+    prefix: KeyPrefix,
+    hash_key: [u8; 32],
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Names {
+    /// Names under a prefix; replicas with the same secret spell the same ones.
+    #[must_use]
+    pub fn new(prefix: KeyPrefix, secret: &SharedSecret) -> Self {
+        Self { prefix, hash_key: secret.for_names() }
+    }
+
+    /// A name of no user: the prefix and the parts, joined by colons.
+    #[must_use]
+    pub fn shared(&self, parts: &[&str]) -> String {
+        format!("{}:{}", self.prefix.0, parts.join(":"))
+    }
+
+    /// A name of a user, in the user's hash slot: `prefix:{user}:suffix`.
+    #[must_use]
+    pub fn of_user(&self, user: UserTag, suffix: &str) -> String {
+        format!("{}:{{{}}}:{suffix}", self.prefix.0, hex(&user.to_bytes()))
+    }
+
+    /// The hash that stands for a party.
+    #[must_use]
+    pub fn party(&self, user: UserTag, party: Party) -> PartyHash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.hash_key);
+        hasher.update(&user.to_bytes());
+        // The kind comes first: the number +123 and the extension 123 are two parties.
+        match party {
+            Party::Number(number) => hasher.update(format!("n{number}").as_bytes()),
+            Party::Extension(extension) => hasher.update(format!("e{extension}").as_bytes()),
+        };
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        PartyHash(hash)
+    }
+}
+
+/// Lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{E164, Extension, KeyMaker};
+
+    fn names() -> Names {
+        Names::new("contactd".parse().unwrap(), &SharedSecret::new([1; 32]))
+    }
+
+    #[test]
+    fn parties_are_told_apart_by_user_kind_and_number() {
+        let maker = KeyMaker::new([1; 16]);
+        let (one, other) = (maker.user("clio", "", "1"), maker.user("clio", "", "2"));
+        let number = |text: &str| Party::Number(E164::parse(text, None).unwrap());
+        let extension = |text: &str| Party::Extension(Extension::parse(text).unwrap());
+        let parties =
+            [number("+16505551234"), number("+16505551235"), extension("16505551234"), extension("016505551234")];
+        let mut hashes: Vec<_> =
+            [one, other].iter().flat_map(|user| parties.map(|party| names().party(*user, party).0)).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 8);
+    }
+
+    #[test]
+    fn a_users_names_share_the_hash_tag() {
+        let user = KeyMaker::new([1; 16]).user("clio", "", "1");
+        let name = names().of_user(user, "i");
+        assert_eq!(name, format!("contactd:{{{}}}:i", hex(&user.to_bytes())));
+        assert_eq!(names().shared(&["log", "s"]), "contactd:log:s");
+    }
+
+    #[test]
+    fn a_prefix_cannot_hold_braces() {
+        for bad in ["", "a{b}", "a b", "ü"] {
+            assert!(bad.parse::<KeyPrefix>().is_err(), "{bad}");
+        }
+        assert_eq!("prod:contactd".parse::<KeyPrefix>().unwrap().as_str(), "prod:contactd");
+    }
+}

@@ -1,0 +1,214 @@
+//! Where Redis is, as one URL.
+//!
+//! Owns the spelling of the setting `redis.url`. Promises that a parsed URL names at least one address and that no
+//! password stands in its `Debug` or `Display`. Knows nothing of how a connection is made.
+
+use std::fmt;
+use std::str::FromStr;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use secrecy::SecretString;
+
+/// A parsed `redis.url`:
+/// `redis://` or `rediss://` (TLS) `[user:password@]host[:port][/database]`, `unix:///path[?db=0&user=u&pass=p]`,
+/// `redis+cluster://` or `rediss+cluster://` `[user:password@]host:port,host:port`, and
+/// `redis+sentinel://` or `rediss+sentinel://`
+/// `[user:password@]host:port,host:port/master[/database][?sentinel_password=p]`, whose hosts are the sentinels.
+#[derive(Clone)]
+pub struct RedisUrl {
+    pub(super) topology: Topology,
+    pub(super) tls: bool,
+    pub(super) addresses: Vec<ConnectionAddr>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<SecretString>,
+    pub(super) database: i64,
+}
+
+/// How the servers behind a URL belong together.
+#[derive(Clone)]
+pub(super) enum Topology {
+    /// One server, or a proxy that looks like one.
+    Single,
+    /// A Redis Cluster; the addresses are some of its nodes.
+    Cluster,
+    /// A master that the sentinels name; the addresses are theirs.
+    Sentinel { master: String, password: Option<SecretString> },
+}
+
+/// Why a text is not a `redis.url`. Never holds a part of it, which may be the password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedisUrlError {
+    /// Not one of the known beginnings.
+    #[error(
+        "must begin with redis://, rediss://, unix://, redis+cluster://, rediss+cluster://, redis+sentinel:// or \
+         rediss+sentinel://"
+    )]
+    Scheme,
+    /// A host, port, user, password or database that cannot be read.
+    #[error("has an address that cannot be read; expected [user:password@]host[:port], special characters as %XX")]
+    Address,
+    /// No name of the master behind the sentinels.
+    #[error("must end with the name of the master: redis+sentinel://host:26379/mymaster")]
+    Master,
+    /// A part that would be ignored silently.
+    #[error("has a part after '#', or one after '?' that is not known here")]
+    Extra,
+}
+
+impl FromStr for RedisUrl {
+    type Err = RedisUrlError;
+
+    fn from_str(text: &str) -> Result<Self, RedisUrlError> {
+        let text = text.trim();
+        let (scheme, rest) = text.split_once("://").ok_or(RedisUrlError::Scheme)?;
+        if rest.contains('#') {
+            return Err(RedisUrlError::Extra);
+        }
+        let tls = scheme.starts_with("rediss");
+        match scheme {
+            "redis" | "rediss" if rest.contains('?') => Err(RedisUrlError::Extra),
+            "redis" | "rediss" | "unix" => Self::single(text, tls),
+            "redis+cluster" | "rediss+cluster" => Self::cluster(rest, tls),
+            "redis+sentinel" | "rediss+sentinel" => Self::sentinel(rest, tls),
+            _ => Err(RedisUrlError::Scheme),
+        }
+    }
+}
+
+impl RedisUrl {
+    fn single(text: &str, tls: bool) -> Result<Self, RedisUrlError> {
+        Ok(Self::from_infos(Topology::Single, tls, vec![read(text)?]))
+    }
+
+    fn cluster(rest: &str, tls: bool) -> Result<Self, RedisUrlError> {
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if !path.is_empty() || rest.contains('?') {
+            return Err(RedisUrlError::Extra); // a cluster has database 0 only
+        }
+        Ok(Self::from_infos(Topology::Cluster, tls, read_all(authority, tls)?))
+    }
+
+    fn sentinel(rest: &str, tls: bool) -> Result<Self, RedisUrlError> {
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').ok_or(RedisUrlError::Master)?;
+        let (master, database) = path.split_once('/').unwrap_or((path, "0"));
+        if master.is_empty() {
+            return Err(RedisUrlError::Master);
+        }
+        let mut password = None;
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if name != "sentinel_password" {
+                return Err(RedisUrlError::Extra);
+            }
+            password = Some(SecretString::from(value.into_owned()));
+        }
+        let topology = Topology::Sentinel { master: master.to_owned(), password };
+        let mut url = Self::from_infos(topology, tls, read_all(authority, tls)?);
+        url.database = database.parse().map_err(|_| RedisUrlError::Address)?;
+        Ok(url)
+    }
+
+    fn from_infos(topology: Topology, tls: bool, infos: Vec<ConnectionInfo>) -> Self {
+        // One user and password stand before all hosts, so that the first one's are everybody's.
+        let first = infos.first().map(ConnectionInfo::redis_settings);
+        Self {
+            topology,
+            tls,
+            user: first.and_then(|first| first.username()).map(str::to_owned),
+            password: first.and_then(|first| first.password()).map(SecretString::from),
+            database: first.map_or(0, redis::RedisConnectionInfo::db),
+            addresses: infos.into_iter().map(|info| info.addr().clone()).collect(),
+        }
+    }
+}
+
+fn read(text: &str) -> Result<ConnectionInfo, RedisUrlError> {
+    text.into_connection_info().map_err(|_| RedisUrlError::Address)
+}
+
+/// Reads `user:password@host:port,host:port` by giving the user to each host.
+fn read_all(authority: &str, tls: bool) -> Result<Vec<ConnectionInfo>, RedisUrlError> {
+    let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+    let scheme = if tls { "rediss" } else { "redis" };
+    hosts.split(',').map(|host| read(&format!("{scheme}://{user}@{host}"))).collect()
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match (&self.topology, self.addresses.first()) {
+            (Topology::Single, Some(ConnectionAddr::Unix(_))) => "unix",
+            (Topology::Single, _) if self.tls => "rediss",
+            (Topology::Single, _) => "redis",
+            (Topology::Cluster, _) if self.tls => "rediss+cluster",
+            (Topology::Cluster, _) => "redis+cluster",
+            (Topology::Sentinel { .. }, _) if self.tls => "rediss+sentinel",
+            (Topology::Sentinel { .. }, _) => "redis+sentinel",
+        };
+        write!(f, "{scheme}://")?;
+        if self.user.is_some() || self.password.is_some() {
+            write!(f, "{}:***@", self.user.as_deref().unwrap_or_default())?;
+        }
+        for (index, address) in self.addresses.iter().enumerate() {
+            write!(f, "{}{address}", if index == 0 { "" } else { "," })?;
+        }
+        if let Topology::Sentinel { master, .. } = &self.topology {
+            write!(f, "/{master}")?;
+        }
+        if self.database == 0 { Ok(()) } else { write!(f, "/{}", self.database) }
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        text.parse::<RedisUrl>().map_or_else(|error| error.to_string(), |url| url.to_string())
+    }
+
+    #[test]
+    fn each_spelling_is_read_and_shown_without_its_password() {
+        for (text, expected) in [
+            ("redis://localhost", "redis://localhost:6379"),
+            ("rediss://u:secret@r.example:7000/2", "rediss://u:***@r.example:7000/2"),
+            ("redis://:secret@127.0.0.1:1", "redis://:***@127.0.0.1:1"),
+            ("unix:///run/redis.sock?db=3&pass=secret", "unix://:***@/run/redis.sock/3"),
+            ("redis+cluster://u:secret@a:1,b:2", "redis+cluster://u:***@a:1,b:2"),
+            ("rediss+cluster://a:1,b/", "rediss+cluster://a:1,b:6379"),
+            (
+                "redis+sentinel://u:secret@a:1,b:2/mymaster/4?sentinel_password=secret",
+                "redis+sentinel://u:***@a:1,b:2/mymaster/4",
+            ),
+        ] {
+            assert_eq!(shown(text), expected);
+            assert!(!format!("{:?}", text.parse::<RedisUrl>()).contains("secret"));
+        }
+    }
+
+    #[test]
+    fn passwords_may_hold_any_character_as_percent_codes() {
+        let url: RedisUrl = "redis+cluster://u:p%40%2F%2C@a:1,b:2".parse().unwrap();
+        assert_eq!(url.password.unwrap().expose_secret(), "p@/,");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for text in ["", "localhost", "http://a", "redis://", "redis://a:b:c", "redis+cluster://a:1/2", "redis://a/x"] {
+            assert!(text.parse::<RedisUrl>().is_err(), "{text}");
+        }
+        for text in ["rediss://a#insecure", "redis://a?x=1", "redis+sentinel://a/m?password=1"] {
+            assert_eq!(text.parse::<RedisUrl>().unwrap_err(), RedisUrlError::Extra, "{text}");
+        }
+        for text in ["redis+sentinel://a:1", "redis+sentinel://a:1/"] {
+            assert_eq!(text.parse::<RedisUrl>().unwrap_err(), RedisUrlError::Master);
+        }
+    }
+}

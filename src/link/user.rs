@@ -1,0 +1,111 @@
+//! What belongs to a user in Redis.
+//!
+//! Owns the two keys that hold a user's keys together, for all rooms that keep something of a user:
+//!
+//! * the *index* (`…:i`, a sorted set): the suffix of every key of the user with the time when it expires, so that
+//!   erasing a user finds them all without a scan of the whole store;
+//! * the *generation* (`…:g`): a random token that whatever is stored of the user carries along. Something with
+//!   another token, or with none to compare, is not there. So erasing takes effect with one deletion, and holds for
+//!   keys that the index has lost, because Redis evicted it to make room, as well.
+//!
+//! Promises that after [`forget`] no key of the user is left, except such lost ones, which nothing reads and which
+//! expire by themselves. Knows nothing of what the keys hold.
+
+use std::time::Duration;
+
+use redis::Script;
+
+use super::{Link, LinkError, Names};
+use crate::domain::UserTag;
+
+/// How many keys one call of [`forget`] deletes at most: Redis serves nobody else meanwhile.
+const CHUNK: usize = 1000;
+
+/// What all scripts begin with. Times are Redis's own, so that replicas with other clocks agree.
+const PRELUDE: &str = "
+local function now()
+    local time = redis.call('TIME')
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+-- Lets a key live for at least ttl ms more; never shortens its life.
+local function keep(key, ttl)
+    if redis.call('PTTL', key) < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
+end
+-- The user's generation, begun with the candidate where there is none.
+local function generation(key, candidate, ttl)
+    local held = redis.call('GET', key)
+    if not held then
+        redis.call('SET', key, candidate, 'PX', ttl)
+        return candidate
+    end
+    keep(key, ttl)
+    return held
+end
+-- Enters the key under its suffix into the index, and drops from it what has expired.
+local function enter(index, suffix, key)
+    local time, ttl = now(), redis.call('PTTL', key)
+    redis.call('ZREMRANGEBYSCORE', index, '-inf', time)
+    redis.call('ZADD', index, time + ttl, suffix)
+    keep(index, ttl)
+end
+";
+
+/// Deletes some of what the index names; the generation goes first, so that all of it is void at once.
+const FORGET: &str = "
+local suffixes = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1)
+redis.call('DEL', KEYS[1])
+if #suffixes == 0 then return 0 end
+local keys = {}
+for i, suffix in ipairs(suffixes) do keys[i] = ARGV[1] .. suffix end
+redis.call('DEL', unpack(keys))
+redis.call('ZREM', KEYS[2], unpack(suffixes))
+return redis.call('ZCARD', KEYS[2])
+";
+
+/// A script that may call `now`, `keep`, `generation` and `enter`.
+#[must_use]
+pub fn script(body: &str) -> Script {
+    Script::new(&format!("{PRELUDE}{body}"))
+}
+
+/// The name of the user's generation.
+#[must_use]
+pub fn generation(names: &Names, user: UserTag) -> String {
+    names.of_user(user, "g")
+}
+
+/// The name of the user's index.
+#[must_use]
+pub fn index(names: &Names, user: UserTag) -> String {
+    names.of_user(user, "i")
+}
+
+/// A new random token, for a generation or whatever else nobody may guess or repeat.
+#[must_use]
+pub fn token() -> [u8; 16] {
+    let mut token = [0; 16];
+    if getrandom::fill(&mut token).is_err() {
+        // The system has refused random bytes, which it did not at start. Unequal tokens are still unequal.
+        token = fastrand::u128(..).to_be_bytes();
+    }
+    token
+}
+
+/// A duration as scripts take it: whole milliseconds, at least one, because Redis refuses zero.
+#[must_use]
+pub fn millis(duration: Duration) -> Vec<u8> {
+    duration.as_millis().max(1).to_string().into_bytes()
+}
+
+/// Deletes every key of a user. What was stored before is void from the first moment; a load or an admission that
+/// began before finds its generation gone.
+///
+/// # Errors
+/// [`LinkError`]; then some or all of it may still be there, and the call should be made again.
+pub async fn forget(link: &Link, user: UserTag) -> Result<(), LinkError> {
+    let script = Script::new(FORGET);
+    let keys = [generation(link.names(), user), index(link.names(), user)];
+    let (base, chunk) = (link.names().of_user(user, ""), CHUNK.to_string());
+    while link.script::<usize>(&script, &keys, &[base.as_bytes(), chunk.as_bytes()]).await? > 0 {}
+    Ok(())
+}

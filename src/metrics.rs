@@ -1,0 +1,199 @@
+//! Every metric family, declared once. Labels come from the configuration and closed enums only: never a user, an
+//! account, a number, or a host name of a request.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Upper bounds in seconds. Memory answers take microseconds, a CRM that is about to time out takes seconds.
+const SECONDS: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Labels of `contactd_lookups_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LookupLabels {
+    /// The connector's name.
+    pub platform: String,
+    /// incoming_call, manual_refresh, initial_match
+    pub trigger: &'static str,
+    /// memory, redis, crm, none
+    pub source: &'static str,
+    /// found, not_found, or the error's reason in lower case
+    pub outcome: String,
+}
+
+/// Labels of the families that are split by answer source.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SourceLabels {
+    /// The connector's name.
+    pub platform: String,
+    /// memory, redis, crm, none
+    pub source: &'static str,
+}
+
+/// Labels of the families that are split by connector only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PlatformLabels {
+    /// The connector's name.
+    pub platform: String,
+}
+
+/// Labels of `contactd_crm_requests_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CrmLabels {
+    /// The connector's name.
+    pub platform: String,
+    /// 2xx, 3xx, 4xx, 5xx, or error where there was no reply
+    pub status: &'static str,
+}
+
+/// Labels of `contactd_cache_requests_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CacheLabels {
+    /// memory, redis
+    pub tier: &'static str,
+    /// hit, stale, miss, error
+    pub result: &'static str,
+}
+
+/// Labels of `contactd_quota_wait_seconds`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QuotaLabels {
+    /// The connector's name.
+    pub platform: String,
+    /// call_pop, revalidate, prefetch
+    pub lane: &'static str,
+}
+
+/// Labels of `contactd_prefetch_numbers_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PrefetchLabels {
+    /// The connector's name.
+    pub platform: String,
+    /// found, not_found, already_cached, invalid_number, failed
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    revision: &'static str,
+}
+
+/// Makes histograms with the buckets of this program.
+#[derive(Debug, Clone, Copy)]
+pub struct Seconds;
+
+impl MetricConstructor<Histogram> for Seconds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(SECONDS)
+    }
+}
+
+/// A family of histograms of seconds.
+pub type Durations<L> = Family<L, Histogram, Seconds>;
+
+/// All metric families of one daemon, with the registry that prints them.
+pub struct Metrics {
+    registry: Registry,
+    /// Look-ups answered, and how.
+    pub lookups: Family<LookupLabels, Counter>,
+    /// From the request's arrival to its answer.
+    pub lookup_duration: Durations<SourceLabels>,
+    /// Look-ups that joined another's CRM call.
+    pub lookups_shared: Family<PlatformLabels, Counter>,
+    /// HTTP calls to CRMs.
+    pub crm_requests: Family<CrmLabels, Counter>,
+    /// From sending a call to having read its reply.
+    pub crm_request_duration: Durations<PlatformLabels>,
+    /// Look-ups in each cache tier.
+    pub cache_requests: Family<CacheLabels, Counter>,
+    /// From asking for a CRM call to being granted it.
+    pub quota_wait: Durations<QuotaLabels>,
+    /// Prefetch jobs under way.
+    pub prefetch_jobs: Family<PlatformLabels, Gauge>,
+    /// Numbers of prefetch jobs that are settled.
+    pub prefetch_numbers: Family<PrefetchLabels, Counter>,
+    /// 1 while Redis answers.
+    pub redis_up: Gauge,
+    /// Entries in the memory tier.
+    pub cache_entries: Gauge,
+    /// Bytes that the memory tier counts for its entries, its own overhead included.
+    pub cache_bytes: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("contactd"),
+            lookups: Family::default(),
+            lookup_duration: Family::new_with_constructor(Seconds),
+            lookups_shared: Family::default(),
+            crm_requests: Family::default(),
+            crm_request_duration: Family::new_with_constructor(Seconds),
+            cache_requests: Family::default(),
+            quota_wait: Family::new_with_constructor(Seconds),
+            prefetch_jobs: Family::default(),
+            prefetch_numbers: Family::default(),
+            redis_up: Gauge::default(),
+            cache_entries: Gauge::default(),
+            cache_bytes: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("lookups", "Look-ups answered", self.lookups.clone());
+        r.register("lookup_duration_seconds", "Time to answer a look-up", self.lookup_duration.clone());
+        r.register("lookups_shared", "Look-ups that joined another's CRM call", self.lookups_shared.clone());
+        r.register("crm_requests", "HTTP calls to CRMs", self.crm_requests.clone());
+        r.register("crm_request_duration_seconds", "Time of an HTTP call to a CRM", self.crm_request_duration.clone());
+        r.register("cache_requests", "Look-ups in a cache tier", self.cache_requests.clone());
+        r.register("quota_wait_seconds", "Time a CRM call waits for its quota", self.quota_wait.clone());
+        r.register("prefetch_jobs", "Prefetch jobs under way", self.prefetch_jobs.clone());
+        r.register("prefetch_numbers", "Numbers settled by prefetch jobs", self.prefetch_numbers.clone());
+        r.register("redis_up", "1 while Redis answers", self.redis_up.clone());
+        r.register("cache_entries", "Entries in the memory tier", self.cache_entries.clone());
+        r.register("cache_bytes", "Bytes counted for the memory tier", self.cache_bytes.clone());
+        let build = Family::<BuildLabels, Gauge>::default();
+        let version = env!("CARGO_PKG_VERSION");
+        build.get_or_create(&BuildLabels { version, revision: revision() }).set(1);
+        r.register("build_info", "Which build this is", build);
+    }
+
+    /// All families in the `OpenMetrics` text format, which Prometheus reads.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut page = String::new();
+        // Writing to a String cannot fail; a page cut short would be the scraper's to refuse.
+        let _ = text::encode(&mut page, &self.registry);
+        page
+    }
+}
+
+/// The source revision given at build time, or "unknown".
+#[must_use]
+pub fn revision() -> &'static str {
+    option_env!("CONTACTD_REVISION").unwrap_or("unknown")
+}
+
+/// Records a duration in seconds.
+pub fn observe(histogram: &Histogram, duration: Duration) {
+    histogram.observe(duration.as_secs_f64());
+}

@@ -1,0 +1,43 @@
+//! Forgetting: some numbers of a user, or all that is kept for the user.
+
+use super::Resolver;
+use crate::connector::Platform;
+use crate::domain::{Party, UserTag};
+use crate::link::LinkError;
+
+/// What is to be forgotten.
+#[derive(Debug, Clone)]
+pub enum Forgotten {
+    /// The answers about these parties, whatever formats, host and settings they were asked with.
+    Parties(Vec<Party>),
+    /// Everything: answers, and which credentials have proved themselves.
+    Everything,
+}
+
+impl Resolver {
+    /// Forgets, on all replicas within a second. A load that began before never fills any tier afterwards.
+    ///
+    /// # Errors
+    /// Where Redis could not be told: this process has forgotten, other replicas may not have.
+    pub async fn forget(
+        &self,
+        platform: &Platform,
+        account: &str,
+        user: &str,
+        what: &Forgotten,
+    ) -> Result<(), LinkError> {
+        let user: UserTag = self.rooms.keys.user(platform.name(), account, user);
+        match what {
+            Forgotten::Parties(parties) => {
+                for party in parties {
+                    self.rooms.cache.forget_number(user, *party).await?;
+                }
+                Ok(())
+            }
+            Forgotten::Everything => {
+                self.rooms.admissions.forget_user_here(user);
+                self.rooms.cache.forget_user(user).await
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The one place that knows the order of things.
+//!
+//! [`Resolver::find`] is the walk of every look-up. A stored answer is served under a credential that the CRM has
+//! accepted for this user before: fresh as it is, stale with a refresh behind it. Else one load per key asks the CRM,
+//! and all callers wait for it. A manual refresh goes to the CRM in any case, and only its success changes what is
+//! stored.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admissions;
+use crate::cache::{Stored, Tier, TieredCache};
+use crate::clock::{self, Clock};
+use crate::connector::Platform;
+use crate::domain::{
+    AuthHeader, AuthTag, ContactKey, Entry, Freshness, KeyMaker, Lane, LookupError, NumberFormat, Party, User,
+};
+use crate::flight::{FlightKey, Flights, Seat};
+use crate::lease::Leases;
+use crate::metrics::{Metrics, PlatformLabels};
+
+mod forget;
+mod load;
+mod prefetch;
+mod revalidate;
+
+pub use forget::Forgotten;
+pub use prefetch::{Batch, CutShort, Job, Progress};
+
+/// Settings of the walk.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Time for one load, all its CRM calls included.
+    pub timeout: Duration,
+    /// How long a manual refresh waits for the CRM before the stored answer is served instead, labelled stale.
+    pub soft_deadline: Duration,
+}
+
+/// Why a look-up is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// The phone rings.
+    IncomingCall,
+    /// A person asked for it.
+    ManualRefresh,
+    /// The first match of recent calls.
+    InitialMatch,
+}
+
+impl Trigger {
+    /// The metrics' label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::IncomingCall => "incoming_call",
+            Self::ManualRefresh => "manual_refresh",
+            Self::InitialMatch => "initial_match",
+        }
+    }
+
+    fn lane(self) -> Lane {
+        match self {
+            Self::IncomingCall | Self::ManualRefresh => Lane::CallPop,
+            Self::InitialMatch => Lane::Prefetch,
+        }
+    }
+}
+
+/// One look-up, parsed.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Which CRM.
+    pub platform: Arc<Platform>,
+    /// On whose behalf.
+    pub user: User,
+    /// Under which credential.
+    pub auth: AuthHeader,
+    /// About whom.
+    pub party: Party,
+    /// The user's ways of writing numbers.
+    pub formats: Vec<NumberFormat>,
+    /// Why.
+    pub trigger: Trigger,
+    /// Make no CRM call.
+    pub only_if_cached: bool,
+    /// When the caller gives up waiting.
+    pub deadline: Option<Instant>,
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The memory tier.
+    Memory,
+    /// The Redis tier.
+    Redis,
+    /// A CRM was asked.
+    Crm,
+}
+
+/// The answer to a question, with what is known about it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What was found.
+    pub entry: Arc<Entry>,
+    /// Where it came from.
+    pub source: Source,
+    /// Never `Expired`.
+    pub freshness: Freshness,
+    /// Time since the CRM was asked.
+    pub age: Duration,
+    /// Another caller led the load.
+    pub shared: bool,
+    /// HTTP calls to the CRM made for this answer.
+    pub crm_requests: u32,
+}
+
+impl From<Stored> for Answer {
+    fn from(stored: Stored) -> Self {
+        let source = match stored.tier {
+            Tier::Memory => Source::Memory,
+            Tier::Redis => Source::Redis,
+        };
+        let Stored { entry, freshness, age, .. } = stored;
+        Self { entry, source, freshness, age, shared: false, crm_requests: 0 }
+    }
+}
+
+/// The rooms that a resolver knows.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Names of things.
+    pub keys: KeyMaker,
+    /// Stored answers.
+    pub cache: TieredCache,
+    /// Credentials that have proved themselves.
+    pub admissions: Admissions,
+    /// One load per key among replicas; none without Redis.
+    pub leases: Option<Leases>,
+    /// What loads belong to.
+    pub tasks: TaskTracker,
+    /// Ends when the daemon begins to stop.
+    pub stopping: CancellationToken,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Answers questions. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Resolver {
+    config: Config,
+    rooms: Arc<Rooms>,
+    flights: Flights,
+    refreshing: Arc<revalidate::Cap>,
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    /// A resolver over `rooms`.
+    #[must_use]
+    pub fn new(config: Config, rooms: Rooms) -> Self {
+        let flights = Flights::new(rooms.tasks.clone());
+        Self { config, rooms: Arc::new(rooms), flights, refreshing: Arc::default() }
+    }
+
+    /// Answers one question.
+    ///
+    /// Dropping the future drops only the waiting: a load that has begun goes on and its answer is stored.
+    ///
+    /// # Errors
+    /// [`LookupError::NotCached`] where only a stored answer was wanted, else what the CRM's failure is.
+    pub async fn find(&self, question: &Question) -> Result<Answer, LookupError> {
+        let key = self.key(question);
+        if question.trigger == Trigger::ManualRefresh {
+            return self.refresh(question, key).await;
+        }
+        if let Some(stored) = self.rooms.cache.lookup(&key).await {
+            if self.is_admitted(question, &key).await {
+                if stored.freshness == Freshness::Stale && !question.only_if_cached {
+                    self.revalidate(question, key);
+                }
+                return Ok(stored.into());
+            }
+            if !question.only_if_cached {
+                return self.prove(question, key, stored).await;
+            }
+        }
+        if question.only_if_cached {
+            return Err(LookupError::NotCached);
+        }
+        self.wait_for(self.board(question, key, question.trigger.lane(), false), question).await
+    }
+
+    /// Asks the CRM, whatever is stored. Where it takes long and an answer is stored, that one is better than none;
+    /// the refresh goes on behind it.
+    async fn refresh(&self, question: &Question, key: ContactKey) -> Result<Answer, LookupError> {
+        let seat = self.board(question, key, Lane::CallPop, true);
+        let fresh = self.wait_for(seat, question);
+        tokio::pin!(fresh);
+        if let Some(answer) = clock::within(self.config.soft_deadline, &mut fresh).await {
+            return answer;
+        }
+        match self.rooms.cache.in_memory(&key) {
+            Some(stored) if self.is_admitted(question, &key).await => {
+                Ok(Answer { freshness: Freshness::Stale, ..stored.into() })
+            }
+            _ => fresh.await,
+        }
+    }
+
+    /// Lets a credential prove itself by one real call: the first question under it is asked of the CRM, the others
+    /// wait for that and are then served what is `stored`. So a rotated token costs one call, not a cold cache.
+    async fn prove(&self, question: &Question, key: ContactKey, stored: Stored) -> Result<Answer, LookupError> {
+        let seat = self.board_as(key.proof(), question, key, question.trigger.lane(), true);
+        if !seat.joined() {
+            return self.wait_for(seat, question).await;
+        }
+        seat.wait().await?;
+        if self.is_admitted(question, &key).await {
+            return Ok(stored.into());
+        }
+        self.wait_for(self.board(question, key, question.trigger.lane(), true), question).await
+    }
+
+    /// Entries and bytes of the memory tier.
+    #[must_use]
+    pub fn memory_size(&self) -> (u64, u64) {
+        self.rooms.cache.memory_size()
+    }
+
+    async fn is_admitted(&self, question: &Question, key: &ContactKey) -> bool {
+        self.rooms.admissions.is_admitted(key.user(), self.auth_tag(question)).await
+    }
+
+    async fn wait_for(&self, seat: Seat, question: &Question) -> Result<Answer, LookupError> {
+        let shared = seat.joined();
+        if shared {
+            let labels = PlatformLabels { platform: question.platform.name().to_owned() };
+            self.rooms.metrics.lookups_shared.get_or_create(&labels).inc();
+        }
+        let loaded = seat.wait().await?;
+        let age = self.rooms.clock.now().since(loaded.entry.asked_at());
+        let source = if loaded.from_crm { Source::Crm } else { Source::Redis };
+        let (entry, crm_requests) = (loaded.entry, loaded.crm_requests);
+        Ok(Answer { entry, source, freshness: Freshness::Fresh, age, shared, crm_requests })
+    }
+
+    fn key(&self, question: &Question) -> ContactKey {
+        let platform = &question.platform;
+        let settings = platform.connector().settings();
+        self.rooms.keys.contact(platform.name(), &question.user, question.party, &question.formats, settings)
+    }
+
+    fn auth_tag(&self, question: &Question) -> AuthTag {
+        self.rooms.keys.auth(&question.auth, question.user.host.as_ref())
+    }
+
+    /// A seat on the load of this question; `must_ask` asks the CRM whatever is stored.
+    fn board(&self, question: &Question, key: ContactKey, lane: Lane, must_ask: bool) -> Seat {
+        self.board_as(key, question, key, lane, must_ask)
+    }
+
+    /// The same under another name on the board.
+    fn board_as(&self, name: ContactKey, question: &Question, key: ContactKey, lane: Lane, must_ask: bool) -> Seat {
+        let since = self.rooms.cache.forgotten_at(&key);
+        let flight = FlightKey { contact: name, auth: self.auth_tag(question), must_ask, since };
+        // Somebody who waits is told in time that the quota has no room; work behind the scenes just waits its turn.
+        let deadline = match lane {
+            Lane::CallPop => question.deadline.or_else(|| clock::after(self.config.timeout)),
+            Lane::Revalidate | Lane::Prefetch => None,
+        };
+        self.flights.join_or_lead(flight, lane, deadline, |urgency| {
+            load::Load { resolver: self.clone(), question: question.clone(), key, must_ask, urgency }.run()
+        })
+    }
+}

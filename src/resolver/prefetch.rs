@@ -1,0 +1,190 @@
+//! The first-run batch: many numbers behind live calls.
+//!
+//! What is stored is found first, in one round trip. The rest goes in the order given, most recent calls first, a
+//! bounded number at a time, each through the same flights as a ringing call but in the prefetch lane. An error of one
+//! number is a result; one that dooms all of them ends the job.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::mpsc;
+
+use super::{Question, Resolver};
+use crate::clock::Stopwatch;
+use crate::domain::{ContactKey, Entry, Lane, LookupError, Party};
+use crate::flight::Landing;
+use crate::metrics::PlatformLabels;
+
+/// Look-ups of one job under way at once: enough to use up any CRM's quota at its usual latency.
+const AT_ONCE: usize = 32;
+
+/// How often a number is tried that the CRM refuses for its rate.
+const TRIES: u32 = 3;
+
+/// Results that may wait for a slow client before the job waits too.
+const BACKLOG: usize = 64;
+
+/// One job, parsed.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Everything but the party, which is the first one's.
+    pub question: Question,
+    /// Whom to look up, each once, most recent first.
+    pub parties: Vec<Party>,
+}
+
+/// A job under way. Dropping it ends the job: what is in flight ends, nothing new begins.
+#[derive(Debug)]
+pub struct Job {
+    /// How many of the parties have a servable answer already.
+    pub already_cached: usize,
+    /// What happens.
+    pub progress: mpsc::Receiver<Progress>,
+}
+
+/// One event of a job.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// A stored answer is good.
+    Cached(Party, u32),
+    /// The CRM was asked.
+    Loaded(Party, Result<u32, LookupError>),
+    /// The job is done, or was stopped; the last event.
+    Ended {
+        /// HTTP calls to the CRM made for this job.
+        crm_requests: u32,
+        /// How long it took.
+        elapsed: Duration,
+        /// Why it ended before all was done.
+        cut_short: Option<CutShort>,
+    },
+}
+
+/// Why a job ended early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CutShort {
+    /// A failure that every further number would meet too.
+    Doomed(LookupError),
+    /// The daemon is stopping.
+    Stopping,
+}
+
+impl Resolver {
+    /// Starts a job.
+    pub async fn prefetch(&self, batch: Batch) -> Job {
+        let keys: Vec<ContactKey> =
+            batch.parties.iter().map(|party| self.key(&Question { party: *party, ..batch.question.clone() })).collect();
+        let stored = match keys.first() {
+            Some(key) => self.rooms.cache.lookup_many(key.user(), &keys).await,
+            None => Vec::new(),
+        };
+        let admitted = match keys.first() {
+            Some(key) => self.is_admitted(&batch.question, key).await,
+            None => true,
+        };
+        let already_cached = stored.iter().flatten().count();
+        let (events, progress) = mpsc::channel(BACKLOG);
+        let known = batch.parties.iter().copied().zip(stored.into_iter().map(|stored| Some(stored?.entry))).collect();
+        let run = Run { resolver: self.clone(), batch, events };
+        self.rooms.tasks.spawn(run.run(known, admitted));
+        Job { already_cached, progress }
+    }
+}
+
+/// Why the client hears no more.
+struct Gone;
+
+struct Run {
+    resolver: Resolver,
+    batch: Batch,
+    events: mpsc::Sender<Progress>,
+}
+
+/// A party and what is stored about it.
+type Known = (Party, Option<Arc<Entry>>);
+
+impl Run {
+    async fn run(self, known: Vec<Known>, admitted: bool) {
+        let labels = PlatformLabels { platform: self.batch.question.platform.name().to_owned() };
+        let _running = Running::start(self.resolver.rooms.metrics.prefetch_jobs.get_or_create_owned(&labels));
+        let stopwatch = Stopwatch::start();
+        let mut spent = 0;
+        if let Ok(cut_short) = self.work(known, admitted, &mut spent).await {
+            // A client that left in the last moment misses the summary only.
+            let ended = Progress::Ended { crm_requests: spent, elapsed: stopwatch.elapsed(), cut_short };
+            let _ = self.tell(ended).await;
+        }
+    }
+
+    async fn work(&self, mut known: Vec<Known>, admitted: bool, spent: &mut u32) -> Result<Option<CutShort>, Gone> {
+        // Stored answers are told only under a credential that the CRM accepts: an unknown one proves itself first,
+        // by a number that has to be asked for anyway if there is one.
+        if !admitted && !known.is_empty() {
+            let first = known.iter().position(|(_, stored)| stored.is_none()).unwrap_or(0);
+            let (party, _) = known.remove(first);
+            if let Some(doom) = self.settle(self.look_up(party, true).await, spent).await? {
+                return Ok(Some(doom));
+            }
+        }
+        let (stored, missing): (Vec<Known>, Vec<Known>) = known.into_iter().partition(|(_, stored)| stored.is_some());
+        for (party, entry) in stored {
+            self.tell(Progress::Cached(party, entry.map_or(0, |entry| entry.count()))).await?;
+        }
+        let stopping = self.resolver.rooms.stopping.clone();
+        let feed = stream::iter(missing).take_until(stopping.cancelled());
+        let mut results = pin!(feed.map(|(party, _)| self.look_up(party, false)).buffer_unordered(AT_ONCE));
+        while let Some(result) = results.next().await {
+            if let Some(doom) = self.settle(result, spent).await? {
+                return Ok(Some(doom));
+            }
+        }
+        Ok(stopping.is_cancelled().then_some(CutShort::Stopping))
+    }
+
+    /// Looks one party up in the prefetch lane. A CRM that limits the rate is asked again: the budget holds the job
+    /// back until the CRM's pause is over.
+    async fn look_up(&self, party: Party, must_ask: bool) -> (Party, Landing) {
+        let question = Question { party, ..self.batch.question.clone() };
+        let key = self.resolver.key(&question);
+        let mut landing = Err(LookupError::Internal);
+        for _ in 0..TRIES {
+            landing = self.resolver.board(&question, key, Lane::Prefetch, must_ask).wait().await;
+            if !matches!(landing, Err(LookupError::CrmRateLimited { .. })) {
+                break;
+            }
+        }
+        (party, landing)
+    }
+
+    /// Tells a result; some failures doom the job.
+    async fn settle(&self, (party, landing): (Party, Landing), spent: &mut u32) -> Result<Option<CutShort>, Gone> {
+        *spent += landing.as_ref().map_or(0, |loaded| loaded.crm_requests);
+        let doom = landing.as_ref().err().filter(|error| error.dooms_all()).cloned();
+        self.tell(Progress::Loaded(party, landing.map(|loaded| loaded.entry.count()))).await?;
+        Ok(doom.map(CutShort::Doomed))
+    }
+
+    async fn tell(&self, event: Progress) -> Result<(), Gone> {
+        self.events.send(event).await.map_err(|_| Gone)
+    }
+}
+
+/// Counts a job while it runs.
+struct Running(Gauge);
+
+impl Running {
+    fn start(jobs: Gauge) -> Self {
+        jobs.inc();
+        Self(jobs)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

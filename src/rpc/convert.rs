@@ -1,0 +1,220 @@
+//! Requests become questions: every INVALID_ARGUMENT arises here.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::status::invalid;
+use crate::connector::Platform;
+use crate::domain::caller::Settings;
+use crate::domain::phone::{self, Dialled};
+use crate::domain::{AuthHeader, Extension, NumberFormat, Party, Region, User};
+use crate::pb::v1 as pb;
+use crate::pb::v1::invalidate_contacts_request::Scope;
+use crate::resolver::{Batch, Forgotten, Question, Trigger};
+
+/// Longest id that is taken, in bytes.
+const MAX_ID: usize = 512;
+
+/// Most formats of a user; App Connect offers three.
+const MAX_FORMATS: usize = 16;
+
+/// Most numbers of one batch.
+const MAX_NUMBERS: usize = 10_000;
+
+/// What is to be done about a request.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// Look it up.
+    Find(Question),
+    /// The caller withheld the number.
+    Withheld,
+    /// An emergency or service number.
+    ShortCode,
+    /// The CRM cannot search for extensions.
+    NoExtensions,
+}
+
+/// The platform that a request names.
+pub(super) fn platform<'a>(
+    platforms: &'a HashMap<String, Arc<Platform>>,
+    user: Option<&pb::User>,
+) -> Result<&'a Arc<Platform>, Status> {
+    let user = user.ok_or_else(|| invalid("user", "is required"))?;
+    if user.platform.is_empty() {
+        return Err(invalid("user.platform", "is required"));
+    }
+    platforms.get(&user.platform).ok_or_else(|| {
+        let mut known: Vec<&str> = platforms.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        invalid("user.platform", format!("is not a configured connector; there are: {}", known.join(", ")))
+    })
+}
+
+/// The question that a request asks.
+pub(super) fn question(
+    request: pb::FindContactRequest,
+    platform: &Arc<Platform>,
+    deadline: Option<Instant>,
+) -> Result<Ask, Status> {
+    let trigger = match request.trigger() {
+        pb::Trigger::Unspecified | pb::Trigger::IncomingCall => Trigger::IncomingCall,
+        pb::Trigger::ManualRefresh => Trigger::ManualRefresh,
+        pb::Trigger::InitialMatch => Trigger::InitialMatch,
+    };
+    if pb::Trigger::try_from(request.trigger).is_err() {
+        return Err(invalid("trigger", "is not one of the values of contactd.v1.Trigger"));
+    }
+    if trigger == Trigger::ManualRefresh && request.only_if_cached {
+        return Err(invalid("only_if_cached", "contradicts a manual refresh, which always asks the CRM"));
+    }
+    let user = user(request.user.unwrap_or_default(), platform)?;
+    let auth = auth(request.auth_header)?;
+    let formats = formats(&request.overriding_formats)?;
+    let party = if request.is_extension {
+        let extension = Extension::parse(&request.phone_number).map_err(|e| invalid("phone_number", e.to_string()))?;
+        if !platform.connector().finds_extensions() {
+            return Ok(Ask::NoExtensions);
+        }
+        Party::Extension(extension)
+    } else {
+        match phone::dial(&request.phone_number, user.region) {
+            Ok(Dialled::Party(party)) => party,
+            Ok(Dialled::Withheld) => return Ok(Ask::Withheld),
+            Ok(Dialled::ShortCode) => return Ok(Ask::ShortCode),
+            Err(error) => return Err(invalid("phone_number", error.to_string())),
+        }
+    };
+    let (platform, only_if_cached) = (Arc::clone(platform), request.only_if_cached);
+    Ok(Ask::Find(Question { platform, user, auth, party, formats, trigger, only_if_cached, deadline }))
+}
+
+/// A prefetch request, taken apart.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// The job, unless no number can be looked up.
+    pub(super) batch: Option<Batch>,
+    /// Texts that are nobody's number, each once, with what is wrong with them.
+    pub(super) invalid: Vec<(String, String)>,
+}
+
+/// The batch that a request asks for. An ill-formed number is a result, not a refusal.
+pub(super) fn batch(request: pb::PrefetchContactsRequest, platform: &Arc<Platform>) -> Result<Log, Status> {
+    let numbers = request.phone_numbers;
+    if numbers.len() > MAX_NUMBERS {
+        return Err(invalid("phone_numbers", format!("has more than {MAX_NUMBERS} entries")));
+    }
+    let user = user(request.user.unwrap_or_default(), platform)?;
+    let auth = auth(request.auth_header)?;
+    let formats = formats(&request.overriding_formats)?;
+    let (mut parties, mut invalid) = (Vec::with_capacity(numbers.len()), Vec::new());
+    let (mut known, mut known_invalid) = (HashSet::new(), HashSet::new());
+    for text in numbers {
+        let wrong = match phone::dial(&text, user.region) {
+            Ok(Dialled::Party(party)) => {
+                if known.insert(party) {
+                    parties.push(party);
+                }
+                continue;
+            }
+            Ok(Dialled::Withheld) => "is withheld".to_owned(),
+            Ok(Dialled::ShortCode) => "is an emergency or service number".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if known_invalid.insert(text.trim().to_owned()) {
+            invalid.push((text, wrong));
+        }
+    }
+    let platform = Arc::clone(platform);
+    let trigger = Trigger::InitialMatch;
+    let batch = parties.first().copied().map(|party| Batch {
+        question: Question { platform, user, auth, party, formats, trigger, only_if_cached: false, deadline: None },
+        parties,
+    });
+    Ok(Log { batch, invalid })
+}
+
+/// What a request wants forgotten.
+pub(super) fn forgotten(request: &pb::InvalidateContactsRequest) -> Result<Forgotten, Status> {
+    let user = request.user.as_ref().ok_or_else(|| invalid("user", "is required"))?;
+    check_ids(user)?;
+    let region = region(&user.region)?;
+    match &request.scope {
+        None => Err(invalid("scope", "is required: numbers or everything")),
+        Some(Scope::Everything(false)) => Err(invalid("everything", "must be true where it is given")),
+        Some(Scope::Everything(true)) => Ok(Forgotten::Everything),
+        Some(Scope::Numbers(numbers)) => {
+            let texts = &numbers.phone_numbers;
+            if texts.is_empty() || texts.len() > MAX_NUMBERS {
+                return Err(invalid("numbers.phone_numbers", format!("must have 1 to {MAX_NUMBERS} entries")));
+            }
+            let mut parties = Vec::with_capacity(texts.len());
+            for (n, text) in texts.iter().enumerate() {
+                let number = phone::dial(text, region);
+                if let Ok(Dialled::Party(party)) = number {
+                    parties.push(party);
+                }
+                // A few digits may be an extension; there is no harm in forgetting both.
+                let extension = Extension::parse(text);
+                parties.extend(extension.ok().map(Party::Extension));
+                if let (Err(error), Err(_)) = (number, extension) {
+                    return Err(invalid(&format!("numbers.phone_numbers[{n}]"), error.to_string()));
+                }
+            }
+            Ok(Forgotten::Parties(parties))
+        }
+    }
+}
+
+fn user(user: pb::User, platform: &Platform) -> Result<User, Status> {
+    check_ids(&user)?;
+    let region = region(&user.region)?;
+    let host = platform.host(&user.hostname).map_err(|error| invalid("user.hostname", error.to_string()))?;
+    let settings = Settings::new(user.settings.unwrap_or_default());
+    Ok(User { id: user.id, account: user.account_id, host, region, settings })
+}
+
+fn check_ids(user: &pb::User) -> Result<(), Status> {
+    if user.id.is_empty() {
+        return Err(invalid("user.id", "is required"));
+    }
+    for (field, id) in [("user.id", &user.id), ("user.account_id", &user.account_id)] {
+        if id.len() > MAX_ID {
+            return Err(invalid(field, format!("is longer than {MAX_ID} bytes")));
+        }
+    }
+    Ok(())
+}
+
+fn region(text: &str) -> Result<Option<Region>, Status> {
+    match text {
+        "" => Ok(None),
+        text => Region::parse(text).map(Some).ok_or_else(|| {
+            invalid("user.region", "is not an ISO 3166 alpha-2 code of a country with a numbering plan")
+        }),
+    }
+}
+
+fn auth(header: String) -> Result<AuthHeader, Status> {
+    if header.trim().is_empty() {
+        return Err(invalid("auth_header", "is required: the Authorization header for the CRM"));
+    }
+    AuthHeader::parse(header)
+        .ok_or_else(|| invalid("auth_header", "is not a header value: at most 8192 bytes of visible ASCII and spaces"))
+}
+
+/// Formats that can spell nothing are passed over: a slip in the settings must not cost the call pop.
+fn formats(patterns: &[String]) -> Result<Vec<NumberFormat>, Status> {
+    if patterns.len() > MAX_FORMATS {
+        return Err(invalid("overriding_formats", format!("has more than {MAX_FORMATS} entries")));
+    }
+    let mut formats: Vec<NumberFormat> = Vec::with_capacity(patterns.len());
+    for format in patterns.iter().filter_map(|pattern| NumberFormat::parse(pattern)) {
+        if !formats.contains(&format) {
+            formats.push(format);
+        }
+    }
+    Ok(formats)
+}

@@ -1,0 +1,182 @@
+//! The service: deadline, admission, parse, find, reply, count.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use super::batch::{self, Events};
+use super::codec::Reply;
+use super::convert::{self, Ask};
+use super::desk::{Desk, count_other};
+use super::status;
+use crate::clock::{self, Stopwatch};
+use crate::connector::Platform;
+use crate::domain::LookupError;
+use crate::metrics::Metrics;
+use crate::pb::v1 as pb;
+use crate::resolver::{Answer, Question, Resolver, Trigger};
+use crate::rpc::server::ContactService;
+
+/// The label for a request that names no platform of ours.
+const NO_PLATFORM: &str = "unknown";
+
+/// Answers `contactd.v1.ContactService`.
+#[derive(Clone)]
+pub struct ContactRpc {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    resolver: Resolver,
+    platforms: HashMap<String, Arc<Platform>>,
+    desks: HashMap<String, Desk>,
+    in_flight: Semaphore,
+    metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for ContactRpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContactRpc").field("platforms", &self.shared.platforms.keys()).finish_non_exhaustive()
+    }
+}
+
+impl ContactRpc {
+    /// The service over `resolver`, with at most `max_in_flight` look-ups in hand.
+    #[must_use]
+    pub fn new(resolver: Resolver, platforms: Vec<Platform>, max_in_flight: usize, metrics: Arc<Metrics>) -> Self {
+        let desks = platforms.iter().map(|p| (p.name().to_owned(), Desk::new(p, &metrics))).collect();
+        let platforms = platforms.into_iter().map(|p| (p.name().to_owned(), Arc::new(p))).collect();
+        let in_flight = Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS));
+        Self { shared: Arc::new(Shared { resolver, platforms, desks, in_flight, metrics }) }
+    }
+}
+
+#[tonic::async_trait]
+impl ContactService for ContactRpc {
+    type PrefetchContactsStream = Events;
+
+    async fn find_contact(&self, request: Request<pb::FindContactRequest>) -> Result<Response<Reply>, Status> {
+        let shared = &self.shared;
+        let stopwatch = Stopwatch::start();
+        let limit = deadline(request.metadata());
+        let request = request.into_inner();
+        let trigger = label_of(request.trigger());
+        let other = |platform: &str, outcome: &str| count_other(&shared.metrics, platform, trigger, outcome, stopwatch);
+        let Ok(_place) = shared.in_flight.try_acquire() else {
+            other(NO_PLATFORM, "overloaded");
+            return Err(status::overloaded());
+        };
+        let platform = convert::platform(&shared.platforms, request.user.as_ref());
+        let platform = platform.inspect_err(|_| other(NO_PLATFORM, "invalid_request"))?;
+        let name = platform.name();
+        let ask = convert::question(request, platform, limit.and_then(clock::after));
+        let ask = ask.inspect_err(|_| other(name, "invalid_request"))?;
+        let Some(desk) = shared.desks.get(name) else { return Err(status::failed(&LookupError::Internal, name)) };
+        let question = match ask {
+            Ask::Find(question) => question,
+            nobody => {
+                other(name, "not_found");
+                return Ok(Response::new(desk.nobody(&nobody)));
+            }
+        };
+        match shared.find(&question, limit).await {
+            Ok(answer) => {
+                desk.count(&shared.metrics, trigger, &answer, stopwatch);
+                Ok(Response::new(desk.reply(&answer)))
+            }
+            Err(error) => {
+                other(name, &error.reason().to_ascii_lowercase());
+                Err(status::failed(&error, name))
+            }
+        }
+    }
+
+    async fn prefetch_contacts(
+        &self,
+        request: Request<pb::PrefetchContactsRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let shared = &self.shared;
+        let request = request.into_inner();
+        let platform = convert::platform(&shared.platforms, request.user.as_ref())?;
+        let requested = request.phone_numbers.len();
+        let log = convert::batch(request, platform)?;
+        let (name, metrics) = (platform.name().to_owned(), Arc::clone(&shared.metrics));
+        Ok(Response::new(batch::events(&shared.resolver, log, requested, name, metrics).await))
+    }
+
+    async fn invalidate_contacts(
+        &self,
+        request: Request<pb::InvalidateContactsRequest>,
+    ) -> Result<Response<pb::InvalidateContactsResponse>, Status> {
+        let request = request.into_inner();
+        let platform = convert::platform(&self.shared.platforms, request.user.as_ref())?;
+        let what = convert::forgotten(&request)?;
+        let user = request.user.unwrap_or_default();
+        let forgotten = self.shared.resolver.forget(platform, &user.account_id, &user.id, &what).await;
+        forgotten.map_err(|_| status::not_forgotten_everywhere())?;
+        Ok(Response::new(pb::InvalidateContactsResponse {}))
+    }
+}
+
+impl Shared {
+    async fn find(&self, question: &Question, limit: Option<Duration>) -> Result<Answer, LookupError> {
+        let found = self.resolver.find(question);
+        match limit {
+            Some(limit) => clock::within(limit, found).await.unwrap_or(Err(LookupError::DeadlineExceeded)),
+            None => found.await,
+        }
+    }
+}
+
+fn label_of(trigger: pb::Trigger) -> Trigger {
+    match trigger {
+        pb::Trigger::Unspecified | pb::Trigger::IncomingCall => Trigger::IncomingCall,
+        pb::Trigger::ManualRefresh => Trigger::ManualRefresh,
+        pb::Trigger::InitialMatch => Trigger::InitialMatch,
+    }
+}
+
+/// How long the caller waits (`grpc-timeout`), less what the answer needs for its way back. tonic would end the call
+/// as CANCELLED; answering just before that lets the contract's DEADLINE_EXCEEDED arrive.
+fn deadline(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u32 = amount.parse().ok()?;
+    let limit = match unit {
+        "H" => Duration::from_secs(3600) * amount,
+        "M" => Duration::from_secs(60) * amount,
+        "S" => Duration::from_secs(1) * amount,
+        "m" => Duration::from_millis(1) * amount,
+        "u" => Duration::from_micros(1) * amount,
+        "n" => Duration::from_nanos(1) * amount,
+        _ => return None,
+    };
+    Some(limit.saturating_sub((limit / 10).min(Duration::from_millis(20))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_a_deadline_leaves_before_it() {
+        let limit = |text: &'static str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            deadline(&metadata)
+        };
+        assert_eq!(limit("50m"), Some(Duration::from_millis(45)));
+        assert_eq!(limit("2S"), Some(Duration::from_millis(1980)));
+        assert_eq!(limit("1000000u"), Some(Duration::from_millis(980)));
+        assert_eq!(limit("99999999H"), Some(Duration::from_secs(99_999_999 * 3600) - Duration::from_millis(20)));
+        for text in ["", "S", "5", "5x", "-1S", "1.5S"] {
+            assert_eq!(limit(text), None, "{text}");
+        }
+        assert_eq!(deadline(&MetadataMap::new()), None);
+    }
+}

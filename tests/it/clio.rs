@@ -1,0 +1,128 @@
+//! Clio on the wire.
+
+use contactd::domain::json::to_struct;
+use serde_json::{Value, json};
+
+use crate::support::crm::Seen;
+use crate::support::daemon::{Changed as _, details, names};
+use crate::support::{FakeCrm, Reply, TestDaemon, find};
+
+fn matter(id: u32, status: &str) -> Value {
+    json!({"id": id, "display_number": format!("0000{id}-Client"), "description": format!("Case {id}"), "status": status})
+}
+
+fn choice(id: u32, status: &str) -> Value {
+    json!({"const": id, "title": format!("0000{id}-Client"), "description": format!("Case {id}"), "status": status})
+}
+
+fn clio(base: &str, seen: &Seen) -> Reply {
+    let next = |query: &str| json!({"paging": {"next": format!("{base}/api/v4/{query}")}});
+    match (seen.path.as_str(), seen.param("page_token")) {
+        ("/api/v4/contacts.json", None) if seen.param("query") == Some("(650) 555-1234") => Reply::json(
+            json!({"data": [{"id": 5, "type": "Person", "name": "Old", "phone_numbers": [{"number": "+1 212 555 0000"}]}],
+                "meta": next("contacts.json?page_token=2")}),
+        ),
+        ("/api/v4/contacts.json", Some("2")) => Reply::json(json!({"meta": {"paging": {}}, "data": [{
+            "id": 6, "type": "Person", "name": "Ada", "title": "Client", "primary_email_address": "ada@example.com",
+            "created_at": "2024-01-01T00:00:00Z", "updated_at": "2025-01-01T00:00:00Z",
+            "company": {"name": "Engines"}, "phone_numbers": [{"number": "(650) 555-1234"}],
+        }]})),
+        ("/api/v4/contacts.json", _) => Reply::json(json!({"data": [], "meta": {}})),
+        ("/api/v4/matters.json", None) => Reply::json(
+            json!({"data": [matter(1, "Open"), matter(2, "Closed")], "meta": next("matters.json?page_token=m2")}),
+        ),
+        ("/api/v4/matters.json", _) => Reply::json(json!({"data": [matter(3, "Pending")], "meta": {}})),
+        ("/api/v4/relationships.json", _) => Reply::json(
+            json!({"data": [{"matter": matter(1, "Open")}, {"matter": null}, {"matter": matter(4, "Open")}], "meta": {}}),
+        ),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+async fn start() -> (FakeCrm, TestDaemon) {
+    let crm = FakeCrm::start(|_| Reply::status(500)).await;
+    let base = crm.url();
+    crm.becomes(move |seen| clio(&base, seen));
+    let daemon = TestDaemon::with(&crm, "clio", "").await;
+    (crm, daemon)
+}
+
+#[tokio::test]
+async fn contacts_come_with_their_own_and_related_matters_each_once() {
+    let (crm, daemon) = start().await;
+    let request = find().platform("clio").hostname("eu.app.clio.com").formats(&["(###) ###-####", "###.###.####"]);
+    let response = daemon.find(request).await.unwrap();
+    assert_eq!(names(&response), ["Ada"]);
+    let ada = &response.matched_contact_info[0];
+    assert_eq!(
+        (ada.r#type.as_str(), ada.company.as_str(), ada.email.as_str()),
+        ("Person", "Engines", "ada@example.com")
+    );
+    let matters = json!({"matters": [choice(1, "Open"), choice(3, "Pending"), choice(4, "Open")]});
+    assert_eq!(ada.additional_info, matters.as_object().map(to_struct));
+    assert!(response.lookup.unwrap().complete);
+
+    let seen = crm.seen();
+    let searches: Vec<_> = seen.iter().filter_map(|seen| seen.param("query").map(str::to_owned)).collect();
+    assert_eq!(searches, ["+16505551234", "(650) 555-1234"], "the third spelling is not needed");
+    let matters = seen.iter().find(|seen| seen.path == "/api/v4/matters.json").unwrap();
+    assert_eq!(matters.param("client_id"), Some("6"));
+    let related = seen.iter().find(|seen| seen.path == "/api/v4/relationships.json").unwrap();
+    assert_eq!(related.param("contact_id"), Some("6"));
+    assert_eq!(related.param("fields"), Some("matter{id,display_number,description,status}"));
+}
+
+#[tokio::test]
+async fn closed_matters_are_offered_to_users_who_want_them_and_to_no_other() {
+    let (_crm, daemon) = start().await;
+    let with = |setting: Value| {
+        let mut request = find().platform("clio").formats(&["(###) ###-####"]);
+        request.user.as_mut().unwrap().settings = setting.as_object().map(to_struct);
+        request
+    };
+    for (setting, closed) in [
+        (json!({"clioSeeClosedMatters": {"value": true}}), true),
+        (json!({"clioSeeClosedMatters": {"value": false}}), false),
+        (json!({"clioSeeClosedMatters": true}), true),
+        (json!({}), false),
+    ] {
+        let response = daemon.find(with(setting.clone())).await.unwrap();
+        let info = response.matched_contact_info[0].additional_info.clone().unwrap();
+        let text = format!("{info:?}");
+        assert_eq!(text.contains("Closed"), closed, "{setting}: the setting is a part of the key");
+    }
+}
+
+#[tokio::test]
+async fn a_next_link_to_another_host_is_not_followed() {
+    let elsewhere = FakeCrm::with(vec![]).await;
+    let (crm, daemon) = start().await;
+    let (base, evil) = (crm.url(), elsewhere.url());
+    crm.becomes(move |seen| match seen.path.as_str() {
+        "/api/v4/relationships.json" => {
+            let next = format!("{evil}/api/v4/relationships.json?page_token=2");
+            Reply::json(json!({"data": [{"matter": matter(9, "Open")}], "meta": {"paging": {"next": next}}}))
+        }
+        _ => clio(&base, seen),
+    });
+    let response = daemon.find(find().platform("clio").formats(&["(###) ###-####"])).await.unwrap();
+    assert!(!response.lookup.unwrap().complete, "the side call failed");
+    assert!(elsewhere.seen().is_empty(), "and no credential went elsewhere");
+
+    let evil = elsewhere.url();
+    crm.becomes(move |_| {
+        Reply::json(json!({"data": [], "meta": {"paging": {"next": format!("{evil}/api/v4/contacts.json")}}}))
+    });
+    let status = daemon.find(find().platform("clio").number("+16505559999")).await.unwrap_err();
+    assert_eq!(details(&status).reason, "CRM_BAD_REPLY");
+    assert!(elsewhere.seen().is_empty());
+}
+
+#[tokio::test]
+async fn only_the_four_regions_are_clio() {
+    let daemon = TestDaemon::start("[connectors.clio]\nkind = \"clio\"\n").await;
+    for host in ["", "clio.com", "us.app.clio.com", "app.clio.com.evil.example", "evil-app.clio.com"] {
+        let status = daemon.find(find().platform("clio").hostname(host)).await.unwrap_err();
+        assert_eq!(details(&status).fields, ["user.hostname"], "{host}");
+    }
+}

@@ -1,0 +1,198 @@
+//! The house rules that a compiler does not check: rooms use only rooms below them (`src/ARCHITECTURE.md`), some crates
+//! stay out of some rooms, every file says what it is for, and none outgrows its reader.
+//!
+//! What counts is code: comments, strings, `#[cfg(test)]` items and files named `tests.rs` are free.
+
+use std::fs;
+use std::path::Path;
+
+use scan::{bare, branches, depth, room_of, roots, sources, test_items, without_tests};
+
+mod scan;
+
+const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+const LONGEST: usize = 400;
+
+struct Room {
+    name: &'static str,
+    /// A room may use rooms with a lower number; rooms with the same number are blind to each other.
+    floor: u8,
+    /// Rooms that it never uses although they lie below.
+    never: &'static [&'static str],
+    /// Crates that it never uses, their families (`tokio_util`) included.
+    never_crates: &'static [&'static str],
+}
+
+const fn room(
+    floor: u8,
+    name: &'static str,
+    never: &'static [&'static str],
+    never_crates: &'static [&'static str],
+) -> Room {
+    Room { name, floor, never, never_crates }
+}
+
+const BEHIND_THE_RESOLVER: &[&str] = &["cache", "flight", "budget", "admission", "lease", "connector"];
+const BEHIND_THE_RPC: &[&str] = &["cache", "flight", "budget", "admission", "lease", "connector", "resolver"];
+const ALL_BUT_CLOCK_AND_DOMAIN: &[&str] =
+    &["pb", "metrics", "cache", "flight", "budget", "admission", "link", "connector", "resolver", "rpc", "ops"];
+
+#[rustfmt::skip]
+const ROOMS: [Room; 23] = [
+    room(0, "pb", &[], &[]),
+    room(0, "domain", &[], &["tokio", "tonic", "reqwest", "redis", "moka"]),
+    room(1, "clock", &[], &[]),
+    room(1, "metrics", &[], &[]),
+    room(1, "link", &[], &["reqwest", "tonic"]),
+    room(1, "urgency", &[], &["reqwest", "tonic", "redis"]),
+    room(2, "cache", &[], &["reqwest", "tonic"]),
+    room(2, "flight", &[], &["reqwest", "tonic"]),
+    room(2, "budget", &[], &["reqwest", "tonic"]),
+    room(2, "admission", &[], &["reqwest", "tonic"]),
+    room(2, "lease", &[], &["reqwest", "tonic"]),
+    room(3, "connector", &["cache", "flight"], &["tonic", "redis", "moka"]),
+    room(4, "resolver", &[], &["reqwest", "redis", "moka", "governor", "tonic"]),
+    room(5, "rpc", BEHIND_THE_RESOLVER, &[]),
+    room(5, "ops", BEHIND_THE_RESOLVER, &[]),
+    room(6, "app", &[], &[]),
+    room(6, "config", &[], &[]),
+    room(6, "lifecycle", &[], &[]),
+    room(6, "telemetry", &[], &[]),
+    room(6, "tls", &[], &[]),
+    room(6, "example_crm", ALL_BUT_CLOCK_AND_DOMAIN, &[]),
+    room(7, "cli", BEHIND_THE_RPC, &[]),
+    room(8, "main", BEHIND_THE_RPC, &[]),
+];
+
+/// Neighbours that see each other all the same: values are read from messages, and one floor puts the house together.
+const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
+    (&["link", "urgency"], &["clock"]),
+    (&["domain"], &["pb"]),
+    (&["app", "config", "lifecycle", "telemetry", "tls"], &["app", "config", "lifecycle", "telemetry", "tls"]),
+];
+
+/// Single names that pass where their room does not: a question to the resolver names its platform.
+const EXCEPTIONS: [(&str, &str); 1] = [("rpc", "connector::Platform")];
+
+#[test]
+fn every_room_uses_only_what_lies_below_it() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        let room = room_of(&file);
+        if room == "lib" || file.ends_with("tests.rs") {
+            continue;
+        }
+        let code = without_tests(&bare(&fs::read_to_string(&file).unwrap()));
+        let shown = file.strip_prefix(SRC).unwrap().display().to_string();
+        faults.extend(faults_in(&room, depth(&file), &code).into_iter().map(|fault| format!("src/{shown}:{fault}")));
+    }
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn the_crate_lists_its_rooms_from_the_ground_up() {
+    let lib = fs::read_to_string(Path::new(SRC).join("lib.rs")).unwrap();
+    let names: Vec<_> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let floors: Vec<_> = names.iter().map(|name| known(name).expect(name).floor).collect();
+    assert!(floors.is_sorted(), "{names:?} stand on the floors {floors:?}");
+}
+
+#[test]
+fn every_file_begins_with_what_it_is_for_and_is_short_enough_to_read() {
+    let mut faults = Vec::new();
+    for file in sources().into_iter().filter(|file| !file.ends_with("tests.rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let shown = file.strip_prefix(SRC).unwrap().display();
+        if !text.starts_with("//! ") && !text.starts_with("#![doc = include_str!(") {
+            faults.push(format!("src/{shown}: begins with no //! header"));
+        }
+        let code = bare(&text);
+        let tests: usize = test_items(&code).into_iter().map(|item| code[item].lines().count()).sum();
+        let length = text.lines().count() - tests;
+        if length > LONGEST {
+            faults.push(format!("src/{shown}: {length} lines without tests, {LONGEST} are the most"));
+        }
+    }
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn the_rules_see_through_groups_comments_strings_and_test_code() {
+    let faults = |room: &str, text: &str| faults_in(room, 2, &without_tests(&bare(text)));
+    for (room, text) in [
+        ("cache", "use crate::{\n    domain::{Entry, key},\n    connector::Door,\n};"),
+        ("cache", "fn f() -> crate::flight::Flights { todo!() }"),
+        ("domain", "use tokio_util::sync::CancellationToken;"),
+        ("domain", "use redis as store;"),
+        ("rpc", "use crate::connector::{Door, Platform};"),
+        ("config", "use crate::cli;"),
+        ("example_crm", "use crate::app::App;"),
+        ("clock", "use super::super::metrics::Metrics;"),
+    ] {
+        assert_eq!(faults(room, text).len(), 1, "{room}: {text} gives {:?}", faults(room, text));
+    }
+    for (room, text) in [
+        (
+            "domain",
+            "// use tokio::spawn\n/* crate::cache */ const A: &str = \"crate::app::\\\"\"; const B: char = '\"';",
+        ),
+        ("domain", "#[cfg(test)]\nmod tests {\n    use crate::cache::Tier;\n    fn f() { if true {} }\n}"),
+        ("domain", "#[cfg(test)]\nuse tokio::time;\nuse crate::pb::v1;"),
+        ("rpc", "use crate::connector::Platform;\nuse crate::rpc::server;"),
+        ("config", "use crate::telemetry::LogFormat;"),
+        ("cache", "use super::Tier; fn f<'a>(x: &'a str) -> &'a str { x }"),
+    ] {
+        assert_eq!(faults(room, text), Vec::<String>::new(), "{room}: {text}");
+    }
+}
+
+/// What is wrong with the paths in `code`, each with its line.
+fn faults_in(name: &str, depth: usize, code: &str) -> Vec<String> {
+    let Some(room) = known(name) else {
+        return vec![format!("1: {name} has no place in the table of tests/it/house.rs")];
+    };
+    let mut faults = Vec::new();
+    for (at, root) in roots(code) {
+        let line = code[..at].matches('\n').count() + 1;
+        let rest = &code[at + root.len()..];
+        if matches!(root, "crate" | "contactd") {
+            for path in branches(rest) {
+                faults.extend(denied(room, &path).map(|rule| format!("{line}: {rule}")));
+            }
+        } else if root == "super" {
+            let supers = 1 + rest.split("::").skip(1).take_while(|part| part.trim() == "super").count();
+            if supers >= depth {
+                faults.push(format!("{line}: super leaves the room; write crate::"));
+            }
+        } else if room.never_crates.iter().any(|never| is_family(root, never)) {
+            faults.push(format!("{line}: {name} never uses {root}"));
+        }
+    }
+    faults
+}
+
+fn is_family(root: &str, never: &str) -> bool {
+    root.strip_prefix(never).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
+/// The rule that `path`, for example `connector::Platform`, breaks in `room`.
+fn denied(room: &Room, path: &str) -> Option<String> {
+    let used = path.split("::").next().unwrap_or(path);
+    let (name, floor) = (room.name, room.floor);
+    let is_open = OPEN_DOORS.iter().any(|(from, to)| from.contains(&name) && to.contains(&used));
+    if used == name || is_open || EXCEPTIONS.contains(&(name, path)) {
+        return None;
+    }
+    match known(used) {
+        None => Some(format!("{used} has no place in the table of tests/it/house.rs")),
+        Some(other) if other.floor >= floor => {
+            Some(format!("{name} (floor {floor}) uses {used} (floor {}): only lower floors", other.floor))
+        }
+        Some(_) if room.never.contains(&used) => Some(format!("{name} never uses {used} itself, here {path}")),
+        Some(_) => None,
+    }
+}
+
+fn known(name: &str) -> Option<&'static Room> {
+    ROOMS.iter().find(|room| room.name == name)
+}

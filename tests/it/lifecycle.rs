@@ -1,0 +1,213 @@
+//! The real program, started and stopped as an operator does.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use contactd::clock::{self, pause};
+use contactd::rpc::client::ContactServiceClient;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::support::crm::example;
+use crate::support::daemon::{Changed as _, get};
+use crate::support::{FakeCrm, contact, eventually, find};
+
+/// `contactd serve` as a process of its own, its log lines read as JSON.
+struct Program {
+    child: Child,
+    grpc: String,
+    ops: String,
+    log: JoinHandle<String>,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Program {
+    async fn start(toml: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_contactd"))
+            .args(["serve", "--config"])
+            .arg(file.path())
+            .args(["--log-level", "debug"])
+            .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
+            .env("CONTACTD__OPS__LISTEN", "127.0.0.1:0")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let (tell, addresses) = oneshot::channel();
+        let log = spawn_blocking(move || {
+            let (mut tell, mut text) = (Some(tell), String::new());
+            for line in lines {
+                text = text + &line + "\n";
+                // The last words of a command that failed are for people.
+                let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+                if let (Some(grpc), Some(ops)) = (event["grpc.addr"].as_str(), event["ops.addr"].as_str()) {
+                    let addresses = (format!("http://{grpc}"), format!("http://{ops}"));
+                    tell.take().expect("it starts once").send(addresses).expect("the test waits");
+                }
+            }
+            text
+        });
+        let (grpc, ops) = addresses.await.expect("it tells its addresses");
+        Self { child, grpc, ops, log }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits for the end; exit code and all log lines.
+    async fn end(mut self) -> (Option<i32>, String) {
+        let log = clock::within(Duration::from_secs(20), &mut self.log).await.expect("it ends").unwrap();
+        (self.child.wait().unwrap().code(), log)
+    }
+}
+
+fn config(crm: &FakeCrm) -> String {
+    format!("[grpc]\ndrain_delay = \"500ms\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n", crm.url())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_fails_no_call() {
+    let crm =
+        FakeCrm::start(|seen| example(seen, &[contact(1, "Ada", "+16505551234")]).after(Duration::from_millis(40)))
+            .await;
+    let program = Program::start(&config(&crm)).await;
+    let (answered, failed, turned_away) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut callers = Vec::new();
+    for caller in 0..16 {
+        let channel = Endpoint::from_shared(program.grpc.clone()).unwrap().connect().await.unwrap();
+        let (answered, failed, turned_away) = (Arc::clone(&answered), Arc::clone(&failed), Arc::clone(&turned_away));
+        #[expect(clippy::disallowed_methods, reason = "joined below")]
+        callers.push(tokio::spawn(async move {
+            let (mut client, mut health) = (ContactServiceClient::new(channel.clone()), HealthClient::new(channel));
+            for call in 0..10_000 {
+                // A well-behaved client asks health before it calls, as a balancer does for it.
+                let check = HealthCheckRequest { service: "contactd.v1.ContactService".to_owned() };
+                match health.check(check).await {
+                    Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => {}
+                    _ => {
+                        turned_away.fetch_add(1, Ordering::Relaxed);
+                        return;
+                    }
+                }
+                let number = format!("+1650{:07}", 2_000_000 + caller * 10_000 + call / 2);
+                let result = client.find_contact(find().number(&number)).await;
+                if result.is_ok() { &answered } else { &failed }.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    eventually("calls are answered", || answered.load(Ordering::Relaxed) > 200).await;
+    program.signal(Signal::SIGTERM);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let (code, log) = program.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(failed.load(Ordering::Relaxed), 0);
+    assert_eq!(turned_away.load(Ordering::Relaxed), 16, "all callers saw NOT_SERVING before the port closed");
+}
+
+#[tokio::test]
+async fn while_it_stops_it_is_not_ready_but_answers() {
+    let crm = FakeCrm::start(|seen| example(seen, &[contact(1, "Ada", "+16505551234")])).await;
+    let program = Program::start(&config(&crm)).await;
+    let channel = Endpoint::from_shared(program.grpc.clone()).unwrap().connect().await.unwrap();
+    let mut client = ContactServiceClient::new(channel);
+    assert_eq!(get(&format!("{}/readyz", program.ops)).await.0, 200);
+    program.signal(Signal::SIGTERM);
+    let not_ready = async {
+        while get(&format!("{}/readyz", program.ops)).await.0 != 503 {
+            pause(Duration::from_millis(5)).await;
+        }
+    };
+    clock::within(Duration::from_secs(5), not_ready).await.expect("readiness falls first");
+    assert!(client.find_contact(find()).await.is_ok(), "calls in the grace time are answered");
+    assert_eq!(get(&format!("{}/livez", program.ops)).await.0, 200);
+    drop(client);
+    assert_eq!(program.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_call_in_hand_is_answered_after_sigterm() {
+    let crm =
+        FakeCrm::start(|seen| example(seen, &[contact(1, "Ada", "+16505551234")]).after(Duration::from_millis(700)))
+            .await;
+    let program = Program::start(&config(&crm)).await;
+    let channel = Endpoint::from_shared(program.grpc.clone()).unwrap().connect().await.unwrap();
+    let mut client = ContactServiceClient::new(channel);
+    let call = client.find_contact(find());
+    let stop = async {
+        eventually("the CRM is asked", || crm.searches() == 1).await;
+        program.signal(Signal::SIGTERM);
+    };
+    let (answer, ()) = tokio::join!(call, stop);
+    assert!(answer.is_ok());
+    drop(client);
+    assert_eq!(program.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let crm = FakeCrm::with(vec![]).await;
+    let program = Program::start(&config(&crm).replace("500ms", "60s")).await;
+    program.signal(Signal::SIGTERM);
+    let not_ready = async {
+        while get(&format!("{}/readyz", program.ops)).await.0 != 503 {
+            pause(Duration::from_millis(5)).await;
+        }
+    };
+    clock::within(Duration::from_secs(5), not_ready).await.unwrap();
+    program.signal(Signal::SIGINT);
+    assert_eq!(program.end().await.0, Some(1));
+}
+
+#[tokio::test]
+async fn the_log_tells_what_happened_and_nothing_about_anybody() {
+    let crm = FakeCrm::start(|seen| match seen.param("phone") {
+        Some("+16505551234") => example(seen, &[contact(1, "Ada Lovelace", "+16505551234")]),
+        Some(_) => crate::support::Reply::html(),
+        None => crate::support::Reply::status(500),
+    })
+    .await;
+    let program = Program::start(&config(&crm)).await;
+    let channel = Endpoint::from_shared(program.grpc.clone()).unwrap().connect().await.unwrap();
+    let mut client = ContactServiceClient::new(channel);
+    client.find_contact(find()).await.unwrap();
+    client.find_contact(find()).await.unwrap();
+    client.find_contact(find().number("+12125550000")).await.unwrap_err();
+    client.find_contact(find().number("nonsense-4711")).await.unwrap_err();
+    client.find_contact(find().hostname("evil.example:1")).await.unwrap_err();
+    program.signal(Signal::SIGTERM);
+    drop(client);
+    let (code, log) = program.end().await;
+    assert_eq!(code, Some(0));
+    assert!(
+        log.contains("contactd serves") && log.contains("a look-up in the CRM failed") && log.contains("stopped"),
+        "{log}"
+    );
+    for personal in ["6505551234", "2125550000", "4711", "Ada", "Lovelace", "token-1", "user-1", "evil", "sign in"] {
+        assert!(!log.contains(personal), "{personal} in the log: {log}");
+    }
+    for line in log.lines() {
+        let _: Value = serde_json::from_str(line).expect("each line is one JSON object");
+    }
+}

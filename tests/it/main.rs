@@ -1,0 +1,28 @@
+//! Behaviour of the daemon, each test against a real one on port 0 and a scripted CRM over real HTTP.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::pedantic, reason = "tests")]
+
+mod support;
+
+mod answers;
+mod budget;
+mod clio;
+mod commands;
+mod commands_batch;
+mod credentials;
+mod example_crm;
+mod failures;
+mod flights;
+mod freshness;
+mod house;
+mod isolation;
+mod lifecycle;
+mod numbers;
+mod operations;
+mod outbound;
+mod phone_engines;
+mod pipedrive;
+mod prefetch;
+mod proto;
+mod redis_tier;
+mod replicas;
+mod settings;

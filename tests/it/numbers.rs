@@ -1,0 +1,140 @@
+//! Which texts are numbers, and which of them cost a CRM call.
+
+use contactd::pb::v1::Source;
+use tonic::Code;
+
+use crate::support::daemon::{Changed as _, details, names};
+use crate::support::{FakeCrm, TestDaemon, contact, find};
+
+#[tokio::test]
+async fn every_spelling_of_a_number_is_one_look_up() {
+    let crm = FakeCrm::with(vec![contact(1, "Ada", "(650) 555-1234")]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    for spelling in [
+        "+16505551234",
+        "+1 (650) 555-1234",
+        "tel:+1-650-555-1234",
+        "tel:+16505551234;ext=42",
+        "+16505551234;ext=42",
+        "650.555.1234",
+        "011 1 650 555 1234",
+        "sip:+16505551234@pbx.example.com",
+    ] {
+        let response = daemon.find(find().region("US").number(spelling)).await.unwrap();
+        assert_eq!(names(&response), ["Ada"], "{spelling}");
+        assert_eq!(response.lookup.unwrap().phone_number, "+16505551234");
+    }
+    assert_eq!(
+        daemon.find(find().region("DE").number("00 1 650 5551234")).await.unwrap().lookup.unwrap().source(),
+        Source::Memory
+    );
+    assert_eq!(crm.searches(), 1);
+}
+
+#[tokio::test]
+async fn withheld_and_service_numbers_get_an_empty_answer_without_a_crm_call() {
+    let crm = FakeCrm::with(vec![contact(1, "Ada", "(650) 555-1234")]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    for (number, message) in [
+        ("anonymous", "The caller withheld the number"),
+        ("Restricted", "The caller withheld the number"),
+        ("911", "Emergency and service numbers belong to no contact"),
+        ("112", "Emergency and service numbers belong to no contact"),
+        ("22000", "Emergency and service numbers belong to no contact"),
+    ] {
+        let response = daemon.find(find().region("US").number(number)).await.unwrap();
+        assert!(response.matched_contact_info.is_empty(), "{number}");
+        let shown = response.return_message.unwrap();
+        assert_eq!((shown.message.as_str(), shown.message_type.as_str()), (message, "warning"));
+        assert_eq!(response.lookup.unwrap().source(), Source::Unspecified);
+    }
+    assert!(crm.seen().is_empty());
+}
+
+#[tokio::test]
+async fn impossible_numbers_are_refused_with_the_field_and_reach_no_crm() {
+    let crm = FakeCrm::with(vec![]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    for number in ["", " ", "hello", "7", "+1555", "5551234", "+99912345678", "+1650555123456", "+1650555\r\n1234567"] {
+        let status = daemon.find(find().region("US").number(number)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{number:?}");
+        let details = details(&status);
+        assert_eq!((details.reason.as_str(), details.domain.as_str()), ("INVALID_REQUEST", "contactd"));
+        assert_eq!(details.fields, ["phone_number"], "{number:?}");
+        assert!(number.len() < 4 || !status.message().contains(number), "{}", status.message());
+    }
+    let status = daemon.find(find().number("650 555 1234")).await.unwrap_err();
+    assert!(status.message().contains("user.region"), "{}", status.message());
+    assert!(crm.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_extension_is_searched_only_in_a_crm_that_can() {
+    let crm = FakeCrm::with(vec![contact(7, "Colleague", "+16505550000")]).await;
+    let daemon = TestDaemon::start(&format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n\
+         [connectors.pipedrive]\nkind = \"pipedrive\"\nbase_url = \"{url}\"\n",
+        url = crm.url()
+    ))
+    .await;
+    let mut extension = find().number("1042");
+    extension.is_extension = true;
+
+    let nobody = daemon.find(extension.clone().platform("pipedrive")).await.unwrap();
+    assert!(nobody.matched_contact_info.is_empty());
+    assert!(nobody.return_message.unwrap().message.contains("extensions"));
+    assert!(crm.seen().is_empty());
+
+    let found = daemon.find(extension.clone()).await.unwrap();
+    assert_eq!(names(&found), ["Colleague"]);
+    assert_eq!(found.lookup.unwrap().phone_number, "1042");
+    assert_eq!(crm.seen()[0].param("extension"), Some("1042"));
+
+    let status = daemon.find(extension.number("x1042")).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn the_users_formats_are_searched_in_order_until_a_contact_is_found() {
+    let crm = FakeCrm::start(|seen| {
+        let hit = seen.param("phone") == Some("1 (650) 555-1234");
+        let contacts = if hit { vec![contact(1, "Ada", "1 (650) 555-1234")] } else { vec![] };
+        crate::support::crm::example(seen, &contacts)
+    })
+    .await;
+    let daemon = TestDaemon::over(&crm).await;
+    let formats = [
+        "(###) ###-####",
+        "",
+        "no placeholder",
+        "###-####",
+        "##########-##",
+        "(***) ***-****",
+        "1 (***) ###-****",
+        "+1.###.###.####",
+    ];
+    let response = daemon.find(find().formats(&formats)).await.unwrap();
+    assert_eq!(names(&response), ["Ada"]);
+    let searched: Vec<_> = crm.seen().iter().filter_map(|seen| seen.param("phone").map(str::to_owned)).collect();
+    assert_eq!(searched, ["+16505551234", "(650) 555-1234", "1 (650) 555-1234"]);
+    assert_eq!(response.lookup.unwrap().crm_requests, 4, "three searches and the deals");
+}
+
+#[tokio::test]
+async fn search_texts_are_encoded_where_they_are_put() {
+    let crm = FakeCrm::with(vec![]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    daemon.find(find().formats(&["a&b=c %2B/ü?##########"])).await.unwrap();
+    let seen = crm.seen();
+    assert!(seen[0].raw_query.starts_with("phone=%2B16505551234&"), "{}", seen[0].raw_query);
+    assert_eq!(seen[1].param("phone"), Some("a&b=c %2B/ü?6505551234"));
+    assert_eq!(seen[1].param("b"), None);
+}
+
+#[tokio::test]
+async fn more_formats_than_anybody_has_are_refused() {
+    let crm = FakeCrm::with(vec![]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    let status = daemon.find(find().formats(&["##########"; 17])).await.unwrap_err();
+    assert_eq!(details(&status).fields, ["overriding_formats"]);
+}

@@ -1,0 +1,234 @@
+//! The Redis tier against a real server: what is stored, what is refused, and what is left.
+
+mod away;
+mod kinds;
+mod log;
+mod shared;
+
+use std::time::Duration;
+
+use contactd::cache::RedisTier;
+use contactd::clock::Stopwatch;
+use contactd::domain::caller::Settings;
+use contactd::domain::{
+    Contact, ContactKey, E164, Entry, KeyMaker, MatchQuality, NumberFormat, Party, Timestamp, User,
+};
+use contactd::link::LinkError;
+
+use crate::support::redis::{RedisServer, link_to};
+
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+pub fn party(n: u32) -> Party {
+    Party::Number(E164::parse(&format!("+1650{}", 2_000_000 + n), None).unwrap())
+}
+
+/// The question of user `id` about number `n`.
+pub fn key(id: &str, n: u32) -> ContactKey {
+    key_in(id, n, &[])
+}
+
+fn key_in(id: &str, n: u32, formats: &[NumberFormat]) -> ContactKey {
+    let user =
+        User { id: id.to_owned(), account: String::new(), host: None, region: None, settings: Settings::default() };
+    KeyMaker::new([1; 16]).contact("example", &user, party(n), formats, &[])
+}
+
+pub fn entry(name: &str, asked_at: u64) -> Entry {
+    let contact = Contact {
+        id: "1".to_owned(),
+        name: name.to_owned(),
+        kind: String::new(),
+        title: String::new(),
+        company: String::new(),
+        email: String::new(),
+        created: String::new(),
+        last_activity: String::new(),
+        additional_info: serde_json::Map::new(),
+        quality: MatchQuality::Exact,
+    };
+    Entry::new(&party(1), &[contact], true, Timestamp(asked_at)).with_jitter(7)
+}
+
+pub async fn load(tier: &RedisTier, key: &ContactKey, entry: &Entry) -> bool {
+    let begun = tier.begin(key).await.unwrap();
+    tier.store(key, &begun.epoch, entry, HOUR).await.unwrap()
+}
+
+async fn tier() -> (RedisServer, RedisTier) {
+    let server = RedisServer::start().await;
+    let tier = RedisTier::new(link_to(&server.url()));
+    (server, tier)
+}
+
+#[tokio::test]
+async fn an_answer_stored_by_one_replica_is_read_by_another() {
+    let (server, tier) = tier().await;
+    let other = RedisTier::new(link_to(&server.url()));
+    assert_eq!(tier.get(&key("u", 1)).await, Ok(None));
+    assert!(tier.begin(&key("u", 1)).await.unwrap().entry.is_none());
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1_000)).await);
+    assert_eq!(other.get(&key("u", 1)).await, Ok(Some(entry("Ann", 1_000))));
+    assert_eq!(other.begin(&key("u", 1)).await.unwrap().entry, Some(entry("Ann", 1_000)));
+    for unasked in [key("u", 2), key("v", 1), key_in("u", 1, &[NumberFormat::parse("###").unwrap()])] {
+        assert_eq!(other.get(&unasked).await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn questions_about_one_number_are_kept_and_forgotten_together() {
+    let (_server, tier) = tier().await;
+    let (plain, spelt) = (key("u", 1), key_in("u", 1, &[NumberFormat::parse("###").unwrap()]));
+    assert!(load(&tier, &plain, &entry("Ann", 1)).await);
+    assert!(load(&tier, &spelt, &entry("Bob", 2)).await);
+    let both = tier.get_many(plain.user(), &[plain, spelt]).await.unwrap();
+    assert_eq!(both, [Some(entry("Ann", 1)), Some(entry("Bob", 2))]);
+    tier.forget_number(plain.user(), party(1)).await.unwrap();
+    assert_eq!(tier.get_many(plain.user(), &[plain, spelt]).await, Ok(vec![None, None]));
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_an_invalidation_is_refused() {
+    let (server, tier) = tier().await;
+    for what in ["number", "user", "flush", "generation evicted", "hash evicted"] {
+        let key = key("u", 1);
+        let begun = tier.begin(&key).await.unwrap();
+        let evict = |end: &str| {
+            let name = server.keys().into_iter().find(|name| name.contains(end)).unwrap();
+            server.run::<()>(&["DEL", &name]);
+        };
+        match what {
+            "number" => tier.forget_number(key.user(), party(1)).await.unwrap(),
+            "user" => tier.forget_user(key.user()).await.unwrap(),
+            "flush" => server.flush(),
+            "generation evicted" => evict(":g"),
+            _ => evict(":n:"),
+        }
+        // Another load that begins now is another matter, and lends its epoch to nobody.
+        let later = tier.begin(&key).await.unwrap();
+        assert_eq!(tier.store(&key, &begun.epoch, &entry("old", 9), HOUR).await, Ok(false), "{what}");
+        assert_eq!(tier.get(&key).await, Ok(None), "{what}");
+        assert_eq!(tier.store(&key, &later.epoch, &entry("new", 1), HOUR).await, Ok(true), "{what}");
+        tier.forget_user(key.user()).await.unwrap();
+        assert_eq!(tier.store(&key, &later.epoch, &entry("old", 9), HOUR).await, Ok(false), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_an_evicted_index_has_lost_are_void_after_an_erasure() {
+    let (server, tier) = tier().await;
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+    let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
+    server.run::<()>(&["DEL", &index]);
+    tier.forget_user(key("u", 1).user()).await.unwrap();
+    assert_eq!(tier.get(&key("u", 1)).await, Ok(None));
+    assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
+    assert_eq!(tier.get(&key("u", 1)).await, Ok(None), "a new generation does not bring it back");
+    assert!(tier.begin(&key("u", 1)).await.unwrap().entry.is_none());
+}
+
+#[tokio::test]
+async fn an_older_answer_does_not_replace_a_newer_one() {
+    let (_server, tier) = tier().await;
+    let (slow, fast) = (tier.begin(&key("u", 1)).await.unwrap(), tier.begin(&key("u", 1)).await.unwrap());
+    assert_eq!(slow.epoch, fast.epoch, "two loads of one number share an epoch");
+    // More digits, and a comparison as text would say the opposite.
+    assert_eq!(tier.store(&key("u", 1), &fast.epoch, &entry("new", 10_000), HOUR).await, Ok(true));
+    assert_eq!(tier.store(&key("u", 1), &slow.epoch, &entry("old", 9_999), HOUR).await, Ok(false));
+    assert_eq!(tier.get(&key("u", 1)).await, Ok(Some(entry("new", 10_000))));
+}
+
+#[tokio::test]
+async fn a_user_who_is_erased_leaves_no_key_and_others_keep_theirs() {
+    let (server, tier) = tier().await;
+    assert!(load(&tier, &key("other", 1), &entry("Bob", 1)).await);
+    let others = server.keys();
+    for n in 0..2_500 {
+        assert!(load(&tier, &key("u", n), &entry("Ann", 1)).await);
+    }
+    tier.begin(&key("u", 9_999)).await.unwrap(); // a load under way
+    assert!(server.keys().len() > 2_500);
+    tier.forget_user(key("u", 1).user()).await.unwrap();
+    assert_eq!(server.keys(), others);
+}
+
+#[tokio::test]
+async fn no_key_lives_for_ever_or_spells_a_number() {
+    let (server, tier) = tier().await;
+    let begun = tier.begin(&key("u", 1)).await.unwrap();
+    assert!(tier.store(&key("u", 1), &begun.epoch, &entry("Ann", 1), Duration::from_millis(1)).await.unwrap());
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+    for name in server.keys() {
+        let left = server.run::<i64>(&["PTTL", &name]);
+        assert!((3_590_000..=3_600_000).contains(&left), "{name} lives for {left} ms");
+        for part in ["6502000001", "2000001"] {
+            assert!(!name.contains(part), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn expired_keys_leave_the_index() {
+    let (server, tier) = tier().await;
+    let index = || server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
+    tier.begin(&key("u", 1)).await.unwrap();
+    let hash = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
+    let suffix = hash.split("}:").last().unwrap();
+    server.run::<()>(&["ZADD", &index(), "1000", suffix]);
+    tier.begin(&key("u", 2)).await.unwrap();
+    assert_eq!(server.run::<u32>(&["ZCARD", &index()]), 1);
+}
+
+#[tokio::test]
+async fn damaged_bytes_are_a_miss_and_the_next_load_mends_them() {
+    let (server, tier) = tier().await;
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+    let hash = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
+    let fields: Vec<Vec<u8>> = server.run(&["HKEYS", &hash]);
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    for junk in [&b""[..], b"\x01", b"\xff\xff\xff", b"junk that is longer than a checksum"] {
+        for field in fields.iter().filter(|field| field.len() == 16) {
+            redis::cmd("HSET").arg(&hash).arg(field).arg(junk).exec(&mut connection).unwrap();
+        }
+        assert_eq!(tier.get(&key("u", 1)).await, Ok(None));
+        assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+        assert_eq!(tier.get(&key("u", 1)).await, Ok(Some(entry("Ann", 1))));
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_answers_are_read_within_a_second() {
+    let (_server, tier) = tier().await;
+    let keys: Vec<_> = (0..10_000).map(|n| key("u", n)).collect();
+    for key in keys.iter().step_by(2) {
+        assert!(load(&tier, key, &entry("Ann", 1)).await);
+    }
+    let watch = Stopwatch::start();
+    let entries = tier.get_many(keys[0].user(), &keys).await.unwrap();
+    assert!(watch.elapsed() < Duration::from_secs(1), "{:?}", watch.elapsed());
+    assert_eq!(entries.len(), 10_000);
+    assert!(entries.iter().enumerate().all(|(n, entry)| entry.is_some() == (n % 2 == 0)));
+}
+
+#[tokio::test]
+async fn a_server_that_has_forgotten_the_scripts_learns_them_again() {
+    let (server, tier) = tier().await;
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+    server.run::<()>(&["SCRIPT", "FLUSH"]);
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 2)).await);
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_an_error_of_that_key_only() {
+    let (server, tier) = tier().await;
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+    let hash = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
+    server.run::<()>(&["SET", &hash, "not ours"]);
+    for _ in 0..5 {
+        assert!(matches!(tier.get(&key("u", 1)).await, Err(LinkError::Failed(_))));
+        assert!(matches!(tier.begin(&key("u", 1)).await, Err(LinkError::Failed(_))));
+        assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
+    }
+    tier.forget_number(key("u", 1).user(), party(1)).await.unwrap();
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+}

@@ -1,0 +1,90 @@
+//! The other ways to reach Redis: a socket, TLS, Sentinel.
+
+use std::process::Command;
+use std::time::Duration;
+
+use contactd::cache::RedisTier;
+use contactd::clock::pause;
+use contactd::link::Config;
+
+use super::{entry, key, load};
+use crate::support::eventually;
+use crate::support::redis::{RedisServer, config, free_port, link_to, link_with};
+
+#[tokio::test]
+async fn a_unix_socket() {
+    let mut server = RedisServer::on(free_port(), &["--unixsocket", "redis.sock"]);
+    server.restart().await;
+    let tier = RedisTier::new(link_to(&format!("unix://{}/redis.sock", server.dir.path().display())));
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+}
+
+#[tokio::test]
+async fn tls_with_a_certificate_of_ones_own() {
+    let port = free_port();
+    let args = ["--tls-port", &port.to_string(), "--tls-cert-file", "c.pem", "--tls-key-file", "k.pem"];
+    let rest = ["--tls-ca-cert-file", "c.pem", "--tls-auth-clients", "no"];
+    let mut server = RedisServer::on(free_port(), &[&args[..], &rest[..]].concat());
+    let made = Command::new("openssl")
+        .args(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split(' '),
+        )
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", "k.pem", "-out", "c.pem"])
+        .current_dir(server.dir.path())
+        .output()
+        .expect("this test needs openssl (Debian: apt-get install openssl)");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    server.restart().await;
+
+    let url = format!("rediss://localhost:{port}");
+    let ca = std::fs::read(server.dir.path().join("c.pem")).unwrap();
+    let trusting = RedisTier::new(link_with(&Config { ca: Some(ca), ..config(&url) }).0);
+    eventually_stores(&trusting).await;
+    let stranger = link_to(&url);
+    pause(Duration::from_millis(500)).await;
+    assert!(!stranger.is_up(), "an unknown certificate is not trusted");
+}
+
+/// A first TLS handshake in a debug build may take longer than a call may.
+async fn eventually_stores(tier: &RedisTier) {
+    for _ in 0..100 {
+        if tier.begin(&key("u", 1)).await.is_ok() {
+            break;
+        }
+        pause(Duration::from_millis(20)).await;
+    }
+    assert!(load(tier, &key("u", 1), &entry("Ann", 1)).await);
+}
+
+#[tokio::test]
+async fn a_new_master_that_the_sentinels_elected() {
+    let auth = ["--requirepass", "pw", "--masterauth", "pw"];
+    let mut master = RedisServer::on(free_port(), &auth);
+    master.restart().await;
+    let port = master.port.to_string();
+    let replica_of = [&auth[..], &["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"]].concat();
+    let mut replica = RedisServer::on(free_port(), &replica_of);
+    replica.restart().await;
+    let mut sentinel = RedisServer::on(free_port(), &["sentinel.conf", "--sentinel"]);
+    let settings = format!(
+        "port {}\nsentinel monitor main 127.0.0.1 {port} 1\nsentinel auth-pass main pw\n\
+         sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n",
+        sentinel.port
+    );
+    std::fs::write(sentinel.dir.path().join("sentinel.conf"), settings).unwrap();
+    sentinel.restart().await;
+    let replicas = || {
+        let told: Vec<Vec<String>> = sentinel.run(&["SENTINEL", "REPLICAS", "main"]);
+        told.iter().any(|fields| fields.windows(2).any(|pair| pair == ["master-link-status", "ok"]))
+    };
+    eventually("the sentinel knows the replica", replicas).await;
+
+    let link = link_to(&format!("redis+sentinel://:pw@127.0.0.1:{}/main", sentinel.port));
+    let tier = RedisTier::new(link.clone());
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+    master.stop();
+    let _ = tier.get(&key("u", 1)).await;
+    eventually("the link has found the new master", || link.is_up()).await;
+    assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
+}

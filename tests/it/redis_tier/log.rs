@@ -1,0 +1,178 @@
+//! The log of invalidations between replicas.
+
+use std::time::Duration;
+
+use contactd::cache::{Event, Log, LogReader, Polled, RedisTier};
+use contactd::clock::pause;
+use contactd::domain::{AuthTag, UserTag};
+
+use super::{key, party};
+use crate::support::redis::{RedisServer, link_to};
+
+fn user(n: u8) -> UserTag {
+    UserTag::from_bytes([n; 16])
+}
+
+/// Two replicas that have begun to read.
+async fn two(server: &RedisServer) -> [(Log, LogReader); 2] {
+    let mut replicas = [(); 2].map(|()| {
+        let log = Log::new(link_to(&server.url()));
+        let reader = log.reader();
+        (log, reader)
+    });
+    for (_, reader) in &mut replicas {
+        assert_eq!(reader.poll().await.unwrap().events, []);
+    }
+    replicas
+}
+
+async fn events(reader: &mut LogReader) -> Vec<Event> {
+    reader.poll().await.unwrap().events
+}
+
+#[tokio::test]
+async fn a_replica_hears_what_others_publish_once_and_in_order() {
+    let server = RedisServer::start().await;
+    let [(one, mut own), (_, mut other)] = two(&server).await;
+    let hash = RedisTier::new(link_to(&server.url())).party_hash(key("u", 1).user(), party(1));
+    let published = [
+        Event::ForgetNumber(key("u", 1).user(), hash),
+        Event::ForgetUser(user(2)),
+        Event::Revoke(user(3), AuthTag::from_bytes([4; 16])),
+    ];
+    for event in published {
+        one.publish(event).await.unwrap();
+    }
+    assert_eq!(events(&mut other).await, published);
+    assert_eq!(other.poll().await.unwrap(), Polled { events: vec![], replicas: 2 });
+    assert_eq!(events(&mut own).await, [], "its own are not repeated to it");
+    one.publish(Event::ForgetUser(user(5))).await.unwrap();
+    assert_eq!(events(&mut other).await, [Event::ForgetUser(user(5))]);
+}
+
+#[tokio::test]
+async fn a_reader_begins_at_the_end() {
+    let server = RedisServer::start().await;
+    let [(one, _), _] = two(&server).await;
+    one.publish(Event::ForgetUser(user(1))).await.unwrap();
+    let mut late = Log::new(link_to(&server.url())).reader();
+    assert_eq!(events(&mut late).await, []);
+    one.publish(Event::ForgetUser(user(2))).await.unwrap();
+    assert_eq!(events(&mut late).await, [Event::ForgetUser(user(2))]);
+}
+
+#[tokio::test]
+async fn many_events_come_in_batches_and_a_reader_too_far_behind_is_told() {
+    let server = RedisServer::start().await;
+    let [(one, _), (_, mut other)] = two(&server).await;
+    for n in 0..2_500_u32 {
+        one.publish(Event::ForgetUser(user(u8::try_from(n % 250).unwrap()))).await.unwrap();
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 2_500 {
+        let batch = events(&mut other).await;
+        assert!(!batch.is_empty() && !batch.contains(&Event::Lost));
+        heard.extend(batch);
+    }
+    assert_eq!(events(&mut other).await, []);
+
+    for n in 0..20 {
+        one.publish(Event::ForgetUser(user(n))).await.unwrap();
+    }
+    server.run::<()>(&["XTRIM", "contactd:{log}:s", "MAXLEN", "5"]);
+    assert_eq!(events(&mut other).await, [Event::Lost]);
+    one.publish(Event::ForgetUser(user(9))).await.unwrap();
+    assert_eq!(events(&mut other).await, [Event::ForgetUser(user(9))], "and goes on");
+}
+
+#[tokio::test]
+async fn a_flushed_or_evicted_log_is_noticed() {
+    let server = RedisServer::start().await;
+    let [(one, _), (_, mut other)] = two(&server).await;
+    for (n, gone) in (0..).zip(["everything", "contactd:{log}:s", "contactd:{log}:h"]) {
+        for before in [true, false] {
+            one.publish(Event::ForgetUser(user(n))).await.unwrap();
+            assert_eq!(events(&mut other).await, [Event::ForgetUser(user(n))]);
+            if before {
+                one.publish(Event::ForgetUser(user(n))).await.unwrap();
+            }
+            if gone == "everything" {
+                server.flush()
+            } else {
+                server.run::<()>(&["DEL", gone])
+            }
+            if !before {
+                one.publish(Event::ForgetUser(user(n))).await.unwrap();
+            }
+            let heard = events(&mut other).await;
+            // With the stream alone gone and everything heard before, nothing was missed.
+            let whole = !before && gone.ends_with('s');
+            assert_eq!(heard, [if whole { Event::ForgetUser(user(n)) } else { Event::Lost }], "{gone} {before}");
+            assert_eq!(events(&mut other).await, []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_was_cut_off_catches_up() {
+    let mut server = RedisServer::start().await;
+    let [(one, _), (_, mut other)] = two(&server).await;
+    server.pause();
+    for _ in 0..4 {
+        assert!(other.poll().await.is_err());
+    }
+    pause(Duration::from_millis(300)).await;
+    assert!(other.silent_for() >= Duration::from_millis(300));
+    server.resume();
+    publish_when_up(&one).await;
+    assert_eq!(poll_when_up(&mut other).await, [Event::ForgetUser(user(1))], "nothing was missed");
+
+    server.restart().await;
+    assert_eq!(poll_when_up(&mut other).await, [Event::Lost], "an empty Redis knows of nothing");
+    assert!(other.silent_for() < Duration::from_millis(200));
+}
+
+#[tokio::test]
+async fn a_reader_that_could_not_begin_may_have_missed_some() {
+    let mut server = RedisServer::on(crate::support::redis::free_port(), &[]);
+    let mut reader = Log::new(link_to(&server.url())).reader();
+    assert!(reader.poll().await.is_err());
+    server.restart().await;
+    assert_eq!(poll_when_up(&mut reader).await, [Event::Lost]);
+    assert_eq!(events(&mut reader).await, []);
+}
+
+#[tokio::test]
+async fn replicas_that_are_gone_are_not_counted() {
+    let server = RedisServer::start().await;
+    let [(_, mut own), _] = two(&server).await;
+    assert_eq!(own.poll().await.unwrap().replicas, 2);
+    // Their last polls, moved into the past.
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let names: Vec<Vec<u8>> =
+        redis::cmd("ZRANGE").arg("contactd:{log}:r").arg(0).arg(-1).query(&mut connection).unwrap();
+    for name in names {
+        redis::cmd("ZADD").arg("contactd:{log}:r").arg("XX").arg(1000).arg(name).exec(&mut connection).unwrap();
+    }
+    assert_eq!(own.poll().await.unwrap().replicas, 1);
+}
+
+async fn publish_when_up(log: &Log) {
+    for _ in 0..200 {
+        if log.publish(Event::ForgetUser(user(1))).await.is_ok() {
+            return;
+        }
+        pause(Duration::from_millis(20)).await;
+    }
+    panic!("still down");
+}
+
+async fn poll_when_up(reader: &mut LogReader) -> Vec<Event> {
+    for _ in 0..200 {
+        if let Ok(polled) = reader.poll().await {
+            return polled.events;
+        }
+        pause(Duration::from_millis(20)).await;
+    }
+    panic!("still down");
+}

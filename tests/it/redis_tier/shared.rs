@@ -1,0 +1,138 @@
+//! What replicas share beside answers: leases and admissions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contactd::admission::{self, Admissions};
+use contactd::cache::RedisTier;
+use contactd::clock::{ManualClock, pause};
+use contactd::domain::{AuthTag, Timestamp};
+use contactd::lease::{Acquired, Lease, Leases};
+
+use super::key;
+use crate::support::redis::{RedisServer, link_to};
+
+fn auth(n: u8) -> AuthTag {
+    AuthTag::from_bytes([n; 16])
+}
+
+fn taken(acquired: Acquired) -> Lease {
+    match acquired {
+        Acquired::Lease(lease) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn replicas(server: &RedisServer) -> [Leases; 2] {
+    [(); 2].map(|()| Leases::new(link_to(&server.url())))
+}
+
+#[tokio::test]
+async fn one_replica_loads_and_the_others_wait() {
+    let server = RedisServer::start().await;
+    let [one, other] = replicas(&server).await;
+    let lease = taken(one.acquire(&key("u", 1), auth(1)).await);
+    assert!(matches!(other.acquire(&key("u", 1), auth(1)).await, Acquired::Held));
+    assert!(matches!(one.acquire(&key("u", 1), auth(1)).await, Acquired::Held));
+    for (key, auth) in [(key("u", 2), auth(1)), (key("v", 1), auth(1)), (key("u", 1), auth(2))] {
+        taken(other.acquire(&key, auth).await).release().await;
+    }
+    lease.release().await;
+    taken(other.acquire(&key("u", 1), auth(1)).await);
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
+    let server = RedisServer::start().await;
+    let [one, other] = replicas(&server).await;
+    let lease = taken(one.acquire(&key("u", 1), auth(1)).await);
+    let loaded = lease.keep(async {
+        pause(Duration::from_millis(3500)).await;
+        assert!(matches!(other.acquire(&key("u", 1), auth(1)).await, Acquired::Held));
+        "loaded"
+    });
+    assert_eq!(loaded.await, "loaded");
+    taken(other.acquire(&key("u", 1), auth(1)).await);
+}
+
+#[tokio::test]
+async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
+    let server = RedisServer::start().await;
+    let [one, other] = replicas(&server).await;
+    let killed = taken(one.acquire(&key("u", 1), auth(1)).await);
+    assert!(matches!(other.acquire(&key("u", 1), auth(1)).await, Acquired::Held));
+    pause(Duration::from_millis(3050)).await;
+    let next = taken(other.acquire(&key("u", 1), auth(1)).await);
+    killed.release().await;
+    assert!(matches!(one.acquire(&key("u", 1), auth(1)).await, Acquired::Held), "a late holder frees its own only");
+    next.release().await;
+}
+
+#[tokio::test]
+async fn without_redis_everybody_may_load() {
+    let mut server = RedisServer::start().await;
+    let [one, other] = replicas(&server).await;
+    let lease = taken(one.acquire(&key("u", 1), auth(1)).await);
+    server.stop();
+    for _ in 0..3 {
+        assert!(matches!(other.acquire(&key("u", 1), auth(1)).await, Acquired::Unavailable));
+    }
+    assert_eq!(lease.keep(async { 1 }).await, 1);
+}
+
+fn admissions(server: &RedisServer) -> (Admissions, ManualClock) {
+    let clock = ManualClock::new(Timestamp(1_000_000));
+    let config = admission::Config { admitted: Duration::from_secs(3600) };
+    (Admissions::new(config, Arc::new(clock.clone()), Some(link_to(&server.url()))), clock)
+}
+
+#[tokio::test]
+async fn a_credential_accepted_at_one_replica_is_admitted_at_another() {
+    let mut server = RedisServer::start().await;
+    let ((one, _), (other, clock)) = (admissions(&server), admissions(&server));
+    let user = key("u", 1).user();
+    assert!(!other.is_admitted(user, auth(1)).await);
+    one.admit(user, auth(1)).await;
+    assert!(other.is_admitted(user, auth(1)).await);
+    assert!(!other.is_admitted(user, auth(2)).await);
+    assert!(!other.is_admitted(key("v", 1).user(), auth(1)).await);
+    server.stop();
+    assert!(other.is_admitted(user, auth(1)).await, "memory knows");
+    assert!(!other.is_admitted(user, auth(2)).await, "trouble admits nobody");
+    clock.advance(Duration::from_secs(3600));
+    assert!(!other.is_admitted(user, auth(1)).await, "and not for longer than Redis would have");
+}
+
+#[tokio::test]
+async fn a_revoked_credential_is_admitted_nowhere() {
+    let server = RedisServer::start().await;
+    let ((one, _), (other, _), (third, _)) = (admissions(&server), admissions(&server), admissions(&server));
+    let user = key("u", 1).user();
+    one.admit(user, auth(1)).await;
+    assert!(other.is_admitted(user, auth(1)).await);
+    one.revoke(user, auth(1)).await;
+    other.revoke_here(user, auth(1));
+    for admissions in [one, other, third] {
+        assert!(!admissions.is_admitted(user, auth(1)).await);
+    }
+}
+
+#[tokio::test]
+async fn an_erased_user_leaves_no_lease_and_no_admission() {
+    let server = RedisServer::start().await;
+    let user = key("u", 1).user();
+    let (one, _) = admissions(&server);
+    let [leases, _] = replicas(&server).await;
+    one.admit(user, auth(1)).await;
+    let lease = taken(leases.acquire(&key("u", 1), auth(1)).await);
+    // The admission that the index has lost is void with the generation.
+    let lost = server.keys().into_iter().find(|name| name.contains(":c:")).unwrap();
+    let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
+    server.run::<()>(&["ZREM", &index, lost.split("}:").last().unwrap()]);
+    RedisTier::new(link_to(&server.url())).forget_user(user).await.unwrap();
+    assert_eq!(server.keys(), [lost]);
+    let (fresh, _) = admissions(&server);
+    assert!(!fresh.is_admitted(user, auth(1)).await);
+    lease.release().await;
+    assert_eq!(server.keys().len(), 1, "giving a lease back brings nothing back");
+}

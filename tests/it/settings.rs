@@ -1,0 +1,154 @@
+//! The settings file: documented, checked, reported.
+
+use std::process::{Command, Output};
+
+use contactd::config;
+
+fn read(text: &str, env: &[(&str, &str)]) -> Result<config::Effective, Vec<String>> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    config::read(text, env).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+}
+
+const MINIMAL: &str = "[connectors.pipedrive]\nkind = \"pipedrive\"\n";
+
+#[test]
+fn the_example_file_is_sound_documents_every_key_and_shows_the_defaults() {
+    let text = include_str!("../../deploy/config.example.toml");
+    let example = read(text, &[]).unwrap();
+    let effective: toml::Table = example.toml.parse().unwrap();
+    let written: toml::Table = text.parse().unwrap();
+    for section in ["grpc", "ops", "cache", "lookup"] {
+        assert_eq!(written.get(section), effective.get(section), "[{section}] of the example is complete");
+        let defaults: toml::Table = read(MINIMAL, &[]).unwrap().toml.parse().unwrap();
+        assert_eq!(written.get(section), defaults.get(section), "[{section}] of the example shows the defaults");
+    }
+    // Optional keys of connectors are shown, if only as a comment.
+    for key in ["kind", "base_url", "allowed_hosts", "create_option"] {
+        assert!(text.contains(key), "{key}");
+    }
+    for (kind, _) in contactd::connector::Kind::ALL {
+        assert!(text.contains(&format!("kind = \"{kind}\"")), "{kind}");
+    }
+}
+
+#[test]
+fn all_faults_are_reported_at_once_each_with_its_path() {
+    let faults = read(
+        r#"
+        typo = 1
+        [grpc]
+        listen = "everywhere"
+        max_in_flight = 0
+        max_inflight = 5
+        [cache]
+        memory = "lots"
+        found = { fresh = "2h", stale = "1h" }
+        absent = { fresh = "1 fortnight", forever = true }
+        [lookup]
+        timeout = 5
+        call_timeout = "0s"
+        [connectors.a]
+        kind = "salesforce"
+        [connectors.b]
+        base_url = "ftp://x"
+        [connectors.c]
+        kind = "pipedrive"
+        allowed_hosts = ["*", "*.pipedrive.com", 5]
+        create_option = "maybe"
+        base_url = "https://user:secret@crm.example"
+        [connectors.d]
+        kind = "example"
+        [redis_]
+        url = "x"
+        "#,
+        &[
+            ("CONTACTD__OPS__PORT", "1"),
+            ("CONTACTD__CACHE__ABSENT__STALE", "never"),
+            ("CONTACTD_AUTH_HEADER", "no setting"),
+        ],
+    )
+    .unwrap_err();
+    for path in [
+        "typo",
+        "grpc.listen",
+        "grpc.max_in_flight",
+        "grpc.max_inflight",
+        "cache.memory",
+        "cache.found.stale",
+        "cache.absent.fresh",
+        "cache.absent.forever",
+        "cache.absent.stale",
+        "lookup.timeout",
+        "lookup.call_timeout",
+        "connectors.a.kind",
+        "connectors.b.kind",
+        "connectors.b.base_url",
+        "connectors.c.allowed_hosts",
+        "connectors.c.create_option",
+        "connectors.c.base_url",
+        "connectors.d.base_url",
+        "redis_",
+        "ops.port",
+    ] {
+        assert!(faults.iter().any(|fault| fault.starts_with(&format!("{path}: "))), "{path} in {faults:#?}");
+    }
+    assert_eq!(faults.len(), 21, "{faults:#?}");
+    assert!(!faults.iter().any(|fault| fault.contains("secret")), "{faults:#?}");
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_reported_with_its_line() {
+    let faults = read("[grpc]\nlisten = \n", &[]).unwrap_err();
+    assert!(faults[0].contains("line 2"), "{faults:?}");
+    assert!(read("", &[]).unwrap_err()[0].starts_with("connectors: "));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let env = [
+        ("CONTACTD__GRPC__LISTEN", "127.0.0.1:0"),
+        ("CONTACTD__GRPC__MAX_IN_FLIGHT", "7"),
+        ("CONTACTD__CACHE__FOUND__FRESH", "5s"),
+        ("CONTACTD__CONNECTORS__PIPEDRIVE__CREATE_OPTION", "false"),
+        ("CONTACTD__CONNECTORS__PIPEDRIVE__ALLOWED_HOSTS", "a.example.com, *.example.org"),
+        ("CONTACTD__CONNECTORS__NEW__KIND", "clio"),
+        ("PATH", "/bin"),
+    ];
+    let config =
+        read("[grpc]\nlisten = \"127.0.0.1:1\"\n[connectors.pipedrive]\nkind = \"pipedrive\"\n", &env).unwrap().config;
+    assert_eq!(config.grpc.listen.port(), 0);
+    assert_eq!(config.grpc.max_in_flight, 7);
+    assert_eq!(config.ages.found.fresh.as_secs(), 5);
+    let names: Vec<_> = config.connectors.iter().map(|connector| connector.name.as_str()).collect();
+    assert_eq!(names, ["new", "pipedrive"]);
+    assert!(!config.connectors[1].create_option);
+    assert_eq!(config.connectors[1].allowed_hosts.len(), 2);
+}
+
+fn check(text: &str) -> Output {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_contactd")).args(["check-config", "--config"]).arg(file.path()).output().unwrap()
+}
+
+#[test]
+fn check_config_prints_the_effective_settings_or_every_fault() {
+    let sound = check(MINIMAL);
+    assert_eq!(sound.status.code(), Some(0));
+    let printed = String::from_utf8(sound.stdout).unwrap();
+    let again = read(&printed, &[]).unwrap();
+    assert_eq!(again.toml, printed, "what is printed is itself a settings file");
+    assert!(printed.contains("allowed_hosts = [\"*.pipedrive.com\"]"), "{printed}");
+
+    let faulty = check("[grpc]\nlisten = \"x\"\n[nonsense]\n");
+    assert_eq!(faulty.status.code(), Some(2));
+    let told = String::from_utf8(faulty.stderr).unwrap();
+    for path in ["grpc.listen", "nonsense", "connectors"] {
+        assert!(told.contains(path), "{told}");
+    }
+    let missing = Command::new(env!("CARGO_BIN_EXE_contactd"))
+        .args(["check-config", "--config", "/nowhere.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(2));
+}

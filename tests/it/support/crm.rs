@@ -1,0 +1,210 @@
+//! A scripted CRM: a real HTTP server that answers as it is told and remembers what it was asked.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use contactd::clock;
+use futures_util::stream;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// One request that the CRM saw.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub path: String,
+    pub query: Vec<(String, String)>,
+    pub raw_query: String,
+    pub authorization: Option<String>,
+}
+
+impl Seen {
+    /// The value of a parameter.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// One reply of the CRM.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Kind,
+    delay: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Whole(Vec<u8>),
+    /// The connection breaks after these bytes.
+    Cut(Vec<u8>),
+    /// A space every 50 ms, for ever.
+    Drip,
+    /// So many bytes of white space.
+    Huge(usize),
+}
+
+impl Reply {
+    pub fn json(value: Value) -> Self {
+        Self::of(200, "application/json", value.to_string())
+    }
+
+    pub fn status(status: u16) -> Self {
+        Self::of(status, "application/json", "{\"error\":\"scripted\"}".to_owned())
+    }
+
+    pub fn html() -> Self {
+        Self::of(200, "text/html", "<html><body>Please sign in</body></html>".to_owned())
+    }
+
+    fn of(status: u16, kind: &str, body: String) -> Self {
+        let headers = vec![("content-type", kind.to_owned())];
+        Self { status, headers, body: Kind::Whole(body.into_bytes()), delay: Duration::ZERO }
+    }
+
+    pub fn cut() -> Self {
+        Self { body: Kind::Cut(b"{\"contacts\": [".to_vec()), ..Self::status(200) }
+    }
+
+    pub fn drip() -> Self {
+        Self { body: Kind::Drip, ..Self::status(200) }
+    }
+
+    pub fn huge(bytes: usize) -> Self {
+        Self { body: Kind::Huge(bytes), ..Self::status(200) }
+    }
+
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    fn body(&self) -> Body {
+        match &self.body {
+            Kind::Whole(bytes) => Body::from(bytes.clone()),
+            Kind::Cut(bytes) => {
+                let broken: std::io::Result<Bytes> = Err(std::io::ErrorKind::ConnectionReset.into());
+                Body::from_stream(stream::iter([Ok(Bytes::from(bytes.clone())), broken]))
+            }
+            Kind::Drip => Body::from_stream(stream::unfold((), |()| async {
+                clock::pause(Duration::from_millis(50)).await;
+                Some((Ok::<_, std::io::Error>(Bytes::from_static(b" ")), ()))
+            })),
+            Kind::Huge(bytes) => {
+                let chunk = Bytes::from(vec![b' '; 1 << 16]);
+                let chunks = (0..bytes / chunk.len()).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
+                Body::from_stream(stream::iter(chunks))
+            }
+        }
+    }
+}
+
+type Script = Box<dyn Fn(&Seen) -> Reply + Send>;
+
+/// The CRM.
+pub struct FakeCrm {
+    pub addr: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    script: Arc<Mutex<Script>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for FakeCrm {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl FakeCrm {
+    pub async fn start(script: impl Fn(&Seen) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
+        let (log, replies) = (Arc::clone(&seen), Arc::clone(&script));
+        let routes = Router::new().fallback(move |request: Request| {
+            let (log, replies) = (Arc::clone(&log), Arc::clone(&replies));
+            async move {
+                let seen = look_at(&request);
+                log.lock().push(seen.clone());
+                let reply = replies.lock()(&seen);
+                clock::pause(reply.delay).await;
+                answer(&reply)
+            }
+        });
+        #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+        let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self { addr, seen, script, task }
+    }
+
+    /// A CRM of kind "example" that finds `contacts` whatever the number.
+    pub async fn with(contacts: Vec<Value>) -> Self {
+        Self::start(move |seen| example(seen, &contacts)).await
+    }
+
+    /// Answers differently from now on.
+    pub fn becomes(&self, script: impl Fn(&Seen) -> Reply + Send + 'static) {
+        *self.script.lock() = Box::new(script);
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Everything asked so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().clone()
+    }
+
+    /// How often a search was asked for.
+    pub fn searches(&self) -> usize {
+        self.seen.lock().iter().filter(|seen| seen.path == "/api/v1/contacts").count()
+    }
+}
+
+/// The API of the Example CRM over fixed contacts without deals.
+pub fn example(seen: &Seen, contacts: &[Value]) -> Reply {
+    if seen.path.ends_with("/deals") {
+        Reply::json(json!({"deals": [], "next_page": null}))
+    } else {
+        Reply::json(json!({"contacts": contacts, "next_page": null}))
+    }
+}
+
+/// A contact of the Example CRM with one phone.
+pub fn contact(id: u32, name: &str, phone: &str) -> Value {
+    json!({"id": id, "kind": "person", "name": name, "phones": [{"label": "work", "number": phone}]})
+}
+
+/// A person as Pipedrive's search lists it.
+pub fn person(id: u32, name: &str, phones: &[&str]) -> Value {
+    json!({"result_score": 0.5, "item": {"id": id, "type": "person", "name": name, "phones": phones,
+        "emails": ["p@example.com"], "primary_email": "p@example.com", "organization": {"id": 1, "name": "Acme"}}})
+}
+
+fn look_at(request: &Request) -> Seen {
+    let raw_query = request.uri().query().unwrap_or_default().to_owned();
+    let query = url::form_urlencoded::parse(raw_query.as_bytes()).into_owned().collect();
+    let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    Seen { path: request.uri().path().to_owned(), query, raw_query, authorization }
+}
+
+fn answer(reply: &Reply) -> Response {
+    let mut response = Response::builder().status(reply.status);
+    for (name, value) in &reply.headers {
+        response = response.header(*name, value);
+    }
+    response.body(reply.body()).unwrap()
+}

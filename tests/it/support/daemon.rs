@@ -1,0 +1,204 @@
+//! The real daemon on free ports, with a clock that the test moves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contactd::app::App;
+use contactd::clock::ManualClock;
+use contactd::config;
+use contactd::domain::Timestamp;
+use contactd::pb::v1::{FindContactRequest, FindContactResponse, ReturnMessage, Trigger, User};
+use contactd::rpc::client::ContactServiceClient;
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use super::crm::FakeCrm;
+
+pub const NUMBER: &str = "+16505551234";
+
+/// 2026-01-01T00:00:00Z
+pub const START: Timestamp = Timestamp(1_767_225_600_000);
+
+pub struct TestDaemon {
+    pub grpc: SocketAddr,
+    pub ops: SocketAddr,
+    pub clock: ManualClock,
+    pub client: ContactServiceClient<Channel>,
+    stop: CancellationToken,
+}
+
+impl Drop for TestDaemon {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl TestDaemon {
+    /// A daemon whose platform "example" is `crm`.
+    pub async fn over(crm: &FakeCrm) -> Self {
+        Self::with(crm, "example", "").await
+    }
+
+    /// A daemon with one platform named after its kind at `crm`; `more` is further TOML.
+    pub async fn with(crm: &FakeCrm, kind: &str, more: &str) -> Self {
+        let url = crm.url();
+        Self::start(&format!("{more}\n[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"{url}\"\n")).await
+    }
+
+    /// A daemon with these settings, on free ports.
+    pub async fn start(toml: &str) -> Self {
+        let env = [("LISTEN", "GRPC"), ("LISTEN", "OPS")]
+            .map(|(key, section)| (format!("CONTACTD__{section}__{key}"), "127.0.0.1:0".to_owned()));
+        let mut config = config::read(toml, env).unwrap_or_else(|faults| panic!("{faults:?}")).config;
+        config.grpc.drain_delay = Duration::from_millis(50);
+        let clock = ManualClock::new(START);
+        let app = App::build_with_clock(config, Arc::new(clock.clone())).await.unwrap();
+        let (grpc, ops) = app.addresses().unwrap();
+        let stop = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+        drop(tokio::spawn(app.run(stop.clone().cancelled_owned())));
+        let channel = Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+        Self { grpc, ops, clock, client: ContactServiceClient::new(channel), stop }
+    }
+
+    /// One look-up.
+    pub async fn find(
+        &self,
+        request: impl tonic::IntoRequest<FindContactRequest>,
+    ) -> Result<FindContactResponse, Status> {
+        self.client.clone().find_contact(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// A page of the operations port: status and text.
+    pub async fn page(&self, path: &str) -> (u16, String) {
+        get(&format!("http://{}{path}", self.ops)).await
+    }
+
+    /// The value of a metric whose line begins with `series`.
+    pub async fn metric(&self, series: &str) -> Option<f64> {
+        let (_, page) = self.page("/metrics").await;
+        let line = page.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+}
+
+/// An HTTP GET: status and text.
+#[expect(clippy::disallowed_methods, reason = "this is no CRM")]
+pub async fn get(url: &str) -> (u16, String) {
+    let client = contactd::connector::http_client().unwrap();
+    let response = client.get(url).send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+/// A look-up of [`NUMBER`] on platform "example" for an incoming call.
+pub fn find() -> FindContactRequest {
+    FindContactRequest {
+        user: Some(User { id: "user-1".to_owned(), platform: "example".to_owned(), ..Default::default() }),
+        auth_header: "Bearer token-1".to_owned(),
+        phone_number: NUMBER.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// The same by manual refresh.
+pub fn refresh() -> FindContactRequest {
+    FindContactRequest { trigger: Trigger::ManualRefresh.into(), ..find() }
+}
+
+/// What a request is made of, changed where the test says.
+pub trait Changed: Sized {
+    fn platform(self, name: &str) -> Self;
+    fn user(self, id: &str) -> Self;
+    fn number(self, number: &str) -> Self;
+    fn formats(self, formats: &[&str]) -> Self;
+    fn hostname(self, name: &str) -> Self;
+    fn region(self, region: &str) -> Self;
+    fn auth(self, header: &str) -> Self;
+    fn within(self, limit: Duration) -> Request<Self>;
+}
+
+impl Changed for FindContactRequest {
+    fn platform(mut self, name: &str) -> Self {
+        self.user.as_mut().unwrap().platform = name.to_owned();
+        self
+    }
+
+    fn user(mut self, id: &str) -> Self {
+        self.user.as_mut().unwrap().id = id.to_owned();
+        self
+    }
+
+    fn number(self, number: &str) -> Self {
+        Self { phone_number: number.to_owned(), ..self }
+    }
+
+    fn formats(self, formats: &[&str]) -> Self {
+        Self { overriding_formats: formats.iter().map(|format| (*format).to_owned()).collect(), ..self }
+    }
+
+    fn hostname(mut self, name: &str) -> Self {
+        self.user.as_mut().unwrap().hostname = name.to_owned();
+        self
+    }
+
+    fn region(mut self, region: &str) -> Self {
+        self.user.as_mut().unwrap().region = region.to_owned();
+        self
+    }
+
+    fn auth(self, header: &str) -> Self {
+        Self { auth_header: header.to_owned(), ..self }
+    }
+
+    fn within(self, limit: Duration) -> Request<Self> {
+        let mut request = Request::new(self);
+        request.set_timeout(limit);
+        request
+    }
+}
+
+/// The names of the real contacts.
+pub fn names(response: &FindContactResponse) -> Vec<&str> {
+    response.matched_contact_info.iter().filter(|c| !c.is_new_contact).map(|c| c.name.as_str()).collect()
+}
+
+/// The details of a failure by the last part of their type: reason, violated fields, seconds to wait, message.
+#[derive(Debug, Default)]
+pub struct Details {
+    pub reason: String,
+    pub domain: String,
+    pub fields: Vec<String>,
+    pub retry_after: Option<i64>,
+    pub message: Option<ReturnMessage>,
+}
+
+/// Reads the details of a failure.
+pub fn details(status: &Status) -> Details {
+    let rpc = tonic_types::pb::Status::decode(status.details()).unwrap();
+    assert_eq!(rpc.code, i32::from(status.code()));
+    assert_eq!(rpc.message, status.message());
+    let mut details = Details::default();
+    for any in rpc.details {
+        let bytes = any.value.as_slice();
+        match any.type_url.as_str() {
+            "type.googleapis.com/google.rpc.ErrorInfo" => {
+                let info = tonic_types::pb::ErrorInfo::decode(bytes).unwrap();
+                (details.reason, details.domain) = (info.reason, info.domain);
+            }
+            "type.googleapis.com/google.rpc.BadRequest" => {
+                let bad = tonic_types::pb::BadRequest::decode(bytes).unwrap();
+                details.fields = bad.field_violations.into_iter().map(|violation| violation.field).collect();
+            }
+            "type.googleapis.com/google.rpc.RetryInfo" => {
+                let info = tonic_types::pb::RetryInfo::decode(bytes).unwrap();
+                details.retry_after = info.retry_delay.map(|delay| delay.seconds);
+            }
+            "type.googleapis.com/contactd.v1.ReturnMessage" => details.message = ReturnMessage::decode(bytes).ok(),
+            other => panic!("unexpected detail {other}"),
+        }
+    }
+    details
+}

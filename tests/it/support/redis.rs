@@ -1,0 +1,149 @@
+//! A real redis-server on a free port, with nothing on disk, that can be stopped, paused and started again.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use contactd::clock::{pause, within};
+use contactd::link::{self, Link};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use prometheus_client::metrics::gauge::Gauge;
+use redis::FromRedisValue;
+use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
+
+pub struct RedisServer {
+    pub port: u16,
+    pub dir: TempDir,
+    args: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl RedisServer {
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A server with further arguments, such as `["--requirepass", "pw"]`.
+    pub async fn with(args: &[&str]) -> Self {
+        let mut server = Self::on(free_port(), args);
+        server.restart().await;
+        server
+    }
+
+    /// A server that is not running yet.
+    pub fn on(port: u16, args: &[&str]) -> Self {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        Self { port, dir: tempfile::tempdir().unwrap(), args, child: None }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it on the same port, empty, and waits until it listens.
+    pub async fn restart(&mut self) {
+        self.stop();
+        let port = self.port.to_string();
+        let mut command = Command::new("redis-server");
+        if !self.args.iter().any(|arg| arg == "--sentinel") {
+            command.args(["--port", &port, "--save", "", "--appendonly", "no"]);
+        }
+        let child = command.args(&self.args).current_dir(self.dir.path()).stdout(Stdio::null()).spawn();
+        self.child = Some(child.expect("these tests need redis-server (Debian: apt-get install redis-server)"));
+        let port = self.port;
+        let listening = within(Duration::from_secs(10), async {
+            while TcpStream::connect(("127.0.0.1", port)).is_err() {
+                pause(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(listening.await.is_some(), "redis-server does not listen on port {port}");
+    }
+
+    /// Ends it without a farewell.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Stops it in its tracks: its sockets stay open and nobody answers.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().expect("the server runs").id();
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Runs one command beside the code under test, without a password.
+    pub fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(5)).unwrap();
+        let mut cmd = redis::Cmd::new();
+        for word in words {
+            cmd.arg(*word);
+        }
+        cmd.query(&mut connection).unwrap()
+    }
+
+    pub fn flush(&self) {
+        self.run::<()>(&["FLUSHALL"]);
+    }
+
+    /// The names of all keys.
+    pub fn keys(&self) -> Vec<String> {
+        let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());
+        loop {
+            let (next, batch): (String, Vec<String>) = self.run(&["SCAN", &cursor, "COUNT", "1000"]);
+            keys.extend(batch);
+            if next == "0" {
+                keys.sort_unstable();
+                keys.dedup();
+                return keys;
+            }
+            cursor = next;
+        }
+    }
+}
+
+/// A port that nobody uses at the moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub fn config(url: &str) -> link::Config {
+    link::Config {
+        url: url.parse().unwrap(),
+        key_prefix: "contactd".parse().unwrap(),
+        timeout: Duration::from_millis(50),
+        // The same for all URLs, so that replicas that reach one Redis by several agree.
+        secret: Some(link::SharedSecret::new([7; 32])),
+        ca: None,
+    }
+}
+
+/// A link to `url` with its keeper running, and its gauge.
+pub fn link_with(config: &link::Config) -> (Link, Gauge) {
+    let up = Gauge::default();
+    let (link, keeper) = Link::new(config, up.clone()).unwrap();
+    TaskTracker::new().spawn(keeper.run());
+    (link, up)
+}
+
+pub fn link_to(url: &str) -> Link {
+    link_with(&config(url)).0
+}
