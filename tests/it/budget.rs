@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use contactd::clock::{self, Stopwatch};
+use contactd::clock::Stopwatch;
 use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::support::crm::example;
 use crate::support::daemon::{Changed as _, details, names};
+use crate::support::wire::failure_within;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find};
 
 async fn limited(crm: &FakeCrm, quota: &str) -> TestDaemon {
@@ -23,27 +24,26 @@ fn number(n: usize) -> String {
 #[tokio::test]
 async fn calls_are_spent_one_by_one_not_by_look_up() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16502000000")]).await;
-    let daemon = limited(&crm, r#"{ rate = 10, per = "1s", burst = 2 }"#).await;
-    let stopwatch = Stopwatch::start();
-    daemon.find(find().number("+16502000000")).await.unwrap();
-    assert!(stopwatch.elapsed() < Duration::from_millis(90), "search and deals are in the burst");
-    daemon.find(find().number("+16502000001")).await.unwrap();
-    assert!(stopwatch.elapsed() > Duration::from_millis(90), "the third call waits for its interval");
+    let daemon = limited(&crm, r#"{ rate = 1, per = "60s", burst = 2 }"#).await;
+    let found = daemon.find(find().number("+16502000000").within(Duration::from_secs(30))).await.unwrap();
+    assert_eq!(found.lookup.unwrap().crm_requests, 2, "search and deals are in the burst");
+    let third = daemon.find(find().number("+16502000001").within(Duration::from_secs(30))).await.unwrap_err();
+    assert_eq!(details(&third).reason, "BUDGET_EXHAUSTED", "the third call would wait for its interval");
     let waited = daemon.metric("contactd_quota_wait_seconds_count{platform=\"example\",lane=\"call_pop\"}").await;
-    assert_eq!(waited, Some(3.0));
+    assert_eq!(waited, Some(2.0));
 }
 
 #[tokio::test]
 async fn a_wait_beyond_the_deadline_fails_at_once_and_says_when_to_come_back() {
     let crm = FakeCrm::with(vec![]).await;
-    let daemon = limited(&crm, r#"{ rate = 1, per = "10s", burst = 1 }"#).await;
+    let daemon = limited(&crm, r#"{ rate = 1, per = "60s", burst = 1 }"#).await;
     daemon.find(find()).await.unwrap();
     let stopwatch = Stopwatch::start();
-    let status = daemon.find(find().number(&number(1)).within(Duration::from_secs(2))).await.unwrap_err();
-    assert!(stopwatch.elapsed() < Duration::from_millis(500));
+    let status = daemon.find(find().number(&number(1)).within(Duration::from_secs(20))).await.unwrap_err();
+    assert!(stopwatch.elapsed() < Duration::from_secs(10));
     let details = details(&status);
     assert_eq!((status.code(), details.reason.as_str()), (Code::ResourceExhausted, "BUDGET_EXHAUSTED"));
-    assert!((8..=10).contains(&details.retry_after.unwrap()), "{:?}", details.retry_after);
+    assert!((40..=60).contains(&details.retry_after.unwrap()), "{:?}", details.retry_after);
     assert_eq!(crm.searches(), 1);
     assert!(daemon.find(find()).await.is_ok(), "what is cached needs no quota");
 }
@@ -54,35 +54,35 @@ async fn users_have_quotas_of_their_own_and_accounts_share_one() {
     let of = |user: &str, n: usize| {
         let mut request = find().user(user).number(&number(n));
         request.user.as_mut().unwrap().account_id = "acme".to_owned();
-        request.within(Duration::from_millis(500))
+        request.within(Duration::from_secs(20))
     };
-    let daemon = limited(&crm, r#"{ rate = 1, per = "10s", burst = 1, scope = "user" }"#).await;
+    let daemon = limited(&crm, r#"{ rate = 1, per = "60s", burst = 1, scope = "user" }"#).await;
     assert!(daemon.find(of("a", 1)).await.is_ok() && daemon.find(of("b", 1)).await.is_ok());
-    let daemon = limited(&crm, r#"{ rate = 1, per = "10s", burst = 1, scope = "account" }"#).await;
+    let daemon = limited(&crm, r#"{ rate = 1, per = "60s", burst = 1, scope = "account" }"#).await;
     assert!(daemon.find(of("a", 1)).await.is_ok());
     assert_eq!(details(&daemon.find(of("b", 1)).await.unwrap_err()).reason, "BUDGET_EXHAUSTED");
 }
 
 #[tokio::test]
 async fn a_429_pauses_the_user_as_long_as_the_crm_says() {
-    let crm = FakeCrm::start(|_| Reply::status(429).header("retry-after", "1")).await;
+    let crm = FakeCrm::start(|_| Reply::status(429).header("retry-after", "4")).await;
     let daemon = limited(&crm, r#"{ rate = 1000, per = "1s", burst = 1000 }"#).await;
+    let stopwatch = Stopwatch::start();
     assert_eq!(details(&daemon.find(find()).await.unwrap_err()).reason, "CRM_RATE_LIMITED");
     crm.becomes(|seen| example(seen, &[contact(1, "Ada", "+16505551234")]));
-    let refused = daemon.find(find().within(Duration::from_millis(300))).await.unwrap_err();
+    let refused = failure_within(daemon.grpc, &find(), Duration::from_millis(500)).await;
     assert_eq!(details(&refused).reason, "BUDGET_EXHAUSTED", "asking on would only lengthen it");
-    let stopwatch = Stopwatch::start();
-    assert_eq!(names(&daemon.find(find().within(Duration::from_secs(3))).await.unwrap()), ["Ada"]);
+    assert_eq!(names(&daemon.find(find().within(Duration::from_secs(15))).await.unwrap()), ["Ada"]);
     let waited = stopwatch.elapsed();
-    assert!(waited > Duration::from_millis(500) && waited < Duration::from_millis(1500), "{waited:?}");
+    assert!(waited >= Duration::from_secs(4), "{waited:?}");
     assert_eq!(crm.searches(), 2);
     assert!(daemon.find(find().user("another")).await.is_ok(), "other users are not paused");
 }
 
 #[tokio::test]
 async fn a_remaining_of_zero_waits_for_the_reset_in_seconds_or_unix_time() {
-    // The daemon's clock stands at 2026-01-01T00:00:00Z, so that Unix time is one second ahead.
-    for reset in ["1", "1767225601"] {
+    // The daemon's clock stands at 2026-01-01T00:00:00Z, so that Unix time is two seconds ahead.
+    for reset in ["2", "1767225602"] {
         let crm = FakeCrm::start(move |seen| {
             let empty = seen.param("phone") == Some("+16502000001");
             let reply = example(seen, &[]);
@@ -91,11 +91,11 @@ async fn a_remaining_of_zero_waits_for_the_reset_in_seconds_or_unix_time() {
         })
         .await;
         let daemon = limited(&crm, r#"{ rate = 1000, per = "1s", burst = 1000 }"#).await;
-        daemon.find(find().number(&number(1))).await.unwrap();
         let stopwatch = Stopwatch::start();
+        daemon.find(find().number(&number(1))).await.unwrap();
         daemon.find(find().number(&number(2))).await.unwrap();
         let waited = stopwatch.elapsed();
-        assert!(waited > Duration::from_millis(700) && waited < Duration::from_millis(1500), "{reset}: {waited:?}");
+        assert!(waited >= Duration::from_secs(2) && waited < Duration::from_secs(12), "{reset}: {waited:?}");
     }
 }
 
@@ -112,6 +112,5 @@ async fn the_quota_is_kept_under_a_flood_of_call_pops() {
     assert!(answers.iter().all(Result::is_ok));
     let took = stopwatch.elapsed();
     // Ten at once, then fifty at 20 ms each.
-    assert!(took >= Duration::from_millis(980) && took < Duration::from_millis(2000), "{took:?}");
-    clock::pause(Duration::ZERO).await;
+    assert!(took >= Duration::from_millis(980) && took < Duration::from_secs(6), "{took:?}");
 }

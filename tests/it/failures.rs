@@ -6,6 +6,7 @@ use tonic::Code;
 
 use crate::support::crm::example;
 use crate::support::daemon::{Changed as _, details};
+use crate::support::wire::failure_within;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
 
 /// Time and size limits small enough for a test.
@@ -102,7 +103,7 @@ async fn the_callers_deadline_is_deadline_exceeded() {
     let slow = Reply::json(serde_json::json!({"contacts": [], "next_page": null})).after(Duration::from_millis(500));
     let crm = FakeCrm::start(move |_| slow.clone()).await;
     let daemon = TestDaemon::over(&crm).await;
-    let status = daemon.find(find().within(Duration::from_millis(100))).await.unwrap_err();
+    let status = failure_within(daemon.grpc, &find(), Duration::from_millis(100)).await;
     assert_eq!((status.code(), details(&status).reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
 }
 

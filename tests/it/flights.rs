@@ -9,6 +9,7 @@ use tonic::Code;
 
 use crate::support::crm::example;
 use crate::support::daemon::{Changed as _, names};
+use crate::support::wire::failure_within;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find, refresh};
 
 fn slow(millis: u64) -> impl Fn(&crate::support::crm::Seen) -> Reply + Send + 'static {
@@ -32,9 +33,10 @@ async fn a_hundred_callers_of_one_unknown_number_make_the_calls_of_one() {
 async fn a_deadline_shorter_than_the_load_still_fills_the_cache() {
     let crm = FakeCrm::start(slow(300)).await;
     let daemon = TestDaemon::over(&crm).await;
-    let callers = (0..10).map(|_| daemon.find(find().within(Duration::from_millis(50))));
-    for answer in join_all(callers).await {
-        assert_eq!(answer.unwrap_err().code(), Code::DeadlineExceeded);
+    let request = find();
+    let callers = (0..10).map(|_| failure_within(daemon.grpc, &request, Duration::from_millis(50)));
+    for failure in join_all(callers).await {
+        assert_eq!(failure.code(), Code::DeadlineExceeded);
     }
     let mut only_cached = find();
     only_cached.only_if_cached = true;
@@ -118,7 +120,7 @@ async fn a_slow_number_does_not_hold_up_another() {
     let crm = FakeCrm::start(|seen| {
         let late = seen.param("phone") == Some("+16505550001");
         Reply::json(json!({"contacts": [], "next_page": null})).after(Duration::from_millis(if late {
-            1000
+            4000
         } else {
             0
         }))
@@ -134,5 +136,5 @@ async fn a_slow_number_does_not_hold_up_another() {
     };
     let (slow, quick) = tokio::join!(slow, quick);
     slow.unwrap();
-    assert!(quick < Duration::from_millis(700), "{quick:?}");
+    assert!(quick < Duration::from_millis(3500), "{quick:?}");
 }

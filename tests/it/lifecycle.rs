@@ -89,7 +89,7 @@ async fn sigterm_under_load_fails_no_call() {
     let crm =
         FakeCrm::start(|seen| example(seen, &[contact(1, "Ada", "+16505551234")]).after(Duration::from_millis(40)))
             .await;
-    let program = Program::start(&config(&crm)).await;
+    let program = Program::start(&config(&crm).replace("500ms", "3s")).await;
     let (answered, failed, turned_away) =
         (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut callers = Vec::new();
@@ -129,7 +129,7 @@ async fn sigterm_under_load_fails_no_call() {
 #[tokio::test]
 async fn while_it_stops_it_is_not_ready_but_answers() {
     let crm = FakeCrm::start(|seen| example(seen, &[contact(1, "Ada", "+16505551234")])).await;
-    let program = Program::start(&config(&crm)).await;
+    let program = Program::start(&config(&crm).replace("500ms", "3s")).await;
     let channel = Endpoint::from_shared(program.grpc.clone()).unwrap().connect().await.unwrap();
     let mut client = ContactServiceClient::new(channel);
     assert_eq!(get(&format!("{}/readyz", program.ops)).await.0, 200);

@@ -251,8 +251,8 @@ async fn a_call_pop_that_joins_a_prefetch_overtakes_what_waits() {
     };
     let (told, waits) = tokio::join!(prefetch, ringing);
     assert_eq!(told.finished.unwrap().failed, 0);
-    // Each needs two calls of a quota with 50 ms between calls.
-    assert!(waits.iter().all(|wait| *wait < Duration::from_millis(400)), "{waits:?}");
+    // Each needs two calls of a quota with 50 ms between calls; behind the batch it would be five seconds and more.
+    assert!(waits.iter().all(|wait| *wait < Duration::from_millis(2500)), "{waits:?}");
 }
 
 #[tokio::test]

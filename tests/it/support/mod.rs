@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod crm;
 pub mod daemon;
 pub mod redis;
+pub mod wire;
 
 use std::time::Duration;
 

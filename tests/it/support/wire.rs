@@ -1,0 +1,64 @@
+//! Calls over bare HTTP/2, for what a gRPC library is too polite to do. tonic's client ends a call by its own timer
+//! when the deadline passes, and so hides what the daemon answers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use contactd::pb::v1::FindContactRequest;
+use h2::client::SendRequest;
+use prost::Message;
+use tokio::net::TcpStream;
+use tonic::Status;
+use tonic::codegen::http::{HeaderMap, Request};
+
+pub const FIND: &str = "/contactd.v1.ContactService/FindContact";
+
+/// An HTTP/2 connection to a daemon.
+pub async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "ends with the last sender")]
+    drop(tokio::spawn(connection));
+    sender
+}
+
+/// A gRPC frame with `message`, uncompressed.
+pub fn frame(message: &impl Message) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.encoded_len()).unwrap());
+    frame.put_slice(&message.encode_to_vec());
+    frame.freeze()
+}
+
+/// The headers of a gRPC call.
+pub fn head(addr: SocketAddr, path: &str) -> Request<()> {
+    let request = Request::post(format!("http://{addr}{path}"));
+    request.header("te", "trailers").header("content-type", "application/grpc").body(()).unwrap()
+}
+
+/// One call: `head` and `body` as they are. The status comes from the trailers, or from the headers where there is no
+/// message.
+pub async fn call(sender: &SendRequest<Bytes>, head: Request<()>, body: Bytes) -> Result<Bytes, Status> {
+    let mut sender = sender.clone().ready().await.unwrap();
+    let (response, mut upload) = sender.send_request(head, false).unwrap();
+    upload.send_data(body, true).unwrap();
+    let mut response = response.await.unwrap();
+    let mut answer = BytesMut::new();
+    while let Some(part) = response.body_mut().data().await {
+        let part = part.unwrap();
+        response.body_mut().flow_control().release_capacity(part.len()).unwrap();
+        answer.extend_from_slice(&part);
+    }
+    let trailers: Option<HeaderMap> = response.body_mut().trailers().await.unwrap();
+    let status = Status::from_header_map(trailers.as_ref().unwrap_or(response.headers())).expect("a gRPC status");
+    if status.code() == tonic::Code::Ok { Ok(answer.freeze()) } else { Err(status) }
+}
+
+/// A look-up whose deadline the daemon alone watches, and its failure.
+pub async fn failure_within(addr: SocketAddr, request: &FindContactRequest, limit: Duration) -> Status {
+    let mut head = head(addr, FIND);
+    head.headers_mut().insert("grpc-timeout", format!("{}m", limit.as_millis()).parse().unwrap());
+    call(&connect(addr).await, head, frame(request)).await.expect_err("it fails")
+}
