@@ -11,8 +11,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+mod reading;
+
+pub use reading::{BUCKETS, Buckets, Reading};
+
 /// Upper bounds in seconds. Memory answers take microseconds, a CRM that is about to time out takes seconds.
-const SECONDS: [f64; 16] =
+const SECONDS: [f64; BUCKETS - 1] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Labels of `contactd_lookups_total`.
@@ -184,6 +188,12 @@ impl Metrics {
         // Writing to a String cannot fail; a page cut short would be the scraper's to refuse.
         let _ = text::encode(&mut page, &self.registry);
         page
+    }
+
+    /// All figures of this moment. As dear as printing them, so for pages and not for look-ups.
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        Reading::parse(&self.render())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::figures::Figures;
 use crate::admission::{self, Admissions};
 use crate::budget::{Budget, SharedQuota};
 use crate::cache::{Event, Log, MemoryCache, RedisTier, TieredCache};
@@ -38,10 +40,13 @@ pub(super) struct Chores {
 }
 
 impl Chores {
-    fn spawn(&self, chore: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&self, chore: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(chore));
     }
 }
+
+/// By connector, in the order of the settings.
+pub(super) type Budgets = Vec<(String, Arc<Budget>)>;
 
 /// See the header.
 pub(super) struct Fleet {
@@ -50,7 +55,9 @@ pub(super) struct Fleet {
     admissions: Admissions,
     leases: Option<Leases>,
     shared: Option<(Link, Log)>,
-    budgets: Arc<Mutex<Vec<Arc<Budget>>>>,
+    budgets: Arc<Mutex<Budgets>>,
+    /// As many as the log knows of.
+    replicas: Arc<AtomicU32>,
 }
 
 impl Fleet {
@@ -84,6 +91,7 @@ impl Fleet {
             leases: link().map(Leases::new),
             shared,
             budgets: Arc::default(),
+            replicas: Arc::new(AtomicU32::new(1)),
         })
     }
 
@@ -91,7 +99,7 @@ impl Fleet {
     pub(super) fn budget(&self, config: &connector::Config, metrics: &Metrics, chores: &Chores) -> Arc<Budget> {
         let shared = self.shared.as_ref().map(|(link, _)| SharedQuota::new(link.clone(), &config.name));
         let budget = Arc::new(Budget::new(config.quota, &config.name, metrics, shared));
-        self.budgets.lock().push(Arc::clone(&budget));
+        self.budgets.lock().push((config.name.clone(), Arc::clone(&budget)));
         let swept = Arc::clone(&budget);
         chores.spawn(async move {
             loop {
@@ -100,6 +108,16 @@ impl Fleet {
             }
         });
         budget
+    }
+
+    /// What the status page shows of it.
+    pub(super) fn figures(&self, config: &Config) -> Figures {
+        Figures {
+            budgets: self.budgets.lock().clone(),
+            link: self.shared.as_ref().map(|(link, _)| link.clone()),
+            replicas: Arc::clone(&self.replicas),
+            memory_limit: config.memory.bytes,
+        }
     }
 
     /// The rooms of the resolver.
@@ -127,6 +145,7 @@ impl Fleet {
         let Some((_, log)) = &self.shared else { return };
         let mut reader = log.reader();
         let (cache, admissions, budgets) = (self.cache.clone(), self.admissions.clone(), Arc::clone(&self.budgets));
+        let seen = Arc::clone(&self.replicas);
         chores.spawn(async move {
             let mut heard = false;
             loop {
@@ -142,7 +161,8 @@ impl Fleet {
                     hear(&admissions, event);
                 }
                 let replicas = NonZeroU32::new(polled.replicas).unwrap_or(NonZeroU32::MIN);
-                budgets.lock().iter().for_each(|budget| budget.set_replicas(replicas));
+                seen.store(replicas.get(), Ordering::Relaxed);
+                budgets.lock().iter().for_each(|(_, budget)| budget.set_replicas(replicas));
             }
         });
     }

@@ -25,6 +25,7 @@ use crate::resolver::Resolver;
 use crate::rpc::ContactRpc;
 use crate::rpc::server::ContactServiceServer;
 
+mod figures;
 mod fleet;
 
 use fleet::{Chores, Fleet};
@@ -82,7 +83,9 @@ impl App {
         let service = ContactRpc::new(resolver.clone(), platforms, max_in_flight, Arc::clone(&metrics));
         fleet.listen(&chores);
         let ready = Arc::new(AtomicBool::new(true));
-        let pages = Ops::new(metrics, resolver, Arc::clone(&ready));
+        let figures = fleet.figures(&config);
+        let pages = Ops::new(metrics, resolver, Arc::clone(&ready), Arc::new(move || figures.now()));
+        chores.spawn(pages.record());
         Ok(Self { config, grpc, ops, service, pages, ready, loads, stopping, chores })
     }
 

@@ -16,6 +16,7 @@ use super::Exhausted;
 use super::hint::{Pauses, RateHint, Rest};
 use super::limiter::{Answer, Limiter, Outlook};
 use super::queue::{Ahead, Queue, Ticket};
+use super::usage::Usage;
 use crate::clock::{self, Instant, Stopwatch, instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
@@ -118,6 +119,18 @@ impl Gate {
         let mut state = self.state.lock();
         state.outlook = None;
         state.queue.wake_head();
+    }
+
+    /// Adds how it stands with this scope.
+    pub(super) fn add_to(&self, usage: &mut Usage) {
+        let state = self.state.lock();
+        let now = instant();
+        usage.scopes += 1;
+        usage.resting += usize::from(!state.pauses.left(Lane::CallPop, now).is_zero());
+        usage.background_resting += usize::from(!state.pauses.left(Lane::Prefetch, now).is_zero());
+        for lane in state.queue.lanes() {
+            usage.waiting[lane as usize] += 1;
+        }
     }
 
     /// Whether nobody waits and nothing is lost by forgetting this gate.

@@ -86,6 +86,10 @@ impl Limiter {
         Self { quota, local: Local::new(&quota), shared }
     }
 
+    pub(super) fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
     /// Asks for a cell. `patience` is how long the waiter would wait for it. Never two asks for one scope at a time.
     ///
     /// Ends at once, or within the timeout of the link to Redis.

@@ -53,10 +53,12 @@ mod local;
 mod queue;
 mod quota;
 mod shared;
+mod usage;
 
 pub use hint::RateHint;
 pub use quota::{Pace, Quota, QuotaError, Scope};
 pub use shared::SharedQuota;
+pub use usage::Usage;
 
 use gate::Gate;
 use limiter::Limiter;
@@ -109,6 +111,24 @@ impl Budget {
                 gate.look_again();
             }
         }
+    }
+
+    /// What the quota is.
+    #[must_use]
+    pub fn quota(&self) -> &Quota {
+        self.limiter.quota()
+    }
+
+    /// How it stands with the quota in this process. Looks at every scope in use.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        // Not under the lock: calls begin meanwhile.
+        let gates: Vec<Arc<Gate>> = self.gates.lock().values().map(Arc::clone).collect();
+        let mut usage = Usage::default();
+        for gate in gates {
+            gate.add_to(&mut usage);
+        }
+        usage
     }
 
     /// Forgets the scopes that nobody uses and that have their full burst again. To be called now and then.

@@ -87,6 +87,11 @@ impl Queue {
         Ahead { all, background: all - pops }
     }
 
+    /// The lane of each waiter.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> {
+        self.waiters.keys().map(|ticket| ticket.lane)
+    }
+
     /// Wakes whose turn it is.
     pub(super) fn wake_head(&self) {
         if let Some((_, head)) = self.waiters.first_key_value() {

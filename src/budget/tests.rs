@@ -335,6 +335,30 @@ async fn waits_are_measured_in_the_lane_that_was_granted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn usage_tells_who_waits_and_what_rests_and_no_scope() {
+    let budget = slow();
+    let mut race = Race::new(&budget);
+    for lane in [Lane::CallPop, Lane::Prefetch, Lane::Prefetch, Lane::Revalidate] {
+        race.enter("waits", lane).await;
+    }
+    let resting = |all: bool, background: bool| RateHint {
+        refused: all,
+        retry_after: all.then_some(30 * SECOND),
+        remaining: background.then_some(1),
+        limit: Some(50),
+        reset_after: Some(30 * SECOND),
+    };
+    for (name, hint) in [("b", resting(true, false)), ("c", resting(false, true))] {
+        let urgency = Urgency::new(Lane::CallPop, None);
+        budget.acquire(scope(name), &urgency).await.unwrap().observe(&hint).await;
+    }
+    let usage = Usage { scopes: 3, resting: 1, background_resting: 2, waiting: [0, 1, 2] };
+    assert_eq!(budget.usage(), usage);
+    race.finish().await;
+    assert_eq!(budget.usage(), Usage { waiting: [0; 3], ..usage });
+}
+
+#[tokio::test(start_paused = true)]
 async fn scopes_no_longer_used_are_forgotten() {
     let budget = budget(10, SECOND, 2, 0.5);
     let maker = KeyMaker::new([1; 16]);

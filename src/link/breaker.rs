@@ -13,6 +13,11 @@ pub(super) const LIMIT: u32 = 3;
 pub(super) struct Breaker(AtomicU32);
 
 impl Breaker {
+    /// Failures in a row so far.
+    pub(super) fn failures(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// A call was answered. After the limit this changes nothing: the connection has been given up.
     pub(super) fn succeeded(&self) {
         // Read first: the usual call must not write to what all cores share.

@@ -102,6 +102,20 @@ enum Status {
     Down,
 }
 
+/// How it stands with the connection, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The first attempt, or the first after a break, is under way; calls wait for it.
+    Connecting,
+    /// There is a connection that works as far as known.
+    Up {
+        /// Calls in a row that it left without an answer; the third one gives it up.
+        failures: u32,
+    },
+    /// The breaker is open: calls fail at once, until an attempt to connect succeeds.
+    Down,
+}
+
 /// A connection with its count of failures.
 struct Live {
     connection: Connection,
@@ -165,6 +179,16 @@ impl Link {
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(*self.status.borrow(), Status::Up(_))
+    }
+
+    /// How it stands with the connection.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match &*self.status.borrow() {
+            Status::Connecting => Standing::Connecting,
+            Status::Up(live) => Standing::Up { failures: live.breaker.failures() },
+            Status::Down => Standing::Down,
+        }
     }
 
     /// A name of no user: the prefix and the parts, joined by colons. Braces in a part set the hash slot.

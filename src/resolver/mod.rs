@@ -25,11 +25,13 @@ use crate::lease::Leases;
 use crate::metrics::{Metrics, PlatformLabels};
 
 mod forget;
+mod jobs;
 mod load;
 mod prefetch;
 mod revalidate;
 
 pub use forget::Forgotten;
+pub use jobs::Standing;
 pub use prefetch::{Batch, CutShort, Job, Progress};
 
 /// Settings of the walk.
@@ -159,6 +161,7 @@ pub struct Resolver {
     rooms: Arc<Rooms>,
     flights: Flights,
     refreshing: Arc<revalidate::Cap>,
+    jobs: jobs::Jobs,
 }
 
 impl fmt::Debug for Resolver {
@@ -172,7 +175,7 @@ impl Resolver {
     #[must_use]
     pub fn new(config: Config, rooms: Rooms) -> Self {
         let flights = Flights::new(rooms.tasks.clone());
-        Self { config, rooms: Arc::new(rooms), flights, refreshing: Arc::default() }
+        Self { config, rooms: Arc::new(rooms), flights, refreshing: Arc::default(), jobs: jobs::Jobs::default() }
     }
 
     /// Answers one question.
@@ -238,6 +241,12 @@ impl Resolver {
     #[must_use]
     pub fn memory_size(&self) -> (u64, u64) {
         self.rooms.cache.memory_size()
+    }
+
+    /// How far the prefetch jobs under way are, the oldest first.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<Standing> {
+        self.jobs.standings()
     }
 
     async fn is_admitted(&self, question: &Question, key: &ContactKey) -> bool {

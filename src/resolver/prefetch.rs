@@ -13,6 +13,7 @@ use futures_util::stream;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 
+use super::jobs::Entered;
 use super::{Question, Resolver};
 use crate::clock::Stopwatch;
 use crate::domain::{ContactKey, Entry, Lane, LookupError, Party};
@@ -89,7 +90,8 @@ impl Resolver {
         let already_cached = stored.iter().flatten().count();
         let (events, progress) = mpsc::channel(BACKLOG);
         let known = batch.parties.iter().copied().zip(stored.into_iter().map(|stored| Some(stored?.entry))).collect();
-        let run = Run { resolver: self.clone(), batch, events };
+        let sheet = self.jobs.enter(batch.question.platform.name(), batch.parties.len());
+        let run = Run { resolver: self.clone(), batch, events, sheet };
         self.rooms.tasks.spawn(run.run(known, admitted));
         Job { already_cached, progress }
     }
@@ -102,6 +104,7 @@ struct Run {
     resolver: Resolver,
     batch: Batch,
     events: mpsc::Sender<Progress>,
+    sheet: Entered,
 }
 
 /// A party and what is stored about it.
@@ -132,6 +135,7 @@ impl Run {
         }
         let (stored, missing): (Vec<Known>, Vec<Known>) = known.into_iter().partition(|(_, stored)| stored.is_some());
         for (party, entry) in stored {
+            self.sheet.settle();
             self.tell(Progress::Cached(party, entry.map_or(0, |entry| entry.count()))).await?;
         }
         let stopping = self.resolver.rooms.stopping.clone();
@@ -163,6 +167,7 @@ impl Run {
     /// Tells a result; some failures doom the job.
     async fn settle(&self, (party, landing): (Party, Landing), spent: &mut u32) -> Result<Option<CutShort>, Gone> {
         *spent += landing.as_ref().map_or(0, |loaded| loaded.crm_requests);
+        self.sheet.settle();
         let doom = landing.as_ref().err().filter(|error| error.dooms_all()).cloned();
         self.tell(Progress::Loaded(party, landing.map(|loaded| loaded.entry.count()))).await?;
         Ok(doom.map(CutShort::Doomed))

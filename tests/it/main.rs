@@ -26,3 +26,4 @@ mod proto;
 mod redis_tier;
 mod replicas;
 mod settings;
+mod status_page;

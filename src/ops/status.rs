@@ -1,0 +1,301 @@
+//! `/status.json`: how it stands with this process, for programs and for the page.
+//!
+//! Owns the shape, which only grows: a field keeps its name and meaning. Holds sums by connector, source and lane, and
+//! nothing that belongs to a user: no number, name, user, account, host or credential can stand in it, because none of
+//! them reaches the figures it is made from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::history::{RESULTS, SOURCES, STEP, Sample, TIERS, Window};
+use crate::metrics::Buckets;
+
+/// Jobs that are listed; of more only the number is told.
+const MOST_JOBS: usize = 50;
+
+/// What the counters do not tell, at this moment. The app fills it in, which knows all rooms.
+#[derive(Debug, Clone, Default)]
+pub struct Now {
+    /// Connectors in the order of the settings.
+    pub connectors: Vec<Quota>,
+    /// The connection to Redis, where there is one: `up`, `connecting` or `down`.
+    pub redis: Option<Redis>,
+    /// Replicas that this one knows of, itself included; none without Redis.
+    pub replicas: Option<u32>,
+    /// Most bytes that the memory tier may hold.
+    pub memory_limit: u64,
+}
+
+/// One connector's quota and what waits for it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Quota {
+    /// The connector's name.
+    pub name: String,
+    /// Calls in each period.
+    pub rate: u32,
+    /// The period.
+    pub per_seconds: f64,
+    /// Calls at once after a rest.
+    pub burst: u32,
+    /// `user` or `account`: whose calls are counted together.
+    pub scope: &'static str,
+    /// How many of them are in use now.
+    pub scopes: usize,
+    /// How many of them rest because the CRM asked for it.
+    pub resting: usize,
+    /// How many of them make no refresh and no prefetch call now; those that rest are among them.
+    pub background_resting: usize,
+    /// Calls that wait for their turn.
+    pub waiting: Waiting,
+}
+
+/// Calls that wait, by lane.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Waiting {
+    /// Somebody waits for the answer.
+    pub call_pop: usize,
+    /// Stale answers that are refreshed.
+    pub revalidate: usize,
+    /// Call logs that warm up.
+    pub prefetch: usize,
+}
+
+/// The connection to Redis.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Redis {
+    /// `up`, `connecting`, or `down` where the breaker is open.
+    pub state: &'static str,
+    /// Calls in a row without an answer; the third one opens the breaker.
+    pub failures_in_a_row: u32,
+}
+
+/// The whole of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    pub version: &'static str,
+    pub revision: &'static str,
+    /// `ready` or `stopping`.
+    pub state: &'static str,
+    pub uptime_seconds: u64,
+    pub replicas: Option<u32>,
+    /// The time that "in the window" means: at most five minutes.
+    pub window_seconds: f64,
+    /// The distance of the values in each `history`, of which the last is the newest.
+    pub step_seconds: f64,
+    pub lookups: Lookups,
+    pub connectors: Vec<Connector>,
+    pub tiers: Vec<Tier>,
+    pub redis: Option<Redis>,
+    pub prefetch: Prefetch,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Lookups {
+    pub per_second: f64,
+    pub in_window: u64,
+    /// Those that joined another's CRM call.
+    pub shared_in_window: u64,
+    pub p50_seconds: Option<f64>,
+    pub p99_seconds: Option<f64>,
+    /// Where answers came from; `none` is a failure, or a number that nobody is looked up for.
+    pub sources: Vec<Source>,
+    /// `found`, `not_found`, or why not.
+    pub outcomes_in_window: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Source {
+    #[serde(rename = "source")]
+    pub name: &'static str,
+    pub per_second: f64,
+    pub in_window: u64,
+    pub p50_seconds: Option<f64>,
+    pub p99_seconds: Option<f64>,
+    /// Look-ups a second.
+    pub history: Vec<f64>,
+    /// The 99th percentile in seconds, over the ten seconds before.
+    pub p99_history: Vec<Option<f64>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Connector {
+    #[serde(flatten)]
+    pub quota: Quota,
+    pub calls_per_second: f64,
+    /// The part of what the scopes in use may spend together that is spent now; 1 is all.
+    pub spent: Option<f64>,
+    pub calls_in_window: u64,
+    /// Calls that brought no 2xx or 3xx.
+    pub failed_in_window: u64,
+    pub p50_seconds: Option<f64>,
+    pub p99_seconds: Option<f64>,
+    /// Calls a second.
+    pub history: Vec<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Tier {
+    #[serde(rename = "tier")]
+    pub name: &'static str,
+    pub entries: Option<u64>,
+    pub bytes: Option<u64>,
+    pub limit_bytes: Option<u64>,
+    pub per_second: f64,
+    /// hit, stale, miss, error
+    pub results_in_window: BTreeMap<&'static str, u64>,
+    /// Look-ups a second that the tier answered.
+    pub history: Vec<f64>,
+    /// Failures a second.
+    pub error_history: Vec<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Prefetch {
+    pub running: usize,
+    /// The oldest jobs, at most 50.
+    pub jobs: Vec<Job>,
+    /// found, not_found, already_cached, invalid_number, failed
+    pub numbers_in_window: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Job {
+    pub platform: String,
+    pub done: usize,
+    pub total: usize,
+    pub running_seconds: u64,
+}
+
+/// What this process knows of itself.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub ready: bool,
+    pub uptime: Duration,
+    /// Entries and bytes.
+    pub memory: (u64, u64),
+    /// The oldest first.
+    pub jobs: Vec<Job>,
+}
+
+impl Status {
+    pub(super) fn new(window: &Window, now: Now, process: Process) -> Self {
+        let Process { ready, uptime, memory, mut jobs } = process;
+        let running = jobs.len();
+        jobs.truncate(MOST_JOBS);
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: crate::metrics::revision(),
+            state: if ready { "ready" } else { "stopping" },
+            uptime_seconds: uptime.as_secs(),
+            replicas: now.replicas,
+            window_seconds: tenths(window.length().as_secs_f64()),
+            step_seconds: STEP.as_secs_f64(),
+            lookups: Lookups::new(window),
+            connectors: now.connectors.into_iter().map(|quota| Connector::new(window, quota)).collect(),
+            tiers: tiers(window, memory, now.memory_limit, now.redis.is_some()),
+            redis: now.redis,
+            prefetch: Prefetch { running, jobs, numbers_in_window: rises(window, |sample| &sample.prefetch) },
+        }
+    }
+}
+
+impl Lookups {
+    fn new(window: &Window) -> Self {
+        let all = |sample: &Sample| {
+            let mut all = Buckets::default();
+            sample.lookups.iter().for_each(|source| all.add(source));
+            all
+        };
+        let observed = window.observed(all);
+        Self {
+            per_second: rounded(window.rate(|sample| all(sample).count())),
+            in_window: observed.count(),
+            shared_in_window: window.rise(|sample| sample.shared),
+            p50_seconds: micros(observed.quantile(0.5)),
+            p99_seconds: micros(observed.quantile(0.99)),
+            sources: SOURCES.iter().enumerate().map(|(n, source)| Source::new(window, source, n)).collect(),
+            outcomes_in_window: rises(window, |sample| &sample.outcomes),
+        }
+    }
+}
+
+impl Source {
+    fn new(window: &Window, source: &'static str, n: usize) -> Self {
+        let count = |sample: &Sample| sample.lookups[n].count();
+        let observed = window.observed(|sample| sample.lookups[n]);
+        Self {
+            name: source,
+            per_second: rounded(window.rate(count)),
+            in_window: observed.count(),
+            p50_seconds: micros(observed.quantile(0.5)),
+            p99_seconds: micros(observed.quantile(0.99)),
+            history: window.rates(count).into_iter().map(rounded).collect(),
+            p99_history: window.quantiles(0.99, |sample| sample.lookups[n]).into_iter().map(micros).collect(),
+        }
+    }
+}
+
+impl Connector {
+    fn new(window: &Window, quota: Quota) -> Self {
+        let crm = |sample: &Sample| sample.crm.get(&quota.name).copied().unwrap_or_default();
+        let calls = |sample: &Sample| crm(sample).calls;
+        let observed = window.observed(|sample| crm(sample).duration);
+        let calls_per_second = window.rate(calls);
+        #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 users")]
+        let may_spend = f64::from(quota.rate) / quota.per_seconds * quota.scopes as f64;
+        Self {
+            calls_per_second: rounded(calls_per_second),
+            spent: (may_spend > 0.0).then(|| rounded(calls_per_second / may_spend)),
+            calls_in_window: window.rise(calls),
+            failed_in_window: window.rise(|sample| crm(sample).failed),
+            p50_seconds: micros(observed.quantile(0.5)),
+            p99_seconds: micros(observed.quantile(0.99)),
+            history: window.rates(calls).into_iter().map(rounded).collect(),
+            quota,
+        }
+    }
+}
+
+fn tiers(window: &Window, (entries, bytes): (u64, u64), limit: u64, redis: bool) -> Vec<Tier> {
+    let tier = |n: usize| {
+        let asked = |sample: &Sample| sample.tiers[n].iter().sum();
+        let rise = |result: usize| window.rise(|sample| sample.tiers[n][result]);
+        Tier {
+            name: TIERS[n],
+            entries: (n == 0).then_some(entries),
+            bytes: (n == 0).then_some(bytes),
+            limit_bytes: (n == 0).then_some(limit),
+            per_second: rounded(window.rate(asked)),
+            results_in_window: RESULTS.iter().enumerate().map(|(at, result)| (*result, rise(at))).collect(),
+            history: window.rates(|sample| sample.tiers[n][..2].iter().sum()).into_iter().map(rounded).collect(),
+            error_history: window.rates(|sample| sample.tiers[n][3]).into_iter().map(rounded).collect(),
+        }
+    };
+    (0..=usize::from(redis)).map(tier).collect()
+}
+
+/// How far each counter of a family rose; those that did not are left out.
+fn rises(window: &Window, family: impl Fn(&Sample) -> &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let names = window.last().map(|last| family(last).keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let rise = |name: String| {
+        let rise = window.rise(|sample| family(sample).get(&name).copied().unwrap_or(0));
+        (name, rise)
+    };
+    names.into_iter().map(rise).filter(|(_, rise)| *rise > 0).collect()
+}
+
+/// To a thousandth: more digits say nothing.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// Seconds to a millionth.
+fn micros(seconds: Option<f64>) -> Option<f64> {
+    seconds.map(|seconds| (seconds * 1e6).round() / 1e6)
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}

@@ -1,0 +1,110 @@
+//! The prefetch jobs under way, for whoever wants to see how far they are. Knows nothing of whose they are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::Stopwatch;
+
+/// How far one job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The connector's name.
+    pub platform: String,
+    /// Numbers settled.
+    pub done: usize,
+    /// Numbers in all.
+    pub total: usize,
+    /// Time since it began.
+    pub since: Duration,
+}
+
+/// All jobs under way, by their order of beginning.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Jobs(Arc<Mutex<Board>>);
+
+#[derive(Debug, Default)]
+struct Board {
+    begun: u64,
+    under_way: BTreeMap<u64, Arc<Sheet>>,
+}
+
+#[derive(Debug)]
+struct Sheet {
+    platform: String,
+    total: usize,
+    done: AtomicUsize,
+    since: Stopwatch,
+}
+
+/// A job's entry among them; taken out when dropped.
+#[derive(Debug)]
+pub(super) struct Entered {
+    jobs: Jobs,
+    number: u64,
+    sheet: Arc<Sheet>,
+}
+
+impl Jobs {
+    /// Enters a job over so many numbers.
+    pub(super) fn enter(&self, platform: &str, total: usize) -> Entered {
+        let sheet =
+            Sheet { platform: platform.to_owned(), total, done: AtomicUsize::new(0), since: Stopwatch::start() };
+        let sheet = Arc::new(sheet);
+        let mut board = self.0.lock();
+        let number = board.begun;
+        board.begun += 1;
+        board.under_way.insert(number, Arc::clone(&sheet));
+        Entered { jobs: self.clone(), number, sheet }
+    }
+
+    /// How far each is, the oldest first.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let sheets: Vec<Arc<Sheet>> = self.0.lock().under_way.values().map(Arc::clone).collect();
+        let standings = sheets.into_iter().map(|sheet| Standing {
+            platform: sheet.platform.clone(),
+            done: sheet.done.load(Ordering::Relaxed),
+            total: sheet.total,
+            since: sheet.since.elapsed(),
+        });
+        standings.collect()
+    }
+}
+
+impl Entered {
+    /// One more number is settled.
+    pub(super) fn settle(&self) {
+        self.sheet.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.jobs.0.lock().under_way.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_seen_while_it_runs() {
+        let jobs = Jobs::default();
+        let first = jobs.enter("a", 3);
+        let second = jobs.enter("b", 5);
+        second.settle();
+        second.settle();
+        let seen = |jobs: &Jobs| {
+            jobs.standings().into_iter().map(|job| (job.platform, job.done, job.total)).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&jobs), [("a".to_owned(), 0, 3), ("b".to_owned(), 2, 5)]);
+        drop(first);
+        assert_eq!(seen(&jobs), [("b".to_owned(), 2, 5)]);
+        drop(second);
+        assert!(jobs.standings().is_empty());
+    }
+}
