@@ -15,17 +15,20 @@ use redis::{Pipeline, Script};
 
 use crate::clock::Clock;
 use crate::domain::{AuthTag, Timestamp, UserTag};
-use crate::link::user::{self, millis, token};
+use crate::link::user::{self, millis};
 use crate::link::{Link, LinkError, hex};
 
 /// Credentials remembered in this process, at some 150 bytes each; the least recently used is forgotten first.
 const MOST: u64 = 100_000;
 
-/// The admission carries the user's generation, so that it ends with it.
+/// The admission carries the user's generation, so that it ends with it. It begins none: the load that proved the
+/// credential did, and where that one is gone the user was erased meanwhile, and nothing of theirs is to be written.
 const ADMIT: &str = "
-local held = generation(KEYS[1], ARGV[1], ARGV[2])
-redis.call('SET', KEYS[2], held, 'PX', ARGV[2])
-enter(KEYS[3], ARGV[3], KEYS[2])
+local held = redis.call('GET', KEYS[1])
+if not held then return 0 end
+keep(KEYS[1], ARGV[1])
+redis.call('SET', KEYS[2], held, 'PX', ARGV[1])
+enter(KEYS[3], ARGV[2], KEYS[2])
 return 1
 ";
 
@@ -157,8 +160,8 @@ impl Shared {
     async fn admit(&self, user: UserTag, auth: AuthTag, admitted: Duration) -> Result<(), LinkError> {
         let (names, suffix) = (self.link.names(), suffix(auth));
         let keys = [user::generation(names, user), names.of_user(user, &suffix), user::index(names, user)];
-        let (candidate, ttl) = (token(), millis(admitted));
-        let args: [&[u8]; 3] = [&candidate, &ttl, suffix.as_bytes()];
+        let ttl = millis(admitted);
+        let args: [&[u8]; 2] = [&ttl, suffix.as_bytes()];
         self.link.script::<u32>(&self.admit, &keys, &args).await.map(|_| ())
     }
 

@@ -68,7 +68,7 @@ impl fmt::Debug for Leases {
 /// The answer to [`Leases::acquire`].
 #[derive(Debug)]
 pub enum Acquired {
-    /// Load, and use [`Lease::keep`] around the load.
+    /// Load within [`Lease::keep`], then [`Lease::release`].
     Lease(Lease),
     /// Another replica loads: look into Redis again in a moment.
     Held,
@@ -76,7 +76,7 @@ pub enum Acquired {
     Unavailable,
 }
 
-/// The right to load, until it expires or is given back by [`Lease::keep`].
+/// The right to load, until it expires or is given back by [`Lease::release`].
 pub struct Lease {
     link: Link,
     scripts: Arc<Scripts>,
@@ -117,11 +117,11 @@ impl Leases {
 }
 
 impl Lease {
-    /// Runs a load, renews the lease while it runs, and gives it back afterwards. Where this is dropped half-way, the
-    /// lease expires by itself. A lease that was lost meanwhile does not end the load.
-    pub async fn keep<F: Future>(self, load: F) -> F::Output {
+    /// Runs a load and renews the lease while it runs. Where this is dropped half-way, the lease expires by itself. A
+    /// lease that was lost meanwhile does not end the load.
+    pub async fn keep<F: Future>(&self, load: F) -> F::Output {
         let mut load = pin!(load);
-        let loaded = loop {
+        loop {
             // The wait and the renewal run beside the load, which must not stand still meanwhile.
             let renewal = async {
                 pause(RENEWAL).await;
@@ -130,12 +130,10 @@ impl Lease {
             };
             tokio::select! {
                 biased;
-                loaded = &mut load => break loaded,
+                loaded = &mut load => return loaded,
                 () = renewal => {}
             }
-        };
-        self.release().await;
-        loaded
+        }
     }
 
     /// Gives the lease back, so that others need not wait for its end.

@@ -35,7 +35,7 @@ use crate::link::{Link, LinkError, PartyHash, hex};
 const EPOCH: Duration = Duration::from_secs(120);
 
 /// Answers read in one round trip: Redis serves nobody else meanwhile, and the reply must fit into the timeout.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 
 const BEGIN: &str = "
 local held = generation(KEYS[1], ARGV[1], ARGV[4])

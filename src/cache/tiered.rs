@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use super::generation::{Generations, Stamp};
 use super::log::{Event, Log};
 use super::memory::{Kept, MemoryCache};
-use super::redis::{Epoch, RedisTier};
+use super::redis::{CHUNK, Epoch, RedisTier};
 use crate::clock::Clock;
 use crate::domain::{AgePolicy, ContactKey, Entry, Freshness, Party, UserTag, judge};
 use crate::link::{LinkError, Names};
@@ -128,21 +128,24 @@ impl TieredCache {
         stored
     }
 
-    /// For each key whether a servable answer is stored, and with how many contacts: one round trip for all that
-    /// memory does not hold.
+    /// The servable answer to each question of one user, where one is stored: one round trip for each 500 that memory
+    /// does not hold.
     pub async fn lookup_many(&self, user: UserTag, keys: &[ContactKey]) -> Vec<Option<Stored>> {
         let mut found: Vec<Option<Stored>> = keys.iter().map(|key| self.in_memory(key)).collect();
         let Some((redis, _)) = &self.redis else { return found };
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
-        let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
-        let stamp = self.generations.stamp();
-        let Ok(read) = redis.get_many(user, &wanted).await else {
-            self.redis_counts.error.inc();
-            return found;
-        };
-        for (n, entry) in missing.into_iter().zip(read) {
-            found[n] = self.promote(&keys[n], stamp, entry);
-            self.redis_counts.count(found[n].as_ref().map(|stored| stored.freshness));
+        for missing in missing.chunks(CHUNK) {
+            let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
+            let stamp = self.generations.stamp();
+            let Ok(read) = redis.get_many(user, &wanted).await else {
+                // What was read is good. For the rest each load looks once more before it asks the CRM.
+                self.redis_counts.error.inc();
+                break;
+            };
+            for (&n, entry) in missing.iter().zip(read) {
+                found[n] = self.promote(&keys[n], stamp, entry);
+                self.redis_counts.count(found[n].as_ref().map(|stored| stored.freshness));
+            }
         }
         found
     }

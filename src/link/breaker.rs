@@ -26,6 +26,11 @@ impl Breaker {
         }
     }
 
+    /// Whether the last call was not answered.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
     /// A call was not answered; true where this is the one that opens the breaker.
     pub(super) fn failed(&self) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1) == LIMIT
@@ -49,7 +54,9 @@ mod tests {
         let breaker = Breaker::default();
         for _ in 0..10 {
             assert!(!breaker.failed() && !breaker.failed());
+            assert!(breaker.in_doubt());
             breaker.succeeded();
+            assert!(!breaker.in_doubt());
         }
     }
 

@@ -1,7 +1,7 @@
 //! How a connection to Redis is made, for each topology.
 //!
-//! Owns the redis crate's clients and their options. Promises one multiplexed connection that has answered a PING, or
-//! an error within the limit. Knows nothing of when to connect.
+//! Owns the redis crate's clients and their options. Promises one multiplexed connection, or an error. Knows nothing of
+//! when to connect.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
@@ -80,23 +80,21 @@ impl Connector {
         }
     }
 
-    /// A new connection that has answered. The caller limits the time.
+    /// A new connection. The caller limits the time, and asks it something before it is trusted.
     pub(super) async fn connect(&mut self) -> RedisResult<Connection> {
         // No limits of the crate's own here: `Link` limits each call as a whole.
         let options = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
-        let mut connection = match self {
+        Ok(match self {
             Self::Single(client) => {
                 Connection::Single(client.get_multiplexed_async_connection_with_config(&options).await?)
             }
             Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
             // Asks the sentinels each time, because the master may be another one since.
             Self::Sentinel(client) => Connection::Single(client.get_async_connection_with_config(&options).await?),
-        };
-        redis::cmd("PING").exec_async(&mut connection).await?;
-        Ok(connection)
+        })
     }
 
     /// Whether a new connection may lead to another server than the last one.

@@ -88,13 +88,24 @@ impl Keeper {
 
     /// One attempt; `None` where there was no answer. Callers wait for it as long as for an answer, then no more.
     async fn attempt(&mut self) -> Option<RedisResult<Connection>> {
-        let mut attempt = pin!(clock::within(CONNECT_LIMIT, self.connector.connect()));
+        let mut attempt = pin!(prove(&mut self.connector, self.patience));
         if let Some(made) = clock::within(self.patience, &mut attempt).await {
             return made;
         }
         self.status.send_replace(Status::Down);
         attempt.await
     }
+}
+
+/// A connection that has answered as fast as callers will want it to: one that does not would only cost each of them
+/// the timeout. Making it may take longer (names, TLS).
+async fn prove(connector: &mut Connector, patience: Duration) -> Option<RedisResult<Connection>> {
+    let mut connection = match clock::within(CONNECT_LIMIT, connector.connect()).await? {
+        Ok(connection) => connection,
+        Err(error) => return Some(Err(error)),
+    };
+    let answered = clock::within(patience, redis::cmd("PING").exec_async(&mut connection)).await?;
+    Some(answered.map(|()| connection))
 }
 
 fn longer(pause: Duration) -> Duration {

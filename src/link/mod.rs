@@ -6,7 +6,9 @@
 //! A [`Link`] is handed to everything that talks to Redis; its [`Keeper`] runs in the background and is the only one
 //! that connects. A connection that breaks, or that leaves three calls in a row without an answer (a stopped server
 //! keeps its sockets open), is given up: calls fail at once with [`LinkError::Down`] until the keeper has a new
-//! connection that answers a PING. So a dead Redis costs nothing after the first calls, and comes back by itself.
+//! connection that answers a PING within the timeout. So a dead Redis costs nothing after the first calls, a slow one
+//! is not taken for a sound one, and both come back by themselves. After a call without an answer the next ones wait for
+//! a part of the timeout only, so that the calls of one look-up do not add up to many times the timeout.
 //! An error of one command (wrong type, read-only, full, not permitted) says nothing about the connection.
 
 use std::fmt;
@@ -36,6 +38,9 @@ pub use url::{RedisUrl, RedisUrlError};
 
 /// How long one attempt to connect may take, name resolution and TLS included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// The part of the timeout for a call after one that was not answered.
+const DOUBT: u32 = 4;
 
 /// Settings of the link.
 #[derive(Debug, Clone)]
@@ -206,7 +211,8 @@ impl Link {
     async fn run<T>(&self, ask: impl AsyncFnOnce(Connection) -> RedisResult<T>) -> Result<T, LinkError> {
         let watch = Stopwatch::start();
         let live = clock::within(self.timeout, self.live()).await.unwrap_or(Err(LinkError::Down))?;
-        let left = self.timeout.saturating_sub(watch.elapsed());
+        let limit = if live.breaker.in_doubt() { self.timeout / DOUBT } else { self.timeout };
+        let left = limit.saturating_sub(watch.elapsed());
         match clock::within(left, ask(live.connection.clone())).await {
             Some(Ok(answer)) => {
                 live.breaker.succeeded();

@@ -10,7 +10,7 @@ use crate::connector;
 use crate::domain::error::Unavailable;
 use crate::domain::{ContactKey, Entry, Freshness, LookupError};
 use crate::flight::{Landing, Loaded};
-use crate::lease::Acquired;
+use crate::lease::{Acquired, Lease};
 use crate::urgency::Urgency;
 
 /// How often Redis is looked at while another replica loads the same key.
@@ -54,21 +54,29 @@ impl Load {
         };
         let auth = self.resolver.auth_tag(&self.question);
         loop {
-            let lease = leases.acquire(&self.key, auth).await;
-            // After the lease, not before: its last holder may have stored the answer in between.
-            let (stored, ticket) = self.begin().await;
+            // Asked for together and in this order: the lease's last holder may have stored the answer before.
+            let (lease, (stored, ticket)) = tokio::join!(leases.acquire(&self.key, auth), self.begin());
             if let Some(stored) = self.good_enough(stored).await {
                 if let Acquired::Lease(lease) = lease {
-                    lease.release().await;
+                    self.give_back(lease);
                 }
                 return Ok(stored);
             }
             match lease {
-                Acquired::Lease(lease) => return lease.keep(self.ask(&ticket)).await,
+                Acquired::Lease(lease) => {
+                    let landing = lease.keep(self.ask(&ticket)).await;
+                    self.give_back(lease);
+                    return landing;
+                }
                 Acquired::Held => clock::pause(WATCH).await,
                 Acquired::Unavailable => return self.ask(&ticket).await,
             }
         }
+    }
+
+    /// Behind the callers' backs: they need not wait for it.
+    fn give_back(&self, lease: Lease) {
+        self.resolver.rooms.tasks.spawn(lease.release());
     }
 
     async fn begin(&self) -> (Option<Stored>, Ticket) {
@@ -95,15 +103,18 @@ impl Load {
             settings: &question.user.settings,
         };
         let found = connector::find(platform.connector().as_ref(), &session, &asked).await?;
-        rooms.admissions.admit(self.key.user(), self.resolver.auth_tag(question)).await;
         let entry = Entry::new(&question.party, &found.contacts, found.complete, asked_at);
         let before = rooms.cache.in_memory(&self.key).map(|stored| stored.entry);
         let entry = Arc::new(entry.after(before.as_deref()).with_jitter(fastrand::u8(..)));
-        if entry.is_storable() {
-            rooms.cache.store(&self.key, ticket, &entry).await;
-        } else {
-            tracing::warn!(platform = platform.name(), "a search was cut short; its absence is not kept");
-        }
+        let keep = async {
+            if entry.is_storable() {
+                rooms.cache.store(&self.key, ticket, &entry).await;
+            } else {
+                tracing::warn!(platform = platform.name(), "a search was cut short; its absence is not kept");
+            }
+        };
+        let admit = rooms.admissions.admit(self.key.user(), self.resolver.auth_tag(question));
+        tokio::join!(admit, keep);
         Ok(Loaded { entry, from_crm: true, crm_requests: session.requests() })
     }
 }

@@ -189,8 +189,10 @@ impl Resolver {
         if question.trigger == Trigger::ManualRefresh {
             return self.refresh(question, key).await;
         }
-        if let Some(stored) = self.rooms.cache.lookup(&key).await {
-            if self.is_admitted(question, &key).await {
+        // Together, so that Redis is waited for once where both ask it.
+        let (stored, admitted) = tokio::join!(self.rooms.cache.lookup(&key), self.is_admitted(question, &key));
+        if let Some(stored) = stored {
+            if admitted {
                 if stored.freshness == Freshness::Stale && !question.only_if_cached {
                     self.revalidate(question, key);
                 }
@@ -215,10 +217,8 @@ impl Resolver {
         if let Some(answer) = clock::within(self.config.soft_deadline, &mut fresh).await {
             return answer;
         }
-        match self.rooms.cache.in_memory(&key) {
-            Some(stored) if self.is_admitted(question, &key).await => {
-                Ok(Answer { freshness: Freshness::Stale, ..stored.into() })
-            }
+        match tokio::join!(self.rooms.cache.lookup(&key), self.is_admitted(question, &key)) {
+            (Some(stored), true) => Ok(Answer { freshness: Freshness::Stale, ..stored.into() }),
             _ => fresh.await,
         }
     }

@@ -23,10 +23,10 @@ use crate::support::daemon::{Changed as _, get};
 use crate::support::{FakeCrm, contact, eventually, find};
 
 /// `contactd serve` as a process of its own, its log lines read as JSON.
-struct Program {
+pub struct Program {
     child: Child,
-    grpc: String,
-    ops: String,
+    pub grpc: String,
+    pub ops: String,
     log: JoinHandle<String>,
 }
 
@@ -38,7 +38,7 @@ impl Drop for Program {
 }
 
 impl Program {
-    async fn start(toml: &str) -> Self {
+    pub async fn start(toml: &str) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), toml).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_contactd"))
@@ -69,12 +69,12 @@ impl Program {
         Self { child, grpc, ops, log }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
     /// Waits for the end; exit code and all log lines.
-    async fn end(mut self) -> (Option<i32>, String) {
+    pub async fn end(mut self) -> (Option<i32>, String) {
         let log = clock::within(Duration::from_secs(20), &mut self.log).await.expect("it ends").unwrap();
         (self.child.wait().unwrap().code(), log)
     }

@@ -23,7 +23,7 @@ fn numbers(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("+1650{:07}", 2_000_000 + n)).collect()
 }
 
-fn batch(numbers: Vec<String>) -> PrefetchContactsRequest {
+pub fn batch(numbers: Vec<String>) -> PrefetchContactsRequest {
     let find = find();
     PrefetchContactsRequest {
         user: find.user,
@@ -35,14 +35,14 @@ fn batch(numbers: Vec<String>) -> PrefetchContactsRequest {
 
 /// Everything that a batch told.
 #[derive(Debug, Default)]
-struct Told {
-    started: PrefetchStarted,
-    results: Vec<PrefetchResult>,
-    finished: Option<PrefetchFinished>,
-    status: Option<Status>,
+pub struct Told {
+    pub started: PrefetchStarted,
+    pub results: Vec<PrefetchResult>,
+    pub finished: Option<PrefetchFinished>,
+    pub status: Option<Status>,
 }
 
-async fn run(daemon: &TestDaemon, request: PrefetchContactsRequest) -> Told {
+pub async fn run(daemon: &TestDaemon, request: PrefetchContactsRequest) -> Told {
     let mut stream = daemon.client.clone().prefetch_contacts(request).await.unwrap().into_inner();
     let mut told = Told::default();
     loop {

@@ -52,6 +52,7 @@ async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
         "loaded"
     });
     assert_eq!(loaded.await, "loaded");
+    lease.release().await;
     taken(other.acquire(&key("u", 1), auth(1)).await);
 }
 
@@ -80,6 +81,11 @@ async fn without_redis_everybody_may_load() {
     assert_eq!(lease.keep(async { 1 }).await, 1);
 }
 
+/// A load of user "u" has begun, which is when anything of a user is first written.
+async fn begin(server: &RedisServer) {
+    RedisTier::new(link_to(&server.url())).begin(&key("u", 1)).await.unwrap();
+}
+
 fn admissions(server: &RedisServer) -> (Admissions, ManualClock) {
     let clock = ManualClock::new(Timestamp(1_000_000));
     let config = admission::Config { admitted: Duration::from_secs(3600) };
@@ -92,6 +98,7 @@ async fn a_credential_accepted_at_one_replica_is_admitted_at_another() {
     let ((one, _), (other, clock)) = (admissions(&server), admissions(&server));
     let user = key("u", 1).user();
     assert!(!other.is_admitted(user, auth(1)).await);
+    begin(&server).await;
     one.admit(user, auth(1)).await;
     assert!(other.is_admitted(user, auth(1)).await);
     assert!(!other.is_admitted(user, auth(2)).await);
@@ -108,6 +115,7 @@ async fn a_revoked_credential_is_admitted_nowhere() {
     let server = RedisServer::start().await;
     let ((one, _), (other, _), (third, _)) = (admissions(&server), admissions(&server), admissions(&server));
     let user = key("u", 1).user();
+    begin(&server).await;
     one.admit(user, auth(1)).await;
     assert!(other.is_admitted(user, auth(1)).await);
     one.revoke(user, auth(1)).await;
@@ -123,6 +131,7 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
     let user = key("u", 1).user();
     let (one, _) = admissions(&server);
     let [leases, _] = replicas(&server).await;
+    begin(&server).await;
     one.admit(user, auth(1)).await;
     let lease = taken(leases.acquire(&key("u", 1), auth(1)).await);
     // The admission that the index has lost is void with the generation.
@@ -135,4 +144,6 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
     assert!(!fresh.is_admitted(user, auth(1)).await);
     lease.release().await;
     assert_eq!(server.keys().len(), 1, "giving a lease back brings nothing back");
+    one.admit(user, auth(2)).await;
+    assert_eq!(server.keys().len(), 1, "nor does a load that began before");
 }

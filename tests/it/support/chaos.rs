@@ -4,10 +4,12 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use contactd::clock::{self, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, tcp};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// What happens to connections.
@@ -22,6 +24,8 @@ pub enum Mode {
     Stall,
     /// Each connection is reset in the middle of the next reply: half of what was read of it passes.
     Cut,
+    /// Each part of a reply comes so much later; as many as there are may be on their way.
+    Slow(Duration),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -179,32 +183,64 @@ async fn pass(mut client: TcpStream, target: SocketAddr, mut states: watch::Rece
 
 /// Carries one direction to its end. An error means that the connection must be reset.
 async fn pump(
+    from: tcp::ReadHalf<'_>,
+    to: tcp::WriteHalf<'_>,
+    states: watch::Receiver<State>,
+    is_reply: bool,
+) -> io::Result<()> {
+    let (hand_on, parts) = mpsc::unbounded_channel();
+    let reading = read(from, hand_on, states.clone(), is_reply);
+    tokio::try_join!(reading, write(to, parts, states, is_reply)).map(|_| ())
+}
+
+/// What was read, and when it may go on.
+type Part = (Instant, Vec<u8>);
+
+async fn read(
     mut from: tcp::ReadHalf<'_>,
-    mut to: tcp::WriteHalf<'_>,
-    mut states: watch::Receiver<State>,
+    hand_on: mpsc::UnboundedSender<Part>,
+    states: watch::Receiver<State>,
     is_reply: bool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         let count = from.read(&mut buffer).await?;
-        let passing = states.wait_for(|state| state.mode != Mode::Stall).await;
-        let mode = passing.map_err(|_| io::ErrorKind::BrokenPipe)?.mode;
-        match count {
-            0 => return to.shutdown().await,
-            _ if mode == Mode::Cut && is_reply => {
-                to.write_all(&buffer[..count / 2]).await?;
-                return Err(io::ErrorKind::ConnectionReset.into());
-            }
-            _ => to.write_all(&buffer[..count]).await?,
+        let delay = match states.borrow().mode {
+            Mode::Slow(delay) if is_reply => delay,
+            _ => Duration::ZERO,
+        };
+        let sent = hand_on.send((clock::instant() + delay, buffer[..count].to_vec()));
+        if count == 0 || sent.is_err() {
+            return Ok(());
         }
     }
 }
 
+async fn write(
+    mut to: tcp::WriteHalf<'_>,
+    mut parts: mpsc::UnboundedReceiver<Part>,
+    mut states: watch::Receiver<State>,
+    is_reply: bool,
+) -> io::Result<()> {
+    while let Some((at, part)) = parts.recv().await {
+        clock::pause_until(at).await;
+        let passing = states.wait_for(|state| state.mode != Mode::Stall).await;
+        let mode = passing.map_err(|_| io::ErrorKind::BrokenPipe)?.mode;
+        match part.len() {
+            0 => return to.shutdown().await,
+            count if mode == Mode::Cut && is_reply => {
+                to.write_all(&part[..count / 2]).await?;
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            _ => to.write_all(&part).await?,
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use contactd::clock::within;
+    use contactd::clock::{Stopwatch, within};
 
     use super::*;
     use crate::support::eventually;
@@ -286,6 +322,20 @@ mod tests {
         assert_eq!(say(&mut connect().await.unwrap(), "kl").await.0, "klkl");
         assert_eq!(proxy.accepted(), 4);
         eventually("the last one closes", || proxy.open() == 0).await;
+    }
+
+    #[tokio::test]
+    async fn slow_replies_are_on_their_way_together() {
+        let proxy = ChaosProxy::before(twice().await).await;
+        proxy.becomes(Mode::Slow(Duration::from_millis(200))).await;
+        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
+        let stopwatch = Stopwatch::start();
+        for _ in 0..20 {
+            stream.write_all(b"ab").await.unwrap();
+        }
+        assert_eq!(hear(&mut stream, 80).await.0, "ab".repeat(40));
+        let took = stopwatch.elapsed();
+        assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(3), "{took:?}");
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ struct Node {
     port: u16,
     bus: u16,
     server: Child,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Drop for Node {
@@ -36,16 +36,19 @@ impl Drop for Node {
 impl Node {
     fn start(port: u16, bus: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        Self { port, bus, server: Self::spawn(port, bus, &dir), dir }
+    }
+
+    fn spawn(port: u16, bus: u16, dir: &tempfile::TempDir) -> Child {
         let [port_text, bus_text] = [port, bus].map(|port| port.to_string());
-        let server = Command::new("redis-server")
+        Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port_text, "--cluster-port", &bus_text])
             .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--save", "", "--appendonly", "no"])
             .arg("--dir")
             .arg(dir.path())
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is installed");
-        Self { port, bus, server, _dir: dir }
+            .expect("redis-server is installed")
     }
 
     fn addr(&self) -> SocketAddr {
@@ -144,6 +147,12 @@ impl RedisCluster {
         self.nodes.iter().map(Node::addr).collect()
     }
 
+    /// The URL of the settings.
+    pub fn url(&self) -> String {
+        let addrs: Vec<String> = self.addrs().iter().map(ToString::to_string).collect();
+        format!("redis+cluster://{}", addrs.join(","))
+    }
+
     /// A URL of each node, as the redis crate reads it.
     pub fn urls(&self) -> Vec<String> {
         self.addrs().iter().map(|addr| format!("redis://{addr}/")).collect()
@@ -162,6 +171,18 @@ impl RedisCluster {
     pub fn kill(&mut self, node: usize) {
         self.nodes[node].server.kill().unwrap();
         self.nodes[node].server.wait().unwrap();
+    }
+
+    /// Starts a killed node again, with its slots and without its keys, and waits until the cluster serves.
+    pub async fn restart(&mut self, node: usize) {
+        let again = &mut self.nodes[node];
+        again.server = Node::spawn(again.port, again.bus, &again.dir);
+        let ready = clock::within(READY_WITHIN, async {
+            while !self.all_are_ok().await {
+                clock::pause(Duration::from_millis(20)).await;
+            }
+        });
+        ready.await.expect("the cluster is whole again in time");
     }
 }
 

@@ -4,6 +4,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod crm;
 pub mod daemon;
+pub mod fleet;
 pub mod redis;
 pub mod wire;
 

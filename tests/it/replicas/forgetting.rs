@@ -1,0 +1,137 @@
+//! Invalidations while something is under way or somebody cannot hear.
+
+use std::time::Duration;
+
+use contactd::pb::v1::invalidate_contacts_request::Scope;
+
+use crate::support::chaos::{ChaosProxy, Mode};
+use crate::support::daemon::names;
+use crate::support::fleet::{ada, answers, everything, forget, named, redis_is, replica, replicas, source, the_number};
+use crate::support::redis::RedisServer;
+use crate::support::{FakeCrm, Reply, eventually, find};
+
+/// How long a replica may take to hear of an invalidation.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A CRM that takes its time.
+fn slow_ada(seen: &crate::support::crm::Seen) -> Reply {
+    ada(seen).after(Duration::from_millis(600))
+}
+
+/// A load at one replica, and in the middle of it an invalidation at `at`. Afterwards nobody serves what it brought.
+async fn in_the_middle_of_a_load(scope: Scope, at: usize) {
+    let (crm, redis) = (FakeCrm::start(slow_ada).await, RedisServer::start().await);
+    let daemons = replicas(&crm, &redis.url(), 2).await;
+    let forgetting = async {
+        eventually("the load is under way", || crm.searches() == 1).await;
+        forget(&daemons[at], scope).await.unwrap();
+        // The deals of the old answer are still to be asked for.
+        crm.becomes(|seen| named("Ada King", seen));
+    };
+    let (old, ()) = tokio::join!(daemons[0].find(find()), forgetting);
+    assert_eq!(names(&old.unwrap()), ["Ada"], "who asked before gets what was true then");
+    for daemon in &daemons {
+        answers(daemon, "Ada King", SOON).await;
+    }
+    let after = crm.searches();
+    for daemon in &daemons {
+        assert_eq!(names(&daemon.find(find()).await.unwrap()), ["Ada King"], "and it stays so");
+    }
+    assert_eq!(crm.searches(), after, "from a tier");
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_its_number_was_invalidated_here_fills_no_tier() {
+    in_the_middle_of_a_load(the_number(), 0).await;
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_its_number_was_invalidated_elsewhere_fills_no_tier() {
+    in_the_middle_of_a_load(the_number(), 1).await;
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_its_user_was_erased_here_fills_no_tier() {
+    in_the_middle_of_a_load(everything(), 0).await;
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_its_user_was_erased_elsewhere_fills_no_tier() {
+    in_the_middle_of_a_load(everything(), 1).await;
+}
+
+#[tokio::test]
+async fn a_load_under_way_while_its_user_is_erased_leaves_no_key() {
+    let (crm, redis) = (FakeCrm::start(slow_ada).await, RedisServer::start().await);
+    let daemons = replicas(&crm, &redis.url(), 1).await;
+    let before = users(&redis);
+    let forgetting = async {
+        eventually("the load is under way", || crm.searches() == 1).await;
+        assert_ne!(users(&redis), before, "the load has begun in Redis");
+        forget(&daemons[0], everything()).await.unwrap();
+    };
+    let (found, ()) = tokio::join!(daemons[0].find(find()), forgetting);
+    found.unwrap();
+    // What the load writes at its end, it writes before it answers.
+    assert_eq!(users(&redis), before);
+}
+
+/// The keys that belong to users.
+fn users(redis: &RedisServer) -> Vec<String> {
+    let shared = ["{log}", "{q:"];
+    redis.keys().into_iter().filter(|key| !shared.iter().any(|part| key.contains(part))).collect()
+}
+
+#[tokio::test]
+async fn a_replica_that_was_cut_off_from_the_log_is_right_within_seconds_of_its_return() {
+    let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
+    let proxy = ChaosProxy::before(format!("127.0.0.1:{}", redis.port).parse().unwrap()).await;
+    let teller = replica(&crm, &redis.url(), "").await;
+    let cut_off = replica(&crm, &format!("redis://{}", proxy.addr), "").await;
+    for (name, mode, scope) in [
+        ("Ada King", Mode::Stall, the_number()),
+        ("Ada Byron", Mode::Refuse, everything()),
+        ("Ada Lovelace", Mode::Cut, the_number()),
+    ] {
+        cut_off.find(find()).await.unwrap();
+        proxy.becomes(mode).await;
+        redis_is(&cut_off, false).await;
+        crm.becomes(move |seen| named(name, seen));
+        forget(&teller, scope).await.unwrap();
+        assert_eq!(names(&teller.find(find()).await.unwrap()), [name]);
+        proxy.restore().await;
+        redis_is(&cut_off, true).await;
+        answers(&cut_off, name, SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_whose_redis_was_flushed_trusts_nothing_that_it_had() {
+    let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
+    let daemons = replicas(&crm, &redis.url(), 2).await;
+    for daemon in &daemons {
+        daemon.find(find()).await.unwrap();
+    }
+    crm.becomes(|seen| named("Ada King", seen));
+    forget(&daemons[0], the_number()).await.unwrap();
+    // The message goes with all the rest, most likely before it was read.
+    redis.flush();
+    for daemon in &daemons {
+        answers(daemon, "Ada King", SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn an_invalidation_that_redis_cannot_be_told_is_said_to_have_failed() {
+    let (crm, mut redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
+    let daemons = replicas(&crm, &redis.url(), 1).await;
+    daemons[0].find(find()).await.unwrap();
+    redis.stop();
+    redis_is(&daemons[0], false).await;
+    crm.becomes(|seen| named("Ada King", seen));
+    let status = forget(&daemons[0], the_number()).await.unwrap_err();
+    assert_eq!(crate::support::daemon::details(&status).reason, "REDIS_UNAVAILABLE");
+    let here = daemons[0].find(find()).await.unwrap();
+    assert_eq!(names(&here), ["Ada King"], "this replica has forgotten all the same");
+    assert_eq!(source(&here), contactd::pb::v1::Source::Crm);
+}

@@ -1,0 +1,137 @@
+//! One quota for the whole fleet, as the CRM counts the calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contactd::clock::{Stopwatch, pause};
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+
+use crate::support::crm::example;
+use crate::support::daemon::Changed as _;
+use crate::support::fleet::{number, redis_is, replica};
+use crate::support::redis::RedisServer;
+use crate::support::{FakeCrm, TestDaemon, find};
+
+const RATE: usize = 20;
+const BURST: usize = 6;
+
+/// Calls that may have been late on their way and so come together with later ones.
+const LATE: usize = 6;
+
+/// Long enough to tell one quota from three.
+const CALLS: usize = 90;
+
+/// A CRM that knows nobody, so that a look-up is one call, and when it was called.
+struct Counting {
+    crm: FakeCrm,
+    calls: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl Counting {
+    async fn start() -> Self {
+        let calls = Arc::<Mutex<Vec<Duration>>>::default();
+        let (log, stopwatch) = (Arc::clone(&calls), Stopwatch::start());
+        let crm = FakeCrm::start(move |seen| {
+            log.lock().push(stopwatch.elapsed());
+            example(seen, &[])
+        })
+        .await;
+        Self { crm, calls }
+    }
+
+    /// The most calls within any second.
+    fn busiest_second(&self) -> usize {
+        let calls = self.calls.lock();
+        let within = |start: &Duration| {
+            calls.iter().filter(|call| (*start..*start + Duration::from_secs(1)).contains(call)).count()
+        };
+        calls.iter().map(within).max().unwrap_or(0)
+    }
+
+    /// Three replicas on one quota.
+    async fn fleet(&self, redis: &RedisServer) -> Vec<TestDaemon> {
+        let quota =
+            format!("[connectors.example.quota]\nrate = {RATE}\nper = \"1s\"\nburst = {BURST}\nprefetch_share = 1.0");
+        let mut daemons = Vec::new();
+        for _ in 0..3 {
+            daemons.push(replica_with(&self.crm, redis, &quota).await);
+        }
+        daemons
+    }
+}
+
+/// A connector's quota stands behind its section.
+async fn replica_with(crm: &FakeCrm, redis: &RedisServer, quota: &str) -> TestDaemon {
+    let url = redis.url();
+    let toml = format!(
+        "[redis]\nurl = \"{url}\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}\n",
+        crm.url()
+    );
+    let daemon = TestDaemon::start(&toml).await;
+    redis_is(&daemon, true).await;
+    daemon
+}
+
+/// So many look-ups, spread over all replicas and begun at once.
+async fn flood(daemons: &[TestDaemon], first: usize) {
+    let calls = (first..first + CALLS).map(|n| {
+        let daemon = &daemons[n % daemons.len()];
+        daemon.find(find().number(&number(n)).within(Duration::from_secs(60)))
+    });
+    for answer in join_all(calls).await {
+        answer.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_flood_on_three_replicas_stays_within_the_quota_of_one() {
+    let (counting, redis) = (Counting::start().await, RedisServer::start().await);
+    let daemons = counting.fleet(&redis).await;
+    let stopwatch = Stopwatch::start();
+    flood(&daemons, 0).await;
+    let took = stopwatch.elapsed();
+    assert_eq!(counting.calls.lock().len(), CALLS);
+    assert!(counting.busiest_second() <= RATE + BURST + LATE, "{} calls in a second", counting.busiest_second());
+    // And it is used: with a third of it for each the slowest would take three times as long at least.
+    let least = Duration::from_secs_f64((CALLS - BURST) as f64 / RATE as f64);
+    assert!(took >= least - Duration::from_millis(50), "{took:?} of {least:?}");
+    let waited = daemons[0].metric("contactd_quota_wait_seconds_count{platform=\"example\",lane=\"call_pop\"}").await;
+    assert_eq!(waited, Some(30.0), "each call's wait is counted");
+}
+
+#[tokio::test]
+async fn while_redis_is_away_each_replica_keeps_to_its_share_of_the_quota() {
+    let (counting, mut redis) = (Counting::start().await, RedisServer::start().await);
+    let daemons = counting.fleet(&redis).await;
+    // Each hears within a poll of the log how many there are.
+    pause(Duration::from_secs(1)).await;
+    redis.stop();
+    for daemon in &daemons {
+        redis_is(daemon, false).await;
+    }
+    flood(&daemons, 0).await;
+    assert!(counting.busiest_second() <= RATE + BURST + LATE, "{} calls in a second", counting.busiest_second());
+    redis.restart().await;
+    for daemon in &daemons {
+        redis_is(daemon, true).await;
+    }
+    counting.calls.lock().clear();
+    flood(&daemons, CALLS).await;
+    assert!(counting.busiest_second() <= RATE + BURST + LATE, "and together again once it is back");
+    assert!(redis.keys().iter().any(|key| key.contains("{q:")), "{:?}", redis.keys());
+}
+
+#[tokio::test]
+async fn a_429_at_one_replica_pauses_the_others() {
+    let redis = RedisServer::start().await;
+    let crm = FakeCrm::start(|_| crate::support::Reply::status(429).header("retry-after", "2")).await;
+    let (one, other) = (replica(&crm, &redis.url(), "").await, replica(&crm, &redis.url(), "").await);
+    one.find(find()).await.unwrap_err();
+    let asked = crm.seen().len();
+    crm.becomes(|seen| example(seen, &[]));
+    let refused = other.find(find().number(&number(1)).within(Duration::from_millis(500))).await.unwrap_err();
+    assert_eq!(crate::support::daemon::details(&refused).reason, "BUDGET_EXHAUSTED");
+    assert_eq!(crm.seen().len(), asked, "it was not asked on");
+    other.find(find().number(&number(1)).within(Duration::from_secs(30))).await.unwrap();
+}

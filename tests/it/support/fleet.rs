@@ -1,0 +1,85 @@
+//! Replicas over one Redis, and what is asked of all of them.
+
+use std::time::Duration;
+
+use contactd::clock;
+use contactd::pb::v1::invalidate_contacts_request::Scope;
+use contactd::pb::v1::{FindContactResponse, InvalidateContactsRequest, PhoneNumbers};
+
+use super::daemon::{NUMBER, TestDaemon, find, names};
+use super::{FakeCrm, Reply, contact};
+use crate::support::crm::{Seen, example};
+
+/// A replica on the Redis at `url`, once it has reached it; `more` is further TOML.
+pub async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon {
+    let daemon = TestDaemon::with(crm, "example", &format!("[redis]\nurl = \"{url}\"\n{more}\n")).await;
+    redis_is(&daemon, true).await;
+    // The first reading of the log empties memory once; it follows within milliseconds.
+    clock::pause(Duration::from_millis(150)).await;
+    daemon
+}
+
+/// So many replicas.
+pub async fn replicas(crm: &FakeCrm, url: &str, count: usize) -> Vec<TestDaemon> {
+    let mut daemons = Vec::new();
+    for _ in 0..count {
+        daemons.push(replica(crm, url, "").await);
+    }
+    daemons
+}
+
+/// A number of its own for each `n`.
+pub fn number(n: usize) -> String {
+    format!("+1650{:07}", 2_000_000 + n)
+}
+
+/// A CRM that knows everybody, as Ada.
+pub fn ada(seen: &Seen) -> Reply {
+    named("Ada", seen)
+}
+
+/// A CRM that knows everybody by this name.
+pub fn named(name: &str, seen: &Seen) -> Reply {
+    example(seen, &[contact(1, name, seen.param("phone").unwrap_or_default())])
+}
+
+/// Invalidates at `daemon`, for the user of [`find`].
+pub async fn forget(daemon: &TestDaemon, scope: Scope) -> Result<(), tonic::Status> {
+    let request = InvalidateContactsRequest { user: find().user, scope: Some(scope) };
+    daemon.client.clone().invalidate_contacts(request).await.map(|_| ())
+}
+
+/// The number of [`find`].
+pub fn the_number() -> Scope {
+    Scope::Numbers(PhoneNumbers { phone_numbers: vec![NUMBER.to_owned()] })
+}
+
+/// The user of [`find`].
+pub fn everything() -> Scope {
+    Scope::Everything(true)
+}
+
+/// Waits until `contactd_redis_up` tells so.
+pub async fn redis_is(daemon: &TestDaemon, up: bool) {
+    let told = async {
+        while daemon.metric("contactd_redis_up").await != Some(f64::from(u8::from(up))) {
+            clock::pause(Duration::from_millis(10)).await;
+        }
+    };
+    clock::within(Duration::from_secs(30), told).await.unwrap_or_else(|| panic!("Redis is not told to be up: {up}"));
+}
+
+/// Asks until the answer is this one; fails after so long.
+pub async fn answers(daemon: &TestDaemon, name: &str, limit: Duration) {
+    let told = async {
+        while names(&daemon.find(find()).await.unwrap()) != [name] {
+            clock::pause(Duration::from_millis(20)).await;
+        }
+    };
+    clock::within(limit, told).await.unwrap_or_else(|| panic!("it does not answer {name} within {limit:?}"));
+}
+
+/// Where an answer came from.
+pub fn source(response: &FindContactResponse) -> contactd::pb::v1::Source {
+    response.lookup.as_ref().unwrap().source()
+}
