@@ -1,7 +1,8 @@
 //! Which credential has proved itself for which user.
 //!
-//! Owns that memory, in this process and in Redis. Promises that a credential counts as admitted only for a limited
-//! time after the CRM accepted it for this very user, and that Redis trouble admits nobody. So a cached answer is never
+//! Owns that memory, in this process and in Redis. Promises that a credential counts as proven only for a limited time
+//! after the CRM accepted it for this very user, after that as lapsed until no stored answer is left that it was accepted
+//! for, and that Redis trouble admits nobody. So a cached answer is never
 //! given to somebody who has learnt a user's id but not the credential. Keeps keyed hashes of credentials only. Knows
 //! nothing of how the CRM is asked.
 
@@ -37,6 +38,19 @@ return 1
 pub struct Config {
     /// How long a credential that the CRM accepted is believed without asking it again.
     pub admitted: Duration,
+    /// How long it is remembered that the CRM accepted it: at least as long.
+    pub remembered: Duration,
+}
+
+/// What is known of a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The CRM accepted it a short time ago.
+    Proven,
+    /// The CRM accepted it, but it is time to ask again. Where the CRM cannot say, it is still better than none.
+    Lapsed,
+    /// Nothing.
+    Unknown,
 }
 
 /// Remembers which credentials were accepted.
@@ -44,8 +58,10 @@ pub struct Config {
 pub struct Admissions {
     config: Config,
     clock: Arc<dyn Clock>,
-    /// Until when.
+    /// When the CRM accepted it.
     memory: Cache<(UserTag, AuthTag), Timestamp, foldhash::fast::RandomState>,
+    /// When it was taken back, for loads that began before.
+    revoked: Cache<(UserTag, AuthTag), Timestamp, foldhash::fast::RandomState>,
     /// Counts what was taken back, so that an answer of Redis from before is not remembered after.
     revocations: Arc<AtomicU64>,
     shared: Option<Shared>,
@@ -67,47 +83,60 @@ impl Admissions {
     /// Nobody is admitted yet in this process; without a link nobody elsewhere counts.
     #[must_use]
     pub fn new(config: Config, clock: Arc<dyn Clock>, link: Option<Link>) -> Self {
-        let memory = Cache::builder()
-            .max_capacity(MOST)
-            .eviction_policy(moka::policy::EvictionPolicy::lru())
-            .support_invalidation_closures()
-            .build_with_hasher(foldhash::fast::RandomState::default());
+        let cache = || {
+            Cache::builder()
+                .max_capacity(MOST)
+                .eviction_policy(moka::policy::EvictionPolicy::lru())
+                .time_to_live(config.remembered)
+                .support_invalidation_closures()
+                .build_with_hasher(foldhash::fast::RandomState::default())
+        };
         let shared = link.map(|link| Shared { link, admit: Arc::new(user::script(ADMIT)) });
-        Self { config, clock, memory, revocations: Arc::default(), shared }
+        Self { config, clock, memory: cache(), revoked: cache(), revocations: Arc::default(), shared }
     }
 
-    /// Whether this process knows the credential to be accepted. Asks nobody.
+    /// What this process knows of the credential. Asks nobody.
     #[must_use]
-    pub fn is_known(&self, user: UserTag, auth: AuthTag) -> bool {
-        self.memory.get(&(user, auth)).is_some_and(|until| self.clock.now() < until)
+    pub fn known(&self, user: UserTag, auth: AuthTag) -> Standing {
+        self.memory.get(&(user, auth)).map_or(Standing::Unknown, |accepted| self.judge(accepted))
     }
 
-    /// Whether the CRM has accepted this credential for this user, as far as this process or another one knows.
-    /// Waits for Redis, at most for the link's timeout, where this process does not know.
-    pub async fn is_admitted(&self, user: UserTag, auth: AuthTag) -> bool {
-        if self.is_known(user, auth) {
-            return true;
-        }
-        let Some(shared) = &self.shared else {
-            return false;
+    /// What this process or another one knows of the credential. Waits for Redis, at most for the link's timeout, where
+    /// this process does not know it as proven.
+    pub async fn standing(&self, user: UserTag, auth: AuthTag) -> Standing {
+        let known = self.known(user, auth);
+        let Some(shared) = self.shared.as_ref().filter(|_| known != Standing::Proven) else {
+            return known;
         };
         let before = self.revocations.load(Ordering::Acquire);
         let Ok(Some(left)) = shared.left(user, auth).await else {
-            return false;
+            return known;
         };
+        let age = self.config.remembered.saturating_sub(left);
+        let now = self.clock.now();
+        let accepted = Timestamp(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         if self.revocations.load(Ordering::Acquire) == before {
-            self.remember(user, auth, left.min(self.config.admitted));
+            self.memory.insert((user, auth), accepted);
         }
-        true
+        self.judge(accepted)
     }
 
-    /// The CRM has accepted the credential just now. This process knows at once; Redis, and with it the others, as
-    /// soon as this ends, if it can be reached.
-    pub async fn admit(&self, user: UserTag, auth: AuthTag) {
-        self.remember(user, auth, self.config.admitted);
+    /// Whether the credential is proven; as [`Admissions::standing`].
+    pub async fn is_admitted(&self, user: UserTag, auth: AuthTag) -> bool {
+        self.standing(user, auth).await == Standing::Proven
+    }
+
+    /// The CRM has accepted the credential for a load that began at `asked_at`. This process knows at once; Redis, and
+    /// with it the others, as soon as this ends, if it can be reached. A refusal that came after the load began has the
+    /// last word.
+    pub async fn admit(&self, user: UserTag, auth: AuthTag, asked_at: Timestamp) {
+        if self.revoked.get(&(user, auth)).is_some_and(|revoked| revoked >= asked_at) {
+            return;
+        }
+        self.memory.insert((user, auth), self.clock.now());
         if let Some(shared) = &self.shared {
             // Where it cannot be told, another replica asks the CRM once more.
-            let _ = shared.admit(user, auth, self.config.admitted).await;
+            let _ = shared.admit(user, auth, self.config.remembered).await;
         }
     }
 
@@ -122,6 +151,7 @@ impl Admissions {
     /// As [`Self::revoke`], in this process only: what another replica tells.
     pub fn revoke_here(&self, user: UserTag, auth: AuthTag) {
         self.revocations.fetch_add(1, Ordering::Release);
+        self.revoked.insert((user, auth), self.clock.now());
         self.memory.invalidate(&(user, auth));
     }
 
@@ -139,14 +169,17 @@ impl Admissions {
         self.memory.invalidate_all();
     }
 
-    fn remember(&self, user: UserTag, auth: AuthTag, left: Duration) {
-        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        self.memory.insert((user, auth), Timestamp(self.clock.now().0.saturating_add(left)));
+    fn judge(&self, accepted: Timestamp) -> Standing {
+        match self.clock.now().since(accepted) {
+            age if age < self.config.admitted => Standing::Proven,
+            age if age < self.config.remembered => Standing::Lapsed,
+            _ => Standing::Unknown,
+        }
     }
 }
 
 impl Shared {
-    /// How long the credential is still admitted, if it is.
+    /// How long it will still be remembered that the credential was accepted, if it was.
     async fn left(&self, user: UserTag, auth: AuthTag) -> Result<Option<Duration>, LinkError> {
         let names = self.link.names();
         let key = names.of_user(user, &suffix(auth));
@@ -157,10 +190,10 @@ impl Shared {
         Ok(left.map(Duration::from_millis))
     }
 
-    async fn admit(&self, user: UserTag, auth: AuthTag, admitted: Duration) -> Result<(), LinkError> {
+    async fn admit(&self, user: UserTag, auth: AuthTag, remembered: Duration) -> Result<(), LinkError> {
         let (names, suffix) = (self.link.names(), suffix(auth));
         let keys = [user::generation(names, user), names.of_user(user, &suffix), user::index(names, user)];
-        let ttl = millis(admitted);
+        let ttl = millis(remembered);
         let args: [&[u8]; 2] = [&ttl, suffix.as_bytes()];
         self.link.script::<u32>(&self.admit, &keys, &args).await.map(|_| ())
     }
@@ -192,7 +225,7 @@ mod tests {
 
     fn admissions() -> (Admissions, ManualClock) {
         let clock = ManualClock::new(Timestamp(1_000_000));
-        let config = Config { admitted: Duration::from_secs(3600) };
+        let config = Config { admitted: Duration::from_secs(3600), remembered: Duration::from_secs(86_400) };
         (Admissions::new(config, Arc::new(clock.clone()), None), clock)
     }
 
@@ -200,36 +233,51 @@ mod tests {
     async fn an_accepted_credential_is_believed_for_an_hour() {
         let (admissions, clock) = admissions();
         assert!(!admissions.is_admitted(user(1), auth(1)).await);
-        admissions.admit(user(1), auth(1)).await;
+        admissions.admit(user(1), auth(1), clock.now()).await;
         clock.advance(Duration::from_secs(3599));
         assert!(admissions.is_admitted(user(1), auth(1)).await);
         clock.advance(Duration::from_secs(1));
-        assert!(!admissions.is_admitted(user(1), auth(1)).await);
+        assert_eq!(admissions.standing(user(1), auth(1)).await, Standing::Lapsed, "for want of a better one");
+        clock.advance(Duration::from_secs(86_400 - 3600));
+        assert_eq!(admissions.standing(user(1), auth(1)).await, Standing::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_load_that_began_before_a_refusal_does_not_undo_it() {
+        let (admissions, clock) = admissions();
+        let asked_at = clock.now();
+        clock.advance(Duration::from_millis(5));
+        admissions.revoke(user(1), auth(1)).await;
+        admissions.admit(user(1), auth(1), asked_at).await;
+        assert_eq!(admissions.known(user(1), auth(1)), Standing::Unknown);
+        clock.advance(Duration::from_millis(5));
+        admissions.admit(user(1), auth(1), clock.now()).await;
+        assert_eq!(admissions.known(user(1), auth(1)), Standing::Proven);
     }
 
     #[tokio::test]
     async fn it_is_believed_for_its_user_only() {
-        let (admissions, _) = admissions();
-        admissions.admit(user(1), auth(1)).await;
+        let (admissions, clock) = admissions();
+        admissions.admit(user(1), auth(1), clock.now()).await;
         assert!(!admissions.is_admitted(user(2), auth(1)).await);
         assert!(!admissions.is_admitted(user(1), auth(2)).await);
     }
 
     #[tokio::test]
     async fn what_is_taken_back_is_not_believed() {
-        let (admissions, _) = admissions();
+        let (admissions, clock) = admissions();
         for n in 1..=3 {
-            admissions.admit(user(n), auth(n)).await;
-            admissions.admit(user(n), auth(9)).await;
+            admissions.admit(user(n), auth(n), clock.now()).await;
+            admissions.admit(user(n), auth(9), clock.now()).await;
         }
         admissions.revoke(user(1), auth(1)).await;
         admissions.forget_user_here(user(2));
         let mut known = Vec::new();
         for n in 1..=3 {
-            known.push((admissions.is_known(user(n), auth(n)), admissions.is_known(user(n), auth(9))));
+            known.push([9, n].map(|m| admissions.known(user(n), auth(m)) == Standing::Proven));
         }
-        assert_eq!(known, [(false, true), (false, false), (true, true)]);
+        assert_eq!(known, [[true, false], [false, false], [true, true]]);
         admissions.clear_here();
-        assert!(!admissions.is_known(user(3), auth(3)));
+        assert_eq!(admissions.known(user(3), auth(3)), Standing::Unknown);
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Instant;
-use crate::domain::{AuthTag, ContactKey, Entry, Lane, LookupError};
+use crate::domain::{AuthTag, ContactKey, Entry, Lane, LookupError, Source};
 use crate::urgency::Urgency;
 
 /// What may share a load: the same question under the same credential. A manual refresh shares only with others of
@@ -38,8 +38,8 @@ pub struct FlightKey {
 pub struct Loaded {
     /// The answer.
     pub entry: Arc<Entry>,
-    /// Whether the CRM was asked for it, or Redis had it by then.
-    pub from_crm: bool,
+    /// The CRM, or the tier that had it by then.
+    pub source: Source,
     /// HTTP calls to the CRM that it took.
     pub crm_requests: u32,
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn nobody() -> Loaded {
-        Loaded { entry: Arc::new(Entry::new(&party(), &[], true, Timestamp(1))), from_crm: true, crm_requests: 1 }
+        Loaded { entry: Arc::new(Entry::new(&party(), &[], true, Timestamp(1))), source: Source::Crm, crm_requests: 1 }
     }
 
     async fn slow(loads: Arc<AtomicU32>) -> Landing {

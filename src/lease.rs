@@ -14,7 +14,7 @@ use std::time::Duration;
 use redis::Script;
 
 use crate::clock::pause;
-use crate::domain::{AuthTag, ContactKey};
+use crate::domain::{AuthTag, ContactKey, Lane};
 use crate::link::user::{self, millis, token};
 use crate::link::{Link, LinkError, hex};
 
@@ -24,10 +24,12 @@ const LIFE: Duration = Duration::from_secs(3);
 /// How often a holder says that it lives: two of three may be lost.
 const RENEWAL: Duration = Duration::from_secs(1);
 
-/// The same token again is the same holder, whose first request may have been done without an answer.
+/// The same token again is the same holder, whose first request may have been done without an answer. Whoever waits for
+/// a ringing phone takes the lease from one who does not: that one may stand in line for minutes.
 const ACQUIRE: &str = "
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
+local hurry = string.byte(ARGV[1]) == 1 and holder and string.byte(holder) == 0
+if holder and holder ~= ARGV[1] and not hurry then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 enter(KEYS[2], ARGV[3], KEYS[1])
 return 1
@@ -100,14 +102,17 @@ impl Leases {
         Self { link, scripts: Arc::new(scripts) }
     }
 
-    /// Asks for the lease of a question under a credential, within the link's timeout.
-    pub async fn acquire(&self, key: &ContactKey, auth: AuthTag) -> Acquired {
+    /// Asks for the lease of a question under a credential, within the link's timeout. A call pop takes it from work
+    /// behind the scenes, at the cost of one load more.
+    pub async fn acquire(&self, key: &ContactKey, auth: AuthTag, lane: Lane) -> Acquired {
         let names = self.link.names();
         let party = names.party(key.user(), key.party());
         let suffix = format!("l:{}:{}:{}", hex(&party.0), hex(&key.question()), hex(&auth.to_bytes()));
         let keys = [names.of_user(key.user(), &suffix), user::index(names, key.user())];
         let (link, scripts) = (self.link.clone(), Arc::clone(&self.scripts));
-        let lease = Lease { link, scripts, keys, suffix, token: token() };
+        let mut token = token();
+        token[0] = u8::from(lane == Lane::CallPop);
+        let lease = Lease { link, scripts, keys, suffix, token };
         match lease.run(&self.scripts.acquire).await {
             Ok(true) => Acquired::Lease(lease),
             Ok(false) => Acquired::Held,

@@ -3,17 +3,20 @@
 //! A load that a prefetch began may become what a ringing phone waits for. Then it must not stand in the prefetch's
 //! line any longer: the caller that joins raises the load's urgency, and a budget in which it waits notices at once.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::clock::{Instant, instant};
 use crate::domain::lane::Lane;
-use tokio::time::Instant;
 
-/// The lane and the deadline of one load. The lane only rises and the deadline only moves back.
+/// The lane and the deadline of one load. The lane only rises; the deadline is that of the most patient caller in this
+/// lane.
 pub struct Urgency {
+    began: Instant,
     now: Mutex<(Lane, Option<Instant>)>,
     changed: Notify,
 }
@@ -22,22 +25,23 @@ impl Urgency {
     /// The urgency of a load for one caller. Without a deadline the load waits for its turn however long that takes.
     #[must_use]
     pub fn new(lane: Lane, deadline: Option<Instant>) -> Self {
-        Self { now: Mutex::new((lane, deadline)), changed: Notify::new() }
+        Self { began: instant(), now: Mutex::new((lane, deadline)), changed: Notify::new() }
     }
 
-    /// Takes in another caller: the load gets the more urgent lane of the two and the later deadline; none is latest.
+    /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be told in time. One in
+    /// the same lane may move the deadline back; none is latest. One in a less urgent lane changes nothing.
     pub fn join(&self, lane: Lane, deadline: Option<Instant>) {
-        self.change(|now| (now.0.min(lane), now.1.and_then(|set| deadline.map(|other| set.max(other)))));
+        self.change(|now| match lane.cmp(&now.0) {
+            Ordering::Less => (lane, deadline),
+            Ordering::Equal => (lane, now.1.and_then(|set| deadline.map(|other| set.max(other)))),
+            Ordering::Greater => now,
+        });
     }
 
-    /// Moves the load to `lane`, unless it has one at least as urgent.
-    pub fn raise(&self, lane: Lane) {
-        self.change(|now| (now.0.min(lane), now.1));
-    }
-
-    /// Moves the deadline to that of another caller if it is later; `None` is latest.
-    pub fn extend(&self, deadline: Option<Instant>) {
-        self.change(|now| (now.0, now.1.and_then(|set| deadline.map(|other| set.max(other)))));
+    /// When the load began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// The lane of the most urgent caller so far.
@@ -46,7 +50,7 @@ impl Urgency {
         self.now.lock().0
     }
 
-    /// The latest deadline of a caller so far.
+    /// The latest deadline of a caller in the present lane.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.now.lock().1
@@ -82,36 +86,45 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::{instant, within};
+    use crate::clock::within;
 
-    #[test]
-    fn the_lane_only_rises() {
+    #[tokio::test(start_paused = true)]
+    async fn the_lane_only_rises() {
         let urgency = Urgency::new(Lane::Revalidate, None);
-        urgency.raise(Lane::Prefetch);
+        urgency.join(Lane::Prefetch, None);
         assert_eq!(urgency.lane(), Lane::Revalidate);
-        urgency.raise(Lane::CallPop);
+        urgency.join(Lane::CallPop, None);
         assert_eq!(urgency.lane(), Lane::CallPop);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_deadline_only_moves_back_and_none_is_latest() {
+    async fn within_a_lane_the_deadline_only_moves_back_and_none_is_latest() {
         let (near, far) = (instant() + Duration::from_secs(1), instant() + Duration::from_secs(2));
         let urgency = Urgency::new(Lane::CallPop, Some(far));
-        urgency.extend(Some(near));
+        urgency.join(Lane::CallPop, Some(near));
+        urgency.join(Lane::Prefetch, None);
         assert_eq!(urgency.deadline(), Some(far));
         urgency.join(Lane::CallPop, None);
-        urgency.extend(Some(near));
+        urgency.join(Lane::CallPop, Some(near));
         assert_eq!(urgency.deadline(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_in_a_more_urgent_lane_is_told_in_its_own_time() {
+        let urgency = Urgency::new(Lane::Prefetch, None);
+        let soon = Some(instant() + Duration::from_secs(1));
+        urgency.join(Lane::CallPop, soon);
+        assert_eq!(urgency.deadline(), soon);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_change_is_noticed_though_it_came_before_the_wait() {
         let urgency = Urgency::new(Lane::Prefetch, None);
         let changed = urgency.changed();
-        urgency.raise(Lane::CallPop);
+        urgency.join(Lane::CallPop, None);
         assert!(within(Duration::from_millis(1), changed).await.is_some());
         let unchanged = urgency.changed();
-        urgency.raise(Lane::CallPop);
+        urgency.join(Lane::CallPop, None);
         assert!(within(Duration::from_millis(1), unchanged).await.is_none());
     }
 }

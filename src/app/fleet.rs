@@ -87,7 +87,11 @@ impl Fleet {
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),
             cache: TieredCache::new(memory, redis, names, config.ages, Arc::clone(clock), metrics),
-            admissions: Admissions::new(admission::Config { admitted: config.admitted }, Arc::clone(clock), link()),
+            admissions: Admissions::new(
+                admission::Config { admitted: config.admitted, remembered: config.admitted.max(config.ages.longest()) },
+                Arc::clone(clock),
+                link(),
+            ),
             leases: link().map(Leases::new),
             shared,
             budgets: Arc::default(),
@@ -147,15 +151,17 @@ impl Fleet {
         let (cache, admissions, budgets) = (self.cache.clone(), self.admissions.clone(), Arc::clone(&self.budgets));
         let seen = Arc::clone(&self.replicas);
         chores.spawn(async move {
-            let mut heard = false;
+            let (mut heard, mut wait) = (false, FIRST);
             loop {
-                clock::pause(if heard { LISTEN } else { FIRST }).await;
+                clock::pause(wait).await;
+                wait = if heard { LISTEN } else { FIRST };
                 let Ok(polled) = reader.poll().await else { continue };
                 if !heard {
                     // What was forgotten before the log was first read may be in memory already.
                     cache.hear(&Event::Lost);
                     heard = true;
                 }
+                wait = if polled.more { Duration::ZERO } else { LISTEN };
                 for event in &polled.events {
                     cache.hear(event);
                     hear(&admissions, event);

@@ -75,17 +75,21 @@ impl Gate {
         self.scope
     }
 
-    /// Waits for a turn and spends one cell.
+    /// Waits for a turn and spends one cell. Once the deadline has passed nobody waits for the load any more: it goes on
+    /// without one, behind the scenes, because its answer is wanted the next time.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the deadline; then nothing is spent.
     pub(super) async fn pass(&self, limiter: &Limiter, urgency: &Urgency) -> Result<Passed, Exhausted> {
-        let mut place = Place::take(self, urgency.lane());
+        let mut place = Place::take(self, urgency);
         loop {
             // Before the urgency is read, so that no change is missed between reading and waiting.
             let changed = urgency.changed();
-            let deadline = urgency.deadline();
-            match place.step(urgency.lane(), deadline) {
+            let now = instant();
+            let deadline = urgency.deadline().filter(|deadline| now < *deadline);
+            let overdue = deadline.is_none() && urgency.deadline().is_some();
+            let lane = if overdue { urgency.lane().max(Lane::Revalidate) } else { urgency.lane() };
+            match place.step(lane, deadline, now) {
                 Step::Pass => return Ok(Passed { lane: place.ticket.lane, waited: place.since.elapsed() }),
                 Step::Refuse(exhausted) => return Err(exhausted),
                 Step::Ask(turn) => {
@@ -160,13 +164,13 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn take(gate: &'a Gate, lane: Lane) -> Self {
+    fn take(gate: &'a Gate, urgency: &Urgency) -> Self {
         let wake = Arc::new(Notify::new());
-        let ticket = gate.state.lock().queue.enter(lane, Arc::clone(&wake));
+        let ticket = gate.state.lock().queue.enter(urgency.lane(), urgency.began(), Arc::clone(&wake));
         Self { gate, ticket, wake, since: Stopwatch::start(), asked: false }
     }
 
-    fn step(&mut self, lane: Lane, deadline: Option<Instant>) -> Step<'a> {
+    fn step(&mut self, lane: Lane, deadline: Option<Instant>, now: Instant) -> Step<'a> {
         let mut state = self.gate.state.lock();
         self.move_to(&mut state, lane, deadline.is_some());
         let head = state.queue.is_head(self.ticket);
@@ -177,10 +181,9 @@ impl<'a> Place<'a> {
         if !head && deadline.is_none() {
             return Step::Wait(None);
         }
-        let now = instant();
         let ahead = if head { Ahead::default() } else { state.queue.ahead(self.ticket) };
         let ready_in = state.ready_in(self.ticket, ahead, now);
-        if deadline.is_some_and(|deadline| now >= deadline || ready_in > deadline - now) {
+        if deadline.is_some_and(|deadline| ready_in > deadline.saturating_duration_since(now)) {
             return Step::Refuse(Exhausted { retry_after: ready_in });
         }
         if !head || state.asking {

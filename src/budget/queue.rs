@@ -1,4 +1,4 @@
-//! Who waits at a gate, in the order in which they go: by lane, then by arrival.
+//! Who waits at a gate, in the order in which they go: by lane, then by the age of the load, then by arrival.
 //!
 //! Owns the order and nothing else: no time, no limiter.
 
@@ -8,13 +8,17 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::clock::Instant;
 use crate::domain::lane::Lane;
 
-/// A place in the queue. The most urgent lane comes first, within a lane the first to have come.
+/// A place in the queue. The most urgent lane comes first, within a lane the load that began first: else the later calls
+/// of a load would stand behind the first calls of all others, and a batch would end everything at its very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket {
     /// Changes when the waiter is raised.
     pub lane: Lane,
+    /// When the load began.
+    began: Instant,
     /// Stays, so that a raised waiter comes before those of its new lane who came after it.
     arrival: u64,
 }
@@ -42,9 +46,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Enters a waiter, last of its lane. It must leave again.
-    pub(super) fn enter(&mut self, lane: Lane, wake: Arc<Notify>) -> Ticket {
-        let ticket = Ticket { lane, arrival: self.arrivals };
+    /// Enters a waiter, last among those of its lane whose load began no later. It must leave again.
+    pub(super) fn enter(&mut self, lane: Lane, began: Instant, wake: Arc<Notify>) -> Ticket {
+        let ticket = Ticket { lane, began, arrival: self.arrivals };
         self.arrivals += 1;
         self.waiters.insert(ticket, Waiter { wake, impatient: false });
         ticket
@@ -120,7 +124,8 @@ mod tests {
     #[test]
     fn order_is_by_lane_then_by_arrival_and_a_raise_keeps_the_arrival() {
         let mut queue = Queue::default();
-        let mut enter = |lane| queue.enter(lane, Arc::default());
+        let began = crate::clock::instant();
+        let mut enter = |lane| queue.enter(lane, began, Arc::default());
         let (first, second) = (enter(Lane::Prefetch), enter(Lane::Prefetch));
         let (stale, pop) = (enter(Lane::Revalidate), enter(Lane::CallPop));
         assert!(queue.is_head(pop));

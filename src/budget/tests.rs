@@ -128,7 +128,7 @@ async fn a_raised_prefetch_moves_up_at_once() {
     let joined = race.enter("joined", Lane::Prefetch).await;
     race.enter("stale", Lane::Revalidate).await;
     pause(ms(30)).await;
-    joined.raise(Lane::CallPop);
+    joined.join(Lane::CallPop, None);
     assert_eq!(race.finish().await, [("first", 0), ("joined", 100), ("stale", 200), ("second", 300)]);
 }
 
@@ -138,7 +138,7 @@ async fn a_raise_frees_a_prefetch_from_its_share() {
     race.enter("share", Lane::Prefetch).await;
     let joined = race.enter("joined", Lane::Prefetch).await;
     pause(ms(30)).await;
-    joined.raise(Lane::CallPop);
+    joined.join(Lane::CallPop, None);
     assert_eq!(race.finish().await, [("share", 0), ("joined", 30)]);
 }
 
@@ -259,12 +259,47 @@ async fn an_extended_deadline_is_honoured() {
     let urgency = Urgency::new(Lane::Prefetch, within_from_now(ms(150)));
     let (granted, ()) = tokio::join!(budget.acquire(scope("a"), &urgency), async {
         pause(ms(50)).await;
-        urgency.extend(within_from_now(SECOND));
+        urgency.join(Lane::Prefetch, within_from_now(SECOND));
         race.enter("pop", Lane::CallPop).await;
         race.enter("pop", Lane::CallPop).await;
     });
     assert!(granted.is_ok());
     assert_eq!(race.start.elapsed(), ms(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_whose_callers_have_left_goes_on_behind_the_scenes() {
+    let budget = slow();
+    let mut race = Race::new(&budget);
+    race.enter("spent", Lane::CallPop).await;
+    let late = Urgency::new(Lane::CallPop, within_from_now(ms(20)));
+    pause(ms(20)).await;
+    let (granted, ()) = tokio::join!(budget.acquire(scope("a"), &late), async {
+        race.enter("pop", Lane::CallPop).await;
+    });
+    assert!(granted.is_ok());
+    assert_eq!(race.start.elapsed(), ms(200), "after the phone that rings now");
+    assert_eq!(race.finish().await, [("spent", 0), ("pop", 100)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_has_begun_ends_before_later_ones_begin() {
+    let mut race = Race::new(&slow());
+    let first = race.enter("first", Lane::Prefetch).await;
+    pause(ms(1)).await;
+    for name in ["second", "third"] {
+        race.enter(name, Lane::Prefetch).await;
+    }
+    let (budget, granted, start) = (Arc::clone(&race.budget), Arc::clone(&race.granted), race.start);
+    race.tasks.spawn(async move {
+        let _permit = budget.acquire(scope("a"), &first).await.unwrap();
+        granted.lock().push(("details of first", start.elapsed().as_millis()));
+    });
+    assert_eq!(
+        race.finish().await,
+        [("first", 0), ("details of first", 100), ("second", 200), ("third", 300)],
+        "else a batch would end everything at its very end"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,7 +362,7 @@ async fn waits_are_measured_in_the_lane_that_was_granted() {
     race.enter("first", Lane::Prefetch).await;
     let joined = race.enter("joined", Lane::Prefetch).await;
     pause(ms(60)).await;
-    joined.raise(Lane::CallPop);
+    joined.join(Lane::CallPop, None);
     race.finish().await;
     let page = metrics.render();
     assert!(page.contains(r#"contactd_quota_wait_seconds_sum{platform="test",lane="call_pop"} 0.04"#), "{page}");
@@ -414,9 +449,10 @@ async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool
             let deadline = arrival.patience.map(|patience| instant() + ms(patience));
             let urgency = Urgency::new(arrival.lane, deadline);
             let acquire = budget.acquire(scope("a"), &urgency);
-            if let Some(Ok(_)) = within(ms(arrival.leaves.unwrap_or(1_000_000)), acquire).await {
-                assert!(deadline.is_none_or(|deadline| instant() <= deadline + ms(1)));
-                granted.lock().push((start.elapsed(), arrival.lane.is_background()));
+            match within(ms(arrival.leaves.unwrap_or(1_000_000)), acquire).await {
+                Some(Ok(_)) => granted.lock().push((start.elapsed(), arrival.lane.is_background())),
+                Some(Err(_)) => assert!(instant() <= deadline.unwrap(), "told while there was somebody to tell"),
+                None => {}
             }
         });
         pause(ms(arrival.after / 4)).await;

@@ -71,6 +71,8 @@ pub struct Polled {
     pub events: Vec<Event>,
     /// Replicas that polled within the last ten seconds, this one included: at least 1.
     pub replicas: u32,
+    /// Whether there may be more to read at once.
+    pub more: bool,
 }
 
 /// This replica's end of the log.
@@ -150,6 +152,7 @@ impl LogReader {
         let reply = self.ask().await.inspect_err(|_| self.failed_before = true)?;
         self.heard = Stopwatch::start();
         let mut events = Vec::new();
+        let from_a_place = self.place.is_some();
         self.place = Some(if let Some(place) = self.place.take() {
             place.follow(&reply, BATCH, self.replica, &mut events)
         } else {
@@ -157,7 +160,8 @@ impl LogReader {
             events.extend(self.failed_before.then_some(Event::Lost));
             Place::behind(&reply)
         });
-        Ok(Polled { events, replicas: reply.2.max(1) })
+        let more = from_a_place && reply.3.len() >= 2 * BATCH;
+        Ok(Polled { events, replicas: reply.2.max(1), more })
     }
 
     /// How long ago the log was last read: for that long invalidations of others may not be known here.

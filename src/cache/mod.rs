@@ -20,4 +20,4 @@ pub use self::redis::{Begun, Epoch, RedisTier};
 pub use generation::{Generations, Stamp};
 pub use log::{Event, Log, LogReader, Polled};
 pub use memory::{Config, MemoryCache};
-pub use tiered::{Stored, Ticket, Tier, TieredCache};
+pub use tiered::{Stored, Ticket, TieredCache};

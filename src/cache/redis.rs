@@ -32,7 +32,7 @@ use crate::link::user::{self, millis, token};
 use crate::link::{Link, LinkError, PartyHash, hex};
 
 /// How long an epoch waits for its load. A load that takes longer is served, but not stored here.
-const EPOCH: Duration = Duration::from_secs(120);
+const EPOCH: Duration = Duration::from_secs(900);
 
 /// Answers read in one round trip: Redis serves nobody else meanwhile, and the reply must fit into the timeout.
 pub(super) const CHUNK: usize = 500;
@@ -157,15 +157,20 @@ impl RedisTier {
         self.link.script(&self.store, &keys, &args).await
     }
 
-    /// Deletes all answers about a party. Loads under way will be refused.
+    /// Deletes all answers about some parties. Loads under way will be refused.
     ///
     /// # Errors
     /// [`LinkError`]; then they may still be there, and the call should be made again.
-    pub async fn forget_number(&self, user: UserTag, party: Party) -> Result<(), LinkError> {
-        let ([_, hash, index], suffix) = self.keys(user, party);
-        let mut pipe = Pipeline::new();
-        pipe.del(hash).zrem(index, suffix);
-        self.link.pipeline::<(u64, u64)>(pipe).await.map(|_| ())
+    pub async fn forget_numbers(&self, user: UserTag, parties: &[Party]) -> Result<(), LinkError> {
+        for parties in parties.chunks(CHUNK) {
+            let mut pipe = Pipeline::with_capacity(parties.len() * 2);
+            for party in parties {
+                let ([_, hash, index], suffix) = self.keys(user, *party);
+                pipe.del(hash).zrem(index, suffix);
+            }
+            self.link.pipeline::<Vec<u64>>(pipe).await?;
+        }
+        Ok(())
     }
 
     /// Deletes every key of a user, those of other rooms included.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{TryStreamExt as _, stream};
 use prometheus_client::metrics::counter::Counter;
 
 use super::generation::{Generations, Stamp};
@@ -13,18 +14,12 @@ use super::log::{Event, Log};
 use super::memory::{Kept, MemoryCache};
 use super::redis::{CHUNK, Epoch, RedisTier};
 use crate::clock::Clock;
-use crate::domain::{AgePolicy, ContactKey, Entry, Freshness, Party, UserTag, judge};
-use crate::link::{LinkError, Names};
+use crate::domain::{AgePolicy, ContactKey, Entry, Freshness, Party, Source, UserTag, judge};
+use crate::link::{LinkError, Names, PartyHash};
 use crate::metrics::{CacheLabels, Metrics};
 
-/// Where a stored answer was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tier {
-    /// This process.
-    Memory,
-    /// The Redis that replicas share.
-    Redis,
-}
+/// Invalidations on their way to the log at once.
+const TELL_AT_ONCE: usize = 64;
 
 /// A stored answer that may be served.
 #[derive(Debug, Clone)]
@@ -36,7 +31,7 @@ pub struct Stored {
     /// Time since the CRM was asked.
     pub age: Duration,
     /// Where it was found.
-    pub tier: Tier,
+    pub source: Source,
 }
 
 /// What a load holds from its begin to its end: proof that nothing was forgotten in between.
@@ -114,7 +109,7 @@ impl TieredCache {
     pub fn in_memory(&self, key: &ContactKey) -> Option<Stored> {
         let Kept { entry, stamp } = self.memory.get(key)?;
         let current = self.generations.is_current(stamp, key.user(), || self.names.party(key.user(), key.party()));
-        current.then(|| self.servable(entry, Tier::Memory))?
+        current.then(|| self.servable(entry, Source::Memory))?
     }
 
     async fn in_redis(&self, redis: &RedisTier, key: &ContactKey) -> Option<Stored> {
@@ -172,26 +167,31 @@ impl TieredCache {
         }
     }
 
-    /// Forgets all answers about one party, on all replicas within a second.
+    /// Forgets all answers about some parties, on all replicas within a second.
     ///
     /// # Errors
     /// Where Redis could not be told. This process has forgotten all the same.
-    pub async fn forget_number(&self, user: UserTag, party: Party) -> Result<(), LinkError> {
-        let hash = self.names.party(user, party);
-        self.generations.forget_number(user, hash);
+    pub async fn forget_numbers(&self, user: UserTag, parties: &[Party]) -> Result<(), LinkError> {
+        let hashes: Vec<PartyHash> = parties.iter().map(|party| self.names.party(user, *party)).collect();
+        let forget_here = || hashes.iter().for_each(|hash| self.generations.forget_number(user, *hash));
+        forget_here();
         let Some((redis, log)) = &self.redis else { return Ok(()) };
-        redis.forget_number(user, party).await?;
-        log.publish(Event::ForgetNumber(user, hash)).await
+        redis.forget_numbers(user, parties).await?;
+        // Once more, for a look-up that took from Redis in between what was about to be deleted there.
+        forget_here();
+        let told = hashes.iter().map(|hash| Ok(Event::ForgetNumber(user, *hash)));
+        stream::iter(told).try_for_each_concurrent(TELL_AT_ONCE, |event| log.publish(event)).await
     }
 
     /// Forgets all that is stored for a user, on all replicas within a second.
     ///
     /// # Errors
-    /// As [`TieredCache::forget_number`].
+    /// As [`TieredCache::forget_numbers`].
     pub async fn forget_user(&self, user: UserTag) -> Result<(), LinkError> {
         self.forget_user_here(user);
         let Some((redis, log)) = &self.redis else { return Ok(()) };
         redis.forget_user(user).await?;
+        self.forget_user_here(user);
         log.publish(Event::ForgetUser(user)).await
     }
 
@@ -236,15 +236,15 @@ impl TieredCache {
 
     fn promote(&self, key: &ContactKey, stamp: Stamp, entry: Option<Entry>) -> Option<Stored> {
         let entry = Arc::new(entry?);
-        let stored = self.servable(Arc::clone(&entry), Tier::Redis)?;
+        let stored = self.servable(Arc::clone(&entry), Source::Redis)?;
         self.memory.store(*key, Kept { entry, stamp });
         Some(stored)
     }
 
-    fn servable(&self, entry: Arc<Entry>, tier: Tier) -> Option<Stored> {
+    fn servable(&self, entry: Arc<Entry>, source: Source) -> Option<Stored> {
         let now = self.clock.now();
         let freshness = judge(&entry, now, &self.ages);
         let age = now.since(entry.asked_at());
-        (freshness != Freshness::Expired).then_some(Stored { entry, freshness, age, tier })
+        (freshness != Freshness::Expired).then_some(Stored { entry, freshness, age, source })
     }
 }

@@ -117,3 +117,18 @@ async fn pages(session: &CrmSession, list: &str, query: &[(&str, &str)]) -> List
     }
     Ok((items, false))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::connector::replies::any_json;
+
+    proptest! {
+        #[test]
+        fn a_record_of_any_shape_is_read(item in any_json()) {
+            let _ = record(&item);
+        }
+    }
+}

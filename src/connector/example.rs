@@ -93,3 +93,18 @@ async fn pages(
     }
     Ok((items, false))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::connector::replies::any_json;
+
+    proptest! {
+        #[test]
+        fn a_record_of_any_shape_is_read(item in any_json()) {
+            let _ = record(&item);
+        }
+    }
+}

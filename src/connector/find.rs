@@ -1,7 +1,8 @@
 //! One find: search the spellings in order until a contact is found, keep only records that are this number, load what
 //! the call form needs.
 
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use super::{Connector, CrmSession, Hits, Record};
 use crate::domain::caller::Settings;
@@ -29,12 +30,15 @@ pub struct Found {
 
 /// Asks a CRM.
 ///
+/// Once `late` ends, what is missing of the details is left out.
+///
 /// # Errors
 /// Of the search only: a contact whose details fail is still a contact.
 pub async fn find(
     connector: &dyn Connector,
     session: &CrmSession,
     question: &Question<'_>,
+    late: impl Future<Output = ()>,
 ) -> Result<Found, LookupError> {
     let mut found = match question.party {
         Party::Extension(extension) => accept(connector.search_extension(session, extension).await?, |_| true),
@@ -58,10 +62,14 @@ pub async fn find(
         found.contacts.truncate(session.limits().contacts);
         found.complete = false;
     }
-    let details = found.contacts.iter().map(|contact| connector.enrich(session, question.settings, contact));
-    for (details, contact) in join_all(details).await.into_iter().zip(&mut found.contacts) {
+    let details = found.contacts.iter().enumerate();
+    let details =
+        details.map(|(n, contact)| async move { (n, connector.enrich(session, question.settings, contact).await) });
+    let details: Vec<_> = details.collect::<FuturesUnordered<_>>().take_until(late).collect().await;
+    found.complete &= details.len() == found.contacts.len();
+    for (n, details) in details {
         found.complete &= details.complete;
-        contact.additional_info = details.info;
+        found.contacts[n].additional_info = details.info;
     }
     Ok(found)
 }

@@ -28,6 +28,8 @@ mod find;
 mod headers;
 mod hosts;
 mod pipedrive;
+#[cfg(test)]
+mod replies;
 mod session;
 
 pub use find::{Found, Question, find};

@@ -57,7 +57,11 @@ fn record(person: &Value) -> Record {
             kind: "contact".to_owned(),
             title: text(person.get("job_title")),
             company: text(person["organization"].get("name")),
-            email: text(person.get("primary_email").or_else(|| person["emails"].get(0))),
+            email: [person.get("primary_email"), person["emails"].get(0)]
+                .map(text)
+                .into_iter()
+                .find(|text| !text.is_empty())
+                .unwrap_or_default(),
             created: text(person.get("add_time")),
             last_activity: text(person.get("update_time")),
             additional_info: Map::new(),
@@ -119,8 +123,8 @@ async fn pages(
         let mut reply = session.get(&api.path(), &query).await?;
         match reply.pointer_mut(list).map(Value::take) {
             Some(Value::Array(list)) => items.extend(list),
-            // An empty list of deals or leads is null; a search always has its list.
-            Some(Value::Null) if list == "/data" => {}
+            // An empty list of deals or leads is null; a search always has its list, and a failure may come with 200.
+            Some(Value::Null) if list == "/data" && reply["success"] != false => {}
             _ => return Err(LookupError::CrmBadReply(BadReply::Shape)),
         }
         next = api.next(&reply);
@@ -129,4 +133,19 @@ async fn pages(
         }
     }
     Ok((items, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::connector::replies::any_json;
+
+    proptest! {
+        #[test]
+        fn a_record_of_any_shape_is_read(item in any_json()) {
+            let _ = record(&item);
+        }
+    }
 }

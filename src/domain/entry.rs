@@ -10,7 +10,7 @@ use super::contact::{self, Contact};
 use super::phone::Party;
 
 /// Milliseconds since the Unix epoch, by the injected clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
@@ -134,6 +134,17 @@ impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry").field("count", &self.count).field("complete", &self.complete).finish_non_exhaustive()
     }
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The memory of this process.
+    Memory,
+    /// The Redis that replicas share.
+    Redis,
+    /// A CRM was asked.
+    Crm,
 }
 
 /// How long one kind of answer lives, counted from the moment the CRM was asked.

@@ -87,6 +87,12 @@ impl LookupError {
         matches!(self, Self::CrmUnauthenticated | Self::CrmForbidden)
     }
 
+    /// Whether it says nothing about the question or the credential: the same may be answered in a moment.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::CrmRateLimited { .. } | Self::BudgetExhausted { .. } | Self::CrmUnavailable(_))
+    }
+
     /// The reason of the public contract (`ErrorInfo.reason`); in lower case the metrics' `outcome`.
     #[must_use]
     pub fn reason(&self) -> &'static str {

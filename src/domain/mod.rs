@@ -12,7 +12,7 @@ pub mod phone;
 
 pub use caller::{AuthHeader, Host, User};
 pub use contact::{Contact, MatchQuality};
-pub use entry::{AgePolicy, Ages, Entry, Freshness, Timestamp, judge};
+pub use entry::{AgePolicy, Ages, Entry, Freshness, Source, Timestamp, judge};
 pub use error::LookupError;
 pub use format::{NumberFormat, Spelling, Variants};
 pub use key::{AuthTag, ContactKey, KeyMaker, ScopeTag, UserTag};

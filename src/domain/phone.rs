@@ -211,8 +211,10 @@ impl E164 {
     pub fn is_spelled(&self, stored: &str) -> bool {
         const SEPARATORS: [char; 5] = ['/', ';', ',', '|', '\n'];
         let Some(stored) = stored.get(..stored.len().min(MAX_SPELLING)) else { return false };
-        self.is_spelled_once(stored)
-            || (stored.contains(SEPARATORS) && stored.split(SEPARATORS).any(|part| self.is_spelled_once(part)))
+        // "030/5551234" is one number: where the first part is too short for a number the separator belongs to it.
+        let first = stored.split(SEPARATORS).next().unwrap_or(stored);
+        let several = first.len() < stored.len() && first.bytes().filter(u8::is_ascii_digit).count() >= 6;
+        self.is_spelled_once(stored) || (several && stored.split(SEPARATORS).any(|part| self.is_spelled_once(part)))
     }
 
     fn is_spelled_once(&self, stored: &str) -> bool {

@@ -166,6 +166,7 @@ impl fmt::Debug for RedisUrl {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use secrecy::ExposeSecret as _;
 
     use super::*;
@@ -209,6 +210,25 @@ mod tests {
         }
         for text in ["redis+sentinel://a:1", "redis+sentinel://a:1/"] {
             assert_eq!(text.parse::<RedisUrl>().unwrap_err(), RedisUrlError::Master);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(
+            scheme in prop::sample::select(vec!["redis", "rediss", "unix", "redis+cluster", "redis+sentinel", "x"]),
+            rest in "\\PC{0,60}",
+        ) {
+            let _ = format!("{scheme}://{rest}").parse::<RedisUrl>();
+        }
+
+        #[test]
+        fn a_password_is_never_shown(password in "[a-z]{12,20}") {
+            for text in [format!("redis://u:{password}@h"), format!("redis+cluster://:{password}@a:1,b:2")] {
+                let url: RedisUrl = text.parse().unwrap();
+                let shown = format!("{url}{url:?}");
+                prop_assert!(!shown.contains(&password), "{shown}");
+            }
         }
     }
 }

@@ -28,12 +28,7 @@ impl Resolver {
     ) -> Result<(), LinkError> {
         let user: UserTag = self.rooms.keys.user(platform.name(), account, user);
         match what {
-            Forgotten::Parties(parties) => {
-                for party in parties {
-                    self.rooms.cache.forget_number(user, *party).await?;
-                }
-                Ok(())
-            }
+            Forgotten::Parties(parties) => self.rooms.cache.forget_numbers(user, parties).await,
             Forgotten::Everything => {
                 self.rooms.admissions.forget_user_here(user);
                 self.rooms.cache.forget_user(user).await

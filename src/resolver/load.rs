@@ -1,14 +1,15 @@
 //! A load: ask the CRM once, store what it says, give it to everybody who waits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::{Question, Resolver};
-use crate::cache::{Event, Stored, Ticket, Tier};
+use crate::cache::{Event, Stored, Ticket};
 use crate::clock;
 use crate::connector;
 use crate::domain::error::Unavailable;
-use crate::domain::{ContactKey, Entry, Freshness, LookupError};
+use crate::domain::{ContactKey, Entry, Freshness, Lane, LookupError, Source};
 use crate::flight::{Landing, Loaded};
 use crate::lease::{Acquired, Lease};
 use crate::urgency::Urgency;
@@ -24,13 +25,17 @@ pub(super) struct Load {
     /// Ask the CRM whatever is stored.
     pub(super) must_ask: bool,
     pub(super) urgency: Arc<Urgency>,
+    /// Where its HTTP calls are counted, also those of a load that fails.
+    pub(super) spent: Arc<AtomicU32>,
 }
 
 impl Load {
     pub(super) async fn run(self) -> Landing {
         let platform = self.question.platform.name();
-        let loaded = clock::within(self.resolver.config.timeout, self.load()).await;
-        let loaded = loaded.unwrap_or(Err(LookupError::CrmUnavailable(Unavailable::Timeout)));
+        let loaded = tokio::select! {
+            loaded = self.load() => loaded,
+            () = self.overdue(self.resolver.config.timeout) => Err(LookupError::CrmUnavailable(Unavailable::Timeout)),
+        };
         if let Err(error) = &loaded {
             tracing::warn!(platform, %error, "a look-up in the CRM failed");
             if *error == LookupError::CrmUnauthenticated {
@@ -40,6 +45,18 @@ impl Load {
             }
         }
         loaded
+    }
+
+    /// Ends once a ringing phone has had to do with this load for so long. Work behind the scenes waits for its turn in
+    /// the CRM's quota however long that takes, and its calls have limits of their own.
+    async fn overdue(&self, limit: Duration) {
+        loop {
+            let changed = self.urgency.changed();
+            if self.urgency.lane() == Lane::CallPop {
+                break clock::pause(limit).await;
+            }
+            changed.await;
+        }
     }
 
     /// What another flight or another replica has stored by now, else what the CRM says. Replicas take turns by a
@@ -55,7 +72,8 @@ impl Load {
         let auth = self.resolver.auth_tag(&self.question);
         loop {
             // Asked for together and in this order: the lease's last holder may have stored the answer before.
-            let (lease, (stored, ticket)) = tokio::join!(leases.acquire(&self.key, auth), self.begin());
+            let (lease, (stored, ticket)) =
+                tokio::join!(leases.acquire(&self.key, auth, self.urgency.lane()), self.begin());
             if let Some(stored) = self.good_enough(stored).await {
                 if let Acquired::Lease(lease) = lease {
                     self.give_back(lease);
@@ -80,16 +98,17 @@ impl Load {
     }
 
     async fn begin(&self) -> (Option<Stored>, Ticket) {
+        // First, because what is found in Redis is in memory afterwards.
+        let in_memory = self.resolver.rooms.cache.in_memory(&self.key);
         let (in_redis, ticket) = self.resolver.rooms.cache.begin(&self.key).await;
-        (self.resolver.rooms.cache.in_memory(&self.key).or(in_redis), ticket)
+        (in_memory.or(in_redis), ticket)
     }
 
     /// A stored answer that makes the CRM call needless: fresh, and this credential may see it.
     async fn good_enough(&self, stored: Option<Stored>) -> Option<Loaded> {
         let stored = stored.filter(|stored| stored.freshness == Freshness::Fresh && !self.must_ask)?;
         let admitted = self.resolver.is_admitted(&self.question, &self.key).await;
-        let tier = stored.tier;
-        admitted.then(|| Loaded { entry: stored.entry, from_crm: tier == Tier::Memory, crm_requests: 0 })
+        admitted.then(|| Loaded { source: stored.source, entry: stored.entry, crm_requests: 0 })
     }
 
     async fn ask(&self, ticket: &Ticket) -> Landing {
@@ -102,9 +121,15 @@ impl Load {
             formats: &question.formats,
             settings: &question.user.settings,
         };
-        let found = connector::find(platform.connector().as_ref(), &session, &asked).await?;
+        // Before the time is up, so that contacts without all of their details still arrive.
+        let late = self.overdue(self.resolver.config.timeout / 5 * 4);
+        let found = connector::find(platform.connector().as_ref(), &session, &asked, late).await;
+        self.spent.fetch_add(session.requests(), Ordering::Relaxed);
+        let found = found?;
         let entry = Entry::new(&question.party, &found.contacts, found.complete, asked_at);
-        let before = rooms.cache.in_memory(&self.key).map(|stored| stored.entry);
+        // Asked again while it was fresh it proves nothing new: the CRM may index a new contact any moment.
+        let before = rooms.cache.in_memory(&self.key).filter(|stored| stored.freshness != Freshness::Fresh);
+        let before = before.map(|stored| stored.entry);
         let entry = Arc::new(entry.after(before.as_deref()).with_jitter(fastrand::u8(..)));
         let keep = async {
             if entry.is_storable() {
@@ -113,8 +138,8 @@ impl Load {
                 tracing::warn!(platform = platform.name(), "a search was cut short; its absence is not kept");
             }
         };
-        let admit = rooms.admissions.admit(self.key.user(), self.resolver.auth_tag(question));
+        let admit = rooms.admissions.admit(self.key.user(), self.resolver.auth_tag(question), asked_at);
         tokio::join!(admit, keep);
-        Ok(Loaded { entry, from_crm: true, crm_requests: session.requests() })
+        Ok(Loaded { entry, source: Source::Crm, crm_requests: session.requests() })
     }
 }

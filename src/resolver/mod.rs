@@ -1,26 +1,29 @@
 //! The one place that knows the order of things.
 //!
 //! [`Resolver::find`] is the walk of every look-up. A stored answer is served under a credential that the CRM has
-//! accepted for this user before: fresh as it is, stale with a refresh behind it. Else one load per key asks the CRM,
-//! and all callers wait for it. A manual refresh goes to the CRM in any case, and only its success changes what is
+//! accepted for this user a short time ago: fresh as it is, stale with a refresh behind it. Another credential proves
+//! itself first. Where nothing is stored one load per key asks the CRM, and all callers wait for it. A manual refresh goes to the CRM in any case, and only its success changes what is
 //! stored.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Admissions;
-use crate::cache::{Stored, Tier, TieredCache};
+use crate::admission::{Admissions, Standing as Trust};
+use crate::cache::{Stored, TieredCache};
 use crate::clock::{self, Clock};
 use crate::connector::Platform;
+pub use crate::domain::Source;
+use crate::domain::error::Unavailable;
 use crate::domain::{
     AuthHeader, AuthTag, ContactKey, Entry, Freshness, KeyMaker, Lane, LookupError, NumberFormat, Party, User,
 };
-use crate::flight::{FlightKey, Flights, Seat};
+use crate::flight::{FlightKey, Flights, Loaded, Seat};
 use crate::lease::Leases;
 use crate::metrics::{Metrics, PlatformLabels};
 
@@ -33,6 +36,9 @@ mod revalidate;
 pub use forget::Forgotten;
 pub use jobs::Standing;
 pub use prefetch::{Batch, CutShort, Job, Progress};
+
+/// What a caller is told whose look-up took longer than `lookup.timeout`.
+const TOO_LONG: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 
 /// Settings of the walk.
 #[derive(Debug, Clone, Copy)]
@@ -94,17 +100,6 @@ pub struct Question {
     pub deadline: Option<Instant>,
 }
 
-/// Where an answer came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The memory tier.
-    Memory,
-    /// The Redis tier.
-    Redis,
-    /// A CRM was asked.
-    Crm,
-}
-
 /// The answer to a question, with what is known about it.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -124,11 +119,7 @@ pub struct Answer {
 
 impl From<Stored> for Answer {
     fn from(stored: Stored) -> Self {
-        let source = match stored.tier {
-            Tier::Memory => Source::Memory,
-            Tier::Redis => Source::Redis,
-        };
-        let Stored { entry, freshness, age, .. } = stored;
+        let Stored { entry, freshness, age, source } = stored;
         Self { entry, source, freshness, age, shared: false, crm_requests: 0 }
     }
 }
@@ -190,22 +181,19 @@ impl Resolver {
             return self.refresh(question, key).await;
         }
         // Together, so that Redis is waited for once where both ask it.
-        let (stored, admitted) = tokio::join!(self.rooms.cache.lookup(&key), self.is_admitted(question, &key));
-        if let Some(stored) = stored {
-            if admitted {
+        let (stored, trust) = tokio::join!(self.rooms.cache.lookup(&key), self.trust(question, &key));
+        match stored {
+            Some(stored) if trust == Trust::Proven => {
                 if stored.freshness == Freshness::Stale && !question.only_if_cached {
                     self.revalidate(question, key);
                 }
-                return Ok(stored.into());
+                Ok(stored.into())
             }
-            if !question.only_if_cached {
-                return self.prove(question, key, stored).await;
-            }
+            _ if question.only_if_cached => Err(LookupError::NotCached),
+            Some(stored) if trust == Trust::Lapsed => self.renew(question, key, stored).await,
+            Some(stored) => self.prove(question, key, stored).await,
+            None => self.wait_for(self.board(question, key, question.trigger.lane(), false), question).await,
         }
-        if question.only_if_cached {
-            return Err(LookupError::NotCached);
-        }
-        self.wait_for(self.board(question, key, question.trigger.lane(), false), question).await
     }
 
     /// Asks the CRM, whatever is stored. Where it takes long and an answer is stored, that one is better than none;
@@ -214,12 +202,30 @@ impl Resolver {
         let seat = self.board(question, key, Lane::CallPop, true);
         let fresh = self.wait_for(seat, question);
         tokio::pin!(fresh);
-        if let Some(answer) = clock::within(self.config.soft_deadline, &mut fresh).await {
+        if let Some(answer) = clock::within(self.patience(question), &mut fresh).await {
             return answer;
         }
         match tokio::join!(self.rooms.cache.lookup(&key), self.is_admitted(question, &key)) {
             (Some(stored), true) => Ok(Answer { freshness: Freshness::Stale, ..stored.into() }),
             _ => fresh.await,
+        }
+    }
+
+    /// How long an answer of the CRM is waited for where a stored one is good enough. Less than half of what the caller
+    /// waits, so that there is time for the stored one.
+    fn patience(&self, question: &Question) -> Duration {
+        let soft = self.config.soft_deadline;
+        question.deadline.map_or(soft, |deadline| soft.min(deadline.saturating_duration_since(clock::instant()) / 2))
+    }
+
+    /// As [`Resolver::prove`], for a credential that has proved itself some time ago: where the CRM cannot say, or takes
+    /// long, the stored answer is served, labelled stale.
+    async fn renew(&self, question: &Question, key: ContactKey, stored: Stored) -> Result<Answer, LookupError> {
+        let stale = Answer { freshness: Freshness::Stale, ..stored.clone().into() };
+        match clock::within(self.patience(question), self.prove(question, key, stored)).await {
+            None => Ok(stale),
+            Some(Err(error)) if error.is_passing() => Ok(stale),
+            Some(answer) => answer,
         }
     }
 
@@ -230,7 +236,11 @@ impl Resolver {
         if !seat.joined() {
             return self.wait_for(seat, question).await;
         }
-        seat.wait().await?;
+        match seat.wait().await {
+            Err(error) if error.dooms_all() => return Err(error),
+            // Any other failure was one of its number.
+            _ => {}
+        }
         if self.is_admitted(question, &key).await {
             return Ok(stored.into());
         }
@@ -249,8 +259,12 @@ impl Resolver {
         self.jobs.standings()
     }
 
+    async fn trust(&self, question: &Question, key: &ContactKey) -> Trust {
+        self.rooms.admissions.standing(key.user(), self.auth_tag(question)).await
+    }
+
     async fn is_admitted(&self, question: &Question, key: &ContactKey) -> bool {
-        self.rooms.admissions.is_admitted(key.user(), self.auth_tag(question)).await
+        self.trust(question, key).await == Trust::Proven
     }
 
     async fn wait_for(&self, seat: Seat, question: &Question) -> Result<Answer, LookupError> {
@@ -259,10 +273,13 @@ impl Resolver {
             let labels = PlatformLabels { platform: question.platform.name().to_owned() };
             self.rooms.metrics.lookups_shared.get_or_create(&labels).inc();
         }
-        let loaded = seat.wait().await?;
+        // A caller without a deadline of its own does not wait for a load that stands in line for minutes.
+        let loaded = match question.deadline {
+            Some(_) => seat.wait().await,
+            None => clock::within(self.config.timeout, seat.wait()).await.unwrap_or(Err(TOO_LONG)),
+        }?;
         let age = self.rooms.clock.now().since(loaded.entry.asked_at());
-        let source = if loaded.from_crm { Source::Crm } else { Source::Redis };
-        let (entry, crm_requests) = (loaded.entry, loaded.crm_requests);
+        let Loaded { entry, source, crm_requests } = loaded;
         Ok(Answer { entry, source, freshness: Freshness::Fresh, age, shared, crm_requests })
     }
 
@@ -276,22 +293,38 @@ impl Resolver {
         self.rooms.keys.auth(&question.auth, question.user.host.as_ref())
     }
 
-    /// A seat on the load of this question; `must_ask` asks the CRM whatever is stored.
+    /// A seat on the load of this question for a caller that waits: it is told in time that the quota has no room.
+    /// `must_ask` asks the CRM whatever is stored.
     fn board(&self, question: &Question, key: ContactKey, lane: Lane, must_ask: bool) -> Seat {
         self.board_as(key, question, key, lane, must_ask)
     }
 
     /// The same under another name on the board.
     fn board_as(&self, name: ContactKey, question: &Question, key: ContactKey, lane: Lane, must_ask: bool) -> Seat {
+        let deadline = question.deadline.or_else(|| clock::after(self.config.timeout));
+        self.seat(name, question, Trip { key, lane, deadline, must_ask, spent: Arc::default() })
+    }
+
+    /// A seat for work behind the scenes, which waits for its turn in the quota however long that takes.
+    fn send(&self, question: &Question, key: ContactKey, lane: Lane, must_ask: bool, spent: &Arc<AtomicU32>) -> Seat {
+        self.seat(key, question, Trip { key, lane, deadline: None, must_ask, spent: Arc::clone(spent) })
+    }
+
+    fn seat(&self, name: ContactKey, question: &Question, trip: Trip) -> Seat {
+        let Trip { key, lane, deadline, must_ask, spent } = trip;
         let since = self.rooms.cache.forgotten_at(&key);
         let flight = FlightKey { contact: name, auth: self.auth_tag(question), must_ask, since };
-        // Somebody who waits is told in time that the quota has no room; work behind the scenes just waits its turn.
-        let deadline = match lane {
-            Lane::CallPop => question.deadline.or_else(|| clock::after(self.config.timeout)),
-            Lane::Revalidate | Lane::Prefetch => None,
-        };
         self.flights.join_or_lead(flight, lane, deadline, |urgency| {
-            load::Load { resolver: self.clone(), question: question.clone(), key, must_ask, urgency }.run()
+            load::Load { resolver: self.clone(), question: question.clone(), key, must_ask, urgency, spent }.run()
         })
     }
+}
+
+/// What a load is made for.
+struct Trip {
+    key: ContactKey,
+    lane: Lane,
+    deadline: Option<Instant>,
+    must_ask: bool,
+    spent: Arc<AtomicU32>,
 }

@@ -6,6 +6,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::jobs::Entered;
 use super::{Question, Resolver};
-use crate::clock::Stopwatch;
+use crate::clock::{self, Stopwatch};
 use crate::domain::{ContactKey, Entry, Lane, LookupError, Party};
 use crate::flight::Landing;
 use crate::metrics::PlatformLabels;
@@ -28,6 +29,9 @@ const TRIES: u32 = 3;
 
 /// Results that may wait for a slow client before the job waits too.
 const BACKLOG: usize = 64;
+
+/// What look-ups under way may still take when the daemon stops.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// One job, parsed.
 #[derive(Debug, Clone)]
@@ -75,24 +79,30 @@ pub enum CutShort {
 }
 
 impl Resolver {
-    /// Starts a job.
+    /// Starts a job. Where answers are stored and the credential is unknown, it proves itself first: not even how many
+    /// there are is told before.
     pub async fn prefetch(&self, batch: Batch) -> Job {
         let keys: Vec<ContactKey> =
             batch.parties.iter().map(|party| self.key(&Question { party: *party, ..batch.question.clone() })).collect();
-        let stored = match keys.first() {
-            Some(key) => self.rooms.cache.lookup_many(key.user(), &keys).await,
-            None => Vec::new(),
+        let (stored, admitted) = match keys.first() {
+            Some(key) => {
+                let stored = self.rooms.cache.lookup_many(key.user(), &keys);
+                tokio::join!(stored, self.is_admitted(&batch.question, key))
+            }
+            None => (Vec::new(), true),
         };
-        let admitted = match keys.first() {
-            Some(key) => self.is_admitted(&batch.question, key).await,
-            None => true,
-        };
-        let already_cached = stored.iter().flatten().count();
         let (events, progress) = mpsc::channel(BACKLOG);
-        let known = batch.parties.iter().copied().zip(stored.into_iter().map(|stored| Some(stored?.entry))).collect();
+        let mut known: Vec<Known> =
+            batch.parties.iter().copied().zip(stored.into_iter().map(|stored| Some(stored?.entry))).collect();
         let sheet = self.jobs.enter(batch.question.platform.name(), batch.parties.len());
-        let run = Run { resolver: self.clone(), batch, events, sheet };
-        self.rooms.tasks.spawn(run.run(known, admitted));
+        let run = Run { resolver: self.clone(), batch, events, sheet, spent: Arc::default() };
+        let mut proof = None;
+        if !admitted && known.iter().any(|(_, stored)| stored.is_some()) {
+            proof = Some(run.prove(&mut known).await);
+        }
+        let already_cached = known.iter().filter(|(_, stored)| stored.is_some()).count();
+        let unproven = !admitted && proof.is_none();
+        self.rooms.tasks.spawn(run.run(known, unproven, proof));
         Job { already_cached, progress }
     }
 }
@@ -105,58 +115,98 @@ struct Run {
     batch: Batch,
     events: mpsc::Sender<Progress>,
     sheet: Entered,
+    /// HTTP calls made for this job.
+    spent: Arc<AtomicU32>,
 }
 
 /// A party and what is stored about it.
 type Known = (Party, Option<Arc<Entry>>);
 
+/// A party and what came of asking for it.
+type Asked = (Party, Landing);
+
 impl Run {
-    async fn run(self, known: Vec<Known>, admitted: bool) {
+    async fn run(self, known: Vec<Known>, unproven: bool, proof: Option<Asked>) {
         let labels = PlatformLabels { platform: self.batch.question.platform.name().to_owned() };
         let _running = Running::start(self.resolver.rooms.metrics.prefetch_jobs.get_or_create_owned(&labels));
         let stopwatch = Stopwatch::start();
-        let mut spent = 0;
-        if let Ok(cut_short) = self.work(known, admitted, &mut spent).await {
+        if let Ok(cut_short) = self.work(known, unproven, proof).await {
+            let crm_requests = self.spent.load(Ordering::Relaxed);
             // A client that left in the last moment misses the summary only.
-            let ended = Progress::Ended { crm_requests: spent, elapsed: stopwatch.elapsed(), cut_short };
-            let _ = self.tell(ended).await;
+            let _ = self.tell(Progress::Ended { crm_requests, elapsed: stopwatch.elapsed(), cut_short }).await;
         }
     }
 
-    async fn work(&self, mut known: Vec<Known>, admitted: bool, spent: &mut u32) -> Result<Option<CutShort>, Gone> {
-        // Stored answers are told only under a credential that the CRM accepts: an unknown one proves itself first,
-        // by a number that has to be asked for anyway if there is one.
-        if !admitted && !known.is_empty() {
-            let first = known.iter().position(|(_, stored)| stored.is_none()).unwrap_or(0);
-            let (party, _) = known.remove(first);
-            if let Some(doom) = self.settle(self.look_up(party, true).await, spent).await? {
-                return Ok(Some(doom));
-            }
+    async fn work(
+        &self,
+        mut known: Vec<Known>,
+        unproven: bool,
+        mut proof: Option<Asked>,
+    ) -> Result<Option<CutShort>, Gone> {
+        // One call shows whether the CRM takes the credential at all, before many are made.
+        if unproven && !known.is_empty() {
+            proof = Some(self.prove(&mut known).await);
+        }
+        if let Some(asked) = proof
+            && let Some(doom) = self.settle(asked).await?
+        {
+            return Ok(Some(doom));
         }
         let (stored, missing): (Vec<Known>, Vec<Known>) = known.into_iter().partition(|(_, stored)| stored.is_some());
         for (party, entry) in stored {
             self.sheet.settle();
             self.tell(Progress::Cached(party, entry.map_or(0, |entry| entry.count()))).await?;
         }
-        let stopping = self.resolver.rooms.stopping.clone();
+        self.ask_for(missing.into_iter().map(|(party, _)| party).collect()).await
+    }
+
+    /// Asks for what is missing. When the daemon stops nothing new begins, and what is under way has a moment to end:
+    /// it may stand in line for minutes.
+    async fn ask_for(&self, missing: Vec<Party>) -> Result<Option<CutShort>, Gone> {
+        let stopping = &self.resolver.rooms.stopping;
+        let mut left = missing.len();
+        let grace = async {
+            stopping.cancelled().await;
+            clock::pause(GRACE).await;
+        };
         let feed = stream::iter(missing).take_until(stopping.cancelled());
-        let mut results = pin!(feed.map(|(party, _)| self.look_up(party, false)).buffer_unordered(AT_ONCE));
-        while let Some(result) = results.next().await {
-            if let Some(doom) = self.settle(result, spent).await? {
+        let results = feed.map(|party| self.look_up(party, false)).buffer_unordered(AT_ONCE);
+        let mut results = pin!(results.take_until(grace));
+        loop {
+            let result = tokio::select! {
+                result = results.next() => result,
+                () = self.events.closed() => return Err(Gone),
+            };
+            let Some(result) = result else { break };
+            left -= 1;
+            if let Some(doom) = self.settle(result).await? {
                 return Ok(Some(doom));
             }
         }
-        Ok(stopping.is_cancelled().then_some(CutShort::Stopping))
+        Ok((left > 0).then_some(CutShort::Stopping))
+    }
+
+    /// Lets a credential prove itself by one party, by one that has to be asked for anyway if there is one. Where it
+    /// does not, whatever is stored is as good as unknown.
+    async fn prove(&self, known: &mut Vec<Known>) -> Asked {
+        let first = known.iter().position(|(_, stored)| stored.is_none()).unwrap_or(0);
+        let (party, _) = known.remove(first);
+        let asked = self.look_up(party, true).await;
+        let question = Question { party, ..self.batch.question.clone() };
+        if !self.resolver.is_admitted(&question, &self.resolver.key(&question)).await {
+            known.iter_mut().for_each(|(_, stored)| *stored = None);
+        }
+        asked
     }
 
     /// Looks one party up in the prefetch lane. A CRM that limits the rate is asked again: the budget holds the job
     /// back until the CRM's pause is over.
-    async fn look_up(&self, party: Party, must_ask: bool) -> (Party, Landing) {
+    async fn look_up(&self, party: Party, must_ask: bool) -> Asked {
         let question = Question { party, ..self.batch.question.clone() };
         let key = self.resolver.key(&question);
         let mut landing = Err(LookupError::Internal);
         for _ in 0..TRIES {
-            landing = self.resolver.board(&question, key, Lane::Prefetch, must_ask).wait().await;
+            landing = self.resolver.send(&question, key, Lane::Prefetch, must_ask, &self.spent).wait().await;
             if !matches!(landing, Err(LookupError::CrmRateLimited { .. })) {
                 break;
             }
@@ -165,8 +215,7 @@ impl Run {
     }
 
     /// Tells a result; some failures doom the job.
-    async fn settle(&self, (party, landing): (Party, Landing), spent: &mut u32) -> Result<Option<CutShort>, Gone> {
-        *spent += landing.as_ref().map_or(0, |loaded| loaded.crm_requests);
+    async fn settle(&self, (party, landing): Asked) -> Result<Option<CutShort>, Gone> {
         self.sheet.settle();
         let doom = landing.as_ref().err().filter(|error| error.dooms_all()).cloned();
         self.tell(Progress::Loaded(party, landing.map(|loaded| loaded.entry.count()))).await?;

@@ -16,9 +16,19 @@ const AT_ONCE: usize = 32;
 /// How long a key rests after a refresh of it failed.
 const COOL_DOWN: Duration = Duration::from_secs(30);
 
+/// How often keys that have rested are swept out.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// Keys that are being refreshed or resting.
 #[derive(Debug, Default)]
-pub(super) struct Cap(Mutex<HashMap<ContactKey, State>>);
+pub(super) struct Cap(Mutex<Keys>);
+
+#[derive(Debug, Default)]
+struct Keys {
+    states: HashMap<ContactKey, State>,
+    under_way: usize,
+    swept: Timestamp,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -27,27 +37,34 @@ enum State {
 }
 
 impl Cap {
-    /// Whether `key` may be refreshed now; if so it is under way.
+    /// Whether `key` may be refreshed now; if so it is under way. Called for each stale hit, so it looks at one key.
     fn take(&self, key: ContactKey, now: Timestamp) -> bool {
-        let mut states = self.0.lock();
-        states.retain(|_, state| match state {
-            State::UnderWay => true,
-            State::RestingSince(then) => now.since(*then) < COOL_DOWN,
-        });
-        let under_way = states.values().filter(|state| **state == State::UnderWay).count();
-        let free = under_way < AT_ONCE && !states.contains_key(&key);
+        let mut keys = self.0.lock();
+        if now.since(keys.swept) >= SWEEP {
+            keys.swept = now;
+            keys.states.retain(|_, state| !state.has_rested(now));
+        }
+        let free = keys.under_way < AT_ONCE && keys.states.get(&key).is_none_or(|state| state.has_rested(now));
         if free {
-            states.insert(key, State::UnderWay);
+            keys.states.insert(key, State::UnderWay);
+            keys.under_way += 1;
         }
         free
     }
 
     fn ended(&self, key: ContactKey, failed_at: Option<Timestamp>) {
-        let mut states = self.0.lock();
+        let mut keys = self.0.lock();
+        keys.under_way = keys.under_way.saturating_sub(1);
         match failed_at {
-            Some(now) => states.insert(key, State::RestingSince(now)),
-            None => states.remove(&key),
+            Some(now) => keys.states.insert(key, State::RestingSince(now)),
+            None => keys.states.remove(&key),
         };
+    }
+}
+
+impl State {
+    fn has_rested(self, now: Timestamp) -> bool {
+        matches!(self, Self::RestingSince(then) if now.since(then) >= COOL_DOWN)
     }
 }
 
@@ -58,7 +75,7 @@ impl Resolver {
             return;
         }
         let question = Question { deadline: None, ..question.clone() };
-        let seat = self.board(&question, key, Lane::Revalidate, false);
+        let seat = self.send(&question, key, Lane::Revalidate, false, &Arc::default());
         let (cap, clock) = (Arc::clone(&self.refreshing), Arc::clone(&self.rooms.clock));
         self.rooms.tasks.spawn(async move {
             let failed = seat.wait().await.is_err();

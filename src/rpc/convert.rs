@@ -21,6 +21,9 @@ const MAX_ID: usize = 512;
 /// Most formats of a user; App Connect offers three.
 const MAX_FORMATS: usize = 16;
 
+/// Longest text of digits that an invalidation takes for an extension.
+const LONGEST_EXTENSION: usize = 6;
+
 /// Most numbers of one batch.
 const MAX_NUMBERS: usize = 10_000;
 
@@ -156,10 +159,11 @@ pub(super) fn forgotten(request: &pb::InvalidateContactsRequest) -> Result<Forgo
                 if let Ok(Dialled::Party(party)) = number {
                     parties.push(party);
                 }
-                // A few digits may be an extension; there is no harm in forgetting both.
-                let extension = Extension::parse(text);
-                parties.extend(extension.ok().map(Party::Extension));
-                if let (Err(error), Err(_)) = (number, extension) {
+                // A few digits may be an extension; there is no harm in forgetting both. More are a number, and one that
+                // cannot be read must not pass for forgotten.
+                let extension = Extension::parse(text).ok().filter(|_| text.trim().len() <= LONGEST_EXTENSION);
+                parties.extend(extension.map(Party::Extension));
+                if let (Err(error), None) = (number, extension) {
                     return Err(invalid(&format!("numbers.phone_numbers[{n}]"), error.to_string()));
                 }
             }

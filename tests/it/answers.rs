@@ -1,5 +1,7 @@
 //! What an answer holds: verified contacts, the create option, the messages.
 
+use std::time::Duration;
+
 use contactd::pb::v1::{FindContactRequest, MatchQuality, Source};
 use serde_json::json;
 use tonic::Code;
@@ -189,4 +191,17 @@ async fn ill_formed_requests_name_the_field() {
         assert_eq!(details(&status).message.unwrap().message_type, "danger");
     }
     assert!(crm.seen().is_empty());
+}
+
+#[tokio::test]
+async fn details_that_take_too_long_are_left_out_and_the_contacts_arrive() {
+    let crm = FakeCrm::start(|seen| {
+        let people: Vec<_> = (1..=9).map(|id| contact(id, "Ada", "+16505551234")).collect();
+        let late = seen.path.ends_with("/deals");
+        example(seen, &people).after(Duration::from_secs(if late { 600 } else { 0 }))
+    })
+    .await;
+    let daemon = TestDaemon::with(&crm, "example", "[lookup]\ntimeout = \"3s\"\n").await;
+    let response = daemon.find(find()).await.unwrap();
+    assert_eq!((names(&response).len(), response.lookup.unwrap().complete), (9, false));
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contactd::pb::v1::Freshness;
 use futures_util::future::join_all;
 use tonic::Code;
 
@@ -93,5 +94,35 @@ async fn a_403_admits_nobody() {
     );
     for _ in 0..2 {
         assert_eq!(daemon.find(find().auth("Bearer low")).await.unwrap_err().code(), Code::PermissionDenied);
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_was_accepted_before_outlives_an_outage_of_the_crm() {
+    let crm = FakeCrm::start(guarded).await;
+    let daemon = TestDaemon::over(&crm).await;
+    daemon.find(find()).await.unwrap();
+    daemon.clock.advance(Duration::from_secs(7200));
+    for status in [503, 429] {
+        crm.becomes(move |_| Reply::status(status));
+        let answer = daemon.find(find()).await.unwrap();
+        assert_eq!(
+            (names(&answer), answer.lookup.as_ref().unwrap().freshness()),
+            (vec!["Ada"], Freshness::Stale),
+            "{status}"
+        );
+        assert!(daemon.find(find().auth("Bearer token-2")).await.is_err(), "one that was never accepted does not");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_was_accepted_before_does_not_outlive_its_end() {
+    let crm = FakeCrm::start(guarded).await;
+    let daemon = TestDaemon::over(&crm).await;
+    daemon.find(find()).await.unwrap();
+    daemon.clock.advance(Duration::from_secs(7200));
+    crm.becomes(|_| Reply::status(401));
+    for _ in 0..2 {
+        assert_eq!(daemon.find(find()).await.unwrap_err().code(), Code::Unauthenticated);
     }
 }

@@ -48,8 +48,28 @@ async fn a_deadline_shorter_than_the_load_still_fills_the_cache() {
         }
         contactd::clock::pause(Duration::from_millis(10)).await;
     }
-    assert_eq!(stored.expect("the load ended and its answer was kept").lookup.unwrap().source(), Source::Memory);
+    let lookup = stored.expect("the load ended and its answer was kept").lookup.unwrap();
+    assert_eq!((lookup.source(), lookup.complete), (Source::Memory, true), "with its deals");
     assert_eq!(crm.searches(), 1);
+}
+
+#[tokio::test]
+async fn a_deadline_shorter_than_one_of_many_searches_still_fills_the_cache() {
+    let crm = FakeCrm::start(|seen| example(seen, &[]).after(Duration::from_millis(200))).await;
+    let daemon = TestDaemon::over(&crm).await;
+    let request = find().formats(&["(###) ###-####", "###.###.####"]);
+    let failure = failure_within(daemon.grpc, &request, Duration::from_millis(100)).await;
+    assert_eq!(failure.code(), Code::DeadlineExceeded);
+    eventually("all spellings are searched", || crm.searches() == 3).await;
+    let mut cached = request.clone();
+    cached.only_if_cached = true;
+    let stored = async {
+        while daemon.find(cached.clone()).await.is_err() {
+            contactd::clock::pause(Duration::from_millis(10)).await;
+        }
+    };
+    contactd::clock::within(Duration::from_secs(10), stored).await.expect("absence is proven and kept");
+    assert_eq!(crm.searches(), 3);
 }
 
 #[tokio::test]

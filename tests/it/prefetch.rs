@@ -263,3 +263,38 @@ async fn numbers_of_the_same_crm_answer_are_told_in_json_as_the_contract_says() 
     let result = &told.results[0];
     assert_eq!(json!([result.phone_number, result.reason, result.done]), json!(["+16502000000", "", 1]));
 }
+
+#[tokio::test]
+async fn a_quota_slower_than_the_time_of_a_look_up_fails_no_number() {
+    let crm = FakeCrm::start(even).await;
+    let quota = "quota = { rate = 10, per = \"1s\", burst = 1, prefetch_share = 1.0 }";
+    let lookup = "[lookup]\ntimeout = \"1s\"\n";
+    let toml = format!("{lookup}[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}\n", crm.url());
+    let daemon = TestDaemon::start(&toml).await;
+    let finished = run(&daemon, batch(numbers(20))).await.finished.unwrap();
+    // A search for each, and deals for those who are found: thirty calls, a tenth of a second apart.
+    assert_eq!((finished.found, finished.not_found, finished.failed, finished.crm_requests), (10, 10, 0, 30));
+}
+
+#[tokio::test]
+async fn stored_answers_are_not_even_counted_for_a_credential_that_does_not_prove_itself() {
+    let crm = FakeCrm::start(even).await;
+    let daemon = TestDaemon::over(&crm).await;
+    run(&daemon, batch(numbers(4))).await;
+    for status in [503, 401] {
+        crm.becomes(move |_| Reply::status(status));
+        let stolen = PrefetchContactsRequest { auth_header: "Bearer false".to_owned(), ..batch(numbers(4)) };
+        let told = run(&daemon, stolen).await;
+        assert_eq!(told.started.already_cached, 0, "{status}");
+        let cached = told.results.iter().filter(|result| result.outcome() == PrefetchOutcome::AlreadyCached).count();
+        assert_eq!((cached, told.results.iter().map(|result| result.match_count).sum::<u32>()), (0, 0), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn calls_of_numbers_that_fail_are_counted_too() {
+    let crm = FakeCrm::start(|_| Reply::status(500)).await;
+    let daemon = TestDaemon::over(&crm).await;
+    let finished = run(&daemon, batch(numbers(5))).await.finished.unwrap();
+    assert_eq!((finished.failed, finished.crm_requests), (5, 5));
+}

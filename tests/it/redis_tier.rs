@@ -83,7 +83,7 @@ async fn questions_about_one_number_are_kept_and_forgotten_together() {
     assert!(load(&tier, &spelt, &entry("Bob", 2)).await);
     let both = tier.get_many(plain.user(), &[plain, spelt]).await.unwrap();
     assert_eq!(both, [Some(entry("Ann", 1)), Some(entry("Bob", 2))]);
-    tier.forget_number(plain.user(), party(1)).await.unwrap();
+    tier.forget_numbers(plain.user(), &[party(1)]).await.unwrap();
     assert_eq!(tier.get_many(plain.user(), &[plain, spelt]).await, Ok(vec![None, None]));
 }
 
@@ -98,7 +98,7 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
             server.run::<()>(&["DEL", &name]);
         };
         match what {
-            "number" => tier.forget_number(key.user(), party(1)).await.unwrap(),
+            "number" => tier.forget_numbers(key.user(), &[party(1)]).await.unwrap(),
             "user" => tier.forget_user(key.user()).await.unwrap(),
             "flush" => server.flush(),
             "generation evicted" => evict(":g"),
@@ -229,6 +229,6 @@ async fn a_key_of_another_type_is_an_error_of_that_key_only() {
         assert!(matches!(tier.begin(&key("u", 1)).await, Err(LinkError::Failed(_))));
         assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     }
-    tier.forget_number(key("u", 1).user(), party(1)).await.unwrap();
+    tier.forget_numbers(key("u", 1).user(), &[party(1)]).await.unwrap();
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
 }

@@ -10,7 +10,7 @@ use contactd::pb::v1::Source;
 use futures_util::future::join_all;
 
 use crate::support::daemon::{Changed as _, names};
-use crate::support::fleet::{ada, answers, everything, forget, named, redis_is, replicas, the_number};
+use crate::support::fleet::{ada, answers, everything, forget, named, redis_is, replicas, source, the_number};
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, find};
 
@@ -38,6 +38,8 @@ async fn three_replicas_with_a_hundred_callers_each_make_the_calls_of_one_look_u
     let callers = daemons.iter().flat_map(|daemon| (0..100).map(move |_| daemon.find(find())));
     let answers = join_all(callers).await;
     assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| names(answer) == ["Ada"])));
+    let from_crm = answers.iter().flatten().filter(|answer| source(answer) == Source::Crm).count();
+    assert_eq!(from_crm, 100, "only the callers of the replica that asked");
     // The credential of each replica's first caller is known to Redis once one of them has used it.
     assert_eq!(crm.seen().len(), 2, "one search and one list of deals");
 }

@@ -44,7 +44,7 @@ async fn a_replica_hears_what_others_publish_once_and_in_order() {
         one.publish(event).await.unwrap();
     }
     assert_eq!(events(&mut other).await, published);
-    assert_eq!(other.poll().await.unwrap(), Polled { events: vec![], replicas: 2 });
+    assert_eq!(other.poll().await.unwrap(), Polled { events: vec![], replicas: 2, more: false });
     assert_eq!(events(&mut own).await, [], "its own are not repeated to it");
     one.publish(Event::ForgetUser(user(5))).await.unwrap();
     assert_eq!(events(&mut other).await, [Event::ForgetUser(user(5))]);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::admission::{self, Admissions};
+use contactd::admission::{self, Admissions, Standing};
 use contactd::cache::RedisTier;
 use contactd::clock::{ManualClock, pause};
-use contactd::domain::{AuthTag, Timestamp};
+use contactd::domain::{AuthTag, Lane, Timestamp};
 use contactd::lease::{Acquired, Lease, Leases};
 
 use super::key;
@@ -31,41 +31,58 @@ async fn replicas(server: &RedisServer) -> [Leases; 2] {
 async fn one_replica_loads_and_the_others_wait() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
-    let lease = taken(one.acquire(&key("u", 1), auth(1)).await);
-    assert!(matches!(other.acquire(&key("u", 1), auth(1)).await, Acquired::Held));
-    assert!(matches!(one.acquire(&key("u", 1), auth(1)).await, Acquired::Held));
+    let lease = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
+    assert!(matches!(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
     for (key, auth) in [(key("u", 2), auth(1)), (key("v", 1), auth(1)), (key("u", 1), auth(2))] {
-        taken(other.acquire(&key, auth).await).release().await;
+        taken(other.acquire(&key, auth, Lane::Prefetch).await).release().await;
     }
     lease.release().await;
-    taken(other.acquire(&key("u", 1), auth(1)).await);
+    taken(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+}
+
+#[tokio::test]
+async fn a_ringing_phone_takes_the_lease_from_work_behind_the_scenes() {
+    let server = RedisServer::start().await;
+    let [one, other] = replicas(&server).await;
+    let warming = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Revalidate).await, Acquired::Held));
+    let ringing = taken(other.acquire(&key("u", 1), auth(1), Lane::CallPop).await);
+    assert!(matches!(one.acquire(&key("u", 1), auth(1), Lane::CallPop).await, Acquired::Held));
+    warming.release().await;
+    assert!(matches!(one.acquire(&key("u", 1), auth(1), Lane::CallPop).await, Acquired::Held), "it was not its own");
+    ringing.release().await;
+    taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
 }
 
 #[tokio::test]
 async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
-    let lease = taken(one.acquire(&key("u", 1), auth(1)).await);
+    let lease = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
     let loaded = lease.keep(async {
         pause(Duration::from_millis(3500)).await;
-        assert!(matches!(other.acquire(&key("u", 1), auth(1)).await, Acquired::Held));
+        assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
         "loaded"
     });
     assert_eq!(loaded.await, "loaded");
     lease.release().await;
-    taken(other.acquire(&key("u", 1), auth(1)).await);
+    taken(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
 }
 
 #[tokio::test]
 async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
-    let killed = taken(one.acquire(&key("u", 1), auth(1)).await);
-    assert!(matches!(other.acquire(&key("u", 1), auth(1)).await, Acquired::Held));
+    let killed = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
     pause(Duration::from_millis(3050)).await;
-    let next = taken(other.acquire(&key("u", 1), auth(1)).await);
+    let next = taken(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
     killed.release().await;
-    assert!(matches!(one.acquire(&key("u", 1), auth(1)).await, Acquired::Held), "a late holder frees its own only");
+    assert!(
+        matches!(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held),
+        "a late holder frees its own only"
+    );
     next.release().await;
 }
 
@@ -73,10 +90,10 @@ async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
 async fn without_redis_everybody_may_load() {
     let mut server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
-    let lease = taken(one.acquire(&key("u", 1), auth(1)).await);
+    let lease = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
     server.stop();
     for _ in 0..3 {
-        assert!(matches!(other.acquire(&key("u", 1), auth(1)).await, Acquired::Unavailable));
+        assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Unavailable));
     }
     assert_eq!(lease.keep(async { 1 }).await, 1);
 }
@@ -88,7 +105,7 @@ async fn begin(server: &RedisServer) {
 
 fn admissions(server: &RedisServer) -> (Admissions, ManualClock) {
     let clock = ManualClock::new(Timestamp(1_000_000));
-    let config = admission::Config { admitted: Duration::from_secs(3600) };
+    let config = admission::Config { admitted: Duration::from_secs(3600), remembered: Duration::from_secs(7200) };
     (Admissions::new(config, Arc::new(clock.clone()), Some(link_to(&server.url()))), clock)
 }
 
@@ -99,7 +116,7 @@ async fn a_credential_accepted_at_one_replica_is_admitted_at_another() {
     let user = key("u", 1).user();
     assert!(!other.is_admitted(user, auth(1)).await);
     begin(&server).await;
-    one.admit(user, auth(1)).await;
+    one.admit(user, auth(1), Timestamp(1_000_000)).await;
     assert!(other.is_admitted(user, auth(1)).await);
     assert!(!other.is_admitted(user, auth(2)).await);
     assert!(!other.is_admitted(key("v", 1).user(), auth(1)).await);
@@ -107,7 +124,9 @@ async fn a_credential_accepted_at_one_replica_is_admitted_at_another() {
     assert!(other.is_admitted(user, auth(1)).await, "memory knows");
     assert!(!other.is_admitted(user, auth(2)).await, "trouble admits nobody");
     clock.advance(Duration::from_secs(3600));
-    assert!(!other.is_admitted(user, auth(1)).await, "and not for longer than Redis would have");
+    assert_eq!(other.standing(user, auth(1)).await, Standing::Lapsed);
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(other.standing(user, auth(1)).await, Standing::Unknown, "and not for longer than Redis would have");
 }
 
 #[tokio::test]
@@ -116,7 +135,7 @@ async fn a_revoked_credential_is_admitted_nowhere() {
     let ((one, _), (other, _), (third, _)) = (admissions(&server), admissions(&server), admissions(&server));
     let user = key("u", 1).user();
     begin(&server).await;
-    one.admit(user, auth(1)).await;
+    one.admit(user, auth(1), Timestamp(1_000_000)).await;
     assert!(other.is_admitted(user, auth(1)).await);
     one.revoke(user, auth(1)).await;
     other.revoke_here(user, auth(1));
@@ -132,8 +151,8 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
     let (one, _) = admissions(&server);
     let [leases, _] = replicas(&server).await;
     begin(&server).await;
-    one.admit(user, auth(1)).await;
-    let lease = taken(leases.acquire(&key("u", 1), auth(1)).await);
+    one.admit(user, auth(1), Timestamp(1_000_000)).await;
+    let lease = taken(leases.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
     // The admission that the index has lost is void with the generation.
     let lost = server.keys().into_iter().find(|name| name.contains(":c:")).unwrap();
     let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
@@ -144,6 +163,6 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
     assert!(!fresh.is_admitted(user, auth(1)).await);
     lease.release().await;
     assert_eq!(server.keys().len(), 1, "giving a lease back brings nothing back");
-    one.admit(user, auth(2)).await;
+    one.admit(user, auth(2), Timestamp(1_000_000)).await;
     assert_eq!(server.keys().len(), 1, "nor does a load that began before");
 }

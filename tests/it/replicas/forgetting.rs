@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use contactd::pb::v1::PhoneNumbers;
 use contactd::pb::v1::invalidate_contacts_request::Scope;
+use tonic::Code;
 
 use crate::support::chaos::{ChaosProxy, Mode};
-use crate::support::daemon::names;
-use crate::support::fleet::{ada, answers, everything, forget, named, redis_is, replica, replicas, source, the_number};
+use crate::support::daemon::{Changed as _, details, names};
+use crate::support::fleet::{
+    ada, answers, everything, forget, named, number, redis_is, replica, replicas, source, the_number,
+};
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, eventually, find};
 
@@ -134,4 +138,36 @@ async fn an_invalidation_that_redis_cannot_be_told_is_said_to_have_failed() {
     let here = daemons[0].find(find()).await.unwrap();
     assert_eq!(names(&here), ["Ada King"], "this replica has forgotten all the same");
     assert_eq!(source(&here), contactd::pb::v1::Source::Crm);
+}
+
+#[tokio::test]
+async fn while_redis_is_away_all_numbers_are_forgotten_here_and_the_caller_is_told_of_the_others() {
+    let (crm, mut redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
+    let daemon = replica(&crm, &redis.url(), "").await;
+    for n in 1..=3 {
+        daemon.find(find().number(&number(n))).await.unwrap();
+    }
+    redis.stop();
+    redis_is(&daemon, false).await;
+    let numbers = PhoneNumbers { phone_numbers: (1..=3).map(number).collect() };
+    let told = forget(&daemon, Scope::Numbers(numbers)).await.unwrap_err();
+    assert_eq!(details(&told).reason, "REDIS_UNAVAILABLE");
+    for n in 1..=3 {
+        let mut cached = find().number(&number(n));
+        cached.only_if_cached = true;
+        assert_eq!(daemon.find(cached).await.unwrap_err().code(), Code::NotFound, "number {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_cannot_be_read_does_not_pass_for_forgotten() {
+    let crm = FakeCrm::start(ada).await;
+    let daemon = crate::support::TestDaemon::over(&crm).await;
+    let scope = |text: &str| Scope::Numbers(PhoneNumbers { phone_numbers: vec![text.to_owned()] });
+    let told = forget(&daemon, scope("6505551234")).await.unwrap_err();
+    assert_eq!(
+        (told.code(), details(&told).fields),
+        (Code::InvalidArgument, vec!["numbers.phone_numbers[0]".to_owned()])
+    );
+    forget(&daemon, scope("4711")).await.expect("may be an extension");
 }

@@ -10,8 +10,9 @@ use nix::sys::signal::Signal;
 use tonic::transport::Endpoint;
 
 use crate::lifecycle::Program;
-use crate::support::daemon::names;
-use crate::support::fleet::{ada, named, replica, replicas, source};
+use crate::prefetch::batch;
+use crate::support::daemon::{Changed as _, names};
+use crate::support::fleet::{ada, named, number, redis_is, replica, replicas, source};
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, eventually, find, refresh};
 
@@ -115,4 +116,24 @@ async fn a_refresh_that_takes_too_long_is_answered_with_what_redis_holds() {
     let earlier = daemon.find(refresh()).await.unwrap();
     assert_eq!((names(&earlier), freshness(&earlier)), (vec!["Ada"], Freshness::Stale));
     renewed(&other).await;
+}
+
+#[tokio::test]
+async fn a_phone_that_rings_does_not_wait_for_the_batch_of_another_replica() {
+    let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
+    let quota = "[connectors.example.quota]\nrate = 4\nper = \"1s\"\nburst = 1\nprefetch_share = 0.5\n";
+    let toml = |crm: &FakeCrm| {
+        let (redis, crm) = (redis.url(), crm.url());
+        format!("[redis]\nurl = \"{redis}\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{crm}\"\n{quota}")
+    };
+    let (warming, ringing) = (TestDaemon::start(&toml(&crm)).await, TestDaemon::start(&toml(&crm)).await);
+    for daemon in [&warming, &ringing] {
+        redis_is(daemon, true).await;
+    }
+    // Sixty calls of two a second: the thirtieth number's turn comes after half a minute.
+    let mut job = warming.client.clone().prefetch_contacts(batch((0..30).map(number).collect())).await.unwrap();
+    eventually("the batch is under way", || crm.searches() >= 2).await;
+    let answer = ringing.find(find().number(&number(29)).within(Duration::from_secs(12))).await.unwrap();
+    assert_eq!((names(&answer), source(&answer)), (vec!["Ada"], Source::Crm));
+    drop(job.get_mut().message().await);
 }

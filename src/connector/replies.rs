@@ -1,0 +1,39 @@
+//! Replies of any shape, for the property that every connector reads them without harm.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+
+/// Any JSON, objects with the field names of CRMs among them.
+pub(super) fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,20}".prop_map(Value::from),
+    ];
+    let name = prop::sample::select(vec![
+        "id",
+        "name",
+        "title",
+        "phones",
+        "number",
+        "value",
+        "phone_numbers",
+        "primary_phone_number",
+        "organization",
+        "company",
+        "emails",
+        "status",
+        "other",
+    ]);
+    leaf.prop_recursive(4, 40, 6, move |inner| {
+        let fields = prop::collection::vec((name.clone(), inner.clone()), 0..8);
+        prop_oneof![
+            prop::collection::vec(inner, 0..6).prop_map(Value::from),
+            fields.prop_map(|fields| {
+                Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+            }),
+        ]
+    })
+}
