@@ -31,7 +31,7 @@ const TRIES: u32 = 3;
 const BACKLOG: usize = 64;
 
 /// What look-ups under way may still take when the daemon stops.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// One job, parsed.
 #[derive(Debug, Clone)]

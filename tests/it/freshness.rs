@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use contactd::clock;
 use contactd::pb::v1::{FindContactRequest, Freshness, Source, Trigger};
 use tonic::Code;
 
 use crate::support::crm::example;
 use crate::support::daemon::{Changed as _, details, names};
+use crate::support::fleet::answers;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find, refresh};
 
 const AGES: &str =
@@ -145,4 +147,78 @@ async fn the_initial_match_takes_stored_answers_and_is_counted_as_such() {
         );
         assert_eq!(daemon.metric(&series).await, Some(1.0), "{series}");
     }
+}
+
+#[tokio::test]
+async fn a_refresh_that_takes_longer_than_the_soft_deadline_is_answered_with_what_is_stored_and_goes_on() {
+    let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
+    let daemon = TestDaemon::with(&crm, "example", "[lookup]\nsoft_deadline = \"200ms\"\n").await;
+    crm.becomes(|seen| example(seen, &[contact(1, "Ada", "+16505551234")]).after(Duration::from_millis(400)));
+    assert_eq!(names(&daemon.find(refresh()).await.unwrap()), ["Ada"], "nothing is stored, so it waits");
+    crm.becomes(|seen| example(seen, &[contact(1, "Ada King", "+16505551234")]).after(Duration::from_millis(600)));
+    let earlier = daemon.find(refresh()).await.unwrap();
+    assert_eq!(names(&earlier), ["Ada"]);
+    assert_eq!(earlier.lookup.unwrap().freshness(), Freshness::Stale);
+    answers(&daemon, "Ada King", Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn absence_that_was_found_again_is_fresh_for_twice_as_long() {
+    let crm = FakeCrm::with(vec![]).await;
+    let daemon = TestDaemon::with(&crm, "example", AGES).await;
+    daemon.find(find()).await.unwrap();
+    daemon.clock.advance(Duration::from_secs(61));
+    let stale = daemon.find(find()).await.unwrap().lookup.unwrap();
+    assert_eq!(stale.freshness(), Freshness::Stale);
+    until_fresh(&daemon).await;
+    // Twice a minute, shortened by a tenth at most.
+    daemon.clock.advance(Duration::from_secs(105));
+    assert_eq!(daemon.find(find()).await.unwrap().lookup.unwrap().freshness(), Freshness::Fresh);
+    assert_eq!(crm.searches(), 2);
+}
+
+async fn until_fresh(daemon: &TestDaemon) {
+    let fresh = async {
+        while daemon.find(find()).await.unwrap().lookup.unwrap().freshness() != Freshness::Fresh {
+            clock::pause(Duration::from_millis(10)).await;
+        }
+    };
+    clock::within(Duration::from_secs(10), fresh).await.expect("it is refreshed");
+}
+
+#[tokio::test]
+async fn after_a_failed_refresh_the_crm_is_left_alone_for_half_a_minute() {
+    let (crm, daemon) = ada().await;
+    daemon.find(find()).await.unwrap();
+    crm.becomes(|_| Reply::status(500));
+    daemon.clock.advance(Duration::from_secs(700));
+    for round in 2..4 {
+        daemon.find(find()).await.unwrap();
+        eventually("a refresh is tried", || crm.searches() == round).await;
+        for _ in 0..50 {
+            clock::pause(Duration::from_millis(10)).await;
+            assert_eq!(names(&daemon.find(find()).await.unwrap()), ["Ada"]);
+        }
+        assert_eq!(crm.searches(), round);
+        daemon.clock.advance(Duration::from_secs(31));
+    }
+}
+
+#[tokio::test]
+async fn answers_of_one_moment_do_not_all_become_stale_at_once() {
+    let crm = FakeCrm::start(crate::support::fleet::ada).await;
+    let quota = "[connectors.example.quota]\nrate = 1000\nper = \"1s\"\nburst = 1000\n";
+    let daemon = TestDaemon::with(&crm, "example", &format!("{AGES}{quota}")).await;
+    let numbers: Vec<String> = (0..60).map(crate::support::fleet::number).collect();
+    for number in &numbers {
+        daemon.find(find().number(number)).await.unwrap();
+    }
+    // Ten minutes, shortened by up to a tenth.
+    daemon.clock.advance(Duration::from_secs(570));
+    let mut fresh = 0;
+    for number in &numbers {
+        let cached = FindContactRequest { only_if_cached: true, ..find().number(number) };
+        fresh += usize::from(daemon.find(cached).await.unwrap().lookup.unwrap().freshness() == Freshness::Fresh);
+    }
+    assert!((5..=55).contains(&fresh), "{fresh} of 60 are fresh");
 }

@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use contactd::clock::{self, Stopwatch};
 use contactd::pb::v1::prefetch_contacts_response::Event;
-use contactd::pb::v1::{PrefetchContactsRequest, PrefetchFinished, PrefetchOutcome, PrefetchResult, PrefetchStarted};
+use contactd::pb::v1::{
+    PrefetchContactsRequest, PrefetchContactsResponse, PrefetchFinished, PrefetchOutcome, PrefetchResult,
+    PrefetchStarted,
+};
+use contactd::rpc::client::ContactServiceClient;
+use nix::sys::signal::Signal;
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::transport::Endpoint;
+use tonic::{Code, Status, Streaming};
 
+use crate::lifecycle::Program;
 use crate::support::crm::{Seen, example};
 use crate::support::daemon::{Changed as _, details, names};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
@@ -43,13 +50,21 @@ pub struct Told {
 }
 
 pub async fn run(daemon: &TestDaemon, request: PrefetchContactsRequest) -> Told {
-    let mut stream = daemon.client.clone().prefetch_contacts(request).await.unwrap().into_inner();
+    let stream = daemon.client.clone().prefetch_contacts(request).await.unwrap().into_inner();
+    follow(stream, |_| {}).await
+}
+
+/// Hears a batch to its end; `each` is told how many results there are after each.
+async fn follow(mut stream: Streaming<PrefetchContactsResponse>, mut each: impl FnMut(usize)) -> Told {
     let mut told = Told::default();
     loop {
         match stream.message().await {
             Ok(Some(response)) => match response.event.unwrap() {
                 Event::Started(started) => told.started = started,
-                Event::Result(result) => told.results.push(result),
+                Event::Result(result) => {
+                    told.results.push(result);
+                    each(told.results.len());
+                }
                 Event::Finished(finished) => told.finished = Some(finished),
             },
             Ok(None) => return told,
@@ -297,4 +312,58 @@ async fn calls_of_numbers_that_fail_are_counted_too() {
     let daemon = TestDaemon::over(&crm).await;
     let finished = run(&daemon, batch(numbers(5))).await.finished.unwrap();
     assert_eq!((finished.failed, finished.crm_requests), (5, 5));
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_stream_with_what_was_done() {
+    let crm = FakeCrm::start(|seen| even(seen).after(Duration::from_millis(50))).await;
+    let quota = "quota = { rate = 40, per = \"1s\", burst = 10, prefetch_share = 1.0 }";
+    let toml = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}\n", crm.url());
+    let program = Program::start(&toml).await;
+    let channel = Endpoint::from_shared(program.grpc.clone()).unwrap().connect().await.unwrap();
+    let mut client = ContactServiceClient::new(channel);
+    let stream = client.prefetch_contacts(batch(numbers(1000))).await.unwrap().into_inner();
+    let told = follow(stream, |results| {
+        if results == 10 {
+            program.signal(Signal::SIGTERM);
+        }
+    })
+    .await;
+    let (sums, status) = (told.finished.unwrap(), told.status.unwrap());
+    assert_eq!((status.code(), details(&status).reason.as_str()), (Code::Unavailable, "STOPPING"));
+    let done = sums.found + sums.not_found + sums.failed;
+    assert_eq!(done as usize, told.results.len());
+    assert!((10..200).contains(&done), "{done}");
+    assert!(crm.searches() <= told.results.len() + 1, "what was begun was told");
+    drop(client);
+    assert_eq!(program.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_credential_that_ends_in_the_middle_dooms_the_rest() {
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let crm = FakeCrm::start(move |seen| match calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0..40 => even(seen),
+        _ => Reply::status(401),
+    })
+    .await;
+    let daemon = TestDaemon::over(&crm).await;
+    let told = run(&daemon, batch(numbers(500))).await;
+    let status = told.status.unwrap();
+    assert_eq!((status.code(), details(&status).reason.as_str()), (Code::Unauthenticated, "CRM_UNAUTHENTICATED"));
+    assert!(told.results.len() >= 20 && told.finished.is_none(), "{}", told.results.len());
+    assert!(crm.seen().len() < 120, "{}", crm.seen().len());
+}
+
+#[tokio::test]
+async fn a_batch_takes_no_more_than_its_share_as_the_crm_counts_it() {
+    let crm = FakeCrm::start(|seen| example(seen, &[])).await;
+    let quota = "quota = { rate = 40, per = \"1s\", burst = 4, prefetch_share = 0.5 }";
+    let toml = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}\n", crm.url());
+    let daemon = TestDaemon::start(&toml).await;
+    let stopwatch = Stopwatch::start();
+    let told = run(&daemon, batch(numbers(60))).await;
+    assert_eq!(told.finished.unwrap().crm_requests, 60);
+    // Half of the rate, after half of the burst.
+    assert!(stopwatch.elapsed() >= Duration::from_millis(2850), "{:?}", stopwatch.elapsed());
 }

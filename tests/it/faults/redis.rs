@@ -7,11 +7,15 @@ use contactd::clock::Stopwatch;
 use contactd::pb::v1::Source;
 
 use super::{loopback, promptly};
+use crate::prefetch::{batch, run};
 use crate::support::chaos::{ChaosProxy, Mode};
 use crate::support::daemon::{Changed as _, TestDaemon, find, names};
 use crate::support::fleet::{ada, named, number, redis_is, replica, source};
 use crate::support::redis::{RedisServer, free_port};
 use crate::support::{FakeCrm, eventually};
+
+/// A quota that is in nobody's way.
+const FREE: &str = "[connectors.example.quota]\nrate = 10000\nper = \"1s\"\nburst = 10000\n";
 
 /// Asks for each of these numbers twice, the second time from memory.
 async fn all_are_answered(daemon: &TestDaemon, numbers: Range<usize>) {
@@ -33,8 +37,8 @@ async fn it_is_shared_again(daemon: &TestDaemon, other: &TestDaemon, n: usize) {
 async fn whatever_the_way_to_redis_does_every_look_up_is_answered_and_it_comes_back_by_itself() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let proxy = ChaosProxy::before(loopback(redis.port)).await;
-    let daemon = replica(&crm, &format!("redis://{}", proxy.addr), "").await;
-    let other = replica(&crm, &redis.url(), "").await;
+    let daemon = replica(&crm, &format!("redis://{}", proxy.addr), FREE).await;
+    let other = replica(&crm, &redis.url(), FREE).await;
     let modes = [Mode::Refuse, Mode::Stall, Mode::Cut, Mode::Slow(Duration::from_millis(200))];
     for (round, mode) in modes.into_iter().enumerate() {
         let first = round * 1000;
@@ -139,4 +143,21 @@ async fn a_flush_in_the_middle_of_a_load_fails_nobody_and_the_next_load_is_share
     assert_eq!(names(&other.find(find().number(&number(0))).await.unwrap()), ["Ada King"]);
     crm.becomes(ada);
     it_is_shared_again(&daemon, &other, 1).await;
+}
+
+#[tokio::test]
+async fn a_flush_in_the_middle_of_a_prefetch_fails_no_number_of_it() {
+    let crm = FakeCrm::start(|seen| ada(seen).after(Duration::from_millis(20))).await;
+    let redis = RedisServer::start().await;
+    let daemon = replica(&crm, &redis.url(), FREE).await;
+    let flush = async {
+        eventually("the batch is under way", || crm.searches() >= 50).await;
+        redis.flush();
+    };
+    let (told, ()) = tokio::join!(run(&daemon, batch((0..300).map(number).collect())), flush);
+    let sums = told.finished.expect("it ends in peace");
+    assert_eq!((sums.found, sums.failed), (300, 0));
+    let other = replica(&crm, &redis.url(), FREE).await;
+    let again = run(&other, batch((0..300).map(number).collect())).await.finished.unwrap();
+    assert!(again.already_cached > 100, "what came after the flush is shared: {again:?}");
 }

@@ -12,7 +12,7 @@ use tonic::transport::Endpoint;
 use crate::lifecycle::Program;
 use crate::prefetch::batch;
 use crate::support::daemon::{Changed as _, names};
-use crate::support::fleet::{ada, named, number, redis_is, replica, replicas, source};
+use crate::support::fleet::{ada, answers, named, number, redis_is, replica, replicas, source};
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, eventually, find, refresh};
 
@@ -115,7 +115,7 @@ async fn a_refresh_that_takes_too_long_is_answered_with_what_redis_holds() {
     crm.becomes(|seen| named("Ada King", seen).after(Duration::from_secs(1)));
     let earlier = daemon.find(refresh()).await.unwrap();
     assert_eq!((names(&earlier), freshness(&earlier)), (vec!["Ada"], Freshness::Stale));
-    renewed(&other).await;
+    answers(&daemon, "Ada King", Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
