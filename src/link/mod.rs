@@ -210,7 +210,10 @@ impl Link {
 
     async fn run<T>(&self, ask: impl AsyncFnOnce(Connection) -> RedisResult<T>) -> Result<T, LinkError> {
         let watch = Stopwatch::start();
-        let live = clock::within(self.timeout, self.live()).await.unwrap_or(Err(LinkError::Down))?;
+        let live = match self.up() {
+            Some(live) => live,
+            None => clock::within(self.timeout, self.live()).await.unwrap_or(Err(LinkError::Down))?,
+        };
         let limit = if live.breaker.in_doubt() { self.timeout / DOUBT } else { self.timeout };
         let left = limit.saturating_sub(watch.elapsed());
         match clock::within(left, ask(live.connection.clone())).await {
@@ -226,11 +229,16 @@ impl Link {
         }
     }
 
+    /// The connection, where there is one.
+    fn up(&self) -> Option<Arc<Live>> {
+        match &*self.status.borrow() {
+            Status::Up(live) => Some(Arc::clone(live)),
+            Status::Connecting | Status::Down => None,
+        }
+    }
+
     /// The connection; waits only for a first attempt.
     async fn live(&self) -> Result<Arc<Live>, LinkError> {
-        if let Status::Up(live) = &*self.status.borrow() {
-            return Ok(Arc::clone(live));
-        }
         let mut status = self.status.subscribe();
         let decided = status.wait_for(|status| !matches!(status, Status::Connecting)).await;
         match decided.as_deref() {

@@ -5,6 +5,7 @@
 //! the keys hold.
 
 use std::fmt;
+use std::io::Write as _;
 use std::str::FromStr;
 
 use super::secret::SharedSecret;
@@ -87,15 +88,15 @@ impl Names {
     /// The hash that stands for a party.
     #[must_use]
     pub fn party(&self, user: UserTag, party: Party) -> PartyHash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.hash_key);
-        hasher.update(&user.to_bytes());
-        // The kind comes first: the number +123 and the extension 123 are two parties.
-        match party {
-            Party::Number(number) => hasher.update(format!("n{number}").as_bytes()),
-            Party::Extension(extension) => hasher.update(format!("e{extension}").as_bytes()),
+        let mut named = Vec::with_capacity(48);
+        named.extend(user.to_bytes());
+        // The kind comes first: the number +123 and the extension 123 are two parties. Writing to a Vec cannot fail.
+        let _ = match party {
+            Party::Number(number) => write!(named, "n{number}"),
+            Party::Extension(extension) => write!(named, "e{extension}"),
         };
         let mut hash = [0; 16];
-        hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        hash.copy_from_slice(&blake3::keyed_hash(&self.hash_key, &named).as_bytes()[..16]);
         PartyHash(hash)
     }
 }
@@ -103,10 +104,10 @@ impl Names {
 /// Lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // Every key of every look-up in Redis is spelled with this, so it formats nothing.
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
         text
     })
 }
@@ -118,6 +119,11 @@ mod tests {
 
     fn names() -> Names {
         Names::new("contactd".parse().unwrap(), &SharedSecret::new([1; 32]))
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_lower_case_and_two_a_byte() {
+        assert_eq!(hex(&[0x00, 0x0f, 0xa0, 0xff]), "000fa0ff");
     }
 
     #[test]
