@@ -10,6 +10,7 @@ mod cluster;
 mod commands;
 mod commands_batch;
 mod credentials;
+mod deploy;
 mod example_crm;
 mod failures;
 mod faults;

@@ -1,0 +1,17 @@
+//! The systemd unit, by systemd-analyze. No service is started: that needs a running systemd.
+
+use super::{run, succeed, text, tool};
+
+#[test]
+fn the_unit_is_sound_and_leaves_little_exposed() {
+    let dir = tempfile::tempdir().unwrap();
+    let unit = dir.path().join("contactd.service");
+    let content = text("deploy/systemd/contactd.service");
+    let here = content.replace("/usr/local/bin/contactd", env!("CARGO_BIN_EXE_contactd"));
+    assert_ne!(content, here);
+    std::fs::write(&unit, here).unwrap();
+    // Says what it thinks of other units of this machine too, and of unknown keys without failing.
+    let (success, said) = run(tool("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no"]).arg(&unit));
+    assert!(success && !said.contains("contactd.service"), "{said}");
+    succeed(tool("systemd-analyze").args(["security", "--offline=true", "--no-pager", "--threshold=15"]).arg(&unit));
+}
