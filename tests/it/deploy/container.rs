@@ -49,7 +49,7 @@ fn the_program_runs_on_the_images_files_alone_as_a_user_without_a_name() {
         } else {
             command.arg("--map-root-user").arg(format!("--root={}", image.display()));
         }
-        command.env_clear().arg("/contactd").args(args);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg("/contactd").args(args);
         run(&mut command)
     };
     let (success, said) = inside(&["--version"]);

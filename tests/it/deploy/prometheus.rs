@@ -137,15 +137,16 @@ async fn traffic(daemon: &TestDaemon, round: usize) {
     join_all(hurried).await;
     // More than max_in_flight, and some of them the same.
     join_all((0..12).map(|n| daemon.find(of("slow").number(&number(n / 2))))).await;
-    let find = find();
-    let batch = PrefetchContactsRequest {
-        user: find.user,
-        auth_header: find.auth_header,
-        phone_numbers: vec![number(50), "nonsense".to_owned()],
-        overriding_formats: Vec::new(),
-    };
-    let mut stream = daemon.client.clone().prefetch_contacts(batch).await.unwrap().into_inner();
-    while let Ok(Some(_)) = stream.message().await {}
+    for request in [find(), of("broken")] {
+        let batch = PrefetchContactsRequest {
+            user: request.user,
+            auth_header: request.auth_header,
+            phone_numbers: vec![number(50), "nonsense".to_owned()],
+            overriding_formats: Vec::new(),
+        };
+        let mut stream = daemon.client.clone().prefetch_contacts(batch).await.unwrap().into_inner();
+        while let Ok(Some(_)) = stream.message().await {}
+    }
 }
 
 /// Queries that bring nothing yet, tried again under traffic for a while.
