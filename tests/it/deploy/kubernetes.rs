@@ -22,8 +22,21 @@ fn one<'a>(all: &'a [Value], kind: &str) -> &'a Value {
     found[0]
 }
 
+/// Whether kustomize is older than version 4, as in Debian 12, and cannot read these files. Where changes land it must
+/// not be.
+fn is_too_old() -> bool {
+    let (_, said) = super::run(tool("kubectl").args(["version", "--client", "--output=json"]));
+    let old = !said.contains("\"kustomizeVersion\": \"v4") && !said.contains("\"kustomizeVersion\": \"v5");
+    assert!(!old || std::env::var_os("CI").is_none(), "kubectl is older than 1.27: {said}");
+    old
+}
+
 #[test]
 fn base_and_overlay_render_to_sound_objects_that_fit_together() {
+    if is_too_old() {
+        eprintln!("NOT TESTED: deploy/k8s needs kubectl 1.27 or newer");
+        return;
+    }
     for folder in ["base", "overlays/production"] {
         let all = rendered(folder);
         let pod = &one(&all, "Deployment")["spec"]["template"];

@@ -55,12 +55,14 @@ impl Prometheus {
             .spawn()
             .expect("this test needs prometheus; `tests/run` installs it");
         let started = Self { url: format!("http://{address}"), child, _dir: dir };
-        let listens = async {
-            while std::net::TcpStream::connect(&address).is_err() {
+        // It listens before it has read its rules, and says 503 until then.
+        let ready = format!("{}/-/ready", started.url);
+        let starts = async {
+            while std::net::TcpStream::connect(&address).is_err() || get(&ready).await.0 != 200 {
                 pause(Duration::from_millis(50)).await;
             }
         };
-        within(Duration::from_secs(60), listens).await.expect("Prometheus starts");
+        within(Duration::from_secs(60), starts).await.expect("Prometheus starts");
         started
     }
 
