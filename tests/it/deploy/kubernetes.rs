@@ -32,6 +32,7 @@ fn is_too_old() -> bool {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "what is not tested must be seen")]
 fn base_and_overlay_render_to_sound_objects_that_fit_together() {
     if is_too_old() {
         eprintln!("NOT TESTED: deploy/k8s needs kubectl 1.27 or newer");
