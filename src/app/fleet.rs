@@ -45,7 +45,7 @@ impl Chores {
     }
 }
 
-/// By connector, in the order of the settings.
+/// By connector.
 pub(super) type Budgets = Vec<(String, Arc<Budget>)>;
 
 /// See the header.

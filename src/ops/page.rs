@@ -105,13 +105,14 @@ fn source_row(source: &Source, all: u64) -> String {
 
 fn connectors(status: &Status) -> String {
     let rows: String = status.connectors.iter().map(connector_row).collect();
-    let head = "<tr><th scope=\"col\" rowspan=\"2\">Connector</th><th scope=\"col\" rowspan=\"2\" class=\"text\">Quota</th>\
-         <th scope=\"col\" rowspan=\"2\">In use by</th><th scope=\"col\" rowspan=\"2\">Calls a second</th>\
-         <th scope=\"col\" rowspan=\"2\">Of their quota</th><th scope=\"col\" rowspan=\"2\" class=\"plot\">5 minutes</th>\
+    let head = "<tr><th scope=\"col\" rowspan=\"2\">Connector</th><th scope=\"col\" rowspan=\"2\">In use by</th>\
+         <th scope=\"col\" rowspan=\"2\">Calls a second</th><th scope=\"col\" rowspan=\"2\">Of their quota</th>\
+         <th scope=\"col\" rowspan=\"2\" class=\"plot\">Calls a second, 5 minutes</th>\
          <th scope=\"colgroup\" colspan=\"3\">Waiting for a turn</th><th scope=\"col\" rowspan=\"2\">Resting</th>\
          <th scope=\"col\" rowspan=\"2\">Failed</th><th scope=\"col\" rowspan=\"2\">Half within</th>\
          <th scope=\"col\" rowspan=\"2\">99 of 100</th></tr>\
-         <tr><th scope=\"col\">call pops</th><th scope=\"col\">refreshes</th><th scope=\"col\">prefetch</th></tr>";
+         <tr class=\"second\"><th scope=\"col\">call pops</th><th scope=\"col\">refreshes</th>\
+         <th scope=\"col\">prefetch</th></tr>";
     format!("<section><h2>CRM budget</h2>{}</section>\n", table("Calls to CRMs and what may be spent", head, &rows))
 }
 
@@ -130,7 +131,7 @@ fn connector_row(connector: &Connector) -> String {
         (all, background) => format!("{all}, and {} background only", background - all),
     };
     format!(
-        "<tr><th scope=\"row\">{}</th><td class=\"text\">{} per {} for each {}, {} at once</td><td>{}</td><td>{}</td>\
+        "<tr><th scope=\"row\">{}<small>{} per {} for each {}, {} at once</small></th><td>{}</td><td>{}</td>\
          <td>{spent}</td><td class=\"plot\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{resting}</td>\
          <td>{} of {}</td><td>{}</td><td>{}</td></tr>",
         Escaped(&quota.name),

@@ -18,7 +18,7 @@ const MOST_JOBS: usize = 50;
 /// What the counters do not tell, at this moment. The app fills it in, which knows all rooms.
 #[derive(Debug, Clone, Default)]
 pub struct Now {
-    /// Connectors in the order of the settings.
+    /// Connectors by name.
     pub connectors: Vec<Quota>,
     /// The connection to Redis, where there is one: `up`, `connecting` or `down`.
     pub redis: Option<Redis>,

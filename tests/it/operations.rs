@@ -53,7 +53,7 @@ async fn every_family_of_the_contract_is_exported_and_counts() {
     assert!(page.contains("contactd_build_info{version=\"") && page.contains("revision=\""));
     assert_eq!(daemon.metric("contactd_lookups_shared_total{platform=\"example\"}").await, Some(0.0));
     assert!(page.ends_with("# EOF\n"));
-    for personal in ["user-1", "token-1", "650", "Ada", "nobody's"] {
+    for personal in ["user-1", "token-1", "650555", "Ada", "nobody's"] {
         assert!(!page.contains(personal), "{personal} in the metrics");
     }
 }

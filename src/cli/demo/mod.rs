@@ -62,6 +62,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
             crm.data().samples().many
         );
         println!("  curl http://{ops}/metrics");
+        println!("In a browser: http://{ops}/");
         println!("ctrl-c ends it.");
         lifecycle::asked_to_stop().context("signals cannot be watched")?.await;
     }
