@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Instant;
 use crate::domain::{AuthTag, ContactKey, Entry, Lane, LookupError, Source};
+use crate::trace::Span;
 use crate::urgency::Urgency;
 
 /// What may share a load: the same question under the same credential. A manual refresh shares only with others of
@@ -51,6 +52,7 @@ pub type Landing = Result<Loaded, LookupError>;
 #[derive(Debug, Clone)]
 struct Flight {
     landing: watch::Receiver<Option<Landing>>,
+    span: Span,
     urgency: Arc<Urgency>,
 }
 
@@ -76,13 +78,14 @@ impl Flights {
     }
 
     /// A seat on the flight for `key`: the one under way, which from now on is at least as urgent as this caller, or a
-    /// new one that runs `load`.
+    /// new one that runs `load` in the span that `begin` makes for it.
     pub fn join_or_lead<F>(
         &self,
         key: FlightKey,
         lane: Lane,
         deadline: Option<Instant>,
-        load: impl FnOnce(Arc<Urgency>) -> F,
+        begin: impl FnOnce() -> Span,
+        load: impl FnOnce(Span, Arc<Urgency>) -> F,
     ) -> Seat
     where
         F: Future<Output = Landing> + Send + 'static,
@@ -95,12 +98,12 @@ impl Flights {
             return Seat { flight, joined: true };
         }
         let (land, landing) = watch::channel(None);
-        let flight = Flight { landing, urgency: Arc::new(Urgency::new(lane, deadline)) };
+        let flight = Flight { landing, span: begin(), urgency: Arc::new(Urgency::new(lane, deadline)) };
         open.insert(key, flight.clone());
         drop(open);
 
         let departed = Departed { open: Arc::clone(&self.open), key };
-        let load = load(Arc::clone(&flight.urgency));
+        let load = load(flight.span.clone(), Arc::clone(&flight.urgency));
         self.tasks.spawn(async move {
             let result = load.await;
             // Off the board before anybody hears of the result: whoever asks after that finds the stored answer, or
@@ -135,6 +138,12 @@ impl Seat {
     #[must_use]
     pub fn joined(&self) -> bool {
         self.joined
+    }
+
+    /// The load's span.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.flight.span
     }
 
     /// Waits for the result.
@@ -189,7 +198,7 @@ mod tests {
     where
         F: Future<Output = Landing> + Send + 'static,
     {
-        flights.join_or_lead(key, Lane::CallPop, None, |_| load())
+        flights.join_or_lead(key, Lane::CallPop, None, Span::default, |_, _| load())
     }
 
     #[tokio::test(start_paused = true)]
@@ -197,7 +206,7 @@ mod tests {
         let flights = Flights::new(TaskTracker::new());
         let (told, urgency) = tokio::sync::oneshot::channel();
         let flight = key("Bearer a", false);
-        let prefetch = flights.join_or_lead(flight, Lane::Prefetch, None, |urgency| async move {
+        let prefetch = flights.join_or_lead(flight, Lane::Prefetch, None, Span::default, |_, urgency| async move {
             pause(Duration::from_millis(10)).await;
             told.send(urgency.lane()).unwrap();
             Ok(nobody())

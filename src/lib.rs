@@ -8,6 +8,7 @@ pub mod domain;
 pub mod clock;
 pub mod link;
 pub mod metrics;
+pub mod trace;
 pub mod urgency;
 
 pub mod admission;

@@ -24,6 +24,7 @@ use crate::pb;
 use crate::resolver::Resolver;
 use crate::rpc::ContactRpc;
 use crate::rpc::server::ContactServiceServer;
+use crate::trace::Tracer;
 
 mod figures;
 mod fleet;
@@ -47,6 +48,7 @@ pub struct App {
     /// No new jobs from here on.
     stopping: CancellationToken,
     chores: Chores,
+    tracer: Tracer,
 }
 
 impl App {
@@ -67,6 +69,8 @@ impl App {
         let grpc = bind(config.grpc.listen, "grpc.listen").await?;
         let ops = bind(config.ops.listen, "ops.listen").await?;
         let metrics = Arc::new(Metrics::default());
+        let tracer = config.tracing.as_ref().map(Tracer::new).transpose().context("tracing.otlp_endpoint")?;
+        let tracer = tracer.unwrap_or_default();
         let (loads, stopping) = (TaskTracker::new(), CancellationToken::new());
         let chores = Chores::default();
         let fleet = Fleet::build(&config, &clock, &metrics, &chores)?;
@@ -80,13 +84,13 @@ impl App {
         let rooms = fleet.rooms(&clock, &metrics, loads.clone(), stopping.clone());
         let resolver = Resolver::new(config.resolver, rooms);
         let max_in_flight = config.grpc.max_in_flight;
-        let service = ContactRpc::new(resolver.clone(), platforms, max_in_flight, Arc::clone(&metrics));
+        let service = ContactRpc::new(resolver.clone(), platforms, max_in_flight, Arc::clone(&metrics), tracer.clone());
         fleet.listen(&chores);
         let ready = Arc::new(AtomicBool::new(true));
         let figures = fleet.figures(&config);
         let pages = Ops::new(metrics, resolver, Arc::clone(&ready), Arc::new(move || figures.now()));
         chores.spawn(pages.record());
-        Ok(Self { config, grpc, ops, service, pages, ready, loads, stopping, chores })
+        Ok(Self { config, grpc, ops, service, pages, ready, loads, stopping, chores, tracer })
     }
 
     /// The bound addresses: gRPC, operations.
@@ -130,6 +134,8 @@ impl App {
         if clock::within(LOADS_AFTER_DRAIN, self.loads.wait()).await.is_none() {
             tracing::warn!("some CRM look-ups did not end in time and were given up");
         }
+        // In a thread that may block: the last spans go out now, within their time.
+        tokio::task::spawn_blocking(move || self.tracer.finish()).await.context("the spans broke off")?;
         self.chores.stop.cancel();
         tracing::info!("stopped");
         Ok(())

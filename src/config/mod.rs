@@ -14,6 +14,7 @@ use crate::connector::{self, HostPattern, Kind, Limits};
 use crate::domain::{AgePolicy, Ages};
 use crate::link::{self, RedisUrl, SharedSecret};
 use crate::resolver;
+use crate::trace;
 
 mod section;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub ages: AgePolicy,
     /// `cache.admitted`: how long a credential that has proved itself is believed.
     pub admitted: Duration,
+    /// Section `tracing`, if there is one.
+    pub tracing: Option<trace::Config>,
     /// Section `redis`, if there is one.
     pub redis: Option<link::Config>,
     /// `lookup.timeout`, `lookup.soft_deadline`.
@@ -82,13 +85,17 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let ops = reader.section("ops", |ops| Ops { listen: ops.parsed("listen", "127.0.0.1:9464") });
     let (memory, ages, admitted) = reader.section("cache", caches);
     let redis = reader.optional_section("redis", redis).flatten();
+    let tracing = reader.optional_section("tracing", tracing).flatten();
     let (resolver, limits) = reader.section("lookup", lookup);
     let connectors = reader.sections("connectors", connector);
     if connectors.is_empty() {
         reader.fault("connectors", "at least one connector is needed, for example [connectors.pipedrive]");
     }
     let toml = reader.finish()?;
-    Ok(Effective { config: Config { grpc, ops, memory, ages, admitted, redis, resolver, limits, connectors }, toml })
+    Ok(Effective {
+        config: Config { grpc, ops, memory, ages, admitted, tracing, redis, resolver, limits, connectors },
+        toml,
+    })
 }
 
 fn grpc(section: &mut Section<'_>) -> Grpc {
@@ -117,6 +124,26 @@ fn redis(section: &mut Section<'_>) -> Option<link::Config> {
     let secret = section.optional("key_secret_file", secret_file).map(|file| file.content);
     let ca = section.optional("ca_file", file).map(|file| file.content);
     Some(link::Config { url: url?, key_prefix, timeout, secret, ca })
+}
+
+fn tracing(section: &mut Section<'_>) -> Option<trace::Config> {
+    let endpoint = section.optional("otlp_endpoint", otlp_endpoint);
+    if endpoint.is_none() {
+        section.fault("otlp_endpoint", "is required: such as \"http://127.0.0.1:4317\"");
+    }
+    let sample = section.part("sample", 0.01);
+    Some(trace::Config { otlp_endpoint: endpoint?, sample })
+}
+
+fn otlp_endpoint(text: &str) -> Result<url::Url, String> {
+    let url = url::Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if url.scheme() != "http" || !url.has_host() || !plain || url.password().is_some() || url.path() != "/" {
+        return Err(
+            "must be http://host:port: the collector's OTLP over gRPC, beside the daemon and without TLS".into()
+        );
+    }
+    Ok(url)
 }
 
 fn cells(section: &mut Section<'_>, key: &str, default: NonZeroU32) -> u32 {

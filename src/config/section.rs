@@ -193,6 +193,23 @@ impl Section<'_> {
         number
     }
 
+    /// A part of a whole, nothing and all included.
+    pub(super) fn part(&mut self, key: &str, default: f64) -> f64 {
+        let part = match self.take(key) {
+            None => Some(default),
+            Some(Value::Float(part)) => Some(part),
+            Some(Value::Integer(whole)) => i32::try_from(whole).ok().map(f64::from),
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(_) => None,
+        };
+        let part = part.filter(|part| (0.0..=1.0).contains(part)).unwrap_or_else(|| {
+            self.fault(key, "must be a number from 0 to 1");
+            default
+        });
+        self.effective.insert(key.to_owned(), Value::Float(part));
+        part
+    }
+
     /// A number above 0 and up to 1.
     pub(super) fn share(&mut self, key: &str, default: f64) -> f64 {
         let share = match self.take(key) {

@@ -20,6 +20,7 @@ use url::Url;
 use crate::budget::{Quota, Scope};
 use crate::domain::caller::Settings;
 use crate::domain::{AuthHeader, Contact, Extension, Host, KeyMaker, LookupError, ScopeTag, Spelling, User};
+use crate::trace::Span;
 use crate::urgency::Urgency;
 
 mod clio;
@@ -243,11 +244,17 @@ impl Platform {
         if allowed || irrelevant { Ok(Some(host)) } else { Err(HostError::NotAllowed) }
     }
 
-    /// A session for one find, on behalf of `user` with the credential of `auth`.
+    /// A session for one find, on behalf of `user` with the credential of `auth`; its calls are steps of `span`.
     ///
     /// # Errors
     /// [`LookupError::Internal`] where neither the settings nor the user say where the CRM is.
-    pub fn session(&self, user: &User, auth: &AuthHeader, urgency: Arc<Urgency>) -> Result<CrmSession, LookupError> {
+    pub fn session(
+        &self,
+        user: &User,
+        auth: &AuthHeader,
+        urgency: Arc<Urgency>,
+        span: Span,
+    ) -> Result<CrmSession, LookupError> {
         let base = match (&self.config.base_url, &user.host) {
             (Some(base), _) => base.clone(),
             (None, Some(host)) => {
@@ -255,7 +262,7 @@ impl Platform {
             }
             (None, None) => return Err(LookupError::Internal),
         };
-        self.door.open(base, auth, self.scope(user), urgency)
+        self.door.open(base, auth, self.scope(user), urgency, span)
     }
 
     /// Whose quota a call for `user` spends. A user without an account is one of their own.

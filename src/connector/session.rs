@@ -22,6 +22,7 @@ use crate::clock::{self, Clock, Stopwatch};
 use crate::domain::error::{BadReply, Unavailable};
 use crate::domain::{AuthHeader, LookupError, ScopeTag};
 use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};
+use crate::trace::Span;
 use crate::urgency::Urgency;
 
 /// Redirects followed within one call, all to the same host.
@@ -126,6 +127,7 @@ impl Door {
         auth: &AuthHeader,
         scope: ScopeTag,
         urgency: Arc<Urgency>,
+        span: Span,
     ) -> Result<CrmSession, LookupError> {
         let mut credential = HeaderValue::from_str(auth.expose()).map_err(|_| LookupError::Internal)?;
         credential.set_sensitive(true);
@@ -135,6 +137,7 @@ impl Door {
             credential,
             scope,
             urgency,
+            span,
             requests: AtomicU32::new(0),
             slots: Semaphore::new(self.limits.concurrent_calls),
         })
@@ -148,6 +151,7 @@ pub struct CrmSession {
     credential: HeaderValue,
     scope: ScopeTag,
     urgency: Arc<Urgency>,
+    span: Span,
     requests: AtomicU32,
     slots: Semaphore,
 }
@@ -210,9 +214,14 @@ impl CrmSession {
     async fn call(&self, url: Url) -> Result<Reply, LookupError> {
         let permit = self.door.budget.acquire(self.scope, &self.urgency).await;
         let permit = permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })?;
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let span = self.span.call("crm call");
+        span.set("platform", self.door.counts.platform.clone());
+        span.set("lane", self.urgency.lane().label());
+        span.set("call", i64::from(number));
         let stopwatch = Stopwatch::start();
-        let exchange = clock::within(self.door.limits.call_timeout, self.exchange(url, permit)).await;
+        let exchange = clock::within(self.door.limits.call_timeout, self.exchange(url, permit, &span)).await;
+        span.end();
         let counts = &self.door.counts;
         observe(&counts.duration, stopwatch.elapsed());
         exchange.unwrap_or_else(|| {
@@ -221,14 +230,19 @@ impl CrmSession {
         })
     }
 
-    async fn exchange(&self, url: Url, permit: Permit) -> Result<Reply, LookupError> {
-        let request = self.door.client.get(url).header(AUTHORIZATION, &self.credential);
+    async fn exchange(&self, url: Url, permit: Permit, span: &Span) -> Result<Reply, LookupError> {
+        let mut request = self.door.client.get(url).header(AUTHORIZATION, &self.credential);
+        if let Some(traceparent) = span.traceparent() {
+            request = request.header("traceparent", traceparent);
+        }
         #[expect(clippy::disallowed_methods, reason = "this is the one door to CRMs")]
         let response = request.send().await.map_err(|error| {
             self.door.counts.count("error");
+            span.set("status", "error");
             transport_error(&error)
         })?;
         self.door.counts.count(class(response.status()));
+        span.set("status", class(response.status()));
         let hint = headers::rate_hint(response.status().as_u16(), response.headers(), self.door.clock.now());
         permit.observe(&hint).await;
         if response.status().is_redirection() {

@@ -147,6 +147,18 @@ pub enum Source {
     Crm,
 }
 
+impl Source {
+    /// The metrics' label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Crm => "crm",
+        }
+    }
+}
+
 /// How long one kind of answer lives, counted from the moment the CRM was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ages {

@@ -12,6 +12,7 @@ use crate::domain::error::Unavailable;
 use crate::domain::{ContactKey, Entry, Freshness, Lane, LookupError, Source};
 use crate::flight::{Landing, Loaded};
 use crate::lease::{Acquired, Lease};
+use crate::trace::Span;
 use crate::urgency::Urgency;
 
 /// How often Redis is looked at while another replica loads the same key.
@@ -27,6 +28,7 @@ pub(super) struct Load {
     pub(super) urgency: Arc<Urgency>,
     /// Where its HTTP calls are counted, also those of a load that fails.
     pub(super) spent: Arc<AtomicU32>,
+    pub(super) span: Span,
 }
 
 impl Load {
@@ -36,8 +38,13 @@ impl Load {
             loaded = self.load() => loaded,
             () = self.overdue(self.resolver.config.timeout) => Err(LookupError::CrmUnavailable(Unavailable::Timeout)),
         };
+        self.span.set("platform", platform.to_owned());
+        self.span.set("lane", self.urgency.lane().label());
+        self.span.set("outcome", outcome(&loaded));
+        self.span.end();
         if let Err(error) = &loaded {
-            tracing::warn!(platform, %error, "a look-up in the CRM failed");
+            let trace_id = self.span.trace_id();
+            tracing::warn!(platform, trace_id, %error, "a look-up in the CRM failed");
             if *error == LookupError::CrmUnauthenticated {
                 let (user, auth) = (self.key.user(), self.resolver.auth_tag(&self.question));
                 self.resolver.rooms.admissions.revoke(user, auth).await;
@@ -115,7 +122,7 @@ impl Load {
         let Resolver { rooms, .. } = &self.resolver;
         let asked_at = rooms.clock.now();
         let (question, platform) = (&self.question, &self.question.platform);
-        let session = platform.session(&question.user, &question.auth, Arc::clone(&self.urgency))?;
+        let session = platform.session(&question.user, &question.auth, Arc::clone(&self.urgency), self.span.clone())?;
         let asked = connector::Question {
             party: question.party,
             formats: &question.formats,
@@ -141,5 +148,14 @@ impl Load {
         let admit = rooms.admissions.admit(self.key.user(), self.resolver.auth_tag(question), asked_at);
         tokio::join!(admit, keep);
         Ok(Loaded { entry, source: Source::Crm, crm_requests: session.requests() })
+    }
+}
+
+/// As in the metrics.
+fn outcome(landing: &Landing) -> String {
+    match landing {
+        Ok(loaded) if loaded.entry.count() > 0 => "found".to_owned(),
+        Ok(_) => "not_found".to_owned(),
+        Err(error) => error.reason().to_ascii_lowercase(),
     }
 }

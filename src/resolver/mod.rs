@@ -26,6 +26,7 @@ use crate::domain::{
 use crate::flight::{FlightKey, Flights, Loaded, Seat};
 use crate::lease::Leases;
 use crate::metrics::{Metrics, PlatformLabels};
+use crate::trace::Span;
 
 mod forget;
 mod jobs;
@@ -98,6 +99,8 @@ pub struct Question {
     pub only_if_cached: bool,
     /// When the caller gives up waiting.
     pub deadline: Option<Instant>,
+    /// The request's span, where it is traced.
+    pub span: Span,
 }
 
 /// The answer to a question, with what is known about it.
@@ -314,9 +317,15 @@ impl Resolver {
         let Trip { key, lane, deadline, must_ask, spent } = trip;
         let since = self.rooms.cache.forgotten_at(&key);
         let flight = FlightKey { contact: name, auth: self.auth_tag(question), must_ask, since };
-        self.flights.join_or_lead(flight, lane, deadline, |urgency| {
-            load::Load { resolver: self.clone(), question: question.clone(), key, must_ask, urgency, spent }.run()
-        })
+        let begin = || question.span.step("load");
+        let seat = self.flights.join_or_lead(flight, lane, deadline, begin, |span, urgency| {
+            let (resolver, question) = (self.clone(), question.clone());
+            load::Load { resolver, question, key, must_ask, urgency, spent, span }.run()
+        });
+        if seat.joined() {
+            question.span.link(seat.span());
+        }
+        seat
     }
 }
 

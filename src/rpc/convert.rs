@@ -14,6 +14,7 @@ use crate::domain::{AuthHeader, Extension, NumberFormat, Party, Region, User};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
 use crate::resolver::{Batch, Forgotten, Question, Trigger};
+use crate::trace::Span;
 
 /// Longest id that is taken, in bytes.
 const MAX_ID: usize = 512;
@@ -91,7 +92,8 @@ pub(super) fn question(
         }
     };
     let (platform, only_if_cached) = (Arc::clone(platform), request.only_if_cached);
-    Ok(Ask::Find(Question { platform, user, auth, party, formats, trigger, only_if_cached, deadline }))
+    let span = Span::default();
+    Ok(Ask::Find(Question { platform, user, auth, party, formats, trigger, only_if_cached, deadline, span }))
 }
 
 /// A prefetch request, taken apart.
@@ -133,7 +135,17 @@ pub(super) fn batch(request: pb::PrefetchContactsRequest, platform: &Arc<Platfor
     let platform = Arc::clone(platform);
     let trigger = Trigger::InitialMatch;
     let batch = parties.first().copied().map(|party| Batch {
-        question: Question { platform, user, auth, party, formats, trigger, only_if_cached: false, deadline: None },
+        question: Question {
+            platform,
+            user,
+            auth,
+            party,
+            formats,
+            trigger,
+            only_if_cached: false,
+            deadline: None,
+            span: Span::default(),
+        },
         parties,
     });
     Ok(Log { batch, invalid })

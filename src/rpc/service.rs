@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Question, Resolver, Trigger};
 use crate::rpc::server::ContactService;
+use crate::trace::{Span, Tracer};
 
 /// The label for a request that names no platform of ours.
 const NO_PLATFORM: &str = "unknown";
@@ -37,6 +38,7 @@ struct Shared {
     desks: HashMap<String, Desk>,
     in_flight: Semaphore,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
 }
 
 impl fmt::Debug for ContactRpc {
@@ -48,11 +50,17 @@ impl fmt::Debug for ContactRpc {
 impl ContactRpc {
     /// The service over `resolver`, with at most `max_in_flight` look-ups in hand.
     #[must_use]
-    pub fn new(resolver: Resolver, platforms: Vec<Platform>, max_in_flight: usize, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        resolver: Resolver,
+        platforms: Vec<Platform>,
+        max_in_flight: usize,
+        metrics: Arc<Metrics>,
+        tracer: Tracer,
+    ) -> Self {
         let desks = platforms.iter().map(|p| (p.name().to_owned(), Desk::new(p, &metrics))).collect();
         let platforms = platforms.into_iter().map(|p| (p.name().to_owned(), Arc::new(p))).collect();
         let in_flight = Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS));
-        Self { shared: Arc::new(Shared { resolver, platforms, desks, in_flight, metrics }) }
+        Self { shared: Arc::new(Shared { resolver, platforms, desks, in_flight, metrics, tracer }) }
     }
 }
 
@@ -64,9 +72,13 @@ impl ContactService for ContactRpc {
         let shared = &self.shared;
         let stopwatch = Stopwatch::start();
         let limit = deadline(request.metadata());
+        let span = request_span(&shared.tracer, "FindContact", request.metadata());
         let request = request.into_inner();
         let trigger = label_of(request.trigger());
-        let other = |platform: &str, outcome: &str| count_other(&shared.metrics, platform, trigger, outcome, stopwatch);
+        let other = |platform: &str, outcome: &str| {
+            describe(&span, platform, trigger, "none", outcome);
+            count_other(&shared.metrics, platform, trigger, outcome, stopwatch);
+        };
         let Ok(_place) = shared.in_flight.try_acquire() else {
             other(NO_PLATFORM, "overloaded");
             return Err(status::overloaded());
@@ -78,7 +90,7 @@ impl ContactService for ContactRpc {
         let ask = ask.inspect_err(|_| other(name, "invalid_request"))?;
         let Some(desk) = shared.desks.get(name) else { return Err(status::failed(&LookupError::Internal, name)) };
         let question = match ask {
-            Ask::Find(question) => question,
+            Ask::Find(question) => Question { span: span.clone(), ..question },
             nobody => {
                 other(name, "not_found");
                 return Ok(Response::new(desk.nobody(&nobody)));
@@ -86,11 +98,15 @@ impl ContactService for ContactRpc {
         };
         match shared.find(&question, limit).await {
             Ok(answer) => {
+                let outcome = if answer.entry.count() > 0 { "found" } else { "not_found" };
+                describe(&span, name, trigger, answer.source.label(), outcome);
+                span.end();
                 desk.count(&shared.metrics, trigger, &answer, stopwatch);
                 Ok(Response::new(desk.reply(&answer)))
             }
             Err(error) => {
                 other(name, &error.reason().to_ascii_lowercase());
+                span.end();
                 Err(status::failed(&error, name))
             }
         }
@@ -101,10 +117,16 @@ impl ContactService for ContactRpc {
         request: Request<pb::PrefetchContactsRequest>,
     ) -> Result<Response<Events>, Status> {
         let shared = &self.shared;
+        let span = request_span(&shared.tracer, "PrefetchContacts", request.metadata());
         let request = request.into_inner();
         let platform = convert::platform(&shared.platforms, request.user.as_ref())?;
+        span.set("platform", platform.name().to_owned());
         let requested = request.phone_numbers.len();
-        let log = convert::batch(request, platform)?;
+        let mut log = convert::batch(request, platform)?;
+        if let Some(batch) = &mut log.batch {
+            // Ends with the job, which holds the last clone of it.
+            batch.question.span = span;
+        }
         let (name, metrics) = (platform.name().to_owned(), Arc::clone(&shared.metrics));
         Ok(Response::new(batch::events(&shared.resolver, log, requested, name, metrics).await))
     }
@@ -130,6 +152,21 @@ impl Shared {
             Some(limit) => clock::within(limit, found).await.unwrap_or(Err(LookupError::DeadlineExceeded)),
             None => found.await,
         }
+    }
+}
+
+/// The span of a request, below the caller's where it names one.
+fn request_span(tracer: &Tracer, name: &'static str, metadata: &MetadataMap) -> Span {
+    tracer.request(name, |key| metadata.get(key)?.to_str().ok())
+}
+
+/// Says on a span what the metrics count.
+fn describe(span: &Span, platform: &str, trigger: Trigger, source: &'static str, outcome: &str) {
+    if span.is_traced() {
+        span.set("platform", platform.to_owned());
+        span.set("trigger", trigger.label());
+        span.set("source", source);
+        span.set("outcome", outcome.to_owned());
     }
 }
 

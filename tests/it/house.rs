@@ -38,11 +38,12 @@ const ALL_BUT_CLOCK_AND_DOMAIN: &[&str] =
     &["pb", "metrics", "cache", "flight", "budget", "admission", "link", "connector", "resolver", "rpc", "ops"];
 
 #[rustfmt::skip]
-const ROOMS: [Room; 23] = [
+const ROOMS: [Room; 24] = [
     room(0, "pb", &[], &[]),
     room(0, "domain", &[], &["tokio", "tonic", "reqwest", "redis", "moka"]),
     room(1, "clock", &[], &[]),
     room(1, "metrics", &[], &[]),
+    room(1, "trace", &[], &["reqwest", "redis"]),
     room(1, "link", &[], &["reqwest", "tonic"]),
     room(1, "urgency", &[], &["reqwest", "tonic", "redis"]),
     room(2, "cache", &[], &["reqwest", "tonic"]),

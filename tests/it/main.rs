@@ -30,3 +30,4 @@ mod redis_tier;
 mod replicas;
 mod settings;
 mod status_page;
+mod tracing;

@@ -1,0 +1,190 @@
+//! Traces: one span for each request, load and CRM call, sent to an OpenTelemetry collector where the settings name
+//! one.
+//!
+//! Owns the way out (OTLP over gRPC) and W3C trace context in and out. Without a collector nothing is made: a [`Span`]
+//! is then an empty value. Promises that neither a slow nor an absent collector holds up or fails a call: spans go
+//! into a bounded queue that a thread of its own empties, and what does not fit is dropped. Attributes are connectors'
+//! names, closed enums and numbers, never a telephone number, a user, an account, a host or a text of a CRM.
+//!
+//! Nothing here is process-wide: two daemons in one process have two tracers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt as _, Tracer as _, TracerProvider as _};
+use opentelemetry::{Context, KeyValue, Value};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+
+/// How long one export may take.
+const EXPORT: Duration = Duration::from_secs(5);
+/// How long the last export may hold up the stop.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Settings of traces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where the collector takes OTLP over gRPC.
+    pub otlp_endpoint: url::Url,
+    /// The part of the requests that are traced where the caller has not decided.
+    pub sample: f64,
+}
+
+/// Makes spans, or none.
+#[derive(Clone, Default)]
+pub struct Tracer(Option<(SdkTracerProvider, SdkTracer)>);
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tracer").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Tracer {
+    /// A tracer that sends to the collector. Connects when there is something to send. Needs a runtime around it.
+    ///
+    /// # Errors
+    /// Where the endpoint can never work.
+    pub fn new(config: &Config) -> Result<Self, ExporterBuildError> {
+        let exporter =
+            SpanExporter::builder().with_tonic().with_endpoint(config.otlp_endpoint.as_str()).with_timeout(EXPORT);
+        let resource = Resource::builder_empty().with_attributes([
+            KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            // A new one at each start: the machine's name is nobody's business.
+            KeyValue::new("service.instance.id", format!("{:016x}", fastrand::u64(..))),
+        ]);
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter.build()?)
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample))))
+            .with_resource(resource.build())
+            .build();
+        let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
+        Ok(Self(Some((provider, tracer))))
+    }
+
+    /// The span of a request, below the caller's span if its `traceparent` names one. `header` reads the metadata.
+    pub fn request<'a>(&self, name: &'static str, header: impl Fn(&str) -> Option<&'a str>) -> Span {
+        let Some((_, tracer)) = &self.0 else { return Span::default() };
+        let headers = Headers { parent: header("traceparent"), state: header("tracestate") };
+        let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
+        Span(Some(Live::start(tracer, name, SpanKind::Server, &parent)))
+    }
+
+    /// Sends what is left, for two seconds at most. Blocks its thread.
+    pub fn finish(&self) {
+        if let Some((provider, _)) = &self.0
+            && provider.shutdown_with_timeout(FLUSH).is_err()
+        {
+            tracing::warn!("the last spans did not reach tracing.otlp_endpoint");
+        }
+    }
+}
+
+/// The two headers of trace context.
+struct Headers<'a> {
+    parent: Option<&'a str>,
+    state: Option<&'a str>,
+}
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            "traceparent" => self.parent,
+            "tracestate" => self.state,
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent", "tracestate"]
+    }
+}
+
+/// One step of a request's way, or nothing where nobody traces. Clones are the same span.
+#[derive(Clone, Default)]
+pub struct Span(Option<Arc<Live>>);
+
+struct Live {
+    tracer: SdkTracer,
+    context: Context,
+}
+
+impl Live {
+    fn start(tracer: &SdkTracer, name: &'static str, kind: SpanKind, parent: &Context) -> Arc<Self> {
+        let span = tracer.span_builder(name).with_kind(kind).start_with_context(tracer, parent);
+        Arc::new(Self { tracer: tracer.clone(), context: parent.with_span(span) })
+    }
+
+    fn names(&self) -> SpanContext {
+        self.context.span().span_context().clone()
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Span").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Span {
+    /// A step within this one.
+    #[must_use]
+    pub fn step(&self, name: &'static str) -> Self {
+        self.child(name, SpanKind::Internal)
+    }
+
+    /// A call to another program within this step.
+    #[must_use]
+    pub fn call(&self, name: &'static str) -> Self {
+        self.child(name, SpanKind::Client)
+    }
+
+    /// Whether anybody will see it: what is only said to a span need not be put together else.
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.0.as_ref().is_some_and(|live| live.context.span().is_recording())
+    }
+
+    /// Says something about the step. Never anything of a user, see the header.
+    pub fn set(&self, key: &'static str, value: impl Into<Value>) {
+        if let Some(live) = &self.0 {
+            live.context.span().set_attribute(KeyValue::new(key, value));
+        }
+    }
+
+    /// Says that this step waits for another one, of this trace or another.
+    pub fn link(&self, other: &Self) {
+        if let (Some(live), Some(other)) = (&self.0, &other.0) {
+            live.context.span().add_link(other.names(), Vec::new());
+        }
+    }
+
+    /// Ends the step; whoever still holds it changes nothing more.
+    pub fn end(&self) {
+        if let Some(live) = &self.0 {
+            live.context.span().end();
+        }
+    }
+
+    /// The header `traceparent` for whom is called in this step.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<String> {
+        let names = self.0.as_ref()?.names();
+        Some(format!("00-{}-{}-{:02x}", names.trace_id(), names.span_id(), names.trace_flags().to_u8()))
+    }
+
+    /// The trace's id, for log lines.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<String> {
+        self.0.as_ref().map(|live| live.names().trace_id().to_string())
+    }
+
+    fn child(&self, name: &'static str, kind: SpanKind) -> Self {
+        Self(self.0.as_ref().map(|live| Live::start(&live.tracer, name, kind, &live.context)))
+    }
+}
