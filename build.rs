@@ -27,9 +27,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let prost_codec = "tonic_prost::ProstCodec";
     let message = "crate::pb::v1::FindContactResponse";
-    generate(&out.join("client"), Builder::new().build_server(false), message, prost_codec)?;
+    generate(&out.join("client"), Builder::new().build_server(false), message, [prost_codec; 2])?;
     let reply = "crate::rpc::codec::Reply";
-    generate(&out.join("server"), Builder::new().build_client(false), reply, "crate::rpc::codec::ReplyCodec")?;
+    let codecs = ["crate::rpc::codec::ReplyCodec", "crate::rpc::codec::PlainCodec"];
+    generate(&out.join("server"), Builder::new().build_client(false), reply, codecs)?;
     Ok(())
 }
 
@@ -38,7 +39,7 @@ fn generate(
     folder: &PathBuf,
     builder: Builder,
     find_reply: &str,
-    find_codec: &str,
+    [find_codec, codec]: [&str; 2],
 ) -> Result<(), Box<dyn std::error::Error>> {
     fs::create_dir_all(folder)?;
     let method = |name: &str, route: &str, reply: &str, codec: &str| {
@@ -50,7 +51,6 @@ fn generate(
             .codec_path(codec)
     };
     let response = |route: &str| format!("crate::pb::v1::{route}Response");
-    let codec = "tonic_prost::ProstCodec";
     let (prefetch, invalidate) = (response("PrefetchContacts"), response("InvalidateContacts"));
     let service = Service::builder()
         .name("ContactService")

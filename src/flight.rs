@@ -60,6 +60,7 @@ struct Flight {
 #[derive(Debug, Clone)]
 pub struct Flights {
     open: Arc<Mutex<HashMap<FlightKey, Flight>>>,
+    most: usize,
     tasks: TaskTracker,
 }
 
@@ -71,14 +72,15 @@ pub struct Seat {
 }
 
 impl Flights {
-    /// No loads yet; they will belong to `tasks`.
+    /// No loads yet, and never more than `most` at once; they will belong to `tasks`.
     #[must_use]
-    pub fn new(tasks: TaskTracker) -> Self {
-        Self { open: Arc::default(), tasks }
+    pub fn new(most: usize, tasks: TaskTracker) -> Self {
+        Self { open: Arc::default(), most, tasks }
     }
 
     /// A seat on the flight for `key`: the one under way, which from now on is at least as urgent as this caller, or a
-    /// new one that runs `load` in the span that `begin` makes for it.
+    /// new one that runs `load` in the span that `begin` makes for it. Where as many are under way as may be, no load
+    /// begins, and whoever waits in the seat hears [`LookupError::Overloaded`] at once.
     pub fn join_or_lead<F>(
         &self,
         key: FlightKey,
@@ -96,6 +98,11 @@ impl Flights {
             drop(open);
             flight.urgency.join(lane, deadline);
             return Seat { flight, joined: true };
+        }
+        if open.len() >= self.most {
+            let (_, landing) = watch::channel(Some(Err(LookupError::Overloaded)));
+            let urgency = Arc::new(Urgency::new(lane, deadline));
+            return Seat { flight: Flight { landing, span: Span::default(), urgency }, joined: false };
         }
         let (land, landing) = watch::channel(None);
         let flight = Flight { landing, span: begin(), urgency: Arc::new(Urgency::new(lane, deadline)) };
@@ -203,7 +210,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_in_a_hurry_makes_the_whole_flight_hurry() {
-        let flights = Flights::new(TaskTracker::new());
+        let flights = Flights::new(100, TaskTracker::new());
         let (told, urgency) = tokio::sync::oneshot::channel();
         let flight = key("Bearer a", false);
         let prefetch = flights.join_or_lead(flight, Lane::Prefetch, None, Span::default, |_, urgency| async move {
@@ -218,7 +225,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn callers_share_one_load() {
-        let (flights, loads) = (Flights::new(TaskTracker::new()), Arc::new(AtomicU32::new(0)));
+        let (flights, loads) = (Flights::new(100, TaskTracker::new()), Arc::new(AtomicU32::new(0)));
         let seats: Vec<_> =
             (0..100).map(|_| board(&flights, key("Bearer a", false), || slow(Arc::clone(&loads)))).collect();
         assert_eq!(seats.iter().filter(|seat| seat.joined()).count(), 99);
@@ -231,7 +238,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_leader_that_leaves_breaks_nothing() {
-        let (flights, loads) = (Flights::new(TaskTracker::new()), Arc::new(AtomicU32::new(0)));
+        let (flights, loads) = (Flights::new(100, TaskTracker::new()), Arc::new(AtomicU32::new(0)));
         let leader = board(&flights, key("Bearer a", false), || slow(Arc::clone(&loads)));
         let joiner = board(&flights, key("Bearer a", false), || slow(Arc::clone(&loads)));
         assert!(within(Duration::from_millis(50), leader.wait()).await.is_none());
@@ -241,7 +248,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn other_credentials_and_refreshes_do_not_share() {
-        let (flights, loads) = (Flights::new(TaskTracker::new()), Arc::new(AtomicU32::new(0)));
+        let (flights, loads) = (Flights::new(100, TaskTracker::new()), Arc::new(AtomicU32::new(0)));
         let keys = [key("Bearer a", false), key("Bearer b", false), key("Bearer a", true)];
         let seats = keys.map(|key| board(&flights, key, || slow(Arc::clone(&loads))));
         for seat in seats {
@@ -253,11 +260,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_load_that_panics_fails_its_callers_and_the_next_one_leads_again() {
-        let flights = Flights::new(TaskTracker::new());
+        let flights = Flights::new(100, TaskTracker::new());
         let seat = board(&flights, key("Bearer a", false), || async { panic!("a connector's bug") });
         assert_eq!(seat.wait().await.unwrap_err(), LookupError::Internal);
         let seat = board(&flights, key("Bearer a", false), || async { Ok(nobody()) });
         assert!(!seat.joined());
         assert!(seat.wait().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_the_most_no_load_begins_but_those_under_way_are_joined() {
+        let (flights, loads) = (Flights::new(1, TaskTracker::new()), Arc::new(AtomicU32::new(0)));
+        let lead = board(&flights, key("Bearer a", false), || slow(Arc::clone(&loads)));
+        let refused = board(&flights, key("Bearer b", false), || slow(Arc::clone(&loads)));
+        let joined = board(&flights, key("Bearer a", false), || slow(Arc::clone(&loads)));
+        assert_eq!(refused.wait().await.unwrap_err(), LookupError::Overloaded);
+        assert!(joined.joined() && joined.wait().await.is_ok() && lead.wait().await.is_ok());
+        assert_eq!(loads.load(Ordering::Relaxed), 1);
+        assert!(board(&flights, key("Bearer b", false), || slow(loads)).wait().await.is_ok());
     }
 }

@@ -14,6 +14,7 @@ pub mod urgency;
 pub mod admission;
 pub mod budget;
 pub mod cache;
+pub mod callers;
 pub mod flight;
 pub mod lease;
 
@@ -28,6 +29,7 @@ pub mod app;
 pub mod config;
 pub mod lifecycle;
 pub mod telemetry;
+pub mod tls;
 
 pub mod example_crm;
 

@@ -84,6 +84,13 @@ pub struct PrefetchLabels {
     pub outcome: &'static str,
 }
 
+/// Labels of `contactd_calls_refused_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabels {
+    /// caller_unauthenticated, caller_forbidden, overloaded
+    pub reason: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
@@ -112,6 +119,8 @@ pub struct Metrics {
     pub lookup_duration: Durations<SourceLabels>,
     /// Look-ups that joined another's CRM call.
     pub lookups_shared: Family<PlatformLabels, Counter>,
+    /// Calls that were not let in.
+    pub calls_refused: Family<RefusalLabels, Counter>,
     /// HTTP calls to CRMs.
     pub crm_requests: Family<CrmLabels, Counter>,
     /// From sending a call to having read its reply.
@@ -145,6 +154,7 @@ impl Default for Metrics {
             lookups: Family::default(),
             lookup_duration: Family::new_with_constructor(Seconds),
             lookups_shared: Family::default(),
+            calls_refused: Family::default(),
             crm_requests: Family::default(),
             crm_request_duration: Family::new_with_constructor(Seconds),
             cache_requests: Family::default(),
@@ -166,6 +176,7 @@ impl Metrics {
         r.register("lookups", "Look-ups answered", self.lookups.clone());
         r.register("lookup_duration_seconds", "Time to answer a look-up", self.lookup_duration.clone());
         r.register("lookups_shared", "Look-ups that joined another's CRM call", self.lookups_shared.clone());
+        r.register("calls_refused", "Calls that were not let in", self.calls_refused.clone());
         r.register("crm_requests", "HTTP calls to CRMs", self.crm_requests.clone());
         r.register("crm_request_duration_seconds", "Time of an HTTP call to a CRM", self.crm_request_duration.clone());
         r.register("cache_requests", "Look-ups in a cache tier", self.cache_requests.clone());

@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::Router;
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use crate::callers::Callers;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::Config;
 use crate::connector::{Door, Platform, http_client};
@@ -22,17 +23,37 @@ use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::pb;
 use crate::resolver::Resolver;
-use crate::rpc::ContactRpc;
 use crate::rpc::server::ContactServiceServer;
+use crate::rpc::{ContactRpc, Hall};
+use crate::tls::{self, Tls};
 use crate::trace::Tracer;
 
+mod connection;
 mod figures;
 mod fleet;
+mod listen;
 
 use fleet::{Chores, Fleet};
+use listen::Gatekeeper;
 
 /// How long after the last call background loads may take to end.
 const LOADS_AFTER_DRAIN: Duration = Duration::from_secs(2);
+
+/// Calls in hand on one connection: more than services multiplex in practice.
+const STREAMS: u32 = 256;
+
+/// Bytes of one request's headers: a token and trace context need less than one KiB.
+const HEADERS: u32 = 16 << 10;
+
+/// Bytes of one request that may be under way unread: all of a usual one.
+const STREAM_WINDOW: u32 = 64 << 10;
+
+/// The same of all requests of one connection.
+const CONNECTION_WINDOW: u32 = 256 << 10;
+
+/// When a silent client is asked for a sign of life, and how long it may take to give it.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A daemon with bound ports, not yet serving.
 #[derive(Debug)]
@@ -41,6 +62,9 @@ pub struct App {
     grpc: TcpListener,
     ops: TcpListener,
     service: ContactRpc,
+    callers: Callers,
+    hall: Hall,
+    tls: Option<Tls>,
     pages: Ops,
     ready: Arc<AtomicBool>,
     /// Loads and jobs, which may end in peace.
@@ -83,14 +107,21 @@ impl App {
         let platforms = platforms.collect();
         let rooms = fleet.rooms(&clock, &metrics, loads.clone(), stopping.clone());
         let resolver = Resolver::new(config.resolver, rooms);
-        let max_in_flight = config.grpc.max_in_flight;
-        let service = ContactRpc::new(resolver.clone(), platforms, max_in_flight, Arc::clone(&metrics), tracer.clone());
+        let streams = chores.tasks.clone();
+        let service = ContactRpc::new(resolver.clone(), platforms, streams, Arc::clone(&metrics), tracer.clone());
+        let callers = Callers::new(&config.grpc.callers);
+        let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
+        let hall = Hall::new(callers.clone(), calls, jobs, Arc::clone(&metrics));
+        let tls = config.grpc.tls.as_ref().map(tls::load).transpose()?.map(|(tls, watch)| {
+            chores.spawn(watch.run());
+            tls
+        });
         fleet.listen(&chores);
         let ready = Arc::new(AtomicBool::new(true));
         let figures = fleet.figures(&config);
         let pages = Ops::new(metrics, resolver, Arc::clone(&ready), Arc::new(move || figures.now()));
         chores.spawn(pages.record());
-        Ok(Self { config, grpc, ops, service, pages, ready, loads, stopping, chores, tracer })
+        Ok(Self { config, grpc, ops, service, callers, hall, tls, pages, ready, loads, stopping, chores, tracer })
     }
 
     /// The bound addresses: gRPC, operations.
@@ -110,8 +141,20 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (grpc_addr, ops_addr) = self.addresses()?;
         let drain = CancellationToken::new();
-        let (health, routes) = routes(self.service).await?;
-        let incoming = TcpIncoming::from(self.grpc).with_nodelay(Some(true));
+        let limits = &self.config.grpc;
+        let server = server(limits.max_connection_age);
+        let (health, routes) = routes(server, self.service, &self.hall).await?;
+        let gatekeeper = Gatekeeper {
+            tls: self.tls,
+            callers: self.callers,
+            most: limits.max_connections,
+            longest: limits.max_connection_age.saturating_add(limits.max_connection_age_grace),
+            tasks: self.chores.tasks.clone(),
+        };
+        let incoming = gatekeeper.incoming(self.grpc);
+        for warning in limits.warnings() {
+            tracing::warn!("{warning}");
+        }
         let calls =
             self.chores.tasks.spawn(routes.serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned()));
         self.chores.tasks.spawn(self.pages.serve(self.ops, self.chores.stop.clone().cancelled_owned()));
@@ -146,8 +189,22 @@ async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("{setting}: cannot listen on {addr}"))
 }
 
+/// The server with HTTP/2's limits. What h2 does by itself: it ends a connection whose client opens streams and resets
+/// them at once (20 that were not looked at yet), or sends header blocks or empty frames without end.
+fn server(age: Duration) -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEADERS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        // Without tonic's grace, which would leave out the announcement: the connection itself ends after it.
+        .max_connection_age(age)
+}
+
 /// The service with health and reflection (v1, and v1alpha for older clients).
-async fn routes(service: ContactRpc) -> anyhow::Result<(HealthReporter, Router)> {
+async fn routes(mut server: Server, service: ContactRpc, hall: &Hall) -> anyhow::Result<(HealthReporter, Router)> {
     let (health, health_service) = health_reporter();
     health.set_serving::<ContactServiceServer<ContactRpc>>().await;
     let reflection = || {
@@ -155,10 +212,10 @@ async fn routes(service: ContactRpc) -> anyhow::Result<(HealthReporter, Router)>
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let router = Server::builder()
-        .add_service(ContactServiceServer::new(service))
+    let router = server
+        .add_service(hall.before_calls(ContactServiceServer::new(service)))
         .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(hall.before_pages(reflection().build_v1()?))
+        .add_service(hall.before_pages(reflection().build_v1alpha()?));
     Ok((health, router))
 }

@@ -11,6 +11,9 @@ pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
         Failure::Failed(error) => Failure::Misused(format!("{error:#}")),
         misused @ Failure::Misused(_) => misused,
     })?;
+    for warning in effective.config.grpc.warnings() {
+        eprintln!("contactd: warning: {warning}");
+    }
     print!("{}", effective.toml);
     Ok(ExitCode::SUCCESS)
 }

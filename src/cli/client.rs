@@ -1,12 +1,13 @@
 //! What the client commands share: where the daemon is, on whose behalf they ask, how failures are told.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use prost::Message as _;
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
 use super::Failure;
@@ -46,6 +47,19 @@ pub(super) struct ClientArgs {
     /// option for the header itself: arguments are seen by every user of a machine.)
     #[arg(long, value_name = "FILE")]
     auth_header_file: Option<PathBuf>,
+    /// A file with the token by which the daemon knows its callers; else the variable CONTACTD_TOKEN is taken. Needed
+    /// where the daemon has grpc.tokens.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The authority (PEM) to trust for an https:// server instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// This client's certificate (PEM), where the daemon has grpc.tls.client_ca.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
     /// How long to wait for the answer, such as 500ms. [default: 30s; a batch may take as long as it needs]
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     timeout: Option<Duration>,
@@ -57,9 +71,54 @@ impl ClientArgs {
         let endpoint = Endpoint::from_shared(self.server.clone()).map_err(|_| {
             Failure::Misused(format!("--server {:?} is not a URL such as http://127.0.0.1:50051", self.server))
         })?;
+        let endpoint = self.encrypted(endpoint)?;
         let channel = endpoint.connect_timeout(Duration::from_secs(5)).tcp_keepalive(Some(KEEPALIVE)).connect().await;
         let channel = channel.with_context(|| format!("no daemon at {}; is `contactd serve` running?", self.server))?;
         Ok(ContactServiceClient::new(channel))
+    }
+
+    /// With TLS where the URL says https.
+    fn encrypted(&self, endpoint: Endpoint) -> Result<Endpoint, Failure> {
+        if endpoint.uri().scheme_str() != Some("https") {
+            if self.ca_file.is_some() || self.cert_file.is_some() {
+                let words = "--ca-file and --cert-file are for a server whose URL begins with https://";
+                return Err(Failure::Misused(words.to_owned()));
+            }
+            return Ok(endpoint);
+        }
+        let mut tls = ClientTlsConfig::new();
+        tls = match &self.ca_file {
+            Some(path) => tls.ca_certificate(Certificate::from_pem(read(path)?)),
+            None => tls.with_native_roots(),
+        };
+        if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
+            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+        }
+        endpoint.tls_config(tls).map_err(|error| {
+            Failure::Misused(format!("the certificates cannot be used: {:#}", anyhow::Error::from(error)))
+        })
+    }
+
+    /// The token by which the daemon knows its callers, if there is one, as a header.
+    fn authorization(&self) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+        let token = match &self.token_file {
+            Some(path) => Some(read(path)?),
+            None => std::env::var_os("CONTACTD_TOKEN").and_then(|text| text.into_string().ok()),
+        };
+        let Some(token) = token.filter(|token| !token.trim().is_empty()) else { return Ok(None) };
+        let mut header: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
+            .parse()
+            .map_err(|_| Failure::Misused("the token holds characters that no header can".to_owned()))?;
+        header.set_sensitive(true);
+        Ok(Some(header))
+    }
+
+    fn authorized<T>(&self, message: T) -> Result<Request<T>, Failure> {
+        let mut request = Request::new(message);
+        if let Some(header) = self.authorization()? {
+            request.metadata_mut().insert("authorization", header);
+        }
+        Ok(request)
     }
 
     /// The user of a request.
@@ -83,7 +142,7 @@ impl ClientArgs {
     /// The credential for the CRM.
     pub(super) fn auth_header(&self) -> Result<String, Failure> {
         let text = match &self.auth_header_file {
-            Some(path) => fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+            Some(path) => read(path)?,
             None => {
                 std::env::var_os("CONTACTD_AUTH_HEADER").and_then(|text| text.into_string().ok()).ok_or_else(|| {
                     Failure::Misused(
@@ -97,10 +156,10 @@ impl ClientArgs {
     }
 
     /// A request that ends at the time limit.
-    pub(super) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+    pub(super) fn request<T>(&self, message: T) -> Result<Request<T>, Failure> {
+        let mut request = self.authorized(message)?;
         request.set_timeout(self.timeout.unwrap_or(TIMEOUT));
-        request
+        Ok(request)
     }
 
     /// The time limit that was given, if any.
@@ -109,13 +168,17 @@ impl ClientArgs {
     }
 
     /// A request that takes as long as it needs, unless a time limit was given.
-    pub(super) fn batch_request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+    pub(super) fn batch_request<T>(&self, message: T) -> Result<Request<T>, Failure> {
+        let mut request = self.authorized(message)?;
         if let Some(limit) = self.timeout {
             request.set_timeout(limit);
         }
-        request
+        Ok(request)
     }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Says what failed: the words for a person, the status, and its reason.

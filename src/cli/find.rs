@@ -54,7 +54,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         only_if_cached: args.only_if_cached,
     };
     let mut client = args.client.connect().await?;
-    let response = match client.find_contact(args.client.request(request)).await {
+    let response = match client.find_contact(args.client.request(request)?).await {
         Ok(response) => response.into_inner(),
         Err(status) if status.code() == Code::NotFound => {
             eprintln!("contactd: this number has no stored answer");

@@ -39,7 +39,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     };
     let request = pb::InvalidateContactsRequest { user: Some(user), scope: Some(scope) };
     let mut client = args.client.connect().await?;
-    client.invalidate_contacts(args.client.request(request)).await.map_err(|status| explain(&status))?;
+    client.invalidate_contacts(args.client.request(request)?).await.map_err(|status| explain(&status))?;
     println!("{done}");
     Ok(ExitCode::SUCCESS)
 }

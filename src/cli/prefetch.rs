@@ -58,7 +58,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let client = args.client.connect().await?;
     let mut tally = Tally::default();
     let stopwatch = Stopwatch::start();
-    let ended = until_the_end(client, args.client.batch_request(request), args.client.limit(), &mut tally).await;
+    let ended = until_the_end(client, args.client.batch_request(request)?, args.client.limit(), &mut tally).await;
     if !tally.finished {
         tally.counts.elapsed = prost_types::Duration::try_from(stopwatch.elapsed()).ok();
     }

@@ -16,10 +16,16 @@ use crate::link::{self, RedisUrl, SharedSecret};
 use crate::resolver;
 use crate::trace;
 
+mod grpc;
 mod section;
 
+pub use grpc::Grpc;
 pub use section::Fault;
 use section::{Reader, Section};
+
+/// Loads under way at once for each call in hand: callers that leave before their answers are there must not pile up
+/// loads without end.
+const LOADS_PER_CALL: usize = 2;
 
 /// The settings of a daemon.
 #[derive(Debug, Clone)]
@@ -46,19 +52,6 @@ pub struct Config {
     pub connectors: Vec<connector::Config>,
 }
 
-/// The gRPC server.
-#[derive(Debug, Clone, Copy)]
-pub struct Grpc {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Most calls in hand; more are refused at once.
-    pub max_in_flight: usize,
-    /// How long to go on serving after the stop was announced.
-    pub drain_delay: Duration,
-    /// How long calls in hand may take after that.
-    pub drain_timeout: Duration,
-}
-
 /// The operations port.
 #[derive(Debug, Clone, Copy)]
 pub struct Ops {
@@ -81,13 +74,20 @@ pub struct Effective {
 /// Every fault, each with its path.
 pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Effective, Vec<Fault>> {
     let mut reader = Reader::new(text, env)?;
-    let grpc = reader.section("grpc", grpc);
+    let grpc = reader.section("grpc", grpc::grpc);
     let ops = reader.section("ops", |ops| Ops { listen: ops.parsed("listen", "127.0.0.1:9464") });
     let (memory, ages, admitted) = reader.section("cache", caches);
     let redis = reader.optional_section("redis", redis).flatten();
     let tracing = reader.optional_section("tracing", tracing).flatten();
-    let (resolver, limits) = reader.section("lookup", lookup);
+    let (mut resolver, limits) = reader.section("lookup", lookup);
+    resolver.max_loads = LOADS_PER_CALL * grpc.max_in_flight;
     let connectors = reader.sections("connectors", connector);
+    for (n, caller) in grpc.callers.iter().enumerate() {
+        let unknown = |name: &&String| !connectors.iter().any(|connector| connector.name == **name);
+        if let Some(name) = caller.platforms.iter().flatten().find(unknown) {
+            reader.fault(&format!("grpc.tokens[{n}].platforms"), &format!("{name:?} is not a configured connector"));
+        }
+    }
     if connectors.is_empty() {
         reader.fault("connectors", "at least one connector is needed, for example [connectors.pipedrive]");
     }
@@ -96,15 +96,6 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
         config: Config { grpc, ops, memory, ages, admitted, tracing, redis, resolver, limits, connectors },
         toml,
     })
-}
-
-fn grpc(section: &mut Section<'_>) -> Grpc {
-    Grpc {
-        listen: section.parsed("listen", "127.0.0.1:50051"),
-        max_in_flight: section.count("max_in_flight", 1024, 1..=1_000_000),
-        drain_delay: section.duration("drain_delay", "2s"),
-        drain_timeout: section.duration("drain_timeout", "10s"),
-    }
 }
 
 fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
@@ -173,7 +164,7 @@ fn lookup(section: &mut Section<'_>) -> (resolver::Config, Limits) {
             section.fault(key, "must be longer than zero");
         }
     }
-    (resolver::Config { timeout, soft_deadline }, limits)
+    (resolver::Config { timeout, soft_deadline, max_loads: 0 }, limits)
 }
 
 fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config> {

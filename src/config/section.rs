@@ -156,6 +156,64 @@ impl Section<'_> {
         read
     }
 
+    /// Reads a table within this one that may be absent; one variable of it is enough to be there.
+    pub(super) fn optional_nested<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> Option<T> {
+        let prefix = format!("{}.", self.path_of(key).to_ascii_lowercase());
+        let there = self.table.contains_key(key) || self.env.keys().any(|path| path.starts_with(&prefix));
+        there.then(|| self.nested(key, read))
+    }
+
+    /// Reads each table of a list, which only the file can hold.
+    pub(super) fn tables<T>(&mut self, key: &str, read: impl Fn(&mut Section<'_>) -> Option<T>) -> Vec<T> {
+        let tables = match self.table.remove(key) {
+            None => return Vec::new(),
+            Some(Value::Array(tables)) => tables,
+            Some(_) => {
+                self.fault(key, "must be a list of tables");
+                return Vec::new();
+            }
+        };
+        let (mut list, mut effective) = (Vec::new(), Vec::new());
+        for (n, value) in tables.into_iter().enumerate() {
+            let path = format!("{}[{n}]", self.path_of(key));
+            let mut section =
+                Section { path, table: Table::new(), env: self.env, faults: self.faults, effective: Table::new() };
+            section.table = section.table_of(Some(value));
+            list.extend(read(&mut section));
+            effective.push(Value::Table(section.close()));
+        }
+        self.effective.insert(key.to_owned(), Value::Array(effective));
+        list
+    }
+
+    /// Whether a key was there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.effective.contains_key(key)
+    }
+
+    /// One text or a list of texts; `None` where the key is absent. Its values are not repeated in faults.
+    pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
+        let value = self.take(key)?;
+        self.effective.insert(key.to_owned(), value.clone());
+        let values = match value {
+            Value::Array(values) if !values.is_empty() => values,
+            text @ Value::String(_) => vec![text],
+            _ => Vec::new(),
+        };
+        let texts: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
+        let texts = texts.filter(|texts| !texts.is_empty());
+        if texts.is_none() {
+            self.fault(key, "must be a text or a list of at least one; leave the key out where it does not apply");
+        }
+        Some(texts.unwrap_or_default())
+    }
+
+    /// A whole number within a range that may be absent.
+    pub(super) fn optional_count(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
+        let there = self.table.contains_key(key) || self.env.contains_key(&self.path_of(key).to_ascii_lowercase());
+        there.then(|| self.count(key, *range.start(), range))
+    }
+
     /// A text that `T` can be parsed from.
     pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, default: &str) -> T {
         self.read(key, default, |text| text.parse().map_err(|error: T::Err| error.to_string()))

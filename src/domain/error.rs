@@ -35,6 +35,9 @@ pub enum LookupError {
     /// Only a stored answer was wanted, and there is none.
     #[error("no stored answer")]
     NotCached,
+    /// As many look-ups are under way as may be; the CRM was not asked.
+    #[error("too many look-ups under way")]
+    Overloaded,
     /// A fault of ours.
     #[error("internal error")]
     Internal,
@@ -105,6 +108,7 @@ impl LookupError {
             Self::CrmBadReply(_) => "CRM_BAD_REPLY",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NotCached => "NOT_CACHED",
+            Self::Overloaded => "OVERLOADED",
             Self::Internal => "INTERNAL",
         }
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,8 @@ pub struct Config {
     pub timeout: Duration,
     /// How long a manual refresh waits for the CRM before the stored answer is served instead, labelled stale.
     pub soft_deadline: Duration,
+    /// Loads under way at once, those included whose callers have left. More are refused.
+    pub max_loads: usize,
 }
 
 /// Why a look-up is made.
@@ -156,6 +159,8 @@ pub struct Resolver {
     flights: Flights,
     refreshing: Arc<revalidate::Cap>,
     jobs: jobs::Jobs,
+    /// Turns of prefetch jobs, so that all of them together leave loads to calls.
+    turns: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Resolver {
@@ -168,8 +173,10 @@ impl Resolver {
     /// A resolver over `rooms`.
     #[must_use]
     pub fn new(config: Config, rooms: Rooms) -> Self {
-        let flights = Flights::new(rooms.tasks.clone());
-        Self { config, rooms: Arc::new(rooms), flights, refreshing: Arc::default(), jobs: jobs::Jobs::default() }
+        let flights = Flights::new(config.max_loads, rooms.tasks.clone());
+        let turns = Arc::new(Semaphore::new((config.max_loads / 2).clamp(1, prefetch::ALL_AT_ONCE)));
+        let jobs = jobs::Jobs::default();
+        Self { config, rooms: Arc::new(rooms), flights, refreshing: Arc::default(), jobs, turns }
     }
 
     /// Answers one question.

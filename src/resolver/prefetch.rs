@@ -24,6 +24,12 @@ use crate::metrics::PlatformLabels;
 /// Look-ups of one job under way at once: enough to use up any CRM's quota at its usual latency.
 const AT_ONCE: usize = 32;
 
+/// Look-ups of all jobs together under way at once, at most. Half of the loads are left to calls in any case.
+pub(super) const ALL_AT_ONCE: usize = 256;
+
+/// How long a number waits where as many loads are under way as may be.
+const FULL: Duration = Duration::from_secs(1);
+
 /// How often a number is tried that the CRM refuses for its rate.
 const TRIES: u32 = 3;
 
@@ -204,14 +210,19 @@ impl Run {
     async fn look_up(&self, party: Party, must_ask: bool) -> Asked {
         let question = Question { party, ..self.batch.question.clone() };
         let key = self.resolver.key(&question);
-        let mut landing = Err(LookupError::Internal);
-        for _ in 0..TRIES {
-            landing = self.resolver.send(&question, key, Lane::Prefetch, must_ask, &self.spent).wait().await;
-            if !matches!(landing, Err(LookupError::CrmRateLimited { .. })) {
-                break;
+        // Fails only where the turns are taken away, which nobody does.
+        let _turn = self.resolver.turns.acquire().await;
+        let mut tries = 0;
+        loop {
+            let landing = self.resolver.send(&question, key, Lane::Prefetch, must_ask, &self.spent).wait().await;
+            match landing {
+                Err(LookupError::Overloaded) if !self.resolver.rooms.stopping.is_cancelled() => {
+                    clock::pause(FULL).await;
+                }
+                Err(LookupError::CrmRateLimited { .. }) if tries + 1 < TRIES => tries += 1,
+                landing => return (party, landing),
             }
         }
-        (party, landing)
     }
 
     /// Tells a result; some failures doom the job.

@@ -2,12 +2,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use super::convert::Log;
+use super::entrance::JobPlace;
 use super::status;
+use crate::clock;
 use crate::domain::{LookupError, Party};
 use crate::metrics::{Metrics, PrefetchLabels};
 use crate::pb::v1 as pb;
@@ -16,15 +23,51 @@ use crate::resolver::{CutShort, Job, Progress, Resolver};
 
 pub(super) type Events = BoxStream<'static, Result<pb::PrefetchContactsResponse, Status>>;
 
-/// Starts the job of `log` and tells what happens, one event at a time: a client that reads slowly slows the job down,
-/// one that leaves ends it.
-pub(super) async fn events(
+/// Events that wait for a slow client. What else it holds up is with the job, which ends where nothing moves.
+const BACKLOG: usize = 16;
+
+/// How long the next event waits to be taken before the batch is given up: a client that stops reading would hold its
+/// place for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tells what happens, one event at a time: a client that reads slowly slows the job down, one that leaves or stops
+/// reading ends it and gives the `place` back.
+pub(super) fn told_by(mut teller: Teller, place: Option<JobPlace>, tasks: &TaskTracker) -> Events {
+    let (tell, told) = mpsc::channel(BACKLOG);
+    let (give_up, given_up) = oneshot::channel();
+    tasks.spawn(async move {
+        let _place = place;
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = tell.closed() => return,
+                event = teller.next() => event,
+            };
+            let Some(event) = event else { return };
+            let event = event.map(|event| pb::PrefetchContactsResponse { event: Some(event) });
+            match clock::within(PATIENCE, tell.send(event)).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return,
+                None => {
+                    // Heard when the client reads on. The rest of the batch is gone by then.
+                    let _ = give_up.send(status::read_too_slowly());
+                    return;
+                }
+            }
+        }
+    });
+    let end = stream::once(given_up).filter_map(|gave_up| std::future::ready(gave_up.ok().map(Err)));
+    Box::pin(ReceiverStream::new(told).chain(end))
+}
+
+/// Starts the job of `log`.
+pub(super) async fn teller(
     resolver: &Resolver,
     log: Log,
     requested: usize,
     platform: String,
     metrics: Arc<Metrics>,
-) -> Events {
+) -> Teller {
     let distinct = log.invalid.len() + log.batch.as_ref().map_or(0, |batch| batch.parties.len());
     let job = match log.batch {
         Some(batch) => Some(resolver.prefetch(batch).await),
@@ -50,13 +93,11 @@ pub(super) async fn events(
     if teller.job.is_none() {
         teller.pending.push_back(Ok(Event::Finished(teller.tally)));
     }
-    Box::pin(stream::unfold(teller, |mut teller| async move {
-        let event = teller.next().await?;
-        Some((event.map(|event| pb::PrefetchContactsResponse { event: Some(event) }), teller))
-    }))
+    teller
 }
 
-struct Teller {
+/// Knows what is to be told next.
+pub(super) struct Teller {
     platform: String,
     metrics: Arc<Metrics>,
     total: u32,

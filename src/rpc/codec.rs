@@ -4,13 +4,16 @@
 //! embedded messages merge. So a reply is the stored bytes, the create option, the return message and the facts about
 //! this answer, one behind the other, and nothing is decoded, formatted or copied twice.
 
+use std::marker::PhantomData;
+
 use bytes::{BufMut as _, Bytes};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use tonic::Status;
-use tonic::codec::{Codec, EncodeBuf, Encoder};
-use tonic_prost::ProstDecoder;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic_prost::ProstEncoder;
 
+use super::status;
 use crate::pb::v1 as pb;
 
 /// Field number of `FindContactResponse.lookup`.
@@ -37,14 +40,63 @@ impl Codec for ReplyCodec {
     type Encode = Reply;
     type Decode = pb::FindContactRequest;
     type Encoder = ReplyEncoder;
-    type Decoder = ProstDecoder<pb::FindContactRequest>;
+    type Decoder = Reader<pb::FindContactRequest>;
 
     fn encoder(&mut self) -> Self::Encoder {
         ReplyEncoder
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::default()
+        Reader::default()
+    }
+}
+
+/// Writes `E` as prost does, reads `D`: for the methods whose replies are not stored.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainCodec<E, D>(PhantomData<(E, D)>);
+
+impl<E, D> Default for PlainCodec<E, D> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<E, D> Codec for PlainCodec<E, D>
+where
+    E: prost::Message + Send + 'static,
+    D: prost::Message + Default + Send + 'static,
+{
+    type Encode = E;
+    type Decode = D;
+    type Encoder = ProstEncoder<E>;
+    type Decoder = Reader<D>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstEncoder::default()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        Reader::default()
+    }
+}
+
+/// Reads a message. Bytes that are none are the caller's fault and said to be so, also a Struct of a hundred levels.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<T>(PhantomData<T>);
+
+impl<T> Default for Reader<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: prost::Message + Default> Decoder for Reader<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
+        let message = T::decode(buffer);
+        message.map(Some).map_err(|_| status::invalid("request", "cannot be read as a message of contactd.v1"))
     }
 }
 

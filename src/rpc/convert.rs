@@ -3,6 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use prost::Message as _;
+use prost_types::value::Kind as ValueKind;
+use prost_types::{Struct, Value};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -27,6 +30,9 @@ const LONGEST_EXTENSION: usize = 6;
 
 /// Most numbers of one batch.
 const MAX_NUMBERS: usize = 10_000;
+
+/// Most bytes, values and levels of a Struct in a request; App Connect's user settings are a few switches.
+const MAX_STRUCT: (usize, usize, usize) = (16 << 10, 1000, 16);
 
 /// What is to be done about a request.
 #[derive(Debug)]
@@ -186,6 +192,8 @@ pub(super) fn forgotten(request: &pb::InvalidateContactsRequest) -> Result<Forgo
 
 fn user(user: pb::User, platform: &Platform) -> Result<User, Status> {
     check_ids(&user)?;
+    structure("user.settings", user.settings.as_ref())?;
+    structure("user.platform_additional_info", user.platform_additional_info.as_ref())?;
     let region = region(&user.region)?;
     let host = platform.host(&user.hostname).map_err(|error| invalid("user.hostname", error.to_string()))?;
     let settings = Settings::new(user.settings.unwrap_or_default());
@@ -199,6 +207,33 @@ fn check_ids(user: &pb::User) -> Result<(), Status> {
     for (field, id) in [("user.id", &user.id), ("user.account_id", &user.account_id)] {
         if id.len() > MAX_ID {
             return Err(invalid(field, format!("is longer than {MAX_ID} bytes")));
+        }
+    }
+    Ok(())
+}
+
+/// Bounds a Struct.
+fn structure(field: &str, fields: Option<&Struct>) -> Result<(), Status> {
+    let Some(fields) = fields else { return Ok(()) };
+    let (most_bytes, most_values, most_levels) = MAX_STRUCT;
+    if fields.encoded_len() > most_bytes {
+        return Err(invalid(field, format!("is larger than {most_bytes} bytes")));
+    }
+    let mut values = 0;
+    // A list instead of a recursion; prost has refused more than a hundred levels already.
+    let mut todo: Vec<(&Value, usize)> = fields.fields.values().map(|value| (value, 1)).collect();
+    while let Some((value, level)) = todo.pop() {
+        values += 1;
+        if level > most_levels {
+            return Err(invalid(field, format!("is nested deeper than {most_levels} levels")));
+        }
+        if values > most_values {
+            return Err(invalid(field, format!("has more than {most_values} values")));
+        }
+        match &value.kind {
+            Some(ValueKind::StructValue(inner)) => todo.extend(inner.fields.values().map(|value| (value, level + 1))),
+            Some(ValueKind::ListValue(list)) => todo.extend(list.values.iter().map(|value| (value, level + 1))),
+            _ => {}
         }
     }
     Ok(())

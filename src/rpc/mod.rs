@@ -4,10 +4,13 @@ mod batch;
 pub mod codec;
 mod convert;
 mod desk;
+mod entrance;
 mod messages;
+mod request;
 mod service;
 mod status;
 
+pub use entrance::Hall;
 pub use service::ContactRpc;
 
 /// The generated server.

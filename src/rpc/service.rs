@@ -1,11 +1,11 @@
-//! The service: deadline, admission, parse, find, reply, count.
+//! The service: deadline, parse, find, reply, count.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
@@ -13,11 +13,13 @@ use super::batch::{self, Events};
 use super::codec::Reply;
 use super::convert::{self, Ask};
 use super::desk::{Desk, count_other};
+use super::entrance::JobPlace;
 use super::status;
+use crate::callers::Caller;
 use crate::clock::{self, Stopwatch};
 use crate::connector::Platform;
 use crate::domain::LookupError;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RefusalLabels};
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Question, Resolver, Trigger};
 use crate::rpc::server::ContactService;
@@ -36,7 +38,7 @@ struct Shared {
     resolver: Resolver,
     platforms: HashMap<String, Arc<Platform>>,
     desks: HashMap<String, Desk>,
-    in_flight: Semaphore,
+    tasks: TaskTracker,
     metrics: Arc<Metrics>,
     tracer: Tracer,
 }
@@ -48,19 +50,18 @@ impl fmt::Debug for ContactRpc {
 }
 
 impl ContactRpc {
-    /// The service over `resolver`, with at most `max_in_flight` look-ups in hand.
+    /// The service over `resolver`. Who may call it and how much is for [`super::Hall`]. Streams belong to `tasks`.
     #[must_use]
     pub fn new(
         resolver: Resolver,
         platforms: Vec<Platform>,
-        max_in_flight: usize,
+        tasks: TaskTracker,
         metrics: Arc<Metrics>,
         tracer: Tracer,
     ) -> Self {
         let desks = platforms.iter().map(|p| (p.name().to_owned(), Desk::new(p, &metrics))).collect();
         let platforms = platforms.into_iter().map(|p| (p.name().to_owned(), Arc::new(p))).collect();
-        let in_flight = Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS));
-        Self { shared: Arc::new(Shared { resolver, platforms, desks, in_flight, metrics, tracer }) }
+        Self { shared: Arc::new(Shared { resolver, platforms, desks, tasks, metrics, tracer }) }
     }
 }
 
@@ -73,19 +74,17 @@ impl ContactService for ContactRpc {
         let stopwatch = Stopwatch::start();
         let limit = deadline(request.metadata());
         let span = request_span(&shared.tracer, "FindContact", request.metadata());
+        let caller = caller(&request);
         let request = request.into_inner();
         let trigger = label_of(request.trigger());
         let other = |platform: &str, outcome: &str| {
             describe(&span, platform, trigger, "none", outcome);
             count_other(&shared.metrics, platform, trigger, outcome, stopwatch);
         };
-        let Ok(_place) = shared.in_flight.try_acquire() else {
-            other(NO_PLATFORM, "overloaded");
-            return Err(status::overloaded());
-        };
         let platform = convert::platform(&shared.platforms, request.user.as_ref());
         let platform = platform.inspect_err(|_| other(NO_PLATFORM, "invalid_request"))?;
         let name = platform.name();
+        shared.may_ask(caller.as_deref(), request.user.as_ref()).inspect_err(|_| other(name, "caller_forbidden"))?;
         let ask = convert::question(request, platform, limit.and_then(clock::after));
         let ask = ask.inspect_err(|_| other(name, "invalid_request"))?;
         let Some(desk) = shared.desks.get(name) else { return Err(status::failed(&LookupError::Internal, name)) };
@@ -118,8 +117,10 @@ impl ContactService for ContactRpc {
     ) -> Result<Response<Events>, Status> {
         let shared = &self.shared;
         let span = request_span(&shared.tracer, "PrefetchContacts", request.metadata());
+        let (caller, place) = (caller(&request), request.extensions().get::<JobPlace>().cloned());
         let request = request.into_inner();
         let platform = convert::platform(&shared.platforms, request.user.as_ref())?;
+        shared.may_ask(caller.as_deref(), request.user.as_ref())?;
         span.set("platform", platform.name().to_owned());
         let requested = request.phone_numbers.len();
         let mut log = convert::batch(request, platform)?;
@@ -128,15 +129,18 @@ impl ContactService for ContactRpc {
             batch.question.span = span;
         }
         let (name, metrics) = (platform.name().to_owned(), Arc::clone(&shared.metrics));
-        Ok(Response::new(batch::events(&shared.resolver, log, requested, name, metrics).await))
+        let teller = batch::teller(&shared.resolver, log, requested, name, metrics).await;
+        Ok(Response::new(batch::told_by(teller, place, &shared.tasks)))
     }
 
     async fn invalidate_contacts(
         &self,
         request: Request<pb::InvalidateContactsRequest>,
     ) -> Result<Response<pb::InvalidateContactsResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
         let platform = convert::platform(&self.shared.platforms, request.user.as_ref())?;
+        self.shared.may_ask(caller.as_deref(), request.user.as_ref())?;
         let what = convert::forgotten(&request)?;
         let user = request.user.unwrap_or_default();
         let forgotten = self.shared.resolver.forget(platform, &user.account_id, &user.id, &what).await;
@@ -146,6 +150,15 @@ impl ContactService for ContactRpc {
 }
 
 impl Shared {
+    /// Whether the caller's lists, if it has any, name what it asks for.
+    fn may_ask(&self, caller: Option<&Caller>, user: Option<&pb::User>) -> Result<(), Status> {
+        let (Some(caller), Some(user)) = (caller, user) else { return Ok(()) };
+        caller.may_ask(&user.platform, &user.account_id).map_err(|what| {
+            self.metrics.calls_refused.get_or_create(&RefusalLabels { reason: "caller_forbidden" }).inc();
+            status::caller_forbidden(what)
+        })
+    }
+
     async fn find(&self, question: &Question, limit: Option<Duration>) -> Result<Answer, LookupError> {
         let found = self.resolver.find(question);
         match limit {
@@ -168,6 +181,11 @@ fn describe(span: &Span, platform: &str, trigger: Trigger, source: &'static str,
         span.set("source", source);
         span.set("outcome", outcome.to_owned());
     }
+}
+
+/// Who calls, where callers are listed.
+fn caller<T>(request: &Request<T>) -> Option<Arc<Caller>> {
+    request.extensions().get::<Arc<Caller>>().cloned()
 }
 
 fn label_of(trigger: pb::Trigger) -> Trigger {

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, Status as RpcStatus, bad_request::FieldViolation};
 
 use super::messages;
+use crate::callers::Forbidden;
 use crate::domain::LookupError;
 use crate::pb::v1 as pb;
 
@@ -32,10 +33,48 @@ pub(super) fn invalid(field: &str, description: impl Into<String>) -> Status {
 }
 
 /// The daemon has too many requests in hand.
-pub(super) fn overloaded() -> Status {
-    let person = messages::warning("The look-up service is busy", vec![messages::detail("Try again in a moment.")]);
-    let details = vec![retry_info(RETRY_OVERLOADED)];
-    status(Code::ResourceExhausted, "OVERLOADED", "too many requests in flight".to_owned(), &person, details)
+pub(super) fn overloaded(message: &str, wait: Option<Duration>) -> Status {
+    let details = vec![retry_info(wait.unwrap_or(RETRY_OVERLOADED))];
+    status(Code::ResourceExhausted, "OVERLOADED", message.to_owned(), &busy(), details)
+}
+
+fn busy() -> pb::ReturnMessage {
+    messages::warning("The look-up service is busy", vec![messages::detail("Try again in a moment.")])
+}
+
+/// Nobody of the list calls.
+pub(super) fn caller_unauthenticated() -> Status {
+    let hint = "Your telephony service is not let in. Its operator finds the reason in the status details.";
+    let person = messages::danger("The look-up service does not know your telephony service", hint);
+    let message = "the caller is not known: send `authorization: Bearer TOKEN` with a token of grpc.tokens, or use a \
+                   certificate that is listed there";
+    status(Code::Unauthenticated, "CALLER_UNAUTHENTICATED", message.to_owned(), &person, Vec::new())
+}
+
+/// The caller is known, but may not have this. `what` is the field that its list does not name.
+pub(super) fn caller_forbidden(what: Forbidden) -> Status {
+    let hint = "Its operator finds the reason in the status details.";
+    let person = messages::danger("Your telephony service may not look this up", hint);
+    let message = match what {
+        Forbidden::Platform => "user.platform is not one that this caller may ask",
+        Forbidden::Account => "user.account_id is not one that this caller may ask for",
+    };
+    status(Code::PermissionDenied, "CALLER_FORBIDDEN", message.to_owned(), &person, Vec::new())
+}
+
+/// A request did not arrive in time.
+pub(super) fn request_too_slow() -> Status {
+    let person = messages::warning("The look-up request did not arrive", vec![messages::detail("Try again.")]);
+    let message = "the request did not arrive within 10 seconds of its headers".to_owned();
+    status(Code::DeadlineExceeded, "REQUEST_TOO_SLOW", message, &person, Vec::new())
+}
+
+/// A batch whose progress nobody took.
+pub(super) fn read_too_slowly() -> Status {
+    let hint = "What was looked up is kept. Start the warm-up again for the rest.";
+    let person = messages::warning("The warm-up was given up", vec![messages::detail(hint)]);
+    let message = "the batch was ended because its progress was not read for a minute".to_owned();
+    status(Code::Aborted, "READ_TOO_SLOWLY", message, &person, Vec::new())
 }
 
 /// A batch that ends because the daemon stops.
@@ -110,6 +149,7 @@ pub(super) fn failed(error: &LookupError, platform: &str) -> Status {
         LookupError::NotCached => {
             (Code::NotFound, messages::warning("This number has not been looked up yet", Vec::new()))
         }
+        LookupError::Overloaded => (Code::ResourceExhausted, busy()),
         LookupError::Internal => {
             (Code::Internal, messages::danger("The look-up failed", "Tell the operator of your telephony service."))
         }
@@ -117,6 +157,7 @@ pub(super) fn failed(error: &LookupError, platform: &str) -> Status {
     let details = match error {
         LookupError::CrmRateLimited { retry_after } => vec![retry_info(retry_after.unwrap_or(RETRY))],
         LookupError::BudgetExhausted { retry_after } => vec![retry_info(*retry_after)],
+        LookupError::Overloaded => vec![retry_info(RETRY_OVERLOADED)],
         _ => Vec::new(),
     };
     status(code, error.reason(), error.to_string(), &person, details)

@@ -38,7 +38,7 @@ const ALL_BUT_CLOCK_AND_DOMAIN: &[&str] =
     &["pb", "metrics", "cache", "flight", "budget", "admission", "link", "connector", "resolver", "rpc", "ops"];
 
 #[rustfmt::skip]
-const ROOMS: [Room; 24] = [
+const ROOMS: [Room; 25] = [
     room(0, "pb", &[], &[]),
     room(0, "domain", &[], &["tokio", "tonic", "reqwest", "redis", "moka"]),
     room(1, "clock", &[], &[]),
@@ -47,6 +47,7 @@ const ROOMS: [Room; 24] = [
     room(1, "link", &[], &["reqwest", "tonic"]),
     room(1, "urgency", &[], &["reqwest", "tonic", "redis"]),
     room(2, "cache", &[], &["reqwest", "tonic"]),
+    room(2, "callers", &[], &["reqwest", "tonic", "rustls", "redis"]),
     room(2, "flight", &[], &["reqwest", "tonic"]),
     room(2, "budget", &[], &["reqwest", "tonic"]),
     room(2, "admission", &[], &["reqwest", "tonic"]),

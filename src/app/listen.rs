@@ -1,0 +1,90 @@
+//! How connections come in: counted, shaken hands with beside each other, each within a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+
+use super::connection::Connection;
+use crate::callers::{Callers, Peer};
+use crate::clock;
+use crate::tls::{self, Tls};
+
+/// Time for a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Time before the next connection is tried where the system gives none, for want of file descriptors mostly.
+const REST: Duration = Duration::from_millis(100);
+
+/// How often refused connections are told in the log.
+const TELL: Duration = Duration::from_secs(60);
+
+/// What connections need to come in.
+pub(super) struct Gatekeeper {
+    pub(super) tls: Option<Tls>,
+    pub(super) callers: Callers,
+    /// Most connections at once. More are closed as soon as they are there.
+    pub(super) most: usize,
+    /// When a connection is cut off, whatever is under way on it.
+    pub(super) longest: Duration,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Gatekeeper {
+    /// The connections that came in, until the stream is dropped; then the port is closed.
+    pub(super) fn incoming(self, listener: TcpListener) -> ReceiverStream<std::io::Result<Connection>> {
+        let (ready, incoming) = mpsc::channel(1);
+        let tasks = self.tasks.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = ready.closed() => {}
+                () = self.accept(&listener, &ready) => {}
+            }
+        });
+        ReceiverStream::new(incoming)
+    }
+
+    async fn accept(&self, listener: &TcpListener, ready: &mpsc::Sender<std::io::Result<Connection>>) {
+        let places = Arc::new(Semaphore::new(self.most.min(Semaphore::MAX_PERMITS)));
+        let mut told: Option<clock::Stopwatch> = None;
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                clock::pause(REST).await;
+                continue;
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                if told.is_none_or(|told| told.elapsed() > TELL) {
+                    tracing::warn!("connections are refused: there are grpc.max_connections already");
+                    told = Some(clock::Stopwatch::start());
+                }
+                continue;
+            };
+            let (tls, callers, longest, ready) = (self.tls.clone(), self.callers.clone(), self.longest, ready.clone());
+            self.tasks.spawn(async move {
+                let shaken = clock::within(HANDSHAKE, shake(stream, tls, &callers, place, longest));
+                let Some(Some(connection)) = shaken.await else { return };
+                // Fails where the daemon stops.
+                let _ = ready.send(Ok(connection)).await;
+            });
+        }
+    }
+}
+
+async fn shake(
+    stream: TcpStream,
+    tls: Option<Tls>,
+    callers: &Callers,
+    place: OwnedSemaphorePermit,
+    longest: Duration,
+) -> Option<Connection> {
+    // Without it a reply waits for the acknowledgement of the one before it.
+    stream.set_nodelay(true).ok()?;
+    let Some(tls) = tls else { return Some(Connection::plain(stream, place, longest)) };
+    let stream =
+        tls.accept(stream).await.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()?;
+    let caller = tls::peer_name(&stream).and_then(|name| callers.by_certificate(&name).cloned());
+    Some(Connection::encrypted(stream, Peer { caller }, place, longest))
+}

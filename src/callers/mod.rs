@@ -1,0 +1,183 @@
+//! Which services may call, and how much.
+//!
+//! Owns the list of callers and what each has in hand. Promises that a token is compared in constant time with every
+//! one that is configured, and that a caller's limits bind the caller whichever of its credentials it shows. Keeps
+//! hashes of tokens only. Knows nothing of gRPC and TLS: it is told a token, or the name in a certificate that has been
+//! verified.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use subtle::{Choice, ConditionallySelectable as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+mod token;
+
+pub use token::{NotAHash, TokenHash};
+
+/// Settings of one caller.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What logs call it.
+    pub name: String,
+    /// Its tokens: one, or two while they are exchanged.
+    pub tokens: Vec<TokenHash>,
+    /// The names in its certificates.
+    pub certificates: Vec<String>,
+    /// The platforms that it may ask; all where there is no list.
+    pub platforms: Option<Vec<String>>,
+    /// The accounts that it may ask for; all where there is no list.
+    pub accounts: Option<Vec<String>>,
+    /// Calls that it may make in a second, as many at once after a rest.
+    pub rate: Option<NonZeroU32>,
+    /// Calls that it may have in hand.
+    pub max_in_flight: Option<usize>,
+}
+
+/// The services that may call. Cheap to clone; clones share everything.
+#[derive(Debug, Clone, Default)]
+pub struct Callers(Arc<List>);
+
+#[derive(Debug, Default)]
+struct List {
+    callers: Vec<Arc<Caller>>,
+    /// Each with the place of its caller.
+    tokens: Vec<(TokenHash, u32)>,
+    certificates: HashMap<String, Arc<Caller>>,
+}
+
+/// One service that may call.
+pub struct Caller {
+    config: Config,
+    rate: Option<DefaultDirectRateLimiter>,
+    in_flight: Option<Arc<Semaphore>>,
+}
+
+/// Who is at the other end of a connection, as far as the connection itself tells.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// The caller whose name is in the certificate.
+    pub caller: Option<Arc<Caller>>,
+}
+
+/// A place among the calls that a caller has in hand, given back when it is dropped.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "held, and given back when dropped")] Option<OwnedSemaphorePermit>);
+
+/// Why a call of a known caller is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// It has as many calls in hand as it may.
+    InFlight,
+    /// It called too often.
+    Rate {
+        /// When it may call again.
+        wait: Duration,
+    },
+}
+
+/// What a caller asked for and may not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forbidden {
+    /// The platform is not on its list.
+    Platform,
+    /// The account is not on its list.
+    Account,
+}
+
+impl Callers {
+    /// The callers of the settings, whose names and credentials are different.
+    #[must_use]
+    pub fn new(configs: &[Config]) -> Self {
+        let callers: Vec<_> = configs.iter().map(|config| Arc::new(Caller::new(config.clone()))).collect();
+        let tokens = (0..).zip(configs).flat_map(|(n, config)| config.tokens.iter().map(move |token| (*token, n)));
+        let certificates = callers.iter().flat_map(|caller| {
+            caller.config.certificates.iter().map(|certificate| (certificate.clone(), Arc::clone(caller)))
+        });
+        Self(Arc::new(List { tokens: tokens.collect(), certificates: certificates.collect(), callers }))
+    }
+
+    /// Whether nobody is listed: then everybody who reaches the port may call.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.callers.is_empty()
+    }
+
+    /// The caller with this token. Takes as long for a wrong token as for a right one.
+    #[must_use]
+    pub fn by_token(&self, token: &[u8]) -> Option<&Arc<Caller>> {
+        let hash = TokenHash::of(token);
+        let (mut known, mut found) = (Choice::from(0), 0);
+        for (candidate, caller) in &self.0.tokens {
+            let same = candidate.is(&hash);
+            found = u32::conditional_select(&found, caller, same);
+            known |= same;
+        }
+        if bool::from(known) { self.0.callers.get(found as usize) } else { None }
+    }
+
+    /// The caller with this name in its certificate, which the TLS handshake has verified.
+    #[must_use]
+    pub fn by_certificate(&self, name: &str) -> Option<&Arc<Caller>> {
+        self.0.certificates.get(name)
+    }
+}
+
+impl Caller {
+    fn new(config: Config) -> Self {
+        let rate = config.rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
+        let in_flight = config.max_in_flight.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
+        Self { config, rate, in_flight }
+    }
+
+    /// What logs call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Counts one more call.
+    ///
+    /// # Errors
+    /// Where that is more than the caller may make or have in hand.
+    pub fn enter(&self) -> Result<Place, Excess> {
+        let place = match &self.in_flight {
+            Some(places) => Some(Arc::clone(places).try_acquire_owned().map_err(|_| Excess::InFlight)?),
+            None => None,
+        };
+        if let Some(rate) = &self.rate {
+            let clock = DefaultClock::default();
+            rate.check().map_err(|until| Excess::Rate { wait: until.wait_time_from(clock.now()) })?;
+        }
+        Ok(Place(place))
+    }
+
+    /// Whether the caller may ask this of the daemon.
+    ///
+    /// # Errors
+    /// Where a list of the caller does not name it.
+    pub fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
+        let names = |list: &Option<Vec<String>>, name: &str| list.as_ref().is_none_or(|l| l.iter().any(|n| n == name));
+        if !names(&self.config.platforms, platform) {
+            return Err(Forbidden::Platform);
+        }
+        if !names(&self.config.accounts, account) {
+            return Err(Forbidden::Account);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("name", &self.config.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

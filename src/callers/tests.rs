@@ -1,0 +1,68 @@
+use super::*;
+
+fn config(name: &str, token: &str) -> Config {
+    Config {
+        name: name.to_owned(),
+        tokens: vec![TokenHash::of(token.as_bytes())],
+        certificates: vec![format!("{name}.example")],
+        platforms: None,
+        accounts: None,
+        rate: None,
+        max_in_flight: None,
+    }
+}
+
+fn name(caller: Option<&Arc<Caller>>) -> Option<&str> {
+    caller.map(|caller| caller.name())
+}
+
+#[test]
+fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
+    let mut rotating = config("b", "old");
+    rotating.tokens.push(TokenHash::of(b"new"));
+    let callers = Callers::new(&[config("a", "first"), rotating, config("c", "third")]);
+    for (token, caller) in [
+        ("first", Some("a")),
+        ("old", Some("b")),
+        ("new", Some("b")),
+        ("third", Some("c")),
+        ("Third", None),
+        ("", None),
+        ("thir", None),
+        ("thirdd", None),
+    ] {
+        assert_eq!(name(callers.by_token(token.as_bytes())), caller, "{token}");
+    }
+    assert_eq!(name(callers.by_certificate("b.example")), Some("b"));
+    assert_eq!(name(callers.by_certificate("b")), None);
+    assert!(!callers.is_empty() && Callers::default().is_empty());
+    assert!(Callers::default().by_token(b"first").is_none());
+}
+
+#[test]
+fn lists_of_platforms_and_accounts_bind_and_absent_ones_do_not() {
+    let of = |platforms: Option<&[&str]>, accounts: Option<&[&str]>| {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Caller::new(Config { platforms: platforms.map(list), accounts: accounts.map(list), ..config("a", "t") })
+    };
+    assert_eq!(of(None, None).may_ask("clio", ""), Ok(()));
+    assert_eq!(of(Some(&["clio"]), None).may_ask("clio", "9"), Ok(()));
+    assert_eq!(of(Some(&["clio"]), None).may_ask("pipedrive", "9"), Err(Forbidden::Platform));
+    assert_eq!(of(None, Some(&["9"])).may_ask("clio", "9"), Ok(()));
+    assert_eq!(of(None, Some(&["9"])).may_ask("clio", ""), Err(Forbidden::Account));
+}
+
+#[test]
+fn places_are_given_back_and_the_rate_says_when_to_call_again() {
+    let caller = Caller::new(Config { max_in_flight: Some(2), ..config("a", "t") });
+    let first = caller.enter().unwrap();
+    let _second = caller.enter().unwrap();
+    assert_eq!(caller.enter().unwrap_err(), Excess::InFlight);
+    drop(first);
+    assert!(caller.enter().is_ok());
+
+    let caller = Caller::new(Config { rate: NonZeroU32::new(1), ..config("a", "t") });
+    caller.enter().unwrap();
+    let Excess::Rate { wait } = caller.enter().unwrap_err() else { panic!("the rate binds") };
+    assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
+}

@@ -1,0 +1,85 @@
+//! Bearer tokens, of which contactd keeps nothing but a hash.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ring::digest;
+use subtle::{Choice, ConstantTimeEq as _};
+
+/// The SHA-256 of a bearer token, written as 64 hexadecimal digits.
+///
+/// A plain hash is enough where the token is random and long; nobody can try out 2^128 of them. The texts that are
+/// parsed are never repeated in an error: somebody may have written the token itself by mistake.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+/// Not 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be the SHA-256 of a token in 64 hexadecimal digits, as sha256sum prints it")]
+pub struct NotAHash;
+
+impl TokenHash {
+    /// The hash of a token as a caller presents it.
+    #[must_use]
+    pub fn of(token: &[u8]) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
+        Self(hash)
+    }
+
+    /// Whether both are the same, in a time that does not tell how much of them is.
+    pub(super) fn is(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl FromStr for TokenHash {
+    type Err = NotAHash;
+
+    fn from_str(text: &str) -> Result<Self, NotAHash> {
+        let digits = text.as_bytes();
+        let mut hash = [0; 32];
+        if digits.len() != 2 * hash.len() {
+            return Err(NotAHash);
+        }
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+fn nibble(digit: u8) -> Result<u8, NotAHash> {
+    let value = char::from(digit).to_digit(16).ok_or(NotAHash)?;
+    u8::try_from(value).map_err(|_| NotAHash)
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_the_hash_that_sha256sum_prints() {
+        // printf abc | sha256sum
+        let printed = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(printed.parse(), Ok(TokenHash::of(b"abc")));
+        assert_eq!(printed.to_ascii_uppercase().parse(), Ok(TokenHash::of(b"abc")));
+        assert!(bool::from(TokenHash::of(b"abc").is(&TokenHash::of(b"abc"))));
+        assert!(!bool::from(TokenHash::of(b"abc").is(&TokenHash::of(b"abd"))));
+    }
+
+    #[test]
+    fn what_is_no_hash_is_not_repeated() {
+        for text in ["", "abc", "my-secret-token", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65), &"é".repeat(32)]
+        {
+            let error = text.parse::<TokenHash>().unwrap_err();
+            assert!(text.is_empty() || !error.to_string().contains(text), "{error}");
+        }
+    }
+}

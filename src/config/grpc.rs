@@ -1,0 +1,162 @@
+//! Section `grpc`: where to listen, who may call, how much.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::section::Section;
+use crate::callers::{self, TokenHash};
+use crate::tls;
+
+/// The gRPC server.
+#[derive(Debug, Clone)]
+pub struct Grpc {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The certificates, where connections are encrypted.
+    pub tls: Option<tls::Config>,
+    /// Who may call; everybody where nobody is listed.
+    pub callers: Vec<callers::Config>,
+    /// Everybody who reaches the port may call, and that is meant so.
+    pub insecure: bool,
+    /// Most calls in hand; more are refused at once.
+    pub max_in_flight: usize,
+    /// Most prefetch jobs at once.
+    pub max_prefetch_jobs: usize,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// When a connection is told to end.
+    pub max_connection_age: Duration,
+    /// What calls may take after that.
+    pub max_connection_age_grace: Duration,
+    /// How long to go on serving after the stop was announced.
+    pub drain_delay: Duration,
+    /// How long calls in hand may take after that.
+    pub drain_timeout: Duration,
+}
+
+impl Grpc {
+    /// What works, but should be known to whoever starts it.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.is_far() && !self.asks_who_calls() {
+            warnings.push(format!(
+                "grpc.insecure: everybody who reaches {} may call; something in front has to guard this port",
+                self.listen
+            ));
+        }
+        if self.is_far() && self.tls.is_none() && !self.callers.is_empty() {
+            warnings.push(
+                "grpc.tokens without grpc.tls: tokens, credentials and names travel in the clear; set grpc.tls or let \
+                 something in front encrypt"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
+    fn is_far(&self) -> bool {
+        !self.listen.ip().to_canonical().is_loopback()
+    }
+
+    fn asks_who_calls(&self) -> bool {
+        !self.callers.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+    }
+}
+
+pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
+    let grpc = Grpc {
+        listen: section.parsed("listen", "127.0.0.1:50051"),
+        tls: section.optional_nested("tls", tls).flatten(),
+        callers: section.tables("tokens", caller),
+        insecure: section.switch("insecure", false),
+        max_in_flight: section.count("max_in_flight", 1024, 1..=1_000_000),
+        max_prefetch_jobs: section.count("max_prefetch_jobs", 32, 1..=10_000),
+        max_connections: section.count("max_connections", 1024, 1..=1_000_000),
+        max_connection_age: section.duration("max_connection_age", "1h"),
+        max_connection_age_grace: section.duration("max_connection_age_grace", "1h"),
+        drain_delay: section.duration("drain_delay", "2s"),
+        drain_timeout: section.duration("drain_timeout", "10s"),
+    };
+    if grpc.is_far() && !grpc.asks_who_calls() && !grpc.insecure {
+        let message = format!(
+            "{} can be reached from other machines, and nobody who calls has to say who it is: set grpc.tokens or \
+             grpc.tls.client_ca, listen on 127.0.0.1, or, where something in front guards the port, set \
+             grpc.insecure = true",
+            grpc.listen
+        );
+        section.fault("listen", &message);
+    }
+    if grpc.max_connection_age.is_zero() {
+        section.fault("max_connection_age", "must be longer than zero");
+    }
+    check_callers(&grpc, section);
+    grpc
+}
+
+fn check_callers(grpc: &Grpc, section: &mut Section<'_>) {
+    let has_ca = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if !has_ca && grpc.callers.iter().any(|caller| !caller.certificates.is_empty()) {
+        section.fault("tokens", "lists certificates, but without grpc.tls.client_ca no caller shows one");
+    }
+    let mut names = HashSet::new();
+    let (mut certificates, mut tokens) = (HashSet::new(), Vec::new());
+    for caller in &grpc.callers {
+        if !names.insert(caller.name.as_str()) {
+            section.fault("tokens", &format!("has two entries with the name {:?}", caller.name));
+        }
+        if caller.certificates.iter().any(|certificate| !certificates.insert(certificate.as_str())) {
+            section.fault("tokens", &format!("gives a certificate of {:?} to two callers", caller.name));
+        }
+        if caller.tokens.iter().any(|token| tokens.contains(token)) {
+            section.fault("tokens", &format!("gives a token of {:?} twice", caller.name));
+        }
+        tokens.extend_from_slice(&caller.tokens);
+    }
+}
+
+fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
+    let mut path = |key: &str, needed: bool| {
+        let path = section.optional(key, |text| Ok::<_, String>(text.to_owned()));
+        if needed && path.is_none() {
+            section.fault(key, "is required: the path of a PEM file");
+        }
+        path.map(PathBuf::from)
+    };
+    let (cert, key, client_ca) = (path("cert", true), path("key", true), path("client_ca", false));
+    let config = tls::Config { cert: cert?, key: key?, client_ca };
+    if let Err(error) = tls::load(&config) {
+        section.fault(error.setting, &error.message);
+    }
+    Some(config)
+}
+
+fn caller(section: &mut Section<'_>) -> Option<callers::Config> {
+    let name = section.optional("name", |text| match text.trim() {
+        "" => Err("must not be empty".to_owned()),
+        name => Ok(name.to_owned()),
+    });
+    if name.is_none() {
+        section.fault("name", "is required: what logs call this caller");
+    }
+    let mut tokens: Vec<TokenHash> = Vec::new();
+    for text in section.texts("sha256").unwrap_or_default() {
+        match text.parse() {
+            Ok(token) => tokens.push(token),
+            Err(error) => section.fault("sha256", &format!("{error}")),
+        }
+    }
+    let certificates = section.texts("certificate").unwrap_or_default();
+    if !section.has("sha256") && !section.has("certificate") {
+        section.fault("sha256", "is required, or certificate: how this caller is known");
+    }
+    let platforms = section.texts("platforms");
+    let accounts = section.texts("accounts");
+    let rate =
+        section.optional_count("rate", 1..=1_000_000).and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
+    let max_in_flight = section.optional_count("max_in_flight", 1..=1_000_000);
+    Some(callers::Config { name: name?, tokens, certificates, platforms, accounts, rate, max_in_flight })
+}

@@ -1,0 +1,266 @@
+//! Before a call is read: who calls, and is there room.
+//!
+//! Promises that nothing of a request is read for a caller who is not known or for whom there is no place, so that a
+//! refusal is quick and costs no memory.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::server::NamedService;
+
+use super::desk::count_other;
+use super::request::WholeBody;
+use super::status;
+use crate::callers::{Caller, Callers, Excess, Peer, Place};
+use crate::clock::Stopwatch;
+use crate::metrics::{Metrics, RefusalLabels};
+use crate::resolver::Trigger;
+
+/// Largest `FindContact` request: a credential of 8 KiB, ids and formats at their limits, and settings, with room.
+const FIND_BYTES: usize = 64 << 10;
+
+/// Largest request of the other methods: 10,000 numbers, with room.
+const LIST_BYTES: usize = 1 << 20;
+
+const FIND: &str = "/contactd.v1.ContactService/FindContact";
+const PREFETCH: &str = "/contactd.v1.ContactService/PrefetchContacts";
+
+/// What all calls pass.
+#[derive(Clone)]
+pub struct Hall(Arc<Shared>);
+
+struct Shared {
+    callers: Callers,
+    in_flight: Arc<Semaphore>,
+    jobs: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Hall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hall").field("callers", &self.0.callers).finish_non_exhaustive()
+    }
+}
+
+/// A place for a prefetch job, which outlives the call that starts it.
+#[derive(Debug, Clone)]
+pub(super) struct JobPlace(#[expect(dead_code, reason = "held, and given back when dropped")] Arc<Places>);
+
+type Places = (OwnedSemaphorePermit, Option<Place>);
+
+impl Hall {
+    /// Room for `max_in_flight` calls and `max_jobs` prefetch jobs of these callers.
+    #[must_use]
+    pub fn new(callers: Callers, max_in_flight: usize, max_jobs: usize, metrics: Arc<Metrics>) -> Self {
+        let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self(Arc::new(Shared { callers, in_flight: places(max_in_flight), jobs: places(max_jobs), metrics }))
+    }
+
+    /// The service behind the whole check.
+    pub fn before_calls<S>(&self, inner: S) -> Entrance<S> {
+        Entrance { inner, hall: self.clone() }
+    }
+
+    /// A service for which the credential is enough.
+    pub fn before_pages<S>(&self, inner: S) -> Credential<S> {
+        Credential { inner, hall: self.clone() }
+    }
+
+    /// Who calls; `None` where nobody is listed. A token decides where there is one, else the certificate.
+    fn caller<B>(&self, request: &Request<B>) -> Result<Option<Arc<Caller>>, Refusal> {
+        if self.0.callers.is_empty() {
+            return Ok(None);
+        }
+        let found = match request.headers().get(header::AUTHORIZATION) {
+            Some(value) => bearer(value.as_bytes()).and_then(|token| self.0.callers.by_token(token)).cloned(),
+            None => request.extensions().get::<Peer>().and_then(|peer| peer.caller.clone()),
+        };
+        found.map(Some).ok_or(Refusal::Unknown)
+    }
+
+    fn places<B>(&self, request: &mut Request<B>) -> Result<Option<Places>, Refusal> {
+        let caller = self.caller(request)?;
+        let place = caller.as_ref().map(|caller| caller.enter()).transpose().map_err(Refusal::Excess)?;
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        let is_job = request.uri().path() == PREFETCH;
+        let room = if is_job { &self.0.jobs } else { &self.0.in_flight };
+        let permit = Arc::clone(room).try_acquire_owned();
+        let places = (permit.map_err(|_| if is_job { Refusal::Jobs } else { Refusal::Full })?, place);
+        if is_job {
+            request.extensions_mut().insert(JobPlace(Arc::new(places)));
+            return Ok(None);
+        }
+        Ok(Some(places))
+    }
+
+    fn refuse<B>(&self, request: &Request<B>, refusal: Refusal) -> Response<Body> {
+        let (status, reason) = refusal.status();
+        self.0.metrics.calls_refused.get_or_create(&RefusalLabels { reason }).inc();
+        if request.uri().path() == FIND {
+            // The trigger and the platform are not known: the request was not read.
+            count_other(&self.0.metrics, "unknown", Trigger::IncomingCall, reason, Stopwatch::start());
+        }
+        status.into_http()
+    }
+}
+
+/// Why a call is not let in.
+enum Refusal {
+    Unknown,
+    Excess(Excess),
+    Full,
+    Jobs,
+}
+
+impl Refusal {
+    fn status(&self) -> (Status, &'static str) {
+        match self {
+            Self::Unknown => (status::caller_unauthenticated(), "caller_unauthenticated"),
+            Self::Excess(Excess::InFlight) => {
+                (status::overloaded("this caller has as many calls in flight as it may", None), "overloaded")
+            }
+            Self::Excess(Excess::Rate { wait }) => {
+                (status::overloaded("this caller calls more often than it may", Some(*wait)), "overloaded")
+            }
+            Self::Full => (status::overloaded("too many requests in flight", None), "overloaded"),
+            Self::Jobs => (status::overloaded("too many prefetch jobs at once", None), "overloaded"),
+        }
+    }
+}
+
+/// The token in `Bearer …` (RFC 6750; the scheme's name in any case).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
+}
+
+/// See [`Hall::before_calls`].
+#[derive(Debug, Clone)]
+pub struct Entrance<S> {
+    inner: S,
+    hall: Hall,
+}
+
+/// See [`Hall::before_pages`].
+#[derive(Debug, Clone)]
+pub struct Credential<S> {
+    inner: S,
+    hall: Hall,
+}
+
+impl<S: NamedService> NamedService for Entrance<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService> NamedService for Credential<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request<Body>> for Entrance<S>
+where
+    S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Call<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match self.hall.places(&mut request) {
+            Ok(places) => {
+                let most = if request.uri().path() == FIND { FIND_BYTES } else { LIST_BYTES };
+                let call = self.inner.call(request.map(|body| WholeBody::new(body, most)));
+                Call::Under { call, _places: places }
+            }
+            Err(refusal) => Call::Refused(Some(self.hall.refuse(&request, refusal))),
+        }
+    }
+}
+
+impl<S> Service<Request<Body>> for Credential<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Call<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let entered = self.hall.caller(&request).and_then(|caller| match caller {
+            Some(caller) => caller.enter().map(drop).map_err(Refusal::Excess),
+            None => Ok(()),
+        });
+        match entered {
+            Ok(()) => Call::Under { call: self.inner.call(request), _places: None },
+            Err(refusal) => Call::Refused(Some(self.hall.refuse(&request, refusal))),
+        }
+    }
+}
+
+/// A call that was let in, with its places, or the answer to one that was not.
+pub enum Call<F> {
+    /// Let in.
+    Under {
+        /// What answers it.
+        call: F,
+        /// Given back with the answer.
+        _places: Option<Places>,
+    },
+    /// Refused; taken when it is polled.
+    Refused(Option<Response<Body>>),
+}
+
+impl<F> fmt::Debug for Call<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Call(…)")
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for Call<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.get_mut() {
+            Self::Under { call, .. } => Pin::new(call).poll(cx),
+            Self::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_stands_behind_the_word_bearer() {
+        for (value, token) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer abc ", Some("abc")),
+            ("BEARER  a b", Some("a b")),
+            ("Bearer ", Some("")),
+            ("Bearer", None),
+            ("Basic abc", None),
+            ("", None),
+        ] {
+            assert_eq!(bearer(value.as_bytes()), token.map(str::as_bytes), "{value}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The body of a request, handed on when all of it is there.
+//!
+//! Every method of the service takes one message. Holding it back until the request has ended keeps half a request
+//! from being more than its bytes: nothing is reserved for what it announces, nothing of it is decoded. Bounds size
+//! and time. Costs nothing where a request comes in one piece.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::status;
+use crate::clock;
+
+/// How long a request may take to arrive. Its headers are there already; this is for a few packets.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
+/// What stands before a message: a flag and its length.
+const PREFIX: usize = 5;
+
+type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// See the header.
+pub struct WholeBody {
+    inner: Body,
+    most: usize,
+    first: Bytes,
+    more: BytesMut,
+    whole: bool,
+    /// Set when the request is first waited for.
+    alarm: Option<Alarm>,
+}
+
+impl fmt::Debug for WholeBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WholeBody(…)")
+    }
+}
+
+impl WholeBody {
+    pub(super) fn new(inner: Body, most: usize) -> Self {
+        Self { inner, most, first: Bytes::new(), more: BytesMut::new(), whole: false, alarm: None }
+    }
+
+    fn take_in(&mut self, data: Bytes) -> Result<(), Status> {
+        if self.first.len() + self.more.len() + data.len() > self.most {
+            return Err(status::invalid("request", format!("is larger than {} bytes", self.most)));
+        }
+        if self.first.is_empty() {
+            self.first = data;
+        } else {
+            self.more.extend_from_slice(&data);
+        }
+        Ok(())
+    }
+
+    /// The announced length has to be the length: a request that says otherwise was cut off, or is none.
+    fn check(&self) -> Result<(), Status> {
+        let mut prefix = self.first.iter().chain(self.more.iter());
+        let flag = prefix.next();
+        let length = prefix.by_ref().take(PREFIX - 1).fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
+        match flag {
+            Some(0) if length + PREFIX == self.first.len() + self.more.len() => Ok(()),
+            Some(1) => Err(Status::unimplemented("compressed requests are not read")),
+            _ => Err(status::invalid("request", "is not one whole gRPC message")),
+        }
+    }
+
+    fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        while !self.whole {
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.take_in(data)?;
+                    }
+                    self.whole = self.inner.is_end_stream();
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => self.whole = true,
+                Poll::Pending => {
+                    let alarm = self.alarm.get_or_insert_with(|| Box::pin(clock::pause(ARRIVAL)));
+                    return alarm.as_mut().poll(cx).map(|()| Err(status::request_too_slow()));
+                }
+            }
+        }
+        self.alarm = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl HttpBody for WholeBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        if !this.whole {
+            let arrived = std::task::ready!(this.poll_whole(cx)).and_then(|()| this.check());
+            if let Err(status) = arrived {
+                (this.whole, this.first, this.more) = (true, Bytes::new(), BytesMut::new());
+                return Poll::Ready(Some(Err(status)));
+            }
+        }
+        let first = std::mem::take(&mut this.first);
+        let next = if first.is_empty() { std::mem::take(&mut this.more).freeze() } else { first };
+        Poll::Ready((!next.is_empty()).then(|| Ok(Frame::data(next))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.whole && self.first.is_empty() && self.more.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
