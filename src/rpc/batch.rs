@@ -171,3 +171,33 @@ impl Teller {
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_reading_gives_its_place_back_and_hears_why_when_it_reads_on() {
+        let mut teller = Teller {
+            platform: "example".to_owned(),
+            metrics: Arc::default(),
+            total: 100,
+            done: 0,
+            tally: pb::PrefetchFinished::default(),
+            pending: VecDeque::new(),
+            job: None,
+        };
+        for n in 0..100 {
+            teller.settle(n.to_string(), pb::PrefetchOutcome::InvalidNumber, 0, String::new());
+        }
+        let tasks = TaskTracker::new();
+        let events = told_by(teller, None, &tasks);
+        tasks.close();
+        clock::pause(PATIENCE / 2).await;
+        assert_eq!(tasks.len(), 1, "a slow client is waited for");
+        clock::within(PATIENCE, tasks.wait()).await.expect("the task ends, and with it the place");
+        let events: Vec<_> = events.collect().await;
+        assert_eq!(events.len(), BACKLOG + 1);
+        assert_eq!(events.last().unwrap().as_ref().unwrap_err().code(), tonic::Code::Aborted);
+    }
+}

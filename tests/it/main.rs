@@ -3,8 +3,10 @@
 
 mod support;
 
+mod abuse;
 mod answers;
 mod budget;
+mod callers;
 mod clio;
 mod cluster;
 mod commands;
@@ -31,3 +33,4 @@ mod replicas;
 mod settings;
 mod status_page;
 mod tracing;
+mod tls;

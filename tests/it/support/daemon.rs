@@ -60,7 +60,7 @@ impl TestDaemon {
         let stop = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
         drop(tokio::spawn(app.run(stop.clone().cancelled_owned())));
-        let channel = Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+        let channel = Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect_lazy();
         Self { grpc, ops, clock, client: ContactServiceClient::new(channel), stop }
     }
 

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod crm;
 pub mod daemon;
 pub mod fleet;
+pub mod pki;
 pub mod redis;
 pub mod wire;
 

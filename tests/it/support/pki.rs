@@ -1,0 +1,93 @@
+//! Certificates made at run time, and clients that use them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use contactd::rpc::client::ContactServiceClient;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
+
+/// An authority that issues certificates.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key in PEM format.
+pub struct Pair {
+    pub cert: String,
+    pub key: String,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for these DNS names, with a common name.
+    pub fn issue(&self, dns_names: &[&str], common_name: &str) -> Pair {
+        let names: Vec<String> = dns_names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.0).unwrap();
+        Pair { cert: cert.pem(), key: key.serialize_pem() }
+    }
+}
+
+/// A folder with the files of a server.
+pub struct Files {
+    folder: TempDir,
+}
+
+impl Files {
+    pub fn new(server: &Pair, client_ca: Option<&Authority>) -> Self {
+        let files = Self { folder: tempfile::tempdir().unwrap() };
+        files.replace(server);
+        if let Some(authority) = client_ca {
+            std::fs::write(files.path("ca.pem"), authority.pem()).unwrap();
+        }
+        files
+    }
+
+    pub fn replace(&self, server: &Pair) {
+        std::fs::write(self.path("cert.pem"), &server.cert).unwrap();
+        std::fs::write(self.path("key.pem"), &server.key).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        std::fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    /// Section `grpc` with these files, and the client authority where there is one.
+    pub fn toml(&self) -> String {
+        let shown = |path: &Path| path.display().to_string();
+        let (cert, key, ca) = (shown(&self.path("cert.pem")), shown(&self.path("key.pem")), self.path("ca.pem"));
+        let ca = if ca.exists() { format!(", client_ca = \"{}\"", shown(&ca)) } else { String::new() };
+        format!("[grpc]\ntls = {{ cert = \"{cert}\", key = \"{key}\"{ca} }}\n")
+    }
+}
+
+/// A client that trusts `authority` and shows `identity`.
+pub async fn connect(
+    addr: SocketAddr,
+    authority: &Authority,
+    identity: Option<&Pair>,
+) -> Result<ContactServiceClient<Channel>, Error> {
+    let mut tls =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem())).domain_name("localhost");
+    if let Some(pair) = identity {
+        tls = tls.identity(Identity::from_pem(&pair.cert, &pair.key));
+    }
+    let endpoint = Endpoint::from_shared(format!("https://{addr}")).unwrap().tls_config(tls).unwrap();
+    Ok(ContactServiceClient::new(endpoint.connect().await?))
+}

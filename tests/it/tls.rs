@@ -1,0 +1,154 @@
+//! Encrypted connections: who gets through the handshake, and certificates that change.
+
+use std::time::Duration;
+
+use contactd::clock;
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use crate::commands::{contactd, run, text};
+use crate::support::daemon::details;
+use crate::support::pki::{Authority, Files, connect};
+use crate::support::{FakeCrm, TestDaemon, contact, find};
+
+async fn crm() -> FakeCrm {
+    FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await
+}
+
+#[tokio::test]
+async fn calls_are_answered_over_tls_and_not_in_the_clear() {
+    let (crm, authority) = (crm().await, Authority::new());
+    let files = Files::new(&authority.issue(&["localhost"], "server"), None);
+    let daemon = TestDaemon::with(&crm, "example", &files.toml()).await;
+    let mut client = connect(daemon.grpc, &authority, None).await.unwrap();
+    assert!(client.find_contact(find()).await.is_ok());
+    assert!(daemon.find(find()).await.is_err(), "plain HTTP/2 gets nothing");
+    assert!(connect(daemon.grpc, &Authority::new(), None).await.is_err(), "another authority is not trusted");
+}
+
+#[tokio::test]
+async fn with_a_client_authority_only_its_certificates_get_through() {
+    let (crm, authority, other) = (crm().await, Authority::new(), Authority::new());
+    let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
+    let daemon = TestDaemon::with(&crm, "example", &files.toml()).await;
+    let good = authority.issue(&["pbx.example"], "pbx");
+    let mut client = connect(daemon.grpc, &authority, Some(&good)).await.unwrap();
+    assert!(client.find_contact(find()).await.is_ok());
+    for (what, identity) in
+        [("no certificate", None), ("another authority's", Some(other.issue(&["pbx.example"], "x")))]
+    {
+        // TLS 1.3 tells a client only after its handshake, so the first call may be what fails.
+        if let Ok(mut client) = connect(daemon.grpc, &authority, identity.as_ref()).await {
+            assert!(client.find_contact(find()).await.is_err(), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_names_the_caller_by_its_dns_name_or_else_its_common_name() {
+    let (crm, authority) = (crm().await, Authority::new());
+    let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
+    let callers =
+        "tokens = [{ name = \"pbx\", certificate = [\"pbx.example\", \"old-pbx\"], platforms = [\"example\"] }]\n";
+    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + callers)).await;
+    for (dns_names, common_name, let_in) in [
+        (&["pbx.example"][..], "anything", true),
+        (&["pbx.example", "second.example"], "anything", true),
+        (&["second.example", "pbx.example"], "anything", false),
+        (&[], "old-pbx", true),
+        (&["second.example"], "old-pbx", false),
+        (&[], "stranger", false),
+    ] {
+        let pair = authority.issue(dns_names, common_name);
+        let mut client = connect(daemon.grpc, &authority, Some(&pair)).await.unwrap();
+        let answer = client.find_contact(find()).await;
+        match answer {
+            Ok(_) => assert!(let_in, "{dns_names:?} {common_name}"),
+            Err(status) => {
+                assert!(!let_in, "{dns_names:?} {common_name}: {status}");
+                assert_eq!(details(&status).reason, "CALLER_UNAUTHENTICATED");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn new_certificates_are_taken_up_without_dropping_connections_and_broken_ones_are_not() {
+    let (crm, old, new) = (crm().await, Authority::new(), Authority::new());
+    let files = Files::new(&old.issue(&["localhost"], "server"), None);
+    let daemon = TestDaemon::with(&crm, "example", &files.toml()).await;
+    let mut before = connect(daemon.grpc, &old, None).await.unwrap();
+    before.find_contact(find()).await.unwrap();
+
+    // A key that belongs to another certificate, and then no key at all.
+    files.write("key.pem", &new.issue(&["localhost"], "server").key);
+    clock::pause(Duration::from_secs(3)).await;
+    assert!(connect(daemon.grpc, &old, None).await.is_ok());
+
+    files.replace(&new.issue(&["localhost"], "server"));
+    let taken_up = async {
+        while connect(daemon.grpc, &new, None).await.is_err() {
+            clock::pause(Duration::from_millis(50)).await;
+        }
+    };
+    clock::within(Duration::from_secs(20), taken_up).await.expect("the new certificate is used");
+    assert!(connect(daemon.grpc, &old, None).await.is_err());
+    assert!(before.find_contact(find()).await.is_ok(), "the connection from before stays");
+}
+
+#[tokio::test]
+async fn handshakes_that_never_end_hold_nobody_up() {
+    let (crm, authority) = (crm().await, Authority::new());
+    let files = Files::new(&authority.issue(&["localhost"], "server"), None);
+    let daemon = TestDaemon::with(&crm, "example", &files.toml()).await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(TcpStream::connect(daemon.grpc).await.unwrap());
+    }
+    let mut client = connect(daemon.grpc, &authority, None).await.unwrap();
+    assert!(client.find_contact(find()).await.is_ok());
+    drop(silent);
+}
+
+#[tokio::test]
+async fn the_commands_speak_tls_and_show_a_certificate_and_a_token() {
+    let (crm, authority) = (crm().await, Authority::new());
+    let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
+    // echo -n token-of-the-cli | sha256sum
+    let hash = crate::callers::sha256("token-of-the-cli");
+    let callers = format!("tokens = [{{ name = \"cli\", sha256 = \"{hash}\" }}]\n");
+    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
+    let pair = authority.issue(&["cli.example"], "cli");
+    let path = |name: &str, text: &str| files.write(name, text).display().to_string();
+    let (ca, cert, key) = (path("ca.pem", &authority.pem()), path("c.pem", &pair.cert), path("c.key", &pair.key));
+    let token = path("token", "token-of-the-cli\n");
+    let server = format!("https://localhost:{}", daemon.grpc.port());
+    let base =
+        ["find", "+16505551234", "--server", &server, "--ca-file", &ca, "--cert-file", &cert, "--key-file", &key];
+
+    let with_token = run(contactd(&[&base[..], &["--token-file", &token]].concat())).await;
+    assert_eq!(with_token.status.code(), Some(0), "{}", text(&with_token.stderr));
+    let mut from_environment = contactd(&base);
+    from_environment.env("CONTACTD_TOKEN", "token-of-the-cli");
+    assert_eq!(run(from_environment).await.status.code(), Some(0));
+
+    let without = run(contactd(&base)).await;
+    assert_eq!(without.status.code(), Some(1));
+    assert!(text(&without.stderr).contains("the caller is not known"), "{}", text(&without.stderr));
+    let alone = run(contactd(&["find", "1", "--server", &server, "--cert-file", &cert])).await;
+    assert_eq!(alone.status.code(), Some(2), "a certificate without its key");
+    let plain = run(contactd(&["find", "+16505551234", "--server", "http://localhost:1", "--ca-file", &ca])).await;
+    assert_eq!(plain.status.code(), Some(2), "{}", text(&plain.stderr));
+}
+
+#[tokio::test]
+async fn a_certificate_and_a_token_are_both_needed_where_the_list_has_tokens_only() {
+    let (crm, authority) = (crm().await, Authority::new());
+    let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
+    let callers = format!("tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n", crate::callers::sha256("right"));
+    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
+    let pair = authority.issue(&["a"], "a");
+    let mut client = connect(daemon.grpc, &authority, Some(&pair)).await.unwrap();
+    assert_eq!(client.find_contact(find()).await.unwrap_err().code(), Code::Unauthenticated);
+    assert!(client.find_contact(crate::callers::with_token("Bearer right", find())).await.is_ok());
+}
