@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+mod lists;
+
 /// Environment variables that begin so are settings: `CONTACTD__CACHE__MEMORY` is `cache.memory`.
 pub(super) const ENV_PREFIX: &str = "CONTACTD__";
 
@@ -163,49 +165,9 @@ impl Section<'_> {
         there.then(|| self.nested(key, read))
     }
 
-    /// Reads each table of a list, which only the file can hold.
-    pub(super) fn tables<T>(&mut self, key: &str, read: impl Fn(&mut Section<'_>) -> Option<T>) -> Vec<T> {
-        let tables = match self.table.remove(key) {
-            None => return Vec::new(),
-            Some(Value::Array(tables)) => tables,
-            Some(_) => {
-                self.fault(key, "must be a list of tables");
-                return Vec::new();
-            }
-        };
-        let (mut list, mut effective) = (Vec::new(), Vec::new());
-        for (n, value) in tables.into_iter().enumerate() {
-            let path = format!("{}[{n}]", self.path_of(key));
-            let mut section =
-                Section { path, table: Table::new(), env: self.env, faults: self.faults, effective: Table::new() };
-            section.table = section.table_of(Some(value));
-            list.extend(read(&mut section));
-            effective.push(Value::Table(section.close()));
-        }
-        self.effective.insert(key.to_owned(), Value::Array(effective));
-        list
-    }
-
     /// Whether a key was there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.effective.contains_key(key)
-    }
-
-    /// One text or a list of texts; `None` where the key is absent. Its values are not repeated in faults.
-    pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
-        let value = self.take(key)?;
-        self.effective.insert(key.to_owned(), value.clone());
-        let values = match value {
-            Value::Array(values) if !values.is_empty() => values,
-            text @ Value::String(_) => vec![text],
-            _ => Vec::new(),
-        };
-        let texts: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
-        let texts = texts.filter(|texts| !texts.is_empty());
-        if texts.is_none() {
-            self.fault(key, "must be a text or a list of at least one; leave the key out where it does not apply");
-        }
-        Some(texts.unwrap_or_default())
     }
 
     /// A whole number within a range that may be absent.
@@ -333,34 +295,6 @@ impl Section<'_> {
         let parsed = parse(&text).map_err(|message| self.fault(key, &message)).ok()?;
         self.effective.insert(key.to_owned(), Value::String(parsed.to_string()));
         Some(parsed)
-    }
-
-    /// A list of texts that `T` can be parsed from; in the environment separated by commas.
-    pub(super) fn list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, default: &[&str]) -> Vec<T> {
-        let texts: Vec<Value> = match self.take(key) {
-            None => default.iter().map(|text| Value::String((*text).to_owned())).collect(),
-            Some(Value::Array(texts)) => texts,
-            Some(Value::String(text)) => text.split(',').map(|text| Value::String(text.trim().to_owned())).collect(),
-            Some(_) => {
-                self.fault(key, "must be a list of texts");
-                Vec::new()
-            }
-        };
-        let parsed = texts.iter().filter_map(|value| match value.as_str().map(str::parse::<T>) {
-            Some(Ok(parsed)) => Some(parsed),
-            Some(Err(error)) => {
-                self.faults.push(Fault { path: format!("{}.{key}", self.path), message: format!("{value}: {error}") });
-                None
-            }
-            None => {
-                let message = format!("{value}: must be a text");
-                self.faults.push(Fault { path: format!("{}.{key}", self.path), message });
-                None
-            }
-        });
-        let parsed = parsed.collect();
-        self.effective.insert(key.to_owned(), Value::Array(texts));
-        parsed
     }
 
     pub(super) fn fault(&mut self, key: &str, message: &str) {

@@ -332,7 +332,7 @@ async fn memory_stays_under_its_ceiling_in_a_flood_of_large_requests_and_answers
     let program = Program::start(&format!(
         "[grpc]\nmax_in_flight = {CALLS}\n[cache]\nmemory = \"{CACHE}KiB\"\n[lookup]\nmax_reply = \"{REPLY}KiB\"\n\
          [connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n\
-         quota = {{ rate = 100000, per = \"1s\", burst = 100000, scope = \"user\", prefetch_share = 0.5 }}\n",
+         quota = {{ rate = 10000, per = \"1s\", burst = 10000, scope = \"user\", prefetch_share = 0.5 }}\n",
         crm.url()
     ))
     .await;
