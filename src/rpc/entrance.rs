@@ -116,6 +116,7 @@ impl Hall {
 }
 
 /// Why a call is not let in.
+#[derive(Clone, Copy)]
 enum Refusal {
     Unknown,
     Excess(Excess),
@@ -124,14 +125,14 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn status(&self) -> (Status, &'static str) {
+    fn status(self) -> (Status, &'static str) {
         match self {
             Self::Unknown => (status::caller_unauthenticated(), "caller_unauthenticated"),
             Self::Excess(Excess::InFlight) => {
                 (status::overloaded("this caller has as many calls in flight as it may", None), "overloaded")
             }
             Self::Excess(Excess::Rate { wait }) => {
-                (status::overloaded("this caller calls more often than it may", Some(*wait)), "overloaded")
+                (status::overloaded("this caller calls more often than it may", Some(wait)), "overloaded")
             }
             Self::Full => (status::overloaded("too many requests in flight", None), "overloaded"),
             Self::Jobs => (status::overloaded("too many prefetch jobs at once", None), "overloaded"),

@@ -23,6 +23,6 @@ fn text(name: &DirectoryString) -> Option<String> {
         DirectoryString::PrintableString(name) => Some(name.to_string()),
         DirectoryString::Utf8String(name) => Some(name.clone()),
         DirectoryString::TeletexString(name) => Some(name.to_string()),
-        _ => None,
+        DirectoryString::BmpString(_) => None,
     }
 }
