@@ -44,7 +44,7 @@ impl Counting {
     fn busiest_second(&self) -> usize {
         let calls = self.calls.lock();
         let within = |start: &Duration| {
-            calls.iter().filter(|call| (*start..*start + Duration::from_secs(1)).contains(call)).count()
+            calls.iter().filter(|call| (*start..*start + Duration::from_secs(1)).contains(*call)).count()
         };
         calls.iter().map(within).max().unwrap_or(0)
     }
