@@ -35,7 +35,8 @@ impl Load {
     pub(super) async fn run(self) -> Landing {
         let platform = self.question.platform.name();
         let loaded = tokio::select! {
-            loaded = self.load() => loaded,
+            // Boxed: a load's future is large, and lives for as long as the CRM takes.
+            loaded = Box::pin(self.load()) => loaded,
             () = self.overdue(self.resolver.config.timeout) => Err(LookupError::CrmUnavailable(Unavailable::Timeout)),
         };
         self.span.set("platform", platform.to_owned());

@@ -13,6 +13,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use crate::support::daemon::{Changed as _, details};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
@@ -83,10 +84,8 @@ async fn all_methods_and_reflection_want_the_token_and_health_does_not() {
     assert_eq!(client.invalidate_contacts(forget).await.unwrap_err().code(), Code::Unauthenticated);
 
     let list = || {
-        let mut request = ServerReflectionRequest::default();
-        request.message_request =
-            Some(tonic_reflection::pb::v1::server_reflection_request::MessageRequest::ListServices(String::new()));
-        tokio_stream::once(request)
+        let message_request = Some(MessageRequest::ListServices(String::new()));
+        tokio_stream::once(ServerReflectionRequest { message_request, ..Default::default() })
     };
     let mut reflection = ServerReflectionClient::new(channel(&daemon).await);
     assert_eq!(reflection.server_reflection_info(list()).await.unwrap_err().code(), Code::Unauthenticated);
