@@ -17,7 +17,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use crate::callers::Callers;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::Config;
-use crate::connector::{Door, Platform, http_client};
+use crate::connector::{Clients, Dns, Door, Platform};
 use crate::domain::phone;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
@@ -89,6 +89,14 @@ impl App {
     /// # Errors
     /// As [`App::build`].
     pub async fn build_with_clock(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        Self::build_with(config, clock, &Dns::system()).await
+    }
+
+    /// As [`App::build`], with another clock and other addresses behind names.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub async fn build_with(config: Config, clock: Arc<dyn Clock>, dns: &Dns) -> anyhow::Result<Self> {
         phone::warm_up();
         let grpc = bind(config.grpc.listen, "grpc.listen").await?;
         let ops = bind(config.ops.listen, "ops.listen").await?;
@@ -98,10 +106,11 @@ impl App {
         let (loads, stopping) = (TaskTracker::new(), CancellationToken::new());
         let chores = Chores::default();
         let fleet = Fleet::build(&config, &clock, &metrics, &chores)?;
-        let client = http_client().context("TLS for CRM calls cannot be set up")?;
+        let clients = Clients::new(dns).context("TLS for CRM calls cannot be set up")?;
         let platforms = config.connectors.iter().map(|connector| {
             let budget = fleet.budget(connector, &metrics, &chores);
-            let door = Door::new(client.clone(), config.limits, budget, Arc::clone(&clock), &metrics, &connector.name);
+            let way = clients.way(connector.base_url.is_some());
+            let door = Door::new(way, config.limits, budget, Arc::clone(&clock), &metrics, &connector.name);
             Platform::new(connector.clone(), door, fleet.keys.clone())
         });
         let platforms = platforms.collect();

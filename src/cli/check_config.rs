@@ -11,7 +11,8 @@ pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
         Failure::Failed(error) => Failure::Misused(format!("{error:#}")),
         misused @ Failure::Misused(_) => misused,
     })?;
-    for warning in effective.config.grpc.warnings() {
+    let warnings = effective.warnings.iter().map(ToString::to_string).chain(effective.config.grpc.warnings());
+    for warning in warnings {
         eprintln!("contactd: warning: {warning}");
     }
     print!("{}", effective.toml);

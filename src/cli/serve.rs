@@ -20,7 +20,13 @@ const LATENCY: Duration = Duration::from_millis(50);
 pub(super) async fn run(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let config = match &path {
-        Some(path) => read(path)?.config,
+        Some(path) => {
+            let Effective { config, warnings, .. } = read(path)?;
+            for warning in warnings {
+                tracing::warn!(setting = warning.path, "{}", warning.message);
+            }
+            config
+        }
         None => on_defaults(&tasks).await?,
     };
     let shutdown = lifecycle::asked_to_stop().context("signals cannot be watched")?;

@@ -66,6 +66,8 @@ pub struct Effective {
     pub config: Config,
     /// The same as TOML, secrets masked.
     pub toml: String,
+    /// What works, but is worth a second thought: told at start and by `check-config`.
+    pub warnings: Vec<Fault>,
 }
 
 /// Reads settings from a TOML text and from `CONTACTD__…` variables, which win.
@@ -91,11 +93,9 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     if connectors.is_empty() {
         reader.fault("connectors", "at least one connector is needed, for example [connectors.pipedrive]");
     }
-    let toml = reader.finish()?;
-    Ok(Effective {
-        config: Config { grpc, ops, memory, ages, admitted, tracing, redis, resolver, limits, connectors },
-        toml,
-    })
+    let (toml, warnings) = reader.finish()?;
+    let config = Config { grpc, ops, memory, ages, admitted, tracing, redis, resolver, limits, connectors };
+    Ok(Effective { config, toml, warnings })
 }
 
 fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
@@ -173,6 +173,9 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
         .one_of("kind", &kinds)
         .and_then(|kind| Kind::ALL.into_iter().find_map(|(name, value)| (name == kind).then_some(value)));
     let base_url = section.optional("base_url", base_url);
+    if base_url.as_ref().is_some_and(|url| url.scheme() == "http" && !is_this_machine(url)) {
+        section.warn("base_url", "is http: credentials and contacts cross the network unencrypted; https:// if it can");
+    }
     let default_hosts = kind.map_or(&[][..], Kind::default_hosts);
     let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", default_hosts);
     let create_option = section.switch("create_option", true);
@@ -208,6 +211,15 @@ fn base_url(text: &str) -> Result<url::Url, String> {
         return Err("must be http(s)://host[:port][/path], without user, query and fragment".to_owned());
     }
     Ok(url)
+}
+
+fn is_this_machine(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
 }
 
 /// A file that a setting names. The effective settings show its name, never its content.

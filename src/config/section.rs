@@ -36,6 +36,7 @@ pub(super) struct Reader {
     root: Table,
     env: BTreeMap<String, String>,
     faults: Vec<Fault>,
+    warnings: Vec<Fault>,
     effective: Table,
 }
 
@@ -45,6 +46,7 @@ pub(super) struct Section<'a> {
     table: Table,
     env: &'a mut BTreeMap<String, String>,
     faults: &'a mut Vec<Fault>,
+    warnings: &'a mut Vec<Fault>,
     effective: Table,
 }
 
@@ -58,7 +60,7 @@ impl Reader {
             let path = name.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase().replace("__", ".");
             Some((path, value))
         });
-        Ok(Self { root, env: env.collect(), faults: Vec::new(), effective: Table::new() })
+        Ok(Self { root, env: env.collect(), faults: Vec::new(), warnings: Vec::new(), effective: Table::new() })
     }
 
     pub(super) fn section<T>(&mut self, name: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
@@ -116,6 +118,7 @@ impl Reader {
             table: Table::new(),
             env: &mut self.env,
             faults: &mut self.faults,
+            warnings: &mut self.warnings,
             effective: Table::new(),
         };
         section.table = section.table_of(value);
@@ -131,8 +134,8 @@ impl Reader {
         self.faults.push(Fault { path: path.to_owned(), message: message.to_owned() });
     }
 
-    /// The effective settings as TOML.
-    pub(super) fn finish(mut self) -> Result<String, Vec<Fault>> {
+    /// The effective settings as TOML, and what a person should know about them.
+    pub(super) fn finish(mut self) -> Result<(String, Vec<Fault>), Vec<Fault>> {
         for (name, _) in std::mem::take(&mut self.root) {
             self.fault(&name, "unknown section");
         }
@@ -140,7 +143,7 @@ impl Reader {
             let variable = format!("{ENV_PREFIX}{}", path.replace('.', "__").to_ascii_uppercase());
             self.fault(&path, &format!("unknown setting, from the environment variable {variable}"));
         }
-        if self.faults.is_empty() { Ok(self.effective.to_string()) } else { Err(self.faults) }
+        if self.faults.is_empty() { Ok((self.effective.to_string(), self.warnings)) } else { Err(self.faults) }
     }
 }
 
@@ -149,8 +152,14 @@ impl Section<'_> {
     pub(super) fn nested<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         let value = self.table.remove(key);
         let path = self.path_of(key);
-        let mut section =
-            Section { path, table: Table::new(), env: self.env, faults: self.faults, effective: Table::new() };
+        let mut section = Section {
+            path,
+            table: Table::new(),
+            env: self.env,
+            faults: self.faults,
+            warnings: self.warnings,
+            effective: Table::new(),
+        };
         section.table = section.table_of(value);
         let read = read(&mut section);
         let effective = section.close();
@@ -300,6 +309,12 @@ impl Section<'_> {
     pub(super) fn fault(&mut self, key: &str, message: &str) {
         let path = self.path_of(key);
         self.faults.push(Fault { path, message: message.to_owned() });
+    }
+
+    /// Something that works, but is worth a second thought.
+    pub(super) fn warn(&mut self, key: &str, message: &str) {
+        let path = self.path_of(key);
+        self.warnings.push(Fault { path, message: message.to_owned() });
     }
 
     /// A text with a default that parses.

@@ -1,5 +1,7 @@
 //! Clio Manage, API v4: contacts by a text search per spelling, and their matters, as client and by relationship.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use futures_util::future::join;
 use serde_json::{Map, Value, json};
@@ -58,11 +60,11 @@ type List = Result<(Vec<Value>, bool), LookupError>;
 /// failed.
 fn matters(as_client: List, related: List, see_closed: bool) -> Enrichment {
     let mut enrichment = Enrichment { info: Map::new(), complete: true };
-    let mut choices: Vec<Value> = Vec::new();
+    let (mut choices, mut known) = (Vec::new(), HashSet::new());
     for list in [as_client, related] {
         let list = list.map(|(matters, complete)| {
             for matter in matters {
-                let new = choices.iter().all(|choice| choice["const"] != matter["id"]);
+                let new = known.insert(text(matter.get("id")));
                 if new && (see_closed || matter["status"] != "Closed") {
                     choices.push(json!({
                         "const": matter["id"], "title": matter["display_number"],

@@ -1,12 +1,18 @@
 //! One find: search the spellings in order until a contact is found, keep only records that are this number, load what
 //! the call form needs.
 
+use std::collections::HashSet;
+
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::{Connector, CrmSession, Hits, Record};
+use super::{Connector, CrmSession, Hits, Record, bounds};
 use crate::domain::caller::Settings;
 use crate::domain::{Contact, LookupError, MatchQuality, NumberFormat, Party, Variants};
+
+/// Records compared in one go. A hostile page of many records with many phone fields takes seconds, and meanwhile others
+/// must have their turn and the time limit of the look-up its say.
+const AT_A_TIME: usize = 16;
 
 /// What a CRM is asked.
 #[derive(Debug)]
@@ -41,13 +47,13 @@ pub async fn find(
     late: impl Future<Output = ()>,
 ) -> Result<Found, LookupError> {
     let mut found = match question.party {
-        Party::Extension(extension) => accept(connector.search_extension(session, extension).await?, |_| true),
+        Party::Extension(extension) => accept(connector.search_extension(session, extension).await?, |_| true).await,
         Party::Number(number) => {
             let variants = Variants::new(&number, connector.spellings(), question.formats);
             let mut found = Found { contacts: Vec::new(), complete: true };
             for text in variants.iter() {
                 let hits = connector.search(session, text).await?;
-                let accepted = accept(hits, |phone| number.is_spelled(phone));
+                let accepted = accept(hits, |phone| number.is_spelled(phone)).await;
                 found.complete &= accepted.complete;
                 found.contacts = accepted.contacts;
                 if !found.contacts.is_empty() {
@@ -67,25 +73,34 @@ pub async fn find(
         details.map(|(n, contact)| async move { (n, connector.enrich(session, question.settings, contact).await) });
     let details: Vec<_> = details.collect::<FuturesUnordered<_>>().take_until(late).collect().await;
     found.complete &= details.len() == found.contacts.len();
-    for (n, details) in details {
-        found.complete &= details.complete;
+    let mut room = bounds::CHOICES;
+    for (n, mut details) in details {
+        found.complete &= bounds::choices(&mut details.info, &mut room) && details.complete;
         found.contacts[n].additional_info = details.info;
     }
     Ok(found)
 }
 
 /// Keeps the records that are this party: CRM search is fuzzy, and a wrong name on the screen is worse than none.
-fn accept(hits: Hits, is_this_number: impl Fn(&str) -> bool) -> Found {
-    let mut contacts: Vec<Contact> = Vec::with_capacity(hits.records.len());
-    for Record { mut contact, phones } in hits.records {
+async fn accept(hits: Hits, is_this_number: impl Fn(&str) -> bool) -> Found {
+    let mut found = Found { contacts: Vec::new(), complete: hits.complete };
+    let mut known = HashSet::new();
+    for (n, record) in hits.records.into_iter().enumerate() {
+        if n % AT_A_TIME == AT_A_TIME - 1 {
+            tokio::task::yield_now().await;
+        }
+        let Some(Record { mut contact, phones }) = bounds::record(record) else {
+            found.complete = false;
+            continue;
+        };
         contact.quality = match phones.iter().map(|phone| phone.trim()).filter(|phone| !phone.is_empty()).count() {
             0 => MatchQuality::Unverified,
             _ if phones.iter().any(|phone| is_this_number(phone)) => MatchQuality::Exact,
             _ => continue,
         };
-        if !contacts.iter().any(|known| known.id == contact.id && known.kind == contact.kind) {
-            contacts.push(contact);
+        if known.insert((contact.kind.clone(), contact.id.clone())) {
+            found.contacts.push(contact);
         }
     }
-    Found { contacts, complete: hits.complete }
+    found
 }

@@ -23,19 +23,24 @@ use crate::domain::{AuthHeader, Contact, Extension, Host, KeyMaker, LookupError,
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
+mod addresses;
+mod bounds;
 mod clio;
 mod example;
 mod find;
 mod headers;
 mod hosts;
+mod outbound;
 mod pipedrive;
 #[cfg(test)]
 mod replies;
+mod reply;
 mod session;
 
 pub use find::{Found, Question, find};
 pub use hosts::HostPattern;
-pub use session::{CrmSession, Door, Limits, http_client};
+pub use outbound::{Clients, Dns, Way, http_client};
+pub use session::{CrmSession, Door, Limits};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
 #[async_trait]

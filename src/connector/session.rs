@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::headers;
+use super::outbound::{NotPublic, Way};
+use super::{headers, reply};
 use crate::budget::{Budget, Permit};
 use crate::clock::{self, Clock, Stopwatch};
 use crate::domain::error::{BadReply, Unavailable};
@@ -24,6 +25,12 @@ use crate::domain::{AuthHeader, LookupError, ScopeTag};
 use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};
 use crate::trace::Span;
 use crate::urgency::Urgency;
+
+/// Longest URL that is called. What makes one longer comes from the CRM: a cursor, a link, an id.
+const LONGEST_URL: usize = 8 * 1024;
+
+/// Room that is made for a reply before it comes, whatever length it announces.
+const FIRST_ROOM: usize = 64 * 1024;
 
 /// Redirects followed within one call, all to the same host.
 const MAX_REDIRECTS: u32 = 3;
@@ -46,7 +53,7 @@ pub struct Limits {
 /// The door of one connector; sessions are opened from it.
 #[derive(Clone)]
 pub struct Door {
-    client: reqwest::Client,
+    way: Way,
     limits: Limits,
     budget: Arc<Budget>,
     clock: Arc<dyn Clock>,
@@ -73,37 +80,11 @@ impl Counts {
     }
 }
 
-/// The HTTP client that all doors share: TLS with the system's and Mozilla's roots, no redirects, no proxy.
-///
-/// # Errors
-/// Where TLS cannot be set up.
-pub fn http_client() -> anyhow::Result<reqwest::Client> {
-    let mut roots = rustls::RootCertStore::empty();
-    // Mozilla's roots are compiled in, because a small container image often has none; the system's come on top,
-    // because a company's own authority is there.
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-    Ok(reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(3))
-        .user_agent(concat!("contactd/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers)
-        .build()?)
-}
-
 impl Door {
     /// The door of the connector called `platform`.
     #[must_use]
     pub fn new(
-        client: reqwest::Client,
+        way: Way,
         limits: Limits,
         budget: Arc<Budget>,
         clock: Arc<dyn Clock>,
@@ -113,7 +94,7 @@ impl Door {
         let labels = PlatformLabels { platform: platform.to_owned() };
         let duration = metrics.crm_request_duration.get_or_create(&labels).clone();
         let counts = Counts { metrics: Arc::clone(metrics), platform: platform.to_owned(), duration };
-        Self { client, limits, budget, clock, counts: Arc::new(counts) }
+        Self { way, limits, budget, clock, counts: Arc::new(counts) }
     }
 
     /// A session with the CRM at `base` under one credential; its calls spend the quota of `scope`, as urgently as
@@ -171,6 +152,9 @@ impl CrmSession {
         let mut url = self.base.clone();
         url.path_segments_mut().map_err(|()| LookupError::Internal)?.pop_if_empty().extend(path);
         url.query_pairs_mut().extend_pairs(query);
+        if url.as_str().len() > LONGEST_URL {
+            return Err(LookupError::CrmBadReply(BadReply::NextLink));
+        }
         self.fetch(url).await
     }
 
@@ -179,7 +163,7 @@ impl CrmSession {
     /// # Errors
     /// [`BadReply::NextLink`] for a link elsewhere, which is not called; else as [`CrmSession::get`].
     pub async fn follow(&self, link: &str) -> Result<Value, LookupError> {
-        let url = self.base.join(link).ok().filter(|url| self.is_home(url));
+        let url = self.base.join(link).ok().filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL);
         self.fetch(url.ok_or(LookupError::CrmBadReply(BadReply::NextLink))?).await
     }
 
@@ -212,6 +196,9 @@ impl CrmSession {
     }
 
     async fn call(&self, url: Url) -> Result<Reply, LookupError> {
+        if !self.door.way.permits(&url) {
+            return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
+        }
         let permit = self.door.budget.acquire(self.scope, &self.urgency).await;
         let permit = permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })?;
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
@@ -231,7 +218,7 @@ impl CrmSession {
     }
 
     async fn exchange(&self, url: Url, permit: Permit, span: &Span) -> Result<Reply, LookupError> {
-        let mut request = self.door.client.get(url).header(AUTHORIZATION, &self.credential);
+        let mut request = self.door.way.client.get(url).header(AUTHORIZATION, &self.credential);
         if let Some(traceparent) = span.traceparent() {
             request = request.header("traceparent", traceparent);
         }
@@ -252,7 +239,7 @@ impl CrmSession {
             return Err(error);
         }
         let body = self.read(response).await?;
-        serde_json::from_slice(&body).map(Reply::Json).map_err(|_| LookupError::CrmBadReply(BadReply::NotJson))
+        reply::parse(&body).map(Reply::Json).map_err(LookupError::CrmBadReply)
     }
 
     fn moved(&self, response: &Response) -> Result<Url, LookupError> {
@@ -268,7 +255,7 @@ impl CrmSession {
         if announced > limit as u64 {
             return Err(LookupError::CrmBadReply(BadReply::TooLarge));
         }
-        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
+        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(FIRST_ROOM));
         while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error))? {
             if body.len() + chunk.len() > limit {
                 return Err(LookupError::CrmBadReply(BadReply::TooLarge));
@@ -308,8 +295,16 @@ fn class(status: StatusCode) -> &'static str {
 }
 
 fn transport_error(error: &reqwest::Error) -> LookupError {
+    // reqwest calls every fault of a body one of decoding. Those of the decompression are I/O errors; the connection's
+    // are hyper's.
+    if error.is_decode() && std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+    {
+        return LookupError::CrmBadReply(BadReply::Encoding);
+    }
     LookupError::CrmUnavailable(if error.is_timeout() {
         Unavailable::Timeout
+    } else if NotPublic::caused(error) {
+        Unavailable::NotPublic
     } else if error.is_connect() {
         Unavailable::Connect
     } else {

@@ -49,6 +49,9 @@ pub enum Unavailable {
     /// No connection.
     #[error("no connection")]
     Connect,
+    /// The host that the user names leads to no address of the public internet.
+    #[error("the user's host leads to no public address")]
+    NotPublic,
     /// No complete reply in time.
     #[error("timed out")]
     Timeout,
@@ -72,11 +75,17 @@ pub enum BadReply {
     /// More bytes than the limit.
     #[error("too large")]
     TooLarge,
+    /// Nested too deeply, or too many values.
+    #[error("too complex")]
+    TooComplex,
+    /// A `Content-Encoding` that the body does not have.
+    #[error("wrongly compressed")]
+    Encoding,
     /// A redirect that leads to another host, or too many of them.
     #[error("a redirect that is not followed")]
     Redirect,
-    /// A next-page link that leads to another host.
-    #[error("a next-page link to another host")]
+    /// A next page that is not asked for: its link leads to another host or is too long.
+    #[error("a next-page link that is not followed")]
     NextLink,
     /// A status that this request should not get.
     #[error("HTTP status {0}")]

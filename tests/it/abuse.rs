@@ -14,8 +14,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
-use crate::lifecycle::Program;
 use crate::support::daemon::{Changed as _, details};
+use crate::support::program::Program;
 use crate::support::wire::{FIND, call, connect, frame, head};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 

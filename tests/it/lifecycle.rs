@@ -1,18 +1,13 @@
 //! The real program, started and stopped as an operator does.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use contactd::clock::{self, pause};
 use contactd::rpc::client::ContactServiceClient;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking};
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -20,69 +15,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::crm::example;
 use crate::support::daemon::{Changed as _, get};
+use crate::support::program::Program;
 use crate::support::{FakeCrm, contact, eventually, find};
-
-/// `contactd serve` as a process of its own, its log lines read as JSON.
-pub struct Program {
-    child: Child,
-    pub grpc: String,
-    pub ops: String,
-    log: JoinHandle<String>,
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Program {
-    pub async fn start(toml: &str) -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), toml).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_contactd"))
-            .args(["serve", "--config"])
-            .arg(file.path())
-            .args(["--log-level", "debug"])
-            .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
-            .env("CONTACTD__OPS__LISTEN", "127.0.0.1:0")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let (tell, addresses) = oneshot::channel();
-        let log = spawn_blocking(move || {
-            let (mut tell, mut text) = (Some(tell), String::new());
-            for line in lines {
-                text = text + &line + "\n";
-                // The last words of a command that failed are for people.
-                let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
-                if let (Some(grpc), Some(ops)) = (event["grpc.addr"].as_str(), event["ops.addr"].as_str()) {
-                    let addresses = (format!("http://{grpc}"), format!("http://{ops}"));
-                    tell.take().expect("it starts once").send(addresses).expect("the test waits");
-                }
-            }
-            text
-        });
-        let (grpc, ops) = addresses.await.expect("it tells its addresses");
-        Self { child, grpc, ops, log }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
-    }
-
-    /// Waits for the end; exit code and all log lines.
-    pub async fn end(mut self) -> (Option<i32>, String) {
-        let log = clock::within(Duration::from_secs(20), &mut self.log).await.expect("it ends").unwrap();
-        (self.child.wait().unwrap().code(), log)
-    }
-}
 
 fn config(crm: &FakeCrm) -> String {
     format!("[grpc]\ndrain_delay = \"500ms\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n", crm.url())

@@ -14,9 +14,9 @@ use serde_json::json;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
-use crate::lifecycle::Program;
 use crate::support::crm::{Seen, example};
 use crate::support::daemon::{Changed as _, details, names};
+use crate::support::program::Program;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 
 /// A CRM that knows the numbers that end in an even digit.

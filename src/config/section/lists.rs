@@ -21,8 +21,14 @@ impl Section<'_> {
         let (mut list, mut effective) = (Vec::new(), Vec::new());
         for (n, value) in tables.into_iter().enumerate() {
             let path = format!("{}[{n}]", self.path_of(key));
-            let mut section =
-                Section { path, table: Table::new(), env: self.env, faults: self.faults, effective: Table::new() };
+            let mut section = Section {
+                path,
+                table: Table::new(),
+                env: self.env,
+                faults: self.faults,
+                warnings: self.warnings,
+                effective: Table::new(),
+            };
             section.table = section.table_of(Some(value));
             list.extend(read(&mut section));
             effective.push(Value::Table(section.close()));

@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use tonic::transport::Endpoint;
 
-use crate::lifecycle::Program;
 use crate::prefetch::batch;
 use crate::support::daemon::{Changed as _, names};
 use crate::support::fleet::{ada, answers, named, number, redis_is, replica, replicas, source};
+use crate::support::program::Program;
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, eventually, find, refresh};
 

@@ -22,6 +22,7 @@ pub struct Seen {
     pub query: Vec<(String, String)>,
     pub raw_query: String,
     pub authorization: Option<String>,
+    pub cookie: Option<String>,
 }
 
 impl Seen {
@@ -62,6 +63,11 @@ impl Reply {
 
     pub fn html() -> Self {
         Self::of(200, "text/html", "<html><body>Please sign in</body></html>".to_owned())
+    }
+
+    /// A body that is not made from a JSON value.
+    pub fn text(kind: &str, body: String) -> Self {
+        Self::of(200, kind, body)
     }
 
     fn of(status: u16, kind: &str, body: String) -> Self {
@@ -197,8 +203,9 @@ pub fn person(id: u32, name: &str, phones: &[&str]) -> Value {
 fn look_at(request: &Request) -> Seen {
     let raw_query = request.uri().query().unwrap_or_default().to_owned();
     let query = url::form_urlencoded::parse(raw_query.as_bytes()).into_owned().collect();
-    let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
-    Seen { path: request.uri().path().to_owned(), query, raw_query, authorization }
+    let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (authorization, cookie) = (header("authorization"), header("cookie"));
+    Seen { path: request.uri().path().to_owned(), query, raw_query, authorization, cookie }
 }
 
 fn answer(reply: &Reply) -> Response {

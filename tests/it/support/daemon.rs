@@ -7,6 +7,7 @@ use std::time::Duration;
 use contactd::app::App;
 use contactd::clock::ManualClock;
 use contactd::config;
+use contactd::connector::Dns;
 use contactd::domain::Timestamp;
 use contactd::pb::v1::{FindContactRequest, FindContactResponse, ReturnMessage, Trigger, User};
 use contactd::rpc::client::ContactServiceClient;
@@ -50,12 +51,17 @@ impl TestDaemon {
 
     /// A daemon with these settings, on free ports.
     pub async fn start(toml: &str) -> Self {
+        Self::resolving(toml, &Dns::system()).await
+    }
+
+    /// A daemon to which names have these addresses.
+    pub async fn resolving(toml: &str, dns: &Dns) -> Self {
         let env = [("LISTEN", "GRPC"), ("LISTEN", "OPS")]
             .map(|(key, section)| (format!("CONTACTD__{section}__{key}"), "127.0.0.1:0".to_owned()));
         let mut config = config::read(toml, env).unwrap_or_else(|faults| panic!("{faults:?}")).config;
         config.grpc.drain_delay = Duration::from_millis(50);
         let clock = ManualClock::new(START);
-        let app = App::build_with_clock(config, Arc::new(clock.clone())).await.unwrap();
+        let app = App::build_with(config, Arc::new(clock.clone()), dns).await.unwrap();
         let (grpc, ops) = app.addresses().unwrap();
         let stop = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]

@@ -6,6 +6,8 @@ pub mod crm;
 pub mod daemon;
 pub mod fleet;
 pub mod pki;
+pub mod program;
+pub mod raw;
 pub mod redis;
 pub mod wire;
 
