@@ -1,47 +1,108 @@
 //! The bytes of a stored answer.
 //!
-//! Owns their format: one byte of version, eight bytes of a checksum, then `contactd.store.v1.Entry`. Promises that
-//! what this version writes is read by every later one (tests/data/store-v1.bin), and that unknown or damaged bytes
-//! are no answer, never an error. Other versions may follow, an encrypted one among them.
+//! Owns their two formats:
+//!
+//! * version 1, plain: the byte 1, eight bytes of a checksum, then `contactd.store.v1.Entry`;
+//! * version 2, sealed: the byte 2, the length of the key's id and the id, 24 bytes of a nonce, then the sealed
+//!   `contactd.store.v1.Entry`, bound to all that stands before it and to the place where it is stored.
+//!
+//! With keys only version 2 is written and read, without keys only version 1: what somebody without the keys has put
+//! there is no answer. Promises that what this version writes is read by every later one (tests/data/store-v1.bin,
+//! store-v2.bin), and that unknown, damaged, foreign or moved bytes are no answer, never an error.
 
 use prost::Message as _;
+use secrecy::zeroize::Zeroizing;
 
+use super::keys::{KeyRing, NONCE, Place};
 use crate::domain::entry::{Entry, Parts, Timestamp};
 use crate::pb::store;
 
-const VERSION: u8 = 1;
+const PLAIN: u8 = 1;
+const SEALED: u8 = 2;
 const CHECKSUM: usize = 8;
 
-/// The bytes of an entry.
-#[must_use]
-pub fn encode(entry: &Entry) -> Vec<u8> {
+/// Writes and reads stored answers; sealed ones if it has keys.
+#[derive(Debug, Clone, Default)]
+pub struct Codec {
+    keys: Option<KeyRing>,
+}
+
+impl Codec {
+    /// A codec that seals under `keys`, if there are any.
+    #[must_use]
+    pub fn new(keys: Option<KeyRing>) -> Self {
+        Self { keys }
+    }
+
+    /// The bytes of an entry, for this place. None where the system gives no random bytes for a nonce.
+    #[must_use]
+    pub fn encode(&self, place: &Place, entry: &Entry) -> Option<Vec<u8>> {
+        match &self.keys {
+            None => Some(encode_plain(entry)),
+            Some(keys) => {
+                let mut nonce = [0; NONCE];
+                getrandom::fill(&mut nonce).ok()?;
+                encode_sealed(keys, place, nonce, entry)
+            }
+        }
+    }
+
+    /// The entry in the bytes found at this place, if they are sound and of the version that is read.
+    #[must_use]
+    pub fn decode(&self, place: &Place, bytes: &[u8]) -> Option<Entry> {
+        match &self.keys {
+            None => decode_plain(bytes),
+            Some(keys) => decode_sealed(keys, place, bytes),
+        }
+    }
+}
+
+fn encode_plain(entry: &Entry) -> Vec<u8> {
+    let body = message(entry).encode_to_vec();
+    [&[PLAIN][..], &checksum(&body), &body].concat()
+}
+
+fn decode_plain(bytes: &[u8]) -> Option<Entry> {
+    let (&version, rest) = bytes.split_first()?;
+    let (sum, body) = rest.split_first_chunk::<CHECKSUM>()?;
+    if version != PLAIN || *sum != checksum(body) {
+        return None;
+    }
+    entry(body)
+}
+
+fn encode_sealed(keys: &KeyRing, place: &Place, nonce: [u8; NONCE], entry: &Entry) -> Option<Vec<u8>> {
+    let plain = Zeroizing::new(message(entry).encode_to_vec());
+    let id = keys.first_id().as_bytes();
+    let head = [&[SEALED, u8::try_from(id.len()).ok()?], id, &nonce].concat();
+    let sealed = keys.seal(&head, place, nonce, &plain)?;
+    Some([head, sealed].concat())
+}
+
+fn decode_sealed(keys: &KeyRing, place: &Place, bytes: &[u8]) -> Option<Entry> {
+    let (&[version, length], rest) = bytes.split_first_chunk::<2>()?;
+    if version != SEALED {
+        return None;
+    }
+    let (id, rest) = rest.split_at_checked(usize::from(length))?;
+    let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;
+    let head = &bytes[..2 + id.len() + NONCE];
+    entry(&keys.open(id, head, place, *nonce, sealed)?)
+}
+
+fn message(entry: &Entry) -> store::Entry {
     let Parts { encoded, count, complete, asked_at, jitter, absences } = entry.parts();
-    let message = store::Entry {
+    store::Entry {
         encoded,
         count,
         complete,
         asked_at_ms: asked_at.0,
         jitter: u32::from(jitter),
         absences: u32::from(absences),
-    };
-    let mut bytes = Vec::with_capacity(1 + CHECKSUM + message.encoded_len());
-    bytes.push(VERSION);
-    bytes.extend([0; CHECKSUM]);
-    // Cannot fail: a Vec grows.
-    let _ = message.encode(&mut bytes);
-    let checksum = checksum(&bytes[1 + CHECKSUM..]);
-    bytes[1..=CHECKSUM].copy_from_slice(&checksum);
-    bytes
+    }
 }
 
-/// The entry in the bytes, if this version can read them and they are undamaged.
-#[must_use]
-pub fn decode(bytes: &[u8]) -> Option<Entry> {
-    let (&version, rest) = bytes.split_first()?;
-    let (sum, body) = rest.split_first_chunk::<CHECKSUM>()?;
-    if version != VERSION || *sum != checksum(body) {
-        return None;
-    }
+fn entry(body: &[u8]) -> Option<Entry> {
     let store::Entry { encoded, count, complete, asked_at_ms, jitter, absences } = store::Entry::decode(body).ok()?;
     let entry = Entry::from_parts(Parts {
         encoded,
@@ -55,7 +116,7 @@ pub fn decode(bytes: &[u8]) -> Option<Entry> {
     entry.is_storable().then_some(entry)
 }
 
-/// Tells damage, not forgery: whoever can write to Redis can write this.
+/// Tells damage, not forgery: whoever can write to Redis can write this. Sealed values need none.
 fn checksum(body: &[u8]) -> [u8; CHECKSUM] {
     let mut sum = [0; CHECKSUM];
     sum.copy_from_slice(&blake3::hash(body).as_bytes()[..CHECKSUM]);
@@ -63,74 +124,4 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM] {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const GOLDEN: &[u8] = include_bytes!("../../tests/data/store-v1.bin");
-
-    fn parts() -> Parts {
-        Parts {
-            encoded: Bytes::from_static(b"\x0a\x05\x0a\x017\x12\x00"),
-            count: 1,
-            complete: true,
-            asked_at: Timestamp(1_790_000_000_123),
-            jitter: 200,
-            absences: 3,
-        }
-    }
-
-    #[test]
-    fn version_1_is_read_and_written_as_it_was_on_its_first_day() {
-        assert_eq!(decode(GOLDEN).unwrap().parts(), parts());
-        assert_eq!(encode(&Entry::from_parts(parts())), GOLDEN);
-    }
-
-    #[test]
-    fn unknown_versions_and_damage_are_no_answer() {
-        let good = encode(&Entry::from_parts(parts()));
-        for bit in 0..good.len() * 8 {
-            let mut damaged = good.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(&damaged).is_none(), "bit {bit}");
-        }
-        for len in 0..good.len() {
-            assert!(decode(&good[..len]).is_none(), "cut to {len}");
-        }
-    }
-
-    #[test]
-    fn absence_that_was_not_proven_is_no_answer() {
-        let unproven = Entry::from_parts(Parts { count: 0, complete: false, ..parts() });
-        assert!(decode(&encode(&unproven)).is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn junk_is_no_answer(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(decode(&bytes).is_none());
-        }
-
-        #[test]
-        fn junk_with_a_right_checksum_does_no_harm(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            let mut bytes = vec![VERSION];
-            bytes.extend(checksum(&body));
-            bytes.extend(body);
-            let _ = decode(&bytes);
-        }
-
-        #[test]
-        fn what_is_written_is_read(
-            encoded in prop::collection::vec(any::<u8>(), 0..100),
-            (count, asked_at, jitter, absences) in (1u32.., any::<u64>(), any::<u8>(), any::<u8>()),
-            complete in any::<bool>(),
-        ) {
-            let asked_at = Timestamp(asked_at);
-            let parts = Parts { encoded: encoded.into(), count, complete, asked_at, jitter, absences };
-            let entry = Entry::from_parts(parts);
-            prop_assert_eq!(decode(&encode(&entry)), Some(entry));
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@
 
 pub mod codec;
 mod generation;
+mod keys;
 mod log;
 mod memory;
 mod redis;
@@ -18,6 +19,7 @@ mod tiered;
 
 pub use self::redis::{Begun, Epoch, RedisTier};
 pub use generation::{Generations, Stamp};
+pub use keys::{KeyRing, KeyRingError};
 pub use log::{Event, Log, LogReader, Polled};
 pub use memory::{Config, MemoryCache};
 pub use tiered::{Stored, Ticket, TieredCache};

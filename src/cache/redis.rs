@@ -5,7 +5,7 @@
 //!
 //! * `g`: the user's generation (see `link::user`) under which it began,
 //! * `e`: its epoch, a random token,
-//! * one field for each question (format set, host, settings), the bytes of [`codec`], and one before it, `a` and the
+//! * one field for each question (format set, host, settings), the bytes of [`codec`](super::codec), and one before it, `a` and the
 //!   question, with the time when the CRM was asked;
 //!
 //! and expires with the last of its answers.
@@ -26,7 +26,8 @@ use std::time::Duration;
 
 use redis::{Pipeline, Script};
 
-use super::codec;
+use super::codec::Codec;
+use super::keys::{KeyRing, Place};
 use crate::domain::{ContactKey, Entry, Party, UserTag};
 use crate::link::user::{self, millis, token};
 use crate::link::{Link, LinkError, PartyHash, hex};
@@ -83,6 +84,7 @@ pub struct Begun {
 #[derive(Clone)]
 pub struct RedisTier {
     link: Link,
+    codec: Codec,
     begin: Arc<Script>,
     store: Arc<Script>,
 }
@@ -97,7 +99,14 @@ impl RedisTier {
     /// A tier behind a link.
     #[must_use]
     pub fn new(link: Link) -> Self {
-        Self { link, begin: Arc::new(user::script(BEGIN)), store: Arc::new(user::script(STORE)) }
+        let codec = Codec::default();
+        Self { link, codec, begin: Arc::new(user::script(BEGIN)), store: Arc::new(user::script(STORE)) }
+    }
+
+    /// The same tier with its answers sealed under `keys`, if there are any.
+    #[must_use]
+    pub fn sealed(self, keys: Option<KeyRing>) -> Self {
+        Self { codec: Codec::new(keys), ..self }
     }
 
     /// The hash that stands for a party in names and in the log.
@@ -115,7 +124,7 @@ impl RedisTier {
         let (generation, epoch, question, ttl) = (token(), token(), key.question(), millis(EPOCH));
         let args: [&[u8]; 5] = [&generation, &epoch, &question, &ttl, suffix.as_bytes()];
         let (epoch, stored): (Vec<u8>, Option<Vec<u8>>) = self.link.script(&self.begin, &keys, &args).await?;
-        Ok(Begun { entry: stored.and_then(|bytes| codec::decode(&bytes)), epoch: Epoch(epoch) })
+        Ok(Begun { entry: stored.and_then(|bytes| self.codec.decode(&self.place(key), &bytes)), epoch: Epoch(epoch) })
     }
 
     /// The stored answer, however old. Writes nothing.
@@ -152,7 +161,8 @@ impl RedisTier {
     ) -> Result<bool, LinkError> {
         let (keys, suffix) = self.keys(key.user(), key.party());
         let (question, asked_at) = (key.question(), entry.asked_at().0.to_string());
-        let (value, ttl) = (codec::encode(entry), millis(ttl));
+        let Some(value) = self.codec.encode(&self.place(key), entry) else { return Ok(false) };
+        let ttl = millis(ttl);
         let args: [&[u8]; 6] = [&epoch.0, &question, asked_at.as_bytes(), &value, &ttl, suffix.as_bytes()];
         self.link.script(&self.store, &keys, &args).await
     }
@@ -191,7 +201,25 @@ impl RedisTier {
         }
         let mut replies = self.link.pipeline::<Vec<redis::Value>>(pipe).await?.into_iter();
         let generation = replies.next().filter(|generation| matches!(generation, redis::Value::BulkString(_)));
-        Ok(replies.map(|reply| answer(generation.as_ref()?, reply)).collect())
+        Ok(replies.zip(keys).map(|(reply, key)| self.answer(generation.as_ref()?, key, reply)).collect())
+    }
+
+    /// The entry in a reply of two fields, if it is of this generation.
+    fn answer(&self, generation: &redis::Value, key: &ContactKey, reply: redis::Value) -> Option<Entry> {
+        match reply {
+            redis::Value::Array(fields) => match fields.as_slice() {
+                [held, redis::Value::BulkString(bytes)] if held == generation => {
+                    self.codec.decode(&self.place(key), bytes)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What a sealed answer is bound to.
+    fn place(&self, key: &ContactKey) -> Place {
+        Place::new(key.user(), self.party_hash(key.user(), key.party()), key.question())
     }
 
     /// Generation, hash and index, and the hash's name in the index.
@@ -204,15 +232,4 @@ impl RedisTier {
 
 fn suffix(party: PartyHash) -> String {
     format!("n:{}", hex(&party.0))
-}
-
-/// The entry in a reply of two fields, if it is of this generation.
-fn answer(generation: &redis::Value, reply: redis::Value) -> Option<Entry> {
-    match reply {
-        redis::Value::Array(fields) => match fields.as_slice() {
-            [held, redis::Value::BulkString(bytes)] if held == generation => codec::decode(bytes),
-            _ => None,
-        },
-        _ => None,
-    }
 }

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
+
+use secrecy::zeroize::Zeroizing;
 
 use crate::budget::Quota;
 use crate::cache;
@@ -44,6 +47,8 @@ pub struct Config {
     pub tracing: Option<trace::Config>,
     /// Section `redis`, if there is one.
     pub redis: Option<link::Config>,
+    /// `redis.encryption_key_file`: what stored answers are sealed under.
+    pub redis_keys: Option<cache::KeyRing>,
     /// `lookup.timeout`, `lookup.soft_deadline`.
     pub resolver: resolver::Config,
     /// The rest of section `lookup`.
@@ -79,7 +84,7 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let grpc = reader.section("grpc", grpc::grpc);
     let ops = reader.section("ops", |ops| Ops { listen: ops.parsed("listen", "127.0.0.1:9464") });
     let (memory, ages, admitted) = reader.section("cache", caches);
-    let redis = reader.optional_section("redis", redis).flatten();
+    let (redis, redis_keys) = reader.optional_section("redis", redis).unwrap_or_default();
     let tracing = reader.optional_section("tracing", tracing).flatten();
     let (mut resolver, limits) = reader.section("lookup", lookup);
     resolver.max_loads = LOADS_PER_CALL * grpc.max_in_flight;
@@ -94,7 +99,7 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
         reader.fault("connectors", "at least one connector is needed, for example [connectors.pipedrive]");
     }
     let (toml, warnings) = reader.finish()?;
-    let config = Config { grpc, ops, memory, ages, admitted, tracing, redis, resolver, limits, connectors };
+    let config = Config { grpc, ops, memory, ages, admitted, tracing, redis, redis_keys, resolver, limits, connectors };
     Ok(Effective { config, toml, warnings })
 }
 
@@ -105,16 +110,28 @@ fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
     (cache::Config { bytes }, AgePolicy { found, absent }, section.duration("admitted", "1h"))
 }
 
-fn redis(section: &mut Section<'_>) -> Option<link::Config> {
+fn redis(section: &mut Section<'_>) -> (Option<link::Config>, Option<cache::KeyRing>) {
     let url = section.optional("url", |text| text.parse::<RedisUrl>().map_err(|error| error.to_string()));
     if url.is_none() {
         section.fault("url", "is required: such as \"redis://127.0.0.1:6379\"");
     }
     let key_prefix = section.parsed("key_prefix", "contactd");
     let timeout = section.duration("timeout", "50ms");
-    let secret = section.optional("key_secret_file", secret_file).map(|file| file.content);
+    let secret = secrets(section, "key_secret_file", secret_file);
+    let keys = secrets(section, "encryption_key_file", key_file);
     let ca = section.optional("ca_file", file).map(|file| file.content);
-    Some(link::Config { url: url?, key_prefix, timeout, secret, ca })
+    (url.map(|url| link::Config { url, key_prefix, timeout, secret, ca }), keys)
+}
+
+/// A file of secrets. It works whoever may read it, because secrets that an orchestrator mounts are often readable by
+/// all within the container; but a person should know.
+fn secrets<T>(section: &mut Section<'_>, key: &str, read: fn(&str) -> Result<File<T>, String>) -> Option<T> {
+    let file = section.optional(key, read)?;
+    if file.mode & 0o077 != 0 {
+        let (path, mode) = (&file.path, file.mode & 0o777);
+        section.warn(key, &format!("{path} can be read by others than its owner (mode {mode:03o}): chmod 600 {path}"));
+    }
+    Some(file.content)
 }
 
 fn tracing(section: &mut Section<'_>) -> Option<trace::Config> {
@@ -225,6 +242,7 @@ fn is_this_machine(url: &url::Url) -> bool {
 /// A file that a setting names. The effective settings show its name, never its content.
 struct File<T> {
     path: String,
+    mode: u32,
     content: T,
 }
 
@@ -235,17 +253,30 @@ impl<T> std::fmt::Display for File<T> {
 }
 
 fn file(path: &str) -> Result<File<Vec<u8>>, String> {
-    let content = std::fs::read(path).map_err(|error| format!("{path} cannot be read: {error}"))?;
-    Ok(File { path: path.to_owned(), content })
+    let read = || {
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        Ok::<_, std::io::Error>(File { path: path.to_owned(), mode, content: std::fs::read(path)? })
+    };
+    read().map_err(|error| format!("{path} cannot be read: {error}"))
 }
 
 fn secret_file(path: &str) -> Result<File<SharedSecret>, String> {
-    let file = file(path)?;
-    if file.content.len() < 32 {
+    let File { path, mode, content } = file(path)?;
+    let content = Zeroizing::new(content);
+    if content.len() < 32 {
         return Err(format!("{path} must hold at least 32 random bytes, the same for all replicas"));
     }
-    let secret = blake3::derive_key("contactd 2026 redis key secret file", &file.content);
-    Ok(File { path: file.path, content: SharedSecret::new(secret) })
+    let secret = blake3::derive_key("contactd 2026 redis key secret file", &content);
+    Ok(File { path, mode, content: SharedSecret::new(secret) })
+}
+
+fn key_file(path: &str) -> Result<File<cache::KeyRing>, String> {
+    let File { path, mode, content } = file(path)?;
+    let content = Zeroizing::new(content);
+    match cache::KeyRing::parse(&content) {
+        Ok(content) => Ok(File { path, mode, content }),
+        Err(error) => Err(format!("{path} {error}")),
+    }
 }
 
 /// Environment variables that are settings.

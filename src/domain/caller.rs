@@ -3,6 +3,7 @@
 use std::fmt;
 
 use prost_types::{Struct, Value, value::Kind};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::phone::Region;
@@ -109,12 +110,13 @@ impl AuthHeader {
     /// another header. `None` for everything else.
     #[must_use]
     pub fn parse(text: impl Into<String>) -> Option<Self> {
-        let text = text.into();
-        // Without white space around it the text is taken over, not copied: tokens are long.
-        let text = if text.trim().len() == text.len() { text } else { text.trim().to_owned() };
+        let text = Zeroizing::new(text.into());
+        // Without white space around it the text is taken over, not copied: tokens are long. What is not taken over is
+        // wiped.
+        let mut text = if text.trim().len() == text.len() { text } else { Zeroizing::new(text.trim().to_owned()) };
         // Looks at every byte even after an odd one, which compiles to vector instructions.
         let odd = text.bytes().fold(false, |odd, byte| odd | !(b' '..=b'~').contains(&byte));
-        (!odd && (1..=8192).contains(&text.len())).then(|| Self(text.into()))
+        (!odd && (1..=8192).contains(&text.len())).then(|| Self(std::mem::take(&mut *text).into()))
     }
 
     /// The header's value, for the one place that sends it and the one that hashes it.

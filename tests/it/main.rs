@@ -21,6 +21,7 @@ mod freshness;
 mod hostile_crm;
 mod house;
 mod isolation;
+mod leaks;
 mod lifecycle;
 mod numbers;
 mod operations;

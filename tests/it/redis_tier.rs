@@ -3,6 +3,7 @@
 mod away;
 mod kinds;
 mod log;
+mod sealed;
 mod shared;
 
 use std::time::Duration;

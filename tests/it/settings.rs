@@ -152,3 +152,60 @@ fn check_config_prints_the_effective_settings_or_every_fault() {
         .unwrap();
     assert_eq!(missing.status.code(), Some(2));
 }
+
+#[test]
+fn faults_of_a_key_file_say_what_to_do_and_never_what_is_in_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let settings =
+        format!("{MINIMAL}[redis]\nurl = \"redis://127.0.0.1\"\nencryption_key_file = \"{}\"\n", file.path().display());
+    for (content, said) in [
+        ("", "openssl rand -base64 32"),
+        ("c2VjcmV0LXNlY3JldA==\n", "line 1 is not ID:KEY"),
+        ("# ours\nk1:c2VjcmV0LXNlY3JldA==\n", "line 2 has no key of 32 bytes in base64"),
+    ] {
+        std::fs::write(file.path(), content).unwrap();
+        let refused = check(&settings);
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(told.contains("redis.encryption_key_file: ") && told.contains(said), "{told}");
+        assert!(!told.contains("c2Vj"), "{told}");
+    }
+    drop(file);
+    let told = String::from_utf8(check(&settings).stderr).unwrap();
+    assert!(told.contains("redis.encryption_key_file: ") && told.contains("cannot be read"), "{told}");
+}
+
+#[test]
+fn what_works_but_is_worth_a_thought_is_a_warning() {
+    use base64::Engine as _;
+    let key = base64::engine::general_purpose::STANDARD.encode([contactd::link::user::token(); 2].concat());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("k1:{key}\n")).unwrap();
+    let path = file.path().display();
+    let warnings = |more: &str| -> Vec<String> {
+        let text = format!("[connectors.example]\nkind = \"example\"\n{more}");
+        read(&text, &[]).unwrap().warnings.iter().map(ToString::to_string).collect()
+    };
+    for quiet in ["https://crm.example", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+        assert_eq!(warnings(&format!("base_url = \"{quiet}\"\n")), Vec::<String>::new(), "{quiet}");
+    }
+    for loud in ["http://crm.example", "http://10.0.0.1", "http://localhost.example"] {
+        let told = warnings(&format!("base_url = \"{loud}\"\n"));
+        assert!(told.len() == 1 && told[0].starts_with("connectors.example.base_url: is http"), "{told:?}");
+    }
+    let redis = format!(
+        "base_url = \"https://crm.example\"\n[redis]\nurl = \"redis://127.0.0.1\"\nencryption_key_file = \"{path}\"\n"
+    );
+    let mode =
+        |mode| std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o600);
+    assert_eq!(warnings(&redis), Vec::<String>::new());
+    mode(0o644);
+    let told = warnings(&redis);
+    assert!(told[0].contains("redis.encryption_key_file: ") && told[0].contains("chmod 600"), "{told:?}");
+
+    let checked = check(&format!("[connectors.example]\nkind = \"example\"\n{redis}"));
+    assert_eq!(checked.status.code(), Some(0));
+    assert!(String::from_utf8(checked.stderr).unwrap().contains("contactd: warning: redis.encryption_key_file: "));
+    assert!(!String::from_utf8(checked.stdout).unwrap().contains(&key));
+}

@@ -1,0 +1,146 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::UserTag;
+use crate::link::PartyHash;
+
+const GOLDEN_1: &[u8] = include_bytes!("../../../tests/data/store-v1.bin");
+const GOLDEN_2: &[u8] = include_bytes!("../../../tests/data/store-v2.bin");
+
+fn parts() -> Parts {
+    Parts {
+        encoded: Bytes::from_static(b"\x0a\x05\x0a\x017\x12\x00"),
+        count: 1,
+        complete: true,
+        asked_at: Timestamp(1_790_000_000_123),
+        jitter: 200,
+        absences: 3,
+    }
+}
+
+fn plain() -> Codec {
+    Codec::new(None)
+}
+
+/// Keys of 32 equal bytes each, the first of which seals.
+fn ring(bytes: &[u8]) -> KeyRing {
+    use base64::Engine as _;
+    let encode = |byte: &u8| base64::engine::general_purpose::STANDARD.encode([*byte; 32]);
+    let lines: Vec<String> = bytes.iter().map(|byte| format!("k{byte}:{}\n", encode(byte))).collect();
+    KeyRing::parse(lines.concat().as_bytes()).unwrap()
+}
+
+fn sealed(bytes: &[u8]) -> Codec {
+    Codec::new(Some(ring(bytes)))
+}
+
+fn place(user: u8, party: u8, question: u8) -> Place {
+    Place::new(UserTag::from_bytes([user; 16]), PartyHash([party; 16]), [question; 16])
+}
+
+#[test]
+fn version_1_is_read_and_written_as_it_was_on_its_first_day() {
+    let here = place(1, 2, 3);
+    assert_eq!(plain().decode(&here, GOLDEN_1).unwrap().parts(), parts());
+    assert_eq!(plain().encode(&here, &Entry::from_parts(parts())).unwrap(), GOLDEN_1);
+}
+
+#[test]
+fn version_2_is_read_and_written_as_it_was_on_its_first_day() {
+    let here = place(1, 2, 3);
+    assert_eq!(encode_sealed(&ring(&[7]), &here, [9; NONCE], &Entry::from_parts(parts())).unwrap(), GOLDEN_2);
+    assert_eq!(sealed(&[7]).decode(&here, GOLDEN_2).unwrap().parts(), parts());
+}
+
+#[test]
+fn a_sealed_value_opens_at_its_place_only() {
+    let bytes = sealed(&[7]).encode(&place(1, 2, 3), &Entry::from_parts(parts())).unwrap();
+    assert!(sealed(&[7]).decode(&place(1, 2, 3), &bytes).is_some());
+    for elsewhere in [place(9, 2, 3), place(1, 9, 3), place(1, 2, 9), place(2, 1, 3), place(3, 2, 1)] {
+        assert!(sealed(&[7]).decode(&elsewhere, &bytes).is_none());
+    }
+}
+
+#[test]
+fn keys_are_changed_by_adding_the_new_one_first_behind_and_then_before_the_old_one() {
+    let (here, entry) = (place(1, 2, 3), Entry::from_parts(parts()));
+    let [old, new] = [&[1][..], &[2]].map(|keys| sealed(keys).encode(&here, &entry).unwrap());
+    for both in [&[1, 2], &[2, 1]] {
+        assert!(sealed(both).decode(&here, &old).is_some() && sealed(both).decode(&here, &new).is_some());
+    }
+    assert!(sealed(&[1]).decode(&here, &new).is_none() && sealed(&[2]).decode(&here, &old).is_none());
+    assert!(sealed(&[1]).decode(&here, &sealed(&[2, 1]).encode(&here, &entry).unwrap()).is_none(), "the first seals");
+}
+
+#[test]
+fn plain_and_sealed_values_are_nothing_to_each_other() {
+    let (here, entry) = (place(1, 2, 3), Entry::from_parts(parts()));
+    assert!(sealed(&[7]).decode(&here, &plain().encode(&here, &entry).unwrap()).is_none(), "nothing unsealed slips in");
+    assert!(plain().decode(&here, &sealed(&[7]).encode(&here, &entry).unwrap()).is_none());
+    // Another key under the same id.
+    let other = KeyRing::parse(b"k7:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+    assert!(Codec::new(Some(other)).decode(&here, GOLDEN_2).is_none());
+}
+
+#[test]
+fn equal_answers_are_sealed_to_unequal_bytes_that_show_nothing() {
+    let (here, name) = (place(1, 2, 3), b"Ada Lovelace");
+    let entry = Entry::from_parts(Parts { encoded: Bytes::from_static(name), ..parts() });
+    let [one, two] = [(); 2].map(|()| sealed(&[7]).encode(&here, &entry).unwrap());
+    assert_ne!(one, two);
+    assert!(!one.windows(name.len()).any(|window| window == name));
+}
+
+#[test]
+fn unknown_versions_and_damage_are_no_answer() {
+    let here = place(1, 2, 3);
+    for codec in [plain(), sealed(&[7])] {
+        let good = codec.encode(&here, &Entry::from_parts(parts())).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut damaged = good.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(codec.decode(&here, &damaged).is_none(), "bit {bit}");
+        }
+        for len in 0..good.len() {
+            assert!(codec.decode(&here, &good[..len]).is_none(), "cut to {len}");
+        }
+    }
+}
+
+#[test]
+fn absence_that_was_not_proven_is_no_answer() {
+    let unproven = Entry::from_parts(Parts { count: 0, complete: false, ..parts() });
+    for codec in [plain(), sealed(&[7])] {
+        assert!(codec.decode(&place(1, 2, 3), &codec.encode(&place(1, 2, 3), &unproven).unwrap()).is_none());
+    }
+}
+
+proptest! {
+    #[test]
+    fn junk_is_no_answer(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(plain().decode(&place(1, 2, 3), &bytes).is_none());
+        prop_assert!(sealed(&[7]).decode(&place(1, 2, 3), &bytes).is_none());
+    }
+
+    #[test]
+    fn junk_with_a_right_checksum_does_no_harm(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        let bytes = [&[PLAIN][..], &checksum(&body), &body].concat();
+        let _ = plain().decode(&place(1, 2, 3), &bytes);
+    }
+
+    #[test]
+    fn what_is_written_is_read(
+        encoded in prop::collection::vec(any::<u8>(), 0..100),
+        (count, asked_at, jitter, absences) in (1u32.., any::<u64>(), any::<u8>(), any::<u8>()),
+        complete in any::<bool>(),
+    ) {
+        let asked_at = Timestamp(asked_at);
+        let parts = Parts { encoded: encoded.into(), count, complete, asked_at, jitter, absences };
+        let entry = Entry::from_parts(parts);
+        for codec in [plain(), sealed(&[7])] {
+            let bytes = codec.encode(&place(1, 2, 3), &entry).unwrap();
+            prop_assert_eq!(codec.decode(&place(1, 2, 3), &bytes), Some(entry.clone()));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Answers in Redis that are sealed: who can read them, where, and what a change of keys costs.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use contactd::cache::{KeyRing, RedisTier};
+use contactd::link::user::token;
+use contactd::pb::v1::Source;
+use redis::Script;
+use tempfile::NamedTempFile;
+
+use super::{entry, key, load};
+use crate::support::daemon::names;
+use crate::support::fleet::{ada, replica};
+use crate::support::redis::{RedisServer, link_to};
+use crate::support::{FakeCrm, find};
+
+/// A line of a key file, with a key made now.
+fn line(id: &str) -> String {
+    format!("{id}:{}\n", STANDARD.encode([token(), token()].concat()))
+}
+
+fn ring(lines: &str) -> Option<KeyRing> {
+    Some(KeyRing::parse(lines.as_bytes()).unwrap())
+}
+
+#[tokio::test]
+async fn only_who_has_the_key_reads_an_answer_and_everybody_else_has_a_miss() {
+    let server = RedisServer::start().await;
+    let tier = |lines: &str| RedisTier::new(link_to(&server.url())).sealed(ring(lines));
+    let (old, new, foreign) = (line("old"), line("new"), line("old"));
+    let ann = (key("u", 1), entry("Ann", 1_000));
+    assert!(load(&tier(&old), &ann.0, &ann.1).await);
+    for (keys, read) in [(old.clone(), true), (new.clone() + &old, true), (new.clone(), false), (foreign, false)] {
+        let expected = read.then(|| ann.1.clone());
+        assert_eq!(tier(&keys).get(&ann.0).await, Ok(expected.clone()));
+        assert_eq!(tier(&keys).begin(&ann.0).await.unwrap().entry, expected);
+        assert_eq!(tier(&keys).get_many(ann.0.user(), &[ann.0, ann.0]).await, Ok(vec![expected.clone(), expected]));
+    }
+    let plain = RedisTier::new(link_to(&server.url()));
+    assert_eq!(plain.get(&ann.0).await, Ok(None), "without keys a sealed answer is a miss");
+    assert!(load(&plain, &ann.0, &entry("Ann", 2_000)).await, "and is replaced");
+    assert_eq!(tier(&old).get(&ann.0).await, Ok(None), "with keys what is not sealed is a miss");
+}
+
+#[tokio::test]
+async fn a_value_that_is_moved_to_another_user_or_number_is_a_miss() {
+    /// Copies the one answer of a hash over the one of another.
+    const MOVE: &str = "
+        local function answer(key)
+            local all = redis.call('HGETALL', key)
+            for i = 1, #all, 2 do if #all[i] == 16 then return all[i], all[i + 1] end end
+        end
+        local _, bytes = answer(KEYS[1])
+        local field = answer(KEYS[2])
+        redis.call('HSET', KEYS[2], field, bytes)
+        return #bytes";
+    for (keys, moved) in [(Some(line("k")), false), (None, true)] {
+        let server = RedisServer::start().await;
+        let tier = RedisTier::new(link_to(&server.url())).sealed(keys.as_deref().and_then(ring));
+        let hash_of = |before: &[String]| {
+            server.keys().into_iter().find(|key| key.contains(":n:") && !before.contains(key)).unwrap()
+        };
+        assert!(load(&tier, &key("mallory", 1), &entry("Mallory", 1)).await);
+        let from = hash_of(&[]);
+        for victim in [key("ann", 1), key("mallory", 2)] {
+            let before = server.keys();
+            assert!(load(&tier, &victim, &entry("Ann", 1)).await);
+            let to = hash_of(&before);
+            let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+            let bytes: usize = Script::new(MOVE).key(&from).key(&to).invoke(&mut connection).unwrap();
+            assert!(bytes > 20);
+            let read = tier.get(&victim).await.unwrap();
+            // Without keys it works, which shows that the move is a real one.
+            assert_eq!(read, moved.then(|| entry("Mallory", 1)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn replicas_with_the_same_key_file_share_answers_and_others_ask_the_crm() {
+    let redis = RedisServer::start().await;
+    let crm = FakeCrm::start(ada).await;
+    let [ours, other] = ["k1", "k1"].map(|id| {
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), line(id)).unwrap();
+        file
+    });
+    let setting =
+        |file: &NamedTempFile| format!("timeout = \"2s\"\nencryption_key_file = \"{}\"", file.path().display());
+    let source = async |more: &str| {
+        let answer = replica(&crm, &redis.url(), more).await.find(find()).await.unwrap();
+        assert_eq!(names(&answer), ["Ada"]);
+        answer.lookup.unwrap().source()
+    };
+    assert_eq!(source(&setting(&ours)).await, Source::Crm);
+    assert_eq!(source(&setting(&ours)).await, Source::Redis);
+    assert_eq!(source(&setting(&other)).await, Source::Crm, "another key is a miss, no error");
+    assert_eq!(source("timeout = \"2s\"").await, Source::Crm, "so are no keys");
+    assert_eq!(source(&setting(&ours)).await, Source::Crm, "and what is not sealed, with keys");
+}
