@@ -200,7 +200,9 @@ impl Run {
         let asked = self.look_up(party, true).await;
         let question = Question { party, ..self.batch.question.clone() };
         if !self.resolver.is_admitted(&question, &self.resolver.key(&question)).await {
-            known.iter_mut().for_each(|(_, stored)| *stored = None);
+            for (_, stored) in known.iter_mut() {
+                *stored = None;
+            }
         }
         asked
     }
