@@ -148,7 +148,7 @@ fn otlp_endpoint(text: &str) -> Result<url::Url, String> {
     let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
     if url.scheme() != "http" || !url.has_host() || !plain || url.password().is_some() || url.path() != "/" {
         return Err(
-            "must be http://host:port: the collector's OTLP over gRPC, beside the daemon and without TLS".into()
+            "must be http://host:port: the collector's OTLP over gRPC, beside the daemon and without TLS".to_owned()
         );
     }
     Ok(url)

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use contactd::cache::{Config, Log, MemoryCache, RedisTier, Tier, TieredCache, codec};
+use contactd::cache::{Config, Log, MemoryCache, RedisTier, TieredCache, codec};
 use contactd::clock::{Clock as _, Stopwatch, SystemClock};
 use contactd::domain::caller::Settings;
-use contactd::domain::{AgePolicy, Ages, Contact, ContactKey, Entry, Extension, KeyMaker, MatchQuality, Party, User};
+use contactd::domain::{
+    AgePolicy, Ages, Contact, ContactKey, Entry, Extension, KeyMaker, MatchQuality, Party, Source, User,
+};
 use contactd::link::{self, KeyPrefix, Link, SharedSecret};
 use contactd::metrics::Metrics;
 use redis::aio::MultiplexedConnection;
@@ -64,7 +66,7 @@ async fn read(tier: RedisTier, keys: Arc<Vec<ContactKey>>, n: u32) -> anyhow::Re
 
 async fn hit(cache: TieredCache, keys: Arc<Vec<ContactKey>>, n: u32) -> anyhow::Result<()> {
     let stored = cache.lookup(&keys[n as usize]).await.context("a miss")?;
-    ensure!(stored.tier == Tier::Redis && stored.entry.count() == 1, "not from Redis");
+    ensure!(stored.source == Source::Redis && stored.entry.count() == 1, "not from Redis");
     Ok(())
 }
 

@@ -109,6 +109,10 @@ async fn a_request_its_load_and_its_crm_calls_are_one_trace_below_the_caller_and
     assert_eq!(said(hit), ["example", "incoming_call", "memory", "found"]);
     assert_eq!(["call", "status", "lane"].map(|key| attribute(&calls[0], key).unwrap()), ["1", "2xx", "call_pop"]);
 
+    let told: Vec<_> = crm.seen().iter().map(|seen| seen.traceparent.clone().unwrap()).collect();
+    let of_calls = |told: &String| calls.iter().any(|call| *told == format!("00-{TRACE}-{}-01", hex(&call.span_id)));
+    assert!(told.iter().all(of_calls), "{told:?}");
+
     let sent = collector.bytes.lock().clone();
     for personal in ["user-1", "token-1", "650555", "Ada", "127.0.0.1", "/contacts"] {
         assert!(!sent.windows(personal.len()).any(|part| part == personal.as_bytes()), "{personal} was exported");
@@ -143,6 +147,14 @@ async fn a_caller_that_does_not_trace_is_not_traced() {
     let requests = collector.has("FindContact", 1).await;
     assert_ne!(hex(&requests[0].trace_id), TRACE);
     assert!(collector.named("load").is_empty());
+}
+
+#[tokio::test]
+async fn without_a_collector_a_crm_is_told_of_no_trace() {
+    let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    daemon.find(traced(find(), "01")).await.unwrap();
+    assert!(!crm.seen().is_empty() && crm.seen().iter().all(|seen| seen.traceparent.is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

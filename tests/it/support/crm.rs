@@ -23,6 +23,7 @@ pub struct Seen {
     pub raw_query: String,
     pub authorization: Option<String>,
     pub cookie: Option<String>,
+    pub traceparent: Option<String>,
 }
 
 impl Seen {
@@ -204,8 +205,8 @@ fn look_at(request: &Request) -> Seen {
     let raw_query = request.uri().query().unwrap_or_default().to_owned();
     let query = url::form_urlencoded::parse(raw_query.as_bytes()).into_owned().collect();
     let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    let (authorization, cookie) = (header("authorization"), header("cookie"));
-    Seen { path: request.uri().path().to_owned(), query, raw_query, authorization, cookie }
+    let (authorization, cookie, traceparent) = (header("authorization"), header("cookie"), header("traceparent"));
+    Seen { path: request.uri().path().to_owned(), query, raw_query, authorization, cookie, traceparent }
 }
 
 fn answer(reply: &Reply) -> Response {
