@@ -19,7 +19,7 @@ mod tiered;
 
 pub use self::redis::{Begun, Epoch, RedisTier};
 pub use generation::{Generations, Stamp};
-pub use keys::{KeyRing, KeyRingError};
+pub use keys::{KeyRing, KeyRingError, Place};
 pub use log::{Event, Log, LogReader, Polled};
 pub use memory::{Config, MemoryCache};
 pub use tiered::{Stored, Ticket, TieredCache};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use contactd::cache::{Config, Log, MemoryCache, RedisTier, TieredCache, codec};
+use contactd::cache::codec::Codec;
+use contactd::cache::{Config, Log, MemoryCache, Place, RedisTier, TieredCache};
 use contactd::clock::{Clock as _, Stopwatch, SystemClock};
 use contactd::domain::caller::Settings;
 use contactd::domain::{
@@ -27,7 +28,9 @@ const GOAL: f64 = 0.6;
 pub(super) async fn run(url: &str) -> anyhow::Result<()> {
     let stored = Stored::fill(url).await?;
     let connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    let value = codec::encode(&entry(0)?);
+    let (key, tier) = (&stored.keys[0], RedisTier::new(stored.link.clone()));
+    let place = Place::new(key.user(), tier.party_hash(key.user(), key.party()), key.question());
+    let value = Codec::default().encode(&place, &entry(0)?).context("no bytes")?;
     let (filling, bytes) = (connection.clone(), value.clone());
     rate(move |n| set(filling.clone(), n, bytes.clone())).await?;
     let (mut ratios, mut gets, mut hits) = (Vec::new(), Vec::new(), Vec::new());
