@@ -64,7 +64,8 @@ impl Entry {
         }
     }
 
-    /// The same answer with a life shortened by `jitter` / 255 of a tenth, so that replicas do not refresh in step.
+    /// The same answer with a life shortened by `jitter` / 255 of a tenth, so that answers that were loaded together do
+    /// not all grow stale together.
     #[must_use]
     pub fn with_jitter(self, jitter: u8) -> Self {
         Self { jitter, ..self }
