@@ -106,10 +106,11 @@ impl Load {
     }
 
     async fn begin(&self) -> (Option<Stored>, Ticket) {
-        // First, because what is found in Redis is in memory afterwards.
+        // Memory first, because what is found in Redis is in memory afterwards. The later of the two counts.
         let in_memory = self.resolver.rooms.cache.in_memory(&self.key);
         let (in_redis, ticket) = self.resolver.rooms.cache.begin(&self.key).await;
-        (in_memory.or(in_redis), ticket)
+        let stored = in_redis.into_iter().chain(in_memory).max_by_key(|stored| stored.entry.asked_at());
+        (stored, ticket)
     }
 
     /// A stored answer that makes the CRM call needless: fresh, and this credential may see it.
