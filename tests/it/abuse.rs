@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use contactd::clock;
+use contactd::clock::{self, Stopwatch};
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::{FindContactRequest, InvalidateContactsRequest, PhoneNumbers, PrefetchContactsRequest};
 use prost_types::value::Kind;
@@ -322,11 +322,13 @@ async fn memory_stays_under_its_ceiling_in_a_flood_of_large_requests_and_answers
     const CACHE: u64 = 8 << 10;
     const CALLS: u64 = 16;
     const REPLY: u64 = 256;
-    const ANSWER: usize = 100 << 10;
-    // The number comes back in the record, so that it is verified and kept.
-    let crm = FakeCrm::start(|seen| match seen.param("phone") {
-        Some(phone) => crate::support::crm::example(seen, &[contact(1, &"x".repeat(ANSWER), phone)]),
-        None => crate::support::crm::example(seen, &[]),
+    const DEALS: u64 = 200;
+    const TITLE: usize = 500;
+    let deals: Vec<_> = (0..DEALS).map(|id| serde_json::json!({"id": id, "title": "x".repeat(TITLE)})).collect();
+    // The number comes back in the record, so that it is verified and kept, with as many deals as an answer takes.
+    let crm = FakeCrm::start(move |seen| match seen.param("phone") {
+        Some(phone) => crate::support::crm::example(seen, &[contact(1, "Ada", phone)]),
+        None => Reply::json(serde_json::json!({"deals": deals, "next_page": null})),
     })
     .await;
     let program = Program::start(&format!(
@@ -344,9 +346,12 @@ async fn memory_stays_under_its_ceiling_in_a_flood_of_large_requests_and_answers
     // call its request and its answer; and what the allocator keeps for itself.
     let ceiling = before + CACHE * 2 + 2 * CALLS * REPLY * 6 + CALLS * 64 * 4 + (48 << 10);
 
-    let mut answered = 0_u64;
+    let mut moved = 0_u64;
     let large = "x".repeat(40 << 10);
-    for round in 0..60_u32 {
+    for round in 0..1000_u32 {
+        if moved > ceiling {
+            break;
+        }
         let calls = (0..40_u32).map(|n| {
             let sender = sender.clone();
             let mut request = find().number(&format!("+1650{:07}", 2_000_000 + round * 40 + n));
@@ -355,7 +360,8 @@ async fn memory_stays_under_its_ceiling_in_a_flood_of_large_requests_and_answers
             }
             async move { call(&sender, head(addr, FIND), frame(&request)).await }
         });
-        answered += futures_util::future::join_all(calls).await.iter().filter(|answer| answer.is_ok()).count() as u64;
+        let answers = futures_util::future::join_all(calls).await;
+        moved += answers.iter().flatten().map(|answer| answer.len() as u64).sum::<u64>() / 1024;
         // And requests that never end, which hold a few bytes each.
         for _ in 0..4 {
             let mut sender = connect(addr).await.ready().await.unwrap();
@@ -365,12 +371,30 @@ async fn memory_stays_under_its_ceiling_in_a_flood_of_large_requests_and_answers
     }
     let peak = memory(pid, "VmHWM");
     assert!(peak < ceiling, "{peak} KiB at most, where {ceiling} are the ceiling; {before} before");
-    let moved = answered * ANSWER as u64 / 1024;
-    assert!(moved > CACHE * 4, "{answered} answers, {moved} KiB: more than the memory holds");
+    assert!(moved > ceiling, "{moved} KiB: a daemon that keeps what it answers would be above {ceiling} by now");
     let again = async {
         while call(&connect(addr).await, head(addr, FIND), frame(&find())).await.is_err() {
             clock::pause(Duration::from_millis(100)).await;
         }
     };
     clock::within(Duration::from_secs(30), again).await.expect("it still answers");
+}
+
+#[tokio::test]
+async fn calls_that_are_taken_keep_their_time_while_others_are_refused() {
+    let crm = FakeCrm::start(|seen| crate::support::crm::example(seen, &[]).after(Duration::from_millis(300))).await;
+    let daemon = TestDaemon::with(&crm, "example", "[grpc]\nmax_in_flight = 8\n").await;
+    let calls = (0..400).map(|n| {
+        let daemon = &daemon;
+        async move {
+            let stopwatch = Stopwatch::start();
+            let answer = daemon.find(find().number(&format!("+1650{:07}", 2_000_000 + n))).await;
+            (answer.is_ok(), stopwatch.elapsed())
+        }
+    });
+    let (taken, refused): (Vec<_>, Vec<_>) =
+        futures_util::future::join_all(calls).await.into_iter().partition(|(answered, _)| *answered);
+    assert!(taken.len() >= 8 && refused.len() > 100, "{} taken, {} refused", taken.len(), refused.len());
+    // In a queue before eight places the last of four hundred would wait for fifteen seconds.
+    assert!(taken.iter().chain(&refused).all(|(_, took)| *took < Duration::from_secs(5)));
 }
