@@ -193,7 +193,8 @@ pub(super) fn explain(status: &Status) -> Failure {
         }
         if detail.type_url.ends_with("/google.rpc.RetryInfo") {
             let Ok(info) = tonic_types::pb::RetryInfo::decode(detail.value.as_slice()) else { continue };
-            lines.extend(info.retry_delay.map(|delay| format!("  Try again after {} s.", delay.seconds)));
+            let delay = info.retry_delay.and_then(|delay| Duration::try_from(delay).ok());
+            lines.extend(delay.map(|delay| format!("  Try again after {}.", humantime::format_duration(delay))));
         }
     }
     let text = lines.join("\n");

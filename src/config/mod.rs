@@ -107,7 +107,9 @@ fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
     let bytes = section.size("memory", "256MiB");
     let found = section.nested("found", |found| ages(found, "10m", "24h"));
     let absent = section.nested("absent", |absent| ages(absent, "1m", "10m"));
-    (cache::Config { bytes }, AgePolicy { found, absent }, section.duration("admitted", "1h"))
+    let admitted = section.duration("admitted", "1h");
+    longer_than_zero(section, "admitted", admitted);
+    (cache::Config { bytes }, AgePolicy { found, absent }, admitted)
 }
 
 fn redis(section: &mut Section<'_>) -> (Option<link::Config>, Option<cache::KeyRing>) {
@@ -117,6 +119,7 @@ fn redis(section: &mut Section<'_>) -> (Option<link::Config>, Option<cache::KeyR
     }
     let key_prefix = section.parsed("key_prefix", "contactd");
     let timeout = section.duration("timeout", "50ms");
+    longer_than_zero(section, "timeout", timeout);
     let secret = secrets(section, "key_secret_file", secret_file);
     let keys = secrets(section, "encryption_key_file", key_file);
     let ca = section.optional("ca_file", file).map(|file| file.content);
@@ -166,6 +169,12 @@ fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
     ages
 }
 
+fn longer_than_zero(section: &mut Section<'_>, key: &str, duration: Duration) {
+    if duration.is_zero() {
+        section.fault(key, "must be longer than zero");
+    }
+}
+
 fn lookup(section: &mut Section<'_>) -> (resolver::Config, Limits) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
@@ -176,11 +185,8 @@ fn lookup(section: &mut Section<'_>) -> (resolver::Config, Limits) {
         contacts: section.count("max_contacts", 25, 1..=1000),
         concurrent_calls: section.count("max_concurrent_calls", 6, 1..=100),
     };
-    for (key, duration) in [("timeout", timeout), ("call_timeout", limits.call_timeout)] {
-        if duration.is_zero() {
-            section.fault(key, "must be longer than zero");
-        }
-    }
+    longer_than_zero(section, "timeout", timeout);
+    longer_than_zero(section, "call_timeout", limits.call_timeout);
     (resolver::Config { timeout, soft_deadline, max_loads: 0 }, limits)
 }
 

@@ -103,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_record_of_any_shape_is_read(item in any_json()) {
+        fn any_shape_of_a_record_is_read(item in any_json()) {
             let _ = record(&item);
         }
     }

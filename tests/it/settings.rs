@@ -44,6 +44,7 @@ fn all_faults_are_reported_at_once_each_with_its_path() {
         memory = "lots"
         found = { fresh = "2h", stale = "1h" }
         absent = { fresh = "1 fortnight", forever = true }
+        admitted = "0s"
         [lookup]
         timeout = 5
         call_timeout = "0s"
@@ -78,6 +79,7 @@ fn all_faults_are_reported_at_once_each_with_its_path() {
         "cache.absent.fresh",
         "cache.absent.forever",
         "cache.absent.stale",
+        "cache.admitted",
         "lookup.timeout",
         "lookup.call_timeout",
         "connectors.a.kind",
