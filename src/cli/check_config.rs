@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Failure, serve};
+use super::{Failure, serve, show};
 
 pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
     let effective = serve::read(path).map_err(|failure| match failure {
@@ -15,6 +15,6 @@ pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
     for warning in warnings {
         eprintln!("contactd: warning: {warning}");
     }
-    print!("{}", effective.toml);
+    show(effective.toml)?;
     Ok(ExitCode::SUCCESS)
 }

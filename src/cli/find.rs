@@ -8,7 +8,7 @@ use prost_types::value::Kind;
 use tonic::Code;
 
 use super::client::{ClientArgs, explain};
-use super::{Failure, json};
+use super::{Failure, json, show};
 use crate::pb::v1 as pb;
 
 /// Nobody has the number.
@@ -63,8 +63,8 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         Err(status) => return Err(explain(&status)),
     };
     match args.output {
-        Output::Json => println!("{:#}", json::to_json(&response)?),
-        Output::Human => print!("{}", human(&response)),
+        Output::Json => show(format_args!("{:#}\n", json::to_json(&response)?))?,
+        Output::Human => show(human(&response))?,
     }
     let found = response.matched_contact_info.iter().any(|contact| !contact.is_new_contact);
     Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })

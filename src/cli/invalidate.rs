@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::Failure;
 use super::client::{ClientArgs, explain};
+use super::{Failure, show};
 use crate::pb::v1 as pb;
 use pb::invalidate_contacts_request::Scope;
 
@@ -40,6 +40,6 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let request = pb::InvalidateContactsRequest { user: Some(user), scope: Some(scope) };
     let mut client = args.client.connect().await?;
     client.invalidate_contacts(args.client.request(request)?).await.map_err(|status| explain(&status))?;
-    println!("{done}");
+    show(format_args!("{done}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

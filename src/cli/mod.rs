@@ -2,6 +2,7 @@
 //! (`prefetch`).
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to a person or a script")]
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,6 +38,16 @@ pub struct Args {
     /// What is logged: error, warn, info, debug, or directives such as contactd=debug.
     #[arg(long, global = true, default_value = "info", env = "CONTACTD_LOG", value_name = "LEVEL")]
     log_level: String,
+}
+
+/// Writes a command's result to standard output. A reader that has seen enough (`| head`) is no failure.
+fn show(result: impl std::fmt::Display) -> Result<(), Failure> {
+    match write!(std::io::stdout().lock(), "{result}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::anyhow!("standard output cannot be written: {error}").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use super::Failure;
 use super::client::{ClientArgs, explain};
+use super::{Failure, show};
 use crate::clock::{self, Stopwatch};
 use crate::lifecycle;
 use crate::pb::v1 as pb;
@@ -63,8 +63,10 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         tally.counts.elapsed = prost_types::Duration::try_from(stopwatch.elapsed()).ok();
     }
     match (args.output, &ended) {
-        (Output::Json, _) => println!("{:#}", tally.json(ended.as_ref().err().map(Failure::words).as_deref())?),
-        (Output::Human, Ok(())) => print!("{}", tally.table()),
+        (Output::Json, _) => {
+            show(format_args!("{:#}\n", tally.json(ended.as_ref().err().map(Failure::words).as_deref())?))?;
+        }
+        (Output::Human, Ok(())) => show(tally.table())?,
         // The message of the failure says how far it came.
         (Output::Human, Err(_)) => {}
     }

@@ -128,3 +128,15 @@ async fn help_tells_a_newcomer_what_each_command_is_for() {
     }
     assert_eq!(run(contactd(&["no-such-command"])).await.status.code(), Some(2));
 }
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let (_crm, _daemon, url) = daemon().await;
+    let mut command = contactd(&["find", "+16505551234", "--server", &url, "--output", "json"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdout(writer).stderr(std::process::Stdio::piped());
+    let ended = tokio::task::spawn_blocking(move || command.spawn().unwrap().wait_with_output().unwrap());
+    let ended = clock::within(Duration::from_secs(30), ended).await.expect("the command ends").unwrap();
+    assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(0), String::new()));
+}

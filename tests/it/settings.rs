@@ -94,7 +94,7 @@ fn all_faults_are_reported_at_once_each_with_its_path() {
     ] {
         assert!(faults.iter().any(|fault| fault.starts_with(&format!("{path}: "))), "{path} in {faults:#?}");
     }
-    assert_eq!(faults.len(), 21, "{faults:#?}");
+    assert_eq!(faults.len(), 22, "{faults:#?}");
     assert!(!faults.iter().any(|fault| fault.contains("secret")), "{faults:#?}");
 }
 
