@@ -102,7 +102,10 @@ impl LookupError {
     /// Whether it says nothing about the question or the credential: the same may be answered in a moment.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::CrmRateLimited { .. } | Self::BudgetExhausted { .. } | Self::CrmUnavailable(_))
+        matches!(
+            self,
+            Self::CrmRateLimited { .. } | Self::BudgetExhausted { .. } | Self::CrmUnavailable(_) | Self::Overloaded
+        )
     }
 
     /// The reason of the public contract (`ErrorInfo.reason`); in lower case the metrics' `outcome`.
