@@ -151,7 +151,13 @@ impl Section<'_> {
     /// Reads a table within this one.
     pub(super) fn nested<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         let value = self.table.remove(key);
-        let path = self.path_of(key);
+        let (read, effective) = self.below(self.path_of(key), value, read);
+        self.effective.insert(key.to_owned(), Value::Table(effective));
+        read
+    }
+
+    /// Reads a table at `path`, and what of it takes effect.
+    fn below<T>(&mut self, path: String, value: Option<Value>, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Table) {
         let mut section = Section {
             path,
             table: Table::new(),
@@ -162,9 +168,7 @@ impl Section<'_> {
         };
         section.table = section.table_of(value);
         let read = read(&mut section);
-        let effective = section.close();
-        self.effective.insert(key.to_owned(), Value::Table(effective));
-        read
+        (read, section.close())
     }
 
     /// Reads a table within this one that may be absent; one variable of it is enough to be there.

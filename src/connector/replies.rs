@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
+use super::{clio, example, pipedrive};
+
 /// Any JSON, objects with the field names of CRMs among them.
-pub(super) fn any_json() -> impl Strategy<Value = Value> {
+fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -36,4 +38,11 @@ pub(super) fn any_json() -> impl Strategy<Value = Value> {
             }),
         ]
     })
+}
+
+proptest! {
+    #[test]
+    fn any_shape_of_a_record_is_read(item in any_json()) {
+        let _ = (example::record(&item), pipedrive::record(&item), clio::record(&item));
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use toml::{Table, Value};
+use toml::Value;
 
 use super::{Fault, Section};
 
@@ -21,17 +21,9 @@ impl Section<'_> {
         let (mut list, mut effective) = (Vec::new(), Vec::new());
         for (n, value) in tables.into_iter().enumerate() {
             let path = format!("{}[{n}]", self.path_of(key));
-            let mut section = Section {
-                path,
-                table: Table::new(),
-                env: self.env,
-                faults: self.faults,
-                warnings: self.warnings,
-                effective: Table::new(),
-            };
-            section.table = section.table_of(Some(value));
-            list.extend(read(&mut section));
-            effective.push(Value::Table(section.close()));
+            let (entry, table) = self.below(path, Some(value), &read);
+            list.extend(entry);
+            effective.push(Value::Table(table));
         }
         self.effective.insert(key.to_owned(), Value::Array(effective));
         list
