@@ -82,9 +82,9 @@ impl Fleet {
         };
         let link = || shared.as_ref().map(|(link, _)| link.clone());
         let memory = MemoryCache::new(config.memory, config.ages);
-        let redis = shared
-            .as_ref()
-            .map(|(link, log)| (RedisTier::new(link.clone()).sealed(config.redis_keys.clone()), log.clone()));
+        let redis = shared.as_ref().map(|(link, log)| {
+            (RedisTier::new(link.clone(), chores.tasks.clone()).sealed(config.redis_keys.clone()), log.clone())
+        });
         let names = Names::new(prefix, &secret);
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),

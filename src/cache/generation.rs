@@ -89,16 +89,19 @@ impl Generations {
             return true; // nothing at all was forgotten since
         }
         let notes = self.notes.read();
-        if notes.everything > stamp.0 {
+        if notes.last_for_user(user) > stamp.0 {
             return false;
         }
-        let Some(of_user) = notes.users.get(&user) else {
-            return true;
-        };
-        if of_user.everything > stamp.0 {
-            return false;
-        }
-        of_user.parties.is_empty() || of_user.parties.get(&party()).is_none_or(|&count| count <= stamp.0)
+        notes.users.get(&user).is_none_or(|UserNotes { parties, .. }| {
+            parties.is_empty() || parties.get(&party()).is_none_or(|&count| count <= stamp.0)
+        })
+    }
+
+    /// Whether what was known of the user as a whole at `stamp` still holds; what was forgotten of single numbers does
+    /// not matter to it.
+    #[must_use]
+    pub fn is_user_current(&self, stamp: Stamp, user: UserTag) -> bool {
+        self.stamp() == stamp || self.notes.read().last_for_user(user) <= stamp.0
     }
 
     /// Which invalidation was the last to concern a party of this user: 0 for none.
@@ -108,9 +111,8 @@ impl Generations {
             return 0; // nothing was ever forgotten
         }
         let notes = self.notes.read();
-        let of_user = notes.users.get(&user);
-        let of_party = of_user.and_then(|of_user| of_user.parties.get(&party()).copied());
-        notes.everything.max(of_user.map_or(0, |of_user| of_user.everything)).max(of_party.unwrap_or(0))
+        let of_party = notes.users.get(&user).and_then(|of_user| of_user.parties.get(&party()).copied());
+        notes.last_for_user(user).max(of_party.unwrap_or(0))
     }
 
     fn note(&self, write: impl FnOnce(&mut Notes, u64)) {
@@ -122,6 +124,13 @@ impl Generations {
         }
         // Raised while the notes are locked: whoever sees the new count finds the note.
         self.count.store(count, Ordering::Release);
+    }
+}
+
+impl Notes {
+    /// When all of this user was last forgotten.
+    fn last_for_user(&self, user: UserTag) -> u64 {
+        self.everything.max(self.users.get(&user).map_or(0, |of_user| of_user.everything))
     }
 }
 
@@ -165,11 +174,11 @@ mod tests {
 
     /// Runs the steps against a plain list; `exact` where nothing may be forgotten beyond what was said.
     fn check(generations: &Generations, steps: &[Step], exact: bool) -> Result<(), TestCaseError> {
-        let mut begun: Vec<(Stamp, u8, u8, bool)> = Vec::new();
+        let mut begun: Vec<(Stamp, u8, u8, bool, bool)> = Vec::new();
         for &step in steps {
             let hit: Box<dyn Fn(u8, u8) -> bool> = match step {
                 Step::Stamp(u, p) => {
-                    begun.push((generations.stamp(), u, p, true));
+                    begun.push((generations.stamp(), u, p, true, true));
                     Box::new(|_, _| false)
                 }
                 Step::Number(u, p) => {
@@ -185,11 +194,15 @@ mod tests {
                     Box::new(|_, _| true)
                 }
             };
-            for (stamp, u, p, holds) in &mut begun {
+            for (stamp, u, p, holds, user_holds) in &mut begun {
                 *holds &= !hit(*u, *p);
+                *user_holds &= matches!(step, Step::Number(..)) || !hit(*u, *p);
                 let current = generations.is_current(*stamp, user(*u), || party(*p));
-                let allowed = if exact { current == *holds } else { *holds || !current };
-                prop_assert!(allowed);
+                let user_current = generations.is_user_current(*stamp, user(*u));
+                for (current, holds) in [(current, *holds), (user_current, *user_holds)] {
+                    let allowed = if exact { current == holds } else { holds || !current };
+                    prop_assert!(allowed);
+                }
             }
             let notes = generations.notes.read();
             prop_assert_eq!(notes.len, notes.users.values().map(UserNotes::len).sum::<usize>());

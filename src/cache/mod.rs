@@ -14,10 +14,13 @@ mod generation;
 mod keys;
 mod log;
 mod memory;
+mod reads;
 mod redis;
+mod seen;
+mod sheet;
 mod tiered;
 
-pub use self::redis::{Begun, Epoch, RedisTier};
+pub use self::redis::{Begun, Epoch, Read, RedisTier};
 pub use generation::{Generations, Stamp};
 pub use keys::{KeyRing, KeyRingError, Place};
 pub use log::{Event, Log, LogReader, Polled};

@@ -1,21 +1,15 @@
 //! The second tier: answers in Redis, shared by replicas.
 //!
 //! Owns the layout of stored answers. All keys of one user share a hash slot; a number stands in them as a keyed hash.
-//! One hash for each user and number, `…:n:<party>`, has the fields
-//!
-//! * `g`: the user's generation (see `link::user`) under which it began,
-//! * `e`: its epoch, a random token,
-//! * one field for each question (format set, host, settings), the bytes of [`codec`](super::codec), and one before it, `a` and the
-//!   question, with the time when the CRM was asked;
-//!
-//! and expires with the last of its answers.
+//! One [`Sheet`] for each user and number, `…:n:<party>`, holds the answers to all questions about it, the generation and
+//! the epoch of what is stored there, and expires with the last of its answers.
 //!
 //! Promises that a load which began before an invalidation never fills this tier after it. The walk: a load *begins*:
-//! it finds or creates the hash and takes its epoch along. An invalidation of the number deletes the hash; one of the
+//! it finds or creates the sheet and takes its epoch along. An invalidation of the number deletes the sheet; one of the
 //! user deletes the generation first. The load ends and *stores*: the epoch it took is gone, or another load has
 //! begun since and made a new one, and the answer is refused. Nothing here can be outrun, because the token is random
 //! and lives where the answers do: where Redis was flushed, restarted empty, failed over to a replica that had not
-//! heard of it, or evicted the hash in the middle, the epoch is gone as well and the answer is refused, which costs
+//! heard of it, or evicted the sheet in the middle, the epoch is gone as well and the answer is refused, which costs
 //! one more load. Where Redis evicted the generation, whatever carries it is not there for any reader.
 //!
 //! Knows nothing of freshness or of the CRM. Redis trouble is a [`LinkError`], for the caller to treat as a miss.
@@ -26,10 +20,14 @@ use std::time::Duration;
 
 use redis::{Pipeline, Script};
 
+use tokio_util::task::TaskTracker;
+
 use super::codec::Codec;
 use super::keys::{KeyRing, Place};
+use super::reads::Reads;
+use super::sheet::{MOST, Sheet, record};
 use crate::domain::{ContactKey, Entry, Party, UserTag};
-use crate::link::user::{self, millis, token};
+use crate::link::user::{self, Generation, millis, token};
 use crate::link::{Link, LinkError, PartyHash, hex};
 
 /// How long an epoch waits for its load. A load that takes longer is served, but not stored here.
@@ -39,25 +37,38 @@ const EPOCH: Duration = Duration::from_secs(900);
 pub(super) const CHUNK: usize = 500;
 
 const BEGIN: &str = "
-local held = generation(KEYS[1], ARGV[1], ARGV[4])
-if redis.call('HGET', KEYS[2], 'g') ~= held then
-    redis.call('DEL', KEYS[2])
-    redis.call('HSET', KEYS[2], 'g', held, 'e', ARGV[2])
+local generation = generation(KEYS[1], ARGV[1], ARGV[3])
+local sheet = redis.call('GET', KEYS[2])
+if not sheet or string.sub(sheet, 1, 16) ~= generation then
+    sheet = generation .. ARGV[2]
+    redis.call('SET', KEYS[2], sheet, 'PX', ARGV[3])
 end
-keep(KEYS[2], ARGV[4])
-enter(KEYS[3], ARGV[5], KEYS[2])
-return redis.call('HMGET', KEYS[2], 'e', ARGV[3])
+keep(KEYS[2], ARGV[3])
+enter(KEYS[3], ARGV[4], KEYS[2])
+return sheet
 ";
 
+/// A length that is damaged ends the walk over the records, or lets one pass that nobody will take for sound.
 const STORE: &str = "
-local field = ARGV[2]
-local held = redis.call('HMGET', KEYS[2], 'e', 'g', 'a' .. field)
-if held[1] ~= ARGV[1] or held[2] ~= redis.call('GET', KEYS[1]) then return 0 end
-if held[3] and tonumber(held[3]) > tonumber(ARGV[3]) then return 0 end
-redis.call('HSET', KEYS[2], field, ARGV[4], 'a' .. field, ARGV[3])
-keep(KEYS[1], ARGV[5])
-keep(KEYS[2], ARGV[5])
-enter(KEYS[3], ARGV[6], KEYS[2])
+local sheet, record = redis.call('GET', KEYS[2]), ARGV[2]
+if not sheet or string.sub(sheet, 1, 16) ~= redis.call('GET', KEYS[1]) then return 0 end
+if string.sub(sheet, 17, 32) ~= ARGV[1] then return 0 end
+local question, asked = string.sub(record, 1, 16), struct.unpack('>I8', record, 17)
+local parts, from = {string.sub(sheet, 1, 32), record}, 33
+while from + 27 <= #sheet do
+    local earlier, length = struct.unpack('>I8I4', sheet, from + 16)
+    local to = from + 27 + length
+    if string.sub(sheet, from, from + 15) ~= question then
+        parts[#parts + 1] = string.sub(sheet, from, to)
+    elseif earlier > asked then
+        return 0
+    end
+    from = to + 1
+end
+sheet = table.concat(parts, '', 1, math.min(#parts, ARGV[5] + 1))
+redis.call('SET', KEYS[2], sheet, 'PX', math.max(ARGV[3], redis.call('PTTL', KEYS[2])))
+keep(KEYS[1], ARGV[3])
+enter(KEYS[3], ARGV[4], KEYS[2])
 return 1
 ";
 
@@ -69,6 +80,15 @@ impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Epoch(…)")
     }
+}
+
+/// What a reader found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The stored answer, however old.
+    pub entry: Option<Entry>,
+    /// The user's generation, for the next read.
+    pub generation: Option<Generation>,
 }
 
 /// The beginning of a load.
@@ -84,6 +104,7 @@ pub struct Begun {
 #[derive(Clone)]
 pub struct RedisTier {
     link: Link,
+    reads: Reads,
     codec: Codec,
     begin: Arc<Script>,
     store: Arc<Script>,
@@ -96,11 +117,11 @@ impl fmt::Debug for RedisTier {
 }
 
 impl RedisTier {
-    /// A tier behind a link.
+    /// A tier behind a link. What it does on behalf of several callers are tasks of `tasks`.
     #[must_use]
-    pub fn new(link: Link) -> Self {
-        let codec = Codec::default();
-        Self { link, codec, begin: Arc::new(user::script(BEGIN)), store: Arc::new(user::script(STORE)) }
+    pub fn new(link: Link, tasks: TaskTracker) -> Self {
+        let (codec, reads) = (Codec::default(), Reads::new(link.clone(), tasks));
+        Self { link, reads, codec, begin: Arc::new(user::script(BEGIN)), store: Arc::new(user::script(STORE)) }
     }
 
     /// The same tier with its answers sealed under `keys`, if there are any.
@@ -121,18 +142,38 @@ impl RedisTier {
     /// [`LinkError`]; the load may go on, but has nothing to store its answer under.
     pub async fn begin(&self, key: &ContactKey) -> Result<Begun, LinkError> {
         let (keys, suffix) = self.keys(key.user(), key.party());
-        let (generation, epoch, question, ttl) = (token(), token(), key.question(), millis(EPOCH));
-        let args: [&[u8]; 5] = [&generation, &epoch, &question, &ttl, suffix.as_bytes()];
-        let (epoch, stored): (Vec<u8>, Option<Vec<u8>>) = self.link.script(&self.begin, &keys, &args).await?;
-        Ok(Begun { entry: stored.and_then(|bytes| self.codec.decode(&self.place(key), &bytes)), epoch: Epoch(epoch) })
+        let (generation, epoch, ttl) = (token(), token(), millis(EPOCH));
+        let args: [&[u8]; 4] = [&generation, &epoch, &ttl, suffix.as_bytes()];
+        let sheet: Vec<u8> = self.link.script(&self.begin, &keys, &args).await?;
+        let sheet = Sheet::read(&sheet).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
+        let party = self.party_hash(key.user(), key.party());
+        Ok(Begun { entry: self.entry(sheet, sheet.generation, key, party), epoch: Epoch(sheet.epoch.to_vec()) })
     }
 
-    /// The stored answer, however old. Writes nothing.
+    /// The stored answer, however old. Writes nothing. Takes one round trip, which look-ups that come at the same moment
+    /// share, and reads one key where `known` is the user's generation, two where it is not known; where it is another
+    /// one by now it takes a second round trip.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn get(&self, key: &ContactKey) -> Result<Option<Entry>, LinkError> {
-        Ok(self.read(key.user(), std::slice::from_ref(key)).await?.pop().flatten())
+    pub async fn get(&self, key: &ContactKey, known: Option<Generation>) -> Result<Read, LinkError> {
+        let party = self.party_hash(key.user(), key.party());
+        let sheet = self.reads.get(self.link.names().number(key.user(), party));
+        let (mut generation, sheet) = match known {
+            Some(known) => (Some(known), sheet.await?),
+            None => tokio::try_join!(self.generation(key.user()), sheet)?,
+        };
+        let sheet = sheet.as_deref().and_then(Sheet::read);
+        if known.is_some() && sheet.is_some_and(|sheet| generation != Some(sheet.generation)) {
+            generation = self.generation(key.user()).await?;
+        }
+        let entry = sheet.zip(generation).and_then(|(sheet, generation)| self.entry(sheet, generation, key, party));
+        Ok(Read { entry, generation })
+    }
+
+    async fn generation(&self, user: UserTag) -> Result<Option<Generation>, LinkError> {
+        let held = self.reads.get(user::generation(self.link.names(), user)).await?;
+        Ok(held.and_then(|held| Generation::read(&held)))
     }
 
     /// The stored answers to many questions of one user, in the order asked, in one round trip for each 500.
@@ -160,10 +201,11 @@ impl RedisTier {
         ttl: Duration,
     ) -> Result<bool, LinkError> {
         let (keys, suffix) = self.keys(key.user(), key.party());
-        let (question, asked_at) = (key.question(), entry.asked_at().0.to_string());
-        let Some(value) = self.codec.encode(&self.place(key), entry) else { return Ok(false) };
-        let ttl = millis(ttl);
-        let args: [&[u8]; 6] = [&epoch.0, &question, asked_at.as_bytes(), &value, &ttl, suffix.as_bytes()];
+        let place = Place::new(key.user(), self.party_hash(key.user(), key.party()), key.question());
+        let Some(bytes) = self.codec.encode(&place, entry) else { return Ok(false) };
+        let Some(record) = record(key.question(), entry.asked_at().0, &bytes) else { return Ok(false) };
+        let (ttl, most) = (millis(ttl), MOST.to_string());
+        let args: [&[u8]; 5] = [&epoch.0, &record, &ttl, suffix.as_bytes(), most.as_bytes()];
         self.link.script(&self.store, &keys, &args).await
     }
 
@@ -175,8 +217,8 @@ impl RedisTier {
         for parties in parties.chunks(CHUNK) {
             let mut pipe = Pipeline::with_capacity(parties.len() * 2);
             for party in parties {
-                let ([_, hash, index], suffix) = self.keys(user, *party);
-                pipe.del(hash).zrem(index, suffix);
+                let ([_, sheet, index], suffix) = self.keys(user, *party);
+                pipe.del(sheet).zrem(index, suffix);
             }
             self.link.pipeline::<Vec<u64>>(pipe).await?;
         }
@@ -191,38 +233,31 @@ impl RedisTier {
         user::forget(&self.link, user).await
     }
 
+    /// The generation and the sheets of some numbers, by one command.
     async fn read(&self, user: UserTag, keys: &[ContactKey]) -> Result<Vec<Option<Entry>>, LinkError> {
         let names = self.link.names();
-        let mut pipe = Pipeline::with_capacity(keys.len() + 1);
-        pipe.get(user::generation(names, user));
-        for key in keys {
-            let hash = names.of_user(user, &suffix(names.party(user, key.party())));
-            pipe.cmd("HMGET").arg(hash).arg("g").arg(&key.question());
+        let parties: Vec<PartyHash> = keys.iter().map(|key| names.party(user, key.party())).collect();
+        let mut mget = redis::cmd("MGET");
+        mget.arg(user::generation(names, user));
+        for party in &parties {
+            mget.arg(names.number(user, *party));
         }
-        let mut replies = self.link.pipeline::<Vec<redis::Value>>(pipe).await?.into_iter();
-        let generation = replies.next().filter(|generation| matches!(generation, redis::Value::BulkString(_)));
-        Ok(replies.zip(keys).map(|(reply, key)| self.answer(generation.as_ref()?, key, reply)).collect())
+        let values: Vec<Option<Vec<u8>>> = self.link.query(mget).await?;
+        let Some((generation, sheets)) = values.split_first() else { return Ok(Vec::new()) };
+        let generation = generation.as_deref().and_then(Generation::read);
+        let entry = |(sheet, (key, party)): (&Option<Vec<u8>>, (&ContactKey, &PartyHash))| {
+            self.entry(Sheet::read(sheet.as_deref()?)?, generation?, key, *party)
+        };
+        Ok(sheets.iter().zip(keys.iter().zip(&parties)).map(entry).collect())
     }
 
-    /// The entry in a reply of two fields, if it is of this generation.
-    fn answer(&self, generation: &redis::Value, key: &ContactKey, reply: redis::Value) -> Option<Entry> {
-        match reply {
-            redis::Value::Array(fields) => match fields.as_slice() {
-                [held, redis::Value::BulkString(bytes)] if held == generation => {
-                    self.codec.decode(&self.place(key), bytes)
-                }
-                _ => None,
-            },
-            _ => None,
-        }
+    /// The entry on a sheet, if that is of this generation.
+    fn entry(&self, sheet: Sheet<'_>, generation: Generation, key: &ContactKey, party: PartyHash) -> Option<Entry> {
+        let bytes = sheet.find(key.question()).filter(|_| sheet.generation == generation)?;
+        self.codec.decode(&Place::new(key.user(), party, key.question()), bytes)
     }
 
-    /// What a sealed answer is bound to.
-    fn place(&self, key: &ContactKey) -> Place {
-        Place::new(key.user(), self.party_hash(key.user(), key.party()), key.question())
-    }
-
-    /// Generation, hash and index, and the hash's name in the index.
+    /// Generation, sheet and index, and the sheet's name in the index.
     fn keys(&self, user: UserTag, party: Party) -> ([String; 3], String) {
         let names = self.link.names();
         let suffix = suffix(names.party(user, party));

@@ -12,7 +12,8 @@ use prometheus_client::metrics::counter::Counter;
 use super::generation::{Generations, Stamp};
 use super::log::{Event, Log};
 use super::memory::{Kept, MemoryCache};
-use super::redis::{CHUNK, Epoch, RedisTier};
+use super::redis::{CHUNK, Epoch, Read, RedisTier};
+use super::seen::SeenGenerations;
 use crate::clock::Clock;
 use crate::domain::{AgePolicy, ContactKey, Entry, Freshness, Party, Source, UserTag, judge};
 use crate::link::{LinkError, Names, PartyHash};
@@ -48,6 +49,7 @@ pub struct TieredCache {
     redis: Option<(RedisTier, Log)>,
     names: Names,
     generations: Arc<Generations>,
+    seen: Arc<SeenGenerations>,
     ages: AgePolicy,
     clock: Arc<dyn Clock>,
     memory_counts: Counts,
@@ -90,7 +92,8 @@ impl TieredCache {
         metrics: &Metrics,
     ) -> Self {
         let (memory_counts, redis_counts) = (Counts::new(metrics, "memory"), Counts::new(metrics, "redis"));
-        Self { memory, redis, names, generations: Arc::default(), ages, clock, memory_counts, redis_counts }
+        let (generations, seen) = (Arc::default(), Arc::default());
+        Self { memory, redis, names, generations, seen, ages, clock, memory_counts, redis_counts }
     }
 
     /// The best stored answer: a servable one from memory, else from Redis, which is then kept in memory too.
@@ -114,11 +117,15 @@ impl TieredCache {
 
     async fn in_redis(&self, redis: &RedisTier, key: &ContactKey) -> Option<Stored> {
         let stamp = self.generations.stamp();
-        let Ok(read) = redis.get(key).await else {
+        let known = self.seen.get(key.user(), &self.generations);
+        let Ok(Read { entry, generation }) = redis.get(key, known).await else {
             self.redis_counts.error.inc();
             return None;
         };
-        let stored = self.promote(key, stamp, read);
+        if let Some(generation) = generation.filter(|_| known != generation) {
+            self.seen.put(key.user(), generation, stamp);
+        }
+        let stored = self.promote(key, stamp, entry);
         self.redis_counts.count(stored.as_ref().map(|stored| stored.freshness));
         stored
     }

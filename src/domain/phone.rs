@@ -282,6 +282,24 @@ impl fmt::Debug for Extension {
     }
 }
 
+impl Party {
+    /// For hashes: no two parties have the same bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 12] {
+        // The number +123 and the extension 123 are two parties.
+        let (kind, high, low, value) = match *self {
+            Self::Number(E164 { calling_code, leading_zeros, national }) => (0, calling_code, leading_zeros, national),
+            Self::Extension(Extension { digits, len }) => (1, 0, len, digits),
+        };
+        let mut bytes = [0; 12];
+        bytes[0] = kind;
+        bytes[1..3].copy_from_slice(&high.to_be_bytes());
+        bytes[3] = low;
+        bytes[4..].copy_from_slice(&value.to_be_bytes());
+        bytes
+    }
+}
+
 impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -97,6 +97,11 @@ impl Connector {
         })
     }
 
+    /// Whether keys are spread over several servers.
+    pub(super) fn shards(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
     /// Whether a new connection may lead to another server than the last one.
     pub(super) fn may_find_another(&self) -> bool {
         matches!(self, Self::Sentinel(_))

@@ -86,6 +86,7 @@ pub struct Link {
     status: Arc<watch::Sender<Status>>,
     timeout: Duration,
     names: Names,
+    sharded: bool,
     /// Whether a refused write may mean that the master is another server by now.
     reconnect_on_read_only: bool,
 }
@@ -138,6 +139,7 @@ impl Link {
             status: Arc::new(watch::Sender::new(Status::Connecting)),
             timeout: config.timeout,
             names: Names::new(config.key_prefix.clone(), &derive_secret(config)),
+            sharded: connector.shards(),
             reconnect_on_read_only: connector.may_find_another(),
         };
         let keeper = Keeper::new(connector, Arc::clone(&link.status), up, config);
@@ -200,6 +202,12 @@ impl Link {
     #[must_use]
     pub fn key(&self, parts: &[&str]) -> String {
         self.names.shared(parts)
+    }
+
+    /// Whether the keys of two users may lie on two servers, so that one command cannot read both.
+    #[must_use]
+    pub fn is_sharded(&self) -> bool {
+        self.sharded
     }
 
     /// The spelling of names.

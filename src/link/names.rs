@@ -5,7 +5,6 @@
 //! the keys hold.
 
 use std::fmt;
-use std::io::Write as _;
 use std::str::FromStr;
 
 use super::secret::SharedSecret;
@@ -85,16 +84,25 @@ impl Names {
         format!("{}:{{{}}}:{suffix}", self.prefix.0, hex(&user.to_bytes()))
     }
 
+    /// The name of what is stored of a number: `of_user` with the suffix `n:` and the hash, written at one go, because
+    /// every look-up in Redis needs it.
+    #[must_use]
+    pub fn number(&self, user: UserTag, party: PartyHash) -> String {
+        let mut name = String::with_capacity(self.prefix.0.len() + 6 + 4 * 16);
+        name.push_str(&self.prefix.0);
+        name.push_str(":{");
+        push_hex(&mut name, &user.to_bytes());
+        name.push_str("}:n:");
+        push_hex(&mut name, &party.0);
+        name
+    }
+
     /// The hash that stands for a party.
     #[must_use]
     pub fn party(&self, user: UserTag, party: Party) -> PartyHash {
-        let mut named = Vec::with_capacity(48);
-        named.extend(user.to_bytes());
-        // The kind comes first: the number +123 and the extension 123 are two parties. Writing to a Vec cannot fail.
-        let _ = match party {
-            Party::Number(number) => write!(named, "n{number}"),
-            Party::Extension(extension) => write!(named, "e{extension}"),
-        };
+        let mut named = [0; 28];
+        named[..16].copy_from_slice(&user.to_bytes());
+        named[16..].copy_from_slice(&party.to_bytes());
         let mut hash = [0; 16];
         hash.copy_from_slice(&blake3::keyed_hash(&self.hash_key, &named).as_bytes()[..16]);
         PartyHash(hash)
@@ -104,12 +112,17 @@ impl Names {
 /// Lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    push_hex(&mut text, bytes);
+    text
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    // Every key of every look-up in Redis is spelled with this, so it formats nothing.
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        text.extend([byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
-        text
-    })
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
 }
 
 #[cfg(test)]
@@ -132,13 +145,19 @@ mod tests {
         let (one, other) = (maker.user("clio", "", "1"), maker.user("clio", "", "2"));
         let number = |text: &str| Party::Number(E164::parse(text, None).unwrap());
         let extension = |text: &str| Party::Extension(Extension::parse(text).unwrap());
-        let parties =
-            [number("+16505551234"), number("+16505551235"), extension("16505551234"), extension("016505551234")];
+        let parties = [
+            number("+16505551234"),
+            number("+16505551235"),
+            number("+390612345678"),
+            number("+39612345678"),
+            extension("16505551234"),
+            extension("016505551234"),
+        ];
         let mut hashes: Vec<_> =
             [one, other].iter().flat_map(|user| parties.map(|party| names().party(*user, party).0)).collect();
         hashes.sort_unstable();
         hashes.dedup();
-        assert_eq!(hashes.len(), 8);
+        assert_eq!(hashes.len(), 12);
     }
 
     #[test]
@@ -146,6 +165,8 @@ mod tests {
         let user = KeyMaker::new([1; 16]).user("clio", "", "1");
         let name = names().of_user(user, "i");
         assert_eq!(name, format!("contactd:{{{}}}:i", hex(&user.to_bytes())));
+        let party = names().party(user, Party::Number(E164::parse("+16505551234", None).unwrap()));
+        assert_eq!(names().number(user, party), names().of_user(user, &format!("n:{}", hex(&party.0))));
         assert_eq!(names().shared(&["log", "s"]), "contactd:log:s");
     }
 

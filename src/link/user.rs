@@ -18,6 +18,9 @@ use redis::Script;
 use super::{Link, LinkError, Names};
 use crate::domain::UserTag;
 
+/// Bytes of a token.
+const TOKEN: usize = 16;
+
 /// How many keys one call of [`forget`] deletes at most: Redis serves nobody else meanwhile.
 const CHUNK: usize = 1000;
 
@@ -62,6 +65,18 @@ redis.call('ZREM', KEYS[2], unpack(suffixes))
 return redis.call('ZCARD', KEYS[2])
 ";
 
+/// A user's generation. Tells one from another and is nobody's secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation([u8; TOKEN]);
+
+impl Generation {
+    /// What the key holds, if it is a generation.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
 /// A script that may call `now`, `keep`, `generation` and `enter`.
 #[must_use]
 pub fn script(body: &str) -> Script {
@@ -82,8 +97,8 @@ pub fn index(names: &Names, user: UserTag) -> String {
 
 /// A new random token, for a generation or whatever else nobody may guess or repeat.
 #[must_use]
-pub fn token() -> [u8; 16] {
-    let mut token = [0; 16];
+pub fn token() -> [u8; TOKEN] {
+    let mut token = [0; TOKEN];
     if getrandom::fill(&mut token).is_err() {
         // The system has refused random bytes, which it did not at start. Unequal tokens are still unequal.
         token = fastrand::u128(..).to_be_bytes();

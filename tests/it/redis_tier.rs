@@ -3,6 +3,7 @@
 mod away;
 mod kinds;
 mod log;
+mod reads;
 mod sealed;
 mod shared;
 
@@ -16,7 +17,7 @@ use contactd::domain::{
 };
 use contactd::link::LinkError;
 
-use crate::support::redis::{RedisServer, link_to};
+use crate::support::redis::{RedisServer, link_to, tier_on};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
@@ -56,23 +57,28 @@ pub async fn load(tier: &RedisTier, key: &ContactKey, entry: &Entry) -> bool {
     tier.store(key, &begun.epoch, entry, HOUR).await.unwrap()
 }
 
-async fn tier() -> (RedisServer, RedisTier) {
+/// The stored answer, as somebody reads it who knows no generation.
+pub async fn stored(tier: &RedisTier, key: &ContactKey) -> Result<Option<Entry>, LinkError> {
+    tier.get(key, None).await.map(|read| read.entry)
+}
+
+pub async fn tier() -> (RedisServer, RedisTier) {
     let server = RedisServer::start().await;
-    let tier = RedisTier::new(link_to(&server.url()));
+    let tier = tier_on(link_to(&server.url()));
     (server, tier)
 }
 
 #[tokio::test]
 async fn an_answer_stored_by_one_replica_is_read_by_another() {
     let (server, tier) = tier().await;
-    let other = RedisTier::new(link_to(&server.url()));
-    assert_eq!(tier.get(&key("u", 1)).await, Ok(None));
+    let other = tier_on(link_to(&server.url()));
+    assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
     assert!(tier.begin(&key("u", 1)).await.unwrap().entry.is_none());
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1_000)).await);
-    assert_eq!(other.get(&key("u", 1)).await, Ok(Some(entry("Ann", 1_000))));
+    assert_eq!(stored(&other, &key("u", 1)).await, Ok(Some(entry("Ann", 1_000))));
     assert_eq!(other.begin(&key("u", 1)).await.unwrap().entry, Some(entry("Ann", 1_000)));
     for unasked in [key("u", 2), key("v", 1), key_in("u", 1, &[NumberFormat::parse("###").unwrap()])] {
-        assert_eq!(other.get(&unasked).await, Ok(None));
+        assert_eq!(stored(&other, &unasked).await, Ok(None));
     }
 }
 
@@ -89,9 +95,23 @@ async fn questions_about_one_number_are_kept_and_forgotten_together() {
 }
 
 #[tokio::test]
+async fn of_too_many_questions_about_one_number_the_latest_stay() {
+    let (_server, tier) = tier().await;
+    let spelt = |n: usize| key_in("u", 1, &[NumberFormat::parse(&"#".repeat(n)).unwrap()]);
+    for n in 1..=10 {
+        assert!(load(&tier, &spelt(n), &entry("Ann", n as u64)).await);
+    }
+    assert!(load(&tier, &spelt(5), &entry("Bob", 11)).await, "an answer that is replaced takes no place of others");
+    let keys: Vec<_> = (1..=10).map(spelt).collect();
+    let kept = tier.get_many(keys[0].user(), &keys).await.unwrap();
+    let kept: Vec<_> = kept.iter().map(|entry| entry.as_ref().map_or(0, |entry| entry.asked_at().0)).collect();
+    assert_eq!(kept, [0, 0, 3, 4, 11, 6, 7, 8, 9, 10]);
+}
+
+#[tokio::test]
 async fn a_load_that_began_before_an_invalidation_is_refused() {
     let (server, tier) = tier().await;
-    for what in ["number", "user", "flush", "generation evicted", "hash evicted"] {
+    for what in ["number", "user", "flush", "generation evicted", "sheet evicted"] {
         let key = key("u", 1);
         let begun = tier.begin(&key).await.unwrap();
         let evict = |end: &str| {
@@ -108,7 +128,7 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
         // Another load that begins now is another matter, and lends its epoch to nobody.
         let later = tier.begin(&key).await.unwrap();
         assert_eq!(tier.store(&key, &begun.epoch, &entry("old", 9), HOUR).await, Ok(false), "{what}");
-        assert_eq!(tier.get(&key).await, Ok(None), "{what}");
+        assert_eq!(stored(&tier, &key).await, Ok(None), "{what}");
         assert_eq!(tier.store(&key, &later.epoch, &entry("new", 1), HOUR).await, Ok(true), "{what}");
         tier.forget_user(key.user()).await.unwrap();
         assert_eq!(tier.store(&key, &later.epoch, &entry("old", 9), HOUR).await, Ok(false), "{what}");
@@ -122,9 +142,9 @@ async fn answers_that_an_evicted_index_has_lost_are_void_after_an_erasure() {
     let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
     server.run::<()>(&["DEL", &index]);
     tier.forget_user(key("u", 1).user()).await.unwrap();
-    assert_eq!(tier.get(&key("u", 1)).await, Ok(None));
+    assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
     assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
-    assert_eq!(tier.get(&key("u", 1)).await, Ok(None), "a new generation does not bring it back");
+    assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None), "a new generation does not bring it back");
     assert!(tier.begin(&key("u", 1)).await.unwrap().entry.is_none());
 }
 
@@ -136,7 +156,7 @@ async fn an_older_answer_does_not_replace_a_newer_one() {
     // More digits, and a comparison as text would say the opposite.
     assert_eq!(tier.store(&key("u", 1), &fast.epoch, &entry("new", 10_000), HOUR).await, Ok(true));
     assert_eq!(tier.store(&key("u", 1), &slow.epoch, &entry("old", 9_999), HOUR).await, Ok(false));
-    assert_eq!(tier.get(&key("u", 1)).await, Ok(Some(entry("new", 10_000))));
+    assert_eq!(stored(&tier, &key("u", 1)).await, Ok(Some(entry("new", 10_000))));
 }
 
 #[tokio::test]
@@ -173,8 +193,8 @@ async fn expired_keys_leave_the_index() {
     let (server, tier) = tier().await;
     let index = || server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
     tier.begin(&key("u", 1)).await.unwrap();
-    let hash = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
-    let suffix = hash.split("}:").last().unwrap();
+    let sheet = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
+    let suffix = sheet.split("}:").last().unwrap();
     server.run::<()>(&["ZADD", &index(), "1000", suffix]);
     tier.begin(&key("u", 2)).await.unwrap();
     assert_eq!(server.run::<u32>(&["ZCARD", &index()]), 1);
@@ -184,16 +204,25 @@ async fn expired_keys_leave_the_index() {
 async fn damaged_bytes_are_a_miss_and_the_next_load_mends_them() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
-    let hash = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
-    let fields: Vec<Vec<u8>> = server.run(&["HKEYS", &hash]);
+    let sheet = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    for junk in [&b""[..], b"\x01", b"\xff\xff\xff", b"junk that is longer than a checksum"] {
-        for field in fields.iter().filter(|field| field.len() == 16) {
-            redis::cmd("HSET").arg(&hash).arg(field).arg(junk).exec(&mut connection).unwrap();
-        }
-        assert_eq!(tier.get(&key("u", 1)).await, Ok(None));
+    let good: Vec<u8> = redis::cmd("GET").arg(&sheet).query(&mut connection).unwrap();
+    let behind = |kept: usize, junk: &[u8]| [&good[..kept], junk].concat();
+    for junk in [
+        Vec::new(),
+        vec![0xff; 3],
+        vec![b'x'; 500],
+        good[..good.len() - 1].to_vec(),
+        behind(32, b""),
+        behind(32, b"a record must be longer"),
+        behind(32, &[0xff; 100]),
+        behind(32 + 24, &[0xff; 4]),
+        behind(good.len() - 1, b"?"),
+    ] {
+        redis::cmd("SET").arg(&sheet).arg(junk).arg("PX").arg(3_600_000).exec(&mut connection).unwrap();
+        assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
         assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
-        assert_eq!(tier.get(&key("u", 1)).await, Ok(Some(entry("Ann", 1))));
+        assert_eq!(stored(&tier, &key("u", 1)).await, Ok(Some(entry("Ann", 1))));
     }
 }
 
@@ -220,13 +249,14 @@ async fn a_server_that_has_forgotten_the_scripts_learns_them_again() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_is_an_error_of_that_key_only() {
+async fn a_key_of_another_type_is_in_the_way_of_that_key_only() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
-    let hash = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
-    server.run::<()>(&["SET", &hash, "not ours"]);
+    let sheet = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
+    server.run::<()>(&["DEL", &sheet]);
+    server.run::<()>(&["RPUSH", &sheet, "not ours"]);
     for _ in 0..5 {
-        assert!(matches!(tier.get(&key("u", 1)).await, Err(LinkError::Failed(_))));
+        assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
         assert!(matches!(tier.begin(&key("u", 1)).await, Err(LinkError::Failed(_))));
         assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     }

@@ -5,8 +5,8 @@ use super::*;
 use crate::domain::UserTag;
 use crate::link::PartyHash;
 
-const GOLDEN_1: &[u8] = include_bytes!("../../../tests/data/store-v1.bin");
 const GOLDEN_2: &[u8] = include_bytes!("../../../tests/data/store-v2.bin");
+const GOLDEN_3: &[u8] = include_bytes!("../../../tests/data/store-v3.bin");
 
 fn parts() -> Parts {
     Parts {
@@ -40,10 +40,10 @@ fn place(user: u8, party: u8, question: u8) -> Place {
 }
 
 #[test]
-fn version_1_is_read_and_written_as_it_was_on_its_first_day() {
+fn version_3_is_read_and_written_as_it_was_on_its_first_day() {
     let here = place(1, 2, 3);
-    assert_eq!(plain().decode(&here, GOLDEN_1).unwrap().parts(), parts());
-    assert_eq!(plain().encode(&here, &Entry::from_parts(parts())).unwrap(), GOLDEN_1);
+    assert_eq!(plain().decode(&here, GOLDEN_3).unwrap().parts(), parts());
+    assert_eq!(plain().encode(&here, &Entry::from_parts(parts())).unwrap(), GOLDEN_3);
 }
 
 #[test]

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use contactd::cache::RedisTier;
 use contactd::clock::{Stopwatch, pause};
 use contactd::link::{Link, LinkError};
 
-use super::{HOUR, entry, key, load};
+use super::{HOUR, entry, key, load, stored};
 use crate::support::eventually;
-use crate::support::redis::{RedisServer, config, free_port, link_to, link_with};
+use crate::support::redis::{RedisServer, config, free_port, link_to, link_with, tier_on};
 
 /// The timeout and what a busy machine adds; a call without a timeout would not end at all.
 const AT_MOST: Duration = Duration::from_secs(2);
@@ -77,11 +76,11 @@ async fn a_paused_server_costs_a_few_timeouts_and_then_nothing() {
 async fn a_restarted_server_is_used_again_and_has_nothing() {
     let mut server = RedisServer::start().await;
     let link = link_to(&server.url());
-    let tier = RedisTier::new(link.clone());
+    let tier = tier_on(link.clone());
     let begun = tier.begin(&key("u", 1)).await.unwrap();
     server.stop();
     goes_down(&link).await;
-    assert_eq!(tier.get(&key("u", 1)).await, Err(LinkError::Down));
+    assert_eq!(stored(&tier, &key("u", 1)).await, Err(LinkError::Down));
     server.restart().await;
     comes_back(&link).await;
     assert_eq!(tier.store(&key("u", 1), &begun.epoch, &entry("old", 1), HOUR).await, Ok(false));
@@ -105,7 +104,7 @@ async fn a_connection_that_the_server_closed_is_replaced_at_once() {
 async fn a_full_server_refuses_to_store_and_goes_on_answering() {
     let server = RedisServer::start().await;
     let link = link_to(&server.url());
-    let tier = RedisTier::new(link.clone());
+    let tier = tier_on(link.clone());
     let begun = tier.begin(&key("u", 1)).await.unwrap();
     assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
@@ -113,7 +112,7 @@ async fn a_full_server_refuses_to_store_and_goes_on_answering() {
         let stored = tier.store(&key("u", 1), &begun.epoch, &entry("Ann", 1), HOUR).await;
         assert_eq!(stored, Err(LinkError::Failed("OOM".to_owned())));
     }
-    assert_eq!(tier.get(&key("u", 2)).await, Ok(Some(entry("Bob", 1))));
+    assert_eq!(stored(&tier, &key("u", 2)).await, Ok(Some(entry("Bob", 1))));
     assert!(link.is_up());
     tier.forget_user(key("u", 1).user()).await.unwrap();
     assert_eq!(server.keys(), Vec::<String>::new(), "erasing needs no memory");
@@ -123,14 +122,14 @@ async fn a_full_server_refuses_to_store_and_goes_on_answering() {
 async fn a_read_only_server_answers_what_it_has() {
     let server = RedisServer::start().await;
     let link = link_to(&server.url());
-    let tier = RedisTier::new(link.clone());
+    let tier = tier_on(link.clone());
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     server.run::<()>(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
     for _ in 0..5 {
         assert_eq!(tier.begin(&key("u", 2)).await.unwrap_err(), LinkError::Failed("READONLY".to_owned()));
         assert_eq!(tier.forget_user(key("u", 1).user()).await, Err(LinkError::Failed("READONLY".to_owned())));
     }
-    assert_eq!(tier.get(&key("u", 1)).await, Ok(Some(entry("Ann", 1))));
+    assert_eq!(stored(&tier, &key("u", 1)).await, Ok(Some(entry("Ann", 1))));
     server.run::<()>(&["REPLICAOF", "NO", "ONE"]);
     assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
 }

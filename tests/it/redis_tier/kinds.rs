@@ -7,15 +7,15 @@ use contactd::cache::RedisTier;
 use contactd::clock::pause;
 use contactd::link::Config;
 
-use super::{entry, key, load};
+use super::{entry, key, load, stored};
 use crate::support::eventually;
-use crate::support::redis::{RedisServer, config, free_port, link_to, link_with};
+use crate::support::redis::{RedisServer, config, free_port, link_to, link_with, tier_on};
 
 #[tokio::test]
 async fn a_unix_socket() {
     let mut server = RedisServer::on(free_port(), &["--unixsocket", "redis.sock"]);
     server.restart().await;
-    let tier = RedisTier::new(link_to(&format!("unix://{}/redis.sock", server.dir.path().display())));
+    let tier = tier_on(link_to(&format!("unix://{}/redis.sock", server.dir.path().display())));
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
 }
 
@@ -39,7 +39,7 @@ async fn tls_with_a_certificate_of_ones_own() {
 
     let url = format!("rediss://localhost:{port}");
     let ca = std::fs::read(server.dir.path().join("c.pem")).unwrap();
-    let trusting = RedisTier::new(link_with(&Config { ca: Some(ca), ..config(&url) }).0);
+    let trusting = tier_on(link_with(&Config { ca: Some(ca), ..config(&url) }).0);
     eventually_stores(&trusting).await;
     let stranger = link_to(&url);
     pause(Duration::from_millis(500)).await;
@@ -81,10 +81,10 @@ async fn a_new_master_that_the_sentinels_elected() {
     eventually("the sentinel knows the replica", replicas).await;
 
     let link = link_to(&format!("redis+sentinel://:pw@127.0.0.1:{}/main", sentinel.port));
-    let tier = RedisTier::new(link.clone());
+    let tier = tier_on(link.clone());
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     master.stop();
-    let _ = tier.get(&key("u", 1)).await;
+    let _ = stored(&tier, &key("u", 1)).await;
     eventually("the link has found the new master", || link.is_up()).await;
     assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
 }

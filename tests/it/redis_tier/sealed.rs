@@ -2,16 +2,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use contactd::cache::{KeyRing, RedisTier};
+use contactd::cache::KeyRing;
 use contactd::link::user::token;
 use contactd::pb::v1::Source;
 use redis::Script;
 use tempfile::NamedTempFile;
 
-use super::{entry, key, load};
+use super::{entry, key, load, stored};
 use crate::support::daemon::names;
 use crate::support::fleet::{ada, replica};
-use crate::support::redis::{RedisServer, link_to};
+use crate::support::redis::{RedisServer, link_to, tier_on};
 use crate::support::{FakeCrm, find};
 
 /// A line of a key file, with a key made now.
@@ -26,50 +26,45 @@ fn ring(lines: &str) -> Option<KeyRing> {
 #[tokio::test]
 async fn only_who_has_the_key_reads_an_answer_and_everybody_else_has_a_miss() {
     let server = RedisServer::start().await;
-    let tier = |lines: &str| RedisTier::new(link_to(&server.url())).sealed(ring(lines));
+    let tier = |lines: &str| tier_on(link_to(&server.url())).sealed(ring(lines));
     let (old, new, foreign) = (line("old"), line("new"), line("old"));
     let ann = (key("u", 1), entry("Ann", 1_000));
     assert!(load(&tier(&old), &ann.0, &ann.1).await);
     for (keys, read) in [(old.clone(), true), (new.clone() + &old, true), (new.clone(), false), (foreign, false)] {
         let expected = read.then(|| ann.1.clone());
-        assert_eq!(tier(&keys).get(&ann.0).await, Ok(expected.clone()));
+        assert_eq!(stored(&tier(&keys), &ann.0).await, Ok(expected.clone()));
         assert_eq!(tier(&keys).begin(&ann.0).await.unwrap().entry, expected);
         assert_eq!(tier(&keys).get_many(ann.0.user(), &[ann.0, ann.0]).await, Ok(vec![expected.clone(), expected]));
     }
-    let plain = RedisTier::new(link_to(&server.url()));
-    assert_eq!(plain.get(&ann.0).await, Ok(None), "without keys a sealed answer is a miss");
+    let plain = tier_on(link_to(&server.url()));
+    assert_eq!(stored(&plain, &ann.0).await, Ok(None), "without keys a sealed answer is a miss");
     assert!(load(&plain, &ann.0, &entry("Ann", 2_000)).await, "and is replaced");
-    assert_eq!(tier(&old).get(&ann.0).await, Ok(None), "with keys what is not sealed is a miss");
+    assert_eq!(stored(&tier(&old), &ann.0).await, Ok(None), "with keys what is not sealed is a miss");
 }
 
 #[tokio::test]
 async fn a_value_that_is_moved_to_another_user_or_number_is_a_miss() {
-    /// Copies the one answer of a hash over the one of another.
+    /// Puts the records of a sheet in the place of those of another. Both are about the same question.
     const MOVE: &str = "
-        local function answer(key)
-            local all = redis.call('HGETALL', key)
-            for i = 1, #all, 2 do if #all[i] == 16 then return all[i], all[i + 1] end end
-        end
-        local _, bytes = answer(KEYS[1])
-        local field = answer(KEYS[2])
-        redis.call('HSET', KEYS[2], field, bytes)
-        return #bytes";
+        local records = string.sub(redis.call('GET', KEYS[1]), 33)
+        redis.call('SET', KEYS[2], string.sub(redis.call('GET', KEYS[2]), 1, 32) .. records)
+        return #records";
     for (keys, moved) in [(Some(line("k")), false), (None, true)] {
         let server = RedisServer::start().await;
-        let tier = RedisTier::new(link_to(&server.url())).sealed(keys.as_deref().and_then(ring));
-        let hash_of = |before: &[String]| {
+        let tier = tier_on(link_to(&server.url())).sealed(keys.as_deref().and_then(ring));
+        let sheet_of = |before: &[String]| {
             server.keys().into_iter().find(|key| key.contains(":n:") && !before.contains(key)).unwrap()
         };
         assert!(load(&tier, &key("mallory", 1), &entry("Mallory", 1)).await);
-        let from = hash_of(&[]);
+        let from = sheet_of(&[]);
         for victim in [key("ann", 1), key("mallory", 2)] {
             let before = server.keys();
             assert!(load(&tier, &victim, &entry("Ann", 1)).await);
-            let to = hash_of(&before);
+            let to = sheet_of(&before);
             let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
             let bytes: usize = Script::new(MOVE).key(&from).key(&to).invoke(&mut connection).unwrap();
-            assert!(bytes > 20);
-            let read = tier.get(&victim).await.unwrap();
+            assert!(bytes > 48);
+            let read = stored(&tier, &victim).await.unwrap();
             // Without keys it works, which shows that the move is a real one.
             assert_eq!(read, moved.then(|| entry("Mallory", 1)));
         }

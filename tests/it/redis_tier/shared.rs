@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contactd::admission::{self, Admissions, Standing};
-use contactd::cache::RedisTier;
 use contactd::clock::{ManualClock, pause};
 use contactd::domain::{AuthTag, Lane, Timestamp};
 use contactd::lease::{Acquired, Lease, Leases};
 
 use super::key;
-use crate::support::redis::{RedisServer, link_to};
+use crate::support::redis::{RedisServer, link_to, tier_on};
 
 fn auth(n: u8) -> AuthTag {
     AuthTag::from_bytes([n; 16])
@@ -100,7 +99,7 @@ async fn without_redis_everybody_may_load() {
 
 /// A load of user "u" has begun, which is when anything of a user is first written.
 async fn begin(server: &RedisServer) {
-    RedisTier::new(link_to(&server.url())).begin(&key("u", 1)).await.unwrap();
+    tier_on(link_to(&server.url())).begin(&key("u", 1)).await.unwrap();
 }
 
 fn admissions(server: &RedisServer) -> (Admissions, ManualClock) {
@@ -157,7 +156,7 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
     let lost = server.keys().into_iter().find(|name| name.contains(":c:")).unwrap();
     let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
     server.run::<()>(&["ZREM", &index, lost.split("}:").last().unwrap()]);
-    RedisTier::new(link_to(&server.url())).forget_user(user).await.unwrap();
+    tier_on(link_to(&server.url())).forget_user(user).await.unwrap();
     assert_eq!(server.keys(), [lost]);
     let (fresh, _) = admissions(&server);
     assert!(!fresh.is_admitted(user, auth(1)).await);

@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use contactd::cache::RedisTier;
 use contactd::clock::{pause, within};
 use contactd::link::{self, Link};
 use nix::sys::signal::{Signal, kill};
@@ -146,4 +147,8 @@ pub fn link_with(config: &link::Config) -> (Link, Gauge) {
 
 pub fn link_to(url: &str) -> Link {
     link_with(&config(url)).0
+}
+
+pub fn tier_on(link: Link) -> RedisTier {
+    RedisTier::new(link, TaskTracker::new())
 }

@@ -1,0 +1,99 @@
+//! Reads that come at the same moment travel as one command.
+//!
+//! Owns the line of those who want to read. A burst of call pops then costs Redis, and the connection to it, a fraction
+//! of the commands; a single one costs what it always did. Promises that nobody in line waits for the reply to a
+//! command that left before, so that each is answered within the link's timeout, and that a reader who leaves takes
+//! nobody along. On a cluster everybody reads alone, because two users' keys are rarely in one hash slot.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use redis::{Cmd, Value};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use crate::link::{Link, LinkError};
+
+/// Keys read by one command at most: Redis serves nobody else meanwhile.
+const MOST: usize = 500;
+
+/// Reads of single keys. Clones share the line.
+#[derive(Clone)]
+pub(super) struct Reads {
+    link: Link,
+    tasks: TaskTracker,
+    line: Arc<Mutex<Vec<Wanted>>>,
+}
+
+/// A key, and who wants its value.
+struct Wanted {
+    key: String,
+    reply: oneshot::Sender<Result<Option<Vec<u8>>, LinkError>>,
+}
+
+impl fmt::Debug for Reads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reads").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+impl Reads {
+    /// Reads behind a link; commands that several share are tasks of `tasks`.
+    pub(super) fn new(link: Link, tasks: TaskTracker) -> Self {
+        Self { link, tasks, line: Arc::default() }
+    }
+
+    /// The value of a key, if that is a string.
+    pub(super) async fn get(&self, key: String) -> Result<Option<Vec<u8>>, LinkError> {
+        if self.link.is_sharded() {
+            return self.link.query(Cmd::get(key)).await;
+        }
+        let (reply, value) = oneshot::channel();
+        let first = {
+            let mut line = self.line.lock();
+            line.push(Wanted { key, reply });
+            line.len() == 1
+        };
+        if first {
+            let (link, line) = (self.link.clone(), Arc::clone(&self.line));
+            self.tasks.spawn(depart(link, line));
+        }
+        // Nobody answers where the runtime shuts down.
+        value.await.unwrap_or(Err(LinkError::Down))
+    }
+}
+
+/// Takes along all who stand in line, after those who are ready to run have had their turn to join it.
+async fn depart(link: Link, line: Arc<Mutex<Vec<Wanted>>>) {
+    tokio::task::yield_now().await;
+    let mut wanted = mem::take(&mut *line.lock());
+    let mut commands = Vec::new();
+    while !wanted.is_empty() {
+        let later = wanted.split_off(wanted.len().min(MOST));
+        commands.push(read(&link, mem::replace(&mut wanted, later)));
+    }
+    join_all(commands).await;
+}
+
+/// One command for all of them. Whoever has left is not there to be told.
+async fn read(link: &Link, wanted: Vec<Wanted>) {
+    let mut mget = redis::cmd("MGET");
+    for Wanted { key, .. } in &wanted {
+        mget.arg(key);
+    }
+    match link.query::<Vec<Value>>(mget).await {
+        Ok(values) => {
+            for (Wanted { reply, .. }, value) in wanted.into_iter().zip(values) {
+                let _ = reply.send(Ok(if let Value::BulkString(value) = value { Some(value) } else { None }));
+            }
+        }
+        Err(error) => {
+            for Wanted { reply, .. } in wanted {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! How look-ups read: together, and under a generation that was seen before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contactd::cache::{Config, Event, Log, MemoryCache, RedisTier, TieredCache};
+use contactd::clock::{Clock as _, SystemClock};
+use contactd::domain::{AgePolicy, Ages, Source};
+use contactd::link::LinkError;
+use contactd::metrics::Metrics;
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
+use super::{entry, key, load, party, stored, tier};
+use crate::support::redis::{RedisServer, link_to, tier_on};
+
+/// How often Redis has run a command.
+fn calls(server: &RedisServer, command: &str) -> u32 {
+    let stats: String = server.run(&["INFO", "commandstats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn look_ups_that_come_at_the_same_moment_share_a_command() {
+    let (server, tier) = tier().await;
+    for n in (0..600).step_by(2) {
+        assert!(load(&tier, &key(&n.to_string(), n), &entry("Ann", u64::from(n))).await);
+    }
+    let before = calls(&server, "mget");
+    let keys: Vec<_> = (0..600).map(|n| key(&n.to_string(), n)).collect();
+    let found = join_all(keys.iter().map(|key| stored(&tier, key))).await;
+    for (n, found) in (0..).zip(found) {
+        assert_eq!(found, Ok((n % 2 == 0).then(|| entry("Ann", n))), "each has its own");
+    }
+    assert_eq!(calls(&server, "mget") - before, 3, "1,200 keys, 500 at once");
+}
+
+#[tokio::test]
+async fn a_look_up_that_is_given_up_takes_nobody_along() {
+    let (_server, tier) = tier().await;
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+    let asked = key("u", 1);
+    let (mut first, mut second) = (Box::pin(stored(&tier, &asked)), Box::pin(stored(&tier, &asked)));
+    assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none(), "both stand in line");
+    drop(first);
+    assert_eq!(second.await, Ok(Some(entry("Ann", 1))));
+}
+
+#[tokio::test]
+async fn all_who_share_a_command_are_told_that_it_failed() {
+    let (mut server, tier) = tier().await;
+    server.stop();
+    for _ in 0..3 {
+        let keys: Vec<_> = (0..10).map(|n| key("u", n)).collect();
+        for found in join_all(keys.iter().map(|key| stored(&tier, key))).await {
+            assert!(matches!(found, Err(LinkError::Broken | LinkError::Down)), "{found:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
+    let (_server, tier) = tier().await;
+    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
+    let first = tier.get(&key("u", 1), None).await.unwrap();
+    assert!(first.generation.is_some());
+    assert_eq!(tier.get(&key("u", 1), first.generation).await, Ok(first.clone()));
+    assert_eq!(tier.get(&key("u", 2), first.generation).await.unwrap().entry, None);
+    tier.forget_user(key("u", 1).user()).await.unwrap();
+    assert_eq!(tier.get(&key("u", 1), first.generation).await.unwrap().entry, None);
+    assert!(load(&tier, &key("u", 1), &entry("Bob", 2)).await);
+    let second = tier.get(&key("u", 1), first.generation).await.unwrap();
+    assert_eq!(second.entry, Some(entry("Bob", 2)));
+    assert_ne!(second.generation, first.generation);
+    assert_eq!(tier.get(&key("u", 1), None).await, Ok(second));
+}
+
+fn replica(server: &RedisServer) -> TieredCache {
+    let ages = Ages { fresh: Duration::from_secs(600), stale: Duration::from_secs(3600) };
+    let ages = AgePolicy { found: ages, absent: ages };
+    let (link, memory) = (link_to(&server.url()), MemoryCache::new(Config { bytes: 1 << 20 }, ages));
+    let names = link.names().clone();
+    let redis: (RedisTier, Log) = (tier_on(link.clone()), Log::new(link));
+    TieredCache::new(memory, Some(redis), names, ages, Arc::new(SystemClock), &Metrics::default())
+}
+
+async fn source(replica: &TieredCache, n: u32) -> Option<Source> {
+    replica.lookup(&key("u", n)).await.map(|stored| stored.source)
+}
+
+#[tokio::test]
+async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
+    let server = RedisServer::start().await;
+    let (one, other) = (replica(&server), replica(&server));
+    for n in 1..=3 {
+        let (_, ticket) = one.begin(&key("u", n)).await;
+        one.store(&key("u", n), &ticket, &Arc::new(entry("Ann", SystemClock.now().0))).await;
+    }
+    assert_eq!(source(&other, 1).await, Some(Source::Redis));
+    assert_eq!(source(&other, 2).await, Some(Source::Redis));
+    assert_eq!(source(&other, 2).await, Some(Source::Memory));
+
+    // What the index has lost is not deleted with the rest.
+    let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
+    server.run::<()>(&["DEL", &index]);
+    one.forget_user(key("u", 1).user()).await.unwrap();
+    let user = key("u", 1).user();
+    let unrelated = tier_on(link_to(&server.url())).party_hash(user, party(9));
+    other.hear(&Event::ForgetNumber(user, unrelated));
+    assert_eq!(source(&other, 3).await, Some(Source::Redis), "until it hears of it");
+    other.hear(&Event::ForgetUser(user));
+    for n in 1..=3 {
+        assert_eq!(source(&other, n).await, None, "{n}");
+    }
+}
