@@ -21,6 +21,8 @@ const IN_FLIGHT: u32 = 64;
 /// Asked for once in each round, because a hit stays in memory.
 const KEYS: u32 = 64_000;
 const USERS: u32 = 500;
+/// Asked for in each round, one after the other.
+const ALONE: u32 = 5_000;
 const ROUNDS: usize = 7;
 const GOAL: f64 = 0.6;
 
@@ -35,7 +37,11 @@ pub(super) async fn run(url: &str) -> anyhow::Result<()> {
     rate(move |n| set(filling.clone(), n, bytes.clone())).await?;
     let (mut ratios, mut gets, mut hits) = (Vec::new(), Vec::new(), Vec::new());
     let (mut reads, mut of_gets) = (Vec::new(), Vec::new());
+    let (mut gets_alone, mut hits_alone) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        let (get_one, cache, keys) = (connection.clone(), Arc::new(stored.cold()), Arc::clone(&stored.keys));
+        gets_alone.push(alone(move |n| get(get_one.clone(), n)).await?);
+        hits_alone.push(alone(move |n| hit(Arc::clone(&cache), Arc::clone(&keys), n)).await?);
         let (connection, cache, keys) = (connection.clone(), Arc::new(stored.cold()), Arc::clone(&stored.keys));
         gets.push(rate(move |n| get(connection.clone(), n)).await?);
         hits.push(rate(move |n| hit(Arc::clone(&cache), Arc::clone(&keys), n)).await?);
@@ -48,6 +54,8 @@ pub(super) async fn run(url: &str) -> anyhow::Result<()> {
     let (ratio, gets, hits) = (median(&mut ratios), median(&mut gets), median(&mut hits));
     super::line("Redis hits a second, 64 in flight; the goal is 0.6 of GETs", GOAL * gets, hits, ratio, ratio >= GOAL);
     println!("  without keeping them in memory, and no generation seen before: {reads:.0} a second, {read:.2} of GETs");
+    let (get, hit) = (median(&mut gets_alone), median(&mut hits_alone));
+    println!("  one after the other: {hit:.0} us a hit, {get:.0} us a GET");
     println!("  plain GETs of {} bytes through the same crate: {gets:.0} a second", value.len());
     Ok(())
 }
@@ -78,11 +86,27 @@ async fn rate<F>(call: impl Fn(u32) -> F + Clone + Send + 'static) -> anyhow::Re
 where
     F: Future<Output = anyhow::Result<()>> + Send,
 {
+    Ok(f64::from(KEYS) / time(IN_FLIGHT, KEYS, call).await?)
+}
+
+/// Microseconds a call takes, one after the other.
+async fn alone<F>(call: impl Fn(u32) -> F + Clone + Send + 'static) -> anyhow::Result<f64>
+where
+    F: Future<Output = anyhow::Result<()>> + Send,
+{
+    Ok(1e6 * time(1, ALONE, call).await? / f64::from(ALONE))
+}
+
+/// Seconds that the calls for so many keys take.
+async fn time<F>(in_flight: u32, keys: u32, call: impl Fn(u32) -> F + Clone + Send + 'static) -> anyhow::Result<f64>
+where
+    F: Future<Output = anyhow::Result<()>> + Send,
+{
     let (stopwatch, mut callers) = (Stopwatch::start(), JoinSet::new());
-    for caller in 0..IN_FLIGHT {
+    for caller in 0..in_flight {
         let call = call.clone();
         callers.spawn(async move {
-            for n in (caller..KEYS).step_by(IN_FLIGHT as usize) {
+            for n in (caller..keys).step_by(in_flight as usize) {
                 call(n).await?;
             }
             anyhow::Ok(())
@@ -91,7 +115,7 @@ where
     while let Some(ended) = callers.join_next().await {
         ended??;
     }
-    Ok(f64::from(KEYS) / stopwatch.elapsed().as_secs_f64())
+    Ok(stopwatch.elapsed().as_secs_f64())
 }
 
 /// Answers in Redis.
