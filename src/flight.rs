@@ -2,13 +2,15 @@
 //!
 //! The load is a task of its own, not a part of the first caller's future. So a caller that leaves, the first one
 //! included, breaks nothing: the load ends by itself and its answer is stored. Callers wait for the same result, each
-//! for as long as it likes. A load that panics is reported to its callers and leaves no trace.
+//! for as long as it likes. A load that panics is reported to its callers and leaves no trace. Only a batch's load that
+//! still stands in line for its first call when the batch is gone is given up.
 //!
 //! A caller that is in more of a hurry than those before makes the whole flight hurry: a call pop that joins a
 //! prefetch's flight must not inherit its wait.
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, pending};
+use std::pin::pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -51,7 +53,7 @@ pub type Landing = Result<Loaded, LookupError>;
 /// A flight on the board.
 #[derive(Debug, Clone)]
 struct Flight {
-    landing: watch::Receiver<Option<Landing>>,
+    landing: Arc<watch::Sender<Option<Landing>>>,
     span: Span,
     urgency: Arc<Urgency>,
 }
@@ -67,7 +69,8 @@ pub struct Flights {
 /// A place on a flight.
 #[derive(Debug)]
 pub struct Seat {
-    flight: Flight,
+    landing: watch::Receiver<Option<Landing>>,
+    span: Span,
     joined: bool,
 }
 
@@ -94,49 +97,80 @@ impl Flights {
     {
         let mut open = self.open.lock();
         if let Some(flight) = open.get(&key) {
-            let flight = flight.clone();
-            drop(open);
             flight.urgency.join(lane, deadline);
-            return Seat { flight, joined: true };
+            return Seat { landing: flight.landing.subscribe(), span: flight.span.clone(), joined: true };
         }
         if open.len() >= self.most {
             let (_, landing) = watch::channel(Some(Err(LookupError::Overloaded)));
-            let urgency = Arc::new(Urgency::new(lane, deadline));
-            return Seat { flight: Flight { landing, span: Span::default(), urgency }, joined: false };
+            return Seat { landing, span: Span::default(), joined: false };
         }
         let (land, landing) = watch::channel(None);
-        let flight = Flight { landing, span: begin(), urgency: Arc::new(Urgency::new(lane, deadline)) };
+        let span = begin();
+        let urgency = Arc::new(Urgency::new(lane, deadline));
+        let flight = Flight { landing: Arc::new(land), span: span.clone(), urgency: Arc::clone(&urgency) };
         open.insert(key, flight.clone());
         drop(open);
 
-        let departed = Departed { open: Arc::clone(&self.open), key };
-        let load = load(flight.span.clone(), Arc::clone(&flight.urgency));
+        let mut listing = Listing { open: Arc::clone(&self.open), key, flight, withdrawn: false };
+        let load = load(span.clone(), urgency);
         self.tasks.spawn(async move {
-            let result = load.await;
+            let mut load = pin!(load);
+            let result = tokio::select! {
+                biased;
+                result = &mut load => result,
+                () = listing.deserted() => return,
+            };
             // Off the board before anybody hears of the result: whoever asks after that finds the stored answer, or
             // tries again where there is none.
-            drop(departed);
+            let land = Arc::clone(&listing.flight.landing);
+            drop(listing);
             land.send_replace(Some(result));
         });
-        Seat { flight, joined: false }
-    }
-
-    /// Whether a load for `key` is under way.
-    #[must_use]
-    pub fn is_open(&self, key: &FlightKey) -> bool {
-        self.open.lock().contains_key(key)
+        Seat { landing, span, joined: false }
     }
 }
 
-/// Takes the flight off the board, also when its load panics.
-struct Departed {
+/// Keeps the flight on the board; takes it off when it is dropped, also when its load panics.
+struct Listing {
     open: Arc<Mutex<HashMap<FlightKey, Flight>>>,
     key: FlightKey,
+    flight: Flight,
+    withdrawn: bool,
 }
 
-impl Drop for Departed {
+impl Listing {
+    /// Ends, with the flight off the board, once nobody waits for a load that may be given up.
+    async fn deserted(&mut self) {
+        loop {
+            self.flight.landing.closed().await;
+            match self.withdraw() {
+                Some(true) => break,
+                Some(false) => pending().await,
+                None => {}
+            }
+        }
+    }
+
+    /// Whether the flight was taken off the board, or may never be; `None` where somebody has come meanwhile.
+    fn withdraw(&mut self) -> Option<bool> {
+        let mut open = self.open.lock();
+        if self.flight.landing.receiver_count() > 0 {
+            return None;
+        }
+        self.withdrawn = self.flight.urgency.is_needless_alone();
+        if self.withdrawn {
+            open.remove(&self.key);
+        }
+        Some(self.withdrawn)
+    }
+}
+
+impl Drop for Listing {
     fn drop(&mut self) {
-        self.open.lock().remove(&self.key);
+        // A later flight may stand in the place of one that was withdrawn.
+        if !self.withdrawn {
+            self.open.lock().remove(&self.key);
+        }
     }
 }
 
@@ -150,7 +184,7 @@ impl Seat {
     /// The load's span.
     #[must_use]
     pub fn span(&self) -> &Span {
-        &self.flight.span
+        &self.span
     }
 
     /// Waits for the result.
@@ -158,7 +192,7 @@ impl Seat {
     /// # Errors
     /// The load's error; [`LookupError::Internal`] where it panicked.
     pub async fn wait(mut self) -> Landing {
-        match self.flight.landing.wait_for(Option::is_some).await {
+        match self.landing.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(Err(LookupError::Internal)),
             Err(_) => Err(LookupError::Internal),
         }
@@ -233,7 +267,7 @@ mod tests {
             assert!(seat.wait().await.is_ok());
         }
         assert_eq!(loads.load(Ordering::Relaxed), 1);
-        assert!(!flights.is_open(&key("Bearer a", false)));
+        assert!(!board(&flights, key("Bearer a", false), || slow(loads)).joined(), "the flight is off the board");
     }
 
     #[tokio::test(start_paused = true)]
@@ -244,6 +278,50 @@ mod tests {
         assert!(within(Duration::from_millis(50), leader.wait()).await.is_none());
         assert!(joiner.wait().await.is_ok());
         assert_eq!(loads.load(Ordering::Relaxed), 1);
+    }
+
+    /// A load of a batch; the batch is gone at once where it holds no seat.
+    fn of_a_batch(flights: &Flights, loads: &Arc<AtomicU32>, spends: bool) -> Seat {
+        let loads = Arc::clone(loads);
+        flights.join_or_lead(key("Bearer a", false), Lane::Prefetch, None, Span::default, |_, urgency| async move {
+            if spends {
+                urgency.spend();
+            }
+            slow(loads).await
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batchs_load_is_given_up_with_the_batch_while_it_stands_in_line_for_its_first_call() {
+        let (flights, loads) = (Flights::new(100, TaskTracker::new()), Arc::new(AtomicU32::new(0)));
+        drop(of_a_batch(&flights, &loads, false));
+        pause(Duration::from_millis(100)).await;
+        let next = of_a_batch(&flights, &loads, false);
+        assert!(!next.joined(), "the one before is off the board");
+        assert!(next.wait().await.is_ok());
+        pause(Duration::from_secs(1)).await;
+        assert_eq!(loads.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batchs_load_that_has_spent_a_call_or_is_wanted_by_others_goes_on_without_the_batch() {
+        let (flights, loads) = (Flights::new(100, TaskTracker::new()), Arc::new(AtomicU32::new(0)));
+        let seat = of_a_batch(&flights, &loads, true);
+        tokio::task::yield_now().await;
+        drop(seat);
+        pause(Duration::from_secs(1)).await;
+        assert_eq!(loads.load(Ordering::Relaxed), 1, "it has spent a call");
+
+        let seat = of_a_batch(&flights, &loads, false);
+        let other = of_a_batch(&flights, &loads, false);
+        drop(seat);
+        assert!(other.joined() && other.wait().await.is_ok(), "another batch waits for it");
+
+        let seat = of_a_batch(&flights, &loads, false);
+        let ringing = board(&flights, key("Bearer a", false), || async { Ok(nobody()) });
+        drop((seat, ringing));
+        pause(Duration::from_secs(1)).await;
+        assert_eq!(loads.load(Ordering::Relaxed), 3, "a phone rang for it, and may again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -17,6 +18,7 @@ use crate::domain::lane::Lane;
 /// lane.
 pub struct Urgency {
     began: Instant,
+    spent: AtomicBool,
     now: Mutex<(Lane, Option<Instant>)>,
     changed: Notify,
 }
@@ -25,7 +27,12 @@ impl Urgency {
     /// The urgency of a load for one caller. Without a deadline the load waits for its turn however long that takes.
     #[must_use]
     pub fn new(lane: Lane, deadline: Option<Instant>) -> Self {
-        Self { began: instant(), now: Mutex::new((lane, deadline)), changed: Notify::new() }
+        Self {
+            began: instant(),
+            spent: AtomicBool::new(false),
+            now: Mutex::new((lane, deadline)),
+            changed: Notify::new(),
+        }
     }
 
     /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be told in time. One in
@@ -36,6 +43,19 @@ impl Urgency {
             Ordering::Equal => (lane, now.1.and_then(|set| deadline.map(|other| set.max(other)))),
             Ordering::Greater => now,
         });
+    }
+
+    /// The load has spent a call of the CRM's quota.
+    pub fn spend(&self) {
+        self.spent.store(true, Relaxed);
+    }
+
+    /// Whether the load is for nobody once those who wait for it are gone: it was made for a batch alone, which stands in
+    /// line for as long as it takes, and has spent nothing.
+    #[must_use]
+    pub fn is_needless_alone(&self) -> bool {
+        let (lane, deadline) = *self.now.lock();
+        lane == Lane::Prefetch && deadline.is_none() && !self.spent.load(Relaxed)
     }
 
     /// When the load began.

@@ -99,6 +99,7 @@ impl Budget {
     pub async fn acquire(&self, scope: ScopeTag, urgency: &Urgency) -> Result<Permit, Exhausted> {
         let gate = Arc::clone(self.gates.lock().entry(scope).or_insert_with(|| Arc::new(Gate::new(scope))));
         let passed = gate.pass(&self.limiter, urgency).await?;
+        urgency.spend();
         observe(self.waits.of(passed.lane), passed.waited);
         Ok(Permit { gate, limiter: Arc::clone(&self.limiter), granted: instant() })
     }

@@ -48,7 +48,7 @@ pub struct Batch {
     pub parties: Vec<Party>,
 }
 
-/// A job under way. Dropping it ends the job: what is in flight ends, nothing new begins.
+/// A job under way. Dropping it ends the job: what is being asked ends, what stands in line is given up.
 #[derive(Debug)]
 pub struct Job {
     /// How many of the parties have a servable answer already.
@@ -100,8 +100,8 @@ impl Resolver {
         let (events, progress) = mpsc::channel(BACKLOG);
         let mut known: Vec<Known> =
             batch.parties.iter().copied().zip(stored.into_iter().map(|stored| Some(stored?.entry))).collect();
-        let sheet = self.jobs.enter(batch.question.platform.name(), batch.parties.len());
-        let run = Run { resolver: self.clone(), batch, events, sheet, spent: Arc::default() };
+        let entered = self.jobs.enter(batch.question.platform.name(), batch.parties.len());
+        let run = Run { resolver: self.clone(), batch, events, entered, spent: Arc::default() };
         let mut proof = None;
         if !admitted && known.iter().any(|(_, stored)| stored.is_some()) {
             proof = Some(run.prove(&mut known).await);
@@ -120,7 +120,7 @@ struct Run {
     resolver: Resolver,
     batch: Batch,
     events: mpsc::Sender<Progress>,
-    sheet: Entered,
+    entered: Entered,
     /// HTTP calls made for this job.
     spent: Arc<AtomicU32>,
 }
@@ -160,7 +160,7 @@ impl Run {
         }
         let (stored, missing): (Vec<Known>, Vec<Known>) = known.into_iter().partition(|(_, stored)| stored.is_some());
         for (party, entry) in stored {
-            self.sheet.settle();
+            self.entered.settle();
             self.tell(Progress::Cached(party, entry.map_or(0, |entry| entry.count()))).await?;
         }
         self.ask_for(missing.into_iter().map(|(party, _)| party).collect()).await
@@ -229,7 +229,7 @@ impl Run {
 
     /// Tells a result; some failures doom the job.
     async fn settle(&self, (party, landing): Asked) -> Result<Option<CutShort>, Gone> {
-        self.sheet.settle();
+        self.entered.settle();
         let doom = landing.as_ref().err().filter(|error| error.dooms_all()).cloned();
         self.tell(Progress::Loaded(party, landing.map(|loaded| loaded.entry.count()))).await?;
         Ok(doom.map(CutShort::Doomed))
