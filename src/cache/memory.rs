@@ -189,11 +189,14 @@ mod tests {
         let (key, party) = key(1);
         let entry = |asked_at| Arc::new(Entry::new(&party, &[contact("somebody")], true, Timestamp(asked_at)));
         for round in 0..500 {
+            let together = std::sync::Barrier::new(4);
             std::thread::scope(|scope| {
                 for thread in 0..4 {
-                    let kept = kept(&entry(round * 4 + thread));
-                    let cache = &cache;
-                    scope.spawn(move || cache.store(key, kept));
+                    let (cache, together, kept) = (&cache, &together, kept(&entry(round * 4 + thread)));
+                    scope.spawn(move || {
+                        together.wait();
+                        cache.store(key, kept);
+                    });
                 }
             });
             assert_eq!(cache.get(&key).unwrap().entry, entry(round * 4 + 3));

@@ -10,7 +10,8 @@
 //! begun since and made a new one, and the answer is refused. Nothing here can be outrun, because the token is random
 //! and lives where the answers do: where Redis was flushed, restarted empty, failed over to a replica that had not
 //! heard of it, or evicted the sheet in the middle, the epoch is gone as well and the answer is refused, which costs
-//! one more load. Where Redis evicted the generation, whatever carries it is not there for any reader.
+//! one more load. Where Redis evicted the generation, whatever carries it is not there for readers, except for those
+//! who read it within the last second (`seen`).
 //!
 //! Knows nothing of freshness or of the CRM. Redis trouble is a [`LinkError`], for the caller to treat as a miss.
 
@@ -19,16 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Pipeline, Script};
-
 use tokio_util::task::TaskTracker;
 
 use super::codec::Codec;
 use super::keys::{KeyRing, Place};
 use super::reads::Reads;
-use super::sheet::{MOST, Sheet, record};
+use super::sheet::{RECORDS, Sheet, record};
 use crate::domain::{ContactKey, Entry, Party, UserTag};
 use crate::link::user::{self, Generation, millis, token};
-use crate::link::{Link, LinkError, PartyHash, hex};
+use crate::link::{Link, LinkError, Names, PartyHash};
 
 /// How long an epoch waits for its load. A load that takes longer is served, but not stored here.
 const EPOCH: Duration = Duration::from_secs(900);
@@ -39,7 +39,7 @@ pub(super) const CHUNK: usize = 500;
 const BEGIN: &str = "
 local generation = generation(KEYS[1], ARGV[1], ARGV[3])
 local sheet = redis.call('GET', KEYS[2])
-if not sheet or string.sub(sheet, 1, 16) ~= generation then
+if not sheet or #sheet < 32 or string.sub(sheet, 1, 16) ~= generation then
     sheet = generation .. ARGV[2]
     redis.call('SET', KEYS[2], sheet, 'PX', ARGV[3])
 end
@@ -141,12 +141,11 @@ impl RedisTier {
     /// # Errors
     /// [`LinkError`]; the load may go on, but has nothing to store its answer under.
     pub async fn begin(&self, key: &ContactKey) -> Result<Begun, LinkError> {
-        let (keys, suffix) = self.keys(key.user(), key.party());
+        let (keys, suffix, party) = self.keys(key.user(), key.party());
         let (generation, epoch, ttl) = (token(), token(), millis(EPOCH));
         let args: [&[u8]; 4] = [&generation, &epoch, &ttl, suffix.as_bytes()];
         let sheet: Vec<u8> = self.link.script(&self.begin, &keys, &args).await?;
         let sheet = Sheet::read(&sheet).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
-        let party = self.party_hash(key.user(), key.party());
         Ok(Begun { entry: self.entry(sheet, sheet.generation, key, party), epoch: Epoch(sheet.epoch.to_vec()) })
     }
 
@@ -200,11 +199,11 @@ impl RedisTier {
         entry: &Entry,
         ttl: Duration,
     ) -> Result<bool, LinkError> {
-        let (keys, suffix) = self.keys(key.user(), key.party());
-        let place = Place::new(key.user(), self.party_hash(key.user(), key.party()), key.question());
+        let (keys, suffix, party) = self.keys(key.user(), key.party());
+        let place = Place::new(key.user(), party, key.question());
         let Some(bytes) = self.codec.encode(&place, entry) else { return Ok(false) };
         let Some(record) = record(key.question(), entry.asked_at().0, &bytes) else { return Ok(false) };
-        let (ttl, most) = (millis(ttl), MOST.to_string());
+        let (ttl, most) = (millis(ttl), RECORDS.to_string());
         let args: [&[u8]; 5] = [&epoch.0, &record, &ttl, suffix.as_bytes(), most.as_bytes()];
         self.link.script(&self.store, &keys, &args).await
     }
@@ -217,7 +216,7 @@ impl RedisTier {
         for parties in parties.chunks(CHUNK) {
             let mut pipe = Pipeline::with_capacity(parties.len() * 2);
             for party in parties {
-                let ([_, sheet, index], suffix) = self.keys(user, *party);
+                let ([_, sheet, index], suffix, _) = self.keys(user, *party);
                 pipe.del(sheet).zrem(index, suffix);
             }
             self.link.pipeline::<Vec<u64>>(pipe).await?;
@@ -257,14 +256,11 @@ impl RedisTier {
         self.codec.decode(&Place::new(key.user(), party, key.question()), bytes)
     }
 
-    /// Generation, sheet and index, and the sheet's name in the index.
-    fn keys(&self, user: UserTag, party: Party) -> ([String; 3], String) {
+    /// Generation, sheet and index; the sheet's name in the index; the party's hash.
+    fn keys(&self, user: UserTag, party: Party) -> ([String; 3], String, PartyHash) {
         let names = self.link.names();
-        let suffix = suffix(names.party(user, party));
-        ([user::generation(names, user), names.of_user(user, &suffix), user::index(names, user)], suffix)
+        let party = names.party(user, party);
+        let keys = [user::generation(names, user), names.number(user, party), user::index(names, user)];
+        (keys, Names::number_suffix(party), party)
     }
-}
-
-fn suffix(party: PartyHash) -> String {
-    format!("n:{}", hex(&party.0))
 }

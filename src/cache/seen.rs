@@ -1,16 +1,21 @@
 //! Which generation a user had in Redis when it was last read.
 //!
-//! Owns a table of fixed size. Promises that what was seen before the user was forgotten is not known any more, by the
-//! same stamps that make answers in memory void: what comes of a remembered generation is no worse than what memory
-//! holds. Saves a command, decides nothing.
+//! Owns a table of fixed size. Promises that nothing is known for longer than [`LIFE`], within which an invalidation has
+//! to be known everywhere, nor after this process has heard that the user was forgotten: the same stamps make this
+//! void that make answers in memory void. Saves a key of a command, decides nothing.
 
 use std::fmt;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::generation::{Generations, Stamp};
+use crate::clock::Stopwatch;
 use crate::domain::UserTag;
 use crate::link::user::Generation;
+
+/// After this the generation is read again. Redis, which evicts what is read least, sees by that that it is in use.
+const LIFE: Duration = Duration::from_secs(1);
 
 /// Places, of some 60 bytes each. Users who fall on the same one push each other out, at the price of a command.
 const PLACES: usize = 1 << 14;
@@ -23,6 +28,7 @@ struct Seen {
     user: UserTag,
     generation: Generation,
     stamp: Stamp,
+    since: Stopwatch,
 }
 
 impl fmt::Debug for SeenGenerations {
@@ -40,13 +46,14 @@ impl Default for SeenGenerations {
 impl SeenGenerations {
     /// The generation that the user had, if nothing was heard since that ended it.
     pub(super) fn get(&self, user: UserTag, generations: &Generations) -> Option<Generation> {
-        let seen = (*self.place(user).lock()).filter(|seen| seen.user == user)?;
+        let seen = (*self.place(user).lock()).filter(|seen| seen.user == user && seen.since.elapsed() < LIFE)?;
         generations.is_user_current(seen.stamp, user).then_some(seen.generation)
     }
 
-    /// Remembers what a read brought that began at `stamp`.
-    pub(super) fn put(&self, user: UserTag, generation: Generation, stamp: Stamp) {
-        *self.place(user).lock() = Some(Seen { user, generation, stamp });
+    /// Remembers what a read brought that began at `stamp`; nothing where there is no generation.
+    pub(super) fn put(&self, user: UserTag, generation: Option<Generation>, stamp: Stamp) {
+        let seen = generation.map(|generation| Seen { user, generation, stamp, since: Stopwatch::start() });
+        *self.place(user).lock() = seen;
     }
 
     fn place(&self, user: UserTag) -> &Mutex<Option<Seen>> {
@@ -59,6 +66,7 @@ impl SeenGenerations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::pause;
     use crate::link::PartyHash;
 
     fn user(place: u8, other: u8) -> UserTag {
@@ -67,8 +75,18 @@ mod tests {
         UserTag::from_bytes(bytes)
     }
 
-    fn generation(byte: u8) -> Generation {
-        Generation::read(&[byte; 16]).unwrap()
+    fn generation(byte: u8) -> Option<Generation> {
+        Generation::read(&[byte; 16])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_is_known_for_a_second() {
+        let (seen, generations) = (SeenGenerations::default(), Generations::default());
+        seen.put(user(1, 0), generation(1), generations.stamp());
+        pause(Duration::from_millis(999)).await;
+        assert_eq!(seen.get(user(1, 0), &generations), generation(1));
+        pause(Duration::from_millis(1)).await;
+        assert_eq!(seen.get(user(1, 0), &generations), None);
     }
 
     #[test]
@@ -79,15 +97,17 @@ mod tests {
         seen.put(ann, generation(1), generations.stamp());
         seen.put(bob, generation(2), generations.stamp());
         generations.forget_number(ann, PartyHash([0; 16]));
-        assert_eq!(seen.get(ann, &generations), Some(generation(1)));
+        assert_eq!(seen.get(ann, &generations), generation(1));
         let before = generations.stamp();
         generations.forget_user(ann);
         assert_eq!(seen.get(ann, &generations), None);
-        assert_eq!(seen.get(bob, &generations), Some(generation(2)));
+        assert_eq!(seen.get(bob, &generations), generation(2));
         seen.put(ann, generation(1), before);
         assert_eq!(seen.get(ann, &generations), None, "a read that began before comes too late");
         seen.put(ann, generation(3), generations.stamp());
-        assert_eq!(seen.get(ann, &generations), Some(generation(3)));
+        assert_eq!(seen.get(ann, &generations), generation(3));
+        seen.put(ann, None, generations.stamp());
+        assert_eq!(seen.get(ann, &generations), None);
         generations.clear();
         assert_eq!(seen.get(bob, &generations), None);
     }
@@ -99,6 +119,6 @@ mod tests {
         seen.put(ann, generation(1), generations.stamp());
         assert_eq!(seen.get(bob, &generations), None);
         seen.put(bob, generation(2), generations.stamp());
-        assert_eq!((seen.get(ann, &generations), seen.get(bob, &generations)), (None, Some(generation(2))));
+        assert_eq!((seen.get(ann, &generations), seen.get(bob, &generations)), (None, generation(2)));
     }
 }

@@ -14,7 +14,7 @@
 use crate::link::user::Generation;
 
 /// Records kept. Services that ask about one user may differ in their formats, but not without end.
-pub(super) const MOST: usize = 8;
+pub(super) const RECORDS: usize = 8;
 
 const TOKEN: usize = 16;
 const TIME: usize = 8;

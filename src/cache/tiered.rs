@@ -46,14 +46,21 @@ pub struct Ticket {
 #[derive(Debug, Clone)]
 pub struct TieredCache {
     memory: MemoryCache,
-    redis: Option<(RedisTier, Log)>,
+    shared: Option<Shared>,
     names: Names,
     generations: Arc<Generations>,
-    seen: Arc<SeenGenerations>,
     ages: AgePolicy,
     clock: Arc<dyn Clock>,
     memory_counts: Counts,
     redis_counts: Counts,
+}
+
+/// What there is where there is Redis.
+#[derive(Debug, Clone)]
+struct Shared {
+    redis: RedisTier,
+    log: Log,
+    seen: Arc<SeenGenerations>,
 }
 
 /// Metric handles of one tier.
@@ -92,18 +99,18 @@ impl TieredCache {
         metrics: &Metrics,
     ) -> Self {
         let (memory_counts, redis_counts) = (Counts::new(metrics, "memory"), Counts::new(metrics, "redis"));
-        let (generations, seen) = (Arc::default(), Arc::default());
-        Self { memory, redis, names, generations, seen, ages, clock, memory_counts, redis_counts }
+        let shared = redis.map(|(redis, log)| Shared { redis, log, seen: Arc::default() });
+        Self { memory, shared, names, generations: Arc::default(), ages, clock, memory_counts, redis_counts }
     }
 
     /// The best stored answer: a servable one from memory, else from Redis, which is then kept in memory too.
     pub async fn lookup(&self, key: &ContactKey) -> Option<Stored> {
         let in_memory = self.in_memory(key);
         self.memory_counts.count(in_memory.as_ref().map(|stored| stored.freshness));
-        match (in_memory, &self.redis) {
+        match (in_memory, &self.shared) {
             (Some(stored), _) => Some(stored),
             (None, None) => None,
-            (None, Some((redis, _))) => self.in_redis(redis, key).await,
+            (None, Some(shared)) => self.in_redis(shared, key).await,
         }
     }
 
@@ -115,15 +122,15 @@ impl TieredCache {
         current.then(|| self.servable(entry, Source::Memory))?
     }
 
-    async fn in_redis(&self, redis: &RedisTier, key: &ContactKey) -> Option<Stored> {
+    async fn in_redis(&self, shared: &Shared, key: &ContactKey) -> Option<Stored> {
         let stamp = self.generations.stamp();
-        let known = self.seen.get(key.user(), &self.generations);
-        let Ok(Read { entry, generation }) = redis.get(key, known).await else {
+        let known = shared.seen.get(key.user(), &self.generations);
+        let Ok(Read { entry, generation }) = shared.redis.get(key, known).await else {
             self.redis_counts.error.inc();
             return None;
         };
-        if let Some(generation) = generation.filter(|_| known != generation) {
-            self.seen.put(key.user(), generation, stamp);
+        if known != generation {
+            shared.seen.put(key.user(), generation, stamp);
         }
         let stored = self.promote(key, stamp, entry);
         self.redis_counts.count(stored.as_ref().map(|stored| stored.freshness));
@@ -134,7 +141,7 @@ impl TieredCache {
     /// does not hold.
     pub async fn lookup_many(&self, user: UserTag, keys: &[ContactKey]) -> Vec<Option<Stored>> {
         let mut found: Vec<Option<Stored>> = keys.iter().map(|key| self.in_memory(key)).collect();
-        let Some((redis, _)) = &self.redis else { return found };
+        let Some(Shared { redis, .. }) = &self.shared else { return found };
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
         for missing in missing.chunks(CHUNK) {
             let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
@@ -155,7 +162,7 @@ impl TieredCache {
     /// Begins a load: what Redis holds by now, and the ticket for [`TieredCache::store`].
     pub async fn begin(&self, key: &ContactKey) -> (Option<Stored>, Ticket) {
         let stamp = self.generations.stamp();
-        let Some((redis, _)) = &self.redis else { return (None, Ticket { stamp, epoch: None }) };
+        let Some(Shared { redis, .. }) = &self.shared else { return (None, Ticket { stamp, epoch: None }) };
         let Ok(begun) = redis.begin(key).await else {
             self.redis_counts.error.inc();
             return (None, Ticket { stamp, epoch: None });
@@ -167,7 +174,7 @@ impl TieredCache {
     /// there.
     pub async fn store(&self, key: &ContactKey, ticket: &Ticket, entry: &Arc<Entry>) {
         self.memory.store(*key, Kept { entry: Arc::clone(entry), stamp: ticket.stamp });
-        let (Some((redis, _)), Some(epoch)) = (&self.redis, &ticket.epoch) else { return };
+        let (Some(Shared { redis, .. }), Some(epoch)) = (&self.shared, &ticket.epoch) else { return };
         let life = self.ages.ages(entry).stale;
         if redis.store(key, epoch, entry, life).await.is_err() {
             self.redis_counts.error.inc();
@@ -182,7 +189,7 @@ impl TieredCache {
         let hashes: Vec<PartyHash> = parties.iter().map(|party| self.names.party(user, *party)).collect();
         let forget_here = || hashes.iter().for_each(|hash| self.generations.forget_number(user, *hash));
         forget_here();
-        let Some((redis, log)) = &self.redis else { return Ok(()) };
+        let Some(Shared { redis, log, .. }) = &self.shared else { return Ok(()) };
         redis.forget_numbers(user, parties).await?;
         // Once more, for a look-up that took from Redis in between what was about to be deleted there.
         forget_here();
@@ -196,7 +203,7 @@ impl TieredCache {
     /// As [`TieredCache::forget_numbers`].
     pub async fn forget_user(&self, user: UserTag) -> Result<(), LinkError> {
         self.forget_user_here(user);
-        let Some((redis, log)) = &self.redis else { return Ok(()) };
+        let Some(Shared { redis, log, .. }) = &self.shared else { return Ok(()) };
         redis.forget_user(user).await?;
         self.forget_user_here(user);
         log.publish(Event::ForgetUser(user)).await
@@ -205,7 +212,7 @@ impl TieredCache {
     /// Tells the other replicas something that concerns their memory. A credential that is not revoked elsewhere at
     /// once is when it is used next, so failing is no harm.
     pub async fn tell(&self, event: Event) {
-        if let Some((_, log)) = &self.redis {
+        if let Some(Shared { log, .. }) = &self.shared {
             let _ = log.publish(event).await;
         }
     }

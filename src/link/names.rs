@@ -84,8 +84,7 @@ impl Names {
         format!("{}:{{{}}}:{suffix}", self.prefix.0, hex(&user.to_bytes()))
     }
 
-    /// The name of what is stored of a number: `of_user` with the suffix `n:` and the hash, written at one go, because
-    /// every look-up in Redis needs it.
+    /// The name of what is stored of a number. Every look-up in Redis needs it, so it is written at one go.
     #[must_use]
     pub fn number(&self, user: UserTag, party: PartyHash) -> String {
         let mut name = String::with_capacity(self.prefix.0.len() + 6 + 4 * 16);
@@ -95,6 +94,12 @@ impl Names {
         name.push_str("}:n:");
         push_hex(&mut name, &party.0);
         name
+    }
+
+    /// The suffix of that name.
+    #[must_use]
+    pub fn number_suffix(party: PartyHash) -> String {
+        format!("n:{}", hex(&party.0))
     }
 
     /// The hash that stands for a party.
@@ -166,7 +171,7 @@ mod tests {
         let name = names().of_user(user, "i");
         assert_eq!(name, format!("contactd:{{{}}}:i", hex(&user.to_bytes())));
         let party = names().party(user, Party::Number(E164::parse("+16505551234", None).unwrap()));
-        assert_eq!(names().number(user, party), names().of_user(user, &format!("n:{}", hex(&party.0))));
+        assert_eq!(names().number(user, party), names().of_user(user, &Names::number_suffix(party)));
         assert_eq!(names().shared(&["log", "s"]), "contactd:log:s");
     }
 

@@ -5,8 +5,9 @@
 //! * the *index* (`…:i`, a sorted set): the suffix of every key of the user with the time when it expires, so that
 //!   erasing a user finds them all without a scan of the whole store;
 //! * the *generation* (`…:g`): a random token that whatever is stored of the user carries along. Something with
-//!   another token, or with none to compare, is not there. So erasing takes effect with one deletion, and holds for
-//!   keys that the index has lost, because Redis evicted it to make room, as well.
+//!   another token, or with none to compare, is not there. So erasing takes effect with one deletion (within a second:
+//!   for so long readers of answers may remember it), and holds for keys that the index has lost, because Redis evicted
+//!   it to make room, as well.
 //!
 //! Promises that after [`forget`] no key of the user is left, except such lost ones, which nothing reads and which
 //! expire by themselves. Knows nothing of what the keys hold.
@@ -37,7 +38,7 @@ end
 -- The user's generation, begun with the candidate where there is none.
 local function generation(key, candidate, ttl)
     local held = redis.call('GET', key)
-    if not held then
+    if not held or #held ~= 16 then
         redis.call('SET', key, candidate, 'PX', ttl)
         return candidate
     end
@@ -53,7 +54,7 @@ local function enter(index, suffix, key)
 end
 ";
 
-/// Deletes some of what the index names; the generation goes first, so that all of it is void at once.
+/// Deletes some of what the index names; the generation goes first, because all of it is void without it.
 const FORGET: &str = "
 local suffixes = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1)
 redis.call('DEL', KEYS[1])
@@ -112,8 +113,8 @@ pub fn millis(duration: Duration) -> Vec<u8> {
     duration.as_millis().max(1).to_string().into_bytes()
 }
 
-/// Deletes every key of a user. What was stored before is void from the first moment; a load or an admission that
-/// began before finds its generation gone.
+/// Deletes every key of a user. What was stored before is void from the first moment, but for readers who remember the
+/// generation; a load or an admission that began before finds it gone.
 ///
 /// # Errors
 /// [`LinkError`]; then some or all of it may still be there, and the call should be made again.

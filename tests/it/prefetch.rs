@@ -180,7 +180,7 @@ async fn a_client_that_leaves_stops_new_crm_calls() {
         }
     };
     clock::within(Duration::from_secs(10), jobs).await.expect("the job ends");
-    // What was in flight ends; nothing new begins.
+    // What was being asked ends; nothing new begins.
     let settled = async {
         let mut asked = 0;
         while asked != crm.searches() {
@@ -191,6 +191,28 @@ async fn a_client_that_leaves_stops_new_crm_calls() {
     };
     let asked = clock::within(Duration::from_secs(10), settled).await.expect("it settles");
     assert!(asked < 300, "{asked}");
+}
+
+#[tokio::test]
+async fn what_stands_in_line_for_a_client_that_left_makes_no_call() {
+    let crm = FakeCrm::start(|seen| example(seen, &[])).await;
+    let quota = "[connectors.example.quota]\nrate = 2\nper = \"1s\"\nburst = 2\nprefetch_share = 1.0\n";
+    let toml = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}", crm.url());
+    let daemon = TestDaemon::start(&toml).await;
+    let mut stream = daemon.client.clone().prefetch_contacts(batch(numbers(100))).await.unwrap().into_inner();
+    for _ in 0..3 {
+        stream.message().await.unwrap().unwrap();
+    }
+    drop(stream);
+    let waiting = "contactd_prefetch_jobs{platform=\"example\"}";
+    let ended = async { while daemon.metric(waiting).await != Some(0.0) {} };
+    clock::within(Duration::from_secs(10), ended).await.expect("the job ends");
+    let asked = crm.searches();
+    // Time for three more calls, of thirty in line.
+    clock::pause(Duration::from_millis(1500)).await;
+    assert!(crm.searches() <= asked + 1, "{asked}, then {}", crm.searches());
+    // The number that a phone rings for is asked for all the same, and does not wait behind them.
+    daemon.find(find().number("+16502000040")).await.unwrap();
 }
 
 #[tokio::test]

@@ -213,6 +213,8 @@ async fn damaged_bytes_are_a_miss_and_the_next_load_mends_them() {
         vec![0xff; 3],
         vec![b'x'; 500],
         good[..good.len() - 1].to_vec(),
+        good[..20].to_vec(),
+        good[..31].to_vec(),
         behind(32, b""),
         behind(32, b"a record must be longer"),
         behind(32, &[0xff; 100]),
