@@ -209,36 +209,32 @@ impl CrmSession {
         let stopwatch = Stopwatch::start();
         let exchange = clock::within(self.door.limits.call_timeout, self.exchange(url, permit, &span)).await;
         span.end();
-        let counts = &self.door.counts;
-        observe(&counts.duration, stopwatch.elapsed());
-        exchange.unwrap_or_else(|| {
-            counts.count("error");
-            Err(LookupError::CrmUnavailable(Unavailable::Timeout))
-        })
+        observe(&self.door.counts.duration, stopwatch.elapsed());
+        exchange.unwrap_or(Err(LookupError::CrmUnavailable(Unavailable::Timeout)))
     }
 
     async fn exchange(&self, url: Url, permit: Permit, span: &Span) -> Result<Reply, LookupError> {
+        let mut tally = Tally { counts: &self.door.counts, span, status: "error" };
         let mut request = self.door.way.client.get(url).header(AUTHORIZATION, &self.credential);
         if let Some(traceparent) = span.traceparent() {
             request = request.header("traceparent", traceparent);
         }
         #[expect(clippy::disallowed_methods, reason = "this is the one door to CRMs")]
-        let response = request.send().await.map_err(|error| {
-            self.door.counts.count("error");
-            span.set("status", "error");
-            transport_error(&error)
-        })?;
-        self.door.counts.count(class(response.status()));
-        span.set("status", class(response.status()));
-        let hint = headers::rate_hint(response.status().as_u16(), response.headers(), self.door.clock.now());
+        let response = request.send().await.map_err(|error| transport_error(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            tally.status = class(status);
+        }
+        let hint = headers::rate_hint(status.as_u16(), response.headers(), self.door.clock.now());
         permit.observe(&hint).await;
-        if response.status().is_redirection() {
+        if status.is_redirection() {
             return self.moved(&response).map(Reply::MovedTo);
         }
-        if let Some(error) = status_error(response.status(), hint.retry_after) {
+        if let Some(error) = status_error(status, hint.retry_after) {
             return Err(error);
         }
         let body = self.read(response).await?;
+        tally.status = class(status);
         reply::parse(&body).map(Reply::Json).map_err(LookupError::CrmBadReply)
     }
 
@@ -263,6 +259,20 @@ impl CrmSession {
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+}
+
+/// Counts one call when it is over, also where it is given up: by its status if the reply is one, else as an error.
+struct Tally<'a> {
+    counts: &'a Counts,
+    span: &'a Span,
+    status: &'static str,
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.counts.count(self.status);
+        self.span.set("status", self.status);
     }
 }
 

@@ -57,6 +57,37 @@ async fn each_failure_of_the_crm_has_its_status_reason_and_words() {
 }
 
 #[tokio::test]
+async fn each_call_is_counted_once_by_its_status_or_as_an_error() {
+    let crm = FakeCrm::with(vec![]).await;
+    let daemon = TestDaemon::with(&crm, "example", LIMITS).await;
+    let count = async |status: &str| {
+        let name = format!("contactd_crm_requests_total{{platform=\"example\",status=\"{status}\"}}");
+        daemon.metric(&name).await.unwrap_or(0.0)
+    };
+    let late = Reply::json(serde_json::json!({"contacts": []})).after(Duration::from_secs(60));
+    for (n, (reply, status)) in (1..).zip([
+        (Reply::drip(), "error"),
+        (Reply::cut(), "error"),
+        (late, "error"),
+        (Reply::huge(50_000_000), "error"),
+        (Reply::html(), "2xx"),
+        (Reply::status(404), "4xx"),
+        (Reply::status(500), "5xx"),
+    ]) {
+        let label = format!("{reply:.80?}");
+        crm.becomes(move |_| reply.clone());
+        let before = count(status).await;
+        daemon.find(find().user(&label)).await.unwrap_err();
+        assert!((count(status).await - before - 1.0).abs() < 0.1, "{label}");
+        let mut all = 0.0;
+        for status in ["2xx", "3xx", "4xx", "5xx", "error"] {
+            all += count(status).await;
+        }
+        assert!((all - f64::from(n)).abs() < 0.1, "{label}: {all} of {n}");
+    }
+}
+
+#[tokio::test]
 async fn retry_after_is_passed_on_from_seconds_and_from_a_date() {
     let crm = FakeCrm::with(vec![]).await;
     let daemon = TestDaemon::over(&crm).await;
