@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::join;
 use serde_json::{Map, Value, json};
 
-use super::{Connector, CrmSession, Enrichment, Hits, Record};
+use super::{Complaints, Connector, CrmSession, Enrichment, Hits, Record};
 use crate::domain::caller::Settings;
 use crate::domain::error::BadReply;
 use crate::domain::json::{take, text};
@@ -50,7 +50,7 @@ impl Connector for Clio {
             // A relationship whose matter the user may not see has a null matter.
             (items.into_iter().map(|mut item| take(&mut item, "matter")).filter(Value::is_object).collect(), complete)
         });
-        matters(as_client, related, settings.is_on(SEE_CLOSED))
+        matters(session.complaints(), as_client, related, settings.is_on(SEE_CLOSED))
     }
 }
 
@@ -58,7 +58,7 @@ type List = Result<(Vec<Value>, bool), LookupError>;
 
 /// The client's matters, then related ones, each once. What one of the two lists holds is offered even where the other
 /// failed.
-fn matters(as_client: List, related: List, see_closed: bool) -> Enrichment {
+fn matters(complaints: &Complaints, as_client: List, related: List, see_closed: bool) -> Enrichment {
     let mut enrichment = Enrichment { info: Map::new(), complete: true };
     let (mut choices, mut known) = (Vec::new(), HashSet::new());
     for list in [as_client, related] {
@@ -74,7 +74,7 @@ fn matters(as_client: List, related: List, see_closed: bool) -> Enrichment {
             }
             (choices.clone(), complete)
         });
-        enrichment.add("matters", list);
+        enrichment.add(complaints, "matters", list);
     }
     enrichment
 }

@@ -40,7 +40,7 @@ impl Connector for ExampleCrm {
         let choices = deals.map(|(deals, complete)| {
             (deals.iter().map(|deal| json!({"const": deal["id"], "title": deal["title"]})).collect(), complete)
         });
-        enrichment.add("deals", choices);
+        enrichment.add(session.complaints(), "deals", choices);
         enrichment
     }
 }

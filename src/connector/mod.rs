@@ -26,6 +26,7 @@ use crate::urgency::Urgency;
 mod addresses;
 mod bounds;
 mod clio;
+mod complaints;
 mod example;
 mod find;
 mod headers;
@@ -37,6 +38,7 @@ mod replies;
 mod reply;
 mod session;
 
+pub use complaints::Complaints;
 pub use find::{Found, Question, find};
 pub use hosts::HostPattern;
 pub use outbound::{Clients, Dns, Way, http_client};
@@ -101,8 +103,14 @@ pub struct Enrichment {
 }
 
 impl Enrichment {
-    /// Adds the choices of one field; a field without choices is left out, one that failed makes it incomplete.
-    pub fn add(&mut self, field: &str, choices: Result<(Vec<Value>, bool), LookupError>) {
+    /// Adds the choices of one field; a field without choices is left out, one that failed makes it incomplete and is
+    /// told to `complaints`.
+    pub fn add(
+        &mut self,
+        complaints: &Complaints,
+        field: &'static str,
+        choices: Result<(Vec<Value>, bool), LookupError>,
+    ) {
         match choices {
             Ok((choices, complete)) => {
                 self.complete &= complete;
@@ -111,7 +119,9 @@ impl Enrichment {
                 }
             }
             Err(error) => {
-                tracing::warn!(field, %error, "a part of the contact could not be loaded");
+                complaints.about(field, &error, |alike| {
+                    tracing::warn!(field, %error, alike, "a part of the contact could not be loaded");
+                });
                 self.complete = false;
             }
         }
@@ -231,6 +241,12 @@ impl Platform {
     #[must_use]
     pub fn connector(&self) -> &Arc<dyn Connector> {
         &self.connector
+    }
+
+    /// What was told of failures of this connector.
+    #[must_use]
+    pub fn complaints(&self) -> &Complaints {
+        self.door.complaints()
     }
 
     /// Reads `User.hostname`. A name is checked even where the base URL decides, so that a wrong one never goes

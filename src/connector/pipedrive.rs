@@ -39,8 +39,8 @@ impl Connector for Pipedrive {
             choices(session, Api::V1(&["leads"]), &[of_person]),
         )
         .await;
-        enrichment.add("deals", deals);
-        enrichment.add("leads", leads);
+        enrichment.add(session.complaints(), "deals", deals);
+        enrichment.add(session.complaints(), "leads", leads);
         enrichment
     }
 }

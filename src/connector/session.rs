@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
+use super::complaints::Complaints;
 use super::outbound::{NotPublic, Way};
 use super::{headers, reply};
 use crate::budget::{Budget, Permit};
@@ -58,6 +59,7 @@ pub struct Door {
     budget: Arc<Budget>,
     clock: Arc<dyn Clock>,
     counts: Arc<Counts>,
+    complaints: Arc<Complaints>,
 }
 
 impl fmt::Debug for Door {
@@ -94,7 +96,12 @@ impl Door {
         let labels = PlatformLabels { platform: platform.to_owned() };
         let duration = metrics.crm_request_duration.get_or_create(&labels).clone();
         let counts = Counts { metrics: Arc::clone(metrics), platform: platform.to_owned(), duration };
-        Self { way, limits, budget, clock, counts: Arc::new(counts) }
+        Self { way, limits, budget, clock, counts: Arc::new(counts), complaints: Arc::default() }
+    }
+
+    /// What was told of failures.
+    pub(super) fn complaints(&self) -> &Complaints {
+        &self.complaints
     }
 
     /// A session with the CRM at `base` under one credential; its calls spend the quota of `scope`, as urgently as
@@ -165,6 +172,12 @@ impl CrmSession {
     pub async fn follow(&self, link: &str) -> Result<Value, LookupError> {
         let url = self.base.join(link).ok().filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL);
         self.fetch(url.ok_or(LookupError::CrmBadReply(BadReply::NextLink))?).await
+    }
+
+    /// What was told of failures of this connector.
+    #[must_use]
+    pub fn complaints(&self) -> &Complaints {
+        self.door.complaints()
     }
 
     /// The limits of this find.

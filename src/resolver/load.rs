@@ -33,19 +33,21 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) async fn run(self) -> Landing {
-        let platform = self.question.platform.name();
+        let platform = &self.question.platform;
         let loaded = tokio::select! {
             // Boxed: a load's future is large, and lives for as long as the CRM takes.
             loaded = Box::pin(self.load()) => loaded,
             () = self.overdue(self.resolver.config.timeout) => Err(LookupError::CrmUnavailable(Unavailable::Timeout)),
         };
-        self.span.set("platform", platform.to_owned());
+        self.span.set("platform", platform.name().to_owned());
         self.span.set("lane", self.urgency.lane().label());
         self.span.set("outcome", outcome(&loaded));
         self.span.end();
         if let Err(error) = &loaded {
-            let trace_id = self.span.trace_id();
-            tracing::warn!(platform, trace_id, %error, "a look-up in the CRM failed");
+            platform.complaints().about("load", error, |alike| {
+                let (platform, trace_id) = (platform.name(), self.span.trace_id());
+                tracing::warn!(platform, trace_id, %error, alike, "a look-up in the CRM failed");
+            });
             if *error == LookupError::CrmUnauthenticated {
                 let (user, auth) = (self.key.user(), self.resolver.auth_tag(&self.question));
                 self.resolver.rooms.admissions.revoke(user, auth).await;

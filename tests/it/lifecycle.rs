@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use contactd::clock::{self, pause};
+use contactd::clock::{self, Stopwatch, pause};
 use contactd::rpc::client::ContactServiceClient;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -116,6 +116,25 @@ async fn a_second_signal_ends_it_at_once() {
     clock::within(Duration::from_secs(5), not_ready).await.unwrap();
     program.signal(Signal::SIGINT);
     assert_eq!(program.end().await.0, Some(1));
+}
+
+#[tokio::test]
+async fn an_outage_of_a_crm_is_told_in_a_few_lines() {
+    let crm = FakeCrm::start(|_| crate::support::Reply::status(503)).await;
+    let program = Program::start(&config(&crm)).await;
+    let channel = Endpoint::from_shared(program.grpc.clone()).unwrap().connect().await.unwrap();
+    let client = ContactServiceClient::new(channel);
+    let watch = Stopwatch::start();
+    for n in 0..100 {
+        let number = format!("+1650{:07}", 2_000_000 + n);
+        client.clone().find_contact(find().user(&n.to_string()).number(&number)).await.unwrap_err();
+    }
+    let most = 1 + usize::try_from(watch.elapsed().as_secs()).unwrap() / 10;
+    program.signal(Signal::SIGTERM);
+    drop(client);
+    let (_, log) = program.end().await;
+    let lines = log.lines().filter(|line| line.contains("a look-up in the CRM failed")).count();
+    assert!((1..=most).contains(&lines), "{lines} lines: {log}");
 }
 
 #[tokio::test]

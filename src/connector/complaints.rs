@@ -1,0 +1,67 @@
+//! One log line for many failures alike.
+//!
+//! While a CRM is away every look-up in it fails, thousands a minute on a busy day. The first failure of a kind is worth
+//! a line at once; of those that follow the line of every ten seconds tells how many they were. The metrics count all.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::Stopwatch;
+use crate::domain::LookupError;
+
+/// How often failures of one kind are told.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// What was told of one connector.
+#[derive(Debug, Default)]
+pub struct Complaints(Mutex<HashMap<(&'static str, &'static str), Told>>);
+
+#[derive(Debug)]
+struct Told {
+    since: Stopwatch,
+    untold: u64,
+}
+
+impl Complaints {
+    /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those alike since the last
+    /// line, if there are any.
+    pub fn about(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
+        let mut told = self.0.lock();
+        let known = told.get_mut(&(what, error.reason()));
+        let untold = known.as_ref().map_or(0, |told| told.untold);
+        if let Some(known) = known.filter(|told| told.since.elapsed() < EVERY) {
+            known.untold += 1;
+            return;
+        }
+        told.insert((what, error.reason()), Told { since: Stopwatch::start(), untold: 0 });
+        drop(told);
+        tell((untold > 0).then_some(untold));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::pause;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_failure_of_a_kind_is_told_at_once_and_those_alike_as_a_number() {
+        let complaints = Complaints::default();
+        let told = |what, error: &LookupError| {
+            let mut told = Vec::new();
+            complaints.about(what, error, |alike| told.push(alike));
+            told
+        };
+        let (away, limited) = (LookupError::Overloaded, LookupError::CrmRateLimited { retry_after: None });
+        assert_eq!(told("load", &away), [None]);
+        assert_eq!([told("load", &away), told("load", &away)], [[], []] as [[Option<u64>; 0]; 2]);
+        assert_eq!(told("load", &limited), [None], "another reason");
+        assert_eq!(told("deals", &away), [None], "another part");
+        pause(EVERY).await;
+        assert_eq!(told("load", &away), [Some(2)]);
+        pause(EVERY).await;
+        assert_eq!(told("load", &away), [None]);
+    }
+}
