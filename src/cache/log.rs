@@ -13,11 +13,9 @@ mod place;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::Script;
 
-use crate::clock::Stopwatch;
 use crate::link::user::{script, token};
 use crate::link::{Link, LinkError};
 
@@ -120,7 +118,6 @@ impl Log {
             poll: script(POLL),
             place: None,
             failed_before: false,
-            heard: Stopwatch::start(),
         }
     }
 }
@@ -133,12 +130,11 @@ pub struct LogReader {
     place: Option<Place>,
     /// Whether events may have been missed before the first successful poll.
     failed_before: bool,
-    heard: Stopwatch,
 }
 
 impl fmt::Debug for LogReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogReader").field("heard", &self.heard).finish_non_exhaustive()
+        f.debug_struct("LogReader").field("failed_before", &self.failed_before).finish_non_exhaustive()
     }
 }
 
@@ -150,7 +146,6 @@ impl LogReader {
     /// [`LinkError`]; nothing is missed by it, the next successful poll goes on from here.
     pub async fn poll(&mut self) -> Result<Polled, LinkError> {
         let reply = self.ask().await.inspect_err(|_| self.failed_before = true)?;
-        self.heard = Stopwatch::start();
         let mut events = Vec::new();
         let from_a_place = self.place.is_some();
         self.place = Some(if let Some(place) = self.place.take() {
@@ -162,12 +157,6 @@ impl LogReader {
         });
         let more = from_a_place && reply.3.len() >= 2 * BATCH;
         Ok(Polled { events, replicas: reply.2.max(1), more })
-    }
-
-    /// How long ago the log was last read: for that long invalidations of others may not be known here.
-    #[must_use]
-    pub fn silent_for(&self) -> Duration {
-        self.heard.elapsed()
     }
 
     async fn ask(&self) -> Result<Reply, LinkError> {

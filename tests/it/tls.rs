@@ -1,15 +1,13 @@
 //! Encrypted connections: who gets through the handshake, and certificates that change.
 
-use std::time::Duration;
-
-use contactd::clock;
 use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::commands::{contactd, run, text};
 use crate::support::daemon::details;
 use crate::support::pki::{Authority, Files, connect};
-use crate::support::{FakeCrm, TestDaemon, contact, find};
+use crate::support::program::Program;
+use crate::support::{FakeCrm, TestDaemon, contact, eventually, find};
 
 async fn crm() -> FakeCrm {
     FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await
@@ -76,23 +74,25 @@ async fn a_certificate_names_the_caller_by_its_dns_name_or_else_its_common_name(
 async fn new_certificates_are_taken_up_without_dropping_connections_and_broken_ones_are_not() {
     let (crm, old, new) = (crm().await, Authority::new(), Authority::new());
     let files = Files::new(&old.issue(&["localhost"], "server"), None);
-    let daemon = TestDaemon::with(&crm, "example", &files.toml()).await;
-    let mut before = connect(daemon.grpc, &old, None).await.unwrap();
+    let example = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n", crm.url());
+    let program = Program::start(&(files.toml() + &example)).await;
+    let grpc = program.grpc.strip_prefix("http://").unwrap().parse().unwrap();
+    let mut before = connect(grpc, &old, None).await.unwrap();
     before.find_contact(find()).await.unwrap();
 
-    // A key that belongs to another certificate, and then no key at all.
-    files.write("key.pem", &new.issue(&["localhost"], "server").key);
-    clock::pause(Duration::from_secs(3)).await;
-    assert!(connect(daemon.grpc, &old, None).await.is_ok());
+    // A key that belongs to another certificate, and then none at all.
+    let other = new.issue(&["localhost"], "server").key;
+    for (n, broken) in [(1, other.as_str()), (2, "no key")] {
+        files.write("key.pem", broken);
+        let told = || program.log().matches("new certificates cannot be used").count() == n;
+        eventually("the broken files are noticed", told).await;
+        assert!(connect(grpc, &old, None).await.is_ok(), "{broken}");
+    }
 
     files.replace(&new.issue(&["localhost"], "server"));
-    let taken_up = async {
-        while connect(daemon.grpc, &new, None).await.is_err() {
-            clock::pause(Duration::from_millis(50)).await;
-        }
-    };
-    clock::within(Duration::from_secs(20), taken_up).await.expect("the new certificate is used");
-    assert!(connect(daemon.grpc, &old, None).await.is_err());
+    eventually("the exchange is told", || program.log().contains("the certificates were exchanged")).await;
+    assert!(connect(grpc, &new, None).await.is_ok());
+    assert!(connect(grpc, &old, None).await.is_err());
     assert!(before.find_contact(find()).await.is_ok(), "the connection from before stays");
 }
 

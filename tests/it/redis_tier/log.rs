@@ -121,15 +121,12 @@ async fn a_replica_that_was_cut_off_catches_up() {
     for _ in 0..4 {
         assert!(other.poll().await.is_err());
     }
-    pause(Duration::from_secs(1)).await;
-    assert!(other.silent_for() >= Duration::from_secs(1));
     server.resume();
     publish_when_up(&one).await;
     assert_eq!(poll_when_up(&mut other).await, [Event::ForgetUser(user(1))], "nothing was missed");
 
     server.restart().await;
     assert_eq!(poll_when_up(&mut other).await, [Event::Lost], "an empty Redis knows of nothing");
-    assert!(other.silent_for() < Duration::from_secs(1));
 }
 
 #[tokio::test]

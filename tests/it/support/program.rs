@@ -2,11 +2,13 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use contactd::clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -15,7 +17,8 @@ pub struct Program {
     child: Child,
     pub grpc: String,
     pub ops: String,
-    log: JoinHandle<String>,
+    log: Arc<Mutex<String>>,
+    reading: JoinHandle<()>,
 }
 
 impl Drop for Program {
@@ -46,10 +49,12 @@ impl Program {
             .unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let (tell, addresses) = oneshot::channel();
-        let log = spawn_blocking(move || {
-            let (mut tell, mut text) = (Some(tell), String::new());
+        let log = Arc::new(Mutex::new(String::new()));
+        let text = Arc::clone(&log);
+        let reading = spawn_blocking(move || {
+            let mut tell = Some(tell);
             for line in lines {
-                text = text + &line + "\n";
+                *text.lock() += &format!("{line}\n");
                 // The last words of a command that failed are for people.
                 let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
                 if let (Some(grpc), Some(ops)) = (event["grpc.addr"].as_str(), event["ops.addr"].as_str()) {
@@ -57,10 +62,9 @@ impl Program {
                     tell.take().expect("it starts once").send(addresses).expect("the test waits");
                 }
             }
-            text
         });
         let (grpc, ops) = addresses.await.expect("it tells its addresses");
-        Self { child, grpc, ops, log }
+        Self { child, grpc, ops, log, reading }
     }
 
     pub fn pid(&self) -> u32 {
@@ -71,9 +75,14 @@ impl Program {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
+    /// The log so far.
+    pub fn log(&self) -> String {
+        self.log.lock().clone()
+    }
+
     /// Waits for the end; exit code and all log lines.
     pub async fn end(mut self) -> (Option<i32>, String) {
-        let log = clock::within(Duration::from_secs(20), &mut self.log).await.expect("it ends").unwrap();
-        (self.child.wait().unwrap().code(), log)
+        clock::within(Duration::from_secs(20), &mut self.reading).await.expect("it ends").unwrap();
+        (self.child.wait().unwrap().code(), self.log())
     }
 }
