@@ -114,11 +114,11 @@ impl Flights {
         let mut listing = Listing { open: Arc::clone(&self.open), key, flight, withdrawn: false };
         let load = load(span.clone(), urgency);
         self.tasks.spawn(async move {
-            let mut load = pin!(load);
+            let load = pin!(load);
             let result = tokio::select! {
                 biased;
-                result = &mut load => result,
-                () = listing.deserted() => return,
+                () = listing.deserted() => return listing.flight.span.set("outcome", "given_up"),
+                result = load => result,
             };
             // Off the board before anybody hears of the result: whoever asks after that finds the stored answer, or
             // tries again where there is none.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Script;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::pause;
 use crate::domain::{AuthTag, ContactKey, Lane};
@@ -53,6 +54,7 @@ return redis.call('DEL', KEYS[1])
 pub struct Leases {
     link: Link,
     scripts: Arc<Scripts>,
+    tasks: TaskTracker,
 }
 
 struct Scripts {
@@ -70,7 +72,7 @@ impl fmt::Debug for Leases {
 /// The answer to [`Leases::acquire`].
 #[derive(Debug)]
 pub enum Acquired {
-    /// Load within [`Lease::keep`], then [`Lease::release`].
+    /// Load within [`Lease::keep`].
     Lease(Lease),
     /// Another replica loads: look into Redis again in a moment.
     Held,
@@ -78,8 +80,15 @@ pub enum Acquired {
     Unavailable,
 }
 
-/// The right to load, until it expires or is given back by [`Lease::release`].
+/// The right to load, until it expires. It is given back when this is dropped, without waiting for that, so that others
+/// need not wait for its end.
 pub struct Lease {
+    holding: Arc<Holding>,
+    tasks: TaskTracker,
+    held: bool,
+}
+
+struct Holding {
     link: Link,
     scripts: Arc<Scripts>,
     keys: [String; 2],
@@ -94,12 +103,12 @@ impl fmt::Debug for Lease {
 }
 
 impl Leases {
-    /// Leases behind a link.
+    /// Leases behind a link; giving them back are tasks of `tasks`.
     #[must_use]
-    pub fn new(link: Link) -> Self {
+    pub fn new(link: Link, tasks: TaskTracker) -> Self {
         let scripts =
             Scripts { acquire: user::script(ACQUIRE), renew: user::script(RENEW), release: user::script(RELEASE) };
-        Self { link, scripts: Arc::new(scripts) }
+        Self { link, scripts: Arc::new(scripts), tasks }
     }
 
     /// Asks for the lease of a question under a credential, within the link's timeout. A call pop takes it from work
@@ -112,8 +121,12 @@ impl Leases {
         let (link, scripts) = (self.link.clone(), Arc::clone(&self.scripts));
         let mut token = token();
         token[0] = u8::from(lane == Lane::CallPop);
-        let lease = Lease { link, scripts, keys, suffix, token };
-        match lease.run(&self.scripts.acquire).await {
+        let holding = Arc::new(Holding { link, scripts, keys, suffix, token });
+        // Held from the first moment: whoever asks and leaves before the answer may have got it.
+        let mut lease = Lease { holding, tasks: self.tasks.clone(), held: true };
+        let acquired = lease.holding.run(&self.scripts.acquire).await;
+        lease.held = acquired == Ok(true);
+        match acquired {
             Ok(true) => Acquired::Lease(lease),
             Ok(false) => Acquired::Held,
             Err(_) => Acquired::Unavailable,
@@ -122,8 +135,7 @@ impl Leases {
 }
 
 impl Lease {
-    /// Runs a load and renews the lease while it runs. Where this is dropped half-way, the lease expires by itself. A
-    /// lease that was lost meanwhile does not end the load.
+    /// Runs a load and renews the lease while it runs. A lease that was lost meanwhile does not end the load.
     pub async fn keep<F: Future>(&self, load: F) -> F::Output {
         let mut load = pin!(load);
         loop {
@@ -131,7 +143,7 @@ impl Lease {
             let renewal = async {
                 pause(RENEWAL).await;
                 // Trouble is not to be told from a lost lease, and nothing is to be done about either.
-                let _ = self.run(&self.scripts.renew).await;
+                let _ = self.holding.run(&self.holding.scripts.renew).await;
             };
             tokio::select! {
                 biased;
@@ -141,8 +153,25 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back, so that others need not wait for its end.
-    pub async fn release(self) {
+    /// Gives the lease back and waits for that.
+    pub async fn release(mut self) {
+        self.held = false;
+        self.holding.release().await;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.held {
+            let holding = Arc::clone(&self.holding);
+            self.tasks.spawn(async move { holding.release().await });
+        }
+    }
+}
+
+impl Holding {
+    /// Where this fails the lease expires by itself.
+    async fn release(&self) {
         let _ = self.run(&self.scripts.release).await;
     }
 

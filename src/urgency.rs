@@ -18,7 +18,8 @@ use crate::domain::lane::Lane;
 /// lane.
 pub struct Urgency {
     began: Instant,
-    spent: AtomicBool,
+    /// Whether its answer is wanted though nobody should wait for it.
+    wanted: AtomicBool,
     now: Mutex<(Lane, Option<Instant>)>,
     changed: Notify,
 }
@@ -27,17 +28,16 @@ impl Urgency {
     /// The urgency of a load for one caller. Without a deadline the load waits for its turn however long that takes.
     #[must_use]
     pub fn new(lane: Lane, deadline: Option<Instant>) -> Self {
-        Self {
-            began: instant(),
-            spent: AtomicBool::new(false),
-            now: Mutex::new((lane, deadline)),
-            changed: Notify::new(),
-        }
+        let wanted = AtomicBool::new(is_a_callers(lane, deadline));
+        Self { began: instant(), wanted, now: Mutex::new((lane, deadline)), changed: Notify::new() }
     }
 
     /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be told in time. One in
     /// the same lane may move the deadline back; none is latest. One in a less urgent lane changes nothing.
     pub fn join(&self, lane: Lane, deadline: Option<Instant>) {
+        if is_a_callers(lane, deadline) {
+            self.wanted.store(true, Relaxed);
+        }
         self.change(|now| match lane.cmp(&now.0) {
             Ordering::Less => (lane, deadline),
             Ordering::Equal => (lane, now.1.and_then(|set| deadline.map(|other| set.max(other)))),
@@ -45,17 +45,16 @@ impl Urgency {
         });
     }
 
-    /// The load has spent a call of the CRM's quota.
+    /// The load has spent a call of the CRM's quota, which should not be for nothing.
     pub fn spend(&self) {
-        self.spent.store(true, Relaxed);
+        self.wanted.store(true, Relaxed);
     }
 
-    /// Whether the load is for nobody once those who wait for it are gone: it was made for a batch alone, which stands in
-    /// line for as long as it takes, and has spent nothing.
+    /// Whether the load is for nobody once those who wait for it are gone: no caller was ever among them, only batches,
+    /// and it has spent nothing. Once false it stays so.
     #[must_use]
     pub fn is_needless_alone(&self) -> bool {
-        let (lane, deadline) = *self.now.lock();
-        lane == Lane::Prefetch && deadline.is_none() && !self.spent.load(Relaxed)
+        !self.wanted.load(Relaxed)
     }
 
     /// When the load began.
@@ -92,6 +91,12 @@ impl Urgency {
             self.changed.notify_waiters();
         }
     }
+}
+
+/// Whether this is a caller, or work behind the scenes for one, whose next question the answer is for. Batches wait in
+/// their lane for as long as it takes; callers do not.
+fn is_a_callers(lane: Lane, deadline: Option<Instant>) -> bool {
+    lane != Lane::Prefetch || deadline.is_some()
 }
 
 impl fmt::Debug for Urgency {

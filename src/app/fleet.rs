@@ -94,7 +94,7 @@ impl Fleet {
                 Arc::clone(clock),
                 link(),
             ),
-            leases: link().map(Leases::new),
+            leases: link().map(|link| Leases::new(link, chores.tasks.clone())),
             shared,
             budgets: Arc::default(),
             replicas: Arc::new(AtomicU32::new(1)),

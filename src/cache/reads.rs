@@ -3,11 +3,13 @@
 //! Owns the line of those who want to read. A burst of call pops then costs Redis, and the connection to it, a fraction
 //! of the commands; a single one costs what it always did. Promises that nobody in line waits for the reply to a
 //! command that left before, so that each is answered within the link's timeout, and that a reader who leaves takes
-//! nobody along. On a cluster everybody reads alone, because two users' keys are rarely in one hash slot.
+//! nobody along. On a cluster everybody reads alone, because two users' keys are rarely in one hash slot; so they do
+//! after Redis has once refused a shared command.
 
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -25,7 +27,14 @@ const AT_ONCE: usize = 64;
 pub(super) struct Reads {
     link: Link,
     tasks: TaskTracker,
-    line: Arc<Mutex<Vec<Wanted>>>,
+    line: Arc<Line>,
+}
+
+#[derive(Default)]
+struct Line {
+    wanted: Mutex<Vec<Wanted>>,
+    /// Whether a shared command was refused.
+    alone: AtomicBool,
 }
 
 /// A key, and who wants its value.
@@ -48,14 +57,14 @@ impl Reads {
 
     /// The value of a key. One of another type has none, or is an error.
     pub(super) async fn get(&self, key: String) -> Result<Option<Vec<u8>>, LinkError> {
-        if self.link.is_sharded() {
-            return alone(&self.link, &key).await;
+        if self.link.is_sharded() || self.line.alone.load(Ordering::Relaxed) {
+            return get(&self.link, &key).await;
         }
         let (reply, value) = oneshot::channel();
         let first = {
-            let mut line = self.line.lock();
-            line.push(Wanted { key, reply });
-            line.len() == 1
+            let mut wanted = self.line.wanted.lock();
+            wanted.push(Wanted { key, reply });
+            wanted.len() == 1
         };
         if first {
             let (link, line) = (self.link.clone(), Arc::clone(&self.line));
@@ -67,18 +76,18 @@ impl Reads {
 }
 
 /// Takes along all who stand in line, after those who are ready to run have had their turn to join it.
-async fn depart(link: Link, line: Arc<Mutex<Vec<Wanted>>>) {
+async fn depart(link: Link, line: Arc<Line>) {
     tokio::task::yield_now().await;
-    let mut wanted = mem::take(&mut *line.lock());
+    let mut wanted = mem::take(&mut *line.wanted.lock());
     let mut commands = Vec::new();
     while !wanted.is_empty() {
-        commands.push(read(&link, wanted.split_off(wanted.len().saturating_sub(AT_ONCE))));
+        commands.push(read(&link, &line.alone, wanted.split_off(wanted.len().saturating_sub(AT_ONCE))));
     }
     join_all(commands).await;
 }
 
 /// One command for all of them. Whoever has left is not there to be told.
-async fn read(link: &Link, wanted: Vec<Wanted>) {
+async fn read(link: &Link, alone: &AtomicBool, wanted: Vec<Wanted>) {
     let mut mget = redis::cmd("MGET");
     for Wanted { key, .. } in &wanted {
         mget.arg(key);
@@ -89,9 +98,10 @@ async fn read(link: &Link, wanted: Vec<Wanted>) {
                 let _ = reply.send(Ok(if let Value::BulkString(value) = value { Some(value) } else { None }));
             }
         }
-        // One that may not run here: a cluster's node reached as if it were alone, a user who may not MGET.
-        Err(LinkError::Failed(_)) => {
-            join_all(wanted.into_iter().map(async |Wanted { key, reply }| reply.send(alone(link, &key).await))).await;
+        // A cluster's node reached as if it were alone, or a user who may not MGET.
+        Err(LinkError::Failed(code)) if matches!(code.as_str(), "CROSSSLOT" | "NOPERM") => {
+            alone.store(true, Ordering::Relaxed);
+            join_all(wanted.into_iter().map(async |Wanted { key, reply }| reply.send(get(link, &key).await))).await;
         }
         Err(error) => {
             for Wanted { reply, .. } in wanted {
@@ -101,6 +111,6 @@ async fn read(link: &Link, wanted: Vec<Wanted>) {
     }
 }
 
-async fn alone(link: &Link, key: &str) -> Result<Option<Vec<u8>>, LinkError> {
+async fn get(link: &Link, key: &str) -> Result<Option<Vec<u8>>, LinkError> {
     link.query(Cmd::get(key)).await
 }

@@ -16,7 +16,7 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// What was told of one connector.
 #[derive(Debug, Default)]
-pub struct Complaints(Mutex<HashMap<(&'static str, &'static str), Told>>);
+pub struct Complaints(Mutex<HashMap<(&'static str, String), Told>>);
 
 #[derive(Debug)]
 struct Told {
@@ -28,14 +28,16 @@ impl Complaints {
     /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those alike since the last
     /// line, if there are any.
     pub fn about(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
+        // An error's text holds nothing but its kind and a status, so there are not many.
+        let kind = (what, error.to_string());
         let mut told = self.0.lock();
-        let known = told.get_mut(&(what, error.reason()));
+        let known = told.get_mut(&kind);
         let untold = known.as_ref().map_or(0, |told| told.untold);
         if let Some(known) = known.filter(|told| told.since.elapsed() < EVERY) {
             known.untold += 1;
             return;
         }
-        told.insert((what, error.reason()), Told { since: Stopwatch::start(), untold: 0 });
+        told.insert(kind, Told { since: Stopwatch::start(), untold: 0 });
         drop(told);
         tell((untold > 0).then_some(untold));
     }
@@ -45,6 +47,7 @@ impl Complaints {
 mod tests {
     use super::*;
     use crate::clock::pause;
+    use crate::domain::error::Unavailable;
 
     #[tokio::test(start_paused = true)]
     async fn the_first_failure_of_a_kind_is_told_at_once_and_those_alike_as_a_number() {
@@ -54,10 +57,11 @@ mod tests {
             complaints.about(what, error, |alike| told.push(alike));
             told
         };
-        let (away, limited) = (LookupError::Overloaded, LookupError::CrmRateLimited { retry_after: None });
+        let status = |code| LookupError::CrmUnavailable(Unavailable::Status(code));
+        let (away, gone) = (status(503), status(500));
         assert_eq!(told("load", &away), [None]);
         assert_eq!([told("load", &away), told("load", &away)], [[], []] as [[Option<u64>; 0]; 2]);
-        assert_eq!(told("load", &limited), [None], "another reason");
+        assert_eq!(told("load", &gone), [None], "another kind");
         assert_eq!(told("deals", &away), [None], "another part");
         pause(EVERY).await;
         assert_eq!(told("load", &away), [Some(2)]);

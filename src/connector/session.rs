@@ -215,21 +215,18 @@ impl CrmSession {
         let permit = self.door.budget.acquire(self.scope, &self.urgency).await;
         let permit = permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })?;
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let span = self.span.call("crm call");
-        span.set("platform", self.door.counts.platform.clone());
-        span.set("lane", self.urgency.lane().label());
-        span.set("call", i64::from(number));
-        let stopwatch = Stopwatch::start();
-        let exchange = clock::within(self.door.limits.call_timeout, self.exchange(url, permit, &span)).await;
-        span.end();
-        observe(&self.door.counts.duration, stopwatch.elapsed());
-        exchange.unwrap_or(Err(LookupError::CrmUnavailable(Unavailable::Timeout)))
+        let mut tally = Tally::begin(&self.door.counts, self.span.call("crm call"));
+        tally.span.set("platform", self.door.counts.platform.clone());
+        tally.span.set("lane", self.urgency.lane().label());
+        tally.span.set("call", i64::from(number));
+        let exchange = self.exchange(url, permit, &mut tally);
+        let exchanged = clock::within(self.door.limits.call_timeout, exchange).await;
+        exchanged.unwrap_or(Err(LookupError::CrmUnavailable(Unavailable::Timeout)))
     }
 
-    async fn exchange(&self, url: Url, permit: Permit, span: &Span) -> Result<Reply, LookupError> {
-        let mut tally = Tally { counts: &self.door.counts, span, status: "error" };
+    async fn exchange(&self, url: Url, permit: Permit, tally: &mut Tally<'_>) -> Result<Reply, LookupError> {
         let mut request = self.door.way.client.get(url).header(AUTHORIZATION, &self.credential);
-        if let Some(traceparent) = span.traceparent() {
+        if let Some(traceparent) = tally.span.traceparent() {
             request = request.header("traceparent", traceparent);
         }
         #[expect(clippy::disallowed_methods, reason = "this is the one door to CRMs")]
@@ -275,17 +272,27 @@ impl CrmSession {
     }
 }
 
-/// Counts one call when it is over, also where it is given up: by its status if the reply is one, else as an error.
+/// Counts and measures one call when it is over, also where it is given up: by its status if the reply is one, else as
+/// an error.
 struct Tally<'a> {
     counts: &'a Counts,
-    span: &'a Span,
+    span: Span,
+    began: Stopwatch,
     status: &'static str,
+}
+
+impl<'a> Tally<'a> {
+    fn begin(counts: &'a Counts, span: Span) -> Self {
+        Self { counts, span, began: Stopwatch::start(), status: "error" }
+    }
 }
 
 impl Drop for Tally<'_> {
     fn drop(&mut self) {
         self.counts.count(self.status);
+        observe(&self.counts.duration, self.began.elapsed());
         self.span.set("status", self.status);
+        self.span.end();
     }
 }
 

@@ -11,7 +11,7 @@ use crate::connector;
 use crate::domain::error::Unavailable;
 use crate::domain::{ContactKey, Entry, Freshness, Lane, LookupError, Source};
 use crate::flight::{Landing, Loaded};
-use crate::lease::{Acquired, Lease};
+use crate::lease::Acquired;
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
@@ -85,26 +85,14 @@ impl Load {
             let (lease, (stored, ticket)) =
                 tokio::join!(leases.acquire(&self.key, auth, self.urgency.lane()), self.begin());
             if let Some(stored) = self.good_enough(stored).await {
-                if let Acquired::Lease(lease) = lease {
-                    self.give_back(lease);
-                }
                 return Ok(stored);
             }
             match lease {
-                Acquired::Lease(lease) => {
-                    let landing = lease.keep(self.ask(&ticket)).await;
-                    self.give_back(lease);
-                    return landing;
-                }
+                Acquired::Lease(lease) => return lease.keep(self.ask(&ticket)).await,
                 Acquired::Held => clock::pause(WATCH).await,
                 Acquired::Unavailable => return self.ask(&ticket).await,
             }
         }
-    }
-
-    /// Behind the callers' backs: they need not wait for it.
-    fn give_back(&self, lease: Lease) {
-        self.resolver.rooms.tasks.spawn(lease.release());
     }
 
     async fn begin(&self) -> (Option<Stored>, Ticket) {

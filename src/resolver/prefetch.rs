@@ -136,7 +136,11 @@ impl Run {
         let labels = PlatformLabels { platform: self.batch.question.platform.name().to_owned() };
         let _running = Running::start(self.resolver.rooms.metrics.prefetch_jobs.get_or_create_owned(&labels));
         let stopwatch = Stopwatch::start();
-        if let Ok(cut_short) = self.work(known, unproven, proof).await {
+        let worked = tokio::select! {
+            worked = self.work(known, unproven, proof) => worked,
+            () = self.events.closed() => Err(Gone),
+        };
+        if let Ok(cut_short) = worked {
             let crm_requests = self.spent.load(Ordering::Relaxed);
             // A client that left in the last moment misses the summary only.
             let _ = self.tell(Progress::Ended { crm_requests, elapsed: stopwatch.elapsed(), cut_short }).await;
@@ -178,12 +182,7 @@ impl Run {
         let feed = stream::iter(missing).take_until(stopping.cancelled());
         let results = feed.map(|party| self.look_up(party, false)).buffer_unordered(AT_ONCE);
         let mut results = pin!(results.take_until(grace));
-        loop {
-            let result = tokio::select! {
-                result = results.next() => result,
-                () = self.events.closed() => return Err(Gone),
-            };
-            let Some(result) = result else { break };
+        while let Some(result) = results.next().await {
             left -= 1;
             if let Some(doom) = self.settle(result).await? {
                 return Ok(Some(doom));

@@ -10,7 +10,7 @@ use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::{FindContactRequest, InvalidateContactsRequest, PhoneNumbers, PrefetchContactsRequest};
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
@@ -208,6 +208,45 @@ async fn a_connection_that_says_nothing_is_closed() {
     let mut bytes = Vec::new();
     let closed = clock::within(Duration::from_secs(60), silent.read_to_end(&mut bytes)).await;
     assert!(closed.is_some(), "it is closed, in good order or not");
+}
+
+/// HTTP/2's greeting with empty settings, and the word that the server's are accepted.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
+
+/// What has to be answered.
+const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0contactd";
+
+#[tokio::test]
+async fn who_takes_nothing_or_gives_no_sign_of_life_is_closed() {
+    let crm = FakeCrm::with(vec![]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    let takes_nothing = async {
+        let mut stream = TcpStream::connect(daemon.grpc).await.unwrap();
+        stream.write_all(HELLO).await.unwrap();
+        // Until the answers fill all buffers, and the daemon therefore reads no further.
+        let pings = PING.repeat(4096);
+        while let Some(written) = clock::within(Duration::from_secs(5), stream.write_all(&pings)).await {
+            written.expect("pings are answered");
+        }
+        let watch = Stopwatch::start();
+        let closed = async { while stream.write_all(PING).await.is_ok() {} };
+        clock::within(Duration::from_secs(120), closed).await.expect("it is closed");
+        watch.elapsed().as_secs()
+    };
+    let says_nothing_more = async {
+        let mut stream = TcpStream::connect(daemon.grpc).await.unwrap();
+        stream.write_all(HELLO).await.unwrap();
+        let watch = Stopwatch::start();
+        let mut bytes = Vec::new();
+        let closed = clock::within(Duration::from_secs(120), stream.read_to_end(&mut bytes)).await;
+        assert!(closed.is_some(), "it is closed, in good order or not");
+        watch.elapsed().as_secs()
+    };
+    let (stalled, silent) = tokio::join!(takes_nothing, says_nothing_more);
+    // The earliest is what matters; the latest is only before the other limit, which would close it too.
+    assert!((20..45).contains(&stalled), "closed {stalled} s after nothing was taken for 5 s");
+    assert!((49..100).contains(&silent), "closed after {silent} s of silence");
+    assert!(daemon.find(find()).await.is_ok());
 }
 
 #[tokio::test]

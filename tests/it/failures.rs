@@ -71,7 +71,9 @@ async fn each_call_is_counted_once_by_its_status_or_as_an_error() {
         (late, "error"),
         (Reply::huge(50_000_000), "error"),
         (Reply::html(), "2xx"),
+        (Reply::status(401), "4xx"),
         (Reply::status(404), "4xx"),
+        (Reply::status(204), "2xx"),
         (Reply::status(500), "5xx"),
     ]) {
         let label = format!("{reply:.80?}");

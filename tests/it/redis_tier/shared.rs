@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contactd::admission::{self, Admissions, Standing};
-use contactd::clock::{ManualClock, pause};
+use contactd::clock::{ManualClock, Stopwatch, pause};
 use contactd::domain::{AuthTag, Lane, Timestamp};
 use contactd::lease::{Acquired, Lease, Leases};
+use tokio_util::task::TaskTracker;
 
 use super::key;
 use crate::support::redis::{RedisServer, link_to, tier_on};
@@ -23,7 +24,7 @@ fn taken(acquired: Acquired) -> Lease {
 }
 
 async fn replicas(server: &RedisServer) -> [Leases; 2] {
-    [(); 2].map(|()| Leases::new(link_to(&server.url())))
+    [(); 2].map(|()| Leases::new(link_to(&server.url()), TaskTracker::new()))
 }
 
 #[tokio::test]
@@ -67,6 +68,17 @@ async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
     assert_eq!(loaded.await, "loaded");
     lease.release().await;
     taken(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_dropped_is_given_back() {
+    let server = RedisServer::start().await;
+    let [one, other] = replicas(&server).await;
+    let watch = Stopwatch::start();
+    drop(taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await));
+    while matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held) {}
+    // A machine that stood still for so long proves nothing either way.
+    assert!(watch.elapsed() < Duration::from_secs(3), "it was not waited for until it expired");
 }
 
 #[tokio::test]
