@@ -25,6 +25,10 @@ const LIFE: Duration = Duration::from_secs(3);
 /// How often a holder says that it lives: two of three may be lost.
 const RENEWAL: Duration = Duration::from_secs(1);
 
+/// How often a lease is tried to be given back, and the time between: a good second in all.
+const TRIES: u32 = 10;
+const BETWEEN: Duration = Duration::from_millis(100);
+
 /// The same token again is the same holder, whose first request may have been done without an answer. Whoever waits for
 /// a ringing phone takes the lease from one who does not: that one may stand in line for minutes.
 const ACQUIRE: &str = "
@@ -122,10 +126,11 @@ impl Leases {
         let mut token = token();
         token[0] = u8::from(lane == Lane::CallPop);
         let holding = Arc::new(Holding { link, scripts, keys, suffix, token });
-        // Held from the first moment: whoever asks and leaves before the answer may have got it.
+        // Held from the first moment: who asks and leaves before the answer may have got it.
         let mut lease = Lease { holding, tasks: self.tasks.clone(), held: true };
         let acquired = lease.holding.run(&self.scripts.acquire).await;
-        lease.held = acquired == Ok(true);
+        // So may one whose answer did not arrive.
+        lease.held = matches!(acquired, Ok(true) | Err(LinkError::Timeout | LinkError::Broken));
         match acquired {
             Ok(true) => Acquired::Lease(lease),
             Ok(false) => Acquired::Held,
@@ -170,9 +175,15 @@ impl Drop for Lease {
 }
 
 impl Holding {
-    /// Where this fails the lease expires by itself.
+    /// A connection that breaks is there again in a moment, and another replica's phone may ring meanwhile. Where all of
+    /// this fails the lease expires by itself.
     async fn release(&self) {
-        let _ = self.run(&self.scripts.release).await;
+        for _ in 0..TRIES {
+            match self.run(&self.scripts.release).await {
+                Err(LinkError::Down | LinkError::Broken | LinkError::Timeout) => pause(BETWEEN).await,
+                _ => return,
+            }
+        }
     }
 
     async fn run(&self, script: &Script) -> Result<bool, LinkError> {

@@ -82,6 +82,22 @@ async fn a_lease_that_is_dropped_is_given_back() {
 }
 
 #[tokio::test]
+async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
+    let server = RedisServer::start().await;
+    let [one, other] = replicas(&server).await;
+    let watch = Stopwatch::start();
+    let lease = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    server.pause();
+    drop(lease);
+    pause(Duration::from_millis(200)).await;
+    server.resume();
+    while !matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Lease(_)) {
+        pause(Duration::from_millis(10)).await;
+    }
+    assert!(watch.elapsed() < Duration::from_secs(3), "it was not waited for until it expired");
+}
+
+#[tokio::test]
 async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
