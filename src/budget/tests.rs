@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use proptest::prelude::*;
 use tokio::task::{JoinSet, yield_now};
 
-use super::hint::LONGEST_PAUSE;
 use super::*;
 use crate::clock::{Stopwatch, pause, within};
 use crate::domain::KeyMaker;
+
+mod deadlines;
+mod pauses;
+mod rates;
 
 const SECOND: Duration = Duration::from_secs(1);
 const fn ms(millis: u64) -> Duration {
@@ -208,152 +210,6 @@ async fn no_background_waiter_goes_while_a_call_pop_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_beyond_the_deadline_fails_at_once_with_the_estimate_and_spends_nothing() {
-    let budget = slow();
-    let mut race = Race::new(&budget);
-    for name in ["spent", "head", "second"] {
-        race.enter(name, Lane::CallPop).await;
-    }
-    for _ in 0..5 {
-        let watch = Stopwatch::start();
-        let urgency = Urgency::new(Lane::CallPop, within_from_now(ms(250)));
-        let denied = budget.acquire(scope("a"), &urgency).await.unwrap_err();
-        assert_eq!((denied.retry_after, watch.elapsed()), (ms(300), Duration::ZERO));
-    }
-    let urgency = Urgency::new(Lane::CallPop, within_from_now(ms(301)));
-    assert!(budget.acquire(scope("a"), &urgency).await.is_ok());
-    assert!((300..=301).contains(&race.start.elapsed().as_millis()));
-    assert_eq!(race.finish().await, [("spent", 0), ("head", 100), ("second", 200)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_estimate_knows_the_share_of_the_background() {
-    let budget = budget(10, SECOND, 10, 0.1);
-    let _permit = spend(&budget, Lane::Prefetch).await.unwrap();
-    let urgency = Urgency::new(Lane::Prefetch, within_from_now(ms(500)));
-    assert_eq!(budget.acquire(scope("a"), &urgency).await.unwrap_err().retry_after, SECOND);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_waiter_that_is_overtaken_past_its_deadline_is_told_then() {
-    let budget = slow();
-    let mut race = Race::new(&budget);
-    race.enter("spent", Lane::CallPop).await;
-    let deadline = within_from_now(ms(250));
-    let urgency = Urgency::new(Lane::Revalidate, deadline);
-    let (overtaken, ()) = tokio::join!(budget.acquire(scope("a"), &urgency), async {
-        for _ in 0..5 {
-            race.enter("pop", Lane::CallPop).await;
-        }
-    });
-    assert!(overtaken.is_err());
-    assert!(instant() <= deadline.unwrap());
-    assert_eq!(race.finish().await.last(), Some(&("pop", 500)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_extended_deadline_is_honoured() {
-    let budget = slow();
-    let mut race = Race::new(&budget);
-    race.enter("spent", Lane::CallPop).await;
-    let urgency = Urgency::new(Lane::Prefetch, within_from_now(ms(150)));
-    let (granted, ()) = tokio::join!(budget.acquire(scope("a"), &urgency), async {
-        pause(ms(50)).await;
-        urgency.join(Lane::Prefetch, within_from_now(SECOND));
-        race.enter("pop", Lane::CallPop).await;
-        race.enter("pop", Lane::CallPop).await;
-    });
-    assert!(granted.is_ok());
-    assert_eq!(race.start.elapsed(), ms(300));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_load_whose_callers_have_left_goes_on_behind_the_scenes() {
-    let budget = slow();
-    let mut race = Race::new(&budget);
-    race.enter("spent", Lane::CallPop).await;
-    let late = Urgency::new(Lane::CallPop, within_from_now(ms(20)));
-    pause(ms(20)).await;
-    let (granted, ()) = tokio::join!(budget.acquire(scope("a"), &late), async {
-        race.enter("pop", Lane::CallPop).await;
-    });
-    assert!(granted.is_ok());
-    assert_eq!(race.start.elapsed(), ms(200), "after the phone that rings now");
-    assert_eq!(race.finish().await, [("spent", 0), ("pop", 100)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_load_that_has_begun_ends_before_later_ones_begin() {
-    let mut race = Race::new(&slow());
-    let first = race.enter("first", Lane::Prefetch).await;
-    pause(ms(1)).await;
-    for name in ["second", "third"] {
-        race.enter(name, Lane::Prefetch).await;
-    }
-    let (budget, granted, start) = (Arc::clone(&race.budget), Arc::clone(&race.granted), race.start);
-    race.tasks.spawn(async move {
-        let _permit = budget.acquire(scope("a"), &first).await.unwrap();
-        granted.lock().push(("details of first", start.elapsed().as_millis()));
-    });
-    assert_eq!(
-        race.finish().await,
-        [("first", 0), ("details of first", 100), ("second", 200), ("third", 300)],
-        "else a batch would end everything at its very end"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn retry_after_pauses_all_lanes_of_the_scope_and_then_they_go_on() {
-    let budget = budget(10, SECOND, 10, 1.0);
-    let hint = RateHint { refused: true, retry_after: Some(30 * SECOND), ..RateHint::default() };
-    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
-    let watch = Stopwatch::start();
-    let urgency = Urgency::new(Lane::CallPop, within_from_now(5 * SECOND));
-    assert_eq!(budget.acquire(scope("a"), &urgency).await.unwrap_err().retry_after, 30 * SECOND);
-    assert!(budget.acquire(scope("b"), &urgency).await.is_ok(), "another scope is not concerned");
-    assert_eq!(watch.elapsed(), Duration::ZERO);
-    let (pop, warm) = tokio::join!(spend(&budget, Lane::CallPop), spend(&budget, Lane::Prefetch));
-    assert!(pop.is_ok() && warm.is_ok());
-    assert_eq!(watch.elapsed(), 30 * SECOND);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pause_tells_those_who_wait_already() {
-    let budget = slow();
-    let first = spend(&budget, Lane::CallPop).await.unwrap();
-    let urgency = Urgency::new(Lane::CallPop, within_from_now(5 * SECOND));
-    let watch = Stopwatch::start();
-    let (denied, ()) = tokio::join!(budget.acquire(scope("a"), &urgency), async {
-        pause(ms(50)).await;
-        let hint = RateHint { refused: true, retry_after: Some(30 * SECOND), ..RateHint::default() };
-        first.observe(&hint).await;
-    });
-    assert_eq!((denied.unwrap_err().retry_after, watch.elapsed()), (30 * SECOND, ms(50)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn few_calls_left_pause_the_background_only_until_the_reset() {
-    let budget = budget(10, SECOND, 10, 1.0);
-    let hint = RateHint { remaining: Some(4), limit: Some(50), reset_after: Some(20 * SECOND), ..RateHint::default() };
-    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
-    let watch = Stopwatch::start();
-    assert!(spend(&budget, Lane::CallPop).await.is_ok());
-    assert_eq!(watch.elapsed(), Duration::ZERO);
-    assert!(spend(&budget, Lane::Prefetch).await.is_ok());
-    assert_eq!(watch.elapsed(), 20 * SECOND);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pause_does_not_outlive_an_hour() {
-    let budget = slow();
-    let hint = RateHint { retry_after: Some(400 * LONGEST_PAUSE), ..RateHint::default() };
-    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
-    let watch = Stopwatch::start();
-    assert!(spend(&budget, Lane::CallPop).await.is_ok());
-    assert_eq!(watch.elapsed(), LONGEST_PAUSE);
-}
-
-#[tokio::test(start_paused = true)]
 async fn waits_are_measured_in_the_lane_that_was_granted() {
     let metrics = Metrics::default();
     let quota = Quota::new(10, SECOND, 1, Scope::User, 1.0).unwrap();
@@ -411,91 +267,4 @@ async fn scopes_no_longer_used_are_forgotten() {
     drop(kept);
     budget.sweep();
     assert!(budget.gates.lock().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pause_is_not_forgotten_with_its_scope() {
-    let budget = slow();
-    let hint = RateHint { retry_after: Some(60 * SECOND), ..RateHint::default() };
-    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
-    pause(30 * SECOND).await;
-    budget.sweep();
-    let urgency = Urgency::new(Lane::CallPop, within_from_now(SECOND));
-    assert!(budget.acquire(scope("a"), &urgency).await.is_err());
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Arrival {
-    after: u64,
-    lane: Lane,
-    patience: Option<u64>,
-    leaves: Option<u64>,
-}
-
-fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
-    let lane = prop::sample::select(Lane::ALL.to_vec());
-    let arrival = (0..400_u64, lane, prop::option::of(0..800_u64), prop::option::of(0..800_u64))
-        .prop_map(|(after, lane, patience, leaves)| Arrival { after, lane, patience, leaves });
-    prop::collection::vec(arrival, 1..80)
-}
-
-/// Runs the arrivals, with a call log that warms up beside them; returns when calls were granted, and whether each
-/// was of the background.
-async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool)> {
-    let (start, granted, mut tasks) = (Stopwatch::start(), Arc::new(Mutex::new(Vec::new())), JoinSet::new());
-    for arrival in arrivals {
-        let (budget, granted) = (Arc::clone(&budget), Arc::clone(&granted));
-        tasks.spawn(async move {
-            let deadline = arrival.patience.map(|patience| instant() + ms(patience));
-            let urgency = Urgency::new(arrival.lane, deadline);
-            let acquire = budget.acquire(scope("a"), &urgency);
-            match within(ms(arrival.leaves.unwrap_or(1_000_000)), acquire).await {
-                Some(Ok(_)) => granted.lock().push((start.elapsed(), arrival.lane.is_background())),
-                Some(Err(_)) => assert!(instant() <= deadline.unwrap(), "told while there was somebody to tell"),
-                None => {}
-            }
-        });
-        pause(ms(arrival.after / 4)).await;
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
-    }
-    Arc::into_inner(granted).unwrap().into_inner()
-}
-
-/// No window of time holds more than its burst and its rate.
-fn check(times: &[Duration], pace: Pace) {
-    for (first, from) in times.iter().enumerate() {
-        for (last, to) in times.iter().enumerate().skip(first) {
-            let allowed = u128::from(pace.burst.get()) + (*to - *from).as_micros() / pace.interval.as_micros();
-            assert!((last - first + 1) as u128 <= allowed, "{} in {:?}", last - first + 1, *to - *from);
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
-
-    #[test]
-    fn grants_never_exceed_burst_and_rate(
-        rate in 1..60_u32, burst in 1..20_u32, share in 0.05..=1.0_f64, arrivals in arrivals(),
-    ) {
-        let quota = Quota::new(rate, SECOND, burst, Scope::User, share).unwrap();
-        let budget = Arc::new(Budget::new(quota, "test", &Metrics::default(), None));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let grants = runtime.block_on(run(Arc::clone(&budget), arrivals));
-        check(&grants.iter().map(|(at, _)| *at).collect::<Vec<_>>(), quota.all());
-        let background: Vec<_> = grants.iter().filter(|(_, background)| *background).map(|(at, _)| *at).collect();
-        check(&background, quota.background());
-        budget.sweep();
-        pause_and_sweep(&runtime, &budget);
-        prop_assert!(budget.gates.lock().is_empty());
-    }
-}
-
-fn pause_and_sweep(runtime: &tokio::runtime::Runtime, budget: &Budget) {
-    runtime.block_on(async {
-        pause(1_000 * SECOND).await;
-        budget.sweep();
-    });
 }

@@ -14,11 +14,13 @@ use anyhow::{Context as _, ensure};
 use contactd::cache::{Config, MemoryCache, TieredCache};
 use contactd::clock::{Clock as _, SystemClock};
 use contactd::domain::caller::Settings;
-use contactd::domain::{AgePolicy, Ages, Contact, Entry, Extension, KeyMaker, MatchQuality, Party, User};
+use contactd::domain::{AgePolicy, Ages, Contact, Entry, Extension, KeyMaker, Party, User};
 use contactd::link::{KeyPrefix, Names, SharedSecret};
 use contactd::metrics::Metrics;
 use futures_util::FutureExt as _;
 use serde_json::json;
+
+mod sample;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -102,18 +104,7 @@ fn store(cache: &TieredCache, keys: &KeyMaker, kind: &str, n: u32) -> anyhow::Re
 /// One contact with two deals.
 fn contact(n: u32) -> Contact {
     let deals = json!([{"const": n, "title": "Office chairs, second floor"}, {"const": n + 1, "title": "Renewal"}]);
-    Contact {
-        id: n.to_string(),
-        name: format!("Katherine Johnson {n}"),
-        kind: "person".to_owned(),
-        title: "Head of Procurement".to_owned(),
-        company: "Summit Manufacturing Inc.".to_owned(),
-        email: format!("katherine.johnson.{n}@example.com"),
-        created: "2024-02-29T08:15:00Z".to_owned(),
-        last_activity: "2025-06-30T16:45:00Z".to_owned(),
-        additional_info: serde_json::Map::from_iter([("deals".to_owned(), deals)]),
-        quality: MatchQuality::Exact,
-    }
+    sample::contact(n, serde_json::Map::from_iter([("deals".to_owned(), deals)]))
 }
 
 /// Resident memory of this process in bytes.

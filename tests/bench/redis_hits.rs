@@ -8,14 +8,14 @@ use contactd::cache::codec::Codec;
 use contactd::cache::{Config, Log, MemoryCache, Place, RedisTier, TieredCache};
 use contactd::clock::{Clock as _, Stopwatch, SystemClock};
 use contactd::domain::caller::Settings;
-use contactd::domain::{
-    AgePolicy, Ages, Contact, ContactKey, Entry, Extension, KeyMaker, MatchQuality, Party, Source, User,
-};
+use contactd::domain::{AgePolicy, Ages, ContactKey, Entry, Extension, KeyMaker, Party, Source, User};
 use contactd::link::{self, KeyPrefix, Link, SharedSecret};
 use contactd::metrics::Metrics;
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
+
+use super::sample::contact;
 
 const IN_FLIGHT: u32 = 64;
 /// Asked for once in each round, because a hit stays in memory.
@@ -183,18 +183,7 @@ fn party(n: u32) -> anyhow::Result<Party> {
 }
 
 fn entry(n: u32) -> anyhow::Result<Entry> {
-    let contact = Contact {
-        id: n.to_string(),
-        name: format!("Katherine Johnson {n}"),
-        kind: "person".to_owned(),
-        title: "Head of Procurement".to_owned(),
-        company: "Summit Manufacturing Inc.".to_owned(),
-        email: format!("katherine.johnson.{n}@example.com"),
-        created: "2024-02-29T08:15:00Z".to_owned(),
-        last_activity: "2025-06-30T16:45:00Z".to_owned(),
-        additional_info: serde_json::Map::new(),
-        quality: MatchQuality::Exact,
-    };
+    let contact = contact(n, serde_json::Map::new());
     Ok(Entry::new(&party(n)?, &[contact], true, SystemClock.now()))
 }
 

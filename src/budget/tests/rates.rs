@@ -1,0 +1,81 @@
+//! Whatever comes in whatever order: never more calls than the quota.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    after: u64,
+    lane: Lane,
+    patience: Option<u64>,
+    leaves: Option<u64>,
+}
+
+fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
+    let lane = prop::sample::select(Lane::ALL.to_vec());
+    let arrival = (0..400_u64, lane, prop::option::of(0..800_u64), prop::option::of(0..800_u64))
+        .prop_map(|(after, lane, patience, leaves)| Arrival { after, lane, patience, leaves });
+    prop::collection::vec(arrival, 1..80)
+}
+
+/// Runs the arrivals, with a call log that warms up beside them; returns when calls were granted, and whether each
+/// was of the background.
+async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool)> {
+    let (start, granted, mut tasks) = (Stopwatch::start(), Arc::new(Mutex::new(Vec::new())), JoinSet::new());
+    for arrival in arrivals {
+        let (budget, granted) = (Arc::clone(&budget), Arc::clone(&granted));
+        tasks.spawn(async move {
+            let deadline = arrival.patience.map(|patience| instant() + ms(patience));
+            let urgency = Urgency::new(arrival.lane, deadline);
+            let acquire = budget.acquire(scope("a"), &urgency);
+            match within(ms(arrival.leaves.unwrap_or(1_000_000)), acquire).await {
+                Some(Ok(_)) => granted.lock().push((start.elapsed(), arrival.lane.is_background())),
+                Some(Err(_)) => assert!(instant() <= deadline.unwrap(), "told while there was somebody to tell"),
+                None => {}
+            }
+        });
+        pause(ms(arrival.after / 4)).await;
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    Arc::into_inner(granted).unwrap().into_inner()
+}
+
+/// No window of time holds more than its burst and its rate.
+fn check(times: &[Duration], pace: Pace) {
+    for (first, from) in times.iter().enumerate() {
+        for (last, to) in times.iter().enumerate().skip(first) {
+            let allowed = u128::from(pace.burst.get()) + (*to - *from).as_micros() / pace.interval.as_micros();
+            assert!((last - first + 1) as u128 <= allowed, "{} in {:?}", last - first + 1, *to - *from);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn grants_never_exceed_burst_and_rate(
+        rate in 1..60_u32, burst in 1..20_u32, share in 0.05..=1.0_f64, arrivals in arrivals(),
+    ) {
+        let quota = Quota::new(rate, SECOND, burst, Scope::User, share).unwrap();
+        let budget = Arc::new(Budget::new(quota, "test", &Metrics::default(), None));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let grants = runtime.block_on(run(Arc::clone(&budget), arrivals));
+        check(&grants.iter().map(|(at, _)| *at).collect::<Vec<_>>(), quota.all());
+        let background: Vec<_> = grants.iter().filter(|(_, background)| *background).map(|(at, _)| *at).collect();
+        check(&background, quota.background());
+        budget.sweep();
+        pause_and_sweep(&runtime, &budget);
+        prop_assert!(budget.gates.lock().is_empty());
+    }
+}
+
+fn pause_and_sweep(runtime: &tokio::runtime::Runtime, budget: &Budget) {
+    runtime.block_on(async {
+        pause(1_000 * SECOND).await;
+        budget.sweep();
+    });
+}
