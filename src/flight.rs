@@ -141,27 +141,23 @@ struct Listing {
 impl Listing {
     /// Ends, with the flight off the board, once nobody waits for a load that may be given up.
     async fn deserted(&mut self) {
-        loop {
+        while self.flight.urgency.is_needless_alone() {
             self.flight.landing.closed().await;
-            match self.withdraw() {
-                Some(true) => break,
-                Some(false) => pending().await,
-                None => {}
+            if self.withdraw() {
+                return;
             }
         }
+        pending::<()>().await;
     }
 
-    /// Whether the flight was taken off the board, or may never be; `None` where somebody has come meanwhile.
-    fn withdraw(&mut self) -> Option<bool> {
+    /// Takes the flight off the board, unless somebody has come meanwhile or its answer is wanted by now.
+    fn withdraw(&mut self) -> bool {
         let mut open = self.open.lock();
-        if self.flight.landing.receiver_count() > 0 {
-            return None;
-        }
-        self.withdrawn = self.flight.urgency.is_needless_alone();
+        self.withdrawn = self.flight.landing.receiver_count() == 0 && self.flight.urgency.is_needless_alone();
         if self.withdrawn {
             open.remove(&self.key);
         }
-        Some(self.withdrawn)
+        self.withdrawn
     }
 }
 

@@ -13,7 +13,8 @@ use prometheus_client::registry::Registry;
 
 mod reading;
 
-pub use reading::{BUCKETS, Buckets, Reading};
+use reading::BUCKETS;
+pub use reading::{Buckets, Reading};
 
 /// Upper bounds in seconds. Memory answers take microseconds, a CRM that is about to time out takes seconds.
 const SECONDS: [f64; BUCKETS - 1] =

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
 use crate::callers::Peer;
@@ -42,14 +43,11 @@ pub(super) struct Connection {
     _place: OwnedSemaphorePermit,
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Encrypted(Box<TlsStream<TcpStream>>),
-}
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Connection {
     pub(super) fn plain(stream: TcpStream, place: OwnedSemaphorePermit, longest: Duration) -> Self {
-        Self::new(Stream::Plain(stream), Peer::default(), place, longest)
+        Self::new(Either::Left(stream), Peer::default(), place, longest)
     }
 
     pub(super) fn encrypted(
@@ -58,7 +56,7 @@ impl Connection {
         place: OwnedSemaphorePermit,
         longest: Duration,
     ) -> Self {
-        Self::new(Stream::Encrypted(Box::new(stream)), peer, place, longest)
+        Self::new(Either::Right(Box::new(stream)), peer, place, longest)
     }
 
     fn new(stream: Stream, peer: Peer, place: OwnedSemaphorePermit, longest: Duration) -> Self {
@@ -92,10 +90,7 @@ impl AsyncRead for Connection {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let before = buf.filled().len();
-        let read = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Encrypted(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if this.heard < GREETING {
             this.heard += buf.filled().len() - before;
             if this.heard >= GREETING {
@@ -111,10 +106,7 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Encrypted(stream) => Pin::new(stream).poll_write(cx, bytes),
-        };
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.taken(cx, written)
     }
 
@@ -124,35 +116,23 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Stream::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        };
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         this.taken(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Encrypted(stream) => stream.is_write_vectored(),
-        }
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
-        };
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
         this.taken(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
-        };
+        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
         this.taken(cx, shut)
     }
 }

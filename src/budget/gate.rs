@@ -85,10 +85,10 @@ impl Gate {
         loop {
             // Before the urgency is read, so that no change is missed between reading and waiting.
             let changed = urgency.changed();
-            let now = instant();
-            let deadline = urgency.deadline().filter(|deadline| now < *deadline);
-            let overdue = deadline.is_none() && urgency.deadline().is_some();
-            let lane = if overdue { urgency.lane().max(Lane::Revalidate) } else { urgency.lane() };
+            let (now, lane, latest) = (instant(), urgency.lane(), urgency.deadline());
+            let deadline = latest.filter(|deadline| now < *deadline);
+            let overdue = latest.is_some() && deadline.is_none();
+            let lane = if overdue { lane.max(Lane::Revalidate) } else { lane };
             match place.step(lane, deadline, now) {
                 Step::Pass => return Ok(Passed { lane: place.ticket.lane, waited: place.since.elapsed() }),
                 Step::Refuse(exhausted) => return Err(exhausted),

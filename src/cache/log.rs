@@ -147,15 +147,15 @@ impl LogReader {
     pub async fn poll(&mut self) -> Result<Polled, LinkError> {
         let reply = self.ask().await.inspect_err(|_| self.failed_before = true)?;
         let mut events = Vec::new();
-        let from_a_place = self.place.is_some();
         self.place = Some(if let Some(place) = self.place.take() {
             place.follow(&reply, BATCH, self.replica, &mut events)
         } else {
-            // Whatever was published before is older than all that is in memory, unless Redis was away at first.
+            // What was published before is not read: whoever has served meanwhile forgets by itself. Where Redis was
+            // away at first, more than memory may have missed it.
             events.extend(self.failed_before.then_some(Event::Lost));
             Place::behind(&reply)
         });
-        let more = from_a_place && reply.3.len() >= 2 * BATCH;
+        let more = reply.3.len() >= 2 * BATCH;
         Ok(Polled { events, replicas: reply.2.max(1), more })
     }
 

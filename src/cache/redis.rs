@@ -130,12 +130,6 @@ impl RedisTier {
         Self { codec: Codec::new(keys), ..self }
     }
 
-    /// The hash that stands for a party in names and in the log.
-    #[must_use]
-    pub fn party_hash(&self, user: UserTag, party: Party) -> PartyHash {
-        self.link.names().party(user, party)
-    }
-
     /// The beginning of a load, in one round trip.
     ///
     /// # Errors
@@ -156,8 +150,9 @@ impl RedisTier {
     /// # Errors
     /// [`LinkError`].
     pub async fn get(&self, key: &ContactKey, known: Option<Generation>) -> Result<Read, LinkError> {
-        let party = self.party_hash(key.user(), key.party());
-        let sheet = self.reads.get(self.link.names().number(key.user(), party));
+        let names = self.link.names();
+        let party = names.party(key.user(), key.party());
+        let sheet = self.reads.get(names.number(key.user(), party));
         let (mut generation, sheet) = match known {
             Some(known) => (Some(known), sheet.await?),
             None => tokio::try_join!(self.generation(key.user()), sheet)?,
@@ -173,18 +168,6 @@ impl RedisTier {
     async fn generation(&self, user: UserTag) -> Result<Option<Generation>, LinkError> {
         let held = self.reads.get(user::generation(self.link.names(), user)).await?;
         Ok(held.and_then(|held| Generation::read(&held)))
-    }
-
-    /// The stored answers to many questions of one user, in the order asked, in one round trip for each 500.
-    ///
-    /// # Errors
-    /// [`LinkError`].
-    pub async fn get_many(&self, user: UserTag, keys: &[ContactKey]) -> Result<Vec<Option<Entry>>, LinkError> {
-        let mut entries = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(CHUNK) {
-            entries.extend(self.read(user, chunk).await?);
-        }
-        Ok(entries)
     }
 
     /// The end of a load: stores its answer for `ttl`. False where it was refused: the number or user was
@@ -232,8 +215,11 @@ impl RedisTier {
         user::forget(&self.link, user).await
     }
 
-    /// The generation and the sheets of some numbers, by one command.
-    async fn read(&self, user: UserTag, keys: &[ContactKey]) -> Result<Vec<Option<Entry>>, LinkError> {
+    /// The stored answers to at most 500 questions of one user, in the order asked, by one command.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn get_many(&self, user: UserTag, keys: &[ContactKey]) -> Result<Vec<Option<Entry>>, LinkError> {
         let names = self.link.names();
         let parties: Vec<PartyHash> = keys.iter().map(|key| names.party(user, key.party())).collect();
         let mut mget = redis::cmd("MGET");

@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
+use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use subtle::{Choice, ConditionallySelectable as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -151,8 +151,7 @@ impl Caller {
             None => None,
         };
         if let Some(rate) = &self.rate {
-            let clock = DefaultClock::default();
-            rate.check().map_err(|until| Excess::Rate { wait: until.wait_time_from(clock.now()) })?;
+            rate.check().map_err(|until| Excess::Rate { wait: until.wait_time_from(rate.clock().now()) })?;
         }
         Ok(Place(place))
     }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Config, Fault};
+use crate::config::{self, Effective, Fault};
 use crate::example_crm::{ExampleCrm, Options, RateLimit};
 
 /// Starts the Example CRM on a free loopback port, until the process ends.
@@ -25,12 +25,12 @@ pub(super) fn config(
     crm: SocketAddr,
     listen: Option<&str>,
     rate_limit: Option<RateLimit>,
-) -> Result<Config, Vec<Fault>> {
+) -> Result<Effective, Vec<Fault>> {
     let ports =
         listen.map_or_else(String::new, |addr| format!("[grpc]\nlisten = \"{addr}\"\n[ops]\nlisten = \"{addr}\"\n"));
     let connector = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"http://{crm}\"\n");
     let quota = rate_limit.map(quota).unwrap_or_default();
-    config::read(&(ports + &connector + &quota), config::environment()).map(|effective| effective.config)
+    config::read(&(ports + &connector + &quota), config::environment())
 }
 
 /// The connector's quota for a CRM with this rate limit: a batch leaves a fifth of it to calls.

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Failure, embedded};
 use crate::app::App;
-use crate::config::{self, Config, Effective, Fault};
+use crate::config::{self, Effective, Fault};
 use crate::example_crm::Options;
 use crate::lifecycle;
 
@@ -19,16 +19,13 @@ const LATENCY: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
-    let config = match &path {
-        Some(path) => {
-            let Effective { config, warnings, .. } = read(path)?;
-            for warning in warnings {
-                tracing::warn!(setting = warning.path, "{}", warning.message);
-            }
-            config
-        }
+    let Effective { config, warnings, .. } = match &path {
+        Some(path) => read(path)?,
         None => on_defaults(&tasks).await?,
     };
+    for warning in warnings {
+        tracing::warn!(setting = warning.path, "{}", warning.message);
+    }
     let shutdown = lifecycle::asked_to_stop().context("signals cannot be watched")?;
     let impatient = lifecycle::asked_again().context("signals cannot be watched")?;
     let app = App::build(config).await?;
@@ -39,7 +36,7 @@ pub(super) async fn run(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn on_defaults(tasks: &TaskTracker) -> Result<Config, Failure> {
+async fn on_defaults(tasks: &TaskTracker) -> Result<Effective, Failure> {
     let (_, addr) = embedded::start(Options { latency: LATENCY, ..Options::default() }, tasks).await?;
     tracing::info!(
         crm.addr = %addr,

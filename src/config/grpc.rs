@@ -90,9 +90,7 @@ pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
         );
         section.fault("listen", &message);
     }
-    if grpc.max_connection_age.is_zero() {
-        section.fault("max_connection_age", "must be longer than zero");
-    }
+    super::longer_than_zero(section, "max_connection_age", grpc.max_connection_age);
     check_callers(&grpc, section);
     grpc
 }

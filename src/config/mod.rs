@@ -86,8 +86,8 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let (memory, ages, admitted) = reader.section("cache", caches);
     let (redis, redis_keys) = reader.optional_section("redis", redis).unwrap_or_default();
     let tracing = reader.optional_section("tracing", tracing).flatten();
-    let (mut resolver, limits) = reader.section("lookup", lookup);
-    resolver.max_loads = LOADS_PER_CALL * grpc.max_in_flight;
+    let max_loads = LOADS_PER_CALL * grpc.max_in_flight;
+    let (resolver, limits) = reader.section("lookup", |section| lookup(section, max_loads));
     let connectors = reader.sections("connectors", connector);
     for (n, caller) in grpc.callers.iter().enumerate() {
         let unknown = |name: &&String| !connectors.iter().any(|connector| connector.name == **name);
@@ -175,7 +175,7 @@ fn longer_than_zero(section: &mut Section<'_>, key: &str, duration: Duration) {
     }
 }
 
-fn lookup(section: &mut Section<'_>) -> (resolver::Config, Limits) {
+fn lookup(section: &mut Section<'_>, max_loads: usize) -> (resolver::Config, Limits) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
     let limits = Limits {
@@ -187,7 +187,7 @@ fn lookup(section: &mut Section<'_>) -> (resolver::Config, Limits) {
     };
     longer_than_zero(section, "timeout", timeout);
     longer_than_zero(section, "call_timeout", limits.call_timeout);
-    (resolver::Config { timeout, soft_deadline, max_loads: 0 }, limits)
+    (resolver::Config { timeout, soft_deadline, max_loads }, limits)
 }
 
 fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config> {

@@ -228,36 +228,28 @@ impl Section<'_> {
 
     /// A part of a whole, nothing and all included.
     pub(super) fn part(&mut self, key: &str, default: f64) -> f64 {
-        let part = match self.take(key) {
-            None => Some(default),
-            Some(Value::Float(part)) => Some(part),
-            Some(Value::Integer(whole)) => i32::try_from(whole).ok().map(f64::from),
-            Some(Value::String(text)) => text.parse().ok(),
-            Some(_) => None,
-        };
-        let part = part.filter(|part| (0.0..=1.0).contains(part)).unwrap_or_else(|| {
-            self.fault(key, "must be a number from 0 to 1");
-            default
-        });
-        self.effective.insert(key.to_owned(), Value::Float(part));
-        part
+        self.number(key, default, "must be a number from 0 to 1", |number| (0.0..=1.0).contains(&number))
     }
 
     /// A number above 0 and up to 1.
     pub(super) fn share(&mut self, key: &str, default: f64) -> f64 {
-        let share = match self.take(key) {
+        self.number(key, default, "must be a number above 0 and up to 1", |number| number > 0.0 && number <= 1.0)
+    }
+
+    fn number(&mut self, key: &str, default: f64, expected: &str, fits: impl Fn(f64) -> bool) -> f64 {
+        let number = match self.take(key) {
             None => Some(default),
-            Some(Value::Float(share)) => Some(share),
-            Some(Value::Integer(1)) => Some(1.0),
+            Some(Value::Float(number)) => Some(number),
+            Some(Value::Integer(whole)) => i32::try_from(whole).ok().map(f64::from),
             Some(Value::String(text)) => text.parse().ok(),
             Some(_) => None,
         };
-        let share = share.filter(|share| *share > 0.0 && *share <= 1.0).unwrap_or_else(|| {
-            self.fault(key, "must be a number above 0 and up to 1");
+        let number = number.filter(|number| fits(*number)).unwrap_or_else(|| {
+            self.fault(key, expected);
             default
         });
-        self.effective.insert(key.to_owned(), Value::Float(share));
-        share
+        self.effective.insert(key.to_owned(), Value::Float(number));
+        number
     }
 
     /// `true` or `false`.

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// First address, bits of the prefix.
 #[rustfmt::skip]
-const REFUSED_V4: [(Ipv4Addr, u32); 17] = [
+const REFUSED_V4: [(Ipv4Addr, u32); 19] = [
     (Ipv4Addr::UNSPECIFIED, 8),                // this network (RFC 791), 0.0.0.0 = this machine
     (Ipv4Addr::new(10, 0, 0, 0), 8),           // private (RFC 1918)
     (Ipv4Addr::new(100, 64, 0, 0), 10),        // shared by carriers (RFC 6598), Alibaba's metadata 100.100.100.200
@@ -27,8 +27,10 @@ const REFUSED_V4: [(Ipv4Addr, u32); 17] = [
     (Ipv4Addr::new(192, 0, 0, 0), 24),         // protocol assignments (RFC 6890), Oracle's metadata 192.0.0.192
     (Ipv4Addr::new(192, 0, 2, 0), 24),         // documentation (RFC 5737)
     (Ipv4Addr::new(192, 31, 196, 0), 24),      // AS112 (RFC 7535)
+    (Ipv4Addr::new(192, 52, 193, 0), 24),      // AMT relays (RFC 7450)
     (Ipv4Addr::new(192, 88, 99, 0), 24),       // 6to4 relays (RFC 7526)
     (Ipv4Addr::new(192, 168, 0, 0), 16),       // private (RFC 1918)
+    (Ipv4Addr::new(192, 175, 48, 0), 24),      // AS112 (RFC 7534)
     (Ipv4Addr::new(198, 18, 0, 0), 15),        // benchmarks (RFC 2544)
     (Ipv4Addr::new(198, 51, 100, 0), 24),      // documentation (RFC 5737)
     (Ipv4Addr::new(203, 0, 113, 0), 24),       // documentation (RFC 5737)

@@ -145,7 +145,7 @@ impl Way {
     }
 }
 
-/// A client that goes anywhere, for tools and tests.
+/// A client that goes anywhere, for tests.
 ///
 /// # Errors
 /// Where TLS cannot be set up.

@@ -21,14 +21,14 @@ impl Breaker {
     /// A call was answered. After the limit this changes nothing: the connection has been given up.
     pub(super) fn succeeded(&self) {
         // Read first: the usual call must not write to what all cores share.
-        if self.0.load(Ordering::Relaxed) > 0 {
+        if self.in_doubt() {
             let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < LIMIT).then_some(0));
         }
     }
 
     /// Whether the last call was not answered.
     pub(super) fn in_doubt(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.failures() > 0
     }
 
     /// A call was not answered; true where this is the one that opens the breaker.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::SECONDS;
 
 /// Buckets of a histogram, the one without an upper bound included.
-pub const BUCKETS: usize = 17;
+pub(super) const BUCKETS: usize = 17;
 
 /// Observations of one or several histograms, by bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,7 +8,7 @@ use super::figures::{Escaped, duration, percent, plural, rate, seconds, whole};
 use super::plot;
 use super::status::{Connector, Job, Lookups, Redis, Source, Status, Tier};
 
-/// Reasons for a missing answer that are the caller's or nobody's fault.
+/// Outcomes that are no failure.
 const NO_FAILURES: [&str; 3] = ["found", "not_found", "not_cached"];
 
 /// The page.

@@ -31,7 +31,10 @@ impl Resolver {
             Forgotten::Parties(parties) => self.rooms.cache.forget_numbers(user, parties).await,
             Forgotten::Everything => {
                 self.rooms.admissions.forget_user_here(user);
-                self.rooms.cache.forget_user(user).await
+                let forgotten = self.rooms.cache.forget_user(user).await;
+                // Once more, for what was taken from Redis in between.
+                self.rooms.admissions.forget_user_here(user);
+                forgotten
             }
         }
     }

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::{Question, Resolver};
+use super::{Question, Resolver, TOO_LONG};
 use crate::cache::{Event, Stored, Ticket};
 use crate::clock;
 use crate::connector;
-use crate::domain::error::Unavailable;
 use crate::domain::{ContactKey, Entry, Freshness, Lane, LookupError, Source};
 use crate::flight::{Landing, Loaded};
 use crate::lease::Acquired;
@@ -37,7 +36,7 @@ impl Load {
         let loaded = tokio::select! {
             // Boxed: a load's future is large, and lives for as long as the CRM takes.
             loaded = Box::pin(self.load()) => loaded,
-            () = self.overdue(self.resolver.config.timeout) => Err(LookupError::CrmUnavailable(Unavailable::Timeout)),
+            () = self.overdue(self.resolver.config.timeout) => Err(TOO_LONG),
         };
         self.span.set("platform", platform.name().to_owned());
         self.span.set("lane", self.urgency.lane().label());

@@ -202,14 +202,14 @@ impl Resolver {
             _ if question.only_if_cached => Err(LookupError::NotCached),
             Some(stored) if trust == Trust::Lapsed => self.renew(question, key, stored).await,
             Some(stored) => self.prove(question, key, stored).await,
-            None => self.wait_for(self.board(question, key, question.trigger.lane(), false), question).await,
+            None => self.wait_for(self.board(question, key, false), question).await,
         }
     }
 
     /// Asks the CRM, whatever is stored. Where it takes long and an answer is stored, that one is better than none;
     /// the refresh goes on behind it.
     async fn refresh(&self, question: &Question, key: ContactKey) -> Result<Answer, LookupError> {
-        let seat = self.board(question, key, Lane::CallPop, true);
+        let seat = self.board(question, key, true);
         let fresh = self.wait_for(seat, question);
         tokio::pin!(fresh);
         if let Some(answer) = clock::within(self.patience(question), &mut fresh).await {
@@ -242,7 +242,7 @@ impl Resolver {
     /// Lets a credential prove itself by one real call: the first question under it is asked of the CRM, the others
     /// wait for that and are then served what is `stored`. So a rotated token costs one call, not a cold cache.
     async fn prove(&self, question: &Question, key: ContactKey, stored: Stored) -> Result<Answer, LookupError> {
-        let seat = self.board_as(key.proof(), question, key, question.trigger.lane(), true);
+        let seat = self.board_as(key.proof(), question, key, true);
         if !seat.joined() {
             return self.wait_for(seat, question).await;
         }
@@ -254,7 +254,7 @@ impl Resolver {
         if self.is_admitted(question, &key).await {
             return Ok(stored.into());
         }
-        self.wait_for(self.board(question, key, question.trigger.lane(), true), question).await
+        self.wait_for(self.board(question, key, true), question).await
     }
 
     /// Entries and bytes of the memory tier.
@@ -305,12 +305,13 @@ impl Resolver {
 
     /// A seat on the load of this question for a caller that waits: it is told in time that the quota has no room.
     /// `must_ask` asks the CRM whatever is stored.
-    fn board(&self, question: &Question, key: ContactKey, lane: Lane, must_ask: bool) -> Seat {
-        self.board_as(key, question, key, lane, must_ask)
+    fn board(&self, question: &Question, key: ContactKey, must_ask: bool) -> Seat {
+        self.board_as(key, question, key, must_ask)
     }
 
     /// The same under another name on the board.
-    fn board_as(&self, name: ContactKey, question: &Question, key: ContactKey, lane: Lane, must_ask: bool) -> Seat {
+    fn board_as(&self, name: ContactKey, question: &Question, key: ContactKey, must_ask: bool) -> Seat {
+        let lane = question.trigger.lane();
         let deadline = question.deadline.or_else(|| clock::after(self.config.timeout));
         self.seat(name, question, Trip { key, lane, deadline, must_ask, spent: Arc::default() })
     }

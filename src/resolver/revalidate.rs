@@ -74,8 +74,7 @@ impl Resolver {
         if !self.refreshing.take(key, self.rooms.clock.now()) {
             return;
         }
-        let question = Question { deadline: None, ..question.clone() };
-        let seat = self.send(&question, key, Lane::Revalidate, false, &Arc::default());
+        let seat = self.send(question, key, Lane::Revalidate, false, &Arc::default());
         let (cap, clock) = (Arc::clone(&self.refreshing), Arc::clone(&self.rooms.clock));
         self.rooms.tasks.spawn(async move {
             let failed = seat.wait().await.is_err();

@@ -13,6 +13,9 @@ use crate::metrics::{LookupLabels, Metrics, PlatformLabels, SourceLabels, observ
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Source, Trigger};
 
+/// The label for a request that names no platform of ours, or was not read.
+pub(super) const NO_PLATFORM: &str = "unknown";
+
 const TRIGGERS: [Trigger; 3] = [Trigger::IncomingCall, Trigger::ManualRefresh, Trigger::InitialMatch];
 
 #[derive(Debug)]
@@ -44,16 +47,12 @@ impl Desk {
 
     pub(super) fn count(&self, metrics: &Metrics, trigger: Trigger, answer: &Answer, stopwatch: Stopwatch) {
         let found = answer.entry.count() > 0;
-        let source = match answer.source {
-            Source::Memory => {
-                self.memory_hits[trigger as usize][usize::from(found)].inc();
-                observe(&self.memory_duration, stopwatch.elapsed());
-                return;
-            }
-            Source::Redis => "redis",
-            Source::Crm => "crm",
-        };
-        let outcome = if found { "found" } else { "not_found" };
+        if answer.source == Source::Memory {
+            self.memory_hits[trigger as usize][usize::from(found)].inc();
+            observe(&self.memory_duration, stopwatch.elapsed());
+            return;
+        }
+        let (source, outcome) = (answer.source.label(), if found { "found" } else { "not_found" });
         count_as(metrics, &lookup_labels(&self.platform, trigger, source, outcome), stopwatch);
     }
 

@@ -17,7 +17,7 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 
-use super::desk::count_other;
+use super::desk::{NO_PLATFORM, count_other};
 use super::request::WholeBody;
 use super::status;
 use crate::callers::{Caller, Callers, Excess, Peer, Place};
@@ -89,7 +89,7 @@ impl Hall {
 
     fn places<B>(&self, request: &mut Request<B>) -> Result<Option<Places>, Refusal> {
         let caller = self.caller(request)?;
-        let place = caller.as_ref().map(|caller| caller.enter()).transpose().map_err(Refusal::Excess)?;
+        let place = enter(caller.as_deref())?;
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
         }
@@ -109,10 +109,19 @@ impl Hall {
         self.0.metrics.calls_refused.get_or_create(&RefusalLabels { reason }).inc();
         if request.uri().path() == FIND {
             // The trigger and the platform are not known: the request was not read.
-            count_other(&self.0.metrics, "unknown", Trigger::IncomingCall, reason, Stopwatch::start());
+            count_other(&self.0.metrics, NO_PLATFORM, Trigger::IncomingCall, reason, Stopwatch::start());
         }
         status.into_http()
     }
+}
+
+/// A place under the caller's own limits, if it has any.
+fn enter(caller: Option<&Caller>) -> Result<Option<Place>, Refusal> {
+    let Some(caller) = caller else { return Ok(None) };
+    let place = caller.enter().inspect_err(|excess| {
+        tracing::debug!(caller = caller.name(), ?excess, "a call is refused: its caller is at its limits");
+    });
+    place.map(Some).map_err(Refusal::Excess)
 }
 
 /// Why a call is not let in.
@@ -205,12 +214,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let entered = self.hall.caller(&request).and_then(|caller| match caller {
-            Some(caller) => caller.enter().map(drop).map_err(Refusal::Excess),
-            None => Ok(()),
-        });
-        match entered {
-            Ok(()) => Call::Under { call: self.inner.call(request), _places: None },
+        match self.hall.caller(&request).and_then(|caller| enter(caller.as_deref())) {
+            Ok(_) => Call::Under { call: self.inner.call(request), _places: None },
             Err(refusal) => Call::Refused(Some(self.hall.refuse(&request, refusal))),
         }
     }

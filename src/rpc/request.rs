@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Body as HttpBody, Frame};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -114,9 +114,5 @@ impl HttpBody for WholeBody {
 
     fn is_end_stream(&self) -> bool {
         self.whole && self.first.is_empty() && self.more.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::batch::{self, Events};
 use super::codec::Reply;
 use super::convert::{self, Ask};
-use super::desk::{Desk, count_other};
+use super::desk::{Desk, NO_PLATFORM, count_other};
 use super::entrance::JobPlace;
 use super::status;
 use crate::callers::Caller;
@@ -24,9 +24,6 @@ use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Question, Resolver, Trigger};
 use crate::rpc::server::ContactService;
 use crate::trace::{Span, Tracer};
-
-/// The label for a request that names no platform of ours.
-const NO_PLATFORM: &str = "unknown";
 
 /// Answers `contactd.v1.ContactService`.
 #[derive(Clone)]
@@ -154,6 +151,7 @@ impl Shared {
     fn may_ask(&self, caller: Option<&Caller>, user: Option<&pb::User>) -> Result<(), Status> {
         let (Some(caller), Some(user)) = (caller, user) else { return Ok(()) };
         caller.may_ask(&user.platform, &user.account_id).map_err(|what| {
+            tracing::debug!(caller = caller.name(), ?what, "a call is refused: its caller may not ask this");
             self.metrics.calls_refused.get_or_create(&RefusalLabels { reason: "caller_forbidden" }).inc();
             status::caller_forbidden(what)
         })

@@ -37,21 +37,14 @@ pub struct Config {
 }
 
 /// What is wrong with a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("grpc.tls.{setting}: {message}")]
 pub struct Error {
     /// The setting that names the file: cert, key or client_ca.
     pub setting: &'static str,
     /// What is wrong. Holds the path, never the content.
     pub message: String,
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "grpc.tls.{}: {}", self.setting, self.message)
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// The certificates in use. Clones share them.
 #[derive(Clone)]

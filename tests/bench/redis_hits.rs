@@ -30,8 +30,8 @@ const GOAL: f64 = 0.6;
 pub(super) async fn run(url: &str) -> anyhow::Result<()> {
     let stored = Stored::fill(url).await?;
     let connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    let (key, tier) = (&stored.keys[0], stored.tier());
-    let place = Place::new(key.user(), tier.party_hash(key.user(), key.party()), key.question());
+    let key = &stored.keys[0];
+    let place = Place::new(key.user(), stored.link.names().party(key.user(), key.party()), key.question());
     let value = Codec::default().encode(&place, &entry(0)?).context("no bytes")?;
     let (filling, bytes) = (connection.clone(), value.clone());
     rate(move |n| set(filling.clone(), n, bytes.clone())).await?;
@@ -50,11 +50,12 @@ pub(super) async fn run(url: &str) -> anyhow::Result<()> {
         reads.push(rate(move |n| read(Arc::clone(&tier), Arc::clone(&keys), n)).await?);
         of_gets.push(reads[reads.len() - 1] / gets[gets.len() - 1]);
     }
-    let (read, reads) = (median(&mut of_gets), median(&mut reads));
-    let (ratio, gets, hits) = (median(&mut ratios), median(&mut gets), median(&mut hits));
+    let (read, reads) = (super::quantile(&mut of_gets, 50), super::quantile(&mut reads, 50));
+    let (ratio, gets, hits) =
+        (super::quantile(&mut ratios, 50), super::quantile(&mut gets, 50), super::quantile(&mut hits, 50));
     super::line("Redis hits a second, 64 in flight; the goal is 0.6 of GETs", GOAL * gets, hits, ratio, ratio >= GOAL);
     println!("  without keeping them in memory, and no generation seen before: {reads:.0} a second, {read:.2} of GETs");
-    let (get, hit) = (median(&mut gets_alone), median(&mut hits_alone));
+    let (get, hit) = (super::quantile(&mut gets_alone, 50), super::quantile(&mut hits_alone, 50));
     println!("  one after the other: {hit:.0} us a hit, {get:.0} us a GET");
     println!("  plain GETs of {} bytes through the same crate: {gets:.0} a second", value.len());
     Ok(())
@@ -185,9 +186,4 @@ fn party(n: u32) -> anyhow::Result<Party> {
 fn entry(n: u32) -> anyhow::Result<Entry> {
     let contact = contact(n, serde_json::Map::new());
     Ok(Entry::new(&party(n)?, &[contact], true, SystemClock.now()))
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -231,7 +231,7 @@ async fn prefetch(
     Err(anyhow!("the batch broke off"))
 }
 
-/// A quantile in percent, in seconds.
+/// A quantile in percent.
 fn quantile(latencies: &mut [f64], percent: usize) -> f64 {
     latencies.sort_by(f64::total_cmp);
     latencies.get(latencies.len().saturating_sub(1) * percent / 100).copied().unwrap_or(f64::NAN)

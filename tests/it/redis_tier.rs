@@ -236,7 +236,10 @@ async fn ten_thousand_answers_are_read_within_a_second() {
         assert!(load(&tier, key, &entry("Ann", 1)).await);
     }
     let watch = Stopwatch::start();
-    let entries = tier.get_many(keys[0].user(), &keys).await.unwrap();
+    let mut entries = Vec::new();
+    for keys in keys.chunks(500) {
+        entries.extend(tier.get_many(keys[0].user(), keys).await.unwrap());
+    }
     assert!(watch.elapsed() < Duration::from_secs(1), "{:?}", watch.elapsed());
     assert_eq!(entries.len(), 10_000);
     assert!(entries.iter().enumerate().all(|(n, entry)| entry.is_some() == (n % 2 == 0)));

@@ -10,6 +10,7 @@ use tonic::transport::Endpoint;
 
 use super::{Failure, embedded};
 use crate::app::App;
+use crate::config::Effective;
 use crate::example_crm::{Options, RateLimit};
 use crate::lifecycle;
 use crate::pb::v1 as pb;
@@ -37,7 +38,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let options = Options { latency: args.latency, rate_limit: Some(args.rate_limit), ..Options::default() };
     let (crm, crm_addr) = embedded::start(options, &tasks).await?;
-    let mut config = embedded::config(crm_addr, Some("127.0.0.1:0"), Some(args.rate_limit))
+    let Effective { mut config, .. } = embedded::config(crm_addr, Some("127.0.0.1:0"), Some(args.rate_limit))
         .map_err(|faults| Failure::Misused(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     config.grpc.drain_delay = Duration::ZERO;
     let app = App::build(config).await?;

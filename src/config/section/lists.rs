@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use toml::Value;
 
-use super::{Fault, Section};
+use super::Section;
 
 impl Section<'_> {
     /// Reads each table of a list, which only the file can hold.
@@ -60,12 +60,11 @@ impl Section<'_> {
         let parsed = texts.iter().filter_map(|value| match value.as_str().map(str::parse::<T>) {
             Some(Ok(parsed)) => Some(parsed),
             Some(Err(error)) => {
-                self.faults.push(Fault { path: format!("{}.{key}", self.path), message: format!("{value}: {error}") });
+                self.fault(key, &format!("{value}: {error}"));
                 None
             }
             None => {
-                let message = format!("{value}: must be a text");
-                self.faults.push(Fault { path: format!("{}.{key}", self.path), message });
+                self.fault(key, &format!("{value}: must be a text"));
                 None
             }
         });

@@ -7,7 +7,7 @@ use contactd::clock::pause;
 use contactd::domain::{AuthTag, UserTag};
 
 use super::{key, party};
-use crate::support::redis::{RedisServer, link_to, tier_on};
+use crate::support::redis::{RedisServer, link_to};
 
 fn user(n: u8) -> UserTag {
     UserTag::from_bytes([n; 16])
@@ -34,7 +34,7 @@ async fn events(reader: &mut LogReader) -> Vec<Event> {
 async fn a_replica_hears_what_others_publish_once_and_in_order() {
     let server = RedisServer::start().await;
     let [(one, mut own), (_, mut other)] = two(&server).await;
-    let hash = tier_on(link_to(&server.url())).party_hash(key("u", 1).user(), party(1));
+    let hash = link_to(&server.url()).names().party(key("u", 1).user(), party(1));
     let published = [
         Event::ForgetNumber(key("u", 1).user(), hash),
         Event::ForgetUser(user(2)),

@@ -123,7 +123,7 @@ async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
     server.run::<()>(&["DEL", &index]);
     one.forget_user(key("u", 1).user()).await.unwrap();
     let user = key("u", 1).user();
-    let unrelated = tier_on(link_to(&server.url())).party_hash(user, party(9));
+    let unrelated = link_to(&server.url()).names().party(user, party(9));
     other.hear(&Event::ForgetNumber(user, unrelated));
     let third = source(&other, 3).await;
     // On a machine that stood still meanwhile the generation is read again.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
+
+use super::pki::Authority;
 
 /// What it says to a request.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ impl RawCrm {
     }
 
     /// As HTTP/2 over TLS for the name localhost; whatever the first request of a connection is. `said` are frames of
-    /// stream 1. The certificate is written into `dir` as `c.pem`.
+    /// stream 1. Its authority's certificate is written into `dir` as `c.pem`.
     pub async fn over_http2(said: Said, dir: &Path) -> Self {
         Self::start(said, Some(acceptor(dir))).await
     }
@@ -205,20 +206,13 @@ pub fn data(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A key and a certificate for localhost, made now.
+/// A certificate for localhost; that of its authority is written into `dir` as `c.pem`.
 fn acceptor(dir: &Path) -> TlsAcceptor {
-    let made = Command::new("openssl")
-        .args(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split(' '),
-        )
-        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-keyout", "k.pem", "-out", "c.pem"])
-        .current_dir(dir)
-        .output()
-        .expect("this test needs openssl (Debian: apt-get install openssl)");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let certificate = CertificateDer::from_pem_file(dir.join("c.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(dir.join("k.pem")).unwrap();
+    let authority = Authority::new();
+    let pair = authority.issue(&["localhost"], "localhost");
+    std::fs::write(dir.join("c.pem"), authority.pem()).unwrap();
+    let certificate = CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
