@@ -119,6 +119,13 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
+async fn without_a_settings_file_it_warns_of_the_environment_too() {
+    let program = Program::on_defaults(&[("CONTACTD__CONNECTORS__EXAMPLE__BASE_URL", "http://crm.example")]).await;
+    let log = program.log();
+    assert!(log.contains("WARN") && log.contains("connectors.example.base_url"), "{log}");
+}
+
+#[tokio::test]
 async fn an_outage_of_a_crm_is_told_in_a_few_lines() {
     let crm = FakeCrm::start(|_| crate::support::Reply::status(503)).await;
     let program = Program::start(&config(&crm)).await;

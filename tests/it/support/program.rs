@@ -37,10 +37,20 @@ impl Program {
     pub async fn start_with(toml: &str, log_level: &str, env: &[(&str, &str)]) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), toml).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_contactd"))
-            .args(["serve", "--config"])
-            .arg(file.path())
-            .args(["--log-level", log_level])
+        let mut command = Command::new(env!("CARGO_BIN_EXE_contactd"));
+        command.args(["serve", "--config"]).arg(file.path()).args(["--log-level", log_level]);
+        Self::run(command, env).await
+    }
+
+    /// Without a settings file.
+    pub async fn on_defaults(env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_contactd"));
+        command.arg("serve");
+        Self::run(command, env).await
+    }
+
+    async fn run(mut command: Command, env: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
             .env("CONTACTD__OPS__LISTEN", "127.0.0.1:0")
             .envs(env.iter().copied())
