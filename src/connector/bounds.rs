@@ -4,6 +4,9 @@
 //! every field has a limit, and what happens to a longer one depends on what it is: a text to be read is cut, an address
 //! or a time is left out (a part of it would be another one), a record without a usable id is left out as a whole.
 //! Control characters become spaces, because answers are printed on terminals too.
+//!
+//! A record without a name is shown by its company, else by its e-mail address, because a person must have something to
+//! click on. If it has neither, the name stays empty: the number is on the screen anyway, and is no name.
 
 use serde_json::{Map, Value};
 
@@ -31,18 +34,21 @@ pub(super) const CHOICES: usize = 512 * 1024;
 
 /// The record as it may be served, unless it has to be left out.
 pub(super) fn record(mut record: Record) -> Option<Record> {
-    if !is_word(&record.contact.id, ID) {
+    if !is_id(&record.contact.id) {
         return None;
     }
     record.phones.truncate(PHONES);
     let Contact { name, kind, title, company, email, created, last_activity, .. } = &mut record.contact;
-    for text in [name, title, company] {
+    for text in [&mut *name, title, &mut *company] {
         show(text);
     }
-    for (word, limit) in [(kind, WORD), (email, EMAIL), (created, WORD), (last_activity, WORD)] {
+    for (word, limit) in [(kind, WORD), (&mut *email, EMAIL), (created, WORD), (last_activity, WORD)] {
         if !is_word(word, limit) {
             word.clear();
         }
+    }
+    if is_blank(name) {
+        *name = [company, email].into_iter().find(|text| !is_blank(text)).map_or_else(String::new, |text| text.clone());
     }
     Some(record)
 }
@@ -70,19 +76,17 @@ pub(super) fn choices(info: &mut Map<String, Value>, room: &mut usize) -> bool {
 /// A choice is an object of scalars, told apart by its `const`.
 fn choice_is_usable(choice: &mut Value) -> bool {
     let Value::Object(members) = choice else { return false };
-    members.iter_mut().all(|(name, value)| match value {
-        Value::String(id) if name == "const" => is_word(id, ID),
-        Value::Array(_) | Value::Object(_) if name == "const" => false,
-        Value::Array(_) | Value::Object(_) => {
-            *value = Value::Null;
-            true
+    for (_, value) in members.iter_mut().filter(|(name, _)| *name != "const") {
+        match value {
+            Value::Array(_) | Value::Object(_) => *value = Value::Null,
+            Value::String(text) => show(text),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
-        Value::String(text) => {
-            show(text);
-            true
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => true,
-    })
+    }
+    match members.get("const") {
+        Some(Value::String(id)) => is_id(id),
+        id => id.is_some_and(Value::is_number),
+    }
 }
 
 /// Roughly, in bytes.
@@ -95,8 +99,28 @@ fn take(room: &mut usize, bytes: usize) -> bool {
     room.checked_sub(bytes).inspect(|left| *room = *left).is_some()
 }
 
+/// An id that can be used again: a record without one cannot be opened, nor its details be asked for.
+fn is_id(text: &str) -> bool {
+    is_word(text, ID) && !is_blank(text)
+}
+
+/// A text that means something as a whole only. With U+FFFD in it, a part of it was lost.
 fn is_word(text: &str, limit: usize) -> bool {
-    text.len() <= limit && !text.contains(char::is_control)
+    text.len() <= limit && !text.contains(|c: char| c.is_control() || c == '\u{fffd}')
+}
+
+/// Whether nothing of it can be seen.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || c.is_control() || is_invisible(c))
+}
+
+/// Characters that take no ink: those which Unicode 16 calls default ignorable, and the empty Braille pattern.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}')
+        || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+        || matches!(c, '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}')
+        || matches!(c, '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Makes a text fit to be shown.
@@ -160,6 +184,38 @@ mod tests {
     }
 
     #[test]
+    fn a_record_without_a_name_is_shown_by_its_company_or_its_address() {
+        for blank in
+            ["", " ", "\t\n", "\u{a0}\u{3000}", "\u{200b}\u{feff}", "\u{2060}\u{ad}\u{2800}", "\u{0}", "\u{202e} "]
+        {
+            let name = |company: &str, email: &str| {
+                let (company, email) = (company.to_owned(), email.to_owned());
+                bounded(Contact { name: blank.to_owned(), company, email, ..ada() }).unwrap().name
+            };
+            assert_eq!(name("Fjord Fittings", "post@fjord.example"), "Fjord Fittings", "{blank:?}");
+            assert_eq!(name(blank, "post@fjord.example"), "post@fjord.example", "{blank:?}");
+            assert_eq!(name("", "a\nb@fjord.example"), "", "{blank:?}: an address that is left out is no name");
+            assert_eq!(name(blank, blank), "", "{blank:?}");
+        }
+        let named =
+            |name: &str| bounded(Contact { name: name.to_owned(), company: "C".to_owned(), ..ada() }).unwrap().name;
+        for name in ["-", "0", ".", "\u{fffd}", "\u{200f}א", "🙂\u{fe0f}"] {
+            assert_eq!(named(name), name);
+        }
+    }
+
+    #[test]
+    fn an_id_is_seen_and_whole() {
+        for id in ["", " ", "\u{a0}", "\u{200b}", "\t", "7\u{fffd}", "\u{fffd}"] {
+            assert!(bounded(Contact { id: id.to_owned(), ..ada() }).is_none(), "{id:?}");
+        }
+        for id in ["0", "7", ".", "..", " 7 ", "ä/%2e"] {
+            assert!(bounded(Contact { id: id.to_owned(), ..ada() }).is_some(), "{id:?}");
+        }
+        assert_eq!(bounded(Contact { email: "a\u{fffd}@b".to_owned(), ..ada() }).unwrap().email, "");
+    }
+
+    #[test]
     fn choices_are_flat_and_bounded_in_all() {
         let mut info = Map::new();
         info.insert(
@@ -168,6 +224,10 @@ mod tests {
                 {"const": 1, "title": "x".repeat(10_000)},
                 {"const": [[[]]], "title": "a list is no id"},
                 {"const": "i".repeat(257), "title": "nor is this"},
+                {"const": null, "title": "nor this"},
+                {"const": " ", "title": "nor this"},
+                {"const": true, "title": "nor this"},
+                {"title": "nor nothing"},
                 {"const": 2, "title": {"deep": ["er"]}},
                 "no object",
             ]),

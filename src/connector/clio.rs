@@ -1,4 +1,7 @@
 //! Clio Manage, API v4: contacts by a text search per spelling, and their matters, as client and by relationship.
+//!
+//! Success is 200 with `{"data": [...], "meta": {"paging": {"next": link}}}`, without a `next` on the last page; a failure
+//! has an `error` (docs.developers.clio.com/api-docs: paging, errors).
 
 use std::collections::HashSet;
 
@@ -6,10 +9,11 @@ use async_trait::async_trait;
 use futures_util::future::join;
 use serde_json::{Map, Value, json};
 
+use super::calls::Calls;
+use super::success::{Form, next_text};
 use super::{Complaints, Connector, CrmSession, Enrichment, Hits, Record};
 use crate::domain::caller::Settings;
-use crate::domain::error::BadReply;
-use crate::domain::json::{take, text};
+use crate::domain::json::{take, text, texts};
 use crate::domain::{Contact, LookupError, MatchQuality, Spelling};
 
 /// The largest page (Clio's documentation).
@@ -17,6 +21,8 @@ const PAGE: &str = "200";
 const CONTACT_FIELDS: &str = "id,type,name,title,primary_email_address,primary_phone_number,created_at,updated_at,\
                               company{name},phone_numbers{number}";
 const MATTER_FIELDS: &str = "id,display_number,description,status";
+
+const LIST: Form = Form { list: "/data", null_is_empty: false, success: None };
 
 /// App Connect's switch: offer closed matters too.
 const SEE_CLOSED: &str = "clioSeeClosedMatters";
@@ -35,20 +41,30 @@ impl Connector for Clio {
     }
 
     async fn search(&self, session: &CrmSession, text: &str) -> Result<Hits, LookupError> {
-        let (items, complete) = pages(session, "contacts.json", &[("query", text), ("fields", CONTACT_FIELDS)]).await?;
+        let query = [("query", text), ("fields", CONTACT_FIELDS)];
+        let (items, complete) = pages(session.search(), "contacts.json", &query).await?;
         Ok(Hits { records: items.iter().map(record).collect(), complete })
     }
 
     async fn enrich(&self, session: &CrmSession, settings: &Settings, contact: &Contact) -> Enrichment {
         let related_fields = format!("matter{{{MATTER_FIELDS}}}");
         let (as_client, related) = join(
-            pages(session, "matters.json", &[("client_id", &contact.id), ("fields", MATTER_FIELDS)]),
-            pages(session, "relationships.json", &[("contact_id", &contact.id), ("fields", &related_fields)]),
+            pages(
+                session.part("matters", None),
+                "matters.json",
+                &[("client_id", &contact.id), ("fields", MATTER_FIELDS)],
+            ),
+            pages(
+                session.part("relationships", None),
+                "relationships.json",
+                &[("contact_id", &contact.id), ("fields", &related_fields)],
+            ),
         )
         .await;
         let related = related.map(|(items, complete)| {
             // A relationship whose matter the user may not see has a null matter.
-            (items.into_iter().map(|mut item| take(&mut item, "matter")).filter(Value::is_object).collect(), complete)
+            let matters = items.into_iter().map(|mut item| take(&mut item, "matter"));
+            (matters.filter(|matter| !matter.is_null()).collect(), complete)
         });
         matters(session.complaints(), as_client, related, settings.is_on(SEE_CLOSED))
     }
@@ -64,7 +80,8 @@ fn matters(complaints: &Complaints, as_client: List, related: List, see_closed: 
     for list in [as_client, related] {
         let list = list.map(|(matters, complete)| {
             for matter in matters {
-                let new = known.insert(text(matter.get("id")));
+                let id = text(matter.get("id"));
+                let new = id.is_empty() || known.insert(id);
                 if new && (see_closed || matter["status"] != "Closed") {
                     choices.push(json!({
                         "const": matter["id"], "title": matter["display_number"],
@@ -80,10 +97,9 @@ fn matters(complaints: &Complaints, as_client: List, related: List, see_closed: 
 }
 
 pub(super) fn record(item: &Value) -> Record {
-    let listed = item["phone_numbers"].as_array().into_iter().flatten().map(|phone| text(phone.get("number")));
-    let phones = listed.chain([text(item.get("primary_phone_number"))]).filter(|phone| !phone.is_empty()).collect();
+    let fields = ["phone_numbers", "primary_phone_number"];
     Record {
-        phones,
+        phones: fields.iter().flat_map(|field| texts(item.get(field), "number")).collect(),
         contact: Contact {
             id: text(item.get("id")),
             name: text(item.get("name")),
@@ -100,22 +116,20 @@ pub(super) fn record(item: &Value) -> Record {
 }
 
 /// All pages of a list, up to the session's limit; false where some were left unread.
-async fn pages(session: &CrmSession, list: &str, query: &[(&str, &str)]) -> List {
+async fn pages(mut calls: Calls<'_>, list: &str, query: &[(&str, &str)]) -> List {
     let query = [query, &[("limit", PAGE)]].concat();
-    let mut reply = session.get(&["api", "v4", list], &query).await?;
+    let mut reply = calls.get(&["api", "v4", list], &query).await?;
     let mut items = Vec::new();
     for page in 1.. {
-        match take(&mut reply, "data") {
-            Value::Array(data) => items.extend(data),
-            _ => return Err(LookupError::CrmBadReply(BadReply::Shape)),
-        }
-        let Some(next) = reply.pointer("/meta/paging/next").and_then(Value::as_str).map(str::to_owned) else {
+        items.extend(calls.entries(&LIST, &mut reply)?);
+        let Some(next) = next_text(&reply, &["meta", "paging", "next"])? else {
             return Ok((items, true));
         };
-        if page >= session.limits().pages {
+        if page >= calls.most_pages() {
             break;
         }
-        reply = session.follow(&next).await?;
+        calls = calls.further();
+        reply = calls.follow(&next).await?;
     }
     Ok((items, false))
 }

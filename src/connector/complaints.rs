@@ -14,6 +14,9 @@ use crate::domain::LookupError;
 /// How often failures of one kind are told.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// How often it is told that a CRM refuses something for good: once, and again to whoever keeps logs for a day.
+const EVERY_REFUSAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What was told of one connector.
 #[derive(Debug, Default)]
 pub struct Complaints(Mutex<HashMap<(&'static str, String), Told>>);
@@ -28,12 +31,21 @@ impl Complaints {
     /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those alike since the last
     /// line, if there are any.
     pub fn about(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
+        self.about_every(EVERY, what, error, tell);
+    }
+
+    /// As [`Complaints::about`], for what goes on until somebody changes it: one line a day.
+    pub fn about_refusal(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
+        self.about_every(EVERY_REFUSAL, what, error, tell);
+    }
+
+    fn about_every(&self, every: Duration, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
         // An error's text holds nothing but its kind and a status, so there are not many.
         let kind = (what, error.to_string());
         let mut told = self.0.lock();
         let known = told.get_mut(&kind);
         let untold = known.as_ref().map_or(0, |told| told.untold);
-        if let Some(known) = known.filter(|told| told.since.elapsed() < EVERY) {
+        if let Some(known) = known.filter(|told| told.since.elapsed() < every) {
             known.untold += 1;
             return;
         }
@@ -67,5 +79,20 @@ mod tests {
         assert_eq!(told("load", &away), [Some(2)]);
         pause(EVERY).await;
         assert_eq!(told("load", &away), [None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_told_once_a_day() {
+        let complaints = Complaints::default();
+        let told = || {
+            let mut told = Vec::new();
+            complaints.about_refusal("leads", &LookupError::CrmForbidden, |alike| told.push(alike));
+            told
+        };
+        assert_eq!(told(), [None]);
+        pause(EVERY_REFUSAL.saturating_sub(EVERY)).await;
+        assert!(told().is_empty());
+        pause(EVERY).await;
+        assert_eq!(told(), [Some(1)]);
     }
 }

@@ -1,13 +1,19 @@
 //! The Example CRM of this program: the connector to copy when adding a CRM.
+//!
+//! Success is 200 with `{LIST: [...], "next_page": number or null}`, every refusal has an `error` (`src/example_crm`).
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
+use super::calls::Calls;
+use super::success::{Form, next_number};
 use super::{Connector, CrmSession, Enrichment, Hits, Record};
 use crate::domain::caller::Settings;
-use crate::domain::error::BadReply;
-use crate::domain::json::{take, text};
+use crate::domain::json::{text, texts};
 use crate::domain::{Contact, Extension, LookupError, MatchQuality, Spelling};
+
+const CONTACTS: Form = Form { list: "/contacts", null_is_empty: false, success: None };
+const DEALS: Form = Form { list: "/deals", ..CONTACTS };
 
 /// Speaks the API of `contactd example-crm`.
 #[derive(Debug)]
@@ -36,7 +42,8 @@ impl Connector for ExampleCrm {
 
     async fn enrich(&self, session: &CrmSession, _: &Settings, contact: &Contact) -> Enrichment {
         let mut enrichment = Enrichment { info: Map::new(), complete: true };
-        let deals = pages(session, &["api", "v1", "contacts", &contact.id, "deals"], &[], "deals").await;
+        let calls = session.part("deals", Some(&contact.id));
+        let deals = pages(calls, &["api", "v1", "contacts", &contact.id, "deals"], &[], &DEALS).await;
         let choices = deals.map(|(deals, complete)| {
             (deals.iter().map(|deal| json!({"const": deal["id"], "title": deal["title"]})).collect(), complete)
         });
@@ -46,14 +53,13 @@ impl Connector for ExampleCrm {
 }
 
 async fn hits(session: &CrmSession, field: &str, value: &str) -> Result<Hits, LookupError> {
-    let (records, complete) = pages(session, &["api", "v1", "contacts"], &[(field, value)], "contacts").await?;
+    let (records, complete) = pages(session.search(), &["api", "v1", "contacts"], &[(field, value)], &CONTACTS).await?;
     Ok(Hits { records: records.iter().map(record).collect(), complete })
 }
 
 pub(super) fn record(item: &Value) -> Record {
-    let phones = item["phones"].as_array().into_iter().flatten();
     Record {
-        phones: phones.map(|phone| text(phone.get("number"))).collect(),
+        phones: texts(item.get("phones"), "number"),
         contact: Contact {
             id: text(item.get("id")),
             name: text(item.get("name")),
@@ -71,25 +77,23 @@ pub(super) fn record(item: &Value) -> Record {
 
 /// All pages of a list, up to the session's limit; false where some were left unread.
 async fn pages(
-    session: &CrmSession,
+    mut calls: Calls<'_>,
     path: &[&str],
     query: &[(&str, &str)],
-    list: &str,
+    form: &Form,
 ) -> Result<(Vec<Value>, bool), LookupError> {
     let mut items = Vec::new();
     let mut page = "1".to_owned();
-    for _ in 0..session.limits().pages {
+    for _ in 0..calls.most_pages() {
         let mut query = query.to_vec();
         query.push(("page", &page));
-        let mut reply = session.get(path, &query).await?;
-        match take(&mut reply, list) {
-            Value::Array(list) => items.extend(list),
-            _ => return Err(LookupError::CrmBadReply(BadReply::Shape)),
-        }
-        match reply["next_page"].as_u64() {
-            Some(next) => page = next.to_string(),
+        let mut reply = calls.get(path, &query).await?;
+        items.extend(calls.entries(form, &mut reply)?);
+        match next_number(&reply, &["next_page"])? {
+            Some(next) => page = next,
             None => return Ok((items, true)),
         }
+        calls = calls.further();
     }
     Ok((items, false))
 }

@@ -1,8 +1,9 @@
-//! What CRMs say about time in their reply headers.
+//! What CRMs say in their reply headers: about time, the quota, and the encoding of the body.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use encoding_rs::Encoding;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 
 use crate::budget::RateHint;
 use crate::domain::Timestamp;
@@ -41,17 +42,34 @@ pub fn reset_after(value: &str, now: Timestamp) -> Option<Duration> {
 pub fn rate_hint(status: u16, headers: &HeaderMap, now: Timestamp) -> RateHint {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let number = |name: &str| text(name)?.trim().parse().ok();
+    let retry_after = headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
+    // Some CRMs refuse by 403 what is too much; then they say when to come back. (That nothing is left is said with the
+    // last call too, whatever its reply.)
+    let is_limit = status == 429 || (status == 403 && retry_after.is_some());
     RateHint {
-        refused: status == 429,
-        retry_after: headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now)),
+        refused: is_limit,
+        retry_after,
         remaining: number("x-ratelimit-remaining"),
         limit: number("x-ratelimit-limit"),
         reset_after: text("x-ratelimit-reset").and_then(|value| reset_after(value, now)),
     }
 }
 
+/// The encoding that `Content-Type` declares for the body.
+#[must_use]
+pub fn encoding(headers: &HeaderMap) -> Option<&'static Encoding> {
+    let parameters = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').skip(1);
+    let named = |parameter: &str| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_charset = name.trim().eq_ignore_ascii_case("charset");
+        is_charset.then(|| Encoding::for_label(value.trim().trim_matches(['"', '\'']).as_bytes()))
+    };
+    parameters.into_iter().find_map(named).flatten()
+}
+
 #[cfg(test)]
 mod tests {
+    use encoding_rs::{UTF_8, WINDOWS_1252};
     use proptest::prelude::*;
 
     use super::*;
@@ -96,6 +114,37 @@ mod tests {
         ] {
             assert_eq!(reset_after(value, now), seconds.map(Duration::from_secs), "{value:?}");
         }
+    }
+
+    #[test]
+    fn a_403_is_a_limit_if_it_says_so() {
+        let hint = |status, name: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+            rate_hint(status, &headers, NOW).refused
+        };
+        assert!(hint(429, "x-other", "1") && hint(403, "retry-after", "2"));
+        assert!(
+            !hint(403, "x-ratelimit-remaining", "0") && !hint(403, "x-other", "1") && !hint(200, "retry-after", "2")
+        );
+    }
+
+    #[test]
+    fn the_declared_encoding_is_read() {
+        for (value, expected) in [
+            ("application/json", None),
+            ("application/json; charset=utf-8", Some(UTF_8)),
+            ("application/json;charset=ISO-8859-1", Some(WINDOWS_1252)),
+            ("application/json; charset=\"latin1\"", Some(WINDOWS_1252)),
+            ("application/json; a=b; Charset = windows-1252 ", Some(WINDOWS_1252)),
+            ("application/json; charset=klingon", None),
+            ("application/json; charset", None),
+            ("charset=latin1", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.parse().unwrap())]);
+            assert_eq!(encoding(&headers), expected, "{value}");
+        }
+        assert_eq!(encoding(&HeaderMap::new()), None);
     }
 
     proptest! {

@@ -4,8 +4,10 @@
 //! 1. Copy `example.rs`. Implement [`Connector::search`]: one search text in, records out, each with the phone fields
 //!    that the CRM shows. Do not judge matches; [`find()`] verifies every record against the number.
 //! 2. If the call form needs data of the contact (deals, matters), implement [`Connector::enrich`].
-//! 3. Call the CRM through [`CrmSession`] only. It brings the credential, the time and size limits, the host check and
-//!    the error of each status; a connector never sees an HTTP client.
+//! 3. State the form of a successful reply with its source, and read lists by it (`success.rs`): an empty list in any
+//!    other form is a failure, not "nobody".
+//!    Call the CRM through [`CrmSession`] only, details by its `part`. It brings the credential, the time and size
+//!    limits, the host check and the error of each status; a connector never sees an HTTP client.
 //! 4. Name in [`Connector::settings`] every user setting that can change the answer: it becomes a part of the key.
 //! 5. Add the kind to [`Kind`] with the hosts that its users may name, then its wire facts to `tests/it`.
 
@@ -25,18 +27,22 @@ use crate::urgency::Urgency;
 
 mod addresses;
 mod bounds;
+mod calls;
 mod clio;
 mod complaints;
 mod example;
 mod find;
 mod headers;
 mod hosts;
+mod mend;
 mod outbound;
 mod pipedrive;
+mod refusals;
 #[cfg(test)]
 mod replies;
 mod reply;
 mod session;
+mod success;
 
 pub use complaints::Complaints;
 pub use find::{Found, Question, find};
@@ -103,8 +109,8 @@ pub struct Enrichment {
 }
 
 impl Enrichment {
-    /// Adds the choices of one field; a field without choices is left out, one that failed makes it incomplete and is
-    /// told to `complaints`.
+    /// Adds the choices of one field; a field without choices is left out, and so is one that the CRM refuses for good.
+    /// One that failed makes it incomplete and is told to `complaints`.
     pub fn add(
         &mut self,
         complaints: &Complaints,
@@ -118,6 +124,7 @@ impl Enrichment {
                     self.info.insert(field.to_owned(), Value::Array(choices));
                 }
             }
+            Err(error) if refusals::is_lasting(&error) => {}
             Err(error) => {
                 complaints.about(field, &error, |alike| {
                     tracing::warn!(field, %error, alike, "a part of the contact could not be loaded");

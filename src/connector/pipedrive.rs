@@ -2,19 +2,28 @@
 //!
 //! Its search reads the digits of a phone field, so the national significant number finds every stored spelling, other
 //! people's numbers that contain it among them.
+//!
+//! Success is 200 with `success: true` and `data`, which is null for an empty list of leads or deals; a failure has
+//! `success: false`, `error` and sometimes `errorCode`, an HTTP status (pipedrive.readme.io/docs/core-api-concepts-responses).
+//! Lists end without a `next_cursor` (v2) or with `more_items_in_collection: false` (v1; ibid., core-api-concepts-pagination).
 
 use async_trait::async_trait;
 use futures_util::future::join;
 use serde_json::{Map, Value, json};
 
+use super::calls::Calls;
+use super::success::{Form, is_said, next_number, next_text};
 use super::{Connector, CrmSession, Enrichment, Hits, Record};
 use crate::domain::caller::Settings;
 use crate::domain::error::BadReply;
-use crate::domain::json::text;
+use crate::domain::json::{text, texts};
 use crate::domain::{Contact, LookupError, MatchQuality, Spelling};
 
 /// The largest page of these lists (Pipedrive's documentation: 100 in search, 500 elsewhere).
 const PAGE: &str = "100";
+
+const FOUND: Form = Form { list: "/data/items", null_is_empty: false, success: Some("success") };
+const LIST: Form = Form { list: "/data", null_is_empty: true, ..FOUND };
 
 #[derive(Debug)]
 pub(super) struct Pipedrive;
@@ -27,7 +36,7 @@ impl Connector for Pipedrive {
 
     async fn search(&self, session: &CrmSession, term: &str) -> Result<Hits, LookupError> {
         let query = [("term", term), ("fields", "phone")];
-        let (items, complete) = pages(session, Api::V2(&["persons", "search"]), &query, "/data/items").await?;
+        let (items, complete) = pages(session.search(), Api::V2(&["persons", "search"]), &query, &FOUND).await?;
         Ok(Hits { records: items.iter().map(|found| record(&found["item"])).collect(), complete })
     }
 
@@ -35,8 +44,8 @@ impl Connector for Pipedrive {
         let mut enrichment = Enrichment { info: Map::new(), complete: true };
         let of_person = ("person_id", contact.id.as_str());
         let (deals, leads) = join(
-            choices(session, Api::V2(&["deals"]), &[of_person, ("status", "open")]),
-            choices(session, Api::V1(&["leads"]), &[of_person]),
+            choices(session.part("deals", None), Api::V2(&["deals"]), &[of_person, ("status", "open")]),
+            choices(session.part("leads", None), Api::V1(&["leads"]), &[of_person]),
         )
         .await;
         enrichment.add(session.complaints(), "deals", deals);
@@ -46,22 +55,17 @@ impl Connector for Pipedrive {
 }
 
 pub(super) fn record(person: &Value) -> Record {
-    let phones = person["phones"].as_array().into_iter().flatten();
-    // Search items list phones as texts; other replies of the API as {"value": text}.
-    let phones = phones.map(|phone| text(phone.get("value").or(Some(phone)))).collect();
+    // Search items list phones and addresses as texts; other replies of the API as {"value": text}.
+    let addresses = ["primary_email", "emails"].iter().flat_map(|field| texts(person.get(field), "value"));
     Record {
-        phones,
+        phones: texts(person.get("phones"), "value"),
         contact: Contact {
             id: text(person.get("id")),
             name: text(person.get("name")),
             kind: "contact".to_owned(),
             title: text(person.get("job_title")),
-            company: text(person["organization"].get("name")),
-            email: [person.get("primary_email"), person["emails"].get(0)]
-                .map(text)
-                .into_iter()
-                .find(|text| !text.is_empty())
-                .unwrap_or_default(),
+            company: texts(person.get("organization"), "name").into_iter().take(1).collect(),
+            email: addresses.take(1).collect(),
             created: text(person.get("add_time")),
             last_activity: text(person.get("update_time")),
             additional_info: Map::new(),
@@ -70,12 +74,8 @@ pub(super) fn record(person: &Value) -> Record {
     }
 }
 
-async fn choices(
-    session: &CrmSession,
-    api: Api<'_>,
-    query: &[(&str, &str)],
-) -> Result<(Vec<Value>, bool), LookupError> {
-    let (items, complete) = pages(session, api, query, "/data").await?;
+async fn choices(calls: Calls<'_>, api: Api<'_>, query: &[(&str, &str)]) -> Result<(Vec<Value>, bool), LookupError> {
+    let (items, complete) = pages(calls, api, query, &LIST).await?;
     Ok((items.iter().map(|item| json!({"const": item["id"], "title": item["title"]})).collect(), complete))
 }
 
@@ -95,42 +95,41 @@ impl Api<'_> {
     }
 
     /// The parameter that asks for the next page, if there is one.
-    fn next(&self, reply: &Value) -> Option<(&'static str, String)> {
-        let more = &reply["additional_data"];
-        let (name, value) = match self {
-            Self::V2(_) => ("cursor", text(more.get("next_cursor"))),
-            Self::V1(_) if more["pagination"]["more_items_in_collection"] == true => {
-                ("start", text(more["pagination"].get("next_start")))
+    fn next(&self, reply: &Value) -> Result<Option<(&'static str, String)>, LookupError> {
+        const V1: [&str; 2] = ["additional_data", "pagination"];
+        match self {
+            Self::V2(_) => {
+                let cursor = next_text(reply, &["additional_data", "next_cursor"])?;
+                Ok(cursor.map(|cursor| ("cursor", cursor)))
             }
-            Self::V1(_) => return None,
-        };
-        (!value.is_empty()).then_some((name, value))
+            Self::V1(_) if is_said(reply, &[&V1[..], &["more_items_in_collection"]].concat())? => {
+                let start = next_number(reply, &[&V1[..], &["next_start"]].concat())?;
+                start.map(|start| Some(("start", start))).ok_or(LookupError::CrmBadReply(BadReply::Shape))
+            }
+            Self::V1(_) => Ok(None),
+        }
     }
 }
 
 /// All pages of a list, up to the session's limit; false where some were left unread.
 async fn pages(
-    session: &CrmSession,
+    mut calls: Calls<'_>,
     api: Api<'_>,
     query: &[(&str, &str)],
-    list: &str,
+    form: &Form,
 ) -> Result<(Vec<Value>, bool), LookupError> {
     let mut items = Vec::new();
     let mut next: Option<(&str, String)> = None;
-    for _ in 0..session.limits().pages {
+    for _ in 0..calls.most_pages() {
         let mut query = [query, &[("limit", PAGE)]].concat();
         query.extend(next.as_ref().map(|(name, value)| (*name, value.as_str())));
-        let mut reply = session.get(&api.path(), &query).await?;
-        match reply.pointer_mut(list).map(Value::take) {
-            Some(Value::Array(list)) => items.extend(list),
-            // An empty list of deals or leads is null; a search always has its list, and a failure may come with 200.
-            Some(Value::Null) if list == "/data" && reply["success"] != false => {}
-            _ => return Err(LookupError::CrmBadReply(BadReply::Shape)),
-        }
-        next = api.next(&reply);
+        let mut reply = calls.get(&api.path(), &query).await?;
+        items.extend(calls.entries(form, &mut reply)?);
+        next = api.next(&reply)?;
         if next.is_none() {
             return Ok((items, true));
         }
+        calls = calls.further();
     }
     Ok((items, false))
 }

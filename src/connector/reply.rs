@@ -6,9 +6,11 @@
 use std::cell::Cell;
 use std::fmt;
 
+use encoding_rs::Encoding;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::mend;
 use crate::domain::error::BadReply;
 
 /// Lists and objects within each other. CRMs nest fewer than ten.
@@ -18,20 +20,63 @@ const DEPTH: u32 = 32;
 /// One takes some 100 bytes.
 const VALUES: u32 = 100_000;
 
+/// The byte order mark of UTF-8, which RFC 8259 lets a reader ignore.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads the body of a reply, whose headers declared this encoding. One that is no sound JSON is mended once; that may
+/// take `limit` bytes.
+///
+/// # Errors
+/// [`BadReply`] says which limit it exceeds, or that it is no JSON.
+pub(super) fn read(body: Vec<u8>, declared: Option<&'static Encoding>, limit: usize) -> Result<Value, BadReply> {
+    match parse(body.strip_prefix(MARK).unwrap_or(&body)) {
+        Ok(Parsed { value, changed: false }) => return Ok(value),
+        Err(BadReply::TooComplex) => return Err(BadReply::TooComplex),
+        Ok(Parsed { changed: true, .. }) | Err(_) => {}
+    }
+    let text = mend::decode(&body, declared);
+    drop(body);
+    let mended = if text.len() > limit { None } else { mend::mend(&text, limit) };
+    drop(text);
+    parse(mended.ok_or(BadReply::TooLarge)?.as_bytes()).map(|parsed| parsed.value)
+}
+
+/// A JSON text as a tree.
+#[derive(Debug, PartialEq)]
+struct Parsed {
+    value: Value,
+    /// Whether a number may be another one than in the text.
+    changed: bool,
+}
+
 /// Reads one JSON text.
-pub(super) fn parse(text: &[u8]) -> Result<Value, BadReply> {
-    let limits = Limits { values: Cell::new(VALUES), exceeded: Cell::new(false) };
+fn parse(text: &[u8]) -> Result<Parsed, BadReply> {
+    let limits = Limits { values: Cell::new(VALUES), exceeded: Cell::new(false), changed: Cell::new(false) };
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Reader { limits: &limits, depth: DEPTH }.deserialize(&mut reader);
-    value
-        .and_then(|value| reader.end().map(|()| value))
-        .map_err(|_| if limits.exceeded.get() { BadReply::TooComplex } else { BadReply::NotJson })
+    match value.and_then(|value| reader.end().map(|()| value)) {
+        Ok(value) => Ok(Parsed { value, changed: limits.changed.get() }),
+        Err(_) if limits.exceeded.get() => Err(BadReply::TooComplex),
+        Err(_) => Err(BadReply::NotJson),
+    }
 }
 
 struct Limits {
     /// How many more values may come.
     values: Cell<u32>,
     exceeded: Cell<bool>,
+    /// Whether a double came that may stand for other numbers too.
+    changed: Cell<bool>,
+}
+
+/// Whether a double may have been written with more digits than it holds: a large one may be an integer beyond 64 bits,
+/// and every decimal of up to 15 digits is held.
+fn may_be_changed(double: f64) -> bool {
+    const FIRST_WITH_GAPS: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::float_cmp, reason = "equal means that six decimals are all there is")]
+    let is_short = double.abs() < 1e9 && (double * 1e6).round() / 1e6 == double;
+    let digits = || format!("{double:e}").bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    !is_short && (double.abs() >= FIRST_WITH_GAPS || digits() > 15)
 }
 
 /// Reads one value.
@@ -88,6 +133,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        if may_be_changed(number) {
+            self.limits.changed.set(true);
+        }
         Ok(number.into())
     }
 
@@ -116,7 +164,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use encoding_rs::WINDOWS_1252;
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -145,25 +195,88 @@ mod tests {
         assert_eq!(parse(same.as_bytes()), Err(BadReply::TooComplex), "a name that repeats counts each time");
     }
 
+    fn as_utf8(body: &[u8]) -> Result<Value, BadReply> {
+        read(body.to_vec(), None, 1 << 20)
+    }
+
     #[test]
     fn what_is_not_json_is_told_apart() {
         for text in
-            ["", " ", "{", "[1,", "{\"a\"}", "nul", "{} {}", "[1]x", "\"\\ud800\"", "1e999", "<html>", "\u{feff}{}"]
+            ["", " ", "{", "[1,", "{\"a\"}", "nul", "{} {}", "[1]x", "\"", "\u{0}", "<html>", "{}\u{feff}", "--1e999"]
         {
-            assert_eq!(parse(text.as_bytes()), Err(BadReply::NotJson), "{text:?}");
+            assert_eq!(as_utf8(text.as_bytes()), Err(BadReply::NotJson), "{text:?}");
         }
-        assert_eq!(parse(b"\"\xff\""), Err(BadReply::NotJson));
+        for bytes in [&b"\xff"[..], b"{}\xff", b"\xff\xfe\0\0{\0\0\0", b"\0\0\0{", b"\xef\xbb\xbf", b"\xef\xbb{}"] {
+            assert_eq!(as_utf8(bytes), Err(BadReply::NotJson), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_odd_text_is_replaced_and_its_neighbours_stay() {
+        for (odd, expected) in [
+            (&b"\\ud800x"[..], "\u{fffd}x"),
+            (b"x\\udfff", "x\u{fffd}"),
+            (b"A\tB", "A\tB"),
+            (b"A\nB", "A\nB"),
+            (b"A\0B", "A\0B"),
+            (b"A\xffB", "A\u{fffd}B"),
+            (b"Zo\xeb", "Zo\u{fffd}"),
+            (b"\xed\xa0\x80", "\u{fffd}\u{fffd}\u{fffd}"),
+            (b"\xc3", "\u{fffd}"),
+            (b"\\'", "\u{fffd}'"),
+        ] {
+            let body = [&b"{\"odd\": \""[..], odd, "\", \"good\": \"Zoë 😀\"}".as_bytes()].concat();
+            assert_eq!(as_utf8(&body), Ok(json!({"odd": expected, "good": "Zoë 😀"})), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn declared_encodings_and_marks_are_read() {
+        let zoe = json!({"name": "Zoë"});
+        assert_eq!(read(b"{\"name\":\"Zo\xeb\"}".to_vec(), Some(WINDOWS_1252), 100), Ok(zoe.clone()));
+        assert_eq!(read("\u{feff}{\"name\":\"Zoë\"}".into(), Some(WINDOWS_1252), 100), Ok(zoe.clone()));
+        assert_eq!(read("{\"name\":\"Zoë\"}".into(), Some(WINDOWS_1252), 100), Ok(zoe.clone()), "not as declared");
+        let utf16 = "{\"name\":\"Zoë\"}".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert_eq!(read(utf16, None, 100), Ok(zoe));
+        assert_eq!(read([&b"\""[..], &[0xeb; 60], b"\""].concat(), Some(WINDOWS_1252), 100), Err(BadReply::TooLarge));
+    }
+
+    #[test]
+    fn numbers_that_a_double_would_change_are_texts() {
+        for (number, expected) in [
+            ("9007199254740993", json!(9_007_199_254_740_993_u64)),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("18446744073709551616", json!("18446744073709551616")),
+            ("18446744073709551617", json!("18446744073709551617")),
+            ("-9223372036854775809", json!("-9223372036854775809")),
+            ("9007199254740993.0", json!("9007199254740993.0")),
+            ("1e999", json!("1e999")),
+            ("0.12345678901234567", json!("0.12345678901234567")),
+            ("0.30000000000000004", json!(0.300_000_000_000_000_04)),
+            ("1e300", json!(1e300)),
+            ("1234.56", json!(1234.56)),
+        ] {
+            assert_eq!(as_utf8(number.as_bytes()), Ok(expected), "{number}");
+        }
+    }
+
+    #[test]
+    fn the_limits_hold_for_what_is_mended() {
+        let odd = |text: String| format!("[\"\\ud800\",{text}]");
+        assert_eq!(as_utf8(odd(nested("[", "]", 32)).as_bytes()), Err(BadReply::TooComplex));
+        assert_eq!(as_utf8(odd("1,".repeat(100_000)).as_bytes()), Err(BadReply::TooComplex));
+        assert_eq!(as_utf8(odd(format!("\"{}\"", "\t".repeat(200_000))).as_bytes()), Err(BadReply::TooLarge));
     }
 
     proptest! {
         #[test]
         fn it_reads_what_serde_json_reads(text in "[\\[\\]{}\",:0-9a\\\\ .e-]{0,40}") {
-            prop_assert_eq!(parse(text.as_bytes()).ok(), serde_json::from_str::<Value>(&text).ok());
+            prop_assert_eq!(parse(text.as_bytes()).ok().map(|parsed| parsed.value), serde_json::from_str::<Value>(&text).ok());
         }
 
         #[test]
         fn bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes);
+            let _ = as_utf8(&bytes);
         }
     }
 }

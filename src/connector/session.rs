@@ -16,8 +16,10 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
+use super::calls::Part;
 use super::complaints::Complaints;
 use super::outbound::{NotPublic, Way};
+use super::refusals::{Refusals, Refused};
 use super::{headers, reply};
 use crate::budget::{Budget, Permit};
 use crate::clock::{self, Clock, Stopwatch};
@@ -60,6 +62,7 @@ pub struct Door {
     clock: Arc<dyn Clock>,
     counts: Arc<Counts>,
     complaints: Arc<Complaints>,
+    refusals: Arc<Refusals>,
 }
 
 impl fmt::Debug for Door {
@@ -96,7 +99,8 @@ impl Door {
         let labels = PlatformLabels { platform: platform.to_owned() };
         let duration = metrics.crm_request_duration.get_or_create(&labels).clone();
         let counts = Counts { metrics: Arc::clone(metrics), platform: platform.to_owned(), duration };
-        Self { way, limits, budget, clock, counts: Arc::new(counts), complaints: Arc::default() }
+        let (complaints, refusals) = (Arc::default(), Arc::default());
+        Self { way, limits, budget, clock, counts: Arc::new(counts), complaints, refusals }
     }
 
     /// What was told of failures.
@@ -154,24 +158,36 @@ impl CrmSession {
     /// Reads `base/path?query` as JSON. Path segments and parameters are texts; encoding them is done here.
     ///
     /// # Errors
-    /// Every way in which a CRM can fail, as a [`LookupError`].
+    /// Every way in which a CRM can fail, as a [`LookupError`]. [`BadReply::Segment`] if a segment cannot arrive as one:
+    /// clients and servers drop empty ones, and walk along `.` and `..` however they are encoded.
     pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
+        self.fetch(self.address(path, query)?, None).await
+    }
+
+    pub(super) fn address(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, LookupError> {
+        if path.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+            return Err(LookupError::CrmBadReply(BadReply::Segment));
+        }
         let mut url = self.base.clone();
         url.path_segments_mut().map_err(|()| LookupError::Internal)?.pop_if_empty().extend(path);
         url.query_pairs_mut().extend_pairs(query);
-        if url.as_str().len() > LONGEST_URL {
-            return Err(LookupError::CrmBadReply(BadReply::NextLink));
-        }
-        self.fetch(url).await
+        let is_short = url.as_str().len() <= LONGEST_URL;
+        is_short.then_some(url).ok_or(LookupError::CrmBadReply(BadReply::NextLink))
     }
 
-    /// Reads a next-page link as JSON, if it leads to this session's host.
-    ///
-    /// # Errors
-    /// [`BadReply::NextLink`] for a link elsewhere, which is not called; else as [`CrmSession::get`].
-    pub async fn follow(&self, link: &str) -> Result<Value, LookupError> {
+    /// A next-page link, if it leads to this session's host; another is not called.
+    pub(super) fn next_page(&self, link: &str) -> Result<Url, LookupError> {
         let url = self.base.join(link).ok().filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL);
-        self.fetch(url.ok_or(LookupError::CrmBadReply(BadReply::NextLink))?).await
+        url.ok_or(LookupError::CrmBadReply(BadReply::NextLink))
+    }
+
+    /// The name of a part of details, for this credential and user.
+    pub(super) fn refused_part(&self, part: &str, record: Option<&str>) -> Refused {
+        self.refusals().name((self.scope, self.credential.as_bytes(), part, record))
+    }
+
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.door.refusals
     }
 
     /// What was told of failures of this connector.
@@ -197,8 +213,12 @@ impl CrmSession {
         url.origin() == self.base.origin() && url.username().is_empty() && url.password().is_none()
     }
 
-    async fn fetch(&self, mut url: Url) -> Result<Value, LookupError> {
+    /// Calls, unless it is for a part that was refused while this call waited for its turn, or before.
+    pub(super) async fn fetch(&self, mut url: Url, part: Option<Part>) -> Result<Value, LookupError> {
         let _slot = self.slots.acquire().await.map_err(|_| LookupError::Internal)?;
+        if let Some(refusal) = part.and_then(|part| self.standing_refusal(part)) {
+            return Err(refusal);
+        }
         for _ in 0..=MAX_REDIRECTS {
             match self.call(url).await? {
                 Reply::Json(value) => return Ok(value),
@@ -232,7 +252,7 @@ impl CrmSession {
         #[expect(clippy::disallowed_methods, reason = "this is the one door to CRMs")]
         let response = request.send().await.map_err(|error| transport_error(&error))?;
         let status = response.status();
-        if !status.is_success() {
+        if status != StatusCode::OK {
             tally.status = class(status);
         }
         let hint = headers::rate_hint(status.as_u16(), response.headers(), self.door.clock.now());
@@ -240,12 +260,16 @@ impl CrmSession {
         if status.is_redirection() {
             return self.moved(&response).map(Reply::MovedTo);
         }
-        if let Some(error) = status_error(status, hint.retry_after) {
+        if hint.refused {
+            return Err(LookupError::CrmRateLimited { retry_after: hint.retry_after });
+        }
+        if let Some(error) = status_error(status.as_u16(), hint.retry_after) {
             return Err(error);
         }
+        let declared = headers::encoding(response.headers());
         let body = self.read(response).await?;
         tally.status = class(status);
-        reply::parse(&body).map(Reply::Json).map_err(LookupError::CrmBadReply)
+        reply::read(body, declared, self.door.limits.reply_bytes).map(Reply::Json).map_err(LookupError::CrmBadReply)
     }
 
     fn moved(&self, response: &Response) -> Result<Url, LookupError> {
@@ -301,11 +325,11 @@ enum Reply {
     MovedTo(Url),
 }
 
-/// The error of a status that brings no answer.
-fn status_error(status: StatusCode, retry_after: Option<Duration>) -> Option<LookupError> {
-    let code = status.as_u16();
+/// The error of a status that brings no answer. Only 200 brings one: 202 is one that comes later, 203 another's, 206 a
+/// part of one.
+pub(super) fn status_error(code: u16, retry_after: Option<Duration>) -> Option<LookupError> {
     match code {
-        200..=299 => None,
+        200 => None,
         401 => Some(LookupError::CrmUnauthenticated),
         403 => Some(LookupError::CrmForbidden),
         429 => Some(LookupError::CrmRateLimited { retry_after }),

@@ -84,9 +84,12 @@ pub enum BadReply {
     /// A redirect that leads to another host, or too many of them.
     #[error("a redirect that is not followed")]
     Redirect,
-    /// A next page that is not asked for: its link leads to another host or is too long.
-    #[error("a next-page link that is not followed")]
+    /// A next page that is not to be had: its link leads to another host or is too long, or the CRM refuses it.
+    #[error("a next page that is not to be had")]
     NextLink,
+    /// An id that is no segment of a path: empty, `.` or `..`.
+    #[error("an id that is no path segment")]
+    Segment,
     /// A status that this request should not get.
     #[error("HTTP status {0}")]
     Status(u16),

@@ -4,7 +4,7 @@ use contactd::domain::json::to_struct;
 use serde_json::{Value, json};
 
 use crate::support::crm::Seen;
-use crate::support::daemon::{Changed as _, details, names};
+use crate::support::daemon::{Changed as _, details, names, refresh};
 use crate::support::{FakeCrm, Reply, TestDaemon, find};
 
 fn matter(id: u32, status: &str) -> Value {
@@ -125,4 +125,58 @@ async fn only_the_four_regions_are_clio() {
         let status = daemon.find(find().platform("clio").hostname(host)).await.unwrap_err();
         assert_eq!(details(&status).fields, ["user.hostname"], "{host}");
     }
+}
+
+#[tokio::test]
+async fn a_list_of_matters_that_is_refused_leaves_the_other_and_one_that_fails_is_missed() {
+    let refused = |reply: Reply| (reply, true, 1);
+    let failed = |reply: Reply| (reply, false, 2);
+    let paging = |next: Value| Reply::json(json!({"data": [], "meta": {"paging": {"next": next}}}));
+    for list in ["matters", "relationships"] {
+        for (reply, complete, calls) in [
+            refused(Reply::status(401)),
+            refused(Reply::status(403)),
+            refused(Reply::status(404)),
+            failed(Reply::status(429).header("retry-after", "0")),
+            failed(Reply::status(500)),
+            failed(Reply::json(json!({"data": []})).but(206)),
+            failed(Reply::json(json!({"error": {"type": "X"}, "data": []}))),
+            failed(Reply::json(json!({"data": null}))),
+            failed(paging(json!({"url": "x"}))),
+        ] {
+            let what = format!("{list}: {reply:.120?}");
+            let (crm, daemon) = start().await;
+            let (base, path) = (crm.url(), format!("/api/v4/{list}.json"));
+            let refused = path.clone();
+            crm.becomes(move |seen| if seen.path == refused { reply.clone() } else { clio(&base, seen) });
+            for _ in 0..2 {
+                let request = refresh().platform("clio").formats(&["(###) ###-####"]);
+                let response = daemon.find(request).await.unwrap();
+                assert_eq!(names(&response), ["Ada"], "{what}");
+                assert_eq!(response.lookup.unwrap().complete, complete, "{what}");
+                let choices = if list == "matters" { [1, 4] } else { [1, 3] };
+                let matters =
+                    json!({"matters": choices.map(|id| choice(id, if id == 3 { "Pending" } else { "Open" }))});
+                let info = &response.matched_contact_info[0].additional_info;
+                assert_eq!(*info, matters.as_object().map(to_struct), "{what}");
+            }
+            assert_eq!(crm.seen().iter().filter(|seen| seen.path == path).count(), calls, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn odd_matters_are_missed_and_hide_no_others() {
+    let (crm, daemon) = start().await;
+    let base = crm.url();
+    let odd = json!([{"matter": null}, {"matter": 7}, {"matter": {"id": null, "display_number": "?"}}, 7,
+        {"matter": matter(9, "Open")}]);
+    crm.becomes(move |seen| match seen.path.as_str() {
+        "/api/v4/relationships.json" => Reply::json(json!({"data": odd})),
+        _ => clio(&base, seen),
+    });
+    let response = daemon.find(find().platform("clio").formats(&["(###) ###-####"])).await.unwrap();
+    let matters = json!({"matters": [choice(1, "Open"), choice(3, "Pending"), choice(9, "Open")]});
+    assert_eq!(response.matched_contact_info[0].additional_info, matters.as_object().map(to_struct));
+    assert!(!response.lookup.unwrap().complete);
 }

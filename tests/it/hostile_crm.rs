@@ -2,8 +2,11 @@
 //! within the time of one call, and the daemon goes on.
 
 mod contacts;
+mod forms;
 mod hosts;
 mod http2;
+mod ids;
+mod odd;
 mod replies;
 
 use std::time::Duration;

@@ -76,10 +76,10 @@ fn crm(seen: &Seen) -> Reply {
     let deals = json!([{"id": 1, "title": DEAL, "display_number": DEAL}]);
     Reply::json(match seen.path.as_str() {
         "/api/v1/contacts" => json!({"contacts": [person], "next_page": null}),
-        "/api/v2/persons/search" => json!({"data": {"items": [{"item": person}]}}),
+        "/api/v2/persons/search" => json!({"success": true, "data": {"items": [{"item": person}]}}),
         "/api/v4/contacts.json" => json!({"data": [person]}),
         "/api/v4/relationships.json" => json!({"data": []}),
-        "/api/v4/matters.json" | "/api/v2/deals" | "/v1/leads" => json!({"data": deals}),
+        "/api/v4/matters.json" | "/api/v2/deals" | "/v1/leads" => json!({"success": true, "data": deals}),
         _ => json!({"deals": deals, "next_page": null}),
     })
 }

@@ -110,7 +110,7 @@ async fn hostile_host_names_are_refused_and_reach_nothing() {
 async fn the_base_url_decides_where_the_calls_go() {
     let crm = FakeCrm::start(|seen| {
         assert!(seen.path.starts_with("/sim/v9/api/v2/persons/search"), "{}", seen.path);
-        Reply::json(json!({"data": {"items": []}}))
+        Reply::json(json!({"success": true, "data": {"items": []}}))
     })
     .await;
     let toml = format!("[connectors.pipedrive]\nkind = \"pipedrive\"\nbase_url = \"{}/sim/v9/\"\n", crm.url());

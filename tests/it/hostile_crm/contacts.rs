@@ -34,6 +34,24 @@ async fn a_contact_with_a_name_of_three_megabytes_is_served_and_stored_cut() {
 }
 
 #[tokio::test]
+async fn a_contact_without_a_name_is_shown_by_its_company_or_its_address() {
+    for name in
+        [json!(null), json!(""), json!("  "), json!("\u{200b}\u{a0}"), json!("\t"), json!(false), json!({}), json!([])]
+    {
+        let mut fjord = contact(1, "", "+16505551234");
+        (fjord["name"], fjord["company"], fjord["email"]) =
+            (name.clone(), "Fjord Fittings".into(), "post@fjord.example".into());
+        let mut post = fjord.clone();
+        (post["id"], post["company"]) = (2.into(), name.clone());
+        let mut nothing = post.clone();
+        (nothing["id"], nothing["email"]) = (3.into(), json!(null));
+        let (_daemon, answer) = answer_to(vec![fjord, post, nothing], json!([])).await;
+        assert_eq!(names(&answer), ["Fjord Fittings", "post@fjord.example", ""], "{name}");
+        assert!(answer.lookup.unwrap().complete, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_record_with_an_unusable_id_is_left_out() {
     let contacts = vec![
         json!({"id": "i".repeat(1_000_000), "name": "Mallory", "phones": [{"number": "+16505551234"}]}),

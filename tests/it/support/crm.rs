@@ -71,6 +71,16 @@ impl Reply {
         Self::of(200, kind, body)
     }
 
+    /// A body that is no text.
+    pub fn bytes(kind: &str, body: Vec<u8>) -> Self {
+        Self { body: Kind::Whole(body), ..Self::of(200, kind, String::new()) }
+    }
+
+    /// The same with another status.
+    pub fn but(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
     fn of(status: u16, kind: &str, body: String) -> Self {
         let headers = vec![("content-type", kind.to_owned())];
         Self { status, headers, body: Kind::Whole(body.into_bytes()), delay: Duration::ZERO }

@@ -1,0 +1,215 @@
+//! What counts as an answer.
+//!
+//! "Nobody has this number" is stored and believed, so it has to be said: with status 200, in the form that the CRM's
+//! documentation gives for success, with a list, and with a word on further pages that can be read. Everything else is a
+//! failure. Each connector states its CRM's form with the source.
+
+use serde_json::Value;
+
+use super::session::status_error;
+use crate::domain::LookupError;
+use crate::domain::error::BadReply;
+use crate::domain::json::text;
+
+const SHAPE: LookupError = LookupError::CrmBadReply(BadReply::Shape);
+
+/// Members that only failures have, unless they are empty. One may hold an HTTP status.
+const ERRORS: [&str; 3] = ["error", "errors", "errorCode"];
+
+/// The form of a successful reply with a list.
+#[derive(Debug)]
+pub(super) struct Form {
+    /// Where the list is, as a JSON pointer.
+    pub list: &'static str,
+    /// Whether null stands for a list without entries.
+    pub null_is_empty: bool,
+    /// The member that is `true` on success, if the CRM has one.
+    pub success: Option<&'static str>,
+}
+
+impl Form {
+    /// Takes the list out of a reply. Entries that are no objects stay in it, to be left out one by one; a list of
+    /// nothing else is not the CRM's.
+    ///
+    /// # Errors
+    /// What the reply says of itself, or [`BadReply::Shape`].
+    pub fn entries(&self, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
+        if let Some(failure) = self.failure(reply) {
+            return Err(failure);
+        }
+        match reply.pointer_mut(self.list).map(Value::take) {
+            Some(Value::Array(entries)) if entries.is_empty() || entries.iter().any(Value::is_object) => Ok(entries),
+            Some(Value::Null) if self.null_is_empty => Ok(Vec::new()),
+            _ => Err(SHAPE),
+        }
+    }
+
+    fn failure(&self, reply: &Value) -> Option<LookupError> {
+        let errors = ERRORS.iter().filter_map(|name| reply.get(name)).filter(|error| !is_empty(error));
+        let mut statuses = errors.clone().filter_map(|error| text(Some(error)).parse().ok());
+        let said = statuses.find(|status| matches!(status, 400..=599)).and_then(|status| status_error(status, None));
+        let is_success = self.success.is_none_or(|name| reply.get(name) == Some(&Value::Bool(true)));
+        said.or_else(|| (!is_success || errors.count() > 0).then_some(SHAPE))
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::Bool(true) => false,
+    }
+}
+
+/// The value behind these names, unless one of them is missing or null on the way (an empty list counts as an object
+/// without members).
+///
+/// # Errors
+/// [`BadReply::Shape`] if something else than an object is on the way.
+pub(super) fn member<'a>(reply: &'a Value, names: &[&str]) -> Result<Option<&'a Value>, LookupError> {
+    let mut value = reply;
+    for name in names {
+        value = match value {
+            Value::Object(members) => members.get(*name).unwrap_or(&Value::Null),
+            Value::Null => return Ok(None),
+            Value::Array(items) if items.is_empty() => return Ok(None),
+            _ => return Err(SHAPE),
+        };
+    }
+    Ok(Some(value).filter(|value| !value.is_null()))
+}
+
+/// The text behind these names: a cursor or link to the next page. An empty one is none.
+///
+/// # Errors
+/// [`BadReply::Shape`] if it is something else, because then it is unknown whether there are more pages.
+pub(super) fn next_text(reply: &Value, names: &[&str]) -> Result<Option<String>, LookupError> {
+    match member(reply, names)? {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(_) => Err(SHAPE),
+    }
+}
+
+/// The number behind these names: that of the next page.
+///
+/// # Errors
+/// As of [`next_text`].
+pub(super) fn next_number(reply: &Value, names: &[&str]) -> Result<Option<String>, LookupError> {
+    match member(reply, names)? {
+        None => Ok(None),
+        Some(number) if number.is_u64() => Ok(Some(number.to_string())),
+        Some(_) => Err(SHAPE),
+    }
+}
+
+/// The yes or no behind these names; no if there is none.
+///
+/// # Errors
+/// As of [`next_text`].
+pub(super) fn is_said(reply: &Value, names: &[&str]) -> Result<bool, LookupError> {
+    match member(reply, names)? {
+        None => Ok(false),
+        Some(Value::Bool(yes)) => Ok(*yes),
+        Some(_) => Err(SHAPE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::error::Unavailable;
+
+    const PLAIN: Form = Form { list: "/data", null_is_empty: false, success: None };
+    const FLAGGED: Form = Form { list: "/data/items", null_is_empty: false, success: Some("success") };
+
+    #[test]
+    fn an_empty_list_is_nobody_in_the_form_of_success_only() {
+        for reply in [
+            json!({"data": []}),
+            json!({"data": [], "error": null}),
+            json!({"data": [], "errors": [], "error": "", "errorCode": 0}),
+        ] {
+            assert_eq!(PLAIN.entries(&mut reply.clone()), Ok(vec![]), "{reply}");
+        }
+        for reply in [
+            json!({"data": [], "error": "no"}),
+            json!({"data": [], "error": {"type": "Forbidden"}}),
+            json!({"data": [], "error": true}),
+            json!({"data": [], "errors": ["no"]}),
+            json!({"data": [], "errorCode": 1}),
+            json!({"data": [], "errorCode": 200}),
+            json!({"data": {}}),
+            json!({"data": null}),
+            json!({"data": "[]"}),
+            json!({}),
+            json!([]),
+            json!(null),
+            json!({"data": [null, 1, "text", [], [{}]]}),
+        ] {
+            assert_eq!(PLAIN.entries(&mut reply.clone()), Err(SHAPE), "{reply}");
+        }
+        let mixed = json!({"data": [null, {"id": 1}]});
+        assert_eq!(PLAIN.entries(&mut mixed.clone()).map(|entries| entries.len()), Ok(2), "each record stands alone");
+        let nullable = Form { null_is_empty: true, ..PLAIN };
+        assert_eq!(nullable.entries(&mut json!({"data": null})), Ok(vec![]));
+        assert_eq!(nullable.entries(&mut json!({})), Err(SHAPE));
+    }
+
+    #[test]
+    fn success_is_the_word_true() {
+        let items = json!({"items": []});
+        assert_eq!(FLAGGED.entries(&mut json!({"success": true, "data": items})), Ok(vec![]));
+        for success in [json!(false), json!(null), json!("true"), json!(1)] {
+            assert_eq!(FLAGGED.entries(&mut json!({"success": success, "data": items})), Err(SHAPE), "{success}");
+        }
+        assert_eq!(FLAGGED.entries(&mut json!({"data": items})), Err(SHAPE));
+    }
+
+    #[test]
+    fn a_status_in_the_body_is_that_failure() {
+        for (code, failure) in [
+            (json!(429), LookupError::CrmRateLimited { retry_after: None }),
+            (json!("429"), LookupError::CrmRateLimited { retry_after: None }),
+            (json!(401), LookupError::CrmUnauthenticated),
+            (json!(403), LookupError::CrmForbidden),
+            (json!(503), LookupError::CrmUnavailable(Unavailable::Status(503))),
+            (json!(404), LookupError::CrmBadReply(BadReply::Status(404))),
+            (json!(-1), SHAPE),
+            (json!(70_000), SHAPE),
+        ] {
+            let mut reply = json!({"success": false, "error": "no", "errorCode": code, "data": {"items": []}});
+            assert_eq!(FLAGGED.entries(&mut reply), Err(failure), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_next_page_is_named_absent_or_a_fault() {
+        let names = ["meta", "paging", "next"];
+        for last in [json!({}), json!({"meta": null}), json!({"meta": {"paging": {"next": null}}}), json!({"meta": []})]
+        {
+            assert_eq!(next_text(&last, &names), Ok(None), "{last}");
+            assert_eq!((next_number(&last, &names), is_said(&last, &names)), (Ok(None), Ok(false)), "{last}");
+        }
+        for odd in [json!("x"), json!(1), json!([1]), json!(true)] {
+            for reply in [json!({"meta": odd}), json!({"meta": {"paging": odd}})] {
+                assert_eq!(member(&reply, &names), Err(SHAPE), "{reply}");
+            }
+        }
+        let next = |value| json!({"meta": {"paging": {"next": value}}});
+        assert_eq!(next_text(&next(json!("a")), &names), Ok(Some("a".to_owned())));
+        assert_eq!(next_text(&next(json!("")), &names), Ok(None));
+        assert_eq!(next_number(&next(json!(2)), &names), Ok(Some("2".to_owned())));
+        assert_eq!(is_said(&next(json!(true)), &names), Ok(true));
+        for odd in [json!({}), json!([]), json!(1.5), json!(-1)] {
+            let reply = next(odd);
+            let read = [next_text(&reply, &names).is_err(), next_number(&reply, &names).is_err()];
+            assert_eq!((read, is_said(&reply, &names).is_err()), ([true, true], true), "{reply}");
+        }
+    }
+}
