@@ -4,50 +4,99 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use tokio::time::Instant;
 
-use crate::domain::Timestamp;
+use crate::domain::{SharedTime, Timestamp};
 
-/// Wall-clock time. Ages of stored answers are counted by it, because replicas and restarts share it.
+/// The time of this process.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// Now.
+    /// Now, on a clock that only moves forward, whatever is done to the time of day: ages are counted by it. Its zero
+    /// is long before the process began.
     fn now(&self) -> Timestamp;
+
+    /// The time of day in milliseconds since the Unix epoch, for comparing with dates that others write. It may jump.
+    fn wall(&self) -> Timestamp;
+
+    /// What another machine's clock shows that has just said `told`. A clock that tests move forward moves that one
+    /// with it.
+    fn elsewhere(&self, told: SharedTime) -> SharedTime {
+        told
+    }
 }
 
+/// How long before the start of the process its clock begins, so that what is older than the process has a time.
+const BEFORE: Duration = Duration::from_secs(1 << 33);
+
 /// The system's clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock(Instant);
+
+impl SystemClock {
+    /// The clock of a process that starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        Timestamp(millis(BEFORE + self.0.elapsed()))
     }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A clock that moves when it is told to; clones show the same time.
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock(Arc<Manual>);
+
+#[derive(Debug)]
+struct Manual {
+    start: Timestamp,
+    moved: AtomicU64,
+    /// How far the time of day alone was set, in milliseconds.
+    set: AtomicI64,
+}
 
 impl ManualClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self(Arc::new(AtomicU64::new(now.0)))
+        Self(Arc::new(Manual { start: now, moved: AtomicU64::new(0), set: AtomicI64::new(0) }))
     }
 
-    /// Moves the clock forward, in whole milliseconds.
+    /// Lets time pass, in whole milliseconds.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.moved.fetch_add(millis(by), Ordering::Relaxed);
+    }
+
+    /// Sets the time of day forward, or back if negative. No time passes.
+    pub fn set_wall(&self, by_millis: i64) {
+        self.0.set.fetch_add(by_millis, Ordering::Relaxed);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
+        Timestamp(self.0.start.0 + self.0.moved.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(self.now().0.saturating_add_signed(self.0.set.load(Ordering::Relaxed)))
+    }
+
+    fn elsewhere(&self, told: SharedTime) -> SharedTime {
+        SharedTime(told.0 + self.0.moved.load(Ordering::Relaxed))
     }
 }
 
@@ -89,6 +138,11 @@ pub async fn pause_until(moment: Instant) {
 /// The result of `future`, or `None` once `limit` has passed.
 pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     tokio::time::timeout(limit, future).await.ok()
+}
+
+/// The result of `future`, or `None` once `moment` has come.
+pub async fn until<F: Future>(moment: Instant, future: F) -> Option<F::Output> {
+    tokio::time::timeout_at(moment, future).await.ok()
 }
 
 /// Waits.

@@ -15,7 +15,7 @@ use redis::Script;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::pause;
-use crate::domain::{AuthTag, ContactKey, Lane};
+use crate::domain::{AuthTag, Lane, QuestionKey};
 use crate::link::user::{self, millis, token};
 use crate::link::{Link, LinkError, hex};
 
@@ -117,11 +117,11 @@ impl Leases {
 
     /// Asks for the lease of a question under a credential, within the link's timeout. A call pop takes it from work
     /// behind the scenes, at the cost of one load more.
-    pub async fn acquire(&self, key: &ContactKey, auth: AuthTag, lane: Lane) -> Acquired {
+    pub async fn acquire(&self, question: &QuestionKey, auth: AuthTag, lane: Lane) -> Acquired {
         let names = self.link.names();
-        let party = names.party(key.user(), key.party());
-        let suffix = format!("l:{}:{}:{}", hex(&party.0), hex(&key.question()), hex(&auth.to_bytes()));
-        let keys = [names.of_user(key.user(), &suffix), user::index(names, key.user())];
+        let user = question.user();
+        let suffix = format!("l:{}:{}", hex(&question.to_bytes()), hex(&auth.to_bytes()));
+        let keys = [names.of_user(user, &suffix), user::index(names, user)];
         let (link, scripts) = (self.link.clone(), Arc::clone(&self.scripts));
         let mut token = token();
         token[0] = u8::from(lane == Lane::CallPop);

@@ -5,21 +5,25 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::clock::{Instant, instant};
+use crate::clock::{self, Instant, instant};
 use crate::domain::lane::Lane;
 
-/// The lane and the deadline of one load. The lane only rises; the deadline is that of the most patient caller in this
-/// lane.
+/// The lane and the deadline of one load. Callers only raise the lane; the deadline is that of the most patient caller in
+/// this lane.
 pub struct Urgency {
     began: Instant,
     /// Whether its answer is wanted though nobody should wait for it.
     wanted: AtomicBool,
+    /// When it first spent a call.
+    called: OnceLock<Instant>,
     now: Mutex<(Lane, Option<Instant>)>,
     changed: Notify,
 }
@@ -29,7 +33,8 @@ impl Urgency {
     #[must_use]
     pub fn new(lane: Lane, deadline: Option<Instant>) -> Self {
         let wanted = AtomicBool::new(is_a_callers(lane, deadline));
-        Self { began: instant(), wanted, now: Mutex::new((lane, deadline)), changed: Notify::new() }
+        let (called, now) = (OnceLock::new(), Mutex::new((lane, deadline)));
+        Self { began: instant(), wanted, called, now, changed: Notify::new() }
     }
 
     /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be told in time. One in
@@ -48,6 +53,42 @@ impl Urgency {
     /// The load has spent a call of the CRM's quota, which should not be for nothing.
     pub fn spend(&self) {
         self.wanted.store(true, Relaxed);
+        if self.called.set(instant()).is_ok() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Whether the load has called the CRM.
+    #[must_use]
+    pub fn has_called(&self) -> bool {
+        self.called.get().is_some()
+    }
+
+    /// Ends once a call of the load has been on the wire for `time`.
+    pub async fn on_the_wire_for(&self, time: Duration) {
+        loop {
+            let changed = self.changed();
+            if let Some(called) = self.called.get() {
+                return clock::pause_until(*called + time).await;
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends once a ringing phone has had to do with the load for `limit`.
+    pub async fn overdue(&self, limit: Duration) {
+        loop {
+            let changed = self.changed();
+            if self.lane() == Lane::CallPop {
+                return clock::pause(limit).await;
+            }
+            changed.await;
+        }
+    }
+
+    /// Nobody waits for what is left of the load: it goes on behind the scenes, without a deadline.
+    pub fn relax(&self) {
+        self.change(|now| (now.0.max(Lane::Revalidate), None));
     }
 
     /// Whether the load is for nobody once those who wait for it are gone: no caller was ever among them, only batches,
@@ -108,8 +149,6 @@ impl fmt::Debug for Urgency {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::within;
 

@@ -13,13 +13,13 @@ use tokio_util::task::TaskTracker;
 use super::figures::Figures;
 use crate::admission::{self, Admissions};
 use crate::budget::{Budget, SharedQuota};
-use crate::cache::{Event, Log, MemoryCache, RedisTier, TieredCache};
+use crate::cache::{Event, Log, MemoryCache, RedisTier, SharedTier, TieredCache};
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::connector;
 use crate::domain::KeyMaker;
 use crate::lease::Leases;
-use crate::link::{KeyPrefix, Link, Names, SharedSecret, derive_secret};
+use crate::link::{KeyPrefix, Link, Names, Reads, RedisTime, SharedSecret, derive_secret};
 use crate::metrics::Metrics;
 use crate::resolver::Rooms;
 
@@ -53,7 +53,7 @@ pub(super) struct Fleet {
     pub(super) keys: KeyMaker,
     cache: TieredCache,
     admissions: Admissions,
-    shared: Option<(Link, Log)>,
+    shared: Option<(Link, Log, RedisTime)>,
     budgets: Arc<Mutex<Budgets>>,
     /// As many as the log knows of.
     replicas: Arc<AtomicU32>,
@@ -75,23 +75,29 @@ impl Fleet {
                 let (link, keeper) = Link::new(redis, metrics.redis_up.clone()).context("section redis")?;
                 chores.spawn(keeper.run());
                 let log = Log::new(link.clone());
-                Some((link, log))
+                Some((link, log, RedisTime::new(Arc::clone(clock))))
             }
             None => None,
         };
-        let link = || shared.as_ref().map(|(link, _)| link.clone());
-        let memory = MemoryCache::new(config.memory, config.ages);
-        let redis = shared.as_ref().map(|(link, log)| {
-            (RedisTier::new(link.clone(), chores.tasks.clone()).sealed(config.redis_keys.clone()), log.clone())
+        let reads = shared.as_ref().map(|(link, ..)| Reads::new(link.clone(), chores.tasks.clone()));
+        let redis = || shared.as_ref().zip(reads.clone());
+        let memory = MemoryCache::new(config.memory, config.ages, Arc::clone(clock));
+        let tier = redis().map(|((link, log, time), reads)| SharedTier {
+            redis: RedisTier::new(link.clone(), reads).sealed(config.redis_keys.clone()),
+            log: log.clone(),
+            time: time.clone(),
+            tasks: chores.tasks.clone(),
         });
         let names = Names::new(prefix, &secret);
+        let admissions =
+            admission::Config { admitted: config.admitted, remembered: config.admitted + config.ages.longest() };
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),
-            cache: TieredCache::new(memory, redis, names, config.ages, Arc::clone(clock), metrics),
+            cache: TieredCache::new(memory, tier, names, config.ages, Arc::clone(clock), metrics),
             admissions: Admissions::new(
-                admission::Config { admitted: config.admitted, remembered: config.admitted.max(config.ages.longest()) },
+                admissions,
                 Arc::clone(clock),
-                link(),
+                redis().map(|((link, _, time), reads)| (link.clone(), reads, time.clone())),
             ),
             shared,
             budgets: Arc::default(),
@@ -101,7 +107,7 @@ impl Fleet {
 
     /// The budget of one connector.
     pub(super) fn budget(&self, config: &connector::Config, metrics: &Metrics, chores: &Chores) -> Arc<Budget> {
-        let shared = self.shared.as_ref().map(|(link, _)| SharedQuota::new(link.clone(), &config.name));
+        let shared = self.shared.as_ref().map(|(link, ..)| SharedQuota::new(link.clone(), &config.name));
         let budget = Arc::new(Budget::new(config.quota, &config.name, metrics, shared));
         self.budgets.lock().push((config.name.clone(), Arc::clone(&budget)));
         let swept = Arc::clone(&budget);
@@ -118,7 +124,7 @@ impl Fleet {
     pub(super) fn figures(&self, config: &Config) -> Figures {
         Figures {
             budgets: self.budgets.lock().clone(),
-            link: self.shared.as_ref().map(|(link, _)| link.clone()),
+            link: self.shared.as_ref().map(|(link, ..)| link.clone()),
             replicas: Arc::clone(&self.replicas),
             memory_limit: config.memory.bytes,
         }
@@ -137,7 +143,7 @@ impl Fleet {
             keys: self.keys.clone(),
             cache: self.cache.clone(),
             admissions: self.admissions.clone(),
-            leases: self.shared.as_ref().map(|(link, _)| Leases::new(link.clone(), tasks.clone())),
+            leases: self.shared.as_ref().map(|(link, ..)| Leases::new(link.clone(), tasks.clone())),
             tasks,
             stopping,
             metrics: Arc::clone(metrics),
@@ -146,8 +152,8 @@ impl Fleet {
 
     /// Begins to hear what other replicas are told to forget, and how many there are.
     pub(super) fn listen(&self, chores: &Chores) {
-        let Some((_, log)) = &self.shared else { return };
-        let mut reader = log.reader();
+        let Some((_, log, time)) = &self.shared else { return };
+        let (mut reader, time) = (log.reader(), time.clone());
         let (cache, admissions, budgets) = (self.cache.clone(), self.admissions.clone(), Arc::clone(&self.budgets));
         let seen = Arc::clone(&self.replicas);
         chores.spawn(async move {
@@ -156,6 +162,7 @@ impl Fleet {
                 clock::pause(wait).await;
                 wait = if heard { LISTEN } else { FIRST };
                 let Ok(polled) = reader.poll().await else { continue };
+                time.hear(polled.now);
                 if !heard {
                     // What was forgotten before the log was first read may be in memory already.
                     cache.hear(&Event::Lost);
@@ -176,10 +183,10 @@ impl Fleet {
 
 fn hear(admissions: &Admissions, event: &Event) {
     match event {
-        Event::Revoke(user, auth) => admissions.revoke_here(*user, *auth),
+        Event::Revoke(auth) => admissions.revoke_here(*auth),
         Event::ForgetUser(user) => admissions.forget_user_here(*user),
         Event::Lost => admissions.clear_here(),
-        Event::ForgetNumber(..) => {}
+        Event::ForgetNumber(..) | Event::Replaced(..) | Event::ReplacedMany(..) => {}
     }
 }
 

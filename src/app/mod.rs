@@ -81,7 +81,7 @@ impl App {
     /// # Errors
     /// Where a port cannot be bound or TLS for CRM calls cannot be set up.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
-        Self::build_with(config, Arc::new(SystemClock), &Dns::system()).await
+        Self::build_with(config, Arc::new(SystemClock::start()), &Dns::system()).await
     }
 
     /// As [`App::build`], with another clock and other addresses behind names.

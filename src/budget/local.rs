@@ -195,7 +195,7 @@ mod tests {
     use crate::domain::KeyMaker;
 
     fn scope(name: &str) -> ScopeTag {
-        KeyMaker::new([1; 16]).scope(&[name])
+        KeyMaker::new([1; 16]).scope(&[name.as_bytes()])
     }
 
     /// 10 calls a second, 4 at once, half of it for the background.

@@ -97,11 +97,35 @@ impl Budget {
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of the load's callers.
     pub async fn acquire(&self, scope: ScopeTag, urgency: &Urgency) -> Result<Permit, Exhausted> {
-        let gate = Arc::clone(self.gates.lock().entry(scope).or_insert_with(|| Arc::new(Gate::new(scope))));
+        let gate = self.gate(scope);
         let passed = gate.pass(&self.limiter, urgency).await?;
         urgency.spend();
         observe(self.waits.of(passed.lane), passed.waited);
         Ok(Permit { gate, limiter: Arc::clone(&self.limiter), granted: instant() })
+    }
+
+    /// Counts a call that was made under another scope before it was known to be one of this scope, with what its reply
+    /// said. What the reply said holds at once; the call is counted as soon as there is room.
+    pub fn adopt(&self, scope: ScopeTag, hint: RateHint) -> impl Future<Output = ()> + use<> {
+        let (gate, limiter) = (self.gate(scope), Arc::clone(&self.limiter));
+        let news = gate.note(&hint, instant());
+        async move {
+            if let Some(rest) = news {
+                limiter.tell(scope, rest).await;
+            }
+            // Without a deadline it is never refused. It is spent already, so it waits for nobody.
+            let _ = gate.pass(&limiter, &Urgency::new(Lane::CallPop, None)).await;
+        }
+    }
+
+    /// What a reply has said about a call that was adopted before the reply came.
+    pub fn learn(&self, scope: ScopeTag, hint: &RateHint) {
+        // What the other replicas should know they hear with the next reply.
+        let _ = self.gate(scope).note(hint, instant());
+    }
+
+    fn gate(&self, scope: ScopeTag) -> Arc<Gate> {
+        Arc::clone(self.gates.lock().entry(scope).or_insert_with(|| Arc::new(Gate::new(scope))))
     }
 
     /// Says how many replicas share the quota, this one included: its share of the quota while Redis is away. Without

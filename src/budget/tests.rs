@@ -26,7 +26,7 @@ const fn ms(millis: u64) -> Duration {
 }
 
 fn scope(name: &str) -> ScopeTag {
-    KeyMaker::new([1; 16]).scope(&[name])
+    KeyMaker::new([1; 16]).scope(&[name.as_bytes()])
 }
 
 fn budget(rate: u32, per: Duration, burst: u32, share: f64) -> Arc<Budget> {
@@ -254,7 +254,7 @@ async fn scopes_no_longer_used_are_forgotten() {
     let budget = budget(10, SECOND, 2, 0.5);
     let maker = KeyMaker::new([1; 16]);
     for n in 0..100_000 {
-        let scope = maker.scope(&[&n.to_string()]);
+        let scope = maker.scope(&[n.to_string().as_bytes()]);
         let _permit = budget.acquire(scope, &Urgency::new(Lane::Prefetch, None)).await.unwrap();
     }
     let kept = spend(&budget, Lane::CallPop).await.unwrap();

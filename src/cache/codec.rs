@@ -2,23 +2,25 @@
 //!
 //! Owns their two formats:
 //!
-//! * version 3, plain: the byte 3, the CRC-32 of what follows, big-endian, then `contactd.store.v1.Entry`;
-//! * version 2, sealed: the byte 2, the length of the key's id and the id, 24 bytes of a nonce, then the sealed
+//! * version 5, plain: the byte 5, the CRC-32 of the place where it is stored and of what follows, big-endian, then
+//!   `contactd.store.v1.Entry`;
+//! * version 4, sealed: the byte 4, the length of the key's id and the id, 24 bytes of a nonce, then the sealed
 //!   `contactd.store.v1.Entry`, bound to all that stands before it and to the place where it is stored.
 //!
-//! With keys only version 2 is written and read, without keys only version 3: what somebody without the keys has put
-//! there is no answer. Promises that what this version writes is read by every later one (tests/data/store-v2.bin,
-//! store-v3.bin), and that unknown, damaged, foreign or moved bytes are no answer, never an error.
+//! With keys only version 4 is written and read, without keys only version 5: what somebody without the keys has put
+//! there is no answer. Promises that what this version writes is read by every later one (tests/data/store-v4.bin,
+//! store-v5.bin), and that unknown, damaged, foreign or moved bytes are no answer, never an error.
 
 use prost::Message as _;
 use secrecy::zeroize::Zeroizing;
 
 use super::keys::{KeyRing, NONCE, Place};
-use crate::domain::entry::{Entry, Parts, Timestamp};
+use crate::domain::SharedTime;
+use crate::domain::entry::{Entry, Parts};
 use crate::pb::store;
 
-const SEALED: u8 = 2;
-const PLAIN: u8 = 3;
+const SEALED: u8 = 4;
+const PLAIN: u8 = 5;
 const CHECKSUM: usize = 4;
 
 /// Writes and reads stored answers; sealed ones if it has keys.
@@ -38,7 +40,7 @@ impl Codec {
     #[must_use]
     pub fn encode(&self, place: &Place, entry: &Entry) -> Option<Vec<u8>> {
         match &self.keys {
-            None => Some(encode_plain(entry)),
+            None => Some(encode_plain(place, entry)),
             Some(keys) => {
                 let mut nonce = [0; NONCE];
                 getrandom::fill(&mut nonce).ok()?;
@@ -51,21 +53,21 @@ impl Codec {
     #[must_use]
     pub fn decode(&self, place: &Place, bytes: &[u8]) -> Option<Entry> {
         match &self.keys {
-            None => decode_plain(bytes),
+            None => decode_plain(place, bytes),
             Some(keys) => decode_sealed(keys, place, bytes),
         }
     }
 }
 
-fn encode_plain(entry: &Entry) -> Vec<u8> {
+fn encode_plain(place: &Place, entry: &Entry) -> Vec<u8> {
     let body = message(entry).encode_to_vec();
-    [&[PLAIN][..], &checksum(&body), &body].concat()
+    [&[PLAIN][..], &checksum(place, &body), &body].concat()
 }
 
-fn decode_plain(bytes: &[u8]) -> Option<Entry> {
+fn decode_plain(place: &Place, bytes: &[u8]) -> Option<Entry> {
     let (&version, rest) = bytes.split_first()?;
     let (sum, body) = rest.split_first_chunk::<CHECKSUM>()?;
-    if version != PLAIN || *sum != checksum(body) {
+    if version != PLAIN || *sum != checksum(place, body) {
         return None;
     }
     entry(body)
@@ -108,7 +110,7 @@ fn entry(body: &[u8]) -> Option<Entry> {
         encoded,
         count,
         complete,
-        asked_at: Timestamp(asked_at_ms),
+        asked_at: SharedTime(asked_at_ms),
         jitter: u8::try_from(jitter).ok()?,
         absences: u8::try_from(absences).ok()?,
     });
@@ -116,9 +118,13 @@ fn entry(body: &[u8]) -> Option<Entry> {
     entry.is_storable().then_some(entry)
 }
 
-/// Tells damage, not forgery: whoever can write to Redis can write this. Sealed values need none.
-fn checksum(body: &[u8]) -> [u8; CHECKSUM] {
-    crc32fast::hash(body).to_be_bytes()
+/// Shows damage and a value that was moved to another place, not forgery: whoever can write to Redis can write this.
+/// Sealed values need none.
+fn checksum(place: &Place, body: &[u8]) -> [u8; CHECKSUM] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(place.as_bytes());
+    hasher.update(body);
+    hasher.finalize().to_be_bytes()
 }
 
 #[cfg(test)]

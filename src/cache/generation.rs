@@ -17,7 +17,7 @@ use crate::link::PartyHash;
 const MOST: usize = 100_000;
 
 /// A moment between invalidations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(u64);
 
 /// Counts invalidations and remembers what they were about.

@@ -15,7 +15,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretBox};
 
-use crate::domain::UserTag;
+use crate::domain::SlotKey;
 use crate::link::PartyHash;
 
 pub(super) const NONCE: usize = 24;
@@ -34,14 +34,18 @@ impl fmt::Debug for Place {
 }
 
 impl Place {
-    /// The place of an answer: whose, about whom, to which question (host, formats, settings).
+    /// The place of an answer: whose, about whom, to which question.
     #[must_use]
-    pub fn new(user: UserTag, party: PartyHash, question: [u8; 16]) -> Self {
+    pub fn new(party: PartyHash, slot: SlotKey) -> Self {
         let mut place = [0; 48];
-        place[..16].copy_from_slice(&user.to_bytes());
+        place[..16].copy_from_slice(&slot.user().to_bytes());
         place[16..32].copy_from_slice(&party.0);
-        place[32..].copy_from_slice(&question);
+        place[32..].copy_from_slice(&slot.to_bytes());
         Self(place)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -6,7 +6,7 @@
 //! Redis (the log has an identity), and a failover to a server that had not heard of the last events. Knows nothing
 //! of what is to be forgotten.
 //!
-//! The same round trip tells that this replica is alive, and how many are.
+//! The same round trip tells that this replica is alive, how many are, and what time it is.
 
 mod event;
 mod place;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use redis::Script;
 
+use crate::domain::SharedTime;
 use crate::link::user::{script, token};
 use crate::link::{Link, LinkError};
 
@@ -59,7 +60,7 @@ for _, entry in ipairs(entries) do
     flat[#flat + 1] = entry[2][2]
 end
 local head = redis.call('HMGET', KEYS[1], 'id', 'n')
-return {head[1], tonumber(head[2] or '0'), redis.call('ZCARD', KEYS[3]), flat}
+return {head[1], tonumber(head[2] or '0'), redis.call('ZCARD', KEYS[3]), flat, time}
 ";
 
 /// What one poll brought.
@@ -71,6 +72,8 @@ pub struct Polled {
     pub replicas: u32,
     /// Whether there may be more to read at once.
     pub more: bool,
+    /// Redis' time.
+    pub now: SharedTime,
 }
 
 /// This replica's end of the log.
@@ -156,7 +159,7 @@ impl LogReader {
             Place::behind(&reply)
         });
         let more = reply.3.len() >= 2 * BATCH;
-        Ok(Polled { events, replicas: reply.2.max(1), more })
+        Ok(Polled { events, replicas: reply.2.max(1), more, now: SharedTime(reply.4) })
     }
 
     async fn ask(&self) -> Result<Reply, LinkError> {

@@ -10,7 +10,8 @@ use moka::sync::Cache;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::generation::Stamp;
-use crate::domain::{AgePolicy, ContactKey, Entry, UserTag};
+use crate::clock::Clock;
+use crate::domain::{AgePolicy, Entry, SlotKey, Timestamp, UserTag};
 
 /// What an entry costs beside its encoded bytes: key, `Arc`, moka's bookkeeping. Measured, with the allocator's
 /// rounding, as resident memory per entry less its payload (tests/bench/memory.rs).
@@ -28,7 +29,7 @@ pub struct Config {
 /// Not TinyLFU, moka's default: that refuses new keys when it is full of popular ones, and a warm-up is all new keys.
 #[derive(Clone)]
 pub struct MemoryCache {
-    entries: Cache<ContactKey, Kept, foldhash::fast::RandomState>,
+    entries: Cache<SlotKey, Kept, foldhash::fast::RandomState>,
     writers: Arc<Writers>,
 }
 
@@ -41,16 +42,17 @@ struct Writers {
 }
 
 impl Writers {
-    fn lock(&self, key: &ContactKey) -> MutexGuard<'_, ()> {
+    fn lock(&self, key: &SlotKey) -> MutexGuard<'_, ()> {
         let [turn, ..] = self.hasher.hash_one(key).to_le_bytes();
         self.turns[usize::from(turn) % self.turns.len()].lock()
     }
 }
 
-/// An answer, with the moment in the daemon's own count of invalidations at which its load began.
+/// An answer, with the moment at which its load began, by the clock and in the daemon's own count of invalidations.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) entry: Arc<Entry>,
+    pub(super) asked: Timestamp,
     pub(super) stamp: Stamp,
 }
 
@@ -60,17 +62,28 @@ impl fmt::Debug for MemoryCache {
     }
 }
 
-/// Lets moka drop what no policy would serve any more. Only garbage collection: it knows no injected clock.
-struct HardEnd(AgePolicy);
+/// Lets moka drop what no policy would serve any more, whether it was loaded here or came from Redis half-way through its
+/// life. Only garbage collection.
+struct HardEnd {
+    ages: AgePolicy,
+    clock: Arc<dyn Clock>,
+}
 
-impl moka::Expiry<ContactKey, Kept> for HardEnd {
-    fn expire_after_create(&self, _: &ContactKey, kept: &Kept, _: Instant) -> Option<Duration> {
-        Some(self.0.ages(&kept.entry).stale)
+impl HardEnd {
+    fn left(&self, kept: &Kept) -> Duration {
+        let age = self.clock.now().since(kept.asked);
+        self.ages.ages(&kept.entry).stale.saturating_sub(age)
+    }
+}
+
+impl moka::Expiry<SlotKey, Kept> for HardEnd {
+    fn expire_after_create(&self, _: &SlotKey, kept: &Kept, _: Instant) -> Option<Duration> {
+        Some(self.left(kept))
     }
 
     // Without this a replaced entry would keep the old one's end.
-    fn expire_after_update(&self, _: &ContactKey, kept: &Kept, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(self.0.ages(&kept.entry).stale)
+    fn expire_after_update(&self, _: &SlotKey, kept: &Kept, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(self.left(kept))
     }
 }
 
@@ -82,33 +95,50 @@ fn weight(encoded: usize) -> usize {
 impl MemoryCache {
     /// An empty tier.
     #[must_use]
-    pub fn new(config: Config, ages: AgePolicy) -> Self {
+    pub fn new(config: Config, ages: AgePolicy, clock: Arc<dyn Clock>) -> Self {
         let entries = Cache::builder()
             .max_capacity(config.bytes)
-            .weigher(|_: &ContactKey, kept: &Kept| {
-                u32::try_from(weight(kept.entry.encoded().len())).unwrap_or(u32::MAX)
-            })
+            .weigher(|_: &SlotKey, kept: &Kept| u32::try_from(weight(kept.entry.encoded().len())).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::lru())
             .support_invalidation_closures()
-            .expire_after(HardEnd(ages))
+            .expire_after(HardEnd { ages, clock })
             .build_with_hasher(foldhash::fast::RandomState::default());
         Self { entries, writers: Arc::default() }
     }
 
     /// The stored answer, however old.
     #[must_use]
-    pub(super) fn get(&self, key: &ContactKey) -> Option<Kept> {
+    pub(super) fn get(&self, key: &SlotKey) -> Option<Kept> {
         self.entries.get(key)
     }
 
     /// Stores an answer, unless one that was asked for later is there already: a slow load that began before a manual
     /// refresh must not undo it.
-    pub(super) fn store(&self, key: ContactKey, kept: Kept) {
+    pub(super) fn store(&self, key: SlotKey, kept: Kept) {
+        self.store_if(key, kept, || true);
+    }
+
+    /// As [`MemoryCache::store`], if `wanted` says so at the very moment: nothing drops answers between the two.
+    pub(super) fn store_if(&self, key: SlotKey, kept: Kept, wanted: impl FnOnce() -> bool) {
         let _writing = self.writers.lock(&key);
-        let later = self.entries.get(&key).is_some_and(|stored| stored.entry.asked_at() > kept.entry.asked_at());
-        if !later {
+        let later = self.entries.get(&key).is_some_and(|stored| stored.asked > kept.asked);
+        if !later && wanted() {
             self.entries.insert(key, kept);
         }
+    }
+
+    /// Drops the answer if it was asked for before `asked`.
+    pub(super) fn drop_older(&self, key: &SlotKey, asked: Timestamp) {
+        let _writing = self.writers.lock(key);
+        if self.entries.get(key).is_some_and(|stored| stored.asked < asked) {
+            self.entries.invalidate(key);
+        }
+    }
+
+    /// Drops what is kept for a user and was asked for before `asked`.
+    pub(super) fn drop_older_of(&self, user: UserTag, asked: Timestamp) {
+        // Fails only where the cache was built without support for it.
+        let _ = self.entries.invalidate_entries_if(move |key, kept| key.user() == user && kept.asked < asked);
     }
 
     /// Drops what is kept for a user. What is read is decided by the stamps; this gives the memory back.
@@ -134,14 +164,19 @@ impl MemoryCache {
 mod tests {
     use super::*;
     use crate::cache::generation::Generations;
-    use crate::domain::{Ages, Contact, E164, KeyMaker, MatchQuality, Party, Timestamp, User};
+    use crate::clock::SystemClock;
+    use crate::domain::{Ages, Contact, Crm, E164, Identity, KeyMaker, MatchQuality, Party, SharedTime, User};
 
     fn ages() -> AgePolicy {
         let ages = Ages { fresh: Duration::from_secs(60), stale: Duration::from_secs(600) };
         AgePolicy { found: ages, absent: ages }
     }
 
-    fn key(n: u32) -> (ContactKey, Party) {
+    fn cache(bytes: u64) -> MemoryCache {
+        MemoryCache::new(Config { bytes }, ages(), Arc::new(SystemClock::start()))
+    }
+
+    fn key(n: u32) -> (SlotKey, Party) {
         let party = Party::Number(E164::parse(&format!("+1650{}", 2_000_000 + n), None).unwrap());
         let user = User {
             id: "u".to_owned(),
@@ -150,7 +185,9 @@ mod tests {
             region: None,
             settings: crate::domain::caller::Settings::default(),
         };
-        (KeyMaker::new([1; 16]).contact("example", &user, party, &[], &[]), party)
+        let crm = Crm { connector: "example", base_url: "", regions: &[], settings: &[] };
+        let question = KeyMaker::new([1; 16]).question(&crm, &user, party, &[]);
+        (question.of(&Identity::Caller).slot(), party)
     }
 
     fn contact(name: &str) -> Contact {
@@ -168,52 +205,75 @@ mod tests {
         }
     }
 
-    fn kept(entry: &Arc<Entry>) -> Kept {
-        Kept { entry: Arc::clone(entry), stamp: Generations::default().stamp() }
+    fn entry(party: &Party, name: &str) -> Arc<Entry> {
+        Arc::new(Entry::new(party, &[contact(name)], true, SharedTime(0)))
+    }
+
+    fn kept(entry: &Arc<Entry>, asked: u64) -> Kept {
+        let asked = Timestamp(SystemClock::start().now().0 + asked);
+        Kept { entry: Arc::clone(entry), asked, stamp: Generations::default().stamp() }
     }
 
     #[test]
     fn a_slower_older_load_does_not_replace_a_newer_answer() {
-        let cache = MemoryCache::new(Config { bytes: 1 << 20 }, ages());
-        let (key, party) = key(1);
-        let newer = Arc::new(Entry::new(&party, &[contact("new")], true, Timestamp(2_000)));
-        let older = Arc::new(Entry::new(&party, &[contact("old")], true, Timestamp(1_000)));
-        cache.store(key, kept(&newer));
-        cache.store(key, kept(&older));
+        let (cache, (key, party)) = (cache(1 << 20), key(1));
+        let (newer, older) = (entry(&party, "new"), entry(&party, "old"));
+        cache.store(key, kept(&newer, 2_000));
+        cache.store(key, kept(&older, 1_000));
         assert_eq!(cache.get(&key).unwrap().entry, newer);
     }
 
     #[test]
+    fn what_was_replaced_elsewhere_is_dropped_if_it_is_older() {
+        let (cache, (key, party)) = (cache(1 << 20), key(1));
+        let kept = kept(&entry(&party, "Ada"), 1_000);
+        let later = Timestamp(kept.asked.0 + 1);
+        for of_user in [false, true] {
+            let drop_older = |asked| {
+                if of_user { cache.drop_older_of(key.user(), asked) } else { cache.drop_older(&key, asked) }
+            };
+            cache.store(key, kept.clone());
+            drop_older(kept.asked);
+            assert!(cache.get(&key).is_some(), "it is no older");
+            drop_older(later);
+            assert!(cache.get(&key).is_none());
+        }
+        cache.store_if(key, kept, || false);
+        assert!(cache.get(&key).is_none());
+    }
+
+    #[test]
     fn of_many_loads_that_end_at_once_the_latest_stays() {
-        let cache = MemoryCache::new(Config { bytes: 1 << 20 }, ages());
-        let (key, party) = key(1);
-        let entry = |asked_at| Arc::new(Entry::new(&party, &[contact("somebody")], true, Timestamp(asked_at)));
+        let (cache, (key, party)) = (cache(1 << 20), key(1));
+        let entry = entry(&party, "somebody");
         for round in 0..500 {
             let together = std::sync::Barrier::new(4);
+            let latest = kept(&entry, 1_000_000 + round * 4 + 3);
             std::thread::scope(|scope| {
                 for thread in 0..4 {
-                    let (cache, together, kept) = (&cache, &together, kept(&entry(round * 4 + thread)));
+                    let asked = Timestamp(latest.asked.0 - thread);
+                    let (cache, together, kept) = (&cache, &together, Kept { asked, ..latest.clone() });
                     scope.spawn(move || {
                         together.wait();
                         cache.store(key, kept);
                     });
                 }
             });
-            assert_eq!(cache.get(&key).unwrap().entry, entry(round * 4 + 3));
+            assert_eq!(cache.get(&key).unwrap().asked, latest.asked);
         }
     }
 
     #[test]
     fn the_bound_in_bytes_holds_and_the_gauges_agree_with_it() {
-        let cache = MemoryCache::new(Config { bytes: 100_000 }, ages());
+        let cache = cache(100_000);
         for n in 0..10_000 {
             let (key, party) = key(n);
-            cache.store(key, kept(&Arc::new(Entry::new(&party, &[contact("somebody")], true, Timestamp(1)))));
+            cache.store(key, kept(&entry(&party, "somebody"), 0));
         }
         let (entries, bytes) = cache.size();
         assert!(bytes <= 100_000, "{bytes}");
         let (last, party) = key(9_999);
-        let each = weight(Entry::new(&party, &[contact("somebody")], true, Timestamp(1)).encoded().len());
+        let each = weight(entry(&party, "somebody").encoded().len());
         assert_eq!(bytes, entries * each as u64);
         assert!(cache.get(&last).is_some(), "the newest entry is kept");
     }

@@ -10,19 +10,22 @@
 //! input shows one user's contact to another, or yesterday's setting to everybody.
 
 pub mod codec;
+mod counts;
 mod generation;
 mod keys;
 mod log;
 mod memory;
-mod reads;
 mod redis;
+mod replaced;
 mod seen;
 mod sheet;
+mod ticket;
 mod tiered;
 
-pub use self::redis::{Begun, Epoch, Read, RedisTier};
+pub use self::redis::{Begun, Epoch, Held, Outcome, RedisTier};
 pub use generation::{Generations, Stamp};
 pub use keys::{KeyRing, KeyRingError, Place};
 pub use log::{Event, Log, LogReader, Polled};
 pub use memory::{Config, MemoryCache};
-pub use tiered::{Stored, Ticket, TieredCache};
+pub use ticket::{Fetched, Ticket};
+pub use tiered::{SharedTier, Stored, TieredCache};

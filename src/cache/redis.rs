@@ -1,7 +1,7 @@
 //! The second tier: answers in Redis, shared by replicas.
 //!
 //! Owns the layout of stored answers. All keys of one user share a hash slot; a number stands in them as a keyed hash.
-//! One [`Sheet`] for each user and number, `…:n:<party>`, holds the answers to all questions about it, the generation and
+//! One [`Sheet`] for each user and number, `…:a:<party>`, holds the answers to all questions about it, the generation and
 //! the epoch of what is stored there, and expires with the last of its answers.
 //!
 //! Promises that a load which began before an invalidation never fills this tier after it. The walk: a load *begins*:
@@ -20,15 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Pipeline, Script};
-use tokio_util::task::TaskTracker;
 
 use super::codec::Codec;
 use super::keys::{KeyRing, Place};
-use super::reads::Reads;
-use super::sheet::{RECORDS, Sheet, record};
-use crate::domain::{ContactKey, Entry, Party, UserTag};
+use super::sheet::{OWNERS, RECORDS, Sheet, record};
+use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
 use crate::link::user::{self, Generation, millis, token};
-use crate::link::{Link, LinkError, Names, PartyHash};
+use crate::link::{Link, LinkError, Names, PartyHash, Reads};
 
 /// How long an epoch waits for its load. A load that takes longer is served, but not stored here.
 const EPOCH: Duration = Duration::from_secs(900);
@@ -45,31 +43,41 @@ if not sheet or #sheet < 32 or string.sub(sheet, 1, 16) ~= generation then
 end
 keep(KEYS[2], ARGV[3])
 enter(KEYS[3], ARGV[4], KEYS[2])
-return sheet
+return {sheet, now()}
 ";
 
-/// A length that is damaged ends the walk over the records, or lets one pass that nobody will take for sound.
+/// What [`STORE`] returns if the number or the user was invalidated, and if a later answer is there.
+const INVALIDATED: i64 = -1;
+const OUTDONE: i64 = -2;
+
+/// Returns when the answer that it replaces was asked for, zero if there is none. A length that is damaged ends the walk
+/// over the records, or lets one pass that nobody will take for sound.
 const STORE: &str = "
 local sheet, record = redis.call('GET', KEYS[2]), ARGV[2]
-if not sheet or string.sub(sheet, 1, 16) ~= redis.call('GET', KEYS[1]) then return 0 end
-if string.sub(sheet, 17, 32) ~= ARGV[1] then return 0 end
-local question, asked = string.sub(record, 1, 16), struct.unpack('>I8', record, 17)
+if not sheet or string.sub(sheet, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
+if string.sub(sheet, 17, 32) ~= ARGV[1] then return -1 end
+local slot, asked, replaced = string.sub(record, 9, 24), struct.unpack('>I8', record, 25), 0
 local parts, from = {string.sub(sheet, 1, 32), record}, 33
-while from + 27 <= #sheet do
-    local earlier, length = struct.unpack('>I8I4', sheet, from + 16)
-    local to = from + 27 + length
-    if string.sub(sheet, from, from + 15) ~= question then
-        parts[#parts + 1] = string.sub(sheet, from, to)
-    elseif earlier > asked then
-        return 0
+local kept, owners = {[string.sub(record, 1, 8)] = 1}, 1
+while from + 35 <= #sheet do
+    local owner, earlier, length = string.sub(sheet, from, from + 7), struct.unpack('>I8I4', sheet, from + 24)
+    local to = from + 35 + length
+    if string.sub(sheet, from + 8, from + 23) == slot then
+        if earlier > asked and earlier <= tonumber(ARGV[7]) then return -2 end
+        replaced = earlier
+    else
+        if not kept[owner] and owners < tonumber(ARGV[6]) then kept[owner], owners = 0, owners + 1 end
+        if kept[owner] and kept[owner] < tonumber(ARGV[5]) then
+            kept[owner] = kept[owner] + 1
+            parts[#parts + 1] = string.sub(sheet, from, to)
+        end
     end
     from = to + 1
 end
-sheet = table.concat(parts, '', 1, math.min(#parts, ARGV[5] + 1))
-redis.call('SET', KEYS[2], sheet, 'PX', math.max(ARGV[3], redis.call('PTTL', KEYS[2])))
+redis.call('SET', KEYS[2], table.concat(parts), 'PX', math.max(ARGV[3], redis.call('PTTL', KEYS[2])))
 keep(KEYS[1], ARGV[3])
 enter(KEYS[3], ARGV[4], KEYS[2])
-return 1
+return replaced
 ";
 
 /// What a load takes along from its beginning to its end.
@@ -82,22 +90,55 @@ impl fmt::Debug for Epoch {
     }
 }
 
-/// What a reader found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Read {
-    /// The stored answer, however old.
-    pub entry: Option<Entry>,
+/// What a reader found of one number, for whichever identity.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Held {
+    party: PartyHash,
+    sheet: Option<Vec<u8>>,
     /// The user's generation, for the next read.
     pub generation: Option<Generation>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held(…)")
+    }
+}
+
+impl Held {
+    /// The sheet, if it is of the user's generation.
+    fn sheet(&self) -> Option<Sheet<'_>> {
+        let sheet = Sheet::read(self.sheet.as_deref()?)?;
+        (Some(sheet.generation) == self.generation).then_some(sheet)
+    }
+
+    /// Whether nothing is stored for anybody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sheet().is_none_or(|sheet| sheet.is_empty())
+    }
 }
 
 /// The beginning of a load.
 #[derive(Debug)]
 pub struct Begun {
     /// What is stored already, however old: another replica may have been faster.
-    pub entry: Option<Entry>,
+    pub held: Held,
     /// For [`RedisTier::store`].
     pub epoch: Epoch,
+    /// Redis' time.
+    pub now: SharedTime,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is kept, in the place of an earlier one that was asked for then, if there was one.
+    Kept(Option<SharedTime>),
+    /// The number or user was invalidated since the load began.
+    Invalidated,
+    /// An answer that was asked for later is there.
+    Outdone,
 }
 
 /// Answers in Redis.
@@ -117,10 +158,10 @@ impl fmt::Debug for RedisTier {
 }
 
 impl RedisTier {
-    /// A tier behind a link. What it does on behalf of several callers are tasks of `tasks`.
+    /// A tier behind a link; its look-ups join the others among `reads`.
     #[must_use]
-    pub fn new(link: Link, tasks: TaskTracker) -> Self {
-        let (codec, reads) = (Codec::default(), Reads::new(link.clone(), tasks));
+    pub fn new(link: Link, reads: Reads) -> Self {
+        let codec = Codec::default();
         Self { link, reads, codec, begin: Arc::new(user::script(BEGIN)), store: Arc::new(user::script(STORE)) }
     }
 
@@ -134,35 +175,35 @@ impl RedisTier {
     ///
     /// # Errors
     /// [`LinkError`]; the load may go on, but has nothing to store its answer under.
-    pub async fn begin(&self, key: &ContactKey) -> Result<Begun, LinkError> {
-        let (keys, suffix, party) = self.keys(key.user(), key.party());
+    pub async fn begin(&self, user: UserTag, party: Party) -> Result<Begun, LinkError> {
+        let (keys, suffix, party) = self.keys(user, party);
         let (generation, epoch, ttl) = (token(), token(), millis(EPOCH));
         let args: [&[u8]; 4] = [&generation, &epoch, &ttl, suffix.as_bytes()];
-        let sheet: Vec<u8> = self.link.script(&self.begin, &keys, &args).await?;
-        let sheet = Sheet::read(&sheet).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
-        Ok(Begun { entry: self.entry(sheet, sheet.generation, key, party), epoch: Epoch(sheet.epoch.to_vec()) })
+        let (bytes, now): (Vec<u8>, u64) = self.link.script(&self.begin, &keys, &args).await?;
+        let sheet = Sheet::read(&bytes).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
+        let (generation, epoch) = (Some(sheet.generation), Epoch(sheet.epoch.to_vec()));
+        Ok(Begun { held: Held { party, sheet: Some(bytes), generation }, epoch, now: SharedTime(now) })
     }
 
-    /// The stored answer, however old. Writes nothing. Takes one round trip, which look-ups that come at the same moment
-    /// share, and reads one key where `known` is the user's generation, two where it is not known; where it is another
-    /// one by now it takes a second round trip.
+    /// What is stored of a number, however old. Writes nothing. Takes one round trip, which look-ups that come at the same
+    /// moment share, and reads one key where `known` is the user's generation, two where it is not known; where it is
+    /// another one by now it takes a second round trip.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn get(&self, key: &ContactKey, known: Option<Generation>) -> Result<Read, LinkError> {
+    pub async fn get(&self, user: UserTag, party: Party, known: Option<Generation>) -> Result<Held, LinkError> {
         let names = self.link.names();
-        let party = names.party(key.user(), key.party());
-        let sheet = self.reads.get(names.number(key.user(), party));
+        let party = names.party(user, party);
+        let sheet = self.reads.get(names.number(user, party));
         let (mut generation, sheet) = match known {
             Some(known) => (Some(known), sheet.await?),
-            None => tokio::try_join!(self.generation(key.user()), sheet)?,
+            None => tokio::try_join!(self.generation(user), sheet)?,
         };
-        let sheet = sheet.as_deref().and_then(Sheet::read);
-        if known.is_some() && sheet.is_some_and(|sheet| generation != Some(sheet.generation)) {
-            generation = self.generation(key.user()).await?;
+        let read = sheet.as_deref().and_then(Sheet::read);
+        if known.is_some() && read.is_some_and(|sheet| generation != Some(sheet.generation)) {
+            generation = self.generation(user).await?;
         }
-        let entry = sheet.zip(generation).and_then(|(sheet, generation)| self.entry(sheet, generation, key, party));
-        Ok(Read { entry, generation })
+        Ok(Held { party, sheet, generation })
     }
 
     async fn generation(&self, user: UserTag) -> Result<Option<Generation>, LinkError> {
@@ -170,8 +211,14 @@ impl RedisTier {
         Ok(held.and_then(|held| Generation::read(&held)))
     }
 
-    /// The end of a load: stores its answer for `ttl`. False where it was refused: the number or user was
-    /// invalidated since the load began, or an answer that was asked for later is there.
+    /// The answer to one question for one identity, if it is among what was found.
+    #[must_use]
+    pub fn entry(&self, held: &Held, key: &ContactKey) -> Option<Entry> {
+        self.codec.decode(&Place::new(held.party, key.slot()), held.sheet()?.find(key)?)
+    }
+
+    /// The end of a load: stores its answer for `ttl`. `now` is Redis' time: what is further ahead of it than clocks can
+    /// differ is replaced as if it were older.
     ///
     /// # Errors
     /// [`LinkError`]; after [`LinkError::Timeout`] or [`LinkError::Broken`] it may be stored all the same.
@@ -181,14 +228,22 @@ impl RedisTier {
         epoch: &Epoch,
         entry: &Entry,
         ttl: Duration,
-    ) -> Result<bool, LinkError> {
+        now: SharedTime,
+    ) -> Result<Outcome, LinkError> {
         let (keys, suffix, party) = self.keys(key.user(), key.party());
-        let place = Place::new(key.user(), party, key.question());
-        let Some(bytes) = self.codec.encode(&place, entry) else { return Ok(false) };
-        let Some(record) = record(key.question(), entry.asked_at().0, &bytes) else { return Ok(false) };
-        let (ttl, most) = (millis(ttl), RECORDS.to_string());
-        let args: [&[u8]; 5] = [&epoch.0, &record, &ttl, suffix.as_bytes(), most.as_bytes()];
-        self.link.script(&self.store, &keys, &args).await
+        let bytes = self.codec.encode(&Place::new(party, key.slot()), entry);
+        let record = bytes.and_then(|bytes| record(key, entry.asked_at().0, &bytes));
+        let Some(record) = record else { return Ok(Outcome::Invalidated) };
+        let (ttl, records, owners) = (millis(ttl), RECORDS.to_string(), OWNERS.to_string());
+        let latest = now.latest().0.to_string();
+        let args: [&[u8]; 7] =
+            [&epoch.0, &record, &ttl, suffix.as_bytes(), records.as_bytes(), owners.as_bytes(), latest.as_bytes()];
+        let replaced: i64 = self.link.script(&self.store, &keys, &args).await?;
+        Ok(match replaced {
+            INVALIDATED => Outcome::Invalidated,
+            OUTDONE => Outcome::Outdone,
+            replaced => Outcome::Kept(u64::try_from(replaced).ok().filter(|asked| *asked > 0).map(SharedTime)),
+        })
     }
 
     /// Deletes all answers about some parties. Loads under way will be refused.
@@ -227,19 +282,10 @@ impl RedisTier {
         for party in &parties {
             mget.arg(names.number(user, *party));
         }
-        let values: Vec<Option<Vec<u8>>> = self.link.query(mget).await?;
-        let Some((generation, sheets)) = values.split_first() else { return Ok(Vec::new()) };
-        let generation = generation.as_deref().and_then(Generation::read);
-        let entry = |(sheet, (key, party)): (&Option<Vec<u8>>, (&ContactKey, &PartyHash))| {
-            self.entry(Sheet::read(sheet.as_deref()?)?, generation?, key, *party)
-        };
-        Ok(sheets.iter().zip(keys.iter().zip(&parties)).map(entry).collect())
-    }
-
-    /// The entry on a sheet, if that is of this generation.
-    fn entry(&self, sheet: Sheet<'_>, generation: Generation, key: &ContactKey, party: PartyHash) -> Option<Entry> {
-        let bytes = sheet.find(key.question()).filter(|_| sheet.generation == generation)?;
-        self.codec.decode(&Place::new(key.user(), party, key.question()), bytes)
+        let mut values = self.link.query::<Vec<Option<Vec<u8>>>>(mget).await?.into_iter();
+        let generation = values.next().flatten().as_deref().and_then(Generation::read);
+        let held = values.zip(parties).map(|(sheet, party)| Held { party, sheet, generation });
+        Ok(held.zip(keys).map(|(held, key)| self.entry(&held, key)).collect())
     }
 
     /// Generation, sheet and index; the sheet's name in the index; the party's hash.

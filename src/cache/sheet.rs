@@ -4,19 +4,26 @@
 //!
 //! * 16 bytes of the user's generation (see `link::user`) under which it began;
 //! * 16 bytes of an epoch, a random token;
-//! * records, the latest first, one for each question (host, formats, settings): 16 bytes of the question, 8 of the
-//!   time when the CRM was asked (milliseconds since the Unix epoch) and 4 of a length, both big-endian, then so many
-//!   bytes of [`codec`](super::codec).
+//! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of question and identity
+//!   together, 8 of the time when the CRM was asked (milliseconds, by Redis' clock) and 4 of a length, both big-endian,
+//!   then so many bytes of [`codec`](super::codec).
 //!
-//! So a look-up reads one value, and an invalidation deletes it. Promises that foreign or damaged bytes are no sheet, or
-//! one without the record. The scripts of [`redis`](super::redis) write sheets; they know the same layout.
+//! So a look-up reads one value before it knows whose credential it has, and an invalidation deletes it. Each identity has
+//! its own share of a sheet: one that asks in many formats pushes out its own answers only. Promises that foreign or
+//! damaged bytes are no sheet, or one without the record. The scripts of [`redis`](super::redis) write sheets; they know
+//! the same layout.
 
+use crate::domain::ContactKey;
 use crate::link::user::Generation;
 
-/// Records kept. Services that ask about one user may differ in their formats, but not without end.
-pub(super) const RECORDS: usize = 8;
+/// Records kept of one identity. Services that ask about one user may differ in their formats, but not without end.
+pub(super) const RECORDS: usize = 4;
+
+/// Identities kept. Two agents who share a user id are two; a user whose CRM names nobody is another with each token.
+pub(super) const OWNERS: usize = 8;
 
 const TOKEN: usize = 16;
+const OWNER: usize = 8;
 const TIME: usize = 8;
 
 /// The parts of a value.
@@ -35,15 +42,22 @@ impl<'a> Sheet<'a> {
         Some(Self { generation: Generation::read(generation)?, epoch, records })
     }
 
-    /// The bytes that were stored under a question.
-    pub(super) fn find(&self, question: [u8; TOKEN]) -> Option<&'a [u8]> {
+    /// Whether nothing is stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The bytes that were stored under a question and an identity.
+    pub(super) fn find(&self, key: &ContactKey) -> Option<&'a [u8]> {
+        let wanted = key.slot().to_bytes();
         let mut rest = self.records;
         loop {
-            let (of, after) = rest.split_at_checked(TOKEN)?;
+            let (_, after) = rest.split_at_checked(OWNER)?;
+            let (of, after) = after.split_at_checked(TOKEN)?;
             let (_, after) = after.split_at_checked(TIME)?;
             let (length, after) = after.split_first_chunk()?;
             let (bytes, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-            if of == question {
+            if of == wanted {
                 return Some(bytes);
             }
             rest = after;
@@ -52,9 +66,10 @@ impl<'a> Sheet<'a> {
 }
 
 /// One record; none for bytes that are too many for their length.
-pub(super) fn record(question: [u8; TOKEN], asked_at: u64, bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn record(key: &ContactKey, asked_at: u64, bytes: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(bytes.len()).ok()?;
-    Some([&question[..], &asked_at.to_be_bytes(), &length.to_be_bytes(), bytes].concat())
+    let owner = &key.owner().to_bytes()[..OWNER];
+    Some([owner, &key.slot().to_bytes(), &asked_at.to_be_bytes(), &length.to_be_bytes(), bytes].concat())
 }
 
 #[cfg(test)]
@@ -62,27 +77,39 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::caller::Settings;
+    use crate::domain::{AuthTag, Crm, E164, Identity, KeyMaker, Party, User};
+
+    fn key(identity: u8) -> ContactKey {
+        let crm = Crm { connector: "example", base_url: "", regions: &[], settings: &[] };
+        let user =
+            User { id: "u".into(), account: String::new(), host: None, region: None, settings: Settings::default() };
+        let party = Party::Number(E164::parse("+16505551234", None).unwrap());
+        let question = KeyMaker::new([1; 16]).question(&crm, &user, party, &[]);
+        question.of(&Identity::Credential(AuthTag::from_bytes([identity; 16])))
+    }
 
     fn sheet(records: &[Vec<u8>]) -> Vec<u8> {
         [vec![b'g'; TOKEN], vec![b'e'; TOKEN], records.concat()].concat()
     }
 
     #[test]
-    fn each_question_has_its_own_record_and_the_first_one_counts() {
-        let record = |question: u8, bytes| record([question; TOKEN], 7, bytes).unwrap();
+    fn each_identity_has_its_own_record_and_the_first_one_counts() {
+        let record = |identity: u8, bytes| record(&key(identity), 7, bytes).unwrap();
         let value = sheet(&[record(1, b"new"), record(2, b""), record(1, b"old")]);
-        let sheet = Sheet::read(&value).unwrap();
-        assert_eq!((Some(sheet.generation), sheet.epoch), (Generation::read(&[b'g'; TOKEN]), &[b'e'; TOKEN][..]));
-        assert_eq!(sheet.find([1; TOKEN]), Some(&b"new"[..]));
-        assert_eq!(sheet.find([2; TOKEN]), Some(&b""[..]));
-        assert_eq!(sheet.find([3; TOKEN]), None);
+        let read = Sheet::read(&value).unwrap();
+        assert_eq!((Some(read.generation), read.epoch), (Generation::read(&[b'g'; TOKEN]), &[b'e'; TOKEN][..]));
+        assert_eq!(read.find(&key(1)), Some(&b"new"[..]));
+        assert_eq!(read.find(&key(2)), Some(&b""[..]));
+        assert_eq!(read.find(&key(3)), None);
+        assert!(!read.is_empty() && Sheet::read(&sheet(&[])).unwrap().is_empty());
     }
 
     #[test]
     fn a_value_cut_short_has_no_record() {
-        let value = sheet(&[record([1; TOKEN], 7, b"bytes").unwrap()]);
+        let value = sheet(&[record(&key(1), 7, b"bytes").unwrap()]);
         for length in 0..value.len() {
-            assert_eq!(Sheet::read(&value[..length]).and_then(|sheet| sheet.find([1; TOKEN])), None, "{length}");
+            assert_eq!(Sheet::read(&value[..length]).and_then(|sheet| sheet.find(&key(1))), None, "{length}");
         }
     }
 
@@ -90,7 +117,7 @@ mod tests {
         #[test]
         fn any_junk_is_read_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(sheet) = Sheet::read(&junk) {
-                prop_assert!(sheet.find([0; TOKEN]).is_none_or(|bytes| bytes.len() < junk.len()));
+                prop_assert!(sheet.find(&key(0)).is_none_or(|bytes| bytes.len() < junk.len()));
             }
         }
     }

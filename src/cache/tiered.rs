@@ -4,20 +4,30 @@
 //! must not be said while a replica may still serve it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{TryStreamExt as _, stream};
-use prometheus_client::metrics::counter::Counter;
+use tokio_util::task::TaskTracker;
 
-use super::generation::{Generations, Stamp};
+use super::counts::Counts;
+use super::generation::Generations;
 use super::log::{Event, Log};
 use super::memory::{Kept, MemoryCache};
-use super::redis::{CHUNK, Epoch, Read, RedisTier};
+use super::redis::{CHUNK, Held, Outcome, RedisTier};
+use super::replaced::Outbox;
 use super::seen::SeenGenerations;
+use super::ticket::{Fetched, Moment, SharedTicket, Ticket};
 use crate::clock::Clock;
-use crate::domain::{AgePolicy, ContactKey, Entry, Freshness, Party, Source, UserTag, judge};
-use crate::link::{LinkError, Names, PartyHash};
-use crate::metrics::{CacheLabels, Metrics};
+use crate::domain::{
+    AgePolicy, ContactKey, Entry, Freshness, Party, QuestionKey, SharedTime, Source, Timestamp, UserTag, judge,
+};
+use crate::link::{LinkError, Names, PartyHash, RedisTime};
+use crate::metrics::Metrics;
+
+/// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly as round trips are short.
+/// A copy that is dropped though it was new is read from Redis again.
+const INEXACT_MS: u64 = 1_000;
 
 /// Invalidations on their way to the log at once.
 const TELL_AT_ONCE: usize = 64;
@@ -29,17 +39,12 @@ pub struct Stored {
     pub entry: Arc<Entry>,
     /// Never `Expired`.
     pub freshness: Freshness,
+    /// When the CRM was asked.
+    pub asked: Timestamp,
     /// Time since the CRM was asked.
     pub age: Duration,
     /// Where it was found.
     pub source: Source,
-}
-
-/// What a load holds from its begin to its end: proof that nothing was forgotten in between.
-#[derive(Debug)]
-pub struct Ticket {
-    stamp: Stamp,
-    epoch: Option<Epoch>,
 }
 
 /// Both tiers. Cheap to clone; clones share everything.
@@ -49,92 +54,116 @@ pub struct TieredCache {
     shared: Option<Shared>,
     names: Names,
     generations: Arc<Generations>,
+    /// How often another replica has told of replaced answers.
+    replacements: Arc<AtomicU64>,
     ages: AgePolicy,
     clock: Arc<dyn Clock>,
     memory_counts: Counts,
     redis_counts: Counts,
 }
 
-/// What there is where there is Redis.
+/// What replicas share.
+#[derive(Debug)]
+pub struct SharedTier {
+    /// Stored answers.
+    pub redis: RedisTier,
+    /// What tells other replicas.
+    pub log: Log,
+    /// Redis' time.
+    pub time: RedisTime,
+    /// What tells them belongs to these.
+    pub tasks: TaskTracker,
+}
+
 #[derive(Debug, Clone)]
 struct Shared {
     redis: RedisTier,
     log: Log,
+    time: RedisTime,
     seen: Arc<SeenGenerations>,
+    replaced: Outbox,
 }
 
-/// Metric handles of one tier.
-#[derive(Debug, Clone)]
-struct Counts {
-    hit: Counter,
-    stale: Counter,
-    miss: Counter,
-    error: Counter,
-}
-
-impl Counts {
-    fn new(metrics: &Metrics, tier: &'static str) -> Self {
-        let counter = |result| metrics.cache_requests.get_or_create(&CacheLabels { tier, result }).clone();
-        Self { hit: counter("hit"), stale: counter("stale"), miss: counter("miss"), error: counter("error") }
-    }
-
-    fn count(&self, stored: Option<Freshness>) {
-        match stored {
-            Some(Freshness::Fresh) => self.hit.inc(),
-            Some(Freshness::Stale) => self.stale.inc(),
-            _ => self.miss.inc(),
-        };
+impl Shared {
+    fn new(SharedTier { redis, log, time, tasks }: SharedTier) -> Self {
+        let replaced = Outbox::new(log.clone(), tasks);
+        Self { redis, log, time, seen: Arc::default(), replaced }
     }
 }
 
 impl TieredCache {
-    /// The tiers over `memory` and, if there is one, Redis with the log that tells other replicas.
+    /// The tiers over `memory` and, if there is one, Redis.
     #[must_use]
     pub fn new(
         memory: MemoryCache,
-        redis: Option<(RedisTier, Log)>,
+        shared: Option<SharedTier>,
         names: Names,
         ages: AgePolicy,
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
         let (memory_counts, redis_counts) = (Counts::new(metrics, "memory"), Counts::new(metrics, "redis"));
-        let shared = redis.map(|(redis, log)| Shared { redis, log, seen: Arc::default() });
-        Self { memory, shared, names, generations: Arc::default(), ages, clock, memory_counts, redis_counts }
+        let (shared, generations, replacements) = (shared.map(Shared::new), Arc::default(), Arc::default());
+        Self { memory, shared, names, generations, replacements, ages, clock, memory_counts, redis_counts }
     }
 
-    /// The best stored answer: a servable one from memory, else from Redis, which is then kept in memory too.
-    pub async fn lookup(&self, key: &ContactKey) -> Option<Stored> {
-        let in_memory = self.in_memory(key);
-        self.memory_counts.count(in_memory.as_ref().map(|stored| stored.freshness));
-        match (in_memory, &self.shared) {
-            (Some(stored), _) => Some(stored),
-            (None, None) => None,
-            (None, Some(shared)) => self.in_redis(shared, key).await,
-        }
+    /// The answer in memory, if it may be served. Touches no network.
+    #[must_use]
+    pub fn hit(&self, key: &ContactKey) -> Option<Stored> {
+        let stored = self.in_memory(key)?;
+        self.memory_counts.count(Some(stored.freshness));
+        Some(stored)
     }
 
-    /// The answer in memory, if it may be served. Touches no network and counts nothing.
+    /// As [`TieredCache::hit`], and counts nothing.
     #[must_use]
     pub fn in_memory(&self, key: &ContactKey) -> Option<Stored> {
-        let Kept { entry, stamp } = self.memory.get(key)?;
+        let Kept { entry, asked, stamp } = self.memory.get(&key.slot())?;
         let current = self.generations.is_current(stamp, key.user(), || self.names.party(key.user(), key.party()));
-        current.then(|| self.servable(entry, Source::Memory))?
+        current.then(|| self.servable(entry, asked, Source::Memory))?
     }
 
-    async fn in_redis(&self, shared: &Shared, key: &ContactKey) -> Option<Stored> {
-        let stamp = self.generations.stamp();
-        let known = shared.seen.get(key.user(), &self.generations);
-        let Ok(Read { entry, generation }) = shared.redis.get(key, known).await else {
+    /// Reads what Redis holds of a number, for whichever identity; nothing without Redis.
+    pub async fn fetch(&self, question: &QuestionKey) -> Fetched {
+        let Some(shared) = &self.shared else { return Fetched::default() };
+        let (moment, user) = (self.moment(), question.user());
+        let known = shared.seen.get(user, &self.generations);
+        let Ok(held) = shared.redis.get(user, question.party(), known).await else {
             self.redis_counts.error.inc();
-            return None;
+            return Fetched { held: None, moment };
         };
-        if known != generation {
-            shared.seen.put(key.user(), generation, stamp);
+        if known != held.generation {
+            shared.seen.put(user, held.generation, moment.stamp);
         }
-        let stored = self.promote(key, stamp, entry);
+        Fetched { held: Some(held), moment }
+    }
+
+    /// The best stored answer for an identity: a servable one from memory, else from what was fetched, which is then kept
+    /// in memory too.
+    #[must_use]
+    pub fn pick(&self, fetched: &Fetched, key: &ContactKey) -> Option<Stored> {
+        let in_memory = self.in_memory(key);
+        self.memory_counts.count(in_memory.as_ref().map(|stored| stored.freshness));
+        let Some(held) = fetched.held.as_ref().filter(|_| in_memory.is_none()) else { return in_memory };
+        let stored = self.promote(key, fetched.moment, self.entry(held, key));
         self.redis_counts.count(stored.as_ref().map(|stored| stored.freshness));
         stored
+    }
+
+    /// Counts that nothing was found: nobody knows yet whose answer is wanted.
+    pub fn missed(&self, fetched: &Fetched) {
+        self.memory_counts.count(None);
+        if fetched.held.is_some() {
+            self.redis_counts.count(None);
+        }
+    }
+
+    /// The best stored answer: a servable one from memory, else from Redis.
+    pub async fn lookup(&self, question: &QuestionKey, key: &ContactKey) -> Option<Stored> {
+        match self.hit(key) {
+            Some(stored) => Some(stored),
+            None => self.pick(&self.fetch(question).await, key),
+        }
     }
 
     /// The servable answer to each question of one user, where one is stored: one round trip for each 500 that memory
@@ -145,39 +174,73 @@ impl TieredCache {
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
         for missing in missing.chunks(CHUNK) {
             let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
-            let stamp = self.generations.stamp();
+            let moment = self.moment();
             let Ok(read) = redis.get_many(user, &wanted).await else {
                 // What was read is good. For the rest each load looks once more before it asks the CRM.
                 self.redis_counts.error.inc();
                 break;
             };
             for (&n, entry) in missing.iter().zip(read) {
-                found[n] = self.promote(&keys[n], stamp, entry);
+                found[n] = self.promote(&keys[n], moment, entry);
                 self.redis_counts.count(found[n].as_ref().map(|stored| stored.freshness));
             }
         }
         found
     }
 
-    /// Begins a load: what Redis holds by now, and the ticket for [`TieredCache::store`].
-    pub async fn begin(&self, key: &ContactKey) -> (Option<Stored>, Ticket) {
-        let stamp = self.generations.stamp();
-        let Some(Shared { redis, .. }) = &self.shared else { return (None, Ticket { stamp, epoch: None }) };
-        let Ok(begun) = redis.begin(key).await else {
+    /// Begins a load: the ticket for [`TieredCache::store`], with what is stored by now.
+    pub async fn begin(&self, question: &QuestionKey) -> Ticket {
+        let (moment, asked) = (self.moment(), self.clock.now());
+        let ticket = |shared, held| Ticket { stamp: moment.stamp, asked, shared, before: Fetched { held, moment } };
+        let Some(Shared { redis, time, .. }) = &self.shared else { return ticket(None, None) };
+        let Ok(begun) = redis.begin(question.user(), question.party()).await else {
             self.redis_counts.error.inc();
-            return (None, Ticket { stamp, epoch: None });
+            return ticket(None, None);
         };
-        (self.promote(key, stamp, begun.entry), Ticket { stamp, epoch: Some(begun.epoch) })
+        let asked = time.hear(begun.now);
+        ticket(Some(SharedTicket { epoch: begun.epoch, asked }), Some(begun.held))
     }
 
-    /// Ends a load: keeps its answer in both tiers, unless it was forgotten since the load began or a later one is
-    /// there.
-    pub async fn store(&self, key: &ContactKey, ticket: &Ticket, entry: &Arc<Entry>) {
-        self.memory.store(*key, Kept { entry: Arc::clone(entry), stamp: ticket.stamp });
-        let (Some(Shared { redis, .. }), Some(epoch)) = (&self.shared, &ticket.epoch) else { return };
-        let life = self.ages.ages(entry).stale;
-        if redis.store(key, epoch, entry, life).await.is_err() {
+    /// What was stored when a load began: the latest of both tiers, if it may be served.
+    #[must_use]
+    pub fn stored_before(&self, ticket: &Ticket, key: &ContactKey) -> Option<Stored> {
+        // Memory first, because what is found in Redis is in memory afterwards.
+        let in_memory = self.in_memory(key);
+        let held = ticket.before.held.as_ref();
+        let in_redis = held.and_then(|held| self.promote(key, ticket.before.moment, self.entry(held, key)));
+        in_redis.into_iter().chain(in_memory).max_by_key(|stored| stored.asked)
+    }
+
+    /// Ends a load: keeps its answer in both tiers, unless it was invalidated since the load began or a later one is
+    /// there. If it replaces another answer, the other replicas drop their copies of that within a second. A `refresh`
+    /// that a person asked for is told to them in any case, unless the answer is the same.
+    pub async fn store(&self, key: &ContactKey, ticket: &Ticket, entry: &Arc<Entry>, refresh: bool) {
+        let slot = key.slot();
+        let known = self.memory.get(&slot).filter(|kept| kept.asked < ticket.asked);
+        self.memory.store(slot, Kept { entry: Arc::clone(entry), asked: ticket.asked, stamp: ticket.stamp });
+        let (Some(shared), Some(begun)) = (&self.shared, &ticket.shared) else { return };
+        let (life, now) = (self.ages.ages(entry).stale, shared.time.now().unwrap_or(begun.asked));
+        let Ok(outcome) = shared.redis.store(key, &begun.epoch, entry, life, now).await else {
             self.redis_counts.error.inc();
+            return;
+        };
+        match outcome {
+            Outcome::Invalidated => {}
+            // Another replica knows better: what it stored is read from Redis.
+            Outcome::Outdone => self.memory.drop_older(&slot, Timestamp(ticket.asked.0 + 1)),
+            Outcome::Kept(replaced) => {
+                let earlier = ticket.before.held.as_ref().and_then(|held| self.entry(held, key));
+                let is_same = |earlier: &Entry| earlier.encoded() == entry.encoded();
+                let told = match (&earlier, replaced) {
+                    // Stored by another load since this one began.
+                    (_, Some(at)) if earlier.as_ref().is_none_or(|earlier| earlier.asked_at() != at) => true,
+                    (Some(earlier), _) => !is_same(earlier),
+                    (None, _) => refresh || known.is_some_and(|known| !is_same(&known.entry)),
+                };
+                if told {
+                    shared.replaced.push(slot, begun.asked);
+                }
+            }
         }
     }
 
@@ -227,8 +290,19 @@ impl TieredCache {
                 self.generations.clear();
                 self.memory.clear();
             }
+            Event::Replaced(slot, asked) => self.replaced(*asked, |asked| self.memory.drop_older(slot, asked)),
+            Event::ReplacedMany(user, asked) => self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked)),
             Event::Revoke(..) => {}
         }
+    }
+
+    /// Drops copies that are older than an answer of another replica. A look-up that has read such a copy and not kept it
+    /// yet sees by the count that it must not.
+    fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
+        self.replacements.fetch_add(1, Ordering::AcqRel);
+        let here = self.shared.as_ref().and_then(|shared| shared.time.here(asked));
+        let Timestamp(here) = here.unwrap_or_else(|| self.clock.now());
+        drop_older(Timestamp(here + INEXACT_MS));
     }
 
     fn forget_user_here(&self, user: UserTag) {
@@ -238,8 +312,8 @@ impl TieredCache {
 
     /// Which invalidation was the last to concern this question.
     #[must_use]
-    pub fn forgotten_at(&self, key: &ContactKey) -> u64 {
-        self.generations.last_for(key.user(), || self.names.party(key.user(), key.party()))
+    pub fn forgotten_at(&self, question: &QuestionKey) -> u64 {
+        self.generations.last_for(question.user(), || self.names.party(question.user(), question.party()))
     }
 
     /// Entries and bytes of the memory tier.
@@ -248,17 +322,26 @@ impl TieredCache {
         self.memory.size()
     }
 
-    fn promote(&self, key: &ContactKey, stamp: Stamp, entry: Option<Entry>) -> Option<Stored> {
+    fn moment(&self) -> Moment {
+        Moment { stamp: self.generations.stamp(), replacements: self.replacements.load(Ordering::Acquire) }
+    }
+
+    fn entry(&self, held: &Held, key: &ContactKey) -> Option<Entry> {
+        self.shared.as_ref()?.redis.entry(held, key)
+    }
+
+    fn promote(&self, key: &ContactKey, moment: Moment, entry: Option<Entry>) -> Option<Stored> {
         let entry = Arc::new(entry?);
-        let stored = self.servable(Arc::clone(&entry), Source::Redis)?;
-        self.memory.store(*key, Kept { entry, stamp });
+        let asked = self.shared.as_ref()?.time.here(entry.asked_at())?;
+        let stored = self.servable(Arc::clone(&entry), asked, Source::Redis)?;
+        let kept = Kept { entry, asked, stamp: moment.stamp };
+        self.memory.store_if(key.slot(), kept, || self.replacements.load(Ordering::Acquire) == moment.replacements);
         Some(stored)
     }
 
-    fn servable(&self, entry: Arc<Entry>, source: Source) -> Option<Stored> {
-        let now = self.clock.now();
-        let freshness = judge(&entry, now, &self.ages);
-        let age = now.since(entry.asked_at());
-        (freshness != Freshness::Expired).then_some(Stored { entry, freshness, age, source })
+    fn servable(&self, entry: Arc<Entry>, asked: Timestamp, source: Source) -> Option<Stored> {
+        let age = self.clock.now().since(asked);
+        let freshness = judge(&entry, age, &self.ages);
+        (freshness != Freshness::Expired).then_some(Stored { entry, freshness, asked, age, source })
     }
 }

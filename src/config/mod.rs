@@ -13,7 +13,7 @@ use secrecy::zeroize::Zeroizing;
 
 use crate::budget::Quota;
 use crate::cache;
-use crate::connector::{self, HostPattern, Kind, Limits};
+use crate::connector::{self, HostPattern, IdentitySource, Kind, Limits};
 use crate::domain::{AgePolicy, Ages};
 use crate::link::{self, RedisUrl, SharedSecret};
 use crate::resolver;
@@ -49,7 +49,7 @@ pub struct Config {
     pub redis: Option<link::Config>,
     /// `redis.encryption_key_file`: what stored answers are sealed under.
     pub redis_keys: Option<cache::KeyRing>,
-    /// `lookup.timeout`, `lookup.soft_deadline`.
+    /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
     pub resolver: resolver::Config,
     /// The rest of section `lookup`.
     pub limits: Limits,
@@ -178,6 +178,7 @@ fn longer_than_zero(section: &mut Section<'_>, key: &str, duration: Duration) {
 fn lookup(section: &mut Section<'_>, max_loads: usize) -> (resolver::Config, Limits) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
+    let details_timeout = section.duration("details_timeout", "400ms");
     let limits = Limits {
         call_timeout: section.duration("call_timeout", "5s"),
         reply_bytes: usize::try_from(section.size("max_reply", "4MiB")).unwrap_or(usize::MAX),
@@ -187,7 +188,7 @@ fn lookup(section: &mut Section<'_>, max_loads: usize) -> (resolver::Config, Lim
     };
     longer_than_zero(section, "timeout", timeout);
     longer_than_zero(section, "call_timeout", limits.call_timeout);
-    (resolver::Config { timeout, soft_deadline, max_loads }, limits)
+    (resolver::Config { timeout, soft_deadline, details_timeout, max_loads }, limits)
 }
 
 fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config> {
@@ -202,6 +203,13 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
     let default_hosts = kind.map_or(&[][..], Kind::default_hosts);
     let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", default_hosts);
     let create_option = section.switch("create_option", true);
+    let identity = section.choice("identity", &IdentitySource::ALL);
+    if identity == IdentitySource::Caller {
+        section.warn(
+            "identity",
+            "is \"caller\": whoever calls with any valid credential is believed to be the user it names",
+        );
+    }
     let quota = section.nested("quota", |quota_section| quota(kind.unwrap_or(Kind::Example), quota_section));
     if kind.is_some() && base_url.is_none() && allowed_hosts.is_empty() {
         section.fault("base_url", "is required where there are no allowed_hosts: nothing says where the CRM is");
@@ -212,6 +220,8 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
         base_url,
         allowed_hosts,
         create_option,
+        identity,
+        regions: Vec::new(),
         quota: quota?,
     })
 }

@@ -267,6 +267,15 @@ impl Section<'_> {
         on
     }
 
+    /// One of some values by its name, the first one by default.
+    pub(super) fn choice<T: Copy>(&mut self, key: &str, values: &[(&str, T)]) -> T {
+        let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+        self.read(key, names[0], |text| {
+            let value = values.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+            value.ok_or_else(|| format!("is not one of \"{}\"", names.join("\", \"")))
+        })
+    }
+
     /// One of some names; required.
     pub(super) fn one_of(&mut self, key: &str, names: &[&str]) -> Option<String> {
         let expected = format!("one of \"{}\"", names.join("\", \""));

@@ -14,7 +14,7 @@ use super::success::{Form, next_text};
 use super::{Complaints, Connector, CrmSession, Enrichment, Hits, Record};
 use crate::domain::caller::Settings;
 use crate::domain::json::{take, text, texts};
-use crate::domain::{Contact, LookupError, MatchQuality, Spelling};
+use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
 
 /// The largest page (Clio's documentation).
 const PAGE: &str = "200";
@@ -38,6 +38,17 @@ impl Connector for Clio {
 
     fn settings(&self) -> &'static [&'static str] {
         &[SEE_CLOSED]
+    }
+
+    fn names_users(&self) -> bool {
+        true
+    }
+
+    /// `GET /api/v4/users/who_am_i.json` (Clio's API reference, "Return the data for the current User").
+    async fn whoami(&self, session: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
+        let reply = session.get(&["api", "v4", "users", "who_am_i.json"], &[("fields", "id,account{id}")]).await?;
+        let user = &reply["data"];
+        Ok(WhoAmI::new(text(user.get("id")), text(user["account"].get("id"))))
     }
 
     async fn search(&self, session: &CrmSession, text: &str) -> Result<Hits, LookupError> {

@@ -10,7 +10,7 @@ use super::success::{Form, next_number};
 use super::{Connector, CrmSession, Enrichment, Hits, Record};
 use crate::domain::caller::Settings;
 use crate::domain::json::{text, texts};
-use crate::domain::{Contact, Extension, LookupError, MatchQuality, Spelling};
+use crate::domain::{Contact, Extension, LookupError, MatchQuality, Spelling, WhoAmI};
 
 const CONTACTS: Form = Form { list: "/contacts", null_is_empty: false, success: None };
 const DEALS: Form = Form { list: "/deals", ..CONTACTS };
@@ -27,6 +27,15 @@ impl Connector for ExampleCrm {
 
     fn finds_extensions(&self) -> bool {
         true
+    }
+
+    fn names_users(&self) -> bool {
+        true
+    }
+
+    async fn whoami(&self, session: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
+        let reply = session.get(&["api", "v1", "me"], &[]).await?;
+        Ok(WhoAmI::new(text(reply.get("id")), text(reply.get("account_id"))))
     }
 
     async fn search(&self, session: &CrmSession, phone: &str) -> Result<Hits, LookupError> {

@@ -1,14 +1,17 @@
-//! One find: search the spellings in order until a contact is found, keep only records that are this number, load what
-//! the call form needs.
+//! One find: search the spellings in order until a contact is found, keep only records that are this number; then load
+//! what the call form needs, which may take longer than a ringing phone should.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
-use super::{Connector, CrmSession, Hits, Record, bounds};
+use super::{Connector, CrmSession, Enrichment, Hits, Record, bounds};
 use crate::domain::caller::Settings;
-use crate::domain::{Contact, LookupError, MatchQuality, NumberFormat, Party, Variants};
+use crate::domain::{Contact, Lane, LookupError, MatchQuality, NumberFormat, Party, Variants};
+use crate::urgency::Urgency;
 
 /// Records compared in one go. A hostile page of many records with many phone fields takes seconds, and meanwhile others
 /// must have their turn and the time limit of the look-up its say.
@@ -21,12 +24,10 @@ pub struct Question<'a> {
     pub party: Party,
     /// The user's own ways of writing numbers.
     pub formats: &'a [NumberFormat],
-    /// The user's settings.
-    pub settings: &'a Settings,
 }
 
 /// What a CRM answered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Found {
     /// Verified contacts first, then unverified ones, each in the CRM's order.
     pub contacts: Vec<Contact>,
@@ -34,17 +35,14 @@ pub struct Found {
     pub complete: bool,
 }
 
-/// Asks a CRM.
-///
-/// Once `late` ends, what is missing of the details is left out.
+/// Asks a CRM for the contacts, without their details.
 ///
 /// # Errors
-/// Of the search only: a contact whose details fail is still a contact.
-pub async fn find(
+/// Of any search.
+pub async fn search(
     connector: &dyn Connector,
     session: &CrmSession,
     question: &Question<'_>,
-    late: impl Future<Output = ()>,
 ) -> Result<Found, LookupError> {
     let mut found = match question.party {
         Party::Extension(extension) => accept(connector.search_extension(session, extension).await?, |_| true).await,
@@ -68,17 +66,69 @@ pub async fn find(
         found.contacts.truncate(session.limits().contacts);
         found.complete = false;
     }
-    let details = found.contacts.iter().enumerate();
-    let details =
-        details.map(|(n, contact)| async move { (n, connector.enrich(session, question.settings, contact).await) });
-    let details: Vec<_> = details.collect::<FuturesUnordered<_>>().take_until(late).collect().await;
-    found.complete &= details.len() == found.contacts.len();
-    let mut room = bounds::CHOICES;
-    for (n, mut details) in details {
-        found.complete &= bounds::choices(&mut details.info, &mut room) && details.complete;
-        found.contacts[n].additional_info = details.info;
-    }
     Ok(found)
+}
+
+/// The details of found contacts, while they are loaded.
+pub struct Details {
+    found: Found,
+    loading: FuturesUnordered<BoxFuture<'static, (usize, Enrichment)>>,
+    urgencies: [Arc<Urgency>; 2],
+    /// Bytes of choices that still fit into the answer.
+    room: usize,
+}
+
+impl Details {
+    /// Begins to load the details of `found` in a lane; beyond the first `urgent` contacts behind the scenes. Nothing
+    /// moves before [`Details::load`].
+    #[must_use]
+    pub fn begin(
+        connector: &Arc<dyn Connector>,
+        session: &CrmSession,
+        settings: &Arc<Settings>,
+        found: Found,
+        (lane, urgent): (Lane, usize),
+    ) -> Self {
+        let urgencies = [lane, lane.max(Lane::Revalidate)].map(|lane| Arc::new(Urgency::new(lane, None)));
+        let loading = FuturesUnordered::<BoxFuture<'static, _>>::new();
+        for (n, contact) in found.contacts.iter().cloned().enumerate() {
+            let session = session.at(&urgencies[usize::from(n >= urgent)]);
+            let (connector, settings) = (Arc::clone(connector), Arc::clone(settings));
+            loading.push(Box::pin(async move { (n, connector.enrich(&session, &settings, &contact).await) }));
+        }
+        Self { found, loading, urgencies, room: bounds::CHOICES }
+    }
+
+    /// Loads until all is there that the CRM gives. May be dropped half-way and called again.
+    pub async fn load(&mut self) {
+        while let Some((n, mut details)) = self.loading.next().await {
+            self.found.complete &= bounds::choices(&mut details.info, &mut self.room) && details.complete;
+            self.found.contacts[n].additional_info = details.info;
+        }
+    }
+
+    /// Whether all is there.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.loading.is_empty()
+    }
+
+    /// Nobody waits for the rest any more.
+    pub fn relax(&self) {
+        self.urgencies.iter().for_each(|urgency| urgency.relax());
+    }
+
+    /// The contacts with the details that are there by now; not complete as long as some are under way.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        Found { complete: self.found.complete && self.loading.is_empty(), ..self.found.clone() }
+    }
+}
+
+impl std::fmt::Debug for Details {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Details").field("loading", &self.loading.len()).finish_non_exhaustive()
+    }
 }
 
 /// Keeps the records that are this party: CRM search is fuzzy, and a wrong name on the screen is worse than none.

@@ -9,7 +9,9 @@
 //!    Call the CRM through [`CrmSession`] only, details by its `part`. It brings the credential, the time and size
 //!    limits, the host check and the error of each status; a connector never sees an HTTP client.
 //! 4. Name in [`Connector::settings`] every user setting that can change the answer: it becomes a part of the key.
-//! 5. Add the kind to [`Kind`] with the hosts that its users may name, then its wire facts to `tests/it`.
+//! 5. Implement [`Connector::whoami`] if the CRM has an endpoint that names the user of a credential. Without it stored
+//!    answers live only as long as a token does.
+//! 6. Add the kind to [`Kind`] with the hosts that its users may name, then its wire facts to `tests/it`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +23,10 @@ use url::Url;
 
 use crate::budget::{Quota, Scope};
 use crate::domain::caller::Settings;
-use crate::domain::{AuthHeader, Contact, Extension, Host, KeyMaker, LookupError, ScopeTag, Spelling, User};
+use crate::domain::{
+    AuthHeader, AuthTag, Contact, Crm, Extension, Host, Identity, KeyMaker, LookupError, Region, ScopeTag, Spelling,
+    User, WhoAmI,
+};
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
@@ -42,10 +47,11 @@ mod refusals;
 mod replies;
 mod reply;
 mod session;
+mod spent;
 mod success;
 
 pub use complaints::Complaints;
-pub use find::{Found, Question, find};
+pub use find::{Details, Found, Question, search};
 pub use hosts::HostPattern;
 pub use outbound::{Clients, Dns, Way, http_client};
 pub use session::{CrmSession, Door, Limits};
@@ -64,6 +70,16 @@ pub trait Connector: Send + Sync + fmt::Debug {
     /// Whether [`Connector::search_extension`] can find anything.
     fn finds_extensions(&self) -> bool {
         false
+    }
+
+    /// Whether [`Connector::whoami`] can say anything.
+    fn names_users(&self) -> bool {
+        false
+    }
+
+    /// Asks who the session's credential is, in one call. `None` if the CRM's reply names no user.
+    async fn whoami(&self, _: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
+        Ok(None)
     }
 
     /// Searches for one spelling of a number. Records may be wrong: CRM search is fuzzy.
@@ -198,8 +214,26 @@ pub struct Config {
     pub allowed_hosts: Vec<HostPattern>,
     /// Whether answers end with the "create new contact" entry.
     pub create_option: bool,
+    /// Who says whose a credential is.
+    pub identity: IdentitySource,
+    /// By which regions stored spellings are read; empty if by the user's.
+    pub regions: Vec<Region>,
     /// What may be spent on the CRM.
     pub quota: Quota,
+}
+
+/// Who says whose a credential is, and with it whose the stored answers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentitySource {
+    /// The CRM.
+    Crm,
+    /// The caller, whose word counts under any credential that the CRM accepts.
+    Caller,
+}
+
+impl IdentitySource {
+    /// Each with its name in the settings.
+    pub const ALL: [(&'static str, Self); 2] = [("crm", Self::Crm), ("caller", Self::Caller)];
 }
 
 /// A configured connector: what a request's `platform` names.
@@ -250,6 +284,29 @@ impl Platform {
         &self.connector
     }
 
+    /// What of the configuration can change an answer.
+    #[must_use]
+    pub fn crm(&self) -> Crm<'_> {
+        Crm {
+            connector: &self.config.name,
+            base_url: self.config.base_url.as_ref().map_or("", Url::as_str),
+            regions: &self.config.regions,
+            settings: self.connector.settings(),
+        }
+    }
+
+    /// Who says whose a credential is.
+    #[must_use]
+    pub fn identity(&self) -> IdentitySource {
+        self.config.identity
+    }
+
+    /// Contacts of one answer whose details are loaded in a hurry, so that the next ringing phone finds room as well.
+    #[must_use]
+    pub fn urgent_contacts(&self) -> usize {
+        (self.config.quota.burst().get() as usize / 4).max(1)
+    }
+
     /// What was told of failures of this connector.
     #[must_use]
     pub fn complaints(&self) -> &Complaints {
@@ -272,14 +329,16 @@ impl Platform {
         if allowed || irrelevant { Ok(Some(host)) } else { Err(HostError::NotAllowed) }
     }
 
-    /// A session for one find, on behalf of `user` with the credential of `auth`; its calls are steps of `span`.
+    /// A session for one find, on behalf of `user` with the credential of `auth`, whose `identity` may be known; its calls
+    /// are steps of `span`.
     ///
     /// # Errors
     /// [`LookupError::Internal`] where neither the settings nor the user say where the CRM is.
     pub fn session(
         &self,
         user: &User,
-        auth: &AuthHeader,
+        (auth, tag): (&AuthHeader, AuthTag),
+        identity: Option<&Identity>,
         urgency: Arc<Urgency>,
         span: Span,
     ) -> Result<CrmSession, LookupError> {
@@ -290,17 +349,27 @@ impl Platform {
             }
             (None, None) => return Err(LookupError::Internal),
         };
-        self.door.open(base, auth, self.scope(user), urgency, span)
+        self.door.open(base, auth, self.scope(user, tag, identity), urgency, span)
     }
 
-    /// Whose quota a call for `user` spends. A user without an account is one of their own.
-    fn scope(&self, user: &User) -> ScopeTag {
+    /// Whose quota a call spends: that of the CRM's own user or account. As long as nobody knows whose the credential is
+    /// it has a quota of its own, so that a claimed user id spends nobody else's.
+    #[must_use]
+    pub fn scope(&self, user: &User, auth: AuthTag, identity: Option<&Identity>) -> ScopeTag {
+        let Crm { connector, base_url, .. } = self.crm();
         let host = user.host.as_ref().map_or("", Host::as_str);
-        match self.config.quota.scope() {
-            Scope::Account if !user.account.is_empty() => {
-                self.keys.scope(&["account", &self.config.name, host, &user.account])
+        let scope = |kind: &str, whose: &[u8]| {
+            self.keys.scope(
+                &[kind, connector, base_url, host].map(str::as_bytes).into_iter().chain([whose]).collect::<Vec<_>>(),
+            )
+        };
+        match (self.config.quota.scope(), identity) {
+            (Scope::Account, Some(Identity::Crm { account: Some(account), .. })) => {
+                scope("account", &account.to_bytes())
             }
-            _ => self.keys.scope(&["user", &self.config.name, host, &user.account, &user.id]),
+            (Scope::Account, _) if !user.account.is_empty() => scope("claimed account", user.account.as_bytes()),
+            (_, Some(Identity::Crm { user, .. })) => scope("user", &user.to_bytes()),
+            _ => scope("credential", &auth.to_bytes()),
         }
     }
 }

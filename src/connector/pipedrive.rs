@@ -17,7 +17,7 @@ use super::{Connector, CrmSession, Enrichment, Hits, Record};
 use crate::domain::caller::Settings;
 use crate::domain::error::BadReply;
 use crate::domain::json::{text, texts};
-use crate::domain::{Contact, LookupError, MatchQuality, Spelling};
+use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
 
 /// The largest page of these lists (Pipedrive's documentation: 100 in search, 500 elsewhere).
 const PAGE: &str = "100";
@@ -32,6 +32,17 @@ pub(super) struct Pipedrive;
 impl Connector for Pipedrive {
     fn spellings(&self) -> &'static [Spelling] {
         &[Spelling::National]
+    }
+
+    fn names_users(&self) -> bool {
+        true
+    }
+
+    /// `GET /v1/users/me` (Pipedrive's API reference, "Get current user data").
+    async fn whoami(&self, session: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
+        let reply = session.get(&["v1", "users", "me"], &[]).await?;
+        let id = |name| text(reply["data"].get(name));
+        Ok(WhoAmI::new(id("id"), id("company_id")).filter(|_| reply["success"] == true))
     }
 
     async fn search(&self, session: &CrmSession, term: &str) -> Result<Hits, LookupError> {

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
@@ -20,8 +19,9 @@ use super::calls::Part;
 use super::complaints::Complaints;
 use super::outbound::{NotPublic, Way};
 use super::refusals::{Refusals, Refused};
+use super::spent::{Granted, Spent};
 use super::{headers, reply};
-use crate::budget::{Budget, Permit};
+use crate::budget::Budget;
 use crate::clock::{self, Clock, Stopwatch};
 use crate::domain::error::{BadReply, Unavailable};
 use crate::domain::{AuthHeader, LookupError, ScopeTag};
@@ -123,28 +123,27 @@ impl Door {
     ) -> Result<CrmSession, LookupError> {
         let mut credential = HeaderValue::from_str(auth.expose()).map_err(|_| LookupError::Internal)?;
         credential.set_sensitive(true);
-        Ok(CrmSession {
-            door: self.clone(),
-            base,
-            credential,
-            scope,
-            urgency,
-            span,
-            requests: AtomicU32::new(0),
-            slots: Semaphore::new(self.limits.concurrent_calls),
-        })
+        let spent = Spent::new(Arc::clone(&self.budget), scope);
+        let slots = Semaphore::new(self.limits.concurrent_calls);
+        let find = Find { door: self.clone(), base, credential, span, spent, slots };
+        Ok(CrmSession { find: Arc::new(find), urgency })
     }
 }
 
-/// Calls to one CRM on behalf of one user, for one find.
+/// Calls to one CRM on behalf of one user, for one find. Clones share everything.
+#[derive(Clone)]
 pub struct CrmSession {
+    find: Arc<Find>,
+    urgency: Arc<Urgency>,
+}
+
+/// What all calls of one find share.
+struct Find {
     door: Door,
     base: Url,
     credential: HeaderValue,
-    scope: ScopeTag,
-    urgency: Arc<Urgency>,
     span: Span,
-    requests: AtomicU32,
+    spent: Spent,
     slots: Semaphore,
 }
 
@@ -168,7 +167,7 @@ impl CrmSession {
         if path.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
             return Err(LookupError::CrmBadReply(BadReply::Segment));
         }
-        let mut url = self.base.clone();
+        let mut url = self.find.base.clone();
         url.path_segments_mut().map_err(|()| LookupError::Internal)?.pop_if_empty().extend(path);
         url.query_pairs_mut().extend_pairs(query);
         let is_short = url.as_str().len() <= LONGEST_URL;
@@ -177,45 +176,57 @@ impl CrmSession {
 
     /// A next-page link, if it leads to this session's host; another is not called.
     pub(super) fn next_page(&self, link: &str) -> Result<Url, LookupError> {
-        let url = self.base.join(link).ok().filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL);
+        let url = self.find.base.join(link).ok().filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL);
         url.ok_or(LookupError::CrmBadReply(BadReply::NextLink))
     }
 
-    /// The name of a part of details, for this credential and user.
+    /// The name of a part of details, for this credential and address.
     pub(super) fn refused_part(&self, part: &str, record: Option<&str>) -> Refused {
-        self.refusals().name((self.scope, self.credential.as_bytes(), part, record))
+        self.refusals().name((self.find.base.as_str(), self.find.credential.as_bytes(), part, record))
     }
 
     pub(super) fn refusals(&self) -> &Refusals {
-        &self.door.refusals
+        &self.find.door.refusals
     }
 
     /// What was told of failures of this connector.
     #[must_use]
     pub fn complaints(&self) -> &Complaints {
-        self.door.complaints()
+        self.find.door.complaints()
     }
 
     /// The limits of this find.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.door.limits
+        &self.find.door.limits
     }
 
     /// HTTP calls made so far, failed ones included.
     #[must_use]
     pub fn requests(&self) -> u32 {
-        self.requests.load(Ordering::Relaxed)
+        self.find.spent.calls()
+    }
+
+    /// The same session, in another hurry.
+    #[must_use]
+    pub fn at(&self, urgency: &Arc<Urgency>) -> Self {
+        Self { find: Arc::clone(&self.find), urgency: Arc::clone(urgency) }
+    }
+
+    /// Spends another scope's quota from now on, because it has turned out whose the credential is. What was spent before
+    /// counts there too; the future ends when all of it does.
+    pub fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
+        self.find.spent.belongs_to(scope)
     }
 
     /// Same scheme, host and port, and no user in it: the credential may go there.
     fn is_home(&self, url: &Url) -> bool {
-        url.origin() == self.base.origin() && url.username().is_empty() && url.password().is_none()
+        url.origin() == self.find.base.origin() && url.username().is_empty() && url.password().is_none()
     }
 
     /// Calls, unless it is for a part that was refused while this call waited for its turn, or before.
     pub(super) async fn fetch(&self, mut url: Url, part: Option<Part>) -> Result<Value, LookupError> {
-        let _slot = self.slots.acquire().await.map_err(|_| LookupError::Internal)?;
+        let _slot = self.find.slots.acquire().await.map_err(|_| LookupError::Internal)?;
         if let Some(refusal) = part.and_then(|part| self.standing_refusal(part)) {
             return Err(refusal);
         }
@@ -229,23 +240,21 @@ impl CrmSession {
     }
 
     async fn call(&self, url: Url) -> Result<Reply, LookupError> {
-        if !self.door.way.permits(&url) {
+        if !self.find.door.way.permits(&url) {
             return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
         }
-        let permit = self.door.budget.acquire(self.scope, &self.urgency).await;
-        let permit = permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })?;
-        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut tally = Tally::begin(&self.door.counts, self.span.call("crm call"));
-        tally.span.set("platform", self.door.counts.platform.clone());
+        let granted = self.find.spent.acquire(&self.urgency).await?;
+        let mut tally = Tally::begin(&self.find.door.counts, self.find.span.call("crm call"));
+        tally.span.set("platform", self.find.door.counts.platform.clone());
         tally.span.set("lane", self.urgency.lane().label());
-        tally.span.set("call", i64::from(number));
-        let exchange = self.exchange(url, permit, &mut tally);
-        let exchanged = clock::within(self.door.limits.call_timeout, exchange).await;
+        tally.span.set("call", i64::try_from(granted.number + 1).unwrap_or(i64::MAX));
+        let exchange = self.exchange(url, granted, &mut tally);
+        let exchanged = clock::within(self.find.door.limits.call_timeout, exchange).await;
         exchanged.unwrap_or(Err(LookupError::CrmUnavailable(Unavailable::Timeout)))
     }
 
-    async fn exchange(&self, url: Url, permit: Permit, tally: &mut Tally<'_>) -> Result<Reply, LookupError> {
-        let mut request = self.door.way.client.get(url).header(AUTHORIZATION, &self.credential);
+    async fn exchange(&self, url: Url, granted: Granted, tally: &mut Tally<'_>) -> Result<Reply, LookupError> {
+        let mut request = self.find.door.way.client.get(url).header(AUTHORIZATION, &self.find.credential);
         if let Some(traceparent) = tally.span.traceparent() {
             request = request.header("traceparent", traceparent);
         }
@@ -255,8 +264,9 @@ impl CrmSession {
         if status != StatusCode::OK {
             tally.status = class(status);
         }
-        let hint = headers::rate_hint(status.as_u16(), response.headers(), self.door.clock.now());
-        permit.observe(&hint).await;
+        let hint = headers::rate_hint(status.as_u16(), response.headers(), self.find.door.clock.wall());
+        self.find.spent.learn(granted.number, &hint);
+        granted.permit.observe(&hint).await;
         if status.is_redirection() {
             return self.moved(&response).map(Reply::MovedTo);
         }
@@ -269,7 +279,9 @@ impl CrmSession {
         let declared = headers::encoding(response.headers());
         let body = self.read(response).await?;
         tally.status = class(status);
-        reply::read(body, declared, self.door.limits.reply_bytes).map(Reply::Json).map_err(LookupError::CrmBadReply)
+        reply::read(body, declared, self.find.door.limits.reply_bytes)
+            .map(Reply::Json)
+            .map_err(LookupError::CrmBadReply)
     }
 
     fn moved(&self, response: &Response) -> Result<Url, LookupError> {
@@ -280,7 +292,7 @@ impl CrmSession {
 
     /// The body, read no further than the limit. Sizes are after decompression, so a small bomb is a large body.
     async fn read(&self, mut response: Response) -> Result<Vec<u8>, LookupError> {
-        let limit = self.door.limits.reply_bytes;
+        let limit = self.find.door.limits.reply_bytes;
         let announced = response.content_length().unwrap_or(0);
         if announced > limit as u64 {
             return Err(LookupError::CrmBadReply(BadReply::TooLarge));

@@ -29,6 +29,43 @@ impl fmt::Debug for User {
     }
 }
 
+/// Who a credential is, in the CRM's own words.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WhoAmI {
+    user: String,
+    account: String,
+}
+
+/// Longest id of a user or an account that is believed, in bytes.
+const MAX_ID: usize = 256;
+
+impl WhoAmI {
+    /// `None` without a user id: an account has many users, and naming the account names none of them.
+    #[must_use]
+    pub fn new(user: String, account: String) -> Option<Self> {
+        let usable = |id: &str| id.len() <= MAX_ID && !id.contains(char::is_control);
+        (!user.trim().is_empty() && usable(&user) && usable(&account)).then_some(Self { user, account })
+    }
+
+    /// The CRM's id of the user; never empty.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The CRM's id of the account, if it names one.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        Some(self.account.as_str()).filter(|account| !account.trim().is_empty())
+    }
+}
+
+impl fmt::Debug for WhoAmI {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WhoAmI").finish_non_exhaustive()
+    }
+}
+
 /// User settings, read as App Connect writes them (`{"name": {"value": v}}`) and plainly (`{"name": v}`).
 #[derive(Clone, Default)]
 pub struct Settings(Struct);

@@ -9,15 +9,43 @@ use bytes::Bytes;
 use super::contact::{self, Contact};
 use super::phone::Party;
 
-/// Milliseconds since the Unix epoch, by the injected clock.
+/// A moment in milliseconds, by the injected clock of this process. Two processes cannot compare theirs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// Time since `earlier`; zero where the clock went backwards.
+    /// Time since `earlier`; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment that was `age` ago.
+    #[must_use]
+    pub fn before(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A moment by Redis' own clock, in milliseconds since the Unix epoch: the one time that replicas share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SharedTime(pub u64);
+
+/// How far a stored time may be ahead of Redis' time. What is further ahead was written under another clock.
+const AHEAD: Duration = Duration::from_secs(5);
+
+impl SharedTime {
+    /// Time since `earlier`. `None` if that is more than five seconds ahead: nobody knows how old it is.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        let ahead = Duration::from_millis(earlier.0.saturating_sub(self.0));
+        (ahead <= AHEAD).then(|| Duration::from_millis(self.0.saturating_sub(earlier.0)))
+    }
+
+    /// The latest moment that [`SharedTime::since`] takes for an earlier one.
+    #[must_use]
+    pub fn latest(self) -> Self {
+        Self(self.0.saturating_add(u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -27,7 +55,7 @@ pub struct Entry {
     encoded: Bytes,
     count: u32,
     complete: bool,
-    asked_at: Timestamp,
+    asked_at: SharedTime,
     jitter: u8,
     absences: u8,
 }
@@ -42,7 +70,7 @@ pub struct Parts {
     /// See [`Entry::is_complete`].
     pub complete: bool,
     /// See [`Entry::asked_at`].
-    pub asked_at: Timestamp,
+    pub asked_at: SharedTime,
     /// Shortens the life by up to a tenth.
     pub jitter: u8,
     /// See [`Entry::absences`].
@@ -53,7 +81,7 @@ impl Entry {
     /// Builds the answer of a load that began at `asked_at`. Freshness counts from there, because the CRM may have
     /// changed while it answered.
     #[must_use]
-    pub fn new(party: &Party, contacts: &[Contact], complete: bool, asked_at: Timestamp) -> Self {
+    pub fn new(party: &Party, contacts: &[Contact], complete: bool, asked_at: SharedTime) -> Self {
         Self {
             encoded: contact::encode(party, contacts, complete),
             count: u32::try_from(contacts.len()).unwrap_or(u32::MAX),
@@ -118,9 +146,9 @@ impl Entry {
         self.complete
     }
 
-    /// When the load of this answer began.
+    /// When the load of this answer began, by Redis' clock; zero if Redis was not there to say.
     #[must_use]
-    pub fn asked_at(&self) -> Timestamp {
+    pub fn asked_at(&self) -> SharedTime {
         self.asked_at
     }
 
@@ -207,10 +235,9 @@ pub enum Freshness {
     Expired,
 }
 
-/// How good `entry` is at `now`.
+/// How good `entry` is at this age.
 #[must_use]
-pub fn judge(entry: &Entry, now: Timestamp, policy: &AgePolicy) -> Freshness {
-    let age = now.since(entry.asked_at);
+pub fn judge(entry: &Entry, age: Duration, policy: &AgePolicy) -> Freshness {
     let ages = policy.ages(entry);
     if age < ages.fresh {
         Freshness::Fresh
@@ -235,15 +262,15 @@ mod tests {
         }
     }
 
-    fn entry(complete: bool, asked_at: u64) -> Entry {
+    fn entry(complete: bool) -> Entry {
         let party = Party::Number(E164::parse("+16505551234", None).unwrap());
-        Entry::new(&party, &[], complete, Timestamp(asked_at))
+        Entry::new(&party, &[], complete, SharedTime(1_000))
     }
 
     #[test]
     fn absence_is_fresh_then_stale_then_expired() {
-        let entry = entry(true, 1_000);
-        let at = |seconds: u64| judge(&entry, Timestamp(1_000 + seconds * 1_000), &policy());
+        let entry = entry(true);
+        let at = |seconds: u64| judge(&entry, Duration::from_secs(seconds), &policy());
         assert_eq!(at(0), Freshness::Fresh);
         assert_eq!(at(59), Freshness::Fresh);
         assert_eq!(at(60), Freshness::Stale);
@@ -253,38 +280,48 @@ mod tests {
 
     #[test]
     fn absence_that_repeats_is_fresh_for_twice_as_long_up_to_its_hard_end() {
-        let mut latest = entry(true, 0);
+        let mut latest = entry(true);
         for fresh in [60, 120, 240, 480, 600, 600] {
             assert_eq!(policy().ages(&latest).fresh, Duration::from_secs(fresh));
-            latest = entry(true, 0).after(Some(&latest));
+            latest = entry(true).after(Some(&latest));
         }
-        let found = entry(true, 0).after(None);
+        let found = entry(true).after(None);
         assert_eq!(found.absences(), 0);
     }
 
     #[test]
     fn jitter_shortens_by_a_tenth_at_most() {
-        let ages = policy().ages(&entry(true, 0).with_jitter(255));
+        let ages = policy().ages(&entry(true).with_jitter(255));
         assert_eq!((ages.fresh, ages.stale), (Duration::from_secs(54), Duration::from_secs(540)));
     }
 
     #[test]
     fn an_incomplete_search_that_found_nobody_is_not_stored() {
-        assert!(!entry(false, 0).is_storable());
-        assert!(entry(true, 0).is_storable());
+        assert!(!entry(false).is_storable());
+        assert!(entry(true).is_storable());
     }
 
     #[test]
-    fn a_clock_that_went_backwards_makes_nothing_older() {
-        assert_eq!(judge(&entry(true, 5_000), Timestamp(1_000), &policy()), Freshness::Fresh);
+    fn what_is_stored_too_far_ahead_of_redis_has_no_age() {
+        let now = SharedTime(1_000_000);
+        for (earlier, age) in [
+            (0, Some(1_000_000)),
+            (999_999, Some(1)),
+            (1_000_000, Some(0)),
+            (1_005_000, Some(0)),
+            (1_005_001, None),
+            (u64::MAX, None),
+        ] {
+            assert_eq!(now.since(SharedTime(earlier)), age.map(Duration::from_millis), "{earlier}");
+            assert_eq!(SharedTime(earlier) <= now.latest(), age.is_some(), "{earlier}");
+        }
     }
 
     proptest! {
         #[test]
-        fn an_entry_never_gets_fresher(asked_at in 0u64..1_000_000, a in 0u64..10_000_000, b in 0u64..10_000_000) {
-            let entry = entry(true, asked_at);
-            let (earlier, later) = (a.min(b), a.max(b));
-            prop_assert!(judge(&entry, Timestamp(earlier), &policy()) <= judge(&entry, Timestamp(later), &policy()));
+        fn an_entry_never_gets_fresher(a in 0u64..10_000_000, b in 0u64..10_000_000) {
+            let at = |age: u64| judge(&entry(true), Duration::from_millis(age), &policy());
+            prop_assert!(at(a.min(b)) <= at(a.max(b)));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Keys: every input that can change an answer, and nothing else.
 //!
 //! Parts are length-prefixed before they are hashed, so that no two lists of parts share an encoding (`a|b`, `c` and
-//! `a`, `b|c`). The hash is SipHash-1-3 with 128 bits under a secret key: nobody outside can aim for
-//! a collision. Replicas that share a Redis share the secret. The region is not a part (it only decides how a spelling is read), nor is the credential (it decides
-//! who may be answered; see [`AuthTag`]).
+//! `a`, `b|c`), and each kind of key begins with a byte of its own. The hash is SipHash-1-3 with 128 bits under a secret
+//! key: nobody outside can aim for a collision. Replicas that share a Redis share the secret.
+//!
+//! A question is hashed without who asks it ([`QuestionKey`]). Together with an identity it names a stored answer
+//! ([`ContactKey`]), so that what one identity was shown is never found under another.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -11,12 +13,24 @@ use std::hash::Hasher as _;
 use prost::Message as _;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
-use super::caller::{AuthHeader, Host, User};
+use super::caller::{AuthHeader, Host, User, WhoAmI};
 use super::format::NumberFormat;
-use super::phone::{Extension, Party};
+use super::identity::{Identity, IdentityTag};
+use super::phone::{Party, Region};
 
-/// Changes when the parts or their order change.
-const SCHEMA: u8 = 1;
+/// Changes when the parts or their order change. So replicas of two versions never read each other's answers.
+const SCHEMA: u8 = 2;
+
+/// What a hash stands for; two kinds never collide.
+#[derive(Clone, Copy)]
+enum Kind {
+    User = 1,
+    Question,
+    Credential,
+    Identity,
+    Account,
+    Scope,
+}
 
 /// A user of one platform, as a keyed hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,16 +56,16 @@ impl fmt::Debug for UserTag {
     }
 }
 
-/// Where an answer is kept.
+/// One question of a user about a party, whoever the CRM says the user is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ContactKey {
+pub struct QuestionKey {
     user: UserTag,
     party: Party,
-    question: u128,
+    hash: u128,
 }
 
-impl ContactKey {
-    /// Whose answer it is.
+impl QuestionKey {
+    /// The claimed user.
     #[must_use]
     pub fn user(&self) -> UserTag {
         self.user
@@ -63,22 +77,98 @@ impl ContactKey {
         self.party
     }
 
-    /// The key under which a credential proves itself: one per user, equal to no question's.
+    /// What else the answer depends on, for names in a shared store.
     #[must_use]
-    pub fn proof(&self) -> Self {
-        Self { user: self.user, party: Party::Extension(Extension::NONE), question: 0 }
+    pub fn to_bytes(&self) -> [u8; 16] {
+        self.hash.to_be_bytes()
     }
 
-    /// What else the answer depends on (host, formats, settings), for names in a shared store.
+    /// Where the answer for this identity is kept. Both hashes are secret and random, so their sum is as good as a hash
+    /// of both.
     #[must_use]
-    pub fn question(&self) -> [u8; 16] {
-        self.question.to_be_bytes()
+    pub fn of(&self, identity: &Identity) -> ContactKey {
+        let owner = identity.tag();
+        let slot = SlotKey { user: self.user, hash: self.hash.wrapping_add(owner.to_bits()) };
+        ContactKey { slot, party: self.party, owner }
+    }
+}
+
+impl fmt::Debug for QuestionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QuestionKey({:08x})", self.hash >> 96)
+    }
+}
+
+/// Where an answer is kept: question and identity, with what the stores group it by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContactKey {
+    slot: SlotKey,
+    party: Party,
+    owner: IdentityTag,
+}
+
+/// A [`ContactKey`] as two hashes, the party's digits left out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SlotKey {
+    user: UserTag,
+    hash: u128,
+}
+
+impl ContactKey {
+    /// The claimed user, by whom everything is invalidated.
+    #[must_use]
+    pub fn user(&self) -> UserTag {
+        self.slot.user
+    }
+
+    /// Whom it is about.
+    #[must_use]
+    pub fn party(&self) -> Party {
+        self.party
+    }
+
+    /// Whose answer it is.
+    #[must_use]
+    pub fn owner(&self) -> IdentityTag {
+        self.owner
+    }
+
+    /// The same without the party's digits.
+    #[must_use]
+    pub fn slot(&self) -> SlotKey {
+        self.slot
+    }
+}
+
+impl SlotKey {
+    /// What [`SlotKey::user`] and [`SlotKey::to_bytes`] gave on another replica.
+    #[must_use]
+    pub fn from_bytes(user: UserTag, hash: [u8; 16]) -> Self {
+        Self { user, hash: u128::from_be_bytes(hash) }
+    }
+
+    /// The claimed user.
+    #[must_use]
+    pub fn user(&self) -> UserTag {
+        self.user
+    }
+
+    /// Question and identity, for names in a shared store.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 16] {
+        self.hash.to_be_bytes()
     }
 }
 
 impl fmt::Debug for ContactKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ContactKey({:08x})", self.question >> 96)
+        write!(f, "ContactKey({:08x})", self.slot.hash >> 96)
+    }
+}
+
+impl fmt::Debug for SlotKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SlotKey({:08x})", self.hash >> 96)
     }
 }
 
@@ -118,6 +208,19 @@ impl fmt::Debug for AuthTag {
     }
 }
 
+/// What of a connector's configuration can change an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Crm<'a> {
+    /// The connector's name.
+    pub connector: &'a str,
+    /// Where the CRM is; empty if users name its host.
+    pub base_url: &'a str,
+    /// By which regions stored spellings are read; empty if by the user's.
+    pub regions: &'a [Region],
+    /// The names of the user settings that the connector reads.
+    pub settings: &'a [&'a str],
+}
+
 /// Makes keys under one secret.
 #[derive(Clone)]
 pub struct KeyMaker {
@@ -137,62 +240,84 @@ impl KeyMaker {
         Self { secret }
     }
 
-    /// The key of one question. `settings` are the names of the user settings that the connector reads.
+    /// The key of one question.
     #[must_use]
-    pub fn contact(
-        &self,
-        connector: &str,
-        user: &User,
-        party: Party,
-        formats: &[NumberFormat],
-        settings: &[&str],
-    ) -> ContactKey {
-        let mut parts = self.parts();
-        parts.push(user.host.as_ref().map_or("", Host::as_str).as_bytes());
+    pub fn question(&self, crm: &Crm<'_>, user: &User, party: Party, formats: &[NumberFormat]) -> QuestionKey {
+        let mut parts = self.parts_at(Kind::Question, crm, user.host.as_ref());
+        parts.push(&party.to_bytes());
+        parts.push(&user.region.map_or([0; 2], Region::to_bytes));
+        parts.count(crm.regions.len());
+        for region in crm.regions {
+            parts.push(&region.to_bytes());
+        }
         parts.count(formats.len());
         for format in formats {
             parts.push(format.pattern().as_bytes());
         }
-        for name in settings {
+        for name in crm.settings {
             // A Value is encoded deterministically: its maps are ordered.
             parts.push(&user.settings.get(name).map(prost_types::Value::encode_to_vec).unwrap_or_default());
         }
-        ContactKey { user: self.user(connector, &user.account, &user.id), party, question: parts.finish() }
+        QuestionKey { user: self.user(crm.connector, &user.account, &user.id), party, hash: parts.finish() }
     }
 
-    /// The tag of a user.
+    /// The tag of a user, as the caller names them.
     #[must_use]
     pub fn user(&self, connector: &str, account: &str, id: &str) -> UserTag {
-        let mut parts = self.parts();
+        let mut parts = self.parts(Kind::User);
         for part in [connector, account, id] {
             parts.push(part.as_bytes());
         }
         UserTag(parts.finish())
     }
 
-    /// The tag of a credential, which is good for one host: what one CRM accepts says nothing about another.
+    /// The tag of a credential, which is good for one address: what one CRM accepts says nothing about another.
     #[must_use]
-    pub fn auth(&self, header: &AuthHeader, host: Option<&Host>) -> AuthTag {
-        let mut parts = self.parts();
-        parts.push(host.map_or("", Host::as_str).as_bytes());
+    pub fn auth(&self, crm: &Crm<'_>, header: &AuthHeader, host: Option<&Host>) -> AuthTag {
+        let mut parts = self.parts_at(Kind::Credential, crm, host);
         parts.push(header.expose().as_bytes());
         AuthTag(parts.finish())
     }
 
+    /// Who the CRM says a credential is.
+    #[must_use]
+    pub fn identity(&self, crm: &Crm<'_>, host: Option<&Host>, who: &WhoAmI) -> Identity {
+        let tag = |kind, parts_of_it: &[&str]| {
+            let mut parts = self.parts_at(kind, crm, host);
+            for part in parts_of_it {
+                parts.push(part.as_bytes());
+            }
+            IdentityTag::from_bits(parts.finish())
+        };
+        let account = who.account().map(|account| tag(Kind::Account, &[account]));
+        let user = tag(Kind::Identity, &[who.account().unwrap_or_default(), who.user()]);
+        Identity::Crm { user, account }
+    }
+
     /// The tag of a budget's scope: an account, or a user where the CRM counts by user.
     #[must_use]
-    pub fn scope(&self, parts_of_scope: &[&str]) -> ScopeTag {
-        let mut parts = self.parts();
+    pub fn scope(&self, parts_of_scope: &[&[u8]]) -> ScopeTag {
+        let mut parts = self.parts(Kind::Scope);
         parts.count(parts_of_scope.len());
         for part in parts_of_scope {
-            parts.push(part.as_bytes());
+            parts.push(part);
         }
         ScopeTag(parts.finish())
     }
 
-    fn parts(&self) -> Parts {
+    /// Parts that hold for one address of one connector only.
+    fn parts_at(&self, kind: Kind, crm: &Crm<'_>, host: Option<&Host>) -> Parts {
+        let mut parts = self.parts(kind);
+        for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
+            parts.push(part.as_bytes());
+        }
+        parts
+    }
+
+    fn parts(&self, kind: Kind) -> Parts {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
         hasher.write_u8(SCHEMA);
+        hasher.write_u8(kind as u8);
         Parts(hasher)
     }
 }

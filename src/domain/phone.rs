@@ -86,6 +86,12 @@ impl Region {
         let region = rlibphonenumber::Region::from_str(&text.trim().to_ascii_uppercase()).ok()?;
         PHONE_NUMBER_UTIL.get_country_code_for_region(region).is_some().then_some(Self(region))
     }
+
+    /// The two letters of ISO 3166, for keys.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 2] {
+        (self.0 as u16).to_be_bytes()
+    }
 }
 
 /// Reads what a telephone system sent: E.164, tel: and sip: URIs, national and internationally dialled spellings.
@@ -249,9 +255,6 @@ impl fmt::Debug for E164 {
 }
 
 impl Extension {
-    /// No extension at all, which no parser makes.
-    pub(super) const NONE: Self = Self { digits: 0, len: 0 };
-
     /// Reads 1 to 15 digits.
     ///
     /// # Errors

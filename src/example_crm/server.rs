@@ -33,6 +33,7 @@ const FORBIDDEN_TOKEN: &str = "demo-forbidden";
 /// The API of `crm`.
 pub(super) fn router(crm: Arc<ExampleCrm>) -> Router {
     Router::new()
+        .route("/api/v1/me", get(me))
         .route("/api/v1/contacts", get(contacts))
         .route("/api/v1/contacts/{id}/deals", get(deals))
         .fallback(nothing_here)
@@ -145,6 +146,24 @@ struct ContactsReply<'a> {
 struct DealsReply<'a> {
     deals: &'a [Deal],
     next_page: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Me<'a> {
+    id: &'a str,
+    account_id: &'static str,
+}
+
+/// Longest id of a user.
+const LONGEST_ID: usize = 64;
+
+/// `GET /api/v1/me`: whose the token is. All tokens that are the same up to the first dot are one user's, so that a token
+/// can be exchanged: `demo-ann.1` and `demo-ann.2` are both `demo-ann`.
+async fn me(headers: HeaderMap) -> Response {
+    let token = bearer_token(&headers).unwrap_or_default();
+    let id = token.split('.').next().unwrap_or(token);
+    let id = id.get(..LONGEST_ID).unwrap_or(id);
+    Json(Me { id, account_id: "example" }).into_response()
 }
 
 /// `GET /api/v1/contacts`: by `phone`, fuzzily; else by `extension`, exactly.

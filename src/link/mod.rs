@@ -25,7 +25,9 @@ mod breaker;
 mod connect;
 mod keeper;
 mod names;
+mod reads;
 mod secret;
+mod time;
 mod url;
 pub mod user;
 
@@ -33,7 +35,9 @@ use breaker::Breaker;
 use connect::{Connection, Connector};
 pub use keeper::Keeper;
 pub use names::{KeyPrefix, KeyPrefixError, Names, PartyHash, hex};
+pub use reads::Reads;
 pub use secret::{SharedSecret, derive_secret};
+pub use time::RedisTime;
 pub use url::{RedisUrl, RedisUrlError};
 
 /// How long one attempt to connect may take, name resolution and TLS included.

@@ -91,7 +91,7 @@ impl Names {
         name.push_str(&self.prefix.0);
         name.push_str(":{");
         push_hex(&mut name, &user.to_bytes());
-        name.push_str("}:n:");
+        name.push_str("}:a:");
         push_hex(&mut name, &party.0);
         name
     }
@@ -99,7 +99,7 @@ impl Names {
     /// The suffix of that name.
     #[must_use]
     pub fn number_suffix(party: PartyHash) -> String {
-        format!("n:{}", hex(&party.0))
+        format!("a:{}", hex(&party.0))
     }
 
     /// The hash that stands for a party.

@@ -4,40 +4,70 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::{Question, Resolver, TOO_LONG};
-use crate::cache::{Event, Stored, Ticket};
-use crate::clock;
-use crate::connector;
-use crate::domain::{ContactKey, Entry, Freshness, Lane, LookupError, Source};
-use crate::flight::{Landing, Loaded};
+use super::answering::{Answering, Owner, Verified};
+use super::identity::Whose;
+use super::{Asked, Question, Resolver, TOO_LONG};
+use crate::admission::Credential;
+use crate::cache::Ticket;
+use crate::clock::{self, Stopwatch};
+use crate::connector::{self, CrmSession, Found};
+use crate::domain::{AuthTag, Entry, Freshness, LookupError, QuestionKey, Source, Timestamp};
+use crate::flight::{Early, Landing};
 use crate::lease::Acquired;
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
-/// How often Redis is looked at while another replica loads the same key.
+/// How often Redis is looked at while another replica loads the same question.
 const WATCH: Duration = Duration::from_millis(20);
+
+/// What may share a load: the same question under the same credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct LoadKey {
+    pub(super) question: QuestionKey,
+    pub(super) auth: AuthTag,
+    /// Whether the load must ask the CRM: a manual refresh, or a credential that has to prove itself.
+    pub(super) must_ask: bool,
+    /// What was invalidated last of this question: a load that began before may bring what should be gone.
+    pub(super) since: u64,
+}
+
+/// What a load brought back.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    /// The answer.
+    pub(super) entry: Arc<Entry>,
+    /// When the CRM was asked.
+    pub(super) asked: Timestamp,
+    /// The CRM, or the tier that had it by then.
+    pub(super) source: Source,
+    /// HTTP calls to the CRM that it took.
+    pub(super) crm_requests: u32,
+    /// When its contacts were verified.
+    pub(super) verified: Verified,
+}
 
 /// One load. It runs as a task of its own: callers come and go, the load ends under its own time limit.
 pub(super) struct Load {
     pub(super) resolver: Resolver,
     pub(super) question: Question,
-    pub(super) key: ContactKey,
+    pub(super) key: QuestionKey,
+    pub(super) auth: AuthTag,
+    pub(super) whose: Whose,
     /// Ask the CRM whatever is stored.
     pub(super) must_ask: bool,
     pub(super) urgency: Arc<Urgency>,
+    /// Shows the contacts while their details are still loaded.
+    pub(super) early: Early<Loaded>,
     /// Where its HTTP calls are counted, also those of a load that fails.
     pub(super) spent: Arc<AtomicU32>,
     pub(super) span: Span,
 }
 
 impl Load {
-    pub(super) async fn run(self) -> Landing {
+    pub(super) async fn run(self) -> Landing<Loaded> {
         let platform = &self.question.platform;
-        let loaded = tokio::select! {
-            // Boxed: a load's future is large, and lives for as long as the CRM takes.
-            loaded = Box::pin(self.load()) => loaded,
-            () = self.overdue(self.resolver.config.timeout) => Err(TOO_LONG),
-        };
+        // Boxed: a load's future is large, and lives for as long as the CRM takes.
+        let loaded = Box::pin(self.load()).await;
         self.span.set("platform", platform.name().to_owned());
         self.span.set("lane", self.urgency.lane().label());
         self.span.set("outcome", outcome(&loaded));
@@ -48,102 +78,116 @@ impl Load {
                 tracing::warn!(platform, trace_id, %error, alike, "a look-up in the CRM failed");
             });
             if *error == LookupError::CrmUnauthenticated {
-                let (user, auth) = (self.key.user(), self.resolver.auth_tag(&self.question));
-                self.resolver.rooms.admissions.revoke(user, auth).await;
-                self.resolver.rooms.cache.tell(Event::Revoke(user, auth)).await;
+                self.resolver.revoke(self.asked()).await;
             }
         }
         loaded
     }
 
-    /// Ends once a ringing phone has had to do with this load for so long. Work behind the scenes waits for its turn in
-    /// the CRM's quota however long that takes, and its calls have limits of their own.
-    async fn overdue(&self, limit: Duration) {
-        loop {
-            let changed = self.urgency.changed();
-            if self.urgency.lane() == Lane::CallPop {
-                break clock::pause(limit).await;
-            }
-            changed.await;
-        }
+    pub(super) fn asked(&self) -> Asked<'_> {
+        Asked { question: &self.question, key: self.key, auth: self.auth }
     }
 
     /// What another flight or another replica has stored by now, else what the CRM says. Replicas take turns by a
     /// lease; where Redis is away everybody asks.
-    async fn load(&self) -> Landing {
+    async fn load(&self) -> Landing<Loaded> {
+        let cache = &self.resolver.rooms.cache;
         let Some(leases) = self.resolver.rooms.leases.as_ref().filter(|_| !self.must_ask) else {
-            let (stored, ticket) = self.begin().await;
-            return match self.good_enough(stored).await {
+            let ticket = self.in_time(async { Ok(cache.begin(&self.key).await) }).await?;
+            return match self.good_enough(&ticket).await {
                 Some(stored) => Ok(stored),
-                None => self.ask(&ticket).await,
+                None => self.ask(ticket).await,
             };
         };
-        let auth = self.resolver.auth_tag(&self.question);
         loop {
             // Asked for together and in this order: the lease's last holder may have stored the answer before.
-            let (lease, (stored, ticket)) =
-                tokio::join!(leases.acquire(&self.key, auth, self.urgency.lane()), self.begin());
-            if let Some(stored) = self.good_enough(stored).await {
+            let begun = async {
+                Ok(tokio::join!(leases.acquire(&self.key, self.auth, self.urgency.lane()), cache.begin(&self.key)))
+            };
+            let (lease, ticket) = self.in_time(begun).await?;
+            if let Some(stored) = self.good_enough(&ticket).await {
                 return Ok(stored);
             }
             match lease {
-                Acquired::Lease(lease) => return lease.keep(self.ask(&ticket)).await,
-                Acquired::Held => clock::pause(WATCH).await,
-                Acquired::Unavailable => return self.ask(&ticket).await,
+                Acquired::Lease(lease) => return lease.keep(self.ask(ticket)).await,
+                Acquired::Held => {
+                    let watch = async {
+                        clock::pause(WATCH).await;
+                        Ok(())
+                    };
+                    self.in_time(watch).await?;
+                }
+                Acquired::Unavailable => return self.ask(ticket).await,
             }
         }
     }
 
-    async fn begin(&self) -> (Option<Stored>, Ticket) {
-        // Memory first, because what is found in Redis is in memory afterwards. The later of the two counts.
-        let in_memory = self.resolver.rooms.cache.in_memory(&self.key);
-        let (in_redis, ticket) = self.resolver.rooms.cache.begin(&self.key).await;
-        let stored = in_redis.into_iter().chain(in_memory).max_by_key(|stored| stored.entry.asked_at());
-        (stored, ticket)
+    /// Ends a step once a ringing phone has had to do with this load for too long. Work behind the scenes waits for its
+    /// turn in the CRM's quota however long that takes, and its calls have limits of their own.
+    async fn in_time<T>(&self, step: impl Future<Output = Landing<T>>) -> Landing<T> {
+        tokio::select! {
+            biased;
+            result = step => result,
+            () = self.urgency.overdue(self.resolver.config.timeout) => Err(TOO_LONG),
+        }
     }
 
     /// A stored answer that makes the CRM call needless: fresh, and this credential may see it.
-    async fn good_enough(&self, stored: Option<Stored>) -> Option<Loaded> {
-        let stored = stored.filter(|stored| stored.freshness == Freshness::Fresh && !self.must_ask)?;
-        let admitted = self.resolver.is_admitted(&self.question, &self.key).await;
-        admitted.then(|| Loaded { source: stored.source, entry: stored.entry, crm_requests: 0 })
+    async fn good_enough(&self, ticket: &Ticket) -> Option<Loaded> {
+        if self.must_ask {
+            return None;
+        }
+        let rooms = &self.resolver.rooms;
+        let known = rooms.admissions.lookup(self.key.user(), self.auth).await;
+        let credential = known.filter(Credential::is_proven)?;
+        let stored = rooms.cache.stored_before(ticket, &self.key.of(&credential.identity))?;
+        (stored.freshness == Freshness::Fresh).then(|| Loaded {
+            source: stored.source,
+            entry: stored.entry,
+            asked: stored.asked,
+            crm_requests: 0,
+            verified: Verified { at: clock::instant(), searched: Duration::ZERO },
+        })
     }
 
-    async fn ask(&self, ticket: &Ticket) -> Landing {
-        let Resolver { rooms, .. } = &self.resolver;
-        let asked_at = rooms.clock.now();
-        let (question, platform) = (&self.question, &self.question.platform);
-        let session = platform.session(&question.user, &question.auth, Arc::clone(&self.urgency), self.span.clone())?;
-        let asked = connector::Question {
-            party: question.party,
-            formats: &question.formats,
-            settings: &question.user.settings,
-        };
-        // Before the time is up, so that contacts without all of their details still arrive.
-        let late = self.overdue(self.resolver.config.timeout / 5 * 4);
-        let found = connector::find(platform.connector().as_ref(), &session, &asked, late).await;
-        self.spent.fetch_add(session.requests(), Ordering::Relaxed);
-        let found = found?;
-        let entry = Entry::new(&question.party, &found.contacts, found.complete, asked_at);
-        // Asked again while it was fresh it proves nothing new: the CRM may index a new contact any moment.
-        let before = rooms.cache.in_memory(&self.key).filter(|stored| stored.freshness != Freshness::Fresh);
-        let before = before.map(|stored| stored.entry);
-        let entry = Arc::new(entry.after(before.as_deref()).with_jitter(fastrand::u8(..)));
-        let keep = async {
-            if entry.is_storable() {
-                rooms.cache.store(&self.key, ticket, &entry).await;
-            } else {
-                tracing::warn!(platform = platform.name(), "a search was cut short; its absence is not kept");
+    /// Searches, and beside it asks who the credential is if nobody knows.
+    async fn ask(&self, ticket: Ticket) -> Landing<Loaded> {
+        let asked = self.asked();
+        let whose = match self.whose {
+            Whose::Settled(identity) => Owner::Settled(identity),
+            Whose::Unknown if self.resolver.may_ask_who(asked) => {
+                let (lane, deadline) = (self.urgency.lane(), self.urgency.deadline());
+                Owner::Asked(self.resolver.ask_who(asked, lane, deadline))
             }
+            Whose::Unknown => Owner::Settled(Resolver::unsaid(asked)),
         };
-        let admit = rooms.admissions.admit(self.key.user(), self.resolver.auth_tag(question), asked_at);
-        tokio::join!(admit, keep);
-        Ok(Loaded { entry, source: Source::Crm, crm_requests: session.requests() })
+        let (session, stopwatch) = (self.session()?, Stopwatch::start());
+        let found = self.search(&session).await;
+        if found.is_err() {
+            self.spent.fetch_add(session.requests(), Ordering::Relaxed);
+        }
+        let verified = Verified { at: clock::instant(), searched: stopwatch.elapsed() };
+        Ok(Answering::new(self, session, ticket, whose, verified).finish(found?).await)
+    }
+
+    fn session(&self) -> Result<CrmSession, LookupError> {
+        let Question { platform, user, auth, .. } = &self.question;
+        let identity = match &self.whose {
+            Whose::Settled(identity) => Some(identity),
+            Whose::Unknown => None,
+        };
+        platform.session(user, (auth, self.auth), identity, Arc::clone(&self.urgency), self.span.clone())
+    }
+
+    async fn search(&self, session: &CrmSession) -> Landing<Found> {
+        let asked = connector::Question { party: self.question.party, formats: &self.question.formats };
+        let connector = self.question.platform.connector();
+        self.in_time(connector::search(connector.as_ref(), session, &asked)).await
     }
 }
 
 /// As in the metrics.
-fn outcome(landing: &Landing) -> String {
+fn outcome(landing: &Landing<Loaded>) -> String {
     match landing {
         Ok(loaded) if loaded.entry.count() > 0 => "found".to_owned(),
         Ok(_) => "not_found".to_owned(),

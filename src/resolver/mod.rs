@@ -1,9 +1,10 @@
 //! The one place that knows the order of things.
 //!
-//! [`Resolver::find`] is the walk of every look-up. A stored answer is served under a credential that the CRM has
-//! accepted for this user a short time ago: fresh as it is, stale with a refresh behind it. Another credential proves
-//! itself first. Where nothing is stored one load per key asks the CRM, and all callers wait for it. A manual refresh goes to the CRM in any case, and only its success changes what is
-//! stored.
+//! [`Resolver::find`] is the walk of every look-up. A stored answer is served under a credential that the CRM has accepted
+//! a short time ago, to the identity that the CRM says the credential is: fresh as it is, stale with a refresh behind it.
+//! An unknown credential is asked about first ([`identity`]). Where nothing is stored one load per question asks the CRM,
+//! and all callers wait for it ([`load`]). A manual refresh goes to the CRM in any case, and only its success changes what
+//! is stored.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,29 +16,31 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admissions, Standing as Trust};
+use crate::admission::{Admissions, Credential};
 use crate::cache::{Stored, TieredCache};
 use crate::clock::{self, Clock};
-use crate::connector::Platform;
 pub use crate::domain::Source;
 use crate::domain::error::Unavailable;
-use crate::domain::{
-    AuthHeader, AuthTag, ContactKey, Entry, Freshness, KeyMaker, Lane, LookupError, NumberFormat, Party, User,
-};
-use crate::flight::{FlightKey, Flights, Loaded, Seat};
+use crate::domain::{AuthTag, Freshness, Identity, KeyMaker, Lane, LookupError, QuestionKey, UserTag};
+use crate::flight::{Flights, Join, Seat};
 use crate::lease::Leases;
 use crate::metrics::{Metrics, PlatformLabels};
-use crate::trace::Span;
 
+mod answering;
 mod forget;
+mod identity;
 mod jobs;
 mod load;
 mod prefetch;
+mod question;
 mod revalidate;
 
 pub use forget::Forgotten;
+use identity::{Known, Whose};
 pub use jobs::Standing;
+use load::{LoadKey, Loaded};
 pub use prefetch::{Batch, CutShort, Job, Progress};
+pub use question::{Answer, Question, Trigger};
 
 /// What a caller is told whose look-up took longer than `lookup.timeout`.
 const TOO_LONG: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
@@ -47,88 +50,31 @@ const TOO_LONG: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 pub struct Config {
     /// Time for one load, all its CRM calls included.
     pub timeout: Duration,
-    /// How long a manual refresh waits for the CRM before the stored answer is served instead, labelled stale.
+    /// How long a manual refresh waits for the CRM before the stored answer is served instead, labelled stale; also when a
+    /// call to the CRM that has no reply yet counts as out of reach.
     pub soft_deadline: Duration,
+    /// How long a ringing phone waits for the details of contacts that are found already.
+    pub details_timeout: Duration,
     /// Loads under way at once, those included whose callers have left. More are refused.
     pub max_loads: usize,
 }
 
-/// Why a look-up is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trigger {
-    /// The phone rings.
-    IncomingCall,
-    /// A person asked for it.
-    ManualRefresh,
-    /// The first match of recent calls.
-    InitialMatch,
+/// A question with the hashes that name it.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    question: &'a Question,
+    key: QuestionKey,
+    auth: AuthTag,
 }
 
-impl Trigger {
-    /// The metrics' label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::IncomingCall => "incoming_call",
-            Self::ManualRefresh => "manual_refresh",
-            Self::InitialMatch => "initial_match",
-        }
-    }
-
-    fn lane(self) -> Lane {
-        match self {
-            Self::IncomingCall | Self::ManualRefresh => Lane::CallPop,
-            Self::InitialMatch => Lane::Prefetch,
-        }
+impl Asked<'_> {
+    fn user(&self) -> UserTag {
+        self.key.user()
     }
 }
 
-/// One look-up, parsed.
-#[derive(Debug, Clone)]
-pub struct Question {
-    /// Which CRM.
-    pub platform: Arc<Platform>,
-    /// On whose behalf.
-    pub user: User,
-    /// Under which credential.
-    pub auth: AuthHeader,
-    /// About whom.
-    pub party: Party,
-    /// The user's ways of writing numbers.
-    pub formats: Vec<NumberFormat>,
-    /// Why.
-    pub trigger: Trigger,
-    /// Make no CRM call.
-    pub only_if_cached: bool,
-    /// When the caller gives up waiting.
-    pub deadline: Option<Instant>,
-    /// The request's span, where it is traced.
-    pub span: Span,
-}
-
-/// The answer to a question, with what is known about it.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// What was found.
-    pub entry: Arc<Entry>,
-    /// Where it came from.
-    pub source: Source,
-    /// Never `Expired`.
-    pub freshness: Freshness,
-    /// Time since the CRM was asked.
-    pub age: Duration,
-    /// Another caller led the load.
-    pub shared: bool,
-    /// HTTP calls to the CRM made for this answer.
-    pub crm_requests: u32,
-}
-
-impl From<Stored> for Answer {
-    fn from(stored: Stored) -> Self {
-        let Stored { entry, freshness, age, source } = stored;
-        Self { entry, source, freshness, age, shared: false, crm_requests: 0 }
-    }
-}
+/// Longest time that a ringing phone waits for the CRM where it is known that the number was nobody's some time ago.
+const NEWS: Duration = Duration::from_millis(800);
 
 /// The rooms that a resolver knows.
 #[derive(Debug, Clone)]
@@ -156,8 +102,11 @@ pub struct Rooms {
 pub struct Resolver {
     config: Config,
     rooms: Arc<Rooms>,
-    flights: Flights,
-    refreshing: Arc<revalidate::Cap>,
+    loads: Flights<LoadKey, Loaded>,
+    /// Who a credential is: one question at a time for each.
+    whoami: Flights<AuthTag, Known>,
+    refreshing: Arc<revalidate::Cap<QuestionKey>>,
+    renewing: Arc<revalidate::Cap<(UserTag, AuthTag)>>,
     jobs: jobs::Jobs,
     /// Turns of prefetch jobs, so that all of them together leave loads to calls.
     turns: Arc<Semaphore>,
@@ -173,10 +122,11 @@ impl Resolver {
     /// A resolver over `rooms`.
     #[must_use]
     pub fn new(config: Config, rooms: Rooms) -> Self {
-        let flights = Flights::new(config.max_loads, rooms.tasks.clone());
+        let loads = Flights::new(config.max_loads, rooms.tasks.clone());
+        let whoami = Flights::new(config.max_loads, rooms.tasks.clone());
         let turns = Arc::new(Semaphore::new((config.max_loads / 2).clamp(1, prefetch::ALL_AT_ONCE)));
-        let jobs = jobs::Jobs::default();
-        Self { config, rooms: Arc::new(rooms), flights, refreshing: Arc::default(), jobs, turns }
+        let (refreshing, renewing, jobs) = (Arc::default(), Arc::default(), jobs::Jobs::default());
+        Self { config, rooms: Arc::new(rooms), loads, whoami, refreshing, renewing, jobs, turns }
     }
 
     /// Answers one question.
@@ -186,38 +136,90 @@ impl Resolver {
     /// # Errors
     /// [`LookupError::NotCached`] where only a stored answer was wanted, else what the CRM's failure is.
     pub async fn find(&self, question: &Question) -> Result<Answer, LookupError> {
-        let key = self.key(question);
+        let asked = self.asked(question);
         if question.trigger == Trigger::ManualRefresh {
-            return self.refresh(question, key).await;
+            return Box::pin(self.refresh(asked)).await;
         }
-        // Together, so that Redis is waited for once where both ask it.
-        let (stored, trust) = tokio::join!(self.rooms.cache.lookup(&key), self.trust(question, &key));
-        match stored {
-            Some(stored) if trust == Trust::Proven => {
-                if stored.freshness == Freshness::Stale && !question.only_if_cached {
-                    self.revalidate(question, key);
-                }
-                Ok(stored.into())
+        let known = self.rooms.admissions.known(asked.user(), asked.auth);
+        if let Some(credential) = known.filter(Credential::is_proven)
+            && let Some(stored) = self.rooms.cache.hit(&asked.key.of(&credential.identity))
+        {
+            self.keep_trust(asked, &credential);
+            if stored.freshness == Freshness::Fresh {
+                return Ok(stored.into());
             }
-            _ if question.only_if_cached => Err(LookupError::NotCached),
-            Some(stored) if trust == Trust::Lapsed => self.renew(question, key, stored).await,
-            Some(stored) => self.prove(question, key, stored).await,
-            None => self.wait_for(self.board(question, key, false), question).await,
+            return Box::pin(self.serve(asked, credential.identity, stored)).await;
         }
+        Box::pin(self.look_further(asked)).await
+    }
+
+    /// What is not in memory under a credential that is known to be good: Redis, then the CRM.
+    async fn look_further(&self, asked: Asked<'_>) -> Result<Answer, LookupError> {
+        // Together, so that Redis is waited for once.
+        let (fetched, credential) =
+            tokio::join!(self.rooms.cache.fetch(&asked.key), self.rooms.admissions.lookup(asked.user(), asked.auth));
+        let Some(credential) = credential else { return self.introduce(asked, fetched).await };
+        let stored = self.rooms.cache.pick(&fetched, &asked.key.of(&credential.identity));
+        match stored {
+            Some(stored) if credential.is_proven() => {
+                self.keep_trust(asked, &credential);
+                self.serve(asked, credential.identity, stored).await
+            }
+            _ if asked.question.only_if_cached => Err(LookupError::NotCached),
+            Some(stored) => self.renew(asked, credential, stored).await,
+            None => self.load(asked, Whose::Settled(credential.identity)).await,
+        }
+    }
+
+    /// Serves what is stored. What is stale is refreshed; if that said "nobody", a ringing phone waits a moment for news.
+    async fn serve(&self, asked: Asked<'_>, identity: Identity, stored: Stored) -> Result<Answer, LookupError> {
+        let question = asked.question;
+        if stored.freshness == Freshness::Fresh || question.only_if_cached {
+            return Ok(stored.into());
+        }
+        if stored.entry.count() == 0 && question.trigger == Trigger::IncomingCall && !self.rests(&asked.key) {
+            let patience = self.patience(question).min(NEWS);
+            let seat = self.board(
+                asked,
+                Trip {
+                    lane: Lane::CallPop,
+                    deadline: clock::after(patience),
+                    ..self.trip(asked, Whose::Settled(identity))
+                },
+            );
+            if let Some(Ok(answer)) = clock::within(patience, self.wait_for(seat, question)).await {
+                return Ok(answer);
+            }
+        }
+        self.revalidate(asked, identity);
+        Ok(stored.into())
+    }
+
+    /// Asks the CRM and waits for what it says.
+    async fn load(&self, asked: Asked<'_>, whose: Whose) -> Result<Answer, LookupError> {
+        self.wait_for(self.board(asked, self.trip(asked, whose)), asked.question).await
     }
 
     /// Asks the CRM, whatever is stored. Where it takes long and an answer is stored, that one is better than none;
     /// the refresh goes on behind it.
-    async fn refresh(&self, question: &Question, key: ContactKey) -> Result<Answer, LookupError> {
-        let seat = self.board(question, key, true);
-        let fresh = self.wait_for(seat, question);
+    async fn refresh(&self, asked: Asked<'_>) -> Result<Answer, LookupError> {
+        let credential = self.rooms.admissions.lookup(asked.user(), asked.auth).await;
+        let whose = Self::whose(asked, credential.as_ref());
+        let trip = Trip { must_ask: true, join: Join::NotCalledYet, ..self.trip(asked, whose) };
+        let seat = self.board(asked, trip);
+        let fresh = self.wait_for(seat, asked.question);
         tokio::pin!(fresh);
-        if let Some(answer) = clock::within(self.patience(question), &mut fresh).await {
+        if let Some(answer) = clock::within(self.patience(asked.question), &mut fresh).await {
             return answer;
         }
-        match tokio::join!(self.rooms.cache.lookup(&key), self.is_admitted(question, &key)) {
-            (Some(stored), true) => Ok(Answer { freshness: Freshness::Stale, ..stored.into() }),
-            _ => fresh.await,
+        let credential = self.rooms.admissions.lookup(asked.user(), asked.auth).await.filter(Credential::is_proven);
+        let stored = match &credential {
+            Some(credential) => self.rooms.cache.lookup(&asked.key, &asked.key.of(&credential.identity)).await,
+            None => None,
+        };
+        match stored {
+            Some(stored) => Ok(Answer { freshness: Freshness::Stale, ..stored.into() }),
+            None => fresh.await,
         }
     }
 
@@ -226,35 +228,6 @@ impl Resolver {
     fn patience(&self, question: &Question) -> Duration {
         let soft = self.config.soft_deadline;
         question.deadline.map_or(soft, |deadline| soft.min(deadline.saturating_duration_since(clock::instant()) / 2))
-    }
-
-    /// As [`Resolver::prove`], for a credential that has proved itself some time ago: where the CRM cannot say, or takes
-    /// long, the stored answer is served, labelled stale.
-    async fn renew(&self, question: &Question, key: ContactKey, stored: Stored) -> Result<Answer, LookupError> {
-        let stale = Answer { freshness: Freshness::Stale, ..stored.clone().into() };
-        match clock::within(self.patience(question), self.prove(question, key, stored)).await {
-            None => Ok(stale),
-            Some(Err(error)) if error.is_passing() => Ok(stale),
-            Some(answer) => answer,
-        }
-    }
-
-    /// Lets a credential prove itself by one real call: the first question under it is asked of the CRM, the others
-    /// wait for that and are then served what is `stored`. So a rotated token costs one call, not a cold cache.
-    async fn prove(&self, question: &Question, key: ContactKey, stored: Stored) -> Result<Answer, LookupError> {
-        let seat = self.board_as(key.proof(), question, key, true);
-        if !seat.joined() {
-            return self.wait_for(seat, question).await;
-        }
-        match seat.wait().await {
-            Err(error) if error.dooms_all() => return Err(error),
-            // Any other failure was one of its number.
-            _ => {}
-        }
-        if self.is_admitted(question, &key).await {
-            return Ok(stored.into());
-        }
-        self.wait_for(self.board(question, key, true), question).await
     }
 
     /// Entries and bytes of the memory tier.
@@ -269,66 +242,66 @@ impl Resolver {
         self.jobs.standings()
     }
 
-    async fn trust(&self, question: &Question, key: &ContactKey) -> Trust {
-        self.rooms.admissions.standing(key.user(), self.auth_tag(question)).await
+    fn asked<'a>(&self, question: &'a Question) -> Asked<'a> {
+        let crm = question.platform.crm();
+        let key = self.rooms.keys.question(&crm, &question.user, question.party, &question.formats);
+        let auth = self.rooms.keys.auth(&crm, &question.auth, question.user.host.as_ref());
+        Asked { question, key, auth }
     }
 
-    async fn is_admitted(&self, question: &Question, key: &ContactKey) -> bool {
-        self.trust(question, key).await == Trust::Proven
-    }
-
-    async fn wait_for(&self, seat: Seat, question: &Question) -> Result<Answer, LookupError> {
+    async fn wait_for(&self, mut seat: Seat<Loaded>, question: &Question) -> Result<Answer, LookupError> {
         let shared = seat.joined();
         if shared {
             let labels = PlatformLabels { platform: question.platform.name().to_owned() };
             self.rooms.metrics.lookups_shared.get_or_create(&labels).inc();
         }
+        let waiting = self.names_or_all(&mut seat, question);
         // A caller without a deadline of its own does not wait for a load that stands in line for minutes.
         let loaded = match question.deadline {
-            Some(_) => seat.wait().await,
-            None => clock::within(self.config.timeout, seat.wait()).await.unwrap_or(Err(TOO_LONG)),
+            Some(_) => waiting.await,
+            None => clock::within(self.config.timeout, waiting).await.unwrap_or(Err(TOO_LONG)),
         }?;
-        let age = self.rooms.clock.now().since(loaded.entry.asked_at());
-        let Loaded { entry, source, crm_requests } = loaded;
+        let Loaded { entry, asked, source, crm_requests, .. } = loaded;
+        let age = self.rooms.clock.now().since(asked);
         Ok(Answer { entry, source, freshness: Freshness::Fresh, age, shared, crm_requests })
     }
 
-    fn key(&self, question: &Question) -> ContactKey {
-        let platform = &question.platform;
-        let settings = platform.connector().settings();
-        self.rooms.keys.contact(platform.name(), &question.user, question.party, &question.formats, settings)
+    /// The result of a load; its contacts without all of their details if those take too long for this caller.
+    async fn names_or_all(&self, seat: &mut Seat<Loaded>, question: &Question) -> Result<Loaded, LookupError> {
+        let Some(names) = seat.early().await else { return seat.done().await };
+        let until = names.verified.at + self.details_patience(&names, question);
+        Ok(clock::until(until, seat.done()).await.and_then(Result::ok).unwrap_or(names))
     }
 
-    fn auth_tag(&self, question: &Question) -> AuthTag {
-        self.rooms.keys.auth(&question.auth, question.user.host.as_ref())
+    /// How long this caller waits for details, from the moment the contacts were verified: a ringing phone not for long,
+    /// others as long as they can.
+    fn details_patience(&self, names: &Loaded, question: &Question) -> Duration {
+        let left = match question.deadline {
+            Some(deadline) => deadline.saturating_duration_since(names.verified.at),
+            None => self.config.timeout.saturating_sub(names.verified.searched),
+        };
+        match question.trigger {
+            Trigger::IncomingCall => names.verified.patience(self.config.details_timeout).min(left / 2),
+            Trigger::ManualRefresh | Trigger::InitialMatch => left / 10 * 9,
+        }
     }
 
-    /// A seat on the load of this question for a caller that waits: it is told in time that the quota has no room.
-    /// `must_ask` asks the CRM whatever is stored.
-    fn board(&self, question: &Question, key: ContactKey, must_ask: bool) -> Seat {
-        self.board_as(key, question, key, must_ask)
+    /// A load for a caller that waits: it hears in time that the quota has no room.
+    fn trip(&self, asked: Asked<'_>, whose: Whose) -> Trip {
+        let deadline = asked.question.deadline.or_else(|| clock::after(self.config.timeout));
+        let lane = asked.question.trigger.lane();
+        Trip { whose, lane, deadline, must_ask: false, join: Join::Any, spent: Arc::default() }
     }
 
-    /// The same under another name on the board.
-    fn board_as(&self, name: ContactKey, question: &Question, key: ContactKey, must_ask: bool) -> Seat {
-        let lane = question.trigger.lane();
-        let deadline = question.deadline.or_else(|| clock::after(self.config.timeout));
-        self.seat(name, question, Trip { key, lane, deadline, must_ask, spent: Arc::default() })
-    }
-
-    /// A seat for work behind the scenes, which waits for its turn in the quota however long that takes.
-    fn send(&self, question: &Question, key: ContactKey, lane: Lane, must_ask: bool, spent: &Arc<AtomicU32>) -> Seat {
-        self.seat(key, question, Trip { key, lane, deadline: None, must_ask, spent: Arc::clone(spent) })
-    }
-
-    fn seat(&self, name: ContactKey, question: &Question, trip: Trip) -> Seat {
-        let Trip { key, lane, deadline, must_ask, spent } = trip;
+    fn board(&self, asked: Asked<'_>, trip: Trip) -> Seat<Loaded> {
+        let Trip { whose, lane, deadline, must_ask, join, spent } = trip;
+        let Asked { question, key, auth } = asked;
         let since = self.rooms.cache.forgotten_at(&key);
-        let flight = FlightKey { contact: name, auth: self.auth_tag(question), must_ask, since };
+        let flight = LoadKey { question: key, auth, must_ask, since };
         let begin = || question.span.step("load");
-        let seat = self.flights.join_or_lead(flight, lane, deadline, begin, |span, urgency| {
+        let seat = self.loads.join_or_lead(flight, join, (lane, deadline), begin, |span, urgency, early| {
             let (resolver, question) = (self.clone(), question.clone());
-            load::Load { resolver, question, key, must_ask, urgency, spent, span }.run()
+            load::Load { resolver, question, key, auth, whose, must_ask, urgency, early, spent, span }.run()
         });
         if seat.joined() {
             question.span.link(seat.span());
@@ -339,9 +312,14 @@ impl Resolver {
 
 /// What a load is made for.
 struct Trip {
-    key: ContactKey,
+    /// Whose answer it brings, as far as known.
+    whose: Whose,
     lane: Lane,
+    /// Without one the load waits for its turn in the quota however long that takes.
     deadline: Option<Instant>,
+    /// Ask the CRM whatever is stored.
     must_ask: bool,
+    join: Join,
+    /// Where its HTTP calls are counted.
     spent: Arc<AtomicU32>,
 }

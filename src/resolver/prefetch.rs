@@ -14,10 +14,13 @@ use futures_util::stream;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 
+use super::identity::Whose;
 use super::jobs::Entered;
-use super::{Question, Resolver};
+use super::load::Loaded;
+use super::{Question, Resolver, Trip};
+use crate::admission::Credential;
 use crate::clock::{self, Stopwatch};
-use crate::domain::{ContactKey, Entry, Lane, LookupError, Party};
+use crate::domain::{ContactKey, Entry, Freshness, Identity, Lane, LookupError, Party};
 use crate::flight::Landing;
 use crate::metrics::PlatformLabels;
 
@@ -51,7 +54,7 @@ pub struct Batch {
 /// A job under way. Dropping it ends the job: what is being asked ends, what stands in line is given up.
 #[derive(Debug)]
 pub struct Job {
-    /// How many of the parties have a servable answer already.
+    /// How many of the parties have a fresh answer already.
     pub already_cached: usize,
     /// What happens.
     pub progress: mpsc::Receiver<Progress>,
@@ -60,7 +63,7 @@ pub struct Job {
 /// One event of a job.
 #[derive(Debug, Clone)]
 pub enum Progress {
-    /// A stored answer is good.
+    /// A stored answer is fresh.
     Cached(Party, u32),
     /// The CRM was asked.
     Loaded(Party, Result<u32, LookupError>),
@@ -85,31 +88,53 @@ pub enum CutShort {
 }
 
 impl Resolver {
-    /// Starts a job. Where answers are stored and the credential is unknown, it proves itself first: not even how many
-    /// there are is told before.
+    /// Starts a job. Unless the credential is proven, the CRM is asked first who it is; if it does not say, one search
+    /// proves the credential: not even how many answers are stored is told before.
     pub async fn prefetch(&self, batch: Batch) -> Job {
+        let spent = Arc::<AtomicU32>::default();
+        let (identity, mut proven) = self.identify(&batch.question, &spent).await;
+        let mut known: Vec<Known> = batch.parties.iter().map(|party| (*party, None)).collect();
         let keys: Vec<ContactKey> =
-            batch.parties.iter().map(|party| self.key(&Question { party: *party, ..batch.question.clone() })).collect();
-        let (stored, admitted) = match keys.first() {
-            Some(key) => {
-                let stored = self.rooms.cache.lookup_many(key.user(), &keys);
-                tokio::join!(stored, self.is_admitted(&batch.question, key))
+            batch.parties.iter().map(|party| self.key(&batch.question, *party, &identity)).collect();
+        if let Some(key) = keys.first() {
+            let stored = self.rooms.cache.lookup_many(key.user(), &keys).await;
+            for ((_, known), stored) in known.iter_mut().zip(stored) {
+                // What is stale is looked up like what is missing.
+                *known = stored.filter(|stored| stored.freshness == Freshness::Fresh).map(|stored| stored.entry);
             }
-            None => (Vec::new(), true),
-        };
+        }
         let (events, progress) = mpsc::channel(BACKLOG);
-        let mut known: Vec<Known> =
-            batch.parties.iter().copied().zip(stored.into_iter().map(|stored| Some(stored?.entry))).collect();
         let entered = self.jobs.enter(batch.question.platform.name(), batch.parties.len());
-        let run = Run { resolver: self.clone(), batch, events, entered, spent: Arc::default() };
+        let run = Run { resolver: self.clone(), batch, identity, events, entered, spent };
         let mut proof = None;
-        if !admitted && known.iter().any(|(_, stored)| stored.is_some()) {
+        if !proven && known.iter().any(|(_, stored)| stored.is_some()) {
             proof = Some(run.prove(&mut known).await);
+            proven = true;
         }
         let already_cached = known.iter().filter(|(_, stored)| stored.is_some()).count();
-        let unproven = !admitted && proof.is_none();
-        self.rooms.tasks.spawn(run.run(known, unproven, proof));
+        self.rooms.tasks.spawn(run.run(known, !proven, proof));
         Job { already_cached, progress }
+    }
+
+    /// Whose the batch is, and whether its credential is proven.
+    async fn identify(&self, question: &Question, spent: &Arc<AtomicU32>) -> (Identity, bool) {
+        let asked = self.asked(question);
+        let known = self.rooms.admissions.lookup(asked.user(), asked.auth).await;
+        if let Some(credential) = known.filter(Credential::is_proven) {
+            return (credential.identity, true);
+        }
+        if self.may_ask_who(asked) {
+            spent.fetch_add(1, Ordering::Relaxed);
+            if let Ok(identity) = self.who(asked, Lane::Prefetch, None).await {
+                return (identity, true);
+            }
+        }
+        (known.map_or_else(|| Self::unsaid(asked), |credential| credential.identity), false)
+    }
+
+    fn key(&self, question: &Question, party: Party, identity: &Identity) -> ContactKey {
+        let crm = question.platform.crm();
+        self.rooms.keys.question(&crm, &question.user, party, &question.formats).of(identity)
     }
 }
 
@@ -119,6 +144,7 @@ struct Gone;
 struct Run {
     resolver: Resolver,
     batch: Batch,
+    identity: Identity,
     events: mpsc::Sender<Progress>,
     entered: Entered,
     /// HTTP calls made for this job.
@@ -129,7 +155,7 @@ struct Run {
 type Known = (Party, Option<Arc<Entry>>);
 
 /// A party and what came of asking for it.
-type Asked = (Party, Landing);
+type Asked = (Party, Landing<Loaded>);
 
 impl Run {
     async fn run(self, known: Vec<Known>, unproven: bool, proof: Option<Asked>) {
@@ -196,27 +222,32 @@ impl Run {
     async fn prove(&self, known: &mut Vec<Known>) -> Asked {
         let first = known.iter().position(|(_, stored)| stored.is_none()).unwrap_or(0);
         let (party, _) = known.remove(first);
-        let asked = self.look_up(party, true).await;
-        let question = Question { party, ..self.batch.question.clone() };
-        if !self.resolver.is_admitted(&question, &self.resolver.key(&question)).await {
+        let (asked_party, landing) = self.look_up(party, true).await;
+        if landing.is_err() {
             for (_, stored) in known.iter_mut() {
                 *stored = None;
             }
         }
-        asked
+        (asked_party, landing)
     }
 
     /// Looks one party up in the prefetch lane. A CRM that limits the rate is asked again: the budget holds the job
     /// back until the CRM's pause is over.
     async fn look_up(&self, party: Party, must_ask: bool) -> Asked {
         let question = Question { party, ..self.batch.question.clone() };
-        let key = self.resolver.key(&question);
+        let asked = self.resolver.asked(&question);
         // Fails only where the turns are taken away, which nobody does.
         let _turn = self.resolver.turns.acquire().await;
         let mut tries = 0;
         loop {
-            let landing = self.resolver.send(&question, key, Lane::Prefetch, must_ask, &self.spent).wait().await;
-            match landing {
+            let trip = Trip {
+                lane: Lane::Prefetch,
+                deadline: None,
+                must_ask,
+                spent: Arc::clone(&self.spent),
+                ..self.resolver.trip(asked, Whose::Settled(self.identity))
+            };
+            match self.resolver.board(asked, trip).wait().await {
                 Err(LookupError::Overloaded) if !self.resolver.rooms.stopping.is_cancelled() => {
                     clock::pause(FULL).await;
                 }

@@ -2,13 +2,15 @@
 //! for a while after a failure, because a CRM in trouble needs no more questions.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Question, Resolver};
-use crate::domain::{ContactKey, Lane, Timestamp};
+use super::identity::Whose;
+use super::{Asked, Resolver, Trip};
+use crate::domain::{Identity, Lane, QuestionKey, Timestamp};
 
 /// Refreshes under way at once. More are left to the next caller.
 const AT_ONCE: usize = 32;
@@ -20,14 +22,20 @@ const COOL_DOWN: Duration = Duration::from_secs(30);
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Keys that are being refreshed or resting.
-#[derive(Debug, Default)]
-pub(super) struct Cap(Mutex<Keys>);
+#[derive(Debug)]
+pub(super) struct Cap<K>(Mutex<Keys<K>>);
 
-#[derive(Debug, Default)]
-struct Keys {
-    states: HashMap<ContactKey, State>,
+#[derive(Debug)]
+struct Keys<K> {
+    states: HashMap<K, State>,
     under_way: usize,
     swept: Timestamp,
+}
+
+impl<K> Default for Cap<K> {
+    fn default() -> Self {
+        Self(Mutex::new(Keys { states: HashMap::new(), under_way: 0, swept: Timestamp::default() }))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +44,15 @@ enum State {
     RestingSince(Timestamp),
 }
 
-impl Cap {
+impl<K: Copy + Eq + Hash> Cap<K> {
+    /// Whether a refresh of `key` failed a moment ago.
+    pub(super) fn rests(&self, key: &K, now: Timestamp) -> bool {
+        let state = self.0.lock().states.get(key).copied();
+        state.is_some_and(|state| state != State::UnderWay && !state.has_rested(now))
+    }
+
     /// Whether `key` may be refreshed now; if so it is under way. Called for each stale hit, so it looks at one key.
-    fn take(&self, key: ContactKey, now: Timestamp) -> bool {
+    pub(super) fn take(&self, key: K, now: Timestamp) -> bool {
         let mut keys = self.0.lock();
         if now.since(keys.swept) >= SWEEP {
             keys.swept = now;
@@ -52,7 +66,7 @@ impl Cap {
         free
     }
 
-    fn ended(&self, key: ContactKey, failed_at: Option<Timestamp>) {
+    pub(super) fn ended(&self, key: K, failed_at: Option<Timestamp>) {
         let mut keys = self.0.lock();
         keys.under_way = keys.under_way.saturating_sub(1);
         match failed_at {
@@ -70,53 +84,47 @@ impl State {
 
 impl Resolver {
     /// Refreshes a stale answer; a flight that runs already is enough.
-    pub(super) fn revalidate(&self, question: &Question, key: ContactKey) {
-        if !self.refreshing.take(key, self.rooms.clock.now()) {
+    pub(super) fn revalidate(&self, asked: Asked<'_>, identity: Identity) {
+        let (key, clock) = (asked.key, &self.rooms.clock);
+        if !self.refreshing.take(key, clock.now()) {
             return;
         }
-        let seat = self.send(question, key, Lane::Revalidate, false, &Arc::default());
-        let (cap, clock) = (Arc::clone(&self.refreshing), Arc::clone(&self.rooms.clock));
+        let trip = self.trip(asked, Whose::Settled(identity));
+        let seat = self.board(asked, Trip { lane: Lane::Revalidate, deadline: None, ..trip });
+        let (cap, clock) = (Arc::clone(&self.refreshing), Arc::clone(clock));
         self.rooms.tasks.spawn(async move {
             let failed = seat.wait().await.is_err();
             cap.ended(key, failed.then(|| clock.now()));
         });
+    }
+
+    /// Whether a refresh of this question failed a moment ago.
+    pub(super) fn rests(&self, key: &QuestionKey) -> bool {
+        self.refreshing.rests(key, self.rooms.clock.now())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::caller::Settings;
-    use crate::domain::{E164, KeyMaker, Party, User};
-
-    fn key(n: u64) -> ContactKey {
-        let party = Party::Number(E164::parse(&format!("+1650{}", 2_000_000 + n), None).unwrap());
-        let user = User {
-            id: "u".to_owned(),
-            account: String::new(),
-            host: None,
-            region: None,
-            settings: Settings::default(),
-        };
-        KeyMaker::new([1; 16]).contact("example", &user, party, &[], &[])
-    }
 
     #[test]
     fn a_key_is_refreshed_once_at_a_time_and_rests_after_a_failure() {
-        let cap = Cap::default();
-        assert!(cap.take(key(1), Timestamp(0)));
-        assert!(!cap.take(key(1), Timestamp(0)));
-        cap.ended(key(1), None);
-        assert!(cap.take(key(1), Timestamp(0)));
-        cap.ended(key(1), Some(Timestamp(1_000)));
-        assert!(!cap.take(key(1), Timestamp(30_000)));
-        assert!(cap.take(key(1), Timestamp(31_000)));
+        let cap = Cap::<u64>::default();
+        assert!(cap.take(1, Timestamp(0)));
+        assert!(!cap.take(1, Timestamp(0)));
+        cap.ended(1, None);
+        assert!(cap.take(1, Timestamp(0)));
+        cap.ended(1, Some(Timestamp(1_000)));
+        assert!(cap.rests(&1, Timestamp(30_000)) && !cap.take(1, Timestamp(30_000)));
+        assert!(!cap.rests(&2, Timestamp(30_000)));
+        assert!(cap.take(1, Timestamp(31_000)));
     }
 
     #[test]
     fn no_more_than_the_cap_are_under_way() {
-        let cap = Cap::default();
-        let taken = (0..100).filter(|n| cap.take(key(*n), Timestamp(0))).count();
+        let cap = Cap::<u64>::default();
+        let taken = (0..100).filter(|n| cap.take(*n, Timestamp(0))).count();
         assert_eq!(taken, AT_ONCE);
     }
 }

@@ -88,7 +88,9 @@ fn found(platform: &str, count: u32, quality: Quality) -> pb::ReturnMessage {
         Quality::Stale => success(format!("{contacts}, as known from an earlier look-up; it is being refreshed")),
         Quality::Partial => warning(
             &format!("{contacts}, but not everything about them could be loaded"),
-            vec![detail("Some related records are missing. Refresh the contact to try again.")],
+            vec![detail(
+                "Some related records are missing or still being loaded. Look again in a moment, or refresh the contact.",
+            )],
         ),
     }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use contactd::cache::{Config, MemoryCache, TieredCache};
-use contactd::clock::{Clock as _, SystemClock};
+use contactd::clock::{Clock, SystemClock};
 use contactd::domain::caller::Settings;
-use contactd::domain::{AgePolicy, Ages, Contact, Entry, Extension, KeyMaker, Party, User};
+use contactd::domain::{AgePolicy, Ages, Contact, Crm, Entry, Extension, Identity, KeyMaker, Party, User};
 use contactd::link::{KeyPrefix, Names, SharedSecret};
 use contactd::metrics::Metrics;
 use futures_util::FutureExt as _;
@@ -63,9 +63,10 @@ fn measure(kind: &str, count: u32) -> anyhow::Result<(f64, f64)> {
 fn fill_and_print(kind: &str, count: u32) -> anyhow::Result<()> {
     let ages = Ages { fresh: Duration::from_secs(600), stale: Duration::from_secs(86_400) };
     let ages = AgePolicy { found: ages, absent: ages };
-    let memory = MemoryCache::new(Config { bytes: u64::MAX }, ages);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let memory = MemoryCache::new(Config { bytes: u64::MAX }, ages, Arc::clone(&clock));
     let names = Names::new(KeyPrefix::default(), &SharedSecret::new([7; 32]));
-    let cache = TieredCache::new(memory, None, names, ages, Arc::new(SystemClock), &Metrics::default());
+    let cache = TieredCache::new(memory, None, names, ages, clock, &Metrics::default());
     let keys = KeyMaker::new([7; 16]);
     // Everything that is made once.
     store(&cache, &keys, kind, count)?;
@@ -91,11 +92,13 @@ fn store(cache: &TieredCache, keys: &KeyMaker, kind: &str, n: u32) -> anyhow::Re
         region: None,
         settings: Settings::default(),
     };
-    let key = keys.contact("example", &user, party, &[], &[]);
+    let crm = Crm { connector: "example", base_url: "", regions: &[], settings: &[] };
+    let question = keys.question(&crm, &user, party, &[]);
+    let key = question.of(&Identity::Caller);
     let contacts = if kind == "found" { vec![contact(n)] } else { Vec::new() };
-    let (_, ticket) = cache.begin(&key).now_or_never().context("a load waits for nothing without Redis")?;
-    let entry = Arc::new(Entry::new(&party, &contacts, true, SystemClock.now()));
-    cache.store(&key, &ticket, &entry).now_or_never().context("nor does its end")?;
+    let ticket = cache.begin(&question).now_or_never().context("a load waits for nothing without Redis")?;
+    let entry = Arc::new(Entry::new(&party, &contacts, true, ticket.asked_at()));
+    cache.store(&key, &ticket, &entry, false).now_or_never().context("nor does its end")?;
     // The first reply makes the payload shareable, which takes an allocation that stays.
     let served = cache.in_memory(&key).context("the entry is gone")?.entry.encoded().clone();
     Ok(served.len())

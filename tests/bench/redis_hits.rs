@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use contactd::cache::codec::Codec;
-use contactd::cache::{Config, Log, MemoryCache, Place, RedisTier, TieredCache};
-use contactd::clock::{Clock as _, Stopwatch, SystemClock};
+use contactd::cache::{Config, Log, MemoryCache, Outcome, Place, RedisTier, SharedTier, TieredCache};
+use contactd::clock::{Clock, Stopwatch, SystemClock};
 use contactd::domain::caller::Settings;
-use contactd::domain::{AgePolicy, Ages, ContactKey, Entry, Extension, KeyMaker, Party, Source, User};
-use contactd::link::{self, KeyPrefix, Link, SharedSecret};
+use contactd::domain::{
+    AgePolicy, Ages, ContactKey, Crm, Entry, Extension, Identity, KeyMaker, Party, QuestionKey, SharedTime, Source,
+    User,
+};
+use contactd::link::{self, KeyPrefix, Link, Reads, RedisTime, SharedSecret};
 use contactd::metrics::Metrics;
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
@@ -26,13 +29,16 @@ const ALONE: u32 = 5_000;
 const ROUNDS: usize = 7;
 const GOAL: f64 = 0.6;
 
+/// A question and where its answer is.
+type Key = (QuestionKey, ContactKey);
+
 /// Measures both by turns.
 pub(super) async fn run(url: &str) -> anyhow::Result<()> {
     let stored = Stored::fill(url).await?;
     let connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    let key = &stored.keys[0];
-    let place = Place::new(key.user(), stored.link.names().party(key.user(), key.party()), key.question());
-    let value = Codec::default().encode(&place, &entry(0)?).context("no bytes")?;
+    let (_, key) = &stored.keys[0];
+    let place = Place::new(stored.link.names().party(key.user(), key.party()), key.slot());
+    let value = Codec::default().encode(&place, &entry(0, stored.now)?).context("no bytes")?;
     let (filling, bytes) = (connection.clone(), value.clone());
     rate(move |n| set(filling.clone(), n, bytes.clone())).await?;
     let (mut ratios, mut gets, mut hits) = (Vec::new(), Vec::new(), Vec::new());
@@ -71,13 +77,16 @@ async fn get(mut connection: MultiplexedConnection, n: u32) -> anyhow::Result<()
     Ok(())
 }
 
-async fn read(tier: Arc<RedisTier>, keys: Arc<Vec<ContactKey>>, n: u32) -> anyhow::Result<()> {
-    ensure!(tier.get(&keys[n as usize], None).await?.entry.is_some_and(|entry| entry.count() == 1), "a miss");
+async fn read(tier: Arc<RedisTier>, keys: Arc<Vec<Key>>, n: u32) -> anyhow::Result<()> {
+    let (_, key) = &keys[n as usize];
+    let held = tier.get(key.user(), key.party(), None).await?;
+    ensure!(tier.entry(&held, key).is_some_and(|entry| entry.count() == 1), "a miss");
     Ok(())
 }
 
-async fn hit(cache: Arc<TieredCache>, keys: Arc<Vec<ContactKey>>, n: u32) -> anyhow::Result<()> {
-    let stored = cache.lookup(&keys[n as usize]).await.context("a miss")?;
+async fn hit(cache: Arc<TieredCache>, keys: Arc<Vec<Key>>, n: u32) -> anyhow::Result<()> {
+    let (question, key) = &keys[n as usize];
+    let stored = cache.lookup(question, key).await.context("a miss")?;
     ensure!(stored.source == Source::Redis && stored.entry.count() == 1, "not from Redis");
     Ok(())
 }
@@ -122,8 +131,10 @@ where
 /// Answers in Redis.
 struct Stored {
     link: Link,
+    /// Redis' time when they were stored.
+    now: SharedTime,
     ages: AgePolicy,
-    keys: Arc<Vec<ContactKey>>,
+    keys: Arc<Vec<Key>>,
 }
 
 impl Stored {
@@ -138,33 +149,48 @@ impl Stored {
         let (link, keeper) = Link::new(&config, Metrics::default().redis_up)?;
         TaskTracker::new().spawn(keeper.run());
         let ages = Ages { fresh: Duration::from_secs(600), stale: Duration::from_secs(86_400) };
-        let (tier, keys) = (RedisTier::new(link.clone(), TaskTracker::new()), Arc::new(keys()?));
+        let (tier, keys) = (tier(&link), Arc::new(keys()?));
+        let (_, first) = &keys[0];
+        let now = tier.begin(first.user(), first.party()).await?.now;
         let all = Arc::clone(&keys);
-        rate(move |n| store(tier.clone(), Arc::clone(&all), n, ages.stale)).await?;
-        Ok(Self { link, ages: AgePolicy { found: ages, absent: ages }, keys })
+        rate(move |n| store(tier.clone(), Arc::clone(&all), n, (now, ages.stale))).await?;
+        Ok(Self { link, now, ages: AgePolicy { found: ages, absent: ages }, keys })
     }
 
     fn tier(&self) -> RedisTier {
-        RedisTier::new(self.link.clone(), TaskTracker::new())
+        tier(&self.link)
     }
 
     /// A cache with nothing in memory.
     fn cold(&self) -> TieredCache {
-        let memory = MemoryCache::new(Config { bytes: 1 << 30 }, self.ages);
-        let redis = (self.tier(), Log::new(self.link.clone()));
-        let (names, clock) = (self.link.names().clone(), Arc::new(SystemClock));
-        TieredCache::new(memory, Some(redis), names, self.ages, clock, &Metrics::default())
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let time = RedisTime::new(Arc::clone(&clock));
+        time.hear(self.now);
+        let memory = MemoryCache::new(Config { bytes: 1 << 30 }, self.ages, Arc::clone(&clock));
+        let log = Log::new(self.link.clone());
+        let shared = SharedTier { redis: self.tier(), log, time, tasks: TaskTracker::new() };
+        TieredCache::new(memory, Some(shared), self.link.names().clone(), self.ages, clock, &Metrics::default())
     }
 }
 
-async fn store(tier: RedisTier, keys: Arc<Vec<ContactKey>>, n: u32, life: Duration) -> anyhow::Result<()> {
-    let key = &keys[n as usize];
-    let begun = tier.begin(key).await?;
-    ensure!(tier.store(key, &begun.epoch, &entry(n)?, life).await?, "not stored");
+fn tier(link: &Link) -> RedisTier {
+    RedisTier::new(link.clone(), Reads::new(link.clone(), TaskTracker::new()))
+}
+
+async fn store(
+    tier: RedisTier,
+    keys: Arc<Vec<Key>>,
+    n: u32,
+    (now, life): (SharedTime, Duration),
+) -> anyhow::Result<()> {
+    let (_, key) = &keys[n as usize];
+    let begun = tier.begin(key.user(), key.party()).await?;
+    let outcome = tier.store(key, &begun.epoch, &entry(n, now)?, life, now).await?;
+    ensure!(outcome == Outcome::Kept(None), "not stored");
     Ok(())
 }
 
-fn keys() -> anyhow::Result<Vec<ContactKey>> {
+fn keys() -> anyhow::Result<Vec<Key>> {
     let maker = KeyMaker::new([7; 16]);
     let key = |n: u32| {
         let user = User {
@@ -174,7 +200,9 @@ fn keys() -> anyhow::Result<Vec<ContactKey>> {
             region: None,
             settings: Settings::default(),
         };
-        anyhow::Ok(maker.contact("example", &user, party(n)?, &[], &[]))
+        let crm = Crm { connector: "example", base_url: "", regions: &[], settings: &[] };
+        let question = maker.question(&crm, &user, party(n)?, &[]);
+        anyhow::Ok((question, question.of(&Identity::Caller)))
     };
     (0..KEYS).map(key).collect()
 }
@@ -183,7 +211,7 @@ fn party(n: u32) -> anyhow::Result<Party> {
     Ok(Party::Extension(Extension::parse(&format!("{n:012}"))?))
 }
 
-fn entry(n: u32) -> anyhow::Result<Entry> {
+fn entry(n: u32, now: SharedTime) -> anyhow::Result<Entry> {
     let contact = contact(n, serde_json::Map::new());
-    Ok(Entry::new(&party(n)?, &[contact], true, SystemClock.now()))
+    Ok(Entry::new(&party(n)?, &[contact], true, now))
 }

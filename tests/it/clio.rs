@@ -3,7 +3,7 @@
 use contactd::domain::json::to_struct;
 use serde_json::{Value, json};
 
-use crate::support::crm::Seen;
+use crate::support::crm::{Seen, themselves};
 use crate::support::daemon::{Changed as _, details, names, refresh};
 use crate::support::{FakeCrm, Reply, TestDaemon, find};
 
@@ -18,6 +18,7 @@ fn choice(id: u32, status: &str) -> Value {
 fn clio(base: &str, seen: &Seen) -> Reply {
     let next = |query: &str| json!({"paging": {"next": format!("{base}/api/v4/{query}")}});
     match (seen.path.as_str(), seen.param("page_token")) {
+        ("/api/v4/users/who_am_i.json", None) => themselves(seen),
         ("/api/v4/contacts.json", None) if seen.param("query") == Some("(650) 555-1234") => Reply::json(
             json!({"data": [{"id": 5, "type": "Person", "name": "Old", "phone_numbers": [{"number": "+1 212 555 0000"}]}],
                 "meta": next("contacts.json?page_token=2")}),
@@ -43,7 +44,10 @@ async fn start() -> (FakeCrm, TestDaemon) {
     let crm = FakeCrm::start(|_| Reply::status(500)).await;
     let base = crm.url();
     crm.becomes(move |seen| clio(&base, seen));
-    let daemon = TestDaemon::with(&crm, "clio", "").await;
+    // What is tested here needs more calls than Clio allows at once.
+    let quota = "quota = { rate = 1000, per = \"1s\", burst = 1000 }";
+    let toml = format!("[connectors.clio]\nkind = \"clio\"\nbase_url = \"{}\"\n{quota}\n", crm.url());
+    let daemon = TestDaemon::start(&toml).await;
     (crm, daemon)
 }
 

@@ -15,7 +15,7 @@ use crate::support::fleet::{ada, answers, everything, forget, named, number, red
 use crate::support::{FakeCrm, eventually};
 
 /// Enough users that each node has some.
-const USERS: usize = 12;
+const USERS: usize = 24;
 
 fn user(n: usize) -> String {
     format!("user-{n}")
@@ -23,7 +23,7 @@ fn user(n: usize) -> String {
 
 /// The keys that belong to users, on all nodes.
 async fn users(cluster: &RedisCluster) -> Vec<Vec<String>> {
-    let of_users = |keys: Vec<String>| keys.into_iter().filter(|key| key.contains("}:n:")).collect();
+    let of_users = |keys: Vec<String>| keys.into_iter().filter(|key| key.contains("}:a:")).collect();
     cluster.keys().await.into_iter().map(of_users).collect()
 }
 

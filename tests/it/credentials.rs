@@ -6,13 +6,14 @@ use contactd::pb::v1::Freshness;
 use futures_util::future::join_all;
 use tonic::Code;
 
-use crate::support::crm::{Seen, example};
+use crate::support::crm::{Seen, example, user_named};
 use crate::support::daemon::{Changed as _, details, names};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find};
 
-/// A CRM that knows two tokens.
+/// A CRM that knows two tokens of one user.
 fn guarded(seen: &Seen) -> Reply {
     match seen.authorization.as_deref() {
+        Some("Bearer token-1" | "Bearer token-2") if seen.asks_who() => user_named("ada"),
         Some("Bearer token-1" | "Bearer token-2") => {
             let phone = seen.param("phone").unwrap_or_default().to_owned();
             example(seen, &[contact(1, "Ada", &phone)])
@@ -37,7 +38,7 @@ async fn a_stolen_user_id_with_a_false_token_gets_no_contact() {
 }
 
 #[tokio::test]
-async fn a_rotated_token_costs_one_look_up_not_a_cold_cache() {
+async fn a_rotated_token_costs_one_call_not_a_cold_cache() {
     let crm = FakeCrm::start(move |seen| guarded(seen).after(Duration::from_millis(50))).await;
     let daemon = TestDaemon::over(&crm).await;
     let numbers: Vec<String> = (0..20).map(|n| format!("+165020000{n:02}")).collect();
@@ -48,9 +49,10 @@ async fn a_rotated_token_costs_one_look_up_not_a_cold_cache() {
     let answers =
         join_all(numbers.iter().map(|number| daemon.find(find().number(number).auth("Bearer token-2")))).await;
     assert!(answers.iter().all(|answer| names(answer.as_ref().unwrap()) == ["Ada"]));
-    assert_eq!(crm.searches(), before + 1, "one look-up proved the new token for all that is cached");
+    assert_eq!(crm.searches(), before, "no search: the CRM says that it is the same user");
+    assert_eq!(crm.asked_who(), 2, "once for each token");
     daemon.find(find().number(&numbers[0])).await.unwrap();
-    assert_eq!(crm.searches(), before + 1, "and the old one is still good");
+    assert_eq!((crm.searches(), crm.asked_who()), (before, 2), "and the old one is still good");
 }
 
 #[tokio::test]
@@ -74,14 +76,14 @@ async fn a_credential_is_trusted_for_its_own_user_and_for_a_limited_time() {
     let crm = FakeCrm::start(guarded).await;
     let daemon = TestDaemon::with(&crm, "example", "[cache]\nadmitted = \"1m\"\n").await;
     daemon.find(find()).await.unwrap();
-    daemon.find(find().user("user-2")).await.unwrap();
-    assert_eq!(crm.searches(), 2);
-    daemon.clock.advance(Duration::from_secs(59));
+    daemon.find(find().user("user-2").auth("Bearer token-1")).await.unwrap();
+    assert_eq!((crm.searches(), crm.asked_who()), (2, 2), "once for each user id that is claimed");
+    daemon.clock.advance(Duration::from_secs(47));
     daemon.find(find()).await.unwrap();
-    assert_eq!(crm.searches(), 2);
-    daemon.clock.advance(Duration::from_secs(2));
-    daemon.find(find()).await.unwrap();
-    assert_eq!(crm.searches(), 3, "after a minute it proves itself again");
+    assert_eq!((crm.searches(), crm.asked_who()), (2, 2));
+    daemon.clock.advance(Duration::from_secs(14));
+    assert_eq!(names(&daemon.find(find()).await.unwrap()), ["Ada"]);
+    assert_eq!((crm.searches(), crm.asked_who()), (2, 3), "after a minute it proves itself again");
 }
 
 #[tokio::test]
@@ -98,21 +100,32 @@ async fn a_403_admits_nobody() {
 }
 
 #[tokio::test]
-async fn a_credential_that_was_accepted_before_outlives_an_outage_of_the_crm() {
+async fn a_credential_that_was_accepted_before_outlives_an_outage_of_the_crm_and_nothing_else() {
     let crm = FakeCrm::start(guarded).await;
-    let daemon = TestDaemon::over(&crm).await;
+    let daemon = TestDaemon::with(&crm, "example", "[lookup]\nsoft_deadline = \"300ms\"\n").await;
     daemon.find(find()).await.unwrap();
     daemon.clock.advance(Duration::from_secs(7200));
-    for status in [503, 429] {
-        crm.becomes(move |_| Reply::status(status));
+    for down in [Reply::status(503), Reply::cut(), guarded_slowly()] {
+        let shown = format!("{down:.60?}");
+        crm.becomes(move |_| down.clone());
         let answer = daemon.find(find()).await.unwrap();
         assert_eq!(
             (names(&answer), answer.lookup.as_ref().unwrap().freshness()),
             (vec!["Ada"], Freshness::Stale),
-            "{status}"
+            "{shown}"
         );
         assert!(daemon.find(find().auth("Bearer token-2")).await.is_err(), "one that was never accepted does not");
+        // So long the CRM is not asked again who it is.
+        daemon.clock.advance(Duration::from_secs(20 * 60));
     }
+    crm.becomes(|_| Reply::status(429));
+    let limited = daemon.find(find()).await.unwrap_err();
+    assert_eq!(details(&limited).reason, "CRM_RATE_LIMITED", "a CRM that says its limit is reached is there");
+}
+
+/// No reply for much longer than anybody waits.
+fn guarded_slowly() -> Reply {
+    Reply::status(200).after(Duration::from_secs(30))
 }
 
 #[tokio::test]

@@ -59,7 +59,10 @@ async fn each_failure_of_the_crm_has_its_status_reason_and_words() {
 #[tokio::test]
 async fn each_call_is_counted_once_by_its_status_or_as_an_error() {
     let crm = FakeCrm::with(vec![]).await;
-    let daemon = TestDaemon::with(&crm, "example", LIMITS).await;
+    // One call for each look-up: nobody asks whose the credential is.
+    let connector =
+        format!("[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{}\"", crm.url());
+    let daemon = TestDaemon::start(&format!("{LIMITS}\n{connector}\n")).await;
     let count = async |status: &str| {
         let name = format!("contactd_crm_requests_total{{platform=\"example\",status=\"{status}\"}}");
         daemon.metric(&name).await.unwrap_or(0.0)

@@ -23,7 +23,8 @@ use crate::support::{TestDaemon, find};
 const LIMITS: &str = "[lookup]\ncall_timeout = \"5s\"\ntimeout = \"8s\"\n";
 
 fn example_at(url: &str) -> String {
-    format!("{LIMITS}[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n")
+    // The search alone is asked: these CRMs say the same to everything.
+    format!("{LIMITS}[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{url}\"\n")
 }
 
 /// What a look-up gets, within half a minute: the reason of its failure, or what is in its answer.

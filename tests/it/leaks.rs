@@ -280,7 +280,7 @@ async fn run(log_level: &str, redis_settings: &str) -> (String, Vec<String>) {
         assert_clean(page, text.as_bytes());
     }
     let keys = redis.keys();
-    eventually("answers are in Redis", || redis.keys().iter().any(|key| key.contains(":n:"))).await;
+    eventually("answers are in Redis", || redis.keys().iter().any(|key| key.contains(":a:"))).await;
     program.signal(Signal::SIGTERM);
     let (code, log) = program.end().await;
     assert_eq!(code, Some(0));
@@ -318,8 +318,8 @@ async fn without_keys_redis_holds_answers_and_otherwise_only_hashes() {
     for name in names {
         assert_clean("the name of a key", name.as_bytes());
     }
-    // Lines that hold no answer (an answer begins with its version, 3) hold nothing personal either.
-    for line in redis.lines().filter(|line| !line.contains("\\x03")) {
+    // Lines that hold no answer (an answer begins with its version, 5) hold nothing personal either.
+    for line in redis.lines().filter(|line| !line.contains("\\x05")) {
         assert_clean("a command to Redis", line.as_bytes());
     }
 }

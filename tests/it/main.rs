@@ -4,6 +4,7 @@
 mod support;
 
 mod abuse;
+mod adversary;
 mod answers;
 mod budget;
 mod callers;
@@ -20,10 +21,13 @@ mod flights;
 mod freshness;
 mod hostile_crm;
 mod house;
+mod identity;
 mod isolation;
 mod leaks;
 mod lifecycle;
+mod names_first;
 mod numbers;
+mod old_answers;
 mod operations;
 mod outbound;
 mod phone_engines;

@@ -9,11 +9,12 @@ mod shared;
 
 use std::time::Duration;
 
-use contactd::cache::RedisTier;
+use contactd::cache::{Begun, Epoch, Outcome, RedisTier};
 use contactd::clock::Stopwatch;
 use contactd::domain::caller::Settings;
 use contactd::domain::{
-    Contact, ContactKey, E164, Entry, KeyMaker, MatchQuality, NumberFormat, Party, Timestamp, User,
+    AuthTag, Contact, ContactKey, Crm, E164, Entry, Identity, KeyMaker, MatchQuality, NumberFormat, Party, QuestionKey,
+    SharedTime, User,
 };
 use contactd::link::LinkError;
 
@@ -26,15 +27,33 @@ pub fn party(n: u32) -> Party {
 }
 
 /// The question of user `id` about number `n`.
+pub fn question(id: &str, n: u32) -> QuestionKey {
+    question_in(id, n, &[])
+}
+
+fn question_in(id: &str, n: u32, formats: &[NumberFormat]) -> QuestionKey {
+    let user =
+        User { id: id.to_owned(), account: String::new(), host: None, region: None, settings: Settings::default() };
+    let crm = Crm { connector: "example", base_url: "", regions: &[], settings: &[] };
+    KeyMaker::new([1; 16]).question(&crm, &user, party(n), formats)
+}
+
+/// The answer to that question.
 pub fn key(id: &str, n: u32) -> ContactKey {
-    key_in(id, n, &[])
+    question(id, n).of(&Identity::Caller)
 }
 
 fn key_in(id: &str, n: u32, formats: &[NumberFormat]) -> ContactKey {
-    let user =
-        User { id: id.to_owned(), account: String::new(), host: None, region: None, settings: Settings::default() };
-    KeyMaker::new([1; 16]).contact("example", &user, party(n), formats, &[])
+    question_in(id, n, formats).of(&Identity::Caller)
 }
+
+/// The same for somebody else who claims to be user `id`.
+fn key_of(identity: u8, id: &str, n: u32, formats: &[NumberFormat]) -> ContactKey {
+    question_in(id, n, formats).of(&Identity::Credential(AuthTag::from_bytes([identity; 16])))
+}
+
+/// Redis' time in these tests.
+pub const NOW: SharedTime = SharedTime(1_000_000);
 
 pub fn entry(name: &str, asked_at: u64) -> Entry {
     let contact = Contact {
@@ -49,17 +68,29 @@ pub fn entry(name: &str, asked_at: u64) -> Entry {
         additional_info: serde_json::Map::new(),
         quality: MatchQuality::Exact,
     };
-    Entry::new(&party(1), &[contact], true, Timestamp(asked_at)).with_jitter(7)
+    Entry::new(&party(1), &[contact], true, SharedTime(asked_at)).with_jitter(7)
 }
 
 pub async fn load(tier: &RedisTier, key: &ContactKey, entry: &Entry) -> bool {
-    let begun = tier.begin(key).await.unwrap();
-    tier.store(key, &begun.epoch, entry, HOUR).await.unwrap()
+    let epoch = begin(tier, key).await.unwrap().epoch;
+    store(tier, key, &epoch, entry).await.unwrap()
+}
+
+/// Begins a load of this number.
+pub async fn begin(tier: &RedisTier, key: &ContactKey) -> Result<Begun, LinkError> {
+    tier.begin(key.user(), key.party()).await
+}
+
+/// Whether the answer was kept.
+pub async fn store(tier: &RedisTier, key: &ContactKey, epoch: &Epoch, entry: &Entry) -> Result<bool, LinkError> {
+    let outcome = tier.store(key, epoch, entry, HOUR, NOW).await?;
+    Ok(matches!(outcome, Outcome::Kept(_)))
 }
 
 /// The stored answer, as somebody reads it who knows no generation.
 pub async fn stored(tier: &RedisTier, key: &ContactKey) -> Result<Option<Entry>, LinkError> {
-    tier.get(key, None).await.map(|read| read.entry)
+    let held = tier.get(key.user(), key.party(), None).await?;
+    Ok(tier.entry(&held, key))
 }
 
 pub async fn tier() -> (RedisServer, RedisTier) {
@@ -73,10 +104,11 @@ async fn an_answer_stored_by_one_replica_is_read_by_another() {
     let (server, tier) = tier().await;
     let other = tier_on(link_to(&server.url()));
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
-    assert!(tier.begin(&key("u", 1)).await.unwrap().entry.is_none());
+    assert!(begin(&tier, &key("u", 1)).await.unwrap().held.is_empty());
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1_000)).await);
     assert_eq!(stored(&other, &key("u", 1)).await, Ok(Some(entry("Ann", 1_000))));
-    assert_eq!(other.begin(&key("u", 1)).await.unwrap().entry, Some(entry("Ann", 1_000)));
+    let begun = begin(&other, &key("u", 1)).await.unwrap();
+    assert_eq!(other.entry(&begun.held, &key("u", 1)), Some(entry("Ann", 1_000)));
     for unasked in [key("u", 2), key("v", 1), key_in("u", 1, &[NumberFormat::parse("###").unwrap()])] {
         assert_eq!(stored(&other, &unasked).await, Ok(None));
     }
@@ -94,18 +126,67 @@ async fn questions_about_one_number_are_kept_and_forgotten_together() {
     assert_eq!(tier.get_many(plain.user(), &[plain, spelt]).await, Ok(vec![None, None]));
 }
 
+fn spelt(n: usize) -> [NumberFormat; 1] {
+    [NumberFormat::parse(&"#".repeat(n)).unwrap()]
+}
+
+/// When the stored answers were asked for; zero for those that are not there.
+async fn asked_at(tier: &RedisTier, keys: &[ContactKey]) -> Vec<u64> {
+    let entries = tier.get_many(keys[0].user(), keys).await.unwrap();
+    entries.iter().map(|entry| entry.as_ref().map_or(0, |entry| entry.asked_at().0)).collect()
+}
+
 #[tokio::test]
-async fn of_too_many_questions_about_one_number_the_latest_stay() {
+async fn of_too_many_questions_of_one_identity_about_one_number_the_latest_stay() {
     let (_server, tier) = tier().await;
-    let spelt = |n: usize| key_in("u", 1, &[NumberFormat::parse(&"#".repeat(n)).unwrap()]);
-    for n in 1..=10 {
-        assert!(load(&tier, &spelt(n), &entry("Ann", n as u64)).await);
+    let keys: Vec<_> = (1..=6).map(|n| key_in("u", 1, &spelt(n))).collect();
+    for (n, key) in (1..).zip(&keys) {
+        assert!(load(&tier, key, &entry("Ann", n)).await);
     }
-    assert!(load(&tier, &spelt(5), &entry("Bob", 11)).await, "an answer that is replaced takes no place of others");
-    let keys: Vec<_> = (1..=10).map(spelt).collect();
-    let kept = tier.get_many(keys[0].user(), &keys).await.unwrap();
-    let kept: Vec<_> = kept.iter().map(|entry| entry.as_ref().map_or(0, |entry| entry.asked_at().0)).collect();
-    assert_eq!(kept, [0, 0, 3, 4, 11, 6, 7, 8, 9, 10]);
+    assert!(load(&tier, &keys[3], &entry("Bob", 11)).await, "an answer that is replaced takes no place of others");
+    assert_eq!(asked_at(&tier, &keys).await, [0, 0, 3, 11, 5, 6]);
+}
+
+#[tokio::test]
+async fn no_identity_pushes_out_the_answers_of_another_one() {
+    let (_server, tier) = tier().await;
+    let ann: Vec<_> = (1..=4).map(|n| key_of(1, "u", 1, &spelt(n))).collect();
+    for (n, key) in (1..).zip(&ann) {
+        assert!(load(&tier, key, &entry("Ann", n)).await);
+    }
+    for n in 1..=50 {
+        assert!(load(&tier, &key_of(2, "u", 1, &spelt(n)), &entry("Mallory", 100 + n as u64)).await);
+    }
+    assert_eq!(asked_at(&tier, &ann).await, [1, 2, 3, 4], "one token with many formats");
+    let many: Vec<_> = (1..=10).map(|identity| key_of(identity, "v", 1, &[])).collect();
+    for (n, key) in (1..).zip(&many) {
+        assert!(load(&tier, key, &entry("Ann", n)).await);
+    }
+    assert_eq!(asked_at(&tier, &many).await, [0, 0, 3, 4, 5, 6, 7, 8, 9, 10], "a sheet has an end, the latest stay");
+}
+
+#[tokio::test]
+async fn who_stores_an_answer_hears_when_the_one_was_asked_for_that_it_replaces() {
+    let (_server, tier) = tier().await;
+    let key = key("u", 1);
+    let begun = begin(&tier, &key).await.unwrap();
+    let store = async |asked| tier.store(&key, &begun.epoch, &entry("Ann", asked), HOUR, NOW).await.unwrap();
+    assert_eq!(store(5_000).await, Outcome::Kept(None));
+    assert_eq!(store(6_000).await, Outcome::Kept(Some(SharedTime(5_000))));
+    assert_eq!(store(5_500).await, Outcome::Outdone);
+    tier.forget_numbers(key.user(), &[party(1)]).await.unwrap();
+    assert_eq!(store(7_000).await, Outcome::Invalidated);
+}
+
+#[tokio::test]
+async fn an_answer_from_the_future_is_replaced() {
+    let (_server, tier) = tier().await;
+    let ahead = |by: u64| NOW.0 + by;
+    for (earlier, stays) in [(ahead(0), true), (ahead(5_000), true), (ahead(5_001), false), (ahead(3_600_000), false)] {
+        let key = key("u", u32::try_from(earlier % 1_000_000).unwrap());
+        assert!(load(&tier, &key, &entry("Ann", earlier)).await);
+        assert_eq!(load(&tier, &key, &entry("Bob", NOW.0 - 1)).await, !stays, "{earlier}");
+    }
 }
 
 #[tokio::test]
@@ -113,7 +194,7 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
     let (server, tier) = tier().await;
     for what in ["number", "user", "flush", "generation evicted", "sheet evicted"] {
         let key = key("u", 1);
-        let begun = tier.begin(&key).await.unwrap();
+        let begun = begin(&tier, &key).await.unwrap();
         let evict = |end: &str| {
             let name = server.keys().into_iter().find(|name| name.contains(end)).unwrap();
             server.run::<()>(&["DEL", &name]);
@@ -123,15 +204,15 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
             "user" => tier.forget_user(key.user()).await.unwrap(),
             "flush" => server.flush(),
             "generation evicted" => evict(":g"),
-            _ => evict(":n:"),
+            _ => evict(":a:"),
         }
         // Another load that begins now is another matter, and lends its epoch to nobody.
-        let later = tier.begin(&key).await.unwrap();
-        assert_eq!(tier.store(&key, &begun.epoch, &entry("old", 9), HOUR).await, Ok(false), "{what}");
+        let later = begin(&tier, &key).await.unwrap();
+        assert_eq!(store(&tier, &key, &begun.epoch, &entry("old", 9)).await, Ok(false), "{what}");
         assert_eq!(stored(&tier, &key).await, Ok(None), "{what}");
-        assert_eq!(tier.store(&key, &later.epoch, &entry("new", 1), HOUR).await, Ok(true), "{what}");
+        assert_eq!(store(&tier, &key, &later.epoch, &entry("new", 1)).await, Ok(true), "{what}");
         tier.forget_user(key.user()).await.unwrap();
-        assert_eq!(tier.store(&key, &later.epoch, &entry("old", 9), HOUR).await, Ok(false), "{what}");
+        assert_eq!(store(&tier, &key, &later.epoch, &entry("old", 9)).await, Ok(false), "{what}");
     }
 }
 
@@ -145,17 +226,17 @@ async fn answers_that_an_evicted_index_has_lost_are_void_after_an_erasure() {
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
     assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None), "a new generation does not bring it back");
-    assert!(tier.begin(&key("u", 1)).await.unwrap().entry.is_none());
+    assert!(begin(&tier, &key("u", 1)).await.unwrap().held.is_empty());
 }
 
 #[tokio::test]
 async fn an_older_answer_does_not_replace_a_newer_one() {
     let (_server, tier) = tier().await;
-    let (slow, fast) = (tier.begin(&key("u", 1)).await.unwrap(), tier.begin(&key("u", 1)).await.unwrap());
+    let (slow, fast) = (begin(&tier, &key("u", 1)).await.unwrap(), begin(&tier, &key("u", 1)).await.unwrap());
     assert_eq!(slow.epoch, fast.epoch, "two loads of one number share an epoch");
     // More digits, and a comparison as text would say the opposite.
-    assert_eq!(tier.store(&key("u", 1), &fast.epoch, &entry("new", 10_000), HOUR).await, Ok(true));
-    assert_eq!(tier.store(&key("u", 1), &slow.epoch, &entry("old", 9_999), HOUR).await, Ok(false));
+    assert_eq!(store(&tier, &key("u", 1), &fast.epoch, &entry("new", 10_000)).await, Ok(true));
+    assert_eq!(store(&tier, &key("u", 1), &slow.epoch, &entry("old", 9_999)).await, Ok(false));
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(Some(entry("new", 10_000))));
 }
 
@@ -167,7 +248,7 @@ async fn a_user_who_is_erased_leaves_no_key_and_others_keep_theirs() {
     for n in 0..2_500 {
         assert!(load(&tier, &key("u", n), &entry("Ann", 1)).await);
     }
-    tier.begin(&key("u", 9_999)).await.unwrap(); // a load under way
+    begin(&tier, &key("u", 9_999)).await.unwrap(); // a load under way
     assert!(server.keys().len() > 2_500);
     tier.forget_user(key("u", 1).user()).await.unwrap();
     assert_eq!(server.keys(), others);
@@ -176,8 +257,11 @@ async fn a_user_who_is_erased_leaves_no_key_and_others_keep_theirs() {
 #[tokio::test]
 async fn no_key_lives_for_ever_or_spells_a_number() {
     let (server, tier) = tier().await;
-    let begun = tier.begin(&key("u", 1)).await.unwrap();
-    assert!(tier.store(&key("u", 1), &begun.epoch, &entry("Ann", 1), Duration::from_millis(1)).await.unwrap());
+    let begun = begin(&tier, &key("u", 1)).await.unwrap();
+    assert!(matches!(
+        tier.store(&key("u", 1), &begun.epoch, &entry("Ann", 1), Duration::from_millis(1), NOW).await,
+        Ok(Outcome::Kept(_))
+    ));
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     for name in server.keys() {
         let left = server.run::<i64>(&["PTTL", &name]);
@@ -192,11 +276,11 @@ async fn no_key_lives_for_ever_or_spells_a_number() {
 async fn expired_keys_leave_the_index() {
     let (server, tier) = tier().await;
     let index = || server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
-    tier.begin(&key("u", 1)).await.unwrap();
-    let sheet = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
+    begin(&tier, &key("u", 1)).await.unwrap();
+    let sheet = server.keys().into_iter().find(|name| name.contains(":a:")).unwrap();
     let suffix = sheet.split("}:").last().unwrap();
     server.run::<()>(&["ZADD", &index(), "1000", suffix]);
-    tier.begin(&key("u", 2)).await.unwrap();
+    begin(&tier, &key("u", 2)).await.unwrap();
     assert_eq!(server.run::<u32>(&["ZCARD", &index()]), 1);
 }
 
@@ -204,7 +288,7 @@ async fn expired_keys_leave_the_index() {
 async fn damaged_bytes_are_a_miss_and_the_next_load_mends_them() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
-    let sheet = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
+    let sheet = server.keys().into_iter().find(|name| name.contains(":a:")).unwrap();
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let good: Vec<u8> = redis::cmd("GET").arg(&sheet).query(&mut connection).unwrap();
     let behind = |kept: usize, junk: &[u8]| [&good[..kept], junk].concat();
@@ -218,7 +302,7 @@ async fn damaged_bytes_are_a_miss_and_the_next_load_mends_them() {
         behind(32, b""),
         behind(32, b"a record must be longer"),
         behind(32, &[0xff; 100]),
-        behind(32 + 24, &[0xff; 4]),
+        behind(32 + 32, &[0xff; 4]),
         behind(good.len() - 1, b"?"),
     ] {
         redis::cmd("SET").arg(&sheet).arg(junk).arg("PX").arg(3_600_000).exec(&mut connection).unwrap();
@@ -257,12 +341,12 @@ async fn a_server_that_has_forgotten_the_scripts_learns_them_again() {
 async fn a_key_of_another_type_is_in_the_way_of_that_key_only() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
-    let sheet = server.keys().into_iter().find(|name| name.contains(":n:")).unwrap();
+    let sheet = server.keys().into_iter().find(|name| name.contains(":a:")).unwrap();
     server.run::<()>(&["DEL", &sheet]);
     server.run::<()>(&["RPUSH", &sheet, "not ours"]);
     for _ in 0..5 {
         assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
-        assert!(matches!(tier.begin(&key("u", 1)).await, Err(LinkError::Failed(_))));
+        assert!(matches!(begin(&tier, &key("u", 1)).await, Err(LinkError::Failed(_))));
         assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     }
     tier.forget_numbers(key("u", 1).user(), &[party(1)]).await.unwrap();

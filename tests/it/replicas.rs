@@ -89,5 +89,5 @@ async fn redis_going_away_and_coming_back_fails_no_look_up() {
     redis.restart().await;
     redis_is(&daemons[0], true).await;
     daemons[0].find(find().number("+16505550001")).await.unwrap();
-    assert!(redis.keys().iter().any(|key| key.contains(":n:")), "and answers are kept there again");
+    assert!(redis.keys().iter().any(|key| key.contains(":a:")), "and answers are kept there again");
 }

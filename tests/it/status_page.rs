@@ -59,7 +59,7 @@ async fn the_figures_are_those_of_the_last_minutes_and_nobody_is_named() {
     let connector = &status["connectors"][0];
     assert_eq!(
         (&connector["name"], &connector["scopes"], &connector["failed_in_window"]),
-        (&json!("example"), &json!(1), &json!(1))
+        (&json!("example"), &json!(2), &json!(1))
     );
     assert_eq!(
         (&connector["rate"], &connector["per_seconds"], &connector["burst"]),
@@ -85,8 +85,8 @@ async fn the_figures_are_those_of_the_last_minutes_and_nobody_is_named() {
 #[tokio::test]
 async fn a_job_is_shown_with_its_progress_and_a_pause_with_its_lanes() {
     let crm = FakeCrm::with(vec![]).await;
-    // Three numbers at once, then one an hour: the job is still under way when it is looked at.
-    let quota = "quota = { rate = 1, per = \"1h\", burst = 3, prefetch_share = 1.0 }";
+    // Whose the credential is and three numbers at once, then one an hour: the job is still under way when it is looked at.
+    let quota = "quota = { rate = 1, per = \"1h\", burst = 4, prefetch_share = 1.0 }";
     let url = crm.url();
     let daemon =
         TestDaemon::start(&format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n{quota}\n")).await;

@@ -3,7 +3,7 @@
 //! Owns the payload of an entry. Promises that every payload of this version is read by later ones. Knows nothing of
 //! the stream.
 
-use crate::domain::{AuthTag, UserTag};
+use crate::domain::{AuthTag, SharedTime, SlotKey, UserTag};
 use crate::link::PartyHash;
 
 /// What another replica was told.
@@ -13,33 +13,45 @@ pub enum Event {
     ForgetNumber(UserTag, PartyHash),
     /// Everything of a user is to be forgotten.
     ForgetUser(UserTag),
-    /// A credential of a user is not accepted any more.
-    Revoke(UserTag, AuthTag),
+    /// A credential is not accepted any more.
+    Revoke(AuthTag),
     /// Some events will never be known: everything in memory is to be forgotten.
     Lost,
+    /// An answer was replaced by one that was asked for then: older copies are to be dropped. No load is void by it.
+    Replaced(SlotKey, SharedTime),
+    /// As [`Event::Replaced`], for all answers of a user.
+    ReplacedMany(UserTag, SharedTime),
 }
 
-/// The replica's name, a byte of kind, the user, and what of the user.
+/// The replica's name, a byte of kind, the user or credential, what of it, and a time, where the kind has one.
 pub(super) fn encode(replica: [u8; 16], event: Event) -> Vec<u8> {
-    let (kind, user, rest) = match event {
-        Event::ForgetNumber(user, party) => (1, user.to_bytes(), party.0),
-        Event::ForgetUser(user) => (2, user.to_bytes(), [0; 16]),
-        Event::Revoke(user, auth) => (3, user.to_bytes(), auth.to_bytes()),
-        Event::Lost => (4, [0; 16], [0; 16]),
+    const NONE: [u8; 16] = [0; 16];
+    let (kind, whose, what, time) = match event {
+        Event::ForgetNumber(user, party) => (1, user.to_bytes(), party.0, None),
+        Event::ForgetUser(user) => (2, user.to_bytes(), NONE, None),
+        Event::Revoke(auth) => (3, NONE, auth.to_bytes(), None),
+        Event::Lost => (4, NONE, NONE, None),
+        Event::Replaced(slot, at) => (5, slot.user().to_bytes(), slot.to_bytes(), Some(at)),
+        Event::ReplacedMany(user, at) => (6, user.to_bytes(), NONE, Some(at)),
     };
-    [&replica[..], &[kind], &user, &rest].concat()
+    let time = time.map(|SharedTime(at)| at.to_be_bytes());
+    [&replica[..], &[kind], &whose, &what, time.as_ref().map_or(&[], |time| &time[..])].concat()
 }
 
 pub(super) fn decode(payload: &[u8]) -> Option<([u8; 16], Event)> {
     let (replica, payload) = payload.split_first_chunk::<16>()?;
     let (&kind, payload) = payload.split_first()?;
-    let (user, payload) = payload.split_first_chunk::<16>()?;
-    let (user, rest) = (UserTag::from_bytes(*user), <[u8; 16]>::try_from(payload).ok()?);
+    let (whose, payload) = payload.split_first_chunk::<16>()?;
+    let (what, time) = payload.split_first_chunk::<16>()?;
+    let user = UserTag::from_bytes(*whose);
+    let at = || Some(SharedTime(u64::from_be_bytes(time.try_into().ok()?)));
     let event = match kind {
-        1 => Event::ForgetNumber(user, PartyHash(rest)),
+        1 => Event::ForgetNumber(user, PartyHash(*what)),
         2 => Event::ForgetUser(user),
-        3 => Event::Revoke(user, AuthTag::from_bytes(rest)),
+        3 => Event::Revoke(AuthTag::from_bytes(*what)),
         4 => Event::Lost,
+        5 => Event::Replaced(SlotKey::from_bytes(user, *what), at()?),
+        6 => Event::ReplacedMany(user, at()?),
         _ => return None,
     };
     Some((*replica, event))
@@ -51,12 +63,14 @@ mod tests {
 
     #[test]
     fn events_survive_their_bytes() {
-        let auth = AuthTag::from_bytes([9; 16]);
+        let user = UserTag::from_bytes([1; 16]);
         for event in [
-            Event::ForgetNumber(UserTag::from_bytes([1; 16]), PartyHash([7; 16])),
+            Event::ForgetNumber(user, PartyHash([7; 16])),
             Event::ForgetUser(UserTag::from_bytes([2; 16])),
-            Event::Revoke(UserTag::from_bytes([3; 16]), auth),
+            Event::Revoke(AuthTag::from_bytes([9; 16])),
             Event::Lost,
+            Event::Replaced(SlotKey::from_bytes(user, [3; 16]), SharedTime(1_790_000_000_123)),
+            Event::ReplacedMany(user, SharedTime(1)),
         ] {
             assert_eq!(decode(&encode([5; 16], event)), Some(([5; 16], event)));
         }

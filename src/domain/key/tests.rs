@@ -8,9 +8,13 @@ use crate::domain::phone::{E164, Extension};
 #[derive(Debug, Clone, PartialEq)]
 struct Inputs {
     connector: String,
+    base_url: String,
     account: String,
     id: String,
     host: Option<String>,
+    region: Option<&'static str>,
+    regions: Vec<&'static str>,
+    identity: u8,
     number: u32,
     extension: bool,
     formats: Vec<String>,
@@ -27,7 +31,7 @@ impl Inputs {
             id: self.id.clone(),
             account: self.account.clone(),
             host: self.host.as_deref().map(|host| Host::parse(host).unwrap()),
-            region: None,
+            region: self.region.and_then(Region::parse),
             settings: Settings::new(Struct { fields: fields.collect() }),
         };
         let party = if self.extension {
@@ -36,33 +40,48 @@ impl Inputs {
             Party::Number(E164::parse(&format!("+1650555{}", 1000 + self.number % 9000), None).unwrap())
         };
         let formats: Vec<_> = self.formats.iter().filter_map(|text| NumberFormat::parse(text)).collect();
-        KeyMaker::new([7; 16]).contact(&self.connector, &user, party, &formats, &["clioSeeClosedMatters"])
+        let regions: Vec<_> = self.regions.iter().filter_map(|region| Region::parse(region)).collect();
+        let crm = Crm {
+            connector: &self.connector,
+            base_url: &self.base_url,
+            regions: &regions,
+            settings: &["clioSeeClosedMatters"],
+        };
+        let identity = Identity::Credential(AuthTag::from_bytes([self.identity; 16]));
+        KeyMaker::new([7; 16]).question(&crm, &user, party, &formats).of(&identity)
     }
 }
 
 fn inputs() -> impl Strategy<Value = Inputs> {
     // Few letters, separators among them, so that the strategy looks for joins that collide.
     let id = "[a|,]{1,3}";
-    (
-        id,
+    let regions = vec!["US", "DE"];
+    let crm = (id, "[a|,]{0,2}", prop::collection::vec(prop::sample::select(regions.clone()), 0..3));
+    let user = (
         "[a|,]{0,3}",
         id,
         prop::option::of(prop::sample::select(vec!["a.example".to_owned(), "b.example".to_owned()])),
-        0u32..3,
-        any::<bool>(),
-        prop::collection::vec("[#|,]{1,2}#", 0..3),
-        prop::option::of("[a|,]{0,2}"),
-    )
-        .prop_map(|(connector, account, id, host, number, extension, formats, setting)| Inputs {
+        prop::option::of(prop::sample::select(regions)),
+        0u8..3,
+    );
+    let question = (0u32..3, any::<bool>(), prop::collection::vec("[#|,]{1,2}#", 0..3), prop::option::of("[a|,]{0,2}"));
+    (crm, user, question).prop_map(|(crm, user, (number, extension, formats, setting))| {
+        let ((connector, base_url, regions), (account, id, host, region, identity)) = (crm, user);
+        Inputs {
             connector,
+            base_url,
             account,
             id,
             host,
+            region,
+            regions,
+            identity,
             number,
             extension,
             formats,
             setting,
-        })
+        }
+    })
 }
 
 proptest! {
@@ -77,9 +96,13 @@ proptest! {
 fn each_single_input_changes_the_key() {
     let base = Inputs {
         connector: "clio".into(),
+        base_url: "https://a.example/".into(),
         account: "a".into(),
         id: "u".into(),
         host: Some("a.example".into()),
+        region: Some("US"),
+        regions: vec!["US", "DE"],
+        identity: 1,
         number: 1,
         extension: false,
         formats: vec!["##".into(), "#-#".into()],
@@ -87,6 +110,13 @@ fn each_single_input_changes_the_key() {
     };
     let changed = [
         Inputs { connector: "pipedrive".into(), ..base.clone() },
+        Inputs { base_url: "https://sandbox.example/".into(), ..base.clone() },
+        Inputs { base_url: String::new(), ..base.clone() },
+        Inputs { region: Some("CA"), ..base.clone() },
+        Inputs { region: None, ..base.clone() },
+        Inputs { regions: vec!["US"], ..base.clone() },
+        Inputs { regions: vec![], ..base.clone() },
+        Inputs { identity: 2, ..base.clone() },
         Inputs { account: "b".into(), ..base.clone() },
         Inputs { id: "v".into(), ..base.clone() },
         Inputs { host: Some("b.example".into()), ..base.clone() },
@@ -107,9 +137,13 @@ fn each_single_input_changes_the_key() {
 fn hostile_ids_do_not_meet() {
     let base = Inputs {
         connector: "clio".into(),
+        base_url: String::new(),
         account: "a|b".into(),
         id: "c".into(),
         host: None,
+        region: None,
+        regions: vec![],
+        identity: 1,
         number: 1,
         extension: false,
         formats: vec![],
@@ -119,10 +153,34 @@ fn hostile_ids_do_not_meet() {
     assert_ne!(base.key(), other.key());
 }
 
+fn crm(base_url: &str) -> Crm<'_> {
+    Crm { connector: "clio", base_url, regions: &[], settings: &[] }
+}
+
 #[test]
 fn credentials_are_told_apart_without_being_kept() {
     let maker = KeyMaker::new([7; 16]);
-    let tag = |text: &str| maker.auth(&AuthHeader::parse(text).unwrap(), None);
-    assert_eq!(tag("Bearer a"), tag("Bearer a"));
-    assert_ne!(tag("Bearer a"), tag("Bearer b"));
+    let tag = |text: &str, url| maker.auth(&crm(url), &AuthHeader::parse(text).unwrap(), None);
+    assert_eq!(tag("Bearer a", ""), tag("Bearer a", ""));
+    assert_ne!(tag("Bearer a", ""), tag("Bearer b", ""));
+    assert_ne!(tag("Bearer a", "https://a.example/"), tag("Bearer a", "https://b.example/"), "what one CRM accepts");
+}
+
+#[test]
+fn an_identity_is_one_user_of_one_account_at_one_address() {
+    let maker = KeyMaker::new([7; 16]);
+    let identity = |url, user: &str, account: &str| {
+        maker.identity(&crm(url), None, &WhoAmI::new(user.to_owned(), account.to_owned()).unwrap())
+    };
+    let base = identity("https://a.example/", "7", "1");
+    assert_eq!(base, identity("https://a.example/", "7", "1"));
+    let others = [
+        identity("https://b.example/", "7", "1"),
+        identity("https://a.example/", "8", "1"),
+        identity("https://a.example/", "7", "2"),
+    ];
+    for other in others {
+        assert_ne!(base.tag(), other.tag());
+    }
+    assert!(WhoAmI::new(" ".to_owned(), "1".to_owned()).is_none(), "an account alone names nobody");
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::example_at;
 use crate::support::crm::example;
 use crate::support::daemon::{Changed as _, names};
-use crate::support::{FakeCrm, Reply, TestDaemon, contact, find};
+use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
 
 async fn answer_to(contacts: Vec<Value>, deals: Value) -> (TestDaemon, contactd::pb::v1::FindContactResponse) {
     let crm = FakeCrm::start(move |seen| match seen.path.as_str() {
@@ -15,7 +15,8 @@ async fn answer_to(contacts: Vec<Value>, deals: Value) -> (TestDaemon, contactd:
     })
     .await;
     let daemon = TestDaemon::start(&example_at(&crm.url())).await;
-    let answer = daemon.find(find()).await.unwrap();
+    // Who presses refresh waits for all deals.
+    let answer = daemon.find(refresh()).await.unwrap();
     (daemon, answer)
 }
 

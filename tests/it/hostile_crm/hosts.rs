@@ -43,7 +43,8 @@ async fn a_users_host_that_leads_into_the_private_network_is_not_called() {
         assert_eq!((failure.code(), reason.as_str()), (Code::Unavailable, "CRM_UNAVAILABLE"), "{addresses:?}");
         assert!(failure.message().contains("no public address"), "{failure:?}");
         assert!(!format!("{failure:?}").contains("acme"), "{failure:?}");
-        assert_eq!(asked.load(Ordering::Relaxed), 1, "it was resolved, and that was the end of it");
+        let resolved = asked.load(Ordering::Relaxed);
+        assert!((1..=2).contains(&resolved), "resolved for the search and for whose the credential is, and no more");
     }
     assert_eq!(trap.accepted(), 0);
 }

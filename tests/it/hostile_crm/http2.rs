@@ -32,7 +32,8 @@ async fn outcome(said: Said) -> String {
     let dir = tempfile::tempdir().unwrap();
     let crm = RawCrm::over_http2(said, dir.path()).await;
     let url = format!("https://localhost:{}", crm.addr.port());
-    let toml = format!("{LIMITS}[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n");
+    let toml =
+        format!("{LIMITS}[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{url}\"\n");
     let certificate = dir.path().join("c.pem");
     let trusted = [("SSL_CERT_FILE", certificate.to_str().unwrap())];
     let program = Program::start_with(&toml, "info", &trusted).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contactd::clock::{Stopwatch, pause};
 use contactd::link::{Link, LinkError};
 
-use super::{HOUR, entry, key, load, stored};
+use super::{begin, entry, key, load, store, stored};
 use crate::support::eventually;
 use crate::support::redis::{RedisServer, config, free_port, link_to, link_with, tier_on};
 
@@ -77,13 +77,13 @@ async fn a_restarted_server_is_used_again_and_has_nothing() {
     let mut server = RedisServer::start().await;
     let link = link_to(&server.url());
     let tier = tier_on(link.clone());
-    let begun = tier.begin(&key("u", 1)).await.unwrap();
+    let begun = begin(&tier, &key("u", 1)).await.unwrap();
     server.stop();
     goes_down(&link).await;
     assert_eq!(stored(&tier, &key("u", 1)).await, Err(LinkError::Down));
     server.restart().await;
     comes_back(&link).await;
-    assert_eq!(tier.store(&key("u", 1), &begun.epoch, &entry("old", 1), HOUR).await, Ok(false));
+    assert_eq!(store(&tier, &key("u", 1), &begun.epoch, &entry("old", 1)).await, Ok(false));
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
 }
 
@@ -105,12 +105,12 @@ async fn a_full_server_refuses_to_store_and_goes_on_answering() {
     let server = RedisServer::start().await;
     let link = link_to(&server.url());
     let tier = tier_on(link.clone());
-    let begun = tier.begin(&key("u", 1)).await.unwrap();
+    let begun = begin(&tier, &key("u", 1)).await.unwrap();
     assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     for _ in 0..5 {
-        let stored = tier.store(&key("u", 1), &begun.epoch, &entry("Ann", 1), HOUR).await;
-        assert_eq!(stored, Err(LinkError::Failed("OOM".to_owned())));
+        let kept = store(&tier, &key("u", 1), &begun.epoch, &entry("Ann", 1)).await;
+        assert_eq!(kept, Err(LinkError::Failed("OOM".to_owned())));
     }
     assert_eq!(stored(&tier, &key("u", 2)).await, Ok(Some(entry("Bob", 1))));
     assert!(link.is_up());
@@ -126,7 +126,7 @@ async fn a_read_only_server_answers_what_it_has() {
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     server.run::<()>(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
     for _ in 0..5 {
-        assert_eq!(tier.begin(&key("u", 2)).await.unwrap_err(), LinkError::Failed("READONLY".to_owned()));
+        assert_eq!(begin(&tier, &key("u", 2)).await.unwrap_err(), LinkError::Failed("READONLY".to_owned()));
         assert_eq!(tier.forget_user(key("u", 1).user()).await, Err(LinkError::Failed("READONLY".to_owned())));
     }
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(Some(entry("Ann", 1))));

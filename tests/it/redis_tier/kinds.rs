@@ -7,7 +7,7 @@ use contactd::cache::RedisTier;
 use contactd::clock::pause;
 use contactd::link::Config;
 
-use super::{entry, key, load, stored};
+use super::{begin, entry, key, load, stored};
 use crate::support::eventually;
 use crate::support::redis::{RedisServer, config, free_port, link_to, link_with, tier_on};
 
@@ -49,7 +49,7 @@ async fn tls_with_a_certificate_of_ones_own() {
 /// A first TLS handshake in a debug build may take longer than a call may.
 async fn eventually_stores(tier: &RedisTier) {
     for _ in 0..100 {
-        if tier.begin(&key("u", 1)).await.is_ok() {
+        if begin(tier, &key("u", 1)).await.is_ok() {
             break;
         }
         pause(Duration::from_millis(20)).await;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use contactd::cache::{Event, Log, LogReader, Polled};
+use contactd::cache::{Event, Log, LogReader};
 use contactd::clock::pause;
-use contactd::domain::{AuthTag, UserTag};
+use contactd::domain::{AuthTag, SharedTime, UserTag};
 
 use super::{key, party};
 use crate::support::redis::{RedisServer, link_to};
@@ -38,13 +38,18 @@ async fn a_replica_hears_what_others_publish_once_and_in_order() {
     let published = [
         Event::ForgetNumber(key("u", 1).user(), hash),
         Event::ForgetUser(user(2)),
-        Event::Revoke(user(3), AuthTag::from_bytes([4; 16])),
+        Event::Revoke(AuthTag::from_bytes([4; 16])),
+        Event::Replaced(key("u", 1).slot(), SharedTime(7)),
+        Event::ReplacedMany(user(5), SharedTime(8)),
     ];
     for event in published {
         one.publish(event).await.unwrap();
     }
     assert_eq!(events(&mut other).await, published);
-    assert_eq!(other.poll().await.unwrap(), Polled { events: vec![], replicas: 2, more: false });
+    let polled = other.poll().await.unwrap();
+    assert_eq!((polled.events.len(), polled.replicas, polled.more), (0, 2, false));
+    let time: (u64, u64) = server.run(&["TIME"]);
+    assert!(time.0.abs_diff(polled.now.0 / 1000) <= 1, "Redis' own time: {polled:?}");
     assert_eq!(events(&mut own).await, [], "its own are not repeated to it");
     one.publish(Event::ForgetUser(user(5))).await.unwrap();
     assert_eq!(events(&mut other).await, [Event::ForgetUser(user(5))]);

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::cache::{Config, Event, Log, MemoryCache, RedisTier, TieredCache};
-use contactd::clock::{Clock as _, Stopwatch, SystemClock};
-use contactd::domain::{AgePolicy, Ages, Source};
-use contactd::link::{self, LinkError};
+use contactd::cache::{Config, Event, Log, MemoryCache, SharedTier, TieredCache};
+use contactd::clock::{Clock, Stopwatch, SystemClock};
+use contactd::domain::{AgePolicy, Ages, ContactKey, Source};
+use contactd::link::user::Generation;
+use contactd::link::{self, LinkError, RedisTime};
 use contactd::metrics::Metrics;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use tokio_util::task::TaskTracker;
 
-use super::{entry, key, load, party, stored, tier};
+use super::{entry, key, load, party, question, stored, tier};
 use crate::support::redis::{RedisServer, config, link_to, link_with, tier_on};
 
 /// How often Redis has run a command.
@@ -74,35 +76,47 @@ async fn where_they_may_not_share_a_command_each_has_its_own() {
 #[tokio::test]
 async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
     let (server, tier) = tier().await;
-    assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
-    let first = tier.get(&key("u", 1), None).await.unwrap();
-    assert!(first.generation.is_some());
+    let (one, two) = (key("u", 1), key("u", 2));
+    let get = async |key: &ContactKey, known: Option<Generation>| {
+        let held = tier.get(key.user(), key.party(), known).await.unwrap();
+        (tier.entry(&held, key), held.generation)
+    };
+    assert!(load(&tier, &one, &entry("Ann", 1)).await);
+    let first = get(&one, None).await;
+    assert!(first.1.is_some());
     let generation = server.keys().into_iter().find(|name| name.ends_with(":g")).unwrap();
     server.run::<()>(&["RENAME", &generation, "elsewhere"]);
-    assert_eq!(tier.get(&key("u", 1), first.generation).await, Ok(first.clone()), "it is not read again");
-    assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
+    assert_eq!(get(&one, first.1).await, first, "it is not read again");
+    assert_eq!(stored(&tier, &one).await, Ok(None));
     server.run::<()>(&["RENAME", "elsewhere", &generation]);
-    assert_eq!(tier.get(&key("u", 2), first.generation).await.unwrap().entry, None);
-    tier.forget_user(key("u", 1).user()).await.unwrap();
-    assert_eq!(tier.get(&key("u", 1), first.generation).await.unwrap().entry, None);
-    assert!(load(&tier, &key("u", 1), &entry("Bob", 2)).await);
-    let second = tier.get(&key("u", 1), first.generation).await.unwrap();
-    assert_eq!(second.entry, Some(entry("Bob", 2)));
-    assert_ne!(second.generation, first.generation);
-    assert_eq!(tier.get(&key("u", 1), None).await, Ok(second));
+    assert_eq!(get(&two, first.1).await.0, None);
+    tier.forget_user(one.user()).await.unwrap();
+    assert_eq!(get(&one, first.1).await.0, None);
+    assert!(load(&tier, &one, &entry("Bob", 2)).await);
+    let second = get(&one, first.1).await;
+    assert_eq!(second.0, Some(entry("Bob", 2)));
+    assert_ne!(second.1, first.1);
+    assert_eq!(get(&one, None).await, second);
 }
 
 fn replica(server: &RedisServer) -> TieredCache {
     let ages = Ages { fresh: Duration::from_secs(600), stale: Duration::from_secs(3600) };
     let ages = AgePolicy { found: ages, absent: ages };
-    let (link, memory) = (link_to(&server.url()), MemoryCache::new(Config { bytes: 1 << 20 }, ages));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let link = link_to(&server.url());
+    let memory = MemoryCache::new(Config { bytes: 1 << 20 }, ages, Arc::clone(&clock));
     let names = link.names().clone();
-    let redis: (RedisTier, Log) = (tier_on(link.clone()), Log::new(link));
-    TieredCache::new(memory, Some(redis), names, ages, Arc::new(SystemClock), &Metrics::default())
+    let shared = SharedTier {
+        redis: tier_on(link.clone()),
+        log: Log::new(link),
+        time: RedisTime::new(Arc::clone(&clock)),
+        tasks: TaskTracker::new(),
+    };
+    TieredCache::new(memory, Some(shared), names, ages, clock, &Metrics::default())
 }
 
 async fn source(replica: &TieredCache, n: u32) -> Option<Source> {
-    replica.lookup(&key("u", n)).await.map(|stored| stored.source)
+    replica.lookup(&question("u", n), &key("u", n)).await.map(|stored| stored.source)
 }
 
 #[tokio::test]
@@ -110,9 +124,11 @@ async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
     let server = RedisServer::start().await;
     let (one, other) = (replica(&server), replica(&server));
     for n in 1..=3 {
-        let (_, ticket) = one.begin(&key("u", n)).await;
-        one.store(&key("u", n), &ticket, &Arc::new(entry("Ann", SystemClock.now().0))).await;
+        let ticket = one.begin(&question("u", n)).await;
+        one.store(&key("u", n), &ticket, &Arc::new(entry("Ann", ticket.asked_at().0)), false).await;
     }
+    // It knows what time it is in Redis by its first load.
+    other.begin(&question("u", 9)).await;
     let watch = Stopwatch::start();
     assert_eq!(source(&other, 1).await, Some(Source::Redis));
     assert_eq!(source(&other, 2).await, Some(Source::Redis));

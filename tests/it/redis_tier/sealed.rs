@@ -8,7 +8,7 @@ use contactd::pb::v1::Source;
 use redis::Script;
 use tempfile::NamedTempFile;
 
-use super::{entry, key, load, stored};
+use super::{begin, entry, key, load, question, stored};
 use crate::support::daemon::names;
 use crate::support::fleet::{ada, replica};
 use crate::support::redis::{RedisServer, link_to, tier_on};
@@ -33,7 +33,8 @@ async fn only_who_has_the_key_reads_an_answer_and_everybody_else_has_a_miss() {
     for (keys, read) in [(old.clone(), true), (new.clone() + &old, true), (new.clone(), false), (foreign, false)] {
         let expected = read.then(|| ann.1.clone());
         assert_eq!(stored(&tier(&keys), &ann.0).await, Ok(expected.clone()));
-        assert_eq!(tier(&keys).begin(&ann.0).await.unwrap().entry, expected);
+        let begun = begin(&tier(&keys), &ann.0).await.unwrap();
+        assert_eq!(tier(&keys).entry(&begun.held, &ann.0), expected);
         assert_eq!(tier(&keys).get_many(ann.0.user(), &[ann.0, ann.0]).await, Ok(vec![expected.clone(), expected]));
     }
     let plain = tier_on(link_to(&server.url()));
@@ -43,30 +44,29 @@ async fn only_who_has_the_key_reads_an_answer_and_everybody_else_has_a_miss() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_moved_to_another_user_or_number_is_a_miss() {
-    /// Puts the records of a sheet in the place of those of another. Both are about the same question.
+async fn a_value_that_is_moved_to_another_number_or_user_is_a_miss_sealed_or_not() {
+    /// Puts the value of one record in the place of another's, under that one's identity and question.
     const MOVE: &str = "
-        local records = string.sub(redis.call('GET', KEYS[1]), 33)
-        redis.call('SET', KEYS[2], string.sub(redis.call('GET', KEYS[2]), 1, 32) .. records)
-        return #records";
-    for (keys, moved) in [(Some(line("k")), false), (None, true)] {
+        local from, to = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
+        redis.call('SET', KEYS[2], string.sub(to, 1, 64) .. string.sub(from, 65))
+        return #from";
+    for keys in [Some(line("k")), None] {
         let server = RedisServer::start().await;
         let tier = tier_on(link_to(&server.url())).sealed(keys.as_deref().and_then(ring));
         let sheet_of = |before: &[String]| {
-            server.keys().into_iter().find(|key| key.contains(":n:") && !before.contains(key)).unwrap()
+            server.keys().into_iter().find(|key| key.contains(":a:") && !before.contains(key)).unwrap()
         };
         assert!(load(&tier, &key("mallory", 1), &entry("Mallory", 1)).await);
         let from = sheet_of(&[]);
-        for victim in [key("ann", 1), key("mallory", 2)] {
-            let before = server.keys();
+        for (user, number) in [("ann", 1), ("mallory", 2)] {
+            let (before, victim) = (server.keys(), key(user, number));
             assert!(load(&tier, &victim, &entry("Ann", 1)).await);
             let to = sheet_of(&before);
+            assert_eq!(stored(&tier, &victim).await, Ok(Some(entry("Ann", 1))));
             let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
             let bytes: usize = Script::new(MOVE).key(&from).key(&to).invoke(&mut connection).unwrap();
-            assert!(bytes > 48);
-            let read = stored(&tier, &victim).await.unwrap();
-            // Without keys it works, which shows that the move is a real one.
-            assert_eq!(read, moved.then(|| entry("Mallory", 1)));
+            assert!(bytes > 68);
+            assert_eq!(stored(&tier, &victim).await, Ok(None), "{:?}", question(user, number));
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::admission::{self, Admissions, Standing};
-use contactd::clock::{ManualClock, Stopwatch, pause};
-use contactd::domain::{AuthTag, Lane, Timestamp};
+use contactd::admission::{self, Admissions, Trust};
+use contactd::clock::{Clock as _, ManualClock, Stopwatch, pause};
+use contactd::domain::{AuthTag, Identity, Lane, SharedTime, Timestamp, UserTag};
 use contactd::lease::{Acquired, Lease, Leases};
+use contactd::link::{Reads, RedisTime};
 use tokio_util::task::TaskTracker;
 
-use super::key;
+use super::{HOUR, key, question};
 use crate::support::redis::{RedisServer, link_to, tier_on};
 
 fn auth(n: u8) -> AuthTag {
@@ -31,43 +32,46 @@ async fn replicas(server: &RedisServer) -> [Leases; 2] {
 async fn one_replica_loads_and_the_others_wait() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
-    let lease = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
-    assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
-    assert!(matches!(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
-    for (key, auth) in [(key("u", 2), auth(1)), (key("v", 1), auth(1)), (key("u", 1), auth(2))] {
-        taken(other.acquire(&key, auth, Lane::Prefetch).await).release().await;
+    let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
+    assert!(matches!(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
+    for (question, auth) in [(question("u", 2), auth(1)), (question("v", 1), auth(1)), (question("u", 1), auth(2))] {
+        taken(other.acquire(&question, auth, Lane::Prefetch).await).release().await;
     }
     lease.release().await;
-    taken(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    taken(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
 }
 
 #[tokio::test]
 async fn a_ringing_phone_takes_the_lease_from_work_behind_the_scenes() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
-    let warming = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
-    assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Revalidate).await, Acquired::Held));
-    let ringing = taken(other.acquire(&key("u", 1), auth(1), Lane::CallPop).await);
-    assert!(matches!(one.acquire(&key("u", 1), auth(1), Lane::CallPop).await, Acquired::Held));
+    let warming = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Revalidate).await, Acquired::Held));
+    let ringing = taken(other.acquire(&question("u", 1), auth(1), Lane::CallPop).await);
+    assert!(matches!(one.acquire(&question("u", 1), auth(1), Lane::CallPop).await, Acquired::Held));
     warming.release().await;
-    assert!(matches!(one.acquire(&key("u", 1), auth(1), Lane::CallPop).await, Acquired::Held), "it was not its own");
+    assert!(
+        matches!(one.acquire(&question("u", 1), auth(1), Lane::CallPop).await, Acquired::Held),
+        "it was not its own"
+    );
     ringing.release().await;
-    taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
 }
 
 #[tokio::test]
 async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
-    let lease = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     let loaded = lease.keep(async {
         pause(Duration::from_millis(3500)).await;
-        assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
+        assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
         "loaded"
     });
     assert_eq!(loaded.await, "loaded");
     lease.release().await;
-    taken(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    taken(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
 }
 
 #[tokio::test]
@@ -75,8 +79,8 @@ async fn a_lease_that_is_dropped_is_given_back() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
     let watch = Stopwatch::start();
-    drop(taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await));
-    while matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held) {}
+    drop(taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await));
+    while matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held) {}
     // A machine that stood still for so long proves nothing either way.
     assert!(watch.elapsed() < Duration::from_secs(3), "it was not waited for until it expired");
 }
@@ -86,12 +90,12 @@ async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
     let watch = Stopwatch::start();
-    let lease = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     server.pause();
     drop(lease);
     pause(Duration::from_millis(200)).await;
     server.resume();
-    while !matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Lease(_)) {
+    while !matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Lease(_)) {
         pause(Duration::from_millis(10)).await;
     }
     assert!(watch.elapsed() < Duration::from_secs(3), "it was not waited for until it expired");
@@ -101,13 +105,13 @@ async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
 async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
     let server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
-    let killed = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
-    assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
+    let killed = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
     pause(Duration::from_millis(3050)).await;
-    let next = taken(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    let next = taken(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     killed.release().await;
     assert!(
-        matches!(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held),
+        matches!(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held),
         "a late holder frees its own only"
     );
     next.release().await;
@@ -117,79 +121,126 @@ async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
 async fn without_redis_everybody_may_load() {
     let mut server = RedisServer::start().await;
     let [one, other] = replicas(&server).await;
-    let lease = taken(one.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     server.stop();
     for _ in 0..3 {
-        assert!(matches!(other.acquire(&key("u", 1), auth(1), Lane::Prefetch).await, Acquired::Unavailable));
+        assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Unavailable));
     }
     assert_eq!(lease.keep(async { 1 }).await, 1);
 }
 
 /// A load of user "u" has begun, which is when anything of a user is first written.
 async fn begin(server: &RedisServer) {
-    tier_on(link_to(&server.url())).begin(&key("u", 1)).await.unwrap();
+    super::begin(&tier_on(link_to(&server.url())), &key("u", 1)).await.unwrap();
 }
 
-fn admissions(server: &RedisServer) -> (Admissions, ManualClock) {
+/// What one replica knows of credentials, and its clock.
+async fn admissions(server: &RedisServer, remembered: Duration) -> (Admissions, ManualClock) {
     let clock = ManualClock::new(Timestamp(1_000_000));
-    let config = admission::Config { admitted: Duration::from_secs(3600), remembered: Duration::from_secs(7200) };
-    (Admissions::new(config, Arc::new(clock.clone()), Some(link_to(&server.url()))), clock)
+    let config = admission::Config { admitted: HOUR, remembered };
+    let link = link_to(&server.url());
+    let (reads, time) = (Reads::new(link.clone(), TaskTracker::new()), RedisTime::new(Arc::new(clock.clone())));
+    // As the first reading of the log would say it.
+    let now: (u64, u64) = server.run(&["TIME"]);
+    time.hear(SharedTime(now.0 * 1000 + now.1 / 1000));
+    (Admissions::new(config, Arc::new(clock.clone()), Some((link, reads, time))), clock)
+}
+
+fn identity(n: u8) -> Identity {
+    Identity::Credential(auth(n))
+}
+
+async fn trust(admissions: &Admissions, user: UserTag, under: u8) -> Option<Trust> {
+    admissions.lookup(user, auth(under)).await.map(|credential| credential.trust)
 }
 
 #[tokio::test]
-async fn a_credential_accepted_at_one_replica_is_admitted_at_another() {
+async fn a_credential_accepted_at_one_replica_is_admitted_at_another_with_its_identity() {
     let mut server = RedisServer::start().await;
-    let ((one, _), (other, clock)) = (admissions(&server), admissions(&server));
+    let ((one, clock_of_one), (other, clock)) =
+        (admissions(&server, 2 * HOUR).await, admissions(&server, 2 * HOUR).await);
     let user = key("u", 1).user();
-    assert!(!other.is_admitted(user, auth(1)).await);
+    assert_eq!(trust(&other, user, 1).await, None);
     begin(&server).await;
-    one.admit(user, auth(1), Timestamp(1_000_000)).await;
-    assert!(other.is_admitted(user, auth(1)).await);
-    assert!(!other.is_admitted(user, auth(2)).await);
-    assert!(!other.is_admitted(key("v", 1).user(), auth(1)).await);
+    one.admit(user, auth(1), identity(7), clock_of_one.now()).await;
+    let known = other.lookup(user, auth(1)).await.unwrap();
+    assert_eq!((known.trust, known.identity), (Trust::Proven, identity(7)));
+    assert_eq!(trust(&other, user, 2).await, None);
+    assert_eq!(trust(&other, key("v", 1).user(), 1).await, None);
     server.stop();
-    assert!(other.is_admitted(user, auth(1)).await, "memory knows");
-    assert!(!other.is_admitted(user, auth(2)).await, "trouble admits nobody");
-    clock.advance(Duration::from_secs(3600));
-    assert_eq!(other.standing(user, auth(1)).await, Standing::Lapsed);
-    clock.advance(Duration::from_secs(3600));
-    assert_eq!(other.standing(user, auth(1)).await, Standing::Unknown, "and not for longer than Redis would have");
+    assert_eq!(trust(&other, user, 1).await, Some(Trust::Proven), "memory knows");
+    assert_eq!(trust(&other, user, 2).await, None, "trouble admits nobody");
+    clock.advance(HOUR + Duration::from_secs(1));
+    assert_eq!(trust(&other, user, 1).await, Some(Trust::Lapsed));
+    clock.advance(HOUR);
+    assert_eq!(trust(&other, user, 1).await, None);
 }
 
 #[tokio::test]
-async fn a_revoked_credential_is_admitted_nowhere() {
+async fn replicas_that_keep_answers_for_different_times_agree_on_when_a_credential_was_accepted() {
     let server = RedisServer::start().await;
-    let ((one, _), (other, _), (third, _)) = (admissions(&server), admissions(&server), admissions(&server));
+    let ((long, clock), (short, later)) = (admissions(&server, 48 * HOUR).await, admissions(&server, 2 * HOUR).await);
     let user = key("u", 1).user();
     begin(&server).await;
-    one.admit(user, auth(1), Timestamp(1_000_000)).await;
-    assert!(other.is_admitted(user, auth(1)).await);
-    one.revoke(user, auth(1)).await;
-    other.revoke_here(user, auth(1));
-    for admissions in [one, other, third] {
-        assert!(!admissions.is_admitted(user, auth(1)).await);
+    long.admit(user, auth(1), identity(1), clock.now()).await;
+    later.advance(HOUR * 3 / 2);
+    for _ in 0..3 {
+        assert_eq!(trust(&short, user, 1).await, Some(Trust::Lapsed), "not believed as new, again and again");
     }
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_admitted_nowhere_and_for_no_user() {
+    let server = RedisServer::start().await;
+    let (one, clock) = admissions(&server, 2 * HOUR).await;
+    let (other, _) = admissions(&server, 2 * HOUR).await;
+    let users = [key("u", 1).user(), key("v", 1).user()];
+    begin(&server).await;
+    super::begin(&tier_on(link_to(&server.url())), &key("v", 1)).await.unwrap();
+    for user in users {
+        one.admit(user, auth(1), identity(1), clock.now()).await;
+        assert_eq!(trust(&other, user, 1).await, Some(Trust::Proven));
+    }
+    clock.advance(Duration::from_millis(1));
+    one.revoke(auth(1)).await;
+    other.revoke_here(auth(1));
+    let (third, _) = admissions(&server, 2 * HOUR).await;
+    for admissions in [&one, &other, &third] {
+        for user in users {
+            assert_eq!(trust(admissions, user, 1).await, None);
+        }
+    }
+    clock.advance(Duration::from_secs(1));
+    one.admit(users[0], auth(1), identity(1), clock.now()).await;
+    third_time(&third, users).await;
+}
+
+/// A later acceptance counts, for the user that it was given to.
+async fn third_time(admissions: &Admissions, users: [UserTag; 2]) {
+    // Its clock stands still: the acceptance is a second ahead, which clocks may be.
+    assert_eq!(trust(admissions, users[0], 1).await, Some(Trust::Proven));
+    assert_eq!(trust(admissions, users[1], 1).await, None);
 }
 
 #[tokio::test]
 async fn an_erased_user_leaves_no_lease_and_no_admission() {
     let server = RedisServer::start().await;
     let user = key("u", 1).user();
-    let (one, _) = admissions(&server);
+    let (one, clock) = admissions(&server, 2 * HOUR).await;
     let [leases, _] = replicas(&server).await;
     begin(&server).await;
-    one.admit(user, auth(1), Timestamp(1_000_000)).await;
-    let lease = taken(leases.acquire(&key("u", 1), auth(1), Lane::Prefetch).await);
+    one.admit(user, auth(1), identity(1), clock.now()).await;
+    let lease = taken(leases.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     // The admission that the index has lost is void with the generation.
     let lost = server.keys().into_iter().find(|name| name.contains(":c:")).unwrap();
     let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
     server.run::<()>(&["ZREM", &index, lost.split("}:").last().unwrap()]);
     tier_on(link_to(&server.url())).forget_user(user).await.unwrap();
     assert_eq!(server.keys(), [lost]);
-    let (fresh, _) = admissions(&server);
-    assert!(!fresh.is_admitted(user, auth(1)).await);
+    let (fresh, _) = admissions(&server, 2 * HOUR).await;
+    assert_eq!(trust(&fresh, user, 1).await, None);
     lease.release().await;
     assert_eq!(server.keys().len(), 1, "giving a lease back brings nothing back");
-    one.admit(user, auth(2), Timestamp(1_000_000)).await;
+    one.admit(user, auth(2), identity(2), clock.now()).await;
     assert_eq!(server.keys().len(), 1, "nor does a load that began before");
 }

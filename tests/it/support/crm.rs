@@ -27,6 +27,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Whether this is the question whose the credential is, of any CRM.
+    pub fn asks_who(&self) -> bool {
+        ["/api/v1/me", "/v1/users/me", "/api/v4/users/who_am_i.json"].iter().any(|path| self.path.ends_with(path))
+    }
+
     /// The value of a parameter.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -180,9 +185,14 @@ impl FakeCrm {
         format!("http://{}", self.addr)
     }
 
-    /// Everything asked so far.
+    /// Everything asked so far about contacts.
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().clone()
+        self.seen.lock().iter().filter(|seen| !seen.asks_who()).cloned().collect()
+    }
+
+    /// How often it was asked whose a credential is.
+    pub fn asked_who(&self) -> usize {
+        self.seen.lock().iter().filter(|seen| seen.asks_who()).count()
     }
 
     /// How often a search was asked for.
@@ -191,9 +201,22 @@ impl FakeCrm {
     }
 }
 
-/// The API of the Example CRM over fixed contacts without deals.
+/// What a CRM of any kind says to the question whose the credential is: each is a user of its own.
+pub fn themselves(seen: &Seen) -> Reply {
+    user_named(seen.authorization.as_deref().unwrap_or_default())
+}
+
+/// A CRM of any kind says that the credential is this user's.
+pub fn user_named(id: &str) -> Reply {
+    let user = json!({"id": id, "company_id": 1, "account": {"id": 1}});
+    Reply::json(json!({"id": id, "account_id": "a", "success": true, "data": user}))
+}
+
+/// The API of the Example CRM over fixed contacts without deals. Each credential is a user of its own.
 pub fn example(seen: &Seen, contacts: &[Value]) -> Reply {
-    if seen.path.ends_with("/deals") {
+    if seen.asks_who() {
+        themselves(seen)
+    } else if seen.path.ends_with("/deals") {
         Reply::json(json!({"deals": [], "next_page": null}))
     } else {
         Reply::json(json!({"contacts": contacts, "next_page": null}))

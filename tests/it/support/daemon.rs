@@ -56,8 +56,12 @@ impl TestDaemon {
 
     /// A daemon to which names have these addresses.
     pub async fn resolving(toml: &str, dns: &Dns) -> Self {
-        let env = [("LISTEN", "GRPC"), ("LISTEN", "OPS")]
-            .map(|(key, section)| (format!("CONTACTD__{section}__{key}"), "127.0.0.1:0".to_owned()));
+        let mut env = vec![("GRPC__LISTEN", "127.0.0.1:0"), ("OPS__LISTEN", "127.0.0.1:0")];
+        if !toml.contains("details_timeout") {
+            // On a busy machine details may take longer than a phone should wait; tests of that set it.
+            env.push(("LOOKUP__DETAILS_TIMEOUT", "10s"));
+        }
+        let env = env.into_iter().map(|(key, value)| (format!("CONTACTD__{key}"), value.to_owned()));
         let mut config = config::read(toml, env).unwrap_or_else(|faults| panic!("{faults:?}")).config;
         config.grpc.drain_delay = Duration::from_millis(50);
         let clock = ManualClock::new(START);
@@ -132,9 +136,10 @@ impl Changed for FindContactRequest {
         self
     }
 
+    /// Another user, with a credential of their own.
     fn user(mut self, id: &str) -> Self {
         self.user.as_mut().unwrap().id = id.to_owned();
-        self
+        self.auth(&format!("Bearer {}", id.escape_default()))
     }
 
     fn number(self, number: &str) -> Self {

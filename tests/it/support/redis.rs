@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use contactd::cache::RedisTier;
 use contactd::clock::{pause, within};
-use contactd::link::{self, Link};
+use contactd::link::{self, Link, Reads};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prometheus_client::metrics::gauge::Gauge;
@@ -150,5 +150,5 @@ pub fn link_to(url: &str) -> Link {
 }
 
 pub fn tier_on(link: Link) -> RedisTier {
-    RedisTier::new(link, TaskTracker::new())
+    RedisTier::new(link.clone(), Reads::new(link, TaskTracker::new()))
 }

@@ -17,14 +17,14 @@ use redis::{Cmd, Value};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use crate::link::{Link, LinkError};
+use super::{Link, LinkError};
 
 /// Keys read by one command at most: their values come in one reply, which must fit into the timeout.
 const AT_ONCE: usize = 64;
 
 /// Reads of single keys. Clones share the line.
 #[derive(Clone)]
-pub(super) struct Reads {
+pub struct Reads {
     link: Link,
     tasks: TaskTracker,
     line: Arc<Line>,
@@ -51,12 +51,15 @@ impl fmt::Debug for Reads {
 
 impl Reads {
     /// Reads behind a link; commands that several share are tasks of `tasks`.
-    pub(super) fn new(link: Link, tasks: TaskTracker) -> Self {
+    pub fn new(link: Link, tasks: TaskTracker) -> Self {
         Self { link, tasks, line: Arc::default() }
     }
 
     /// The value of a key. One of another type has none, or is an error.
-    pub(super) async fn get(&self, key: String) -> Result<Option<Vec<u8>>, LinkError> {
+    ///
+    /// # Errors
+    /// [`LinkError`], within the link's timeout.
+    pub async fn get(&self, key: String) -> Result<Option<Vec<u8>>, LinkError> {
         if self.link.is_sharded() || self.line.alone.load(Ordering::Relaxed) {
             return get(&self.link, &key).await;
         }

@@ -1,0 +1,251 @@
+//! Which credential the CRM has accepted for which user, and whose it is.
+//!
+//! Owns that memory, in this process and in Redis. Promises that a credential counts as proven only for a limited time
+//! after the CRM accepted it, after that as lapsed until no stored answer is left that it was accepted for; that a refusal
+//! by the CRM ends it for all users at once; and that Redis trouble admits nobody. Keeps keyed hashes only. Knows nothing
+//! of how the CRM is asked.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moka::sync::Cache;
+
+use crate::clock::Clock;
+use crate::domain::{AuthTag, Identity, Timestamp, UserTag};
+use crate::link::{Link, Reads, RedisTime};
+
+mod backoff;
+mod shared;
+
+use backoff::Backoff;
+use shared::Shared;
+
+/// Credentials remembered in this process, at some 200 bytes each; the least recently used is forgotten first.
+const MOST: u64 = 100_000;
+
+/// A proven credential is renewed from this part of `cache.admitted` on, in tenths.
+const RENEWED_FROM: u32 = 8;
+
+/// Settings of admissions.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// How long a credential that the CRM accepted is believed without asking it again.
+    pub admitted: Duration,
+    /// How long it is remembered that the CRM accepted it: longer than any answer is kept.
+    pub remembered: Duration,
+}
+
+/// How far a credential is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The CRM accepted it a short time ago.
+    Proven,
+    /// The CRM accepted it, but it is time to ask again. If the CRM cannot be reached, it is still better than none.
+    Lapsed,
+}
+
+/// What is known of a credential that the CRM has accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credential {
+    /// Whose it is.
+    pub identity: Identity,
+    /// How far it is trusted.
+    pub trust: Trust,
+    /// Whether it is proven, but not for much longer.
+    pub due: bool,
+}
+
+impl Credential {
+    /// Whether stored answers may be served under it without asking the CRM.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.trust == Trust::Proven
+    }
+}
+
+/// Remembers which credentials were accepted. Clones share everything.
+#[derive(Clone)]
+pub struct Admissions {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    memory: Cache<(UserTag, AuthTag), Arc<Accepted>, foldhash::fast::RandomState>,
+    /// When it was taken back, for calls that began before.
+    revoked: Cache<AuthTag, Timestamp, foldhash::fast::RandomState>,
+    /// Counts what was taken back, so that what was known before is looked at again.
+    revocations: Arc<AtomicU64>,
+    /// Whose answers this process may hold for a user id.
+    identities: Cache<UserTag, Arc<[Identity]>, foldhash::fast::RandomState>,
+    backoff: Backoff,
+    shared: Option<Shared>,
+}
+
+/// Identities remembered of one user id.
+const IDENTITIES: usize = 8;
+
+/// An acceptance.
+#[derive(Debug)]
+struct Accepted {
+    /// When the CRM was asked.
+    asked: Timestamp,
+    identity: Identity,
+    /// Up to which revocation it is known to hold.
+    checked: AtomicU64,
+}
+
+impl fmt::Debug for Admissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admissions").field("memory", &self.memory.entry_count()).finish_non_exhaustive()
+    }
+}
+
+impl Admissions {
+    /// Nobody is admitted yet in this process; without Redis nobody elsewhere counts.
+    #[must_use]
+    pub fn new(config: Config, clock: Arc<dyn Clock>, redis: Option<(Link, Reads, RedisTime)>) -> Self {
+        let hasher = foldhash::fast::RandomState::default;
+        let memory = Cache::builder()
+            .max_capacity(MOST)
+            .eviction_policy(moka::policy::EvictionPolicy::lru())
+            .time_to_idle(config.remembered)
+            .support_invalidation_closures()
+            .build_with_hasher(hasher());
+        let revoked = Cache::builder().max_capacity(MOST).time_to_live(config.remembered).build_with_hasher(hasher());
+        let identities =
+            Cache::builder().max_capacity(MOST).time_to_idle(config.remembered).build_with_hasher(hasher());
+        let shared = redis.map(|(link, reads, time)| Shared::new(link, reads, time));
+        let (revocations, backoff) = (Arc::default(), Backoff::default());
+        Self { config, clock, memory, revoked, revocations, identities, backoff, shared }
+    }
+
+    /// What this process knows of the credential. Asks nobody.
+    #[must_use]
+    pub fn known(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
+        let accepted = self.memory.get(&(user, auth))?;
+        let revocations = self.revocations.load(Ordering::Acquire);
+        if accepted.checked.load(Ordering::Acquire) != revocations {
+            if self.is_revoked(auth, accepted.asked) {
+                return None;
+            }
+            accepted.checked.store(revocations, Ordering::Release);
+        }
+        self.judge(accepted.asked, accepted.identity)
+    }
+
+    /// What this process or another one knows of the credential. Waits for Redis, at most for the link's timeout, if this
+    /// process does not know it as proven.
+    pub async fn lookup(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
+        let known = self.known(user, auth);
+        let Some(shared) = self.shared.as_ref().filter(|_| !known.is_some_and(|known| known.is_proven())) else {
+            return known;
+        };
+        let before = self.revocations.load(Ordering::Acquire);
+        let Ok(Some((accepted, identity))) = shared.read(user, auth).await else { return known };
+        let Some(asked) = shared.time().here(accepted).filter(|asked| !self.is_revoked(auth, *asked)) else {
+            return known;
+        };
+        if self.revocations.load(Ordering::Acquire) == before {
+            self.remember(user, auth, asked, identity);
+        }
+        self.judge(asked, identity)
+    }
+
+    /// The CRM has accepted the credential in a call that began at `asked`, and this is whose it is. This process knows at
+    /// once; Redis, and with it the others, as soon as this ends, if it can be reached. A refusal that came after the
+    /// call began has the last word.
+    pub async fn admit(&self, user: UserTag, auth: AuthTag, identity: Identity, asked: Timestamp) {
+        if self.is_revoked(auth, asked) {
+            return;
+        }
+        self.remember(user, auth, asked, identity);
+        if let Some(shared) = &self.shared
+            && let Some(accepted) = shared.time().there(asked)
+        {
+            // If it cannot be told, another replica asks the CRM once more.
+            let _ = shared.admit(user, auth, accepted, &identity, self.config.remembered).await;
+        }
+    }
+
+    /// The CRM has refused the credential. The other replicas have to be told as well (`cache::Event::Revoke`).
+    pub async fn revoke(&self, auth: AuthTag) {
+        let now = self.clock.now();
+        self.revoke_here(auth);
+        if let Some(shared) = &self.shared
+            && let Some(at) = shared.time().there(now)
+        {
+            let _ = shared.revoke(auth, at, self.config.remembered).await;
+        }
+    }
+
+    /// As [`Self::revoke`], in this process only: what another replica says.
+    pub fn revoke_here(&self, auth: AuthTag) {
+        self.revoked.insert(auth, self.clock.now());
+        self.revocations.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes back all admissions of a user in this process. Those in Redis go with all else of the user
+    /// ([`crate::link::user::forget`]).
+    pub fn forget_user_here(&self, user: UserTag) {
+        self.revocations.fetch_add(1, Ordering::AcqRel);
+        // Fails only where the cache was built without support for it.
+        let _ = self.memory.invalidate_entries_if(move |(of, _), _| *of == user);
+    }
+
+    /// Takes back everything in this process.
+    pub fn clear_here(&self) {
+        self.revocations.fetch_add(1, Ordering::AcqRel);
+        self.memory.invalidate_all();
+    }
+
+    /// The identities that credentials had which were accepted for the user, the latest first.
+    #[must_use]
+    pub fn identities(&self, user: UserTag) -> Arc<[Identity]> {
+        self.identities.get(&user).unwrap_or_default()
+    }
+
+    /// Whether the CRM may be asked who the credential is: not for a while after it did not say.
+    #[must_use]
+    pub fn may_ask_who(&self, auth: AuthTag) -> bool {
+        self.backoff.is_over(auth, self.clock.now())
+    }
+
+    /// The CRM was asked who the credential is, and said it or not.
+    pub fn asked_who(&self, auth: AuthTag, said: bool) {
+        if said { self.backoff.succeeded(auth) } else { self.backoff.failed(auth, self.clock.now()) }
+    }
+
+    fn is_revoked(&self, auth: AuthTag, asked: Timestamp) -> bool {
+        self.revoked.get(&auth).is_some_and(|revoked| revoked >= asked)
+    }
+
+    /// Never in the place of a later acceptance.
+    fn remember(&self, user: UserTag, auth: AuthTag, asked: Timestamp, identity: Identity) {
+        let checked = AtomicU64::new(self.revocations.load(Ordering::Acquire));
+        let later =
+            self.memory.get(&(user, auth)).is_some_and(|known| known.asked > asked && known.identity == identity);
+        if later {
+            return;
+        }
+        self.memory.insert((user, auth), Arc::new(Accepted { asked, identity, checked }));
+        let known = self.identities(user);
+        if known.first() != Some(&identity) {
+            let others = known.iter().filter(|known| **known != identity).take(IDENTITIES - 1);
+            self.identities.insert(user, std::iter::once(&identity).chain(others).copied().collect());
+        }
+    }
+
+    fn judge(&self, asked: Timestamp, identity: Identity) -> Option<Credential> {
+        let Config { admitted, remembered } = self.config;
+        let age = self.clock.now().since(asked);
+        let credential = |trust, due| Some(Credential { identity, trust, due });
+        match age {
+            age if age < admitted => credential(Trust::Proven, age >= admitted / 10 * RENEWED_FROM),
+            age if age < remembered => credential(Trust::Lapsed, false),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

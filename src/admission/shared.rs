@@ -1,0 +1,111 @@
+//! What replicas share of credentials, in Redis.
+//!
+//! Owns two keys of a credential: the *record* (`…:c:<credential>`, among the keys of the claimed user) with the user's
+//! generation, the time of acceptance and the identity, and the *refusal* (`…:r`, of the credential alone) with the time
+//! at which the CRM refused it. A record counts if it is of the user's generation and later than the refusal. So one
+//! refusal is known for all users, and erasing a user ends the user's records. Times are Redis' own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Script};
+
+use crate::domain::identity::IDENTITY_BYTES;
+use crate::domain::{AuthTag, Identity, SharedTime, UserTag};
+use crate::link::user::{self, Generation, millis};
+use crate::link::{Link, LinkError, Reads, RedisTime, hex};
+
+/// The record carries the user's generation, so that it ends with it. It begins none: the load that used the credential
+/// did, and if that one is gone the user was erased meanwhile, and nothing of theirs is to be written.
+const ADMIT: &str = "
+local held = redis.call('GET', KEYS[1])
+if not held then return 0 end
+keep(KEYS[1], ARGV[1])
+redis.call('SET', KEYS[2], held .. ARGV[3], 'PX', ARGV[1])
+enter(KEYS[3], ARGV[2], KEYS[2])
+return 1
+";
+
+const GENERATION: usize = 16;
+const TIME: usize = 8;
+
+/// What Redis knows of credentials.
+#[derive(Clone)]
+pub(super) struct Shared {
+    link: Link,
+    reads: Reads,
+    time: RedisTime,
+    admit: Arc<Script>,
+}
+
+impl Shared {
+    pub(super) fn new(link: Link, reads: Reads, time: RedisTime) -> Self {
+        Self { link, reads, time, admit: Arc::new(user::script(ADMIT)) }
+    }
+
+    pub(super) fn time(&self) -> &RedisTime {
+        &self.time
+    }
+
+    /// When the credential was accepted for the user, and whose it is. Joins the look-ups of this moment.
+    pub(super) async fn read(&self, user: UserTag, auth: AuthTag) -> Result<Option<(SharedTime, Identity)>, LinkError> {
+        let names = self.link.names();
+        let generation = self.reads.get(user::generation(names, user));
+        let record = self.reads.get(names.of_user(user, &suffix(auth)));
+        let refusal = self.reads.get(refusal(&self.link, auth));
+        let (generation, record, refusal) = tokio::try_join!(generation, record, refusal)?;
+        let generation = generation.as_deref().and_then(Generation::read);
+        let record = record.as_deref().and_then(parse).filter(|record| Some(record.generation) == generation);
+        let refused = refusal.as_deref().and_then(time_of);
+        let valid = record.filter(|record| refused.is_none_or(|refused| refused < record.accepted));
+        Ok(valid.map(|record| (record.accepted, record.identity)))
+    }
+
+    pub(super) async fn admit(
+        &self,
+        user: UserTag,
+        auth: AuthTag,
+        accepted: SharedTime,
+        identity: &Identity,
+        remembered: Duration,
+    ) -> Result<(), LinkError> {
+        let (names, suffix) = (self.link.names(), suffix(auth));
+        let keys = [user::generation(names, user), names.of_user(user, &suffix), user::index(names, user)];
+        let (ttl, record) = (millis(remembered), [&accepted.0.to_be_bytes()[..], &identity.to_bytes()].concat());
+        let args: [&[u8]; 3] = [&ttl, suffix.as_bytes(), &record];
+        self.link.script::<u32>(&self.admit, &keys, &args).await.map(|_| ())
+    }
+
+    pub(super) async fn revoke(&self, auth: AuthTag, at: SharedTime, remembered: Duration) -> Result<(), LinkError> {
+        let mut set = Cmd::new();
+        set.arg("SET").arg(refusal(&self.link, auth)).arg(&at.0.to_be_bytes()).arg("PX").arg(millis(remembered));
+        self.link.query(set).await
+    }
+}
+
+/// A record, taken apart.
+struct Record {
+    generation: Generation,
+    accepted: SharedTime,
+    identity: Identity,
+}
+
+fn parse(bytes: &[u8]) -> Option<Record> {
+    let (generation, rest) = bytes.split_at_checked(GENERATION)?;
+    let (accepted, identity) = rest.split_at_checked(TIME)?;
+    let identity = Identity::from_bytes(identity).filter(|_| identity.len() == IDENTITY_BYTES)?;
+    Some(Record { generation: Generation::read(generation)?, accepted: time_of(accepted)?, identity })
+}
+
+fn time_of(bytes: &[u8]) -> Option<SharedTime> {
+    Some(SharedTime(u64::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+fn suffix(auth: AuthTag) -> String {
+    format!("c:{}", hex(&auth.to_bytes()))
+}
+
+/// The name of the refusal, which has a hash slot of its own.
+fn refusal(link: &Link, auth: AuthTag) -> String {
+    link.key(&[&format!("{{{}}}", hex(&auth.to_bytes())), "r"])
+}

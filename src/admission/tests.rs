@@ -1,0 +1,84 @@
+use super::*;
+use crate::clock::ManualClock;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn user(n: u8) -> UserTag {
+    UserTag::from_bytes([n; 16])
+}
+
+fn auth(n: u8) -> AuthTag {
+    AuthTag::from_bytes([n; 16])
+}
+
+fn admissions() -> (Admissions, ManualClock) {
+    let clock = ManualClock::new(Timestamp(1_000_000));
+    let config = Config { admitted: HOUR, remembered: 25 * HOUR };
+    (Admissions::new(config, Arc::new(clock.clone()), None), clock)
+}
+
+fn trust(admissions: &Admissions, of: u8, under: u8) -> Option<Trust> {
+    admissions.known(user(of), auth(under)).map(|credential| credential.trust)
+}
+
+#[tokio::test]
+async fn an_accepted_credential_is_proven_for_an_hour_then_lapsed_then_unknown() {
+    let (admissions, clock) = admissions();
+    assert_eq!(trust(&admissions, 1, 1), None);
+    admissions.admit(user(1), auth(1), Identity::Caller, clock.now()).await;
+    for (seconds, expected) in [
+        (0, Some((Trust::Proven, false))),
+        (2_879, Some((Trust::Proven, false))),
+        (1, Some((Trust::Proven, true))),
+        (719, Some((Trust::Proven, true))),
+        (1, Some((Trust::Lapsed, false))),
+        (24 * 3600 - 1, Some((Trust::Lapsed, false))),
+        (1, None),
+    ] {
+        clock.advance(Duration::from_secs(seconds));
+        let known = admissions.known(user(1), auth(1)).map(|known| (known.trust, known.due));
+        assert_eq!(known, expected, "after {seconds} s more");
+    }
+}
+
+#[tokio::test]
+async fn trust_counts_from_when_the_crm_was_asked() {
+    let (admissions, clock) = admissions();
+    let asked = clock.now();
+    clock.advance(HOUR / 2);
+    admissions.admit(user(1), auth(1), Identity::Caller, asked).await;
+    clock.advance(HOUR / 2);
+    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Lapsed));
+    admissions.admit(user(1), auth(1), Identity::Caller, clock.now()).await;
+    admissions.admit(user(1), auth(1), Identity::Caller, asked).await;
+    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Proven), "a slow call takes nothing back");
+}
+
+#[tokio::test]
+async fn a_call_that_began_before_a_refusal_does_not_undo_it() {
+    let (admissions, clock) = admissions();
+    let asked = clock.now();
+    clock.advance(Duration::from_millis(5));
+    admissions.revoke(auth(1)).await;
+    admissions.admit(user(1), auth(1), Identity::Caller, asked).await;
+    assert_eq!(trust(&admissions, 1, 1), None);
+    clock.advance(Duration::from_millis(5));
+    admissions.admit(user(1), auth(1), Identity::Caller, clock.now()).await;
+    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Proven));
+}
+
+#[tokio::test]
+async fn a_refusal_ends_the_credential_for_all_users_and_no_other_credential() {
+    let (admissions, clock) = admissions();
+    for n in 1..=3 {
+        admissions.admit(user(n), auth(n), Identity::Caller, clock.now()).await;
+        admissions.admit(user(n), auth(9), Identity::Caller, clock.now()).await;
+    }
+    clock.advance(Duration::from_millis(1));
+    admissions.revoke(auth(9)).await;
+    admissions.forget_user_here(user(2));
+    let known: Vec<_> = (1..=3).map(|n| [9, n].map(|m| trust(&admissions, n, m).is_some())).collect();
+    assert_eq!(known, [[false, true], [false, false], [false, true]]);
+    admissions.clear_here();
+    assert_eq!(trust(&admissions, 3, 3), None);
+}

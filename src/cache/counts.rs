@@ -1,0 +1,30 @@
+//! How often each tier had an answer.
+
+use prometheus_client::metrics::counter::Counter;
+
+use crate::domain::Freshness;
+use crate::metrics::{CacheLabels, Metrics};
+
+/// Metric handles of one tier.
+#[derive(Debug, Clone)]
+pub(super) struct Counts {
+    hit: Counter,
+    stale: Counter,
+    miss: Counter,
+    pub(super) error: Counter,
+}
+
+impl Counts {
+    pub(super) fn new(metrics: &Metrics, tier: &'static str) -> Self {
+        let counter = |result| metrics.cache_requests.get_or_create(&CacheLabels { tier, result }).clone();
+        Self { hit: counter("hit"), stale: counter("stale"), miss: counter("miss"), error: counter("error") }
+    }
+
+    pub(super) fn count(&self, stored: Option<Freshness>) {
+        match stored {
+            Some(Freshness::Fresh) => self.hit.inc(),
+            Some(Freshness::Stale) => self.stale.inc(),
+            _ => self.miss.inc(),
+        };
+    }
+}

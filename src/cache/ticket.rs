@@ -1,0 +1,57 @@
+//! What a look-up or a load holds between its begin and its end.
+
+use super::generation::Stamp;
+use super::redis::{Epoch, Held};
+use crate::domain::{SharedTime, Timestamp};
+
+/// What was read of one number, before it is known whose answer is wanted.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    pub(super) held: Option<Held>,
+    pub(super) moment: Moment,
+}
+
+impl Fetched {
+    /// Whether Redis has something stored for the number, for whomever.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.as_ref().is_none_or(Held::is_empty)
+    }
+}
+
+/// A moment between what this process was told to drop: what was read before it may be too old to keep.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moment {
+    pub(super) stamp: Stamp,
+    pub(super) replacements: u64,
+}
+
+/// What a load holds from its begin to its end: when that was, and proof that nothing was invalidated in between.
+#[derive(Debug)]
+pub struct Ticket {
+    pub(super) stamp: Stamp,
+    pub(super) asked: Timestamp,
+    pub(super) shared: Option<SharedTicket>,
+    /// What was there when the load began.
+    pub(super) before: Fetched,
+}
+
+#[derive(Debug)]
+pub(super) struct SharedTicket {
+    pub(super) epoch: Epoch,
+    pub(super) asked: SharedTime,
+}
+
+impl Ticket {
+    /// When the load began, by the clock of this process.
+    #[must_use]
+    pub fn asked(&self) -> Timestamp {
+        self.asked
+    }
+
+    /// When the load began, by Redis' clock; zero without Redis.
+    #[must_use]
+    pub fn asked_at(&self) -> SharedTime {
+        self.shared.as_ref().map_or_else(SharedTime::default, |shared| shared.asked)
+    }
+}

@@ -1,0 +1,125 @@
+//! Whom stored answers belong to: who the CRM says the credential is, as far as that is known.
+//!
+//! A caller's user id is a claim that nobody has checked. So answers are stored under an identity as well, and a valid
+//! credential of somebody else, together with a user id that was learnt somewhere, finds nothing.
+
+use std::fmt;
+
+use super::key::AuthTag;
+
+/// An identity as a keyed hash.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IdentityTag(u128);
+
+impl IdentityTag {
+    pub(super) fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    pub(super) fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    /// For names in a shared store.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
+impl fmt::Debug for IdentityTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdentityTag({:08x})", self.0 >> 96)
+    }
+}
+
+/// Whom an answer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// A user of the CRM, by the CRM's own word.
+    Crm {
+        /// Address, account and user.
+        user: IdentityTag,
+        /// Address and account, if the CRM names one.
+        account: Option<IdentityTag>,
+    },
+    /// The CRM does not say who it is: only this very credential finds its answers.
+    Credential(AuthTag),
+    /// The caller's word counts (`identity = "caller"`).
+    Caller,
+}
+
+/// Bytes of an identity in a shared store.
+pub const IDENTITY_BYTES: usize = 33;
+
+impl Identity {
+    /// What the key of an answer takes of it.
+    #[must_use]
+    pub fn tag(&self) -> IdentityTag {
+        match self {
+            Self::Crm { user, .. } => *user,
+            Self::Credential(auth) => IdentityTag(u128::from_be_bytes(auth.to_bytes())),
+            // Any constant does: the claimed user is a part of the key.
+            Self::Caller => IdentityTag(0),
+        }
+    }
+
+    /// Whether the CRM has said who it is.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        matches!(self, Self::Crm { .. })
+    }
+
+    /// For a shared store: the kind, the user, the account.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; IDENTITY_BYTES] {
+        let (kind, account) = match self {
+            Self::Credential(_) => (0, None),
+            Self::Crm { account: None, .. } => (1, None),
+            Self::Crm { account: Some(account), .. } => (2, Some(account)),
+            Self::Caller => (3, None),
+        };
+        let mut bytes = [0; IDENTITY_BYTES];
+        bytes[0] = kind;
+        bytes[1..17].copy_from_slice(&self.tag().to_bytes());
+        bytes[17..].copy_from_slice(&account.map(|account| account.to_bytes()).unwrap_or_default());
+        bytes
+    }
+
+    /// What [`Identity::to_bytes`] gave on another replica. `None` for other bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&kind, rest) = bytes.split_first()?;
+        let (user, account) = rest.split_first_chunk::<16>()?;
+        let account = IdentityTag(u128::from_be_bytes(account.try_into().ok()?));
+        let tag = IdentityTag(u128::from_be_bytes(*user));
+        match kind {
+            0 => Some(Self::Credential(AuthTag::from_bytes(*user))),
+            1 => Some(Self::Crm { user: tag, account: None }),
+            2 => Some(Self::Crm { user: tag, account: Some(account) }),
+            3 => Some(Self::Caller),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_survive_their_bytes() {
+        let (user, account) = (IdentityTag(7), IdentityTag(9));
+        for identity in [
+            Identity::Crm { user, account: None },
+            Identity::Crm { user, account: Some(account) },
+            Identity::Credential(AuthTag::from_bytes([3; 16])),
+            Identity::Caller,
+        ] {
+            assert_eq!(Identity::from_bytes(&identity.to_bytes()), Some(identity));
+        }
+        for junk in [&[][..], &[0; 32], &[0; 34], &[4; 33]] {
+            assert_eq!(Identity::from_bytes(junk), None);
+        }
+    }
+}

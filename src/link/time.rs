@@ -1,0 +1,96 @@
+//! Redis' time, as far as this process knows it.
+//!
+//! Owns the difference between Redis' clock and the clock of this process, renewed with every time that Redis tells: five
+//! times a second while the log is read. Promises that no replica's time of day has a say in how old an answer is: what
+//! replicas compare is Redis' time, and what happens in between is counted by a clock that only moves forward. The
+//! difference is as exact as the round trip in which Redis told its time.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::domain::{SharedTime, Timestamp};
+
+/// Translates between the two clocks. Clones share what is known.
+#[derive(Debug, Clone)]
+pub struct RedisTime {
+    clock: Arc<dyn Clock>,
+    latest: Arc<Mutex<Option<Told>>>,
+}
+
+/// What Redis told, and when.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    shared: SharedTime,
+    here: Timestamp,
+}
+
+impl RedisTime {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, latest: Arc::default() }
+    }
+
+    /// Takes in what Redis has just told, and returns it as this process should take it.
+    pub fn hear(&self, told: SharedTime) -> SharedTime {
+        let (shared, here) = (self.clock.elsewhere(told), self.clock.now());
+        *self.latest.lock() = Some(Told { shared, here });
+        shared
+    }
+
+    /// Redis' time now; `None` until Redis has told it once.
+    #[must_use]
+    pub fn now(&self) -> Option<SharedTime> {
+        let Told { shared, here } = (*self.latest.lock())?;
+        Some(SharedTime(shared.0 + (self.clock.now().0.saturating_sub(here.0))))
+    }
+
+    /// The moment of this process at which Redis' clock showed `shared`; `None` if it is too far ahead of Redis' time, or
+    /// that is not known.
+    #[must_use]
+    pub fn here(&self, shared: SharedTime) -> Option<Timestamp> {
+        let age = self.now()?.since(shared)?;
+        Some(self.clock.now().before(age))
+    }
+
+    /// What Redis' clock showed at a moment of this process.
+    #[must_use]
+    pub fn there(&self, here: Timestamp) -> Option<SharedTime> {
+        let ago = self.clock.now().since(here);
+        Some(SharedTime(self.now()?.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn moments_are_translated_both_ways_once_redis_has_told_its_time() {
+        let clock = ManualClock::new(Timestamp(1_000_000));
+        let time = RedisTime::new(Arc::new(clock.clone()));
+        assert_eq!((time.now(), time.here(SharedTime(5)), time.there(Timestamp(5))), (None, None, None));
+        assert_eq!(time.hear(SharedTime(70_000)), SharedTime(70_000));
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(time.now(), Some(SharedTime(72_000)));
+        assert_eq!(time.here(SharedTime(71_000)), Some(Timestamp(1_001_000)));
+        assert_eq!(time.there(Timestamp(1_001_000)), Some(SharedTime(71_000)));
+        assert_eq!(time.here(SharedTime(77_001)), None, "too far ahead");
+    }
+
+    #[test]
+    fn a_time_of_day_that_jumps_changes_nothing() {
+        let clock = ManualClock::new(Timestamp(1_000_000));
+        let time = RedisTime::new(Arc::new(clock.clone()));
+        time.hear(SharedTime(70_000));
+        for jump in [3_600_000, -7_200_000] {
+            clock.set_wall(jump);
+            assert_eq!((time.now(), time.here(SharedTime(70_000))), (Some(SharedTime(70_000)), Some(clock.now())));
+        }
+    }
+}

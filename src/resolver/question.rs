@@ -1,0 +1,88 @@
+//! What is asked of the resolver, and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cache::Stored;
+use crate::connector::Platform;
+use crate::domain::{AuthHeader, Entry, Freshness, Lane, NumberFormat, Party, Source, User};
+use crate::trace::Span;
+
+/// Why a look-up is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// The phone rings.
+    IncomingCall,
+    /// A person asked for it.
+    ManualRefresh,
+    /// The first match of recent calls.
+    InitialMatch,
+}
+
+impl Trigger {
+    /// The metrics' label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::IncomingCall => "incoming_call",
+            Self::ManualRefresh => "manual_refresh",
+            Self::InitialMatch => "initial_match",
+        }
+    }
+
+    pub(super) fn lane(self) -> Lane {
+        match self {
+            Self::IncomingCall | Self::ManualRefresh => Lane::CallPop,
+            Self::InitialMatch => Lane::Prefetch,
+        }
+    }
+}
+
+/// One look-up, parsed.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Which CRM.
+    pub platform: Arc<Platform>,
+    /// On whose behalf.
+    pub user: User,
+    /// Under which credential.
+    pub auth: AuthHeader,
+    /// About whom.
+    pub party: Party,
+    /// The user's ways of writing numbers.
+    pub formats: Vec<NumberFormat>,
+    /// Why.
+    pub trigger: Trigger,
+    /// Make no CRM call.
+    pub only_if_cached: bool,
+    /// When the caller gives up waiting.
+    pub deadline: Option<Instant>,
+    /// The request's span, where it is traced.
+    pub span: Span,
+}
+
+/// The answer to a question, with what is known about it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What was found.
+    pub entry: Arc<Entry>,
+    /// Where it came from.
+    pub source: Source,
+    /// Never `Expired`.
+    pub freshness: Freshness,
+    /// Time since the CRM was asked.
+    pub age: Duration,
+    /// Another caller led the load.
+    pub shared: bool,
+    /// HTTP calls to the CRM made for this answer.
+    pub crm_requests: u32,
+}
+
+impl From<Stored> for Answer {
+    fn from(stored: Stored) -> Self {
+        let Stored { entry, freshness, age, source, .. } = stored;
+        Self { entry, source, freshness, age, shared: false, crm_requests: 0 }
+    }
+}
