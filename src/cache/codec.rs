@@ -14,6 +14,7 @@ use prost::Message as _;
 use secrecy::zeroize::Zeroizing;
 
 use super::keys::{KeyRing, NONCE, Place};
+use crate::domain::MatchQuality;
 use crate::domain::entry::{Entry, Parts, Timestamp};
 use crate::pb::store;
 
@@ -91,7 +92,7 @@ fn decode_sealed(keys: &KeyRing, place: &Place, bytes: &[u8]) -> Option<Entry> {
 }
 
 fn message(entry: &Entry) -> store::Entry {
-    let Parts { encoded, count, complete, asked_at, jitter, absences } = entry.parts();
+    let Parts { encoded, count, complete, asked_at, jitter, absences, extensions, quality } = entry.parts();
     store::Entry {
         encoded,
         count,
@@ -99,11 +100,14 @@ fn message(entry: &Entry) -> store::Entry {
         asked_at_ms: asked_at.0,
         jitter: u32::from(jitter),
         absences: u32::from(absences),
+        extensions,
+        quality: quality.and_then(|best| MatchQuality::ALL.iter().position(|q| *q == best)).map_or(0, |n| n as u32 + 1),
     }
 }
 
 fn entry(body: &[u8]) -> Option<Entry> {
-    let store::Entry { encoded, count, complete, asked_at_ms, jitter, absences } = store::Entry::decode(body).ok()?;
+    let store::Entry { encoded, count, complete, asked_at_ms, jitter, absences, extensions, quality } =
+        store::Entry::decode(body).ok()?;
     let entry = Entry::from_parts(Parts {
         encoded,
         count,
@@ -111,6 +115,8 @@ fn entry(body: &[u8]) -> Option<Entry> {
         asked_at: Timestamp(asked_at_ms),
         jitter: u8::try_from(jitter).ok()?,
         absences: u8::try_from(absences).ok()?,
+        extensions,
+        quality: quality.checked_sub(1).and_then(|n| MatchQuality::ALL.get(n as usize).copied()),
     });
     // Absence that was not proven is never stored, so these are not our bytes.
     entry.is_storable().then_some(entry)

@@ -86,7 +86,7 @@ impl MemoryCache {
         let entries = Cache::builder()
             .max_capacity(config.bytes)
             .weigher(|_: &ContactKey, kept: &Kept| {
-                u32::try_from(weight(kept.entry.encoded().len())).unwrap_or(u32::MAX)
+                u32::try_from(weight(kept.entry.encoded().len() + kept.entry.extension_bytes())).unwrap_or(u32::MAX)
             })
             .eviction_policy(EvictionPolicy::lru())
             .support_invalidation_closures()

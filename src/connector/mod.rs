@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::budget::{Quota, Scope};
 use crate::domain::caller::Settings;
-use crate::domain::{AuthHeader, Contact, Extension, Host, KeyMaker, LookupError, ScopeTag, Spelling, User};
+use crate::domain::{AuthHeader, Contact, Extension, Host, KeyMaker, LookupError, Region, ScopeTag, Spelling, User};
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
@@ -191,6 +191,8 @@ pub struct Config {
     pub allowed_hosts: Vec<HostPattern>,
     /// Whether answers end with the "create new contact" entry.
     pub create_option: bool,
+    /// How stored spellings without a calling code are read; without any, in the region of the user.
+    pub regions: Vec<Region>,
     /// What may be spent on the CRM.
     pub quota: Quota,
 }
@@ -235,6 +237,18 @@ impl Platform {
     #[must_use]
     pub fn create_option(&self) -> bool {
         self.config.create_option
+    }
+
+    /// `connectors.NAME.region`.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.config.regions
+    }
+
+    /// Where the phone fields of this user's CRM were typed: as the settings say, else where the user is.
+    #[must_use]
+    pub fn regions_for<'a>(&'a self, user: &'a User) -> &'a [Region] {
+        if self.config.regions.is_empty() { user.region.as_slice() } else { &self.config.regions }
     }
 
     /// What the CRM can do.

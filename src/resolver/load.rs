@@ -117,6 +117,7 @@ impl Load {
         let asked = connector::Question {
             party: question.party,
             formats: &question.formats,
+            regions: platform.regions_for(&question.user),
             settings: &question.user.settings,
         };
         // Before the time is up, so that contacts without all of their details still arrive.
@@ -125,6 +126,7 @@ impl Load {
         self.spent.fetch_add(session.requests(), Ordering::Relaxed);
         let found = found?;
         let entry = Entry::new(&question.party, &found.contacts, found.complete, asked_at);
+        let entry = entry.with_extensions(found.extensions);
         // Asked again while it was fresh it proves nothing new: the CRM may index a new contact any moment.
         let before = rooms.cache.in_memory(&self.key).filter(|stored| stored.freshness != Freshness::Fresh);
         let before = before.map(|stored| stored.entry);

@@ -22,7 +22,8 @@ use crate::connector::Platform;
 pub use crate::domain::Source;
 use crate::domain::error::Unavailable;
 use crate::domain::{
-    AuthHeader, AuthTag, ContactKey, Entry, Freshness, KeyMaker, Lane, LookupError, NumberFormat, Party, User,
+    AuthHeader, AuthTag, ContactKey, Entry, Extension, Freshness, KeyMaker, Lane, LookupError, NumberFormat, Party,
+    User,
 };
 use crate::flight::{FlightKey, Flights, Loaded, Seat};
 use crate::lease::Leases;
@@ -94,6 +95,8 @@ pub struct Question {
     pub auth: AuthHeader,
     /// About whom.
     pub party: Party,
+    /// The extension of the number that was asked for: it ranks the contacts of a reply, and is no part of the key.
+    pub extension: Option<Extension>,
     /// The user's ways of writing numbers.
     pub formats: Vec<NumberFormat>,
     /// Why.

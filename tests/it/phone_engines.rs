@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::str::FromStr as _;
 use std::{env, fs};
 
-use contactd::domain::phone::{Dialled, Party, Region, dial};
+use contactd::domain::phone::{Dialled, HouseWords, Party, Region, dial};
 use phonenumber::country;
 use phonenumber::metadata::DATABASE;
 use rlibphonenumber::Region as EngineRegion;
@@ -95,7 +95,7 @@ fn a_number_of_canada_that_can_be_dialled_within_canada_only_is_refused() {
 
 fn ours(text: &str, region: Option<EngineRegion>) -> Option<String> {
     let region = region.map(|region| Region::parse(&region.to_string()).unwrap());
-    match dial(text, region) {
+    match dial(text, region, &HouseWords::default()) {
         Ok(Dialled::Party(Party::Number(number))) => Some(number.to_string()),
         _ => None,
     }

@@ -1,0 +1,242 @@
+//! Whether a phone field of a record is the calling number: certainly, likely, or not.
+//!
+//! A stored spelling without a calling code is read as the people would read it who typed it: in the regions of the CRM.
+//! What it is there counts first. Only a spelling that is nobody's number there may be one of the caller's own country,
+//! and then it is likely at best: nearly every national spelling is a number somewhere else too.
+
+use super::reading::{Reading, read_at_home};
+use super::scan::{Gap, Piece, fold, pieces};
+use super::{E164, Extension, MAX_SPELLING, Region, other_form};
+
+/// How sure it is that a spelling is a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Certainty {
+    /// It is this number and no other.
+    Certain,
+    /// It is this number as the caller's country writes it, or in one of two readings.
+    Likely,
+}
+
+/// A phone field that is the number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// How sure it is.
+    pub certainty: Certainty,
+    /// The extensions beside the number in this field.
+    pub extensions: Vec<Extension>,
+}
+
+/// Digits at the end that all spellings of a number share, whatever stands in front.
+const TAIL: usize = 6;
+
+/// Pieces of one field that are read. More of them are no prose.
+const PIECES: usize = 16;
+
+/// Fewer digits are the beginning of a number (an area code) and not one.
+const SHORT: usize = 7;
+
+/// A number that is looked for in phone fields.
+#[derive(Debug)]
+pub struct Sought<'a> {
+    /// The number, and the subscriber's other form if there is one.
+    forms: Vec<(E164, Certainty)>,
+    regions: &'a [Region],
+    /// The main region of the number's plan; none for a plan of no country.
+    own: Option<Region>,
+    tail: String,
+}
+
+impl<'a> Sought<'a> {
+    /// Looks for `number` in fields that were typed in `regions`. Without regions nothing that lacks a calling code is
+    /// certain.
+    #[must_use]
+    pub fn new(number: E164, regions: &'a [Region]) -> Self {
+        let national = number.national();
+        let tail = national[national.len().saturating_sub(TAIL)..].to_owned();
+        let forms = [(number, Certainty::Certain)].into_iter().chain(other_form(&number)).collect();
+        Self { forms, regions, own: Region::of_plan(number.calling_code), tail }
+    }
+
+    /// What `field` says of the number; `None` if it is not there. A field longer than 256 bytes counts up to there.
+    #[must_use]
+    pub fn find_in(&self, field: &str) -> Option<Match> {
+        let text = fold(beginning(field));
+        let pieces = pieces(&text);
+        let last_two = &self.tail[self.tail.len().saturating_sub(2)..];
+        if !pieces.iter().any(|piece| piece.digits.ends_with(last_two)) {
+            return None;
+        }
+        let mut best: Option<Match> = None;
+        for spelling in self.spellings(pieces) {
+            let Some(certainty) = self.judge(&spelling) else { continue };
+            let certainty = certainty.max(spelling.at_best);
+            match &mut best {
+                Some(best) if best.certainty < certainty => {}
+                Some(best) if best.certainty == certainty => best.extensions.extend(spelling.extension),
+                _ => best = Some(Match { certainty, extensions: spelling.extension.into_iter().collect() }),
+            }
+        }
+        best
+    }
+
+    /// The numbers that the pieces of a field are. Pieces are joined where one alone is no number, and left out where
+    /// nothing says what they are: a part of a number must not pass for another.
+    fn spellings(&self, pieces: Vec<Piece>) -> Vec<Spelling> {
+        let mut list: Vec<Spelling> = Vec::new();
+        for piece in pieces.into_iter().take(PIECES) {
+            let gap = piece.gap;
+            let next = Spelling::from(piece).known_by(self);
+            let Some(last) = list.last_mut().filter(|_| !next.whole) else {
+                list.push(next);
+                continue;
+            };
+            match gap {
+                // "030/5551234"
+                Gap::Punctuation if last.is_short() && last.extension.is_none() => {
+                    *last = last.joined(&next).known_by(self)
+                }
+                // "030 5551234/35"
+                Gap::Punctuation if last.whole => {
+                    let other = last.ending_in(&next);
+                    list.extend(other);
+                }
+                _ if last.whole || last.is_short() => {}
+                _ => list.push(next),
+            }
+        }
+        list
+    }
+
+    /// Whether the spelling is the number.
+    fn judge(&self, spelling: &Spelling) -> Option<Certainty> {
+        let digits = spelling.digits.as_str();
+        if !digits.ends_with(&self.tail) {
+            return None;
+        }
+        if spelling.plus {
+            // "+0049…" is two ways of saying the same.
+            return self.form(E164::abroad(digits.strip_prefix("00").unwrap_or(digits))?);
+        }
+        let verdicts: Vec<Verdict> = self.regions.iter().map(|region| self.at_home(digits, *region)).collect();
+        let best = verdicts.iter().filter_map(Verdict::certainty).min();
+        let another_for_certain = verdicts.contains(&Verdict::Another { certain: true });
+        match best {
+            Some(certainty) if !another_for_certain => Some(certainty),
+            // Certain in two regions of the CRM, as two numbers.
+            Some(Certainty::Certain) => Some(Certainty::Likely),
+            Some(Certainty::Likely) => None,
+            None if verdicts.iter().all(|verdict| *verdict == Verdict::Nobody) => self.elsewhere(digits),
+            None => None,
+        }
+    }
+
+    /// What the digits are in one region of the CRM.
+    fn at_home(&self, digits: &str, region: Region) -> Verdict {
+        let Some(Reading { number, other, certain, possible, valid }) = read_at_home(digits, region) else {
+            return Verdict::Nobody;
+        };
+        match (self.form(number), other.and_then(|other| self.form(other))) {
+            (Some(form), _) => Verdict::This(if certain { form } else { Certainty::Likely }),
+            (None, Some(_)) => Verdict::This(Certainty::Likely),
+            (None, None) if possible || other.is_some() => Verdict::Another { certain: certain && valid },
+            (None, None) => Verdict::Nobody,
+        }
+    }
+
+    /// Digits that are nobody's at home: as the number's own country writes them, or with a calling code without `+`.
+    fn elsewhere(&self, digits: &str) -> Option<Certainty> {
+        let nationally = self.own.and_then(|own| Some(read_at_home(digits, own)?.number));
+        let prefixes = ["", "00", "011"].into_iter();
+        let abroad = prefixes.filter_map(|prefix| E164::abroad(digits.strip_prefix(prefix)?));
+        nationally.into_iter().chain(abroad).any(|number| self.form(number).is_some()).then_some(Certainty::Likely)
+    }
+
+    /// How sure it is that `number` is the subscriber's.
+    fn form(&self, number: E164) -> Option<Certainty> {
+        self.forms.iter().find(|(form, _)| *form == number).map(|(_, certainty)| *certainty)
+    }
+
+    /// Whether the digits are a number that needs nothing before it.
+    fn is_whole(&self, spelling: &Spelling) -> bool {
+        let known = |region: Region| {
+            read_at_home(&spelling.digits, region).is_some_and(|reading| reading.certain && reading.valid)
+        };
+        let regions = if self.regions.is_empty() { self.own.as_slice() } else { self.regions };
+        (spelling.plus && !spelling.is_short()) || regions.iter().copied().any(known)
+    }
+}
+
+/// What a spelling is in one region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    This(Certainty),
+    Another { certain: bool },
+    Nobody,
+}
+
+impl Verdict {
+    fn certainty(&self) -> Option<Certainty> {
+        match self {
+            Self::This(certainty) => Some(*certainty),
+            Self::Another { .. } | Self::Nobody => None,
+        }
+    }
+}
+
+/// One spelling of a number, digits only.
+#[derive(Debug, Clone)]
+struct Spelling {
+    plus: bool,
+    digits: String,
+    extension: Option<Extension>,
+    /// See [`Sought::is_whole`].
+    whole: bool,
+    at_best: Certainty,
+}
+
+impl From<Piece> for Spelling {
+    fn from(piece: Piece) -> Self {
+        let Piece { plus, digits, extension, .. } = piece;
+        Self { plus, digits, extension, whole: false, at_best: Certainty::Certain }
+    }
+}
+
+impl Spelling {
+    fn known_by(mut self, sought: &Sought<'_>) -> Self {
+        self.whole = sought.is_whole(&self);
+        self
+    }
+
+    /// Too few digits for a number, calling code and trunk prefix not counted.
+    fn is_short(&self) -> bool {
+        let before = match (self.plus, self.digits.as_bytes()) {
+            (true, _) => 2,
+            (false, [b'0', b'0', ..]) => 4,
+            (false, [b'0', ..]) => 1,
+            (false, _) => 0,
+        };
+        self.digits.len() < SHORT + before
+    }
+
+    fn joined(&self, next: &Self) -> Self {
+        Self { digits: format!("{}{}", self.digits, next.digits), extension: next.extension, ..self.clone() }
+    }
+
+    /// A second number, of which only the end is written.
+    fn ending_in(&self, end: &Self) -> Option<Self> {
+        let kept = self.digits.len().checked_sub(end.digits.len()).filter(|kept| *kept > 0)?;
+        let digits = format!("{}{}", &self.digits[..kept], end.digits);
+        Some(Self { digits, extension: end.extension, at_best: Certainty::Likely, ..self.clone() })
+    }
+}
+
+fn beginning(field: &str) -> &str {
+    let mut end = field.len().min(MAX_SPELLING);
+    while !field.is_char_boundary(end) {
+        end -= 1;
+    }
+    &field[..end]
+}
+
+#[cfg(test)]
+mod tests;
