@@ -101,7 +101,7 @@ fn message(entry: &Entry) -> store::Entry {
         jitter: u32::from(jitter),
         absences: u32::from(absences),
         extensions,
-        quality: quality.and_then(|best| MatchQuality::ALL.iter().position(|q| *q == best)).map_or(0, |n| n as u32 + 1),
+        quality: quality.map_or(0, MatchQuality::rank),
     }
 }
 
@@ -116,7 +116,7 @@ fn entry(body: &[u8]) -> Option<Entry> {
         jitter: u8::try_from(jitter).ok()?,
         absences: u8::try_from(absences).ok()?,
         extensions,
-        quality: quality.checked_sub(1).and_then(|n| MatchQuality::ALL.get(n as usize).copied()),
+        quality: MatchQuality::ALL.into_iter().find(|known| known.rank() == quality),
     });
     // Absence that was not proven is never stored, so these are not our bytes.
     entry.is_storable().then_some(entry)

@@ -35,6 +35,16 @@ impl MatchQuality {
         }
     }
 
+    /// The place in that order, from 1 on: how a stored answer says it.
+    #[must_use]
+    pub fn rank(self) -> u32 {
+        match self {
+            Self::Exact => 1,
+            Self::Likely => 2,
+            Self::Unverified => 3,
+        }
+    }
+
     fn of_message(contact: &pb::ContactInfo) -> Option<Self> {
         match contact.match_quality() {
             pb::MatchQuality::Exact => Some(Self::Exact),

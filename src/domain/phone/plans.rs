@@ -79,8 +79,8 @@ pub fn other_form(number: &E164) -> Option<(E164, Certainty)> {
         let ways = [(change.was, change.is), (change.is, change.was)];
         ways.map(|(from, to)| (from, to, change.certainty))
     });
-    let rewritten = forms.filter_map(|(from, to, certainty)| Some((rewrite(&digits, from, to)?, certainty)));
-    rewritten.filter_map(|(digits, certainty)| Some((E164::abroad(&digits)?, certainty))).next()
+    let mut rewritten = forms.filter_map(|(from, to, certainty)| Some((rewrite(&digits, from, to)?, certainty)));
+    rewritten.find_map(|(digits, certainty)| Some((E164::abroad(&digits)?, certainty)))
 }
 
 const ITALY: u16 = 39;

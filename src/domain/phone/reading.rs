@@ -1,5 +1,8 @@
 //! What digits without a `+` are for somebody who writes them in one region.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use rlibphonenumber::{CountryCodeSource, PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
 
 use super::{E164, Region};
@@ -31,8 +34,8 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<Reading> {
         let possible = number.is_possible() && !number.is_local();
         return Some(Reading { number, other: None, certain: true, possible, valid });
     }
-    let possible = valid || (number.is_possible() && (number.leading_zeros == 0 || has_zeros(region)));
     let home = region.calling_code();
+    let possible = valid || (number.is_possible() && (number.leading_zeros == 0 || WITH_ZEROS.contains(&home)));
     let stripped =
         home != NORTH_AMERICA && parsed.country_code_source() == CountryCodeSource::FromNumberWithoutPlusSign;
     let other = if stripped { unstripped(digits, home) } else { behind_calling_code(digits, home) };
@@ -56,12 +59,22 @@ fn behind_calling_code(digits: &str, home: u16) -> Option<E164> {
     E164::abroad(digits).filter(|number| number.calling_code == home && number.is_valid())
 }
 
-/// Whether numbers of the region begin with a zero that belongs to them, as in Italy.
-fn has_zeros(region: Region) -> bool {
-    let kinds = PHONE_NUMBER_UTIL.get_supported_types_for_region(region.engine).into_iter().flatten();
+/// Calling codes whose numbers may begin with a zero that belongs to them, as in Italy: of what the metadata shows as an
+/// example. Known once, because asking takes as long as a hundred numbers.
+static WITH_ZEROS: LazyLock<HashSet<u16>> = LazyLock::new(|| {
+    let engine = &PHONE_NUMBER_UTIL;
+    let kinds =
+        |region| engine.get_supported_types_for_region(region).into_iter().flatten().map(move |kind| (region, kind));
+    let examples = engine.get_supported_regions().flat_map(kinds);
     let examples =
-        kinds.filter_map(|kind| PHONE_NUMBER_UTIL.get_example_number_for_type_and_region(region.engine, kind).ok());
-    examples.into_iter().any(|example| E164::from_engine(&example).leading_zeros > 0)
+        examples.filter_map(|(region, kind)| engine.get_example_number_for_type_and_region(region, kind).ok());
+    let numbers = examples.map(|example| E164::from_engine(&example));
+    numbers.filter(|number| number.leading_zeros > 0).map(|number| number.calling_code).collect()
+});
+
+/// Makes what is known once known now.
+pub(super) fn warm_up() {
+    LazyLock::force(&WITH_ZEROS);
 }
 
 /// Whether people in the region write `number` with these digits: with a trunk prefix if its plan has one, else bare.

@@ -62,8 +62,7 @@ fn folded_char(c: char) -> Option<char> {
     match c {
         '_' | '\'' | '\u{2019}' | '\t' => Some(' '),
         '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => None,
-        '\u{2060}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' => None,
+        _ if is_invisible(c) => None,
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' | '\u{30fc}' => Some('-'),
         // Full-width forms of ASCII.
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0),
@@ -71,6 +70,12 @@ fn folded_char(c: char) -> Option<char> {
         _ if c.is_whitespace() => Some(' '),
         _ => Some(digit(c).unwrap_or(c)),
     }
+}
+
+/// Marks of direction and joining, and others that print nothing.
+fn is_invisible(c: char) -> bool {
+    let marks = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
+    marks || matches!(c, '\u{2060}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
 /// The ASCII digit of a decimal digit of another script. Unicode keeps the ten of a script together.
@@ -128,9 +133,8 @@ struct Scan {
     announced: bool,
     /// A parenthesis has words in it, so its end is the end of a remark.
     remark: bool,
-    commas: usize,
-    /// The last token was a mark other than a dash, so letters begin a word.
-    apart: bool,
+    /// The last mark, if nothing came after it.
+    last: Option<char>,
 }
 
 impl Scan {
@@ -145,15 +149,14 @@ impl Scan {
         if let Some(spelt) = &mut self.spelt {
             spelt.digits.push_str(digits);
         }
-        match &mut self.open {
-            Some(open) => open.digits.push_str(digits),
-            None => {
-                let gap = self.gap.unwrap_or(Gap::Words);
-                let plus = std::mem::take(&mut self.plus);
-                self.open = Some(Piece { gap, plus, digits: digits.to_owned(), extension: None });
-            }
+        if let Some(open) = &mut self.open {
+            open.digits.push_str(digits);
+        } else {
+            let gap = self.gap.unwrap_or(Gap::Words);
+            let plus = std::mem::take(&mut self.plus);
+            self.open = Some(Piece { gap, plus, digits: digits.to_owned(), extension: None });
         }
-        (self.gap, self.commas, self.apart) = (None, 0, false);
+        (self.gap, self.last) = (None, None);
     }
 
     fn letters(&mut self, letters: &str) {
@@ -169,7 +172,7 @@ impl Scan {
     }
 
     fn mark(&mut self, mark: char) {
-        self.apart = mark != '-';
+        let before = self.last.replace(mark);
         match mark {
             '+' => {
                 self.close(Gap::Punctuation);
@@ -183,12 +186,11 @@ impl Scan {
                 self.close(Gap::Words);
                 self.announced = true;
             }
-            ',' if self.commas > 0 && !self.pieces.is_empty() => self.announced = true,
+            ',' if before == Some(',') && !self.pieces.is_empty() => self.announced = true,
             _ => {
                 self.announced &= mark == ',';
                 self.spell();
                 self.close(if matches!(mark, ':' | '@' | '=') { Gap::Words } else { Gap::Punctuation });
-                self.commas = usize::from(mark == ',');
                 self.plus = false;
             }
         }
@@ -197,13 +199,11 @@ impl Scan {
     /// Ends the open piece; a remark weighs more than punctuation beside it.
     fn close(&mut self, gap: Gap) {
         let open = self.open.take();
-        let words = gap == Gap::Words || (open.is_none() && self.gap == Some(Gap::Words)) || self.empty(&open);
+        let words = gap == Gap::Words
+            || (open.is_none() && self.gap == Some(Gap::Words))
+            || (open.is_none() && self.pieces.is_empty());
         self.gap = Some(if words { Gap::Words } else { Gap::Punctuation });
         self.pieces.extend(open);
-    }
-
-    fn empty(&self, open: &Option<Piece>) -> bool {
-        open.is_none() && self.pieces.is_empty()
     }
 
     /// "1-800-FLOWERS": letters of the keypad that go on where the digits of a number stop too soon.
@@ -213,7 +213,9 @@ impl Scan {
         // Behind a space they are a remark, unless they shout.
         let shouted = letters.len() > 1 && letters.bytes().all(|byte| byte.is_ascii_uppercase());
         let begun = self.spelt.take().or_else(|| self.open.clone().filter(|open| open.digits.len() < SHORT));
-        if let (Some(mut spelt), Some(keys)) = (begun, keys.filter(|_| shouted || !self.apart)) {
+        if let (Some(mut spelt), Some(keys)) =
+            (begun, keys.filter(|_| shouted || matches!(self.last, None | Some('-'))))
+        {
             spelt.digits.push_str(&keys);
             self.spelt = Some(spelt);
         }

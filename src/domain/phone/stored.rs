@@ -32,6 +32,9 @@ const TAIL: usize = 6;
 /// Pieces of one field that are read. More of them are no prose.
 const PIECES: usize = 16;
 
+/// Numbers of one field that are judged. More with the same end are no prose either.
+const JUDGED: usize = 4;
+
 /// Fewer digits are the beginning of a number (an area code) and not one.
 const SHORT: usize = 7;
 
@@ -67,7 +70,8 @@ impl<'a> Sought<'a> {
             return None;
         }
         let mut best: Option<Match> = None;
-        for spelling in self.spellings(pieces) {
+        let ends_right = |spelling: &Spelling| spelling.digits.ends_with(&self.tail);
+        for spelling in self.spellings(pieces).into_iter().filter(ends_right) {
             let Some(certainty) = self.judge(&spelling) else { continue };
             let certainty = certainty.max(spelling.at_best);
             match &mut best {
@@ -83,50 +87,64 @@ impl<'a> Sought<'a> {
     /// nothing says what they are: a part of a number must not pass for another.
     fn spellings(&self, pieces: Vec<Piece>) -> Vec<Spelling> {
         let mut list: Vec<Spelling> = Vec::new();
+        let mut dear = JUDGED;
         for piece in pieces.into_iter().take(PIECES) {
-            let gap = piece.gap;
-            let next = Spelling::from(piece).known_by(self);
-            let Some(last) = list.last_mut().filter(|_| !next.whole) else {
+            let listed = piece.gap == Gap::Punctuation && !piece.plus;
+            let next = Spelling::from(piece);
+            if self.matters(&next, &next) {
+                let Some(left) = dear.checked_sub(1) else { break };
+                dear = left;
+            }
+            let Some(last) = list.last_mut() else {
                 list.push(next);
                 continue;
             };
-            match gap {
+            if listed && last.is_short() && last.extension.is_none() && !self.is_whole(&next) {
                 // "030/5551234"
-                Gap::Punctuation if last.is_short() && last.extension.is_none() => {
-                    *last = last.joined(&next).known_by(self)
-                }
+                *last = last.joined(&next);
+            } else if let Some(second) = last.ending_in(&next).filter(|second| listed && self.matters(second, &next))
+                && !self.is_whole(&next)
+                && self.is_whole(last)
+            {
                 // "030 5551234/35"
-                Gap::Punctuation if last.whole => {
-                    let other = last.ending_in(&next);
-                    list.extend(other);
-                }
-                _ if last.whole || last.is_short() => {}
-                _ => list.push(next),
+                list.push(second);
+            } else if !self.is_fragment(&next, last) {
+                list.push(next);
             }
         }
         list
     }
 
+    /// Whether it can make a difference what two spellings are: one of them has the right end.
+    fn matters(&self, one: &Spelling, other: &Spelling) -> bool {
+        [one, other].into_iter().any(|spelling| spelling.digits.ends_with(&self.tail))
+    }
+
+    /// Whether `next` may be a part of the number that stands before it. Asking the engine is dear, so only where it makes
+    /// a difference.
+    fn is_fragment(&self, next: &Spelling, last: &Spelling) -> bool {
+        if !self.matters(next, next) {
+            return next.is_short() && !last.is_short();
+        }
+        !self.is_whole(next) && (last.is_short() || self.is_whole(last))
+    }
+
     /// Whether the spelling is the number.
     fn judge(&self, spelling: &Spelling) -> Option<Certainty> {
         let digits = spelling.digits.as_str();
-        if !digits.ends_with(&self.tail) {
-            return None;
-        }
         if spelling.plus {
             // "+0049…" is two ways of saying the same.
             return self.form(E164::abroad(digits.strip_prefix("00").unwrap_or(digits))?);
         }
         let verdicts: Vec<Verdict> = self.regions.iter().map(|region| self.at_home(digits, *region)).collect();
-        let best = verdicts.iter().filter_map(Verdict::certainty).min();
+        let best = verdicts.iter().filter_map(|verdict| verdict.certainty()).min();
         let another_for_certain = verdicts.contains(&Verdict::Another { certain: true });
         match best {
             Some(certainty) if !another_for_certain => Some(certainty),
             // Certain in two regions of the CRM, as two numbers.
             Some(Certainty::Certain) => Some(Certainty::Likely),
-            Some(Certainty::Likely) => None,
             None if verdicts.iter().all(|verdict| *verdict == Verdict::Nobody) => self.elsewhere(digits),
-            None => None,
+            Some(Certainty::Likely) | None => None,
         }
     }
 
@@ -158,11 +176,14 @@ impl<'a> Sought<'a> {
 
     /// Whether the digits are a number that needs nothing before it.
     fn is_whole(&self, spelling: &Spelling) -> bool {
+        if spelling.plus || spelling.is_short() {
+            return !spelling.is_short();
+        }
         let known = |region: Region| {
             read_at_home(&spelling.digits, region).is_some_and(|reading| reading.certain && reading.valid)
         };
         let regions = if self.regions.is_empty() { self.own.as_slice() } else { self.regions };
-        (spelling.plus && !spelling.is_short()) || regions.iter().copied().any(known)
+        regions.iter().copied().any(known)
     }
 }
 
@@ -175,9 +196,9 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn certainty(&self) -> Option<Certainty> {
+    fn certainty(self) -> Option<Certainty> {
         match self {
-            Self::This(certainty) => Some(*certainty),
+            Self::This(certainty) => Some(certainty),
             Self::Another { .. } | Self::Nobody => None,
         }
     }
@@ -189,24 +210,17 @@ struct Spelling {
     plus: bool,
     digits: String,
     extension: Option<Extension>,
-    /// See [`Sought::is_whole`].
-    whole: bool,
     at_best: Certainty,
 }
 
 impl From<Piece> for Spelling {
     fn from(piece: Piece) -> Self {
         let Piece { plus, digits, extension, .. } = piece;
-        Self { plus, digits, extension, whole: false, at_best: Certainty::Certain }
+        Self { plus, digits, extension, at_best: Certainty::Certain }
     }
 }
 
 impl Spelling {
-    fn known_by(mut self, sought: &Sought<'_>) -> Self {
-        self.whole = sought.is_whole(&self);
-        self
-    }
-
     /// Too few digits for a number, calling code and trunk prefix not counted.
     fn is_short(&self) -> bool {
         let before = match (self.plus, self.digits.as_bytes()) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::Stopwatch;
 
 fn regions(text: &str) -> Vec<Region> {
     text.split(',').filter(|code| !code.is_empty()).map(|code| code.parse().unwrap()).collect()
@@ -235,12 +236,11 @@ fn a_hostile_field_costs_little() {
     let sought = Sought::new(E164::parse("+49305551234", None).unwrap(), &regions);
     for part in ["0305551234/", "1234 ", "+1234,", "34(", "٣٤ ", "x34", "A34-B34", "12345551234;"] {
         let field = part.repeat(100);
-        let begun = std::time::Instant::now();
+        let begun = Stopwatch::start();
         for _ in 0..100 {
             std::hint::black_box(sought.find_in(std::hint::black_box(&field)));
         }
         let each = begun.elapsed() / 100;
-        println!("{each:?} for a field of {part:?}");
         assert!(each < std::time::Duration::from_millis(20), "{each:?} for a field of {part:?}");
     }
 }
