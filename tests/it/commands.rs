@@ -39,7 +39,7 @@ async fn daemon() -> (FakeCrm, TestDaemon, String) {
 #[tokio::test]
 async fn find_prints_a_table_for_people_and_json_for_scripts() {
     let (_crm, _daemon, url) = daemon().await;
-    let human = run(contactd(&["find", "+1 650 555 1234", "--server", &url])).await;
+    let human = run(contactd(&["find", "+1 650 555 1234", "--region", "US", "--server", &url])).await;
     assert_eq!(human.status.code(), Some(0), "{}", text(&human.stderr));
     let shown = text(&human.stdout);
     assert!(

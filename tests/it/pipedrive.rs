@@ -44,7 +44,7 @@ fn pipedrive(seen: &Seen) -> Reply {
 async fn persons_come_with_their_open_deals_and_leads_over_all_pages() {
     let crm = FakeCrm::start(pipedrive).await;
     let daemon = TestDaemon::with(&crm, "pipedrive", "").await;
-    let response = daemon.find(find().platform("pipedrive").hostname("acme.pipedrive.com")).await.unwrap();
+    let response = daemon.find(find().region("US").platform("pipedrive").hostname("acme.pipedrive.com")).await.unwrap();
     assert_eq!(names(&response), ["Ada", "Bob"]);
     let (ada, bob) = (&response.matched_contact_info[0], &response.matched_contact_info[1]);
     assert_eq!((ada.id.as_str(), ada.company.as_str(), ada.email.as_str()), ("2", "Acme", "p@example.com"));
@@ -71,7 +71,7 @@ async fn persons_come_with_their_open_deals_and_leads_over_all_pages() {
 async fn failing_leads_leave_the_deals() {
     let crm = FakeCrm::start(|seen| if seen.path == "/v1/leads" { Reply::status(403) } else { pipedrive(seen) }).await;
     let daemon = TestDaemon::with(&crm, "pipedrive", "").await;
-    let response = daemon.find(find().platform("pipedrive")).await.unwrap();
+    let response = daemon.find(find().region("US").platform("pipedrive")).await.unwrap();
     let expected = json!({"deals": [{"const": 11, "title": "Renewal"}, {"const": 12, "title": "Upgrade"}]});
     assert_eq!(response.matched_contact_info[0].additional_info, expected.as_object().map(to_struct));
     assert!(!response.lookup.unwrap().complete);
