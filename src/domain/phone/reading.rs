@@ -22,6 +22,15 @@ pub(super) struct Reading {
     pub(super) valid: bool,
 }
 
+impl Reading {
+    /// Whether the digits need nothing before them: a number that exists, or that is new, but has its trunk prefix or, in
+    /// North America, its area code.
+    pub(super) fn is_whole(&self, digits: &str) -> bool {
+        let all_of_it = digits.len() > self.number.national().len() || self.number.calling_code == NORTH_AMERICA;
+        self.certain && (self.valid || (self.possible && all_of_it && !self.number.is_local()))
+    }
+}
+
 /// In North America the trunk prefix is the calling code, and no number begins with it.
 const NORTH_AMERICA: u16 = 1;
 

@@ -57,9 +57,31 @@ const WITHHOLDING: [&str; 43] = [
 ];
 
 /// Words that may stand beside those.
-const BESIDE: [&str; 21] = [
-    "caller", "call", "calls", "calling", "number", "id", "cid", "name", "party", "user", "line", "by", "the", "not",
-    "no", "numéro", "numero", "número", "nummer", "anruf", "appel",
+const BESIDE: [&str; 24] = [
+    "provided",
+    "available",
+    "given",
+    "caller",
+    "call",
+    "calls",
+    "calling",
+    "number",
+    "id",
+    "cid",
+    "name",
+    "party",
+    "user",
+    "line",
+    "by",
+    "the",
+    "not",
+    "no",
+    "numéro",
+    "numero",
+    "número",
+    "nummer",
+    "anruf",
+    "appel",
 ];
 
 /// Texts of which no word alone says it. `o` and `p` are the reasons "out of area" and "private" of analogue caller ID
@@ -306,11 +328,10 @@ fn is_keypad_word(text: &str) -> bool {
 
 fn says_withheld(text: &str) -> bool {
     let text = comparable(text);
-    let mut words = text.split(' ').filter(|word| !word.is_empty()).peekable();
     let any = text.split(' ').any(|word| WITHHOLDING.contains(&word));
-    words.peek().is_some()
-        && (PHRASES.contains(&text.as_str())
-            || any && words.all(|word| WITHHOLDING.contains(&word) || BESIDE.contains(&word)))
+    let fits = |rest: &str| rest.split(' ').all(|word| WITHHOLDING.contains(&word) || BESIDE.contains(&word));
+    let mut behind = PHRASES.iter().filter_map(|phrase| text.strip_prefix(phrase));
+    (any && fits(&text)) || behind.any(|rest| rest.is_empty() || rest.strip_prefix(' ').is_some_and(fits))
 }
 
 /// Lower case, one space for whatever is neither letter nor digit.

@@ -106,6 +106,9 @@ const EXTENSION: [&str; 14] = [
     "wew",
 ];
 
+/// What makes "2nd" of a 2.
+const ORDINALS: [&str; 4] = ["st", "nd", "rd", "th"];
+
 /// The pieces of a folded text, in its order.
 pub(super) fn pieces(text: &str) -> Vec<Piece> {
     let mut scan = Scan::default();
@@ -133,6 +136,8 @@ struct Scan {
     announced: bool,
     /// A parenthesis has words in it, so its end is the end of a remark.
     remark: bool,
+    /// Digits since the last mark.
+    run: usize,
     /// The last mark, if nothing came after it.
     last: Option<char>,
 }
@@ -149,6 +154,7 @@ impl Scan {
         if let Some(spelt) = &mut self.spelt {
             spelt.digits.push_str(digits);
         }
+        self.run = digits.len();
         if let Some(open) = &mut self.open {
             open.digits.push_str(digits);
         } else {
@@ -166,7 +172,11 @@ impl Scan {
             self.announced = true;
             return;
         }
-        self.remember_spelt(letters);
+        if ORDINALS.contains(&word.as_str()) && self.last.is_none() {
+            self.forget_run();
+        } else {
+            self.remember_spelt(letters);
+        }
         self.close(Gap::Words);
         (self.remark, self.announced, self.plus) = (true, false, false);
     }
@@ -196,6 +206,14 @@ impl Scan {
         }
     }
 
+    /// The last digits belong to the word behind them.
+    fn forget_run(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.digits.truncate(open.digits.len() - self.run);
+        }
+        self.open.take_if(|open| open.digits.is_empty());
+    }
+
     /// Ends the open piece; a remark weighs more than punctuation beside it.
     fn close(&mut self, gap: Gap) {
         let open = self.open.take();
@@ -222,8 +240,15 @@ impl Scan {
     }
 
     fn spell(&mut self) {
-        let spelt = self.spelt.take().filter(|spelt| spelt.digits.len() > 6);
-        self.pieces.extend(spelt.map(|spelt| Piece { gap: Gap::Words, ..spelt }));
+        let Some(mut spelt) = self.spelt.take().filter(|spelt| spelt.digits.len() > 6) else { return };
+        // North American words may be longer than the number.
+        match spelt.digits.as_bytes()[0] {
+            b'0' => {}
+            b'1' => spelt.digits.truncate(11),
+            _ if !spelt.plus => spelt.digits.truncate(10),
+            _ => {}
+        }
+        self.pieces.push(Piece { gap: Gap::Words, ..spelt });
     }
 }
 
@@ -335,6 +360,9 @@ mod tests {
             ("1 800 FLOWERS", "1800 18003569377"),
             ("1-800-go-fedex", "1800 18004633339"),
             ("415-555-0123 CELL", "4155550123"),
+            ("1-800-CONTACTS", "1800 18002668228"),
+            ("415 555 0123 2nd line", "4155550123"),
+            ("Dana, 2nd floor", ""),
             ("0800 privat", "0800"),
         ] {
             assert_eq!(shown(text), expected, "{text}");

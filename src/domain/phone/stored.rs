@@ -124,7 +124,7 @@ impl<'a> Sought<'a> {
     /// a difference.
     fn is_fragment(&self, next: &Spelling, last: &Spelling) -> bool {
         if !self.matters(next, next) {
-            return next.is_short() && !last.is_short();
+            return next.is_short() && !last.is_short() && !next.digits.starts_with('0');
         }
         !self.is_whole(next) && (last.is_short() || self.is_whole(last))
     }
@@ -171,7 +171,15 @@ impl<'a> Sought<'a> {
 
     /// How sure it is that `number` is the subscriber's.
     fn form(&self, number: E164) -> Option<Certainty> {
-        self.forms.iter().find(|(form, _)| *form == number).map(|(_, certainty)| *certainty)
+        let known = |number| self.forms.iter().find(|(form, _)| *form == number).map(|(_, certainty)| *certainty);
+        if self.forms.len() == 1 {
+            return known(number);
+        }
+        known(number).or_else(|| {
+            // A third form: what was dialled within the country before the plan changed.
+            let (current, certainty) = other_form(&number)?;
+            Some(known(current)?.max(certainty))
+        })
     }
 
     /// Whether the digits are a number that needs nothing before it.
@@ -179,9 +187,8 @@ impl<'a> Sought<'a> {
         if spelling.plus || spelling.is_short() {
             return !spelling.is_short();
         }
-        let known = |region: Region| {
-            read_at_home(&spelling.digits, region).is_some_and(|reading| reading.certain && reading.valid)
-        };
+        let known =
+            |region| read_at_home(&spelling.digits, region).is_some_and(|reading| reading.is_whole(&spelling.digits));
         let regions = if self.regions.is_empty() { self.own.as_slice() } else { self.regions };
         regions.iter().copied().any(known)
     }

@@ -86,6 +86,7 @@ const NO_NUMBER: &[&str] = &[
     "out_of_area",
     "Not available",
     "no number",
+    "No Number Provided",
     "No Caller ID",
     "Caller ID blocked",
     "number withheld",
