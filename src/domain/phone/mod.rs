@@ -11,15 +11,18 @@ use std::sync::LazyLock;
 
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, ValidationError};
 
+mod fold;
 mod plans;
 mod reading;
 mod remote;
 mod scan;
 mod stored;
+mod words;
 
 pub use plans::other_form;
-pub use remote::{HouseWord, HouseWords, dial, extension_asked};
+pub use remote::{dial, extension_asked};
 pub use stored::{Certainty, Match, Sought};
+pub use words::{HouseWord, HouseWords, NotAWord};
 
 /// Longest text that is read as a number, in bytes; tel: URIs with parameters fit.
 const MAX_SPELLING: usize = 256;

@@ -1,10 +1,7 @@
 //! Numbers in prose: a phone field holds what somebody typed, with remarks, second numbers, extensions and characters
 //! that nobody sees.
 //!
-//! [`fold`] makes all kinds of digits, spaces and dashes one, [`pieces`] finds the runs of digits that belong together.
-//! What pieces mean together is for `stored`.
-
-use std::borrow::Cow;
+//! [`pieces`] finds the runs of digits that belong together in a folded text. What pieces mean together is for `stored`.
 
 use super::Extension;
 
@@ -28,64 +25,6 @@ pub(super) enum Gap {
     Words,
     /// Punctuation such as `/` and `,`, which separates numbers, but also area codes.
     Punctuation,
-}
-
-/// The text with ASCII digits, spaces and dashes in place of their many kinds, and without characters that are invisible.
-pub(super) fn fold(text: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| byte.is_ascii() && !matches!(byte, b'_' | b'\'' | b'&' | b'\t');
-    if text.bytes().all(plain) {
-        return Cow::Borrowed(text);
-    }
-    let mut folded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        if let Some(after) = entity(rest) {
-            folded.push(' ');
-            rest = after;
-            continue;
-        }
-        rest = &rest[c.len_utf8()..];
-        folded.extend(folded_char(c));
-    }
-    Cow::Owned(folded)
-}
-
-/// What follows an entity of HTML at the beginning of `text`; those that stand in phone fields are spaces.
-fn entity(text: &str) -> Option<&str> {
-    const LONGEST: usize = 8;
-    let (name, after) = text.strip_prefix('&')?.split_once(';')?;
-    let named = |c: char| c.is_ascii_alphanumeric() || c == '#';
-    (!name.is_empty() && name.len() <= LONGEST && name.chars().all(named)).then_some(after)
-}
-
-fn folded_char(c: char) -> Option<char> {
-    match c {
-        '_' | '\'' | '\u{2019}' | '\t' => Some(' '),
-        '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
-        _ if is_invisible(c) => None,
-        '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' | '\u{30fc}' => Some('-'),
-        // Full-width forms of ASCII.
-        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0),
-        _ if c.is_ascii() => Some(c),
-        _ if c.is_whitespace() => Some(' '),
-        _ => Some(digit(c).unwrap_or(c)),
-    }
-}
-
-/// Marks of direction and joining, and others that print nothing.
-fn is_invisible(c: char) -> bool {
-    let marks = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
-    marks || matches!(c, '\u{2060}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
-}
-
-/// The ASCII digit of a decimal digit of another script. Unicode keeps the ten of a script together.
-fn digit(c: char) -> Option<char> {
-    const ZEROS: [u32; 20] = [
-        0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xe50, 0xed0, 0xf20,
-        0x1040, 0x17e0, 0x1810, 0x1d7ce, 0x1d7f6,
-    ];
-    let value = ZEROS.iter().map(|zero| u32::from(c).wrapping_sub(*zero)).find(|value| *value < 10)?;
-    char::from_digit(value, 10)
 }
 
 /// Words that announce an extension, in lower case.
@@ -296,76 +235,4 @@ impl<'a> Iterator for Tokens<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Pieces as `gap+digits x extension`: `/` for punctuation, nothing for words.
-    fn shown(text: &str) -> String {
-        let piece = |piece: Piece| {
-            let gap = if piece.gap == Gap::Punctuation { "/" } else { "" };
-            let plus = if piece.plus { "+" } else { "" };
-            let extension = piece.extension.map(|extension| format!("x{extension}")).unwrap_or_default();
-            format!("{gap}{plus}{}{extension}", piece.digits)
-        };
-        pieces(&fold(text)).into_iter().map(piece).collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn what_belongs_together_is_one_piece() {
-        for (text, expected) in [
-            ("(650) 555-1234", "6505551234"),
-            ("+1.650.555.1234", "+16505551234"),
-            ("+41'79'123'45'67", "+41791234567"),
-            ("+1_415_555_0123", "+14155550123"),
-            ("01\u{202f}42\u{2009}68\u{a0}53\u{3000}00", "0142685300"),
-            ("01&nbsp;42&#160;68&#xa0;53&thinsp;00", "0142685300"),
-            ("+1 415\u{200e} 555\u{2066} 01\u{200b}23\u{ad}", "+14155550123"),
-            ("\u{ff0b}\u{ff11} \u{ff14}\u{ff11}\u{ff15}", "+1415"),
-            ("\u{660}\u{665}\u{660} \u{966}", "0500"),
-            ("415\u{2013}555\u{2011}0123", "4155550123"),
-            ("tel:+1-650-555-1234", "+16505551234"),
-            ("Tel.: +49 30 5551234", "+49305551234"),
-            ("030/5551234", "030 /5551234"),
-            ("415-555-0123 (mobile)", "4155550123"),
-            ("0171 2345678 privat (seit 2019) 030 1", "01712345678 2019 0301"),
-            ("415-555-0123 or 415-555-0124", "4155550123 4155550124"),
-            ("+1 415 555 0123 +1 415 555 0124", "+14155550123 /+14155550124"),
-            ("415 555 0123, 415 555 0124 ; 1|2", "4155550123 /4155550124 /1 /2"),
-        ] {
-            assert_eq!(shown(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn extensions_belong_to_the_number_before_them() {
-        for (text, expected) in [
-            ("650-555-1234 x42", "6505551234x42"),
-            ("650-555-1234x42", "6505551234x42"),
-            ("650 555 1234 ext. 042", "6505551234x042"),
-            ("650 555 1234 (Ext: 42)", "6505551234x42"),
-            ("+16505551234;ext=42", "+16505551234x42"),
-            ("650 555 1234 #42", "6505551234x42"),
-            ("650 555 1234,,42", "6505551234x42"),
-            ("650 555 1234 x42 / 650 555 1235 x43", "6505551234x42 6505551235x43"),
-            ("ext 42", "42"),
-        ] {
-            assert_eq!(shown(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn letters_of_the_keypad_are_read_where_digits_are_missing() {
-        for (text, expected) in [
-            ("1-800-FLOWERS", "1800 18003569377"),
-            ("1 800 FLOWERS", "1800 18003569377"),
-            ("1-800-go-fedex", "1800 18004633339"),
-            ("415-555-0123 CELL", "4155550123"),
-            ("1-800-CONTACTS", "1800 18002668228"),
-            ("415 555 0123 2nd line", "4155550123"),
-            ("Dana, 2nd floor", ""),
-            ("0800 privat", "0800"),
-        ] {
-            assert_eq!(shown(text), expected, "{text}");
-        }
-    }
-}
+mod tests;

@@ -4,8 +4,9 @@
 //! What it is there counts first. Only a spelling that is nobody's number there may be one of the caller's own country,
 //! and then it is likely at best: nearly every national spelling is a number somewhere else too.
 
+use super::fold::fold;
 use super::reading::{Reading, read_at_home};
-use super::scan::{Gap, Piece, fold, pieces};
+use super::scan::{Gap, Piece, pieces};
 use super::{E164, Extension, MAX_SPELLING, Region, other_form};
 
 /// How sure it is that a spelling is a number.
@@ -65,8 +66,8 @@ impl<'a> Sought<'a> {
     pub fn find_in(&self, field: &str) -> Option<Match> {
         let text = fold(beginning(field));
         let pieces = pieces(&text);
-        let last_two = &self.tail[self.tail.len().saturating_sub(2)..];
-        if !pieces.iter().any(|piece| piece.digits.ends_with(last_two)) {
+        let last_digit = &self.tail[self.tail.len().saturating_sub(1)..];
+        if !pieces.iter().any(|piece| piece.digits.ends_with(last_digit)) {
             return None;
         }
         let mut best: Option<Match> = None;

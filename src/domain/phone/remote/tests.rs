@@ -1,5 +1,6 @@
 use super::*;
 use crate::clock::Stopwatch;
+use crate::domain::phone::HouseWord;
 
 fn with_words(text: &str, region: &str, words: &[&str]) -> String {
     let words: Vec<HouseWord> = words.iter().map(|word| word.parse().unwrap()).collect();
