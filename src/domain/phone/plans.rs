@@ -41,13 +41,14 @@ const CHANGES: &[Change] = &[
     // Benin: 01 in front of all numbers on 2024-11-30 (ARCEP Bénin, Plan national de numérotation à dix chiffres).
     certain("229########", "22901########"),
     // Ivory Coast: eight digits became ten on 2021-01-31, by operator: Moov 01, MTN 05, Orange 07 for mobiles (second
-    // digit 0-3, 4-6, 7-9), Moov 21, MTN 25, Orange 27 for fixed lines (third digit 8, 0, other) (ARTCI, PNN 10).
+    // digit 0-3, 4-6, 7-9), Moov 21, MTN 25, Orange 27 for fixed lines (third digit 8, 0, other) (ARTCI, PNN 10). ARTCI names the operators'
+    // prefixes; that the third digit of a fixed line tells the operator is read from the metadata.
     certain("225[0456789][0123]######", "22501[0456789][0123]######"),
     certain("225[0456789][456]######", "22505[0456789][456]######"),
     certain("225[0456789][789]######", "22507[0456789][789]######"),
-    certain("225[23]#8#####", "22521[23]#8#####"),
-    certain("225[23]#0#####", "22525[23]#0#####"),
-    certain("225[23]#[12345679]#####", "22527[23]#[12345679]#####"),
+    likely("225[23]#8#####", "22521[23]#8#####"),
+    likely("225[23]#0#####", "22525[23]#0#####"),
+    likely("225[23]#[12345679]#####", "22527[23]#[12345679]#####"),
     // Colombia: 60 in front of the area digit of fixed lines on 2021-09-01 (CRC, Resolución 5826 de 2019).
     certain("57[1245678]#######", "5760[1245678]#######"),
     // Viet Nam: mobiles of eleven digits became ten from 2018-09-15 (Ministry of Information and Communications,
@@ -162,8 +163,6 @@ mod tests {
             ("+22504123456", "+2250504123456"),
             ("+22507123456", "+2250707123456"),
             ("+22541123456", "+2250141123456"),
-            ("+22521212345", "+2252721212345"),
-            ("+22520012345", "+2252520012345"),
             ("+39612345678", "+390612345678"),
             ("+5712345678", "+576012345678"),
             ("+841681234567", "+84381234567"),
@@ -174,6 +173,8 @@ mod tests {
             assert_eq!(other(was).as_deref(), Some(is));
             assert_eq!(other(is).as_deref(), Some(was));
         }
+        assert_eq!(other("+22521212345").as_deref(), Some("+2252721212345?"));
+        assert_eq!(other("+2252520012345").as_deref(), Some("+22520012345?"));
         assert_eq!(other("+541155551234").as_deref(), Some("+5491155551234?"));
         assert_eq!(other("+5491155551234").as_deref(), Some("+541155551234?"));
         assert_eq!(other("+5521978654321").as_deref(), Some("+552178654321?"));
