@@ -49,6 +49,15 @@ pub struct PlatformLabels {
     pub platform: String,
 }
 
+/// Labels of `contactd_answers_by_quality_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QualityLabels {
+    /// The connector's name.
+    pub platform: String,
+    /// exact, likely, unverified
+    pub quality: &'static str,
+}
+
 /// Labels of `contactd_crm_requests_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CrmLabels {
@@ -120,6 +129,8 @@ pub struct Metrics {
     pub lookup_duration: Durations<SourceLabels>,
     /// Look-ups that joined another's CRM call.
     pub lookups_shared: Family<PlatformLabels, Counter>,
+    /// Answers with contacts, by the best match among them.
+    pub answers_by_quality: Family<QualityLabels, Counter>,
     /// Calls that were not let in.
     pub calls_refused: Family<RefusalLabels, Counter>,
     /// HTTP calls to CRMs.
@@ -155,6 +166,7 @@ impl Default for Metrics {
             lookups: Family::default(),
             lookup_duration: Family::new_with_constructor(Seconds),
             lookups_shared: Family::default(),
+            answers_by_quality: Family::default(),
             calls_refused: Family::default(),
             crm_requests: Family::default(),
             crm_request_duration: Family::new_with_constructor(Seconds),
@@ -177,6 +189,7 @@ impl Metrics {
         r.register("lookups", "Look-ups answered", self.lookups.clone());
         r.register("lookup_duration_seconds", "Time to answer a look-up", self.lookup_duration.clone());
         r.register("lookups_shared", "Look-ups that joined another's CRM call", self.lookups_shared.clone());
+        r.register("answers_by_quality", "Answers with contacts by their best match", self.answers_by_quality.clone());
         r.register("calls_refused", "Calls that were not let in", self.calls_refused.clone());
         r.register("crm_requests", "HTTP calls to CRMs", self.crm_requests.clone());
         r.register("crm_request_duration_seconds", "Time of an HTTP call to a CRM", self.crm_request_duration.clone());

@@ -109,7 +109,14 @@ impl App {
         let rooms = fleet.rooms(&clock, &metrics, loads.clone(), stopping.clone());
         let resolver = Resolver::new(config.resolver, rooms);
         let streams = chores.tasks.clone();
-        let service = ContactRpc::new(resolver.clone(), platforms, streams, Arc::clone(&metrics), tracer.clone());
+        let service = ContactRpc::new(
+            resolver.clone(),
+            platforms,
+            streams,
+            Arc::clone(&metrics),
+            tracer.clone(),
+            config.withheld.clone(),
+        );
         let callers = Callers::new(&config.grpc.callers);
         let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
         let hall = Hall::new(callers.clone(), calls, jobs, Arc::clone(&metrics));

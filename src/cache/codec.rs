@@ -15,8 +15,8 @@ use prost::Message as _;
 use secrecy::zeroize::Zeroizing;
 
 use super::keys::{KeyRing, NONCE, Place};
-use crate::domain::SharedTime;
 use crate::domain::entry::{Entry, Parts};
+use crate::domain::{MatchQuality, SharedTime};
 use crate::pb::store;
 
 const SEALED: u8 = 4;
@@ -93,7 +93,7 @@ fn decode_sealed(keys: &KeyRing, place: &Place, bytes: &[u8]) -> Option<Entry> {
 }
 
 fn message(entry: &Entry) -> store::Entry {
-    let Parts { encoded, count, complete, asked_at, jitter, absences } = entry.parts();
+    let Parts { encoded, count, complete, asked_at, jitter, absences, extensions, quality } = entry.parts();
     store::Entry {
         encoded,
         count,
@@ -101,11 +101,14 @@ fn message(entry: &Entry) -> store::Entry {
         asked_at_ms: asked_at.0,
         jitter: u32::from(jitter),
         absences: u32::from(absences),
+        extensions,
+        quality: quality.map_or(0, MatchQuality::rank),
     }
 }
 
 fn entry(body: &[u8]) -> Option<Entry> {
-    let store::Entry { encoded, count, complete, asked_at_ms, jitter, absences } = store::Entry::decode(body).ok()?;
+    let store::Entry { encoded, count, complete, asked_at_ms, jitter, absences, extensions, quality } =
+        store::Entry::decode(body).ok()?;
     let entry = Entry::from_parts(Parts {
         encoded,
         count,
@@ -113,6 +116,8 @@ fn entry(body: &[u8]) -> Option<Entry> {
         asked_at: SharedTime(asked_at_ms),
         jitter: u8::try_from(jitter).ok()?,
         absences: u8::try_from(absences).ok()?,
+        extensions,
+        quality: MatchQuality::ALL.into_iter().find(|known| known.rank() == quality),
     });
     // Absence that was not proven is never stored, so these are not our bytes.
     entry.is_storable().then_some(entry)

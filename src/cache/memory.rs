@@ -98,7 +98,9 @@ impl MemoryCache {
     pub fn new(config: Config, ages: AgePolicy, clock: Arc<dyn Clock>) -> Self {
         let entries = Cache::builder()
             .max_capacity(config.bytes)
-            .weigher(|_: &SlotKey, kept: &Kept| u32::try_from(weight(kept.entry.encoded().len())).unwrap_or(u32::MAX))
+            .weigher(|_: &SlotKey, kept: &Kept| {
+                u32::try_from(weight(kept.entry.encoded().len() + kept.entry.extension_bytes())).unwrap_or(u32::MAX)
+            })
             .eviction_policy(EvictionPolicy::lru())
             .support_invalidation_closures()
             .expire_after(HardEnd { ages, clock })

@@ -28,7 +28,7 @@ pub(super) fn config(
 ) -> Result<Effective, Vec<Fault>> {
     let ports =
         listen.map_or_else(String::new, |addr| format!("[grpc]\nlisten = \"{addr}\"\n[ops]\nlisten = \"{addr}\"\n"));
-    let connector = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"http://{crm}\"\n");
+    let connector = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"http://{crm}\"\nregion = \"US\"\n");
     let quota = rate_limit.map(quota).unwrap_or_default();
     config::read(&(ports + &connector + &quota), config::environment())
 }

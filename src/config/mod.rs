@@ -14,7 +14,8 @@ use secrecy::zeroize::Zeroizing;
 use crate::budget::Quota;
 use crate::cache;
 use crate::connector::{self, HostPattern, IdentitySource, Kind, Limits};
-use crate::domain::{AgePolicy, Ages};
+use crate::domain::phone::{HouseWord, HouseWords};
+use crate::domain::{AgePolicy, Ages, Region};
 use crate::link::{self, RedisUrl, SharedSecret};
 use crate::resolver;
 use crate::trace;
@@ -53,6 +54,8 @@ pub struct Config {
     pub resolver: resolver::Config,
     /// The rest of section `lookup`.
     pub limits: Limits,
+    /// `lookup.withheld`: a house's own texts for "no number".
+    pub withheld: HouseWords,
     /// Sections `connectors.NAME`.
     pub connectors: Vec<connector::Config>,
 }
@@ -87,7 +90,7 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let (redis, redis_keys) = reader.optional_section("redis", redis).unwrap_or_default();
     let tracing = reader.optional_section("tracing", tracing).flatten();
     let max_loads = LOADS_PER_CALL * grpc.max_in_flight;
-    let (resolver, limits) = reader.section("lookup", |section| lookup(section, max_loads));
+    let (resolver, limits, withheld) = reader.section("lookup", |section| lookup(section, max_loads));
     let connectors = reader.sections("connectors", connector);
     for (n, caller) in grpc.callers.iter().enumerate() {
         let unknown = |name: &&String| !connectors.iter().any(|connector| connector.name == **name);
@@ -99,7 +102,10 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
         reader.fault("connectors", "at least one connector is needed, for example [connectors.pipedrive]");
     }
     let (toml, warnings) = reader.finish()?;
-    let config = Config { grpc, ops, memory, ages, admitted, tracing, redis, redis_keys, resolver, limits, connectors };
+    #[rustfmt::skip]
+    let config = Config {
+        grpc, ops, memory, ages, admitted, tracing, redis, redis_keys, resolver, limits, withheld, connectors,
+    };
     Ok(Effective { config, toml, warnings })
 }
 
@@ -175,10 +181,11 @@ fn longer_than_zero(section: &mut Section<'_>, key: &str, duration: Duration) {
     }
 }
 
-fn lookup(section: &mut Section<'_>, max_loads: usize) -> (resolver::Config, Limits) {
+fn lookup(section: &mut Section<'_>, max_loads: usize) -> (resolver::Config, Limits, HouseWords) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
     let details_timeout = section.duration("details_timeout", "400ms");
+    let withheld = section.list::<HouseWord>("withheld", &[]).into();
     let limits = Limits {
         call_timeout: section.duration("call_timeout", "5s"),
         reply_bytes: usize::try_from(section.size("max_reply", "4MiB")).unwrap_or(usize::MAX),
@@ -188,7 +195,7 @@ fn lookup(section: &mut Section<'_>, max_loads: usize) -> (resolver::Config, Lim
     };
     longer_than_zero(section, "timeout", timeout);
     longer_than_zero(section, "call_timeout", limits.call_timeout);
-    (resolver::Config { timeout, soft_deadline, details_timeout, max_loads }, limits)
+    (resolver::Config { timeout, soft_deadline, details_timeout, max_loads }, limits, withheld)
 }
 
 fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config> {
@@ -210,6 +217,7 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
             "is \"caller\": whoever calls with any valid credential is believed to be the user it names",
         );
     }
+    let regions = regions(section);
     let quota = section.nested("quota", |quota_section| quota(kind.unwrap_or(Kind::Example), quota_section));
     if kind.is_some() && base_url.is_none() && allowed_hosts.is_empty() {
         section.fault("base_url", "is required where there are no allowed_hosts: nothing says where the CRM is");
@@ -221,9 +229,31 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
         allowed_hosts,
         create_option,
         identity,
-        regions: Vec::new(),
+        regions,
         quota: quota?,
     })
+}
+
+/// Most regions of one connector: each is one more reading of every phone field.
+const MAX_REGIONS: usize = 16;
+
+fn regions(section: &mut Section<'_>) -> Vec<Region> {
+    let mut regions: Vec<Region> = Vec::new();
+    for region in section.list("region", &[]) {
+        if !regions.contains(&region) {
+            regions.push(region);
+        }
+    }
+    if regions.len() > MAX_REGIONS {
+        section.fault("region", &format!("must have at most {MAX_REGIONS} entries"));
+    }
+    if regions.is_empty() {
+        section.warn(
+            "region",
+            "is not set: stored numbers without a country code are read in user.region, or, without that, never exact",
+        );
+    }
+    regions
 }
 
 /// A CRM's quota; what is not given is the CRM's documented limit.

@@ -10,12 +10,14 @@ use futures_util::stream::FuturesUnordered;
 
 use super::{Connector, CrmSession, Enrichment, Hits, Record, bounds};
 use crate::domain::caller::Settings;
-use crate::domain::{Contact, Lane, LookupError, MatchQuality, NumberFormat, Party, Variants};
+use crate::domain::contact::extension_list;
+use crate::domain::phone::{Certainty, Match, Sought};
+use crate::domain::{Contact, Lane, LookupError, MatchQuality, NumberFormat, Party, Region, Variants};
 use crate::urgency::Urgency;
 
-/// Records compared in one go. A hostile page of many records with many phone fields takes seconds, and meanwhile others
-/// must have their turn and the time limit of the look-up its say.
-const AT_A_TIME: usize = 16;
+/// Phone fields compared in one go. A hostile page of many records with many phone fields takes seconds, and meanwhile
+/// others must have their turn and the time limit of the look-up its say.
+const AT_A_TIME: usize = 256;
 
 /// What a CRM is asked.
 #[derive(Debug)]
@@ -24,13 +26,17 @@ pub struct Question<'a> {
     pub party: Party,
     /// The user's own ways of writing numbers.
     pub formats: &'a [NumberFormat],
+    /// Where the CRM's phone fields were typed, if that is known.
+    pub regions: &'a [Region],
 }
 
 /// What a CRM answered.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Verified contacts first, then unverified ones, each in the CRM's order.
+    /// The surest matches first, equal ones in the CRM's order.
     pub contacts: Vec<Contact>,
+    /// The extensions beside each contact's number, as [`extension_list`] writes them.
+    pub extensions: Vec<String>,
     /// False where something is missing.
     pub complete: bool,
 }
@@ -44,29 +50,32 @@ pub async fn search(
     session: &CrmSession,
     question: &Question<'_>,
 ) -> Result<Found, LookupError> {
-    let mut found = match question.party {
-        Party::Extension(extension) => accept(connector.search_extension(session, extension).await?, |_| true).await,
+    let mut accepted = match question.party {
+        Party::Extension(extension) => {
+            let certain = |_: &str| Some(Match { certainty: Certainty::Certain, extensions: Vec::new() });
+            accept(connector.search_extension(session, extension).await?, certain).await
+        }
         Party::Number(number) => {
-            let variants = Variants::new(&number, connector.spellings(), question.formats);
-            let mut found = Found { contacts: Vec::new(), complete: true };
-            for text in variants.iter() {
-                let hits = connector.search(session, text).await?;
-                let accepted = accept(hits, |phone| number.is_spelled(phone)).await;
-                found.complete &= accepted.complete;
-                found.contacts = accepted.contacts;
-                if !found.contacts.is_empty() {
+            let sought = Sought::new(number, question.regions);
+            let mut accepted = Accepted { contacts: Vec::new(), complete: true };
+            for text in Variants::new(&number, connector.spellings(), question.formats).iter() {
+                let before = accepted.complete;
+                accepted = accept(connector.search(session, text).await?, |phone| sought.find_in(phone)).await;
+                accepted.complete &= before;
+                if !accepted.contacts.is_empty() {
                     break;
                 }
             }
-            found
+            accepted
         }
     };
-    found.contacts.sort_by_key(|contact| contact.quality);
-    if found.contacts.len() > session.limits().contacts {
-        found.contacts.truncate(session.limits().contacts);
-        found.complete = false;
+    accepted.contacts.sort_by_key(|(contact, _)| contact.quality);
+    if accepted.contacts.len() > session.limits().contacts {
+        accepted.contacts.truncate(session.limits().contacts);
+        accepted.complete = false;
     }
-    Ok(found)
+    let (contacts, extensions) = accepted.contacts.into_iter().unzip();
+    Ok(Found { contacts, extensions, complete: accepted.complete })
 }
 
 /// The details of found contacts, while they are loaded.
@@ -131,26 +140,42 @@ impl std::fmt::Debug for Details {
     }
 }
 
+/// Records that are the party, with their extensions.
+struct Accepted {
+    contacts: Vec<(Contact, String)>,
+    complete: bool,
+}
+
 /// Keeps the records that are this party: CRM search is fuzzy, and a wrong name on the screen is worse than none.
-async fn accept(hits: Hits, is_this_number: impl Fn(&str) -> bool) -> Found {
-    let mut found = Found { contacts: Vec::new(), complete: hits.complete };
-    let mut known = HashSet::new();
-    for (n, record) in hits.records.into_iter().enumerate() {
-        if n % AT_A_TIME == AT_A_TIME - 1 {
-            tokio::task::yield_now().await;
-        }
+async fn accept(hits: Hits, find_in: impl Fn(&str) -> Option<Match>) -> Accepted {
+    let mut accepted = Accepted { contacts: Vec::new(), complete: hits.complete };
+    let (mut known, mut compared) = (HashSet::new(), 0);
+    for record in hits.records {
         let Some(Record { mut contact, phones }) = bounds::record(record) else {
-            found.complete = false;
+            accepted.complete = false;
             continue;
         };
-        contact.quality = match phones.iter().map(|phone| phone.trim()).filter(|phone| !phone.is_empty()).count() {
-            0 => MatchQuality::Unverified,
-            _ if phones.iter().any(|phone| is_this_number(phone)) => MatchQuality::Exact,
-            _ => continue,
-        };
+        compared += phones.len().max(1);
+        if compared > AT_A_TIME {
+            compared = 0;
+            tokio::task::yield_now().await;
+        }
+        let Some((quality, extensions)) = judge(&phones, &find_in) else { continue };
+        contact.quality = quality;
         if known.insert((contact.kind.clone(), contact.id.clone())) {
-            found.contacts.push(contact);
+            accepted.contacts.push((contact, extensions));
         }
     }
-    found
+    accepted
+}
+
+/// How sure it is that a record with these phone fields is the party; `None` if it is somebody else.
+fn judge(phones: &[String], find_in: impl Fn(&str) -> Option<Match>) -> Option<(MatchQuality, String)> {
+    if phones.iter().all(|phone| phone.trim().is_empty()) {
+        return Some((MatchQuality::Unverified, String::new()));
+    }
+    let matches: Vec<Match> = phones.iter().filter_map(|phone| find_in(phone)).collect();
+    let best = matches.iter().map(|found| found.certainty).min()?;
+    let extensions = matches.into_iter().filter(|found| found.certainty == best).flat_map(|found| found.extensions);
+    Some((best.into(), extension_list(&extensions.collect::<Vec<_>>())))
 }

@@ -216,7 +216,7 @@ pub struct Config {
     pub create_option: bool,
     /// Who says whose a credential is.
     pub identity: IdentitySource,
-    /// By which regions stored spellings are read; empty if by the user's.
+    /// How stored spellings without a calling code are read; without any, in the region of the user.
     pub regions: Vec<Region>,
     /// What may be spent on the CRM.
     pub quota: Quota,
@@ -276,6 +276,18 @@ impl Platform {
     #[must_use]
     pub fn create_option(&self) -> bool {
         self.config.create_option
+    }
+
+    /// `connectors.NAME.region`.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.config.regions
+    }
+
+    /// Where the phone fields of this user's CRM were typed: as the settings say, else where the user is.
+    #[must_use]
+    pub fn regions_for<'a>(&'a self, user: &'a User) -> &'a [Region] {
+        if self.config.regions.is_empty() { user.region.as_slice() } else { &self.config.regions }
     }
 
     /// What the CRM can do.

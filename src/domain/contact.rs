@@ -7,16 +7,61 @@ use prost::Message as _;
 use serde_json::{Map, Value};
 
 use super::json;
-use super::phone::Party;
+use super::phone::{Certainty, Extension, Party};
 use crate::pb::v1 as pb;
 
 /// How sure it is that a contact has the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MatchQuality {
-    /// A phone field of the record is this very number.
+    /// A phone field of the record is this very number, for certain.
     Exact,
+    /// A phone field of the record is this number in all likelihood: see [`Certainty::Likely`].
+    Likely,
     /// The CRM found the record by this number, but showed no phone field.
     Unverified,
+}
+
+impl MatchQuality {
+    /// From the surest to the least sure, in the order of answers.
+    pub const ALL: [Self; 3] = [Self::Exact, Self::Likely, Self::Unverified];
+
+    /// The metrics' label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Likely => "likely",
+            Self::Unverified => "unverified",
+        }
+    }
+
+    /// The place in that order, from 1 on: how a stored answer says it.
+    #[must_use]
+    pub fn rank(self) -> u32 {
+        match self {
+            Self::Exact => 1,
+            Self::Likely => 2,
+            Self::Unverified => 3,
+        }
+    }
+
+    fn of_message(contact: &pb::ContactInfo) -> Option<Self> {
+        match contact.match_quality() {
+            pb::MatchQuality::Exact => Some(Self::Exact),
+            pb::MatchQuality::Likely => Some(Self::Likely),
+            pb::MatchQuality::Unverified => Some(Self::Unverified),
+            pb::MatchQuality::Unspecified => None,
+        }
+    }
+}
+
+impl From<Certainty> for MatchQuality {
+    fn from(certainty: Certainty) -> Self {
+        match certainty {
+            Certainty::Certain => Self::Exact,
+            Certainty::Likely => Self::Likely,
+        }
+    }
 }
 
 /// One record of a CRM.
@@ -64,9 +109,33 @@ pub fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Bytes {
     response.encode_to_vec().into()
 }
 
+/// The same bytes with the contacts in another order: within one quality those of the extension asked for come first,
+/// those of other extensions last. `extensions` are the contacts' own, as [`extension_list`] writes them.
+#[must_use]
+pub fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -> Bytes {
+    let Ok(mut response) = pb::FindContactResponse::decode(encoded.clone()) else { return encoded.clone() };
+    let asked = asked.to_string();
+    let rank = |list: &String| match list.as_str() {
+        "" => 1,
+        list if list.split(',').any(|extension| extension == asked) => 0,
+        _ => 2,
+    };
+    let mut contacts: Vec<_> = response.matched_contact_info.into_iter().zip(extensions.iter().map(rank)).collect();
+    contacts.sort_by_key(|(contact, rank)| (MatchQuality::of_message(contact), *rank));
+    response.matched_contact_info = contacts.into_iter().map(|(contact, _)| contact).collect();
+    response.encode_to_vec().into()
+}
+
+/// The extensions of one contact as they are stored: separated by commas, empty for none.
+#[must_use]
+pub fn extension_list(extensions: &[Extension]) -> String {
+    extensions.iter().map(Extension::to_string).collect::<Vec<_>>().join(",")
+}
+
 fn to_message(contact: &Contact, phone: &str) -> pb::ContactInfo {
     let quality = match contact.quality {
         MatchQuality::Exact => pb::MatchQuality::Exact,
+        MatchQuality::Likely => pb::MatchQuality::Likely,
         MatchQuality::Unverified => pb::MatchQuality::Unverified,
     };
     pb::ContactInfo {

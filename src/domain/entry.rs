@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::contact::{self, Contact};
-use super::phone::Party;
+use super::contact::{self, Contact, MatchQuality};
+use super::phone::{Extension, Party};
 
 /// A moment in milliseconds, by the injected clock of this process. Two processes cannot compare theirs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +58,8 @@ pub struct Entry {
     asked_at: SharedTime,
     jitter: u8,
     absences: u8,
+    extensions: Vec<String>,
+    quality: Option<MatchQuality>,
 }
 
 /// The parts of an entry, for the tiers that keep it outside this process.
@@ -75,6 +77,10 @@ pub struct Parts {
     pub jitter: u8,
     /// See [`Entry::absences`].
     pub absences: u8,
+    /// The contacts' extensions, each as [`contact::extension_list`] writes it; empty if no contact has any.
+    pub extensions: Vec<String>,
+    /// See [`Entry::quality`].
+    pub quality: Option<MatchQuality>,
 }
 
 impl Entry {
@@ -89,7 +95,16 @@ impl Entry {
             asked_at,
             jitter: 0,
             absences: 0,
+            extensions: Vec::new(),
+            quality: contacts.iter().map(|contact| contact.quality).min(),
         }
+    }
+
+    /// The same answer with the extensions beside the contacts' numbers, one text for each contact.
+    #[must_use]
+    pub fn with_extensions(self, extensions: Vec<String>) -> Self {
+        let any = extensions.iter().any(|list| !list.is_empty()) && extensions.len() == self.count as usize;
+        Self { extensions: if any { extensions } else { Vec::new() }, ..self }
     }
 
     /// The same answer with a life shortened by `jitter` / 255 of a tenth, so that answers that were loaded together do
@@ -111,15 +126,15 @@ impl Entry {
     /// Puts together what [`Entry::parts`] took apart.
     #[must_use]
     pub fn from_parts(parts: Parts) -> Self {
-        let Parts { encoded, count, complete, asked_at, jitter, absences } = parts;
-        Self { encoded, count, complete, asked_at, jitter, absences }
+        let Parts { encoded, count, complete, asked_at, jitter, absences, extensions, quality } = parts;
+        Self { encoded, count, complete, asked_at, jitter, absences, extensions, quality }
     }
 
     /// What there is to keep.
     #[must_use]
     pub fn parts(&self) -> Parts {
-        let Self { encoded, count, complete, asked_at, jitter, absences } = self.clone();
-        Parts { encoded, count, complete, asked_at, jitter, absences }
+        let Self { encoded, count, complete, asked_at, jitter, absences, extensions, quality } = self.clone();
+        Parts { encoded, count, complete, asked_at, jitter, absences, extensions, quality }
     }
 
     /// How often absence was found in a row before this.
@@ -132,6 +147,27 @@ impl Entry {
     #[must_use]
     pub fn encoded(&self) -> &Bytes {
         &self.encoded
+    }
+
+    /// [`Entry::encoded`] for somebody who asked for this extension of the number.
+    #[must_use]
+    pub fn encoded_for(&self, asked: Option<Extension>) -> Bytes {
+        match asked {
+            Some(asked) if !self.extensions.is_empty() => contact::ranked(&self.encoded, &self.extensions, asked),
+            _ => self.encoded.clone(),
+        }
+    }
+
+    /// The best quality among the contacts; none without contacts, or if a replica of an earlier version stored it.
+    #[must_use]
+    pub fn quality(&self) -> Option<MatchQuality> {
+        self.quality
+    }
+
+    /// Bytes of the extensions, for whoever bounds memory.
+    #[must_use]
+    pub fn extension_bytes(&self) -> usize {
+        self.extensions.iter().map(|list| list.len() + size_of::<String>()).sum()
     }
 
     /// How many contacts were found.

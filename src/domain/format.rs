@@ -1,6 +1,6 @@
 //! Spellings: in which texts one number is searched for, in which order.
 
-use super::phone::E164;
+use super::phone::{E164, other_form};
 
 /// Longest pattern that is read, in characters.
 const MAX_PATTERN: usize = 64;
@@ -20,6 +20,15 @@ pub enum Spelling {
     E164,
     /// The national significant number, `6505551234`.
     National,
+}
+
+impl Spelling {
+    fn of(self, number: &E164) -> String {
+        match self {
+            Self::E164 => number.to_string(),
+            Self::National => number.national(),
+        }
+    }
 }
 
 /// The texts to search for one number: in order, without duplicates, never empty.
@@ -60,15 +69,14 @@ fn is_place(c: char) -> bool {
 }
 
 impl Variants {
-    /// The connector's own spellings first, then the user's formats in the user's order.
+    /// The connector's own spellings first, then the first of them of the subscriber's other form, if there is one, then
+    /// the user's formats in the user's order.
     #[must_use]
     pub fn new(number: &E164, own: &[Spelling], formats: &[NumberFormat]) -> Self {
-        let own = own.iter().map(|spelling| match spelling {
-            Spelling::E164 => number.to_string(),
-            Spelling::National => number.national(),
-        });
-        let mut texts: Vec<String> = Vec::with_capacity(own.len() + formats.len());
-        for text in own.chain(formats.iter().filter_map(|format| format.spell(number))) {
+        let other = other_form(number).and_then(|(other, _)| Some(own.first()?.of(&other)));
+        let own = own.iter().map(|spelling| spelling.of(number));
+        let mut texts: Vec<String> = Vec::with_capacity(own.len() + 1 + formats.len());
+        for text in own.chain(other).chain(formats.iter().filter_map(|format| format.spell(number))) {
             if !texts.contains(&text) {
                 texts.push(text);
             }

@@ -120,7 +120,8 @@ impl<'a> Answering<'a> {
 
     /// The answer as it is by now. `before` is what it follows.
     fn entry(&self, found: &Found, before: Option<&Entry>) -> Arc<Entry> {
-        let entry = Entry::new(&self.load.question.party, &found.contacts, found.complete, self.ticket.asked_at());
+        let entry = Entry::new(&self.load.question.party, &found.contacts, found.complete, self.ticket.asked_at())
+            .with_extensions(found.extensions.clone());
         Arc::new(entry.after(before).with_jitter(fastrand::u8(..)))
     }
 

@@ -180,8 +180,9 @@ impl Load {
     }
 
     async fn search(&self, session: &CrmSession) -> Landing<Found> {
-        let asked = connector::Question { party: self.question.party, formats: &self.question.formats };
-        let connector = self.question.platform.connector();
+        let Question { platform, user, party, formats, .. } = &self.question;
+        let asked = connector::Question { party: *party, formats, regions: platform.regions_for(user) };
+        let connector = platform.connector();
         self.in_time(connector::search(connector.as_ref(), session, &asked)).await
     }
 }

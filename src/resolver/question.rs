@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::cache::Stored;
 use crate::connector::Platform;
-use crate::domain::{AuthHeader, Entry, Freshness, Lane, NumberFormat, Party, Source, User};
+use crate::domain::{AuthHeader, Entry, Extension, Freshness, Lane, NumberFormat, Party, Source, User};
 use crate::trace::Span;
 
 /// Why a look-up is made.
@@ -51,6 +51,8 @@ pub struct Question {
     pub auth: AuthHeader,
     /// About whom.
     pub party: Party,
+    /// The extension of the number that was asked for: it ranks the contacts of a reply, and is no part of the key.
+    pub extension: Option<Extension>,
     /// The user's ways of writing numbers.
     pub formats: Vec<NumberFormat>,
     /// Why.

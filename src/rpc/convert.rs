@@ -12,7 +12,7 @@ use tonic::Status;
 use super::status::invalid;
 use crate::connector::Platform;
 use crate::domain::caller::Settings;
-use crate::domain::phone::{self, Dialled};
+use crate::domain::phone::{self, Dialled, HouseWords, NumberError};
 use crate::domain::{AuthHeader, Extension, NumberFormat, Party, Region, User};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
@@ -44,6 +44,8 @@ pub(super) enum Ask {
     Withheld,
     /// An emergency or service number.
     ShortCode,
+    /// Digits that are no whole number.
+    Unusable(NumberError),
     /// The CRM cannot search for extensions.
     NoExtensions,
 }
@@ -68,6 +70,7 @@ pub(super) fn platform<'a>(
 pub(super) fn question(
     request: pb::FindContactRequest,
     platform: &Arc<Platform>,
+    words: &HouseWords,
     deadline: Option<Instant>,
 ) -> Result<Ask, Status> {
     let trigger = match request.trigger() {
@@ -84,6 +87,7 @@ pub(super) fn question(
     let user = user(request.user.unwrap_or_default(), platform)?;
     let auth = auth(request.auth_header)?;
     let formats = formats(&request.overriding_formats)?;
+    let mut asked = None;
     let party = if request.is_extension {
         let extension = Extension::parse(&request.phone_number).map_err(|e| invalid("phone_number", e.to_string()))?;
         if !platform.connector().finds_extensions() {
@@ -91,16 +95,29 @@ pub(super) fn question(
         }
         Party::Extension(extension)
     } else {
-        match phone::dial(&request.phone_number, user.region) {
+        asked = phone::extension_asked(&request.phone_number);
+        match phone::dial(&request.phone_number, user.region, words) {
             Ok(Dialled::Party(party)) => party,
             Ok(Dialled::Withheld) => return Ok(Ask::Withheld),
             Ok(Dialled::ShortCode) => return Ok(Ask::ShortCode),
+            Ok(Dialled::Unusable(why)) => return Ok(Ask::Unusable(why)),
             Err(error) => return Err(invalid("phone_number", error.to_string())),
         }
     };
     let (platform, only_if_cached) = (Arc::clone(platform), request.only_if_cached);
     let span = Span::default();
-    Ok(Ask::Find(Question { platform, user, auth, party, formats, trigger, only_if_cached, deadline, span }))
+    Ok(Ask::Find(Question {
+        platform,
+        user,
+        auth,
+        party,
+        extension: asked,
+        formats,
+        trigger,
+        only_if_cached,
+        deadline,
+        span,
+    }))
 }
 
 /// A prefetch request, taken apart.
@@ -113,7 +130,11 @@ pub(super) struct Log {
 }
 
 /// The batch that a request asks for. An ill-formed number is a result, not a refusal.
-pub(super) fn batch(request: pb::PrefetchContactsRequest, platform: &Arc<Platform>) -> Result<Log, Status> {
+pub(super) fn batch(
+    request: pb::PrefetchContactsRequest,
+    platform: &Arc<Platform>,
+    words: &HouseWords,
+) -> Result<Log, Status> {
     let numbers = request.phone_numbers;
     if numbers.len() > MAX_NUMBERS {
         return Err(invalid("phone_numbers", format!("has more than {MAX_NUMBERS} entries")));
@@ -124,7 +145,7 @@ pub(super) fn batch(request: pb::PrefetchContactsRequest, platform: &Arc<Platfor
     let (mut parties, mut invalid) = (Vec::with_capacity(numbers.len()), Vec::new());
     let (mut known, mut known_invalid) = (HashSet::new(), HashSet::new());
     for text in numbers {
-        let wrong = match phone::dial(&text, user.region) {
+        let wrong = match phone::dial(&text, user.region, words) {
             Ok(Dialled::Party(party)) => {
                 if known.insert(party) {
                     parties.push(party);
@@ -133,7 +154,7 @@ pub(super) fn batch(request: pb::PrefetchContactsRequest, platform: &Arc<Platfor
             }
             Ok(Dialled::Withheld) => "is withheld".to_owned(),
             Ok(Dialled::ShortCode) => "is an emergency or service number".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(Dialled::Unusable(error)) | Err(error) => error.to_string(),
         };
         if known_invalid.insert(text.trim().to_owned()) {
             invalid.push((text, wrong));
@@ -147,6 +168,7 @@ pub(super) fn batch(request: pb::PrefetchContactsRequest, platform: &Arc<Platfor
             user,
             auth,
             party,
+            extension: None,
             formats,
             trigger,
             only_if_cached: false,
@@ -159,7 +181,7 @@ pub(super) fn batch(request: pb::PrefetchContactsRequest, platform: &Arc<Platfor
 }
 
 /// What a request wants forgotten.
-pub(super) fn forgotten(request: &pb::InvalidateContactsRequest) -> Result<Forgotten, Status> {
+pub(super) fn forgotten(request: &pb::InvalidateContactsRequest, words: &HouseWords) -> Result<Forgotten, Status> {
     let user = request.user.as_ref().ok_or_else(|| invalid("user", "is required"))?;
     check_ids(user)?;
     let region = region(&user.region)?;
@@ -174,12 +196,15 @@ pub(super) fn forgotten(request: &pb::InvalidateContactsRequest) -> Result<Forgo
             }
             let mut parties = Vec::with_capacity(texts.len());
             for (n, text) in texts.iter().enumerate() {
-                let number = phone::dial(text, region);
+                let number = match phone::dial(text, region, words) {
+                    Ok(Dialled::Unusable(why @ NumberError::NoRegion)) => Err(why),
+                    number => number,
+                };
                 if let Ok(Dialled::Party(party)) = number {
                     parties.push(party);
                 }
                 // A few digits may be an extension; there is no harm in forgetting both. More are a number, and one that
-                // cannot be read must not pass for forgotten.
+                // cannot be read for want of a region must not pass for forgotten.
                 let extension = Extension::parse(text).ok().filter(|_| text.trim().len() <= LONGEST_EXTENSION);
                 parties.extend(extension.map(Party::Extension));
                 if let (Err(error), None) = (number, extension) {

@@ -5,11 +5,11 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::codec::Reply;
 use super::convert::Ask;
-use super::messages::{Messages, Quality};
+use super::messages::{Messages, Quality, unusable};
 use crate::clock::Stopwatch;
 use crate::connector::Platform;
-use crate::domain::Freshness;
-use crate::metrics::{LookupLabels, Metrics, PlatformLabels, SourceLabels, observe};
+use crate::domain::{Extension, Freshness, MatchQuality};
+use crate::metrics::{LookupLabels, Metrics, PlatformLabels, QualityLabels, SourceLabels, observe};
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Source, Trigger};
 
@@ -25,6 +25,8 @@ pub(super) struct Desk {
     /// By trigger, then by outcome: not found, found.
     memory_hits: [[Counter; 2]; 3],
     memory_duration: Histogram,
+    /// By best quality, in the order of [`MatchQuality::ALL`].
+    qualities: [Counter; 3],
 }
 
 impl Desk {
@@ -36,17 +38,25 @@ impl Desk {
         let counter = |trigger: Trigger, outcome| {
             metrics.lookups.get_or_create(&lookup_labels(name, trigger, "memory", outcome)).clone()
         };
+        let quality = |quality: MatchQuality| {
+            let labels = QualityLabels { platform: name.to_owned(), quality: quality.label() };
+            metrics.answers_by_quality.get_or_create(&labels).clone()
+        };
         let labels = SourceLabels { platform: name.to_owned(), source: "memory" };
         Self {
             platform: name.to_owned(),
             messages: Messages::new(name, platform.create_option()),
             memory_hits: TRIGGERS.map(|trigger| [counter(trigger, "not_found"), counter(trigger, "found")]),
+            qualities: MatchQuality::ALL.map(quality),
             memory_duration: metrics.lookup_duration.get_or_create(&labels).clone(),
         }
     }
 
     pub(super) fn count(&self, metrics: &Metrics, trigger: Trigger, answer: &Answer, stopwatch: Stopwatch) {
         let found = answer.entry.count() > 0;
+        if let Some(best) = answer.entry.quality() {
+            self.qualities[best as usize].inc();
+        }
         if answer.source == Source::Memory {
             self.memory_hits[trigger as usize][usize::from(found)].inc();
             observe(&self.memory_duration, stopwatch.elapsed());
@@ -56,7 +66,8 @@ impl Desk {
         count_as(metrics, &lookup_labels(&self.platform, trigger, source, outcome), stopwatch);
     }
 
-    pub(super) fn reply(&self, answer: &Answer) -> Reply {
+    /// The reply to somebody who asked for this extension of the number, if for any.
+    pub(super) fn reply(&self, answer: &Answer, asked: Option<Extension>) -> Reply {
         let quality = match (answer.entry.is_complete(), answer.freshness) {
             (false, _) => Quality::Partial,
             (true, Freshness::Fresh) => Quality::Good,
@@ -69,7 +80,7 @@ impl Desk {
             Source::Crm => pb::Source::Crm,
         };
         Reply {
-            stored: answer.entry.encoded().clone(),
+            stored: answer.entry.encoded_for(asked),
             create_option: self.messages.create_option(),
             message: self.messages.found(&self.platform, answer.entry.count(), quality),
             // The number and `complete` are in the stored part.
@@ -89,6 +100,7 @@ impl Desk {
         let message = match ask {
             Ask::Withheld => self.messages.withheld(),
             Ask::ShortCode => self.messages.short_code(),
+            Ask::Unusable(why) => unusable(&why.to_string()),
             Ask::NoExtensions | Ask::Find(_) => self.messages.no_extensions(),
         };
         let lookup = pb::Lookup { complete: true, ..Default::default() };

@@ -109,6 +109,11 @@ fn not_found(platform: &str, quality: Quality) -> pb::ReturnMessage {
     warning("Contact not found", vec![detail(&hint)])
 }
 
+/// The message for digits that are no whole number, encoded; rare enough to be written each time.
+pub(super) fn unusable(why: &str) -> Bytes {
+    field(warning("No whole telephone number came with the call", vec![detail(&format!("The number {why}."))]))
+}
+
 /// A message for a failure: what happened, and what the person can do.
 pub(super) fn danger(message: &str, hint: &str) -> pb::ReturnMessage {
     message_of(message.to_owned(), "danger", LONG, vec![detail(hint)])

@@ -19,6 +19,7 @@ use crate::callers::Caller;
 use crate::clock::{self, Stopwatch};
 use crate::connector::Platform;
 use crate::domain::LookupError;
+use crate::domain::phone::HouseWords;
 use crate::metrics::{Metrics, RefusalLabels};
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Question, Resolver, Trigger};
@@ -38,6 +39,7 @@ struct Shared {
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
     tracer: Tracer,
+    words: HouseWords,
 }
 
 impl fmt::Debug for ContactRpc {
@@ -47,7 +49,8 @@ impl fmt::Debug for ContactRpc {
 }
 
 impl ContactRpc {
-    /// The service over `resolver`. Who may call it and how much is for [`super::Hall`]. Streams belong to `tasks`.
+    /// The service over `resolver`. Who may call it and how much is for [`super::Hall`]. Streams belong to `tasks`;
+    /// `words` are the house's own ones for withheld numbers.
     #[must_use]
     pub fn new(
         resolver: Resolver,
@@ -55,10 +58,11 @@ impl ContactRpc {
         tasks: TaskTracker,
         metrics: Arc<Metrics>,
         tracer: Tracer,
+        words: HouseWords,
     ) -> Self {
         let desks = platforms.iter().map(|p| (p.name().to_owned(), Desk::new(p, &metrics))).collect();
         let platforms = platforms.into_iter().map(|p| (p.name().to_owned(), Arc::new(p))).collect();
-        Self { shared: Arc::new(Shared { resolver, platforms, desks, tasks, metrics, tracer }) }
+        Self { shared: Arc::new(Shared { resolver, platforms, desks, tasks, metrics, tracer, words }) }
     }
 }
 
@@ -82,7 +86,7 @@ impl ContactService for ContactRpc {
         let platform = platform.inspect_err(|_| other(NO_PLATFORM, "invalid_request"))?;
         let name = platform.name();
         shared.may_ask(caller.as_deref(), request.user.as_ref()).inspect_err(|_| other(name, "caller_forbidden"))?;
-        let ask = convert::question(request, platform, limit.and_then(clock::after));
+        let ask = convert::question(request, platform, &shared.words, limit.and_then(clock::after));
         let ask = ask.inspect_err(|_| other(name, "invalid_request"))?;
         let Some(desk) = shared.desks.get(name) else { return Err(status::failed(&LookupError::Internal, name)) };
         let question = match ask {
@@ -98,7 +102,7 @@ impl ContactService for ContactRpc {
                 describe(&span, name, trigger, answer.source.label(), outcome);
                 span.end();
                 desk.count(&shared.metrics, trigger, &answer, stopwatch);
-                Ok(Response::new(desk.reply(&answer)))
+                Ok(Response::new(desk.reply(&answer, question.extension)))
             }
             Err(error) => {
                 other(name, &error.reason().to_ascii_lowercase());
@@ -120,7 +124,7 @@ impl ContactService for ContactRpc {
         shared.may_ask(caller.as_deref(), request.user.as_ref())?;
         span.set("platform", platform.name().to_owned());
         let requested = request.phone_numbers.len();
-        let mut log = convert::batch(request, platform)?;
+        let mut log = convert::batch(request, platform, &shared.words)?;
         if let Some(batch) = &mut log.batch {
             // Ends with the job, which holds the last clone of it.
             batch.question.span = span;
@@ -138,7 +142,7 @@ impl ContactService for ContactRpc {
         let request = request.into_inner();
         let platform = convert::platform(&self.shared.platforms, request.user.as_ref())?;
         self.shared.may_ask(caller.as_deref(), request.user.as_ref())?;
-        let what = convert::forgotten(&request)?;
+        let what = convert::forgotten(&request, &self.shared.words)?;
         let user = request.user.unwrap_or_default();
         let forgotten = self.shared.resolver.forget(platform, &user.account_id, &user.id, &what).await;
         forgotten.map_err(|_| status::not_forgotten_everywhere())?;

@@ -24,7 +24,7 @@ async fn records_with_other_numbers_are_dropped_and_verified_ones_come_first() {
     ])
     .await;
     let daemon = TestDaemon::over(&crm).await;
-    let response = daemon.find(find()).await.unwrap();
+    let response = daemon.find(find().region("US")).await.unwrap();
     assert_eq!(names(&response), ["Really", "Second phone", "No phone field", "Empty phone"]);
     let qualities: Vec<_> = response.matched_contact_info.iter().map(|c| c.match_quality()).collect();
     let (exact, unverified) = (MatchQuality::Exact, MatchQuality::Unverified);

@@ -17,7 +17,10 @@ async fn start(options: Options) -> (Arc<ExampleCrm>, TestDaemon) {
     let serving = Arc::clone(&crm).serve(listener, std::future::pending());
     #[expect(clippy::disallowed_methods, reason = "ends with the test")]
     drop(tokio::spawn(serving));
-    let daemon = TestDaemon::start(&format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n")).await;
+    let daemon = TestDaemon::start(&format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\nregion = \"US\"\n"
+    ))
+    .await;
     (crm, daemon)
 }
 

@@ -44,7 +44,7 @@ fn pipedrive(seen: &Seen) -> Reply {
 async fn persons_come_with_their_open_deals_and_leads_over_all_pages() {
     let crm = FakeCrm::start(pipedrive).await;
     let daemon = TestDaemon::with(&crm, "pipedrive", "").await;
-    let response = daemon.find(find().platform("pipedrive").hostname("acme.pipedrive.com")).await.unwrap();
+    let response = daemon.find(find().region("US").platform("pipedrive").hostname("acme.pipedrive.com")).await.unwrap();
     assert_eq!(names(&response), ["Ada", "Bob"]);
     let (ada, bob) = (&response.matched_contact_info[0], &response.matched_contact_info[1]);
     assert_eq!((ada.id.as_str(), ada.company.as_str(), ada.email.as_str()), ("2", "Acme", "p@example.com"));

@@ -22,7 +22,8 @@ PrefetchFinished: 1 uint32 found, 2 uint32 not_found, 3 uint32 already_cached, 4
 InvalidateContactsRequest: 1 User user, 2 PhoneNumbers numbers, 3 bool everything
 PhoneNumbers: 1 repeated string phone_numbers
 InvalidateContactsResponse: 
-Entry: 1 bytes encoded, 2 uint32 count, 3 bool complete, 4 uint64 asked_at_ms, 5 uint32 jitter, 6 uint32 absences
+Entry: 1 bytes encoded, 2 uint32 count, 3 bool complete, 4 uint64 asked_at_ms, 5 uint32 jitter, 6 uint32 absences, \
+    7 repeated string extensions, 8 uint32 quality
 User: 1 string id, 2 string platform, 3 string account_id, 4 string hostname, 5 string region, 6 Struct settings, \
     7 Struct platform_additional_info
 Trigger: 0 TRIGGER_UNSPECIFIED, 1 TRIGGER_INCOMING_CALL, 2 TRIGGER_MANUAL_REFRESH, 3 TRIGGER_INITIAL_MATCH
@@ -32,7 +33,8 @@ FindContactResponse: 1 repeated ContactInfo matched_contact_info, 2 ReturnMessag
 ContactInfo: 1 string id, 2 string name, 3 Struct additional_info, 4 bool is_new_contact, 5 string phone, \
     6 string type, 7 string title, 8 string company, 9 string email, 10 string created_date, \
     11 string most_recent_activity_date, 12 MatchQuality match_quality
-MatchQuality: 0 MATCH_QUALITY_UNSPECIFIED, 1 MATCH_QUALITY_EXACT, 2 MATCH_QUALITY_UNVERIFIED
+MatchQuality: 0 MATCH_QUALITY_UNSPECIFIED, 1 MATCH_QUALITY_EXACT, 2 MATCH_QUALITY_UNVERIFIED, \
+    3 MATCH_QUALITY_LIKELY
 ReturnMessage: 1 string message, 2 string message_type, 3 uint32 ttl, 4 repeated Detail details
 Detail: 1 string title, 2 repeated DetailItem items
 DetailItem: 1 string id, 2 string type, 3 string text

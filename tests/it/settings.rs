@@ -23,7 +23,7 @@ fn the_example_file_is_sound_documents_every_key_and_shows_the_defaults() {
         assert_eq!(written.get(section), defaults.get(section), "[{section}] of the example shows the defaults");
     }
     // Optional keys of connectors are shown, if only as a comment.
-    for key in ["kind", "base_url", "allowed_hosts", "create_option"] {
+    for key in ["kind", "base_url", "allowed_hosts", "create_option", "region"] {
         assert!(text.contains(key), "{key}");
     }
     for (kind, _) in contactd::connector::Kind::ALL {
@@ -185,7 +185,7 @@ fn what_works_but_is_worth_a_thought_is_a_warning() {
     std::fs::write(file.path(), format!("k1:{key}\n")).unwrap();
     let path = file.path().display();
     let warnings = |more: &str| -> Vec<String> {
-        let text = format!("[connectors.example]\nkind = \"example\"\n{more}");
+        let text = format!("[connectors.example]\nkind = \"example\"\nregion = \"US\"\n{more}");
         read(&text, &[]).unwrap().warnings.iter().map(ToString::to_string).collect()
     };
     for quiet in ["https://crm.example", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
@@ -210,4 +210,31 @@ fn what_works_but_is_worth_a_thought_is_a_warning() {
     assert_eq!(checked.status.code(), Some(0));
     assert!(String::from_utf8(checked.stderr).unwrap().contains("contactd: warning: redis.encryption_key_file: "));
     assert!(!String::from_utf8(checked.stdout).unwrap().contains(&key));
+}
+
+#[test]
+fn a_connector_has_one_region_or_several_and_says_so_without() {
+    let told = |line: &str, env: &[(&str, &str)]| {
+        let text = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"http://127.0.0.1:1\"\n{line}\n");
+        read(&text, env).map(|read| {
+            let regions = read.config.connectors[0].regions.iter().map(|region| region.as_str().to_owned());
+            (regions.collect::<Vec<_>>(), read.warnings.len())
+        })
+    };
+    assert_eq!(told("region = \"de\"", &[]).unwrap(), (vec!["DE".to_owned()], 0));
+    let both = (vec!["DE".to_owned(), "AT".to_owned()], 0);
+    assert_eq!(told("region = [\"DE\", \"AT\", \"DE\"]", &[]).unwrap(), both);
+    assert_eq!(told("", &[("CONTACTD__CONNECTORS__EXAMPLE__REGION", "DE, AT")]).unwrap(), both);
+    assert_eq!(told("", &[]).unwrap(), (vec![], 1));
+    for wrong in ["region = \"Germany\"", "region = [\"XX\"]", "region = 49", "region = \"\""] {
+        let faults = told(wrong, &[]).unwrap_err();
+        assert!(faults.iter().all(|fault| fault.starts_with("connectors.example.region")), "{wrong}: {faults:?}");
+    }
+}
+
+#[test]
+fn words_for_no_number_are_texts_with_something_in_them() {
+    let with = |line: &str| read(&format!("{MINIMAL}\n[lookup]\n{line}\n"), &[]);
+    assert!(with("withheld = [\"Kein Anschluss\", \"n.n.\"]").is_ok());
+    assert!(with("withheld = [\" - \"]").unwrap_err()[0].starts_with("lookup.withheld"));
 }

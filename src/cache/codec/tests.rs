@@ -16,6 +16,8 @@ fn parts() -> Parts {
         asked_at: SharedTime(1_790_000_000_123),
         jitter: 200,
         absences: 3,
+        extensions: Vec::new(),
+        quality: None,
     }
 }
 
@@ -138,7 +140,9 @@ proptest! {
         complete in any::<bool>(),
     ) {
         let asked_at = SharedTime(asked_at);
-        let parts = Parts { encoded: encoded.into(), count, complete, asked_at, jitter, absences };
+        let quality = Some(MatchQuality::ALL[usize::from(jitter % 3)]);
+        let extensions = vec!["2".to_owned(), String::new()];
+        let parts = Parts { encoded: encoded.into(), count, complete, asked_at, jitter, absences, extensions, quality };
         let entry = Entry::from_parts(parts);
         for codec in [plain(), sealed(&[7])] {
             let bytes = codec.encode(&place(1, 2, 3), &entry).unwrap();

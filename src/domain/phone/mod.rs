@@ -1,14 +1,34 @@
-//! Telephone numbers: what a caller sends becomes one [`Party`] per number, whatever its spelling, or a reason why
-//! there is nobody to look up. The engine is Google's rules and metadata (`rlibphonenumber`).
+//! Telephone numbers: what a switch sends becomes one [`Party`] per number, whatever its spelling, and what people
+//! typed into a phone field is read for the numbers in it. The engine is Google's rules and metadata
+//! (`rlibphonenumber`).
+//!
+//! `remote` reads what switches send. `stored` judges phone fields: `scan` finds the numbers in prose, `reading` says what
+//! digits are in a region, `plans` knows the subscribers that have two forms.
 
 use std::fmt;
-use std::str::FromStr as _;
+use std::str::FromStr;
 use std::sync::LazyLock;
 
-use rlibphonenumber::{PHONE_NUMBER_UTIL, ParseError, PhoneNumber, ValidationError};
+use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, ValidationError};
 
-/// Longest spelling that is read, in bytes; tel: URIs with parameters fit.
+mod fold;
+mod plans;
+mod reading;
+mod remote;
+mod scan;
+mod stored;
+mod words;
+
+pub use plans::other_form;
+pub use remote::{dial, extension_asked};
+pub use stored::{Certainty, Match, Sought};
+pub use words::{HouseWord, HouseWords, NotAWord};
+
+/// Longest text that is read as a number, in bytes; tel: URIs with parameters fit.
 const MAX_SPELLING: usize = 256;
+
+/// Digits of a number after its `+`: fewer reach nobody abroad, more do not exist (ITU-T E.164).
+const DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
 /// A telephone number in the sense of ITU-T E.164: calling code and national significant number.
 ///
@@ -43,10 +63,12 @@ pub enum Party {
 pub enum Dialled {
     /// Somebody who can be looked up.
     Party(Party),
-    /// The caller withheld the number.
+    /// The caller withheld the number, or the network did not bring one.
     Withheld,
     /// An emergency or other short service number, which is no contact's number.
     ShortCode,
+    /// Digits that are no whole number, with what is missing.
+    Unusable(NumberError),
 }
 
 /// Why a text is not a telephone number.
@@ -58,7 +80,7 @@ pub enum NumberError {
     /// National spelling, and no region to read it by.
     #[error("has no leading '+' and no user.region says how to read it")]
     NoRegion,
-    /// No digits in the form of a telephone number.
+    /// Neither digits nor a word for "no number".
     #[error("is not a telephone number")]
     NotANumber,
     /// The calling code is not assigned.
@@ -70,6 +92,9 @@ pub enum NumberError {
     /// More digits than any number of its country.
     #[error("is too long for a telephone number of its country")]
     TooLong,
+    /// More than anybody writes for a number.
+    #[error("is longer than 256 bytes")]
+    TooManyBytes,
     /// Not 1 to 15 digits.
     #[error("is not an extension: 1 to 15 digits are expected")]
     NotAnExtension,
@@ -77,90 +102,68 @@ pub enum NumberError {
 
 /// An ISO 3166 alpha-2 region that has a numbering plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Region(rlibphonenumber::Region);
+pub struct Region {
+    engine: rlibphonenumber::Region,
+    code: [u8; 2],
+}
+
+/// A text names no region with a numbering plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not an ISO 3166 alpha-2 code of a country with a numbering plan")]
+pub struct NoSuchRegion;
 
 impl Region {
-    /// Reads `"US"` or `"us"`; `None` where no numbering plan has that name.
+    /// Reads `"US"` or `"us"`; `None` if no numbering plan has that name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let region = rlibphonenumber::Region::from_str(&text.trim().to_ascii_uppercase()).ok()?;
-        PHONE_NUMBER_UTIL.get_country_code_for_region(region).is_some().then_some(Self(region))
+        let name = text.trim().to_ascii_uppercase();
+        let code = name.as_bytes().try_into().ok()?;
+        let engine = rlibphonenumber::Region::from_str(&name).ok()?;
+        PHONE_NUMBER_UTIL.get_country_code_for_region(engine).is_some().then_some(Self { engine, code })
+    }
+
+    /// The code in upper case, for keys and pages.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.code).unwrap_or_default()
+    }
+
+    /// The main region of a plan; `None` if no country has it.
+    fn of_plan(calling_code: u16) -> Option<Self> {
+        let region = PHONE_NUMBER_UTIL.get_region_for_country_code(i32::from(calling_code))?;
+        Self::parse(&region.to_string())
+    }
+
+    /// The calling code of the plan that the region belongs to.
+    fn calling_code(self) -> u16 {
+        let code = PHONE_NUMBER_UTIL.get_country_code_for_region(self.engine);
+        code.and_then(|code| u16::try_from(code).ok()).unwrap_or_default()
     }
 
     /// The two letters of ISO 3166, for keys.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 2] {
-        (self.0 as u16).to_be_bytes()
+        self.code
     }
 }
 
-/// Reads what a telephone system sent: E.164, tel: and sip: URIs, national and internationally dialled spellings.
-///
-/// An extension in the text (`;ext=`, `x42`) is dropped: the contact is found by the main number.
-///
-/// # Errors
-/// [`NumberError`] says what is wrong without repeating the text.
-pub fn dial(text: &str, region: Option<Region>) -> Result<Dialled, NumberError> {
-    let text = bare(text)?;
-    if is_withheld(text) {
-        return Ok(Dialled::Withheld);
-    }
-    let plain = text.bytes().all(|b| b.is_ascii_digit());
-    if plain && (2..=3).contains(&text.len()) {
-        return Ok(Dialled::ShortCode);
-    }
-    match E164::parse(text, region) {
-        Ok(number) => Ok(Dialled::Party(Party::Number(number))),
-        // Four to six digits that are no subscriber number where they are dialled: directory enquiries, bank codes.
-        Err(_) if plain && (4..=6).contains(&text.len()) => Ok(Dialled::ShortCode),
-        Err(error) => Err(error),
-    }
-}
+impl FromStr for Region {
+    type Err = NoSuchRegion;
 
-/// The text without white space around it, without a `sip:` wrapping; the engine reads `tel:` itself.
-fn bare(text: &str) -> Result<&str, NumberError> {
-    if text.len() > MAX_SPELLING {
-        return Err(NumberError::TooLong);
+    fn from_str(text: &str) -> Result<Self, NoSuchRegion> {
+        Self::parse(text).ok_or(NoSuchRegion)
     }
-    // Contact cards pasted from a web page bring bidirectional marks along.
-    let text = text.trim_matches(|c: char| c.is_whitespace() || is_direction_mark(c));
-    let scheme = ["sips:", "sip:"]
-        .into_iter()
-        .find(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-    let text = scheme.map_or(text, |scheme| {
-        let user = &text[scheme.len()..];
-        user.split(['@', ';']).next().unwrap_or(user)
-    });
-    if text.is_empty() { Err(NumberError::Empty) } else { Ok(text) }
-}
-
-fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
-/// The words that telephone systems send in place of a withheld number (RFC 3323 and carriers' habits).
-fn is_withheld(text: &str) -> bool {
-    const WORDS: [&str; 10] = [
-        "anonymous",
-        "unavailable",
-        "unknown",
-        "restricted",
-        "private",
-        "withheld",
-        "blocked",
-        "private number",
-        "no caller id",
-        "+266696687", // "ANONYMOUS" on a keypad: how some carriers must fill a numeric field
-    ];
-    WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 impl E164 {
     /// Reads one telephone number; `region` says how a spelling without `+` is read.
     ///
+    /// A number that is merely not assigned yet is no error, because numbering plans change more often than metadata.
+    /// For the same reason a `+`, a known calling code and 5 to 15 digits are a number of whatever length the metadata
+    /// expects.
+    ///
     /// # Errors
-    /// [`NumberError`]; a number that is not possible in its country is an error, one that is merely not assigned
-    /// yet is not, because numbering plans change more often than metadata.
+    /// [`NumberError`] says what is wrong without repeating the text.
     pub fn parse(text: &str, region: Option<Region>) -> Result<Self, NumberError> {
         Self::north_american(text).map_or_else(|| Self::by_engine(text, region), Ok)
     }
@@ -175,19 +178,26 @@ impl E164 {
     }
 
     fn by_engine(text: &str, region: Option<Region>) -> Result<Self, NumberError> {
-        let number = PHONE_NUMBER_UTIL.parse(text, region.map(|r| r.0)).map_err(|error| match error {
+        let number = PHONE_NUMBER_UTIL.parse(text, region.map(|r| r.engine)).map_err(|error| match error {
             ParseError::InvalidCountryCode if region.is_none() && !has_plus(text) => NumberError::NoRegion,
             ParseError::InvalidCountryCode => NumberError::UnknownCallingCode,
             ParseError::NotANumber(_) => NumberError::NotANumber,
             ParseError::TooShortAfterIdd | ParseError::TooShortNsn => NumberError::TooShort,
             ParseError::TooLongNsn => NumberError::TooLong,
         })?;
+        let read = Self::from_engine(&number);
         match PHONE_NUMBER_UTIL.is_possible_number_with_reason(&number) {
-            Ok(rlibphonenumber::NumberLengthType::IsPossible) => Ok(Self::from_engine(&number)),
-            Err(ValidationError::TooLong) => Err(NumberError::TooLong),
+            Ok(NumberLengthType::IsPossible) => Ok(read),
             Err(ValidationError::InvalidCountryCode) => Err(NumberError::UnknownCallingCode),
+            _ if has_plus(text) && DIGITS.contains(&read.digits().len()) => Ok(read),
+            Err(ValidationError::TooLong) => Err(NumberError::TooLong),
             _ => Err(NumberError::TooShort),
         }
+    }
+
+    /// The number that `digits` are behind a `+`, of any length; `None` if no country has that calling code.
+    fn abroad(digits: &str) -> Option<Self> {
+        PHONE_NUMBER_UTIL.parse(format!("+{digits}"), None).ok().map(|number| Self::from_engine(&number))
     }
 
     fn from_engine(number: &PhoneNumber) -> Self {
@@ -203,6 +213,33 @@ impl E164 {
         }
     }
 
+    fn to_engine(self) -> PhoneNumber {
+        let zeros = i32::from(self.leading_zeros);
+        PhoneNumber {
+            country_code: i32::from(self.calling_code),
+            national_number: self.national,
+            italian_leading_zero: (zeros > 0).then_some(true),
+            number_of_leading_zeros: (zeros > 1).then_some(zeros),
+            ..PhoneNumber::default()
+        }
+    }
+
+    /// Whether the metadata knows the number as one that is in use.
+    fn is_valid(self) -> bool {
+        PHONE_NUMBER_UTIL.is_valid_number(&self.to_engine())
+    }
+
+    /// Whether the number has as many digits as numbers of its plan may have, local ones included.
+    fn is_possible(self) -> bool {
+        PHONE_NUMBER_UTIL.is_possible_number_with_reason(&self.to_engine()).is_ok()
+    }
+
+    /// Whether the number has too few digits to be called from elsewhere.
+    fn is_local(self) -> bool {
+        let length = PHONE_NUMBER_UTIL.is_possible_number_with_reason(&self.to_engine());
+        length == Ok(NumberLengthType::IsPossibleLocalOnly)
+    }
+
     /// The national significant number, digits only, zeros that belong to it included.
     #[must_use]
     pub fn national(&self) -> String {
@@ -210,30 +247,9 @@ impl E164 {
         format!("{:0<zeros$}{}", "", self.national)
     }
 
-    /// Whether `stored`, a phone field of a CRM record, is this very number: the same E.164, or the same national
-    /// significant number where the spelling has no country code. A field that holds several numbers is this
-    /// number if one of them is.
-    #[must_use]
-    pub fn is_spelled(&self, stored: &str) -> bool {
-        const SEPARATORS: [char; 5] = ['/', ';', ',', '|', '\n'];
-        let Some(stored) = stored.get(..stored.len().min(MAX_SPELLING)) else { return false };
-        // "030/5551234" is one number: where the first part is too short for a number the separator belongs to it.
-        let first = stored.split(SEPARATORS).next().unwrap_or(stored);
-        let several = first.len() < stored.len() && first.bytes().filter(u8::is_ascii_digit).count() >= 6;
-        self.is_spelled_once(stored) || (several && stored.split(SEPARATORS).any(|part| self.is_spelled_once(part)))
-    }
-
-    fn is_spelled_once(&self, stored: &str) -> bool {
-        let home = PHONE_NUMBER_UTIL.get_region_for_country_code(i32::from(self.calling_code));
-        if PHONE_NUMBER_UTIL.parse(stored, home).is_ok_and(|number| Self::from_engine(&number) == *self) {
-            return true;
-        }
-        // Digits alone, where the engine would take a first digit for a trunk prefix or the region has no plan.
-        let digits: String = stored.chars().filter(char::is_ascii_digit).collect();
-        let national = self.national();
-        !has_plus(stored)
-            && (digits == national || digits.strip_prefix(&self.calling_code.to_string()) == Some(&national))
-            && stored.chars().all(|c| !c.is_alphabetic())
+    /// All digits, calling code first.
+    fn digits(self) -> String {
+        format!("{}{}", self.calling_code, self.national())
     }
 }
 
@@ -316,6 +332,7 @@ impl fmt::Display for Party {
 pub fn warm_up() {
     static WARM: LazyLock<bool> = LazyLock::new(|| E164::by_engine("+16505550100", None).is_ok());
     LazyLock::force(&WARM);
+    reading::warm_up();
 }
 
 #[cfg(test)]

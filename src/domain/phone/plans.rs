@@ -1,0 +1,217 @@
+//! Subscribers with two E.164 forms: their numbering plan changed, or calls from abroad have a form of their own.
+//!
+//! People's address books keep the old form for decades, switches send either. Both forms are searched for, and a
+//! record with one of them is a match for the other.
+
+use super::{Certainty, E164};
+
+/// One rule: every number of the form `was` is the subscriber of the form `is`, and the other way round. `#` stands for
+/// any digit, `[…]` for one of those; what they take goes over in order.
+struct Change {
+    was: &'static str,
+    is: &'static str,
+    certainty: Certainty,
+}
+
+const fn certain(was: &'static str, is: &'static str) -> Change {
+    Change { was, is, certainty: Certainty::Certain }
+}
+
+const fn likely(was: &'static str, is: &'static str) -> Change {
+    Change { was, is, certainty: Certainty::Likely }
+}
+
+/// Where each rule comes from stands above it. Of several that fit, the first counts.
+#[rustfmt::skip]
+const CHANGES: &[Change] = &[
+    // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07 to 2016-11 (Anatel, Resolução 553/2010). The
+    // range 7 was trunked radio in part (Nextel), which kept eight digits.
+    certain("55##[689]#######", "55##9[689]#######"),
+    likely("55##7#######", "55##97#######"),
+    // Mexico: the 1 behind +52 for mobiles called from abroad ended on 2019-08-03 (IFT, Plan Técnico Fundamental de
+    // Numeración, DOF 2018-05-11).
+    certain("521##########", "52##########"),
+    // The prefixes within the country, 01 and for mobiles 044 and 045, ended on the same day.
+    certain("5201##########", "52##########"),
+    certain("52044##########", "52##########"), certain("52045##########", "52##########"),
+    // Argentina: the 9 behind +54 (15 behind the area code at home) says "mobile, the caller pays"; switches leave it
+    // out (ENACOM, Plan Fundamental de Numeración Nacional, Resolución SC 46/97). The plan does not say in so many words
+    // that no fixed line has the same ten digits.
+    likely("54##########", "549##########"),
+    // Benin: 01 in front of all numbers on 2024-11-30 (ARCEP Bénin, Plan national de numérotation à dix chiffres).
+    certain("229########", "22901########"),
+    // Ivory Coast: eight digits became ten on 2021-01-31, by operator: Moov 01, MTN 05, Orange 07 for mobiles (second
+    // digit 0-3, 4-6, 7-9), Moov 21, MTN 25, Orange 27 for fixed lines (third digit 8, 0, other) (ARTCI, PNN 10). ARTCI names the operators'
+    // prefixes; that the third digit of a fixed line tells the operator is read from the metadata.
+    certain("225[0456789][0123]######", "22501[0456789][0123]######"),
+    certain("225[0456789][456]######", "22505[0456789][456]######"),
+    certain("225[0456789][789]######", "22507[0456789][789]######"),
+    likely("225[23]#8#####", "22521[23]#8#####"),
+    likely("225[23]#0#####", "22525[23]#0#####"),
+    likely("225[23]#[12345679]#####", "22527[23]#[12345679]#####"),
+    // Colombia: 60 in front of the area digit of fixed lines on 2021-09-01 (CRC, Resolución 5826 de 2019).
+    certain("57[1245678]#######", "5760[1245678]#######"),
+    // Viet Nam: mobiles of eleven digits became ten from 2018-09-15 (Ministry of Information and Communications,
+    // decision 798/QĐ-BTTTT): MobiFone, VinaPhone, Viettel, Vietnamobile, Gmobile.
+    certain("84120#######", "8470#######"), certain("84121#######", "8479#######"),
+    certain("84122#######", "8477#######"), certain("84126#######", "8476#######"),
+    certain("84128#######", "8478#######"), certain("84123#######", "8483#######"),
+    certain("84124#######", "8484#######"), certain("84125#######", "8485#######"),
+    certain("84127#######", "8481#######"), certain("84129#######", "8482#######"),
+    certain("8416[23456789]#######", "843[23456789]#######"),
+    certain("84186#######", "8456#######"), certain("84188#######", "8458#######"),
+    certain("84199#######", "8459#######"),
+    // Ecuador: a 9 in front of mobile numbers on 2012-09-30 (SENATEL, now ARCOTEL).
+    certain("593[89]#######", "5939[89]#######"),
+    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes by 2017-02 (ARKEP; ITU Operational
+    // Bulletin 1117).
+    certain("377[4][45]######", "383[4][45]######"),
+    certain("386[4][39]######", "383[4][39]######"),
+    certain("381[23][89]######", "383[23][89]######"),
+    // Sint Maarten: from +599 to +1 721 on 2011-09-30 (BTP Sint Maarten; NANPA Planning Letter 423).
+    certain("5995######", "17215######"),
+];
+
+/// The other form of this subscriber, and how sure it is that both are one.
+#[must_use]
+pub fn other_form(number: &E164) -> Option<(E164, Certainty)> {
+    let digits = number.digits();
+    if number.calling_code == ITALY {
+        return italian(number);
+    }
+    let forms = CHANGES.iter().flat_map(|change| {
+        let ways = [(change.was, change.is), (change.is, change.was)];
+        ways.map(|(from, to)| (from, to, change.certainty))
+    });
+    let mut rewritten = forms.filter_map(|(from, to, certainty)| Some((rewrite(&digits, from, to)?, certainty)));
+    rewritten.find_map(|(digits, certainty)| Some((E164::abroad(&digits)?, certainty)))
+}
+
+const ITALY: u16 = 39;
+
+/// Italy: the zero of a fixed line belongs to it also behind +39, since 1998-12 (Ministero delle Comunicazioni, DM
+/// 1998-02-27; AGCOM, Piano di numerazione), and is lost or, with mobiles, added by who thinks otherwise. The form that
+/// is nobody's number is the slip; where both are somebody's, as in 030 and mobile 30…, they are two.
+fn italian(number: &E164) -> Option<(E164, Certainty)> {
+    let other = match number.leading_zeros {
+        0 => E164 { leading_zeros: 1, ..*number },
+        1 => E164 { leading_zeros: 0, ..*number },
+        _ => return None,
+    };
+    (number.is_valid() != other.is_valid()).then_some((other, Certainty::Certain))
+}
+
+/// `digits` in the form `to`, if they have the form `from`.
+fn rewrite(digits: &str, from: &str, to: &str) -> Option<String> {
+    let mut rest = digits.chars();
+    let mut taken = Vec::new();
+    for place in places(from) {
+        let digit = rest.next()?;
+        match place {
+            Place::Digit(fixed) if fixed != digit => return None,
+            Place::Digit(_) => {}
+            Place::Any => taken.push(digit),
+            Place::OneOf(set) if set.contains(digit) => taken.push(digit),
+            Place::OneOf(_) => return None,
+        }
+    }
+    let mut taken = taken.into_iter();
+    let written = places(to).map(|place| match place {
+        Place::Digit(fixed) => Some(fixed),
+        Place::Any | Place::OneOf(_) => taken.next(),
+    });
+    rest.next().is_none().then(|| written.collect()).flatten()
+}
+
+enum Place<'a> {
+    Digit(char),
+    Any,
+    OneOf(&'a str),
+}
+
+fn places(form: &str) -> impl Iterator<Item = Place<'_>> {
+    let mut rest = form;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        if first == '[' {
+            let (set, after) = rest[1..].split_once(']')?;
+            rest = after;
+            return Some(Place::OneOf(set));
+        }
+        rest = &rest[1..];
+        Some(if first == '#' { Place::Any } else { Place::Digit(first) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn other(text: &str) -> Option<String> {
+        let (number, certainty) = other_form(&E164::parse(text, None).unwrap())?;
+        Some(format!("{number}{}", if certainty == Certainty::Likely { "?" } else { "" }))
+    }
+
+    #[test]
+    fn both_forms_of_a_subscriber_lead_to_each_other() {
+        for (was, is) in [
+            ("+552187654321", "+5521987654321"),
+            ("+5215512345678", "+525512345678"),
+            ("+22997123456", "+2290197123456"),
+            ("+22504123456", "+2250504123456"),
+            ("+22507123456", "+2250707123456"),
+            ("+22541123456", "+2250141123456"),
+            ("+39612345678", "+390612345678"),
+            ("+5712345678", "+576012345678"),
+            ("+841681234567", "+84381234567"),
+            ("+59398765432", "+593998765432"),
+            ("+37744123456", "+38344123456"),
+            ("+5995421234", "+17215421234"),
+        ] {
+            assert_eq!(other(was).as_deref(), Some(is));
+            assert_eq!(other(is).as_deref(), Some(was));
+        }
+        assert_eq!(other("+22521212345").as_deref(), Some("+2252721212345?"));
+        assert_eq!(other("+2252520012345").as_deref(), Some("+22520012345?"));
+        assert_eq!(other("+541155551234").as_deref(), Some("+5491155551234?"));
+        assert_eq!(other("+5491155551234").as_deref(), Some("+541155551234?"));
+        assert_eq!(other("+5521978654321").as_deref(), Some("+552178654321?"));
+    }
+
+    #[test]
+    fn everybody_else_has_one_form() {
+        for text in [
+            "+16505551234",
+            "+4930123456",
+            "+552125550188",  // a fixed line of Rio de Janeiro
+            "+5521925550188", // a mobile number that never had eight digits
+            "+573211234567",  // a mobile of Colombia
+            "+84912345678",
+            "+37798123456", // Monaco
+        ] {
+            assert_eq!(other(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_rule_can_be_turned_round_and_no_number_has_two_forms_of_the_list() {
+        for change in CHANGES {
+            let holes = |form| places(form).filter(|place| !matches!(place, Place::Digit(_))).count();
+            assert_eq!(holes(change.was), holes(change.is), "{}", change.was);
+            for form in [change.was, change.is] {
+                let sample: String = places(form)
+                    .map(|place| match place {
+                        Place::Digit(digit) => digit,
+                        Place::Any => '5',
+                        Place::OneOf(set) => set.chars().next().unwrap(),
+                    })
+                    .collect();
+                let forms: BTreeSet<_> = CHANGES.iter().flat_map(|change| [change.was, change.is]).collect();
+                let fitting = forms.into_iter().filter(|form| rewrite(&sample, form, form).is_some());
+                assert_eq!(fitting.collect::<Vec<_>>(), [form], "{sample}");
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Numbers in prose: a phone field holds what somebody typed, with remarks, second numbers, extensions and characters
+//! that nobody sees.
+//!
+//! [`pieces`] finds the runs of digits that belong together in a folded text. What pieces mean together is for `stored`.
+
+use super::Extension;
+
+/// A run of digits that belong to one number, as far as their separators tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// What stood between this piece and the one before it.
+    pub(super) gap: Gap,
+    /// A `+` stood before the digits.
+    pub(super) plus: bool,
+    /// ASCII digits, never empty.
+    pub(super) digits: String,
+    /// The extension named behind it.
+    pub(super) extension: Option<Extension>,
+}
+
+/// What stands between two pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// The beginning of the text, or words: a remark ends the number before it.
+    Words,
+    /// Punctuation such as `/` and `,`, which separates numbers, but also area codes.
+    Punctuation,
+}
+
+/// Words that announce an extension, in lower case.
+const EXTENSION: [&str; 14] = [
+    "x",
+    "ext",
+    "extn",
+    "extension",
+    "xtn",
+    "int",
+    "interno",
+    "anexo",
+    "ramal",
+    "poste",
+    "dw",
+    "durchwahl",
+    "доб",
+    "wew",
+];
+
+/// What makes "2nd" of a 2.
+const ORDINALS: [&str; 4] = ["st", "nd", "rd", "th"];
+
+/// The pieces of a folded text, in its order.
+pub(super) fn pieces(text: &str) -> Vec<Piece> {
+    let mut scan = Scan::default();
+    for token in Tokens(text) {
+        match token {
+            Token::Digits(digits) => scan.digits(digits),
+            Token::Letters(letters) => scan.letters(letters),
+            Token::Mark(mark) => scan.mark(mark),
+        }
+    }
+    scan.close(Gap::Words);
+    scan.spell();
+    scan.pieces
+}
+
+#[derive(Default)]
+struct Scan {
+    pieces: Vec<Piece>,
+    open: Option<Piece>,
+    /// A number with letters of the keypad in it, from its first digit on.
+    spelt: Option<Piece>,
+    gap: Option<Gap>,
+    plus: bool,
+    /// An extension is announced, for the last piece.
+    announced: bool,
+    /// A parenthesis has words in it, so its end is the end of a remark.
+    remark: bool,
+    /// Digits since the last mark.
+    run: usize,
+    /// The last mark, if nothing came after it.
+    last: Option<char>,
+}
+
+impl Scan {
+    fn digits(&mut self, digits: &str) {
+        if std::mem::take(&mut self.announced) && digits.len() <= 15 {
+            if let (Some(piece), Ok(extension)) = (self.pieces.last_mut(), Extension::parse(digits)) {
+                piece.extension = Some(extension);
+            }
+            self.gap = Some(Gap::Words);
+            return;
+        }
+        if let Some(spelt) = &mut self.spelt {
+            spelt.digits.push_str(digits);
+        }
+        self.run = digits.len();
+        if let Some(open) = &mut self.open {
+            open.digits.push_str(digits);
+        } else {
+            let gap = self.gap.unwrap_or(Gap::Words);
+            let plus = std::mem::take(&mut self.plus);
+            self.open = Some(Piece { gap, plus, digits: digits.to_owned(), extension: None });
+        }
+        (self.gap, self.last) = (None, None);
+    }
+
+    fn letters(&mut self, letters: &str) {
+        let word = letters.to_lowercase();
+        if EXTENSION.contains(&word.as_str()) && (self.open.is_some() || !self.pieces.is_empty()) {
+            self.close(Gap::Words);
+            self.announced = true;
+            return;
+        }
+        if ORDINALS.contains(&word.as_str()) && self.last.is_none() {
+            self.forget_run();
+        } else {
+            self.remember_spelt(letters);
+        }
+        self.close(Gap::Words);
+        (self.remark, self.announced, self.plus) = (true, false, false);
+    }
+
+    fn mark(&mut self, mark: char) {
+        let before = self.last.replace(mark);
+        match mark {
+            '+' => {
+                self.close(Gap::Punctuation);
+                self.plus = true;
+            }
+            '(' => self.remark = false,
+            ')' if self.remark => self.close(Gap::Words),
+            ' ' | '-' | '.' | ')' | '[' | ']' | '~' => {}
+            '=' | ':' if self.announced => {}
+            '#' if self.open.is_some() => {
+                self.close(Gap::Words);
+                self.announced = true;
+            }
+            ',' if before == Some(',') && !self.pieces.is_empty() => self.announced = true,
+            _ => {
+                self.announced &= mark == ',';
+                self.spell();
+                self.close(if matches!(mark, ':' | '@' | '=') { Gap::Words } else { Gap::Punctuation });
+                self.plus = false;
+            }
+        }
+    }
+
+    /// The last digits belong to the word behind them.
+    fn forget_run(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.digits.truncate(open.digits.len() - self.run);
+        }
+        self.open.take_if(|open| open.digits.is_empty());
+    }
+
+    /// Ends the open piece; a remark weighs more than punctuation beside it.
+    fn close(&mut self, gap: Gap) {
+        let open = self.open.take();
+        let words = gap == Gap::Words
+            || (open.is_none() && self.gap == Some(Gap::Words))
+            || (open.is_none() && self.pieces.is_empty());
+        self.gap = Some(if words { Gap::Words } else { Gap::Punctuation });
+        self.pieces.extend(open);
+    }
+
+    /// "1-800-FLOWERS": letters of the keypad that go on where the digits of a number stop too soon.
+    fn remember_spelt(&mut self, letters: &str) {
+        const SHORT: usize = 8;
+        let keys = letters.chars().map(key).collect::<Option<String>>();
+        // Behind a space they are a remark, unless they shout.
+        let shouted = letters.len() > 1 && letters.bytes().all(|byte| byte.is_ascii_uppercase());
+        let begun = self.spelt.take().or_else(|| self.open.clone().filter(|open| open.digits.len() < SHORT));
+        if let (Some(mut spelt), Some(keys)) =
+            (begun, keys.filter(|_| shouted || matches!(self.last, None | Some('-'))))
+        {
+            spelt.digits.push_str(&keys);
+            self.spelt = Some(spelt);
+        }
+    }
+
+    fn spell(&mut self) {
+        let Some(mut spelt) = self.spelt.take().filter(|spelt| spelt.digits.len() > 6) else { return };
+        // North American words may be longer than the number.
+        match spelt.digits.as_bytes()[0] {
+            b'0' => {}
+            b'1' => spelt.digits.truncate(11),
+            _ if !spelt.plus => spelt.digits.truncate(10),
+            _ => {}
+        }
+        self.pieces.push(Piece { gap: Gap::Words, ..spelt });
+    }
+}
+
+/// The key of a telephone that has this letter (ITU-T E.161).
+fn key(letter: char) -> Option<char> {
+    Some(match letter.to_ascii_lowercase() {
+        'a'..='c' => '2',
+        'd'..='f' => '3',
+        'g'..='i' => '4',
+        'j'..='l' => '5',
+        'm'..='o' => '6',
+        'p'..='s' => '7',
+        't'..='v' => '8',
+        'w'..='z' => '9',
+        _ => return None,
+    })
+}
+
+enum Token<'a> {
+    Digits(&'a str),
+    Letters(&'a str),
+    Mark(char),
+}
+
+struct Tokens<'a>(&'a str);
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let first = self.0.chars().next()?;
+        let kind: fn(char) -> bool = match first {
+            '0'..='9' => |c| c.is_ascii_digit(),
+            _ if first.is_alphabetic() => char::is_alphabetic,
+            _ => {
+                self.0 = &self.0[first.len_utf8()..];
+                return Some(Token::Mark(first));
+            }
+        };
+        let end = self.0.find(|c| !kind(c)).unwrap_or(self.0.len());
+        let (run, rest) = self.0.split_at(end);
+        self.0 = rest;
+        Some(if first.is_ascii_digit() { Token::Digits(run) } else { Token::Letters(run) })
+    }
+}
+
+#[cfg(test)]
+mod tests;
