@@ -105,16 +105,17 @@ impl Budget {
     }
 
     /// Counts a call that was made under another scope before it was known to be one of this scope, with what its reply
-    /// said. What the reply said holds at once; the call is counted as soon as there is room.
-    pub fn adopt(&self, scope: ScopeTag, hint: RateHint) -> impl Future<Output = ()> + use<> {
+    /// said. What the reply said holds at once; the call is counted, in the lane in which it went, as soon as there is
+    /// room.
+    pub fn adopt(&self, scope: ScopeTag, lane: Lane, hint: RateHint) -> impl Future<Output = ()> + use<> {
         let (gate, limiter) = (self.gate(scope), Arc::clone(&self.limiter));
         let news = gate.note(&hint, instant());
         async move {
             if let Some(rest) = news {
                 limiter.tell(scope, rest).await;
             }
-            // Without a deadline it is never refused. It is spent already, so it waits for nobody.
-            let _ = gate.pass(&limiter, &Urgency::new(Lane::CallPop, None)).await;
+            // Without a deadline it is never refused.
+            let _ = gate.pass(&limiter, &Urgency::new(lane, None)).await;
         }
     }
 

@@ -313,10 +313,11 @@ impl Platform {
         self.config.identity
     }
 
-    /// Contacts of one answer whose details are loaded in a hurry, so that the next ringing phone finds room as well.
+    /// Contacts of one answer whose details are loaded in a hurry. Beside them and the background lanes' share the next
+    /// ringing phone finds room in the burst as well.
     #[must_use]
     pub fn urgent_contacts(&self) -> usize {
-        (self.config.quota.burst().get() as usize / 4).max(1)
+        (self.config.quota.burst().get() as usize / 8).max(1)
     }
 
     /// What was told of failures of this connector.

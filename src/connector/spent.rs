@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use crate::budget::{Budget, Permit, RateHint};
-use crate::domain::{LookupError, ScopeTag};
+use crate::domain::{Lane, LookupError, ScopeTag};
 use crate::urgency::Urgency;
 
 /// See the header.
@@ -21,8 +21,8 @@ pub(super) struct Spent {
 
 struct State {
     scope: ScopeTag,
-    /// What the reply to each call has said of the quota.
-    hints: Vec<RateHint>,
+    /// In which lane each call went, and what the reply to it has said of the quota.
+    calls: Vec<(Lane, RateHint)>,
     /// Of so many calls the present scope knows from another one.
     adopted: usize,
 }
@@ -35,12 +35,12 @@ pub(super) struct Granted {
 
 impl Spent {
     pub fn new(budget: Arc<Budget>, scope: ScopeTag) -> Self {
-        Self { budget, state: Mutex::new(State { scope, hints: Vec::new(), adopted: 0 }) }
+        Self { budget, state: Mutex::new(State { scope, calls: Vec::new(), adopted: 0 }) }
     }
 
     /// HTTP calls made so far, failed ones included.
     pub fn calls(&self) -> u32 {
-        u32::try_from(self.state.lock().hints.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.state.lock().calls.len()).unwrap_or(u32::MAX)
     }
 
     /// Waits for one call's turn.
@@ -48,15 +48,16 @@ impl Spent {
         let scope = self.state.lock().scope;
         let permit = self.budget.acquire(scope, urgency).await;
         let permit = permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })?;
+        let lane = urgency.lane();
         let (number, now) = {
             let mut state = self.state.lock();
-            state.hints.push(RateHint::default());
-            (state.hints.len() - 1, state.scope)
+            state.calls.push((lane, RateHint::default()));
+            (state.calls.len() - 1, state.scope)
         };
         if now != scope {
             // It has turned out while this call stood in line.
             self.state.lock().adopted = number + 1;
-            self.budget.adopt(now, RateHint::default()).await;
+            self.budget.adopt(now, lane, RateHint::default()).await;
         }
         Ok(Granted { permit, number })
     }
@@ -64,7 +65,7 @@ impl Spent {
     /// The reply to a call has said this of the quota.
     pub fn learn(&self, number: usize, hint: &RateHint) {
         let mut state = self.state.lock();
-        if let Some(known) = state.hints.get_mut(number) {
+        if let Some((_, known)) = state.calls.get_mut(number) {
             *known = *hint;
         }
         if number < state.adopted {
@@ -76,10 +77,10 @@ impl Spent {
     pub fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         let mut state = self.state.lock();
         let moved = std::mem::replace(&mut state.scope, scope) != scope;
-        let hints = if moved { state.hints.as_slice() } else { &[] };
-        let adopted: Vec<_> = hints.iter().map(|hint| self.budget.adopt(scope, *hint)).collect();
+        let calls = if moved { state.calls.as_slice() } else { &[] };
+        let adopted: Vec<_> = calls.iter().map(|(lane, hint)| self.budget.adopt(scope, *lane, *hint)).collect();
         if moved {
-            state.adopted = state.hints.len();
+            state.adopted = state.calls.len();
         }
         async move {
             join_all(adopted).await;

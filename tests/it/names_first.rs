@@ -36,6 +36,9 @@ fn clio(records: usize, call: Duration) -> impl Fn(&Seen) -> Reply + Send + 'sta
 /// What `lookup.details_timeout` is if nobody sets it.
 const DEFAULT: &str = "[lookup]\ndetails_timeout = \"400ms\"\n";
 
+/// More calls than any of these tests makes.
+const AMPLE: &str = "[connectors.clio.quota]\nrate = 1000\nper = \"1s\"\nburst = 1000\n";
+
 const CALL: Duration = Duration::from_millis(50);
 
 async fn daemon(crm: &FakeCrm, quota: &str) -> TestDaemon {
@@ -116,7 +119,7 @@ async fn an_answer_waits_for_details_no_longer_than_half_of_what_is_left_of_its_
         clio(1, if details { Duration::from_secs(5) } else { CALL })(seen)
     })
     .await;
-    let daemon = daemon(&crm, "").await;
+    let daemon = daemon(&crm, AMPLE).await;
     for (n, (limit, at_most)) in (0..).zip([(500, 400), (2_000, 900), (30_000, 900)]) {
         let stopwatch = Stopwatch::start();
         let answer = daemon.find(ring(n).within(Duration::from_millis(limit))).await.unwrap();
@@ -132,7 +135,7 @@ async fn an_answer_waits_for_details_no_longer_than_half_of_what_is_left_of_its_
 #[tokio::test]
 async fn a_manual_refresh_and_a_batch_wait_for_all_details() {
     let crm = FakeCrm::start(clio(6, Duration::from_millis(250))).await;
-    let daemon = daemon(&crm, "[connectors.clio.quota]\nrate = 1000\nper = \"1s\"\nburst = 1000\n").await;
+    let daemon = daemon(&crm, AMPLE).await;
     let answer = daemon.find(refresh().platform("clio").number(&number(1))).await.unwrap();
     assert_eq!((names(&answer).len(), is_complete(&answer)), (6, true));
     let mut request = batch(vec![number(2)]);

@@ -6,7 +6,7 @@ use contactd::domain::json::to_struct;
 use contactd::pb::v1::MatchQuality;
 use serde_json::json;
 
-use crate::support::crm::Seen;
+use crate::support::crm::{Seen, themselves};
 use crate::support::daemon::{Changed as _, names, refresh};
 use crate::support::{FakeCrm, Reply, TestDaemon, find, person};
 
@@ -36,6 +36,7 @@ fn pipedrive(seen: &Seen) -> Reply {
             "additional_data": {"pagination": {"start": 100, "limit": 100, "more_items_in_collection": false}},
         })),
         "/v1/leads" => Reply::json(json!({"success": true, "data": null})),
+        _ if seen.asks_who() => themselves(seen),
         other => panic!("unexpected path {other}"),
     }
 }
@@ -107,7 +108,7 @@ async fn failing_leads_leave_the_deals_and_are_asked_for_again() {
             FakeCrm::start(move |seen| if seen.path == "/v1/leads" { reply.clone() } else { pipedrive(seen) }).await;
         let daemon = TestDaemon::with(&crm, "pipedrive", "").await;
         for asked in [2, 4] {
-            let response = daemon.find(refresh().platform("pipedrive")).await.unwrap();
+            let response = daemon.find(refresh().region("US").platform("pipedrive")).await.unwrap();
             assert_eq!(response.matched_contact_info[0].additional_info, deals_of_ada(), "{what}");
             assert!(!response.lookup.unwrap().complete, "{what}");
             assert_eq!(calls_for(&crm, "/v1/leads"), asked, "{what}: of two persons");
@@ -124,7 +125,7 @@ async fn a_second_page_that_is_refused_is_missed() {
     .await;
     let daemon = TestDaemon::with(&crm, "pipedrive", "").await;
     for _ in 0..2 {
-        let response = daemon.find(refresh().platform("pipedrive")).await.unwrap();
+        let response = daemon.find(refresh().region("US").platform("pipedrive")).await.unwrap();
         assert!(!response.lookup.unwrap().complete, "the CRM does show leads to this user");
     }
 }
@@ -146,7 +147,7 @@ async fn leads_that_are_refused_for_good_are_left_out_and_not_asked_for_again() 
             (refresh().user("user-2"), 3),
             (refresh(), 3),
         ] {
-            let response = daemon.find(request.platform("pipedrive")).await.unwrap();
+            let response = daemon.find(request.region("US").platform("pipedrive")).await.unwrap();
             assert_eq!(names(&response), ["Ada", "Bob"], "{what}");
             assert_eq!(response.matched_contact_info[0].additional_info, deals_of_ada(), "{what}");
             assert!(response.lookup.unwrap().complete, "{what}");
@@ -167,7 +168,7 @@ async fn two_deals_whose_ids_are_one_double_stay_two() {
     })
     .await;
     let daemon = TestDaemon::with(&crm, "pipedrive", "").await;
-    let response = daemon.find(find().platform("pipedrive")).await.unwrap();
+    let response = daemon.find(find().region("US").platform("pipedrive")).await.unwrap();
     let deals = json!({"deals": [
         {"const": "9007199254740993", "title": "A"},
         {"const": 9_007_199_254_740_992_u64, "title": "B"},
@@ -201,13 +202,13 @@ async fn an_item_without_a_person_is_left_out_and_its_deals_are_not_asked_for() 
         };
         crm.becomes(search(alone));
         for asked in [1, 2] {
-            if let Ok(nobody) = daemon.find(find().platform("pipedrive")).await {
+            if let Ok(nobody) = daemon.find(find().region("US").platform("pipedrive")).await {
                 assert!(names(&nobody).is_empty() && !nobody.lookup.unwrap().complete, "{odd}");
             }
             assert_eq!(crm.seen().len(), asked, "{odd}: no details, and nobody is not stored");
         }
         crm.becomes(search(beside));
-        let answer = daemon.find(find().platform("pipedrive")).await.unwrap();
+        let answer = daemon.find(find().region("US").platform("pipedrive")).await.unwrap();
         assert_eq!(names(&answer), ["Ada"], "{odd}");
         assert!(!answer.lookup.unwrap().complete, "{odd}");
         assert!(crm.seen().iter().filter_map(|seen| seen.param("person_id")).all(|id| id == "2"), "{odd}");
@@ -227,7 +228,7 @@ async fn side_calls_of_one_find_run_at_the_same_time_but_not_all_at_once() {
     .await;
     let daemon = TestDaemon::with(&crm, "pipedrive", "[lookup]\nmax_concurrent_calls = 4\n").await;
     let stopwatch = contactd::clock::Stopwatch::start();
-    let response = daemon.find(find().platform("pipedrive")).await.unwrap();
+    let response = daemon.find(find().region("US").platform("pipedrive")).await.unwrap();
     let took = stopwatch.elapsed();
     assert_eq!(response.lookup.unwrap().crm_requests, 9);
     // One search and two rounds of four: 1.2 s; in series it would be 3.6 s, all at once 0.8 s.
