@@ -2,7 +2,7 @@
 //!
 //! # Adding a CRM
 //! 1. Copy `example.rs`. Implement [`Connector::search`]: one search text in, records out, each with the phone fields
-//!    that the CRM shows. Do not judge matches; [`find()`] verifies every record against the number.
+//!    that the CRM shows. Do not judge matches; [`find::search`] verifies every record against the number.
 //! 2. If the call form needs data of the contact (deals, matters), implement [`Connector::enrich`].
 //! 3. State the form of a successful reply with its source, and read lists by it (`success.rs`): an empty list in any
 //!    other form is a failure, not "nobody".

@@ -41,8 +41,8 @@ const CHANGES: &[Change] = &[
     // Benin: 01 in front of all numbers on 2024-11-30 (ARCEP Bénin, Plan national de numérotation à dix chiffres).
     certain("229########", "22901########"),
     // Ivory Coast: eight digits became ten on 2021-01-31, by operator: Moov 01, MTN 05, Orange 07 for mobiles (second
-    // digit 0-3, 4-6, 7-9), Moov 21, MTN 25, Orange 27 for fixed lines (third digit 8, 0, other) (ARTCI, PNN 10). ARTCI names the operators'
-    // prefixes; that the third digit of a fixed line tells the operator is read from the metadata.
+    // digit 0-3, 4-6, 7-9), Moov 21, MTN 25, Orange 27 for fixed lines (third digit 8, 0, other) (ARTCI, PNN 10). ARTCI
+    // names the operators' prefixes; which digits an operator had is read from the engine's metadata.
     certain("225[0456789][0123]######", "22501[0456789][0123]######"),
     certain("225[0456789][456]######", "22505[0456789][456]######"),
     certain("225[0456789][789]######", "22507[0456789][789]######"),
@@ -63,12 +63,12 @@ const CHANGES: &[Change] = &[
     certain("84199#######", "8459#######"),
     // Ecuador: a 9 in front of mobile numbers on 2012-09-30 (SENATEL, now ARCOTEL).
     certain("593[89]#######", "5939[89]#######"),
-    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes by 2017-02 (ARKEP; ITU Operational
-    // Bulletin 1117).
+    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes after the ITU assigned it in
+    // 2016-12 (ARKEP).
     certain("377[4][45]######", "383[4][45]######"),
     certain("386[4][39]######", "383[4][39]######"),
     certain("381[23][89]######", "383[23][89]######"),
-    // Sint Maarten: from +599 to +1 721 on 2011-09-30 (BTP Sint Maarten; NANPA Planning Letter 423).
+    // Sint Maarten: from +599 to +1 721 on 2011-09-30 (BTP Sint Maarten).
     certain("5995######", "17215######"),
 ];
 
