@@ -1,8 +1,8 @@
 //! Who is shown for whom, over generated numbers of all regions: everybody is found by their own number, and nobody's
 //! digits make somebody else certain.
 
-use contactd::domain::E164;
 use contactd::domain::phone::{Certainty, Region, Sought, other_form};
+use contactd::domain::{E164, Spelling, Variants};
 use rlibphonenumber::{PHONE_NUMBER_UTIL, Region as EngineRegion};
 
 use pairs::{Random, Stored, e164, number, plans, regions, spellings, stored, strangers};
@@ -91,4 +91,30 @@ fn ten_thousand_pairs_are_judged_well_at_home_and_carefully_elsewhere() {
     assert!(strangers[0] == 0 && strangers[1] * 100 < strangers[2], "{strangers:?}");
     let (own, strangers) = nowhere;
     assert!(own[2] == 0 && strangers[0] == 0, "{own:?} {strangers:?}");
+}
+
+/// Whether a search for the texts that a connector sends returns the record: one that compares texts, and one that
+/// compares digits.
+fn is_returned(pair: &Stored, spelling: Spelling) -> [bool; 2] {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let number = E164::parse(&e164(&pair.number), None).unwrap();
+    let texts = Variants::new(&number, &[spelling], &[]);
+    let found = |is: &dyn Fn(&str) -> bool| texts.iter().any(is);
+    [found(&|text| pair.text.contains(text)), found(&|text| digits(&pair.text).contains(&digits(text)))]
+}
+
+/// What the daemon's own check accepts is of no use if the CRM's search does not return it.
+#[test]
+#[allow(clippy::print_stdout, reason = "figures for whoever runs the test with --nocapture")]
+fn a_search_by_digits_returns_most_of_what_is_stored_and_one_by_text_needs_the_formats_of_the_user() {
+    let pairs = stored(10_000, 3);
+    let count = |spelling| {
+        let returned: Vec<[bool; 2]> = pairs.iter().map(|pair| is_returned(pair, spelling)).collect();
+        [0, 1].map(|way| returned.iter().filter(|returned| returned[way]).count())
+    };
+    let ([by_text, by_digits], [by_text_at_home, by_digits_at_home]) =
+        (count(Spelling::E164), count(Spelling::National));
+    println!("searched as E.164: {by_text} by text, {by_digits} by digits");
+    println!("searched as the national number: {by_text_at_home} by text, {by_digits_at_home} by digits");
+    assert!(by_digits_at_home > 9_000 && by_text < by_digits && by_digits < by_digits_at_home);
 }
