@@ -146,7 +146,7 @@ impl Admissions {
             return known;
         };
         if self.revocations.load(Ordering::Acquire) == before {
-            self.remember(user, auth, asked, identity);
+            self.remember((user, auth), Accepted { asked, identity, checked: before.into() });
         }
         self.judge(asked, identity)
     }
@@ -155,10 +155,12 @@ impl Admissions {
     /// once; Redis, and with it the others, as soon as this ends, if it can be reached. A refusal that came after the
     /// call began has the last word.
     pub async fn admit(&self, user: UserTag, auth: AuthTag, identity: Identity, asked: Timestamp) {
+        // Counted before it is looked at, so that a refusal between the two is not missed for good.
+        let checked = self.revocations.load(Ordering::Acquire);
         if self.is_revoked(auth, asked) {
             return;
         }
-        self.remember(user, auth, asked, identity);
+        self.remember((user, auth), Accepted { asked, identity, checked: checked.into() });
         if let Some(shared) = &self.shared
             && let Some(accepted) = shared.time().there(asked)
         {
@@ -167,18 +169,15 @@ impl Admissions {
         }
     }
 
-    /// The CRM has refused the credential. The other replicas have to be told as well (`cache::Event::Revoke`).
-    pub async fn revoke(&self, auth: AuthTag) {
-        let now = self.clock.now();
-        self.revoke_here(auth);
-        if let Some(shared) = &self.shared
-            && let Some(at) = shared.time().there(now)
-        {
-            let _ = shared.revoke(auth, at, self.config.remembered).await;
-        }
+    /// Has Redis remember that the CRM refused the credential at `refused`. Returns whether it does; true without Redis.
+    /// The other replicas' memory is for `cache::Event::Revoke`.
+    pub async fn revoke_elsewhere(&self, auth: AuthTag, refused: Timestamp) -> bool {
+        let Some(shared) = &self.shared else { return true };
+        let Some(at) = shared.time().there(refused) else { return false };
+        shared.revoke(auth, at, self.config.remembered).await.is_ok()
     }
 
-    /// As [`Self::revoke`], in this process only: what another replica says.
+    /// The CRM has refused the credential, here or at another replica: this process believes it no more.
     pub fn revoke_here(&self, auth: AuthTag) {
         self.revoked.insert(auth, self.clock.now());
         self.revocations.fetch_add(1, Ordering::AcqRel);
@@ -220,14 +219,13 @@ impl Admissions {
     }
 
     /// Never in the place of a later acceptance.
-    fn remember(&self, user: UserTag, auth: AuthTag, asked: Timestamp, identity: Identity) {
-        let checked = AtomicU64::new(self.revocations.load(Ordering::Acquire));
-        let later =
-            self.memory.get(&(user, auth)).is_some_and(|known| known.asked > asked && known.identity == identity);
+    fn remember(&self, whose: (UserTag, AuthTag), accepted: Accepted) {
+        let (user, identity, asked) = (whose.0, accepted.identity, accepted.asked);
+        let later = self.memory.get(&whose).is_some_and(|known| known.asked > asked && known.identity == identity);
         if later {
             return;
         }
-        self.memory.insert((user, auth), Arc::new(Accepted { asked, identity, checked }));
+        self.memory.insert(whose, Arc::new(accepted));
         let known = self.identities(user);
         if known.first() != Some(&identity) {
             let others = known.iter().filter(|known| **known != identity).take(IDENTITIES - 1);

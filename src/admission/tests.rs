@@ -59,7 +59,7 @@ async fn a_call_that_began_before_a_refusal_does_not_undo_it() {
     let (admissions, clock) = admissions();
     let asked = clock.now();
     clock.advance(Duration::from_millis(5));
-    admissions.revoke(auth(1)).await;
+    admissions.revoke_here(auth(1));
     admissions.admit(user(1), auth(1), Identity::Caller, asked).await;
     assert_eq!(trust(&admissions, 1, 1), None);
     clock.advance(Duration::from_millis(5));
@@ -75,7 +75,7 @@ async fn a_refusal_ends_the_credential_for_all_users_and_no_other_credential() {
         admissions.admit(user(n), auth(9), Identity::Caller, clock.now()).await;
     }
     clock.advance(Duration::from_millis(1));
-    admissions.revoke(auth(9)).await;
+    admissions.revoke_here(auth(9));
     admissions.forget_user_here(user(2));
     let known: Vec<_> = (1..=3).map(|n| [9, n].map(|m| trust(&admissions, n, m).is_some())).collect();
     assert_eq!(known, [[false, true], [false, false], [false, true]]);

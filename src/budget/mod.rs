@@ -99,7 +99,6 @@ impl Budget {
     pub async fn acquire(&self, scope: ScopeTag, urgency: &Urgency) -> Result<Permit, Exhausted> {
         let gate = self.gate(scope);
         let passed = gate.pass(&self.limiter, urgency).await?;
-        urgency.spend();
         observe(self.waits.of(passed.lane), passed.waited);
         Ok(Permit { gate, limiter: Arc::clone(&self.limiter), granted: instant() })
     }

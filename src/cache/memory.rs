@@ -46,6 +46,11 @@ impl Writers {
         let [turn, ..] = self.hasher.hash_one(key).to_le_bytes();
         self.turns[usize::from(turn) % self.turns.len()].lock()
     }
+
+    /// Always in the same order, and nobody who holds one turn waits for another.
+    fn lock_all(&self) -> Vec<MutexGuard<'_, ()>> {
+        self.turns.iter().map(Mutex::lock).collect()
+    }
 }
 
 /// An answer, with the moment at which its load began, by the clock and in the daemon's own count of invalidations.
@@ -139,6 +144,8 @@ impl MemoryCache {
 
     /// Drops what is kept for a user and was asked for before `asked`.
     pub(super) fn drop_older_of(&self, user: UserTag, asked: Timestamp) {
+        // Moka drops what is there at this moment only.
+        let _writing = self.writers.lock_all();
         // Fails only where the cache was built without support for it.
         let _ = self.entries.invalidate_entries_if(move |key, kept| key.user() == user && kept.asked < asked);
     }

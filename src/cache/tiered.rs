@@ -272,11 +272,14 @@ impl TieredCache {
         log.publish(Event::ForgetUser(user)).await
     }
 
-    /// Tells the other replicas something that concerns their memory. A credential that is not revoked elsewhere at
-    /// once is when it is used next, so failing is no harm.
-    pub async fn tell(&self, event: Event) {
-        if let Some(Shared { log, .. }) = &self.shared {
-            let _ = log.publish(event).await;
+    /// Publishes something that concerns the other replicas' memory.
+    ///
+    /// # Errors
+    /// Of Redis: the others may not have heard of it.
+    pub async fn publish(&self, event: Event) -> Result<(), LinkError> {
+        match &self.shared {
+            Some(Shared { log, .. }) => log.publish(event).await,
+            None => Ok(()),
         }
     }
 

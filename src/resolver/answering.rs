@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::identity::Known;
 use super::load::{Load, Loaded};
-use super::{Resolver, Trigger};
+use super::{Asked, Question, Resolver, Trigger};
 use crate::cache::Ticket;
 use crate::clock::{self, Instant};
 use crate::connector::{CrmSession, Details, Found};
@@ -74,6 +74,18 @@ impl<'a> Answering<'a> {
         self.loaded(entry)
     }
 
+    /// There is no answer. The calls that were made for it still count for whoever the credential turns out to be.
+    pub(super) fn give_up(self) {
+        self.load.spent.fetch_add(self.session.requests(), Ordering::Relaxed);
+        let Owner::Asked(mut seat) = self.owner else { return };
+        let (resolver, question, session) = (self.load.resolver.clone(), self.load.question.clone(), self.session);
+        self.load.resolver.rooms.tasks.spawn(async move {
+            let asked = resolver.asked(&question);
+            let identity = whose(asked, &mut seat).await;
+            belongs_to(asked, &session, identity).await;
+        });
+    }
+
     fn begin_details(&self, found: Found) -> Details {
         let (platform, user) = (&self.load.question.platform, &self.load.question.user);
         let lane = self.load.urgency.lane();
@@ -108,14 +120,9 @@ impl<'a> Answering<'a> {
     async fn settle(&mut self) {
         let Owner::Asked(seat) = &mut self.owner else { return };
         let asked = self.load.asked();
-        let identity = match seat.done().await {
-            Ok(known) => Resolver::believed(asked, known.identity),
-            Err(_) => Resolver::unsaid(asked),
-        };
+        let identity = whose(asked, seat).await;
         self.owner = Owner::Settled(identity);
-        let platform = &self.load.question.platform;
-        let scope = platform.scope(&self.load.question.user, self.load.auth, Some(&identity));
-        self.load.resolver.rooms.tasks.spawn(self.session.belongs_to(scope));
+        self.load.resolver.rooms.tasks.spawn(belongs_to(asked, &self.session, identity));
     }
 
     /// The answer as it is by now. `before` is what it follows.
@@ -148,4 +155,18 @@ impl<'a> Answering<'a> {
         let (asked, crm_requests) = (self.ticket.asked(), self.session.requests());
         Loaded { entry, asked, source: Source::Crm, crm_requests, verified: self.verified }
     }
+}
+
+/// Whose the credential is, when the CRM has been asked.
+async fn whose(asked: Asked<'_>, seat: &mut Seat<Known>) -> Identity {
+    match seat.done().await {
+        Ok(known) => Resolver::believed(asked, known.identity),
+        Err(_) => Resolver::unsaid(asked),
+    }
+}
+
+/// Has the session's calls count for `identity`: at once, as far as it is about what replies have said.
+fn belongs_to(asked: Asked<'_>, session: &CrmSession, identity: Identity) -> impl Future<Output = ()> + use<> {
+    let Question { platform, user, .. } = asked.question;
+    session.belongs_to(platform.scope(user, asked.auth, Some(&identity)))
 }

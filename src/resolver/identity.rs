@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Answer, Asked, Resolver, TOO_LONG, Trip};
 use crate::admission::Credential;
-use crate::cache::{Event, Fetched, Stored};
+use crate::cache::{Fetched, Stored};
 use crate::clock::{self, Instant};
 use crate::connector::IdentitySource;
 use crate::domain::error::BadReply;
@@ -92,23 +92,19 @@ impl Resolver {
     /// A stored answer under a credential that was accepted some time ago: the CRM is asked once more. Only if it cannot be
     /// reached the answer is served all the same, labelled stale; never because a caller, the quota or the daemon itself
     /// has no time for the question.
-    pub(super) async fn renew(
-        &self,
-        asked: Asked<'_>,
-        credential: Credential,
-        stored: Stored,
-    ) -> Result<Answer, LookupError> {
+    pub(super) async fn renew(&self, asked: Asked<'_>, credential: Credential) -> Result<Answer, LookupError> {
         let deadline = asked.question.deadline.or_else(|| clock::after(self.config.timeout));
-        let stale = Answer { freshness: Freshness::Stale, ..stored.clone().into() };
         if self.may_ask_who(asked) {
             let seat = self.ask_who(asked, asked.question.trigger.lane(), deadline);
             let urgency = Arc::clone(seat.urgency());
             match self.unless_out_of_reach(&urgency, self.heard(asked, seat)).await {
-                None => return Ok(stale),
-                Some(Ok(identity)) if identity == credential.identity => {
-                    return self.serve(asked, identity, stored).await;
+                None => return self.stale_by_now(asked, credential.identity).await,
+                Some(Ok(identity)) => {
+                    return match self.stored_by_now(asked, identity).await {
+                        Some(stored) => self.serve(asked, identity, stored).await,
+                        None => self.load(asked, Whose::Settled(identity)).await,
+                    };
                 }
-                Some(Ok(identity)) => return self.load(asked, Whose::Settled(identity)).await,
                 Some(Err(LookupError::CrmUnauthenticated)) if credential.identity.is_known() => {
                     return Err(LookupError::CrmUnauthenticated);
                 }
@@ -119,7 +115,26 @@ impl Resolver {
         }
         let seat = self.board(asked, Trip { must_ask: true, ..self.trip(asked, Whose::Settled(credential.identity)) });
         let urgency = Arc::clone(seat.urgency());
-        self.unless_out_of_reach(&urgency, self.wait_for(seat, asked.question)).await.unwrap_or(Ok(stale))
+        match self.unless_out_of_reach(&urgency, self.wait_for(seat, asked.question)).await {
+            Some(answer) => answer,
+            None => self.stale_by_now(asked, credential.identity).await,
+        }
+    }
+
+    /// What is stored now: while the CRM was asked it may have been erased or replaced.
+    async fn stored_by_now(&self, asked: Asked<'_>, identity: Identity) -> Option<Stored> {
+        self.rooms.cache.lookup(&asked.key, &asked.key.of(&identity)).await
+    }
+
+    /// As [`Self::stored_by_now`] under a credential whose trust could not be renewed, labelled stale. Unless it has been
+    /// refused meanwhile.
+    async fn stale_by_now(&self, asked: Asked<'_>, identity: Identity) -> Result<Answer, LookupError> {
+        let known = self.rooms.admissions.lookup(asked.user(), asked.auth).await;
+        let stored = self.stored_by_now(asked, identity).await;
+        match stored.filter(|_| known.is_some()) {
+            Some(stored) => Ok(Answer { freshness: Freshness::Stale, ..stored.into() }),
+            None => self.load(asked, Whose::Settled(identity)).await,
+        }
     }
 
     /// The result of something that calls the CRM; `None` if the CRM was called and cannot be reached, or leaves the call
@@ -246,12 +261,6 @@ impl Resolver {
                 Err(error)
             }
         }
-    }
-
-    /// The CRM has refused the credential: on no replica it is believed any more.
-    pub(super) async fn revoke(&self, asked: Asked<'_>) {
-        self.rooms.admissions.revoke(asked.auth).await;
-        self.rooms.cache.tell(Event::Revoke(asked.auth)).await;
     }
 }
 

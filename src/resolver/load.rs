@@ -1,7 +1,7 @@
 //! A load: ask the CRM once, store what it says, give it to everybody who waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use super::answering::{Answering, Owner, Verified};
@@ -163,11 +163,15 @@ impl Load {
         };
         let (session, stopwatch) = (self.session()?, Stopwatch::start());
         let found = self.search(&session).await;
-        if found.is_err() {
-            self.spent.fetch_add(session.requests(), Ordering::Relaxed);
-        }
         let verified = Verified { at: clock::instant(), searched: stopwatch.elapsed() };
-        Ok(Answering::new(self, session, ticket, whose, verified).finish(found?).await)
+        let answering = Answering::new(self, session, ticket, whose, verified);
+        match found {
+            Ok(found) => Ok(answering.finish(found).await),
+            Err(error) => {
+                answering.give_up();
+                Err(error)
+            }
+        }
     }
 
     fn session(&self) -> Result<CrmSession, LookupError> {

@@ -33,6 +33,7 @@ mod jobs;
 mod load;
 mod prefetch;
 mod question;
+mod refusal;
 mod revalidate;
 
 pub use forget::Forgotten;
@@ -107,6 +108,8 @@ pub struct Resolver {
     whoami: Flights<AuthTag, Known>,
     refreshing: Arc<revalidate::Cap<QuestionKey>>,
     renewing: Arc<revalidate::Cap<(UserTag, AuthTag)>>,
+    /// Refusals that the other replicas have not heard of yet.
+    revoking: Arc<revalidate::Cap<AuthTag>>,
     jobs: jobs::Jobs,
     /// Turns of prefetch jobs, so that all of them together leave loads to calls.
     turns: Arc<Semaphore>,
@@ -125,8 +128,9 @@ impl Resolver {
         let loads = Flights::new(config.max_loads, rooms.tasks.clone());
         let whoami = Flights::new(config.max_loads, rooms.tasks.clone());
         let turns = Arc::new(Semaphore::new((config.max_loads / 2).clamp(1, prefetch::ALL_AT_ONCE)));
-        let (refreshing, renewing, jobs) = (Arc::default(), Arc::default(), jobs::Jobs::default());
-        Self { config, rooms: Arc::new(rooms), loads, whoami, refreshing, renewing, jobs, turns }
+        let (refreshing, renewing, revoking) = (Arc::default(), Arc::default(), Arc::default());
+        let (rooms, jobs) = (Arc::new(rooms), jobs::Jobs::default());
+        Self { config, rooms, loads, whoami, refreshing, renewing, revoking, jobs, turns }
     }
 
     /// Answers one question.
@@ -166,7 +170,7 @@ impl Resolver {
                 self.serve(asked, credential.identity, stored).await
             }
             _ if asked.question.only_if_cached => Err(LookupError::NotCached),
-            Some(stored) => self.renew(asked, credential, stored).await,
+            Some(_) => self.renew(asked, credential).await,
             None => self.load(asked, Whose::Settled(credential.identity)).await,
         }
     }

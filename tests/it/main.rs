@@ -42,3 +42,4 @@ mod settings;
 mod status_page;
 mod tls;
 mod tracing;
+mod trust;

@@ -3,7 +3,7 @@
 //!
 //! [`pieces`] finds the runs of digits that belong together in a folded text. What pieces mean together is for `stored`.
 
-use super::Extension;
+use super::{Certainty, Extension};
 
 /// A run of digits that belong to one number, as far as their separators tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(super) struct Piece {
     pub(super) digits: String,
     /// The extension named behind it.
     pub(super) extension: Option<Extension>,
+    /// `Likely` if letters complete it that may as well be a remark.
+    pub(super) at_best: Certainty,
 }
 
 /// What stands between two pieces.
@@ -99,7 +101,8 @@ impl Scan {
         } else {
             let gap = self.gap.unwrap_or(Gap::Words);
             let plus = std::mem::take(&mut self.plus);
-            self.open = Some(Piece { gap, plus, digits: digits.to_owned(), extension: None });
+            self.open =
+                Some(Piece { gap, plus, digits: digits.to_owned(), extension: None, at_best: Certainty::Certain });
         }
         (self.gap, self.last) = (None, None);
     }
@@ -165,14 +168,15 @@ impl Scan {
 
     /// "1-800-FLOWERS": letters of the keypad that go on where the digits of a number stop too soon.
     fn remember_spelt(&mut self, letters: &str) {
-        const SHORT: usize = 8;
         let keys = letters.chars().map(key).collect::<Option<String>>();
-        // Behind a space they are a remark, unless they shout.
+        // Behind a space they are a remark, unless they shout; then too behind more than a prefix.
         let shouted = letters.len() > 1 && letters.bytes().all(|byte| byte.is_ascii_uppercase());
-        let begun = self.spelt.take().or_else(|| self.open.clone().filter(|open| open.digits.len() < SHORT));
-        if let (Some(mut spelt), Some(keys)) =
-            (begun, keys.filter(|_| shouted || matches!(self.last, None | Some('-'))))
-        {
+        let joined = matches!(self.last, None | Some('-'));
+        let begun = self.spelt.take().or_else(|| self.open.clone().filter(|open| !is_local_number(open)));
+        if let (Some(mut spelt), Some(keys)) = (begun, keys.filter(|_| shouted || joined)) {
+            if !joined && spelt.digits.len() > PREFIX {
+                spelt.at_best = Certainty::Likely;
+            }
             spelt.digits.push_str(&keys);
             self.spelt = Some(spelt);
         }
@@ -189,6 +193,15 @@ impl Scan {
         }
         self.pieces.push(Piece { gap: Gap::Words, ..spelt });
     }
+}
+
+/// Digits of the prefixes that vanity numbers have: "1-800", "0800", "1300".
+const PREFIX: usize = 4;
+
+/// Whether the digits are enough for a number without area code: letters behind them are a remark.
+fn is_local_number(piece: &Piece) -> bool {
+    let before = usize::from(piece.plus || piece.digits.starts_with('1'));
+    piece.digits.len() >= 7 + before
 }
 
 /// The key of a telephone that has this letter (ITU-T E.161).

@@ -223,8 +223,8 @@ struct Spelling {
 
 impl From<Piece> for Spelling {
     fn from(piece: Piece) -> Self {
-        let Piece { plus, digits, extension, .. } = piece;
-        Self { plus, digits, extension, at_best: Certainty::Certain }
+        let Piece { plus, digits, extension, at_best, .. } = piece;
+        Self { plus, digits, extension, at_best }
     }
 }
 

@@ -202,8 +202,10 @@ async fn a_refused_credential_is_admitted_nowhere_and_for_no_user() {
         assert_eq!(trust(&other, user, 1).await, Some(Trust::Proven));
     }
     clock.advance(Duration::from_millis(1));
-    one.revoke(auth(1)).await;
-    other.revoke_here(auth(1));
+    assert!(one.revoke_elsewhere(auth(1), clock.now()).await);
+    for told in [&one, &other] {
+        told.revoke_here(auth(1));
+    }
     let (third, _) = admissions(&server, 2 * HOUR).await;
     for admissions in [&one, &other, &third] {
         for user in users {
