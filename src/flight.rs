@@ -3,8 +3,8 @@
 //! The load is a task of its own, not a part of the first caller's future. So a caller that leaves, the first one
 //! included, breaks nothing: the load ends by itself and its answer is stored. Callers wait for the same result, each
 //! for as long as it likes. A load may show the main part of its result before it ends; whoever waits may take that. A
-//! load that panics is reported to its callers and leaves no trace. Only a batch's load that still stands in line for its
-//! first call when the batch is gone is given up.
+//! load that panics is reported to its callers and leaves no trace. Only a batch's load that still stands in line for
+//! its first call when the batch is gone is given up.
 //!
 //! A caller that is in more of a hurry than those before makes the whole flight hurry: a call pop that joins a
 //! prefetch's flight must not inherit its wait.
@@ -112,9 +112,9 @@ where
         Self { open: Arc::default(), most, tasks }
     }
 
-    /// A seat on the flight for `key`: the one under way, if it may be joined, which from now on is at least as urgent as
-    /// this caller, or a new one that runs `load` in the span that `begin` makes for it. Where as many are under way as
-    /// may be, no load begins, and whoever waits in the seat hears [`LookupError::Overloaded`] at once.
+    /// A seat on the flight for `key`: the one under way, if it may be joined, which from now on is at least as urgent
+    /// as this caller, or a new one that runs `load` in the span that `begin` makes for it. Where as many are under way
+    /// as may be, no load begins, and whoever waits in the seat hears [`LookupError::Overloaded`] at once.
     pub fn join_or_lead<F>(
         &self,
         key: K,

@@ -175,8 +175,8 @@ impl Drop for Lease {
 }
 
 impl Holding {
-    /// A connection that breaks is there again in a moment, and another replica's phone may ring meanwhile. Where all of
-    /// this fails the lease expires by itself.
+    /// A connection that breaks is there again in a moment, and another replica's phone may ring meanwhile. Where all
+    /// of this fails the lease expires by itself.
     async fn release(&self) {
         for _ in 0..TRIES {
             match self.run(&self.scripts.release).await {

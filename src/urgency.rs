@@ -16,8 +16,8 @@ use tokio::sync::futures::Notified;
 use crate::clock::{self, Instant, instant};
 use crate::domain::lane::Lane;
 
-/// The lane and the deadline of one load. Callers only raise the lane; the deadline is that of the most patient caller in
-/// this lane.
+/// The lane and the deadline of one load. Callers only raise the lane; the deadline is that of the most patient caller
+/// in this lane.
 pub struct Urgency {
     began: Instant,
     /// Whether its answer is wanted though nobody should wait for it.

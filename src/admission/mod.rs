@@ -1,9 +1,9 @@
 //! Which credential the CRM has accepted for which user, and whose it is.
 //!
 //! Owns that memory, in this process and in Redis. Promises that a credential counts as proven only for a limited time
-//! after the CRM accepted it, after that as lapsed until no stored answer is left that it was accepted for; that a refusal
-//! by the CRM ends it for all users at once; and that Redis trouble admits nobody. Keeps keyed hashes only. Knows nothing
-//! of how the CRM is asked.
+//! after the CRM accepted it, after that as lapsed until no stored answer is left that it was accepted for; that a
+//! refusal by the CRM ends it for all users at once; and that Redis trouble admits nobody. Keeps keyed hashes only.
+//! Knows nothing of how the CRM is asked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -133,8 +133,8 @@ impl Admissions {
         self.judge(accepted.asked, accepted.identity)
     }
 
-    /// What this process or another one knows of the credential. Waits for Redis, at most for the link's timeout, if this
-    /// process does not know it as proven.
+    /// What this process or another one knows of the credential. Waits for Redis, at most for the link's timeout, if
+    /// this process does not know it as proven.
     pub async fn lookup(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let known = self.known(user, auth);
         let Some(shared) = self.shared.as_ref().filter(|_| !known.is_some_and(|known| known.is_proven())) else {
@@ -151,9 +151,9 @@ impl Admissions {
         self.judge(asked, identity)
     }
 
-    /// The CRM has accepted the credential in a call that began at `asked`, and this is whose it is. This process knows at
-    /// once; Redis, and with it the others, as soon as this ends, if it can be reached. A refusal that came after the
-    /// call began has the last word.
+    /// The CRM has accepted the credential in a call that began at `asked`, and this is whose it is. This process knows
+    /// at once; Redis, and with it the others, as soon as this ends, if it can be reached. A refusal that came after
+    /// the call began has the last word.
     pub async fn admit(&self, user: UserTag, auth: AuthTag, identity: Identity, asked: Timestamp) {
         // Counted before it is looked at, so that a refusal between the two is not missed for good.
         let checked = self.revocations.load(Ordering::Acquire);
@@ -169,8 +169,8 @@ impl Admissions {
         }
     }
 
-    /// Has Redis remember that the CRM refused the credential at `refused`. Returns whether it does; true without Redis.
-    /// The other replicas' memory is for `cache::Event::Revoke`.
+    /// Has Redis remember that the CRM refused the credential at `refused`. Returns whether it does; true without
+    /// Redis. The other replicas' memory is for `cache::Event::Revoke`.
     pub async fn revoke_elsewhere(&self, auth: AuthTag, refused: Timestamp) -> bool {
         let Some(shared) = &self.shared else { return true };
         let Some(at) = shared.time().there(refused) else { return false };

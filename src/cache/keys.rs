@@ -1,9 +1,9 @@
 //! Keys under which stored answers are sealed, and the file that holds them.
 //!
-//! Owns XChaCha20-Poly1305 (a random nonce of 24 bytes never repeats by chance) and what a sealed value is bound to: the
-//! place where it is stored. Promises that a value copied to another user, party or question does not open there, that
-//! wrong, absent or foreign keys open nothing, and that no key is printed; keys are wiped from memory when dropped.
-//! Knows nothing of what is sealed.
+//! Owns XChaCha20-Poly1305 (a random nonce of 24 bytes never repeats by chance) and what a sealed value is bound to:
+//! the place where it is stored. Promises that a value copied to another user, party or question does not open there,
+//! that wrong, absent or foreign keys open nothing, and that no key is printed; keys are wiped from memory when
+//! dropped. Knows nothing of what is sealed.
 
 use std::fmt;
 use std::sync::Arc;

@@ -33,8 +33,8 @@ pub struct MemoryCache {
     writers: Arc<Writers>,
 }
 
-/// Makes those who store under one key take turns. Moka's own `and_compute_with` would take three times as long, and every
-/// hit in Redis is stored here.
+/// Makes those who store under one key take turns. Moka's own `and_compute_with` would take three times as long, and
+/// every hit in Redis is stored here.
 #[derive(Default)]
 struct Writers {
     turns: [Mutex<()>; 32],
@@ -67,8 +67,8 @@ impl fmt::Debug for MemoryCache {
     }
 }
 
-/// Lets moka drop what no policy would serve any more, whether it was loaded here or came from Redis half-way through its
-/// life. Only garbage collection.
+/// Lets moka drop what no policy would serve any more, whether it was loaded here or came from Redis half-way through
+/// its life. Only garbage collection.
 struct HardEnd {
     ages: AgePolicy,
     clock: Arc<dyn Clock>,

@@ -1,8 +1,8 @@
 //! The second tier: answers in Redis, shared by replicas.
 //!
 //! Owns the layout of stored answers. All keys of one user share a hash slot; a number stands in them as a keyed hash.
-//! One [`Sheet`] for each user and number, `…:a:<party>`, holds the answers to all questions about it, the generation and
-//! the epoch of what is stored there, and expires with the last of its answers.
+//! One [`Sheet`] for each user and number, `…:a:<party>`, holds the answers to all questions about it, the generation
+//! and the epoch of what is stored there, and expires with the last of its answers.
 //!
 //! Promises that a load which began before an invalidation never fills this tier after it. The walk: a load *begins*:
 //! it finds or creates the sheet and takes its epoch along. An invalidation of the number deletes the sheet; one of the
@@ -50,8 +50,8 @@ return {sheet, now()}
 const INVALIDATED: i64 = -1;
 const OUTDONE: i64 = -2;
 
-/// Returns when the answer that it replaces was asked for, zero if there is none. A length that is damaged ends the walk
-/// over the records, or lets one pass that nobody will take for sound.
+/// Returns when the answer that it replaces was asked for, zero if there is none. A length that is damaged ends the
+/// walk over the records, or lets one pass that nobody will take for sound.
 const STORE: &str = "
 local sheet, record = redis.call('GET', KEYS[2]), ARGV[2]
 if not sheet or string.sub(sheet, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
@@ -185,9 +185,9 @@ impl RedisTier {
         Ok(Begun { held: Held { party, sheet: Some(bytes), generation }, epoch, now: SharedTime(now) })
     }
 
-    /// What is stored of a number, however old. Writes nothing. Takes one round trip, which look-ups that come at the same
-    /// moment share, and reads one key where `known` is the user's generation, two where it is not known; where it is
-    /// another one by now it takes a second round trip.
+    /// What is stored of a number, however old. Writes nothing. Takes one round trip, which look-ups that come at the
+    /// same moment share, and reads one key where `known` is the user's generation, two where it is not known; where it
+    /// is another one by now it takes a second round trip.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -217,8 +217,8 @@ impl RedisTier {
         self.codec.decode(&Place::new(held.party, key.slot()), held.sheet()?.find(key)?)
     }
 
-    /// The end of a load: stores its answer for `ttl`. `now` is Redis' time: what is further ahead of it than clocks can
-    /// differ is replaced as if it were older.
+    /// The end of a load: stores its answer for `ttl`. `now` is Redis' time: what is further ahead of it than clocks
+    /// can differ is replaced as if it were older.
     ///
     /// # Errors
     /// [`LinkError`]; after [`LinkError::Timeout`] or [`LinkError::Broken`] it may be stored all the same.

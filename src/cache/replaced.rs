@@ -1,9 +1,9 @@
 //! Answers that were replaced, on their way to the other replicas.
 //!
 //! Owns what the log has not been given yet. Promises that every replacement reaches the log, the latest time of each,
-//! within a fraction of a second while Redis answers, and later if it does not; and that a batch that replaces thousands
-//! of answers of one user costs the log a few events: many of one user become one for all of that user. Knows nothing of
-//! what the answers say.
+//! within a fraction of a second while Redis answers, and later if it does not; and that a batch that replaces
+//! thousands of answers of one user costs the log a few events: many of one user become one for all of that user. Knows
+//! nothing of what the answers say.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -25,8 +25,8 @@ use crate::domain::{
 use crate::link::{LinkError, Names, PartyHash, RedisTime};
 use crate::metrics::Metrics;
 
-/// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly as round trips are short.
-/// A copy that is dropped though it was new is read from Redis again.
+/// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly as round trips are
+/// short. A copy that is dropped though it was new is read from Redis again.
 const INEXACT_MS: u64 = 1_000;
 
 /// Invalidations on their way to the log at once.
@@ -138,8 +138,8 @@ impl TieredCache {
         Fetched { held: Some(held), moment }
     }
 
-    /// The best stored answer for an identity: a servable one from memory, else from what was fetched, which is then kept
-    /// in memory too.
+    /// The best stored answer for an identity: a servable one from memory, else from what was fetched, which is then
+    /// kept in memory too.
     #[must_use]
     pub fn pick(&self, fetched: &Fetched, key: &ContactKey) -> Option<Stored> {
         let in_memory = self.in_memory(key);
@@ -299,8 +299,8 @@ impl TieredCache {
         }
     }
 
-    /// Drops copies that are older than an answer of another replica. A look-up that has read such a copy and not kept it
-    /// yet sees by the count that it must not.
+    /// Drops copies that are older than an answer of another replica. A look-up that has read such a copy and not kept
+    /// it yet sees by the count that it must not.
     fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
         self.replacements.fetch_add(1, Ordering::AcqRel);
         let here = self.shared.as_ref().and_then(|shared| shared.time.here(asked));

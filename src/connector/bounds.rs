@@ -1,9 +1,9 @@
 //! How much of a record is taken over into an answer.
 //!
 //! What a CRM stores about a contact is other people's typing, and it ends on a screen, in the cache and in Redis. So
-//! every field has a limit, and what happens to a longer one depends on what it is: a text to be read is cut, an address
-//! or a time is left out (a part of it would be another one), a record without a usable id is left out as a whole.
-//! Control characters become spaces, because answers are printed on terminals too.
+//! every field has a limit, and what happens to a longer one depends on what it is: a text to be read is cut, an
+//! address or a time is left out (a part of it would be another one), a record without a usable id is left out as a
+//! whole. Control characters become spaces, because answers are printed on terminals too.
 //!
 //! A record without a name is shown by its company, else by its e-mail address, because a person must have something to
 //! click on. If it has neither, the name stays empty: the number is on the screen anyway, and is no name.

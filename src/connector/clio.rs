@@ -1,7 +1,7 @@
 //! Clio Manage, API v4: contacts by a text search per spelling, and their matters, as client and by relationship.
 //!
-//! Success is 200 with `{"data": [...], "meta": {"paging": {"next": link}}}`, without a `next` on the last page; a failure
-//! has an `error` (docs.developers.clio.com/api-docs: paging, errors).
+//! Success is 200 with `{"data": [...], "meta": {"paging": {"next": link}}}`, without a `next` on the last page; a
+//! failure has an `error` (docs.developers.clio.com/api-docs: paging, errors).
 
 use std::collections::HashSet;
 

@@ -1,7 +1,8 @@
 //! One log line for many failures alike.
 //!
-//! While a CRM is away every look-up in it fails, thousands a minute on a busy day. The first failure of a kind is worth
-//! a line at once; of those that follow the line of every ten seconds tells how many they were. The metrics count all.
+//! While a CRM is away every look-up in it fails, thousands a minute on a busy day. The first failure of a kind is
+//! worth a line at once; of those that follow the line of every ten seconds tells how many they were. The metrics count
+//! all.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -28,8 +29,8 @@ struct Told {
 }
 
 impl Complaints {
-    /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those alike since the last
-    /// line, if there are any.
+    /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those alike since the
+    /// last line, if there are any.
     pub fn about(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
         self.about_every(EVERY, what, error, tell);
     }

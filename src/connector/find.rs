@@ -37,7 +37,7 @@ pub struct Found {
     pub contacts: Vec<Contact>,
     /// The extensions beside each contact's number, as [`extension_list`] writes them.
     pub extensions: Vec<String>,
-    /// False where something is missing.
+    /// False if something is missing.
     pub complete: bool,
 }
 

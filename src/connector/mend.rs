@@ -1,8 +1,8 @@
 //! A reply that is not quite JSON, made readable: one odd record must not hide all others.
 //!
 //! What people typed into a CRM comes back by way of exports, old databases and hand-written serializers. So a text may
-//! hold half a surrogate pair, a raw tab, a byte that is no UTF-8, or all of the reply is in another encoding. What has a
-//! meaning is kept (a raw tab is a tab), what has none becomes U+FFFD, and the rest of the reply stays as it is. Only
+//! hold half a surrogate pair, a raw tab, a byte that is no UTF-8, or all of the reply is in another encoding. What has
+//! a meaning is kept (a raw tab is a tab), what has none becomes U+FFFD, and the rest of the reply stays as it is. Only
 //! replies that [`super::reply`] could not read come here.
 
 use std::fmt::Write as _;

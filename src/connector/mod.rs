@@ -342,8 +342,8 @@ impl Platform {
         if allowed || irrelevant { Ok(Some(host)) } else { Err(HostError::NotAllowed) }
     }
 
-    /// A session for one find, on behalf of `user` with the credential of `auth`, whose `identity` may be known; its calls
-    /// are steps of `span`.
+    /// A session for one find, on behalf of `user` with the credential of `auth`, whose `identity` may be known; its
+    /// calls are steps of `span`.
     ///
     /// # Errors
     /// [`LookupError::Internal`] where neither the settings nor the user say where the CRM is.
@@ -365,8 +365,8 @@ impl Platform {
         self.door.open(base, auth, self.scope(user, tag, identity), urgency, span)
     }
 
-    /// Whose quota a call spends: that of the CRM's own user or account. As long as nobody knows whose the credential is
-    /// it has a quota of its own, so that a claimed user id spends nobody else's.
+    /// Whose quota a call spends: that of the CRM's own user or account. As long as nobody knows whose the credential
+    /// is it has a quota of its own, so that a claimed user id spends nobody else's.
     #[must_use]
     pub fn scope(&self, user: &User, auth: AuthTag, identity: Option<&Identity>) -> ScopeTag {
         let Crm { connector, base_url, .. } = self.crm();

@@ -2,7 +2,8 @@
 //!
 //! Every HTTP call passes here, so this is where it is decided: whether the quota has room for it now, which host (the
 //! session's own and no other, whatever a redirect or a next-page link says), which credential, how long, how many
-//! bytes, how many at a time, and which error each status is. Texts of the CRM and of the HTTP library stay here; they may hold numbers.
+//! bytes, how many at a time, and which error each status is. Texts of the CRM and of the HTTP library stay here; they
+//! may hold numbers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -213,8 +214,8 @@ impl CrmSession {
         Self { find: Arc::clone(&self.find), urgency: Arc::clone(urgency) }
     }
 
-    /// Spends another scope's quota from now on, because it has turned out whose the credential is. What was spent before
-    /// counts there too; the future ends when all of it does.
+    /// Spends another scope's quota from now on, because it has turned out whose the credential is. What was spent
+    /// before counts there too; the future ends when all of it does.
     pub fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         self.find.spent.belongs_to(scope)
     }

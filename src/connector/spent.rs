@@ -1,8 +1,8 @@
 //! What a find has spent, and whose quota it was.
 //!
-//! Owns the count of a find's calls and the scope that they spend. A find may begin before it is known whose its credential
-//! is. Promises that every call counts in the scope of whoever it turns out to be, with what its reply has said, whether
-//! it was made before that or was under way.
+//! Owns the count of a find's calls and the scope that they spend. A find may begin before it is known whose its
+//! credential is. Promises that every call counts in the scope of whoever it turns out to be, with what its reply has
+//! said, whether it was made before that or was under way.
 
 use std::sync::Arc;
 

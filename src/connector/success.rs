@@ -1,8 +1,8 @@
 //! What counts as an answer.
 //!
 //! "Nobody has this number" is stored and believed, so it has to be said: with status 200, in the form that the CRM's
-//! documentation gives for success, with a list, and with a word on further pages that can be read. Everything else is a
-//! failure. Each connector states its CRM's form with the source.
+//! documentation gives for success, with a list, and with a word on further pages that can be read. Everything else is
+//! a failure. Each connector states its CRM's form with the source.
 
 use serde_json::Value;
 

@@ -69,8 +69,8 @@ fn is_place(c: char) -> bool {
 }
 
 impl Variants {
-    /// The connector's own spellings first, then the first of them of the subscriber's other form, if there is one, then
-    /// the user's formats in the user's order.
+    /// The connector's own spellings first, then the first of them of the subscriber's other form, if there is one,
+    /// then the user's formats in the user's order.
     #[must_use]
     pub fn new(number: &E164, own: &[Spelling], formats: &[NumberFormat]) -> Self {
         let other = other_form(number).and_then(|(other, _)| Some(own.first()?.of(&other)));

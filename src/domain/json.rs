@@ -41,8 +41,8 @@ pub fn take(reply: &mut Value, field: &str) -> Value {
     reply.get_mut(field).map(Value::take).unwrap_or_default()
 }
 
-/// A field of a CRM's reply as text. Numbers are written without a decimal point if they are whole. What is neither text
-/// nor number is empty: some CRMs write an empty field as `false`.
+/// A field of a CRM's reply as text. Numbers are written without a decimal point if they are whole. What is neither
+/// text nor number is empty: some CRMs write an empty field as `false`.
 #[must_use]
 pub fn text(value: Option<&Value>) -> String {
     match value {

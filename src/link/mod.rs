@@ -7,9 +7,9 @@
 //! that connects. A connection that breaks, or that leaves three calls in a row without an answer (a stopped server
 //! keeps its sockets open), is given up: calls fail at once with [`LinkError::Down`] until the keeper has a new
 //! connection that answers a PING within the timeout. So a dead Redis costs nothing after the first calls, a slow one
-//! is not taken for a sound one, and both come back by themselves. After a call without an answer the next ones wait for
-//! a part of the timeout only, so that the calls of one look-up do not add up to many times the timeout.
-//! An error of one command (wrong type, read-only, full, not permitted) says nothing about the connection.
+//! is not taken for a sound one, and both come back by themselves. After a call without an answer the next ones wait
+//! for a part of the timeout only, so that the calls of one look-up do not add up to many times the timeout. An error
+//! of one command (wrong type, read-only, full, not permitted) says nothing about the connection.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Redis' time, as far as this process knows it.
 //!
-//! Owns the difference between Redis' clock and the clock of this process, renewed with every time that Redis tells: five
-//! times a second while the log is read. Promises that no replica's time of day has a say in how old an answer is: what
-//! replicas compare is Redis' time, and what happens in between is counted by a clock that only moves forward. The
+//! Owns the difference between Redis' clock and the clock of this process, renewed with every time that Redis tells:
+//! five times a second while the log is read. Promises that no replica's time of day has a say in how old an answer is:
+//! what replicas compare is Redis' time, and what happens in between is counted by a clock that only moves forward. The
 //! difference is as exact as the round trip in which Redis told its time.
 
 use std::sync::Arc;
@@ -47,8 +47,8 @@ impl RedisTime {
         Some(SharedTime(shared.0 + (self.clock.now().0.saturating_sub(here.0))))
     }
 
-    /// The moment of this process at which Redis' clock showed `shared`; `None` if it is too far ahead of Redis' time, or
-    /// that is not known.
+    /// The moment of this process at which Redis' clock showed `shared`; `None` if it is too far ahead of Redis' time,
+    /// or that is not known.
     #[must_use]
     pub fn here(&self, shared: SharedTime) -> Option<Timestamp> {
         let age = self.now()?.since(shared)?;

@@ -1,7 +1,7 @@
 //! From verified contacts to a stored answer: load their details, learn whose they are, store both.
 //!
-//! Contacts are shown to whoever waits as soon as they are verified. If their details take longer than a phone rings, the
-//! contacts are stored without them, and the rest is loaded behind the answer and stored in its place.
+//! Contacts are shown to whoever waits as soon as they are verified. If their details take longer than a phone rings,
+//! the contacts are stored without them, and the rest is loaded behind the answer and stored in its place.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -98,8 +98,8 @@ impl<'a> Answering<'a> {
         self.load.question.trigger == Trigger::ManualRefresh
     }
 
-    /// How long from the moment of verification until the answer is stored without what is missing. Work behind the scenes
-    /// takes as long as it takes.
+    /// How long from the moment of verification until the answer is stored without what is missing. Work behind the
+    /// scenes takes as long as it takes.
     fn patience(&self) -> Option<Duration> {
         let config = &self.load.resolver.config;
         if self.load.urgency.lane() != Lane::CallPop {

@@ -1,8 +1,8 @@
 //! Whose a credential is, and how long that is believed.
 //!
-//! The CRM says who a credential is (`whoami`), once for many look-ups under it. What it says is at the same time the proof
-//! that the credential is good. Where it does not say, the credential's own tag stands for the identity, and only a search
-//! proves it.
+//! The CRM says who a credential is (`whoami`), once for many look-ups under it. What it says is at the same time the
+//! proof that the credential is good. Where it does not say, the credential's own tag stands for the identity, and only
+//! a search proves it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +60,8 @@ impl Resolver {
         asked.question.platform.connector().names_users() && self.rooms.admissions.may_ask_who(asked.auth)
     }
 
-    /// A look-up under a credential that nobody knows. If something is stored for the number, whomever it belongs to, the
-    /// question who this is goes first: its answer may make the search needless. Otherwise both go together.
+    /// A look-up under a credential that nobody knows. If something is stored for the number, whomever it belongs to,
+    /// the question who this is goes first: its answer may make the search needless. Otherwise both go together.
     pub(super) async fn introduce(&self, asked: Asked<'_>, fetched: Fetched) -> Result<Answer, LookupError> {
         if asked.question.only_if_cached {
             self.rooms.cache.missed(&fetched);
@@ -89,9 +89,9 @@ impl Resolver {
             || identities.iter().any(|identity| self.rooms.cache.in_memory(&asked.key.of(identity)).is_some())
     }
 
-    /// A stored answer under a credential that was accepted some time ago: the CRM is asked once more. Only if it cannot be
-    /// reached the answer is served all the same, labelled stale; never because a caller, the quota or the daemon itself
-    /// has no time for the question.
+    /// A stored answer under a credential that was accepted some time ago: the CRM is asked once more. Only if it
+    /// cannot be reached the answer is served all the same, labelled stale; never because a caller, the quota or the
+    /// daemon itself has no time for the question.
     pub(super) async fn renew(&self, asked: Asked<'_>, credential: Credential) -> Result<Answer, LookupError> {
         let deadline = asked.question.deadline.or_else(|| clock::after(self.config.timeout));
         if self.may_ask_who(asked) {
@@ -126,8 +126,8 @@ impl Resolver {
         self.rooms.cache.lookup(&asked.key, &asked.key.of(&identity)).await
     }
 
-    /// As [`Self::stored_by_now`] under a credential whose trust could not be renewed, labelled stale. Unless it has been
-    /// refused meanwhile.
+    /// As [`Self::stored_by_now`] under a credential whose trust could not be renewed, labelled stale. Unless it has
+    /// been refused meanwhile.
     async fn stale_by_now(&self, asked: Asked<'_>, identity: Identity) -> Result<Answer, LookupError> {
         let known = self.rooms.admissions.lookup(asked.user(), asked.auth).await;
         let stored = self.stored_by_now(asked, identity).await;
@@ -137,8 +137,8 @@ impl Resolver {
         }
     }
 
-    /// The result of something that calls the CRM; `None` if the CRM was called and cannot be reached, or leaves the call
-    /// without a reply for longer than `lookup.soft_deadline`.
+    /// The result of something that calls the CRM; `None` if the CRM was called and cannot be reached, or leaves the
+    /// call without a reply for longer than `lookup.soft_deadline`.
     async fn unless_out_of_reach<T>(
         &self,
         urgency: &Urgency,

@@ -1,10 +1,10 @@
 //! The one place that knows the order of things.
 //!
-//! [`Resolver::find`] is the walk of every look-up. A stored answer is served under a credential that the CRM has accepted
-//! a short time ago, to the identity that the CRM says the credential is: fresh as it is, stale with a refresh behind it.
-//! An unknown credential is asked about first ([`identity`]). Where nothing is stored one load per question asks the CRM,
-//! and all callers wait for it ([`load`]). A manual refresh goes to the CRM in any case, and only its success changes what
-//! is stored.
+//! [`Resolver::find`] is the walk of every look-up. A stored answer is served under a credential that the CRM has
+//! accepted a short time ago, to the identity that the CRM says the credential is: fresh as it is, stale with a refresh
+//! behind it. An unknown credential is asked about first ([`identity`]). Where nothing is stored one load per question
+//! asks the CRM, and all callers wait for it ([`load`]). A manual refresh goes to the CRM in any case, and only its
+//! success changes what is stored.
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ const TOO_LONG: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 pub struct Config {
     /// Time for one load, all its CRM calls included.
     pub timeout: Duration,
-    /// How long a manual refresh waits for the CRM before the stored answer is served instead, labelled stale; also when a
-    /// call to the CRM that has no reply yet counts as out of reach.
+    /// How long a manual refresh waits for the CRM before the stored answer is served instead, labelled stale; also
+    /// when a call to the CRM that has no reply yet counts as out of reach.
     pub soft_deadline: Duration,
     /// How long a ringing phone waits for the details of contacts that are found already.
     pub details_timeout: Duration,
@@ -74,7 +74,7 @@ impl Asked<'_> {
     }
 }
 
-/// Longest time that a ringing phone waits for the CRM where it is known that the number was nobody's some time ago.
+/// Longest time that a ringing phone waits for the CRM if the stored answer is a stale "nobody".
 const NEWS: Duration = Duration::from_millis(800);
 
 /// The rooms that a resolver knows.
@@ -175,7 +175,8 @@ impl Resolver {
         }
     }
 
-    /// Serves what is stored. What is stale is refreshed; if that said "nobody", a ringing phone waits a moment for news.
+    /// Serves what is stored. What is stale is refreshed; if that said "nobody", a ringing phone waits a moment for
+    /// news.
     async fn serve(&self, asked: Asked<'_>, identity: Identity, stored: Stored) -> Result<Answer, LookupError> {
         let question = asked.question;
         if stored.freshness == Freshness::Fresh || question.only_if_cached {
@@ -277,8 +278,8 @@ impl Resolver {
         Ok(clock::until(until, seat.done()).await.and_then(Result::ok).unwrap_or(names))
     }
 
-    /// How long this caller waits for details, from the moment the contacts were verified: a ringing phone not for long,
-    /// others as long as they can.
+    /// How long this caller waits for details, from the moment the contacts were verified: a ringing phone not for
+    /// long, others as long as they can.
     fn details_patience(&self, names: &Loaded, question: &Question) -> Duration {
         let left = match question.deadline {
             Some(deadline) => deadline.saturating_duration_since(names.verified.at),

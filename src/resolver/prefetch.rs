@@ -1,8 +1,8 @@
 //! The first-run batch: many numbers behind live calls.
 //!
-//! What is stored is found first, in one round trip for each 500. The rest goes in the order given, most recent calls first, a
-//! bounded number at a time, each through the same flights as a ringing call but in the prefetch lane. An error of one
-//! number is a result; one that dooms all of them ends the job.
+//! Fresh answers are found first, in one round trip for each 500. The rest goes in the order given, most recent calls
+//! first, a bounded number at a time, each through the same flights as a ringing call but in the prefetch lane. An
+//! error of one number is a result; one that dooms all of them ends the job.
 
 use std::pin::pin;
 use std::sync::Arc;

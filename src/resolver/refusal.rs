@@ -1,7 +1,8 @@
 //! The CRM has refused a credential: no replica believes it any more.
 //!
-//! Promises that this process forgets at once, and that Redis and the other replicas hear of it now or as soon as they can
-//! be reached, as long as this process runs. Of many refusals that cannot be published a bounded number is tried again.
+//! Promises that this process forgets at once, and that Redis and the other replicas hear of it now or as soon as they
+//! can be reached, as long as this process runs. Of many refusals that cannot be published a bounded number is tried
+//! again.
 
 use std::time::Duration;
 

@@ -203,8 +203,8 @@ pub(super) fn forgotten(request: &pb::InvalidateContactsRequest, words: &HouseWo
                 if let Ok(Dialled::Party(party)) = number {
                     parties.push(party);
                 }
-                // A few digits may be an extension; there is no harm in forgetting both. More are a number, and one that
-                // cannot be read for want of a region must not pass for forgotten.
+                // A few digits may be an extension; there is no harm in forgetting both. More are a number, and one
+                // that cannot be read for want of a region must not pass for forgotten.
                 let extension = Extension::parse(text).ok().filter(|_| text.trim().len() <= LONGEST_EXTENSION);
                 parties.extend(extension.map(Party::Extension));
                 if let (Err(error), None) = (number, extension) {

@@ -1,5 +1,5 @@
-//! What a CRM, or somebody who writes into one, may send: each input with its outcome (the table of deploy/SECURITY.md),
-//! within the time of one call, and the daemon goes on.
+//! What a CRM, or somebody who writes into one, may send: each input with its outcome (the table of
+//! deploy/SECURITY.md), within the time of one call, and the daemon goes on.
 
 mod contacts;
 mod forms;

@@ -1,5 +1,6 @@
-//! Nothing personal leaves by a side door: known numbers, names, credentials and ids go through the real program in every
-//! way it knows, and then its log, its operations port, every status text and Redis are searched for each of them.
+//! Nothing personal leaves by a side door: known numbers, names, credentials and ids go through the real program in
+//! every way it knows, and then its log, its operations port, every status text and Redis are searched for each of
+//! them.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;

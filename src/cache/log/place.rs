@@ -5,8 +5,8 @@
 use super::event::{self, Event};
 
 /// What one poll returns: the log's identity, the number of its last event, the replicas alive, and id and payload of
-/// events: from the reader's last one on, itself included, or the log's last one for a reader that has no place yet. Last
-/// comes Redis' time.
+/// events: from the reader's last one on, itself included, or the log's last one for a reader that has no place yet.
+/// Last comes Redis' time.
 pub(super) type Reply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64);
 
 /// How far a reader has read.

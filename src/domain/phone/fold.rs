@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-/// The text with ASCII digits, spaces and dashes in place of their many kinds, and without characters that are invisible.
+/// The text with ASCII digits, spaces and dashes in place of their many kinds, and without characters that are
+/// invisible.
 pub(super) fn fold(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii() && !matches!(byte, b'_' | b'\'' | b'&' | b'\t');
     if text.bytes().all(plain) {

@@ -24,8 +24,8 @@ const fn likely(was: &'static str, is: &'static str) -> Change {
 /// Where each rule comes from stands above it. Of several that fit, the first counts.
 #[rustfmt::skip]
 const CHANGES: &[Change] = &[
-    // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07 to 2016-11 (Anatel, Resolução 553/2010). The
-    // range 7 was trunked radio in part (Nextel), which kept eight digits.
+    // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07 to 2016-11 (Anatel, Resolução 553/2010).
+    // The range 7 was trunked radio in part (Nextel), which kept eight digits.
     certain("55##[689]#######", "55##9[689]#######"),
     likely("55##7#######", "55##97#######"),
     // Mexico: the 1 behind +52 for mobiles called from abroad ended on 2019-08-03 (IFT, Plan Técnico Fundamental de
@@ -35,8 +35,8 @@ const CHANGES: &[Change] = &[
     certain("5201##########", "52##########"),
     certain("52044##########", "52##########"), certain("52045##########", "52##########"),
     // Argentina: the 9 behind +54 (15 behind the area code at home) says "mobile, the caller pays"; switches leave it
-    // out (ENACOM, Plan Fundamental de Numeración Nacional, Resolución SC 46/97). The plan does not say in so many words
-    // that no fixed line has the same ten digits.
+    // out (ENACOM, Plan Fundamental de Numeración Nacional, Resolución SC 46/97). The plan does not say in so many
+    // words that no fixed line has the same ten digits.
     likely("54##########", "549##########"),
     // Benin: 01 in front of all numbers on 2024-11-30 (ARCEP Bénin, Plan national de numérotation à dix chiffres).
     certain("229########", "22901########"),

@@ -23,8 +23,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Whether the digits need nothing before them: a number that exists, or that is new, but has its trunk prefix or, in
-    /// North America, its area code.
+    /// Whether the digits need nothing before them: a number that exists, or that is new, but has its trunk prefix or,
+    /// in North America, its area code.
     pub(super) fn is_whole(&self, digits: &str) -> bool {
         let all_of_it = digits.len() > self.number.national().len() || self.number.calling_code == NORTH_AMERICA;
         self.certain && (self.valid || (self.possible && all_of_it && !self.number.is_local()))
@@ -68,8 +68,8 @@ fn behind_calling_code(digits: &str, home: u16) -> Option<E164> {
     E164::abroad(digits).filter(|number| number.calling_code == home && number.is_valid())
 }
 
-/// Calling codes whose numbers may begin with a zero that belongs to them, as in Italy: of what the metadata shows as an
-/// example. Known once, because asking takes as long as a hundred numbers.
+/// Calling codes whose numbers may begin with a zero that belongs to them, as in Italy: of what the metadata shows as
+/// an example. Known once, because asking takes as long as a hundred numbers.
 static WITH_ZEROS: LazyLock<HashSet<u16>> = LazyLock::new(|| {
     let engine = &PHONE_NUMBER_UTIL;
     let kinds =
@@ -92,8 +92,8 @@ fn is_written_so(digits: &str, number: E164, region: Region) -> bool {
     if digits == national { is_written_bare(number, region) } else { digits.len() > national.len() }
 }
 
-/// Whether a number is written without a trunk prefix, as the metadata prints it; one that the metadata does not know as
-/// others of its plan.
+/// Whether a number is written without a trunk prefix, as the metadata prints it; one that the metadata does not know
+/// as others of its plan.
 fn is_written_bare(number: E164, region: Region) -> bool {
     const INDIA: u16 = 91;
     let known = number.is_valid().then(|| number.to_engine());

@@ -11,8 +11,8 @@ use super::{Dialled, E164, Extension, MAX_SPELLING, NumberError, PHONE_NUMBER_UT
 /// Reads what a telephone system sent: E.164, `tel:` and `sip:` addresses, national and internationally dialled
 /// spellings, and texts in place of a number. `words` are the house's own ones.
 ///
-/// No number is no error. An extension in the text (`;ext=`, `x42`) is dropped, because the contact is found by the main
-/// number; [`extension_asked`] reads it.
+/// No number is no error. An extension in the text (`;ext=`, `x42`) is dropped, because the contact is found by the
+/// main number; [`extension_asked`] reads it.
 ///
 /// # Errors
 /// [`NumberError::NotANumber`] for a text without any digit or known word, [`NumberError::TooManyBytes`].

@@ -1,7 +1,8 @@
 //! Numbers in prose: a phone field holds what somebody typed, with remarks, second numbers, extensions and characters
 //! that nobody sees.
 //!
-//! [`pieces`] finds the runs of digits that belong together in a folded text. What pieces mean together is for `stored`.
+//! [`pieces`] finds the runs of digits that belong together in a folded text. What pieces mean together is for
+//! `stored`.
 
 use super::{Certainty, Extension};
 

@@ -1,8 +1,8 @@
 //! Whether a phone field of a record is the calling number: certainly, likely, or not.
 //!
-//! A stored spelling without a calling code is read as the people would read it who typed it: in the regions of the CRM.
-//! What it is there counts first. Only a spelling that is nobody's number there may be one of the caller's own country,
-//! and then it is likely at best: nearly every national spelling is a number somewhere else too.
+//! A stored spelling without a calling code is read as the people would read it who typed it: in the regions of the
+//! CRM. What it is there counts first. Only a spelling that is nobody's number there may be one of the caller's own
+//! country, and then it is likely at best: nearly every national spelling is a number somewhere else too.
 
 use super::fold::fold;
 use super::reading::{Reading, read_at_home};
@@ -121,8 +121,8 @@ impl<'a> Sought<'a> {
         [one, other].into_iter().any(|spelling| spelling.digits.ends_with(&self.tail))
     }
 
-    /// Whether `next` may be a part of the number that stands before it. Asking the engine is dear, so only where it makes
-    /// a difference.
+    /// Whether `next` may be a part of the number that stands before it. Asking the engine is dear, so only where it
+    /// makes a difference.
     fn is_fragment(&self, next: &Spelling, last: &Spelling) -> bool {
         if !self.matters(next, next) {
             return next.is_short() && !last.is_short() && !next.digits.starts_with('0');

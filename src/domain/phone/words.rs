@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use super::MAX_SPELLING;
 
-/// Words that say that a number is withheld or did not arrive: RFC 3323, the caller-ID texts of carriers and phones, and
-/// the same in the languages of the telephones that send them.
+/// Words that say that a number is withheld or did not arrive: RFC 3323, the caller-ID texts of carriers and phones,
+/// and the same in the languages of the telephones that send them.
 const WITHHOLDING: [&str; 43] = [
     "anonymous",
     "anon",
