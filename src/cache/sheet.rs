@@ -5,9 +5,8 @@
 //! * 16 bytes of the user's generation (see `link::user`) under which it began;
 //! * 16 bytes of an epoch, a random token;
 //! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of question and
-//!   identity
-//!   together, 8 of the time when the CRM was asked (milliseconds, by Redis' clock) and 4 of a length, both big-endian,
-//!   then so many bytes of [`codec`](super::codec).
+//!   identity together, 8 of the time when the CRM was asked (milliseconds, by Redis' clock) and 4 of a length, both
+//!   big-endian, then so many bytes of [`codec`](super::codec).
 //!
 //! So a look-up reads one value before it knows whose credential it has, and an invalidation deletes it. Each identity
 //! has its own share of a sheet: one that asks in many formats pushes out its own answers only. Promises that foreign
