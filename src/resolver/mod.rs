@@ -33,8 +33,8 @@ mod jobs;
 mod load;
 mod prefetch;
 mod question;
-mod refusal;
 mod revalidate;
+mod revoke;
 
 pub use forget::Forgotten;
 use identity::{Known, Whose};
@@ -108,7 +108,7 @@ pub struct Resolver {
     whoami: Flights<AuthTag, Known>,
     refreshing: Arc<revalidate::Cap<QuestionKey>>,
     renewing: Arc<revalidate::Cap<(UserTag, AuthTag)>>,
-    /// Refusals that the other replicas have not heard of yet.
+    /// Revocations that the other replicas have not heard of yet.
     revoking: Arc<revalidate::Cap<AuthTag>>,
     jobs: jobs::Jobs,
     /// Turns of prefetch jobs, so that all of them together leave loads to calls.

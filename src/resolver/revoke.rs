@@ -1,8 +1,7 @@
-//! The CRM has refused a credential: no replica believes it any more.
+//! The CRM has refused a credential: it is revoked on all replicas.
 //!
-//! Promises that this process forgets at once, and that Redis and the other replicas hear of it now or as soon as they
-//! can be reached, as long as this process runs. Of many refusals that cannot be published a bounded number is tried
-//! again.
+//! Promises that this process forgets it at once, and that Redis and the other replicas hear of it now or as soon as they
+//! can be reached. At most 32 revocations wait for that at once, and none outlives this process.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::cache::Event;
 use crate::clock;
 use crate::domain::{AuthTag, Timestamp};
 
-/// How long to wait before a refusal is published again.
+/// How long to wait before a revocation is published again.
 const AGAIN: Duration = Duration::from_millis(500);
 
 impl Resolver {
