@@ -24,6 +24,8 @@ pub struct Urgency {
     wanted: AtomicBool,
     /// When it first spent a call.
     called: OnceLock<Instant>,
+    /// Whether nothing is known yet of the credential under which it calls.
+    unproven: AtomicBool,
     now: Mutex<(Lane, Option<Instant>)>,
     changed: Notify,
 }
@@ -34,7 +36,18 @@ impl Urgency {
     pub fn new(lane: Lane, deadline: Option<Instant>) -> Self {
         let wanted = AtomicBool::new(is_a_callers(lane, deadline));
         let (called, now) = (OnceLock::new(), Mutex::new((lane, deadline)));
-        Self { began: instant(), wanted, called, now, changed: Notify::new() }
+        Self { began: instant(), wanted, called, unproven: AtomicBool::new(false), now, changed: Notify::new() }
+    }
+
+    /// Says whether the CRM has accepted the credential of the load before.
+    pub fn set_proven(&self, proven: bool) {
+        self.unproven.store(!proven, Relaxed);
+    }
+
+    /// Whether the CRM has accepted the credential of the load before. So it is unless something else was said.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        !self.unproven.load(Relaxed)
     }
 
     /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be told in time. One in

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::fleet::Budgets;
-use crate::budget::{Budget, Usage};
+use crate::budget::{Budget, CallKind, Quota, Usage};
 use crate::link::{Link, Standing};
 use crate::ops;
 
@@ -19,7 +19,7 @@ pub(super) struct Figures {
 impl Figures {
     pub(super) fn now(&self) -> ops::Now {
         ops::Now {
-            connectors: self.budgets.iter().map(|(name, budget)| quota(name, budget)).collect(),
+            connectors: self.budgets.iter().flat_map(|(name, budget)| quotas(name, budget)).collect(),
             redis: self.link.as_ref().map(|link| redis(link.standing())),
             replicas: self.link.as_ref().map(|_| self.replicas.load(Ordering::Relaxed)),
             memory_limit: self.memory_limit,
@@ -27,11 +27,20 @@ impl Figures {
     }
 }
 
-fn quota(name: &str, budget: &Budget) -> ops::Quota {
-    let (quota, Usage { scopes, resting, background_resting, waiting }) = (budget.quota(), budget.usage());
+fn quotas(name: &str, budget: &Budget) -> Vec<ops::Quota> {
+    let name = |kind| match kind {
+        None => name.to_owned(),
+        Some(CallKind::Search) => format!("{name} (search)"),
+        Some(CallKind::Other) => format!("{name} (other)"),
+    };
+    budget.usage().into_iter().map(|(kind, quota, usage)| figures(name(kind), &quota, usage)).collect()
+}
+
+fn figures(name: String, quota: &Quota, usage: Usage) -> ops::Quota {
+    let Usage { scopes, resting, background_resting, waiting } = usage;
     let [call_pop, revalidate, prefetch] = waiting;
     ops::Quota {
-        name: name.to_owned(),
+        name,
         rate: quota.rate().get(),
         per_seconds: quota.per().as_secs_f64(),
         burst: quota.burst().get(),

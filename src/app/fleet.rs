@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::figures::Figures;
 use crate::admission::{self, Admissions};
-use crate::budget::{Budget, SharedQuota};
+use crate::budget::{self, Budget, Replicas, SharedQuota};
 use crate::cache::{Event, Log, MemoryCache, RedisTier, SharedTier, TieredCache};
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -106,10 +106,24 @@ impl Fleet {
     }
 
     /// The budget of one connector.
-    pub(super) fn budget(&self, config: &connector::Config, metrics: &Metrics, chores: &Chores) -> Arc<Budget> {
-        let shared = self.shared.as_ref().map(|(link, ..)| SharedQuota::new(link.clone(), &config.name));
-        let budget = Arc::new(Budget::new(config.quota, &config.name, metrics, shared));
-        self.budgets.lock().push((config.name.clone(), Arc::clone(&budget)));
+    pub(super) fn budget(
+        &self,
+        config: &Config,
+        connector: &connector::Config,
+        metrics: &Metrics,
+        chores: &Chores,
+    ) -> Arc<Budget> {
+        let shared = self.shared.as_ref();
+        let shared = shared.map(|(link, ..)| SharedQuota::new(link.clone(), &connector.name, chores.tasks.clone()));
+        let budgets = budget::Config {
+            call_timeout: config.limits.call_timeout,
+            admitted: config.admitted,
+            replicas: config.replicas,
+            is_past_known: config.are_crms_new,
+        };
+        let budget = Budget::new(connector.quotas, &budgets, &connector.name, metrics, shared.as_ref());
+        let budget = Arc::new(budget);
+        self.budgets.lock().push((connector.name.clone(), Arc::clone(&budget)));
         let swept = Arc::clone(&budget);
         chores.spawn(async move {
             loop {
@@ -161,7 +175,10 @@ impl Fleet {
             loop {
                 clock::pause(wait).await;
                 wait = if heard { LISTEN } else { FIRST };
-                let Ok(polled) = reader.poll().await else { continue };
+                let Ok(polled) = reader.poll().await else {
+                    budgets.lock().iter().for_each(|(_, budget)| budget.unheard());
+                    continue;
+                };
                 time.hear(polled.now);
                 if !heard {
                     // What was forgotten before the log was first read may be in memory already.
@@ -173,9 +190,10 @@ impl Fleet {
                     cache.hear(event);
                     hear(&admissions, event);
                 }
-                let replicas = NonZeroU32::new(polled.replicas).unwrap_or(NonZeroU32::MIN);
-                seen.store(replicas.get(), Ordering::Relaxed);
-                budgets.lock().iter().for_each(|(_, budget)| budget.set_replicas(replicas));
+                let count = NonZeroU32::new(polled.replicas).unwrap_or(NonZeroU32::MIN);
+                seen.store(count.get(), Ordering::Relaxed);
+                let replicas = Replicas { count, kept_for: polled.kept_for };
+                budgets.lock().iter().for_each(|(_, budget)| budget.heard(&replicas));
             }
         });
     }

@@ -100,7 +100,7 @@ impl App {
         let fleet = Fleet::build(&config, &clock, &metrics, &chores)?;
         let clients = Clients::new(dns).context("TLS for CRM calls cannot be set up")?;
         let platforms = config.connectors.iter().map(|connector| {
-            let budget = fleet.budget(connector, &metrics, &chores);
+            let budget = fleet.budget(&config, connector, &metrics, &chores);
             let way = clients.way(connector.base_url.is_some());
             let door = Door::new(way, config.limits, budget, Arc::clone(&clock), &metrics, &connector.name);
             Platform::new(connector.clone(), door, fleet.keys.clone())

@@ -1,7 +1,7 @@
 //! The line before one scope's quota.
 //!
 //! Owns who goes next. Only the head of the line asks the limiter, one ask at a time, so that nobody overtakes by
-//! luck. A cell that comes belongs to the gate: whoever is head by then takes it. Promises that a waiter whose future
+//! luck. A call that is granted belongs to the gate: whoever is head by then takes it. Promises that a waiter whose future
 //! is dropped leaves the line and lets the next one go. Knows nothing of what the calls are for.
 
 use std::fmt;
@@ -13,9 +13,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Exhausted;
+use super::allowed::Allowed;
 use super::hint::{Pauses, RateHint, Rest};
-use super::limiter::{Answer, Limiter, Outlook};
-use super::queue::{Ahead, Queue, Ticket};
+use super::limiter::{Answer, Ask, Credential, Limiter, Outlook, Slot};
+use super::queue::{Ahead, Queue, Standing, Ticket};
 use super::usage::Usage;
 use crate::clock::{self, Instant, Stopwatch, instant};
 use crate::domain::ScopeTag;
@@ -33,16 +34,19 @@ struct State {
     queue: Queue,
     /// Whether an ask is under way.
     asking: bool,
-    /// A cell that was spent for a waiter who is not head any more.
-    in_hand: bool,
+    /// A call that was granted to a waiter who is not head any more.
+    in_hand: Option<Slot>,
     /// What the limiter said last.
     outlook: Option<Outlook>,
     pauses: Pauses,
+    allowed: Allowed,
 }
 
 /// How a call passed the gate.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Passed {
+    /// The call that it may make.
+    pub slot: Slot,
     /// The lane it passed in.
     pub lane: Lane,
     /// How long it waited in that lane.
@@ -51,7 +55,7 @@ pub(super) struct Passed {
 
 /// What a waiter does next.
 enum Step<'a> {
-    Pass,
+    Pass(Slot),
     Refuse(Exhausted),
     Ask(Turn<'a>),
     /// Until woken, or until this moment.
@@ -75,13 +79,13 @@ impl Gate {
         self.scope
     }
 
-    /// Waits for a turn and spends one cell. Once the deadline has passed nobody waits for the load any more: it goes on
+    /// Waits for a turn and spends one call. Once the deadline has passed nobody waits for the load any more: it goes on
     /// without one, behind the scenes, because its answer is wanted the next time.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the deadline; then nothing is spent.
     pub(super) async fn pass(&self, limiter: &Limiter, urgency: &Urgency) -> Result<Passed, Exhausted> {
-        let mut place = Place::take(self, urgency);
+        let mut place = Place::take(self, limiter, urgency);
         loop {
             // Before the urgency is read, so that no change is missed between reading and waiting.
             let changed = urgency.changed();
@@ -90,12 +94,14 @@ impl Gate {
             let overdue = latest.is_some() && deadline.is_none();
             let lane = if overdue { lane.max(Lane::Revalidate) } else { lane };
             match place.step(lane, deadline, now) {
-                Step::Pass => return Ok(Passed { lane: place.ticket.lane, waited: place.since.elapsed() }),
+                Step::Pass(slot) => {
+                    return Ok(Passed { slot, lane: place.ticket.lane, waited: place.since.elapsed() });
+                }
                 Step::Refuse(exhausted) => return Err(exhausted),
                 Step::Ask(turn) => {
                     let patience = deadline.map(|deadline| deadline.saturating_duration_since(instant()));
-                    let answer = limiter.ask(self.scope, turn.lane, patience).await;
-                    turn.end(&answer);
+                    let answer = limiter.ask(&Ask { patience, ..turn.ask }).await;
+                    turn.end(answer);
                 }
                 Step::Wait(until) => {
                     tokio::select! {
@@ -108,12 +114,29 @@ impl Gate {
         }
     }
 
-    /// Takes in what a reply said. Returns what the other replicas should be told.
-    pub(super) fn note(&self, hint: &RateHint, granted: Instant) -> Option<Rest> {
+    /// Counts a call that was made before it was known to be of this scope.
+    pub(super) async fn count_made(&self, limiter: &Limiter, lane: Lane) -> Option<Slot> {
+        let mut ask = self.state.lock().ask(limiter, self.scope, lane, Credential::Proven(Duration::ZERO));
+        ask.is_made = true;
+        let answer = limiter.ask(&ask).await;
         let mut state = self.state.lock();
-        let news = state.pauses.note(hint, granted, instant());
+        state.outlook = None;
+        state.queue.wake_head();
+        answer.granted
+    }
+
+    /// Takes in what a reply said. Returns what the other replicas should be told.
+    pub(super) fn note(&self, limiter: &Limiter, hint: &RateHint, granted: Instant) -> Option<Rest> {
+        let (mut state, now) = (self.state.lock(), instant());
+        let news = state.pauses.note(hint, granted, now);
+        if hint.refused {
+            state.allowed.refused(limiter.quota(), granted, limiter.is_alone(), now);
+        } else {
+            state.allowed.accepted(limiter.quota(), granted, now);
+        }
         if news.is_some() {
             state.queue.wake_impatient();
+            state.queue.wake_head();
         }
         news
     }
@@ -140,21 +163,27 @@ impl Gate {
     /// Whether nobody waits and nothing is lost by forgetting this gate.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state.lock();
-        state.queue.is_empty() && state.pauses.are_over(instant())
+        state.queue.is_empty() && state.pauses.are_over(instant()) && state.allowed.is_as_documented()
     }
 }
 
 impl State {
     /// Time until it is this waiter's turn, as far as known.
     fn ready_in(&self, ticket: Ticket, ahead: Ahead, now: Instant) -> Duration {
-        let cell = self.outlook.map_or(Duration::ZERO, |outlook| outlook.wait(ticket.lane, ahead, now));
-        cell.max(self.pauses.left(ticket.lane, now))
+        let room = self.outlook.as_ref().map_or(Duration::ZERO, |outlook| outlook.wait(ticket.lane, ahead, now));
+        room.max(self.pauses.left(ticket.lane, now))
+    }
+
+    fn ask(&mut self, limiter: &Limiter, scope: ScopeTag, lane: Lane, credential: Credential) -> Ask {
+        let limits = limiter.quota().limits(self.allowed.limit());
+        Ask { scope, lane, limits, credential, is_probe: false, patience: None, is_made: false }
     }
 }
 
 /// A place in the line; left when dropped.
 struct Place<'a> {
     gate: &'a Gate,
+    limiter: &'a Limiter,
     ticket: Ticket,
     wake: Arc<Notify>,
     /// Since it came to its lane.
@@ -164,19 +193,19 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn take(gate: &'a Gate, urgency: &Urgency) -> Self {
+    fn take(gate: &'a Gate, limiter: &'a Limiter, urgency: &Urgency) -> Self {
         let wake = Arc::new(Notify::new());
-        let ticket = gate.state.lock().queue.enter(urgency.lane(), urgency.began(), Arc::clone(&wake));
-        Self { gate, ticket, wake, since: Stopwatch::start(), asked: false }
+        let standing = if urgency.is_proven() { Standing::Proven } else { Standing::Unproven };
+        let ticket = gate.state.lock().queue.enter(urgency.lane(), standing, urgency.began(), Arc::clone(&wake));
+        Self { gate, limiter, ticket, wake, since: Stopwatch::start(), asked: false }
     }
 
     fn step(&mut self, lane: Lane, deadline: Option<Instant>, now: Instant) -> Step<'a> {
         let mut state = self.gate.state.lock();
         self.move_to(&mut state, lane, deadline.is_some());
         let head = state.queue.is_head(self.ticket);
-        if head && state.in_hand {
-            state.in_hand = false;
-            return Step::Pass;
+        if head && let Some(slot) = state.in_hand.take() {
+            return Step::Pass(slot);
         }
         if !head && deadline.is_none() {
             return Step::Wait(None);
@@ -191,12 +220,18 @@ impl<'a> Place<'a> {
         }
         // A call pop asks once though it knows that it must wait: the limiter tells the other replicas' background
         // lanes to stand aside.
-        // While the scope rests nobody asks: the limiter knows of cells only, and would grant one.
+        // While the scope rests nobody asks: the limiter knows of calls only, and would grant one.
         let rests = !state.pauses.left(lane, now).is_zero();
         if ready_in.is_zero() || (!rests && !lane.is_background() && !self.asked) {
             state.asking = true;
             self.asked = true;
-            return Step::Ask(Turn { gate: self.gate, lane });
+            let credential = match self.ticket.standing {
+                Standing::Proven => Credential::Proven(self.limiter.keeps_one_for()),
+                Standing::Unproven => Credential::Unproven,
+            };
+            let ask = state.ask(self.limiter, self.gate.scope, lane, credential);
+            let is_probe = state.pauses.probe(now);
+            return Step::Ask(Turn { gate: self.gate, limiter: self.limiter, ask: Ask { is_probe, ..ask } });
         }
         Step::Wait(Some(now + ready_in))
     }
@@ -214,9 +249,10 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.state.lock();
         state.queue.leave(self.ticket);
-        if state.queue.is_empty() {
-            // Nobody is left to take it. Kept, it would be one call too many some day.
-            state.in_hand = false;
+        if state.queue.is_empty()
+            && let Some(slot) = state.in_hand.take()
+        {
+            self.limiter.give_back(&slot);
         }
         state.queue.wake_head();
     }
@@ -225,16 +261,22 @@ impl Drop for Place<'_> {
 /// The right to ask the limiter; given back when dropped.
 struct Turn<'a> {
     gate: &'a Gate,
-    lane: Lane,
+    limiter: &'a Limiter,
+    ask: Ask,
 }
 
 impl Turn<'_> {
-    fn end(self, answer: &Answer) {
+    fn end(self, answer: Answer) {
         let mut state = self.gate.state.lock();
-        let expected = state.outlook.is_some() && answer.granted;
-        state.in_hand |= answer.granted;
+        let expected = state.outlook.is_some() && answer.granted.is_some();
+        if let Some(slot) = answer.granted {
+            // Asks go one by one, and a call in hand is taken before the next: there is none.
+            if let Some(unused) = state.in_hand.replace(slot) {
+                self.limiter.give_back(&unused);
+            }
+        }
         state.outlook = Some(answer.outlook);
-        let news = state.pauses.set(answer.rest, instant());
+        let news = !self.ask.is_probe && state.pauses.set(answer.rest, instant());
         if !expected || news {
             state.queue.wake_impatient();
         }

@@ -12,6 +12,8 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// The first pause after a 429 that names no time; each further one is twice as long, up to the longest.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// In a pause that is longer than this a ringing phone may find out, so often, whether it still holds.
+const PROBE_EVERY: Duration = Duration::from_secs(30);
 /// Where the limit is unknown, so many calls left or fewer are few.
 const FEW: u32 = 2;
 /// A pause that grows by less is not worth telling the other replicas again.
@@ -39,6 +41,8 @@ pub(super) struct Rest {
     pub all: Duration,
     /// The background lanes.
     pub background: Duration,
+    /// Whether earlier pauses are over.
+    pub is_over: bool,
 }
 
 /// The pauses of one scope.
@@ -46,29 +50,54 @@ pub(super) struct Rest {
 pub(super) struct Pauses {
     all: Option<Instant>,
     background: Option<Instant>,
+    /// When the pause of all lanes was set, and when it was last probed.
+    began: Option<Instant>,
+    probed: Option<Instant>,
     /// Refusals in a row that named no time, and when the last one was counted.
     refusals: Option<(u32, Instant)>,
 }
 
 impl Pauses {
-    /// Takes in the hint of a call that was granted at `granted`. Returns what the other replicas should be told,
-    /// where that is anything new.
+    /// Takes in the hint of a call that was granted at `granted`. Returns what the other replicas should be told, if
+    /// that is anything new.
     pub(super) fn note(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Option<Rest> {
-        let rest = Rest { all: self.rest_of_all(hint, granted, now), background: rest_of_background(hint) };
-        self.set(rest, now).then_some(rest)
+        let all = self.rest_of_all(hint, granted, now);
+        let is_later = Some(granted) > self.began || self.probed.is_some_and(|probed| granted >= probed);
+        let is_over = all.is_zero() && is_later && !left(self.all, now).is_zero();
+        if is_over {
+            self.all = None;
+        }
+        let rest = Rest { all, background: rest_of_background(hint), is_over };
+        let is_longer = self.set(rest, now);
+        (is_longer || is_over).then_some(rest)
     }
 
-    /// Pauses for at least so long. True where that is notably longer than before.
+    /// Pauses for at least so long. True if that is notably longer than before.
     pub(super) fn set(&mut self, rest: Rest, now: Instant) -> bool {
+        if left(self.all, now).is_zero() && !rest.all.is_zero() {
+            (self.began, self.probed) = (Some(now), None);
+        }
         let all = lengthen(&mut self.all, rest.all, now);
         let background = lengthen(&mut self.background, rest.background, now);
         all || background
     }
 
-    /// How long a lane still rests.
+    /// How long a lane still rests. A ringing phone rests until it may probe.
     pub(super) fn left(&self, lane: Lane, now: Instant) -> Duration {
         let all = left(self.all, now);
-        if lane.is_background() { all.max(left(self.background, now)) } else { all }
+        if lane.is_background() {
+            return all.max(left(self.background, now));
+        }
+        all.min(left(self.began.max(self.probed).map(|last| last + PROBE_EVERY), now))
+    }
+
+    /// A call goes. True if it is a probe, because the pause still holds.
+    pub(super) fn probe(&mut self, now: Instant) -> bool {
+        let holds = !left(self.all, now).is_zero();
+        if holds {
+            self.probed = Some(now);
+        }
+        holds
     }
 
     /// Whether nothing is lost by forgetting: all pauses are over, and so is the memory of refusals.
@@ -155,7 +184,7 @@ mod tests {
         for _ in 0..8 {
             now += LONGEST_BACKOFF + SECOND;
             pauses.note(&refused(None), now, now);
-            steps.push(pauses.left(Lane::CallPop, now).as_secs());
+            steps.push(pauses.left(Lane::Prefetch, now).as_secs());
         }
         assert_eq!(steps, [1, 2, 4, 8, 16, 32, 60, 60]);
         now += LONGEST_BACKOFF + SECOND;
@@ -184,9 +213,28 @@ mod tests {
         assert!(pauses.note(&refused(Some(30 * SECOND)), now, now).is_none(), "nothing new to tell");
         assert_eq!(pauses.left(Lane::CallPop, now), 30 * SECOND);
         pauses.note(&refused(Some(86_400 * SECOND)), now, now);
-        assert_eq!(pauses.left(Lane::CallPop, now), LONGEST_PAUSE);
+        assert_eq!(pauses.left(Lane::Prefetch, now), LONGEST_PAUSE);
         assert!(!pauses.are_over(now));
         assert!(pauses.are_over(now + LONGEST_PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ringing_phone_may_find_out_every_half_minute_whether_a_pause_still_holds() {
+        let (mut pauses, start) = (Pauses::default(), instant());
+        pauses.note(&refused(Some(600 * SECOND)), start, start);
+        assert_eq!(pauses.left(Lane::CallPop, start), PROBE_EVERY);
+        let first = start + PROBE_EVERY;
+        assert_eq!([Lane::CallPop, Lane::Prefetch].map(|lane| pauses.left(lane, first).as_secs()), [0, 570]);
+        assert!(pauses.probe(first));
+        assert_eq!(pauses.left(Lane::CallPop, first), PROBE_EVERY, "one call");
+        assert!(pauses.note(&refused(None), first, first + SECOND).is_none());
+        assert_eq!(pauses.left(Lane::Prefetch, first), 570 * SECOND, "it holds");
+        let second = first + PROBE_EVERY;
+        assert!(pauses.probe(second));
+        assert!(pauses.note(&RateHint::default(), start, second).is_none(), "a call from before says nothing");
+        let over = pauses.note(&RateHint::default(), second + SECOND, second + SECOND);
+        assert!(over.is_some_and(|rest| rest.is_over));
+        assert_eq!(pauses.left(Lane::Prefetch, second + SECOND), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,32 +1,36 @@
-//! Where cells come from: the fleet's quota in Redis, or this replica's share of it.
+//! Where the calls are counted: in Redis for all replicas, or here within this replica's share.
 //!
 //! Owns the choice between the two and the language in which both answer. Knows no queue and no pause of its own.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
+use super::Config;
 use super::hint::Rest;
 use super::local::Local;
+use super::past::{Count, Past, Replicas};
 use super::queue::Ahead;
-use super::quota::Quota;
+use super::quota::{Limits, Quota, Scope};
 use super::shared::SharedQuota;
+use super::window::Frees;
 use crate::clock::{Instant, instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 
-/// When one pace has its next cells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When a pace has its next calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Forecast {
-    /// Microseconds until the next cell. Not more than zero where it is there, less by one interval for each other
-    /// that is there as well.
+    /// Microseconds until the next call is due. Not more than zero if it is due now, less by one interval for each
+    /// other that is due as well.
     pub next: i64,
-    /// Microseconds between cells.
+    /// Microseconds between calls.
     pub interval: i64,
 }
 
 impl Forecast {
-    /// Microseconds until there is a cell for whoever has `ahead` others before him.
-    fn behind(self, ahead: usize) -> i64 {
+    /// Microseconds until a call is due for whoever has `ahead` others before him.
+    pub(super) fn behind(self, ahead: usize) -> i64 {
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
         self.next.saturating_add(self.interval.saturating_mul(ahead))
     }
@@ -37,73 +41,206 @@ pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// When cells will be there, as far as a limiter knew when it was asked.
+/// Who asks for a call.
 #[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    pub scope: ScopeTag,
+    pub lane: Lane,
+    /// How many calls the window may hold.
+    pub limits: Limits,
+    pub credential: Credential,
+    /// Whether it asks although the CRM wants a rest.
+    pub is_probe: bool,
+    /// How long it would wait; `None` for however long.
+    pub patience: Option<Duration>,
+    /// Whether the call is made already and only to be counted.
+    pub is_made: bool,
+}
+
+/// What is known of the credential under which a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// The CRM has accepted it before. One call of each window is kept for these for so long.
+    Proven(Duration),
+    /// Nothing is known of it.
+    Unproven,
+}
+
+/// When there is room for a call, in one kind of lanes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Room {
+    pub limit: u32,
+    pub frees: Frees,
+    pub pace: Forecast,
+}
+
+impl Room {
+    /// Microseconds until there is room for whoever has `ahead` others before him. Zero if there is room now.
+    pub(super) fn in_micros(&self, ahead: usize) -> i64 {
+        self.frees.room_in(self.limit, ahead).max(self.pace.behind(ahead)).max(0)
+    }
+}
+
+/// When there will be room, as far as a limiter knew when it was asked.
+#[derive(Debug, Clone)]
 pub(super) struct Outlook {
     seen: Instant,
-    all: Forecast,
-    background: Forecast,
+    all: Room,
+    background: Room,
 }
 
 impl Outlook {
     /// An outlook of this moment.
-    pub(super) fn now(all: Forecast, background: Forecast) -> Self {
+    pub(super) fn now(all: Room, background: Room) -> Self {
         Self { seen: instant(), all, background }
     }
 
-    /// Time until there is a cell for a waiter of `lane` behind others. A background lane needs one of both paces.
+    /// Nobody knows, or looks again, before `wait` is over.
+    pub(super) fn after(wait: Duration) -> Self {
+        let pace = Forecast { next: micros(wait), interval: 0 };
+        let room = Room { limit: u32::MAX, frees: Frees::default(), pace };
+        Self::now(room.clone(), room)
+    }
+
+    /// Time until there is room for a waiter of `lane` behind others. A background lane needs room in both.
     pub(super) fn wait(&self, lane: Lane, ahead: Ahead, now: Instant) -> Duration {
-        let mut micros = self.all.behind(ahead.all);
+        let mut micros = self.all.in_micros(ahead.all);
         if lane.is_background() {
-            micros = micros.max(self.background.behind(ahead.background));
+            micros = micros.max(self.background.in_micros(ahead.background));
         }
         let from_seen = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
         from_seen.saturating_sub(now.saturating_duration_since(self.seen))
     }
 }
 
+/// A call that the windows hold.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    pub scope: ScopeTag,
+    pub is_background: bool,
+    /// Until when, unless it is released.
+    pub until: Instant,
+    /// Its name in Redis, if it is counted there.
+    pub name: Option<String>,
+}
+
 /// What a limiter answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Answer {
-    /// Whether a cell was spent. A denied ask spends nothing.
-    pub granted: bool,
+    /// The call, if there is room. A denied ask spends nothing.
+    pub granted: Option<Slot>,
     /// What comes next.
     pub outlook: Outlook,
     /// Pauses that other replicas have set.
     pub rest: Rest,
 }
 
-/// The limiter of one connector.
+impl Answer {
+    fn denied(outlook: Outlook) -> Self {
+        Self { granted: None, outlook, rest: Rest::default() }
+    }
+}
+
+/// The limiter of one quota.
 #[derive(Debug)]
 pub(super) struct Limiter {
     quota: Quota,
+    /// How long the windows hold a call of which nothing is heard any more.
+    hold: Duration,
     local: Local,
     shared: Option<SharedQuota>,
+    past: Mutex<Past>,
+    /// For how long after a proven call one call of each window is kept for proven credentials.
+    keeps_one_for: Duration,
 }
 
 impl Limiter {
-    pub(super) fn new(quota: Quota, shared: Option<SharedQuota>) -> Self {
-        Self { quota, local: Local::new(&quota), shared }
+    pub(super) fn new(quota: Quota, config: &Config, shared: Option<SharedQuota>) -> Self {
+        let past = Mutex::new(Past::new(quota.per(), shared.is_some(), config.is_past_known, instant()));
+        // Nobody else's credential counts in the quota of a user.
+        let keeps_one_for = if quota.scope() == Scope::Account { config.admitted } else { Duration::ZERO };
+        let (hold, local) = (config.call_timeout + quota.per(), Local::new(&quota));
+        local.at_least(&quota, config.replicas);
+        Self { quota, hold, local, shared, past, keeps_one_for }
+    }
+
+    /// For how long after a proven call one call of each window is kept for proven credentials.
+    pub(super) fn keeps_one_for(&self) -> Duration {
+        self.keeps_one_for
+    }
+
+    /// Whether all calls are made here, as far as known.
+    pub(super) fn is_alone(&self) -> bool {
+        self.shared.is_none()
     }
 
     pub(super) fn quota(&self) -> &Quota {
         &self.quota
     }
 
-    /// Asks for a cell. `patience` is how long the waiter would wait for it. Never two asks for one scope at a time.
+    /// Asks for a call. Never two asks for one scope at a time.
     ///
     /// Ends at once, or within the timeout of the link to Redis.
-    pub(super) async fn ask(&self, scope: ScopeTag, lane: Lane, patience: Option<Duration>) -> Answer {
-        if let Some(shared) = &self.shared
-            && let Ok(answer) = shared.ask(&self.quota, scope, lane, patience).await
-        {
-            if answer.granted {
-                // So that the day Redis goes away does not begin with another full burst.
-                self.local.count(scope, lane);
+    pub(super) async fn ask(&self, ask: &Ask) -> Answer {
+        let until = instant() + self.hold;
+        let count = self.past.lock().count(instant());
+        match (&self.shared, count) {
+            _ if ask.is_made => self.count_made(ask, until).await,
+            (_, Count::Unknown(wait)) => Answer::denied(Outlook::after(wait)),
+            (Some(shared), Count::Shared) => self.ask_shared(shared, ask, until).await,
+            (Some(shared), Count::SharedWithinShare) => {
+                let outlook = self.local.outlook_of_share(&self.quota, ask);
+                match outlook.wait(ask.lane, Ahead::default(), instant()) {
+                    Duration::ZERO => self.ask_shared(shared, ask, until).await,
+                    _ => Answer::denied(outlook),
+                }
             }
-            return answer;
+            (_, Count::Own | Count::Shared | Count::SharedWithinShare) => self.local.ask(&self.quota, ask, until),
         }
-        self.local.ask(scope, lane)
+    }
+
+    async fn ask_shared(&self, shared: &SharedQuota, ask: &Ask, until: Instant) -> Answer {
+        match shared.ask(&self.quota, self.hold, ask, until).await {
+            Ok(answer) => {
+                if let Some(slot) = &answer.granted {
+                    self.local.hold(slot);
+                }
+                answer
+            }
+            Err(_) => {
+                self.past.lock().lost(instant());
+                Answer::denied(Outlook::after(Duration::ZERO))
+            }
+        }
+    }
+
+    /// Counts a call that nobody was asked for, whether there is room or not.
+    async fn count_made(&self, ask: &Ask, until: Instant) -> Answer {
+        let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name: None };
+        let named = match &self.shared {
+            Some(shared) => shared.ask(&self.quota, self.hold, ask, until).await.ok().and_then(|answer| answer.granted),
+            None => None,
+        };
+        let slot = named.unwrap_or(slot);
+        self.local.hold(&slot);
+        Answer { granted: Some(slot), outlook: Outlook::after(Duration::ZERO), rest: Rest::default() }
+    }
+
+    /// The call has had its reply, or its connection broke: it is counted for one window more.
+    pub(super) fn release(&self, slot: &Slot) {
+        self.free(slot, self.quota.per());
+    }
+
+    /// The call was not made.
+    pub(super) fn give_back(&self, slot: &Slot) {
+        self.free(slot, Duration::ZERO);
+    }
+
+    fn free(&self, slot: &Slot, after: Duration) {
+        self.local.release(slot, instant() + after);
+        if let (Some(shared), Some(name)) = (&self.shared, &slot.name) {
+            shared.release(slot.scope, name, after);
+        }
     }
 
     /// Tells the other replicas to rest. Best effort.
@@ -113,12 +250,21 @@ impl Limiter {
         }
     }
 
-    /// How many replicas share the quota while Redis is away. True where that is news. Alone without Redis.
-    pub(super) fn set_replicas(&self, replicas: NonZeroU32) -> bool {
-        self.shared.is_some() && self.local.divide(&self.quota, replicas)
+    /// What Redis said of the replicas. True if whoever waits should look again. Nothing is shared without Redis.
+    pub(super) fn heard(&self, replicas: &Replicas) -> bool {
+        if self.shared.is_none() {
+            return false;
+        }
+        let changes_count = self.past.lock().heard(replicas, instant());
+        self.local.divide(&self.quota, replicas.count) || changes_count
     }
 
-    /// Forgets the scopes that have their full burst again.
+    /// Redis did not say anything of the replicas.
+    pub(super) fn unheard(&self) {
+        self.past.lock().lost(instant());
+    }
+
+    /// Forgets the scopes that hold nothing.
     pub(super) fn sweep(&self) {
         self.local.sweep();
     }

@@ -1,7 +1,8 @@
-//! This replica's own limiter: the whole quota where there is no Redis, an equal share of it while Redis is away.
+//! This replica's own count: of the whole quota without Redis, of an equal share of it while Redis is away.
 //!
-//! Owns the governor. Two of them, because governor knows no lanes: one for all calls, one for the background lanes'
-//! share of them. Promises that an ask which is denied spends nothing of either. Never waits.
+//! Owns the windows, which guard the quota, and the governors, which pace the calls within it. Two of each, because
+//! neither knows lanes: one for all calls, one for the background lanes' share of them. Promises that an ask which is
+//! denied spends nothing of any. Never waits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,89 +19,183 @@ use governor::state::keyed::ShrinkableKeyedStateStore;
 use parking_lot::{Mutex, RwLock};
 
 use super::hint::Rest;
-use super::limiter::{Answer, Forecast, Outlook, micros};
+use super::limiter::{Answer, Ask, Credential, Forecast, Outlook, Room, Slot, micros};
 use super::quota::{Pace, Quota};
+use super::window::Window;
 use crate::clock::{Instant, instant};
 use crate::domain::ScopeTag;
-use crate::domain::lane::Lane;
 
-/// The local limiter of one connector.
+/// The own count of one quota.
 pub(super) struct Local {
     paces: RwLock<Paces>,
+    held: Mutex<HashMap<ScopeTag, Held, foldhash::fast::RandomState>>,
 }
 
 struct Paces {
+    /// How many share the quota, and how many at least, as the settings say.
     replicas: NonZeroU32,
+    at_least: NonZeroU32,
     all: Keyed,
     background: Keyed,
+    /// How much more of a burst call pops have than the background lanes.
+    ahead: i64,
 }
 
 impl Paces {
-    fn new(quota: &Quota, replicas: NonZeroU32) -> Self {
-        let keyed = |pace: Pace| Keyed::new(pace.among(replicas));
-        Self { replicas, all: keyed(quota.all()), background: keyed(quota.background()) }
+    fn new(quota: &Quota, replicas: NonZeroU32, at_least: NonZeroU32) -> Self {
+        let keyed = |pace: Pace| Keyed::new(pace.among(replicas.max(at_least)));
+        let (all, background) = (keyed(quota.all()), keyed(quota.background()));
+        let ahead = micros(all.pace.tolerance()) - micros(quota.even().among(replicas.max(at_least)).tolerance());
+        Self { replicas, at_least, all, background, ahead }
+    }
+
+    /// When the next calls are due, of all and of the background lanes, if so many are `kept`.
+    fn forecasts(&self, scope: ScopeTag, kept: u32) -> (Forecast, Forecast) {
+        let (all, share) = (self.all.forecast(scope, kept), self.background.forecast(scope, kept));
+        (all, Forecast { next: share.next.max(all.next + self.ahead), ..share })
+    }
+
+    fn sharing(&self) -> NonZeroU32 {
+        self.replicas.max(self.at_least)
+    }
+}
+
+/// The calls of one scope.
+#[derive(Debug, Default)]
+struct Held {
+    all: Window,
+    background: Window,
+    /// Until when a call is kept for credentials that are proven.
+    keeps_one_until: Option<Instant>,
+}
+
+impl Held {
+    fn slide(&mut self, now: Instant) {
+        self.all.slide(now);
+        self.background.slide(now);
+    }
+
+    fn is_needless(&self, now: Instant) -> bool {
+        self.all.is_empty() && self.keeps_one_until.is_none_or(|until| until <= now)
     }
 }
 
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").field("replicas", &self.paces.read().replicas).finish_non_exhaustive()
+        f.debug_struct("Local").field("replicas", &self.paces.read().sharing()).finish_non_exhaustive()
     }
 }
 
 impl Local {
-    /// The limiter of a replica that is alone.
+    /// The count of a replica that is alone.
     pub(super) fn new(quota: &Quota) -> Self {
-        Self { paces: RwLock::new(Paces::new(quota, NonZeroU32::MIN)) }
+        Self { paces: RwLock::new(Paces::new(quota, NonZeroU32::MIN, NonZeroU32::MIN)), held: Mutex::default() }
     }
 
-    /// Spends a cell if there is one. Never two asks for one scope at a time: what was seen must still be so.
-    pub(super) fn ask(&self, scope: ScopeTag, lane: Lane) -> Answer {
+    /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must still be so.
+    pub(super) fn ask(&self, quota: &Quota, ask: &Ask, until: Instant) -> Answer {
         let paces = self.paces.read();
-        // governor gives nothing back. So the share is looked at before anything is spent, and spent last.
-        let may_spend = !lane.is_background() || paces.background.forecast(scope).next <= 0;
-        let granted = may_spend && paces.all.spend(scope);
-        if granted && lane.is_background() {
-            paces.background.spend(scope);
+        let before = self.outlook(quota, ask, Some(&paces));
+        let is_background = ask.lane.is_background();
+        // governor gives nothing back. So everything is looked at before anything is spent.
+        let has_room = before.wait(ask.lane, super::queue::Ahead::default(), instant()).is_zero();
+        if !has_room {
+            return Answer { granted: None, outlook: before, rest: Rest::default() };
         }
-        let outlook = Outlook::now(paces.all.forecast(scope), paces.background.forecast(scope));
-        Answer { granted, outlook, rest: Rest::default() }
+        paces.all.spend(ask.scope);
+        if is_background {
+            paces.background.spend(ask.scope);
+        }
+        let slot = Slot { scope: ask.scope, is_background, until, name: None };
+        self.hold(&slot);
+        if let Credential::Proven(lately) = ask.credential {
+            self.held.lock().entry(ask.scope).or_default().keeps_one_until = Some(instant() + lately);
+        }
+        let outlook = self.outlook(quota, ask, Some(&paces));
+        Answer { granted: Some(slot), outlook, rest: Rest::default() }
     }
 
-    /// Counts a call that was granted elsewhere, as far as there is room to count it.
-    pub(super) fn count(&self, scope: ScopeTag, lane: Lane) {
-        let paces = self.paces.read();
-        paces.all.spend(scope);
-        if lane.is_background() {
-            paces.background.spend(scope);
+    /// When this replica's share has room.
+    pub(super) fn outlook_of_share(&self, quota: &Quota, ask: &Ask) -> Outlook {
+        self.outlook(quota, ask, None)
+    }
+
+    fn outlook(&self, quota: &Quota, ask: &Ask, paces: Option<&Paces>) -> Outlook {
+        let now = instant();
+        let sharing = paces.map_or_else(|| self.paces.read().sharing(), Paces::sharing);
+        let limits = ask.limits.among(sharing);
+        let mut held = self.held.lock();
+        let held = held.entry(ask.scope).or_default();
+        held.slide(now);
+        let kept = ask.credential == Credential::Unproven && held.keeps_one_until.is_some_and(|until| now < until);
+        let paces = paces.map(|paces| paces.forecasts(ask.scope, u32::from(kept)));
+        let (pace, share_pace) = paces.unwrap_or_default();
+        let room = |window: &Window, limit: u32, pace: Forecast| Room {
+            // The only call of a window cannot be kept.
+            limit: limit.saturating_sub(u32::from(kept)).max(1),
+            frees: window.frees(now, quota.per()),
+            pace,
+        };
+        Outlook::now(room(&held.all, limits.of(false), pace), room(&held.background, limits.of(true), share_pace))
+    }
+
+    /// Counts a call, wherever it was granted.
+    pub(super) fn hold(&self, slot: &Slot) {
+        let mut held = self.held.lock();
+        let held = held.entry(slot.scope).or_default();
+        held.all.hold(slot.until);
+        if slot.is_background {
+            held.background.hold(slot.until);
         }
     }
 
-    /// Divides the quota among so many replicas. True where that changes anything; then all scopes begin afresh,
-    /// because governor's quota cannot be changed.
+    /// The call is held until `until` only.
+    pub(super) fn release(&self, slot: &Slot, until: Instant) {
+        if let Some(held) = self.held.lock().get_mut(&slot.scope) {
+            held.all.release(slot.until, until);
+            if slot.is_background {
+                held.background.release(slot.until, until);
+            }
+        }
+    }
+
+    /// So many replicas share the quota. True if that changes anything; then the paces begin afresh, because governor's
+    /// quota cannot be changed.
     pub(super) fn divide(&self, quota: &Quota, replicas: NonZeroU32) -> bool {
         let mut paces = self.paces.write();
         let changes = paces.replicas != replicas;
         if changes {
-            *paces = Paces::new(quota, replicas);
+            *paces = Paces::new(quota, replicas, paces.at_least);
         }
         changes
     }
 
-    /// Forgets the scopes that have their full burst again.
+    /// So many replicas share the quota at least.
+    pub(super) fn at_least(&self, quota: &Quota, replicas: NonZeroU32) {
+        let mut paces = self.paces.write();
+        *paces = Paces::new(quota, paces.replicas, replicas);
+    }
+
+    /// Forgets the scopes that hold nothing.
     pub(super) fn sweep(&self) {
         let paces = self.paces.read();
         for keyed in [&paces.all, &paces.background] {
             keyed.limiter.retain_recent();
             keyed.limiter.shrink_to_fit();
         }
+        let (mut held, now) = (self.held.lock(), instant());
+        held.retain(|_, held| {
+            held.slide(now);
+            !held.is_needless(now)
+        });
+        held.shrink_to_fit();
     }
 
     /// Scopes remembered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let paces = self.paces.read();
-        paces.all.limiter.len() + paces.background.limiter.len()
+        paces.all.limiter.len() + paces.background.limiter.len() + self.held.lock().len()
     }
 }
 
@@ -126,17 +221,20 @@ impl Keyed {
         self.limiter.check_key(&scope).is_ok()
     }
 
-    /// When the next cell is there: governor's own rule, asked without spending.
-    fn forecast(&self, scope: ScopeTag) -> Forecast {
+    /// When the next call is due if so many are `kept`: governor's own rule, asked without spending.
+    fn forecast(&self, scope: ScopeTag, kept: u32) -> Forecast {
         let now = self.start.now().as_u64();
         let arrival = self.arrivals.0.lock().get(&scope).copied().unwrap_or(0).max(now);
         // Rounded up, so that a wait of this length is long enough.
         let next = micros(Duration::from_nanos(arrival - now + 999)).saturating_sub(micros(self.pace.tolerance()));
-        Forecast { next, interval: micros(self.pace.interval) }
+        let interval = micros(self.pace.interval);
+        // The only call of a burst cannot be kept.
+        let kept = i64::from(kept.min(self.pace.burst.get() - 1));
+        Forecast { next: next + kept * interval, interval }
     }
 }
 
-/// What governor stores for each scope: the theoretical arrival time of the next cell, in nanoseconds since the
+/// What governor stores for each scope: the theoretical arrival time of the next call, in nanoseconds since the
 /// limiter's start. Ours and not governor's own, so that it can be read.
 #[derive(Clone, Default)]
 struct Arrivals(Arc<Mutex<HashMap<ScopeTag, u64, foldhash::fast::RandomState>>>);
@@ -187,72 +285,4 @@ impl Clock for Since {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::budget::Scope;
-    use crate::budget::queue::Ahead;
-    use crate::clock::pause;
-    use crate::domain::KeyMaker;
-
-    fn scope(name: &str) -> ScopeTag {
-        KeyMaker::new([1; 16]).scope(&[name.as_bytes()])
-    }
-
-    /// 10 calls a second, 4 at once, half of it for the background.
-    fn quota() -> Quota {
-        Quota::new(10, Duration::from_secs(1), 4, Scope::User, 0.5).unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_denied_ask_spends_nothing_of_either_pace() {
-        let (local, scope) = (Local::new(&quota()), scope("a"));
-        assert!((0..2).all(|_| local.ask(scope, Lane::Prefetch).granted));
-        // The share is used up; asking on must not use up what is left for call pops.
-        assert!((0..10).all(|_| !local.ask(scope, Lane::Prefetch).granted));
-        assert!((0..2).all(|_| local.ask(scope, Lane::CallPop).granted));
-        // All is used up: asking on must not use up the share that comes back.
-        assert!((0..10).all(|_| !local.ask(scope, Lane::CallPop).granted));
-        pause(Duration::from_millis(200)).await;
-        assert!(local.ask(scope, Lane::Prefetch).granted);
-        assert!(local.ask(scope, Lane::CallPop).granted);
-        assert!(!local.ask(scope, Lane::CallPop).granted);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_forecast_is_exact_with_cells_in_stock_and_without() {
-        let (local, scope) = (Local::new(&quota()), scope("a"));
-        let pop = |ahead, outlook: Outlook| {
-            outlook.wait(Lane::CallPop, Ahead { all: ahead, background: 0 }, instant()).as_millis()
-        };
-        let outlook = local.ask(scope, Lane::CallPop).outlook;
-        assert_eq!([0, 2, 3, 5].map(|ahead| pop(ahead, outlook)), [0, 0, 100, 300]);
-        (0..3).for_each(|_| assert!(local.ask(scope, Lane::CallPop).granted));
-        let outlook = local.ask(scope, Lane::CallPop).outlook;
-        assert_eq!([0, 1].map(|ahead| pop(ahead, outlook)), [100, 200]);
-        pause(Duration::from_millis(70)).await;
-        assert_eq!(pop(0, outlook), 30);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn scopes_do_not_share_and_replicas_get_equal_parts() {
-        let local = Local::new(&quota());
-        let burst = |name| (0..9).filter(|_| local.ask(scope(name), Lane::CallPop).granted).count();
-        assert_eq!([burst("a"), burst("b")], [4, 4]);
-        assert!(local.divide(&quota(), NonZeroU32::new(2).unwrap()));
-        assert!(!local.divide(&quota(), NonZeroU32::new(2).unwrap()));
-        assert_eq!(burst("a"), 2);
-        pause(Duration::from_millis(199)).await;
-        assert_eq!(burst("a"), 0);
-        pause(Duration::from_millis(1)).await;
-        assert_eq!(burst("a"), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_counted_from_elsewhere_is_spent() {
-        let (local, scope) = (Local::new(&quota()), scope("a"));
-        (0..100).for_each(|_| local.count(scope, Lane::CallPop));
-        assert!(!local.ask(scope, Lane::CallPop).granted);
-        pause(Duration::from_millis(100)).await;
-        assert!(local.ask(scope, Lane::CallPop).granted, "counted up to the burst, not beyond");
-    }
-}
+mod tests;

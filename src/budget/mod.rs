@@ -8,28 +8,38 @@
 //! [`Budget::acquire`] -> the [`gate`] of the scope, a line ordered by lane and arrival -> the [`limiter`], which only
 //! the head of the line asks -> a [`Permit`]. After the reply [`Permit::observe`] says what the CRM said of its limit.
 //!
+//! # Windows
+//! A CRM counts the calls of a sliding window, on arrival. So a call is held in a [`window`] from its permit until one
+//! window after its reply, and a call without a reply for as long as it may still arrive and one window more. There
+//! are two windows for each scope: of *all* calls, and of the *background* lanes' share. Within the windows governor
+//! paces the calls: the background lanes evenly, call pops with a burst.
+//!
 //! # Lanes
-//! governor, which counts the calls, knows no lanes, gives nothing back and cannot change its quota. So there are two
-//! counts for each scope: of *all* calls, and of the *background* lanes' share. A call pop spends one of all; the other
-//! lanes one of each, and both are looked at before either is spent. While a call pop waits in the line nobody of
-//! another lane goes. A load that is raised moves up at once ([`Urgency`]); else a phone that rings for a number being
-//! prefetched would wait as long as the prefetch.
+//! A call pop needs room in one window; the other lanes in both, and both are looked at before either is spent. While a
+//! call pop waits in the line nobody of another lane goes. A load that is raised moves up at once ([`Urgency`]); else a
+//! phone that rings for a number being prefetched would wait as long as the prefetch. Within a lane proven credentials
+//! come first, and one call of each window of an account is kept for them.
 //!
 //! # Deadlines
 //! A waiter that cannot be served before its deadline is told so at once, with the time after which it can, and has
-//! spent nothing. The estimate knows the cells in stock, the waiters ahead and the pauses; what comes after it (a more
+//! spent nothing. The estimate knows the calls held, the waiters ahead and the pauses; what comes after it (a more
 //! urgent waiter, a pause) is learned when it happens.
 //!
 //! # Replicas
-//! With Redis the whole fleet stays within one quota: the same two counts live in one hash for each scope ([`shared`]),
-//! with the pauses, and with a mark that makes the background lanes of every replica stand aside while a call pop
-//! waits at any. While Redis is away each replica keeps to an equal share of the quota ([`Budget::set_replicas`]); a
-//! call is never held up longer than the link's timeout. The counts begin afresh where Redis lost them, so the fleet
-//! may spend one more burst when Redis restarts empty, and a part of one when it goes away.
+//! With Redis the whole fleet stays within one quota: the same windows live in Redis for each scope ([`shared`]), with
+//! the pauses, and with a mark that makes the background lanes of every replica stand aside while a call pop waits at
+//! any. While Redis is away each replica keeps to an equal share of the quota ([`Budget::heard`]); a call is never held
+//! up longer than the link's timeout.
+//!
+//! # What nobody remembers
+//! A daemon that has just begun without Redis, and a Redis that has lost its data, do not know the calls of the last
+//! window. For windows of up to five seconds nothing is spent until those are out of it ([`past`]). For longer ones a
+//! restart may spend the quota a second time.
 //!
 //! # Hints
-//! A refusal (429) rests the scope for as long as it says, or 1 s doubling to 60 s; no calls left until a known reset
-//! rests it until then; few left rests the background lanes only. All replicas rest, none longer than an hour.
+//! A refusal (429) rests the scope for as long as it says, or 1 s doubling to 60 s, and lowers its limit until the CRM
+//! allows more again ([`allowed`]). No calls left until a known reset rests it until then; few left rests the
+//! background lanes only. All replicas rest, none longer than an hour; a ringing phone may probe every 30 s.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -46,22 +56,26 @@ use crate::domain::lane::Lane;
 use crate::metrics::{Metrics, QuotaLabels, observe};
 use crate::urgency::Urgency;
 
+mod allowed;
 mod gate;
 mod hint;
 mod limiter;
 mod local;
+mod past;
 mod queue;
 mod quota;
 mod shared;
 mod usage;
+mod window;
 
 pub use hint::RateHint;
-pub use quota::{Pace, Quota, QuotaError, Scope};
+pub use past::Replicas;
+pub use quota::{CallKind, Quota, QuotaError, Quotas, Scope};
 pub use shared::SharedQuota;
 pub use usage::Usage;
 
 use gate::Gate;
-use limiter::Limiter;
+use limiter::{Limiter, Slot};
 
 /// The budget has no call left before the deadline. Nothing was spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,82 +85,65 @@ pub struct Exhausted {
     pub retry_after: Duration,
 }
 
-/// The quota of one connector.
+/// What a budget must know besides the quotas.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// The longest time after its permit at which a call may still arrive at the CRM.
+    pub call_timeout: Duration,
+    /// How long a credential counts as proven; see [`Budget::acquire`].
+    pub admitted: Duration,
+    /// How many replicas share the quotas at least.
+    pub replicas: NonZeroU32,
+    /// Whether nobody can have called the CRM before, so that a start has nothing to wait for.
+    pub is_past_known: bool,
+}
+
+impl Default for Config {
+    /// One replica, nothing to wait for.
+    fn default() -> Self {
+        let (call_timeout, admitted) = (Duration::ZERO, Duration::ZERO);
+        Self { call_timeout, admitted, replicas: NonZeroU32::MIN, is_past_known: true }
+    }
+}
+
+/// The quotas of one connector.
 pub struct Budget {
-    limiter: Arc<Limiter>,
-    gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
+    all: Line,
+    search: Option<Line>,
+    other: Option<Line>,
+    /// Scopes of credentials of which it was not known lately whose they are, and until when that counts as lately.
+    unidentified: Mutex<HashMap<ScopeTag, Instant, foldhash::fast::RandomState>>,
+    /// For how long the windows hold a call of which nothing is heard any more.
+    hold: Duration,
     waits: Waits,
 }
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Budget").field("limiter", &self.limiter).finish_non_exhaustive()
+        f.debug_struct("Budget").field("all", &self.all.limiter).finish_non_exhaustive()
     }
 }
 
-impl Budget {
-    /// The budget of the connector called `platform`; kept together with other replicas where there is a `shared` one.
-    #[must_use]
-    pub fn new(quota: Quota, platform: &str, metrics: &Metrics, shared: Option<SharedQuota>) -> Self {
-        let limiter = Arc::new(Limiter::new(quota, shared));
-        Self { limiter, gates: Mutex::default(), waits: Waits::new(platform, metrics) }
-    }
+/// One quota, and who waits for it.
+struct Line {
+    limiter: Arc<Limiter>,
+    gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
+}
 
-    /// Waits for the turn of a load and spends one HTTP call of its scope. A future that is dropped leaves the line.
-    ///
-    /// # Errors
-    /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of the load's callers.
-    pub async fn acquire(&self, scope: ScopeTag, urgency: &Urgency) -> Result<Permit, Exhausted> {
-        let gate = self.gate(scope);
-        let passed = gate.pass(&self.limiter, urgency).await?;
-        observe(self.waits.of(passed.lane), passed.waited);
-        Ok(Permit { gate, limiter: Arc::clone(&self.limiter), granted: instant() })
-    }
-
-    /// Counts a call that was made under another scope before it was known to be one of this scope, with what its reply
-    /// said. What the reply said holds at once; the call is counted, in the lane in which it went, as soon as there is
-    /// room.
-    pub fn adopt(&self, scope: ScopeTag, lane: Lane, hint: RateHint) -> impl Future<Output = ()> + use<> {
-        let (gate, limiter) = (self.gate(scope), Arc::clone(&self.limiter));
-        let news = gate.note(&hint, instant());
-        async move {
-            if let Some(rest) = news {
-                limiter.tell(scope, rest).await;
-            }
-            // Without a deadline it is never refused.
-            let _ = gate.pass(&limiter, &Urgency::new(lane, None)).await;
-        }
-    }
-
-    /// What a reply has said about a call that was adopted before the reply came.
-    pub fn learn(&self, scope: ScopeTag, hint: &RateHint) {
-        // What the other replicas should know they hear with the next reply.
-        let _ = self.gate(scope).note(hint, instant());
+impl Line {
+    fn new(quota: Quota, config: &Config, shared: Option<SharedQuota>) -> Self {
+        Self { limiter: Arc::new(Limiter::new(quota, config, shared)), gates: Mutex::default() }
     }
 
     fn gate(&self, scope: ScopeTag) -> Arc<Gate> {
         Arc::clone(self.gates.lock().entry(scope).or_insert_with(|| Arc::new(Gate::new(scope))))
     }
 
-    /// Says how many replicas share the quota, this one included: its share of the quota while Redis is away. Without
-    /// Redis nothing is shared and this changes nothing.
-    pub fn set_replicas(&self, replicas: NonZeroU32) {
-        if self.limiter.set_replicas(replicas) {
-            for gate in self.gates.lock().values() {
-                gate.look_again();
-            }
-        }
+    fn permit(&self, gate: Arc<Gate>, slot: Slot) -> Permit {
+        Permit { gate, limiter: Arc::clone(&self.limiter), slot, granted: instant() }
     }
 
-    /// What the quota is.
-    #[must_use]
-    pub fn quota(&self) -> &Quota {
-        self.limiter.quota()
-    }
-
-    /// How it stands with the quota in this process. Looks at every scope in use.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
+    fn usage(&self) -> Usage {
         // Not under the lock: calls begin meanwhile.
         let gates: Vec<Arc<Gate>> = self.gates.lock().values().map(Arc::clone).collect();
         let mut usage = Usage::default();
@@ -156,8 +153,13 @@ impl Budget {
         usage
     }
 
-    /// Forgets the scopes that nobody uses and that have their full burst again. To be called now and then.
-    pub fn sweep(&self) {
+    fn look_again(&self) {
+        for gate in self.gates.lock().values() {
+            gate.look_again();
+        }
+    }
+
+    fn sweep(&self) {
         let mut gates = self.gates.lock();
         // Whoever uses a gate holds a clone of it, and clones are made under this lock.
         gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
@@ -167,24 +169,148 @@ impl Budget {
     }
 }
 
-/// One HTTP call that may be made now.
+impl Budget {
+    /// The budget of the connector called `platform`; kept together with other replicas if there is a `shared` one.
+    #[must_use]
+    pub fn new(
+        quotas: impl Into<Quotas>,
+        config: &Config,
+        platform: &str,
+        metrics: &Metrics,
+        shared: Option<&SharedQuota>,
+    ) -> Self {
+        let quotas = quotas.into();
+        let own = |kind| {
+            let quota = quotas.own(kind)?;
+            Some(Line::new(*quota, config, shared.map(|shared| shared.of(kind))))
+        };
+        let (search, other) = (own(CallKind::Search), own(CallKind::Other));
+        let all = Line::new(quotas.all, config, shared.cloned());
+        let longest = [Some(&quotas.all), quotas.search.as_ref(), quotas.other.as_ref()].into_iter().flatten();
+        let hold = config.call_timeout + longest.map(Quota::per).max().unwrap_or_default();
+        Self { all, search, other, unidentified: Mutex::default(), hold, waits: Waits::new(platform, metrics) }
+    }
+
+    /// Waits for the turn of a load and spends one HTTP call of its scope. A future that is dropped leaves the line.
+    ///
+    /// If the quota is an account's, one call of each window is kept for loads whose credential is proven
+    /// ([`Urgency::set_proven`]), for [`Config::admitted`] after such a load has called.
+    ///
+    /// # Errors
+    /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of the load's callers.
+    pub async fn acquire(&self, scope: ScopeTag, kind: CallKind, urgency: &Urgency) -> Result<Permit, Exhausted> {
+        let line = self.line(kind);
+        let gate = line.gate(scope);
+        let passed = gate.pass(&line.limiter, urgency).await?;
+        observe(self.waits.of(passed.lane), passed.waited);
+        Ok(line.permit(gate, passed.slot))
+    }
+
+    /// A call is made in the scope of a credential of which it is not known whose it is.
+    pub fn is_unidentified(&self, scope: ScopeTag) {
+        self.unidentified.lock().insert(scope, instant() + self.hold);
+    }
+
+    /// Whether calls may still be held in the scope of a credential that are not known to its owner's scope.
+    #[must_use]
+    pub fn was_unidentified(&self, scope: ScopeTag) -> bool {
+        self.unidentified.lock().get(&scope).is_some_and(|until| instant() < *until)
+    }
+
+    /// Counts a call that was made under another scope before it was known to be one of this scope, whether there is
+    /// room for it or not.
+    pub async fn adopt(&self, scope: ScopeTag, kind: CallKind, lane: Lane) -> Option<Permit> {
+        let line = self.line(kind);
+        let gate = line.gate(scope);
+        let slot = gate.count_made(&line.limiter, lane).await?;
+        Some(line.permit(gate, slot))
+    }
+
+    fn line(&self, kind: CallKind) -> &Line {
+        let own = match kind {
+            CallKind::Search => &self.search,
+            CallKind::Other => &self.other,
+        };
+        own.as_ref().unwrap_or(&self.all)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        [Some(&self.all), self.search.as_ref(), self.other.as_ref()].into_iter().flatten()
+    }
+
+    /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and this changes nothing.
+    pub fn heard(&self, replicas: &Replicas) {
+        for line in self.lines() {
+            if line.limiter.heard(replicas) {
+                line.look_again();
+            }
+        }
+    }
+
+    /// Redis was asked of the replicas and did not answer.
+    pub fn unheard(&self) {
+        self.lines().for_each(|line| line.limiter.unheard());
+    }
+
+    /// What the quota of a kind of call is.
+    #[must_use]
+    pub fn quota(&self, kind: CallKind) -> &Quota {
+        self.line(kind).limiter.quota()
+    }
+
+    /// How it stands with each quota in this process, with the kind of call that has it for itself. Looks at every
+    /// scope in use.
+    #[must_use]
+    pub fn usage(&self) -> Vec<(Option<CallKind>, Quota, Usage)> {
+        let own = [(CallKind::Search, &self.search), (CallKind::Other, &self.other)];
+        let own = own.into_iter().filter_map(|(kind, line)| Some((Some(kind), line.as_ref()?)));
+        [(None, &self.all)]
+            .into_iter()
+            .chain(own)
+            .map(|(kind, line)| (kind, *line.limiter.quota(), line.usage()))
+            .collect()
+    }
+
+    /// Forgets the scopes that nobody uses and that hold no call. To be called now and then.
+    pub fn sweep(&self) {
+        self.lines().for_each(Line::sweep);
+        let (mut unidentified, now) = (self.unidentified.lock(), instant());
+        unidentified.retain(|_, until| now < *until);
+        unidentified.shrink_to_fit();
+    }
+}
+
+/// One HTTP call that may be made now. Dropped without [`Permit::observe`], it counts as one that may still arrive.
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
 pub struct Permit {
     gate: Arc<Gate>,
     limiter: Arc<Limiter>,
+    slot: Slot,
     granted: Instant,
 }
 
 impl Permit {
-    /// Takes in what the reply said of the CRM's limit. A plain success counts too: it ends the doubling of pauses.
+    /// The call has had its reply. Takes in what the reply said of the CRM's limit. A plain success counts too: it ends
+    /// pauses, and the doubling of them.
     ///
     /// Takes effect here before the first await. Only news is then told to the other replicas, which takes at most
     /// the timeout of the link to Redis.
     pub async fn observe(self, hint: &RateHint) {
-        if let Some(rest) = self.gate.note(hint, self.granted) {
+        self.limiter.release(&self.slot);
+        if let Some(rest) = self.gate.note(&self.limiter, hint, self.granted) {
             self.limiter.tell(self.gate.scope(), rest).await;
         }
+    }
+
+    /// The call is not made.
+    pub fn give_back(self) {
+        self.limiter.give_back(&self.slot);
+    }
+
+    /// The call will have no reply and can no longer arrive: its connection could not be made, or broke.
+    pub fn end(self) {
+        self.limiter.release(&self.slot);
     }
 }
 

@@ -1,8 +1,10 @@
--- Lets a scope rest for at least so long; a longer rest stays. Times are microseconds of this server's clock.
+-- Lets a scope rest for at least so long, or rest no more. Times are microseconds of this server's clock.
 -- KEYS[1]  the scope's hash, as in ask.lua
--- ARGV     1: rest of all lanes   2: rest of the background lanes
+-- ARGV     1: rest of all lanes, -1 for none any more   2: rest of the background lanes
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+
+if tonumber(ARGV[1]) < 0 then redis.call('HDEL', KEYS[1], 'rest', 'share_rest') end
 
 local longest = 0
 for field, wanted in pairs({ rest = tonumber(ARGV[1]), share_rest = tonumber(ARGV[2]) }) do

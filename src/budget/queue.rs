@@ -17,10 +17,21 @@ use crate::domain::lane::Lane;
 pub(super) struct Ticket {
     /// Changes when the waiter is raised.
     pub lane: Lane,
+    /// So that a credential which nobody knows never stands before one that is proven.
+    pub standing: Standing,
     /// When the load began.
     began: Instant,
     /// Stays, so that a raised waiter comes before those of its new lane who came after it.
     arrival: u64,
+}
+
+/// What is known of a waiter's credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// The CRM has accepted it before.
+    Proven,
+    /// Nothing is known of it.
+    Unproven,
 }
 
 /// How many go before a waiter.
@@ -47,8 +58,8 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Enters a waiter, last among those of its lane whose load began no later. It must leave again.
-    pub(super) fn enter(&mut self, lane: Lane, began: Instant, wake: Arc<Notify>) -> Ticket {
-        let ticket = Ticket { lane, began, arrival: self.arrivals };
+    pub(super) fn enter(&mut self, lane: Lane, standing: Standing, began: Instant, wake: Arc<Notify>) -> Ticket {
+        let ticket = Ticket { lane, standing, began, arrival: self.arrivals };
         self.arrivals += 1;
         self.waiters.insert(ticket, Waiter { wake, impatient: false });
         ticket
@@ -125,7 +136,7 @@ mod tests {
     fn order_is_by_lane_then_by_arrival_and_a_raise_keeps_the_arrival() {
         let mut queue = Queue::default();
         let began = crate::clock::instant();
-        let mut enter = |lane| queue.enter(lane, began, Arc::default());
+        let mut enter = |lane| queue.enter(lane, Standing::Proven, began, Arc::default());
         let (first, second) = (enter(Lane::Prefetch), enter(Lane::Prefetch));
         let (stale, pop) = (enter(Lane::Revalidate), enter(Lane::CallPop));
         assert!(queue.is_head(pop));
@@ -137,5 +148,17 @@ mod tests {
             queue.leave(ticket);
         }
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn within_a_lane_proven_credentials_come_first() {
+        let mut queue = Queue::default();
+        let began = crate::clock::instant();
+        let mut enter = |lane, standing| queue.enter(lane, standing, began, Arc::default());
+        let unproven = enter(Lane::CallPop, Standing::Unproven);
+        let proven = enter(Lane::CallPop, Standing::Proven);
+        enter(Lane::Prefetch, Standing::Proven);
+        assert!(queue.is_head(proven));
+        assert_eq!(queue.ahead(unproven), Ahead { all: 1, background: 0 });
     }
 }

@@ -1,6 +1,7 @@
-//! What a CRM allows: a quota as the settings give it, and the paces that limiters follow.
+//! What a CRM allows: a quota as the settings give it, the limits of a window, and the paces within it.
 //!
-//! Owns the rules of a sound quota and how it is divided, between lanes and between replicas. Knows no scope, no time.
+//! Owns the rules of a sound quota and how it is divided, between lanes, replicas and kinds of calls. Knows no scope,
+//! no time.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -10,8 +11,8 @@ use std::time::Duration;
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);
 /// The longest period: a month, the longest that a CRM counts by.
 const LONGEST_PERIOD: Duration = Duration::from_secs(31 * 24 * 3600);
-/// The longest time in which an empty burst fills up again. Keeps every sum of a limiter within its integers.
-const LONGEST_REFILL: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Calls that are due within this time may go together. A pace would otherwise fall behind by the lateness of timers.
+const LATENESS: Duration = Duration::from_millis(50);
 
 /// Whose calls a CRM counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,8 +48,8 @@ pub enum QuotaError {
     /// No calls at all.
     #[error("rate must be at least 1")]
     Rate,
-    /// A burst of nothing.
-    #[error("burst must be at least 1")]
+    /// A burst of nothing, or more than the CRM allows in a whole period.
+    #[error("burst must be at least 1 and at most rate")]
     Burst,
     /// A period that is empty or longer than a month.
     #[error("per must be more than zero and at most 31 days")]
@@ -56,15 +57,26 @@ pub enum QuotaError {
     /// More calls than can be told apart in time.
     #[error("rate is too high: at most 10000 a second")]
     TooFast,
-    /// A burst that takes longer than a year to come back.
-    #[error("burst is too large: at this rate it would take more than a year to come back")]
-    BurstTooLarge,
     /// A share outside of its range.
     #[error("prefetch_share must be more than 0 and at most 1")]
     Share,
     /// Neither user nor account.
     #[error("scope must be \"user\" or \"account\"")]
     Scope,
+}
+
+impl QuotaError {
+    /// The setting that is at fault.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Rate | Self::TooFast => "rate",
+            Self::Burst => "burst",
+            Self::Period => "per",
+            Self::Share => "prefetch_share",
+            Self::Scope => "scope",
+        }
+    }
 }
 
 /// A CRM's quota of HTTP calls.
@@ -78,14 +90,14 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// `rate` calls in each period `per`, up to `burst` of them at once after a rest, counted by `scope`.
-    /// `prefetch_share` is the part of it that the background lanes may use together, from just above 0 to 1.
+    /// `rate` calls in any window of length `per`, up to `burst` of them at once, counted by `scope`.
+    /// `prefetch_share` is the part of a window that the background lanes may use together, from just above 0 to 1.
     ///
     /// # Errors
     /// The first rule that a value breaks.
     pub fn new(rate: u32, per: Duration, burst: u32, scope: Scope, prefetch_share: f64) -> Result<Self, QuotaError> {
         let rate = NonZeroU32::new(rate).ok_or(QuotaError::Rate)?;
-        let burst = NonZeroU32::new(burst).ok_or(QuotaError::Burst)?;
+        let burst = NonZeroU32::new(burst).filter(|burst| *burst <= rate).ok_or(QuotaError::Burst)?;
         if per.is_zero() || per > LONGEST_PERIOD {
             return Err(QuotaError::Period);
         }
@@ -96,25 +108,22 @@ impl Quota {
         if quota.interval() < SHORTEST_INTERVAL {
             return Err(QuotaError::TooFast);
         }
-        if quota.interval().saturating_mul(burst.get()) > LONGEST_REFILL {
-            return Err(QuotaError::BurstTooLarge);
-        }
         Ok(quota)
     }
 
-    /// Calls in each period.
+    /// Calls in each window.
     #[must_use]
     pub fn rate(&self) -> NonZeroU32 {
         self.rate
     }
 
-    /// The period.
+    /// The length of a window.
     #[must_use]
     pub fn per(&self) -> Duration {
         self.per
     }
 
-    /// Calls at once after a rest.
+    /// Calls at once.
     #[must_use]
     pub fn burst(&self) -> NonZeroU32 {
         self.burst
@@ -138,25 +147,105 @@ impl Quota {
         whole_micros(self.per.as_nanos().div_ceil(u128::from(self.rate.get())))
     }
 
-    /// The pace of all lanes together.
+    /// How many calls a window may hold. `known` is what the CRM has lately allowed, if that is less than documented.
     #[must_use]
-    pub fn all(&self) -> Pace {
-        Pace { interval: self.interval(), burst: self.burst }
+    pub(super) fn limits(&self, known: Option<u32>) -> Limits {
+        let all = known.unwrap_or(u32::MAX).clamp(1, self.rate.get());
+        // The share is a part of what is documented. Of less than that the background leaves a call for a phone.
+        let most = if all < self.rate.get() { all - 1 } else { all };
+        Limits { all, background: part(self.rate.get(), self.prefetch_share).min(most).max(1) }
     }
 
-    /// The pace of the background lanes together: their share of the rate and of the burst, at least one call.
+    /// The pace of all lanes together.
     #[must_use]
-    pub fn background(&self) -> Pace {
-        let interval = self.interval().div_f64(self.prefetch_share);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a u32 is a u32")]
-        let burst = (f64::from(self.burst.get()) * self.prefetch_share) as u32;
-        Pace { interval: whole_micros(interval.as_nanos()), burst: at_least_one(burst) }
+    pub(super) fn all(&self) -> Pace {
+        Pace { interval: self.interval(), burst: self.burst }.catching_up()
+    }
+
+    /// The pace that the background lanes leave to all: a phone that rings for a call takes it from them.
+    #[must_use]
+    pub(super) fn even(&self) -> Pace {
+        Pace { interval: self.interval(), burst: NonZeroU32::MIN }.catching_up()
+    }
+
+    /// The pace of the background lanes together: evenly, as many calls in each period as their share.
+    #[must_use]
+    pub(super) fn background(&self) -> Pace {
+        let calls = part(self.rate.get(), self.prefetch_share).max(1);
+        let interval = whole_micros(self.per.as_nanos().div_ceil(u128::from(calls)));
+        Pace { interval, burst: NonZeroU32::MIN }.catching_up()
     }
 }
 
-/// What one limiter follows.
+/// How many calls one window may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub(super) struct Limits {
+    /// Of all lanes.
+    pub all: u32,
+    /// Of the background lanes together.
+    pub background: u32,
+}
+
+impl Limits {
+    /// One replica's part, if `replicas` share the limits without speaking to each other. Never less than one call, so
+    /// a fleet larger than the limit may make one call each.
+    pub(super) fn among(self, replicas: NonZeroU32) -> Self {
+        let part = |limit: u32| (limit / replicas).max(1);
+        Self { all: part(self.all), background: part(self.background) }
+    }
+
+    /// The limit of a lane.
+    pub(super) fn of(self, is_background: bool) -> u32 {
+        if is_background { self.background } else { self.all }
+    }
+}
+
+/// What a call is for. CRMs may count the two apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallKind {
+    /// A page of a search.
+    Search,
+    /// Anything else: details of a contact, whose a credential is.
+    Other,
+}
+
+/// A CRM's quotas, by the kind of a call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quotas {
+    /// Of every call without a quota of its own.
+    pub all: Quota,
+    /// Of searches, if the CRM counts them apart.
+    pub search: Option<Quota>,
+    /// Of other calls, if the CRM counts them apart.
+    pub other: Option<Quota>,
+}
+
+impl Quotas {
+    /// The quota of a kind of call.
+    #[must_use]
+    pub fn of(&self, kind: CallKind) -> &Quota {
+        self.own(kind).unwrap_or(&self.all)
+    }
+
+    /// The quota that a kind of call has for itself.
+    #[must_use]
+    pub fn own(&self, kind: CallKind) -> Option<&Quota> {
+        match kind {
+            CallKind::Search => self.search.as_ref(),
+            CallKind::Other => self.other.as_ref(),
+        }
+    }
+}
+
+impl From<Quota> for Quotas {
+    fn from(all: Quota) -> Self {
+        Self { all, search: None, other: None }
+    }
+}
+
+/// A token bucket: how evenly calls go within a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
     /// Time between two calls, in whole microseconds.
     pub interval: Duration,
     /// Calls at once after a rest.
@@ -164,10 +253,15 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// One replica's part of this pace, where `replicas` share it without speaking to each other. The burst is never
+    /// Lets a caller that is a little late catch up.
+    fn catching_up(self) -> Self {
+        let due = u32::try_from(LATENESS.as_nanos() / self.interval.as_nanos().max(1)).unwrap_or(u32::MAX);
+        Self { burst: self.burst.max(at_least_one(due)), ..self }
+    }
+
+    /// One replica's part of this pace, if `replicas` share it without speaking to each other. The burst is never
     /// less than one call, so a fleet larger than the burst may make one call each at once.
-    #[must_use]
-    pub fn among(self, replicas: NonZeroU32) -> Self {
+    pub(super) fn among(self, replicas: NonZeroU32) -> Self {
         let interval = self.interval.saturating_mul(replicas.get());
         Self { interval, burst: at_least_one(self.burst.get() / replicas) }
     }
@@ -180,6 +274,13 @@ impl Pace {
 
 fn whole_micros(nanos: u128) -> Duration {
     Duration::from_micros(u64::try_from(nanos.div_ceil(1_000)).unwrap_or(u64::MAX))
+}
+
+/// A share of so many calls, without the part of a call.
+fn part(calls: u32, share: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a u32 is a u32")]
+    let calls = (f64::from(calls) * share) as u32;
+    calls
 }
 
 fn at_least_one(burst: u32) -> NonZeroU32 {
@@ -208,24 +309,36 @@ mod tests {
         }
         assert_eq!(quota(20_000, second, 1, 0.5), Err(QuotaError::TooFast));
         assert!(quota(10_000, second, 1, 0.5).is_ok());
-        assert_eq!(quota(1, LONGEST_PERIOD, 13, 0.5), Err(QuotaError::BurstTooLarge));
-        assert_eq!(quota(10, second, u32::MAX, 0.5), Err(QuotaError::BurstTooLarge));
+        assert_eq!(quota(10, second, 11, 0.5), Err(QuotaError::Burst));
         assert_eq!("team".parse::<Scope>(), Err(QuotaError::Scope));
         assert_eq!("account".parse::<Scope>(), Ok(Scope::Account));
     }
 
     #[test]
-    fn the_background_has_its_share_of_rate_and_burst() {
-        let quota = quota(40, Duration::from_secs(2), 40, 0.25).unwrap();
-        assert_eq!(quota.interval(), Duration::from_millis(50));
-        let share = Pace { interval: Duration::from_millis(200), burst: NonZeroU32::new(10).unwrap() };
-        assert_eq!(quota.background(), share);
+    fn the_background_is_paced_evenly_at_its_share() {
+        let quota = quota(40, Duration::from_secs(4), 40, 0.25).unwrap();
+        assert_eq!(quota.interval(), Duration::from_millis(100));
+        let even = Pace { interval: Duration::from_millis(400), burst: NonZeroU32::MIN };
+        assert_eq!(quota.background(), even);
+        assert_eq!(quota.limits(None), Limits { all: 40, background: 10 });
     }
 
     #[test]
-    fn a_fleet_larger_than_the_burst_keeps_one_call_each() {
-        let all = quota(10, Duration::from_secs(1), 4, 1.0).unwrap().all();
-        let share = all.among(NonZeroU32::new(5).unwrap());
+    fn what_is_left_of_a_lower_limit_leaves_a_call_for_a_phone() {
+        let quota = quota(40, Duration::from_secs(4), 40, 1.0).unwrap();
+        for (known, all, background) in [(None, 40, 40), (Some(50), 40, 40), (Some(5), 5, 4), (Some(1), 1, 1)] {
+            assert_eq!(quota.limits(known), Limits { all, background });
+        }
+        assert_eq!(quota.limits(Some(0)), Limits { all: 1, background: 1 });
+    }
+
+    #[test]
+    fn a_fleet_shares_the_limits_and_keeps_one_call_each() {
+        let quota = quota(10, Duration::from_secs(1), 4, 0.5).unwrap();
+        let among = |replicas| quota.limits(None).among(NonZeroU32::new(replicas).unwrap());
+        assert_eq!(among(3), Limits { all: 3, background: 1 });
+        assert_eq!(among(50), Limits { all: 1, background: 1 });
+        let share = quota.all().among(NonZeroU32::new(5).unwrap());
         assert_eq!(share, Pace { interval: Duration::from_millis(500), burst: NonZeroU32::MIN });
     }
 
@@ -237,7 +350,6 @@ mod tests {
             if let Ok(quota) = quota(rate, Duration::from_millis(per), burst, share) {
                 prop_assert!(quota.interval() * rate >= quota.per());
                 prop_assert!(quota.background().interval >= quota.interval());
-                prop_assert!(quota.background().burst <= quota.burst());
                 let replicas = NonZeroU32::new(n).unwrap();
                 prop_assert!(quota.all().among(replicas).interval >= quota.interval() * n);
             }

@@ -19,6 +19,7 @@ use crate::domain::KeyMaker;
 mod deadlines;
 mod pauses;
 mod rates;
+mod strict;
 
 const SECOND: Duration = Duration::from_secs(1);
 const fn ms(millis: u64) -> Duration {
@@ -31,7 +32,7 @@ fn scope(name: &str) -> ScopeTag {
 
 fn budget(rate: u32, per: Duration, burst: u32, share: f64) -> Arc<Budget> {
     let quota = Quota::new(rate, per, burst, Scope::User, share).unwrap();
-    Arc::new(Budget::new(quota, "test", &Metrics::default(), None))
+    Arc::new(Budget::new(quota, &Config::default(), "test", &Metrics::default(), None))
 }
 
 /// A call every 100 ms, no burst.
@@ -44,7 +45,12 @@ fn within_from_now(limit: Duration) -> Option<Instant> {
 }
 
 async fn spend(budget: &Budget, lane: Lane) -> Result<Permit, Exhausted> {
-    budget.acquire(scope("a"), &Urgency::new(lane, None)).await
+    budget.acquire(scope("a"), CallKind::Search, &Urgency::new(lane, None)).await
+}
+
+fn used(budget: &Budget) -> Usage {
+    let [(None, _, usage)] = budget.usage()[..] else { panic!("one quota for all calls") };
+    usage
 }
 
 /// Tasks that acquire, and who was granted when, in milliseconds since the start.
@@ -66,7 +72,7 @@ impl Race {
         let (budget, granted, start) = (Arc::clone(&self.budget), Arc::clone(&self.granted), self.start);
         let runner = Arc::clone(&urgency);
         self.tasks.spawn(async move {
-            let _permit = budget.acquire(scope("a"), &runner).await.unwrap();
+            let _permit = budget.acquire(scope("a"), CallKind::Search, &runner).await.unwrap();
             granted.lock().push((name, start.elapsed().as_millis()));
         });
         yield_now().await;
@@ -161,7 +167,7 @@ async fn a_dropped_waiter_leaves_the_line() {
     budget.sweep();
     pause(SECOND).await;
     budget.sweep();
-    assert!(budget.gates.lock().is_empty(), "no place was left behind");
+    assert!(budget.all.gates.lock().is_empty(), "no place was left behind");
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +219,7 @@ async fn no_background_waiter_goes_while_a_call_pop_waits() {
 async fn waits_are_measured_in_the_lane_that_was_granted() {
     let metrics = Metrics::default();
     let quota = Quota::new(10, SECOND, 1, Scope::User, 1.0).unwrap();
-    let budget = Arc::new(Budget::new(quota, "test", &metrics, None));
+    let budget = Arc::new(Budget::new(quota, &Config::default(), "test", &metrics, None));
     let mut race = Race::new(&budget);
     race.enter("first", Lane::Prefetch).await;
     let joined = race.enter("joined", Lane::Prefetch).await;
@@ -241,12 +247,12 @@ async fn usage_tells_who_waits_and_what_rests_and_no_scope() {
     };
     for (name, hint) in [("b", resting(true, false)), ("c", resting(false, true))] {
         let urgency = Urgency::new(Lane::CallPop, None);
-        budget.acquire(scope(name), &urgency).await.unwrap().observe(&hint).await;
+        budget.acquire(scope(name), CallKind::Search, &urgency).await.unwrap().observe(&hint).await;
     }
     let usage = Usage { scopes: 3, resting: 1, background_resting: 2, waiting: [0, 1, 2] };
-    assert_eq!(budget.usage(), usage);
+    assert_eq!(used(&budget), usage);
     race.finish().await;
-    assert_eq!(budget.usage(), Usage { waiting: [0; 3], ..usage });
+    assert_eq!(used(&budget), Usage { waiting: [0; 3], ..usage });
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,16 +261,16 @@ async fn scopes_no_longer_used_are_forgotten() {
     let maker = KeyMaker::new([1; 16]);
     for n in 0..100_000 {
         let scope = maker.scope(&[n.to_string().as_bytes()]);
-        let _permit = budget.acquire(scope, &Urgency::new(Lane::Prefetch, None)).await.unwrap();
+        let _permit = budget.acquire(scope, CallKind::Search, &Urgency::new(Lane::Prefetch, None)).await.unwrap();
     }
     let kept = spend(&budget, Lane::CallPop).await.unwrap();
-    assert_eq!(budget.gates.lock().len(), 100_001);
+    assert_eq!(budget.all.gates.lock().len(), 100_001);
     pause(SECOND).await;
     budget.sweep();
-    assert_eq!(budget.gates.lock().len(), 1, "whose call is under way");
-    assert!(budget.gates.lock().capacity() < 100, "the memory is given back");
-    assert_eq!(budget.limiter.len(), 0);
+    assert_eq!(budget.all.gates.lock().len(), 1, "whose call is under way");
+    assert!(budget.all.gates.lock().capacity() < 100, "the memory is given back");
+    assert_eq!(budget.all.limiter.len(), 0);
     drop(kept);
     budget.sweep();
-    assert!(budget.gates.lock().is_empty());
+    assert!(budget.all.gates.lock().is_empty());
 }

@@ -13,6 +13,7 @@ mod place;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::Script;
 
@@ -45,6 +46,7 @@ return number
 const POLL: &str = "
 if redis.call('HSETNX', KEYS[1], 'id', ARGV[1]) == 1 then redis.call('DEL', KEYS[2]) end
 local time = now()
+redis.call('HSETNX', KEYS[1], 'since', time)
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - ARGV[2])
 redis.call('ZADD', KEYS[3], time, ARGV[3])
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
@@ -59,8 +61,8 @@ for _, entry in ipairs(entries) do
     flat[#flat + 1] = entry[1]
     flat[#flat + 1] = entry[2][2]
 end
-local head = redis.call('HMGET', KEYS[1], 'id', 'n')
-return {head[1], tonumber(head[2] or '0'), redis.call('ZCARD', KEYS[3]), flat, time}
+local head = redis.call('HMGET', KEYS[1], 'id', 'n', 'since')
+return {head[1], tonumber(head[2] or '0'), redis.call('ZCARD', KEYS[3]), flat, time, math.max(time - tonumber(head[3]), 0)}
 ";
 
 /// What one poll brought.
@@ -74,6 +76,8 @@ pub struct Polled {
     pub more: bool,
     /// Redis' time.
     pub now: SharedTime,
+    /// For how long Redis has kept its data, as far as the log has been there.
+    pub kept_for: Duration,
 }
 
 /// This replica's end of the log.
@@ -159,7 +163,13 @@ impl LogReader {
             Place::behind(&reply)
         });
         let more = reply.3.len() >= 2 * BATCH;
-        Ok(Polled { events, replicas: reply.2.max(1), more, now: SharedTime(reply.4) })
+        Ok(Polled {
+            events,
+            replicas: reply.2.max(1),
+            more,
+            now: SharedTime(reply.4),
+            kept_for: Duration::from_millis(reply.5),
+        })
     }
 
     async fn ask(&self) -> Result<Reply, LinkError> {

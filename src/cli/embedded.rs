@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use crate::config::{self, Effective, Fault};
 use crate::example_crm::{ExampleCrm, Options, RateLimit};
@@ -30,7 +31,10 @@ pub(super) fn config(
         listen.map_or_else(String::new, |addr| format!("[grpc]\nlisten = \"{addr}\"\n[ops]\nlisten = \"{addr}\"\n"));
     let connector = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"http://{crm}\"\nregion = \"US\"\n");
     let quota = rate_limit.map(quota).unwrap_or_default();
-    config::read(&(ports + &connector + &quota), config::environment())
+    let mut effective = config::read(&(ports + &connector + &quota), config::environment())?;
+    let embedded = Url::parse(&format!("http://{crm}")).ok();
+    effective.config.are_crms_new = effective.config.connectors.iter().all(|other| other.base_url == embedded);
+    Ok(effective)
 }
 
 /// The connector's quota for a CRM with this rate limit: a batch leaves a fifth of it to calls.

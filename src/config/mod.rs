@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use secrecy::zeroize::Zeroizing;
 
-use crate::budget::Quota;
+use crate::budget::{CallKind, Quota, Quotas};
 use crate::cache;
 use crate::connector::{self, HostPattern, IdentitySource, Kind, Limits};
 use crate::domain::phone::{HouseWord, HouseWords};
@@ -48,6 +48,10 @@ pub struct Config {
     pub tracing: Option<trace::Config>,
     /// Section `redis`, if there is one.
     pub redis: Option<link::Config>,
+    /// `redis.replicas`: how many replicas share the quotas at least.
+    pub replicas: NonZeroU32,
+    /// Whether nobody can have called the CRMs before this start: only of those that begin with the daemon.
+    pub are_crms_new: bool,
     /// `redis.encryption_key_file`: what stored answers are sealed under.
     pub redis_keys: Option<cache::KeyRing>,
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
@@ -87,7 +91,8 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let grpc = reader.section("grpc", grpc::grpc);
     let ops = reader.section("ops", |ops| Ops { listen: ops.parsed("listen", "127.0.0.1:9464") });
     let (memory, ages, admitted) = reader.section("cache", caches);
-    let (redis, redis_keys) = reader.optional_section("redis", redis).unwrap_or_default();
+    let (redis, redis_keys, replicas) =
+        reader.optional_section("redis", redis).unwrap_or((None, None, NonZeroU32::MIN));
     let tracing = reader.optional_section("tracing", tracing).flatten();
     let max_loads = LOADS_PER_CALL * grpc.max_in_flight;
     let (resolver, limits, withheld) = reader.section("lookup", |section| lookup(section, max_loads));
@@ -104,7 +109,8 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let (toml, warnings) = reader.finish()?;
     #[rustfmt::skip]
     let config = Config {
-        grpc, ops, memory, ages, admitted, tracing, redis, redis_keys, resolver, limits, withheld, connectors,
+        grpc, ops, memory, ages, admitted, tracing, redis, redis_keys, replicas, resolver, limits, withheld, connectors,
+        are_crms_new: false,
     };
     Ok(Effective { config, toml, warnings })
 }
@@ -118,7 +124,7 @@ fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
     (cache::Config { bytes }, AgePolicy { found, absent }, admitted)
 }
 
-fn redis(section: &mut Section<'_>) -> (Option<link::Config>, Option<cache::KeyRing>) {
+fn redis(section: &mut Section<'_>) -> (Option<link::Config>, Option<cache::KeyRing>, NonZeroU32) {
     let url = section.optional("url", |text| text.parse::<RedisUrl>().map_err(|error| error.to_string()));
     if url.is_none() {
         section.fault("url", "is required: such as \"redis://127.0.0.1:6379\"");
@@ -129,7 +135,19 @@ fn redis(section: &mut Section<'_>) -> (Option<link::Config>, Option<cache::KeyR
     let secret = secrets(section, "key_secret_file", secret_file);
     let keys = secrets(section, "encryption_key_file", key_file);
     let ca = section.optional("ca_file", file).map(|file| file.content);
-    (url.map(|url| link::Config { url, key_prefix, timeout, secret, ca }), keys)
+    (url.map(|url| link::Config { url, key_prefix, timeout, secret, ca }), keys, replicas(section))
+}
+
+/// The fleet's size: what shares of a quota are reckoned by if Redis cannot say how many replicas there are.
+fn replicas(section: &mut Section<'_>) -> NonZeroU32 {
+    if !section.is_given("replicas") {
+        section.warn(
+            "replicas",
+            "is not set: replicas that start while Redis is away each spend the whole quota; set it to how many you run",
+        );
+    }
+    let replicas = section.count("replicas", 1, 1..=1000);
+    u32::try_from(replicas).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
 
 /// A file of secrets. It works whoever may read it, because secrets that an orchestrator mounts are often readable by
@@ -218,7 +236,7 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
         );
     }
     let regions = regions(section);
-    let quota = section.nested("quota", |quota_section| quota(kind.unwrap_or(Kind::Example), quota_section));
+    let quotas = section.nested("quota", |quota| quotas(kind.unwrap_or(Kind::Example), quota));
     if kind.is_some() && base_url.is_none() && allowed_hosts.is_empty() {
         section.fault("base_url", "is required where there are no allowed_hosts: nothing says where the CRM is");
     }
@@ -230,7 +248,7 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
         create_option,
         identity,
         regions,
-        quota: quota?,
+        quotas: quotas?,
     })
 }
 
@@ -256,15 +274,26 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
     regions
 }
 
-/// A CRM's quota; what is not given is the CRM's documented limit.
-fn quota(kind: Kind, section: &mut Section<'_>) -> Option<Quota> {
-    let default = kind.default_quota();
+/// A CRM's quotas; what is not given is the CRM's documented limit. Whoever gives a limit means all calls, unless one
+/// kind of them has its own in the settings as well.
+fn quotas(kind: Kind, section: &mut Section<'_>) -> Option<Quotas> {
+    let default = kind.default_quotas();
+    let documented = !section.is_given("rate") && !section.is_given("per");
+    let all = quota(default.all, section)?;
+    let mut own = |key: &str, kind: CallKind| {
+        let own = if documented { default.own(kind).copied() } else { None };
+        section.optional_nested(key, |nested| quota(own.unwrap_or(all), nested)).map_or(Some(own), |own| own.map(Some))
+    };
+    Some(Quotas { all, search: own("search", CallKind::Search)?, other: own("other", CallKind::Other)? })
+}
+
+fn quota(default: Quota, section: &mut Section<'_>) -> Option<Quota> {
     let rate = cells(section, "rate", default.rate());
     let per = section.duration("per", &humantime::format_duration(default.per()).to_string());
-    let burst = cells(section, "burst", default.burst());
+    let burst = cells(section, "burst", default.burst().min(NonZeroU32::new(rate)?));
     let scope = section.parsed("scope", default.scope().name());
     let share = section.share("prefetch_share", default.prefetch_share());
-    Quota::new(rate, per, burst, scope, share).map_err(|error| section.fault("per", &error.to_string())).ok()
+    Quota::new(rate, per, burst, scope, share).map_err(|error| section.fault(error.key(), &error.to_string())).ok()
 }
 
 fn base_url(text: &str) -> Result<url::Url, String> {

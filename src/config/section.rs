@@ -183,10 +183,14 @@ impl Section<'_> {
         self.effective.contains_key(key)
     }
 
+    /// Whether the file or the environment has a value for a key that was not read yet.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.table.contains_key(key) || self.env.contains_key(&self.path_of(key).to_ascii_lowercase())
+    }
+
     /// A whole number within a range that may be absent.
     pub(super) fn optional_count(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
-        let there = self.table.contains_key(key) || self.env.contains_key(&self.path_of(key).to_ascii_lowercase());
-        there.then(|| self.count(key, *range.start(), range))
+        self.is_given(key).then(|| self.count(key, *range.start(), range))
     }
 
     /// A text that `T` can be parsed from.

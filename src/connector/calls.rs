@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::refusals::{self, Refused};
 use super::session::CrmSession;
 use super::success::Form;
+use crate::budget::CallKind;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
@@ -59,7 +60,7 @@ impl Calls<'_> {
 
     /// As [`CrmSession::get`]; a part that was refused lately fails as it did then, without a call.
     pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
-        self.settle(self.session.fetch(self.session.address(path, query)?, self.part).await)
+        self.settle(self.session.fetch(self.session.address(path, query)?, self.kind(), self.part).await)
     }
 
     /// Reads a next-page link as JSON, if it leads to this session's host.
@@ -67,7 +68,7 @@ impl Calls<'_> {
     /// # Errors
     /// [`BadReply::NextLink`] for a link elsewhere, which is not called; else as [`Calls::get`].
     pub async fn follow(&self, link: &str) -> Result<Value, LookupError> {
-        self.settle(self.session.fetch(self.session.next_page(link)?, self.part).await)
+        self.settle(self.session.fetch(self.session.next_page(link)?, self.kind(), self.part).await)
     }
 
     /// The entries of a list, if the reply is a success.
@@ -81,6 +82,10 @@ impl Calls<'_> {
     /// Pages read of one list.
     pub fn most_pages(&self) -> u32 {
         self.session.limits().pages
+    }
+
+    fn kind(&self) -> CallKind {
+        if self.part.is_none() { CallKind::Search } else { CallKind::Other }
     }
 
     fn settle<T>(&self, result: Result<T, LookupError>) -> Result<T, LookupError> {

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::budget::{Quota, Scope};
+use crate::budget::{CallKind, Quota, Quotas, Scope};
 use crate::domain::caller::Settings;
 use crate::domain::{
     AuthHeader, AuthTag, Contact, Crm, Extension, Host, Identity, KeyMaker, LookupError, Region, ScopeTag, Spelling,
@@ -179,17 +179,21 @@ impl Kind {
 
     /// The CRM's documented limit, unless the settings say otherwise.
     ///
-    /// Pipedrive: ten search requests in two seconds for each token (the general limit is 80 or more). Clio: 50
-    /// requests a minute at peak hours for each token, here as 40 and a burst of ten, so that no minute sees more.
+    /// Pipedrive: ten search requests in two seconds for each token, and 20 requests in two seconds on the smallest
+    /// plan; it is not said whether searches are among those, so that other calls have ten. Clio: 50 requests a minute
+    /// at peak hours for each token.
     #[must_use]
     #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "literals of this program, read by every test")]
-    pub fn default_quota(self) -> Quota {
-        let (rate, seconds, burst) = match self {
-            Self::Example => (50, 1, 50),
-            Self::Pipedrive => (10, 2, 10),
-            Self::Clio => (40, 60, 10),
+    pub fn default_quotas(self) -> Quotas {
+        let quota = |rate, seconds, burst| {
+            let per = Duration::from_secs(seconds);
+            Quota::new(rate, per, burst, Scope::User, 0.5).expect("a default is valid")
         };
-        Quota::new(rate, Duration::from_secs(seconds), burst, Scope::User, 0.5).expect("a default is valid")
+        match self {
+            Self::Example => quota(50, 1, 50).into(),
+            Self::Pipedrive => Quotas { search: Some(quota(10, 2, 10)), ..quota(10, 2, 10).into() },
+            Self::Clio => quota(50, 60, 10).into(),
+        }
     }
 
     fn connector(self) -> Arc<dyn Connector> {
@@ -219,7 +223,7 @@ pub struct Config {
     /// How stored spellings without a calling code are read; without any, in the region of the user.
     pub regions: Vec<Region>,
     /// What may be spent on the CRM.
-    pub quota: Quota,
+    pub quotas: Quotas,
 }
 
 /// Who says whose a credential is, and with it whose the stored answers are.
@@ -317,7 +321,7 @@ impl Platform {
     /// ringing phone finds room in the burst as well.
     #[must_use]
     pub fn urgent_contacts(&self) -> usize {
-        (self.config.quota.burst().get() as usize / 8).max(1)
+        (self.config.quotas.of(CallKind::Other).burst().get() as usize / 8).max(1)
     }
 
     /// What was told of failures of this connector.
@@ -362,7 +366,8 @@ impl Platform {
             }
             (None, None) => return Err(LookupError::Internal),
         };
-        self.door.open(base, auth, self.scope(user, tag, identity), urgency, span)
+        let scopes = (self.scope(user, tag, None), self.scope(user, tag, identity));
+        self.door.open(base, auth, scopes, urgency, span)
     }
 
     /// Whose quota a call spends: that of the CRM's own user or account. As long as nobody knows whose the credential
@@ -376,7 +381,7 @@ impl Platform {
                 &[kind, connector, base_url, host].map(str::as_bytes).into_iter().chain([whose]).collect::<Vec<_>>(),
             )
         };
-        match (self.config.quota.scope(), identity) {
+        match (self.config.quotas.all.scope(), identity) {
             (Scope::Account, Some(Identity::Crm { account: Some(account), .. })) => {
                 scope("account", &account.to_bytes())
             }

@@ -22,7 +22,7 @@ use super::outbound::{NotPublic, Way};
 use super::refusals::{Refusals, Refused};
 use super::spent::{Granted, Spent};
 use super::{headers, reply};
-use crate::budget::Budget;
+use crate::budget::{Budget, CallKind};
 use crate::clock::{self, Clock, Stopwatch};
 use crate::domain::error::{BadReply, Unavailable};
 use crate::domain::{AuthHeader, LookupError, ScopeTag};
@@ -109,8 +109,9 @@ impl Door {
         &self.complaints
     }
 
-    /// A session with the CRM at `base` under one credential; its calls spend the quota of `scope`, as urgently as
-    /// `urgency` says by then.
+    /// A session with the CRM at `base` under one credential; its calls spend the quota of the second scope, as urgently
+    /// as `urgency` says by then. The first is the one that they spend as long as it is not known whose the credential
+    /// is.
     ///
     /// # Errors
     /// [`LookupError::Internal`] where the credential is no header value, which its parser rules out.
@@ -118,13 +119,13 @@ impl Door {
         &self,
         base: Url,
         auth: &AuthHeader,
-        scope: ScopeTag,
+        (unidentified, scope): (ScopeTag, ScopeTag),
         urgency: Arc<Urgency>,
         span: Span,
     ) -> Result<CrmSession, LookupError> {
         let mut credential = HeaderValue::from_str(auth.expose()).map_err(|_| LookupError::Internal)?;
         credential.set_sensitive(true);
-        let spent = Spent::new(Arc::clone(&self.budget), scope);
+        let spent = Spent::new(Arc::clone(&self.budget), unidentified, scope);
         let slots = Semaphore::new(self.limits.concurrent_calls);
         let find = Find { door: self.clone(), base, credential, span, spent, slots };
         Ok(CrmSession { find: Arc::new(find), urgency })
@@ -144,7 +145,7 @@ struct Find {
     base: Url,
     credential: HeaderValue,
     span: Span,
-    spent: Spent,
+    spent: Arc<Spent>,
     slots: Semaphore,
 }
 
@@ -161,7 +162,7 @@ impl CrmSession {
     /// Every way in which a CRM can fail, as a [`LookupError`]. [`BadReply::Segment`] if a segment cannot arrive as one:
     /// clients and servers drop empty ones, and walk along `.` and `..` however they are encoded.
     pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
-        self.fetch(self.address(path, query)?, None).await
+        self.fetch(self.address(path, query)?, CallKind::Other, None).await
     }
 
     pub(super) fn address(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, LookupError> {
@@ -226,13 +227,13 @@ impl CrmSession {
     }
 
     /// Calls, unless it is for a part that was refused while this call waited for its turn, or before.
-    pub(super) async fn fetch(&self, mut url: Url, part: Option<Part>) -> Result<Value, LookupError> {
+    pub(super) async fn fetch(&self, mut url: Url, kind: CallKind, part: Option<Part>) -> Result<Value, LookupError> {
         let _slot = self.find.slots.acquire().await.map_err(|_| LookupError::Internal)?;
         if let Some(refusal) = part.and_then(|part| self.standing_refusal(part)) {
             return Err(refusal);
         }
         for _ in 0..=MAX_REDIRECTS {
-            match self.call(url).await? {
+            match self.call(url, kind).await? {
                 Reply::Json(value) => return Ok(value),
                 Reply::MovedTo(target) => url = target,
             }
@@ -240,11 +241,11 @@ impl CrmSession {
         Err(LookupError::CrmBadReply(BadReply::Redirect))
     }
 
-    async fn call(&self, url: Url) -> Result<Reply, LookupError> {
+    async fn call(&self, url: Url, kind: CallKind) -> Result<Reply, LookupError> {
         if !self.find.door.way.permits(&url) {
             return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
         }
-        let granted = self.find.spent.acquire(&self.urgency).await?;
+        let granted = self.find.spent.acquire(kind, &self.urgency).await?;
         let mut tally = Tally::begin(&self.find.door.counts, self.find.span.call("crm call"));
         tally.span.set("platform", self.find.door.counts.platform.clone());
         tally.span.set("lane", self.urgency.lane().label());
@@ -260,14 +261,19 @@ impl CrmSession {
             request = request.header("traceparent", traceparent);
         }
         #[expect(clippy::disallowed_methods, reason = "this is the one door to CRMs")]
-        let response = request.send().await.map_err(|error| transport_error(&error))?;
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                self.find.spent.broke(granted).await;
+                return Err(transport_error(&error));
+            }
+        };
         let status = response.status();
         if status != StatusCode::OK {
             tally.status = class(status);
         }
         let hint = headers::rate_hint(status.as_u16(), response.headers(), self.find.door.clock.wall());
-        self.find.spent.learn(granted.number, &hint);
-        granted.permit.observe(&hint).await;
+        self.find.spent.observe(granted, &hint).await;
         if status.is_redirection() {
             return self.moved(&response).map(Reply::MovedTo);
         }

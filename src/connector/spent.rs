@@ -9,33 +9,65 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
-use crate::budget::{Budget, Permit, RateHint};
+use crate::budget::{Budget, CallKind, Permit, RateHint};
 use crate::domain::{Lane, LookupError, ScopeTag};
 use crate::urgency::Urgency;
 
 /// See the header.
 pub(super) struct Spent {
     budget: Arc<Budget>,
+    /// Where calls count as long as it is not known whose the credential is.
+    credential: ScopeTag,
     state: Mutex<State>,
 }
 
 struct State {
     scope: ScopeTag,
-    /// In which lane each call went, and what the reply to it has said of the quota.
-    calls: Vec<(Lane, RateHint)>,
-    /// Of so many calls the present scope knows from another one.
-    adopted: usize,
+    calls: Vec<Call>,
+}
+
+/// A call that was made.
+struct Call {
+    lane: Lane,
+    kind: CallKind,
+    outcome: Outcome,
+    /// In the scope that adopted it, as long as it has no outcome.
+    adopted: Option<Permit>,
+}
+
+/// How a call ended, as far as the quota is concerned.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// It may still arrive.
+    Open,
+    /// The reply has said this.
+    Replied(RateHint),
+    /// It never had one, and cannot arrive any more.
+    Broken,
+}
+
+impl Outcome {
+    async fn report(self, permit: Permit) {
+        match self {
+            Self::Open => {}
+            Self::Replied(hint) => permit.observe(&hint).await,
+            Self::Broken => permit.end(),
+        }
+    }
 }
 
 /// A call that may be made, and its number, which counts from 0.
 pub(super) struct Granted {
-    pub permit: Permit,
     pub number: usize,
+    permit: Permit,
+    /// In the credential's own scope as well.
+    also: Option<Permit>,
 }
 
 impl Spent {
-    pub fn new(budget: Arc<Budget>, scope: ScopeTag) -> Self {
-        Self { budget, state: Mutex::new(State { scope, calls: Vec::new(), adopted: 0 }) }
+    /// Of a find under a credential with a scope of its own, which spends `scope` now.
+    pub fn new(budget: Arc<Budget>, credential: ScopeTag, scope: ScopeTag) -> Arc<Self> {
+        Arc::new(Self { budget, credential, state: Mutex::new(State { scope, calls: Vec::new() }) })
     }
 
     /// HTTP calls made so far, failed ones included.
@@ -44,43 +76,93 @@ impl Spent {
     }
 
     /// Waits for one call's turn. If it turns out meanwhile whose the credential is, that scope's turn counts.
-    pub async fn acquire(&self, urgency: &Urgency) -> Result<Granted, LookupError> {
+    ///
+    /// Soon after that has turned out the call needs room in the credential's own scope as well: other finds, here and
+    /// at other replicas, have spent calls there that their owner's scope does not know yet.
+    pub async fn acquire(&self, kind: CallKind, urgency: &Urgency) -> Result<Granted, LookupError> {
         loop {
             let scope = self.state.lock().scope;
-            let permit = self.budget.acquire(scope, urgency).await;
-            let permit = permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })?;
+            let permit = self.turn(scope, kind, urgency).await?;
+            let also = if scope == self.credential {
+                self.budget.is_unidentified(scope);
+                None
+            } else if self.budget.was_unidentified(self.credential) {
+                match self.turn(self.credential, kind, urgency).await {
+                    Ok(also) => Some(also),
+                    Err(error) => {
+                        permit.give_back();
+                        return Err(error);
+                    }
+                }
+            } else {
+                None
+            };
             let mut state = self.state.lock();
             if state.scope == scope {
-                state.calls.push((urgency.lane(), RateHint::default()));
+                state.calls.push(Call { lane: urgency.lane(), kind, outcome: Outcome::Open, adopted: None });
                 urgency.spend();
-                return Ok(Granted { permit, number: state.calls.len() - 1 });
+                return Ok(Granted { permit, also, number: state.calls.len() - 1 });
             }
+            drop(state);
+            permit.give_back();
+            also.into_iter().for_each(Permit::give_back);
         }
+    }
+
+    async fn turn(&self, scope: ScopeTag, kind: CallKind, urgency: &Urgency) -> Result<Permit, LookupError> {
+        let permit = self.budget.acquire(scope, kind, urgency).await;
+        permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })
     }
 
     /// The reply to a call has said this of the quota.
-    pub fn learn(&self, number: usize, hint: &RateHint) {
-        let mut state = self.state.lock();
-        if let Some((_, known)) = state.calls.get_mut(number) {
-            *known = *hint;
+    pub async fn observe(&self, granted: Granted, hint: &RateHint) {
+        self.end(granted, Outcome::Replied(*hint)).await;
+    }
+
+    /// A call will have no reply and cannot arrive any more.
+    pub async fn broke(&self, granted: Granted) {
+        self.end(granted, Outcome::Broken).await;
+    }
+
+    async fn end(&self, granted: Granted, outcome: Outcome) {
+        let adopted = self.state.lock().calls.get_mut(granted.number).and_then(|call| {
+            call.outcome = outcome;
+            call.adopted.take()
+        });
+        if let Some(adopted) = adopted {
+            outcome.report(adopted).await;
         }
-        if number < state.adopted {
-            self.budget.learn(state.scope, hint);
+        if let Some(also) = granted.also {
+            outcome.report(also).await;
         }
+        outcome.report(granted.permit).await;
     }
 
     /// Another scope is spent from now on. What was spent before counts there too; the future ends when all of it does.
-    pub fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
+    pub fn belongs_to(self: &Arc<Self>, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         let mut state = self.state.lock();
         let moved = std::mem::replace(&mut state.scope, scope) != scope;
-        let calls = if moved { state.calls.as_slice() } else { &[] };
-        let adopted: Vec<_> = calls.iter().map(|(lane, hint)| self.budget.adopt(scope, *lane, *hint)).collect();
-        if moved {
-            state.adopted = state.calls.len();
-        }
+        let calls = if moved { state.calls.len() } else { 0 };
+        drop(state);
+        let spent = Arc::clone(self);
         async move {
-            join_all(adopted).await;
+            join_all((0..calls).map(|number| spent.adopt(scope, number))).await;
         }
+    }
+
+    async fn adopt(&self, scope: ScopeTag, number: usize) {
+        let Some((kind, lane)) = self.state.lock().calls.get(number).map(|call| (call.kind, call.lane)) else { return };
+        let Some(permit) = self.budget.adopt(scope, kind, lane).await else { return };
+        let outcome = {
+            let mut state = self.state.lock();
+            let Some(call) = state.calls.get_mut(number) else { return };
+            if matches!(call.outcome, Outcome::Open) {
+                call.adopted = Some(permit);
+                return;
+            }
+            call.outcome
+        };
+        outcome.report(permit).await;
     }
 }
 
@@ -89,7 +171,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::budget::{Quota, Scope};
+    use crate::budget::{Config, Quota, Scope};
     use crate::clock::{Stopwatch, instant};
     use crate::domain::KeyMaker;
     use crate::metrics::Metrics;
@@ -105,22 +187,22 @@ mod tests {
     /// Both scopes have a call every 100 ms and have just spent one; `calls` more stand in the line of the second one.
     async fn in_line(deadline: Duration, calls: usize) -> (Result<Granted, LookupError>, Duration, u32) {
         let quota = Quota::new(10, Duration::from_secs(1), 1, Scope::User, 1.0).unwrap();
-        let budget = Arc::new(Budget::new(quota, "test", &Metrics::default(), None));
+        let budget = Arc::new(Budget::new(quota, &Config::default(), "test", &Metrics::default(), None));
         let anybody = || Urgency::new(Lane::CallPop, None);
         for name in ["credential", "user"] {
-            let _permit = budget.acquire(scope(name), &anybody()).await.unwrap();
+            let _permit = budget.acquire(scope(name), CallKind::Search, &anybody()).await.unwrap();
         }
-        let spent = Spent::new(Arc::clone(&budget), scope("credential"));
+        let spent = Spent::new(Arc::clone(&budget), scope("credential"), scope("credential"));
         let urgency = Urgency::new(Lane::CallPop, Some(instant() + deadline));
         let stopwatch = Stopwatch::start();
         let others = async {
             spent.belongs_to(scope("user")).await;
             for _ in 0..calls {
-                let _permit = budget.acquire(scope("user"), &anybody()).await.unwrap();
+                let _permit = budget.acquire(scope("user"), CallKind::Search, &anybody()).await.unwrap();
             }
         };
         let granted = async {
-            let granted = spent.acquire(&urgency).await;
+            let granted = spent.acquire(CallKind::Search, &urgency).await;
             (granted, stopwatch.elapsed())
         };
         let ((granted, took), ()) = tokio::join!(granted, others);

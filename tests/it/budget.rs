@@ -24,7 +24,7 @@ fn number(n: usize) -> String {
 #[tokio::test]
 async fn calls_are_spent_one_by_one_not_by_look_up() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16502000000")]).await;
-    let daemon = limited(&crm, r#"{ rate = 1, per = "60s", burst = 3 }"#).await;
+    let daemon = limited(&crm, r#"{ rate = 3, per = "180s", burst = 3 }"#).await;
     let found = daemon.find(find().number("+16502000000").within(Duration::from_secs(30))).await.unwrap();
     assert_eq!(found.lookup.unwrap().crm_requests, 2, "search and deals");
     assert_eq!(crm.asked_who(), 1, "and whose the credential is: all in the burst");
@@ -37,7 +37,7 @@ async fn calls_are_spent_one_by_one_not_by_look_up() {
 #[tokio::test]
 async fn a_wait_beyond_the_deadline_fails_at_once_and_says_when_to_come_back() {
     let crm = FakeCrm::with(vec![]).await;
-    let daemon = limited(&crm, r#"{ rate = 1, per = "60s", burst = 2 }"#).await;
+    let daemon = limited(&crm, r#"{ rate = 2, per = "60s", burst = 2 }"#).await;
     daemon.find(find()).await.unwrap();
     let stopwatch = Stopwatch::start();
     let status = daemon.find(find().number(&number(1)).within(Duration::from_secs(20))).await.unwrap_err();
@@ -57,9 +57,9 @@ async fn users_have_quotas_of_their_own_and_accounts_share_one() {
         request.user.as_mut().unwrap().account_id = "acme".to_owned();
         request.within(Duration::from_secs(20))
     };
-    let daemon = limited(&crm, r#"{ rate = 1, per = "60s", burst = 2, scope = "user" }"#).await;
+    let daemon = limited(&crm, r#"{ rate = 2, per = "60s", burst = 2, scope = "user" }"#).await;
     assert!(daemon.find(of("a", 1)).await.is_ok() && daemon.find(of("b", 1)).await.is_ok());
-    let daemon = limited(&crm, r#"{ rate = 1, per = "60s", burst = 2, scope = "account" }"#).await;
+    let daemon = limited(&crm, r#"{ rate = 2, per = "60s", burst = 2, scope = "account" }"#).await;
     assert!(daemon.find(of("a", 1)).await.is_ok());
     assert_eq!(details(&daemon.find(of("b", 1)).await.unwrap_err()).reason, "BUDGET_EXHAUSTED");
 }

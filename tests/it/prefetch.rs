@@ -250,7 +250,7 @@ async fn a_client_that_reads_slowly_slows_the_job_down() {
 #[tokio::test]
 async fn ten_thousand_stored_numbers_cost_under_a_second_and_more_are_refused() {
     let crm = FakeCrm::start(even).await;
-    let quota = "[connectors.example.quota]\nrate = 10000\nper = \"1s\"\nburst = 100000\nprefetch_share = 1.0\n";
+    let quota = "[connectors.example.quota]\nrate = 10000\nper = \"1s\"\nburst = 10000\nprefetch_share = 1.0\n";
     let toml = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}", crm.url());
     let daemon = TestDaemon::start(&toml).await;
     let first = run(&daemon, batch(numbers(10_000))).await;

@@ -3,6 +3,7 @@
 mod forgetting;
 mod loads;
 mod quota;
+mod strict;
 
 use std::time::Duration;
 

@@ -85,9 +85,8 @@ async fn the_figures_are_those_of_the_last_minutes_and_nobody_is_named() {
 #[tokio::test]
 async fn a_job_is_shown_with_its_progress_and_a_pause_with_its_lanes() {
     let crm = FakeCrm::with(vec![]).await;
-    // Whose the credential is and three numbers at once, then one an hour: the job is still under way when it is looked
-    // at.
-    let quota = "quota = { rate = 1, per = \"1h\", burst = 4, prefetch_share = 1.0 }";
+    // A call each half second: the job is still under way when it is looked at.
+    let quota = "quota = { rate = 2000, per = \"1000s\", burst = 4, prefetch_share = 1.0 }";
     let url = crm.url();
     let daemon =
         TestDaemon::start(&format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n{quota}\n")).await;

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::quota::Pace;
 use super::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +29,7 @@ async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool
         tasks.spawn(async move {
             let deadline = arrival.patience.map(|patience| instant() + ms(patience));
             let urgency = Urgency::new(arrival.lane, deadline);
-            let acquire = budget.acquire(scope("a"), &urgency);
+            let acquire = budget.acquire(scope("a"), CallKind::Search, &urgency);
             match within(ms(arrival.leaves.unwrap_or(1_000_000)), acquire).await {
                 Some(Ok(_)) => granted.lock().push((start.elapsed(), arrival.lane.is_background())),
                 Some(Err(_)) => assert!(instant() <= deadline.unwrap(), "told while there was somebody to tell"),
@@ -53,23 +54,35 @@ fn check(times: &[Duration], pace: Pace) {
     }
 }
 
+/// No window, wherever it starts, holds more than its limit.
+fn check_windows(times: &[Duration], limit: u32) {
+    for (first, from) in times.iter().enumerate() {
+        let within = times[first..].iter().take_while(|at| **at < *from + SECOND).count();
+        assert!(within <= limit as usize, "{within} from {from:?} on");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn grants_never_exceed_burst_and_rate(
-        rate in 1..60_u32, burst in 1..20_u32, share in 0.05..=1.0_f64, arrivals in arrivals(),
+        rate in 1..60_u32, burst in 0.0..=1.0_f64, share in 0.05..=1.0_f64, arrivals in arrivals(),
     ) {
+        let burst = ((f64::from(rate) * burst) as u32).max(1);
         let quota = Quota::new(rate, SECOND, burst, Scope::User, share).unwrap();
-        let budget = Arc::new(Budget::new(quota, "test", &Metrics::default(), None));
+        let budget = Arc::new(Budget::new(quota, &Config::default(), "test", &Metrics::default(), None));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let grants = runtime.block_on(run(Arc::clone(&budget), arrivals));
-        check(&grants.iter().map(|(at, _)| *at).collect::<Vec<_>>(), quota.all());
+        let all: Vec<_> = grants.iter().map(|(at, _)| *at).collect();
+        check(&all, quota.all());
+        check_windows(&all, rate);
         let background: Vec<_> = grants.iter().filter(|(_, background)| *background).map(|(at, _)| *at).collect();
         check(&background, quota.background());
+        check_windows(&background, quota.limits(None).background);
         budget.sweep();
         pause_and_sweep(&runtime, &budget);
-        prop_assert!(budget.gates.lock().is_empty());
+        prop_assert!(budget.all.gates.lock().is_empty());
     }
 }
 

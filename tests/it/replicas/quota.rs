@@ -16,9 +16,6 @@ use crate::support::{FakeCrm, TestDaemon, find};
 const RATE: usize = 20;
 const BURST: usize = 6;
 
-/// Calls that may have been late on their way and so come together with later ones.
-const LATE: usize = 6;
-
 /// Long enough to tell one quota from three.
 const CALLS: usize = 90;
 
@@ -92,7 +89,7 @@ async fn a_flood_on_three_replicas_stays_within_the_quota_of_one() {
     flood(&daemons, 0).await;
     let took = stopwatch.elapsed();
     assert_eq!(counting.calls.lock().len(), CALLS + 3, "and each replica has asked whose the credential is");
-    assert!(counting.busiest_second() <= RATE + BURST + LATE, "{} calls in a second", counting.busiest_second());
+    assert!(counting.busiest_second() <= RATE, "{} calls in a second", counting.busiest_second());
     // And it is used: with a third of it for each the slowest would take three times as long at least.
     let least = Duration::from_secs_f64((CALLS - BURST) as f64 / RATE as f64);
     assert!(took >= least - Duration::from_millis(50), "{took:?} of {least:?}");
@@ -111,14 +108,14 @@ async fn while_redis_is_away_each_replica_keeps_to_its_share_of_the_quota() {
         redis_is(daemon, false).await;
     }
     flood(&daemons, 0).await;
-    assert!(counting.busiest_second() <= RATE + BURST + LATE, "{} calls in a second", counting.busiest_second());
+    assert!(counting.busiest_second() <= RATE, "{} calls in a second", counting.busiest_second());
     redis.restart().await;
     for daemon in &daemons {
         redis_is(daemon, true).await;
     }
     counting.calls.lock().clear();
     flood(&daemons, CALLS).await;
-    assert!(counting.busiest_second() <= RATE + BURST + LATE, "and together again once it is back");
+    assert!(counting.busiest_second() <= RATE, "and together again once it is back");
     assert!(redis.keys().iter().any(|key| key.contains("{q:")), "{:?}", redis.keys());
 }
 

@@ -151,14 +151,24 @@ impl Drop for FakeCrm {
 
 impl FakeCrm {
     pub async fn start(script: impl Fn(&Seen) -> Reply + Send + 'static) -> Self {
+        Self::behind(|| Duration::ZERO, script).await
+    }
+
+    /// At the end of a line on which each request takes so long.
+    pub async fn behind(
+        line: impl Fn() -> Duration + Send + Sync + 'static,
+        script: impl Fn(&Seen) -> Reply + Send + 'static,
+    ) -> Self {
+        let line = Arc::new(line);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
         let (log, replies) = (Arc::clone(&seen), Arc::clone(&script));
         let routes = Router::new().fallback(move |request: Request| {
-            let (log, replies) = (Arc::clone(&log), Arc::clone(&replies));
+            let (log, replies, delay) = (Arc::clone(&log), Arc::clone(&replies), line());
             async move {
+                clock::pause(delay).await;
                 let seen = look_at(&request);
                 log.lock().push(seen.clone());
                 let reply = replies.lock()(&seen);

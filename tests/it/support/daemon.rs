@@ -56,6 +56,15 @@ impl TestDaemon {
 
     /// A daemon to which names have these addresses.
     pub async fn resolving(toml: &str, dns: &Dns) -> Self {
+        Self::begin(toml, dns, true).await
+    }
+
+    /// A daemon whose CRMs others may have called until it started.
+    pub async fn after_others(toml: &str) -> Self {
+        Self::begin(toml, &Dns::system(), false).await
+    }
+
+    async fn begin(toml: &str, dns: &Dns, are_crms_new: bool) -> Self {
         let mut env = vec![("GRPC__LISTEN", "127.0.0.1:0"), ("OPS__LISTEN", "127.0.0.1:0")];
         if !toml.contains("details_timeout") {
             // On a busy machine details may take longer than a phone should wait; tests of that set it.
@@ -64,6 +73,7 @@ impl TestDaemon {
         let env = env.into_iter().map(|(key, value)| (format!("CONTACTD__{key}"), value.to_owned()));
         let mut config = config::read(toml, env).unwrap_or_else(|faults| panic!("{faults:?}")).config;
         config.grpc.drain_delay = Duration::from_millis(50);
+        config.are_crms_new = are_crms_new;
         let clock = ManualClock::new(START);
         let app = App::build_with(config, Arc::new(clock.clone()), dns).await.unwrap();
         let (grpc, ops) = app.addresses().unwrap();

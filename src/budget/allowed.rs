@@ -1,0 +1,156 @@
+//! What a CRM has lately allowed, if that is less than its documented limit.
+//!
+//! Owns the limit of one scope that falls when the CRM refuses a call and recovers step by step. The documented limit
+//! may be shared with others who call the CRM, or set too high. Does no waiting and knows no limiter.
+
+use std::time::Duration;
+
+use super::quota::Quota;
+use super::window::Window;
+use crate::clock::Instant;
+
+/// A refusal takes no more than this part of the limit away, however little the CRM has just accepted.
+const STEEPEST: u32 = 8;
+/// Each step back adds this part of the limit, at least one call.
+const STEP: u32 = 4;
+/// The shortest and the longest time between two steps back.
+const SHORTEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// See the header.
+#[derive(Debug, Default)]
+pub(super) struct Allowed {
+    /// Calls that the CRM accepted within the last window, as far as known here.
+    accepted: Window,
+    fallen: Option<Fallen>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fallen {
+    limit: u32,
+    /// When the last refusal was counted.
+    refused: Instant,
+    /// When the limit rises next, and how long it stays then.
+    rises: Instant,
+    stays: Duration,
+}
+
+impl Allowed {
+    /// How many calls a window may hold, if fewer than documented.
+    pub(super) fn limit(&self) -> Option<u32> {
+        self.fallen.map(|fallen| fallen.limit)
+    }
+
+    /// Whether nothing is lost by forgetting.
+    pub(super) fn is_as_documented(&self) -> bool {
+        self.fallen.is_none()
+    }
+
+    /// The CRM has accepted a call that was granted at `granted`.
+    pub(super) fn accepted(&mut self, quota: &Quota, granted: Instant, now: Instant) {
+        self.accepted.slide(now);
+        self.accepted.hold(now + quota.per());
+        let accepted = self.accepted.held();
+        let Some(fallen) = &mut self.fallen else { return };
+        if granted <= fallen.refused {
+            // One of those that were under way when the limit fell: it was allowed as well.
+            fallen.limit = fallen.limit.max(accepted);
+        } else if now >= fallen.rises {
+            fallen.limit += (fallen.limit / STEP).max(1);
+            fallen.rises = now + fallen.stays;
+        }
+        if fallen.limit >= quota.rate().get() {
+            self.fallen = None;
+        }
+    }
+
+    /// The CRM has refused a call that was granted at `granted`. Calls that were under way together count once.
+    /// `is_alone`: whether all calls that the CRM counts are made here, as far as known.
+    pub(super) fn refused(&mut self, quota: &Quota, granted: Instant, is_alone: bool, now: Instant) {
+        if self.fallen.is_some_and(|fallen| granted <= fallen.refused) {
+            return;
+        }
+        self.accepted.slide(now);
+        let was = self.limit().unwrap_or(quota.rate().get());
+        let accepted = self.accepted.held();
+        // Whoever has just accepted nothing here counts others' calls as well, and how many is not known.
+        let least = if is_alone && accepted > 0 { was / STEEPEST } else { was / 2 };
+        let limit = accepted.max(least).clamp(1, (was - 1).max(1));
+        let first = (2 * quota.per()).max(SHORTEST);
+        let stays = self.fallen.map_or(first, |fallen| (2 * fallen.stays).min(LONGEST.max(first)));
+        self.fallen = Some(Fallen { limit, refused: now, rises: now + stays, stays });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Scope;
+    use crate::clock::instant;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn quota() -> Quota {
+        Quota::new(50, SECOND, 50, Scope::User, 0.5).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_falls_to_what_was_accepted_whatever_the_order_of_the_replies() {
+        let (quota, start, mut allowed) = (quota(), instant(), Allowed::default());
+        for n in 0..20_u32 {
+            let now = start + n * Duration::from_millis(1);
+            if [0, 3, 4, 15, 19].contains(&n) {
+                allowed.accepted(&quota, start, now);
+            } else {
+                allowed.refused(&quota, start, true, now);
+            }
+        }
+        assert_eq!(allowed.limit(), Some(6), "an eighth of the limit at least");
+        let later = start + 2 * SECOND;
+        for _ in 0..5 {
+            allowed.accepted(&quota, later, later);
+        }
+        allowed.refused(&quota, later, true, later);
+        assert_eq!(allowed.limit(), Some(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beside_others_who_call_the_crm_it_falls_by_half() {
+        for (accepted, is_alone) in [(5, false), (0, true)] {
+            let (quota, now, mut allowed) = (quota(), instant(), Allowed::default());
+            (0..accepted).for_each(|_| allowed.accepted(&quota, now, now));
+            allowed.refused(&quota, now, is_alone, now);
+            assert_eq!(allowed.limit(), Some(25));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_recovers_step_by_step_and_more_slowly_after_each_refusal() {
+        let (quota, mut now, mut allowed) = (quota(), instant(), Allowed::default());
+        let mut rise_after = |now: &mut Instant| {
+            allowed.refused(&quota, *now, true, *now);
+            let (fallen, at) = (allowed.limit(), *now);
+            while allowed.limit() == fallen {
+                *now += SECOND;
+                allowed.accepted(&quota, *now, *now);
+            }
+            (*now - at).as_secs()
+        };
+        assert_eq!([(); 3].map(|()| rise_after(&mut now)), [5, 10, 20]);
+        for _ in 0..400 {
+            now += SECOND;
+            allowed.accepted(&quota, now, now);
+        }
+        assert!(allowed.is_as_documented(), "{:?}", allowed.limit());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_always_a_call_to_find_out_with() {
+        let (quota, mut now, mut allowed) = (quota(), instant(), Allowed::default());
+        for _ in 0..20 {
+            now += SECOND;
+            allowed.refused(&quota, now, true, now);
+        }
+        assert_eq!(allowed.limit(), Some(1));
+    }
+}

@@ -1,0 +1,132 @@
+use super::*;
+use crate::budget::Scope;
+use crate::budget::queue::Ahead;
+use crate::clock::pause;
+use crate::domain::KeyMaker;
+use crate::domain::lane::Lane;
+
+const PER: Duration = Duration::from_secs(1);
+
+fn scope(name: &str) -> ScopeTag {
+    KeyMaker::new([1; 16]).scope(&[name.as_bytes()])
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+struct Count {
+    local: Local,
+    quota: Quota,
+    credential: Credential,
+}
+
+impl Count {
+    fn new(rate: u32, burst: u32, share: f64) -> Self {
+        let quota = Quota::new(rate, PER, burst, Scope::Account, share).unwrap();
+        Self { local: Local::new(&quota), quota, credential: Credential::Proven(Duration::ZERO) }
+    }
+
+    fn ask(&self, name: &str, lane: Lane) -> Answer {
+        let (scope, limits, credential) = (scope(name), self.quota.limits(None), self.credential);
+        let ask = Ask { scope, lane, limits, credential, is_probe: false, patience: None, is_made: false };
+        self.local.ask(&self.quota, &ask, instant() + 6 * PER)
+    }
+
+    /// Spends what can be spent now, and says how much that was.
+    fn spend(&self, name: &str, lane: Lane) -> usize {
+        (0..100).take_while(|_| self.release(self.ask(name, lane).granted)).count()
+    }
+
+    fn release(&self, slot: Option<Slot>) -> bool {
+        slot.inspect(|slot| self.local.release(slot, instant() + PER)).is_some()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_ask_spends_nothing_of_any_window_or_pace() {
+    let count = Count::new(10, 4, 0.5);
+    assert_eq!(count.spend("a", Lane::Prefetch), 1, "the background is paced");
+    assert_eq!(count.spend("a", Lane::CallPop), 3);
+    for _ in 0..20 {
+        assert!(count.ask("a", Lane::Prefetch).granted.is_none());
+        assert!(count.ask("a", Lane::CallPop).granted.is_none());
+    }
+    pause(ms(400)).await;
+    assert_eq!([Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane)), [1, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_holds_no_more_than_the_rate_and_the_share_until_the_replies_are_a_window_old() {
+    let count = Count::new(10, 10, 0.2);
+    assert_eq!(count.spend("a", Lane::Prefetch), 1);
+    let held: Vec<_> = (0..8).map(|_| count.ask("a", Lane::CallPop).granted).collect();
+    pause(ms(900)).await;
+    assert_eq!(count.spend("a", Lane::Prefetch), 1, "the last of all");
+    assert_eq!([Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane)), [0, 0]);
+    assert!(held.into_iter().all(|slot| count.release(slot)));
+    pause(ms(999)).await;
+    let free = [Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane));
+    assert_eq!(free, [1, 0], "the room of the first prefetch");
+    pause(ms(1)).await;
+    assert_eq!(count.spend("a", Lane::CallPop), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_which_nothing_is_heard_is_held_as_long_as_it_may_arrive_and_a_window_more() {
+    let count = Count::new(1, 1, 1.0);
+    assert!(count.ask("a", Lane::CallPop).granted.is_some());
+    pause(6 * PER - ms(1)).await;
+    assert_eq!(count.spend("a", Lane::CallPop), 0);
+    pause(ms(1)).await;
+    assert_eq!(count.spend("a", Lane::CallPop), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
+    let count = Count::new(10, 4, 0.5);
+    let pop = |ahead, outlook: &Outlook| {
+        outlook.wait(Lane::CallPop, Ahead { all: ahead, background: 0 }, instant()).as_millis()
+    };
+    let outlook = count.ask("a", Lane::CallPop).outlook;
+    assert_eq!([0, 2, 3, 5].map(|ahead| pop(ahead, &outlook)), [0, 0, 100, 300]);
+    (0..3).for_each(|_| assert!(count.ask("a", Lane::CallPop).granted.is_some()));
+    let outlook = count.ask("a", Lane::CallPop).outlook;
+    assert_eq!([0, 1].map(|ahead| pop(ahead, &outlook)), [100, 200]);
+    pause(ms(70)).await;
+    assert_eq!(pop(0, &outlook), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn scopes_do_not_share_and_replicas_get_equal_parts() {
+    let count = Count::new(10, 10, 0.5);
+    assert_eq!(["a", "b"].map(|name| count.spend(name, Lane::CallPop)), [10, 10]);
+    let three = NonZeroU32::new(3).unwrap();
+    assert!(count.local.divide(&count.quota, three));
+    assert!(!count.local.divide(&count.quota, three));
+    assert_eq!(count.spend("c", Lane::CallPop), 3);
+    assert_eq!(count.spend("a", Lane::CallPop), 0, "what is held stays held");
+    count.local.at_least(&count.quota, NonZeroU32::new(5).unwrap());
+    assert_eq!(count.spend("d", Lane::CallPop), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_lately() {
+    let (unproven, proven) = (Credential::Unproven, Credential::Proven(60 * PER));
+    let mut count = Count { credential: unproven, ..Count::new(10, 10, 0.5) };
+    assert_eq!(count.spend("a", Lane::CallPop), 10, "nobody is proven");
+    pause(PER).await;
+    count.credential = proven;
+    assert!(count.release(count.ask("a", Lane::CallPop).granted));
+    for _ in 0..50 {
+        pause(PER).await;
+        count.credential = unproven;
+        assert_eq!(count.spend("a", Lane::CallPop), 9);
+        count.credential = proven;
+        assert!(count.ask("b", Lane::CallPop).granted.is_some());
+    }
+    assert_eq!(count.spend("a", Lane::CallPop), 1);
+    pause(61 * PER).await;
+    count.credential = unproven;
+    assert_eq!(count.spend("a", Lane::CallPop), 10);
+}

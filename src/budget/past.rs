@@ -1,0 +1,215 @@
+//! What is known of the calls of the past, and what may be spent while it is not known.
+//!
+//! A CRM remembers the calls of the last window; a limiter that has just begun does not, nor does a Redis that has lost
+//! its data. Owns the moments from which each may be believed again. Knows no scope, and no call.
+//!
+//! For a window of up to [`LONGEST_WAIT`] nothing is spent until what is not known is out of the window. Longer windows
+//! would silence a CRM for too long: there a start may spend the quota a second time.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::clock::Instant;
+
+/// Windows up to this length are waited for.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Within this time after Redis is back all replicas have noticed.
+const ALL_NOTICE: Duration = Duration::from_secs(3);
+/// How soon a caller looks again if Redis is to be used and is not there.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// A Redis that begins later than known by more than this has lost its data in between.
+const SAME: Duration = Duration::from_millis(500);
+
+/// Whose count of the calls holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Count {
+    /// Nothing may be spent for so long; whoever waits looks again then.
+    Unknown(Duration),
+    /// This replica's own, within its share of the quota.
+    Own,
+    /// Redis'.
+    Shared,
+    /// Redis', within this replica's share: others may not have noticed yet that Redis is back.
+    SharedWithinShare,
+}
+
+/// What replicas know of each other through Redis.
+#[derive(Debug, Clone, Copy)]
+pub struct Replicas {
+    /// How many there are, this one included.
+    pub count: NonZeroU32,
+    /// For how long Redis has kept its data.
+    pub kept_for: Duration,
+}
+
+/// See the header. Of one quota.
+#[derive(Debug)]
+pub(super) struct Past {
+    per: Duration,
+    /// Whether there is a Redis that counts for all replicas.
+    is_shared: bool,
+    /// Whether nobody can have called before the start.
+    is_known: bool,
+    /// Since when the own count holds every call of this replica's share.
+    own_from: Instant,
+    /// Since when Redis has not been there, or the start.
+    away_since: Option<Instant>,
+    /// Since when Redis has kept its data.
+    kept_since: Option<Instant>,
+    /// From when on Redis' count holds every call.
+    shared_from: Option<Instant>,
+    /// From when on all replicas count in Redis.
+    all_shared_from: Option<Instant>,
+}
+
+impl Past {
+    /// Of a quota with windows of length `per`. Whoever is the only one to call the CRM, and has just begun, knows the
+    /// whole past.
+    pub(super) fn new(per: Duration, is_shared: bool, is_known: bool, now: Instant) -> Self {
+        let wait = if is_known { Duration::ZERO } else { wait(per) };
+        Self {
+            per,
+            is_shared,
+            is_known,
+            own_from: now + wait,
+            away_since: Some(now),
+            kept_since: None,
+            shared_from: None,
+            all_shared_from: None,
+        }
+    }
+
+    /// Redis did not answer.
+    pub(super) fn lost(&mut self, now: Instant) {
+        if self.away_since.is_none() {
+            self.away_since = Some(now);
+            self.own_from = now + wait(self.per);
+        }
+    }
+
+    /// Redis answered, and said this. True if that changes whose count holds.
+    pub(super) fn heard(&mut self, replicas: &Replicas, now: Instant) -> bool {
+        let kept_since = now.checked_sub(replicas.kept_for).unwrap_or(now);
+        let before = self.kept_since;
+        let began_anew = before.is_none_or(|before| kept_since > before + SAME);
+        if began_anew {
+            self.kept_since = Some(kept_since);
+            // There is nothing that a new Redis could have lost if there was nothing.
+            if before.is_some() || !self.is_known {
+                self.shared_from = Some(kept_since + wait(self.per));
+                self.count_in_redis_from(kept_since + self.per + ALL_NOTICE);
+            }
+        }
+        let Some(away_since) = self.away_since.take() else { return began_anew };
+        let others_may_have_called = before.is_some() && now >= away_since + wait(self.per);
+        if others_may_have_called {
+            self.count_in_redis_from(now + self.per + ALL_NOTICE);
+        }
+        true
+    }
+
+    fn count_in_redis_from(&mut self, moment: Instant) {
+        self.all_shared_from = self.all_shared_from.max(Some(moment));
+    }
+
+    /// Whose count holds.
+    pub(super) fn count(&self, now: Instant) -> Count {
+        if self.away_since.is_none() {
+            return match self.shared_from.and_then(|from| left(from, now)) {
+                Some(left) => Count::Unknown(left),
+                None if self.all_shared_from.is_some_and(|from| now < from) => Count::SharedWithinShare,
+                None => Count::Shared,
+            };
+        }
+        match left(self.own_from, now) {
+            Some(left) if self.is_shared => Count::Unknown(left.min(LOOK_AGAIN)),
+            Some(left) => Count::Unknown(left),
+            None => Count::Own,
+        }
+    }
+}
+
+/// How long a window of length `per` is waited for.
+fn wait(per: Duration) -> Duration {
+    if per <= LONGEST_WAIT { per } else { Duration::ZERO }
+}
+
+fn left(moment: Instant, now: Instant) -> Option<Duration> {
+    moment.checked_duration_since(now).filter(|left| !left.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::instant;
+
+    const PER: Duration = Duration::from_secs(2);
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn heard(kept_for: Duration) -> Replicas {
+        Replicas { count: NonZeroU32::MIN, kept_for }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_redis_a_start_waits_one_window_and_a_known_past_does_not() {
+        let start = instant();
+        let past = Past::new(PER, false, false, start);
+        assert_eq!(past.count(start + ms(500)), Count::Unknown(ms(1_500)));
+        assert_eq!(past.count(start + PER), Count::Own);
+        assert_eq!(Past::new(PER, false, true, start).count(start), Count::Own);
+        let minute = Past::new(Duration::from_secs(60), false, false, start);
+        assert_eq!(minute.count(start), Count::Own, "too long to wait for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_beside_a_redis_that_has_kept_its_data_waits_for_nothing() {
+        let start = instant();
+        let mut past = Past::new(PER, true, false, start);
+        assert_eq!(past.count(start), Count::Unknown(LOOK_AGAIN), "it may be there in a moment");
+        assert!(past.heard(&heard(Duration::from_secs(3_600)), start));
+        assert_eq!(past.count(start), Count::Shared);
+        assert!(!past.heard(&heard(Duration::from_secs(3_601)), start + ms(1_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_redis_for_a_crm_that_is_new_as_well_is_not_waited_for() {
+        let start = instant();
+        let mut past = Past::new(PER, true, true, start);
+        past.heard(&heard(ms(20)), start + ms(20));
+        assert_eq!(past.count(start + ms(20)), Count::Shared);
+        past.heard(&heard(ms(220)), start + ms(220));
+        assert_eq!(past.count(start + ms(220)), Count::Shared);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_that_redis_has_lost_is_waited_for_and_then_shares_are_kept_for_a_while() {
+        let start = instant();
+        let mut past = Past::new(PER, true, false, start);
+        past.heard(&heard(Duration::from_secs(3_600)), start);
+        let flushed = start + ms(10_000);
+        past.heard(&heard(ms(100)), flushed + ms(100));
+        assert_eq!(past.count(flushed + ms(500)), Count::Unknown(ms(1_500)));
+        assert_eq!(past.count(flushed + PER), Count::SharedWithinShare);
+        assert_eq!(past.count(flushed + PER + ALL_NOTICE), Count::Shared);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_longer_than_a_window_ends_with_shares_and_a_short_one_with_nothing() {
+        for (away, then) in [(1_500, Count::Shared), (2_000, Count::SharedWithinShare)] {
+            let start = instant();
+            let mut past = Past::new(PER, true, false, start);
+            past.heard(&heard(Duration::from_secs(3_600)), start);
+            past.lost(start);
+            past.lost(start + ms(100));
+            assert_eq!(past.count(start + ms(100)), Count::Unknown(LOOK_AGAIN));
+            assert_eq!(past.count(start + PER), Count::Own);
+            let back = start + ms(away);
+            past.heard(&heard(Duration::from_secs(3_600) + ms(away)), back);
+            assert_eq!(past.count(back), then, "after {away} ms");
+            assert_eq!(past.count(back + PER + ALL_NOTICE), Count::Shared);
+        }
+    }
+}

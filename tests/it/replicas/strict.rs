@@ -1,0 +1,131 @@
+//! Three replicas and a CRM that enforces its limit strictly: it never has to, whatever becomes of Redis.
+
+use std::time::Duration;
+
+use contactd::clock::pause;
+use contactd::pb::v1::PrefetchContactsRequest;
+use futures_util::future::{join, join_all};
+
+use crate::support::daemon::Changed as _;
+use crate::support::fleet::number;
+use crate::support::redis::RedisServer;
+use crate::support::strict::StrictCrm;
+use crate::support::{TestDaemon, find};
+
+const RATE: usize = 10;
+const PER: Duration = Duration::from_secs(1);
+/// Enough for thirty windows at the full rate.
+const CALLS: usize = 32 * RATE;
+
+/// Three replicas that start one after another.
+async fn fleet(strict: &StrictCrm, redis: &str) -> Vec<TestDaemon> {
+    let toml = format!(
+        "[redis]\nurl = \"{redis}\"\nreplicas = 3\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n\
+         quota = {{ rate = {RATE}, per = \"1s\", burst = {RATE}, prefetch_share = 1.0 }}\n",
+        strict.crm.url()
+    );
+    let mut daemons = Vec::new();
+    for _ in 0..3 {
+        daemons.push(TestDaemon::after_others(&toml).await);
+    }
+    daemons
+}
+
+/// Phones that ring at all replicas, and a batch at each, until `calls` numbers are looked up.
+async fn load(daemons: &[TestDaemon], first: usize, calls: usize) {
+    let batches = daemons.iter().enumerate().map(async |(replica, daemon)| {
+        let from = first + replica * calls / 6;
+        let request = PrefetchContactsRequest {
+            user: find().user,
+            auth_header: find().auth_header,
+            phone_numbers: (from..from + calls / 6).map(number).collect(),
+            overriding_formats: Vec::new(),
+        };
+        let mut events = daemon.client.clone().prefetch_contacts(request).await.unwrap().into_inner();
+        while events.message().await.unwrap().is_some() {}
+    });
+    let phones = (first + calls / 2..first + calls).map(async |n| {
+        // A few at once, then none for a while.
+        pause(PER.mul_f64(((n - first - calls / 2) / 12) as f64 * 2.0)).await;
+        let request = find().number(&number(n)).within(Duration::from_secs(20));
+        daemons[n % daemons.len()].find(request).await.is_ok()
+    });
+    let (_, answered) = join(join_all(batches), join_all(phones)).await;
+    let answered = answered.into_iter().filter(|ok| *ok).count();
+    assert_eq!(answered, calls / 2, "phones answered");
+}
+
+async fn refuses_nothing(strict: &StrictCrm, daemons: &[TestDaemon], name: &str) {
+    load(daemons, 0, CALLS).await;
+    let (calls, windows) = (strict.calls(), strict.windows());
+    println!("{name}: {} of {calls} refused in {windows:.1} windows", strict.refused());
+    assert_eq!(strict.refused(), 0, "{name}: of {calls} calls in {windows:.1} windows");
+}
+
+async fn with_redis(args: &[&str], name: &str, seed: u64) {
+    let (strict, redis) = (StrictCrm::start(RATE, PER, seed).await, RedisServer::with(args).await);
+    let daemons = fleet(&strict, &redis.url()).await;
+    refuses_nothing(&strict, &daemons, name).await;
+}
+
+#[tokio::test]
+async fn a_strict_crm_refuses_a_fleet_nothing_whether_redis_is_there_or_cannot_be_used() {
+    let away = async {
+        let strict = StrictCrm::start(RATE, PER, 2).await;
+        let daemons = fleet(&strict, "redis://127.0.0.1:1").await;
+        refuses_nothing(&strict, &daemons, "away").await;
+    };
+    let replica = async {
+        let primary = RedisServer::start().await;
+        let port = primary.port.to_string();
+        with_redis(&["--replicaof", "127.0.0.1", &port], "read-only", 4).await;
+    };
+    let scripts = ["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-@scripting"];
+    tokio::join!(
+        with_redis(&[], "there", 1),
+        away,
+        with_redis(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"], "full", 3),
+        replica,
+        with_redis(&scripts, "refusing scripts", 5),
+        killed_and_back(),
+        restarted(),
+    );
+}
+
+/// Redis is killed while the quota is in use, and comes back empty.
+async fn killed_and_back() {
+    let (strict, mut redis) = (StrictCrm::start(RATE, PER, 6).await, RedisServer::start().await);
+    let daemons = fleet(&strict, &redis.url()).await;
+    let outages = async {
+        for (up, down) in [(6, 4_000), (6, 300), (6, 1_200)] {
+            pause(Duration::from_secs(up)).await;
+            redis.stop();
+            pause(Duration::from_millis(down)).await;
+            redis.restart().await;
+        }
+    };
+    tokio::join!(refuses_nothing(&strict, &daemons, "killed and back, empty"), outages);
+}
+
+/// One daemon without Redis that starts again and again.
+async fn restarted() {
+    let strict = StrictCrm::start(RATE, PER, 7).await;
+    let toml = format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\nquota = {{ rate = {RATE}, per = \"1s\", burst = {RATE} }}\n",
+        strict.crm.url()
+    );
+    for start in 0..15 {
+        let daemon = TestDaemon::after_others(&toml).await;
+        let calls = (0..2 * RATE).map(|n| {
+            let user = format!("user-{n}");
+            let mut request = find().number(&number(start * 1_000 + n));
+            request.user.as_mut().unwrap().id = user;
+            daemon.find(request.within(Duration::from_secs(20)))
+        });
+        for answer in join_all(calls).await {
+            answer.unwrap();
+        }
+    }
+    println!("restarted: {} of {} refused", strict.refused(), strict.calls());
+    assert_eq!(strict.refused(), 0, "of {} calls", strict.calls());
+}
