@@ -13,7 +13,8 @@
 --          14: '1' for a probe, which goes although the scope rests   15: '1' if the call is made already
 --          16: how many calls a forecast foresees   17: tolerance of all for the background lanes
 -- Returns  granted (0 or 1), wait for the pace of all, of the share, pause of all, pause of the background lanes,
---          calls held by all, when they are free, calls held by the share, when they are free, limit of all
+--          calls held by all, when they are free, calls held by the share, when they are free,
+--          1 if a call is kept for credentials that are proven
 local LONGEST_PAUSE = 3600 * 1000000
 
 local background = ARGV[1] == '1'
@@ -40,8 +41,10 @@ local share_rest = read(4, LONGEST_PAUSE)
 local pop = read(5, LONGEST_PAUSE + tolerance + interval)
 local kept = tonumber(stored[6] or now)
 
-if keeps < 0 and kept > now and limit > 1 then
-  limit = limit - 1
+-- The only call of a window or a burst cannot be kept.
+local burst_tolerance = tolerance
+if keeps < 0 and kept > now then
+  if limit > 1 then limit = limit - 1 end
   if tolerance >= interval then tolerance = tolerance - interval end
 end
 
@@ -109,6 +112,6 @@ if granted or pop > now then
 end
 
 return {
-  granted and 1 or 0, all - tolerance - now, wait_of_share(), rest - now, share_rest - now,
-  held, frees(KEYS[2]), share_held, frees(KEYS[3]), limit,
+  granted and 1 or 0, all - burst_tolerance - now, wait_of_share(), rest - now, share_rest - now,
+  held, frees(KEYS[2]), share_held, frees(KEYS[3]), kept > now and 1 or 0,
 }

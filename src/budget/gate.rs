@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::Exhausted;
 use super::allowed::Allowed;
 use super::hint::{Pauses, RateHint, Rest};
-use super::limiter::{Answer, Ask, Credential, Limiter, Outlook, Slot};
+use super::limiter::{Answer, Ask, Limiter, Outlook, Slot};
 use super::queue::{Ahead, Queue, Standing, Ticket};
 use super::usage::Usage;
 use crate::clock::{self, Instant, Stopwatch, instant};
@@ -116,7 +116,7 @@ impl Gate {
 
     /// Counts a call that was made before it was known to be of this scope.
     pub(super) async fn count_made(&self, limiter: &Limiter, lane: Lane) -> Option<Slot> {
-        let mut ask = self.state.lock().ask(limiter, self.scope, lane, Credential::Proven(Duration::ZERO));
+        let mut ask = self.state.lock().ask(limiter, self.scope, lane, Standing::Proven);
         ask.is_made = true;
         let answer = limiter.ask(&ask).await;
         let mut state = self.state.lock();
@@ -170,13 +170,16 @@ impl Gate {
 impl State {
     /// Time until it is this waiter's turn, as far as known.
     fn ready_in(&self, ticket: Ticket, ahead: Ahead, now: Instant) -> Duration {
-        let room = self.outlook.as_ref().map_or(Duration::ZERO, |outlook| outlook.wait(ticket.lane, ahead, now));
+        let room = self
+            .outlook
+            .as_ref()
+            .map_or(Duration::ZERO, |outlook| outlook.wait((ticket.lane, ticket.standing), ahead, now));
         room.max(self.pauses.left(ticket.lane, now))
     }
 
-    fn ask(&mut self, limiter: &Limiter, scope: ScopeTag, lane: Lane, credential: Credential) -> Ask {
+    fn ask(&mut self, limiter: &Limiter, scope: ScopeTag, lane: Lane, standing: Standing) -> Ask {
         let limits = limiter.quota().limits(self.allowed.limit());
-        Ask { scope, lane, limits, credential, is_probe: false, patience: None, is_made: false }
+        Ask { scope, lane, limits, standing, is_probe: false, patience: None, is_made: false }
     }
 }
 
@@ -225,11 +228,7 @@ impl<'a> Place<'a> {
         if ready_in.is_zero() || (!rests && !lane.is_background() && !self.asked) {
             state.asking = true;
             self.asked = true;
-            let credential = match self.ticket.standing {
-                Standing::Proven => Credential::Proven(self.limiter.keeps_one_for()),
-                Standing::Unproven => Credential::Unproven,
-            };
-            let ask = state.ask(self.limiter, self.gate.scope, lane, credential);
+            let ask = state.ask(self.limiter, self.gate.scope, lane, self.ticket.standing);
             let is_probe = state.pauses.probe(now);
             return Step::Ask(Turn { gate: self.gate, limiter: self.limiter, ask: Ask { is_probe, ..ask } });
         }

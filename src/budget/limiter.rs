@@ -10,9 +10,9 @@ use super::Config;
 use super::hint::Rest;
 use super::local::Local;
 use super::past::{Count, Past, Replicas};
-use super::queue::Ahead;
+use super::queue::{Ahead, Standing};
 use super::quota::{Limits, Quota, Scope};
-use super::shared::SharedQuota;
+use super::shared::{SharedQuota, Times};
 use super::window::Frees;
 use crate::clock::{Instant, instant};
 use crate::domain::ScopeTag;
@@ -48,7 +48,7 @@ pub(super) struct Ask {
     pub lane: Lane,
     /// How many calls the window may hold.
     pub limits: Limits,
-    pub credential: Credential,
+    pub standing: Standing,
     /// Whether it asks although the CRM wants a rest.
     pub is_probe: bool,
     /// How long it would wait; `None` for however long.
@@ -57,27 +57,34 @@ pub(super) struct Ask {
     pub is_made: bool,
 }
 
-/// What is known of the credential under which a call is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Credential {
-    /// The CRM has accepted it before. One call of each window is kept for these for so long.
-    Proven(Duration),
-    /// Nothing is known of it.
-    Unproven,
-}
-
 /// When there is room for a call, in one kind of lanes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Room {
     pub limit: u32,
     pub frees: Frees,
     pub pace: Forecast,
+    /// How many calls of the window, and of a burst, are kept for proven credentials.
+    pub kept: Kept,
+}
+
+/// See [`Room::kept`]. The only call of a window or a burst cannot be kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Kept {
+    window: usize,
+    burst: usize,
+}
+
+impl Kept {
+    pub(super) fn one(limit: u32, burst: u32) -> Self {
+        Self { window: usize::from(limit > 1), burst: usize::from(burst > 1) }
+    }
 }
 
 impl Room {
     /// Microseconds until there is room for whoever has `ahead` others before him. Zero if there is room now.
-    pub(super) fn in_micros(&self, ahead: usize) -> i64 {
-        self.frees.room_in(self.limit, ahead).max(self.pace.behind(ahead)).max(0)
+    fn in_micros(&self, ahead: usize, kept: Kept) -> i64 {
+        let free = self.frees.room_in(self.limit, ahead.saturating_add(kept.window));
+        free.max(self.pace.behind(ahead.saturating_add(kept.burst))).max(0)
     }
 }
 
@@ -98,15 +105,16 @@ impl Outlook {
     /// Nobody knows, or looks again, before `wait` is over.
     pub(super) fn after(wait: Duration) -> Self {
         let pace = Forecast { next: micros(wait), interval: 0 };
-        let room = Room { limit: u32::MAX, frees: Frees::default(), pace };
+        let room = Room { limit: u32::MAX, pace, ..Room::default() };
         Self::now(room.clone(), room)
     }
 
-    /// Time until there is room for a waiter of `lane` behind others. A background lane needs room in both.
-    pub(super) fn wait(&self, lane: Lane, ahead: Ahead, now: Instant) -> Duration {
-        let mut micros = self.all.in_micros(ahead.all);
+    /// Time until there is room for a waiter behind others. A background lane needs room in both.
+    pub(super) fn wait(&self, (lane, standing): (Lane, Standing), ahead: Ahead, now: Instant) -> Duration {
+        let kept = |room: &Room| if standing == Standing::Unproven { room.kept } else { Kept::default() };
+        let mut micros = self.all.in_micros(ahead.all, kept(&self.all));
         if lane.is_background() {
-            micros = micros.max(self.background.in_micros(ahead.background));
+            micros = micros.max(self.background.in_micros(ahead.background, kept(&self.background)));
         }
         let from_seen = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
         from_seen.saturating_sub(now.saturating_duration_since(self.seen))
@@ -164,11 +172,6 @@ impl Limiter {
         Self { quota, hold, local, shared, past, keeps_one_for }
     }
 
-    /// For how long after a proven call one call of each window is kept for proven credentials.
-    pub(super) fn keeps_one_for(&self) -> Duration {
-        self.keeps_one_for
-    }
-
     /// Whether all calls are made here, as far as known.
     pub(super) fn is_alone(&self) -> bool {
         self.shared.is_none()
@@ -190,35 +193,37 @@ impl Limiter {
             (Some(shared), Count::Shared) => self.ask_shared(shared, ask, until).await,
             (Some(shared), Count::SharedWithinShare) => {
                 let outlook = self.local.outlook_of_share(&self.quota, ask);
-                match outlook.wait(ask.lane, Ahead::default(), instant()) {
+                match outlook.wait((ask.lane, ask.standing), Ahead::default(), instant()) {
                     Duration::ZERO => self.ask_shared(shared, ask, until).await,
                     _ => Answer::denied(outlook),
                 }
             }
-            (_, Count::Own | Count::Shared | Count::SharedWithinShare) => self.local.ask(&self.quota, ask, until),
+            (_, Count::Own | Count::Shared | Count::SharedWithinShare) => {
+                self.local.ask(&self.quota, self.keeps_one_for, ask, until)
+            }
         }
     }
 
     async fn ask_shared(&self, shared: &SharedQuota, ask: &Ask, until: Instant) -> Answer {
-        match shared.ask(&self.quota, self.hold, ask, until).await {
-            Ok(answer) => {
-                if let Some(slot) = &answer.granted {
-                    self.local.hold(slot);
-                }
-                answer
-            }
-            Err(_) => {
-                self.past.lock().lost(instant());
-                Answer::denied(Outlook::after(Duration::ZERO))
-            }
+        let times = Times { hold: self.hold, keeps_one_for: self.keeps_one_for };
+        let Ok(answer) = shared.ask(&self.quota, times, ask, until).await else {
+            self.past.lock().lost(instant());
+            return Answer::denied(Outlook::after(Duration::ZERO));
+        };
+        if let Some(slot) = &answer.granted {
+            self.local.hold(slot);
         }
+        answer
     }
 
     /// Counts a call that nobody was asked for, whether there is room or not.
     async fn count_made(&self, ask: &Ask, until: Instant) -> Answer {
         let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name: None };
         let named = match &self.shared {
-            Some(shared) => shared.ask(&self.quota, self.hold, ask, until).await.ok().and_then(|answer| answer.granted),
+            Some(shared) => {
+                let times = Times { hold: self.hold, keeps_one_for: Duration::ZERO };
+                shared.ask(&self.quota, times, ask, until).await.ok().and_then(|answer| answer.granted)
+            }
             None => None,
         };
         let slot = named.unwrap_or(slot);
@@ -247,6 +252,17 @@ impl Limiter {
     pub(super) async fn tell(&self, scope: ScopeTag, rest: Rest) {
         if let Some(shared) = &self.shared {
             shared.pause(scope, rest).await;
+        }
+    }
+
+    /// A credential of the scope is proven: one call of each window is kept for such ones for a while.
+    pub(super) async fn keep_one(&self, scope: ScopeTag) {
+        if self.keeps_one_for.is_zero() {
+            return;
+        }
+        self.local.keep_one(scope, instant() + self.keeps_one_for);
+        if let Some(shared) = &self.shared {
+            shared.keep_one(scope, self.keeps_one_for).await;
         }
     }
 

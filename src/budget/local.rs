@@ -19,7 +19,8 @@ use governor::state::keyed::ShrinkableKeyedStateStore;
 use parking_lot::{Mutex, RwLock};
 
 use super::hint::Rest;
-use super::limiter::{Answer, Ask, Credential, Forecast, Outlook, Room, Slot, micros};
+use super::limiter::{Answer, Ask, Forecast, Kept, Outlook, Room, Slot, micros};
+use super::queue::{Ahead, Standing};
 use super::quota::{Pace, Quota};
 use super::window::Window;
 use crate::clock::{Instant, instant};
@@ -49,9 +50,9 @@ impl Paces {
         Self { replicas, at_least, all, background, ahead }
     }
 
-    /// When the next calls are due, of all and of the background lanes, if so many are `kept`.
-    fn forecasts(&self, scope: ScopeTag, kept: u32) -> (Forecast, Forecast) {
-        let (all, share) = (self.all.forecast(scope, kept), self.background.forecast(scope, kept));
+    /// When the next calls are due, of all and of the background lanes.
+    fn forecasts(&self, scope: ScopeTag) -> (Forecast, Forecast) {
+        let (all, share) = (self.all.forecast(scope), self.background.forecast(scope));
         (all, Forecast { next: share.next.max(all.next + self.ahead), ..share })
     }
 
@@ -93,13 +94,12 @@ impl Local {
     }
 
     /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must still be so.
-    pub(super) fn ask(&self, quota: &Quota, ask: &Ask, until: Instant) -> Answer {
+    pub(super) fn ask(&self, quota: &Quota, keeps_one_for: Duration, ask: &Ask, until: Instant) -> Answer {
         let paces = self.paces.read();
         let before = self.outlook(quota, ask, Some(&paces));
         let is_background = ask.lane.is_background();
         // governor gives nothing back. So everything is looked at before anything is spent.
-        let has_room = before.wait(ask.lane, super::queue::Ahead::default(), instant()).is_zero();
-        if !has_room {
+        if !before.wait((ask.lane, ask.standing), Ahead::default(), instant()).is_zero() {
             return Answer { granted: None, outlook: before, rest: Rest::default() };
         }
         paces.all.spend(ask.scope);
@@ -108,8 +108,8 @@ impl Local {
         }
         let slot = Slot { scope: ask.scope, is_background, until, name: None };
         self.hold(&slot);
-        if let Credential::Proven(lately) = ask.credential {
-            self.held.lock().entry(ask.scope).or_default().keeps_one_until = Some(instant() + lately);
+        if ask.standing == Standing::Proven {
+            self.keep_one(ask.scope, instant() + keeps_one_for);
         }
         let outlook = self.outlook(quota, ask, Some(&paces));
         Answer { granted: Some(slot), outlook, rest: Rest::default() }
@@ -127,16 +127,24 @@ impl Local {
         let mut held = self.held.lock();
         let held = held.entry(ask.scope).or_default();
         held.slide(now);
-        let kept = ask.credential == Credential::Unproven && held.keeps_one_until.is_some_and(|until| now < until);
-        let paces = paces.map(|paces| paces.forecasts(ask.scope, u32::from(kept)));
-        let (pace, share_pace) = paces.unwrap_or_default();
-        let room = |window: &Window, limit: u32, pace: Forecast| Room {
-            // The only call of a window cannot be kept.
-            limit: limit.saturating_sub(u32::from(kept)).max(1),
+        let keeps_one = held.keeps_one_until.is_some_and(|until| now < until);
+        let (pace, share_pace) = paces.map(|paces| paces.forecasts(ask.scope)).unwrap_or_default();
+        let room = |window: &Window, limit: u32, pace: Forecast, burst: u32| Room {
+            limit,
             frees: window.frees(now, quota.per()),
             pace,
+            kept: if keeps_one { Kept::one(limit, burst) } else { Kept::default() },
         };
-        Outlook::now(room(&held.all, limits.of(false), pace), room(&held.background, limits.of(true), share_pace))
+        let [burst, share_burst] = paces.map_or([1, 1], |paces| [&paces.all, &paces.background].map(Keyed::burst));
+        Outlook::now(
+            room(&held.all, limits.of(false), pace, burst),
+            room(&held.background, limits.of(true), share_pace, share_burst),
+        )
+    }
+
+    /// One call of each window is kept for proven credentials until then.
+    pub(super) fn keep_one(&self, scope: ScopeTag, until: Instant) {
+        self.held.lock().entry(scope).or_default().keeps_one_until = Some(until);
     }
 
     /// Counts a call, wherever it was granted.
@@ -221,16 +229,17 @@ impl Keyed {
         self.limiter.check_key(&scope).is_ok()
     }
 
-    /// When the next call is due if so many are `kept`: governor's own rule, asked without spending.
-    fn forecast(&self, scope: ScopeTag, kept: u32) -> Forecast {
+    fn burst(&self) -> u32 {
+        self.pace.burst.get()
+    }
+
+    /// When the next call is due: governor's own rule, asked without spending.
+    fn forecast(&self, scope: ScopeTag) -> Forecast {
         let now = self.start.now().as_u64();
         let arrival = self.arrivals.0.lock().get(&scope).copied().unwrap_or(0).max(now);
         // Rounded up, so that a wait of this length is long enough.
         let next = micros(Duration::from_nanos(arrival - now + 999)).saturating_sub(micros(self.pace.tolerance()));
-        let interval = micros(self.pace.interval);
-        // The only call of a burst cannot be kept.
-        let kept = i64::from(kept.min(self.pace.burst.get() - 1));
-        Forecast { next: next + kept * interval, interval }
+        Forecast { next, interval: micros(self.pace.interval) }
     }
 }
 

@@ -194,7 +194,7 @@ impl Budget {
     /// Waits for the turn of a load and spends one HTTP call of its scope. A future that is dropped leaves the line.
     ///
     /// If the quota is an account's, one call of each window is kept for loads whose credential is proven
-    /// ([`Urgency::set_proven`]), for [`Config::admitted`] after such a load has called.
+    /// ([`Urgency::set_proven`]), for [`Config::admitted`] after such a load has called or a credential was proven.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of the load's callers.
@@ -204,6 +204,13 @@ impl Budget {
         let passed = gate.pass(&line.limiter, urgency).await?;
         observe(self.waits.of(passed.lane), passed.waited);
         Ok(line.permit(gate, passed.slot))
+    }
+
+    /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].
+    pub async fn keep_one(&self, scope: ScopeTag) {
+        for line in self.lines() {
+            line.limiter.keep_one(scope).await;
+        }
     }
 
     /// A call is made in the scope of a credential of which it is not known whose it is.

@@ -13,8 +13,9 @@ use redis::Script;
 use tokio_util::task::TaskTracker;
 
 use super::hint::Rest;
-use super::limiter::{Answer, Ask, Credential, Forecast, Outlook, Room, Slot, micros};
-use super::quota::{CallKind, Quota};
+use super::limiter::{Answer, Ask, Forecast, Kept, Outlook, Room, Slot, micros};
+use super::queue::Standing;
+use super::quota::{CallKind, Pace, Quota};
 use super::window::{FORESEEN, Frees};
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
@@ -48,6 +49,15 @@ impl fmt::Debug for SharedQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedQuota").field("whose", &self.whose).finish_non_exhaustive()
     }
+}
+
+/// Times of a quota that do not change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// How long a call is held of which nothing is heard any more.
+    pub hold: Duration,
+    /// For how long after a proven call one call of each window is kept for proven credentials.
+    pub keeps_one_for: Duration,
 }
 
 /// What the ask script returns; see there.
@@ -86,16 +96,16 @@ impl SharedQuota {
     pub(super) async fn ask(
         &self,
         quota: &Quota,
-        hold: Duration,
+        times: Times,
         ask: &Ask,
         until: Instant,
     ) -> Result<Answer, LinkError> {
         let is_background = ask.lane.is_background();
         let (all, share) = (quota.all(), quota.background());
         let name = format!("{}:{}", self.replica, self.calls.fetch_add(1, Ordering::Relaxed));
-        let keeps = match ask.credential {
-            Credential::Proven(lately) => micros(lately),
-            Credential::Unproven => -1,
+        let keeps = match ask.standing {
+            Standing::Proven => micros(times.keeps_one_for),
+            Standing::Unproven => -1,
         };
         let numbers = [
             i64::from(is_background),
@@ -108,7 +118,7 @@ impl SharedQuota {
             i64::from(ask.limits.all),
             i64::from(ask.limits.background),
             micros(quota.per()),
-            micros(hold),
+            micros(times.hold),
         ];
         let flags = [
             keeps,
@@ -119,16 +129,17 @@ impl SharedQuota {
         ];
         let texts = numbers.iter().map(i64::to_string);
         let texts: Vec<String> = texts.chain([name.clone()]).chain(flags.iter().map(i64::to_string)).collect();
-        let (granted, next, share_next, rest, share_rest, held, times, share_held, share_times, limit): Reply =
+        let (granted, next, share_next, rest, share_rest, held, times_of_all, share_held, share_times, keeps_one): Reply =
             self.run(&self.scripts.ask, &self.keys(ask.scope), &texts).await?;
-        let room = |limit, held, times, next, interval| Room {
+        let room = |limit, held, times, next, pace: Pace| Room {
             limit,
             frees: Frees { held, per: micros(quota.per()), times },
-            pace: Forecast { next, interval: micros(interval) },
+            pace: Forecast { next, interval: micros(pace.interval) },
+            kept: if keeps_one == 1 { Kept::one(limit, pace.burst.get()) } else { Kept::default() },
         };
         let outlook = Outlook::now(
-            room(limit, held, times, next, all.interval),
-            room(ask.limits.background, share_held, share_times, share_next, share.interval),
+            room(ask.limits.all, held, times_of_all, next, all),
+            room(ask.limits.background, share_held, share_times, share_next, share),
         );
         let slot = Slot { scope: ask.scope, is_background, until, name: Some(name) };
         let rest = Rest { all: duration(rest), background: duration(share_rest), is_over: false };
@@ -138,9 +149,18 @@ impl SharedQuota {
     /// Lets the scope rest on all replicas, or rest no more. Best effort: if Redis is away, only this replica rests.
     pub(super) async fn pause(&self, scope: ScopeTag, rest: Rest) {
         let all = if rest.is_over { -1 } else { micros(rest.all) };
-        let texts = [all, micros(rest.background)].map(|number| number.to_string());
+        self.tell(scope, [all, micros(rest.background), 0]).await;
+    }
+
+    /// Keeps a call of each window for credentials that are proven, for so long. Best effort.
+    pub(super) async fn keep_one(&self, scope: ScopeTag, lasts: Duration) {
+        self.tell(scope, [0, 0, micros(lasts)]).await;
+    }
+
+    async fn tell(&self, scope: ScopeTag, numbers: [i64; 3]) {
+        let texts = numbers.map(|number| number.to_string());
         if let Err(error) = self.run::<i64>(&self.scripts.pause, &self.keys(scope)[..1], &texts).await {
-            tracing::debug!(%error, "the other replicas were not told to pause");
+            tracing::debug!(%error, "the other replicas do not hear what a reply means for the quota");
         }
     }
 

@@ -215,6 +215,14 @@ impl CrmSession {
         Self { find: Arc::clone(&self.find), urgency: Arc::clone(urgency) }
     }
 
+    /// The CRM has accepted the credential. If that is news, a call of its account's quota is kept for such ones.
+    pub async fn prove(&self) {
+        if !self.urgency.is_proven() {
+            self.urgency.set_proven(true);
+            self.find.spent.prove().await;
+        }
+    }
+
     /// Spends another scope's quota from now on, because it has turned out whose the credential is. What was spent
     /// before counts there too; the future ends when all of it does.
     pub fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
@@ -233,7 +241,7 @@ impl CrmSession {
             return Err(refusal);
         }
         for _ in 0..=MAX_REDIRECTS {
-            match self.call(url, kind).await? {
+            match Box::pin(self.call(url, kind)).await? {
                 Reply::Json(value) => return Ok(value),
                 Reply::MovedTo(target) => url = target,
             }

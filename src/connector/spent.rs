@@ -83,10 +83,7 @@ impl Spent {
         loop {
             let scope = self.state.lock().scope;
             let permit = self.turn(scope, kind, urgency).await?;
-            let also = if scope == self.credential {
-                self.budget.is_unidentified(scope);
-                None
-            } else if self.budget.was_unidentified(self.credential) {
+            let also = if scope != self.credential && self.budget.was_unidentified(self.credential) {
                 match self.turn(self.credential, kind, urgency).await {
                     Ok(also) => Some(also),
                     Err(error) => {
@@ -99,6 +96,9 @@ impl Spent {
             };
             let mut state = self.state.lock();
             if state.scope == scope {
+                if scope == self.credential {
+                    self.budget.is_unidentified(scope);
+                }
                 state.calls.push(Call { lane: urgency.lane(), kind, outcome: Outcome::Open, adopted: None });
                 urgency.spend();
                 return Ok(Granted { permit, also, number: state.calls.len() - 1 });
@@ -112,6 +112,12 @@ impl Spent {
     async fn turn(&self, scope: ScopeTag, kind: CallKind, urgency: &Urgency) -> Result<Permit, LookupError> {
         let permit = self.budget.acquire(scope, kind, urgency).await;
         permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })
+    }
+
+    /// The CRM has accepted the credential.
+    pub async fn prove(&self) {
+        let scope = self.state.lock().scope;
+        self.budget.keep_one(scope).await;
     }
 
     /// The reply to a call has said this of the quota.

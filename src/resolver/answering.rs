@@ -147,7 +147,7 @@ impl<'a> Answering<'a> {
             }
         };
         let admit = rooms.admissions.admit(key.user(), self.load.auth, identity, self.ticket.asked());
-        tokio::join!(admit, keep);
+        tokio::join!(admit, keep, self.session.prove());
         entry
     }
 

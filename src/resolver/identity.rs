@@ -234,6 +234,7 @@ impl Resolver {
         let (platform, began) = (&question.platform, rooms.clock.now());
         // Of a credential that was named before it is known whose quota it spends.
         let named = rooms.admissions.known(asked.user(), asked.auth).map(|known| known.identity);
+        urgency.set_proven(named.is_some());
         let credential = (&question.auth, asked.auth);
         let session = platform.session(&question.user, credential, named.as_ref(), Arc::clone(urgency), span)?;
         let said = tokio::select! {

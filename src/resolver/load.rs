@@ -153,6 +153,8 @@ impl Load {
     /// Searches, and beside it asks who the credential is if nobody knows.
     async fn ask(&self, ticket: Ticket) -> Landing<Loaded> {
         let asked = self.asked();
+        let admissions = &self.resolver.rooms.admissions;
+        self.urgency.set_proven(admissions.known(asked.user(), asked.auth).is_some());
         let whose = match self.whose {
             Whose::Settled(identity) => Owner::Settled(identity),
             Whose::Unknown if self.resolver.may_ask_who(asked) => {

@@ -65,6 +65,29 @@ async fn users_have_quotas_of_their_own_and_accounts_share_one() {
 }
 
 #[tokio::test]
+async fn false_tokens_cannot_use_up_an_accounts_quota_for_a_credential_that_is_proven() {
+    let crm = FakeCrm::start(|seen| match seen.authorization.as_deref() {
+        _ if seen.asks_who() => Reply::status(404),
+        Some("Bearer token-1") => example(seen, &[]),
+        _ => Reply::status(401),
+    })
+    .await;
+    let daemon = limited(&crm, r#"{ rate = 6, per = "60s", burst = 6, scope = "account" }"#).await;
+    let of = |auth: &str, n: usize| {
+        let mut request = find().auth(auth).number(&number(n));
+        request.user.as_mut().unwrap().account_id = "acme".to_owned();
+        request.within(Duration::from_secs(2))
+    };
+    daemon.find(of("Bearer token-1", 0)).await.unwrap();
+    let strangers = (1..20).map(|n| daemon.find(of(&format!("Bearer false-{n}"), n)));
+    let refused = join_all(strangers).await.into_iter().map(|answer| details(&answer.unwrap_err()).reason);
+    assert!(refused.filter(|reason| reason == "BUDGET_EXHAUSTED").count() >= 16, "the quota is used up");
+    daemon.find(of("Bearer token-1", 20)).await.unwrap();
+    let next = daemon.find(of("Bearer token-1", 21)).await.unwrap_err();
+    assert_eq!(details(&next).reason, "BUDGET_EXHAUSTED", "one call was kept");
+}
+
+#[tokio::test]
 async fn a_429_pauses_the_user_as_long_as_the_crm_says() {
     let crm = FakeCrm::start(|_| Reply::status(429).header("retry-after", "4")).await;
     let daemon = limited(&crm, r#"{ rate = 1000, per = "1s", burst = 1000 }"#).await;

@@ -24,35 +24,34 @@ const fn likely(was: &'static str, is: &'static str) -> Change {
 /// Where each rule comes from stands above it. Of several that fit, the first counts.
 #[rustfmt::skip]
 const CHANGES: &[Change] = &[
-    // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07 to 2016-11 (Anatel, Resolução 553/2010).
-    // The range 7 was trunked radio in part (Nextel), which kept eight digits.
+    // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07-29 to 2016-11-06 (Anatel, Resolução
+    // 553/2010, art. 2). The range 7 was trunked radio in part (Nextel), which kept eight digits.
     certain("55##[689]#######", "55##9[689]#######"),
     likely("55##7#######", "55##97#######"),
-    // Mexico: the 1 behind +52 for mobiles called from abroad ended on 2019-08-03 (IFT, Plan Técnico Fundamental de
-    // Numeración, DOF 2018-05-11).
+    // Mexico: the 1 behind +52 for mobiles called from abroad, and within the country the prefixes 01 and for mobiles
+    // 044 and 045, ended from 2019-08-03 on (Acuerdo of 2018-05-11 in the Diario Oficial; reports of the IFT).
     certain("521##########", "52##########"),
-    // The prefixes within the country, 01 and for mobiles 044 and 045, ended on the same day.
     certain("5201##########", "52##########"),
     certain("52044##########", "52##########"), certain("52045##########", "52##########"),
-    // Argentina: the 9 behind +54 (15 behind the area code at home) says "mobile, the caller pays"; switches leave it
-    // out (ENACOM, Plan Fundamental de Numeración Nacional, Resolución SC 46/97). The plan does not say in so many
-    // words that no fixed line has the same ten digits.
-    likely("54##########", "549##########"),
-    // Benin: 01 in front of all numbers on 2024-11-30 (ARCEP Bénin, Plan national de numérotation à dix chiffres).
-    certain("229########", "22901########"),
-    // Ivory Coast: eight digits became ten on 2021-01-31, by operator: Moov 01, MTN 05, Orange 07 for mobiles (second
-    // digit 0-3, 4-6, 7-9), Moov 21, MTN 25, Orange 27 for fixed lines (third digit 8, 0, other) (ARTCI, PNN 10). ARTCI
-    // names the operators' prefixes; which digits an operator had is read from the engine's metadata.
-    certain("225[0456789][0123]######", "22501[0456789][0123]######"),
+    // Argentina: the 9 behind +54 (15 behind the area code at home) says "mobile"; mobiles have the area codes of fixed
+    // lines, which begin with 1, 2 or 3. No source says that no fixed line has the same ten digits.
+    likely("54[123]#########", "549[123]#########"),
+    // Benin: 01 in front of fixed and mobile numbers on 2024-11-30 (reports of ARCEP's announcement). Service numbers
+    // with 8 have eight digits still (the engine's metadata).
+    certain("229[24569]#######", "22901[24569]#######"),
+    // Ivory Coast: eight digits became ten on 2021-01-31, by operator: Moov 01, MTN 05, Orange 07 for mobiles, Moov 21,
+    // MTN 25, Orange 27 for fixed lines (reports of ARTCI's announcement). Which mobile numbers an operator had is in
+    // libphonenumber's carrier data until 8.12.16; for fixed lines there are the lists of public migration scripts only.
+    certain("2250[123]######", "225010[123]######"), certain("225[457][0123]######", "22501[457][0123]######"),
     certain("225[0456789][456]######", "22505[0456789][456]######"),
-    certain("225[0456789][789]######", "22507[0456789][789]######"),
-    likely("225[23]#8#####", "22521[23]#8#####"),
+    certain("225[045789][789]######", "22507[045789][789]######"), certain("2256[78]######", "225076[78]######"),
+    likely("2252[0123]8#####", "225212[0123]8#####"),
     likely("225[23]#0#####", "22525[23]#0#####"),
-    likely("225[23]#[12345679]#####", "22527[23]#[12345679]#####"),
-    // Colombia: 60 in front of the area digit of fixed lines on 2021-09-01 (CRC, Resolución 5826 de 2019).
+    likely("225[23]#[12345679]#####", "22527[23]#[12345679]#####"), likely("225368#####", "22527368#####"),
+    // Colombia: 60 in front of the area digit of fixed lines on 2021-09-01 (reports of the CRC's announcement).
     certain("57[1245678]#######", "5760[1245678]#######"),
-    // Viet Nam: mobiles of eleven digits became ten from 2018-09-15 (Ministry of Information and Communications,
-    // decision 798/QĐ-BTTTT): MobiFone, VinaPhone, Viettel, Vietnamobile, Gmobile.
+    // Viet Nam: mobiles of eleven digits became ten from 2018-09-15 (list published by Thái Bình province): MobiFone,
+    // VinaPhone, Viettel, Vietnamobile, Gmobile.
     certain("84120#######", "8470#######"), certain("84121#######", "8479#######"),
     certain("84122#######", "8477#######"), certain("84126#######", "8476#######"),
     certain("84128#######", "8478#######"), certain("84123#######", "8483#######"),
@@ -61,14 +60,14 @@ const CHANGES: &[Change] = &[
     certain("8416[23456789]#######", "843[23456789]#######"),
     certain("84186#######", "8456#######"), certain("84188#######", "8458#######"),
     certain("84199#######", "8459#######"),
-    // Ecuador: a 9 in front of mobile numbers on 2012-09-30 (SENATEL, now ARCOTEL).
+    // Ecuador: a 9 in front of mobile numbers on 2012-09-30 (reports).
     certain("593[89]#######", "5939[89]#######"),
-    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes after the ITU assigned it in
-    // 2016-12 (ARKEP).
+    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes after the ITU assigned it in 2016-12 (reports;
+    // the engine's metadata on Monaco).
     certain("377[4][45]######", "383[4][45]######"),
     certain("386[4][39]######", "383[4][39]######"),
     certain("381[23][89]######", "383[23][89]######"),
-    // Sint Maarten: from +599 to +1 721 on 2011-09-30 (BTP Sint Maarten).
+    // Sint Maarten: from +599 to +1 721 on 2011-09-30 (North American Numbering Plan, area code 721).
     certain("5995######", "17215######"),
 ];
 
@@ -89,9 +88,9 @@ pub fn other_form(number: &E164) -> Option<(E164, Certainty)> {
 
 const ITALY: u16 = 39;
 
-/// Italy: the zero of a fixed line belongs to it also behind +39, since 1998-12 (Ministero delle Comunicazioni, DM
-/// 1998-02-27; AGCOM, Piano di numerazione), and is lost or, with mobiles, added by who thinks otherwise. The form that
-/// is nobody's number is the slip; where both are somebody's, as in 030 and mobile 30…, they are two.
+/// Italy: the zero of a fixed line belongs to it also behind +39, from 1998-06-19 on (DM 1997-07-01, art. 1), and is lost
+/// by whoever thinks otherwise. Mobiles had a zero until 2001, which old address books keep. The form that is nobody's
+/// number is the slip or the old form; if both are somebody's, as 0331 … and mobile 331 …, they are two.
 fn italian(number: &E164) -> Option<(E164, Certainty)> {
     let other = match number.leading_zeros {
         0 => E164 { leading_zeros: 1, ..*number },
@@ -173,7 +172,11 @@ mod tests {
             assert_eq!(other(was).as_deref(), Some(is));
             assert_eq!(other(is).as_deref(), Some(was));
         }
+        assert_eq!(other("+390335123456").as_deref(), Some("+39335123456"));
         assert_eq!(other("+22521212345").as_deref(), Some("+2252721212345?"));
+        assert_eq!(other("+22521812345").as_deref(), Some("+2252121812345?"));
+        assert_eq!(other("+22536812345").as_deref(), Some("+2252736812345?"));
+        assert_eq!(other("+22588123456").as_deref(), Some("+2250788123456"));
         assert_eq!(other("+2252520012345").as_deref(), Some("+22520012345?"));
         assert_eq!(other("+541155551234").as_deref(), Some("+5491155551234?"));
         assert_eq!(other("+5491155551234").as_deref(), Some("+541155551234?"));
@@ -190,6 +193,11 @@ mod tests {
             "+573211234567",  // a mobile of Colombia
             "+84912345678",
             "+37798123456", // Monaco
+            "+22981123456", // a service number of Benin
+            "+22580123456", // one of Ivory Coast
+            "+22590123456",
+            "+548001234567", // free of charge in Argentina
+            "+390331123456", // Busto Arsizio; 331 123456 is a mobile number
         ] {
             assert_eq!(other(text), None, "{text}");
         }

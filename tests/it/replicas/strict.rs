@@ -58,8 +58,13 @@ async fn load(daemons: &[TestDaemon], first: usize, calls: usize) {
 async fn refuses_nothing(strict: &StrictCrm, daemons: &[TestDaemon], name: &str) {
     load(daemons, 0, CALLS).await;
     let (calls, windows) = (strict.calls(), strict.windows());
-    println!("{name}: {} of {calls} refused in {windows:.1} windows", strict.refused());
+    report(&format!("{name}: {} of {calls} calls refused in {windows:.1} windows", strict.refused()));
     assert_eq!(strict.refused(), 0, "{name}: of {calls} calls in {windows:.1} windows");
+}
+
+#[expect(clippy::print_stdout, reason = "figures for whoever runs the test with --nocapture")]
+fn report(figures: &str) {
+    println!("{figures}");
 }
 
 async fn with_redis(args: &[&str], name: &str, seed: u64) {
@@ -126,6 +131,6 @@ async fn restarted() {
             answer.unwrap();
         }
     }
-    println!("restarted: {} of {} refused", strict.refused(), strict.calls());
+    report(&format!("restarted: {} of {} calls refused", strict.refused(), strict.calls()));
     assert_eq!(strict.refused(), 0, "of {} calls", strict.calls());
 }
