@@ -32,6 +32,37 @@ pub fn tenants(seen: &Seen) -> Reply {
     example(seen, &contacts)
 }
 
+/// Two calls of 30 ms, one after the other, would take 30 ms more.
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "figures for whoever runs the test with --nocapture")]
+async fn a_first_call_under_a_new_token_takes_as_long_as_the_slower_of_its_two_calls() {
+    let crm = FakeCrm::start(|seen| {
+        let token = seen.authorization.clone().unwrap_or_default().replace("Bearer ", "");
+        let person = token.split('.').next().unwrap_or_default();
+        let reply = if seen.asks_who() { user_named(person) } else { example(seen, &[]) };
+        reply.after(Duration::from_millis(30))
+    })
+    .await;
+    let daemon = TestDaemon::with(&crm, "example", "").await;
+    let timed = async |auth: &str, user: &str, n: usize| {
+        let stopwatch = Stopwatch::start();
+        daemon.find(find().user(user).auth(auth).number(&number(n))).await.unwrap();
+        stopwatch.elapsed()
+    };
+    let (mut first, mut known) = (Vec::new(), Vec::new());
+    for n in 0..60 {
+        let (auth, user) = (format!("Bearer person-{n}.1"), format!("user-{n}"));
+        first.push(timed(&auth, &user, 2 * n).await);
+        known.push(timed(&auth, &user, 2 * n + 1).await);
+    }
+    assert_eq!((crm.asked_who(), crm.searches()), (60, 120));
+    first.sort();
+    known.sort();
+    let (first, known) = (first[30], known[30]);
+    println!("first call under a token {first:?}, one under a known token {known:?} (medians of 60)");
+    assert!(first <= known + Duration::from_millis(5), "{first:?} and {known:?}");
+}
+
 #[tokio::test]
 async fn a_stolen_user_id_with_a_valid_token_of_somebody_else_finds_and_spoils_nothing() {
     let (crm, redis) = (FakeCrm::start(tenants).await, RedisServer::start().await);
