@@ -15,6 +15,8 @@ use crate::clock::Instant;
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Within this time after Redis is back all replicas have noticed.
 const ALL_NOTICE: Duration = Duration::from_secs(3);
+/// So long at least Redis is waited for, at the start and in an outage, before each replica counts for itself.
+const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 /// How soon a caller looks again if Redis is to be used and is not there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A Redis that begins later than known by more than this has lost its data in between.
@@ -67,6 +69,7 @@ impl Past {
     /// whole past.
     pub(super) fn new(per: Duration, is_shared: bool, is_known: bool, now: Instant) -> Self {
         let wait = if is_known { Duration::ZERO } else { wait(per) };
+        let wait = if is_shared { wait.max(SHORTEST_OUTAGE) } else { wait };
         Self {
             per,
             is_shared,
@@ -83,7 +86,7 @@ impl Past {
     pub(super) fn lost(&mut self, now: Instant) {
         if self.away_since.is_none() {
             self.away_since = Some(now);
-            self.own_from = now + wait(self.per);
+            self.own_from = now + wait(self.per).max(SHORTEST_OUTAGE);
         }
     }
 
@@ -101,7 +104,7 @@ impl Past {
             }
         }
         let Some(away_since) = self.away_since.take() else { return began_anew };
-        let others_may_have_called = before.is_some() && now >= away_since + wait(self.per);
+        let others_may_have_called = before.is_some() && now >= away_since + wait(self.per).max(SHORTEST_OUTAGE);
         if others_may_have_called {
             self.count_in_redis_from(now + self.per + ALL_NOTICE);
         }

@@ -57,7 +57,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let response = match client.find_contact(args.client.request(request)?).await {
         Ok(response) => response.into_inner(),
         Err(status) if status.code() == Code::NotFound => {
-            eprintln!("contactd: this number has no stored answer");
+            eprintln!("contactd: nothing is stored for this number that this credential may have now");
             return Ok(ExitCode::from(NOT_FOUND));
         }
         Err(status) => return Err(explain(&status)),
@@ -73,11 +73,17 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
 /// The answer for a person: the message, where it came from, one block a contact.
 pub(super) fn human(response: &pb::FindContactResponse) -> String {
     let mut text = String::new();
+    let has_contacts = response.matched_contact_info.iter().any(|contact| !contact.is_new_contact);
     if let Some(message) = &response.return_message {
         text += &format!("{}\n", message.message);
+        let details = message.details.iter().flat_map(|detail| &detail.items);
+        text.extend(details.filter(|_| !has_contacts).map(|item| format!("  {}\n", item.text)));
     }
     if let Some(lookup) = &response.lookup {
-        text += &format!("  {}\n", provenance(lookup));
+        let provenance = provenance(lookup);
+        if !provenance.is_empty() {
+            text += &format!("  {provenance}\n");
+        }
     }
     for contact in response.matched_contact_info.iter().filter(|contact| !contact.is_new_contact) {
         text += &block(contact);
@@ -91,7 +97,10 @@ pub(super) fn provenance(lookup: &pb::Lookup) -> String {
     let age = lookup.age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
     match lookup.source() {
         pb::Source::Unspecified => {}
-        pb::Source::Crm => parts.push(format!("from the CRM ({} HTTP calls)", lookup.crm_requests)),
+        pb::Source::Crm => parts.push(match lookup.crm_requests {
+            1 => "from the CRM (1 HTTP call)".to_owned(),
+            calls => format!("from the CRM ({calls} HTTP calls)"),
+        }),
         pb::Source::Memory => parts.push("from memory".to_owned()),
         pb::Source::Redis => parts.push("from Redis".to_owned()),
     }
@@ -99,7 +108,7 @@ pub(super) fn provenance(lookup: &pb::Lookup) -> String {
         parts.push(format!("{} old", humantime::format_duration(Duration::from_secs(age.as_secs()))));
     }
     if lookup.freshness() == pb::Freshness::Stale {
-        parts.push("stale, being refreshed".to_owned());
+        parts.push("stale".to_owned());
     }
     if lookup.shared {
         parts.push("shared with another call's look-up".to_owned());
@@ -112,7 +121,11 @@ pub(super) fn provenance(lookup: &pb::Lookup) -> String {
 }
 
 fn block(contact: &pb::ContactInfo) -> String {
-    let sure = if contact.match_quality() == pb::MatchQuality::Exact { "" } else { "  (number not verified)" };
+    let sure = match contact.match_quality() {
+        pb::MatchQuality::Exact => "",
+        pb::MatchQuality::Likely => "  (likely this number)",
+        pb::MatchQuality::Unverified | pb::MatchQuality::Unspecified => "  (number not verified)",
+    };
     let mut lines = vec![format!("\n{}{sure}", contact.name)];
     let work = [contact.title.as_str(), contact.company.as_str()];
     let work: Vec<&str> = work.into_iter().filter(|part| !part.is_empty()).collect();

@@ -85,7 +85,7 @@ fn found(platform: &str, count: u32, quality: Quality) -> pb::ReturnMessage {
     let success = |message: String| message_of(message, "success", SHORT, Vec::new());
     match quality {
         Quality::Good => success(contacts),
-        Quality::Stale => success(format!("{contacts}, as known from an earlier look-up; it is being refreshed")),
+        Quality::Stale => success(format!("{contacts}, as known from an earlier look-up")),
         Quality::Partial => warning(
             &format!("{contacts}, but not everything about them could be loaded"),
             vec![detail(

@@ -72,7 +72,7 @@ async fn find_ends_with_the_exit_code_of_its_outcome() {
         ("+16505551234", &[][..], 0, "Found 1 contact"),
         ("+16505550000", &[], 3, "Contact not found"),
         ("anonymous", &[], 3, "withheld"),
-        ("+16505550001", &["--only-if-cached"], 3, "no stored answer"),
+        ("+16505550001", &["--only-if-cached"], 3, "nothing is stored for this number"),
         ("+16505550500", &[], 1, "could not be reached"),
         ("+16505550401", &[], 1, "connect again"),
         ("12", &["--platform", "nobody"], 2, "user.platform"),

@@ -35,9 +35,9 @@ impl StrictCrm {
         Arc::new(Self { counting, rate: rate as usize, per, start, state: Mutex::new(state) })
     }
 
-    /// 50 ms, give or take 40, in the sum of both ways.
+    /// How long a call is on its way: 50 ms, give or take 40.
     fn delay(&self) -> Duration {
-        ms(self.state.lock().random.u64(5..=45))
+        ms(self.state.lock().random.u64(10..=90))
     }
 
     fn window(&self, at: Instant) -> u128 {
@@ -54,20 +54,16 @@ impl StrictCrm {
     /// Whether it accepts the call.
     async fn call(&self) -> bool {
         pause(self.delay()).await;
-        let accepts = {
-            let (mut state, now) = (self.state.lock(), instant());
-            while state.accepted.front().is_some_and(|at| !self.counts(*at, now)) {
-                state.accepted.pop_front();
-            }
-            let accepts = state.accepted.len() < self.rate;
-            if accepts {
-                state.accepted.push_back(now);
-            } else {
-                state.refused += 1;
-            }
-            accepts
-        };
-        pause(self.delay()).await;
+        let (mut state, now) = (self.state.lock(), instant());
+        while state.accepted.front().is_some_and(|at| !self.counts(*at, now)) {
+            state.accepted.pop_front();
+        }
+        let accepts = state.accepted.len() < self.rate;
+        if accepts {
+            state.accepted.push_back(now);
+        } else {
+            state.refused += 1;
+        }
         accepts
     }
 

@@ -68,11 +68,9 @@ pub(super) async fn run(
     print!("{}", tally.table());
     let (requests, refused) = (crm.requests() - requests, crm.refused() - refused);
     println!(
-        "\nThe CRM was asked {requests} times, calls included: {:.1} a second of the {:.1} allowed after a first {}; {refused} \
-         refused.",
+        "\nThe CRM was asked {requests} times, calls included: {:.1} a second of the {:.1} allowed; {refused} refused.",
         a_second(requests, elapsed),
         a_second(limit.requests.get().into(), limit.per),
-        limit.requests,
     );
     report(pops);
     Ok(())

@@ -53,7 +53,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let channel = channel.connect().await.context("the daemon does not answer")?;
     let client = ContactServiceClient::new(channel);
     tour::run(client.clone(), &crm.data().samples()).await?;
-    println!("\nThe Example CRM was asked {} times.\n", crm.requests());
+    println!("\nThe Example CRM was asked {} times, once of these whose the credential is.\n", crm.requests());
     batch::run(client, &crm, args.rate_limit).await?;
 
     if args.keep_running {
