@@ -41,6 +41,9 @@ fn pipedrive(seen: &Seen) -> Reply {
     }
 }
 
+/// More than any of these look-ups spends, in any lane.
+const AMPLE: &str = "[connectors.pipedrive.quota]\nrate = 1000\nper = \"1s\"\nburst = 1000\n";
+
 #[tokio::test]
 async fn persons_come_with_their_open_deals_and_leads_over_all_pages() {
     let crm = FakeCrm::start(pipedrive).await;
@@ -106,7 +109,7 @@ async fn failing_leads_leave_the_deals_and_are_asked_for_again() {
     ] {
         let crm =
             FakeCrm::start(move |seen| if seen.path == "/v1/leads" { reply.clone() } else { pipedrive(seen) }).await;
-        let daemon = TestDaemon::with(&crm, "pipedrive", "").await;
+        let daemon = TestDaemon::with(&crm, "pipedrive", AMPLE).await;
         for asked in [2, 4] {
             let response = daemon.find(refresh().region("US").platform("pipedrive")).await.unwrap();
             assert_eq!(response.matched_contact_info[0].additional_info, deals_of_ada(), "{what}");
@@ -226,7 +229,8 @@ async fn side_calls_of_one_find_run_at_the_same_time_but_not_all_at_once() {
         reply.after(Duration::from_millis(400))
     })
     .await;
-    let daemon = TestDaemon::with(&crm, "pipedrive", "[lookup]\nmax_concurrent_calls = 4\n").await;
+    let more = format!("[lookup]\nmax_concurrent_calls = 4\n{AMPLE}");
+    let daemon = TestDaemon::with(&crm, "pipedrive", &more).await;
     let stopwatch = contactd::clock::Stopwatch::start();
     let response = daemon.find(find().region("US").platform("pipedrive")).await.unwrap();
     let took = stopwatch.elapsed();

@@ -158,8 +158,10 @@ fn check_config_prints_the_effective_settings_or_every_fault() {
 #[test]
 fn faults_of_a_key_file_say_what_to_do_and_never_what_is_in_it() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let settings =
-        format!("{MINIMAL}[redis]\nurl = \"redis://127.0.0.1\"\nencryption_key_file = \"{}\"\n", file.path().display());
+    let settings = format!(
+        "{MINIMAL}[redis]\nurl = \"redis://127.0.0.1\"\nreplicas = 2\nencryption_key_file = \"{}\"\n",
+        file.path().display()
+    );
     for (content, said) in [
         ("", "openssl rand -base64 32"),
         ("c2VjcmV0LXNlY3JldA==\n", "line 1 is not ID:KEY"),
@@ -196,7 +198,7 @@ fn what_works_but_is_worth_a_thought_is_a_warning() {
         assert!(told.len() == 1 && told[0].starts_with("connectors.example.base_url: is http"), "{told:?}");
     }
     let redis = format!(
-        "base_url = \"https://crm.example\"\n[redis]\nurl = \"redis://127.0.0.1\"\nencryption_key_file = \"{path}\"\n"
+        "base_url = \"https://crm.example\"\n[redis]\nurl = \"redis://127.0.0.1\"\nreplicas = 2\nencryption_key_file = \"{path}\"\n"
     );
     let mode =
         |mode| std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
