@@ -15,7 +15,7 @@ pub struct TokenHash([u8; 32]);
 
 /// Not 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be the SHA-256 of a token in 64 hexadecimal digits, as sha256sum prints it")]
+#[error("must be the 64 hexadecimal digits of a token's SHA-256, without the \"  -\" that sha256sum adds")]
 pub struct NotAHash;
 
 impl TokenHash {
