@@ -70,7 +70,7 @@ mod tests {
             complaints.about(what, error, |alike| told.push(alike));
             told
         };
-        let status = |code| LookupError::CrmUnavailable(Unavailable::Status(code));
+        let status = |code| LookupError::CrmUnavailable(Unavailable::Status { code, retry_after: None });
         let (away, gone) = (status(503), status(500));
         assert_eq!(told("load", &away), [None]);
         assert_eq!([told("load", &away), told("load", &away)], [[], []] as [[Option<u64>; 0]; 2]);

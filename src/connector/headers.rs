@@ -9,50 +9,68 @@ use crate::budget::RateHint;
 use crate::domain::Timestamp;
 
 /// Longest wait that is believed. A CRM that asks for more is asked again after a day.
-const LONGEST: Duration = Duration::from_secs(86_400);
+pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
 
-/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds or an HTTP date. A date that has passed is zero; a value that is
-/// neither is `None`.
+/// How CRMs begin the names of what they say of the quota: most of them, the IETF's draft and Zendesk, Zendesk's older
+/// ones, HubSpot.
+const FAMILIES: [&str; 4] = ["x-ratelimit-", "ratelimit-", "x-rate-limit-", "x-hubspot-ratelimit-"];
+
+/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds or an HTTP date, and what CRMs write there else (see [`wait`]). A
+/// date that has passed is zero; a value that is nothing of that is `None`.
 #[must_use]
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    wait(value, now).or_else(|| {
+        let at = httpdate::parse_http_date(value.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(at.saturating_sub(Duration::from_millis(now.0)).min(LONGEST))
+    })
+}
+
+/// Reads a number that says when: seconds from now (Pipedrive), a Unix time in seconds (Clio), or the same in
+/// milliseconds (HubSpot, Keap), microseconds or nanoseconds. They are told apart by size, since no CRM asks for more
+/// than a day or for a time before 2001. A time that has passed is zero.
+#[must_use]
+pub fn wait(value: &str, now: Timestamp) -> Option<Duration> {
+    const MILLIS: f64 = 1e3;
     let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        return Some(value.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
-    }
-    let at = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(at.saturating_sub(Duration::from_millis(now.0)).min(LONGEST))
-}
-
-/// Reads `x-ratelimit-reset`: seconds from now (Pipedrive) or a Unix time in seconds (Clio). They are told apart by
-/// size, since no CRM asks for thirty years.
-#[must_use]
-pub fn reset_after(value: &str, now: Timestamp) -> Option<Duration> {
-    const EARLIEST_UNIX_TIME: u64 = 1_000_000_000;
-    let number: u64 = value.trim().parse().ok()?;
-    let wait = if number < EARLIEST_UNIX_TIME {
-        Duration::from_secs(number)
-    } else {
-        Duration::from_secs(number).saturating_sub(Duration::from_millis(now.0))
+    let is_decimal = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 = value.parse().ok().filter(|_| is_decimal)?;
+    let now = Duration::from_millis(now.0).as_secs_f64();
+    let seconds = match number {
+        ..=86_400.0 => number,
+        ..1e9 => number / MILLIS,
+        ..1e11 => number - now,
+        ..1e14 => number / MILLIS - now,
+        ..1e17 => number / MILLIS / MILLIS - now,
+        _ => number / MILLIS / MILLIS / MILLIS - now,
     };
-    Some(wait.min(LONGEST))
+    Some(Duration::try_from_secs_f64(seconds.max(0.0)).map_or(LONGEST, |wait| wait.min(LONGEST)))
 }
 
-/// What the headers of a reply say about the quota.
+/// What the headers of a reply say about the quota. Whether it is a refusal, and whether its `Retry-After` is one for
+/// this reply, is not for them to say.
 #[must_use]
-pub fn rate_hint(status: u16, headers: &HeaderMap, now: Timestamp) -> RateHint {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let number = |name: &str| text(name)?.trim().parse().ok();
-    let retry_after = headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
-    // Some CRMs refuse by 403 what is too much; then they say when to come back. (That nothing is left is said with the
-    // last call too, whatever its reply.)
-    let is_limit = status == 429 || (status == 403 && retry_after.is_some());
+pub fn rate_hint(headers: &HeaderMap, now: Timestamp) -> RateHint {
+    let number = |parts: [&str; 2]| said(headers, parts)?.parse().ok();
+    let interval = || said(headers, ["interval-milliseconds", ""])?.parse().ok().map(Duration::from_millis);
     RateHint {
-        refused: is_limit,
-        retry_after,
-        remaining: number("x-ratelimit-remaining"),
-        limit: number("x-ratelimit-limit"),
-        reset_after: text("x-ratelimit-reset").and_then(|value| reset_after(value, now)),
+        refused: false,
+        retry_after: headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now)),
+        remaining: number(["remaining", "r"]),
+        limit: number(["limit", "limit"]).or_else(|| number(["max", ""])),
+        reset_after: said(headers, ["reset", "t"]).and_then(|value| wait(value, now)).or_else(interval),
     }
+}
+
+/// The value of a header of any family, or of a parameter of the one header that the IETF's draft has for all: named
+/// as in its older form (Close), or by a letter.
+fn said<'a>(headers: &'a HeaderMap, [name, letter]: [&str; 2]) -> Option<&'a str> {
+    let text = |name: &str| -> Option<&'a str> { headers.get(name)?.to_str().ok().map(str::trim) };
+    let one = FAMILIES.iter().find_map(|family| text(&format!("{family}{name}")));
+    one.or_else(|| {
+        let parameters = text("ratelimit")?.split([',', ';']).filter_map(|parameter| parameter.split_once('='));
+        let mut named = parameters.map(|(key, value)| (key.trim(), value.trim()));
+        named.find_map(|(key, value)| (key == name || key == letter).then_some(value))
+    })
 }
 
 /// The encoding that `Content-Type` declares for the body.
@@ -80,52 +98,77 @@ mod tests {
     #[test]
     fn retry_after_is_read_as_seconds_and_as_a_date() {
         for (value, seconds) in [
-            ("0", Some(0)),
-            (" 30 ", Some(30)),
-            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
-            ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
-            ("Sun Nov  6 08:49:47 1994", Some(10)),
-            ("Sun, 06 Nov 1994 08:49:27 GMT", Some(0)),
-            ("99999999", Some(86_400)),
-            ("99999999999999999999999", Some(86_400)),
-            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(86_400)),
+            ("0", Some(0.0)),
+            (" 30 ", Some(30.0)),
+            ("1.5", Some(1.5)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10.0)),
+            ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10.0)),
+            ("Sun Nov  6 08:49:47 1994", Some(10.0)),
+            ("Sun, 06 Nov 1994 08:49:27 GMT", Some(0.0)),
+            ("99999999", Some(86_400.0)),
+            ("99999999999999999999999", Some(86_400.0)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(86_400.0)),
             ("", None),
+            (".", None),
+            ("1.2.3", None),
             ("-1", None),
-            ("1.5", None),
+            ("1e3", None),
+            ("inf", None),
             ("soon", None),
         ] {
-            assert_eq!(retry_after(value, NOW), seconds.map(Duration::from_secs), "{value:?}");
+            assert_eq!(retry_after(value, NOW), seconds.map(Duration::from_secs_f64), "{value:?}");
         }
     }
 
     #[test]
-    fn resets_are_read_as_seconds_and_as_a_unix_time() {
+    fn a_number_that_says_when_is_read_by_its_size() {
         // 2026-01-01T00:00:00Z
         let now = Timestamp(1_767_225_600_000);
         for (value, seconds) in [
             ("0", Some(0)),
             ("2", Some(2)),
+            ("86400", Some(86_400)),
+            ("120000", Some(120)),
             ("1767225630", Some(30)),
             ("1767225500", Some(0)),
+            ("1767225630000", Some(30)),
+            ("1767225500000", Some(0)),
+            ("1767225630000000", Some(30)),
+            ("1767225630000000000", Some(30)),
             ("99999999999", Some(86_400)),
             ("-1", None),
             ("soon", None),
             ("", None),
         ] {
-            assert_eq!(reset_after(value, now), seconds.map(Duration::from_secs), "{value:?}");
+            let read = wait(value, now).map(|wait| wait.as_secs());
+            assert_eq!(read, seconds, "{value:?}");
         }
     }
 
     #[test]
-    fn a_403_is_a_limit_if_it_says_so() {
-        let hint = |status, name: &'static str, value: &'static str| {
-            let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
-            rate_hint(status, &headers, NOW).refused
+    fn what_crms_say_of_the_quota_is_read_in_all_their_forms() {
+        let hint = |headers: &[(&'static str, &str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let hint = rate_hint(&headers.collect::<HeaderMap>(), NOW);
+            (hint.remaining, hint.limit, hint.reset_after.map(|wait| wait.as_millis()))
         };
-        assert!(hint(429, "x-other", "1") && hint(403, "retry-after", "2"));
-        assert!(
-            !hint(403, "x-ratelimit-remaining", "0") && !hint(403, "x-other", "1") && !hint(200, "retry-after", "2")
-        );
+        let all = (Some(3), Some(40), Some(2_000));
+        for headers in [
+            &[("x-ratelimit-remaining", "3"), ("x-ratelimit-limit", "40"), ("x-ratelimit-reset", "2")][..],
+            &[("ratelimit-remaining", "3"), ("ratelimit-limit", " 40"), ("ratelimit-reset", "2")],
+            &[("x-rate-limit-remaining", "3"), ("x-rate-limit-limit", "40"), ("x-rate-limit-reset", "2")],
+            &[
+                ("x-hubspot-ratelimit-remaining", "3"),
+                ("x-hubspot-ratelimit-max", "40"),
+                ("x-hubspot-ratelimit-interval-milliseconds", "2000"),
+            ],
+            &[("ratelimit", "limit=40, remaining=3, reset=2")],
+        ] {
+            assert_eq!(hint(headers), all, "{headers:?}");
+        }
+        assert_eq!(hint(&[("ratelimit", "limit=240, remaining=0, reset=0.25")]), (Some(0), Some(240), Some(250)));
+        assert_eq!(hint(&[("ratelimit", "\"default\";r=50;t=30")]), (Some(50), None, Some(30_000)));
+        assert_eq!(hint(&[("x-ratelimit-remaining", "10000|250000"), ("x-other", "1")]), (None, None, None));
     }
 
     #[test]
@@ -150,7 +193,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_header_is_read_or_refused(value in "\\PC{0,40}") {
-            let _ = (retry_after(&value, NOW), reset_after(&value, NOW));
+            let _ = (retry_after(&value, NOW), wait(&value, NOW));
         }
     }
 }

@@ -8,6 +8,8 @@
 //!    other form is a failure, not "nobody".
 //!    Call the CRM through [`CrmSession`] only, details by its `part`. It brings the credential, the time and size
 //!    limits, the host check and the error of each status; a connector never sees an HTTP client.
+//!    If the CRM says a limit, a fault or a missing permission in a way that the common table of replies
+//!    (`reply_class.rs`) does not know, state its rows in [`Connector::replies`].
 //! 4. Name in [`Connector::settings`] every user setting that can change the answer: it becomes a part of the key.
 //! 5. Implement [`Connector::whoami`] if the CRM has an endpoint that names the user of a credential. Without it stored
 //!    answers live only as long as a token does.
@@ -43,17 +45,21 @@ mod mend;
 mod outbound;
 mod pipedrive;
 mod refusals;
+mod repeat;
 #[cfg(test)]
 mod replies;
 mod reply;
+mod reply_class;
 mod session;
 mod spent;
 mod success;
+mod tally;
 
 pub use complaints::Complaints;
 pub use find::{Details, Found, Question, search};
 pub use hosts::HostPattern;
 pub use outbound::{Clients, Dns, Way, http_client};
+pub use reply_class::{Class, Row, Sign};
 pub use session::{CrmSession, Door, Limits};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
@@ -80,6 +86,12 @@ pub trait Connector: Send + Sync + fmt::Debug {
     /// Asks who the session's credential is, in one call. `None` if the CRM's reply names no user.
     async fn whoami(&self, _: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
         Ok(None)
+    }
+
+    /// How this CRM's replies are to be read where that is not as the common table has it: these rows come first. Each
+    /// with its source.
+    fn replies(&self) -> &'static [Row] {
+        &[]
     }
 
     /// Searches for one spelling of a number. Records may be wrong: CRM search is fuzzy.
@@ -267,7 +279,8 @@ impl Platform {
     /// The connector of `config`, calling through `door`; `keys` name the scopes of its quota.
     #[must_use]
     pub fn new(config: Config, door: Door, keys: KeyMaker) -> Self {
-        Self { connector: config.kind.connector(), config, door, keys }
+        let connector = config.kind.connector();
+        Self { door: door.reading(connector.replies()), connector, config, keys }
     }
 
     /// What `User.platform` says.

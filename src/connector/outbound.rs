@@ -105,14 +105,16 @@ impl Resolve for Resolver {
 /// The clients that all doors share.
 #[derive(Debug, Clone)]
 pub struct Clients {
-    configured: reqwest::Client,
-    named: reqwest::Client,
+    configured: Way,
+    named: Way,
 }
 
-/// A client, and whether it may leave for the public internet only.
+/// Two clients, and whether they may leave for the public internet only.
 #[derive(Debug, Clone)]
 pub struct Way {
     pub(super) client: reqwest::Client,
+    /// Keeps no connection: each call opens one. If a kept one broke, the next kept one may be as old.
+    pub(super) afresh: reqwest::Client,
     only_public: bool,
 }
 
@@ -125,16 +127,19 @@ impl Clients {
         let tls = tls()?;
         let client = |only_public| {
             let resolver = Resolver { dns: dns.clone(), only_public };
-            builder(tls.clone()).https_only(only_public).dns_resolver(resolver).build()
+            builder(tls.clone()).https_only(only_public).dns_resolver(resolver)
         };
-        Ok(Self { configured: client(false)?, named: client(true)? })
+        let way = |only_public| -> reqwest::Result<Way> {
+            let afresh = client(only_public).pool_max_idle_per_host(0).build()?;
+            Ok(Way { client: client(only_public).build()?, afresh, only_public })
+        };
+        Ok(Self { configured: way(false)?, named: way(true)? })
     }
 
     /// The way of a connector: to its `base_url` if it has one, else to hosts that users name.
     #[must_use]
     pub fn way(&self, has_base_url: bool) -> Way {
-        let client = if has_base_url { &self.configured } else { &self.named };
-        Way { client: client.clone(), only_public: !has_base_url }
+        if has_base_url { self.configured.clone() } else { self.named.clone() }
     }
 }
 
@@ -173,6 +178,8 @@ fn builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
+        // What is sent again takes a permit of its own, so it is sent by the door.
+        .retry(reqwest::retry::never())
         .no_proxy()
         .connect_timeout(Duration::from_secs(3))
         .http1_max_headers(HEADER_LINES)

@@ -5,6 +5,7 @@
 //!
 //! Success is 200 with `success: true` and `data`, which is null for an empty list of leads or deals; a failure has
 //! `success: false`, `error` and sometimes `errorCode`, an HTTP status (pipedrive.readme.io/docs/core-api-concepts-responses).
+//! Whoever goes on after a 429 gets 403 and a page of Cloudflare's (ibid., core-api-concepts-rate-limiting).
 //! Lists end without a `next_cursor` (v2) or with `more_items_in_collection: false` (v1; ibid., core-api-concepts-pagination).
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use futures_util::future::join;
 use serde_json::{Map, Value, json};
 
 use super::calls::Calls;
+use super::reply_class::{Class, Row, Sign};
 use super::success::{Form, is_said, next_number, next_text};
 use super::{Connector, CrmSession, Enrichment, Hits, Record};
 use crate::domain::caller::Settings;
@@ -36,6 +38,10 @@ impl Connector for Pipedrive {
 
     fn names_users(&self) -> bool {
         true
+    }
+
+    fn replies(&self) -> &'static [Row] {
+        &[Row { statuses: |status| status == 403, sign: Sign::NoJson, class: Class::Limit }]
     }
 
     /// `GET /v1/users/me` (Pipedrive's API reference, "Get current user data").

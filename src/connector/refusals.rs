@@ -26,7 +26,7 @@ pub(super) fn is_lasting(error: &LookupError) -> bool {
     match error {
         LookupError::CrmUnauthenticated | LookupError::CrmForbidden => true,
         LookupError::CrmBadReply(BadReply::Status(status)) => matches!(status, 402 | 404 | 405 | 410 | 451),
-        LookupError::CrmUnavailable(Unavailable::Status(status)) => *status == 501,
+        LookupError::CrmUnavailable(Unavailable::Status { code, .. }) => *code == 501,
         _ => false,
     }
 }
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn limits_and_outages_are_no_refusals() {
         let status = |code| LookupError::CrmBadReply(BadReply::Status(code));
-        let away = |code| LookupError::CrmUnavailable(Unavailable::Status(code));
+        let away = |code| LookupError::CrmUnavailable(Unavailable::Status { code, retry_after: None });
         for refusal in [LookupError::CrmUnauthenticated, LookupError::CrmForbidden, status(402), status(404), away(501)]
         {
             assert!(is_lasting(&refusal), "{refusal}");

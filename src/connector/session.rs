@@ -2,16 +2,15 @@
 //!
 //! Every HTTP call passes here, so this is where it is decided: whether the quota has room for it now, which host (the
 //! session's own and no other, whatever a redirect or a next-page link says), which credential, how long, how many
-//! bytes, how many at a time, and which error each status is. Texts of the CRM and of the HTTP library stay here; they
-//! may hold numbers.
+//! bytes, how many at a time, and whether a call is sent again. What a reply means is read by the table of
+//! [`reply_class`]. Texts of the CRM and of the HTTP library stay here; they may hold numbers.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::histogram::Histogram;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
-use reqwest::{Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
@@ -20,13 +19,16 @@ use super::calls::Part;
 use super::complaints::Complaints;
 use super::outbound::{NotPublic, Way};
 use super::refusals::{Refusals, Refused};
+use super::repeat::Repeat;
+use super::reply_class::{self, Row};
 use super::spent::{Granted, Spent};
+use super::tally::{Counts, Tally};
 use super::{headers, reply};
 use crate::budget::{Budget, CallKind};
-use crate::clock::{self, Clock, Stopwatch};
+use crate::clock::{self, Clock, Instant};
 use crate::domain::error::{BadReply, Unavailable};
 use crate::domain::{AuthHeader, LookupError, ScopeTag};
-use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};
+use crate::metrics::Metrics;
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
@@ -38,6 +40,14 @@ const FIRST_ROOM: usize = 64 * 1024;
 
 /// Redirects followed within one call, all to the same host.
 const MAX_REDIRECTS: u32 = 3;
+
+/// Bytes and time for the body of a reply that is no answer. It is read for a code only.
+const REFUSAL: (usize, Duration) = (16 * 1024, Duration::from_secs(1));
+
+/// No call takes longer, whatever the settings allow.
+const LONGEST_CALL: Duration = Duration::from_secs(86_400);
+
+const TIMEOUT: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 
 /// What one find may cost.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +69,8 @@ pub struct Limits {
 pub struct Door {
     way: Way,
     limits: Limits,
+    /// The CRM's own rows of the table of replies.
+    rows: &'static [Row],
     budget: Arc<Budget>,
     clock: Arc<dyn Clock>,
     counts: Arc<Counts>,
@@ -69,20 +81,6 @@ pub struct Door {
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door").field("limits", &self.limits).finish_non_exhaustive()
-    }
-}
-
-/// Metric handles of one connector.
-struct Counts {
-    metrics: Arc<Metrics>,
-    platform: String,
-    duration: Histogram,
-}
-
-impl Counts {
-    fn count(&self, status: &'static str) {
-        let labels = CrmLabels { platform: self.platform.clone(), status };
-        self.metrics.crm_requests.get_or_create(&labels).inc();
     }
 }
 
@@ -97,11 +95,15 @@ impl Door {
         metrics: &Arc<Metrics>,
         platform: &str,
     ) -> Self {
-        let labels = PlatformLabels { platform: platform.to_owned() };
-        let duration = metrics.crm_request_duration.get_or_create(&labels).clone();
-        let counts = Counts { metrics: Arc::clone(metrics), platform: platform.to_owned(), duration };
+        let counts = Arc::new(Counts::new(metrics, platform));
         let (complaints, refusals) = (Arc::default(), Arc::default());
-        Self { way, limits, budget, clock, counts: Arc::new(counts), complaints, refusals }
+        Self { way, limits, rows: &[], budget, clock, counts, complaints, refusals }
+    }
+
+    /// The same door for a CRM that has such rows of its own in the table of replies.
+    #[must_use]
+    pub(super) fn reading(self, rows: &'static [Row]) -> Self {
+        Self { rows, ..self }
     }
 
     /// What was told of failures.
@@ -249,54 +251,96 @@ impl CrmSession {
         Err(LookupError::CrmBadReply(BadReply::Redirect))
     }
 
+    /// Calls, and once more if it may help. Each call takes a permit of its own.
     async fn call(&self, url: Url, kind: CallKind) -> Result<Reply, LookupError> {
+        let failure = match self.call_once(url.clone(), kind, &self.find.door.way.client).await {
+            Ok(reply) => return Ok(reply),
+            Err(failure) => failure,
+        };
+        let Some(repeat) = Repeat::of(&failure, self.urgency.deadline()) else { return Err(failure) };
+        clock::pause(repeat.after).await;
+        let way = &self.find.door.way;
+        match self.call_once(url, kind, if repeat.afresh { &way.afresh } else { &way.client }).await {
+            // What the CRM said is better to know than that there is no room to ask again.
+            Err(LookupError::BudgetExhausted { .. }) => Err(failure),
+            second => second,
+        }
+    }
+
+    async fn call_once(&self, url: Url, kind: CallKind, client: &Client) -> Result<Reply, LookupError> {
         if !self.find.door.way.permits(&url) {
             return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
         }
         let granted = self.find.spent.acquire(kind, &self.urgency).await?;
         let mut tally = Tally::begin(&self.find.door.counts, self.find.span.call("crm call"));
-        tally.span.set("platform", self.find.door.counts.platform.clone());
         tally.span.set("lane", self.urgency.lane().label());
         tally.span.set("call", i64::try_from(granted.number + 1).unwrap_or(i64::MAX));
-        let exchange = self.exchange(url, granted, &mut tally);
-        let exchanged = clock::within(self.find.door.limits.call_timeout, exchange).await;
-        exchanged.unwrap_or(Err(LookupError::CrmUnavailable(Unavailable::Timeout)))
+        self.exchange(client.get(url), granted, &mut tally).await
     }
 
-    async fn exchange(&self, url: Url, granted: Granted, tally: &mut Tally<'_>) -> Result<Reply, LookupError> {
-        let mut request = self.find.door.way.client.get(url).header(AUTHORIZATION, &self.find.credential);
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+        granted: Granted,
+        tally: &mut Tally<'_>,
+    ) -> Result<Reply, LookupError> {
+        let until = clock::instant() + self.find.door.limits.call_timeout.min(LONGEST_CALL);
+        let response = match clock::until(until, self.send(request, tally)).await {
+            Some(Ok(response)) => response,
+            Some(Err(failure)) => {
+                self.find.spent.broke(granted).await;
+                return Err(failure);
+            }
+            // It may still arrive.
+            None => return Err(TIMEOUT),
+        };
+        let status = response.status();
+        if status != StatusCode::OK {
+            tally.replied(status);
+        }
+        let headers = headers::rate_hint(response.headers(), self.find.door.clock.wall());
+        let moved = status.is_redirection().then(|| self.moved(&response));
+        let body = self.body(response, until, tally).await;
+        let reply = reply_class::Reply { status: status.as_u16(), headers: &headers, body: body.as_ref().ok() };
+        let reading = reply_class::read(self.find.door.rows, reply);
+        self.find.spent.observe(granted, &reading.hint).await;
+        if let Some(moved) = moved {
+            return moved.map(Reply::MovedTo);
+        }
+        if let Some(failure) = reading.failure() {
+            return Err(failure);
+        }
+        body.map(Reply::Json)
+    }
+
+    async fn send(&self, request: RequestBuilder, tally: &Tally<'_>) -> Result<Response, LookupError> {
+        let mut request = request.header(AUTHORIZATION, &self.find.credential);
         if let Some(traceparent) = tally.span.traceparent() {
             request = request.header("traceparent", traceparent);
         }
         #[expect(clippy::disallowed_methods, reason = "this is the one door to CRMs")]
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => {
-                self.find.spent.broke(granted).await;
-                return Err(transport_error(&error));
+        let sent = request.send().await;
+        sent.map_err(|error| match transport_error(&error) {
+            LookupError::CrmUnavailable(Unavailable::Broken) => LookupError::CrmUnavailable(Unavailable::NoReply),
+            failure => failure,
+        })
+    }
+
+    /// The body as JSON. That of a reply which is no answer is read only if the table looks at it, and not for long.
+    async fn body(&self, response: Response, until: Instant, tally: &mut Tally<'_>) -> Result<Value, LookupError> {
+        let (status, limit) = (response.status().as_u16(), self.find.door.limits.reply_bytes);
+        let (limit, until) = match status {
+            200 => (limit, until),
+            _ if reply_class::needs_body(self.find.door.rows, status) => {
+                (limit.min(REFUSAL.0), until.min(clock::instant() + REFUSAL.1))
             }
+            _ => return Err(LookupError::CrmBadReply(BadReply::Status(status))),
         };
-        let status = response.status();
-        if status != StatusCode::OK {
-            tally.status = class(status);
-        }
-        let hint = headers::rate_hint(status.as_u16(), response.headers(), self.find.door.clock.wall());
-        self.find.spent.observe(granted, &hint).await;
-        if status.is_redirection() {
-            return self.moved(&response).map(Reply::MovedTo);
-        }
-        if hint.refused {
-            return Err(LookupError::CrmRateLimited { retry_after: hint.retry_after });
-        }
-        if let Some(error) = status_error(status.as_u16(), hint.retry_after) {
-            return Err(error);
-        }
         let declared = headers::encoding(response.headers());
-        let body = self.read(response).await?;
-        tally.status = class(status);
-        reply::read(body, declared, self.find.door.limits.reply_bytes)
-            .map(Reply::Json)
-            .map_err(LookupError::CrmBadReply)
+        let status = response.status();
+        let body = clock::until(until, read(response, limit)).await.unwrap_or(Err(TIMEOUT))?;
+        tally.replied(status);
+        reply::read(body, declared, limit).map_err(LookupError::CrmBadReply)
     }
 
     fn moved(&self, response: &Response) -> Result<Url, LookupError> {
@@ -304,75 +348,27 @@ impl CrmSession {
         let target = target.and_then(|text| response.url().join(text).ok()).filter(|url| self.is_home(url));
         target.ok_or(LookupError::CrmBadReply(BadReply::Redirect))
     }
+}
 
-    /// The body, read no further than the limit. Sizes are after decompression, so a small bomb is a large body.
-    async fn read(&self, mut response: Response) -> Result<Vec<u8>, LookupError> {
-        let limit = self.find.door.limits.reply_bytes;
-        let announced = response.content_length().unwrap_or(0);
-        if announced > limit as u64 {
+/// A body, read no further than the limit. Sizes are after decompression, so a small bomb is a large body.
+async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, LookupError> {
+    let announced = response.content_length().unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(LookupError::CrmBadReply(BadReply::TooLarge));
+    }
+    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(FIRST_ROOM));
+    while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error))? {
+        if body.len() + chunk.len() > limit {
             return Err(LookupError::CrmBadReply(BadReply::TooLarge));
         }
-        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(FIRST_ROOM));
-        while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error))? {
-            if body.len() + chunk.len() > limit {
-                return Err(LookupError::CrmBadReply(BadReply::TooLarge));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        body.extend_from_slice(&chunk);
     }
-}
-
-/// Counts and measures one call when it is over, also where it is given up: by its status if the reply is one, else as
-/// an error.
-struct Tally<'a> {
-    counts: &'a Counts,
-    span: Span,
-    began: Stopwatch,
-    status: &'static str,
-}
-
-impl<'a> Tally<'a> {
-    fn begin(counts: &'a Counts, span: Span) -> Self {
-        Self { counts, span, began: Stopwatch::start(), status: "error" }
-    }
-}
-
-impl Drop for Tally<'_> {
-    fn drop(&mut self) {
-        self.counts.count(self.status);
-        observe(&self.counts.duration, self.began.elapsed());
-        self.span.set("status", self.status);
-        self.span.end();
-    }
+    Ok(body)
 }
 
 enum Reply {
     Json(Value),
     MovedTo(Url),
-}
-
-/// The error of a status that brings no answer. Only 200 brings one: 202 is one that comes later, 203 another's, 206 a
-/// part of one.
-pub(super) fn status_error(code: u16, retry_after: Option<Duration>) -> Option<LookupError> {
-    match code {
-        200 => None,
-        401 => Some(LookupError::CrmUnauthenticated),
-        403 => Some(LookupError::CrmForbidden),
-        429 => Some(LookupError::CrmRateLimited { retry_after }),
-        408 | 500..=599 => Some(LookupError::CrmUnavailable(Unavailable::Status(code))),
-        _ => Some(LookupError::CrmBadReply(BadReply::Status(code))),
-    }
-}
-
-/// The label of a status.
-fn class(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        _ => "5xx",
-    }
 }
 
 fn transport_error(error: &reqwest::Error) -> LookupError {

@@ -8,13 +8,13 @@ pub enum LookupError {
     /// The CRM answered 401.
     #[error("the CRM does not accept the credential")]
     CrmUnauthenticated,
-    /// The CRM answered 403.
+    /// The CRM answered 403, and not because of its limit.
     #[error("the CRM forbids this to the user")]
     CrmForbidden,
-    /// The CRM answered 429.
+    /// The CRM refused the call because of its limit: by 429, or in a way of its own.
     #[error("the CRM's rate limit is reached")]
     CrmRateLimited {
-        /// What its `Retry-After` said.
+        /// When the CRM asks to be called again, if it says.
         retry_after: Option<Duration>,
     },
     /// The quota has no room before the caller's deadline; the CRM was not asked.
@@ -55,12 +55,20 @@ pub enum Unavailable {
     /// No complete reply in time.
     #[error("timed out")]
     Timeout,
+    /// The connection broke before a reply began.
+    #[error("the connection broke before a reply")]
+    NoReply,
     /// The connection broke before the reply was complete.
     #[error("the connection broke")]
     Broken,
-    /// A 5xx or 408 status.
-    #[error("HTTP status {0}")]
-    Status(u16),
+    /// A status of trouble that may pass: 5xx, 408, 423 or 425.
+    #[error("HTTP status {code}")]
+    Status {
+        /// The status.
+        code: u16,
+        /// When the CRM asks to be called again, if it says.
+        retry_after: Option<Duration>,
+    },
 }
 
 /// What is wrong with a CRM's reply.
@@ -109,6 +117,18 @@ impl LookupError {
             self,
             Self::CrmRateLimited { .. } | Self::BudgetExhausted { .. } | Self::CrmUnavailable(_) | Self::Overloaded
         )
+    }
+
+    /// When to try again, if that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::CrmRateLimited { retry_after } | Self::CrmUnavailable(Unavailable::Status { retry_after, .. }) => {
+                *retry_after
+            }
+            Self::BudgetExhausted { retry_after } => Some(*retry_after),
+            _ => None,
+        }
     }
 
     /// The reason of the public contract (`ErrorInfo.reason`); in lower case the metrics' `outcome`.

@@ -35,6 +35,7 @@ mod prefetch;
 mod question;
 mod revalidate;
 mod revoke;
+mod trouble;
 
 pub use forget::Forgotten;
 use identity::{Known, Whose};

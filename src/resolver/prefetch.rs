@@ -2,7 +2,8 @@
 //!
 //! Fresh answers are found first, in one round trip for each 500. The rest goes in the order given, most recent calls
 //! first, a bounded number at a time, each through the same flights as a ringing call but in the prefetch lane. An
-//! error of one number is a result; one that dooms all of them ends the job.
+//! error of one number is a result; one that dooms all of them ends the job. A CRM in trouble is waited for, but not
+//! for long ([`trouble`]).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use super::identity::Whose;
 use super::jobs::Entered;
 use super::load::Loaded;
+use super::trouble::{self, Tries, Trouble};
 use super::{Question, Resolver, Trip};
 use crate::admission::Credential;
 use crate::clock::{self, Stopwatch};
@@ -32,9 +34,6 @@ pub(super) const ALL_AT_ONCE: usize = 256;
 
 /// How long a number waits where as many loads are under way as may be.
 const FULL: Duration = Duration::from_secs(1);
-
-/// How often a number is tried that the CRM refuses for its rate.
-const TRIES: u32 = 3;
 
 /// Results that may wait for a slow client before the job waits too.
 const BACKLOG: usize = 64;
@@ -81,7 +80,7 @@ pub enum Progress {
 /// Why a job ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CutShort {
-    /// A failure that every further number would meet too.
+    /// A failure that every further number would meet too: for good, or because the CRM's trouble lasts.
     Doomed(LookupError),
     /// The daemon is stopping.
     Stopping,
@@ -92,7 +91,7 @@ impl Resolver {
     /// proves the credential: not even how many answers are stored is told before.
     pub async fn prefetch(&self, batch: Batch) -> Job {
         let spent = Arc::<AtomicU32>::default();
-        let (identity, mut proven) = self.identify(&batch.question, &spent).await;
+        let (identity, mut proof) = self.identify(&batch.question, &spent).await;
         let mut known: Vec<Known> = batch.parties.iter().map(|party| (*party, None)).collect();
         let keys: Vec<ContactKey> =
             batch.parties.iter().map(|party| self.key(&batch.question, *party, &identity)).collect();
@@ -105,31 +104,45 @@ impl Resolver {
         }
         let (events, progress) = mpsc::channel(BACKLOG);
         let entered = self.jobs.enter(batch.question.platform.name(), batch.parties.len());
-        let run = Run { resolver: self.clone(), batch, identity, events, entered, spent };
-        let mut proof = None;
-        if !proven && known.iter().any(|(_, stored)| stored.is_some()) {
-            proof = Some(run.prove(&mut known).await);
-            proven = true;
+        let trouble = Trouble::none_yet();
+        let run = Run { resolver: self.clone(), batch, identity, events, entered, spent, trouble };
+        match proof {
+            Proof::Wanted if known.iter().any(|(_, stored)| stored.is_some()) => {
+                let party = first_to_ask(&mut known);
+                let landing = run.ask(party, true).await;
+                forget_unless_proven(&mut known, &landing);
+                // The job waits out trouble; its start does not.
+                if landing.as_ref().is_err_and(trouble::is_trouble) {
+                    known.insert(0, (party, None));
+                } else {
+                    proof = Proof::Asked((party, landing));
+                }
+            }
+            Proof::Hopeless(_) => known.iter_mut().for_each(|(_, stored)| *stored = None),
+            Proof::Wanted | Proof::Given | Proof::Asked(_) => {}
         }
         let already_cached = known.iter().filter(|(_, stored)| stored.is_some()).count();
-        self.rooms.tasks.spawn(run.run(known, !proven, proof));
+        self.rooms.tasks.spawn(run.run(known, proof));
         Job { already_cached, progress }
     }
 
-    /// Whose the batch is, and whether its credential is proven.
-    async fn identify(&self, question: &Question, spent: &Arc<AtomicU32>) -> (Identity, bool) {
+    /// Whose the batch is, and how its credential is proven.
+    async fn identify(&self, question: &Question, spent: &Arc<AtomicU32>) -> (Identity, Proof) {
         let asked = self.asked(question);
         let known = self.rooms.admissions.lookup(asked.user(), asked.auth).await;
         if let Some(credential) = known.filter(Credential::is_proven) {
-            return (credential.identity, true);
+            return (credential.identity, Proof::Given);
         }
+        let mut proof = Proof::Wanted;
         if self.may_ask_who(asked) {
             spent.fetch_add(1, Ordering::Relaxed);
-            if let Ok(identity) = self.who(asked, Lane::Prefetch, None).await {
-                return (identity, true);
+            match self.who(asked, Lane::Prefetch, None).await {
+                Ok(identity) => return (identity, Proof::Given),
+                Err(failure) if trouble::is_hopeless(&failure) => proof = Proof::Hopeless(failure),
+                Err(_) => {}
             }
         }
-        (known.map_or_else(|| Self::unsaid(asked), |credential| credential.identity), false)
+        (known.map_or_else(|| Self::unsaid(asked), |credential| credential.identity), proof)
     }
 
     fn key(&self, question: &Question, party: Party, identity: &Identity) -> ContactKey {
@@ -149,6 +162,7 @@ struct Run {
     entered: Entered,
     /// HTTP calls made for this job.
     spent: Arc<AtomicU32>,
+    trouble: Trouble,
 }
 
 /// A party and what is stored about it.
@@ -157,13 +171,25 @@ type Known = (Party, Option<Arc<Entry>>);
 /// A party and what came of asking for it.
 type Asked = (Party, Landing<Loaded>);
 
+/// How the credential of a job is proven.
+enum Proof {
+    /// It is.
+    Given,
+    /// One search was made for it.
+    Asked(Asked),
+    /// One search has to be made before anything else.
+    Wanted,
+    /// The CRM asks to be left alone for longer than a job waits.
+    Hopeless(LookupError),
+}
+
 impl Run {
-    async fn run(self, known: Vec<Known>, unproven: bool, proof: Option<Asked>) {
+    async fn run(self, known: Vec<Known>, proof: Proof) {
         let labels = PlatformLabels { platform: self.batch.question.platform.name().to_owned() };
         let _running = Running::start(self.resolver.rooms.metrics.prefetch_jobs.get_or_create_owned(&labels));
         let stopwatch = Stopwatch::start();
         let worked = tokio::select! {
-            worked = self.work(known, unproven, proof) => worked,
+            worked = self.work(known, proof) => worked,
             () = self.events.closed() => Err(Gone),
         };
         if let Ok(cut_short) = worked {
@@ -173,16 +199,22 @@ impl Run {
         }
     }
 
-    async fn work(
-        &self,
-        mut known: Vec<Known>,
-        unproven: bool,
-        mut proof: Option<Asked>,
-    ) -> Result<Option<CutShort>, Gone> {
-        // One call shows whether the CRM takes the credential at all, before many are made.
-        if unproven && !known.is_empty() {
-            proof = Some(self.prove(&mut known).await);
-        }
+    async fn work(&self, mut known: Vec<Known>, proof: Proof) -> Result<Option<CutShort>, Gone> {
+        let proof = match proof {
+            Proof::Hopeless(failure) => return Ok(Some(CutShort::Doomed(failure))),
+            // One call shows whether the CRM takes the credential at all, before many are made.
+            Proof::Wanted if !known.is_empty() => {
+                let party = first_to_ask(&mut known);
+                let asked = tokio::select! {
+                    asked = self.look_up(party, true) => asked,
+                    () = self.grace() => return Ok(Some(CutShort::Stopping)),
+                };
+                forget_unless_proven(&mut known, &asked.1);
+                Some(asked)
+            }
+            Proof::Asked(asked) => Some(asked),
+            Proof::Given | Proof::Wanted => None,
+        };
         if let Some(asked) = proof
             && let Some(doom) = self.settle(asked).await?
         {
@@ -201,13 +233,9 @@ impl Run {
     async fn ask_for(&self, missing: Vec<Party>) -> Result<Option<CutShort>, Gone> {
         let stopping = &self.resolver.rooms.stopping;
         let mut left = missing.len();
-        let grace = async {
-            stopping.cancelled().await;
-            clock::pause(GRACE).await;
-        };
         let feed = stream::iter(missing).take_until(stopping.cancelled());
         let results = feed.map(|party| self.look_up(party, false)).buffer_unordered(AT_ONCE);
-        let mut results = pin!(results.take_until(grace));
+        let mut results = pin!(results.take_until(self.grace()));
         while let Some(result) = results.next().await {
             left -= 1;
             if let Some(doom) = self.settle(result).await? {
@@ -217,28 +245,31 @@ impl Run {
         Ok((left > 0).then_some(CutShort::Stopping))
     }
 
-    /// Lets a credential prove itself by one party, by one that has to be asked for anyway if there is one. Where it
-    /// does not, whatever is stored is as good as unknown.
-    async fn prove(&self, known: &mut Vec<Known>) -> Asked {
-        let first = known.iter().position(|(_, stored)| stored.is_none()).unwrap_or(0);
-        let (party, _) = known.remove(first);
-        let (asked_party, landing) = self.look_up(party, true).await;
-        if landing.is_err() {
-            for (_, stored) in known.iter_mut() {
-                *stored = None;
-            }
-        }
-        (asked_party, landing)
+    /// Ends when the daemon stops and what is under way has had a moment.
+    async fn grace(&self) {
+        self.resolver.rooms.stopping.cancelled().await;
+        clock::pause(GRACE).await;
     }
 
-    /// Looks one party up in the prefetch lane. A CRM that limits the rate is asked again: the budget holds the job
-    /// back until the CRM's pause is over.
+    /// Looks one party up, again and again as long as the CRM is in trouble that may pass.
     async fn look_up(&self, party: Party, must_ask: bool) -> Asked {
+        let mut tries = Tries::default();
+        loop {
+            let turn = self.trouble.turn().await;
+            let landing = self.ask(party, must_ask).await;
+            let is_waited_out = self.trouble.is_waited_out(&landing, turn, &mut tries);
+            if !is_waited_out || self.resolver.rooms.stopping.is_cancelled() {
+                return (party, landing);
+            }
+        }
+    }
+
+    /// Asks for one party in the prefetch lane. The budget holds the job back as long as the CRM rests.
+    async fn ask(&self, party: Party, must_ask: bool) -> Landing<Loaded> {
         let question = Question { party, ..self.batch.question.clone() };
         let asked = self.resolver.asked(&question);
         // Fails only where the turns are taken away, which nobody does.
         let _turn = self.resolver.turns.acquire().await;
-        let mut tries = 0;
         loop {
             let trip = Trip {
                 lane: Lane::Prefetch,
@@ -251,8 +282,7 @@ impl Run {
                 Err(LookupError::Overloaded) if !self.resolver.rooms.stopping.is_cancelled() => {
                     clock::pause(FULL).await;
                 }
-                Err(LookupError::CrmRateLimited { .. }) if tries + 1 < TRIES => tries += 1,
-                landing => return (party, landing),
+                landing => return landing,
             }
         }
     }
@@ -260,13 +290,28 @@ impl Run {
     /// Tells a result; some failures doom the job.
     async fn settle(&self, (party, landing): Asked) -> Result<Option<CutShort>, Gone> {
         self.entered.settle();
-        let doom = landing.as_ref().err().filter(|error| error.dooms_all()).cloned();
+        let doom = landing.as_ref().err().filter(|error| error.dooms_all() || self.trouble.lasts()).cloned();
         self.tell(Progress::Loaded(party, landing.map(|loaded| loaded.entry.count()))).await?;
         Ok(doom.map(CutShort::Doomed))
     }
 
     async fn tell(&self, event: Progress) -> Result<(), Gone> {
         self.events.send(event).await.map_err(|_| Gone)
+    }
+}
+
+/// Takes out the party that lets a credential prove itself: one that has to be asked for anyway if there is one.
+fn first_to_ask(known: &mut Vec<Known>) -> Party {
+    let first = known.iter().position(|(_, stored)| stored.is_none()).unwrap_or(0);
+    known.remove(first).0
+}
+
+/// To a credential that has not proved itself whatever is stored is as good as unknown.
+fn forget_unless_proven(known: &mut [Known], proof: &Landing<Loaded>) {
+    if proof.is_err() {
+        for (_, stored) in known {
+            *stored = None;
+        }
     }
 }
 

@@ -156,9 +156,8 @@ pub(super) fn failed(error: &LookupError, platform: &str) -> Status {
     };
     let details = match error {
         LookupError::CrmRateLimited { retry_after } => vec![retry_info(retry_after.unwrap_or(RETRY))],
-        LookupError::BudgetExhausted { retry_after } => vec![retry_info(*retry_after)],
         LookupError::Overloaded => vec![retry_info(RETRY_OVERLOADED)],
-        _ => Vec::new(),
+        _ => error.retry_after().map(retry_info).into_iter().collect(),
     };
     status(code, error.reason(), error.to_string(), &person, details)
 }

@@ -183,7 +183,7 @@ async fn a_crm_that_did_not_say_it_is_asked_again_after_one_minute_and_then_less
     let knows = Arc::new(AtomicBool::new(false));
     let says = Arc::clone(&knows);
     let crm = FakeCrm::start(move |seen| {
-        if seen.asks_who() && !says.load(Ordering::Relaxed) { Reply::status(503) } else { tenants(seen) }
+        if seen.asks_who() && !says.load(Ordering::Relaxed) { Reply::status(500) } else { tenants(seen) }
     })
     .await;
     let daemon =

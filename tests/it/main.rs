@@ -40,6 +40,7 @@ mod redis_tier;
 mod replicas;
 mod settings;
 mod status_page;
+mod stumbles;
 mod tls;
 mod tracing;
 mod trust;

@@ -205,7 +205,7 @@ async fn a_client_that_leaves_stops_new_crm_calls() {
 
 #[tokio::test]
 async fn a_client_that_leaves_while_its_credential_proves_itself_ends_the_job() {
-    let crm = FakeCrm::start(|_| Reply::status(429).header("retry-after", "600")).await;
+    let crm = FakeCrm::start(|_| Reply::status(429).header("retry-after", "100")).await;
     let daemon = TestDaemon::over(&crm).await;
     let mut stream = daemon.client.clone().prefetch_contacts(batch(numbers(100))).await.unwrap().into_inner();
     assert!(matches!(stream.message().await.unwrap().unwrap().event, Some(Event::Started(_))));
@@ -338,8 +338,9 @@ async fn stored_answers_are_not_even_counted_for_a_credential_that_does_not_prov
     let daemon = TestDaemon::over(&crm).await;
     run(&daemon, batch(numbers(4))).await;
     for status in [503, 401] {
-        crm.becomes(move |_| Reply::status(status));
-        let stolen = PrefetchContactsRequest { auth_header: "Bearer false".to_owned(), ..batch(numbers(4)) };
+        // A CRM that is away for longer than a batch waits.
+        crm.becomes(move |_| Reply::status(status).header("retry-after", "600"));
+        let stolen = under(batch(numbers(4)), &format!("Bearer false{status}"));
         let told = run(&daemon, stolen).await;
         assert_eq!(told.started.already_cached, 0, "{status}");
         let cached = told.results.iter().filter(|result| result.outcome() == PrefetchOutcome::AlreadyCached).count();
@@ -349,7 +350,7 @@ async fn stored_answers_are_not_even_counted_for_a_credential_that_does_not_prov
 
 #[tokio::test]
 async fn calls_of_numbers_that_fail_are_counted_too() {
-    let crm = FakeCrm::start(|_| Reply::status(500)).await;
+    let crm = FakeCrm::start(|_| Reply::status(404)).await;
     let daemon = TestDaemon::over(&crm).await;
     let finished = run(&daemon, batch(numbers(5))).await.finished.unwrap();
     assert_eq!((finished.failed, finished.crm_requests), (5, 1 + 5), "whose the credential is, then each number");

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use contactd::clock;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -117,8 +117,13 @@ impl Reply {
         match &self.body {
             Kind::Whole(bytes) => Body::from(bytes.clone()),
             Kind::Cut(bytes) => {
-                let broken: std::io::Result<Bytes> = Err(std::io::ErrorKind::ConnectionReset.into());
-                Body::from_stream(stream::iter([Ok(Bytes::from(bytes.clone())), broken]))
+                let begun = stream::iter([Ok(Bytes::from(bytes.clone()))]);
+                let broken = stream::once(async {
+                    // Else the head of the reply is lost as well.
+                    clock::pause(Duration::from_millis(50)).await;
+                    Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+                });
+                Body::from_stream(begun.chain(broken))
             }
             Kind::Drip => Body::from_stream(stream::unfold((), |()| async {
                 clock::pause(Duration::from_millis(50)).await;

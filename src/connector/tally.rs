@@ -1,0 +1,72 @@
+//! Counts, measures and traces each call to a CRM.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::histogram::Histogram;
+use reqwest::StatusCode;
+
+use crate::clock::Stopwatch;
+use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};
+use crate::trace::Span;
+
+/// Metric handles of one connector.
+pub(super) struct Counts {
+    metrics: Arc<Metrics>,
+    platform: String,
+    duration: Histogram,
+}
+
+impl Counts {
+    /// Those of the connector called `platform`.
+    pub fn new(metrics: &Arc<Metrics>, platform: &str) -> Self {
+        let labels = PlatformLabels { platform: platform.to_owned() };
+        let duration = metrics.crm_request_duration.get_or_create(&labels).clone();
+        Self { metrics: Arc::clone(metrics), platform: platform.to_owned(), duration }
+    }
+
+    fn count(&self, status: &'static str) {
+        let labels = CrmLabels { platform: self.platform.clone(), status };
+        self.metrics.crm_requests.get_or_create(&labels).inc();
+    }
+}
+
+/// Counts and measures one call when it is over, also where it is given up: by its status if the reply is one, else as
+/// an error.
+pub(super) struct Tally<'a> {
+    counts: &'a Counts,
+    pub span: Span,
+    began: Stopwatch,
+    status: &'static str,
+}
+
+impl<'a> Tally<'a> {
+    /// A call begins, as this step.
+    pub fn begin(counts: &'a Counts, span: Span) -> Self {
+        span.set("platform", counts.platform.clone());
+        Self { counts, span, began: Stopwatch::start(), status: "error" }
+    }
+
+    /// There is a reply with this status.
+    pub fn replied(&mut self, status: StatusCode) {
+        self.status = class(status);
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.counts.count(self.status);
+        observe(&self.counts.duration, self.began.elapsed());
+        self.span.set("status", self.status);
+        self.span.end();
+    }
+}
+
+/// The label of a status.
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}

@@ -1,0 +1,273 @@
+//! Trouble of a CRM, as one batch meets it.
+//!
+//! Owns which failures are waited out, who tries meanwhile whether the trouble is over, and when it has lasted for too
+//! long. Promises that a batch spends few calls on a CRM in trouble: one look-up at a time tries, the others wait.
+//! Knows nothing of how a look-up is made.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+use crate::clock::{self, Instant, instant};
+use crate::domain::LookupError;
+use crate::domain::error::Unavailable;
+
+/// How long a batch waits for an answer in trouble, beside the time that the CRM asks for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest wait that a CRM may ask for: two of the longest windows that CRMs count calls in, but for days.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// When it is tried whether a fault is over: after the first time, then after twice as long each, up to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
+
+/// How often a number may fail while others are answered: then it is the number, not the CRM.
+const TRIES: u32 = 5;
+
+/// The same for refusals, which the quota hands out to whoever comes in a bad moment.
+const REFUSALS: u32 = 20;
+
+/// The trouble of one batch.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    state: Mutex<State>,
+    /// The turn to try whether it is over.
+    probe: Semaphore,
+    over: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Look-ups that the CRM has answered, in whatever words.
+    answers: u64,
+    now: Option<Spell>,
+}
+
+/// Trouble since the last answer.
+#[derive(Debug, Clone, Copy)]
+struct Spell {
+    since: Instant,
+    /// From then on it lasts for too long.
+    until: Instant,
+    /// When it is tried next whether it is over, after the last try. The quota knows it for limits.
+    backoff: Duration,
+}
+
+/// How often one number has failed.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    count: u32,
+    /// How many look-ups had been answered when it failed first.
+    answers: u64,
+}
+
+/// Whether this may be over in a moment, for whatever number.
+pub(super) fn is_trouble(failure: &LookupError) -> bool {
+    let passes = failure.is_passing() && *failure != LookupError::Overloaded;
+    passes && *failure != LookupError::CrmUnavailable(Unavailable::NotPublic)
+}
+
+/// Whether the CRM asks to be left alone for longer than a batch waits.
+pub(super) fn is_hopeless(failure: &LookupError) -> bool {
+    is_trouble(failure) && asked_wait(failure) > LONGEST
+}
+
+impl Trouble {
+    pub(super) fn none_yet() -> Self {
+        Self { state: Mutex::default(), probe: Semaphore::new(1), over: Notify::new() }
+    }
+
+    /// Waits while there is trouble: until it is over, or until it is this look-up's turn to try, which it has as long
+    /// as it keeps what it gets.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.state.lock().now?;
+        let turn = self.probe.acquire().await.ok()?;
+        // Before the state is read, so that nothing is missed.
+        let over = self.over.notified();
+        let backoff = self.state.lock().now?.backoff;
+        tokio::select! {
+            () = clock::pause(backoff) => Some(turn),
+            () = over => None,
+        }
+    }
+
+    /// Takes in how a look-up ended that had the `turn` to try, or none. True if it should be made again.
+    pub(super) fn is_waited_out<T>(
+        &self,
+        landing: &Result<T, LookupError>,
+        turn: Option<SemaphorePermit<'_>>,
+        tries: &mut Tries,
+    ) -> bool {
+        let mut state = self.state.lock();
+        let Some(failure) = landing.as_ref().err().filter(|failure| is_trouble(failure)) else {
+            state.answers += 1;
+            state.now = None;
+            drop(state);
+            self.over.notify_waiters();
+            return false;
+        };
+        let spell = Spell::with(state.now, failure, turn.is_some());
+        state.now = Some(spell);
+        drop(turn);
+        if tries.count == 0 {
+            tries.answers = state.answers;
+        }
+        tries.count += 1;
+        let most = if is_fault(failure) { TRIES } else { REFUSALS };
+        let is_the_number = tries.count >= most && state.answers > tries.answers;
+        !is_the_number && !spell.lasts()
+    }
+
+    /// Whether there is trouble that lasts for too long.
+    pub(super) fn lasts(&self) -> bool {
+        self.state.lock().now.is_some_and(|spell| spell.lasts())
+    }
+}
+
+impl Spell {
+    /// With one more failure, of a look-up that `tried` whether it is over or had begun before.
+    fn with(before: Option<Self>, failure: &LookupError, tried: bool) -> Self {
+        let now = instant();
+        let asked = asked_wait(failure);
+        let patience = now + asked + PATIENCE;
+        let until = match before {
+            _ if asked > LONGEST => now,
+            None => patience,
+            Some(spell) if asked.is_zero() => spell.until,
+            Some(spell) => spell.until.max(patience).min(spell.since + LONGEST + PATIENCE),
+        };
+        let backoff = match before.map(|spell| spell.backoff).filter(|backoff| !backoff.is_zero()) {
+            _ if !is_fault(failure) => Duration::ZERO,
+            Some(backoff) if tried => (backoff * 2).min(BACKOFF.1),
+            Some(backoff) => backoff,
+            None => BACKOFF.0,
+        };
+        Self { since: before.map_or(now, |spell| spell.since), until, backoff }
+    }
+
+    fn lasts(&self) -> bool {
+        instant() >= self.until
+    }
+}
+
+/// How long the CRM asks to be left alone. (What the quota says is no word of the CRM.)
+fn asked_wait(failure: &LookupError) -> Duration {
+    let is_told = !matches!(failure, LookupError::BudgetExhausted { .. });
+    failure.retry_after().filter(|_| is_told).unwrap_or_default()
+}
+
+fn is_fault(failure: &LookupError) -> bool {
+    matches!(failure, LookupError::CrmUnavailable(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::pause;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn fault() -> Result<(), LookupError> {
+        Err(LookupError::CrmUnavailable(Unavailable::Timeout))
+    }
+
+    fn refused(seconds: u64) -> Result<(), LookupError> {
+        let retry_after = Some(Duration::from_secs(seconds)).filter(|wait| !wait.is_zero());
+        Err(LookupError::CrmRateLimited { retry_after })
+    }
+
+    /// Fails in its turn until it should not be made again; when, and how often it failed.
+    async fn until_given_up(trouble: &Trouble, landing: &Result<(), LookupError>) -> (Duration, u32) {
+        let (began, mut tries) = (instant(), Tries::default());
+        loop {
+            let turn = trouble.turn().await;
+            if !trouble.is_waited_out(landing, turn, &mut tries) {
+                return (instant() - began, tries.count);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_tried_less_and_less_often_until_it_has_lasted() {
+        let trouble = Trouble::none_yet();
+        assert_eq!(until_given_up(&trouble, &fault()).await, (Duration::from_millis(23_500), 9));
+        assert!(trouble.lasts());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_look_ups_together_try_no_more_often_than_one() {
+        let trouble = Trouble::none_yet();
+        let failed: u32 = futures_util::future::join_all((0..32).map(|_| async {
+            let mut tries = Tries::default();
+            loop {
+                let turn = trouble.turn().await;
+                if !trouble.is_waited_out(&fault(), turn, &mut tries) || trouble.lasts() {
+                    return tries.count;
+                }
+            }
+        }))
+        .await
+        .into_iter()
+        .sum();
+        // The first 32, eight turns, and at the end each of those that wait.
+        assert!(failed <= 32 + 8 + 31, "{failed}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_ends_it_for_all_who_wait() {
+        let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
+        assert!(trouble.is_waited_out(&fault(), None, &mut tries));
+        let began = instant();
+        let waiting = async { assert!(trouble.turn().await.is_none() && trouble.turn().await.is_none()) };
+        let answered = async {
+            pause(SECOND / 10).await;
+            assert!(!trouble.is_waited_out(&Ok(()), None, &mut Tries::default()));
+        };
+        tokio::join!(waiting, answered);
+        assert_eq!(instant() - began, SECOND / 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_number_that_fails_while_others_are_answered_is_given_up() {
+        let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
+        let mut failed = 0;
+        while trouble.is_waited_out(&fault(), None, &mut tries) {
+            failed += 1;
+            trouble.is_waited_out(&Ok(()), None, &mut Tries::default());
+        }
+        assert_eq!((failed + 1, trouble.lasts()), (TRIES, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_the_crm_asks_for_is_no_time_of_trouble() {
+        let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
+        assert!(trouble.is_waited_out(&refused(60), None, &mut tries));
+        pause(61 * SECOND).await;
+        assert!(trouble.is_waited_out(&refused(0), None, &mut tries), "one more refusal after the wait");
+        pause(20 * SECOND).await;
+        assert!(!trouble.is_waited_out(&refused(0), None, &mut tries));
+        let trouble = Trouble::none_yet();
+        assert!(!trouble.is_waited_out(&refused(121), None, &mut tries), "nobody waits for so long");
+        let trouble = Trouble::none_yet();
+        let began = instant();
+        while trouble.is_waited_out(&refused(5), None, &mut tries) {
+            pause(5 * SECOND).await;
+        }
+        assert_eq!(instant() - began, LONGEST + PATIENCE, "asked for again and again");
+    }
+
+    #[test]
+    fn what_says_something_of_the_number_or_the_credential_is_no_trouble() {
+        assert!(is_trouble(&LookupError::CrmUnavailable(Unavailable::Connect)));
+        for failure in [
+            LookupError::CrmUnauthenticated,
+            LookupError::CrmForbidden,
+            LookupError::Overloaded,
+            LookupError::Internal,
+            LookupError::CrmUnavailable(Unavailable::NotPublic),
+        ] {
+            assert!(!is_trouble(&failure), "{failure}");
+        }
+    }
+}
