@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -76,12 +77,13 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the ports and builds every room.
+    /// Binds the ports and builds every room. Log lines that were dropped are counted by whoever writes them.
     ///
     /// # Errors
     /// Where a port cannot be bound or TLS for CRM calls cannot be set up.
-    pub async fn build(config: Config) -> anyhow::Result<Self> {
-        Self::build_with(config, Arc::new(SystemClock::start()), &Dns::system()).await
+    pub async fn build(config: Config, log_lines_dropped: Counter) -> anyhow::Result<Self> {
+        let metrics = Metrics::new(log_lines_dropped);
+        Self::assemble(config, Arc::new(SystemClock::start()), &Dns::system(), metrics).await
     }
 
     /// As [`App::build`], with another clock and other addresses behind names.
@@ -89,10 +91,14 @@ impl App {
     /// # Errors
     /// As [`App::build`].
     pub async fn build_with(config: Config, clock: Arc<dyn Clock>, dns: &Dns) -> anyhow::Result<Self> {
+        Self::assemble(config, clock, dns, Metrics::default()).await
+    }
+
+    async fn assemble(config: Config, clock: Arc<dyn Clock>, dns: &Dns, metrics: Metrics) -> anyhow::Result<Self> {
         phone::warm_up();
         let grpc = bind(config.grpc.listen, "grpc.listen").await?;
         let ops = bind(config.ops.listen, "ops.listen").await?;
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(metrics);
         let tracer = config.tracing.as_ref().map(Tracer::new).transpose().context("tracing.otlp_endpoint")?;
         let tracer = tracer.unwrap_or_default();
         let (loads, stopping) = (TaskTracker::new(), CancellationToken::new());
