@@ -27,6 +27,7 @@ pub(super) async fn run(path: Option<PathBuf>, lines: &Lines) -> Result<ExitCode
     for warning in warnings {
         tracing::warn!(setting = warning.path, "{}", warning.message);
     }
+    lifecycle::raise_file_limit();
     let shutdown = lifecycle::asked_to_stop().context("signals cannot be watched")?;
     let impatient = lifecycle::asked_again().context("signals cannot be watched")?;
     let app = App::build(config, lines.dropped()).await?;
