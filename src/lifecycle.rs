@@ -1,6 +1,17 @@
-//! When to stop: SIGTERM or ctrl-c asks for an orderly stop, a second one ends at once.
+//! The process: when to stop, and how many files it may open. SIGTERM or ctrl-c asks for an orderly stop, a second one
+//! ends at once.
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Takes as many open files as the system grants. The lower limit at which processes start is for programs that use
+/// `select(2)`.
+pub fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If it is refused, the start says whether the limit is too low.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
 
 /// Ends when the process is asked to stop.
 ///

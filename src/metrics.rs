@@ -151,6 +151,8 @@ pub struct Metrics {
     pub cache_entries: Gauge,
     /// Bytes that the memory tier counts for its entries, its own overhead included.
     pub cache_bytes: Gauge,
+    /// Log lines of this process that nobody got.
+    log_lines_dropped: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -161,6 +163,14 @@ impl fmt::Debug for Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(Counter::default())
+    }
+}
+
+impl Metrics {
+    /// All families at zero, but for the log lines that were dropped, which are counted elsewhere.
+    #[must_use]
+    pub fn new(log_lines_dropped: Counter) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("contactd"),
             lookups: Family::default(),
@@ -177,13 +187,12 @@ impl Default for Metrics {
             redis_up: Gauge::default(),
             cache_entries: Gauge::default(),
             cache_bytes: Gauge::default(),
+            log_lines_dropped,
         };
         metrics.register();
         metrics
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("lookups", "Look-ups answered", self.lookups.clone());
@@ -200,6 +209,7 @@ impl Metrics {
         r.register("redis_up", "1 while Redis answers", self.redis_up.clone());
         r.register("cache_entries", "Entries in the memory tier", self.cache_entries.clone());
         r.register("cache_bytes", "Bytes counted for the memory tier", self.cache_bytes.clone());
+        r.register("log_lines_dropped", "Log lines that nobody got", self.log_lines_dropped.clone());
         let build = Family::<BuildLabels, Gauge>::default();
         let version = env!("CARGO_PKG_VERSION");
         build.get_or_create(&BuildLabels { version, revision: revision() }).set(1);

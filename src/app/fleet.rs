@@ -1,4 +1,4 @@
-//! What replicas share through Redis, or what stands in for it without Redis, and the chores that keep it going.
+//! What replicas share through Redis, or what stands in for it without Redis, and the parts that keep it going.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::chores::Chores;
 use super::figures::Figures;
 use crate::admission::{self, Admissions};
 use crate::budget::{self, Budget, Replicas, SharedQuota};
@@ -31,19 +32,6 @@ const FIRST: Duration = Duration::from_millis(20);
 
 /// How often scopes that nobody uses are dropped from the budgets.
 const SWEEP: Duration = Duration::from_secs(60);
-
-/// Work that goes on until the daemon has stopped.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Chores {
-    pub(super) tasks: TaskTracker,
-    pub(super) stop: CancellationToken,
-}
-
-impl Chores {
-    pub(super) fn spawn(&self, chore: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(chore));
-    }
-}
 
 /// By connector.
 pub(super) type Budgets = Vec<(String, Arc<Budget>)>;
@@ -73,7 +61,7 @@ impl Fleet {
         let shared = match &config.redis {
             Some(redis) => {
                 let (link, keeper) = Link::new(redis, metrics.redis_up.clone()).context("section redis")?;
-                chores.spawn(keeper.run());
+                chores.spawn("the Redis keeper", keeper.run());
                 let log = Log::new(link.clone());
                 Some((link, log, RedisTime::new(Arc::clone(clock))))
             }
@@ -125,7 +113,7 @@ impl Fleet {
         let budget = Arc::new(budget);
         self.budgets.lock().push((connector.name.clone(), Arc::clone(&budget)));
         let swept = Arc::clone(&budget);
-        chores.spawn(async move {
+        chores.spawn("the sweep of quotas", async move {
             loop {
                 clock::pause(SWEEP).await;
                 swept.sweep();
@@ -170,7 +158,7 @@ impl Fleet {
         let (mut reader, time) = (log.reader(), time.clone());
         let (cache, admissions, budgets) = (self.cache.clone(), self.admissions.clone(), Arc::clone(&self.budgets));
         let seen = Arc::clone(&self.replicas);
-        chores.spawn(async move {
+        chores.spawn("the log reader", async move {
             let (mut heard, mut wait) = (false, FIRST);
             loop {
                 clock::pause(wait).await;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::CancellationToken;
 
+use super::chores::Chores;
 use super::connection::Connection;
 use crate::callers::{Callers, Peer};
 use crate::clock;
@@ -19,7 +20,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Time before the next connection is tried where the system gives none, for want of file descriptors mostly.
 const REST: Duration = Duration::from_millis(100);
 
-/// How often refused connections are told in the log.
+/// How often connections that do not come in are told in the log.
 const TELL: Duration = Duration::from_secs(60);
 
 /// What connections need to come in.
@@ -30,17 +31,18 @@ pub(super) struct Gatekeeper {
     pub(super) most: usize,
     /// When a connection is cut off, whatever is under way on it.
     pub(super) longest: Duration,
-    pub(super) tasks: TaskTracker,
+    pub(super) chores: Chores,
 }
 
 impl Gatekeeper {
     /// The connections that came in, until the stream is dropped; then the port is closed.
     pub(super) fn incoming(self, listener: TcpListener) -> ReceiverStream<std::io::Result<Connection>> {
         let (ready, incoming) = mpsc::channel(1);
-        let tasks = self.tasks.clone();
-        tasks.spawn(async move {
+        let (chores, end) = (self.chores.clone(), CancellationToken::new());
+        chores.spawn_until(&end.clone(), "the accept loop", async move {
             tokio::select! {
-                () = ready.closed() => {}
+                // The server takes no more connections.
+                () = ready.closed() => end.cancel(),
                 () = self.accept(&listener, &ready) => {}
             }
         });
@@ -49,26 +51,40 @@ impl Gatekeeper {
 
     async fn accept(&self, listener: &TcpListener, ready: &mpsc::Sender<std::io::Result<Connection>>) {
         let places = Arc::new(Semaphore::new(self.most.min(Semaphore::MAX_PERMITS)));
-        let mut told: Option<clock::Stopwatch> = None;
+        let (mut failed, mut refused) = (Seldom::default(), Seldom::default());
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                clock::pause(REST).await;
-                continue;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    failed.tell(|| tracing::warn!(%error, "connections cannot be accepted on grpc.listen"));
+                    clock::pause(REST).await;
+                    continue;
+                }
             };
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                if told.is_none_or(|told| told.elapsed() > TELL) {
-                    tracing::warn!("connections are refused: there are grpc.max_connections already");
-                    told = Some(clock::Stopwatch::start());
-                }
+                refused.tell(|| tracing::warn!("connections are refused: there are grpc.max_connections already"));
                 continue;
             };
             let (tls, callers, longest, ready) = (self.tls.clone(), self.callers.clone(), self.longest, ready.clone());
-            self.tasks.spawn(async move {
+            self.chores.tasks.spawn(async move {
                 let shaken = clock::within(HANDSHAKE, shake(stream, tls, &callers, place, longest));
                 let Some(Some(connection)) = shaken.await else { return };
                 // Fails where the daemon stops.
                 let _ = ready.send(Ok(connection)).await;
             });
+        }
+    }
+}
+
+/// Tells something once in a while.
+#[derive(Default)]
+struct Seldom(Option<clock::Stopwatch>);
+
+impl Seldom {
+    fn tell(&mut self, tell: impl FnOnce()) {
+        if self.0.is_none_or(|told| told.elapsed() > TELL) {
+            tell();
+            self.0 = Some(clock::Stopwatch::start());
         }
     }
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -28,12 +29,17 @@ use crate::rpc::{ContactRpc, Hall};
 use crate::tls::{self, Tls};
 use crate::trace::Tracer;
 
+mod chores;
 mod connection;
 mod figures;
+mod files;
 mod fleet;
 mod listen;
+#[cfg(test)]
+mod tests;
 
-use fleet::{Chores, Fleet};
+use chores::Chores;
+use fleet::Fleet;
 use listen::Gatekeeper;
 
 /// How long after the last call background loads may take to end.
@@ -72,16 +78,19 @@ pub struct App {
     /// No new jobs from here on.
     stopping: CancellationToken,
     chores: Chores,
+    /// A daemon that is given up half-way has no parts that ended too early.
+    stop_with_it: DropGuard,
     tracer: Tracer,
 }
 
 impl App {
-    /// Binds the ports and builds every room.
+    /// Binds the ports and builds every room. Log lines that were dropped are counted by whoever writes them.
     ///
     /// # Errors
     /// Where a port cannot be bound or TLS for CRM calls cannot be set up.
-    pub async fn build(config: Config) -> anyhow::Result<Self> {
-        Self::build_with(config, Arc::new(SystemClock::start()), &Dns::system()).await
+    pub async fn build(config: Config, log_lines_dropped: Counter) -> anyhow::Result<Self> {
+        let metrics = Metrics::new(log_lines_dropped);
+        Self::assemble(config, Arc::new(SystemClock::start()), &Dns::system(), metrics).await
     }
 
     /// As [`App::build`], with another clock and other addresses behind names.
@@ -89,14 +98,19 @@ impl App {
     /// # Errors
     /// As [`App::build`].
     pub async fn build_with(config: Config, clock: Arc<dyn Clock>, dns: &Dns) -> anyhow::Result<Self> {
+        Self::assemble(config, clock, dns, Metrics::default()).await
+    }
+
+    async fn assemble(config: Config, clock: Arc<dyn Clock>, dns: &Dns, metrics: Metrics) -> anyhow::Result<Self> {
         phone::warm_up();
         let grpc = bind(config.grpc.listen, "grpc.listen").await?;
         let ops = bind(config.ops.listen, "ops.listen").await?;
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(metrics);
         let tracer = config.tracing.as_ref().map(Tracer::new).transpose().context("tracing.otlp_endpoint")?;
         let tracer = tracer.unwrap_or_default();
         let (loads, stopping) = (TaskTracker::new(), CancellationToken::new());
         let chores = Chores::default();
+        let stop_with_it = chores.stop.clone().drop_guard();
         let fleet = Fleet::build(&config, &clock, &metrics, &chores)?;
         let clients = Clients::new(dns).context("TLS for CRM calls cannot be set up")?;
         let platforms = config.connectors.iter().map(|connector| {
@@ -121,15 +135,30 @@ impl App {
         let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
         let hall = Hall::new(callers.clone(), calls, jobs, Arc::clone(&metrics));
         let tls = config.grpc.tls.as_ref().map(tls::load).transpose()?.map(|(tls, watch)| {
-            chores.spawn(watch.run());
+            chores.spawn("the watch over certificates", watch.run());
             tls
         });
         fleet.listen(&chores);
         let ready = Arc::new(AtomicBool::new(true));
         let figures = fleet.figures(&config);
         let pages = Ops::new(metrics, resolver, Arc::clone(&ready), Arc::new(move || figures.now()));
-        chores.spawn(pages.record());
-        Ok(Self { config, grpc, ops, service, callers, hall, tls, pages, ready, loads, stopping, chores, tracer })
+        chores.spawn("the record of the status page", pages.record());
+        Ok(Self {
+            config,
+            grpc,
+            ops,
+            service,
+            callers,
+            hall,
+            tls,
+            pages,
+            ready,
+            loads,
+            stopping,
+            chores,
+            stop_with_it,
+            tracer,
+        })
     }
 
     /// The bound addresses: gRPC, operations.
@@ -140,15 +169,15 @@ impl App {
         Ok((self.grpc.local_addr()?, self.ops.local_addr()?))
     }
 
-    /// Serves until `shutdown` ends, then stops in order: says NOT_SERVING and not ready, goes on serving for
-    /// `grpc.drain_delay` so that balancers notice, takes no new connections, and lets calls and loads end within
-    /// `grpc.drain_timeout`.
+    /// Serves until `shutdown` or a part of the daemon ends, then stops in order: says NOT_SERVING and not ready, goes
+    /// on serving for `grpc.drain_delay` so that balancers notice, takes no new connections, and lets calls and loads
+    /// end within `grpc.drain_timeout`.
     ///
     /// # Errors
-    /// Where a listener fails.
+    /// If a listener fails, or a part of the daemon has ended before the stop.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (grpc_addr, ops_addr) = self.addresses()?;
-        let drain = CancellationToken::new();
+        let drain = self.chores.stop.child_token();
         let limits = &self.config.grpc;
         let server = server(limits.max_connection_age);
         let (health, routes) = routes(server, self.service, &self.hall).await?;
@@ -157,18 +186,29 @@ impl App {
             callers: self.callers,
             most: limits.max_connections,
             longest: limits.max_connection_age.saturating_add(limits.max_connection_age_grace),
-            tasks: self.chores.tasks.clone(),
+            chores: self.chores.clone(),
         };
         let incoming = gatekeeper.incoming(self.grpc);
         for warning in limits.warnings() {
             tracing::warn!("{warning}");
         }
-        let calls =
-            self.chores.tasks.spawn(routes.serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned()));
-        self.chores.tasks.spawn(self.pages.serve(self.ops, self.chores.stop.clone().cancelled_owned()));
+        if let Some(warning) = files::warning(&self.config) {
+            tracing::warn!("{warning}");
+        }
+        let serving = routes.serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
+        let calls = self.chores.spawn_until(&drain, "the gRPC server", serving);
+        let stop = self.chores.stop.clone();
+        self.chores.spawn_until(
+            &stop,
+            "the operations server",
+            self.pages.serve(self.ops, stop.clone().cancelled_owned()),
+        );
         tracing::info!(grpc.addr = %grpc_addr, ops.addr = %ops_addr, "contactd serves");
 
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            _ = self.chores.broken() => {}
+        }
         tracing::info!("stopping: not ready any more, calls in hand are answered");
         self.ready.store(false, Ordering::Relaxed);
         health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
@@ -176,20 +216,23 @@ impl App {
         self.stopping.cancel();
         clock::pause(self.config.grpc.drain_delay).await;
         drain.cancel();
-        if let Some(ended) = clock::within(self.config.grpc.drain_timeout, calls).await {
-            ended.context("the gRPC server broke off")?.context("the gRPC server failed")?;
-        } else {
-            tracing::warn!("some connections did not end within grpc.drain_timeout");
-        }
+        let served = match clock::within(self.config.grpc.drain_timeout, calls).await {
+            Some(Ok(served)) => served.context("the gRPC server failed"),
+            Some(Err(panicked)) => Err(panicked).context("the gRPC server broke off"),
+            None => {
+                tracing::warn!("some connections did not end within grpc.drain_timeout");
+                Ok(())
+            }
+        };
         self.loads.close();
         if clock::within(LOADS_AFTER_DRAIN, self.loads.wait()).await.is_none() {
             tracing::warn!("some CRM look-ups did not end in time and were given up");
         }
         // In a thread that may block: the last spans go out now, within their time.
         tokio::task::spawn_blocking(move || self.tracer.finish()).await.context("the spans broke off")?;
-        self.chores.stop.cancel();
+        drop(self.stop_with_it);
         tracing::info!("stopped");
-        Ok(())
+        served.and_then(|()| self.chores.check())
     }
 }
 

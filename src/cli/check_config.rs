@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Failure, serve, show};
+use super::{Failure, say, serve, show};
 
 pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
     let effective = serve::read(path).map_err(|failure| match failure {
@@ -13,7 +13,7 @@ pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
     })?;
     let warnings = effective.warnings.iter().map(ToString::to_string).chain(effective.config.grpc.warnings());
     for warning in warnings {
-        eprintln!("contactd: warning: {warning}");
+        say(format_args!("contactd: warning: {warning}"));
     }
     show(effective.toml)?;
     Ok(ExitCode::SUCCESS)

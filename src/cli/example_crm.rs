@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
-use super::Failure;
+use super::{Failure, show};
 use crate::example_crm::{ExampleCrm, Options, RateLimit};
 use crate::lifecycle;
 
@@ -53,11 +53,14 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     }));
     let samples = crm.data().samples();
     tracing::info!(crm.addr = %addr, contacts = crm.data().len(), "the Example CRM serves");
-    println!("Example CRM on http://{addr}, credential \"Bearer demo\"");
-    println!("  one contact has       {}", samples.one);
-    println!("  several contacts have {}", samples.many);
-    println!("  nobody has            {}", samples.absent);
-    println!("  a colleague has the extension {}", samples.extension);
+    show(format_args!(
+        "Example CRM on http://{addr}, credential \"Bearer demo\"\n  \
+         one contact has       {}\n  \
+         several contacts have {}\n  \
+         nobody has            {}\n  \
+         a colleague has the extension {}\n",
+        samples.one, samples.many, samples.absent, samples.extension
+    ))?;
     let shutdown = lifecycle::asked_to_stop().context("signals cannot be watched")?;
     crm.serve(listener, shutdown).await.context("the Example CRM failed")?;
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use prost_types::value::Kind;
 use tonic::Code;
 
 use super::client::{ClientArgs, explain};
-use super::{Failure, json, show};
+use super::{Failure, json, say, show};
 use crate::pb::v1 as pb;
 
 /// Nobody has the number.
@@ -57,7 +57,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let response = match client.find_contact(args.client.request(request)?).await {
         Ok(response) => response.into_inner(),
         Err(status) if status.code() == Code::NotFound => {
-            eprintln!("contactd: nothing is stored for this number that this credential may have now");
+            say("contactd: nothing is stored for this number that this credential may have now");
             return Ok(ExitCode::from(NOT_FOUND));
         }
         Err(status) => return Err(explain(&status)),

@@ -1,14 +1,14 @@
 //! The commands. Exit codes: 0 answered, 1 failed, 2 used wrongly, 3 not found (`find`), 4 part of the batch failed
 //! (`prefetch`).
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to a person or a script")]
 
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, Lines, LogFormat};
 
 mod check_config;
 mod client;
@@ -18,8 +18,14 @@ mod example_crm;
 mod find;
 mod invalidate;
 mod json;
+mod out;
 mod prefetch;
 mod serve;
+
+use out::{say, show};
+
+/// How long the last log lines may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Whose number is this? A caching contact-resolution daemon for telephony services.
 ///
@@ -38,16 +44,6 @@ pub struct Args {
     /// What is logged: error, warn, info, debug, or directives such as contactd=debug.
     #[arg(long, global = true, default_value = "info", env = "CONTACTD_LOG", value_name = "LEVEL")]
     log_level: String,
-}
-
-/// Writes a command's result to standard output. A reader that has seen enough (`| head`) is no failure.
-fn show(result: impl std::fmt::Display) -> Result<(), Failure> {
-    match write!(std::io::stdout().lock(), "{result}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(anyhow::anyhow!("standard output cannot be written: {error}").into())
-        }
-        _ => Ok(()),
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,28 +129,54 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Runs a command.
+/// Runs the command that the process was started for.
 #[must_use]
-pub fn run(args: Args) -> ExitCode {
-    let done = telemetry::start(args.log_format, &args.log_level).map_err(Failure::Misused).and_then(|()| {
+pub fn run() -> ExitCode {
+    let lines = Lines::start();
+    let code = match Args::try_parse() {
+        Ok(args) => command(args, &lines),
+        Err(other) => without_command(&other, &lines),
+    };
+    lines.finish(LAST_LINES);
+    code
+}
+
+fn command(args: Args, lines: &Lines) -> ExitCode {
+    let done = telemetry::start(args.log_format, &args.log_level, lines).map_err(Failure::Misused).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
-        runtime.block_on(async {
+        let done = runtime.block_on(async {
             match args.command {
-                Command::Serve { config } => serve::run(config).await,
+                Command::Serve { config } => serve::run(config, lines).await,
                 Command::Find(args) => find::run(args).await,
                 Command::Prefetch(args) => prefetch::run(args).await,
                 Command::Invalidate(args) => invalidate::run(args).await,
-                Command::Demo(args) => demo::run(args).await,
+                Command::Demo(args) => demo::run(args, lines).await,
                 Command::ExampleCrm(args) => example_crm::run(args).await,
                 Command::CheckConfig { config } => check_config::run(&config),
             }
-        })
+        });
+        // The command is done; what a thread still waits for, such as a name, holds nobody up.
+        runtime.shutdown_background();
+        done
     });
     match done {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("contactd: {}", failure.words());
+            lines.put(format!("contactd: {}\n", failure.words()).as_bytes());
             ExitCode::from(if matches!(failure, Failure::Misused(_)) { 2 } else { 1 })
         }
     }
+}
+
+/// Help and version, which were asked for, or what is wrong with the arguments.
+fn without_command(error: &clap::Error, lines: &Lines) -> ExitCode {
+    if error.use_stderr() {
+        let words = error.render();
+        let words = if io::stderr().is_terminal() { words.ansi().to_string() } else { words.to_string() };
+        lines.put(words.as_bytes());
+    } else {
+        // Whoever asked may have read enough.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

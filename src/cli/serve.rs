@@ -13,11 +13,12 @@ use crate::app::App;
 use crate::config::{self, Effective, Fault};
 use crate::example_crm::Options;
 use crate::lifecycle;
+use crate::telemetry::Lines;
 
 /// How slow the embedded Example CRM is: like a quick CRM across the internet, so that a hit is seen to be one.
 const LATENCY: Duration = Duration::from_millis(50);
 
-pub(super) async fn run(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
+pub(super) async fn run(path: Option<PathBuf>, lines: &Lines) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let Effective { config, warnings, .. } = match &path {
         Some(path) => read(path)?,
@@ -26,9 +27,10 @@ pub(super) async fn run(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
     for warning in warnings {
         tracing::warn!(setting = warning.path, "{}", warning.message);
     }
+    lifecycle::raise_file_limit();
     let shutdown = lifecycle::asked_to_stop().context("signals cannot be watched")?;
     let impatient = lifecycle::asked_again().context("signals cannot be watched")?;
-    let app = App::build(config).await?;
+    let app = App::build(config, lines.dropped()).await?;
     tokio::select! {
         ended = app.run(shutdown) => ended?,
         () = impatient => return Err(anyhow::anyhow!("asked to stop a second time: calls in hand were cut off").into()),

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,6 +23,7 @@ use super::request::WholeBody;
 use super::status;
 use crate::callers::{Caller, Callers, Excess, Peer, Place};
 use crate::clock::Stopwatch;
+use crate::domain::LookupError;
 use crate::metrics::{Metrics, RefusalLabels};
 use crate::resolver::Trigger;
 
@@ -245,7 +247,9 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.get_mut() {
-            Self::Under { call, .. } => Pin::new(call).poll(cx),
+            // Its connection carries others' calls as well. Nothing of the call is looked at again.
+            Self::Under { call, .. } => catch_unwind(AssertUnwindSafe(|| Pin::new(call).poll(cx)))
+                .unwrap_or_else(|_| Poll::Ready(Ok(status::failed(&LookupError::Internal, NO_PLATFORM).into_http()))),
             Self::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
         }
     }
@@ -253,7 +257,19 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tonic::codegen::BoxFuture;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_answered_and_takes_nobody_along() {
+        let panics = Box::pin(poll_fn(|_| -> Poll<Result<Response<Body>, Infallible>> { panic!("as the test says") }));
+        let call: Call<BoxFuture<Response<Body>, Infallible>> = Call::Under { call: panics, _places: None };
+        let answer = call.await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], (tonic::Code::Internal as i32).to_string());
+    }
 
     #[test]
     fn a_token_stands_behind_the_word_bearer() {

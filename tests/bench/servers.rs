@@ -12,6 +12,7 @@ use contactd::example_crm::{ExampleCrm, Options};
 use contactd::pb::v1 as pb;
 use contactd::rpc::client::ContactServiceClient;
 use contactd::{config, telemetry};
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt as _, stdin};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
@@ -88,7 +89,7 @@ impl<M: prost::Message + Clone + 'static> Service<http::Request<Body>> for Const
 
 /// Serves until standard input ends. `question` asks the daemon for the number that it is given.
 pub(super) async fn serve(question: impl Fn(&str) -> pb::FindContactRequest) -> anyhow::Result<()> {
-    telemetry::start(telemetry::LogFormat::Json, "warn").map_err(|error| anyhow!(error))?;
+    telemetry::start(telemetry::LogFormat::Json, "warn", &telemetry::Lines::start()).map_err(|error| anyhow!(error))?;
     let tasks = TaskTracker::new();
     let crm = Arc::new(ExampleCrm::new(Options::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -99,7 +100,7 @@ pub(super) async fn serve(question: impl Fn(&str) -> pb::FindContactRequest) -> 
     );
     tasks.spawn(Arc::clone(&crm).serve(listener, pending()));
     let settings = config::read(&settings, []).map_err(|faults| anyhow!("{faults:?}"))?;
-    let app = App::build(settings.config).await?;
+    let app = App::build(settings.config, Counter::default()).await?;
     let (daemon, _) = app.addresses()?;
     tasks.spawn(app.run(pending()));
 

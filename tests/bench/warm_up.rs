@@ -18,6 +18,7 @@ use contactd::example_crm::{ExampleCrm, Options};
 use contactd::pb::v1 as pb;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use contactd::rpc::client::ContactServiceClient;
+use prometheus_client::metrics::counter::Counter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
@@ -185,7 +186,7 @@ impl Crm {
             self.url
         );
         let settings = config::read(&settings, []).map_err(|faults| anyhow!("{faults:?}"))?;
-        let app = App::build(settings.config).await?;
+        let app = App::build(settings.config, Counter::default()).await?;
         let (grpc, _) = app.addresses()?;
         tasks.spawn(app.run(std::future::pending()));
         // Redis is reached and its log read within milliseconds.

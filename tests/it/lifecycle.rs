@@ -176,3 +176,25 @@ async fn the_log_tells_what_happened_and_nothing_about_anybody() {
         let _: Value = serde_json::from_str(line).expect("each line is one JSON object");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_few_open_files_are_said_at_the_start_and_when_a_connection_fails_for_them() {
+    let crm = FakeCrm::start(|seen| example(seen, &[contact(1, "Ada", "+16505551234")])).await;
+    let program = Program::with_files(&config(&crm), 64).await;
+    let started = program.log();
+    assert!(started.contains("at most 64 files may be open here, and the settings may need "), "{started}");
+    let address = program.grpc.strip_prefix("http://").unwrap();
+    let crowd: Vec<_> = (0..80).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    eventually("it says so", || program.log().contains("connections cannot be accepted on grpc.listen")).await;
+    drop(crowd);
+    let mut client = ContactServiceClient::connect(program.grpc.clone()).await.unwrap();
+    client.find_contact(find().within(Duration::from_secs(10))).await.unwrap();
+    assert_eq!(program.log().matches("connections cannot be accepted").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn enough_open_files_are_no_word_worth() {
+    let crm = FakeCrm::start(|seen| example(seen, &[])).await;
+    let program = Program::with_files(&config(&crm), 4096).await;
+    assert!(!program.log().contains("files may be open"), "{}", program.log());
+}

@@ -25,6 +25,7 @@ mod identity;
 mod isolation;
 mod leaks;
 mod lifecycle;
+mod logs;
 mod matches;
 mod names_first;
 mod numbers;

@@ -10,9 +10,9 @@ use tonic::Request;
 use tonic::transport::Channel;
 
 use super::{AUTH_HEADER, find, ms, user};
-use crate::cli::Failure;
 use crate::cli::client::explain;
 use crate::cli::prefetch::{self, Tally};
+use crate::cli::{Failure, show};
 use crate::clock::{self, Stopwatch};
 use crate::example_crm::{ExampleCrm, RateLimit};
 use crate::pb::v1 as pb;
@@ -43,8 +43,11 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let per = humantime::format_duration(limit.per);
     let every = humantime::format_duration(RING_EVERY);
-    println!("A call log of {NUMBERS} warms up while a phone rings every {every}");
-    println!("  The CRM takes {} requests in {per}, and refuses more with 429.", limit.requests);
+    show(format_args!(
+        "A call log of {NUMBERS} warms up while a phone rings every {every}\n  The CRM takes {} requests in {per}, and \
+         refuses more with 429.\n",
+        limit.requests
+    ))?;
     let calls = crm.data().recent_calls(NUMBERS, SEEDS[0]);
     let ringing = callers(crm, &calls);
     let request = pb::PrefetchContactsRequest {
@@ -65,28 +68,28 @@ pub(super) async fn run(
     let ((followed, elapsed), pops) = tokio::join!(batch, ring(client.clone(), &ringing, &ended));
     followed.map_err(|status| explain(&status))?;
 
-    print!("{}", tally.table());
+    show(tally.table())?;
     let (requests, refused) = (crm.requests() - requests, crm.refused() - refused);
-    println!(
-        "\nThe CRM was asked {requests} times, calls included: {:.1} a second of the {:.1} allowed; {refused} refused.",
+    show(format_args!(
+        "\nThe CRM was asked {requests} times, calls included: {:.1} a second of the {:.1} allowed; {refused} refused.\n",
         a_second(requests, elapsed),
         a_second(limit.requests.get().into(), limit.per),
-    );
-    report(pops);
-    Ok(())
+    ))?;
+    report(pops)
 }
 
 /// How long the people waited whose phones rang.
-fn report(pops: Vec<CallPop>) {
+fn report(pops: Vec<CallPop>) -> Result<(), Failure> {
     let (answered, failed): (Vec<_>, Vec<_>) = pops.into_iter().partition(|pop| pop.source.is_some());
     let (uncached, cached): (Vec<_>, Vec<_>) =
         answered.into_iter().partition(|pop| pop.source == Some(pb::Source::Crm));
-    println!("\n{:<28}{:>6}{:>14}{:>14}", "Phones that rang meanwhile", "", "median", "worst");
+    show(format_args!("\n{:<28}{:>6}{:>14}{:>14}\n", "Phones that rang meanwhile", "", "median", "worst"))?;
     for (label, pops) in [("answer stored", &cached), ("CRM asked", &uncached), ("not answered", &failed)] {
         if !pops.is_empty() {
-            println!("  {label:<26}{}", Latencies::of(pops));
+            show(format_args!("  {label:<26}{}\n", Latencies::of(pops)))?;
         }
     }
+    Ok(())
 }
 
 fn a_second(count: u64, span: Duration) -> f64 {

@@ -8,13 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
 
-use super::{Failure, embedded};
+use super::{Failure, embedded, show};
 use crate::app::App;
 use crate::config::Effective;
 use crate::example_crm::{Options, RateLimit};
 use crate::lifecycle;
 use crate::pb::v1 as pb;
 use crate::rpc::client::ContactServiceClient;
+use crate::telemetry::Lines;
 
 mod batch;
 mod tour;
@@ -34,37 +35,41 @@ pub(super) struct Args {
     keep_running: bool,
 }
 
-pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let options = Options { latency: args.latency, rate_limit: Some(args.rate_limit), ..Options::default() };
     let (crm, crm_addr) = embedded::start(options, &tasks).await?;
     let Effective { mut config, .. } = embedded::config(crm_addr, Some("127.0.0.1:0"), Some(args.rate_limit))
         .map_err(|faults| Failure::Misused(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     config.grpc.drain_delay = Duration::ZERO;
-    let app = App::build(config).await?;
+    let app = App::build(config, lines.dropped()).await?;
     let (grpc, ops) = app.addresses().context("the bound addresses are not known")?;
     let stop = CancellationToken::new();
     let daemon = tasks.spawn(app.run(stop.clone().cancelled_owned()));
 
     let contacts = crm.data().len();
-    println!("Example CRM  http://{crm_addr}  {contacts} contacts, {} a reply", ms(args.latency));
-    println!("contactd     grpc://{grpc}  metrics on http://{ops}/metrics\n");
+    show(format_args!(
+        "Example CRM  http://{crm_addr}  {contacts} contacts, {} a reply\n\
+         contactd     grpc://{grpc}  metrics on http://{ops}/metrics\n\n",
+        ms(args.latency)
+    ))?;
     let channel = Endpoint::from_shared(format!("http://{grpc}")).context("the daemon's address is no URL")?;
     let channel = channel.connect().await.context("the daemon does not answer")?;
     let client = ContactServiceClient::new(channel);
     tour::run(client.clone(), &crm.data().samples()).await?;
-    println!("\nThe Example CRM was asked {} times, once of these whose the credential is.\n", crm.requests());
+    let asked = crm.requests();
+    show(format_args!("\nThe Example CRM was asked {asked} times, once of these whose the credential is.\n\n"))?;
     batch::run(client, &crm, args.rate_limit).await?;
 
     if args.keep_running {
-        println!("\nStill running; in another terminal:");
-        println!(
-            "  CONTACTD_AUTH_HEADER=\"Bearer demo\" contactd find {} --server http://{grpc}",
+        show(format_args!(
+            "\nStill running; in another terminal:\n  \
+             CONTACTD_AUTH_HEADER=\"Bearer demo\" contactd find {} --server http://{grpc}\n  \
+             curl http://{ops}/metrics\n\
+             In a browser: http://{ops}/\n\
+             ctrl-c ends it.\n",
             crm.data().samples().many
-        );
-        println!("  curl http://{ops}/metrics");
-        println!("In a browser: http://{ops}/");
-        println!("ctrl-c ends it.");
+        ))?;
         lifecycle::asked_to_stop().context("signals cannot be watched")?.await;
     }
     stop.cancel();

@@ -3,9 +3,9 @@
 use tonic::transport::Channel;
 
 use super::ms;
-use crate::cli::Failure;
 use crate::cli::client::explain;
 use crate::cli::find;
+use crate::cli::{Failure, show};
 use crate::clock::Stopwatch;
 use crate::example_crm::Samples;
 use crate::pb::v1 as pb;
@@ -32,12 +32,12 @@ pub(super) async fn run(mut client: ContactServiceClient<Channel>, samples: &Sam
         step("... which is remembered as well", &samples.absent, ring, 200),
         step("The agent presses \"refresh contact\"", &samples.one, refresh, 1),
     ] {
-        show(&mut client, &step).await?;
+        take(&mut client, &step).await?;
     }
     Ok(())
 }
 
-async fn show(client: &mut ContactServiceClient<Channel>, step: &Step) -> Result<(), Failure> {
+async fn take(client: &mut ContactServiceClient<Channel>, step: &Step) -> Result<(), Failure> {
     let mut latencies = Vec::with_capacity(step.calls as usize);
     let mut last = pb::FindContactResponse::default();
     for _ in 0..step.calls {
@@ -54,11 +54,11 @@ async fn show(client: &mut ContactServiceClient<Channel>, step: &Step) -> Result
         1 => ms(middle),
         calls => format!("{} (median of {calls})", ms(middle)),
     };
-    println!("{}", step.title);
-    println!("  {time:<24} {}", last.lookup.as_ref().map(find::provenance).unwrap_or_default());
-    println!("  {:<24} {}", "", last.return_message.as_ref().map_or("", |message| &message.message));
+    let provenance = last.lookup.as_ref().map(find::provenance).unwrap_or_default();
+    let message = last.return_message.as_ref().map_or("", |message| &message.message);
+    show(format_args!("{}\n  {time:<24} {provenance}\n  {:<24} {message}\n", step.title, ""))?;
     if !names.is_empty() {
-        println!("  {:<24} {}", "", names.join(", "));
+        show(format_args!("  {:<24} {}\n", "", names.join(", ")))?;
     }
     Ok(())
 }

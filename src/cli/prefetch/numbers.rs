@@ -6,7 +6,7 @@ use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, say};
 
 /// The most numbers of one batch, as the daemon takes them.
 pub(super) const MOST: usize = 10_000;
@@ -41,7 +41,7 @@ pub(super) fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
 fn read_input() -> io::Result<Vec<u8>> {
     let mut input = io::stdin().lock();
     if input.is_terminal() {
-        eprintln!("contactd: reads numbers from here, one a line; ctrl-d ends the list");
+        say("contactd: reads numbers from here, one a line; ctrl-d ends the list");
     }
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;

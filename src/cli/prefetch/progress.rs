@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::tally::{Tally, is_problem};
+use crate::cli::say;
 use crate::clock::Stopwatch;
 use crate::pb::v1 as pb;
 
@@ -46,7 +47,8 @@ impl Progress {
             }
             None if tally.left() == 0 || self.since_line.elapsed() >= LINE_EVERY => {
                 self.since_line = Stopwatch::start();
-                eprintln!("{} of {} numbers{}", tally.done(), tally.started.distinct, self.words(tally));
+                let words = self.words(tally);
+                say(format_args!("{} of {} numbers{words}", tally.done(), tally.started.distinct));
             }
             None => {}
         }
@@ -61,7 +63,7 @@ impl Progress {
         let line = format!("{} {what}: {}", result.phone_number, result.reason);
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => say(line),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod pki;
 pub mod program;
 pub mod raw;
 pub mod redis;
+pub mod sink;
 pub mod strict;
 pub mod wire;
 

@@ -42,6 +42,16 @@ impl Program {
         Self::run(command, env).await
     }
 
+    /// With this limit of open files.
+    pub async fn with_files(toml: &str, files: u32) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_contactd")]);
+        shell.args(["serve", "--config"]).arg(file.path());
+        Self::run(shell, &[]).await
+    }
+
     /// Without a settings file.
     pub async fn on_defaults(env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_contactd"));

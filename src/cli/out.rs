@@ -1,0 +1,23 @@
+//! What commands write: results to standard output, words for a person to standard error. A reader that has seen
+//! enough (`| head`) is no failure.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+
+use super::Failure;
+
+/// Writes a command's result, or a part of it.
+pub(super) fn show(result: impl Display) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    match write!(output, "{result}").and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::anyhow!("standard output cannot be written: {error}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line beside the result. Nothing depends on whether anybody reads it.
+pub(super) fn say(words: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{words}");
+}

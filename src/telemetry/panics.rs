@@ -1,0 +1,45 @@
+//! Panics in the log. Rust's own report goes to standard error at once, and waits for it.
+//!
+//! Promises one line for each panic, past every filter and without `tracing`, in whose midst it may have happened. A
+//! text that was put together is left out: it may hold what somebody sent. The place says enough to find it.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{self, PanicHookInfo};
+
+use serde_json::json;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+
+use super::{Lines, LogFormat};
+
+const TARGET: &str = "contactd::panic";
+
+/// Reports the panics of the process to `lines` from now on.
+pub(super) fn report_to(lines: Lines, format: LogFormat) {
+    let is_human = format.is_human();
+    panic::set_hook(Box::new(move |panic| lines.put(report(panic, is_human).as_bytes())));
+}
+
+fn report(panic: &PanicHookInfo<'_>, is_human: bool) -> String {
+    let mut timestamp = String::new();
+    // Writing to a String cannot fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let message = match panic.payload().downcast_ref::<&'static str>() {
+        Some(literal) => format!("a panic: {literal}"),
+        None => "a panic; its text is left out, for it may hold what somebody sent".to_owned(),
+    };
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    // Where RUST_BACKTRACE asks for one.
+    let backtrace = Some(Backtrace::capture()).filter(|taken| taken.status() == BacktraceStatus::Captured);
+    let backtrace = backtrace.map(|taken| taken.to_string());
+    if is_human {
+        return format!("{timestamp} ERROR {message} location={location}\n{}", backtrace.unwrap_or_default());
+    }
+    let mut line = json!({
+        "timestamp": timestamp, "level": "ERROR", "message": message, "location": location, "target": TARGET,
+    });
+    if let Some(backtrace) = backtrace {
+        line["backtrace"] = backtrace.into();
+    }
+    format!("{line}\n")
+}
