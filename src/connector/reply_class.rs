@@ -50,7 +50,7 @@ pub struct Row {
 pub enum Sign {
     /// Anything.
     Any,
-    /// The headers say when to come back. (That no call is left is said with the last call too, whatever its reply.)
+    /// The headers say when to come back, or that no call is left.
     Wait,
     /// One of these words stands where CRMs put their codes.
     Word(&'static [&'static str]),
@@ -176,7 +176,7 @@ impl Sign {
     fn is_in(self, reply: &Reply<'_>) -> bool {
         match self {
             Self::Any => true,
-            Self::Wait => reply.headers.retry_after.is_some(),
+            Self::Wait => reply.headers.retry_after.is_some() || reply.headers.remaining == Some(0),
             Self::Word(words) => reply.body.is_some_and(|body| {
                 let is_word = |code: String| words.iter().any(|word| word.eq_ignore_ascii_case(&code));
                 codes(body, reply.status == 200).any(is_word)
@@ -242,12 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn a_403_is_a_limit_with_a_time_and_else_a_permission() {
+    fn a_403_is_a_limit_with_a_time_or_with_no_call_left_and_else_a_permission() {
         let named = RateHint { retry_after: Some(2 * SECOND), ..NOTHING };
         let none_left = RateHint { remaining: Some(0), ..NOTHING };
         let some_left = RateHint { remaining: Some(1), reset_after: Some(SECOND), ..NOTHING };
-        assert_eq!(class(403, &named, None), Class::Limit);
-        assert_eq!([&none_left, &some_left].map(|headers| class(403, headers, None)), [Class::Permission; 2]);
+        assert_eq!([&named, &none_left].map(|headers| class(403, headers, None)), [Class::Limit; 2]);
+        assert_eq!(class(403, &some_left, None), Class::Permission);
         assert_eq!(class(401, &named, None), Class::Credential);
         assert_eq!(class(200, &named, None), Class::Answer);
     }
@@ -316,6 +316,7 @@ mod tests {
             (429, &none_left, json!({"error": {"rate_reset": 1.5}}), Some(1_500)),
             (429, &none_left, json!({"retry_after": -1}), Some(3_000)),
             (429, &none_left, json!(null), Some(3_000)),
+            (403, &none_left, json!(null), Some(3_000)),
             (429, &some_left, json!(null), None),
             (429, &NOTHING, json!(null), None),
             (503, &named, json!(null), Some(2_000)),

@@ -42,7 +42,7 @@ fn settled(told: &Told, count: usize) {
 }
 
 #[tokio::test]
-async fn a_403_that_says_when_to_come_back_or_has_a_code_of_a_limit_is_one_and_any_other_a_permission() {
+async fn a_403_that_says_when_to_come_back_or_that_no_call_is_left_is_a_limit_and_any_other_a_permission() {
     let crm = FakeCrm::with(vec![]).await;
     let daemon = daemon(&crm).await;
     let refused = || Reply::status(403);
@@ -52,14 +52,17 @@ async fn a_403_that_says_when_to_come_back_or_has_a_code_of_a_limit_is_one_and_a
     let missing = json!([{"message": "no", "errorCode": "INSUFFICIENT_ACCESS"}]);
     for (reply, code, retry_after) in [
         (refused().header("retry-after", "2"), Code::ResourceExhausted, Some(2)),
+        (
+            refused().header("x-ratelimit-remaining", "0").header("x-ratelimit-reset", "3"),
+            Code::ResourceExhausted,
+            Some(3),
+        ),
         (word(salesforce), Code::ResourceExhausted, Some(60)),
         (word(google), Code::ResourceExhausted, Some(60)),
         (Reply::status(420), Code::ResourceExhausted, Some(60)),
         (Reply::status(509).header("retry-after", "4"), Code::ResourceExhausted, Some(4)),
         (Reply::json(json!({"error": {"rate_reset": 6.5}})).but(429), Code::ResourceExhausted, Some(6)),
         (refused(), Code::PermissionDenied, None),
-        // The last call that is allowed says so too, whatever it brings.
-        (refused().header("x-ratelimit-remaining", "0").header("x-ratelimit-reset", "3"), Code::PermissionDenied, None),
         (refused().header("x-ratelimit-remaining", "7").header("x-ratelimit-reset", "3"), Code::PermissionDenied, None),
         (word(missing), Code::PermissionDenied, None),
         (Reply::html().but(403), Code::PermissionDenied, None),
@@ -236,17 +239,19 @@ async fn strict(most: usize, refusal: impl Fn() -> Reply + Send + 'static) -> (F
 
 #[tokio::test]
 async fn a_batch_waits_out_a_limit_that_is_said_by_403() {
-    let taken = AtomicUsize::new(0);
-    let crm = FakeCrm::start(move |seen| match taken.fetch_add(1, Ordering::Relaxed) {
-        20..24 => {
-            let refusal = Reply::status(403).header("retry-after", "2").header("x-ratelimit-remaining", "0");
-            refusal.header("x-ratelimit-reset", "2")
-        }
-        _ => example(seen, &[]),
-    })
-    .await;
-    let daemon = daemon(&crm).await;
-    settled(&run(&daemon, batch(numbers(60))).await, 60);
+    for says_when in [true, false] {
+        let taken = AtomicUsize::new(0);
+        let crm = FakeCrm::start(move |seen| match taken.fetch_add(1, Ordering::Relaxed) {
+            20..24 => {
+                let refusal = Reply::status(403).header("x-ratelimit-remaining", "0").header("x-ratelimit-reset", "2");
+                if says_when { refusal.header("retry-after", "2") } else { refusal }
+            }
+            _ => example(seen, &[]),
+        })
+        .await;
+        let daemon = daemon(&crm).await;
+        settled(&run(&daemon, batch(numbers(60))).await, 60);
+    }
 }
 
 #[tokio::test]
