@@ -19,8 +19,8 @@ use crate::config::Config;
 use crate::connector;
 use crate::domain::KeyMaker;
 use crate::lease::Leases;
-use crate::link::{KeyPrefix, Link, Names, Reads, RedisTime, SharedSecret, derive_secret};
-use crate::metrics::Metrics;
+use crate::link::{KeyPrefix, Link, Names, Reads, RedisTime, SharedSecret, Signals, derive_secret};
+use crate::metrics::{Metrics, RedisRefusalLabels};
 use crate::resolver::Rooms;
 
 /// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all within a second.
@@ -72,7 +72,7 @@ impl Fleet {
         };
         let shared = match &config.redis {
             Some(redis) => {
-                let (link, keeper) = Link::new(redis, metrics.redis_up.clone()).context("section redis")?;
+                let (link, keeper) = Link::new(redis, signals(metrics)).context("section redis")?;
                 chores.spawn(keeper.run());
                 let log = Log::new(link.clone());
                 Some((link, log, RedisTime::new(Arc::clone(clock))))
@@ -173,12 +173,21 @@ impl Fleet {
                     cache.hear(event);
                     hear(&admissions, event);
                 }
-                let replicas = NonZeroU32::new(polled.replicas).unwrap_or(NonZeroU32::MIN);
+                let Some(replicas) = polled.replicas.and_then(NonZeroU32::new) else { continue };
                 seen.store(replicas.get(), Ordering::Relaxed);
                 budgets.lock().iter().for_each(|(_, budget)| budget.set_replicas(replicas));
             }
         });
     }
+}
+
+/// Where the link to Redis shows how it stands.
+fn signals(metrics: &Metrics) -> Signals {
+    let refused = metrics.redis_refused.clone();
+    let refused = Box::new(move |code| {
+        refused.get_or_create(&RedisRefusalLabels { code }).inc();
+    });
+    Signals { up: metrics.redis_up.clone(), refused }
 }
 
 fn hear(admissions: &Admissions, event: &Event) {

@@ -6,8 +6,8 @@ use super::event::{self, Event};
 
 /// What one poll returns: the log's identity, the number of its last event, the replicas alive, and id and payload of
 /// events: from the reader's last one on, itself included, or the log's last one for a reader that has no place yet.
-/// Last comes Redis' time.
-pub(super) type Reply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64);
+/// Then comes Redis' time, and why the replicas could not be counted, if so.
+pub(super) type Reply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String);
 
 /// How far a reader has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Behind the last event of a reply.
-    pub(super) fn behind((identity, end, _, entries, _): &Reply) -> Self {
+    pub(super) fn behind((identity, end, _, entries, ..): &Reply) -> Self {
         let last = entries.chunks_exact(2).last().and_then(|entry| split(&entry[0]));
         let (number, random) = last.map_or((*end, None), |(number, random)| (number, Some(random)));
         Self { identity: identity.clone(), number, random }
@@ -37,7 +37,7 @@ impl Place {
     }
 
     fn over(self, reply: &Reply, most: usize, own: [u8; 16], events: &mut Vec<Event>) -> Option<Self> {
-        let (identity, end, _, entries, _) = reply;
+        let (identity, end, _, entries, ..) = reply;
         if *identity != self.identity || *end < self.number {
             return None;
         }
