@@ -1,7 +1,7 @@
 //! What is shown of the link: whether Redis can be used for what it is used for, and what it refuses.
 //!
-//! Owns `contactd_redis_up`: 1 only while there is a connection, nothing on it is refused that is not about one key, and
-//! what replicas tell each other can be read. Promises that a refusal is counted each time and logged once for each
+//! Owns `contactd_redis_up`: 1 only while there is a connection, nothing on it is refused that is not about one key,
+//! and what replicas tell each other can be read. Promises that a refusal is counted each time and logged once for each
 //! code on a connection. Knows nothing of connections.
 
 use std::collections::HashSet;
@@ -73,7 +73,7 @@ impl Health {
         if !general && self.state.lock().said.insert(code) {
             tracing::warn!(
                 code,
-                "Redis refused a command, perhaps a key that holds what contactd did not put there; more are only counted"
+                "Redis refused a command, perhaps for a key that contactd did not write; more are only counted"
             );
         }
     }

@@ -1,7 +1,8 @@
 //! What Redis says if it refuses a command.
 //!
-//! Owns the words for it: a closed set of codes, which may be logged and counted, since a reply's text may hold names of
-//! keys. Promises that a command which Redis does not know or does not permit has one code, inside a script and outside.
+//! Owns the words for it: a closed set of codes, which may be logged and counted, since a reply's text may hold names
+//! of keys. Promises that a command which Redis does not know or does not permit has one code, inside a script and
+//! outside.
 
 use redis::{ErrorKind, RedisError};
 
@@ -81,11 +82,7 @@ mod tests {
                 "The user executing the script can't run this command or subcommand script: 8, on @user_script:1.",
                 "NOPERM",
             ),
-            (
-                "ERR",
-                "The user executing the script can't access at least one of the keys mentioned in the command arguments",
-                "NOPERM",
-            ),
+            ("ERR", "The user executing the script can't access at least one of the keys mentioned", "NOPERM"),
             ("ERR", "ACL failure in script: User u has no permissions to run the 'hset' command", "NOPERM"),
             ("ERR", "unknown command 'evalsha', with args beginning with: ", "unknown command"),
             ("ERR", "Unknown Redis command called from script", "unknown command"),

@@ -113,7 +113,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[connectors.a]\nkind = \"clio\"\nquota = { prefetch_share = 2 }", "connectors.a.quota.prefetch_share"),
     ("[connectors.a]\nkind = \"clio\"\nquota = { rates = 2 }", "connectors.a.quota.rates"),
     (
-        "[connectors.a]\nkind = \"clip\"\n[grpc]\ntokens = [{ name = \"pbx\", sha256 = \"HASH\", platforms = [\"a\"] }]",
+        "[connectors.a]\nkind = \"clip\"\n[grpc]\ntokens = [{ name = \"p\", sha256 = \"HASH\", platforms = [\"a\"] }]",
         "connectors.a.kind",
     ),
 ];
