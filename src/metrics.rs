@@ -101,6 +101,13 @@ pub struct RefusalLabels {
     pub reason: &'static str,
 }
 
+/// Labels of `contactd_redis_refused_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RedisRefusalLabels {
+    /// `OOM`, `READONLY`, `MISCONF`, `NOREPLICAS`, `NOPERM`, `unknown command`, `WRONGTYPE`, and few others
+    pub code: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
@@ -145,8 +152,10 @@ pub struct Metrics {
     pub prefetch_jobs: Family<PlatformLabels, Gauge>,
     /// Numbers of prefetch jobs that are settled.
     pub prefetch_numbers: Family<PrefetchLabels, Counter>,
-    /// 1 while Redis answers.
+    /// 1 while Redis can be used for all that it is used for.
     pub redis_up: Gauge,
+    /// Commands that Redis refused.
+    pub redis_refused: Family<RedisRefusalLabels, Counter>,
     /// Entries in the memory tier.
     pub cache_entries: Gauge,
     /// Bytes that the memory tier counts for its entries, its own overhead included.
@@ -185,6 +194,7 @@ impl Metrics {
             prefetch_jobs: Family::default(),
             prefetch_numbers: Family::default(),
             redis_up: Gauge::default(),
+            redis_refused: Family::default(),
             cache_entries: Gauge::default(),
             cache_bytes: Gauge::default(),
             log_lines_dropped,
@@ -206,7 +216,8 @@ impl Metrics {
         r.register("quota_wait_seconds", "Time a CRM call waits for its quota", self.quota_wait.clone());
         r.register("prefetch_jobs", "Prefetch jobs under way", self.prefetch_jobs.clone());
         r.register("prefetch_numbers", "Numbers settled by prefetch jobs", self.prefetch_numbers.clone());
-        r.register("redis_up", "1 while Redis answers", self.redis_up.clone());
+        r.register("redis_up", "1 while Redis answers and refuses nothing that is needed", self.redis_up.clone());
+        r.register("redis_refused", "Commands that Redis refused", self.redis_refused.clone());
         r.register("cache_entries", "Entries in the memory tier", self.cache_entries.clone());
         r.register("cache_bytes", "Bytes counted for the memory tier", self.cache_bytes.clone());
         r.register("log_lines_dropped", "Log lines that nobody got", self.log_lines_dropped.clone());

@@ -56,6 +56,7 @@ fn redis(standing: Standing) -> ops::Redis {
     let (state, failures_in_a_row) = match standing {
         Standing::Connecting => ("connecting", 0),
         Standing::Up { failures } => ("up", failures),
+        Standing::Limited => ("limited", 0),
         Standing::Down => ("down", 0),
     };
     ops::Redis { state, failures_in_a_row }

@@ -20,8 +20,8 @@ use crate::config::Config;
 use crate::connector;
 use crate::domain::KeyMaker;
 use crate::lease::Leases;
-use crate::link::{KeyPrefix, Link, Names, Reads, RedisTime, SharedSecret, derive_secret};
-use crate::metrics::Metrics;
+use crate::link::{KeyPrefix, Link, Names, Reads, RedisTime, SharedSecret, Signals, derive_secret};
+use crate::metrics::{Metrics, RedisRefusalLabels};
 use crate::resolver::Rooms;
 
 /// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all within a second.
@@ -60,7 +60,7 @@ impl Fleet {
         };
         let shared = match &config.redis {
             Some(redis) => {
-                let (link, keeper) = Link::new(redis, metrics.redis_up.clone()).context("section redis")?;
+                let (link, keeper) = Link::new(redis, signals(metrics)).context("section redis")?;
                 chores.spawn("the Redis keeper", keeper.run());
                 let log = Log::new(link.clone());
                 Some((link, log, RedisTime::new(Arc::clone(clock))))
@@ -178,13 +178,26 @@ impl Fleet {
                     cache.hear(event);
                     hear(&admissions, event);
                 }
-                let count = NonZeroU32::new(polled.replicas).unwrap_or(NonZeroU32::MIN);
+                let Some(count) = polled.replicas.and_then(NonZeroU32::new) else {
+                    // It would not count calls either.
+                    budgets.lock().iter().for_each(|(_, budget)| budget.unheard());
+                    continue;
+                };
                 seen.store(count.get(), Ordering::Relaxed);
                 let replicas = Replicas { count, kept_for: polled.kept_for };
                 budgets.lock().iter().for_each(|(_, budget)| budget.heard(&replicas));
             }
         });
     }
+}
+
+/// Where the link to Redis shows how it stands.
+fn signals(metrics: &Metrics) -> Signals {
+    let refused = metrics.redis_refused.clone();
+    let refused = Box::new(move |code| {
+        refused.get_or_create(&RedisRefusalLabels { code }).inc();
+    });
+    Signals { up: metrics.redis_up.clone(), refused }
 }
 
 fn hear(admissions: &Admissions, event: &Event) {

@@ -50,7 +50,7 @@ end
 
 local function slide(key)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', text(now))
-  for _, name in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. text(now + hold), '+inf')) do
+  for _, name in ipairs(redis.call('ZRANGE', key, '(' .. text(now + hold), '+inf', 'BYSCORE')) do
     redis.call('ZADD', key, text(now + hold), name)
   end
   return redis.call('ZCARD', key)

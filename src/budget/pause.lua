@@ -5,7 +5,9 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
-if tonumber(ARGV[1]) < 0 then redis.call('HDEL', KEYS[1], 'rest', 'share_rest') end
+if tonumber(ARGV[1]) < 0 and redis.call('HGET', KEYS[1], 'rest') then
+  redis.call('HSET', KEYS[1], 'rest', 0, 'share_rest', 0)
+end
 
 local longest = 0
 local times = { rest = tonumber(ARGV[1]), share_rest = tonumber(ARGV[2]), kept = tonumber(ARGV[3]) }

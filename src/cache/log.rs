@@ -42,14 +42,24 @@ redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], number .. '-' .. ARGV[3], 'e
 return number
 ";
 
-/// Reads from the last event known, itself included, to see that it is still the same.
+/// Reads from the last event known, itself included, to see that it is still the same. Reading goes on where this replica
+/// cannot be counted: a full Redis, one that takes no writes, a key of another type.
 const POLL: &str = "
-if redis.call('HSETNX', KEYS[1], 'id', ARGV[1]) == 1 then redis.call('DEL', KEYS[2]) end
-local time = now()
-redis.call('HSETNX', KEYS[1], 'since', time)
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - ARGV[2])
-redis.call('ZADD', KEYS[3], time, ARGV[3])
-redis.call('PEXPIRE', KEYS[3], ARGV[2])
+if not redis.call('HGET', KEYS[1], 'id') then
+    redis.call('HSETNX', KEYS[1], 'id', ARGV[1])
+    redis.call('DEL', KEYS[2])
+end
+local time, replicas, refused = now(), 0, ''
+local function try(...)
+    if refused ~= '' then return end
+    replicas = redis.pcall(...)
+    if type(replicas) == 'table' then replicas, refused = 0, replicas.err end
+end
+try('HSETNX', KEYS[1], 'since', time)
+try('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - ARGV[2])
+try('ZADD', KEYS[3], time, ARGV[3])
+try('PEXPIRE', KEYS[3], ARGV[2])
+try('ZCARD', KEYS[3])
 local entries
 if ARGV[4] == 'end' then
     entries = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
@@ -62,7 +72,8 @@ for _, entry in ipairs(entries) do
     flat[#flat + 1] = entry[2][2]
 end
 local head = redis.call('HMGET', KEYS[1], 'id', 'n', 'since')
-return {head[1], tonumber(head[2] or '0'), redis.call('ZCARD', KEYS[3]), flat, time, math.max(time - tonumber(head[3]), 0)}
+local kept = math.max(time - tonumber(head[3] or time), 0)
+return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept}
 ";
 
 /// What one poll brought.
@@ -70,8 +81,8 @@ return {head[1], tonumber(head[2] or '0'), redis.call('ZCARD', KEYS[3]), flat, t
 pub struct Polled {
     /// Events of other replicas since the last poll, in their order.
     pub events: Vec<Event>,
-    /// Replicas that polled within the last ten seconds, this one included: at least 1.
-    pub replicas: u32,
+    /// Replicas that polled within the last ten seconds, this one included: at least 1. `None` if Redis would not count.
+    pub replicas: Option<u32>,
     /// Whether there may be more to read at once.
     pub more: bool,
     /// Redis' time.
@@ -125,6 +136,7 @@ impl Log {
             poll: script(POLL),
             place: None,
             failed_before: false,
+            said: None,
         }
     }
 }
@@ -137,6 +149,8 @@ pub struct LogReader {
     place: Option<Place>,
     /// Whether events may have been missed before the first successful poll.
     failed_before: bool,
+    /// What was last said of trouble with the log.
+    said: Option<String>,
 }
 
 impl fmt::Debug for LogReader {
@@ -152,7 +166,17 @@ impl LogReader {
     /// # Errors
     /// [`LinkError`]; nothing is missed by it, the next successful poll goes on from here.
     pub async fn poll(&mut self) -> Result<Polled, LinkError> {
-        let reply = self.ask().await.inspect_err(|_| self.failed_before = true)?;
+        let reply = match self.ask().await {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.failed_before = true;
+                if let Some(code) = error.about_a_key() {
+                    self.say(&keys(&self.link)[..2], code, "invalidations at other replicas are not heard of");
+                }
+                return Err(error);
+            }
+        };
+        let replicas = self.count(&reply);
         let mut events = Vec::new();
         self.place = Some(if let Some(place) = self.place.take() {
             place.follow(&reply, BATCH, self.replica, &mut events)
@@ -163,13 +187,34 @@ impl LogReader {
             Place::behind(&reply)
         });
         let more = reply.3.len() >= 2 * BATCH;
-        Ok(Polled {
-            events,
-            replicas: reply.2.max(1),
-            more,
-            now: SharedTime(reply.4),
-            kept_for: Duration::from_millis(reply.5),
-        })
+        Ok(Polled { events, replicas, more, now: SharedTime(reply.4), kept_for: Duration::from_millis(reply.6) })
+    }
+
+    /// How many replicas there are.
+    fn count(&mut self, (_, _, replicas, _, _, refused, _): &Reply) -> Option<u32> {
+        if refused.is_empty() {
+            self.said = None;
+            self.link.set_impaired(false);
+            return Some((*replicas).max(1));
+        }
+        if let Some(code) = self.link.refused(refused).about_a_key() {
+            self.say(&keys(&self.link)[2..], code, "replicas cannot count each other");
+        }
+        None
+    }
+
+    /// Once for each trouble.
+    fn say(&mut self, keys: &[String], code: &str, consequence: &str) {
+        self.link.set_impaired(true);
+        if self.said.as_deref() != Some(code) {
+            let keys = keys.join(", ");
+            tracing::warn!(
+                code,
+                keys,
+                "Redis refuses the log of invalidations, perhaps for what stands there: {consequence}"
+            );
+            self.said = Some(code.to_owned());
+        }
     }
 
     async fn ask(&self) -> Result<Reply, LinkError> {

@@ -81,7 +81,8 @@ pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
         drain_delay: section.duration("drain_delay", "2s"),
         drain_timeout: section.duration("drain_timeout", "10s"),
     };
-    if grpc.is_far() && !grpc.asks_who_calls() && !grpc.insecure {
+    let callers_are_known = section.is_sound("tls") && section.is_sound("tokens");
+    if callers_are_known && grpc.is_far() && !grpc.asks_who_calls() && !grpc.insecure {
         let message = format!(
             "{} can be reached from other machines, and nobody who calls has to say who it is: set grpc.tokens or \
              grpc.tls.client_ca, listen on 127.0.0.1, or, where something in front guards the port, set \
@@ -97,7 +98,7 @@ pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
 
 fn check_callers(grpc: &Grpc, section: &mut Section<'_>) {
     let has_ca = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    if !has_ca && grpc.callers.iter().any(|caller| !caller.certificates.is_empty()) {
+    if !has_ca && section.is_sound("tls") && grpc.callers.iter().any(|caller| !caller.certificates.is_empty()) {
         section.fault("tokens", "lists certificates, but without grpc.tls.client_ca no caller shows one");
     }
     let mut names = HashSet::new();
@@ -117,14 +118,10 @@ fn check_callers(grpc: &Grpc, section: &mut Section<'_>) {
 }
 
 fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
-    let mut path = |key: &str, needed: bool| {
-        let path = section.optional(key, |text| Ok::<_, String>(text.to_owned()));
-        if needed && path.is_none() {
-            section.fault(key, "is required: the path of a PEM file");
-        }
-        path.map(PathBuf::from)
-    };
-    let (cert, key, client_ca) = (path("cert", true), path("key", true), path("client_ca", false));
+    let text = |text: &str| Ok::<_, String>(text.to_owned());
+    let cert = section.required("cert", "the path of a PEM file", text).map(PathBuf::from);
+    let key = section.required("key", "the path of a PEM file", text).map(PathBuf::from);
+    let client_ca = section.optional("client_ca", text).map(PathBuf::from);
     let config = tls::Config { cert: cert?, key: key?, client_ca };
     if let Err(error) = tls::load(&config) {
         section.fault(error.setting, &error.message);
@@ -133,13 +130,10 @@ fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
 }
 
 fn caller(section: &mut Section<'_>) -> Option<callers::Config> {
-    let name = section.optional("name", |text| match text.trim() {
+    let name = section.required("name", "what logs call this caller", |text| match text.trim() {
         "" => Err("must not be empty".to_owned()),
         name => Ok(name.to_owned()),
     });
-    if name.is_none() {
-        section.fault("name", "is required: what logs call this caller");
-    }
     let mut tokens: Vec<TokenHash> = Vec::new();
     for text in section.texts("sha256").unwrap_or_default() {
         match text.parse() {
@@ -149,7 +143,7 @@ fn caller(section: &mut Section<'_>) -> Option<callers::Config> {
     }
     let certificates = section.texts("certificate").unwrap_or_default();
     if !section.has("sha256") && !section.has("certificate") {
-        section.fault("sha256", "is required, or certificate: how this caller is known");
+        section.missing("sha256", "or certificate: how this caller is known");
     }
     let platforms = section.texts("platforms");
     let accounts = section.texts("accounts");

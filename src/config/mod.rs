@@ -3,26 +3,26 @@
 //! The rooms own what they need; this room reads it. [`read`] walks the sections once, and that walk is at the same
 //! time the check and the list of effective settings.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
-
-use secrecy::zeroize::Zeroizing;
 
 use crate::budget::{CallKind, Quota, Quotas};
 use crate::cache;
 use crate::connector::{self, HostPattern, IdentitySource, Kind, Limits};
 use crate::domain::phone::{HouseWord, HouseWords};
 use crate::domain::{AgePolicy, Ages, Region};
-use crate::link::{self, RedisUrl, SharedSecret};
+use crate::link::{self, RedisUrl};
 use crate::resolver;
 use crate::trace;
 
+mod environment;
+mod files;
 mod grpc;
 mod section;
 
+pub use environment::environment;
+use files::{ca_file, key_file, secret_file, secrets};
 pub use grpc::Grpc;
 pub use section::Fault;
 use section::{Reader, Section};
@@ -87,9 +87,16 @@ pub struct Effective {
 /// # Errors
 /// Every fault, each with its path.
 pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Effective, Vec<Fault>> {
+    let env: Vec<_> = env.into_iter().collect();
+    let strays: Vec<String> =
+        env.iter().filter(|(name, _)| environment::is_stray(name)).map(|(name, _)| name.clone()).collect();
     let mut reader = Reader::new(text, env)?;
+    for name in strays {
+        reader.warn(&name, environment::STRAY);
+    }
     let grpc = reader.section("grpc", grpc::grpc);
-    let ops = reader.section("ops", |ops| Ops { listen: ops.parsed("listen", "127.0.0.1:9464") });
+    let ops = reader.section("ops", ops);
+    check_ports(&mut reader, &grpc, ops);
     let (memory, ages, admitted) = reader.section("cache", caches);
     let (redis, redis_keys, replicas) =
         reader.optional_section("redis", redis).unwrap_or((None, None, NonZeroU32::MIN));
@@ -98,14 +105,15 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let (resolver, limits, withheld) = reader.section("lookup", |section| lookup(section, max_loads));
     let connectors = reader.sections("connectors", connector);
     for (n, caller) in grpc.callers.iter().enumerate() {
-        let unknown = |name: &&String| !connectors.iter().any(|connector| connector.name == **name);
+        let unknown = |name: &&String| !connectors.iter().any(|(connector, _)| connector == *name);
         if let Some(name) = caller.platforms.iter().flatten().find(unknown) {
             reader.fault(&format!("grpc.tokens[{n}].platforms"), &format!("{name:?} is not a configured connector"));
         }
     }
-    if connectors.is_empty() {
+    if connectors.is_empty() && reader.is_sound("connectors") {
         reader.fault("connectors", "at least one connector is needed, for example [connectors.pipedrive]");
     }
+    let connectors = connectors.into_iter().filter_map(|(_, connector)| connector).collect();
     let (toml, warnings) = reader.finish()?;
     #[rustfmt::skip]
     let config = Config {
@@ -113,6 +121,30 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
         are_crms_new: false,
     };
     Ok(Effective { config, toml, warnings })
+}
+
+fn ops(section: &mut Section<'_>) -> Ops {
+    let ops = Ops { listen: section.parsed("listen", "127.0.0.1:9464") };
+    if !ops.listen.ip().to_canonical().is_loopback() {
+        let message = format!(
+            "{} can be reached from other machines, and whoever reaches it may read the status page and the metrics: \
+             let something in front guard this port",
+            ops.listen
+        );
+        section.warn("listen", &message);
+    }
+    ops
+}
+
+/// Two servers cannot have one port. Port 0 is a free one for each.
+fn check_ports(reader: &mut Reader, grpc: &Grpc, ops: Ops) {
+    let (one, other) = (grpc.listen, ops.listen);
+    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let overlap = a == b || a.is_unspecified() || b.is_unspecified();
+    let sound = reader.is_sound("grpc.listen") && reader.is_sound("ops.listen");
+    if sound && overlap && one.port() == other.port() && one.port() != 0 {
+        reader.fault("ops.listen", &format!("has port {} as grpc.listen has; each needs its own", other.port()));
+    }
 }
 
 fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
@@ -125,16 +157,15 @@ fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
 }
 
 fn redis(section: &mut Section<'_>) -> (Option<link::Config>, Option<cache::KeyRing>, NonZeroU32) {
-    let url = section.optional("url", |text| text.parse::<RedisUrl>().map_err(|error| error.to_string()));
-    if url.is_none() {
-        section.fault("url", "is required: such as \"redis://127.0.0.1:6379\"");
-    }
+    let url = section.required("url", "such as \"redis://127.0.0.1:6379\"", |text| {
+        text.parse::<RedisUrl>().map_err(|error| error.to_string())
+    });
     let key_prefix = section.parsed("key_prefix", "contactd");
     let timeout = section.duration("timeout", "50ms");
     longer_than_zero(section, "timeout", timeout);
     let secret = secrets(section, "key_secret_file", secret_file);
     let keys = secrets(section, "encryption_key_file", key_file);
-    let ca = section.optional("ca_file", file).map(|file| file.content);
+    let ca = section.optional("ca_file", ca_file).map(|file| file.content);
     (url.map(|url| link::Config { url, key_prefix, timeout, secret, ca }), keys, replicas(section))
 }
 
@@ -150,22 +181,8 @@ fn replicas(section: &mut Section<'_>) -> NonZeroU32 {
     u32::try_from(replicas).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
 
-/// A file of secrets. It works whoever may read it, because secrets that an orchestrator mounts are often readable by
-/// all within the container; but a person should know.
-fn secrets<T>(section: &mut Section<'_>, key: &str, read: fn(&str) -> Result<File<T>, String>) -> Option<T> {
-    let file = section.optional(key, read)?;
-    if file.mode & 0o077 != 0 {
-        let (path, mode) = (&file.path, file.mode & 0o777);
-        section.warn(key, &format!("{path} can be read by others than its owner (mode {mode:03o}): chmod 600 {path}"));
-    }
-    Some(file.content)
-}
-
 fn tracing(section: &mut Section<'_>) -> Option<trace::Config> {
-    let endpoint = section.optional("otlp_endpoint", otlp_endpoint);
-    if endpoint.is_none() {
-        section.fault("otlp_endpoint", "is required: such as \"http://127.0.0.1:4317\"");
-    }
+    let endpoint = section.required("otlp_endpoint", "such as \"http://127.0.0.1:4317\"", otlp_endpoint);
     let sample = section.part("sample", 0.01);
     Some(trace::Config { otlp_endpoint: endpoint?, sample })
 }
@@ -187,7 +204,7 @@ fn cells(section: &mut Section<'_>, key: &str, default: NonZeroU32) -> u32 {
 
 fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
     let ages = Ages { fresh: section.duration("fresh", fresh), stale: section.duration("stale", stale) };
-    if ages.stale < ages.fresh {
+    if ages.stale < ages.fresh && section.is_sound("fresh") && section.is_sound("stale") {
         section.fault("stale", "must not be shorter than \"fresh\": both count from the moment the CRM was asked");
     }
     ages
@@ -237,7 +254,8 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
     }
     let regions = regions(section);
     let quotas = section.nested("quota", |quota| quotas(kind.unwrap_or(Kind::Example), quota));
-    if kind.is_some() && base_url.is_none() && allowed_hosts.is_empty() {
+    let nowhere = base_url.is_none() && allowed_hosts.is_empty();
+    if kind.is_some() && nowhere && section.is_sound("base_url") && section.is_sound("allowed_hosts") {
         section.fault("base_url", "is required where there are no allowed_hosts: nothing says where the CRM is");
     }
     Some(connector::Config {
@@ -293,7 +311,16 @@ fn quota(default: Quota, section: &mut Section<'_>) -> Option<Quota> {
     let burst = cells(section, "burst", default.burst().min(NonZeroU32::new(rate)?));
     let scope = section.parsed("scope", default.scope().name());
     let share = section.share("prefetch_share", default.prefetch_share());
-    Quota::new(rate, per, burst, scope, share).map_err(|error| section.fault(error.key(), &error.to_string())).ok()
+    let quota = Quota::new(rate, per, burst, scope, share);
+    let known = ["rate", "per", "burst", "scope", "prefetch_share"].iter().all(|key| section.is_sound(key));
+    // Of values that stand in for faulty ones nothing is to be said.
+    quota
+        .map_err(|error| {
+            if known {
+                section.fault(error.key(), &error.to_string());
+            }
+        })
+        .ok()
 }
 
 fn base_url(text: &str) -> Result<url::Url, String> {
@@ -312,55 +339,6 @@ fn is_this_machine(url: &url::Url) -> bool {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
     }
-}
-
-/// A file that a setting names. The effective settings show its name, never its content.
-struct File<T> {
-    path: String,
-    mode: u32,
-    content: T,
-}
-
-impl<T> std::fmt::Display for File<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.path)
-    }
-}
-
-fn file(path: &str) -> Result<File<Vec<u8>>, String> {
-    let read = || {
-        let mode = std::fs::metadata(path)?.permissions().mode();
-        Ok::<_, std::io::Error>(File { path: path.to_owned(), mode, content: std::fs::read(path)? })
-    };
-    read().map_err(|error| format!("{path} cannot be read: {error}"))
-}
-
-fn secret_file(path: &str) -> Result<File<SharedSecret>, String> {
-    let File { path, mode, content } = file(path)?;
-    let content = Zeroizing::new(content);
-    if content.len() < 32 {
-        return Err(format!("{path} must hold at least 32 random bytes, the same for all replicas"));
-    }
-    let secret = blake3::derive_key("contactd 2026 redis key secret file", &content);
-    Ok(File { path, mode, content: SharedSecret::new(secret) })
-}
-
-fn key_file(path: &str) -> Result<File<cache::KeyRing>, String> {
-    let File { path, mode, content } = file(path)?;
-    let content = Zeroizing::new(content);
-    match cache::KeyRing::parse(&content) {
-        Ok(content) => Ok(File { path, mode, content }),
-        Err(error) => Err(format!("{path} {error}")),
-    }
-}
-
-/// Environment variables that are settings.
-#[must_use]
-pub fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with(section::ENV_PREFIX))
-        .collect()
 }
 
 #[cfg(test)]

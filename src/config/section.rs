@@ -5,13 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
-use std::time::Duration;
 
 use toml::{Table, Value};
 
 mod lists;
+mod values;
 
 /// Environment variables that begin so are settings: `CONTACTD__CACHE__MEMORY` is `cache.memory`.
 pub(super) const ENV_PREFIX: &str = "CONTACTD__";
@@ -44,6 +42,10 @@ pub(super) struct Reader {
 pub(super) struct Section<'a> {
     path: String,
     table: Table,
+    /// Required keys that are absent, each with what is expected.
+    missing: Vec<(String, String)>,
+    /// Whether this is no table at all: then nothing more is said about it.
+    misshapen: bool,
     env: &'a mut BTreeMap<String, String>,
     faults: &'a mut Vec<Fault>,
     warnings: &'a mut Vec<Fault>,
@@ -75,8 +77,13 @@ impl Reader {
         there.then(|| self.section(name, read))
     }
 
-    /// Reads each table below `name`, those that only the environment names included.
-    pub(super) fn sections<T>(&mut self, name: &str, read: impl Fn(&str, &mut Section<'_>) -> Option<T>) -> Vec<T> {
+    /// Reads each table below `name`, those that only the environment names included; `None` for one that could not be
+    /// read.
+    pub(super) fn sections<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&str, &mut Section<'_>) -> Option<T>,
+    ) -> Vec<(String, Option<T>)> {
         let mut tables = match self.root.remove(name) {
             None => Table::new(),
             Some(Value::Table(tables)) => tables,
@@ -99,8 +106,8 @@ impl Reader {
         for (child, value) in tables {
             let path = format!("{name}.{child}");
             let (read, table) = self.subsection(path, "", Some(value), |section| read(&child, section));
-            effective.insert(child, Value::Table(table));
-            read_tables.extend(read);
+            effective.insert(child.clone(), Value::Table(table));
+            read_tables.push((child, read));
         }
         self.effective.insert(name.to_owned(), Value::Table(effective));
         read_tables
@@ -113,21 +120,30 @@ impl Reader {
         value: Option<Value>,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> (T, Table) {
-        let mut section = Section {
+        let section = Section {
             path,
             table: Table::new(),
+            missing: Vec::new(),
+            misshapen: false,
             env: &mut self.env,
             faults: &mut self.faults,
             warnings: &mut self.warnings,
             effective: Table::new(),
         };
-        section.table = section.table_of(value);
-        let read = read(&mut section);
-        let effective = section.close();
+        let (read, effective) = section.walk(value, read);
         if !keep_as.is_empty() {
             self.effective.insert(keep_as.to_owned(), Value::Table(effective.clone()));
         }
         (read, effective)
+    }
+
+    /// Whether something was wrong with what has this path.
+    pub(super) fn is_sound(&self, path: &str) -> bool {
+        !self.faults.iter().any(|fault| fault.path == path)
+    }
+
+    pub(super) fn warn(&mut self, path: &str, message: &str) {
+        self.warnings.push(Fault { path: path.to_owned(), message: message.to_owned() });
     }
 
     pub(super) fn fault(&mut self, path: &str, message: &str) {
@@ -140,14 +156,26 @@ impl Reader {
             self.fault(&name, "unknown section");
         }
         for (path, _) in std::mem::take(&mut self.env) {
-            let variable = format!("{ENV_PREFIX}{}", path.replace('.', "__").to_ascii_uppercase());
-            self.fault(&path, &format!("unknown setting, from the environment variable {variable}"));
+            self.fault(&path, &format!("unknown setting, from the environment variable {}", variable(&path)));
         }
         if self.faults.is_empty() { Ok((self.effective.to_string(), self.warnings)) } else { Err(self.faults) }
     }
 }
 
 impl Section<'_> {
+    /// Reads `value` as this section.
+    fn walk<T>(mut self, value: Option<Value>, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Table) {
+        self.table = self.table_of(value);
+        let faults = self.faults.len();
+        let read = read(&mut self);
+        if self.misshapen {
+            // What is missing in it is missing because of that.
+            self.faults.truncate(faults);
+            self.missing.clear();
+        }
+        (read, self.close())
+    }
+
     /// Reads a table within this one.
     pub(super) fn nested<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         let value = self.table.remove(key);
@@ -158,17 +186,17 @@ impl Section<'_> {
 
     /// Reads a table at `path`, and what of it takes effect.
     fn below<T>(&mut self, path: String, value: Option<Value>, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Table) {
-        let mut section = Section {
+        let section = Section {
             path,
             table: Table::new(),
+            missing: Vec::new(),
+            misshapen: false,
             env: self.env,
             faults: self.faults,
             warnings: self.warnings,
             effective: Table::new(),
         };
-        section.table = section.table_of(value);
-        let read = read(&mut section);
-        (read, section.close())
+        section.walk(value, read)
     }
 
     /// Reads a table within this one that may be absent; one variable of it is enough to be there.
@@ -181,122 +209,6 @@ impl Section<'_> {
     /// Whether a key was there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.effective.contains_key(key)
-    }
-
-    /// Whether the file or the environment has a value for a key that was not read yet.
-    pub(super) fn is_given(&self, key: &str) -> bool {
-        self.table.contains_key(key) || self.env.contains_key(&self.path_of(key).to_ascii_lowercase())
-    }
-
-    /// A whole number within a range that may be absent.
-    pub(super) fn optional_count(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
-        self.is_given(key).then(|| self.count(key, *range.start(), range))
-    }
-
-    /// A text that `T` can be parsed from.
-    pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, default: &str) -> T {
-        self.read(key, default, |text| text.parse().map_err(|error: T::Err| error.to_string()))
-    }
-
-    /// A duration such as `"250ms"`.
-    pub(super) fn duration(&mut self, key: &str, default: &str) -> Duration {
-        self.read(key, default, |text| {
-            humantime::parse_duration(text).map_err(|_| "is not a duration such as \"250ms\" or \"10m\"".to_owned())
-        })
-    }
-
-    /// A number of bytes such as `"256MiB"`.
-    pub(super) fn size(&mut self, key: &str, default: &str) -> u64 {
-        self.read(key, default, |text| {
-            let size = text.parse::<bytesize::ByteSize>().map_err(|_| "is not a size such as \"256MiB\"".to_owned())?;
-            if size.as_u64() == 0 { Err("must be more than zero".to_owned()) } else { Ok(size.as_u64()) }
-        })
-    }
-
-    /// A whole number within a range.
-    pub(super) fn count(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
-        let expected = format!("must be a whole number from {} to {}", range.start(), range.end());
-        let number = match self.take(key) {
-            None => Some(default),
-            Some(Value::Integer(number)) => usize::try_from(number).ok(),
-            Some(Value::String(text)) => text.parse().ok(),
-            Some(_) => None,
-        };
-        let number = number.filter(|number| range.contains(number)).unwrap_or_else(|| {
-            self.fault(key, &expected);
-            default
-        });
-        self.effective.insert(key.to_owned(), Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
-        number
-    }
-
-    /// A part of a whole, nothing and all included.
-    pub(super) fn part(&mut self, key: &str, default: f64) -> f64 {
-        self.number(key, default, "must be a number from 0 to 1", |number| (0.0..=1.0).contains(&number))
-    }
-
-    /// A number above 0 and up to 1.
-    pub(super) fn share(&mut self, key: &str, default: f64) -> f64 {
-        self.number(key, default, "must be a number above 0 and up to 1", |number| number > 0.0 && number <= 1.0)
-    }
-
-    fn number(&mut self, key: &str, default: f64, expected: &str, fits: impl Fn(f64) -> bool) -> f64 {
-        let number = match self.take(key) {
-            None => Some(default),
-            Some(Value::Float(number)) => Some(number),
-            Some(Value::Integer(whole)) => i32::try_from(whole).ok().map(f64::from),
-            Some(Value::String(text)) => text.parse().ok(),
-            Some(_) => None,
-        };
-        let number = number.filter(|number| fits(*number)).unwrap_or_else(|| {
-            self.fault(key, expected);
-            default
-        });
-        self.effective.insert(key.to_owned(), Value::Float(number));
-        number
-    }
-
-    /// `true` or `false`.
-    pub(super) fn switch(&mut self, key: &str, default: bool) -> bool {
-        let on = match self.take(key) {
-            None => default,
-            Some(Value::Boolean(on)) => on,
-            Some(Value::String(text)) if text == "true" || text == "false" => text == "true",
-            Some(_) => {
-                self.fault(key, "must be true or false");
-                default
-            }
-        };
-        self.effective.insert(key.to_owned(), Value::Boolean(on));
-        on
-    }
-
-    /// One of some values by its name, the first one by default.
-    pub(super) fn choice<T: Copy>(&mut self, key: &str, values: &[(&str, T)]) -> T {
-        let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
-        self.read(key, names[0], |text| {
-            let value = values.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-            value.ok_or_else(|| format!("is not one of \"{}\"", names.join("\", \"")))
-        })
-    }
-
-    /// One of some names; required.
-    pub(super) fn one_of(&mut self, key: &str, names: &[&str]) -> Option<String> {
-        let expected = format!("one of \"{}\"", names.join("\", \""));
-        match self.take(key) {
-            Some(Value::String(text)) if names.contains(&text.as_str()) => {
-                self.effective.insert(key.to_owned(), Value::String(text.clone()));
-                Some(text)
-            }
-            Some(_) => {
-                self.fault(key, &format!("must be {expected}"));
-                None
-            }
-            None => {
-                self.fault(key, &format!("is required: {expected}"));
-                None
-            }
-        }
     }
 
     /// A text that may be absent. The effective settings show what was read by its `Display`, which masks secrets;
@@ -315,6 +227,38 @@ impl Section<'_> {
         Some(parsed)
     }
 
+    /// As [`Section::optional`], for a key that must be there; `expected` says what it is.
+    pub(super) fn required<T: fmt::Display>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        if !self.is_given(key) {
+            self.missing(key, expected);
+        }
+        self.optional(key, parse)
+    }
+
+    /// A key must be there and is not.
+    pub(super) fn missing(&mut self, key: &str, expected: &str) {
+        self.missing.push((key.to_owned(), expected.to_owned()));
+    }
+
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.table.contains_key(key) || self.env.contains_key(&self.path_of(key).to_ascii_lowercase())
+    }
+
+    /// Whether nothing was wrong with this key, or with what is below it. A rule about several settings says nothing
+    /// where one of them could not be read.
+    pub(super) fn is_sound(&self, key: &str) -> bool {
+        let path = self.path_of(key);
+        let below = |fault: &Fault| {
+            fault.path.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        !self.faults.iter().any(below)
+    }
+
     pub(super) fn fault(&mut self, key: &str, message: &str) {
         let path = self.path_of(key);
         self.faults.push(Fault { path, message: message.to_owned() });
@@ -324,22 +268,6 @@ impl Section<'_> {
     pub(super) fn warn(&mut self, key: &str, message: &str) {
         let path = self.path_of(key);
         self.warnings.push(Fault { path, message: message.to_owned() });
-    }
-
-    /// A text with a default that parses.
-    #[expect(clippy::expect_used, reason = "defaults are literals of this program, read by a test")]
-    fn read<T>(&mut self, key: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
-        let text = match self.take(key) {
-            None => default.to_owned(),
-            Some(Value::String(text)) => text,
-            Some(value) => {
-                self.fault(key, &format!("must be a text in quotes such as \"{default}\", not {value}"));
-                default.to_owned()
-            }
-        };
-        let value = parse(&text).map_err(|message| self.fault(key, &format!("{text:?} {message}")));
-        self.effective.insert(key.to_owned(), Value::String(text));
-        value.unwrap_or_else(|()| parse(default).expect("a default is valid"))
     }
 
     fn take(&mut self, key: &str) -> Option<Value> {
@@ -360,18 +288,42 @@ impl Section<'_> {
             Some(_) => {
                 let path = self.path.clone();
                 self.faults.push(Fault { path, message: "must be a section".to_owned() });
+                self.misshapen = true;
                 Table::new()
             }
         }
     }
 
-    /// What was not asked for is unknown.
+    /// What was not asked for is unknown. Beside an unknown key a missing one is that key, misspelt.
     fn close(mut self) -> Table {
-        for (key, _) in std::mem::take(&mut self.table) {
-            let known: Vec<&str> = self.effective.keys().map(String::as_str).collect();
-            let message = format!("unknown setting; this section has: {}", known.join(", "));
-            self.fault(&key, &message);
+        let prefix = format!("{}.", self.path.to_ascii_lowercase());
+        let in_env: Vec<String> = self.env.keys().filter(|path| path.starts_with(&prefix)).cloned().collect();
+        let in_file = std::mem::take(&mut self.table);
+        let mut unknown: Vec<_> =
+            in_file.iter().map(|(key, _)| (self.path_of(key), "unknown setting".to_owned())).collect();
+        for path in in_env {
+            self.env.remove(&path);
+            let message = format!("unknown setting, from the environment variable {}", variable(&path));
+            unknown.push((path, message));
         }
+        let missing = std::mem::take(&mut self.missing);
+        let required = missing.iter().map(|(key, _)| format!("{key} (required)"));
+        let has: Vec<String> = self.effective.keys().cloned().chain(required).collect();
+        let has = has.join(", ");
+        if unknown.is_empty() {
+            for (key, expected) in &missing {
+                self.fault(key, &format!("is required: {expected}"));
+            }
+        }
+        let faults = unknown
+            .into_iter()
+            .map(|(path, message)| Fault { path, message: format!("{message}; this section has: {has}") });
+        self.faults.extend(faults);
         self.effective
     }
+}
+
+/// The environment variable of a setting.
+fn variable(path: &str) -> String {
+    format!("{ENV_PREFIX}{}", path.replace('.', "__").to_ascii_uppercase())
 }

@@ -12,11 +12,10 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Pipeline,
     RedisConnectionInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use secrecy::ExposeSecret as _;
 
-use super::Config;
 use super::url::{RedisUrl, Topology};
+use super::{CaCertificates, Config};
 
 /// Commands that may queue on the connection before their senders wait; the crate's default of 50 is less than one
 /// burst of call pops.
@@ -72,7 +71,7 @@ impl Connector {
         // Fails only where a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let url = &config.url;
-        let roots = config.ca.as_deref().filter(|_| url.tls).map(roots).transpose()?;
+        let roots = config.ca.as_ref().filter(|_| url.tls).map(roots);
         match &url.topology {
             Topology::Single => single(url, roots).map(|client| Self::Single(Box::new(client))),
             Topology::Cluster => cluster(config, roots).map(|client| Self::Cluster(Box::new(client))),
@@ -101,20 +100,10 @@ impl Connector {
     pub(super) fn shards(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
-
-    /// Whether a new connection may lead to another server than the last one.
-    pub(super) fn may_find_another(&self) -> bool {
-        matches!(self, Self::Sentinel(_))
-    }
 }
 
-/// The certificates to trust. The crate would take a text without any for an empty list, and trust nobody.
-fn roots(pem: &[u8]) -> RedisResult<TlsCertificates> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    if certificates.is_ok_and(|certificates| !certificates.is_empty()) {
-        return Ok(TlsCertificates { client_tls: None, root_cert: Some(pem.to_owned()) });
-    }
-    Err((redis::ErrorKind::InvalidClientConfig, "the file of certificates holds none in PEM format").into())
+fn roots(ca: &CaCertificates) -> TlsCertificates {
+    TlsCertificates { client_tls: None, root_cert: Some(ca.pem().to_owned()) }
 }
 
 fn infos(url: &RedisUrl) -> RedisResult<Vec<ConnectionInfo>> {

@@ -1,35 +1,75 @@
 //! Connects, and connects again.
 //!
-//! Owns the attempts: one at a time, at once after a break and then at growing distances. Promises to go on for as
-//! long as it runs, and that no password is logged. Knows nothing of the calls.
+//! Owns the attempts: one at a time, at once after a break and then at growing distances, also if connections are made
+//! and break again. Promises to go on for as long as it runs, that a connection which refuses something is used until
+//! there is a better one, and that no password is logged. Knows nothing of the calls.
 
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
-use redis::{ErrorKind, RedisError, RedisResult};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult};
 use tokio::sync::watch;
 
-use super::breaker::Breaker;
 use super::connect::{Connection, Connector};
-use super::{CONNECT_LIMIT, Config, Live, Status};
-use crate::clock;
+use super::health::Health;
+use super::probe::{self, Shortfall};
+use super::refusal::{self, Said};
+use super::{CONNECT_LIMIT, Config, Link, Live, Names, Status, give_up};
+use crate::clock::{self, Stopwatch};
 
 /// The distance between the first attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest distance: how long after its return Redis is used again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// A connection that lived for so long was a good one.
+const SETTLED: Duration = Duration::from_secs(5);
+/// So many that did not are replaced at once; the next ones wait.
+const AT_ONCE: u32 = 5;
+
+/// How long a connection may be silent before it is given up. Longer than a blip.
+const SILENCE: Duration = Duration::from_secs(1);
+/// The distance between a question that failed and the next one.
+const ASK_PAUSE: Duration = Duration::from_millis(20);
+
 /// The background half of a [`Link`](super::Link).
 pub struct Keeper {
     connector: Connector,
     status: Arc<watch::Sender<Status>>,
-    up: Gauge,
+    health: Arc<Health>,
+    names: Names,
     shown_url: String,
-    /// How long callers wait for an attempt.
+    /// How long callers wait for an answer.
     patience: Duration,
+    /// Connections in a row that did not settle.
+    unsettled: u32,
+    /// What was last said of them.
+    said: Option<String>,
+    /// The refusal that was last said to have passed.
+    passed: Option<&'static str>,
+}
+
+/// A connection that answers, and what it refuses.
+struct Made {
+    connection: Connection,
+    shortfall: Option<Shortfall>,
+}
+
+/// Why a connection is watched no longer.
+enum Ended {
+    Lost,
+    Replaced(Made),
+}
+
+/// What became known of a connection.
+enum News {
+    Lost,
+    /// It is in doubt, or has begun to refuse something.
+    Changed,
+    /// Time to look for a better one.
+    Again,
 }
 
 impl fmt::Debug for Keeper {
@@ -39,73 +79,219 @@ impl fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(connector: Connector, status: Arc<watch::Sender<Status>>, up: Gauge, config: &Config) -> Self {
-        Self { connector, status, up, shown_url: config.url.to_string(), patience: config.timeout }
+    pub(super) fn new(connector: Connector, link: &Link, config: &Config) -> Self {
+        Self {
+            connector,
+            status: Arc::clone(&link.status),
+            health: Arc::clone(&link.health),
+            names: link.names.clone(),
+            shown_url: config.url.to_string(),
+            patience: config.timeout,
+            unsettled: 0,
+            said: None,
+            passed: None,
+        }
     }
 
     /// Keeps the link connected; never ends by itself. Once dropped, a connection that breaks stays down.
     pub async fn run(mut self) {
-        let mut status = self.status.subscribe();
+        let mut ready = None;
         loop {
-            self.up.set(0);
-            self.connect().await;
-            self.up.set(1);
-            // The sender lives as long as `self`, so this waits until the connection is given up.
-            let _ = status.wait_for(|status| !matches!(status, Status::Up(_))).await;
-            tracing::warn!(
-                redis = self.shown_url,
-                "the connection to Redis is lost; answers come from memory and CRMs"
-            );
+            let Made { connection, shortfall } = match ready.take() {
+                Some(made) => made,
+                None => self.connect().await,
+            };
+            let live = Arc::new(Live::new(connection));
+            let sound = shortfall.is_none();
+            self.begin(&live, shortfall);
+            match self.watch(&live, sound).await {
+                Ended::Replaced(made) => {
+                    if let (true, None, Some(code)) = (sound, &made.shortfall, live.refusing()) {
+                        self.has_passed(code);
+                    }
+                    ready = Some(made);
+                }
+                Ended::Lost => {
+                    self.health.set_sound(false);
+                    let lost = "the connection to Redis is lost; answers come from memory and CRMs";
+                    self.say(lost.to_owned(), |url| tracing::warn!(redis = url, "{lost}"));
+                }
+            }
+            self.unsettled = self.unsettled.saturating_add(1);
+        }
+    }
+
+    /// From here on callers use it.
+    fn begin(&mut self, live: &Arc<Live>, shortfall: Option<Shortfall>) {
+        self.health.set_sound(shortfall.is_none());
+        if let Some(shortfall) = shortfall {
+            *live.refusing.lock() = Some("at connect");
+            let (refused, without) = (shortfall.to_string(), shortfall.without());
+            self.say(refused.clone(), |url| {
+                tracing::warn!(
+                    redis = url,
+                    refused,
+                    "Redis refuses what contactd needs; this does not work: {without}"
+                );
+            });
+        } else {
+            self.say("connected".to_owned(), |url| tracing::info!(redis = url, "connected to Redis"));
+        }
+        self.status.send_replace(Status::Up(Arc::clone(live)));
+    }
+
+    /// A connection is gone, or refuses something. If it lived long, that is news and not one more of a row.
+    fn settle(&mut self, lived: Stopwatch) {
+        if lived.elapsed() >= SETTLED {
+            (self.unsettled, self.said, self.passed) = (0, None, None);
+            self.health.forget_said();
+        }
+    }
+
+    /// A refusal that a new connection does not meet, such as that of a master that has become a replica.
+    fn has_passed(&mut self, code: &'static str) {
+        if self.passed.replace(code) != Some(code) {
+            tracing::warn!(redis = self.shown_url, code, "Redis refused a command; a new connection to it is sound");
+        }
+    }
+
+    /// Once for each thing to say: an hour without Redis is not an hour of lines.
+    fn say(&mut self, what: String, log: impl FnOnce(&str)) {
+        if self.said.as_ref() != Some(&what) {
+            log(&self.shown_url);
+            self.said = Some(what);
         }
     }
 
     /// Tries until there is a connection.
-    async fn connect(&mut self) {
+    async fn connect(&mut self) -> Made {
         let mut pause = FIRST_PAUSE;
-        let mut said = None;
+        let distance = distance(self.unsettled, AT_ONCE);
+        if !distance.is_zero() {
+            self.status.send_replace(Status::Down);
+            clock::pause(jittered(distance)).await;
+        }
         loop {
             match self.attempt().await {
-                Some(Ok(connection)) => {
-                    tracing::info!(redis = self.shown_url, "connected to Redis");
-                    let live = Live { connection, breaker: Breaker::default() };
-                    self.status.send_replace(Status::Up(Arc::new(live)));
-                    return;
-                }
+                Some(Ok(made)) => return made,
                 tried => {
                     self.status.send_replace(Status::Down);
                     let reason = reason(tried.and_then(Result::err).as_ref());
-                    // Once for each reason: an hour without Redis is not an hour of lines.
-                    if said.as_ref() != Some(&reason) {
-                        tracing::warn!(redis = self.shown_url, reason, "Redis cannot be reached; going on without it");
-                        said = Some(reason);
-                    }
+                    self.say(reason.clone(), |url| {
+                        tracing::warn!(redis = url, reason, "Redis cannot be reached; going on without it");
+                    });
                 }
             }
-            clock::pause(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+            clock::pause(jittered(pause)).await;
             pause = longer(pause);
         }
     }
 
     /// One attempt; `None` where there was no answer. Callers wait for it as long as for an answer, then no more.
-    async fn attempt(&mut self) -> Option<RedisResult<Connection>> {
-        let mut attempt = pin!(prove(&mut self.connector, self.patience));
+    async fn attempt(&mut self) -> Option<RedisResult<Made>> {
+        let mut attempt = pin!(prove(&mut self.connector, &self.names, self.patience));
         if let Some(made) = clock::within(self.patience, &mut attempt).await {
             return made;
         }
         self.status.send_replace(Status::Down);
         attempt.await
     }
+
+    /// Whether a silent connection answers again, as fast as callers will want it to, before it has been silent for
+    /// long. It is asked for a key, because a node of a cluster that is down, or a replica that has lost its master,
+    /// still answers a PING.
+    async fn answers_again(&self, live: &Live) -> bool {
+        let (silence, longest) = (Stopwatch::start(), SILENCE.max(self.patience * 2));
+        let get = Cmd::get(probe::key(&self.names));
+        while live.doubt.is_there() {
+            let (left, watch) = (longest.saturating_sub(silence.elapsed()), Stopwatch::start());
+            let mut connection = live.connection.clone();
+            let Some(asked) = clock::within(left, get.exec_async(&mut connection)).await else { return false };
+            let answered = asked.as_ref().err().is_none_or(is_refusal);
+            match asked {
+                _ if answered && watch.elapsed() <= self.patience => live.doubt.answered(),
+                // A cluster's connection mends itself.
+                Err(error) if error.is_io_error() && matches!(connection, Connection::Single(_)) => return false,
+                _ => clock::pause(ASK_PAUSE).await,
+            }
+        }
+        true
+    }
+
+    /// Waits until the connection is lost, or until there is a better one than one that refuses something.
+    async fn watch(&mut self, live: &Arc<Live>, mut sound: bool) -> Ended {
+        let (mut status, lived) = (self.status.subscribe(), Stopwatch::start());
+        let is_lost = |status: &Status| !matches!(status, Status::Up(current) if Arc::ptr_eq(current, live));
+        loop {
+            if sound && live.refusing().is_some() {
+                sound = false;
+                self.health.set_sound(false);
+                self.settle(lived);
+            }
+            let again = jittered(distance(self.unsettled, 0));
+            let news = tokio::select! {
+                biased;
+                _ = status.wait_for(is_lost) => News::Lost,
+                () = live.changed.notified() => News::Changed,
+                () = clock::pause(again), if !sound => News::Again,
+            };
+            match news {
+                News::Changed if live.doubt.is_there() => {
+                    let answers = tokio::select! {
+                        biased;
+                        _ = status.wait_for(is_lost) => false,
+                        answers = self.answers_again(live) => answers,
+                    };
+                    if !answers {
+                        // Nobody waits for the next attempt: who does not answer will not accept either.
+                        give_up(&self.status, live, Status::Down);
+                    }
+                }
+                News::Changed => {}
+                News::Again => match prove(&mut self.connector, &self.names, self.patience).await {
+                    Some(Ok(made)) => return Ended::Replaced(made),
+                    _ => self.unsettled = self.unsettled.saturating_add(1),
+                },
+                News::Lost => {
+                    if sound {
+                        self.settle(lived);
+                    }
+                    return Ended::Lost;
+                }
+            }
+        }
+    }
+}
+
+fn is_refusal(error: &RedisError) -> bool {
+    matches!(refusal::said(error), Some(Said::Refused(_)))
 }
 
 /// A connection that has answered as fast as callers will want it to: one that does not would only cost each of them
 /// the timeout. Making it may take longer (names, TLS).
-async fn prove(connector: &mut Connector, patience: Duration) -> Option<RedisResult<Connection>> {
+async fn prove(connector: &mut Connector, names: &Names, patience: Duration) -> Option<RedisResult<Made>> {
     let mut connection = match clock::within(CONNECT_LIMIT, connector.connect()).await? {
         Ok(connection) => connection,
         Err(error) => return Some(Err(error)),
     };
-    let answered = clock::within(patience, redis::cmd("PING").exec_async(&mut connection)).await?;
-    Some(answered.map(|()| connection))
+    if let Err(error) = clock::within(patience, redis::cmd("PING").exec_async(&mut connection)).await? {
+        return Some(Err(error));
+    }
+    let shortfall = probe::shortfall(&mut connection, names, patience).await?;
+    Some(shortfall.map(|shortfall| Made { connection, shortfall }))
+}
+
+/// How long to wait after so many attempts in a row that led to nothing lasting; no time for the first few.
+fn distance(attempts: u32, at_once: u32) -> Duration {
+    match attempts.checked_sub(at_once + 1) {
+        None => Duration::ZERO,
+        Some(more) => FIRST_PAUSE.saturating_mul(1 << more.min(10)).min(LONGEST_PAUSE),
+    }
+}
+
+/// So that replicas do not come all at once.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.75 + 0.5 * fastrand::f64())
 }
 
 fn longer(pause: Duration) -> Duration {
@@ -136,6 +322,13 @@ mod tests {
             .take(6)
             .collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn the_first_few_connections_that_break_are_replaced_at_once() {
+        let distances: Vec<_> = (0..12).map(|attempts| distance(attempts, AT_ONCE).as_millis()).collect();
+        assert_eq!(distances, [0, 0, 0, 0, 0, 0, 100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(distance(u32::MAX, 0), LONGEST_PAUSE);
     }
 
     #[test]

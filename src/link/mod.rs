@@ -4,47 +4,57 @@
 //! does, and that start-up waits for nothing. Knows nothing of what is stored.
 //!
 //! A [`Link`] is handed to everything that talks to Redis; its [`Keeper`] runs in the background and is the only one
-//! that connects. A connection that breaks, or that leaves three calls in a row without an answer (a stopped server
-//! keeps its sockets open), is given up: calls fail at once with [`LinkError::Down`] until the keeper has a new
-//! connection that answers a PING within the timeout. So a dead Redis costs nothing after the first calls, a slow one
-//! is not taken for a sound one, and both come back by themselves. After a call without an answer the next ones wait
-//! for a part of the timeout only, so that the calls of one look-up do not add up to many times the timeout. An error
-//! of one command (wrong type, read-only, full, not permitted) says nothing about the connection.
+//! that connects.
+//!
+//! * A connection that breaks is replaced at once, and at a growing distance if that happens again and again.
+//! * One that leaves a call without an answer is in doubt: nobody else waits for it, calls fail at once with
+//!   [`LinkError::Down`], until it has answered the keeper within the timeout. So a blip costs one timeout. If it
+//!   stays silent for a second (a stopped server keeps its sockets open) it is given up, and the keeper looks for a new
+//!   one that answers in time.
+//! * A command that Redis refuses says nothing about the connection, which is used on for whatever works. What is used
+//!   at all is tried once on each new connection. If Redis refuses a part of it, then or later (not permitted, unknown,
+//!   full, read-only), `contactd_redis_up` is 0, the log says what does not work, and the keeper goes on making new
+//!   connections, from the name on, until one is sound: after a failover the name may lead to the new master.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
-use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Script};
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script};
+use tokio::sync::{Notify, watch};
 
 use crate::clock::{self, Stopwatch};
 
-mod breaker;
+mod ca;
 mod connect;
+mod doubt;
+mod health;
 mod keeper;
 mod names;
+mod probe;
 mod reads;
+mod refusal;
 mod secret;
 mod time;
 mod url;
 pub mod user;
 
-use breaker::Breaker;
+pub use ca::{CaCertificates, CaCertificatesError};
 use connect::{Connection, Connector};
+use doubt::Doubt;
+use health::Health;
+pub use health::Signals;
 pub use keeper::Keeper;
 pub use names::{KeyPrefix, KeyPrefixError, Names, PartyHash, hex};
 pub use reads::Reads;
+use refusal::Said;
 pub use secret::{SharedSecret, derive_secret};
 pub use time::RedisTime;
 pub use url::{RedisUrl, RedisUrlError};
 
 /// How long one attempt to connect may take, name resolution and TLS included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-
-/// The part of the timeout for a call after one that was not answered.
-const DOUBT: u32 = 4;
 
 /// Settings of the link.
 #[derive(Debug, Clone)]
@@ -58,13 +68,13 @@ pub struct Config {
     /// The content of `redis.key_secret_file`; see [`derive_secret`].
     pub secret: Option<SharedSecret>,
     /// Certificates (PEM) to trust instead of the system's, for TLS.
-    pub ca: Option<Vec<u8>>,
+    pub ca: Option<CaCertificates>,
 }
 
 /// Why Redis gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// There is no connection; nothing was asked.
+    /// There is no connection, or none that answers at the moment; nothing was asked.
     #[error("Redis is down")]
     Down,
     /// No answer in time. What was asked may have been done.
@@ -74,9 +84,20 @@ pub enum LinkError {
     #[error("the connection to Redis broke")]
     Broken,
     /// Redis refused this command; the connection is sound. Holds the error's code (`WRONGTYPE`, `READONLY`, `OOM`,
-    /// `NOPERM`), never its text.
+    /// `NOPERM`, `unknown command`), never its text.
     #[error("Redis refused: {0}")]
     Failed(String),
+}
+
+impl LinkError {
+    /// The code of a refusal that is about a key, such as one of another type, and not about the server or its user.
+    #[must_use]
+    pub fn about_a_key(&self) -> Option<&str> {
+        match self {
+            Self::Failed(code) if !refusal::is_general(code) => Some(code),
+            _ => None,
+        }
+    }
 }
 
 /// Options that cannot be used at all.
@@ -91,8 +112,7 @@ pub struct Link {
     timeout: Duration,
     names: Names,
     sharded: bool,
-    /// Whether a refused write may mean that the master is another server by now.
-    reconnect_on_read_only: bool,
+    health: Arc<Health>,
 }
 
 impl fmt::Debug for Link {
@@ -119,34 +139,61 @@ pub enum Standing {
     Connecting,
     /// There is a connection that works as far as known.
     Up {
-        /// Calls in a row that it left without an answer; the third one gives it up.
+        /// Calls in a row that it left without an answer; nobody waits for it until it has answered again.
         failures: u32,
     },
-    /// The breaker is open: calls fail at once, until an attempt to connect succeeds.
+    /// There is a connection, and Redis refuses a part of what it is used for.
+    Limited,
+    /// There is no connection: calls fail at once, until an attempt to connect succeeds.
     Down,
 }
 
-/// A connection with its count of failures.
+/// A connection, and what is known of it.
 struct Live {
     connection: Connection,
-    breaker: Breaker,
+    doubt: Doubt,
+    /// The code of a refusal that is not about one key only.
+    refusing: Mutex<Option<&'static str>>,
+    /// Wakes the keeper when one of these begins.
+    changed: Notify,
+}
+
+impl Live {
+    fn new(connection: Connection) -> Self {
+        Self { connection, doubt: Doubt::default(), refusing: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn refusing(&self) -> Option<&'static str> {
+        *self.refusing.lock()
+    }
+
+    fn refuses(&self, code: &'static str) {
+        if self.refusing.lock().replace(code).is_none() {
+            self.changed.notify_one();
+        }
+    }
+
+    fn leaves_unanswered(&self) {
+        self.doubt.unanswered();
+        self.changed.notify_one();
+    }
 }
 
 impl Link {
-    /// A link that connects as soon as its keeper runs. Asks the network nothing. `up` is `contactd_redis_up`.
+    /// A link that connects as soon as its keeper runs. Asks the network nothing.
     ///
     /// # Errors
     /// Where the options can never work, such as certificates that cannot be read.
-    pub fn new(config: &Config, up: Gauge) -> Result<(Self, Keeper), SetupError> {
+    pub fn new(config: &Config, signals: impl Into<Signals>) -> Result<(Self, Keeper), SetupError> {
         let connector = Connector::new(config).map_err(SetupError)?;
         let link = Self {
             status: Arc::new(watch::Sender::new(Status::Connecting)),
             timeout: config.timeout,
             names: Names::new(config.key_prefix.clone(), &derive_secret(config)),
             sharded: connector.shards(),
-            reconnect_on_read_only: connector.may_find_another(),
+            health: Arc::new(Health::new(signals.into())),
         };
-        let keeper = Keeper::new(connector, Arc::clone(&link.status), up, config);
+        let keeper = Keeper::new(connector, &link, config);
         Ok((link, keeper))
     }
 
@@ -197,9 +244,27 @@ impl Link {
     pub fn standing(&self) -> Standing {
         match &*self.status.borrow() {
             Status::Connecting => Standing::Connecting,
-            Status::Up(live) => Standing::Up { failures: live.breaker.failures() },
+            Status::Up(live) if live.refusing().is_some() || self.health.is_impaired() => Standing::Limited,
+            Status::Up(live) => Standing::Up { failures: live.doubt.failures() },
             Status::Down => Standing::Down,
         }
+    }
+
+    /// Counts a command that was refused within a script that went on without it; `reply` is the error's text.
+    /// Returns it as the error that it would have been.
+    #[must_use]
+    pub fn refused(&self, reply: &str) -> LinkError {
+        let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
+        let code = refusal::read(code, text);
+        if let Some(live) = self.up() {
+            self.note(&live, code);
+        }
+        LinkError::Failed(code.to_owned())
+    }
+
+    /// Says whether what replicas tell each other can be read: if not, Redis is not up.
+    pub fn set_impaired(&self, impaired: bool) {
+        self.health.set_impaired(impaired);
     }
 
     /// A name of no user: the prefix and the parts, joined by colons. Braces in a part set the hash slot.
@@ -226,16 +291,21 @@ impl Link {
             Some(live) => live,
             None => clock::within(self.timeout, self.live()).await.unwrap_or(Err(LinkError::Down))?,
         };
-        let limit = if live.breaker.in_doubt() { self.timeout / DOUBT } else { self.timeout };
-        let left = limit.saturating_sub(watch.elapsed());
+        if live.doubt.is_there() {
+            return Err(LinkError::Down);
+        }
+        let left = self.timeout.saturating_sub(watch.elapsed());
         match clock::within(left, ask(live.connection.clone())).await {
             Some(Ok(answer)) => {
-                live.breaker.succeeded();
+                live.doubt.answered();
                 Ok(answer)
             }
             Some(Err(error)) => Err(self.judge(&live, &error)),
             None => {
-                self.count_failure(&live);
+                // Who has waited for the connection itself knows nothing of how fast it answers.
+                if left * 2 > self.timeout {
+                    live.leaves_unanswered();
+                }
                 Err(LinkError::Timeout)
             }
         }
@@ -261,50 +331,55 @@ impl Link {
 
     /// What an error says about the connection.
     fn judge(&self, live: &Arc<Live>, error: &RedisError) -> LinkError {
-        let code = error.code().unwrap_or_default();
-        let locked_out = matches!(code, "NOAUTH" | "WRONGPASS");
-        let stale_master = self.reconnect_on_read_only && code == "READONLY";
         let single = matches!(live.connection, Connection::Single(_));
-        // A cluster connection mends itself, unless its failures add up.
-        let broken = single && (error.is_unrecoverable_error() || error.is_io_error());
-        if locked_out || stale_master || broken {
-            self.give_up(live, Status::Connecting);
-            return LinkError::Broken;
-        }
-        if error.is_io_error() || error.is_unrecoverable_error() || error.is_cluster_error() || is_not_ready(code) {
-            self.count_failure(live);
-            return LinkError::Broken;
-        }
-        live.breaker.succeeded();
-        LinkError::Failed(if code.is_empty() { "an unexpected reply".to_owned() } else { code.to_owned() })
-    }
-
-    fn count_failure(&self, live: &Arc<Live>) {
-        if live.breaker.failed() {
-            // Nobody waits for the next attempt: a server that does not answer will not accept either.
-            self.give_up(live, Status::Down);
-        }
-    }
-
-    /// Lets go of this connection, unless it has been replaced already.
-    fn give_up(&self, live: &Arc<Live>, next: Status) {
-        self.status.send_if_modified(|status| {
-            let current = matches!(status, Status::Up(current) if Arc::ptr_eq(current, live));
-            if current {
-                *status = next;
+        match refusal::said(error) {
+            Some(Said::Refused(code)) => {
+                live.doubt.answered();
+                self.note(live, code);
+                LinkError::Failed(code.to_owned())
             }
-            current
-        });
+            Some(Said::LockedOut) => {
+                give_up(&self.status, live, Status::Connecting);
+                LinkError::Broken
+            }
+            // A cluster connection mends itself, unless its failures last.
+            None if single && error.is_io_error() => {
+                give_up(&self.status, live, Status::Connecting);
+                LinkError::Broken
+            }
+            None if matches!(error.kind(), ErrorKind::UnexpectedReturnType | ErrorKind::Parse) => {
+                LinkError::Failed("an unexpected reply".to_owned())
+            }
+            Some(Said::NotReady) | None => {
+                live.leaves_unanswered();
+                LinkError::Broken
+            }
+        }
+    }
+
+    fn note(&self, live: &Live, code: &'static str) {
+        self.health.count(code, refusal::is_general(code));
+        if refusal::is_general(code) {
+            live.refuses(code);
+        }
     }
 }
 
-/// Codes of a server that is there but cannot serve anybody yet.
-fn is_not_ready(code: &str) -> bool {
-    matches!(code, "LOADING" | "MASTERDOWN" | "BUSY")
+/// Lets go of this connection, unless it has been replaced already.
+fn give_up(status: &watch::Sender<Status>, live: &Arc<Live>, next: Status) {
+    status.send_if_modified(|status| {
+        let current = matches!(status, Status::Up(current) if Arc::ptr_eq(current, live));
+        if current {
+            *status = next;
+        }
+        current
+    });
 }
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
+
     use super::*;
 
     fn config(url: &str) -> Config {
@@ -328,12 +403,6 @@ mod tests {
         assert_eq!(assert_send(link.query::<()>(redis::cmd("PING"))).await, Err(LinkError::Down));
         assert_eq!(watch.elapsed(), Duration::from_millis(50));
         drop(assert_send(keeper.run()));
-    }
-
-    #[test]
-    fn certificates_that_cannot_be_read_are_found_at_start() {
-        let config = Config { ca: Some(b"no certificate".to_vec()), ..config("rediss://localhost") };
-        assert!(Link::new(&config, Gauge::default()).is_err());
     }
 
     #[tokio::test]

@@ -35,6 +35,10 @@ pub(super) enum Topology {
     Sentinel { master: String, password: Option<SecretString> },
 }
 
+/// How to write what has a meaning of its own in a URL.
+const SPECIAL: &str =
+    "in a user or password write # as %23, ? as %3F, / as %2F, @ as %40, : as %3A, % as %25 and , as %2C";
+
 /// Why a text is not a `redis.url`. Never holds a part of it, which may be the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RedisUrlError {
@@ -45,8 +49,11 @@ pub enum RedisUrlError {
     )]
     Scheme,
     /// A host, port, user, password or database that cannot be read.
-    #[error("has an address that cannot be read; expected [user:password@]host[:port], special characters as %XX")]
+    #[error("has an address that cannot be read; expected [user:password@]host[:port]; {}", SPECIAL)]
     Address,
+    /// A character in the user or password that ends them.
+    #[error("has a special character in the user or password; {}", SPECIAL)]
+    Raw,
     /// No name of the master behind the sentinels.
     #[error("must end with the name of the master: redis+sentinel://host:26379/mymaster")]
     Master,
@@ -61,6 +68,9 @@ impl FromStr for RedisUrl {
     fn from_str(text: &str) -> Result<Self, RedisUrlError> {
         let text = text.trim();
         let (scheme, rest) = text.split_once("://").ok_or(RedisUrlError::Scheme)?;
+        if scheme != "unix" && ends_too_early(rest) {
+            return Err(RedisUrlError::Raw);
+        }
         if rest.contains('#') {
             return Err(RedisUrlError::Extra);
         }
@@ -119,6 +129,17 @@ impl RedisUrl {
             database: first.map_or(0, redis::RedisConnectionInfo::db),
             addresses: infos.into_iter().map(|info| info.addr().clone()).collect(),
         }
+    }
+}
+
+/// Whether a character that ends user, password and host stands before the `@` that divides them.
+fn ends_too_early(rest: &str) -> bool {
+    let (end, query) = (rest.find(['#', '?', '/']), rest.find('?'));
+    let divided = rest.rfind('@');
+    match (end, divided) {
+        // A query may hold an @ behind a path, as in /master?sentinel_password=p@q.
+        (Some(end), Some(at)) if end < at => !rest[end..].starts_with('/') || query.is_none_or(|query| query > at),
+        _ => false,
     }
 }
 
@@ -198,6 +219,19 @@ mod tests {
     fn passwords_may_hold_any_character_as_percent_codes() {
         let url: RedisUrl = "redis+cluster://u:p%40%2F%2C@a:1,b:2".parse().unwrap();
         assert_eq!(url.password.unwrap().expose_secret(), "p@/,");
+    }
+
+    #[test]
+    fn a_raw_special_character_in_a_password_is_named_with_its_code() {
+        for scheme in ["redis", "rediss", "redis+cluster", "redis+sentinel"] {
+            for password in ["p#w", "p?w", "p/w", "#", "p?#/w"] {
+                let refused = format!("{scheme}://u:{password}@h:1/m").parse::<RedisUrl>().unwrap_err();
+                assert_eq!(refused, RedisUrlError::Raw, "{scheme} {password}");
+                assert!(refused.to_string().contains("%23") && refused.to_string().contains("%3F"), "{refused}");
+            }
+        }
+        assert!("redis+sentinel://u:p@h:1/m?sentinel_password=p@q".parse::<RedisUrl>().is_ok());
+        assert!("unix:///run/r.sock?user=u&pass=p@q".parse::<RedisUrl>().is_ok());
     }
 
     #[test]

@@ -195,6 +195,9 @@ fn tier_state(tier: &Tier, redis: Option<Redis>) -> String {
         Some(Redis { state: "up", failures_in_a_row: failed }) => {
             format!("<span class=\"bad\">up, {} unanswered</span>", plural(failed as usize, "call"))
         }
+        Some(Redis { state: "limited", .. }) => {
+            "<span class=\"bad\">limited: it refuses a part, see the log</span>".to_owned()
+        }
         Some(Redis { state: "connecting", .. }) => "<span class=\"bad\">connecting</span>".to_owned(),
         _ => "<span class=\"bad\">down: breaker open, going on without it</span>".to_owned(),
     }

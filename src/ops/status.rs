@@ -65,9 +65,9 @@ pub struct Waiting {
 /// The connection to Redis.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Redis {
-    /// `up`, `connecting`, or `down` where the breaker is open.
+    /// `up`, `limited` if Redis refuses a part of what it is used for, `connecting`, or `down` if nobody asks it.
     pub state: &'static str,
-    /// Calls in a row without an answer; the third one opens the breaker.
+    /// Calls in a row without an answer; nobody waits for it until it answers again.
     pub failures_in_a_row: u32,
 }
 

@@ -2,6 +2,7 @@
 
 mod crm;
 mod redis;
+mod refusals;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +26,6 @@ async fn promptly(daemon: &TestDaemon, n: usize) -> Result<FindContactResponse, 
     answer
 }
 
-fn loopback(port: u16) -> SocketAddr {
+pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }

@@ -1,9 +1,11 @@
 //! The Redis tier against a real server: what is stored, what is refused, and what is left.
 
 mod away;
+mod blips;
 mod kinds;
 mod log;
 mod reads;
+pub mod refusals;
 mod sealed;
 mod shared;
 

@@ -1,5 +1,7 @@
 //! The settings file: documented, checked, reported.
 
+mod mistakes;
+
 use std::process::{Command, Output};
 
 use contactd::config;
@@ -128,9 +130,14 @@ fn the_environment_wins_over_the_file() {
 }
 
 fn check(text: &str) -> Output {
+    check_with(text, &[])
+}
+
+fn check_with(text: &str, env: &[(&str, &str)]) -> Output {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_contactd")).args(["check-config", "--config"]).arg(file.path()).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_contactd"));
+    command.args(["check-config", "--config"]).arg(file.path()).envs(env.iter().copied()).output().unwrap()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contactd::cache::RedisTier;
 use contactd::clock::pause;
-use contactd::link::Config;
+use contactd::link::{CaCertificates, Config};
 
 use super::{begin, entry, key, load, stored};
 use crate::support::eventually;
@@ -39,7 +39,7 @@ async fn tls_with_a_certificate_of_ones_own() {
 
     let url = format!("rediss://localhost:{port}");
     let ca = std::fs::read(server.dir.path().join("c.pem")).unwrap();
-    let trusting = tier_on(link_with(&Config { ca: Some(ca), ..config(&url) }).0);
+    let trusting = tier_on(link_with(&Config { ca: Some(CaCertificates::parse(ca).unwrap()), ..config(&url) }).0);
     eventually_stores(&trusting).await;
     let stranger = link_to(&url);
     pause(Duration::from_millis(500)).await;

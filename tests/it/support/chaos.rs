@@ -33,6 +33,8 @@ struct State {
     mode: Mode,
     /// Connections that were there when this was counted up are reset.
     hang_ups: usize,
+    /// Where new connections lead.
+    target: SocketAddr,
 }
 
 /// The proxy; it and its connections end when it is dropped.
@@ -67,10 +69,10 @@ impl ChaosProxy {
     pub async fn before(target: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (state, states) = watch::channel(State { mode: Mode::Pass, hang_ups: 0 });
+        let (state, states) = watch::channel(State { mode: Mode::Pass, hang_ups: 0, target });
         let (apply, applied) = watch::channel(Mode::Pass);
         let counts = Arc::<Counts>::default();
-        let serving = serve(Door::Open(listener), addr, target, states, apply, Arc::clone(&counts));
+        let serving = serve(Door::Open(listener), addr, states, apply, Arc::clone(&counts));
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
         let task = tokio::spawn(serving);
         Self { addr, state, applied, counts, task }
@@ -92,6 +94,11 @@ impl ChaosProxy {
         self.state.send_modify(|state| state.hang_ups += 1);
     }
 
+    /// New connections lead there from now on, as if the name had another address; the open ones stay where they are.
+    pub fn leads_to(&self, target: SocketAddr) {
+        self.state.send_modify(|state| state.target = target);
+    }
+
     /// How many connections were accepted so far.
     pub fn accepted(&self) -> usize {
         self.counts.accepted.load(Ordering::SeqCst)
@@ -106,7 +113,6 @@ impl ChaosProxy {
 async fn serve(
     mut door: Door,
     addr: SocketAddr,
-    target: SocketAddr,
     mut states: watch::Receiver<State>,
     apply: watch::Sender<Mode>,
     counts: Arc<Counts>,
@@ -130,7 +136,7 @@ async fn serve(
         counts.open.fetch_add(1, Ordering::SeqCst);
         let (states, counts) = (states.clone(), Arc::clone(&counts));
         connections.spawn(async move {
-            pass(client, target, states).await;
+            pass(client, states).await;
             counts.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
@@ -160,8 +166,8 @@ impl Door {
 }
 
 /// Carries one connection until both sides have closed it, or resets it.
-async fn pass(mut client: TcpStream, target: SocketAddr, mut states: watch::Receiver<State>) {
-    let before = states.borrow().hang_ups;
+async fn pass(mut client: TcpStream, mut states: watch::Receiver<State>) {
+    let State { hang_ups: before, target, .. } = *states.borrow();
     let Ok(mut server) = TcpStream::connect(target).await else { return client.set_zero_linger().unwrap() };
     for stream in [&client, &server] {
         stream.set_nodelay(true).unwrap();

@@ -1,0 +1,74 @@
+//! The environment: which variables are settings, and which only look like it.
+//!
+//! Owns the names that begin with `CONTACTD`. Promises that one which means nothing is noticed and that no value is
+//! shown.
+
+use std::collections::BTreeMap;
+
+use super::section::ENV_PREFIX;
+
+/// Variables of commands, and of builds and tests. They are no settings of the daemon.
+const KNOWN: [&str; 6] = [
+    "CONTACTD_AUTH_HEADER",
+    "CONTACTD_TOKEN",
+    "CONTACTD_LOG",
+    "CONTACTD_LOG_FORMAT",
+    "CONTACTD_REVISION",
+    "CONTACTD_BLESS",
+];
+
+/// What is said of a variable that means nothing.
+pub(super) const STRAY: &str = "is an environment variable that means nothing here; settings are written with two \
+                                underscores, such as CONTACTD__CACHE__MEMORY";
+
+/// Environment variables that are settings, or look like it.
+#[must_use]
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with(ENV_PREFIX) || is_stray(name))
+        .collect()
+}
+
+/// Whether a variable looks like a setting and is none.
+pub(super) fn is_stray(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    upper.starts_with("CONTACTD_") && !name.starts_with(ENV_PREFIX) && !KNOWN.contains(&name) && !is_of_kubernetes(name)
+}
+
+/// Kubernetes names the services of a namespace so in each of its pods: `CONTACTD_SERVICE_HOST`, `CONTACTD_PORT`,
+/// `CONTACTD_PORT_50051_TCP_ADDR`.
+fn is_of_kubernetes(name: &str) -> bool {
+    let port = |rest: &str| rest.is_empty() || rest.starts_with(|next: char| next.is_ascii_digit());
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.rsplit_once("_PORT").is_some_and(|(_, rest)| rest.is_empty())
+        || name.split_once("_PORT_").is_some_and(|(_, rest)| port(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_setting_and_is_none_is_noticed() {
+        for stray in ["CONTACTD_CACHE__MEMORY", "CONTACTD_REDIS_URL", "contactd__cache__memory", "CONTACTD_LOGLEVEL"] {
+            assert!(is_stray(stray), "{stray}");
+        }
+        for fine in [
+            "CONTACTD__CACHE__MEMORY",
+            "CONTACTD__CACHE__MEMROY",
+            "CONTACTD_LOG",
+            "CONTACTD_TOKEN",
+            "CONTACTD",
+            "PATH",
+            "CONTACTD_SERVICE_HOST",
+            "CONTACTD_SERVICE_PORT_GRPC",
+            "CONTACTD_PORT",
+            "CONTACTD_HEADLESS_PORT_50051_TCP_ADDR",
+        ] {
+            assert!(!is_stray(fine), "{fine}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Files that settings name: read and checked when the settings are, so that a fault is found before it matters.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use secrecy::zeroize::Zeroizing;
+
+use super::section::Section;
+use crate::cache;
+use crate::link::{CaCertificates, SharedSecret};
+
+/// A file of secrets. It works whoever may read it, because secrets that an orchestrator mounts are often readable by
+/// all within the container; but a person should know.
+pub(super) fn secrets<T>(section: &mut Section<'_>, key: &str, read: fn(&str) -> Result<File<T>, String>) -> Option<T> {
+    let file = section.optional(key, read)?;
+    if file.mode & 0o077 != 0 {
+        let (path, mode) = (&file.path, file.mode & 0o777);
+        section.warn(key, &format!("{path} can be read by others than its owner (mode {mode:03o}): chmod 600 {path}"));
+    }
+    Some(file.content)
+}
+
+/// A file that a setting names. The effective settings show its name, never its content.
+pub(super) struct File<T> {
+    path: String,
+    mode: u32,
+    pub(super) content: T,
+}
+
+impl<T> std::fmt::Display for File<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.path)
+    }
+}
+
+fn file(path: &str) -> Result<File<Vec<u8>>, String> {
+    let read = || {
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        Ok::<_, std::io::Error>(File { path: path.to_owned(), mode, content: std::fs::read(path)? })
+    };
+    read().map_err(|error| format!("{path} cannot be read: {error}"))
+}
+
+pub(super) fn secret_file(path: &str) -> Result<File<SharedSecret>, String> {
+    let File { path, mode, content } = file(path)?;
+    let content = Zeroizing::new(content);
+    if content.len() < 32 {
+        return Err(format!("{path} must hold at least 32 random bytes, the same for all replicas"));
+    }
+    let secret = blake3::derive_key("contactd 2026 redis key secret file", &content);
+    Ok(File { path, mode, content: SharedSecret::new(secret) })
+}
+
+pub(super) fn ca_file(path: &str) -> Result<File<CaCertificates>, String> {
+    let File { path, mode, content } = file(path)?;
+    match CaCertificates::parse(content) {
+        Ok(content) => Ok(File { path, mode, content }),
+        Err(error) => Err(format!("{path} {error}")),
+    }
+}
+
+pub(super) fn key_file(path: &str) -> Result<File<cache::KeyRing>, String> {
+    let File { path, mode, content } = file(path)?;
+    let content = Zeroizing::new(content);
+    match cache::KeyRing::parse(&content) {
+        Ok(content) => Ok(File { path, mode, content }),
+        Err(error) => Err(format!("{path} {error}")),
+    }
+}

@@ -1,0 +1,46 @@
+//! The certificates to trust for TLS, from a PEM file.
+//!
+//! Owns how the file of `redis.ca_file` is read. Promises at least one certificate, each of which can be used.
+
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+/// At least one certificate.
+#[derive(Debug, Clone)]
+pub struct CaCertificates(Vec<u8>);
+
+/// A file holds no certificates that can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("holds no certificate in PEM format that can be used")]
+pub struct CaCertificatesError;
+
+impl CaCertificates {
+    /// Reads the content of a PEM file.
+    ///
+    /// # Errors
+    /// [`CaCertificatesError`] if there is none, or one that is damaged.
+    pub fn parse(pem: Vec<u8>) -> Result<Self, CaCertificatesError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            roots.add(certificate.map_err(|_| CaCertificatesError)?).map_err(|_| CaCertificatesError)?;
+        }
+        if roots.is_empty() { Err(CaCertificatesError) } else { Ok(Self(pem)) }
+    }
+
+    pub(super) fn pem(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_without_certificates_is_refused() {
+        let damaged = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        for text in ["", "no certificate", damaged] {
+            assert_eq!(CaCertificates::parse(text.as_bytes().to_vec()).unwrap_err(), CaCertificatesError, "{text}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What is shown of the link: whether Redis can be used for what it is used for, and what it refuses.
+//!
+//! Owns `contactd_redis_up`: 1 only while there is a connection, nothing on it is refused that is not about one key,
+//! and what replicas tell each other can be read. Promises that a refusal is counted each time and logged once for each
+//! code on a connection. Knows nothing of connections.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// Where the link's state is shown.
+pub struct Signals {
+    /// `contactd_redis_up`.
+    pub up: Gauge,
+    /// Counts a refused command by its code, which is one of a closed set.
+    pub refused: Box<dyn Fn(&'static str) + Send + Sync>,
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signals").field("up", &self.up).finish_non_exhaustive()
+    }
+}
+
+/// Refusals are not counted.
+impl From<Gauge> for Signals {
+    fn from(up: Gauge) -> Self {
+        Self { up, refused: Box::new(|_| {}) }
+    }
+}
+
+pub(super) struct Health {
+    signals: Signals,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    sound: bool,
+    impaired: bool,
+    /// Codes that were logged.
+    said: HashSet<&'static str>,
+}
+
+impl Health {
+    pub(super) fn new(signals: Signals) -> Self {
+        Self { signals, state: Mutex::default() }
+    }
+
+    /// Whether there is a connection that refuses nothing.
+    pub(super) fn set_sound(&self, sound: bool) {
+        self.change(|state| state.sound = sound);
+    }
+
+    pub(super) fn set_impaired(&self, impaired: bool) {
+        self.change(|state| state.impaired = impaired);
+    }
+
+    pub(super) fn is_impaired(&self) -> bool {
+        self.state.lock().impaired
+    }
+
+    /// What is refused from now on is news again.
+    pub(super) fn forget_said(&self) {
+        self.state.lock().said.clear();
+    }
+
+    /// Counts a refused command. The keeper says what a `general` one means.
+    pub(super) fn count(&self, code: &'static str, general: bool) {
+        (self.signals.refused)(code);
+        if !general && self.state.lock().said.insert(code) {
+            tracing::warn!(
+                code,
+                "Redis refused a command, perhaps for a key that contactd did not write; more are only counted"
+            );
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        self.signals.up.set(i64::from(state.sound && !state.impaired));
+    }
+}

@@ -1,0 +1,176 @@
+//! Whether Redis permits what this program asks of it, found out when a connection is made.
+//!
+//! Owns the list of commands that are used, and what each is used for. Promises that a [`Shortfall`] names every
+//! command that is refused, because Redis does not know it, its user may not use it, or it takes no writes. Leaves no
+//! key behind. On a cluster one node answers for all. Knows nothing of what the commands are sent for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::{Cmd, RedisResult, Script, cmd};
+
+use super::Names;
+use super::connect::Connection;
+use super::refusal::{self, Said};
+use crate::clock;
+
+static IN_SCRIPTS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("probe.lua")));
+
+/// What does not work without which commands.
+const USES: [(&str, &[&str]); 6] = [
+    ("reading stored answers", &["GET", "MGET"]),
+    (
+        "storing answers and proofs of credentials",
+        &["EVALSHA", "SCRIPT LOAD", "TIME", "GET", "SET", "PTTL", "PEXPIRE", "ZADD", "ZREMRANGEBYSCORE"],
+    ),
+    (
+        "one load for all replicas",
+        &["EVALSHA", "SCRIPT LOAD", "TIME", "GET", "SET", "PEXPIRE", "ZADD", "ZREM", "ZREMRANGEBYSCORE", "DEL"],
+    ),
+    ("erasing", &["EVALSHA", "SCRIPT LOAD", "DEL", "ZREM", "ZRANGE", "ZCARD"]),
+    (
+        "telling other replicas of invalidations",
+        &[
+            "EVALSHA",
+            "SCRIPT LOAD",
+            "TIME",
+            "DEL",
+            "HGET",
+            "HMGET",
+            "HSETNX",
+            "HINCRBY",
+            "PEXPIRE",
+            "XADD",
+            "XRANGE",
+            "XREVRANGE",
+            "ZADD",
+            "ZCARD",
+            "ZREMRANGEBYSCORE",
+        ],
+    ),
+    (
+        "sharing quotas",
+        &[
+            "EVALSHA",
+            "SCRIPT LOAD",
+            "TIME",
+            "HGET",
+            "HMGET",
+            "HSET",
+            "PTTL",
+            "PEXPIRE",
+            "ZADD",
+            "ZCARD",
+            "ZRANGE",
+            "ZREMRANGEBYSCORE",
+        ],
+    ),
+];
+
+/// What Redis refuses of what is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shortfall {
+    /// By the code of the refusal.
+    refused: BTreeMap<&'static str, Vec<&'static str>>,
+}
+
+impl Shortfall {
+    fn of(refused: Vec<(&'static str, &'static str)>) -> Option<Self> {
+        let mut by_code: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (command, code) in refused {
+            let commands = by_code.entry(code).or_default();
+            if !commands.contains(&command) {
+                commands.push(command);
+            }
+        }
+        (!by_code.is_empty()).then_some(Self { refused: by_code })
+    }
+
+    /// What does not work because of it.
+    pub(super) fn without(&self) -> String {
+        let refused: Vec<_> = self.refused.values().flatten().collect();
+        let hit = |commands: &[&str]| commands.iter().any(|command| refused.contains(&command));
+        let uses: Vec<_> = USES.iter().filter(|(_, commands)| hit(commands)).map(|(name, _)| *name).collect();
+        uses.join(", ")
+    }
+}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (code, commands)) in self.refused.iter().enumerate() {
+            write!(f, "{}{code}: {}", if n == 0 { "" } else { "; " }, commands.join(" "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Tries everything that is used; each step within `patience`.
+///
+/// # Errors
+/// Those that say nothing about a command, such as a broken connection; `None` if an answer came too late.
+pub(super) async fn shortfall(
+    connection: &mut Connection,
+    names: &Names,
+    patience: Duration,
+) -> Option<RedisResult<Option<Shortfall>>> {
+    let keys = ["s", "z", "h", "x"].map(|kind| names.shared(&["{probe}", kind]));
+    let mut refused = Vec::new();
+    // All at once: it costs one round trip.
+    let tried = alone(&keys).into_iter().map(|(name, command)| {
+        let mut connection = connection.clone();
+        async move { (name, command.exec_async(&mut connection).await) }
+    });
+    for (name, tried) in clock::within(patience, join_all(tried)).await? {
+        match tried.map_err(|error| (refusal::said(&error), error)) {
+            Ok(()) => {}
+            Err((Some(Said::Refused(code)), _)) => refused.push((name, code)),
+            Err((_, error)) => return Some(Err(error)),
+        }
+    }
+    if refused.iter().all(|(name, _)| *name != "SCRIPT LOAD") {
+        let mut call = IN_SCRIPTS.prepare_invoke();
+        for key in &keys {
+            call.key(key);
+        }
+        match clock::within(patience, call.invoke_async::<Vec<String>>(connection)).await? {
+            Ok(replies) => refused.extend(replies.chunks_exact(2).filter_map(in_script)),
+            Err(error) => match refusal::said(&error) {
+                Some(Said::Refused(code)) => refused.push(("EVALSHA", code)),
+                _ => return Some(Err(error)),
+            },
+        }
+    }
+    Some(Ok(Shortfall::of(refused)))
+}
+
+/// A key that may be read to see whether keys are served.
+pub(super) fn key(names: &Names) -> String {
+    names.shared(&["{probe}", "s"])
+}
+
+/// The commands that are sent outside of scripts.
+fn alone(keys: &[String; 4]) -> Vec<(&'static str, Cmd)> {
+    let [text, set, ..] = keys;
+    let with = |name: &str, args: &[&str]| {
+        let mut command = cmd(name);
+        command.arg(args);
+        command
+    };
+    vec![
+        ("GET", with("GET", &[text])),
+        ("MGET", with("MGET", &[text])),
+        ("SET", with("SET", &[text, "x", "PX", "1000"])),
+        ("ZREM", with("ZREM", &[set, "y"])),
+        ("DEL", with("DEL", &[text])),
+        ("SCRIPT LOAD", with("SCRIPT", &["LOAD", include_str!("probe.lua")])),
+    ]
+}
+
+fn in_script(pair: &[String]) -> Option<(&'static str, &'static str)> {
+    let command = USES.iter().flat_map(|(_, commands)| *commands).find(|command| **command == pair[0])?;
+    let (code, text) = pair[1].split_once(' ').unwrap_or((&pair[1], ""));
+    Some((command, refusal::read(code, text)))
+}
