@@ -43,6 +43,20 @@ impl std::fmt::Display for HostPattern {
     }
 }
 
+/// Why a user's host is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// The connector has no base URL, so the user must bring the host.
+    #[error("is required: the platform has no base_url")]
+    Missing,
+    /// Not a DNS name.
+    #[error("is not a DNS name; no port, path, user or IP address may be given")]
+    NotAName,
+    /// A name outside `allowed_hosts`.
+    #[error("is not among the platform's allowed_hosts")]
+    NotAllowed,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,7 +57,7 @@ mod tally;
 
 pub use complaints::Complaints;
 pub use find::{Details, Found, Question, search};
-pub use hosts::HostPattern;
+pub use hosts::{HostError, HostPattern};
 pub use outbound::{Clients, Dns, Way, http_client};
 pub use reply_class::{Class, Row, Sign};
 pub use session::{CrmSession, Door, Limits};
@@ -259,20 +259,6 @@ pub struct Platform {
     connector: Arc<dyn Connector>,
     door: Door,
     keys: KeyMaker,
-}
-
-/// Why a user's host is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HostError {
-    /// The connector has no base URL, so the user must bring the host.
-    #[error("is required: the platform has no base_url")]
-    Missing,
-    /// Not a DNS name.
-    #[error("is not a DNS name; no port, path, user or IP address may be given")]
-    NotAName,
-    /// A name outside `allowed_hosts`.
-    #[error("is not among the platform's allowed_hosts")]
-    NotAllowed,
 }
 
 impl Platform {
