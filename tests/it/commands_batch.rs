@@ -423,7 +423,7 @@ async fn demo_shows_the_tour_and_a_batch_and_ends_by_itself() {
         "Contact not found",
         "refresh contact",
         "250 numbers",
-        " allowed after a first 200",
+        " allowed; 0 refused",
         "answer stored",
         "CRM asked",
     ] {
