@@ -34,7 +34,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// The distance between a question that failed and the next one.
 const ASK_PAUSE: Duration = Duration::from_millis(20);
 
-/// The background half of a [`Link`](super::Link).
+/// The background half of a [`Link`].
 pub struct Keeper {
     connector: Connector,
     status: Arc<watch::Sender<Status>>,
