@@ -1,10 +1,11 @@
 //! Traces: one span for each request, load and CRM call, sent to an OpenTelemetry collector where the settings name
 //! one.
 //!
-//! Owns the way out (OTLP over gRPC) and W3C trace context in, `traceparent` out. Without a collector nothing is made: a [`Span`]
-//! is then an empty value. Promises that neither a slow nor an absent collector holds up or fails a call: spans go
-//! into a bounded queue that a thread of its own empties, and what does not fit is dropped. Attributes are connectors'
-//! names, closed enums and numbers, never a telephone number, a user, an account, a host or a text of a CRM.
+//! Owns the way out (OTLP over gRPC) and W3C trace context in, `traceparent` out. Without a collector nothing is made:
+//! a [`Span`] is then an empty value. Promises that neither a slow nor an absent collector holds up or fails a call:
+//! spans go into a bounded queue that a thread of its own empties, and what does not fit is dropped. Attributes are
+//! connectors' names, closed enums and numbers, never a telephone number, a user, an account, a host or a text of a
+//! CRM.
 //!
 //! Nothing here is process-wide: two daemons in one process have two tracers.
 

@@ -1,9 +1,9 @@
 //! What replicas share of credentials, in Redis.
 //!
-//! Owns two keys of a credential: the *record* (`…:c:<credential>`, among the keys of the claimed user) with the user's
-//! generation, the time of acceptance and the identity, and the *refusal* (`…:r`, of the credential alone) with the
-//! time at which the CRM refused it. A record counts if it is of the user's generation and later than the refusal. So
-//! one refusal is known for all users, and erasing a user ends the user's records. Times are Redis' own.
+//! Owns two keys of a credential: the *record* (`…:c:<credential>`, among the keys of the claimed user) with the
+//! user's generation, the time of acceptance and the identity, and the *refusal* (`…:r`, of the credential alone)
+//! with the time at which the CRM refused it. A record counts if it is of the user's generation and later than the
+//! refusal. So one refusal is known for all users, and erasing a user ends the user's records. Times are Redis' own.
 
 use std::sync::Arc;
 use std::time::Duration;

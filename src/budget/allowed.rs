@@ -9,7 +9,7 @@ use super::quota::Quota;
 use super::window::Window;
 use crate::clock::Instant;
 
-/// A refusal takes no more than this part of the limit away, however little the CRM has just accepted.
+/// A refusal leaves at least this part of the limit, however little the CRM has just accepted.
 const STEEPEST: u32 = 8;
 /// Each step back adds this part of the limit, at least one call.
 const STEP: u32 = 4;
@@ -73,7 +73,7 @@ impl Allowed {
         self.accepted.slide(now);
         let was = self.limit().unwrap_or(quota.rate().get());
         let accepted = self.accepted.held();
-        // Whoever has just accepted nothing here counts others' calls as well, and how many is not known.
+        // A CRM that has accepted nothing from here also counts calls of others. Their number is unknown.
         let least = if is_alone && accepted > 0 { was / STEEPEST } else { was / 2 };
         let limit = accepted.max(least).clamp(1, (was - 1).max(1));
         let first = (2 * quota.per()).max(SHORTEST);

@@ -30,7 +30,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local stored = redis.call('HMGET', KEYS[1], 'all', 'share', 'rest', 'share_rest', 'pop', 'kept')
 
--- A clock that was set back, or a quota that was raised, must leave no wait longer than this quota can explain.
+-- After a clock step or a change of the quota no wait is longer than this quota can cause.
 local function read(field, longest)
   return math.min(math.max(tonumber(stored[field] or now), now), now + longest)
 end

@@ -1,8 +1,8 @@
 //! The line before one scope's quota.
 //!
-//! Owns who goes next. Only the head of the line asks the limiter, one ask at a time, so that nobody overtakes by
-//! luck. A call that is granted belongs to the gate: whoever is head by then takes it. Promises that a waiter whose future
-//! is dropped leaves the line and lets the next one go. Knows nothing of what the calls are for.
+//! Owns who goes next. Only the head of the line asks the limiter, one ask at a time, so that nobody overtakes by luck.
+//! A call that is granted belongs to the gate: whoever is head by then takes it. Promises that a waiter whose future is
+//! dropped leaves the line and lets the next one go. Knows nothing of what the calls are for.
 
 use std::fmt;
 use std::future::pending;
@@ -79,8 +79,8 @@ impl Gate {
         self.scope
     }
 
-    /// Waits for a turn and spends one call. Once the deadline has passed nobody waits for the load any more: it goes on
-    /// without one, behind the scenes, because its answer is wanted the next time.
+    /// Waits for a turn and spends one call. Once the deadline has passed nobody waits for the load any more: it goes
+    /// on without one, behind the scenes, because its answer is wanted the next time.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the deadline; then nothing is spent.

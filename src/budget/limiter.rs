@@ -21,8 +21,8 @@ use crate::domain::lane::Lane;
 /// When a pace has its next calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Forecast {
-    /// Microseconds until the next call is due. Not more than zero if it is due now, less by one interval for each
-    /// other that is due as well.
+    /// Microseconds until the next call is due. Zero or negative if a call is due now: one interval lower for each
+    /// further call that is due.
     pub next: i64,
     /// Microseconds between calls.
     pub interval: i64,
@@ -167,8 +167,7 @@ impl Limiter {
         let past = Mutex::new(Past::new(quota.per(), shared.is_some(), config.is_past_known, instant()));
         // Nobody else's credential counts in the quota of a user.
         let keeps_one_for = if quota.scope() == Scope::Account { config.admitted } else { Duration::ZERO };
-        let (hold, local) = (config.call_timeout + quota.per(), Local::new(&quota));
-        local.at_least(&quota, config.replicas);
+        let (hold, local) = (config.call_timeout + quota.per(), Local::new(&quota, config.replicas));
         Self { quota, hold, local, shared, past, keeps_one_for }
     }
 

@@ -38,7 +38,7 @@ struct Paces {
     at_least: NonZeroU32,
     all: Keyed,
     background: Keyed,
-    /// How much more of a burst call pops have than the background lanes.
+    /// By how many microseconds call pops may run further ahead of the pace than the background lanes.
     ahead: i64,
 }
 
@@ -88,9 +88,9 @@ impl fmt::Debug for Local {
 }
 
 impl Local {
-    /// The count of a replica that is alone.
-    pub(super) fn new(quota: &Quota) -> Self {
-        Self { paces: RwLock::new(Paces::new(quota, NonZeroU32::MIN, NonZeroU32::MIN)), held: Mutex::default() }
+    /// The count of a replica that knows of no other. So many share the quota at least.
+    pub(super) fn new(quota: &Quota, at_least: NonZeroU32) -> Self {
+        Self { paces: RwLock::new(Paces::new(quota, NonZeroU32::MIN, at_least)), held: Mutex::default() }
     }
 
     /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must still be so.
@@ -178,12 +178,6 @@ impl Local {
         changes
     }
 
-    /// So many replicas share the quota at least.
-    pub(super) fn at_least(&self, quota: &Quota, replicas: NonZeroU32) {
-        let mut paces = self.paces.write();
-        *paces = Paces::new(quota, paces.replicas, replicas);
-    }
-
     /// Forgets the scopes that hold nothing.
     pub(super) fn sweep(&self) {
         let paces = self.paces.read();
@@ -225,8 +219,9 @@ impl Keyed {
         Self { limiter: RateLimiter::new(quota, arrivals.clone(), start), arrivals, start, pace }
     }
 
-    fn spend(&self, scope: ScopeTag) -> bool {
-        self.limiter.check_key(&scope).is_ok()
+    /// Counts a call for which there was room.
+    fn spend(&self, scope: ScopeTag) {
+        let _ = self.limiter.check_key(&scope);
     }
 
     fn burst(&self) -> u32 {

@@ -28,8 +28,8 @@
 //! # Replicas
 //! With Redis the whole fleet stays within one quota: the same windows live in Redis for each scope ([`shared`]), with
 //! the pauses, and with a mark that makes the background lanes of every replica stand aside while a call pop waits at
-//! any. While Redis is away each replica keeps to an equal share of the quota ([`Budget::heard`]); a call is never held
-//! up longer than the link's timeout.
+//! any. While Redis is away each replica keeps to an equal share of the quota ([`Budget::heard`]). Asking Redis takes at
+//! most the link's timeout.
 //!
 //! # What nobody remembers
 //! A daemon that has just begun without Redis, and a Redis that has lost its data, do not know the calls of the last
@@ -214,11 +214,11 @@ impl Budget {
     }
 
     /// A call is made in the scope of a credential of which it is not known whose it is.
-    pub fn is_unidentified(&self, scope: ScopeTag) {
+    pub fn note_unidentified(&self, scope: ScopeTag) {
         self.unidentified.lock().insert(scope, instant() + self.hold);
     }
 
-    /// Whether calls may still be held in the scope of a credential that are not known to its owner's scope.
+    /// Whether this replica has lately made calls under this credential without knowing whose it is.
     #[must_use]
     pub fn was_unidentified(&self, scope: ScopeTag) -> bool {
         self.unidentified.lock().get(&scope).is_some_and(|until| instant() < *until)

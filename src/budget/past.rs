@@ -3,7 +3,7 @@
 //! A CRM remembers the calls of the last window; a limiter that has just begun does not, nor does a Redis that has lost
 //! its data. Owns the moments from which each may be believed again. Knows no scope, and no call.
 //!
-//! For a window of up to [`LONGEST_WAIT`] nothing is spent until what is not known is out of the window. Longer windows
+//! For a window of up to [`LONGEST_WAIT`] nothing is spent until every unknown call has left the window. Longer windows
 //! would silence a CRM for too long: there a start may spend the quota a second time.
 
 use std::num::NonZeroU32;
@@ -97,7 +97,7 @@ impl Past {
         let began_anew = before.is_none_or(|before| kept_since > before + SAME);
         if began_anew {
             self.kept_since = Some(kept_since);
-            // There is nothing that a new Redis could have lost if there was nothing.
+            // A CRM that begins with the daemon has had no calls that Redis could have lost.
             if before.is_some() || !self.is_known {
                 self.shared_from = Some(kept_since + wait(self.per));
                 self.count_in_redis_from(kept_since + self.per + ALL_NOTICE);

@@ -1,4 +1,5 @@
--- Lets a scope rest for at least so long, or rest no more, or keeps a call of each window. Times are microseconds of this server's clock.
+-- Lets a scope rest for at least so long, or rest no more, or keeps a call of each window. Times are microseconds of
+-- this server's clock.
 -- KEYS[1]  the scope's hash, as in ask.lua
 -- ARGV     1: rest of all lanes, -1 for none any more   2: rest of the background lanes
 --          3: for how long a call is kept for credentials that are proven

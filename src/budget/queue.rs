@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use crate::clock::Instant;
 use crate::domain::lane::Lane;
 
-/// A place in the queue. The most urgent lane comes first, within a lane the load that began first: else the later calls
-/// of a load would stand behind the first calls of all others, and a batch would end everything at its very end.
+/// A place in the queue. The most urgent lane comes first, within a lane the load that began first: else the later
+/// calls of a load would stand behind the first calls of all others, and a batch would end everything at its very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket {
     /// Changes when the waiter is raised.

@@ -151,7 +151,7 @@ impl Quota {
     #[must_use]
     pub(super) fn limits(&self, known: Option<u32>) -> Limits {
         let all = known.unwrap_or(u32::MAX).clamp(1, self.rate.get());
-        // The share is a part of what is documented. Of less than that the background leaves a call for a phone.
+        // The share is a part of what is documented. If the CRM allows less, the background leaves one call for phones.
         let most = if all < self.rate.get() { all - 1 } else { all };
         Limits { all, background: part(self.rate.get(), self.prefetch_share).min(most).max(1) }
     }

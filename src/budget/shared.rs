@@ -22,8 +22,8 @@ use crate::domain::ScopeTag;
 use crate::link::user::token;
 use crate::link::{Link, LinkError, hex};
 
-/// How much later than its turn a call pop may come back and still find the background lanes standing aside. They
-/// stand aside so long in vain only if it never comes back.
+/// How much later than its turn a call pop may come back and still find the background lanes standing aside. If it never
+/// comes back, they have waited this long for nothing.
 const LATENESS: Duration = Duration::from_millis(100);
 
 /// One quota, as all replicas share it.
@@ -129,8 +129,8 @@ impl SharedQuota {
         ];
         let texts = numbers.iter().map(i64::to_string);
         let texts: Vec<String> = texts.chain([name.clone()]).chain(flags.iter().map(i64::to_string)).collect();
-        let (granted, next, share_next, rest, share_rest, held, times_of_all, share_held, share_times, keeps_one): Reply =
-            self.run(&self.scripts.ask, &self.keys(ask.scope), &texts).await?;
+        let reply: Reply = self.run(&self.scripts.ask, &self.keys(ask.scope), &texts).await?;
+        let (granted, next, share_next, rest, share_rest, held, free, share_held, share_free, keeps_one) = reply;
         let room = |limit, held, times, next, pace: Pace| Room {
             limit,
             frees: Frees { held, per: micros(quota.per()), times },
@@ -138,8 +138,8 @@ impl SharedQuota {
             kept: if keeps_one == 1 { Kept::one(limit, pace.burst.get()) } else { Kept::default() },
         };
         let outlook = Outlook::now(
-            room(ask.limits.all, held, times_of_all, next, all),
-            room(ask.limits.background, share_held, share_times, share_next, share),
+            room(ask.limits.all, held, free, next, all),
+            room(ask.limits.background, share_held, share_free, share_next, share),
         );
         let slot = Slot { scope: ask.scope, is_background, until, name: Some(name) };
         let rest = Rest { all: duration(rest), background: duration(share_rest), is_over: false };

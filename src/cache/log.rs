@@ -42,8 +42,8 @@ redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], number .. '-' .. ARGV[3], 'e
 return number
 ";
 
-/// Reads from the last event known, itself included, to see that it is still the same. Reading goes on where this replica
-/// cannot be counted: a full Redis, one that takes no writes, a key of another type.
+/// Reads from the last event known, itself included, to see that it is still the same. Reading goes on where this
+/// replica cannot be counted: a full Redis, one that takes no writes, a key of another type.
 const POLL: &str = "
 if not redis.call('HGET', KEYS[1], 'id') then
     redis.call('HSETNX', KEYS[1], 'id', ARGV[1])
@@ -81,7 +81,8 @@ return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept}
 pub struct Polled {
     /// Events of other replicas since the last poll, in their order.
     pub events: Vec<Event>,
-    /// Replicas that polled within the last ten seconds, this one included: at least 1. `None` if Redis would not count.
+    /// Replicas that polled within the last ten seconds, this one included: at least 1. `None` if Redis would not
+    /// count.
     pub replicas: Option<u32>,
     /// Whether there may be more to read at once.
     pub more: bool,

@@ -1,7 +1,7 @@
 //! Which generation a user had in Redis when it was last read.
 //!
-//! Owns a table of fixed size. Promises that nothing is known for longer than [`LIFE`], within which an invalidation has
-//! to be known everywhere, nor after this process has heard that the user was forgotten: the same stamps make this
+//! Owns a table of fixed size. Promises that nothing is known for longer than [`LIFE`], within which an invalidation
+//! has to be known everywhere, nor after this process has heard that the user was forgotten: the same stamps make this
 //! void that make answers in memory void. Saves a key of a command, decides nothing.
 
 use std::fmt;

@@ -5,9 +5,9 @@
 //! in the private network, or to the metadata service of the cloud.
 //!
 //! Sources: IANA's IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190), IANA's IPv6 Address Space
-//! registry (global unicast is 2000::/3, RFC 4291), and the RFC beside each range. Metadata services live in link-local,
-//! shared or unique local space and are covered by it, but for Azure's, which has a line of its own. Ranges that the
-//! registries call reachable but that hold no server of a CRM (anycast relays, multicast) are refused as well.
+//! registry (global unicast is 2000::/3, RFC 4291), and the RFC beside each range. Metadata services live in
+//! link-local, shared or unique local space and are covered by it, but for Azure's, which has a line of its own. Ranges
+//! that the registries call reachable but that hold no server of a CRM (anycast relays, multicast) are refused as well.
 //!
 //! A network's own NAT64 prefix (RFC 6052 lets it be any) looks like any public address from here. Where there is one,
 //! a firewall or NetworkPolicy has to keep contactd from the private addresses behind it.

@@ -111,9 +111,9 @@ impl Door {
         &self.complaints
     }
 
-    /// A session with the CRM at `base` under one credential; its calls spend the quota of the second scope, as urgently
-    /// as `urgency` says by then. The first is the one that they spend as long as it is not known whose the credential
-    /// is.
+    /// A session with the CRM at `base` under one credential; its calls spend the quota of the second scope, as
+    /// urgently as `urgency` says by then. The first is the one that they spend as long as it is not known whose the
+    /// credential is.
     ///
     /// # Errors
     /// [`LookupError::Internal`] where the credential is no header value, which its parser rules out.

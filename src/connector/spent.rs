@@ -77,8 +77,8 @@ impl Spent {
 
     /// Waits for one call's turn. If it turns out meanwhile whose the credential is, that scope's turn counts.
     ///
-    /// Soon after that has turned out the call needs room in the credential's own scope as well: other finds, here and
-    /// at other replicas, have spent calls there that their owner's scope does not know yet.
+    /// For a while after the owner is known, a call needs room in the credential's own scope as well: other finds, here
+    /// and at other replicas, have spent calls there that the owner's scope does not know yet.
     pub async fn acquire(&self, kind: CallKind, urgency: &Urgency) -> Result<Granted, LookupError> {
         loop {
             let scope = self.state.lock().scope;
@@ -97,7 +97,7 @@ impl Spent {
             let mut state = self.state.lock();
             if state.scope == scope {
                 if scope == self.credential {
-                    self.budget.is_unidentified(scope);
+                    self.budget.note_unidentified(scope);
                 }
                 state.calls.push(Call { lane: urgency.lane(), kind, outcome: Outcome::Open, adopted: None });
                 urgency.spend();

@@ -1,7 +1,7 @@
 //! The CRM has refused a credential: it is revoked on all replicas.
 //!
-//! Promises that this process forgets it at once, and that Redis and the other replicas hear of it now or as soon as they
-//! can be reached. At most 32 revocations wait for that at once, and none outlives this process.
+//! Promises that this process forgets it at once, and that Redis and the other replicas hear of it now or as soon as
+//! they can be reached. At most 32 revocations wait for that at once, and none outlives this process.
 
 use std::time::Duration;
 

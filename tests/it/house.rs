@@ -1,7 +1,8 @@
 //! The house rules that a compiler does not check: rooms use only rooms below them (`src/ARCHITECTURE.md`), some crates
 //! stay out of some rooms, every file says what it is for, and none outgrows its reader.
 //!
-//! What counts is code: comments, strings, `#[cfg(test)]` items, files named `tests.rs` and folders named `tests` are free.
+//! What counts is code: comments, strings, `#[cfg(test)]` items, files named `tests.rs` and folders named `tests` are
+//! free.
 
 use std::fs;
 use std::path::Path;

@@ -25,7 +25,12 @@ struct Count {
 impl Count {
     fn new(rate: u32, burst: u32, share: f64) -> Self {
         let quota = Quota::new(rate, PER, burst, Scope::Account, share).unwrap();
-        Self { local: Local::new(&quota), quota, standing: Standing::Proven, keeps_one_for: Duration::ZERO }
+        Self {
+            local: Local::new(&quota, NonZeroU32::MIN),
+            quota,
+            standing: Standing::Proven,
+            keeps_one_for: Duration::ZERO,
+        }
     }
 
     fn ask(&self, name: &str, lane: Lane) -> Answer {
@@ -107,8 +112,9 @@ async fn scopes_do_not_share_and_replicas_get_equal_parts() {
     assert!(!count.local.divide(&count.quota, three));
     assert_eq!(count.spend("c", Lane::CallPop), 3);
     assert_eq!(count.spend("a", Lane::CallPop), 0, "what is held stays held");
-    count.local.at_least(&count.quota, NonZeroU32::new(5).unwrap());
-    assert_eq!(count.spend("d", Lane::CallPop), 2);
+    let at_least_five = Count { local: Local::new(&count.quota, NonZeroU32::new(5).unwrap()), ..count };
+    at_least_five.local.divide(&at_least_five.quota, three);
+    assert_eq!(at_least_five.spend("d", Lane::CallPop), 2);
 }
 
 #[tokio::test(start_paused = true)]

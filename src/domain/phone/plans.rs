@@ -41,7 +41,8 @@ const CHANGES: &[Change] = &[
     certain("229[24569]#######", "22901[24569]#######"),
     // Ivory Coast: eight digits became ten on 2021-01-31, by operator: Moov 01, MTN 05, Orange 07 for mobiles, Moov 21,
     // MTN 25, Orange 27 for fixed lines (reports of ARTCI's announcement). Which mobile numbers an operator had is in
-    // libphonenumber's carrier data until 8.12.16; for fixed lines there are the lists of public migration scripts only.
+    // libphonenumber's carrier data until 8.12.16; for fixed lines there are the lists of public migration scripts
+    // only.
     certain("2250[123]######", "225010[123]######"), certain("225[457][0123]######", "22501[457][0123]######"),
     certain("225[0456789][456]######", "22505[0456789][456]######"),
     certain("225[045789][789]######", "22507[045789][789]######"), certain("2256[78]######", "225076[78]######"),
@@ -62,8 +63,8 @@ const CHANGES: &[Change] = &[
     certain("84199#######", "8459#######"),
     // Ecuador: a 9 in front of mobile numbers on 2012-09-30 (reports).
     certain("593[89]#######", "5939[89]#######"),
-    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes after the ITU assigned it in 2016-12 (reports;
-    // the engine's metadata on Monaco).
+    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes after the ITU assigned it in 2016-12
+    // (reports; the engine's metadata on Monaco).
     certain("377[4][45]######", "383[4][45]######"),
     certain("386[4][39]######", "383[4][39]######"),
     certain("381[23][89]######", "383[23][89]######"),
@@ -88,9 +89,9 @@ pub fn other_form(number: &E164) -> Option<(E164, Certainty)> {
 
 const ITALY: u16 = 39;
 
-/// Italy: the zero of a fixed line belongs to it also behind +39, from 1998-06-19 on (DM 1997-07-01, art. 1), and is lost
-/// by whoever thinks otherwise. Mobiles had a zero until 2001, which old address books keep. The form that is nobody's
-/// number is the slip or the old form; if both are somebody's, as 0331 … and mobile 331 …, they are two.
+/// Italy: the zero of a fixed line belongs to it also behind +39, from 1998-06-19 on (DM 1997-07-01, art. 1), and is
+/// lost by whoever thinks otherwise. Mobiles had a zero until 2001, which old address books keep. The form that is
+/// nobody's number is the slip or the old form; if both are somebody's, as 0331 … and mobile 331 …, they are two.
 fn italian(number: &E164) -> Option<(E164, Certainty)> {
     let other = match number.leading_zeros {
         0 => E164 { leading_zeros: 1, ..*number },
