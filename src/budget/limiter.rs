@@ -186,6 +186,7 @@ impl Limiter {
     pub(super) async fn ask(&self, ask: &Ask) -> Answer {
         let until = instant() + self.hold;
         let count = self.past.lock().count(instant());
+        let count = self.local.count_of(ask.scope, &self.quota, count);
         match (&self.shared, count) {
             _ if ask.is_made => self.count_made(ask, until).await,
             (_, Count::Unknown(wait)) => Answer::denied(Outlook::after(wait)),
@@ -206,9 +207,10 @@ impl Limiter {
     async fn ask_shared(&self, shared: &SharedQuota, ask: &Ask, until: Instant) -> Answer {
         let times = Times { hold: self.hold, keeps_one_for: self.keeps_one_for };
         let Ok(answer) = shared.ask(&self.quota, times, ask, until).await else {
-            self.past.lock().lost(instant());
+            self.local.was_not_answered(ask.scope);
             return Answer::denied(Outlook::after(Duration::ZERO));
         };
+        self.local.was_answered(ask.scope, &self.quota);
         if let Some(slot) = &answer.granted {
             self.local.hold(slot);
         }

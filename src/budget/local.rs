@@ -20,6 +20,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::hint::Rest;
 use super::limiter::{Answer, Ask, Forecast, Kept, Outlook, Room, Slot, micros};
+use super::past::{Count, Outage};
 use super::queue::{Ahead, Standing};
 use super::quota::{Pace, Quota};
 use super::window::Window;
@@ -68,6 +69,10 @@ struct Held {
     background: Window,
     /// Until when a call is kept for credentials that are proven.
     keeps_one_until: Option<Instant>,
+    /// Redis does not answer asks of this scope.
+    outage: Option<Outage>,
+    /// From when on all replicas count this scope in Redis again.
+    all_shared_from: Option<Instant>,
 }
 
 impl Held {
@@ -91,6 +96,34 @@ impl Local {
     /// The count of a replica that knows of no other. So many share the quota at least.
     pub(super) fn new(quota: &Quota, at_least: NonZeroU32) -> Self {
         Self { paces: RwLock::new(Paces::new(quota, NonZeroU32::MIN, at_least)), held: Mutex::default() }
+    }
+
+    /// Whose count holds for a scope, if `count` holds for the quota.
+    pub(super) fn count_of(&self, scope: ScopeTag, quota: &Quota, count: Count) -> Count {
+        if !matches!(count, Count::Shared | Count::SharedWithinShare) {
+            return count;
+        }
+        let (held, now) = (self.held.lock(), instant());
+        let Some(held) = held.get(&scope) else { return count };
+        let within_share = held.all_shared_from.is_some_and(|from| now < from);
+        let shared = if within_share { Count::SharedWithinShare } else { count };
+        held.outage.map_or(shared, |outage| outage.count(quota.per(), shared, now))
+    }
+
+    /// Redis has answered an ask of a scope.
+    pub(super) fn was_answered(&self, scope: ScopeTag, quota: &Quota) {
+        if let Some(held) = self.held.lock().get_mut(&scope)
+            && let Some(outage) = held.outage.take()
+        {
+            held.all_shared_from = held.all_shared_from.max(outage.ends(quota.per(), instant()));
+        }
+    }
+
+    /// Redis has not answered an ask of a scope.
+    pub(super) fn was_not_answered(&self, scope: ScopeTag) {
+        let mut held = self.held.lock();
+        let held = held.entry(scope).or_default();
+        held.outage = Some(Outage::goes_on(held.outage, instant()));
     }
 
     /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must still be so.

@@ -19,6 +19,8 @@ const ALL_NOTICE: Duration = Duration::from_secs(3);
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 /// How soon a caller looks again if Redis is to be used and is not there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How soon Redis is asked again of a scope that it did not answer: later than a poll notices that it was replaced.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// A Redis that begins later than known by more than this has lost its data in between.
 const SAME: Duration = Duration::from_millis(500);
 
@@ -86,7 +88,7 @@ impl Past {
     pub(super) fn lost(&mut self, now: Instant) {
         if self.away_since.is_none() {
             self.away_since = Some(now);
-            self.own_from = now + wait(self.per).max(SHORTEST_OUTAGE);
+            self.own_from = now + outage(self.per);
         }
     }
 
@@ -104,7 +106,7 @@ impl Past {
             }
         }
         let Some(away_since) = self.away_since.take() else { return began_anew };
-        let others_may_have_called = before.is_some() && now >= away_since + wait(self.per).max(SHORTEST_OUTAGE);
+        let others_may_have_called = before.is_some() && now >= away_since + outage(self.per);
         if others_may_have_called {
             self.count_in_redis_from(now + self.per + ALL_NOTICE);
         }
@@ -130,6 +132,39 @@ impl Past {
             None => Count::Own,
         }
     }
+}
+
+/// An outage of Redis for one scope only: the fleet is heard of, and asks of the scope fail. Such is a shard of a
+/// cluster that is down, or a key of another type.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outage {
+    since: Instant,
+    asks_again: Instant,
+}
+
+impl Outage {
+    /// An ask has failed, and perhaps others before it.
+    pub(super) fn goes_on(before: Option<Self>, now: Instant) -> Self {
+        Self { since: before.map_or(now, |outage| outage.since), asks_again: now + ASK_AGAIN }
+    }
+
+    /// Whose count holds for the scope, if it is `shared` for others.
+    pub(super) fn count(&self, per: Duration, shared: Count, now: Instant) -> Count {
+        if now >= self.asks_again {
+            return shared;
+        }
+        left(self.since + outage(per), now).map_or(Count::Own, |left| Count::Unknown(left.min(LOOK_AGAIN)))
+    }
+
+    /// An ask was answered. From when on all replicas count in Redis again, if they may have counted for themselves.
+    pub(super) fn ends(&self, per: Duration, now: Instant) -> Option<Instant> {
+        (now >= self.since + outage(per)).then(|| now + per + ALL_NOTICE)
+    }
+}
+
+/// How long Redis is waited for before a replica counts for itself.
+fn outage(per: Duration) -> Duration {
+    wait(per).max(SHORTEST_OUTAGE)
 }
 
 /// How long a window of length `per` is waited for.
@@ -197,6 +232,19 @@ mod tests {
         assert_eq!(past.count(flushed + ms(500)), Count::Unknown(ms(1_500)));
         assert_eq!(past.count(flushed + PER), Count::SharedWithinShare);
         assert_eq!(past.count(flushed + PER + ALL_NOTICE), Count::Shared);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scope_that_redis_does_not_answer_is_counted_here_and_redis_is_asked_now_and_then() {
+        let start = instant();
+        let outage = Outage::goes_on(None, start);
+        let count = |outage: Outage, after| outage.count(PER, Count::Shared, start + ms(after));
+        assert_eq!(count(outage, 100), Count::Unknown(LOOK_AGAIN));
+        assert_eq!(count(outage, 250), Count::Shared, "it is asked again");
+        let outage = Outage::goes_on(Some(outage), start + PER);
+        assert_eq!(count(outage, 2_100), Count::Own, "the first failure counts");
+        assert_eq!(outage.ends(PER, start + ms(1_999)), None);
+        assert_eq!(outage.ends(PER, start + PER), Some(start + 2 * PER + ALL_NOTICE));
     }
 
     #[tokio::test(start_paused = true)]

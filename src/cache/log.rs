@@ -56,6 +56,8 @@ local function try(...)
     if type(replicas) == 'table' then replicas, refused = 0, replicas.err end
 end
 try('HSETNX', KEYS[1], 'since', time)
+-- The clock was set back: nobody can say any more for how long the data has been kept.
+if tonumber(redis.call('HGET', KEYS[1], 'since') or time) > time then try('HSET', KEYS[1], 'since', time) end
 try('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - ARGV[2])
 try('ZADD', KEYS[3], time, ARGV[3])
 try('PEXPIRE', KEYS[3], ARGV[2])

@@ -132,3 +132,30 @@ async fn a_429_at_one_replica_pauses_the_others() {
     assert_eq!(crm.seen().len(), asked, "it was not asked on");
     other.find(find().number(&number(1)).within(Duration::from_secs(30))).await.unwrap();
 }
+
+#[tokio::test]
+async fn counts_that_redis_cannot_keep_are_kept_by_each_replica() {
+    let (counting, redis) = (Counting::start().await, RedisServer::start().await);
+    let daemons = counting.fleet(&redis).await;
+    daemons[0].find(find().number(&number(0))).await.unwrap();
+    for key in redis.keys().into_iter().filter(|key| key.contains("{q:")) {
+        redis.run::<()>(&["DEL", &key]);
+        redis.run::<()>(&["SET", &key, "of another type"]);
+    }
+    for n in 1..4 {
+        daemons[0].find(find().number(&number(n)).within(Duration::from_secs(5))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_redis_whose_clock_was_set_back_is_used_again_within_seconds() {
+    let (counting, redis) = (Counting::start().await, RedisServer::start().await);
+    let daemons = counting.fleet(&redis).await;
+    daemons[0].find(find().number(&number(0))).await.unwrap();
+    let head = redis.keys().into_iter().find(|key| key.ends_with("{log}:h")).unwrap();
+    redis.run::<()>(&["HSET", &head, "since", "99999999999999"]);
+    pause(Duration::from_secs(1)).await;
+    for n in 1..4 {
+        daemons[0].find(find().number(&number(n)).within(Duration::from_secs(5))).await.unwrap();
+    }
+}
