@@ -236,11 +236,14 @@ impl<'a> Place<'a> {
     }
 
     fn move_to(&mut self, state: &mut State, lane: Lane, impatient: bool) {
-        if lane != self.ticket.lane {
+        let moves = lane != self.ticket.lane;
+        self.ticket = state.queue.update(self.ticket, lane, impatient);
+        if moves {
             self.since = Stopwatch::start();
             self.asked = false;
+            // Somebody else may be head now, and waits to hear of it.
+            state.queue.wake_head();
         }
-        self.ticket = state.queue.update(self.ticket, lane, impatient);
     }
 }
 

@@ -20,8 +20,7 @@ mod spellings;
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/phone_disagreements.txt");
 const HEADER: &str = "\
 # Where our number parser and the crate phonenumber differ: spelling-kind, region, disagreements/compared, an example.
-# \"refused\" is a number that phonenumber does not read. Written by: CONTACTD_BLESS=1 cargo test --test it
-# phone_engines
+# \"refused\" is a number that phonenumber does not read. Written by: CONTACTD_BLESS=1 cargo test --test it phone_engines
 ";
 
 /// What came of one kind of spelling in one region.

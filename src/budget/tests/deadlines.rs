@@ -96,3 +96,22 @@ async fn a_load_that_has_begun_ends_before_later_ones_begin() {
         "else a batch would end everything at its very end"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_behind_a_load_that_is_no_longer_urgent_goes_on() {
+    let budget = slow();
+    let mut race = Race::new(&budget);
+    race.enter("spent", Lane::CallPop).await;
+    let background = Urgency::new(Lane::Revalidate, None);
+    pause(ms(1)).await;
+    let relaxed = race.enter("relaxed", Lane::CallPop).await;
+    let behind = async {
+        let (granted, ()) = tokio::join!(budget.acquire(scope("a"), CallKind::Search, &background), async {
+            yield_now().await;
+            relaxed.relax();
+        });
+        granted.is_ok()
+    };
+    assert_eq!(within(SECOND, behind).await, Some(true), "it began first, and hears that it is its turn");
+    assert_eq!(race.finish().await, [("spent", 0), ("relaxed", 200)]);
+}
