@@ -75,6 +75,8 @@ pub struct Admissions {
     revoked: Cache<AuthTag, Timestamp, foldhash::fast::RandomState>,
     /// Counts what was taken back, so that what was known before is looked at again.
     revocations: Arc<AtomicU64>,
+    /// Whose a credential is by the CRM's word, whichever user id comes with it.
+    owners: Cache<AuthTag, Identity, foldhash::fast::RandomState>,
     /// Whose answers this process may hold for a user id.
     identities: Cache<UserTag, Arc<[Identity]>, foldhash::fast::RandomState>,
     backoff: Backoff,
@@ -114,9 +116,10 @@ impl Admissions {
         let revoked = Cache::builder().max_capacity(MOST).time_to_live(config.remembered).build_with_hasher(hasher());
         let identities =
             Cache::builder().max_capacity(MOST).time_to_idle(config.remembered).build_with_hasher(hasher());
+        let owners = Cache::builder().max_capacity(MOST).time_to_idle(config.remembered).build_with_hasher(hasher());
         let shared = redis.map(|(link, reads, time)| Shared::new(link, reads, time));
         let (revocations, backoff) = (Arc::default(), Backoff::default());
-        Self { config, clock, memory, revoked, revocations, identities, backoff, shared }
+        Self { config, clock, memory, revoked, revocations, owners, identities, backoff, shared }
     }
 
     /// What this process knows of the credential. Asks nobody.
@@ -180,6 +183,7 @@ impl Admissions {
     /// The CRM has refused the credential, here or at another replica: this process believes it no more.
     pub fn revoke_here(&self, auth: AuthTag) {
         self.revoked.insert(auth, self.clock.now());
+        self.owners.invalidate(&auth);
         self.revocations.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -195,6 +199,13 @@ impl Admissions {
     pub fn clear_here(&self) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         self.memory.invalidate_all();
+    }
+
+    /// Whose the credential is by the CRM's word, under whichever user id that was learnt. For the quota only: it admits
+    /// nobody.
+    #[must_use]
+    pub fn owner(&self, auth: AuthTag) -> Option<Identity> {
+        self.owners.get(&auth)
     }
 
     /// The identities that credentials had which were accepted for the user, the latest first.
@@ -226,6 +237,9 @@ impl Admissions {
             return;
         }
         self.memory.insert(whose, Arc::new(accepted));
+        if identity.is_known() {
+            self.owners.insert(whose.1, identity);
+        }
         let known = self.identities(user);
         if known.first() != Some(&identity) {
             let others = known.iter().filter(|known| **known != identity).take(IDENTITIES - 1);

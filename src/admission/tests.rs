@@ -82,3 +82,15 @@ async fn a_refusal_ends_the_credential_for_all_users_and_no_other_credential() {
     admissions.clear_here();
     assert_eq!(trust(&admissions, 3, 3), None);
 }
+
+#[tokio::test]
+async fn whose_a_credential_is_does_not_depend_on_the_user_id_and_ends_with_a_refusal() {
+    let (admissions, clock) = admissions();
+    let identity = Identity::from_bytes(&[1; 33]).unwrap();
+    admissions.admit(user(1), auth(1), identity, clock.now()).await;
+    admissions.admit(user(1), auth(2), Identity::Caller, clock.now()).await;
+    assert_eq!([1, 2, 3].map(|n| admissions.owner(auth(n))), [Some(identity), None, None]);
+    assert_eq!(trust(&admissions, 2, 1), None, "nobody is admitted by it");
+    admissions.revoke_here(auth(1));
+    assert_eq!(admissions.owner(auth(1)), None);
+}

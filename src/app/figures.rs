@@ -19,7 +19,7 @@ pub(super) struct Figures {
 impl Figures {
     pub(super) fn now(&self) -> ops::Now {
         ops::Now {
-            connectors: self.budgets.iter().flat_map(|(name, budget)| quotas(name, budget)).collect(),
+            connectors: self.budgets.iter().map(|(name, budget)| quota(name, budget)).collect(),
             redis: self.link.as_ref().map(|link| redis(link.standing())),
             replicas: self.link.as_ref().map(|_| self.replicas.load(Ordering::Relaxed)),
             memory_limit: self.memory_limit,
@@ -27,29 +27,40 @@ impl Figures {
     }
 }
 
-fn quotas(name: &str, budget: &Budget) -> Vec<ops::Quota> {
-    let name = |kind| match kind {
-        None => name.to_owned(),
-        Some(CallKind::Search) => format!("{name} (search)"),
-        Some(CallKind::Other) => format!("{name} (other)"),
+/// All quotas of a connector in one: an owner's calls of each kind have a quota, and wait in one of these lines.
+fn quota(name: &str, budget: &Budget) -> ops::Quota {
+    let all = budget.quota(None);
+    let mut sum = ops::Quota {
+        name: name.to_owned(),
+        rate: all.rate().get(),
+        per_seconds: all.per().as_secs_f64(),
+        burst: all.burst().get(),
+        scope: all.scope().name(),
+        apart: Vec::new(),
+        scopes: 0,
+        resting: 0,
+        background_resting: 0,
+        waiting: ops::Waiting::default(),
     };
-    budget.usage().into_iter().map(|(kind, quota, usage)| figures(name(kind), &quota, usage)).collect()
+    for (kind, quota, usage) in budget.usage() {
+        let Usage { scopes, resting, background_resting, waiting: [call_pop, revalidate, prefetch] } = usage;
+        sum.apart.extend(kind.map(|kind| apart(kind, &quota)));
+        sum.scopes = sum.scopes.max(scopes);
+        sum.resting = sum.resting.max(resting);
+        sum.background_resting = sum.background_resting.max(background_resting);
+        sum.waiting.call_pop += call_pop;
+        sum.waiting.revalidate += revalidate;
+        sum.waiting.prefetch += prefetch;
+    }
+    sum
 }
 
-fn figures(name: String, quota: &Quota, usage: Usage) -> ops::Quota {
-    let Usage { scopes, resting, background_resting, waiting } = usage;
-    let [call_pop, revalidate, prefetch] = waiting;
-    ops::Quota {
-        name,
-        rate: quota.rate().get(),
-        per_seconds: quota.per().as_secs_f64(),
-        burst: quota.burst().get(),
-        scope: quota.scope().name(),
-        scopes,
-        resting,
-        background_resting,
-        waiting: ops::Waiting { call_pop, revalidate, prefetch },
-    }
+fn apart(kind: CallKind, quota: &Quota) -> ops::Apart {
+    let kind = match kind {
+        CallKind::Search => "searches",
+        CallKind::Other => "other calls",
+    };
+    ops::Apart { kind, rate: quota.rate().get(), per_seconds: quota.per().as_secs_f64(), burst: quota.burst().get() }
 }
 
 fn redis(standing: Standing) -> ops::Redis {

@@ -152,6 +152,11 @@ impl Fleet {
         }
     }
 
+    /// What the other replicas are told through.
+    pub(super) fn log(&self) -> Option<Log> {
+        self.shared.as_ref().map(|(_, log, _)| log.clone())
+    }
+
     /// Begins to hear what other replicas are told to forget, and how many there are.
     pub(super) fn listen(&self, chores: &Chores) {
         let Some((_, log, time)) = &self.shared else { return };
@@ -184,7 +189,7 @@ impl Fleet {
                     continue;
                 };
                 seen.store(count.get(), Ordering::Relaxed);
-                let replicas = Replicas { count, kept_for: polled.kept_for };
+                let replicas = Replicas { count, present: polled.present, kept_for: polled.kept_for };
                 budgets.lock().iter().for_each(|(_, budget)| budget.heard(&replicas));
             }
         });

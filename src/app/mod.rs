@@ -15,6 +15,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use crate::cache::Log;
 use crate::callers::Callers;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::Config;
@@ -81,6 +82,7 @@ pub struct App {
     /// A daemon that is given up half-way has no parts that ended too early.
     stop_with_it: DropGuard,
     tracer: Tracer,
+    log: Option<Log>,
 }
 
 impl App {
@@ -140,7 +142,7 @@ impl App {
         });
         fleet.listen(&chores);
         let ready = Arc::new(AtomicBool::new(true));
-        let figures = fleet.figures(&config);
+        let (figures, log) = (fleet.figures(&config), fleet.log());
         let pages = Ops::new(metrics, resolver, Arc::clone(&ready), Arc::new(move || figures.now()));
         chores.spawn("the record of the status page", pages.record());
         Ok(Self {
@@ -158,6 +160,7 @@ impl App {
             chores,
             stop_with_it,
             tracer,
+            log,
         })
     }
 
@@ -231,6 +234,10 @@ impl App {
         // In a thread that may block: the last spans go out now, within their time.
         tokio::task::spawn_blocking(move || self.tracer.finish()).await.context("the spans broke off")?;
         drop(self.stop_with_it);
+        if let Some(log) = &self.log {
+            // The reader, which would count this replica again, has ended.
+            log.leave().await;
+        }
         tracing::info!("stopped");
         served.and_then(|()| self.chores.check())
     }

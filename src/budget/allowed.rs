@@ -35,23 +35,41 @@ struct Fallen {
     stays: Duration,
 }
 
+/// A change of the limit that the other replicas should hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NewLimit {
+    pub limit: u32,
+    /// For how long it holds if nobody says otherwise.
+    pub lasts: Duration,
+    /// Whether it was lower before.
+    pub rises: bool,
+}
+
+impl Fallen {
+    /// One who has stopped does not raise it any more.
+    fn told(&self, rises: bool) -> NewLimit {
+        NewLimit { limit: self.limit, lasts: 2 * self.stays, rises }
+    }
+}
+
 impl Allowed {
     /// How many calls a window may hold, if fewer than documented.
     pub(super) fn limit(&self) -> Option<u32> {
         self.fallen.map(|fallen| fallen.limit)
     }
 
-    /// Whether nothing is lost by forgetting.
-    pub(super) fn is_as_documented(&self) -> bool {
-        self.fallen.is_none()
+    /// Whether nothing is lost by forgetting. A refusal of long ago says nothing of today.
+    pub(super) fn is_as_documented(&self, now: Instant) -> bool {
+        self.fallen.is_none_or(|fallen| now >= fallen.rises + LONGEST)
     }
 
-    /// The CRM has accepted a call that was granted at `granted`.
-    pub(super) fn accepted(&mut self, quota: &Quota, granted: Instant, now: Instant) {
+    /// The CRM has accepted a call that was granted at `granted`. Returns the new limit if it rises.
+    pub(super) fn accepted(&mut self, quota: &Quota, granted: Instant, now: Instant) -> Option<NewLimit> {
         self.accepted.slide(now);
         self.accepted.hold(now + quota.per());
         let accepted = self.accepted.held();
-        let Some(fallen) = &mut self.fallen else { return };
+        let fallen = self.fallen.as_mut()?;
+        let before = fallen.limit;
         if granted <= fallen.refused {
             // One of those that were under way when the limit fell: it was allowed as well.
             fallen.limit = fallen.limit.max(accepted);
@@ -59,16 +77,26 @@ impl Allowed {
             fallen.limit += (fallen.limit / STEP).max(1);
             fallen.rises = now + fallen.stays;
         }
+        let told = fallen.told(true);
         if fallen.limit >= quota.rate().get() {
             self.fallen = None;
+            return Some(NewLimit { lasts: Duration::ZERO, ..told });
         }
+        (told.limit > before).then_some(told)
     }
 
     /// The CRM has refused a call that was granted at `granted`. Calls that were under way together count once.
-    /// `is_alone`: whether all calls that the CRM counts are made here, as far as known.
-    pub(super) fn refused(&mut self, quota: &Quota, granted: Instant, is_alone: bool, now: Instant) {
+    /// `is_alone`: whether all calls that the CRM counts are made here, as far as known. Returns the new limit if it
+    /// falls.
+    pub(super) fn refused(
+        &mut self,
+        quota: &Quota,
+        granted: Instant,
+        is_alone: bool,
+        now: Instant,
+    ) -> Option<NewLimit> {
         if self.fallen.is_some_and(|fallen| granted <= fallen.refused) {
-            return;
+            return None;
         }
         self.accepted.slide(now);
         let was = self.limit().unwrap_or(quota.rate().get());
@@ -78,7 +106,9 @@ impl Allowed {
         let limit = accepted.max(least).clamp(1, (was - 1).max(1));
         let first = (2 * quota.per()).max(SHORTEST);
         let stays = self.fallen.map_or(first, |fallen| (2 * fallen.stays).min(LONGEST.max(first)));
-        self.fallen = Some(Fallen { limit, refused: now, rises: now + stays, stays });
+        let fallen = Fallen { limit, refused: now, rises: now + stays, stays };
+        self.fallen = Some(fallen);
+        Some(fallen.told(false))
     }
 }
 
@@ -118,7 +148,9 @@ mod tests {
     async fn beside_others_who_call_the_crm_it_falls_by_half() {
         for (accepted, is_alone) in [(5, false), (0, true)] {
             let (quota, now, mut allowed) = (quota(), instant(), Allowed::default());
-            (0..accepted).for_each(|_| allowed.accepted(&quota, now, now));
+            for _ in 0..accepted {
+                allowed.accepted(&quota, now, now);
+            }
             allowed.refused(&quota, now, is_alone, now);
             assert_eq!(allowed.limit(), Some(25));
         }
@@ -141,7 +173,15 @@ mod tests {
             now += SECOND;
             allowed.accepted(&quota, now, now);
         }
-        assert!(allowed.is_as_documented(), "{:?}", allowed.limit());
+        assert_eq!(allowed.limit(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_nobody_tries_any_more_is_forgotten() {
+        let (quota, now, mut allowed) = (quota(), instant(), Allowed::default());
+        let told = allowed.refused(&quota, now, true, now);
+        assert_eq!(told, Some(NewLimit { limit: 25, lasts: 2 * SHORTEST, rises: false }));
+        assert!(!allowed.is_as_documented(now + LONGEST) && allowed.is_as_documented(now + LONGEST + SHORTEST));
     }
 
     #[tokio::test(start_paused = true)]

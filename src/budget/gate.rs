@@ -7,6 +7,7 @@
 use std::fmt;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,8 +15,8 @@ use tokio::sync::Notify;
 
 use super::Exhausted;
 use super::allowed::Allowed;
-use super::hint::{Pauses, RateHint, Rest};
-use super::limiter::{Answer, Ask, Limiter, Outlook, Slot};
+use super::hint::{Pauses, RateHint};
+use super::limiter::{Answer, Ask, Limiter, News, Outlook, Slot};
 use super::queue::{Ahead, Queue, Standing, Ticket};
 use super::usage::Usage;
 use crate::clock::{self, Instant, Stopwatch, instant};
@@ -26,6 +27,8 @@ use crate::urgency::Urgency;
 /// The gate of one scope.
 pub(super) struct Gate {
     scope: ScopeTag,
+    /// Whether it was ever the scope of a call's owner, and not of its credential only.
+    is_an_owners: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -71,7 +74,7 @@ impl fmt::Debug for Gate {
 impl Gate {
     /// A gate with nobody before it.
     pub(super) fn new(scope: ScopeTag) -> Self {
-        Self { scope, state: Mutex::default() }
+        Self { scope, is_an_owners: AtomicBool::new(false), state: Mutex::default() }
     }
 
     /// Whose quota is behind it.
@@ -79,13 +82,14 @@ impl Gate {
         self.scope
     }
 
-    /// Waits for a turn and spends one call. Once the deadline has passed nobody waits for the load any more: it goes
+    /// Waits for a turn and spends one call: at the pace of the quota, or only within its window if another gate paces
+    /// the same call. Once the deadline has passed nobody waits for the load any more: it goes
     /// on without one, behind the scenes, because its answer is wanted the next time.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the deadline; then nothing is spent.
-    pub(super) async fn pass(&self, limiter: &Limiter, urgency: &Urgency) -> Result<Passed, Exhausted> {
-        let mut place = Place::take(self, limiter, urgency);
+    pub(super) async fn pass(&self, limiter: &Limiter, urgency: &Urgency, is_paced: bool) -> Result<Passed, Exhausted> {
+        let mut place = Place::take(self, limiter, urgency, is_paced);
         loop {
             // Before the urgency is read, so that no change is missed between reading and waiting.
             let changed = urgency.changed();
@@ -126,19 +130,29 @@ impl Gate {
     }
 
     /// Takes in what a reply said. Returns what the other replicas should be told.
-    pub(super) fn note(&self, limiter: &Limiter, hint: &RateHint, granted: Instant) -> Option<Rest> {
+    pub(super) fn note(&self, limiter: &Limiter, hint: &RateHint, granted: Instant) -> Option<News> {
         let (mut state, now) = (self.state.lock(), instant());
-        let news = state.pauses.note(hint, granted, now);
-        if hint.refused {
-            state.allowed.refused(limiter.quota(), granted, limiter.is_alone(), now);
+        let rest = state.pauses.note(hint, granted, now);
+        let limit = if hint.refused {
+            state.allowed.refused(limiter.quota(), granted, limiter.is_alone(), now)
         } else {
-            state.allowed.accepted(limiter.quota(), granted, now);
+            state.allowed.accepted(limiter.quota(), granted, now)
+        };
+        if rest.is_none() && limit.is_none() {
+            return None;
         }
-        if news.is_some() {
-            state.queue.wake_impatient();
-            state.queue.wake_head();
+        if limit.is_some() {
+            // It is of the old limit.
+            state.outlook = None;
         }
-        news
+        state.queue.wake_impatient();
+        state.queue.wake_head();
+        Some(News { rest: rest.unwrap_or_default(), limit })
+    }
+
+    /// This is the scope of a call's owner.
+    pub(super) fn counts_an_owner(&self) {
+        self.is_an_owners.store(true, Ordering::Relaxed);
     }
 
     /// Forgets what the limiter said, which holds no longer.
@@ -152,9 +166,11 @@ impl Gate {
     pub(super) fn add_to(&self, usage: &mut Usage) {
         let state = self.state.lock();
         let now = instant();
-        usage.scopes += 1;
-        usage.resting += usize::from(!state.pauses.left(Lane::CallPop, now).is_zero());
-        usage.background_resting += usize::from(!state.pauses.left(Lane::Prefetch, now).is_zero());
+        if self.is_an_owners.load(Ordering::Relaxed) {
+            usage.scopes += 1;
+            usage.resting += usize::from(state.pauses.rest_all(now));
+            usage.background_resting += usize::from(!state.pauses.left(Lane::Prefetch, now).is_zero());
+        }
         for lane in state.queue.lanes() {
             usage.waiting[lane as usize] += 1;
         }
@@ -163,7 +179,8 @@ impl Gate {
     /// Whether nobody waits and nothing is lost by forgetting this gate.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state.lock();
-        state.queue.is_empty() && state.pauses.are_over(instant()) && state.allowed.is_as_documented()
+        let now = instant();
+        state.queue.is_empty() && state.pauses.are_over(now) && state.allowed.is_as_documented(now)
     }
 }
 
@@ -179,7 +196,7 @@ impl State {
 
     fn ask(&mut self, limiter: &Limiter, scope: ScopeTag, lane: Lane, standing: Standing) -> Ask {
         let limits = limiter.quota().limits(self.allowed.limit());
-        Ask { scope, lane, limits, standing, is_probe: false, patience: None, is_made: false }
+        Ask { scope, lane, limits, standing, is_probe: false, is_paced: true, patience: None, is_made: false }
     }
 }
 
@@ -191,16 +208,17 @@ struct Place<'a> {
     wake: Arc<Notify>,
     /// Since it came to its lane.
     since: Stopwatch,
+    is_paced: bool,
     /// Whether it has asked the limiter in its lane.
     asked: bool,
 }
 
 impl<'a> Place<'a> {
-    fn take(gate: &'a Gate, limiter: &'a Limiter, urgency: &Urgency) -> Self {
+    fn take(gate: &'a Gate, limiter: &'a Limiter, urgency: &Urgency, is_paced: bool) -> Self {
         let wake = Arc::new(Notify::new());
         let standing = if urgency.is_proven() { Standing::Proven } else { Standing::Unproven };
         let ticket = gate.state.lock().queue.enter(urgency.lane(), standing, urgency.began(), Arc::clone(&wake));
-        Self { gate, limiter, ticket, wake, since: Stopwatch::start(), asked: false }
+        Self { gate, limiter, ticket, wake, since: Stopwatch::start(), is_paced, asked: false }
     }
 
     fn step(&mut self, lane: Lane, deadline: Option<Instant>, now: Instant) -> Step<'a> {
@@ -208,7 +226,12 @@ impl<'a> Place<'a> {
         self.move_to(&mut state, lane, deadline.is_some());
         let head = state.queue.is_head(self.ticket);
         if head && let Some(slot) = state.in_hand.take() {
-            return Step::Pass(slot);
+            // A call pop's call is not counted in the share of the background lanes.
+            if slot.is_background || !lane.is_background() {
+                return Step::Pass(slot);
+            }
+            self.limiter.give_back(&slot);
+            state.outlook = None;
         }
         if !head && deadline.is_none() {
             return Step::Wait(None);
@@ -222,17 +245,24 @@ impl<'a> Place<'a> {
             return Step::Wait(deadline);
         }
         // A call pop asks once though it knows that it must wait: the limiter tells the other replicas' background
-        // lanes to stand aside.
-        // While the scope rests nobody asks: the limiter knows of calls only, and would grant one.
+        // lanes to stand aside. While the scope rests nobody asks, but for whether the pause of another replica still
+        // holds: a limiter without Redis knows of calls only, and would grant one.
         let rests = !state.pauses.left(lane, now).is_zero();
-        if ready_in.is_zero() || (!rests && !lane.is_background() && !self.asked) {
+        let asks_again_in = state.pauses.asked_again_in(now);
+        let stands_out = !rests && !lane.is_background() && !self.asked;
+        if ready_in.is_zero() || stands_out || (rests && asks_again_in == Some(Duration::ZERO)) {
             state.asking = true;
             self.asked = true;
             let ask = state.ask(self.limiter, self.gate.scope, lane, self.ticket.standing);
-            let is_probe = state.pauses.probe(now);
-            return Step::Ask(Turn { gate: self.gate, limiter: self.limiter, ask: Ask { is_probe, ..ask } });
+            let is_probe = ready_in.is_zero() && state.pauses.rest_all(now);
+            return Step::Ask(Turn {
+                gate: self.gate,
+                limiter: self.limiter,
+                ask: Ask { is_probe, is_paced: self.is_paced, ..ask },
+            });
         }
-        Step::Wait(Some(now + ready_in))
+        let wait = if rests { asks_again_in.map_or(ready_in, |wait| wait.min(ready_in)) } else { ready_in };
+        Step::Wait(Some(now + wait))
     }
 
     fn move_to(&mut self, state: &mut State, lane: Lane, impatient: bool) {
@@ -270,7 +300,10 @@ struct Turn<'a> {
 impl Turn<'_> {
     fn end(self, answer: Answer) {
         let mut state = self.gate.state.lock();
-        let expected = state.outlook.is_some() && answer.granted.is_some();
+        let (expected, now) = (state.outlook.is_some() && answer.granted.is_some(), instant());
+        if self.ask.is_probe && answer.granted.is_some() {
+            state.pauses.probed(now);
+        }
         if let Some(slot) = answer.granted {
             // Asks go one by one, and a call in hand is taken before the next: there is none.
             if let Some(unused) = state.in_hand.replace(slot) {
@@ -278,7 +311,7 @@ impl Turn<'_> {
             }
         }
         state.outlook = Some(answer.outlook);
-        let news = !self.ask.is_probe && state.pauses.set(answer.rest, instant());
+        let news = state.pauses.hear(answer.rest, now);
         if !expected || news {
             state.queue.wake_impatient();
         }

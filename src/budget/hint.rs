@@ -16,6 +16,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 /// Where the limit is unknown, so many calls left or fewer are few.
 const FEW: u32 = 2;
+/// How often it is asked whether the pause that another replica has set still holds.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// A pause that grows by less is not worth telling the other replicas again.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
 
@@ -50,6 +52,9 @@ pub(super) struct Rest {
 pub(super) struct Pauses {
     all: Option<Instant>,
     background: Option<Instant>,
+    /// What other replicas have set, and when that was last heard.
+    told: (Option<Instant>, Option<Instant>),
+    heard: Option<Instant>,
     /// When the pause of all lanes was set, and when it was last probed.
     began: Option<Instant>,
     probed: Option<Instant>,
@@ -63,9 +68,9 @@ impl Pauses {
     pub(super) fn note(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Option<Rest> {
         let all = self.rest_of_all(hint, granted, now);
         let is_later = Some(granted) > self.began || self.probed.is_some_and(|probed| granted >= probed);
-        let is_over = all.is_zero() && is_later && !left(self.all, now).is_zero();
+        let is_over = all.is_zero() && is_later && self.rest_all(now);
         if is_over {
-            self.all = None;
+            (self.all, self.background, self.told) = (None, None, (None, None));
         }
         let rest = Rest { all, background: rest_of_background(hint), is_over };
         let is_longer = self.set(rest, now);
@@ -73,31 +78,55 @@ impl Pauses {
     }
 
     /// Pauses for at least so long. True if that is notably longer than before.
-    pub(super) fn set(&mut self, rest: Rest, now: Instant) -> bool {
-        if left(self.all, now).is_zero() && !rest.all.is_zero() {
-            (self.began, self.probed) = (Some(now), None);
-        }
+    fn set(&mut self, rest: Rest, now: Instant) -> bool {
+        self.begin(rest, now);
         let all = lengthen(&mut self.all, rest.all, now);
         let background = lengthen(&mut self.background, rest.background, now);
         all || background
     }
 
+    /// What the replicas together have set, for this one as well: in place of what was heard before. True if that is
+    /// notably longer.
+    pub(super) fn hear(&mut self, rest: Rest, now: Instant) -> bool {
+        self.begin(rest, now);
+        let before = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
+        let until = |rest: Duration| (!rest.is_zero()).then(|| now + rest.min(LONGEST_PAUSE));
+        (self.told, self.heard) = ((until(rest.all), until(rest.background)), Some(now));
+        let after = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
+        after.iter().zip(before).any(|(after, before)| *after > before + WORTH_TELLING)
+    }
+
+    fn begin(&mut self, rest: Rest, now: Instant) {
+        if !self.rest_all(now) && !rest.all.is_zero() {
+            (self.began, self.probed) = (Some(now), None);
+        }
+    }
+
+    /// Whether all lanes rest, whoever may probe meanwhile.
+    pub(super) fn rest_all(&self, now: Instant) -> bool {
+        !left(self.all.max(self.told.0), now).is_zero()
+    }
+
     /// How long a lane still rests. A ringing phone rests until it may probe.
     pub(super) fn left(&self, lane: Lane, now: Instant) -> Duration {
-        let all = left(self.all, now);
+        let all = left(self.all.max(self.told.0), now);
         if lane.is_background() {
-            return all.max(left(self.background, now));
+            return all.max(left(self.background.max(self.told.1), now));
         }
         all.min(left(self.began.max(self.probed).map(|last| last + PROBE_EVERY), now))
     }
 
-    /// A call goes. True if it is a probe, because the pause still holds.
-    pub(super) fn probe(&mut self, now: Instant) -> bool {
-        let holds = !left(self.all, now).is_zero();
-        if holds {
-            self.probed = Some(now);
-        }
-        holds
+    /// If only other replicas have set the pause: after this time it is asked whether it still holds, because they may
+    /// have ended it.
+    pub(super) fn asked_again_in(&self, now: Instant) -> Option<Duration> {
+        let is_own = !left(self.all.max(self.background), now).is_zero();
+        let again = self.heard.filter(|_| !is_own).map(|heard| heard + ASK_AGAIN);
+        again.map(|again| again.saturating_duration_since(now))
+    }
+
+    /// A call goes although the pause still holds.
+    pub(super) fn probed(&mut self, now: Instant) {
+        self.probed = Some(now);
     }
 
     /// Whether nothing is lost by forgetting: all pauses are over, and so is the memory of refusals.
@@ -225,16 +254,32 @@ mod tests {
         assert_eq!(pauses.left(Lane::CallPop, start), PROBE_EVERY);
         let first = start + PROBE_EVERY;
         assert_eq!([Lane::CallPop, Lane::Prefetch].map(|lane| pauses.left(lane, first).as_secs()), [0, 570]);
-        assert!(pauses.probe(first));
+        pauses.probed(first);
         assert_eq!(pauses.left(Lane::CallPop, first), PROBE_EVERY, "one call");
         assert!(pauses.note(&refused(None), first, first + SECOND).is_none());
         assert_eq!(pauses.left(Lane::Prefetch, first), 570 * SECOND, "it holds");
         let second = first + PROBE_EVERY;
-        assert!(pauses.probe(second));
+        pauses.probed(second);
         assert!(pauses.note(&RateHint::default(), start, second).is_none(), "a call from before says nothing");
         let over = pauses.note(&RateHint::default(), second + SECOND, second + SECOND);
         assert!(over.is_some_and(|rest| rest.is_over));
         assert_eq!(pauses.left(Lane::Prefetch, second + SECOND), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_another_replica_is_asked_for_again_and_ends_when_it_is_over_there() {
+        let (mut pauses, start) = (Pauses::default(), instant());
+        let rest = |all| Rest { all, background: all, is_over: false };
+        assert!(pauses.hear(rest(600 * SECOND), start));
+        assert_eq!(pauses.asked_again_in(start + SECOND), Some(4 * SECOND));
+        assert!(!pauses.hear(rest(595 * SECOND), start + 5 * SECOND), "no news");
+        assert_eq!(pauses.left(Lane::Prefetch, start + 5 * SECOND), 595 * SECOND);
+        pauses.hear(Rest::default(), start + 10 * SECOND);
+        assert_eq!(pauses.left(Lane::Prefetch, start + 10 * SECOND), Duration::ZERO);
+        pauses.note(&refused(Some(30 * SECOND)), start + 11 * SECOND, start + 11 * SECOND);
+        assert_eq!(pauses.asked_again_in(start + 12 * SECOND), None, "its own holds in any case");
+        pauses.hear(Rest::default(), start + 12 * SECOND);
+        assert_eq!(pauses.left(Lane::Prefetch, start + 12 * SECOND), 29 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,9 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::Config;
+use super::allowed::NewLimit;
 use super::hint::Rest;
 use super::local::Local;
-use super::past::{Count, Past, Replicas};
+use super::past::{self, Count, Past, Replicas};
 use super::queue::{Ahead, Standing};
 use super::quota::{Limits, Quota, Scope};
 use super::shared::{SharedQuota, Times};
@@ -51,6 +52,8 @@ pub(super) struct Ask {
     pub standing: Standing,
     /// Whether it asks although the CRM wants a rest.
     pub is_probe: bool,
+    /// Whether it goes at the pace of the quota, and not only within the window.
+    pub is_paced: bool,
     /// How long it would wait; `None` for however long.
     pub patience: Option<Duration>,
     /// Whether the call is made already and only to be counted.
@@ -149,6 +152,14 @@ impl Answer {
     }
 }
 
+/// What the other replicas should hear of a scope.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct News {
+    pub rest: Rest,
+    /// How many calls the CRM allows now.
+    pub limit: Option<NewLimit>,
+}
+
 /// The limiter of one quota.
 #[derive(Debug)]
 pub(super) struct Limiter {
@@ -164,7 +175,7 @@ pub(super) struct Limiter {
 
 impl Limiter {
     pub(super) fn new(quota: Quota, config: &Config, shared: Option<SharedQuota>) -> Self {
-        let past = Mutex::new(Past::new(quota.per(), shared.is_some(), config.is_past_known, instant()));
+        let past = Mutex::new(Past::new(&quota, config, shared.is_some(), instant()));
         // Nobody else's credential counts in the quota of a user.
         let keeps_one_for = if quota.scope() == Scope::Account { config.admitted } else { Duration::ZERO };
         let (hold, local) = (config.call_timeout + quota.per(), Local::new(&quota, config.replicas));
@@ -205,8 +216,10 @@ impl Limiter {
     }
 
     async fn ask_shared(&self, shared: &SharedQuota, ask: &Ask, until: Instant) -> Answer {
-        let times = Times { hold: self.hold, keeps_one_for: self.keeps_one_for };
-        let Ok(answer) = shared.ask(&self.quota, times, ask, until).await else {
+        let absent = self.past.lock().absent(instant());
+        let ask = Ask { limits: ask.limits.leaving(absent), ..*ask };
+        let last = self.local.last(ask.scope, self.quota.per());
+        let Ok(answer) = shared.ask(&self.quota, &self.times(), &ask, last.as_ref(), until).await else {
             self.local.was_not_answered(ask.scope);
             return Answer::denied(Outlook::after(Duration::ZERO));
         };
@@ -217,13 +230,16 @@ impl Limiter {
         answer
     }
 
+    fn times(&self) -> Times {
+        Times { hold: self.hold, keeps_one_for: self.keeps_one_for, unknown_for: past::unknown_for(self.quota.per()) }
+    }
+
     /// Counts a call that nobody was asked for, whether there is room or not.
     async fn count_made(&self, ask: &Ask, until: Instant) -> Answer {
         let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name: None };
         let named = match &self.shared {
             Some(shared) => {
-                let times = Times { hold: self.hold, keeps_one_for: Duration::ZERO };
-                shared.ask(&self.quota, times, ask, until).await.ok().and_then(|answer| answer.granted)
+                shared.ask(&self.quota, &self.times(), ask, None, until).await.ok().and_then(|answer| answer.granted)
             }
             None => None,
         };
@@ -249,10 +265,10 @@ impl Limiter {
         }
     }
 
-    /// Tells the other replicas to rest. Best effort.
-    pub(super) async fn tell(&self, scope: ScopeTag, rest: Rest) {
+    /// Tells the other replicas. Best effort.
+    pub(super) async fn tell(&self, scope: ScopeTag, news: News) {
         if let Some(shared) = &self.shared {
-            shared.pause(scope, rest).await;
+            shared.tell(scope, &news).await;
         }
     }
 

@@ -23,9 +23,13 @@ use super::limiter::{Answer, Ask, Forecast, Kept, Outlook, Room, Slot, micros};
 use super::past::{Count, Outage};
 use super::queue::{Ahead, Standing};
 use super::quota::{Pace, Quota};
+use super::shared::Last;
 use super::window::Window;
 use crate::clock::{Instant, instant};
 use crate::domain::ScopeTag;
+
+/// By how much at least a call must be held longer here before Redis is expected to hold it.
+const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
 
 /// The own count of one quota.
 pub(super) struct Local {
@@ -67,6 +71,8 @@ impl Paces {
 struct Held {
     all: Window,
     background: Window,
+    /// The latest call that Redis has counted for this replica, and until when.
+    last: Option<(String, Instant)>,
     /// Until when a call is kept for credentials that are proven.
     keeps_one_until: Option<Instant>,
     /// Redis does not answer asks of this scope.
@@ -129,22 +135,25 @@ impl Local {
     /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must still be so.
     pub(super) fn ask(&self, quota: &Quota, keeps_one_for: Duration, ask: &Ask, until: Instant) -> Answer {
         let paces = self.paces.read();
-        let before = self.outlook(quota, ask, Some(&paces));
+        let paces = ask.is_paced.then_some(&*paces);
+        let before = self.outlook(quota, ask, paces);
         let is_background = ask.lane.is_background();
         // governor gives nothing back. So everything is looked at before anything is spent.
         if !before.wait((ask.lane, ask.standing), Ahead::default(), instant()).is_zero() {
             return Answer { granted: None, outlook: before, rest: Rest::default() };
         }
-        paces.all.spend(ask.scope);
-        if is_background {
-            paces.background.spend(ask.scope);
+        if let Some(paces) = paces {
+            paces.all.spend(ask.scope);
+            if is_background {
+                paces.background.spend(ask.scope);
+            }
         }
         let slot = Slot { scope: ask.scope, is_background, until, name: None };
         self.hold(&slot);
         if ask.standing == Standing::Proven {
             self.keep_one(ask.scope, instant() + keeps_one_for);
         }
-        let outlook = self.outlook(quota, ask, Some(&paces));
+        let outlook = self.outlook(quota, ask, paces);
         Answer { granted: Some(slot), outlook, rest: Rest::default() }
     }
 
@@ -180,10 +189,23 @@ impl Local {
         self.held.lock().entry(scope).or_default().keeps_one_until = Some(until);
     }
 
+    /// The latest call of a scope that Redis must still hold: if it does not, it has lost what it counted. Not one that
+    /// is free in a moment.
+    pub(super) fn last(&self, scope: ScopeTag, per: Duration) -> Option<Last> {
+        let now = instant();
+        let held = self.held.lock();
+        let (name, until) = held.get(&scope)?.last.as_ref()?;
+        let held_for = until.saturating_duration_since(now);
+        (held_for > (per / 100).max(CLOCKS_DIFFER)).then(|| Last { name: name.clone(), held_for })
+    }
+
     /// Counts a call, wherever it was granted.
     pub(super) fn hold(&self, slot: &Slot) {
         let mut held = self.held.lock();
         let held = held.entry(slot.scope).or_default();
+        if let Some(name) = &slot.name {
+            held.last = Some((name.clone(), slot.until));
+        }
         held.all.hold(slot.until);
         if slot.is_background {
             held.background.hold(slot.until);
@@ -193,6 +215,9 @@ impl Local {
     /// The call is held until `until` only.
     pub(super) fn release(&self, slot: &Slot, until: Instant) {
         if let Some(held) = self.held.lock().get_mut(&slot.scope) {
+            if let Some((_, held_until)) = held.last.as_mut().filter(|(name, _)| Some(name) == slot.name.as_ref()) {
+                *held_until = until;
+            }
             held.all.release(slot.until, until);
             if slot.is_background {
                 held.background.release(slot.until, until);

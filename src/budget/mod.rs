@@ -5,8 +5,12 @@
 //! call log of thousands that warms up. This room decides who gets the next call.
 //!
 //! # The way of one call
-//! [`Budget::acquire`] -> the [`gate`] of the scope, a line ordered by lane and arrival -> the [`limiter`], which only
+//! [`Budget::acquire`] -> the [`gate`] of each scope, a line ordered by lane and arrival -> the [`limiter`], which only
 //! the head of the line asks -> a [`Permit`]. After the reply [`Permit::observe`] says what the CRM said of its limit.
+//!
+//! # Scopes
+//! CRMs count by token, by user or by account. A call spends the scope of its owner as far as that is known, and always
+//! that of its credential ([`Scopes`]): so there is one count that knows every call under the credential.
 //!
 //! # Windows
 //! A CRM counts the calls of a sliding window, on arrival. So a call is held in a [`window`] from its permit until one
@@ -27,14 +31,15 @@
 //!
 //! # Replicas
 //! With Redis the whole fleet stays within one quota: the same windows live in Redis for each scope ([`shared`]), with
-//! the pauses, and with a mark that makes the background lanes of every replica stand aside while a call pop waits at
-//! any. While Redis is away each replica keeps to an equal share of the quota ([`Budget::heard`]). Asking Redis takes at
-//! most the link's timeout.
+//! the pauses, the limit that has fallen, and with a mark that makes the background lanes of every replica stand aside
+//! while a call pop waits at any. A replica that does not reach Redis keeps to an equal share of the quota, which the
+//! others leave to it ([`Budget::heard`]). Asking Redis takes at most the link's timeout.
 //!
 //! # What nobody remembers
-//! A daemon that has just begun without Redis, and a Redis that has lost its data, do not know the calls of the last
-//! window. For windows of up to five seconds nothing is spent until those are out of it ([`past`]). For longer ones a
-//! restart may spend the quota a second time.
+//! A daemon that has just begun without Redis, and a Redis that has lost its data or one scope's count, do not know the
+//! calls of the last window. For windows of up to five seconds nothing is spent until those are out of it ([`past`]).
+//! For longer ones a restart may spend the quota a second time. A loss is noticed by the fleet's log, and in each scope
+//! by whoever has made a call there that Redis must hold.
 //!
 //! # Hints
 //! A refusal (429) rests the scope for as long as it says, or 1 s doubling to 60 s, and lowers its limit until the CRM
@@ -50,7 +55,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::clock::{Instant, instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::metrics::{Metrics, QuotaLabels, observe};
@@ -62,6 +66,7 @@ mod hint;
 mod limiter;
 mod local;
 mod past;
+mod permit;
 mod queue;
 mod quota;
 mod shared;
@@ -70,12 +75,18 @@ mod window;
 
 pub use hint::RateHint;
 pub use past::Replicas;
+pub use permit::Permit;
 pub use quota::{CallKind, Quota, QuotaError, Quotas, Scope};
 pub use shared::SharedQuota;
 pub use usage::Usage;
 
-use gate::Gate;
+use gate::{Gate, Passed};
 use limiter::{Limiter, Slot};
+use permit::{Counted, Turn};
+
+/// If the credential's turn comes so much later than its owner's, both are waited for again: the owner's call is held
+/// only for as long as one that is made at once.
+const STALE: Duration = Duration::from_millis(250);
 
 /// The budget has no call left before the deadline. Nothing was spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -106,15 +117,27 @@ impl Default for Config {
     }
 }
 
+/// Whose quota a call spends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scopes {
+    /// The CRM's user or account, as far as known; else the credential.
+    pub owner: ScopeTag,
+    /// The credential.
+    pub credential: ScopeTag,
+}
+
+impl From<ScopeTag> for Scopes {
+    /// Of a credential of which it is not known whose it is.
+    fn from(credential: ScopeTag) -> Self {
+        Self { owner: credential, credential }
+    }
+}
+
 /// The quotas of one connector.
 pub struct Budget {
     all: Line,
     search: Option<Line>,
     other: Option<Line>,
-    /// Scopes of credentials of which it was not known lately whose they are, and until when that counts as lately.
-    unidentified: Mutex<HashMap<ScopeTag, Instant, foldhash::fast::RandomState>>,
-    /// For how long the windows hold a call of which nothing is heard any more.
-    hold: Duration,
     waits: Waits,
 }
 
@@ -139,8 +162,15 @@ impl Line {
         Arc::clone(self.gates.lock().entry(scope).or_insert_with(|| Arc::new(Gate::new(scope))))
     }
 
-    fn permit(&self, gate: Arc<Gate>, slot: Slot) -> Permit {
-        Permit { gate, limiter: Arc::clone(&self.limiter), slot, granted: instant() }
+    fn counted(&self, gate: Arc<Gate>, slot: Slot) -> Turn {
+        Turn::new(Counted { gate, limiter: Arc::clone(&self.limiter), slot })
+    }
+
+    /// Waits for a turn in one scope.
+    async fn turn(&self, scope: ScopeTag, urgency: &Urgency, is_paced: bool) -> Result<(Turn, Passed), Exhausted> {
+        let gate = self.gate(scope);
+        let passed = gate.pass(&self.limiter, urgency, is_paced).await?;
+        Ok((self.counted(gate, passed.slot.clone()), passed))
     }
 
     fn usage(&self) -> Usage {
@@ -186,24 +216,36 @@ impl Budget {
         };
         let (search, other) = (own(CallKind::Search), own(CallKind::Other));
         let all = Line::new(quotas.all, config, shared.cloned());
-        let longest = [Some(&quotas.all), quotas.search.as_ref(), quotas.other.as_ref()].into_iter().flatten();
-        let hold = config.call_timeout + longest.map(Quota::per).max().unwrap_or_default();
-        Self { all, search, other, unidentified: Mutex::default(), hold, waits: Waits::new(platform, metrics) }
+        Self { all, search, other, waits: Waits::new(platform, metrics) }
     }
 
-    /// Waits for the turn of a load and spends one HTTP call of its scope. A future that is dropped leaves the line.
+    /// Waits for the turn of a load and spends one HTTP call of its scopes. A future that is dropped leaves the line.
     ///
     /// If the quota is an account's, one call of each window is kept for loads whose credential is proven
     /// ([`Urgency::set_proven`]), for [`Config::admitted`] after such a load has called or a credential was proven.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of the load's callers.
-    pub async fn acquire(&self, scope: ScopeTag, kind: CallKind, urgency: &Urgency) -> Result<Permit, Exhausted> {
-        let line = self.line(kind);
-        let gate = line.gate(scope);
-        let passed = gate.pass(&line.limiter, urgency).await?;
-        observe(self.waits.of(passed.lane), passed.waited);
-        Ok(line.permit(gate, passed.slot))
+    pub async fn acquire(
+        &self,
+        scopes: impl Into<Scopes>,
+        kind: CallKind,
+        urgency: &Urgency,
+    ) -> Result<Permit, Exhausted> {
+        let (line, scopes) = (self.line(kind), scopes.into());
+        loop {
+            let (owner, passed) = line.turn(scopes.owner, urgency, true).await?;
+            line.gate(scopes.owner).counts_an_owner();
+            if scopes.credential == scopes.owner {
+                observe(self.waits.of(passed.lane), passed.waited);
+                return Ok(Permit::new(owner, None));
+            }
+            let (credential, passed_too) = line.turn(scopes.credential, urgency, false).await?;
+            if passed_too.waited < STALE {
+                observe(self.waits.of(passed_too.lane), passed.waited + passed_too.waited);
+                return Ok(Permit::new(owner, Some(credential)));
+            }
+        }
     }
 
     /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].
@@ -213,24 +255,13 @@ impl Budget {
         }
     }
 
-    /// A call is made in the scope of a credential of which it is not known whose it is.
-    pub fn note_unidentified(&self, scope: ScopeTag) {
-        self.unidentified.lock().insert(scope, instant() + self.hold);
-    }
-
-    /// Whether this replica has lately made calls under this credential without knowing whose it is.
-    #[must_use]
-    pub fn was_unidentified(&self, scope: ScopeTag) -> bool {
-        self.unidentified.lock().get(&scope).is_some_and(|until| instant() < *until)
-    }
-
     /// Counts a call that was made under another scope before it was known to be one of this scope, whether there is
     /// room for it or not.
     pub async fn adopt(&self, scope: ScopeTag, kind: CallKind, lane: Lane) -> Option<Permit> {
         let line = self.line(kind);
         let gate = line.gate(scope);
         let slot = gate.count_made(&line.limiter, lane).await?;
-        Some(line.permit(gate, slot))
+        Some(Permit::new(line.counted(gate, slot), None))
     }
 
     fn line(&self, kind: CallKind) -> &Line {
@@ -259,10 +290,10 @@ impl Budget {
         self.lines().for_each(|line| line.limiter.unheard());
     }
 
-    /// What the quota of a kind of call is.
+    /// The quota of a kind of call, or of all that have none for themselves.
     #[must_use]
-    pub fn quota(&self, kind: CallKind) -> &Quota {
-        self.line(kind).limiter.quota()
+    pub fn quota(&self, kind: Option<CallKind>) -> &Quota {
+        kind.map_or(&self.all, |kind| self.line(kind)).limiter.quota()
     }
 
     /// How it stands with each quota in this process, with the kind of call that has it for itself. Looks at every
@@ -281,43 +312,6 @@ impl Budget {
     /// Forgets the scopes that nobody uses and that hold no call. To be called now and then.
     pub fn sweep(&self) {
         self.lines().for_each(Line::sweep);
-        let (mut unidentified, now) = (self.unidentified.lock(), instant());
-        unidentified.retain(|_, until| now < *until);
-        unidentified.shrink_to_fit();
-    }
-}
-
-/// One HTTP call that may be made now. Dropped without [`Permit::observe`], it counts as one that may still arrive.
-#[derive(Debug)]
-#[must_use = "a permit is spent whether it is used or not"]
-pub struct Permit {
-    gate: Arc<Gate>,
-    limiter: Arc<Limiter>,
-    slot: Slot,
-    granted: Instant,
-}
-
-impl Permit {
-    /// The call has had its reply. Takes in what the reply said of the CRM's limit. A plain success counts too: it ends
-    /// pauses, and the doubling of them.
-    ///
-    /// Takes effect here before the first await. Only news is then told to the other replicas, which takes at most
-    /// the timeout of the link to Redis.
-    pub async fn observe(self, hint: &RateHint) {
-        self.limiter.release(&self.slot);
-        if let Some(rest) = self.gate.note(&self.limiter, hint, self.granted) {
-            self.limiter.tell(self.gate.scope(), rest).await;
-        }
-    }
-
-    /// The call is not made.
-    pub fn give_back(self) {
-        self.limiter.give_back(&self.slot);
-    }
-
-    /// The call will have no reply and can no longer arrive: its connection could not be made, or broke.
-    pub fn end(self) {
-        self.limiter.release(&self.slot);
     }
 }
 

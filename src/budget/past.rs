@@ -3,20 +3,27 @@
 //! A CRM remembers the calls of the last window; a limiter that has just begun does not, nor does a Redis that has lost
 //! its data. Owns the moments from which each may be believed again. Knows no scope, and no call.
 //!
+//! A replica that does not reach Redis spends its share all the same, after a while. So the others leave the share of
+//! each one that is missing.
+//!
 //! For a window of up to [`LONGEST_WAIT`] nothing is spent until every unknown call has left the window. Longer windows
 //! would silence a CRM for too long: there a start may spend the quota a second time.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::Config;
+use super::quota::Quota;
 use crate::clock::Instant;
 
 /// Windows up to this length are waited for.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Within this time after Redis is back all replicas have noticed.
 const ALL_NOTICE: Duration = Duration::from_secs(3);
-/// So long at least Redis is waited for, at the start and in an outage, before each replica counts for itself.
-const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
+/// Within this time after a replica does not reach Redis any more the others know it, and leave its share to it.
+const ABSENCE_SHOWS: Duration = Duration::from_millis(900);
+/// How long a call may be on its way to the CRM if Redis has just lost the count of it.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 /// How soon a caller looks again if Redis is to be used and is not there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How soon Redis is asked again of a scope that it did not answer: later than a poll notices that it was replaced.
@@ -40,8 +47,10 @@ pub(super) enum Count {
 /// What replicas know of each other through Redis.
 #[derive(Debug, Clone, Copy)]
 pub struct Replicas {
-    /// How many there are, this one included.
+    /// How many there are, this one included, and those that have been missing for a few seconds.
     pub count: NonZeroU32,
+    /// How many of them are there now.
+    pub present: u32,
     /// For how long Redis has kept its data.
     pub kept_for: Duration,
 }
@@ -54,6 +63,9 @@ pub(super) struct Past {
     is_shared: bool,
     /// Whether nobody can have called before the start.
     is_known: bool,
+    /// How many replicas share the quota at least.
+    at_least: NonZeroU32,
+    missing: Missing,
     /// Since when the own count holds every call of this replica's share.
     own_from: Instant,
     /// Since when Redis has not been there, or the start.
@@ -66,16 +78,49 @@ pub(super) struct Past {
     all_shared_from: Option<Instant>,
 }
 
+/// Replicas that share a quota and do not reach Redis.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Absent {
+    /// How many.
+    pub count: u32,
+    /// Of so many in all; zero if nothing was heard yet.
+    pub of: u32,
+}
+
+/// Who is missing, and who was until lately: their calls still count.
+#[derive(Debug, Default)]
+struct Missing {
+    now: Absent,
+    before: Absent,
+    counts_until: Option<Instant>,
+}
+
+impl Missing {
+    fn change(&mut self, absent: Absent, per: Duration, now: Instant) {
+        if absent.count < self.now.count {
+            (self.before, self.counts_until) = (self.at(now), Some(now + per + ON_ITS_WAY));
+        }
+        self.now = absent;
+    }
+
+    fn at(&self, now: Instant) -> Absent {
+        let before = self.counts_until.is_some_and(|until| now < until);
+        if before && self.before.count > self.now.count { self.before } else { self.now }
+    }
+}
+
 impl Past {
-    /// Of a quota with windows of length `per`. Whoever is the only one to call the CRM, and has just begun, knows the
-    /// whole past.
-    pub(super) fn new(per: Duration, is_shared: bool, is_known: bool, now: Instant) -> Self {
+    /// Of a quota. Whoever is the only one to call the CRM, and has just begun, knows the whole past.
+    pub(super) fn new(quota: &Quota, config: &Config, is_shared: bool, now: Instant) -> Self {
+        let (per, is_known) = (quota.per(), config.is_past_known);
         let wait = if is_known { Duration::ZERO } else { wait(per) };
-        let wait = if is_shared { wait.max(SHORTEST_OUTAGE) } else { wait };
+        let wait = if is_shared { wait + ABSENCE_SHOWS } else { wait };
         Self {
             per,
             is_shared,
             is_known,
+            at_least: config.replicas,
+            missing: Missing::default(),
             own_from: now + wait,
             away_since: Some(now),
             kept_since: None,
@@ -94,6 +139,8 @@ impl Past {
 
     /// Redis answered, and said this. True if that changes whose count holds.
     pub(super) fn heard(&mut self, replicas: &Replicas, now: Instant) -> bool {
+        let of = replicas.count.max(self.at_least).get();
+        self.missing.change(Absent { count: of.saturating_sub(replicas.present), of }, self.per, now);
         let kept_since = now.checked_sub(replicas.kept_for).unwrap_or(now);
         let before = self.kept_since;
         let began_anew = before.is_none_or(|before| kept_since > before + SAME);
@@ -111,6 +158,11 @@ impl Past {
             self.count_in_redis_from(now + self.per + ALL_NOTICE);
         }
         true
+    }
+
+    /// Whose share is to be left to them.
+    pub(super) fn absent(&self, now: Instant) -> Absent {
+        self.missing.at(now)
     }
 
     fn count_in_redis_from(&mut self, moment: Instant) {
@@ -162,9 +214,15 @@ impl Outage {
     }
 }
 
-/// How long Redis is waited for before a replica counts for itself.
+/// How long Redis is waited for before a replica counts for itself: until the others know that it is missing, and
+/// what they have spent of its share is out of the window.
 fn outage(per: Duration) -> Duration {
-    wait(per).max(SHORTEST_OUTAGE)
+    wait(per) + ABSENCE_SHOWS
+}
+
+/// How long nothing is spent of a scope whose count Redis has lost.
+pub(super) fn unknown_for(per: Duration) -> Duration {
+    if per <= LONGEST_WAIT { per + ON_ITS_WAY } else { Duration::ZERO }
 }
 
 /// How long a window of length `per` is waited for.
@@ -179,6 +237,7 @@ fn left(moment: Instant, now: Instant) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Scope;
     use crate::clock::instant;
 
     const PER: Duration = Duration::from_secs(2);
@@ -187,25 +246,46 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    fn begun(per: Duration, is_shared: bool, is_past_known: bool, now: Instant) -> Past {
+        let quota = Quota::new(10, per, 10, Scope::User, 0.5).unwrap();
+        Past::new(&quota, &Config { is_past_known, ..Config::default() }, is_shared, now)
+    }
+
     fn heard(kept_for: Duration) -> Replicas {
-        Replicas { count: NonZeroU32::MIN, kept_for }
+        Replicas { count: NonZeroU32::MIN, present: 1, kept_for }
+    }
+
+    fn present(present: u32) -> Replicas {
+        Replicas { count: NonZeroU32::new(3).unwrap(), present, ..heard(Duration::from_secs(3_600)) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_replica_has_its_share_until_a_window_after_it_is_back() {
+        let (start, mut past) = (instant(), begun(PER, true, false, instant()));
+        let mut after = |millis, there| {
+            past.heard(&present(there), start + ms(millis));
+            past.absent(start + ms(millis)).count
+        };
+        assert_eq!([after(0, 3), after(200, 2), after(400, 2)], [0, 1, 1]);
+        assert_eq!([after(1_000, 3), after(3_400, 3)], [1, 1], "it has spent its share and is back");
+        assert_eq!([after(3_500, 3), after(3_600, 1)], [0, 2]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_redis_a_start_waits_one_window_and_a_known_past_does_not() {
         let start = instant();
-        let past = Past::new(PER, false, false, start);
+        let past = begun(PER, false, false, start);
         assert_eq!(past.count(start + ms(500)), Count::Unknown(ms(1_500)));
         assert_eq!(past.count(start + PER), Count::Own);
-        assert_eq!(Past::new(PER, false, true, start).count(start), Count::Own);
-        let minute = Past::new(Duration::from_secs(60), false, false, start);
+        assert_eq!(begun(PER, false, true, start).count(start), Count::Own);
+        let minute = begun(Duration::from_secs(60), false, false, start);
         assert_eq!(minute.count(start), Count::Own, "too long to wait for");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_start_beside_a_redis_that_has_kept_its_data_waits_for_nothing() {
         let start = instant();
-        let mut past = Past::new(PER, true, false, start);
+        let mut past = begun(PER, true, false, start);
         assert_eq!(past.count(start), Count::Unknown(LOOK_AGAIN), "it may be there in a moment");
         assert!(past.heard(&heard(Duration::from_secs(3_600)), start));
         assert_eq!(past.count(start), Count::Shared);
@@ -215,7 +295,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_new_redis_for_a_crm_that_is_new_as_well_is_not_waited_for() {
         let start = instant();
-        let mut past = Past::new(PER, true, true, start);
+        let mut past = begun(PER, true, true, start);
         past.heard(&heard(ms(20)), start + ms(20));
         assert_eq!(past.count(start + ms(20)), Count::Shared);
         past.heard(&heard(ms(220)), start + ms(220));
@@ -225,7 +305,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn data_that_redis_has_lost_is_waited_for_and_then_shares_are_kept_for_a_while() {
         let start = instant();
-        let mut past = Past::new(PER, true, false, start);
+        let mut past = begun(PER, true, false, start);
         past.heard(&heard(Duration::from_secs(3_600)), start);
         let flushed = start + ms(10_000);
         past.heard(&heard(ms(100)), flushed + ms(100));
@@ -241,22 +321,22 @@ mod tests {
         let count = |outage: Outage, after| outage.count(PER, Count::Shared, start + ms(after));
         assert_eq!(count(outage, 100), Count::Unknown(LOOK_AGAIN));
         assert_eq!(count(outage, 250), Count::Shared, "it is asked again");
-        let outage = Outage::goes_on(Some(outage), start + PER);
-        assert_eq!(count(outage, 2_100), Count::Own, "the first failure counts");
-        assert_eq!(outage.ends(PER, start + ms(1_999)), None);
-        assert_eq!(outage.ends(PER, start + PER), Some(start + 2 * PER + ALL_NOTICE));
+        let outage = Outage::goes_on(Some(outage), start + ms(2_900));
+        assert_eq!(count(outage, 3_000), Count::Own, "the first failure counts");
+        assert_eq!(outage.ends(PER, start + ms(2_899)), None);
+        assert_eq!(outage.ends(PER, start + ms(2_900)), Some(start + ms(2_900) + PER + ALL_NOTICE));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_longer_than_a_window_ends_with_shares_and_a_short_one_with_nothing() {
-        for (away, then) in [(1_500, Count::Shared), (2_000, Count::SharedWithinShare)] {
+        for (away, then) in [(2_800, Count::Shared), (2_900, Count::SharedWithinShare)] {
             let start = instant();
-            let mut past = Past::new(PER, true, false, start);
+            let mut past = begun(PER, true, false, start);
             past.heard(&heard(Duration::from_secs(3_600)), start);
             past.lost(start);
             past.lost(start + ms(100));
             assert_eq!(past.count(start + ms(100)), Count::Unknown(LOOK_AGAIN));
-            assert_eq!(past.count(start + PER), Count::Own);
+            assert_eq!(past.count(start + outage(PER)), Count::Own);
             let back = start + ms(away);
             past.heard(&heard(Duration::from_secs(3_600) + ms(away)), back);
             assert_eq!(past.count(back), then, "after {away} ms");

@@ -7,6 +7,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::past::Absent;
+
 /// Cells closer together than this are no CRM's limit, and too close for a limiter that counts microseconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);
 /// The longest period: a month, the longest that a CRM counts by.
@@ -194,6 +196,13 @@ impl Limits {
         Self { all: part(self.all), background: part(self.background) }
     }
 
+    /// What is left if the absent replicas have their part. Never less than one call.
+    pub(super) fn leaving(self, absent: Absent) -> Self {
+        let Some(of) = NonZeroU32::new(absent.of) else { return self };
+        let all = self.all.saturating_sub(self.among(of).all.saturating_mul(absent.count)).max(1);
+        Self { all, background: self.background.min(all) }
+    }
+
     /// The limit of a lane.
     pub(super) fn of(self, is_background: bool) -> u32 {
         if is_background { self.background } else { self.all }
@@ -338,6 +347,11 @@ mod tests {
         let among = |replicas| quota.limits(None).among(NonZeroU32::new(replicas).unwrap());
         assert_eq!(among(3), Limits { all: 3, background: 1 });
         assert_eq!(among(50), Limits { all: 1, background: 1 });
+        let leaving = |count, of| quota.limits(None).leaving(Absent { count, of });
+        assert_eq!(leaving(1, 3), Limits { all: 7, background: 5 });
+        assert_eq!(leaving(2, 3), Limits { all: 4, background: 4 });
+        assert_eq!(leaving(49, 50), Limits { all: 1, background: 1 });
+        assert_eq!([leaving(0, 3), leaving(0, 0)], [quota.limits(None); 2]);
         let share = quota.all().among(NonZeroU32::new(5).unwrap());
         assert_eq!(share, Pace { interval: Duration::from_millis(500), burst: NonZeroU32::MIN });
     }

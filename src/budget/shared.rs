@@ -13,7 +13,7 @@ use redis::Script;
 use tokio_util::task::TaskTracker;
 
 use super::hint::Rest;
-use super::limiter::{Answer, Ask, Forecast, Kept, Outlook, Room, Slot, micros};
+use super::limiter::{Answer, Ask, Forecast, Kept, News, Outlook, Room, Slot, micros};
 use super::queue::Standing;
 use super::quota::{CallKind, Pace, Quota};
 use super::window::{FORESEEN, Frees};
@@ -41,7 +41,7 @@ pub struct SharedQuota {
 
 struct Scripts {
     ask: Script,
-    pause: Script,
+    note: Script,
     release: Script,
 }
 
@@ -58,10 +58,58 @@ pub(super) struct Times {
     pub hold: Duration,
     /// For how long after a proven call one call of each window is kept for proven credentials.
     pub keeps_one_for: Duration,
+    /// How long nothing is spent of a scope whose count Redis has lost.
+    pub unknown_for: Duration,
+}
+
+/// A call that Redis must hold.
+#[derive(Debug)]
+pub(super) struct Last {
+    pub name: String,
+    pub held_for: Duration,
 }
 
 /// What the ask script returns; see there.
-type Reply = (i64, i64, i64, i64, i64, u32, Vec<i64>, u32, Vec<i64>, u32);
+type Reply = (i64, i64, i64, i64, i64, u32, Vec<i64>, u32, Vec<i64>, u32, u32, u32);
+
+/// A pace as the ask script takes it, in microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Gcra {
+    interval: i64,
+    tolerance: i64,
+}
+
+impl Gcra {
+    /// Of all lanes, of the share, and of all for the background lanes. Whoever is not paced may run ahead by a whole
+    /// window, and takes nothing of the pace.
+    fn of_ask(quota: &Quota, ask: &Ask) -> [Self; 3] {
+        let paces = [quota.all(), quota.background(), quota.even()];
+        if ask.is_paced { paces.map(Self::of) } else { [Self::unpaced(quota.per()); 3] }
+    }
+
+    fn of(pace: Pace) -> Self {
+        Self { interval: micros(pace.interval), tolerance: micros(pace.tolerance()) }
+    }
+
+    fn unpaced(per: Duration) -> Self {
+        Self { interval: 0, tolerance: micros(per) }
+    }
+}
+
+/// Gives a call back that may have been granted unheard; disarmed by taking its name.
+struct Unheard<'a> {
+    shared: &'a SharedQuota,
+    scope: ScopeTag,
+    name: Option<String>,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            self.shared.release(self.scope, &name, Duration::ZERO);
+        }
+    }
+}
 
 impl SharedQuota {
     /// The quota of the connector called `connector`, which must be called so on all replicas. What nobody waits for
@@ -72,7 +120,7 @@ impl SharedQuota {
         let name = blake3::hash(connector.as_bytes());
         let scripts = Scripts {
             ask: Script::new(include_str!("ask.lua")),
-            pause: Script::new(include_str!("pause.lua")),
+            note: Script::new(include_str!("note.lua")),
             release: Script::new(include_str!("release.lua")),
         };
         let (whose, replica) = (hex(&name.as_bytes()[..8]), hex(&token()[..8]));
@@ -88,78 +136,48 @@ impl SharedQuota {
         Self { whose: format!("{}:{kind}", self.whose), ..self.clone() }
     }
 
-    /// Spends a call if there is room. A call pop that is denied and would wait makes the background lanes of all
-    /// replicas stand aside.
+    /// Spends a call if there is room. `last` is a call that Redis must hold. A call pop that is denied and would wait
+    /// makes the background lanes of all replicas stand aside.
     ///
     /// # Errors
-    /// [`LinkError`], within the link's timeout. The call may have been spent all the same.
+    /// [`LinkError`], within the link's timeout. A call that was spent all the same is given back, and so is that of a
+    /// future which is dropped.
     pub(super) async fn ask(
         &self,
         quota: &Quota,
-        times: Times,
+        times: &Times,
         ask: &Ask,
+        last: Option<&Last>,
         until: Instant,
     ) -> Result<Answer, LinkError> {
-        let is_background = ask.lane.is_background();
-        let (all, share) = (quota.all(), quota.background());
         let name = format!("{}:{}", self.replica, self.calls.fetch_add(1, Ordering::Relaxed));
-        let keeps = match ask.standing {
-            Standing::Proven => micros(times.keeps_one_for),
-            Standing::Unproven => -1,
-        };
-        let numbers = [
-            i64::from(is_background),
-            micros(all.interval),
-            micros(all.tolerance()),
-            micros(share.interval),
-            micros(share.tolerance()),
-            ask.patience.map_or(-1, micros),
-            micros(LATENESS),
-            i64::from(ask.limits.all),
-            i64::from(ask.limits.background),
-            micros(quota.per()),
-            micros(times.hold),
-        ];
-        let flags = [
-            keeps,
-            i64::from(ask.is_probe),
-            i64::from(ask.is_made),
-            i64::try_from(FORESEEN).unwrap_or(1),
-            micros(quota.even().tolerance()),
-        ];
-        let texts = numbers.iter().map(i64::to_string);
-        let texts: Vec<String> = texts.chain([name.clone()]).chain(flags.iter().map(i64::to_string)).collect();
+        let paces = Gcra::of_ask(quota, ask);
+        let texts = texts(quota, times, ask, paces, [&name, last.map_or("", |last| &last.name)], last);
+        let mut unheard = Unheard { shared: self, scope: ask.scope, name: Some(name) };
         let reply: Reply = self.run(&self.scripts.ask, &self.keys(ask.scope), &texts).await?;
-        let (granted, next, share_next, rest, share_rest, held, free, share_held, share_free, keeps_one) = reply;
-        let room = |limit, held, times, next, pace: Pace| Room {
-            limit,
-            frees: Frees { held, per: micros(quota.per()), times },
-            pace: Forecast { next, interval: micros(pace.interval) },
-            kept: if keeps_one == 1 { Kept::one(limit, pace.burst.get()) } else { Kept::default() },
-        };
-        let outlook = Outlook::now(
-            room(ask.limits.all, held, free, next, all),
-            room(ask.limits.background, share_held, share_free, share_next, share),
-        );
-        let slot = Slot { scope: ask.scope, is_background, until, name: Some(name) };
-        let rest = Rest { all: duration(rest), background: duration(share_rest), is_over: false };
-        Ok(Answer { granted: (granted == 1).then_some(slot), outlook, rest })
+        let name = unheard.name.take();
+        let (is_granted, rest) = (reply.0 == 1, (reply.3, reply.4));
+        let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name };
+        let rest = Rest { all: duration(rest.0), background: duration(rest.1), is_over: false };
+        Ok(Answer { granted: is_granted.then_some(slot), outlook: outlook(quota, paces, reply), rest })
     }
 
-    /// Lets the scope rest on all replicas, or rest no more. Best effort: if Redis is away, only this replica rests.
-    pub(super) async fn pause(&self, scope: ScopeTag, rest: Rest) {
+    /// Lets the scope rest on all replicas, or rest no more, and tells them of a new limit. Best effort: if Redis is
+    /// away, only this replica knows.
+    pub(super) async fn tell(&self, scope: ScopeTag, News { rest, limit }: &News) {
         let all = if rest.is_over { -1 } else { micros(rest.all) };
-        self.tell(scope, [all, micros(rest.background), 0]).await;
+        let limit = limit.map_or([0; 3], |new| [i64::from(new.limit), micros(new.lasts), i64::from(new.rises)]);
+        self.note(scope, [all, micros(rest.background), 0, limit[0], limit[1], limit[2]]).await;
     }
 
     /// Keeps a call of each window for credentials that are proven, for so long. Best effort.
     pub(super) async fn keep_one(&self, scope: ScopeTag, lasts: Duration) {
-        self.tell(scope, [0, 0, micros(lasts)]).await;
+        self.note(scope, [0, 0, micros(lasts), 0, 0, 0]).await;
     }
 
-    async fn tell(&self, scope: ScopeTag, numbers: [i64; 3]) {
+    async fn note(&self, scope: ScopeTag, numbers: [i64; 6]) {
         let texts = numbers.map(|number| number.to_string());
-        if let Err(error) = self.run::<i64>(&self.scripts.pause, &self.keys(scope)[..1], &texts).await {
+        if let Err(error) = self.run::<i64>(&self.scripts.note, &self.keys(scope)[..1], &texts).await {
             tracing::debug!(%error, "the other replicas do not hear what a reply means for the quota");
         }
     }
@@ -191,6 +209,53 @@ impl SharedQuota {
         let args: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
         self.link.script(script, keys, &args).await
     }
+}
+
+/// The ask script's arguments, in its order.
+fn texts(
+    quota: &Quota,
+    times: &Times,
+    ask: &Ask,
+    [all, share, even]: [Gcra; 3],
+    names: [&str; 2],
+    last: Option<&Last>,
+) -> Vec<String> {
+    let numbers = [
+        i64::from(ask.lane.is_background()),
+        all.interval,
+        all.tolerance,
+        share.interval,
+        share.tolerance,
+        ask.patience.map_or(-1, micros),
+        micros(LATENESS),
+        i64::from(ask.limits.all),
+        i64::from(ask.limits.background),
+        micros(quota.per()),
+        micros(times.hold),
+    ];
+    let flags = [
+        micros(times.keeps_one_for),
+        i64::from(ask.standing == Standing::Proven),
+        i64::from(ask.is_probe),
+        i64::from(ask.is_made),
+        i64::try_from(FORESEEN).unwrap_or(1),
+        even.tolerance,
+        micros(times.unknown_for),
+        last.map_or(0, |last| micros(last.held_for)),
+    ];
+    let numbers = numbers.iter().map(i64::to_string);
+    numbers.chain(names.map(str::to_owned)).chain(flags.iter().map(i64::to_string)).collect()
+}
+
+fn outlook(quota: &Quota, [all, share, _]: [Gcra; 3], reply: Reply) -> Outlook {
+    let (_, next, share_next, _, _, held, times, share_held, share_times, keeps_one, limit, share_limit) = reply;
+    let room = |limit, held, times, next, pace: Gcra| Room {
+        limit,
+        frees: Frees { held, per: micros(quota.per()), times },
+        pace: Forecast { next, interval: pace.interval },
+        kept: if keeps_one == 1 { Kept::one(limit, quota.burst().get()) } else { Kept::default() },
+    };
+    Outlook::now(room(limit, held, times, next, all), room(share_limit, share_held, share_times, share_next, share))
 }
 
 fn duration(micros: i64) -> Duration {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::task::{JoinSet, yield_now};
 
 use super::*;
-use crate::clock::{Stopwatch, pause, within};
+use crate::clock::{Instant, Stopwatch, instant, pause, within};
 use crate::domain::KeyMaker;
 
 mod deadlines;

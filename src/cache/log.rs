@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Script;
+use redis::{Cmd, Script};
 
 use crate::domain::SharedTime;
 use crate::link::user::{script, token};
@@ -29,6 +29,9 @@ const MOST: &str = "10000";
 
 /// How long a replica counts as alive after its last poll, in milliseconds.
 const ALIVE_MS: &str = "10000";
+
+/// How long after its last poll a replica counts as present, in milliseconds: it polls every 200 or so.
+const PRESENT_MS: &str = "600";
 
 /// Events read by one poll, the last one known included.
 const BATCH: usize = 1000;
@@ -55,12 +58,19 @@ local function try(...)
     replicas = redis.pcall(...)
     if type(replicas) == 'table' then replicas, refused = 0, replicas.err end
 end
+-- Each poll counts up. Data that has counted less than this replica knows is older than it: of a failover, or restored.
+local beat = 0
+try('HINCRBY', KEYS[1], 'beat', 1)
+if refused == '' then beat = replicas end
 try('HSETNX', KEYS[1], 'since', time)
+if refused == '' and beat <= tonumber(ARGV[6]) then try('HSET', KEYS[1], 'since', time) end
 -- The clock was set back: nobody can say any more for how long the data has been kept.
 if tonumber(redis.call('HGET', KEYS[1], 'since') or time) > time then try('HSET', KEYS[1], 'since', time) end
 try('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - ARGV[2])
 try('ZADD', KEYS[3], time, ARGV[3])
 try('PEXPIRE', KEYS[3], ARGV[2])
+try('ZCOUNT', KEYS[3], time - ARGV[7], '+inf')
+local present = refused == '' and replicas or 0
 try('ZCARD', KEYS[3])
 local entries
 if ARGV[4] == 'end' then
@@ -75,7 +85,7 @@ for _, entry in ipairs(entries) do
 end
 local head = redis.call('HMGET', KEYS[1], 'id', 'n', 'since')
 local kept = math.max(time - tonumber(head[3] or time), 0)
-return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept}
+return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, present, beat}
 ";
 
 /// What one poll brought.
@@ -86,6 +96,8 @@ pub struct Polled {
     /// Replicas that polled within the last ten seconds, this one included: at least 1. `None` if Redis would not
     /// count.
     pub replicas: Option<u32>,
+    /// How many of them have polled within the last moment.
+    pub present: u32,
     /// Whether there may be more to read at once.
     pub more: bool,
     /// Redis' time.
@@ -130,6 +142,15 @@ impl Log {
         self.link.script::<u64>(&self.publish, &keys[..2], &args).await.map(|_| ())
     }
 
+    /// This replica ends: the others need not leave anything to it. Best effort.
+    pub async fn leave(&self) {
+        let mut leave = Cmd::new();
+        leave.arg("ZREM").arg(&keys(&self.link)[2]).arg(&self.replica);
+        if let Err(error) = self.link.query::<u32>(leave).await {
+            tracing::debug!(%error, "the other replicas count this one for some seconds more");
+        }
+    }
+
     /// A reader that begins at the end of the log. One for each replica, polled every 200 ms or so.
     #[must_use]
     pub fn reader(&self) -> LogReader {
@@ -140,6 +161,7 @@ impl Log {
             place: None,
             failed_before: false,
             said: None,
+            beat: 0,
         }
     }
 }
@@ -154,6 +176,8 @@ pub struct LogReader {
     failed_before: bool,
     /// What was last said of trouble with the log.
     said: Option<String>,
+    /// How many polls Redis had counted.
+    beat: u64,
 }
 
 impl fmt::Debug for LogReader {
@@ -189,12 +213,16 @@ impl LogReader {
             events.extend(self.failed_before.then_some(Event::Lost));
             Place::behind(&reply)
         });
-        let more = reply.3.len() >= 2 * BATCH;
-        Ok(Polled { events, replicas, more, now: SharedTime(reply.4), kept_for: Duration::from_millis(reply.6) })
+        let (more, present) = (reply.3.len() >= 2 * BATCH, reply.7.max(1));
+        if replicas.is_some() {
+            self.beat = reply.8;
+        }
+        let kept_for = Duration::from_millis(reply.6);
+        Ok(Polled { events, replicas, present, more, now: SharedTime(reply.4), kept_for })
     }
 
     /// How many replicas there are.
-    fn count(&mut self, (_, _, replicas, _, _, refused, _): &Reply) -> Option<u32> {
+    fn count(&mut self, (_, _, replicas, _, _, refused, ..): &Reply) -> Option<u32> {
         if refused.is_empty() {
             self.said = None;
             self.link.set_impaired(false);
@@ -224,7 +252,9 @@ impl LogReader {
         let identity = token();
         let from = self.place.as_ref().map_or("end".to_owned(), |place| place.number.max(1).to_string());
         let batch = BATCH.to_string();
-        let args: [&[u8]; 5] = [&identity, ALIVE_MS.as_bytes(), &self.replica, from.as_bytes(), batch.as_bytes()];
+        let (beat, [alive, present]) = (self.beat.to_string(), [ALIVE_MS, PRESENT_MS].map(str::as_bytes));
+        let args: [&[u8]; 7] =
+            [&identity, alive, &self.replica, from.as_bytes(), batch.as_bytes(), beat.as_bytes(), present];
         self.link.script(&self.poll, &keys(&self.link), &args).await
     }
 }

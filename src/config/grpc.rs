@@ -70,7 +70,7 @@ impl Grpc {
 pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
     let grpc = Grpc {
         listen: section.parsed("listen", "127.0.0.1:50051"),
-        tls: section.optional_nested("tls", tls).flatten(),
+        tls: section.has_below("tls").then(|| section.nested("tls", tls)).flatten(),
         callers: section.tables("tokens", caller),
         insecure: section.switch("insecure", false),
         max_in_flight: section.count("max_in_flight", 1024, 1..=1_000_000),

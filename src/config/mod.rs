@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::budget::{CallKind, Quota, Quotas};
+use crate::budget::{CallKind, Quota, Quotas, Scope};
 use crate::cache;
 use crate::connector::{self, HostPattern, IdentitySource, Kind, Limits};
 use crate::domain::phone::{HouseWord, HouseWords};
@@ -293,23 +293,31 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
 }
 
 /// A CRM's quotas; what is not given is the CRM's documented limit. Whoever gives a limit means all calls, unless one
-/// kind of them has its own in the settings as well.
+/// kind of them has its own in the settings as well. All have one scope.
 fn quotas(kind: Kind, section: &mut Section<'_>) -> Option<Quotas> {
     let default = kind.default_quotas();
     let documented = !section.is_given("rate") && !section.is_given("per");
-    let all = quota(default.all, section)?;
+    let (is_burst_given, is_share_given) = (section.is_given("burst"), section.is_given("prefetch_share"));
+    let scope = section.parsed("scope", default.all.scope().name());
+    let all = quota(default.all, scope, section)?;
     let mut own = |key: &str, kind: CallKind| {
-        let own = if documented { default.own(kind).copied() } else { None };
-        section.optional_nested(key, |nested| quota(own.unwrap_or(all), nested)).map_or(Some(own), |own| own.map(Some))
+        let own = default.own(kind).filter(|_| documented);
+        if own.is_none() && !section.has_below(key) {
+            return Some(None);
+        }
+        let own = own.copied().unwrap_or(all);
+        let burst = if is_burst_given { own.burst().min(all.burst()) } else { own.burst() };
+        let share = if is_share_given { all.prefetch_share() } else { own.prefetch_share() };
+        let own = Quota::new(own.rate().get(), own.per(), burst.get(), scope, share).ok()?;
+        section.nested(key, |nested| quota(own, scope, nested)).map(Some)
     };
     Some(Quotas { all, search: own("search", CallKind::Search)?, other: own("other", CallKind::Other)? })
 }
 
-fn quota(default: Quota, section: &mut Section<'_>) -> Option<Quota> {
+fn quota(default: Quota, scope: Scope, section: &mut Section<'_>) -> Option<Quota> {
     let rate = cells(section, "rate", default.rate());
     let per = section.duration("per", &humantime::format_duration(default.per()).to_string());
     let burst = cells(section, "burst", default.burst().min(NonZeroU32::new(rate)?));
-    let scope = section.parsed("scope", default.scope().name());
     let share = section.share("prefetch_share", default.prefetch_share());
     let quota = Quota::new(rate, per, burst, scope, share);
     let known = ["rate", "per", "burst", "scope", "prefetch_share"].iter().all(|key| section.is_sound(key));

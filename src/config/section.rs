@@ -199,11 +199,10 @@ impl Section<'_> {
         section.walk(value, read)
     }
 
-    /// Reads a table within this one that may be absent; one variable of it is enough to be there.
-    pub(super) fn optional_nested<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> Option<T> {
+    /// Whether a table within this one is there; one variable of it is enough.
+    pub(super) fn has_below(&self, key: &str) -> bool {
         let prefix = format!("{}.", self.path_of(key).to_ascii_lowercase());
-        let there = self.table.contains_key(key) || self.env.keys().any(|path| path.starts_with(&prefix));
-        there.then(|| self.nested(key, read))
+        self.table.contains_key(key) || self.env.keys().any(|path| path.starts_with(&prefix))
     }
 
     /// Whether a key was there.

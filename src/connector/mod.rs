@@ -374,7 +374,7 @@ impl Platform {
     #[must_use]
     pub fn scope(&self, user: &User, auth: AuthTag, identity: Option<&Identity>) -> ScopeTag {
         let Crm { connector, base_url, .. } = self.crm();
-        let host = user.host.as_ref().map_or("", Host::as_str);
+        let host = user.host.as_ref().filter(|_| base_url.is_empty()).map_or("", Host::as_str);
         let scope = |kind: &str, whose: &[u8]| {
             self.keys.scope(
                 &[kind, connector, base_url, host].map(str::as_bytes).into_iter().chain([whose]).collect::<Vec<_>>(),

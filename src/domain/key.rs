@@ -308,6 +308,8 @@ impl KeyMaker {
     /// Parts that hold for one address of one connector only.
     fn parts_at(&self, kind: Kind, crm: &Crm<'_>, host: Option<&Host>) -> Parts {
         let mut parts = self.parts(kind);
+        // With an address in the settings nobody is asked at the host that a caller names.
+        let host = host.filter(|_| crm.base_url.is_empty());
         for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
             parts.push(part.as_bytes());
         }

@@ -48,6 +48,7 @@ const USES: [(&str, &[&str]); 6] = [
             "XREVRANGE",
             "ZADD",
             "ZCARD",
+            "ZCOUNT",
             "ZREMRANGEBYSCORE",
         ],
     ),
@@ -66,6 +67,7 @@ const USES: [(&str, &[&str]); 6] = [
             "ZCARD",
             "ZRANGE",
             "ZREMRANGEBYSCORE",
+            "ZSCORE",
         ],
     ),
 ];

@@ -29,7 +29,7 @@ mod page;
 mod plot;
 mod status;
 
-pub use status::{Now, Quota, Redis, Waiting};
+pub use status::{Apart, Now, Quota, Redis, Waiting};
 
 use history::History;
 use status::{Job, Process, Status};

@@ -124,6 +124,10 @@ fn connector_row(connector: &Connector) -> String {
     let spent = connector.spent.map_or("–".to_owned(), |spent| {
         format!("<meter max=\"1\" value=\"{:.3}\"></meter>{}", spent.min(1.0), percent(spent))
     });
+    let mut apart = String::new();
+    for own in &quota.apart {
+        let _ = write!(apart, "; {}: {} per {}", own.kind, own.rate, short(own.per_seconds));
+    }
     let resting = match (quota.resting, quota.background_resting) {
         (0, 0) => "none".to_owned(),
         (0, background) => format!("{background}, background only"),
@@ -131,7 +135,7 @@ fn connector_row(connector: &Connector) -> String {
         (all, background) => format!("{all}, and {} background only", background - all),
     };
     format!(
-        "<tr><th scope=\"row\">{}<small>{} per {} for each {}, {} at once</small></th><td>{}</td><td>{}</td>\
+        "<tr><th scope=\"row\">{}<small>{} per {} for each {}, {} at once{apart}</small></th><td>{}</td><td>{}</td>\
          <td>{spent}</td><td class=\"plot\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{resting}</td>\
          <td>{} of {}</td><td>{}</td><td>{}</td></tr>",
         Escaped(&quota.name),

@@ -41,6 +41,8 @@ pub struct Quota {
     pub burst: u32,
     /// `user` or `account`: whose calls are counted together.
     pub scope: &'static str,
+    /// Quotas of one kind of call, beside that of all the rest.
+    pub apart: Vec<Apart>,
     /// How many of them are in use now.
     pub scopes: usize,
     /// How many of them rest because the CRM asked for it.
@@ -51,8 +53,21 @@ pub struct Quota {
     pub waiting: Waiting,
 }
 
-/// Calls that wait, by lane.
+/// The quota of one kind of call.
 #[derive(Debug, Clone, Copy, Serialize)]
+pub struct Apart {
+    /// `searches` or `other calls`.
+    pub kind: &'static str,
+    /// Calls in each period.
+    pub rate: u32,
+    /// The period.
+    pub per_seconds: f64,
+    /// Calls at once after a rest.
+    pub burst: u32,
+}
+
+/// Calls that wait, by lane.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Waiting {
     /// Somebody waits for the answer.
     pub call_pop: usize,
@@ -243,8 +258,9 @@ impl Connector {
         let calls = |sample: &Sample| crm(sample).calls;
         let observed = window.observed(|sample| crm(sample).duration);
         let calls_per_second = window.rate(calls);
+        let apart = quota.apart.iter().map(|apart| f64::from(apart.rate) / apart.per_seconds);
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 users")]
-        let may_spend = f64::from(quota.rate) / quota.per_seconds * quota.scopes as f64;
+        let may_spend = (f64::from(quota.rate) / quota.per_seconds + apart.sum::<f64>()) * quota.scopes as f64;
         Self {
             calls_per_second: rounded(calls_per_second),
             spent: (may_spend > 0.0).then(|| rounded(calls_per_second / may_spend)),

@@ -178,11 +178,11 @@ impl Load {
 
     fn session(&self) -> Result<CrmSession, LookupError> {
         let Question { platform, user, auth, .. } = &self.question;
-        let identity = match &self.whose {
+        let owner = match self.whose {
             Whose::Settled(identity) => Some(identity),
-            Whose::Unknown => None,
+            Whose::Unknown => self.resolver.rooms.admissions.owner(self.auth),
         };
-        platform.session(user, (auth, self.auth), identity, Arc::clone(&self.urgency), self.span.clone())
+        platform.session(user, (auth, self.auth), owner.as_ref(), Arc::clone(&self.urgency), self.span.clone())
     }
 
     async fn search(&self, session: &CrmSession) -> Landing<Found> {

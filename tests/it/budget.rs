@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use contactd::clock::Stopwatch;
-use futures_util::future::join_all;
+use contactd::clock::{self, Stopwatch};
+use futures_util::future::{join, join_all};
 use tonic::Code;
 
 use crate::support::crm::example;
 use crate::support::daemon::{Changed as _, details, names};
+use crate::support::strict::StrictCrm;
 use crate::support::wire::failure_within;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find};
 
@@ -137,4 +138,37 @@ async fn the_quota_is_kept_under_a_flood_of_call_pops() {
     let took = stopwatch.elapsed();
     // Ten at once, then fifty at 20 ms each.
     assert!(took >= Duration::from_millis(980) && took < Duration::from_secs(6), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_strict_crm_refuses_nothing_when_a_token_that_is_in_use_comes_with_new_user_ids() {
+    let (rate, per) = (10, Duration::from_secs(1));
+    for seed in 0..3 {
+        let strict = StrictCrm::start(rate, per, seed).await;
+        let toml = format!(
+            "lookup.call_timeout = \"500ms\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n\
+             quota = {{ rate = {rate}, per = \"1s\", burst = {rate} }}\n",
+            strict.crm.url()
+        );
+        let daemon = TestDaemon::start(&toml).await;
+        let of = |user: usize, n: usize| {
+            let mut request = find().number(&number(n));
+            request.user.as_mut().unwrap().id = format!("user-{user}");
+            daemon.find(request.within(Duration::from_secs(20)))
+        };
+        of(0, 0).await.unwrap();
+        for round in 0..4 {
+            // Long enough for all that was counted before to be forgotten.
+            clock::pause(2 * per).await;
+            let known = (0..rate).map(|n| of(0, 1 + round * 100 + n));
+            let new = (0..rate).map(|n| of(1 + round * rate + n, 50 + round * 100 + n));
+            let (known, new) = join(join_all(known), async {
+                clock::pause(per / 4).await;
+                join_all(new).await
+            })
+            .await;
+            assert!(known.iter().chain(&new).all(Result::is_ok));
+        }
+        assert_eq!(strict.refused(), 0, "of {} calls, seed {seed}", strict.calls());
+    }
 }

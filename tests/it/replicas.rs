@@ -2,6 +2,7 @@
 
 mod forgetting;
 mod loads;
+mod lost_counts;
 mod quota;
 mod strict;
 

@@ -35,7 +35,8 @@ impl Count {
 
     fn ask(&self, name: &str, lane: Lane) -> Answer {
         let (scope, limits, standing) = (scope(name), self.quota.limits(None), self.standing);
-        let ask = Ask { scope, lane, limits, standing, is_probe: false, patience: None, is_made: false };
+        let ask =
+            Ask { scope, lane, limits, standing, is_probe: false, is_paced: true, patience: None, is_made: false };
         self.local.ask(&self.quota, self.keeps_one_for, &ask, instant() + 6 * PER)
     }
 

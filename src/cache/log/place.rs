@@ -7,7 +7,7 @@ use super::event::{self, Event};
 /// What one poll returns: the log's identity, the number of its last event, the replicas alive, and id and payload of
 /// events: from the reader's last one on, itself included, or the log's last one for a reader that has no place yet.
 /// Then come Redis' time, why the replicas could not be counted, if so, and for how long Redis has kept its data.
-pub(super) type Reply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64);
+pub(super) type Reply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64, u32, u64);
 
 /// How far a reader has read.
 #[derive(Debug, Clone, PartialEq, Eq)]

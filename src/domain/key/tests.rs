@@ -22,6 +22,12 @@ struct Inputs {
 }
 
 impl Inputs {
+    /// Without the host that nobody is asked at.
+    fn that_count(&self) -> Self {
+        let host = self.host.clone().filter(|_| self.base_url.is_empty());
+        Self { host, ..self.clone() }
+    }
+
     fn key(&self) -> ContactKey {
         let fields = self
             .setting
@@ -87,8 +93,8 @@ fn inputs() -> impl Strategy<Value = Inputs> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
     #[test]
-    fn keys_are_equal_exactly_when_all_inputs_are(a in inputs(), b in inputs()) {
-        prop_assert_eq!(a == b, a.key() == b.key());
+    fn keys_are_equal_exactly_when_all_inputs_that_count_are(a in inputs(), b in inputs()) {
+        prop_assert_eq!(a.that_count() == b.that_count(), a.key() == b.key());
     }
 }
 
@@ -96,7 +102,7 @@ proptest! {
 fn each_single_input_changes_the_key() {
     let base = Inputs {
         connector: "clio".into(),
-        base_url: "https://a.example/".into(),
+        base_url: String::new(),
         account: "a".into(),
         id: "u".into(),
         host: Some("a.example".into()),
@@ -111,7 +117,6 @@ fn each_single_input_changes_the_key() {
     let changed = [
         Inputs { connector: "pipedrive".into(), ..base.clone() },
         Inputs { base_url: "https://sandbox.example/".into(), ..base.clone() },
-        Inputs { base_url: String::new(), ..base.clone() },
         Inputs { region: Some("CA"), ..base.clone() },
         Inputs { region: None, ..base.clone() },
         Inputs { regions: vec!["US"], ..base.clone() },

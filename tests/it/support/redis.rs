@@ -105,6 +105,18 @@ impl RedisServer {
         self.run::<()>(&["FLUSHALL"]);
     }
 
+    /// As the data was when its keys were dumped, and nothing that came later.
+    pub fn set_back(&self, dumped: &[(String, Vec<u8>)]) {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let mut all = redis::pipe();
+        all.atomic().cmd("FLUSHALL");
+        for (key, data) in dumped.iter().filter(|(_, data)| !data.is_empty()) {
+            all.cmd("RESTORE").arg(key).arg(0).arg(data);
+        }
+        all.exec(&mut connection).unwrap();
+    }
+
     /// The names of all keys.
     pub fn keys(&self) -> Vec<String> {
         let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());

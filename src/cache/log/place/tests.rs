@@ -25,7 +25,7 @@ fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> Reply {
         let event = Event::ForgetUser(user(u8::try_from(n).unwrap()));
         [format!("{n}-{n}").into_bytes(), encode(OTHER, event)]
     });
-    (b"log".to_vec(), end, 1, entries.collect(), 0, String::new(), 0)
+    (b"log".to_vec(), end, 1, entries.collect(), 0, String::new(), 0, 1, 1)
 }
 
 /// Where the reader stands then, and how many events it has heard of; `None` if it knows that some are missing.

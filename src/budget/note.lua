@@ -1,0 +1,38 @@
+-- What a reply has said: a scope rests for at least so long, or rests no more; a call of each window is kept; the CRM
+-- allows fewer calls than documented, or more again. Times are microseconds of this server's clock.
+-- KEYS[1]  the scope's hash, as in ask.lua
+-- ARGV     1: rest of all lanes, -1 for none any more   2: rest of the background lanes
+--          3: for how long a call is kept for credentials that are proven
+--          4: how many calls the CRM allows, 0 for no news   5: for how long that holds   6: '1' if it was fewer before
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+local function text(number) return string.format('%.0f', number) end
+local function stored(field) return tonumber(redis.call('HGET', KEYS[1], field) or 0) end
+
+if tonumber(ARGV[1]) < 0 and redis.call('HGET', KEYS[1], 'rest') then
+  redis.call('HSET', KEYS[1], 'rest', 0, 'share_rest', 0)
+end
+
+local longest = 0
+local times = { rest = tonumber(ARGV[1]), share_rest = tonumber(ARGV[2]), kept = tonumber(ARGV[3]) }
+for field, wanted in pairs(times) do
+  if wanted > 0 and now + wanted > stored(field) then
+    redis.call('HSET', KEYS[1], field, text(now + wanted))
+    longest = math.max(longest, wanted)
+  end
+end
+
+local limit, lasts, rises = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
+if limit > 0 then
+  -- Of two replicas that were refused calls the one with the lower limit is right.
+  if not rises and stored('allowed_until') > now then limit = math.min(limit, stored('allowed')) end
+  redis.call('HSET', KEYS[1], 'allowed', text(limit), 'allowed_until', text(now + lasts))
+  longest = math.max(longest, lasts)
+end
+
+local keep = math.ceil(longest / 1000) + 1000
+if longest > 0 and redis.call('PTTL', KEYS[1]) < keep then
+  redis.call('PEXPIRE', KEYS[1], text(keep))
+end
+return 0

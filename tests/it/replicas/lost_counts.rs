@@ -1,0 +1,104 @@
+//! Three replicas and a strict CRM, while Redis loses what it has counted, or one of them does not reach it.
+
+use std::time::Duration;
+
+use contactd::clock::pause;
+use futures_util::future::join_all;
+
+use super::strict::{PER, RATE, fleet_at, refuses_nothing};
+use crate::support::chaos::{ChaosProxy, Mode};
+use crate::support::daemon::Changed as _;
+use crate::support::find;
+use crate::support::fleet::{number, redis_is};
+use crate::support::redis::RedisServer;
+use crate::support::strict::StrictCrm;
+
+#[tokio::test]
+async fn a_strict_crm_refuses_a_fleet_nothing_while_redis_loses_counts_or_one_replica() {
+    tokio::join!(flushed(), evicted(), set_back(), cut_off());
+}
+
+/// All data goes at once, again and again, while the quota is in use.
+async fn flushed() {
+    let (strict, redis) = (StrictCrm::start(RATE, PER, 11).await, RedisServer::start().await);
+    let daemons = fleet_at(&strict, [&redis.url(); 3]).await;
+    let flushes = async {
+        for _ in 0..6 {
+            pause(5 * PER).await;
+            redis.flush();
+        }
+    };
+    tokio::join!(refuses_nothing(&strict, &daemons, "flushed"), flushes);
+}
+
+/// The counts go and the rest stays, as in a server that evicts.
+async fn evicted() {
+    let (strict, redis) = (StrictCrm::start(RATE, PER, 12).await, RedisServer::start().await);
+    let daemons = fleet_at(&strict, [&redis.url(); 3]).await;
+    let evictions = async {
+        for _ in 0..6 {
+            pause(5 * PER).await;
+            for key in redis.keys().into_iter().filter(|key| key.contains("{q:")) {
+                redis.run::<u32>(&["DEL", &key]);
+            }
+        }
+    };
+    tokio::join!(refuses_nothing(&strict, &daemons, "evicted"), evictions);
+}
+
+/// The data is as it was some time ago, as after a failover to a server that lagged behind.
+async fn set_back() {
+    let (strict, redis) = (StrictCrm::start(RATE, PER, 13).await, RedisServer::start().await);
+    let daemons = fleet_at(&strict, [&redis.url(); 3]).await;
+    let set_backs = async {
+        for _ in 0..6 {
+            pause(2 * PER).await;
+            let before: Vec<(String, Vec<u8>)> =
+                redis.keys().into_iter().map(|key| (key.clone(), redis.run(&["DUMP", &key]))).collect();
+            pause(2 * PER).await;
+            redis.set_back(&before);
+        }
+    };
+    tokio::join!(refuses_nothing(&strict, &daemons, "set back"), set_backs);
+}
+
+/// One replica does not reach Redis for a while, and the others do.
+async fn cut_off() {
+    let (strict, redis) = (StrictCrm::start(RATE, PER, 14).await, RedisServer::start().await);
+    let proxy = ChaosProxy::before(([127, 0, 0, 1], redis.port).into()).await;
+    let (url, behind) = (redis.url(), format!("redis://{}", proxy.addr));
+    let daemons = fleet_at(&strict, [&url, &url, &behind]).await;
+    let cuts = async {
+        for mode in [Mode::Refuse, Mode::Stall, Mode::Refuse] {
+            pause(4 * PER).await;
+            proxy.becomes(mode).await;
+            pause(5 * PER).await;
+            proxy.restore().await;
+        }
+    };
+    tokio::join!(refuses_nothing(&strict, &daemons, "one cut off"), cuts);
+}
+
+#[tokio::test]
+async fn a_limit_that_has_fallen_at_one_replica_has_fallen_at_all() {
+    let (strict, redis) = (StrictCrm::start(3, PER, 15).await, RedisServer::start().await);
+    let url = redis.url();
+    let daemons = fleet_at(&strict, [&url; 3]).await;
+    for daemon in &daemons {
+        redis_is(daemon, true).await;
+    }
+    // What counts is how often the CRM had to refuse, not the answer.
+    let ask = async |daemon: usize, n: usize| {
+        let _ = daemons[daemon].find(find().number(&number(n)).within(Duration::from_secs(20))).await;
+    };
+    let mut asked = 0;
+    while strict.refused() == 0 {
+        join_all((asked..asked + 8).map(|n| ask(0, n))).await;
+        asked += 8;
+    }
+    pause(2 * PER).await;
+    let before = strict.refused();
+    join_all((asked..asked + 12).map(|n| ask(1 + n % 2, n))).await;
+    let more = strict.refused() - before;
+    assert!(more <= 4, "{more} more refusals of {} calls, after {before}", strict.calls());
+}
