@@ -197,7 +197,7 @@ impl Limiter {
     pub(super) async fn ask(&self, ask: &Ask) -> Answer {
         let until = instant() + self.hold;
         let count = self.past.lock().count(instant());
-        let count = self.local.count_of(ask.scope, &self.quota, count);
+        let count = self.local.count_of(ask.scope, count);
         match (&self.shared, count) {
             _ if ask.is_made => self.count_made(ask, until).await,
             (_, Count::Unknown(wait)) => Answer::denied(Outlook::after(wait)),
@@ -220,7 +220,8 @@ impl Limiter {
         let ask = Ask { limits: ask.limits.leaving(absent), ..*ask };
         let last = self.local.last(ask.scope, self.quota.per());
         let Ok(answer) = shared.ask(&self.quota, &self.times(), &ask, last.as_ref(), until).await else {
-            self.local.was_not_answered(ask.scope);
+            let wait = self.past.lock().outage();
+            self.local.was_not_answered(ask.scope, wait);
             return Answer::denied(Outlook::after(Duration::ZERO));
         };
         self.local.was_answered(ask.scope, &self.quota);
