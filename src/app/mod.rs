@@ -31,16 +31,19 @@ use crate::trace::Tracer;
 
 mod chores;
 mod connection;
+mod crowd;
 mod figures;
 mod files;
 mod fleet;
 mod listen;
+mod runtime;
 #[cfg(test)]
 mod tests;
 
 use chores::Chores;
 use fleet::Fleet;
 use listen::Gatekeeper;
+use runtime::CrmRuntime;
 
 /// How long after the last call background loads may take to end.
 const LOADS_AFTER_DRAIN: Duration = Duration::from_secs(2);
@@ -81,6 +84,8 @@ pub struct App {
     /// A daemon that is given up half-way has no parts that ended too early.
     stop_with_it: DropGuard,
     tracer: Tracer,
+    #[expect(dead_code, reason = "held: its threads end with it")]
+    crm: CrmRuntime,
 }
 
 impl App {
@@ -119,13 +124,13 @@ impl App {
             let door = Door::new(way, config.limits, budget, Arc::clone(&clock), &metrics, &connector.name);
             Platform::new(connector.clone(), door, fleet.keys.clone())
         });
-        let platforms = platforms.collect();
-        let rooms = fleet.rooms(&clock, &metrics, loads.clone(), stopping.clone());
+        let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
+        let rooms = fleet.rooms(&clock, &metrics, (loads.clone(), crm.handle()), stopping.clone());
         let resolver = Resolver::new(config.resolver, rooms);
         let streams = chores.tasks.clone();
         let service = ContactRpc::new(
             resolver.clone(),
-            platforms,
+            platforms.collect(),
             streams,
             Arc::clone(&metrics),
             tracer.clone(),
@@ -158,6 +163,7 @@ impl App {
             chores,
             stop_with_it,
             tracer,
+            crm,
         })
     }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::budget::{Budget, CallKind, Permit, RateHint};
 use crate::domain::{Lane, LookupError, ScopeTag};
-use crate::urgency::Urgency;
+use crate::urgency::{OnTheWire, Urgency};
 
 /// See the header.
 pub(super) struct Spent {
@@ -56,12 +56,13 @@ impl Outcome {
     }
 }
 
-/// A call that may be made, and its number, which counts from 0.
+/// A call that may be made, and its number, which counts from 0. It counts as on the wire until this is dropped.
 pub(super) struct Granted {
     pub number: usize,
     permit: Permit,
     /// In the credential's own scope as well.
     also: Option<Permit>,
+    _on_the_wire: OnTheWire,
 }
 
 impl Spent {
@@ -79,7 +80,7 @@ impl Spent {
     ///
     /// For a while after the owner is known, a call needs room in the credential's own scope as well: other finds, here
     /// and at other replicas, have spent calls there that the owner's scope does not know yet.
-    pub async fn acquire(&self, kind: CallKind, urgency: &Urgency) -> Result<Granted, LookupError> {
+    pub async fn acquire(&self, kind: CallKind, urgency: &Arc<Urgency>) -> Result<Granted, LookupError> {
         loop {
             let scope = self.state.lock().scope;
             let permit = self.turn(scope, kind, urgency).await?;
@@ -100,8 +101,8 @@ impl Spent {
                     self.budget.note_unidentified(scope);
                 }
                 state.calls.push(Call { lane: urgency.lane(), kind, outcome: Outcome::Open, adopted: None });
-                urgency.spend();
-                return Ok(Granted { permit, also, number: state.calls.len() - 1 });
+                let number = state.calls.len() - 1;
+                return Ok(Granted { permit, also, number, _on_the_wire: urgency.spend() });
             }
             drop(state);
             permit.give_back();
@@ -199,7 +200,7 @@ mod tests {
             let _permit = budget.acquire(scope(name), CallKind::Search, &anybody()).await.unwrap();
         }
         let spent = Spent::new(Arc::clone(&budget), scope("credential"), scope("credential"));
-        let urgency = Urgency::new(Lane::CallPop, Some(instant() + deadline));
+        let urgency = Arc::new(Urgency::new(Lane::CallPop, Some(instant() + deadline)));
         let stopwatch = Stopwatch::start();
         let others = async {
             spent.belongs_to(scope("user")).await;
