@@ -3,8 +3,9 @@
 //! The load is a task of its own, not a part of the first caller's future. So a caller that leaves, the first one
 //! included, breaks nothing: the load ends by itself and its answer is stored. Callers wait for the same result, each
 //! for as long as it likes. A load may show the main part of its result before it ends; whoever waits may take that. A
-//! load that panics is reported to its callers and leaves no trace. Only a batch's load that still stands in line for
-//! its first call when the batch is gone is given up.
+//! load that panics is reported to its callers and leaves no trace. Given up once nobody waits for it is only a load
+//! that a batch alone asked for and that has made no call, and one whose credential has not been accepted: it ends
+//! before it would make another call.
 //!
 //! A caller that is in more of a hurry than those before makes the whole flight hurry: a call pop that joins a
 //! prefetch's flight must not inherit its wait.
@@ -17,13 +18,13 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Instant;
-use crate::domain::{Lane, LookupError};
+use crate::domain::LookupError;
 use crate::trace::Span;
-use crate::urgency::Urgency;
+use crate::urgency::{Asker, Urgency};
 
 /// The result of a load, shared by its callers.
 pub type Landing<T> = Result<T, LookupError>;
@@ -67,13 +68,13 @@ type Board<K, T> = Arc<Mutex<HashMap<K, Flight<T>>>>;
 /// The loads under way, each under its key. Clones share them.
 pub struct Flights<K, T> {
     open: Board<K, T>,
-    most: usize,
     tasks: TaskTracker,
+    runtime: Handle,
 }
 
 impl<K, T> Clone for Flights<K, T> {
     fn clone(&self) -> Self {
-        Self { open: Arc::clone(&self.open), most: self.most, tasks: self.tasks.clone() }
+        Self { open: Arc::clone(&self.open), tasks: self.tasks.clone(), runtime: self.runtime.clone() }
     }
 }
 
@@ -106,38 +107,41 @@ where
     K: Copy + Eq + Hash + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// No loads yet, and never more than `most` at once; they will belong to `tasks`.
+    /// No loads yet; they will belong to `tasks` and run on `runtime`.
     #[must_use]
-    pub fn new(most: usize, tasks: TaskTracker) -> Self {
-        Self { open: Arc::default(), most, tasks }
+    pub fn new(tasks: TaskTracker, runtime: Handle) -> Self {
+        Self { open: Arc::default(), tasks, runtime }
     }
 
     /// A seat on the flight for `key`: the one under way, if it may be joined, which from now on is at least as urgent
-    /// as this caller, or a new one that runs `load` in the span that `begin` makes for it. Where as many are under way
-    /// as may be, no load begins, and whoever waits in the seat hears [`LookupError::Overloaded`] at once.
-    pub fn join_or_lead<F>(
+    /// as this caller, or a new one. For that `begin` takes a place, held as long as the load lasts, and makes the span
+    /// in which `load` runs. If there is no place, no load begins, and whoever waits in the seat hears
+    /// [`LookupError::Overloaded`] at once.
+    pub fn join_or_lead<P, F>(
         &self,
         key: K,
         join: Join,
-        (lane, deadline): (Lane, Option<Instant>),
-        begin: impl FnOnce() -> Span,
+        asker: Asker,
+        begin: impl FnOnce() -> Option<(P, Span)>,
         load: impl FnOnce(Span, Arc<Urgency>, Early<T>) -> F,
     ) -> Seat<T>
     where
+        P: Send + 'static,
         F: Future<Output = Landing<T>> + Send + 'static,
     {
         let mut open = self.open.lock();
         if let Some(flight) = open.get(&key).filter(|flight| join == Join::Any || !flight.urgency.has_called()) {
-            flight.urgency.join(lane, deadline);
+            if asker.trusted {
+                flight.urgency.set_proven(true);
+            }
+            flight.urgency.join(asker.lane, asker.deadline);
             return flight.seat(true);
         }
-        if open.len() >= self.most {
+        let urgency = Arc::new(Urgency::of(asker));
+        let Some((place, span)) = begin() else {
             let (_, stage) = watch::channel(Stage::Done(Err(LookupError::Overloaded)));
-            let urgency = Arc::new(Urgency::new(lane, deadline));
             return Seat { stage, span: Span::default(), urgency, joined: false };
-        }
-        let span = begin();
-        let urgency = Arc::new(Urgency::new(lane, deadline));
+        };
         let stage = Arc::new(watch::Sender::new(Stage::Waiting));
         let flight = Flight { stage: Arc::clone(&stage), span: span.clone(), urgency: Arc::clone(&urgency) };
         let seat = flight.seat(false);
@@ -147,7 +151,8 @@ where
 
         let mut listing = Listing { open: Arc::clone(&self.open), key, flight };
         let load = load(span, urgency, Early(stage));
-        self.tasks.spawn(async move {
+        let flown = async move {
+            let _place = place;
             let load = pin!(load);
             let result = tokio::select! {
                 biased;
@@ -159,7 +164,8 @@ where
             let stage = Arc::clone(&listing.flight.stage);
             drop(listing);
             stage.send_replace(Stage::Done(result));
-        });
+        };
+        self.tasks.spawn_on(flown, &self.runtime);
         seat
     }
 }
@@ -181,13 +187,25 @@ struct Listing<K: Eq + Hash + Copy, T> {
 impl<K: Eq + Hash + Copy, T> Listing<K, T> {
     /// Ends, with the flight off the board, once nobody waits for a load that may be given up.
     async fn deserted(&mut self) {
-        while self.flight.urgency.is_needless_alone() {
-            self.flight.stage.closed().await;
-            if self.withdraw() {
-                return;
+        let urgency = Arc::clone(&self.flight.urgency);
+        loop {
+            // Before the urgency is read, so that no change is missed between reading and waiting.
+            let changed = urgency.changed();
+            if urgency.is_wanted() {
+                return pending().await;
+            }
+            if urgency.is_needless_alone() {
+                tokio::select! {
+                    () = self.flight.stage.closed() => {}
+                    () = changed => continue,
+                }
+                if self.withdraw() {
+                    return;
+                }
+            } else {
+                changed.await;
             }
         }
-        pending::<()>().await;
     }
 
     /// Takes the flight off the board, unless somebody has come meanwhile or its answer is wanted by now.

@@ -6,8 +6,10 @@ pub mod pb;
 pub mod domain;
 
 pub mod clock;
+pub mod frames;
 pub mod link;
 pub mod metrics;
+pub mod share;
 pub mod trace;
 pub mod urgency;
 

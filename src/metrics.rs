@@ -209,7 +209,7 @@ impl Metrics {
         r.register("lookup_duration_seconds", "Time to answer a look-up", self.lookup_duration.clone());
         r.register("lookups_shared", "Look-ups that joined another's CRM call", self.lookups_shared.clone());
         r.register("answers_by_quality", "Answers with contacts by their best match", self.answers_by_quality.clone());
-        r.register("calls_refused", "Calls that were not let in", self.calls_refused.clone());
+        r.register("calls_refused", "Calls that were not let in or found no place", self.calls_refused.clone());
         r.register("crm_requests", "HTTP calls to CRMs", self.crm_requests.clone());
         r.register("crm_request_duration_seconds", "Time of an HTTP call to a CRM", self.crm_request_duration.clone());
         r.register("cache_requests", "Look-ups in a cache tier", self.cache_requests.clone());

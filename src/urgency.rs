@@ -5,8 +5,8 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,19 +24,56 @@ pub struct Urgency {
     wanted: AtomicBool,
     /// When it first spent a call.
     called: OnceLock<Instant>,
+    /// Calls on the wire.
+    calls: AtomicUsize,
     /// Whether nothing is known yet of the credential under which it calls.
     unproven: AtomicBool,
     now: Mutex<(Lane, Option<Instant>)>,
     changed: Notify,
 }
 
+/// Who asks for a load.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    /// How urgent it is.
+    pub lane: Lane,
+    /// Without one the load waits for its turn however long that takes.
+    pub deadline: Option<Instant>,
+    /// Whether the CRM has accepted the credential, and not refused it since.
+    pub trusted: bool,
+}
+
+/// A call on the wire, until it is dropped.
+#[derive(Debug)]
+pub struct OnTheWire(Arc<Urgency>);
+
+impl Drop for OnTheWire {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Relaxed);
+        self.0.changed.notify_waiters();
+    }
+}
+
 impl Urgency {
-    /// The urgency of a load for one caller. Without a deadline the load waits for its turn however long that takes.
+    /// The urgency of a load for one caller under a credential that is good. Without a deadline the load waits for its
+    /// turn however long that takes.
     #[must_use]
     pub fn new(lane: Lane, deadline: Option<Instant>) -> Self {
-        let wanted = AtomicBool::new(is_a_callers(lane, deadline));
-        let (called, now) = (OnceLock::new(), Mutex::new((lane, deadline)));
-        Self { began: instant(), wanted, called, unproven: AtomicBool::new(false), now, changed: Notify::new() }
+        Self::of(Asker { lane, deadline, trusted: true })
+    }
+
+    /// The urgency of a load for whoever asks first.
+    #[must_use]
+    pub fn of(Asker { lane, deadline, trusted }: Asker) -> Self {
+        Self {
+            began: instant(),
+            wanted: (trusted && is_a_callers(lane, deadline)).into(),
+            called: OnceLock::new(),
+            calls: AtomicUsize::new(0),
+            unproven: (!trusted).into(),
+            now: Mutex::new((lane, deadline)),
+            changed: Notify::new(),
+        }
     }
 
     /// Says whether the CRM has accepted the credential of the load before.
@@ -53,7 +90,7 @@ impl Urgency {
     /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be told in time. One in
     /// the same lane may move the deadline back; none is latest. One in a less urgent lane changes nothing.
     pub fn join(&self, lane: Lane, deadline: Option<Instant>) {
-        if is_a_callers(lane, deadline) {
+        if self.is_proven() && is_a_callers(lane, deadline) {
             self.wanted.store(true, Relaxed);
         }
         self.change(|now| match lane.cmp(&now.0) {
@@ -63,12 +100,23 @@ impl Urgency {
         });
     }
 
-    /// The load has spent a call of the CRM's quota, which should not be for nothing.
-    pub fn spend(&self) {
+    /// The CRM has accepted the credential: from now on the answer is wanted, whoever is still there.
+    pub fn want(&self) {
         self.wanted.store(true, Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// The load has spent a call of the CRM's quota, which should not be for nothing: the call is waited for, and under
+    /// a credential that is good the answer as well.
+    pub fn spend(self: &Arc<Self>) -> OnTheWire {
+        self.calls.fetch_add(1, Relaxed);
+        if self.is_proven() {
+            self.wanted.store(true, Relaxed);
+        }
         if self.called.set(instant()).is_ok() {
             self.changed.notify_waiters();
         }
+        OnTheWire(Arc::clone(self))
     }
 
     /// Whether the load has called the CRM.
@@ -104,11 +152,18 @@ impl Urgency {
         self.change(|now| (now.0.max(Lane::Revalidate), None));
     }
 
-    /// Whether the load is for nobody once those who wait for it are gone: no caller was ever among them, only batches,
-    /// and it has spent nothing. Once false it stays so.
+    /// Whether the load is wanted though nobody should wait for it. Once true it stays so. It is not if only batches
+    /// ever asked for it and it has spent nothing, or if nothing shows that its credential is good.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Relaxed)
+    }
+
+    /// Whether the load is for nobody once those who wait for it are gone. A call on the wire is waited for in any
+    /// case: it may show that the credential is good.
     #[must_use]
     pub fn is_needless_alone(&self) -> bool {
-        !self.wanted.load(Relaxed)
+        !self.is_wanted() && self.calls.load(Relaxed) == 0
     }
 
     /// When the load began.

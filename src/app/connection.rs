@@ -1,23 +1,25 @@
 //! One connection: plain or encrypted, with its place among all, and three limits of time.
 //!
-//! HTTP/2's own limits are the server's. Here is what it has no say in: a client that connects and says nothing, one
-//! that takes nothing of what is written, and one that stays for ever.
+//! HTTP/2's own limits are the server's. Here is what it has no say in: a client that sends frames which bring nothing
+//! without end is read as slowly as it may send them, one that connects and says nothing, one
+//! that takes nothing of what is written, and one that stays for ever; and that another one has taken its place.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
+use super::crowd::Place;
 use crate::callers::Peer;
-use crate::clock;
+use crate::clock::{self, instant};
+use crate::frames::{Allowance, Frames};
 
 /// Within this time a client has said its first words. Afterwards the server asks for signs of life itself.
 const FIRST_WORDS: Duration = Duration::from_secs(10);
@@ -28,11 +30,18 @@ const GREETING: usize = 24 + 9;
 /// How long nothing of what is written may be taken.
 const STALLED: Duration = Duration::from_secs(30);
 
+/// Bytes read in one go before other connections have their turn: a few small requests. Each becomes a task, and a
+/// connection that brought hundreds at once would put all of them before the others' next one.
+const AT_A_TIME: usize = 1 << 10;
+
+/// The same of a large request, whose bytes cost little.
+const OF_ONE_FRAME: usize = 16 << 10;
+
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// See the header.
 pub(super) struct Connection {
-    stream: Stream,
+    stream: Take<Stream>,
     peer: Peer,
     heard: usize,
     longest: Duration,
@@ -40,28 +49,67 @@ pub(super) struct Connection {
     alarm: Alarm,
     /// Set while nothing is taken.
     stalled: Option<Alarm>,
-    _place: OwnedSemaphorePermit,
+    frames: Frames,
+    allowance: Allowance,
+    /// Set while nothing is read, because too many frames brought nothing.
+    held_back: Option<Alarm>,
+    /// Bytes since other connections last had their turn.
+    read: usize,
+    place: Place,
 }
 
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Connection {
-    pub(super) fn plain(stream: TcpStream, place: OwnedSemaphorePermit, longest: Duration) -> Self {
+    pub(super) fn plain(stream: TcpStream, place: Place, longest: Duration) -> Self {
         Self::new(Either::Left(stream), Peer::default(), place, longest)
     }
 
-    pub(super) fn encrypted(
-        stream: TlsStream<TcpStream>,
-        peer: Peer,
-        place: OwnedSemaphorePermit,
-        longest: Duration,
-    ) -> Self {
+    pub(super) fn encrypted(stream: TlsStream<TcpStream>, peer: Peer, place: Place, longest: Duration) -> Self {
         Self::new(Either::Right(Box::new(stream)), peer, place, longest)
     }
 
-    fn new(stream: Stream, peer: Peer, place: OwnedSemaphorePermit, longest: Duration) -> Self {
+    fn new(stream: Stream, peer: Peer, place: Place, longest: Duration) -> Self {
         let alarm = Box::pin(clock::pause(FIRST_WORDS));
-        Self { stream, peer, heard: 0, longest, alarm, stalled: None, _place: place }
+        Self {
+            stream: stream.take(0),
+            peer,
+            heard: 0,
+            longest,
+            alarm,
+            stalled: None,
+            frames: Frames::of_a_client(),
+            allowance: Allowance::new(instant()),
+            held_back: None,
+            read: 0,
+            place,
+        }
+    }
+
+    /// Ready once the next bytes may be read.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(held_back) = &mut self.held_back {
+            ready!(held_back.as_mut().poll(cx));
+            self.held_back = None;
+        }
+        if self.read >= AT_A_TIME {
+            self.read = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Takes in what was read.
+    fn hear(&mut self, bytes: &[u8]) {
+        self.read += bytes.len();
+        if bytes.is_empty() {
+            return;
+        }
+        self.place.hear();
+        let (now, allowance, mut until) = (instant(), &mut self.allowance, None);
+        self.frames.read(bytes, |frame| until = allowance.take(frame, now).err());
+        self.held_back = until.map(|until| Box::pin(clock::pause_until(until)) as Alarm);
     }
 
     /// Watches over what was tried to be written.
@@ -89,10 +137,22 @@ impl AsyncRead for Connection {
         if this.alarm.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        if this.place.poll_ended(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        ready!(this.poll_turn(cx));
         let before = buf.filled().len();
+        let at_once = this.frames.rest().clamp(AT_A_TIME, OF_ONE_FRAME);
+        this.stream.set_limit(at_once as u64);
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let new = buf.filled().get(before..).unwrap_or_default();
+        let heard = new.len();
+        this.hear(new);
+        if read.is_pending() {
+            this.read = 0;
+        }
         if this.heard < GREETING {
-            this.heard += buf.filled().len() - before;
+            this.heard += heard;
             if this.heard >= GREETING {
                 this.alarm = Box::pin(clock::pause(this.longest));
                 // Once, so that it wakes this task.
@@ -106,7 +166,7 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let written = Pin::new(this.stream.get_mut()).poll_write(cx, bytes);
         this.taken(cx, written)
     }
 
@@ -116,23 +176,23 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        let written = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, slices);
         this.taken(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        let flushed = Pin::new(this.stream.get_mut()).poll_flush(cx);
         this.taken(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        let shut = Pin::new(this.stream.get_mut()).poll_shutdown(cx);
         this.taken(cx, shut)
     }
 }

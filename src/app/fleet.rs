@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -137,7 +138,7 @@ impl Fleet {
         &self,
         clock: &Arc<dyn Clock>,
         metrics: &Arc<Metrics>,
-        tasks: TaskTracker,
+        (tasks, runtime): (TaskTracker, Handle),
         stopping: CancellationToken,
     ) -> Rooms {
         Rooms {
@@ -147,6 +148,7 @@ impl Fleet {
             admissions: self.admissions.clone(),
             leases: self.shared.as_ref().map(|(link, ..)| Leases::new(link.clone(), tasks.clone())),
             tasks,
+            runtime,
             stopping,
             metrics: Arc::clone(metrics),
         }
@@ -213,7 +215,7 @@ fn hear(admissions: &Admissions, event: &Event) {
         Event::Revoke(auth) => admissions.revoke_here(*auth),
         Event::ForgetUser(user) => admissions.forget_user_here(*user),
         Event::Lost => admissions.clear_here(),
-        Event::ForgetNumber(..) | Event::Replaced(..) | Event::ReplacedMany(..) => {}
+        Event::ForgetNumber(..) | Event::ForgetNumbers(_) | Event::Replaced(..) | Event::ReplacedMany(..) => {}
     }
 }
 

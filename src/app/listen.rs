@@ -1,15 +1,15 @@
 //! How connections come in: counted, shaken hands with beside each other, each within a time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::chores::Chores;
 use super::connection::Connection;
+use super::crowd::{Crowd, Place};
 use crate::callers::{Callers, Peer};
 use crate::clock;
 use crate::tls::{self, Tls};
@@ -27,7 +27,8 @@ const TELL: Duration = Duration::from_secs(60);
 pub(super) struct Gatekeeper {
     pub(super) tls: Option<Tls>,
     pub(super) callers: Callers,
-    /// Most connections at once. More are closed as soon as they are there.
+    /// Most connections at once. More are closed as soon as they are there, or take the place of one whose address has
+    /// more than theirs ([`Crowd`]).
     pub(super) most: usize,
     /// When a connection is cut off, whatever is under way on it.
     pub(super) longest: Duration,
@@ -50,25 +51,26 @@ impl Gatekeeper {
     }
 
     async fn accept(&self, listener: &TcpListener, ready: &mpsc::Sender<std::io::Result<Connection>>) {
-        let places = Arc::new(Semaphore::new(self.most.min(Semaphore::MAX_PERMITS)));
+        let crowd = Crowd::new(self.most);
         let (mut failed, mut refused) = (Seldom::default(), Seldom::default());
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     failed.tell(|| tracing::warn!(%error, "connections cannot be accepted on grpc.listen"));
                     clock::pause(REST).await;
                     continue;
                 }
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Some(place) = crowd.enter(from.ip()) else {
                 refused.tell(|| tracing::warn!("connections are refused: there are grpc.max_connections already"));
                 continue;
             };
             let (tls, callers, longest, ready) = (self.tls.clone(), self.callers.clone(), self.longest, ready.clone());
             self.chores.tasks.spawn(async move {
+                let end = place.end();
                 let shaken = clock::within(HANDSHAKE, shake(stream, tls, &callers, place, longest));
-                let Some(Some(connection)) = shaken.await else { return };
+                let Some(Some(Some(connection))) = end.run_until_cancelled(shaken).await else { return };
                 // Fails where the daemon stops.
                 let _ = ready.send(Ok(connection)).await;
             });
@@ -93,7 +95,7 @@ async fn shake(
     stream: TcpStream,
     tls: Option<Tls>,
     callers: &Callers,
-    place: OwnedSemaphorePermit,
+    place: Place,
     longest: Duration,
 ) -> Option<Connection> {
     // Without it a reply waits for the acknowledgement of the one before it.

@@ -32,16 +32,19 @@ use crate::trace::Tracer;
 
 mod chores;
 mod connection;
+mod crowd;
 mod figures;
 mod files;
 mod fleet;
 mod listen;
+mod runtime;
 #[cfg(test)]
 mod tests;
 
 use chores::Chores;
 use fleet::Fleet;
 use listen::Gatekeeper;
+use runtime::CrmRuntime;
 
 /// How long after the last call background loads may take to end.
 const LOADS_AFTER_DRAIN: Duration = Duration::from_secs(2);
@@ -83,6 +86,8 @@ pub struct App {
     stop_with_it: DropGuard,
     tracer: Tracer,
     log: Option<Log>,
+    #[expect(dead_code, reason = "held: its threads end with it")]
+    crm: CrmRuntime,
 }
 
 impl App {
@@ -121,13 +126,13 @@ impl App {
             let door = Door::new(way, config.limits, budget, Arc::clone(&clock), &metrics, &connector.name);
             Platform::new(connector.clone(), door, fleet.keys.clone())
         });
-        let platforms = platforms.collect();
-        let rooms = fleet.rooms(&clock, &metrics, loads.clone(), stopping.clone());
+        let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
+        let rooms = fleet.rooms(&clock, &metrics, (loads.clone(), crm.handle()), stopping.clone());
         let resolver = Resolver::new(config.resolver, rooms);
         let streams = chores.tasks.clone();
         let service = ContactRpc::new(
             resolver.clone(),
-            platforms,
+            platforms.collect(),
             streams,
             Arc::clone(&metrics),
             tracer.clone(),
@@ -161,6 +166,7 @@ impl App {
             stop_with_it,
             tracer,
             log,
+            crm,
         })
     }
 

@@ -16,7 +16,6 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
 use crate::config;
-use crate::connector::http_client;
 
 const GRPC: &str = "the gRPC server";
 const ACCEPT: &str = "the accept loop";
@@ -80,7 +79,10 @@ async fn daemon(certificates: Option<&tempfile::TempDir>) -> App {
 
 #[expect(clippy::disallowed_methods, reason = "this is no CRM")]
 async fn is_ready(ops: SocketAddr) -> bool {
-    let answer = http_client().unwrap().get(format!("http://{ops}/readyz")).send().await.unwrap();
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let tls = tls.with_safe_default_protocol_versions().unwrap().with_root_certificates(rustls::RootCertStore::empty());
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls.with_no_client_auth()).no_proxy();
+    let answer = client.build().unwrap().get(format!("http://{ops}/readyz")).send().await.unwrap();
     answer.status().is_success()
 }
 

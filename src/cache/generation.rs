@@ -2,10 +2,12 @@
 //!
 //! Owns the notes of invalidations, its own and those of other replicas. Promises that what was begun before an
 //! invalidation is told from what was begun after it, whoever was faster: a load takes a [`Stamp`] when it begins, its
-//! answer keeps it, and every reader asks whether it is current. Never forgets a note: where there are too many,
-//! everything counts as forgotten, which costs loads, not correctness. Knows nothing of tiers, tasks or time.
+//! answer keeps it, and every reader asks whether it is current. Never forgets a note, and keeps a bounded number: many
+//! of one user become one for all of that user, and if there are too many users, the oldest note becomes one for all
+//! users that share its slot, one in 65,536. That costs loads, not correctness, and first of all those of the user
+//! whose numbers were forgotten. Knows nothing of tiers, tasks or time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
@@ -13,8 +15,14 @@ use parking_lot::RwLock;
 use crate::domain::UserTag;
 use crate::link::PartyHash;
 
-/// Notes kept before they are merged into "everything": some 10 MB.
+/// Notes kept of all users: some 10 MB.
 const MOST: usize = 100_000;
+
+/// Notes kept of one user before they are merged into one for all of the user.
+const OF_A_USER: usize = 1_000;
+
+/// Users without a note of their own share the notes of so many slots.
+const SLOTS: usize = 1 << 16;
 
 /// A moment between invalidations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +41,10 @@ pub struct Generations {
 struct Notes {
     everything: u64,
     users: HashMap<UserTag, UserNotes>,
+    /// The users by their last note, the oldest first.
+    order: BTreeMap<u64, UserTag>,
+    /// Notes of users that have none of their own any more. None until the first one.
+    slots: Vec<u64>,
     len: usize,
 }
 
@@ -40,6 +52,7 @@ struct Notes {
 struct UserNotes {
     everything: u64,
     parties: HashMap<PartyHash, u64>,
+    last: u64,
 }
 
 impl Default for Generations {
@@ -62,17 +75,19 @@ impl Generations {
     /// Whatever is known of a party of this user is void.
     pub fn forget_number(&self, user: UserTag, party: PartyHash) {
         self.note(|notes, count| {
-            let of_user = notes.users.entry(user).or_default();
-            notes.len += usize::from(of_user.parties.insert(party, count).is_none());
+            notes.change(user, count, |of_user| {
+                of_user.parties.insert(party, count);
+                if of_user.parties.len() > OF_A_USER {
+                    *of_user = UserNotes { everything: count, ..UserNotes::default() };
+                }
+            });
         });
     }
 
     /// Whatever is known of this user is void.
     pub fn forget_user(&self, user: UserTag) {
         self.note(|notes, count| {
-            let all = UserNotes { everything: count, parties: HashMap::new() };
-            let before = notes.users.insert(user, all);
-            notes.len = notes.len + 1 - before.map_or(0, |before| before.len());
+            notes.change(user, count, |of_user| *of_user = UserNotes { everything: count, ..UserNotes::default() });
         });
     }
 
@@ -119,9 +134,7 @@ impl Generations {
         let mut notes = self.notes.write();
         let count = self.count.load(Ordering::Relaxed) + 1;
         write(&mut notes, count);
-        if notes.len > self.most {
-            *notes = Notes { everything: count, ..Notes::default() };
-        }
+        while notes.len > self.most && notes.merge_oldest() {}
         // Raised while the notes are locked: whoever sees the new count finds the note.
         self.count.store(count, Ordering::Release);
     }
@@ -130,8 +143,37 @@ impl Generations {
 impl Notes {
     /// When all of this user was last forgotten.
     fn last_for_user(&self, user: UserTag) -> u64 {
-        self.everything.max(self.users.get(&user).map_or(0, |of_user| of_user.everything))
+        let own = self.users.get(&user).map_or(0, |of_user| of_user.everything);
+        let shared = self.slots.get(slot(user)).copied().unwrap_or(0);
+        self.everything.max(own).max(shared)
     }
+
+    fn change(&mut self, user: UserTag, count: u64, change: impl FnOnce(&mut UserNotes)) {
+        let of_user = self.users.entry(user).or_default();
+        self.order.remove(&of_user.last);
+        let before = of_user.len();
+        change(of_user);
+        of_user.last = count;
+        self.len = self.len + of_user.len() - before;
+        self.order.insert(count, user);
+    }
+
+    /// Moves the notes of the user who has none later than the others have to that user's slot.
+    fn merge_oldest(&mut self) -> bool {
+        let Some((last, user)) = self.order.pop_first() else { return false };
+        self.len -= self.users.remove(&user).map_or(0, |of_user| of_user.len());
+        self.slots.resize(SLOTS, 0);
+        if let Some(shared) = self.slots.get_mut(slot(user)) {
+            *shared = last.max(*shared);
+        }
+        true
+    }
+}
+
+/// Which slot is a user's. A tag is a hash under a secret, so nobody can aim for another one's.
+fn slot(user: UserTag) -> usize {
+    let [.., high, low] = user.to_bytes();
+    usize::from(u16::from_be_bytes([high, low]))
 }
 
 impl UserNotes {
@@ -221,6 +263,31 @@ mod tests {
         fn too_many_notes_make_more_void_never_less(steps in steps()) {
             check(&Generations::with_most(2), &steps, false)?;
         }
+    }
+
+    #[test]
+    fn many_notes_of_one_user_are_that_users_alone() {
+        let generations = Generations::default();
+        let stamp = generations.stamp();
+        let parties = (0..110_000_u64).map(|n| PartyHash((u128::from(n) << 64).to_be_bytes()));
+        parties.for_each(|party| generations.forget_number(user(1), party));
+        assert!(!generations.is_current(stamp, user(1), || party(9)), "all of the user is void");
+        assert!(generations.is_current(stamp, user(2), || party(9)));
+        assert!(generations.notes.read().len <= OF_A_USER);
+    }
+
+    #[test]
+    fn many_users_make_few_others_void() {
+        let generations = Generations::default();
+        let keys = crate::domain::KeyMaker::new([1; 16]);
+        let tag = |n: u64| keys.user("example", "", &n.to_string());
+        let others: Vec<UserTag> = (1_000_000..1_001_000).map(tag).collect();
+        let stamp = generations.stamp();
+        (1..102_001).for_each(|n| generations.forget_user(tag(n)));
+        let void = others.iter().filter(|user| !generations.is_user_current(stamp, **user)).count();
+        assert!(void < 100, "{void} of 1,000");
+        assert!((1..102_001).all(|n| !generations.is_user_current(stamp, tag(n))));
+        assert_eq!(generations.notes.read().len, MOST);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::future::try_join_all;
+use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use super::counts::Counts;
@@ -29,8 +30,12 @@ use crate::metrics::Metrics;
 /// short. A copy that is dropped though it was new is read from Redis again.
 const INEXACT_MS: u64 = 1_000;
 
-/// Invalidations on their way to the log at once.
-const TELL_AT_ONCE: usize = 64;
+/// Numbers forgotten in one go before others have their turn.
+const AT_A_TIME: usize = 256;
+
+/// Numbers of one invalidation told one by one. Beyond it the other replicas forget all numbers of the user: the log
+/// keeps so many events, and a reader that misses some forgets everything of everybody.
+const SINGLE: usize = 64;
 
 /// A stored answer that may be served.
 #[derive(Debug, Clone)]
@@ -249,15 +254,21 @@ impl TieredCache {
     /// # Errors
     /// Where Redis could not be told. This process has forgotten all the same.
     pub async fn forget_numbers(&self, user: UserTag, parties: &[Party]) -> Result<(), LinkError> {
-        let hashes: Vec<PartyHash> = parties.iter().map(|party| self.names.party(user, *party)).collect();
-        let forget_here = || hashes.iter().for_each(|hash| self.generations.forget_number(user, *hash));
-        forget_here();
+        let mut hashes: Vec<PartyHash> = Vec::with_capacity(parties.len());
+        for some in parties.chunks(AT_A_TIME) {
+            hashes.extend(some.iter().map(|party| self.names.party(user, *party)));
+            yield_now().await;
+        }
+        self.forget_numbers_here(user, &hashes).await;
         let Some(Shared { redis, log, .. }) = &self.shared else { return Ok(()) };
         redis.forget_numbers(user, parties).await?;
         // Once more, for a look-up that took from Redis in between what was about to be deleted there.
-        forget_here();
-        let told = hashes.iter().map(|hash| Ok(Event::ForgetNumber(user, *hash)));
-        stream::iter(told).try_for_each_concurrent(TELL_AT_ONCE, |event| log.publish(event)).await
+        self.forget_numbers_here(user, &hashes).await;
+        if hashes.len() > SINGLE {
+            return log.publish(Event::ForgetNumbers(user)).await;
+        }
+        let told = hashes.iter().map(|hash| log.publish(Event::ForgetNumber(user, *hash)));
+        try_join_all(told).await.map(|_| ())
     }
 
     /// Forgets all that is stored for a user, on all replicas within a second.
@@ -287,7 +298,7 @@ impl TieredCache {
     pub fn hear(&self, event: &Event) {
         match event {
             Event::ForgetNumber(user, party) => self.generations.forget_number(*user, *party),
-            Event::ForgetUser(user) => self.forget_user_here(*user),
+            Event::ForgetNumbers(user) | Event::ForgetUser(user) => self.forget_user_here(*user),
             Event::Lost => {
                 // Nobody knows what should be gone, so everything is.
                 self.generations.clear();
@@ -306,6 +317,15 @@ impl TieredCache {
         let here = self.shared.as_ref().and_then(|shared| shared.time.here(asked));
         let Timestamp(here) = here.unwrap_or_else(|| self.clock.now());
         drop_older(Timestamp(here + INEXACT_MS));
+    }
+
+    async fn forget_numbers_here(&self, user: UserTag, hashes: &[PartyHash]) {
+        for some in hashes.chunks(AT_A_TIME) {
+            for hash in some {
+                self.generations.forget_number(user, *hash);
+            }
+            yield_now().await;
+        }
     }
 
     fn forget_user_here(&self, user: UserTag) {

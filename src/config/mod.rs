@@ -101,8 +101,8 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let (redis, redis_keys, replicas) =
         reader.optional_section("redis", redis).unwrap_or((None, None, NonZeroU32::MIN));
     let tracing = reader.optional_section("tracing", tracing).flatten();
-    let max_loads = LOADS_PER_CALL * grpc.max_in_flight;
-    let (resolver, limits, withheld) = reader.section("lookup", |section| lookup(section, max_loads));
+    let most = (LOADS_PER_CALL * grpc.max_in_flight, grpc.max_prefetch_jobs);
+    let (resolver, limits, withheld) = reader.section("lookup", |section| lookup(section, most));
     let connectors = reader.sections("connectors", connector);
     for (n, caller) in grpc.callers.iter().enumerate() {
         let unknown = |name: &&String| !connectors.iter().any(|(connector, _)| connector == *name);
@@ -216,7 +216,7 @@ fn longer_than_zero(section: &mut Section<'_>, key: &str, duration: Duration) {
     }
 }
 
-fn lookup(section: &mut Section<'_>, max_loads: usize) -> (resolver::Config, Limits, HouseWords) {
+fn lookup(section: &mut Section<'_>, (max_loads, max_jobs): (usize, usize)) -> (resolver::Config, Limits, HouseWords) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
     let details_timeout = section.duration("details_timeout", "400ms");
@@ -230,7 +230,7 @@ fn lookup(section: &mut Section<'_>, max_loads: usize) -> (resolver::Config, Lim
     };
     longer_than_zero(section, "timeout", timeout);
     longer_than_zero(section, "call_timeout", limits.call_timeout);
-    (resolver::Config { timeout, soft_deadline, details_timeout, max_loads }, limits, withheld)
+    (resolver::Config { timeout, soft_deadline, details_timeout, max_loads, max_jobs }, limits, withheld)
 }
 
 fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config> {

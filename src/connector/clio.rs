@@ -54,7 +54,7 @@ impl Connector for Clio {
     async fn search(&self, session: &CrmSession, text: &str) -> Result<Hits, LookupError> {
         let query = [("query", text), ("fields", CONTACT_FIELDS)];
         let (items, complete) = pages(session.search(), "contacts.json", &query).await?;
-        Ok(Hits { records: items.iter().map(record).collect(), complete })
+        Ok(Hits::read(items, complete, record).await)
     }
 
     async fn enrich(&self, session: &CrmSession, settings: &Settings, contact: &Contact) -> Enrichment {

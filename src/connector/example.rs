@@ -63,7 +63,7 @@ impl Connector for ExampleCrm {
 
 async fn hits(session: &CrmSession, field: &str, value: &str) -> Result<Hits, LookupError> {
     let (records, complete) = pages(session.search(), &["api", "v1", "contacts"], &[(field, value)], &CONTACTS).await?;
-    Ok(Hits { records: records.iter().map(record).collect(), complete })
+    Ok(Hits::read(records, complete, record).await)
 }
 
 pub(super) fn record(item: &Value) -> Record {

@@ -1,23 +1,20 @@
 //! One find: search the spellings in order until a contact is found, keep only records that are this number; then load
 //! what the call form needs, which may take longer than a ringing phone should.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use super::turn::Turn;
 use super::{Connector, CrmSession, Enrichment, Hits, Record, bounds};
 use crate::domain::caller::Settings;
 use crate::domain::contact::extension_list;
 use crate::domain::phone::{Certainty, Match, Sought};
 use crate::domain::{Contact, Lane, LookupError, MatchQuality, NumberFormat, Party, Region, Variants};
 use crate::urgency::Urgency;
-
-/// Phone fields compared in one go. A hostile page of many records with many phone fields takes seconds, and meanwhile
-/// others must have their turn and the time limit of the look-up its say.
-const AT_A_TIME: usize = 256;
 
 /// What a CRM is asked.
 #[derive(Debug)]
@@ -50,17 +47,18 @@ pub async fn search(
     session: &CrmSession,
     question: &Question<'_>,
 ) -> Result<Found, LookupError> {
+    let most = session.limits().contacts;
     let mut accepted = match question.party {
         Party::Extension(extension) => {
             let certain = |_: &str| Some(Match { certainty: Certainty::Certain, extensions: Vec::new() });
-            accept(connector.search_extension(session, extension).await?, certain).await
+            accept(connector.search_extension(session, extension).await?, most, certain).await
         }
         Party::Number(number) => {
             let sought = Sought::new(number, question.regions);
             let mut accepted = Accepted { contacts: Vec::new(), complete: true };
             for text in Variants::new(&number, connector.spellings(), question.formats).iter() {
                 let before = accepted.complete;
-                accepted = accept(connector.search(session, text).await?, |phone| sought.find_in(phone)).await;
+                accepted = accept(connector.search(session, text).await?, most, |phone| sought.find_in(phone)).await;
                 accepted.complete &= before;
                 if !accepted.contacts.is_empty() {
                     break;
@@ -70,8 +68,8 @@ pub async fn search(
         }
     };
     accepted.contacts.sort_by_key(|(contact, _)| contact.quality);
-    if accepted.contacts.len() > session.limits().contacts {
-        accepted.contacts.truncate(session.limits().contacts);
+    if accepted.contacts.len() > most {
+        accepted.contacts.truncate(most);
         accepted.complete = false;
     }
     let (contacts, extensions) = accepted.contacts.into_iter().unzip();
@@ -146,23 +144,25 @@ struct Accepted {
     complete: bool,
 }
 
-/// Keeps the records that are this party: CRM search is fuzzy, and a wrong name on the screen is worse than none.
-async fn accept(hits: Hits, find_in: impl Fn(&str) -> Option<Match>) -> Accepted {
+/// Keeps the records that are this party: CRM search is fuzzy, and a wrong name on the screen is worse than none. Of
+/// each quality no more than `most`, because more will not be shown. Others have their turn meanwhile, and the time
+/// limit of the look-up its say: a hostile page of many records with many phone fields takes seconds.
+async fn accept(hits: Hits, most: usize, find_in: impl Fn(&str) -> Option<Match>) -> Accepted {
     let mut accepted = Accepted { contacts: Vec::new(), complete: hits.complete };
-    let (mut known, mut compared) = (HashSet::new(), 0);
+    let (mut known, mut kept, mut turn) = (HashSet::new(), BTreeMap::<MatchQuality, usize>::new(), Turn::begin());
     for record in hits.records {
+        turn.share().await;
         let Some(Record { mut contact, phones }) = bounds::record(record) else {
             accepted.complete = false;
             continue;
         };
-        compared += phones.len().max(1);
-        if compared > AT_A_TIME {
-            compared = 0;
-            tokio::task::yield_now().await;
-        }
-        let Some((quality, extensions)) = judge(&phones, &find_in) else { continue };
+        let Some((quality, extensions)) = judge(&phones, &find_in, &mut turn).await else { continue };
         contact.quality = quality;
-        if known.insert((contact.kind.clone(), contact.id.clone())) {
+        let kept = kept.entry(quality).or_default();
+        if *kept >= most {
+            accepted.complete &= known.contains(&(contact.kind.clone(), contact.id.clone()));
+        } else if known.insert((contact.kind.clone(), contact.id.clone())) {
+            *kept += 1;
             accepted.contacts.push((contact, extensions));
         }
     }
@@ -170,11 +170,19 @@ async fn accept(hits: Hits, find_in: impl Fn(&str) -> Option<Match>) -> Accepted
 }
 
 /// How sure it is that a record with these phone fields is the party; `None` if it is somebody else.
-fn judge(phones: &[String], find_in: impl Fn(&str) -> Option<Match>) -> Option<(MatchQuality, String)> {
+async fn judge(
+    phones: &[String],
+    find_in: impl Fn(&str) -> Option<Match>,
+    turn: &mut Turn,
+) -> Option<(MatchQuality, String)> {
     if phones.iter().all(|phone| phone.trim().is_empty()) {
         return Some((MatchQuality::Unverified, String::new()));
     }
-    let matches: Vec<Match> = phones.iter().filter_map(|phone| find_in(phone)).collect();
+    let mut matches = Vec::new();
+    for phone in phones {
+        turn.share().await;
+        matches.extend(find_in(phone));
+    }
     let best = matches.iter().map(|found| found.certainty).min()?;
     let extensions = matches.into_iter().filter(|found| found.certainty == best).flat_map(|found| found.extensions);
     Some((best.into(), extension_list(&extensions.collect::<Vec<_>>())))

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use encoding_rs::Encoding;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 
 use crate::budget::RateHint;
 use crate::domain::Timestamp;

@@ -35,11 +35,13 @@ use crate::urgency::Urgency;
 mod addresses;
 mod bounds;
 mod calls;
+mod client;
 mod clio;
 mod complaints;
 mod example;
 mod find;
 mod headers;
+mod heads;
 mod hosts;
 mod mend;
 mod outbound;
@@ -54,11 +56,12 @@ mod session;
 mod spent;
 mod success;
 mod tally;
+mod turn;
 
 pub use complaints::Complaints;
 pub use find::{Details, Found, Question, search};
 pub use hosts::{HostError, HostPattern};
-pub use outbound::{Clients, Dns, Way, http_client};
+pub use outbound::{Clients, Dns, Way};
 pub use reply_class::{Class, Row, Sign};
 pub use session::{CrmSession, Door, Limits};
 

@@ -9,24 +9,15 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
 use url::{Host, Url};
 
 use super::addresses::is_public;
-
-/// Header lines of one reply over HTTP/1; more break the call.
-const HEADER_LINES: usize = 100;
-
-/// Bytes of the headers of one reply over HTTP/2, names included; more break the call.
-const HEADER_BYTES: u32 = 16 * 1024;
-
-/// How often a connection over HTTP/2 is asked whether it still works, and how long it may take to say so. Many calls
-/// share it, so a dead one must not be found out by each of them in turn.
-const ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
+use super::client::{self, Client};
 
 type Lookup = dyn Fn(&str) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
 
@@ -66,38 +57,36 @@ impl Dns {
         if some && kept.is_empty() {
             return Err(NotPublic.into());
         }
-        Ok(Box::new(kept.into_iter()))
+        Ok(kept.into_iter())
     }
 }
 
-type Resolved = Result<Addrs, Box<dyn std::error::Error + Send + Sync>>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+type Resolved = Result<std::vec::IntoIter<SocketAddr>, BoxError>;
 
 /// A name that a user gave leads to no public address.
 #[derive(Debug, thiserror::Error)]
 #[error("no public address")]
 pub(super) struct NotPublic;
 
-impl NotPublic {
-    /// Whether this is why a call failed.
-    pub(super) fn caused(error: &reqwest::Error) -> bool {
-        let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-        while let Some(error) = cause {
-            if error.is::<Self>() {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
-    }
-}
-
-struct Resolver {
+/// Resolves names for a client.
+#[derive(Clone)]
+pub(super) struct Resolver {
     dns: Dns,
     only_public: bool,
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Resolved>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         Box::pin(Dns::addresses((self.dns.0)(name.as_str()), self.only_public))
     }
 }
@@ -112,9 +101,9 @@ pub struct Clients {
 /// Two clients, and whether they may leave for the public internet only.
 #[derive(Debug, Clone)]
 pub struct Way {
-    pub(super) client: reqwest::Client,
+    pub(super) client: Client,
     /// Keeps no connection: each call opens one. If a kept one broke, the next kept one may be as old.
-    pub(super) afresh: reqwest::Client,
+    pub(super) afresh: Client,
     only_public: bool,
 }
 
@@ -124,16 +113,12 @@ impl Clients {
     /// # Errors
     /// Where TLS cannot be set up.
     pub fn new(dns: &Dns) -> anyhow::Result<Self> {
-        let tls = tls()?;
-        let client = |only_public| {
-            let resolver = Resolver { dns: dns.clone(), only_public };
-            builder(tls.clone()).https_only(only_public).dns_resolver(resolver)
+        let tls = Arc::new(tls()?);
+        let way = |only_public| {
+            let client = |kept| Client::new(Resolver { dns: dns.clone(), only_public }, &tls, only_public, kept);
+            Way { client: client(client::KEPT), afresh: client(0), only_public }
         };
-        let way = |only_public| -> reqwest::Result<Way> {
-            let afresh = client(only_public).pool_max_idle_per_host(0).build()?;
-            Ok(Way { client: client(only_public).build()?, afresh, only_public })
-        };
-        Ok(Self { configured: way(false)?, named: way(true)? })
+        Ok(Self { configured: way(false), named: way(true) })
     }
 
     /// The way of a connector: to its `base_url` if it has one, else to hosts that users name.
@@ -148,14 +133,6 @@ impl Way {
     pub(super) fn permits(&self, url: &Url) -> bool {
         !self.only_public || (url.scheme() == "https" && matches!(url.host(), Some(Host::Domain(_))))
     }
-}
-
-/// A client that goes anywhere, for tests.
-///
-/// # Errors
-/// Where TLS cannot be set up.
-pub fn http_client() -> anyhow::Result<reqwest::Client> {
-    Ok(builder(tls()?).build()?)
 }
 
 fn tls() -> anyhow::Result<rustls::ClientConfig> {
@@ -173,23 +150,6 @@ fn tls() -> anyhow::Result<rustls::ClientConfig> {
     Ok(tls)
 }
 
-fn builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
-    let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        // What is sent again takes a permit of its own, so it is sent by the door.
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(3))
-        .http1_max_headers(HEADER_LINES)
-        .http2_max_header_list_size(HEADER_BYTES)
-        .http2_keep_alive_interval(ALIVE.0)
-        .http2_keep_alive_timeout(ALIVE.1)
-        .user_agent(concat!("contactd/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +160,7 @@ mod tests {
     }
 
     async fn resolved(answers: &'static [&'static str], only_public: bool) -> Result<Vec<String>, String> {
-        let resolving = resolver(answers, only_public).resolve("crm.example.com".parse().unwrap());
+        let resolving = resolver(answers, only_public).call("crm.example.com".parse().unwrap());
         let addrs = resolving.await.map_err(|error| error.to_string())?;
         Ok(addrs.map(|addr| addr.to_string()).collect())
     }
@@ -221,9 +181,9 @@ mod tests {
             let first = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
             async move { Ok(vec![if first { "8.8.8.8:0" } else { "127.0.0.1:0" }.parse().unwrap()]) }
         });
-        let rebinding = Resolver { dns, only_public: true };
-        assert!(rebinding.resolve("crm.example.com".parse().unwrap()).await.is_ok());
-        assert!(rebinding.resolve("crm.example.com".parse().unwrap()).await.is_err());
+        let mut rebinding = Resolver { dns, only_public: true };
+        assert!(rebinding.call("crm.example.com".parse().unwrap()).await.is_ok());
+        assert!(rebinding.call("crm.example.com".parse().unwrap()).await.is_err());
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Connector for Pipedrive {
     async fn search(&self, session: &CrmSession, term: &str) -> Result<Hits, LookupError> {
         let query = [("term", term), ("fields", "phone")];
         let (items, complete) = pages(session.search(), Api::V2(&["persons", "search"]), &query, &FOUND).await?;
-        Ok(Hits { records: items.iter().map(|found| record(&found["item"])).collect(), complete })
+        Ok(Hits::read(items, complete, |found| record(&found["item"])).await)
     }
 
     async fn enrich(&self, session: &CrmSession, _: &Settings, contact: &Contact) -> Enrichment {

@@ -9,21 +9,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use http::StatusCode;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::calls::Part;
+use super::client::{Client, Failure, RequestBuilder, Response};
 use super::complaints::Complaints;
-use super::outbound::{NotPublic, Way};
+use super::headers;
+use super::outbound::Way;
 use super::refusals::{Refusals, Refused};
 use super::repeat::Repeat;
+use super::reply::Readers;
 use super::reply_class::{self, Row};
 use super::spent::{Granted, Spent};
 use super::tally::{Counts, Tally};
-use super::{headers, reply};
 use crate::budget::{Budget, CallKind, Scopes};
 use crate::clock::{self, Clock, Instant};
 use crate::domain::error::{BadReply, Unavailable};
@@ -37,6 +39,9 @@ const LONGEST_URL: usize = 8 * 1024;
 
 /// Room that is made for a reply before it comes, whatever length it announces.
 const FIRST_ROOM: usize = 64 * 1024;
+
+/// Trace context (W3C).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Redirects followed within one call, all to the same host.
 const MAX_REDIRECTS: u32 = 3;
@@ -76,6 +81,7 @@ pub struct Door {
     counts: Arc<Counts>,
     complaints: Arc<Complaints>,
     refusals: Arc<Refusals>,
+    readers: Arc<Readers>,
 }
 
 impl fmt::Debug for Door {
@@ -96,8 +102,8 @@ impl Door {
         platform: &str,
     ) -> Self {
         let counts = Arc::new(Counts::new(metrics, platform));
-        let (complaints, refusals) = (Arc::default(), Arc::default());
-        Self { way, limits, rows: &[], budget, clock, counts, complaints, refusals }
+        let (complaints, refusals, readers) = (Arc::default(), Arc::default(), Arc::default());
+        Self { way, limits, rows: &[], budget, clock, counts, complaints, refusals, readers }
     }
 
     /// The same door for a CRM that has such rows of its own in the table of replies.
@@ -160,8 +166,8 @@ impl CrmSession {
     /// Reads `base/path?query` as JSON. Path segments and parameters are texts; encoding them is done here.
     ///
     /// # Errors
-    /// Every way in which a CRM can fail, as a [`LookupError`]. [`BadReply::Segment`] if a segment cannot arrive as one:
-    /// clients and servers drop empty ones, and walk along `.` and `..` however they are encoded.
+    /// Every way in which a CRM can fail, as a [`LookupError`]. [`BadReply::Segment`] if a segment cannot arrive as
+    /// one: clients and servers drop empty ones, and walk along `.` and `..` however they are encoded.
     pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
         self.fetch(self.address(path, query)?, CallKind::Other, None).await
     }
@@ -313,15 +319,13 @@ impl CrmSession {
     }
 
     async fn send(&self, request: RequestBuilder, tally: &Tally<'_>) -> Result<Response, LookupError> {
-        let mut request = request.header(AUTHORIZATION, &self.find.credential);
-        if let Some(traceparent) = tally.span.traceparent() {
-            request = request.header("traceparent", traceparent);
+        let mut request = request.header(AUTHORIZATION, self.find.credential.clone());
+        if let Some(traceparent) = tally.span.traceparent().and_then(|text| text.parse().ok()) {
+            request = request.header(TRACEPARENT, traceparent);
         }
-        #[expect(clippy::disallowed_methods, reason = "this is the one door to CRMs")]
-        let sent = request.send().await;
-        sent.map_err(|error| match transport_error(&error) {
-            LookupError::CrmUnavailable(Unavailable::Broken) => LookupError::CrmUnavailable(Unavailable::NoReply),
-            failure => failure,
+        request.send().await.map_err(|failure| match failure {
+            Failure::Broken => LookupError::CrmUnavailable(Unavailable::NoReply),
+            failure => transport_error(failure),
         })
     }
 
@@ -339,7 +343,7 @@ impl CrmSession {
         let status = response.status();
         let body = clock::until(until, read(response, limit)).await.unwrap_or(Err(TIMEOUT))?;
         tally.replied(status);
-        reply::read(body, declared, limit).map_err(LookupError::CrmBadReply)
+        self.find.door.readers.read(body, declared, limit).await
     }
 
     fn moved(&self, response: &Response) -> Result<Url, LookupError> {
@@ -356,7 +360,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, LookupErr
         return Err(LookupError::CrmBadReply(BadReply::TooLarge));
     }
     let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(FIRST_ROOM));
-    while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
         if body.len() + chunk.len() > limit {
             return Err(LookupError::CrmBadReply(BadReply::TooLarge));
         }
@@ -370,20 +374,11 @@ enum Reply {
     MovedTo(Url),
 }
 
-fn transport_error(error: &reqwest::Error) -> LookupError {
-    // reqwest calls every fault of a body one of decoding. Those of the decompression are I/O errors; the connection's
-    // are hyper's.
-    if error.is_decode() && std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
-    {
-        return LookupError::CrmBadReply(BadReply::Encoding);
-    }
-    LookupError::CrmUnavailable(if error.is_timeout() {
-        Unavailable::Timeout
-    } else if NotPublic::caused(error) {
-        Unavailable::NotPublic
-    } else if error.is_connect() {
-        Unavailable::Connect
-    } else {
-        Unavailable::Broken
+fn transport_error(failure: Failure) -> LookupError {
+    LookupError::CrmUnavailable(match failure {
+        Failure::Encoding => return LookupError::CrmBadReply(BadReply::Encoding),
+        Failure::NotPublic => Unavailable::NotPublic,
+        Failure::Connect => Unavailable::Connect,
+        Failure::Broken | Failure::TooMuch => Unavailable::Broken,
     })
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::budget::{Budget, CallKind, Permit, RateHint, Scopes};
 use crate::clock::{Instant, instant};
 use crate::domain::{Lane, LookupError, ScopeTag};
-use crate::urgency::Urgency;
+use crate::urgency::{OnTheWire, Urgency};
 
 /// See the header.
 pub(super) struct Spent {
@@ -56,10 +56,11 @@ impl Outcome {
     }
 }
 
-/// A call that may be made, and its number, which counts from 0.
+/// A call that may be made, and its number, which counts from 0. It counts as on the wire until this is dropped.
 pub(super) struct Granted {
     pub number: usize,
     permit: Permit,
+    _on_the_wire: OnTheWire,
 }
 
 impl Spent {
@@ -74,7 +75,7 @@ impl Spent {
     }
 
     /// Waits for one call's turn. If it turns out meanwhile whose the credential is, that scope's turn counts.
-    pub async fn acquire(&self, kind: CallKind, urgency: &Urgency) -> Result<Granted, LookupError> {
+    pub async fn acquire(&self, kind: CallKind, urgency: &Arc<Urgency>) -> Result<Granted, LookupError> {
         loop {
             let scopes = self.state.lock().scopes;
             let permit = self.budget.acquire(scopes, kind, urgency).await;
@@ -83,8 +84,8 @@ impl Spent {
             if state.scopes == scopes {
                 let (lane, granted) = (urgency.lane(), permit.granted());
                 state.calls.push(Call { lane, kind, granted, outcome: Outcome::Open, adopted: None });
-                urgency.spend();
-                return Ok(Granted { permit, number: state.calls.len() - 1 });
+                let number = state.calls.len() - 1;
+                return Ok(Granted { permit, number, _on_the_wire: urgency.spend() });
             }
             drop(state);
             permit.give_back();
@@ -174,7 +175,7 @@ mod tests {
             let _permit = budget.acquire(scope(name), CallKind::Search, &anybody()).await.unwrap();
         }
         let spent = Spent::new(Arc::clone(&budget), scope("credential").into());
-        let urgency = Urgency::new(Lane::CallPop, Some(instant() + deadline));
+        let urgency = Arc::new(Urgency::new(Lane::CallPop, Some(instant() + deadline)));
         let stopwatch = Stopwatch::start();
         let others = async {
             spent.belongs_to(scope("user")).await;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use prometheus_client::metrics::histogram::Histogram;
-use reqwest::StatusCode;
 
 use crate::clock::Stopwatch;
 use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};

@@ -62,12 +62,17 @@ fn whole(number: &Number) -> Option<String> {
     (integer as f64 == double).then(|| integer.to_string())
 }
 
+/// Texts of one list: nobody has so many numbers or addresses.
+const MOST_TEXTS: usize = 100;
+
 /// The texts of a field that CRMs fill with a text, an object that holds it as `member`, or a list of these. Empty ones
-/// are left out.
+/// are left out, and those behind the first hundred of a list.
 #[must_use]
 pub fn texts(value: Option<&Value>, member: &str) -> Vec<String> {
     let text = match value {
-        Some(Value::Array(items)) => return items.iter().flat_map(|item| texts(Some(item), member)).collect(),
+        Some(Value::Array(items)) => {
+            return items.iter().flat_map(|item| texts(Some(item), member)).take(MOST_TEXTS).collect();
+        }
         Some(Value::Object(object)) => text(object.get(member)),
         other => text(other),
     };

@@ -1,13 +1,28 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
 use super::*;
 use crate::clock::{pause, within};
+use crate::domain::Lane;
 
 type Test = Flights<u8, u8>;
 
-fn flights(most: usize) -> Test {
-    Flights::new(most, TaskTracker::new())
+fn flights() -> Test {
+    Flights::new(TaskTracker::new(), Handle::current())
+}
+
+/// In a lane, without a deadline, under a credential that is good.
+fn in_lane(lane: Lane) -> Asker {
+    Asker { lane, deadline: None, trusted: true }
+}
+
+/// There is always a place.
+#[expect(clippy::unnecessary_wraps, reason = "this is what flights want")]
+fn begin() -> Option<((), Span)> {
+    Some(((), Span::default()))
 }
 
 async fn slow(loads: Arc<AtomicU32>) -> Landing<u8> {
@@ -20,16 +35,16 @@ fn board<F>(flights: &Test, key: u8, load: impl FnOnce() -> F) -> Seat<u8>
 where
     F: Future<Output = Landing<u8>> + Send + 'static,
 {
-    flights.join_or_lead(key, Join::Any, (Lane::CallPop, None), Span::default, |_, _, _| load())
+    flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), begin, |_, _, _| load())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_in_a_hurry_makes_the_whole_flight_hurry() {
-    let flights = flights(100);
+    let flights = flights();
     let (told, urgency) = tokio::sync::oneshot::channel();
     let flight = 1;
     let prefetch =
-        flights.join_or_lead(flight, Join::Any, (Lane::Prefetch, None), Span::default, |_, urgency, _| async move {
+        flights.join_or_lead(flight, Join::Any, in_lane(Lane::Prefetch), begin, |_, urgency, _| async move {
             pause(Duration::from_millis(10)).await;
             told.send(urgency.lane()).unwrap();
             Ok(0)
@@ -41,7 +56,7 @@ async fn a_caller_in_a_hurry_makes_the_whole_flight_hurry() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_share_one_load() {
-    let (flights, loads) = (flights(100), Arc::new(AtomicU32::new(0)));
+    let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let seats: Vec<_> = (0..100).map(|_| board(&flights, 1, || slow(Arc::clone(&loads)))).collect();
     assert_eq!(seats.iter().filter(|seat| seat.joined()).count(), 99);
     for seat in seats {
@@ -53,7 +68,7 @@ async fn callers_share_one_load() {
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_leaves_breaks_nothing() {
-    let (flights, loads) = (flights(100), Arc::new(AtomicU32::new(0)));
+    let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let leader = board(&flights, 1, || slow(Arc::clone(&loads)));
     let joiner = board(&flights, 1, || slow(Arc::clone(&loads)));
     assert!(within(Duration::from_millis(50), leader.wait()).await.is_none());
@@ -64,17 +79,15 @@ async fn a_leader_that_leaves_breaks_nothing() {
 /// A load of a batch; the batch is gone at once where it holds no seat.
 fn of_a_batch(flights: &Test, loads: &Arc<AtomicU32>, spends: bool) -> Seat<u8> {
     let loads = Arc::clone(loads);
-    flights.join_or_lead(1, Join::Any, (Lane::Prefetch, None), Span::default, |_, urgency, _| async move {
-        if spends {
-            urgency.spend();
-        }
+    flights.join_or_lead(1, Join::Any, in_lane(Lane::Prefetch), begin, |_, urgency, _| async move {
+        let _call = spends.then(|| urgency.spend());
         slow(loads).await
     })
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_batchs_load_is_given_up_with_the_batch_while_it_stands_in_line_for_its_first_call() {
-    let (flights, loads) = (flights(100), Arc::new(AtomicU32::new(0)));
+    let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     drop(of_a_batch(&flights, &loads, false));
     pause(Duration::from_millis(100)).await;
     let next = of_a_batch(&flights, &loads, false);
@@ -86,7 +99,7 @@ async fn a_batchs_load_is_given_up_with_the_batch_while_it_stands_in_line_for_it
 
 #[tokio::test(start_paused = true)]
 async fn a_batchs_load_that_has_spent_a_call_or_is_wanted_by_others_goes_on_without_the_batch() {
-    let (flights, loads) = (flights(100), Arc::new(AtomicU32::new(0)));
+    let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let seat = of_a_batch(&flights, &loads, true);
     tokio::task::yield_now().await;
     drop(seat);
@@ -107,7 +120,7 @@ async fn a_batchs_load_that_has_spent_a_call_or_is_wanted_by_others_goes_on_with
 
 #[tokio::test(start_paused = true)]
 async fn other_credentials_and_refreshes_do_not_share() {
-    let (flights, loads) = (flights(100), Arc::new(AtomicU32::new(0)));
+    let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let keys = [1, 2, 3];
     let seats = keys.map(|key| board(&flights, key, || slow(Arc::clone(&loads))));
     for seat in seats {
@@ -119,7 +132,7 @@ async fn other_credentials_and_refreshes_do_not_share() {
 
 #[tokio::test(start_paused = true)]
 async fn a_load_that_panics_fails_its_callers_and_the_next_one_leads_again() {
-    let flights = flights(100);
+    let flights = flights();
     let seat = board(&flights, 1, || async { panic!("a connector's bug") });
     assert_eq!(seat.wait().await.unwrap_err(), LookupError::Internal);
     let seat = board(&flights, 1, || async { Ok(0) });
@@ -128,30 +141,77 @@ async fn a_load_that_panics_fails_its_callers_and_the_next_one_leads_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_most_no_load_begins_but_those_under_way_are_joined() {
-    let (flights, loads) = (flights(1), Arc::new(AtomicU32::new(0)));
-    let lead = board(&flights, 1, || slow(Arc::clone(&loads)));
-    let refused = board(&flights, 2, || slow(Arc::clone(&loads)));
-    let joined = board(&flights, 1, || slow(Arc::clone(&loads)));
+async fn without_a_place_no_load_begins_but_those_under_way_are_joined() {
+    let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
+    let places = Arc::new(tokio::sync::Semaphore::new(1));
+    let board = |flights: &Test, key, load: fn(Arc<AtomicU32>) -> BoxFuture<'static, Landing<u8>>| {
+        let begin = || Some((Arc::clone(&places).try_acquire_owned().ok()?, Span::default()));
+        flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), begin, |_, _, _| load(Arc::clone(&loads)))
+    };
+    let slow = |loads| slow(loads).boxed();
+    let lead = board(&flights, 1, slow);
+    let refused = board(&flights, 2, slow);
+    let joined = board(&flights, 1, slow);
     assert_eq!(refused.wait().await.unwrap_err(), LookupError::Overloaded);
     assert!(joined.joined() && joined.wait().await.is_ok() && lead.wait().await.is_ok());
     assert_eq!(loads.load(Ordering::Relaxed), 1);
-    assert!(board(&flights, 2, || slow(loads)).wait().await.is_ok());
+    assert!(board(&flights, 2, slow).wait().await.is_ok());
+}
+
+/// A load under a credential that nothing shows to be good.
+fn untrusted<F>(flights: &Test, load: impl FnOnce(Arc<Urgency>) -> F) -> Seat<u8>
+where
+    F: Future<Output = Landing<u8>> + Send + 'static,
+{
+    let asker = Asker { trusted: false, ..in_lane(Lane::CallPop) };
+    flights.join_or_lead(1, Join::Any, asker, begin, |_, urgency, _| load(urgency))
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_a_credential_that_nobody_knows_a_load_ends_with_its_callers_before_its_next_call() {
+    let (flights, calls) = (flights(), Arc::new(AtomicU32::new(0)));
+    let load = |accepted: bool| {
+        let calls = Arc::clone(&calls);
+        move |urgency: Arc<Urgency>| async move {
+            for _ in 0..3 {
+                pause(Duration::from_millis(100)).await;
+                let call = urgency.spend();
+                pause(Duration::from_millis(100)).await;
+                calls.fetch_add(1, Ordering::Relaxed);
+                if accepted {
+                    urgency.want();
+                }
+                drop(call);
+            }
+            Ok(0)
+        }
+    };
+    for (accepted, left_after, made) in [(false, 50, 0), (false, 150, 1), (true, 150, 3), (false, 650, 3)] {
+        let seat = untrusted(&flights, load(accepted));
+        let _ = within(Duration::from_millis(left_after), seat.wait()).await;
+        pause(Duration::from_secs(1)).await;
+        assert_eq!(calls.swap(0, Ordering::Relaxed), made, "accepted: {accepted}, left after {left_after} ms");
+    }
+    let seat = untrusted(&flights, load(false));
+    drop(board(&flights, 1, || async { Ok(0) }));
+    drop(seat);
+    pause(Duration::from_secs(1)).await;
+    assert_eq!(calls.load(Ordering::Relaxed), 3, "somebody asked when the credential was known to be good");
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_wants_a_load_of_its_own_joins_only_one_that_has_made_no_call_yet() {
-    let (flights, loads) = (flights(100), Arc::new(AtomicU32::new(0)));
+    let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let (call, called) = tokio::sync::oneshot::channel::<()>();
     let loading = Arc::clone(&loads);
-    let first = flights.join_or_lead(1, Join::Any, (Lane::CallPop, None), Span::default, |_, urgency, _| async move {
+    let first = flights.join_or_lead(1, Join::Any, in_lane(Lane::CallPop), begin, |_, urgency, _| async move {
         called.await.unwrap();
-        urgency.spend();
+        let _call = urgency.spend();
         slow(loading).await
     });
     let refresh = |loads: &Arc<AtomicU32>| {
         let loads = Arc::clone(loads);
-        flights.join_or_lead(1, Join::NotCalledYet, (Lane::CallPop, None), Span::default, |_, _, _| slow(loads))
+        flights.join_or_lead(1, Join::NotCalledYet, in_lane(Lane::CallPop), begin, |_, _, _| slow(loads))
     };
     assert!(refresh(&loads).joined(), "it stands in line, so it will see what was changed before");
     call.send(()).unwrap();
@@ -167,8 +227,8 @@ async fn who_wants_a_load_of_its_own_joins_only_one_that_has_made_no_call_yet() 
 
 #[tokio::test(start_paused = true)]
 async fn the_main_part_is_there_for_whoever_takes_it_before_the_load_ends() {
-    let flights = flights(100);
-    let mut seat = flights.join_or_lead(1, Join::Any, (Lane::CallPop, None), Span::default, |_, _, early| async move {
+    let flights = flights();
+    let mut seat = flights.join_or_lead(1, Join::Any, in_lane(Lane::CallPop), begin, |_, _, early| async move {
         early.show(1);
         pause(Duration::from_millis(500)).await;
         Ok(2)

@@ -16,7 +16,7 @@ use crate::domain::error::BadReply;
 use crate::domain::{Freshness, Identity, Lane, LookupError, Timestamp};
 use crate::flight::{Join, Landing, Seat};
 use crate::trace::Span;
-use crate::urgency::Urgency;
+use crate::urgency::{Asker, Urgency};
 
 /// How long the question who somebody is goes before the search if there may be an answer in store.
 const HEAD_START: Duration = Duration::from_millis(150);
@@ -67,6 +67,7 @@ impl Resolver {
             self.rooms.cache.missed(&fetched);
             return Err(LookupError::NotCached);
         }
+        let _place = self.wait_place(asked, None).inspect_err(|_| self.rooms.cache.missed(&fetched))?;
         if self.may_ask_who(asked) && self.may_be_stored(asked, &fetched) {
             let lane = asked.question.trigger.lane();
             let deadline = asked.question.deadline.or_else(|| clock::after(self.config.timeout));
@@ -158,14 +159,17 @@ impl Resolver {
     pub(super) fn keep_trust(&self, asked: Asked<'_>, credential: &Credential) {
         let unsaid = !credential.identity.is_known() && asked.question.platform.identity() == IdentitySource::Crm;
         let wanted = credential.due || (unsaid && self.may_ask_who(asked));
-        let key = (asked.user(), asked.auth);
-        if !wanted || !self.renewing.take(key, self.rooms.clock.now()) {
+        if !wanted {
+            return;
+        }
+        let (key, scope) = ((asked.user(), asked.auth), asked.scope(Some(&credential.identity)));
+        if !self.renewing.take(key, scope, self.rooms.clock.now()) {
             return;
         }
         let (resolver, question, identity) = (self.clone(), asked.question.clone(), credential.identity);
         self.rooms.tasks.spawn(async move {
             let renewed = Box::pin(resolver.renew_behind(resolver.asked(&question), identity)).await;
-            resolver.renewing.ended(key, renewed.is_err().then(|| resolver.rooms.clock.now()));
+            resolver.renewing.ended(key, scope, renewed.is_err().then(|| resolver.rooms.clock.now()));
         });
     }
 
@@ -216,8 +220,9 @@ impl Resolver {
 
     /// A seat on the flight that asks the CRM who the credential is. Many look-ups under one credential share it.
     pub(super) fn ask_who(&self, asked: Asked<'_>, lane: Lane, deadline: Option<Instant>) -> Seat<Known> {
-        let begin = || asked.question.span.step("whoami");
-        self.whoami.join_or_lead(asked.auth, Join::Any, (lane, deadline), begin, |span, urgency, _| {
+        let asker = Asker { lane, deadline, trusted: self.is_trusted(asked) };
+        let begin = || Some((self.whoami_place(asked, lane)?, asked.question.span.step("whoami")));
+        self.whoami.join_or_lead(asked.auth, Join::Any, asker, begin, |span, urgency, _| {
             let (resolver, question) = (self.clone(), asked.question.clone());
             async move {
                 let asked = resolver.asked(&question);
@@ -247,6 +252,7 @@ impl Resolver {
         }
         match said {
             Ok(Some(who)) => {
+                urgency.want();
                 let identity = rooms.keys.identity(&platform.crm(), question.user.host.as_ref(), &who);
                 let believed = Self::believed(asked, identity);
                 let scope = platform.scope(&question.user, asked.auth, Some(&believed));

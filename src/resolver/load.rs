@@ -168,7 +168,10 @@ impl Load {
         let verified = Verified { at: clock::instant(), searched: stopwatch.elapsed() };
         let answering = Answering::new(self, session, ticket, whose, verified);
         match found {
-            Ok(found) => Ok(answering.finish(found).await),
+            Ok(found) => {
+                self.urgency.want();
+                Ok(answering.finish(found).await)
+            }
             Err(error) => {
                 answering.give_up();
                 Err(error)

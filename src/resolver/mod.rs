@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,16 +21,18 @@ use crate::cache::{Stored, TieredCache};
 use crate::clock::{self, Clock};
 pub use crate::domain::Source;
 use crate::domain::error::Unavailable;
-use crate::domain::{AuthTag, Freshness, Identity, KeyMaker, Lane, LookupError, QuestionKey, UserTag};
+use crate::domain::{AuthTag, Freshness, Identity, KeyMaker, Lane, LookupError, QuestionKey, ScopeTag, UserTag};
 use crate::flight::{Flights, Join, Seat};
 use crate::lease::Leases;
 use crate::metrics::{Metrics, PlatformLabels};
+use crate::urgency::Asker;
 
 mod answering;
 mod forget;
 mod identity;
 mod jobs;
 mod load;
+mod places;
 mod prefetch;
 mod question;
 mod revalidate;
@@ -41,6 +43,7 @@ pub use forget::Forgotten;
 use identity::{Known, Whose};
 pub use jobs::Standing;
 use load::{LoadKey, Loaded};
+use places::Places;
 pub use prefetch::{Batch, CutShort, Job, Progress};
 pub use question::{Answer, Question, Trigger};
 
@@ -59,6 +62,8 @@ pub struct Config {
     pub details_timeout: Duration,
     /// Loads under way at once, those included whose callers have left. More are refused.
     pub max_loads: usize,
+    /// Batches under way at once.
+    pub max_jobs: usize,
 }
 
 /// A question with the hashes that name it.
@@ -72,6 +77,11 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn user(&self) -> UserTag {
         self.key.user()
+    }
+
+    /// Whose quota its calls spend, as far as it is known whose the credential is.
+    fn scope(&self, identity: Option<&Identity>) -> ScopeTag {
+        self.question.platform.scope(&self.question.user, self.auth, identity)
     }
 }
 
@@ -93,6 +103,8 @@ pub struct Rooms {
     pub leases: Option<Leases>,
     /// What loads belong to.
     pub tasks: TaskTracker,
+    /// Where they run, with all that they have to do with CRMs.
+    pub runtime: Handle,
     /// Ends when the daemon begins to stop.
     pub stopping: CancellationToken,
     /// Counts.
@@ -107,13 +119,12 @@ pub struct Resolver {
     loads: Flights<LoadKey, Loaded>,
     /// Who a credential is: one question at a time for each.
     whoami: Flights<AuthTag, Known>,
+    places: Places,
     refreshing: Arc<revalidate::Cap<QuestionKey>>,
     renewing: Arc<revalidate::Cap<(UserTag, AuthTag)>>,
     /// Revocations that the other replicas have not heard of yet.
-    revoking: Arc<revalidate::Cap<AuthTag>>,
+    revoking: Arc<revalidate::Cap<AuthTag, ()>>,
     jobs: jobs::Jobs,
-    /// Turns of prefetch jobs, so that all of them together leave loads to calls.
-    turns: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Resolver {
@@ -126,12 +137,16 @@ impl Resolver {
     /// A resolver over `rooms`.
     #[must_use]
     pub fn new(config: Config, rooms: Rooms) -> Self {
-        let loads = Flights::new(config.max_loads, rooms.tasks.clone());
-        let whoami = Flights::new(config.max_loads, rooms.tasks.clone());
-        let turns = Arc::new(Semaphore::new((config.max_loads / 2).clamp(1, prefetch::ALL_AT_ONCE)));
-        let (refreshing, renewing, revoking) = (Arc::default(), Arc::default(), Arc::default());
-        let (rooms, jobs) = (Arc::new(rooms), jobs::Jobs::default());
-        Self { config, rooms, loads, whoami, refreshing, renewing, revoking, jobs, turns }
+        let (loads, whoami) = {
+            let (tasks, runtime) = (&rooms.tasks, &rooms.runtime);
+            (Flights::new(tasks.clone(), runtime.clone()), Flights::new(tasks.clone(), runtime.clone()))
+        };
+        let refreshing = Arc::new(revalidate::Cap::new(revalidate::OF_A_SCOPE));
+        let renewing = Arc::new(revalidate::Cap::new(revalidate::OF_A_SCOPE));
+        let revoking = Arc::new(revalidate::Cap::new(revoke::AT_ONCE));
+        let (rooms, places, jobs) =
+            (Arc::new(rooms), Places::new(config.max_loads, config.max_jobs), jobs::Jobs::default());
+        Self { config, rooms, loads, whoami, places, refreshing, renewing, revoking, jobs }
     }
 
     /// Answers one question.
@@ -171,8 +186,14 @@ impl Resolver {
                 self.serve(asked, credential.identity, stored).await
             }
             _ if asked.question.only_if_cached => Err(LookupError::NotCached),
-            Some(_) => self.renew(asked, credential).await,
-            None => self.load(asked, Whose::Settled(credential.identity)).await,
+            Some(_) => {
+                let _place = self.wait_place(asked, Some(&credential.identity))?;
+                self.renew(asked, credential).await
+            }
+            None => {
+                let _place = self.wait_place(asked, Some(&credential.identity))?;
+                self.load(asked, Whose::Settled(credential.identity)).await
+            }
         }
     }
 
@@ -183,7 +204,11 @@ impl Resolver {
         if stored.freshness == Freshness::Fresh || question.only_if_cached {
             return Ok(stored.into());
         }
-        if stored.entry.count() == 0 && question.trigger == Trigger::IncomingCall && !self.rests(&asked.key) {
+        if stored.entry.count() == 0
+            && question.trigger == Trigger::IncomingCall
+            && !self.rests(&asked.key)
+            && let Ok(_place) = self.wait_place(asked, Some(&identity))
+        {
             let patience = self.patience(question).min(NEWS);
             let seat = self.board(
                 asked,
@@ -201,7 +226,7 @@ impl Resolver {
         Ok(stored.into())
     }
 
-    /// Asks the CRM and waits for what it says.
+    /// Asks the CRM and waits for what it says. Whoever calls it has a place to wait.
     async fn load(&self, asked: Asked<'_>, whose: Whose) -> Result<Answer, LookupError> {
         self.wait_for(self.board(asked, self.trip(asked, whose)), asked.question).await
     }
@@ -210,6 +235,7 @@ impl Resolver {
     /// the refresh goes on behind it.
     async fn refresh(&self, asked: Asked<'_>) -> Result<Answer, LookupError> {
         let credential = self.rooms.admissions.lookup(asked.user(), asked.auth).await;
+        let _place = self.wait_place(asked, credential.as_ref().map(|credential| &credential.identity))?;
         let whose = Self::whose(asked, credential.as_ref());
         let trip = Trip { must_ask: true, join: Join::NotCalledYet, ..self.trip(asked, whose) };
         let seat = self.board(asked, trip);
@@ -304,8 +330,9 @@ impl Resolver {
         let Asked { question, key, auth } = asked;
         let since = self.rooms.cache.forgotten_at(&key);
         let flight = LoadKey { question: key, auth, must_ask, since };
-        let begin = || question.span.step("load");
-        let seat = self.loads.join_or_lead(flight, join, (lane, deadline), begin, |span, urgency, early| {
+        let asker = Asker { lane, deadline, trusted: self.is_trusted(asked) };
+        let begin = || Some((self.load_place(asked, whose, lane)?, question.span.step("load")));
+        let seat = self.loads.join_or_lead(flight, join, asker, begin, |span, urgency, early| {
             let (resolver, question) = (self.clone(), question.clone());
             load::Load { resolver, question, key, auth, whose, must_ask, urgency, early, spent, span }.run()
         });

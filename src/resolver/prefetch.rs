@@ -25,14 +25,12 @@ use crate::clock::{self, Stopwatch};
 use crate::domain::{ContactKey, Entry, Freshness, Identity, Lane, LookupError, Party};
 use crate::flight::Landing;
 use crate::metrics::PlatformLabels;
+use crate::share::Share;
 
 /// Look-ups of one job under way at once: enough to use up any CRM's quota at its usual latency.
 const AT_ONCE: usize = 32;
 
-/// Look-ups of all jobs together under way at once, at most. Half of the loads are left to calls in any case.
-pub(super) const ALL_AT_ONCE: usize = 256;
-
-/// How long a number waits where as many loads are under way as may be.
+/// How long a number waits if its scope or its CRM has as many loads under way as may be.
 const FULL: Duration = Duration::from_secs(1);
 
 /// Results that may wait for a slow client before the job waits too.
@@ -89,7 +87,11 @@ pub enum CutShort {
 impl Resolver {
     /// Starts a job. Unless the credential is proven, the CRM is asked first who it is; if it does not say, one search
     /// proves the credential: not even how many answers are stored is told before.
-    pub async fn prefetch(&self, batch: Batch) -> Job {
+    ///
+    /// # Errors
+    /// [`LookupError::Overloaded`] if the user, or the CRM's users together, have as many jobs under way as they may.
+    pub async fn prefetch(&self, batch: Batch) -> Result<Job, LookupError> {
+        let place = self.job_place(self.asked(&batch.question))?;
         let spent = Arc::<AtomicU32>::default();
         let (identity, mut proof) = self.identify(&batch.question, &spent).await;
         let mut known: Vec<Known> = batch.parties.iter().map(|party| (*party, None)).collect();
@@ -105,7 +107,7 @@ impl Resolver {
         let (events, progress) = mpsc::channel(BACKLOG);
         let entered = self.jobs.enter(batch.question.platform.name(), batch.parties.len());
         let trouble = Trouble::none_yet();
-        let run = Run { resolver: self.clone(), batch, identity, events, entered, spent, trouble };
+        let run = Run { resolver: self.clone(), batch, identity, events, entered, spent, trouble, _place: place };
         match proof {
             Proof::Wanted if known.iter().any(|(_, stored)| stored.is_some()) => {
                 let party = first_to_ask(&mut known);
@@ -123,7 +125,7 @@ impl Resolver {
         }
         let already_cached = known.iter().filter(|(_, stored)| stored.is_some()).count();
         self.rooms.tasks.spawn(run.run(known, proof));
-        Job { already_cached, progress }
+        Ok(Job { already_cached, progress })
     }
 
     /// Whose the batch is, and how its credential is proven.
@@ -163,6 +165,7 @@ struct Run {
     /// HTTP calls made for this job.
     spent: Arc<AtomicU32>,
     trouble: Trouble,
+    _place: Share,
 }
 
 /// A party and what is stored about it.
@@ -268,8 +271,6 @@ impl Run {
     async fn ask(&self, party: Party, must_ask: bool) -> Landing<Loaded> {
         let question = Question { party, ..self.batch.question.clone() };
         let asked = self.resolver.asked(&question);
-        // Fails only where the turns are taken away, which nobody does.
-        let _turn = self.resolver.turns.acquire().await;
         loop {
             let trip = Trip {
                 lane: Lane::Prefetch,

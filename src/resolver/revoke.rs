@@ -10,6 +10,9 @@ use crate::cache::Event;
 use crate::clock;
 use crate::domain::{AuthTag, Timestamp};
 
+/// Revocations that wait at once.
+pub(super) const AT_ONCE: usize = 32;
+
 /// How long to wait before a revocation is published again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -18,7 +21,7 @@ impl Resolver {
     pub(super) async fn revoke(&self, asked: Asked<'_>) {
         let (auth, refused) = (asked.auth, self.rooms.clock.now());
         self.rooms.admissions.revoke_here(auth);
-        if self.revoke_elsewhere(auth, refused).await || !self.revoking.take(auth, refused) {
+        if self.revoke_elsewhere(auth, refused).await || !self.revoking.take(auth, (), refused) {
             return;
         }
         let resolver = self.clone();
@@ -30,7 +33,7 @@ impl Resolver {
                 }
             };
             resolver.rooms.stopping.run_until_cancelled(published).await;
-            resolver.revoking.ended(auth, None);
+            resolver.revoking.ended(auth, (), None);
         });
     }
 

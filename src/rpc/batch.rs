@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use super::convert::Log;
+use super::desk::count_refused;
 use super::entrance::JobPlace;
 use super::status;
 use crate::clock;
@@ -60,17 +61,20 @@ pub(super) fn told_by(mut teller: Teller, place: Option<JobPlace>, tasks: &TaskT
     Box::pin(ReceiverStream::new(told).chain(end))
 }
 
-/// Starts the job of `log`.
+/// Starts the job of `log`, if there is a place for it.
 pub(super) async fn teller(
     resolver: &Resolver,
     log: Log,
     requested: usize,
     platform: String,
     metrics: Arc<Metrics>,
-) -> Teller {
+) -> Result<Teller, Status> {
     let distinct = log.invalid.len() + log.batch.as_ref().map_or(0, |batch| batch.parties.len());
     let job = match log.batch {
-        Some(batch) => Some(resolver.prefetch(batch).await),
+        Some(batch) => Some(resolver.prefetch(batch).await.map_err(|error| {
+            count_refused(&metrics, &error);
+            status::failed(&error, &platform)
+        })?),
         None => None,
     };
     let started = pb::PrefetchStarted {
@@ -93,7 +97,7 @@ pub(super) async fn teller(
     if teller.job.is_none() {
         teller.pending.push_back(Ok(Event::Finished(teller.tally)));
     }
-    teller
+    Ok(teller)
 }
 
 /// Knows what is to be told next.

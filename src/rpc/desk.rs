@@ -8,8 +8,8 @@ use super::convert::Ask;
 use super::messages::{Messages, Quality, unusable};
 use crate::clock::Stopwatch;
 use crate::connector::Platform;
-use crate::domain::{Extension, Freshness, MatchQuality};
-use crate::metrics::{LookupLabels, Metrics, PlatformLabels, QualityLabels, SourceLabels, observe};
+use crate::domain::{Extension, Freshness, LookupError, MatchQuality};
+use crate::metrics::{LookupLabels, Metrics, PlatformLabels, QualityLabels, RefusalLabels, SourceLabels, observe};
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Source, Trigger};
 
@@ -105,6 +105,13 @@ impl Desk {
         };
         let lookup = pb::Lookup { complete: true, ..Default::default() };
         Reply { message, lookup, ..Default::default() }
+    }
+}
+
+/// Counts a call that was let in and found no place with its user or its CRM.
+pub(super) fn count_refused(metrics: &Metrics, error: &LookupError) {
+    if *error == LookupError::Overloaded {
+        metrics.calls_refused.get_or_create(&RefusalLabels { reason: "overloaded" }).inc();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Before a call is read: who calls, and is there room.
 //!
-//! Promises that nothing of a request is read for a caller who is not known or for whom there is no place, so that a
-//! refusal is quick and costs no memory.
+//! Promises that nothing of a request is read for a caller who is not known or while there is no place, so that a
+//! refusal is quick and costs no memory; and that a request takes a place among the calls in hand when it is whole.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,11 +19,12 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 
+use super::arrivals::{Arrival, Arrivals};
 use super::desk::{NO_PLATFORM, count_other};
 use super::request::WholeBody;
 use super::status;
 use crate::callers::{Caller, Callers, Excess, Peer, Place};
-use crate::clock::Stopwatch;
+use crate::clock::{self, Stopwatch};
 use crate::domain::LookupError;
 use crate::metrics::{Metrics, RefusalLabels};
 use crate::resolver::Trigger;
@@ -42,6 +44,7 @@ pub struct Hall(Arc<Shared>);
 
 struct Shared {
     callers: Callers,
+    arrivals: Arrivals,
     in_flight: Arc<Semaphore>,
     jobs: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -59,12 +62,22 @@ pub(super) struct JobPlace(#[expect(dead_code, reason = "held, and given back wh
 
 type Places = (OwnedSemaphorePermit, Option<Place>);
 
+/// How long a request that was sent away waits for its answer at least, and at most twice as long, so that not all are
+/// given at once. A client with nothing but half requests spends its own streams on that, and not the daemon's time.
+const SENT_AWAY: Duration = Duration::from_secs(1);
+
+/// Calls in hand for each that one user may have wait for a CRM. The resolver lets no connector fill all of them, so
+/// that what is stored is served whichever CRM hangs.
+const FOR_ALL: usize = 2;
+
 impl Hall {
-    /// Room for `max_in_flight` calls and `max_jobs` prefetch jobs of these callers.
+    /// Room for calls and `max_jobs` prefetch jobs of these callers: `max_in_flight` that are not whole yet, and twice
+    /// as many that are.
     #[must_use]
     pub fn new(callers: Callers, max_in_flight: usize, max_jobs: usize, metrics: Arc<Metrics>) -> Self {
         let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Shared { callers, in_flight: places(max_in_flight), jobs: places(max_jobs), metrics }))
+        let (in_flight, jobs) = (places(max_in_flight.saturating_mul(FOR_ALL)), places(max_jobs));
+        Self(Arc::new(Shared { callers, arrivals: Arrivals::new(max_in_flight), in_flight, jobs, metrics }))
     }
 
     /// The service behind the whole check.
@@ -89,21 +102,30 @@ impl Hall {
         found.map(Some).ok_or(Refusal::Unknown)
     }
 
-    fn places<B>(&self, request: &mut Request<B>) -> Result<Option<Places>, Refusal> {
+    /// Lets the head of a request in: its caller is known, and there is a place now.
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<Place>, Refusal> {
         let caller = self.caller(request)?;
         let place = enter(caller.as_deref())?;
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
         }
-        let is_job = request.uri().path() == PREFETCH;
-        let room = if is_job { &self.0.jobs } else { &self.0.in_flight };
-        let permit = Arc::clone(room).try_acquire_owned();
-        let places = (permit.map_err(|_| if is_job { Refusal::Jobs } else { Refusal::Full })?, place);
-        if is_job {
+        let (room, refusal) = self.room(request);
+        if room.available_permits() == 0 { Err(refusal) } else { Ok(place) }
+    }
+
+    /// A place for a request that is whole. A job takes its own with it.
+    fn seat<B>(&self, request: &mut Request<B>, place: Option<Place>) -> Result<Option<Places>, Refusal> {
+        let (room, refusal) = self.room(request);
+        let places = (Arc::clone(room).try_acquire_owned().map_err(|_| refusal)?, place);
+        if is_job(request) {
             request.extensions_mut().insert(JobPlace(Arc::new(places)));
             return Ok(None);
         }
         Ok(Some(places))
+    }
+
+    fn room<B>(&self, request: &Request<B>) -> (&Arc<Semaphore>, Refusal) {
+        if is_job(request) { (&self.0.jobs, Refusal::Jobs) } else { (&self.0.in_flight, Refusal::Full) }
     }
 
     fn refuse<B>(&self, request: &Request<B>, refusal: Refusal) -> Response<Body> {
@@ -115,6 +137,10 @@ impl Hall {
         }
         status.into_http()
     }
+}
+
+fn is_job<B>(request: &Request<B>) -> bool {
+    request.uri().path() == PREFETCH
 }
 
 /// A place under the caller's own limits, if it has any.
@@ -181,24 +207,106 @@ impl<S: NamedService> NamedService for Credential<S> {
 
 impl<S> Service<Request<Body>> for Entrance<S>
 where
-    S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
+    S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible, Future: Unpin> + Clone + Unpin,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Call<S::Future>;
+    type Future = Visit<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.hall.places(&mut request) {
-            Ok(places) => {
-                let most = if request.uri().path() == FIND { FIND_BYTES } else { LIST_BYTES };
-                let call = self.inner.call(request.map(|body| WholeBody::new(body, most)));
-                Call::Under { call, _places: places }
+    fn call(&mut self, mut request: Request<Body>) -> Visit<S> {
+        let place = match self.hall.admit(&mut request) {
+            Ok(place) => place,
+            Err(refusal) => return Visit::Inside(Call::Refused(Some(self.hall.refuse(&request, refusal)))),
+        };
+        let most = if request.uri().path() == FIND { FIND_BYTES } else { LIST_BYTES };
+        let request = Some(request.map(|body| WholeBody::new(body, most)));
+        let (inner, hall) = (self.inner.clone(), self.hall.clone());
+        Visit::Before(Box::new(Arriving { request, inner, hall, place, arrival: None, away: None }))
+    }
+}
+
+/// A call from its first bytes on.
+#[derive(Debug)]
+pub enum Visit<S: Service<Request<WholeBody>>> {
+    /// The request is not whole yet, or nobody has looked.
+    Before(Box<Arriving<S>>),
+    /// It has its places, or was refused.
+    Inside(Call<S::Future>),
+}
+
+type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A request that arrives.
+pub struct Arriving<S> {
+    /// Taken when it is whole.
+    request: Option<Request<WholeBody>>,
+    inner: S,
+    hall: Hall,
+    place: Option<Place>,
+    /// Set if it does not come in one piece.
+    arrival: Option<Arrival>,
+    /// The answer to one that was sent away, and when it is given.
+    away: Option<(Response<Body>, Alarm)>,
+}
+
+impl<S> fmt::Debug for Arriving<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arriving").field("hall", &self.hall).finish_non_exhaustive()
+    }
+}
+
+impl<S> Arriving<S>
+where
+    S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible>,
+{
+    fn poll_inside(&mut self, cx: &mut Context<'_>) -> Poll<Call<S::Future>> {
+        if let Some((answer, until)) = &mut self.away {
+            std::task::ready!(until.as_mut().poll(cx));
+            return Poll::Ready(Call::Refused(Some(std::mem::take(answer))));
+        }
+        let Some(mut request) = self.request.take() else { return Poll::Pending };
+        match request.body_mut().poll_arrived(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(status)) => return Poll::Ready(Call::Refused(Some(status.into_http()))),
+            Poll::Pending => {
+                let arrival = self.arrival.get_or_insert_with(|| self.hall.0.arrivals.enter());
+                if arrival.poll_sent_away(cx).is_ready() {
+                    // What came of it goes now; the stream stays its client's for a while.
+                    let answer = self.hall.refuse(&request, Refusal::Full);
+                    (self.arrival, self.place) = (None, None);
+                    self.away = Some((answer, Box::pin(clock::pause(SENT_AWAY.mul_f64(1.0 + fastrand::f64())))));
+                    return self.poll_inside(cx);
+                }
+                self.request = Some(request);
+                return Poll::Pending;
             }
+        }
+        self.arrival = None;
+        Poll::Ready(match self.hall.seat(&mut request, self.place.take()) {
+            Ok(places) => Call::Under { call: self.inner.call(request), _places: places },
             Err(refusal) => Call::Refused(Some(self.hall.refuse(&request, refusal))),
+        })
+    }
+}
+
+impl<S> Future for Visit<S>
+where
+    S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible, Future: Unpin> + Unpin,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Self::Before(arriving) = this {
+            *this = Self::Inside(std::task::ready!(arriving.poll_inside(cx)));
+        }
+        match this {
+            Self::Inside(call) => Pin::new(call).poll(cx),
+            Self::Before(_) => Poll::Pending,
         }
     }
 }

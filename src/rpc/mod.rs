@@ -1,5 +1,6 @@
 //! tonic in, tonic out: requests are parsed into questions, answers and errors written as the public contract says.
 
+mod arrivals;
 mod batch;
 pub mod codec;
 mod convert;

@@ -1,8 +1,8 @@
 //! The body of a request, handed on when all of it is there.
 //!
-//! Every method of the service takes one message. Holding it back until the request has ended keeps half a request
-//! from being more than its bytes: nothing is reserved for what it announces, nothing of it is decoded. Bounds size
-//! and time. Costs nothing where a request comes in one piece.
+//! Every method of the service takes one message. Holding it back until the request has ended keeps half a request from
+//! being more than its bytes: it has no place, nothing is reserved for what it announces, nothing of it is decoded.
+//! Bounds size and time. Costs nothing if a request comes in one piece.
 
 use std::fmt;
 use std::future::Future;
@@ -72,6 +72,11 @@ impl WholeBody {
         }
     }
 
+    /// Ready when all of it is there, or will never be; then it must not be handed on.
+    pub(super) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.poll_whole(cx).map(|whole| whole.and_then(|()| self.check()))
+    }
+
     fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         while !self.whole {
             match Pin::new(&mut self.inner).poll_frame(cx) {
@@ -98,21 +103,14 @@ impl HttpBody for WholeBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        if !this.whole {
-            let arrived = std::task::ready!(this.poll_whole(cx)).and_then(|()| this.check());
-            if let Err(status) = arrived {
-                (this.whole, this.first, this.more) = (true, Bytes::new(), BytesMut::new());
-                return Poll::Ready(Some(Err(status)));
-            }
-        }
         let first = std::mem::take(&mut this.first);
         let next = if first.is_empty() { std::mem::take(&mut this.more).freeze() } else { first };
         Poll::Ready((!next.is_empty()).then(|| Ok(Frame::data(next))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.whole && self.first.is_empty() && self.more.is_empty()
+        self.first.is_empty() && self.more.is_empty()
     }
 }

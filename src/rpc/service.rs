@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::batch::{self, Events};
 use super::codec::Reply;
 use super::convert::{self, Ask};
-use super::desk::{Desk, NO_PLATFORM, count_other};
+use super::desk::{Desk, NO_PLATFORM, count_other, count_refused};
 use super::entrance::JobPlace;
 use super::status;
 use crate::callers::Caller;
@@ -22,9 +22,13 @@ use crate::domain::LookupError;
 use crate::domain::phone::HouseWords;
 use crate::metrics::{Metrics, RefusalLabels};
 use crate::pb::v1 as pb;
+use crate::pb::v1::invalidate_contacts_request::Scope;
 use crate::resolver::{Answer, Question, Resolver, Trigger};
 use crate::rpc::server::ContactService;
 use crate::trace::{Span, Tracer};
+
+/// Numbers of one request that are read without leaving the thread: a millisecond.
+const READ_AT_ONCE: usize = 100;
 
 /// Answers `contactd.v1.ContactService`.
 #[derive(Clone)]
@@ -105,6 +109,7 @@ impl ContactService for ContactRpc {
                 Ok(Response::new(desk.reply(&answer, question.extension)))
             }
             Err(error) => {
+                count_refused(&shared.metrics, &error);
                 other(name, &error.reason().to_ascii_lowercase());
                 span.end();
                 Err(status::failed(&error, name))
@@ -124,13 +129,15 @@ impl ContactService for ContactRpc {
         shared.may_ask(caller.as_deref(), request.user.as_ref())?;
         span.set("platform", platform.name().to_owned());
         let requested = request.phone_numbers.len();
-        let mut log = convert::batch(request, platform, &shared.words)?;
+        let (name, platform) = (platform.name().to_owned(), Arc::clone(platform));
+        let words = Arc::clone(shared);
+        let mut log = read(requested, &name, move || convert::batch(request, &platform, &words.words)).await?;
         if let Some(batch) = &mut log.batch {
             // Ends with the job, which holds the last clone of it.
             batch.question.span = span;
         }
-        let (name, metrics) = (platform.name().to_owned(), Arc::clone(&shared.metrics));
-        let teller = batch::teller(&shared.resolver, log, requested, name, metrics).await;
+        let metrics = Arc::clone(&shared.metrics);
+        let teller = batch::teller(&shared.resolver, log, requested, name, metrics).await?;
         Ok(Response::new(batch::told_by(teller, place, &shared.tasks)))
     }
 
@@ -138,16 +145,33 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::InvalidateContactsRequest>,
     ) -> Result<Response<pb::InvalidateContactsResponse>, Status> {
-        let caller = caller(&request);
+        let (caller, shared) = (caller(&request), Arc::clone(&self.shared));
         let request = request.into_inner();
         let platform = convert::platform(&self.shared.platforms, request.user.as_ref())?;
         self.shared.may_ask(caller.as_deref(), request.user.as_ref())?;
-        let what = convert::forgotten(&request, &self.shared.words)?;
-        let user = request.user.unwrap_or_default();
+        let user = request.user.clone().unwrap_or_default();
+        let entries = match &request.scope {
+            Some(Scope::Numbers(numbers)) => numbers.phone_numbers.len(),
+            _ => 0,
+        };
+        let what = read(entries, platform.name(), move || convert::forgotten(&request, &shared.words)).await?;
         let forgotten = self.shared.resolver.forget(platform, &user.account_id, &user.id, &what).await;
         forgotten.map_err(|_| status::not_forgotten_everywhere())?;
         Ok(Response::new(pb::InvalidateContactsResponse {}))
     }
+}
+
+/// Reads a request with so many entries; one with many on a thread that may be kept busy.
+async fn read<T: Send + 'static>(
+    entries: usize,
+    platform: &str,
+    read: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    if entries <= READ_AT_ONCE {
+        return read();
+    }
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|_| Err(status::failed(&LookupError::Internal, platform)))
 }
 
 impl Shared {

@@ -186,18 +186,29 @@ async fn headers_beyond_the_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn half_a_request_gives_its_place_back() {
+async fn half_a_request_holds_no_place_and_is_ended() {
     let crm = FakeCrm::with(vec![]).await;
-    let daemon = TestDaemon::with(&crm, "example", "[grpc]\nmax_in_flight = 1\n").await;
+    let daemon = TestDaemon::with(&crm, "example", "[grpc]\nmax_in_flight = 2\n").await;
     let mut sender = connect(daemon.grpc).await.ready().await.unwrap();
-    let (response, mut upload) = sender.send_request(head(daemon.grpc, FIND), false).unwrap();
-    upload.send_data(frame(&find()).slice(..20), false).unwrap();
-    let taken = async { while daemon.find(find()).await.is_ok() {} };
-    clock::within(Duration::from_secs(9), taken).await.expect("the place is taken");
-    let status = clock::within(Duration::from_secs(60), response).await.expect("it is ended").unwrap();
-    let status = Status::from_header_map(status.headers()).unwrap();
-    assert_eq!((status.code(), details(&status).reason.as_str()), (Code::DeadlineExceeded, "REQUEST_TOO_SLOW"));
-    assert!(daemon.find(find()).await.is_ok(), "the place is free again");
+    let mut half = || {
+        let (response, mut upload) = sender.send_request(head(daemon.grpc, FIND), false).unwrap();
+        upload.send_data(frame(&find()).slice(..20), false).unwrap();
+        (response, upload)
+    };
+    let told = |response: http::Response<h2::RecvStream>| {
+        let status = Status::from_header_map(response.headers()).unwrap();
+        (status.code(), details(&status).reason)
+    };
+    let (oldest, _oldest) = half();
+    let (_older, _upload) = half();
+    let (newest, _newest) = half();
+    let oldest = clock::within(Duration::from_secs(5), oldest).await.expect("another one needs its room").unwrap();
+    assert_eq!(told(oldest), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    for _ in 0..20 {
+        assert!(daemon.find(find()).await.is_ok(), "whole requests have places of their own");
+    }
+    let newest = clock::within(Duration::from_secs(60), newest).await.expect("it is ended").unwrap();
+    assert_eq!(told(newest), (Code::DeadlineExceeded, "REQUEST_TOO_SLOW".to_owned()));
 }
 
 #[tokio::test]
@@ -216,6 +227,17 @@ const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\
 /// What has to be answered.
 const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0contactd";
 
+/// Requests that are written at once.
+const REQUESTS: usize = 1_000;
+
+/// Requests for a path that nobody serves, on streams from `first` on, and pings, which alone would be read slowly.
+fn requests_and_pings(first: u32) -> Vec<u8> {
+    let streams = (first..).step_by(2).take(REQUESTS);
+    streams
+        .flat_map(|stream| [b"\0\0\x03\x01\x05", &stream.to_be_bytes()[..], b"\x83\x86\x84", &PING.repeat(4)].concat())
+        .collect()
+}
+
 #[tokio::test]
 async fn who_takes_nothing_or_gives_no_sign_of_life_is_closed() {
     let crm = FakeCrm::with(vec![]).await;
@@ -224,9 +246,10 @@ async fn who_takes_nothing_or_gives_no_sign_of_life_is_closed() {
         let mut stream = TcpStream::connect(daemon.grpc).await.unwrap();
         stream.write_all(HELLO).await.unwrap();
         // Until the answers fill all buffers, and the daemon therefore reads no further.
-        let pings = PING.repeat(4096);
-        while let Some(written) = clock::within(Duration::from_secs(5), stream.write_all(&pings)).await {
-            written.expect("pings are answered");
+        for first in (1..).step_by(2 * REQUESTS) {
+            let written = clock::within(Duration::from_secs(5), stream.write_all(&requests_and_pings(first))).await;
+            let Some(written) = written else { break };
+            written.expect("requests and pings are answered");
         }
         let watch = Stopwatch::start();
         let closed = async { while stream.write_all(PING).await.is_ok() {} };
@@ -273,6 +296,38 @@ async fn connections_beyond_the_limit_are_closed_at_once_and_places_come_back() 
 }
 
 #[tokio::test]
+async fn one_address_cannot_keep_the_others_out() {
+    let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
+    let daemon = TestDaemon::with(&crm, "example", "[grpc]\nmax_connections = 20\n").await;
+    let (mut idle, mut others) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        idle.push(connect(daemon.grpc).await);
+    }
+    let from = |addr: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{addr}:0").parse().unwrap()).unwrap();
+        async move {
+            let (sender, connection) = h2::client::handshake(socket.connect(daemon.grpc).await.unwrap()).await.unwrap();
+            #[expect(clippy::disallowed_methods, reason = "ends with the last sender")]
+            drop(tokio::spawn(connection));
+            sender
+        }
+    };
+    // One of these is closed for each of the others, and opened again as often as that happens.
+    for n in 2..8 {
+        let sender = from(&format!("127.0.0.{n}")).await;
+        let answered = clock::within(Duration::from_secs(5), call(&sender, head(daemon.grpc, FIND), frame(&find())));
+        assert!(answered.await.expect("it is not closed").is_ok());
+        others.push(sender.clone());
+        let mut again = TcpStream::connect(daemon.grpc).await.unwrap();
+        let mut bytes = Vec::new();
+        let closed = clock::within(Duration::from_secs(5), again.read_to_end(&mut bytes)).await;
+        assert!(closed.is_some() && bytes.is_empty(), "who has most takes nobody else's place");
+    }
+    drop((idle, others));
+}
+
+#[tokio::test]
 async fn a_connection_is_told_to_end_at_its_age_and_cut_off_after_its_grace() {
     let crm = FakeCrm::start(|_| Reply::status(200).after(Duration::from_secs(600))).await;
     let more = "[grpc]\nmax_connection_age = \"1s\"\nmax_connection_age_grace = \"1s\"\n[lookup]\ntimeout = \"600s\"\n";
@@ -307,23 +362,33 @@ async fn streams_that_are_opened_and_reset_at_once_end_their_own_connection_only
 
 #[tokio::test]
 async fn callers_with_tiny_deadlines_pile_up_no_loads() {
-    let slow = Reply::json(serde_json::json!({"contacts": [], "next_page": null})).after(Duration::from_secs(30));
-    let crm = FakeCrm::start(move |_| slow.clone()).await;
+    let crm = FakeCrm::with(vec![]).await;
     let more = "[grpc]\nmax_in_flight = 2\n[lookup]\ntimeout = \"60s\"\ncall_timeout = \"60s\"\n";
     let daemon = TestDaemon::with(&crm, "example", more).await;
-    let ask = |n: u32| daemon.find(find().number(&format!("+1650555{n:04}")).within(Duration::from_millis(200)));
-    for n in 0..4 {
-        assert_eq!(ask(n).await.unwrap_err().code(), Code::DeadlineExceeded);
-        eventually("its load runs on", || crm.searches() == n as usize + 1).await;
+    for user in ["user", "other"] {
+        daemon.find(find().user(user)).await.expect("the CRM accepts the credential");
     }
-    for n in 4..50 {
-        let status = daemon.find(find().number(&format!("+1650555{n:04}"))).await.unwrap_err();
+    crm.becomes(|seen| crate::support::crm::example(seen, &[]).after(Duration::from_secs(30)));
+    let ask = |user: &str, n: u32| {
+        let request = find().user(user).number(&format!("+1650555{n:04}")).within(Duration::from_millis(200));
+        let mut client = daemon.client.clone();
+        async move { client.find_contact(request).await }
+    };
+    let overloaded = |status: Status| {
         let details = details(&status);
         assert_eq!((status.code(), details.reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
         assert!(details.retry_after.is_some());
+    };
+    for n in 0..2 {
+        assert_eq!(ask("user", n).await.unwrap_err().code(), Code::DeadlineExceeded);
+        eventually("its load runs on", || crm.searches() == n as usize + 3).await;
     }
-    assert_eq!(ask(0).await.unwrap_err().code(), Code::DeadlineExceeded, "a load under way is joined");
-    assert_eq!(crm.searches(), 4);
+    for n in 2..50 {
+        overloaded(ask("user", n).await.unwrap_err());
+    }
+    assert_eq!(ask("user", 0).await.unwrap_err().code(), Code::DeadlineExceeded, "a load under way is joined");
+    assert_eq!(ask("other", 0).await.unwrap_err().code(), Code::DeadlineExceeded, "another user has places");
+    eventually("and a load", || crm.searches() == 5).await;
 }
 
 #[tokio::test]

@@ -39,11 +39,13 @@ const ALL_BUT_CLOCK_AND_DOMAIN: &[&str] =
     &["pb", "metrics", "cache", "flight", "budget", "admission", "link", "connector", "resolver", "rpc", "ops"];
 
 #[rustfmt::skip]
-const ROOMS: [Room; 25] = [
+const ROOMS: [Room; 27] = [
     room(0, "pb", &[], &[]),
     room(0, "domain", &[], &["tokio", "tonic", "reqwest", "redis", "moka"]),
     room(1, "clock", &[], &[]),
+    room(1, "frames", &[], &["tokio", "tonic"]),
     room(1, "metrics", &[], &[]),
+    room(1, "share", &[], &["tokio", "tonic"]),
     room(1, "trace", &[], &["reqwest", "redis"]),
     room(1, "link", &[], &["reqwest", "tonic"]),
     room(1, "urgency", &[], &["reqwest", "tonic", "redis"]),
@@ -69,7 +71,7 @@ const ROOMS: [Room; 25] = [
 
 /// Neighbours that see each other all the same: values are read from messages, and one floor puts the house together.
 const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
-    (&["link", "urgency"], &["clock"]),
+    (&["frames", "link", "urgency"], &["clock"]),
     (&["domain"], &["pb"]),
     (&["app", "config", "lifecycle", "telemetry", "tls"], &["app", "config", "lifecycle", "telemetry", "tls"]),
 ];

@@ -16,6 +16,7 @@ mod credentials;
 mod deploy;
 mod example_crm;
 mod failures;
+mod fairness;
 mod faults;
 mod flights;
 mod freshness;

@@ -15,7 +15,7 @@ use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
 
 #[expect(clippy::disallowed_methods, reason = "this is no CRM")]
 async fn ask(daemon: &TestDaemon, method: Method, path: &str) -> (u16, HeaderMap, String) {
-    let client = contactd::connector::http_client().unwrap();
+    let client = crate::support::daemon::http_client();
     let response = client.request(method, format!("http://{}{path}", daemon.ops)).send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     (status, headers, response.text().await.unwrap())

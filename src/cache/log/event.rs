@@ -11,6 +11,8 @@ use crate::link::PartyHash;
 pub enum Event {
     /// A number of a user is to be forgotten.
     ForgetNumber(UserTag, PartyHash),
+    /// All numbers of a user are to be forgotten, because many are.
+    ForgetNumbers(UserTag),
     /// Everything of a user is to be forgotten.
     ForgetUser(UserTag),
     /// A credential is not accepted any more.
@@ -33,6 +35,7 @@ pub(super) fn encode(replica: [u8; 16], event: Event) -> Vec<u8> {
         Event::Lost => (4, NONE, NONE, None),
         Event::Replaced(slot, at) => (5, slot.user().to_bytes(), slot.to_bytes(), Some(at)),
         Event::ReplacedMany(user, at) => (6, user.to_bytes(), NONE, Some(at)),
+        Event::ForgetNumbers(user) => (7, user.to_bytes(), NONE, None),
     };
     let time = time.map(|SharedTime(at)| at.to_be_bytes());
     [&replica[..], &[kind], &whose, &what, time.as_ref().map_or(&[], |time| &time[..])].concat()
@@ -52,6 +55,7 @@ pub(super) fn decode(payload: &[u8]) -> Option<([u8; 16], Event)> {
         4 => Event::Lost,
         5 => Event::Replaced(SlotKey::from_bytes(user, *what), at()?),
         6 => Event::ReplacedMany(user, at()?),
+        7 => Event::ForgetNumbers(user),
         _ => return None,
     };
     Some((*replica, event))
@@ -66,6 +70,7 @@ mod tests {
         let user = UserTag::from_bytes([1; 16]);
         for event in [
             Event::ForgetNumber(user, PartyHash([7; 16])),
+            Event::ForgetNumbers(user),
             Event::ForgetUser(UserTag::from_bytes([2; 16])),
             Event::Revoke(AuthTag::from_bytes([9; 16])),
             Event::Lost,

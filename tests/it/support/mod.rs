@@ -1,5 +1,6 @@
 //! What the tests share: a daemon, a scripted CRM, and waiting with a deadline.
 
+pub mod attack;
 pub mod chaos;
 pub mod cluster;
 pub mod crm;

@@ -17,6 +17,8 @@ pub const FIND: &str = "/contactd.v1.ContactService/FindContact";
 /// An HTTP/2 connection to a daemon.
 pub async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(addr).await.unwrap();
+    // Without it the second frame waits for the acknowledgement of the first one.
+    stream.set_nodelay(true).unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     #[expect(clippy::disallowed_methods, reason = "ends with the last sender")]
     drop(tokio::spawn(connection));

@@ -1,0 +1,229 @@
+//! What a CRM says before its answer, bounded.
+//!
+//! An HTTP library passes over interim heads (1xx) by itself and without an end. Owns the count of them, as the bytes
+//! come from the connection: of HTTP/1.1 by the lines of each head, of HTTP/2 by its frames. Promises that before the
+//! end of a reply's final head no more than [`BYTES`] and [`INTERIM`] interim heads are read, and that frames which
+//! bring nothing do not come without end either. Knows nothing of what the heads say but the first digit of the status.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::clock::instant;
+use crate::frames::{Allowance, CONTINUATION, DATA, END_STREAM, Frame, Frames, HEADERS};
+
+/// Bytes of the heads of one reply, the final one included.
+const BYTES: usize = 64 << 10;
+
+/// Interim heads of one reply.
+const INTERIM: usize = 32;
+
+/// Replies over HTTP/2 whose heads are counted at once; the oldest are not any more.
+const STREAMS: usize = 1_000;
+
+/// Where in a status line the status begins: behind `HTTP/1.1 `.
+const STATUS: usize = 9;
+
+/// There was too much.
+#[derive(Debug, thiserror::Error)]
+#[error("too much before the reply")]
+pub(super) struct TooMuch;
+
+impl From<TooMuch> for io::Error {
+    fn from(error: TooMuch) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// The heads of one connection.
+#[derive(Debug)]
+pub(super) enum Heads {
+    One(Lines),
+    Two { frames: Frames, allowance: Allowance, open: BTreeMap<u32, Count> },
+}
+
+impl Heads {
+    pub(super) fn new(is_http2: bool) -> Self {
+        if is_http2 {
+            let (frames, allowance) = (Frames::of_a_server(), Allowance::new(instant()));
+            Self::Two { frames, allowance, open: BTreeMap::new() }
+        } else {
+            Self::One(Lines::default())
+        }
+    }
+
+    /// A request is written: over HTTP/1.1 a new reply begins.
+    pub(super) fn request(&mut self) {
+        if let Self::One(lines) = self {
+            *lines = Lines::default();
+        }
+    }
+
+    /// Takes in what was read.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), TooMuch> {
+        match self {
+            Self::One(lines) => lines.read(bytes),
+            Self::Two { frames, allowance, open } => {
+                let (now, mut read) = (instant(), Ok(()));
+                frames.read(bytes, |frame| {
+                    let taken = allowance.take(frame, now).map_err(|_| TooMuch).and_then(|()| count(open, frame));
+                    if taken.is_err() {
+                        read = taken;
+                    }
+                });
+                read
+            }
+        }
+    }
+}
+
+/// What has come of one reply's heads.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    bytes: usize,
+    heads: usize,
+}
+
+impl Count {
+    fn check(&self) -> Result<(), TooMuch> {
+        if self.bytes > BYTES || self.heads > INTERIM { Err(TooMuch) } else { Ok(()) }
+    }
+}
+
+/// Counts a frame with those of its stream. Which head is final is in compressed fields, so the next one that comes
+/// shows that the one before was not.
+fn count(open: &mut BTreeMap<u32, Count>, frame: Frame) -> Result<(), TooMuch> {
+    match frame.kind {
+        HEADERS | CONTINUATION => {
+            let counted = open.entry(frame.stream).or_default();
+            counted.bytes += frame.length;
+            let checked = counted.check();
+            counted.heads += usize::from(frame.kind == HEADERS);
+            if frame.flags & END_STREAM != 0 && frame.kind == HEADERS {
+                open.remove(&frame.stream);
+            }
+            if open.len() > STREAMS {
+                open.pop_first();
+            }
+            checked
+        }
+        DATA => {
+            open.remove(&frame.stream);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The heads of one reply over HTTP/1.1.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    counted: Count,
+    at: At,
+    /// Bytes of this head.
+    head: usize,
+    /// Bytes of this line without its end.
+    line: usize,
+    is_interim: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum At {
+    /// Before a head, where empty lines count for nothing.
+    #[default]
+    Start,
+    Head,
+    Body,
+}
+
+impl Lines {
+    fn read(&mut self, bytes: &[u8]) -> Result<(), TooMuch> {
+        for byte in bytes {
+            if self.at == At::Body {
+                break;
+            }
+            self.counted.bytes += 1;
+            self.take(*byte);
+            self.counted.check()?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, byte: u8) {
+        match (&self.at, byte) {
+            (At::Start, b'\r' | b'\n') | (_, b'\r') | (At::Body, _) => {}
+            (At::Start, _) => (self.at, self.head, self.line) = (At::Head, 1, 1),
+            (At::Head, b'\n') if self.line == 0 => self.end(),
+            (At::Head, b'\n') => self.line = 0,
+            (At::Head, _) => {
+                if self.head == STATUS {
+                    self.is_interim = byte == b'1';
+                }
+                self.head += 1;
+                self.line += 1;
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.counted.heads += usize::from(self.is_interim);
+        self.at = if self.is_interim { At::Start } else { At::Body };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+    const REPLY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
+
+    fn reads(text: &str) -> bool {
+        let mut at_once = Heads::new(false);
+        let mut in_bytes = Heads::new(false);
+        let whole = at_once.read(text.as_bytes()).is_ok();
+        assert_eq!(text.as_bytes().iter().all(|byte| in_bytes.read(&[*byte]).is_ok()), whole);
+        whole
+    }
+
+    #[test]
+    fn so_many_interim_heads_and_bytes_come_before_a_reply_over_http_1() {
+        let head = |bytes: usize| format!("HTTP/1.1 200 OK\r\nx-a: {}\r\n\r\n", "x".repeat(bytes));
+        for (text, good) in [
+            (format!("{REPLY}{}", "1".repeat(1 << 20)), true),
+            (format!("{}{REPLY}{}", HINT.repeat(32), HINT.repeat(1_000)), true),
+            (HINT.repeat(33), false),
+            (HINT.replace('\r', "").repeat(33), false),
+            (format!("\r\n\n{HINT}").repeat(33), false),
+            ("\n".repeat(70_000), false),
+            (head(65_000), true),
+            (head(66_000), false),
+            (format!("{}{}", HINT, "HTTP/1.1 103 Early Hints\r\nx: 1".repeat(3_000)), false),
+        ] {
+            assert_eq!(reads(&text), good, "{}", text.chars().take(60).collect::<String>());
+        }
+        let mut heads = Heads::new(false);
+        for _ in 0..100 {
+            heads.request();
+            assert!(heads.read(format!("{HINT}{REPLY}{{}}").as_bytes()).is_ok(), "each request has its own");
+        }
+    }
+
+    fn frame(kind: u8, flags: u8, stream: u32, length: usize) -> Vec<u8> {
+        let length_bytes = u32::try_from(length).unwrap().to_be_bytes();
+        let head = [&length_bytes[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+        [head, vec![0; length]].concat()
+    }
+
+    #[test]
+    fn the_same_over_http_2_for_each_stream() {
+        let read = |frames: &[Vec<u8>]| Heads::new(true).read(&frames.concat()).is_ok();
+        let head = |stream| frame(HEADERS, 4, stream, 20);
+        assert!(read(&vec![head(1); 33]), "the last one may be the reply's");
+        assert!(!read(&vec![head(1); 34]));
+        assert!(read(&(0..5_000).map(|n| head(2 * n + 1)).collect::<Vec<_>>()), "one each");
+        assert!(!read(&vec![frame(CONTINUATION, 0, 1, 16_000); 5]));
+        assert!(!read(&vec![frame(4, 0, 0, 6); 10_000]), "settings without end");
+        let reply = [head(1), frame(DATA, 0, 1, 16_000), frame(HEADERS, 5, 1, 20)].concat();
+        assert!(read(&vec![reply; 100]));
+    }
+}
