@@ -129,11 +129,10 @@ impl App {
         let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
         let rooms = fleet.rooms(&clock, &metrics, (loads.clone(), crm.handle()), stopping.clone());
         let resolver = Resolver::new(config.resolver, rooms);
-        let streams = chores.tasks.clone();
         let service = ContactRpc::new(
             resolver.clone(),
             platforms.collect(),
-            streams,
+            chores.tasks.clone(),
             Arc::clone(&metrics),
             tracer.clone(),
             config.withheld.clone(),

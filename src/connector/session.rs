@@ -280,7 +280,7 @@ impl CrmSession {
         let mut tally = Tally::begin(&self.find.door.counts, self.find.span.call("crm call"));
         tally.span.set("lane", self.urgency.lane().label());
         tally.span.set("call", i64::try_from(granted.number + 1).unwrap_or(i64::MAX));
-        self.exchange(client.get(url), granted, &mut tally).await
+        Box::pin(self.exchange(client.get(url), granted, &mut tally)).await
     }
 
     async fn exchange(
