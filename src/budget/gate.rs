@@ -134,9 +134,9 @@ impl Gate {
         let (mut state, now) = (self.state.lock(), instant());
         let rest = state.pauses.note(hint, granted, now);
         let limit = if hint.refused {
-            state.allowed.refused(limiter.quota(), granted, limiter.is_alone(), now)
+            state.allowed.refused(&limiter.quota(), granted, limiter.is_alone(), now)
         } else {
-            state.allowed.accepted(limiter.quota(), granted, now)
+            state.allowed.accepted(&limiter.quota(), granted, now)
         };
         if rest.is_none() && limit.is_none() {
             return None;

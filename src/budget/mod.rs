@@ -50,6 +50,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -136,8 +137,8 @@ impl From<ScopeTag> for Scopes {
 /// The quotas of one connector.
 pub struct Budget {
     all: Line,
-    search: Option<Line>,
-    other: Option<Line>,
+    search: Line,
+    other: Line,
     waits: Waits,
 }
 
@@ -149,13 +150,27 @@ impl fmt::Debug for Budget {
 
 /// One quota, and who waits for it.
 struct Line {
+    /// Whether calls wait here: not so for a kind of calls that has no quota for itself.
+    is_used: AtomicBool,
     limiter: Arc<Limiter>,
     gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
 }
 
 impl Line {
-    fn new(quota: Quota, config: &Config, shared: Option<SharedQuota>) -> Self {
-        Self { limiter: Arc::new(Limiter::new(quota, config, shared)), gates: Mutex::default() }
+    fn new(quota: Quota, is_used: bool, config: &Config, shared: Option<SharedQuota>) -> Self {
+        let limiter = Arc::new(Limiter::new(quota, config, shared));
+        Self { is_used: AtomicBool::new(is_used), limiter, gates: Mutex::default() }
+    }
+
+    fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::Acquire)
+    }
+
+    /// Other settings hold. `forgets`: calls that were counted elsewhere are counted here from now on.
+    fn set(&self, quota: Quota, admitted: Duration, forgets: bool) {
+        if self.limiter.set(quota, admitted, forgets) {
+            self.look_again();
+        }
     }
 
     fn gate(&self, scope: ScopeTag) -> Arc<Gate> {
@@ -211,11 +226,11 @@ impl Budget {
     ) -> Self {
         let quotas = quotas.into();
         let own = |kind| {
-            let quota = quotas.own(kind)?;
-            Some(Line::new(*quota, config, shared.map(|shared| shared.of(kind))))
+            let is_used = quotas.own(kind).is_some();
+            Line::new(*quotas.of(kind), is_used, config, shared.map(|shared| shared.of(kind)))
         };
         let (search, other) = (own(CallKind::Search), own(CallKind::Other));
-        let all = Line::new(quotas.all, config, shared.cloned());
+        let all = Line::new(quotas.all, true, config, shared.cloned());
         Self { all, search, other, waits: Waits::new(platform, metrics) }
     }
 
@@ -232,10 +247,15 @@ impl Budget {
         kind: CallKind,
         urgency: &Urgency,
     ) -> Result<Permit, Exhausted> {
-        let (line, scopes) = (self.line(kind), scopes.into());
+        let scopes = scopes.into();
         loop {
+            let line = self.line(kind);
             let (owner, passed) = line.turn(scopes.owner, urgency, true).await?;
             line.gate(scopes.owner).counts_an_owner();
+            if !std::ptr::eq(line, self.line(kind)) {
+                // The settings have moved this kind of calls to another line meanwhile.
+                continue;
+            }
             if scopes.credential == scopes.owner {
                 observe(self.waits.of(passed.lane), passed.waited);
                 return Ok(Permit::new(owner, None));
@@ -250,7 +270,7 @@ impl Budget {
 
     /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].
     pub async fn keep_one(&self, scope: ScopeTag) {
-        for line in self.lines() {
+        for line in self.lines().into_iter().filter(|line| line.is_used()) {
             line.limiter.keep_one(scope).await;
         }
     }
@@ -264,16 +284,34 @@ impl Budget {
         Some(Permit::new(line.counted(gate, slot), None))
     }
 
+    /// Other quotas, and another [`Config::admitted`], hold from the next call on, for those that wait as well. A
+    /// quota's scope stays what it was.
+    ///
+    /// What was called lately goes on to count. If it cannot be counted (a longer window, a kind of calls that is
+    /// counted apart now, or no longer), the past is unknown as it is at a start, for windows of up to five seconds.
+    pub fn set(&self, quotas: impl Into<Quotas>, admitted: Duration) {
+        let quotas = quotas.into();
+        let mut joined = false;
+        for (kind, line) in [(CallKind::Search, &self.search), (CallKind::Other, &self.other)] {
+            let is_used = quotas.own(kind).is_some();
+            let was_used = line.is_used();
+            line.set(*quotas.of(kind), admitted, is_used && !was_used);
+            line.is_used.store(is_used, Ordering::Release);
+            joined |= was_used && !is_used;
+        }
+        self.all.set(quotas.all, admitted, joined);
+    }
+
     fn line(&self, kind: CallKind) -> &Line {
         let own = match kind {
             CallKind::Search => &self.search,
             CallKind::Other => &self.other,
         };
-        own.as_ref().unwrap_or(&self.all)
+        if own.is_used() { own } else { &self.all }
     }
 
-    fn lines(&self) -> impl Iterator<Item = &Line> {
-        [Some(&self.all), self.search.as_ref(), self.other.as_ref()].into_iter().flatten()
+    fn lines(&self) -> [&Line; 3] {
+        [&self.all, &self.search, &self.other]
     }
 
     /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and this changes nothing.
@@ -287,12 +325,12 @@ impl Budget {
 
     /// Redis was asked of the replicas and did not answer.
     pub fn unheard(&self) {
-        self.lines().for_each(|line| line.limiter.unheard());
+        self.lines().into_iter().for_each(|line| line.limiter.unheard());
     }
 
     /// The quota of a kind of call, or of all that have none for themselves.
     #[must_use]
-    pub fn quota(&self, kind: Option<CallKind>) -> &Quota {
+    pub fn quota(&self, kind: Option<CallKind>) -> Quota {
         kind.map_or(&self.all, |kind| self.line(kind)).limiter.quota()
     }
 
@@ -301,17 +339,17 @@ impl Budget {
     #[must_use]
     pub fn usage(&self) -> Vec<(Option<CallKind>, Quota, Usage)> {
         let own = [(CallKind::Search, &self.search), (CallKind::Other, &self.other)];
-        let own = own.into_iter().filter_map(|(kind, line)| Some((Some(kind), line.as_ref()?)));
+        let own = own.into_iter().filter(|(_, line)| line.is_used()).map(|(kind, line)| (Some(kind), line));
         [(None, &self.all)]
             .into_iter()
             .chain(own)
-            .map(|(kind, line)| (kind, *line.limiter.quota(), line.usage()))
+            .map(|(kind, line)| (kind, line.limiter.quota(), line.usage()))
             .collect()
     }
 
     /// Forgets the scopes that nobody uses and that hold no call. To be called now and then.
     pub fn sweep(&self) {
-        self.lines().for_each(Line::sweep);
+        self.lines().into_iter().for_each(Line::sweep);
     }
 }
 

@@ -160,6 +160,14 @@ impl Past {
         true
     }
 
+    /// The windows are of another length or count other calls from now on: what was called before is not in them.
+    pub(super) fn forget(&mut self, per: Duration, now: Instant) {
+        let from = now + unknown_for(per);
+        self.per = per;
+        self.own_from = self.own_from.max(from);
+        self.shared_from = self.shared_from.max(Some(from));
+    }
+
     /// Whose share is to be left to them.
     pub(super) fn absent(&self, now: Instant) -> Absent {
         self.missing.at(now)

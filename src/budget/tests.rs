@@ -19,6 +19,7 @@ use crate::domain::KeyMaker;
 mod deadlines;
 mod pauses;
 mod rates;
+mod settings;
 mod strict;
 
 const SECOND: Duration = Duration::from_secs(1);
