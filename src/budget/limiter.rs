@@ -237,7 +237,7 @@ impl Limiter {
         let terms = self.terms();
         let until = instant() + terms.hold;
         let count = self.past.lock().count(instant());
-        let count = self.local.count_of(ask.scope, &terms.quota, count);
+        let count = self.local.count_of(ask.scope, count);
         match (&self.shared, count) {
             _ if ask.is_made => self.count_made(ask, until).await,
             (_, Count::Unknown(wait)) => Answer::denied(Outlook::after(wait)),
@@ -260,7 +260,8 @@ impl Limiter {
         let ask = Ask { limits: ask.limits.leaving(absent), ..*ask };
         let last = self.local.last(ask.scope, terms.quota.per());
         let Ok(answer) = shared.ask(&terms.quota, &terms.times(), &ask, last.as_ref(), until).await else {
-            self.local.was_not_answered(ask.scope);
+            let wait = self.past.lock().outage();
+            self.local.was_not_answered(ask.scope, wait);
             return Answer::denied(Outlook::after(Duration::ZERO));
         };
         self.local.was_answered(ask.scope, &terms.quota);

@@ -105,7 +105,7 @@ impl Local {
     }
 
     /// Whose count holds for a scope, if `count` holds for the quota.
-    pub(super) fn count_of(&self, scope: ScopeTag, quota: &Quota, count: Count) -> Count {
+    pub(super) fn count_of(&self, scope: ScopeTag, count: Count) -> Count {
         if !matches!(count, Count::Shared | Count::SharedWithinShare) {
             return count;
         }
@@ -113,7 +113,7 @@ impl Local {
         let Some(held) = held.get(&scope) else { return count };
         let within_share = held.all_shared_from.is_some_and(|from| now < from);
         let shared = if within_share { Count::SharedWithinShare } else { count };
-        held.outage.map_or(shared, |outage| outage.count(quota.per(), shared, now))
+        held.outage.map_or(shared, |outage| outage.count(shared, now))
     }
 
     /// Redis has answered an ask of a scope.
@@ -125,11 +125,11 @@ impl Local {
         }
     }
 
-    /// Redis has not answered an ask of a scope.
-    pub(super) fn was_not_answered(&self, scope: ScopeTag) {
+    /// Redis has not answered an ask of a scope; it is waited for so long.
+    pub(super) fn was_not_answered(&self, scope: ScopeTag, wait: Duration) {
         let mut held = self.held.lock();
         let held = held.entry(scope).or_default();
-        held.outage = Some(Outage::goes_on(held.outage, instant()));
+        held.outage = Some(Outage::goes_on(held.outage, wait, instant()));
     }
 
     /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must still be so.

@@ -20,6 +20,8 @@ use crate::clock::Instant;
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Within this time after Redis is back all replicas have noticed.
 const ALL_NOTICE: Duration = Duration::from_secs(3);
+/// So long at least Redis is waited for, at the start and in an outage, before a replica counts for itself.
+const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 /// Within this time after a replica does not reach Redis any more the others know it, and leave its share to it.
 const ABSENCE_SHOWS: Duration = Duration::from_millis(900);
 /// How long a call may be on its way to the CRM if Redis has just lost the count of it.
@@ -114,7 +116,7 @@ impl Past {
     pub(super) fn new(quota: &Quota, config: &Config, is_shared: bool, now: Instant) -> Self {
         let (per, is_known) = (quota.per(), config.is_past_known);
         let wait = if is_known { Duration::ZERO } else { wait(per) };
-        let wait = if is_shared { wait + ABSENCE_SHOWS } else { wait };
+        let wait = if is_shared { outage(wait, config.replicas.get()) } else { wait };
         Self {
             per,
             is_shared,
@@ -133,7 +135,7 @@ impl Past {
     pub(super) fn lost(&mut self, now: Instant) {
         if self.away_since.is_none() {
             self.away_since = Some(now);
-            self.own_from = now + outage(self.per);
+            self.own_from = now + self.outage();
         }
     }
 
@@ -153,7 +155,7 @@ impl Past {
             }
         }
         let Some(away_since) = self.away_since.take() else { return began_anew };
-        let others_may_have_called = before.is_some() && now >= away_since + outage(self.per);
+        let others_may_have_called = before.is_some() && now >= away_since + self.outage();
         if others_may_have_called {
             self.count_in_redis_from(now + self.per + ALL_NOTICE);
         }
@@ -166,6 +168,11 @@ impl Past {
         self.per = per;
         self.own_from = self.own_from.max(from);
         self.shared_from = self.shared_from.max(Some(from));
+    }
+
+    /// How long Redis is waited for before this replica counts for itself.
+    pub(super) fn outage(&self) -> Duration {
+        outage(wait(self.per), self.missing.now.of.max(self.at_least.get()))
     }
 
     /// Whose share is to be left to them.
@@ -200,32 +207,35 @@ impl Past {
 pub(super) struct Outage {
     since: Instant,
     asks_again: Instant,
+    /// From when on this replica counts for itself.
+    own_from: Instant,
 }
 
 impl Outage {
-    /// An ask has failed, and perhaps others before it.
-    pub(super) fn goes_on(before: Option<Self>, now: Instant) -> Self {
-        Self { since: before.map_or(now, |outage| outage.since), asks_again: now + ASK_AGAIN }
+    /// An ask has failed, and perhaps others before it; Redis is waited for so long.
+    pub(super) fn goes_on(before: Option<Self>, wait: Duration, now: Instant) -> Self {
+        let since = before.map_or(now, |outage| outage.since);
+        Self { since, asks_again: now + ASK_AGAIN, own_from: since + wait }
     }
 
     /// Whose count holds for the scope, if it is `shared` for others.
-    pub(super) fn count(&self, per: Duration, shared: Count, now: Instant) -> Count {
+    pub(super) fn count(&self, shared: Count, now: Instant) -> Count {
         if now >= self.asks_again {
             return shared;
         }
-        left(self.since + outage(per), now).map_or(Count::Own, |left| Count::Unknown(left.min(LOOK_AGAIN)))
+        left(self.own_from, now).map_or(Count::Own, |left| Count::Unknown(left.min(LOOK_AGAIN)))
     }
 
     /// An ask was answered. From when on all replicas count in Redis again, if they may have counted for themselves.
     pub(super) fn ends(&self, per: Duration, now: Instant) -> Option<Instant> {
-        (now >= self.since + outage(per)).then(|| now + per + ALL_NOTICE)
+        (now >= self.own_from).then(|| now + per + ALL_NOTICE)
     }
 }
 
-/// How long Redis is waited for before a replica counts for itself: until the others know that it is missing, and
-/// what they have spent of its share is out of the window.
-fn outage(per: Duration) -> Duration {
-    wait(per) + ABSENCE_SHOWS
+/// How long Redis is waited for. Beside others until they know that this replica is missing, and what they have spent
+/// of its share is out of the window.
+fn outage(window: Duration, replicas: u32) -> Duration {
+    if replicas > 1 { window + ABSENCE_SHOWS } else { window.max(SHORTEST_OUTAGE) }
 }
 
 /// How long nothing is spent of a scope whose count Redis has lost.
@@ -325,28 +335,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_scope_that_redis_does_not_answer_is_counted_here_and_redis_is_asked_now_and_then() {
         let start = instant();
-        let outage = Outage::goes_on(None, start);
-        let count = |outage: Outage, after| outage.count(PER, Count::Shared, start + ms(after));
+        let outage = Outage::goes_on(None, PER, start);
+        let count = |outage: Outage, after| outage.count(Count::Shared, start + ms(after));
         assert_eq!(count(outage, 100), Count::Unknown(LOOK_AGAIN));
         assert_eq!(count(outage, 250), Count::Shared, "it is asked again");
-        let outage = Outage::goes_on(Some(outage), start + ms(2_900));
-        assert_eq!(count(outage, 3_000), Count::Own, "the first failure counts");
-        assert_eq!(outage.ends(PER, start + ms(2_899)), None);
-        assert_eq!(outage.ends(PER, start + ms(2_900)), Some(start + ms(2_900) + PER + ALL_NOTICE));
+        let outage = Outage::goes_on(Some(outage), PER, start + PER);
+        assert_eq!(count(outage, 2_100), Count::Own, "the first failure counts");
+        assert_eq!(outage.ends(PER, start + ms(1_999)), None);
+        assert_eq!(outage.ends(PER, start + PER), Some(start + 2 * PER + ALL_NOTICE));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_longer_than_a_window_ends_with_shares_and_a_short_one_with_nothing() {
-        for (away, then) in [(2_800, Count::Shared), (2_900, Count::SharedWithinShare)] {
+        let alone = heard(Duration::from_secs(3_600));
+        let beside_others = Replicas { count: NonZeroU32::new(3).unwrap(), present: 3, ..alone };
+        for (replicas, away, then) in [
+            (alone, 1_900, Count::Shared),
+            (alone, 2_000, Count::SharedWithinShare),
+            (beside_others, 2_800, Count::Shared),
+            (beside_others, 2_900, Count::SharedWithinShare),
+        ] {
             let start = instant();
             let mut past = begun(PER, true, false, start);
-            past.heard(&heard(Duration::from_secs(3_600)), start);
+            past.heard(&replicas, start);
             past.lost(start);
             past.lost(start + ms(100));
             assert_eq!(past.count(start + ms(100)), Count::Unknown(LOOK_AGAIN));
-            assert_eq!(past.count(start + outage(PER)), Count::Own);
+            assert_eq!(past.count(start + past.outage()), Count::Own);
             let back = start + ms(away);
-            past.heard(&heard(Duration::from_secs(3_600) + ms(away)), back);
+            past.heard(&Replicas { kept_for: replicas.kept_for + ms(away), ..replicas }, back);
             assert_eq!(past.count(back), then, "after {away} ms");
             assert_eq!(past.count(back + PER + ALL_NOTICE), Count::Shared);
         }

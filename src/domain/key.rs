@@ -22,7 +22,7 @@ use super::phone::{Party, Region};
 const SCHEMA: u8 = 2;
 
 /// What a hash stands for; two kinds never collide.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     User = 1,
     Question,
@@ -308,8 +308,9 @@ impl KeyMaker {
     /// Parts that hold for one address of one connector only.
     fn parts_at(&self, kind: Kind, crm: &Crm<'_>, host: Option<&Host>) -> Parts {
         let mut parts = self.parts(kind);
-        // With an address in the settings nobody is asked at the host that a caller names.
-        let host = host.filter(|_| crm.base_url.is_empty());
+        // With an address in the settings nobody is asked at the host that a caller names, and a quota is one for all of
+        // them. Answers are told apart all the same.
+        let host = host.filter(|_| kind == Kind::Question || crm.base_url.is_empty());
         for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
             parts.push(part.as_bytes());
         }
