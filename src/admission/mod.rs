@@ -230,11 +230,15 @@ impl Admissions {
         self.memory.invalidate_all();
     }
 
-    /// Whose the credential is by the CRM's word, under whichever user id that was learnt. For the quota only: it admits
-    /// nobody.
+    /// Whose quota a credential spends: its identity if the CRM has said it, else what the CRM has said of the
+    /// credential under whichever user id. It admits nobody.
     #[must_use]
-    pub fn owner(&self, auth: AuthTag) -> Option<Identity> {
-        self.owners.get(&auth)
+    pub fn owner_of(&self, identity: Option<Identity>, auth: AuthTag) -> Option<Identity> {
+        match identity {
+            Some(identity) if identity.is_known() => Some(identity),
+            Some(Identity::Caller) => identity,
+            _ => self.owners.get(&auth).or(identity),
+        }
     }
 
     /// The identities that credentials had which were accepted for the user, the latest first.

@@ -89,10 +89,14 @@ async fn whose_a_credential_is_does_not_depend_on_the_user_id_and_ends_with_a_re
     let identity = Identity::from_bytes(&[1; 33]).unwrap();
     admissions.admit(user(1), auth(1), identity, clock.now()).await;
     admissions.admit(user(1), auth(2), Identity::Caller, clock.now()).await;
-    assert_eq!([1, 2, 3].map(|n| admissions.owner(auth(n))), [Some(identity), None, None]);
+    let owner = |n| admissions.owner_of(None, auth(n));
+    assert_eq!([1, 2, 3].map(owner), [Some(identity), None, None]);
+    let unsaid = Identity::Credential(auth(1));
+    assert_eq!(admissions.owner_of(Some(unsaid), auth(1)), Some(identity), "the CRM was silent this time");
+    assert_eq!(admissions.owner_of(Some(Identity::Caller), auth(1)), Some(Identity::Caller));
     assert_eq!(trust(&admissions, 2, 1), None, "nobody is admitted by it");
     admissions.revoke_here(auth(1));
-    assert_eq!(admissions.owner(auth(1)), None);
+    assert_eq!(admissions.owner_of(None, auth(1)), None);
 }
 
 #[tokio::test]

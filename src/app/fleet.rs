@@ -29,7 +29,7 @@ use crate::resolver::Rooms;
 use crate::tls::Tls;
 
 /// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all within a second.
-const LISTEN: Duration = Duration::from_millis(200);
+const LISTEN: Duration = Duration::from_millis(100);
 
 /// How soon after the start, or after Redis was reached, the log is first read.
 const FIRST: Duration = Duration::from_millis(20);
@@ -106,7 +106,7 @@ impl Fleet {
         let shared = self.shared.as_ref();
         let shared = shared.map(|(link, ..)| SharedQuota::new(link.clone(), &connector.name, chores.tasks.clone()));
         let budgets = budget::Config {
-            call_timeout: config.limits.call_timeout,
+            call_timeout: config.limits.call_timeout + budget::STALE,
             admitted: config.admitted,
             replicas: config.replicas,
             is_past_known: config.are_crms_new,
@@ -173,14 +173,17 @@ impl Fleet {
         let (cache, admissions, budgets) = (self.cache.clone(), self.admissions.clone(), Arc::clone(&self.budgets));
         let seen = Arc::clone(&self.replicas);
         chores.spawn("the log reader", async move {
-            let (mut heard, mut wait) = (false, FIRST);
+            let (mut heard, mut failed, mut wait) = (false, false, FIRST);
             loop {
                 clock::pause(wait).await;
-                wait = if heard { LISTEN } else { FIRST };
                 let Ok(polled) = reader.poll().await else {
+                    // Once at least it may just have been slow.
+                    wait = if heard && failed { LISTEN } else { FIRST };
+                    failed = true;
                     budgets.lock().iter().for_each(|(_, budget)| budget.unheard());
                     continue;
                 };
+                failed = false;
                 time.hear(polled.now);
                 if !heard {
                     // What was forgotten before the log was first read may be in memory already.

@@ -41,14 +41,14 @@ pub(super) struct NewLimit {
     pub limit: u32,
     /// For how long it holds if nobody says otherwise.
     pub lasts: Duration,
-    /// Whether it was lower before.
-    pub rises: bool,
+    /// What it was before.
+    pub before: u32,
 }
 
 impl Fallen {
     /// One who has stopped does not raise it any more.
-    fn told(&self, rises: bool) -> NewLimit {
-        NewLimit { limit: self.limit, lasts: 2 * self.stays, rises }
+    fn told(&self, before: u32) -> NewLimit {
+        NewLimit { limit: self.limit, lasts: 2 * self.stays, before }
     }
 }
 
@@ -77,7 +77,7 @@ impl Allowed {
             fallen.limit += (fallen.limit / STEP).max(1);
             fallen.rises = now + fallen.stays;
         }
-        let told = fallen.told(true);
+        let told = fallen.told(before);
         if fallen.limit >= quota.rate().get() {
             self.fallen = None;
             return Some(NewLimit { lasts: Duration::ZERO, ..told });
@@ -108,7 +108,7 @@ impl Allowed {
         let stays = self.fallen.map_or(first, |fallen| (2 * fallen.stays).min(LONGEST.max(first)));
         let fallen = Fallen { limit, refused: now, rises: now + stays, stays };
         self.fallen = Some(fallen);
-        Some(fallen.told(false))
+        Some(fallen.told(was))
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
     async fn a_limit_that_nobody_tries_any_more_is_forgotten() {
         let (quota, now, mut allowed) = (quota(), instant(), Allowed::default());
         let told = allowed.refused(&quota, now, true, now);
-        assert_eq!(told, Some(NewLimit { limit: 25, lasts: 2 * SHORTEST, rises: false }));
+        assert_eq!(told, Some(NewLimit { limit: 25, lasts: 2 * SHORTEST, before: 50 }));
         assert!(!allowed.is_as_documented(now + LONGEST) && allowed.is_as_documented(now + LONGEST + SHORTEST));
     }
 

@@ -16,6 +16,8 @@
 --          16: '1' for a probe, which goes although the scope rests   17: '1' if the call is made already
 --          18: how many calls a forecast foresees   19: tolerance of all for the background lanes
 --          20: how long nobody may call after the count was lost   21: how long the call that must be held is held yet
+--          22: '1' if the scope must be known here   23: for how long it must be after a call
+--          24: calls of a window that are left to replicas which do not reach this server
 -- Returns  granted (0 or 1), wait for the pace of all, of the share, pause of all, pause of the background lanes,
 --          calls held by all, when they are free, calls held by the share, when they are free,
 --          1 if a call is kept for credentials that are proven, the limits of all and of the share
@@ -51,6 +53,8 @@ if tonumber(stored[9] or 0) > now then
   limit = math.min(limit, tonumber(stored[8]))
   share_limit = math.min(share_limit, math.max(limit - 1, 1))
 end
+limit = math.max(limit - tonumber(ARGV[24]), 1)
+share_limit = math.min(share_limit, limit)
 local most = limit
 
 -- The only call of a window or a burst cannot be kept.
@@ -87,10 +91,12 @@ local function wait_of_share()
 end
 
 local held, share_held = slide(KEYS[2]), slide(KEYS[3])
-if ARGV[13] ~= '' and unknown_for > 0 and not redis.call('ZSCORE', KEYS[2], ARGV[13]) and not made then
-  unknown = now + unknown_for
+if unknown_for > 0 and not made then
+  local forgotten = ARGV[22] == '1' and not stored[1]
+  local last_is_gone = ARGV[13] ~= '' and not redis.call('ZSCORE', KEYS[2], ARGV[13])
+  if forgotten or last_is_gone then unknown = now + unknown_for end
   -- Once is enough.
-  redis.call('ZADD', KEYS[2], text(now + tonumber(ARGV[21])), ARGV[13])
+  if last_is_gone then redis.call('ZADD', KEYS[2], text(now + tonumber(ARGV[21])), ARGV[13]) end
 end
 local wait = math.max(all - tolerance, unknown) - now
 if held >= limit then wait = math.max(wait, room(held, limit, frees(KEYS[2]))) end
@@ -122,6 +128,7 @@ if granted or pop > now or unknown > now then
   if kept > now then fields[9], fields[10] = 'kept', text(kept) end
   redis.call('HSET', KEYS[1], unpack(fields))
   local last = math.max(all, share, rest, share_rest, pop, kept, unknown, tonumber(stored[9] or 0))
+  last = math.max(last, now + tonumber(ARGV[23]))
   redis.call('PEXPIRE', KEYS[1], text(math.ceil((last - now) / 1000) + 1000))
   for _, key in ipairs({ KEYS[2], KEYS[3] }) do
     redis.call('PEXPIRE', key, text(math.ceil(hold / 1000) + 1000))

@@ -7,28 +7,28 @@
 use std::fmt;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Exhausted;
 use super::allowed::Allowed;
 use super::hint::{Pauses, RateHint};
 use super::limiter::{Answer, Ask, Limiter, News, Outlook, Slot};
 use super::queue::{Ahead, Queue, Standing, Ticket};
 use super::usage::Usage;
+use super::{Exhausted, STALE};
 use crate::clock::{self, Instant, Stopwatch, instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
+/// A scope counts as in use for so long after its last call.
+const IN_USE: Duration = Duration::from_secs(60);
+
 /// The gate of one scope.
 pub(super) struct Gate {
     scope: ScopeTag,
-    /// Whether it was ever the scope of a call's owner, and not of its credential only.
-    is_an_owners: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -43,6 +43,8 @@ struct State {
     outlook: Option<Outlook>,
     pauses: Pauses,
     allowed: Allowed,
+    /// When it was last the scope of a call's owner, and not of its credential only.
+    owned: Option<Instant>,
 }
 
 /// How a call passed the gate.
@@ -74,7 +76,7 @@ impl fmt::Debug for Gate {
 impl Gate {
     /// A gate with nobody before it.
     pub(super) fn new(scope: ScopeTag) -> Self {
-        Self { scope, is_an_owners: AtomicBool::new(false), state: Mutex::default() }
+        Self { scope, state: Mutex::default() }
     }
 
     /// Whose quota is behind it.
@@ -82,12 +84,12 @@ impl Gate {
         self.scope
     }
 
-    /// Waits for a turn and spends one call: at the pace of the quota, or only within its window if another gate paces
-    /// the same call. Once the deadline has passed nobody waits for the load any more: it goes
+    /// Waits for a turn and spends one call: at the pace of the quota, or only within its window if the same call has
+    /// passed another gate, where it holds a place; then only for a moment ([`STALE`]). Once the deadline has passed nobody waits for the load any more: it goes
     /// on without one, behind the scenes, because its answer is wanted the next time.
     ///
     /// # Errors
-    /// [`Exhausted`] as soon as it is known that the turn would come after the deadline; then nothing is spent.
+    /// [`Exhausted`] as soon as it is known that the turn would come too late; then nothing is spent.
     pub(super) async fn pass(&self, limiter: &Limiter, urgency: &Urgency, is_paced: bool) -> Result<Passed, Exhausted> {
         let mut place = Place::take(self, limiter, urgency, is_paced);
         loop {
@@ -129,14 +131,15 @@ impl Gate {
         answer.granted
     }
 
-    /// Takes in what a reply said. Returns what the other replicas should be told.
-    pub(super) fn note(&self, limiter: &Limiter, hint: &RateHint, granted: Instant) -> Option<News> {
+    /// Takes in what a reply said. Returns what the other replicas should be told. How many calls the CRM allows is
+    /// counted in the scope of their owner only: a credential has made a part of them.
+    pub(super) fn note(&self, limiter: &Limiter, hint: &RateHint, is_owner: bool, granted: Instant) -> Option<News> {
         let (mut state, now) = (self.state.lock(), instant());
         let rest = state.pauses.note(hint, granted, now);
-        let limit = if hint.refused {
-            state.allowed.refused(&limiter.quota(), granted, limiter.is_alone(), now)
-        } else {
-            state.allowed.accepted(&limiter.quota(), granted, now)
+        let limit = match (is_owner, hint.refused) {
+            (false, _) => None,
+            (true, true) => state.allowed.refused(&limiter.quota(), granted, limiter.is_alone(), now),
+            (true, false) => state.allowed.accepted(&limiter.quota(), granted, now),
         };
         if rest.is_none() && limit.is_none() {
             return None;
@@ -152,7 +155,20 @@ impl Gate {
 
     /// This is the scope of a call's owner.
     pub(super) fn counts_an_owner(&self) {
-        self.is_an_owners.store(true, Ordering::Relaxed);
+        self.state.lock().owned = Some(instant());
+    }
+
+    /// Whether a rest of all lanes has begun since then.
+    pub(super) fn rests_since(&self, moment: Instant) -> bool {
+        self.state.lock().pauses.began_since(moment, instant())
+    }
+
+    /// How long no call of this lane and standing passes, as far as known, if nobody waits.
+    pub(super) fn closed_for(&self, urgency: &Urgency) -> Duration {
+        let (state, now) = (self.state.lock(), instant());
+        let lane = urgency.lane();
+        let room = state.outlook.as_ref().map(|outlook| outlook.wait((lane, standing(urgency)), Ahead::default(), now));
+        room.unwrap_or_default().max(state.pauses.left(lane, now))
     }
 
     /// Forgets what the limiter said, which holds no longer.
@@ -166,7 +182,7 @@ impl Gate {
     pub(super) fn add_to(&self, usage: &mut Usage) {
         let state = self.state.lock();
         let now = instant();
-        if self.is_an_owners.load(Ordering::Relaxed) {
+        if state.owned.is_some_and(|owned| now < owned + IN_USE) {
             usage.scopes += 1;
             usage.resting += usize::from(state.pauses.rest_all(now));
             usage.background_resting += usize::from(!state.pauses.left(Lane::Prefetch, now).is_zero());
@@ -208,6 +224,7 @@ struct Place<'a> {
     wake: Arc<Notify>,
     /// Since it came to its lane.
     since: Stopwatch,
+    began: Stopwatch,
     is_paced: bool,
     /// Whether it has asked the limiter in its lane.
     asked: bool,
@@ -216,9 +233,18 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     fn take(gate: &'a Gate, limiter: &'a Limiter, urgency: &Urgency, is_paced: bool) -> Self {
         let wake = Arc::new(Notify::new());
-        let standing = if urgency.is_proven() { Standing::Proven } else { Standing::Unproven };
-        let ticket = gate.state.lock().queue.enter(urgency.lane(), standing, urgency.began(), Arc::clone(&wake));
-        Self { gate, limiter, ticket, wake, since: Stopwatch::start(), is_paced, asked: false }
+        let ticket =
+            gate.state.lock().queue.enter(urgency.lane(), standing(urgency), urgency.began(), Arc::clone(&wake));
+        Self {
+            gate,
+            limiter,
+            ticket,
+            wake,
+            since: Stopwatch::start(),
+            began: Stopwatch::start(),
+            is_paced,
+            asked: false,
+        }
     }
 
     fn step(&mut self, lane: Lane, deadline: Option<Instant>, now: Instant) -> Step<'a> {
@@ -233,12 +259,16 @@ impl<'a> Place<'a> {
             self.limiter.give_back(&slot);
             state.outlook = None;
         }
+        // The other gate's place is kept for a moment only.
+        let patience = (!self.is_paced).then(|| STALE.saturating_sub(self.began.elapsed()));
+        let deadline = patience.map(|patience| now + patience).or(deadline);
         if !head && deadline.is_none() {
             return Step::Wait(None);
         }
         let ahead = if head { Ahead::default() } else { state.queue.ahead(self.ticket) };
         let ready_in = state.ready_in(self.ticket, ahead, now);
-        if deadline.is_some_and(|deadline| ready_in > deadline.saturating_duration_since(now)) {
+        let is_late = patience.is_some_and(|patience| patience.is_zero());
+        if is_late || deadline.is_some_and(|deadline| ready_in > deadline.saturating_duration_since(now)) {
             return Step::Refuse(Exhausted { retry_after: ready_in });
         }
         if !head || state.asking {
@@ -324,6 +354,10 @@ impl Drop for Turn<'_> {
         state.asking = false;
         state.queue.wake_head();
     }
+}
+
+fn standing(urgency: &Urgency) -> Standing {
+    if urgency.is_proven() { Standing::Proven } else { Standing::Unproven }
 }
 
 async fn wait_until(moment: Option<Instant>) {

@@ -36,6 +36,23 @@ pub struct RateHint {
     pub reset_after: Option<Duration>,
 }
 
+impl RateHint {
+    /// What is left of it so long after the reply. A time that is over says nothing any more; a refusal was one.
+    pub(super) fn after(&self, age: Duration) -> Self {
+        let left = |time: Option<Duration>| time.map(|time| time.saturating_sub(age)).filter(|time| !time.is_zero());
+        if age.is_zero() {
+            return *self;
+        }
+        let is_over = self.refused && self.retry_after.is_some() && left(self.retry_after).is_none();
+        Self {
+            refused: self.refused && !is_over,
+            retry_after: left(self.retry_after),
+            reset_after: left(self.reset_after),
+            ..*self
+        }
+    }
+}
+
 /// For how long from now which lanes shall rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Rest {
@@ -105,6 +122,11 @@ impl Pauses {
     /// Whether all lanes rest, whoever may probe meanwhile.
     pub(super) fn rest_all(&self, now: Instant) -> bool {
         !left(self.all.max(self.told.0), now).is_zero()
+    }
+
+    /// Whether all lanes rest, and did not at `moment`.
+    pub(super) fn began_since(&self, moment: Instant, now: Instant) -> bool {
+        self.rest_all(now) && self.began.is_some_and(|began| began > moment)
     }
 
     /// How long a lane still rests. A ringing phone rests until it may probe.

@@ -13,7 +13,7 @@ use super::local::Local;
 use super::past::{self, Count, Past, Replicas};
 use super::queue::{Ahead, Standing};
 use super::quota::{Limits, Quota, Scope};
-use super::shared::{SharedQuota, Times};
+use super::shared::{Known, SharedQuota, Times};
 use super::window::Frees;
 use crate::clock::{Instant, instant};
 use crate::domain::ScopeTag;
@@ -257,9 +257,9 @@ impl Limiter {
 
     async fn ask_shared(&self, shared: &SharedQuota, ask: &Ask, until: Instant) -> Answer {
         let (terms, absent) = (self.terms(), self.past.lock().absent(instant()));
-        let ask = Ask { limits: ask.limits.leaving(absent), ..*ask };
-        let last = self.local.last(ask.scope, terms.quota.per());
-        let Ok(answer) = shared.ask(&terms.quota, &terms.times(), &ask, last.as_ref(), until).await else {
+        let left = ask.limits.all - ask.limits.leaving(absent).all;
+        let known = self.local.known(ask.scope, terms.quota.per());
+        let Ok(answer) = shared.ask(&terms.quota, &terms.times(), ask, (left, &known), until).await else {
             let wait = self.past.lock().outage();
             self.local.was_not_answered(ask.scope, wait);
             return Answer::denied(Outlook::after(Duration::ZERO));
@@ -276,9 +276,11 @@ impl Limiter {
         let terms = self.terms();
         let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name: None };
         let named = match &self.shared {
-            Some(shared) => {
-                shared.ask(&terms.quota, &terms.times(), ask, None, until).await.ok().and_then(|answer| answer.granted)
-            }
+            Some(shared) => shared
+                .ask(&terms.quota, &terms.times(), ask, (0, &Known::default()), until)
+                .await
+                .ok()
+                .and_then(|answer| answer.granted),
             None => None,
         };
         let slot = named.unwrap_or(slot);
@@ -286,9 +288,9 @@ impl Limiter {
         Answer { granted: Some(slot), outlook: Outlook::after(Duration::ZERO), rest: Rest::default() }
     }
 
-    /// The call has had its reply, or its connection broke: it is counted for one window more.
-    pub(super) fn release(&self, slot: &Slot) {
-        self.free(slot, self.quota().per());
+    /// The call has had its reply at `at`, or its connection broke: it is counted for one window more from then.
+    pub(super) fn release(&self, slot: &Slot, at: Instant) {
+        self.free(slot, (at + self.quota().per()).saturating_duration_since(instant()));
     }
 
     /// The call was not made.
@@ -327,7 +329,15 @@ impl Limiter {
         if self.shared.is_none() {
             return false;
         }
-        let changes_count = self.past.lock().heard(replicas, instant());
+        let (changes_count, began_anew) = {
+            let mut past = self.past.lock();
+            let before = past.kept_since();
+            (past.heard(replicas, instant()), before.is_some() && before != past.kept_since())
+        };
+        if began_anew {
+            // All counts are lost and waited for at once, not again in each scope.
+            self.local.forget_known();
+        }
         self.local.divide(&self.quota(), replicas.count) || changes_count
     }
 

@@ -23,7 +23,7 @@ use super::limiter::{Answer, Ask, Forecast, Kept, Outlook, Room, Slot, micros};
 use super::past::{Count, Outage};
 use super::queue::{Ahead, Standing};
 use super::quota::{Pace, Quota};
-use super::shared::Last;
+use super::shared::{Known, Last, SCOPE_KNOWN};
 use super::window::Window;
 use crate::clock::{Instant, instant};
 use crate::domain::ScopeTag;
@@ -73,6 +73,8 @@ struct Held {
     background: Window,
     /// The latest call that Redis has counted for this replica, and until when.
     last: Option<(String, Instant)>,
+    /// When Redis last counted one.
+    counted: Option<Instant>,
     /// Until when a call is kept for credentials that are proven.
     keeps_one_until: Option<Instant>,
     /// Redis does not answer asks of this scope.
@@ -88,7 +90,12 @@ impl Held {
     }
 
     fn is_needless(&self, now: Instant) -> bool {
-        self.all.is_empty() && self.keeps_one_until.is_none_or(|until| until <= now)
+        let is_over = |moment: Option<Instant>| moment.is_none_or(|moment| moment <= now);
+        self.all.is_empty()
+            && is_over(self.keeps_one_until)
+            && is_over(self.all_shared_from)
+            && is_over(self.counted.map(|counted| counted + SCOPE_KNOWN))
+            && self.outage.is_none_or(|outage| outage.is_forgotten(now))
     }
 }
 
@@ -189,14 +196,22 @@ impl Local {
         self.held.lock().entry(scope).or_default().keeps_one_until = Some(until);
     }
 
-    /// The latest call of a scope that Redis must still hold: if it does not, it has lost what it counted. Not one that
-    /// is free in a moment.
-    pub(super) fn last(&self, scope: ScopeTag, per: Duration) -> Option<Last> {
-        let now = instant();
-        let held = self.held.lock();
-        let (name, until) = held.get(&scope)?.last.as_ref()?;
-        let held_for = until.saturating_duration_since(now);
-        (held_for > (per / 100).max(CLOCKS_DIFFER)).then(|| Last { name: name.clone(), held_for })
+    /// What Redis must know of a scope: if it does not, it has lost what it counted. A call that is free in a moment is
+    /// not asked for.
+    pub(super) fn known(&self, scope: ScopeTag, per: Duration) -> Known {
+        let (held, now) = (self.held.lock(), instant());
+        let Some(held) = held.get(&scope) else { return Known::default() };
+        let counted = held.counted.is_some_and(|counted| now < counted + SCOPE_KNOWN);
+        let last = held.last.as_ref().map(|(name, until)| (name, until.saturating_duration_since(now)));
+        let last = last.filter(|(_, held_for)| *held_for > (per / 100).max(CLOCKS_DIFFER));
+        Known { scope: counted, last: last.map(|(name, held_for)| Last { name: name.clone(), held_for }) }
+    }
+
+    /// Redis need not know any more what it has counted until now.
+    pub(super) fn forget_known(&self) {
+        for held in self.held.lock().values_mut() {
+            (held.last, held.counted) = (None, None);
+        }
     }
 
     /// Counts a call, wherever it was granted.
@@ -205,6 +220,7 @@ impl Local {
         let held = held.entry(slot.scope).or_default();
         if let Some(name) = &slot.name {
             held.last = Some((name.clone(), slot.until));
+            held.counted = Some(instant());
         }
         held.all.hold(slot.until);
         if slot.is_background {

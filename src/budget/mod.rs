@@ -56,6 +56,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::Histogram;
 
+use crate::clock::{self, Instant, Stopwatch, instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::metrics::{Metrics, QuotaLabels, observe};
@@ -85,9 +86,11 @@ use gate::{Gate, Passed};
 use limiter::{Limiter, Slot};
 use permit::{Counted, Turn};
 
-/// If the credential's turn comes so much later than its owner's, both are waited for again: the owner's call is held
-/// only for as long as one that is made at once.
-const STALE: Duration = Duration::from_millis(250);
+/// If the credential's turn does not come within this time after its owner's, both are waited for again.
+pub const STALE: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether a credential may call again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The budget has no call left before the deadline. Nothing was spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -100,7 +103,8 @@ pub struct Exhausted {
 /// What a budget must know besides the quotas.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
-    /// The longest time after its permit at which a call may still arrive at the CRM.
+    /// The longest time after its owner's turn at which a call may still arrive at the CRM: its own timeout and
+    /// [`STALE`].
     pub call_timeout: Duration,
     /// How long a credential counts as proven; see [`Budget::acquire`].
     pub admitted: Duration,
@@ -184,8 +188,30 @@ impl Line {
     /// Waits for a turn in one scope.
     async fn turn(&self, scope: ScopeTag, urgency: &Urgency, is_paced: bool) -> Result<(Turn, Passed), Exhausted> {
         let gate = self.gate(scope);
-        let passed = gate.pass(&self.limiter, urgency, is_paced).await?;
+        if is_paced {
+            gate.counts_an_owner();
+        }
+        // Large, and there are two of them in a call.
+        let passed = Box::pin(gate.pass(&self.limiter, urgency, is_paced)).await?;
         Ok((self.counted(gate, passed.slot.clone()), passed))
+    }
+
+    /// Waits until a call may pass the gate of a credential, as far as known. Spends nothing.
+    async fn opened(&self, credential: ScopeTag, urgency: &Urgency) -> Result<(), Exhausted> {
+        loop {
+            let closed = self.gate(credential).closed_for(urgency);
+            if closed <= STALE {
+                return Ok(());
+            }
+            let (now, deadline) = (instant(), urgency.deadline());
+            if deadline.is_some_and(|deadline| now < deadline && deadline < now + closed) {
+                return Err(Exhausted { retry_after: closed });
+            }
+            tokio::select! {
+                () = clock::pause(closed.min(LOOK_AGAIN)) => {}
+                () = urgency.changed() => {}
+            }
+        }
     }
 
     fn usage(&self) -> Usage {
@@ -248,23 +274,32 @@ impl Budget {
         urgency: &Urgency,
     ) -> Result<Permit, Exhausted> {
         let scopes = scopes.into();
+        let (stopwatch, began_as) = (Stopwatch::start(), urgency.lane());
         loop {
             let line = self.line(kind);
+            let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
+            if let Some(credential) = credential {
+                line.opened(credential, urgency).await?;
+            }
             let (owner, passed) = line.turn(scopes.owner, urgency, true).await?;
-            line.gate(scopes.owner).counts_an_owner();
-            if !std::ptr::eq(line, self.line(kind)) {
-                // The settings have moved this kind of calls to another line meanwhile.
+            let granted = instant();
+            let second = match credential {
+                None => None,
+                Some(credential) => match line.turn(credential, urgency, false).await {
+                    Ok((turn, _)) => Some(turn),
+                    // Not with the owner's turn in hand: others of that owner would wait for this credential.
+                    Err(_) => continue,
+                },
+            };
+            // The settings may have moved this kind of calls to another line meanwhile.
+            let has_moved = !std::ptr::eq(line, self.line(kind));
+            if has_moved || (second.is_some() && line.gate(scopes.owner).rests_since(granted)) {
                 continue;
             }
-            if scopes.credential == scopes.owner {
-                observe(self.waits.of(passed.lane), passed.waited);
-                return Ok(Permit::new(owner, None));
-            }
-            let (credential, passed_too) = line.turn(scopes.credential, urgency, false).await?;
-            if passed_too.waited < STALE {
-                observe(self.waits.of(passed_too.lane), passed.waited + passed_too.waited);
-                return Ok(Permit::new(owner, Some(credential)));
-            }
+            // Who was raised meanwhile has waited in the new lane since then only.
+            let waited = if passed.lane == began_as { stopwatch.elapsed() } else { passed.waited };
+            observe(self.waits.of(passed.lane), waited);
+            return Ok(Permit::new(owner, second, granted));
         }
     }
 
@@ -275,13 +310,13 @@ impl Budget {
         }
     }
 
-    /// Counts a call that was made under another scope before it was known to be one of this scope, whether there is
+    /// Counts a call that was granted at `granted` under another scope before it was known to be one of this scope, whether there is
     /// room for it or not.
-    pub async fn adopt(&self, scope: ScopeTag, kind: CallKind, lane: Lane) -> Option<Permit> {
+    pub async fn adopt(&self, scope: ScopeTag, kind: CallKind, lane: Lane, granted: Instant) -> Option<Permit> {
         let line = self.line(kind);
         let gate = line.gate(scope);
         let slot = gate.count_made(&line.limiter, lane).await?;
-        Some(Permit::new(line.counted(gate, slot), None))
+        Some(Permit::new(line.counted(gate, slot), None, granted))
     }
 
     /// Other quotas, and another [`Config::admitted`], hold from the next call on, for those that wait as well. A

@@ -3,7 +3,7 @@
 -- KEYS[1]  the scope's hash, as in ask.lua
 -- ARGV     1: rest of all lanes, -1 for none any more   2: rest of the background lanes
 --          3: for how long a call is kept for credentials that are proven
---          4: how many calls the CRM allows, 0 for no news   5: for how long that holds   6: '1' if it was fewer before
+--          4: how many calls the CRM allows, 0 for no news   5: for how long that holds   6: how many before
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
@@ -23,10 +23,10 @@ for field, wanted in pairs(times) do
   end
 end
 
-local limit, lasts, rises = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
-if limit > 0 then
-  -- Of two replicas that were refused calls the one with the lower limit is right.
-  if not rises and stored('allowed_until') > now then limit = math.min(limit, stored('allowed')) end
+local limit, lasts, before = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local others = stored('allowed_until') > now and stored('allowed') or limit
+-- Of several replicas that were refused calls the one with the lowest limit is right, and it alone raises it.
+if limit > 0 and (limit < others or others == limit or others >= before) then
   redis.call('HSET', KEYS[1], 'allowed', text(limit), 'allowed_until', text(now + lasts))
   longest = math.max(longest, lasts)
 end

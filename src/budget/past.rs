@@ -23,13 +23,15 @@ const ALL_NOTICE: Duration = Duration::from_secs(3);
 /// So long at least Redis is waited for, at the start and in an outage, before a replica counts for itself.
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 /// Within this time after a replica does not reach Redis any more the others know it, and leave its share to it.
-const ABSENCE_SHOWS: Duration = Duration::from_millis(900);
+const ABSENCE_SHOWS: Duration = Duration::from_millis(500);
 /// How long a call may be on its way to the CRM if Redis has just lost the count of it.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 /// How soon a caller looks again if Redis is to be used and is not there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How soon Redis is asked again of a scope that it did not answer: later than a poll notices that it was replaced.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// An outage of one scope is remembered for so long if nobody asks.
+const FORGOTTEN: Duration = Duration::from_secs(300);
 /// A Redis that begins later than known by more than this has lost its data in between.
 const SAME: Duration = Duration::from_millis(500);
 
@@ -142,7 +144,9 @@ impl Past {
     /// Redis answered, and said this. True if that changes whose count holds.
     pub(super) fn heard(&mut self, replicas: &Replicas, now: Instant) -> bool {
         let of = replicas.count.max(self.at_least).get();
+        let missing = self.missing.at(now).count;
         self.missing.change(Absent { count: of.saturating_sub(replicas.present), of }, self.per, now);
+        let leaves_other_part = self.missing.at(now).count != missing;
         let kept_since = now.checked_sub(replicas.kept_for).unwrap_or(now);
         let before = self.kept_since;
         let began_anew = before.is_none_or(|before| kept_since > before + SAME);
@@ -154,7 +158,7 @@ impl Past {
                 self.count_in_redis_from(kept_since + self.per + ALL_NOTICE);
             }
         }
-        let Some(away_since) = self.away_since.take() else { return began_anew };
+        let Some(away_since) = self.away_since.take() else { return began_anew || leaves_other_part };
         let others_may_have_called = before.is_some() && now >= away_since + self.outage();
         if others_may_have_called {
             self.count_in_redis_from(now + self.per + ALL_NOTICE);
@@ -168,6 +172,11 @@ impl Past {
         self.per = per;
         self.own_from = self.own_from.max(from);
         self.shared_from = self.shared_from.max(Some(from));
+    }
+
+    /// Since when Redis has kept its data, if it was ever heard of.
+    pub(super) fn kept_since(&self) -> Option<Instant> {
+        self.kept_since
     }
 
     /// How long Redis is waited for before this replica counts for itself.
@@ -224,6 +233,11 @@ impl Outage {
             return shared;
         }
         left(self.own_from, now).map_or(Count::Own, |left| Count::Unknown(left.min(LOOK_AGAIN)))
+    }
+
+    /// Whether Redis has not been asked for so long that nobody knows how it stands.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        now >= self.asks_again + FORGOTTEN
     }
 
     /// An ask was answered. From when on all replicas count in Redis again, if they may have counted for themselves.
@@ -352,8 +366,8 @@ mod tests {
         for (replicas, away, then) in [
             (alone, 1_900, Count::Shared),
             (alone, 2_000, Count::SharedWithinShare),
-            (beside_others, 2_800, Count::Shared),
-            (beside_others, 2_900, Count::SharedWithinShare),
+            (beside_others, 2_400, Count::Shared),
+            (beside_others, 2_500, Count::SharedWithinShare),
         ] {
             let start = instant();
             let mut past = begun(PER, true, false, start);

@@ -19,11 +19,17 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Takes effect before the first await.
-    fn observe(self, hint: &RateHint, granted: Instant) -> impl Future<Output = ()> + use<> {
+    /// The reply came at `at`. Takes effect before the first await.
+    fn observe(
+        self,
+        hint: &RateHint,
+        is_owner: bool,
+        granted: Instant,
+        at: Instant,
+    ) -> impl Future<Output = ()> + use<> {
         let Self { gate, limiter, slot } = self;
-        limiter.release(&slot);
-        let news = gate.note(&limiter, hint, granted);
+        limiter.release(&slot, at);
+        let news = gate.note(&limiter, hint, is_owner, granted);
         async move {
             if let Some(news) = news {
                 limiter.tell(gate.scope(), news).await;
@@ -64,14 +70,22 @@ impl Drop for Turn {
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
 pub struct Permit {
-    /// In the scope of its owner, and in that of its credential if that is another.
-    counted: [Option<Counted>; 2],
+    owner: Option<Counted>,
+    /// In the scope of its credential, if that is another.
+    credential: Option<Counted>,
     granted: Instant,
 }
 
 impl Permit {
-    pub(super) fn new(owner: Turn, credential: Option<Turn>) -> Self {
-        Self { counted: [owner.spend(), credential.and_then(Turn::spend)], granted: instant() }
+    /// A call that its owner's gate let pass at `granted`.
+    pub(super) fn new(owner: Turn, credential: Option<Turn>, granted: Instant) -> Self {
+        Self { owner: owner.spend(), credential: credential.and_then(Turn::spend), granted }
+    }
+
+    /// When it was granted.
+    #[must_use]
+    pub fn granted(&self) -> Instant {
+        self.granted
     }
 
     /// The call has had its reply. Takes in what the reply said of the CRM's limit. A plain success counts too: it ends
@@ -80,19 +94,35 @@ impl Permit {
     /// Takes effect here before the first await. Only news is then told to the other replicas, which takes at most
     /// the timeout of the link to Redis.
     pub async fn observe(self, hint: &RateHint) {
-        let tellings = self.counted.map(|counted| counted.map(|counted| counted.observe(hint, self.granted)));
-        for telling in tellings.into_iter().flatten() {
+        self.observe_since(hint, instant()).await;
+    }
+
+    /// As [`Permit::observe`], of a reply that came at `at`: what it said counts from then.
+    pub async fn observe_since(self, hint: &RateHint, at: Instant) {
+        let hint = hint.after(instant().saturating_duration_since(at));
+        let owner = self.owner.map(|counted| counted.observe(&hint, true, self.granted, at));
+        let credential = self.credential.map(|counted| counted.observe(&hint, false, self.granted, at));
+        for telling in [owner, credential].into_iter().flatten() {
             telling.await;
         }
     }
 
     /// The call is not made.
     pub fn give_back(self) {
-        self.counted.iter().flatten().for_each(Counted::give_back);
+        self.counted().for_each(Counted::give_back);
     }
 
     /// The call will have no reply and can no longer arrive: its connection could not be made, or broke.
     pub fn end(self) {
-        self.counted.iter().flatten().for_each(|counted| counted.limiter.release(&counted.slot));
+        self.end_since(instant());
+    }
+
+    /// As [`Permit::end`], from `at` on.
+    pub fn end_since(self, at: Instant) {
+        self.counted().for_each(|counted| counted.limiter.release(&counted.slot, at));
+    }
+
+    fn counted(&self) -> impl Iterator<Item = &Counted> {
+        self.owner.iter().chain(&self.credential)
     }
 }

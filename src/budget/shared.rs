@@ -22,6 +22,9 @@ use crate::domain::ScopeTag;
 use crate::link::user::token;
 use crate::link::{Link, LinkError, hex};
 
+/// For how long after its last call a scope is known to Redis.
+pub(super) const SCOPE_KNOWN: Duration = Duration::from_secs(60);
+
 /// How much later than its turn a call pop may come back and still find the background lanes standing aside. If it never
 /// comes back, they have waited this long for nothing.
 const LATENESS: Duration = Duration::from_millis(100);
@@ -60,6 +63,14 @@ pub(super) struct Times {
     pub keeps_one_for: Duration,
     /// How long nothing is spent of a scope whose count Redis has lost.
     pub unknown_for: Duration,
+}
+
+/// What Redis must know of a scope.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Whether it has counted a call lately, so that the scope's hash must be there.
+    pub scope: bool,
+    pub last: Option<Last>,
 }
 
 /// A call that Redis must hold.
@@ -136,8 +147,8 @@ impl SharedQuota {
         Self { whose: format!("{}:{kind}", self.whose), ..self.clone() }
     }
 
-    /// Spends a call if there is room. `last` is a call that Redis must hold. A call pop that is denied and would wait
-    /// makes the background lanes of all replicas stand aside.
+    /// Spends a call if there is room, and leaves so many calls of a window to replicas that are absent. What is `known`
+    /// Redis must know. A call pop that is denied and would wait makes the background lanes of all replicas stand aside.
     ///
     /// # Errors
     /// [`LinkError`], within the link's timeout. A call that was spent all the same is given back, and so is that of a
@@ -147,17 +158,19 @@ impl SharedQuota {
         quota: &Quota,
         times: &Times,
         ask: &Ask,
-        last: Option<&Last>,
+        (left, known): (u32, &Known),
         until: Instant,
     ) -> Result<Answer, LinkError> {
         let name = format!("{}:{}", self.replica, self.calls.fetch_add(1, Ordering::Relaxed));
         let paces = Gcra::of_ask(quota, ask);
-        let texts = texts(quota, times, ask, paces, [&name, last.map_or("", |last| &last.name)], last);
-        let mut unheard = Unheard { shared: self, scope: ask.scope, name: Some(name) };
+        let texts = texts((quota, times, left), ask, paces, &name, known);
+        // What is made already counts in any case.
+        let unheard = (!ask.is_made).then(|| name.clone());
+        let mut unheard = Unheard { shared: self, scope: ask.scope, name: unheard };
         let reply: Reply = self.run(&self.scripts.ask, &self.keys(ask.scope), &texts).await?;
-        let name = unheard.name.take();
+        unheard.name = None;
         let (is_granted, rest) = (reply.0 == 1, (reply.3, reply.4));
-        let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name };
+        let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name: Some(name) };
         let rest = Rest { all: duration(rest.0), background: duration(rest.1), is_over: false };
         Ok(Answer { granted: is_granted.then_some(slot), outlook: outlook(quota, paces, reply), rest })
     }
@@ -166,7 +179,7 @@ impl SharedQuota {
     /// away, only this replica knows.
     pub(super) async fn tell(&self, scope: ScopeTag, News { rest, limit }: &News) {
         let all = if rest.is_over { -1 } else { micros(rest.all) };
-        let limit = limit.map_or([0; 3], |new| [i64::from(new.limit), micros(new.lasts), i64::from(new.rises)]);
+        let limit = limit.map_or([0; 3], |new| [i64::from(new.limit), micros(new.lasts), i64::from(new.before)]);
         self.note(scope, [all, micros(rest.background), 0, limit[0], limit[1], limit[2]]).await;
     }
 
@@ -213,13 +226,13 @@ impl SharedQuota {
 
 /// The ask script's arguments, in its order.
 fn texts(
-    quota: &Quota,
-    times: &Times,
+    (quota, times, left): (&Quota, &Times, u32),
     ask: &Ask,
     [all, share, even]: [Gcra; 3],
-    names: [&str; 2],
-    last: Option<&Last>,
+    name: &str,
+    known: &Known,
 ) -> Vec<String> {
+    let last = known.last.as_ref();
     let numbers = [
         i64::from(ask.lane.is_background()),
         all.interval,
@@ -240,9 +253,14 @@ fn texts(
         i64::from(ask.is_made),
         i64::try_from(FORESEEN).unwrap_or(1),
         even.tolerance,
-        micros(times.unknown_for),
+        // Another scope counts the same call, and has waited already if Redis lost both.
+        if ask.is_paced { micros(times.unknown_for) } else { 0 },
         last.map_or(0, |last| micros(last.held_for)),
+        i64::from(known.scope),
+        micros(SCOPE_KNOWN),
+        i64::from(left),
     ];
+    let names = [name, last.map_or("", |last| &last.name)];
     let numbers = numbers.iter().map(i64::to_string);
     numbers.chain(names.map(str::to_owned)).chain(flags.iter().map(i64::to_string)).collect()
 }

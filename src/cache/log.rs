@@ -30,8 +30,8 @@ const MOST: &str = "10000";
 /// How long a replica counts as alive after its last poll, in milliseconds.
 const ALIVE_MS: &str = "10000";
 
-/// How long after its last poll a replica counts as present, in milliseconds: it polls every 200 or so.
-const PRESENT_MS: &str = "600";
+/// How long after its last poll a replica counts as present, in milliseconds: it polls every 100 or so.
+const PRESENT_MS: &str = "350";
 
 /// Events read by one poll, the last one known included.
 const BATCH: usize = 1000;
@@ -151,7 +151,7 @@ impl Log {
         }
     }
 
-    /// A reader that begins at the end of the log. One for each replica, polled every 200 ms or so.
+    /// A reader that begins at the end of the log. One for each replica, polled every 100 ms or so.
     #[must_use]
     pub fn reader(&self) -> LogReader {
         LogReader {

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::budget::{CallKind, Quota, Quotas, Scope};
+use crate::budget::{CallKind, Quota, Quotas, Scope, Scopes};
 use crate::domain::caller::Settings;
 use crate::domain::{
     AuthHeader, AuthTag, Contact, Crm, Extension, Host, Identity, KeyMaker, LookupError, Region, ScopeTag, Spelling,
@@ -365,28 +365,33 @@ impl Platform {
             }
             (None, None) => return Err(LookupError::Internal),
         };
-        let scopes = (self.scope(user, tag, None), self.scope(user, tag, identity));
+        let scopes = Scopes { owner: self.scope(user, tag, identity), credential: self.scope_of(user, tag) };
         self.door.open(base, auth, scopes, urgency, span)
+    }
+
+    /// The scope of a credential alone, whoever it is.
+    fn scope_of(&self, user: &User, auth: AuthTag) -> ScopeTag {
+        self.scope_named(user, "credential", &auth.to_bytes())
+    }
+
+    fn scope_named(&self, user: &User, kind: &str, whose: &[u8]) -> ScopeTag {
+        let Crm { connector, base_url, .. } = self.crm();
+        let host = user.host.as_ref().filter(|_| base_url.is_empty()).map_or("", Host::as_str);
+        self.keys.scope(&[kind.as_bytes(), connector.as_bytes(), base_url.as_bytes(), host.as_bytes(), whose])
     }
 
     /// Whose quota a call spends: that of the CRM's own user or account. As long as nobody knows whose the credential
     /// is it has a quota of its own, so that a claimed user id spends nobody else's.
     #[must_use]
     pub fn scope(&self, user: &User, auth: AuthTag, identity: Option<&Identity>) -> ScopeTag {
-        let Crm { connector, base_url, .. } = self.crm();
-        let host = user.host.as_ref().filter(|_| base_url.is_empty()).map_or("", Host::as_str);
-        let scope = |kind: &str, whose: &[u8]| {
-            self.keys.scope(
-                &[kind, connector, base_url, host].map(str::as_bytes).into_iter().chain([whose]).collect::<Vec<_>>(),
-            )
-        };
+        let scope = |kind: &str, whose: &[u8]| self.scope_named(user, kind, whose);
         match (self.config.quotas.all.scope(), identity) {
             (Scope::Account, Some(Identity::Crm { account: Some(account), .. })) => {
                 scope("account", &account.to_bytes())
             }
             (Scope::Account, _) if !user.account.is_empty() => scope("claimed account", user.account.as_bytes()),
             (_, Some(Identity::Crm { user, .. })) => scope("user", &user.to_bytes()),
-            _ => scope("credential", &auth.to_bytes()),
+            _ => self.scope_of(user, auth),
         }
     }
 }

@@ -25,7 +25,7 @@ use super::reply_class::{self, Row};
 use super::spent::{Granted, Spent};
 use super::tally::{Counts, Tally};
 use super::{headers, reply};
-use crate::budget::{Budget, CallKind};
+use crate::budget::{Budget, CallKind, Scopes};
 use crate::clock::{self, Clock, Instant};
 use crate::domain::error::{BadReply, Unavailable};
 use crate::domain::{AuthHeader, LookupError, ScopeTag};
@@ -117,9 +117,8 @@ impl Door {
         &self.complaints
     }
 
-    /// A session with the CRM at `base` under one credential; its calls spend the quota of the second scope, as
-    /// urgently as `urgency` says by then. The first is the one that they spend as long as it is not known whose the
-    /// credential is.
+    /// A session with the CRM at `base` under one credential; its calls spend the quota of `scopes`, as urgently as
+    /// `urgency` says by then.
     ///
     /// # Errors
     /// [`LookupError::Internal`] where the credential is no header value, which its parser rules out.
@@ -127,13 +126,13 @@ impl Door {
         &self,
         base: Url,
         auth: &AuthHeader,
-        (unidentified, scope): (ScopeTag, ScopeTag),
+        scopes: Scopes,
         urgency: Arc<Urgency>,
         span: Span,
     ) -> Result<CrmSession, LookupError> {
         let mut credential = HeaderValue::from_str(auth.expose()).map_err(|_| LookupError::Internal)?;
         credential.set_sensitive(true);
-        let spent = Spent::new(Arc::clone(&self.budget), unidentified, scope);
+        let spent = Spent::new(Arc::clone(&self.budget), scopes);
         let slots = Semaphore::new(self.limits.concurrent_calls);
         let find = Find { door: self.clone(), base, credential, span, spent, slots };
         Ok(CrmSession { find: Arc::new(find), urgency })

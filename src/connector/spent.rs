@@ -10,19 +10,18 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use crate::budget::{Budget, CallKind, Permit, RateHint, Scopes};
+use crate::clock::{Instant, instant};
 use crate::domain::{Lane, LookupError, ScopeTag};
 use crate::urgency::Urgency;
 
 /// See the header.
 pub(super) struct Spent {
     budget: Arc<Budget>,
-    /// Where calls count as long as it is not known whose the credential is.
-    credential: ScopeTag,
     state: Mutex<State>,
 }
 
 struct State {
-    scope: ScopeTag,
+    scopes: Scopes,
     calls: Vec<Call>,
 }
 
@@ -30,6 +29,7 @@ struct State {
 struct Call {
     lane: Lane,
     kind: CallKind,
+    granted: Instant,
     outcome: Outcome,
     /// In the scope that adopted it, as long as it has no outcome.
     adopted: Option<Permit>,
@@ -40,18 +40,18 @@ struct Call {
 enum Outcome {
     /// It may still arrive.
     Open,
-    /// The reply has said this.
-    Replied(RateHint),
-    /// It never had one, and cannot arrive any more.
-    Broken,
+    /// The reply has said this then.
+    Replied(RateHint, Instant),
+    /// It never had one, and could not arrive any more from then on.
+    Broken(Instant),
 }
 
 impl Outcome {
     async fn report(self, permit: Permit) {
         match self {
             Self::Open => {}
-            Self::Replied(hint) => permit.observe(&hint).await,
-            Self::Broken => permit.end(),
+            Self::Replied(hint, at) => permit.observe_since(&hint, at).await,
+            Self::Broken(at) => permit.end_since(at),
         }
     }
 }
@@ -63,9 +63,9 @@ pub(super) struct Granted {
 }
 
 impl Spent {
-    /// Of a find under a credential with a scope of its own, which spends `scope` now.
-    pub fn new(budget: Arc<Budget>, credential: ScopeTag, scope: ScopeTag) -> Arc<Self> {
-        Arc::new(Self { budget, credential, state: Mutex::new(State { scope, calls: Vec::new() }) })
+    /// Of a find that spends these scopes now.
+    pub fn new(budget: Arc<Budget>, scopes: Scopes) -> Arc<Self> {
+        Arc::new(Self { budget, state: Mutex::new(State { scopes, calls: Vec::new() }) })
     }
 
     /// HTTP calls made so far, failed ones included.
@@ -76,13 +76,13 @@ impl Spent {
     /// Waits for one call's turn. If it turns out meanwhile whose the credential is, that scope's turn counts.
     pub async fn acquire(&self, kind: CallKind, urgency: &Urgency) -> Result<Granted, LookupError> {
         loop {
-            let owner = self.state.lock().scope;
-            let scopes = Scopes { owner, credential: self.credential };
+            let scopes = self.state.lock().scopes;
             let permit = self.budget.acquire(scopes, kind, urgency).await;
             let permit = permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })?;
             let mut state = self.state.lock();
-            if state.scope == owner {
-                state.calls.push(Call { lane: urgency.lane(), kind, outcome: Outcome::Open, adopted: None });
+            if state.scopes == scopes {
+                let (lane, granted) = (urgency.lane(), permit.granted());
+                state.calls.push(Call { lane, kind, granted, outcome: Outcome::Open, adopted: None });
                 urgency.spend();
                 return Ok(Granted { permit, number: state.calls.len() - 1 });
             }
@@ -93,18 +93,18 @@ impl Spent {
 
     /// The CRM has accepted the credential.
     pub async fn prove(&self) {
-        let scope = self.state.lock().scope;
-        self.budget.keep_one(scope).await;
+        let scopes = self.state.lock().scopes;
+        self.budget.keep_one(scopes.owner).await;
     }
 
     /// The reply to a call has said this of the quota.
     pub async fn observe(&self, granted: Granted, hint: &RateHint) {
-        self.end(granted, Outcome::Replied(*hint)).await;
+        self.end(granted, Outcome::Replied(*hint, instant())).await;
     }
 
     /// A call will have no reply and cannot arrive any more.
     pub async fn broke(&self, granted: Granted) {
-        self.end(granted, Outcome::Broken).await;
+        self.end(granted, Outcome::Broken(instant())).await;
     }
 
     async fn end(&self, granted: Granted, outcome: Outcome) {
@@ -118,10 +118,10 @@ impl Spent {
         outcome.report(granted.permit).await;
     }
 
-    /// Another scope is spent from now on. What was spent before counts there too; the future ends when all of it does.
+    /// The scope of another owner is spent from now on. What was spent before counts there too; the future ends when all of it does.
     pub fn belongs_to(self: &Arc<Self>, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         let mut state = self.state.lock();
-        let moved = std::mem::replace(&mut state.scope, scope) != scope;
+        let moved = std::mem::replace(&mut state.scopes.owner, scope) != scope;
         let calls = if moved { state.calls.len() } else { 0 };
         drop(state);
         let spent = Arc::clone(self);
@@ -131,8 +131,9 @@ impl Spent {
     }
 
     async fn adopt(&self, scope: ScopeTag, number: usize) {
-        let Some((kind, lane)) = self.state.lock().calls.get(number).map(|call| (call.kind, call.lane)) else { return };
-        let Some(permit) = self.budget.adopt(scope, kind, lane).await else { return };
+        let call = self.state.lock().calls.get(number).map(|call| (call.kind, call.lane, call.granted));
+        let Some((kind, lane, granted)) = call else { return };
+        let Some(permit) = self.budget.adopt(scope, kind, lane, granted).await else { return };
         let outcome = {
             let mut state = self.state.lock();
             let Some(call) = state.calls.get_mut(number) else { return };
@@ -152,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::budget::{Config, Quota, Scope};
-    use crate::clock::{Stopwatch, instant};
+    use crate::clock::Stopwatch;
     use crate::domain::KeyMaker;
     use crate::metrics::Metrics;
 
@@ -172,7 +173,7 @@ mod tests {
         for name in ["credential", "user"] {
             let _permit = budget.acquire(scope(name), CallKind::Search, &anybody()).await.unwrap();
         }
-        let spent = Spent::new(Arc::clone(&budget), scope("credential"), scope("credential"));
+        let spent = Spent::new(Arc::clone(&budget), scope("credential").into());
         let urgency = Urgency::new(Lane::CallPop, Some(instant() + deadline));
         let stopwatch = Stopwatch::start();
         let others = async {

@@ -55,6 +55,13 @@ pub struct Quota {
     pub waiting: Waiting,
 }
 
+impl Quota {
+    /// Calls that have no quota of their own kind.
+    fn rest_per_second(&self) -> f64 {
+        if self.apart.len() == 2 { 0.0 } else { f64::from(self.rate) / self.per_seconds }
+    }
+}
+
 /// The quota of one kind of call.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Apart {
@@ -265,7 +272,7 @@ impl Connector {
         let calls_per_second = window.rate(calls);
         let apart = quota.apart.iter().map(|apart| f64::from(apart.rate) / apart.per_seconds);
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 users")]
-        let may_spend = (f64::from(quota.rate) / quota.per_seconds + apart.sum::<f64>()) * quota.scopes as f64;
+        let may_spend = (quota.rest_per_second() + apart.sum::<f64>()) * quota.scopes as f64;
         Self {
             calls_per_second: rounded(calls_per_second),
             spent: (may_spend > 0.0).then(|| rounded(calls_per_second / may_spend)),

@@ -165,8 +165,15 @@ async fn whose(asked: Asked<'_>, seat: &mut Seat<Known>) -> Identity {
     }
 }
 
-/// Has the session's calls count for `identity`: at once, as far as it is about what replies have said.
+/// Has the session's calls count for `identity`: at once, as far as it is about what replies have said. If the CRM has
+/// not said whose the credential is, they count for whom they count already.
 fn belongs_to(asked: Asked<'_>, session: &CrmSession, identity: Identity) -> impl Future<Output = ()> + use<> {
     let Question { platform, user, .. } = asked.question;
-    session.belongs_to(platform.scope(user, asked.auth, Some(&identity)))
+    let scope = identity.is_known().then(|| platform.scope(user, asked.auth, Some(&identity)));
+    let belongs = scope.map(|scope| session.belongs_to(scope));
+    async move {
+        if let Some(belongs) = belongs {
+            belongs.await;
+        }
+    }
 }

@@ -236,7 +236,7 @@ impl Resolver {
         let named = rooms.admissions.known(asked.user(), asked.auth).map(|known| known.identity);
         urgency.set_proven(named.is_some());
         let credential = (&question.auth, asked.auth);
-        let owner = named.or_else(|| rooms.admissions.owner(asked.auth));
+        let owner = rooms.admissions.owner_of(named, asked.auth);
         let session = platform.session(&question.user, credential, owner.as_ref(), Arc::clone(urgency), span)?;
         let said = tokio::select! {
             said = platform.connector().whoami(&session) => said,

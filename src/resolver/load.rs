@@ -178,10 +178,11 @@ impl Load {
 
     fn session(&self) -> Result<CrmSession, LookupError> {
         let Question { platform, user, auth, .. } = &self.question;
-        let owner = match self.whose {
+        let settled = match self.whose {
             Whose::Settled(identity) => Some(identity),
-            Whose::Unknown => self.resolver.rooms.admissions.owner(self.auth),
+            Whose::Unknown => None,
         };
+        let owner = self.resolver.rooms.admissions.owner_of(settled, self.auth);
         platform.session(user, (auth, self.auth), owner.as_ref(), Arc::clone(&self.urgency), self.span.clone())
     }
 

@@ -1,16 +1,22 @@
 //! What may be spent on a CRM: per HTTP call, by scope, by what the CRM says.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use contactd::clock::{self, Stopwatch};
+use contactd::clock::{self, Instant, Stopwatch, instant};
 use futures_util::future::{join, join_all};
+use parking_lot::Mutex;
 use tonic::Code;
 
-use crate::support::crm::example;
+use crate::support::crm::{example, user_named};
 use crate::support::daemon::{Changed as _, details, names};
 use crate::support::strict::StrictCrm;
 use crate::support::wire::failure_within;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find};
+
+/// The window of the tests below.
+const PER: Duration = Duration::from_secs(1);
 
 async fn limited(crm: &FakeCrm, quota: &str) -> TestDaemon {
     let url = crm.url();
@@ -171,4 +177,40 @@ async fn a_strict_crm_refuses_nothing_when_a_token_that_is_in_use_comes_with_new
         }
         assert_eq!(strict.refused(), 0, "of {} calls, seed {seed}", strict.calls());
     }
+}
+
+#[tokio::test]
+async fn a_token_whose_owner_is_known_counts_for_the_owner_though_the_crm_does_not_say_it_again() {
+    let (calls, says) = (Arc::<Mutex<Vec<Instant>>>::default(), Arc::new(AtomicBool::new(true)));
+    let (log, speaks) = (Arc::clone(&calls), Arc::clone(&says));
+    let crm = FakeCrm::start(move |seen| {
+        log.lock().push(instant());
+        match seen.asks_who() {
+            true if !speaks.load(Ordering::Relaxed) => Reply::status(503),
+            true => user_named("ada"),
+            false => example(seen, &[]),
+        }
+    })
+    .await;
+    let daemon = limited(&crm, r#"{ rate = 10, per = "1s", burst = 10 }"#).await;
+    let of = |user: &str, token: &str, n: usize| {
+        let mut request = find().auth(token).number(&number(n));
+        request.user.as_mut().unwrap().id = user.to_owned();
+        daemon.find(request.within(Duration::from_secs(15)))
+    };
+    of("a", "Bearer one", 0).await.unwrap();
+    of("a", "Bearer two", 1).await.unwrap();
+    says.store(false, Ordering::Relaxed);
+    clock::pause(Duration::from_secs(2)).await;
+    of("b", "Bearer two", 2).await.unwrap();
+    clock::pause(Duration::from_secs(3)).await;
+    calls.lock().clear();
+    let one = join_all((100..110).map(|n| of("a", "Bearer one", n)));
+    let two = join_all((200..210).map(|n| of("b", "Bearer two", n)));
+    let (one, two) = join(one, two).await;
+    assert!(one.iter().chain(&two).all(Result::is_ok));
+    let calls = calls.lock();
+    let within = |first: &Instant| calls.iter().filter(|call| (*first..*first + PER).contains(*call)).count();
+    let most = calls.iter().map(within).max().unwrap();
+    assert!(most <= 10, "{most} calls in a second");
 }

@@ -139,3 +139,17 @@ async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_la
     count.standing = Standing::Unproven;
     assert_eq!(count.spend("a", Lane::CallPop), 10);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_keeps_an_outage_and_that_others_may_count_for_themselves() {
+    let (count, a) = (Count::new(10, 10, 1.0), scope("a"));
+    let holds = || count.local.count_of(a, crate::budget::past::Count::Shared);
+    count.local.was_not_answered(a, PER);
+    pause(10 * PER).await;
+    count.local.was_not_answered(a, PER);
+    count.local.sweep();
+    assert_eq!(holds(), crate::budget::past::Count::Own);
+    count.local.was_answered(a, &count.quota);
+    count.local.sweep();
+    assert_eq!(holds(), crate::budget::past::Count::SharedWithinShare);
+}
