@@ -118,6 +118,20 @@ impl Stopwatch {
     }
 }
 
+/// Lets something that may happen often be told once a minute.
+#[derive(Debug, Default)]
+pub struct Seldom(Option<Stopwatch>);
+
+impl Seldom {
+    /// Calls `tell` unless that was done less than a minute ago.
+    pub fn tell(&mut self, tell: impl FnOnce()) {
+        if self.0.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
+            tell();
+            self.0 = Some(Stopwatch::start());
+        }
+    }
+}
+
 /// The moment `duration` from now; `None` where no calendar reaches that far.
 #[must_use]
 pub fn after(duration: Duration) -> Option<Instant> {

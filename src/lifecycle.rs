@@ -1,8 +1,8 @@
-//! The process: when to stop, and how many files it may open. SIGTERM or ctrl-c asks for an orderly stop, a second one
-//! ends at once.
+//! The process: when to stop, when to read the settings again, and how many files it may open. SIGTERM or ctrl-c asks
+//! for an orderly stop, a second one ends at once; SIGHUP asks to read the settings again.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Takes as many open files as the system grants. The lower limit at which processes start is for programs that use
 /// `select(2)`.
@@ -27,6 +27,29 @@ pub fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
 /// Where the signals cannot be watched.
 pub fn asked_again() -> std::io::Result<impl Future<Output = ()>> {
     asked(2)
+}
+
+/// Requests to read the settings again. As long as it lives a SIGHUP does not end the process; a terminal that is
+/// closed sends one as well.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Watches for SIGHUP from now on.
+    ///
+    /// # Errors
+    /// If the signal cannot be watched.
+    pub fn watch() -> std::io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one; several at once are one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // There will be no more.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 fn asked(times: u32) -> std::io::Result<impl Future<Output = ()>> {

@@ -2,9 +2,11 @@
 //! account, a number, or a host name of a request.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
@@ -114,6 +116,26 @@ struct BuildLabels {
     revision: &'static str,
 }
 
+/// `contactd_tls_certificate_expires_seconds`: there is no series until there is a certificate.
+#[derive(Debug, Clone, Default)]
+pub struct Expiry(Arc<OnceLock<Gauge>>);
+
+impl Expiry {
+    /// The gauge, which is printed from now on.
+    #[must_use]
+    pub fn gauge(&self) -> Gauge {
+        self.0.get_or_init(Gauge::default).clone()
+    }
+}
+
+impl Collector for Expiry {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(gauge) = self.0.get() else { return Ok(()) };
+        let help = "Seconds until the certificate of the gRPC port expires";
+        gauge.encode(encoder.encode_descriptor("tls_certificate_expires_seconds", help, None, gauge.metric_type())?)
+    }
+}
+
 /// Makes histograms with the buckets of this program.
 #[derive(Debug, Clone, Copy)]
 pub struct Seconds;
@@ -156,6 +178,8 @@ pub struct Metrics {
     pub redis_up: Gauge,
     /// Commands that Redis refused.
     pub redis_refused: Family<RedisRefusalLabels, Counter>,
+    /// Seconds until the certificate of the gRPC port expires; no series without TLS.
+    pub tls_certificate_expires: Expiry,
     /// Entries in the memory tier.
     pub cache_entries: Gauge,
     /// Bytes that the memory tier counts for its entries, its own overhead included.
@@ -195,6 +219,7 @@ impl Metrics {
             prefetch_numbers: Family::default(),
             redis_up: Gauge::default(),
             redis_refused: Family::default(),
+            tls_certificate_expires: Expiry::default(),
             cache_entries: Gauge::default(),
             cache_bytes: Gauge::default(),
             log_lines_dropped,
@@ -218,6 +243,7 @@ impl Metrics {
         r.register("prefetch_numbers", "Numbers settled by prefetch jobs", self.prefetch_numbers.clone());
         r.register("redis_up", "1 while Redis answers and refuses nothing that is needed", self.redis_up.clone());
         r.register("redis_refused", "Commands that Redis refused", self.redis_refused.clone());
+        r.register_collector(Box::new(self.tls_certificate_expires.clone()));
         r.register("cache_entries", "Entries in the memory tier", self.cache_entries.clone());
         r.register("cache_bytes", "Bytes counted for the memory tier", self.cache_bytes.clone());
         r.register("log_lines_dropped", "Log lines that nobody got", self.log_lines_dropped.clone());

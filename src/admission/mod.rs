@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::domain::{AuthTag, Identity, Timestamp, UserTag};
@@ -29,7 +30,7 @@ const MOST: u64 = 100_000;
 const RENEWED_FROM: u32 = 8;
 
 /// Settings of admissions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// How long a credential that the CRM accepted is believed without asking it again.
     pub admitted: Duration,
@@ -68,7 +69,7 @@ impl Credential {
 /// Remembers which credentials were accepted. Clones share everything.
 #[derive(Clone)]
 pub struct Admissions {
-    config: Config,
+    config: Arc<RwLock<Config>>,
     clock: Arc<dyn Clock>,
     memory: Cache<(UserTag, AuthTag), Arc<Accepted>, foldhash::fast::RandomState>,
     /// When it was taken back, for calls that began before.
@@ -96,6 +97,33 @@ struct Accepted {
     checked: AtomicU64,
 }
 
+/// How long something is remembered: since it was stored, or since it was used.
+struct Remembered {
+    config: Arc<RwLock<Config>>,
+    used: bool,
+}
+
+impl<K, V> moka::Expiry<K, V> for Remembered {
+    fn expire_after_create(&self, _: &K, _: &V, _: std::time::Instant) -> Option<Duration> {
+        Some(self.config.read().remembered)
+    }
+
+    fn expire_after_update(&self, _: &K, _: &V, _: std::time::Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(self.config.read().remembered)
+    }
+
+    fn expire_after_read(
+        &self,
+        _: &K,
+        _: &V,
+        _: std::time::Instant,
+        left: Option<Duration>,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
+        if self.used { Some(self.config.read().remembered) } else { left }
+    }
+}
+
 impl fmt::Debug for Admissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admissions").field("memory", &self.memory.entry_count()).finish_non_exhaustive()
@@ -107,16 +135,17 @@ impl Admissions {
     #[must_use]
     pub fn new(config: Config, clock: Arc<dyn Clock>, redis: Option<(Link, Reads, RedisTime)>) -> Self {
         let hasher = foldhash::fast::RandomState::default;
+        let config = Arc::new(RwLock::new(config));
+        let since = |used: bool| Remembered { config: Arc::clone(&config), used };
         let memory = Cache::builder()
             .max_capacity(MOST)
             .eviction_policy(moka::policy::EvictionPolicy::lru())
-            .time_to_idle(config.remembered)
+            .expire_after(since(true))
             .support_invalidation_closures()
             .build_with_hasher(hasher());
-        let revoked = Cache::builder().max_capacity(MOST).time_to_live(config.remembered).build_with_hasher(hasher());
-        let identities =
-            Cache::builder().max_capacity(MOST).time_to_idle(config.remembered).build_with_hasher(hasher());
-        let owners = Cache::builder().max_capacity(MOST).time_to_idle(config.remembered).build_with_hasher(hasher());
+        let revoked = Cache::builder().max_capacity(MOST).expire_after(since(false)).build_with_hasher(hasher());
+        let identities = Cache::builder().max_capacity(MOST).expire_after(since(true)).build_with_hasher(hasher());
+        let owners = Cache::builder().max_capacity(MOST).expire_after(since(true)).build_with_hasher(hasher());
         let shared = redis.map(|(link, reads, time)| Shared::new(link, reads, time));
         let (revocations, backoff) = (Arc::default(), Backoff::default());
         Self { config, clock, memory, revoked, revocations, owners, identities, backoff, shared }
@@ -168,7 +197,7 @@ impl Admissions {
             && let Some(accepted) = shared.time().there(asked)
         {
             // If it cannot be told, another replica asks the CRM once more.
-            let _ = shared.admit(user, auth, accepted, &identity, self.config.remembered).await;
+            let _ = shared.admit(user, auth, accepted, &identity, self.remembered()).await;
         }
     }
 
@@ -177,7 +206,7 @@ impl Admissions {
     pub async fn revoke_elsewhere(&self, auth: AuthTag, refused: Timestamp) -> bool {
         let Some(shared) = &self.shared else { return true };
         let Some(at) = shared.time().there(refused) else { return false };
-        shared.revoke(auth, at, self.config.remembered).await.is_ok()
+        shared.revoke(auth, at, self.remembered()).await.is_ok()
     }
 
     /// The CRM has refused the credential, here or at another replica: this process believes it no more.
@@ -229,6 +258,26 @@ impl Admissions {
         if said { self.backoff.succeeded(auth) } else { self.backoff.failed(auth, self.clock.now()) }
     }
 
+    /// Other settings hold from now on, for what is remembered as well.
+    pub fn set_config(&self, config: Config) {
+        let before = std::mem::replace(&mut *self.config.write(), config);
+        if before == config {
+            return;
+        }
+        // What has ended by the settings before stays ended: its refusal may be forgotten by now.
+        let ended = self.clock.now().before(before.remembered);
+        // Fails only where the cache was built without support for it.
+        let _ = self.memory.invalidate_entries_if(move |_, accepted| accepted.asked <= ended);
+        // A refusal lasts as long as what it refuses.
+        for (auth, refused) in &self.revoked {
+            self.revoked.insert(*auth, refused);
+        }
+    }
+
+    fn remembered(&self) -> Duration {
+        self.config.read().remembered
+    }
+
     fn is_revoked(&self, auth: AuthTag, asked: Timestamp) -> bool {
         self.revoked.get(&auth).is_some_and(|revoked| revoked >= asked)
     }
@@ -252,7 +301,7 @@ impl Admissions {
     }
 
     fn judge(&self, asked: Timestamp, identity: Identity) -> Option<Credential> {
-        let Config { admitted, remembered } = self.config;
+        let Config { admitted, remembered } = *self.config.read();
         let age = self.clock.now().since(asked);
         let credential = |trust, due| Some(Credential { identity, trust, due });
         match age {

@@ -98,3 +98,18 @@ async fn whose_a_credential_is_does_not_depend_on_the_user_id_and_ends_with_a_re
     admissions.revoke_here(auth(1));
     assert_eq!(admissions.owner_of(None, auth(1)), None);
 }
+
+#[tokio::test]
+async fn other_settings_hold_for_what_is_remembered_and_bring_nothing_back_that_has_ended() {
+    let (admissions, clock) = admissions();
+    admissions.admit(user(1), auth(1), Identity::Caller, clock.now()).await;
+    clock.advance(HOUR / 2);
+    admissions.set_config(Config { admitted: HOUR / 4, remembered: 2 * HOUR });
+    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Lapsed));
+    admissions.set_config(Config { admitted: HOUR, remembered: 25 * HOUR });
+    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Proven));
+    clock.advance(25 * HOUR);
+    assert_eq!(trust(&admissions, 1, 1), None);
+    admissions.set_config(Config { admitted: HOUR, remembered: 99 * HOUR });
+    assert_eq!(trust(&admissions, 1, 1), None, "it has ended by the settings before");
+}

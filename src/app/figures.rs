@@ -14,6 +14,7 @@ pub(super) struct Figures {
     pub(super) link: Option<Link>,
     pub(super) replicas: Arc<AtomicU32>,
     pub(super) memory_limit: u64,
+    pub(super) memory_ceiling: u64,
 }
 
 impl Figures {
@@ -23,6 +24,7 @@ impl Figures {
             redis: self.link.as_ref().map(|link| redis(link.standing())),
             replicas: self.link.as_ref().map(|_| self.replicas.load(Ordering::Relaxed)),
             memory_limit: self.memory_limit,
+            memory_ceiling: self.memory_ceiling,
         }
     }
 }

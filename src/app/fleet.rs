@@ -11,11 +11,14 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ceiling;
 use super::chores::Chores;
 use super::figures::Figures;
+use super::reload::Reload;
 use crate::admission::{self, Admissions};
 use crate::budget::{self, Budget, Replicas, SharedQuota};
 use crate::cache::{Event, Log, MemoryCache, RedisTier, SharedTier, TieredCache};
+use crate::callers::Callers;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::connector;
@@ -24,6 +27,7 @@ use crate::lease::Leases;
 use crate::link::{KeyPrefix, Link, Names, Reads, RedisTime, SharedSecret, Signals, derive_secret};
 use crate::metrics::{Metrics, RedisRefusalLabels};
 use crate::resolver::Rooms;
+use crate::tls::Tls;
 
 /// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all within a second.
 const LISTEN: Duration = Duration::from_millis(100);
@@ -78,13 +82,11 @@ impl Fleet {
             tasks: chores.tasks.clone(),
         });
         let names = Names::new(prefix, &secret);
-        let admissions =
-            admission::Config { admitted: config.admitted, remembered: config.admitted + config.ages.longest() };
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),
-            cache: TieredCache::new(memory, tier, names, config.ages, Arc::clone(clock), metrics),
+            cache: TieredCache::new(memory, tier, names, Arc::clone(clock), metrics),
             admissions: Admissions::new(
-                admissions,
+                admissions_config(config),
                 Arc::clone(clock),
                 redis().map(|((link, _, time), reads)| (link.clone(), reads, time.clone())),
             ),
@@ -130,7 +132,14 @@ impl Fleet {
             link: self.shared.as_ref().map(|(link, ..)| link.clone()),
             replicas: Arc::clone(&self.replicas),
             memory_limit: config.memory.bytes,
+            memory_ceiling: ceiling::bytes(config),
         }
+    }
+
+    /// What takes up other settings.
+    pub(super) fn reload(&self, callers: Callers, tls: Option<Tls>) -> Reload {
+        let (cache, admissions) = (self.cache.clone(), self.admissions.clone());
+        Reload { callers, tls, cache, admissions, budgets: Arc::clone(&self.budgets) }
     }
 
     /// The rooms of the resolver.
@@ -199,6 +208,12 @@ impl Fleet {
             }
         });
     }
+}
+
+/// A credential is remembered for longer than any answer that it was accepted for.
+pub(super) fn admissions_config(config: &Config) -> admission::Config {
+    let remembered = config.admitted.saturating_add(config.ages.longest());
+    admission::Config { admitted: config.admitted, remembered }
 }
 
 /// Where the link to Redis shows how it stands.

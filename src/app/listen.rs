@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::chores::Chores;
 use super::connection::Connection;
 use super::crowd::{Crowd, Place};
-use crate::callers::{Callers, Peer};
-use crate::clock;
+use crate::callers::Peer;
+use crate::clock::{self, Seldom};
 use crate::tls::{self, Tls};
 
 /// Time for a TLS handshake.
@@ -20,13 +20,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Time before the next connection is tried where the system gives none, for want of file descriptors mostly.
 const REST: Duration = Duration::from_millis(100);
 
-/// How often connections that do not come in are told in the log.
-const TELL: Duration = Duration::from_secs(60);
-
 /// What connections need to come in.
 pub(super) struct Gatekeeper {
     pub(super) tls: Option<Tls>,
-    pub(super) callers: Callers,
     /// Most connections at once. More are closed as soon as they are there, or take the place of one whose address has
     /// more than theirs ([`Crowd`]).
     pub(super) most: usize,
@@ -66,10 +62,10 @@ impl Gatekeeper {
                 refused.tell(|| tracing::warn!("connections are refused: there are grpc.max_connections already"));
                 continue;
             };
-            let (tls, callers, longest, ready) = (self.tls.clone(), self.callers.clone(), self.longest, ready.clone());
+            let (tls, longest, ready) = (self.tls.clone(), self.longest, ready.clone());
             self.chores.tasks.spawn(async move {
                 let end = place.end();
-                let shaken = clock::within(HANDSHAKE, shake(stream, tls, &callers, place, longest));
+                let shaken = clock::within(HANDSHAKE, shake(stream, tls, place, longest));
                 let Some(Some(Some(connection))) = end.run_until_cancelled(shaken).await else { return };
                 // Fails where the daemon stops.
                 let _ = ready.send(Ok(connection)).await;
@@ -78,31 +74,12 @@ impl Gatekeeper {
     }
 }
 
-/// Tells something once in a while.
-#[derive(Default)]
-struct Seldom(Option<clock::Stopwatch>);
-
-impl Seldom {
-    fn tell(&mut self, tell: impl FnOnce()) {
-        if self.0.is_none_or(|told| told.elapsed() > TELL) {
-            tell();
-            self.0 = Some(clock::Stopwatch::start());
-        }
-    }
-}
-
-async fn shake(
-    stream: TcpStream,
-    tls: Option<Tls>,
-    callers: &Callers,
-    place: Place,
-    longest: Duration,
-) -> Option<Connection> {
+async fn shake(stream: TcpStream, tls: Option<Tls>, place: Place, longest: Duration) -> Option<Connection> {
     // Without it a reply waits for the acknowledgement of the one before it.
     stream.set_nodelay(true).ok()?;
     let Some(tls) = tls else { return Some(Connection::plain(stream, place, longest)) };
     let stream =
         tls.accept(stream).await.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()?;
-    let caller = tls::peer_name(&stream).and_then(|name| callers.by_certificate(&name).cloned());
-    Some(Connection::encrypted(stream, Peer { caller }, place, longest))
+    let peer = Peer::named(tls::peer_name(&stream));
+    Some(Connection::encrypted(stream, peer, place, longest))
 }

@@ -30,6 +30,7 @@ use crate::rpc::{ContactRpc, Hall};
 use crate::tls::{self, Tls};
 use crate::trace::Tracer;
 
+mod ceiling;
 mod chores;
 mod connection;
 mod crowd;
@@ -37,9 +38,12 @@ mod figures;
 mod files;
 mod fleet;
 mod listen;
+mod reload;
 mod runtime;
 #[cfg(test)]
 mod tests;
+
+pub use reload::Reload;
 
 use chores::Chores;
 use fleet::Fleet;
@@ -61,6 +65,9 @@ const STREAM_WINDOW: u32 = 64 << 10;
 /// The same of all requests of one connection.
 const CONNECTION_WINDOW: u32 = 256 << 10;
 
+/// Largest request of reflection: the name of a symbol or file, with room.
+const REFLECTION_BYTES: usize = 16 << 10;
+
 /// When a silent client is asked for a sign of life, and how long it may take to give it.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -72,9 +79,9 @@ pub struct App {
     grpc: TcpListener,
     ops: TcpListener,
     service: ContactRpc,
-    callers: Callers,
     hall: Hall,
     tls: Option<Tls>,
+    reload: Reload,
     pages: Ops,
     ready: Arc<AtomicBool>,
     /// Loads and jobs, which may end in peace.
@@ -140,10 +147,8 @@ impl App {
         let callers = Callers::new(&config.grpc.callers);
         let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
         let hall = Hall::new(callers.clone(), calls, jobs, Arc::clone(&metrics));
-        let tls = config.grpc.tls.as_ref().map(tls::load).transpose()?.map(|(tls, watch)| {
-            chores.spawn("the watch over certificates", watch.run());
-            tls
-        });
+        let tls = encryption(&config, &clock, &metrics, &chores)?;
+        let reload = fleet.reload(callers, tls.clone());
         fleet.listen(&chores);
         let ready = Arc::new(AtomicBool::new(true));
         let (figures, log) = (fleet.figures(&config), fleet.log());
@@ -154,9 +159,9 @@ impl App {
             grpc,
             ops,
             service,
-            callers,
             hall,
             tls,
+            reload,
             pages,
             ready,
             loads,
@@ -177,6 +182,12 @@ impl App {
         Ok((self.grpc.local_addr()?, self.ops.local_addr()?))
     }
 
+    /// What takes up other settings while it runs.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
+    }
+
     /// Serves until `shutdown` or a part of the daemon ends, then stops in order: says NOT_SERVING and not ready, goes
     /// on serving for `grpc.drain_delay` so that balancers notice, takes no new connections, and lets calls and loads
     /// end within `grpc.drain_timeout`.
@@ -188,10 +199,9 @@ impl App {
         let drain = self.chores.stop.child_token();
         let limits = &self.config.grpc;
         let server = server(limits.max_connection_age);
-        let (health, routes) = routes(server, self.service, &self.hall).await?;
+        let (health, routes) = routes(server, self.service, &self.hall, limits.max_connection_age).await?;
         let gatekeeper = Gatekeeper {
             tls: self.tls,
-            callers: self.callers,
             most: limits.max_connections,
             longest: limits.max_connection_age.saturating_add(limits.max_connection_age_grace),
             chores: self.chores.clone(),
@@ -211,7 +221,8 @@ impl App {
             "the operations server",
             self.pages.serve(self.ops, stop.clone().cancelled_owned()),
         );
-        tracing::info!(grpc.addr = %grpc_addr, ops.addr = %ops_addr, "contactd serves");
+        let ceiling = bytesize::ByteSize(ceiling::bytes(&self.config));
+        tracing::info!(grpc.addr = %grpc_addr, ops.addr = %ops_addr, memory.ceiling = %ceiling, "contactd serves");
 
         tokio::select! {
             () = shutdown => {}
@@ -248,6 +259,20 @@ impl App {
     }
 }
 
+/// What connections are encrypted with, and the watch over it.
+fn encryption(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+    chores: &Chores,
+) -> Result<Option<Tls>, tls::Error> {
+    let Some(files) = &config.grpc.tls else { return Ok(None) };
+    let tls = Tls::load(files, Arc::clone(clock))?;
+    let expires = metrics.tls_certificate_expires.gauge();
+    chores.spawn("the watch over certificates", tls::Watch::new(tls.clone(), Arc::clone(clock), expires).run());
+    Ok(Some(tls))
+}
+
 async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("{setting}: cannot listen on {addr}"))
 }
@@ -267,7 +292,12 @@ fn server(age: Duration) -> Server {
 }
 
 /// The service with health and reflection (v1, and v1alpha for older clients).
-async fn routes(mut server: Server, service: ContactRpc, hall: &Hall) -> anyhow::Result<(HealthReporter, Router)> {
+async fn routes(
+    mut server: Server,
+    service: ContactRpc,
+    hall: &Hall,
+    watch: Duration,
+) -> anyhow::Result<(HealthReporter, Router)> {
     let (health, health_service) = health_reporter();
     health.set_serving::<ContactServiceServer<ContactRpc>>().await;
     let reflection = || {
@@ -277,8 +307,9 @@ async fn routes(mut server: Server, service: ContactRpc, hall: &Hall) -> anyhow:
     };
     let router = server
         .add_service(hall.before_calls(ContactServiceServer::new(service)))
-        .add_service(health_service)
-        .add_service(hall.before_pages(reflection().build_v1()?))
-        .add_service(hall.before_pages(reflection().build_v1alpha()?));
+        // A watch is told to begin again when its connection is about to end anyway.
+        .add_service(hall.before_health(health_service, watch))
+        .add_service(hall.before_reflection(reflection().build_v1()?.max_decoding_message_size(REFLECTION_BYTES)))
+        .add_service(hall.before_reflection(reflection().build_v1alpha()?.max_decoding_message_size(REFLECTION_BYTES)));
     Ok((health, router))
 }

@@ -43,6 +43,8 @@ struct State {
     outlook: Option<Outlook>,
     pauses: Pauses,
     allowed: Allowed,
+    /// Those who wait for the gate to open and stand in no line, by lane.
+    before: [usize; Lane::ALL.len()],
     /// When it was last the scope of a call's owner, and not of its credential only.
     owned: Option<Instant>,
 }
@@ -138,8 +140,8 @@ impl Gate {
         let rest = state.pauses.note(hint, granted, now);
         let limit = match (is_owner, hint.refused) {
             (false, _) => None,
-            (true, true) => state.allowed.refused(limiter.quota(), granted, limiter.is_alone(), now),
-            (true, false) => state.allowed.accepted(limiter.quota(), granted, now),
+            (true, true) => state.allowed.refused(&limiter.quota(), granted, limiter.is_alone(), now),
+            (true, false) => state.allowed.accepted(&limiter.quota(), granted, now),
         };
         if rest.is_none() && limit.is_none() {
             return None;
@@ -171,6 +173,12 @@ impl Gate {
         room.unwrap_or_default().max(state.pauses.left(lane, now))
     }
 
+    /// Somebody waits for this gate to open and stands in no line. Counted until dropped.
+    pub(super) fn waits_before(&self, lane: Lane) -> Before<'_> {
+        self.state.lock().before[lane as usize] += 1;
+        Before { gate: self, lane }
+    }
+
     /// Forgets what the limiter said, which holds no longer.
     pub(super) fn look_again(&self) {
         let mut state = self.state.lock();
@@ -186,6 +194,9 @@ impl Gate {
             usage.scopes += 1;
             usage.resting += usize::from(state.pauses.rest_all(now));
             usage.background_resting += usize::from(!state.pauses.left(Lane::Prefetch, now).is_zero());
+        }
+        for (waiting, before) in usage.waiting.iter_mut().zip(state.before) {
+            *waiting += before;
         }
         for lane in state.queue.lanes() {
             usage.waiting[lane as usize] += 1;
@@ -213,6 +224,18 @@ impl State {
     fn ask(&mut self, limiter: &Limiter, scope: ScopeTag, lane: Lane, standing: Standing) -> Ask {
         let limits = limiter.quota().limits(self.allowed.limit());
         Ask { scope, lane, limits, standing, is_probe: false, is_paced: true, patience: None, is_made: false }
+    }
+}
+
+/// See [`Gate::waits_before`].
+pub(super) struct Before<'a> {
+    gate: &'a Gate,
+    lane: Lane,
+}
+
+impl Drop for Before<'_> {
+    fn drop(&mut self) {
+        self.gate.state.lock().before[self.lane as usize] -= 1;
     }
 }
 

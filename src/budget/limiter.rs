@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::Config;
 use super::allowed::NewLimit;
@@ -163,23 +163,62 @@ pub(super) struct News {
 /// The limiter of one quota.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    quota: Quota,
-    /// How long the windows hold a call of which nothing is heard any more.
-    hold: Duration,
+    terms: RwLock<Terms>,
+    /// The longest time after its permit at which a call may still arrive.
+    call_timeout: Duration,
     local: Local,
     shared: Option<SharedQuota>,
     past: Mutex<Past>,
+}
+
+/// What the settings say; changes at run time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Terms {
+    quota: Quota,
+    /// How long the windows hold a call of which nothing is heard any more.
+    hold: Duration,
     /// For how long after a proven call one call of each window is kept for proven credentials.
     keeps_one_for: Duration,
+}
+
+impl Terms {
+    fn new(quota: Quota, call_timeout: Duration, admitted: Duration) -> Self {
+        // Nobody else's credential counts in the quota of a user.
+        let keeps_one_for = if quota.scope() == Scope::Account { admitted } else { Duration::ZERO };
+        Self { quota, hold: call_timeout + quota.per(), keeps_one_for }
+    }
+
+    fn times(&self) -> Times {
+        let unknown_for = past::unknown_for(self.quota.per());
+        Times { hold: self.hold, keeps_one_for: self.keeps_one_for, unknown_for }
+    }
 }
 
 impl Limiter {
     pub(super) fn new(quota: Quota, config: &Config, shared: Option<SharedQuota>) -> Self {
         let past = Mutex::new(Past::new(&quota, config, shared.is_some(), instant()));
-        // Nobody else's credential counts in the quota of a user.
-        let keeps_one_for = if quota.scope() == Scope::Account { config.admitted } else { Duration::ZERO };
-        let (hold, local) = (config.call_timeout + quota.per(), Local::new(&quota, config.replicas));
-        Self { quota, hold, local, shared, past, keeps_one_for }
+        let terms = RwLock::new(Terms::new(quota, config.call_timeout, config.admitted));
+        let local = Local::new(&quota, config.replicas);
+        Self { terms, call_timeout: config.call_timeout, local, shared, past }
+    }
+
+    fn terms(&self) -> Terms {
+        *self.terms.read()
+    }
+
+    /// Other settings hold from the next ask on, but for the quota's scope. Calls that are held stay so. If `forgets`,
+    /// or if windows become longer, the past is one that nobody remembers. True if anything changes.
+    pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
+        let quota = quota.of(self.quota().scope());
+        let new = Terms::new(quota, self.call_timeout, admitted);
+        let before = std::mem::replace(&mut *self.terms.write(), new);
+        if forgets || new.quota.per() > before.quota.per() {
+            self.past.lock().forget(new.quota.per(), instant());
+        }
+        if new.quota != before.quota {
+            self.local.follow(&new.quota);
+        }
+        forgets || new != before
     }
 
     /// Whether all calls are made here, as far as known.
@@ -187,15 +226,16 @@ impl Limiter {
         self.shared.is_none()
     }
 
-    pub(super) fn quota(&self) -> &Quota {
-        &self.quota
+    pub(super) fn quota(&self) -> Quota {
+        self.terms().quota
     }
 
     /// Asks for a call. Never two asks for one scope at a time.
     ///
     /// Ends at once, or within the timeout of the link to Redis.
     pub(super) async fn ask(&self, ask: &Ask) -> Answer {
-        let until = instant() + self.hold;
+        let terms = self.terms();
+        let until = instant() + terms.hold;
         let count = self.past.lock().count(instant());
         let count = self.local.count_of(ask.scope, count);
         match (&self.shared, count) {
@@ -203,44 +243,41 @@ impl Limiter {
             (_, Count::Unknown(wait)) => Answer::denied(Outlook::after(wait)),
             (Some(shared), Count::Shared) => self.ask_shared(shared, ask, until).await,
             (Some(shared), Count::SharedWithinShare) => {
-                let outlook = self.local.outlook_of_share(&self.quota, ask);
+                let outlook = self.local.outlook_of_share(&terms.quota, ask);
                 match outlook.wait((ask.lane, ask.standing), Ahead::default(), instant()) {
                     Duration::ZERO => self.ask_shared(shared, ask, until).await,
                     _ => Answer::denied(outlook),
                 }
             }
             (_, Count::Own | Count::Shared | Count::SharedWithinShare) => {
-                self.local.ask(&self.quota, self.keeps_one_for, ask, until)
+                self.local.ask(&terms.quota, terms.keeps_one_for, ask, until)
             }
         }
     }
 
     async fn ask_shared(&self, shared: &SharedQuota, ask: &Ask, until: Instant) -> Answer {
-        let absent = self.past.lock().absent(instant());
+        let (terms, absent) = (self.terms(), self.past.lock().absent(instant()));
         let left = ask.limits.all - ask.limits.leaving(absent).all;
-        let known = self.local.known(ask.scope, self.quota.per());
-        let Ok(answer) = shared.ask(&self.quota, &self.times(), ask, (left, &known), until).await else {
+        let known = self.local.known(ask.scope, terms.quota.per());
+        let Ok(answer) = shared.ask(&terms.quota, &terms.times(), ask, (left, &known), until).await else {
             let wait = self.past.lock().outage();
             self.local.was_not_answered(ask.scope, wait);
             return Answer::denied(Outlook::after(Duration::ZERO));
         };
-        self.local.was_answered(ask.scope, &self.quota);
+        self.local.was_answered(ask.scope, &terms.quota);
         if let Some(slot) = &answer.granted {
             self.local.hold(slot);
         }
         answer
     }
 
-    fn times(&self) -> Times {
-        Times { hold: self.hold, keeps_one_for: self.keeps_one_for, unknown_for: past::unknown_for(self.quota.per()) }
-    }
-
     /// Counts a call that nobody was asked for, whether there is room or not.
     async fn count_made(&self, ask: &Ask, until: Instant) -> Answer {
+        let terms = self.terms();
         let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name: None };
         let named = match &self.shared {
             Some(shared) => shared
-                .ask(&self.quota, &self.times(), ask, (0, &Known::default()), until)
+                .ask(&terms.quota, &terms.times(), ask, (0, &Known::default()), until)
                 .await
                 .ok()
                 .and_then(|answer| answer.granted),
@@ -253,7 +290,7 @@ impl Limiter {
 
     /// The call has had its reply at `at`, or its connection broke: it is counted for one window more from then.
     pub(super) fn release(&self, slot: &Slot, at: Instant) {
-        self.free(slot, (at + self.quota.per()).saturating_duration_since(instant()));
+        self.free(slot, (at + self.quota().per()).saturating_duration_since(instant()));
     }
 
     /// The call was not made.
@@ -277,12 +314,13 @@ impl Limiter {
 
     /// A credential of the scope is proven: one call of each window is kept for such ones for a while.
     pub(super) async fn keep_one(&self, scope: ScopeTag) {
-        if self.keeps_one_for.is_zero() {
+        let keeps_one_for = self.terms().keeps_one_for;
+        if keeps_one_for.is_zero() {
             return;
         }
-        self.local.keep_one(scope, instant() + self.keeps_one_for);
+        self.local.keep_one(scope, instant() + keeps_one_for);
         if let Some(shared) = &self.shared {
-            shared.keep_one(scope, self.keeps_one_for).await;
+            shared.keep_one(scope, keeps_one_for).await;
         }
     }
 
@@ -300,7 +338,7 @@ impl Limiter {
             // All counts are lost and waited for at once, not again in each scope.
             self.local.forget_known();
         }
-        self.local.divide(&self.quota, replicas.count) || changes_count
+        self.local.divide(&self.quota(), replicas.count) || changes_count
     }
 
     /// Redis did not say anything of the replicas.

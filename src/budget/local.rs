@@ -252,6 +252,12 @@ impl Local {
         changes
     }
 
+    /// The quota is another one. The paces begin afresh, the windows hold what they held.
+    pub(super) fn follow(&self, quota: &Quota) {
+        let mut paces = self.paces.write();
+        *paces = Paces::new(quota, paces.replicas, paces.at_least);
+    }
+
     /// Forgets the scopes that hold nothing.
     pub(super) fn sweep(&self) {
         let paces = self.paces.read();

@@ -50,15 +50,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus_client::metrics::histogram::Histogram;
 
 use crate::clock::{self, Instant, Stopwatch, instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
-use crate::metrics::{Metrics, QuotaLabels, observe};
+use crate::metrics::Metrics;
 use crate::urgency::Urgency;
 
 mod allowed;
@@ -72,6 +72,7 @@ mod queue;
 mod quota;
 mod shared;
 mod usage;
+mod waits;
 mod window;
 
 pub use hint::RateHint;
@@ -84,6 +85,7 @@ pub use usage::Usage;
 use gate::{Gate, Passed};
 use limiter::{Limiter, Slot};
 use permit::{Counted, Turn};
+use waits::Waits;
 
 /// If the credential's turn does not come within this time after its owner's, both are waited for again.
 pub const STALE: Duration = Duration::from_millis(250);
@@ -140,8 +142,8 @@ impl From<ScopeTag> for Scopes {
 /// The quotas of one connector.
 pub struct Budget {
     all: Line,
-    search: Option<Line>,
-    other: Option<Line>,
+    search: Line,
+    other: Line,
     waits: Waits,
 }
 
@@ -153,13 +155,27 @@ impl fmt::Debug for Budget {
 
 /// One quota, and who waits for it.
 struct Line {
+    /// Whether calls wait here: not so for a kind of calls that has no quota for itself.
+    is_used: AtomicBool,
     limiter: Arc<Limiter>,
     gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
 }
 
 impl Line {
-    fn new(quota: Quota, config: &Config, shared: Option<SharedQuota>) -> Self {
-        Self { limiter: Arc::new(Limiter::new(quota, config, shared)), gates: Mutex::default() }
+    fn new(quota: Quota, is_used: bool, config: &Config, shared: Option<SharedQuota>) -> Self {
+        let limiter = Arc::new(Limiter::new(quota, config, shared));
+        Self { is_used: AtomicBool::new(is_used), limiter, gates: Mutex::default() }
+    }
+
+    fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::Acquire)
+    }
+
+    /// Other settings hold. `forgets`: calls that were counted elsewhere are counted here from now on.
+    fn set(&self, quota: Quota, admitted: Duration, forgets: bool) {
+        if self.limiter.set(quota, admitted, forgets) {
+            self.look_again();
+        }
     }
 
     fn gate(&self, scope: ScopeTag) -> Arc<Gate> {
@@ -183,8 +199,9 @@ impl Line {
 
     /// Waits until a call may pass the gate of a credential, as far as known. Spends nothing.
     async fn opened(&self, credential: ScopeTag, urgency: &Urgency) -> Result<(), Exhausted> {
+        let gate = self.gate(credential);
         loop {
-            let closed = self.gate(credential).closed_for(urgency);
+            let closed = gate.closed_for(urgency);
             if closed <= STALE {
                 return Ok(());
             }
@@ -192,6 +209,7 @@ impl Line {
             if deadline.is_some_and(|deadline| now < deadline && deadline < now + closed) {
                 return Err(Exhausted { retry_after: closed });
             }
+            let _counted = gate.waits_before(urgency.lane());
             tokio::select! {
                 () = clock::pause(closed.min(LOOK_AGAIN)) => {}
                 () = urgency.changed() => {}
@@ -237,11 +255,11 @@ impl Budget {
     ) -> Self {
         let quotas = quotas.into();
         let own = |kind| {
-            let quota = quotas.own(kind)?;
-            Some(Line::new(*quota, config, shared.map(|shared| shared.of(kind))))
+            let is_used = quotas.own(kind).is_some();
+            Line::new(*quotas.of(kind), is_used, config, shared.map(|shared| shared.of(kind)))
         };
         let (search, other) = (own(CallKind::Search), own(CallKind::Other));
-        let all = Line::new(quotas.all, config, shared.cloned());
+        let all = Line::new(quotas.all, true, config, shared.cloned());
         Self { all, search, other, waits: Waits::new(platform, metrics) }
     }
 
@@ -258,9 +276,10 @@ impl Budget {
         kind: CallKind,
         urgency: &Urgency,
     ) -> Result<Permit, Exhausted> {
-        let (line, scopes) = (self.line(kind), scopes.into());
+        let scopes = scopes.into();
         let (stopwatch, began_as) = (Stopwatch::start(), urgency.lane());
         loop {
+            let line = self.line(kind);
             let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
             if let Some(credential) = credential {
                 line.opened(credential, urgency).await?;
@@ -275,19 +294,21 @@ impl Budget {
                     Err(_) => continue,
                 },
             };
-            if second.is_some() && line.gate(scopes.owner).rests_since(granted) {
+            // The settings may have moved this kind of calls to another line meanwhile.
+            let has_moved = !std::ptr::eq(line, self.line(kind));
+            if has_moved || (second.is_some() && line.gate(scopes.owner).rests_since(granted)) {
                 continue;
             }
             // Who was raised meanwhile has waited in the new lane since then only.
             let waited = if passed.lane == began_as { stopwatch.elapsed() } else { passed.waited };
-            observe(self.waits.of(passed.lane), waited);
+            self.waits.observe(passed.lane, waited);
             return Ok(Permit::new(owner, second, granted));
         }
     }
 
     /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].
     pub async fn keep_one(&self, scope: ScopeTag) {
-        for line in self.lines() {
+        for line in self.lines().into_iter().filter(|line| line.is_used()) {
             line.limiter.keep_one(scope).await;
         }
     }
@@ -301,16 +322,34 @@ impl Budget {
         Some(Permit::new(line.counted(gate, slot), None, granted))
     }
 
+    /// Other quotas, and another [`Config::admitted`], hold from the next call on, for those that wait as well. A
+    /// quota's scope stays what it was.
+    ///
+    /// What was called lately goes on to count. If it cannot be counted (a longer window, a kind of calls that is
+    /// counted apart now, or no longer), the past is unknown as it is at a start, for windows of up to five seconds.
+    pub fn set(&self, quotas: impl Into<Quotas>, admitted: Duration) {
+        let quotas = quotas.into();
+        let mut joined = false;
+        for (kind, line) in [(CallKind::Search, &self.search), (CallKind::Other, &self.other)] {
+            let is_used = quotas.own(kind).is_some();
+            let was_used = line.is_used();
+            line.set(*quotas.of(kind), admitted, is_used && !was_used);
+            line.is_used.store(is_used, Ordering::Release);
+            joined |= was_used && !is_used;
+        }
+        self.all.set(quotas.all, admitted, joined);
+    }
+
     fn line(&self, kind: CallKind) -> &Line {
         let own = match kind {
             CallKind::Search => &self.search,
             CallKind::Other => &self.other,
         };
-        own.as_ref().unwrap_or(&self.all)
+        if own.is_used() { own } else { &self.all }
     }
 
-    fn lines(&self) -> impl Iterator<Item = &Line> {
-        [Some(&self.all), self.search.as_ref(), self.other.as_ref()].into_iter().flatten()
+    fn lines(&self) -> [&Line; 3] {
+        [&self.all, &self.search, &self.other]
     }
 
     /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and this changes nothing.
@@ -324,12 +363,12 @@ impl Budget {
 
     /// Redis was asked of the replicas and did not answer.
     pub fn unheard(&self) {
-        self.lines().for_each(|line| line.limiter.unheard());
+        self.lines().into_iter().for_each(|line| line.limiter.unheard());
     }
 
     /// The quota of a kind of call, or of all that have none for themselves.
     #[must_use]
-    pub fn quota(&self, kind: Option<CallKind>) -> &Quota {
+    pub fn quota(&self, kind: Option<CallKind>) -> Quota {
         kind.map_or(&self.all, |kind| self.line(kind)).limiter.quota()
     }
 
@@ -338,38 +377,17 @@ impl Budget {
     #[must_use]
     pub fn usage(&self) -> Vec<(Option<CallKind>, Quota, Usage)> {
         let own = [(CallKind::Search, &self.search), (CallKind::Other, &self.other)];
-        let own = own.into_iter().filter_map(|(kind, line)| Some((Some(kind), line.as_ref()?)));
+        let own = own.into_iter().filter(|(_, line)| line.is_used()).map(|(kind, line)| (Some(kind), line));
         [(None, &self.all)]
             .into_iter()
             .chain(own)
-            .map(|(kind, line)| (kind, *line.limiter.quota(), line.usage()))
+            .map(|(kind, line)| (kind, line.limiter.quota(), line.usage()))
             .collect()
     }
 
     /// Forgets the scopes that nobody uses and that hold no call. To be called now and then.
     pub fn sweep(&self) {
-        self.lines().for_each(Line::sweep);
-    }
-}
-
-/// Histograms of `contactd_quota_wait_seconds`.
-struct Waits([Histogram; Lane::ALL.len()]);
-
-impl Waits {
-    fn new(platform: &str, metrics: &Metrics) -> Self {
-        Self(Lane::ALL.map(|lane| {
-            let labels = QuotaLabels { platform: platform.to_owned(), lane: lane.label() };
-            metrics.quota_wait.get_or_create(&labels).clone()
-        }))
-    }
-
-    fn of(&self, lane: Lane) -> &Histogram {
-        let [call_pop, revalidate, prefetch] = &self.0;
-        match lane {
-            Lane::CallPop => call_pop,
-            Lane::Revalidate => revalidate,
-            Lane::Prefetch => prefetch,
-        }
+        self.lines().into_iter().for_each(Line::sweep);
     }
 }
 

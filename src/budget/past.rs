@@ -166,6 +166,14 @@ impl Past {
         true
     }
 
+    /// The windows are of another length or count other calls from now on: what was called before is not in them.
+    pub(super) fn forget(&mut self, per: Duration, now: Instant) {
+        let from = now + unknown_for(per);
+        self.per = per;
+        self.own_from = self.own_from.max(from);
+        self.shared_from = self.shared_from.max(Some(from));
+    }
+
     /// Since when Redis has kept its data, if it was ever heard of.
     pub(super) fn kept_since(&self) -> Option<Instant> {
         self.kept_since

@@ -137,6 +137,11 @@ impl Quota {
         self.scope
     }
 
+    /// The same, of this scope.
+    pub(super) fn of(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
     /// The part of the quota that the background lanes may use together.
     #[must_use]
     pub fn prefetch_share(&self) -> f64 {

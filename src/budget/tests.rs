@@ -20,6 +20,7 @@ mod deadlines;
 mod pauses;
 mod rates;
 mod scopes;
+mod settings;
 mod strict;
 
 const SECOND: Duration = Duration::from_secs(1);

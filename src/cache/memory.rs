@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::generation::Stamp;
 use crate::clock::Clock;
@@ -16,6 +16,27 @@ use crate::domain::{AgePolicy, Entry, SlotKey, Timestamp, UserTag};
 /// What an entry costs beside its encoded bytes: key, `Arc`, moka's bookkeeping. Measured, with the allocator's
 /// rounding, as resident memory per entry less its payload (tests/bench/memory.rs).
 const OVERHEAD: usize = 530;
+
+/// How long answers live, as the settings say now. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct AgesInForce(Arc<RwLock<AgePolicy>>);
+
+impl AgesInForce {
+    /// These, until others are set.
+    fn new(ages: AgePolicy) -> Self {
+        Self(Arc::new(RwLock::new(ages)))
+    }
+
+    pub(super) fn get(&self) -> AgePolicy {
+        *self.0.read()
+    }
+
+    /// True if these are others.
+    fn set(&self, ages: AgePolicy) -> bool {
+        let mut in_force = self.0.write();
+        std::mem::replace(&mut *in_force, ages) != ages
+    }
+}
 
 /// Settings of the memory tier.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +52,7 @@ pub struct Config {
 pub struct MemoryCache {
     entries: Cache<SlotKey, Kept, foldhash::fast::RandomState>,
     writers: Arc<Writers>,
+    ages: AgesInForce,
 }
 
 /// Makes those who store under one key take turns. Moka's own `and_compute_with` would take three times as long, and
@@ -70,14 +92,14 @@ impl fmt::Debug for MemoryCache {
 /// Lets moka drop what no policy would serve any more, whether it was loaded here or came from Redis half-way through
 /// its life. Only garbage collection.
 struct HardEnd {
-    ages: AgePolicy,
+    ages: AgesInForce,
     clock: Arc<dyn Clock>,
 }
 
 impl HardEnd {
     fn left(&self, kept: &Kept) -> Duration {
         let age = self.clock.now().since(kept.asked);
-        self.ages.ages(&kept.entry).stale.saturating_sub(age)
+        self.ages.get().ages(&kept.entry).stale.saturating_sub(age)
     }
 }
 
@@ -101,6 +123,7 @@ impl MemoryCache {
     /// An empty tier.
     #[must_use]
     pub fn new(config: Config, ages: AgePolicy, clock: Arc<dyn Clock>) -> Self {
+        let ages = AgesInForce::new(ages);
         let entries = Cache::builder()
             .max_capacity(config.bytes)
             .weigher(|_: &SlotKey, kept: &Kept| {
@@ -108,9 +131,9 @@ impl MemoryCache {
             })
             .eviction_policy(EvictionPolicy::lru())
             .support_invalidation_closures()
-            .expire_after(HardEnd { ages, clock })
+            .expire_after(HardEnd { ages: ages.clone(), clock })
             .build_with_hasher(foldhash::fast::RandomState::default());
-        Self { entries, writers: Arc::default() }
+        Self { entries, writers: Arc::default(), ages }
     }
 
     /// The stored answer, however old.
@@ -131,6 +154,25 @@ impl MemoryCache {
         let later = self.entries.get(&key).is_some_and(|stored| stored.asked > kept.asked);
         if !later && wanted() {
             self.entries.insert(key, kept);
+        }
+    }
+
+    /// The ages in force.
+    pub(super) fn ages(&self) -> &AgesInForce {
+        &self.ages
+    }
+
+    /// Other ages hold from now on. Moka reckons the end of what is stored again, a microsecond or two for each answer;
+    /// answers count as just used afterwards, in no particular order.
+    pub(super) fn set_ages(&self, ages: AgePolicy) {
+        if !self.ages.set(ages) {
+            return;
+        }
+        for (key, _) in &self.entries {
+            let _writing = self.writers.lock(&key);
+            if let Some(kept) = self.entries.get(&*key) {
+                self.entries.insert(*key, kept);
+            }
         }
     }
 
@@ -270,6 +312,28 @@ mod tests {
             });
             assert_eq!(cache.get(&key).unwrap().asked, latest.asked);
         }
+    }
+
+    #[test]
+    fn an_end_that_was_fixed_at_storing_follows_other_ages() {
+        let policy = |stale| {
+            let ages = Ages { fresh: Duration::ZERO, stale };
+            AgePolicy { found: ages, absent: ages }
+        };
+        let (short, long) = (policy(Duration::from_millis(300)), policy(Duration::from_secs(3600)));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let cache = || MemoryCache::new(Config { bytes: 1 << 20 }, short, Arc::clone(&clock));
+        let ((judged, untouched), (key, party)) = ((cache(), cache()), key(1));
+        let stored = Kept { asked: clock.now(), ..kept(&entry(&party, "Ada"), 0) };
+        judged.store(key, stored.clone());
+        untouched.store(key, stored);
+        judged.set_ages(long);
+        while untouched.get(&key).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(judged.get(&key).is_some(), "it outlives the end that it was stored with");
+        judged.set_ages(short);
+        assert!(judged.get(&key).is_none(), "and goes with shorter ages");
     }
 
     #[test]

@@ -61,7 +61,6 @@ pub struct TieredCache {
     generations: Arc<Generations>,
     /// How often another replica has told of replaced answers.
     replacements: Arc<AtomicU64>,
-    ages: AgePolicy,
     clock: Arc<dyn Clock>,
     memory_counts: Counts,
     redis_counts: Counts,
@@ -103,13 +102,12 @@ impl TieredCache {
         memory: MemoryCache,
         shared: Option<SharedTier>,
         names: Names,
-        ages: AgePolicy,
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
         let (memory_counts, redis_counts) = (Counts::new(metrics, "memory"), Counts::new(metrics, "redis"));
         let (shared, generations, replacements) = (shared.map(Shared::new), Arc::default(), Arc::default());
-        Self { memory, shared, names, generations, replacements, ages, clock, memory_counts, redis_counts }
+        Self { memory, shared, names, generations, replacements, clock, memory_counts, redis_counts }
     }
 
     /// The answer in memory, if it may be served. Touches no network.
@@ -224,7 +222,7 @@ impl TieredCache {
         let known = self.memory.get(&slot).filter(|kept| kept.asked < ticket.asked);
         self.memory.store(slot, Kept { entry: Arc::clone(entry), asked: ticket.asked, stamp: ticket.stamp });
         let (Some(shared), Some(begun)) = (&self.shared, &ticket.shared) else { return };
-        let (life, now) = (self.ages.ages(entry).stale, shared.time.now().unwrap_or(begun.asked));
+        let (life, now) = (self.memory.ages().get().ages(entry).stale, shared.time.now().unwrap_or(begun.asked));
         let Ok(outcome) = shared.redis.store(key, &begun.epoch, entry, life, now).await else {
             self.redis_counts.error.inc();
             return;
@@ -333,6 +331,12 @@ impl TieredCache {
         self.memory.drop_user(user);
     }
 
+    /// Other ages hold from now on, for what is stored in memory as well. What is in Redis is judged by them when it is
+    /// read, but goes at the latest at the end that it was stored with. May take some tenths of a second.
+    pub fn set_ages(&self, ages: AgePolicy) {
+        self.memory.set_ages(ages);
+    }
+
     /// Which invalidation was the last to concern this question.
     #[must_use]
     pub fn forgotten_at(&self, question: &QuestionKey) -> u64 {
@@ -364,7 +368,7 @@ impl TieredCache {
 
     fn servable(&self, entry: Arc<Entry>, asked: Timestamp, source: Source) -> Option<Stored> {
         let age = self.clock.now().since(asked);
-        let freshness = judge(&entry, age, &self.ages);
+        let freshness = judge(&entry, age, &self.memory.ages().get());
         (freshness != Freshness::Expired).then_some(Stored { entry, freshness, asked, age, source })
     }
 }

@@ -1,9 +1,9 @@
 //! Which services may call, and how much.
 //!
 //! Owns the list of callers and what each has in hand. Promises that a token is compared in constant time with every
-//! one that is configured, and that a caller's limits bind the caller whichever of its credentials it shows. Keeps
-//! hashes of tokens only. Knows nothing of gRPC and TLS: it is told a token, or the name in a certificate that has been
-//! verified.
+//! one that is configured, that a caller's limits bind the caller whichever of its credentials it shows, and that a new
+//! list holds from the next call on. Keeps hashes of tokens only. Knows nothing of gRPC and TLS: it is told a token, or
+//! the name in a certificate that has been verified.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,12 +13,17 @@ use std::time::Duration;
 
 use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use parking_lot::RwLock;
 use subtle::{Choice, ConditionallySelectable as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 mod token;
 
 pub use token::{NotAHash, TokenHash};
+
+/// Streams beside look-ups that one connection may have at once, and as many health checks. A client watches one or two
+/// services; a proxy may carry a few clients.
+pub const OPEN_PLACES: usize = 8;
 
 /// Settings of one caller.
 #[derive(Debug, Clone)]
@@ -39,9 +44,9 @@ pub struct Config {
     pub max_in_flight: Option<usize>,
 }
 
-/// The services that may call. Cheap to clone; clones share everything.
+/// The services that may call. Cheap to clone; clones share everything, a new list included.
 #[derive(Debug, Clone, Default)]
-pub struct Callers(Arc<List>);
+pub struct Callers(Arc<RwLock<List>>);
 
 #[derive(Debug, Default)]
 struct List {
@@ -54,15 +59,18 @@ struct List {
 /// One service that may call.
 pub struct Caller {
     config: Config,
-    rate: Option<DefaultDirectRateLimiter>,
+    rate: Option<Arc<DefaultDirectRateLimiter>>,
     in_flight: Option<Arc<Semaphore>>,
 }
 
-/// Who is at the other end of a connection, as far as the connection itself tells.
-#[derive(Debug, Clone, Default)]
+/// Who is at the other end of a connection, as far as the connection itself tells, and what it may hold without a
+/// credential.
+#[derive(Debug, Clone)]
 pub struct Peer {
-    /// The caller whose name is in the certificate.
-    pub caller: Option<Arc<Caller>>,
+    /// The name in its certificate, which has been verified.
+    pub certificate: Option<Arc<str>>,
+    streams: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
 }
 
 /// A place among the calls that a caller has in hand, given back when it is dropped.
@@ -90,48 +98,100 @@ pub enum Forbidden {
     Account,
 }
 
+impl Default for Peer {
+    fn default() -> Self {
+        Self::named(None)
+    }
+}
+
+impl Peer {
+    /// Whoever has shown a certificate with this name, or none.
+    #[must_use]
+    pub fn named(certificate: Option<String>) -> Self {
+        let places = || Arc::new(Semaphore::new(OPEN_PLACES));
+        Self { certificate: certificate.map(Into::into), streams: places(), checks: places() }
+    }
+
+    /// Places for streams beside look-ups: watches of health, reflection.
+    #[must_use]
+    pub fn streams(&self) -> &Arc<Semaphore> {
+        &self.streams
+    }
+
+    /// Places for health checks.
+    #[must_use]
+    pub fn checks(&self) -> &Arc<Semaphore> {
+        &self.checks
+    }
+}
+
 impl Callers {
     /// The callers of the settings, whose names and credentials are different.
     #[must_use]
     pub fn new(configs: &[Config]) -> Self {
-        let callers: Vec<_> = configs.iter().map(|config| Arc::new(Caller::new(config.clone()))).collect();
-        let tokens = (0..).zip(configs).flat_map(|(n, config)| config.tokens.iter().map(move |token| (*token, n)));
-        let certificates = callers.iter().flat_map(|caller| {
-            caller.config.certificates.iter().map(|certificate| (certificate.clone(), Arc::clone(caller)))
-        });
-        Self(Arc::new(List { tokens: tokens.collect(), certificates: certificates.collect(), callers }))
+        Self(Arc::new(RwLock::new(List::new(configs, &[]))))
+    }
+
+    /// Another list holds from the next call on. Calls in hand end as they began, and count on towards the limits of
+    /// their caller if those are the same in the new list.
+    pub fn replace(&self, configs: &[Config]) {
+        let before = self.0.read().callers.clone();
+        *self.0.write() = List::new(configs, &before);
     }
 
     /// Whether nobody is listed: then everybody who reaches the port may call.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.callers.is_empty()
+        self.0.read().callers.is_empty()
     }
 
     /// The caller with this token. Takes as long for a wrong token as for a right one.
     #[must_use]
-    pub fn by_token(&self, token: &[u8]) -> Option<&Arc<Caller>> {
+    pub fn by_token(&self, token: &[u8]) -> Option<Arc<Caller>> {
         let hash = TokenHash::of(token);
+        let list = self.0.read();
         let (mut known, mut found) = (Choice::from(0), 0);
-        for (candidate, caller) in &self.0.tokens {
+        for (candidate, caller) in &list.tokens {
             let same = candidate.is(&hash);
             found = u32::conditional_select(&found, caller, same);
             known |= same;
         }
-        if bool::from(known) { self.0.callers.get(found as usize) } else { None }
+        if bool::from(known) { list.callers.get(found as usize).cloned() } else { None }
     }
 
     /// The caller with this name in its certificate, which the TLS handshake has verified.
     #[must_use]
-    pub fn by_certificate(&self, name: &str) -> Option<&Arc<Caller>> {
-        self.0.certificates.get(name)
+    pub fn by_certificate(&self, name: &str) -> Option<Arc<Caller>> {
+        self.0.read().certificates.get(name).cloned()
+    }
+}
+
+impl List {
+    fn new(configs: &[Config], before: &[Arc<Caller>]) -> Self {
+        let caller = |config: &Config| {
+            let before = before.iter().find(|before| before.config.name == config.name);
+            Arc::new(Caller::new(config.clone(), before.map(Arc::as_ref)))
+        };
+        let callers: Vec<_> = configs.iter().map(caller).collect();
+        let tokens = (0..).zip(configs).flat_map(|(n, config)| config.tokens.iter().map(move |token| (*token, n)));
+        let certificates = callers.iter().flat_map(|caller| {
+            caller.config.certificates.iter().map(|certificate| (certificate.clone(), Arc::clone(caller)))
+        });
+        Self { tokens: tokens.collect(), certificates: certificates.collect(), callers }
     }
 }
 
 impl Caller {
-    fn new(config: Config) -> Self {
-        let rate = config.rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        let in_flight = config.max_in_flight.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
+    /// Counts on from `before` towards those limits that are the same.
+    fn new(config: Config, before: Option<&Self>) -> Self {
+        let same_rate = before.filter(|before| before.config.rate == config.rate);
+        let rate = same_rate.map_or_else(
+            || config.rate.map(|rate| Arc::new(RateLimiter::direct(Quota::per_second(rate)))),
+            |before| before.rate.clone(),
+        );
+        let same_most = before.filter(|before| before.config.max_in_flight == config.max_in_flight);
+        let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let in_flight = same_most.map_or_else(|| config.max_in_flight.map(places), |before| before.in_flight.clone());
         Self { config, rate, in_flight }
     }
 

@@ -12,8 +12,8 @@ fn config(name: &str, token: &str) -> Config {
     }
 }
 
-fn name(caller: Option<&Arc<Caller>>) -> Option<&str> {
-    caller.map(|caller| caller.name())
+fn name(caller: Option<Arc<Caller>>) -> Option<String> {
+    caller.map(|caller| caller.name().to_owned())
 }
 
 #[test]
@@ -31,9 +31,9 @@ fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
         ("thir", None),
         ("thirdd", None),
     ] {
-        assert_eq!(name(callers.by_token(token.as_bytes())), caller, "{token}");
+        assert_eq!(name(callers.by_token(token.as_bytes())).as_deref(), caller, "{token}");
     }
-    assert_eq!(name(callers.by_certificate("b.example")), Some("b"));
+    assert_eq!(name(callers.by_certificate("b.example")).as_deref(), Some("b"));
     assert_eq!(name(callers.by_certificate("b")), None);
     assert!(!callers.is_empty() && Callers::default().is_empty());
     assert!(Callers::default().by_token(b"first").is_none());
@@ -43,7 +43,7 @@ fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
 fn lists_of_platforms_and_accounts_bind_and_absent_ones_do_not() {
     let of = |platforms: Option<&[&str]>, accounts: Option<&[&str]>| {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Caller::new(Config { platforms: platforms.map(list), accounts: accounts.map(list), ..config("a", "t") })
+        Caller::new(Config { platforms: platforms.map(list), accounts: accounts.map(list), ..config("a", "t") }, None)
     };
     assert_eq!(of(None, None).may_ask("clio", ""), Ok(()));
     assert_eq!(of(Some(&["clio"]), None).may_ask("clio", "9"), Ok(()));
@@ -54,15 +54,33 @@ fn lists_of_platforms_and_accounts_bind_and_absent_ones_do_not() {
 
 #[test]
 fn places_are_given_back_and_the_rate_says_when_to_call_again() {
-    let caller = Caller::new(Config { max_in_flight: Some(2), ..config("a", "t") });
+    let caller = Caller::new(Config { max_in_flight: Some(2), ..config("a", "t") }, None);
     let first = caller.enter().unwrap();
     let _second = caller.enter().unwrap();
     assert_eq!(caller.enter().unwrap_err(), Excess::InFlight);
     drop(first);
     assert!(caller.enter().is_ok());
 
-    let caller = Caller::new(Config { rate: NonZeroU32::new(1), ..config("a", "t") });
+    let caller = Caller::new(Config { rate: NonZeroU32::new(1), ..config("a", "t") }, None);
     caller.enter().unwrap();
     let Excess::Rate { wait } = caller.enter().unwrap_err() else { panic!("the rate binds") };
     assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
+}
+
+#[test]
+fn a_new_list_holds_at_once_and_counts_on_towards_limits_that_stayed() {
+    let callers = Callers::new(&[Config { max_in_flight: Some(1), ..config("a", "old") }, config("b", "b")]);
+    let in_hand = callers.by_token(b"old").unwrap().enter().unwrap();
+    callers.replace(&[Config { max_in_flight: Some(1), ..config("a", "new") }]);
+    assert!(callers.by_token(b"old").is_none() && callers.by_token(b"b").is_none());
+    assert!(callers.by_certificate("b.example").is_none());
+    let again = callers.by_token(b"new").unwrap();
+    assert_eq!(again.enter().unwrap_err(), Excess::InFlight, "the call in hand counts");
+    drop(in_hand);
+    assert!(again.enter().is_ok());
+    callers.replace(&[Config { max_in_flight: Some(2), ..config("a", "new") }]);
+    let wider = callers.by_token(b"new").unwrap();
+    let _held = (wider.enter().unwrap(), wider.enter().unwrap());
+    callers.replace(&[]);
+    assert!(callers.is_empty());
 }

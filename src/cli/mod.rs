@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::telemetry::{self, Lines, LogFormat};
+use crate::telemetry::{self, Level, Lines, LogFormat};
 
 mod check_config;
 mod client;
@@ -20,6 +20,7 @@ mod invalidate;
 mod json;
 mod out;
 mod prefetch;
+mod reload;
 mod serve;
 
 use out::{say, show};
@@ -37,13 +38,14 @@ pub struct Args {
     #[command(subcommand)]
     command: Command,
 
-    /// How log lines on standard error look.
-    #[arg(long, global = true, value_enum, default_value = "auto", env = "CONTACTD_LOG_FORMAT")]
-    log_format: LogFormat,
+    /// How log lines on standard error look; wins over log.format of the settings [default: auto].
+    #[arg(long, global = true, value_enum, env = "CONTACTD_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
 
-    /// What is logged: error, warn, info, debug, or directives such as contactd=debug.
-    #[arg(long, global = true, default_value = "info", env = "CONTACTD_LOG", value_name = "LEVEL")]
-    log_level: String,
+    /// What is logged: error, warn, info, debug, or directives such as contactd=debug; wins over log.level of the
+    /// settings [default: info].
+    #[arg(long, global = true, env = "CONTACTD_LOG", value_name = "LEVEL")]
+    log_level: Option<Level>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +54,9 @@ enum Command {
     ///
     /// Without --config it runs on embedded defaults: answers are kept in memory only, and the built-in Example CRM is
     /// the platform "example" (credential "Bearer demo").
+    ///
+    /// SIGTERM or ctrl-c stops it in order, a second one at once. SIGHUP reads --config again: callers, certificates,
+    /// quotas, ages and the log level change at run time; the log names what waits for a restart.
     Serve {
         /// The settings, a TOML file; deploy/config.example.toml documents every key. Variables such as
         /// CONTACTD__GRPC__LISTEN win over it.
@@ -134,31 +139,47 @@ impl From<anyhow::Error> for Failure {
 pub fn run() -> ExitCode {
     let lines = Lines::start();
     let code = match Args::try_parse() {
-        Ok(args) => command(args, &lines),
+        Ok(args) => exit_code(command(args, &lines), &lines),
         Err(other) => without_command(&other, &lines),
     };
     lines.finish(LAST_LINES);
     code
 }
 
-fn command(args: Args, lines: &Lines) -> ExitCode {
-    let done = telemetry::start(args.log_format, &args.log_level, lines).map_err(Failure::Misused).and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
-        let done = runtime.block_on(async {
-            match args.command {
-                Command::Serve { config } => serve::run(config, lines).await,
-                Command::Find(args) => find::run(args).await,
-                Command::Prefetch(args) => prefetch::run(args).await,
-                Command::Invalidate(args) => invalidate::run(args).await,
-                Command::Demo(args) => demo::run(args, lines).await,
-                Command::ExampleCrm(args) => example_crm::run(args).await,
-                Command::CheckConfig { config } => check_config::run(&config),
+fn command(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
+    let Args { command, log_format, log_level } = args;
+    let settings = match &command {
+        // How lines look is in them.
+        Command::Serve { config } => Some(serve::Settings::read(config.as_deref())?),
+        _ => None,
+    };
+    let log = settings.as_ref().map(serve::Settings::log);
+    let format = log_format.or(log.map(|log| log.format)).unwrap_or(LogFormat::Auto);
+    let level = log_level.as_ref().or(log.map(|log| &log.level)).cloned().unwrap_or_default();
+    let volume = telemetry::start(format, &level, lines);
+    // What the command line says is not changed by settings.
+    let volume = log_level.is_none().then_some(volume);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let done = runtime.block_on(async {
+        match command {
+            Command::Serve { config } => {
+                let settings = settings.map_or_else(|| serve::Settings::read(config.as_deref()), Ok)?;
+                Box::pin(serve::run(settings, volume, lines)).await
             }
-        });
-        // The command is done; what a thread still waits for, such as a name, holds nobody up.
-        runtime.shutdown_background();
-        done
+            Command::Find(args) => find::run(args).await,
+            Command::Prefetch(args) => prefetch::run(args).await,
+            Command::Invalidate(args) => invalidate::run(args).await,
+            Command::Demo(args) => demo::run(args, lines).await,
+            Command::ExampleCrm(args) => example_crm::run(args).await,
+            Command::CheckConfig { config } => check_config::run(&config),
+        }
     });
+    // The command is done; what a thread still waits for, such as a name, holds nobody up.
+    runtime.shutdown_background();
+    done
+}
+
+fn exit_code(done: Result<ExitCode, Failure>, lines: &Lines) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(failure) => {

@@ -1,6 +1,7 @@
 //! `contactd serve`: the daemon.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,44 +9,76 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio_util::task::TaskTracker;
 
+use super::reload::{Again, reload_on};
 use super::{Failure, embedded};
 use crate::app::App;
 use crate::config::{self, Effective, Fault};
 use crate::example_crm::Options;
-use crate::lifecycle;
-use crate::telemetry::Lines;
+use crate::lifecycle::{self, Hangups};
+use crate::telemetry::{Lines, Volume};
 
 /// How slow the embedded Example CRM is: like a quick CRM across the internet, so that a hit is seen to be one.
 const LATENCY: Duration = Duration::from_millis(50);
 
-pub(super) async fn run(path: Option<PathBuf>, lines: &Lines) -> Result<ExitCode, Failure> {
+/// What a daemon is started with.
+pub(super) struct Settings {
+    /// None on defaults, whose CRM has no address yet.
+    path: Option<PathBuf>,
+    effective: Effective,
+}
+
+impl Settings {
+    /// From this file, or on defaults.
+    pub(super) fn read(path: Option<&Path>) -> Result<Self, Failure> {
+        let effective = match path {
+            Some(path) => read(path)?,
+            None => on_defaults(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?,
+        };
+        Ok(Self { path: path.map(Path::to_owned), effective })
+    }
+
+    pub(super) fn log(&self) -> &config::Log {
+        &self.effective.config.log
+    }
+}
+
+/// Serves until it is asked to stop. `volume` changes the log level, if the settings have a say in it.
+pub(super) async fn run(settings: Settings, volume: Option<Volume>, lines: &Lines) -> Result<ExitCode, Failure> {
+    let mut hangups = Hangups::watch().context("signals cannot be watched")?;
     let tasks = TaskTracker::new();
-    let Effective { config, warnings, .. } = match &path {
-        Some(path) => read(path)?,
-        None => on_defaults(&tasks).await?,
-    };
-    for warning in warnings {
+    let Settings { path, mut effective } = settings;
+    if path.is_none() {
+        effective = with_example_crm(&tasks).await?;
+    }
+    for warning in &effective.warnings {
         tracing::warn!(setting = warning.path, "{}", warning.message);
     }
     lifecycle::raise_file_limit();
     let shutdown = lifecycle::asked_to_stop().context("signals cannot be watched")?;
     let impatient = lifecycle::asked_again().context("signals cannot be watched")?;
-    let app = App::build(config, lines.dropped()).await?;
+    let app = App::build(effective.config.clone(), lines.dropped()).await?;
+    let again = path.map(|path| Again::new(path, effective, app.reload(), volume));
+    let reloads = reload_on(&mut hangups, again);
     tokio::select! {
         ended = app.run(shutdown) => ended?,
         () = impatient => return Err(anyhow::anyhow!("asked to stop a second time: calls in hand were cut off").into()),
+        () = reloads => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn on_defaults(tasks: &TaskTracker) -> Result<Effective, Failure> {
+async fn with_example_crm(tasks: &TaskTracker) -> Result<Effective, Failure> {
     let (_, addr) = embedded::start(Options { latency: LATENCY, ..Options::default() }, tasks).await?;
     tracing::info!(
         crm.addr = %addr,
         "no --config: answers are kept in memory only; the built-in Example CRM is platform \"example\", credential \
          \"Bearer demo\""
     );
-    embedded::config(addr, None, None).map_err(|faults| Failure::Misused(listing(&faults, "the environment")))
+    on_defaults(addr)
+}
+
+fn on_defaults(crm: SocketAddr) -> Result<Effective, Failure> {
+    embedded::config(crm, None, None).map_err(|faults| Failure::Misused(listing(&faults, "the environment")))
 }
 
 /// Reads and checks a settings file.

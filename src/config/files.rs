@@ -10,19 +10,25 @@ use crate::link::{CaCertificates, SharedSecret};
 
 /// A file of secrets. It works whoever may read it, because secrets that an orchestrator mounts are often readable by
 /// all within the container; but a person should know.
-pub(super) fn secrets<T>(section: &mut Section<'_>, key: &str, read: fn(&str) -> Result<File<T>, String>) -> Option<T> {
+pub(super) fn secrets<T>(
+    section: &mut Section<'_>,
+    key: &str,
+    read: fn(&str) -> Result<File<T>, String>,
+) -> Option<File<T>> {
     let file = section.optional(key, read)?;
     if file.mode & 0o077 != 0 {
         let (path, mode) = (&file.path, file.mode & 0o777);
         section.warn(key, &format!("{path} can be read by others than its owner (mode {mode:03o}): chmod 600 {path}"));
     }
-    Some(file.content)
+    Some(file)
 }
 
 /// A file that a setting names. The effective settings show its name, never its content.
 pub(super) struct File<T> {
     path: String,
     mode: u32,
+    /// Of what it holds.
+    pub(super) hash: blake3::Hash,
     pub(super) content: T,
 }
 
@@ -35,34 +41,35 @@ impl<T> std::fmt::Display for File<T> {
 fn file(path: &str) -> Result<File<Vec<u8>>, String> {
     let read = || {
         let mode = std::fs::metadata(path)?.permissions().mode();
-        Ok::<_, std::io::Error>(File { path: path.to_owned(), mode, content: std::fs::read(path)? })
+        let content = std::fs::read(path)?;
+        Ok::<_, std::io::Error>(File { path: path.to_owned(), mode, hash: blake3::hash(&content), content })
     };
     read().map_err(|error| format!("{path} cannot be read: {error}"))
 }
 
 pub(super) fn secret_file(path: &str) -> Result<File<SharedSecret>, String> {
-    let File { path, mode, content } = file(path)?;
+    let File { path, mode, hash, content } = file(path)?;
     let content = Zeroizing::new(content);
     if content.len() < 32 {
         return Err(format!("{path} must hold at least 32 random bytes, the same for all replicas"));
     }
     let secret = blake3::derive_key("contactd 2026 redis key secret file", &content);
-    Ok(File { path, mode, content: SharedSecret::new(secret) })
+    Ok(File { path, mode, hash, content: SharedSecret::new(secret) })
 }
 
 pub(super) fn ca_file(path: &str) -> Result<File<CaCertificates>, String> {
-    let File { path, mode, content } = file(path)?;
+    let File { path, mode, hash, content } = file(path)?;
     match CaCertificates::parse(content) {
-        Ok(content) => Ok(File { path, mode, content }),
+        Ok(content) => Ok(File { path, mode, hash, content }),
         Err(error) => Err(format!("{path} {error}")),
     }
 }
 
 pub(super) fn key_file(path: &str) -> Result<File<cache::KeyRing>, String> {
-    let File { path, mode, content } = file(path)?;
+    let File { path, mode, hash, content } = file(path)?;
     let content = Zeroizing::new(content);
     match cache::KeyRing::parse(&content) {
-        Ok(content) => Ok(File { path, mode, content }),
+        Ok(content) => Ok(File { path, mode, hash, content }),
         Err(error) => Err(format!("{path} {error}")),
     }
 }

@@ -6,8 +6,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::section::Section;
+use super::section::{Fault, Section};
 use crate::callers::{self, TokenHash};
+use crate::clock::{Clock as _, SystemClock};
 use crate::tls;
 
 /// The gRPC server.
@@ -58,6 +59,32 @@ impl Grpc {
         warnings
     }
 
+    /// What a daemon that was started with these settings makes of `new`. Where it listens, and whether connections are
+    /// encrypted at all, is as it was.
+    ///
+    /// # Errors
+    /// If everybody could call then: the port that is open may be another one than the port of `new`.
+    pub fn reloaded(&self, new: &Self) -> Result<Self, Fault> {
+        let tls = self.tls.as_ref().map(|tls| new.tls.as_ref().unwrap_or(tls).clone());
+        let reloaded = Self { callers: new.callers.clone(), insecure: new.insecure, tls, ..self.clone() };
+        match reloaded.open_to_all() {
+            Some(message) => Err(Fault { path: "grpc.listen".to_owned(), message }),
+            None => Ok(reloaded),
+        }
+    }
+
+    fn open_to_all(&self) -> Option<String> {
+        let open = self.is_far() && !self.asks_who_calls() && !self.insecure;
+        open.then(|| {
+            format!(
+                "{} can be reached from other machines, and nobody who calls has to say who it is: set grpc.tokens or \
+                 grpc.tls.client_ca, listen on 127.0.0.1, or, where something in front guards the port, set \
+                 grpc.insecure = true",
+                self.listen
+            )
+        })
+    }
+
     fn is_far(&self) -> bool {
         !self.listen.ip().to_canonical().is_loopback()
     }
@@ -82,13 +109,7 @@ pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
         drain_timeout: section.duration("drain_timeout", "10s"),
     };
     let callers_are_known = section.is_sound("tls") && section.is_sound("tokens");
-    if callers_are_known && grpc.is_far() && !grpc.asks_who_calls() && !grpc.insecure {
-        let message = format!(
-            "{} can be reached from other machines, and nobody who calls has to say who it is: set grpc.tokens or \
-             grpc.tls.client_ca, listen on 127.0.0.1, or, where something in front guards the port, set \
-             grpc.insecure = true",
-            grpc.listen
-        );
+    if callers_are_known && let Some(message) = grpc.open_to_all() {
         section.fault("listen", &message);
     }
     super::longer_than_zero(section, "max_connection_age", grpc.max_connection_age);
@@ -123,7 +144,7 @@ fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
     let key = section.required("key", "the path of a PEM file", text).map(PathBuf::from);
     let client_ca = section.optional("client_ca", text).map(PathBuf::from);
     let config = tls::Config { cert: cert?, key: key?, client_ca };
-    if let Err(error) = tls::load(&config) {
+    if let Err(error) = tls::check(&config, SystemClock::start().wall()) {
         section.fault(error.setting, &error.message);
     }
     Some(config)
@@ -151,4 +172,27 @@ fn caller(section: &mut Section<'_>) -> Option<callers::Config> {
         section.optional_count("rate", 1..=1_000_000).and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
     let max_in_flight = section.optional_count("max_in_flight", 1..=1_000_000);
     Some(callers::Config { name: name?, tokens, certificates, platforms, accounts, rate, max_in_flight })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Grpc {
+        let text = format!("[grpc]\n{text}\n[connectors.a]\nkind = \"pipedrive\"\n");
+        crate::config::read(&text, []).unwrap().config.grpc
+    }
+
+    #[test]
+    fn a_port_that_is_open_to_other_machines_stays_guarded_whatever_port_the_new_settings_name() {
+        let tokens = format!("tokens = [{{ name = \"a\", sha256 = \"{}\" }}]", "0".repeat(64));
+        let far = read(&format!("listen = \"0.0.0.0:1\"\n{tokens}"));
+        let fault = far.reloaded(&read("listen = \"127.0.0.1:1\"")).unwrap_err();
+        assert!(fault.path == "grpc.listen" && fault.message.starts_with("0.0.0.0:1 can be reached"), "{fault}");
+        let meant = far.reloaded(&read("listen = \"127.0.0.1:1\"\ninsecure = true")).unwrap();
+        assert!(meant.callers.is_empty() && meant.listen == far.listen);
+        let guarded = read(&format!("listen = \"127.0.0.1:1\"\n{tokens}"));
+        assert_eq!(far.reloaded(&guarded).unwrap().callers.len(), 1);
+        assert!(guarded.reloaded(&read("insecure = true")).is_ok(), "only this machine reaches it");
+    }
 }

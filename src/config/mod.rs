@@ -14,13 +14,16 @@ use crate::domain::phone::{HouseWord, HouseWords};
 use crate::domain::{AgePolicy, Ages, Region};
 use crate::link::{self, RedisUrl};
 use crate::resolver;
+use crate::telemetry::{self, LogFormat};
 use crate::trace;
 
+mod changes;
 mod environment;
 mod files;
 mod grpc;
 mod section;
 
+pub use changes::Changes;
 pub use environment::environment;
 use files::{ca_file, key_file, secret_file, secrets};
 pub use grpc::Grpc;
@@ -38,6 +41,8 @@ pub struct Config {
     pub grpc: Grpc,
     /// Section `ops`.
     pub ops: Ops,
+    /// Section `log`.
+    pub log: Log,
     /// `cache.memory`.
     pub memory: cache::Config,
     /// `cache.found`, `cache.absent`.
@@ -54,6 +59,8 @@ pub struct Config {
     pub are_crms_new: bool,
     /// `redis.encryption_key_file`: what stored answers are sealed under.
     pub redis_keys: Option<cache::KeyRing>,
+    /// Secrets of section `redis`, which are read at start only.
+    redis_secrets: Secrets,
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
     pub resolver: resolver::Config,
     /// The rest of section `lookup`.
@@ -71,8 +78,17 @@ pub struct Ops {
     pub listen: SocketAddr,
 }
 
+/// Log lines. What the command line and its variables say wins.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// What is logged.
+    pub level: telemetry::Level,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
 /// Settings that were read, with the effective value of each.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Effective {
     /// What the daemon runs on.
     pub config: Config,
@@ -97,9 +113,13 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let grpc = reader.section("grpc", grpc::grpc);
     let ops = reader.section("ops", ops);
     check_ports(&mut reader, &grpc, ops);
+    let log = reader.section("log", |log| Log {
+        level: log.parsed("level", "info"),
+        format: log.choice("format", &LogFormat::ALL),
+    });
     let (memory, ages, admitted) = reader.section("cache", caches);
-    let (redis, redis_keys, replicas) =
-        reader.optional_section("redis", redis).unwrap_or((None, None, NonZeroU32::MIN));
+    let Redis { link: redis, keys: redis_keys, replicas, secrets: redis_secrets } =
+        reader.optional_section("redis", redis).unwrap_or_default();
     let tracing = reader.optional_section("tracing", tracing).flatten();
     let most = (LOADS_PER_CALL * grpc.max_in_flight, grpc.max_prefetch_jobs);
     let (resolver, limits, withheld) = reader.section("lookup", |section| lookup(section, most));
@@ -117,7 +137,8 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     let (toml, warnings) = reader.finish()?;
     #[rustfmt::skip]
     let config = Config {
-        grpc, ops, memory, ages, admitted, tracing, redis, redis_keys, replicas, resolver, limits, withheld, connectors,
+        grpc, ops, log, memory, ages, admitted, tracing, redis, redis_keys, redis_secrets, replicas, resolver, limits,
+        withheld, connectors,
         are_crms_new: false,
     };
     Ok(Effective { config, toml, warnings })
@@ -156,8 +177,27 @@ fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
     (cache::Config { bytes }, AgePolicy { found, absent }, admitted)
 }
 
-fn redis(section: &mut Section<'_>) -> (Option<link::Config>, Option<cache::KeyRing>, NonZeroU32) {
+/// Section `redis`.
+struct Redis {
+    link: Option<link::Config>,
+    keys: Option<cache::KeyRing>,
+    replicas: NonZeroU32,
+    secrets: Secrets,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self { link: None, keys: None, replicas: NonZeroU32::MIN, secrets: Vec::new() }
+    }
+}
+
+/// Settings of which the effective ones do not show everything, each with a hash of what was read.
+type Secrets = Vec<(&'static str, blake3::Hash)>;
+
+fn redis(section: &mut Section<'_>) -> Redis {
+    let mut url_hash = None;
     let url = section.required("url", "such as \"redis://127.0.0.1:6379\"", |text| {
+        url_hash = Some(blake3::hash(text.as_bytes()));
         text.parse::<RedisUrl>().map_err(|error| error.to_string())
     });
     let key_prefix = section.parsed("key_prefix", "contactd");
@@ -165,8 +205,17 @@ fn redis(section: &mut Section<'_>) -> (Option<link::Config>, Option<cache::KeyR
     longer_than_zero(section, "timeout", timeout);
     let secret = secrets(section, "key_secret_file", secret_file);
     let keys = secrets(section, "encryption_key_file", key_file);
-    let ca = section.optional("ca_file", ca_file).map(|file| file.content);
-    (url.map(|url| link::Config { url, key_prefix, timeout, secret, ca }), keys, replicas(section))
+    let ca = section.optional("ca_file", ca_file);
+    let hashes = [
+        ("redis.url", url_hash),
+        ("redis.key_secret_file", secret.as_ref().map(|file| file.hash)),
+        ("redis.encryption_key_file", keys.as_ref().map(|file| file.hash)),
+        ("redis.ca_file", ca.as_ref().map(|file| file.hash)),
+    ];
+    let secrets = hashes.into_iter().filter_map(|(setting, hash)| Some((setting, hash?))).collect();
+    let (secret, ca) = (secret.map(|file| file.content), ca.map(|file| file.content));
+    let link = url.map(|url| link::Config { url, key_prefix, timeout, secret, ca });
+    Redis { link, keys: keys.map(|file| file.content), replicas: replicas(section), secrets }
 }
 
 /// The fleet's size: what shares of a quota are reckoned by if Redis cannot say how many replicas there are.

@@ -323,7 +323,7 @@ impl Platform {
     /// ringing phone finds room in the burst as well.
     #[must_use]
     pub fn urgent_contacts(&self) -> usize {
-        (self.config.quotas.of(CallKind::Other).burst().get() as usize / 4).max(1)
+        (self.door.burst(CallKind::Other).get() as usize / 4).max(1)
     }
 
     /// What was told of failures of this connector.

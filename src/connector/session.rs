@@ -6,6 +6,7 @@
 //! [`reply_class`]. Texts of the CRM and of the HTTP library stay here; they may hold numbers.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,6 +111,11 @@ impl Door {
     #[must_use]
     pub(super) fn reading(self, rows: &'static [Row]) -> Self {
         Self { rows, ..self }
+    }
+
+    /// How many calls of a kind may go at once, as the settings say now.
+    pub(super) fn burst(&self, kind: CallKind) -> NonZeroU32 {
+        self.budget.quota(Some(kind)).burst()
     }
 
     /// What was told of failures.

@@ -23,12 +23,14 @@ use crate::clock::Stopwatch;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
 
+mod door;
 mod figures;
 mod history;
 mod page;
 mod plot;
 mod status;
 
+pub use door::CONNECTIONS;
 pub use status::{Apart, Now, Quota, Redis, Waiting};
 
 use history::History;
@@ -96,14 +98,7 @@ impl Ops {
     }
 
     /// Serves until `shutdown` ends.
-    ///
-    /// # Errors
-    /// Where the listener fails.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) {
         let routes = Router::new()
             .route("/", get(async |State(ops): State<Ops>| typed("text/html; charset=utf-8", ops.shown().0)))
             .route("/status.json", get(async |State(ops): State<Ops>| typed("application/json", ops.shown().1)))
@@ -115,7 +110,7 @@ impl Ops {
             .route("/readyz", get(readyz))
             .layer(map_response(with_headers))
             .with_state(self);
-        axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
+        door::serve(listener, routes, shutdown).await;
     }
 
     /// The status as HTML and as JSON.

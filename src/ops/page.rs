@@ -25,9 +25,10 @@ fn head(status: &Status) -> String {
     let replicas = status.replicas.map_or("alone, without Redis".to_owned(), |n| plural(n as usize, "replica"));
     format!(
         "<header><h1>contactd</h1><span class=\"state {class}\">{state}</span>\
-         <span>up {}</span><span>{replicas}</span>\
+         <span>up {}</span><span>{replicas}</span><span>at most {} of memory</span>\
          <span class=\"soft\">{} · revision {} · figures of the last {}</span></header>\n",
         duration(status.uptime_seconds),
+        ByteSize(status.memory_ceiling_bytes),
         status.version,
         Escaped(status.revision),
         window(status),

@@ -26,6 +26,8 @@ pub struct Now {
     pub replicas: Option<u32>,
     /// Most bytes that the memory tier may hold.
     pub memory_limit: u64,
+    /// Most bytes that the process takes by its settings, whatever callers and CRMs do.
+    pub memory_ceiling: u64,
 }
 
 /// One connector's quota and what waits for it.
@@ -101,6 +103,8 @@ pub(super) struct Status {
     /// `ready` or `stopping`.
     pub state: &'static str,
     pub uptime_seconds: u64,
+    /// The most that the process takes by its settings, whatever callers and CRMs do.
+    pub memory_ceiling_bytes: u64,
     pub replicas: Option<u32>,
     /// The time that "in the window" means: at most five minutes.
     pub window_seconds: f64,
@@ -211,6 +215,7 @@ impl Status {
             revision: crate::metrics::revision(),
             state: if ready { "ready" } else { "stopping" },
             uptime_seconds: uptime.as_secs(),
+            memory_ceiling_bytes: now.memory_ceiling,
             replicas: now.replicas,
             window_seconds: tenths(window.length().as_secs_f64()),
             step_seconds: STEP.as_secs_f64(),

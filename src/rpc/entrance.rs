@@ -21,6 +21,7 @@ use tonic::server::NamedService;
 
 use super::arrivals::{Arrival, Arrivals};
 use super::desk::{NO_PLATFORM, count_other};
+use super::pages::REFLECTIONS;
 use super::request::WholeBody;
 use super::status;
 use crate::callers::{Caller, Callers, Excess, Peer, Place};
@@ -47,6 +48,7 @@ struct Shared {
     arrivals: Arrivals,
     in_flight: Arc<Semaphore>,
     jobs: Arc<Semaphore>,
+    reflections: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
@@ -77,7 +79,8 @@ impl Hall {
     pub fn new(callers: Callers, max_in_flight: usize, max_jobs: usize, metrics: Arc<Metrics>) -> Self {
         let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         let (in_flight, jobs) = (places(max_in_flight.saturating_mul(FOR_ALL)), places(max_jobs));
-        Self(Arc::new(Shared { callers, arrivals: Arrivals::new(max_in_flight), in_flight, jobs, metrics }))
+        let (arrivals, reflections) = (Arrivals::new(max_in_flight), places(REFLECTIONS));
+        Self(Arc::new(Shared { callers, arrivals, in_flight, jobs, reflections, metrics }))
     }
 
     /// The service behind the whole check.
@@ -85,20 +88,21 @@ impl Hall {
         Entrance { inner, hall: self.clone() }
     }
 
-    /// A service for which the credential is enough.
-    pub fn before_pages<S>(&self, inner: S) -> Credential<S> {
-        Credential { inner, hall: self.clone() }
+    /// Places for reflection, of all connections together.
+    pub(super) fn reflections(&self) -> &Arc<Semaphore> {
+        &self.0.reflections
     }
 
     /// Who calls; `None` where nobody is listed. A token decides where there is one, else the certificate.
-    fn caller<B>(&self, request: &Request<B>) -> Result<Option<Arc<Caller>>, Refusal> {
+    pub(super) fn caller<B>(&self, request: &Request<B>) -> Result<Option<Arc<Caller>>, Refusal> {
         if self.0.callers.is_empty() {
             return Ok(None);
         }
-        let found = match request.headers().get(header::AUTHORIZATION) {
-            Some(value) => bearer(value.as_bytes()).and_then(|token| self.0.callers.by_token(token)).cloned(),
-            None => request.extensions().get::<Peer>().and_then(|peer| peer.caller.clone()),
-        };
+        let certificate = || request.extensions().get::<Peer>()?.certificate.clone();
+        let found = request.headers().get(header::AUTHORIZATION).map_or_else(
+            || self.0.callers.by_certificate(&certificate()?),
+            |value| self.0.callers.by_token(bearer(value.as_bytes())?),
+        );
         found.map(Some).ok_or(Refusal::Unknown)
     }
 
@@ -128,7 +132,7 @@ impl Hall {
         if is_job(request) { (&self.0.jobs, Refusal::Jobs) } else { (&self.0.in_flight, Refusal::Full) }
     }
 
-    fn refuse<B>(&self, request: &Request<B>, refusal: Refusal) -> Response<Body> {
+    pub(super) fn refuse<B>(&self, request: &Request<B>, refusal: Refusal) -> Response<Body> {
         let (status, reason) = refusal.status();
         self.0.metrics.calls_refused.get_or_create(&RefusalLabels { reason }).inc();
         if request.uri().path() == FIND {
@@ -144,7 +148,7 @@ fn is_job<B>(request: &Request<B>) -> bool {
 }
 
 /// A place under the caller's own limits, if it has any.
-fn enter(caller: Option<&Caller>) -> Result<Option<Place>, Refusal> {
+pub(super) fn enter(caller: Option<&Caller>) -> Result<Option<Place>, Refusal> {
     let Some(caller) = caller else { return Ok(None) };
     let place = caller.enter().inspect_err(|excess| {
         tracing::debug!(caller = caller.name(), ?excess, "a call is refused: its caller is at its limits");
@@ -154,7 +158,7 @@ fn enter(caller: Option<&Caller>) -> Result<Option<Place>, Refusal> {
 
 /// Why a call is not let in.
 #[derive(Clone, Copy)]
-enum Refusal {
+pub(super) enum Refusal {
     Unknown,
     Excess(Excess),
     Full,
@@ -190,18 +194,7 @@ pub struct Entrance<S> {
     hall: Hall,
 }
 
-/// See [`Hall::before_pages`].
-#[derive(Debug, Clone)]
-pub struct Credential<S> {
-    inner: S,
-    hall: Hall,
-}
-
 impl<S: NamedService> NamedService for Entrance<S> {
-    const NAME: &'static str = S::NAME;
-}
-
-impl<S: NamedService> NamedService for Credential<S> {
     const NAME: &'static str = S::NAME;
 }
 
@@ -307,26 +300,6 @@ where
         match this {
             Self::Inside(call) => Pin::new(call).poll(cx),
             Self::Before(_) => Poll::Pending,
-        }
-    }
-}
-
-impl<S> Service<Request<Body>> for Credential<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Call<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match self.hall.caller(&request).and_then(|caller| enter(caller.as_deref())) {
-            Ok(_) => Call::Under { call: self.inner.call(request), _places: None },
-            Err(refusal) => Call::Refused(Some(self.hall.refuse(&request, refusal))),
         }
     }
 }

@@ -7,11 +7,13 @@ mod convert;
 mod desk;
 mod entrance;
 mod messages;
+mod pages;
 mod request;
 mod service;
 mod status;
 
 pub use entrance::Hall;
+pub use pages::REFLECTIONS;
 pub use service::ContactRpc;
 
 /// The generated server.

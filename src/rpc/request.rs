@@ -103,14 +103,21 @@ impl HttpBody for WholeBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
+        // Health checks are handed on before they are there.
+        if !this.whole
+            && let Err(status) = std::task::ready!(this.poll_arrived(cx))
+        {
+            (this.whole, this.first, this.more) = (true, Bytes::new(), BytesMut::new());
+            return Poll::Ready(Some(Err(status)));
+        }
         let first = std::mem::take(&mut this.first);
         let next = if first.is_empty() { std::mem::take(&mut this.more).freeze() } else { first };
         Poll::Ready((!next.is_empty()).then(|| Ok(Frame::data(next))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_empty() && self.more.is_empty()
+        self.whole && self.first.is_empty() && self.more.is_empty()
     }
 }

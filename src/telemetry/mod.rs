@@ -5,11 +5,12 @@
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
 
+mod level;
 mod lines;
 mod panics;
 
+pub use level::{Level, NotALevel, Volume};
 pub use lines::Lines;
 
 /// How log lines look.
@@ -24,36 +25,34 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
+    /// By their names in the settings, the default first.
+    pub const ALL: [(&'static str, Self); 3] = [("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
+
     fn is_human(self) -> bool {
         self == Self::Human || (self == Self::Auto && std::io::stderr().is_terminal())
     }
 }
 
-/// Starts logging to `lines`; panics are reported there as well, at every level. `level` is a level of contactd's own
-/// lines or `tracing` directives (`info`, `contactd=debug`).
-///
-/// # Errors
-/// If `level` cannot be read.
-pub fn start(format: LogFormat, level: &str, lines: &Lines) -> Result<(), String> {
+/// Starts logging to `lines`; panics are reported there as well, at every level. Returns what changes the level from
+/// then on.
+pub fn start(format: LogFormat, level: &Level, lines: &Lines) -> Volume {
     panics::report_to(lines.clone(), format);
     let sink = lines.clone();
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter(level)?)
+        .with_env_filter(level.filter())
         .with_writer(move || sink.clone())
         // What cannot be formatted would be told by `eprintln!`, which waits for standard error.
         .log_internal_errors(false);
     // A second start in one process (tests) keeps the first.
-    let _ = if format.is_human() {
-        log.with_target(false).try_init()
+    if format.is_human() {
+        let log = log.with_target(false).with_filter_reloading();
+        let volume = Volume::over(log.reload_handle());
+        let _ = log.try_init();
+        volume
     } else {
-        log.json().flatten_event(true).with_current_span(false).try_init()
-    };
-    Ok(())
-}
-
-/// A level alone leaves the libraries beneath at `info`: at `debug` they write host names and numbers.
-fn filter(level: &str) -> Result<EnvFilter, String> {
-    let is_more = level.parse::<tracing::Level>().is_ok_and(|level| level > tracing::Level::INFO);
-    let directives = if is_more { format!("info,contactd={level}") } else { level.to_owned() };
-    EnvFilter::try_new(directives).map_err(|error| format!("--log-level {level:?}: {error}"))
+        let log = log.json().flatten_event(true).with_current_span(false).with_filter_reloading();
+        let volume = Volume::over(log.reload_handle());
+        let _ = log.try_init();
+        volume
+    }
 }

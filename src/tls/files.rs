@@ -11,7 +11,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
+use super::validity::Validity;
 use super::{Config, Error};
+use crate::domain::Timestamp;
 
 /// The only protocol that is spoken behind the handshake (ALPN).
 const HTTP2: &[u8] = b"h2";
@@ -39,13 +41,21 @@ impl Pems {
         })
     }
 
-    /// Checks that the files fit together.
-    pub(super) fn server_config(&self, config: &Config) -> Result<Arc<ServerConfig>, Error> {
+    /// Checks that the files fit together and that the server's certificate is valid at this time of day.
+    pub(super) fn server_config(
+        &self,
+        config: &Config,
+        wall: Timestamp,
+    ) -> Result<(Arc<ServerConfig>, Validity), Error> {
         let of = |setting: &'static str, path: &Path, words: &str| {
             let message = format!("{} {words}", path.display());
             Error { setting, message }
         };
         let chain = certificates(&self.cert).map_err(|words| of("cert", &config.cert, words))?;
+        // Only the server's own. One further up may have an expired twin beside it that nobody's path leads through.
+        let validity = chain.first().and_then(Validity::of);
+        let validity = validity.ok_or_else(|| of("cert", &config.cert, "holds a certificate that is none"))?;
+        validity.check(wall).map_err(|invalid| of("cert", &config.cert, &invalid.to_string()))?;
         let key = PrivateKeyDer::from_pem_slice(self.key.expose_secret())
             .map_err(|_| of("key", &config.key, "holds no private key in PEM format"))?;
 
@@ -74,7 +84,7 @@ impl Pems {
             other => of("key", &config.key, &format!("cannot be used: {other}")),
         })?;
         server.alpn_protocols.push(HTTP2.to_vec());
-        Ok(Arc::new(server))
+        Ok((Arc::new(server), validity))
     }
 }
 

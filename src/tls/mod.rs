@@ -2,12 +2,12 @@
 //!
 //! Owns the certificates: reads them, checks them, and reads them again when the files change. Promises that new
 //! handshakes use the new ones, that connections which are there stay, and that files which cannot be used change
-//! nothing. Knows nothing of who may call; it only tells the name in a certificate that it has verified.
+//! nothing: a certificate that has expired, or is not valid yet, cannot be used. Knows nothing of who may call; it only
+//! reports the name in a certificate that it has verified.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::RwLock;
 use rustls::ServerConfig;
@@ -15,15 +15,18 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::clock;
+use crate::clock::Clock;
+use crate::domain::Timestamp;
 
 mod files;
 mod name;
+mod validity;
+mod watch;
+
+pub use watch::Watch;
 
 use files::Pems;
-
-/// How often the files are looked at. They are small, and what a new certificate waits is not felt.
-const LOOK: Duration = Duration::from_secs(2);
+use validity::Validity;
 
 /// Where the certificates are, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +51,19 @@ pub struct Error {
 
 /// The certificates in use. Clones share them.
 #[derive(Clone)]
-pub struct Tls(Arc<RwLock<Arc<ServerConfig>>>);
+pub struct Tls(Arc<Shared>);
+
+struct Shared {
+    in_use: RwLock<InUse>,
+    clock: Arc<dyn Clock>,
+}
+
+struct InUse {
+    config: Config,
+    pems: Pems,
+    server: Arc<ServerConfig>,
+    validity: Validity,
+}
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,33 +71,71 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Looks at the files and exchanges the certificates in use.
-pub struct Watch {
-    config: Config,
-    tls: Tls,
-    in_use: Pems,
-    /// What was wrong at the last look, and at how many before.
-    doubt: Option<(Error, u32)>,
+impl InUse {
+    fn read(config: &Config, wall: Timestamp) -> Result<Self, Error> {
+        let pems = Pems::read(config)?;
+        let (server, validity) = pems.server_config(config, wall)?;
+        Ok(Self { config: config.clone(), pems, server, validity })
+    }
 }
 
-/// Reads the files, and tells whether they can be used.
+/// Reads the files, and reports whether they can be used at this time of day.
 ///
 /// # Errors
-/// Where one cannot be read, or they do not fit together.
-pub fn load(config: &Config) -> Result<(Tls, Watch), Error> {
-    let in_use = Pems::read(config)?;
-    let tls = Tls(Arc::new(RwLock::new(in_use.server_config(config)?)));
-    let watch = Watch { config: config.clone(), tls: tls.clone(), in_use, doubt: None };
-    Ok((tls, watch))
+/// If one cannot be read, they do not fit together, or the server's certificate has expired or is not valid yet.
+pub fn check(config: &Config, wall: Timestamp) -> Result<(), Error> {
+    InUse::read(config, wall).map(|_| ())
 }
 
 impl Tls {
+    /// Takes the certificates of these files into use.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn load(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let in_use = RwLock::new(InUse::read(config, clock.wall())?);
+        Ok(Self(Arc::new(Shared { in_use, clock })))
+    }
+
+    /// Takes other files into use. Returns whether anything is different. After an error nothing is.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn exchange(&self, config: &Config) -> Result<bool, Error> {
+        let new = InUse::read(config, self.0.clock.wall())?;
+        let mut in_use = self.0.in_use.write();
+        let changed = in_use.pems != new.pems;
+        *in_use = new;
+        Ok(changed)
+    }
+
+    /// Reads the files that are in use again. Returns whether anything is different. After an error nothing is.
+    fn look_again(&self) -> Result<bool, Error> {
+        let config = self.0.in_use.read().config.clone();
+        let pems = Pems::read(&config)?;
+        if pems == self.0.in_use.read().pems {
+            return Ok(false);
+        }
+        let (server, validity) = pems.server_config(&config, self.0.clock.wall())?;
+        let mut in_use = self.0.in_use.write();
+        // Other files came into use meanwhile: theirs is the last word.
+        let still_wanted = in_use.config == config;
+        if still_wanted {
+            *in_use = InUse { config, pems, server, validity };
+        }
+        Ok(still_wanted)
+    }
+
+    fn validity(&self) -> Validity {
+        self.0.in_use.read().validity
+    }
+
     /// Shakes hands. Ends whenever the other side lets it; the caller limits the time.
     ///
     /// # Errors
     /// Where the other side does not speak TLS, or shows no certificate that is wanted.
     pub async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-        let config = Arc::clone(&self.0.read());
+        let config = Arc::clone(&self.0.in_use.read().server);
         TlsAcceptor::from(config).accept(stream).await
     }
 }
@@ -91,48 +144,4 @@ impl Tls {
 #[must_use]
 pub fn peer_name(stream: &TlsStream<TcpStream>) -> Option<String> {
     name::of(stream.get_ref().1.peer_certificates()?.first()?)
-}
-
-impl Watch {
-    /// Looks now and then, for ever.
-    pub async fn run(mut self) {
-        loop {
-            clock::pause(LOOK).await;
-            self.look();
-        }
-    }
-
-    fn look(&mut self) {
-        match self.changed() {
-            Ok(None) => self.doubt = None,
-            Ok(Some((pems, config))) => {
-                *self.tls.0.write() = config;
-                (self.in_use, self.doubt) = (pems, None);
-                tracing::info!("grpc.tls: the certificates were exchanged; new connections use the new ones");
-            }
-            Err(error) => {
-                let times = self.doubt.take().filter(|(before, _)| *before == error).map_or(1, |(_, times)| times + 1);
-                // Files that are being exchanged do not fit for a moment, so the second look counts, and once.
-                if times == 2 {
-                    tracing::warn!(%error, "new certificates cannot be used; the ones before stay in use");
-                }
-                self.doubt = Some((error, times));
-            }
-        }
-    }
-
-    fn changed(&self) -> Result<Option<(Pems, Arc<ServerConfig>)>, Error> {
-        let pems = Pems::read(&self.config)?;
-        if pems == self.in_use {
-            return Ok(None);
-        }
-        let config = pems.server_config(&self.config)?;
-        Ok(Some((pems, config)))
-    }
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("config", &self.config).finish_non_exhaustive()
-    }
 }

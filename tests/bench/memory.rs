@@ -66,7 +66,7 @@ fn fill_and_print(kind: &str, count: u32) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let memory = MemoryCache::new(Config { bytes: u64::MAX }, ages, Arc::clone(&clock));
     let names = Names::new(KeyPrefix::default(), &SharedSecret::new([7; 32]));
-    let cache = TieredCache::new(memory, None, names, ages, clock, &Metrics::default());
+    let cache = TieredCache::new(memory, None, names, clock, &Metrics::default());
     let keys = KeyMaker::new([7; 16]);
     // Everything that is made once.
     store(&cache, &keys, kind, count)?;

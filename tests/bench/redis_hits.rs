@@ -169,7 +169,7 @@ impl Stored {
         let memory = MemoryCache::new(Config { bytes: 1 << 30 }, self.ages, Arc::clone(&clock));
         let log = Log::new(self.link.clone());
         let shared = SharedTier { redis: self.tier(), log, time, tasks: TaskTracker::new() };
-        TieredCache::new(memory, Some(shared), self.link.names().clone(), self.ages, clock, &Metrics::default())
+        TieredCache::new(memory, Some(shared), self.link.names().clone(), clock, &Metrics::default())
     }
 }
 

@@ -89,7 +89,7 @@ impl<M: prost::Message + Clone + 'static> Service<http::Request<Body>> for Const
 
 /// Serves until standard input ends. `question` asks the daemon for the number that it is given.
 pub(super) async fn serve(question: impl Fn(&str) -> pb::FindContactRequest) -> anyhow::Result<()> {
-    telemetry::start(telemetry::LogFormat::Json, "warn", &telemetry::Lines::start()).map_err(|error| anyhow!(error))?;
+    let _ = telemetry::start(telemetry::LogFormat::Json, &"warn".parse()?, &telemetry::Lines::start());
     let tasks = TaskTracker::new();
     let crm = Arc::new(ExampleCrm::new(Options::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -240,7 +240,7 @@ const PANICS: &str = "logs::panics_in_threads_of_its_own";
 #[ignore = "run by a_panic_is_reported_and_waits_for_nobody"]
 fn panics_in_threads_of_its_own() {
     let lines = contactd::telemetry::Lines::start();
-    contactd::telemetry::start(contactd::telemetry::LogFormat::Json, "off", &lines).unwrap();
+    let _ = contactd::telemetry::start(contactd::telemetry::LogFormat::Json, &"off".parse().unwrap(), &lines);
     let number = "+16505551234";
     assert!(std::thread::spawn(|| panic!("the reason")).join().is_err());
     assert!(std::thread::spawn(move || panic!("{number} is what it was about")).join().is_err());

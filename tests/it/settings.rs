@@ -19,7 +19,7 @@ fn the_example_file_is_sound_documents_every_key_and_shows_the_defaults() {
     let example = read(text, &[]).unwrap();
     let effective: toml::Table = example.toml.parse().unwrap();
     let written: toml::Table = text.parse().unwrap();
-    for section in ["grpc", "ops", "cache", "lookup"] {
+    for section in ["grpc", "ops", "log", "cache", "lookup"] {
         assert_eq!(written.get(section), effective.get(section), "[{section}] of the example is complete");
         let defaults: toml::Table = read(MINIMAL, &[]).unwrap().toml.parse().unwrap();
         assert_eq!(written.get(section), defaults.get(section), "[{section}] of the example shows the defaults");

@@ -1,10 +1,13 @@
 //! Encrypted connections: who gets through the handshake, and certificates that change.
 
+use std::time::Duration;
+
+use contactd::clock;
 use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::commands::{contactd, run, text};
-use crate::support::daemon::details;
+use crate::support::daemon::{details, get};
 use crate::support::pki::{Authority, Files, connect};
 use crate::support::program::Program;
 use crate::support::{FakeCrm, TestDaemon, contact, eventually, find};
@@ -151,4 +154,61 @@ async fn a_certificate_and_a_token_are_both_needed_where_the_list_has_tokens_onl
     let mut client = connect(daemon.grpc, &authority, Some(&pair)).await.unwrap();
     assert_eq!(client.find_contact(find()).await.unwrap_err().code(), Code::Unauthenticated);
     assert!(client.find_contact(crate::callers::with_token("Bearer right", find())).await.is_ok());
+}
+
+const DAY: i64 = 24 * 3600;
+
+#[tokio::test]
+async fn certificates_that_are_not_valid_today_are_refused_at_start_and_by_check_config() {
+    let authority = Authority::new();
+    for (from, to, word) in [(-2 * DAY, -1, "expired"), (DAY, 2 * DAY, "not valid before")] {
+        let files = Files::new(&authority.issue_for(&["localhost"], "server", from, to), None);
+        let connector = "[connectors.pipedrive]\nkind = \"pipedrive\"\n";
+        let settings = files.write("contactd.toml", &(files.toml() + connector));
+        for command in ["check-config", "serve"] {
+            let mut command = contactd(&[command, "--config", &settings.display().to_string()]);
+            command.env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0").env("CONTACTD__OPS__LISTEN", "127.0.0.1:0");
+            let refused = clock::within(Duration::from_secs(10), run(command)).await.expect("it does not serve");
+            let said = text(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(2), "{said}");
+            assert!(said.contains("grpc.tls.cert") && said.contains(word), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_not_taken_in_exchange_for_a_valid_one() {
+    let (crm, authority) = (crm().await, Authority::new());
+    let files = Files::new(&authority.issue(&["localhost"], "server"), None);
+    let example = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n", crm.url());
+    let program = Program::start(&(files.toml() + &example)).await;
+    let grpc = program.grpc.strip_prefix("http://").unwrap().parse().unwrap();
+    files.replace(&authority.issue_for(&["localhost"], "server", -2 * DAY, -DAY));
+    let decided = || program.log().contains("certificates cannot be used") || program.log().contains("were exchanged");
+    eventually("the files are noticed", decided).await;
+    assert!(program.log().contains("expired"), "it says why: {}", program.log());
+    assert!(connect(grpc, &authority, None).await.is_ok(), "the one before stays");
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_soon_is_told_in_the_log_and_counted_down() {
+    let (crm, authority) = (crm().await, Authority::new());
+    let files = Files::new(&authority.issue_for(&["localhost"], "server", -DAY, 10 * DAY + 60), None);
+    let example = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n", crm.url());
+    let program = Program::start(&(files.toml() + &example)).await;
+    eventually("it is told", || program.log().contains("expires soon")).await;
+    let line = program.log().lines().find(|line| line.contains("expires soon")).unwrap().to_owned();
+    assert!(line.contains("WARN") && line.contains("\"days_left\":10"), "{line}");
+    let left = async || {
+        let page = get(&format!("{}/metrics", program.ops)).await.1;
+        let left = page.lines().find_map(|line| line.strip_prefix("contactd_tls_certificate_expires_seconds "));
+        left.expect("it is counted").parse::<i64>().unwrap()
+    };
+    assert!((10 * DAY..=10 * DAY + 60).contains(&left().await));
+    files.replace(&authority.issue_for(&["localhost"], "server", -DAY, 90 * DAY));
+    let renewed = async { while left().await < 89 * DAY {} };
+    clock::within(Duration::from_secs(20), renewed).await.expect("the new one is counted down");
+
+    let plain = TestDaemon::over(&crm).await;
+    assert_eq!(plain.metric("contactd_tls_certificate_expires_seconds").await, None, "without TLS there is no series");
 }

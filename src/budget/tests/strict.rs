@@ -177,3 +177,29 @@ async fn a_limit_set_too_high_is_found_out_with_few_refusals() {
     assert!(crm.refused() <= 12, "{} refusals", crm.refused());
     assert!(start.elapsed() <= 20 * SECOND, "{:?}", start.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_strict_crm_refuses_nothing_while_the_quota_changes() {
+    for seed in 0..4 {
+        let (per, full) = (2 * SECOND, 20);
+        let quota = |rate, per| Quota::new(rate, per, rate, Scope::User, 1.0).unwrap();
+        let (budget, crm) = (cold(quota(full, per)), StrictCrm::new(Counting::Sliding, full, per, seed));
+        let changes = async {
+            for (rate, per) in [(5, per), (full, per), (10, SECOND), (full, per), (1, per), (full, per)] {
+                pause(per.mul_f64(3.3)).await;
+                budget.set(quota(rate, per), SECOND);
+            }
+            let apart = Quotas { search: Some(quota(full, per)), ..quota(full, per).into() };
+            for quotas in [apart, quota(full, per).into()] {
+                pause(per.mul_f64(3.3)).await;
+                budget.set(quotas, SECOND);
+            }
+        };
+        tokio::join!(
+            changes,
+            call_all(&budget, &crm, Lane::Prefetch, 200),
+            call_all(&budget, &crm, Lane::CallPop, 200),
+        );
+        assert_eq!(crm.refused(), 0, "seed {seed}");
+    }
+}

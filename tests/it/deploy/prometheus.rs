@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::{repo, text, tool};
 use crate::support::crm::{Seen, example};
 use crate::support::daemon::{Changed as _, get};
+use crate::support::pki::{Authority, Files};
 use crate::support::redis::{RedisServer, free_port};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
 
@@ -182,7 +183,9 @@ async fn every_query_of_panels_rules_and_alerts_finds_its_series_in_a_real_prome
         crm.url()
     );
     let daemon = TestDaemon::start(&shared).await;
-    let alone = TestDaemon::over(&crm).await;
+    // Without Redis, and with a certificate that is counted down.
+    let files = Files::new(&Authority::new().issue(&["localhost"], "server"), None);
+    let alone = TestDaemon::with(&crm, "example", &files.toml()).await;
     let prometheus = Prometheus::over(&[&daemon, &alone]).await;
 
     let mut queries: Vec<String> = panels().into_iter().map(|(_, query)| query).collect();

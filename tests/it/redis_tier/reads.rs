@@ -112,7 +112,7 @@ fn replica(server: &RedisServer) -> TieredCache {
         time: RedisTime::new(Arc::clone(&clock)),
         tasks: TaskTracker::new(),
     };
-    TieredCache::new(memory, Some(shared), names, ages, clock, &Metrics::default())
+    TieredCache::new(memory, Some(shared), names, clock, &Metrics::default())
 }
 
 async fn source(replica: &TieredCache, n: u32) -> Option<Source> {

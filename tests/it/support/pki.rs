@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use contactd::clock::{Clock as _, SystemClock};
 use contactd::rpc::client::ContactServiceClient;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 
@@ -30,9 +32,20 @@ impl Authority {
 
     /// A certificate for these DNS names, with a common name.
     pub fn issue(&self, dns_names: &[&str], common_name: &str) -> Pair {
+        self.issue_for(dns_names, common_name, i64::from(i32::MIN), i64::from(i32::MAX))
+    }
+
+    /// The same, valid from so many seconds from now, to so many.
+    pub fn issue_for(&self, dns_names: &[&str], common_name: &str, from: i64, to: i64) -> Pair {
         let names: Vec<String> = dns_names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
+        let now = i64::try_from(SystemClock::start().wall().0 / 1000).unwrap();
+        let at = |seconds: i64| {
+            let since_1970 = u64::try_from(now + seconds).unwrap_or(0);
+            date_time_ymd(1970, 1, 1) + Duration::from_secs(since_1970)
+        };
+        (params.not_before, params.not_after) = (at(from), at(to));
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.0).unwrap();
         Pair { cert: cert.pem(), key: key.serialize_pem() }

@@ -10,11 +10,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 pub struct Program {
     child: Child,
+    settings: Option<NamedTempFile>,
     pub grpc: String,
     pub ops: String,
     log: Arc<Mutex<String>>,
@@ -35,11 +37,24 @@ impl Program {
     }
 
     pub async fn start_with(toml: &str, log_level: &str, env: &[(&str, &str)]) -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), toml).unwrap();
+        Self::start_flagged(toml, &["--log-level", log_level], env).await
+    }
+
+    /// With these flags beside the settings.
+    pub async fn start_flagged(toml: &str, flags: &[&str], env: &[(&str, &str)]) -> Self {
+        let settings = NamedTempFile::new().unwrap();
+        std::fs::write(settings.path(), toml).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_contactd"));
-        command.args(["serve", "--config"]).arg(file.path()).args(["--log-level", log_level]);
-        Self::run(command, env).await
+        command.args(["serve", "--config"]).arg(settings.path()).args(flags);
+        let mut program = Self::run(command, env).await;
+        program.settings = Some(settings);
+        program
+    }
+
+    /// Writes other settings into its file and asks it to read them.
+    pub fn reload(&self, toml: &str) {
+        std::fs::write(self.settings.as_ref().expect("it has a file").path(), toml).unwrap();
+        self.signal(Signal::SIGHUP);
     }
 
     /// With this limit of open files.
@@ -84,7 +99,7 @@ impl Program {
             }
         });
         let (grpc, ops) = addresses.await.expect("it tells its addresses");
-        Self { child, grpc, ops, log, reading }
+        Self { child, settings: None, grpc, ops, log, reading }
     }
 
     pub fn pid(&self) -> u32 {

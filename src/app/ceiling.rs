@@ -1,0 +1,99 @@
+//! The most memory that the process takes by its settings, for the worst that callers and CRMs can do. The sum is the
+//! one in `deploy/SECURITY.md`, which says what each part is for.
+
+use crate::callers::OPEN_PLACES;
+use crate::config::Config;
+use crate::ops;
+use crate::rpc;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// The program, with the metadata of all numbering plans.
+const PROGRAM: u64 = 48 * MIB;
+
+/// What the allocator keeps for itself.
+const ALLOCATOR: u64 = 48 * MIB;
+
+/// Credentials, identities, refusals and invalidations, 100,000 of each: 185 MiB were measured, with one identity a
+/// user.
+const REMEMBERED: u64 = 256 * MIB;
+
+/// A reply as bytes, as JSON, and as an answer.
+const FORMS_OF_A_REPLY: u64 = 6;
+
+/// The request and the answer of a call in hand, and half requests beside it.
+const CALL: u64 = 512 * KIB;
+
+/// A batch of 10,000 numbers.
+const JOB: u64 = 4 * MIB;
+
+/// What a connection may hold unread, and its own state.
+const CONNECTION: u64 = 320 * KIB;
+
+/// A stream of health.
+const OPEN_STREAM: u64 = 12 * KIB;
+
+/// A stream of reflection, with the request under way.
+const REFLECTION: u64 = 128 * KIB;
+
+/// A connection of the operations port, with its page.
+const OPERATIONS: u64 = 256 * KIB;
+
+/// The ceiling in bytes.
+pub(super) fn bytes(config: &Config) -> u64 {
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let loads = count(config.resolver.max_loads).saturating_mul(FORMS_OF_A_REPLY);
+    // Streams and checks.
+    let connection = CONNECTION + 2 * count(OPEN_PLACES) * OPEN_STREAM;
+    let parts = [
+        PROGRAM,
+        config.memory.bytes.saturating_mul(2),
+        loads.saturating_mul(count(config.limits.reply_bytes)),
+        count(config.grpc.max_in_flight).saturating_mul(CALL),
+        count(config.grpc.max_prefetch_jobs).saturating_mul(JOB),
+        count(config.grpc.max_connections).saturating_mul(connection),
+        count(rpc::REFLECTIONS).saturating_mul(REFLECTION),
+        count(ops::CONNECTIONS).saturating_mul(OPERATIONS),
+        REMEMBERED,
+        ALLOCATOR,
+    ];
+    parts.into_iter().fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_is_the_sum_that_the_security_page_states() {
+        let text = "[grpc]\nmax_in_flight = 16\nmax_prefetch_jobs = 2\nmax_connections = 64\n[cache]\n\
+                    memory = \"8MiB\"\n[lookup]\nmax_reply = \"256KiB\"\n\
+                    [connectors.pipedrive]\nkind = \"pipedrive\"\n";
+        let config = crate::config::read(text, []).unwrap().config;
+        let expected = 48 + 2 * 8 + 2 * 16 * 6 / 4 + 16 / 2 + 4 * 2 + 64 / 2 + 16 / 8 + 64 / 4 + 256 + 48;
+        assert_eq!(bytes(&config), expected * MIB);
+        let page = include_str!("../../deploy/SECURITY.md");
+        for row in [
+            "  48 MiB  ",
+            "+ 2    x cache.memory  ",
+            "+ 2    x grpc.max_in_flight x 6 x lookup.max_reply  ",
+            "+ 512 KiB x grpc.max_in_flight  ",
+            "+ 4 MiB   x grpc.max_prefetch_jobs  ",
+            "+ 512 KiB x grpc.max_connections  ",
+            "+ 18 MiB  ",
+            "+ 256 MiB  ",
+            "+ 48 MiB  ",
+        ] {
+            assert!(page.contains(row), "{row}");
+        }
+    }
+
+    #[test]
+    fn settings_without_measure_have_a_ceiling_without_measure() {
+        let text = "[cache]\nmemory = \"16EiB\"\n[connectors.pipedrive]\nkind = \"pipedrive\"\n";
+        if let Ok(effective) = crate::config::read(text, []) {
+            assert_eq!(bytes(&effective.config), u64::MAX);
+        }
+    }
+}

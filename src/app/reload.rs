@@ -1,0 +1,52 @@
+//! What of the settings changes while the daemon runs.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::fleet::{Budgets, admissions_config};
+use crate::admission::Admissions;
+use crate::cache::TieredCache;
+use crate::callers::Callers;
+use crate::config::Config;
+use crate::tls::{self, Tls};
+
+/// The rooms that take up new settings. Clones reach the same daemon.
+#[derive(Clone)]
+pub struct Reload {
+    pub(super) callers: Callers,
+    pub(super) tls: Option<Tls>,
+    pub(super) cache: TieredCache,
+    pub(super) admissions: Admissions,
+    pub(super) budgets: Arc<Mutex<Budgets>>,
+}
+
+impl std::fmt::Debug for Reload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reload(…)")
+    }
+}
+
+impl Reload {
+    /// Takes up what of these settings can change at run time: callers, the files of certificates, ages and quotas. All
+    /// else stays as it was at the start.
+    ///
+    /// # Errors
+    /// If the certificates cannot be used. Then nothing has changed.
+    pub fn apply(&self, config: &Config) -> Result<(), tls::Error> {
+        if let (Some(tls), Some(files)) = (&self.tls, &config.grpc.tls)
+            && tls.exchange(files)?
+        {
+            tracing::info!("grpc.tls: the certificates were exchanged; new connections use the new ones");
+        }
+        self.callers.replace(&config.grpc.callers);
+        self.cache.set_ages(config.ages);
+        self.admissions.set_config(admissions_config(config));
+        for (name, budget) in self.budgets.lock().iter() {
+            if let Some(connector) = config.connectors.iter().find(|connector| connector.name == *name) {
+                budget.set(connector.quotas, config.admitted);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! How long calls wait for their turn, as the metrics show it.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::domain::lane::Lane;
+use crate::metrics::{Metrics, QuotaLabels, observe};
+
+/// Histograms of `contactd_quota_wait_seconds`.
+pub(super) struct Waits([Histogram; Lane::ALL.len()]);
+
+impl Waits {
+    pub(super) fn new(platform: &str, metrics: &Metrics) -> Self {
+        Self(Lane::ALL.map(|lane| {
+            let labels = QuotaLabels { platform: platform.to_owned(), lane: lane.label() };
+            metrics.quota_wait.get_or_create(&labels).clone()
+        }))
+    }
+
+    /// A call has waited so long in this lane.
+    pub(super) fn observe(&self, lane: Lane, waited: Duration) {
+        observe(self.of(lane), waited);
+    }
+
+    fn of(&self, lane: Lane) -> &Histogram {
+        let [call_pop, revalidate, prefetch] = &self.0;
+        match lane {
+            Lane::CallPop => call_pop,
+            Lane::Revalidate => revalidate,
+            Lane::Prefetch => prefetch,
+        }
+    }
+}

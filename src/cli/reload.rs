@@ -1,0 +1,86 @@
+//! SIGHUP: the settings file is read again, and what can change at run time does.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::app::Reload;
+use crate::config::{self, Effective, Fault, Grpc};
+use crate::lifecycle::Hangups;
+use crate::telemetry::Volume;
+
+/// The settings of a running daemon, and what takes up others.
+pub(super) struct Again {
+    path: PathBuf,
+    /// What the daemon was started with.
+    started: Effective,
+    /// What was read last without a fault.
+    latest: Effective,
+    reload: Reload,
+    /// None if the command line decides what is logged.
+    volume: Option<Volume>,
+}
+
+/// Reads the settings at each SIGHUP, for ever. Without a settings file a SIGHUP changes nothing.
+pub(super) async fn reload_on(hangups: &mut Hangups, mut again: Option<Again>) {
+    loop {
+        hangups.next().await;
+        if let Some(again) = &mut again {
+            // Files are read, and the ends of all stored answers are reckoned again.
+            tokio::task::block_in_place(|| again.read());
+        } else {
+            tracing::info!("SIGHUP: the daemon was started without --config: there is nothing to read again");
+        }
+    }
+}
+
+impl Again {
+    /// For a daemon that was started with the settings in `path`.
+    pub(super) fn new(path: PathBuf, started: Effective, reload: Reload, volume: Option<Volume>) -> Self {
+        Self { path, latest: started.clone(), started, reload, volume }
+    }
+
+    fn read(&mut self) {
+        let read = fs::read_to_string(&self.path)
+            .map_err(|error| vec![Fault { path: String::new(), message: format!("the file cannot be read: {error}") }])
+            .and_then(|text| config::read(&text, config::environment()));
+        let applied = read.and_then(|new| {
+            let unusable = |error: crate::tls::Error| {
+                vec![Fault { path: format!("grpc.tls.{}", error.setting), message: error.message }]
+            };
+            let grpc = self.started.config.grpc.reloaded(&new.config.grpc).map_err(|fault| vec![fault])?;
+            self.reload.apply(&new.config).map_err(unusable).map(|()| (new, grpc))
+        });
+        match applied {
+            Ok((new, grpc)) => self.take_up(new, &grpc),
+            Err(faults) => {
+                for fault in faults {
+                    tracing::error!(setting = fault.path, "SIGHUP: {}", fault.message);
+                }
+                tracing::error!(file = %self.path.display(), "SIGHUP: the settings have faults; nothing was changed");
+            }
+        }
+    }
+
+    /// Says what has changed, and what has not.
+    fn take_up(&mut self, new: Effective, grpc: &Grpc) {
+        for warning in &new.warnings {
+            tracing::warn!(setting = warning.path, "{}", warning.message);
+        }
+        for warning in grpc.warnings() {
+            tracing::warn!("{warning}");
+        }
+        for setting in self.started.changes(&new).waiting {
+            tracing::warn!(setting, "SIGHUP: this setting cannot change at run time; it waits for a restart");
+        }
+        let changed = self.latest.changes(&new).taken_up;
+        match &self.volume {
+            Some(volume) => volume.set(&new.config.log.level),
+            None if changed.iter().any(|setting| setting == "log.level") => {
+                tracing::warn!(setting = "log.level", "SIGHUP: --log-level or CONTACTD_LOG decides what is logged");
+            }
+            None => {}
+        }
+        tracing::info!(changed = changed.join(", "), "SIGHUP: the settings were read again");
+        self.latest = new;
+    }
+}

@@ -1,0 +1,94 @@
+//! What is logged, and the handle that changes it while the process runs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::reload;
+
+/// What is logged: a level of contactd's own lines, or `tracing` directives (`info`, `contactd=debug`).
+///
+/// A level alone leaves the libraries beneath at `info`: at `debug` they write host names and numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level(String);
+
+/// Neither a level nor directives.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is neither a level (error, warn, info, debug, trace) nor directives such as \"contactd=debug\": {0}")]
+pub struct NotALevel(String);
+
+impl Default for Level {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Level {
+    type Err = NotALevel;
+
+    fn from_str(text: &str) -> Result<Self, NotALevel> {
+        // A word that is no level would be read as the name of a library, of which alone everything is logged.
+        let is_word = text.chars().all(|c| !matches!(c, '=' | ',' | '[' | ':'));
+        if text.is_empty() || (is_word && text.parse::<LevelFilter>().is_err()) {
+            return Err(NotALevel("it is no level".to_owned()));
+        }
+        EnvFilter::try_new(text).map(|_| Self(text.to_owned())).map_err(|error| NotALevel(error.to_string()))
+    }
+}
+
+impl Level {
+    pub(super) fn filter(&self) -> EnvFilter {
+        let is_more = self.0.parse::<tracing::Level>().is_ok_and(|level| level > tracing::Level::INFO);
+        // It was read before, so nothing of it is left out.
+        if is_more { EnvFilter::new(format!("info,contactd={}", self.0)) } else { EnvFilter::new(&self.0) }
+    }
+}
+
+/// Changes what is logged.
+pub struct Volume(Box<dyn Fn(EnvFilter) -> bool + Send + Sync>);
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Volume(…)")
+    }
+}
+
+impl Volume {
+    pub(super) fn over<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Self {
+        Self(Box::new(move |filter| handle.reload(filter).is_ok()))
+    }
+
+    /// Logs this from now on.
+    pub fn set(&self, level: &Level) {
+        // Fails only if the lines go elsewhere: another start in this process was first.
+        (self.0)(level.filter());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_alone_leaves_libraries_at_info() {
+        let filter = |text: &str| text.parse::<Level>().map(|level| level.filter().to_string());
+        assert_eq!(filter("warn").unwrap(), "warn");
+        let debug = filter("DEBUG").unwrap();
+        assert!(debug.contains("info") && debug.contains("contactd=debug"), "{debug}");
+        assert_eq!(filter("h2=trace").unwrap(), "h2=trace");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for text in ["", " ", "loud", "contactd=loud"] {
+            assert!(text.parse::<Level>().is_err(), "{text:?}");
+        }
+    }
+}

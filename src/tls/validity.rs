@@ -1,0 +1,89 @@
+//! From when to when a certificate is valid.
+
+use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::pki_types::CertificateDer;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use crate::domain::Timestamp;
+
+/// The first and the last moment of a certificate, by the time of day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Validity {
+    from: Timestamp,
+    to: Timestamp,
+}
+
+/// Why a certificate is no good at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Invalid {
+    Expired(Timestamp),
+    NotYet(Timestamp),
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired(at) => write!(f, "holds a certificate that expired at {}", date(*at)),
+            Self::NotYet(at) => write!(f, "holds a certificate that is not valid before {}", date(*at)),
+        }
+    }
+}
+
+impl Validity {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let certificate = Certificate::from_der(certificate).ok()?;
+        let validity = certificate.tbs_certificate().validity();
+        let millis = |time: x509_cert::time::Time| u64::try_from(time.to_unix_duration().as_millis()).ok();
+        Some(Self { from: Timestamp(millis(validity.not_before)?), to: Timestamp(millis(validity.not_after)?) })
+    }
+
+    pub(super) fn check(self, wall: Timestamp) -> Result<(), Invalid> {
+        if wall > self.to {
+            return Err(Invalid::Expired(self.to));
+        }
+        if wall < self.from {
+            return Err(Invalid::NotYet(self.from));
+        }
+        Ok(())
+    }
+
+    /// Seconds until it expires; fewer than zero afterwards.
+    pub(super) fn seconds_left(self, wall: Timestamp) -> i64 {
+        let seconds = |time: Timestamp| i64::try_from(time.0 / 1000).unwrap_or(i64::MAX);
+        seconds(self.to) - seconds(wall)
+    }
+
+    pub(super) fn end(self) -> String {
+        date(self.to)
+    }
+}
+
+/// In UTC, to the second.
+fn date(at: Timestamp) -> String {
+    // The last moment that is written with four digits of a year; later ones are written as this one.
+    const LAST: u64 = 253_402_300_799_000;
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at.0.min(LAST))).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_valid_from_its_first_moment_to_its_last() {
+        let validity = Validity { from: Timestamp(2_000), to: Timestamp(9_000) };
+        assert_eq!(validity.check(Timestamp(1_999)), Err(Invalid::NotYet(Timestamp(2_000))));
+        assert!(validity.check(Timestamp(2_000)).is_ok() && validity.check(Timestamp(9_000)).is_ok());
+        assert_eq!(validity.check(Timestamp(9_001)), Err(Invalid::Expired(Timestamp(9_000))));
+        assert_eq!([1_000, 8_000, 11_500].map(|now| validity.seconds_left(Timestamp(now))), [8, 1, -2]);
+    }
+
+    #[test]
+    fn any_date_can_be_written() {
+        assert_eq!(date(Timestamp(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(date(Timestamp(u64::MAX)), "9999-12-31T23:59:59Z");
+    }
+}

@@ -1,0 +1,138 @@
+//! What goes on while certificates are in use: new files are taken up, and their end is told before it comes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::{Error, Tls};
+use crate::clock::{self, Clock, Stopwatch};
+
+/// How often the files are looked at. They are small, and what a new certificate waits is not felt.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// A certificate that expires within this time is told of.
+const SOON_SECONDS: i64 = 30 * 24 * 3600;
+
+/// How often that is told.
+const TELL: Duration = Duration::from_secs(24 * 3600);
+
+/// Looks at the files and exchanges the certificates in use.
+pub struct Watch {
+    tls: Tls,
+    clock: Arc<dyn Clock>,
+    /// `contactd_tls_certificate_expires_seconds`
+    expires: Gauge,
+    /// What was wrong at the last look, and at how many before.
+    doubt: Option<(Error, u32)>,
+    reminder: Reminder,
+}
+
+/// When to tell of the end: as soon as it is near, as soon as it is past, and every day then.
+#[derive(Debug, Default)]
+struct Reminder(Option<(End, Stopwatch)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Soon,
+    Past,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Over the certificates in use; `expires` shows how many seconds they have left.
+    #[must_use]
+    pub fn new(tls: Tls, clock: Arc<dyn Clock>, expires: Gauge) -> Self {
+        Self { tls, clock, expires, doubt: None, reminder: Reminder::default() }
+    }
+
+    /// Looks now and then, for ever.
+    pub async fn run(mut self) {
+        loop {
+            self.tell_end();
+            clock::pause(LOOK).await;
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        match self.tls.look_again() {
+            Ok(changed) => {
+                self.doubt = None;
+                if changed {
+                    tracing::info!("grpc.tls: the certificates were exchanged; new connections use the new ones");
+                }
+            }
+            Err(error) => {
+                let times = self.doubt.take().filter(|(before, _)| *before == error).map_or(1, |(_, times)| times + 1);
+                // Files that are being exchanged do not fit for a moment, so the second look counts, and once.
+                if times == 2 {
+                    tracing::warn!(%error, "new certificates cannot be used; the ones before stay in use");
+                }
+                self.doubt = Some((error, times));
+            }
+        }
+    }
+
+    fn tell_end(&mut self) {
+        let validity = self.tls.validity();
+        let left = validity.seconds_left(self.clock.wall());
+        self.expires.set(left);
+        let Some(end) = self.reminder.due(left) else { return };
+        match end {
+            End::Past => tracing::error!(
+                expired = validity.end(),
+                "grpc.tls.cert: the certificate has expired, and callers refuse it: replace the files"
+            ),
+            End::Soon => tracing::warn!(
+                expires = validity.end(),
+                days_left = left / (24 * 3600),
+                "grpc.tls.cert: the certificate expires soon: replace the files; they are read again by themselves"
+            ),
+        }
+    }
+}
+
+impl Reminder {
+    /// What is to be told now of a certificate with so many seconds left.
+    fn due(&mut self, left: i64) -> Option<End> {
+        if left > SOON_SECONDS {
+            self.0 = None;
+            return None;
+        }
+        let end = if left < 0 { End::Past } else { End::Soon };
+        let is_told = self.0.is_some_and(|(told, when)| told == end && when.elapsed() < TELL);
+        if is_told {
+            return None;
+        }
+        self.0 = Some((end, Stopwatch::start()));
+        Some(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_told_from_thirty_days_before_once_a_day_and_when_it_comes() {
+        let (mut reminder, hour) = (Reminder::default(), Duration::from_secs(3600));
+        assert_eq!(reminder.due(SOON_SECONDS + 1), None);
+        assert_eq!(reminder.due(SOON_SECONDS), Some(End::Soon));
+        assert_eq!(reminder.due(SOON_SECONDS - 2), None);
+        clock::pause(23 * hour).await;
+        assert_eq!(reminder.due(1000), None);
+        clock::pause(hour).await;
+        assert_eq!(reminder.due(1000), Some(End::Soon));
+        assert_eq!(reminder.due(-1), Some(End::Past));
+        assert_eq!(reminder.due(-3), None);
+        assert_eq!(reminder.due(SOON_SECONDS * 2), None, "it was renewed");
+        assert_eq!(reminder.due(5), Some(End::Soon));
+    }
+}
