@@ -42,6 +42,8 @@ pub(super) struct Reader {
 pub(super) struct Section<'a> {
     path: String,
     table: Table,
+    /// Every key that was asked for, in this order: what the section can have.
+    known: Vec<String>,
     /// Required keys that are absent, each with what is expected.
     missing: Vec<(String, String)>,
     /// Whether this is no table at all: then nothing more is said about it.
@@ -123,6 +125,7 @@ impl Reader {
         let section = Section {
             path,
             table: Table::new(),
+            known: Vec::new(),
             missing: Vec::new(),
             misshapen: false,
             env: &mut self.env,
@@ -178,6 +181,7 @@ impl Section<'_> {
 
     /// Reads a table within this one.
     pub(super) fn nested<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        self.know(key);
         let value = self.table.remove(key);
         let (read, effective) = self.below(self.path_of(key), value, read);
         self.effective.insert(key.to_owned(), Value::Table(effective));
@@ -189,6 +193,7 @@ impl Section<'_> {
         let section = Section {
             path,
             table: Table::new(),
+            known: Vec::new(),
             missing: Vec::new(),
             misshapen: false,
             env: self.env,
@@ -200,7 +205,8 @@ impl Section<'_> {
     }
 
     /// Whether a table within this one is there; one variable of it is enough.
-    pub(super) fn has_below(&self, key: &str) -> bool {
+    pub(super) fn has_below(&mut self, key: &str) -> bool {
+        self.know(key);
         let prefix = format!("{}.", self.path_of(key).to_ascii_lowercase());
         self.table.contains_key(key) || self.env.keys().any(|path| path.starts_with(&prefix))
     }
@@ -244,7 +250,8 @@ impl Section<'_> {
         self.missing.push((key.to_owned(), expected.to_owned()));
     }
 
-    pub(super) fn is_given(&self, key: &str) -> bool {
+    pub(super) fn is_given(&mut self, key: &str) -> bool {
+        self.know(key);
         self.table.contains_key(key) || self.env.contains_key(&self.path_of(key).to_ascii_lowercase())
     }
 
@@ -269,7 +276,14 @@ impl Section<'_> {
         self.warnings.push(Fault { path, message: message.to_owned() });
     }
 
+    fn know(&mut self, key: &str) {
+        if !self.known.iter().any(|known| known == key) {
+            self.known.push(key.to_owned());
+        }
+    }
+
     fn take(&mut self, key: &str) -> Option<Value> {
+        self.know(key);
         let from_file = self.table.remove(key);
         // Variables are read in lower case, so that they reach a connector whose name is written in any case.
         let from_env = self.env.remove(&self.path_of(key).to_ascii_lowercase()).map(Value::String);
@@ -306,9 +320,9 @@ impl Section<'_> {
             unknown.push((path, message));
         }
         let missing = std::mem::take(&mut self.missing);
-        let required = missing.iter().map(|(key, _)| format!("{key} (required)"));
-        let has: Vec<String> = self.effective.keys().cloned().chain(required).collect();
-        let has = has.join(", ");
+        let is_missing = |known: &String| missing.iter().any(|(key, _)| key == known);
+        let shown = |key: &String| if is_missing(key) { format!("{key} (required)") } else { key.clone() };
+        let has = self.known.iter().map(shown).collect::<Vec<_>>().join(", ");
         if unknown.is_empty() {
             for (key, expected) in &missing {
                 self.fault(key, &format!("is required: {expected}"));

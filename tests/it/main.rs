@@ -34,6 +34,7 @@ mod numbers;
 mod old_answers;
 mod operations;
 mod outbound;
+mod pages;
 mod phone_engines;
 mod phone_matches;
 mod pipedrive;

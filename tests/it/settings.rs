@@ -1,6 +1,7 @@
 //! The settings file: documented, checked, reported.
 
 mod mistakes;
+mod page;
 
 use std::process::{Command, Output};
 

@@ -10,6 +10,7 @@ use super::Section;
 impl Section<'_> {
     /// Reads each table of a list, which only the file can hold.
     pub(in crate::config) fn tables<T>(&mut self, key: &str, read: impl Fn(&mut Section<'_>) -> Option<T>) -> Vec<T> {
+        self.know(key);
         let tables = match self.table.remove(key) {
             None => return Vec::new(),
             Some(Value::Array(tables)) => tables,
