@@ -172,3 +172,42 @@ fn links_and_headings_are_found_as_people_write_them() {
         assert_eq!(fault(&top, &repo("README.md"), right), None, "{right}");
     }
 }
+
+/// What stands between quotes right behind `before` in a file of Rust, if it is a name in one case only.
+fn literals(file: &str, before: &str, is_name: fn(char) -> bool) -> BTreeSet<String> {
+    let source = fs::read_to_string(repo(file)).unwrap();
+    let opening = format!("{before}\"");
+    let rests = source.match_indices(&opening).map(|(at, _)| &source[at + opening.len()..]);
+    let names = rests.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()));
+    names.filter(|name| name.len() > 2 && name.chars().all(is_name)).collect()
+}
+
+/// The names in backquotes that stand in column `column` of the tables below a heading.
+fn column(page: &str, heading: &str, column: usize) -> BTreeSet<String> {
+    let page = fs::read_to_string(repo(page)).unwrap();
+    let chapter = page.split(&format!("\n## {heading}\n")).nth(1).expect(heading);
+    let chapter = chapter.split("\n## ").next().unwrap();
+    let rows = chapter.lines().filter(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split(" | ").nth(column).map(|cell| cell.trim_matches(['|', ' '])));
+    cells.filter_map(|cell| Some(cell.strip_prefix('`')?.strip_suffix('`')?.to_owned())).collect()
+}
+
+#[test]
+fn the_callers_guide_has_every_reason_of_a_failure_and_no_other() {
+    let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
+    let mut reasons = literals("src/domain/error.rs", "=> ", is_name);
+    reasons.extend(literals("src/rpc/status.rs", "", is_name));
+    assert_eq!(column("proto/README.md", "Failures", 1), reasons);
+}
+
+#[test]
+fn the_page_of_operation_has_every_metric_and_no_other() {
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let mut metrics = literals("src/metrics.rs", "register(", is_name);
+    metrics.extend(literals("src/metrics.rs", "encode_descriptor(", is_name));
+    let on_page = column("deploy/OPERATIONS.md", "Metrics", 0).into_iter().map(|name| {
+        let name = name.strip_prefix("contactd_").expect("the prefix of all").to_owned();
+        name.strip_suffix("_total").map_or(name.clone(), str::to_owned)
+    });
+    assert_eq!(on_page.collect::<BTreeSet<_>>(), metrics);
+}
