@@ -93,7 +93,11 @@ fn fault(folder: &Path, page: &Path, target: &str) -> Option<String> {
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
-        if part == Component::ParentDir { drop(plain.pop()) } else { plain.push(part) }
+        if part == Component::ParentDir {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
     }
     plain
 }
