@@ -101,6 +101,13 @@ impl Allowed {
         self.accepted.slide(now);
         let was = self.limit().unwrap_or(quota.rate().get());
         let accepted = self.accepted.held();
+        if accepted == 0
+            && let Some(fallen) = &mut self.fallen
+        {
+            // A CRM that accepts nothing at all says nothing of how many calls it would accept.
+            (fallen.refused, fallen.rises) = (now, now + fallen.stays);
+            return None;
+        }
         // A CRM that has accepted nothing from here also counts calls of others. Their number is unknown.
         let least = if is_alone && accepted > 0 { was / STEEPEST } else { was / 2 };
         let limit = accepted.max(least).clamp(1, (was - 1).max(1));
@@ -185,10 +192,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_crm_that_refuses_everything_for_a_while_lowers_the_limit_once_and_it_is_soon_back() {
+        let (quota, mut now, mut allowed) = (quota(), instant(), Allowed::default());
+        for _ in 0..10 {
+            now += 6 * SECOND;
+            allowed.refused(&quota, now, true, now);
+        }
+        assert_eq!(allowed.limit(), Some(25));
+        let over = now;
+        while allowed.limit().is_some() {
+            now += SECOND;
+            allowed.accepted(&quota, now, now);
+        }
+        assert!(now <= over + 30 * SECOND, "{:?}", now - over);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn there_is_always_a_call_to_find_out_with() {
         let (quota, mut now, mut allowed) = (quota(), instant(), Allowed::default());
         for _ in 0..20 {
             now += SECOND;
+            allowed.accepted(&quota, now, now);
             allowed.refused(&quota, now, true, now);
         }
         assert_eq!(allowed.limit(), Some(1));

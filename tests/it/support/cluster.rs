@@ -1,12 +1,14 @@
 //! A real Redis Cluster of three nodes on loopback, without replicas.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Client, FromRedisValue, cmd};
 use contactd::clock;
+
+use super::redis::free_port;
 
 const NODES: u16 = 3;
 const SLOTS: u16 = 16_384;
@@ -186,13 +188,9 @@ impl RedisCluster {
     }
 }
 
-/// Ports for clients and for the nodes among themselves, one pair a node. All are held until the last one is known, so
-/// that none comes twice.
+/// Ports for clients and for the nodes among themselves, one pair a node.
 fn free_ports() -> Vec<(u16, u16)> {
-    let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let held: Vec<_> = (0..NODES).map(|_| (hold(), hold())).collect();
-    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-    held.iter().map(|(client, bus)| (port(client), port(bus))).collect()
+    (0..NODES).map(|_| (free_port(), free_port())).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use contactd::cache::RedisTier;
@@ -133,9 +135,21 @@ impl RedisServer {
     }
 }
 
-/// A port that nobody uses at the moment.
+/// Ports of these tests: below those that the system gives to connections, one of which would be taken again at once
+/// while thousands are opened.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// A port that nobody uses at the moment, and no test was given before.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(PORTS)));
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if !PORTS.contains(&port) {
+            NEXT.store(PORTS.start, Ordering::Relaxed);
+        } else if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub fn config(url: &str) -> link::Config {
