@@ -71,6 +71,7 @@ impl Connection {
 
     fn new(stream: Stream, peer: Peer, place: Place, longest: Duration) -> Self {
         let alarm = Box::pin(clock::pause(FIRST_WORDS));
+        let peer = peer.counted_in(place.in_hand());
         Self {
             stream: stream.take(0),
             peer,

@@ -2,7 +2,7 @@
 //!
 //! Owns their number. Promises that there are so many at most, and that no address keeps others out: if all places are
 //! taken, a connection from an address that has fewer takes the place of the one that has been silent for longest among
-//! those of the address that has most. An IPv6 client has a whole /64, which counts as one address. Clients behind one
+//! those of the address that has most and have no call in hand of a known caller. An IPv6 client has a whole /64, which counts as one address. Clients behind one
 //! proxy share its address, and are kept apart by the proxy.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -37,6 +37,8 @@ struct State {
 struct Open {
     /// When something was heard of it, in milliseconds.
     heard: Arc<AtomicU64>,
+    /// Calls in hand of somebody who has said who it is.
+    in_hand: Arc<AtomicUsize>,
     end: CancellationToken,
 }
 
@@ -46,6 +48,7 @@ pub(super) struct Place {
     peer: IpAddr,
     number: u64,
     heard: Arc<AtomicU64>,
+    in_hand: Arc<AtomicUsize>,
     end: CancellationToken,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -73,10 +76,11 @@ impl Crowd {
         let heard = Arc::new(AtomicU64::new(self.now()));
         state.next += 1;
         state.all += 1;
-        let open = Open { heard: Arc::clone(&heard), end: token.clone() };
+        let in_hand = Arc::<AtomicUsize>::default();
+        let open = Open { heard: Arc::clone(&heard), in_hand: Arc::clone(&in_hand), end: token.clone() };
         state.peers.entry(peer).or_default().insert(number, open);
         let ended = Box::pin(token.clone().cancelled_owned());
-        Some(Place { crowd: self.clone(), peer, number, heard, end: token, ended })
+        Some(Place { crowd: self.clone(), peer, number, heard, in_hand, end: token, ended })
     }
 
     fn now(&self) -> u64 {
@@ -92,7 +96,8 @@ impl State {
         if open.len() <= own + 1 {
             return false;
         }
-        let silent = open.iter().min_by_key(|(number, open)| (open.heard.load(Ordering::Relaxed), **number));
+        let idle = open.iter().filter(|(_, open)| open.in_hand.load(Ordering::Relaxed) == 0);
+        let silent = idle.min_by_key(|(number, open)| (open.heard.load(Ordering::Relaxed), **number));
         let Some(number) = silent.map(|(number, _)| *number) else { return false };
         self.leave(largest, number);
         true
@@ -114,6 +119,11 @@ impl Place {
     /// Something came from the peer.
     pub(super) fn hear(&self) {
         self.heard.store(self.crowd.now(), Ordering::Relaxed);
+    }
+
+    /// Where its calls in hand are counted.
+    pub(super) fn in_hand(&self) -> &Arc<AtomicUsize> {
+        &self.in_hand
     }
 
     /// Ends with the place, also when another connection takes it.
@@ -152,6 +162,20 @@ mod tests {
 
     fn addr(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_a_call_of_a_known_caller_in_hand_is_not_ended() {
+        let crowd = Crowd::new(2);
+        let mut proxy = [(); 2].map(|()| crowd.enter(addr("10.0.0.1")).unwrap());
+        let peers = proxy.each_ref().map(|place| crate::callers::Peer::default().counted_in(place.in_hand()));
+        let first = peers[0].busy();
+        let second = peers[1].busy();
+        assert!(crowd.enter(addr("10.0.0.2")).is_none());
+        drop(first);
+        assert!(crowd.enter(addr("10.0.0.2")).is_some());
+        assert_eq!(ended(&mut proxy), [true, false]);
+        drop(second);
     }
 
     #[tokio::test(start_paused = true)]

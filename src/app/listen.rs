@@ -80,6 +80,6 @@ async fn shake(stream: TcpStream, tls: Option<Tls>, place: Place, longest: Durat
     let Some(tls) = tls else { return Some(Connection::plain(stream, place, longest)) };
     let stream =
         tls.accept(stream).await.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()?;
-    let peer = Peer::named(tls::peer_name(&stream));
+    let peer = Peer::new(tls::is_verified(&stream), tls::peer_name(&stream));
     Some(Connection::encrypted(stream, peer, place, longest))
 }

@@ -144,7 +144,7 @@ impl App {
             tracer.clone(),
             config.withheld.clone(),
         );
-        let callers = Callers::new(&config.grpc.callers);
+        let callers = Callers::new(&config.grpc.callers, config.grpc.needs_certificates());
         let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
         let hall = Hall::new(callers.clone(), calls, jobs, Arc::clone(&metrics));
         let tls = encryption(&config, &clock, &metrics, &chores)?;

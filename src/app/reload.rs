@@ -8,7 +8,7 @@ use super::fleet::{Budgets, admissions_config};
 use crate::admission::Admissions;
 use crate::cache::TieredCache;
 use crate::callers::Callers;
-use crate::config::Config;
+use crate::config::{Config, Grpc};
 use crate::tls::{self, Tls};
 
 /// The rooms that take up new settings. Clones reach the same daemon.
@@ -28,18 +28,18 @@ impl std::fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Takes up what of these settings can change at run time: callers, the files of certificates, ages and quotas. All
-    /// else stays as it was at the start.
+    /// Takes up what of these settings can change at run time: callers and the files of certificates as `grpc` has them,
+    /// ages and quotas. All else stays as it was at the start.
     ///
     /// # Errors
     /// If the certificates cannot be used. Then nothing has changed.
-    pub fn apply(&self, config: &Config) -> Result<(), tls::Error> {
-        if let (Some(tls), Some(files)) = (&self.tls, &config.grpc.tls)
+    pub fn apply(&self, config: &Config, grpc: &Grpc) -> Result<(), tls::Error> {
+        if let (Some(tls), Some(files)) = (&self.tls, &grpc.tls)
             && tls.exchange(files)?
         {
             tracing::info!("grpc.tls: the certificates were exchanged; new connections use the new ones");
         }
-        self.callers.replace(&config.grpc.callers);
+        self.callers.replace(&grpc.callers, grpc.needs_certificates());
         self.cache.set_ages(config.ages);
         self.admissions.set_config(admissions_config(config));
         for (name, budget) in self.budgets.lock().iter() {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -50,6 +51,8 @@ pub struct Callers(Arc<RwLock<List>>);
 
 #[derive(Debug, Default)]
 struct List {
+    /// Whether whoever calls must have shown a certificate, if nobody is listed.
+    needs_certificate: bool,
     callers: Vec<Arc<Caller>>,
     /// Each with the place of its caller.
     tokens: Vec<(TokenHash, u32)>,
@@ -69,8 +72,21 @@ pub struct Caller {
 pub struct Peer {
     /// The name in its certificate, which has been verified.
     pub certificate: Option<Arc<str>>,
+    /// Whether it has shown a certificate, with a name or without.
+    is_verified: bool,
     streams: Arc<Semaphore>,
     checks: Arc<Semaphore>,
+    in_hand: Arc<AtomicUsize>,
+}
+
+/// A call in hand of somebody who has said who it is; counted until dropped.
+#[derive(Debug)]
+pub struct Busy(Arc<AtomicUsize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A place among the calls that a caller has in hand, given back when it is dropped.
@@ -100,16 +116,36 @@ pub enum Forbidden {
 
 impl Default for Peer {
     fn default() -> Self {
-        Self::named(None)
+        Self::new(false, None)
     }
 }
 
 impl Peer {
-    /// Whoever has shown a certificate with this name, or none.
+    /// Whoever has shown a certificate or not, and the name in it.
     #[must_use]
-    pub fn named(certificate: Option<String>) -> Self {
+    pub fn new(is_verified: bool, name: Option<String>) -> Self {
         let places = || Arc::new(Semaphore::new(OPEN_PLACES));
-        Self { certificate: certificate.map(Into::into), streams: places(), checks: places() }
+        let certificate = name.map(Into::into);
+        Self { certificate, is_verified, streams: places(), checks: places(), in_hand: Arc::default() }
+    }
+
+    /// Counts its calls in hand there.
+    #[must_use]
+    pub fn counted_in(self, in_hand: &Arc<AtomicUsize>) -> Self {
+        Self { in_hand: Arc::clone(in_hand), ..self }
+    }
+
+    /// Whether it has shown a certificate.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        self.is_verified
+    }
+
+    /// A call of it is in hand.
+    #[must_use]
+    pub fn busy(&self) -> Busy {
+        self.in_hand.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(&self.in_hand))
     }
 
     /// Places for streams beside look-ups: watches of health, reflection.
@@ -126,23 +162,32 @@ impl Peer {
 }
 
 impl Callers {
-    /// The callers of the settings, whose names and credentials are different.
+    /// The callers of the settings, whose names and credentials are different. If there are none, everybody may call, or
+    /// whoever has shown a certificate.
     #[must_use]
-    pub fn new(configs: &[Config]) -> Self {
-        Self(Arc::new(RwLock::new(List::new(configs, &[]))))
+    pub fn new(configs: &[Config], needs_certificate: bool) -> Self {
+        Self(Arc::new(RwLock::new(List::new(configs, needs_certificate, &[]))))
     }
 
     /// Another list holds from the next call on. Calls in hand end as they began, and count on towards the limits of
     /// their caller if those are the same in the new list.
-    pub fn replace(&self, configs: &[Config]) {
+    pub fn replace(&self, configs: &[Config], needs_certificate: bool) {
         let before = self.0.read().callers.clone();
-        *self.0.write() = List::new(configs, &before);
+        *self.0.write() = List::new(configs, needs_certificate, &before);
     }
 
-    /// Whether nobody is listed: then everybody who reaches the port may call.
+    /// Whether nobody is listed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.read().callers.is_empty()
+    }
+
+    /// Whether nobody is listed and whoever calls must have shown a certificate all the same. A connection may be older
+    /// than that rule.
+    #[must_use]
+    pub fn need_certificates(&self) -> bool {
+        let list = self.0.read();
+        list.callers.is_empty() && list.needs_certificate
     }
 
     /// The caller with this token. Takes as long for a wrong token as for a right one.
@@ -167,7 +212,7 @@ impl Callers {
 }
 
 impl List {
-    fn new(configs: &[Config], before: &[Arc<Caller>]) -> Self {
+    fn new(configs: &[Config], needs_certificate: bool, before: &[Arc<Caller>]) -> Self {
         let caller = |config: &Config| {
             let before = before.iter().find(|before| before.config.name == config.name);
             Arc::new(Caller::new(config.clone(), before.map(Arc::as_ref)))
@@ -177,7 +222,7 @@ impl List {
         let certificates = callers.iter().flat_map(|caller| {
             caller.config.certificates.iter().map(|certificate| (certificate.clone(), Arc::clone(caller)))
         });
-        Self { tokens: tokens.collect(), certificates: certificates.collect(), callers }
+        Self { needs_certificate, tokens: tokens.collect(), certificates: certificates.collect(), callers }
     }
 }
 

@@ -20,7 +20,7 @@ fn name(caller: Option<Arc<Caller>>) -> Option<String> {
 fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
     let mut rotating = config("b", "old");
     rotating.tokens.push(TokenHash::of(b"new"));
-    let callers = Callers::new(&[config("a", "first"), rotating, config("c", "third")]);
+    let callers = Callers::new(&[config("a", "first"), rotating, config("c", "third")], false);
     for (token, caller) in [
         ("first", Some("a")),
         ("old", Some("b")),
@@ -69,18 +69,18 @@ fn places_are_given_back_and_the_rate_says_when_to_call_again() {
 
 #[test]
 fn a_new_list_holds_at_once_and_counts_on_towards_limits_that_stayed() {
-    let callers = Callers::new(&[Config { max_in_flight: Some(1), ..config("a", "old") }, config("b", "b")]);
+    let callers = Callers::new(&[Config { max_in_flight: Some(1), ..config("a", "old") }, config("b", "b")], false);
     let in_hand = callers.by_token(b"old").unwrap().enter().unwrap();
-    callers.replace(&[Config { max_in_flight: Some(1), ..config("a", "new") }]);
+    callers.replace(&[Config { max_in_flight: Some(1), ..config("a", "new") }], false);
     assert!(callers.by_token(b"old").is_none() && callers.by_token(b"b").is_none());
     assert!(callers.by_certificate("b.example").is_none());
     let again = callers.by_token(b"new").unwrap();
     assert_eq!(again.enter().unwrap_err(), Excess::InFlight, "the call in hand counts");
     drop(in_hand);
     assert!(again.enter().is_ok());
-    callers.replace(&[Config { max_in_flight: Some(2), ..config("a", "new") }]);
+    callers.replace(&[Config { max_in_flight: Some(2), ..config("a", "new") }], false);
     let wider = callers.by_token(b"new").unwrap();
     let _held = (wider.enter().unwrap(), wider.enter().unwrap());
-    callers.replace(&[]);
+    callers.replace(&[], false);
     assert!(callers.is_empty());
 }

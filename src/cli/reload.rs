@@ -15,6 +15,8 @@ pub(super) struct Again {
     started: Effective,
     /// What was read last without a fault.
     latest: Effective,
+    /// What of `[grpc]` holds.
+    grpc: Grpc,
     reload: Reload,
     /// None if the command line decides what is logged.
     volume: Option<Volume>,
@@ -36,7 +38,7 @@ pub(super) async fn reload_on(hangups: &mut Hangups, mut again: Option<Again>) {
 impl Again {
     /// For a daemon that was started with the settings in `path`.
     pub(super) fn new(path: PathBuf, started: Effective, reload: Reload, volume: Option<Volume>) -> Self {
-        Self { path, latest: started.clone(), started, reload, volume }
+        Self { path, latest: started.clone(), grpc: started.config.grpc.clone(), started, reload, volume }
     }
 
     fn read(&mut self) {
@@ -47,11 +49,11 @@ impl Again {
             let unusable = |error: crate::tls::Error| {
                 vec![Fault { path: format!("grpc.tls.{}", error.setting), message: error.message }]
             };
-            let grpc = self.started.config.grpc.reloaded(&new.config.grpc).map_err(|fault| vec![fault])?;
-            self.reload.apply(&new.config).map_err(unusable).map(|()| (new, grpc))
+            let grpc = self.grpc.reloaded(&new.config.grpc).map_err(|fault| vec![fault])?;
+            self.reload.apply(&new.config, &grpc).map_err(unusable).map(|()| (new, grpc))
         });
         match applied {
-            Ok((new, grpc)) => self.take_up(new, &grpc),
+            Ok((new, grpc)) => self.take_up(new, grpc),
             Err(faults) => {
                 for fault in faults {
                     tracing::error!(setting = fault.path, "SIGHUP: {}", fault.message);
@@ -62,7 +64,7 @@ impl Again {
     }
 
     /// Says what has changed, and what has not.
-    fn take_up(&mut self, new: Effective, grpc: &Grpc) {
+    fn take_up(&mut self, new: Effective, grpc: Grpc) {
         for warning in &new.warnings {
             tracing::warn!(setting = warning.path, "{}", warning.message);
         }
@@ -81,6 +83,6 @@ impl Again {
             None => {}
         }
         tracing::info!(changed = changed.join(", "), "SIGHUP: the settings were read again");
-        self.latest = new;
+        (self.latest, self.grpc) = (new, grpc);
     }
 }

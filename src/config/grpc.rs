@@ -90,7 +90,13 @@ impl Grpc {
     }
 
     fn asks_who_calls(&self) -> bool {
-        !self.callers.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+        !self.callers.is_empty() || self.needs_certificates()
+    }
+
+    /// Whether connections have to show a certificate.
+    #[must_use]
+    pub fn needs_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
     }
 }
 

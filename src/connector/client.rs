@@ -44,9 +44,10 @@ const ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_sec
 /// How long a connection may take to be there, TLS included.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// How long a connection is kept that nobody uses, and how often TCP asks whether it still works.
+/// How long a connection is kept that nobody uses, how often TCP asks whether it still works, and how often in vain.
 const IDLE: Duration = Duration::from_secs(90);
 const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVES: u32 = 3;
 
 /// Idle connections that a client keeps to each host: as many as there were calls at once.
 pub(super) const KEPT: usize = usize::MAX;
@@ -91,6 +92,7 @@ impl Client {
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEPALIVE));
         http.set_keepalive_interval(Some(KEEPALIVE));
+        http.set_keepalive_retries(Some(KEEPALIVES));
         http.set_connect_timeout(Some(CONNECT));
         let mut https = HttpsConnector::from((http, Arc::clone(tls)));
         if https_only {

@@ -24,7 +24,7 @@ use super::desk::{NO_PLATFORM, count_other};
 use super::pages::REFLECTIONS;
 use super::request::WholeBody;
 use super::status;
-use crate::callers::{Caller, Callers, Excess, Peer, Place};
+use crate::callers::{Busy, Caller, Callers, Excess, Peer, Place};
 use crate::clock::{self, Stopwatch};
 use crate::domain::LookupError;
 use crate::metrics::{Metrics, RefusalLabels};
@@ -62,7 +62,7 @@ impl fmt::Debug for Hall {
 #[derive(Debug, Clone)]
 pub(super) struct JobPlace(#[expect(dead_code, reason = "held, and given back when dropped")] Arc<Places>);
 
-type Places = (OwnedSemaphorePermit, Option<Place>);
+type Places = (OwnedSemaphorePermit, Option<Place>, Option<Busy>);
 
 /// How long a request that was sent away waits for its answer at least, and at most twice as long, so that not all are
 /// given at once. A client with nothing but half requests spends its own streams on that, and not the daemon's time.
@@ -95,10 +95,14 @@ impl Hall {
 
     /// Who calls; `None` where nobody is listed. A token decides where there is one, else the certificate.
     pub(super) fn caller<B>(&self, request: &Request<B>) -> Result<Option<Arc<Caller>>, Refusal> {
+        let peer = || request.extensions().get::<Peer>();
+        if self.0.callers.need_certificates() && !peer().is_some_and(Peer::is_verified) {
+            return Err(Refusal::Unknown);
+        }
         if self.0.callers.is_empty() {
             return Ok(None);
         }
-        let certificate = || request.extensions().get::<Peer>()?.certificate.clone();
+        let certificate = || peer()?.certificate.clone();
         let found = request.headers().get(header::AUTHORIZATION).map_or_else(
             || self.0.callers.by_certificate(&certificate()?),
             |value| self.0.callers.by_token(bearer(value.as_bytes())?),
@@ -120,7 +124,9 @@ impl Hall {
     /// A place for a request that is whole. A job takes its own with it.
     fn seat<B>(&self, request: &mut Request<B>, place: Option<Place>) -> Result<Option<Places>, Refusal> {
         let (room, refusal) = self.room(request);
-        let places = (Arc::clone(room).try_acquire_owned().map_err(|_| refusal)?, place);
+        let room = Arc::clone(room).try_acquire_owned().map_err(|_| refusal)?;
+        let peer = request.extensions().get::<Peer>().filter(|peer| place.is_some() || peer.is_verified());
+        let places = (room, place, peer.map(Peer::busy));
         if is_job(request) {
             request.extensions_mut().insert(JobPlace(Arc::new(places)));
             return Ok(None);

@@ -140,6 +140,12 @@ impl Tls {
     }
 }
 
+/// Whether the other side has shown a certificate.
+#[must_use]
+pub fn is_verified(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty())
+}
+
 /// The name in the certificate that the other side has shown: its first DNS name, else its common name.
 #[must_use]
 pub fn peer_name(stream: &TlsStream<TcpStream>) -> Option<String> {

@@ -77,6 +77,22 @@ async fn a_sighup_changes_the_caller_behind_a_certificate_on_connections_that_ar
 }
 
 #[tokio::test]
+async fn a_connection_from_before_certificates_were_wanted_is_let_in_no_longer() {
+    let (crm, authority) = (ada().await, Authority::new());
+    let server = authority.issue(&["localhost"], "server");
+    let (before, after) = (Files::new(&server, None), Files::new(&server, Some(&authority)));
+    let tokens = format!("tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n", sha256("secret"));
+    let program = Program::start(&settings(&crm, &format!("{}{tokens}", before.toml()), "")).await;
+    let grpc = program.grpc.strip_prefix("http://").unwrap().parse().unwrap();
+    let mut stranger = connect(grpc, &authority, None).await.unwrap();
+    assert_eq!(stranger.find_contact(find()).await.unwrap_err().code(), Code::Unauthenticated);
+    reload(&program, &settings(&crm, &after.toml(), "")).await;
+    assert_eq!(stranger.find_contact(find()).await.unwrap_err().code(), Code::Unauthenticated);
+    let pair = authority.issue(&["pbx.example"], "pbx");
+    assert!(connect(grpc, &authority, Some(&pair)).await.unwrap().find_contact(find()).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_sighup_leads_to_other_certificate_files() {
     let (crm, old, new) = (ada().await, Authority::new(), Authority::new());
     let (before, after) = (
