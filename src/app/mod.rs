@@ -43,7 +43,7 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 
-pub use reload::Reload;
+pub(crate) use reload::Reload;
 
 use chores::Chores;
 use fleet::Fleet;
@@ -184,7 +184,7 @@ impl App {
 
     /// What takes up other settings while it runs.
     #[must_use]
-    pub fn reload(&self) -> Reload {
+    pub(crate) fn reload(&self) -> Reload {
         self.reload.clone()
     }
 

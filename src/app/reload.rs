@@ -13,7 +13,7 @@ use crate::tls::{self, Tls};
 
 /// The rooms that take up new settings. Clones reach the same daemon.
 #[derive(Clone)]
-pub struct Reload {
+pub(crate) struct Reload {
     pub(super) callers: Callers,
     pub(super) tls: Option<Tls>,
     pub(super) cache: TieredCache,
@@ -33,7 +33,7 @@ impl Reload {
     ///
     /// # Errors
     /// If the certificates cannot be used. Then nothing has changed.
-    pub fn apply(&self, config: &Config) -> Result<(), tls::Error> {
+    pub(crate) fn apply(&self, config: &Config) -> Result<(), tls::Error> {
         if let (Some(tls), Some(files)) = (&self.tls, &config.grpc.tls)
             && tls.exchange(files)?
         {

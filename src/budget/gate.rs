@@ -53,11 +53,11 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Passed {
     /// The call that it may make.
-    pub slot: Slot,
+    pub(crate) slot: Slot,
     /// The lane it passed in.
-    pub lane: Lane,
+    pub(crate) lane: Lane,
     /// How long it waited in that lane.
-    pub waited: Duration,
+    pub(crate) waited: Duration,
 }
 
 /// What a waiter does next.

@@ -24,9 +24,9 @@ use crate::domain::lane::Lane;
 pub(super) struct Forecast {
     /// Microseconds until the next call is due. Zero or negative if a call is due now: one interval lower for each
     /// further call that is due.
-    pub next: i64,
+    pub(crate) next: i64,
     /// Microseconds between calls.
-    pub interval: i64,
+    pub(crate) interval: i64,
 }
 
 impl Forecast {
@@ -45,29 +45,29 @@ pub(super) fn micros(duration: Duration) -> i64 {
 /// Who asks for a call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
-    pub scope: ScopeTag,
-    pub lane: Lane,
+    pub(crate) scope: ScopeTag,
+    pub(crate) lane: Lane,
     /// How many calls the window may hold.
-    pub limits: Limits,
-    pub standing: Standing,
+    pub(crate) limits: Limits,
+    pub(crate) standing: Standing,
     /// Whether it asks although the CRM wants a rest.
-    pub is_probe: bool,
+    pub(crate) is_probe: bool,
     /// Whether it goes at the pace of the quota, and not only within the window.
-    pub is_paced: bool,
+    pub(crate) is_paced: bool,
     /// How long it would wait; `None` for however long.
-    pub patience: Option<Duration>,
+    pub(crate) patience: Option<Duration>,
     /// Whether the call is made already and only to be counted.
-    pub is_made: bool,
+    pub(crate) is_made: bool,
 }
 
 /// When there is room for a call, in one kind of lanes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Room {
-    pub limit: u32,
-    pub frees: Frees,
-    pub pace: Forecast,
+    pub(crate) limit: u32,
+    pub(crate) frees: Frees,
+    pub(crate) pace: Forecast,
     /// How many calls of the window, and of a burst, are kept for proven credentials.
-    pub kept: Kept,
+    pub(crate) kept: Kept,
 }
 
 /// See [`Room::kept`]. The only call of a window or a burst cannot be kept.
@@ -127,23 +127,23 @@ impl Outlook {
 /// A call that the windows hold.
 #[derive(Debug, Clone)]
 pub(super) struct Slot {
-    pub scope: ScopeTag,
-    pub is_background: bool,
+    pub(crate) scope: ScopeTag,
+    pub(crate) is_background: bool,
     /// Until when, unless it is released.
-    pub until: Instant,
+    pub(crate) until: Instant,
     /// Its name in Redis, if it is counted there.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 /// What a limiter answers.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// The call, if there is room. A denied ask spends nothing.
-    pub granted: Option<Slot>,
+    pub(crate) granted: Option<Slot>,
     /// What comes next.
-    pub outlook: Outlook,
+    pub(crate) outlook: Outlook,
     /// Pauses that other replicas have set.
-    pub rest: Rest,
+    pub(crate) rest: Rest,
 }
 
 impl Answer {
@@ -155,9 +155,9 @@ impl Answer {
 /// What the other replicas should hear of a scope.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct News {
-    pub rest: Rest,
+    pub(crate) rest: Rest,
     /// How many calls the CRM allows now.
-    pub limit: Option<NewLimit>,
+    pub(crate) limit: Option<NewLimit>,
 }
 
 /// The limiter of one quota.

@@ -50,13 +50,13 @@ pub(super) enum Count {
 
 /// What replicas know of each other through Redis.
 #[derive(Debug, Clone, Copy)]
-pub struct Replicas {
+pub(crate) struct Replicas {
     /// How many there are, this one included, and those that have been missing for a few seconds.
-    pub count: NonZeroU32,
+    pub(crate) count: NonZeroU32,
     /// How many of them are there now.
-    pub present: u32,
+    pub(crate) present: u32,
     /// For how long Redis has kept its data.
-    pub kept_for: Duration,
+    pub(crate) kept_for: Duration,
 }
 
 /// See the header. Of one quota.
@@ -86,9 +86,9 @@ pub(super) struct Past {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Absent {
     /// How many.
-    pub count: u32,
+    pub(crate) count: u32,
     /// Of so many in all; zero if nothing was heard yet.
-    pub of: u32,
+    pub(crate) of: u32,
 }
 
 /// Who is missing, and who was until lately: their calls still count.

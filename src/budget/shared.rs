@@ -31,7 +31,7 @@ const LATENESS: Duration = Duration::from_millis(100);
 
 /// One quota, as all replicas share it.
 #[derive(Clone)]
-pub struct SharedQuota {
+pub(crate) struct SharedQuota {
     link: Link,
     tasks: TaskTracker,
     /// The connector, and the kind of call if it has a quota of its own.
@@ -58,26 +58,26 @@ impl fmt::Debug for SharedQuota {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     /// How long a call is held of which nothing is heard any more.
-    pub hold: Duration,
+    pub(crate) hold: Duration,
     /// For how long after a proven call one call of each window is kept for proven credentials.
-    pub keeps_one_for: Duration,
+    pub(crate) keeps_one_for: Duration,
     /// How long nothing is spent of a scope whose count Redis has lost.
-    pub unknown_for: Duration,
+    pub(crate) unknown_for: Duration,
 }
 
 /// What Redis must know of a scope.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Whether it has counted a call lately, so that the scope's hash must be there.
-    pub scope: bool,
-    pub last: Option<Last>,
+    pub(crate) scope: bool,
+    pub(crate) last: Option<Last>,
 }
 
 /// A call that Redis must hold.
 #[derive(Debug)]
 pub(super) struct Last {
-    pub name: String,
-    pub held_for: Duration,
+    pub(crate) name: String,
+    pub(crate) held_for: Duration,
 }
 
 /// What the ask script returns; see there.
@@ -126,7 +126,7 @@ impl SharedQuota {
     /// The quota of the connector called `connector`, which must be called so on all replicas. What nobody waits for
     /// is sent from `tasks`.
     #[must_use]
-    pub fn new(link: Link, connector: &str, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(link: Link, connector: &str, tasks: TaskTracker) -> Self {
         // A hash, because a connector's name may hold what would move the key to another slot.
         let name = blake3::hash(connector.as_bytes());
         let scripts = Scripts {

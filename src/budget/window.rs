@@ -71,11 +71,11 @@ impl Window {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Frees {
     /// Calls held.
-    pub held: u32,
+    pub(crate) held: u32,
     /// The length of the window.
-    pub per: i64,
+    pub(crate) per: i64,
     /// When the first calls will be free, in order.
-    pub times: Vec<i64>,
+    pub(crate) times: Vec<i64>,
 }
 
 impl Frees {

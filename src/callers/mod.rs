@@ -19,34 +19,34 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 mod token;
 
-pub use token::{NotAHash, TokenHash};
+pub(crate) use token::TokenHash;
 
 /// Streams beside look-ups that one connection may have at once, and as many health checks. A client watches one or two
 /// services; a proxy may carry a few clients.
-pub const OPEN_PLACES: usize = 8;
+pub(crate) const OPEN_PLACES: usize = 8;
 
 /// Settings of one caller.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// What logs call it.
     pub name: String,
     /// Its tokens: one, or two while they are exchanged.
-    pub tokens: Vec<TokenHash>,
+    pub(crate) tokens: Vec<TokenHash>,
     /// The names in its certificates.
-    pub certificates: Vec<String>,
+    pub(crate) certificates: Vec<String>,
     /// The platforms that it may ask; all where there is no list.
-    pub platforms: Option<Vec<String>>,
+    pub(crate) platforms: Option<Vec<String>>,
     /// The accounts that it may ask for; all where there is no list.
-    pub accounts: Option<Vec<String>>,
+    pub(crate) accounts: Option<Vec<String>>,
     /// Calls that it may make in a second, as many at once after a rest.
-    pub rate: Option<NonZeroU32>,
+    pub(crate) rate: Option<NonZeroU32>,
     /// Calls that it may have in hand.
-    pub max_in_flight: Option<usize>,
+    pub(crate) max_in_flight: Option<usize>,
 }
 
 /// The services that may call. Cheap to clone; clones share everything, a new list included.
 #[derive(Debug, Clone, Default)]
-pub struct Callers(Arc<RwLock<List>>);
+pub(crate) struct Callers(Arc<RwLock<List>>);
 
 #[derive(Debug, Default)]
 struct List {
@@ -57,7 +57,7 @@ struct List {
 }
 
 /// One service that may call.
-pub struct Caller {
+pub(crate) struct Caller {
     config: Config,
     rate: Option<Arc<DefaultDirectRateLimiter>>,
     in_flight: Option<Arc<Semaphore>>,
@@ -66,20 +66,22 @@ pub struct Caller {
 /// Who is at the other end of a connection, as far as the connection itself tells, and what it may hold without a
 /// credential.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The name in its certificate, which has been verified.
-    pub certificate: Option<Arc<str>>,
+    pub(crate) certificate: Option<Arc<str>>,
     streams: Arc<Semaphore>,
     checks: Arc<Semaphore>,
 }
 
 /// A place among the calls that a caller has in hand, given back when it is dropped.
 #[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "held, and given back when dropped")] Option<OwnedSemaphorePermit>);
+pub(crate) struct Place(
+    #[expect(dead_code, reason = "held, and given back when dropped")] Option<OwnedSemaphorePermit>,
+);
 
 /// Why a call of a known caller is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excess {
+pub(crate) enum Excess {
     /// It has as many calls in hand as it may.
     InFlight,
     /// It called too often.
@@ -91,7 +93,7 @@ pub enum Excess {
 
 /// What a caller asked for and may not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forbidden {
+pub(crate) enum Forbidden {
     /// The platform is not on its list.
     Platform,
     /// The account is not on its list.
@@ -107,20 +109,20 @@ impl Default for Peer {
 impl Peer {
     /// Whoever has shown a certificate with this name, or none.
     #[must_use]
-    pub fn named(certificate: Option<String>) -> Self {
+    pub(crate) fn named(certificate: Option<String>) -> Self {
         let places = || Arc::new(Semaphore::new(OPEN_PLACES));
         Self { certificate: certificate.map(Into::into), streams: places(), checks: places() }
     }
 
     /// Places for streams beside look-ups: watches of health, reflection.
     #[must_use]
-    pub fn streams(&self) -> &Arc<Semaphore> {
+    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
         &self.streams
     }
 
     /// Places for health checks.
     #[must_use]
-    pub fn checks(&self) -> &Arc<Semaphore> {
+    pub(crate) fn checks(&self) -> &Arc<Semaphore> {
         &self.checks
     }
 }
@@ -128,26 +130,26 @@ impl Peer {
 impl Callers {
     /// The callers of the settings, whose names and credentials are different.
     #[must_use]
-    pub fn new(configs: &[Config]) -> Self {
+    pub(crate) fn new(configs: &[Config]) -> Self {
         Self(Arc::new(RwLock::new(List::new(configs, &[]))))
     }
 
     /// Another list holds from the next call on. Calls in hand end as they began, and count on towards the limits of
     /// their caller if those are the same in the new list.
-    pub fn replace(&self, configs: &[Config]) {
+    pub(crate) fn replace(&self, configs: &[Config]) {
         let before = self.0.read().callers.clone();
         *self.0.write() = List::new(configs, &before);
     }
 
     /// Whether nobody is listed: then everybody who reaches the port may call.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.read().callers.is_empty()
     }
 
     /// The caller with this token. Takes as long for a wrong token as for a right one.
     #[must_use]
-    pub fn by_token(&self, token: &[u8]) -> Option<Arc<Caller>> {
+    pub(crate) fn by_token(&self, token: &[u8]) -> Option<Arc<Caller>> {
         let hash = TokenHash::of(token);
         let list = self.0.read();
         let (mut known, mut found) = (Choice::from(0), 0);
@@ -161,7 +163,7 @@ impl Callers {
 
     /// The caller with this name in its certificate, which the TLS handshake has verified.
     #[must_use]
-    pub fn by_certificate(&self, name: &str) -> Option<Arc<Caller>> {
+    pub(crate) fn by_certificate(&self, name: &str) -> Option<Arc<Caller>> {
         self.0.read().certificates.get(name).cloned()
     }
 }
@@ -197,7 +199,7 @@ impl Caller {
 
     /// What logs call it.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.config.name
     }
 
@@ -205,7 +207,7 @@ impl Caller {
     ///
     /// # Errors
     /// Where that is more than the caller may make or have in hand.
-    pub fn enter(&self) -> Result<Place, Excess> {
+    pub(crate) fn enter(&self) -> Result<Place, Excess> {
         let place = match &self.in_flight {
             Some(places) => Some(Arc::clone(places).try_acquire_owned().map_err(|_| Excess::InFlight)?),
             None => None,
@@ -220,7 +222,7 @@ impl Caller {
     ///
     /// # Errors
     /// Where a list of the caller does not name it.
-    pub fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
+    pub(crate) fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
         let names = |list: &Option<Vec<String>>, name: &str| list.as_ref().is_none_or(|l| l.iter().any(|n| n == name));
         if !names(&self.config.platforms, platform) {
             return Err(Forbidden::Platform);

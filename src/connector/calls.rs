@@ -54,12 +54,12 @@ impl CrmSession {
 impl Calls<'_> {
     /// Calls for the pages behind a first one. They are refused as a failure only: the part itself was granted.
     #[must_use]
-    pub fn further(self) -> Self {
+    pub(crate) fn further(self) -> Self {
         Self { is_further: true, ..self }
     }
 
     /// As [`CrmSession::get`]; a part that was refused lately fails as it did then, without a call.
-    pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
+    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
         self.settle(self.session.fetch(self.session.address(path, query)?, self.kind(), self.part).await)
     }
 
@@ -67,7 +67,7 @@ impl Calls<'_> {
     ///
     /// # Errors
     /// [`BadReply::NextLink`] for a link elsewhere, which is not called; else as [`Calls::get`].
-    pub async fn follow(&self, link: &str) -> Result<Value, LookupError> {
+    pub(crate) async fn follow(&self, link: &str) -> Result<Value, LookupError> {
         self.settle(self.session.fetch(self.session.next_page(link)?, self.kind(), self.part).await)
     }
 
@@ -75,12 +75,12 @@ impl Calls<'_> {
     ///
     /// # Errors
     /// As of [`Form::entries`].
-    pub fn entries(&self, form: &Form, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
+    pub(crate) fn entries(&self, form: &Form, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
         self.settle(form.entries(reply))
     }
 
     /// Pages read of one list.
-    pub fn most_pages(&self) -> u32 {
+    pub(crate) fn most_pages(&self) -> u32 {
         self.session.limits().pages
     }
 

@@ -93,14 +93,14 @@ impl Service<Name> for Resolver {
 
 /// The clients that all doors share.
 #[derive(Debug, Clone)]
-pub struct Clients {
+pub(crate) struct Clients {
     configured: Way,
     named: Way,
 }
 
 /// Two clients, and whether they may leave for the public internet only.
 #[derive(Debug, Clone)]
-pub struct Way {
+pub(crate) struct Way {
     pub(super) client: Client,
     /// Keeps no connection: each call opens one. If a kept one broke, the next kept one may be as old.
     pub(super) afresh: Client,
@@ -112,7 +112,7 @@ impl Clients {
     ///
     /// # Errors
     /// Where TLS cannot be set up.
-    pub fn new(dns: &Dns) -> anyhow::Result<Self> {
+    pub(crate) fn new(dns: &Dns) -> anyhow::Result<Self> {
         let tls = Arc::new(tls()?);
         let way = |only_public| {
             let client = |kept| Client::new(Resolver { dns: dns.clone(), only_public }, &tls, only_public, kept);
@@ -123,7 +123,7 @@ impl Clients {
 
     /// The way of a connector: to its `base_url` if it has one, else to hosts that users name.
     #[must_use]
-    pub fn way(&self, has_base_url: bool) -> Way {
+    pub(crate) fn way(&self, has_base_url: bool) -> Way {
         if has_base_url { self.configured.clone() } else { self.named.clone() }
     }
 }

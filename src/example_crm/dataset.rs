@@ -17,14 +17,14 @@ const COMPARED_DIGITS: usize = 7;
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Contact {
     /// Counts from 1 without gaps.
-    pub(super) id: usize,
+    pub id: usize,
     /// `person` or `company`.
-    pub(super) kind: &'static str,
-    pub(super) name: String,
+    pub kind: &'static str,
+    pub name: String,
     /// Empty for a company.
-    pub(super) title: &'static str,
-    pub(super) company: String,
-    pub(super) email: String,
+    pub title: &'static str,
+    pub company: String,
+    pub email: String,
     pub(super) phones: Vec<Phone>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) extension: Option<String>,
@@ -82,13 +82,10 @@ pub struct DataSet {
 }
 
 impl DataSet {
-    /// The fewest contacts of a data set: enough for every sample.
-    pub const MIN_CONTACTS: usize = generate::MIN_CONTACTS;
-
-    /// A data set of `contacts` contacts, or of [`MIN_CONTACTS`](Self::MIN_CONTACTS) if that is more. Equal arguments
-    /// make equal data sets. Takes some microseconds per contact.
+    /// A data set of `contacts` contacts, or of [`generate::MIN_CONTACTS`] if that is more. Equal arguments make equal
+    /// data sets. Takes some microseconds per contact.
     #[must_use]
-    pub fn generate(seed: u64, contacts: usize) -> Self {
+    pub(crate) fn generate(seed: u64, contacts: usize) -> Self {
         let (contacts, samples) = generate::population(seed, contacts);
         let mut by_tail: HashMap<u32, Vec<usize>> = HashMap::with_capacity(contacts.len());
         let mut by_extension = HashMap::new();
@@ -109,19 +106,8 @@ impl DataSet {
 
     /// How many contacts there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.contacts.len()
-    }
-
-    /// Always false: see [`MIN_CONTACTS`](Self::MIN_CONTACTS).
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.contacts.is_empty()
-    }
-
-    /// Every phone of every contact, spelled as it is stored. A number that several contacts share comes several times.
-    pub fn numbers(&self) -> impl Iterator<Item = &str> {
-        self.contacts.iter().flat_map(|contact| &contact.phones).map(|phone| phone.number.as_str())
     }
 
     /// Numbers to try.

@@ -41,7 +41,7 @@ const PREFETCH: &str = "/contactd.v1.ContactService/PrefetchContacts";
 
 /// What all calls pass.
 #[derive(Clone)]
-pub struct Hall(Arc<Shared>);
+pub(crate) struct Hall(Arc<Shared>);
 
 struct Shared {
     callers: Callers,
@@ -76,7 +76,7 @@ impl Hall {
     /// Room for calls and `max_jobs` prefetch jobs of these callers: `max_in_flight` that are not whole yet, and twice
     /// as many that are.
     #[must_use]
-    pub fn new(callers: Callers, max_in_flight: usize, max_jobs: usize, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(callers: Callers, max_in_flight: usize, max_jobs: usize, metrics: Arc<Metrics>) -> Self {
         let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         let (in_flight, jobs) = (places(max_in_flight.saturating_mul(FOR_ALL)), places(max_jobs));
         let (arrivals, reflections) = (Arrivals::new(max_in_flight), places(REFLECTIONS));
@@ -84,7 +84,7 @@ impl Hall {
     }
 
     /// The service behind the whole check.
-    pub fn before_calls<S>(&self, inner: S) -> Entrance<S> {
+    pub(crate) fn before_calls<S>(&self, inner: S) -> Entrance<S> {
         Entrance { inner, hall: self.clone() }
     }
 
@@ -189,7 +189,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 /// See [`Hall::before_calls`].
 #[derive(Debug, Clone)]
-pub struct Entrance<S> {
+pub(crate) struct Entrance<S> {
     inner: S,
     hall: Hall,
 }
@@ -224,7 +224,7 @@ where
 
 /// A call from its first bytes on.
 #[derive(Debug)]
-pub enum Visit<S: Service<Request<WholeBody>>> {
+pub(crate) enum Visit<S: Service<Request<WholeBody>>> {
     /// The request is not whole yet, or nobody has looked.
     Before(Box<Arriving<S>>),
     /// It has its places, or was refused.
@@ -234,7 +234,7 @@ pub enum Visit<S: Service<Request<WholeBody>>> {
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A request that arrives.
-pub struct Arriving<S> {
+pub(crate) struct Arriving<S> {
     /// Taken when it is whole.
     request: Option<Request<WholeBody>>,
     inner: S,
@@ -305,7 +305,7 @@ where
 }
 
 /// A call that was let in, with its places, or the answer to one that was not.
-pub enum Call<F> {
+pub(crate) enum Call<F> {
     /// Let in.
     Under {
         /// What answers it.

@@ -14,9 +14,9 @@ use redis::FromRedisValue;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
-pub struct RedisServer {
-    pub port: u16,
-    pub dir: TempDir,
+pub(crate) struct RedisServer {
+    pub(crate) port: u16,
+    pub(crate) dir: TempDir,
     args: Vec<String>,
     child: Option<Child>,
 }
@@ -28,29 +28,29 @@ impl Drop for RedisServer {
 }
 
 impl RedisServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
 
     /// A server with further arguments, such as `["--requirepass", "pw"]`.
-    pub async fn with(args: &[&str]) -> Self {
+    pub(crate) async fn with(args: &[&str]) -> Self {
         let mut server = Self::on(free_port(), args);
         server.restart().await;
         server
     }
 
     /// A server that is not running yet.
-    pub fn on(port: u16, args: &[&str]) -> Self {
+    pub(crate) fn on(port: u16, args: &[&str]) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
         Self { port, dir: tempfile::tempdir().unwrap(), args, child: None }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Starts it on the same port, empty, and waits until it listens.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.stop();
         let port = self.port.to_string();
         let mut command = Command::new("redis-server");
@@ -69,7 +69,7 @@ impl RedisServer {
     }
 
     /// Ends it without a farewell.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -77,11 +77,11 @@ impl RedisServer {
     }
 
     /// Stops it in its tracks: its sockets stay open and nobody answers.
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.signal(Signal::SIGCONT);
     }
 
@@ -91,7 +91,7 @@ impl RedisServer {
     }
 
     /// Runs one command beside the code under test, without a password.
-    pub fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+    pub(crate) fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(5)).unwrap();
         let mut cmd = redis::Cmd::new();
@@ -101,12 +101,12 @@ impl RedisServer {
         cmd.query(&mut connection).unwrap()
     }
 
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.run::<()>(&["FLUSHALL"]);
     }
 
     /// As the data was when its keys were dumped, and nothing that came later.
-    pub fn set_back(&self, dumped: &[(String, Vec<u8>)]) {
+    pub(crate) fn set_back(&self, dumped: &[(String, Vec<u8>)]) {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_connection().unwrap();
         let mut all = redis::pipe();
@@ -118,7 +118,7 @@ impl RedisServer {
     }
 
     /// The names of all keys.
-    pub fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());
         loop {
             let (next, batch): (String, Vec<String>) = self.run(&["SCAN", &cursor, "COUNT", "1000"]);
@@ -134,11 +134,11 @@ impl RedisServer {
 }
 
 /// A port that nobody uses at the moment.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-pub fn config(url: &str) -> link::Config {
+pub(crate) fn config(url: &str) -> link::Config {
     link::Config {
         url: url.parse().unwrap(),
         key_prefix: "contactd".parse().unwrap(),
@@ -150,17 +150,17 @@ pub fn config(url: &str) -> link::Config {
 }
 
 /// A link to `url` with its keeper running, and its gauge.
-pub fn link_with(config: &link::Config) -> (Link, Gauge) {
+pub(crate) fn link_with(config: &link::Config) -> (Link, Gauge) {
     let up = Gauge::default();
     let (link, keeper) = Link::new(config, up.clone()).unwrap();
     TaskTracker::new().spawn(keeper.run());
     (link, up)
 }
 
-pub fn link_to(url: &str) -> Link {
+pub(crate) fn link_to(url: &str) -> Link {
     link_with(&config(url)).0
 }
 
-pub fn tier_on(link: Link) -> RedisTier {
+pub(crate) fn tier_on(link: Link) -> RedisTier {
     RedisTier::new(link.clone(), Reads::new(link, TaskTracker::new()))
 }
