@@ -30,6 +30,7 @@ use crate::rpc::{ContactRpc, Hall};
 use crate::tls::{self, Tls};
 use crate::trace::Tracer;
 
+mod budgets;
 mod ceiling;
 mod chores;
 mod connection;

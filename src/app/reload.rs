@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::fleet::{Budgets, admissions_config};
-use crate::admission::Admissions;
+use super::budgets::Budgets;
+use crate::admission::{self, Admissions};
 use crate::cache::TieredCache;
 use crate::callers::Callers;
 use crate::config::Config;
@@ -49,4 +49,10 @@ impl Reload {
         }
         Ok(())
     }
+}
+
+/// A credential is remembered for longer than any answer that it was accepted for.
+pub(super) fn admissions_config(config: &Config) -> admission::Config {
+    let remembered = config.admitted.saturating_add(config.ages.longest());
+    admission::Config { admitted: config.admitted, remembered }
 }

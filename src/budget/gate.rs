@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::allowed::Allowed;
+use super::ask::{Answer, Ask, News, Outlook, Slot};
 use super::hint::{Pauses, RateHint};
-use super::limiter::{Answer, Ask, Limiter, News, Outlook, Slot};
+use super::limiter::Limiter;
 use super::queue::{Ahead, Queue, Standing, Ticket};
 use super::usage::Usage;
 use super::{Exhausted, STALE};

@@ -61,7 +61,9 @@ use crate::domain::lane::Lane;
 use crate::metrics::Metrics;
 use crate::urgency::Urgency;
 
+mod absent;
 mod allowed;
+mod ask;
 mod gate;
 mod hint;
 mod limiter;
@@ -82,8 +84,9 @@ pub(crate) use quota::{CallKind, Quota, Quotas, Scope};
 pub(crate) use shared::SharedQuota;
 pub(crate) use usage::Usage;
 
+use ask::Slot;
 use gate::{Gate, Passed};
-use limiter::{Limiter, Slot};
+use limiter::Limiter;
 use permit::{Counted, Turn};
 use waits::Waits;
 

@@ -13,6 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Config;
+use super::absent::Absent;
 use super::quota::Quota;
 use crate::clock::Instant;
 
@@ -80,15 +81,6 @@ pub(super) struct Past {
     shared_from: Option<Instant>,
     /// From when on all replicas count in Redis.
     all_shared_from: Option<Instant>,
-}
-
-/// Replicas that share a quota and do not reach Redis.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Absent {
-    /// How many.
-    pub(crate) count: u32,
-    /// Of so many in all; zero if nothing was heard yet.
-    pub(crate) of: u32,
 }
 
 /// Who is missing, and who was until lately: their calls still count.

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use super::ask::Slot;
 use super::gate::Gate;
 use super::hint::RateHint;
-use super::limiter::{Limiter, Slot};
+use super::limiter::Limiter;
 use crate::clock::{Instant, instant};
 
 /// A call counted in one scope.

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::past::Absent;
+use super::absent::Absent;
 
 /// Cells closer together than this are no CRM's limit, and too close for a limiter that counts microseconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);

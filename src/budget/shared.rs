@@ -12,18 +12,15 @@ use std::time::Duration;
 use redis::Script;
 use tokio_util::task::TaskTracker;
 
+use super::ask::{Answer, Ask, Forecast, Kept, Known, News, Outlook, Room, SCOPE_KNOWN, Slot, Times};
 use super::hint::Rest;
-use super::limiter::{Answer, Ask, Forecast, Kept, News, Outlook, Room, Slot, micros};
 use super::queue::Standing;
 use super::quota::{CallKind, Pace, Quota};
-use super::window::{FORESEEN, Frees};
+use super::window::{FORESEEN, Frees, micros};
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
 use crate::link::user::token;
 use crate::link::{Link, LinkError, hex};
-
-/// For how long after its last call a scope is known to Redis.
-pub(super) const SCOPE_KNOWN: Duration = Duration::from_secs(60);
 
 /// How much later than its turn a call pop may come back and still find the background lanes standing aside. If it never
 /// comes back, they have waited this long for nothing.
@@ -52,32 +49,6 @@ impl fmt::Debug for SharedQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedQuota").field("whose", &self.whose).finish_non_exhaustive()
     }
-}
-
-/// Times of a quota that do not change.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    /// How long a call is held of which nothing is heard any more.
-    pub(crate) hold: Duration,
-    /// For how long after a proven call one call of each window is kept for proven credentials.
-    pub(crate) keeps_one_for: Duration,
-    /// How long nothing is spent of a scope whose count Redis has lost.
-    pub(crate) unknown_for: Duration,
-}
-
-/// What Redis must know of a scope.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    /// Whether it has counted a call lately, so that the scope's hash must be there.
-    pub(crate) scope: bool,
-    pub(crate) last: Option<Last>,
-}
-
-/// A call that Redis must hold.
-#[derive(Debug)]
-pub(super) struct Last {
-    pub(crate) name: String,
-    pub(crate) held_for: Duration,
 }
 
 /// What the ask script returns; see there.

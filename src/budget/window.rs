@@ -6,11 +6,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::limiter::micros;
 use crate::clock::Instant;
 
 /// Calls of which a forecast knows when they are free. Those behind them count as free with the last of these.
 pub(super) const FORESEEN: usize = 128;
+
+/// Whole microseconds, the unit of forecasts: what Redis tells time in.
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
 
 /// The calls held, by the moment at which they are free again.
 #[derive(Debug, Default)]

@@ -2,31 +2,13 @@
 
 use serde_json::Value;
 
-use super::refusals::{self, Refused};
+use super::part::Part;
+use super::refusals::{self};
 use super::session::CrmSession;
 use super::success::Form;
 use crate::budget::CallKind;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
-
-/// A part of the details.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
-    name: &'static str,
-    /// For the credential.
-    whole: Refused,
-    /// For the credential and one record, if the path names it: "not found" may be said of the record then.
-    record: Refused,
-}
-
-impl Part {
-    fn refused(self, error: &LookupError) -> Refused {
-        match error {
-            LookupError::CrmBadReply(BadReply::Status(404 | 410)) => self.record,
-            _ => self.whole,
-        }
-    }
-}
 
 /// Calls for one purpose. What is refused for good as a part of details is not called for again for a while.
 #[derive(Debug, Clone, Copy)]

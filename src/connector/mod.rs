@@ -38,6 +38,7 @@ mod calls;
 mod client;
 mod clio;
 mod complaints;
+mod dns;
 mod example;
 mod find;
 mod headers;
@@ -45,6 +46,7 @@ mod heads;
 mod hosts;
 mod mend;
 mod outbound;
+mod part;
 mod pipedrive;
 mod refusals;
 mod repeat;
@@ -59,10 +61,10 @@ mod tally;
 mod turn;
 
 pub(crate) use complaints::Complaints;
+pub use dns::Dns;
 pub(crate) use find::{Details, Found, Question, search};
 pub(crate) use hosts::{HostError, HostPattern};
 pub(crate) use outbound::Clients;
-pub use outbound::Dns;
 pub(crate) use reply_class::Row;
 pub(crate) use session::{CrmSession, Door, Limits};
 

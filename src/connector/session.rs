@@ -16,11 +16,11 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::calls::Part;
 use super::client::{Client, Failure, RequestBuilder, Response};
 use super::complaints::Complaints;
 use super::headers;
 use super::outbound::Way;
+use super::part::Part;
 use super::refusals::{Refusals, Refused};
 use super::repeat::Repeat;
 use super::reply::Readers;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::key::AuthTag;
+use super::auth_tag::AuthTag;
 
 /// An identity as a keyed hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

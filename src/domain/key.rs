@@ -13,6 +13,7 @@ use std::hash::Hasher as _;
 use prost::Message as _;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
+use super::auth_tag::AuthTag;
 use super::caller::{AuthHeader, Host, User, WhoAmI};
 use super::format::NumberFormat;
 use super::identity::{Identity, IdentityTag};
@@ -172,24 +173,6 @@ impl fmt::Debug for SlotKey {
     }
 }
 
-/// A keyed hash of a credential: tells two headers apart without keeping either.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AuthTag(u128);
-
-impl AuthTag {
-    /// What [`Self::to_bytes`] gave on another replica.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
-    }
-
-    /// For names in a shared store.
-    #[must_use]
-    pub(crate) fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-}
-
 /// Whose quota a CRM call spends, as a keyed hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ScopeTag(u128);
@@ -199,12 +182,6 @@ impl ScopeTag {
     #[must_use]
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
-    }
-}
-
-impl fmt::Debug for AuthTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AuthTag(…)")
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pure values and rules: no I/O, no clock, no async. Everything here is made by a parser and can be trusted after.
 
+mod auth_tag;
 pub mod caller;
 pub(crate) mod contact;
 pub(crate) mod entry;
@@ -11,6 +12,7 @@ pub(crate) mod key;
 pub(crate) mod lane;
 pub mod phone;
 
+pub use auth_tag::AuthTag;
 pub use caller::User;
 pub(crate) use caller::{AuthHeader, Host, WhoAmI};
 pub use contact::{Contact, MatchQuality};
@@ -21,7 +23,7 @@ pub use format::NumberFormat;
 pub use format::{Spelling, Variants};
 pub use identity::Identity;
 pub(crate) use key::ScopeTag;
-pub use key::{AuthTag, ContactKey, Crm, KeyMaker, UserTag};
+pub use key::{ContactKey, Crm, KeyMaker, UserTag};
 pub use key::{QuestionKey, SlotKey};
 pub use lane::Lane;
 pub use phone::{E164, Extension, Party, Region};

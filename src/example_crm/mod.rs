@@ -18,13 +18,15 @@ mod dataset;
 mod generate;
 mod limits;
 mod numbers;
+mod records;
 mod server;
 // Formatted by hand: one word a line would be hundreds of lines.
 #[rustfmt::skip]
 mod words;
 
-pub(crate) use dataset::{DataSet, Samples};
+pub(crate) use dataset::DataSet;
 pub(crate) use limits::RateLimit;
+pub(crate) use records::Samples;
 
 use limits::Limiter;
 

@@ -32,6 +32,7 @@ mod forget;
 mod identity;
 mod jobs;
 mod load;
+mod load_task;
 mod places;
 mod prefetch;
 mod question;
@@ -42,7 +43,7 @@ mod trouble;
 pub(crate) use forget::Forgotten;
 use identity::{Known, Whose};
 pub(crate) use jobs::Standing;
-use load::{LoadKey, Loaded};
+use load_task::{Load, LoadKey, Loaded};
 use places::Places;
 pub(crate) use prefetch::{Batch, CutShort, Job, Progress};
 pub(crate) use question::{Answer, Question, Trigger};
@@ -334,7 +335,7 @@ impl Resolver {
         let begin = || Some((self.load_place(asked, whose, lane)?, question.span.step("load")));
         let seat = self.loads.join_or_lead(flight, join, asker, begin, |span, urgency, early| {
             let (resolver, question) = (self.clone(), question.clone());
-            load::Load { resolver, question, key, auth, whose, must_ask, urgency, early, spent, span }.run()
+            Load { resolver, question, key, auth, whose, must_ask, urgency, early, spent, span }.run()
         });
         if seat.joined() {
             question.span.link(seat.span());

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::identity::Whose;
 use super::jobs::Entered;
-use super::load::Loaded;
+use super::load_task::Loaded;
 use super::trouble::{self, Tries, Trouble};
 use super::{Question, Resolver, Trip};
 use crate::admission::Credential;

@@ -21,7 +21,6 @@ use tonic::server::NamedService;
 
 use super::arrivals::{Arrival, Arrivals};
 use super::desk::{NO_PLATFORM, count_other};
-use super::pages::REFLECTIONS;
 use super::request::WholeBody;
 use super::status;
 use crate::callers::{Caller, Callers, Excess, Peer, Place};
@@ -29,6 +28,9 @@ use crate::clock::{self, Stopwatch};
 use crate::domain::LookupError;
 use crate::metrics::{Metrics, RefusalLabels};
 use crate::resolver::Trigger;
+
+/// Reflection streams of all connections together. It is for people who explore; one such stream takes 30 KiB.
+pub const REFLECTIONS: usize = 16;
 
 /// Largest `FindContact` request: a credential of 8 KiB, ids and formats at their limits, and settings, with room.
 const FIND_BYTES: usize = 64 << 10;

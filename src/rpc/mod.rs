@@ -13,7 +13,7 @@ mod service;
 mod status;
 
 pub(crate) use entrance::Hall;
-pub use pages::REFLECTIONS;
+pub use entrance::REFLECTIONS;
 pub(crate) use service::ContactRpc;
 
 /// The generated server.

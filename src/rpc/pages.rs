@@ -26,10 +26,7 @@ use super::request::WholeBody;
 use crate::callers::{Peer, Place};
 use crate::clock;
 
-/// Reflection streams of all connections together. It is for people who explore; one such stream takes 30 KiB.
-pub const REFLECTIONS: usize = 16;
-
-/// How long one of them may take.
+/// How long a reflection stream may take.
 const REFLECTION: Duration = Duration::from_secs(60);
 
 /// How long an answer to a health check may take.
