@@ -201,7 +201,7 @@ impl Kind {
     /// plan; it is not said whether searches are among those, so that other calls have ten. Clio: 50 requests a minute
     /// at peak hours for each token.
     #[must_use]
-    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "literals of this program, read by every test")]
+    #[expect(clippy::expect_used, reason = "literals of this program, read by every test")]
     pub(crate) fn default_quotas(self) -> Quotas {
         let quota = |rate, seconds, burst| {
             let per = Duration::from_secs(seconds);

@@ -72,7 +72,7 @@ impl Identity {
 
     /// For a shared store: the kind, the user, the account.
     #[must_use]
-    pub(crate) fn to_bytes(&self) -> [u8; IDENTITY_BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; IDENTITY_BYTES] {
         let (kind, account) = match self {
             Self::Credential(_) => (0, None),
             Self::Crm { account: None, .. } => (1, None),
@@ -82,7 +82,7 @@ impl Identity {
         let mut bytes = [0; IDENTITY_BYTES];
         bytes[0] = kind;
         bytes[1..17].copy_from_slice(&self.tag().to_bytes());
-        bytes[17..].copy_from_slice(&account.map(|account| account.to_bytes()).unwrap_or_default());
+        bytes[17..].copy_from_slice(&account.map(IdentityTag::to_bytes).unwrap_or_default());
         bytes
     }
 

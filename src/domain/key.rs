@@ -80,7 +80,7 @@ impl QuestionKey {
 
     /// What else the answer depends on, for names in a shared store.
     #[must_use]
-    pub(crate) fn to_bytes(&self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.hash.to_be_bytes()
     }
 
@@ -156,7 +156,7 @@ impl SlotKey {
 
     /// Question and identity, for names in a shared store.
     #[must_use]
-    pub(crate) fn to_bytes(&self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.hash.to_be_bytes()
     }
 }

@@ -301,9 +301,9 @@ impl fmt::Debug for Extension {
 impl Party {
     /// For hashes: no two parties have the same bytes.
     #[must_use]
-    pub(crate) fn to_bytes(&self) -> [u8; 12] {
+    pub(crate) fn to_bytes(self) -> [u8; 12] {
         // The number +123 and the extension 123 are two parties.
-        let (kind, high, low, value) = match *self {
+        let (kind, high, low, value) = match self {
             Self::Number(E164 { calling_code, leading_zeros, national }) => (0, calling_code, leading_zeros, national),
             Self::Extension(Extension { digits, len }) => (1, 0, len, digits),
         };
