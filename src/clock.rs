@@ -120,11 +120,11 @@ impl Stopwatch {
 
 /// Lets something that may happen often be told once a minute.
 #[derive(Debug, Default)]
-pub struct Seldom(Option<Stopwatch>);
+pub(crate) struct Seldom(Option<Stopwatch>);
 
 impl Seldom {
     /// Calls `tell` unless that was done less than a minute ago.
-    pub fn tell(&mut self, tell: impl FnOnce()) {
+    pub(crate) fn tell(&mut self, tell: impl FnOnce()) {
         if self.0.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
             tell();
             self.0 = Some(Stopwatch::start());
@@ -134,7 +134,7 @@ impl Seldom {
 
 /// The moment `duration` from now; `None` where no calendar reaches that far.
 #[must_use]
-pub fn after(duration: Duration) -> Option<Instant> {
+pub(crate) fn after(duration: Duration) -> Option<Instant> {
     Instant::now().checked_add(duration)
 }
 
@@ -155,7 +155,7 @@ pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> 
 }
 
 /// The result of `future`, or `None` once `moment` has come.
-pub async fn until<F: Future>(moment: Instant, future: F) -> Option<F::Output> {
+pub(crate) async fn until<F: Future>(moment: Instant, future: F) -> Option<F::Output> {
     tokio::time::timeout_at(moment, future).await.ok()
 }
 

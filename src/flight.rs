@@ -27,7 +27,7 @@ use crate::trace::Span;
 use crate::urgency::{Asker, Urgency};
 
 /// The result of a load, shared by its callers.
-pub type Landing<T> = Result<T, LookupError>;
+pub(crate) type Landing<T> = Result<T, LookupError>;
 
 /// How far a load is.
 #[derive(Debug, Clone)]
@@ -40,11 +40,11 @@ enum Stage<T> {
 
 /// Shows the main part of a result before the load ends.
 #[derive(Debug, Clone)]
-pub struct Early<T>(Arc<watch::Sender<Stage<T>>>);
+pub(crate) struct Early<T>(Arc<watch::Sender<Stage<T>>>);
 
 impl<T> Early<T> {
     /// Shows it to whoever waits now or later.
-    pub fn show(&self, part: T) {
+    pub(crate) fn show(&self, part: T) {
         self.0.send_replace(Stage::Early(part));
     }
 }
@@ -66,7 +66,7 @@ impl<T> Clone for Flight<T> {
 type Board<K, T> = Arc<Mutex<HashMap<K, Flight<T>>>>;
 
 /// The loads under way, each under its key. Clones share them.
-pub struct Flights<K, T> {
+pub(crate) struct Flights<K, T> {
     open: Board<K, T>,
     tasks: TaskTracker,
     runtime: Handle,
@@ -86,7 +86,7 @@ impl<K, T> fmt::Debug for Flights<K, T> {
 
 /// Which loads a caller may join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Join {
+pub(crate) enum Join {
     /// Any that is under way.
     Any,
     /// One that has made no call yet: what the CRM has answered before may be from before what the person just changed.
@@ -95,7 +95,7 @@ pub enum Join {
 
 /// A place on a flight.
 #[derive(Debug)]
-pub struct Seat<T> {
+pub(crate) struct Seat<T> {
     stage: watch::Receiver<Stage<T>>,
     span: Span,
     urgency: Arc<Urgency>,
@@ -109,7 +109,7 @@ where
 {
     /// No loads yet; they will belong to `tasks` and run on `runtime`.
     #[must_use]
-    pub fn new(tasks: TaskTracker, runtime: Handle) -> Self {
+    pub(crate) fn new(tasks: TaskTracker, runtime: Handle) -> Self {
         Self { open: Arc::default(), tasks, runtime }
     }
 
@@ -117,7 +117,7 @@ where
     /// as this caller, or a new one. For that `begin` takes a place, held as long as the load lasts, and makes the span
     /// in which `load` runs. If there is no place, no load begins, and whoever waits in the seat hears
     /// [`LookupError::Overloaded`] at once.
-    pub fn join_or_lead<P, F>(
+    pub(crate) fn join_or_lead<P, F>(
         &self,
         key: K,
         join: Join,
@@ -235,19 +235,19 @@ impl<K: Eq + Hash + Copy, T> Drop for Listing<K, T> {
 impl<T: Clone> Seat<T> {
     /// Whether another caller leads this flight.
     #[must_use]
-    pub fn joined(&self) -> bool {
+    pub(crate) fn joined(&self) -> bool {
         self.joined
     }
 
     /// The load's span.
     #[must_use]
-    pub fn span(&self) -> &Span {
+    pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
     /// The load's urgency, which says when it first called the CRM.
     #[must_use]
-    pub fn urgency(&self) -> &Arc<Urgency> {
+    pub(crate) fn urgency(&self) -> &Arc<Urgency> {
         &self.urgency
     }
 
@@ -255,7 +255,7 @@ impl<T: Clone> Seat<T> {
     ///
     /// # Errors
     /// The load's error; [`LookupError::Internal`] where it panicked.
-    pub async fn wait(mut self) -> Landing<T> {
+    pub(crate) async fn wait(mut self) -> Landing<T> {
         self.done().await
     }
 
@@ -263,7 +263,7 @@ impl<T: Clone> Seat<T> {
     ///
     /// # Errors
     /// As [`Seat::wait`].
-    pub async fn done(&mut self) -> Landing<T> {
+    pub(crate) async fn done(&mut self) -> Landing<T> {
         match self.stage.wait_for(|stage| matches!(stage, Stage::Done(_))).await.as_deref() {
             Ok(Stage::Done(result)) => result.clone(),
             _ => Err(LookupError::Internal),
@@ -271,7 +271,7 @@ impl<T: Clone> Seat<T> {
     }
 
     /// Waits for the main part; `None` if the result came without one.
-    pub async fn early(&mut self) -> Option<T> {
+    pub(crate) async fn early(&mut self) -> Option<T> {
         match self.stage.wait_for(|stage| !matches!(stage, Stage::Waiting)).await.as_deref() {
             Ok(Stage::Early(part)) => Some(part.clone()),
             _ => None,

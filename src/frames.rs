@@ -10,26 +10,26 @@ use crate::clock::Instant;
 
 /// A frame's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Bytes that follow.
-    pub length: usize,
+    pub(crate) length: usize,
     /// Its type.
-    pub kind: u8,
+    pub(crate) kind: u8,
     /// Its flags.
-    pub flags: u8,
+    pub(crate) flags: u8,
     /// The stream that it is of.
-    pub stream: u32,
+    pub(crate) stream: u32,
 }
 
 /// Types of frames (RFC 9113, 6).
-pub const DATA: u8 = 0;
+pub(crate) const DATA: u8 = 0;
 /// Header fields of a message.
-pub const HEADERS: u8 = 1;
+pub(crate) const HEADERS: u8 = 1;
 /// More of them.
-pub const CONTINUATION: u8 = 9;
+pub(crate) const CONTINUATION: u8 = 9;
 
 /// The sender's last frame of the stream.
-pub const END_STREAM: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
 
 const HEAD: usize = 9;
 
@@ -48,7 +48,7 @@ const WITH_EACH: u32 = 4;
 impl Frame {
     /// Whether it brings something: a part of a message.
     #[must_use]
-    pub fn is_of_use(&self) -> bool {
+    pub(crate) fn is_of_use(&self) -> bool {
         match self.kind {
             DATA => self.length > 0 || self.flags & END_STREAM != 0,
             kind => kind == HEADERS || (kind == CONTINUATION && self.length > 0),
@@ -58,7 +58,7 @@ impl Frame {
 
 /// A walk over the frames of one direction of a connection.
 #[derive(Debug)]
-pub struct Frames {
+pub(crate) struct Frames {
     head: [u8; HEAD],
     /// Bytes of the head that are there.
     known: usize,
@@ -69,24 +69,24 @@ pub struct Frames {
 impl Frames {
     /// What a client says.
     #[must_use]
-    pub fn of_a_client() -> Self {
+    pub(crate) fn of_a_client() -> Self {
         Self { skip: PREFACE, ..Self::of_a_server() }
     }
 
     /// What a server says.
     #[must_use]
-    pub fn of_a_server() -> Self {
+    pub(crate) fn of_a_server() -> Self {
         Self { head: [0; HEAD], known: 0, skip: 0 }
     }
 
     /// Bytes of the last frame that are still to come.
     #[must_use]
-    pub fn rest(&self) -> usize {
+    pub(crate) fn rest(&self) -> usize {
         self.skip
     }
 
     /// The heads that are complete with these bytes.
-    pub fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+    pub(crate) fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
         loop {
             let passed = self.skip.min(bytes.len());
             self.skip -= passed;
@@ -109,7 +109,7 @@ impl Frames {
 
 /// How many frames that bring nothing may still come.
 #[derive(Debug)]
-pub struct Allowance {
+pub(crate) struct Allowance {
     left: u32,
     at: Instant,
 }
@@ -117,7 +117,7 @@ pub struct Allowance {
 impl Allowance {
     /// All of it.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { left: BURST, at: now }
     }
 
@@ -125,7 +125,7 @@ impl Allowance {
     ///
     /// # Errors
     /// There are too many: until then nothing more should be read.
-    pub fn take(&mut self, frame: Frame, now: Instant) -> Result<(), Instant> {
+    pub(crate) fn take(&mut self, frame: Frame, now: Instant) -> Result<(), Instant> {
         self.refill(now);
         if frame.is_of_use() {
             self.left = BURST.min(self.left + WITH_EACH);

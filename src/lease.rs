@@ -157,12 +157,6 @@ impl Lease {
             }
         }
     }
-
-    /// Gives the lease back and waits for that, for tests; else dropping it is enough.
-    pub async fn release(mut self) {
-        self.held = false;
-        self.holding.release().await;
-    }
 }
 
 impl Drop for Lease {

@@ -6,32 +6,32 @@ pub mod pb;
 pub mod domain;
 
 pub mod clock;
-pub mod frames;
+mod frames;
 pub mod link;
 pub mod metrics;
-pub mod share;
-pub mod trace;
-pub mod urgency;
+mod share;
+mod trace;
+mod urgency;
 
 pub mod admission;
-pub mod budget;
+mod budget;
 pub mod cache;
-pub mod callers;
-pub mod flight;
+mod callers;
+mod flight;
 pub mod lease;
 
 pub mod connector;
 
-pub mod resolver;
+mod resolver;
 
-pub mod ops;
+mod ops;
 pub mod rpc;
 
 pub mod app;
 pub mod config;
-pub mod lifecycle;
+mod lifecycle;
 pub mod telemetry;
-pub mod tls;
+mod tls;
 
 pub mod example_crm;
 

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Takes as many open files as the system grants. The lower limit at which processes start is for programs that use
 /// `select(2)`.
-pub fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // If it is refused, the start says whether the limit is too low.
@@ -17,7 +17,7 @@ pub fn raise_file_limit() {
 ///
 /// # Errors
 /// Where the signals cannot be watched.
-pub fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+pub(crate) fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     asked(1)
 }
 
@@ -25,26 +25,26 @@ pub fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
 ///
 /// # Errors
 /// Where the signals cannot be watched.
-pub fn asked_again() -> std::io::Result<impl Future<Output = ()>> {
+pub(crate) fn asked_again() -> std::io::Result<impl Future<Output = ()>> {
     asked(2)
 }
 
 /// Requests to read the settings again. As long as it lives a SIGHUP does not end the process; a terminal that is
 /// closed sends one as well.
 #[derive(Debug)]
-pub struct Hangups(Signal);
+pub(crate) struct Hangups(Signal);
 
 impl Hangups {
     /// Watches for SIGHUP from now on.
     ///
     /// # Errors
     /// If the signal cannot be watched.
-    pub fn watch() -> std::io::Result<Self> {
+    pub(crate) fn watch() -> std::io::Result<Self> {
         signal(SignalKind::hangup()).map(Self)
     }
 
     /// Waits for the next one; several at once are one.
-    pub async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             // There will be no more.
             std::future::pending::<()>().await;

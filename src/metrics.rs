@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 mod reading;
 
 use reading::BUCKETS;
-pub use reading::{Buckets, Reading};
+pub(crate) use reading::{Buckets, Reading};
 
 /// Upper bounds in seconds. Memory answers take microseconds, a CRM that is about to time out takes seconds.
 const SECONDS: [f64; BUCKETS - 1] =
@@ -24,90 +24,90 @@ const SECONDS: [f64; BUCKETS - 1] =
 
 /// Labels of `contactd_lookups_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LookupLabels {
+pub(crate) struct LookupLabels {
     /// The connector's name.
-    pub platform: String,
+    pub(crate) platform: String,
     /// incoming_call, manual_refresh, initial_match
-    pub trigger: &'static str,
+    pub(crate) trigger: &'static str,
     /// memory, redis, crm, none
-    pub source: &'static str,
+    pub(crate) source: &'static str,
     /// found, not_found, or the error's reason in lower case
-    pub outcome: String,
+    pub(crate) outcome: String,
 }
 
 /// Labels of the families that are split by answer source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SourceLabels {
+pub(crate) struct SourceLabels {
     /// The connector's name.
-    pub platform: String,
+    pub(crate) platform: String,
     /// memory, redis, crm, none
-    pub source: &'static str,
+    pub(crate) source: &'static str,
 }
 
 /// Labels of the families that are split by connector only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PlatformLabels {
+pub(crate) struct PlatformLabels {
     /// The connector's name.
-    pub platform: String,
+    pub(crate) platform: String,
 }
 
 /// Labels of `contactd_answers_by_quality_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct QualityLabels {
+pub(crate) struct QualityLabels {
     /// The connector's name.
-    pub platform: String,
+    pub(crate) platform: String,
     /// exact, likely, unverified
-    pub quality: &'static str,
+    pub(crate) quality: &'static str,
 }
 
 /// Labels of `contactd_crm_requests_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CrmLabels {
+pub(crate) struct CrmLabels {
     /// The connector's name.
-    pub platform: String,
+    pub(crate) platform: String,
     /// 2xx, 3xx, 4xx, 5xx, or error where there was no reply
-    pub status: &'static str,
+    pub(crate) status: &'static str,
 }
 
 /// Labels of `contactd_cache_requests_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CacheLabels {
+pub(crate) struct CacheLabels {
     /// memory, redis
-    pub tier: &'static str,
+    pub(crate) tier: &'static str,
     /// hit, stale, miss, error
-    pub result: &'static str,
+    pub(crate) result: &'static str,
 }
 
 /// Labels of `contactd_quota_wait_seconds`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct QuotaLabels {
+pub(crate) struct QuotaLabels {
     /// The connector's name.
-    pub platform: String,
+    pub(crate) platform: String,
     /// call_pop, revalidate, prefetch
-    pub lane: &'static str,
+    pub(crate) lane: &'static str,
 }
 
 /// Labels of `contactd_prefetch_numbers_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PrefetchLabels {
+pub(crate) struct PrefetchLabels {
     /// The connector's name.
-    pub platform: String,
+    pub(crate) platform: String,
     /// found, not_found, already_cached, invalid_number, failed
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
 }
 
 /// Labels of `contactd_calls_refused_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RefusalLabels {
+pub(crate) struct RefusalLabels {
     /// caller_unauthenticated, caller_forbidden, overloaded
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// Labels of `contactd_redis_refused_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RedisRefusalLabels {
+pub(crate) struct RedisRefusalLabels {
     /// `OOM`, `READONLY`, `MISCONF`, `NOREPLICAS`, `NOPERM`, `unknown command`, `WRONGTYPE`, and few others
-    pub code: &'static str,
+    pub(crate) code: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -118,12 +118,12 @@ struct BuildLabels {
 
 /// `contactd_tls_certificate_expires_seconds`: there is no series until there is a certificate.
 #[derive(Debug, Clone, Default)]
-pub struct Expiry(Arc<OnceLock<Gauge>>);
+pub(crate) struct Expiry(Arc<OnceLock<Gauge>>);
 
 impl Expiry {
     /// The gauge, which is printed from now on.
     #[must_use]
-    pub fn gauge(&self) -> Gauge {
+    pub(crate) fn gauge(&self) -> Gauge {
         self.0.get_or_init(Gauge::default).clone()
     }
 }
@@ -138,7 +138,7 @@ impl Collector for Expiry {
 
 /// Makes histograms with the buckets of this program.
 #[derive(Debug, Clone, Copy)]
-pub struct Seconds;
+pub(crate) struct Seconds;
 
 impl MetricConstructor<Histogram> for Seconds {
     fn new_metric(&self) -> Histogram {
@@ -147,43 +147,43 @@ impl MetricConstructor<Histogram> for Seconds {
 }
 
 /// A family of histograms of seconds.
-pub type Durations<L> = Family<L, Histogram, Seconds>;
+pub(crate) type Durations<L> = Family<L, Histogram, Seconds>;
 
 /// All metric families of one daemon, with the registry that prints them.
 pub struct Metrics {
     registry: Registry,
     /// Look-ups answered, and how.
-    pub lookups: Family<LookupLabels, Counter>,
+    pub(crate) lookups: Family<LookupLabels, Counter>,
     /// From the request's arrival to its answer.
-    pub lookup_duration: Durations<SourceLabels>,
+    pub(crate) lookup_duration: Durations<SourceLabels>,
     /// Look-ups that joined another's CRM call.
-    pub lookups_shared: Family<PlatformLabels, Counter>,
+    pub(crate) lookups_shared: Family<PlatformLabels, Counter>,
     /// Answers with contacts, by the best match among them.
-    pub answers_by_quality: Family<QualityLabels, Counter>,
+    pub(crate) answers_by_quality: Family<QualityLabels, Counter>,
     /// Calls that were not let in.
-    pub calls_refused: Family<RefusalLabels, Counter>,
+    pub(crate) calls_refused: Family<RefusalLabels, Counter>,
     /// HTTP calls to CRMs.
-    pub crm_requests: Family<CrmLabels, Counter>,
+    pub(crate) crm_requests: Family<CrmLabels, Counter>,
     /// From sending a call to having read its reply.
-    pub crm_request_duration: Durations<PlatformLabels>,
+    pub(crate) crm_request_duration: Durations<PlatformLabels>,
     /// Look-ups in each cache tier.
-    pub cache_requests: Family<CacheLabels, Counter>,
+    pub(crate) cache_requests: Family<CacheLabels, Counter>,
     /// From asking for a CRM call to being granted it.
-    pub quota_wait: Durations<QuotaLabels>,
+    pub(crate) quota_wait: Durations<QuotaLabels>,
     /// Prefetch jobs under way.
-    pub prefetch_jobs: Family<PlatformLabels, Gauge>,
+    pub(crate) prefetch_jobs: Family<PlatformLabels, Gauge>,
     /// Numbers of prefetch jobs that are settled.
-    pub prefetch_numbers: Family<PrefetchLabels, Counter>,
+    pub(crate) prefetch_numbers: Family<PrefetchLabels, Counter>,
     /// 1 while Redis can be used for all that it is used for.
     pub redis_up: Gauge,
     /// Commands that Redis refused.
-    pub redis_refused: Family<RedisRefusalLabels, Counter>,
+    pub(crate) redis_refused: Family<RedisRefusalLabels, Counter>,
     /// Seconds until the certificate of the gRPC port expires; no series without TLS.
-    pub tls_certificate_expires: Expiry,
+    pub(crate) tls_certificate_expires: Expiry,
     /// Entries in the memory tier.
-    pub cache_entries: Gauge,
+    pub(crate) cache_entries: Gauge,
     /// Bytes that the memory tier counts for its entries, its own overhead included.
-    pub cache_bytes: Gauge,
+    pub(crate) cache_bytes: Gauge,
     /// Log lines of this process that nobody got.
     log_lines_dropped: Counter,
 }
@@ -203,7 +203,7 @@ impl Default for Metrics {
 impl Metrics {
     /// All families at zero, but for the log lines that were dropped, which are counted elsewhere.
     #[must_use]
-    pub fn new(log_lines_dropped: Counter) -> Self {
+    pub(crate) fn new(log_lines_dropped: Counter) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("contactd"),
             lookups: Family::default(),
@@ -255,7 +255,7 @@ impl Metrics {
 
     /// All families in the `OpenMetrics` text format, which Prometheus reads.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let mut page = String::new();
         // Writing to a String cannot fail; a page cut short would be the scraper's to refuse.
         let _ = text::encode(&mut page, &self.registry);
@@ -264,18 +264,18 @@ impl Metrics {
 
     /// All figures of this moment. As dear as printing them, so for pages and not for look-ups.
     #[must_use]
-    pub fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> Reading {
         Reading::parse(&self.render())
     }
 }
 
 /// The source revision given at build time, or "unknown".
 #[must_use]
-pub fn revision() -> &'static str {
+pub(crate) fn revision() -> &'static str {
     option_env!("CONTACTD_REVISION").unwrap_or("unknown")
 }
 
 /// Records a duration in seconds.
-pub fn observe(histogram: &Histogram, duration: Duration) {
+pub(crate) fn observe(histogram: &Histogram, duration: Duration) {
     histogram.observe(duration.as_secs_f64());
 }

@@ -27,8 +27,8 @@ pub mod v1 {
 }
 
 /// What Redis holds, package `contactd.store.v1`.
-#[allow(missing_docs, clippy::pedantic, reason = "generated")]
-pub mod store {
+#[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
+pub(crate) mod store {
     include!(concat!(env!("OUT_DIR"), "/contactd.store.v1.rs"));
 }
 

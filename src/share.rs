@@ -28,20 +28,20 @@ const BEHIND: usize = 2;
 
 /// Who wants a place.
 #[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
+pub(crate) struct Claim<'a> {
     /// The connector that is called.
-    pub connector: &'a str,
+    pub(crate) connector: &'a str,
     /// Whose quota is spent.
-    pub scope: ScopeTag,
+    pub(crate) scope: ScopeTag,
     /// Who waits for it.
-    pub lane: Lane,
+    pub(crate) lane: Lane,
     /// Whether the CRM has accepted the credential.
-    pub proven: bool,
+    pub(crate) proven: bool,
 }
 
 /// So many places. Clones share them.
 #[derive(Clone)]
-pub struct Shares(Arc<Inner>);
+pub(crate) struct Shares(Arc<Inner>);
 
 struct Inner {
     most: usize,
@@ -59,7 +59,7 @@ struct Held {
 
 /// A place, given back when it is dropped.
 #[must_use = "a place is given back when it is dropped"]
-pub struct Share {
+pub(crate) struct Share {
     shares: Shares,
     connector: String,
     scope: ScopeTag,
@@ -81,13 +81,13 @@ impl fmt::Debug for Share {
 impl Shares {
     /// `most` places, all free.
     #[must_use]
-    pub fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Inner { most, held: Mutex::default() }))
     }
 
     /// Takes a place; `None` if the scope or the connector has its share.
     #[must_use]
-    pub fn enter(&self, claim: Claim<'_>) -> Option<Share> {
+    pub(crate) fn enter(&self, claim: Claim<'_>) -> Option<Share> {
         let mut held = self.0.held.lock();
         let free = self.0.most - held.all;
         let of_scope = held.scopes.get(&claim.scope).copied().unwrap_or(0);

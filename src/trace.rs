@@ -28,16 +28,16 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// Settings of traces.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the collector takes OTLP over gRPC.
-    pub otlp_endpoint: url::Url,
+    pub(crate) otlp_endpoint: url::Url,
     /// The part of the requests that are traced where the caller has not decided.
-    pub sample: f64,
+    pub(crate) sample: f64,
 }
 
 /// Makes spans, or none.
 #[derive(Clone, Default)]
-pub struct Tracer(Option<(SdkTracerProvider, SdkTracer)>);
+pub(crate) struct Tracer(Option<(SdkTracerProvider, SdkTracer)>);
 
 impl fmt::Debug for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,7 +50,7 @@ impl Tracer {
     ///
     /// # Errors
     /// Where the endpoint can never work.
-    pub fn new(config: &Config) -> Result<Self, ExporterBuildError> {
+    pub(crate) fn new(config: &Config) -> Result<Self, ExporterBuildError> {
         let exporter =
             SpanExporter::builder().with_tonic().with_endpoint(config.otlp_endpoint.as_str()).with_timeout(EXPORT);
         let resource = Resource::builder_empty().with_attributes([
@@ -69,7 +69,7 @@ impl Tracer {
     }
 
     /// The span of a request, below the caller's span if its `traceparent` names one. `header` reads the metadata.
-    pub fn request<'a>(&self, name: &'static str, header: impl Fn(&str) -> Option<&'a str>) -> Span {
+    pub(crate) fn request<'a>(&self, name: &'static str, header: impl Fn(&str) -> Option<&'a str>) -> Span {
         let Some((_, tracer)) = &self.0 else { return Span::default() };
         let headers = Headers { parent: header("traceparent"), state: header("tracestate") };
         let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
@@ -77,7 +77,7 @@ impl Tracer {
     }
 
     /// Sends what is left, for two seconds at most. Blocks its thread.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Some((provider, _)) = &self.0
             && provider.shutdown_with_timeout(FLUSH).is_err()
         {
@@ -108,7 +108,7 @@ impl Extractor for Headers<'_> {
 
 /// One step of a request's way, or nothing where nobody traces. Clones are the same span.
 #[derive(Clone, Default)]
-pub struct Span(Option<Arc<Live>>);
+pub(crate) struct Span(Option<Arc<Live>>);
 
 struct Live {
     tracer: SdkTracer,
@@ -135,38 +135,38 @@ impl fmt::Debug for Span {
 impl Span {
     /// A step within this one.
     #[must_use]
-    pub fn step(&self, name: &'static str) -> Self {
+    pub(crate) fn step(&self, name: &'static str) -> Self {
         self.child(name, SpanKind::Internal)
     }
 
     /// A call to another program within this step.
     #[must_use]
-    pub fn call(&self, name: &'static str) -> Self {
+    pub(crate) fn call(&self, name: &'static str) -> Self {
         self.child(name, SpanKind::Client)
     }
 
     /// Whether anybody will see it: what is only said to a span need not be put together else.
     #[must_use]
-    pub fn is_traced(&self) -> bool {
+    pub(crate) fn is_traced(&self) -> bool {
         self.0.as_ref().is_some_and(|live| live.context.span().is_recording())
     }
 
     /// Says something about the step. Never anything of a user, see the header.
-    pub fn set(&self, key: &'static str, value: impl Into<Value>) {
+    pub(crate) fn set(&self, key: &'static str, value: impl Into<Value>) {
         if let Some(live) = &self.0 {
             live.context.span().set_attribute(KeyValue::new(key, value));
         }
     }
 
     /// Says that this step waits for another one, of this trace or another.
-    pub fn link(&self, other: &Self) {
+    pub(crate) fn link(&self, other: &Self) {
         if let (Some(live), Some(other)) = (&self.0, &other.0) {
             live.context.span().add_link(other.names(), Vec::new());
         }
     }
 
     /// Ends the step; whoever still holds it changes nothing more.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         if let Some(live) = &self.0 {
             live.context.span().end();
         }
@@ -174,14 +174,14 @@ impl Span {
 
     /// The header `traceparent` for whom is called in this step.
     #[must_use]
-    pub fn traceparent(&self) -> Option<String> {
+    pub(crate) fn traceparent(&self) -> Option<String> {
         let names = self.0.as_ref()?.names();
         Some(format!("00-{}-{}-{:02x}", names.trace_id(), names.span_id(), names.trace_flags().to_u8()))
     }
 
     /// The trace's id, for log lines.
     #[must_use]
-    pub fn trace_id(&self) -> Option<String> {
+    pub(crate) fn trace_id(&self) -> Option<String> {
         self.0.as_ref().map(|live| live.names().trace_id().to_string())
     }
 

@@ -18,7 +18,7 @@ use crate::domain::lane::Lane;
 
 /// The lane and the deadline of one load. Callers only raise the lane; the deadline is that of the most patient caller
 /// in this lane.
-pub struct Urgency {
+pub(crate) struct Urgency {
     began: Instant,
     /// Whether its answer is wanted though nobody should wait for it.
     wanted: AtomicBool,
@@ -34,18 +34,18 @@ pub struct Urgency {
 
 /// Who asks for a load.
 #[derive(Debug, Clone, Copy)]
-pub struct Asker {
+pub(crate) struct Asker {
     /// How urgent it is.
-    pub lane: Lane,
+    pub(crate) lane: Lane,
     /// Without one the load waits for its turn however long that takes.
-    pub deadline: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
     /// Whether the CRM has accepted the credential, and not refused it since.
-    pub trusted: bool,
+    pub(crate) trusted: bool,
 }
 
 /// A call on the wire, until it is dropped.
 #[derive(Debug)]
-pub struct OnTheWire(Arc<Urgency>);
+pub(crate) struct OnTheWire(Arc<Urgency>);
 
 impl Drop for OnTheWire {
     fn drop(&mut self) {
@@ -58,13 +58,13 @@ impl Urgency {
     /// The urgency of a load for one caller under a credential that is good. Without a deadline the load waits for its
     /// turn however long that takes.
     #[must_use]
-    pub fn new(lane: Lane, deadline: Option<Instant>) -> Self {
+    pub(crate) fn new(lane: Lane, deadline: Option<Instant>) -> Self {
         Self::of(Asker { lane, deadline, trusted: true })
     }
 
     /// The urgency of a load for whoever asks first.
     #[must_use]
-    pub fn of(Asker { lane, deadline, trusted }: Asker) -> Self {
+    pub(crate) fn of(Asker { lane, deadline, trusted }: Asker) -> Self {
         Self {
             began: instant(),
             wanted: (trusted && is_a_callers(lane, deadline)).into(),
@@ -77,19 +77,19 @@ impl Urgency {
     }
 
     /// Says whether the CRM has accepted the credential of the load before.
-    pub fn set_proven(&self, proven: bool) {
+    pub(crate) fn set_proven(&self, proven: bool) {
         self.unproven.store(!proven, Relaxed);
     }
 
     /// Whether the CRM has accepted the credential of the load before. So it is unless something else was said.
     #[must_use]
-    pub fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         !self.unproven.load(Relaxed)
     }
 
     /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be told in time. One in
     /// the same lane may move the deadline back; none is latest. One in a less urgent lane changes nothing.
-    pub fn join(&self, lane: Lane, deadline: Option<Instant>) {
+    pub(crate) fn join(&self, lane: Lane, deadline: Option<Instant>) {
         if self.is_proven() && is_a_callers(lane, deadline) {
             self.wanted.store(true, Relaxed);
         }
@@ -101,14 +101,14 @@ impl Urgency {
     }
 
     /// The CRM has accepted the credential: from now on the answer is wanted, whoever is still there.
-    pub fn want(&self) {
+    pub(crate) fn want(&self) {
         self.wanted.store(true, Relaxed);
         self.changed.notify_waiters();
     }
 
     /// The load has spent a call of the CRM's quota, which should not be for nothing: the call is waited for, and under
     /// a credential that is good the answer as well.
-    pub fn spend(self: &Arc<Self>) -> OnTheWire {
+    pub(crate) fn spend(self: &Arc<Self>) -> OnTheWire {
         self.calls.fetch_add(1, Relaxed);
         if self.is_proven() {
             self.wanted.store(true, Relaxed);
@@ -121,12 +121,12 @@ impl Urgency {
 
     /// Whether the load has called the CRM.
     #[must_use]
-    pub fn has_called(&self) -> bool {
+    pub(crate) fn has_called(&self) -> bool {
         self.called.get().is_some()
     }
 
     /// Ends once a call of the load has been on the wire for `time`.
-    pub async fn on_the_wire_for(&self, time: Duration) {
+    pub(crate) async fn on_the_wire_for(&self, time: Duration) {
         loop {
             let changed = self.changed();
             if let Some(called) = self.called.get() {
@@ -137,7 +137,7 @@ impl Urgency {
     }
 
     /// Ends once a ringing phone has had to do with the load for `limit`.
-    pub async fn overdue(&self, limit: Duration) {
+    pub(crate) async fn overdue(&self, limit: Duration) {
         loop {
             let changed = self.changed();
             if self.lane() == Lane::CallPop {
@@ -148,45 +148,45 @@ impl Urgency {
     }
 
     /// Nobody waits for what is left of the load: it goes on behind the scenes, without a deadline.
-    pub fn relax(&self) {
+    pub(crate) fn relax(&self) {
         self.change(|now| (now.0.max(Lane::Revalidate), None));
     }
 
     /// Whether the load is wanted though nobody should wait for it. Once true it stays so. It is not if only batches
     /// ever asked for it and it has spent nothing, or if nothing shows that its credential is good.
     #[must_use]
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Relaxed)
     }
 
     /// Whether the load is for nobody once those who wait for it are gone. A call on the wire is waited for in any
     /// case: it may show that the credential is good.
     #[must_use]
-    pub fn is_needless_alone(&self) -> bool {
+    pub(crate) fn is_needless_alone(&self) -> bool {
         !self.is_wanted() && self.calls.load(Relaxed) == 0
     }
 
     /// When the load began.
     #[must_use]
-    pub fn began(&self) -> Instant {
+    pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
     /// The lane of the most urgent caller so far.
     #[must_use]
-    pub fn lane(&self) -> Lane {
+    pub(crate) fn lane(&self) -> Lane {
         self.now.lock().0
     }
 
     /// The latest deadline of a caller in the present lane.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.now.lock().1
     }
 
     /// Ends at the first change after this call, also where it is polled later than that. So whoever wants to miss
     /// nothing calls it, reads, and then waits.
-    pub fn changed(&self) -> Notified<'_> {
+    pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 

@@ -55,13 +55,13 @@ pub struct Credential {
     /// How far it is trusted.
     pub trust: Trust,
     /// Whether it is proven, but not for much longer.
-    pub due: bool,
+    pub(crate) due: bool,
 }
 
 impl Credential {
     /// Whether stored answers may be served under it without asking the CRM.
     #[must_use]
-    pub fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         self.trust == Trust::Proven
     }
 }
@@ -153,7 +153,7 @@ impl Admissions {
 
     /// What this process knows of the credential. Asks nobody.
     #[must_use]
-    pub fn known(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
+    pub(crate) fn known(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let accepted = self.memory.get(&(user, auth))?;
         let revocations = self.revocations.load(Ordering::Acquire);
         if accepted.checked.load(Ordering::Acquire) != revocations {
@@ -218,14 +218,14 @@ impl Admissions {
 
     /// Takes back all admissions of a user in this process. Those in Redis go with all else of the user
     /// ([`crate::link::user::forget`]).
-    pub fn forget_user_here(&self, user: UserTag) {
+    pub(crate) fn forget_user_here(&self, user: UserTag) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         // Fails only where the cache was built without support for it.
         let _ = self.memory.invalidate_entries_if(move |(of, _), _| *of == user);
     }
 
     /// Takes back everything in this process.
-    pub fn clear_here(&self) {
+    pub(crate) fn clear_here(&self) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         self.memory.invalidate_all();
     }
@@ -233,7 +233,7 @@ impl Admissions {
     /// Whose quota a credential spends: its identity if the CRM has said it, else what the CRM has said of the
     /// credential under whichever user id. It admits nobody.
     #[must_use]
-    pub fn owner_of(&self, identity: Option<Identity>, auth: AuthTag) -> Option<Identity> {
+    pub(crate) fn owner_of(&self, identity: Option<Identity>, auth: AuthTag) -> Option<Identity> {
         match identity {
             Some(identity) if identity.is_known() => Some(identity),
             Some(Identity::Caller) => identity,
@@ -243,23 +243,23 @@ impl Admissions {
 
     /// The identities that credentials had which were accepted for the user, the latest first.
     #[must_use]
-    pub fn identities(&self, user: UserTag) -> Arc<[Identity]> {
+    pub(crate) fn identities(&self, user: UserTag) -> Arc<[Identity]> {
         self.identities.get(&user).unwrap_or_default()
     }
 
     /// Whether the CRM may be asked who the credential is: not for a while after it did not say.
     #[must_use]
-    pub fn may_ask_who(&self, auth: AuthTag) -> bool {
+    pub(crate) fn may_ask_who(&self, auth: AuthTag) -> bool {
         self.backoff.is_over(auth, self.clock.now())
     }
 
     /// The CRM was asked who the credential is, and said it or not.
-    pub fn asked_who(&self, auth: AuthTag, said: bool) {
+    pub(crate) fn asked_who(&self, auth: AuthTag, said: bool) {
         if said { self.backoff.succeeded(auth) } else { self.backoff.failed(auth, self.clock.now()) }
     }
 
     /// Other settings hold from now on, for what is remembered as well.
-    pub fn set_config(&self, config: Config) {
+    pub(crate) fn set_config(&self, config: Config) {
         let before = std::mem::replace(&mut *self.config.write(), config);
         if before == config {
             return;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::fleet::Budgets;
+use super::budgets::Budgets;
 use crate::budget::{Budget, CallKind, Quota, Usage};
 use crate::link::{Link, Standing};
 use crate::ops;

@@ -11,11 +11,12 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::budgets::Budgets;
 use super::ceiling;
 use super::chores::Chores;
 use super::figures::Figures;
-use super::reload::Reload;
-use crate::admission::{self, Admissions};
+use super::reload::{Reload, admissions_config};
+use crate::admission::Admissions;
 use crate::budget::{self, Budget, Replicas, SharedQuota};
 use crate::cache::{Event, Log, MemoryCache, RedisTier, SharedTier, TieredCache};
 use crate::callers::Callers;
@@ -37,9 +38,6 @@ const FIRST: Duration = Duration::from_millis(20);
 
 /// How often scopes that nobody uses are dropped from the budgets.
 const SWEEP: Duration = Duration::from_secs(60);
-
-/// By connector.
-pub(super) type Budgets = Vec<(String, Arc<Budget>)>;
 
 /// See the header.
 pub(super) struct Fleet {
@@ -208,12 +206,6 @@ impl Fleet {
             }
         });
     }
-}
-
-/// A credential is remembered for longer than any answer that it was accepted for.
-pub(super) fn admissions_config(config: &Config) -> admission::Config {
-    let remembered = config.admitted.saturating_add(config.ages.longest());
-    admission::Config { admitted: config.admitted, remembered }
 }
 
 /// Where the link to Redis shows how it stands.

@@ -30,6 +30,7 @@ use crate::rpc::{ContactRpc, Hall};
 use crate::tls::{self, Tls};
 use crate::trace::Tracer;
 
+mod budgets;
 mod ceiling;
 mod chores;
 mod connection;
@@ -43,7 +44,7 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 
-pub use reload::Reload;
+pub(crate) use reload::Reload;
 
 use chores::Chores;
 use fleet::Fleet;
@@ -184,7 +185,7 @@ impl App {
 
     /// What takes up other settings while it runs.
     #[must_use]
-    pub fn reload(&self) -> Reload {
+    pub(crate) fn reload(&self) -> Reload {
         self.reload.clone()
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::fleet::{Budgets, admissions_config};
-use crate::admission::Admissions;
+use super::budgets::Budgets;
+use crate::admission::{self, Admissions};
 use crate::cache::TieredCache;
 use crate::callers::Callers;
 use crate::config::{Config, Grpc};
@@ -13,7 +13,7 @@ use crate::tls::{self, Tls};
 
 /// The rooms that take up new settings. Clones reach the same daemon.
 #[derive(Clone)]
-pub struct Reload {
+pub(crate) struct Reload {
     pub(super) callers: Callers,
     pub(super) tls: Option<Tls>,
     pub(super) cache: TieredCache,
@@ -33,7 +33,7 @@ impl Reload {
     ///
     /// # Errors
     /// If the certificates cannot be used. Then nothing has changed.
-    pub fn apply(&self, config: &Config, grpc: &Grpc) -> Result<(), tls::Error> {
+    pub(crate) fn apply(&self, config: &Config, grpc: &Grpc) -> Result<(), tls::Error> {
         if let (Some(tls), Some(files)) = (&self.tls, &grpc.tls)
             && tls.exchange(files)?
         {
@@ -49,4 +49,10 @@ impl Reload {
         }
         Ok(())
     }
+}
+
+/// A credential is remembered for longer than any answer that it was accepted for.
+pub(super) fn admissions_config(config: &Config) -> admission::Config {
+    let remembered = config.admitted.saturating_add(config.ages.longest());
+    admission::Config { admitted: config.admitted, remembered }
 }

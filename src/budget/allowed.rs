@@ -40,11 +40,11 @@ struct Fallen {
 /// A change of the limit that the other replicas should hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NewLimit {
-    pub limit: u32,
+    pub(crate) limit: u32,
     /// For how long it holds if nobody says otherwise.
-    pub lasts: Duration,
+    pub(crate) lasts: Duration,
     /// What it was before.
-    pub before: u32,
+    pub(crate) before: u32,
 }
 
 impl Fallen {

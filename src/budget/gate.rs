@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::allowed::Allowed;
+use super::ask::{Answer, Ask, News, Outlook, Slot};
 use super::hint::{Pauses, RateHint};
-use super::limiter::{Answer, Ask, Limiter, News, Outlook, Slot};
+use super::limiter::Limiter;
 use super::queue::{Ahead, Queue, Standing, Ticket};
 use super::usage::Usage;
 use super::{Exhausted, STALE};
@@ -53,11 +54,11 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Passed {
     /// The call that it may make.
-    pub slot: Slot,
+    pub(crate) slot: Slot,
     /// The lane it passed in.
-    pub lane: Lane,
+    pub(crate) lane: Lane,
     /// How long it waited in that lane.
-    pub waited: Duration,
+    pub(crate) waited: Duration,
 }
 
 /// What a waiter does next.

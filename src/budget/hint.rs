@@ -23,17 +23,17 @@ const WORTH_TELLING: Duration = Duration::from_millis(100);
 
 /// What one reply of a CRM says about its limit. The default says nothing, and is what a plain success gives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RateHint {
+pub(crate) struct RateHint {
     /// Whether the CRM refused the call because of its limit (429).
-    pub refused: bool,
+    pub(crate) refused: bool,
     /// `Retry-After`, as a time from now.
-    pub retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
     /// Calls left until the reset.
-    pub remaining: Option<u32>,
+    pub(crate) remaining: Option<u32>,
     /// Calls between two resets.
-    pub limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
     /// Time from now until the reset.
-    pub reset_after: Option<Duration>,
+    pub(crate) reset_after: Option<Duration>,
 }
 
 impl RateHint {
@@ -57,11 +57,11 @@ impl RateHint {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Rest {
     /// All lanes.
-    pub all: Duration,
+    pub(crate) all: Duration,
     /// The background lanes.
-    pub background: Duration,
+    pub(crate) background: Duration,
     /// Whether earlier pauses are over.
-    pub is_over: bool,
+    pub(crate) is_over: bool,
 }
 
 /// The pauses of one scope.

@@ -1,164 +1,21 @@
 //! Where the calls are counted: in Redis for all replicas, or here within this replica's share.
 //!
-//! Owns the choice between the two and the language in which both answer. Knows no queue and no pause of its own.
+//! Owns the choice between the two. Knows no queue and no pause of its own.
 
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::Config;
-use super::allowed::NewLimit;
+use super::ask::{Answer, Ask, Known, News, Outlook, Slot, Times};
 use super::hint::Rest;
 use super::local::Local;
 use super::past::{self, Count, Past, Replicas};
-use super::queue::{Ahead, Standing};
-use super::quota::{Limits, Quota, Scope};
-use super::shared::{Known, SharedQuota, Times};
-use super::window::Frees;
+use super::queue::Ahead;
+use super::quota::{Quota, Scope};
+use super::shared::SharedQuota;
 use crate::clock::{Instant, instant};
 use crate::domain::ScopeTag;
-use crate::domain::lane::Lane;
-
-/// When a pace has its next calls.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Forecast {
-    /// Microseconds until the next call is due. Zero or negative if a call is due now: one interval lower for each
-    /// further call that is due.
-    pub next: i64,
-    /// Microseconds between calls.
-    pub interval: i64,
-}
-
-impl Forecast {
-    /// Microseconds until a call is due for whoever has `ahead` others before him.
-    pub(super) fn behind(self, ahead: usize) -> i64 {
-        let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        self.next.saturating_add(self.interval.saturating_mul(ahead))
-    }
-}
-
-/// Whole microseconds, the unit of forecasts: what Redis tells time in.
-pub(super) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Who asks for a call.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ask {
-    pub scope: ScopeTag,
-    pub lane: Lane,
-    /// How many calls the window may hold.
-    pub limits: Limits,
-    pub standing: Standing,
-    /// Whether it asks although the CRM wants a rest.
-    pub is_probe: bool,
-    /// Whether it goes at the pace of the quota, and not only within the window.
-    pub is_paced: bool,
-    /// How long it would wait; `None` for however long.
-    pub patience: Option<Duration>,
-    /// Whether the call is made already and only to be counted.
-    pub is_made: bool,
-}
-
-/// When there is room for a call, in one kind of lanes.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Room {
-    pub limit: u32,
-    pub frees: Frees,
-    pub pace: Forecast,
-    /// How many calls of the window, and of a burst, are kept for proven credentials.
-    pub kept: Kept,
-}
-
-/// See [`Room::kept`]. The only call of a window or a burst cannot be kept.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Kept {
-    window: usize,
-    burst: usize,
-}
-
-impl Kept {
-    pub(super) fn one(limit: u32, burst: u32) -> Self {
-        Self { window: usize::from(limit > 1), burst: usize::from(burst > 1) }
-    }
-}
-
-impl Room {
-    /// Microseconds until there is room for whoever has `ahead` others before him. Zero if there is room now.
-    fn in_micros(&self, ahead: usize, kept: Kept) -> i64 {
-        let free = self.frees.room_in(self.limit, ahead.saturating_add(kept.window));
-        free.max(self.pace.behind(ahead.saturating_add(kept.burst))).max(0)
-    }
-}
-
-/// When there will be room, as far as a limiter knew when it was asked.
-#[derive(Debug, Clone)]
-pub(super) struct Outlook {
-    seen: Instant,
-    all: Room,
-    background: Room,
-}
-
-impl Outlook {
-    /// An outlook of this moment.
-    pub(super) fn now(all: Room, background: Room) -> Self {
-        Self { seen: instant(), all, background }
-    }
-
-    /// Nobody knows, or looks again, before `wait` is over.
-    pub(super) fn after(wait: Duration) -> Self {
-        let pace = Forecast { next: micros(wait), interval: 0 };
-        let room = Room { limit: u32::MAX, pace, ..Room::default() };
-        Self::now(room.clone(), room)
-    }
-
-    /// Time until there is room for a waiter behind others. A background lane needs room in both.
-    pub(super) fn wait(&self, (lane, standing): (Lane, Standing), ahead: Ahead, now: Instant) -> Duration {
-        let kept = |room: &Room| if standing == Standing::Unproven { room.kept } else { Kept::default() };
-        let mut micros = self.all.in_micros(ahead.all, kept(&self.all));
-        if lane.is_background() {
-            micros = micros.max(self.background.in_micros(ahead.background, kept(&self.background)));
-        }
-        let from_seen = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-        from_seen.saturating_sub(now.saturating_duration_since(self.seen))
-    }
-}
-
-/// A call that the windows hold.
-#[derive(Debug, Clone)]
-pub(super) struct Slot {
-    pub scope: ScopeTag,
-    pub is_background: bool,
-    /// Until when, unless it is released.
-    pub until: Instant,
-    /// Its name in Redis, if it is counted there.
-    pub name: Option<String>,
-}
-
-/// What a limiter answers.
-#[derive(Debug)]
-pub(super) struct Answer {
-    /// The call, if there is room. A denied ask spends nothing.
-    pub granted: Option<Slot>,
-    /// What comes next.
-    pub outlook: Outlook,
-    /// Pauses that other replicas have set.
-    pub rest: Rest,
-}
-
-impl Answer {
-    fn denied(outlook: Outlook) -> Self {
-        Self { granted: None, outlook, rest: Rest::default() }
-    }
-}
-
-/// What the other replicas should hear of a scope.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct News {
-    pub rest: Rest,
-    /// How many calls the CRM allows now.
-    pub limit: Option<NewLimit>,
-}
 
 /// The limiter of one quota.
 #[derive(Debug)]

@@ -18,13 +18,12 @@ use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use parking_lot::{Mutex, RwLock};
 
+use super::ask::{Answer, Ask, Forecast, Kept, Known, Last, Outlook, Room, SCOPE_KNOWN, Slot};
 use super::hint::Rest;
-use super::limiter::{Answer, Ask, Forecast, Kept, Outlook, Room, Slot, micros};
 use super::past::{Count, Outage};
 use super::queue::{Ahead, Standing};
 use super::quota::{Pace, Quota};
-use super::shared::{Known, Last, SCOPE_KNOWN};
-use super::window::Window;
+use super::window::{Window, micros};
 use crate::clock::{Instant, instant};
 use crate::domain::ScopeTag;
 

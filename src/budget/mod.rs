@@ -61,7 +61,9 @@ use crate::domain::lane::Lane;
 use crate::metrics::Metrics;
 use crate::urgency::Urgency;
 
+mod absent;
 mod allowed;
+mod ask;
 mod gate;
 mod hint;
 mod limiter;
@@ -75,20 +77,21 @@ mod usage;
 mod waits;
 mod window;
 
-pub use hint::RateHint;
-pub use past::Replicas;
-pub use permit::Permit;
-pub use quota::{CallKind, Quota, QuotaError, Quotas, Scope};
-pub use shared::SharedQuota;
-pub use usage::Usage;
+pub(crate) use hint::RateHint;
+pub(crate) use past::Replicas;
+pub(crate) use permit::Permit;
+pub(crate) use quota::{CallKind, Quota, Quotas, Scope};
+pub(crate) use shared::SharedQuota;
+pub(crate) use usage::Usage;
 
+use ask::Slot;
 use gate::{Gate, Passed};
-use limiter::{Limiter, Slot};
+use limiter::Limiter;
 use permit::{Counted, Turn};
 use waits::Waits;
 
 /// If the credential's turn does not come within this time after its owner's, both are waited for again.
-pub const STALE: Duration = Duration::from_millis(250);
+pub(crate) const STALE: Duration = Duration::from_millis(250);
 
 /// How often it is looked whether a credential may call again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -96,23 +99,23 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The budget has no call left before the deadline. Nothing was spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the CRM's quota has no call left before the deadline")]
-pub struct Exhausted {
+pub(crate) struct Exhausted {
     /// After this time there will be one, as far as known.
-    pub retry_after: Duration,
+    pub(crate) retry_after: Duration,
 }
 
 /// What a budget must know besides the quotas.
 #[derive(Debug, Clone, Copy)]
-pub struct Config {
+pub(crate) struct Config {
     /// The longest time after its owner's turn at which a call may still arrive at the CRM: its own timeout and
     /// [`STALE`].
-    pub call_timeout: Duration,
+    pub(crate) call_timeout: Duration,
     /// How long a credential counts as proven; see [`Budget::acquire`].
-    pub admitted: Duration,
+    pub(crate) admitted: Duration,
     /// How many replicas share the quotas at least.
-    pub replicas: NonZeroU32,
+    pub(crate) replicas: NonZeroU32,
     /// Whether nobody can have called the CRM before, so that a start has nothing to wait for.
-    pub is_past_known: bool,
+    pub(crate) is_past_known: bool,
 }
 
 impl Default for Config {
@@ -125,11 +128,11 @@ impl Default for Config {
 
 /// Whose quota a call spends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scopes {
+pub(crate) struct Scopes {
     /// The CRM's user or account, as far as known; else the credential.
-    pub owner: ScopeTag,
+    pub(crate) owner: ScopeTag,
     /// The credential.
-    pub credential: ScopeTag,
+    pub(crate) credential: ScopeTag,
 }
 
 impl From<ScopeTag> for Scopes {
@@ -140,7 +143,7 @@ impl From<ScopeTag> for Scopes {
 }
 
 /// The quotas of one connector.
-pub struct Budget {
+pub(crate) struct Budget {
     all: Line,
     search: Line,
     other: Line,
@@ -246,7 +249,7 @@ impl Line {
 impl Budget {
     /// The budget of the connector called `platform`; kept together with other replicas if there is a `shared` one.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         quotas: impl Into<Quotas>,
         config: &Config,
         platform: &str,
@@ -270,7 +273,7 @@ impl Budget {
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of the load's callers.
-    pub async fn acquire(
+    pub(crate) async fn acquire(
         &self,
         scopes: impl Into<Scopes>,
         kind: CallKind,
@@ -307,7 +310,7 @@ impl Budget {
     }
 
     /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].
-    pub async fn keep_one(&self, scope: ScopeTag) {
+    pub(crate) async fn keep_one(&self, scope: ScopeTag) {
         for line in self.lines().into_iter().filter(|line| line.is_used()) {
             line.limiter.keep_one(scope).await;
         }
@@ -315,7 +318,7 @@ impl Budget {
 
     /// Counts a call that was granted at `granted` under another scope before it was known to be one of this scope, whether there is
     /// room for it or not.
-    pub async fn adopt(&self, scope: ScopeTag, kind: CallKind, lane: Lane, granted: Instant) -> Option<Permit> {
+    pub(crate) async fn adopt(&self, scope: ScopeTag, kind: CallKind, lane: Lane, granted: Instant) -> Option<Permit> {
         let line = self.line(kind);
         let gate = line.gate(scope);
         let slot = gate.count_made(&line.limiter, lane).await?;
@@ -327,7 +330,7 @@ impl Budget {
     ///
     /// What was called lately goes on to count. If it cannot be counted (a longer window, a kind of calls that is
     /// counted apart now, or no longer), the past is unknown as it is at a start, for windows of up to five seconds.
-    pub fn set(&self, quotas: impl Into<Quotas>, admitted: Duration) {
+    pub(crate) fn set(&self, quotas: impl Into<Quotas>, admitted: Duration) {
         let quotas = quotas.into();
         let mut joined = false;
         for (kind, line) in [(CallKind::Search, &self.search), (CallKind::Other, &self.other)] {
@@ -353,7 +356,7 @@ impl Budget {
     }
 
     /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and this changes nothing.
-    pub fn heard(&self, replicas: &Replicas) {
+    pub(crate) fn heard(&self, replicas: &Replicas) {
         for line in self.lines() {
             if line.limiter.heard(replicas) {
                 line.look_again();
@@ -362,20 +365,20 @@ impl Budget {
     }
 
     /// Redis was asked of the replicas and did not answer.
-    pub fn unheard(&self) {
+    pub(crate) fn unheard(&self) {
         self.lines().into_iter().for_each(|line| line.limiter.unheard());
     }
 
     /// The quota of a kind of call, or of all that have none for themselves.
     #[must_use]
-    pub fn quota(&self, kind: Option<CallKind>) -> Quota {
+    pub(crate) fn quota(&self, kind: Option<CallKind>) -> Quota {
         kind.map_or(&self.all, |kind| self.line(kind)).limiter.quota()
     }
 
     /// How it stands with each quota in this process, with the kind of call that has it for itself. Looks at every
     /// scope in use.
     #[must_use]
-    pub fn usage(&self) -> Vec<(Option<CallKind>, Quota, Usage)> {
+    pub(crate) fn usage(&self) -> Vec<(Option<CallKind>, Quota, Usage)> {
         let own = [(CallKind::Search, &self.search), (CallKind::Other, &self.other)];
         let own = own.into_iter().filter(|(_, line)| line.is_used()).map(|(kind, line)| (Some(kind), line));
         [(None, &self.all)]
@@ -386,7 +389,7 @@ impl Budget {
     }
 
     /// Forgets the scopes that nobody uses and that hold no call. To be called now and then.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         self.lines().into_iter().for_each(Line::sweep);
     }
 }

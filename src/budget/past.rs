@@ -13,6 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Config;
+use super::absent::Absent;
 use super::quota::Quota;
 use crate::clock::Instant;
 
@@ -50,13 +51,13 @@ pub(super) enum Count {
 
 /// What replicas know of each other through Redis.
 #[derive(Debug, Clone, Copy)]
-pub struct Replicas {
+pub(crate) struct Replicas {
     /// How many there are, this one included, and those that have been missing for a few seconds.
-    pub count: NonZeroU32,
+    pub(crate) count: NonZeroU32,
     /// How many of them are there now.
-    pub present: u32,
+    pub(crate) present: u32,
     /// For how long Redis has kept its data.
-    pub kept_for: Duration,
+    pub(crate) kept_for: Duration,
 }
 
 /// See the header. Of one quota.
@@ -80,15 +81,6 @@ pub(super) struct Past {
     shared_from: Option<Instant>,
     /// From when on all replicas count in Redis.
     all_shared_from: Option<Instant>,
-}
-
-/// Replicas that share a quota and do not reach Redis.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Absent {
-    /// How many.
-    pub count: u32,
-    /// Of so many in all; zero if nothing was heard yet.
-    pub of: u32,
 }
 
 /// Who is missing, and who was until lately: their calls still count.

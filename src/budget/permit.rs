@@ -5,17 +5,18 @@
 
 use std::sync::Arc;
 
+use super::ask::Slot;
 use super::gate::Gate;
 use super::hint::RateHint;
-use super::limiter::{Limiter, Slot};
+use super::limiter::Limiter;
 use crate::clock::{Instant, instant};
 
 /// A call counted in one scope.
 #[derive(Debug)]
 pub(super) struct Counted {
-    pub gate: Arc<Gate>,
-    pub limiter: Arc<Limiter>,
-    pub slot: Slot,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) slot: Slot,
 }
 
 impl Counted {
@@ -66,10 +67,10 @@ impl Drop for Turn {
     }
 }
 
-/// One HTTP call that may be made now. Dropped without [`Permit::observe`], it counts as one that may still arrive.
+/// One HTTP call that may be made now. Dropped without [`Permit::observe_since`], it counts as one that may still arrive.
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
-pub struct Permit {
+pub(crate) struct Permit {
     owner: Option<Counted>,
     /// In the scope of its credential, if that is another.
     credential: Option<Counted>,
@@ -84,21 +85,16 @@ impl Permit {
 
     /// When it was granted.
     #[must_use]
-    pub fn granted(&self) -> Instant {
+    pub(crate) fn granted(&self) -> Instant {
         self.granted
     }
 
     /// The call has had its reply. Takes in what the reply said of the CRM's limit. A plain success counts too: it ends
-    /// pauses, and the doubling of them.
+    /// pauses, and the doubling of them. What it said counts from `at`, when it came.
     ///
     /// Takes effect here before the first await. Only news is then told to the other replicas, which takes at most
     /// the timeout of the link to Redis.
-    pub async fn observe(self, hint: &RateHint) {
-        self.observe_since(hint, instant()).await;
-    }
-
-    /// As [`Permit::observe`], of a reply that came at `at`: what it said counts from then.
-    pub async fn observe_since(self, hint: &RateHint, at: Instant) {
+    pub(crate) async fn observe_since(self, hint: &RateHint, at: Instant) {
         let hint = hint.after(instant().saturating_duration_since(at));
         let owner = self.owner.map(|counted| counted.observe(&hint, true, self.granted, at));
         let credential = self.credential.map(|counted| counted.observe(&hint, false, self.granted, at));
@@ -108,17 +104,12 @@ impl Permit {
     }
 
     /// The call is not made.
-    pub fn give_back(self) {
+    pub(crate) fn give_back(self) {
         self.counted().for_each(Counted::give_back);
     }
 
-    /// The call will have no reply and can no longer arrive: its connection could not be made, or broke.
-    pub fn end(self) {
-        self.end_since(instant());
-    }
-
-    /// As [`Permit::end`], from `at` on.
-    pub fn end_since(self, at: Instant) {
+    /// The call will have no reply and can no longer arrive from `at` on: its connection could not be made, or broke.
+    pub(crate) fn end_since(self, at: Instant) {
         self.counted().for_each(|counted| counted.limiter.release(&counted.slot, at));
     }
 

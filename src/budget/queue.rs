@@ -16,9 +16,9 @@ use crate::domain::lane::Lane;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket {
     /// Changes when the waiter is raised.
-    pub lane: Lane,
+    pub(crate) lane: Lane,
     /// So that a credential which nobody knows never stands before one that is proven.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
     /// When the load began.
     began: Instant,
     /// Stays, so that a raised waiter comes before those of its new lane who came after it.
@@ -38,9 +38,9 @@ pub(super) enum Standing {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Ahead {
     /// In any lane.
-    pub all: usize,
+    pub(crate) all: usize,
     /// In the background lanes.
-    pub background: usize,
+    pub(crate) background: usize,
 }
 
 struct Waiter {

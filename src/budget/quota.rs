@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::past::Absent;
+use super::absent::Absent;
 
 /// Cells closer together than this are no CRM's limit, and too close for a limiter that counts microseconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);
@@ -18,7 +18,7 @@ const LATENESS: Duration = Duration::from_millis(50);
 
 /// Whose calls a CRM counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Each user's, as a CRM does that counts by access token.
     User,
     /// Those of all users of an account.
@@ -28,7 +28,7 @@ pub enum Scope {
 impl Scope {
     /// The word in the settings.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Account => "account",
@@ -46,7 +46,7 @@ impl FromStr for Scope {
 
 /// Why a quota is refused; worded for the person who wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum QuotaError {
+pub(crate) enum QuotaError {
     /// No calls at all.
     #[error("rate must be at least 1")]
     Rate,
@@ -70,7 +70,7 @@ pub enum QuotaError {
 impl QuotaError {
     /// The setting that is at fault.
     #[must_use]
-    pub fn key(self) -> &'static str {
+    pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Rate | Self::TooFast => "rate",
             Self::Burst => "burst",
@@ -83,7 +83,7 @@ impl QuotaError {
 
 /// A CRM's quota of HTTP calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Quota {
+pub(crate) struct Quota {
     rate: NonZeroU32,
     per: Duration,
     burst: NonZeroU32,
@@ -97,7 +97,13 @@ impl Quota {
     ///
     /// # Errors
     /// The first rule that a value breaks.
-    pub fn new(rate: u32, per: Duration, burst: u32, scope: Scope, prefetch_share: f64) -> Result<Self, QuotaError> {
+    pub(crate) fn new(
+        rate: u32,
+        per: Duration,
+        burst: u32,
+        scope: Scope,
+        prefetch_share: f64,
+    ) -> Result<Self, QuotaError> {
         let rate = NonZeroU32::new(rate).ok_or(QuotaError::Rate)?;
         let burst = NonZeroU32::new(burst).filter(|burst| *burst <= rate).ok_or(QuotaError::Burst)?;
         if per.is_zero() || per > LONGEST_PERIOD {
@@ -115,25 +121,25 @@ impl Quota {
 
     /// Calls in each window.
     #[must_use]
-    pub fn rate(&self) -> NonZeroU32 {
+    pub(crate) fn rate(&self) -> NonZeroU32 {
         self.rate
     }
 
     /// The length of a window.
     #[must_use]
-    pub fn per(&self) -> Duration {
+    pub(crate) fn per(&self) -> Duration {
         self.per
     }
 
     /// Calls at once.
     #[must_use]
-    pub fn burst(&self) -> NonZeroU32 {
+    pub(crate) fn burst(&self) -> NonZeroU32 {
         self.burst
     }
 
     /// Whose calls are counted together.
     #[must_use]
-    pub fn scope(&self) -> Scope {
+    pub(crate) fn scope(&self) -> Scope {
         self.scope
     }
 
@@ -144,13 +150,13 @@ impl Quota {
 
     /// The part of the quota that the background lanes may use together.
     #[must_use]
-    pub fn prefetch_share(&self) -> f64 {
+    pub(crate) fn prefetch_share(&self) -> f64 {
         self.prefetch_share
     }
 
     /// Time between two calls at the full rate, in whole microseconds and rounded up: never faster than allowed.
     #[must_use]
-    pub fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         whole_micros(self.per.as_nanos().div_ceil(u128::from(self.rate.get())))
     }
 
@@ -188,9 +194,9 @@ impl Quota {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Of all lanes.
-    pub all: u32,
+    pub(crate) all: u32,
     /// Of the background lanes together.
-    pub background: u32,
+    pub(crate) background: u32,
 }
 
 impl Limits {
@@ -216,7 +222,7 @@ impl Limits {
 
 /// What a call is for. CRMs may count the two apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CallKind {
+pub(crate) enum CallKind {
     /// A page of a search.
     Search,
     /// Anything else: details of a contact, whose a credential is.
@@ -225,25 +231,25 @@ pub enum CallKind {
 
 /// A CRM's quotas, by the kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Quotas {
+pub(crate) struct Quotas {
     /// Of every call without a quota of its own.
-    pub all: Quota,
+    pub(crate) all: Quota,
     /// Of searches, if the CRM counts them apart.
-    pub search: Option<Quota>,
+    pub(crate) search: Option<Quota>,
     /// Of other calls, if the CRM counts them apart.
-    pub other: Option<Quota>,
+    pub(crate) other: Option<Quota>,
 }
 
 impl Quotas {
     /// The quota of a kind of call.
     #[must_use]
-    pub fn of(&self, kind: CallKind) -> &Quota {
+    pub(crate) fn of(&self, kind: CallKind) -> &Quota {
         self.own(kind).unwrap_or(&self.all)
     }
 
     /// The quota that a kind of call has for itself.
     #[must_use]
-    pub fn own(&self, kind: CallKind) -> Option<&Quota> {
+    pub(crate) fn own(&self, kind: CallKind) -> Option<&Quota> {
         match kind {
             CallKind::Search => self.search.as_ref(),
             CallKind::Other => self.other.as_ref(),
@@ -261,9 +267,9 @@ impl From<Quota> for Quotas {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pace {
     /// Time between two calls, in whole microseconds.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// Calls at once after a rest.
-    pub burst: NonZeroU32,
+    pub(crate) burst: NonZeroU32,
 }
 
 impl Pace {

@@ -12,18 +12,15 @@ use std::time::Duration;
 use redis::Script;
 use tokio_util::task::TaskTracker;
 
+use super::ask::{Answer, Ask, Forecast, Kept, Known, News, Outlook, Room, SCOPE_KNOWN, Slot, Times};
 use super::hint::Rest;
-use super::limiter::{Answer, Ask, Forecast, Kept, News, Outlook, Room, Slot, micros};
 use super::queue::Standing;
 use super::quota::{CallKind, Pace, Quota};
-use super::window::{FORESEEN, Frees};
+use super::window::{FORESEEN, Frees, micros};
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
 use crate::link::user::token;
 use crate::link::{Link, LinkError, hex};
-
-/// For how long after its last call a scope is known to Redis.
-pub(super) const SCOPE_KNOWN: Duration = Duration::from_secs(60);
 
 /// How much later than its turn a call pop may come back and still find the background lanes standing aside. If it never
 /// comes back, they have waited this long for nothing.
@@ -31,7 +28,7 @@ const LATENESS: Duration = Duration::from_millis(100);
 
 /// One quota, as all replicas share it.
 #[derive(Clone)]
-pub struct SharedQuota {
+pub(crate) struct SharedQuota {
     link: Link,
     tasks: TaskTracker,
     /// The connector, and the kind of call if it has a quota of its own.
@@ -52,32 +49,6 @@ impl fmt::Debug for SharedQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedQuota").field("whose", &self.whose).finish_non_exhaustive()
     }
-}
-
-/// Times of a quota that do not change.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    /// How long a call is held of which nothing is heard any more.
-    pub hold: Duration,
-    /// For how long after a proven call one call of each window is kept for proven credentials.
-    pub keeps_one_for: Duration,
-    /// How long nothing is spent of a scope whose count Redis has lost.
-    pub unknown_for: Duration,
-}
-
-/// What Redis must know of a scope.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    /// Whether it has counted a call lately, so that the scope's hash must be there.
-    pub scope: bool,
-    pub last: Option<Last>,
-}
-
-/// A call that Redis must hold.
-#[derive(Debug)]
-pub(super) struct Last {
-    pub name: String,
-    pub held_for: Duration,
 }
 
 /// What the ask script returns; see there.
@@ -126,7 +97,7 @@ impl SharedQuota {
     /// The quota of the connector called `connector`, which must be called so on all replicas. What nobody waits for
     /// is sent from `tasks`.
     #[must_use]
-    pub fn new(link: Link, connector: &str, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(link: Link, connector: &str, tasks: TaskTracker) -> Self {
         // A hash, because a connector's name may hold what would move the key to another slot.
         let name = blake3::hash(connector.as_bytes());
         let scripts = Scripts {

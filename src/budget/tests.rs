@@ -46,6 +46,13 @@ fn within_from_now(limit: Duration) -> Option<Instant> {
     Some(instant() + limit)
 }
 
+impl Permit {
+    /// The reply comes now.
+    async fn observe(self, hint: &RateHint) {
+        self.observe_since(hint, instant()).await;
+    }
+}
+
 async fn spend(budget: &Budget, lane: Lane) -> Result<Permit, Exhausted> {
     budget.acquire(scope("a"), CallKind::Search, &Urgency::new(lane, None)).await
 }

@@ -4,13 +4,13 @@ use crate::domain::lane::Lane;
 
 /// How it stands with the quota of one connector in this process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Users or accounts whose calls are counted now, those included that have just ended.
-    pub scopes: usize,
+    pub(crate) scopes: usize,
     /// How many of them make no call now, because the CRM asked for a rest.
-    pub resting: usize,
+    pub(crate) resting: usize,
     /// How many of them make no background call now; those that rest are among them.
-    pub background_resting: usize,
+    pub(crate) background_resting: usize,
     /// Calls that wait for their turn, in the order of [`Lane::ALL`].
-    pub waiting: [usize; Lane::ALL.len()],
+    pub(crate) waiting: [usize; Lane::ALL.len()],
 }

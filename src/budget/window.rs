@@ -6,11 +6,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::limiter::micros;
 use crate::clock::Instant;
 
 /// Calls of which a forecast knows when they are free. Those behind them count as free with the last of these.
 pub(super) const FORESEEN: usize = 128;
+
+/// Whole microseconds, the unit of forecasts: what Redis tells time in.
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
 
 /// The calls held, by the moment at which they are free again.
 #[derive(Debug, Default)]
@@ -71,11 +75,11 @@ impl Window {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Frees {
     /// Calls held.
-    pub held: u32,
+    pub(crate) held: u32,
     /// The length of the window.
-    pub per: i64,
+    pub(crate) per: i64,
     /// When the first calls will be free, in order.
-    pub times: Vec<i64>,
+    pub(crate) times: Vec<i64>,
 }
 
 impl Frees {

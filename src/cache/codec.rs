@@ -32,7 +32,7 @@ pub struct Codec {
 impl Codec {
     /// A codec that seals under `keys`, if there are any.
     #[must_use]
-    pub fn new(keys: Option<KeyRing>) -> Self {
+    pub(crate) fn new(keys: Option<KeyRing>) -> Self {
         Self { keys }
     }
 
@@ -51,7 +51,7 @@ impl Codec {
 
     /// The entry in the bytes found at this place, if they are sound and of the version that is read.
     #[must_use]
-    pub fn decode(&self, place: &Place, bytes: &[u8]) -> Option<Entry> {
+    pub(crate) fn decode(&self, place: &Place, bytes: &[u8]) -> Option<Entry> {
         match &self.keys {
             None => decode_plain(place, bytes),
             Some(keys) => decode_sealed(keys, place, bytes),

@@ -26,11 +26,11 @@ const SLOTS: usize = 1 << 16;
 
 /// A moment between invalidations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stamp(u64);
+pub(crate) struct Stamp(u64);
 
 /// Counts invalidations and remembers what they were about.
 #[derive(Debug)]
-pub struct Generations {
+pub(crate) struct Generations {
     count: AtomicU64,
     notes: RwLock<Notes>,
     most: usize,
@@ -68,12 +68,12 @@ impl Generations {
 
     /// Now.
     #[must_use]
-    pub fn stamp(&self) -> Stamp {
+    pub(crate) fn stamp(&self) -> Stamp {
         Stamp(self.count.load(Ordering::Acquire))
     }
 
     /// Whatever is known of a party of this user is void.
-    pub fn forget_number(&self, user: UserTag, party: PartyHash) {
+    pub(crate) fn forget_number(&self, user: UserTag, party: PartyHash) {
         self.note(|notes, count| {
             notes.change(user, count, |of_user| {
                 of_user.parties.insert(party, count);
@@ -85,21 +85,21 @@ impl Generations {
     }
 
     /// Whatever is known of this user is void.
-    pub fn forget_user(&self, user: UserTag) {
+    pub(crate) fn forget_user(&self, user: UserTag) {
         self.note(|notes, count| {
             notes.change(user, count, |of_user| *of_user = UserNotes { everything: count, ..UserNotes::default() });
         });
     }
 
     /// Everything is void.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.note(|notes, count| *notes = Notes { everything: count, ..Notes::default() });
     }
 
     /// Whether what was begun at `stamp` still holds. `party` is asked for only where it matters, because a hash takes
     /// longer than all of the rest.
     #[must_use]
-    pub fn is_current(&self, stamp: Stamp, user: UserTag, party: impl FnOnce() -> PartyHash) -> bool {
+    pub(crate) fn is_current(&self, stamp: Stamp, user: UserTag, party: impl FnOnce() -> PartyHash) -> bool {
         if self.stamp() == stamp {
             return true; // nothing at all was forgotten since
         }
@@ -115,13 +115,13 @@ impl Generations {
     /// Whether what was known of the user as a whole at `stamp` still holds; what was forgotten of single numbers does
     /// not matter to it.
     #[must_use]
-    pub fn is_user_current(&self, stamp: Stamp, user: UserTag) -> bool {
+    pub(crate) fn is_user_current(&self, stamp: Stamp, user: UserTag) -> bool {
         self.stamp() == stamp || self.notes.read().last_for_user(user) <= stamp.0
     }
 
     /// Which invalidation was the last to concern a party of this user: 0 for none.
     #[must_use]
-    pub fn last_for(&self, user: UserTag, party: impl FnOnce() -> PartyHash) -> u64 {
+    pub(crate) fn last_for(&self, user: UserTag, party: impl FnOnce() -> PartyHash) -> u64 {
         if self.stamp() == Stamp(0) {
             return 0; // nothing was ever forgotten
         }

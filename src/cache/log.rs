@@ -97,13 +97,13 @@ pub struct Polled {
     /// count.
     pub replicas: Option<u32>,
     /// How many of them have polled within the last moment.
-    pub present: u32,
+    pub(crate) present: u32,
     /// Whether there may be more to read at once.
     pub more: bool,
     /// Redis' time.
     pub now: SharedTime,
     /// For how long Redis has kept its data, as far as the log has been there.
-    pub kept_for: Duration,
+    pub(crate) kept_for: Duration,
 }
 
 /// This replica's end of the log.
@@ -143,7 +143,7 @@ impl Log {
     }
 
     /// This replica ends: the others need not leave anything to it. Best effort.
-    pub async fn leave(&self) {
+    pub(crate) async fn leave(&self) {
         let mut leave = Cmd::new();
         leave.arg("ZREM").arg(&keys(&self.link)[2]).arg(&self.replica);
         if let Err(error) = self.link.query::<u32>(leave).await {

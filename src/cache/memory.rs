@@ -205,7 +205,7 @@ impl MemoryCache {
 
     /// Entries and bytes held, after pending evictions.
     #[must_use]
-    pub fn size(&self) -> (u64, u64) {
+    pub(crate) fn size(&self) -> (u64, u64) {
         self.entries.run_pending_tasks();
         (self.entries.entry_count(), self.entries.weighted_size())
     }

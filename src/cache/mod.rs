@@ -22,10 +22,10 @@ mod sheet;
 mod ticket;
 mod tiered;
 
-pub use self::redis::{Begun, Epoch, Held, Outcome, RedisTier};
-pub use generation::{Generations, Stamp};
-pub use keys::{KeyRing, KeyRingError, Place};
-pub use log::{Event, Log, LogReader, Polled};
+pub use self::redis::{Begun, Epoch, Outcome, RedisTier};
+pub use keys::{KeyRing, Place};
+pub use log::{Event, Log, LogReader};
 pub use memory::{Config, MemoryCache};
-pub use ticket::{Fetched, Ticket};
-pub use tiered::{SharedTier, Stored, TieredCache};
+pub(crate) use ticket::{Fetched, Ticket};
+pub(crate) use tiered::Stored;
+pub use tiered::{SharedTier, TieredCache};

@@ -6,7 +6,7 @@ use crate::domain::{SharedTime, Timestamp};
 
 /// What was read of one number, before it is known whose answer is wanted.
 #[derive(Debug, Default)]
-pub struct Fetched {
+pub(crate) struct Fetched {
     pub(super) held: Option<Held>,
     pub(super) moment: Moment,
 }
@@ -14,7 +14,7 @@ pub struct Fetched {
 impl Fetched {
     /// Whether Redis has something stored for the number, for whomever.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.as_ref().is_none_or(Held::is_empty)
     }
 }
@@ -45,7 +45,7 @@ pub(super) struct SharedTicket {
 impl Ticket {
     /// When the load began, by the clock of this process.
     #[must_use]
-    pub fn asked(&self) -> Timestamp {
+    pub(crate) fn asked(&self) -> Timestamp {
         self.asked
     }
 

@@ -43,11 +43,11 @@ pub struct Stored {
     /// The answer.
     pub entry: Arc<Entry>,
     /// Never `Expired`.
-    pub freshness: Freshness,
+    pub(crate) freshness: Freshness,
     /// When the CRM was asked.
-    pub asked: Timestamp,
+    pub(crate) asked: Timestamp,
     /// Time since the CRM was asked.
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// Where it was found.
     pub source: Source,
 }
@@ -112,7 +112,7 @@ impl TieredCache {
 
     /// The answer in memory, if it may be served. Touches no network.
     #[must_use]
-    pub fn hit(&self, key: &ContactKey) -> Option<Stored> {
+    pub(crate) fn hit(&self, key: &ContactKey) -> Option<Stored> {
         let stored = self.in_memory(key)?;
         self.memory_counts.count(Some(stored.freshness));
         Some(stored)
@@ -127,7 +127,7 @@ impl TieredCache {
     }
 
     /// Reads what Redis holds of a number, for whichever identity; nothing without Redis.
-    pub async fn fetch(&self, question: &QuestionKey) -> Fetched {
+    pub(crate) async fn fetch(&self, question: &QuestionKey) -> Fetched {
         let Some(shared) = &self.shared else { return Fetched::default() };
         let (moment, user) = (self.moment(), question.user());
         let known = shared.seen.get(user, &self.generations);
@@ -144,7 +144,7 @@ impl TieredCache {
     /// The best stored answer for an identity: a servable one from memory, else from what was fetched, which is then
     /// kept in memory too.
     #[must_use]
-    pub fn pick(&self, fetched: &Fetched, key: &ContactKey) -> Option<Stored> {
+    pub(crate) fn pick(&self, fetched: &Fetched, key: &ContactKey) -> Option<Stored> {
         let in_memory = self.in_memory(key);
         self.memory_counts.count(in_memory.as_ref().map(|stored| stored.freshness));
         let Some(held) = fetched.held.as_ref().filter(|_| in_memory.is_none()) else { return in_memory };
@@ -154,7 +154,7 @@ impl TieredCache {
     }
 
     /// Counts that nothing was found: nobody knows yet whose answer is wanted.
-    pub fn missed(&self, fetched: &Fetched) {
+    pub(crate) fn missed(&self, fetched: &Fetched) {
         self.memory_counts.count(None);
         if fetched.held.is_some() {
             self.redis_counts.count(None);
@@ -171,7 +171,7 @@ impl TieredCache {
 
     /// The servable answer to each question of one user, where one is stored: one round trip for each 500 that memory
     /// does not hold.
-    pub async fn lookup_many(&self, user: UserTag, keys: &[ContactKey]) -> Vec<Option<Stored>> {
+    pub(crate) async fn lookup_many(&self, user: UserTag, keys: &[ContactKey]) -> Vec<Option<Stored>> {
         let mut found: Vec<Option<Stored>> = keys.iter().map(|key| self.in_memory(key)).collect();
         let Some(Shared { redis, .. }) = &self.shared else { return found };
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
@@ -206,7 +206,7 @@ impl TieredCache {
 
     /// What was stored when a load began: the latest of both tiers, if it may be served.
     #[must_use]
-    pub fn stored_before(&self, ticket: &Ticket, key: &ContactKey) -> Option<Stored> {
+    pub(crate) fn stored_before(&self, ticket: &Ticket, key: &ContactKey) -> Option<Stored> {
         // Memory first, because what is found in Redis is in memory afterwards.
         let in_memory = self.in_memory(key);
         let held = ticket.before.held.as_ref();
@@ -251,7 +251,7 @@ impl TieredCache {
     ///
     /// # Errors
     /// Where Redis could not be told. This process has forgotten all the same.
-    pub async fn forget_numbers(&self, user: UserTag, parties: &[Party]) -> Result<(), LinkError> {
+    pub(crate) async fn forget_numbers(&self, user: UserTag, parties: &[Party]) -> Result<(), LinkError> {
         let mut hashes: Vec<PartyHash> = Vec::with_capacity(parties.len());
         for some in parties.chunks(AT_A_TIME) {
             hashes.extend(some.iter().map(|party| self.names.party(user, *party)));
@@ -285,7 +285,7 @@ impl TieredCache {
     ///
     /// # Errors
     /// Of Redis: the others may not have heard of it.
-    pub async fn publish(&self, event: Event) -> Result<(), LinkError> {
+    pub(crate) async fn publish(&self, event: Event) -> Result<(), LinkError> {
         match &self.shared {
             Some(Shared { log, .. }) => log.publish(event).await,
             None => Ok(()),
@@ -333,13 +333,13 @@ impl TieredCache {
 
     /// Other ages hold from now on, for what is stored in memory as well. What is in Redis is judged by them when it is
     /// read, but goes at the latest at the end that it was stored with. May take some tenths of a second.
-    pub fn set_ages(&self, ages: AgePolicy) {
+    pub(crate) fn set_ages(&self, ages: AgePolicy) {
         self.memory.set_ages(ages);
     }
 
     /// Which invalidation was the last to concern this question.
     #[must_use]
-    pub fn forgotten_at(&self, question: &QuestionKey) -> u64 {
+    pub(crate) fn forgotten_at(&self, question: &QuestionKey) -> u64 {
         self.generations.last_for(question.user(), || self.names.party(question.user(), question.party()))
     }
 

@@ -20,34 +20,34 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 mod token;
 
-pub use token::{NotAHash, TokenHash};
+pub(crate) use token::TokenHash;
 
 /// Streams beside look-ups that one connection may have at once, and as many health checks. A client watches one or two
 /// services; a proxy may carry a few clients.
-pub const OPEN_PLACES: usize = 8;
+pub(crate) const OPEN_PLACES: usize = 8;
 
 /// Settings of one caller.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// What logs call it.
     pub name: String,
     /// Its tokens: one, or two while they are exchanged.
-    pub tokens: Vec<TokenHash>,
+    pub(crate) tokens: Vec<TokenHash>,
     /// The names in its certificates.
-    pub certificates: Vec<String>,
+    pub(crate) certificates: Vec<String>,
     /// The platforms that it may ask; all where there is no list.
-    pub platforms: Option<Vec<String>>,
+    pub(crate) platforms: Option<Vec<String>>,
     /// The accounts that it may ask for; all where there is no list.
-    pub accounts: Option<Vec<String>>,
+    pub(crate) accounts: Option<Vec<String>>,
     /// Calls that it may make in a second, as many at once after a rest.
-    pub rate: Option<NonZeroU32>,
+    pub(crate) rate: Option<NonZeroU32>,
     /// Calls that it may have in hand.
-    pub max_in_flight: Option<usize>,
+    pub(crate) max_in_flight: Option<usize>,
 }
 
 /// The services that may call. Cheap to clone; clones share everything, a new list included.
 #[derive(Debug, Clone, Default)]
-pub struct Callers(Arc<RwLock<List>>);
+pub(crate) struct Callers(Arc<RwLock<List>>);
 
 #[derive(Debug, Default)]
 struct List {
@@ -60,7 +60,7 @@ struct List {
 }
 
 /// One service that may call.
-pub struct Caller {
+pub(crate) struct Caller {
     config: Config,
     rate: Option<Arc<DefaultDirectRateLimiter>>,
     in_flight: Option<Arc<Semaphore>>,
@@ -69,9 +69,9 @@ pub struct Caller {
 /// Who is at the other end of a connection, as far as the connection itself tells, and what it may hold without a
 /// credential.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The name in its certificate, which has been verified.
-    pub certificate: Option<Arc<str>>,
+    pub(crate) certificate: Option<Arc<str>>,
     /// Whether it has shown a certificate, with a name or without.
     is_verified: bool,
     streams: Arc<Semaphore>,
@@ -81,7 +81,7 @@ pub struct Peer {
 
 /// A call in hand of somebody who has said who it is; counted until dropped.
 #[derive(Debug)]
-pub struct Busy(Arc<AtomicUsize>);
+pub(crate) struct Busy(Arc<AtomicUsize>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -91,11 +91,13 @@ impl Drop for Busy {
 
 /// A place among the calls that a caller has in hand, given back when it is dropped.
 #[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "held, and given back when dropped")] Option<OwnedSemaphorePermit>);
+pub(crate) struct Place(
+    #[expect(dead_code, reason = "held, and given back when dropped")] Option<OwnedSemaphorePermit>,
+);
 
 /// Why a call of a known caller is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excess {
+pub(crate) enum Excess {
     /// It has as many calls in hand as it may.
     InFlight,
     /// It called too often.
@@ -107,7 +109,7 @@ pub enum Excess {
 
 /// What a caller asked for and may not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forbidden {
+pub(crate) enum Forbidden {
     /// The platform is not on its list.
     Platform,
     /// The account is not on its list.
@@ -123,7 +125,7 @@ impl Default for Peer {
 impl Peer {
     /// Whoever has shown a certificate or not, and the name in it.
     #[must_use]
-    pub fn new(is_verified: bool, name: Option<String>) -> Self {
+    pub(crate) fn new(is_verified: bool, name: Option<String>) -> Self {
         let places = || Arc::new(Semaphore::new(OPEN_PLACES));
         let certificate = name.map(Into::into);
         Self { certificate, is_verified, streams: places(), checks: places(), in_hand: Arc::default() }
@@ -131,32 +133,32 @@ impl Peer {
 
     /// Counts its calls in hand there.
     #[must_use]
-    pub fn counted_in(self, in_hand: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn counted_in(self, in_hand: &Arc<AtomicUsize>) -> Self {
         Self { in_hand: Arc::clone(in_hand), ..self }
     }
 
     /// Whether it has shown a certificate.
     #[must_use]
-    pub fn is_verified(&self) -> bool {
+    pub(crate) fn is_verified(&self) -> bool {
         self.is_verified
     }
 
     /// A call of it is in hand.
     #[must_use]
-    pub fn busy(&self) -> Busy {
+    pub(crate) fn busy(&self) -> Busy {
         self.in_hand.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(&self.in_hand))
     }
 
     /// Places for streams beside look-ups: watches of health, reflection.
     #[must_use]
-    pub fn streams(&self) -> &Arc<Semaphore> {
+    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
         &self.streams
     }
 
     /// Places for health checks.
     #[must_use]
-    pub fn checks(&self) -> &Arc<Semaphore> {
+    pub(crate) fn checks(&self) -> &Arc<Semaphore> {
         &self.checks
     }
 }
@@ -165,34 +167,34 @@ impl Callers {
     /// The callers of the settings, whose names and credentials are different. If there are none, everybody may call, or
     /// whoever has shown a certificate.
     #[must_use]
-    pub fn new(configs: &[Config], needs_certificate: bool) -> Self {
+    pub(crate) fn new(configs: &[Config], needs_certificate: bool) -> Self {
         Self(Arc::new(RwLock::new(List::new(configs, needs_certificate, &[]))))
     }
 
     /// Another list holds from the next call on. Calls in hand end as they began, and count on towards the limits of
     /// their caller if those are the same in the new list.
-    pub fn replace(&self, configs: &[Config], needs_certificate: bool) {
+    pub(crate) fn replace(&self, configs: &[Config], needs_certificate: bool) {
         let before = self.0.read().callers.clone();
         *self.0.write() = List::new(configs, needs_certificate, &before);
     }
 
     /// Whether nobody is listed.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.read().callers.is_empty()
     }
 
     /// Whether nobody is listed and whoever calls must have shown a certificate all the same. A connection may be older
     /// than that rule.
     #[must_use]
-    pub fn need_certificates(&self) -> bool {
+    pub(crate) fn need_certificates(&self) -> bool {
         let list = self.0.read();
         list.callers.is_empty() && list.needs_certificate
     }
 
     /// The caller with this token. Takes as long for a wrong token as for a right one.
     #[must_use]
-    pub fn by_token(&self, token: &[u8]) -> Option<Arc<Caller>> {
+    pub(crate) fn by_token(&self, token: &[u8]) -> Option<Arc<Caller>> {
         let hash = TokenHash::of(token);
         let list = self.0.read();
         let (mut known, mut found) = (Choice::from(0), 0);
@@ -206,7 +208,7 @@ impl Callers {
 
     /// The caller with this name in its certificate, which the TLS handshake has verified.
     #[must_use]
-    pub fn by_certificate(&self, name: &str) -> Option<Arc<Caller>> {
+    pub(crate) fn by_certificate(&self, name: &str) -> Option<Arc<Caller>> {
         self.0.read().certificates.get(name).cloned()
     }
 }
@@ -242,7 +244,7 @@ impl Caller {
 
     /// What logs call it.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.config.name
     }
 
@@ -250,7 +252,7 @@ impl Caller {
     ///
     /// # Errors
     /// Where that is more than the caller may make or have in hand.
-    pub fn enter(&self) -> Result<Place, Excess> {
+    pub(crate) fn enter(&self) -> Result<Place, Excess> {
         let place = match &self.in_flight {
             Some(places) => Some(Arc::clone(places).try_acquire_owned().map_err(|_| Excess::InFlight)?),
             None => None,
@@ -265,7 +267,7 @@ impl Caller {
     ///
     /// # Errors
     /// Where a list of the caller does not name it.
-    pub fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
+    pub(crate) fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
         let names = |list: &Option<Vec<String>>, name: &str| list.as_ref().is_none_or(|l| l.iter().any(|n| n == name));
         if !names(&self.config.platforms, platform) {
             return Err(Forbidden::Platform);

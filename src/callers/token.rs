@@ -11,17 +11,17 @@ use subtle::{Choice, ConstantTimeEq as _};
 /// A plain hash is enough where the token is random and long; nobody can try out 2^128 of them. The texts that are
 /// parsed are never repeated in an error: somebody may have written the token itself by mistake.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TokenHash([u8; 32]);
+pub(crate) struct TokenHash([u8; 32]);
 
 /// Not 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be the 64 hexadecimal digits of a token's SHA-256, without the \"  -\" that sha256sum adds")]
-pub struct NotAHash;
+pub(crate) struct NotAHash;
 
 impl TokenHash {
     /// The hash of a token as a caller presents it.
     #[must_use]
-    pub fn of(token: &[u8]) -> Self {
+    pub(crate) fn of(token: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
         Self(hash)

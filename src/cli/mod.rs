@@ -34,7 +34,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// answer is on the agent's screen before the second ring. New here? Run `contactd demo`.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
 

@@ -20,17 +20,17 @@ const TAKEN_UP: [&str; 8] = [
 
 /// The settings that differ, by their paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Those that a running daemon takes up.
-    pub taken_up: Vec<String>,
+    pub(crate) taken_up: Vec<String>,
     /// Those that have to wait for a restart.
-    pub waiting: Vec<String>,
+    pub(crate) waiting: Vec<String>,
 }
 
 impl Effective {
     /// What is different in `new`.
     #[must_use]
-    pub fn changes(&self, new: &Self) -> Changes {
+    pub(crate) fn changes(&self, new: &Self) -> Changes {
         // Both were written by this program.
         let table = |effective: &Self| effective.toml.parse::<Table>().unwrap_or_default();
         let mut paths = BTreeSet::new();

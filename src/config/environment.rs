@@ -23,7 +23,7 @@ pub(super) const STRAY: &str = "is an environment variable that means nothing he
 
 /// Environment variables that are settings, or look like it.
 #[must_use]
-pub fn environment() -> BTreeMap<String, String> {
+pub(crate) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name.starts_with(ENV_PREFIX) || is_stray(name))

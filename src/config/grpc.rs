@@ -17,25 +17,25 @@ pub struct Grpc {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The certificates, where connections are encrypted.
-    pub tls: Option<tls::Config>,
+    pub(crate) tls: Option<tls::Config>,
     /// Who may call; everybody where nobody is listed.
-    pub callers: Vec<callers::Config>,
+    pub(crate) callers: Vec<callers::Config>,
     /// Everybody who reaches the port may call, and that is meant so.
-    pub insecure: bool,
+    pub(crate) insecure: bool,
     /// Most calls in hand; more are refused at once.
     pub max_in_flight: usize,
     /// Most prefetch jobs at once.
-    pub max_prefetch_jobs: usize,
+    pub(crate) max_prefetch_jobs: usize,
     /// Most connections at once.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// When a connection is told to end.
-    pub max_connection_age: Duration,
+    pub(crate) max_connection_age: Duration,
     /// What calls may take after that.
-    pub max_connection_age_grace: Duration,
+    pub(crate) max_connection_age_grace: Duration,
     /// How long to go on serving after the stop was announced.
     pub drain_delay: Duration,
     /// How long calls in hand may take after that.
-    pub drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
 }
 
 impl Grpc {
@@ -64,7 +64,7 @@ impl Grpc {
     ///
     /// # Errors
     /// If everybody could call then: the port that is open may be another one than the port of `new`.
-    pub fn reloaded(&self, new: &Self) -> Result<Self, Fault> {
+    pub(crate) fn reloaded(&self, new: &Self) -> Result<Self, Fault> {
         let tls = self.tls.as_ref().map(|tls| new.tls.as_ref().unwrap_or(tls).clone());
         let reloaded = Self { callers: new.callers.clone(), insecure: new.insecure, tls, ..self.clone() };
         match reloaded.open_to_all() {

@@ -23,11 +23,10 @@ mod files;
 mod grpc;
 mod section;
 
-pub use changes::Changes;
-pub use environment::environment;
+pub(crate) use environment::environment;
 use files::{ca_file, key_file, secret_file, secrets};
-pub use grpc::Grpc;
-pub use section::Fault;
+pub(crate) use grpc::Grpc;
+pub(crate) use section::Fault;
 use section::{Reader, Section};
 
 /// Loads under way at once for each call in hand: callers that leave before their answers are there must not pile up
@@ -40,51 +39,51 @@ pub struct Config {
     /// Section `grpc`.
     pub grpc: Grpc,
     /// Section `ops`.
-    pub ops: Ops,
+    pub(crate) ops: Ops,
     /// Section `log`.
-    pub log: Log,
+    pub(crate) log: Log,
     /// `cache.memory`.
-    pub memory: cache::Config,
+    pub(crate) memory: cache::Config,
     /// `cache.found`, `cache.absent`.
     pub ages: AgePolicy,
     /// `cache.admitted`: how long a credential that has proved itself is believed.
-    pub admitted: Duration,
+    pub(crate) admitted: Duration,
     /// Section `tracing`, if there is one.
-    pub tracing: Option<trace::Config>,
+    pub(crate) tracing: Option<trace::Config>,
     /// Section `redis`, if there is one.
-    pub redis: Option<link::Config>,
+    pub(crate) redis: Option<link::Config>,
     /// `redis.replicas`: how many replicas share the quotas at least.
-    pub replicas: NonZeroU32,
+    pub(crate) replicas: NonZeroU32,
     /// Whether nobody can have called the CRMs before this start: only of those that begin with the daemon.
     pub are_crms_new: bool,
     /// `redis.encryption_key_file`: what stored answers are sealed under.
-    pub redis_keys: Option<cache::KeyRing>,
+    pub(crate) redis_keys: Option<cache::KeyRing>,
     /// Secrets of section `redis`, which are read at start only.
     redis_secrets: Secrets,
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
-    pub resolver: resolver::Config,
+    pub(crate) resolver: resolver::Config,
     /// The rest of section `lookup`.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// `lookup.withheld`: a house's own texts for "no number".
-    pub withheld: HouseWords,
+    pub(crate) withheld: HouseWords,
     /// Sections `connectors.NAME`.
     pub connectors: Vec<connector::Config>,
 }
 
 /// The operations port.
 #[derive(Debug, Clone, Copy)]
-pub struct Ops {
+pub(crate) struct Ops {
     /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 }
 
 /// Log lines. What the command line and its variables say wins.
 #[derive(Debug, Clone)]
-pub struct Log {
+pub(crate) struct Log {
     /// What is logged.
-    pub level: telemetry::Level,
+    pub(crate) level: telemetry::Level,
     /// How lines look.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
 }
 
 /// Settings that were read, with the effective value of each.

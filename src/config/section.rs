@@ -18,9 +18,9 @@ pub(super) const ENV_PREFIX: &str = "CONTACTD__";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Where: `connectors.clio.base_url`, or empty for the whole file.
-    pub path: String,
+    pub(crate) path: String,
     /// What, and what was expected.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for Fault {

@@ -2,31 +2,13 @@
 
 use serde_json::Value;
 
-use super::refusals::{self, Refused};
+use super::part::Part;
+use super::refusals::{self};
 use super::session::CrmSession;
 use super::success::Form;
 use crate::budget::CallKind;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
-
-/// A part of the details.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
-    name: &'static str,
-    /// For the credential.
-    whole: Refused,
-    /// For the credential and one record, if the path names it: "not found" may be said of the record then.
-    record: Refused,
-}
-
-impl Part {
-    fn refused(self, error: &LookupError) -> Refused {
-        match error {
-            LookupError::CrmBadReply(BadReply::Status(404 | 410)) => self.record,
-            _ => self.whole,
-        }
-    }
-}
 
 /// Calls for one purpose. What is refused for good as a part of details is not called for again for a while.
 #[derive(Debug, Clone, Copy)]
@@ -54,12 +36,12 @@ impl CrmSession {
 impl Calls<'_> {
     /// Calls for the pages behind a first one. They are refused as a failure only: the part itself was granted.
     #[must_use]
-    pub fn further(self) -> Self {
+    pub(crate) fn further(self) -> Self {
         Self { is_further: true, ..self }
     }
 
     /// As [`CrmSession::get`]; a part that was refused lately fails as it did then, without a call.
-    pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
+    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
         self.settle(self.session.fetch(self.session.address(path, query)?, self.kind(), self.part).await)
     }
 
@@ -67,7 +49,7 @@ impl Calls<'_> {
     ///
     /// # Errors
     /// [`BadReply::NextLink`] for a link elsewhere, which is not called; else as [`Calls::get`].
-    pub async fn follow(&self, link: &str) -> Result<Value, LookupError> {
+    pub(crate) async fn follow(&self, link: &str) -> Result<Value, LookupError> {
         self.settle(self.session.fetch(self.session.next_page(link)?, self.kind(), self.part).await)
     }
 
@@ -75,12 +57,12 @@ impl Calls<'_> {
     ///
     /// # Errors
     /// As of [`Form::entries`].
-    pub fn entries(&self, form: &Form, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
+    pub(crate) fn entries(&self, form: &Form, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
         self.settle(form.entries(reply))
     }
 
     /// Pages read of one list.
-    pub fn most_pages(&self) -> u32 {
+    pub(crate) fn most_pages(&self) -> u32 {
         self.session.limits().pages
     }
 

@@ -27,8 +27,8 @@ use tower_http::decompression::{Decompression, DecompressionBody};
 use tower_service::Service;
 use url::Url;
 
+use super::dns::{NotPublic, Resolver};
 use super::heads::{Heads, TooMuch};
-use super::outbound::{NotPublic, Resolver};
 use crate::clock;
 
 /// Header lines of one reply over HTTP/1; more break the call.

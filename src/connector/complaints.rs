@@ -20,7 +20,7 @@ const EVERY_REFUSAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What was told of one connector.
 #[derive(Debug, Default)]
-pub struct Complaints(Mutex<HashMap<(&'static str, String), Told>>);
+pub(crate) struct Complaints(Mutex<HashMap<(&'static str, String), Told>>);
 
 #[derive(Debug)]
 struct Told {
@@ -31,12 +31,12 @@ struct Told {
 impl Complaints {
     /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those alike since the
     /// last line, if there are any.
-    pub fn about(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
+    pub(crate) fn about(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
         self.about_every(EVERY, what, error, tell);
     }
 
     /// As [`Complaints::about`], for what goes on until somebody changes it: one line a day.
-    pub fn about_refusal(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
+    pub(crate) fn about_refusal(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
         self.about_every(EVERY_REFUSAL, what, error, tell);
     }
 

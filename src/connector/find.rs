@@ -18,31 +18,31 @@ use crate::urgency::Urgency;
 
 /// What a CRM is asked.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub(crate) struct Question<'a> {
     /// Whom it is about.
-    pub party: Party,
+    pub(crate) party: Party,
     /// The user's own ways of writing numbers.
-    pub formats: &'a [NumberFormat],
+    pub(crate) formats: &'a [NumberFormat],
     /// Where the CRM's phone fields were typed, if that is known.
-    pub regions: &'a [Region],
+    pub(crate) regions: &'a [Region],
 }
 
 /// What a CRM answered.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub(crate) struct Found {
     /// The surest matches first, equal ones in the CRM's order.
-    pub contacts: Vec<Contact>,
+    pub(crate) contacts: Vec<Contact>,
     /// The extensions beside each contact's number, as [`extension_list`] writes them.
-    pub extensions: Vec<String>,
+    pub(crate) extensions: Vec<String>,
     /// False if something is missing.
-    pub complete: bool,
+    pub(crate) complete: bool,
 }
 
 /// Asks a CRM for the contacts, without their details.
 ///
 /// # Errors
 /// Of any search.
-pub async fn search(
+pub(crate) async fn search(
     connector: &dyn Connector,
     session: &CrmSession,
     question: &Question<'_>,
@@ -77,7 +77,7 @@ pub async fn search(
 }
 
 /// The details of found contacts, while they are loaded.
-pub struct Details {
+pub(crate) struct Details {
     found: Found,
     loading: FuturesUnordered<BoxFuture<'static, (usize, Enrichment)>>,
     urgencies: [Arc<Urgency>; 2],
@@ -89,7 +89,7 @@ impl Details {
     /// Begins to load the details of `found` in a lane; beyond the first `urgent` contacts behind the scenes. Nothing
     /// moves before [`Details::load`].
     #[must_use]
-    pub fn begin(
+    pub(crate) fn begin(
         connector: &Arc<dyn Connector>,
         session: &CrmSession,
         settings: &Arc<Settings>,
@@ -107,7 +107,7 @@ impl Details {
     }
 
     /// Loads until all is there that the CRM gives. May be dropped half-way and called again.
-    pub async fn load(&mut self) {
+    pub(crate) async fn load(&mut self) {
         while let Some((n, mut details)) = self.loading.next().await {
             self.found.complete &= bounds::choices(&mut details.info, &mut self.room) && details.complete;
             self.found.contacts[n].additional_info = details.info;
@@ -116,18 +116,18 @@ impl Details {
 
     /// Whether all is there.
     #[must_use]
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.loading.is_empty()
     }
 
     /// Nobody waits for the rest any more.
-    pub fn relax(&self) {
+    pub(crate) fn relax(&self) {
         self.urgencies.iter().for_each(|urgency| urgency.relax());
     }
 
     /// The contacts with the details that are there by now; not complete as long as some are under way.
     #[must_use]
-    pub fn found(&self) -> Found {
+    pub(crate) fn found(&self) -> Found {
         Found { complete: self.found.complete && self.loading.is_empty(), ..self.found.clone() }
     }
 }

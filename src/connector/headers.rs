@@ -18,7 +18,7 @@ const FAMILIES: [&str; 4] = ["x-ratelimit-", "ratelimit-", "x-rate-limit-", "x-h
 /// Reads `Retry-After` (RFC 9110, 10.2.3): seconds or an HTTP date, and what CRMs write there else (see [`wait`]). A
 /// date that has passed is zero; a value that is nothing of that is `None`.
 #[must_use]
-pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     wait(value, now).or_else(|| {
         let at = httpdate::parse_http_date(value.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(at.saturating_sub(Duration::from_millis(now.0)).min(LONGEST))
@@ -29,7 +29,7 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 /// milliseconds (HubSpot, Keap), microseconds or nanoseconds. They are told apart by size, since no CRM asks for more
 /// than a day or for a time before 2001. A time that has passed is zero.
 #[must_use]
-pub fn wait(value: &str, now: Timestamp) -> Option<Duration> {
+pub(crate) fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     const MILLIS: f64 = 1e3;
     let value = value.trim();
     let is_decimal = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -49,7 +49,7 @@ pub fn wait(value: &str, now: Timestamp) -> Option<Duration> {
 /// What the headers of a reply say about the quota. Whether it is a refusal, and whether its `Retry-After` is one for
 /// this reply, is not for them to say.
 #[must_use]
-pub fn rate_hint(headers: &HeaderMap, now: Timestamp) -> RateHint {
+pub(crate) fn rate_hint(headers: &HeaderMap, now: Timestamp) -> RateHint {
     let number = |parts: [&str; 2]| said(headers, parts)?.parse().ok();
     let interval = || said(headers, ["interval-milliseconds", ""])?.parse().ok().map(Duration::from_millis);
     RateHint {
@@ -75,7 +75,7 @@ fn said<'a>(headers: &'a HeaderMap, [name, letter]: [&str; 2]) -> Option<&'a str
 
 /// The encoding that `Content-Type` declares for the body.
 #[must_use]
-pub fn encoding(headers: &HeaderMap) -> Option<&'static Encoding> {
+pub(crate) fn encoding(headers: &HeaderMap) -> Option<&'static Encoding> {
     let parameters = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').skip(1);
     let named = |parameter: &str| {
         let (name, value) = parameter.split_once('=')?;

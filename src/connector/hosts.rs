@@ -28,7 +28,7 @@ impl FromStr for HostPattern {
 impl HostPattern {
     /// Whether `host` is one of these.
     #[must_use]
-    pub fn matches(&self, host: &Host) -> bool {
+    pub(crate) fn matches(&self, host: &Host) -> bool {
         if self.below {
             host.as_str().strip_suffix(self.host.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
         } else {
@@ -45,7 +45,7 @@ impl std::fmt::Display for HostPattern {
 
 /// Why a user's host is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HostError {
+pub(crate) enum HostError {
     /// The connector has no base URL, so the user must bring the host.
     #[error("is required: the platform has no base_url")]
     Missing,

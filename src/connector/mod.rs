@@ -38,6 +38,7 @@ mod calls;
 mod client;
 mod clio;
 mod complaints;
+mod dns;
 mod example;
 mod find;
 mod headers;
@@ -45,6 +46,7 @@ mod heads;
 mod hosts;
 mod mend;
 mod outbound;
+mod part;
 mod pipedrive;
 mod refusals;
 mod repeat;
@@ -58,16 +60,17 @@ mod success;
 mod tally;
 mod turn;
 
-pub use complaints::Complaints;
-pub use find::{Details, Found, Question, search};
-pub use hosts::{HostError, HostPattern};
-pub use outbound::{Clients, Dns, Way};
-pub use reply_class::{Class, Row, Sign};
-pub use session::{CrmSession, Door, Limits};
+pub(crate) use complaints::Complaints;
+pub use dns::Dns;
+pub(crate) use find::{Details, Found, Question, search};
+pub(crate) use hosts::{HostError, HostPattern};
+pub(crate) use outbound::Clients;
+pub(crate) use reply_class::Row;
+pub(crate) use session::{CrmSession, Door, Limits};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
 #[async_trait]
-pub trait Connector: Send + Sync + fmt::Debug {
+pub(crate) trait Connector: Send + Sync + fmt::Debug {
     /// The spellings to search for in any case, before the user's formats.
     fn spellings(&self) -> &'static [Spelling];
 
@@ -114,35 +117,35 @@ pub trait Connector: Send + Sync + fmt::Debug {
 
 /// What one search returned.
 #[derive(Debug)]
-pub struct Hits {
+pub(crate) struct Hits {
     /// Records in the CRM's order.
-    pub records: Vec<Record>,
+    pub(crate) records: Vec<Record>,
     /// False where pages beyond the limit were left unread.
-    pub complete: bool,
+    pub(crate) complete: bool,
 }
 
 /// One record of a search.
 #[derive(Debug)]
-pub struct Record {
+pub(crate) struct Record {
     /// The contact; its quality is judged later.
-    pub contact: Contact,
+    pub(crate) contact: Contact,
     /// The phone fields that the CRM shows, as they are stored there. Empty where it shows none.
-    pub phones: Vec<String>,
+    pub(crate) phones: Vec<String>,
 }
 
 /// What [`Connector::enrich`] loaded.
 #[derive(Debug)]
-pub struct Enrichment {
+pub(crate) struct Enrichment {
     /// Choices by field name.
-    pub info: Map<String, Value>,
+    pub(crate) info: Map<String, Value>,
     /// False where a part is missing.
-    pub complete: bool,
+    pub(crate) complete: bool,
 }
 
 impl Enrichment {
     /// Adds the choices of one field; a field without choices is left out, and so is one that the CRM refuses for good.
     /// One that failed makes it incomplete and is told to `complaints`.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         complaints: &Complaints,
         field: &'static str,
@@ -184,7 +187,7 @@ impl Kind {
 
     /// Hosts that `User.hostname` may be, unless the settings say otherwise.
     #[must_use]
-    pub fn default_hosts(self) -> &'static [&'static str] {
+    pub(crate) fn default_hosts(self) -> &'static [&'static str] {
         match self {
             Self::Example => &[],
             Self::Pipedrive => &["*.pipedrive.com"],
@@ -198,8 +201,8 @@ impl Kind {
     /// plan; it is not said whether searches are among those, so that other calls have ten. Clio: 50 requests a minute
     /// at peak hours for each token.
     #[must_use]
-    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "literals of this program, read by every test")]
-    pub fn default_quotas(self) -> Quotas {
+    #[expect(clippy::expect_used, reason = "literals of this program, read by every test")]
+    pub(crate) fn default_quotas(self) -> Quotas {
         let quota = |rate, seconds, burst| {
             let per = Duration::from_secs(seconds);
             Quota::new(rate, per, burst, Scope::User, 0.5).expect("a default is valid")
@@ -226,24 +229,24 @@ pub struct Config {
     /// What `User.platform` says.
     pub name: String,
     /// The CRM.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Where the CRM is; without it `https://{user.hostname}`.
-    pub base_url: Option<Url>,
+    pub(crate) base_url: Option<Url>,
     /// What `User.hostname` may be.
     pub allowed_hosts: Vec<HostPattern>,
     /// Whether answers end with the "create new contact" entry.
     pub create_option: bool,
     /// Who says whose a credential is.
-    pub identity: IdentitySource,
+    pub(crate) identity: IdentitySource,
     /// How stored spellings without a calling code are read; without any, in the region of the user.
     pub regions: Vec<Region>,
     /// What may be spent on the CRM.
-    pub quotas: Quotas,
+    pub(crate) quotas: Quotas,
 }
 
 /// Who says whose a credential is, and with it whose the stored answers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdentitySource {
+pub(crate) enum IdentitySource {
     /// The CRM.
     Crm,
     /// The caller, whose word counts under any credential that the CRM accepts.
@@ -252,12 +255,12 @@ pub enum IdentitySource {
 
 impl IdentitySource {
     /// Each with its name in the settings.
-    pub const ALL: [(&'static str, Self); 2] = [("crm", Self::Crm), ("caller", Self::Caller)];
+    pub(crate) const ALL: [(&'static str, Self); 2] = [("crm", Self::Crm), ("caller", Self::Caller)];
 }
 
 /// A configured connector: what a request's `platform` names.
 #[derive(Debug)]
-pub struct Platform {
+pub(crate) struct Platform {
     config: Config,
     connector: Arc<dyn Connector>,
     door: Door,
@@ -267,44 +270,38 @@ pub struct Platform {
 impl Platform {
     /// The connector of `config`, calling through `door`; `keys` name the scopes of its quota.
     #[must_use]
-    pub fn new(config: Config, door: Door, keys: KeyMaker) -> Self {
+    pub(crate) fn new(config: Config, door: Door, keys: KeyMaker) -> Self {
         let connector = config.kind.connector();
         Self { door: door.reading(connector.replies()), connector, config, keys }
     }
 
     /// What `User.platform` says.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.config.name
     }
 
     /// Whether answers end with the "create new contact" entry.
     #[must_use]
-    pub fn create_option(&self) -> bool {
+    pub(crate) fn create_option(&self) -> bool {
         self.config.create_option
-    }
-
-    /// `connectors.NAME.region`.
-    #[must_use]
-    pub fn regions(&self) -> &[Region] {
-        &self.config.regions
     }
 
     /// Where the phone fields of this user's CRM were typed: as the settings say, else where the user is.
     #[must_use]
-    pub fn regions_for<'a>(&'a self, user: &'a User) -> &'a [Region] {
+    pub(crate) fn regions_for<'a>(&'a self, user: &'a User) -> &'a [Region] {
         if self.config.regions.is_empty() { user.region.as_slice() } else { &self.config.regions }
     }
 
     /// What the CRM can do.
     #[must_use]
-    pub fn connector(&self) -> &Arc<dyn Connector> {
+    pub(crate) fn connector(&self) -> &Arc<dyn Connector> {
         &self.connector
     }
 
     /// What of the configuration can change an answer.
     #[must_use]
-    pub fn crm(&self) -> Crm<'_> {
+    pub(crate) fn crm(&self) -> Crm<'_> {
         Crm {
             connector: &self.config.name,
             base_url: self.config.base_url.as_ref().map_or("", Url::as_str),
@@ -315,20 +312,20 @@ impl Platform {
 
     /// Who says whose a credential is.
     #[must_use]
-    pub fn identity(&self) -> IdentitySource {
+    pub(crate) fn identity(&self) -> IdentitySource {
         self.config.identity
     }
 
     /// Contacts of one answer whose details are loaded in a hurry. Beside them and the background lanes' share the next
     /// ringing phone finds room in the burst as well.
     #[must_use]
-    pub fn urgent_contacts(&self) -> usize {
+    pub(crate) fn urgent_contacts(&self) -> usize {
         (self.door.burst(CallKind::Other).get() as usize / 4).max(1)
     }
 
     /// What was told of failures of this connector.
     #[must_use]
-    pub fn complaints(&self) -> &Complaints {
+    pub(crate) fn complaints(&self) -> &Complaints {
         self.door.complaints()
     }
 
@@ -337,7 +334,7 @@ impl Platform {
     ///
     /// # Errors
     /// [`HostError`] says why the name is refused, without repeating it.
-    pub fn host(&self, hostname: &str) -> Result<Option<Host>, HostError> {
+    pub(crate) fn host(&self, hostname: &str) -> Result<Option<Host>, HostError> {
         if hostname.is_empty() {
             return if self.config.base_url.is_some() { Ok(None) } else { Err(HostError::Missing) };
         }
@@ -353,7 +350,7 @@ impl Platform {
     ///
     /// # Errors
     /// [`LookupError::Internal`] where neither the settings nor the user say where the CRM is.
-    pub fn session(
+    pub(crate) fn session(
         &self,
         user: &User,
         (auth, tag): (&AuthHeader, AuthTag),
@@ -386,7 +383,7 @@ impl Platform {
     /// Whose quota a call spends: that of the CRM's own user or account. As long as nobody knows whose the credential
     /// is it has a quota of its own, so that a claimed user id spends nobody else's.
     #[must_use]
-    pub fn scope(&self, user: &User, auth: AuthTag, identity: Option<&Identity>) -> ScopeTag {
+    pub(crate) fn scope(&self, user: &User, auth: AuthTag, identity: Option<&Identity>) -> ScopeTag {
         let scope = |kind: &str, whose: &[u8]| self.scope_named(user, kind, whose);
         match (self.config.quotas.all.scope(), identity) {
             (Scope::Account, Some(Identity::Crm { account: Some(account), .. })) => {

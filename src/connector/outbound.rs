@@ -5,102 +5,23 @@
 //! the very addresses that are connected to: a name that resolves to a public address while it is looked at and to a
 //! private one when it is called (rebinding) gains nothing.
 
-use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::future::BoxFuture;
-use hyper_util::client::legacy::connect::dns::Name;
-use tower_service::Service;
 use url::{Host, Url};
 
-use super::addresses::is_public;
 use super::client::{self, Client};
-
-type Lookup = dyn Fn(&str) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
-
-/// How names become addresses.
-#[derive(Clone)]
-pub struct Dns(Arc<Lookup>);
-
-impl fmt::Debug for Dns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Dns(…)")
-    }
-}
-
-impl Dns {
-    /// The system's way (`getaddrinfo`).
-    #[must_use]
-    pub fn system() -> Self {
-        Self::by(|name| {
-            let name = name.to_owned();
-            async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }
-        })
-    }
-
-    /// Another way. Port 0 stands for the port of the URL or its scheme.
-    #[must_use]
-    pub fn by<F>(lookup: impl Fn(&str) -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
-    {
-        Self(Arc::new(move |name| Box::pin(lookup(name))))
-    }
-
-    async fn addresses(lookup: BoxFuture<'static, io::Result<Vec<SocketAddr>>>, only_public: bool) -> Resolved {
-        let all = lookup.await?;
-        let some = !all.is_empty();
-        let kept: Vec<SocketAddr> = all.into_iter().filter(|addr| !only_public || is_public(addr.ip())).collect();
-        if some && kept.is_empty() {
-            return Err(NotPublic.into());
-        }
-        Ok(kept.into_iter())
-    }
-}
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-type Resolved = Result<std::vec::IntoIter<SocketAddr>, BoxError>;
-
-/// A name that a user gave leads to no public address.
-#[derive(Debug, thiserror::Error)]
-#[error("no public address")]
-pub(super) struct NotPublic;
-
-/// Resolves names for a client.
-#[derive(Clone)]
-pub(super) struct Resolver {
-    dns: Dns,
-    only_public: bool,
-}
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Resolved>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        Box::pin(Dns::addresses((self.dns.0)(name.as_str()), self.only_public))
-    }
-}
+use super::dns::{Dns, Resolver};
 
 /// The clients that all doors share.
 #[derive(Debug, Clone)]
-pub struct Clients {
+pub(crate) struct Clients {
     configured: Way,
     named: Way,
 }
 
 /// Two clients, and whether they may leave for the public internet only.
 #[derive(Debug, Clone)]
-pub struct Way {
+pub(crate) struct Way {
     pub(super) client: Client,
     /// Keeps no connection: each call opens one. If a kept one broke, the next kept one may be as old.
     pub(super) afresh: Client,
@@ -112,7 +33,7 @@ impl Clients {
     ///
     /// # Errors
     /// Where TLS cannot be set up.
-    pub fn new(dns: &Dns) -> anyhow::Result<Self> {
+    pub(crate) fn new(dns: &Dns) -> anyhow::Result<Self> {
         let tls = Arc::new(tls()?);
         let way = |only_public| {
             let client = |kept| Client::new(Resolver { dns: dns.clone(), only_public }, &tls, only_public, kept);
@@ -123,7 +44,7 @@ impl Clients {
 
     /// The way of a connector: to its `base_url` if it has one, else to hosts that users name.
     #[must_use]
-    pub fn way(&self, has_base_url: bool) -> Way {
+    pub(crate) fn way(&self, has_base_url: bool) -> Way {
         if has_base_url { self.configured.clone() } else { self.named.clone() }
     }
 }
@@ -152,6 +73,8 @@ fn tls() -> anyhow::Result<rustls::ClientConfig> {
 
 #[cfg(test)]
 mod tests {
+    use tower_service::Service as _;
+
     use super::*;
 
     fn resolver(answers: &'static [&'static str], only_public: bool) -> Resolver {

@@ -44,19 +44,19 @@ pub(super) struct Refusals {
 
 impl Refusals {
     /// The name of a part; everything that a refusal may depend on goes into it.
-    pub fn name(&self, of: impl Hash) -> Refused {
+    pub(crate) fn name(&self, of: impl Hash) -> Refused {
         Refused(std::hash::BuildHasher::hash_one(&self.hasher, of))
     }
 
     /// How this part was refused lately.
-    pub fn standing(&self, part: Refused) -> Option<LookupError> {
+    pub(crate) fn standing(&self, part: Refused) -> Option<LookupError> {
         let known = self.known.lock();
         let (since, error) = known.get(&part)?;
         (since.elapsed() < BELIEVED).then(|| error.clone())
     }
 
     /// Remembers a refusal.
-    pub fn note(&self, part: Refused, error: &LookupError) {
+    pub(crate) fn note(&self, part: Refused, error: &LookupError) {
         let mut known = self.known.lock();
         if known.len() >= MOST {
             known.retain(|_, (since, _)| since.elapsed() < BELIEVED);

@@ -19,14 +19,14 @@ const LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Repeat {
     /// How long after the failure. (The quota's turn may come later.)
-    pub after: Duration,
+    pub(crate) after: Duration,
     /// Whether by a connection of its own: others that are kept may be as broken.
-    pub afresh: bool,
+    pub(crate) afresh: bool,
 }
 
 impl Repeat {
     /// How a read that failed like this is sent again, if it is and the latest deadline allows it.
-    pub fn of(failure: &LookupError, deadline: Option<Instant>) -> Option<Self> {
+    pub(crate) fn of(failure: &LookupError, deadline: Option<Instant>) -> Option<Self> {
         let repeat = match failure {
             LookupError::CrmUnavailable(Unavailable::NoReply) => Self { after: Duration::ZERO, afresh: true },
             LookupError::CrmUnavailable(Unavailable::Status { code: 502..=504, retry_after }) => {

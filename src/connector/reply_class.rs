@@ -19,7 +19,7 @@ use crate::domain::json::text;
 
 /// What a reply means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     /// An answer.
     Answer,
     /// Too many calls.
@@ -36,18 +36,18 @@ pub enum Class {
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
-pub struct Row {
+pub(crate) struct Row {
     /// Which statuses it is about.
-    pub statuses: fn(u16) -> bool,
+    pub(crate) statuses: fn(u16) -> bool,
     /// What else has to be there.
-    pub sign: Sign,
+    pub(crate) sign: Sign,
     /// What such a reply means.
-    pub class: Class,
+    pub(crate) class: Class,
 }
 
 /// What a reply shows beside its status.
 #[derive(Debug, Clone, Copy)]
-pub enum Sign {
+pub(crate) enum Sign {
     /// Anything.
     Any,
     /// The headers say when to come back, or that no call is left.
@@ -114,11 +114,11 @@ const WAITS: [&str; 3] = ["rate_reset", "retry_after", "retryAfter"];
 /// One reply, as far as the table looks at it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reply<'a> {
-    pub status: u16,
+    pub(crate) status: u16,
     /// What the headers say of the quota.
-    pub headers: &'a RateHint,
+    pub(crate) headers: &'a RateHint,
     /// The body, if it was read and is JSON.
-    pub body: Option<&'a Value>,
+    pub(crate) body: Option<&'a Value>,
 }
 
 /// What a reply means, and what follows from it.
@@ -128,7 +128,7 @@ pub(super) struct Reading {
     /// The status that the reply has, or that a reply with status 200 says in its body.
     status: u16,
     /// What the budget should know.
-    pub hint: RateHint,
+    pub(crate) hint: RateHint,
 }
 
 /// Whether the table has to see the body of a reply with this status.
@@ -159,7 +159,7 @@ fn rows(own: &[Row]) -> impl Iterator<Item = &Row> {
 
 impl Reading {
     /// Why the reply brings no answer.
-    pub fn failure(&self) -> Option<LookupError> {
+    pub(crate) fn failure(&self) -> Option<LookupError> {
         let retry_after = self.hint.retry_after;
         match self.class {
             Class::Answer => None,

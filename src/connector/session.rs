@@ -16,11 +16,11 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::calls::Part;
 use super::client::{Client, Failure, RequestBuilder, Response};
 use super::complaints::Complaints;
 use super::headers;
 use super::outbound::Way;
+use super::part::Part;
 use super::refusals::{Refusals, Refused};
 use super::repeat::Repeat;
 use super::reply::Readers;
@@ -57,22 +57,22 @@ const TIMEOUT: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 
 /// What one find may cost.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Time for one HTTP call, its reply included.
-    pub call_timeout: Duration,
+    pub(crate) call_timeout: Duration,
     /// Bytes of one reply, decompressed.
-    pub reply_bytes: usize,
+    pub(crate) reply_bytes: usize,
     /// Pages read of one list.
-    pub pages: u32,
+    pub(crate) pages: u32,
     /// Contacts in one answer.
-    pub contacts: usize,
+    pub(crate) contacts: usize,
     /// HTTP calls of one find that may be under way at once.
-    pub concurrent_calls: usize,
+    pub(crate) concurrent_calls: usize,
 }
 
 /// The door of one connector; sessions are opened from it.
 #[derive(Clone)]
-pub struct Door {
+pub(crate) struct Door {
     way: Way,
     limits: Limits,
     /// The CRM's own rows of the table of replies.
@@ -94,7 +94,7 @@ impl fmt::Debug for Door {
 impl Door {
     /// The door of the connector called `platform`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         way: Way,
         limits: Limits,
         budget: Arc<Budget>,
@@ -128,7 +128,7 @@ impl Door {
     ///
     /// # Errors
     /// [`LookupError::Internal`] where the credential is no header value, which its parser rules out.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         base: Url,
         auth: &AuthHeader,
@@ -147,7 +147,7 @@ impl Door {
 
 /// Calls to one CRM on behalf of one user, for one find. Clones share everything.
 #[derive(Clone)]
-pub struct CrmSession {
+pub(crate) struct CrmSession {
     find: Arc<Find>,
     urgency: Arc<Urgency>,
 }
@@ -174,7 +174,7 @@ impl CrmSession {
     /// # Errors
     /// Every way in which a CRM can fail, as a [`LookupError`]. [`BadReply::Segment`] if a segment cannot arrive as
     /// one: clients and servers drop empty ones, and walk along `.` and `..` however they are encoded.
-    pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
+    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
         self.fetch(self.address(path, query)?, CallKind::Other, None).await
     }
 
@@ -206,30 +206,30 @@ impl CrmSession {
 
     /// What was told of failures of this connector.
     #[must_use]
-    pub fn complaints(&self) -> &Complaints {
+    pub(crate) fn complaints(&self) -> &Complaints {
         self.find.door.complaints()
     }
 
     /// The limits of this find.
     #[must_use]
-    pub fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.find.door.limits
     }
 
     /// HTTP calls made so far, failed ones included.
     #[must_use]
-    pub fn requests(&self) -> u32 {
+    pub(crate) fn requests(&self) -> u32 {
         self.find.spent.calls()
     }
 
     /// The same session, in another hurry.
     #[must_use]
-    pub fn at(&self, urgency: &Arc<Urgency>) -> Self {
+    pub(crate) fn at(&self, urgency: &Arc<Urgency>) -> Self {
         Self { find: Arc::clone(&self.find), urgency: Arc::clone(urgency) }
     }
 
     /// The CRM has accepted the credential. If that is news, a call of its account's quota is kept for such ones.
-    pub async fn prove(&self) {
+    pub(crate) async fn prove(&self) {
         if !self.urgency.is_proven() {
             self.urgency.set_proven(true);
             self.find.spent.prove().await;
@@ -238,7 +238,7 @@ impl CrmSession {
 
     /// Spends another scope's quota from now on, because it has turned out whose the credential is. What was spent
     /// before counts there too; the future ends when all of it does.
-    pub fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         self.find.spent.belongs_to(scope)
     }
 

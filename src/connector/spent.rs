@@ -58,24 +58,24 @@ impl Outcome {
 
 /// A call that may be made, and its number, which counts from 0. It counts as on the wire until this is dropped.
 pub(super) struct Granted {
-    pub number: usize,
+    pub(crate) number: usize,
     permit: Permit,
     _on_the_wire: OnTheWire,
 }
 
 impl Spent {
     /// Of a find that spends these scopes now.
-    pub fn new(budget: Arc<Budget>, scopes: Scopes) -> Arc<Self> {
+    pub(crate) fn new(budget: Arc<Budget>, scopes: Scopes) -> Arc<Self> {
         Arc::new(Self { budget, state: Mutex::new(State { scopes, calls: Vec::new() }) })
     }
 
     /// HTTP calls made so far, failed ones included.
-    pub fn calls(&self) -> u32 {
+    pub(crate) fn calls(&self) -> u32 {
         u32::try_from(self.state.lock().calls.len()).unwrap_or(u32::MAX)
     }
 
     /// Waits for one call's turn. If it turns out meanwhile whose the credential is, that scope's turn counts.
-    pub async fn acquire(&self, kind: CallKind, urgency: &Arc<Urgency>) -> Result<Granted, LookupError> {
+    pub(crate) async fn acquire(&self, kind: CallKind, urgency: &Arc<Urgency>) -> Result<Granted, LookupError> {
         loop {
             let scopes = self.state.lock().scopes;
             let permit = self.budget.acquire(scopes, kind, urgency).await;
@@ -93,18 +93,18 @@ impl Spent {
     }
 
     /// The CRM has accepted the credential.
-    pub async fn prove(&self) {
+    pub(crate) async fn prove(&self) {
         let scopes = self.state.lock().scopes;
         self.budget.keep_one(scopes.owner).await;
     }
 
     /// The reply to a call has said this of the quota.
-    pub async fn observe(&self, granted: Granted, hint: &RateHint) {
+    pub(crate) async fn observe(&self, granted: Granted, hint: &RateHint) {
         self.end(granted, Outcome::Replied(*hint, instant())).await;
     }
 
     /// A call will have no reply and cannot arrive any more.
-    pub async fn broke(&self, granted: Granted) {
+    pub(crate) async fn broke(&self, granted: Granted) {
         self.end(granted, Outcome::Broken(instant())).await;
     }
 
@@ -120,7 +120,7 @@ impl Spent {
     }
 
     /// The scope of another owner is spent from now on. What was spent before counts there too; the future ends when all of it does.
-    pub fn belongs_to(self: &Arc<Self>, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn belongs_to(self: &Arc<Self>, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         let mut state = self.state.lock();
         let moved = std::mem::replace(&mut state.scopes.owner, scope) != scope;
         let calls = if moved { state.calls.len() } else { 0 };

@@ -16,11 +16,11 @@ const SHAPE: LookupError = LookupError::CrmBadReply(BadReply::Shape);
 #[derive(Debug)]
 pub(super) struct Form {
     /// Where the list is, as a JSON pointer.
-    pub list: &'static str,
+    pub(crate) list: &'static str,
     /// Whether null stands for a list without entries.
-    pub null_is_empty: bool,
+    pub(crate) null_is_empty: bool,
     /// The member that is `true` on success, if the CRM has one.
-    pub success: Option<&'static str>,
+    pub(crate) success: Option<&'static str>,
 }
 
 impl Form {
@@ -29,7 +29,7 @@ impl Form {
     ///
     /// # Errors
     /// [`BadReply::Shape`]. A failure that can be read from the reply never comes here (`reply_class.rs`).
-    pub fn entries(&self, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
+    pub(crate) fn entries(&self, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
         if self.is_failure(reply) {
             return Err(SHAPE);
         }

@@ -18,7 +18,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Those of the connector called `platform`.
-    pub fn new(metrics: &Arc<Metrics>, platform: &str) -> Self {
+    pub(crate) fn new(metrics: &Arc<Metrics>, platform: &str) -> Self {
         let labels = PlatformLabels { platform: platform.to_owned() };
         let duration = metrics.crm_request_duration.get_or_create(&labels).clone();
         Self { metrics: Arc::clone(metrics), platform: platform.to_owned(), duration }
@@ -34,20 +34,20 @@ impl Counts {
 /// an error.
 pub(super) struct Tally<'a> {
     counts: &'a Counts,
-    pub span: Span,
+    pub(crate) span: Span,
     began: Stopwatch,
     status: &'static str,
 }
 
 impl<'a> Tally<'a> {
     /// A call begins, as this step.
-    pub fn begin(counts: &'a Counts, span: Span) -> Self {
+    pub(crate) fn begin(counts: &'a Counts, span: Span) -> Self {
         span.set("platform", counts.platform.clone());
         Self { counts, span, began: Stopwatch::start(), status: "error" }
     }
 
     /// There is a reply with this status.
-    pub fn replied(&mut self, status: StatusCode) {
+    pub(crate) fn replied(&mut self, status: StatusCode) {
         self.status = class(status);
     }
 }

@@ -31,7 +31,7 @@ impl fmt::Debug for User {
 
 /// Who a credential is, in the CRM's own words.
 #[derive(Clone, PartialEq, Eq)]
-pub struct WhoAmI {
+pub(crate) struct WhoAmI {
     user: String,
     account: String,
 }
@@ -42,20 +42,20 @@ const MAX_ID: usize = 256;
 impl WhoAmI {
     /// `None` without a user id: an account has many users, and naming the account names none of them.
     #[must_use]
-    pub fn new(user: String, account: String) -> Option<Self> {
+    pub(crate) fn new(user: String, account: String) -> Option<Self> {
         let usable = |id: &str| id.len() <= MAX_ID && !id.contains(char::is_control);
         (!user.trim().is_empty() && usable(&user) && usable(&account)).then_some(Self { user, account })
     }
 
     /// The CRM's id of the user; never empty.
     #[must_use]
-    pub fn user(&self) -> &str {
+    pub(crate) fn user(&self) -> &str {
         &self.user
     }
 
     /// The CRM's id of the account, if it names one.
     #[must_use]
-    pub fn account(&self) -> Option<&str> {
+    pub(crate) fn account(&self) -> Option<&str> {
         Some(self.account.as_str()).filter(|account| !account.trim().is_empty())
     }
 }
@@ -79,13 +79,13 @@ impl fmt::Debug for Settings {
 impl Settings {
     /// Wraps what the caller sent.
     #[must_use]
-    pub fn new(fields: Struct) -> Self {
+    pub(crate) fn new(fields: Struct) -> Self {
         Self(fields)
     }
 
     /// The value of one setting.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         let value = self.0.fields.get(name)?;
         match &value.kind {
             Some(Kind::StructValue(wrapped)) => wrapped.fields.get("value").or(Some(value)),
@@ -95,7 +95,7 @@ impl Settings {
 
     /// Whether a switch is on, read as JavaScript would: absent, null, false, 0 and "" are off.
     #[must_use]
-    pub fn is_on(&self, name: &str) -> bool {
+    pub(crate) fn is_on(&self, name: &str) -> bool {
         match self.get(name).and_then(|value| value.kind.as_ref()) {
             None | Some(Kind::NullValue(_)) => false,
             Some(Kind::BoolValue(on)) => *on,
@@ -114,7 +114,7 @@ pub struct Host(String);
 impl Host {
     /// Reads a DNS name of two or more labels (RFC 1123); `None` for everything else.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let name = text.to_ascii_lowercase();
         let labels: Vec<&str> = name.split('.').collect();
         let named = labels.iter().all(|label| is_label(label));
@@ -128,7 +128,7 @@ impl Host {
 
     /// The name in lower case.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -140,13 +140,13 @@ fn is_label(label: &str) -> bool {
 
 /// The value of the HTTP `Authorization` header for the CRM. Never printed; wiped from memory when dropped.
 #[derive(Clone)]
-pub struct AuthHeader(SecretString);
+pub(crate) struct AuthHeader(SecretString);
 
 impl AuthHeader {
     /// Reads a header value: 1 to 8,192 bytes of visible ASCII and spaces (RFC 9110), so that it cannot smuggle in
     /// another header. `None` for everything else.
     #[must_use]
-    pub fn parse(text: impl Into<String>) -> Option<Self> {
+    pub(crate) fn parse(text: impl Into<String>) -> Option<Self> {
         let text = Zeroizing::new(text.into());
         // Without white space around it the text is taken over, not copied: tokens are long. What is not taken over is
         // wiped.
@@ -158,7 +158,7 @@ impl AuthHeader {
 
     /// The header's value, for the one place that sends it and the one that hashes it.
     #[must_use]
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }

@@ -23,11 +23,11 @@ pub enum MatchQuality {
 
 impl MatchQuality {
     /// From the surest to the least sure, in the order of answers.
-    pub const ALL: [Self; 3] = [Self::Exact, Self::Likely, Self::Unverified];
+    pub(crate) const ALL: [Self; 3] = [Self::Exact, Self::Likely, Self::Unverified];
 
     /// The metrics' label.
     #[must_use]
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Likely => "likely",
@@ -37,7 +37,7 @@ impl MatchQuality {
 
     /// The place in that order, from 1 on: how a stored answer says it.
     #[must_use]
-    pub fn rank(self) -> u32 {
+    pub(crate) fn rank(self) -> u32 {
         match self {
             Self::Exact => 1,
             Self::Likely => 2,
@@ -98,7 +98,7 @@ impl fmt::Debug for Contact {
 /// What a look-up of one party found, as the bytes of a `FindContactResponse`: the contacts, and in `lookup` the number
 /// and whether the answer is complete. Protobuf merges it with what is sent behind it, so a hit encodes nothing.
 #[must_use]
-pub fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Bytes {
+pub(crate) fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Bytes {
     let phone = party.to_string();
     let lookup = pb::Lookup { phone_number: phone.clone(), complete, ..pb::Lookup::default() };
     let response = pb::FindContactResponse {
@@ -112,7 +112,7 @@ pub fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Bytes {
 /// The same bytes with the contacts in another order: within one quality those of the extension asked for come first,
 /// those of other extensions last. `extensions` are the contacts' own, as [`extension_list`] writes them.
 #[must_use]
-pub fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -> Bytes {
+pub(crate) fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -> Bytes {
     let Ok(mut response) = pb::FindContactResponse::decode(encoded.clone()) else { return encoded.clone() };
     let asked = asked.to_string();
     let rank = |list: &String| match list.as_str() {
@@ -128,7 +128,7 @@ pub fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -> Bytes
 
 /// The extensions of one contact as they are stored: separated by commas, empty for none.
 #[must_use]
-pub fn extension_list(extensions: &[Extension]) -> String {
+pub(crate) fn extension_list(extensions: &[Extension]) -> String {
     extensions.iter().map(Extension::to_string).collect::<Vec<_>>().join(",")
 }
 

@@ -22,7 +22,7 @@ impl Timestamp {
 
     /// The moment that was `age` ago.
     #[must_use]
-    pub fn before(self, age: Duration) -> Self {
+    pub(crate) fn before(self, age: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
     }
 }
@@ -37,14 +37,14 @@ const AHEAD: Duration = Duration::from_secs(5);
 impl SharedTime {
     /// Time since `earlier`. `None` if that is more than five seconds ahead: nobody knows how old it is.
     #[must_use]
-    pub fn since(self, earlier: Self) -> Option<Duration> {
+    pub(crate) fn since(self, earlier: Self) -> Option<Duration> {
         let ahead = Duration::from_millis(earlier.0.saturating_sub(self.0));
         (ahead <= AHEAD).then(|| Duration::from_millis(self.0.saturating_sub(earlier.0)))
     }
 
     /// The latest moment that [`SharedTime::since`] takes for an earlier one.
     #[must_use]
-    pub fn latest(self) -> Self {
+    pub(crate) fn latest(self) -> Self {
         Self(self.0.saturating_add(u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX)))
     }
 }
@@ -64,23 +64,23 @@ pub struct Entry {
 
 /// The parts of an entry, for the tiers that keep it outside this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// See [`Entry::encoded`].
-    pub encoded: Bytes,
+    pub(crate) encoded: Bytes,
     /// See [`Entry::count`].
-    pub count: u32,
+    pub(crate) count: u32,
     /// See [`Entry::is_complete`].
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// See [`Entry::asked_at`].
-    pub asked_at: SharedTime,
+    pub(crate) asked_at: SharedTime,
     /// Shortens the life by up to a tenth.
-    pub jitter: u8,
+    pub(crate) jitter: u8,
     /// See [`Entry::absences`].
-    pub absences: u8,
+    pub(crate) absences: u8,
     /// The contacts' extensions, each as [`contact::extension_list`] writes it; empty if no contact has any.
-    pub extensions: Vec<String>,
+    pub(crate) extensions: Vec<String>,
     /// See [`Entry::quality`].
-    pub quality: Option<MatchQuality>,
+    pub(crate) quality: Option<MatchQuality>,
 }
 
 impl Entry {
@@ -102,7 +102,7 @@ impl Entry {
 
     /// The same answer with the extensions beside the contacts' numbers, one text for each contact.
     #[must_use]
-    pub fn with_extensions(self, extensions: Vec<String>) -> Self {
+    pub(crate) fn with_extensions(self, extensions: Vec<String>) -> Self {
         let any = extensions.iter().any(|list| !list.is_empty()) && extensions.len() == self.count as usize;
         Self { extensions: if any { extensions } else { Vec::new() }, ..self }
     }
@@ -117,7 +117,7 @@ impl Entry {
     /// The same answer as the successor of `earlier`: absence that repeats is believed for longer, because a number
     /// that nobody has rarely becomes somebody's within the minute.
     #[must_use]
-    pub fn after(self, earlier: Option<&Self>) -> Self {
+    pub(crate) fn after(self, earlier: Option<&Self>) -> Self {
         let repeats = self.count == 0 && earlier.is_some_and(|earlier| earlier.count == 0);
         let absences = earlier.filter(|_| repeats).map_or(0, |earlier| earlier.absences.saturating_add(1));
         Self { absences, ..self }
@@ -125,22 +125,16 @@ impl Entry {
 
     /// Puts together what [`Entry::parts`] took apart.
     #[must_use]
-    pub fn from_parts(parts: Parts) -> Self {
+    pub(crate) fn from_parts(parts: Parts) -> Self {
         let Parts { encoded, count, complete, asked_at, jitter, absences, extensions, quality } = parts;
         Self { encoded, count, complete, asked_at, jitter, absences, extensions, quality }
     }
 
     /// What there is to keep.
     #[must_use]
-    pub fn parts(&self) -> Parts {
+    pub(crate) fn parts(&self) -> Parts {
         let Self { encoded, count, complete, asked_at, jitter, absences, extensions, quality } = self.clone();
         Parts { encoded, count, complete, asked_at, jitter, absences, extensions, quality }
-    }
-
-    /// How often absence was found in a row before this.
-    #[must_use]
-    pub fn absences(&self) -> u8 {
-        self.absences
     }
 
     /// Contacts and number as the first bytes of a `FindContactResponse`.
@@ -151,7 +145,7 @@ impl Entry {
 
     /// [`Entry::encoded`] for somebody who asked for this extension of the number.
     #[must_use]
-    pub fn encoded_for(&self, asked: Option<Extension>) -> Bytes {
+    pub(crate) fn encoded_for(&self, asked: Option<Extension>) -> Bytes {
         match asked {
             Some(asked) if !self.extensions.is_empty() => contact::ranked(&self.encoded, &self.extensions, asked),
             _ => self.encoded.clone(),
@@ -160,13 +154,13 @@ impl Entry {
 
     /// The best quality among the contacts; none without contacts, or if a replica of an earlier version stored it.
     #[must_use]
-    pub fn quality(&self) -> Option<MatchQuality> {
+    pub(crate) fn quality(&self) -> Option<MatchQuality> {
         self.quality
     }
 
     /// Bytes of the extensions, for whoever bounds memory.
     #[must_use]
-    pub fn extension_bytes(&self) -> usize {
+    pub(crate) fn extension_bytes(&self) -> usize {
         self.extensions.iter().map(|list| list.len() + size_of::<String>()).sum()
     }
 
@@ -178,7 +172,7 @@ impl Entry {
 
     /// False where something is missing from the answer.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.complete
     }
 
@@ -190,7 +184,7 @@ impl Entry {
 
     /// Whether the answer may be kept: absence only where the search was complete.
     #[must_use]
-    pub fn is_storable(&self) -> bool {
+    pub(crate) fn is_storable(&self) -> bool {
         self.count > 0 || self.complete
     }
 }
@@ -215,7 +209,7 @@ pub enum Source {
 impl Source {
     /// The metrics' label.
     #[must_use]
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Redis => "redis",
@@ -245,7 +239,7 @@ pub struct AgePolicy {
 impl AgePolicy {
     /// The ages that hold for an entry.
     #[must_use]
-    pub fn ages(&self, entry: &Entry) -> Ages {
+    pub(crate) fn ages(&self, entry: &Entry) -> Ages {
         let ages = if entry.count > 0 && entry.complete { self.found } else { self.absent };
         // Each repeat doubles the fresh age of absence, up to its hard end.
         let doubled = ages.fresh.saturating_mul(1 << entry.absences.min(16)).min(ages.stale);
@@ -255,14 +249,14 @@ impl AgePolicy {
 
     /// The longest that any answer lives.
     #[must_use]
-    pub fn longest(&self) -> Duration {
+    pub(crate) fn longest(&self) -> Duration {
         self.found.stale.max(self.absent.stale)
     }
 }
 
 /// How good a stored answer still is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Freshness {
+pub(crate) enum Freshness {
     /// Serve it.
     Fresh,
     /// Serve it, say so, refresh it.
@@ -273,7 +267,7 @@ pub enum Freshness {
 
 /// How good `entry` is at this age.
 #[must_use]
-pub fn judge(entry: &Entry, age: Duration, policy: &AgePolicy) -> Freshness {
+pub(crate) fn judge(entry: &Entry, age: Duration, policy: &AgePolicy) -> Freshness {
     let ages = policy.ages(entry);
     if age < ages.fresh {
         Freshness::Fresh
@@ -322,7 +316,7 @@ mod tests {
             latest = entry(true).after(Some(&latest));
         }
         let found = entry(true).after(None);
-        assert_eq!(found.absences(), 0);
+        assert_eq!(found.absences, 0);
     }
 
     #[test]

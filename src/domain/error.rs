@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Why a look-up has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LookupError {
+pub(crate) enum LookupError {
     /// The CRM answered 401.
     #[error("the CRM does not accept the credential")]
     CrmUnauthenticated,
@@ -45,7 +45,7 @@ pub enum LookupError {
 
 /// How a CRM was not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
+pub(crate) enum Unavailable {
     /// No connection.
     #[error("no connection")]
     Connect,
@@ -73,7 +73,7 @@ pub enum Unavailable {
 
 /// What is wrong with a CRM's reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadReply {
+pub(crate) enum BadReply {
     /// Not JSON.
     #[error("not JSON")]
     NotJson,
@@ -106,13 +106,13 @@ pub enum BadReply {
 impl LookupError {
     /// Whether every other number of the same user would meet the same failure now.
     #[must_use]
-    pub fn dooms_all(&self) -> bool {
+    pub(crate) fn dooms_all(&self) -> bool {
         matches!(self, Self::CrmUnauthenticated | Self::CrmForbidden)
     }
 
     /// Whether it says nothing about the question or the credential: the same may be answered in a moment.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         matches!(
             self,
             Self::CrmRateLimited { .. } | Self::BudgetExhausted { .. } | Self::CrmUnavailable(_) | Self::Overloaded
@@ -121,7 +121,7 @@ impl LookupError {
 
     /// When to try again, if that is known.
     #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CrmRateLimited { retry_after } | Self::CrmUnavailable(Unavailable::Status { retry_after, .. }) => {
                 *retry_after
@@ -133,7 +133,7 @@ impl LookupError {
 
     /// The reason of the public contract (`ErrorInfo.reason`); in lower case the metrics' `outcome`.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::CrmUnauthenticated => "CRM_UNAUTHENTICATED",
             Self::CrmForbidden => "CRM_FORBIDDEN",

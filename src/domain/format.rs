@@ -50,7 +50,7 @@ impl NumberFormat {
     /// The number in this spelling. `None` where the placeholders are not as many as the digits: half a number would
     /// find other people, and a left-over `#` nobody.
     #[must_use]
-    pub fn spell(&self, number: &E164) -> Option<String> {
+    pub(crate) fn spell(&self, number: &E164) -> Option<String> {
         let national = number.national();
         let mut digits = national.chars();
         (self.places == national.len())
@@ -59,7 +59,7 @@ impl NumberFormat {
 
     /// The pattern as the user wrote it, without white space around it.
     #[must_use]
-    pub fn pattern(&self) -> &str {
+    pub(crate) fn pattern(&self) -> &str {
         &self.pattern
     }
 }

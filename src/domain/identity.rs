@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::key::AuthTag;
+use super::auth_tag::AuthTag;
 
 /// An identity as a keyed hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +22,7 @@ impl IdentityTag {
 
     /// For names in a shared store.
     #[must_use]
-    pub fn to_bytes(self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 }
@@ -50,12 +50,12 @@ pub enum Identity {
 }
 
 /// Bytes of an identity in a shared store.
-pub const IDENTITY_BYTES: usize = 33;
+pub(crate) const IDENTITY_BYTES: usize = 33;
 
 impl Identity {
     /// What the key of an answer takes of it.
     #[must_use]
-    pub fn tag(&self) -> IdentityTag {
+    pub(crate) fn tag(&self) -> IdentityTag {
         match self {
             Self::Crm { user, .. } => *user,
             Self::Credential(auth) => IdentityTag(u128::from_be_bytes(auth.to_bytes())),
@@ -66,13 +66,13 @@ impl Identity {
 
     /// Whether the CRM has said who it is.
     #[must_use]
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         matches!(self, Self::Crm { .. })
     }
 
     /// For a shared store: the kind, the user, the account.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; IDENTITY_BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; IDENTITY_BYTES] {
         let (kind, account) = match self {
             Self::Credential(_) => (0, None),
             Self::Crm { account: None, .. } => (1, None),
@@ -82,13 +82,13 @@ impl Identity {
         let mut bytes = [0; IDENTITY_BYTES];
         bytes[0] = kind;
         bytes[1..17].copy_from_slice(&self.tag().to_bytes());
-        bytes[17..].copy_from_slice(&account.map(|account| account.to_bytes()).unwrap_or_default());
+        bytes[17..].copy_from_slice(&account.map(IdentityTag::to_bytes).unwrap_or_default());
         bytes
     }
 
     /// What [`Identity::to_bytes`] gave on another replica. `None` for other bytes.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (&kind, rest) = bytes.split_first()?;
         let (user, account) = rest.split_first_chunk::<16>()?;
         let account = IdentityTag(u128::from_be_bytes(account.try_into().ok()?));

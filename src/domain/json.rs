@@ -37,14 +37,14 @@ fn double(number: &Number) -> Option<f64> {
 /// Moves a field out of a CRM's reply; null if the reply is no object or has no such field. (Indexing would panic on
 /// a reply of another shape.)
 #[must_use]
-pub fn take(reply: &mut Value, field: &str) -> Value {
+pub(crate) fn take(reply: &mut Value, field: &str) -> Value {
     reply.get_mut(field).map(Value::take).unwrap_or_default()
 }
 
 /// A field of a CRM's reply as text. Numbers are written without a decimal point if they are whole. What is neither
 /// text nor number is empty: some CRMs write an empty field as `false`.
 #[must_use]
-pub fn text(value: Option<&Value>) -> String {
+pub(crate) fn text(value: Option<&Value>) -> String {
     match value {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => whole(number).unwrap_or_else(|| number.to_string()),
@@ -68,7 +68,7 @@ const MOST_TEXTS: usize = 100;
 /// The texts of a field that CRMs fill with a text, an object that holds it as `member`, or a list of these. Empty ones
 /// are left out, and those behind the first hundred of a list.
 #[must_use]
-pub fn texts(value: Option<&Value>, member: &str) -> Vec<String> {
+pub(crate) fn texts(value: Option<&Value>, member: &str) -> Vec<String> {
     let text = match value {
         Some(Value::Array(items)) => {
             return items.iter().flat_map(|item| texts(Some(item), member)).take(MOST_TEXTS).collect();

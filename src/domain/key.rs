@@ -13,6 +13,7 @@ use std::hash::Hasher as _;
 use prost::Message as _;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
+use super::auth_tag::AuthTag;
 use super::caller::{AuthHeader, Host, User, WhoAmI};
 use super::format::NumberFormat;
 use super::identity::{Identity, IdentityTag};
@@ -45,7 +46,7 @@ impl UserTag {
 
     /// For names in a shared store.
     #[must_use]
-    pub fn to_bytes(self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 }
@@ -67,19 +68,19 @@ pub struct QuestionKey {
 impl QuestionKey {
     /// The claimed user.
     #[must_use]
-    pub fn user(&self) -> UserTag {
+    pub(crate) fn user(&self) -> UserTag {
         self.user
     }
 
     /// Whom it is about.
     #[must_use]
-    pub fn party(&self) -> Party {
+    pub(crate) fn party(&self) -> Party {
         self.party
     }
 
     /// What else the answer depends on, for names in a shared store.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.hash.to_be_bytes()
     }
 
@@ -129,7 +130,7 @@ impl ContactKey {
 
     /// Whose answer it is.
     #[must_use]
-    pub fn owner(&self) -> IdentityTag {
+    pub(crate) fn owner(&self) -> IdentityTag {
         self.owner
     }
 
@@ -143,19 +144,19 @@ impl ContactKey {
 impl SlotKey {
     /// What [`SlotKey::user`] and [`SlotKey::to_bytes`] gave on another replica.
     #[must_use]
-    pub fn from_bytes(user: UserTag, hash: [u8; 16]) -> Self {
+    pub(crate) fn from_bytes(user: UserTag, hash: [u8; 16]) -> Self {
         Self { user, hash: u128::from_be_bytes(hash) }
     }
 
     /// The claimed user.
     #[must_use]
-    pub fn user(&self) -> UserTag {
+    pub(crate) fn user(&self) -> UserTag {
         self.user
     }
 
     /// Question and identity, for names in a shared store.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.hash.to_be_bytes()
     }
 }
@@ -172,39 +173,15 @@ impl fmt::Debug for SlotKey {
     }
 }
 
-/// A keyed hash of a credential: tells two headers apart without keeping either.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AuthTag(u128);
-
-impl AuthTag {
-    /// What [`Self::to_bytes`] gave on another replica.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
-    }
-
-    /// For names in a shared store.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-}
-
 /// Whose quota a CRM call spends, as a keyed hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ScopeTag(u128);
+pub(crate) struct ScopeTag(u128);
 
 impl ScopeTag {
     /// For names in a shared store.
     #[must_use]
-    pub fn to_bytes(self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
-    }
-}
-
-impl fmt::Debug for AuthTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AuthTag(…)")
     }
 }
 
@@ -263,7 +240,7 @@ impl KeyMaker {
 
     /// The tag of a user, as the caller names them.
     #[must_use]
-    pub fn user(&self, connector: &str, account: &str, id: &str) -> UserTag {
+    pub(crate) fn user(&self, connector: &str, account: &str, id: &str) -> UserTag {
         let mut parts = self.parts(Kind::User);
         for part in [connector, account, id] {
             parts.push(part.as_bytes());
@@ -273,7 +250,7 @@ impl KeyMaker {
 
     /// The tag of a credential, which is good for one address: what one CRM accepts says nothing about another.
     #[must_use]
-    pub fn auth(&self, crm: &Crm<'_>, header: &AuthHeader, host: Option<&Host>) -> AuthTag {
+    pub(crate) fn auth(&self, crm: &Crm<'_>, header: &AuthHeader, host: Option<&Host>) -> AuthTag {
         let mut parts = self.parts_at(Kind::Credential, crm, host);
         parts.push(header.expose().as_bytes());
         AuthTag(parts.finish())
@@ -281,7 +258,7 @@ impl KeyMaker {
 
     /// Who the CRM says a credential is.
     #[must_use]
-    pub fn identity(&self, crm: &Crm<'_>, host: Option<&Host>, who: &WhoAmI) -> Identity {
+    pub(crate) fn identity(&self, crm: &Crm<'_>, host: Option<&Host>, who: &WhoAmI) -> Identity {
         let tag = |kind, parts_of_it: &[&str]| {
             let mut parts = self.parts_at(kind, crm, host);
             for part in parts_of_it {
@@ -296,7 +273,7 @@ impl KeyMaker {
 
     /// The tag of a budget's scope: an account, or a user where the CRM counts by user.
     #[must_use]
-    pub fn scope(&self, parts_of_scope: &[&[u8]]) -> ScopeTag {
+    pub(crate) fn scope(&self, parts_of_scope: &[&[u8]]) -> ScopeTag {
         let mut parts = self.parts(Kind::Scope);
         parts.count(parts_of_scope.len());
         for part in parts_of_scope {

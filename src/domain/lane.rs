@@ -13,17 +13,17 @@ pub enum Lane {
 
 impl Lane {
     /// All lanes, from the most to the least urgent.
-    pub const ALL: [Self; 3] = [Self::CallPop, Self::Revalidate, Self::Prefetch];
+    pub(crate) const ALL: [Self; 3] = [Self::CallPop, Self::Revalidate, Self::Prefetch];
 
     /// Whether nobody waits for the answer.
     #[must_use]
-    pub fn is_background(self) -> bool {
+    pub(crate) fn is_background(self) -> bool {
         self != Self::CallPop
     }
 
     /// The metrics' label.
     #[must_use]
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::CallPop => "call_pop",
             Self::Revalidate => "revalidate",

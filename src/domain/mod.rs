@@ -1,22 +1,29 @@
 //! Pure values and rules: no I/O, no clock, no async. Everything here is made by a parser and can be trusted after.
 
+mod auth_tag;
 pub mod caller;
-pub mod contact;
-pub mod entry;
-pub mod error;
-pub mod format;
-pub mod identity;
+pub(crate) mod contact;
+pub(crate) mod entry;
+pub(crate) mod error;
+pub(crate) mod format;
+pub(crate) mod identity;
 pub mod json;
-pub mod key;
-pub mod lane;
+pub(crate) mod key;
+pub(crate) mod lane;
 pub mod phone;
 
-pub use caller::{AuthHeader, Host, User, WhoAmI};
+pub use auth_tag::AuthTag;
+pub use caller::User;
+pub(crate) use caller::{AuthHeader, Host, WhoAmI};
 pub use contact::{Contact, MatchQuality};
-pub use entry::{AgePolicy, Ages, Entry, Freshness, SharedTime, Source, Timestamp, judge};
-pub use error::LookupError;
-pub use format::{NumberFormat, Spelling, Variants};
-pub use identity::{Identity, IdentityTag};
-pub use key::{AuthTag, ContactKey, Crm, KeyMaker, QuestionKey, ScopeTag, SlotKey, UserTag};
+pub use entry::{AgePolicy, Ages, Entry, SharedTime, Source, Timestamp};
+pub(crate) use entry::{Freshness, judge};
+pub(crate) use error::LookupError;
+pub use format::NumberFormat;
+pub use format::{Spelling, Variants};
+pub use identity::Identity;
+pub(crate) use key::ScopeTag;
+pub use key::{ContactKey, Crm, KeyMaker, UserTag};
+pub use key::{QuestionKey, SlotKey};
 pub use lane::Lane;
 pub use phone::{E164, Extension, Party, Region};

@@ -5,71 +5,13 @@
 use std::collections::HashMap;
 
 use fastrand::Rng;
-use serde::Serialize;
 
 use super::generate;
 use super::numbers::Number;
+use super::records::{Contact, Samples};
 
 /// How many trailing digits two numbers share when the search takes one for the other.
 const COMPARED_DIGITS: usize = 7;
-
-/// A person or a company, as the API shows it.
-#[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Contact {
-    /// Counts from 1 without gaps.
-    pub(super) id: usize,
-    /// `person` or `company`.
-    pub(super) kind: &'static str,
-    pub(super) name: String,
-    /// Empty for a company.
-    pub(super) title: &'static str,
-    pub(super) company: String,
-    pub(super) email: String,
-    pub(super) phones: Vec<Phone>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) extension: Option<String>,
-    /// RFC 3339, UTC, whole seconds; as the next one.
-    pub(super) created_at: String,
-    pub(super) last_activity_at: String,
-    /// Served under an address of their own.
-    #[serde(skip)]
-    pub(super) deals: Vec<Deal>,
-}
-
-/// One phone of a contact.
-#[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Phone {
-    /// `work` or `mobile`.
-    pub(super) label: &'static str,
-    /// As it was typed.
-    pub(super) number: String,
-    /// What it means, which the CRM does not tell.
-    #[serde(skip)]
-    pub(super) e164: String,
-}
-
-/// One deal of a contact.
-#[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Deal {
-    /// Counts from 1 over all contacts.
-    pub(super) id: usize,
-    pub(super) title: String,
-    /// `open`, `won` or `lost`.
-    pub(super) stage: &'static str,
-}
-
-/// Numbers to try, one of each sort.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Samples {
-    /// An E.164 number that exactly one contact has. The search also finds somebody else, whose number ends alike.
-    pub one: String,
-    /// An E.164 number that three to eight people of one company share.
-    pub many: String,
-    /// An E.164 number that no contact has.
-    pub absent: String,
-    /// The internal extension of exactly one contact.
-    pub extension: String,
-}
 
 /// Generated contacts, indexed for the search.
 #[derive(Debug)]
@@ -82,13 +24,10 @@ pub struct DataSet {
 }
 
 impl DataSet {
-    /// The fewest contacts of a data set: enough for every sample.
-    pub const MIN_CONTACTS: usize = generate::MIN_CONTACTS;
-
-    /// A data set of `contacts` contacts, or of [`MIN_CONTACTS`](Self::MIN_CONTACTS) if that is more. Equal arguments
-    /// make equal data sets. Takes some microseconds per contact.
+    /// A data set of `contacts` contacts, or of [`generate::MIN_CONTACTS`] if that is more. Equal arguments make equal
+    /// data sets. Takes some microseconds per contact.
     #[must_use]
-    pub fn generate(seed: u64, contacts: usize) -> Self {
+    pub(crate) fn generate(seed: u64, contacts: usize) -> Self {
         let (contacts, samples) = generate::population(seed, contacts);
         let mut by_tail: HashMap<u32, Vec<usize>> = HashMap::with_capacity(contacts.len());
         let mut by_extension = HashMap::new();
@@ -109,19 +48,8 @@ impl DataSet {
 
     /// How many contacts there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.contacts.len()
-    }
-
-    /// Always false: see [`MIN_CONTACTS`](Self::MIN_CONTACTS).
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.contacts.is_empty()
-    }
-
-    /// Every phone of every contact, spelled as it is stored. A number that several contacts share comes several times.
-    pub fn numbers(&self) -> impl Iterator<Item = &str> {
-        self.contacts.iter().flat_map(|contact| &contact.phones).map(|phone| phone.number.as_str())
     }
 
     /// Numbers to try.

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 
-use super::dataset::{Contact, Deal, Phone, Samples};
 use super::numbers::{Number, pick};
+use super::records::{Contact, Deal, Phone, Samples};
 use super::words::{COMPANY_NAMES, COMPANY_TRADES, DEAL_SUBJECTS, FIRST_NAMES, JOB_TITLES, LAST_NAMES};
 
 /// One near-miss pair, the largest group with a shared number and one colleague make 11; the rest is slack.

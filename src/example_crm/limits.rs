@@ -24,14 +24,14 @@ const MANY_BUCKETS: usize = 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// How many requests may come at once, and also how many come back in `per`.
-    pub requests: NonZeroU32,
+    pub(crate) requests: NonZeroU32,
     /// The time span; more than [`LONGEST`](Self::LONGEST) counts as that.
-    pub per: Duration,
+    pub(crate) per: Duration,
 }
 
 impl RateLimit {
     /// The longest time span: a day.
-    pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 }
 
 /// Why a text is not a rate limit.

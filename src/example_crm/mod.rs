@@ -18,13 +18,15 @@ mod dataset;
 mod generate;
 mod limits;
 mod numbers;
+mod records;
 mod server;
 // Formatted by hand: one word a line would be hundreds of lines.
 #[rustfmt::skip]
 mod words;
 
-pub use dataset::{DataSet, Samples};
-pub use limits::{RateLimit, RateLimitError};
+pub(crate) use dataset::DataSet;
+pub(crate) use limits::RateLimit;
+pub(crate) use records::Samples;
 
 use limits::Limiter;
 
@@ -39,7 +41,7 @@ pub struct Options {
     pub rate_limit: Option<RateLimit>,
     /// Decides the data and which requests fail.
     pub seed: u64,
-    /// How many contacts there are; see [`DataSet::MIN_CONTACTS`] for the fewest.
+    /// How many contacts there are; see `generate::MIN_CONTACTS` for the fewest.
     pub contacts: usize,
 }
 
@@ -95,7 +97,7 @@ impl ExampleCrm {
 
     /// How many of these the rate limit refused with 429.
     #[must_use]
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ExampleCrm;
-use super::dataset::{Contact, Deal};
 use super::limits::Verdict;
+use super::records::{Contact, Deal};
 use crate::clock;
 
 const PAGE_SIZE: usize = 50;

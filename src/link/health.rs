@@ -13,9 +13,9 @@ use prometheus_client::metrics::gauge::Gauge;
 /// Where the link's state is shown.
 pub struct Signals {
     /// `contactd_redis_up`.
-    pub up: Gauge,
+    pub(crate) up: Gauge,
     /// Counts a refused command by its code, which is one of a closed set.
-    pub refused: Box<dyn Fn(&'static str) + Send + Sync>,
+    pub(crate) refused: Box<dyn Fn(&'static str) + Send + Sync>,
 }
 
 impl fmt::Debug for Signals {

@@ -40,18 +40,20 @@ mod time;
 mod url;
 pub mod user;
 
-pub use ca::{CaCertificates, CaCertificatesError};
+pub use ca::CaCertificates;
 use connect::{Connection, Connector};
 use doubt::Doubt;
 use health::Health;
-pub use health::Signals;
-pub use keeper::Keeper;
-pub use names::{KeyPrefix, KeyPrefixError, Names, PartyHash, hex};
+pub(crate) use health::Signals;
+pub(crate) use keeper::Keeper;
+pub use names::{KeyPrefix, Names};
+pub(crate) use names::{PartyHash, hex};
 pub use reads::Reads;
 use refusal::Said;
-pub use secret::{SharedSecret, derive_secret};
+pub use secret::SharedSecret;
+pub(crate) use secret::derive_secret;
 pub use time::RedisTime;
-pub use url::{RedisUrl, RedisUrlError};
+pub(crate) use url::RedisUrl;
 
 /// How long one attempt to connect may take, name resolution and TLS included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -92,7 +94,7 @@ pub enum LinkError {
 impl LinkError {
     /// The code of a refusal that is about a key, such as one of another type, and not about the server or its user.
     #[must_use]
-    pub fn about_a_key(&self) -> Option<&str> {
+    pub(crate) fn about_a_key(&self) -> Option<&str> {
         match self {
             Self::Failed(code) if !refusal::is_general(code) => Some(code),
             _ => None,
@@ -134,7 +136,7 @@ enum Status {
 
 /// How it stands with the connection, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// The first attempt, or the first after a break, is under way; calls wait for it.
     Connecting,
     /// There is a connection that works as far as known.
@@ -209,7 +211,7 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError`], within the timeout; [`LinkError::Failed`] if any command was refused.
-    pub async fn pipeline<T: FromRedisValue>(&self, pipe: Pipeline) -> Result<T, LinkError> {
+    pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipe: Pipeline) -> Result<T, LinkError> {
         self.run(async |mut connection| pipe.query_async(&mut connection).await).await
     }
 
@@ -241,7 +243,7 @@ impl Link {
 
     /// How it stands with the connection.
     #[must_use]
-    pub fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         match &*self.status.borrow() {
             Status::Connecting => Standing::Connecting,
             Status::Up(live) if live.refusing().is_some() || self.health.is_impaired() => Standing::Limited,
@@ -253,7 +255,7 @@ impl Link {
     /// Counts a command that was refused within a script that went on without it; `reply` is the error's text.
     /// Returns it as the error that it would have been.
     #[must_use]
-    pub fn refused(&self, reply: &str) -> LinkError {
+    pub(crate) fn refused(&self, reply: &str) -> LinkError {
         let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
         let code = refusal::read(code, text);
         if let Some(live) = self.up() {
@@ -263,19 +265,19 @@ impl Link {
     }
 
     /// Says whether what replicas tell each other can be read: if not, Redis is not up.
-    pub fn set_impaired(&self, impaired: bool) {
+    pub(crate) fn set_impaired(&self, impaired: bool) {
         self.health.set_impaired(impaired);
     }
 
     /// A name of no user: the prefix and the parts, joined by colons. Braces in a part set the hash slot.
     #[must_use]
-    pub fn key(&self, parts: &[&str]) -> String {
+    pub(crate) fn key(&self, parts: &[&str]) -> String {
         self.names.shared(parts)
     }
 
     /// Whether the keys of two users may lie on two servers, so that one command cannot read both.
     #[must_use]
-    pub fn is_sharded(&self) -> bool {
+    pub(crate) fn is_sharded(&self) -> bool {
         self.sharded
     }
 

@@ -37,14 +37,14 @@ impl Default for KeyPrefix {
 impl KeyPrefix {
     /// The prefix, without the colon that follows it.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// A party of one user as a keyed hash: the same number has another hash for another user.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PartyHash(pub(crate) [u8; 16]);
+pub struct PartyHash(pub [u8; 16]);
 
 impl fmt::Debug for PartyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,19 +74,19 @@ impl Names {
 
     /// A name of no user: the prefix and the parts, joined by colons.
     #[must_use]
-    pub fn shared(&self, parts: &[&str]) -> String {
+    pub(crate) fn shared(&self, parts: &[&str]) -> String {
         format!("{}:{}", self.prefix.0, parts.join(":"))
     }
 
     /// A name of a user, in the user's hash slot: `prefix:{user}:suffix`.
     #[must_use]
-    pub fn of_user(&self, user: UserTag, suffix: &str) -> String {
+    pub(crate) fn of_user(&self, user: UserTag, suffix: &str) -> String {
         format!("{}:{{{}}}:{suffix}", self.prefix.0, hex(&user.to_bytes()))
     }
 
     /// The name of what is stored of a number. Every look-up in Redis needs it, so it is written at one go.
     #[must_use]
-    pub fn number(&self, user: UserTag, party: PartyHash) -> String {
+    pub(crate) fn number(&self, user: UserTag, party: PartyHash) -> String {
         let mut name = String::with_capacity(self.prefix.0.len() + 6 + 4 * 16);
         name.push_str(&self.prefix.0);
         name.push_str(":{");
@@ -98,7 +98,7 @@ impl Names {
 
     /// The suffix of that name.
     #[must_use]
-    pub fn number_suffix(party: PartyHash) -> String {
+    pub(crate) fn number_suffix(party: PartyHash) -> String {
         format!("a:{}", hex(&party.0))
     }
 
@@ -116,7 +116,7 @@ impl Names {
 
 /// Lower-case hexadecimal digits.
 #[must_use]
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     push_hex(&mut text, bytes);
     text

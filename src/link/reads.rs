@@ -59,7 +59,7 @@ impl Reads {
     ///
     /// # Errors
     /// [`LinkError`], within the link's timeout.
-    pub async fn get(&self, key: String) -> Result<Option<Vec<u8>>, LinkError> {
+    pub(crate) async fn get(&self, key: String) -> Result<Option<Vec<u8>>, LinkError> {
         if self.link.is_sharded() || self.line.alone.load(Ordering::Relaxed) {
             return get(&self.link, &key).await;
         }

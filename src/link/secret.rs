@@ -17,7 +17,7 @@ use super::Config;
 /// whoever knows both can find numbers out by trying them all. Without a password as well it hides numbers from a
 /// casual look only.
 #[must_use]
-pub fn derive_secret(config: &Config) -> SharedSecret {
+pub(crate) fn derive_secret(config: &Config) -> SharedSecret {
     if let Some(secret) = &config.secret {
         return secret.clone();
     }
@@ -42,7 +42,7 @@ impl SharedSecret {
 
     /// The secret of [`KeyMaker`](crate::domain::KeyMaker).
     #[must_use]
-    pub fn for_keys(&self) -> [u8; 16] {
+    pub(crate) fn for_keys(&self) -> [u8; 16] {
         let derived = blake3::derive_key("contactd 2026 key maker", self.0.expose_secret());
         let mut secret = [0; 16];
         secret.copy_from_slice(&derived[..16]);

@@ -42,7 +42,7 @@ impl RedisTime {
 
     /// Redis' time now; `None` until Redis has told it once.
     #[must_use]
-    pub fn now(&self) -> Option<SharedTime> {
+    pub(crate) fn now(&self) -> Option<SharedTime> {
         let Told { shared, here } = (*self.latest.lock())?;
         Some(SharedTime(shared.0 + (self.clock.now().0.saturating_sub(here.0))))
     }
@@ -50,14 +50,14 @@ impl RedisTime {
     /// The moment of this process at which Redis' clock showed `shared`; `None` if it is too far ahead of Redis' time,
     /// or that is not known.
     #[must_use]
-    pub fn here(&self, shared: SharedTime) -> Option<Timestamp> {
+    pub(crate) fn here(&self, shared: SharedTime) -> Option<Timestamp> {
         let age = self.now()?.since(shared)?;
         Some(self.clock.now().before(age))
     }
 
     /// What Redis' clock showed at a moment of this process.
     #[must_use]
-    pub fn there(&self, here: Timestamp) -> Option<SharedTime> {
+    pub(crate) fn there(&self, here: Timestamp) -> Option<SharedTime> {
         let ago = self.clock.now().since(here);
         Some(SharedTime(self.now()?.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))))
     }

@@ -73,26 +73,26 @@ pub struct Generation([u8; TOKEN]);
 impl Generation {
     /// What the key holds, if it is a generation.
     #[must_use]
-    pub fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 }
 
 /// A script that may call `now`, `keep`, `generation` and `enter`.
 #[must_use]
-pub fn script(body: &str) -> Script {
+pub(crate) fn script(body: &str) -> Script {
     Script::new(&format!("{PRELUDE}{body}"))
 }
 
 /// The name of the user's generation.
 #[must_use]
-pub fn generation(names: &Names, user: UserTag) -> String {
+pub(crate) fn generation(names: &Names, user: UserTag) -> String {
     names.of_user(user, "g")
 }
 
 /// The name of the user's index.
 #[must_use]
-pub fn index(names: &Names, user: UserTag) -> String {
+pub(crate) fn index(names: &Names, user: UserTag) -> String {
     names.of_user(user, "i")
 }
 
@@ -109,7 +109,7 @@ pub fn token() -> [u8; TOKEN] {
 
 /// A duration as scripts take it: whole milliseconds, at least one, because Redis refuses zero.
 #[must_use]
-pub fn millis(duration: Duration) -> Vec<u8> {
+pub(crate) fn millis(duration: Duration) -> Vec<u8> {
     duration.as_millis().max(1).to_string().into_bytes()
 }
 
@@ -118,7 +118,7 @@ pub fn millis(duration: Duration) -> Vec<u8> {
 ///
 /// # Errors
 /// [`LinkError`]; then some or all of it may still be there, and the call should be made again.
-pub async fn forget(link: &Link, user: UserTag) -> Result<(), LinkError> {
+pub(crate) async fn forget(link: &Link, user: UserTag) -> Result<(), LinkError> {
     let script = Script::new(FORGET);
     let keys = [generation(link.names(), user), index(link.names(), user)];
     let (base, chunk) = (link.names().of_user(user, ""), CHUNK.to_string());

@@ -12,18 +12,18 @@ pub(super) const BUCKETS: usize = 17;
 
 /// Observations of one or several histograms, by bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Buckets([u64; BUCKETS]);
+pub(crate) struct Buckets([u64; BUCKETS]);
 
 impl Buckets {
     /// How many there are.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// Those that came after `earlier`.
     #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
         let mut later = *self;
         for (count, before) in later.0.iter_mut().zip(earlier.0) {
             *count = count.saturating_sub(before);
@@ -32,7 +32,7 @@ impl Buckets {
     }
 
     /// These and `others`.
-    pub fn add(&mut self, others: &Self) {
+    pub(crate) fn add(&mut self, others: &Self) {
         for (count, other) in self.0.iter_mut().zip(others.0) {
             *count += other;
         }
@@ -42,7 +42,7 @@ impl Buckets {
     /// `histogram_quantile` does; the highest bound where it lies beyond. `None` where there are none.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2^52")]
-    pub fn quantile(&self, q: f64) -> Option<f64> {
+    pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
         let rank = q * self.count() as f64;
         let (mut below, mut lower) = (0.0, 0.0);
         for (count, upper) in self.0.iter().zip(SECONDS) {
@@ -76,7 +76,7 @@ impl Series {
 
 /// All figures of one moment.
 #[derive(Debug)]
-pub struct Reading(Vec<Series>);
+pub(crate) struct Reading(Vec<Series>);
 
 impl Reading {
     pub(super) fn parse(page: &str) -> Self {
@@ -85,13 +85,13 @@ impl Reading {
 
     /// The sum of all series of a counter, by its exported name, that carry these labels.
     #[must_use]
-    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+    pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         whole(self.0.iter().filter(|series| series.matches(name, labels)).map(|series| series.value).sum())
     }
 
     /// The sums of a counter for each value of one label.
     #[must_use]
-    pub fn counts_by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
+    pub(crate) fn counts_by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for series in self.0.iter().filter(|series| series.name == name) {
             if let Some(value) = series.label(label) {
@@ -103,7 +103,7 @@ impl Reading {
 
     /// The observations of all series of a histogram, by its exported name, that carry these labels.
     #[must_use]
-    pub fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Buckets {
+    pub(crate) fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Buckets {
         let (name, mut buckets) = (format!("{name}_bucket"), Buckets::default());
         // Lines of one series follow each other, each bucket with all below it.
         let mut below = 0;

@@ -19,7 +19,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::clock::{self, Seldom};
 
 /// Most connections at once: probes, a few scrapers and browsers.
-pub const CONNECTIONS: usize = 64;
+pub(crate) const CONNECTIONS: usize = 64;
 
 /// How long the head of a request may take, and the pause between two requests.
 const HEAD: Duration = Duration::from_secs(10);

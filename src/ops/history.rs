@@ -31,25 +31,25 @@ pub(super) const RESULTS: [&str; 4] = ["hit", "stale", "miss", "error"];
 pub(super) struct Sample {
     at: Instant,
     /// By [`SOURCES`].
-    pub lookups: [Buckets; SOURCES.len()],
+    pub(crate) lookups: [Buckets; SOURCES.len()],
     /// Look-ups by outcome.
-    pub outcomes: BTreeMap<String, u64>,
-    pub shared: u64,
+    pub(crate) outcomes: BTreeMap<String, u64>,
+    pub(crate) shared: u64,
     /// By connector.
-    pub crm: BTreeMap<String, Crm>,
+    pub(crate) crm: BTreeMap<String, Crm>,
     /// By [`TIERS`], then by [`RESULTS`].
-    pub tiers: [[u64; RESULTS.len()]; TIERS.len()],
+    pub(crate) tiers: [[u64; RESULTS.len()]; TIERS.len()],
     /// Numbers of prefetch jobs by outcome.
-    pub prefetch: BTreeMap<String, u64>,
+    pub(crate) prefetch: BTreeMap<String, u64>,
 }
 
 /// The calls to one CRM.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Crm {
-    pub calls: u64,
+    pub(crate) calls: u64,
     /// Those that brought no 2xx or 3xx.
-    pub failed: u64,
-    pub duration: Buckets,
+    pub(crate) failed: u64,
+    pub(crate) duration: Buckets,
 }
 
 impl Sample {

@@ -30,8 +30,8 @@ mod page;
 mod plot;
 mod status;
 
-pub use door::CONNECTIONS;
-pub use status::{Apart, Now, Quota, Redis, Waiting};
+pub(crate) use door::CONNECTIONS;
+pub(crate) use status::{Apart, Now, Quota, Redis, Waiting};
 
 use history::History;
 use status::{Job, Process, Status};
@@ -56,7 +56,7 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 
 /// What the operations port shows.
 #[derive(Clone)]
-pub struct Ops {
+pub(crate) struct Ops {
     metrics: Arc<Metrics>,
     resolver: Resolver,
     ready: Arc<AtomicBool>,
@@ -82,7 +82,7 @@ impl fmt::Debug for Ops {
 impl Ops {
     /// Pages over the daemon's metrics; `ready` turns false when it begins to stop, `now` tells what metrics do not.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         metrics: Arc<Metrics>,
         resolver: Resolver,
         ready: Arc<AtomicBool>,
@@ -93,12 +93,12 @@ impl Ops {
     }
 
     /// Remembers the last minutes for the plots, for as long as it runs.
-    pub fn record(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn record(&self) -> impl Future<Output = ()> + Send + use<> {
         self.history.clone().record()
     }
 
     /// Serves until `shutdown` ends.
-    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) {
         let routes = Router::new()
             .route("/", get(async |State(ops): State<Ops>| typed("text/html; charset=utf-8", ops.shown().0)))
             .route("/status.json", get(async |State(ops): State<Ops>| typed("application/json", ops.shown().1)))

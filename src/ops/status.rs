@@ -17,42 +17,42 @@ const MOST_JOBS: usize = 50;
 
 /// What the counters do not tell, at this moment. The app fills it in, which knows all rooms.
 #[derive(Debug, Clone, Default)]
-pub struct Now {
+pub(crate) struct Now {
     /// Connectors by name.
-    pub connectors: Vec<Quota>,
+    pub(crate) connectors: Vec<Quota>,
     /// The connection to Redis, where there is one: `up`, `connecting` or `down`.
-    pub redis: Option<Redis>,
+    pub(crate) redis: Option<Redis>,
     /// Replicas that this one knows of, itself included; none without Redis.
-    pub replicas: Option<u32>,
+    pub(crate) replicas: Option<u32>,
     /// Most bytes that the memory tier may hold.
-    pub memory_limit: u64,
+    pub(crate) memory_limit: u64,
     /// Most bytes that the process takes by its settings, whatever callers and CRMs do.
-    pub memory_ceiling: u64,
+    pub(crate) memory_ceiling: u64,
 }
 
 /// One connector's quota and what waits for it.
 #[derive(Debug, Clone, Serialize)]
-pub struct Quota {
+pub(crate) struct Quota {
     /// The connector's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Calls in each period.
-    pub rate: u32,
+    pub(crate) rate: u32,
     /// The period.
-    pub per_seconds: f64,
+    pub(crate) per_seconds: f64,
     /// Calls at once after a rest.
-    pub burst: u32,
+    pub(crate) burst: u32,
     /// `user` or `account`: whose calls are counted together.
-    pub scope: &'static str,
+    pub(crate) scope: &'static str,
     /// Quotas of one kind of call, beside that of all the rest.
-    pub apart: Vec<Apart>,
+    pub(crate) apart: Vec<Apart>,
     /// How many of them are in use now.
-    pub scopes: usize,
+    pub(crate) scopes: usize,
     /// How many of them rest because the CRM asked for it.
-    pub resting: usize,
+    pub(crate) resting: usize,
     /// How many of them make no refresh and no prefetch call now; those that rest are among them.
-    pub background_resting: usize,
+    pub(crate) background_resting: usize,
     /// Calls that wait for their turn.
-    pub waiting: Waiting,
+    pub(crate) waiting: Waiting,
 }
 
 impl Quota {
@@ -64,145 +64,145 @@ impl Quota {
 
 /// The quota of one kind of call.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Apart {
+pub(crate) struct Apart {
     /// `searches` or `other calls`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Calls in each period.
-    pub rate: u32,
+    pub(crate) rate: u32,
     /// The period.
-    pub per_seconds: f64,
+    pub(crate) per_seconds: f64,
     /// Calls at once after a rest.
-    pub burst: u32,
+    pub(crate) burst: u32,
 }
 
 /// Calls that wait, by lane.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// Somebody waits for the answer.
-    pub call_pop: usize,
+    pub(crate) call_pop: usize,
     /// Stale answers that are refreshed.
-    pub revalidate: usize,
+    pub(crate) revalidate: usize,
     /// Call logs that warm up.
-    pub prefetch: usize,
+    pub(crate) prefetch: usize,
 }
 
 /// The connection to Redis.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Redis {
+pub(crate) struct Redis {
     /// `up`, `limited` if Redis refuses a part of what it is used for, `connecting`, or `down` if nobody asks it.
-    pub state: &'static str,
+    pub(crate) state: &'static str,
     /// Calls in a row without an answer; nobody waits for it until it answers again.
-    pub failures_in_a_row: u32,
+    pub(crate) failures_in_a_row: u32,
 }
 
 /// The whole of it.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
-    pub version: &'static str,
-    pub revision: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) revision: &'static str,
     /// `ready` or `stopping`.
-    pub state: &'static str,
-    pub uptime_seconds: u64,
+    pub(crate) state: &'static str,
+    pub(crate) uptime_seconds: u64,
     /// The most that the process takes by its settings, whatever callers and CRMs do.
-    pub memory_ceiling_bytes: u64,
-    pub replicas: Option<u32>,
+    pub(crate) memory_ceiling_bytes: u64,
+    pub(crate) replicas: Option<u32>,
     /// The time that "in the window" means: at most five minutes.
-    pub window_seconds: f64,
+    pub(crate) window_seconds: f64,
     /// The distance of the values in each `history`, of which the last is the newest.
-    pub step_seconds: f64,
-    pub lookups: Lookups,
-    pub connectors: Vec<Connector>,
-    pub tiers: Vec<Tier>,
-    pub redis: Option<Redis>,
-    pub prefetch: Prefetch,
+    pub(crate) step_seconds: f64,
+    pub(crate) lookups: Lookups,
+    pub(crate) connectors: Vec<Connector>,
+    pub(crate) tiers: Vec<Tier>,
+    pub(crate) redis: Option<Redis>,
+    pub(crate) prefetch: Prefetch,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Lookups {
-    pub per_second: f64,
-    pub in_window: u64,
+    pub(crate) per_second: f64,
+    pub(crate) in_window: u64,
     /// Those that joined another's CRM call.
-    pub shared_in_window: u64,
-    pub p50_seconds: Option<f64>,
-    pub p99_seconds: Option<f64>,
+    pub(crate) shared_in_window: u64,
+    pub(crate) p50_seconds: Option<f64>,
+    pub(crate) p99_seconds: Option<f64>,
     /// Where answers came from; `none` is a failure, or a number that nobody is looked up for.
-    pub sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
     /// `found`, `not_found`, or why not.
-    pub outcomes_in_window: BTreeMap<String, u64>,
+    pub(crate) outcomes_in_window: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Source {
     #[serde(rename = "source")]
-    pub name: &'static str,
-    pub per_second: f64,
-    pub in_window: u64,
-    pub p50_seconds: Option<f64>,
-    pub p99_seconds: Option<f64>,
+    pub(crate) name: &'static str,
+    pub(crate) per_second: f64,
+    pub(crate) in_window: u64,
+    pub(crate) p50_seconds: Option<f64>,
+    pub(crate) p99_seconds: Option<f64>,
     /// Look-ups a second.
-    pub history: Vec<f64>,
+    pub(crate) history: Vec<f64>,
     /// The 99th percentile in seconds, over the ten seconds before.
-    pub p99_history: Vec<Option<f64>>,
+    pub(crate) p99_history: Vec<Option<f64>>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Connector {
     #[serde(flatten)]
-    pub quota: Quota,
-    pub calls_per_second: f64,
+    pub(crate) quota: Quota,
+    pub(crate) calls_per_second: f64,
     /// The part of what the scopes in use may spend together that is spent now; 1 is all.
-    pub spent: Option<f64>,
-    pub calls_in_window: u64,
+    pub(crate) spent: Option<f64>,
+    pub(crate) calls_in_window: u64,
     /// Calls that brought no 2xx or 3xx.
-    pub failed_in_window: u64,
-    pub p50_seconds: Option<f64>,
-    pub p99_seconds: Option<f64>,
+    pub(crate) failed_in_window: u64,
+    pub(crate) p50_seconds: Option<f64>,
+    pub(crate) p99_seconds: Option<f64>,
     /// Calls a second.
-    pub history: Vec<f64>,
+    pub(crate) history: Vec<f64>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Tier {
     #[serde(rename = "tier")]
-    pub name: &'static str,
-    pub entries: Option<u64>,
-    pub bytes: Option<u64>,
-    pub limit_bytes: Option<u64>,
-    pub per_second: f64,
+    pub(crate) name: &'static str,
+    pub(crate) entries: Option<u64>,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) limit_bytes: Option<u64>,
+    pub(crate) per_second: f64,
     /// hit, stale, miss, error
-    pub results_in_window: BTreeMap<&'static str, u64>,
+    pub(crate) results_in_window: BTreeMap<&'static str, u64>,
     /// Look-ups a second that the tier answered.
-    pub history: Vec<f64>,
+    pub(crate) history: Vec<f64>,
     /// Failures a second.
-    pub error_history: Vec<f64>,
+    pub(crate) error_history: Vec<f64>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Prefetch {
-    pub running: usize,
+    pub(crate) running: usize,
     /// The oldest jobs, at most 50.
-    pub jobs: Vec<Job>,
+    pub(crate) jobs: Vec<Job>,
     /// found, not_found, already_cached, invalid_number, failed
-    pub numbers_in_window: BTreeMap<String, u64>,
+    pub(crate) numbers_in_window: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Job {
-    pub platform: String,
-    pub done: usize,
-    pub total: usize,
-    pub running_seconds: u64,
+    pub(crate) platform: String,
+    pub(crate) done: usize,
+    pub(crate) total: usize,
+    pub(crate) running_seconds: u64,
 }
 
 /// What this process knows of itself.
 #[derive(Debug)]
 pub(super) struct Process {
-    pub ready: bool,
-    pub uptime: Duration,
+    pub(crate) ready: bool,
+    pub(crate) uptime: Duration,
     /// Entries and bytes.
-    pub memory: (u64, u64),
+    pub(crate) memory: (u64, u64),
     /// The oldest first.
-    pub jobs: Vec<Job>,
+    pub(crate) jobs: Vec<Job>,
 }
 
 impl Status {

@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::identity::Known;
-use super::load::{Load, Loaded};
+use super::load_task::{Load, Loaded, Verified};
 use super::{Asked, Question, Resolver, Trigger};
 use crate::cache::Ticket;
-use crate::clock::{self, Instant};
+use crate::clock;
 use crate::connector::{CrmSession, Details, Found};
 use crate::domain::{Entry, Freshness, Identity, Lane, Source};
 use crate::flight::Seat;
@@ -21,20 +21,6 @@ pub(super) enum Owner {
     Settled(Identity),
     /// The CRM is being asked.
     Asked(Seat<Known>),
-}
-
-/// When contacts were verified, and how long the search took.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Verified {
-    pub(super) at: Instant,
-    pub(super) searched: Duration,
-}
-
-impl Verified {
-    /// How long a ringing phone waits for details from then on. A CRM that takes long to search takes long for all.
-    pub(super) fn patience(self, details_timeout: Duration) -> Duration {
-        details_timeout.max(self.searched * 2)
-    }
 }
 
 /// An answer on its way.

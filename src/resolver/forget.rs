@@ -7,7 +7,7 @@ use crate::link::LinkError;
 
 /// What is to be forgotten.
 #[derive(Debug, Clone)]
-pub enum Forgotten {
+pub(crate) enum Forgotten {
     /// The answers about these parties, whatever formats, host and settings they were asked with.
     Parties(Vec<Party>),
     /// Everything: answers, and which credentials have proved themselves.
@@ -19,7 +19,7 @@ impl Resolver {
     ///
     /// # Errors
     /// Where Redis could not be told: this process has forgotten, other replicas may not have.
-    pub async fn forget(
+    pub(crate) async fn forget(
         &self,
         platform: &Platform,
         account: &str,

@@ -11,15 +11,15 @@ use crate::clock::Stopwatch;
 
 /// How far one job is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub(crate) struct Standing {
     /// The connector's name.
-    pub platform: String,
+    pub(crate) platform: String,
     /// Numbers settled.
-    pub done: usize,
+    pub(crate) done: usize,
     /// Numbers in all.
-    pub total: usize,
+    pub(crate) total: usize,
     /// Time since it began.
-    pub since: Duration,
+    pub(crate) since: Duration,
 }
 
 /// All jobs under way, by their order of beginning.

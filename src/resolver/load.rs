@@ -1,67 +1,22 @@
 //! A load: ask the CRM once, store what it says, give it to everybody who waits.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::answering::{Answering, Owner, Verified};
+use super::answering::{Answering, Owner};
 use super::identity::Whose;
-use super::{Asked, Question, Resolver, TOO_LONG};
+use super::load_task::{Load, Loaded, Verified};
+use super::{Question, Resolver, TOO_LONG};
 use crate::admission::Credential;
 use crate::cache::Ticket;
 use crate::clock::{self, Stopwatch};
 use crate::connector::{self, CrmSession, Found};
-use crate::domain::{AuthTag, Entry, Freshness, LookupError, QuestionKey, Source, Timestamp};
-use crate::flight::{Early, Landing};
+use crate::domain::{Freshness, LookupError};
+use crate::flight::Landing;
 use crate::lease::Acquired;
-use crate::trace::Span;
-use crate::urgency::Urgency;
 
 /// How often Redis is looked at while another replica loads the same question.
 const WATCH: Duration = Duration::from_millis(20);
-
-/// What may share a load: the same question under the same credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct LoadKey {
-    pub(super) question: QuestionKey,
-    pub(super) auth: AuthTag,
-    /// Whether the load must ask the CRM: a manual refresh, or a credential that has to prove itself.
-    pub(super) must_ask: bool,
-    /// What was invalidated last of this question: a load that began before may bring what should be gone.
-    pub(super) since: u64,
-}
-
-/// What a load brought back.
-#[derive(Debug, Clone)]
-pub(super) struct Loaded {
-    /// The answer.
-    pub(super) entry: Arc<Entry>,
-    /// When the CRM was asked.
-    pub(super) asked: Timestamp,
-    /// The CRM, or the tier that had it by then.
-    pub(super) source: Source,
-    /// HTTP calls to the CRM that it took.
-    pub(super) crm_requests: u32,
-    /// When its contacts were verified.
-    pub(super) verified: Verified,
-}
-
-/// One load. It runs as a task of its own: callers come and go, the load ends under its own time limit.
-pub(super) struct Load {
-    pub(super) resolver: Resolver,
-    pub(super) question: Question,
-    pub(super) key: QuestionKey,
-    pub(super) auth: AuthTag,
-    pub(super) whose: Whose,
-    /// Ask the CRM whatever is stored.
-    pub(super) must_ask: bool,
-    pub(super) urgency: Arc<Urgency>,
-    /// Shows the contacts while their details are still loaded.
-    pub(super) early: Early<Loaded>,
-    /// Where its HTTP calls are counted, also those of a load that fails.
-    pub(super) spent: Arc<AtomicU32>,
-    pub(super) span: Span,
-}
 
 impl Load {
     pub(super) async fn run(self) -> Landing<Loaded> {
@@ -82,10 +37,6 @@ impl Load {
             }
         }
         loaded
-    }
-
-    pub(super) fn asked(&self) -> Asked<'_> {
-        Asked { question: &self.question, key: self.key, auth: self.auth }
     }
 
     /// What another flight or another replica has stored by now, else what the CRM says. Replicas take turns by a

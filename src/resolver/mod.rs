@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::{Admissions, Credential};
 use crate::cache::{Stored, TieredCache};
 use crate::clock::{self, Clock};
-pub use crate::domain::Source;
+pub(crate) use crate::domain::Source;
 use crate::domain::error::Unavailable;
 use crate::domain::{AuthTag, Freshness, Identity, KeyMaker, Lane, LookupError, QuestionKey, ScopeTag, UserTag};
 use crate::flight::{Flights, Join, Seat};
@@ -32,6 +32,7 @@ mod forget;
 mod identity;
 mod jobs;
 mod load;
+mod load_task;
 mod places;
 mod prefetch;
 mod question;
@@ -39,31 +40,31 @@ mod revalidate;
 mod revoke;
 mod trouble;
 
-pub use forget::Forgotten;
+pub(crate) use forget::Forgotten;
 use identity::{Known, Whose};
-pub use jobs::Standing;
-use load::{LoadKey, Loaded};
+pub(crate) use jobs::Standing;
+use load_task::{Load, LoadKey, Loaded};
 use places::Places;
-pub use prefetch::{Batch, CutShort, Job, Progress};
-pub use question::{Answer, Question, Trigger};
+pub(crate) use prefetch::{Batch, CutShort, Job, Progress};
+pub(crate) use question::{Answer, Question, Trigger};
 
 /// What a caller is told whose look-up took longer than `lookup.timeout`.
 const TOO_LONG: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 
 /// Settings of the walk.
 #[derive(Debug, Clone, Copy)]
-pub struct Config {
+pub(crate) struct Config {
     /// Time for one load, all its CRM calls included.
     pub timeout: Duration,
     /// How long a manual refresh waits for the CRM before the stored answer is served instead, labelled stale; also
     /// when a call to the CRM that has no reply yet counts as out of reach.
-    pub soft_deadline: Duration,
+    pub(crate) soft_deadline: Duration,
     /// How long a ringing phone waits for the details of contacts that are found already.
-    pub details_timeout: Duration,
+    pub(crate) details_timeout: Duration,
     /// Loads under way at once, those included whose callers have left. More are refused.
-    pub max_loads: usize,
+    pub(crate) max_loads: usize,
     /// Batches under way at once.
-    pub max_jobs: usize,
+    pub(crate) max_jobs: usize,
 }
 
 /// A question with the hashes that name it.
@@ -90,30 +91,30 @@ const NEWS: Duration = Duration::from_millis(800);
 
 /// The rooms that a resolver knows.
 #[derive(Debug, Clone)]
-pub struct Rooms {
+pub(crate) struct Rooms {
     /// Time.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Names of things.
-    pub keys: KeyMaker,
+    pub(crate) keys: KeyMaker,
     /// Stored answers.
-    pub cache: TieredCache,
+    pub(crate) cache: TieredCache,
     /// Credentials that have proved themselves.
-    pub admissions: Admissions,
+    pub(crate) admissions: Admissions,
     /// One load per key among replicas; none without Redis.
-    pub leases: Option<Leases>,
+    pub(crate) leases: Option<Leases>,
     /// What loads belong to.
-    pub tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     /// Where they run, with all that they have to do with CRMs.
-    pub runtime: Handle,
+    pub(crate) runtime: Handle,
     /// Ends when the daemon begins to stop.
-    pub stopping: CancellationToken,
+    pub(crate) stopping: CancellationToken,
     /// Counts.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Answers questions. Cheap to clone; clones share everything.
 #[derive(Clone)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     config: Config,
     rooms: Arc<Rooms>,
     loads: Flights<LoadKey, Loaded>,
@@ -136,7 +137,7 @@ impl fmt::Debug for Resolver {
 impl Resolver {
     /// A resolver over `rooms`.
     #[must_use]
-    pub fn new(config: Config, rooms: Rooms) -> Self {
+    pub(crate) fn new(config: Config, rooms: Rooms) -> Self {
         let (loads, whoami) = {
             let (tasks, runtime) = (&rooms.tasks, &rooms.runtime);
             (Flights::new(tasks.clone(), runtime.clone()), Flights::new(tasks.clone(), runtime.clone()))
@@ -155,7 +156,7 @@ impl Resolver {
     ///
     /// # Errors
     /// [`LookupError::NotCached`] where only a stored answer was wanted, else what the CRM's failure is.
-    pub async fn find(&self, question: &Question) -> Result<Answer, LookupError> {
+    pub(crate) async fn find(&self, question: &Question) -> Result<Answer, LookupError> {
         let asked = self.asked(question);
         if question.trigger == Trigger::ManualRefresh {
             return Box::pin(self.refresh(asked)).await;
@@ -264,13 +265,13 @@ impl Resolver {
 
     /// Entries and bytes of the memory tier.
     #[must_use]
-    pub fn memory_size(&self) -> (u64, u64) {
+    pub(crate) fn memory_size(&self) -> (u64, u64) {
         self.rooms.cache.memory_size()
     }
 
     /// How far the prefetch jobs under way are, the oldest first.
     #[must_use]
-    pub fn jobs(&self) -> Vec<Standing> {
+    pub(crate) fn jobs(&self) -> Vec<Standing> {
         self.jobs.standings()
     }
 
@@ -334,7 +335,7 @@ impl Resolver {
         let begin = || Some((self.load_place(asked, whose, lane)?, question.span.step("load")));
         let seat = self.loads.join_or_lead(flight, join, asker, begin, |span, urgency, early| {
             let (resolver, question) = (self.clone(), question.clone());
-            load::Load { resolver, question, key, auth, whose, must_ask, urgency, early, spent, span }.run()
+            Load { resolver, question, key, auth, whose, must_ask, urgency, early, spent, span }.run()
         });
         if seat.joined() {
             question.span.link(seat.span());

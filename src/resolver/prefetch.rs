@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::identity::Whose;
 use super::jobs::Entered;
-use super::load::Loaded;
+use super::load_task::Loaded;
 use super::trouble::{self, Tries, Trouble};
 use super::{Question, Resolver, Trip};
 use crate::admission::Credential;
@@ -41,25 +41,25 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// One job, parsed.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Everything but the party, which is the first one's.
-    pub question: Question,
+    pub(crate) question: Question,
     /// Whom to look up, each once, most recent first.
-    pub parties: Vec<Party>,
+    pub(crate) parties: Vec<Party>,
 }
 
 /// A job under way. Dropping it ends the job: what is being asked ends, what stands in line is given up.
 #[derive(Debug)]
-pub struct Job {
+pub(crate) struct Job {
     /// How many of the parties have a fresh answer already.
-    pub already_cached: usize,
+    pub(crate) already_cached: usize,
     /// What happens.
-    pub progress: mpsc::Receiver<Progress>,
+    pub(crate) progress: mpsc::Receiver<Progress>,
 }
 
 /// One event of a job.
 #[derive(Debug, Clone)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// A stored answer is fresh.
     Cached(Party, u32),
     /// The CRM was asked.
@@ -77,7 +77,7 @@ pub enum Progress {
 
 /// Why a job ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CutShort {
+pub(crate) enum CutShort {
     /// A failure that every further number would meet too: for good, or because the CRM's trouble lasts.
     Doomed(LookupError),
     /// The daemon is stopping.
@@ -90,7 +90,7 @@ impl Resolver {
     ///
     /// # Errors
     /// [`LookupError::Overloaded`] if the user, or the CRM's users together, have as many jobs under way as they may.
-    pub async fn prefetch(&self, batch: Batch) -> Result<Job, LookupError> {
+    pub(crate) async fn prefetch(&self, batch: Batch) -> Result<Job, LookupError> {
         let place = self.job_place(self.asked(&batch.question))?;
         let spent = Arc::<AtomicU32>::default();
         let (identity, mut proof) = self.identify(&batch.question, &spent).await;

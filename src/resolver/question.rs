@@ -12,7 +12,7 @@ use crate::trace::Span;
 
 /// Why a look-up is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trigger {
+pub(crate) enum Trigger {
     /// The phone rings.
     IncomingCall,
     /// A person asked for it.
@@ -24,7 +24,7 @@ pub enum Trigger {
 impl Trigger {
     /// The metrics' label.
     #[must_use]
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::IncomingCall => "incoming_call",
             Self::ManualRefresh => "manual_refresh",
@@ -42,44 +42,44 @@ impl Trigger {
 
 /// One look-up, parsed.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub(crate) struct Question {
     /// Which CRM.
-    pub platform: Arc<Platform>,
+    pub(crate) platform: Arc<Platform>,
     /// On whose behalf.
-    pub user: User,
+    pub(crate) user: User,
     /// Under which credential.
-    pub auth: AuthHeader,
+    pub(crate) auth: AuthHeader,
     /// About whom.
-    pub party: Party,
+    pub(crate) party: Party,
     /// The extension of the number that was asked for: it ranks the contacts of a reply, and is no part of the key.
-    pub extension: Option<Extension>,
+    pub(crate) extension: Option<Extension>,
     /// The user's ways of writing numbers.
-    pub formats: Vec<NumberFormat>,
+    pub(crate) formats: Vec<NumberFormat>,
     /// Why.
-    pub trigger: Trigger,
+    pub(crate) trigger: Trigger,
     /// Make no CRM call.
-    pub only_if_cached: bool,
+    pub(crate) only_if_cached: bool,
     /// When the caller gives up waiting.
-    pub deadline: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
     /// The request's span, where it is traced.
-    pub span: Span,
+    pub(crate) span: Span,
 }
 
 /// The answer to a question, with what is known about it.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// What was found.
-    pub entry: Arc<Entry>,
+    pub(crate) entry: Arc<Entry>,
     /// Where it came from.
-    pub source: Source,
+    pub(crate) source: Source,
     /// Never `Expired`.
-    pub freshness: Freshness,
+    pub(crate) freshness: Freshness,
     /// Time since the CRM was asked.
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// Another caller led the load.
-    pub shared: bool,
+    pub(crate) shared: bool,
     /// HTTP calls to the CRM made for this answer.
-    pub crm_requests: u32,
+    pub(crate) crm_requests: u32,
 }
 
 impl From<Stored> for Answer {

@@ -23,18 +23,18 @@ const LOOKUP: u32 = 3;
 #[derive(Debug, Default)]
 pub struct Reply {
     /// Contacts and number, as stored.
-    pub stored: Bytes,
+    pub(crate) stored: Bytes,
     /// The "create new contact" entry, or nothing.
-    pub create_option: Bytes,
+    pub(crate) create_option: Bytes,
     /// The return message.
-    pub message: Bytes,
+    pub(crate) message: Bytes,
     /// Facts that the stored part does not hold.
-    pub lookup: pb::Lookup,
+    pub(crate) lookup: pb::Lookup,
 }
 
 /// Writes [`Reply`], reads `FindContactRequest`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ReplyCodec;
+pub(crate) struct ReplyCodec;
 
 impl Codec for ReplyCodec {
     type Encode = Reply;
@@ -53,7 +53,7 @@ impl Codec for ReplyCodec {
 
 /// Writes `E` as prost does, reads `D`: for the methods whose replies are not stored.
 #[derive(Debug, Clone, Copy)]
-pub struct PlainCodec<E, D>(PhantomData<(E, D)>);
+pub(crate) struct PlainCodec<E, D>(PhantomData<(E, D)>);
 
 impl<E, D> Default for PlainCodec<E, D> {
     fn default() -> Self {
@@ -82,7 +82,7 @@ where
 
 /// Reads a message. Bytes that are none are the caller's fault and said to be so, also a Struct of a hundred levels.
 #[derive(Debug, Clone, Copy)]
-pub struct Reader<T>(PhantomData<T>);
+pub(crate) struct Reader<T>(PhantomData<T>);
 
 impl<T> Default for Reader<T> {
     fn default() -> Self {
@@ -102,7 +102,7 @@ impl<T: prost::Message + Default> Decoder for Reader<T> {
 
 /// Writes [`Reply`].
 #[derive(Debug, Clone, Copy)]
-pub struct ReplyEncoder;
+pub(crate) struct ReplyEncoder;
 
 impl Encoder for ReplyEncoder {
     type Item = Reply;

@@ -21,7 +21,6 @@ use tonic::server::NamedService;
 
 use super::arrivals::{Arrival, Arrivals};
 use super::desk::{NO_PLATFORM, count_other};
-use super::pages::REFLECTIONS;
 use super::request::WholeBody;
 use super::status;
 use crate::callers::{Busy, Caller, Callers, Excess, Peer, Place};
@@ -29,6 +28,9 @@ use crate::clock::{self, Stopwatch};
 use crate::domain::LookupError;
 use crate::metrics::{Metrics, RefusalLabels};
 use crate::resolver::Trigger;
+
+/// Reflection streams of all connections together. It is for people who explore; one such stream takes 30 KiB.
+pub const REFLECTIONS: usize = 16;
 
 /// Largest `FindContact` request: a credential of 8 KiB, ids and formats at their limits, and settings, with room.
 const FIND_BYTES: usize = 64 << 10;
@@ -41,7 +43,7 @@ const PREFETCH: &str = "/contactd.v1.ContactService/PrefetchContacts";
 
 /// What all calls pass.
 #[derive(Clone)]
-pub struct Hall(Arc<Shared>);
+pub(crate) struct Hall(Arc<Shared>);
 
 struct Shared {
     callers: Callers,
@@ -76,7 +78,7 @@ impl Hall {
     /// Room for calls and `max_jobs` prefetch jobs of these callers: `max_in_flight` that are not whole yet, and twice
     /// as many that are.
     #[must_use]
-    pub fn new(callers: Callers, max_in_flight: usize, max_jobs: usize, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(callers: Callers, max_in_flight: usize, max_jobs: usize, metrics: Arc<Metrics>) -> Self {
         let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         let (in_flight, jobs) = (places(max_in_flight.saturating_mul(FOR_ALL)), places(max_jobs));
         let (arrivals, reflections) = (Arrivals::new(max_in_flight), places(REFLECTIONS));
@@ -84,7 +86,7 @@ impl Hall {
     }
 
     /// The service behind the whole check.
-    pub fn before_calls<S>(&self, inner: S) -> Entrance<S> {
+    pub(crate) fn before_calls<S>(&self, inner: S) -> Entrance<S> {
         Entrance { inner, hall: self.clone() }
     }
 
@@ -195,7 +197,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 /// See [`Hall::before_calls`].
 #[derive(Debug, Clone)]
-pub struct Entrance<S> {
+pub(crate) struct Entrance<S> {
     inner: S,
     hall: Hall,
 }
@@ -230,7 +232,7 @@ where
 
 /// A call from its first bytes on.
 #[derive(Debug)]
-pub enum Visit<S: Service<Request<WholeBody>>> {
+pub(crate) enum Visit<S: Service<Request<WholeBody>>> {
     /// The request is not whole yet, or nobody has looked.
     Before(Box<Arriving<S>>),
     /// It has its places, or was refused.
@@ -240,7 +242,7 @@ pub enum Visit<S: Service<Request<WholeBody>>> {
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A request that arrives.
-pub struct Arriving<S> {
+pub(crate) struct Arriving<S> {
     /// Taken when it is whole.
     request: Option<Request<WholeBody>>,
     inner: S,
@@ -311,7 +313,7 @@ where
 }
 
 /// A call that was let in, with its places, or the answer to one that was not.
-pub enum Call<F> {
+pub(crate) enum Call<F> {
     /// Let in.
     Under {
         /// What answers it.

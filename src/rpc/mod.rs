@@ -12,9 +12,9 @@ mod request;
 mod service;
 mod status;
 
-pub use entrance::Hall;
-pub use pages::REFLECTIONS;
-pub use service::ContactRpc;
+pub(crate) use entrance::Hall;
+pub use entrance::REFLECTIONS;
+pub(crate) use service::ContactRpc;
 
 /// The generated server.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]

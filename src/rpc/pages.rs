@@ -26,10 +26,7 @@ use super::request::WholeBody;
 use crate::callers::{Peer, Place};
 use crate::clock;
 
-/// Reflection streams of all connections together. It is for people who explore; one such stream takes 30 KiB.
-pub const REFLECTIONS: usize = 16;
-
-/// How long one of them may take.
+/// How long a reflection stream may take.
 const REFLECTION: Duration = Duration::from_secs(60);
 
 /// How long an answer to a health check may take.
@@ -42,7 +39,7 @@ const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
 /// A service with its bounds; see the header.
 #[derive(Debug, Clone)]
-pub struct Pages<S> {
+pub(crate) struct Pages<S> {
     inner: S,
     hall: Hall,
     kind: Kind,
@@ -58,7 +55,7 @@ enum Kind {
 
 /// Given back when the answer has ended.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     _connection: Option<OwnedSemaphorePermit>,
     _reflection: Option<OwnedSemaphorePermit>,
     _caller: Option<Place>,
@@ -67,12 +64,12 @@ pub struct Held {
 
 impl Hall {
     /// Health, which needs no credential. Whoever watches it is asked to begin again after `watch`.
-    pub fn before_health<S>(&self, inner: S, watch: Duration) -> Pages<S> {
+    pub(crate) fn before_health<S>(&self, inner: S, watch: Duration) -> Pages<S> {
         Pages { inner, hall: self.clone(), kind: Kind::Health(watch) }
     }
 
     /// Reflection, for which the credential of a caller is enough.
-    pub fn before_reflection<S>(&self, inner: S) -> Pages<S> {
+    pub(crate) fn before_reflection<S>(&self, inner: S) -> Pages<S> {
         Pages { inner, hall: self.clone(), kind: Kind::Reflection }
     }
 }
@@ -135,7 +132,7 @@ where
 }
 
 /// The answer of a bounded service.
-pub enum Answer<F> {
+pub(crate) enum Answer<F> {
     /// Let in.
     Begun {
         /// What answers it.

@@ -27,7 +27,7 @@ const PREFIX: usize = 5;
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// See the header.
-pub struct WholeBody {
+pub(crate) struct WholeBody {
     inner: Body,
     most: usize,
     first: Bytes,

@@ -32,7 +32,7 @@ const READ_AT_ONCE: usize = 100;
 
 /// Answers `contactd.v1.ContactService`.
 #[derive(Clone)]
-pub struct ContactRpc {
+pub(crate) struct ContactRpc {
     shared: Arc<Shared>,
 }
 
@@ -56,7 +56,7 @@ impl ContactRpc {
     /// The service over `resolver`. Who may call it and how much is for [`super::Hall`]. Streams belong to `tasks`;
     /// `words` are the house's own ones for withheld numbers.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         resolver: Resolver,
         platforms: Vec<Platform>,
         tasks: TaskTracker,

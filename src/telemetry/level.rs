@@ -66,7 +66,7 @@ impl Volume {
     }
 
     /// Logs this from now on.
-    pub fn set(&self, level: &Level) {
+    pub(crate) fn set(&self, level: &Level) {
         // Fails only if the lines go elsewhere: another start in this process was first.
         (self.0)(level.filter());
     }

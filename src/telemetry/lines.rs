@@ -56,7 +56,7 @@ impl Lines {
     }
 
     /// Takes a line along, its line break included, or drops it.
-    pub fn put(&self, line: &[u8]) {
+    pub(crate) fn put(&self, line: &[u8]) {
         let size = line.len() + PLACE;
         let line = Box::from(line);
         let mut queue = self.0.queue.lock();
@@ -73,7 +73,7 @@ impl Lines {
 
     /// How many lines were dropped.
     #[must_use]
-    pub fn dropped(&self) -> Counter {
+    pub(crate) fn dropped(&self) -> Counter {
         self.0.dropped.clone()
     }
 

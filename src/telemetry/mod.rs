@@ -10,7 +10,7 @@ mod level;
 mod lines;
 mod panics;
 
-pub use level::{Level, NotALevel, Volume};
+pub use level::{Level, Volume};
 pub use lines::Lines;
 
 /// How log lines look.
@@ -26,7 +26,8 @@ pub enum LogFormat {
 
 impl LogFormat {
     /// By their names in the settings, the default first.
-    pub const ALL: [(&'static str, Self); 3] = [("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
+    pub(crate) const ALL: [(&'static str, Self); 3] =
+        [("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
 
     fn is_human(self) -> bool {
         self == Self::Human || (self == Self::Auto && std::io::stderr().is_terminal())

@@ -23,35 +23,35 @@ mod name;
 mod validity;
 mod watch;
 
-pub use watch::Watch;
+pub(crate) use watch::Watch;
 
 use files::Pems;
 use validity::Validity;
 
 /// Where the certificates are, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// The server's certificate, the ones between it and its authority behind it.
-    pub cert: PathBuf,
+    pub(crate) cert: PathBuf,
     /// Its private key.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     /// The authorities whose certificates callers must have. Without it, callers need none.
-    pub client_ca: Option<PathBuf>,
+    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("grpc.tls.{setting}: {message}")]
-pub struct Error {
+pub(crate) struct Error {
     /// The setting that names the file: cert, key or client_ca.
-    pub setting: &'static str,
+    pub(crate) setting: &'static str,
     /// What is wrong. Holds the path, never the content.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// The certificates in use. Clones share them.
 #[derive(Clone)]
-pub struct Tls(Arc<Shared>);
+pub(crate) struct Tls(Arc<Shared>);
 
 struct Shared {
     in_use: RwLock<InUse>,
@@ -83,7 +83,7 @@ impl InUse {
 ///
 /// # Errors
 /// If one cannot be read, they do not fit together, or the server's certificate has expired or is not valid yet.
-pub fn check(config: &Config, wall: Timestamp) -> Result<(), Error> {
+pub(crate) fn check(config: &Config, wall: Timestamp) -> Result<(), Error> {
     InUse::read(config, wall).map(|_| ())
 }
 
@@ -92,7 +92,7 @@ impl Tls {
     ///
     /// # Errors
     /// As [`check`].
-    pub fn load(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub(crate) fn load(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let in_use = RwLock::new(InUse::read(config, clock.wall())?);
         Ok(Self(Arc::new(Shared { in_use, clock })))
     }
@@ -101,7 +101,7 @@ impl Tls {
     ///
     /// # Errors
     /// As [`check`].
-    pub fn exchange(&self, config: &Config) -> Result<bool, Error> {
+    pub(crate) fn exchange(&self, config: &Config) -> Result<bool, Error> {
         let new = InUse::read(config, self.0.clock.wall())?;
         let mut in_use = self.0.in_use.write();
         let changed = in_use.pems != new.pems;
@@ -134,7 +134,7 @@ impl Tls {
     ///
     /// # Errors
     /// Where the other side does not speak TLS, or shows no certificate that is wanted.
-    pub async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let config = Arc::clone(&self.0.in_use.read().server);
         TlsAcceptor::from(config).accept(stream).await
     }
@@ -142,12 +142,12 @@ impl Tls {
 
 /// Whether the other side has shown a certificate.
 #[must_use]
-pub fn is_verified(stream: &TlsStream<TcpStream>) -> bool {
+pub(crate) fn is_verified(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty())
 }
 
 /// The name in the certificate that the other side has shown: its first DNS name, else its common name.
 #[must_use]
-pub fn peer_name(stream: &TlsStream<TcpStream>) -> Option<String> {
+pub(crate) fn peer_name(stream: &TlsStream<TcpStream>) -> Option<String> {
     name::of(stream.get_ref().1.peer_certificates()?.first()?)
 }

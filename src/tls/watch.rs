@@ -19,7 +19,7 @@ const SOON_SECONDS: i64 = 30 * 24 * 3600;
 const TELL: Duration = Duration::from_secs(24 * 3600);
 
 /// Looks at the files and exchanges the certificates in use.
-pub struct Watch {
+pub(crate) struct Watch {
     tls: Tls,
     clock: Arc<dyn Clock>,
     /// `contactd_tls_certificate_expires_seconds`
@@ -48,12 +48,12 @@ impl fmt::Debug for Watch {
 impl Watch {
     /// Over the certificates in use; `expires` shows how many seconds they have left.
     #[must_use]
-    pub fn new(tls: Tls, clock: Arc<dyn Clock>, expires: Gauge) -> Self {
+    pub(crate) fn new(tls: Tls, clock: Arc<dyn Clock>, expires: Gauge) -> Self {
         Self { tls, clock, expires, doubt: None, reminder: Reminder::default() }
     }
 
     /// Looks now and then, for ever.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             self.tell_end();
             clock::pause(LOOK).await;

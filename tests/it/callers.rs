@@ -18,14 +18,14 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use crate::support::daemon::{Changed as _, details};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 
-pub fn sha256(token: &str) -> String {
+pub(crate) fn sha256(token: &str) -> String {
     digest::digest(&digest::SHA256, token.as_bytes()).as_ref().iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text
     })
 }
 
-pub fn with_token<T>(header: &str, message: T) -> Request<T> {
+pub(crate) fn with_token<T>(header: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", header.parse().unwrap());
     request

@@ -8,18 +8,18 @@ use serde_json::Value;
 
 use crate::support::{FakeCrm, Reply, TestDaemon, contact};
 
-pub fn contactd(args: &[&str]) -> Command {
+pub(crate) fn contactd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_contactd"));
     command.args(args).env("CONTACTD_AUTH_HEADER", "Bearer token-1").env_remove("CONTACTD_LOG");
     command
 }
 
-pub async fn run(mut command: Command) -> Output {
+pub(crate) async fn run(mut command: Command) -> Output {
     let ended = tokio::task::spawn_blocking(move || command.output().unwrap());
     clock::within(Duration::from_secs(30), ended).await.expect("the command ends").unwrap()
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 

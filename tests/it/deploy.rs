@@ -11,18 +11,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A path in the repository.
-pub fn repo(path: &str) -> PathBuf {
+pub(crate) fn repo(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// A program of Debian, or one that `tests/run` put into target/tools.
-pub fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     let ours = repo("target/tools/bin").join(name);
     Command::new(if ours.exists() { ours } else { name.into() })
 }
 
 /// Both outputs of a program that must be there; what it says of a fault is in them.
-pub fn run(command: &mut Command) -> (bool, String) {
+pub(crate) fn run(command: &mut Command) -> (bool, String) {
     let Output { status, stdout, stderr } = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}; `tests/run` installs what these tests need"));
@@ -30,20 +30,20 @@ pub fn run(command: &mut Command) -> (bool, String) {
 }
 
 /// The output of a program that must succeed.
-pub fn succeed(command: &mut Command) -> String {
+pub(crate) fn succeed(command: &mut Command) -> String {
     let (success, said) = run(command);
     assert!(success, "{command:?}\n{said}");
     said
 }
 
 /// A text file of the repository.
-pub fn text(path: &str) -> String {
+pub(crate) fn text(path: &str) -> String {
     std::fs::read_to_string(repo(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The faults of a settings file of `deploy/`, read with its environment as its platform sets it. Files that it names
 /// are made for the occasion.
-pub fn faults(toml: &str, env: &[(&str, &str)]) -> Vec<String> {
+pub(crate) fn faults(toml: &str, env: &[(&str, &str)]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("redis-key");
     std::fs::write(&secret, [7; 32]).unwrap();

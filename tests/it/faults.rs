@@ -26,6 +26,6 @@ async fn promptly(daemon: &TestDaemon, n: usize) -> Result<FindContactResponse, 
     answer
 }
 
-pub fn loopback(port: u16) -> SocketAddr {
+pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }

@@ -1,14 +1,17 @@
 //! The house rules that a compiler does not check: rooms use only rooms below them (`src/ARCHITECTURE.md`), some crates
-//! stay out of some rooms, every file says what it is for, and none outgrows its reader.
+//! stay out of some rooms, the files of a room import each other in no circle, every file says what it is for, and none outgrows its reader.
 //!
 //! What counts is code: comments, strings, `#[cfg(test)]` items, files named `tests.rs` and folders named `tests` are
 //! free.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use circles::{Imports, circles, imports, module};
 use scan::{bare, branches, depth, room_of, roots, sources, test_items, without_tests};
 
+mod circles;
 mod scan;
 
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
@@ -95,9 +98,40 @@ fn every_room_uses_only_what_lies_below_it() {
 }
 
 #[test]
+fn the_files_of_a_room_import_each_other_in_no_circle() {
+    let code = |file: &Path| without_tests(&bare(&fs::read_to_string(file).unwrap()));
+    let files: Vec<_> = sources().into_iter().filter_map(|file| Some((module(&file)?, file))).collect();
+    let modules = files.iter().map(|(module, _)| module.clone()).collect();
+    let of = |module: &str, file: &Path| imports(module, &code(file), &modules);
+    let all: Imports = files.iter().map(|(module, file)| (module.clone(), of(module, file))).collect();
+    assert!(all.values().any(|used| !used.is_empty()), "no file uses another: the rule reads nothing");
+    let found = circles(&all);
+    assert!(found.is_empty(), "\n{}\n", Vec::from_iter(found).join("\n"));
+}
+
+#[test]
+fn circles_are_seen_through_groups_and_from_far_below() {
+    let modules: BTreeSet<_> = ["a::b", "a::c", "a::c::d", "z::b"].map(str::to_owned).into();
+    for (module, code, used) in [
+        ("a::b", "use super::{c::X, d};", &["a::c"][..]),
+        ("a::b", "fn f(_: crate::a::c::d::X) {}", &["a::c"]),
+        ("a::c::d", "use super::super::b;\nuse super::Y;", &["a::b", "a::c"]),
+        ("a::c", "use self::d::X; use crate::z::b::X;", &["a::c::d"]),
+        ("a::b", "use super::Front;", &[]),
+    ] {
+        assert_eq!(Vec::from_iter(imports(module, code, &modules)), used, "{module}: {code}");
+    }
+    let edges = [("a::c", "a::d"), ("a::d", "a::b"), ("a::b", "a::c"), ("a::e", "a::b")];
+    let all: Imports = edges.map(|(from, to)| (from.to_owned(), [to.to_owned()].into())).into();
+    assert_eq!(Vec::from_iter(circles(&all)), ["a::b -> a::c -> a::d -> a::b"]);
+    let tree: Imports = all.into_iter().filter(|(from, _)| from != "a::d").collect();
+    assert!(circles(&tree).is_empty());
+}
+
+#[test]
 fn the_crate_lists_its_rooms_from_the_ground_up() {
     let lib = fs::read_to_string(Path::new(SRC).join("lib.rs")).unwrap();
-    let names: Vec<_> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let names: Vec<_> = lib.lines().filter_map(declared).collect();
     let floors: Vec<_> = names.iter().map(|name| known(name).expect(name).floor).collect();
     assert!(floors.is_sorted(), "{names:?} stand on the floors {floors:?}");
 }
@@ -149,6 +183,11 @@ fn the_rules_see_through_groups_comments_strings_and_test_code() {
     ] {
         assert_eq!(faults(room, text), Vec::<String>::new(), "{room}: {text}");
     }
+}
+
+/// `cache` for `mod cache;` and `pub mod cache;`.
+fn declared(line: &str) -> Option<&str> {
+    line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')
 }
 
 /// What is wrong with the paths in `code`, each with its line.

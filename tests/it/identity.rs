@@ -17,7 +17,7 @@ use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 
 /// A CRM for all tenants. `Bearer PERSON.N` is a token of that person, who sees a contact of that name.
-pub fn tenants(seen: &Seen) -> Reply {
+pub(crate) fn tenants(seen: &Seen) -> Reply {
     let token = seen.authorization.clone().unwrap_or_default().replace("Bearer ", "");
     let person = token.split('.').next().unwrap_or_default().to_owned();
     if !["alice", "bob", "mallory"].contains(&person.as_str()) {

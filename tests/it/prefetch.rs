@@ -30,7 +30,7 @@ fn numbers(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("+1650{:07}", 2_000_000 + n)).collect()
 }
 
-pub fn batch(numbers: Vec<String>) -> PrefetchContactsRequest {
+pub(crate) fn batch(numbers: Vec<String>) -> PrefetchContactsRequest {
     let find = find();
     PrefetchContactsRequest {
         user: find.user,
@@ -41,20 +41,20 @@ pub fn batch(numbers: Vec<String>) -> PrefetchContactsRequest {
 }
 
 /// The same batch under another credential.
-pub fn under(request: PrefetchContactsRequest, auth: &str) -> PrefetchContactsRequest {
+pub(crate) fn under(request: PrefetchContactsRequest, auth: &str) -> PrefetchContactsRequest {
     PrefetchContactsRequest { auth_header: auth.to_owned(), ..request }
 }
 
 /// Everything that a batch told.
 #[derive(Debug, Default)]
-pub struct Told {
-    pub started: PrefetchStarted,
-    pub results: Vec<PrefetchResult>,
-    pub finished: Option<PrefetchFinished>,
-    pub status: Option<Status>,
+pub(crate) struct Told {
+    pub(crate) started: PrefetchStarted,
+    pub(crate) results: Vec<PrefetchResult>,
+    pub(crate) finished: Option<PrefetchFinished>,
+    pub(crate) status: Option<Status>,
 }
 
-pub async fn run(daemon: &TestDaemon, request: PrefetchContactsRequest) -> Told {
+pub(crate) async fn run(daemon: &TestDaemon, request: PrefetchContactsRequest) -> Told {
     let stream = daemon.client.clone().prefetch_contacts(request).await.unwrap().into_inner();
     follow(stream, |_| {}).await
 }

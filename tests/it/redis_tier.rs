@@ -5,7 +5,7 @@ mod blips;
 mod kinds;
 mod log;
 mod reads;
-pub mod refusals;
+pub(crate) mod refusals;
 mod sealed;
 mod shared;
 
@@ -22,14 +22,14 @@ use contactd::link::LinkError;
 
 use crate::support::redis::{RedisServer, link_to, tier_on};
 
-pub const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-pub fn party(n: u32) -> Party {
+pub(crate) fn party(n: u32) -> Party {
     Party::Number(E164::parse(&format!("+1650{}", 2_000_000 + n), None).unwrap())
 }
 
 /// The question of user `id` about number `n`.
-pub fn question(id: &str, n: u32) -> QuestionKey {
+pub(crate) fn question(id: &str, n: u32) -> QuestionKey {
     question_in(id, n, &[])
 }
 
@@ -41,7 +41,7 @@ fn question_in(id: &str, n: u32, formats: &[NumberFormat]) -> QuestionKey {
 }
 
 /// The answer to that question.
-pub fn key(id: &str, n: u32) -> ContactKey {
+pub(crate) fn key(id: &str, n: u32) -> ContactKey {
     question(id, n).of(&Identity::Caller)
 }
 
@@ -55,9 +55,9 @@ fn key_of(identity: u8, id: &str, n: u32, formats: &[NumberFormat]) -> ContactKe
 }
 
 /// Redis' time in these tests.
-pub const NOW: SharedTime = SharedTime(1_000_000);
+pub(crate) const NOW: SharedTime = SharedTime(1_000_000);
 
-pub fn entry(name: &str, asked_at: u64) -> Entry {
+pub(crate) fn entry(name: &str, asked_at: u64) -> Entry {
     let contact = Contact {
         id: "1".to_owned(),
         name: name.to_owned(),
@@ -73,29 +73,29 @@ pub fn entry(name: &str, asked_at: u64) -> Entry {
     Entry::new(&party(1), &[contact], true, SharedTime(asked_at)).with_jitter(7)
 }
 
-pub async fn load(tier: &RedisTier, key: &ContactKey, entry: &Entry) -> bool {
+pub(crate) async fn load(tier: &RedisTier, key: &ContactKey, entry: &Entry) -> bool {
     let epoch = begin(tier, key).await.unwrap().epoch;
     store(tier, key, &epoch, entry).await.unwrap()
 }
 
 /// Begins a load of this number.
-pub async fn begin(tier: &RedisTier, key: &ContactKey) -> Result<Begun, LinkError> {
+pub(crate) async fn begin(tier: &RedisTier, key: &ContactKey) -> Result<Begun, LinkError> {
     tier.begin(key.user(), key.party()).await
 }
 
 /// Whether the answer was kept.
-pub async fn store(tier: &RedisTier, key: &ContactKey, epoch: &Epoch, entry: &Entry) -> Result<bool, LinkError> {
+pub(crate) async fn store(tier: &RedisTier, key: &ContactKey, epoch: &Epoch, entry: &Entry) -> Result<bool, LinkError> {
     let outcome = tier.store(key, epoch, entry, HOUR, NOW).await?;
     Ok(matches!(outcome, Outcome::Kept(_)))
 }
 
 /// The stored answer, as somebody reads it who knows no generation.
-pub async fn stored(tier: &RedisTier, key: &ContactKey) -> Result<Option<Entry>, LinkError> {
+pub(crate) async fn stored(tier: &RedisTier, key: &ContactKey) -> Result<Option<Entry>, LinkError> {
     let held = tier.get(key.user(), key.party(), None).await?;
     Ok(tier.entry(&held, key))
 }
 
-pub async fn tier() -> (RedisServer, RedisTier) {
+pub(crate) async fn tier() -> (RedisServer, RedisTier) {
     let server = RedisServer::start().await;
     let tier = tier_on(link_to(&server.url()));
     (server, tier)

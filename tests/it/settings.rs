@@ -6,6 +6,7 @@ mod page;
 use std::process::{Command, Output};
 
 use contactd::config;
+use contactd::domain::phone::Region;
 
 fn read(text: &str, env: &[(&str, &str)]) -> Result<config::Effective, Vec<String>> {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -224,15 +225,13 @@ fn what_works_but_is_worth_a_thought_is_a_warning() {
 
 #[test]
 fn a_connector_has_one_region_or_several_and_says_so_without() {
+    let region = |code| Region::parse(code).unwrap();
     let told = |line: &str, env: &[(&str, &str)]| {
         let text = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"http://127.0.0.1:1\"\n{line}\n");
-        read(&text, env).map(|read| {
-            let regions = read.config.connectors[0].regions.iter().map(|region| region.as_str().to_owned());
-            (regions.collect::<Vec<_>>(), read.warnings.len())
-        })
+        read(&text, env).map(|read| (read.config.connectors[0].regions.clone(), read.warnings.len()))
     };
-    assert_eq!(told("region = \"de\"", &[]).unwrap(), (vec!["DE".to_owned()], 0));
-    let both = (vec!["DE".to_owned(), "AT".to_owned()], 0);
+    assert_eq!(told("region = \"de\"", &[]).unwrap(), (vec![region("DE")], 0));
+    let both = (vec![region("DE"), region("AT")], 0);
     assert_eq!(told("region = [\"DE\", \"AT\", \"DE\"]", &[]).unwrap(), both);
     assert_eq!(told("", &[("CONTACTD__CONNECTORS__EXAMPLE__REGION", "DE, AT")]).unwrap(), both);
     assert_eq!(told("", &[]).unwrap(), (vec![], 1));

@@ -20,9 +20,12 @@ mod stored;
 mod words;
 
 pub use plans::other_form;
-pub use remote::{dial, extension_asked};
-pub use stored::{Certainty, Match, Sought};
-pub use words::{HouseWord, HouseWords, NotAWord};
+pub use remote::dial;
+pub(crate) use remote::extension_asked;
+pub(crate) use stored::Match;
+pub use stored::{Certainty, Sought};
+pub(crate) use words::HouseWord;
+pub use words::HouseWords;
 
 /// Longest text that is read as a number, in bytes; tel: URIs with parameters fit.
 const MAX_SPELLING: usize = 256;
@@ -122,12 +125,6 @@ impl Region {
         PHONE_NUMBER_UTIL.get_country_code_for_region(engine).is_some().then_some(Self { engine, code })
     }
 
-    /// The code in upper case, for keys and pages.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.code).unwrap_or_default()
-    }
-
     /// The main region of a plan; `None` if no country has it.
     fn of_plan(calling_code: u16) -> Option<Self> {
         let region = PHONE_NUMBER_UTIL.get_region_for_country_code(i32::from(calling_code))?;
@@ -142,7 +139,7 @@ impl Region {
 
     /// The two letters of ISO 3166, for keys.
     #[must_use]
-    pub fn to_bytes(self) -> [u8; 2] {
+    pub(crate) fn to_bytes(self) -> [u8; 2] {
         self.code
     }
 }
@@ -242,7 +239,7 @@ impl E164 {
 
     /// The national significant number, digits only, zeros that belong to it included.
     #[must_use]
-    pub fn national(&self) -> String {
+    pub(crate) fn national(&self) -> String {
         let zeros = usize::from(self.leading_zeros);
         format!("{:0<zeros$}{}", "", self.national)
     }
@@ -304,9 +301,9 @@ impl fmt::Debug for Extension {
 impl Party {
     /// For hashes: no two parties have the same bytes.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; 12] {
+    pub(crate) fn to_bytes(self) -> [u8; 12] {
         // The number +123 and the extension 123 are two parties.
-        let (kind, high, low, value) = match *self {
+        let (kind, high, low, value) = match self {
             Self::Number(E164 { calling_code, leading_zeros, national }) => (0, calling_code, leading_zeros, national),
             Self::Extension(Extension { digits, len }) => (1, 0, len, digits),
         };
@@ -329,7 +326,7 @@ impl fmt::Display for Party {
 }
 
 /// Loads the engine's metadata, which takes some ten milliseconds: better at start than while a phone rings.
-pub fn warm_up() {
+pub(crate) fn warm_up() {
     static WARM: LazyLock<bool> = LazyLock::new(|| E164::by_engine("+16505550100", None).is_ok());
     LazyLock::force(&WARM);
     reading::warm_up();

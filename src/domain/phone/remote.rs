@@ -36,7 +36,7 @@ pub fn dial(text: &str, region: Option<Region>, words: &HouseWords) -> Result<Di
 
 /// The extension that a text names beside the number, if it does.
 #[must_use]
-pub fn extension_asked(text: &str) -> Option<Extension> {
+pub(crate) fn extension_asked(text: &str) -> Option<Extension> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'+');
     if plain || text.len() > MAX_SPELLING {
         return None;

@@ -24,7 +24,7 @@ pub struct Match {
     /// How sure it is.
     pub certainty: Certainty,
     /// The extensions beside the number in this field.
-    pub extensions: Vec<Extension>,
+    pub(crate) extensions: Vec<Extension>,
 }
 
 /// Digits at the end that all spellings of a number share, whatever stands in front.

@@ -113,7 +113,7 @@ pub(super) const KEYPAD: [&str; 7] =
 
 /// A house's own text for "no number", in the form in which texts are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HouseWord(String);
+pub(crate) struct HouseWord(String);
 
 /// The words of `lookup.withheld`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -122,7 +122,7 @@ pub struct HouseWords(Vec<HouseWord>);
 /// A house word without a letter or digit would stand for everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must have a letter or a digit, and at most 256 bytes")]
-pub struct NotAWord;
+pub(crate) struct NotAWord;
 
 impl FromStr for HouseWord {
     type Err = NotAWord;

@@ -7,6 +7,11 @@ fn owners<'a>(data: &'a DataSet, e164: &str) -> Vec<&'a Contact> {
     data.contacts.iter().filter(|contact| contact.phones.iter().any(|phone| phone.e164 == e164)).collect()
 }
 
+/// Every phone of every contact, spelled as it is stored.
+fn numbers(data: &DataSet) -> impl Iterator<Item = &str> {
+    data.contacts.iter().flat_map(|contact| &contact.phones).map(|phone| phone.number.as_str())
+}
+
 fn with_deals(data: &DataSet, counts: impl std::ops::RangeBounds<usize>) -> usize {
     data.contacts.iter().filter(|contact| counts.contains(&contact.deals.len())).count()
 }
@@ -25,7 +30,7 @@ fn equal_arguments_make_equal_data_sets() {
 fn samples_hold_what_they_promise_at_every_size() {
     for (seed, contacts) in (0..20).map(|seed| (seed, 0)).chain([(1, 17), (1, 400), (1, 10_000)]) {
         let data = DataSet::generate(seed, contacts);
-        assert_eq!(data.len(), contacts.max(DataSet::MIN_CONTACTS));
+        assert_eq!(data.len(), contacts.max(generate::MIN_CONTACTS));
         let samples = data.samples();
         assert_eq!(owners(&data, &samples.one).len(), 1);
         assert!(data.search(&samples.one).len() >= 2);
@@ -73,13 +78,13 @@ fn the_search_reads_digits_only() {
 fn numbers_are_spelled_in_many_ways() {
     let data = DataSet::generate(1, 10_000);
     let shape = |number: &str| number.replace(|c: char| c.is_ascii_digit(), "9");
-    let shapes: HashSet<String> = data.numbers().map(shape).collect();
+    let shapes: HashSet<String> = numbers(&data).map(shape).collect();
     for usual in ["+99999999999", "(999) 999-9999", "999-999-9999", "999.999.9999", "9999999999", "9 (999) 999-9999"] {
         assert!(shapes.contains(usual), "{usual}");
     }
     assert!(shapes.len() >= 20, "{shapes:?}");
     for start in ["+44 20 7946 ", "020 7946 ", "+49 30 ", "+39 06 ", "+33 1 ", "+61 2 "] {
-        assert!(data.numbers().any(|number| number.starts_with(start)), "{start}");
+        assert!(numbers(&data).any(|number| number.starts_with(start)), "{start}");
     }
 }
 

@@ -20,7 +20,7 @@ fn every_alert_fires_in_a_unit_test_and_is_silent_in_another_moment() {
 }
 
 /// The names of all alerts.
-pub fn names() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     let rules = text("deploy/prometheus/rules/alerts.yml");
     let names: Vec<_> =
         rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect();

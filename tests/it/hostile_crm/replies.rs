@@ -16,14 +16,14 @@ const BAD: &str = "CRM_BAD_REPLY";
 const AWAY: &str = "CRM_UNAVAILABLE";
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
 
-pub fn gzip(body: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
 }
 
 /// So many bytes of white space, compressed: a thousandth of it.
-pub fn bomb(bytes: usize) -> Vec<u8> {
+pub(crate) fn bomb(bytes: usize) -> Vec<u8> {
     gzip(&vec![b' '; bytes])
 }
 

@@ -5,37 +5,37 @@ use std::collections::BTreeSet;
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
 
 /// Small and repeatable; the figures do not depend on a good one.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % limit
     }
 }
 
 /// A number as it is stored.
-pub struct Stored {
-    pub region: Region,
-    pub number: PhoneNumber,
-    pub text: String,
+pub(crate) struct Stored {
+    pub(crate) region: Region,
+    pub(crate) number: PhoneNumber,
+    pub(crate) text: String,
     /// Somebody in another plan with the same digits.
-    pub stranger: Option<PhoneNumber>,
+    pub(crate) stranger: Option<PhoneNumber>,
 }
 
-pub fn regions() -> Vec<Region> {
+pub(crate) fn regions() -> Vec<Region> {
     let mut regions: Vec<Region> =
         PHONE_NUMBER_UTIL.get_supported_regions().filter(|region| region.to_string().len() == 2).collect();
     regions.sort_by_key(ToString::to_string);
     regions
 }
 
-pub fn e164(number: &PhoneNumber) -> String {
+pub(crate) fn e164(number: &PhoneNumber) -> String {
     PHONE_NUMBER_UTIL.format(number, PhoneNumberFormat::E164).into_owned()
 }
 
 /// A fixed line or mobile that the metadata takes for a valid number of the region.
-pub fn number(region: Region, random: &mut Random) -> Option<PhoneNumber> {
+pub(crate) fn number(region: Region, random: &mut Random) -> Option<PhoneNumber> {
     let kinds = [PhoneNumberType::FixedLine, PhoneNumberType::Mobile];
     let kind = kinds[random.below(2)];
     let example = PHONE_NUMBER_UTIL.get_example_number_for_type_and_region(region, kind).ok()?;
@@ -59,7 +59,7 @@ pub fn number(region: Region, random: &mut Random) -> Option<PhoneNumber> {
 }
 
 /// As people of the region write the number.
-pub fn spellings(number: &PhoneNumber, region: Region) -> Vec<String> {
+pub(crate) fn spellings(number: &PhoneNumber, region: Region) -> Vec<String> {
     let format = |format| PHONE_NUMBER_UTIL.format(number, format).into_owned();
     let national = format(PhoneNumberFormat::National);
     let abroad = format(PhoneNumberFormat::International);
@@ -82,7 +82,7 @@ pub fn spellings(number: &PhoneNumber, region: Region) -> Vec<String> {
 }
 
 /// The main region of each numbering plan.
-pub fn plans() -> Vec<Region> {
+pub(crate) fn plans() -> Vec<Region> {
     let codes: BTreeSet<i32> = PHONE_NUMBER_UTIL.get_supported_calling_codes().collect();
     let main = codes.into_iter().filter_map(|code| PHONE_NUMBER_UTIL.get_region_for_country_code(code));
     main.filter(|region| region.to_string().len() == 2).collect()
@@ -90,7 +90,7 @@ pub fn plans() -> Vec<Region> {
 
 /// Valid numbers of other plans with the digits of `text`: as these write them, or behind their calling code. From the
 /// plan `first` on.
-pub fn strangers<'a>(
+pub(crate) fn strangers<'a>(
     text: &str,
     number: &'a PhoneNumber,
     plans: &'a [Region],
@@ -107,7 +107,7 @@ pub fn strangers<'a>(
 }
 
 /// So many stored numbers, the regions in turn, each with a stranger if there is one.
-pub fn stored(count: usize, seed: u64) -> Vec<Stored> {
+pub(crate) fn stored(count: usize, seed: u64) -> Vec<Stored> {
     let (mut random, regions, plans) = (Random(seed), regions(), plans());
     let mut all = Vec::with_capacity(count);
     for region in regions.iter().copied().cycle() {

@@ -16,7 +16,7 @@ use crate::support::redis::{RedisServer, config, free_port, link_with, tier_on};
 const RULE: &str = include_str!("../../../deploy/redis.acl");
 
 /// The words of the rule behind `user contactd`.
-pub fn rule() -> Vec<&'static str> {
+pub(crate) fn rule() -> Vec<&'static str> {
     let line = RULE.lines().find(|line| line.starts_with("user contactd ")).unwrap();
     line.split_whitespace().skip(2).collect()
 }
@@ -26,11 +26,11 @@ fn permitted() -> Vec<&'static str> {
     rule().into_iter().filter_map(|word| word.strip_prefix('+')).collect()
 }
 
-pub fn set_user(server: &RedisServer, words: &[&str]) {
+pub(crate) fn set_user(server: &RedisServer, words: &[&str]) {
     server.run::<()>(&[&["ACL", "SETUSER", "contactd", "reset"], words].concat());
 }
 
-pub fn url(server: &RedisServer) -> String {
+pub(crate) fn url(server: &RedisServer) -> String {
     server.url().replace("://", "://contactd:CHANGE-ME@")
 }
 

@@ -24,45 +24,53 @@ fn taken(acquired: Acquired) -> Lease {
     }
 }
 
-async fn replicas(server: &RedisServer) -> [Leases; 2] {
-    [(); 2].map(|()| Leases::new(link_to(&server.url()), TaskTracker::new()))
+/// Two replicas, and the tasks in which they give leases back.
+async fn replicas(server: &RedisServer) -> ([Leases; 2], TaskTracker) {
+    let tasks = TaskTracker::new();
+    ([(); 2].map(|()| Leases::new(link_to(&server.url()), tasks.clone())), tasks)
+}
+
+async fn give_back(lease: Lease, tasks: &TaskTracker) {
+    drop(lease);
+    tasks.close();
+    tasks.wait().await;
 }
 
 #[tokio::test]
 async fn one_replica_loads_and_the_others_wait() {
     let server = RedisServer::start().await;
-    let [one, other] = replicas(&server).await;
+    let ([one, other], tasks) = replicas(&server).await;
     let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
     assert!(matches!(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
     for (question, auth) in [(question("u", 2), auth(1)), (question("v", 1), auth(1)), (question("u", 1), auth(2))] {
-        taken(other.acquire(&question, auth, Lane::Prefetch).await).release().await;
+        give_back(taken(other.acquire(&question, auth, Lane::Prefetch).await), &tasks).await;
     }
-    lease.release().await;
+    give_back(lease, &tasks).await;
     taken(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
 }
 
 #[tokio::test]
 async fn a_ringing_phone_takes_the_lease_from_work_behind_the_scenes() {
     let server = RedisServer::start().await;
-    let [one, other] = replicas(&server).await;
+    let ([one, other], tasks) = replicas(&server).await;
     let warming = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Revalidate).await, Acquired::Held));
     let ringing = taken(other.acquire(&question("u", 1), auth(1), Lane::CallPop).await);
     assert!(matches!(one.acquire(&question("u", 1), auth(1), Lane::CallPop).await, Acquired::Held));
-    warming.release().await;
+    give_back(warming, &tasks).await;
     assert!(
         matches!(one.acquire(&question("u", 1), auth(1), Lane::CallPop).await, Acquired::Held),
         "it was not its own"
     );
-    ringing.release().await;
+    give_back(ringing, &tasks).await;
     taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
 }
 
 #[tokio::test]
 async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
     let server = RedisServer::start().await;
-    let [one, other] = replicas(&server).await;
+    let ([one, other], tasks) = replicas(&server).await;
     let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     let loaded = lease.keep(async {
         pause(Duration::from_millis(3500)).await;
@@ -70,14 +78,14 @@ async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
         "loaded"
     });
     assert_eq!(loaded.await, "loaded");
-    lease.release().await;
+    give_back(lease, &tasks).await;
     taken(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
 }
 
 #[tokio::test]
 async fn a_lease_that_is_dropped_is_given_back() {
     let server = RedisServer::start().await;
-    let [one, other] = replicas(&server).await;
+    let ([one, other], _) = replicas(&server).await;
     let watch = Stopwatch::start();
     drop(taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await));
     while matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held) {}
@@ -88,7 +96,7 @@ async fn a_lease_that_is_dropped_is_given_back() {
 #[tokio::test]
 async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
     let server = RedisServer::start().await;
-    let [one, other] = replicas(&server).await;
+    let ([one, other], _) = replicas(&server).await;
     let watch = Stopwatch::start();
     let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     server.pause();
@@ -104,23 +112,23 @@ async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
 #[tokio::test]
 async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
     let server = RedisServer::start().await;
-    let [one, other] = replicas(&server).await;
+    let ([one, other], tasks) = replicas(&server).await;
     let killed = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
     pause(Duration::from_millis(3050)).await;
     let next = taken(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
-    killed.release().await;
+    give_back(killed, &tasks).await;
     assert!(
         matches!(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held),
         "a late holder frees its own only"
     );
-    next.release().await;
+    give_back(next, &tasks).await;
 }
 
 #[tokio::test]
 async fn without_redis_everybody_may_load() {
     let mut server = RedisServer::start().await;
-    let [one, other] = replicas(&server).await;
+    let ([one, other], _) = replicas(&server).await;
     let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
     server.stop();
     for _ in 0..3 {
@@ -229,7 +237,7 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
     let server = RedisServer::start().await;
     let user = key("u", 1).user();
     let (one, clock) = admissions(&server, 2 * HOUR).await;
-    let [leases, _] = replicas(&server).await;
+    let ([leases, _], tasks) = replicas(&server).await;
     begin(&server).await;
     one.admit(user, auth(1), identity(1), clock.now()).await;
     let lease = taken(leases.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
@@ -241,7 +249,7 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
     assert_eq!(server.keys(), [lost]);
     let (fresh, _) = admissions(&server, 2 * HOUR).await;
     assert_eq!(trust(&fresh, user, 1).await, None);
-    lease.release().await;
+    give_back(lease, &tasks).await;
     assert_eq!(server.keys().len(), 1, "giving a lease back brings nothing back");
     one.admit(user, auth(2), identity(2), clock.now()).await;
     assert_eq!(server.keys().len(), 1, "nor does a load that began before");

@@ -26,7 +26,7 @@ const BEGUN: &str = "the attack has begun";
 
 /// What they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Attack {
+pub(crate) enum Attack {
     /// Requests that never become whole, 256 on each of five connections.
     HalfRequests,
     /// Look-ups under false tokens whose callers leave after 5 ms.
@@ -50,7 +50,7 @@ pub enum Attack {
 }
 
 /// Attackers at work, until they are dropped.
-pub struct Attackers(Child);
+pub(crate) struct Attackers(Child);
 
 impl Drop for Attackers {
     fn drop(&mut self) {
@@ -61,7 +61,7 @@ impl Drop for Attackers {
 
 impl Attackers {
     /// Starts them against a daemon, and waits until they have begun. Their CRM listens at `crm`.
-    pub async fn start(attack: Attack, daemon: SocketAddr, crm: u16) -> Self {
+    pub(crate) async fn start(attack: Attack, daemon: SocketAddr, crm: u16) -> Self {
         let plan = serde_json::to_string(&(attack, daemon, crm)).unwrap();
         let mut child = Command::new("taskset")
             .args(["-c", "0"])
@@ -80,7 +80,7 @@ impl Attackers {
 
 /// What the attackers' process does.
 #[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "this is how the processes talk")]
-pub async fn attack() {
+pub(crate) async fn attack() {
     let Ok(plan) = std::env::var(PLAN) else { return };
     let (attack, daemon, crm): (Attack, SocketAddr, u16) = serde_json::from_str(&plan).unwrap();
     let listener = TcpListener::bind(("127.0.0.1", crm)).await.unwrap();

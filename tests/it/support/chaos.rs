@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// What happens to connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Bytes pass.
     Pass,
     /// As if nothing listened: new connections are refused, and the open ones are reset.
@@ -38,8 +38,8 @@ struct State {
 }
 
 /// The proxy; it and its connections end when it is dropped.
-pub struct ChaosProxy {
-    pub addr: SocketAddr,
+pub(crate) struct ChaosProxy {
+    pub(crate) addr: SocketAddr,
     state: watch::Sender<State>,
     applied: watch::Receiver<Mode>,
     counts: Arc<Counts>,
@@ -66,7 +66,7 @@ impl Drop for ChaosProxy {
 
 impl ChaosProxy {
     /// A proxy on a free loopback port that passes everything on to `target`.
-    pub async fn before(target: SocketAddr) -> Self {
+    pub(crate) async fn before(target: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (state, states) = watch::channel(State { mode: Mode::Pass, hang_ups: 0, target });
@@ -79,33 +79,33 @@ impl ChaosProxy {
     }
 
     /// Behaves so from now on, towards open connections as well.
-    pub async fn becomes(&self, mode: Mode) {
+    pub(crate) async fn becomes(&self, mode: Mode) {
         self.state.send_modify(|state| state.mode = mode);
         self.applied.clone().wait_for(|applied| *applied == mode).await.unwrap();
     }
 
     /// Passes everything again.
-    pub async fn restore(&self) {
+    pub(crate) async fn restore(&self) {
         self.becomes(Mode::Pass).await;
     }
 
     /// Resets the connections that are open now; new ones are treated as before.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         self.state.send_modify(|state| state.hang_ups += 1);
     }
 
     /// New connections lead there from now on, as if the name had another address; the open ones stay where they are.
-    pub fn leads_to(&self, target: SocketAddr) {
+    pub(crate) fn leads_to(&self, target: SocketAddr) {
         self.state.send_modify(|state| state.target = target);
     }
 
     /// How many connections were accepted so far.
-    pub fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.counts.accepted.load(Ordering::SeqCst)
     }
 
     /// How many connections are open.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.counts.open.load(Ordering::SeqCst)
     }
 }

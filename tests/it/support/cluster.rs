@@ -17,7 +17,7 @@ const SLOTS: u16 = 16_384;
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// The cluster; its nodes end when it is dropped.
-pub struct RedisCluster {
+pub(crate) struct RedisCluster {
     nodes: Vec<Node>,
 }
 
@@ -85,7 +85,7 @@ impl Node {
 
 impl RedisCluster {
     /// Starts three nodes, shares the slots among them and waits until all of them serve.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let ready = clock::within(READY_WITHIN, async {
             loop {
                 if let Some(cluster) = Self::try_start().await {
@@ -145,23 +145,23 @@ impl RedisCluster {
     }
 
     /// The nodes.
-    pub fn addrs(&self) -> Vec<SocketAddr> {
+    pub(crate) fn addrs(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(Node::addr).collect()
     }
 
     /// The URL of the settings.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let addrs: Vec<String> = self.addrs().iter().map(ToString::to_string).collect();
         format!("redis+cluster://{}", addrs.join(","))
     }
 
     /// A URL of each node, as the redis crate reads it.
-    pub fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         self.addrs().iter().map(|addr| format!("redis://{addr}/")).collect()
     }
 
     /// The keys of each node that is up.
-    pub async fn keys(&self) -> Vec<Vec<String>> {
+    pub(crate) async fn keys(&self) -> Vec<Vec<String>> {
         let mut keys = Vec::new();
         for node in &self.nodes {
             keys.push(node.ask(&["KEYS", "*"]).await.unwrap_or_default());
@@ -170,13 +170,13 @@ impl RedisCluster {
     }
 
     /// Ends one node at once, as if its machine were gone.
-    pub fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         self.nodes[node].server.kill().unwrap();
         self.nodes[node].server.wait().unwrap();
     }
 
     /// Starts a killed node again, with its slots and without its keys, and waits until the cluster serves.
-    pub async fn restart(&mut self, node: usize) {
+    pub(crate) async fn restart(&mut self, node: usize) {
         let again = &mut self.nodes[node];
         again.server = Node::spawn(again.port, again.bus, &again.dir);
         let ready = clock::within(READY_WITHIN, async {

@@ -17,30 +17,30 @@ use tokio::task::JoinHandle;
 
 /// One request that the CRM saw.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub path: String,
-    pub query: Vec<(String, String)>,
-    pub raw_query: String,
-    pub authorization: Option<String>,
-    pub cookie: Option<String>,
-    pub traceparent: Option<String>,
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) raw_query: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) cookie: Option<String>,
+    pub(crate) traceparent: Option<String>,
 }
 
 impl Seen {
     /// Whether this is the question whose the credential is, of any CRM.
-    pub fn asks_who(&self) -> bool {
+    pub(crate) fn asks_who(&self) -> bool {
         ["/api/v1/me", "/v1/users/me", "/api/v4/users/who_am_i.json"].iter().any(|path| self.path.ends_with(path))
     }
 
     /// The value of a parameter.
-    pub fn param(&self, name: &str) -> Option<&str> {
+    pub(crate) fn param(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// One reply of the CRM.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Kind,
@@ -59,30 +59,30 @@ enum Kind {
 }
 
 impl Reply {
-    pub fn json(value: Value) -> Self {
+    pub(crate) fn json(value: Value) -> Self {
         Self::of(200, "application/json", value.to_string())
     }
 
-    pub fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self::of(status, "application/json", "{\"error\":\"scripted\"}".to_owned())
     }
 
-    pub fn html() -> Self {
+    pub(crate) fn html() -> Self {
         Self::of(200, "text/html", "<html><body>Please sign in</body></html>".to_owned())
     }
 
     /// A body that is not made from a JSON value.
-    pub fn text(kind: &str, body: String) -> Self {
+    pub(crate) fn text(kind: &str, body: String) -> Self {
         Self::of(200, kind, body)
     }
 
     /// A body that is no text.
-    pub fn bytes(kind: &str, body: Vec<u8>) -> Self {
+    pub(crate) fn bytes(kind: &str, body: Vec<u8>) -> Self {
         Self { body: Kind::Whole(body), ..Self::of(200, kind, String::new()) }
     }
 
     /// The same with another status.
-    pub fn but(self, status: u16) -> Self {
+    pub(crate) fn but(self, status: u16) -> Self {
         Self { status, ..self }
     }
 
@@ -91,24 +91,24 @@ impl Reply {
         Self { status, headers, body: Kind::Whole(body.into_bytes()), delay: Duration::ZERO }
     }
 
-    pub fn cut() -> Self {
+    pub(crate) fn cut() -> Self {
         Self { body: Kind::Cut(b"{\"contacts\": [".to_vec()), ..Self::status(200) }
     }
 
-    pub fn drip() -> Self {
+    pub(crate) fn drip() -> Self {
         Self { body: Kind::Drip, ..Self::status(200) }
     }
 
-    pub fn huge(bytes: usize) -> Self {
+    pub(crate) fn huge(bytes: usize) -> Self {
         Self { body: Kind::Huge(bytes), ..Self::status(200) }
     }
 
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    pub fn after(mut self, delay: Duration) -> Self {
+    pub(crate) fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
@@ -141,8 +141,8 @@ impl Reply {
 type Script = Box<dyn Fn(&Seen) -> Reply + Send>;
 
 /// The CRM.
-pub struct FakeCrm {
-    pub addr: SocketAddr,
+pub(crate) struct FakeCrm {
+    pub(crate) addr: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     script: Arc<Mutex<Script>>,
     task: JoinHandle<()>,
@@ -155,12 +155,12 @@ impl Drop for FakeCrm {
 }
 
 impl FakeCrm {
-    pub async fn start(script: impl Fn(&Seen) -> Reply + Send + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Seen) -> Reply + Send + 'static) -> Self {
         Self::behind(|| Duration::ZERO, script).await
     }
 
     /// At the end of a line on which each request takes so long.
-    pub async fn behind(
+    pub(crate) async fn behind(
         line: impl Fn() -> Duration + Send + Sync + 'static,
         script: impl Fn(&Seen) -> Reply + Send + 'static,
     ) -> Self {
@@ -187,48 +187,48 @@ impl FakeCrm {
     }
 
     /// A CRM of kind "example" that finds `contacts` whatever the number.
-    pub async fn with(contacts: Vec<Value>) -> Self {
+    pub(crate) async fn with(contacts: Vec<Value>) -> Self {
         Self::start(move |seen| example(seen, &contacts)).await
     }
 
     /// Answers differently from now on.
-    pub fn becomes(&self, script: impl Fn(&Seen) -> Reply + Send + 'static) {
+    pub(crate) fn becomes(&self, script: impl Fn(&Seen) -> Reply + Send + 'static) {
         *self.script.lock() = Box::new(script);
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
     /// Everything asked so far about contacts.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().iter().filter(|seen| !seen.asks_who()).cloned().collect()
     }
 
     /// How often it was asked whose a credential is.
-    pub fn asked_who(&self) -> usize {
+    pub(crate) fn asked_who(&self) -> usize {
         self.seen.lock().iter().filter(|seen| seen.asks_who()).count()
     }
 
     /// How often a search was asked for.
-    pub fn searches(&self) -> usize {
+    pub(crate) fn searches(&self) -> usize {
         self.seen.lock().iter().filter(|seen| seen.path == "/api/v1/contacts").count()
     }
 }
 
 /// What a CRM of any kind says to the question whose the credential is: each is a user of its own.
-pub fn themselves(seen: &Seen) -> Reply {
+pub(crate) fn themselves(seen: &Seen) -> Reply {
     user_named(seen.authorization.as_deref().unwrap_or_default())
 }
 
 /// A CRM of any kind says that the credential is this user's.
-pub fn user_named(id: &str) -> Reply {
+pub(crate) fn user_named(id: &str) -> Reply {
     let user = json!({"id": id, "company_id": 1, "account": {"id": 1}});
     Reply::json(json!({"id": id, "account_id": "a", "success": true, "data": user}))
 }
 
 /// The API of the Example CRM over fixed contacts without deals. Each credential is a user of its own.
-pub fn example(seen: &Seen, contacts: &[Value]) -> Reply {
+pub(crate) fn example(seen: &Seen, contacts: &[Value]) -> Reply {
     if seen.asks_who() {
         themselves(seen)
     } else if seen.path.ends_with("/deals") {
@@ -239,12 +239,12 @@ pub fn example(seen: &Seen, contacts: &[Value]) -> Reply {
 }
 
 /// A contact of the Example CRM with one phone.
-pub fn contact(id: u32, name: &str, phone: &str) -> Value {
+pub(crate) fn contact(id: u32, name: &str, phone: &str) -> Value {
     json!({"id": id, "kind": "person", "name": name, "phones": [{"label": "work", "number": phone}]})
 }
 
 /// A person as Pipedrive's search lists it.
-pub fn person(id: u32, name: &str, phones: &[&str]) -> Value {
+pub(crate) fn person(id: u32, name: &str, phones: &[&str]) -> Value {
     json!({"result_score": 0.5, "item": {"id": id, "type": "person", "name": name, "phones": phones,
         "emails": ["p@example.com"], "primary_email": "p@example.com", "organization": {"id": 1, "name": "Acme"}}})
 }

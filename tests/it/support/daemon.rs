@@ -18,16 +18,16 @@ use tonic::{Request, Status};
 
 use super::crm::FakeCrm;
 
-pub const NUMBER: &str = "+16505551234";
+pub(crate) const NUMBER: &str = "+16505551234";
 
 /// 2026-01-01T00:00:00Z
-pub const START: Timestamp = Timestamp(1_767_225_600_000);
+pub(crate) const START: Timestamp = Timestamp(1_767_225_600_000);
 
-pub struct TestDaemon {
-    pub grpc: SocketAddr,
-    pub ops: SocketAddr,
-    pub clock: ManualClock,
-    pub client: ContactServiceClient<Channel>,
+pub(crate) struct TestDaemon {
+    pub(crate) grpc: SocketAddr,
+    pub(crate) ops: SocketAddr,
+    pub(crate) clock: ManualClock,
+    pub(crate) client: ContactServiceClient<Channel>,
     stop: CancellationToken,
 }
 
@@ -39,28 +39,28 @@ impl Drop for TestDaemon {
 
 impl TestDaemon {
     /// A daemon whose platform "example" is `crm`.
-    pub async fn over(crm: &FakeCrm) -> Self {
+    pub(crate) async fn over(crm: &FakeCrm) -> Self {
         Self::with(crm, "example", "").await
     }
 
     /// A daemon with one platform named after its kind at `crm`; `more` is further TOML.
-    pub async fn with(crm: &FakeCrm, kind: &str, more: &str) -> Self {
+    pub(crate) async fn with(crm: &FakeCrm, kind: &str, more: &str) -> Self {
         let url = crm.url();
         Self::start(&format!("{more}\n[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"{url}\"\n")).await
     }
 
     /// A daemon with these settings, on free ports.
-    pub async fn start(toml: &str) -> Self {
+    pub(crate) async fn start(toml: &str) -> Self {
         Self::resolving(toml, &Dns::system()).await
     }
 
     /// A daemon to which names have these addresses.
-    pub async fn resolving(toml: &str, dns: &Dns) -> Self {
+    pub(crate) async fn resolving(toml: &str, dns: &Dns) -> Self {
         Self::begin(toml, dns, true).await
     }
 
     /// A daemon whose CRMs others may have called until it started.
-    pub async fn after_others(toml: &str) -> Self {
+    pub(crate) async fn after_others(toml: &str) -> Self {
         Self::begin(toml, &Dns::system(), false).await
     }
 
@@ -85,7 +85,7 @@ impl TestDaemon {
     }
 
     /// One look-up.
-    pub async fn find(
+    pub(crate) async fn find(
         &self,
         request: impl tonic::IntoRequest<FindContactRequest>,
     ) -> Result<FindContactResponse, Status> {
@@ -93,12 +93,12 @@ impl TestDaemon {
     }
 
     /// A page of the operations port: status and text.
-    pub async fn page(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn page(&self, path: &str) -> (u16, String) {
         get(&format!("http://{}{path}", self.ops)).await
     }
 
     /// The value of a metric whose line begins with `series`.
-    pub async fn metric(&self, series: &str) -> Option<f64> {
+    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
         let (_, page) = self.page("/metrics").await;
         let line = page.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
         line.rsplit(' ').next()?.parse().ok()
@@ -106,7 +106,7 @@ impl TestDaemon {
 }
 
 /// A client for HTTP alone.
-pub fn http_client() -> reqwest::Client {
+pub(crate) fn http_client() -> reqwest::Client {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
@@ -116,13 +116,13 @@ pub fn http_client() -> reqwest::Client {
 
 /// An HTTP GET: status and text.
 #[expect(clippy::disallowed_methods, reason = "this is no CRM")]
-pub async fn get(url: &str) -> (u16, String) {
+pub(crate) async fn get(url: &str) -> (u16, String) {
     let response = http_client().get(url).send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
 /// A look-up of [`NUMBER`] on platform "example" for an incoming call.
-pub fn find() -> FindContactRequest {
+pub(crate) fn find() -> FindContactRequest {
     FindContactRequest {
         user: Some(User { id: "user-1".to_owned(), platform: "example".to_owned(), ..Default::default() }),
         auth_header: "Bearer token-1".to_owned(),
@@ -132,12 +132,12 @@ pub fn find() -> FindContactRequest {
 }
 
 /// The same by manual refresh.
-pub fn refresh() -> FindContactRequest {
+pub(crate) fn refresh() -> FindContactRequest {
     FindContactRequest { trigger: Trigger::ManualRefresh.into(), ..find() }
 }
 
 /// What a request is made of, changed where the test says.
-pub trait Changed: Sized {
+pub(crate) trait Changed: Sized {
     fn platform(self, name: &str) -> Self;
     fn user(self, id: &str) -> Self;
     fn number(self, number: &str) -> Self;
@@ -190,22 +190,22 @@ impl Changed for FindContactRequest {
 }
 
 /// The names of the real contacts.
-pub fn names(response: &FindContactResponse) -> Vec<&str> {
+pub(crate) fn names(response: &FindContactResponse) -> Vec<&str> {
     response.matched_contact_info.iter().filter(|c| !c.is_new_contact).map(|c| c.name.as_str()).collect()
 }
 
 /// The details of a failure by the last part of their type: reason, violated fields, seconds to wait, message.
 #[derive(Debug, Default)]
-pub struct Details {
-    pub reason: String,
-    pub domain: String,
-    pub fields: Vec<String>,
-    pub retry_after: Option<i64>,
-    pub message: Option<ReturnMessage>,
+pub(crate) struct Details {
+    pub(crate) reason: String,
+    pub(crate) domain: String,
+    pub(crate) fields: Vec<String>,
+    pub(crate) retry_after: Option<i64>,
+    pub(crate) message: Option<ReturnMessage>,
 }
 
 /// Reads the details of a failure.
-pub fn details(status: &Status) -> Details {
+pub(crate) fn details(status: &Status) -> Details {
     let rpc = tonic_types::pb::Status::decode(status.details()).unwrap();
     assert_eq!(rpc.code, i32::from(status.code()));
     assert_eq!(rpc.message, status.message());

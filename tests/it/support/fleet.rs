@@ -11,7 +11,7 @@ use super::{FakeCrm, Reply, contact};
 use crate::support::crm::{Seen, example};
 
 /// A replica on the Redis at `url`, once it has reached it; `more` is further TOML.
-pub async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon {
+pub(crate) async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon {
     let daemon = TestDaemon::with(crm, "example", &format!("[redis]\nurl = \"{url}\"\n{more}\n")).await;
     redis_is(&daemon, true).await;
     // The first reading of the log empties memory once; it follows within milliseconds.
@@ -20,7 +20,7 @@ pub async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon {
 }
 
 /// So many replicas.
-pub async fn replicas(crm: &FakeCrm, url: &str, count: usize) -> Vec<TestDaemon> {
+pub(crate) async fn replicas(crm: &FakeCrm, url: &str, count: usize) -> Vec<TestDaemon> {
     let mut daemons = Vec::new();
     for _ in 0..count {
         daemons.push(replica(crm, url, "").await);
@@ -29,38 +29,38 @@ pub async fn replicas(crm: &FakeCrm, url: &str, count: usize) -> Vec<TestDaemon>
 }
 
 /// A number of its own for each `n`.
-pub fn number(n: usize) -> String {
+pub(crate) fn number(n: usize) -> String {
     format!("+1650{:07}", 2_000_000 + n)
 }
 
 /// A CRM that knows everybody, as Ada.
-pub fn ada(seen: &Seen) -> Reply {
+pub(crate) fn ada(seen: &Seen) -> Reply {
     named("Ada", seen)
 }
 
 /// A CRM that knows everybody by this name.
-pub fn named(name: &str, seen: &Seen) -> Reply {
+pub(crate) fn named(name: &str, seen: &Seen) -> Reply {
     example(seen, &[contact(1, name, seen.param("phone").unwrap_or_default())])
 }
 
 /// Invalidates at `daemon`, for the user of [`find`].
-pub async fn forget(daemon: &TestDaemon, scope: Scope) -> Result<(), tonic::Status> {
+pub(crate) async fn forget(daemon: &TestDaemon, scope: Scope) -> Result<(), tonic::Status> {
     let request = InvalidateContactsRequest { user: find().user, scope: Some(scope) };
     daemon.client.clone().invalidate_contacts(request).await.map(|_| ())
 }
 
 /// The number of [`find`].
-pub fn the_number() -> Scope {
+pub(crate) fn the_number() -> Scope {
     Scope::Numbers(PhoneNumbers { phone_numbers: vec![NUMBER.to_owned()] })
 }
 
 /// The user of [`find`].
-pub fn everything() -> Scope {
+pub(crate) fn everything() -> Scope {
     Scope::Everything(true)
 }
 
 /// Waits until `contactd_redis_up` tells so.
-pub async fn redis_is(daemon: &TestDaemon, up: bool) {
+pub(crate) async fn redis_is(daemon: &TestDaemon, up: bool) {
     let told = async {
         while daemon.metric("contactd_redis_up").await != Some(f64::from(u8::from(up))) {
             clock::pause(Duration::from_millis(10)).await;
@@ -70,7 +70,7 @@ pub async fn redis_is(daemon: &TestDaemon, up: bool) {
 }
 
 /// Asks until the answer is this one; fails after so long.
-pub async fn answers(daemon: &TestDaemon, name: &str, limit: Duration) {
+pub(crate) async fn answers(daemon: &TestDaemon, name: &str, limit: Duration) {
     let told = async {
         while names(&daemon.find(find()).await.unwrap()) != [name] {
             clock::pause(Duration::from_millis(20)).await;
@@ -80,6 +80,6 @@ pub async fn answers(daemon: &TestDaemon, name: &str, limit: Duration) {
 }
 
 /// Where an answer came from.
-pub fn source(response: &FindContactResponse) -> contactd::pb::v1::Source {
+pub(crate) fn source(response: &FindContactResponse) -> contactd::pb::v1::Source {
     response.lookup.as_ref().unwrap().source()
 }

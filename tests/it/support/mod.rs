@@ -1,28 +1,28 @@
 //! What the tests share: a daemon, a scripted CRM, and waiting with a deadline.
 
-pub mod attack;
-pub mod chaos;
-pub mod cluster;
-pub mod crm;
-pub mod daemon;
-pub mod fleet;
-pub mod pki;
-pub mod program;
-pub mod raw;
-pub mod redis;
-pub mod sink;
-pub mod strict;
-pub mod wire;
+pub(crate) mod attack;
+pub(crate) mod chaos;
+pub(crate) mod cluster;
+pub(crate) mod crm;
+pub(crate) mod daemon;
+pub(crate) mod fleet;
+pub(crate) mod pki;
+pub(crate) mod program;
+pub(crate) mod raw;
+pub(crate) mod redis;
+pub(crate) mod sink;
+pub(crate) mod strict;
+pub(crate) mod wire;
 
 use std::time::Duration;
 
 use contactd::clock;
 
-pub use crm::{FakeCrm, Reply, contact, person};
-pub use daemon::{TestDaemon, find, refresh};
+pub(crate) use crm::{FakeCrm, Reply, contact, person};
+pub(crate) use daemon::{TestDaemon, find, refresh};
 
 /// Waits until `happened` says so; fails after ten seconds.
-pub async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     let waited = clock::within(Duration::from_secs(10), async {
         while !happened() {
             clock::pause(Duration::from_millis(5)).await;

@@ -11,32 +11,32 @@ use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 
 /// An authority that issues certificates.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key in PEM format.
-pub struct Pair {
-    pub cert: String,
-    pub key: String,
+pub(crate) struct Pair {
+    pub(crate) cert: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// A certificate for these DNS names, with a common name.
-    pub fn issue(&self, dns_names: &[&str], common_name: &str) -> Pair {
+    pub(crate) fn issue(&self, dns_names: &[&str], common_name: &str) -> Pair {
         self.issue_for(dns_names, common_name, i64::from(i32::MIN), i64::from(i32::MAX))
     }
 
     /// The same, valid from so many seconds from now, to so many.
-    pub fn issue_for(&self, dns_names: &[&str], common_name: &str, from: i64, to: i64) -> Pair {
+    pub(crate) fn issue_for(&self, dns_names: &[&str], common_name: &str, from: i64, to: i64) -> Pair {
         let names: Vec<String> = dns_names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
@@ -53,12 +53,12 @@ impl Authority {
 }
 
 /// A folder with the files of a server.
-pub struct Files {
+pub(crate) struct Files {
     folder: TempDir,
 }
 
 impl Files {
-    pub fn new(server: &Pair, client_ca: Option<&Authority>) -> Self {
+    pub(crate) fn new(server: &Pair, client_ca: Option<&Authority>) -> Self {
         let files = Self { folder: tempfile::tempdir().unwrap() };
         files.replace(server);
         if let Some(authority) = client_ca {
@@ -67,22 +67,22 @@ impl Files {
         files
     }
 
-    pub fn replace(&self, server: &Pair) {
+    pub(crate) fn replace(&self, server: &Pair) {
         std::fs::write(self.path("cert.pem"), &server.cert).unwrap();
         std::fs::write(self.path("key.pem"), &server.key).unwrap();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         std::fs::write(self.path(name), text).unwrap();
         self.path(name)
     }
 
     /// Section `grpc` with these files, and the client authority where there is one.
-    pub fn toml(&self) -> String {
+    pub(crate) fn toml(&self) -> String {
         let shown = |path: &Path| path.display().to_string();
         let (cert, key, ca) = (shown(&self.path("cert.pem")), shown(&self.path("key.pem")), self.path("ca.pem"));
         let ca = if ca.exists() { format!(", client_ca = \"{}\"", shown(&ca)) } else { String::new() };
@@ -91,7 +91,7 @@ impl Files {
 }
 
 /// A client that trusts `authority` and shows `identity`.
-pub async fn connect(
+pub(crate) async fn connect(
     addr: SocketAddr,
     authority: &Authority,
     identity: Option<&Pair>,

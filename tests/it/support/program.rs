@@ -14,11 +14,11 @@ use tempfile::NamedTempFile;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     settings: Option<NamedTempFile>,
-    pub grpc: String,
-    pub ops: String,
+    pub(crate) grpc: String,
+    pub(crate) ops: String,
     log: Arc<Mutex<String>>,
     reading: JoinHandle<()>,
 }
@@ -32,16 +32,16 @@ impl Drop for Program {
 
 impl Program {
     /// At log level debug.
-    pub async fn start(toml: &str) -> Self {
+    pub(crate) async fn start(toml: &str) -> Self {
         Self::start_with(toml, "debug", &[]).await
     }
 
-    pub async fn start_with(toml: &str, log_level: &str, env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_with(toml: &str, log_level: &str, env: &[(&str, &str)]) -> Self {
         Self::start_flagged(toml, &["--log-level", log_level], env).await
     }
 
     /// With these flags beside the settings.
-    pub async fn start_flagged(toml: &str, flags: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_flagged(toml: &str, flags: &[&str], env: &[(&str, &str)]) -> Self {
         let settings = NamedTempFile::new().unwrap();
         std::fs::write(settings.path(), toml).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_contactd"));
@@ -52,13 +52,13 @@ impl Program {
     }
 
     /// Writes other settings into its file and asks it to read them.
-    pub fn reload(&self, toml: &str) {
+    pub(crate) fn reload(&self, toml: &str) {
         std::fs::write(self.settings.as_ref().expect("it has a file").path(), toml).unwrap();
         self.signal(Signal::SIGHUP);
     }
 
     /// With this limit of open files.
-    pub async fn with_files(toml: &str, files: u32) -> Self {
+    pub(crate) async fn with_files(toml: &str, files: u32) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), toml).unwrap();
         let mut shell = Command::new("sh");
@@ -68,7 +68,7 @@ impl Program {
     }
 
     /// Without a settings file.
-    pub async fn on_defaults(env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn on_defaults(env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_contactd"));
         command.arg("serve");
         Self::run(command, env).await
@@ -102,21 +102,21 @@ impl Program {
         Self { child, settings: None, grpc, ops, log, reading }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
     /// The log so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().clone()
     }
 
     /// Waits for the end; exit code and all log lines.
-    pub async fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         clock::within(Duration::from_secs(20), &mut self.reading).await.expect("it ends").unwrap();
         (self.child.wait().unwrap().code(), self.log())
     }

@@ -18,7 +18,7 @@ use super::pki::Authority;
 
 /// What it says to a request.
 #[derive(Debug, Clone)]
-pub enum Said {
+pub(crate) enum Said {
     /// These bytes; then it hangs up.
     Once(Vec<u8>),
     /// The first bytes, then the others again and again, with a pause before each.
@@ -26,22 +26,22 @@ pub enum Said {
 }
 
 impl Said {
-    pub fn once(bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn once(bytes: impl Into<Vec<u8>>) -> Self {
         Self::Once(bytes.into())
     }
 
-    pub fn for_ever(first: impl Into<Vec<u8>>, again: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn for_ever(first: impl Into<Vec<u8>>, again: impl Into<Vec<u8>>) -> Self {
         Self::ForEver { first: first.into(), again: again.into(), every: Duration::ZERO }
     }
 
-    pub fn dripping(first: impl Into<Vec<u8>>, again: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn dripping(first: impl Into<Vec<u8>>, again: impl Into<Vec<u8>>) -> Self {
         Self::ForEver { first: first.into(), again: again.into(), every: Duration::from_millis(50) }
     }
 }
 
 /// The CRM.
-pub struct RawCrm {
-    pub addr: SocketAddr,
+pub(crate) struct RawCrm {
+    pub(crate) addr: SocketAddr,
     accepted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -54,13 +54,13 @@ impl Drop for RawCrm {
 
 impl RawCrm {
     /// Over TCP; whatever the request is.
-    pub async fn over_tcp(said: Said) -> Self {
+    pub(crate) async fn over_tcp(said: Said) -> Self {
         Self::start(said, None).await
     }
 
     /// As HTTP/2 over TLS for the name localhost; whatever the first request of a connection is. `said` are frames of
     /// stream 1. Its authority's certificate is written into `dir` as `c.pem`.
-    pub async fn over_http2(said: Said, dir: &Path) -> Self {
+    pub(crate) async fn over_http2(said: Said, dir: &Path) -> Self {
         Self::start(said, Some(acceptor(dir))).await
     }
 
@@ -92,7 +92,7 @@ impl RawCrm {
     }
 
     /// Connections so far.
-    pub fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
 }
@@ -151,19 +151,19 @@ async fn speak(mut stream: impl AsyncRead + AsyncWrite + Unpin, speech: Speech, 
     }
 }
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PUSH_PROMISE: u8 = 5;
-pub const GOAWAY: u8 = 7;
-pub const CONTINUATION: u8 = 9;
-pub const ACK: u8 = 1;
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// One frame of HTTP/2 (RFC 9113, 4.1).
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend(stream.to_be_bytes());
@@ -172,7 +172,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Header fields as HPACK without tables (RFC 7541, 6.2.2); `:status` is one of them.
-pub fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
         bytes.push(0);
@@ -200,7 +200,7 @@ fn length(length: usize, bytes: &mut Vec<u8>) {
 }
 
 /// A body as DATA frames of stream 1, the last of which ends it.
-pub fn data(body: &[u8]) -> Vec<u8> {
+pub(crate) fn data(body: &[u8]) -> Vec<u8> {
     let mut bytes: Vec<u8> = body.chunks(16_384).flat_map(|part| frame(DATA, 0, 1, part)).collect();
     bytes.extend(frame(DATA, END_STREAM, 1, &[]));
     bytes

@@ -16,9 +16,9 @@ use redis::FromRedisValue;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
-pub struct RedisServer {
-    pub port: u16,
-    pub dir: TempDir,
+pub(crate) struct RedisServer {
+    pub(crate) port: u16,
+    pub(crate) dir: TempDir,
     args: Vec<String>,
     child: Option<Child>,
 }
@@ -30,29 +30,29 @@ impl Drop for RedisServer {
 }
 
 impl RedisServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
 
     /// A server with further arguments, such as `["--requirepass", "pw"]`.
-    pub async fn with(args: &[&str]) -> Self {
+    pub(crate) async fn with(args: &[&str]) -> Self {
         let mut server = Self::on(free_port(), args);
         server.restart().await;
         server
     }
 
     /// A server that is not running yet.
-    pub fn on(port: u16, args: &[&str]) -> Self {
+    pub(crate) fn on(port: u16, args: &[&str]) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
         Self { port, dir: tempfile::tempdir().unwrap(), args, child: None }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Starts it on the same port, empty, and waits until it listens.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.stop();
         let port = self.port.to_string();
         let mut command = Command::new("redis-server");
@@ -71,7 +71,7 @@ impl RedisServer {
     }
 
     /// Ends it without a farewell.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -79,11 +79,11 @@ impl RedisServer {
     }
 
     /// Stops it in its tracks: its sockets stay open and nobody answers.
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.signal(Signal::SIGCONT);
     }
 
@@ -93,7 +93,7 @@ impl RedisServer {
     }
 
     /// Runs one command beside the code under test, without a password.
-    pub fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+    pub(crate) fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(5)).unwrap();
         let mut cmd = redis::Cmd::new();
@@ -103,12 +103,12 @@ impl RedisServer {
         cmd.query(&mut connection).unwrap()
     }
 
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.run::<()>(&["FLUSHALL"]);
     }
 
     /// As the data was when its keys were dumped, and nothing that came later.
-    pub fn set_back(&self, dumped: &[(String, Vec<u8>)]) {
+    pub(crate) fn set_back(&self, dumped: &[(String, Vec<u8>)]) {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_connection().unwrap();
         let mut all = redis::pipe();
@@ -120,7 +120,7 @@ impl RedisServer {
     }
 
     /// The names of all keys.
-    pub fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());
         loop {
             let (next, batch): (String, Vec<String>) = self.run(&["SCAN", &cursor, "COUNT", "1000"]);
@@ -140,7 +140,7 @@ impl RedisServer {
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// A port that nobody uses at the moment, and no test was given before.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(PORTS)));
     loop {
         let port = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -152,7 +152,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-pub fn config(url: &str) -> link::Config {
+pub(crate) fn config(url: &str) -> link::Config {
     link::Config {
         url: url.parse().unwrap(),
         key_prefix: "contactd".parse().unwrap(),
@@ -164,17 +164,17 @@ pub fn config(url: &str) -> link::Config {
 }
 
 /// A link to `url` with its keeper running, and its gauge.
-pub fn link_with(config: &link::Config) -> (Link, Gauge) {
+pub(crate) fn link_with(config: &link::Config) -> (Link, Gauge) {
     let up = Gauge::default();
     let (link, keeper) = Link::new(config, up.clone()).unwrap();
     TaskTracker::new().spawn(keeper.run());
     (link, up)
 }
 
-pub fn link_to(url: &str) -> Link {
+pub(crate) fn link_to(url: &str) -> Link {
     link_with(&config(url)).0
 }
 
-pub fn tier_on(link: Link) -> RedisTier {
+pub(crate) fn tier_on(link: Link) -> RedisTier {
     RedisTier::new(link.clone(), Reads::new(link, TaskTracker::new()))
 }

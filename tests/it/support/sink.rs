@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 /// Where log lines go.
 #[derive(Debug)]
-pub enum Sink {
+pub(crate) enum Sink {
     /// `2>&-`
     Closed,
     /// A full disk.
@@ -26,12 +26,12 @@ pub enum Sink {
 }
 
 /// `contactd serve` with one of them; found by its ports.
-pub struct Unheard {
+pub(crate) struct Unheard {
     child: Child,
-    pub grpc: String,
-    pub ops: String,
+    pub(crate) grpc: String,
+    pub(crate) ops: String,
     /// The other end of the stuck pipe.
-    pub pipe: Option<PipeReader>,
+    pub(crate) pipe: Option<PipeReader>,
 }
 
 impl Drop for Unheard {
@@ -42,7 +42,7 @@ impl Drop for Unheard {
 }
 
 impl Unheard {
-    pub async fn start(toml: &str, log_level: &str, sink: Sink) -> Self {
+    pub(crate) async fn start(toml: &str, log_level: &str, sink: Sink) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), toml).unwrap();
         let mut command = contactd(&sink);
@@ -56,18 +56,18 @@ impl Unheard {
         Self { child, grpc: format!("http://127.0.0.1:{grpc}"), ops: format!("http://127.0.0.2:{ops}"), pipe }
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
     /// Its exit code, if it ends in time.
-    pub async fn end_within(&mut self, limit: Duration) -> Option<i32> {
+    pub(crate) async fn end_within(&mut self, limit: Duration) -> Option<i32> {
         ended(&mut self.child, limit).await
     }
 }
 
 /// The exit code of a process, if it ends in time.
-pub async fn ended(child: &mut Child, limit: Duration) -> Option<i32> {
+pub(crate) async fn ended(child: &mut Child, limit: Duration) -> Option<i32> {
     let ended = clock::within(limit, async {
         loop {
             if let Some(status) = child.try_wait().unwrap() {
@@ -80,7 +80,7 @@ pub async fn ended(child: &mut Child, limit: Duration) -> Option<i32> {
 }
 
 /// The program; for a closed standard error through a shell, which closes it.
-pub fn contactd(sink: &Sink) -> Command {
+pub(crate) fn contactd(sink: &Sink) -> Command {
     let mut command = if matches!(sink, Sink::Closed) {
         let mut shell = Command::new("sh");
         shell.args(["-c", "exec \"$0\" \"$@\" 2>&-", env!("CARGO_BIN_EXE_contactd")]);
@@ -93,7 +93,7 @@ pub fn contactd(sink: &Sink) -> Command {
 }
 
 /// Sets standard error. The end of a stuck pipe must be kept.
-pub fn direct(command: &mut Command, sink: Sink) -> Option<PipeReader> {
+pub(crate) fn direct(command: &mut Command, sink: Sink) -> Option<PipeReader> {
     match sink {
         Sink::Closed => {}
         Sink::Full => drop(command.stderr(OpenOptions::new().write(true).open("/dev/full").unwrap())),
@@ -122,7 +122,7 @@ fn fill(pipe: i32) {
 }
 
 /// Reads what is in a pipe by now and what comes, until `seen` is satisfied with it.
-pub async fn read_until(mut pipe: PipeReader, seen: impl Fn(&str) -> bool + Send + 'static) -> String {
+pub(crate) async fn read_until(mut pipe: PipeReader, seen: impl Fn(&str) -> bool + Send + 'static) -> String {
     let reading = tokio::task::spawn_blocking(move || {
         let (mut text, mut part) = (String::new(), [0; 4096]);
         while !seen(&text) {

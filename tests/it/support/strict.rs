@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use super::crm::example;
 use super::{FakeCrm, Reply};
 
-pub struct StrictCrm {
-    pub crm: FakeCrm,
+pub(crate) struct StrictCrm {
+    pub(crate) crm: FakeCrm,
     count: Arc<Mutex<Count>>,
     began: Stopwatch,
     per: Duration,
@@ -26,7 +26,7 @@ struct Count {
 
 impl StrictCrm {
     /// So many calls in any `per`. A call is on its way for 10 to 90 ms, in an order that depends on `seed`.
-    pub async fn start(limit: usize, per: Duration, seed: u64) -> Self {
+    pub(crate) async fn start(limit: usize, per: Duration, seed: u64) -> Self {
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
         let count = Arc::<Mutex<Count>>::default();
         let counted = Arc::clone(&count);
@@ -48,16 +48,16 @@ impl StrictCrm {
         Self { crm, count, began: Stopwatch::start(), per }
     }
 
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.count.lock().calls
     }
 
-    pub fn refused(&self) -> usize {
+    pub(crate) fn refused(&self) -> usize {
         self.count.lock().refused
     }
 
     /// How many windows have passed.
-    pub fn windows(&self) -> f64 {
+    pub(crate) fn windows(&self) -> f64 {
         self.began.elapsed().as_secs_f64() / self.per.as_secs_f64()
     }
 }

@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::codegen::http::{HeaderMap, Request};
 
-pub const FIND: &str = "/contactd.v1.ContactService/FindContact";
+pub(crate) const FIND: &str = "/contactd.v1.ContactService/FindContact";
 
 /// An HTTP/2 connection to a daemon.
-pub async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
+pub(crate) async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(addr).await.unwrap();
     // Without it the second frame waits for the acknowledgement of the first one.
     stream.set_nodelay(true).unwrap();
@@ -26,7 +26,7 @@ pub async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
 }
 
 /// A gRPC frame with `message`, uncompressed.
-pub fn frame(message: &impl Message) -> Bytes {
+pub(crate) fn frame(message: &impl Message) -> Bytes {
     let mut frame = BytesMut::new();
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.encoded_len()).unwrap());
@@ -35,14 +35,14 @@ pub fn frame(message: &impl Message) -> Bytes {
 }
 
 /// The headers of a gRPC call.
-pub fn head(addr: SocketAddr, path: &str) -> Request<()> {
+pub(crate) fn head(addr: SocketAddr, path: &str) -> Request<()> {
     let request = Request::post(format!("http://{addr}{path}"));
     request.header("te", "trailers").header("content-type", "application/grpc").body(()).unwrap()
 }
 
 /// One call: `head` and `body` as they are. The status comes from the trailers, or from the headers where there is no
 /// message.
-pub async fn call(sender: &SendRequest<Bytes>, head: Request<()>, body: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn call(sender: &SendRequest<Bytes>, head: Request<()>, body: Bytes) -> Result<Bytes, Status> {
     let mut sender = sender.clone().ready().await.unwrap();
     let (response, mut upload) = sender.send_request(head, false).unwrap();
     upload.send_data(body, true).unwrap();
@@ -59,7 +59,7 @@ pub async fn call(sender: &SendRequest<Bytes>, head: Request<()>, body: Bytes) -
 }
 
 /// A look-up whose deadline the daemon alone watches, and its failure.
-pub async fn failure_within(addr: SocketAddr, request: &FindContactRequest, limit: Duration) -> Status {
+pub(crate) async fn failure_within(addr: SocketAddr, request: &FindContactRequest, limit: Duration) -> Status {
     let mut head = head(addr, FIND);
     head.headers_mut().insert("grpc-timeout", format!("{}m", limit.as_millis()).parse().unwrap());
     call(&connect(addr).await, head, frame(request)).await.expect_err("it fails")

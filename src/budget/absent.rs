@@ -1,0 +1,10 @@
+//! How many replicas count without Redis.
+
+/// Replicas that share a quota and do not reach Redis.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Absent {
+    /// How many.
+    pub(crate) count: u32,
+    /// Of so many in all; zero if nothing was heard yet.
+    pub(crate) of: u32,
+}
