@@ -22,8 +22,9 @@ const REMEMBERED: u64 = 256 * MIB;
 /// A reply as bytes, as JSON, and as an answer.
 const FORMS_OF_A_REPLY: u64 = 6;
 
-/// The request and the answer of a call in hand, and half requests beside it.
-const CALL: u64 = 512 * KIB;
+/// Two calls in hand with request and answer, and half a request beside them: it may be a list of up to a MiB, in a
+/// buffer that doubles.
+const CALL: u64 = 512 * KIB + 2 * MIB;
 
 /// A batch of 10,000 numbers.
 const JOB: u64 = 4 * MIB;
@@ -71,14 +72,14 @@ mod tests {
                     memory = \"8MiB\"\n[lookup]\nmax_reply = \"256KiB\"\n\
                     [connectors.pipedrive]\nkind = \"pipedrive\"\n";
         let config = crate::config::read(text, []).unwrap().config;
-        let expected = 48 + 2 * 8 + 2 * 16 * 6 / 4 + 16 / 2 + 4 * 2 + 64 / 2 + 16 / 8 + 64 / 4 + 256 + 48;
+        let expected = 48 + 2 * 8 + 2 * 16 * 6 / 4 + 16 * 5 / 2 + 4 * 2 + 64 / 2 + 16 / 8 + 64 / 4 + 256 + 48;
         assert_eq!(bytes(&config), expected * MIB);
         let page = include_str!("../../deploy/SECURITY.md");
         for row in [
             "  48 MiB  ",
             "+ 2    x cache.memory  ",
             "+ 2    x grpc.max_in_flight x 6 x lookup.max_reply  ",
-            "+ 512 KiB x grpc.max_in_flight  ",
+            "+ 2.5 MiB x grpc.max_in_flight  ",
             "+ 4 MiB   x grpc.max_prefetch_jobs  ",
             "+ 512 KiB x grpc.max_connections  ",
             "+ 18 MiB  ",
