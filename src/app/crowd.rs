@@ -1,9 +1,9 @@
 //! The connections that are open, by the address of their peer.
 //!
 //! Owns their number. Promises that there are so many at most, and that no address keeps others out: if all places are
-//! taken, a connection from an address that has fewer takes the place of the one that has been silent for longest among
-//! those of the address that has most and have no call in hand of a known caller. An IPv6 client has a whole /64, which counts as one address. Clients behind one
-//! proxy share its address, and are kept apart by the proxy.
+//! taken, a connection from an address that has fewer takes the place of one of the address that has most: of the one
+//! that has been silent for longest, and never of one with a call of a known caller in hand. An IPv6 client has a whole
+//! /64, which counts as one address. Clients behind one proxy share its address, and are kept apart by the proxy.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -89,7 +89,7 @@ impl Crowd {
 }
 
 impl State {
-    /// Ends a connection of the address that has most, if that has more than this one would have.
+    /// Ends an idle connection of the address that has most, if that has more than this one would have.
     fn make_room_for(&mut self, peer: IpAddr) -> bool {
         let own = self.peers.get(&peer).map_or(0, HashMap::len);
         let Some((&largest, open)) = self.peers.iter().max_by_key(|(_, open)| open.len()) else { return false };

@@ -28,8 +28,8 @@ impl std::fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Takes up what of these settings can change at run time: callers and the files of certificates as `grpc` has them,
-    /// ages and quotas. All else stays as it was at the start.
+    /// Takes up what of these settings can change at run time: callers and the files of certificates as `grpc` has
+    /// them, ages and quotas. All else stays as it was at the start.
     ///
     /// # Errors
     /// If the certificates cannot be used. Then nothing has changed.

@@ -88,8 +88,9 @@ impl Gate {
     }
 
     /// Waits for a turn and spends one call: at the pace of the quota, or only within its window if the same call has
-    /// passed another gate, where it holds a place; then only for a moment ([`STALE`]). Once the deadline has passed nobody waits for the load any more: it goes
-    /// on without one, behind the scenes, because its answer is wanted the next time.
+    /// passed another gate, where it holds a place; then only for a moment ([`STALE`]). Once the deadline has passed
+    /// nobody waits for the load any more: it goes on without one, behind the scenes, because its answer is wanted the
+    /// next time.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come too late; then nothing is spent.

@@ -39,7 +39,7 @@
 //! A daemon that has just begun without Redis, and a Redis that has lost its data or one scope's count, do not know the
 //! calls of the last window. For windows of up to five seconds nothing is spent until those are out of it ([`past`]).
 //! For longer ones a restart may spend the quota a second time. A loss is noticed by the fleet's log, and in each scope
-//! by whoever has made a call there that Redis must hold.
+//! by whoever has called there within the last minute.
 //!
 //! # Hints
 //! A refusal (429) rests the scope for as long as it says, or 1 s doubling to 60 s, and lowers its limit until the CRM
@@ -316,8 +316,8 @@ impl Budget {
         }
     }
 
-    /// Counts a call that was granted at `granted` under another scope before it was known to be one of this scope, whether there is
-    /// room for it or not.
+    /// Counts a call that was granted at `granted` under another scope before it was known to be one of this scope,
+    /// whether there is room for it or not.
     pub(crate) async fn adopt(&self, scope: ScopeTag, kind: CallKind, lane: Lane, granted: Instant) -> Option<Permit> {
         let line = self.line(kind);
         let gate = line.gate(scope);

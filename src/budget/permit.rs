@@ -67,7 +67,8 @@ impl Drop for Turn {
     }
 }
 
-/// One HTTP call that may be made now. Dropped without [`Permit::observe_since`], it counts as one that may still arrive.
+/// One HTTP call that may be made now. Dropped without [`Permit::observe_since`], it counts as one that may still
+/// arrive.
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
 pub(crate) struct Permit {

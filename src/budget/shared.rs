@@ -22,8 +22,8 @@ use crate::domain::ScopeTag;
 use crate::link::user::token;
 use crate::link::{Link, LinkError, hex};
 
-/// How much later than its turn a call pop may come back and still find the background lanes standing aside. If it never
-/// comes back, they have waited this long for nothing.
+/// How much later than its turn a call pop may come back and still find the background lanes standing aside. If it
+/// never comes back, they have waited this long for nothing.
 const LATENESS: Duration = Duration::from_millis(100);
 
 /// One quota, as all replicas share it.
@@ -118,8 +118,9 @@ impl SharedQuota {
         Self { whose: format!("{}:{kind}", self.whose), ..self.clone() }
     }
 
-    /// Spends a call if there is room, and leaves so many calls of a window to replicas that are absent. What is `known`
-    /// Redis must know. A call pop that is denied and would wait makes the background lanes of all replicas stand aside.
+    /// Spends a call if there is room, and leaves so many calls of a window to replicas that are absent. What is
+    /// `known` Redis must know. A call pop that is denied and would wait makes the background lanes of all replicas
+    /// stand aside.
     ///
     /// # Errors
     /// [`LinkError`], within the link's timeout. A call that was spent all the same is given back, and so is that of a

@@ -164,8 +164,8 @@ impl Peer {
 }
 
 impl Callers {
-    /// The callers of the settings, whose names and credentials are different. If there are none, everybody may call, or
-    /// whoever has shown a certificate.
+    /// The callers of the settings, whose names and credentials are different. If there are none, everybody may call,
+    /// or whoever has shown a certificate.
     #[must_use]
     pub(crate) fn new(configs: &[Config], needs_certificate: bool) -> Self {
         Self(Arc::new(RwLock::new(List::new(configs, needs_certificate, &[]))))

@@ -4,9 +4,10 @@
 //! people's numbers that contain it among them.
 //!
 //! Success is 200 with `success: true` and `data`, which is null for an empty list of leads or deals; a failure has
-//! `success: false`, `error` and sometimes `errorCode`, an HTTP status (pipedrive.readme.io/docs/core-api-concepts-responses).
-//! Whoever goes on after a 429 gets 403 and a page of Cloudflare's (ibid., core-api-concepts-rate-limiting).
-//! Lists end without a `next_cursor` (v2) or with `more_items_in_collection: false` (v1; ibid., core-api-concepts-pagination).
+//! `success: false`, `error` and sometimes `errorCode`, an HTTP status
+//! (pipedrive.readme.io/docs/core-api-concepts-responses). Whoever goes on after a 429 gets 403 and a page of
+//! Cloudflare's (ibid., core-api-concepts-rate-limiting). Lists end without a `next_cursor` (v2) or with
+//! `more_items_in_collection: false` (v1; ibid., core-api-concepts-pagination).
 
 use async_trait::async_trait;
 use futures_util::future::join;

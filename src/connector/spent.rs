@@ -119,7 +119,8 @@ impl Spent {
         outcome.report(granted.permit).await;
     }
 
-    /// The scope of another owner is spent from now on. What was spent before counts there too; the future ends when all of it does.
+    /// The scope of another owner is spent from now on. What was spent before counts there too; the future ends when
+    /// all of it does.
     pub(crate) fn belongs_to(self: &Arc<Self>, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         let mut state = self.state.lock();
         let moved = std::mem::replace(&mut state.scopes.owner, scope) != scope;

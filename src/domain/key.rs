@@ -1,8 +1,8 @@
 //! Keys: every input that can change an answer, and nothing else.
 //!
 //! Parts are length-prefixed before they are hashed, so that no two lists of parts share an encoding (`a|b`, `c` and
-//! `a`, `b|c`), and each kind of key begins with a byte of its own. The hash is SipHash-1-3 with 128 bits under a secret
-//! key: nobody outside can aim for a collision. Replicas that share a Redis share the secret.
+//! `a`, `b|c`), and each kind of key begins with a byte of its own. The hash is SipHash-1-3 with 128 bits under a
+//! secret key: nobody outside can aim for a collision. Replicas that share a Redis share the secret.
 //!
 //! A question is hashed without who asks it ([`QuestionKey`]). Together with an identity it names a stored answer
 //! ([`ContactKey`]), so that what one identity was shown is never found under another.
@@ -285,8 +285,8 @@ impl KeyMaker {
     /// Parts that hold for one address of one connector only.
     fn parts_at(&self, kind: Kind, crm: &Crm<'_>, host: Option<&Host>) -> Parts {
         let mut parts = self.parts(kind);
-        // With an address in the settings nobody is asked at the host that a caller names, and a quota is one for all of
-        // them. Answers are told apart all the same.
+        // With an address in the settings nobody is asked at the host that a caller names, and a quota is one for all
+        // of them. Answers are told apart all the same.
         let host = host.filter(|_| kind == Kind::Question || crm.base_url.is_empty());
         for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
             parts.push(part.as_bytes());

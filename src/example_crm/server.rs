@@ -157,8 +157,8 @@ struct Me<'a> {
 /// Longest id of a user.
 const LONGEST_ID: usize = 64;
 
-/// `GET /api/v1/me`: whose the token is. All tokens that are the same up to the first dot are one user's, so that a token
-/// can be exchanged: `demo-ann.1` and `demo-ann.2` are both `demo-ann`.
+/// `GET /api/v1/me`: whose the token is. All tokens that are the same up to the first dot are one user's, so that a
+/// token can be exchanged: `demo-ann.1` and `demo-ann.2` are both `demo-ann`.
 async fn me(headers: HeaderMap) -> Response {
     let token = bearer_token(&headers).unwrap_or_default();
     let id = token.split('.').next().unwrap_or(token);

@@ -1,5 +1,6 @@
 //! The house rules that a compiler does not check: rooms use only rooms below them (`src/ARCHITECTURE.md`), some crates
-//! stay out of some rooms, the files of a room import each other in no circle, every file says what it is for, and none outgrows its reader.
+//! stay out of some rooms, the files of a room import each other in no circle, every file says what it is for, and none
+//! outgrows its reader.
 //!
 //! What counts is code: comments, strings, `#[cfg(test)]` items, files named `tests.rs` and folders named `tests` are
 //! free.

@@ -2,8 +2,8 @@
 //! typed into a phone field is read for the numbers in it. The engine is Google's rules and metadata
 //! (`rlibphonenumber`).
 //!
-//! `remote` reads what switches send. `stored` judges phone fields: `scan` finds the numbers in prose, `reading` says what
-//! digits are in a region, `plans` knows the subscribers that have two forms.
+//! `remote` reads what switches send. `stored` judges phone fields: `scan` finds the numbers in prose, `reading` says
+//! what digits are in a region, `plans` knows the subscribers that have two forms.
 
 use std::fmt;
 use std::str::FromStr;

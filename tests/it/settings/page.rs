@@ -1,5 +1,5 @@
-//! The table of `deploy/SETTINGS.md` beside the code: no key is missing, none is invented, and the defaults are those that
-//! take effect.
+//! The table of `deploy/SETTINGS.md` beside the code: no key is missing, none is invented, and the defaults are those
+//! that take effect.
 
 use std::collections::BTreeMap;
 
