@@ -6,7 +6,7 @@
 //!
 //! # The way of one call
 //! [`Budget::acquire`] -> the [`gate`] of each scope, a line ordered by lane and arrival -> the [`limiter`], which only
-//! the head of the line asks -> a [`Permit`]. After the reply [`Permit::observe`] says what the CRM said of its limit.
+//! the head of the line asks -> a [`Permit`]. After the reply [`Permit::observe_since`] says what the CRM said of its limit.
 //!
 //! # Scopes
 //! CRMs count by token, by user or by account. A call spends the scope of its owner as far as that is known, and always
