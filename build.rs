@@ -1,7 +1,8 @@
 //! Compiles the protos in pure Rust (protox): building needs no protoc.
 //!
-//! Messages come from prost alone, so that the rooms below `rpc` see no tonic. The service is generated twice: the
-//! client with prost's codec, the server with a codec that writes stored answers without encoding them again.
+//! Messages come from prost alone, so that the rooms below `rpc` see no tonic. The service is
+//! generated twice: the client with prost's codec, the server with a codec that writes stored
+//! answers without encoding them again.
 
 use std::{env, fs, path::PathBuf};
 
@@ -18,19 +19,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .include_imports(true)
         .open_files(["contactd/v1/contact.proto", "contactd/store/v1/entry.proto"])?;
     // Not through prost-types, which knows no debug_redact and would lose it.
-    fs::write(out.join("descriptors.bin"), protos.encode_file_descriptor_set())?;
+    fs::write(
+        out.join("descriptors.bin"),
+        protos.encode_file_descriptor_set(),
+    )?;
     prost_build::Config::new()
         .enable_type_names()
         .bytes(["contactd.store.v1.Entry.encoded"])
-        .skip_debug(["contactd.v1.FindContactRequest", "contactd.v1.PrefetchContactsRequest", "contactd.v1.User"])
+        .skip_debug([
+            "contactd.v1.FindContactRequest",
+            "contactd.v1.PrefetchContactsRequest",
+            "contactd.v1.User",
+        ])
         .compile_fds(protos.file_descriptor_set())?;
 
     let prost_codec = "tonic_prost::ProstCodec";
     let message = "crate::pb::v1::FindContactResponse";
-    generate(&out.join("client"), Builder::new().build_server(false), message, [prost_codec; 2])?;
+    generate(
+        &out.join("client"),
+        Builder::new().build_server(false),
+        message,
+        [prost_codec; 2],
+    )?;
     let reply = "crate::rpc::codec::Reply";
-    let codecs = ["crate::rpc::codec::ReplyCodec", "crate::rpc::codec::PlainCodec"];
-    generate(&out.join("server"), Builder::new().build_client(false), reply, codecs)?;
+    let codecs = [
+        "crate::rpc::codec::ReplyCodec",
+        "crate::rpc::codec::PlainCodec",
+    ];
+    generate(
+        &out.join("server"),
+        Builder::new().build_client(false),
+        reply,
+        codecs,
+    )?;
     Ok(())
 }
 
@@ -56,8 +77,20 @@ fn generate(
         .name("ContactService")
         .package("contactd.v1")
         .method(method("find_contact", "FindContact", find_reply, find_codec).build())
-        .method(method("prefetch_contacts", "PrefetchContacts", &prefetch, codec).server_streaming().build())
-        .method(method("invalidate_contacts", "InvalidateContacts", &invalidate, codec).build())
+        .method(
+            method("prefetch_contacts", "PrefetchContacts", &prefetch, codec)
+                .server_streaming()
+                .build(),
+        )
+        .method(
+            method(
+                "invalidate_contacts",
+                "InvalidateContacts",
+                &invalidate,
+                codec,
+            )
+            .build(),
+        )
         .build();
     builder.out_dir(folder).compile(&[service]);
     Ok(())

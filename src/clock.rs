@@ -1,5 +1,8 @@
 //! Injected time: the only place that reads the system's clocks or sleeps.
-#![expect(clippy::disallowed_methods, reason = "this is the one door to the system's clocks")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one door to the system's clocks"
+)]
 
 use std::fmt;
 use std::future::Future;
@@ -13,21 +16,23 @@ use crate::domain::{SharedTime, Timestamp};
 
 /// The time of this process.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// Now, on a clock that only moves forward, whatever is done to the time of day: ages are counted by it. Its zero
-    /// is long before the process began.
+    /// Now, on a clock that only moves forward, whatever is done to the time of day: ages are
+    /// counted by it. Its zero is long before the process began.
     fn now(&self) -> Timestamp;
 
-    /// The time of day in milliseconds since the Unix epoch, for comparing with dates that others write. It may jump.
+    /// The time of day in milliseconds since the Unix epoch, for comparing with dates that others
+    /// write. It may jump.
     fn wall(&self) -> Timestamp;
 
-    /// What another machine's clock shows that has just said `told`. A clock that tests move forward moves that one
-    /// with it.
+    /// What another machine's clock shows that has just said `told`. A clock that tests move
+    /// forward moves that one with it.
     fn elsewhere(&self, told: SharedTime) -> SharedTime {
         told
     }
 }
 
-/// How long before the start of the process its clock begins, so that what is older than the process has a time.
+/// How long before the start of the process its clock begins, so that what is older than the
+/// process has a time.
 const BEFORE: Duration = Duration::from_secs(1 << 33);
 
 /// The system's clock.
@@ -48,7 +53,11 @@ impl Clock for SystemClock {
     }
 
     fn wall(&self) -> Timestamp {
-        Timestamp(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+        Timestamp(millis(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+        ))
     }
 }
 
@@ -72,7 +81,11 @@ impl ManualClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self(Arc::new(Manual { start: now, moved: AtomicU64::new(0), set: AtomicI64::new(0) }))
+        Self(Arc::new(Manual {
+            start: now,
+            moved: AtomicU64::new(0),
+            set: AtomicI64::new(0),
+        }))
     }
 
     /// Lets time pass, in whole milliseconds.
@@ -92,7 +105,11 @@ impl Clock for ManualClock {
     }
 
     fn wall(&self) -> Timestamp {
-        Timestamp(self.now().0.saturating_add_signed(self.0.set.load(Ordering::Relaxed)))
+        Timestamp(
+            self.now()
+                .0
+                .saturating_add_signed(self.0.set.load(Ordering::Relaxed)),
+        )
     }
 
     fn elsewhere(&self, told: SharedTime) -> SharedTime {
@@ -125,7 +142,10 @@ pub(crate) struct Seldom(Option<Stopwatch>);
 impl Seldom {
     /// Calls `tell` unless that was done less than a minute ago.
     pub(crate) fn tell(&mut self, tell: impl FnOnce()) {
-        if self.0.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
+        if self
+            .0
+            .is_none_or(|told| told.elapsed() > Duration::from_secs(60))
+        {
             tell();
             self.0 = Some(Stopwatch::start());
         }

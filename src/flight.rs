@@ -1,14 +1,15 @@
 //! Single flight: one load per key, however many callers ask.
 //!
-//! The load is a task of its own, not a part of the first caller's future. So a caller that leaves, the first one
-//! included, breaks nothing: the load ends by itself and its answer is stored. Callers wait for the same result, each
-//! for as long as it likes. A load may show the main part of its result before it ends; whoever waits may take that. A
-//! load that panics is reported to its callers and leaves no trace. Given up once nobody waits for it is only a load
-//! that a batch alone asked for and that has made no call, and one whose credential has not been accepted: it ends
+//! The load is a task of its own, not a part of the first caller's future. So a caller that leaves,
+//! the first one included, breaks nothing: the load ends by itself and its answer is stored.
+//! Callers wait for the same result, each for as long as it likes. A load may show the main part of
+//! its result before it ends; whoever waits may take that. A load that panics is reported to its
+//! callers and leaves no trace. Given up once nobody waits for it is only a load that a batch alone
+//! asked for and that has made no call, and one whose credential has not been accepted: it ends
 //! before it would make another call.
 //!
-//! A caller that is in more of a hurry than those before makes the whole flight hurry: a call pop that joins a
-//! prefetch's flight must not inherit its wait.
+//! A caller that is in more of a hurry than those before makes the whole flight hurry: a call pop
+//! that joins a prefetch's flight must not inherit its wait.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -59,7 +60,11 @@ struct Flight<T> {
 
 impl<T> Clone for Flight<T> {
     fn clone(&self) -> Self {
-        Self { stage: Arc::clone(&self.stage), span: self.span.clone(), urgency: Arc::clone(&self.urgency) }
+        Self {
+            stage: Arc::clone(&self.stage),
+            span: self.span.clone(),
+            urgency: Arc::clone(&self.urgency),
+        }
     }
 }
 
@@ -74,13 +79,19 @@ pub(crate) struct Flights<K, T> {
 
 impl<K, T> Clone for Flights<K, T> {
     fn clone(&self) -> Self {
-        Self { open: Arc::clone(&self.open), tasks: self.tasks.clone(), runtime: self.runtime.clone() }
+        Self {
+            open: Arc::clone(&self.open),
+            tasks: self.tasks.clone(),
+            runtime: self.runtime.clone(),
+        }
     }
 }
 
 impl<K, T> fmt::Debug for Flights<K, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flights").field("open", &self.open.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Flights")
+            .field("open", &self.open.lock().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -89,7 +100,8 @@ impl<K, T> fmt::Debug for Flights<K, T> {
 pub(crate) enum Join {
     /// Any that is under way.
     Any,
-    /// One that has made no call yet: what the CRM has answered before may be from before what the person just changed.
+    /// One that has made no call yet: what the CRM has answered before may be from before what the
+    /// person just changed.
     NotCalledYet,
 }
 
@@ -110,13 +122,17 @@ where
     /// No loads yet; they will belong to `tasks` and run on `runtime`.
     #[must_use]
     pub(crate) fn new(tasks: TaskTracker, runtime: Handle) -> Self {
-        Self { open: Arc::default(), tasks, runtime }
+        Self {
+            open: Arc::default(),
+            tasks,
+            runtime,
+        }
     }
 
-    /// A seat on the flight for `key`: the one under way, if it may be joined, which from now on is at least as urgent
-    /// as this caller, or a new one. For that `begin` takes a place, held as long as the load lasts, and makes the span
-    /// in which `load` runs. If there is no place, no load begins, and whoever waits in the seat hears
-    /// [`LookupError::Overloaded`] at once.
+    /// A seat on the flight for `key`: the one under way, if it may be joined, which from now on is
+    /// at least as urgent as this caller, or a new one. For that `begin` takes a place, held as
+    /// long as the load lasts, and makes the span in which `load` runs. If there is no place, no
+    /// load begins, and whoever waits in the seat hears [`LookupError::Overloaded`] at once.
     pub(crate) fn join_or_lead<P, F>(
         &self,
         key: K,
@@ -130,7 +146,10 @@ where
         F: Future<Output = Landing<T>> + Send + 'static,
     {
         let mut open = self.open.lock();
-        if let Some(flight) = open.get(&key).filter(|flight| join == Join::Any || !flight.urgency.has_called()) {
+        if let Some(flight) = open
+            .get(&key)
+            .filter(|flight| join == Join::Any || !flight.urgency.has_called())
+        {
             if asker.trusted {
                 flight.urgency.set_proven(true);
             }
@@ -140,16 +159,29 @@ where
         let urgency = Arc::new(Urgency::of(asker));
         let Some((place, span)) = begin() else {
             let (_, stage) = watch::channel(Stage::Done(Err(LookupError::Overloaded)));
-            return Seat { stage, span: Span::default(), urgency, joined: false };
+            return Seat {
+                stage,
+                span: Span::default(),
+                urgency,
+                joined: false,
+            };
         };
         let stage = Arc::new(watch::Sender::new(Stage::Waiting));
-        let flight = Flight { stage: Arc::clone(&stage), span: span.clone(), urgency: Arc::clone(&urgency) };
+        let flight = Flight {
+            stage: Arc::clone(&stage),
+            span: span.clone(),
+            urgency: Arc::clone(&urgency),
+        };
         let seat = flight.seat(false);
         // In the place of one that may not be joined, which ends off the board.
         open.insert(key, flight.clone());
         drop(open);
 
-        let mut listing = Listing { open: Arc::clone(&self.open), key, flight };
+        let mut listing = Listing {
+            open: Arc::clone(&self.open),
+            key,
+            flight,
+        };
         let load = load(span, urgency, Early(stage));
         let flown = async move {
             let _place = place;
@@ -159,8 +191,8 @@ where
                 () = listing.deserted() => return listing.flight.span.set("outcome", "given_up"),
                 result = load => result,
             };
-            // Off the board before anybody hears of the result: whoever asks after that finds the stored answer, or
-            // tries again where there is none.
+            // Off the board before anybody hears of the result: whoever asks after that finds the
+            // stored answer, or tries again where there is none.
             let stage = Arc::clone(&listing.flight.stage);
             drop(listing);
             stage.send_replace(Stage::Done(result));
@@ -173,7 +205,12 @@ where
 impl<T> Flight<T> {
     fn seat(&self, joined: bool) -> Seat<T> {
         let urgency = Arc::clone(&self.urgency);
-        Seat { stage: self.stage.subscribe(), span: self.span.clone(), urgency, joined }
+        Seat {
+            stage: self.stage.subscribe(),
+            span: self.span.clone(),
+            urgency,
+            joined,
+        }
     }
 }
 
@@ -208,10 +245,12 @@ impl<K: Eq + Hash + Copy, T> Listing<K, T> {
         }
     }
 
-    /// Takes the flight off the board, unless somebody has come meanwhile or its answer is wanted by now.
+    /// Takes the flight off the board, unless somebody has come meanwhile or its answer is wanted
+    /// by now.
     fn withdraw(&mut self) -> bool {
         let mut open = self.open.lock();
-        let withdrawn = self.flight.stage.receiver_count() == 0 && self.flight.urgency.is_needless_alone();
+        let withdrawn =
+            self.flight.stage.receiver_count() == 0 && self.flight.urgency.is_needless_alone();
         if withdrawn {
             self.remove_from(&mut open);
         }
@@ -220,7 +259,10 @@ impl<K: Eq + Hash + Copy, T> Listing<K, T> {
 
     /// A later flight may stand in the place of this one.
     fn remove_from(&self, open: &mut HashMap<K, Flight<T>>) {
-        if open.get(&self.key).is_some_and(|flight| Arc::ptr_eq(&flight.stage, &self.flight.stage)) {
+        if open
+            .get(&self.key)
+            .is_some_and(|flight| Arc::ptr_eq(&flight.stage, &self.flight.stage))
+        {
             open.remove(&self.key);
         }
     }
@@ -264,7 +306,12 @@ impl<T: Clone> Seat<T> {
     /// # Errors
     /// As [`Seat::wait`].
     pub(crate) async fn done(&mut self) -> Landing<T> {
-        match self.stage.wait_for(|stage| matches!(stage, Stage::Done(_))).await.as_deref() {
+        match self
+            .stage
+            .wait_for(|stage| matches!(stage, Stage::Done(_)))
+            .await
+            .as_deref()
+        {
             Ok(Stage::Done(result)) => result.clone(),
             _ => Err(LookupError::Internal),
         }
@@ -272,7 +319,12 @@ impl<T: Clone> Seat<T> {
 
     /// Waits for the main part; `None` if the result came without one.
     pub(crate) async fn early(&mut self) -> Option<T> {
-        match self.stage.wait_for(|stage| !matches!(stage, Stage::Waiting)).await.as_deref() {
+        match self
+            .stage
+            .wait_for(|stage| !matches!(stage, Stage::Waiting))
+            .await
+            .as_deref()
+        {
             Ok(Stage::Early(part)) => Some(part.clone()),
             _ => None,
         }

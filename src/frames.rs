@@ -1,8 +1,9 @@
 //! HTTP/2 frames, seen while they are read.
 //!
-//! Owns the walk over frame heads (RFC 9113, 4.1) and an allowance for frames that bring nothing: window updates,
-//! priorities, pings, settings, empty data. HTTP/2 puts no bound on them and libraries take each that comes, so that a
-//! peer that sends nothing else keeps a core busy. Knows nothing of connections.
+//! Owns the walk over frame heads (RFC 9113, 4.1) and an allowance for frames that bring nothing:
+//! window updates, priorities, pings, settings, empty data. HTTP/2 puts no bound on them and
+//! libraries take each that comes, so that a peer that sends nothing else keeps a core busy. Knows
+//! nothing of connections.
 
 use std::time::Duration;
 
@@ -70,13 +71,20 @@ impl Frames {
     /// What a client says.
     #[must_use]
     pub(crate) fn of_a_client() -> Self {
-        Self { skip: PREFACE, ..Self::of_a_server() }
+        Self {
+            skip: PREFACE,
+            ..Self::of_a_server()
+        }
     }
 
     /// What a server says.
     #[must_use]
     pub(crate) fn of_a_server() -> Self {
-        Self { head: [0; HEAD], known: 0, skip: 0 }
+        Self {
+            head: [0; HEAD],
+            known: 0,
+            skip: 0,
+        }
     }
 
     /// Bytes of the last frame that are still to come.
@@ -101,7 +109,12 @@ impl Frames {
                 let length = u32::from_be_bytes([0, l0, l1, l2]) as usize;
                 let stream = u32::from_be_bytes([s0, s1, s2, s3]) & (u32::MAX >> 1);
                 self.skip = length;
-                each(Frame { length, kind, flags, stream });
+                each(Frame {
+                    length,
+                    kind,
+                    flags,
+                    stream,
+                });
             }
         }
     }
@@ -118,7 +131,10 @@ impl Allowance {
     /// All of it.
     #[must_use]
     pub(crate) fn new(now: Instant) -> Self {
-        Self { left: BURST, at: now }
+        Self {
+            left: BURST,
+            at: now,
+        }
     }
 
     /// Takes in a frame.
@@ -132,7 +148,11 @@ impl Allowance {
             return Ok(());
         }
         self.left = self.left.saturating_sub(1);
-        if self.left == 0 { Err(now + Duration::from_millis(100)) } else { Ok(()) }
+        if self.left == 0 {
+            Err(now + Duration::from_millis(100))
+        } else {
+            Ok(())
+        }
     }
 
     fn refill(&mut self, now: Instant) {
@@ -152,7 +172,12 @@ mod tests {
     use crate::clock::instant;
 
     fn bytes(frame: Frame) -> Vec<u8> {
-        let Frame { length, kind, flags, stream } = frame;
+        let Frame {
+            length,
+            kind,
+            flags,
+            stream,
+        } = frame;
         let mut bytes = u32::try_from(length).unwrap().to_be_bytes()[1..].to_vec();
         bytes.extend([kind, flags]);
         bytes.extend((stream | 1 << 31).to_be_bytes());
@@ -181,16 +206,33 @@ mod tests {
 
     #[test]
     fn frames_that_bring_nothing_are_held_back_and_others_are_not() {
-        let frame = |kind, length| Frame { length, kind, flags: 0, stream: 1 };
+        let frame = |kind, length| Frame {
+            length,
+            kind,
+            flags: 0,
+            stream: 1,
+        };
         let (window_update, data, now) = (frame(8, 4), frame(DATA, 5), instant());
         let mut allowance = Allowance::new(now);
-        let taken = (0..20_000).take_while(|_| allowance.take(window_update, now).is_ok()).count();
+        let taken = (0..20_000)
+            .take_while(|_| allowance.take(window_update, now).is_ok())
+            .count();
         assert_eq!(taken, 9_999);
         let until = allowance.take(window_update, now).unwrap_err();
-        assert_eq!((0..1_000).take_while(|_| allowance.take(window_update, until).is_ok()).count(), 99);
+        assert_eq!(
+            (0..1_000)
+                .take_while(|_| allowance.take(window_update, until).is_ok())
+                .count(),
+            99
+        );
         for _ in 0..20_000 {
             assert!(allowance.take(data, until).is_ok());
         }
-        assert_eq!((0..20_000).take_while(|_| allowance.take(frame(DATA, 0), until).is_ok()).count(), 9_999);
+        assert_eq!(
+            (0..20_000)
+                .take_while(|_| allowance.take(frame(DATA, 0), until).is_ok())
+                .count(),
+            9_999
+        );
     }
 }

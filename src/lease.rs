@@ -1,9 +1,10 @@
 //! One load per key across replicas.
 //!
-//! Owns the leases in Redis: a key with a random token of its holder that expires by itself. Promises that at most
-//! one replica holds the lease of a question at a time, as long as Redis remembers it, and that the lease of a holder
-//! that died is free again within three seconds. A lease saves calls; nothing relies on it for correctness: without
-//! Redis everybody loads. Knows nothing of what is loaded.
+//! Owns the leases in Redis: a key with a random token of its holder that expires by itself.
+//! Promises that at most one replica holds the lease of a question at a time, as long as Redis
+//! remembers it, and that the lease of a holder that died is free again within three seconds. A
+//! lease saves calls; nothing relies on it for correctness: without Redis everybody loads. Knows
+//! nothing of what is loaded.
 
 use std::fmt;
 use std::future::Future;
@@ -29,8 +30,9 @@ const RENEWAL: Duration = Duration::from_secs(1);
 const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// The same token again is the same holder, whose first request may have been done without an answer. Whoever waits for
-/// a ringing phone takes the lease from one who does not: that one may stand in line for minutes.
+/// The same token again is the same holder, whose first request may have been done without an
+/// answer. Whoever waits for a ringing phone takes the lease from one who does not: that one may
+/// stand in line for minutes.
 const ACQUIRE: &str = "
 local holder = redis.call('GET', KEYS[1])
 local hurry = string.byte(ARGV[1]) == 1 and holder and string.byte(holder) == 0
@@ -69,7 +71,9 @@ struct Scripts {
 
 impl fmt::Debug for Leases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leases").field("link", &self.link).finish_non_exhaustive()
+        f.debug_struct("Leases")
+            .field("link", &self.link)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,8 +88,8 @@ pub enum Acquired {
     Unavailable,
 }
 
-/// The right to load, until it expires. It is given back when this is dropped, without waiting for that, so that others
-/// need not wait for its end.
+/// The right to load, until it expires. It is given back when this is dropped, without waiting for
+/// that, so that others need not wait for its end.
 pub struct Lease {
     holding: Arc<Holding>,
     tasks: TaskTracker,
@@ -110,13 +114,20 @@ impl Leases {
     /// Leases behind a link; giving them back are tasks of `tasks`.
     #[must_use]
     pub fn new(link: Link, tasks: TaskTracker) -> Self {
-        let scripts =
-            Scripts { acquire: user::script(ACQUIRE), renew: user::script(RENEW), release: user::script(RELEASE) };
-        Self { link, scripts: Arc::new(scripts), tasks }
+        let scripts = Scripts {
+            acquire: user::script(ACQUIRE),
+            renew: user::script(RENEW),
+            release: user::script(RELEASE),
+        };
+        Self {
+            link,
+            scripts: Arc::new(scripts),
+            tasks,
+        }
     }
 
-    /// Asks for the lease of a question under a credential, within the link's timeout. A call pop takes it from work
-    /// behind the scenes, at the cost of one load more.
+    /// Asks for the lease of a question under a credential, within the link's timeout. A call pop
+    /// takes it from work behind the scenes, at the cost of one load more.
     pub async fn acquire(&self, question: &QuestionKey, auth: AuthTag, lane: Lane) -> Acquired {
         let names = self.link.names();
         let user = question.user();
@@ -125,12 +136,25 @@ impl Leases {
         let (link, scripts) = (self.link.clone(), Arc::clone(&self.scripts));
         let mut token = token();
         token[0] = u8::from(lane == Lane::CallPop);
-        let holding = Arc::new(Holding { link, scripts, keys, suffix, token });
+        let holding = Arc::new(Holding {
+            link,
+            scripts,
+            keys,
+            suffix,
+            token,
+        });
         // Held from the first moment: who asks and leaves before the answer may have got it.
-        let mut lease = Lease { holding, tasks: self.tasks.clone(), held: true };
+        let mut lease = Lease {
+            holding,
+            tasks: self.tasks.clone(),
+            held: true,
+        };
         let acquired = lease.holding.run(&self.scripts.acquire).await;
         // So may one whose answer did not arrive.
-        lease.held = matches!(acquired, Ok(true) | Err(LinkError::Timeout | LinkError::Broken));
+        lease.held = matches!(
+            acquired,
+            Ok(true) | Err(LinkError::Timeout | LinkError::Broken)
+        );
         match acquired {
             Ok(true) => Acquired::Lease(lease),
             Ok(false) => Acquired::Held,
@@ -140,14 +164,16 @@ impl Leases {
 }
 
 impl Lease {
-    /// Runs a load and renews the lease while it runs. A lease that was lost meanwhile does not end the load.
+    /// Runs a load and renews the lease while it runs. A lease that was lost meanwhile does not end
+    /// the load.
     pub async fn keep<F: Future>(&self, load: F) -> F::Output {
         let mut load = pin!(load);
         loop {
             // The wait and the renewal run beside the load, which must not stand still meanwhile.
             let renewal = async {
                 pause(RENEWAL).await;
-                // Trouble is not to be told from a lost lease, and nothing is to be done about either.
+                // Trouble is not to be told from a lost lease, and nothing is to be done about
+                // either.
                 let _ = self.holding.run(&self.holding.scripts.renew).await;
             };
             tokio::select! {
@@ -169,12 +195,14 @@ impl Drop for Lease {
 }
 
 impl Holding {
-    /// A connection that breaks is there again in a moment, and another replica's phone may ring meanwhile. Where all
-    /// of this fails the lease expires by itself.
+    /// A connection that breaks is there again in a moment, and another replica's phone may ring
+    /// meanwhile. Where all of this fails the lease expires by itself.
     async fn release(&self) {
         for _ in 0..TRIES {
             match self.run(&self.scripts.release).await {
-                Err(LinkError::Down | LinkError::Broken | LinkError::Timeout) => pause(BETWEEN).await,
+                Err(LinkError::Down | LinkError::Broken | LinkError::Timeout) => {
+                    pause(BETWEEN).await
+                }
                 _ => return,
             }
         }
@@ -182,6 +210,12 @@ impl Holding {
 
     async fn run(&self, script: &Script) -> Result<bool, LinkError> {
         let life = millis(LIFE);
-        self.link.script(script, &self.keys, &[&self.token, &life, self.suffix.as_bytes()]).await
+        self.link
+            .script(
+                script,
+                &self.keys,
+                &[&self.token, &life, self.suffix.as_bytes()],
+            )
+            .await
     }
 }

@@ -1,11 +1,12 @@
-//! The process: when to stop, when to read the settings again, and how many files it may open. SIGTERM or ctrl-c asks
-//! for an orderly stop, a second one ends at once; SIGHUP asks to read the settings again.
+//! The process: when to stop, when to read the settings again, and how many files it may open.
+//! SIGTERM or ctrl-c asks for an orderly stop, a second one ends at once; SIGHUP asks to read the
+//! settings again.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Takes as many open files as the system grants. The lower limit at which processes start is for programs that use
-/// `select(2)`.
+/// Takes as many open files as the system grants. The lower limit at which processes start is for
+/// programs that use `select(2)`.
 pub(crate) fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -29,8 +30,8 @@ pub(crate) fn asked_again() -> std::io::Result<impl Future<Output = ()>> {
     asked(2)
 }
 
-/// Requests to read the settings again. As long as it lives a SIGHUP does not end the process; a terminal that is
-/// closed sends one as well.
+/// Requests to read the settings again. As long as it lives a SIGHUP does not end the process; a
+/// terminal that is closed sends one as well.
 #[derive(Debug)]
 pub(crate) struct Hangups(Signal);
 

@@ -1,5 +1,5 @@
-//! Every metric family, declared once. Labels come from the configuration and closed enums only: never a user, an
-//! account, a number, or a host name of a request.
+//! Every metric family, declared once. Labels come from the configuration and closed enums only:
+//! never a user, an account, a number, or a host name of a request.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,9 +18,12 @@ mod reading;
 use reading::BUCKETS;
 pub(crate) use reading::{Buckets, Reading};
 
-/// Upper bounds in seconds. Memory answers take microseconds, a CRM that is about to time out takes seconds.
-const SECONDS: [f64; BUCKETS - 1] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds in seconds. Memory answers take microseconds, a CRM that is about to time out takes
+/// seconds.
+const SECONDS: [f64; BUCKETS - 1] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
 
 /// Labels of `contactd_lookups_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,7 +109,8 @@ pub(crate) struct RefusalLabels {
 /// Labels of `contactd_redis_refused_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RedisRefusalLabels {
-    /// `OOM`, `READONLY`, `MISCONF`, `NOREPLICAS`, `NOPERM`, `unknown command`, `WRONGTYPE`, and few others
+    /// `OOM`, `READONLY`, `MISCONF`, `NOREPLICAS`, `NOPERM`, `unknown command`, `WRONGTYPE`, and
+    /// few others
     pub(crate) code: &'static str,
 }
 
@@ -130,9 +134,16 @@ impl Expiry {
 
 impl Collector for Expiry {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(gauge) = self.0.get() else { return Ok(()) };
+        let Some(gauge) = self.0.get() else {
+            return Ok(());
+        };
         let help = "Seconds until the certificate of the gRPC port expires";
-        gauge.encode(encoder.encode_descriptor("tls_certificate_expires_seconds", help, None, gauge.metric_type())?)
+        gauge.encode(encoder.encode_descriptor(
+            "tls_certificate_expires_seconds",
+            help,
+            None,
+            gauge.metric_type(),
+        )?)
     }
 }
 
@@ -231,25 +242,90 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("lookups", "Look-ups answered", self.lookups.clone());
-        r.register("lookup_duration_seconds", "Time to answer a look-up", self.lookup_duration.clone());
-        r.register("lookups_shared", "Look-ups that joined another's CRM call", self.lookups_shared.clone());
-        r.register("answers_by_quality", "Answers with contacts by their best match", self.answers_by_quality.clone());
-        r.register("calls_refused", "Calls that were not let in or found no place", self.calls_refused.clone());
-        r.register("crm_requests", "HTTP calls to CRMs", self.crm_requests.clone());
-        r.register("crm_request_duration_seconds", "Time of an HTTP call to a CRM", self.crm_request_duration.clone());
-        r.register("cache_requests", "Look-ups in a cache tier", self.cache_requests.clone());
-        r.register("quota_wait_seconds", "Time a CRM call waits for its quota", self.quota_wait.clone());
-        r.register("prefetch_jobs", "Prefetch jobs under way", self.prefetch_jobs.clone());
-        r.register("prefetch_numbers", "Numbers settled by prefetch jobs", self.prefetch_numbers.clone());
-        r.register("redis_up", "1 while Redis answers and refuses nothing that is needed", self.redis_up.clone());
-        r.register("redis_refused", "Commands that Redis refused", self.redis_refused.clone());
+        r.register(
+            "lookup_duration_seconds",
+            "Time to answer a look-up",
+            self.lookup_duration.clone(),
+        );
+        r.register(
+            "lookups_shared",
+            "Look-ups that joined another's CRM call",
+            self.lookups_shared.clone(),
+        );
+        r.register(
+            "answers_by_quality",
+            "Answers with contacts by their best match",
+            self.answers_by_quality.clone(),
+        );
+        r.register(
+            "calls_refused",
+            "Calls that were not let in or found no place",
+            self.calls_refused.clone(),
+        );
+        r.register(
+            "crm_requests",
+            "HTTP calls to CRMs",
+            self.crm_requests.clone(),
+        );
+        r.register(
+            "crm_request_duration_seconds",
+            "Time of an HTTP call to a CRM",
+            self.crm_request_duration.clone(),
+        );
+        r.register(
+            "cache_requests",
+            "Look-ups in a cache tier",
+            self.cache_requests.clone(),
+        );
+        r.register(
+            "quota_wait_seconds",
+            "Time a CRM call waits for its quota",
+            self.quota_wait.clone(),
+        );
+        r.register(
+            "prefetch_jobs",
+            "Prefetch jobs under way",
+            self.prefetch_jobs.clone(),
+        );
+        r.register(
+            "prefetch_numbers",
+            "Numbers settled by prefetch jobs",
+            self.prefetch_numbers.clone(),
+        );
+        r.register(
+            "redis_up",
+            "1 while Redis answers and refuses nothing that is needed",
+            self.redis_up.clone(),
+        );
+        r.register(
+            "redis_refused",
+            "Commands that Redis refused",
+            self.redis_refused.clone(),
+        );
         r.register_collector(Box::new(self.tls_certificate_expires.clone()));
-        r.register("cache_entries", "Entries in the memory tier", self.cache_entries.clone());
-        r.register("cache_bytes", "Bytes counted for the memory tier", self.cache_bytes.clone());
-        r.register("log_lines_dropped", "Log lines that nobody got", self.log_lines_dropped.clone());
+        r.register(
+            "cache_entries",
+            "Entries in the memory tier",
+            self.cache_entries.clone(),
+        );
+        r.register(
+            "cache_bytes",
+            "Bytes counted for the memory tier",
+            self.cache_bytes.clone(),
+        );
+        r.register(
+            "log_lines_dropped",
+            "Log lines that nobody got",
+            self.log_lines_dropped.clone(),
+        );
         let build = Family::<BuildLabels, Gauge>::default();
         let version = env!("CARGO_PKG_VERSION");
-        build.get_or_create(&BuildLabels { version, revision: revision() }).set(1);
+        build
+            .get_or_create(&BuildLabels {
+                version,
+                revision: revision(),
+            })
+            .set(1);
         r.register("build_info", "Which build this is", build);
     }
 

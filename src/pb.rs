@@ -9,19 +9,24 @@ pub mod v1 {
 
     impl fmt::Debug for User {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("User").field("platform", &self.platform).finish_non_exhaustive()
+            f.debug_struct("User")
+                .field("platform", &self.platform)
+                .finish_non_exhaustive()
         }
     }
 
     impl fmt::Debug for FindContactRequest {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("FindContactRequest").field("trigger", &self.trigger()).finish_non_exhaustive()
+            f.debug_struct("FindContactRequest")
+                .field("trigger", &self.trigger())
+                .finish_non_exhaustive()
         }
     }
 
     impl fmt::Debug for PrefetchContactsRequest {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("PrefetchContactsRequest").finish_non_exhaustive()
+            f.debug_struct("PrefetchContactsRequest")
+                .finish_non_exhaustive()
         }
     }
 }

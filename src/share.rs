@@ -1,9 +1,10 @@
 //! Places that many share, so that nobody holds what the others need.
 //!
-//! Owns the count of places by scope and by connector. Promises that whoever holds many is refused before whoever holds
-//! few: a scope may take a place while it holds fewer than are free, a connector while it holds fewer than three times
-//! as many. So one scope alone gets half of all places, one connector three quarters, and however many CRMs hang, some
-//! places stay free. Credentials that a CRM has not accepted cost nothing to make up, so all of them at one connector
+//! Owns the count of places by scope and by connector. Promises that whoever holds many is refused
+//! before whoever holds few: a scope may take a place while it holds fewer than are free, a
+//! connector while it holds fewer than three times as many. So one scope alone gets half of all
+//! places, one connector three quarters, and however many CRMs hang, some places stay free.
+//! Credentials that a CRM has not accepted cost nothing to make up, so all of them at one connector
 //! together get two thirds. Knows nothing of what a place is for.
 
 use std::collections::HashMap;
@@ -23,7 +24,8 @@ const OF_A_CONNECTOR: usize = 3;
 /// The same of credentials at one connector that are not proven.
 const OF_THE_UNPROVEN: usize = 2;
 
-/// Work behind the scenes leaves its own scope's calls some of the scope's places: each of it counts twice.
+/// Work behind the scenes leaves its own scope's calls some of the scope's places: each of it
+/// counts twice.
 const BEHIND: usize = 2;
 
 /// Who wants a place.
@@ -68,13 +70,18 @@ pub(crate) struct Share {
 
 impl fmt::Debug for Shares {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shares").field("most", &self.0.most).field("held", &self.0.held.lock().all).finish()
+        f.debug_struct("Shares")
+            .field("most", &self.0.most)
+            .field("held", &self.0.held.lock().all)
+            .finish()
     }
 }
 
 impl fmt::Debug for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Share").field("connector", &self.connector).finish_non_exhaustive()
+        f.debug_struct("Share")
+            .field("connector", &self.connector)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,7 +89,10 @@ impl Shares {
     /// `most` places, all free.
     #[must_use]
     pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Inner { most, held: Mutex::default() }))
+        Self(Arc::new(Inner {
+            most,
+            held: Mutex::default(),
+        }))
     }
 
     /// Takes a place; `None` if the scope or the connector has its share.
@@ -92,9 +102,21 @@ impl Shares {
         let free = self.0.most - held.all;
         let of_scope = held.scopes.get(&claim.scope).copied().unwrap_or(0);
         let of_connector = held.connectors.get(claim.connector).copied().unwrap_or(0);
-        let counted = if claim.lane.is_background() { of_scope * BEHIND } else { of_scope };
-        let unproven = held.unproven.get(claim.connector).copied().filter(|_| !claim.proven).unwrap_or(0);
-        if counted >= free || unproven >= free * OF_THE_UNPROVEN || of_connector >= free * OF_A_CONNECTOR {
+        let counted = if claim.lane.is_background() {
+            of_scope * BEHIND
+        } else {
+            of_scope
+        };
+        let unproven = held
+            .unproven
+            .get(claim.connector)
+            .copied()
+            .filter(|_| !claim.proven)
+            .unwrap_or(0);
+        if counted >= free
+            || unproven >= free * OF_THE_UNPROVEN
+            || of_connector >= free * OF_A_CONNECTOR
+        {
             return None;
         }
         held.all += 1;
@@ -104,7 +126,12 @@ impl Shares {
         if !claim.proven {
             *held.unproven.entry(connector.clone()).or_default() += 1;
         }
-        Some(Share { shares: self.clone(), connector, scope: claim.scope, proven: claim.proven })
+        Some(Share {
+            shares: self.clone(),
+            connector,
+            scope: claim.scope,
+            proven: claim.proven,
+        })
     }
 }
 
@@ -122,7 +149,10 @@ impl Drop for Share {
 }
 
 /// Counts down; what nobody holds is forgotten, because scopes are without number.
-pub(crate) fn one_less<K: Eq + Hash, S: std::hash::BuildHasher>(counts: &mut HashMap<K, usize, S>, key: K) {
+pub(crate) fn one_less<K: Eq + Hash, S: std::hash::BuildHasher>(
+    counts: &mut HashMap<K, usize, S>,
+    key: K,
+) {
     if let Entry::Occupied(mut count) = counts.entry(key) {
         *count.get_mut() -= 1;
         if *count.get() == 0 {
@@ -137,7 +167,12 @@ mod tests {
     use crate::domain::KeyMaker;
 
     fn claim(connector: &str, scope: u8) -> Claim<'_> {
-        Claim { connector, scope: KeyMaker::new([1; 16]).scope(&[&[scope]]), lane: Lane::CallPop, proven: true }
+        Claim {
+            connector,
+            scope: KeyMaker::new([1; 16]).scope(&[&[scope]]),
+            lane: Lane::CallPop,
+            proven: true,
+        }
     }
 
     fn fill(shares: &Shares, claim: Claim<'_>) -> Vec<Share> {
@@ -167,18 +202,36 @@ mod tests {
         assert_eq!(shares.0.held.lock().connectors["a"], 1536);
         assert!(shares.enter(claim("e", 255)).is_some());
         drop(held);
-        let Held { all, connectors, scopes, unproven } = &*shares.0.held.lock();
+        let Held {
+            all,
+            connectors,
+            scopes,
+            unproven,
+        } = &*shares.0.held.lock();
         assert!(*all == 0 && connectors.is_empty() && scopes.is_empty() && unproven.is_empty());
     }
 
     #[test]
     fn credentials_that_are_made_up_leave_places_to_those_that_are_proven() {
         let shares = Shares::new(64);
-        let made_up = |scope| Claim { proven: false, ..claim("a", scope) };
-        let held: Vec<Share> = (0..100).filter_map(|scope| shares.enter(made_up(scope))).collect();
+        let made_up = |scope| Claim {
+            proven: false,
+            ..claim("a", scope)
+        };
+        let held: Vec<Share> = (0..100)
+            .filter_map(|scope| shares.enter(made_up(scope)))
+            .collect();
         assert_eq!(held.len(), 43);
         assert_eq!(fill(&shares, claim("a", 101)).len(), 5);
-        assert!(shares.enter(Claim { proven: false, ..claim("b", 102) }).is_some(), "another CRM's have their own");
+        assert!(
+            shares
+                .enter(Claim {
+                    proven: false,
+                    ..claim("b", 102)
+                })
+                .is_some(),
+            "another CRM's have their own"
+        );
         drop(held);
         assert!(shares.0.held.lock().unproven.is_empty());
     }
@@ -186,7 +239,13 @@ mod tests {
     #[test]
     fn work_behind_the_scenes_leaves_places_to_the_calls_of_its_scope() {
         let shares = Shares::new(32);
-        let batch = fill(&shares, Claim { lane: Lane::Prefetch, ..claim("a", 1) });
+        let batch = fill(
+            &shares,
+            Claim {
+                lane: Lane::Prefetch,
+                ..claim("a", 1)
+            },
+        );
         assert_eq!(batch.len(), 11);
         assert_eq!(fill(&shares, claim("a", 1)).len(), 5);
     }

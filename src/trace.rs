@@ -1,11 +1,11 @@
-//! Traces: one span for each request, load and CRM call, sent to an OpenTelemetry collector where the settings name
-//! one.
+//! Traces: one span for each request, load and CRM call, sent to an OpenTelemetry collector where
+//! the settings name one.
 //!
-//! Owns the way out (OTLP over gRPC) and W3C trace context in, `traceparent` out. Without a collector nothing is made:
-//! a [`Span`] is then an empty value. Promises that neither a slow nor an absent collector holds up or fails a call:
-//! spans go into a bounded queue that a thread of its own empties, and what does not fit is dropped. Attributes are
-//! connectors' names, closed enums and numbers, never a telephone number, a user, an account, a host or a text of a
-//! CRM.
+//! Owns the way out (OTLP over gRPC) and W3C trace context in, `traceparent` out. Without a
+//! collector nothing is made: a [`Span`] is then an empty value. Promises that neither a slow nor
+//! an absent collector holds up or fails a call: spans go into a bounded queue that a thread of its
+//! own empties, and what does not fit is dropped. Attributes are connectors' names, closed enums
+//! and numbers, never a telephone number, a user, an account, a host or a text of a CRM.
 //!
 //! Nothing here is process-wide: two daemons in one process have two tracers.
 
@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
-use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt as _, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{
+    SpanContext, SpanKind, TraceContextExt as _, Tracer as _, TracerProvider as _,
+};
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
@@ -46,13 +48,16 @@ impl fmt::Debug for Tracer {
 }
 
 impl Tracer {
-    /// A tracer that sends to the collector. Connects when there is something to send. Needs a runtime around it.
+    /// A tracer that sends to the collector. Connects when there is something to send. Needs a
+    /// runtime around it.
     ///
     /// # Errors
     /// Where the endpoint can never work.
     pub(crate) fn new(config: &Config) -> Result<Self, ExporterBuildError> {
-        let exporter =
-            SpanExporter::builder().with_tonic().with_endpoint(config.otlp_endpoint.as_str()).with_timeout(EXPORT);
+        let exporter = SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(config.otlp_endpoint.as_str())
+            .with_timeout(EXPORT);
         let resource = Resource::builder_empty().with_attributes([
             KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
             KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
@@ -61,17 +66,29 @@ impl Tracer {
         ]);
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter.build()?)
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample))))
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+                config.sample,
+            ))))
             .with_resource(resource.build())
             .build();
         let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
         Ok(Self(Some((provider, tracer))))
     }
 
-    /// The span of a request, below the caller's span if its `traceparent` names one. `header` reads the metadata.
-    pub(crate) fn request<'a>(&self, name: &'static str, header: impl Fn(&str) -> Option<&'a str>) -> Span {
-        let Some((_, tracer)) = &self.0 else { return Span::default() };
-        let headers = Headers { parent: header("traceparent"), state: header("tracestate") };
+    /// The span of a request, below the caller's span if its `traceparent` names one. `header`
+    /// reads the metadata.
+    pub(crate) fn request<'a>(
+        &self,
+        name: &'static str,
+        header: impl Fn(&str) -> Option<&'a str>,
+    ) -> Span {
+        let Some((_, tracer)) = &self.0 else {
+            return Span::default();
+        };
+        let headers = Headers {
+            parent: header("traceparent"),
+            state: header("tracestate"),
+        };
         let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
         Span(Some(Live::start(tracer, name, SpanKind::Server, &parent)))
     }
@@ -116,9 +133,20 @@ struct Live {
 }
 
 impl Live {
-    fn start(tracer: &SdkTracer, name: &'static str, kind: SpanKind, parent: &Context) -> Arc<Self> {
-        let span = tracer.span_builder(name).with_kind(kind).start_with_context(tracer, parent);
-        Arc::new(Self { tracer: tracer.clone(), context: parent.with_span(span) })
+    fn start(
+        tracer: &SdkTracer,
+        name: &'static str,
+        kind: SpanKind,
+        parent: &Context,
+    ) -> Arc<Self> {
+        let span = tracer
+            .span_builder(name)
+            .with_kind(kind)
+            .start_with_context(tracer, parent);
+        Arc::new(Self {
+            tracer: tracer.clone(),
+            context: parent.with_span(span),
+        })
     }
 
     fn names(&self) -> SpanContext {
@@ -148,7 +176,9 @@ impl Span {
     /// Whether anybody will see it: what is only said to a span need not be put together else.
     #[must_use]
     pub(crate) fn is_traced(&self) -> bool {
-        self.0.as_ref().is_some_and(|live| live.context.span().is_recording())
+        self.0
+            .as_ref()
+            .is_some_and(|live| live.context.span().is_recording())
     }
 
     /// Says something about the step. Never anything of a user, see the header.
@@ -176,16 +206,27 @@ impl Span {
     #[must_use]
     pub(crate) fn traceparent(&self) -> Option<String> {
         let names = self.0.as_ref()?.names();
-        Some(format!("00-{}-{}-{:02x}", names.trace_id(), names.span_id(), names.trace_flags().to_u8()))
+        Some(format!(
+            "00-{}-{}-{:02x}",
+            names.trace_id(),
+            names.span_id(),
+            names.trace_flags().to_u8()
+        ))
     }
 
     /// The trace's id, for log lines.
     #[must_use]
     pub(crate) fn trace_id(&self) -> Option<String> {
-        self.0.as_ref().map(|live| live.names().trace_id().to_string())
+        self.0
+            .as_ref()
+            .map(|live| live.names().trace_id().to_string())
     }
 
     fn child(&self, name: &'static str, kind: SpanKind) -> Self {
-        Self(self.0.as_ref().map(|live| Live::start(&live.tracer, name, kind, &live.context)))
+        Self(
+            self.0
+                .as_ref()
+                .map(|live| Live::start(&live.tracer, name, kind, &live.context)),
+        )
     }
 }

@@ -1,7 +1,8 @@
 //! How urgent a load is: shared by the load and by whoever waits for it.
 //!
-//! A load that a prefetch began may become what a ringing phone waits for. Then it must not stand in the prefetch's
-//! line any longer: the caller that joins raises the load's urgency, and a budget in which it waits notices at once.
+//! A load that a prefetch began may become what a ringing phone waits for. Then it must not stand
+//! in the prefetch's line any longer: the caller that joins raises the load's urgency, and a budget
+//! in which it waits notices at once.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -16,8 +17,8 @@ use tokio::sync::futures::Notified;
 use crate::clock::{self, Instant, instant};
 use crate::domain::lane::Lane;
 
-/// The lane and the deadline of one load. Callers only raise the lane; the deadline is that of the most patient caller
-/// in this lane.
+/// The lane and the deadline of one load. Callers only raise the lane; the deadline is that of the
+/// most patient caller in this lane.
 pub(crate) struct Urgency {
     began: Instant,
     /// Whether its answer is wanted though nobody should wait for it.
@@ -55,16 +56,26 @@ impl Drop for OnTheWire {
 }
 
 impl Urgency {
-    /// The urgency of a load for one caller under a credential that is good. Without a deadline the load waits for its
-    /// turn however long that takes.
+    /// The urgency of a load for one caller under a credential that is good. Without a deadline the
+    /// load waits for its turn however long that takes.
     #[must_use]
     pub(crate) fn new(lane: Lane, deadline: Option<Instant>) -> Self {
-        Self::of(Asker { lane, deadline, trusted: true })
+        Self::of(Asker {
+            lane,
+            deadline,
+            trusted: true,
+        })
     }
 
     /// The urgency of a load for whoever asks first.
     #[must_use]
-    pub(crate) fn of(Asker { lane, deadline, trusted }: Asker) -> Self {
+    pub(crate) fn of(
+        Asker {
+            lane,
+            deadline,
+            trusted,
+        }: Asker,
+    ) -> Self {
         Self {
             began: instant(),
             wanted: (trusted && is_a_callers(lane, deadline)).into(),
@@ -81,33 +92,39 @@ impl Urgency {
         self.unproven.store(!proven, Relaxed);
     }
 
-    /// Whether the CRM has accepted the credential of the load before. So it is unless something else was said.
+    /// Whether the CRM has accepted the credential of the load before. So it is unless something
+    /// else was said.
     #[must_use]
     pub(crate) fn is_proven(&self) -> bool {
         !self.unproven.load(Relaxed)
     }
 
-    /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be told in time. One in
-    /// the same lane may move the deadline back; none is latest. One in a less urgent lane changes nothing.
+    /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be
+    /// told in time. One in the same lane may move the deadline back; none is latest. One in a less
+    /// urgent lane changes nothing.
     pub(crate) fn join(&self, lane: Lane, deadline: Option<Instant>) {
         if self.is_proven() && is_a_callers(lane, deadline) {
             self.wanted.store(true, Relaxed);
         }
         self.change(|now| match lane.cmp(&now.0) {
             Ordering::Less => (lane, deadline),
-            Ordering::Equal => (lane, now.1.and_then(|set| deadline.map(|other| set.max(other)))),
+            Ordering::Equal => (
+                lane,
+                now.1.and_then(|set| deadline.map(|other| set.max(other))),
+            ),
             Ordering::Greater => now,
         });
     }
 
-    /// The CRM has accepted the credential: from now on the answer is wanted, whoever is still there.
+    /// The CRM has accepted the credential: from now on the answer is wanted, whoever is still
+    /// there.
     pub(crate) fn want(&self) {
         self.wanted.store(true, Relaxed);
         self.changed.notify_waiters();
     }
 
-    /// The load has spent a call of the CRM's quota, which should not be for nothing: the call is waited for, and under
-    /// a credential that is good the answer as well.
+    /// The load has spent a call of the CRM's quota, which should not be for nothing: the call is
+    /// waited for, and under a credential that is good the answer as well.
     pub(crate) fn spend(self: &Arc<Self>) -> OnTheWire {
         self.calls.fetch_add(1, Relaxed);
         if self.is_proven() {
@@ -152,15 +169,16 @@ impl Urgency {
         self.change(|now| (now.0.max(Lane::Revalidate), None));
     }
 
-    /// Whether the load is wanted though nobody should wait for it. Once true it stays so. It is not if only batches
-    /// ever asked for it and it has spent nothing, or if nothing shows that its credential is good.
+    /// Whether the load is wanted though nobody should wait for it. Once true it stays so. It is
+    /// not if only batches ever asked for it and it has spent nothing, or if nothing shows that its
+    /// credential is good.
     #[must_use]
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Relaxed)
     }
 
-    /// Whether the load is for nobody once those who wait for it are gone. A call on the wire is waited for in any
-    /// case: it may show that the credential is good.
+    /// Whether the load is for nobody once those who wait for it are gone. A call on the wire is
+    /// waited for in any case: it may show that the credential is good.
     #[must_use]
     pub(crate) fn is_needless_alone(&self) -> bool {
         !self.is_wanted() && self.calls.load(Relaxed) == 0
@@ -184,8 +202,8 @@ impl Urgency {
         self.now.lock().1
     }
 
-    /// Ends at the first change after this call, also where it is polled later than that. So whoever wants to miss
-    /// nothing calls it, reads, and then waits.
+    /// Ends at the first change after this call, also where it is polled later than that. So
+    /// whoever wants to miss nothing calls it, reads, and then waits.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
@@ -202,8 +220,8 @@ impl Urgency {
     }
 }
 
-/// Whether this is a caller, or work behind the scenes for one, whose next question the answer is for. Batches wait in
-/// their lane for as long as it takes; callers do not.
+/// Whether this is a caller, or work behind the scenes for one, whose next question the answer is
+/// for. Batches wait in their lane for as long as it takes; callers do not.
 fn is_a_callers(lane: Lane, deadline: Option<Instant>) -> bool {
     lane != Lane::Prefetch || deadline.is_some()
 }
@@ -211,7 +229,10 @@ fn is_a_callers(lane: Lane, deadline: Option<Instant>) -> bool {
 impl fmt::Debug for Urgency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (lane, deadline) = *self.now.lock();
-        f.debug_struct("Urgency").field("lane", &lane).field("deadline", &deadline).finish_non_exhaustive()
+        f.debug_struct("Urgency")
+            .field("lane", &lane)
+            .field("deadline", &deadline)
+            .finish_non_exhaustive()
     }
 }
 
@@ -231,7 +252,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn within_a_lane_the_deadline_only_moves_back_and_none_is_latest() {
-        let (near, far) = (instant() + Duration::from_secs(1), instant() + Duration::from_secs(2));
+        let (near, far) = (
+            instant() + Duration::from_secs(1),
+            instant() + Duration::from_secs(2),
+        );
         let urgency = Urgency::new(Lane::CallPop, Some(far));
         urgency.join(Lane::CallPop, Some(near));
         urgency.join(Lane::Prefetch, None);

@@ -34,7 +34,9 @@ impl fmt::Debug for Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        let failed = Cache::builder().max_capacity(MOST).time_to_live(LONGEST * 2);
+        let failed = Cache::builder()
+            .max_capacity(MOST)
+            .time_to_live(LONGEST * 2);
         Self(failed.build_with_hasher(foldhash::fast::RandomState::default()))
     }
 }
@@ -42,12 +44,17 @@ impl Default for Backoff {
 impl Backoff {
     /// Whether the CRM may be asked now.
     pub(super) fn is_over(&self, auth: AuthTag, now: Timestamp) -> bool {
-        self.0.get(&auth).is_none_or(|failed| now.since(failed.at) >= failed.wait)
+        self.0
+            .get(&auth)
+            .is_none_or(|failed| now.since(failed.at) >= failed.wait)
     }
 
     /// The CRM was asked, and did not say.
     pub(super) fn failed(&self, auth: AuthTag, now: Timestamp) {
-        let wait = self.0.get(&auth).map_or(FIRST, |failed| (failed.wait * 2).min(LONGEST));
+        let wait = self
+            .0
+            .get(&auth)
+            .map_or(FIRST, |failed| (failed.wait * 2).min(LONGEST));
         self.0.insert(auth, Failed { wait, at: now });
     }
 
@@ -69,7 +76,10 @@ mod tests {
         for minutes in [1, 2, 4, 8, 15, 15] {
             backoff.failed(auth, now);
             now = Timestamp(now.0 + minutes * 60_000);
-            assert!(!backoff.is_over(auth, Timestamp(now.0 - 1)) && backoff.is_over(auth, now), "{minutes}");
+            assert!(
+                !backoff.is_over(auth, Timestamp(now.0 - 1)) && backoff.is_over(auth, now),
+                "{minutes}"
+            );
         }
         backoff.failed(auth, now);
         backoff.succeeded(auth);

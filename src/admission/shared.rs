@@ -1,9 +1,10 @@
 //! What replicas share of credentials, in Redis.
 //!
-//! Owns two keys of a credential: the *record* (`…:c:<credential>`, among the keys of the claimed user) with the
-//! user's generation, the time of acceptance and the identity, and the *refusal* (`…:r`, of the credential alone)
-//! with the time at which the CRM refused it. A record counts if it is of the user's generation and later than the
-//! refusal. So one refusal is known for all users, and erasing a user ends the user's records. Times are Redis' own.
+//! Owns two keys of a credential: the *record* (`…:c:<credential>`, among the keys of the claimed
+//! user) with the user's generation, the time of acceptance and the identity, and the *refusal*
+//! (`…:r`, of the credential alone) with the time at which the CRM refused it. A record counts if
+//! it is of the user's generation and later than the refusal. So one refusal is known for all
+//! users, and erasing a user ends the user's records. Times are Redis' own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,9 @@ use crate::domain::{AuthTag, Identity, SharedTime, UserTag};
 use crate::link::user::{self, Generation, millis};
 use crate::link::{Link, LinkError, Reads, RedisTime, hex};
 
-/// The record carries the user's generation, so that it ends with it. It begins none: the load that used the credential
-/// did, and if that one is gone the user was erased meanwhile, and nothing of theirs is to be written.
+/// The record carries the user's generation, so that it ends with it. It begins none: the load that
+/// used the credential did, and if that one is gone the user was erased meanwhile, and nothing of
+/// theirs is to be written.
 const ADMIT: &str = "
 local held = redis.call('GET', KEYS[1])
 if not held then return 0 end
@@ -40,22 +42,35 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(link: Link, reads: Reads, time: RedisTime) -> Self {
-        Self { link, reads, time, admit: Arc::new(user::script(ADMIT)) }
+        Self {
+            link,
+            reads,
+            time,
+            admit: Arc::new(user::script(ADMIT)),
+        }
     }
 
     pub(super) fn time(&self) -> &RedisTime {
         &self.time
     }
 
-    /// When the credential was accepted for the user, and whose it is. Joins the look-ups of this moment.
-    pub(super) async fn read(&self, user: UserTag, auth: AuthTag) -> Result<Option<(SharedTime, Identity)>, LinkError> {
+    /// When the credential was accepted for the user, and whose it is. Joins the look-ups of this
+    /// moment.
+    pub(super) async fn read(
+        &self,
+        user: UserTag,
+        auth: AuthTag,
+    ) -> Result<Option<(SharedTime, Identity)>, LinkError> {
         let names = self.link.names();
         let generation = self.reads.get(user::generation(names, user));
         let record = self.reads.get(names.of_user(user, &suffix(auth)));
         let refusal = self.reads.get(refusal(&self.link, auth));
         let (generation, record, refusal) = tokio::try_join!(generation, record, refusal)?;
         let generation = generation.as_deref().and_then(Generation::read);
-        let record = record.as_deref().and_then(parse).filter(|record| Some(record.generation) == generation);
+        let record = record
+            .as_deref()
+            .and_then(parse)
+            .filter(|record| Some(record.generation) == generation);
         let refused = refusal.as_deref().and_then(time_of);
         let valid = record.filter(|record| refused.is_none_or(|refused| refused < record.accepted));
         Ok(valid.map(|record| (record.accepted, record.identity)))
@@ -70,15 +85,34 @@ impl Shared {
         remembered: Duration,
     ) -> Result<(), LinkError> {
         let (names, suffix) = (self.link.names(), suffix(auth));
-        let keys = [user::generation(names, user), names.of_user(user, &suffix), user::index(names, user)];
-        let (ttl, record) = (millis(remembered), [&accepted.0.to_be_bytes()[..], &identity.to_bytes()].concat());
+        let keys = [
+            user::generation(names, user),
+            names.of_user(user, &suffix),
+            user::index(names, user),
+        ];
+        let (ttl, record) = (
+            millis(remembered),
+            [&accepted.0.to_be_bytes()[..], &identity.to_bytes()].concat(),
+        );
         let args: [&[u8]; 3] = [&ttl, suffix.as_bytes(), &record];
-        self.link.script::<u32>(&self.admit, &keys, &args).await.map(|_| ())
+        self.link
+            .script::<u32>(&self.admit, &keys, &args)
+            .await
+            .map(|_| ())
     }
 
-    pub(super) async fn revoke(&self, auth: AuthTag, at: SharedTime, remembered: Duration) -> Result<(), LinkError> {
+    pub(super) async fn revoke(
+        &self,
+        auth: AuthTag,
+        at: SharedTime,
+        remembered: Duration,
+    ) -> Result<(), LinkError> {
         let mut set = Cmd::new();
-        set.arg("SET").arg(refusal(&self.link, auth)).arg(&at.0.to_be_bytes()).arg("PX").arg(millis(remembered));
+        set.arg("SET")
+            .arg(refusal(&self.link, auth))
+            .arg(&at.0.to_be_bytes())
+            .arg("PX")
+            .arg(millis(remembered));
         self.link.query(set).await
     }
 }
@@ -94,7 +128,11 @@ fn parse(bytes: &[u8]) -> Option<Record> {
     let (generation, rest) = bytes.split_at_checked(GENERATION)?;
     let (accepted, identity) = rest.split_at_checked(TIME)?;
     let identity = Identity::from_bytes(identity).filter(|_| identity.len() == IDENTITY_BYTES)?;
-    Some(Record { generation: Generation::read(generation)?, accepted: time_of(accepted)?, identity })
+    Some(Record {
+        generation: Generation::read(generation)?,
+        accepted: time_of(accepted)?,
+        identity,
+    })
 }
 
 fn time_of(bytes: &[u8]) -> Option<SharedTime> {

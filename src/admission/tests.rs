@@ -13,19 +13,29 @@ fn auth(n: u8) -> AuthTag {
 
 fn admissions() -> (Admissions, ManualClock) {
     let clock = ManualClock::new(Timestamp(1_000_000));
-    let config = Config { admitted: HOUR, remembered: 25 * HOUR };
-    (Admissions::new(config, Arc::new(clock.clone()), None), clock)
+    let config = Config {
+        admitted: HOUR,
+        remembered: 25 * HOUR,
+    };
+    (
+        Admissions::new(config, Arc::new(clock.clone()), None),
+        clock,
+    )
 }
 
 fn trust(admissions: &Admissions, of: u8, under: u8) -> Option<Trust> {
-    admissions.known(user(of), auth(under)).map(|credential| credential.trust)
+    admissions
+        .known(user(of), auth(under))
+        .map(|credential| credential.trust)
 }
 
 #[tokio::test]
 async fn an_accepted_credential_is_proven_for_an_hour_then_lapsed_then_unknown() {
     let (admissions, clock) = admissions();
     assert_eq!(trust(&admissions, 1, 1), None);
-    admissions.admit(user(1), auth(1), Identity::Caller, clock.now()).await;
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, clock.now())
+        .await;
     for (seconds, expected) in [
         (0, Some((Trust::Proven, false))),
         (2_879, Some((Trust::Proven, false))),
@@ -36,7 +46,9 @@ async fn an_accepted_credential_is_proven_for_an_hour_then_lapsed_then_unknown()
         (1, None),
     ] {
         clock.advance(Duration::from_secs(seconds));
-        let known = admissions.known(user(1), auth(1)).map(|known| (known.trust, known.due));
+        let known = admissions
+            .known(user(1), auth(1))
+            .map(|known| (known.trust, known.due));
         assert_eq!(known, expected, "after {seconds} s more");
     }
 }
@@ -46,12 +58,22 @@ async fn trust_counts_from_when_the_crm_was_asked() {
     let (admissions, clock) = admissions();
     let asked = clock.now();
     clock.advance(HOUR / 2);
-    admissions.admit(user(1), auth(1), Identity::Caller, asked).await;
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, asked)
+        .await;
     clock.advance(HOUR / 2);
     assert_eq!(trust(&admissions, 1, 1), Some(Trust::Lapsed));
-    admissions.admit(user(1), auth(1), Identity::Caller, clock.now()).await;
-    admissions.admit(user(1), auth(1), Identity::Caller, asked).await;
-    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Proven), "a slow call takes nothing back");
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, clock.now())
+        .await;
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, asked)
+        .await;
+    assert_eq!(
+        trust(&admissions, 1, 1),
+        Some(Trust::Proven),
+        "a slow call takes nothing back"
+    );
 }
 
 #[tokio::test]
@@ -60,10 +82,14 @@ async fn a_call_that_began_before_a_refusal_does_not_undo_it() {
     let asked = clock.now();
     clock.advance(Duration::from_millis(5));
     admissions.revoke_here(auth(1));
-    admissions.admit(user(1), auth(1), Identity::Caller, asked).await;
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, asked)
+        .await;
     assert_eq!(trust(&admissions, 1, 1), None);
     clock.advance(Duration::from_millis(5));
-    admissions.admit(user(1), auth(1), Identity::Caller, clock.now()).await;
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, clock.now())
+        .await;
     assert_eq!(trust(&admissions, 1, 1), Some(Trust::Proven));
 }
 
@@ -71,13 +97,19 @@ async fn a_call_that_began_before_a_refusal_does_not_undo_it() {
 async fn a_refusal_ends_the_credential_for_all_users_and_no_other_credential() {
     let (admissions, clock) = admissions();
     for n in 1..=3 {
-        admissions.admit(user(n), auth(n), Identity::Caller, clock.now()).await;
-        admissions.admit(user(n), auth(9), Identity::Caller, clock.now()).await;
+        admissions
+            .admit(user(n), auth(n), Identity::Caller, clock.now())
+            .await;
+        admissions
+            .admit(user(n), auth(9), Identity::Caller, clock.now())
+            .await;
     }
     clock.advance(Duration::from_millis(1));
     admissions.revoke_here(auth(9));
     admissions.forget_user_here(user(2));
-    let known: Vec<_> = (1..=3).map(|n| [9, n].map(|m| trust(&admissions, n, m).is_some())).collect();
+    let known: Vec<_> = (1..=3)
+        .map(|n| [9, n].map(|m| trust(&admissions, n, m).is_some()))
+        .collect();
     assert_eq!(known, [[false, true], [false, false], [false, true]]);
     admissions.clear_here();
     assert_eq!(trust(&admissions, 3, 3), None);
@@ -87,13 +119,24 @@ async fn a_refusal_ends_the_credential_for_all_users_and_no_other_credential() {
 async fn whose_a_credential_is_does_not_depend_on_the_user_id_and_ends_with_a_refusal() {
     let (admissions, clock) = admissions();
     let identity = Identity::from_bytes(&[1; 33]).unwrap();
-    admissions.admit(user(1), auth(1), identity, clock.now()).await;
-    admissions.admit(user(1), auth(2), Identity::Caller, clock.now()).await;
+    admissions
+        .admit(user(1), auth(1), identity, clock.now())
+        .await;
+    admissions
+        .admit(user(1), auth(2), Identity::Caller, clock.now())
+        .await;
     let owner = |n| admissions.owner_of(None, auth(n));
     assert_eq!([1, 2, 3].map(owner), [Some(identity), None, None]);
     let unsaid = Identity::Credential(auth(1));
-    assert_eq!(admissions.owner_of(Some(unsaid), auth(1)), Some(identity), "the CRM was silent this time");
-    assert_eq!(admissions.owner_of(Some(Identity::Caller), auth(1)), Some(Identity::Caller));
+    assert_eq!(
+        admissions.owner_of(Some(unsaid), auth(1)),
+        Some(identity),
+        "the CRM was silent this time"
+    );
+    assert_eq!(
+        admissions.owner_of(Some(Identity::Caller), auth(1)),
+        Some(Identity::Caller)
+    );
     assert_eq!(trust(&admissions, 2, 1), None, "nobody is admitted by it");
     admissions.revoke_here(auth(1));
     assert_eq!(admissions.owner_of(None, auth(1)), None);
@@ -102,14 +145,29 @@ async fn whose_a_credential_is_does_not_depend_on_the_user_id_and_ends_with_a_re
 #[tokio::test]
 async fn other_settings_hold_for_what_is_remembered_and_bring_nothing_back_that_has_ended() {
     let (admissions, clock) = admissions();
-    admissions.admit(user(1), auth(1), Identity::Caller, clock.now()).await;
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, clock.now())
+        .await;
     clock.advance(HOUR / 2);
-    admissions.set_config(Config { admitted: HOUR / 4, remembered: 2 * HOUR });
+    admissions.set_config(Config {
+        admitted: HOUR / 4,
+        remembered: 2 * HOUR,
+    });
     assert_eq!(trust(&admissions, 1, 1), Some(Trust::Lapsed));
-    admissions.set_config(Config { admitted: HOUR, remembered: 25 * HOUR });
+    admissions.set_config(Config {
+        admitted: HOUR,
+        remembered: 25 * HOUR,
+    });
     assert_eq!(trust(&admissions, 1, 1), Some(Trust::Proven));
     clock.advance(25 * HOUR);
     assert_eq!(trust(&admissions, 1, 1), None);
-    admissions.set_config(Config { admitted: HOUR, remembered: 99 * HOUR });
-    assert_eq!(trust(&admissions, 1, 1), None, "it has ended by the settings before");
+    admissions.set_config(Config {
+        admitted: HOUR,
+        remembered: 99 * HOUR,
+    });
+    assert_eq!(
+        trust(&admissions, 1, 1),
+        None,
+        "it has ended by the settings before"
+    );
 }

@@ -1,5 +1,5 @@
-//! The most memory that the process takes by its settings, for the worst that callers and CRMs can do. The sum is the
-//! one in `deploy/SECURITY.md`, which says what each part is for.
+//! The most memory that the process takes by its settings, for the worst that callers and CRMs can
+//! do. The sum is the one in `deploy/SECURITY.md`, which says what each part is for.
 
 use crate::callers::OPEN_PLACES;
 use crate::config::Config;
@@ -15,15 +15,15 @@ const PROGRAM: u64 = 48 * MIB;
 /// What the allocator keeps for itself.
 const ALLOCATOR: u64 = 48 * MIB;
 
-/// Credentials, identities, refusals and invalidations, 100,000 of each: 185 MiB were measured, with one identity a
-/// user.
+/// Credentials, identities, refusals and invalidations, 100,000 of each: 185 MiB were measured,
+/// with one identity a user.
 const REMEMBERED: u64 = 256 * MIB;
 
 /// A reply as bytes, as JSON, and as an answer.
 const FORMS_OF_A_REPLY: u64 = 6;
 
-/// Two calls in hand with request and answer, and half a request beside them: it may be a list of up to a MiB, in a
-/// buffer that doubles.
+/// Two calls in hand with request and answer, and half a request beside them: it may be a list of
+/// up to a MiB, in a buffer that doubles.
 const CALL: u64 = 512 * KIB + 2 * MIB;
 
 /// A batch of 10,000 numbers.
@@ -72,7 +72,8 @@ mod tests {
                     memory = \"8MiB\"\n[lookup]\nmax_reply = \"256KiB\"\n\
                     [connectors.pipedrive]\nkind = \"pipedrive\"\n";
         let config = crate::config::read(text, []).unwrap().config;
-        let expected = 48 + 2 * 8 + 2 * 16 * 6 / 4 + 16 * 5 / 2 + 4 * 2 + 64 / 2 + 16 / 8 + 64 / 4 + 256 + 48;
+        let expected =
+            48 + 2 * 8 + 2 * 16 * 6 / 4 + 16 * 5 / 2 + 4 * 2 + 64 / 2 + 16 / 8 + 64 / 4 + 256 + 48;
         assert_eq!(bytes(&config), expected * MIB);
         let page = include_str!("../../deploy/SECURITY.md");
         for row in [

@@ -1,7 +1,7 @@
 //! The parts of the daemon: tasks that run until it stops.
 //!
-//! Promises that a part that ends before, by itself or by a panic, is logged and makes the daemon stop: one that serves
-//! without it would only look well.
+//! Promises that a part that ends before, by itself or by a panic, is logged and makes the daemon
+//! stop: one that serves without it would only look well.
 
 use std::sync::Arc;
 
@@ -24,8 +24,16 @@ pub(super) struct Chores {
 
 impl Chores {
     /// Runs a part until everything ends.
-    pub(super) fn spawn(&self, part: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_until(&self.stop, part, self.stop.clone().run_until_cancelled_owned(work));
+    pub(super) fn spawn(
+        &self,
+        part: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.spawn_until(
+            &self.stop,
+            part,
+            self.stop.clone().run_until_cancelled_owned(work),
+        );
     }
 
     /// Runs a part that ends by itself once `end` is cancelled.
@@ -37,7 +45,11 @@ impl Chores {
     ) -> JoinHandle<T> {
         #[cfg(test)]
         let work = self.breaks.within(part, work);
-        let watch = Watch { part, end: end.clone(), broken: Arc::clone(&self.broken) };
+        let watch = Watch {
+            part,
+            end: end.clone(),
+            broken: Arc::clone(&self.broken),
+        };
         self.tasks.spawn(async move {
             let _watch = watch;
             work.await
@@ -49,10 +61,13 @@ impl Chores {
         self.broken.wait().await
     }
 
-    /// Whether all parts ran for as long as they should; else an error with the name of the first that did not.
+    /// Whether all parts ran for as long as they should; else an error with the name of the first
+    /// that did not.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         match self.broken.get() {
-            Some(part) => Err(anyhow::anyhow!("{part} ended before it should have; the log says more")),
+            Some(part) => Err(anyhow::anyhow!(
+                "{part} ended before it should have; the log says more"
+            )),
             None => Ok(()),
         }
     }
@@ -69,7 +84,11 @@ impl Drop for Watch {
     fn drop(&mut self) {
         if !self.end.is_cancelled() {
             let panicked = std::thread::panicking();
-            tracing::error!(part = self.part, panicked, "a part of the daemon has ended: the daemon stops");
+            tracing::error!(
+                part = self.part,
+                panicked,
+                "a part of the daemon has ended: the daemon stops"
+            );
             // The first one counts.
             let _ = self.broken.set(self.part);
         }

@@ -1,8 +1,9 @@
 //! One connection: plain or encrypted, with its place among all, and three limits of time.
 //!
-//! HTTP/2's own limits are the server's. Here is what it has no say in: a client that sends frames which bring nothing
-//! without end is read as slowly as it may send them, one that connects and says nothing, one
-//! that takes nothing of what is written, and one that stays for ever; and that another one has taken its place.
+//! HTTP/2's own limits are the server's. Here is what it has no say in: a client that sends frames
+//! which bring nothing without end is read as slowly as it may send them, one that connects and
+//! says nothing, one that takes nothing of what is written, and one that stays for ever; and that
+//! another one has taken its place.
 
 use std::future::Future;
 use std::io;
@@ -21,7 +22,8 @@ use crate::callers::Peer;
 use crate::clock::{self, instant};
 use crate::frames::{Allowance, Frames};
 
-/// Within this time a client has said its first words. Afterwards the server asks for signs of life itself.
+/// Within this time a client has said its first words. Afterwards the server asks for signs of life
+/// itself.
 const FIRST_WORDS: Duration = Duration::from_secs(10);
 
 /// HTTP/2's greeting and the head of the first frame.
@@ -30,8 +32,9 @@ const GREETING: usize = 24 + 9;
 /// How long nothing of what is written may be taken.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Bytes read in one go before other connections have their turn: a few small requests. Each becomes a task, and a
-/// connection that brought hundreds at once would put all of them before the others' next one.
+/// Bytes read in one go before other connections have their turn: a few small requests. Each
+/// becomes a task, and a connection that brought hundreds at once would put all of them before the
+/// others' next one.
 const AT_A_TIME: usize = 1 << 10;
 
 /// The same of a large request, whose bytes cost little.
@@ -65,7 +68,12 @@ impl Connection {
         Self::new(Either::Left(stream), Peer::default(), place, longest)
     }
 
-    pub(super) fn encrypted(stream: TlsStream<TcpStream>, peer: Peer, place: Place, longest: Duration) -> Self {
+    pub(super) fn encrypted(
+        stream: TlsStream<TcpStream>,
+        peer: Peer,
+        place: Place,
+        longest: Duration,
+    ) -> Self {
         Self::new(Either::Right(Box::new(stream)), peer, place, longest)
     }
 
@@ -109,18 +117,28 @@ impl Connection {
         }
         self.place.hear();
         let (now, allowance, mut until) = (instant(), &mut self.allowance, None);
-        self.frames.read(bytes, |frame| until = allowance.take(frame, now).err());
+        self.frames
+            .read(bytes, |frame| until = allowance.take(frame, now).err());
         self.held_back = until.map(|until| Box::pin(clock::pause_until(until)) as Alarm);
     }
 
     /// Watches over what was tried to be written.
-    fn taken<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn taken<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        tried: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if tried.is_ready() {
             self.stalled = None;
             return tried;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(clock::pause(STALLED)));
-        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(clock::pause(STALLED)));
+        stalled
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -133,7 +151,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.alarm.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -165,7 +187,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(this.stream.get_mut()).poll_write(cx, bytes);
         this.taken(cx, written)

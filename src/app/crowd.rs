@@ -1,9 +1,10 @@
 //! The connections that are open, by the address of their peer.
 //!
-//! Owns their number. Promises that there are so many at most, and that no address keeps others out: if all places are
-//! taken, a connection from an address that has fewer takes the place of one of the address that has most: of the one
-//! that has been silent for longest, and never of one with a call of a known caller in hand. An IPv6 client has a whole
-//! /64, which counts as one address. Clients behind one proxy share its address, and are kept apart by the proxy.
+//! Owns their number. Promises that there are so many at most, and that no address keeps others
+//! out: if all places are taken, a connection from an address that has fewer takes the place of one
+//! of the address that has most: of the one that has been silent for longest, and never of one with
+//! a call of a known caller in hand. An IPv6 client has a whole /64, which counts as one address.
+//! Clients behind one proxy share its address, and are kept apart by the proxy.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -55,14 +56,20 @@ pub(super) struct Place {
 
 impl fmt::Debug for Crowd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Crowd").field("open", &self.state.lock().all).finish_non_exhaustive()
+        f.debug_struct("Crowd")
+            .field("open", &self.state.lock().all)
+            .finish_non_exhaustive()
     }
 }
 
 impl Crowd {
     /// Room for `most` connections.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, opened: instant(), state: Arc::default() }
+        Self {
+            most,
+            opened: instant(),
+            state: Arc::default(),
+        }
     }
 
     /// A place for a connection from there; `None` if there is none for it.
@@ -77,10 +84,22 @@ impl Crowd {
         state.next += 1;
         state.all += 1;
         let in_hand = Arc::<AtomicUsize>::default();
-        let open = Open { heard: Arc::clone(&heard), in_hand: Arc::clone(&in_hand), end: token.clone() };
+        let open = Open {
+            heard: Arc::clone(&heard),
+            in_hand: Arc::clone(&in_hand),
+            end: token.clone(),
+        };
         state.peers.entry(peer).or_default().insert(number, open);
         let ended = Box::pin(token.clone().cancelled_owned());
-        Some(Place { crowd: self.clone(), peer, number, heard, in_hand, end: token, ended })
+        Some(Place {
+            crowd: self.clone(),
+            peer,
+            number,
+            heard,
+            in_hand,
+            end: token,
+            ended,
+        })
     }
 
     fn now(&self) -> u64 {
@@ -89,24 +108,36 @@ impl Crowd {
 }
 
 impl State {
-    /// Ends an idle connection of the address that has most, if that has more than this one would have.
+    /// Ends an idle connection of the address that has most, if that has more than this one would
+    /// have.
     fn make_room_for(&mut self, peer: IpAddr) -> bool {
         let own = self.peers.get(&peer).map_or(0, HashMap::len);
-        let Some((&largest, open)) = self.peers.iter().max_by_key(|(_, open)| open.len()) else { return false };
+        let Some((&largest, open)) = self.peers.iter().max_by_key(|(_, open)| open.len()) else {
+            return false;
+        };
         if open.len() <= own + 1 {
             return false;
         }
-        let idle = open.iter().filter(|(_, open)| open.in_hand.load(Ordering::Relaxed) == 0);
-        let silent = idle.min_by_key(|(number, open)| (open.heard.load(Ordering::Relaxed), **number));
-        let Some(number) = silent.map(|(number, _)| *number) else { return false };
+        let idle = open
+            .iter()
+            .filter(|(_, open)| open.in_hand.load(Ordering::Relaxed) == 0);
+        let silent =
+            idle.min_by_key(|(number, open)| (open.heard.load(Ordering::Relaxed), **number));
+        let Some(number) = silent.map(|(number, _)| *number) else {
+            return false;
+        };
         self.leave(largest, number);
         true
     }
 
     /// Takes a connection out, if it is still there, and ends it.
     fn leave(&mut self, peer: IpAddr, number: u64) {
-        let Some(open) = self.peers.get_mut(&peer) else { return };
-        let Some(left) = open.remove(&number) else { return };
+        let Some(open) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let Some(left) = open.remove(&number) else {
+            return;
+        };
         if open.is_empty() {
             self.peers.remove(&peer);
         }
@@ -157,7 +188,10 @@ mod tests {
 
     fn ended(places: &mut [Place]) -> Vec<bool> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        places.iter_mut().map(|place| place.poll_ended(&mut cx).is_ready()).collect()
+        places
+            .iter_mut()
+            .map(|place| place.poll_ended(&mut cx).is_ready())
+            .collect()
     }
 
     fn addr(text: &str) -> IpAddr {
@@ -168,7 +202,9 @@ mod tests {
     async fn a_connection_with_a_call_of_a_known_caller_in_hand_is_not_ended() {
         let crowd = Crowd::new(2);
         let mut proxy = [(); 2].map(|()| crowd.enter(addr("10.0.0.1")).unwrap());
-        let peers = proxy.each_ref().map(|place| crate::callers::Peer::default().counted_in(place.in_hand()));
+        let peers = proxy
+            .each_ref()
+            .map(|place| crate::callers::Peer::default().counted_in(place.in_hand()));
         let first = peers[0].busy();
         let second = peers[1].busy();
         assert!(crowd.enter(addr("10.0.0.2")).is_none());
@@ -186,15 +222,27 @@ mod tests {
             many.push(crowd.enter(addr("10.0.0.1")).unwrap());
             crate::clock::pause(std::time::Duration::from_millis(10)).await;
         }
-        assert!(crowd.enter(addr("10.0.0.1")).is_none(), "it has all places itself");
+        assert!(
+            crowd.enter(addr("10.0.0.1")).is_none(),
+            "it has all places itself"
+        );
         many[0].hear();
         let first = crowd.enter(addr("10.0.0.2"));
-        assert_eq!((first.is_some(), ended(&mut many)), (true, vec![false, true, false, false]));
+        assert_eq!(
+            (first.is_some(), ended(&mut many)),
+            (true, vec![false, true, false, false])
+        );
         let second = crowd.enter(addr("::ffff:10.0.0.2"));
-        assert_eq!((second.is_some(), ended(&mut many)), (true, vec![false, true, true, false]));
+        assert_eq!(
+            (second.is_some(), ended(&mut many)),
+            (true, vec![false, true, true, false])
+        );
         assert!(crowd.enter(addr("10.0.0.2")).is_none(), "both have two");
         let third = crowd.enter(addr("2001:db8::1")).unwrap();
-        assert!(crowd.enter(addr("2001:db8::2")).is_none(), "of the same /64");
+        assert!(
+            crowd.enter(addr("2001:db8::2")).is_none(),
+            "of the same /64"
+        );
         drop(many);
         drop((first, second, third));
         let state = crowd.state.lock();

@@ -20,16 +20,24 @@ pub(super) struct Figures {
 impl Figures {
     pub(super) fn now(&self) -> ops::Now {
         ops::Now {
-            connectors: self.budgets.iter().map(|(name, budget)| quota(name, budget)).collect(),
+            connectors: self
+                .budgets
+                .iter()
+                .map(|(name, budget)| quota(name, budget))
+                .collect(),
             redis: self.link.as_ref().map(|link| redis(link.standing())),
-            replicas: self.link.as_ref().map(|_| self.replicas.load(Ordering::Relaxed)),
+            replicas: self
+                .link
+                .as_ref()
+                .map(|_| self.replicas.load(Ordering::Relaxed)),
             memory_limit: self.memory_limit,
             memory_ceiling: self.memory_ceiling,
         }
     }
 }
 
-/// All quotas of a connector in one: an owner's calls of each kind have a quota, and wait in one of these lines.
+/// All quotas of a connector in one: an owner's calls of each kind have a quota, and wait in one of
+/// these lines.
 fn quota(name: &str, budget: &Budget) -> ops::Quota {
     let all = budget.quota(None);
     let mut sum = ops::Quota {
@@ -45,7 +53,12 @@ fn quota(name: &str, budget: &Budget) -> ops::Quota {
         waiting: ops::Waiting::default(),
     };
     for (kind, quota, usage) in budget.usage() {
-        let Usage { scopes, resting, background_resting, waiting: [call_pop, revalidate, prefetch] } = usage;
+        let Usage {
+            scopes,
+            resting,
+            background_resting,
+            waiting: [call_pop, revalidate, prefetch],
+        } = usage;
         sum.apart.extend(kind.map(|kind| apart(kind, &quota)));
         sum.scopes = sum.scopes.max(scopes);
         sum.resting = sum.resting.max(resting);
@@ -62,7 +75,12 @@ fn apart(kind: CallKind, quota: &Quota) -> ops::Apart {
         CallKind::Search => "searches",
         CallKind::Other => "other calls",
     };
-    ops::Apart { kind, rate: quota.rate().get(), per_seconds: quota.per().as_secs_f64(), burst: quota.burst().get() }
+    ops::Apart {
+        kind,
+        rate: quota.rate().get(),
+        per_seconds: quota.per().as_secs_f64(),
+        burst: quota.burst().get(),
+    }
 }
 
 fn redis(standing: Standing) -> ops::Redis {
@@ -72,5 +90,8 @@ fn redis(standing: Standing) -> ops::Redis {
         Standing::Limited => ("limited", 0),
         Standing::Down => ("down", 0),
     };
-    ops::Redis { state, failures_in_a_row }
+    ops::Redis {
+        state,
+        failures_in_a_row,
+    }
 }

@@ -11,7 +11,8 @@ const OTHERS: u64 = 128;
 pub(super) fn warning(config: &Config) -> Option<String> {
     let given = getrlimit(Resource::Nofile).current?;
     let (connections, loads) = (config.grpc.max_connections, config.resolver.max_loads);
-    let needed = OTHERS.saturating_add(u64::try_from(connections.saturating_add(loads)).unwrap_or(u64::MAX));
+    let needed =
+        OTHERS.saturating_add(u64::try_from(connections.saturating_add(loads)).unwrap_or(u64::MAX));
     (given < needed).then(|| {
         format!(
             "at most {given} files may be open here, and the settings may need {needed}: {connections} connections of \

@@ -1,4 +1,5 @@
-//! What replicas share through Redis, or what stands in for it without Redis, and the parts that keep it going.
+//! What replicas share through Redis, or what stands in for it without Redis, and the parts that
+//! keep it going.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -30,7 +31,8 @@ use crate::metrics::{Metrics, RedisRefusalLabels};
 use crate::resolver::Rooms;
 use crate::tls::Tls;
 
-/// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all within a second.
+/// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all
+/// within a second.
 const LISTEN: Duration = Duration::from_millis(100);
 
 /// How soon after the start, or after Redis was reached, the log is first read.
@@ -70,7 +72,9 @@ impl Fleet {
             }
             None => None,
         };
-        let reads = shared.as_ref().map(|(link, ..)| Reads::new(link.clone(), chores.tasks.clone()));
+        let reads = shared
+            .as_ref()
+            .map(|(link, ..)| Reads::new(link.clone(), chores.tasks.clone()));
         let redis = || shared.as_ref().zip(reads.clone());
         let memory = MemoryCache::new(config.memory, config.ages, Arc::clone(clock));
         let tier = redis().map(|((link, log, time), reads)| SharedTier {
@@ -103,16 +107,26 @@ impl Fleet {
         chores: &Chores,
     ) -> Arc<Budget> {
         let shared = self.shared.as_ref();
-        let shared = shared.map(|(link, ..)| SharedQuota::new(link.clone(), &connector.name, chores.tasks.clone()));
+        let shared = shared.map(|(link, ..)| {
+            SharedQuota::new(link.clone(), &connector.name, chores.tasks.clone())
+        });
         let budgets = budget::Config {
             call_timeout: config.limits.call_timeout + budget::STALE,
             admitted: config.admitted,
             replicas: config.replicas,
             is_past_known: config.are_crms_new,
         };
-        let budget = Budget::new(connector.quotas, &budgets, &connector.name, metrics, shared.as_ref());
+        let budget = Budget::new(
+            connector.quotas,
+            &budgets,
+            &connector.name,
+            metrics,
+            shared.as_ref(),
+        );
         let budget = Arc::new(budget);
-        self.budgets.lock().push((connector.name.clone(), Arc::clone(&budget)));
+        self.budgets
+            .lock()
+            .push((connector.name.clone(), Arc::clone(&budget)));
         let swept = Arc::clone(&budget);
         chores.spawn("the sweep of quotas", async move {
             loop {
@@ -137,7 +151,13 @@ impl Fleet {
     /// What takes up other settings.
     pub(super) fn reload(&self, callers: Callers, tls: Option<Tls>) -> Reload {
         let (cache, admissions) = (self.cache.clone(), self.admissions.clone());
-        Reload { callers, tls, cache, admissions, budgets: Arc::clone(&self.budgets) }
+        Reload {
+            callers,
+            tls,
+            cache,
+            admissions,
+            budgets: Arc::clone(&self.budgets),
+        }
     }
 
     /// The rooms of the resolver.
@@ -153,7 +173,10 @@ impl Fleet {
             keys: self.keys.clone(),
             cache: self.cache.clone(),
             admissions: self.admissions.clone(),
-            leases: self.shared.as_ref().map(|(link, ..)| Leases::new(link.clone(), tasks.clone())),
+            leases: self
+                .shared
+                .as_ref()
+                .map(|(link, ..)| Leases::new(link.clone(), tasks.clone())),
             tasks,
             runtime,
             stopping,
@@ -168,9 +191,15 @@ impl Fleet {
 
     /// Begins to hear what other replicas are told to forget, and how many there are.
     pub(super) fn listen(&self, chores: &Chores) {
-        let Some((_, log, time)) = &self.shared else { return };
+        let Some((_, log, time)) = &self.shared else {
+            return;
+        };
         let (mut reader, time) = (log.reader(), time.clone());
-        let (cache, admissions, budgets) = (self.cache.clone(), self.admissions.clone(), Arc::clone(&self.budgets));
+        let (cache, admissions, budgets) = (
+            self.cache.clone(),
+            self.admissions.clone(),
+            Arc::clone(&self.budgets),
+        );
         let seen = Arc::clone(&self.replicas);
         chores.spawn("the log reader", async move {
             let (mut heard, mut failed, mut wait) = (false, false, FIRST);
@@ -180,7 +209,10 @@ impl Fleet {
                     // Once at least it may just have been slow.
                     wait = if heard && failed { LISTEN } else { FIRST };
                     failed = true;
-                    budgets.lock().iter().for_each(|(_, budget)| budget.unheard());
+                    budgets
+                        .lock()
+                        .iter()
+                        .for_each(|(_, budget)| budget.unheard());
                     continue;
                 };
                 failed = false;
@@ -197,12 +229,22 @@ impl Fleet {
                 }
                 let Some(count) = polled.replicas.and_then(NonZeroU32::new) else {
                     // It would not count calls either.
-                    budgets.lock().iter().for_each(|(_, budget)| budget.unheard());
+                    budgets
+                        .lock()
+                        .iter()
+                        .for_each(|(_, budget)| budget.unheard());
                     continue;
                 };
                 seen.store(count.get(), Ordering::Relaxed);
-                let replicas = Replicas { count, present: polled.present, kept_for: polled.kept_for };
-                budgets.lock().iter().for_each(|(_, budget)| budget.heard(&replicas));
+                let replicas = Replicas {
+                    count,
+                    present: polled.present,
+                    kept_for: polled.kept_for,
+                };
+                budgets
+                    .lock()
+                    .iter()
+                    .for_each(|(_, budget)| budget.heard(&replicas));
             }
         });
     }
@@ -214,7 +256,10 @@ fn signals(metrics: &Metrics) -> Signals {
     let refused = Box::new(move |code| {
         refused.get_or_create(&RedisRefusalLabels { code }).inc();
     });
-    Signals { up: metrics.redis_up.clone(), refused }
+    Signals {
+        up: metrics.redis_up.clone(),
+        refused,
+    }
 }
 
 fn hear(admissions: &Admissions, event: &Event) {
@@ -222,13 +267,17 @@ fn hear(admissions: &Admissions, event: &Event) {
         Event::Revoke(auth) => admissions.revoke_here(*auth),
         Event::ForgetUser(user) => admissions.forget_user_here(*user),
         Event::Lost => admissions.clear_here(),
-        Event::ForgetNumber(..) | Event::ForgetNumbers(_) | Event::Replaced(..) | Event::ReplacedMany(..) => {}
+        Event::ForgetNumber(..)
+        | Event::ForgetNumbers(_)
+        | Event::Replaced(..)
+        | Event::ReplacedMany(..) => {}
     }
 }
 
 /// Without Redis nobody else needs to know it.
 fn random_secret() -> anyhow::Result<SharedSecret> {
     let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    getrandom::fill(&mut secret)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
     Ok(SharedSecret::new(secret))
 }

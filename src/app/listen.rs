@@ -17,14 +17,15 @@ use crate::tls::{self, Tls};
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Time before the next connection is tried where the system gives none, for want of file descriptors mostly.
+/// Time before the next connection is tried where the system gives none, for want of file
+/// descriptors mostly.
 const REST: Duration = Duration::from_millis(100);
 
 /// What connections need to come in.
 pub(super) struct Gatekeeper {
     pub(super) tls: Option<Tls>,
-    /// Most connections at once. More are closed as soon as they are there, or take the place of one whose address has
-    /// more than theirs ([`Crowd`]).
+    /// Most connections at once. More are closed as soon as they are there, or take the place of
+    /// one whose address has more than theirs ([`Crowd`]).
     pub(super) most: usize,
     /// When a connection is cut off, whatever is under way on it.
     pub(super) longest: Duration,
@@ -33,7 +34,10 @@ pub(super) struct Gatekeeper {
 
 impl Gatekeeper {
     /// The connections that came in, until the stream is dropped; then the port is closed.
-    pub(super) fn incoming(self, listener: TcpListener) -> ReceiverStream<std::io::Result<Connection>> {
+    pub(super) fn incoming(
+        self,
+        listener: TcpListener,
+    ) -> ReceiverStream<std::io::Result<Connection>> {
         let (ready, incoming) = mpsc::channel(1);
         let (chores, end) = (self.chores.clone(), CancellationToken::new());
         chores.spawn_until(&end.clone(), "the accept loop", async move {
@@ -46,27 +50,39 @@ impl Gatekeeper {
         ReceiverStream::new(incoming)
     }
 
-    async fn accept(&self, listener: &TcpListener, ready: &mpsc::Sender<std::io::Result<Connection>>) {
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+        ready: &mpsc::Sender<std::io::Result<Connection>>,
+    ) {
         let crowd = Crowd::new(self.most);
         let (mut failed, mut refused) = (Seldom::default(), Seldom::default());
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    failed.tell(|| tracing::warn!(%error, "connections cannot be accepted on grpc.listen"));
+                    failed.tell(
+                        || tracing::warn!(%error, "connections cannot be accepted on grpc.listen"),
+                    );
                     clock::pause(REST).await;
                     continue;
                 }
             };
             let Some(place) = crowd.enter(from.ip()) else {
-                refused.tell(|| tracing::warn!("connections are refused: there are grpc.max_connections already"));
+                refused.tell(|| {
+                    tracing::warn!(
+                        "connections are refused: there are grpc.max_connections already"
+                    )
+                });
                 continue;
             };
             let (tls, longest, ready) = (self.tls.clone(), self.longest, ready.clone());
             self.chores.tasks.spawn(async move {
                 let end = place.end();
                 let shaken = clock::within(HANDSHAKE, shake(stream, tls, place, longest));
-                let Some(Some(Some(connection))) = end.run_until_cancelled(shaken).await else { return };
+                let Some(Some(Some(connection))) = end.run_until_cancelled(shaken).await else {
+                    return;
+                };
                 // Fails where the daemon stops.
                 let _ = ready.send(Ok(connection)).await;
             });
@@ -74,12 +90,22 @@ impl Gatekeeper {
     }
 }
 
-async fn shake(stream: TcpStream, tls: Option<Tls>, place: Place, longest: Duration) -> Option<Connection> {
+async fn shake(
+    stream: TcpStream,
+    tls: Option<Tls>,
+    place: Place,
+    longest: Duration,
+) -> Option<Connection> {
     // Without it a reply waits for the acknowledgement of the one before it.
     stream.set_nodelay(true).ok()?;
-    let Some(tls) = tls else { return Some(Connection::plain(stream, place, longest)) };
-    let stream =
-        tls.accept(stream).await.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()?;
+    let Some(tls) = tls else {
+        return Some(Connection::plain(stream, place, longest));
+    };
+    let stream = tls
+        .accept(stream)
+        .await
+        .inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
+        .ok()?;
     let peer = Peer::new(tls::is_verified(&stream), tls::peer_name(&stream));
     Some(Connection::encrypted(stream, peer, place, longest))
 }

@@ -99,29 +99,50 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the ports and builds every room. Log lines that were dropped are counted by whoever writes them.
+    /// Binds the ports and builds every room. Log lines that were dropped are counted by whoever
+    /// writes them.
     ///
     /// # Errors
     /// Where a port cannot be bound or TLS for CRM calls cannot be set up.
     pub async fn build(config: Config, log_lines_dropped: Counter) -> anyhow::Result<Self> {
         let metrics = Metrics::new(log_lines_dropped);
-        Self::assemble(config, Arc::new(SystemClock::start()), &Dns::system(), metrics).await
+        Self::assemble(
+            config,
+            Arc::new(SystemClock::start()),
+            &Dns::system(),
+            metrics,
+        )
+        .await
     }
 
     /// As [`App::build`], with another clock and other addresses behind names.
     ///
     /// # Errors
     /// As [`App::build`].
-    pub async fn build_with(config: Config, clock: Arc<dyn Clock>, dns: &Dns) -> anyhow::Result<Self> {
+    pub async fn build_with(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        dns: &Dns,
+    ) -> anyhow::Result<Self> {
         Self::assemble(config, clock, dns, Metrics::default()).await
     }
 
-    async fn assemble(config: Config, clock: Arc<dyn Clock>, dns: &Dns, metrics: Metrics) -> anyhow::Result<Self> {
+    async fn assemble(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        dns: &Dns,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
         phone::warm_up();
         let grpc = bind(config.grpc.listen, "grpc.listen").await?;
         let ops = bind(config.ops.listen, "ops.listen").await?;
         let metrics = Arc::new(metrics);
-        let tracer = config.tracing.as_ref().map(Tracer::new).transpose().context("tracing.otlp_endpoint")?;
+        let tracer = config
+            .tracing
+            .as_ref()
+            .map(Tracer::new)
+            .transpose()
+            .context("tracing.otlp_endpoint")?;
         let tracer = tracer.unwrap_or_default();
         let (loads, stopping) = (TaskTracker::new(), CancellationToken::new());
         let chores = Chores::default();
@@ -131,11 +152,23 @@ impl App {
         let platforms = config.connectors.iter().map(|connector| {
             let budget = fleet.budget(&config, connector, &metrics, &chores);
             let way = clients.way(connector.base_url.is_some());
-            let door = Door::new(way, config.limits, budget, Arc::clone(&clock), &metrics, &connector.name);
+            let door = Door::new(
+                way,
+                config.limits,
+                budget,
+                Arc::clone(&clock),
+                &metrics,
+                &connector.name,
+            );
             Platform::new(connector.clone(), door, fleet.keys.clone())
         });
         let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
-        let rooms = fleet.rooms(&clock, &metrics, (loads.clone(), crm.handle()), stopping.clone());
+        let rooms = fleet.rooms(
+            &clock,
+            &metrics,
+            (loads.clone(), crm.handle()),
+            stopping.clone(),
+        );
         let resolver = Resolver::new(config.resolver, rooms);
         let service = ContactRpc::new(
             resolver.clone(),
@@ -153,7 +186,12 @@ impl App {
         fleet.listen(&chores);
         let ready = Arc::new(AtomicBool::new(true));
         let (figures, log) = (fleet.figures(&config), fleet.log());
-        let pages = Ops::new(metrics, resolver, Arc::clone(&ready), Arc::new(move || figures.now()));
+        let pages = Ops::new(
+            metrics,
+            resolver,
+            Arc::clone(&ready),
+            Arc::new(move || figures.now()),
+        );
         chores.spawn("the record of the status page", pages.record());
         Ok(Self {
             config,
@@ -189,9 +227,9 @@ impl App {
         self.reload.clone()
     }
 
-    /// Serves until `shutdown` or a part of the daemon ends, then stops in order: says NOT_SERVING and not ready, goes
-    /// on serving for `grpc.drain_delay` so that balancers notice, takes no new connections, and lets calls and loads
-    /// end within `grpc.drain_timeout`.
+    /// Serves until `shutdown` or a part of the daemon ends, then stops in order: says NOT_SERVING
+    /// and not ready, goes on serving for `grpc.drain_delay` so that balancers notice, takes no new
+    /// connections, and lets calls and loads end within `grpc.drain_timeout`.
     ///
     /// # Errors
     /// If a listener fails, or a part of the daemon has ended before the stop.
@@ -200,11 +238,14 @@ impl App {
         let drain = self.chores.stop.child_token();
         let limits = &self.config.grpc;
         let server = server(limits.max_connection_age);
-        let (health, routes) = routes(server, self.service, &self.hall, limits.max_connection_age).await?;
+        let (health, routes) =
+            routes(server, self.service, &self.hall, limits.max_connection_age).await?;
         let gatekeeper = Gatekeeper {
             tls: self.tls,
             most: limits.max_connections,
-            longest: limits.max_connection_age.saturating_add(limits.max_connection_age_grace),
+            longest: limits
+                .max_connection_age
+                .saturating_add(limits.max_connection_age_grace),
             chores: self.chores.clone(),
         };
         let incoming = gatekeeper.incoming(self.grpc);
@@ -214,7 +255,8 @@ impl App {
         if let Some(warning) = files::warning(&self.config) {
             tracing::warn!("{warning}");
         }
-        let serving = routes.serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
+        let serving =
+            routes.serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
         let calls = self.chores.spawn_until(&drain, "the gRPC server", serving);
         let stop = self.chores.stop.clone();
         self.chores.spawn_until(
@@ -231,8 +273,12 @@ impl App {
         }
         tracing::info!("stopping: not ready any more, calls in hand are answered");
         self.ready.store(false, Ordering::Relaxed);
-        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-        health.set_not_serving::<ContactServiceServer<ContactRpc>>().await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
+        health
+            .set_not_serving::<ContactServiceServer<ContactRpc>>()
+            .await;
         self.stopping.cancel();
         clock::pause(self.config.grpc.drain_delay).await;
         drain.cancel();
@@ -245,11 +291,16 @@ impl App {
             }
         };
         self.loads.close();
-        if clock::within(LOADS_AFTER_DRAIN, self.loads.wait()).await.is_none() {
+        if clock::within(LOADS_AFTER_DRAIN, self.loads.wait())
+            .await
+            .is_none()
+        {
             tracing::warn!("some CRM look-ups did not end in time and were given up");
         }
         // In a thread that may block: the last spans go out now, within their time.
-        tokio::task::spawn_blocking(move || self.tracer.finish()).await.context("the spans broke off")?;
+        tokio::task::spawn_blocking(move || self.tracer.finish())
+            .await
+            .context("the spans broke off")?;
         drop(self.stop_with_it);
         if let Some(log) = &self.log {
             // The reader, which would count this replica again, has ended.
@@ -267,19 +318,27 @@ fn encryption(
     metrics: &Metrics,
     chores: &Chores,
 ) -> Result<Option<Tls>, tls::Error> {
-    let Some(files) = &config.grpc.tls else { return Ok(None) };
+    let Some(files) = &config.grpc.tls else {
+        return Ok(None);
+    };
     let tls = Tls::load(files, Arc::clone(clock))?;
     let expires = metrics.tls_certificate_expires.gauge();
-    chores.spawn("the watch over certificates", tls::Watch::new(tls.clone(), Arc::clone(clock), expires).run());
+    chores.spawn(
+        "the watch over certificates",
+        tls::Watch::new(tls.clone(), Arc::clone(clock), expires).run(),
+    );
     Ok(Some(tls))
 }
 
 async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr).await.with_context(|| format!("{setting}: cannot listen on {addr}"))
+    TcpListener::bind(addr)
+        .await
+        .with_context(|| format!("{setting}: cannot listen on {addr}"))
 }
 
-/// The server with HTTP/2's limits. What h2 does by itself: it ends a connection whose client opens streams and resets
-/// them at once (20 that were not looked at yet), or sends header blocks or empty frames without end.
+/// The server with HTTP/2's limits. What h2 does by itself: it ends a connection whose client opens
+/// streams and resets them at once (20 that were not looked at yet), or sends header blocks or
+/// empty frames without end.
 fn server(age: Duration) -> Server {
     Server::builder()
         .max_concurrent_streams(STREAMS)
@@ -288,7 +347,8 @@ fn server(age: Duration) -> Server {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        // Without tonic's grace, which would leave out the announcement: the connection itself ends after it.
+        // Without tonic's grace, which would leave out the announcement: the connection itself ends
+        // after it.
         .max_connection_age(age)
 }
 
@@ -300,7 +360,9 @@ async fn routes(
     watch: Duration,
 ) -> anyhow::Result<(HealthReporter, Router)> {
     let (health, health_service) = health_reporter();
-    health.set_serving::<ContactServiceServer<ContactRpc>>().await;
+    health
+        .set_serving::<ContactServiceServer<ContactRpc>>()
+        .await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -310,7 +372,19 @@ async fn routes(
         .add_service(hall.before_calls(ContactServiceServer::new(service)))
         // A watch is told to begin again when its connection is about to end anyway.
         .add_service(hall.before_health(health_service, watch))
-        .add_service(hall.before_reflection(reflection().build_v1()?.max_decoding_message_size(REFLECTION_BYTES)))
-        .add_service(hall.before_reflection(reflection().build_v1alpha()?.max_decoding_message_size(REFLECTION_BYTES)));
+        .add_service(
+            hall.before_reflection(
+                reflection()
+                    .build_v1()?
+                    .max_decoding_message_size(REFLECTION_BYTES),
+            ),
+        )
+        .add_service(
+            hall.before_reflection(
+                reflection()
+                    .build_v1alpha()?
+                    .max_decoding_message_size(REFLECTION_BYTES),
+            ),
+        );
     Ok((health, router))
 }

@@ -28,8 +28,8 @@ impl std::fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Takes up what of these settings can change at run time: callers and the files of certificates as `grpc` has
-    /// them, ages and quotas. All else stays as it was at the start.
+    /// Takes up what of these settings can change at run time: callers and the files of
+    /// certificates as `grpc` has them, ages and quotas. All else stays as it was at the start.
     ///
     /// # Errors
     /// If the certificates cannot be used. Then nothing has changed.
@@ -37,13 +37,20 @@ impl Reload {
         if let (Some(tls), Some(files)) = (&self.tls, &grpc.tls)
             && tls.exchange(files)?
         {
-            tracing::info!("grpc.tls: the certificates were exchanged; new connections use the new ones");
+            tracing::info!(
+                "grpc.tls: the certificates were exchanged; new connections use the new ones"
+            );
         }
-        self.callers.replace(&grpc.callers, grpc.needs_certificates());
+        self.callers
+            .replace(&grpc.callers, grpc.needs_certificates());
         self.cache.set_ages(config.ages);
         self.admissions.set_config(admissions_config(config));
         for (name, budget) in self.budgets.lock().iter() {
-            if let Some(connector) = config.connectors.iter().find(|connector| connector.name == *name) {
+            if let Some(connector) = config
+                .connectors
+                .iter()
+                .find(|connector| connector.name == *name)
+            {
                 budget.set(connector.quotas, config.admitted);
             }
         }
@@ -54,5 +61,8 @@ impl Reload {
 /// A credential is remembered for longer than any answer that it was accepted for.
 pub(super) fn admissions_config(config: &Config) -> admission::Config {
     let remembered = config.admitted.saturating_add(config.ages.longest());
-    admission::Config { admitted: config.admitted, remembered }
+    admission::Config {
+        admitted: config.admitted,
+        remembered,
+    }
 }

@@ -28,7 +28,11 @@ pub(super) struct Breaks(Arc<Mutex<BTreeMap<&'static str, oneshot::Sender<()>>>>
 
 impl Breaks {
     /// The work, which panics if the test says so.
-    pub(super) fn within<T, W>(&self, part: &'static str, work: W) -> impl Future<Output = T> + Send + use<T, W>
+    pub(super) fn within<T, W>(
+        &self,
+        part: &'static str,
+        work: W,
+    ) -> impl Future<Output = T> + Send + use<T, W>
     where
         T: Send,
         W: Future<Output = T> + Send,
@@ -68,26 +72,47 @@ async fn daemon(certificates: Option<&tempfile::TempDir>) -> App {
         .to_owned();
     if let Some(folder) = certificates {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let (cert, key) = (
+            folder.path().join("cert.pem"),
+            folder.path().join("key.pem"),
+        );
         fs::write(&cert, pair.cert.pem()).unwrap();
         fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
         settings += &format!("tls = {{ cert = {cert:?}, key = {key:?} }}\n");
     }
-    let config = config::read(&settings, []).unwrap_or_else(|faults| panic!("{faults:?}")).config;
+    let config = config::read(&settings, [])
+        .unwrap_or_else(|faults| panic!("{faults:?}"))
+        .config;
     App::build(config, Counter::default()).await.unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is no CRM")]
 async fn is_ready(ops: SocketAddr) -> bool {
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let tls = tls.with_safe_default_protocol_versions().unwrap().with_root_certificates(rustls::RootCertStore::empty());
-    let client = reqwest::Client::builder().tls_backend_preconfigured(tls.with_no_client_auth()).no_proxy();
-    let answer = client.build().unwrap().get(format!("http://{ops}/readyz")).send().await.unwrap();
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ));
+    let tls = tls
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty());
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.with_no_client_auth())
+        .no_proxy();
+    let answer = client
+        .build()
+        .unwrap()
+        .get(format!("http://{ops}/readyz"))
+        .send()
+        .await
+        .unwrap();
     answer.status().is_success()
 }
 
 async fn is_serving(channel: &Channel) -> bool {
-    let answer = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
+    let answer = HealthClient::new(channel.clone())
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap();
     answer.get_ref().status() == ServingStatus::Serving
 }
 
@@ -109,7 +134,9 @@ async fn panics_in(part: &'static str) {
     eventually("ready", async || is_ready(ops).await).await;
     // A server that is gone cannot be asked, and one with TLS needs another client.
     let is_asked = ![GRPC, ACCEPT, CERTIFICATES].contains(&part);
-    let channel = Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect_lazy();
+    let channel = Endpoint::from_shared(format!("http://{grpc}"))
+        .unwrap()
+        .connect_lazy();
     if is_asked {
         assert!(is_serving(&channel).await, "{part}");
     }
@@ -121,7 +148,10 @@ async fn panics_in(part: &'static str) {
     if is_asked {
         eventually("not serving", async || !is_serving(&channel).await).await;
     }
-    let ended = clock::within(Duration::from_secs(20), running).await.expect("it stops").unwrap();
+    let ended = clock::within(Duration::from_secs(20), running)
+        .await
+        .expect("it stops")
+        .unwrap();
     let error = format!("{:#}", ended.expect_err("its exit code is 1"));
     assert!(error.starts_with(part), "{error}");
 }
@@ -150,7 +180,10 @@ async fn a_part_that_panics_ends_the_daemon_in_order_and_with_an_error() {
     expected.sort_unstable();
     assert_eq!(breaks.parts(), expected, "every part is in this test");
     stop.cancel();
-    running.await.unwrap().expect("a stop that was asked for is no failure");
+    running
+        .await
+        .unwrap()
+        .expect("a stop that was asked for is no failure");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! What a CRM has lately allowed, if that is less than its documented limit.
 //!
-//! Owns the limit of one scope that falls when the CRM refuses a call and recovers step by step. The documented limit
-//! may be shared with others who call the CRM, or set too high. Does no waiting and knows no limiter.
+//! Owns the limit of one scope that falls when the CRM refuses a call and recovers step by step.
+//! The documented limit may be shared with others who call the CRM, or set too high. Does no
+//! waiting and knows no limiter.
 
 use std::time::Duration;
 
@@ -50,7 +51,11 @@ pub(super) struct NewLimit {
 impl Fallen {
     /// One who has stopped does not raise it any more.
     fn told(&self, before: u32) -> NewLimit {
-        NewLimit { limit: self.limit, lasts: 2 * self.stays, before }
+        NewLimit {
+            limit: self.limit,
+            lasts: 2 * self.stays,
+            before,
+        }
     }
 }
 
@@ -62,11 +67,18 @@ impl Allowed {
 
     /// Whether nothing is lost by forgetting. A refusal of long ago says nothing of today.
     pub(super) fn is_as_documented(&self, now: Instant) -> bool {
-        self.fallen.is_none_or(|fallen| now >= fallen.rises + LONGEST)
+        self.fallen
+            .is_none_or(|fallen| now >= fallen.rises + LONGEST)
     }
 
-    /// The CRM has accepted a call that was granted at `granted`. Returns the new limit if it rises.
-    pub(super) fn accepted(&mut self, quota: &Quota, granted: Instant, now: Instant) -> Option<NewLimit> {
+    /// The CRM has accepted a call that was granted at `granted`. Returns the new limit if it
+    /// rises.
+    pub(super) fn accepted(
+        &mut self,
+        quota: &Quota,
+        granted: Instant,
+        now: Instant,
+    ) -> Option<NewLimit> {
         self.accepted.slide(now);
         self.accepted.hold(now + quota.per());
         let accepted = self.accepted.held();
@@ -85,14 +97,17 @@ impl Allowed {
         let told = fallen.told(before);
         if fallen.limit >= quota.rate().get() {
             self.fallen = None;
-            return Some(NewLimit { lasts: Duration::ZERO, ..told });
+            return Some(NewLimit {
+                lasts: Duration::ZERO,
+                ..told
+            });
         }
         (told.limit > before).then_some(told)
     }
 
-    /// The CRM has refused a call that was granted at `granted`. Calls that were under way together count once.
-    /// `is_alone`: whether all calls that the CRM counts are made here, as far as known. Returns the new limit if it
-    /// falls.
+    /// The CRM has refused a call that was granted at `granted`. Calls that were under way together
+    /// count once. `is_alone`: whether all calls that the CRM counts are made here, as far as
+    /// known. Returns the new limit if it falls.
     pub(super) fn refused(
         &mut self,
         quota: &Quota,
@@ -113,12 +128,25 @@ impl Allowed {
             (fallen.refused, fallen.rises) = (now, now + fallen.stays);
             return None;
         }
-        // A CRM that has accepted nothing from here also counts calls of others. Their number is unknown.
-        let least = if is_alone && accepted > 0 { was / STEEPEST } else { was / 2 };
+        // A CRM that has accepted nothing from here also counts calls of others. Their number is
+        // unknown.
+        let least = if is_alone && accepted > 0 {
+            was / STEEPEST
+        } else {
+            was / 2
+        };
         let limit = accepted.max(least).clamp(1, (was - 1).max(1));
         let first = first(quota);
-        let stays = self.fallen.map_or(first, |fallen| (2 * fallen.stays).min(LONGEST.max(first)));
-        let fallen = Fallen { limit, refused: now, rises: now + stays, stays, has_risen: false };
+        let stays = self
+            .fallen
+            .map_or(first, |fallen| (2 * fallen.stays).min(LONGEST.max(first)));
+        let fallen = Fallen {
+            limit,
+            refused: now,
+            rises: now + stays,
+            stays,
+            has_risen: false,
+        };
         self.fallen = Some(fallen);
         Some(fallen.told(was))
     }
@@ -198,8 +226,18 @@ mod tests {
     async fn a_limit_that_nobody_tries_any_more_is_forgotten() {
         let (quota, now, mut allowed) = (quota(), instant(), Allowed::default());
         let told = allowed.refused(&quota, now, true, now);
-        assert_eq!(told, Some(NewLimit { limit: 25, lasts: 2 * SHORTEST, before: 50 }));
-        assert!(!allowed.is_as_documented(now + LONGEST) && allowed.is_as_documented(now + LONGEST + SHORTEST));
+        assert_eq!(
+            told,
+            Some(NewLimit {
+                limit: 25,
+                lasts: 2 * SHORTEST,
+                before: 50
+            })
+        );
+        assert!(
+            !allowed.is_as_documented(now + LONGEST)
+                && allowed.is_as_documented(now + LONGEST + SHORTEST)
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
-//! The language in which a call is asked for and answered, by the count of this replica and by that in Redis.
+//! The language in which a call is asked for and answered, by the count of this replica and by that
+//! in Redis.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ pub(super) const SCOPE_KNOWN: Duration = Duration::from_secs(60);
 /// When a pace has its next calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Forecast {
-    /// Microseconds until the next call is due. Zero or negative if a call is due now: one interval lower for each
-    /// further call that is due.
+    /// Microseconds until the next call is due. Zero or negative if a call is due now: one interval
+    /// lower for each further call that is due.
     pub(crate) next: i64,
     /// Microseconds between calls.
     pub(crate) interval: i64,
@@ -28,7 +29,8 @@ impl Forecast {
     /// Microseconds until a call is due for whoever has `ahead` others before him.
     pub(super) fn behind(self, ahead: usize) -> i64 {
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        self.next.saturating_add(self.interval.saturating_mul(ahead))
+        self.next
+            .saturating_add(self.interval.saturating_mul(ahead))
     }
 }
 
@@ -69,15 +71,22 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn one(limit: u32, burst: u32) -> Self {
-        Self { window: usize::from(limit > 1), burst: usize::from(burst > 1) }
+        Self {
+            window: usize::from(limit > 1),
+            burst: usize::from(burst > 1),
+        }
     }
 }
 
 impl Room {
-    /// Microseconds until there is room for whoever has `ahead` others before him. Zero if there is room now.
+    /// Microseconds until there is room for whoever has `ahead` others before him. Zero if there is
+    /// room now.
     fn in_micros(&self, ahead: usize, kept: Kept) -> i64 {
-        let free = self.frees.room_in(self.limit, ahead.saturating_add(kept.window));
-        free.max(self.pace.behind(ahead.saturating_add(kept.burst))).max(0)
+        let free = self
+            .frees
+            .room_in(self.limit, ahead.saturating_add(kept.window));
+        free.max(self.pace.behind(ahead.saturating_add(kept.burst)))
+            .max(0)
     }
 }
 
@@ -92,22 +101,47 @@ pub(super) struct Outlook {
 impl Outlook {
     /// An outlook of this moment.
     pub(super) fn now(all: Room, background: Room) -> Self {
-        Self { seen: instant(), all, background }
+        Self {
+            seen: instant(),
+            all,
+            background,
+        }
     }
 
     /// Nobody knows, or looks again, before `wait` is over.
     pub(super) fn after(wait: Duration) -> Self {
-        let pace = Forecast { next: micros(wait), interval: 0 };
-        let room = Room { limit: u32::MAX, pace, ..Room::default() };
+        let pace = Forecast {
+            next: micros(wait),
+            interval: 0,
+        };
+        let room = Room {
+            limit: u32::MAX,
+            pace,
+            ..Room::default()
+        };
         Self::now(room.clone(), room)
     }
 
     /// Time until there is room for a waiter behind others. A background lane needs room in both.
-    pub(super) fn wait(&self, (lane, standing): (Lane, Standing), ahead: Ahead, now: Instant) -> Duration {
-        let kept = |room: &Room| if standing == Standing::Unproven { room.kept } else { Kept::default() };
+    pub(super) fn wait(
+        &self,
+        (lane, standing): (Lane, Standing),
+        ahead: Ahead,
+        now: Instant,
+    ) -> Duration {
+        let kept = |room: &Room| {
+            if standing == Standing::Unproven {
+                room.kept
+            } else {
+                Kept::default()
+            }
+        };
         let mut micros = self.all.in_micros(ahead.all, kept(&self.all));
         if lane.is_background() {
-            micros = micros.max(self.background.in_micros(ahead.background, kept(&self.background)));
+            micros = micros.max(
+                self.background
+                    .in_micros(ahead.background, kept(&self.background)),
+            );
         }
         let from_seen = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
         from_seen.saturating_sub(now.saturating_duration_since(self.seen))
@@ -138,7 +172,11 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn denied(outlook: Outlook) -> Self {
-        Self { granted: None, outlook, rest: Rest::default() }
+        Self {
+            granted: None,
+            outlook,
+            rest: Rest::default(),
+        }
     }
 }
 

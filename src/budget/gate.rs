@@ -1,8 +1,9 @@
 //! The line before one scope's quota.
 //!
-//! Owns who goes next. Only the head of the line asks the limiter, one ask at a time, so that nobody overtakes by luck.
-//! A call that is granted belongs to the gate: whoever is head by then takes it. Promises that a waiter whose future is
-//! dropped leaves the line and lets the next one go. Knows nothing of what the calls are for.
+//! Owns who goes next. Only the head of the line asks the limiter, one ask at a time, so that
+//! nobody overtakes by luck. A call that is granted belongs to the gate: whoever is head by then
+//! takes it. Promises that a waiter whose future is dropped leaves the line and lets the next one
+//! go. Knows nothing of what the calls are for.
 
 use std::fmt;
 use std::future::pending;
@@ -72,14 +73,19 @@ enum Step<'a> {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate").field("scope", &self.scope).finish_non_exhaustive()
+        f.debug_struct("Gate")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
     }
 }
 
 impl Gate {
     /// A gate with nobody before it.
     pub(super) fn new(scope: ScopeTag) -> Self {
-        Self { scope, state: Mutex::default() }
+        Self {
+            scope,
+            state: Mutex::default(),
+        }
     }
 
     /// Whose quota is behind it.
@@ -87,14 +93,20 @@ impl Gate {
         self.scope
     }
 
-    /// Waits for a turn and spends one call: at the pace of the quota, or only within its window if the same call has
-    /// passed another gate, where it holds a place; then only for a moment ([`STALE`]). Once the deadline has passed
-    /// nobody waits for the load any more: it goes on without one, behind the scenes, because its answer is wanted the
-    /// next time.
+    /// Waits for a turn and spends one call: at the pace of the quota, or only within its window if
+    /// the same call has passed another gate, where it holds a place; then only for a moment
+    /// ([`STALE`]). Once the deadline has passed nobody waits for the load any more: it goes on
+    /// without one, behind the scenes, because its answer is wanted the next time.
     ///
     /// # Errors
-    /// [`Exhausted`] as soon as it is known that the turn would come too late; then nothing is spent.
-    pub(super) async fn pass(&self, limiter: &Limiter, urgency: &Urgency, is_paced: bool) -> Result<Passed, Exhausted> {
+    /// [`Exhausted`] as soon as it is known that the turn would come too late; then nothing is
+    /// spent.
+    pub(super) async fn pass(
+        &self,
+        limiter: &Limiter,
+        urgency: &Urgency,
+        is_paced: bool,
+    ) -> Result<Passed, Exhausted> {
         let mut place = Place::take(self, limiter, urgency, is_paced);
         loop {
             // Before the urgency is read, so that no change is missed between reading and waiting.
@@ -102,15 +114,29 @@ impl Gate {
             let (now, lane, latest) = (instant(), urgency.lane(), urgency.deadline());
             let deadline = latest.filter(|deadline| now < *deadline);
             let overdue = latest.is_some() && deadline.is_none();
-            let lane = if overdue { lane.max(Lane::Revalidate) } else { lane };
+            let lane = if overdue {
+                lane.max(Lane::Revalidate)
+            } else {
+                lane
+            };
             match place.step(lane, deadline, now) {
                 Step::Pass(slot) => {
-                    return Ok(Passed { slot, lane: place.ticket.lane, waited: place.since.elapsed() });
+                    return Ok(Passed {
+                        slot,
+                        lane: place.ticket.lane,
+                        waited: place.since.elapsed(),
+                    });
                 }
                 Step::Refuse(exhausted) => return Err(exhausted),
                 Step::Ask(turn) => {
-                    let patience = deadline.map(|deadline| deadline.saturating_duration_since(instant()));
-                    let answer = limiter.ask(&Ask { patience, ..turn.ask }).await;
+                    let patience =
+                        deadline.map(|deadline| deadline.saturating_duration_since(instant()));
+                    let answer = limiter
+                        .ask(&Ask {
+                            patience,
+                            ..turn.ask
+                        })
+                        .await;
                     turn.end(answer);
                 }
                 Step::Wait(until) => {
@@ -126,7 +152,10 @@ impl Gate {
 
     /// Counts a call that was made before it was known to be of this scope.
     pub(super) async fn count_made(&self, limiter: &Limiter, lane: Lane) -> Option<Slot> {
-        let mut ask = self.state.lock().ask(limiter, self.scope, lane, Standing::Proven);
+        let mut ask = self
+            .state
+            .lock()
+            .ask(limiter, self.scope, lane, Standing::Proven);
         ask.is_made = true;
         let answer = limiter.ask(&ask).await;
         let mut state = self.state.lock();
@@ -135,14 +164,25 @@ impl Gate {
         answer.granted
     }
 
-    /// Takes in what a reply said. Returns what the other replicas should be told. How many calls the CRM allows is
-    /// counted in the scope of their owner only: a credential has made a part of them.
-    pub(super) fn note(&self, limiter: &Limiter, hint: &RateHint, is_owner: bool, granted: Instant) -> Option<News> {
+    /// Takes in what a reply said. Returns what the other replicas should be told. How many calls
+    /// the CRM allows is counted in the scope of their owner only: a credential has made a part of
+    /// them.
+    pub(super) fn note(
+        &self,
+        limiter: &Limiter,
+        hint: &RateHint,
+        is_owner: bool,
+        granted: Instant,
+    ) -> Option<News> {
         let (mut state, now) = (self.state.lock(), instant());
         let rest = state.pauses.note(hint, granted, now);
         let limit = match (is_owner, hint.refused) {
             (false, _) => None,
-            (true, true) => state.allowed.refused(&limiter.quota(), granted, limiter.is_alone(), now),
+            (true, true) => {
+                state
+                    .allowed
+                    .refused(&limiter.quota(), granted, limiter.is_alone(), now)
+            }
             (true, false) => state.allowed.accepted(&limiter.quota(), granted, now),
         };
         if rest.is_none() && limit.is_none() {
@@ -154,7 +194,10 @@ impl Gate {
         }
         state.queue.wake_impatient();
         state.queue.wake_head();
-        Some(News { rest: rest.unwrap_or_default(), limit })
+        Some(News {
+            rest: rest.unwrap_or_default(),
+            limit,
+        })
     }
 
     /// This is the scope of a call's owner.
@@ -171,7 +214,10 @@ impl Gate {
     pub(super) fn closed_for(&self, urgency: &Urgency) -> Duration {
         let (state, now) = (self.state.lock(), instant());
         let lane = urgency.lane();
-        let room = state.outlook.as_ref().map(|outlook| outlook.wait((lane, standing(urgency)), Ahead::default(), now));
+        let room = state
+            .outlook
+            .as_ref()
+            .map(|outlook| outlook.wait((lane, standing(urgency)), Ahead::default(), now));
         room.unwrap_or_default().max(state.pauses.left(lane, now))
     }
 
@@ -195,7 +241,8 @@ impl Gate {
         if state.owned.is_some_and(|owned| now < owned + IN_USE) {
             usage.scopes += 1;
             usage.resting += usize::from(state.pauses.rest_all(now));
-            usage.background_resting += usize::from(!state.pauses.left(Lane::Prefetch, now).is_zero());
+            usage.background_resting +=
+                usize::from(!state.pauses.left(Lane::Prefetch, now).is_zero());
         }
         for (waiting, before) in usage.waiting.iter_mut().zip(state.before) {
             *waiting += before;
@@ -216,16 +263,24 @@ impl Gate {
 impl State {
     /// Time until it is this waiter's turn, as far as known.
     fn ready_in(&self, ticket: Ticket, ahead: Ahead, now: Instant) -> Duration {
-        let room = self
-            .outlook
-            .as_ref()
-            .map_or(Duration::ZERO, |outlook| outlook.wait((ticket.lane, ticket.standing), ahead, now));
+        let room = self.outlook.as_ref().map_or(Duration::ZERO, |outlook| {
+            outlook.wait((ticket.lane, ticket.standing), ahead, now)
+        });
         room.max(self.pauses.left(ticket.lane, now))
     }
 
     fn ask(&mut self, limiter: &Limiter, scope: ScopeTag, lane: Lane, standing: Standing) -> Ask {
         let limits = limiter.quota().limits(self.allowed.limit());
-        Ask { scope, lane, limits, standing, is_probe: false, is_paced: true, patience: None, is_made: false }
+        Ask {
+            scope,
+            lane,
+            limits,
+            standing,
+            is_probe: false,
+            is_paced: true,
+            patience: None,
+            is_made: false,
+        }
     }
 }
 
@@ -258,8 +313,12 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     fn take(gate: &'a Gate, limiter: &'a Limiter, urgency: &Urgency, is_paced: bool) -> Self {
         let wake = Arc::new(Notify::new());
-        let ticket =
-            gate.state.lock().queue.enter(urgency.lane(), standing(urgency), urgency.began(), Arc::clone(&wake));
+        let ticket = gate.state.lock().queue.enter(
+            urgency.lane(),
+            standing(urgency),
+            urgency.began(),
+            Arc::clone(&wake),
+        );
         Self {
             gate,
             limiter,
@@ -290,18 +349,27 @@ impl<'a> Place<'a> {
         if !head && deadline.is_none() {
             return Step::Wait(None);
         }
-        let ahead = if head { Ahead::default() } else { state.queue.ahead(self.ticket) };
+        let ahead = if head {
+            Ahead::default()
+        } else {
+            state.queue.ahead(self.ticket)
+        };
         let ready_in = state.ready_in(self.ticket, ahead, now);
         let is_late = patience.is_some_and(|patience| patience.is_zero());
-        if is_late || deadline.is_some_and(|deadline| ready_in > deadline.saturating_duration_since(now)) {
-            return Step::Refuse(Exhausted { retry_after: ready_in });
+        if is_late
+            || deadline.is_some_and(|deadline| ready_in > deadline.saturating_duration_since(now))
+        {
+            return Step::Refuse(Exhausted {
+                retry_after: ready_in,
+            });
         }
         if !head || state.asking {
             return Step::Wait(deadline);
         }
-        // A call pop asks once though it knows that it must wait: the limiter tells the other replicas' background
-        // lanes to stand aside. While the scope rests nobody asks, but for whether the pause of another replica still
-        // holds: a limiter without Redis knows of calls only, and would grant one.
+        // A call pop asks once though it knows that it must wait: the limiter tells the other
+        // replicas' background lanes to stand aside. While the scope rests nobody asks, but for
+        // whether the pause of another replica still holds: a limiter without Redis knows of calls
+        // only, and would grant one.
         let rests = !state.pauses.left(lane, now).is_zero();
         let asks_again_in = state.pauses.asked_again_in(now);
         let stands_out = !rests && !lane.is_background() && !self.asked;
@@ -313,10 +381,18 @@ impl<'a> Place<'a> {
             return Step::Ask(Turn {
                 gate: self.gate,
                 limiter: self.limiter,
-                ask: Ask { is_probe, is_paced: self.is_paced, ..ask },
+                ask: Ask {
+                    is_probe,
+                    is_paced: self.is_paced,
+                    ..ask
+                },
             });
         }
-        let wait = if rests { asks_again_in.map_or(ready_in, |wait| wait.min(ready_in)) } else { ready_in };
+        let wait = if rests {
+            asks_again_in.map_or(ready_in, |wait| wait.min(ready_in))
+        } else {
+            ready_in
+        };
         Step::Wait(Some(now + wait))
     }
 
@@ -355,7 +431,10 @@ struct Turn<'a> {
 impl Turn<'_> {
     fn end(self, answer: Answer) {
         let mut state = self.gate.state.lock();
-        let (expected, now) = (state.outlook.is_some() && answer.granted.is_some(), instant());
+        let (expected, now) = (
+            state.outlook.is_some() && answer.granted.is_some(),
+            instant(),
+        );
         if self.ask.is_probe && answer.granted.is_some() {
             state.pauses.probed(now);
         }
@@ -382,7 +461,11 @@ impl Drop for Turn<'_> {
 }
 
 fn standing(urgency: &Urgency) -> Standing {
-    if urgency.is_proven() { Standing::Proven } else { Standing::Unproven }
+    if urgency.is_proven() {
+        Standing::Proven
+    } else {
+        Standing::Unproven
+    }
 }
 
 async fn wait_until(moment: Option<Instant>) {

@@ -9,10 +9,12 @@ use crate::domain::lane::Lane;
 
 /// No pause is longer, whatever a CRM says: a wrong clock must not silence an account for days.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// The first pause after a 429 that names no time; each further one is twice as long, up to the longest.
+/// The first pause after a 429 that names no time; each further one is twice as long, up to the
+/// longest.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-/// In a pause that is longer than this a ringing phone may find out, so often, whether it still holds.
+/// In a pause that is longer than this a ringing phone may find out, so often, whether it still
+/// holds.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 /// Where the limit is unknown, so many calls left or fewer are few.
 const FEW: u32 = 2;
@@ -21,7 +23,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// A pause that grows by less is not worth telling the other replicas again.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
 
-/// What one reply of a CRM says about its limit. The default says nothing, and is what a plain success gives.
+/// What one reply of a CRM says about its limit. The default says nothing, and is what a plain
+/// success gives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RateHint {
     /// Whether the CRM refused the call because of its limit (429).
@@ -37,13 +40,18 @@ pub(crate) struct RateHint {
 }
 
 impl RateHint {
-    /// What is left of it so long after the reply. A time that is over says nothing any more; a refusal was one.
+    /// What is left of it so long after the reply. A time that is over says nothing any more; a
+    /// refusal was one.
     pub(super) fn after(&self, age: Duration) -> Self {
-        let left = |time: Option<Duration>| time.map(|time| time.saturating_sub(age)).filter(|time| !time.is_zero());
+        let left = |time: Option<Duration>| {
+            time.map(|time| time.saturating_sub(age))
+                .filter(|time| !time.is_zero())
+        };
         if age.is_zero() {
             return *self;
         }
-        let is_over = self.refused && self.retry_after.is_some() && left(self.retry_after).is_none();
+        let is_over =
+            self.refused && self.retry_after.is_some() && left(self.retry_after).is_none();
         Self {
             refused: self.refused && !is_over,
             retry_after: left(self.retry_after),
@@ -80,16 +88,21 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    /// Takes in the hint of a call that was granted at `granted`. Returns what the other replicas should be told, if
-    /// that is anything new.
+    /// Takes in the hint of a call that was granted at `granted`. Returns what the other replicas
+    /// should be told, if that is anything new.
     pub(super) fn note(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Option<Rest> {
         let all = self.rest_of_all(hint, granted, now);
-        let is_later = Some(granted) > self.began || self.probed.is_some_and(|probed| granted >= probed);
+        let is_later =
+            Some(granted) > self.began || self.probed.is_some_and(|probed| granted >= probed);
         let is_over = all.is_zero() && is_later && self.rest_all(now);
         if is_over {
             (self.all, self.background, self.told) = (None, None, (None, None));
         }
-        let rest = Rest { all, background: rest_of_background(hint), is_over };
+        let rest = Rest {
+            all,
+            background: rest_of_background(hint),
+            is_over,
+        };
         let is_longer = self.set(rest, now);
         (is_longer || is_over).then_some(rest)
     }
@@ -102,15 +115,18 @@ impl Pauses {
         all || background
     }
 
-    /// What the replicas together have set, for this one as well: in place of what was heard before. True if that is
-    /// notably longer.
+    /// What the replicas together have set, for this one as well: in place of what was heard
+    /// before. True if that is notably longer.
     pub(super) fn hear(&mut self, rest: Rest, now: Instant) -> bool {
         self.begin(rest, now);
         let before = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
         let until = |rest: Duration| (!rest.is_zero()).then(|| now + rest.min(LONGEST_PAUSE));
         (self.told, self.heard) = ((until(rest.all), until(rest.background)), Some(now));
         let after = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
-        after.iter().zip(before).any(|(after, before)| *after > before + WORTH_TELLING)
+        after
+            .iter()
+            .zip(before)
+            .any(|(after, before)| *after > before + WORTH_TELLING)
     }
 
     fn begin(&mut self, rest: Rest, now: Instant) {
@@ -135,14 +151,20 @@ impl Pauses {
         if lane.is_background() {
             return all.max(left(self.background.max(self.told.1), now));
         }
-        all.min(left(self.began.max(self.probed).map(|last| last + PROBE_EVERY), now))
+        all.min(left(
+            self.began.max(self.probed).map(|last| last + PROBE_EVERY),
+            now,
+        ))
     }
 
-    /// If only other replicas have set the pause: after this time it is asked whether it still holds, because they may
-    /// have ended it.
+    /// If only other replicas have set the pause: after this time it is asked whether it still
+    /// holds, because they may have ended it.
     pub(super) fn asked_again_in(&self, now: Instant) -> Option<Duration> {
         let is_own = !left(self.all.max(self.background), now).is_zero();
-        let again = self.heard.filter(|_| !is_own).map(|heard| heard + ASK_AGAIN);
+        let again = self
+            .heard
+            .filter(|_| !is_own)
+            .map(|heard| heard + ASK_AGAIN);
         again.map(|again| again.saturating_duration_since(now))
     }
 
@@ -151,15 +173,21 @@ impl Pauses {
         self.probed = Some(now);
     }
 
-    /// Whether nothing is lost by forgetting: all pauses are over, and so is the memory of refusals.
+    /// Whether nothing is lost by forgetting: all pauses are over, and so is the memory of
+    /// refusals.
     pub(super) fn are_over(&self, now: Instant) -> bool {
-        let forgotten = self.refusals.is_none_or(|(_, last)| now.saturating_duration_since(last) > 2 * LONGEST_BACKOFF);
+        let forgotten = self
+            .refusals
+            .is_none_or(|(_, last)| now.saturating_duration_since(last) > 2 * LONGEST_BACKOFF);
         forgotten && self.left(Lane::Prefetch, now).is_zero()
     }
 
     fn rest_of_all(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Duration {
         let named = hint.retry_after.filter(|time| !time.is_zero());
-        let spent = hint.remaining.filter(|left| *left == 0).and(hint.reset_after);
+        let spent = hint
+            .remaining
+            .filter(|left| *left == 0)
+            .and(hint.reset_after);
         let refused = match named {
             Some(time) => time,
             None if hint.refused => self.back_off(granted, now),
@@ -171,8 +199,8 @@ impl Pauses {
         refused.max(spent.unwrap_or_default())
     }
 
-    /// One step for all calls that were under way together: only a call granted after the last refusal was counted
-    /// shows that the pause was too short.
+    /// One step for all calls that were under way together: only a call granted after the last
+    /// refusal was counted shows that the pause was too short.
     fn back_off(&mut self, granted: Instant, now: Instant) -> Duration {
         let refusals = match self.refusals {
             None => 1,
@@ -180,7 +208,9 @@ impl Pauses {
             Some(_) => return Duration::ZERO,
         };
         self.refusals = Some((refusals, now));
-        FIRST_BACKOFF.saturating_mul(1 << (refusals - 1).min(6)).min(LONGEST_BACKOFF)
+        FIRST_BACKOFF
+            .saturating_mul(1 << (refusals - 1).min(6))
+            .min(LONGEST_BACKOFF)
     }
 
     fn succeeded(&mut self, granted: Instant) {
@@ -221,11 +251,20 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn refused(retry_after: Option<Duration>) -> RateHint {
-        RateHint { refused: true, retry_after, ..RateHint::default() }
+        RateHint {
+            refused: true,
+            retry_after,
+            ..RateHint::default()
+        }
     }
 
     fn remaining(left: u32, limit: Option<u32>) -> RateHint {
-        RateHint { remaining: Some(left), limit, reset_after: Some(10 * SECOND), ..RateHint::default() }
+        RateHint {
+            remaining: Some(left),
+            limit,
+            reset_after: Some(10 * SECOND),
+            ..RateHint::default()
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -241,7 +280,11 @@ mod tests {
         now += LONGEST_BACKOFF + SECOND;
         pauses.note(&RateHint::default(), now, now);
         pauses.note(&refused(Some(Duration::ZERO)), now, now);
-        assert_eq!(pauses.left(Lane::CallPop, now), SECOND, "a Retry-After of zero names no time");
+        assert_eq!(
+            pauses.left(Lane::CallPop, now),
+            SECOND,
+            "a Retry-After of zero names no time"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -261,7 +304,10 @@ mod tests {
     async fn retry_after_rests_all_lanes_and_is_capped_at_an_hour() {
         let (mut pauses, now) = (Pauses::default(), instant());
         assert!(pauses.note(&refused(Some(30 * SECOND)), now, now).is_some());
-        assert!(pauses.note(&refused(Some(30 * SECOND)), now, now).is_none(), "nothing new to tell");
+        assert!(
+            pauses.note(&refused(Some(30 * SECOND)), now, now).is_none(),
+            "nothing new to tell"
+        );
         assert_eq!(pauses.left(Lane::CallPop, now), 30 * SECOND);
         pauses.note(&refused(Some(86_400 * SECOND)), now, now);
         assert_eq!(pauses.left(Lane::Prefetch, now), LONGEST_PAUSE);
@@ -275,14 +321,20 @@ mod tests {
         pauses.note(&refused(Some(600 * SECOND)), start, start);
         assert_eq!(pauses.left(Lane::CallPop, start), PROBE_EVERY);
         let first = start + PROBE_EVERY;
-        assert_eq!([Lane::CallPop, Lane::Prefetch].map(|lane| pauses.left(lane, first).as_secs()), [0, 570]);
+        assert_eq!(
+            [Lane::CallPop, Lane::Prefetch].map(|lane| pauses.left(lane, first).as_secs()),
+            [0, 570]
+        );
         pauses.probed(first);
         assert_eq!(pauses.left(Lane::CallPop, first), PROBE_EVERY, "one call");
         assert!(pauses.note(&refused(None), first, first + SECOND).is_none());
         assert_eq!(pauses.left(Lane::Prefetch, first), 570 * SECOND, "it holds");
         let second = first + PROBE_EVERY;
         pauses.probed(second);
-        assert!(pauses.note(&RateHint::default(), start, second).is_none(), "a call from before says nothing");
+        assert!(
+            pauses.note(&RateHint::default(), start, second).is_none(),
+            "a call from before says nothing"
+        );
         let over = pauses.note(&RateHint::default(), second + SECOND, second + SECOND);
         assert!(over.is_some_and(|rest| rest.is_over));
         assert_eq!(pauses.left(Lane::Prefetch, second + SECOND), Duration::ZERO);
@@ -291,17 +343,41 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pause_of_another_replica_is_asked_for_again_and_ends_when_it_is_over_there() {
         let (mut pauses, start) = (Pauses::default(), instant());
-        let rest = |all| Rest { all, background: all, is_over: false };
+        let rest = |all| Rest {
+            all,
+            background: all,
+            is_over: false,
+        };
         assert!(pauses.hear(rest(600 * SECOND), start));
         assert_eq!(pauses.asked_again_in(start + SECOND), Some(4 * SECOND));
-        assert!(!pauses.hear(rest(595 * SECOND), start + 5 * SECOND), "no news");
-        assert_eq!(pauses.left(Lane::Prefetch, start + 5 * SECOND), 595 * SECOND);
+        assert!(
+            !pauses.hear(rest(595 * SECOND), start + 5 * SECOND),
+            "no news"
+        );
+        assert_eq!(
+            pauses.left(Lane::Prefetch, start + 5 * SECOND),
+            595 * SECOND
+        );
         pauses.hear(Rest::default(), start + 10 * SECOND);
-        assert_eq!(pauses.left(Lane::Prefetch, start + 10 * SECOND), Duration::ZERO);
-        pauses.note(&refused(Some(30 * SECOND)), start + 11 * SECOND, start + 11 * SECOND);
-        assert_eq!(pauses.asked_again_in(start + 12 * SECOND), None, "its own holds in any case");
+        assert_eq!(
+            pauses.left(Lane::Prefetch, start + 10 * SECOND),
+            Duration::ZERO
+        );
+        pauses.note(
+            &refused(Some(30 * SECOND)),
+            start + 11 * SECOND,
+            start + 11 * SECOND,
+        );
+        assert_eq!(
+            pauses.asked_again_in(start + 12 * SECOND),
+            None,
+            "its own holds in any case"
+        );
         pauses.hear(Rest::default(), start + 12 * SECOND);
-        assert_eq!(pauses.left(Lane::Prefetch, start + 12 * SECOND), 29 * SECOND);
+        assert_eq!(
+            pauses.left(Lane::Prefetch, start + 12 * SECOND),
+            29 * SECOND
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -313,7 +389,14 @@ mod tests {
             (remaining(3, None), 0, 0),
             (remaining(2, None), 0, 10),
             (remaining(0, Some(100)), 10, 10),
-            (RateHint { reset_after: None, ..remaining(0, None) }, 0, 0),
+            (
+                RateHint {
+                    reset_after: None,
+                    ..remaining(0, None)
+                },
+                0,
+                0,
+            ),
         ] {
             let mut pauses = Pauses::default();
             pauses.note(&hint, now, now);

@@ -41,13 +41,25 @@ struct Terms {
 impl Terms {
     fn new(quota: Quota, call_timeout: Duration, admitted: Duration) -> Self {
         // Nobody else's credential counts in the quota of a user.
-        let keeps_one_for = if quota.scope() == Scope::Account { admitted } else { Duration::ZERO };
-        Self { quota, hold: call_timeout + quota.per(), keeps_one_for }
+        let keeps_one_for = if quota.scope() == Scope::Account {
+            admitted
+        } else {
+            Duration::ZERO
+        };
+        Self {
+            quota,
+            hold: call_timeout + quota.per(),
+            keeps_one_for,
+        }
     }
 
     fn times(&self) -> Times {
         let unknown_for = past::unknown_for(self.quota.per());
-        Times { hold: self.hold, keeps_one_for: self.keeps_one_for, unknown_for }
+        Times {
+            hold: self.hold,
+            keeps_one_for: self.keeps_one_for,
+            unknown_for,
+        }
     }
 }
 
@@ -56,15 +68,22 @@ impl Limiter {
         let past = Mutex::new(Past::new(&quota, config, shared.is_some(), instant()));
         let terms = RwLock::new(Terms::new(quota, config.call_timeout, config.admitted));
         let local = Local::new(&quota, config.replicas);
-        Self { terms, call_timeout: config.call_timeout, local, shared, past }
+        Self {
+            terms,
+            call_timeout: config.call_timeout,
+            local,
+            shared,
+            past,
+        }
     }
 
     fn terms(&self) -> Terms {
         *self.terms.read()
     }
 
-    /// Other settings hold from the next ask on, but for the quota's scope. Calls that are held stay so. If `forgets`,
-    /// or if windows become longer, the past is one that nobody remembers. True if anything changes.
+    /// Other settings hold from the next ask on, but for the quota's scope. Calls that are held
+    /// stay so. If `forgets`, or if windows become longer, the past is one that nobody remembers.
+    /// True if anything changes.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
         let quota = quota.of(self.quota().scope());
         let new = Terms::new(quota, self.call_timeout, admitted);
@@ -107,7 +126,8 @@ impl Limiter {
                 }
             }
             (_, Count::Own | Count::Shared | Count::SharedWithinShare) => {
-                self.local.ask(&terms.quota, terms.keeps_one_for, ask, until)
+                self.local
+                    .ask(&terms.quota, terms.keeps_one_for, ask, until)
             }
         }
     }
@@ -116,7 +136,10 @@ impl Limiter {
         let (terms, absent) = (self.terms(), self.past.lock().absent(instant()));
         let left = ask.limits.all - ask.limits.leaving(absent).all;
         let known = self.local.known(ask.scope, terms.quota.per());
-        let Ok(answer) = shared.ask(&terms.quota, &terms.times(), ask, (left, &known), until).await else {
+        let Ok(answer) = shared
+            .ask(&terms.quota, &terms.times(), ask, (left, &known), until)
+            .await
+        else {
             let wait = self.past.lock().outage();
             self.local.was_not_answered(ask.scope, wait);
             return Answer::denied(Outlook::after(Duration::ZERO));
@@ -131,10 +154,21 @@ impl Limiter {
     /// Counts a call that nobody was asked for, whether there is room or not.
     async fn count_made(&self, ask: &Ask, until: Instant) -> Answer {
         let terms = self.terms();
-        let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name: None };
+        let slot = Slot {
+            scope: ask.scope,
+            is_background: ask.lane.is_background(),
+            until,
+            name: None,
+        };
         let named = match &self.shared {
             Some(shared) => shared
-                .ask(&terms.quota, &terms.times(), ask, (0, &Known::default()), until)
+                .ask(
+                    &terms.quota,
+                    &terms.times(),
+                    ask,
+                    (0, &Known::default()),
+                    until,
+                )
                 .await
                 .ok()
                 .and_then(|answer| answer.granted),
@@ -142,12 +176,20 @@ impl Limiter {
         };
         let slot = named.unwrap_or(slot);
         self.local.hold(&slot);
-        Answer { granted: Some(slot), outlook: Outlook::after(Duration::ZERO), rest: Rest::default() }
+        Answer {
+            granted: Some(slot),
+            outlook: Outlook::after(Duration::ZERO),
+            rest: Rest::default(),
+        }
     }
 
-    /// The call has had its reply at `at`, or its connection broke: it is counted for one window more from then.
+    /// The call has had its reply at `at`, or its connection broke: it is counted for one window
+    /// more from then.
     pub(super) fn release(&self, slot: &Slot, at: Instant) {
-        self.free(slot, (at + self.quota().per()).saturating_duration_since(instant()));
+        self.free(
+            slot,
+            (at + self.quota().per()).saturating_duration_since(instant()),
+        );
     }
 
     /// The call was not made.
@@ -169,7 +211,8 @@ impl Limiter {
         }
     }
 
-    /// A credential of the scope is proven: one call of each window is kept for such ones for a while.
+    /// A credential of the scope is proven: one call of each window is kept for such ones for a
+    /// while.
     pub(super) async fn keep_one(&self, scope: ScopeTag) {
         let keeps_one_for = self.terms().keeps_one_for;
         if keeps_one_for.is_zero() {
@@ -181,7 +224,8 @@ impl Limiter {
         }
     }
 
-    /// What Redis said of the replicas. True if whoever waits should look again. Nothing is shared without Redis.
+    /// What Redis said of the replicas. True if whoever waits should look again. Nothing is shared
+    /// without Redis.
     pub(super) fn heard(&self, replicas: &Replicas) -> bool {
         if self.shared.is_none() {
             return false;
@@ -189,7 +233,10 @@ impl Limiter {
         let (changes_count, began_anew) = {
             let mut past = self.past.lock();
             let before = past.kept_since();
-            (past.heard(replicas, instant()), before.is_some() && before != past.kept_since())
+            (
+                past.heard(replicas, instant()),
+                before.is_some() && before != past.kept_since(),
+            )
         };
         if began_anew {
             // All counts are lost and waited for at once, not again in each scope.

@@ -1,8 +1,9 @@
-//! This replica's own count: of the whole quota without Redis, of an equal share of it while Redis is away.
+//! This replica's own count: of the whole quota without Redis, of an equal share of it while Redis
+//! is away.
 //!
-//! Owns the windows, which guard the quota, and the governors, which pace the calls within it. Two of each, because
-//! neither knows lanes: one for all calls, one for the background lanes' share of them. Promises that an ask which is
-//! denied spends nothing of any. Never waits.
+//! Owns the windows, which guard the quota, and the governors, which pace the calls within it. Two
+//! of each, because neither knows lanes: one for all calls, one for the background lanes' share of
+//! them. Promises that an ask which is denied spends nothing of any. Never waits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -42,7 +43,8 @@ struct Paces {
     at_least: NonZeroU32,
     all: Keyed,
     background: Keyed,
-    /// By how many microseconds call pops may run further ahead of the pace than the background lanes.
+    /// By how many microseconds call pops may run further ahead of the pace than the background
+    /// lanes.
     ahead: i64,
 }
 
@@ -50,14 +52,27 @@ impl Paces {
     fn new(quota: &Quota, replicas: NonZeroU32, at_least: NonZeroU32) -> Self {
         let keyed = |pace: Pace| Keyed::new(pace.among(replicas.max(at_least)));
         let (all, background) = (keyed(quota.all()), keyed(quota.background()));
-        let ahead = micros(all.pace.tolerance()) - micros(quota.even().among(replicas.max(at_least)).tolerance());
-        Self { replicas, at_least, all, background, ahead }
+        let ahead = micros(all.pace.tolerance())
+            - micros(quota.even().among(replicas.max(at_least)).tolerance());
+        Self {
+            replicas,
+            at_least,
+            all,
+            background,
+            ahead,
+        }
     }
 
     /// When the next calls are due, of all and of the background lanes.
     fn forecasts(&self, scope: ScopeTag) -> (Forecast, Forecast) {
         let (all, share) = (self.all.forecast(scope), self.background.forecast(scope));
-        (all, Forecast { next: share.next.max(all.next + self.ahead), ..share })
+        (
+            all,
+            Forecast {
+                next: share.next.max(all.next + self.ahead),
+                ..share
+            },
+        )
     }
 
     fn sharing(&self) -> NonZeroU32 {
@@ -100,14 +115,19 @@ impl Held {
 
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").field("replicas", &self.paces.read().sharing()).finish_non_exhaustive()
+        f.debug_struct("Local")
+            .field("replicas", &self.paces.read().sharing())
+            .finish_non_exhaustive()
     }
 }
 
 impl Local {
     /// The count of a replica that knows of no other. So many share the quota at least.
     pub(super) fn new(quota: &Quota, at_least: NonZeroU32) -> Self {
-        Self { paces: RwLock::new(Paces::new(quota, NonZeroU32::MIN, at_least)), held: Mutex::default() }
+        Self {
+            paces: RwLock::new(Paces::new(quota, NonZeroU32::MIN, at_least)),
+            held: Mutex::default(),
+        }
     }
 
     /// Whose count holds for a scope, if `count` holds for the quota.
@@ -116,10 +136,17 @@ impl Local {
             return count;
         }
         let (held, now) = (self.held.lock(), instant());
-        let Some(held) = held.get(&scope) else { return count };
+        let Some(held) = held.get(&scope) else {
+            return count;
+        };
         let within_share = held.all_shared_from.is_some_and(|from| now < from);
-        let shared = if within_share { Count::SharedWithinShare } else { count };
-        held.outage.map_or(shared, |outage| outage.count(shared, now))
+        let shared = if within_share {
+            Count::SharedWithinShare
+        } else {
+            count
+        };
+        held.outage
+            .map_or(shared, |outage| outage.count(shared, now))
     }
 
     /// Redis has answered an ask of a scope.
@@ -127,7 +154,9 @@ impl Local {
         if let Some(held) = self.held.lock().get_mut(&scope)
             && let Some(outage) = held.outage.take()
         {
-            held.all_shared_from = held.all_shared_from.max(outage.ends(quota.per(), instant()));
+            held.all_shared_from = held
+                .all_shared_from
+                .max(outage.ends(quota.per(), instant()));
         }
     }
 
@@ -138,15 +167,29 @@ impl Local {
         held.outage = Some(Outage::goes_on(held.outage, wait, instant()));
     }
 
-    /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must still be so.
-    pub(super) fn ask(&self, quota: &Quota, keeps_one_for: Duration, ask: &Ask, until: Instant) -> Answer {
+    /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must
+    /// still be so.
+    pub(super) fn ask(
+        &self,
+        quota: &Quota,
+        keeps_one_for: Duration,
+        ask: &Ask,
+        until: Instant,
+    ) -> Answer {
         let paces = self.paces.read();
         let paces = ask.is_paced.then_some(&*paces);
         let before = self.outlook(quota, ask, paces);
         let is_background = ask.lane.is_background();
         // governor gives nothing back. So everything is looked at before anything is spent.
-        if !before.wait((ask.lane, ask.standing), Ahead::default(), instant()).is_zero() {
-            return Answer { granted: None, outlook: before, rest: Rest::default() };
+        if !before
+            .wait((ask.lane, ask.standing), Ahead::default(), instant())
+            .is_zero()
+        {
+            return Answer {
+                granted: None,
+                outlook: before,
+                rest: Rest::default(),
+            };
         }
         if let Some(paces) = paces {
             paces.all.spend(ask.scope);
@@ -154,13 +197,22 @@ impl Local {
                 paces.background.spend(ask.scope);
             }
         }
-        let slot = Slot { scope: ask.scope, is_background, until, name: None };
+        let slot = Slot {
+            scope: ask.scope,
+            is_background,
+            until,
+            name: None,
+        };
         self.hold(&slot);
         if ask.standing == Standing::Proven {
             self.keep_one(ask.scope, instant() + keeps_one_for);
         }
         let outlook = self.outlook(quota, ask, paces);
-        Answer { granted: Some(slot), outlook, rest: Rest::default() }
+        Answer {
+            granted: Some(slot),
+            outlook,
+            rest: Rest::default(),
+        }
     }
 
     /// When this replica's share has room.
@@ -176,14 +228,22 @@ impl Local {
         let held = held.entry(ask.scope).or_default();
         held.slide(now);
         let keeps_one = held.keeps_one_until.is_some_and(|until| now < until);
-        let (pace, share_pace) = paces.map(|paces| paces.forecasts(ask.scope)).unwrap_or_default();
+        let (pace, share_pace) = paces
+            .map(|paces| paces.forecasts(ask.scope))
+            .unwrap_or_default();
         let room = |window: &Window, limit: u32, pace: Forecast, burst: u32| Room {
             limit,
             frees: window.frees(now, quota.per()),
             pace,
-            kept: if keeps_one { Kept::one(limit, burst) } else { Kept::default() },
+            kept: if keeps_one {
+                Kept::one(limit, burst)
+            } else {
+                Kept::default()
+            },
         };
-        let [burst, share_burst] = paces.map_or([1, 1], |paces| [&paces.all, &paces.background].map(Keyed::burst));
+        let [burst, share_burst] = paces.map_or([1, 1], |paces| {
+            [&paces.all, &paces.background].map(Keyed::burst)
+        });
         Outlook::now(
             room(&held.all, limits.of(false), pace, burst),
             room(&held.background, limits.of(true), share_pace, share_burst),
@@ -195,15 +255,28 @@ impl Local {
         self.held.lock().entry(scope).or_default().keeps_one_until = Some(until);
     }
 
-    /// What Redis must know of a scope: if it does not, it has lost what it counted. A call that is free in a moment is
-    /// not asked for.
+    /// What Redis must know of a scope: if it does not, it has lost what it counted. A call that is
+    /// free in a moment is not asked for.
     pub(super) fn known(&self, scope: ScopeTag, per: Duration) -> Known {
         let (held, now) = (self.held.lock(), instant());
-        let Some(held) = held.get(&scope) else { return Known::default() };
-        let counted = held.counted.is_some_and(|counted| now < counted + SCOPE_KNOWN);
-        let last = held.last.as_ref().map(|(name, until)| (name, until.saturating_duration_since(now)));
+        let Some(held) = held.get(&scope) else {
+            return Known::default();
+        };
+        let counted = held
+            .counted
+            .is_some_and(|counted| now < counted + SCOPE_KNOWN);
+        let last = held
+            .last
+            .as_ref()
+            .map(|(name, until)| (name, until.saturating_duration_since(now)));
         let last = last.filter(|(_, held_for)| *held_for > (per / 100).max(CLOCKS_DIFFER));
-        Known { scope: counted, last: last.map(|(name, held_for)| Last { name: name.clone(), held_for }) }
+        Known {
+            scope: counted,
+            last: last.map(|(name, held_for)| Last {
+                name: name.clone(),
+                held_for,
+            }),
+        }
     }
 
     /// Redis need not know any more what it has counted until now.
@@ -230,7 +303,11 @@ impl Local {
     /// The call is held until `until` only.
     pub(super) fn release(&self, slot: &Slot, until: Instant) {
         if let Some(held) = self.held.lock().get_mut(&slot.scope) {
-            if let Some((_, held_until)) = held.last.as_mut().filter(|(name, _)| Some(name) == slot.name.as_ref()) {
+            if let Some((_, held_until)) = held
+                .last
+                .as_mut()
+                .filter(|(name, _)| Some(name) == slot.name.as_ref())
+            {
                 *held_until = until;
             }
             held.all.release(slot.until, until);
@@ -240,8 +317,8 @@ impl Local {
         }
     }
 
-    /// So many replicas share the quota. True if that changes anything; then the paces begin afresh, because governor's
-    /// quota cannot be changed.
+    /// So many replicas share the quota. True if that changes anything; then the paces begin
+    /// afresh, because governor's quota cannot be changed.
     pub(super) fn divide(&self, quota: &Quota, replicas: NonZeroU32) -> bool {
         let mut paces = self.paces.write();
         let changes = paces.replicas != replicas;
@@ -295,7 +372,12 @@ impl Keyed {
         let quota = governor::Quota::with_period(pace.interval)
             .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
             .allow_burst(pace.burst);
-        Self { limiter: RateLimiter::new(quota, arrivals.clone(), start), arrivals, start, pace }
+        Self {
+            limiter: RateLimiter::new(quota, arrivals.clone(), start),
+            arrivals,
+            start,
+            pace,
+        }
     }
 
     /// Counts a call for which there was room.
@@ -310,15 +392,26 @@ impl Keyed {
     /// When the next call is due: governor's own rule, asked without spending.
     fn forecast(&self, scope: ScopeTag) -> Forecast {
         let now = self.start.now().as_u64();
-        let arrival = self.arrivals.0.lock().get(&scope).copied().unwrap_or(0).max(now);
+        let arrival = self
+            .arrivals
+            .0
+            .lock()
+            .get(&scope)
+            .copied()
+            .unwrap_or(0)
+            .max(now);
         // Rounded up, so that a wait of this length is long enough.
-        let next = micros(Duration::from_nanos(arrival - now + 999)).saturating_sub(micros(self.pace.tolerance()));
-        Forecast { next, interval: micros(self.pace.interval) }
+        let next = micros(Duration::from_nanos(arrival - now + 999))
+            .saturating_sub(micros(self.pace.tolerance()));
+        Forecast {
+            next,
+            interval: micros(self.pace.interval),
+        }
     }
 }
 
-/// What governor stores for each scope: the theoretical arrival time of the next call, in nanoseconds since the
-/// limiter's start. Ours and not governor's own, so that it can be read.
+/// What governor stores for each scope: the theoretical arrival time of the next call, in
+/// nanoseconds since the limiter's start. Ours and not governor's own, so that it can be read.
 #[derive(Clone, Default)]
 struct Arrivals(Arc<Mutex<HashMap<ScopeTag, u64, foldhash::fast::RandomState>>>);
 
@@ -338,7 +431,9 @@ impl StateStore for Arrivals {
 
 impl ShrinkableKeyedStateStore<ScopeTag> for Arrivals {
     fn retain_recent(&self, drop_below: Nanos) {
-        self.0.lock().retain(|_, arrival| *arrival > drop_below.as_u64());
+        self.0
+            .lock()
+            .retain(|_, arrival| *arrival > drop_below.as_u64());
     }
 
     fn shrink_to_fit(&self) {

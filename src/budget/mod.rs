@@ -1,50 +1,58 @@
 //! What may be spent on a CRM now.
 //!
-//! A CRM allows so many HTTP calls in so much time, counted for each user or for a whole account, and punishes whoever
-//! takes more. Three kinds of work want the same calls: a phone that rings, a stale answer that is refreshed, and a
-//! call log of thousands that warms up. This room decides who gets the next call.
+//! A CRM allows so many HTTP calls in so much time, counted for each user or for a whole account,
+//! and punishes whoever takes more. Three kinds of work want the same calls: a phone that rings, a
+//! stale answer that is refreshed, and a call log of thousands that warms up. This room decides who
+//! gets the next call.
 //!
 //! # The way of one call
-//! [`Budget::acquire`] -> the [`gate`] of each scope, a line ordered by lane and arrival -> the [`limiter`], which only
-//! the head of the line asks -> a [`Permit`]. After the reply [`Permit::observe_since`] says what the CRM said of its limit.
+//! [`Budget::acquire`] -> the [`gate`] of each scope, a line ordered by lane and arrival -> the
+//! [`limiter`], which only the head of the line asks -> a [`Permit`]. After the reply
+//! [`Permit::observe_since`] says what the CRM said of its limit.
 //!
 //! # Scopes
-//! CRMs count by token, by user or by account. A call spends the scope of its owner as far as that is known, and always
-//! that of its credential ([`Scopes`]): so there is one count that knows every call under the credential.
+//! CRMs count by token, by user or by account. A call spends the scope of its owner as far as that
+//! is known, and always that of its credential ([`Scopes`]): so there is one count that knows every
+//! call under the credential.
 //!
 //! # Windows
-//! A CRM counts the calls of a sliding window, on arrival. So a call is held in a [`window`] from its permit until one
-//! window after its reply, and a call without a reply for as long as it may still arrive and one window more. There
-//! are two windows for each scope: of *all* calls, and of the *background* lanes' share. Within the windows governor
-//! paces the calls: the background lanes evenly, call pops with a burst.
+//! A CRM counts the calls of a sliding window, on arrival. So a call is held in a [`window`] from
+//! its permit until one window after its reply, and a call without a reply for as long as it may
+//! still arrive and one window more. There are two windows for each scope: of *all* calls, and of
+//! the *background* lanes' share. Within the windows governor paces the calls: the background lanes
+//! evenly, call pops with a burst.
 //!
 //! # Lanes
-//! A call pop needs room in one window; the other lanes in both, and both are looked at before either is spent. While a
-//! call pop waits in the line nobody of another lane goes. A load that is raised moves up at once ([`Urgency`]); else a
-//! phone that rings for a number being prefetched would wait as long as the prefetch. Within a lane proven credentials
-//! come first, and one call of each window of an account is kept for them.
+//! A call pop needs room in one window; the other lanes in both, and both are looked at before
+//! either is spent. While a call pop waits in the line nobody of another lane goes. A load that is
+//! raised moves up at once ([`Urgency`]); else a phone that rings for a number being prefetched
+//! would wait as long as the prefetch. Within a lane proven credentials come first, and one call of
+//! each window of an account is kept for them.
 //!
 //! # Deadlines
-//! A waiter that cannot be served before its deadline is told so at once, with the time after which it can, and has
-//! spent nothing. The estimate knows the calls held, the waiters ahead and the pauses; what comes after it (a more
-//! urgent waiter, a pause) is learned when it happens.
+//! A waiter that cannot be served before its deadline is told so at once, with the time after which
+//! it can, and has spent nothing. The estimate knows the calls held, the waiters ahead and the
+//! pauses; what comes after it (a more urgent waiter, a pause) is learned when it happens.
 //!
 //! # Replicas
-//! With Redis the whole fleet stays within one quota: the same windows live in Redis for each scope ([`shared`]), with
-//! the pauses, the limit that has fallen, and with a mark that makes the background lanes of every replica stand aside
-//! while a call pop waits at any. A replica that does not reach Redis keeps to an equal share of the quota, which the
-//! others leave to it ([`Budget::heard`]). Asking Redis takes at most the link's timeout.
+//! With Redis the whole fleet stays within one quota: the same windows live in Redis for each scope
+//! ([`shared`]), with the pauses, the limit that has fallen, and with a mark that makes the
+//! background lanes of every replica stand aside while a call pop waits at any. A replica that does
+//! not reach Redis keeps to an equal share of the quota, which the others leave to it
+//! ([`Budget::heard`]). Asking Redis takes at most the link's timeout.
 //!
 //! # What nobody remembers
-//! A daemon that has just begun without Redis, and a Redis that has lost its data or one scope's count, do not know the
-//! calls of the last window. For windows of up to five seconds nothing is spent until those are out of it ([`past`]).
-//! For longer ones a restart may spend the quota a second time. A loss is noticed by the fleet's log, and in each scope
-//! by whoever has called there within the last minute.
+//! A daemon that has just begun without Redis, and a Redis that has lost its data or one scope's
+//! count, do not know the calls of the last window. For windows of up to five seconds nothing is
+//! spent until those are out of it ([`past`]). For longer ones a restart may spend the quota a
+//! second time. A loss is noticed by the fleet's log, and in each scope by whoever has called there
+//! within the last minute.
 //!
 //! # Hints
-//! A refusal (429) rests the scope for as long as it says, or 1 s doubling to 60 s, and lowers its limit until the CRM
-//! allows more again ([`allowed`]). No calls left until a known reset rests it until then; few left rests the
-//! background lanes only. All replicas rest, none longer than an hour; a ringing phone may probe every 30 s.
+//! A refusal (429) rests the scope for as long as it says, or 1 s doubling to 60 s, and lowers its
+//! limit until the CRM allows more again ([`allowed`]). No calls left until a known reset rests it
+//! until then; few left rests the background lanes only. All replicas rest, none longer than an
+//! hour; a ringing phone may probe every 30 s.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -90,7 +98,8 @@ use limiter::Limiter;
 use permit::{Counted, Turn};
 use waits::Waits;
 
-/// If the credential's turn does not come within this time after its owner's, both are waited for again.
+/// If the credential's turn does not come within this time after its owner's, both are waited for
+/// again.
 pub(crate) const STALE: Duration = Duration::from_millis(250);
 
 /// How often it is looked whether a credential may call again.
@@ -107,8 +116,8 @@ pub(crate) struct Exhausted {
 /// What a budget must know besides the quotas.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Config {
-    /// The longest time after its owner's turn at which a call may still arrive at the CRM: its own timeout and
-    /// [`STALE`].
+    /// The longest time after its owner's turn at which a call may still arrive at the CRM: its own
+    /// timeout and [`STALE`].
     pub(crate) call_timeout: Duration,
     /// How long a credential counts as proven; see [`Budget::acquire`].
     pub(crate) admitted: Duration,
@@ -122,7 +131,12 @@ impl Default for Config {
     /// One replica, nothing to wait for.
     fn default() -> Self {
         let (call_timeout, admitted) = (Duration::ZERO, Duration::ZERO);
-        Self { call_timeout, admitted, replicas: NonZeroU32::MIN, is_past_known: true }
+        Self {
+            call_timeout,
+            admitted,
+            replicas: NonZeroU32::MIN,
+            is_past_known: true,
+        }
     }
 }
 
@@ -138,7 +152,10 @@ pub(crate) struct Scopes {
 impl From<ScopeTag> for Scopes {
     /// Of a credential of which it is not known whose it is.
     fn from(credential: ScopeTag) -> Self {
-        Self { owner: credential, credential }
+        Self {
+            owner: credential,
+            credential,
+        }
     }
 }
 
@@ -152,7 +169,9 @@ pub(crate) struct Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Budget").field("all", &self.all.limiter).finish_non_exhaustive()
+        f.debug_struct("Budget")
+            .field("all", &self.all.limiter)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,14 +186,19 @@ struct Line {
 impl Line {
     fn new(quota: Quota, is_used: bool, config: &Config, shared: Option<SharedQuota>) -> Self {
         let limiter = Arc::new(Limiter::new(quota, config, shared));
-        Self { is_used: AtomicBool::new(is_used), limiter, gates: Mutex::default() }
+        Self {
+            is_used: AtomicBool::new(is_used),
+            limiter,
+            gates: Mutex::default(),
+        }
     }
 
     fn is_used(&self) -> bool {
         self.is_used.load(Ordering::Acquire)
     }
 
-    /// Other settings hold. `forgets`: calls that were counted elsewhere are counted here from now on.
+    /// Other settings hold. `forgets`: calls that were counted elsewhere are counted here from now
+    /// on.
     fn set(&self, quota: Quota, admitted: Duration, forgets: bool) {
         if self.limiter.set(quota, admitted, forgets) {
             self.look_again();
@@ -182,15 +206,29 @@ impl Line {
     }
 
     fn gate(&self, scope: ScopeTag) -> Arc<Gate> {
-        Arc::clone(self.gates.lock().entry(scope).or_insert_with(|| Arc::new(Gate::new(scope))))
+        Arc::clone(
+            self.gates
+                .lock()
+                .entry(scope)
+                .or_insert_with(|| Arc::new(Gate::new(scope))),
+        )
     }
 
     fn counted(&self, gate: Arc<Gate>, slot: Slot) -> Turn {
-        Turn::new(Counted { gate, limiter: Arc::clone(&self.limiter), slot })
+        Turn::new(Counted {
+            gate,
+            limiter: Arc::clone(&self.limiter),
+            slot,
+        })
     }
 
     /// Waits for a turn in one scope.
-    async fn turn(&self, scope: ScopeTag, urgency: &Urgency, is_paced: bool) -> Result<(Turn, Passed), Exhausted> {
+    async fn turn(
+        &self,
+        scope: ScopeTag,
+        urgency: &Urgency,
+        is_paced: bool,
+    ) -> Result<(Turn, Passed), Exhausted> {
         let gate = self.gate(scope);
         if is_paced {
             gate.counts_an_owner();
@@ -210,7 +248,9 @@ impl Line {
             }
             let (now, deadline) = (instant(), urgency.deadline());
             if deadline.is_some_and(|deadline| now < deadline && deadline < now + closed) {
-                return Err(Exhausted { retry_after: closed });
+                return Err(Exhausted {
+                    retry_after: closed,
+                });
             }
             let _counted = gate.waits_before(urgency.lane());
             tokio::select! {
@@ -247,7 +287,8 @@ impl Line {
 }
 
 impl Budget {
-    /// The budget of the connector called `platform`; kept together with other replicas if there is a `shared` one.
+    /// The budget of the connector called `platform`; kept together with other replicas if there is
+    /// a `shared` one.
     #[must_use]
     pub(crate) fn new(
         quotas: impl Into<Quotas>,
@@ -259,20 +300,33 @@ impl Budget {
         let quotas = quotas.into();
         let own = |kind| {
             let is_used = quotas.own(kind).is_some();
-            Line::new(*quotas.of(kind), is_used, config, shared.map(|shared| shared.of(kind)))
+            Line::new(
+                *quotas.of(kind),
+                is_used,
+                config,
+                shared.map(|shared| shared.of(kind)),
+            )
         };
         let (search, other) = (own(CallKind::Search), own(CallKind::Other));
         let all = Line::new(quotas.all, true, config, shared.cloned());
-        Self { all, search, other, waits: Waits::new(platform, metrics) }
+        Self {
+            all,
+            search,
+            other,
+            waits: Waits::new(platform, metrics),
+        }
     }
 
-    /// Waits for the turn of a load and spends one HTTP call of its scopes. A future that is dropped leaves the line.
+    /// Waits for the turn of a load and spends one HTTP call of its scopes. A future that is
+    /// dropped leaves the line.
     ///
-    /// If the quota is an account's, one call of each window is kept for loads whose credential is proven
-    /// ([`Urgency::set_proven`]), for [`Config::admitted`] after such a load has called or a credential was proven.
+    /// If the quota is an account's, one call of each window is kept for loads whose credential is
+    /// proven ([`Urgency::set_proven`]), for [`Config::admitted`] after such a load has called or a
+    /// credential was proven.
     ///
     /// # Errors
-    /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of the load's callers.
+    /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of
+    /// the load's callers.
     pub(crate) async fn acquire(
         &self,
         scopes: impl Into<Scopes>,
@@ -293,7 +347,8 @@ impl Budget {
                 None => None,
                 Some(credential) => match line.turn(credential, urgency, false).await {
                     Ok((turn, _)) => Some(turn),
-                    // Not with the owner's turn in hand: others of that owner would wait for this credential.
+                    // Not with the owner's turn in hand: others of that owner would wait for this
+                    // credential.
                     Err(_) => continue,
                 },
             };
@@ -303,7 +358,11 @@ impl Budget {
                 continue;
             }
             // Who was raised meanwhile has waited in the new lane since then only.
-            let waited = if passed.lane == began_as { stopwatch.elapsed() } else { passed.waited };
+            let waited = if passed.lane == began_as {
+                stopwatch.elapsed()
+            } else {
+                passed.waited
+            };
             self.waits.observe(passed.lane, waited);
             return Ok(Permit::new(owner, second, granted));
         }
@@ -316,24 +375,34 @@ impl Budget {
         }
     }
 
-    /// Counts a call that was granted at `granted` under another scope before it was known to be one of this scope,
-    /// whether there is room for it or not.
-    pub(crate) async fn adopt(&self, scope: ScopeTag, kind: CallKind, lane: Lane, granted: Instant) -> Option<Permit> {
+    /// Counts a call that was granted at `granted` under another scope before it was known to be
+    /// one of this scope, whether there is room for it or not.
+    pub(crate) async fn adopt(
+        &self,
+        scope: ScopeTag,
+        kind: CallKind,
+        lane: Lane,
+        granted: Instant,
+    ) -> Option<Permit> {
         let line = self.line(kind);
         let gate = line.gate(scope);
         let slot = gate.count_made(&line.limiter, lane).await?;
         Some(Permit::new(line.counted(gate, slot), None, granted))
     }
 
-    /// Other quotas, and another [`Config::admitted`], hold from the next call on, for those that wait as well. A
-    /// quota's scope stays what it was.
+    /// Other quotas, and another [`Config::admitted`], hold from the next call on, for those that
+    /// wait as well. A quota's scope stays what it was.
     ///
-    /// What was called lately goes on to count. If it cannot be counted (a longer window, a kind of calls that is
-    /// counted apart now, or no longer), the past is unknown as it is at a start, for windows of up to five seconds.
+    /// What was called lately goes on to count. If it cannot be counted (a longer window, a kind of
+    /// calls that is counted apart now, or no longer), the past is unknown as it is at a start, for
+    /// windows of up to five seconds.
     pub(crate) fn set(&self, quotas: impl Into<Quotas>, admitted: Duration) {
         let quotas = quotas.into();
         let mut joined = false;
-        for (kind, line) in [(CallKind::Search, &self.search), (CallKind::Other, &self.other)] {
+        for (kind, line) in [
+            (CallKind::Search, &self.search),
+            (CallKind::Other, &self.other),
+        ] {
             let is_used = quotas.own(kind).is_some();
             let was_used = line.is_used();
             line.set(*quotas.of(kind), admitted, is_used && !was_used);
@@ -355,7 +424,8 @@ impl Budget {
         [&self.all, &self.search, &self.other]
     }
 
-    /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and this changes nothing.
+    /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and
+    /// this changes nothing.
     pub(crate) fn heard(&self, replicas: &Replicas) {
         for line in self.lines() {
             if line.limiter.heard(replicas) {
@@ -366,21 +436,31 @@ impl Budget {
 
     /// Redis was asked of the replicas and did not answer.
     pub(crate) fn unheard(&self) {
-        self.lines().into_iter().for_each(|line| line.limiter.unheard());
+        self.lines()
+            .into_iter()
+            .for_each(|line| line.limiter.unheard());
     }
 
     /// The quota of a kind of call, or of all that have none for themselves.
     #[must_use]
     pub(crate) fn quota(&self, kind: Option<CallKind>) -> Quota {
-        kind.map_or(&self.all, |kind| self.line(kind)).limiter.quota()
+        kind.map_or(&self.all, |kind| self.line(kind))
+            .limiter
+            .quota()
     }
 
-    /// How it stands with each quota in this process, with the kind of call that has it for itself. Looks at every
-    /// scope in use.
+    /// How it stands with each quota in this process, with the kind of call that has it for itself.
+    /// Looks at every scope in use.
     #[must_use]
     pub(crate) fn usage(&self) -> Vec<(Option<CallKind>, Quota, Usage)> {
-        let own = [(CallKind::Search, &self.search), (CallKind::Other, &self.other)];
-        let own = own.into_iter().filter(|(_, line)| line.is_used()).map(|(kind, line)| (Some(kind), line));
+        let own = [
+            (CallKind::Search, &self.search),
+            (CallKind::Other, &self.other),
+        ];
+        let own = own
+            .into_iter()
+            .filter(|(_, line)| line.is_used())
+            .map(|(kind, line)| (Some(kind), line));
         [(None, &self.all)]
             .into_iter()
             .chain(own)

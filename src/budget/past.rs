@@ -1,13 +1,15 @@
 //! What is known of the calls of the past, and what may be spent while it is not known.
 //!
-//! A CRM remembers the calls of the last window; a limiter that has just begun does not, nor does a Redis that has lost
-//! its data. Owns the moments from which each may be believed again. Knows no scope, and no call.
+//! A CRM remembers the calls of the last window; a limiter that has just begun does not, nor does a
+//! Redis that has lost its data. Owns the moments from which each may be believed again. Knows no
+//! scope, and no call.
 //!
-//! A replica that does not reach Redis spends its share all the same, after a while. So the others leave the share of
-//! each one that is missing.
+//! A replica that does not reach Redis spends its share all the same, after a while. So the others
+//! leave the share of each one that is missing.
 //!
-//! For a window of up to [`LONGEST_WAIT`] nothing is spent until every unknown call has left the window. Longer windows
-//! would silence a CRM for too long: there a start may spend the quota a second time.
+//! For a window of up to [`LONGEST_WAIT`] nothing is spent until every unknown call has left the
+//! window. Longer windows would silence a CRM for too long: there a start may spend the quota a
+//! second time.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -21,15 +23,18 @@ use crate::clock::Instant;
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Within this time after Redis is back all replicas have noticed.
 const ALL_NOTICE: Duration = Duration::from_secs(3);
-/// So long at least Redis is waited for, at the start and in an outage, before a replica counts for itself.
+/// So long at least Redis is waited for, at the start and in an outage, before a replica counts for
+/// itself.
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
-/// Within this time after a replica does not reach Redis any more the others know it, and leave its share to it.
+/// Within this time after a replica does not reach Redis any more the others know it, and leave its
+/// share to it.
 const ABSENCE_SHOWS: Duration = Duration::from_millis(500);
 /// How long a call may be on its way to the CRM if Redis has just lost the count of it.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 /// How soon a caller looks again if Redis is to be used and is not there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How soon Redis is asked again of a scope that it did not answer: later than a poll notices that it was replaced.
+/// How soon Redis is asked again of a scope that it did not answer: later than a poll notices that
+/// it was replaced.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// An outage of one scope is remembered for so long if nobody asks.
 const FORGOTTEN: Duration = Duration::from_secs(300);
@@ -101,16 +106,25 @@ impl Missing {
 
     fn at(&self, now: Instant) -> Absent {
         let before = self.counts_until.is_some_and(|until| now < until);
-        if before && self.before.count > self.now.count { self.before } else { self.now }
+        if before && self.before.count > self.now.count {
+            self.before
+        } else {
+            self.now
+        }
     }
 }
 
 impl Past {
-    /// Of a quota. Whoever is the only one to call the CRM, and has just begun, knows the whole past.
+    /// Of a quota. Whoever is the only one to call the CRM, and has just begun, knows the whole
+    /// past.
     pub(super) fn new(quota: &Quota, config: &Config, is_shared: bool, now: Instant) -> Self {
         let (per, is_known) = (quota.per(), config.is_past_known);
         let wait = if is_known { Duration::ZERO } else { wait(per) };
-        let wait = if is_shared { outage(wait, config.replicas.get()) } else { wait };
+        let wait = if is_shared {
+            outage(wait, config.replicas.get())
+        } else {
+            wait
+        };
         Self {
             per,
             is_shared,
@@ -137,7 +151,14 @@ impl Past {
     pub(super) fn heard(&mut self, replicas: &Replicas, now: Instant) -> bool {
         let of = replicas.count.max(self.at_least).get();
         let missing = self.missing.at(now).count;
-        self.missing.change(Absent { count: of.saturating_sub(replicas.present), of }, self.per, now);
+        self.missing.change(
+            Absent {
+                count: of.saturating_sub(replicas.present),
+                of,
+            },
+            self.per,
+            now,
+        );
         let leaves_other_part = self.missing.at(now).count != missing;
         let kept_since = now.checked_sub(replicas.kept_for).unwrap_or(now);
         let before = self.kept_since;
@@ -150,7 +171,9 @@ impl Past {
                 self.count_in_redis_from(kept_since + self.per + ALL_NOTICE);
             }
         }
-        let Some(away_since) = self.away_since.take() else { return began_anew || leaves_other_part };
+        let Some(away_since) = self.away_since.take() else {
+            return began_anew || leaves_other_part;
+        };
         let others_may_have_called = before.is_some() && now >= away_since + self.outage();
         if others_may_have_called {
             self.count_in_redis_from(now + self.per + ALL_NOTICE);
@@ -158,7 +181,8 @@ impl Past {
         true
     }
 
-    /// The windows are of another length or count other calls from now on: what was called before is not in them.
+    /// The windows are of another length or count other calls from now on: what was called before
+    /// is not in them.
     pub(super) fn forget(&mut self, per: Duration, now: Instant) {
         let from = now + unknown_for(per);
         self.per = per;
@@ -190,7 +214,9 @@ impl Past {
         if self.away_since.is_none() {
             return match self.shared_from.and_then(|from| left(from, now)) {
                 Some(left) => Count::Unknown(left),
-                None if self.all_shared_from.is_some_and(|from| now < from) => Count::SharedWithinShare,
+                None if self.all_shared_from.is_some_and(|from| now < from) => {
+                    Count::SharedWithinShare
+                }
                 None => Count::Shared,
             };
         }
@@ -202,8 +228,8 @@ impl Past {
     }
 }
 
-/// An outage of Redis for one scope only: the fleet is heard of, and asks of the scope fail. Such is a shard of a
-/// cluster that is down, or a key of another type.
+/// An outage of Redis for one scope only: the fleet is heard of, and asks of the scope fail. Such
+/// is a shard of a cluster that is down, or a key of another type.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outage {
     since: Instant,
@@ -216,7 +242,11 @@ impl Outage {
     /// An ask has failed, and perhaps others before it; Redis is waited for so long.
     pub(super) fn goes_on(before: Option<Self>, wait: Duration, now: Instant) -> Self {
         let since = before.map_or(now, |outage| outage.since);
-        Self { since, asks_again: now + ASK_AGAIN, own_from: since + wait }
+        Self {
+            since,
+            asks_again: now + ASK_AGAIN,
+            own_from: since + wait,
+        }
     }
 
     /// Whose count holds for the scope, if it is `shared` for others.
@@ -232,30 +262,45 @@ impl Outage {
         now >= self.asks_again + FORGOTTEN
     }
 
-    /// An ask was answered. From when on all replicas count in Redis again, if they may have counted for themselves.
+    /// An ask was answered. From when on all replicas count in Redis again, if they may have
+    /// counted for themselves.
     pub(super) fn ends(&self, per: Duration, now: Instant) -> Option<Instant> {
         (now >= self.own_from).then(|| now + per + ALL_NOTICE)
     }
 }
 
-/// How long Redis is waited for. Beside others until they know that this replica is missing, and what they have spent
-/// of its share is out of the window.
+/// How long Redis is waited for. Beside others until they know that this replica is missing, and
+/// what they have spent of its share is out of the window.
 fn outage(window: Duration, replicas: u32) -> Duration {
-    if replicas > 1 { window + ABSENCE_SHOWS } else { window.max(SHORTEST_OUTAGE) }
+    if replicas > 1 {
+        window + ABSENCE_SHOWS
+    } else {
+        window.max(SHORTEST_OUTAGE)
+    }
 }
 
 /// How long nothing is spent of a scope whose count Redis has lost.
 pub(super) fn unknown_for(per: Duration) -> Duration {
-    if per <= LONGEST_WAIT { per + ON_ITS_WAY } else { Duration::ZERO }
+    if per <= LONGEST_WAIT {
+        per + ON_ITS_WAY
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// How long a window of length `per` is waited for.
 fn wait(per: Duration) -> Duration {
-    if per <= LONGEST_WAIT { per } else { Duration::ZERO }
+    if per <= LONGEST_WAIT {
+        per
+    } else {
+        Duration::ZERO
+    }
 }
 
 fn left(moment: Instant, now: Instant) -> Option<Duration> {
-    moment.checked_duration_since(now).filter(|left| !left.is_zero())
+    moment
+        .checked_duration_since(now)
+        .filter(|left| !left.is_zero())
 }
 
 #[cfg(test)]
@@ -272,15 +317,31 @@ mod tests {
 
     fn begun(per: Duration, is_shared: bool, is_past_known: bool, now: Instant) -> Past {
         let quota = Quota::new(10, per, 10, Scope::User, 0.5).unwrap();
-        Past::new(&quota, &Config { is_past_known, ..Config::default() }, is_shared, now)
+        Past::new(
+            &quota,
+            &Config {
+                is_past_known,
+                ..Config::default()
+            },
+            is_shared,
+            now,
+        )
     }
 
     fn heard(kept_for: Duration) -> Replicas {
-        Replicas { count: NonZeroU32::MIN, present: 1, kept_for }
+        Replicas {
+            count: NonZeroU32::MIN,
+            present: 1,
+            kept_for,
+        }
     }
 
     fn present(present: u32) -> Replicas {
-        Replicas { count: NonZeroU32::new(3).unwrap(), present, ..heard(Duration::from_secs(3_600)) }
+        Replicas {
+            count: NonZeroU32::new(3).unwrap(),
+            present,
+            ..heard(Duration::from_secs(3_600))
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -291,7 +352,11 @@ mod tests {
             past.absent(start + ms(millis)).count
         };
         assert_eq!([after(0, 3), after(200, 2), after(400, 2)], [0, 1, 1]);
-        assert_eq!([after(1_000, 3), after(3_400, 3)], [1, 1], "it has spent its share and is back");
+        assert_eq!(
+            [after(1_000, 3), after(3_400, 3)],
+            [1, 1],
+            "it has spent its share and is back"
+        );
         assert_eq!([after(3_500, 3), after(3_600, 1)], [0, 2]);
     }
 
@@ -310,7 +375,11 @@ mod tests {
     async fn a_start_beside_a_redis_that_has_kept_its_data_waits_for_nothing() {
         let start = instant();
         let mut past = begun(PER, true, false, start);
-        assert_eq!(past.count(start), Count::Unknown(LOOK_AGAIN), "it may be there in a moment");
+        assert_eq!(
+            past.count(start),
+            Count::Unknown(LOOK_AGAIN),
+            "it may be there in a moment"
+        );
         assert!(past.heard(&heard(Duration::from_secs(3_600)), start));
         assert_eq!(past.count(start), Count::Shared);
         assert!(!past.heard(&heard(Duration::from_secs(3_601)), start + ms(1_000)));
@@ -348,13 +417,20 @@ mod tests {
         let outage = Outage::goes_on(Some(outage), PER, start + PER);
         assert_eq!(count(outage, 2_100), Count::Own, "the first failure counts");
         assert_eq!(outage.ends(PER, start + ms(1_999)), None);
-        assert_eq!(outage.ends(PER, start + PER), Some(start + 2 * PER + ALL_NOTICE));
+        assert_eq!(
+            outage.ends(PER, start + PER),
+            Some(start + 2 * PER + ALL_NOTICE)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_longer_than_a_window_ends_with_shares_and_a_short_one_with_nothing() {
         let alone = heard(Duration::from_secs(3_600));
-        let beside_others = Replicas { count: NonZeroU32::new(3).unwrap(), present: 3, ..alone };
+        let beside_others = Replicas {
+            count: NonZeroU32::new(3).unwrap(),
+            present: 3,
+            ..alone
+        };
         for (replicas, away, then) in [
             (alone, 1_900, Count::Shared),
             (alone, 2_000, Count::SharedWithinShare),
@@ -369,7 +445,13 @@ mod tests {
             assert_eq!(past.count(start + ms(100)), Count::Unknown(LOOK_AGAIN));
             assert_eq!(past.count(start + past.outage()), Count::Own);
             let back = start + ms(away);
-            past.heard(&Replicas { kept_for: replicas.kept_for + ms(away), ..replicas }, back);
+            past.heard(
+                &Replicas {
+                    kept_for: replicas.kept_for + ms(away),
+                    ..replicas
+                },
+                back,
+            );
             assert_eq!(past.count(back), then, "after {away} ms");
             assert_eq!(past.count(back + PER + ALL_NOTICE), Count::Shared);
         }

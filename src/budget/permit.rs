@@ -1,7 +1,7 @@
 //! A call that may be made, and how its end is counted.
 //!
-//! Owns the promise that a turn which comes to nothing is given back: its waiter has left, or the other scope of the
-//! same call has no room in time.
+//! Owns the promise that a turn which comes to nothing is given back: its waiter has left, or the
+//! other scope of the same call has no room in time.
 
 use std::sync::Arc;
 
@@ -28,7 +28,11 @@ impl Counted {
         granted: Instant,
         at: Instant,
     ) -> impl Future<Output = ()> + use<> {
-        let Self { gate, limiter, slot } = self;
+        let Self {
+            gate,
+            limiter,
+            slot,
+        } = self;
         limiter.release(&slot, at);
         let news = gate.note(&limiter, hint, is_owner, granted);
         async move {
@@ -67,8 +71,8 @@ impl Drop for Turn {
     }
 }
 
-/// One HTTP call that may be made now. Dropped without [`Permit::observe_since`], it counts as one that may still
-/// arrive.
+/// One HTTP call that may be made now. Dropped without [`Permit::observe_since`], it counts as one
+/// that may still arrive.
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
 pub(crate) struct Permit {
@@ -81,7 +85,11 @@ pub(crate) struct Permit {
 impl Permit {
     /// A call that its owner's gate let pass at `granted`.
     pub(super) fn new(owner: Turn, credential: Option<Turn>, granted: Instant) -> Self {
-        Self { owner: owner.spend(), credential: credential.and_then(Turn::spend), granted }
+        Self {
+            owner: owner.spend(),
+            credential: credential.and_then(Turn::spend),
+            granted,
+        }
     }
 
     /// When it was granted.
@@ -90,15 +98,20 @@ impl Permit {
         self.granted
     }
 
-    /// The call has had its reply. Takes in what the reply said of the CRM's limit. A plain success counts too: it ends
-    /// pauses, and the doubling of them. What it said counts from `at`, when it came.
+    /// The call has had its reply. Takes in what the reply said of the CRM's limit. A plain success
+    /// counts too: it ends pauses, and the doubling of them. What it said counts from `at`, when it
+    /// came.
     ///
-    /// Takes effect here before the first await. Only news is then told to the other replicas, which takes at most
-    /// the timeout of the link to Redis.
+    /// Takes effect here before the first await. Only news is then told to the other replicas,
+    /// which takes at most the timeout of the link to Redis.
     pub(crate) async fn observe_since(self, hint: &RateHint, at: Instant) {
         let hint = hint.after(instant().saturating_duration_since(at));
-        let owner = self.owner.map(|counted| counted.observe(&hint, true, self.granted, at));
-        let credential = self.credential.map(|counted| counted.observe(&hint, false, self.granted, at));
+        let owner = self
+            .owner
+            .map(|counted| counted.observe(&hint, true, self.granted, at));
+        let credential = self
+            .credential
+            .map(|counted| counted.observe(&hint, false, self.granted, at));
         for telling in [owner, credential].into_iter().flatten() {
             telling.await;
         }
@@ -109,9 +122,11 @@ impl Permit {
         self.counted().for_each(Counted::give_back);
     }
 
-    /// The call will have no reply and can no longer arrive from `at` on: its connection could not be made, or broke.
+    /// The call will have no reply and can no longer arrive from `at` on: its connection could not
+    /// be made, or broke.
     pub(crate) fn end_since(self, at: Instant) {
-        self.counted().for_each(|counted| counted.limiter.release(&counted.slot, at));
+        self.counted()
+            .for_each(|counted| counted.limiter.release(&counted.slot, at));
     }
 
     fn counted(&self) -> impl Iterator<Item = &Counted> {

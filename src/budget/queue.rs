@@ -1,4 +1,5 @@
-//! Who waits at a gate, in the order in which they go: by lane, then by the age of the load, then by arrival.
+//! Who waits at a gate, in the order in which they go: by lane, then by the age of the load, then
+//! by arrival.
 //!
 //! Owns the order and nothing else: no time, no limiter.
 
@@ -11,8 +12,9 @@ use tokio::sync::Notify;
 use crate::clock::Instant;
 use crate::domain::lane::Lane;
 
-/// A place in the queue. The most urgent lane comes first, within a lane the load that began first: else the later
-/// calls of a load would stand behind the first calls of all others, and a batch would end everything at its very end.
+/// A place in the queue. The most urgent lane comes first, within a lane the load that began first:
+/// else the later calls of a load would stand behind the first calls of all others, and a batch
+/// would end everything at its very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket {
     /// Changes when the waiter is raised.
@@ -57,11 +59,29 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Enters a waiter, last among those of its lane whose load began no later. It must leave again.
-    pub(super) fn enter(&mut self, lane: Lane, standing: Standing, began: Instant, wake: Arc<Notify>) -> Ticket {
-        let ticket = Ticket { lane, standing, began, arrival: self.arrivals };
+    /// Enters a waiter, last among those of its lane whose load began no later. It must leave
+    /// again.
+    pub(super) fn enter(
+        &mut self,
+        lane: Lane,
+        standing: Standing,
+        began: Instant,
+        wake: Arc<Notify>,
+    ) -> Ticket {
+        let ticket = Ticket {
+            lane,
+            standing,
+            began,
+            arrival: self.arrivals,
+        };
         self.arrivals += 1;
-        self.waiters.insert(ticket, Waiter { wake, impatient: false });
+        self.waiters.insert(
+            ticket,
+            Waiter {
+                wake,
+                impatient: false,
+            },
+        );
         ticket
     }
 
@@ -75,7 +95,13 @@ impl Queue {
         }
         let moved = Ticket { lane, ..ticket };
         if let Some(waiter) = self.waiters.remove(&ticket) {
-            self.waiters.insert(moved, Waiter { impatient, ..waiter });
+            self.waiters.insert(
+                moved,
+                Waiter {
+                    impatient,
+                    ..waiter
+                },
+            );
         }
         moved
     }
@@ -92,14 +118,23 @@ impl Queue {
 
     /// Whether it is this waiter's turn.
     pub(super) fn is_head(&self, ticket: Ticket) -> bool {
-        self.waiters.first_key_value().is_some_and(|(head, _)| *head == ticket)
+        self.waiters
+            .first_key_value()
+            .is_some_and(|(head, _)| *head == ticket)
     }
 
     /// How many go before this waiter.
     pub(super) fn ahead(&self, ticket: Ticket) -> Ahead {
-        let pops = self.waiters.range(..ticket).take_while(|(other, _)| !other.lane.is_background()).count();
+        let pops = self
+            .waiters
+            .range(..ticket)
+            .take_while(|(other, _)| !other.lane.is_background())
+            .count();
         let all = self.waiters.range(..ticket).count();
-        Ahead { all, background: all - pops }
+        Ahead {
+            all,
+            background: all - pops,
+        }
     }
 
     /// The lane of each waiter.
@@ -140,7 +175,13 @@ mod tests {
         let (first, second) = (enter(Lane::Prefetch), enter(Lane::Prefetch));
         let (stale, pop) = (enter(Lane::Revalidate), enter(Lane::CallPop));
         assert!(queue.is_head(pop));
-        assert_eq!(queue.ahead(second), Ahead { all: 3, background: 2 });
+        assert_eq!(
+            queue.ahead(second),
+            Ahead {
+                all: 3,
+                background: 2
+            }
+        );
         let raised = queue.update(second, Lane::CallPop, true);
         assert!(queue.is_head(raised), "it came before the other call pop");
         for ticket in [raised, pop, stale, first] {
@@ -159,6 +200,12 @@ mod tests {
         let proven = enter(Lane::CallPop, Standing::Proven);
         enter(Lane::Prefetch, Standing::Proven);
         assert!(queue.is_head(proven));
-        assert_eq!(queue.ahead(unproven), Ahead { all: 1, background: 0 });
+        assert_eq!(
+            queue.ahead(unproven),
+            Ahead {
+                all: 1,
+                background: 0
+            }
+        );
     }
 }

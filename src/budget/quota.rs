@@ -1,7 +1,8 @@
-//! What a CRM allows: a quota as the settings give it, the limits of a window, and the paces within it.
+//! What a CRM allows: a quota as the settings give it, the limits of a window, and the paces within
+//! it.
 //!
-//! Owns the rules of a sound quota and how it is divided, between lanes, replicas and kinds of calls. Knows no scope,
-//! no time.
+//! Owns the rules of a sound quota and how it is divided, between lanes, replicas and kinds of
+//! calls. Knows no scope, no time.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -9,11 +10,13 @@ use std::time::Duration;
 
 use super::absent::Absent;
 
-/// Cells closer together than this are no CRM's limit, and too close for a limiter that counts microseconds.
+/// Cells closer together than this are no CRM's limit, and too close for a limiter that counts
+/// microseconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);
 /// The longest period: a month, the longest that a CRM counts by.
 const LONGEST_PERIOD: Duration = Duration::from_secs(31 * 24 * 3600);
-/// Calls that are due within this time may go together. A pace would otherwise fall behind by the lateness of timers.
+/// Calls that are due within this time may go together. A pace would otherwise fall behind by the
+/// lateness of timers.
 const LATENESS: Duration = Duration::from_millis(50);
 
 /// Whose calls a CRM counts together.
@@ -40,7 +43,10 @@ impl FromStr for Scope {
     type Err = QuotaError;
 
     fn from_str(text: &str) -> Result<Self, QuotaError> {
-        [Self::User, Self::Account].into_iter().find(|scope| scope.name() == text).ok_or(QuotaError::Scope)
+        [Self::User, Self::Account]
+            .into_iter()
+            .find(|scope| scope.name() == text)
+            .ok_or(QuotaError::Scope)
     }
 }
 
@@ -92,8 +98,9 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
-    /// `rate` calls in any window of length `per`, up to `burst` of them at once, counted by `scope`.
-    /// `prefetch_share` is the part of a window that the background lanes may use together, from just above 0 to 1.
+    /// `rate` calls in any window of length `per`, up to `burst` of them at once, counted by
+    /// `scope`. `prefetch_share` is the part of a window that the background lanes may use
+    /// together, from just above 0 to 1.
     ///
     /// # Errors
     /// The first rule that a value breaks.
@@ -105,14 +112,22 @@ impl Quota {
         prefetch_share: f64,
     ) -> Result<Self, QuotaError> {
         let rate = NonZeroU32::new(rate).ok_or(QuotaError::Rate)?;
-        let burst = NonZeroU32::new(burst).filter(|burst| *burst <= rate).ok_or(QuotaError::Burst)?;
+        let burst = NonZeroU32::new(burst)
+            .filter(|burst| *burst <= rate)
+            .ok_or(QuotaError::Burst)?;
         if per.is_zero() || per > LONGEST_PERIOD {
             return Err(QuotaError::Period);
         }
         if !(prefetch_share > 0.0 && prefetch_share <= 1.0) {
             return Err(QuotaError::Share);
         }
-        let quota = Self { rate, per, burst, scope, prefetch_share };
+        let quota = Self {
+            rate,
+            per,
+            burst,
+            scope,
+            prefetch_share,
+        };
         if quota.interval() < SHORTEST_INTERVAL {
             return Err(QuotaError::TooFast);
         }
@@ -154,39 +169,59 @@ impl Quota {
         self.prefetch_share
     }
 
-    /// Time between two calls at the full rate, in whole microseconds and rounded up: never faster than allowed.
+    /// Time between two calls at the full rate, in whole microseconds and rounded up: never faster
+    /// than allowed.
     #[must_use]
     pub(crate) fn interval(&self) -> Duration {
         whole_micros(self.per.as_nanos().div_ceil(u128::from(self.rate.get())))
     }
 
-    /// How many calls a window may hold. `known` is what the CRM has lately allowed, if that is less than documented.
+    /// How many calls a window may hold. `known` is what the CRM has lately allowed, if that is
+    /// less than documented.
     #[must_use]
     pub(super) fn limits(&self, known: Option<u32>) -> Limits {
         let all = known.unwrap_or(u32::MAX).clamp(1, self.rate.get());
-        // The share is a part of what is documented. If the CRM allows less, the background leaves one call for phones.
+        // The share is a part of what is documented. If the CRM allows less, the background leaves
+        // one call for phones.
         let most = if all < self.rate.get() { all - 1 } else { all };
-        Limits { all, background: part(self.rate.get(), self.prefetch_share).min(most).max(1) }
+        Limits {
+            all,
+            background: part(self.rate.get(), self.prefetch_share).min(most).max(1),
+        }
     }
 
     /// The pace of all lanes together.
     #[must_use]
     pub(super) fn all(&self) -> Pace {
-        Pace { interval: self.interval(), burst: self.burst }.catching_up()
+        Pace {
+            interval: self.interval(),
+            burst: self.burst,
+        }
+        .catching_up()
     }
 
-    /// The pace that the background lanes leave to all: a phone that rings for a call takes it from them.
+    /// The pace that the background lanes leave to all: a phone that rings for a call takes it from
+    /// them.
     #[must_use]
     pub(super) fn even(&self) -> Pace {
-        Pace { interval: self.interval(), burst: NonZeroU32::MIN }.catching_up()
+        Pace {
+            interval: self.interval(),
+            burst: NonZeroU32::MIN,
+        }
+        .catching_up()
     }
 
-    /// The pace of the background lanes together: evenly, as many calls in each period as their share.
+    /// The pace of the background lanes together: evenly, as many calls in each period as their
+    /// share.
     #[must_use]
     pub(super) fn background(&self) -> Pace {
         let calls = part(self.rate.get(), self.prefetch_share).max(1);
         let interval = whole_micros(self.per.as_nanos().div_ceil(u128::from(calls)));
-        Pace { interval, burst: NonZeroU32::MIN }.catching_up()
+        Pace {
+            interval,
+            burst: NonZeroU32::MIN,
+        }
+        .catching_up()
     }
 }
 
@@ -200,23 +235,38 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// One replica's part, if `replicas` share the limits without speaking to each other. Never less than one call, so
-    /// a fleet larger than the limit may make one call each.
+    /// One replica's part, if `replicas` share the limits without speaking to each other. Never
+    /// less than one call, so a fleet larger than the limit may make one call each.
     pub(super) fn among(self, replicas: NonZeroU32) -> Self {
         let part = |limit: u32| (limit / replicas).max(1);
-        Self { all: part(self.all), background: part(self.background) }
+        Self {
+            all: part(self.all),
+            background: part(self.background),
+        }
     }
 
     /// What is left if the absent replicas have their part. Never less than one call.
     pub(super) fn leaving(self, absent: Absent) -> Self {
-        let Some(of) = NonZeroU32::new(absent.of) else { return self };
-        let all = self.all.saturating_sub(self.among(of).all.saturating_mul(absent.count)).max(1);
-        Self { all, background: self.background.min(all) }
+        let Some(of) = NonZeroU32::new(absent.of) else {
+            return self;
+        };
+        let all = self
+            .all
+            .saturating_sub(self.among(of).all.saturating_mul(absent.count))
+            .max(1);
+        Self {
+            all,
+            background: self.background.min(all),
+        }
     }
 
     /// The limit of a lane.
     pub(super) fn of(self, is_background: bool) -> u32 {
-        if is_background { self.background } else { self.all }
+        if is_background {
+            self.background
+        } else {
+            self.all
+        }
     }
 }
 
@@ -259,7 +309,11 @@ impl Quotas {
 
 impl From<Quota> for Quotas {
     fn from(all: Quota) -> Self {
-        Self { all, search: None, other: None }
+        Self {
+            all,
+            search: None,
+            other: None,
+        }
     }
 }
 
@@ -275,15 +329,23 @@ pub(super) struct Pace {
 impl Pace {
     /// Lets a caller that is a little late catch up.
     fn catching_up(self) -> Self {
-        let due = u32::try_from(LATENESS.as_nanos() / self.interval.as_nanos().max(1)).unwrap_or(u32::MAX);
-        Self { burst: self.burst.max(at_least_one(due)), ..self }
+        let due = u32::try_from(LATENESS.as_nanos() / self.interval.as_nanos().max(1))
+            .unwrap_or(u32::MAX);
+        Self {
+            burst: self.burst.max(at_least_one(due)),
+            ..self
+        }
     }
 
-    /// One replica's part of this pace, if `replicas` share it without speaking to each other. The burst is never
-    /// less than one call, so a fleet larger than the burst may make one call each at once.
+    /// One replica's part of this pace, if `replicas` share it without speaking to each other. The
+    /// burst is never less than one call, so a fleet larger than the burst may make one call each
+    /// at once.
     pub(super) fn among(self, replicas: NonZeroU32) -> Self {
         let interval = self.interval.saturating_mul(replicas.get());
-        Self { interval, burst: at_least_one(self.burst.get() / replicas) }
+        Self {
+            interval,
+            burst: at_least_one(self.burst.get() / replicas),
+        }
     }
 
     /// How far calls may run ahead of the rate.
@@ -298,7 +360,11 @@ fn whole_micros(nanos: u128) -> Duration {
 
 /// A share of so many calls, without the part of a call.
 fn part(calls: u32, share: f64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a u32 is a u32")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of a u32 is a u32"
+    )]
     let calls = (f64::from(calls) * share) as u32;
     calls
 }
@@ -323,7 +389,10 @@ mod tests {
         assert_eq!(quota(0, second, 1, 0.5), Err(QuotaError::Rate));
         assert_eq!(quota(1, second, 0, 0.5), Err(QuotaError::Burst));
         assert_eq!(quota(1, Duration::ZERO, 1, 0.5), Err(QuotaError::Period));
-        assert_eq!(quota(1, LONGEST_PERIOD + second, 1, 0.5), Err(QuotaError::Period));
+        assert_eq!(
+            quota(1, LONGEST_PERIOD + second, 1, 0.5),
+            Err(QuotaError::Period)
+        );
         for share in [0.0, -1.0, 1.1, f64::NAN, f64::INFINITY] {
             assert_eq!(quota(1, second, 1, share), Err(QuotaError::Share));
         }
@@ -338,33 +407,89 @@ mod tests {
     fn the_background_is_paced_evenly_at_its_share() {
         let quota = quota(40, Duration::from_secs(4), 40, 0.25).unwrap();
         assert_eq!(quota.interval(), Duration::from_millis(100));
-        let even = Pace { interval: Duration::from_millis(400), burst: NonZeroU32::MIN };
+        let even = Pace {
+            interval: Duration::from_millis(400),
+            burst: NonZeroU32::MIN,
+        };
         assert_eq!(quota.background(), even);
-        assert_eq!(quota.limits(None), Limits { all: 40, background: 10 });
+        assert_eq!(
+            quota.limits(None),
+            Limits {
+                all: 40,
+                background: 10
+            }
+        );
     }
 
     #[test]
     fn what_is_left_of_a_lower_limit_leaves_a_call_for_a_phone() {
         let quota = quota(40, Duration::from_secs(4), 40, 1.0).unwrap();
-        for (known, all, background) in [(None, 40, 40), (Some(50), 40, 40), (Some(5), 5, 4), (Some(1), 1, 1)] {
+        for (known, all, background) in [
+            (None, 40, 40),
+            (Some(50), 40, 40),
+            (Some(5), 5, 4),
+            (Some(1), 1, 1),
+        ] {
             assert_eq!(quota.limits(known), Limits { all, background });
         }
-        assert_eq!(quota.limits(Some(0)), Limits { all: 1, background: 1 });
+        assert_eq!(
+            quota.limits(Some(0)),
+            Limits {
+                all: 1,
+                background: 1
+            }
+        );
     }
 
     #[test]
     fn a_fleet_shares_the_limits_and_keeps_one_call_each() {
         let quota = quota(10, Duration::from_secs(1), 4, 0.5).unwrap();
         let among = |replicas| quota.limits(None).among(NonZeroU32::new(replicas).unwrap());
-        assert_eq!(among(3), Limits { all: 3, background: 1 });
-        assert_eq!(among(50), Limits { all: 1, background: 1 });
+        assert_eq!(
+            among(3),
+            Limits {
+                all: 3,
+                background: 1
+            }
+        );
+        assert_eq!(
+            among(50),
+            Limits {
+                all: 1,
+                background: 1
+            }
+        );
         let leaving = |count, of| quota.limits(None).leaving(Absent { count, of });
-        assert_eq!(leaving(1, 3), Limits { all: 7, background: 5 });
-        assert_eq!(leaving(2, 3), Limits { all: 4, background: 4 });
-        assert_eq!(leaving(49, 50), Limits { all: 1, background: 1 });
+        assert_eq!(
+            leaving(1, 3),
+            Limits {
+                all: 7,
+                background: 5
+            }
+        );
+        assert_eq!(
+            leaving(2, 3),
+            Limits {
+                all: 4,
+                background: 4
+            }
+        );
+        assert_eq!(
+            leaving(49, 50),
+            Limits {
+                all: 1,
+                background: 1
+            }
+        );
         assert_eq!([leaving(0, 3), leaving(0, 0)], [quota.limits(None); 2]);
         let share = quota.all().among(NonZeroU32::new(5).unwrap());
-        assert_eq!(share, Pace { interval: Duration::from_millis(500), burst: NonZeroU32::MIN });
+        assert_eq!(
+            share,
+            Pace {
+                interval: Duration::from_millis(500),
+                burst: NonZeroU32::MIN
+            }
+        );
     }
 
     proptest! {

@@ -1,8 +1,10 @@
-//! The fleet's count: one hash and two sorted sets in Redis for each scope, changed by scripts only.
+//! The fleet's count: one hash and two sorted sets in Redis for each scope, changed by scripts
+//! only.
 //!
-//! Owns the names of those keys and the scripts' arguments. Promises that all replicas together spend no more than the
-//! quota while Redis keeps the keys, that an ask ends within the link's timeout, and that keys which say nothing any
-//! more expire. Time is Redis' own: the replicas' clocks need not agree.
+//! Owns the names of those keys and the scripts' arguments. Promises that all replicas together
+//! spend no more than the quota while Redis keeps the keys, that an ask ends within the link's
+//! timeout, and that keys which say nothing any more expire. Time is Redis' own: the replicas'
+//! clocks need not agree.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +14,9 @@ use std::time::Duration;
 use redis::Script;
 use tokio_util::task::TaskTracker;
 
-use super::ask::{Answer, Ask, Forecast, Kept, Known, News, Outlook, Room, SCOPE_KNOWN, Slot, Times};
+use super::ask::{
+    Answer, Ask, Forecast, Kept, Known, News, Outlook, Room, SCOPE_KNOWN, Slot, Times,
+};
 use super::hint::Rest;
 use super::queue::Standing;
 use super::quota::{CallKind, Pace, Quota};
@@ -22,8 +26,8 @@ use crate::domain::ScopeTag;
 use crate::link::user::token;
 use crate::link::{Link, LinkError, hex};
 
-/// How much later than its turn a call pop may come back and still find the background lanes standing aside. If it
-/// never comes back, they have waited this long for nothing.
+/// How much later than its turn a call pop may come back and still find the background lanes
+/// standing aside. If it never comes back, they have waited this long for nothing.
 const LATENESS: Duration = Duration::from_millis(100);
 
 /// One quota, as all replicas share it.
@@ -47,12 +51,27 @@ struct Scripts {
 
 impl fmt::Debug for SharedQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedQuota").field("whose", &self.whose).finish_non_exhaustive()
+        f.debug_struct("SharedQuota")
+            .field("whose", &self.whose)
+            .finish_non_exhaustive()
     }
 }
 
 /// What the ask script returns; see there.
-type Reply = (i64, i64, i64, i64, i64, u32, Vec<i64>, u32, Vec<i64>, u32, u32, u32);
+type Reply = (
+    i64,
+    i64,
+    i64,
+    i64,
+    i64,
+    u32,
+    Vec<i64>,
+    u32,
+    Vec<i64>,
+    u32,
+    u32,
+    u32,
+);
 
 /// A pace as the ask script takes it, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -62,19 +81,29 @@ struct Gcra {
 }
 
 impl Gcra {
-    /// Of all lanes, of the share, and of all for the background lanes. Whoever is not paced may run ahead by a whole
-    /// window, and takes nothing of the pace.
+    /// Of all lanes, of the share, and of all for the background lanes. Whoever is not paced may
+    /// run ahead by a whole window, and takes nothing of the pace.
     fn of_ask(quota: &Quota, ask: &Ask) -> [Self; 3] {
         let paces = [quota.all(), quota.background(), quota.even()];
-        if ask.is_paced { paces.map(Self::of) } else { [Self::unpaced(quota.per()); 3] }
+        if ask.is_paced {
+            paces.map(Self::of)
+        } else {
+            [Self::unpaced(quota.per()); 3]
+        }
     }
 
     fn of(pace: Pace) -> Self {
-        Self { interval: micros(pace.interval), tolerance: micros(pace.tolerance()) }
+        Self {
+            interval: micros(pace.interval),
+            tolerance: micros(pace.tolerance()),
+        }
     }
 
     fn unpaced(per: Duration) -> Self {
-        Self { interval: 0, tolerance: micros(per) }
+        Self {
+            interval: 0,
+            tolerance: micros(per),
+        }
     }
 }
 
@@ -94,8 +123,8 @@ impl Drop for Unheard<'_> {
 }
 
 impl SharedQuota {
-    /// The quota of the connector called `connector`, which must be called so on all replicas. What nobody waits for
-    /// is sent from `tasks`.
+    /// The quota of the connector called `connector`, which must be called so on all replicas. What
+    /// nobody waits for is sent from `tasks`.
     #[must_use]
     pub(crate) fn new(link: Link, connector: &str, tasks: TaskTracker) -> Self {
         // A hash, because a connector's name may hold what would move the key to another slot.
@@ -106,7 +135,14 @@ impl SharedQuota {
             release: Script::new(include_str!("release.lua")),
         };
         let (whose, replica) = (hex(&name.as_bytes()[..8]), hex(&token()[..8]));
-        Self { link, tasks, whose, replica, calls: Arc::default(), scripts: Arc::new(scripts) }
+        Self {
+            link,
+            tasks,
+            whose,
+            replica,
+            calls: Arc::default(),
+            scripts: Arc::new(scripts),
+        }
     }
 
     /// The quota of one kind of call alone.
@@ -115,16 +151,19 @@ impl SharedQuota {
             CallKind::Search => "search",
             CallKind::Other => "other",
         };
-        Self { whose: format!("{}:{kind}", self.whose), ..self.clone() }
+        Self {
+            whose: format!("{}:{kind}", self.whose),
+            ..self.clone()
+        }
     }
 
-    /// Spends a call if there is room, and leaves so many calls of a window to replicas that are absent. What is
-    /// `known` Redis must know. A call pop that is denied and would wait makes the background lanes of all replicas
-    /// stand aside.
+    /// Spends a call if there is room, and leaves so many calls of a window to replicas that are
+    /// absent. What is `known` Redis must know. A call pop that is denied and would wait makes the
+    /// background lanes of all replicas stand aside.
     ///
     /// # Errors
-    /// [`LinkError`], within the link's timeout. A call that was spent all the same is given back, and so is that of a
-    /// future which is dropped.
+    /// [`LinkError`], within the link's timeout. A call that was spent all the same is given back,
+    /// and so is that of a future which is dropped.
     pub(super) async fn ask(
         &self,
         quota: &Quota,
@@ -133,26 +172,66 @@ impl SharedQuota {
         (left, known): (u32, &Known),
         until: Instant,
     ) -> Result<Answer, LinkError> {
-        let name = format!("{}:{}", self.replica, self.calls.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "{}:{}",
+            self.replica,
+            self.calls.fetch_add(1, Ordering::Relaxed)
+        );
         let paces = Gcra::of_ask(quota, ask);
         let texts = texts((quota, times, left), ask, paces, &name, known);
         // What is made already counts in any case.
         let unheard = (!ask.is_made).then(|| name.clone());
-        let mut unheard = Unheard { shared: self, scope: ask.scope, name: unheard };
-        let reply: Reply = self.run(&self.scripts.ask, &self.keys(ask.scope), &texts).await?;
+        let mut unheard = Unheard {
+            shared: self,
+            scope: ask.scope,
+            name: unheard,
+        };
+        let reply: Reply = self
+            .run(&self.scripts.ask, &self.keys(ask.scope), &texts)
+            .await?;
         unheard.name = None;
         let (is_granted, rest) = (reply.0 == 1, (reply.3, reply.4));
-        let slot = Slot { scope: ask.scope, is_background: ask.lane.is_background(), until, name: Some(name) };
-        let rest = Rest { all: duration(rest.0), background: duration(rest.1), is_over: false };
-        Ok(Answer { granted: is_granted.then_some(slot), outlook: outlook(quota, paces, reply), rest })
+        let slot = Slot {
+            scope: ask.scope,
+            is_background: ask.lane.is_background(),
+            until,
+            name: Some(name),
+        };
+        let rest = Rest {
+            all: duration(rest.0),
+            background: duration(rest.1),
+            is_over: false,
+        };
+        Ok(Answer {
+            granted: is_granted.then_some(slot),
+            outlook: outlook(quota, paces, reply),
+            rest,
+        })
     }
 
-    /// Lets the scope rest on all replicas, or rest no more, and tells them of a new limit. Best effort: if Redis is
-    /// away, only this replica knows.
+    /// Lets the scope rest on all replicas, or rest no more, and tells them of a new limit. Best
+    /// effort: if Redis is away, only this replica knows.
     pub(super) async fn tell(&self, scope: ScopeTag, News { rest, limit }: &News) {
         let all = if rest.is_over { -1 } else { micros(rest.all) };
-        let limit = limit.map_or([0; 3], |new| [i64::from(new.limit), micros(new.lasts), i64::from(new.before)]);
-        self.note(scope, [all, micros(rest.background), 0, limit[0], limit[1], limit[2]]).await;
+        let limit = limit.map_or([0; 3], |new| {
+            [
+                i64::from(new.limit),
+                micros(new.lasts),
+                i64::from(new.before),
+            ]
+        });
+        self.note(
+            scope,
+            [
+                all,
+                micros(rest.background),
+                0,
+                limit[0],
+                limit[1],
+                limit[2],
+            ],
+        )
+        .await;
     }
 
     /// Keeps a call of each window for credentials that are proven, for so long. Best effort.
@@ -162,18 +241,24 @@ impl SharedQuota {
 
     async fn note(&self, scope: ScopeTag, numbers: [i64; 6]) {
         let texts = numbers.map(|number| number.to_string());
-        if let Err(error) = self.run::<i64>(&self.scripts.note, &self.keys(scope)[..1], &texts).await {
+        if let Err(error) = self
+            .run::<i64>(&self.scripts.note, &self.keys(scope)[..1], &texts)
+            .await
+        {
             tracing::debug!(%error, "the other replicas do not hear what a reply means for the quota");
         }
     }
 
-    /// The call of this name is held for `after` from now and no longer. Best effort: else it is held for as long as
-    /// one of which nothing is heard.
+    /// The call of this name is held for `after` from now and no longer. Best effort: else it is
+    /// held for as long as one of which nothing is heard.
     pub(super) fn release(&self, scope: ScopeTag, name: &str, after: Duration) {
         let (shared, texts) = (self.clone(), [name.to_owned(), micros(after).to_string()]);
         self.tasks.spawn(async move {
             let keys = shared.keys(scope);
-            if let Err(error) = shared.run::<i64>(&shared.scripts.release, &keys[1..], &texts).await {
+            if let Err(error) = shared
+                .run::<i64>(&shared.scripts.release, &keys[1..], &texts)
+                .await
+            {
                 tracing::debug!(%error, "a call is counted for longer than it had to");
             }
         });
@@ -226,7 +311,11 @@ fn texts(
         i64::try_from(FORESEEN).unwrap_or(1),
         even.tolerance,
         // Another scope counts the same call, and has waited already if Redis lost both.
-        if ask.is_paced { micros(times.unknown_for) } else { 0 },
+        if ask.is_paced {
+            micros(times.unknown_for)
+        } else {
+            0
+        },
         last.map_or(0, |last| micros(last.held_for)),
         i64::from(known.scope),
         micros(SCOPE_KNOWN),
@@ -234,18 +323,48 @@ fn texts(
     ];
     let names = [name, last.map_or("", |last| &last.name)];
     let numbers = numbers.iter().map(i64::to_string);
-    numbers.chain(names.map(str::to_owned)).chain(flags.iter().map(i64::to_string)).collect()
+    numbers
+        .chain(names.map(str::to_owned))
+        .chain(flags.iter().map(i64::to_string))
+        .collect()
 }
 
 fn outlook(quota: &Quota, [all, share, _]: [Gcra; 3], reply: Reply) -> Outlook {
-    let (_, next, share_next, _, _, held, times, share_held, share_times, keeps_one, limit, share_limit) = reply;
+    let (
+        _,
+        next,
+        share_next,
+        _,
+        _,
+        held,
+        times,
+        share_held,
+        share_times,
+        keeps_one,
+        limit,
+        share_limit,
+    ) = reply;
     let room = |limit, held, times, next, pace: Gcra| Room {
         limit,
-        frees: Frees { held, per: micros(quota.per()), times },
-        pace: Forecast { next, interval: pace.interval },
-        kept: if keeps_one == 1 { Kept::one(limit, quota.burst().get()) } else { Kept::default() },
+        frees: Frees {
+            held,
+            per: micros(quota.per()),
+            times,
+        },
+        pace: Forecast {
+            next,
+            interval: pace.interval,
+        },
+        kept: if keeps_one == 1 {
+            Kept::one(limit, quota.burst().get())
+        } else {
+            Kept::default()
+        },
     };
-    Outlook::now(room(limit, held, times, next, all), room(share_limit, share_held, share_times, share_next, share))
+    Outlook::now(
+        room(limit, held, times, next, all),
+        room(share_limit, share_held, share_times, share_next, share),
+    )
 }
 
 fn duration(micros: i64) -> Duration {

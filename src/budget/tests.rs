@@ -34,7 +34,13 @@ fn scope(name: &str) -> ScopeTag {
 
 fn budget(rate: u32, per: Duration, burst: u32, share: f64) -> Arc<Budget> {
     let quota = Quota::new(rate, per, burst, Scope::User, share).unwrap();
-    Arc::new(Budget::new(quota, &Config::default(), "test", &Metrics::default(), None))
+    Arc::new(Budget::new(
+        quota,
+        &Config::default(),
+        "test",
+        &Metrics::default(),
+        None,
+    ))
 }
 
 /// A call every 100 ms, no burst.
@@ -54,11 +60,15 @@ impl Permit {
 }
 
 async fn spend(budget: &Budget, lane: Lane) -> Result<Permit, Exhausted> {
-    budget.acquire(scope("a"), CallKind::Search, &Urgency::new(lane, None)).await
+    budget
+        .acquire(scope("a"), CallKind::Search, &Urgency::new(lane, None))
+        .await
 }
 
 fn used(budget: &Budget) -> Usage {
-    let [(None, _, usage)] = budget.usage()[..] else { panic!("one quota for all calls") };
+    let [(None, _, usage)] = budget.usage()[..] else {
+        panic!("one quota for all calls")
+    };
     usage
 }
 
@@ -72,16 +82,28 @@ struct Race {
 
 impl Race {
     fn new(budget: &Arc<Budget>) -> Self {
-        Self { budget: Arc::clone(budget), start: Stopwatch::start(), granted: Arc::default(), tasks: JoinSet::new() }
+        Self {
+            budget: Arc::clone(budget),
+            start: Stopwatch::start(),
+            granted: Arc::default(),
+            tasks: JoinSet::new(),
+        }
     }
 
     /// Enters a runner and lets it come to its place.
     async fn enter(&mut self, name: &'static str, lane: Lane) -> Arc<Urgency> {
         let urgency = Arc::new(Urgency::new(lane, None));
-        let (budget, granted, start) = (Arc::clone(&self.budget), Arc::clone(&self.granted), self.start);
+        let (budget, granted, start) = (
+            Arc::clone(&self.budget),
+            Arc::clone(&self.granted),
+            self.start,
+        );
         let runner = Arc::clone(&urgency);
         self.tasks.spawn(async move {
-            let _permit = budget.acquire(scope("a"), CallKind::Search, &runner).await.unwrap();
+            let _permit = budget
+                .acquire(scope("a"), CallKind::Search, &runner)
+                .await
+                .unwrap();
             granted.lock().push((name, start.elapsed().as_millis()));
         });
         yield_now().await;
@@ -122,7 +144,13 @@ async fn a_call_pop_overtakes_queued_prefetch() {
     }
     race.enter("stale", Lane::Revalidate).await;
     race.enter("pop", Lane::CallPop).await;
-    let order = [("first", 0), ("pop", 100), ("stale", 200), ("second", 300), ("third", 400)];
+    let order = [
+        ("first", 0),
+        ("pop", 100),
+        ("stale", 200),
+        ("second", 300),
+        ("third", 400),
+    ];
     assert_eq!(race.finish().await, order);
 }
 
@@ -132,7 +160,12 @@ async fn within_a_lane_the_first_to_come_goes_first() {
     for name in ["a", "b", "c", "d", "e", "f"] {
         race.enter(name, Lane::CallPop).await;
     }
-    let names: Vec<_> = race.finish().await.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<_> = race
+        .finish()
+        .await
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(names, ["a", "b", "c", "d", "e", "f"]);
 }
 
@@ -146,7 +179,15 @@ async fn a_raised_prefetch_moves_up_at_once() {
     race.enter("stale", Lane::Revalidate).await;
     pause(ms(30)).await;
     joined.join(Lane::CallPop, None);
-    assert_eq!(race.finish().await, [("first", 0), ("joined", 100), ("stale", 200), ("second", 300)]);
+    assert_eq!(
+        race.finish().await,
+        [
+            ("first", 0),
+            ("joined", 100),
+            ("stale", 200),
+            ("second", 300)
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +217,10 @@ async fn a_dropped_waiter_leaves_the_line() {
     budget.sweep();
     pause(SECOND).await;
     budget.sweep();
-    assert!(budget.all.gates.lock().is_empty(), "no place was left behind");
+    assert!(
+        budget.all.gates.lock().is_empty(),
+        "no place was left behind"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +251,11 @@ async fn a_call_pop_during_a_saturating_prefetch_waits_at_most_two_intervals() {
             pause(ms(137 + n * 11)).await;
             let watch = Stopwatch::start();
             let _permit = spend(&budget, Lane::CallPop).await.unwrap();
-            assert!(watch.elapsed() <= ms(200), "{:?} of burst {burst}, share {share}", watch.elapsed());
+            assert!(
+                watch.elapsed() <= ms(200),
+                "{:?} of burst {burst}, share {share}",
+                watch.elapsed()
+            );
         }
     }
 }
@@ -220,15 +268,31 @@ async fn no_background_waiter_goes_while_a_call_pop_waits() {
         race.enter("pop", Lane::CallPop).await;
     }
     let granted = race.finish().await;
-    let last_pop = granted.iter().rposition(|(name, _)| *name == "pop").unwrap();
-    assert_eq!(granted[1..=last_pop].iter().filter(|(name, _)| *name == "warm").count(), 0, "{granted:?}");
+    let last_pop = granted
+        .iter()
+        .rposition(|(name, _)| *name == "pop")
+        .unwrap();
+    assert_eq!(
+        granted[1..=last_pop]
+            .iter()
+            .filter(|(name, _)| *name == "warm")
+            .count(),
+        0,
+        "{granted:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn waits_are_measured_in_the_lane_that_was_granted() {
     let metrics = Metrics::default();
     let quota = Quota::new(10, SECOND, 1, Scope::User, 1.0).unwrap();
-    let budget = Arc::new(Budget::new(quota, &Config::default(), "test", &metrics, None));
+    let budget = Arc::new(Budget::new(
+        quota,
+        &Config::default(),
+        "test",
+        &metrics,
+        None,
+    ));
     let mut race = Race::new(&budget);
     race.enter("first", Lane::Prefetch).await;
     let joined = race.enter("joined", Lane::Prefetch).await;
@@ -236,15 +300,26 @@ async fn waits_are_measured_in_the_lane_that_was_granted() {
     joined.join(Lane::CallPop, None);
     race.finish().await;
     let page = metrics.render();
-    assert!(page.contains(r#"contactd_quota_wait_seconds_sum{platform="test",lane="call_pop"} 0.04"#), "{page}");
-    assert!(page.contains(r#"contactd_quota_wait_seconds_count{platform="test",lane="prefetch"} 1"#), "{page}");
+    assert!(
+        page.contains(r#"contactd_quota_wait_seconds_sum{platform="test",lane="call_pop"} 0.04"#),
+        "{page}"
+    );
+    assert!(
+        page.contains(r#"contactd_quota_wait_seconds_count{platform="test",lane="prefetch"} 1"#),
+        "{page}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn usage_tells_who_waits_and_what_rests_and_no_scope() {
     let budget = slow();
     let mut race = Race::new(&budget);
-    for lane in [Lane::CallPop, Lane::Prefetch, Lane::Prefetch, Lane::Revalidate] {
+    for lane in [
+        Lane::CallPop,
+        Lane::Prefetch,
+        Lane::Prefetch,
+        Lane::Revalidate,
+    ] {
         race.enter("waits", lane).await;
     }
     let resting = |all: bool, background: bool| RateHint {
@@ -256,12 +331,28 @@ async fn usage_tells_who_waits_and_what_rests_and_no_scope() {
     };
     for (name, hint) in [("b", resting(true, false)), ("c", resting(false, true))] {
         let urgency = Urgency::new(Lane::CallPop, None);
-        budget.acquire(scope(name), CallKind::Search, &urgency).await.unwrap().observe(&hint).await;
+        budget
+            .acquire(scope(name), CallKind::Search, &urgency)
+            .await
+            .unwrap()
+            .observe(&hint)
+            .await;
     }
-    let usage = Usage { scopes: 3, resting: 1, background_resting: 2, waiting: [0, 1, 2] };
+    let usage = Usage {
+        scopes: 3,
+        resting: 1,
+        background_resting: 2,
+        waiting: [0, 1, 2],
+    };
     assert_eq!(used(&budget), usage);
     race.finish().await;
-    assert_eq!(used(&budget), Usage { waiting: [0; 3], ..usage });
+    assert_eq!(
+        used(&budget),
+        Usage {
+            waiting: [0; 3],
+            ..usage
+        }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,14 +361,20 @@ async fn scopes_no_longer_used_are_forgotten() {
     let maker = KeyMaker::new([1; 16]);
     for n in 0..100_000 {
         let scope = maker.scope(&[n.to_string().as_bytes()]);
-        let _permit = budget.acquire(scope, CallKind::Search, &Urgency::new(Lane::Prefetch, None)).await.unwrap();
+        let _permit = budget
+            .acquire(scope, CallKind::Search, &Urgency::new(Lane::Prefetch, None))
+            .await
+            .unwrap();
     }
     let kept = spend(&budget, Lane::CallPop).await.unwrap();
     assert_eq!(budget.all.gates.lock().len(), 100_001);
     pause(SECOND).await;
     budget.sweep();
     assert_eq!(budget.all.gates.lock().len(), 1, "whose call is under way");
-    assert!(budget.all.gates.lock().capacity() < 100, "the memory is given back");
+    assert!(
+        budget.all.gates.lock().capacity() < 100,
+        "the memory is given back"
+    );
     assert_eq!(budget.all.limiter.len(), 0);
     drop(kept);
     budget.sweep();

@@ -13,7 +13,10 @@ pub(super) struct Waits([Histogram; Lane::ALL.len()]);
 impl Waits {
     pub(super) fn new(platform: &str, metrics: &Metrics) -> Self {
         Self(Lane::ALL.map(|lane| {
-            let labels = QuotaLabels { platform: platform.to_owned(), lane: lane.label() };
+            let labels = QuotaLabels {
+                platform: platform.to_owned(),
+                lane: lane.label(),
+            };
             metrics.quota_wait.get_or_create(&labels).clone()
         }))
     }

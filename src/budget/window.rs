@@ -1,14 +1,16 @@
 //! A sliding window: the calls that a CRM may still count, and when each is free again.
 //!
-//! Owns the count and nothing else: no limit, no scope, no clock. A call is held from its permit on, until one window
-//! after its reply; a call without a reply for as long as it may still arrive, and one window more.
+//! Owns the count and nothing else: no limit, no scope, no clock. A call is held from its permit
+//! on, until one window after its reply; a call without a reply for as long as it may still arrive,
+//! and one window more.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Instant;
 
-/// Calls of which a forecast knows when they are free. Those behind them count as free with the last of these.
+/// Calls of which a forecast knows when they are free. Those behind them count as free with the
+/// last of these.
 pub(super) const FORESEEN: usize = 128;
 
 /// Whole microseconds, the unit of forecasts: what Redis tells time in.
@@ -30,9 +32,12 @@ impl Window {
         self.held += 1;
     }
 
-    /// A call that was held until `was` is held until `until` instead. One that is free already stays so.
+    /// A call that was held until `was` is held until `until` instead. One that is free already
+    /// stays so.
     pub(super) fn release(&mut self, was: Instant, until: Instant) {
-        let Some(calls) = self.calls.get_mut(&was) else { return };
+        let Some(calls) = self.calls.get_mut(&was) else {
+            return;
+        };
         *calls -= 1;
         self.held -= 1;
         if *calls == 0 {
@@ -67,11 +72,16 @@ impl Window {
             let free = micros(until.saturating_duration_since(now)).min(latest);
             std::iter::repeat_n(free, *calls as usize)
         };
-        Frees { held: self.held, per: latest, times: self.calls.iter().flat_map(each).take(FORESEEN).collect() }
+        Frees {
+            held: self.held,
+            per: latest,
+            times: self.calls.iter().flat_map(each).take(FORESEEN).collect(),
+        }
     }
 }
 
-/// When the calls of a window will be free, as seen at one moment. Times are microseconds from then.
+/// When the calls of a window will be free, as seen at one moment. Times are microseconds from
+/// then.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Frees {
     /// Calls held.
@@ -83,18 +93,31 @@ pub(super) struct Frees {
 }
 
 impl Frees {
-    /// Microseconds until a window of `limit` calls has room for whoever has `ahead` others before him. Zero if it has
-    /// room now. At the earliest: calls under way may take longer.
+    /// Microseconds until a window of `limit` calls has room for whoever has `ahead` others before
+    /// him. Zero if it has room now. At the earliest: calls under way may take longer.
     pub(super) fn room_in(&self, limit: u32, ahead: usize) -> i64 {
         let wanted = (self.held as usize).saturating_add(ahead).saturating_add(1);
-        let Some(before) = wanted.checked_sub(limit as usize).and_then(|over| over.checked_sub(1)) else { return 0 };
+        let Some(before) = wanted
+            .checked_sub(limit as usize)
+            .and_then(|over| over.checked_sub(1))
+        else {
+            return 0;
+        };
         if let Some(free) = self.times.get(before) {
             return *free;
         }
         // Those ahead must come and go first, one full window after another.
         let rounds = before.saturating_sub(self.times.len()) / (limit.max(1) as usize) + 1;
-        let rounds = if before < self.held as usize { 0 } else { i64::try_from(rounds).unwrap_or(i64::MAX) };
-        self.times.last().copied().unwrap_or(0).saturating_add(self.per.saturating_mul(rounds))
+        let rounds = if before < self.held as usize {
+            0
+        } else {
+            i64::try_from(rounds).unwrap_or(i64::MAX)
+        };
+        self.times
+            .last()
+            .copied()
+            .unwrap_or(0)
+            .saturating_add(self.per.saturating_mul(rounds))
     }
 }
 
@@ -133,15 +156,34 @@ mod tests {
         window.hold(now + 9 * SECOND);
         let frees = window.frees(now, SECOND);
         let room = |limit, ahead| frees.room_in(limit, ahead) / 1_000;
-        assert_eq!([0, 1].map(|ahead| room(6, ahead)), [0, 0], "there is room for two");
-        assert_eq!([0, 1, 2, 3].map(|ahead| room(4, ahead)), [100, 100, 300, 1_000], "the last may reply at once");
-        assert_eq!([4, 7, 8].map(|ahead| room(4, ahead)), [2_000, 2_000, 3_000], "whoever is ahead takes a window");
+        assert_eq!(
+            [0, 1].map(|ahead| room(6, ahead)),
+            [0, 0],
+            "there is room for two"
+        );
+        assert_eq!(
+            [0, 1, 2, 3].map(|ahead| room(4, ahead)),
+            [100, 100, 300, 1_000],
+            "the last may reply at once"
+        );
+        assert_eq!(
+            [4, 7, 8].map(|ahead| room(4, ahead)),
+            [2_000, 2_000, 3_000],
+            "whoever is ahead takes a window"
+        );
         assert_eq!(room(2, 0), 300, "a limit that fell");
     }
 
     #[test]
     fn an_empty_window_has_room_for_its_limit() {
-        let frees = Frees { held: 0, per: 1_000_000, times: Vec::new() };
-        assert_eq!([0, 2, 3, 6].map(|ahead| frees.room_in(3, ahead)), [0, 0, 1_000_000, 2_000_000]);
+        let frees = Frees {
+            held: 0,
+            per: 1_000_000,
+            times: Vec::new(),
+        };
+        assert_eq!(
+            [0, 2, 3, 6].map(|ahead| frees.room_in(3, ahead)),
+            [0, 0, 1_000_000, 2_000_000]
+        );
     }
 }

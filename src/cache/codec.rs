@@ -2,14 +2,16 @@
 //!
 //! Owns their two formats:
 //!
-//! * version 5, plain: the byte 5, the CRC-32 of the place where it is stored and of what follows, big-endian, then
-//!   `contactd.store.v1.Entry`;
-//! * version 4, sealed: the byte 4, the length of the key's id and the id, 24 bytes of a nonce, then the sealed
-//!   `contactd.store.v1.Entry`, bound to all that stands before it and to the place where it is stored.
+//! * version 5, plain: the byte 5, the CRC-32 of the place where it is stored and of what follows,
+//!   big-endian, then `contactd.store.v1.Entry`;
+//! * version 4, sealed: the byte 4, the length of the key's id and the id, 24 bytes of a nonce,
+//!   then the sealed `contactd.store.v1.Entry`, bound to all that stands before it and to the place
+//!   where it is stored.
 //!
-//! With keys only version 4 is written and read, without keys only version 5: what somebody without the keys has put
-//! there is no answer. Promises that what this version writes is read by every later one (tests/data/store-v4.bin,
-//! store-v5.bin), and that unknown, damaged, foreign or moved bytes are no answer, never an error.
+//! With keys only version 4 is written and read, without keys only version 5: what somebody without
+//! the keys has put there is no answer. Promises that what this version writes is read by every
+//! later one (tests/data/store-v4.bin, store-v5.bin), and that unknown, damaged, foreign or moved
+//! bytes are no answer, never an error.
 
 use prost::Message as _;
 use secrecy::zeroize::Zeroizing;
@@ -36,7 +38,8 @@ impl Codec {
         Self { keys }
     }
 
-    /// The bytes of an entry, for this place. None where the system gives no random bytes for a nonce.
+    /// The bytes of an entry, for this place. None where the system gives no random bytes for a
+    /// nonce.
     #[must_use]
     pub fn encode(&self, place: &Place, entry: &Entry) -> Option<Vec<u8>> {
         match &self.keys {
@@ -49,7 +52,8 @@ impl Codec {
         }
     }
 
-    /// The entry in the bytes found at this place, if they are sound and of the version that is read.
+    /// The entry in the bytes found at this place, if they are sound and of the version that is
+    /// read.
     #[must_use]
     pub(crate) fn decode(&self, place: &Place, bytes: &[u8]) -> Option<Entry> {
         match &self.keys {
@@ -73,7 +77,12 @@ fn decode_plain(place: &Place, bytes: &[u8]) -> Option<Entry> {
     entry(body)
 }
 
-fn encode_sealed(keys: &KeyRing, place: &Place, nonce: [u8; NONCE], entry: &Entry) -> Option<Vec<u8>> {
+fn encode_sealed(
+    keys: &KeyRing,
+    place: &Place,
+    nonce: [u8; NONCE],
+    entry: &Entry,
+) -> Option<Vec<u8>> {
     let plain = Zeroizing::new(message(entry).encode_to_vec());
     let id = keys.first_id().as_bytes();
     let head = [&[SEALED, u8::try_from(id.len()).ok()?], id, &nonce].concat();
@@ -93,7 +102,16 @@ fn decode_sealed(keys: &KeyRing, place: &Place, bytes: &[u8]) -> Option<Entry> {
 }
 
 fn message(entry: &Entry) -> store::Entry {
-    let Parts { encoded, count, complete, asked_at, jitter, absences, extensions, quality } = entry.parts();
+    let Parts {
+        encoded,
+        count,
+        complete,
+        asked_at,
+        jitter,
+        absences,
+        extensions,
+        quality,
+    } = entry.parts();
     store::Entry {
         encoded,
         count,
@@ -107,8 +125,16 @@ fn message(entry: &Entry) -> store::Entry {
 }
 
 fn entry(body: &[u8]) -> Option<Entry> {
-    let store::Entry { encoded, count, complete, asked_at_ms, jitter, absences, extensions, quality } =
-        store::Entry::decode(body).ok()?;
+    let store::Entry {
+        encoded,
+        count,
+        complete,
+        asked_at_ms,
+        jitter,
+        absences,
+        extensions,
+        quality,
+    } = store::Entry::decode(body).ok()?;
     let entry = Entry::from_parts(Parts {
         encoded,
         count,
@@ -117,14 +143,16 @@ fn entry(body: &[u8]) -> Option<Entry> {
         jitter: u8::try_from(jitter).ok()?,
         absences: u8::try_from(absences).ok()?,
         extensions,
-        quality: MatchQuality::ALL.into_iter().find(|known| known.rank() == quality),
+        quality: MatchQuality::ALL
+            .into_iter()
+            .find(|known| known.rank() == quality),
     });
     // Absence that was not proven is never stored, so these are not our bytes.
     entry.is_storable().then_some(entry)
 }
 
-/// Shows damage and a value that was moved to another place, not forgery: whoever can write to Redis can write this.
-/// Sealed values need none.
+/// Shows damage and a value that was moved to another place, not forgery: whoever can write to
+/// Redis can write this. Sealed values need none.
 fn checksum(place: &Place, body: &[u8]) -> [u8; CHECKSUM] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(place.as_bytes());

@@ -16,8 +16,18 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn new(metrics: &Metrics, tier: &'static str) -> Self {
-        let counter = |result| metrics.cache_requests.get_or_create(&CacheLabels { tier, result }).clone();
-        Self { hit: counter("hit"), stale: counter("stale"), miss: counter("miss"), error: counter("error") }
+        let counter = |result| {
+            metrics
+                .cache_requests
+                .get_or_create(&CacheLabels { tier, result })
+                .clone()
+        };
+        Self {
+            hit: counter("hit"),
+            stale: counter("stale"),
+            miss: counter("miss"),
+            error: counter("error"),
+        }
     }
 
     pub(super) fn count(&self, stored: Option<Freshness>) {

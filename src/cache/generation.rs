@@ -1,11 +1,12 @@
 //! What this process has been told to forget.
 //!
-//! Owns the notes of invalidations, its own and those of other replicas. Promises that what was begun before an
-//! invalidation is told from what was begun after it, whoever was faster: a load takes a [`Stamp`] when it begins, its
-//! answer keeps it, and every reader asks whether it is current. Never forgets a note, and keeps a bounded number: many
-//! of one user become one for all of that user, and if there are too many users, the oldest note becomes one for all
-//! users that share its slot, one in 65,536. That costs loads, not correctness, and first of all those of the user
-//! whose numbers were forgotten. Knows nothing of tiers, tasks or time.
+//! Owns the notes of invalidations, its own and those of other replicas. Promises that what was
+//! begun before an invalidation is told from what was begun after it, whoever was faster: a load
+//! takes a [`Stamp`] when it begins, its answer keeps it, and every reader asks whether it is
+//! current. Never forgets a note, and keeps a bounded number: many of one user become one for all
+//! of that user, and if there are too many users, the oldest note becomes one for all users that
+//! share its slot, one in 65,536. That costs loads, not correctness, and first of all those of the
+//! user whose numbers were forgotten. Knows nothing of tiers, tasks or time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,7 +64,11 @@ impl Default for Generations {
 
 impl Generations {
     fn with_most(most: usize) -> Self {
-        Self { count: AtomicU64::new(0), notes: RwLock::default(), most }
+        Self {
+            count: AtomicU64::new(0),
+            notes: RwLock::default(),
+            most,
+        }
     }
 
     /// Now.
@@ -78,7 +83,10 @@ impl Generations {
             notes.change(user, count, |of_user| {
                 of_user.parties.insert(party, count);
                 if of_user.parties.len() > OF_A_USER {
-                    *of_user = UserNotes { everything: count, ..UserNotes::default() };
+                    *of_user = UserNotes {
+                        everything: count,
+                        ..UserNotes::default()
+                    };
                 }
             });
         });
@@ -87,19 +95,34 @@ impl Generations {
     /// Whatever is known of this user is void.
     pub(crate) fn forget_user(&self, user: UserTag) {
         self.note(|notes, count| {
-            notes.change(user, count, |of_user| *of_user = UserNotes { everything: count, ..UserNotes::default() });
+            notes.change(user, count, |of_user| {
+                *of_user = UserNotes {
+                    everything: count,
+                    ..UserNotes::default()
+                }
+            });
         });
     }
 
     /// Everything is void.
     pub(crate) fn clear(&self) {
-        self.note(|notes, count| *notes = Notes { everything: count, ..Notes::default() });
+        self.note(|notes, count| {
+            *notes = Notes {
+                everything: count,
+                ..Notes::default()
+            }
+        });
     }
 
-    /// Whether what was begun at `stamp` still holds. `party` is asked for only where it matters, because a hash takes
-    /// longer than all of the rest.
+    /// Whether what was begun at `stamp` still holds. `party` is asked for only where it matters,
+    /// because a hash takes longer than all of the rest.
     #[must_use]
-    pub(crate) fn is_current(&self, stamp: Stamp, user: UserTag, party: impl FnOnce() -> PartyHash) -> bool {
+    pub(crate) fn is_current(
+        &self,
+        stamp: Stamp,
+        user: UserTag,
+        party: impl FnOnce() -> PartyHash,
+    ) -> bool {
         if self.stamp() == stamp {
             return true; // nothing at all was forgotten since
         }
@@ -107,13 +130,16 @@ impl Generations {
         if notes.last_for_user(user) > stamp.0 {
             return false;
         }
-        notes.users.get(&user).is_none_or(|UserNotes { parties, .. }| {
-            parties.is_empty() || parties.get(&party()).is_none_or(|&count| count <= stamp.0)
-        })
+        notes
+            .users
+            .get(&user)
+            .is_none_or(|UserNotes { parties, .. }| {
+                parties.is_empty() || parties.get(&party()).is_none_or(|&count| count <= stamp.0)
+            })
     }
 
-    /// Whether what was known of the user as a whole at `stamp` still holds; what was forgotten of single numbers does
-    /// not matter to it.
+    /// Whether what was known of the user as a whole at `stamp` still holds; what was forgotten of
+    /// single numbers does not matter to it.
     #[must_use]
     pub(crate) fn is_user_current(&self, stamp: Stamp, user: UserTag) -> bool {
         self.stamp() == stamp || self.notes.read().last_for_user(user) <= stamp.0
@@ -126,7 +152,10 @@ impl Generations {
             return 0; // nothing was ever forgotten
         }
         let notes = self.notes.read();
-        let of_party = notes.users.get(&user).and_then(|of_user| of_user.parties.get(&party()).copied());
+        let of_party = notes
+            .users
+            .get(&user)
+            .and_then(|of_user| of_user.parties.get(&party()).copied());
         notes.last_for_user(user).max(of_party.unwrap_or(0))
     }
 
@@ -143,7 +172,10 @@ impl Generations {
 impl Notes {
     /// When all of this user was last forgotten.
     fn last_for_user(&self, user: UserTag) -> u64 {
-        let own = self.users.get(&user).map_or(0, |of_user| of_user.everything);
+        let own = self
+            .users
+            .get(&user)
+            .map_or(0, |of_user| of_user.everything);
         let shared = self.slots.get(slot(user)).copied().unwrap_or(0);
         self.everything.max(own).max(shared)
     }
@@ -160,7 +192,9 @@ impl Notes {
 
     /// Moves the notes of the user who has none later than the others have to that user's slot.
     fn merge_oldest(&mut self) -> bool {
-        let Some((last, user)) = self.order.pop_first() else { return false };
+        let Some((last, user)) = self.order.pop_first() else {
+            return false;
+        };
         self.len -= self.users.remove(&user).map_or(0, |of_user| of_user.len());
         self.slots.resize(SLOTS, 0);
         if let Some(shared) = self.slots.get_mut(slot(user)) {
@@ -214,7 +248,8 @@ mod tests {
         PartyHash([n; 16])
     }
 
-    /// Runs the steps against a plain list; `exact` where nothing may be forgotten beyond what was said.
+    /// Runs the steps against a plain list; `exact` where nothing may be forgotten beyond what was
+    /// said.
     fn check(generations: &Generations, steps: &[Step], exact: bool) -> Result<(), TestCaseError> {
         let mut begun: Vec<(Stamp, u8, u8, bool, bool)> = Vec::new();
         for &step in steps {
@@ -242,12 +277,19 @@ mod tests {
                 let current = generations.is_current(*stamp, user(*u), || party(*p));
                 let user_current = generations.is_user_current(*stamp, user(*u));
                 for (current, holds) in [(current, *holds), (user_current, *user_holds)] {
-                    let allowed = if exact { current == holds } else { holds || !current };
+                    let allowed = if exact {
+                        current == holds
+                    } else {
+                        holds || !current
+                    };
                     prop_assert!(allowed);
                 }
             }
             let notes = generations.notes.read();
-            prop_assert_eq!(notes.len, notes.users.values().map(UserNotes::len).sum::<usize>());
+            prop_assert_eq!(
+                notes.len,
+                notes.users.values().map(UserNotes::len).sum::<usize>()
+            );
             prop_assert!(notes.len <= generations.most);
         }
         Ok(())
@@ -271,7 +313,10 @@ mod tests {
         let stamp = generations.stamp();
         let parties = (0..110_000_u64).map(|n| PartyHash((u128::from(n) << 64).to_be_bytes()));
         parties.for_each(|party| generations.forget_number(user(1), party));
-        assert!(!generations.is_current(stamp, user(1), || party(9)), "all of the user is void");
+        assert!(
+            !generations.is_current(stamp, user(1), || party(9)),
+            "all of the user is void"
+        );
         assert!(generations.is_current(stamp, user(2), || party(9)));
         assert!(generations.notes.read().len <= OF_A_USER);
     }
@@ -284,7 +329,10 @@ mod tests {
         let others: Vec<UserTag> = (1_000_000..1_001_000).map(tag).collect();
         let stamp = generations.stamp();
         (1..102_001).for_each(|n| generations.forget_user(tag(n)));
-        let void = others.iter().filter(|user| !generations.is_user_current(stamp, **user)).count();
+        let void = others
+            .iter()
+            .filter(|user| !generations.is_user_current(stamp, **user))
+            .count();
         assert!(void < 100, "{void} of 1,000");
         assert!((1..102_001).all(|n| !generations.is_user_current(stamp, tag(n))));
         assert_eq!(generations.notes.read().len, MOST);
@@ -295,6 +343,8 @@ mod tests {
         let generations = Generations::default();
         let stamp = generations.stamp();
         generations.forget_number(user(1), party(1));
-        assert!(generations.is_current(stamp, user(2), || unreachable!("no note is about this user")));
+        assert!(generations.is_current(stamp, user(2), || unreachable!(
+            "no note is about this user"
+        )));
     }
 }

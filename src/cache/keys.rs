@@ -1,9 +1,9 @@
 //! Keys under which stored answers are sealed, and the file that holds them.
 //!
-//! Owns XChaCha20-Poly1305 (a random nonce of 24 bytes never repeats by chance) and what a sealed value is bound to:
-//! the place where it is stored. Promises that a value copied to another user, party or question does not open there,
-//! that wrong, absent or foreign keys open nothing, and that no key is printed; keys are wiped from memory when
-//! dropped. Knows nothing of what is sealed.
+//! Owns XChaCha20-Poly1305 (a random nonce of 24 bytes never repeats by chance) and what a sealed
+//! value is bound to: the place where it is stored. Promises that a value copied to another user,
+//! party or question does not open there, that wrong, absent or foreign keys open nothing, and that
+//! no key is printed; keys are wiped from memory when dropped. Knows nothing of what is sealed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,7 +55,9 @@ pub struct KeyRing(Arc<[Key]>);
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|key| &key.id))
+            .finish()
     }
 }
 
@@ -68,7 +70,9 @@ struct Key {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRingError {
     /// Nothing to seal with.
-    #[error("holds no key; a line is ID:KEY, such as the output of: echo \"k1:$(openssl rand -base64 32)\"")]
+    #[error(
+        "holds no key; a line is ID:KEY, such as the output of: echo \"k1:$(openssl rand -base64 32)\""
+    )]
     Empty,
     /// No `ID:KEY`.
     #[error("line {0} is not ID:KEY, with an id of 1 to 32 letters, digits, '-' or '_'")]
@@ -97,21 +101,35 @@ impl KeyRing {
                 continue;
             }
             let (id, key) = line.split_once(':').ok_or(KeyRingError::Line(n))?;
-            let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+            let plain = id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
             if !plain || !(1..=ID).contains(&id.len()) {
                 return Err(KeyRingError::Line(n));
             }
             if keys.iter().any(|known| known.id == id) {
                 return Err(KeyRingError::Twice(n));
             }
-            let bytes = Zeroizing::new(STANDARD.decode(key.trim()).map_err(|_| KeyRingError::Key(n))?);
+            let bytes = Zeroizing::new(
+                STANDARD
+                    .decode(key.trim())
+                    .map_err(|_| KeyRingError::Key(n))?,
+            );
             if bytes.len() != 32 {
                 return Err(KeyRingError::Key(n));
             }
-            let secret = SecretBox::init_with_mut(|secret: &mut [u8; 32]| secret.copy_from_slice(&bytes));
-            keys.push(Key { id: id.to_owned(), secret });
+            let secret =
+                SecretBox::init_with_mut(|secret: &mut [u8; 32]| secret.copy_from_slice(&bytes));
+            keys.push(Key {
+                id: id.to_owned(),
+                secret,
+            });
         }
-        if keys.is_empty() { Err(KeyRingError::Empty) } else { Ok(Self(keys.into())) }
+        if keys.is_empty() {
+            Err(KeyRingError::Empty)
+        } else {
+            Ok(Self(keys.into()))
+        }
     }
 
     /// The id of the key that seals.
@@ -120,9 +138,24 @@ impl KeyRing {
     }
 
     /// Seals under the first key. `head` is what stands unsealed before it, and is bound as well.
-    pub(super) fn seal(&self, head: &[u8], place: &Place, nonce: [u8; NONCE], plain: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn seal(
+        &self,
+        head: &[u8],
+        place: &Place,
+        nonce: [u8; NONCE],
+        plain: &[u8],
+    ) -> Option<Vec<u8>> {
         let aad = [head, &place.0].concat();
-        self.0[0].cipher().encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &aad }).ok()
+        self.0[0]
+            .cipher()
+            .encrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: plain,
+                    aad: &aad,
+                },
+            )
+            .ok()
     }
 
     /// Opens what was sealed under the key called `id`, if it is here and all is as it was sealed.
@@ -136,7 +169,16 @@ impl KeyRing {
     ) -> Option<Zeroizing<Vec<u8>>> {
         let key = self.0.iter().find(|key| key.id.as_bytes() == id)?;
         let aad = [head, &place.0].concat();
-        key.cipher().decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: &aad }).ok().map(Zeroizing::new)
+        key.cipher()
+            .decrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: sealed,
+                    aad: &aad,
+                },
+            )
+            .ok()
+            .map(Zeroizing::new)
     }
 }
 
@@ -181,6 +223,9 @@ mod tests {
             assert!(!told.to_string().contains(&short), "{told}");
             assert_eq!(told, fault, "{text}");
         }
-        assert_eq!(KeyRing::parse(&[0xff, 0xfe]).unwrap_err(), KeyRingError::NotText);
+        assert_eq!(
+            KeyRing::parse(&[0xff, 0xfe]).unwrap_err(),
+            KeyRingError::NotText
+        );
     }
 }

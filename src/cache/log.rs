@@ -1,10 +1,11 @@
 //! The log of invalidations: how one replica tells the others.
 //!
-//! Owns a stream in Redis, not pub/sub, because a stream can be read again: a replica that was away, or whose
-//! connection broke, goes on where it was. Promises that a reader hears of every event or of [`Event::Lost`], never
-//! less: events are numbered without gaps, so that a reader notices a cut end (`MAXLEN`), an evicted stream, a flushed
-//! Redis (the log has an identity), and a failover to a server that had not heard of the last events. Knows nothing
-//! of what is to be forgotten.
+//! Owns a stream in Redis, not pub/sub, because a stream can be read again: a replica that was
+//! away, or whose connection broke, goes on where it was. Promises that a reader hears of every
+//! event or of [`Event::Lost`], never less: events are numbered without gaps, so that a reader
+//! notices a cut end (`MAXLEN`), an evicted stream, a flushed Redis (the log has an identity), and
+//! a failover to a server that had not heard of the last events. Knows nothing of what is to be
+//! forgotten.
 //!
 //! The same round trip tells that this replica is alive, how many are, and what time it is.
 
@@ -30,14 +31,15 @@ const MOST: &str = "10000";
 /// How long a replica counts as alive after its last poll, in milliseconds.
 const ALIVE_MS: &str = "10000";
 
-/// How long after its last poll a replica counts as present, in milliseconds: it polls every 100 or so.
+/// How long after its last poll a replica counts as present, in milliseconds: it polls every 100 or
+/// so.
 const PRESENT_MS: &str = "350";
 
 /// Events read by one poll, the last one known included.
 const BATCH: usize = 1000;
 
-/// Numbers the event and appends it. The number is the first half of the entry's id; the second is random, so that a
-/// number that is given again after a failover is told from the first.
+/// Numbers the event and appends it. The number is the first half of the entry's id; the second is
+/// random, so that a number that is given again after a failover is told from the first.
 const PUBLISH: &str = "
 if redis.call('HSETNX', KEYS[1], 'id', ARGV[1]) == 1 then redis.call('DEL', KEYS[2]) end
 local number = redis.call('HINCRBY', KEYS[1], 'n', 1)
@@ -45,8 +47,9 @@ redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], number .. '-' .. ARGV[3], 'e
 return number
 ";
 
-/// Reads from the last event known, itself included, to see that it is still the same. Reading goes on where this
-/// replica cannot be counted: a full Redis, one that takes no writes, a key of another type.
+/// Reads from the last event known, itself included, to see that it is still the same. Reading goes
+/// on where this replica cannot be counted: a full Redis, one that takes no writes, a key of
+/// another type.
 const POLL: &str = "
 if not redis.call('HGET', KEYS[1], 'id') then
     redis.call('HSETNX', KEYS[1], 'id', ARGV[1])
@@ -93,8 +96,8 @@ return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, 
 pub struct Polled {
     /// Events of other replicas since the last poll, in their order.
     pub events: Vec<Event>,
-    /// Replicas that polled within the last ten seconds, this one included: at least 1. `None` if Redis would not
-    /// count.
+    /// Replicas that polled within the last ten seconds, this one included: at least 1. `None` if
+    /// Redis would not count.
     pub replicas: Option<u32>,
     /// How many of them have polled within the last moment.
     pub(crate) present: u32,
@@ -116,7 +119,9 @@ pub struct Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("link", &self.link).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("link", &self.link)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,11 +129,15 @@ impl Log {
     /// The log behind a link, for a replica with a new random name.
     #[must_use]
     pub fn new(link: Link) -> Self {
-        Self { link, replica: token(), publish: Arc::new(script(PUBLISH)) }
+        Self {
+            link,
+            replica: token(),
+            publish: Arc::new(script(PUBLISH)),
+        }
     }
 
-    /// Tells the other replicas. This one must act by itself: its reader does not repeat its own events.
-    /// [`Event::Lost`] tells them to forget everything.
+    /// Tells the other replicas. This one must act by itself: its reader does not repeat its own
+    /// events. [`Event::Lost`] tells them to forget everything.
     ///
     /// # Errors
     /// [`LinkError`]; the others may not know, and the call should be made again.
@@ -139,13 +148,19 @@ impl Log {
         let payload = event::encode(self.replica, event);
         let args: [&[u8]; 4] = [&identity, MOST.as_bytes(), random.as_bytes(), &payload];
         let keys = keys(&self.link);
-        self.link.script::<u64>(&self.publish, &keys[..2], &args).await.map(|_| ())
+        self.link
+            .script::<u64>(&self.publish, &keys[..2], &args)
+            .await
+            .map(|_| ())
     }
 
     /// This replica ends: the others need not leave anything to it. Best effort.
     pub(crate) async fn leave(&self) {
         let mut leave = Cmd::new();
-        leave.arg("ZREM").arg(&keys(&self.link)[2]).arg(&self.replica);
+        leave
+            .arg("ZREM")
+            .arg(&keys(&self.link)[2])
+            .arg(&self.replica);
         if let Err(error) = self.link.query::<u32>(leave).await {
             tracing::debug!(%error, "the other replicas count this one for some seconds more");
         }
@@ -182,13 +197,15 @@ pub struct LogReader {
 
 impl fmt::Debug for LogReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogReader").field("failed_before", &self.failed_before).finish_non_exhaustive()
+        f.debug_struct("LogReader")
+            .field("failed_before", &self.failed_before)
+            .finish_non_exhaustive()
     }
 }
 
 impl LogReader {
-    /// What happened since the last poll, without waiting for anything to happen: a batch, so that a reader that was
-    /// away for long is up to date after several polls. May be dropped half-way.
+    /// What happened since the last poll, without waiting for anything to happen: a batch, so that
+    /// a reader that was away for long is up to date after several polls. May be dropped half-way.
     ///
     /// # Errors
     /// [`LinkError`]; nothing is missed by it, the next successful poll goes on from here.
@@ -198,7 +215,11 @@ impl LogReader {
             Err(error) => {
                 self.failed_before = true;
                 if let Some(code) = error.about_a_key() {
-                    self.say(&keys(&self.link)[..2], code, "invalidations at other replicas are not heard of");
+                    self.say(
+                        &keys(&self.link)[..2],
+                        code,
+                        "invalidations at other replicas are not heard of",
+                    );
                 }
                 return Err(error);
             }
@@ -208,8 +229,8 @@ impl LogReader {
         self.place = Some(if let Some(place) = self.place.take() {
             place.follow(&reply, BATCH, self.replica, &mut events)
         } else {
-            // What was published before is not read: whoever has served meanwhile forgets by itself. Where Redis was
-            // away at first, more than memory may have missed it.
+            // What was published before is not read: whoever has served meanwhile forgets by
+            // itself. Where Redis was away at first, more than memory may have missed it.
             events.extend(self.failed_before.then_some(Event::Lost));
             Place::behind(&reply)
         });
@@ -218,7 +239,14 @@ impl LogReader {
             self.beat = reply.8;
         }
         let kept_for = Duration::from_millis(reply.6);
-        Ok(Polled { events, replicas, present, more, now: SharedTime(reply.4), kept_for })
+        Ok(Polled {
+            events,
+            replicas,
+            present,
+            more,
+            now: SharedTime(reply.4),
+            kept_for,
+        })
     }
 
     /// How many replicas there are.
@@ -229,7 +257,11 @@ impl LogReader {
             return Some((*replicas).max(1));
         }
         if let Some(code) = self.link.refused(refused).about_a_key() {
-            self.say(&keys(&self.link)[2..], code, "replicas cannot count each other");
+            self.say(
+                &keys(&self.link)[2..],
+                code,
+                "replicas cannot count each other",
+            );
         }
         None
     }
@@ -250,11 +282,24 @@ impl LogReader {
 
     async fn ask(&self) -> Result<Reply, LinkError> {
         let identity = token();
-        let from = self.place.as_ref().map_or("end".to_owned(), |place| place.number.max(1).to_string());
+        let from = self
+            .place
+            .as_ref()
+            .map_or("end".to_owned(), |place| place.number.max(1).to_string());
         let batch = BATCH.to_string();
-        let (beat, [alive, present]) = (self.beat.to_string(), [ALIVE_MS, PRESENT_MS].map(str::as_bytes));
-        let args: [&[u8]; 7] =
-            [&identity, alive, &self.replica, from.as_bytes(), batch.as_bytes(), beat.as_bytes(), present];
+        let (beat, [alive, present]) = (
+            self.beat.to_string(),
+            [ALIVE_MS, PRESENT_MS].map(str::as_bytes),
+        );
+        let args: [&[u8]; 7] = [
+            &identity,
+            alive,
+            &self.replica,
+            from.as_bytes(),
+            batch.as_bytes(),
+            beat.as_bytes(),
+            present,
+        ];
         self.link.script(&self.poll, &keys(&self.link), &args).await
     }
 }

@@ -13,8 +13,8 @@ use super::generation::Stamp;
 use crate::clock::Clock;
 use crate::domain::{AgePolicy, Entry, SlotKey, Timestamp, UserTag};
 
-/// What an entry costs beside its encoded bytes: key, `Arc`, moka's bookkeeping. Measured, with the allocator's
-/// rounding, as resident memory per entry less its payload (tests/bench/memory.rs).
+/// What an entry costs beside its encoded bytes: key, `Arc`, moka's bookkeeping. Measured, with the
+/// allocator's rounding, as resident memory per entry less its payload (tests/bench/memory.rs).
 const OVERHEAD: usize = 530;
 
 /// How long answers live, as the settings say now. Clones share it.
@@ -47,7 +47,8 @@ pub struct Config {
 
 /// Answers in this process, the least recently used dropped first.
 ///
-/// Not TinyLFU, moka's default: that refuses new keys when it is full of popular ones, and a warm-up is all new keys.
+/// Not TinyLFU, moka's default: that refuses new keys when it is full of popular ones, and a
+/// warm-up is all new keys.
 #[derive(Clone)]
 pub struct MemoryCache {
     entries: Cache<SlotKey, Kept, foldhash::fast::RandomState>,
@@ -55,8 +56,8 @@ pub struct MemoryCache {
     ages: AgesInForce,
 }
 
-/// Makes those who store under one key take turns. Moka's own `and_compute_with` would take three times as long, and
-/// every hit in Redis is stored here.
+/// Makes those who store under one key take turns. Moka's own `and_compute_with` would take three
+/// times as long, and every hit in Redis is stored here.
 #[derive(Default)]
 struct Writers {
     turns: [Mutex<()>; 32],
@@ -75,7 +76,8 @@ impl Writers {
     }
 }
 
-/// An answer, with the moment at which its load began, by the clock and in the daemon's own count of invalidations.
+/// An answer, with the moment at which its load began, by the clock and in the daemon's own count
+/// of invalidations.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) entry: Arc<Entry>,
@@ -85,12 +87,14 @@ pub(super) struct Kept {
 
 impl fmt::Debug for MemoryCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryCache").field("entries", &self.entries.entry_count()).finish_non_exhaustive()
+        f.debug_struct("MemoryCache")
+            .field("entries", &self.entries.entry_count())
+            .finish_non_exhaustive()
     }
 }
 
-/// Lets moka drop what no policy would serve any more, whether it was loaded here or came from Redis half-way through
-/// its life. Only garbage collection.
+/// Lets moka drop what no policy would serve any more, whether it was loaded here or came from
+/// Redis half-way through its life. Only garbage collection.
 struct HardEnd {
     ages: AgesInForce,
     clock: Arc<dyn Clock>,
@@ -109,12 +113,19 @@ impl moka::Expiry<SlotKey, Kept> for HardEnd {
     }
 
     // Without this a replaced entry would keep the old one's end.
-    fn expire_after_update(&self, _: &SlotKey, kept: &Kept, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _: &SlotKey,
+        kept: &Kept,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         Some(self.left(kept))
     }
 }
 
-/// Bytes that an answer of so many encoded bytes takes. The allocator rounds up by an eighth at most.
+/// Bytes that an answer of so many encoded bytes takes. The allocator rounds up by an eighth at
+/// most.
 fn weight(encoded: usize) -> usize {
     encoded + encoded / 8 + OVERHEAD
 }
@@ -127,13 +138,23 @@ impl MemoryCache {
         let entries = Cache::builder()
             .max_capacity(config.bytes)
             .weigher(|_: &SlotKey, kept: &Kept| {
-                u32::try_from(weight(kept.entry.encoded().len() + kept.entry.extension_bytes())).unwrap_or(u32::MAX)
+                u32::try_from(weight(
+                    kept.entry.encoded().len() + kept.entry.extension_bytes(),
+                ))
+                .unwrap_or(u32::MAX)
             })
             .eviction_policy(EvictionPolicy::lru())
             .support_invalidation_closures()
-            .expire_after(HardEnd { ages: ages.clone(), clock })
+            .expire_after(HardEnd {
+                ages: ages.clone(),
+                clock,
+            })
             .build_with_hasher(foldhash::fast::RandomState::default());
-        Self { entries, writers: Arc::default(), ages }
+        Self {
+            entries,
+            writers: Arc::default(),
+            ages,
+        }
     }
 
     /// The stored answer, however old.
@@ -142,16 +163,20 @@ impl MemoryCache {
         self.entries.get(key)
     }
 
-    /// Stores an answer, unless one that was asked for later is there already: a slow load that began before a manual
-    /// refresh must not undo it.
+    /// Stores an answer, unless one that was asked for later is there already: a slow load that
+    /// began before a manual refresh must not undo it.
     pub(super) fn store(&self, key: SlotKey, kept: Kept) {
         self.store_if(key, kept, || true);
     }
 
-    /// As [`MemoryCache::store`], if `wanted` says so at the very moment: nothing drops answers between the two.
+    /// As [`MemoryCache::store`], if `wanted` says so at the very moment: nothing drops answers
+    /// between the two.
     pub(super) fn store_if(&self, key: SlotKey, kept: Kept, wanted: impl FnOnce() -> bool) {
         let _writing = self.writers.lock(&key);
-        let later = self.entries.get(&key).is_some_and(|stored| stored.asked > kept.asked);
+        let later = self
+            .entries
+            .get(&key)
+            .is_some_and(|stored| stored.asked > kept.asked);
         if !later && wanted() {
             self.entries.insert(key, kept);
         }
@@ -162,8 +187,8 @@ impl MemoryCache {
         &self.ages
     }
 
-    /// Other ages hold from now on. Moka reckons the end of what is stored again, a microsecond or two for each answer;
-    /// answers count as just used afterwards, in no particular order.
+    /// Other ages hold from now on. Moka reckons the end of what is stored again, a microsecond or
+    /// two for each answer; answers count as just used afterwards, in no particular order.
     pub(super) fn set_ages(&self, ages: AgePolicy) {
         if !self.ages.set(ages) {
             return;
@@ -179,7 +204,11 @@ impl MemoryCache {
     /// Drops the answer if it was asked for before `asked`.
     pub(super) fn drop_older(&self, key: &SlotKey, asked: Timestamp) {
         let _writing = self.writers.lock(key);
-        if self.entries.get(key).is_some_and(|stored| stored.asked < asked) {
+        if self
+            .entries
+            .get(key)
+            .is_some_and(|stored| stored.asked < asked)
+        {
             self.entries.invalidate(key);
         }
     }
@@ -189,13 +218,18 @@ impl MemoryCache {
         // Moka drops what is there at this moment only.
         let _writing = self.writers.lock_all();
         // Fails only where the cache was built without support for it.
-        let _ = self.entries.invalidate_entries_if(move |key, kept| key.user() == user && kept.asked < asked);
+        let _ = self
+            .entries
+            .invalidate_entries_if(move |key, kept| key.user() == user && kept.asked < asked);
     }
 
-    /// Drops what is kept for a user. What is read is decided by the stamps; this gives the memory back.
+    /// Drops what is kept for a user. What is read is decided by the stamps; this gives the memory
+    /// back.
     pub(super) fn drop_user(&self, user: UserTag) {
         // Fails only where the cache was built without support for it.
-        let _ = self.entries.invalidate_entries_if(move |key, _| key.user() == user);
+        let _ = self
+            .entries
+            .invalidate_entries_if(move |key, _| key.user() == user);
     }
 
     /// Drops everything.
@@ -216,11 +250,19 @@ mod tests {
     use super::*;
     use crate::cache::generation::Generations;
     use crate::clock::SystemClock;
-    use crate::domain::{Ages, Contact, Crm, E164, Identity, KeyMaker, MatchQuality, Party, SharedTime, User};
+    use crate::domain::{
+        Ages, Contact, Crm, E164, Identity, KeyMaker, MatchQuality, Party, SharedTime, User,
+    };
 
     fn ages() -> AgePolicy {
-        let ages = Ages { fresh: Duration::from_secs(60), stale: Duration::from_secs(600) };
-        AgePolicy { found: ages, absent: ages }
+        let ages = Ages {
+            fresh: Duration::from_secs(60),
+            stale: Duration::from_secs(600),
+        };
+        AgePolicy {
+            found: ages,
+            absent: ages,
+        }
     }
 
     fn cache(bytes: u64) -> MemoryCache {
@@ -236,7 +278,12 @@ mod tests {
             region: None,
             settings: crate::domain::caller::Settings::default(),
         };
-        let crm = Crm { connector: "example", base_url: "", regions: &[], settings: &[] };
+        let crm = Crm {
+            connector: "example",
+            base_url: "",
+            regions: &[],
+            settings: &[],
+        };
         let question = KeyMaker::new([1; 16]).question(&crm, &user, party, &[]);
         (question.of(&Identity::Caller).slot(), party)
     }
@@ -262,7 +309,11 @@ mod tests {
 
     fn kept(entry: &Arc<Entry>, asked: u64) -> Kept {
         let asked = Timestamp(SystemClock::start().now().0 + asked);
-        Kept { entry: Arc::clone(entry), asked, stamp: Generations::default().stamp() }
+        Kept {
+            entry: Arc::clone(entry),
+            asked,
+            stamp: Generations::default().stamp(),
+        }
     }
 
     #[test]
@@ -281,7 +332,11 @@ mod tests {
         let later = Timestamp(kept.asked.0 + 1);
         for of_user in [false, true] {
             let drop_older = |asked| {
-                if of_user { cache.drop_older_of(key.user(), asked) } else { cache.drop_older(&key, asked) }
+                if of_user {
+                    cache.drop_older_of(key.user(), asked)
+                } else {
+                    cache.drop_older(&key, asked)
+                }
             };
             cache.store(key, kept.clone());
             drop_older(kept.asked);
@@ -303,7 +358,14 @@ mod tests {
             std::thread::scope(|scope| {
                 for thread in 0..4 {
                     let asked = Timestamp(latest.asked.0 - thread);
-                    let (cache, together, kept) = (&cache, &together, Kept { asked, ..latest.clone() });
+                    let (cache, together, kept) = (
+                        &cache,
+                        &together,
+                        Kept {
+                            asked,
+                            ..latest.clone()
+                        },
+                    );
                     scope.spawn(move || {
                         together.wait();
                         cache.store(key, kept);
@@ -317,21 +379,36 @@ mod tests {
     #[test]
     fn an_end_that_was_fixed_at_storing_follows_other_ages() {
         let policy = |stale| {
-            let ages = Ages { fresh: Duration::ZERO, stale };
-            AgePolicy { found: ages, absent: ages }
+            let ages = Ages {
+                fresh: Duration::ZERO,
+                stale,
+            };
+            AgePolicy {
+                found: ages,
+                absent: ages,
+            }
         };
-        let (short, long) = (policy(Duration::from_millis(300)), policy(Duration::from_secs(3600)));
+        let (short, long) = (
+            policy(Duration::from_millis(300)),
+            policy(Duration::from_secs(3600)),
+        );
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let cache = || MemoryCache::new(Config { bytes: 1 << 20 }, short, Arc::clone(&clock));
         let ((judged, untouched), (key, party)) = ((cache(), cache()), key(1));
-        let stored = Kept { asked: clock.now(), ..kept(&entry(&party, "Ada"), 0) };
+        let stored = Kept {
+            asked: clock.now(),
+            ..kept(&entry(&party, "Ada"), 0)
+        };
         judged.store(key, stored.clone());
         untouched.store(key, stored);
         judged.set_ages(long);
         while untouched.get(&key).is_some() {
             std::thread::yield_now();
         }
-        assert!(judged.get(&key).is_some(), "it outlives the end that it was stored with");
+        assert!(
+            judged.get(&key).is_some(),
+            "it outlives the end that it was stored with"
+        );
         judged.set_ages(short);
         assert!(judged.get(&key).is_none(), "and goes with shorter ages");
     }

@@ -1,19 +1,22 @@
 //! The second tier: answers in Redis, shared by replicas.
 //!
-//! Owns the layout of stored answers. All keys of one user share a hash slot; a number stands in them as a keyed hash.
-//! One [`Sheet`] for each user and number, `…:a:<party>`, holds the answers to all questions about it, the generation
-//! and the epoch of what is stored there, and expires with the last of its answers.
+//! Owns the layout of stored answers. All keys of one user share a hash slot; a number stands in
+//! them as a keyed hash. One [`Sheet`] for each user and number, `…:a:<party>`, holds the answers
+//! to all questions about it, the generation and the epoch of what is stored there, and expires
+//! with the last of its answers.
 //!
-//! Promises that a load which began before an invalidation never fills this tier after it. The walk: a load *begins*:
-//! it finds or creates the sheet and takes its epoch along. An invalidation of the number deletes the sheet; one of the
-//! user deletes the generation first. The load ends and *stores*: the epoch it took is gone, or another load has
-//! begun since and made a new one, and the answer is refused. Nothing here can be outrun, because the token is random
-//! and lives where the answers do: where Redis was flushed, restarted empty, failed over to a replica that had not
-//! heard of it, or evicted the sheet in the middle, the epoch is gone as well and the answer is refused, which costs
-//! one more load. Where Redis evicted the generation, whatever carries it is not there for readers, except for those
-//! who read it within the last second (`seen`).
+//! Promises that a load which began before an invalidation never fills this tier after it. The
+//! walk: a load *begins*: it finds or creates the sheet and takes its epoch along. An invalidation
+//! of the number deletes the sheet; one of the user deletes the generation first. The load ends and
+//! *stores*: the epoch it took is gone, or another load has begun since and made a new one, and the
+//! answer is refused. Nothing here can be outrun, because the token is random and lives where the
+//! answers do: where Redis was flushed, restarted empty, failed over to a replica that had not
+//! heard of it, or evicted the sheet in the middle, the epoch is gone as well and the answer is
+//! refused, which costs one more load. Where Redis evicted the generation, whatever carries it is
+//! not there for readers, except for those who read it within the last second (`seen`).
 //!
-//! Knows nothing of freshness or of the CRM. Redis trouble is a [`LinkError`], for the caller to treat as a miss.
+//! Knows nothing of freshness or of the CRM. Redis trouble is a [`LinkError`], for the caller to
+//! treat as a miss.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +34,8 @@ use crate::link::{Link, LinkError, Names, PartyHash, Reads};
 /// How long an epoch waits for its load. A load that takes longer is served, but not stored here.
 const EPOCH: Duration = Duration::from_secs(900);
 
-/// Answers read in one round trip: Redis serves nobody else meanwhile, and the reply must fit into the timeout.
+/// Answers read in one round trip: Redis serves nobody else meanwhile, and the reply must fit into
+/// the timeout.
 pub(super) const CHUNK: usize = 500;
 
 const BEGIN: &str = "
@@ -46,12 +50,13 @@ enter(KEYS[3], ARGV[4], KEYS[2])
 return {sheet, now()}
 ";
 
-/// What [`STORE`] returns if the number or the user was invalidated, and if a later answer is there.
+/// What [`STORE`] returns if the number or the user was invalidated, and if a later answer is
+/// there.
 const INVALIDATED: i64 = -1;
 const OUTDONE: i64 = -2;
 
-/// Returns when the answer that it replaces was asked for, zero if there is none. A length that is damaged ends the
-/// walk over the records, or lets one pass that nobody will take for sound.
+/// Returns when the answer that it replaces was asked for, zero if there is none. A length that is
+/// damaged ends the walk over the records, or lets one pass that nobody will take for sound.
 const STORE: &str = "
 local sheet, record = redis.call('GET', KEYS[2]), ARGV[2]
 if not sheet or string.sub(sheet, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
@@ -153,7 +158,9 @@ pub struct RedisTier {
 
 impl fmt::Debug for RedisTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisTier").field("link", &self.link).finish_non_exhaustive()
+        f.debug_struct("RedisTier")
+            .field("link", &self.link)
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,13 +169,22 @@ impl RedisTier {
     #[must_use]
     pub fn new(link: Link, reads: Reads) -> Self {
         let codec = Codec::default();
-        Self { link, reads, codec, begin: Arc::new(user::script(BEGIN)), store: Arc::new(user::script(STORE)) }
+        Self {
+            link,
+            reads,
+            codec,
+            begin: Arc::new(user::script(BEGIN)),
+            store: Arc::new(user::script(STORE)),
+        }
     }
 
     /// The same tier with its answers sealed under `keys`, if there are any.
     #[must_use]
     pub fn sealed(self, keys: Option<KeyRing>) -> Self {
-        Self { codec: Codec::new(keys), ..self }
+        Self {
+            codec: Codec::new(keys),
+            ..self
+        }
     }
 
     /// The beginning of a load, in one round trip.
@@ -182,16 +198,30 @@ impl RedisTier {
         let (bytes, now): (Vec<u8>, u64) = self.link.script(&self.begin, &keys, &args).await?;
         let sheet = Sheet::read(&bytes).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
         let (generation, epoch) = (Some(sheet.generation), Epoch(sheet.epoch.to_vec()));
-        Ok(Begun { held: Held { party, sheet: Some(bytes), generation }, epoch, now: SharedTime(now) })
+        Ok(Begun {
+            held: Held {
+                party,
+                sheet: Some(bytes),
+                generation,
+            },
+            epoch,
+            now: SharedTime(now),
+        })
     }
 
-    /// What is stored of a number, however old. Writes nothing. Takes one round trip, which look-ups that come at the
-    /// same moment share, and reads one key where `known` is the user's generation, two where it is not known; where it
-    /// is another one by now it takes a second round trip.
+    /// What is stored of a number, however old. Writes nothing. Takes one round trip, which
+    /// look-ups that come at the same moment share, and reads one key where `known` is the user's
+    /// generation, two where it is not known; where it is another one by now it takes a second
+    /// round trip.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn get(&self, user: UserTag, party: Party, known: Option<Generation>) -> Result<Held, LinkError> {
+    pub async fn get(
+        &self,
+        user: UserTag,
+        party: Party,
+        known: Option<Generation>,
+    ) -> Result<Held, LinkError> {
         let names = self.link.names();
         let party = names.party(user, party);
         let sheet = self.reads.get(names.number(user, party));
@@ -203,25 +233,36 @@ impl RedisTier {
         if known.is_some() && read.is_some_and(|sheet| generation != Some(sheet.generation)) {
             generation = self.generation(user).await?;
         }
-        Ok(Held { party, sheet, generation })
+        Ok(Held {
+            party,
+            sheet,
+            generation,
+        })
     }
 
     async fn generation(&self, user: UserTag) -> Result<Option<Generation>, LinkError> {
-        let held = self.reads.get(user::generation(self.link.names(), user)).await?;
+        let held = self
+            .reads
+            .get(user::generation(self.link.names(), user))
+            .await?;
         Ok(held.and_then(|held| Generation::read(&held)))
     }
 
     /// The answer to one question for one identity, if it is among what was found.
     #[must_use]
     pub fn entry(&self, held: &Held, key: &ContactKey) -> Option<Entry> {
-        self.codec.decode(&Place::new(held.party, key.slot()), held.sheet()?.find(key)?)
+        self.codec.decode(
+            &Place::new(held.party, key.slot()),
+            held.sheet()?.find(key)?,
+        )
     }
 
-    /// The end of a load: stores its answer for `ttl`. `now` is Redis' time: what is further ahead of it than clocks
-    /// can differ is replaced as if it were older.
+    /// The end of a load: stores its answer for `ttl`. `now` is Redis' time: what is further ahead
+    /// of it than clocks can differ is replaced as if it were older.
     ///
     /// # Errors
-    /// [`LinkError`]; after [`LinkError::Timeout`] or [`LinkError::Broken`] it may be stored all the same.
+    /// [`LinkError`]; after [`LinkError::Timeout`] or [`LinkError::Broken`] it may be stored all
+    /// the same.
     pub async fn store(
         &self,
         key: &ContactKey,
@@ -233,16 +274,30 @@ impl RedisTier {
         let (keys, suffix, party) = self.keys(key.user(), key.party());
         let bytes = self.codec.encode(&Place::new(party, key.slot()), entry);
         let record = bytes.and_then(|bytes| record(key, entry.asked_at().0, &bytes));
-        let Some(record) = record else { return Ok(Outcome::Invalidated) };
+        let Some(record) = record else {
+            return Ok(Outcome::Invalidated);
+        };
         let (ttl, records, owners) = (millis(ttl), RECORDS.to_string(), OWNERS.to_string());
         let latest = now.latest().0.to_string();
-        let args: [&[u8]; 7] =
-            [&epoch.0, &record, &ttl, suffix.as_bytes(), records.as_bytes(), owners.as_bytes(), latest.as_bytes()];
+        let args: [&[u8]; 7] = [
+            &epoch.0,
+            &record,
+            &ttl,
+            suffix.as_bytes(),
+            records.as_bytes(),
+            owners.as_bytes(),
+            latest.as_bytes(),
+        ];
         let replaced: i64 = self.link.script(&self.store, &keys, &args).await?;
         Ok(match replaced {
             INVALIDATED => Outcome::Invalidated,
             OUTDONE => Outcome::Outdone,
-            replaced => Outcome::Kept(u64::try_from(replaced).ok().filter(|asked| *asked > 0).map(SharedTime)),
+            replaced => Outcome::Kept(
+                u64::try_from(replaced)
+                    .ok()
+                    .filter(|asked| *asked > 0)
+                    .map(SharedTime),
+            ),
         })
     }
 
@@ -274,25 +329,51 @@ impl RedisTier {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn get_many(&self, user: UserTag, keys: &[ContactKey]) -> Result<Vec<Option<Entry>>, LinkError> {
+    pub async fn get_many(
+        &self,
+        user: UserTag,
+        keys: &[ContactKey],
+    ) -> Result<Vec<Option<Entry>>, LinkError> {
         let names = self.link.names();
-        let parties: Vec<PartyHash> = keys.iter().map(|key| names.party(user, key.party())).collect();
+        let parties: Vec<PartyHash> = keys
+            .iter()
+            .map(|key| names.party(user, key.party()))
+            .collect();
         let mut mget = redis::cmd("MGET");
         mget.arg(user::generation(names, user));
         for party in &parties {
             mget.arg(names.number(user, *party));
         }
-        let mut values = self.link.query::<Vec<Option<Vec<u8>>>>(mget).await?.into_iter();
-        let generation = values.next().flatten().as_deref().and_then(Generation::read);
-        let held = values.zip(parties).map(|(sheet, party)| Held { party, sheet, generation });
-        Ok(held.zip(keys).map(|(held, key)| self.entry(&held, key)).collect())
+        let mut values = self
+            .link
+            .query::<Vec<Option<Vec<u8>>>>(mget)
+            .await?
+            .into_iter();
+        let generation = values
+            .next()
+            .flatten()
+            .as_deref()
+            .and_then(Generation::read);
+        let held = values.zip(parties).map(|(sheet, party)| Held {
+            party,
+            sheet,
+            generation,
+        });
+        Ok(held
+            .zip(keys)
+            .map(|(held, key)| self.entry(&held, key))
+            .collect())
     }
 
     /// Generation, sheet and index; the sheet's name in the index; the party's hash.
     fn keys(&self, user: UserTag, party: Party) -> ([String; 3], String, PartyHash) {
         let names = self.link.names();
         let party = names.party(user, party);
-        let keys = [user::generation(names, user), names.number(user, party), user::index(names, user)];
+        let keys = [
+            user::generation(names, user),
+            names.number(user, party),
+            user::index(names, user),
+        ];
         (keys, Names::number_suffix(party), party)
     }
 }

@@ -1,9 +1,9 @@
 //! Answers that were replaced, on their way to the other replicas.
 //!
-//! Owns what the log has not been given yet. Promises that every replacement reaches the log, the latest time of each,
-//! within a fraction of a second while Redis answers, and later if it does not; and that a batch that replaces
-//! thousands of answers of one user costs the log a few events: many of one user become one for all of that user. Knows
-//! nothing of what the answers say.
+//! Owns what the log has not been given yet. Promises that every replacement reaches the log, the
+//! latest time of each, within a fraction of a second while Redis answers, and later if it does
+//! not; and that a batch that replaces thousands of answers of one user costs the log a few events:
+//! many of one user become one for all of that user. Knows nothing of what the answers say.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -46,14 +46,20 @@ enum OfUser {
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").field("log", &self.log).finish_non_exhaustive()
+        f.debug_struct("Outbox")
+            .field("log", &self.log)
+            .finish_non_exhaustive()
     }
 }
 
 impl Outbox {
     /// An outbox before `log`; sending are tasks of `tasks`.
     pub(super) fn new(log: Log, tasks: TaskTracker) -> Self {
-        Self { log, tasks, waiting: Arc::default() }
+        Self {
+            log,
+            tasks,
+            waiting: Arc::default(),
+        }
     }
 
     /// An answer was replaced by one that was asked for at `asked`.
@@ -75,7 +81,9 @@ impl Outbox {
         loop {
             // Left in the map while they are sent, so that no second task begins meanwhile.
             let sending = self.waiting.lock().clone();
-            let events = sending.iter().flat_map(|(user, of_user)| of_user.events(*user));
+            let events = sending
+                .iter()
+                .flat_map(|(user, of_user)| of_user.events(*user));
             let sent = join_all(events.map(|event| self.log.publish(event))).await;
             let all_sent = sent.iter().all(Result::is_ok);
             if all_sent && self.settle(&sending) {
@@ -85,7 +93,8 @@ impl Outbox {
         }
     }
 
-    /// Takes out what was sent, unless there is more of the same user by now. True if nothing is left.
+    /// Takes out what was sent, unless there is more of the same user by now. True if nothing is
+    /// left.
     fn settle(&self, sent: &Waiting) -> bool {
         let mut waiting = self.waiting.lock();
         waiting.retain(|user, now| sent.get(user) != Some(now));
@@ -96,14 +105,21 @@ impl Outbox {
 impl OfUser {
     fn events(&self, user: UserTag) -> Vec<Event> {
         match self {
-            Self::Some(slots) => slots.iter().map(|(slot, asked)| Event::Replaced(*slot, *asked)).collect(),
+            Self::Some(slots) => slots
+                .iter()
+                .map(|(slot, asked)| Event::Replaced(*slot, *asked))
+                .collect(),
             Self::Many(asked) => vec![Event::ReplacedMany(user, *asked)],
         }
     }
 
     fn latest(&self) -> SharedTime {
         match self {
-            Self::Some(slots) => slots.iter().map(|(_, asked)| *asked).max().unwrap_or_default(),
+            Self::Some(slots) => slots
+                .iter()
+                .map(|(_, asked)| *asked)
+                .max()
+                .unwrap_or_default(),
             Self::Many(asked) => *asked,
         }
     }
@@ -140,9 +156,16 @@ mod tests {
         let mut waiting = Waiting::new();
         for (user, n, at) in replaced {
             let slot = slot(user, n);
-            add(&mut waiting, slot.user(), OfUser::Some(vec![(slot, SharedTime(at))]));
+            add(
+                &mut waiting,
+                slot.user(),
+                OfUser::Some(vec![(slot, SharedTime(at))]),
+            );
         }
-        let mut events: Vec<Event> = waiting.iter().flat_map(|(user, of_user)| of_user.events(*user)).collect();
+        let mut events: Vec<Event> = waiting
+            .iter()
+            .flat_map(|(user, of_user)| of_user.events(*user))
+            .collect();
         events.sort_by_key(|event| format!("{event:?}"));
         events
     }
@@ -159,6 +182,9 @@ mod tests {
     #[test]
     fn many_of_one_user_become_one_event_with_the_latest_time() {
         let told = events((0..200).map(|n| (1, n, 1_000 - u64::from(n))));
-        assert_eq!(told, [Event::ReplacedMany(slot(1, 0).user(), SharedTime(1_000))]);
+        assert_eq!(
+            told,
+            [Event::ReplacedMany(slot(1, 0).user(), SharedTime(1_000))]
+        );
     }
 }

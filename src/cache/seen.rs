@@ -1,8 +1,9 @@
 //! Which generation a user had in Redis when it was last read.
 //!
-//! Owns a table of fixed size. Promises that nothing is known for longer than [`LIFE`], within which an invalidation
-//! has to be known everywhere, nor after this process has heard that the user was forgotten: the same stamps make this
-//! void that make answers in memory void. Saves a key of a command, decides nothing.
+//! Owns a table of fixed size. Promises that nothing is known for longer than [`LIFE`], within
+//! which an invalidation has to be known everywhere, nor after this process has heard that the user
+//! was forgotten: the same stamps make this void that make answers in memory void. Saves a key of a
+//! command, decides nothing.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,10 +15,12 @@ use crate::clock::Stopwatch;
 use crate::domain::UserTag;
 use crate::link::user::Generation;
 
-/// After this the generation is read again. Redis, which evicts what is read least, sees by that that it is in use.
+/// After this the generation is read again. Redis, which evicts what is read least, sees by that
+/// that it is in use.
 const LIFE: Duration = Duration::from_secs(1);
 
-/// Places, of some 60 bytes each. Users who fall on the same one push each other out, at the price of a command.
+/// Places, of some 60 bytes each. Users who fall on the same one push each other out, at the price
+/// of a command.
 const PLACES: usize = 1 << 14;
 
 /// What was seen last on each place.
@@ -46,13 +49,21 @@ impl Default for SeenGenerations {
 impl SeenGenerations {
     /// The generation that the user had, if nothing was heard since that ended it.
     pub(super) fn get(&self, user: UserTag, generations: &Generations) -> Option<Generation> {
-        let seen = (*self.place(user).lock()).filter(|seen| seen.user == user && seen.since.elapsed() < LIFE)?;
-        generations.is_user_current(seen.stamp, user).then_some(seen.generation)
+        let seen = (*self.place(user).lock())
+            .filter(|seen| seen.user == user && seen.since.elapsed() < LIFE)?;
+        generations
+            .is_user_current(seen.stamp, user)
+            .then_some(seen.generation)
     }
 
     /// Remembers what a read brought that began at `stamp`; nothing where there is no generation.
     pub(super) fn put(&self, user: UserTag, generation: Option<Generation>, stamp: Stamp) {
-        let seen = generation.map(|generation| Seen { user, generation, stamp, since: Stopwatch::start() });
+        let seen = generation.map(|generation| Seen {
+            user,
+            generation,
+            stamp,
+            since: Stopwatch::start(),
+        });
         *self.place(user).lock() = seen;
     }
 
@@ -103,7 +114,11 @@ mod tests {
         assert_eq!(seen.get(ann, &generations), None);
         assert_eq!(seen.get(bob, &generations), generation(2));
         seen.put(ann, generation(1), before);
-        assert_eq!(seen.get(ann, &generations), None, "a read that began before comes too late");
+        assert_eq!(
+            seen.get(ann, &generations),
+            None,
+            "a read that began before comes too late"
+        );
         seen.put(ann, generation(3), generations.stamp());
         assert_eq!(seen.get(ann, &generations), generation(3));
         seen.put(ann, None, generations.stamp());
@@ -119,6 +134,9 @@ mod tests {
         seen.put(ann, generation(1), generations.stamp());
         assert_eq!(seen.get(bob, &generations), None);
         seen.put(bob, generation(2), generations.stamp());
-        assert_eq!((seen.get(ann, &generations), seen.get(bob, &generations)), (None, generation(2)));
+        assert_eq!(
+            (seen.get(ann, &generations), seen.get(bob, &generations)),
+            (None, generation(2))
+        );
     }
 }

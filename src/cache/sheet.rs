@@ -4,22 +4,24 @@
 //!
 //! * 16 bytes of the user's generation (see `link::user`) under which it began;
 //! * 16 bytes of an epoch, a random token;
-//! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of question and
-//!   identity together, 8 of the time when the CRM was asked (milliseconds, by Redis' clock) and 4 of a length, both
-//!   big-endian, then so many bytes of [`codec`](super::codec).
+//! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of
+//!   question and identity together, 8 of the time when the CRM was asked (milliseconds, by Redis'
+//!   clock) and 4 of a length, both big-endian, then so many bytes of [`codec`](super::codec).
 //!
-//! So a look-up reads one value before it knows whose credential it has, and an invalidation deletes it. Each identity
-//! has its own share of a sheet: one that asks in many formats pushes out its own answers only. Promises that foreign
-//! or damaged bytes are no sheet, or one without the record. The scripts of [`redis`](super::redis) write sheets; they
-//! know the same layout.
+//! So a look-up reads one value before it knows whose credential it has, and an invalidation
+//! deletes it. Each identity has its own share of a sheet: one that asks in many formats pushes out
+//! its own answers only. Promises that foreign or damaged bytes are no sheet, or one without the
+//! record. The scripts of [`redis`](super::redis) write sheets; they know the same layout.
 
 use crate::domain::ContactKey;
 use crate::link::user::Generation;
 
-/// Records kept of one identity. Services that ask about one user may differ in their formats, but not without end.
+/// Records kept of one identity. Services that ask about one user may differ in their formats, but
+/// not without end.
 pub(super) const RECORDS: usize = 4;
 
-/// Identities kept. Two agents who share a user id are two; a user whose CRM names nobody is another with each token.
+/// Identities kept. Two agents who share a user id are two; a user whose CRM names nobody is
+/// another with each token.
 pub(super) const OWNERS: usize = 8;
 
 const TOKEN: usize = 16;
@@ -39,7 +41,11 @@ impl<'a> Sheet<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let (generation, rest) = bytes.split_at_checked(TOKEN)?;
         let (epoch, records) = rest.split_at_checked(TOKEN)?;
-        Some(Self { generation: Generation::read(generation)?, epoch, records })
+        Some(Self {
+            generation: Generation::read(generation)?,
+            epoch,
+            records,
+        })
     }
 
     /// Whether nothing is stored.
@@ -56,7 +62,8 @@ impl<'a> Sheet<'a> {
             let (of, after) = after.split_at_checked(TOKEN)?;
             let (_, after) = after.split_at_checked(TIME)?;
             let (length, after) = after.split_first_chunk()?;
-            let (bytes, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+            let (bytes, after) =
+                after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
             if of == wanted {
                 return Some(bytes);
             }
@@ -69,7 +76,16 @@ impl<'a> Sheet<'a> {
 pub(super) fn record(key: &ContactKey, asked_at: u64, bytes: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(bytes.len()).ok()?;
     let owner = &key.owner().to_bytes()[..OWNER];
-    Some([owner, &key.slot().to_bytes(), &asked_at.to_be_bytes(), &length.to_be_bytes(), bytes].concat())
+    Some(
+        [
+            owner,
+            &key.slot().to_bytes(),
+            &asked_at.to_be_bytes(),
+            &length.to_be_bytes(),
+            bytes,
+        ]
+        .concat(),
+    )
 }
 
 #[cfg(test)]
@@ -81,9 +97,19 @@ mod tests {
     use crate::domain::{AuthTag, Crm, E164, Identity, KeyMaker, Party, User};
 
     fn key(identity: u8) -> ContactKey {
-        let crm = Crm { connector: "example", base_url: "", regions: &[], settings: &[] };
-        let user =
-            User { id: "u".into(), account: String::new(), host: None, region: None, settings: Settings::default() };
+        let crm = Crm {
+            connector: "example",
+            base_url: "",
+            regions: &[],
+            settings: &[],
+        };
+        let user = User {
+            id: "u".into(),
+            account: String::new(),
+            host: None,
+            region: None,
+            settings: Settings::default(),
+        };
         let party = Party::Number(E164::parse("+16505551234", None).unwrap());
         let question = KeyMaker::new([1; 16]).question(&crm, &user, party, &[]);
         question.of(&Identity::Credential(AuthTag::from_bytes([identity; 16])))
@@ -98,7 +124,10 @@ mod tests {
         let record = |identity: u8, bytes| record(&key(identity), 7, bytes).unwrap();
         let value = sheet(&[record(1, b"new"), record(2, b""), record(1, b"old")]);
         let read = Sheet::read(&value).unwrap();
-        assert_eq!((Some(read.generation), read.epoch), (Generation::read(&[b'g'; TOKEN]), &[b'e'; TOKEN][..]));
+        assert_eq!(
+            (Some(read.generation), read.epoch),
+            (Generation::read(&[b'g'; TOKEN]), &[b'e'; TOKEN][..])
+        );
         assert_eq!(read.find(&key(1)), Some(&b"new"[..]));
         assert_eq!(read.find(&key(2)), Some(&b""[..]));
         assert_eq!(read.find(&key(3)), None);
@@ -109,7 +138,11 @@ mod tests {
     fn a_value_cut_short_has_no_record() {
         let value = sheet(&[record(&key(1), 7, b"bytes").unwrap()]);
         for length in 0..value.len() {
-            assert_eq!(Sheet::read(&value[..length]).and_then(|sheet| sheet.find(&key(1))), None, "{length}");
+            assert_eq!(
+                Sheet::read(&value[..length]).and_then(|sheet| sheet.find(&key(1))),
+                None,
+                "{length}"
+            );
         }
     }
 

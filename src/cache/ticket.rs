@@ -19,14 +19,16 @@ impl Fetched {
     }
 }
 
-/// A moment between what this process was told to drop: what was read before it may be too old to keep.
+/// A moment between what this process was told to drop: what was read before it may be too old to
+/// keep.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Moment {
     pub(super) stamp: Stamp,
     pub(super) replacements: u64,
 }
 
-/// What a load holds from its begin to its end: when that was, and proof that nothing was invalidated in between.
+/// What a load holds from its begin to its end: when that was, and proof that nothing was
+/// invalidated in between.
 #[derive(Debug)]
 pub struct Ticket {
     pub(super) stamp: Stamp,
@@ -52,6 +54,8 @@ impl Ticket {
     /// When the load began, by Redis' clock; zero without Redis.
     #[must_use]
     pub fn asked_at(&self) -> SharedTime {
-        self.shared.as_ref().map_or_else(SharedTime::default, |shared| shared.asked)
+        self.shared
+            .as_ref()
+            .map_or_else(SharedTime::default, |shared| shared.asked)
     }
 }

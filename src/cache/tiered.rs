@@ -1,7 +1,7 @@
 //! Memory, then Redis: one look-up, one store, one way to forget.
 //!
-//! Redis trouble is a miss, never an error: the tier below answers. Forgetting is the exception, because "forgotten"
-//! must not be said while a replica may still serve it.
+//! Redis trouble is a miss, never an error: the tier below answers. Forgetting is the exception,
+//! because "forgotten" must not be said while a replica may still serve it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,20 +21,22 @@ use super::seen::SeenGenerations;
 use super::ticket::{Fetched, Moment, SharedTicket, Ticket};
 use crate::clock::Clock;
 use crate::domain::{
-    AgePolicy, ContactKey, Entry, Freshness, Party, QuestionKey, SharedTime, Source, Timestamp, UserTag, judge,
+    AgePolicy, ContactKey, Entry, Freshness, Party, QuestionKey, SharedTime, Source, Timestamp,
+    UserTag, judge,
 };
 use crate::link::{LinkError, Names, PartyHash, RedisTime};
 use crate::metrics::Metrics;
 
-/// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly as round trips are
-/// short. A copy that is dropped though it was new is read from Redis again.
+/// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly
+/// as round trips are short. A copy that is dropped though it was new is read from Redis again.
 const INEXACT_MS: u64 = 1_000;
 
 /// Numbers forgotten in one go before others have their turn.
 const AT_A_TIME: usize = 256;
 
-/// Numbers of one invalidation told one by one. Beyond it the other replicas forget all numbers of the user: the log
-/// keeps so many events, and a reader that misses some forgets everything of everybody.
+/// Numbers of one invalidation told one by one. Beyond it the other replicas forget all numbers of
+/// the user: the log keeps so many events, and a reader that misses some forgets everything of
+/// everybody.
 const SINGLE: usize = 64;
 
 /// A stored answer that may be served.
@@ -89,9 +91,22 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(SharedTier { redis, log, time, tasks }: SharedTier) -> Self {
+    fn new(
+        SharedTier {
+            redis,
+            log,
+            time,
+            tasks,
+        }: SharedTier,
+    ) -> Self {
         let replaced = Outbox::new(log.clone(), tasks);
-        Self { redis, log, time, seen: Arc::default(), replaced }
+        Self {
+            redis,
+            log,
+            time,
+            seen: Arc::default(),
+            replaced,
+        }
     }
 }
 
@@ -105,9 +120,22 @@ impl TieredCache {
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
-        let (memory_counts, redis_counts) = (Counts::new(metrics, "memory"), Counts::new(metrics, "redis"));
-        let (shared, generations, replacements) = (shared.map(Shared::new), Arc::default(), Arc::default());
-        Self { memory, shared, names, generations, replacements, clock, memory_counts, redis_counts }
+        let (memory_counts, redis_counts) = (
+            Counts::new(metrics, "memory"),
+            Counts::new(metrics, "redis"),
+        );
+        let (shared, generations, replacements) =
+            (shared.map(Shared::new), Arc::default(), Arc::default());
+        Self {
+            memory,
+            shared,
+            names,
+            generations,
+            replacements,
+            clock,
+            memory_counts,
+            redis_counts,
+        }
     }
 
     /// The answer in memory, if it may be served. Touches no network.
@@ -121,14 +149,22 @@ impl TieredCache {
     /// As [`TieredCache::hit`], and counts nothing.
     #[must_use]
     pub fn in_memory(&self, key: &ContactKey) -> Option<Stored> {
-        let Kept { entry, asked, stamp } = self.memory.get(&key.slot())?;
-        let current = self.generations.is_current(stamp, key.user(), || self.names.party(key.user(), key.party()));
+        let Kept {
+            entry,
+            asked,
+            stamp,
+        } = self.memory.get(&key.slot())?;
+        let current = self.generations.is_current(stamp, key.user(), || {
+            self.names.party(key.user(), key.party())
+        });
         current.then(|| self.servable(entry, asked, Source::Memory))?
     }
 
     /// Reads what Redis holds of a number, for whichever identity; nothing without Redis.
     pub(crate) async fn fetch(&self, question: &QuestionKey) -> Fetched {
-        let Some(shared) = &self.shared else { return Fetched::default() };
+        let Some(shared) = &self.shared else {
+            return Fetched::default();
+        };
         let (moment, user) = (self.moment(), question.user());
         let known = shared.seen.get(user, &self.generations);
         let Ok(held) = shared.redis.get(user, question.party(), known).await else {
@@ -138,18 +174,25 @@ impl TieredCache {
         if known != held.generation {
             shared.seen.put(user, held.generation, moment.stamp);
         }
-        Fetched { held: Some(held), moment }
+        Fetched {
+            held: Some(held),
+            moment,
+        }
     }
 
-    /// The best stored answer for an identity: a servable one from memory, else from what was fetched, which is then
-    /// kept in memory too.
+    /// The best stored answer for an identity: a servable one from memory, else from what was
+    /// fetched, which is then kept in memory too.
     #[must_use]
     pub(crate) fn pick(&self, fetched: &Fetched, key: &ContactKey) -> Option<Stored> {
         let in_memory = self.in_memory(key);
-        self.memory_counts.count(in_memory.as_ref().map(|stored| stored.freshness));
-        let Some(held) = fetched.held.as_ref().filter(|_| in_memory.is_none()) else { return in_memory };
+        self.memory_counts
+            .count(in_memory.as_ref().map(|stored| stored.freshness));
+        let Some(held) = fetched.held.as_ref().filter(|_| in_memory.is_none()) else {
+            return in_memory;
+        };
         let stored = self.promote(key, fetched.moment, self.entry(held, key));
-        self.redis_counts.count(stored.as_ref().map(|stored| stored.freshness));
+        self.redis_counts
+            .count(stored.as_ref().map(|stored| stored.freshness));
         stored
     }
 
@@ -169,23 +212,31 @@ impl TieredCache {
         }
     }
 
-    /// The servable answer to each question of one user, where one is stored: one round trip for each 500 that memory
-    /// does not hold.
-    pub(crate) async fn lookup_many(&self, user: UserTag, keys: &[ContactKey]) -> Vec<Option<Stored>> {
+    /// The servable answer to each question of one user, where one is stored: one round trip for
+    /// each 500 that memory does not hold.
+    pub(crate) async fn lookup_many(
+        &self,
+        user: UserTag,
+        keys: &[ContactKey],
+    ) -> Vec<Option<Stored>> {
         let mut found: Vec<Option<Stored>> = keys.iter().map(|key| self.in_memory(key)).collect();
-        let Some(Shared { redis, .. }) = &self.shared else { return found };
+        let Some(Shared { redis, .. }) = &self.shared else {
+            return found;
+        };
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
         for missing in missing.chunks(CHUNK) {
             let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
             let moment = self.moment();
             let Ok(read) = redis.get_many(user, &wanted).await else {
-                // What was read is good. For the rest each load looks once more before it asks the CRM.
+                // What was read is good. For the rest each load looks once more before it asks the
+                // CRM.
                 self.redis_counts.error.inc();
                 break;
             };
             for (&n, entry) in missing.iter().zip(read) {
                 found[n] = self.promote(&keys[n], moment, entry);
-                self.redis_counts.count(found[n].as_ref().map(|stored| stored.freshness));
+                self.redis_counts
+                    .count(found[n].as_ref().map(|stored| stored.freshness));
             }
         }
         found
@@ -194,14 +245,27 @@ impl TieredCache {
     /// Begins a load: the ticket for [`TieredCache::store`], with what is stored by now.
     pub async fn begin(&self, question: &QuestionKey) -> Ticket {
         let (moment, asked) = (self.moment(), self.clock.now());
-        let ticket = |shared, held| Ticket { stamp: moment.stamp, asked, shared, before: Fetched { held, moment } };
-        let Some(Shared { redis, time, .. }) = &self.shared else { return ticket(None, None) };
+        let ticket = |shared, held| Ticket {
+            stamp: moment.stamp,
+            asked,
+            shared,
+            before: Fetched { held, moment },
+        };
+        let Some(Shared { redis, time, .. }) = &self.shared else {
+            return ticket(None, None);
+        };
         let Ok(begun) = redis.begin(question.user(), question.party()).await else {
             self.redis_counts.error.inc();
             return ticket(None, None);
         };
         let asked = time.hear(begun.now);
-        ticket(Some(SharedTicket { epoch: begun.epoch, asked }), Some(begun.held))
+        ticket(
+            Some(SharedTicket {
+                epoch: begun.epoch,
+                asked,
+            }),
+            Some(begun.held),
+        )
     }
 
     /// What was stored when a load began: the latest of both tiers, if it may be served.
@@ -210,20 +274,50 @@ impl TieredCache {
         // Memory first, because what is found in Redis is in memory afterwards.
         let in_memory = self.in_memory(key);
         let held = ticket.before.held.as_ref();
-        let in_redis = held.and_then(|held| self.promote(key, ticket.before.moment, self.entry(held, key)));
-        in_redis.into_iter().chain(in_memory).max_by_key(|stored| stored.asked)
+        let in_redis =
+            held.and_then(|held| self.promote(key, ticket.before.moment, self.entry(held, key)));
+        in_redis
+            .into_iter()
+            .chain(in_memory)
+            .max_by_key(|stored| stored.asked)
     }
 
-    /// Ends a load: keeps its answer in both tiers, unless it was invalidated since the load began or a later one is
-    /// there. If it replaces another answer, the other replicas drop their copies of that within a second. A `refresh`
-    /// that a person asked for is told to them in any case, unless the answer is the same.
-    pub async fn store(&self, key: &ContactKey, ticket: &Ticket, entry: &Arc<Entry>, refresh: bool) {
+    /// Ends a load: keeps its answer in both tiers, unless it was invalidated since the load began
+    /// or a later one is there. If it replaces another answer, the other replicas drop their copies
+    /// of that within a second. A `refresh` that a person asked for is told to them in any case,
+    /// unless the answer is the same.
+    pub async fn store(
+        &self,
+        key: &ContactKey,
+        ticket: &Ticket,
+        entry: &Arc<Entry>,
+        refresh: bool,
+    ) {
         let slot = key.slot();
-        let known = self.memory.get(&slot).filter(|kept| kept.asked < ticket.asked);
-        self.memory.store(slot, Kept { entry: Arc::clone(entry), asked: ticket.asked, stamp: ticket.stamp });
-        let (Some(shared), Some(begun)) = (&self.shared, &ticket.shared) else { return };
-        let (life, now) = (self.memory.ages().get().ages(entry).stale, shared.time.now().unwrap_or(begun.asked));
-        let Ok(outcome) = shared.redis.store(key, &begun.epoch, entry, life, now).await else {
+        let known = self
+            .memory
+            .get(&slot)
+            .filter(|kept| kept.asked < ticket.asked);
+        self.memory.store(
+            slot,
+            Kept {
+                entry: Arc::clone(entry),
+                asked: ticket.asked,
+                stamp: ticket.stamp,
+            },
+        );
+        let (Some(shared), Some(begun)) = (&self.shared, &ticket.shared) else {
+            return;
+        };
+        let (life, now) = (
+            self.memory.ages().get().ages(entry).stale,
+            shared.time.now().unwrap_or(begun.asked),
+        );
+        let Ok(outcome) = shared
+            .redis
+            .store(key, &begun.epoch, entry, life, now)
+            .await
+        else {
             self.redis_counts.error.inc();
             return;
         };
@@ -232,11 +326,21 @@ impl TieredCache {
             // Another replica knows better: what it stored is read from Redis.
             Outcome::Outdone => self.memory.drop_older(&slot, Timestamp(ticket.asked.0 + 1)),
             Outcome::Kept(replaced) => {
-                let earlier = ticket.before.held.as_ref().and_then(|held| self.entry(held, key));
+                let earlier = ticket
+                    .before
+                    .held
+                    .as_ref()
+                    .and_then(|held| self.entry(held, key));
                 let is_same = |earlier: &Entry| earlier.encoded() == entry.encoded();
                 let told = match (&earlier, replaced) {
                     // Stored by another load since this one began.
-                    (_, Some(at)) if earlier.as_ref().is_none_or(|earlier| earlier.asked_at() != at) => true,
+                    (_, Some(at))
+                        if earlier
+                            .as_ref()
+                            .is_none_or(|earlier| earlier.asked_at() != at) =>
+                    {
+                        true
+                    }
                     (Some(earlier), _) => !is_same(earlier),
                     (None, _) => refresh || known.is_some_and(|known| !is_same(&known.entry)),
                 };
@@ -251,21 +355,30 @@ impl TieredCache {
     ///
     /// # Errors
     /// Where Redis could not be told. This process has forgotten all the same.
-    pub(crate) async fn forget_numbers(&self, user: UserTag, parties: &[Party]) -> Result<(), LinkError> {
+    pub(crate) async fn forget_numbers(
+        &self,
+        user: UserTag,
+        parties: &[Party],
+    ) -> Result<(), LinkError> {
         let mut hashes: Vec<PartyHash> = Vec::with_capacity(parties.len());
         for some in parties.chunks(AT_A_TIME) {
             hashes.extend(some.iter().map(|party| self.names.party(user, *party)));
             yield_now().await;
         }
         self.forget_numbers_here(user, &hashes).await;
-        let Some(Shared { redis, log, .. }) = &self.shared else { return Ok(()) };
+        let Some(Shared { redis, log, .. }) = &self.shared else {
+            return Ok(());
+        };
         redis.forget_numbers(user, parties).await?;
-        // Once more, for a look-up that took from Redis in between what was about to be deleted there.
+        // Once more, for a look-up that took from Redis in between what was about to be deleted
+        // there.
         self.forget_numbers_here(user, &hashes).await;
         if hashes.len() > SINGLE {
             return log.publish(Event::ForgetNumbers(user)).await;
         }
-        let told = hashes.iter().map(|hash| log.publish(Event::ForgetNumber(user, *hash)));
+        let told = hashes
+            .iter()
+            .map(|hash| log.publish(Event::ForgetNumber(user, *hash)));
         try_join_all(told).await.map(|_| ())
     }
 
@@ -275,7 +388,9 @@ impl TieredCache {
     /// As [`TieredCache::forget_numbers`].
     pub async fn forget_user(&self, user: UserTag) -> Result<(), LinkError> {
         self.forget_user_here(user);
-        let Some(Shared { redis, log, .. }) = &self.shared else { return Ok(()) };
+        let Some(Shared { redis, log, .. }) = &self.shared else {
+            return Ok(());
+        };
         redis.forget_user(user).await?;
         self.forget_user_here(user);
         log.publish(Event::ForgetUser(user)).await
@@ -302,17 +417,24 @@ impl TieredCache {
                 self.generations.clear();
                 self.memory.clear();
             }
-            Event::Replaced(slot, asked) => self.replaced(*asked, |asked| self.memory.drop_older(slot, asked)),
-            Event::ReplacedMany(user, asked) => self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked)),
+            Event::Replaced(slot, asked) => {
+                self.replaced(*asked, |asked| self.memory.drop_older(slot, asked))
+            }
+            Event::ReplacedMany(user, asked) => {
+                self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked))
+            }
             Event::Revoke(..) => {}
         }
     }
 
-    /// Drops copies that are older than an answer of another replica. A look-up that has read such a copy and not kept
-    /// it yet sees by the count that it must not.
+    /// Drops copies that are older than an answer of another replica. A look-up that has read such
+    /// a copy and not kept it yet sees by the count that it must not.
     fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
         self.replacements.fetch_add(1, Ordering::AcqRel);
-        let here = self.shared.as_ref().and_then(|shared| shared.time.here(asked));
+        let here = self
+            .shared
+            .as_ref()
+            .and_then(|shared| shared.time.here(asked));
         let Timestamp(here) = here.unwrap_or_else(|| self.clock.now());
         drop_older(Timestamp(here + INEXACT_MS));
     }
@@ -331,8 +453,9 @@ impl TieredCache {
         self.memory.drop_user(user);
     }
 
-    /// Other ages hold from now on, for what is stored in memory as well. What is in Redis is judged by them when it is
-    /// read, but goes at the latest at the end that it was stored with. May take some tenths of a second.
+    /// Other ages hold from now on, for what is stored in memory as well. What is in Redis is
+    /// judged by them when it is read, but goes at the latest at the end that it was stored with.
+    /// May take some tenths of a second.
     pub(crate) fn set_ages(&self, ages: AgePolicy) {
         self.memory.set_ages(ages);
     }
@@ -340,7 +463,9 @@ impl TieredCache {
     /// Which invalidation was the last to concern this question.
     #[must_use]
     pub(crate) fn forgotten_at(&self, question: &QuestionKey) -> u64 {
-        self.generations.last_for(question.user(), || self.names.party(question.user(), question.party()))
+        self.generations.last_for(question.user(), || {
+            self.names.party(question.user(), question.party())
+        })
     }
 
     /// Entries and bytes of the memory tier.
@@ -350,7 +475,10 @@ impl TieredCache {
     }
 
     fn moment(&self) -> Moment {
-        Moment { stamp: self.generations.stamp(), replacements: self.replacements.load(Ordering::Acquire) }
+        Moment {
+            stamp: self.generations.stamp(),
+            replacements: self.replacements.load(Ordering::Acquire),
+        }
     }
 
     fn entry(&self, held: &Held, key: &ContactKey) -> Option<Entry> {
@@ -361,14 +489,26 @@ impl TieredCache {
         let entry = Arc::new(entry?);
         let asked = self.shared.as_ref()?.time.here(entry.asked_at())?;
         let stored = self.servable(Arc::clone(&entry), asked, Source::Redis)?;
-        let kept = Kept { entry, asked, stamp: moment.stamp };
-        self.memory.store_if(key.slot(), kept, || self.replacements.load(Ordering::Acquire) == moment.replacements);
+        let kept = Kept {
+            entry,
+            asked,
+            stamp: moment.stamp,
+        };
+        self.memory.store_if(key.slot(), kept, || {
+            self.replacements.load(Ordering::Acquire) == moment.replacements
+        });
         Some(stored)
     }
 
     fn servable(&self, entry: Arc<Entry>, asked: Timestamp, source: Source) -> Option<Stored> {
         let age = self.clock.now().since(asked);
         let freshness = judge(&entry, age, &self.memory.ages().get());
-        (freshness != Freshness::Expired).then_some(Stored { entry, freshness, asked, age, source })
+        (freshness != Freshness::Expired).then_some(Stored {
+            entry,
+            freshness,
+            asked,
+            age,
+            source,
+        })
     }
 }

@@ -1,9 +1,10 @@
 //! Which services may call, and how much.
 //!
-//! Owns the list of callers and what each has in hand. Promises that a token is compared in constant time with every
-//! one that is configured, that a caller's limits bind the caller whichever of its credentials it shows, and that a new
-//! list holds from the next call on. Keeps hashes of tokens only. Knows nothing of gRPC and TLS: it is told a token, or
-//! the name in a certificate that has been verified.
+//! Owns the list of callers and what each has in hand. Promises that a token is compared in
+//! constant time with every one that is configured, that a caller's limits bind the caller
+//! whichever of its credentials it shows, and that a new list holds from the next call on. Keeps
+//! hashes of tokens only. Knows nothing of gRPC and TLS: it is told a token, or the name in a
+//! certificate that has been verified.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,8 +23,8 @@ mod token;
 
 pub(crate) use token::TokenHash;
 
-/// Streams beside look-ups that one connection may have at once, and as many health checks. A client watches one or two
-/// services; a proxy may carry a few clients.
+/// Streams beside look-ups that one connection may have at once, and as many health checks. A
+/// client watches one or two services; a proxy may carry a few clients.
 pub(crate) const OPEN_PLACES: usize = 8;
 
 /// Settings of one caller.
@@ -66,8 +67,8 @@ pub(crate) struct Caller {
     in_flight: Option<Arc<Semaphore>>,
 }
 
-/// Who is at the other end of a connection, as far as the connection itself tells, and what it may hold without a
-/// credential.
+/// Who is at the other end of a connection, as far as the connection itself tells, and what it may
+/// hold without a credential.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     /// The name in its certificate, which has been verified.
@@ -128,13 +129,22 @@ impl Peer {
     pub(crate) fn new(is_verified: bool, name: Option<String>) -> Self {
         let places = || Arc::new(Semaphore::new(OPEN_PLACES));
         let certificate = name.map(Into::into);
-        Self { certificate, is_verified, streams: places(), checks: places(), in_hand: Arc::default() }
+        Self {
+            certificate,
+            is_verified,
+            streams: places(),
+            checks: places(),
+            in_hand: Arc::default(),
+        }
     }
 
     /// Counts its calls in hand there.
     #[must_use]
     pub(crate) fn counted_in(self, in_hand: &Arc<AtomicUsize>) -> Self {
-        Self { in_hand: Arc::clone(in_hand), ..self }
+        Self {
+            in_hand: Arc::clone(in_hand),
+            ..self
+        }
     }
 
     /// Whether it has shown a certificate.
@@ -164,15 +174,19 @@ impl Peer {
 }
 
 impl Callers {
-    /// The callers of the settings, whose names and credentials are different. If there are none, everybody may call,
-    /// or whoever has shown a certificate.
+    /// The callers of the settings, whose names and credentials are different. If there are none,
+    /// everybody may call, or whoever has shown a certificate.
     #[must_use]
     pub(crate) fn new(configs: &[Config], needs_certificate: bool) -> Self {
-        Self(Arc::new(RwLock::new(List::new(configs, needs_certificate, &[]))))
+        Self(Arc::new(RwLock::new(List::new(
+            configs,
+            needs_certificate,
+            &[],
+        ))))
     }
 
-    /// Another list holds from the next call on. Calls in hand end as they began, and count on towards the limits of
-    /// their caller if those are the same in the new list.
+    /// Another list holds from the next call on. Calls in hand end as they began, and count on
+    /// towards the limits of their caller if those are the same in the new list.
     pub(crate) fn replace(&self, configs: &[Config], needs_certificate: bool) {
         let before = self.0.read().callers.clone();
         *self.0.write() = List::new(configs, needs_certificate, &before);
@@ -184,8 +198,8 @@ impl Callers {
         self.0.read().callers.is_empty()
     }
 
-    /// Whether nobody is listed and whoever calls must have shown a certificate all the same. A connection may be older
-    /// than that rule.
+    /// Whether nobody is listed and whoever calls must have shown a certificate all the same. A
+    /// connection may be older than that rule.
     #[must_use]
     pub(crate) fn need_certificates(&self) -> bool {
         let list = self.0.read();
@@ -203,7 +217,11 @@ impl Callers {
             found = u32::conditional_select(&found, caller, same);
             known |= same;
         }
-        if bool::from(known) { list.callers.get(found as usize).cloned() } else { None }
+        if bool::from(known) {
+            list.callers.get(found as usize).cloned()
+        } else {
+            None
+        }
     }
 
     /// The caller with this name in its certificate, which the TLS handshake has verified.
@@ -216,15 +234,28 @@ impl Callers {
 impl List {
     fn new(configs: &[Config], needs_certificate: bool, before: &[Arc<Caller>]) -> Self {
         let caller = |config: &Config| {
-            let before = before.iter().find(|before| before.config.name == config.name);
+            let before = before
+                .iter()
+                .find(|before| before.config.name == config.name);
             Arc::new(Caller::new(config.clone(), before.map(Arc::as_ref)))
         };
         let callers: Vec<_> = configs.iter().map(caller).collect();
-        let tokens = (0..).zip(configs).flat_map(|(n, config)| config.tokens.iter().map(move |token| (*token, n)));
+        let tokens = (0..)
+            .zip(configs)
+            .flat_map(|(n, config)| config.tokens.iter().map(move |token| (*token, n)));
         let certificates = callers.iter().flat_map(|caller| {
-            caller.config.certificates.iter().map(|certificate| (certificate.clone(), Arc::clone(caller)))
+            caller
+                .config
+                .certificates
+                .iter()
+                .map(|certificate| (certificate.clone(), Arc::clone(caller)))
         });
-        Self { needs_certificate, tokens: tokens.collect(), certificates: certificates.collect(), callers }
+        Self {
+            needs_certificate,
+            tokens: tokens.collect(),
+            certificates: certificates.collect(),
+            callers,
+        }
     }
 }
 
@@ -233,13 +264,24 @@ impl Caller {
     fn new(config: Config, before: Option<&Self>) -> Self {
         let same_rate = before.filter(|before| before.config.rate == config.rate);
         let rate = same_rate.map_or_else(
-            || config.rate.map(|rate| Arc::new(RateLimiter::direct(Quota::per_second(rate)))),
+            || {
+                config
+                    .rate
+                    .map(|rate| Arc::new(RateLimiter::direct(Quota::per_second(rate))))
+            },
             |before| before.rate.clone(),
         );
         let same_most = before.filter(|before| before.config.max_in_flight == config.max_in_flight);
         let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        let in_flight = same_most.map_or_else(|| config.max_in_flight.map(places), |before| before.in_flight.clone());
-        Self { config, rate, in_flight }
+        let in_flight = same_most.map_or_else(
+            || config.max_in_flight.map(places),
+            |before| before.in_flight.clone(),
+        );
+        Self {
+            config,
+            rate,
+            in_flight,
+        }
     }
 
     /// What logs call it.
@@ -254,11 +296,17 @@ impl Caller {
     /// Where that is more than the caller may make or have in hand.
     pub(crate) fn enter(&self) -> Result<Place, Excess> {
         let place = match &self.in_flight {
-            Some(places) => Some(Arc::clone(places).try_acquire_owned().map_err(|_| Excess::InFlight)?),
+            Some(places) => Some(
+                Arc::clone(places)
+                    .try_acquire_owned()
+                    .map_err(|_| Excess::InFlight)?,
+            ),
             None => None,
         };
         if let Some(rate) = &self.rate {
-            rate.check().map_err(|until| Excess::Rate { wait: until.wait_time_from(rate.clock().now()) })?;
+            rate.check().map_err(|until| Excess::Rate {
+                wait: until.wait_time_from(rate.clock().now()),
+            })?;
         }
         Ok(Place(place))
     }
@@ -268,7 +316,9 @@ impl Caller {
     /// # Errors
     /// Where a list of the caller does not name it.
     pub(crate) fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
-        let names = |list: &Option<Vec<String>>, name: &str| list.as_ref().is_none_or(|l| l.iter().any(|n| n == name));
+        let names = |list: &Option<Vec<String>>, name: &str| {
+            list.as_ref().is_none_or(|l| l.iter().any(|n| n == name))
+        };
         if !names(&self.config.platforms, platform) {
             return Err(Forbidden::Platform);
         }
@@ -281,7 +331,9 @@ impl Caller {
 
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caller").field("name", &self.config.name).finish_non_exhaustive()
+        f.debug_struct("Caller")
+            .field("name", &self.config.name)
+            .finish_non_exhaustive()
     }
 }
 

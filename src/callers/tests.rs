@@ -20,7 +20,10 @@ fn name(caller: Option<Arc<Caller>>) -> Option<String> {
 fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
     let mut rotating = config("b", "old");
     rotating.tokens.push(TokenHash::of(b"new"));
-    let callers = Callers::new(&[config("a", "first"), rotating, config("c", "third")], false);
+    let callers = Callers::new(
+        &[config("a", "first"), rotating, config("c", "third")],
+        false,
+    );
     for (token, caller) in [
         ("first", Some("a")),
         ("old", Some("b")),
@@ -31,9 +34,16 @@ fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
         ("thir", None),
         ("thirdd", None),
     ] {
-        assert_eq!(name(callers.by_token(token.as_bytes())).as_deref(), caller, "{token}");
+        assert_eq!(
+            name(callers.by_token(token.as_bytes())).as_deref(),
+            caller,
+            "{token}"
+        );
     }
-    assert_eq!(name(callers.by_certificate("b.example")).as_deref(), Some("b"));
+    assert_eq!(
+        name(callers.by_certificate("b.example")).as_deref(),
+        Some("b")
+    );
     assert_eq!(name(callers.by_certificate("b")), None);
     assert!(!callers.is_empty() && Callers::default().is_empty());
     assert!(Callers::default().by_token(b"first").is_none());
@@ -43,42 +53,97 @@ fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
 fn lists_of_platforms_and_accounts_bind_and_absent_ones_do_not() {
     let of = |platforms: Option<&[&str]>, accounts: Option<&[&str]>| {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Caller::new(Config { platforms: platforms.map(list), accounts: accounts.map(list), ..config("a", "t") }, None)
+        Caller::new(
+            Config {
+                platforms: platforms.map(list),
+                accounts: accounts.map(list),
+                ..config("a", "t")
+            },
+            None,
+        )
     };
     assert_eq!(of(None, None).may_ask("clio", ""), Ok(()));
     assert_eq!(of(Some(&["clio"]), None).may_ask("clio", "9"), Ok(()));
-    assert_eq!(of(Some(&["clio"]), None).may_ask("pipedrive", "9"), Err(Forbidden::Platform));
+    assert_eq!(
+        of(Some(&["clio"]), None).may_ask("pipedrive", "9"),
+        Err(Forbidden::Platform)
+    );
     assert_eq!(of(None, Some(&["9"])).may_ask("clio", "9"), Ok(()));
-    assert_eq!(of(None, Some(&["9"])).may_ask("clio", ""), Err(Forbidden::Account));
+    assert_eq!(
+        of(None, Some(&["9"])).may_ask("clio", ""),
+        Err(Forbidden::Account)
+    );
 }
 
 #[test]
 fn places_are_given_back_and_the_rate_says_when_to_call_again() {
-    let caller = Caller::new(Config { max_in_flight: Some(2), ..config("a", "t") }, None);
+    let caller = Caller::new(
+        Config {
+            max_in_flight: Some(2),
+            ..config("a", "t")
+        },
+        None,
+    );
     let first = caller.enter().unwrap();
     let _second = caller.enter().unwrap();
     assert_eq!(caller.enter().unwrap_err(), Excess::InFlight);
     drop(first);
     assert!(caller.enter().is_ok());
 
-    let caller = Caller::new(Config { rate: NonZeroU32::new(1), ..config("a", "t") }, None);
+    let caller = Caller::new(
+        Config {
+            rate: NonZeroU32::new(1),
+            ..config("a", "t")
+        },
+        None,
+    );
     caller.enter().unwrap();
-    let Excess::Rate { wait } = caller.enter().unwrap_err() else { panic!("the rate binds") };
-    assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
+    let Excess::Rate { wait } = caller.enter().unwrap_err() else {
+        panic!("the rate binds")
+    };
+    assert!(
+        wait > Duration::ZERO && wait <= Duration::from_secs(1),
+        "{wait:?}"
+    );
 }
 
 #[test]
 fn a_new_list_holds_at_once_and_counts_on_towards_limits_that_stayed() {
-    let callers = Callers::new(&[Config { max_in_flight: Some(1), ..config("a", "old") }, config("b", "b")], false);
+    let callers = Callers::new(
+        &[
+            Config {
+                max_in_flight: Some(1),
+                ..config("a", "old")
+            },
+            config("b", "b"),
+        ],
+        false,
+    );
     let in_hand = callers.by_token(b"old").unwrap().enter().unwrap();
-    callers.replace(&[Config { max_in_flight: Some(1), ..config("a", "new") }], false);
+    callers.replace(
+        &[Config {
+            max_in_flight: Some(1),
+            ..config("a", "new")
+        }],
+        false,
+    );
     assert!(callers.by_token(b"old").is_none() && callers.by_token(b"b").is_none());
     assert!(callers.by_certificate("b.example").is_none());
     let again = callers.by_token(b"new").unwrap();
-    assert_eq!(again.enter().unwrap_err(), Excess::InFlight, "the call in hand counts");
+    assert_eq!(
+        again.enter().unwrap_err(),
+        Excess::InFlight,
+        "the call in hand counts"
+    );
     drop(in_hand);
     assert!(again.enter().is_ok());
-    callers.replace(&[Config { max_in_flight: Some(2), ..config("a", "new") }], false);
+    callers.replace(
+        &[Config {
+            max_in_flight: Some(2),
+            ..config("a", "new")
+        }],
+        false,
+    );
     let wider = callers.by_token(b"new").unwrap();
     let _held = (wider.enter().unwrap(), wider.enter().unwrap());
     callers.replace(&[], false);

@@ -8,14 +8,17 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 /// The SHA-256 of a bearer token, written as 64 hexadecimal digits.
 ///
-/// A plain hash is enough where the token is random and long; nobody can try out 2^128 of them. The texts that are
-/// parsed are never repeated in an error: somebody may have written the token itself by mistake.
+/// A plain hash is enough where the token is random and long; nobody can try out 2^128 of them. The
+/// texts that are parsed are never repeated in an error: somebody may have written the token itself
+/// by mistake.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TokenHash([u8; 32]);
 
 /// Not 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be the 64 hexadecimal digits of a token's SHA-256, without the \"  -\" that sha256sum adds")]
+#[error(
+    "must be the 64 hexadecimal digits of a token's SHA-256, without the \"  -\" that sha256sum adds"
+)]
 pub(crate) struct NotAHash;
 
 impl TokenHash {
@@ -38,7 +41,9 @@ impl FromStr for TokenHash {
 
     fn from_str(text: &str) -> Result<Self, NotAHash> {
         // Its own hashes are as long and written alike; nothing else of blake3 is meant here.
-        blake3::Hash::from_hex(text).map(|hash| Self(hash.into())).map_err(|_| NotAHash)
+        blake3::Hash::from_hex(text)
+            .map(|hash| Self(hash.into()))
+            .map_err(|_| NotAHash)
     }
 }
 
@@ -57,17 +62,32 @@ mod tests {
         // printf abc | sha256sum
         let printed = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(printed.parse(), Ok(TokenHash::of(b"abc")));
-        assert_eq!(printed.to_ascii_uppercase().parse(), Ok(TokenHash::of(b"abc")));
+        assert_eq!(
+            printed.to_ascii_uppercase().parse(),
+            Ok(TokenHash::of(b"abc"))
+        );
         assert!(bool::from(TokenHash::of(b"abc").is(&TokenHash::of(b"abc"))));
-        assert!(!bool::from(TokenHash::of(b"abc").is(&TokenHash::of(b"abd"))));
+        assert!(!bool::from(
+            TokenHash::of(b"abc").is(&TokenHash::of(b"abd"))
+        ));
     }
 
     #[test]
     fn what_is_no_hash_is_not_repeated() {
-        for text in ["", "abc", "my-secret-token", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65), &"é".repeat(32)]
-        {
+        for text in [
+            "",
+            "abc",
+            "my-secret-token",
+            &"g".repeat(64),
+            &"a".repeat(63),
+            &"a".repeat(65),
+            &"é".repeat(32),
+        ] {
             let error = text.parse::<TokenHash>().unwrap_err();
-            assert!(text.is_empty() || !error.to_string().contains(text), "{error}");
+            assert!(
+                text.is_empty() || !error.to_string().contains(text),
+                "{error}"
+            );
         }
     }
 }

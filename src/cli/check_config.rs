@@ -11,7 +11,11 @@ pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
         Failure::Failed(error) => Failure::Misused(format!("{error:#}")),
         misused @ Failure::Misused(_) => misused,
     })?;
-    let warnings = effective.warnings.iter().map(ToString::to_string).chain(effective.config.grpc.warnings());
+    let warnings = effective
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .chain(effective.config.grpc.warnings());
     for warning in warnings {
         say(format_args!("contactd: warning: {warning}"));
     }

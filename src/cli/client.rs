@@ -1,4 +1,5 @@
-//! What the client commands share: where the daemon is, on whose behalf they ask, how failures are told.
+//! What the client commands share: where the daemon is, on whose behalf they ask, how failures are
+//! told.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use crate::rpc::client::ContactServiceClient;
 /// How long one answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a silent connection is tried: without it, a batch would wait for ever for a machine that is gone.
+/// How often a silent connection is tried: without it, a batch would wait for ever for a machine
+/// that is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
@@ -35,7 +37,12 @@ pub(super) struct ClientArgs {
     #[arg(long, default_value = "", value_name = "ID", hide_default_value = true)]
     account_id: String,
     /// The user's CRM host, such as acme.pipedrive.com.
-    #[arg(long, default_value = "", value_name = "NAME", hide_default_value = true)]
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "NAME",
+        hide_default_value = true
+    )]
     hostname: String,
     /// How a number without a leading + is read: a country such as US.
     #[arg(long, default_value = "", value_name = "CC", hide_default_value = true)]
@@ -43,12 +50,13 @@ pub(super) struct ClientArgs {
     /// A further spelling to search for, such as "(###) ###-####"; may be given several times.
     #[arg(long = "format", value_name = "PATTERN")]
     formats: Vec<String>,
-    /// A file with the Authorization header for the CRM; else the variable CONTACTD_AUTH_HEADER is taken. (There is no
-    /// option for the header itself: arguments are seen by every user of a machine.)
+    /// A file with the Authorization header for the CRM; else the variable CONTACTD_AUTH_HEADER is
+    /// taken. (There is no option for the header itself: arguments are seen by every user of a
+    /// machine.)
     #[arg(long, value_name = "FILE")]
     auth_header_file: Option<PathBuf>,
-    /// A file with the token by which the daemon knows its callers; else the variable CONTACTD_TOKEN is taken. Needed
-    /// where the daemon has grpc.tokens.
+    /// A file with the token by which the daemon knows its callers; else the variable
+    /// CONTACTD_TOKEN is taken. Needed where the daemon has grpc.tokens.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The authority (PEM) to trust for an https:// server instead of the system's.
@@ -60,7 +68,8 @@ pub(super) struct ClientArgs {
     /// The certificate's private key (PEM).
     #[arg(long, value_name = "FILE", requires = "cert_file")]
     key_file: Option<PathBuf>,
-    /// How long to wait for the answer, such as 500ms. [default: 30s; a batch may take as long as it needs]
+    /// How long to wait for the answer, such as 500ms.
+    /// [default: 30s; a batch may take as long as it needs]
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     timeout: Option<Duration>,
 }
@@ -69,11 +78,20 @@ impl ClientArgs {
     /// A connection to the daemon.
     pub(super) async fn connect(&self) -> Result<ContactServiceClient<Channel>, Failure> {
         let endpoint = Endpoint::from_shared(self.server.clone()).map_err(|_| {
-            Failure::Misused(format!("--server {:?} is not a URL such as http://127.0.0.1:50051", self.server))
+            Failure::Misused(format!(
+                "--server {:?} is not a URL such as http://127.0.0.1:50051",
+                self.server
+            ))
         })?;
         let endpoint = self.encrypted(endpoint)?;
-        let channel = endpoint.connect_timeout(Duration::from_secs(5)).tcp_keepalive(Some(KEEPALIVE)).connect().await;
-        let channel = channel.with_context(|| format!("no daemon at {}; is `contactd serve` running?", self.server))?;
+        let channel = endpoint
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_keepalive(Some(KEEPALIVE))
+            .connect()
+            .await;
+        let channel = channel.with_context(|| {
+            format!("no daemon at {}; is `contactd serve` running?", self.server)
+        })?;
         Ok(ContactServiceClient::new(channel))
     }
 
@@ -81,7 +99,8 @@ impl ClientArgs {
     fn encrypted(&self, endpoint: Endpoint) -> Result<Endpoint, Failure> {
         if endpoint.uri().scheme_str() != Some("https") {
             if self.ca_file.is_some() || self.cert_file.is_some() {
-                let words = "--ca-file and --cert-file are for a server whose URL begins with https://";
+                let words =
+                    "--ca-file and --cert-file are for a server whose URL begins with https://";
                 return Err(Failure::Misused(words.to_owned()));
             }
             return Ok(endpoint);
@@ -95,7 +114,10 @@ impl ClientArgs {
             tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
         }
         endpoint.tls_config(tls).map_err(|error| {
-            Failure::Misused(format!("the certificates cannot be used: {:#}", anyhow::Error::from(error)))
+            Failure::Misused(format!(
+                "the certificates cannot be used: {:#}",
+                anyhow::Error::from(error)
+            ))
         })
     }
 
@@ -105,10 +127,13 @@ impl ClientArgs {
             Some(path) => Some(read(path)?),
             None => std::env::var_os("CONTACTD_TOKEN").and_then(|text| text.into_string().ok()),
         };
-        let Some(token) = token.filter(|token| !token.trim().is_empty()) else { return Ok(None) };
-        let mut header: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
-            .parse()
-            .map_err(|_| Failure::Misused("the token holds characters that no header can".to_owned()))?;
+        let Some(token) = token.filter(|token| !token.trim().is_empty()) else {
+            return Ok(None);
+        };
+        let mut header: MetadataValue<Ascii> =
+            format!("Bearer {}", token.trim()).parse().map_err(|_| {
+                Failure::Misused("the token holds characters that no header can".to_owned())
+            })?;
         header.set_sensitive(true);
         Ok(Some(header))
     }
@@ -183,20 +208,44 @@ fn read(path: &Path) -> anyhow::Result<String> {
 
 /// Says what failed: the words for a person, the status, and its reason.
 pub(super) fn explain(status: &Status) -> Failure {
-    let details = tonic_types::pb::Status::decode(status.details()).unwrap_or_default().details;
+    let details = tonic_types::pb::Status::decode(status.details())
+        .unwrap_or_default()
+        .details;
     let mut lines = vec![format!("{:?}: {}", status.code(), status.message())];
     for detail in details {
         if detail.type_url.ends_with("/contactd.v1.ReturnMessage") {
-            let Ok(message) = pb::ReturnMessage::decode(detail.value.as_slice()) else { continue };
-            let hints = message.details.iter().flat_map(|detail| &detail.items).map(|item| item.text.as_str());
-            lines.extend(std::iter::once(message.message.as_str()).chain(hints).map(|line| format!("  {line}")));
+            let Ok(message) = pb::ReturnMessage::decode(detail.value.as_slice()) else {
+                continue;
+            };
+            let hints = message
+                .details
+                .iter()
+                .flat_map(|detail| &detail.items)
+                .map(|item| item.text.as_str());
+            lines.extend(
+                std::iter::once(message.message.as_str())
+                    .chain(hints)
+                    .map(|line| format!("  {line}")),
+            );
         }
         if detail.type_url.ends_with("/google.rpc.RetryInfo") {
-            let Ok(info) = tonic_types::pb::RetryInfo::decode(detail.value.as_slice()) else { continue };
-            let delay = info.retry_delay.and_then(|delay| Duration::try_from(delay).ok());
-            lines.extend(delay.map(|delay| format!("  Try again after {}.", humantime::format_duration(delay))));
+            let Ok(info) = tonic_types::pb::RetryInfo::decode(detail.value.as_slice()) else {
+                continue;
+            };
+            let delay = info
+                .retry_delay
+                .and_then(|delay| Duration::try_from(delay).ok());
+            lines.extend(
+                delay.map(|delay| {
+                    format!("  Try again after {}.", humantime::format_duration(delay))
+                }),
+            );
         }
     }
     let text = lines.join("\n");
-    if status.code() == Code::InvalidArgument { Failure::Misused(text) } else { Failure::Failed(anyhow::anyhow!(text)) }
+    if status.code() == Code::InvalidArgument {
+        Failure::Misused(text)
+    } else {
+        Failure::Failed(anyhow::anyhow!(text))
+    }
 }

@@ -42,8 +42,12 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-    let addr = listener.local_addr().context("the bound address is not known")?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen))?;
+    let addr = listener
+        .local_addr()
+        .context("the bound address is not known")?;
     let crm = Arc::new(ExampleCrm::new(Options {
         latency: args.latency,
         error_rate: args.error_rate,
@@ -62,6 +66,8 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         samples.one, samples.many, samples.absent, samples.extension
     ))?;
     let shutdown = lifecycle::asked_to_stop().context("signals cannot be watched")?;
-    crm.serve(listener, shutdown).await.context("the Example CRM failed")?;
+    crm.serve(listener, shutdown)
+        .await
+        .context("the Example CRM failed")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -43,7 +43,11 @@ enum Output {
 }
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let trigger = if args.refresh { pb::Trigger::ManualRefresh } else { pb::Trigger::IncomingCall };
+    let trigger = if args.refresh {
+        pb::Trigger::ManualRefresh
+    } else {
+        pb::Trigger::IncomingCall
+    };
     let request = pb::FindContactRequest {
         user: Some(args.client.user()),
         auth_header: args.client.auth_header()?,
@@ -66,18 +70,32 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         Output::Json => show(format_args!("{:#}\n", json::to_json(&response)?))?,
         Output::Human => show(human(&response))?,
     }
-    let found = response.matched_contact_info.iter().any(|contact| !contact.is_new_contact);
-    Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })
+    let found = response
+        .matched_contact_info
+        .iter()
+        .any(|contact| !contact.is_new_contact);
+    Ok(if found {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_FOUND)
+    })
 }
 
 /// The answer for a person: the message, where it came from, one block a contact.
 pub(super) fn human(response: &pb::FindContactResponse) -> String {
     let mut text = String::new();
-    let has_contacts = response.matched_contact_info.iter().any(|contact| !contact.is_new_contact);
+    let has_contacts = response
+        .matched_contact_info
+        .iter()
+        .any(|contact| !contact.is_new_contact);
     if let Some(message) = &response.return_message {
         text += &format!("{}\n", message.message);
         let details = message.details.iter().flat_map(|detail| &detail.items);
-        text.extend(details.filter(|_| !has_contacts).map(|item| format!("  {}\n", item.text)));
+        text.extend(
+            details
+                .filter(|_| !has_contacts)
+                .map(|item| format!("  {}\n", item.text)),
+        );
     }
     if let Some(lookup) = &response.lookup {
         let provenance = provenance(lookup);
@@ -85,7 +103,11 @@ pub(super) fn human(response: &pb::FindContactResponse) -> String {
             text += &format!("  {provenance}\n");
         }
     }
-    for contact in response.matched_contact_info.iter().filter(|contact| !contact.is_new_contact) {
+    for contact in response
+        .matched_contact_info
+        .iter()
+        .filter(|contact| !contact.is_new_contact)
+    {
         text += &block(contact);
     }
     text
@@ -94,7 +116,10 @@ pub(super) fn human(response: &pb::FindContactResponse) -> String {
 /// Where an answer came from, in one line.
 pub(super) fn provenance(lookup: &pb::Lookup) -> String {
     let mut parts = vec![lookup.phone_number.clone()];
-    let age = lookup.age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
+    let age = lookup
+        .age
+        .and_then(|age| Duration::try_from(age).ok())
+        .unwrap_or_default();
     match lookup.source() {
         pb::Source::Unspecified => {}
         pb::Source::Crm => parts.push(match lookup.crm_requests {
@@ -105,7 +130,10 @@ pub(super) fn provenance(lookup: &pb::Lookup) -> String {
         pb::Source::Redis => parts.push("from Redis".to_owned()),
     }
     if lookup.source() != pb::Source::Unspecified && lookup.source() != pb::Source::Crm {
-        parts.push(format!("{} old", humantime::format_duration(Duration::from_secs(age.as_secs()))));
+        parts.push(format!(
+            "{} old",
+            humantime::format_duration(Duration::from_secs(age.as_secs()))
+        ));
     }
     if lookup.freshness() == pb::Freshness::Stale {
         parts.push("stale".to_owned());
@@ -149,12 +177,16 @@ fn block(contact: &pb::ContactInfo) -> String {
 
 /// The titles of a field's choices.
 fn titles(choices: &prost_types::Value) -> Vec<&str> {
-    let Some(Kind::ListValue(list)) = &choices.kind else { return Vec::new() };
+    let Some(Kind::ListValue(list)) = &choices.kind else {
+        return Vec::new();
+    };
     list.values.iter().filter_map(title_of).collect()
 }
 
 fn title_of(choice: &prost_types::Value) -> Option<&str> {
-    let Some(Kind::StructValue(fields)) = &choice.kind else { return None };
+    let Some(Kind::StructValue(fields)) = &choice.kind else {
+        return None;
+    };
     match fields.fields.get("title")?.kind.as_ref()? {
         Kind::StringValue(title) => Some(title),
         _ => None,

@@ -27,19 +27,36 @@ struct What {
 }
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let What { numbers, everything } = args.what;
+    let What {
+        numbers,
+        everything,
+    } = args.what;
     let user = args.client.user();
     let whose = format!("user {:?} on platform {:?}", user.id, user.platform);
     let (scope, done) = if everything {
-        (Scope::Everything(true), format!("Forgot all that was stored for {whose}."))
+        (
+            Scope::Everything(true),
+            format!("Forgot all that was stored for {whose}."),
+        )
     } else {
         let (count, s) = (numbers.len(), if numbers.len() == 1 { "" } else { "s" });
         let done = format!("Forgot the stored answers for {count} number{s} of {whose}.");
-        (Scope::Numbers(pb::PhoneNumbers { phone_numbers: numbers }), done)
+        (
+            Scope::Numbers(pb::PhoneNumbers {
+                phone_numbers: numbers,
+            }),
+            done,
+        )
     };
-    let request = pb::InvalidateContactsRequest { user: Some(user), scope: Some(scope) };
+    let request = pb::InvalidateContactsRequest {
+        user: Some(user),
+        scope: Some(scope),
+    };
     let mut client = args.client.connect().await?;
-    client.invalidate_contacts(args.client.request(request)?).await.map_err(|status| explain(&status))?;
+    client
+        .invalidate_contacts(args.client.request(request)?)
+        .await
+        .map_err(|status| explain(&status))?;
     show(format_args!("{done}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

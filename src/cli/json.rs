@@ -1,4 +1,5 @@
-//! proto3 JSON of a response, with fields at their defaults shown, as App Connect's own object has them.
+//! proto3 JSON of a response, with fields at their defaults shown, as App Connect's own object has
+//! them.
 
 use prost::Message;
 use prost::Name;
@@ -11,7 +12,8 @@ use crate::pb;
 pub(super) fn to_json<M: Message + Name>(message: &M) -> anyhow::Result<Value> {
     let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
     let descriptor = pool.get_message_by_name(&M::full_name());
-    let descriptor = descriptor.ok_or_else(|| anyhow::anyhow!("no descriptor of {}", M::full_name()))?;
+    let descriptor =
+        descriptor.ok_or_else(|| anyhow::anyhow!("no descriptor of {}", M::full_name()))?;
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
     let options = SerializeOptions::new().skip_default_fields(false);
     let mut value = dynamic.serialize_with_options(serde_json::value::Serializer, &options)?;
@@ -23,8 +25,14 @@ pub(super) fn to_json<M: Message + Name>(message: &M) -> anyhow::Result<Value> {
 fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {
-            #[expect(clippy::cast_possible_truncation, reason = "checked: whole, and exact in a double")]
-            if let Some(float) = number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() <= 9_007_199_254_740_992.0) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "checked: whole, and exact in a double"
+            )]
+            if let Some(float) = number
+                .as_f64()
+                .filter(|f| f.fract() == 0.0 && f.abs() <= 9_007_199_254_740_992.0)
+            {
                 *number = (float as i64).into();
             }
         }

@@ -1,5 +1,5 @@
-//! The commands. Exit codes: 0 answered, 1 failed, 2 used wrongly, 3 not found (`find`), 4 part of the batch failed
-//! (`prefetch`).
+//! The commands. Exit codes: 0 answered, 1 failed, 2 used wrongly, 3 not found (`find`), 4 part of
+//! the batch failed (`prefetch`).
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -30,8 +30,9 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Whose number is this? A caching contact-resolution daemon for telephony services.
 ///
-/// When a phone rings, a service asks contactd over gRPC which contact of the user's CRM has the number, and the
-/// answer is on the agent's screen before the second ring. New here? Run `contactd demo`.
+/// When a phone rings, a service asks contactd over gRPC which contact of the user's CRM has the
+/// number, and the answer is on the agent's screen before the second ring. New here? Run
+/// `contactd demo`.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
 pub(crate) struct Args {
@@ -42,8 +43,8 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_enum, env = "CONTACTD_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 
-    /// What is logged: error, warn, info, debug, or directives such as contactd=debug; wins over log.level of the
-    /// settings [default: info].
+    /// What is logged: error, warn, info, debug, or directives such as contactd=debug; wins over
+    /// log.level of the settings [default: info].
     #[arg(long, global = true, env = "CONTACTD_LOG", value_name = "LEVEL")]
     log_level: Option<Level>,
 }
@@ -52,14 +53,15 @@ pub(crate) struct Args {
 enum Command {
     /// Run the daemon.
     ///
-    /// Without --config it runs on embedded defaults: answers are kept in memory only, and the built-in Example CRM is
-    /// the platform "example" (credential "Bearer demo").
+    /// Without --config it runs on embedded defaults: answers are kept in memory only, and the
+    /// built-in Example CRM is the platform "example" (credential "Bearer demo").
     ///
-    /// SIGTERM or ctrl-c stops it in order, a second one at once. SIGHUP reads --config again: callers, certificates,
-    /// quotas, ages and the log level change at run time; the log names what waits for a restart.
+    /// SIGTERM or ctrl-c stops it in order, a second one at once. SIGHUP reads --config again:
+    /// callers, certificates, quotas, ages and the log level change at run time; the log names what
+    /// waits for a restart.
     Serve {
-        /// The settings, a TOML file; deploy/config.example.toml documents every key. Variables such as
-        /// CONTACTD__GRPC__LISTEN win over it.
+        /// The settings, a TOML file; deploy/config.example.toml documents every key. Variables
+        /// such as CONTACTD__GRPC__LISTEN win over it.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
@@ -67,25 +69,26 @@ enum Command {
     Find(find::Args),
     /// Look up many numbers through a running daemon before their calls come.
     ///
-    /// For the first run of a user: hand it the recent calls, and when one of them calls again, the answer is there at
-    /// once. Calls that ring meanwhile go first, and the CRM's rate limit is kept. What is cached costs nothing, so a
-    /// batch that broke off can simply be run again.
+    /// For the first run of a user: hand it the recent calls, and when one of them calls again, the
+    /// answer is there at once. Calls that ring meanwhile go first, and the CRM's rate limit is
+    /// kept. What is cached costs nothing, so a batch that broke off can simply be run again.
     ///
-    /// Exit codes: 0 every number has its answer (that nobody has it is one, too), 4 some numbers were invalid or
-    /// failed, 1 the batch failed as a whole, 2 used wrongly.
+    /// Exit codes: 0 every number has its answer (that nobody has it is one, too), 4 some numbers
+    /// were invalid or failed, 1 the batch failed as a whole, 2 used wrongly.
     #[command(after_help = PREFETCH_EXAMPLES)]
     Prefetch(prefetch::Args),
     /// Make a running daemon forget stored answers, on all replicas.
     ///
-    /// After a contact was created or changed in the CRM, forget its number, and the next call asks the CRM again. When
-    /// a user logs out or asks for erasure, forget everything. The CRM itself is not touched, and its credential is not
-    /// needed.
+    /// After a contact was created or changed in the CRM, forget its number, and the next call asks
+    /// the CRM again. When a user logs out or asks for erasure, forget everything. The CRM itself
+    /// is not touched, and its credential is not needed.
     #[command(mut_arg("formats", |arg| arg.hide(true)), mut_arg("auth_header_file", |arg| arg.hide(true)))]
     Invalidate(invalidate::Args),
-    /// Show on this machine what contactd does: a miss, a hit, several contacts, nobody, a refresh, and a batch of
-    /// recent calls that warms up while phones ring; with latencies.
+    /// Show on this machine what contactd does: a miss, a hit, several contacts, nobody, a refresh,
+    /// and a batch of recent calls that warms up while phones ring; with latencies.
     Demo(demo::Args),
-    /// Run the Example CRM alone: a real HTTP server over generated contacts, to try contactd against.
+    /// Run the Example CRM alone: a real HTTP server over generated contacts, to try contactd
+    /// against.
     ExampleCrm(example_crm::Args),
     /// Check a settings file: print every fault with its path, or the effective settings.
     CheckConfig {
@@ -147,23 +150,37 @@ pub fn run() -> ExitCode {
 }
 
 fn command(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
-    let Args { command, log_format, log_level } = args;
+    let Args {
+        command,
+        log_format,
+        log_level,
+    } = args;
     let settings = match &command {
         // How lines look is in them.
         Command::Serve { config } => Some(serve::Settings::read(config.as_deref())?),
         _ => None,
     };
     let log = settings.as_ref().map(serve::Settings::log);
-    let format = log_format.or(log.map(|log| log.format)).unwrap_or(LogFormat::Auto);
-    let level = log_level.as_ref().or(log.map(|log| &log.level)).cloned().unwrap_or_default();
+    let format = log_format
+        .or(log.map(|log| log.format))
+        .unwrap_or(LogFormat::Auto);
+    let level = log_level
+        .as_ref()
+        .or(log.map(|log| &log.level))
+        .cloned()
+        .unwrap_or_default();
     let volume = telemetry::start(format, &level, lines);
     // What the command line says is not changed by settings.
     let volume = log_level.is_none().then_some(volume);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
     let done = runtime.block_on(async {
         match command {
             Command::Serve { config } => {
-                let settings = settings.map_or_else(|| serve::Settings::read(config.as_deref()), Ok)?;
+                let settings =
+                    settings.map_or_else(|| serve::Settings::read(config.as_deref()), Ok)?;
                 Box::pin(serve::run(settings, volume, lines)).await
             }
             Command::Find(args) => find::run(args).await,
@@ -184,7 +201,11 @@ fn exit_code(done: Result<ExitCode, Failure>, lines: &Lines) -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             lines.put(format!("contactd: {}\n", failure.words()).as_bytes());
-            ExitCode::from(if matches!(failure, Failure::Misused(_)) { 2 } else { 1 })
+            ExitCode::from(if matches!(failure, Failure::Misused(_)) {
+                2
+            } else {
+                1
+            })
         }
     }
 }
@@ -193,7 +214,11 @@ fn exit_code(done: Result<ExitCode, Failure>, lines: &Lines) -> ExitCode {
 fn without_command(error: &clap::Error, lines: &Lines) -> ExitCode {
     if error.use_stderr() {
         let words = error.render();
-        let words = if io::stderr().is_terminal() { words.ansi().to_string() } else { words.to_string() };
+        let words = if io::stderr().is_terminal() {
+            words.ansi().to_string()
+        } else {
+            words.to_string()
+        };
         lines.put(words.as_bytes());
     } else {
         // Whoever asked may have read enough.

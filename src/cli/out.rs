@@ -1,5 +1,5 @@
-//! What commands write: results to standard output, words for a person to standard error. A reader that has seen
-//! enough (`| head`) is no failure.
+//! What commands write: results to standard output, words for a person to standard error. A reader
+//! that has seen enough (`| head`) is no failure.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};

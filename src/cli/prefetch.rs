@@ -29,8 +29,8 @@ const PARTLY: u8 = 4;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The numbers, the most recent calls first: one a line, or a CSV with a column phone_number. Standard input where
-    /// it is - or missing. At most 10,000.
+    /// The numbers, the most recent calls first: one a line, or a CSV with a column phone_number.
+    /// Standard input where it is - or missing. At most 10,000.
     file: Option<PathBuf>,
     #[command(flatten)]
     client: ClientArgs,
@@ -58,20 +58,33 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let client = args.client.connect().await?;
     let mut tally = Tally::default();
     let stopwatch = Stopwatch::start();
-    let ended = until_the_end(client, args.client.batch_request(request)?, args.client.limit(), &mut tally).await;
+    let ended = until_the_end(
+        client,
+        args.client.batch_request(request)?,
+        args.client.limit(),
+        &mut tally,
+    )
+    .await;
     if !tally.finished {
         tally.counts.elapsed = prost_types::Duration::try_from(stopwatch.elapsed()).ok();
     }
     match (args.output, &ended) {
         (Output::Json, _) => {
-            show(format_args!("{:#}\n", tally.json(ended.as_ref().err().map(Failure::words).as_deref())?))?;
+            show(format_args!(
+                "{:#}\n",
+                tally.json(ended.as_ref().err().map(Failure::words).as_deref())?
+            ))?;
         }
         (Output::Human, Ok(())) => show(tally.table())?,
         // The message of the failure says how far it came.
         (Output::Human, Err(_)) => {}
     }
     ended.map_err(|failure| failure.with_note(&tally.so_far()))?;
-    Ok(if tally.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(PARTLY) })
+    Ok(if tally.is_complete() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(PARTLY)
+    })
 }
 
 /// Follows the batch to its end, to the time limit or until somebody stops it.
@@ -82,7 +95,10 @@ async fn until_the_end(
     tally: &mut Tally,
 ) -> Result<(), Failure> {
     let stop = lifecycle::asked_to_stop().context("signals cannot be watched")?;
-    let followed = clock::within(limit.unwrap_or(Duration::MAX), follow(client, request, tally));
+    let followed = clock::within(
+        limit.unwrap_or(Duration::MAX),
+        follow(client, request, tally),
+    );
     tokio::select! {
         followed = followed => match followed {
             Some(ended) => ended.map_err(|status| explain(&status))?,
@@ -91,7 +107,11 @@ async fn until_the_end(
         // Leaving drops the call, and with it the daemon ends the batch.
         () = stop => return Err(anyhow!("stopped").into()),
     }
-    if tally.finished { Ok(()) } else { Err(anyhow!("the daemon ended the batch in the middle").into()) }
+    if tally.finished {
+        Ok(())
+    } else {
+        Err(anyhow!("the daemon ended the batch in the middle").into())
+    }
 }
 
 /// Runs a batch, counting and showing what comes. It may have ended early: see [`Tally::finished`].
@@ -103,7 +123,9 @@ pub(super) async fn follow(
     let mut events = client.prefetch_contacts(request).await?.into_inner();
     let mut progress: Option<Progress> = None;
     while let Some(response) = events.message().await? {
-        let Some(event) = response.event else { continue };
+        let Some(event) = response.event else {
+            continue;
+        };
         match &event {
             Event::Started(started) => progress = Some(Progress::start(started.distinct)),
             Event::Result(result) => progress.iter().for_each(|progress| progress.tell(result)),

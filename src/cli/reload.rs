@@ -30,27 +30,55 @@ pub(super) async fn reload_on(hangups: &mut Hangups, mut again: Option<Again>) {
             // Files are read, and the ends of all stored answers are reckoned again.
             tokio::task::block_in_place(|| again.read());
         } else {
-            tracing::info!("SIGHUP: the daemon was started without --config: there is nothing to read again");
+            tracing::info!(
+                "SIGHUP: the daemon was started without --config: there is nothing to read again"
+            );
         }
     }
 }
 
 impl Again {
     /// For a daemon that was started with the settings in `path`.
-    pub(super) fn new(path: PathBuf, started: Effective, reload: Reload, volume: Option<Volume>) -> Self {
-        Self { path, latest: started.clone(), grpc: started.config.grpc.clone(), started, reload, volume }
+    pub(super) fn new(
+        path: PathBuf,
+        started: Effective,
+        reload: Reload,
+        volume: Option<Volume>,
+    ) -> Self {
+        Self {
+            path,
+            latest: started.clone(),
+            grpc: started.config.grpc.clone(),
+            started,
+            reload,
+            volume,
+        }
     }
 
     fn read(&mut self) {
         let read = fs::read_to_string(&self.path)
-            .map_err(|error| vec![Fault { path: String::new(), message: format!("the file cannot be read: {error}") }])
+            .map_err(|error| {
+                vec![Fault {
+                    path: String::new(),
+                    message: format!("the file cannot be read: {error}"),
+                }]
+            })
             .and_then(|text| config::read(&text, config::environment()));
         let applied = read.and_then(|new| {
             let unusable = |error: crate::tls::Error| {
-                vec![Fault { path: format!("grpc.tls.{}", error.setting), message: error.message }]
+                vec![Fault {
+                    path: format!("grpc.tls.{}", error.setting),
+                    message: error.message,
+                }]
             };
-            let grpc = self.grpc.reloaded(&new.config.grpc).map_err(|fault| vec![fault])?;
-            self.reload.apply(&new.config, &grpc).map_err(unusable).map(|()| (new, grpc))
+            let grpc = self
+                .grpc
+                .reloaded(&new.config.grpc)
+                .map_err(|fault| vec![fault])?;
+            self.reload
+                .apply(&new.config, &grpc)
+                .map_err(unusable)
+                .map(|()| (new, grpc))
         });
         match applied {
             Ok((new, grpc)) => self.take_up(new, grpc),
@@ -72,17 +100,26 @@ impl Again {
             tracing::warn!("{warning}");
         }
         for setting in self.started.changes(&new).waiting {
-            tracing::warn!(setting, "SIGHUP: this setting cannot change at run time; it waits for a restart");
+            tracing::warn!(
+                setting,
+                "SIGHUP: this setting cannot change at run time; it waits for a restart"
+            );
         }
         let changed = self.latest.changes(&new).taken_up;
         match &self.volume {
             Some(volume) => volume.set(&new.config.log.level),
             None if changed.iter().any(|setting| setting == "log.level") => {
-                tracing::warn!(setting = "log.level", "SIGHUP: --log-level or CONTACTD_LOG decides what is logged");
+                tracing::warn!(
+                    setting = "log.level",
+                    "SIGHUP: --log-level or CONTACTD_LOG decides what is logged"
+                );
             }
             None => {}
         }
-        tracing::info!(changed = changed.join(", "), "SIGHUP: the settings were read again");
+        tracing::info!(
+            changed = changed.join(", "),
+            "SIGHUP: the settings were read again"
+        );
         (self.latest, self.grpc) = (new, grpc);
     }
 }

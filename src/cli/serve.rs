@@ -17,7 +17,8 @@ use crate::example_crm::Options;
 use crate::lifecycle::{self, Hangups};
 use crate::telemetry::{Lines, Volume};
 
-/// How slow the embedded Example CRM is: like a quick CRM across the internet, so that a hit is seen to be one.
+/// How slow the embedded Example CRM is: like a quick CRM across the internet, so that a hit is
+/// seen to be one.
 const LATENCY: Duration = Duration::from_millis(50);
 
 /// What a daemon is started with.
@@ -34,7 +35,10 @@ impl Settings {
             Some(path) => read(path)?,
             None => on_defaults(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?,
         };
-        Ok(Self { path: path.map(Path::to_owned), effective })
+        Ok(Self {
+            path: path.map(Path::to_owned),
+            effective,
+        })
     }
 
     pub(super) fn log(&self) -> &config::Log {
@@ -42,11 +46,19 @@ impl Settings {
     }
 }
 
-/// Serves until it is asked to stop. `volume` changes the log level, if the settings have a say in it.
-pub(super) async fn run(settings: Settings, volume: Option<Volume>, lines: &Lines) -> Result<ExitCode, Failure> {
+/// Serves until it is asked to stop. `volume` changes the log level, if the settings have a say in
+/// it.
+pub(super) async fn run(
+    settings: Settings,
+    volume: Option<Volume>,
+    lines: &Lines,
+) -> Result<ExitCode, Failure> {
     let mut hangups = Hangups::watch().context("signals cannot be watched")?;
     let tasks = TaskTracker::new();
-    let Settings { path, mut effective } = settings;
+    let Settings {
+        path,
+        mut effective,
+    } = settings;
     if path.is_none() {
         effective = with_example_crm(&tasks).await?;
     }
@@ -68,7 +80,14 @@ pub(super) async fn run(settings: Settings, volume: Option<Volume>, lines: &Line
 }
 
 async fn with_example_crm(tasks: &TaskTracker) -> Result<Effective, Failure> {
-    let (_, addr) = embedded::start(Options { latency: LATENCY, ..Options::default() }, tasks).await?;
+    let (_, addr) = embedded::start(
+        Options {
+            latency: LATENCY,
+            ..Options::default()
+        },
+        tasks,
+    )
+    .await?;
     tracing::info!(
         crm.addr = %addr,
         "no --config: answers are kept in memory only; the built-in Example CRM is platform \"example\", credential \
@@ -78,12 +97,14 @@ async fn with_example_crm(tasks: &TaskTracker) -> Result<Effective, Failure> {
 }
 
 fn on_defaults(crm: SocketAddr) -> Result<Effective, Failure> {
-    embedded::config(crm, None, None).map_err(|faults| Failure::Misused(listing(&faults, "the environment")))
+    embedded::config(crm, None, None)
+        .map_err(|faults| Failure::Misused(listing(&faults, "the environment")))
 }
 
 /// Reads and checks a settings file.
 pub(super) fn read(path: &Path) -> Result<Effective, Failure> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     config::read(&text, config::environment())
         .map_err(|faults| Failure::Misused(listing(&faults, &path.display().to_string())))
 }

@@ -35,13 +35,18 @@ impl Effective {
         let table = |effective: &Self| effective.toml.parse::<Table>().unwrap_or_default();
         let mut paths = BTreeSet::new();
         differences(&[], &table(self), &table(new), &mut paths);
-        let (taken_up, waiting): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| is_taken_up(path));
+        let (taken_up, waiting): (Vec<_>, Vec<_>) =
+            paths.into_iter().partition(|path| is_taken_up(path));
         let secrets = |effective: &Self| effective.config.redis_secrets.clone();
-        // It looks the same, and is not: another password, or the same path and something else in the file.
-        let rewritten = secrets(new)
-            .into_iter()
-            .filter(|(setting, hash)| secrets(self).iter().any(|(known, before)| known == setting && before != hash));
-        let names = |paths: Vec<Vec<String>>| paths.into_iter().map(|path| path.join(".")).collect();
+        // It looks the same, and is not: another password, or the same path and something else in
+        // the file.
+        let rewritten = secrets(new).into_iter().filter(|(setting, hash)| {
+            secrets(self)
+                .iter()
+                .any(|(known, before)| known == setting && before != hash)
+        });
+        let names =
+            |paths: Vec<Vec<String>>| paths.into_iter().map(|path| path.join(".")).collect();
         let (taken_up, mut waiting): (_, Vec<String>) = (names(taken_up), names(waiting));
         for (setting, _) in rewritten {
             if !waiting.iter().any(|waiting| waiting == setting) {
@@ -58,7 +63,9 @@ fn differences(path: &[String], before: &Table, after: &Table, found: &mut BTree
     for key in keys {
         let path = [path, std::slice::from_ref(key)].concat();
         match (before.get(key), after.get(key)) {
-            (Some(Value::Table(before)), Some(Value::Table(after))) => differences(&path, before, after, found),
+            (Some(Value::Table(before)), Some(Value::Table(after))) => {
+                differences(&path, before, after, found)
+            }
             (before, after) if before != after => {
                 found.insert(path);
             }
@@ -68,15 +75,19 @@ fn differences(path: &[String], before: &Table, after: &Table, found: &mut BTree
 }
 
 fn is_taken_up(path: &[String]) -> bool {
-    // Whether connections are encrypted at all is decided at start; with which files is not. Calls that wait do so in
-    // the scope that they came with.
+    // Whether connections are encrypted at all is decided at start; with which files is not. Calls
+    // that wait do so in the scope that they came with.
     let is_fixed = path == ["grpc", "tls"] || is_within(path, "connectors.*.quota.scope");
     !is_fixed && TAKEN_UP.iter().any(|taken_up| is_within(path, taken_up))
 }
 
 fn is_within(path: &[String], pattern: &str) -> bool {
     let mut parts = path.iter();
-    pattern.split('.').all(|wanted| parts.next().is_some_and(|part| wanted == "*" || wanted == part))
+    pattern.split('.').all(|wanted| {
+        parts
+            .next()
+            .is_some_and(|part| wanted == "*" || wanted == part)
+    })
 }
 
 #[cfg(test)]
@@ -92,20 +103,38 @@ mod tests {
 
     #[test]
     fn each_setting_that_differs_is_named_once_with_what_becomes_of_it() {
-        let tokens = format!("[grpc]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n", "0".repeat(64));
+        let tokens = format!(
+            "[grpc]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
+            "0".repeat(64)
+        );
         for (before, after, taken_up, waiting) in [
             ("", "", &[][..], &[][..]),
-            ("", "[log]\nlevel = \"warn\"\nformat = \"json\"", &["log.level"], &["log.format"]),
+            (
+                "",
+                "[log]\nlevel = \"warn\"\nformat = \"json\"",
+                &["log.level"],
+                &["log.format"],
+            ),
             (
                 "",
                 "[cache]\nfound = { fresh = \"1m\", stale = \"1h\" }",
                 &["cache.found.fresh", "cache.found.stale"],
                 &[],
             ),
-            ("", "[cache]\nmemory = \"1MiB\"\nadmitted = \"2h\"", &["cache.admitted"], &["cache.memory"]),
+            (
+                "",
+                "[cache]\nmemory = \"1MiB\"\nadmitted = \"2h\"",
+                &["cache.admitted"],
+                &["cache.memory"],
+            ),
             ("", "[redis]\nurl = \"redis://127.0.0.1\"", &[], &["redis"]),
             ("", tokens.as_str(), &["grpc.tokens"], &[]),
-            ("[grpc]\nlisten = \"127.0.0.1:1\"", "[grpc]\nlisten = \"127.0.0.1:2\"", &[], &["grpc.listen"]),
+            (
+                "[grpc]\nlisten = \"127.0.0.1:1\"",
+                "[grpc]\nlisten = \"127.0.0.1:2\"",
+                &[],
+                &["grpc.listen"],
+            ),
         ] {
             let changes = changes(before, after);
             assert_eq!(
@@ -122,7 +151,10 @@ mod tests {
     #[test]
     fn a_key_file_with_another_content_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text = format!("[redis]\nurl = \"redis://h\"\nkey_secret_file = {:?}\n{SOUND}", file.path());
+        let text = format!(
+            "[redis]\nurl = \"redis://h\"\nkey_secret_file = {:?}\n{SOUND}",
+            file.path()
+        );
         let read = |content: u8| {
             std::fs::write(file.path(), [content; 32]).unwrap();
             crate::config::read(&text, []).unwrap()
@@ -134,7 +166,8 @@ mod tests {
 
     #[test]
     fn another_password_of_redis_is_named() {
-        let redis = |password: &str| format!("[redis]\nreplicas = 1\nurl = \"redis://:{password}@h\"");
+        let redis =
+            |password: &str| format!("[redis]\nreplicas = 1\nurl = \"redis://:{password}@h\"");
         assert_eq!(changes(&redis("one"), &redis("two")).waiting, ["redis.url"]);
         assert_eq!(changes(&redis("one"), &redis("one")), Changes::default());
     }
@@ -142,15 +175,32 @@ mod tests {
     #[test]
     fn a_quota_is_taken_up_but_for_its_scope_and_a_connector_waits() {
         let read = |text: &str| crate::config::read(text, []).unwrap();
-        let quota = |quota: &str| read(&SOUND.replace("\"clio\"", &format!("\"clio\"\nquota = {{ {quota} }}")));
+        let quota = |quota: &str| {
+            read(&SOUND.replace("\"clio\"", &format!("\"clio\"\nquota = {{ {quota} }}")))
+        };
         let changes = |before: &str, after: &str| quota(before).changes(&quota(after));
-        assert_eq!(changes("", "rate = 40").taken_up, ["connectors.b.quota.rate"]);
-        assert_eq!(changes("", "search = { rate = 9 }").taken_up, ["connectors.b.quota.search"]);
-        assert_eq!(changes("other.rate = 30", "other.rate = 31").taken_up, ["connectors.b.quota.other.rate"]);
+        assert_eq!(
+            changes("", "rate = 40").taken_up,
+            ["connectors.b.quota.rate"]
+        );
+        assert_eq!(
+            changes("", "search = { rate = 9 }").taken_up,
+            ["connectors.b.quota.search"]
+        );
+        assert_eq!(
+            changes("other.rate = 30", "other.rate = 31").taken_up,
+            ["connectors.b.quota.other.rate"]
+        );
         let scope = changes("scope = \"user\"", "scope = \"account\"");
-        assert_eq!((scope.taken_up.len(), scope.waiting), (0, vec!["connectors.b.quota.scope".to_owned()]));
+        assert_eq!(
+            (scope.taken_up.len(), scope.waiting),
+            (0, vec!["connectors.b.quota.scope".to_owned()])
+        );
         let one = "[connectors.a]\nkind = \"pipedrive\"\n";
         let changes = read(SOUND).changes(&read(one));
-        assert_eq!((changes.taken_up.len(), changes.waiting), (0, vec!["connectors.b".to_owned()]));
+        assert_eq!(
+            (changes.taken_up.len(), changes.waiting),
+            (0, vec!["connectors.b".to_owned()])
+        );
     }
 }

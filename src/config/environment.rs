@@ -1,7 +1,7 @@
 //! The environment: which variables are settings, and which only look like it.
 //!
-//! Owns the names that begin with `CONTACTD`. Promises that one which means nothing is noticed and that no value is
-//! shown.
+//! Owns the names that begin with `CONTACTD`. Promises that one which means nothing is noticed and
+//! that no value is shown.
 
 use std::collections::BTreeMap;
 
@@ -33,18 +33,25 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
 /// Whether a variable looks like a setting and is none.
 pub(super) fn is_stray(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
-    upper.starts_with("CONTACTD_") && !name.starts_with(ENV_PREFIX) && !KNOWN.contains(&name) && !is_of_kubernetes(name)
+    upper.starts_with("CONTACTD_")
+        && !name.starts_with(ENV_PREFIX)
+        && !KNOWN.contains(&name)
+        && !is_of_kubernetes(name)
 }
 
-/// Kubernetes names the services of a namespace so in each of its pods: `CONTACTD_SERVICE_HOST`, `CONTACTD_PORT`,
-/// `CONTACTD_PORT_50051_TCP_ADDR`.
+/// Kubernetes names the services of a namespace so in each of its pods: `CONTACTD_SERVICE_HOST`,
+/// `CONTACTD_PORT`, `CONTACTD_PORT_50051_TCP_ADDR`.
 fn is_of_kubernetes(name: &str) -> bool {
     let port = |rest: &str| rest.is_empty() || rest.starts_with(|next: char| next.is_ascii_digit());
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_")
-        || name.rsplit_once("_PORT").is_some_and(|(_, rest)| rest.is_empty())
-        || name.split_once("_PORT_").is_some_and(|(_, rest)| port(rest))
+        || name
+            .rsplit_once("_PORT")
+            .is_some_and(|(_, rest)| rest.is_empty())
+        || name
+            .split_once("_PORT_")
+            .is_some_and(|(_, rest)| port(rest))
 }
 
 #[cfg(test)]
@@ -53,7 +60,12 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_setting_and_is_none_is_noticed() {
-        for stray in ["CONTACTD_CACHE__MEMORY", "CONTACTD_REDIS_URL", "contactd__cache__memory", "CONTACTD_LOGLEVEL"] {
+        for stray in [
+            "CONTACTD_CACHE__MEMORY",
+            "CONTACTD_REDIS_URL",
+            "contactd__cache__memory",
+            "CONTACTD_LOGLEVEL",
+        ] {
             assert!(is_stray(stray), "{stray}");
         }
         for fine in [

@@ -1,4 +1,5 @@
-//! Files that settings name: read and checked when the settings are, so that a fault is found before it matters.
+//! Files that settings name: read and checked when the settings are, so that a fault is found
+//! before it matters.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -8,8 +9,8 @@ use super::section::Section;
 use crate::cache;
 use crate::link::{CaCertificates, SharedSecret};
 
-/// A file of secrets. It works whoever may read it, because secrets that an orchestrator mounts are often readable by
-/// all within the container; but a person should know.
+/// A file of secrets. It works whoever may read it, because secrets that an orchestrator mounts are
+/// often readable by all within the container; but a person should know.
 pub(super) fn secrets<T>(
     section: &mut Section<'_>,
     key: &str,
@@ -18,7 +19,12 @@ pub(super) fn secrets<T>(
     let file = section.optional(key, read)?;
     if file.mode & 0o077 != 0 {
         let (path, mode) = (&file.path, file.mode & 0o777);
-        section.warn(key, &format!("{path} can be read by others than its owner (mode {mode:03o}): chmod 600 {path}"));
+        section.warn(
+            key,
+            &format!(
+                "{path} can be read by others than its owner (mode {mode:03o}): chmod 600 {path}"
+            ),
+        );
     }
     Some(file)
 }
@@ -42,34 +48,71 @@ fn file(path: &str) -> Result<File<Vec<u8>>, String> {
     let read = || {
         let mode = std::fs::metadata(path)?.permissions().mode();
         let content = std::fs::read(path)?;
-        Ok::<_, std::io::Error>(File { path: path.to_owned(), mode, hash: blake3::hash(&content), content })
+        Ok::<_, std::io::Error>(File {
+            path: path.to_owned(),
+            mode,
+            hash: blake3::hash(&content),
+            content,
+        })
     };
     read().map_err(|error| format!("{path} cannot be read: {error}"))
 }
 
 pub(super) fn secret_file(path: &str) -> Result<File<SharedSecret>, String> {
-    let File { path, mode, hash, content } = file(path)?;
+    let File {
+        path,
+        mode,
+        hash,
+        content,
+    } = file(path)?;
     let content = Zeroizing::new(content);
     if content.len() < 32 {
-        return Err(format!("{path} must hold at least 32 random bytes, the same for all replicas"));
+        return Err(format!(
+            "{path} must hold at least 32 random bytes, the same for all replicas"
+        ));
     }
     let secret = blake3::derive_key("contactd 2026 redis key secret file", &content);
-    Ok(File { path, mode, hash, content: SharedSecret::new(secret) })
+    Ok(File {
+        path,
+        mode,
+        hash,
+        content: SharedSecret::new(secret),
+    })
 }
 
 pub(super) fn ca_file(path: &str) -> Result<File<CaCertificates>, String> {
-    let File { path, mode, hash, content } = file(path)?;
+    let File {
+        path,
+        mode,
+        hash,
+        content,
+    } = file(path)?;
     match CaCertificates::parse(content) {
-        Ok(content) => Ok(File { path, mode, hash, content }),
+        Ok(content) => Ok(File {
+            path,
+            mode,
+            hash,
+            content,
+        }),
         Err(error) => Err(format!("{path} {error}")),
     }
 }
 
 pub(super) fn key_file(path: &str) -> Result<File<cache::KeyRing>, String> {
-    let File { path, mode, hash, content } = file(path)?;
+    let File {
+        path,
+        mode,
+        hash,
+        content,
+    } = file(path)?;
     let content = Zeroizing::new(content);
     match cache::KeyRing::parse(&content) {
-        Ok(content) => Ok(File { path, mode, hash, content }),
+        Ok(content) => Ok(File {
+            path,
+            mode,
+            hash,
+            content,
+        }),
         Err(error) => Err(format!("{path} {error}")),
     }
 }

@@ -59,16 +59,28 @@ impl Grpc {
         warnings
     }
 
-    /// What a daemon that was started with these settings makes of `new`. Where it listens, and whether connections are
-    /// encrypted at all, is as it was.
+    /// What a daemon that was started with these settings makes of `new`. Where it listens, and
+    /// whether connections are encrypted at all, is as it was.
     ///
     /// # Errors
-    /// If everybody could call then: the port that is open may be another one than the port of `new`.
+    /// If everybody could call then: the port that is open may be another one than the port of
+    /// `new`.
     pub(crate) fn reloaded(&self, new: &Self) -> Result<Self, Fault> {
-        let tls = self.tls.as_ref().map(|tls| new.tls.as_ref().unwrap_or(tls).clone());
-        let reloaded = Self { callers: new.callers.clone(), insecure: new.insecure, tls, ..self.clone() };
+        let tls = self
+            .tls
+            .as_ref()
+            .map(|tls| new.tls.as_ref().unwrap_or(tls).clone());
+        let reloaded = Self {
+            callers: new.callers.clone(),
+            insecure: new.insecure,
+            tls,
+            ..self.clone()
+        };
         match reloaded.open_to_all() {
-            Some(message) => Err(Fault { path: "grpc.listen".to_owned(), message }),
+            Some(message) => Err(Fault {
+                path: "grpc.listen".to_owned(),
+                message,
+            }),
             None => Ok(reloaded),
         }
     }
@@ -103,7 +115,10 @@ impl Grpc {
 pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
     let grpc = Grpc {
         listen: section.parsed("listen", "127.0.0.1:50051"),
-        tls: section.has_below("tls").then(|| section.nested("tls", tls)).flatten(),
+        tls: section
+            .has_below("tls")
+            .then(|| section.nested("tls", tls))
+            .flatten(),
         callers: section.tables("tokens", caller),
         insecure: section.switch("insecure", false),
         max_in_flight: section.count("max_in_flight", 1024, 1..=1_000_000),
@@ -125,20 +140,42 @@ pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
 
 fn check_callers(grpc: &Grpc, section: &mut Section<'_>) {
     let has_ca = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    if !has_ca && section.is_sound("tls") && grpc.callers.iter().any(|caller| !caller.certificates.is_empty()) {
-        section.fault("tokens", "lists certificates, but without grpc.tls.client_ca no caller shows one");
+    if !has_ca
+        && section.is_sound("tls")
+        && grpc
+            .callers
+            .iter()
+            .any(|caller| !caller.certificates.is_empty())
+    {
+        section.fault(
+            "tokens",
+            "lists certificates, but without grpc.tls.client_ca no caller shows one",
+        );
     }
     let mut names = HashSet::new();
     let (mut certificates, mut tokens) = (HashSet::new(), Vec::new());
     for caller in &grpc.callers {
         if !names.insert(caller.name.as_str()) {
-            section.fault("tokens", &format!("has two entries with the name {:?}", caller.name));
+            section.fault(
+                "tokens",
+                &format!("has two entries with the name {:?}", caller.name),
+            );
         }
-        if caller.certificates.iter().any(|certificate| !certificates.insert(certificate.as_str())) {
-            section.fault("tokens", &format!("gives a certificate of {:?} to two callers", caller.name));
+        if caller
+            .certificates
+            .iter()
+            .any(|certificate| !certificates.insert(certificate.as_str()))
+        {
+            section.fault(
+                "tokens",
+                &format!("gives a certificate of {:?} to two callers", caller.name),
+            );
         }
         if caller.tokens.iter().any(|token| tokens.contains(token)) {
-            section.fault("tokens", &format!("gives a token of {:?} twice", caller.name));
+            section.fault(
+                "tokens",
+                &format!("gives a token of {:?} twice", caller.name),
+            );
         }
         tokens.extend_from_slice(&caller.tokens);
     }
@@ -146,10 +183,18 @@ fn check_callers(grpc: &Grpc, section: &mut Section<'_>) {
 
 fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
     let text = |text: &str| Ok::<_, String>(text.to_owned());
-    let cert = section.required("cert", "the path of a PEM file", text).map(PathBuf::from);
-    let key = section.required("key", "the path of a PEM file", text).map(PathBuf::from);
+    let cert = section
+        .required("cert", "the path of a PEM file", text)
+        .map(PathBuf::from);
+    let key = section
+        .required("key", "the path of a PEM file", text)
+        .map(PathBuf::from);
     let client_ca = section.optional("client_ca", text).map(PathBuf::from);
-    let config = tls::Config { cert: cert?, key: key?, client_ca };
+    let config = tls::Config {
+        cert: cert?,
+        key: key?,
+        client_ca,
+    };
     if let Err(error) = tls::check(&config, SystemClock::start().wall()) {
         section.fault(error.setting, &error.message);
     }
@@ -157,9 +202,11 @@ fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
 }
 
 fn caller(section: &mut Section<'_>) -> Option<callers::Config> {
-    let name = section.required("name", "what logs call this caller", |text| match text.trim() {
-        "" => Err("must not be empty".to_owned()),
-        name => Ok(name.to_owned()),
+    let name = section.required("name", "what logs call this caller", |text| {
+        match text.trim() {
+            "" => Err("must not be empty".to_owned()),
+            name => Ok(name.to_owned()),
+        }
     });
     let mut tokens: Vec<TokenHash> = Vec::new();
     for text in section.texts("sha256").unwrap_or_default() {
@@ -174,10 +221,19 @@ fn caller(section: &mut Section<'_>) -> Option<callers::Config> {
     }
     let platforms = section.texts("platforms");
     let accounts = section.texts("accounts");
-    let rate =
-        section.optional_count("rate", 1..=1_000_000).and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
+    let rate = section
+        .optional_count("rate", 1..=1_000_000)
+        .and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
     let max_in_flight = section.optional_count("max_in_flight", 1..=1_000_000);
-    Some(callers::Config { name: name?, tokens, certificates, platforms, accounts, rate, max_in_flight })
+    Some(callers::Config {
+        name: name?,
+        tokens,
+        certificates,
+        platforms,
+        accounts,
+        rate,
+        max_in_flight,
+    })
 }
 
 #[cfg(test)]
@@ -191,14 +247,25 @@ mod tests {
 
     #[test]
     fn a_port_that_is_open_to_other_machines_stays_guarded_whatever_port_the_new_settings_name() {
-        let tokens = format!("tokens = [{{ name = \"a\", sha256 = \"{}\" }}]", "0".repeat(64));
+        let tokens = format!(
+            "tokens = [{{ name = \"a\", sha256 = \"{}\" }}]",
+            "0".repeat(64)
+        );
         let far = read(&format!("listen = \"0.0.0.0:1\"\n{tokens}"));
         let fault = far.reloaded(&read("listen = \"127.0.0.1:1\"")).unwrap_err();
-        assert!(fault.path == "grpc.listen" && fault.message.starts_with("0.0.0.0:1 can be reached"), "{fault}");
-        let meant = far.reloaded(&read("listen = \"127.0.0.1:1\"\ninsecure = true")).unwrap();
+        assert!(
+            fault.path == "grpc.listen" && fault.message.starts_with("0.0.0.0:1 can be reached"),
+            "{fault}"
+        );
+        let meant = far
+            .reloaded(&read("listen = \"127.0.0.1:1\"\ninsecure = true"))
+            .unwrap();
         assert!(meant.callers.is_empty() && meant.listen == far.listen);
         let guarded = read(&format!("listen = \"127.0.0.1:1\"\n{tokens}"));
         assert_eq!(far.reloaded(&guarded).unwrap().callers.len(), 1);
-        assert!(guarded.reloaded(&read("insecure = true")).is_ok(), "only this machine reaches it");
+        assert!(
+            guarded.reloaded(&read("insecure = true")).is_ok(),
+            "only this machine reaches it"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Settings: one TOML file, environment on top, every fault reported at once.
 //!
-//! The rooms own what they need; this room reads it. [`read`] walks the sections once, and that walk is at the same
-//! time the check and the list of effective settings.
+//! The rooms own what they need; this room reads it. [`read`] walks the sections once, and that
+//! walk is at the same time the check and the list of effective settings.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -29,8 +29,8 @@ pub(crate) use grpc::Grpc;
 pub(crate) use section::Fault;
 use section::{Reader, Section};
 
-/// Loads under way at once for each call in hand: callers that leave before their answers are there must not pile up
-/// loads without end.
+/// Loads under way at once for each call in hand: callers that leave before their answers are there
+/// must not pile up loads without end.
 const LOADS_PER_CALL: usize = 2;
 
 /// The settings of a daemon.
@@ -54,7 +54,8 @@ pub struct Config {
     pub(crate) redis: Option<link::Config>,
     /// `redis.replicas`: how many replicas share the quotas at least.
     pub(crate) replicas: NonZeroU32,
-    /// Whether nobody can have called the CRMs before this start: only of those that begin with the daemon.
+    /// Whether nobody can have called the CRMs before this start: only of those that begin with the
+    /// daemon.
     pub are_crms_new: bool,
     /// `redis.encryption_key_file`: what stored answers are sealed under.
     pub(crate) redis_keys: Option<cache::KeyRing>,
@@ -101,10 +102,16 @@ pub struct Effective {
 ///
 /// # Errors
 /// Every fault, each with its path.
-pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Effective, Vec<Fault>> {
+pub fn read(
+    text: &str,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Effective, Vec<Fault>> {
     let env: Vec<_> = env.into_iter().collect();
-    let strays: Vec<String> =
-        env.iter().filter(|(name, _)| environment::is_stray(name)).map(|(name, _)| name.clone()).collect();
+    let strays: Vec<String> = env
+        .iter()
+        .filter(|(name, _)| environment::is_stray(name))
+        .map(|(name, _)| name.clone())
+        .collect();
     let mut reader = Reader::new(text, env)?;
     for name in strays {
         reader.warn(&name, environment::STRAY);
@@ -117,8 +124,12 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
         format: log.choice("format", &LogFormat::ALL),
     });
     let (memory, ages, admitted) = reader.section("cache", caches);
-    let Redis { link: redis, keys: redis_keys, replicas, secrets: redis_secrets } =
-        reader.optional_section("redis", redis).unwrap_or_default();
+    let Redis {
+        link: redis,
+        keys: redis_keys,
+        replicas,
+        secrets: redis_secrets,
+    } = reader.optional_section("redis", redis).unwrap_or_default();
     let tracing = reader.optional_section("tracing", tracing).flatten();
     let most = (LOADS_PER_CALL * grpc.max_in_flight, grpc.max_prefetch_jobs);
     let (resolver, limits, withheld) = reader.section("lookup", |section| lookup(section, most));
@@ -126,13 +137,22 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
     for (n, caller) in grpc.callers.iter().enumerate() {
         let unknown = |name: &&String| !connectors.iter().any(|(connector, _)| connector == *name);
         if let Some(name) = caller.platforms.iter().flatten().find(unknown) {
-            reader.fault(&format!("grpc.tokens[{n}].platforms"), &format!("{name:?} is not a configured connector"));
+            reader.fault(
+                &format!("grpc.tokens[{n}].platforms"),
+                &format!("{name:?} is not a configured connector"),
+            );
         }
     }
     if connectors.is_empty() && reader.is_sound("connectors") {
-        reader.fault("connectors", "at least one connector is needed, for example [connectors.pipedrive]");
+        reader.fault(
+            "connectors",
+            "at least one connector is needed, for example [connectors.pipedrive]",
+        );
     }
-    let connectors = connectors.into_iter().filter_map(|(_, connector)| connector).collect();
+    let connectors = connectors
+        .into_iter()
+        .filter_map(|(_, connector)| connector)
+        .collect();
     let (toml, warnings) = reader.finish()?;
     #[rustfmt::skip]
     let config = Config {
@@ -140,11 +160,17 @@ pub fn read(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Resu
         withheld, connectors,
         are_crms_new: false,
     };
-    Ok(Effective { config, toml, warnings })
+    Ok(Effective {
+        config,
+        toml,
+        warnings,
+    })
 }
 
 fn ops(section: &mut Section<'_>) -> Ops {
-    let ops = Ops { listen: section.parsed("listen", "127.0.0.1:9464") };
+    let ops = Ops {
+        listen: section.parsed("listen", "127.0.0.1:9464"),
+    };
     if !ops.listen.ip().to_canonical().is_loopback() {
         let message = format!(
             "{} can be reached from other machines, and whoever reaches it may read the status page and the metrics: \
@@ -163,7 +189,13 @@ fn check_ports(reader: &mut Reader, grpc: &Grpc, ops: Ops) {
     let overlap = a == b || a.is_unspecified() || b.is_unspecified();
     let sound = reader.is_sound("grpc.listen") && reader.is_sound("ops.listen");
     if sound && overlap && one.port() == other.port() && one.port() != 0 {
-        reader.fault("ops.listen", &format!("has port {} as grpc.listen has; each needs its own", other.port()));
+        reader.fault(
+            "ops.listen",
+            &format!(
+                "has port {} as grpc.listen has; each needs its own",
+                other.port()
+            ),
+        );
     }
 }
 
@@ -173,7 +205,11 @@ fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
     let absent = section.nested("absent", |absent| ages(absent, "1m", "10m"));
     let admitted = section.duration("admitted", "1h");
     longer_than_zero(section, "admitted", admitted);
-    (cache::Config { bytes }, AgePolicy { found, absent }, admitted)
+    (
+        cache::Config { bytes },
+        AgePolicy { found, absent },
+        admitted,
+    )
 }
 
 /// Section `redis`.
@@ -186,7 +222,12 @@ struct Redis {
 
 impl Default for Redis {
     fn default() -> Self {
-        Self { link: None, keys: None, replicas: NonZeroU32::MIN, secrets: Vec::new() }
+        Self {
+            link: None,
+            keys: None,
+            replicas: NonZeroU32::MIN,
+            secrets: Vec::new(),
+        }
     }
 }
 
@@ -207,17 +248,38 @@ fn redis(section: &mut Section<'_>) -> Redis {
     let ca = section.optional("ca_file", ca_file);
     let hashes = [
         ("redis.url", url_hash),
-        ("redis.key_secret_file", secret.as_ref().map(|file| file.hash)),
-        ("redis.encryption_key_file", keys.as_ref().map(|file| file.hash)),
+        (
+            "redis.key_secret_file",
+            secret.as_ref().map(|file| file.hash),
+        ),
+        (
+            "redis.encryption_key_file",
+            keys.as_ref().map(|file| file.hash),
+        ),
         ("redis.ca_file", ca.as_ref().map(|file| file.hash)),
     ];
-    let secrets = hashes.into_iter().filter_map(|(setting, hash)| Some((setting, hash?))).collect();
+    let secrets = hashes
+        .into_iter()
+        .filter_map(|(setting, hash)| Some((setting, hash?)))
+        .collect();
     let (secret, ca) = (secret.map(|file| file.content), ca.map(|file| file.content));
-    let link = url.map(|url| link::Config { url, key_prefix, timeout, secret, ca });
-    Redis { link, keys: keys.map(|file| file.content), replicas: replicas(section), secrets }
+    let link = url.map(|url| link::Config {
+        url,
+        key_prefix,
+        timeout,
+        secret,
+        ca,
+    });
+    Redis {
+        link,
+        keys: keys.map(|file| file.content),
+        replicas: replicas(section),
+        secrets,
+    }
 }
 
-/// The fleet's size: what shares of a quota are reckoned by if Redis cannot say how many replicas there are.
+/// The fleet's size: what shares of a quota are reckoned by if Redis cannot say how many replicas
+/// there are.
 fn replicas(section: &mut Section<'_>) -> NonZeroU32 {
     if !section.is_given("replicas") {
         section.warn(
@@ -226,19 +288,34 @@ fn replicas(section: &mut Section<'_>) -> NonZeroU32 {
         );
     }
     let replicas = section.count("replicas", 1, 1..=1000);
-    u32::try_from(replicas).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+    u32::try_from(replicas)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
 }
 
 fn tracing(section: &mut Section<'_>) -> Option<trace::Config> {
-    let endpoint = section.required("otlp_endpoint", "such as \"http://127.0.0.1:4317\"", otlp_endpoint);
+    let endpoint = section.required(
+        "otlp_endpoint",
+        "such as \"http://127.0.0.1:4317\"",
+        otlp_endpoint,
+    );
     let sample = section.part("sample", 0.01);
-    Some(trace::Config { otlp_endpoint: endpoint?, sample })
+    Some(trace::Config {
+        otlp_endpoint: endpoint?,
+        sample,
+    })
 }
 
 fn otlp_endpoint(text: &str) -> Result<url::Url, String> {
     let url = url::Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if url.scheme() != "http" || !url.has_host() || !plain || url.password().is_some() || url.path() != "/" {
+    if url.scheme() != "http"
+        || !url.has_host()
+        || !plain
+        || url.password().is_some()
+        || url.path() != "/"
+    {
         return Err(
             "must be http://host:port: the collector's OTLP over gRPC, beside the daemon and without TLS".to_owned()
         );
@@ -251,9 +328,15 @@ fn cells(section: &mut Section<'_>, key: &str, default: NonZeroU32) -> u32 {
 }
 
 fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
-    let ages = Ages { fresh: section.duration("fresh", fresh), stale: section.duration("stale", stale) };
+    let ages = Ages {
+        fresh: section.duration("fresh", fresh),
+        stale: section.duration("stale", stale),
+    };
     if ages.stale < ages.fresh && section.is_sound("fresh") && section.is_sound("stale") {
-        section.fault("stale", "must not be shorter than \"fresh\": both count from the moment the CRM was asked");
+        section.fault(
+            "stale",
+            "must not be shorter than \"fresh\": both count from the moment the CRM was asked",
+        );
     }
     ages
 }
@@ -264,7 +347,10 @@ fn longer_than_zero(section: &mut Section<'_>, key: &str, duration: Duration) {
     }
 }
 
-fn lookup(section: &mut Section<'_>, (max_loads, max_jobs): (usize, usize)) -> (resolver::Config, Limits, HouseWords) {
+fn lookup(
+    section: &mut Section<'_>,
+    (max_loads, max_jobs): (usize, usize),
+) -> (resolver::Config, Limits, HouseWords) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
     let details_timeout = section.duration("details_timeout", "400ms");
@@ -278,17 +364,35 @@ fn lookup(section: &mut Section<'_>, (max_loads, max_jobs): (usize, usize)) -> (
     };
     longer_than_zero(section, "timeout", timeout);
     longer_than_zero(section, "call_timeout", limits.call_timeout);
-    (resolver::Config { timeout, soft_deadline, details_timeout, max_loads, max_jobs }, limits, withheld)
+    (
+        resolver::Config {
+            timeout,
+            soft_deadline,
+            details_timeout,
+            max_loads,
+            max_jobs,
+        },
+        limits,
+        withheld,
+    )
 }
 
 fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config> {
     let kinds: Vec<&str> = Kind::ALL.iter().map(|(name, _)| *name).collect();
-    let kind = section
-        .one_of("kind", &kinds)
-        .and_then(|kind| Kind::ALL.into_iter().find_map(|(name, value)| (name == kind).then_some(value)));
+    let kind = section.one_of("kind", &kinds).and_then(|kind| {
+        Kind::ALL
+            .into_iter()
+            .find_map(|(name, value)| (name == kind).then_some(value))
+    });
     let base_url = section.optional("base_url", base_url);
-    if base_url.as_ref().is_some_and(|url| url.scheme() == "http" && !is_this_machine(url)) {
-        section.warn("base_url", "is http: credentials and contacts cross the network unencrypted; https:// if it can");
+    if base_url
+        .as_ref()
+        .is_some_and(|url| url.scheme() == "http" && !is_this_machine(url))
+    {
+        section.warn(
+            "base_url",
+            "is http: credentials and contacts cross the network unencrypted; https:// if it can",
+        );
     }
     let default_hosts = kind.map_or(&[][..], Kind::default_hosts);
     let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", default_hosts);
@@ -301,10 +405,19 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
         );
     }
     let regions = regions(section);
-    let quotas = section.nested("quota", |quota| quotas(kind.unwrap_or(Kind::Example), quota));
+    let quotas = section.nested("quota", |quota| {
+        quotas(kind.unwrap_or(Kind::Example), quota)
+    });
     let nowhere = base_url.is_none() && allowed_hosts.is_empty();
-    if kind.is_some() && nowhere && section.is_sound("base_url") && section.is_sound("allowed_hosts") {
-        section.fault("base_url", "is required where there are no allowed_hosts: nothing says where the CRM is");
+    if kind.is_some()
+        && nowhere
+        && section.is_sound("base_url")
+        && section.is_sound("allowed_hosts")
+    {
+        section.fault(
+            "base_url",
+            "is required where there are no allowed_hosts: nothing says where the CRM is",
+        );
     }
     Some(connector::Config {
         name: name.to_owned(),
@@ -329,7 +442,10 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
         }
     }
     if regions.len() > MAX_REGIONS {
-        section.fault("region", &format!("must have at most {MAX_REGIONS} entries"));
+        section.fault(
+            "region",
+            &format!("must have at most {MAX_REGIONS} entries"),
+        );
     }
     if regions.is_empty() {
         section.warn(
@@ -340,12 +456,15 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
     regions
 }
 
-/// A CRM's quotas; what is not given is the CRM's documented limit. Whoever gives a limit means all calls, unless one
-/// kind of them has its own in the settings as well. All have one scope.
+/// A CRM's quotas; what is not given is the CRM's documented limit. Whoever gives a limit means all
+/// calls, unless one kind of them has its own in the settings as well. All have one scope.
 fn quotas(kind: Kind, section: &mut Section<'_>) -> Option<Quotas> {
     let default = kind.default_quotas();
     let documented = !section.is_given("rate") && !section.is_given("per");
-    let (is_burst_given, is_share_given) = (section.is_given("burst"), section.is_given("prefetch_share"));
+    let (is_burst_given, is_share_given) = (
+        section.is_given("burst"),
+        section.is_given("prefetch_share"),
+    );
     let scope = section.parsed("scope", default.all.scope().name());
     let all = quota(default.all, scope, section)?;
     let mut own = |key: &str, kind: CallKind| {
@@ -354,21 +473,44 @@ fn quotas(kind: Kind, section: &mut Section<'_>) -> Option<Quotas> {
             return Some(None);
         }
         let own = own.copied().unwrap_or(all);
-        let burst = if is_burst_given { own.burst().min(all.burst()) } else { own.burst() };
-        let share = if is_share_given { all.prefetch_share() } else { own.prefetch_share() };
+        let burst = if is_burst_given {
+            own.burst().min(all.burst())
+        } else {
+            own.burst()
+        };
+        let share = if is_share_given {
+            all.prefetch_share()
+        } else {
+            own.prefetch_share()
+        };
         let own = Quota::new(own.rate().get(), own.per(), burst.get(), scope, share).ok()?;
-        section.nested(key, |nested| quota(own, scope, nested)).map(Some)
+        section
+            .nested(key, |nested| quota(own, scope, nested))
+            .map(Some)
     };
-    Some(Quotas { all, search: own("search", CallKind::Search)?, other: own("other", CallKind::Other)? })
+    Some(Quotas {
+        all,
+        search: own("search", CallKind::Search)?,
+        other: own("other", CallKind::Other)?,
+    })
 }
 
 fn quota(default: Quota, scope: Scope, section: &mut Section<'_>) -> Option<Quota> {
     let rate = cells(section, "rate", default.rate());
-    let per = section.duration("per", &humantime::format_duration(default.per()).to_string());
-    let burst = cells(section, "burst", default.burst().min(NonZeroU32::new(rate)?));
+    let per = section.duration(
+        "per",
+        &humantime::format_duration(default.per()).to_string(),
+    );
+    let burst = cells(
+        section,
+        "burst",
+        default.burst().min(NonZeroU32::new(rate)?),
+    );
     let share = section.share("prefetch_share", default.prefetch_share());
     let quota = Quota::new(rate, per, burst, scope, share);
-    let known = ["rate", "per", "burst", "scope", "prefetch_share"].iter().all(|key| section.is_sound(key));
+    let known = ["rate", "per", "burst", "scope", "prefetch_share"]
+        .iter()
+        .all(|key| section.is_sound(key));
     // Of values that stand in for faulty ones nothing is to be said.
     quota
         .map_err(|error| {
@@ -382,8 +524,14 @@ fn quota(default: Quota, scope: Scope, section: &mut Section<'_>) -> Option<Quot
 fn base_url(text: &str) -> Result<url::Url, String> {
     let url = url::Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain || url.password().is_some() {
-        return Err("must be http(s)://host[:port][/path], without user, query and fragment".to_owned());
+    if !matches!(url.scheme(), "http" | "https")
+        || !url.has_host()
+        || !plain
+        || url.password().is_some()
+    {
+        return Err(
+            "must be http(s)://host[:port][/path], without user, query and fragment".to_owned(),
+        );
     }
     Ok(url)
 }

@@ -29,7 +29,10 @@ proptest! {
 }
 
 fn quotas_of(quota: &str) -> Result<Quotas, Vec<String>> {
-    let read = read(&format!("[connectors.a]\nkind = \"pipedrive\"\nquota = {{ {quota} }}\n"), []);
+    let read = read(
+        &format!("[connectors.a]\nkind = \"pipedrive\"\nquota = {{ {quota} }}\n"),
+        [],
+    );
     let read = read.map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     Ok(read.config.connectors[0].quotas)
 }
@@ -38,14 +41,35 @@ fn quotas_of(quota: &str) -> Result<Quotas, Vec<String>> {
 fn what_is_said_of_a_quota_holds_for_the_documented_ones_of_one_kind_of_call_as_well() {
     let quotas = quotas_of("burst = 4, prefetch_share = 0.2, scope = \"account\"").unwrap();
     for quota in [quotas.all, quotas.search.unwrap()] {
-        assert_eq!((quota.rate().get(), quota.per()), (10, Duration::from_secs(2)));
-        assert_eq!((quota.burst().get(), quota.prefetch_share(), quota.scope()), (4, 0.2, Scope::Account));
+        assert_eq!(
+            (quota.rate().get(), quota.per()),
+            (10, Duration::from_secs(2))
+        );
+        assert_eq!(
+            (quota.burst().get(), quota.prefetch_share(), quota.scope()),
+            (4, 0.2, Scope::Account)
+        );
     }
     let quotas = quotas_of("search = { rate = 3 }").unwrap();
-    assert_eq!(quotas.search.map(|own| (own.rate().get(), own.burst().get())), Some((3, 3)));
-    assert_eq!(quotas_of("rate = 40, per = \"2s\"").unwrap().search, None, "a limit that is given is of all calls");
+    assert_eq!(
+        quotas
+            .search
+            .map(|own| (own.rate().get(), own.burst().get())),
+        Some((3, 3))
+    );
+    assert_eq!(
+        quotas_of("rate = 40, per = \"2s\"").unwrap().search,
+        None,
+        "a limit that is given is of all calls"
+    );
     let apart = quotas_of("rate = 40, per = \"2s\", other = { rate = 5 }").unwrap();
-    assert_eq!(apart.other.map(|own| (own.rate().get(), own.per())), Some((5, Duration::from_secs(2))));
+    assert_eq!(
+        apart.other.map(|own| (own.rate().get(), own.per())),
+        Some((5, Duration::from_secs(2)))
+    );
     let faults = quotas_of("search = { scope = \"account\" }").unwrap_err();
-    assert!(faults.len() == 1 && faults[0].starts_with("connectors.a.quota.search.scope: "), "{faults:?}");
+    assert!(
+        faults.len() == 1 && faults[0].starts_with("connectors.a.quota.search.scope: "),
+        "{faults:?}"
+    );
 }

@@ -1,16 +1,19 @@
 //! Which addresses a host that a user names may lead to.
 //!
-//! Only those of the public internet. A name is a user's word, and whoever owns the name decides what it resolves to:
-//! without this rule `crm.example.com` could lead a request, credential included, to the machine itself, to a neighbour
-//! in the private network, or to the metadata service of the cloud.
+//! Only those of the public internet. A name is a user's word, and whoever owns the name decides
+//! what it resolves to: without this rule `crm.example.com` could lead a request, credential
+//! included, to the machine itself, to a neighbour in the private network, or to the metadata
+//! service of the cloud.
 //!
-//! Sources: IANA's IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190), IANA's IPv6 Address Space
-//! registry (global unicast is 2000::/3, RFC 4291), and the RFC beside each range. Metadata services live in
-//! link-local, shared or unique local space and are covered by it, but for Azure's, which has a line of its own. Ranges
-//! that the registries call reachable but that hold no server of a CRM (anycast relays, multicast) are refused as well.
+//! Sources: IANA's IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190), IANA's
+//! IPv6 Address Space registry (global unicast is 2000::/3, RFC 4291), and the RFC beside each
+//! range. Metadata services live in link-local, shared or unique local space and are covered by it,
+//! but for Azure's, which has a line of its own. Ranges that the registries call reachable but that
+//! hold no server of a CRM (anycast relays, multicast) are refused as well.
 //!
-//! A network's own NAT64 prefix (RFC 6052 lets it be any) looks like any public address from here. Where there is one,
-//! a firewall or NetworkPolicy has to keep contactd from the private addresses behind it.
+//! A network's own NAT64 prefix (RFC 6052 lets it be any) looks like any public address from here.
+//! Where there is one, a firewall or NetworkPolicy has to keep contactd from the private addresses
+//! behind it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -38,9 +41,10 @@ const REFUSED_V4: [(Ipv4Addr, u32); 19] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),          // reserved (RFC 1112), broadcast 255.255.255.255 (RFC 919)
 ];
 
-/// What of 2000::/3 is refused. All that is outside of it is: unspecified, loopback, IPv4-compatible, discard-only
-/// (RFC 6666), NAT64 for local use (RFC 8215), SRv6 (RFC 9602), unique local (RFC 4193, metadata fd00:ec2::254 and
-/// fd20:ce::254), link-local, site-local, multicast.
+/// What of 2000::/3 is refused. All that is outside of it is: unspecified, loopback,
+/// IPv4-compatible, discard-only (RFC 6666), NAT64 for local use (RFC 8215), SRv6 (RFC 9602),
+/// unique local (RFC 4193, metadata fd00:ec2::254 and fd20:ce::254), link-local, site-local,
+/// multicast.
 #[rustfmt::skip]
 const REFUSED_V6: [(Ipv6Addr, u32); 5] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),        // protocol assignments (RFC 2928), Teredo (RFC 4380)
@@ -52,10 +56,12 @@ const REFUSED_V6: [(Ipv6Addr, u32); 5] = [
 
 const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// IPv4 in IPv6 that ends at the IPv4 address: mapped (RFC 4291, 2.5.5.2), and the well-known prefix of NAT64
-/// (RFC 6052), behind which networks without IPv4 see all IPv4 servers.
-const EMBEDDED: [(Ipv6Addr, u32); 2] =
-    [(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96), (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96)];
+/// IPv4 in IPv6 that ends at the IPv4 address: mapped (RFC 4291, 2.5.5.2), and the well-known
+/// prefix of NAT64 (RFC 6052), behind which networks without IPv4 see all IPv4 servers.
+const EMBEDDED: [(Ipv6Addr, u32); 2] = [
+    (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96),
+    (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96),
+];
 
 /// Whether the address is one of the public internet.
 #[must_use]
@@ -65,14 +71,17 @@ pub(super) fn is_public(address: IpAddr) -> bool {
         IpAddr::V6(address) => match embedded(address) {
             Some(inner) => is_public_v4(inner),
             None => {
-                is_within_v6(address, GLOBAL_UNICAST) && !REFUSED_V6.iter().any(|range| is_within_v6(address, *range))
+                is_within_v6(address, GLOBAL_UNICAST)
+                    && !REFUSED_V6.iter().any(|range| is_within_v6(address, *range))
             }
         },
     }
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    !REFUSED_V4.iter().any(|(first, bits)| (u32::from(address) ^ u32::from(*first)) >> (32 - bits) == 0)
+    !REFUSED_V4
+        .iter()
+        .any(|(first, bits)| (u32::from(address) ^ u32::from(*first)) >> (32 - bits) == 0)
 }
 
 fn is_within_v6(address: Ipv6Addr, (first, bits): (Ipv6Addr, u32)) -> bool {
@@ -81,7 +90,10 @@ fn is_within_v6(address: Ipv6Addr, (first, bits): (Ipv6Addr, u32)) -> bool {
 
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [.., a, b, c, d] = address.octets();
-    EMBEDDED.iter().any(|prefix| is_within_v6(address, *prefix)).then(|| Ipv4Addr::new(a, b, c, d))
+    EMBEDDED
+        .iter()
+        .any(|prefix| is_within_v6(address, *prefix))
+        .then(|| Ipv4Addr::new(a, b, c, d))
 }
 
 #[cfg(test)]
@@ -94,11 +106,17 @@ mod tests {
     fn the_ends_of_each_range_are_refused_and_public_neighbours_are_not() {
         for (first, bits) in REFUSED_V4 {
             let last = Ipv4Addr::from(u32::from(first) | u32::MAX.checked_shr(bits).unwrap_or(0));
-            assert!(!is_public(first.into()) && !is_public(last.into()), "{first}/{bits}");
+            assert!(
+                !is_public(first.into()) && !is_public(last.into()),
+                "{first}/{bits}"
+            );
         }
         for (first, bits) in REFUSED_V6 {
             let last = Ipv6Addr::from(u128::from(first) | u128::MAX >> bits);
-            assert!(!is_public(first.into()) && !is_public(last.into()), "{first}/{bits}");
+            assert!(
+                !is_public(first.into()) && !is_public(last.into()),
+                "{first}/{bits}"
+            );
         }
         for text in [
             "1.0.0.0",

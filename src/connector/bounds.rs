@@ -1,12 +1,14 @@
 //! How much of a record is taken over into an answer.
 //!
-//! What a CRM stores about a contact is other people's typing, and it ends on a screen, in the cache and in Redis. So
-//! every field has a limit, and what happens to a longer one depends on what it is: a text to be read is cut, an
-//! address or a time is left out (a part of it would be another one), a record without a usable id is left out as a
-//! whole. Control characters become spaces, because answers are printed on terminals too.
+//! What a CRM stores about a contact is other people's typing, and it ends on a screen, in the
+//! cache and in Redis. So every field has a limit, and what happens to a longer one depends on what
+//! it is: a text to be read is cut, an address or a time is left out (a part of it would be another
+//! one), a record without a usable id is left out as a whole. Control characters become spaces,
+//! because answers are printed on terminals too.
 //!
-//! A record without a name is shown by its company, else by its e-mail address, because a person must have something to
-//! click on. If it has neither, the name stays empty: the number is on the screen anyway, and is no name.
+//! A record without a name is shown by its company, else by its e-mail address, because a person
+//! must have something to click on. If it has neither, the name stays empty: the number is on the
+//! screen anyway, and is no name.
 
 use serde_json::{Map, Value};
 
@@ -28,8 +30,8 @@ const WORD: usize = 64;
 /// Phone fields of one record that are compared. Each costs some microseconds.
 const PHONES: usize = 100;
 
-/// Bytes of all choices in one answer, as text: with 25 contacts an answer stays below the 4 MB that gRPC clients
-/// take by default.
+/// Bytes of all choices in one answer, as text: with 25 contacts an answer stays below the 4 MB
+/// that gRPC clients take by default.
 pub(super) const CHOICES: usize = 512 * 1024;
 
 /// The record as it may be served, unless it has to be left out.
@@ -38,23 +40,40 @@ pub(super) fn record(mut record: Record) -> Option<Record> {
         return None;
     }
     record.phones.truncate(PHONES);
-    let Contact { name, kind, title, company, email, created, last_activity, .. } = &mut record.contact;
+    let Contact {
+        name,
+        kind,
+        title,
+        company,
+        email,
+        created,
+        last_activity,
+        ..
+    } = &mut record.contact;
     for text in [&mut *name, title, &mut *company] {
         show(text);
     }
-    for (word, limit) in [(kind, WORD), (&mut *email, EMAIL), (created, WORD), (last_activity, WORD)] {
+    for (word, limit) in [
+        (kind, WORD),
+        (&mut *email, EMAIL),
+        (created, WORD),
+        (last_activity, WORD),
+    ] {
         if !is_word(word, limit) {
             word.clear();
         }
     }
     if is_blank(name) {
-        *name = [company, email].into_iter().find(|text| !is_blank(text)).map_or_else(String::new, |text| text.clone());
+        *name = [company, email]
+            .into_iter()
+            .find(|text| !is_blank(text))
+            .map_or_else(String::new, |text| text.clone());
     }
     Some(record)
 }
 
-/// Bounds the choices of one contact in place, within what is left of `room` for the whole answer. False where some had
-/// to be left out.
+/// Bounds the choices of one contact in place, within what is left of `room` for the whole answer.
+/// False where some had to be left out.
 pub(super) fn choices(info: &mut Map<String, Value>, room: &mut usize) -> bool {
     let mut complete = true;
     for list in info.values_mut() {
@@ -75,7 +94,9 @@ pub(super) fn choices(info: &mut Map<String, Value>, room: &mut usize) -> bool {
 
 /// A choice is an object of scalars, told apart by its `const`.
 fn choice_is_usable(choice: &mut Value) -> bool {
-    let Value::Object(members) = choice else { return false };
+    let Value::Object(members) = choice else {
+        return false;
+    };
     for (_, value) in members.iter_mut().filter(|(name, _)| *name != "const") {
         match value {
             Value::Array(_) | Value::Object(_) => *value = Value::Null,
@@ -92,14 +113,19 @@ fn choice_is_usable(choice: &mut Value) -> bool {
 /// Roughly, in bytes.
 fn size(choice: &Value) -> usize {
     let members = choice.as_object().into_iter().flatten();
-    members.map(|(name, value)| name.len() + 16 + value.as_str().map_or(0, str::len)).sum()
+    members
+        .map(|(name, value)| name.len() + 16 + value.as_str().map_or(0, str::len))
+        .sum()
 }
 
 fn take(room: &mut usize, bytes: usize) -> bool {
-    room.checked_sub(bytes).inspect(|left| *room = *left).is_some()
+    room.checked_sub(bytes)
+        .inspect(|left| *room = *left)
+        .is_some()
 }
 
-/// An id that can be used again: a record without one cannot be opened, nor its details be asked for.
+/// An id that can be used again: a record without one cannot be opened, nor its details be asked
+/// for.
 fn is_id(text: &str) -> bool {
     is_word(text, ID) && !is_blank(text)
 }
@@ -111,13 +137,17 @@ fn is_word(text: &str, limit: usize) -> bool {
 
 /// Whether nothing of it can be seen.
 fn is_blank(text: &str) -> bool {
-    text.chars().all(|c| c.is_whitespace() || c.is_control() || is_invisible(c))
+    text.chars()
+        .all(|c| c.is_whitespace() || c.is_control() || is_invisible(c))
 }
 
-/// Characters that take no ink: those which Unicode 16 calls default ignorable, and the empty Braille pattern.
+/// Characters that take no ink: those which Unicode 16 calls default ignorable, and the empty
+/// Braille pattern.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}')
-        || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+    ) || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
         || matches!(c, '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}')
         || matches!(c, '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
@@ -126,7 +156,10 @@ fn is_invisible(c: char) -> bool {
 /// Makes a text fit to be shown.
 fn show(text: &mut String) {
     if let Some((end, _)) = text.char_indices().nth(SHOWN) {
-        let last = text[..end].char_indices().next_back().map_or(0, |(at, _)| at);
+        let last = text[..end]
+            .char_indices()
+            .next_back()
+            .map_or(0, |(at, _)| at);
         text.truncate(last);
         text.push('…');
     }
@@ -159,46 +192,119 @@ mod tests {
     }
 
     fn bounded(contact: Contact) -> Option<Contact> {
-        record(Record { contact, phones: Vec::new() }).map(|record| record.contact)
+        record(Record {
+            contact,
+            phones: Vec::new(),
+        })
+        .map(|record| record.contact)
     }
 
     #[test]
     fn what_is_shown_is_cut_and_what_is_used_is_left_out() {
         let huge = "ä".repeat(3_000_000);
-        let contact =
-            Contact { name: huge.clone(), email: huge.clone(), kind: huge.clone(), created: huge.clone(), ..ada() };
+        let contact = Contact {
+            name: huge.clone(),
+            email: huge.clone(),
+            kind: huge.clone(),
+            created: huge.clone(),
+            ..ada()
+        };
         let contact = bounded(contact).unwrap();
         assert_eq!(contact.name, format!("{}…", "ä".repeat(511)));
-        assert_eq!((contact.email.as_str(), contact.kind.as_str(), contact.created.as_str()), ("", "", ""));
-        assert!(bounded(Contact { id: huge, ..ada() }).is_none(), "a part of an id is another id");
+        assert_eq!(
+            (
+                contact.email.as_str(),
+                contact.kind.as_str(),
+                contact.created.as_str()
+            ),
+            ("", "", "")
+        );
+        assert!(
+            bounded(Contact { id: huge, ..ada() }).is_none(),
+            "a part of an id is another id"
+        );
         let just = "x".repeat(512);
-        assert_eq!(bounded(Contact { name: just.clone(), ..ada() }).unwrap().name, just);
+        assert_eq!(
+            bounded(Contact {
+                name: just.clone(),
+                ..ada()
+            })
+            .unwrap()
+            .name,
+            just
+        );
     }
 
     #[test]
     fn control_characters_reach_no_screen() {
-        let contact = Contact { name: "A\u{1b}[2Jd\na\u{9b}\0".to_owned(), email: "a\r\n@b".to_owned(), ..ada() };
+        let contact = Contact {
+            name: "A\u{1b}[2Jd\na\u{9b}\0".to_owned(),
+            email: "a\r\n@b".to_owned(),
+            ..ada()
+        };
         let contact = bounded(contact).unwrap();
-        assert_eq!((contact.name.as_str(), contact.email.as_str()), ("A [2Jd a  ", ""));
-        assert!(bounded(Contact { id: "1\n2".to_owned(), ..ada() }).is_none());
+        assert_eq!(
+            (contact.name.as_str(), contact.email.as_str()),
+            ("A [2Jd a  ", "")
+        );
+        assert!(
+            bounded(Contact {
+                id: "1\n2".to_owned(),
+                ..ada()
+            })
+            .is_none()
+        );
     }
 
     #[test]
     fn a_record_without_a_name_is_shown_by_its_company_or_its_address() {
-        for blank in
-            ["", " ", "\t\n", "\u{a0}\u{3000}", "\u{200b}\u{feff}", "\u{2060}\u{ad}\u{2800}", "\u{0}", "\u{202e} "]
-        {
+        for blank in [
+            "",
+            " ",
+            "\t\n",
+            "\u{a0}\u{3000}",
+            "\u{200b}\u{feff}",
+            "\u{2060}\u{ad}\u{2800}",
+            "\u{0}",
+            "\u{202e} ",
+        ] {
             let name = |company: &str, email: &str| {
                 let (company, email) = (company.to_owned(), email.to_owned());
-                bounded(Contact { name: blank.to_owned(), company, email, ..ada() }).unwrap().name
+                bounded(Contact {
+                    name: blank.to_owned(),
+                    company,
+                    email,
+                    ..ada()
+                })
+                .unwrap()
+                .name
             };
-            assert_eq!(name("Fjord Fittings", "post@fjord.example"), "Fjord Fittings", "{blank:?}");
-            assert_eq!(name(blank, "post@fjord.example"), "post@fjord.example", "{blank:?}");
-            assert_eq!(name("", "a\nb@fjord.example"), "", "{blank:?}: an address that is left out is no name");
+            assert_eq!(
+                name("Fjord Fittings", "post@fjord.example"),
+                "Fjord Fittings",
+                "{blank:?}"
+            );
+            assert_eq!(
+                name(blank, "post@fjord.example"),
+                "post@fjord.example",
+                "{blank:?}"
+            );
+            assert_eq!(
+                name("", "a\nb@fjord.example"),
+                "",
+                "{blank:?}: an address that is left out is no name"
+            );
             assert_eq!(name(blank, blank), "", "{blank:?}");
         }
-        let named =
-            |name: &str| bounded(Contact { name: name.to_owned(), company: "C".to_owned(), ..ada() }).unwrap().name;
+        let named = |name: &str| {
+            bounded(Contact {
+                name: name.to_owned(),
+                company: "C".to_owned(),
+                ..ada()
+            })
+            .unwrap()
+            .name
+        };
         for name in ["-", "0", ".", "\u{fffd}", "\u{200f}א", "🙂\u{fe0f}"] {
             assert_eq!(named(name), name);
         }
@@ -207,12 +313,34 @@ mod tests {
     #[test]
     fn an_id_is_seen_and_whole() {
         for id in ["", " ", "\u{a0}", "\u{200b}", "\t", "7\u{fffd}", "\u{fffd}"] {
-            assert!(bounded(Contact { id: id.to_owned(), ..ada() }).is_none(), "{id:?}");
+            assert!(
+                bounded(Contact {
+                    id: id.to_owned(),
+                    ..ada()
+                })
+                .is_none(),
+                "{id:?}"
+            );
         }
         for id in ["0", "7", ".", "..", " 7 ", "ä/%2e"] {
-            assert!(bounded(Contact { id: id.to_owned(), ..ada() }).is_some(), "{id:?}");
+            assert!(
+                bounded(Contact {
+                    id: id.to_owned(),
+                    ..ada()
+                })
+                .is_some(),
+                "{id:?}"
+            );
         }
-        assert_eq!(bounded(Contact { email: "a\u{fffd}@b".to_owned(), ..ada() }).unwrap().email, "");
+        assert_eq!(
+            bounded(Contact {
+                email: "a\u{fffd}@b".to_owned(),
+                ..ada()
+            })
+            .unwrap()
+            .email,
+            ""
+        );
     }
 
     #[test]
@@ -241,7 +369,11 @@ mod tests {
         ]});
         assert_eq!(Value::Object(info), kept);
 
-        let many = |count: u32| (0..count).map(|n| json!({"const": n, "title": "t".repeat(500)})).collect();
+        let many = |count: u32| {
+            (0..count)
+                .map(|n| json!({"const": n, "title": "t".repeat(500)}))
+                .collect()
+        };
         let mut info = Map::from_iter([("deals".to_owned(), Value::Array(many(5_000)))]);
         let mut room = CHOICES;
         assert!(!choices(&mut info, &mut room));

@@ -10,7 +10,8 @@ use crate::budget::CallKind;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
-/// Calls for one purpose. What is refused for good as a part of details is not called for again for a while.
+/// Calls for one purpose. What is refused for good as a part of details is not called for again for
+/// a while.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Calls<'a> {
     session: &'a CrmSession,
@@ -22,27 +23,51 @@ pub(super) struct Calls<'a> {
 impl CrmSession {
     /// Calls without which there is no answer.
     pub(super) fn search(&self) -> Calls<'_> {
-        Calls { session: self, part: None, is_further: false }
+        Calls {
+            session: self,
+            part: None,
+            is_further: false,
+        }
     }
 
     /// Calls for a part of the details of contacts; `record` is the contact if their path names it.
     pub(super) fn part<'a>(&'a self, name: &'static str, record: Option<&'a str>) -> Calls<'a> {
         let refused = |record: Option<&str>| self.refused_part(name, record);
-        let part = Part { name, whole: refused(None), record: refused(record) };
-        Calls { session: self, part: Some(part), is_further: false }
+        let part = Part {
+            name,
+            whole: refused(None),
+            record: refused(record),
+        };
+        Calls {
+            session: self,
+            part: Some(part),
+            is_further: false,
+        }
     }
 }
 
 impl Calls<'_> {
-    /// Calls for the pages behind a first one. They are refused as a failure only: the part itself was granted.
+    /// Calls for the pages behind a first one. They are refused as a failure only: the part itself
+    /// was granted.
     #[must_use]
     pub(crate) fn further(self) -> Self {
-        Self { is_further: true, ..self }
+        Self {
+            is_further: true,
+            ..self
+        }
     }
 
     /// As [`CrmSession::get`]; a part that was refused lately fails as it did then, without a call.
-    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
-        self.settle(self.session.fetch(self.session.address(path, query)?, self.kind(), self.part).await)
+    pub(crate) async fn get(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Value, LookupError> {
+        self.settle(
+            self.session
+                .fetch(self.session.address(path, query)?, self.kind(), self.part)
+                .await,
+        )
     }
 
     /// Reads a next-page link as JSON, if it leads to this session's host.
@@ -50,14 +75,22 @@ impl Calls<'_> {
     /// # Errors
     /// [`BadReply::NextLink`] for a link elsewhere, which is not called; else as [`Calls::get`].
     pub(crate) async fn follow(&self, link: &str) -> Result<Value, LookupError> {
-        self.settle(self.session.fetch(self.session.next_page(link)?, self.kind(), self.part).await)
+        self.settle(
+            self.session
+                .fetch(self.session.next_page(link)?, self.kind(), self.part)
+                .await,
+        )
     }
 
     /// The entries of a list, if the reply is a success.
     ///
     /// # Errors
     /// As of [`Form::entries`].
-    pub(crate) fn entries(&self, form: &Form, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
+    pub(crate) fn entries(
+        &self,
+        form: &Form,
+        reply: &mut Value,
+    ) -> Result<Vec<Value>, LookupError> {
         self.settle(form.entries(reply))
     }
 
@@ -67,7 +100,11 @@ impl Calls<'_> {
     }
 
     fn kind(&self) -> CallKind {
-        if self.part.is_none() { CallKind::Search } else { CallKind::Other }
+        if self.part.is_none() {
+            CallKind::Search
+        } else {
+            CallKind::Other
+        }
     }
 
     fn settle<T>(&self, result: Result<T, LookupError>) -> Result<T, LookupError> {
@@ -98,6 +135,8 @@ impl Calls<'_> {
 impl CrmSession {
     /// How this part was refused lately.
     pub(super) fn standing_refusal(&self, part: Part) -> Option<LookupError> {
-        [part.whole, part.record].into_iter().find_map(|refused| self.refusals().standing(refused))
+        [part.whole, part.record]
+            .into_iter()
+            .find_map(|refused| self.refusals().standing(refused))
     }
 }

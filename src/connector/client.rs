@@ -1,7 +1,7 @@
 //! The HTTP client: hyper's, over connections on which a reply's heads are bounded ([`Heads`]).
 //!
-//! Owns connections, TLS, and what is asked for with every call. Unpacks gzip as it is read. Follows no redirects,
-//! keeps no cookies, knows no proxies.
+//! Owns connections, TLS, and what is asked for with every call. Unpacks gzip as it is read.
+//! Follows no redirects, keeps no cookies, knows no proxies.
 
 use std::error::Error;
 use std::fmt;
@@ -37,14 +37,15 @@ const HEADER_LINES: usize = 100;
 /// Bytes of the headers of one reply over HTTP/2, names included; more break the call.
 const HEADER_BYTES: u32 = 16 * 1024;
 
-/// How often a connection over HTTP/2 is asked whether it still works, and how long it may take to say so. Many calls
-/// share it, so a dead one must not be found out by each of them in turn.
+/// How often a connection over HTTP/2 is asked whether it still works, and how long it may take to
+/// say so. Many calls share it, so a dead one must not be found out by each of them in turn.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
 
 /// How long a connection may take to be there, TLS included.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// How long a connection is kept that nobody uses, how often TCP asks whether it still works, and how often in vain.
+/// How long a connection is kept that nobody uses, how often TCP asks whether it still works, and
+/// how often in vain.
 const IDLE: Duration = Duration::from_secs(90);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVES: u32 = 3;
@@ -86,7 +87,12 @@ impl fmt::Debug for Client {
 
 impl Client {
     /// One that keeps so many idle connections to each host.
-    pub(super) fn new(resolver: Resolver, tls: &Arc<rustls::ClientConfig>, https_only: bool, kept: usize) -> Self {
+    pub(super) fn new(
+        resolver: Resolver,
+        tls: &Arc<rustls::ClientConfig>,
+        https_only: bool,
+        kept: usize,
+    ) -> Self {
         let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -108,14 +114,23 @@ impl Client {
             .http2_keep_alive_interval(ALIVE.0)
             .http2_keep_alive_timeout(ALIVE.1)
             .build(Connector { https });
-        Self { inner: Decompression::new(client) }
+        Self {
+            inner: Decompression::new(client),
+        }
     }
 
     /// A GET of this URL.
     pub(super) fn get(&self, url: Url) -> RequestBuilder {
         let accept = (ACCEPT, HeaderValue::from_static("application/json"));
-        let agent = (USER_AGENT, HeaderValue::from_static(concat!("contactd/", env!("CARGO_PKG_VERSION"))));
-        RequestBuilder { client: self.clone(), url, headers: HeaderMap::from_iter([accept, agent]) }
+        let agent = (
+            USER_AGENT,
+            HeaderValue::from_static(concat!("contactd/", env!("CARGO_PKG_VERSION"))),
+        );
+        RequestBuilder {
+            client: self.clone(),
+            url,
+            headers: HeaderMap::from_iter([accept, agent]),
+        }
     }
 }
 
@@ -139,8 +154,16 @@ impl RequestBuilder {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = self.url.as_str().parse().map_err(|_| Failure::Connect)?;
         *request.headers_mut() = self.headers;
-        let response = self.client.inner.call(request).await.map_err(|error| failure(&error))?;
-        Ok(Response { url: self.url, inner: response })
+        let response = self
+            .client
+            .inner
+            .call(request)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(Response {
+            url: self.url,
+            inner: response,
+        })
     }
 }
 
@@ -166,7 +189,12 @@ impl Response {
 
     /// How long the body is, if it is said; not of one that is unpacked.
     pub(super) fn content_length(&self) -> Option<u64> {
-        self.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+        self.headers()
+            .get(CONTENT_LENGTH)?
+            .to_str()
+            .ok()?
+            .parse()
+            .ok()
     }
 
     /// The next part of the body, unpacked.
@@ -175,7 +203,11 @@ impl Response {
             let frame = frame.map_err(|error| {
                 // Else it is the fault of what unpacks.
                 let is_the_connections = is_caused_by::<hyper::Error>(&*error);
-                if is_the_connections { Failure::Broken } else { Failure::Encoding }
+                if is_the_connections {
+                    Failure::Broken
+                } else {
+                    Failure::Encoding
+                }
             })?;
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
@@ -200,7 +232,9 @@ fn failure(error: &legacy::Error) -> Failure {
 /// Whether an error is one of this type, or one of its causes is.
 fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     // An I/O error does not name the error that it was made of as its source.
-    let made_of = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let made_of = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
     error.is::<E>()
         || made_of.is_some_and(<dyn Error + Send + Sync>::is::<E>)
         || error.source().is_some_and(is_caused_by::<E>)
@@ -227,9 +261,14 @@ impl Service<Uri> for Connector {
         let connecting = self.https.call(to);
         Box::pin(async move {
             let connected = clock::within(CONNECT, connecting).await;
-            let stream = connected.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
+            let stream = connected
+                .unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
             let heads = Heads::new(stream.connected().is_negotiated_h2());
-            Ok(TokioIo::new(Watched { stream: TokioIo::new(stream), heads, read: 0 }))
+            Ok(TokioIo::new(Watched {
+                stream: TokioIo::new(stream),
+                heads,
+                read: 0,
+            }))
         })
     }
 }
@@ -249,7 +288,11 @@ impl Connection for Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.read > AT_A_TIME {
             this.read = 0;
@@ -269,7 +312,11 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.heads.request();
         Pin::new(&mut this.stream).poll_write(cx, bytes)

@@ -1,7 +1,8 @@
-//! Clio Manage, API v4: contacts by a text search per spelling, and their matters, as client and by relationship.
+//! Clio Manage, API v4: contacts by a text search per spelling, and their matters, as client and by
+//! relationship.
 //!
-//! Success is 200 with `{"data": [...], "meta": {"paging": {"next": link}}}`, without a `next` on the last page; a
-//! failure has an `error` (docs.developers.clio.com/api-docs: paging, errors).
+//! Success is 200 with `{"data": [...], "meta": {"paging": {"next": link}}}`, without a `next` on
+//! the last page; a failure has an `error` (docs.developers.clio.com/api-docs: paging, errors).
 
 use std::collections::HashSet;
 
@@ -22,7 +23,11 @@ const CONTACT_FIELDS: &str = "id,type,name,title,primary_email_address,primary_p
                               company{name},phone_numbers{number}";
 const MATTER_FIELDS: &str = "id,display_number,description,status";
 
-const LIST: Form = Form { list: "/data", null_is_empty: false, success: None };
+const LIST: Form = Form {
+    list: "/data",
+    null_is_empty: false,
+    success: None,
+};
 
 /// App Connect's switch: offer closed matters too.
 const SEE_CLOSED: &str = "clioSeeClosedMatters";
@@ -44,11 +49,20 @@ impl Connector for Clio {
         true
     }
 
-    /// `GET /api/v4/users/who_am_i.json` (Clio's API reference, "Return the data for the current User").
+    /// `GET /api/v4/users/who_am_i.json` (Clio's API reference, "Return the data for the current
+    /// User").
     async fn whoami(&self, session: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
-        let reply = session.get(&["api", "v4", "users", "who_am_i.json"], &[("fields", "id,account{id}")]).await?;
+        let reply = session
+            .get(
+                &["api", "v4", "users", "who_am_i.json"],
+                &[("fields", "id,account{id}")],
+            )
+            .await?;
         let user = &reply["data"];
-        Ok(WhoAmI::new(text(user.get("id")), text(user["account"].get("id"))))
+        Ok(WhoAmI::new(
+            text(user.get("id")),
+            text(user["account"].get("id")),
+        ))
     }
 
     async fn search(&self, session: &CrmSession, text: &str) -> Result<Hits, LookupError> {
@@ -57,7 +71,12 @@ impl Connector for Clio {
         Ok(Hits::read(items, complete, record).await)
     }
 
-    async fn enrich(&self, session: &CrmSession, settings: &Settings, contact: &Contact) -> Enrichment {
+    async fn enrich(
+        &self,
+        session: &CrmSession,
+        settings: &Settings,
+        contact: &Contact,
+    ) -> Enrichment {
         let related_fields = format!("matter{{{MATTER_FIELDS}}}");
         let (as_client, related) = join(
             pages(
@@ -75,18 +94,34 @@ impl Connector for Clio {
         let related = related.map(|(items, complete)| {
             // A relationship whose matter the user may not see has a null matter.
             let matters = items.into_iter().map(|mut item| take(&mut item, "matter"));
-            (matters.filter(|matter| !matter.is_null()).collect(), complete)
+            (
+                matters.filter(|matter| !matter.is_null()).collect(),
+                complete,
+            )
         });
-        matters(session.complaints(), as_client, related, settings.is_on(SEE_CLOSED))
+        matters(
+            session.complaints(),
+            as_client,
+            related,
+            settings.is_on(SEE_CLOSED),
+        )
     }
 }
 
 type List = Result<(Vec<Value>, bool), LookupError>;
 
-/// The client's matters, then related ones, each once. What one of the two lists holds is offered even where the other
-/// failed.
-fn matters(complaints: &Complaints, as_client: List, related: List, see_closed: bool) -> Enrichment {
-    let mut enrichment = Enrichment { info: Map::new(), complete: true };
+/// The client's matters, then related ones, each once. What one of the two lists holds is offered
+/// even where the other failed.
+fn matters(
+    complaints: &Complaints,
+    as_client: List,
+    related: List,
+    see_closed: bool,
+) -> Enrichment {
+    let mut enrichment = Enrichment {
+        info: Map::new(),
+        complete: true,
+    };
     let (mut choices, mut known) = (Vec::new(), HashSet::new());
     for list in [as_client, related] {
         let list = list.map(|(matters, complete)| {
@@ -110,7 +145,10 @@ fn matters(complaints: &Complaints, as_client: List, related: List, see_closed: 
 pub(super) fn record(item: &Value) -> Record {
     let fields = ["phone_numbers", "primary_phone_number"];
     Record {
-        phones: fields.iter().flat_map(|field| texts(item.get(field), "number")).collect(),
+        phones: fields
+            .iter()
+            .flat_map(|field| texts(item.get(field), "number"))
+            .collect(),
         contact: Contact {
             id: text(item.get("id")),
             name: text(item.get("name")),

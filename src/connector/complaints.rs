@@ -1,8 +1,8 @@
 //! One log line for many failures alike.
 //!
-//! While a CRM is away every look-up in it fails, thousands a minute on a busy day. The first failure of a kind is
-//! worth a line at once; of those that follow the line of every ten seconds tells how many they were. The metrics count
-//! all.
+//! While a CRM is away every look-up in it fails, thousands a minute on a busy day. The first
+//! failure of a kind is worth a line at once; of those that follow the line of every ten seconds
+//! tells how many they were. The metrics count all.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::domain::LookupError;
 /// How often failures of one kind are told.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How often it is told that a CRM refuses something for good: once, and again to whoever keeps logs for a day.
+/// How often it is told that a CRM refuses something for good: once, and again to whoever keeps
+/// logs for a day.
 const EVERY_REFUSAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What was told of one connector.
@@ -29,18 +30,34 @@ struct Told {
 }
 
 impl Complaints {
-    /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those alike since the
-    /// last line, if there are any.
-    pub(crate) fn about(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
+    /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those
+    /// alike since the last line, if there are any.
+    pub(crate) fn about(
+        &self,
+        what: &'static str,
+        error: &LookupError,
+        tell: impl FnOnce(Option<u64>),
+    ) {
         self.about_every(EVERY, what, error, tell);
     }
 
     /// As [`Complaints::about`], for what goes on until somebody changes it: one line a day.
-    pub(crate) fn about_refusal(&self, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
+    pub(crate) fn about_refusal(
+        &self,
+        what: &'static str,
+        error: &LookupError,
+        tell: impl FnOnce(Option<u64>),
+    ) {
         self.about_every(EVERY_REFUSAL, what, error, tell);
     }
 
-    fn about_every(&self, every: Duration, what: &'static str, error: &LookupError, tell: impl FnOnce(Option<u64>)) {
+    fn about_every(
+        &self,
+        every: Duration,
+        what: &'static str,
+        error: &LookupError,
+        tell: impl FnOnce(Option<u64>),
+    ) {
         // An error's text holds nothing but its kind and a status, so there are not many.
         let kind = (what, error.to_string());
         let mut told = self.0.lock();
@@ -50,7 +67,13 @@ impl Complaints {
             known.untold += 1;
             return;
         }
-        told.insert(kind, Told { since: Stopwatch::start(), untold: 0 });
+        told.insert(
+            kind,
+            Told {
+                since: Stopwatch::start(),
+                untold: 0,
+            },
+        );
         drop(told);
         tell((untold > 0).then_some(untold));
     }
@@ -70,10 +93,18 @@ mod tests {
             complaints.about(what, error, |alike| told.push(alike));
             told
         };
-        let status = |code| LookupError::CrmUnavailable(Unavailable::Status { code, retry_after: None });
+        let status = |code| {
+            LookupError::CrmUnavailable(Unavailable::Status {
+                code,
+                retry_after: None,
+            })
+        };
         let (away, gone) = (status(503), status(500));
         assert_eq!(told("load", &away), [None]);
-        assert_eq!([told("load", &away), told("load", &away)], [[], []] as [[Option<u64>; 0]; 2]);
+        assert_eq!(
+            [told("load", &away), told("load", &away)],
+            [[], []] as [[Option<u64>; 0]; 2]
+        );
         assert_eq!(told("load", &gone), [None], "another kind");
         assert_eq!(told("deals", &away), [None], "another part");
         pause(EVERY).await;
@@ -87,7 +118,9 @@ mod tests {
         let complaints = Complaints::default();
         let told = || {
             let mut told = Vec::new();
-            complaints.about_refusal("leads", &LookupError::CrmForbidden, |alike| told.push(alike));
+            complaints.about_refusal("leads", &LookupError::CrmForbidden, |alike| {
+                told.push(alike)
+            });
             told
         };
         assert_eq!(told(), [None]);

@@ -43,10 +43,16 @@ impl Dns {
         Self(Arc::new(move |name| Box::pin(lookup(name))))
     }
 
-    async fn addresses(lookup: BoxFuture<'static, io::Result<Vec<SocketAddr>>>, only_public: bool) -> Resolved {
+    async fn addresses(
+        lookup: BoxFuture<'static, io::Result<Vec<SocketAddr>>>,
+        only_public: bool,
+    ) -> Resolved {
         let all = lookup.await?;
         let some = !all.is_empty();
-        let kept: Vec<SocketAddr> = all.into_iter().filter(|addr| !only_public || is_public(addr.ip())).collect();
+        let kept: Vec<SocketAddr> = all
+            .into_iter()
+            .filter(|addr| !only_public || is_public(addr.ip()))
+            .collect();
         if some && kept.is_empty() {
             return Err(NotPublic.into());
         }
@@ -80,6 +86,9 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        Box::pin(Dns::addresses((self.dns.0)(name.as_str()), self.only_public))
+        Box::pin(Dns::addresses(
+            (self.dns.0)(name.as_str()),
+            self.only_public,
+        ))
     }
 }

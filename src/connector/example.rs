@@ -1,6 +1,7 @@
 //! The Example CRM of this program: the connector to copy when adding a CRM.
 //!
-//! Success is 200 with `{LIST: [...], "next_page": number or null}`, every refusal has an `error` (`src/example_crm`).
+//! Success is 200 with `{LIST: [...], "next_page": number or null}`, every refusal has an `error`
+//! (`src/example_crm`).
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -12,8 +13,15 @@ use crate::domain::caller::Settings;
 use crate::domain::json::{text, texts};
 use crate::domain::{Contact, Extension, LookupError, MatchQuality, Spelling, WhoAmI};
 
-const CONTACTS: Form = Form { list: "/contacts", null_is_empty: false, success: None };
-const DEALS: Form = Form { list: "/deals", ..CONTACTS };
+const CONTACTS: Form = Form {
+    list: "/contacts",
+    null_is_empty: false,
+    success: None,
+};
+const DEALS: Form = Form {
+    list: "/deals",
+    ..CONTACTS
+};
 
 /// Speaks the API of `contactd example-crm`.
 #[derive(Debug)]
@@ -35,26 +43,50 @@ impl Connector for ExampleCrm {
 
     async fn whoami(&self, session: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
         let reply = session.get(&["api", "v1", "me"], &[]).await?;
-        Ok(WhoAmI::new(text(reply.get("id")), text(reply.get("account_id"))))
+        Ok(WhoAmI::new(
+            text(reply.get("id")),
+            text(reply.get("account_id")),
+        ))
     }
 
     async fn search(&self, session: &CrmSession, phone: &str) -> Result<Hits, LookupError> {
         hits(session, "phone", phone).await
     }
 
-    async fn search_extension(&self, session: &CrmSession, extension: Extension) -> Result<Hits, LookupError> {
+    async fn search_extension(
+        &self,
+        session: &CrmSession,
+        extension: Extension,
+    ) -> Result<Hits, LookupError> {
         let mut hits = hits(session, "extension", &extension.to_string()).await?;
         // The CRM matches extensions exactly, so the telephone numbers of the record have no say.
-        hits.records.iter_mut().for_each(|record| record.phones = vec![extension.to_string()]);
+        hits.records
+            .iter_mut()
+            .for_each(|record| record.phones = vec![extension.to_string()]);
         Ok(hits)
     }
 
     async fn enrich(&self, session: &CrmSession, _: &Settings, contact: &Contact) -> Enrichment {
-        let mut enrichment = Enrichment { info: Map::new(), complete: true };
+        let mut enrichment = Enrichment {
+            info: Map::new(),
+            complete: true,
+        };
         let calls = session.part("deals", Some(&contact.id));
-        let deals = pages(calls, &["api", "v1", "contacts", &contact.id, "deals"], &[], &DEALS).await;
+        let deals = pages(
+            calls,
+            &["api", "v1", "contacts", &contact.id, "deals"],
+            &[],
+            &DEALS,
+        )
+        .await;
         let choices = deals.map(|(deals, complete)| {
-            (deals.iter().map(|deal| json!({"const": deal["id"], "title": deal["title"]})).collect(), complete)
+            (
+                deals
+                    .iter()
+                    .map(|deal| json!({"const": deal["id"], "title": deal["title"]}))
+                    .collect(),
+                complete,
+            )
         });
         enrichment.add(session.complaints(), "deals", choices);
         enrichment
@@ -62,7 +94,13 @@ impl Connector for ExampleCrm {
 }
 
 async fn hits(session: &CrmSession, field: &str, value: &str) -> Result<Hits, LookupError> {
-    let (records, complete) = pages(session.search(), &["api", "v1", "contacts"], &[(field, value)], &CONTACTS).await?;
+    let (records, complete) = pages(
+        session.search(),
+        &["api", "v1", "contacts"],
+        &[(field, value)],
+        &CONTACTS,
+    )
+    .await?;
     Ok(Hits::read(records, complete, record).await)
 }
 

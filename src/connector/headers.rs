@@ -11,28 +11,39 @@ use crate::domain::Timestamp;
 /// Longest wait that is believed. A CRM that asks for more is asked again after a day.
 pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
 
-/// How CRMs begin the names of what they say of the quota: most of them, the IETF's draft and Zendesk, Zendesk's older
-/// ones, HubSpot.
-const FAMILIES: [&str; 4] = ["x-ratelimit-", "ratelimit-", "x-rate-limit-", "x-hubspot-ratelimit-"];
+/// How CRMs begin the names of what they say of the quota: most of them, the IETF's draft and
+/// Zendesk, Zendesk's older ones, HubSpot.
+const FAMILIES: [&str; 4] = [
+    "x-ratelimit-",
+    "ratelimit-",
+    "x-rate-limit-",
+    "x-hubspot-ratelimit-",
+];
 
-/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds or an HTTP date, and what CRMs write there else (see [`wait`]). A
-/// date that has passed is zero; a value that is nothing of that is `None`.
+/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds or an HTTP date, and what CRMs write there else
+/// (see [`wait`]). A date that has passed is zero; a value that is nothing of that is `None`.
 #[must_use]
 pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     wait(value, now).or_else(|| {
-        let at = httpdate::parse_http_date(value.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        let at = httpdate::parse_http_date(value.trim())
+            .ok()?
+            .duration_since(UNIX_EPOCH)
+            .ok()?;
         Some(at.saturating_sub(Duration::from_millis(now.0)).min(LONGEST))
     })
 }
 
-/// Reads a number that says when: seconds from now (Pipedrive), a Unix time in seconds (Clio), or the same in
-/// milliseconds (HubSpot, Keap), microseconds or nanoseconds. They are told apart by size, since no CRM asks for more
-/// than a day or for a time before 2001. A time that has passed is zero.
+/// Reads a number that says when: seconds from now (Pipedrive), a Unix time in seconds (Clio), or
+/// the same in milliseconds (HubSpot, Keap), microseconds or nanoseconds. They are told apart by
+/// size, since no CRM asks for more than a day or for a time before 2001. A time that has passed is
+/// zero.
 #[must_use]
 pub(crate) fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     const MILLIS: f64 = 1e3;
     let value = value.trim();
-    let is_decimal = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_decimal = value
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
     let number: f64 = value.parse().ok().filter(|_| is_decimal)?;
     let now = Duration::from_millis(now.0).as_secs_f64();
     let seconds = match number {
@@ -46,28 +57,41 @@ pub(crate) fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(seconds.max(0.0)).map_or(LONGEST, |wait| wait.min(LONGEST)))
 }
 
-/// What the headers of a reply say about the quota. Whether it is a refusal, and whether its `Retry-After` is one for
-/// this reply, is not for them to say.
+/// What the headers of a reply say about the quota. Whether it is a refusal, and whether its
+/// `Retry-After` is one for this reply, is not for them to say.
 #[must_use]
 pub(crate) fn rate_hint(headers: &HeaderMap, now: Timestamp) -> RateHint {
     let number = |parts: [&str; 2]| said(headers, parts)?.parse().ok();
-    let interval = || said(headers, ["interval-milliseconds", ""])?.parse().ok().map(Duration::from_millis);
+    let interval = || {
+        said(headers, ["interval-milliseconds", ""])?
+            .parse()
+            .ok()
+            .map(Duration::from_millis)
+    };
     RateHint {
         refused: false,
-        retry_after: headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now)),
+        retry_after: headers
+            .get(RETRY_AFTER)
+            .and_then(|value| retry_after(value.to_str().ok()?, now)),
         remaining: number(["remaining", "r"]),
         limit: number(["limit", "limit"]).or_else(|| number(["max", ""])),
-        reset_after: said(headers, ["reset", "t"]).and_then(|value| wait(value, now)).or_else(interval),
+        reset_after: said(headers, ["reset", "t"])
+            .and_then(|value| wait(value, now))
+            .or_else(interval),
     }
 }
 
-/// The value of a header of any family, or of a parameter of the one header that the IETF's draft has for all: named
-/// as in its older form (Close), or by a letter.
+/// The value of a header of any family, or of a parameter of the one header that the IETF's draft
+/// has for all: named as in its older form (Close), or by a letter.
 fn said<'a>(headers: &'a HeaderMap, [name, letter]: [&str; 2]) -> Option<&'a str> {
     let text = |name: &str| -> Option<&'a str> { headers.get(name)?.to_str().ok().map(str::trim) };
-    let one = FAMILIES.iter().find_map(|family| text(&format!("{family}{name}")));
+    let one = FAMILIES
+        .iter()
+        .find_map(|family| text(&format!("{family}{name}")));
     one.or_else(|| {
-        let parameters = text("ratelimit")?.split([',', ';']).filter_map(|parameter| parameter.split_once('='));
+        let parameters = text("ratelimit")?
+            .split([',', ';'])
+            .filter_map(|parameter| parameter.split_once('='));
         let mut named = parameters.map(|(key, value)| (key.trim(), value.trim()));
         named.find_map(|(key, value)| (key == name || key == letter).then_some(value))
     })
@@ -116,7 +140,11 @@ mod tests {
             ("inf", None),
             ("soon", None),
         ] {
-            assert_eq!(retry_after(value, NOW), seconds.map(Duration::from_secs_f64), "{value:?}");
+            assert_eq!(
+                retry_after(value, NOW),
+                seconds.map(Duration::from_secs_f64),
+                "{value:?}"
+            );
         }
     }
 
@@ -148,15 +176,33 @@ mod tests {
     #[test]
     fn what_crms_say_of_the_quota_is_read_in_all_their_forms() {
         let hint = |headers: &[(&'static str, &str)]| {
-            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             let hint = rate_hint(&headers.collect::<HeaderMap>(), NOW);
-            (hint.remaining, hint.limit, hint.reset_after.map(|wait| wait.as_millis()))
+            (
+                hint.remaining,
+                hint.limit,
+                hint.reset_after.map(|wait| wait.as_millis()),
+            )
         };
         let all = (Some(3), Some(40), Some(2_000));
         for headers in [
-            &[("x-ratelimit-remaining", "3"), ("x-ratelimit-limit", "40"), ("x-ratelimit-reset", "2")][..],
-            &[("ratelimit-remaining", "3"), ("ratelimit-limit", " 40"), ("ratelimit-reset", "2")],
-            &[("x-rate-limit-remaining", "3"), ("x-rate-limit-limit", "40"), ("x-rate-limit-reset", "2")],
+            &[
+                ("x-ratelimit-remaining", "3"),
+                ("x-ratelimit-limit", "40"),
+                ("x-ratelimit-reset", "2"),
+            ][..],
+            &[
+                ("ratelimit-remaining", "3"),
+                ("ratelimit-limit", " 40"),
+                ("ratelimit-reset", "2"),
+            ],
+            &[
+                ("x-rate-limit-remaining", "3"),
+                ("x-rate-limit-limit", "40"),
+                ("x-rate-limit-reset", "2"),
+            ],
             &[
                 ("x-hubspot-ratelimit-remaining", "3"),
                 ("x-hubspot-ratelimit-max", "40"),
@@ -166,9 +212,18 @@ mod tests {
         ] {
             assert_eq!(hint(headers), all, "{headers:?}");
         }
-        assert_eq!(hint(&[("ratelimit", "limit=240, remaining=0, reset=0.25")]), (Some(0), Some(240), Some(250)));
-        assert_eq!(hint(&[("ratelimit", "\"default\";r=50;t=30")]), (Some(50), None, Some(30_000)));
-        assert_eq!(hint(&[("x-ratelimit-remaining", "10000|250000"), ("x-other", "1")]), (None, None, None));
+        assert_eq!(
+            hint(&[("ratelimit", "limit=240, remaining=0, reset=0.25")]),
+            (Some(0), Some(240), Some(250))
+        );
+        assert_eq!(
+            hint(&[("ratelimit", "\"default\";r=50;t=30")]),
+            (Some(50), None, Some(30_000))
+        );
+        assert_eq!(
+            hint(&[("x-ratelimit-remaining", "10000|250000"), ("x-other", "1")]),
+            (None, None, None)
+        );
     }
 
     #[test]
@@ -178,7 +233,10 @@ mod tests {
             ("application/json; charset=utf-8", Some(UTF_8)),
             ("application/json;charset=ISO-8859-1", Some(WINDOWS_1252)),
             ("application/json; charset=\"latin1\"", Some(WINDOWS_1252)),
-            ("application/json; a=b; Charset = windows-1252 ", Some(WINDOWS_1252)),
+            (
+                "application/json; a=b; Charset = windows-1252 ",
+                Some(WINDOWS_1252),
+            ),
             ("application/json; charset=klingon", None),
             ("application/json; charset", None),
             ("charset=latin1", None),

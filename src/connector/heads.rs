@@ -1,9 +1,10 @@
 //! What a CRM says before its answer, bounded.
 //!
-//! An HTTP library passes over interim heads (1xx) by itself and without an end. Owns the count of them, as the bytes
-//! come from the connection: of HTTP/1.1 by the lines of each head, of HTTP/2 by its frames. Promises that before the
-//! end of a reply's final head no more than [`BYTES`] and [`INTERIM`] interim heads are read, and that frames which
-//! bring nothing do not come without end either. Knows nothing of what the heads say but the first digit of the status.
+//! An HTTP library passes over interim heads (1xx) by itself and without an end. Owns the count of
+//! them, as the bytes come from the connection: of HTTP/1.1 by the lines of each head, of HTTP/2 by
+//! its frames. Promises that before the end of a reply's final head no more than [`BYTES`] and
+//! [`INTERIM`] interim heads are read, and that frames which bring nothing do not come without end
+//! either. Knows nothing of what the heads say but the first digit of the status.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,14 +39,22 @@ impl From<TooMuch> for io::Error {
 #[derive(Debug)]
 pub(super) enum Heads {
     One(Lines),
-    Two { frames: Frames, allowance: Allowance, open: BTreeMap<u32, Count> },
+    Two {
+        frames: Frames,
+        allowance: Allowance,
+        open: BTreeMap<u32, Count>,
+    },
 }
 
 impl Heads {
     pub(super) fn new(is_http2: bool) -> Self {
         if is_http2 {
             let (frames, allowance) = (Frames::of_a_server(), Allowance::new(instant()));
-            Self::Two { frames, allowance, open: BTreeMap::new() }
+            Self::Two {
+                frames,
+                allowance,
+                open: BTreeMap::new(),
+            }
         } else {
             Self::One(Lines::default())
         }
@@ -62,10 +71,17 @@ impl Heads {
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), TooMuch> {
         match self {
             Self::One(lines) => lines.read(bytes),
-            Self::Two { frames, allowance, open } => {
+            Self::Two {
+                frames,
+                allowance,
+                open,
+            } => {
                 let (now, mut read) = (instant(), Ok(()));
                 frames.read(bytes, |frame| {
-                    let taken = allowance.take(frame, now).map_err(|_| TooMuch).and_then(|()| count(open, frame));
+                    let taken = allowance
+                        .take(frame, now)
+                        .map_err(|_| TooMuch)
+                        .and_then(|()| count(open, frame));
                     if taken.is_err() {
                         read = taken;
                     }
@@ -85,12 +101,16 @@ pub(super) struct Count {
 
 impl Count {
     fn check(&self) -> Result<(), TooMuch> {
-        if self.bytes > BYTES || self.heads > INTERIM { Err(TooMuch) } else { Ok(()) }
+        if self.bytes > BYTES || self.heads > INTERIM {
+            Err(TooMuch)
+        } else {
+            Ok(())
+        }
     }
 }
 
-/// Counts a frame with those of its stream. Which head is final is in compressed fields, so the next one that comes
-/// shows that the one before was not.
+/// Counts a frame with those of its stream. Which head is final is in compressed fields, so the
+/// next one that comes shows that the one before was not.
 fn count(open: &mut BTreeMap<u32, Count>, frame: Frame) -> Result<(), TooMuch> {
     match frame.kind {
         HEADERS | CONTINUATION => {
@@ -181,7 +201,12 @@ mod tests {
         let mut at_once = Heads::new(false);
         let mut in_bytes = Heads::new(false);
         let whole = at_once.read(text.as_bytes()).is_ok();
-        assert_eq!(text.as_bytes().iter().all(|byte| in_bytes.read(&[*byte]).is_ok()), whole);
+        assert_eq!(
+            text.as_bytes()
+                .iter()
+                .all(|byte| in_bytes.read(&[*byte]).is_ok()),
+            whole
+        );
         whole
     }
 
@@ -190,21 +215,39 @@ mod tests {
         let head = |bytes: usize| format!("HTTP/1.1 200 OK\r\nx-a: {}\r\n\r\n", "x".repeat(bytes));
         for (text, good) in [
             (format!("{REPLY}{}", "1".repeat(1 << 20)), true),
-            (format!("{}{REPLY}{}", HINT.repeat(32), HINT.repeat(1_000)), true),
+            (
+                format!("{}{REPLY}{}", HINT.repeat(32), HINT.repeat(1_000)),
+                true,
+            ),
             (HINT.repeat(33), false),
             (HINT.replace('\r', "").repeat(33), false),
             (format!("\r\n\n{HINT}").repeat(33), false),
             ("\n".repeat(70_000), false),
             (head(65_000), true),
             (head(66_000), false),
-            (format!("{}{}", HINT, "HTTP/1.1 103 Early Hints\r\nx: 1".repeat(3_000)), false),
+            (
+                format!(
+                    "{}{}",
+                    HINT,
+                    "HTTP/1.1 103 Early Hints\r\nx: 1".repeat(3_000)
+                ),
+                false,
+            ),
         ] {
-            assert_eq!(reads(&text), good, "{}", text.chars().take(60).collect::<String>());
+            assert_eq!(
+                reads(&text),
+                good,
+                "{}",
+                text.chars().take(60).collect::<String>()
+            );
         }
         let mut heads = Heads::new(false);
         for _ in 0..100 {
             heads.request();
-            assert!(heads.read(format!("{HINT}{REPLY}{{}}").as_bytes()).is_ok(), "each request has its own");
+            assert!(
+                heads.read(format!("{HINT}{REPLY}{{}}").as_bytes()).is_ok(),
+                "each request has its own"
+            );
         }
     }
 
@@ -220,9 +263,15 @@ mod tests {
         let head = |stream| frame(HEADERS, 4, stream, 20);
         assert!(read(&vec![head(1); 33]), "the last one may be the reply's");
         assert!(!read(&vec![head(1); 34]));
-        assert!(read(&(0..5_000).map(|n| head(2 * n + 1)).collect::<Vec<_>>()), "one each");
+        assert!(
+            read(&(0..5_000).map(|n| head(2 * n + 1)).collect::<Vec<_>>()),
+            "one each"
+        );
         assert!(!read(&vec![frame(CONTINUATION, 0, 1, 16_000); 5]));
-        assert!(!read(&vec![frame(4, 0, 0, 6); 10_000]), "settings without end");
+        assert!(
+            !read(&vec![frame(4, 0, 0, 6); 10_000]),
+            "settings without end"
+        );
         let reply = [head(1), frame(DATA, 0, 1, 16_000), frame(HEADERS, 5, 1, 20)].concat();
         assert!(read(&vec![reply; 100]));
     }

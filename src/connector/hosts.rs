@@ -20,8 +20,12 @@ impl FromStr for HostPattern {
     type Err = HostPatternError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (below, name) = text.strip_prefix("*.").map_or((false, text), |name| (true, name));
-        Host::parse(name).map(|host| Self { host, below }).ok_or(HostPatternError)
+        let (below, name) = text
+            .strip_prefix("*.")
+            .map_or((false, text), |name| (true, name));
+        Host::parse(name)
+            .map(|host| Self { host, below })
+            .ok_or(HostPatternError)
     }
 }
 
@@ -30,7 +34,9 @@ impl HostPattern {
     #[must_use]
     pub(crate) fn matches(&self, host: &Host) -> bool {
         if self.below {
-            host.as_str().strip_suffix(self.host.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            host.as_str()
+                .strip_suffix(self.host.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
         } else {
             *host == self.host
         }
@@ -39,7 +45,12 @@ impl HostPattern {
 
 impl std::fmt::Display for HostPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", if self.below { "*." } else { "" }, self.host.as_str())
+        write!(
+            f,
+            "{}{}",
+            if self.below { "*." } else { "" },
+            self.host.as_str()
+        )
     }
 }
 
@@ -73,7 +84,11 @@ mod tests {
             ("acme.pipedrive.com.evil.example", false),
             ("acme-pipedrive.com", false),
         ] {
-            assert_eq!(pattern.matches(&Host::parse(host).unwrap()), allowed, "{host}");
+            assert_eq!(
+                pattern.matches(&Host::parse(host).unwrap()),
+                allowed,
+                "{host}"
+            );
         }
         let exact: HostPattern = "app.clio.com".parse().unwrap();
         assert!(exact.matches(&Host::parse("app.clio.com").unwrap()));
@@ -82,10 +97,25 @@ mod tests {
 
     #[test]
     fn patterns_that_would_allow_everything_are_refused() {
-        for text in ["", "*", "*.", "*.com", "*.*.com", "a.*.com", "**.example.com", "https://a.example", "a.example:1"]
-        {
+        for text in [
+            "",
+            "*",
+            "*.",
+            "*.com",
+            "*.*.com",
+            "a.*.com",
+            "**.example.com",
+            "https://a.example",
+            "a.example:1",
+        ] {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
         }
-        assert_eq!("*.pipedrive.com".parse::<HostPattern>().unwrap().to_string(), "*.pipedrive.com");
+        assert_eq!(
+            "*.pipedrive.com"
+                .parse::<HostPattern>()
+                .unwrap()
+                .to_string(),
+            "*.pipedrive.com"
+        );
     }
 }

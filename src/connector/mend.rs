@@ -1,9 +1,10 @@
 //! A reply that is not quite JSON, made readable: one odd record must not hide all others.
 //!
-//! What people typed into a CRM comes back by way of exports, old databases and hand-written serializers. So a text may
-//! hold half a surrogate pair, a raw tab, a byte that is no UTF-8, or all of the reply is in another encoding. What has
-//! a meaning is kept (a raw tab is a tab), what has none becomes U+FFFD, and the rest of the reply stays as it is. Only
-//! replies that [`super::reply`] could not read come here.
+//! What people typed into a CRM comes back by way of exports, old databases and hand-written
+//! serializers. So a text may hold half a surrogate pair, a raw tab, a byte that is no UTF-8, or
+//! all of the reply is in another encoding. What has a meaning is kept (a raw tab is a tab), what
+//! has none becomes U+FFFD, and the rest of the reply stays as it is. Only replies that
+//! [`super::reply`] could not read come here.
 
 use std::fmt::Write as _;
 
@@ -12,9 +13,9 @@ use serde::de::IgnoredAny;
 
 const UNREADABLE: char = '\u{fffd}';
 
-/// The body as text. A byte order mark says most about its encoding, then the zero bytes of UTF-16 (RFC 4627, 3), then
-/// the bytes themselves if they are UTF-8 (RFC 8259 asks for it, and many servers declare what they do not send), then
-/// what was declared.
+/// The body as text. A byte order mark says most about its encoding, then the zero bytes of UTF-16
+/// (RFC 4627, 3), then the bytes themselves if they are UTF-8 (RFC 8259 asks for it, and many
+/// servers declare what they do not send), then what was declared.
 pub(super) fn decode(body: &[u8], declared: Option<&'static Encoding>) -> String {
     let (encoding, mark) = Encoding::for_bom(body).unwrap_or_else(|| (unmarked(body, declared), 0));
     let (text, _) = encoding.decode_without_bom_handling(body.get(mark..).unwrap_or_default());
@@ -33,8 +34,8 @@ fn unmarked(body: &[u8], declared: Option<&'static Encoding>) -> &'static Encodi
     }
 }
 
-/// The text with every string literal in order, and numbers that a double would change as string literals. `None` if
-/// that takes more than `limit` bytes.
+/// The text with every string literal in order, and numbers that a double would change as string
+/// literals. `None` if that takes more than `limit` bytes.
 pub(super) fn mend(text: &str, limit: usize) -> Option<String> {
     let mut mended = String::with_capacity(text.len());
     let mut rest = text;
@@ -50,9 +51,17 @@ pub(super) fn mend(text: &str, limit: usize) -> Option<String> {
                 write!(mended, "\\u{:04x}", u32::from(control)).ok()?;
                 1
             }
-            (_, true) => copy(rest, run(rest, |c| c == '"' || c == '\\' || c < ' '), &mut mended),
+            (_, true) => copy(
+                rest,
+                run(rest, |c| c == '"' || c == '\\' || c < ' '),
+                &mut mended,
+            ),
             ('-' | '0'..='9' | 'N' | 'I', false) => number(rest, &mut mended),
-            (_, false) => copy(rest, run(rest, |c| matches!(c, '"' | '-' | '0'..='9' | 'N' | 'I')), &mut mended),
+            (_, false) => copy(
+                rest,
+                run(rest, |c| matches!(c, '"' | '-' | '0'..='9' | 'N' | 'I')),
+                &mut mended,
+            ),
         };
         if mended.len() > limit {
             return None;
@@ -103,11 +112,17 @@ fn utf16(text: &str, at: usize) -> Option<u16> {
 
 fn number(rest: &str, mended: &mut String) -> usize {
     // What some serializers write for doubles that are no numbers.
-    if let Some(none) = ["NaN", "Infinity", "-Infinity"].into_iter().find(|none| rest.starts_with(none)) {
+    if let Some(none) = ["NaN", "Infinity", "-Infinity"]
+        .into_iter()
+        .find(|none| rest.starts_with(none))
+    {
         mended.push_str("null");
         return none.len();
     }
-    let length = run(rest, |c| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E')).max(1);
+    let length = run(rest, |c| {
+        !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E')
+    })
+    .max(1);
     let number = rest.get(..length).unwrap_or_default();
     if is_changed_by_a_double(number) {
         mended.extend(["\"", number, "\""]);
@@ -125,12 +140,18 @@ fn is_changed_by_a_double(number: &str) -> bool {
     }
     let is_number = serde_json::from_str::<IgnoredAny>(number).is_ok();
     is_number
-        && (is_integer || !number.parse::<f64>().is_ok_and(|double| digits(number) == digits(&format!("{double:e}"))))
+        && (is_integer
+            || !number
+                .parse::<f64>()
+                .is_ok_and(|double| digits(number) == digits(&format!("{double:e}"))))
 }
 
 /// The significant digits of a number.
 fn digits(number: &str) -> String {
-    let digits = number.chars().take_while(|c| !matches!(c, 'e' | 'E')).filter(char::is_ascii_digit);
+    let digits = number
+        .chars()
+        .take_while(|c| !matches!(c, 'e' | 'E'))
+        .filter(char::is_ascii_digit);
     digits.collect::<String>().trim_matches('0').to_owned()
 }
 
@@ -165,7 +186,11 @@ mod tests {
             ("\"-1e999\"", "-1e999"),
         ] {
             let mended = mend(text, ROOM).unwrap();
-            assert_eq!(serde_json::from_str::<String>(&mended).ok().as_deref(), Some(expected), "{text:?}: {mended}");
+            assert_eq!(
+                serde_json::from_str::<String>(&mended).ok().as_deref(),
+                Some(expected),
+                "{text:?}: {mended}"
+            );
         }
     }
 
@@ -224,7 +249,9 @@ mod tests {
     #[test]
     fn the_encoding_is_found_by_mark_zeros_bytes_and_declaration() {
         let latin1 = encoding_rs::WINDOWS_1252;
-        let utf16 = |order: fn(u16) -> [u8; 2], text: &str| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+        let utf16 = |order: fn(u16) -> [u8; 2], text: &str| {
+            text.encode_utf16().flat_map(order).collect::<Vec<u8>>()
+        };
         let text = "{\"name\":\"Zoë\"}";
         for (body, declared) in [
             (text.into(), None),
@@ -234,20 +261,29 @@ mod tests {
             (utf16(u16::to_le_bytes, text), None),
             (utf16(u16::to_be_bytes, text), None),
             (utf16(u16::to_be_bytes, text), Some(UTF_16LE)),
-            (utf16(u16::to_le_bytes, &format!("\u{feff}{text}")), Some(latin1)),
+            (
+                utf16(u16::to_le_bytes, &format!("\u{feff}{text}")),
+                Some(latin1),
+            ),
             (utf16(u16::to_be_bytes, &format!("\u{feff}{text}")), None),
         ] {
             assert_eq!(decode(&body, declared), text, "{body:?} {declared:?}");
         }
         assert_eq!(decode(b"Zo\xeb", None), "Zo\u{fffd}");
         assert_eq!(decode(b"\x80", Some(latin1)), "€");
-        assert_eq!(decode(b"\x1b$B$\"\x1b(B", Some(encoding_rs::ISO_2022_JP)), "あ");
+        assert_eq!(
+            decode(b"\x1b$B$\"\x1b(B", Some(encoding_rs::ISO_2022_JP)),
+            "あ"
+        );
         assert_eq!(decode(b"", Some(latin1)), "");
     }
 
     #[test]
     fn mending_has_a_limit() {
-        assert_eq!(mend(&format!("\"{}\"", "\t".repeat(100)), 602), Some(format!("\"{}\"", "\\u0009".repeat(100))));
+        assert_eq!(
+            mend(&format!("\"{}\"", "\t".repeat(100)), 602),
+            Some(format!("\"{}\"", "\\u0009".repeat(100)))
+        );
         assert_eq!(mend(&format!("\"{}\"", "\t".repeat(100)), 601), None);
     }
 

@@ -1,19 +1,22 @@
 //! CRMs, one connector each.
 //!
 //! # Adding a CRM
-//! 1. Copy `example.rs`. Implement [`Connector::search`]: one search text in, records out, each with the phone fields
-//!    that the CRM shows. Do not judge matches; [`find::search`] verifies every record against the number.
+//! 1. Copy `example.rs`. Implement [`Connector::search`]: one search text in, records out, each
+//!    with the phone fields that the CRM shows. Do not judge matches; [`find::search`] verifies
+//!    every record against the number.
 //! 2. If the call form needs data of the contact (deals, matters), implement [`Connector::enrich`].
-//! 3. State the form of a successful reply with its source, and read lists by it (`success.rs`): an empty list in any
-//!    other form is a failure, not "nobody".
-//!    Call the CRM through [`CrmSession`] only, details by its `part`. It brings the credential, the time and size
-//!    limits, the host check and the error of each status; a connector never sees an HTTP client.
-//!    If the CRM says a limit, a fault or a missing permission in a way that the common table of replies
+//! 3. State the form of a successful reply with its source, and read lists by it (`success.rs`): an
+//!    empty list in any other form is a failure, not "nobody". Call the CRM through [`CrmSession`]
+//!    only, details by its `part`. It brings the credential, the time and size limits, the host
+//!    check and the error of each status; a connector never sees an HTTP client. If the CRM says a
+//!    limit, a fault or a missing permission in a way that the common table of replies
 //!    (`reply_class.rs`) does not know, state its rows in [`Connector::replies`].
-//! 4. Name in [`Connector::settings`] every user setting that can change the answer: it becomes a part of the key.
-//! 5. Implement [`Connector::whoami`] if the CRM has an endpoint that names the user of a credential. Without it stored
-//!    answers live only as long as a token does.
-//! 6. Add the kind to [`Kind`] with the hosts that its users may name, then its wire facts to `tests/it`.
+//! 4. Name in [`Connector::settings`] every user setting that can change the answer: it becomes a
+//!    part of the key.
+//! 5. Implement [`Connector::whoami`] if the CRM has an endpoint that names the user of a
+//!    credential. Without it stored answers live only as long as a token does.
+//! 6. Add the kind to [`Kind`] with the hosts that its users may name, then its wire facts to
+//!    `tests/it`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,8 +29,8 @@ use url::Url;
 use crate::budget::{CallKind, Quota, Quotas, Scope, Scopes};
 use crate::domain::caller::Settings;
 use crate::domain::{
-    AuthHeader, AuthTag, Contact, Crm, Extension, Host, Identity, KeyMaker, LookupError, Region, ScopeTag, Spelling,
-    User, WhoAmI,
+    AuthHeader, AuthTag, Contact, Crm, Extension, Host, Identity, KeyMaker, LookupError, Region,
+    ScopeTag, Spelling, User, WhoAmI,
 };
 use crate::trace::Span;
 use crate::urgency::Urgency;
@@ -94,8 +97,8 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// How this CRM's replies are to be read where that is not as the common table has it: these rows come first. Each
-    /// with its source.
+    /// How this CRM's replies are to be read where that is not as the common table has it: these
+    /// rows come first. Each with its source.
     fn replies(&self) -> &'static [Row] {
         &[]
     }
@@ -105,13 +108,19 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
 
     /// Searches for an internal extension.
     async fn search_extension(&self, _: &CrmSession, _: Extension) -> Result<Hits, LookupError> {
-        Ok(Hits { records: Vec::new(), complete: true })
+        Ok(Hits {
+            records: Vec::new(),
+            complete: true,
+        })
     }
 
-    /// Loads what the call form offers for a contact. Failures are told by `complete`, not as errors: a contact without
-    /// its deals is better than none.
+    /// Loads what the call form offers for a contact. Failures are told by `complete`, not as
+    /// errors: a contact without its deals is better than none.
     async fn enrich(&self, _: &CrmSession, _: &Settings, _: &Contact) -> Enrichment {
-        Enrichment { info: Map::new(), complete: true }
+        Enrichment {
+            info: Map::new(),
+            complete: true,
+        }
     }
 }
 
@@ -143,8 +152,8 @@ pub(crate) struct Enrichment {
 }
 
 impl Enrichment {
-    /// Adds the choices of one field; a field without choices is left out, and so is one that the CRM refuses for good.
-    /// One that failed makes it incomplete and is told to `complaints`.
+    /// Adds the choices of one field; a field without choices is left out, and so is one that the
+    /// CRM refuses for good. One that failed makes it incomplete and is told to `complaints`.
     pub(crate) fn add(
         &mut self,
         complaints: &Complaints,
@@ -182,8 +191,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind with its name in the settings.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("example", Self::Example), ("pipedrive", Self::Pipedrive), ("clio", Self::Clio)];
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("example", Self::Example),
+        ("pipedrive", Self::Pipedrive),
+        ("clio", Self::Clio),
+    ];
 
     /// Hosts that `User.hostname` may be, unless the settings say otherwise.
     #[must_use]
@@ -191,17 +203,25 @@ impl Kind {
         match self {
             Self::Example => &[],
             Self::Pipedrive => &["*.pipedrive.com"],
-            Self::Clio => &["app.clio.com", "eu.app.clio.com", "au.app.clio.com", "ca.app.clio.com"],
+            Self::Clio => &[
+                "app.clio.com",
+                "eu.app.clio.com",
+                "au.app.clio.com",
+                "ca.app.clio.com",
+            ],
         }
     }
 
     /// The CRM's documented limit, unless the settings say otherwise.
     ///
-    /// Pipedrive: ten search requests in two seconds for each token, and 20 requests in two seconds on the smallest
-    /// plan; it is not said whether searches are among those, so that other calls have ten. Clio: 50 requests a minute
-    /// at peak hours for each token.
+    /// Pipedrive: ten search requests in two seconds for each token, and 20 requests in two seconds
+    /// on the smallest plan; it is not said whether searches are among those, so that other calls
+    /// have ten. Clio: 50 requests a minute at peak hours for each token.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "literals of this program, read by every test")]
+    #[expect(
+        clippy::expect_used,
+        reason = "literals of this program, read by every test"
+    )]
     pub(crate) fn default_quotas(self) -> Quotas {
         let quota = |rate, seconds, burst| {
             let per = Duration::from_secs(seconds);
@@ -209,7 +229,10 @@ impl Kind {
         };
         match self {
             Self::Example => quota(50, 1, 50).into(),
-            Self::Pipedrive => Quotas { search: Some(quota(10, 2, 10)), ..quota(10, 2, 10).into() },
+            Self::Pipedrive => Quotas {
+                search: Some(quota(10, 2, 10)),
+                ..quota(10, 2, 10).into()
+            },
             Self::Clio => quota(50, 60, 10).into(),
         }
     }
@@ -238,7 +261,8 @@ pub struct Config {
     pub create_option: bool,
     /// Who says whose a credential is.
     pub(crate) identity: IdentitySource,
-    /// How stored spellings without a calling code are read; without any, in the region of the user.
+    /// How stored spellings without a calling code are read; without any, in the region of the
+    /// user.
     pub regions: Vec<Region>,
     /// What may be spent on the CRM.
     pub(crate) quotas: Quotas,
@@ -255,7 +279,8 @@ pub(crate) enum IdentitySource {
 
 impl IdentitySource {
     /// Each with its name in the settings.
-    pub(crate) const ALL: [(&'static str, Self); 2] = [("crm", Self::Crm), ("caller", Self::Caller)];
+    pub(crate) const ALL: [(&'static str, Self); 2] =
+        [("crm", Self::Crm), ("caller", Self::Caller)];
 }
 
 /// A configured connector: what a request's `platform` names.
@@ -272,7 +297,12 @@ impl Platform {
     #[must_use]
     pub(crate) fn new(config: Config, door: Door, keys: KeyMaker) -> Self {
         let connector = config.kind.connector();
-        Self { door: door.reading(connector.replies()), connector, config, keys }
+        Self {
+            door: door.reading(connector.replies()),
+            connector,
+            config,
+            keys,
+        }
     }
 
     /// What `User.platform` says.
@@ -287,10 +317,15 @@ impl Platform {
         self.config.create_option
     }
 
-    /// Where the phone fields of this user's CRM were typed: as the settings say, else where the user is.
+    /// Where the phone fields of this user's CRM were typed: as the settings say, else where the
+    /// user is.
     #[must_use]
     pub(crate) fn regions_for<'a>(&'a self, user: &'a User) -> &'a [Region] {
-        if self.config.regions.is_empty() { user.region.as_slice() } else { &self.config.regions }
+        if self.config.regions.is_empty() {
+            user.region.as_slice()
+        } else {
+            &self.config.regions
+        }
     }
 
     /// What the CRM can do.
@@ -316,8 +351,8 @@ impl Platform {
         self.config.identity
     }
 
-    /// Contacts of one answer whose details are loaded in a hurry. Beside them and the background lanes' share the next
-    /// ringing phone finds room in the burst as well.
+    /// Contacts of one answer whose details are loaded in a hurry. Beside them and the background
+    /// lanes' share the next ringing phone finds room in the burst as well.
     #[must_use]
     pub(crate) fn urgent_contacts(&self) -> usize {
         (self.door.burst(CallKind::Other).get() as usize / 4).max(1)
@@ -329,24 +364,32 @@ impl Platform {
         self.door.complaints()
     }
 
-    /// Reads `User.hostname`. A name is checked even where the base URL decides, so that a wrong one never goes
-    /// unnoticed until the base URL is taken away.
+    /// Reads `User.hostname`. A name is checked even where the base URL decides, so that a wrong
+    /// one never goes unnoticed until the base URL is taken away.
     ///
     /// # Errors
     /// [`HostError`] says why the name is refused, without repeating it.
     pub(crate) fn host(&self, hostname: &str) -> Result<Option<Host>, HostError> {
         if hostname.is_empty() {
-            return if self.config.base_url.is_some() { Ok(None) } else { Err(HostError::Missing) };
+            return if self.config.base_url.is_some() {
+                Ok(None)
+            } else {
+                Err(HostError::Missing)
+            };
         }
         let host = Host::parse(hostname).ok_or(HostError::NotAName)?;
         let patterns = &self.config.allowed_hosts;
         let allowed = patterns.iter().any(|pattern| pattern.matches(&host));
         let irrelevant = patterns.is_empty() && self.config.base_url.is_some();
-        if allowed || irrelevant { Ok(Some(host)) } else { Err(HostError::NotAllowed) }
+        if allowed || irrelevant {
+            Ok(Some(host))
+        } else {
+            Err(HostError::NotAllowed)
+        }
     }
 
-    /// A session for one find, on behalf of `user` with the credential of `auth`, whose `identity` may be known; its
-    /// calls are steps of `span`.
+    /// A session for one find, on behalf of `user` with the credential of `auth`, whose `identity`
+    /// may be known; its calls are steps of `span`.
     ///
     /// # Errors
     /// [`LookupError::Internal`] where neither the settings nor the user say where the CRM is.
@@ -360,12 +403,14 @@ impl Platform {
     ) -> Result<CrmSession, LookupError> {
         let base = match (&self.config.base_url, &user.host) {
             (Some(base), _) => base.clone(),
-            (None, Some(host)) => {
-                Url::parse(&format!("https://{}", host.as_str())).map_err(|_| LookupError::Internal)?
-            }
+            (None, Some(host)) => Url::parse(&format!("https://{}", host.as_str()))
+                .map_err(|_| LookupError::Internal)?,
             (None, None) => return Err(LookupError::Internal),
         };
-        let scopes = Scopes { owner: self.scope(user, tag, identity), credential: self.scope_of(user, tag) };
+        let scopes = Scopes {
+            owner: self.scope(user, tag, identity),
+            credential: self.scope_of(user, tag),
+        };
         self.door.open(base, auth, scopes, urgency, span)
     }
 
@@ -375,21 +420,47 @@ impl Platform {
     }
 
     fn scope_named(&self, user: &User, kind: &str, whose: &[u8]) -> ScopeTag {
-        let Crm { connector, base_url, .. } = self.crm();
-        let host = user.host.as_ref().filter(|_| base_url.is_empty()).map_or("", Host::as_str);
-        self.keys.scope(&[kind.as_bytes(), connector.as_bytes(), base_url.as_bytes(), host.as_bytes(), whose])
+        let Crm {
+            connector,
+            base_url,
+            ..
+        } = self.crm();
+        let host = user
+            .host
+            .as_ref()
+            .filter(|_| base_url.is_empty())
+            .map_or("", Host::as_str);
+        self.keys.scope(&[
+            kind.as_bytes(),
+            connector.as_bytes(),
+            base_url.as_bytes(),
+            host.as_bytes(),
+            whose,
+        ])
     }
 
-    /// Whose quota a call spends: that of the CRM's own user or account. As long as nobody knows whose the credential
-    /// is it has a quota of its own, so that a claimed user id spends nobody else's.
+    /// Whose quota a call spends: that of the CRM's own user or account. As long as nobody knows
+    /// whose the credential is it has a quota of its own, so that a claimed user id spends nobody
+    /// else's.
     #[must_use]
-    pub(crate) fn scope(&self, user: &User, auth: AuthTag, identity: Option<&Identity>) -> ScopeTag {
+    pub(crate) fn scope(
+        &self,
+        user: &User,
+        auth: AuthTag,
+        identity: Option<&Identity>,
+    ) -> ScopeTag {
         let scope = |kind: &str, whose: &[u8]| self.scope_named(user, kind, whose);
         match (self.config.quotas.all.scope(), identity) {
-            (Scope::Account, Some(Identity::Crm { account: Some(account), .. })) => {
-                scope("account", &account.to_bytes())
+            (
+                Scope::Account,
+                Some(Identity::Crm {
+                    account: Some(account),
+                    ..
+                }),
+            ) => scope("account", &account.to_bytes()),
+            (Scope::Account, _) if !user.account.is_empty() => {
+                scope("claimed account", user.account.as_bytes())
             }
-            (Scope::Account, _) if !user.account.is_empty() => scope("claimed account", user.account.as_bytes()),
             (_, Some(Identity::Crm { user, .. })) => scope("user", &user.to_bytes()),
             _ => self.scope_of(user, auth),
         }

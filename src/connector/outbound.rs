@@ -1,9 +1,10 @@
 //! The HTTP clients of the door, and where each may go.
 //!
-//! A connector with a `base_url` goes where its operator says. Without one the *user* names the host, and then the name
-//! must lead to the public internet, over TLS. That is decided after name resolution and for every new connection, on
-//! the very addresses that are connected to: a name that resolves to a public address while it is looked at and to a
-//! private one when it is called (rebinding) gains nothing.
+//! A connector with a `base_url` goes where its operator says. Without one the *user* names the
+//! host, and then the name must lead to the public internet, over TLS. That is decided after name
+//! resolution and for every new connection, on the very addresses that are connected to: a name
+//! that resolves to a public address while it is looked at and to a private one when it is called
+//! (rebinding) gains nothing.
 
 use std::sync::Arc;
 
@@ -23,7 +24,8 @@ pub(crate) struct Clients {
 #[derive(Debug, Clone)]
 pub(crate) struct Way {
     pub(super) client: Client,
-    /// Keeps no connection: each call opens one. If a kept one broke, the next kept one may be as old.
+    /// Keeps no connection: each call opens one. If a kept one broke, the next kept one may be as
+    /// old.
     pub(super) afresh: Client,
     only_public: bool,
 }
@@ -36,30 +38,53 @@ impl Clients {
     pub(crate) fn new(dns: &Dns) -> anyhow::Result<Self> {
         let tls = Arc::new(tls()?);
         let way = |only_public| {
-            let client = |kept| Client::new(Resolver { dns: dns.clone(), only_public }, &tls, only_public, kept);
-            Way { client: client(client::KEPT), afresh: client(0), only_public }
+            let client = |kept| {
+                Client::new(
+                    Resolver {
+                        dns: dns.clone(),
+                        only_public,
+                    },
+                    &tls,
+                    only_public,
+                    kept,
+                )
+            };
+            Way {
+                client: client(client::KEPT),
+                afresh: client(0),
+                only_public,
+            }
         };
-        Ok(Self { configured: way(false), named: way(true) })
+        Ok(Self {
+            configured: way(false),
+            named: way(true),
+        })
     }
 
     /// The way of a connector: to its `base_url` if it has one, else to hosts that users name.
     #[must_use]
     pub(crate) fn way(&self, has_base_url: bool) -> Way {
-        if has_base_url { self.configured.clone() } else { self.named.clone() }
+        if has_base_url {
+            self.configured.clone()
+        } else {
+            self.named.clone()
+        }
     }
 }
 
 impl Way {
-    /// Whether the URL may be called at all. An IP address in a URL is never resolved, so it is judged here.
+    /// Whether the URL may be called at all. An IP address in a URL is never resolved, so it is
+    /// judged here.
     pub(super) fn permits(&self, url: &Url) -> bool {
-        !self.only_public || (url.scheme() == "https" && matches!(url.host(), Some(Host::Domain(_))))
+        !self.only_public
+            || (url.scheme() == "https" && matches!(url.host(), Some(Host::Domain(_))))
     }
 }
 
 fn tls() -> anyhow::Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
-    // Mozilla's roots are compiled in, because a small container image often has none; the system's come on top,
-    // because a company's own authority is there.
+    // Mozilla's roots are compiled in, because a small container image often has none; the system's
+    // come on top, because a company's own authority is there.
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -78,11 +103,16 @@ mod tests {
     use super::*;
 
     fn resolver(answers: &'static [&'static str], only_public: bool) -> Resolver {
-        let dns = Dns::by(move |_| async move { Ok(answers.iter().map(|text| text.parse().unwrap()).collect()) });
+        let dns = Dns::by(move |_| async move {
+            Ok(answers.iter().map(|text| text.parse().unwrap()).collect())
+        });
         Resolver { dns, only_public }
     }
 
-    async fn resolved(answers: &'static [&'static str], only_public: bool) -> Result<Vec<String>, String> {
+    async fn resolved(
+        answers: &'static [&'static str],
+        only_public: bool,
+    ) -> Result<Vec<String>, String> {
         let resolving = resolver(answers, only_public).call("crm.example.com".parse().unwrap());
         let addrs = resolving.await.map_err(|error| error.to_string())?;
         Ok(addrs.map(|addr| addr.to_string()).collect())
@@ -90,10 +120,28 @@ mod tests {
 
     #[tokio::test]
     async fn of_a_mixed_answer_only_public_addresses_are_kept() {
-        let mixed = &["10.0.0.1:0", "8.8.8.8:0", "[::1]:0", "[2606:4700::1111]:0", "[::ffff:192.168.0.1]:0"];
-        assert_eq!(resolved(mixed, true).await.unwrap(), ["8.8.8.8:0", "[2606:4700::1111]:0"]);
-        assert_eq!(resolved(mixed, false).await.unwrap().len(), 5, "where a base_url leads is the operator's choice");
-        assert_eq!(resolved(&["10.0.0.1:0", "[fe80::1]:0"], true).await.unwrap_err(), "no public address");
+        let mixed = &[
+            "10.0.0.1:0",
+            "8.8.8.8:0",
+            "[::1]:0",
+            "[2606:4700::1111]:0",
+            "[::ffff:192.168.0.1]:0",
+        ];
+        assert_eq!(
+            resolved(mixed, true).await.unwrap(),
+            ["8.8.8.8:0", "[2606:4700::1111]:0"]
+        );
+        assert_eq!(
+            resolved(mixed, false).await.unwrap().len(),
+            5,
+            "where a base_url leads is the operator's choice"
+        );
+        assert_eq!(
+            resolved(&["10.0.0.1:0", "[fe80::1]:0"], true)
+                .await
+                .unwrap_err(),
+            "no public address"
+        );
         assert_eq!(resolved(&[], true).await.unwrap(), Vec::<String>::new());
     }
 
@@ -102,11 +150,30 @@ mod tests {
         let asked = std::sync::atomic::AtomicU16::new(0);
         let dns = Dns::by(move |_| {
             let first = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
-            async move { Ok(vec![if first { "8.8.8.8:0" } else { "127.0.0.1:0" }.parse().unwrap()]) }
+            async move {
+                Ok(vec![
+                    if first { "8.8.8.8:0" } else { "127.0.0.1:0" }
+                        .parse()
+                        .unwrap(),
+                ])
+            }
         });
-        let mut rebinding = Resolver { dns, only_public: true };
-        assert!(rebinding.call("crm.example.com".parse().unwrap()).await.is_ok());
-        assert!(rebinding.call("crm.example.com".parse().unwrap()).await.is_err());
+        let mut rebinding = Resolver {
+            dns,
+            only_public: true,
+        };
+        assert!(
+            rebinding
+                .call("crm.example.com".parse().unwrap())
+                .await
+                .is_ok()
+        );
+        assert!(
+            rebinding
+                .call("crm.example.com".parse().unwrap())
+                .await
+                .is_err()
+        );
     }
 
     #[test]

@@ -10,7 +10,8 @@ pub(super) struct Part {
     pub(super) name: &'static str,
     /// For the credential.
     pub(super) whole: Refused,
-    /// For the credential and one record, if the path names it: "not found" may be said of the record then.
+    /// For the credential and one record, if the path names it: "not found" may be said of the
+    /// record then.
     pub(super) record: Refused,
 }
 

@@ -1,13 +1,14 @@
 //! Pipedrive: persons by phone (API v2), their open deals (v2) and leads (v1).
 //!
-//! Its search reads the digits of a phone field, so the national significant number finds every stored spelling, other
-//! people's numbers that contain it among them.
+//! Its search reads the digits of a phone field, so the national significant number finds every
+//! stored spelling, other people's numbers that contain it among them.
 //!
-//! Success is 200 with `success: true` and `data`, which is null for an empty list of leads or deals; a failure has
-//! `success: false`, `error` and sometimes `errorCode`, an HTTP status
-//! (pipedrive.readme.io/docs/core-api-concepts-responses). Whoever goes on after a 429 gets 403 and a page of
-//! Cloudflare's (ibid., core-api-concepts-rate-limiting). Lists end without a `next_cursor` (v2) or with
-//! `more_items_in_collection: false` (v1; ibid., core-api-concepts-pagination).
+//! Success is 200 with `success: true` and `data`, which is null for an empty list of leads or
+//! deals; a failure has `success: false`, `error` and sometimes `errorCode`, an HTTP status
+//! (pipedrive.readme.io/docs/core-api-concepts-responses). Whoever goes on after a 429 gets 403 and
+//! a page of Cloudflare's (ibid., core-api-concepts-rate-limiting). Lists end without a
+//! `next_cursor` (v2) or with `more_items_in_collection: false` (v1; ibid.,
+//! core-api-concepts-pagination).
 
 use async_trait::async_trait;
 use futures_util::future::join;
@@ -25,8 +26,16 @@ use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
 /// The largest page of these lists (Pipedrive's documentation: 100 in search, 500 elsewhere).
 const PAGE: &str = "100";
 
-const FOUND: Form = Form { list: "/data/items", null_is_empty: false, success: Some("success") };
-const LIST: Form = Form { list: "/data", null_is_empty: true, ..FOUND };
+const FOUND: Form = Form {
+    list: "/data/items",
+    null_is_empty: false,
+    success: Some("success"),
+};
+const LIST: Form = Form {
+    list: "/data",
+    null_is_empty: true,
+    ..FOUND
+};
 
 #[derive(Debug)]
 pub(super) struct Pipedrive;
@@ -42,7 +51,11 @@ impl Connector for Pipedrive {
     }
 
     fn replies(&self) -> &'static [Row] {
-        &[Row { statuses: |status| status == 403, sign: Sign::NoJson, class: Class::Limit }]
+        &[Row {
+            statuses: |status| status == 403,
+            sign: Sign::NoJson,
+            class: Class::Limit,
+        }]
     }
 
     /// `GET /v1/users/me` (Pipedrive's API reference, "Get current user data").
@@ -54,16 +67,33 @@ impl Connector for Pipedrive {
 
     async fn search(&self, session: &CrmSession, term: &str) -> Result<Hits, LookupError> {
         let query = [("term", term), ("fields", "phone")];
-        let (items, complete) = pages(session.search(), Api::V2(&["persons", "search"]), &query, &FOUND).await?;
+        let (items, complete) = pages(
+            session.search(),
+            Api::V2(&["persons", "search"]),
+            &query,
+            &FOUND,
+        )
+        .await?;
         Ok(Hits::read(items, complete, |found| record(&found["item"])).await)
     }
 
     async fn enrich(&self, session: &CrmSession, _: &Settings, contact: &Contact) -> Enrichment {
-        let mut enrichment = Enrichment { info: Map::new(), complete: true };
+        let mut enrichment = Enrichment {
+            info: Map::new(),
+            complete: true,
+        };
         let of_person = ("person_id", contact.id.as_str());
         let (deals, leads) = join(
-            choices(session.part("deals", None), Api::V2(&["deals"]), &[of_person, ("status", "open")]),
-            choices(session.part("leads", None), Api::V1(&["leads"]), &[of_person]),
+            choices(
+                session.part("deals", None),
+                Api::V2(&["deals"]),
+                &[of_person, ("status", "open")],
+            ),
+            choices(
+                session.part("leads", None),
+                Api::V1(&["leads"]),
+                &[of_person],
+            ),
         )
         .await;
         enrichment.add(session.complaints(), "deals", deals);
@@ -74,7 +104,9 @@ impl Connector for Pipedrive {
 
 pub(super) fn record(person: &Value) -> Record {
     // Search items list phones and addresses as texts; other replies of the API as {"value": text}.
-    let addresses = ["primary_email", "emails"].iter().flat_map(|field| texts(person.get(field), "value"));
+    let addresses = ["primary_email", "emails"]
+        .iter()
+        .flat_map(|field| texts(person.get(field), "value"));
     Record {
         phones: texts(person.get("phones"), "value"),
         contact: Contact {
@@ -82,7 +114,10 @@ pub(super) fn record(person: &Value) -> Record {
             name: text(person.get("name")),
             kind: "contact".to_owned(),
             title: text(person.get("job_title")),
-            company: texts(person.get("organization"), "name").into_iter().take(1).collect(),
+            company: texts(person.get("organization"), "name")
+                .into_iter()
+                .take(1)
+                .collect(),
             email: addresses.take(1).collect(),
             created: text(person.get("add_time")),
             last_activity: text(person.get("update_time")),
@@ -92,9 +127,19 @@ pub(super) fn record(person: &Value) -> Record {
     }
 }
 
-async fn choices(calls: Calls<'_>, api: Api<'_>, query: &[(&str, &str)]) -> Result<(Vec<Value>, bool), LookupError> {
+async fn choices(
+    calls: Calls<'_>,
+    api: Api<'_>,
+    query: &[(&str, &str)],
+) -> Result<(Vec<Value>, bool), LookupError> {
     let (items, complete) = pages(calls, api, query, &LIST).await?;
-    Ok((items.iter().map(|item| json!({"const": item["id"], "title": item["title"]})).collect(), complete))
+    Ok((
+        items
+            .iter()
+            .map(|item| json!({"const": item["id"], "title": item["title"]}))
+            .collect(),
+        complete,
+    ))
 }
 
 /// The two versions differ in path and in paging.
@@ -122,7 +167,9 @@ impl Api<'_> {
             }
             Self::V1(_) if is_said(reply, &[&V1[..], &["more_items_in_collection"]].concat())? => {
                 let start = next_number(reply, &[&V1[..], &["next_start"]].concat())?;
-                start.map(|start| Some(("start", start))).ok_or(LookupError::CrmBadReply(BadReply::Shape))
+                start
+                    .map(|start| Some(("start", start)))
+                    .ok_or(LookupError::CrmBadReply(BadReply::Shape))
             }
             Self::V1(_) => Ok(None),
         }

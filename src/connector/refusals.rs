@@ -1,8 +1,9 @@
 //! Parts of contacts that a CRM refuses for good.
 //!
-//! A user without the right to see leads, an account whose plan has none: the CRM says so to every call. That is no
-//! failure, and a call for it is wasted. So such a part is left out, the answer is complete without it, and the CRM is
-//! asked for it again after a while. Each replica remembers for itself; nothing of it is stored.
+//! A user without the right to see leads, an account whose plan has none: the CRM says so to every
+//! call. That is no failure, and a call for it is wasted. So such a part is left out, the answer is
+//! complete without it, and the CRM is asked for it again after a while. Each replica remembers for
+//! itself; nothing of it is stored.
 
 use std::collections::HashMap;
 use std::hash::{Hash, RandomState};
@@ -20,12 +21,14 @@ const BELIEVED: Duration = Duration::from_secs(15 * 60);
 /// Refusals remembered for one connector, some 100 bytes each. What is more is asked for each time.
 const MOST: usize = 10_000;
 
-/// Whether every further call for this part would be refused like this. The status of a limit or an outage is none, and
-/// a 401 beside a search that was answered says nothing about the credential.
+/// Whether every further call for this part would be refused like this. The status of a limit or an
+/// outage is none, and a 401 beside a search that was answered says nothing about the credential.
 pub(super) fn is_lasting(error: &LookupError) -> bool {
     match error {
         LookupError::CrmUnauthenticated | LookupError::CrmForbidden => true,
-        LookupError::CrmBadReply(BadReply::Status(status)) => matches!(status, 402 | 404 | 405 | 410 | 451),
+        LookupError::CrmBadReply(BadReply::Status(status)) => {
+            matches!(status, 402 | 404 | 405 | 410 | 451)
+        }
         LookupError::CrmUnavailable(Unavailable::Status { code, .. }) => *code == 501,
         _ => false,
     }
@@ -93,7 +96,8 @@ mod tests {
         (0..MOST + 10).for_each(note);
         assert_eq!(refusals.known.lock().len(), MOST);
         assert!(
-            refusals.standing(refusals.name(0_usize)).is_some() && refusals.standing(refusals.name(MOST)).is_none()
+            refusals.standing(refusals.name(0_usize)).is_some()
+                && refusals.standing(refusals.name(MOST)).is_none()
         );
         pause(BELIEVED).await;
         note(MOST);
@@ -103,9 +107,19 @@ mod tests {
     #[test]
     fn limits_and_outages_are_no_refusals() {
         let status = |code| LookupError::CrmBadReply(BadReply::Status(code));
-        let away = |code| LookupError::CrmUnavailable(Unavailable::Status { code, retry_after: None });
-        for refusal in [LookupError::CrmUnauthenticated, LookupError::CrmForbidden, status(402), status(404), away(501)]
-        {
+        let away = |code| {
+            LookupError::CrmUnavailable(Unavailable::Status {
+                code,
+                retry_after: None,
+            })
+        };
+        for refusal in [
+            LookupError::CrmUnauthenticated,
+            LookupError::CrmForbidden,
+            status(402),
+            status(404),
+            away(501),
+        ] {
             assert!(is_lasting(&refusal), "{refusal}");
         }
         for failure in [

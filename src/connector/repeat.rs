@@ -1,7 +1,8 @@
 //! When a read is sent again.
 //!
-//! Once, if there is reason to think that the CRM answers the second time: the connection broke before a reply, or a
-//! balancer had nobody behind it for a moment. Every call is a read, so sending it twice changes nothing in the CRM.
+//! Once, if there is reason to think that the CRM answers the second time: the connection broke
+//! before a reply, or a balancer had nobody behind it for a moment. Every call is a read, so
+//! sending it twice changes nothing in the CRM.
 
 use std::time::Duration;
 
@@ -28,10 +29,17 @@ impl Repeat {
     /// How a read that failed like this is sent again, if it is and the latest deadline allows it.
     pub(crate) fn of(failure: &LookupError, deadline: Option<Instant>) -> Option<Self> {
         let repeat = match failure {
-            LookupError::CrmUnavailable(Unavailable::NoReply) => Self { after: Duration::ZERO, afresh: true },
-            LookupError::CrmUnavailable(Unavailable::Status { code: 502..=504, retry_after }) => {
-                Self { after: retry_after.unwrap_or_default().max(MOMENT), afresh: false }
-            }
+            LookupError::CrmUnavailable(Unavailable::NoReply) => Self {
+                after: Duration::ZERO,
+                afresh: true,
+            },
+            LookupError::CrmUnavailable(Unavailable::Status {
+                code: 502..=504,
+                retry_after,
+            }) => Self {
+                after: retry_after.unwrap_or_default().max(MOMENT),
+                afresh: false,
+            },
             _ => return None,
         };
         let in_time = deadline.is_none_or(|deadline| clock::instant() + repeat.after < deadline);
@@ -52,7 +60,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_may_be_answered_in_a_moment_is_sent_again_if_there_is_time() {
         let after = |failure: &LookupError, limit: u64| {
-            Repeat::of(failure, clock::after(Duration::from_millis(limit))).map(|repeat| repeat.after.as_millis())
+            Repeat::of(failure, clock::after(Duration::from_millis(limit)))
+                .map(|repeat| repeat.after.as_millis())
         };
         let broken = LookupError::CrmUnavailable(Unavailable::NoReply);
         for (failure, limit, expected) in [
@@ -65,7 +74,11 @@ mod tests {
             (&status(503, Some(2)), 2_000, None),
             (&status(503, Some(6)), 60_000, None),
         ] {
-            assert_eq!(after(failure, limit), expected, "{failure} within {limit} ms");
+            assert_eq!(
+                after(failure, limit),
+                expected,
+                "{failure} within {limit} ms"
+            );
         }
         assert!(Repeat::of(&broken, None).is_some_and(|repeat| repeat.afresh));
     }

@@ -1,7 +1,8 @@
 //! A CRM's reply as JSON, within limits.
 //!
-//! The size of a reply is limited before it comes here, but a small text can make a large tree (`[[],[],[],…`), and a
-//! deep one ends the program where the tree is walked or dropped by recursion. So both are counted while it is read.
+//! The size of a reply is limited before it comes here, but a small text can make a large tree
+//! (`[[],[],[],…`), and a deep one ends the program where the tree is walked or dropped by
+//! recursion. So both are counted while it is read.
 
 use std::cell::Cell;
 use std::fmt;
@@ -20,8 +21,8 @@ use crate::domain::error::BadReply;
 /// Lists and objects within each other. CRMs nest fewer than ten.
 const DEPTH: u32 = 32;
 
-/// Values in one reply, members of objects and elements of lists included: a page of 500 records with 200 fields each.
-/// One takes some 100 bytes.
+/// Values in one reply, members of objects and elements of lists included: a page of 500 records
+/// with 200 fields each. One takes some 100 bytes.
 const VALUES: u32 = 100_000;
 
 /// The byte order mark of UTF-8, which RFC 8259 lets a reader ignore.
@@ -33,8 +34,8 @@ const READ_AT_ONCE: usize = 32 * 1024;
 /// Larger replies of one CRM that are read at once.
 const AT_ONCE: usize = 2;
 
-/// Reads the replies of one CRM, large ones on threads that may be kept busy, a few at once: however many come, they
-/// compete with the rest of the daemon for the cores as a few threads.
+/// Reads the replies of one CRM, large ones on threads that may be kept busy, a few at once:
+/// however many come, they compete with the rest of the daemon for the cores as a few threads.
 #[derive(Debug)]
 pub(super) struct Readers(Arc<Semaphore>);
 
@@ -55,30 +56,47 @@ impl Readers {
         if body.len() <= READ_AT_ONCE {
             return read(body, declared, limit).map_err(LookupError::CrmBadReply);
         }
-        let place = Arc::clone(&self.0).acquire_owned().await.map_err(|_| LookupError::Internal)?;
+        let place = Arc::clone(&self.0)
+            .acquire_owned()
+            .await
+            .map_err(|_| LookupError::Internal)?;
         let reading = spawn_blocking(move || {
             // Until the thread is done, whoever still waits for it.
             let _place = place;
             read(body, declared, limit)
         });
-        reading.await.map_err(|_| LookupError::Internal)?.map_err(LookupError::CrmBadReply)
+        reading
+            .await
+            .map_err(|_| LookupError::Internal)?
+            .map_err(LookupError::CrmBadReply)
     }
 }
 
-/// Reads the body of a reply, whose headers declared this encoding. One that is no sound JSON is mended once; that may
-/// take `limit` bytes.
+/// Reads the body of a reply, whose headers declared this encoding. One that is no sound JSON is
+/// mended once; that may take `limit` bytes.
 ///
 /// # Errors
 /// [`BadReply`] says which limit it exceeds, or that it is no JSON.
-fn read(body: Vec<u8>, declared: Option<&'static Encoding>, limit: usize) -> Result<Value, BadReply> {
+fn read(
+    body: Vec<u8>,
+    declared: Option<&'static Encoding>,
+    limit: usize,
+) -> Result<Value, BadReply> {
     match parse(body.strip_prefix(MARK).unwrap_or(&body)) {
-        Ok(Parsed { value, changed: false }) => return Ok(value),
+        Ok(Parsed {
+            value,
+            changed: false,
+        }) => return Ok(value),
         Err(BadReply::TooComplex) => return Err(BadReply::TooComplex),
         Ok(Parsed { changed: true, .. }) | Err(_) => {}
     }
     let text = mend::decode(&body, declared);
     drop(body);
-    let mended = if text.len() > limit { None } else { mend::mend(&text, limit) };
+    let mended = if text.len() > limit {
+        None
+    } else {
+        mend::mend(&text, limit)
+    };
     drop(text);
     parse(mended.ok_or(BadReply::TooLarge)?.as_bytes()).map(|parsed| parsed.value)
 }
@@ -93,11 +111,22 @@ struct Parsed {
 
 /// Reads one JSON text.
 fn parse(text: &[u8]) -> Result<Parsed, BadReply> {
-    let limits = Limits { values: Cell::new(VALUES), exceeded: Cell::new(false), changed: Cell::new(false) };
+    let limits = Limits {
+        values: Cell::new(VALUES),
+        exceeded: Cell::new(false),
+        changed: Cell::new(false),
+    };
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Reader { limits: &limits, depth: DEPTH }.deserialize(&mut reader);
+    let value = Reader {
+        limits: &limits,
+        depth: DEPTH,
+    }
+    .deserialize(&mut reader);
     match value.and_then(|value| reader.end().map(|()| value)) {
-        Ok(value) => Ok(Parsed { value, changed: limits.changed.get() }),
+        Ok(value) => Ok(Parsed {
+            value,
+            changed: limits.changed.get(),
+        }),
         Err(_) if limits.exceeded.get() => Err(BadReply::TooComplex),
         Err(_) => Err(BadReply::NotJson),
     }
@@ -111,13 +140,22 @@ struct Limits {
     changed: Cell<bool>,
 }
 
-/// Whether a double may have been written with more digits than it holds: a large one may be an integer beyond 64 bits,
-/// and every decimal of up to 15 digits is held.
+/// Whether a double may have been written with more digits than it holds: a large one may be an
+/// integer beyond 64 bits, and every decimal of up to 15 digits is held.
 fn may_be_changed(double: f64) -> bool {
     const FIRST_WITH_GAPS: f64 = 9_007_199_254_740_992.0;
-    #[expect(clippy::float_cmp, reason = "equal means that six decimals are all there is")]
+    #[expect(
+        clippy::float_cmp,
+        reason = "equal means that six decimals are all there is"
+    )]
     let is_short = double.abs() < 1e9 && (double * 1e6).round() / 1e6 == double;
-    let digits = || format!("{double:e}").bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    let digits = || {
+        format!("{double:e}")
+            .bytes()
+            .take_while(|byte| *byte != b'e')
+            .filter(u8::is_ascii_digit)
+            .count()
+    };
     !is_short && (double.abs() >= FIRST_WITH_GAPS || digits() > 15)
 }
 
@@ -145,7 +183,12 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
-        let left = self.limits.values.get().checked_sub(1).ok_or_else(|| self.exceeded())?;
+        let left = self
+            .limits
+            .values
+            .get()
+            .checked_sub(1)
+            .ok_or_else(|| self.exceeded())?;
         self.limits.values.set(left);
         reader.deserialize_any(self)
     }
@@ -220,9 +263,19 @@ mod tests {
     fn nesting_has_an_end() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             assert!(parse(nested(open, close, 32).as_bytes()).is_ok());
-            assert_eq!(parse(nested(open, close, 33).as_bytes()), Err(BadReply::TooComplex));
-            assert_eq!(parse(nested(open, close, 1_000_000).as_bytes()), Err(BadReply::TooComplex));
-            assert_eq!(parse(open.repeat(1_000_000).as_bytes()), Err(BadReply::TooComplex), "never closed");
+            assert_eq!(
+                parse(nested(open, close, 33).as_bytes()),
+                Err(BadReply::TooComplex)
+            );
+            assert_eq!(
+                parse(nested(open, close, 1_000_000).as_bytes()),
+                Err(BadReply::TooComplex)
+            );
+            assert_eq!(
+                parse(open.repeat(1_000_000).as_bytes()),
+                Err(BadReply::TooComplex),
+                "never closed"
+            );
         }
     }
 
@@ -230,11 +283,21 @@ mod tests {
     fn a_small_text_does_not_become_a_large_tree() {
         let elements = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
         assert!(parse(elements(99_999).as_bytes()).is_ok());
-        assert_eq!(parse(elements(100_000).as_bytes()), Err(BadReply::TooComplex));
+        assert_eq!(
+            parse(elements(100_000).as_bytes()),
+            Err(BadReply::TooComplex)
+        );
         let members: Vec<String> = (0..100_000).map(|n| format!("\"{n}\":1,")).collect();
-        assert_eq!(parse(format!("{{{}\"z\":1}}", members.concat()).as_bytes()), Err(BadReply::TooComplex));
+        assert_eq!(
+            parse(format!("{{{}\"z\":1}}", members.concat()).as_bytes()),
+            Err(BadReply::TooComplex)
+        );
         let same = format!("{{{}\"z\":1}}", "\"a\":1,".repeat(100_000));
-        assert_eq!(parse(same.as_bytes()), Err(BadReply::TooComplex), "a name that repeats counts each time");
+        assert_eq!(
+            parse(same.as_bytes()),
+            Err(BadReply::TooComplex),
+            "a name that repeats counts each time"
+        );
     }
 
     fn as_utf8(body: &[u8]) -> Result<Value, BadReply> {
@@ -243,12 +306,31 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_told_apart() {
-        for text in
-            ["", " ", "{", "[1,", "{\"a\"}", "nul", "{} {}", "[1]x", "\"", "\u{0}", "<html>", "{}\u{feff}", "--1e999"]
-        {
+        for text in [
+            "",
+            " ",
+            "{",
+            "[1,",
+            "{\"a\"}",
+            "nul",
+            "{} {}",
+            "[1]x",
+            "\"",
+            "\u{0}",
+            "<html>",
+            "{}\u{feff}",
+            "--1e999",
+        ] {
             assert_eq!(as_utf8(text.as_bytes()), Err(BadReply::NotJson), "{text:?}");
         }
-        for bytes in [&b"\xff"[..], b"{}\xff", b"\xff\xfe\0\0{\0\0\0", b"\0\0\0{", b"\xef\xbb\xbf", b"\xef\xbb{}"] {
+        for bytes in [
+            &b"\xff"[..],
+            b"{}\xff",
+            b"\xff\xfe\0\0{\0\0\0",
+            b"\0\0\0{",
+            b"\xef\xbb\xbf",
+            b"\xef\xbb{}",
+        ] {
             assert_eq!(as_utf8(bytes), Err(BadReply::NotJson), "{bytes:?}");
         }
     }
@@ -267,20 +349,49 @@ mod tests {
             (b"\xc3", "\u{fffd}"),
             (b"\\'", "\u{fffd}'"),
         ] {
-            let body = [&b"{\"odd\": \""[..], odd, "\", \"good\": \"Zoë 😀\"}".as_bytes()].concat();
-            assert_eq!(as_utf8(&body), Ok(json!({"odd": expected, "good": "Zoë 😀"})), "{odd:?}");
+            let body = [
+                &b"{\"odd\": \""[..],
+                odd,
+                "\", \"good\": \"Zoë 😀\"}".as_bytes(),
+            ]
+            .concat();
+            assert_eq!(
+                as_utf8(&body),
+                Ok(json!({"odd": expected, "good": "Zoë 😀"})),
+                "{odd:?}"
+            );
         }
     }
 
     #[test]
     fn declared_encodings_and_marks_are_read() {
         let zoe = json!({"name": "Zoë"});
-        assert_eq!(read(b"{\"name\":\"Zo\xeb\"}".to_vec(), Some(WINDOWS_1252), 100), Ok(zoe.clone()));
-        assert_eq!(read("\u{feff}{\"name\":\"Zoë\"}".into(), Some(WINDOWS_1252), 100), Ok(zoe.clone()));
-        assert_eq!(read("{\"name\":\"Zoë\"}".into(), Some(WINDOWS_1252), 100), Ok(zoe.clone()), "not as declared");
-        let utf16 = "{\"name\":\"Zoë\"}".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert_eq!(
+            read(b"{\"name\":\"Zo\xeb\"}".to_vec(), Some(WINDOWS_1252), 100),
+            Ok(zoe.clone())
+        );
+        assert_eq!(
+            read("\u{feff}{\"name\":\"Zoë\"}".into(), Some(WINDOWS_1252), 100),
+            Ok(zoe.clone())
+        );
+        assert_eq!(
+            read("{\"name\":\"Zoë\"}".into(), Some(WINDOWS_1252), 100),
+            Ok(zoe.clone()),
+            "not as declared"
+        );
+        let utf16 = "{\"name\":\"Zoë\"}"
+            .encode_utf16()
+            .flat_map(u16::to_be_bytes)
+            .collect();
         assert_eq!(read(utf16, None, 100), Ok(zoe));
-        assert_eq!(read([&b"\""[..], &[0xeb; 60], b"\""].concat(), Some(WINDOWS_1252), 100), Err(BadReply::TooLarge));
+        assert_eq!(
+            read(
+                [&b"\""[..], &[0xeb; 60], b"\""].concat(),
+                Some(WINDOWS_1252),
+                100
+            ),
+            Err(BadReply::TooLarge)
+        );
     }
 
     #[test]
@@ -305,9 +416,18 @@ mod tests {
     #[test]
     fn the_limits_hold_for_what_is_mended() {
         let odd = |text: String| format!("[\"\\ud800\",{text}]");
-        assert_eq!(as_utf8(odd(nested("[", "]", 32)).as_bytes()), Err(BadReply::TooComplex));
-        assert_eq!(as_utf8(odd("1,".repeat(100_000)).as_bytes()), Err(BadReply::TooComplex));
-        assert_eq!(as_utf8(odd(format!("\"{}\"", "\t".repeat(200_000))).as_bytes()), Err(BadReply::TooLarge));
+        assert_eq!(
+            as_utf8(odd(nested("[", "]", 32)).as_bytes()),
+            Err(BadReply::TooComplex)
+        );
+        assert_eq!(
+            as_utf8(odd("1,".repeat(100_000)).as_bytes()),
+            Err(BadReply::TooComplex)
+        );
+        assert_eq!(
+            as_utf8(odd(format!("\"{}\"", "\t".repeat(200_000))).as_bytes()),
+            Err(BadReply::TooLarge)
+        );
     }
 
     proptest! {

@@ -1,11 +1,12 @@
 //! What a reply means: one table from status, headers and body to a class.
 //!
-//! Owns the rows that hold for all CRMs; a connector adds those of its own CRM, which come first. Promises that a limit
-//! is never taken for a missing permission if the CRM shows any sign of it, because a permission ends a whole batch and
-//! a limit is waited for. Reads machine words only, never a CRM's prose.
+//! Owns the rows that hold for all CRMs; a connector adds those of its own CRM, which come first.
+//! Promises that a limit is never taken for a missing permission if the CRM shows any sign of it,
+//! because a permission ends a whole batch and a limit is waited for. Reads machine words only,
+//! never a CRM's prose.
 //!
-//! Sources: RFC 9110 (408, 503, `Retry-After`), RFC 6585 (429), RFC 8470 (425), RFC 4918 (423), and the error pages of
-//! the CRMs that are named beside the words.
+//! Sources: RFC 9110 (408, 503, `Retry-After`), RFC 6585 (429), RFC 8470 (425), RFC 4918 (423), and
+//! the error pages of the CRMs that are named beside the words.
 
 use std::time::Duration;
 
@@ -58,21 +59,38 @@ pub(crate) enum Sign {
     NoJson,
 }
 
-/// The rows for all CRMs. Only 200 brings an answer: 202 is one that comes later, 203 another's, 206 a part of one.
+/// The rows for all CRMs. Only 200 brings an answer: 202 is one that comes later, 203 another's,
+/// 206 a part of one.
 const COMMON: [Row; 8] = [
     // 420 and 509 are older ways to say 429.
-    row(|status| matches!(status, 420 | 429 | 509), Sign::Any, Class::Limit),
-    row(|status| matches!(status, 200 | 400 | 403 | 503), Sign::Word(&LIMITS), Class::Limit),
+    row(
+        |status| matches!(status, 420 | 429 | 509),
+        Sign::Any,
+        Class::Limit,
+    ),
+    row(
+        |status| matches!(status, 200 | 400 | 403 | 503),
+        Sign::Word(&LIMITS),
+        Class::Limit,
+    ),
     row(|status| status == 403, Sign::Wait, Class::Limit),
     row(|status| status == 401, Sign::Any, Class::Credential),
     row(|status| status == 403, Sign::Any, Class::Permission),
-    row(|status| matches!(status, 408 | 423 | 425 | 500..=599), Sign::Any, Class::Fault),
+    row(
+        |status| matches!(status, 408 | 423 | 425 | 500..=599),
+        Sign::Any,
+        Class::Fault,
+    ),
     row(|status| status == 200, Sign::Any, Class::Answer),
     row(|_| true, Sign::Any, Class::Unusable),
 ];
 
 const fn row(statuses: fn(u16) -> bool, sign: Sign, class: Class) -> Row {
-    Row { statuses, sign, class }
+    Row {
+        statuses,
+        sign,
+        class,
+    }
 }
 
 /// Words that mean a limit in any CRM's reply, whatever its status.
@@ -106,7 +124,16 @@ pub(super) const ERRORS: [&str; 3] = ["error", "errors", "errorCode"];
 const PLACES: [&str; 5] = ["", "/0", "/error", "/errors/0", "/error/errors/0"];
 
 /// Members of such a place that hold a code.
-const CODES: [&str; 8] = ["errorCode", "code", "errorType", "category", "type", "status", "reason", "error"];
+const CODES: [&str; 8] = [
+    "errorCode",
+    "code",
+    "errorType",
+    "category",
+    "type",
+    "status",
+    "reason",
+    "error",
+];
 
 /// Members of such a place that hold the seconds to wait.
 const WAITS: [&str; 3] = ["rate_reset", "retry_after", "retryAfter"];
@@ -139,18 +166,35 @@ pub(super) fn needs_body(own: &[Row], status: u16) -> bool {
 
 /// Reads a reply by the rows of its CRM, then by those for all.
 pub(super) fn read(own: &[Row], reply: Reply<'_>) -> Reading {
-    let said = reply.body.filter(|_| reply.status == 200).and_then(said_status);
-    let reply = Reply { status: said.unwrap_or(reply.status), ..reply };
+    let said = reply
+        .body
+        .filter(|_| reply.status == 200)
+        .and_then(said_status);
+    let reply = Reply {
+        status: said.unwrap_or(reply.status),
+        ..reply
+    };
     let found = rows(own).find(|row| (row.statuses)(reply.status) && row.sign.is_in(&reply));
     let class = found.map_or(Class::Unusable, |row| row.class);
     let headers = *reply.headers;
     let retry_after = match class {
-        Class::Limit => headers.retry_after.or_else(|| wait_in(reply.body)).or_else(|| reset(&headers)),
+        Class::Limit => headers
+            .retry_after
+            .or_else(|| wait_in(reply.body))
+            .or_else(|| reset(&headers)),
         Class::Fault => headers.retry_after,
         _ => None,
     };
-    let hint = RateHint { refused: class == Class::Limit, retry_after, ..headers };
-    Reading { class, status: reply.status, hint }
+    let hint = RateHint {
+        refused: class == Class::Limit,
+        retry_after,
+        ..headers
+    };
+    Reading {
+        class,
+        status: reply.status,
+        hint,
+    }
 }
 
 fn rows(own: &[Row]) -> impl Iterator<Item = &Row> {
@@ -164,7 +208,10 @@ impl Reading {
         match self.class {
             Class::Answer => None,
             Class::Limit => Some(LookupError::CrmRateLimited { retry_after }),
-            Class::Fault => Some(LookupError::CrmUnavailable(Unavailable::Status { code: self.status, retry_after })),
+            Class::Fault => Some(LookupError::CrmUnavailable(Unavailable::Status {
+                code: self.status,
+                retry_after,
+            })),
             Class::Credential => Some(LookupError::CrmUnauthenticated),
             Class::Permission => Some(LookupError::CrmForbidden),
             Class::Unusable => Some(LookupError::CrmBadReply(BadReply::Status(self.status))),
@@ -178,7 +225,8 @@ impl Sign {
             Self::Any => true,
             Self::Wait => reply.headers.retry_after.is_some() || reply.headers.remaining == Some(0),
             Self::Word(words) => reply.body.is_some_and(|body| {
-                let is_word = |code: String| words.iter().any(|word| word.eq_ignore_ascii_case(&code));
+                let is_word =
+                    |code: String| words.iter().any(|word| word.eq_ignore_ascii_case(&code));
                 codes(body, reply.status == 200).any(is_word)
             }),
             Self::NoJson => reply.body.is_none(),
@@ -190,25 +238,39 @@ impl Sign {
 fn codes(body: &Value, is_success: bool) -> impl Iterator<Item = String> {
     let direct = ERRORS.iter().filter_map(move |name| body.get(name));
     let skipped = if is_success { 2 } else { 0 };
-    let places = PLACES.iter().skip(skipped).filter_map(move |place| body.pointer(place));
+    let places = PLACES
+        .iter()
+        .skip(skipped)
+        .filter_map(move |place| body.pointer(place));
     let nested = places.flat_map(|place| CODES.iter().filter_map(move |name| place.get(name)));
     direct.chain(nested).map(|code| text(Some(code)))
 }
 
 /// The HTTP status that a success has among its errors.
 fn said_status(body: &Value) -> Option<u16> {
-    codes(body, true).filter_map(|code| code.parse().ok()).find(|status| matches!(status, 400..=599))
+    codes(body, true)
+        .filter_map(|code| code.parse().ok())
+        .find(|status| matches!(status, 400..=599))
 }
 
 fn wait_in(body: Option<&Value>) -> Option<Duration> {
     let places = PLACES.iter().filter_map(|place| body?.pointer(place));
-    let waits = places.flat_map(|place| WAITS.iter().filter_map(move |name| place.get(name)?.as_f64()));
-    waits.filter_map(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(|wait| wait.min(LONGEST)).next()
+    let waits = places.flat_map(|place| {
+        WAITS
+            .iter()
+            .filter_map(move |name| place.get(name)?.as_f64())
+    });
+    waits
+        .filter_map(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .map(|wait| wait.min(LONGEST))
+        .next()
 }
 
 /// When calls are left again, unless some are left now: then another limit was meant.
 fn reset(headers: &RateHint) -> Option<Duration> {
-    headers.reset_after.filter(|_| headers.remaining.unwrap_or(0) == 0)
+    headers
+        .reset_after
+        .filter(|_| headers.remaining.unwrap_or(0) == 0)
 }
 
 #[cfg(test)]
@@ -218,11 +280,24 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const NOTHING: RateHint =
-        RateHint { refused: false, retry_after: None, remaining: None, limit: None, reset_after: None };
+    const NOTHING: RateHint = RateHint {
+        refused: false,
+        retry_after: None,
+        remaining: None,
+        limit: None,
+        reset_after: None,
+    };
 
     fn class(status: u16, headers: &RateHint, body: Option<&Value>) -> Class {
-        read(&[], Reply { status, headers, body }).class
+        read(
+            &[],
+            Reply {
+                status,
+                headers,
+                body,
+            },
+        )
+        .class
     }
 
     #[test]
@@ -233,7 +308,12 @@ mod tests {
             (&[408, 423, 425, 500, 502, 503, 504, 524, 599], Class::Fault),
             (&[401], Class::Credential),
             (&[403], Class::Permission),
-            (&[201, 202, 204, 206, 304, 400, 402, 404, 405, 410, 418, 451, 600, 999], Class::Unusable),
+            (
+                &[
+                    201, 202, 204, 206, 304, 400, 402, 404, 405, 410, 418, 451, 600, 999,
+                ],
+                Class::Unusable,
+            ),
         ] {
             for status in statuses {
                 assert_eq!(class(*status, &NOTHING, None), expected, "{status}");
@@ -243,10 +323,23 @@ mod tests {
 
     #[test]
     fn a_403_is_a_limit_with_a_time_or_with_no_call_left_and_else_a_permission() {
-        let named = RateHint { retry_after: Some(2 * SECOND), ..NOTHING };
-        let none_left = RateHint { remaining: Some(0), ..NOTHING };
-        let some_left = RateHint { remaining: Some(1), reset_after: Some(SECOND), ..NOTHING };
-        assert_eq!([&named, &none_left].map(|headers| class(403, headers, None)), [Class::Limit; 2]);
+        let named = RateHint {
+            retry_after: Some(2 * SECOND),
+            ..NOTHING
+        };
+        let none_left = RateHint {
+            remaining: Some(0),
+            ..NOTHING
+        };
+        let some_left = RateHint {
+            remaining: Some(1),
+            reset_after: Some(SECOND),
+            ..NOTHING
+        };
+        assert_eq!(
+            [&named, &none_left].map(|headers| class(403, headers, None)),
+            [Class::Limit; 2]
+        );
         assert_eq!(class(403, &some_left, None), Class::Permission);
         assert_eq!(class(401, &named, None), Class::Credential);
         assert_eq!(class(200, &named, None), Class::Answer);
@@ -255,24 +348,80 @@ mod tests {
     #[test]
     fn the_words_of_crms_are_read_where_they_put_them() {
         for (status, body, expected) in [
-            (403, json!([{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": ""}]), Class::Limit),
-            (403, json!([{"errorCode": "API_DISABLED_FOR_ORG", "message": ""}]), Class::Permission),
-            (400, json!({"error": {"code": "SSS_REQUEST_LIMIT_EXCEEDED", "message": ""}}), Class::Limit),
-            (400, json!({"code": "INVALID_QUERY", "status": "error"}), Class::Unusable),
-            (403, json!({"error": {"errors": [{"reason": "userRateLimitExceeded"}], "code": 403}}), Class::Limit),
-            (403, json!({"error": {"errors": [{"reason": "insufficientPermissions"}]}}), Class::Permission),
+            (
+                403,
+                json!([{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": ""}]),
+                Class::Limit,
+            ),
+            (
+                403,
+                json!([{"errorCode": "API_DISABLED_FOR_ORG", "message": ""}]),
+                Class::Permission,
+            ),
+            (
+                400,
+                json!({"error": {"code": "SSS_REQUEST_LIMIT_EXCEEDED", "message": ""}}),
+                Class::Limit,
+            ),
+            (
+                400,
+                json!({"code": "INVALID_QUERY", "status": "error"}),
+                Class::Unusable,
+            ),
+            (
+                403,
+                json!({"error": {"errors": [{"reason": "userRateLimitExceeded"}], "code": 403}}),
+                Class::Limit,
+            ),
+            (
+                403,
+                json!({"error": {"errors": [{"reason": "insufficientPermissions"}]}}),
+                Class::Permission,
+            ),
             (503, json!({"error": "QUERY_LIMIT_EXCEEDED"}), Class::Limit),
-            (503, json!({"error": {"code": "applicationThrottled"}}), Class::Limit),
-            (503, json!({"error": {"code": "serviceUnavailable"}}), Class::Fault),
-            (404, json!({"errorCode": "REQUEST_LIMIT_EXCEEDED"}), Class::Unusable),
+            (
+                503,
+                json!({"error": {"code": "applicationThrottled"}}),
+                Class::Limit,
+            ),
+            (
+                503,
+                json!({"error": {"code": "serviceUnavailable"}}),
+                Class::Fault,
+            ),
+            (
+                404,
+                json!({"errorCode": "REQUEST_LIMIT_EXCEEDED"}),
+                Class::Unusable,
+            ),
             (403, json!("REQUEST_LIMIT_EXCEEDED"), Class::Permission),
-            (200, json!({"error": {"code": "TOO_MANY_REQUESTS"}}), Class::Limit),
-            (200, json!({"errors": [{"code": "rate_limit_exceeded"}]}), Class::Limit),
+            (
+                200,
+                json!({"error": {"code": "TOO_MANY_REQUESTS"}}),
+                Class::Limit,
+            ),
+            (
+                200,
+                json!({"errors": [{"code": "rate_limit_exceeded"}]}),
+                Class::Limit,
+            ),
             // Data of a contact that happens to look like one.
-            (200, json!({"data": [], "type": "RATE_LIMIT", "status": "429"}), Class::Answer),
-            (200, json!([{"status": "TOO_MANY_REQUESTS", "code": 429}]), Class::Answer),
+            (
+                200,
+                json!({"data": [], "type": "RATE_LIMIT", "status": "429"}),
+                Class::Answer,
+            ),
+            (
+                200,
+                json!([{"status": "TOO_MANY_REQUESTS", "code": 429}]),
+                Class::Answer,
+            ),
         ] {
-            assert_eq!(class(status, &NOTHING, Some(&body)), expected, "{status} {body}");
+            assert_eq!(
+                class(status, &NOTHING, Some(&body)),
+                expected,
+                "{status} {body}"
+            );
         }
     }
 
@@ -299,21 +448,58 @@ mod tests {
                 assert_eq!(class(200, &NOTHING, Some(&body)), expected, "{body}");
             }
         }
-        let named = RateHint { retry_after: Some(SECOND), ..NOTHING };
-        assert_eq!(class(200, &named, Some(&json!({"errorCode": 403}))), Class::Limit);
+        let named = RateHint {
+            retry_after: Some(SECOND),
+            ..NOTHING
+        };
+        assert_eq!(
+            class(200, &named, Some(&json!({"errorCode": 403}))),
+            Class::Limit
+        );
     }
 
     #[test]
     fn the_time_to_wait_is_what_the_crm_says_in_whatever_place() {
         let wait = |status, headers: &RateHint, body: Value| {
-            read(&[], Reply { status, headers, body: Some(&body) }).hint.retry_after.map(|wait| wait.as_millis())
+            read(
+                &[],
+                Reply {
+                    status,
+                    headers,
+                    body: Some(&body),
+                },
+            )
+            .hint
+            .retry_after
+            .map(|wait| wait.as_millis())
         };
-        let named = RateHint { retry_after: Some(2 * SECOND), reset_after: Some(9 * SECOND), ..NOTHING };
-        let none_left = RateHint { remaining: Some(0), reset_after: Some(3 * SECOND), ..NOTHING };
-        let some_left = RateHint { remaining: Some(5), ..none_left };
+        let named = RateHint {
+            retry_after: Some(2 * SECOND),
+            reset_after: Some(9 * SECOND),
+            ..NOTHING
+        };
+        let none_left = RateHint {
+            remaining: Some(0),
+            reset_after: Some(3 * SECOND),
+            ..NOTHING
+        };
+        let some_left = RateHint {
+            remaining: Some(5),
+            ..none_left
+        };
         for (status, headers, body, expected) in [
-            (429, &named, json!({"error": {"rate_reset": 1.5}}), Some(2_000)),
-            (429, &none_left, json!({"error": {"rate_reset": 1.5}}), Some(1_500)),
+            (
+                429,
+                &named,
+                json!({"error": {"rate_reset": 1.5}}),
+                Some(2_000),
+            ),
+            (
+                429,
+                &none_left,
+                json!({"error": {"rate_reset": 1.5}}),
+                Some(1_500),
+            ),
             (429, &none_left, json!({"retry_after": -1}), Some(3_000)),
             (429, &none_left, json!(null), Some(3_000)),
             (403, &none_left, json!(null), Some(3_000)),
@@ -324,7 +510,11 @@ mod tests {
             (200, &named, json!({"data": []}), None),
             (404, &named, json!(null), None),
         ] {
-            assert_eq!(wait(status, headers, body.clone()), expected, "{status} {headers:?} {body}");
+            assert_eq!(
+                wait(status, headers, body.clone()),
+                expected,
+                "{status} {headers:?} {body}"
+            );
         }
     }
 
@@ -333,12 +523,34 @@ mod tests {
         let own = [
             row(|status| status == 477, Sign::Any, Class::Fault),
             row(|status| status == 403, Sign::NoJson, Class::Limit),
-            row(|status| status == 404, Sign::Word(&["SLOW_DOWN"]), Class::Limit),
+            row(
+                |status| status == 404,
+                Sign::Word(&["SLOW_DOWN"]),
+                Class::Limit,
+            ),
         ];
-        let read = |status, body: Option<&Value>| read(&own, Reply { status, headers: &NOTHING, body }).class;
-        assert_eq!([read(477, None), read(403, None), read(404, None)], [Class::Fault, Class::Limit, Class::Unusable]);
+        let read = |status, body: Option<&Value>| {
+            read(
+                &own,
+                Reply {
+                    status,
+                    headers: &NOTHING,
+                    body,
+                },
+            )
+            .class
+        };
+        assert_eq!(
+            [read(477, None), read(403, None), read(404, None)],
+            [Class::Fault, Class::Limit, Class::Unusable]
+        );
         assert_eq!(read(403, Some(&json!({}))), Class::Permission);
         assert_eq!(read(404, Some(&json!({"code": "slow_down"}))), Class::Limit);
-        assert!(needs_body(&own, 404) && needs_body(&own, 429) && !needs_body(&[], 404) && !needs_body(&own, 500));
+        assert!(
+            needs_body(&own, 404)
+                && needs_body(&own, 429)
+                && !needs_body(&[], 404)
+                && !needs_body(&own, 500)
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! The one door to a CRM.
 //!
-//! Every HTTP call passes here, so this is where it is decided: whether the quota has room for it now, which host (the
-//! session's own and no other, whatever a redirect or a next-page link says), which credential, how long, how many
-//! bytes, how many at a time, and whether a call is sent again. What a reply means is read by the table of
-//! [`reply_class`]. Texts of the CRM and of the HTTP library stay here; they may hold numbers.
+//! Every HTTP call passes here, so this is where it is decided: whether the quota has room for it
+//! now, which host (the session's own and no other, whatever a redirect or a next-page link says),
+//! which credential, how long, how many bytes, how many at a time, and whether a call is sent
+//! again. What a reply means is read by the table of [`reply_class`]. Texts of the CRM and of the
+//! HTTP library stay here; they may hold numbers.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -87,7 +88,9 @@ pub(crate) struct Door {
 
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Door")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,7 +107,17 @@ impl Door {
     ) -> Self {
         let counts = Arc::new(Counts::new(metrics, platform));
         let (complaints, refusals, readers) = (Arc::default(), Arc::default(), Arc::default());
-        Self { way, limits, rows: &[], budget, clock, counts, complaints, refusals, readers }
+        Self {
+            way,
+            limits,
+            rows: &[],
+            budget,
+            clock,
+            counts,
+            complaints,
+            refusals,
+            readers,
+        }
     }
 
     /// The same door for a CRM that has such rows of its own in the table of replies.
@@ -123,11 +136,12 @@ impl Door {
         &self.complaints
     }
 
-    /// A session with the CRM at `base` under one credential; its calls spend the quota of `scopes`, as urgently as
-    /// `urgency` says by then.
+    /// A session with the CRM at `base` under one credential; its calls spend the quota of
+    /// `scopes`, as urgently as `urgency` says by then.
     ///
     /// # Errors
-    /// [`LookupError::Internal`] where the credential is no header value, which its parser rules out.
+    /// [`LookupError::Internal`] where the credential is no header value, which its parser rules
+    /// out.
     pub(crate) fn open(
         &self,
         base: Url,
@@ -136,12 +150,23 @@ impl Door {
         urgency: Arc<Urgency>,
         span: Span,
     ) -> Result<CrmSession, LookupError> {
-        let mut credential = HeaderValue::from_str(auth.expose()).map_err(|_| LookupError::Internal)?;
+        let mut credential =
+            HeaderValue::from_str(auth.expose()).map_err(|_| LookupError::Internal)?;
         credential.set_sensitive(true);
         let spent = Spent::new(Arc::clone(&self.budget), scopes);
         let slots = Semaphore::new(self.limits.concurrent_calls);
-        let find = Find { door: self.clone(), base, credential, span, spent, slots };
-        Ok(CrmSession { find: Arc::new(find), urgency })
+        let find = Find {
+            door: self.clone(),
+            base,
+            credential,
+            span,
+            spent,
+            slots,
+        };
+        Ok(CrmSession {
+            find: Arc::new(find),
+            urgency,
+        })
     }
 }
 
@@ -169,35 +194,64 @@ impl fmt::Debug for CrmSession {
 }
 
 impl CrmSession {
-    /// Reads `base/path?query` as JSON. Path segments and parameters are texts; encoding them is done here.
+    /// Reads `base/path?query` as JSON. Path segments and parameters are texts; encoding them is
+    /// done here.
     ///
     /// # Errors
-    /// Every way in which a CRM can fail, as a [`LookupError`]. [`BadReply::Segment`] if a segment cannot arrive as
-    /// one: clients and servers drop empty ones, and walk along `.` and `..` however they are encoded.
-    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, LookupError> {
-        self.fetch(self.address(path, query)?, CallKind::Other, None).await
+    /// Every way in which a CRM can fail, as a [`LookupError`]. [`BadReply::Segment`] if a segment
+    /// cannot arrive as one: clients and servers drop empty ones, and walk along `.` and `..`
+    /// however they are encoded.
+    pub(crate) async fn get(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Value, LookupError> {
+        self.fetch(self.address(path, query)?, CallKind::Other, None)
+            .await
     }
 
-    pub(super) fn address(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, LookupError> {
-        if path.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+    pub(super) fn address(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Url, LookupError> {
+        if path
+            .iter()
+            .any(|segment| matches!(*segment, "" | "." | ".."))
+        {
             return Err(LookupError::CrmBadReply(BadReply::Segment));
         }
         let mut url = self.find.base.clone();
-        url.path_segments_mut().map_err(|()| LookupError::Internal)?.pop_if_empty().extend(path);
+        url.path_segments_mut()
+            .map_err(|()| LookupError::Internal)?
+            .pop_if_empty()
+            .extend(path);
         url.query_pairs_mut().extend_pairs(query);
         let is_short = url.as_str().len() <= LONGEST_URL;
-        is_short.then_some(url).ok_or(LookupError::CrmBadReply(BadReply::NextLink))
+        is_short
+            .then_some(url)
+            .ok_or(LookupError::CrmBadReply(BadReply::NextLink))
     }
 
     /// A next-page link, if it leads to this session's host; another is not called.
     pub(super) fn next_page(&self, link: &str) -> Result<Url, LookupError> {
-        let url = self.find.base.join(link).ok().filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL);
+        let url = self
+            .find
+            .base
+            .join(link)
+            .ok()
+            .filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL);
         url.ok_or(LookupError::CrmBadReply(BadReply::NextLink))
     }
 
     /// The name of a part of details, for this credential and address.
     pub(super) fn refused_part(&self, part: &str, record: Option<&str>) -> Refused {
-        self.refusals().name((self.find.base.as_str(), self.find.credential.as_bytes(), part, record))
+        self.refusals().name((
+            self.find.base.as_str(),
+            self.find.credential.as_bytes(),
+            part,
+            record,
+        ))
     }
 
     pub(super) fn refusals(&self) -> &Refusals {
@@ -225,10 +279,14 @@ impl CrmSession {
     /// The same session, in another hurry.
     #[must_use]
     pub(crate) fn at(&self, urgency: &Arc<Urgency>) -> Self {
-        Self { find: Arc::clone(&self.find), urgency: Arc::clone(urgency) }
+        Self {
+            find: Arc::clone(&self.find),
+            urgency: Arc::clone(urgency),
+        }
     }
 
-    /// The CRM has accepted the credential. If that is news, a call of its account's quota is kept for such ones.
+    /// The CRM has accepted the credential. If that is news, a call of its account's quota is kept
+    /// for such ones.
     pub(crate) async fn prove(&self) {
         if !self.urgency.is_proven() {
             self.urgency.set_proven(true);
@@ -236,20 +294,33 @@ impl CrmSession {
         }
     }
 
-    /// Spends another scope's quota from now on, because it has turned out whose the credential is. What was spent
-    /// before counts there too; the future ends when all of it does.
+    /// Spends another scope's quota from now on, because it has turned out whose the credential is.
+    /// What was spent before counts there too; the future ends when all of it does.
     pub(crate) fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         self.find.spent.belongs_to(scope)
     }
 
     /// Same scheme, host and port, and no user in it: the credential may go there.
     fn is_home(&self, url: &Url) -> bool {
-        url.origin() == self.find.base.origin() && url.username().is_empty() && url.password().is_none()
+        url.origin() == self.find.base.origin()
+            && url.username().is_empty()
+            && url.password().is_none()
     }
 
-    /// Calls, unless it is for a part that was refused while this call waited for its turn, or before.
-    pub(super) async fn fetch(&self, mut url: Url, kind: CallKind, part: Option<Part>) -> Result<Value, LookupError> {
-        let _slot = self.find.slots.acquire().await.map_err(|_| LookupError::Internal)?;
+    /// Calls, unless it is for a part that was refused while this call waited for its turn, or
+    /// before.
+    pub(super) async fn fetch(
+        &self,
+        mut url: Url,
+        kind: CallKind,
+        part: Option<Part>,
+    ) -> Result<Value, LookupError> {
+        let _slot = self
+            .find
+            .slots
+            .acquire()
+            .await
+            .map_err(|_| LookupError::Internal)?;
         if let Some(refusal) = part.and_then(|part| self.standing_refusal(part)) {
             return Err(refusal);
         }
@@ -264,28 +335,52 @@ impl CrmSession {
 
     /// Calls, and once more if it may help. Each call takes a permit of its own.
     async fn call(&self, url: Url, kind: CallKind) -> Result<Reply, LookupError> {
-        let failure = match self.call_once(url.clone(), kind, &self.find.door.way.client).await {
+        let failure = match self
+            .call_once(url.clone(), kind, &self.find.door.way.client)
+            .await
+        {
             Ok(reply) => return Ok(reply),
             Err(failure) => failure,
         };
-        let Some(repeat) = Repeat::of(&failure, self.urgency.deadline()) else { return Err(failure) };
+        let Some(repeat) = Repeat::of(&failure, self.urgency.deadline()) else {
+            return Err(failure);
+        };
         clock::pause(repeat.after).await;
         let way = &self.find.door.way;
-        match self.call_once(url, kind, if repeat.afresh { &way.afresh } else { &way.client }).await {
+        match self
+            .call_once(
+                url,
+                kind,
+                if repeat.afresh {
+                    &way.afresh
+                } else {
+                    &way.client
+                },
+            )
+            .await
+        {
             // What the CRM said is better to know than that there is no room to ask again.
             Err(LookupError::BudgetExhausted { .. }) => Err(failure),
             second => second,
         }
     }
 
-    async fn call_once(&self, url: Url, kind: CallKind, client: &Client) -> Result<Reply, LookupError> {
+    async fn call_once(
+        &self,
+        url: Url,
+        kind: CallKind,
+        client: &Client,
+    ) -> Result<Reply, LookupError> {
         if !self.find.door.way.permits(&url) {
             return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
         }
         let granted = self.find.spent.acquire(kind, &self.urgency).await?;
         let mut tally = Tally::begin(&self.find.door.counts, self.find.span.call("crm call"));
         tally.span.set("lane", self.urgency.lane().label());
-        tally.span.set("call", i64::try_from(granted.number + 1).unwrap_or(i64::MAX));
+        tally.span.set(
+            "call",
+            i64::try_from(granted.number + 1).unwrap_or(i64::MAX),
+        );
         Box::pin(self.exchange(client.get(url), granted, &mut tally)).await
     }
 
@@ -312,7 +407,11 @@ impl CrmSession {
         let headers = headers::rate_hint(response.headers(), self.find.door.clock.wall());
         let moved = status.is_redirection().then(|| self.moved(&response));
         let body = self.body(response, until, tally).await;
-        let reply = reply_class::Reply { status: status.as_u16(), headers: &headers, body: body.as_ref().ok() };
+        let reply = reply_class::Reply {
+            status: status.as_u16(),
+            headers: &headers,
+            body: body.as_ref().ok(),
+        };
         let reading = reply_class::read(self.find.door.rows, reply);
         self.find.spent.observe(granted, &reading.hint).await;
         if let Some(moved) = moved {
@@ -324,7 +423,11 @@ impl CrmSession {
         body.map(Reply::Json)
     }
 
-    async fn send(&self, request: RequestBuilder, tally: &Tally<'_>) -> Result<Response, LookupError> {
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        tally: &Tally<'_>,
+    ) -> Result<Response, LookupError> {
         let mut request = request.header(AUTHORIZATION, self.find.credential.clone());
         if let Some(traceparent) = tally.span.traceparent().and_then(|text| text.parse().ok()) {
             request = request.header(TRACEPARENT, traceparent);
@@ -335,31 +438,49 @@ impl CrmSession {
         })
     }
 
-    /// The body as JSON. That of a reply which is no answer is read only if the table looks at it, and not for long.
-    async fn body(&self, response: Response, until: Instant, tally: &mut Tally<'_>) -> Result<Value, LookupError> {
-        let (status, limit) = (response.status().as_u16(), self.find.door.limits.reply_bytes);
+    /// The body as JSON. That of a reply which is no answer is read only if the table looks at it,
+    /// and not for long.
+    async fn body(
+        &self,
+        response: Response,
+        until: Instant,
+        tally: &mut Tally<'_>,
+    ) -> Result<Value, LookupError> {
+        let (status, limit) = (
+            response.status().as_u16(),
+            self.find.door.limits.reply_bytes,
+        );
         let (limit, until) = match status {
             200 => (limit, until),
-            _ if reply_class::needs_body(self.find.door.rows, status) => {
-                (limit.min(REFUSAL.0), until.min(clock::instant() + REFUSAL.1))
-            }
+            _ if reply_class::needs_body(self.find.door.rows, status) => (
+                limit.min(REFUSAL.0),
+                until.min(clock::instant() + REFUSAL.1),
+            ),
             _ => return Err(LookupError::CrmBadReply(BadReply::Status(status))),
         };
         let declared = headers::encoding(response.headers());
         let status = response.status();
-        let body = clock::until(until, read(response, limit)).await.unwrap_or(Err(TIMEOUT))?;
+        let body = clock::until(until, read(response, limit))
+            .await
+            .unwrap_or(Err(TIMEOUT))?;
         tally.replied(status);
         self.find.door.readers.read(body, declared, limit).await
     }
 
     fn moved(&self, response: &Response) -> Result<Url, LookupError> {
-        let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let target = target.and_then(|text| response.url().join(text).ok()).filter(|url| self.is_home(url));
+        let target = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let target = target
+            .and_then(|text| response.url().join(text).ok())
+            .filter(|url| self.is_home(url));
         target.ok_or(LookupError::CrmBadReply(BadReply::Redirect))
     }
 }
 
-/// A body, read no further than the limit. Sizes are after decompression, so a small bomb is a large body.
+/// A body, read no further than the limit. Sizes are after decompression, so a small bomb is a
+/// large body.
 async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, LookupError> {
     let announced = response.content_length().unwrap_or(0);
     if announced > limit as u64 {

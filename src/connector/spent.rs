@@ -1,8 +1,8 @@
 //! What a find has spent, and whose quota it was.
 //!
-//! Owns the count of a find's calls and the scope that they spend. A find may begin before it is known whose its
-//! credential is. Promises that every call counts in the scope of whoever it turns out to be, with what its reply has
-//! said, whether it was made before that or was under way.
+//! Owns the count of a find's calls and the scope that they spend. A find may begin before it is
+//! known whose its credential is. Promises that every call counts in the scope of whoever it turns
+//! out to be, with what its reply has said, whether it was made before that or was under way.
 
 use std::sync::Arc;
 
@@ -56,7 +56,8 @@ impl Outcome {
     }
 }
 
-/// A call that may be made, and its number, which counts from 0. It counts as on the wire until this is dropped.
+/// A call that may be made, and its number, which counts from 0. It counts as on the wire until
+/// this is dropped.
 pub(super) struct Granted {
     pub(crate) number: usize,
     permit: Permit,
@@ -66,7 +67,13 @@ pub(super) struct Granted {
 impl Spent {
     /// Of a find that spends these scopes now.
     pub(crate) fn new(budget: Arc<Budget>, scopes: Scopes) -> Arc<Self> {
-        Arc::new(Self { budget, state: Mutex::new(State { scopes, calls: Vec::new() }) })
+        Arc::new(Self {
+            budget,
+            state: Mutex::new(State {
+                scopes,
+                calls: Vec::new(),
+            }),
+        })
     }
 
     /// HTTP calls made so far, failed ones included.
@@ -74,18 +81,35 @@ impl Spent {
         u32::try_from(self.state.lock().calls.len()).unwrap_or(u32::MAX)
     }
 
-    /// Waits for one call's turn. If it turns out meanwhile whose the credential is, that scope's turn counts.
-    pub(crate) async fn acquire(&self, kind: CallKind, urgency: &Arc<Urgency>) -> Result<Granted, LookupError> {
+    /// Waits for one call's turn. If it turns out meanwhile whose the credential is, that scope's
+    /// turn counts.
+    pub(crate) async fn acquire(
+        &self,
+        kind: CallKind,
+        urgency: &Arc<Urgency>,
+    ) -> Result<Granted, LookupError> {
         loop {
             let scopes = self.state.lock().scopes;
             let permit = self.budget.acquire(scopes, kind, urgency).await;
-            let permit = permit.map_err(|full| LookupError::BudgetExhausted { retry_after: full.retry_after })?;
+            let permit = permit.map_err(|full| LookupError::BudgetExhausted {
+                retry_after: full.retry_after,
+            })?;
             let mut state = self.state.lock();
             if state.scopes == scopes {
                 let (lane, granted) = (urgency.lane(), permit.granted());
-                state.calls.push(Call { lane, kind, granted, outcome: Outcome::Open, adopted: None });
+                state.calls.push(Call {
+                    lane,
+                    kind,
+                    granted,
+                    outcome: Outcome::Open,
+                    adopted: None,
+                });
                 let number = state.calls.len() - 1;
-                return Ok(Granted { permit, number, _on_the_wire: urgency.spend() });
+                return Ok(Granted {
+                    permit,
+                    number,
+                    _on_the_wire: urgency.spend(),
+                });
             }
             drop(state);
             permit.give_back();
@@ -109,19 +133,27 @@ impl Spent {
     }
 
     async fn end(&self, granted: Granted, outcome: Outcome) {
-        let adopted = self.state.lock().calls.get_mut(granted.number).and_then(|call| {
-            call.outcome = outcome;
-            call.adopted.take()
-        });
+        let adopted = self
+            .state
+            .lock()
+            .calls
+            .get_mut(granted.number)
+            .and_then(|call| {
+                call.outcome = outcome;
+                call.adopted.take()
+            });
         if let Some(adopted) = adopted {
             outcome.report(adopted).await;
         }
         outcome.report(granted.permit).await;
     }
 
-    /// The scope of another owner is spent from now on. What was spent before counts there too; the future ends when
-    /// all of it does.
-    pub(crate) fn belongs_to(self: &Arc<Self>, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
+    /// The scope of another owner is spent from now on. What was spent before counts there too; the
+    /// future ends when all of it does.
+    pub(crate) fn belongs_to(
+        self: &Arc<Self>,
+        scope: ScopeTag,
+    ) -> impl Future<Output = ()> + use<> {
         let mut state = self.state.lock();
         let moved = std::mem::replace(&mut state.scopes.owner, scope) != scope;
         let calls = if moved { state.calls.len() } else { 0 };
@@ -133,12 +165,23 @@ impl Spent {
     }
 
     async fn adopt(&self, scope: ScopeTag, number: usize) {
-        let call = self.state.lock().calls.get(number).map(|call| (call.kind, call.lane, call.granted));
-        let Some((kind, lane, granted)) = call else { return };
-        let Some(permit) = self.budget.adopt(scope, kind, lane, granted).await else { return };
+        let call = self
+            .state
+            .lock()
+            .calls
+            .get(number)
+            .map(|call| (call.kind, call.lane, call.granted));
+        let Some((kind, lane, granted)) = call else {
+            return;
+        };
+        let Some(permit) = self.budget.adopt(scope, kind, lane, granted).await else {
+            return;
+        };
         let outcome = {
             let mut state = self.state.lock();
-            let Some(call) = state.calls.get_mut(number) else { return };
+            let Some(call) = state.calls.get_mut(number) else {
+                return;
+            };
             if matches!(call.outcome, Outcome::Open) {
                 call.adopted = Some(permit);
                 return;
@@ -167,13 +210,26 @@ mod tests {
         KeyMaker::new([1; 16]).scope(&[name.as_bytes()])
     }
 
-    /// Both scopes have a call every 100 ms and have just spent one; `calls` more stand in the line of the second one.
-    async fn in_line(deadline: Duration, calls: usize) -> (Result<Granted, LookupError>, Duration, u32) {
+    /// Both scopes have a call every 100 ms and have just spent one; `calls` more stand in the line
+    /// of the second one.
+    async fn in_line(
+        deadline: Duration,
+        calls: usize,
+    ) -> (Result<Granted, LookupError>, Duration, u32) {
         let quota = Quota::new(10, Duration::from_secs(1), 1, Scope::User, 1.0).unwrap();
-        let budget = Arc::new(Budget::new(quota, &Config::default(), "test", &Metrics::default(), None));
+        let budget = Arc::new(Budget::new(
+            quota,
+            &Config::default(),
+            "test",
+            &Metrics::default(),
+            None,
+        ));
         let anybody = || Urgency::new(Lane::CallPop, None);
         for name in ["credential", "user"] {
-            let _permit = budget.acquire(scope(name), CallKind::Search, &anybody()).await.unwrap();
+            let _permit = budget
+                .acquire(scope(name), CallKind::Search, &anybody())
+                .await
+                .unwrap();
         }
         let spent = Spent::new(Arc::clone(&budget), scope("credential").into());
         let urgency = Arc::new(Urgency::new(Lane::CallPop, Some(instant() + deadline)));
@@ -181,7 +237,10 @@ mod tests {
         let others = async {
             spent.belongs_to(scope("user")).await;
             for _ in 0..calls {
-                let _permit = budget.acquire(scope("user"), CallKind::Search, &anybody()).await.unwrap();
+                let _permit = budget
+                    .acquire(scope("user"), CallKind::Search, &anybody())
+                    .await
+                    .unwrap();
             }
         };
         let granted = async {

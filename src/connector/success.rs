@@ -1,8 +1,9 @@
 //! What counts as an answer.
 //!
-//! "Nobody has this number" is stored and believed, so it has to be said: with status 200, in the form that the CRM's
-//! documentation gives for success, with a list, and with a word on further pages that can be read. Everything else is
-//! a failure. Each connector states its CRM's form with the source.
+//! "Nobody has this number" is stored and believed, so it has to be said: with status 200, in the
+//! form that the CRM's documentation gives for success, with a list, and with a word on further
+//! pages that can be read. Everything else is a failure. Each connector states its CRM's form with
+//! the source.
 
 use serde_json::Value;
 
@@ -24,25 +25,36 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// Takes the list out of a reply. Entries that are no objects stay in it, to be left out one by one; a list of
-    /// nothing else is not the CRM's.
+    /// Takes the list out of a reply. Entries that are no objects stay in it, to be left out one by
+    /// one; a list of nothing else is not the CRM's.
     ///
     /// # Errors
-    /// [`BadReply::Shape`]. A failure that can be read from the reply never comes here (`reply_class.rs`).
+    /// [`BadReply::Shape`]. A failure that can be read from the reply never comes here
+    /// (`reply_class.rs`).
     pub(crate) fn entries(&self, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
         if self.is_failure(reply) {
             return Err(SHAPE);
         }
         match reply.pointer_mut(self.list).map(Value::take) {
-            Some(Value::Array(entries)) if entries.is_empty() || entries.iter().any(Value::is_object) => Ok(entries),
+            Some(Value::Array(entries))
+                if entries.is_empty() || entries.iter().any(Value::is_object) =>
+            {
+                Ok(entries)
+            }
             Some(Value::Null) if self.null_is_empty => Ok(Vec::new()),
             _ => Err(SHAPE),
         }
     }
 
     fn is_failure(&self, reply: &Value) -> bool {
-        let is_success = self.success.is_none_or(|name| reply.get(name) == Some(&Value::Bool(true)));
-        !is_success || ERRORS.iter().filter_map(|name| reply.get(name)).any(|error| !is_empty(error))
+        let is_success = self
+            .success
+            .is_none_or(|name| reply.get(name) == Some(&Value::Bool(true)));
+        !is_success
+            || ERRORS
+                .iter()
+                .filter_map(|name| reply.get(name))
+                .any(|error| !is_empty(error))
     }
 }
 
@@ -57,12 +69,15 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The value behind these names, unless one of them is missing or null on the way (an empty list counts as an object
-/// without members).
+/// The value behind these names, unless one of them is missing or null on the way (an empty list
+/// counts as an object without members).
 ///
 /// # Errors
 /// [`BadReply::Shape`] if something else than an object is on the way.
-pub(super) fn member<'a>(reply: &'a Value, names: &[&str]) -> Result<Option<&'a Value>, LookupError> {
+pub(super) fn member<'a>(
+    reply: &'a Value,
+    names: &[&str],
+) -> Result<Option<&'a Value>, LookupError> {
     let mut value = reply;
     for name in names {
         value = match value {
@@ -78,7 +93,8 @@ pub(super) fn member<'a>(reply: &'a Value, names: &[&str]) -> Result<Option<&'a 
 /// The text behind these names: a cursor or link to the next page. An empty one is none.
 ///
 /// # Errors
-/// [`BadReply::Shape`] if it is something else, because then it is unknown whether there are more pages.
+/// [`BadReply::Shape`] if it is something else, because then it is unknown whether there are more
+/// pages.
 pub(super) fn next_text(reply: &Value, names: &[&str]) -> Result<Option<String>, LookupError> {
     match member(reply, names)? {
         None => Ok(None),
@@ -117,8 +133,16 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: Form = Form { list: "/data", null_is_empty: false, success: None };
-    const FLAGGED: Form = Form { list: "/data/items", null_is_empty: false, success: Some("success") };
+    const PLAIN: Form = Form {
+        list: "/data",
+        null_is_empty: false,
+        success: None,
+    };
+    const FLAGGED: Form = Form {
+        list: "/data/items",
+        null_is_empty: false,
+        success: Some("success"),
+    };
 
     #[test]
     fn an_empty_list_is_nobody_in_the_form_of_success_only() {
@@ -147,8 +171,17 @@ mod tests {
             assert_eq!(PLAIN.entries(&mut reply.clone()), Err(SHAPE), "{reply}");
         }
         let mixed = json!({"data": [null, {"id": 1}]});
-        assert_eq!(PLAIN.entries(&mut mixed.clone()).map(|entries| entries.len()), Ok(2), "each record stands alone");
-        let nullable = Form { null_is_empty: true, ..PLAIN };
+        assert_eq!(
+            PLAIN
+                .entries(&mut mixed.clone())
+                .map(|entries| entries.len()),
+            Ok(2),
+            "each record stands alone"
+        );
+        let nullable = Form {
+            null_is_empty: true,
+            ..PLAIN
+        };
         assert_eq!(nullable.entries(&mut json!({"data": null})), Ok(vec![]));
         assert_eq!(nullable.entries(&mut json!({})), Err(SHAPE));
     }
@@ -156,9 +189,16 @@ mod tests {
     #[test]
     fn success_is_the_word_true() {
         let items = json!({"items": []});
-        assert_eq!(FLAGGED.entries(&mut json!({"success": true, "data": items})), Ok(vec![]));
+        assert_eq!(
+            FLAGGED.entries(&mut json!({"success": true, "data": items})),
+            Ok(vec![])
+        );
         for success in [json!(false), json!(null), json!("true"), json!(1)] {
-            assert_eq!(FLAGGED.entries(&mut json!({"success": success, "data": items})), Err(SHAPE), "{success}");
+            assert_eq!(
+                FLAGGED.entries(&mut json!({"success": success, "data": items})),
+                Err(SHAPE),
+                "{success}"
+            );
         }
         assert_eq!(FLAGGED.entries(&mut json!({"data": items})), Err(SHAPE));
     }
@@ -166,10 +206,18 @@ mod tests {
     #[test]
     fn a_next_page_is_named_absent_or_a_fault() {
         let names = ["meta", "paging", "next"];
-        for last in [json!({}), json!({"meta": null}), json!({"meta": {"paging": {"next": null}}}), json!({"meta": []})]
-        {
+        for last in [
+            json!({}),
+            json!({"meta": null}),
+            json!({"meta": {"paging": {"next": null}}}),
+            json!({"meta": []}),
+        ] {
             assert_eq!(next_text(&last, &names), Ok(None), "{last}");
-            assert_eq!((next_number(&last, &names), is_said(&last, &names)), (Ok(None), Ok(false)), "{last}");
+            assert_eq!(
+                (next_number(&last, &names), is_said(&last, &names)),
+                (Ok(None), Ok(false)),
+                "{last}"
+            );
         }
         for odd in [json!("x"), json!(1), json!([1]), json!(true)] {
             for reply in [json!({"meta": odd}), json!({"meta": {"paging": odd}})] {
@@ -177,14 +225,27 @@ mod tests {
             }
         }
         let next = |value| json!({"meta": {"paging": {"next": value}}});
-        assert_eq!(next_text(&next(json!("a")), &names), Ok(Some("a".to_owned())));
+        assert_eq!(
+            next_text(&next(json!("a")), &names),
+            Ok(Some("a".to_owned()))
+        );
         assert_eq!(next_text(&next(json!("")), &names), Ok(None));
-        assert_eq!(next_number(&next(json!(2)), &names), Ok(Some("2".to_owned())));
+        assert_eq!(
+            next_number(&next(json!(2)), &names),
+            Ok(Some("2".to_owned()))
+        );
         assert_eq!(is_said(&next(json!(true)), &names), Ok(true));
         for odd in [json!({}), json!([]), json!(1.5), json!(-1)] {
             let reply = next(odd);
-            let read = [next_text(&reply, &names).is_err(), next_number(&reply, &names).is_err()];
-            assert_eq!((read, is_said(&reply, &names).is_err()), ([true, true], true), "{reply}");
+            let read = [
+                next_text(&reply, &names).is_err(),
+                next_number(&reply, &names).is_err(),
+            ];
+            assert_eq!(
+                (read, is_said(&reply, &names).is_err()),
+                ([true, true], true),
+                "{reply}"
+            );
         }
     }
 }

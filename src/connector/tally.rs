@@ -19,19 +19,28 @@ pub(super) struct Counts {
 impl Counts {
     /// Those of the connector called `platform`.
     pub(crate) fn new(metrics: &Arc<Metrics>, platform: &str) -> Self {
-        let labels = PlatformLabels { platform: platform.to_owned() };
+        let labels = PlatformLabels {
+            platform: platform.to_owned(),
+        };
         let duration = metrics.crm_request_duration.get_or_create(&labels).clone();
-        Self { metrics: Arc::clone(metrics), platform: platform.to_owned(), duration }
+        Self {
+            metrics: Arc::clone(metrics),
+            platform: platform.to_owned(),
+            duration,
+        }
     }
 
     fn count(&self, status: &'static str) {
-        let labels = CrmLabels { platform: self.platform.clone(), status };
+        let labels = CrmLabels {
+            platform: self.platform.clone(),
+            status,
+        };
         self.metrics.crm_requests.get_or_create(&labels).inc();
     }
 }
 
-/// Counts and measures one call when it is over, also where it is given up: by its status if the reply is one, else as
-/// an error.
+/// Counts and measures one call when it is over, also where it is given up: by its status if the
+/// reply is one, else as an error.
 pub(super) struct Tally<'a> {
     counts: &'a Counts,
     pub(crate) span: Span,
@@ -43,7 +52,12 @@ impl<'a> Tally<'a> {
     /// A call begins, as this step.
     pub(crate) fn begin(counts: &'a Counts, span: Span) -> Self {
         span.set("platform", counts.platform.clone());
-        Self { counts, span, began: Stopwatch::start(), status: "error" }
+        Self {
+            counts,
+            span,
+            began: Stopwatch::start(),
+            status: "error",
+        }
     }
 
     /// There is a reply with this status.

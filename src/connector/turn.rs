@@ -1,7 +1,7 @@
 //! Work on what a CRM sent, in turns with others.
 //!
-//! A reply may hold tens of thousands of records, and a record a hundred phone fields. Promises that whoever asks
-//! before each of them keeps its thread for less than a millisecond in one go.
+//! A reply may hold tens of thousands of records, and a record a hundred phone fields. Promises
+//! that whoever asks before each of them keeps its thread for less than a millisecond in one go.
 
 use std::time::Duration;
 
@@ -32,7 +32,11 @@ impl Turn {
 
 impl Hits {
     /// The records that a connector reads from the entries of a list.
-    pub(super) async fn read(items: Vec<Value>, complete: bool, record: impl Fn(&Value) -> Record) -> Self {
+    pub(super) async fn read(
+        items: Vec<Value>,
+        complete: bool,
+        record: impl Fn(&Value) -> Record,
+    ) -> Self {
         let (mut records, mut turn) = (Vec::with_capacity(items.len()), Turn::begin());
         // Each entry is dropped when it is read: to drop them all at once takes long as well.
         for item in items {

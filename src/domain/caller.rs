@@ -8,7 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::phone::Region;
 
-/// A user of a CRM. Ids are opaque texts of the calling service; nothing is derived from their form.
+/// A user of a CRM. Ids are opaque texts of the calling service; nothing is derived from their
+/// form.
 #[derive(Clone)]
 pub struct User {
     /// The caller's id of the user; never empty.
@@ -40,11 +41,13 @@ pub(crate) struct WhoAmI {
 const MAX_ID: usize = 256;
 
 impl WhoAmI {
-    /// `None` without a user id: an account has many users, and naming the account names none of them.
+    /// `None` without a user id: an account has many users, and naming the account names none of
+    /// them.
     #[must_use]
     pub(crate) fn new(user: String, account: String) -> Option<Self> {
         let usable = |id: &str| id.len() <= MAX_ID && !id.contains(char::is_control);
-        (!user.trim().is_empty() && usable(&user) && usable(&account)).then_some(Self { user, account })
+        (!user.trim().is_empty() && usable(&user) && usable(&account))
+            .then_some(Self { user, account })
     }
 
     /// The CRM's id of the user; never empty.
@@ -66,7 +69,8 @@ impl fmt::Debug for WhoAmI {
     }
 }
 
-/// User settings, read as App Connect writes them (`{"name": {"value": v}}`) and plainly (`{"name": v}`).
+/// User settings, read as App Connect writes them (`{"name": {"value": v}}`) and plainly
+/// (`{"name": v}`).
 #[derive(Clone, Default)]
 pub struct Settings(Struct);
 
@@ -106,8 +110,8 @@ impl Settings {
     }
 }
 
-/// The name of a CRM host: a DNS name in lower case and nothing else. No port, no user, no path, no IP address in any
-/// spelling, so that joining it into a URL cannot lead elsewhere.
+/// The name of a CRM host: a DNS name in lower case and nothing else. No port, no user, no path, no
+/// IP address in any spelling, so that joining it into a URL cannot lead elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host(String);
 
@@ -118,10 +122,12 @@ impl Host {
         let name = text.to_ascii_lowercase();
         let labels: Vec<&str> = name.split('.').collect();
         let named = labels.iter().all(|label| is_label(label));
-        // "127.1", "0x7f.1" and the like are addresses to a URL parser: a top-level domain starts with a letter and
-        // is not a hexadecimal number.
+        // "127.1", "0x7f.1" and the like are addresses to a URL parser: a top-level domain starts
+        // with a letter and is not a hexadecimal number.
         let top = labels.last().is_some_and(|top| {
-            top.starts_with(|c: char| c.is_ascii_alphabetic()) && top.len() >= 2 && !top.starts_with("0x")
+            top.starts_with(|c: char| c.is_ascii_alphabetic())
+                && top.len() >= 2
+                && !top.starts_with("0x")
         });
         (named && top && labels.len() >= 2 && name.len() <= 253).then_some(Self(name))
     }
@@ -134,25 +140,34 @@ impl Host {
 }
 
 fn is_label(label: &str) -> bool {
-    let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let inner = label
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
 }
 
-/// The value of the HTTP `Authorization` header for the CRM. Never printed; wiped from memory when dropped.
+/// The value of the HTTP `Authorization` header for the CRM. Never printed; wiped from memory when
+/// dropped.
 #[derive(Clone)]
 pub(crate) struct AuthHeader(SecretString);
 
 impl AuthHeader {
-    /// Reads a header value: 1 to 8,192 bytes of visible ASCII and spaces (RFC 9110), so that it cannot smuggle in
-    /// another header. `None` for everything else.
+    /// Reads a header value: 1 to 8,192 bytes of visible ASCII and spaces (RFC 9110), so that it
+    /// cannot smuggle in another header. `None` for everything else.
     #[must_use]
     pub(crate) fn parse(text: impl Into<String>) -> Option<Self> {
         let text = Zeroizing::new(text.into());
-        // Without white space around it the text is taken over, not copied: tokens are long. What is not taken over is
-        // wiped.
-        let mut text = if text.trim().len() == text.len() { text } else { Zeroizing::new(text.trim().to_owned()) };
+        // Without white space around it the text is taken over, not copied: tokens are long. What
+        // is not taken over is wiped.
+        let mut text = if text.trim().len() == text.len() {
+            text
+        } else {
+            Zeroizing::new(text.trim().to_owned())
+        };
         // Looks at every byte even after an odd one, which compiles to vector instructions.
-        let odd = text.bytes().fold(false, |odd, byte| odd | !(b' '..=b'~').contains(&byte));
+        let odd = text
+            .bytes()
+            .fold(false, |odd, byte| odd | !(b' '..=b'~').contains(&byte));
         (!odd && (1..=8192).contains(&text.len())).then(|| Self(std::mem::take(&mut *text).into()))
     }
 

@@ -91,36 +91,53 @@ pub struct Contact {
 
 impl fmt::Debug for Contact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Contact").field("quality", &self.quality).finish_non_exhaustive()
+        f.debug_struct("Contact")
+            .field("quality", &self.quality)
+            .finish_non_exhaustive()
     }
 }
 
-/// What a look-up of one party found, as the bytes of a `FindContactResponse`: the contacts, and in `lookup` the number
-/// and whether the answer is complete. Protobuf merges it with what is sent behind it, so a hit encodes nothing.
+/// What a look-up of one party found, as the bytes of a `FindContactResponse`: the contacts, and in
+/// `lookup` the number and whether the answer is complete. Protobuf merges it with what is sent
+/// behind it, so a hit encodes nothing.
 #[must_use]
 pub(crate) fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Bytes {
     let phone = party.to_string();
-    let lookup = pb::Lookup { phone_number: phone.clone(), complete, ..pb::Lookup::default() };
+    let lookup = pb::Lookup {
+        phone_number: phone.clone(),
+        complete,
+        ..pb::Lookup::default()
+    };
     let response = pb::FindContactResponse {
-        matched_contact_info: contacts.iter().map(|contact| to_message(contact, &phone)).collect(),
+        matched_contact_info: contacts
+            .iter()
+            .map(|contact| to_message(contact, &phone))
+            .collect(),
         return_message: None,
         lookup: Some(lookup),
     };
     response.encode_to_vec().into()
 }
 
-/// The same bytes with the contacts in another order: within one quality those of the extension asked for come first,
-/// those of other extensions last. `extensions` are the contacts' own, as [`extension_list`] writes them.
+/// The same bytes with the contacts in another order: within one quality those of the extension
+/// asked for come first, those of other extensions last. `extensions` are the contacts' own, as
+/// [`extension_list`] writes them.
 #[must_use]
 pub(crate) fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -> Bytes {
-    let Ok(mut response) = pb::FindContactResponse::decode(encoded.clone()) else { return encoded.clone() };
+    let Ok(mut response) = pb::FindContactResponse::decode(encoded.clone()) else {
+        return encoded.clone();
+    };
     let asked = asked.to_string();
     let rank = |list: &String| match list.as_str() {
         "" => 1,
         list if list.split(',').any(|extension| extension == asked) => 0,
         _ => 2,
     };
-    let mut contacts: Vec<_> = response.matched_contact_info.into_iter().zip(extensions.iter().map(rank)).collect();
+    let mut contacts: Vec<_> = response
+        .matched_contact_info
+        .into_iter()
+        .zip(extensions.iter().map(rank))
+        .collect();
     contacts.sort_by_key(|(contact, rank)| (MatchQuality::of_message(contact), *rank));
     response.matched_contact_info = contacts.into_iter().map(|(contact, _)| contact).collect();
     response.encode_to_vec().into()
@@ -129,7 +146,11 @@ pub(crate) fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -
 /// The extensions of one contact as they are stored: separated by commas, empty for none.
 #[must_use]
 pub(crate) fn extension_list(extensions: &[Extension]) -> String {
-    extensions.iter().map(Extension::to_string).collect::<Vec<_>>().join(",")
+    extensions
+        .iter()
+        .map(Extension::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn to_message(contact: &Contact, phone: &str) -> pb::ContactInfo {
@@ -141,7 +162,8 @@ fn to_message(contact: &Contact, phone: &str) -> pb::ContactInfo {
     pb::ContactInfo {
         id: contact.id.clone(),
         name: contact.name.clone(),
-        additional_info: (!contact.additional_info.is_empty()).then(|| json::to_struct(&contact.additional_info)),
+        additional_info: (!contact.additional_info.is_empty())
+            .then(|| json::to_struct(&contact.additional_info)),
         is_new_contact: false,
         phone: phone.to_owned(),
         r#type: contact.kind.clone(),

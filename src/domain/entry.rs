@@ -1,5 +1,5 @@
-//! A stored answer and its freshness: a pure function of the entry, the time and the policy. What moka or Redis expire
-//! is only garbage collection.
+//! A stored answer and its freshness: a pure function of the entry, the time and the policy. What
+//! moka or Redis expire is only garbage collection.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::contact::{self, Contact, MatchQuality};
 use super::phone::{Extension, Party};
 
-/// A moment in milliseconds, by the injected clock of this process. Two processes cannot compare theirs.
+/// A moment in milliseconds, by the injected clock of this process. Two processes cannot compare
+/// theirs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
@@ -23,19 +24,25 @@ impl Timestamp {
     /// The moment that was `age` ago.
     #[must_use]
     pub(crate) fn before(self, age: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
-/// A moment by Redis' own clock, in milliseconds since the Unix epoch: the one time that replicas share.
+/// A moment by Redis' own clock, in milliseconds since the Unix epoch: the one time that replicas
+/// share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedTime(pub u64);
 
-/// How far a stored time may be ahead of Redis' time. What is further ahead was written under another clock.
+/// How far a stored time may be ahead of Redis' time. What is further ahead was written under
+/// another clock.
 const AHEAD: Duration = Duration::from_secs(5);
 
 impl SharedTime {
-    /// Time since `earlier`. `None` if that is more than five seconds ahead: nobody knows how old it is.
+    /// Time since `earlier`. `None` if that is more than five seconds ahead: nobody knows how old
+    /// it is.
     #[must_use]
     pub(crate) fn since(self, earlier: Self) -> Option<Duration> {
         let ahead = Duration::from_millis(earlier.0.saturating_sub(self.0));
@@ -45,7 +52,10 @@ impl SharedTime {
     /// The latest moment that [`SharedTime::since`] takes for an earlier one.
     #[must_use]
     pub(crate) fn latest(self) -> Self {
-        Self(self.0.saturating_add(u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -77,15 +87,16 @@ pub(crate) struct Parts {
     pub(crate) jitter: u8,
     /// See [`Entry::absences`].
     pub(crate) absences: u8,
-    /// The contacts' extensions, each as [`contact::extension_list`] writes it; empty if no contact has any.
+    /// The contacts' extensions, each as [`contact::extension_list`] writes it; empty if no contact
+    /// has any.
     pub(crate) extensions: Vec<String>,
     /// See [`Entry::quality`].
     pub(crate) quality: Option<MatchQuality>,
 }
 
 impl Entry {
-    /// Builds the answer of a load that began at `asked_at`. Freshness counts from there, because the CRM may have
-    /// changed while it answered.
+    /// Builds the answer of a load that began at `asked_at`. Freshness counts from there, because
+    /// the CRM may have changed while it answered.
     #[must_use]
     pub fn new(party: &Party, contacts: &[Contact], complete: bool, asked_at: SharedTime) -> Self {
         Self {
@@ -103,38 +114,80 @@ impl Entry {
     /// The same answer with the extensions beside the contacts' numbers, one text for each contact.
     #[must_use]
     pub(crate) fn with_extensions(self, extensions: Vec<String>) -> Self {
-        let any = extensions.iter().any(|list| !list.is_empty()) && extensions.len() == self.count as usize;
-        Self { extensions: if any { extensions } else { Vec::new() }, ..self }
+        let any = extensions.iter().any(|list| !list.is_empty())
+            && extensions.len() == self.count as usize;
+        Self {
+            extensions: if any { extensions } else { Vec::new() },
+            ..self
+        }
     }
 
-    /// The same answer with a life shortened by `jitter` / 255 of a tenth, so that answers that were loaded together do
-    /// not all grow stale together.
+    /// The same answer with a life shortened by `jitter` / 255 of a tenth, so that answers that
+    /// were loaded together do not all grow stale together.
     #[must_use]
     pub fn with_jitter(self, jitter: u8) -> Self {
         Self { jitter, ..self }
     }
 
-    /// The same answer as the successor of `earlier`: absence that repeats is believed for longer, because a number
-    /// that nobody has rarely becomes somebody's within the minute.
+    /// The same answer as the successor of `earlier`: absence that repeats is believed for longer,
+    /// because a number that nobody has rarely becomes somebody's within the minute.
     #[must_use]
     pub(crate) fn after(self, earlier: Option<&Self>) -> Self {
         let repeats = self.count == 0 && earlier.is_some_and(|earlier| earlier.count == 0);
-        let absences = earlier.filter(|_| repeats).map_or(0, |earlier| earlier.absences.saturating_add(1));
+        let absences = earlier
+            .filter(|_| repeats)
+            .map_or(0, |earlier| earlier.absences.saturating_add(1));
         Self { absences, ..self }
     }
 
     /// Puts together what [`Entry::parts`] took apart.
     #[must_use]
     pub(crate) fn from_parts(parts: Parts) -> Self {
-        let Parts { encoded, count, complete, asked_at, jitter, absences, extensions, quality } = parts;
-        Self { encoded, count, complete, asked_at, jitter, absences, extensions, quality }
+        let Parts {
+            encoded,
+            count,
+            complete,
+            asked_at,
+            jitter,
+            absences,
+            extensions,
+            quality,
+        } = parts;
+        Self {
+            encoded,
+            count,
+            complete,
+            asked_at,
+            jitter,
+            absences,
+            extensions,
+            quality,
+        }
     }
 
     /// What there is to keep.
     #[must_use]
     pub(crate) fn parts(&self) -> Parts {
-        let Self { encoded, count, complete, asked_at, jitter, absences, extensions, quality } = self.clone();
-        Parts { encoded, count, complete, asked_at, jitter, absences, extensions, quality }
+        let Self {
+            encoded,
+            count,
+            complete,
+            asked_at,
+            jitter,
+            absences,
+            extensions,
+            quality,
+        } = self.clone();
+        Parts {
+            encoded,
+            count,
+            complete,
+            asked_at,
+            jitter,
+            absences,
+            extensions,
+            quality,
+        }
     }
 
     /// Contacts and number as the first bytes of a `FindContactResponse`.
@@ -147,12 +200,15 @@ impl Entry {
     #[must_use]
     pub(crate) fn encoded_for(&self, asked: Option<Extension>) -> Bytes {
         match asked {
-            Some(asked) if !self.extensions.is_empty() => contact::ranked(&self.encoded, &self.extensions, asked),
+            Some(asked) if !self.extensions.is_empty() => {
+                contact::ranked(&self.encoded, &self.extensions, asked)
+            }
             _ => self.encoded.clone(),
         }
     }
 
-    /// The best quality among the contacts; none without contacts, or if a replica of an earlier version stored it.
+    /// The best quality among the contacts; none without contacts, or if a replica of an earlier
+    /// version stored it.
     #[must_use]
     pub(crate) fn quality(&self) -> Option<MatchQuality> {
         self.quality
@@ -161,7 +217,10 @@ impl Entry {
     /// Bytes of the extensions, for whoever bounds memory.
     #[must_use]
     pub(crate) fn extension_bytes(&self) -> usize {
-        self.extensions.iter().map(|list| list.len() + size_of::<String>()).sum()
+        self.extensions
+            .iter()
+            .map(|list| list.len() + size_of::<String>())
+            .sum()
     }
 
     /// How many contacts were found.
@@ -191,7 +250,10 @@ impl Entry {
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("count", &self.count).field("complete", &self.complete).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("count", &self.count)
+            .field("complete", &self.complete)
+            .finish_non_exhaustive()
     }
 }
 
@@ -223,7 +285,8 @@ impl Source {
 pub struct Ages {
     /// Served without a second thought until this age.
     pub fresh: Duration,
-    /// Served, labelled stale and refreshed behind the answer, until this age; not at all afterwards.
+    /// Served, labelled stale and refreshed behind the answer, until this age; not at all
+    /// afterwards.
     pub stale: Duration,
 }
 
@@ -240,11 +303,22 @@ impl AgePolicy {
     /// The ages that hold for an entry.
     #[must_use]
     pub(crate) fn ages(&self, entry: &Entry) -> Ages {
-        let ages = if entry.count > 0 && entry.complete { self.found } else { self.absent };
+        let ages = if entry.count > 0 && entry.complete {
+            self.found
+        } else {
+            self.absent
+        };
         // Each repeat doubles the fresh age of absence, up to its hard end.
-        let doubled = ages.fresh.saturating_mul(1 << entry.absences.min(16)).min(ages.stale);
-        let shortened = |age: Duration| age.saturating_sub(age.saturating_mul(u32::from(entry.jitter)) / 2550);
-        Ages { fresh: shortened(doubled), stale: shortened(ages.stale) }
+        let doubled = ages
+            .fresh
+            .saturating_mul(1 << entry.absences.min(16))
+            .min(ages.stale);
+        let shortened =
+            |age: Duration| age.saturating_sub(age.saturating_mul(u32::from(entry.jitter)) / 2550);
+        Ages {
+            fresh: shortened(doubled),
+            stale: shortened(ages.stale),
+        }
     }
 
     /// The longest that any answer lives.
@@ -287,8 +361,14 @@ mod tests {
 
     fn policy() -> AgePolicy {
         AgePolicy {
-            found: Ages { fresh: Duration::from_secs(600), stale: Duration::from_secs(86_400) },
-            absent: Ages { fresh: Duration::from_secs(60), stale: Duration::from_secs(600) },
+            found: Ages {
+                fresh: Duration::from_secs(600),
+                stale: Duration::from_secs(86_400),
+            },
+            absent: Ages {
+                fresh: Duration::from_secs(60),
+                stale: Duration::from_secs(600),
+            },
         }
     }
 
@@ -322,7 +402,10 @@ mod tests {
     #[test]
     fn jitter_shortens_by_a_tenth_at_most() {
         let ages = policy().ages(&entry(true).with_jitter(255));
-        assert_eq!((ages.fresh, ages.stale), (Duration::from_secs(54), Duration::from_secs(540)));
+        assert_eq!(
+            (ages.fresh, ages.stale),
+            (Duration::from_secs(54), Duration::from_secs(540))
+        );
     }
 
     #[test]
@@ -342,8 +425,16 @@ mod tests {
             (1_005_001, None),
             (u64::MAX, None),
         ] {
-            assert_eq!(now.since(SharedTime(earlier)), age.map(Duration::from_millis), "{earlier}");
-            assert_eq!(SharedTime(earlier) <= now.latest(), age.is_some(), "{earlier}");
+            assert_eq!(
+                now.since(SharedTime(earlier)),
+                age.map(Duration::from_millis),
+                "{earlier}"
+            );
+            assert_eq!(
+                SharedTime(earlier) <= now.latest(),
+                age.is_some(),
+                "{earlier}"
+            );
         }
     }
 

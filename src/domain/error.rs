@@ -1,4 +1,5 @@
-//! Why a look-up has no answer. A value that waiters share; it never holds a number, a name, a header or a CRM's words.
+//! Why a look-up has no answer. A value that waiters share; it never holds a number, a name, a
+//! header or a CRM's words.
 
 use std::time::Duration;
 
@@ -92,7 +93,8 @@ pub(crate) enum BadReply {
     /// A redirect that leads to another host, or too many of them.
     #[error("a redirect that is not followed")]
     Redirect,
-    /// A next page that is not to be had: its link leads to another host or is too long, or the CRM refuses it.
+    /// A next page that is not to be had: its link leads to another host or is too long, or the CRM
+    /// refuses it.
     #[error("a next page that is not to be had")]
     NextLink,
     /// An id that is no segment of a path: empty, `.` or `..`.
@@ -110,12 +112,16 @@ impl LookupError {
         matches!(self, Self::CrmUnauthenticated | Self::CrmForbidden)
     }
 
-    /// Whether it says nothing about the question or the credential: the same may be answered in a moment.
+    /// Whether it says nothing about the question or the credential: the same may be answered in a
+    /// moment.
     #[must_use]
     pub(crate) fn is_passing(&self) -> bool {
         matches!(
             self,
-            Self::CrmRateLimited { .. } | Self::BudgetExhausted { .. } | Self::CrmUnavailable(_) | Self::Overloaded
+            Self::CrmRateLimited { .. }
+                | Self::BudgetExhausted { .. }
+                | Self::CrmUnavailable(_)
+                | Self::Overloaded
         )
     }
 
@@ -123,15 +129,15 @@ impl LookupError {
     #[must_use]
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::CrmRateLimited { retry_after } | Self::CrmUnavailable(Unavailable::Status { retry_after, .. }) => {
-                *retry_after
-            }
+            Self::CrmRateLimited { retry_after }
+            | Self::CrmUnavailable(Unavailable::Status { retry_after, .. }) => *retry_after,
             Self::BudgetExhausted { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
 
-    /// The reason of the public contract (`ErrorInfo.reason`); in lower case the metrics' `outcome`.
+    /// The reason of the public contract (`ErrorInfo.reason`); in lower case the metrics'
+    /// `outcome`.
     #[must_use]
     pub(crate) fn reason(&self) -> &'static str {
         match self {

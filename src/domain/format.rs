@@ -5,8 +5,8 @@ use super::phone::{E164, other_form};
 /// Longest pattern that is read, in characters.
 const MAX_PATTERN: usize = 64;
 
-/// A user's way of writing telephone numbers, such as `(###) ###-####`: `#` and `*` take the digits of the national
-/// significant number one by one, everything else stays as it is.
+/// A user's way of writing telephone numbers, such as `(###) ###-####`: `#` and `*` take the digits
+/// of the national significant number one by one, everything else stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NumberFormat {
     pattern: String,
@@ -36,25 +36,40 @@ impl Spelling {
 pub struct Variants(Vec<String>);
 
 impl NumberFormat {
-    /// Reads a pattern. `None` where it can spell no number: empty, without a placeholder, longer than 64
-    /// characters, or with control characters. Such a pattern is passed over, because a slip in a user's settings
-    /// must not cost the call pop.
+    /// Reads a pattern. `None` where it can spell no number: empty, without a placeholder, longer
+    /// than 64 characters, or with control characters. Such a pattern is passed over, because a
+    /// slip in a user's settings must not cost the call pop.
     #[must_use]
     pub fn parse(pattern: &str) -> Option<Self> {
         let pattern = pattern.trim();
         let places = pattern.chars().filter(|&c| is_place(c)).count();
-        let usable = places > 0 && pattern.chars().count() <= MAX_PATTERN && !pattern.contains(char::is_control);
-        usable.then(|| Self { pattern: pattern.to_owned(), places })
+        let usable = places > 0
+            && pattern.chars().count() <= MAX_PATTERN
+            && !pattern.contains(char::is_control);
+        usable.then(|| Self {
+            pattern: pattern.to_owned(),
+            places,
+        })
     }
 
-    /// The number in this spelling. `None` where the placeholders are not as many as the digits: half a number would
-    /// find other people, and a left-over `#` nobody.
+    /// The number in this spelling. `None` where the placeholders are not as many as the digits:
+    /// half a number would find other people, and a left-over `#` nobody.
     #[must_use]
     pub(crate) fn spell(&self, number: &E164) -> Option<String> {
         let national = number.national();
         let mut digits = national.chars();
-        (self.places == national.len())
-            .then(|| self.pattern.chars().map(|c| if is_place(c) { digits.next().unwrap_or(c) } else { c }).collect())
+        (self.places == national.len()).then(|| {
+            self.pattern
+                .chars()
+                .map(|c| {
+                    if is_place(c) {
+                        digits.next().unwrap_or(c)
+                    } else {
+                        c
+                    }
+                })
+                .collect()
+        })
     }
 
     /// The pattern as the user wrote it, without white space around it.
@@ -69,14 +84,17 @@ fn is_place(c: char) -> bool {
 }
 
 impl Variants {
-    /// The connector's own spellings first, then the first of them of the subscriber's other form, if there is one,
-    /// then the user's formats in the user's order.
+    /// The connector's own spellings first, then the first of them of the subscriber's other form,
+    /// if there is one, then the user's formats in the user's order.
     #[must_use]
     pub fn new(number: &E164, own: &[Spelling], formats: &[NumberFormat]) -> Self {
         let other = other_form(number).and_then(|(other, _)| Some(own.first()?.of(&other)));
         let own = own.iter().map(|spelling| spelling.of(number));
         let mut texts: Vec<String> = Vec::with_capacity(own.len() + 1 + formats.len());
-        for text in own.chain(other).chain(formats.iter().filter_map(|format| format.spell(number))) {
+        for text in own
+            .chain(other)
+            .chain(formats.iter().filter_map(|format| format.spell(number)))
+        {
             if !texts.contains(&text) {
                 texts.push(text);
             }

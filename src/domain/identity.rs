@@ -1,7 +1,8 @@
 //! Whom stored answers belong to: who the CRM says the credential is, as far as that is known.
 //!
-//! A caller's user id is a claim that nobody has checked. So answers are stored under an identity as well, and a valid
-//! credential of somebody else, together with a user id that was learnt somewhere, finds nothing.
+//! A caller's user id is a claim that nobody has checked. So answers are stored under an identity
+//! as well, and a valid credential of somebody else, together with a user id that was learnt
+//! somewhere, finds nothing.
 
 use std::fmt;
 
@@ -76,7 +77,10 @@ impl Identity {
         let (kind, account) = match self {
             Self::Credential(_) => (0, None),
             Self::Crm { account: None, .. } => (1, None),
-            Self::Crm { account: Some(account), .. } => (2, Some(account)),
+            Self::Crm {
+                account: Some(account),
+                ..
+            } => (2, Some(account)),
             Self::Caller => (3, None),
         };
         let mut bytes = [0; IDENTITY_BYTES];
@@ -95,8 +99,14 @@ impl Identity {
         let tag = IdentityTag(u128::from_be_bytes(*user));
         match kind {
             0 => Some(Self::Credential(AuthTag::from_bytes(*user))),
-            1 => Some(Self::Crm { user: tag, account: None }),
-            2 => Some(Self::Crm { user: tag, account: Some(account) }),
+            1 => Some(Self::Crm {
+                user: tag,
+                account: None,
+            }),
+            2 => Some(Self::Crm {
+                user: tag,
+                account: Some(account),
+            }),
             3 => Some(Self::Caller),
             _ => None,
         }
@@ -111,8 +121,14 @@ mod tests {
     fn identities_survive_their_bytes() {
         let (user, account) = (IdentityTag(7), IdentityTag(9));
         for identity in [
-            Identity::Crm { user, account: None },
-            Identity::Crm { user, account: Some(account) },
+            Identity::Crm {
+                user,
+                account: None,
+            },
+            Identity::Crm {
+                user,
+                account: Some(account),
+            },
             Identity::Credential(AuthTag::from_bytes([3; 16])),
             Identity::Caller,
         ] {

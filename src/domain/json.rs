@@ -3,11 +3,16 @@
 use prost_types::{ListValue, Struct, Value as PbValue, value::Kind};
 use serde_json::{Map, Number, Value};
 
-/// A JSON object as a Struct. Numbers become doubles, as in proto3's own JSON mapping; integers that a double cannot
-/// hold become texts, because two ids must not become one.
+/// A JSON object as a Struct. Numbers become doubles, as in proto3's own JSON mapping; integers
+/// that a double cannot hold become texts, because two ids must not become one.
 #[must_use]
 pub fn to_struct(object: &Map<String, Value>) -> Struct {
-    Struct { fields: object.iter().map(|(name, value)| (name.clone(), to_value(value))).collect() }
+    Struct {
+        fields: object
+            .iter()
+            .map(|(name, value)| (name.clone(), to_value(value)))
+            .collect(),
+    }
 }
 
 fn to_value(value: &Value) -> PbValue {
@@ -18,7 +23,9 @@ fn to_value(value: &Value) -> PbValue {
             double(number).map_or_else(|| Kind::StringValue(number.to_string()), Kind::NumberValue)
         }
         Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(to_value).collect() }),
+        Value::Array(items) => Kind::ListValue(ListValue {
+            values: items.iter().map(to_value).collect(),
+        }),
         Value::Object(object) => Kind::StructValue(to_struct(object)),
     };
     PbValue { kind: Some(kind) }
@@ -28,21 +35,24 @@ fn to_value(value: &Value) -> PbValue {
 fn double(number: &Number) -> Option<f64> {
     let double = number.as_f64()?;
     match number.as_i128() {
-        #[expect(clippy::cast_possible_truncation, reason = "no integer of JSON here is beyond 64 bits, and that fits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "no integer of JSON here is beyond 64 bits, and that fits"
+        )]
         Some(integer) if double as i128 != integer => None,
         _ => Some(double),
     }
 }
 
-/// Moves a field out of a CRM's reply; null if the reply is no object or has no such field. (Indexing would panic on
-/// a reply of another shape.)
+/// Moves a field out of a CRM's reply; null if the reply is no object or has no such field.
+/// (Indexing would panic on a reply of another shape.)
 #[must_use]
 pub(crate) fn take(reply: &mut Value, field: &str) -> Value {
     reply.get_mut(field).map(Value::take).unwrap_or_default()
 }
 
-/// A field of a CRM's reply as text. Numbers are written without a decimal point if they are whole. What is neither
-/// text nor number is empty: some CRMs write an empty field as `false`.
+/// A field of a CRM's reply as text. Numbers are written without a decimal point if they are whole.
+/// What is neither text nor number is empty: some CRMs write an empty field as `false`.
 #[must_use]
 pub(crate) fn text(value: Option<&Value>) -> String {
     match value {
@@ -52,31 +62,49 @@ pub(crate) fn text(value: Option<&Value>) -> String {
     }
 }
 
-/// `7.0` as `7`; `None` for other numbers, and for those whose neighbours a double cannot tell apart.
+/// `7.0` as `7`; `None` for other numbers, and for those whose neighbours a double cannot tell
+/// apart.
 fn whole(number: &Number) -> Option<String> {
     const LAST_TOLD_APART: f64 = 9_007_199_254_740_991.0;
-    let double = number.as_f64().filter(|double| number.is_f64() && double.abs() <= LAST_TOLD_APART)?;
-    #[expect(clippy::cast_possible_truncation, reason = "compared with the whole number that it came from")]
+    let double = number
+        .as_f64()
+        .filter(|double| number.is_f64() && double.abs() <= LAST_TOLD_APART)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "compared with the whole number that it came from"
+    )]
     let integer = double as i64;
-    #[expect(clippy::cast_precision_loss, clippy::float_cmp, reason = "below 2^53 both are exact")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::float_cmp,
+        reason = "below 2^53 both are exact"
+    )]
     (integer as f64 == double).then(|| integer.to_string())
 }
 
 /// Texts of one list: nobody has so many numbers or addresses.
 const MOST_TEXTS: usize = 100;
 
-/// The texts of a field that CRMs fill with a text, an object that holds it as `member`, or a list of these. Empty ones
-/// are left out, and those behind the first hundred of a list.
+/// The texts of a field that CRMs fill with a text, an object that holds it as `member`, or a list
+/// of these. Empty ones are left out, and those behind the first hundred of a list.
 #[must_use]
 pub(crate) fn texts(value: Option<&Value>, member: &str) -> Vec<String> {
     let text = match value {
         Some(Value::Array(items)) => {
-            return items.iter().flat_map(|item| texts(Some(item), member)).take(MOST_TEXTS).collect();
+            return items
+                .iter()
+                .flat_map(|item| texts(Some(item), member))
+                .take(MOST_TEXTS)
+                .collect();
         }
         Some(Value::Object(object)) => text(object.get(member)),
         other => text(other),
     };
-    if text.is_empty() { Vec::new() } else { vec![text] }
+    if text.is_empty() {
+        Vec::new()
+    } else {
+        vec![text]
+    }
 }
 
 #[cfg(test)]
@@ -144,8 +172,14 @@ mod tests {
             (json!("1"), vec!["1"]),
             (json!(16_505_551_234_u64), vec!["16505551234"]),
             (json!({"number": "1", "value": "2"}), vec!["1"]),
-            (json!(["1", {"number": "2"}, [["3"], {"number": 4}]]), vec!["1", "2", "3", "4"]),
-            (json!([null, "", {}, [], {"number": null}, {"number": ["5"]}, {"number": {"number": "6"}}, true]), vec![]),
+            (
+                json!(["1", {"number": "2"}, [["3"], {"number": 4}]]),
+                vec!["1", "2", "3", "4"],
+            ),
+            (
+                json!([null, "", {}, [], {"number": null}, {"number": ["5"]}, {"number": {"number": "6"}}, true]),
+                vec![],
+            ),
             (json!(null), vec![]),
         ] {
             assert_eq!(texts(Some(&value), "number"), expected, "{value}");

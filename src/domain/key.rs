@@ -1,11 +1,13 @@
 //! Keys: every input that can change an answer, and nothing else.
 //!
-//! Parts are length-prefixed before they are hashed, so that no two lists of parts share an encoding (`a|b`, `c` and
-//! `a`, `b|c`), and each kind of key begins with a byte of its own. The hash is SipHash-1-3 with 128 bits under a
-//! secret key: nobody outside can aim for a collision. Replicas that share a Redis share the secret.
+//! Parts are length-prefixed before they are hashed, so that no two lists of parts share an
+//! encoding (`a|b`, `c` and `a`, `b|c`), and each kind of key begins with a byte of its own. The
+//! hash is SipHash-1-3 with 128 bits under a secret key: nobody outside can aim for a collision.
+//! Replicas that share a Redis share the secret.
 //!
-//! A question is hashed without who asks it ([`QuestionKey`]). Together with an identity it names a stored answer
-//! ([`ContactKey`]), so that what one identity was shown is never found under another.
+//! A question is hashed without who asks it ([`QuestionKey`]). Together with an identity it names a
+//! stored answer ([`ContactKey`]), so that what one identity was shown is never found under
+//! another.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -19,7 +21,8 @@ use super::format::NumberFormat;
 use super::identity::{Identity, IdentityTag};
 use super::phone::{Party, Region};
 
-/// Changes when the parts or their order change. So replicas of two versions never read each other's answers.
+/// Changes when the parts or their order change. So replicas of two versions never read each
+/// other's answers.
 const SCHEMA: u8 = 2;
 
 /// What a hash stands for; two kinds never collide.
@@ -84,13 +87,20 @@ impl QuestionKey {
         self.hash.to_be_bytes()
     }
 
-    /// Where the answer for this identity is kept. Both hashes are secret and random, so their sum is as good as a hash
-    /// of both.
+    /// Where the answer for this identity is kept. Both hashes are secret and random, so their sum
+    /// is as good as a hash of both.
     #[must_use]
     pub fn of(&self, identity: &Identity) -> ContactKey {
         let owner = identity.tag();
-        let slot = SlotKey { user: self.user, hash: self.hash.wrapping_add(owner.to_bits()) };
-        ContactKey { slot, party: self.party, owner }
+        let slot = SlotKey {
+            user: self.user,
+            hash: self.hash.wrapping_add(owner.to_bits()),
+        };
+        ContactKey {
+            slot,
+            party: self.party,
+            owner,
+        }
     }
 }
 
@@ -145,7 +155,10 @@ impl SlotKey {
     /// What [`SlotKey::user`] and [`SlotKey::to_bytes`] gave on another replica.
     #[must_use]
     pub(crate) fn from_bytes(user: UserTag, hash: [u8; 16]) -> Self {
-        Self { user, hash: u128::from_be_bytes(hash) }
+        Self {
+            user,
+            hash: u128::from_be_bytes(hash),
+        }
     }
 
     /// The claimed user.
@@ -219,7 +232,13 @@ impl KeyMaker {
 
     /// The key of one question.
     #[must_use]
-    pub fn question(&self, crm: &Crm<'_>, user: &User, party: Party, formats: &[NumberFormat]) -> QuestionKey {
+    pub fn question(
+        &self,
+        crm: &Crm<'_>,
+        user: &User,
+        party: Party,
+        formats: &[NumberFormat],
+    ) -> QuestionKey {
         let mut parts = self.parts_at(Kind::Question, crm, user.host.as_ref());
         parts.push(&party.to_bytes());
         parts.push(&user.region.map_or([0; 2], Region::to_bytes));
@@ -233,9 +252,19 @@ impl KeyMaker {
         }
         for name in crm.settings {
             // A Value is encoded deterministically: its maps are ordered.
-            parts.push(&user.settings.get(name).map(prost_types::Value::encode_to_vec).unwrap_or_default());
+            parts.push(
+                &user
+                    .settings
+                    .get(name)
+                    .map(prost_types::Value::encode_to_vec)
+                    .unwrap_or_default(),
+            );
         }
-        QuestionKey { user: self.user(crm.connector, &user.account, &user.id), party, hash: parts.finish() }
+        QuestionKey {
+            user: self.user(crm.connector, &user.account, &user.id),
+            party,
+            hash: parts.finish(),
+        }
     }
 
     /// The tag of a user, as the caller names them.
@@ -248,7 +277,8 @@ impl KeyMaker {
         UserTag(parts.finish())
     }
 
-    /// The tag of a credential, which is good for one address: what one CRM accepts says nothing about another.
+    /// The tag of a credential, which is good for one address: what one CRM accepts says nothing
+    /// about another.
     #[must_use]
     pub(crate) fn auth(&self, crm: &Crm<'_>, header: &AuthHeader, host: Option<&Host>) -> AuthTag {
         let mut parts = self.parts_at(Kind::Credential, crm, host);
@@ -267,7 +297,10 @@ impl KeyMaker {
             IdentityTag::from_bits(parts.finish())
         };
         let account = who.account().map(|account| tag(Kind::Account, &[account]));
-        let user = tag(Kind::Identity, &[who.account().unwrap_or_default(), who.user()]);
+        let user = tag(
+            Kind::Identity,
+            &[who.account().unwrap_or_default(), who.user()],
+        );
         Identity::Crm { user, account }
     }
 
@@ -285,8 +318,8 @@ impl KeyMaker {
     /// Parts that hold for one address of one connector only.
     fn parts_at(&self, kind: Kind, crm: &Crm<'_>, host: Option<&Host>) -> Parts {
         let mut parts = self.parts(kind);
-        // With an address in the settings nobody is asked at the host that a caller names, and a quota is one for all
-        // of them. Answers are told apart all the same.
+        // With an address in the settings nobody is asked at the host that a caller names, and a
+        // quota is one for all of them. Answers are told apart all the same.
         let host = host.filter(|_| kind == Kind::Question || crm.base_url.is_empty());
         for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
             parts.push(part.as_bytes());

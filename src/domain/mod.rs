@@ -1,4 +1,5 @@
-//! Pure values and rules: no I/O, no clock, no async. Everything here is made by a parser and can be trusted after.
+//! Pure values and rules: no I/O, no clock, no async. Everything here is made by a parser and can
+//! be trusted after.
 
 mod auth_tag;
 pub mod caller;

@@ -1,4 +1,5 @@
-//! The data set: contacts with phones and deals, and the fuzzy search that the Example CRM offers over them.
+//! The data set: contacts with phones and deals, and the fuzzy search that the Example CRM offers
+//! over them.
 //!
 //! It never changes after it is made, and equal arguments make equal data sets.
 
@@ -24,15 +25,19 @@ pub struct DataSet {
 }
 
 impl DataSet {
-    /// A data set of `contacts` contacts, or of [`generate::MIN_CONTACTS`] if that is more. Equal arguments make equal
-    /// data sets. Takes some microseconds per contact.
+    /// A data set of `contacts` contacts, or of [`generate::MIN_CONTACTS`] if that is more. Equal
+    /// arguments make equal data sets. Takes some microseconds per contact.
     #[must_use]
     pub(crate) fn generate(seed: u64, contacts: usize) -> Self {
         let (contacts, samples) = generate::population(seed, contacts);
         let mut by_tail: HashMap<u32, Vec<usize>> = HashMap::with_capacity(contacts.len());
         let mut by_extension = HashMap::new();
         for (at, contact) in contacts.iter().enumerate() {
-            for tail in contact.phones.iter().filter_map(|phone| tail(&phone.number)) {
+            for tail in contact
+                .phones
+                .iter()
+                .filter_map(|phone| tail(&phone.number))
+            {
                 let found = by_tail.entry(tail).or_default();
                 // Both phones of one contact may end alike.
                 if found.last() != Some(&at) {
@@ -43,7 +48,12 @@ impl DataSet {
                 by_extension.insert(extension.clone(), at);
             }
         }
-        Self { contacts, samples, by_tail, by_extension }
+        Self {
+            contacts,
+            samples,
+            by_tail,
+            by_extension,
+        }
     }
 
     /// How many contacts there are.
@@ -58,8 +68,8 @@ impl DataSet {
         self.samples.clone()
     }
 
-    /// `count` E.164 numbers as they would stand in a call log: most are a contact's, some are unknown, and about one
-    /// in five called before. Equal arguments make equal logs.
+    /// `count` E.164 numbers as they would stand in a call log: most are a contact's, some are
+    /// unknown, and about one in five called before. Equal arguments make equal logs.
     #[must_use]
     pub fn recent_calls(&self, count: usize, seed: u64) -> Vec<String> {
         let mut rng = Rng::with_seed(seed);
@@ -75,16 +85,23 @@ impl DataSet {
         calls
     }
 
-    /// The contacts that have a phone whose last seven digits are those of `text`, in order of their ids. None when
-    /// `text` has fewer digits. Most are not whom the caller looks for: real CRMs search like this, too.
+    /// The contacts that have a phone whose last seven digits are those of `text`, in order of
+    /// their ids. None when `text` has fewer digits. Most are not whom the caller looks for: real
+    /// CRMs search like this, too.
     pub(super) fn search(&self, text: &str) -> Vec<&Contact> {
         let found = tail(text).and_then(|tail| self.by_tail.get(&tail));
-        found.into_iter().flatten().map(|&at| &self.contacts[at]).collect()
+        found
+            .into_iter()
+            .flatten()
+            .map(|&at| &self.contacts[at])
+            .collect()
     }
 
     /// The contact with exactly this internal extension.
     pub(super) fn search_extension(&self, extension: &str) -> Option<&Contact> {
-        self.by_extension.get(extension).map(|&at| &self.contacts[at])
+        self.by_extension
+            .get(extension)
+            .map(|&at| &self.contacts[at])
     }
 
     /// The contact with this id.
@@ -101,7 +118,11 @@ impl DataSet {
     fn unknown_number(&self, rng: &mut Rng) -> String {
         loop {
             let number = Number::any(rng).e164();
-            if !self.search(&number).iter().any(|contact| contact.phones.iter().any(|phone| phone.e164 == number)) {
+            if !self
+                .search(&number)
+                .iter()
+                .any(|contact| contact.phones.iter().any(|phone| phone.e164 == number))
+            {
                 return number;
             }
         }

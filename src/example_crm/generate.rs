@@ -1,4 +1,5 @@
-//! Makes the people and companies of the data set: who there is, who shares a number, whose number ends like another's.
+//! Makes the people and companies of the data set: who there is, who shares a number, whose number
+//! ends like another's.
 //!
 //! All randomness comes from one seeded generator, so equal arguments make an equal population.
 
@@ -10,9 +11,12 @@ use fastrand::Rng;
 
 use super::numbers::{Number, pick};
 use super::records::{Contact, Deal, Phone, Samples};
-use super::words::{COMPANY_NAMES, COMPANY_TRADES, DEAL_SUBJECTS, FIRST_NAMES, JOB_TITLES, LAST_NAMES};
+use super::words::{
+    COMPANY_NAMES, COMPANY_TRADES, DEAL_SUBJECTS, FIRST_NAMES, JOB_TITLES, LAST_NAMES,
+};
 
-/// One near-miss pair, the largest group with a shared number and one colleague make 11; the rest is slack.
+/// One near-miss pair, the largest group with a shared number and one colleague make 11; the rest
+/// is slack.
 pub(super) const MIN_CONTACTS: usize = 16;
 
 /// The company whose telephone system asks: its people have internal extensions.
@@ -37,7 +41,15 @@ pub(super) fn population(seed: u64, contacts: usize) -> (Vec<Contact>, Samples) 
     let many = population.groups(total / 25);
     let extension = population.colleagues(total / 50);
     population.fill(total);
-    (population.finish(), Samples { one, many, absent, extension })
+    (
+        population.finish(),
+        Samples {
+            one,
+            many,
+            absent,
+            extension,
+        },
+    )
 }
 
 struct Population {
@@ -49,10 +61,15 @@ struct Population {
 
 impl Population {
     fn new(seed: u64, total: usize) -> Self {
-        Self { rng: Rng::with_seed(seed), contacts: Vec::with_capacity(total), used: HashSet::with_capacity(total) }
+        Self {
+            rng: Rng::with_seed(seed),
+            contacts: Vec::with_capacity(total),
+            used: HashSet::with_capacity(total),
+        }
     }
 
-    /// Pairs of people whose numbers differ in the area code only; at least one pair. Returns a number of the first.
+    /// Pairs of people whose numbers differ in the area code only; at least one pair. Returns a
+    /// number of the first.
     fn near_misses(&mut self, pairs: usize) -> String {
         let first = self.near_miss();
         for _ in 1..pairs {
@@ -63,7 +80,9 @@ impl Population {
 
     fn near_miss(&mut self) -> String {
         let number = self.fresh(Number::north_american);
-        let twin = number.elsewhere().find(|twin| self.used.insert(twin.e164()));
+        let twin = number
+            .elsewhere()
+            .find(|twin| self.used.insert(twin.e164()));
         for number in [Some(&number), twin.as_ref()].into_iter().flatten() {
             let company = self.company_name();
             let phone = self.phone("work", number);
@@ -74,8 +93,8 @@ impl Population {
         number.e164()
     }
 
-    /// Groups of three to eight people with one main number, `people` or a few more in all; at least one group.
-    /// Returns the number of the first.
+    /// Groups of three to eight people with one main number, `people` or a few more in all; at
+    /// least one group. Returns the number of the first.
     fn groups(&mut self, people: usize) -> String {
         let enough = self.contacts.len() + people;
         let first = self.group();
@@ -98,14 +117,17 @@ impl Population {
         main.e164()
     }
 
-    /// Colleagues with an internal extension each: `count`, but at least one and at most [`MAX_COLLEAGUES`]. Returns
-    /// the extension of the first.
+    /// Colleagues with an internal extension each: `count`, but at least one and at most
+    /// [`MAX_COLLEAGUES`]. Returns the extension of the first.
     fn colleagues(&mut self, count: usize) -> String {
         let count = count.clamp(1, MAX_COLLEAGUES);
         for extension in FIRST_EXTENSION..FIRST_EXTENSION + count {
             let phones = self.own_phones();
             let contact = self.person(HOME_COMPANY.to_owned(), phones);
-            self.contacts.push(Contact { extension: Some(extension.to_string()), ..contact });
+            self.contacts.push(Contact {
+                extension: Some(extension.to_string()),
+                ..contact
+            });
         }
         FIRST_EXTENSION.to_string()
     }
@@ -113,10 +135,17 @@ impl Population {
     /// Ordinary people and companies until there are `total` contacts.
     fn fill(&mut self, total: usize) {
         while self.contacts.len() < total {
-            let phones = if self.rng.u8(..100) < 6 { Vec::new() } else { self.own_phones() };
+            let phones = if self.rng.u8(..100) < 6 {
+                Vec::new()
+            } else {
+                self.own_phones()
+            };
             let company = self.company_name();
-            let mut contact =
-                if self.rng.u8(..100) < 5 { self.company(company, phones) } else { self.person(company, phones) };
+            let mut contact = if self.rng.u8(..100) < 5 {
+                self.company(company, phones)
+            } else {
+                self.person(company, phones)
+            };
             if self.contacts.len() % BUSY_EVERY == BUSY_EVERY - 1 {
                 contact.deals = self.deals(51..160);
             }
@@ -130,17 +159,33 @@ impl Population {
         for (id, contact) in (1..).zip(&mut self.contacts) {
             contact.id = id;
         }
-        for (id, deal) in (1..).zip(self.contacts.iter_mut().flat_map(|contact| &mut contact.deals)) {
+        for (id, deal) in (1..).zip(
+            self.contacts
+                .iter_mut()
+                .flat_map(|contact| &mut contact.deals),
+        ) {
             deal.id = id;
         }
         self.contacts
     }
 
     fn person(&mut self, company: String, phones: Vec<Phone>) -> Contact {
-        let (first, last) = (pick(FIRST_NAMES, &mut self.rng), pick(LAST_NAMES, &mut self.rng));
+        let (first, last) = (
+            pick(FIRST_NAMES, &mut self.rng),
+            pick(LAST_NAMES, &mut self.rng),
+        );
         let mailbox = format!("{}.{}", ascii_word(first), ascii_word(last));
         let title = pick(JOB_TITLES, &mut self.rng);
-        Contact { title, ..self.contact("person", format!("{first} {last}"), company, &mailbox, phones) }
+        Contact {
+            title,
+            ..self.contact(
+                "person",
+                format!("{first} {last}"),
+                company,
+                &mailbox,
+                phones,
+            )
+        }
     }
 
     fn company(&mut self, name: String, phones: Vec<Phone>) -> Contact {
@@ -159,7 +204,11 @@ impl Population {
         let email = format!("{mailbox}@{}.example", ascii_word(&company));
         let created = self.rng.u64(CREATED);
         let active = self.rng.u64(created..ACTIVE_UNTIL);
-        let deals = if self.rng.u8(..100) < 60 { self.deals(1..4) } else { Vec::new() };
+        let deals = if self.rng.u8(..100) < 60 {
+            self.deals(1..4)
+        } else {
+            Vec::new()
+        };
         Contact {
             id: 0,
             kind,
@@ -202,10 +251,15 @@ impl Population {
     }
 
     fn phone(&mut self, label: &'static str, number: &Number) -> Phone {
-        Phone { label, number: number.spelled(&mut self.rng), e164: number.e164() }
+        Phone {
+            label,
+            number: number.spelled(&mut self.rng),
+            e164: number.e164(),
+        }
     }
 
-    /// A number that nobody has, from `draw`, which may change the country each time: small plans run out.
+    /// A number that nobody has, from `draw`, which may change the country each time: small plans
+    /// run out.
     fn fresh(&mut self, draw: fn(&mut Rng) -> Number) -> Number {
         loop {
             let number = draw(&mut self.rng);
@@ -216,17 +270,31 @@ impl Population {
     }
 
     fn company_name(&mut self) -> String {
-        format!("{} {}", pick(COMPANY_NAMES, &mut self.rng), pick(COMPANY_TRADES, &mut self.rng))
+        format!(
+            "{} {}",
+            pick(COMPANY_NAMES, &mut self.rng),
+            pick(COMPANY_TRADES, &mut self.rng)
+        )
     }
 }
 
-/// `text` as a part of an email address: in lower case, words joined by `-`, without what is not ASCII.
+/// `text` as a part of an email address: in lower case, words joined by `-`, without what is not
+/// ASCII.
 fn ascii_word(text: &str) -> String {
-    let words = text.chars().map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() });
-    words.filter(|&c| c == '-' || c.is_ascii_alphanumeric()).collect()
+    let words = text.chars().map(|c| {
+        if c == ' ' {
+            '-'
+        } else {
+            c.to_ascii_lowercase()
+        }
+    });
+    words
+        .filter(|&c| c == '-' || c.is_ascii_alphanumeric())
+        .collect()
 }
 
 /// RFC 3339 in UTC of `seconds` since 1970.
 fn timestamp(seconds: u64) -> String {
-    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        .to_string()
 }

@@ -1,6 +1,8 @@
-//! The Example CRM's rate limit: what `40/2s` means, one bucket per bearer token, and the headers that tell a client.
+//! The Example CRM's rate limit: what `40/2s` means, one bucket per bearer token, and the headers
+//! that tell a client.
 //!
-//! A bucket holds `requests` and gains them back one by one, evenly over `per` (the generic cell rate algorithm).
+//! A bucket holds `requests` and gains them back one by one, evenly over `per` (the generic cell
+//! rate algorithm).
 
 use std::num::{NonZeroU32, ParseIntError};
 use std::str::FromStr;
@@ -65,7 +67,8 @@ impl FromStr for RateLimit {
     }
 }
 
-type Buckets = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
+type Buckets =
+    RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
 
 /// The buckets of all bearer tokens.
 #[derive(Debug)]
@@ -88,12 +91,17 @@ pub(super) struct Verdict {
 }
 
 impl Limiter {
-    /// A limiter with full buckets; nothing if the limit is more than a request per nanosecond, which limits nobody.
+    /// A limiter with full buckets; nothing if the limit is more than a request per nanosecond,
+    /// which limits nobody.
     pub(super) fn new(limit: RateLimit) -> Option<Self> {
         let interval = limit.per.min(RateLimit::LONGEST) / limit.requests.get();
         let quota = Quota::with_period(interval)?.allow_burst(limit.requests);
         let buckets = RateLimiter::keyed(quota).with_middleware();
-        Some(Self { requests: limit.requests, interval, buckets })
+        Some(Self {
+            requests: limit.requests,
+            interval,
+            buckets,
+        })
     }
 
     /// Takes one request out of the bucket of `token`.
@@ -107,7 +115,12 @@ impl Limiter {
         };
         let limit = self.requests.get();
         let reset = self.interval * limit.saturating_sub(remaining);
-        Verdict { limit, remaining, reset, retry_after }
+        Verdict {
+            limit,
+            remaining,
+            reset,
+            retry_after,
+        }
     }
 }
 
@@ -117,8 +130,9 @@ impl Verdict {
         self.retry_after.is_none()
     }
 
-    /// Adds the `x-ratelimit-*` headers and, to a refusal, `Retry-After`. Times are whole seconds, rounded up:
-    /// `x-ratelimit-reset` until the bucket is full again, `Retry-After` (at least 1) until the next request passes.
+    /// Adds the `x-ratelimit-*` headers and, to a refusal, `Retry-After`. Times are whole seconds,
+    /// rounded up: `x-ratelimit-reset` until the bucket is full again, `Retry-After` (at least 1)
+    /// until the next request passes.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         headers.insert(LIMIT, self.limit.into());
         headers.insert(REMAINING, self.remaining.into());
@@ -138,18 +152,33 @@ mod tests {
     use super::*;
 
     fn limit(requests: u32, per: Duration) -> RateLimit {
-        RateLimit { requests: NonZeroU32::new(requests).unwrap(), per }
+        RateLimit {
+            requests: NonZeroU32::new(requests).unwrap(),
+            per,
+        }
     }
 
     #[test]
     fn reads_requests_per_time() {
         assert_eq!("40/2s".parse(), Ok(limit(40, Duration::from_secs(2))));
-        assert_eq!(" 1 / 1m 30s ".parse(), Ok(limit(1, Duration::from_secs(90))));
+        assert_eq!(
+            " 1 / 1m 30s ".parse(),
+            Ok(limit(1, Duration::from_secs(90)))
+        );
         assert_eq!("40".parse::<RateLimit>(), Err(RateLimitError::NoSlash));
-        assert!(matches!("0/2s".parse::<RateLimit>(), Err(RateLimitError::Requests(_))));
-        assert!(matches!("4/2".parse::<RateLimit>(), Err(RateLimitError::Per(_))));
+        assert!(matches!(
+            "0/2s".parse::<RateLimit>(),
+            Err(RateLimitError::Requests(_))
+        ));
+        assert!(matches!(
+            "4/2".parse::<RateLimit>(),
+            Err(RateLimitError::Per(_))
+        ));
         assert_eq!("4/0s".parse::<RateLimit>(), Err(RateLimitError::OutOfRange));
-        assert_eq!("4/25h".parse::<RateLimit>(), Err(RateLimitError::OutOfRange));
+        assert_eq!(
+            "4/25h".parse::<RateLimit>(),
+            Err(RateLimitError::OutOfRange)
+        );
     }
 
     #[test]
@@ -157,9 +186,23 @@ mod tests {
         let limiter = Limiter::new(limit(2, Duration::from_secs(60))).unwrap();
         let (first, second, third) = (limiter.check("a"), limiter.check("a"), limiter.check("a"));
         assert!(first.passes() && second.passes() && !third.passes());
-        assert_eq!((first.remaining, second.remaining, third.remaining), (1, 0, 0));
-        assert_eq!((first.reset.as_secs(), second.reset.as_secs(), third.reset.as_secs()), (30, 60, 60));
-        assert!(third.retry_after.is_some_and(|wait| wait.as_secs() >= 25 && wait.as_secs() <= 30));
+        assert_eq!(
+            (first.remaining, second.remaining, third.remaining),
+            (1, 0, 0)
+        );
+        assert_eq!(
+            (
+                first.reset.as_secs(),
+                second.reset.as_secs(),
+                third.reset.as_secs()
+            ),
+            (30, 60, 60)
+        );
+        assert!(
+            third
+                .retry_after
+                .is_some_and(|wait| wait.as_secs() >= 25 && wait.as_secs() <= 30)
+        );
         assert!(limiter.check("b").passes());
     }
 

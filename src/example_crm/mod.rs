@@ -1,7 +1,8 @@
-//! The Example CRM: a real HTTP server over a generated data set, for the demo, tests and benchmarks.
+//! The Example CRM: a real HTTP server over a generated data set, for the demo, tests and
+//! benchmarks.
 //!
-//! It behaves as CRMs do: its search is fuzzy, it pages, it wants a bearer token, and on request it is slow, fails or
-//! limits the rate. Equal options make equal data.
+//! It behaves as CRMs do: its search is fuzzy, it pages, it wants a bearer token, and on request it
+//! is slow, fails or limits the rate. Equal options make equal data.
 
 use std::future::Future;
 use std::io;
@@ -48,7 +49,13 @@ pub struct Options {
 impl Default for Options {
     /// 10,000 contacts, and no trouble.
     fn default() -> Self {
-        Self { latency: Duration::ZERO, error_rate: 0.0, rate_limit: None, seed: 1, contacts: 10_000 }
+        Self {
+            latency: Duration::ZERO,
+            error_rate: 0.0,
+            rate_limit: None,
+            seed: 1,
+            contacts: 10_000,
+        }
     }
 }
 
@@ -71,7 +78,13 @@ impl ExampleCrm {
     /// [`serve`](Self::serve).
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let Options { latency, error_rate, rate_limit, seed, contacts } = options;
+        let Options {
+            latency,
+            error_rate,
+            rate_limit,
+            seed,
+            contacts,
+        } = options;
         Self {
             data: Arc::new(DataSet::generate(seed, contacts)),
             latency,
@@ -105,16 +118,20 @@ impl ExampleCrm {
     ///
     /// # Errors
     ///
-    /// None in practice: a connection that cannot be accepted is passed over, and accepting goes on.
+    /// None in practice: a connection that cannot be accepted is passed over, and accepting goes
+    /// on.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let listener = listener.tap_io(|connection| {
-            // Replies are small: without this each could wait for an acknowledgement. A failure makes them slower only.
+            // Replies are small: without this each could wait for an acknowledgement. A failure
+            // makes them slower only.
             let _ = connection.set_nodelay(true);
         });
-        axum::serve(listener, server::router(self)).with_graceful_shutdown(shutdown).await
+        axum::serve(listener, server::router(self))
+            .with_graceful_shutdown(shutdown)
+            .await
     }
 }

@@ -1,4 +1,5 @@
-//! Phone numbers: made up under the numbering plans of a few countries and spelled as people type them.
+//! Phone numbers: made up under the numbering plans of a few countries and spelled as people type
+//! them.
 //!
 //! The numbers are valid under their plans; that somebody really has one of them is chance.
 
@@ -23,7 +24,9 @@ struct Plan {
 static NANP: Plan = Plan {
     share: 0,
     country: "1",
-    areas: &["415", "650", "212", "617", "303", "512", "206", "312", "404", "702"],
+    areas: &[
+        "415", "650", "212", "617", "303", "512", "206", "312", "404", "702",
+    ],
     subscriber: "NXXXXXX",
     spellings: &[
         "+1xxxxxxxxxx",
@@ -37,49 +40,82 @@ static NANP: Plan = Plan {
     ],
 };
 
-/// The other plans: London, British mobiles, Berlin, Paris, Rome (whose leading zero is part of the number), Sydney.
+/// The other plans: London, British mobiles, Berlin, Paris, Rome (whose leading zero is part of the
+/// number), Sydney.
 static ABROAD: [Plan; 6] = [
     Plan {
         share: 4,
         country: "44",
         areas: &["207946"],
         subscriber: "XXXX",
-        spellings: &["+44xxxxxxxxxx", "+44 xx xxxx xxxx", "0xx xxxx xxxx", "(0xx) xxxx xxxx", "+44 (0)xx xxxx xxxx"],
+        spellings: &[
+            "+44xxxxxxxxxx",
+            "+44 xx xxxx xxxx",
+            "0xx xxxx xxxx",
+            "(0xx) xxxx xxxx",
+            "+44 (0)xx xxxx xxxx",
+        ],
     },
     Plan {
         share: 2,
         country: "44",
         areas: &["7712", "7733", "7845"],
         subscriber: "XXXXXX",
-        spellings: &["+44xxxxxxxxxx", "+44 xxxx xxxxxx", "0xxxx xxxxxx", "0xxxxxxxxxx"],
+        spellings: &[
+            "+44xxxxxxxxxx",
+            "+44 xxxx xxxxxx",
+            "0xxxx xxxxxx",
+            "0xxxxxxxxxx",
+        ],
     },
     Plan {
         share: 3,
         country: "49",
         areas: &["30"],
         subscriber: "NXXXXXXX",
-        spellings: &["+49xxxxxxxxxx", "+49 xx xxxxxxxx", "0xx xxxxxxxx", "0xx/xxxxxxxx", "+49 (xx) xxxx-xxxx"],
+        spellings: &[
+            "+49xxxxxxxxxx",
+            "+49 xx xxxxxxxx",
+            "0xx xxxxxxxx",
+            "0xx/xxxxxxxx",
+            "+49 (xx) xxxx-xxxx",
+        ],
     },
     Plan {
         share: 3,
         country: "33",
         areas: &["142", "144", "153", "158"],
         subscriber: "XXXXXX",
-        spellings: &["+33xxxxxxxxx", "+33 x xx xx xx xx", "0x xx xx xx xx", "0x.xx.xx.xx.xx"],
+        spellings: &[
+            "+33xxxxxxxxx",
+            "+33 x xx xx xx xx",
+            "0x xx xx xx xx",
+            "0x.xx.xx.xx.xx",
+        ],
     },
     Plan {
         share: 2,
         country: "39",
         areas: &["06"],
         subscriber: "NXXXXXXX",
-        spellings: &["+39xxxxxxxxxx", "+39 xx xxxx xxxx", "xx xxxx xxxx", "xx-xxxxxxxx"],
+        spellings: &[
+            "+39xxxxxxxxxx",
+            "+39 xx xxxx xxxx",
+            "xx xxxx xxxx",
+            "xx-xxxxxxxx",
+        ],
     },
     Plan {
         share: 2,
         country: "61",
         areas: &["292", "293", "298"],
         subscriber: "XXXXXX",
-        spellings: &["+61xxxxxxxxx", "+61 x xxxx xxxx", "0x xxxx xxxx", "(0x) xxxx xxxx"],
+        spellings: &[
+            "+61xxxxxxxxx",
+            "+61 x xxxx xxxx",
+            "0x xxxx xxxx",
+            "(0x) xxxx xxxx",
+        ],
     },
 ];
 
@@ -114,9 +150,14 @@ impl Number {
     fn under(plan: &'static Plan, rng: &mut Rng) -> Self {
         loop {
             let subscriber: String = plan.subscriber.chars().map(|c| digit(c, rng)).collect();
-            // A North American exchange is not N11, which is a service such as 911; the other plans do not mind.
+            // A North American exchange is not N11, which is a service such as 911; the other plans
+            // do not mind.
             if subscriber.get(1..3) != Some("11") {
-                return Self { plan, area: pick(plan.areas, rng), subscriber };
+                return Self {
+                    plan,
+                    area: pick(plan.areas, rng),
+                    subscriber,
+                };
             }
         }
     }
@@ -130,16 +171,24 @@ impl Number {
     pub(super) fn spelled(&self, rng: &mut Rng) -> String {
         let mut digits = self.area.chars().chain(self.subscriber.chars());
         let spelling = pick(self.plan.spellings, rng).chars();
-        spelling.filter_map(|c| if c == 'x' { digits.next() } else { Some(c) }).collect()
+        spelling
+            .filter_map(|c| if c == 'x' { digits.next() } else { Some(c) })
+            .collect()
     }
 
     /// The numbers of the plan's other areas that have this number's digits after the area code.
     pub(super) fn elsewhere(&self) -> impl Iterator<Item = Self> {
         let areas = self.plan.areas;
         // Starts after the own area and goes round, so that no area is preferred.
-        let start = areas.iter().position(|&area| area == self.area).map_or(0, |own| own + 1);
+        let start = areas
+            .iter()
+            .position(|&area| area == self.area)
+            .map_or(0, |own| own + 1);
         let others = areas.iter().cycle().skip(start).take(areas.len() - 1);
-        others.map(|area| Self { area, ..self.clone() })
+        others.map(|area| Self {
+            area,
+            ..self.clone()
+        })
     }
 }
 
@@ -174,7 +223,10 @@ mod tests {
             let number = Number::under(plan, &mut rng);
             for _ in 0..20 {
                 let spelled = digits(&number.spelled(&mut rng));
-                assert!(spelled.ends_with(&format!("{}{}", number.area, number.subscriber)), "{spelled}");
+                assert!(
+                    spelled.ends_with(&format!("{}{}", number.area, number.subscriber)),
+                    "{spelled}"
+                );
             }
         }
     }
@@ -185,7 +237,10 @@ mod tests {
         for _ in 0..2_000 {
             let number = Number::north_american(&mut rng);
             assert_eq!(number.e164().len(), "+16505551234".len());
-            assert!(number.subscriber[..1] >= *"2" && number.subscriber[1..3] != *"11", "{number:?}");
+            assert!(
+                number.subscriber[..1] >= *"2" && number.subscriber[1..3] != *"11",
+                "{number:?}"
+            );
         }
     }
 

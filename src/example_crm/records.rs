@@ -50,7 +50,8 @@ pub(super) struct Deal {
 /// Numbers to try, one of each sort.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Samples {
-    /// An E.164 number that exactly one contact has. The search also finds somebody else, whose number ends alike.
+    /// An E.164 number that exactly one contact has. The search also finds somebody else, whose
+    /// number ends alike.
     pub one: String,
     /// An E.164 number that three to eight people of one company share.
     pub many: String,

@@ -1,7 +1,8 @@
 //! The HTTP API: routes, the gate that every request passes, and the JSON of replies.
 //!
-//! At the gate a request is counted, then refused by the rate limit (429), for its bearer token (401, 403) or by chance
-//! (500), in this order. Whatever is not in the API is 404. Every refusal is `{"error": "..."}`.
+//! At the gate a request is counted, then refused by the rate limit (429), for its bearer token
+//! (401, 403) or by chance (500), in this order. Whatever is not in the API is 404. Every refusal
+//! is `{"error": "..."}`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -51,7 +52,9 @@ impl IntoResponse for Refused {
         let Self(status, reason) = self;
         let mut response = (status, Json(json!({ "error": reason }))).into_response();
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -63,7 +66,8 @@ async fn nothing_here() -> Refused {
     NOTHING_HERE
 }
 
-/// Lets a request through to its handler, or answers in its place; in both cases not before the latency is over.
+/// Lets a request through to its handler, or answers in its place; in both cases not before the
+/// latency is over.
 async fn gate(State(crm): State<Arc<ExampleCrm>>, request: Request, next: Next) -> Response {
     crm.requests.fetch_add(1, Ordering::Relaxed);
     let (verdict, admitted) = crm.admit(request.headers());
@@ -86,7 +90,10 @@ impl ExampleCrm {
         let verdict = self.limiter.as_ref().map(|limiter| limiter.check(token));
         let admitted = if verdict.is_some_and(|verdict| !verdict.passes()) {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            Err(Refused(StatusCode::TOO_MANY_REQUESTS, "the rate limit is reached"))
+            Err(Refused(
+                StatusCode::TOO_MANY_REQUESTS,
+                "the rate limit is reached",
+            ))
         } else {
             authorise(token).and_then(|()| self.chance())
         };
@@ -97,7 +104,10 @@ impl ExampleCrm {
     fn chance(&self) -> Result<(), Refused> {
         // A rate of 1 always fails, since what is drawn is less than 1.
         if self.error_rate > 0.0 && self.faults.lock().f64() < self.error_rate {
-            return Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, "failed on purpose"));
+            return Err(Refused(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "failed on purpose",
+            ));
         }
         Ok(())
     }
@@ -105,15 +115,23 @@ impl ExampleCrm {
 
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
 }
 
 fn authorise(token: &str) -> Result<(), Refused> {
     if token == FORBIDDEN_TOKEN {
-        return Err(Refused(StatusCode::FORBIDDEN, "this user may not read contacts"));
+        return Err(Refused(
+            StatusCode::FORBIDDEN,
+            "this user may not read contacts",
+        ));
     }
     if !token.starts_with(TOKEN_PREFIX) {
-        return Err(Refused(StatusCode::UNAUTHORIZED, "a bearer token that begins with \"demo\" is wanted"));
+        return Err(Refused(
+            StatusCode::UNAUTHORIZED,
+            "a bearer token that begins with \"demo\" is wanted",
+        ));
     }
     Ok(())
 }
@@ -157,13 +175,17 @@ struct Me<'a> {
 /// Longest id of a user.
 const LONGEST_ID: usize = 64;
 
-/// `GET /api/v1/me`: whose the token is. All tokens that are the same up to the first dot are one user's, so that a
-/// token can be exchanged: `demo-ann.1` and `demo-ann.2` are both `demo-ann`.
+/// `GET /api/v1/me`: whose the token is. All tokens that are the same up to the first dot are one
+/// user's, so that a token can be exchanged: `demo-ann.1` and `demo-ann.2` are both `demo-ann`.
 async fn me(headers: HeaderMap) -> Response {
     let token = bearer_token(&headers).unwrap_or_default();
     let id = token.split('.').next().unwrap_or(token);
     let id = id.get(..LONGEST_ID).unwrap_or(id);
-    Json(Me { id, account_id: "example" }).into_response()
+    Json(Me {
+        id,
+        account_id: "example",
+    })
+    .into_response()
 }
 
 /// `GET /api/v1/contacts`: by `phone`, fuzzily; else by `extension`, exactly.
@@ -175,10 +197,19 @@ async fn contacts(
     let found: Vec<&Contact> = match (&query.phone, &query.extension) {
         (Some(phone), _) => crm.data.search(phone),
         (None, Some(extension)) => crm.data.search_extension(extension).into_iter().collect(),
-        (None, None) => return Err(Refused(StatusCode::BAD_REQUEST, "phone or extension is wanted")),
+        (None, None) => {
+            return Err(Refused(
+                StatusCode::BAD_REQUEST,
+                "phone or extension is wanted",
+            ));
+        }
     };
     let (contacts, next_page) = page(&found, query.page);
-    Ok(Json(ContactsReply { contacts, next_page }).into_response())
+    Ok(Json(ContactsReply {
+        contacts,
+        next_page,
+    })
+    .into_response())
 }
 
 /// `GET /api/v1/contacts/{id}/deals`.
@@ -195,14 +226,22 @@ async fn deals(
 }
 
 fn bad_query() -> Refused {
-    Refused(StatusCode::BAD_REQUEST, "page counts from 1, and no parameter comes twice")
+    Refused(
+        StatusCode::BAD_REQUEST,
+        "page counts from 1, and no parameter comes twice",
+    )
 }
 
 /// The items of one page and the number of the next page, if there is more.
 fn page<T>(items: &[T], number: NonZeroUsize) -> (&[T], Option<usize>) {
-    let start = (number.get() - 1).saturating_mul(PAGE_SIZE).min(items.len());
+    let start = (number.get() - 1)
+        .saturating_mul(PAGE_SIZE)
+        .min(items.len());
     let end = (start + PAGE_SIZE).min(items.len());
-    (&items[start..end], (end < items.len()).then(|| number.get() + 1))
+    (
+        &items[start..end],
+        (end < items.len()).then(|| number.get() + 1),
+    )
 }
 
 #[cfg(test)]

@@ -16,7 +16,11 @@ fn flights() -> Test {
 
 /// In a lane, without a deadline, under a credential that is good.
 fn in_lane(lane: Lane) -> Asker {
-    Asker { lane, deadline: None, trusted: true }
+    Asker {
+        lane,
+        deadline: None,
+        trusted: true,
+    }
 }
 
 /// There is always a place.
@@ -35,7 +39,9 @@ fn board<F>(flights: &Test, key: u8, load: impl FnOnce() -> F) -> Seat<u8>
 where
     F: Future<Output = Landing<u8>> + Send + 'static,
 {
-    flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), begin, |_, _, _| load())
+    flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), begin, |_, _, _| {
+        load()
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,12 +49,17 @@ async fn a_caller_in_a_hurry_makes_the_whole_flight_hurry() {
     let flights = flights();
     let (told, urgency) = tokio::sync::oneshot::channel();
     let flight = 1;
-    let prefetch =
-        flights.join_or_lead(flight, Join::Any, in_lane(Lane::Prefetch), begin, |_, urgency, _| async move {
+    let prefetch = flights.join_or_lead(
+        flight,
+        Join::Any,
+        in_lane(Lane::Prefetch),
+        begin,
+        |_, urgency, _| async move {
             pause(Duration::from_millis(10)).await;
             told.send(urgency.lane()).unwrap();
             Ok(0)
-        });
+        },
+    );
     let ringing = board(&flights, flight, || async { Ok(0) });
     assert!(ringing.joined() && prefetch.wait().await.is_ok());
     assert_eq!(urgency.await.unwrap(), Lane::CallPop);
@@ -57,13 +68,18 @@ async fn a_caller_in_a_hurry_makes_the_whole_flight_hurry() {
 #[tokio::test(start_paused = true)]
 async fn callers_share_one_load() {
     let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
-    let seats: Vec<_> = (0..100).map(|_| board(&flights, 1, || slow(Arc::clone(&loads)))).collect();
+    let seats: Vec<_> = (0..100)
+        .map(|_| board(&flights, 1, || slow(Arc::clone(&loads))))
+        .collect();
     assert_eq!(seats.iter().filter(|seat| seat.joined()).count(), 99);
     for seat in seats {
         assert!(seat.wait().await.is_ok());
     }
     assert_eq!(loads.load(Ordering::Relaxed), 1);
-    assert!(!board(&flights, 1, || slow(loads)).joined(), "the flight is off the board");
+    assert!(
+        !board(&flights, 1, || slow(loads)).joined(),
+        "the flight is off the board"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +87,11 @@ async fn a_leader_that_leaves_breaks_nothing() {
     let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let leader = board(&flights, 1, || slow(Arc::clone(&loads)));
     let joiner = board(&flights, 1, || slow(Arc::clone(&loads)));
-    assert!(within(Duration::from_millis(50), leader.wait()).await.is_none());
+    assert!(
+        within(Duration::from_millis(50), leader.wait())
+            .await
+            .is_none()
+    );
     assert!(joiner.wait().await.is_ok());
     assert_eq!(loads.load(Ordering::Relaxed), 1);
 }
@@ -79,10 +99,16 @@ async fn a_leader_that_leaves_breaks_nothing() {
 /// A load of a batch; the batch is gone at once where it holds no seat.
 fn of_a_batch(flights: &Test, loads: &Arc<AtomicU32>, spends: bool) -> Seat<u8> {
     let loads = Arc::clone(loads);
-    flights.join_or_lead(1, Join::Any, in_lane(Lane::Prefetch), begin, |_, urgency, _| async move {
-        let _call = spends.then(|| urgency.spend());
-        slow(loads).await
-    })
+    flights.join_or_lead(
+        1,
+        Join::Any,
+        in_lane(Lane::Prefetch),
+        begin,
+        |_, urgency, _| async move {
+            let _call = spends.then(|| urgency.spend());
+            slow(loads).await
+        },
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,13 +135,20 @@ async fn a_batchs_load_that_has_spent_a_call_or_is_wanted_by_others_goes_on_with
     let seat = of_a_batch(&flights, &loads, false);
     let other = of_a_batch(&flights, &loads, false);
     drop(seat);
-    assert!(other.joined() && other.wait().await.is_ok(), "another batch waits for it");
+    assert!(
+        other.joined() && other.wait().await.is_ok(),
+        "another batch waits for it"
+    );
 
     let seat = of_a_batch(&flights, &loads, false);
     let ringing = board(&flights, 1, || async { Ok(0) });
     drop((seat, ringing));
     pause(Duration::from_secs(1)).await;
-    assert_eq!(loads.load(Ordering::Relaxed), 3, "a phone rang for it, and may again");
+    assert_eq!(
+        loads.load(Ordering::Relaxed),
+        3,
+        "a phone rang for it, and may again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,10 +177,18 @@ async fn a_load_that_panics_fails_its_callers_and_the_next_one_leads_again() {
 async fn without_a_place_no_load_begins_but_those_under_way_are_joined() {
     let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let places = Arc::new(tokio::sync::Semaphore::new(1));
-    let board = |flights: &Test, key, load: fn(Arc<AtomicU32>) -> BoxFuture<'static, Landing<u8>>| {
-        let begin = || Some((Arc::clone(&places).try_acquire_owned().ok()?, Span::default()));
-        flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), begin, |_, _, _| load(Arc::clone(&loads)))
-    };
+    let board =
+        |flights: &Test, key, load: fn(Arc<AtomicU32>) -> BoxFuture<'static, Landing<u8>>| {
+            let begin = || {
+                Some((
+                    Arc::clone(&places).try_acquire_owned().ok()?,
+                    Span::default(),
+                ))
+            };
+            flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), begin, |_, _, _| {
+                load(Arc::clone(&loads))
+            })
+        };
     let slow = |loads| slow(loads).boxed();
     let lead = board(&flights, 1, slow);
     let refused = board(&flights, 2, slow);
@@ -163,7 +204,10 @@ fn untrusted<F>(flights: &Test, load: impl FnOnce(Arc<Urgency>) -> F) -> Seat<u8
 where
     F: Future<Output = Landing<u8>> + Send + 'static,
 {
-    let asker = Asker { trusted: false, ..in_lane(Lane::CallPop) };
+    let asker = Asker {
+        trusted: false,
+        ..in_lane(Lane::CallPop)
+    };
     flights.join_or_lead(1, Join::Any, asker, begin, |_, urgency, _| load(urgency))
 }
 
@@ -186,17 +230,30 @@ async fn under_a_credential_that_nobody_knows_a_load_ends_with_its_callers_befor
             Ok(0)
         }
     };
-    for (accepted, left_after, made) in [(false, 50, 0), (false, 150, 1), (true, 150, 3), (false, 650, 3)] {
+    for (accepted, left_after, made) in [
+        (false, 50, 0),
+        (false, 150, 1),
+        (true, 150, 3),
+        (false, 650, 3),
+    ] {
         let seat = untrusted(&flights, load(accepted));
         let _ = within(Duration::from_millis(left_after), seat.wait()).await;
         pause(Duration::from_secs(1)).await;
-        assert_eq!(calls.swap(0, Ordering::Relaxed), made, "accepted: {accepted}, left after {left_after} ms");
+        assert_eq!(
+            calls.swap(0, Ordering::Relaxed),
+            made,
+            "accepted: {accepted}, left after {left_after} ms"
+        );
     }
     let seat = untrusted(&flights, load(false));
     drop(board(&flights, 1, || async { Ok(0) }));
     drop(seat);
     pause(Duration::from_secs(1)).await;
-    assert_eq!(calls.load(Ordering::Relaxed), 3, "somebody asked when the credential was known to be good");
+    assert_eq!(
+        calls.load(Ordering::Relaxed),
+        3,
+        "somebody asked when the credential was known to be good"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,23 +261,44 @@ async fn who_wants_a_load_of_its_own_joins_only_one_that_has_made_no_call_yet() 
     let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let (call, called) = tokio::sync::oneshot::channel::<()>();
     let loading = Arc::clone(&loads);
-    let first = flights.join_or_lead(1, Join::Any, in_lane(Lane::CallPop), begin, |_, urgency, _| async move {
-        called.await.unwrap();
-        let _call = urgency.spend();
-        slow(loading).await
-    });
+    let first = flights.join_or_lead(
+        1,
+        Join::Any,
+        in_lane(Lane::CallPop),
+        begin,
+        |_, urgency, _| async move {
+            called.await.unwrap();
+            let _call = urgency.spend();
+            slow(loading).await
+        },
+    );
     let refresh = |loads: &Arc<AtomicU32>| {
         let loads = Arc::clone(loads);
-        flights.join_or_lead(1, Join::NotCalledYet, in_lane(Lane::CallPop), begin, |_, _, _| slow(loads))
+        flights.join_or_lead(
+            1,
+            Join::NotCalledYet,
+            in_lane(Lane::CallPop),
+            begin,
+            |_, _, _| slow(loads),
+        )
     };
-    assert!(refresh(&loads).joined(), "it stands in line, so it will see what was changed before");
+    assert!(
+        refresh(&loads).joined(),
+        "it stands in line, so it will see what was changed before"
+    );
     call.send(()).unwrap();
     pause(Duration::from_millis(1)).await;
     let second = refresh(&loads);
     assert!(!second.joined());
-    assert!(board(&flights, 1, || async { Ok(0) }).joined(), "the later one is on the board");
+    assert!(
+        board(&flights, 1, || async { Ok(0) }).joined(),
+        "the later one is on the board"
+    );
     assert!(first.wait().await.is_ok());
-    assert!(board(&flights, 1, || async { Ok(0) }).joined(), "and stays there when the first one ends");
+    assert!(
+        board(&flights, 1, || async { Ok(0) }).joined(),
+        "and stays there when the first one ends"
+    );
     assert!(second.wait().await.is_ok());
     assert_eq!(loads.load(Ordering::Relaxed), 2);
 }
@@ -228,13 +306,22 @@ async fn who_wants_a_load_of_its_own_joins_only_one_that_has_made_no_call_yet() 
 #[tokio::test(start_paused = true)]
 async fn the_main_part_is_there_for_whoever_takes_it_before_the_load_ends() {
     let flights = flights();
-    let mut seat = flights.join_or_lead(1, Join::Any, in_lane(Lane::CallPop), begin, |_, _, early| async move {
-        early.show(1);
-        pause(Duration::from_millis(500)).await;
-        Ok(2)
-    });
+    let mut seat = flights.join_or_lead(
+        1,
+        Join::Any,
+        in_lane(Lane::CallPop),
+        begin,
+        |_, _, early| async move {
+            early.show(1);
+            pause(Duration::from_millis(500)).await;
+            Ok(2)
+        },
+    );
     assert_eq!(seat.early().await, Some(1));
     let mut later = board(&flights, 1, || async { Ok(3) });
-    assert_eq!((later.joined(), later.early().await, later.done().await), (true, Some(1), Ok(2)));
+    assert_eq!(
+        (later.joined(), later.early().await, later.done().await),
+        (true, Some(1), Ok(2))
+    );
     assert_eq!((seat.early().await, seat.wait().await), (None, Ok(2)));
 }

@@ -1,6 +1,7 @@
 //! The certificates to trust for TLS, from a PEM file.
 //!
-//! Owns how the file of `redis.ca_file` is read. Promises at least one certificate, each of which can be used.
+//! Owns how the file of `redis.ca_file` is read. Promises at least one certificate, each of which
+//! can be used.
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -22,9 +23,15 @@ impl CaCertificates {
     pub fn parse(pem: Vec<u8>) -> Result<Self, CaCertificatesError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
-            roots.add(certificate.map_err(|_| CaCertificatesError)?).map_err(|_| CaCertificatesError)?;
+            roots
+                .add(certificate.map_err(|_| CaCertificatesError)?)
+                .map_err(|_| CaCertificatesError)?;
         }
-        if roots.is_empty() { Err(CaCertificatesError) } else { Ok(Self(pem)) }
+        if roots.is_empty() {
+            Err(CaCertificatesError)
+        } else {
+            Ok(Self(pem))
+        }
     }
 
     pub(super) fn pem(&self) -> &[u8] {
@@ -40,7 +47,11 @@ mod tests {
     fn a_text_without_certificates_is_refused() {
         let damaged = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
         for text in ["", "no certificate", damaged] {
-            assert_eq!(CaCertificates::parse(text.as_bytes().to_vec()).unwrap_err(), CaCertificatesError, "{text}");
+            assert_eq!(
+                CaCertificates::parse(text.as_bytes().to_vec()).unwrap_err(),
+                CaCertificatesError,
+                "{text}"
+            );
         }
     }
 }

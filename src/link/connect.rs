@@ -1,7 +1,7 @@
 //! How a connection to Redis is made, for each topology.
 //!
-//! Owns the redis crate's clients and their options. Promises one multiplexed connection, or an error. Knows nothing of
-//! when to connect.
+//! Owns the redis crate's clients and their options. Promises one multiplexed connection, or an
+//! error. Knows nothing of when to connect.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
@@ -9,16 +9,16 @@ use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Pipeline,
-    RedisConnectionInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    Pipeline, RedisConnectionInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
 };
 use secrecy::ExposeSecret as _;
 
 use super::url::{RedisUrl, Topology};
 use super::{CaCertificates, Config};
 
-/// Commands that may queue on the connection before their senders wait; the crate's default of 50 is less than one
-/// burst of call pops.
+/// Commands that may queue on the connection before their senders wait; the crate's default of 50
+/// is less than one burst of call pops.
 const QUEUE: usize = 1024;
 
 /// One connection that all callers share.
@@ -74,8 +74,12 @@ impl Connector {
         let roots = config.ca.as_ref().filter(|_| url.tls).map(roots);
         match &url.topology {
             Topology::Single => single(url, roots).map(|client| Self::Single(Box::new(client))),
-            Topology::Cluster => cluster(config, roots).map(|client| Self::Cluster(Box::new(client))),
-            Topology::Sentinel { .. } => sentinel(url, roots).map(|client| Self::Sentinel(Box::new(client))),
+            Topology::Cluster => {
+                cluster(config, roots).map(|client| Self::Cluster(Box::new(client)))
+            }
+            Topology::Sentinel { .. } => {
+                sentinel(url, roots).map(|client| Self::Sentinel(Box::new(client)))
+            }
         }
     }
 
@@ -87,12 +91,16 @@ impl Connector {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
         Ok(match self {
-            Self::Single(client) => {
-                Connection::Single(client.get_multiplexed_async_connection_with_config(&options).await?)
-            }
+            Self::Single(client) => Connection::Single(
+                client
+                    .get_multiplexed_async_connection_with_config(&options)
+                    .await?,
+            ),
             Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
             // Asks the sentinels each time, because the master may be another one since.
-            Self::Sentinel(client) => Connection::Single(client.get_async_connection_with_config(&options).await?),
+            Self::Sentinel(client) => {
+                Connection::Single(client.get_async_connection_with_config(&options).await?)
+            }
         })
     }
 
@@ -103,7 +111,10 @@ impl Connector {
 }
 
 fn roots(ca: &CaCertificates) -> TlsCertificates {
-    TlsCertificates { client_tls: None, root_cert: Some(ca.pem().to_owned()) }
+    TlsCertificates {
+        client_tls: None,
+        root_cert: Some(ca.pem().to_owned()),
+    }
 }
 
 fn infos(url: &RedisUrl) -> RedisResult<Vec<ConnectionInfo>> {
@@ -116,7 +127,9 @@ fn infos(url: &RedisUrl) -> RedisResult<Vec<ConnectionInfo>> {
     }
     let info = |address: &ConnectionAddr| {
         let info = address.clone().into_connection_info()?;
-        Ok(info.set_tcp_settings(tcp_settings()).set_redis_settings(settings.clone()))
+        Ok(info
+            .set_tcp_settings(tcp_settings())
+            .set_redis_settings(settings.clone()))
     };
     url.addresses.iter().map(info).collect()
 }
@@ -128,7 +141,10 @@ fn tcp_settings() -> TcpSettings {
 
 fn single(url: &RedisUrl, roots: Option<TlsCertificates>) -> RedisResult<Client> {
     let infos = infos(url)?;
-    let first = infos.into_iter().next().ok_or((redis::ErrorKind::InvalidClientConfig, "no address"))?;
+    let first = infos
+        .into_iter()
+        .next()
+        .ok_or((redis::ErrorKind::InvalidClientConfig, "no address"))?;
     match roots {
         Some(roots) => Client::build_with_tls(first, roots),
         None => Client::open(first),
@@ -157,9 +173,10 @@ fn sentinel(url: &RedisUrl, roots: Option<TlsCertificates>) -> RedisResult<Senti
     let Topology::Sentinel { master, password } = &url.topology else {
         return Err((redis::ErrorKind::InvalidClientConfig, "no sentinels").into());
     };
-    let mut builder = SentinelClientBuilder::new(url.addresses.clone(), master, SentinelServerType::Master)?
-        .set_client_to_redis_db(url.database)
-        .set_client_to_redis_tcp_settings(tcp_settings());
+    let mut builder =
+        SentinelClientBuilder::new(url.addresses.clone(), master, SentinelServerType::Master)?
+            .set_client_to_redis_db(url.database)
+            .set_client_to_redis_tcp_settings(tcp_settings());
     if let Some(user) = &url.user {
         builder = builder.set_client_to_redis_username(user);
     }
@@ -173,7 +190,9 @@ fn sentinel(url: &RedisUrl, roots: Option<TlsCertificates>) -> RedisResult<Senti
         builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
     }
     if let Some(roots) = roots {
-        builder = builder.set_client_to_redis_certificates(roots.clone()).set_client_to_sentinel_certificates(roots);
+        builder = builder
+            .set_client_to_redis_certificates(roots.clone())
+            .set_client_to_sentinel_certificates(roots);
     }
     builder.build()
 }

@@ -1,7 +1,7 @@
 //! Whether a connection is silent: a count of calls in a row that it left without an answer.
 //!
-//! Owns that count for one connection. Promises that any answer ends the doubt. Knows nothing of Redis or time: how
-//! long a doubt may last is the keeper's to decide.
+//! Owns that count for one connection. Promises that any answer ends the doubt. Knows nothing of
+//! Redis or time: how long a doubt may last is the keeper's to decide.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -30,7 +30,11 @@ impl Doubt {
 
     /// A call was not answered.
     pub(super) fn unanswered(&self) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_add(1));
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                count.checked_add(1)
+            });
     }
 }
 

@@ -1,8 +1,9 @@
-//! What is shown of the link: whether Redis can be used for what it is used for, and what it refuses.
+//! What is shown of the link: whether Redis can be used for what it is used for, and what it
+//! refuses.
 //!
-//! Owns `contactd_redis_up`: 1 only while there is a connection, nothing on it is refused that is not about one key,
-//! and what replicas tell each other can be read. Promises that a refusal is counted each time and logged once for each
-//! code on a connection. Knows nothing of connections.
+//! Owns `contactd_redis_up`: 1 only while there is a connection, nothing on it is refused that is
+//! not about one key, and what replicas tell each other can be read. Promises that a refusal is
+//! counted each time and logged once for each code on a connection. Knows nothing of connections.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,14 +21,19 @@ pub struct Signals {
 
 impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signals").field("up", &self.up).finish_non_exhaustive()
+        f.debug_struct("Signals")
+            .field("up", &self.up)
+            .finish_non_exhaustive()
     }
 }
 
 /// Refusals are not counted.
 impl From<Gauge> for Signals {
     fn from(up: Gauge) -> Self {
-        Self { up, refused: Box::new(|_| {}) }
+        Self {
+            up,
+            refused: Box::new(|_| {}),
+        }
     }
 }
 
@@ -46,7 +52,10 @@ struct State {
 
 impl Health {
     pub(super) fn new(signals: Signals) -> Self {
-        Self { signals, state: Mutex::default() }
+        Self {
+            signals,
+            state: Mutex::default(),
+        }
     }
 
     /// Whether there is a connection that refuses nothing.
@@ -81,6 +90,8 @@ impl Health {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         change(&mut state);
-        self.signals.up.set(i64::from(state.sound && !state.impaired));
+        self.signals
+            .up
+            .set(i64::from(state.sound && !state.impaired));
     }
 }

@@ -1,8 +1,9 @@
 //! Connects, and connects again.
 //!
-//! Owns the attempts: one at a time, at once after a break and then at growing distances, also if connections are made
-//! and break again. Promises to go on for as long as it runs, that a connection which refuses something is used until
-//! there is a better one, and that no password is logged. Knows nothing of the calls.
+//! Owns the attempts: one at a time, at once after a break and then at growing distances, also if
+//! connections are made and break again. Promises to go on for as long as it runs, that a
+//! connection which refuses something is used until there is a better one, and that no password is
+//! logged. Knows nothing of the calls.
 
 use std::fmt;
 use std::pin::pin;
@@ -74,7 +75,9 @@ enum News {
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").field("url", &self.shown_url).finish_non_exhaustive()
+        f.debug_struct("Keeper")
+            .field("url", &self.shown_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,11 +96,15 @@ impl Keeper {
         }
     }
 
-    /// Keeps the link connected; never ends by itself. Once dropped, a connection that breaks stays down.
+    /// Keeps the link connected; never ends by itself. Once dropped, a connection that breaks stays
+    /// down.
     pub async fn run(mut self) {
         let mut ready = None;
         loop {
-            let Made { connection, shortfall } = match ready.take() {
+            let Made {
+                connection,
+                shortfall,
+            } = match ready.take() {
                 Some(made) => made,
                 None => self.connect().await,
             };
@@ -135,12 +142,15 @@ impl Keeper {
                 );
             });
         } else {
-            self.say("connected".to_owned(), |url| tracing::info!(redis = url, "connected to Redis"));
+            self.say("connected".to_owned(), |url| {
+                tracing::info!(redis = url, "connected to Redis")
+            });
         }
         self.status.send_replace(Status::Up(Arc::clone(live)));
     }
 
-    /// A connection is gone, or refuses something. If it lived long, that is news and not one more of a row.
+    /// A connection is gone, or refuses something. If it lived long, that is news and not one more
+    /// of a row.
     fn settle(&mut self, lived: Stopwatch) {
         if lived.elapsed() >= SETTLED {
             (self.unsettled, self.said, self.passed) = (0, None, None);
@@ -148,10 +158,15 @@ impl Keeper {
         }
     }
 
-    /// A refusal that a new connection does not meet, such as that of a master that has become a replica.
+    /// A refusal that a new connection does not meet, such as that of a master that has become a
+    /// replica.
     fn has_passed(&mut self, code: &'static str) {
         if self.passed.replace(code) != Some(code) {
-            tracing::warn!(redis = self.shown_url, code, "Redis refused a command; a new connection to it is sound");
+            tracing::warn!(
+                redis = self.shown_url,
+                code,
+                "Redis refused a command; a new connection to it is sound"
+            );
         }
     }
 
@@ -178,7 +193,11 @@ impl Keeper {
                     self.status.send_replace(Status::Down);
                     let reason = reason(tried.and_then(Result::err).as_ref());
                     self.say(reason.clone(), |url| {
-                        tracing::warn!(redis = url, reason, "Redis cannot be reached; going on without it");
+                        tracing::warn!(
+                            redis = url,
+                            reason,
+                            "Redis cannot be reached; going on without it"
+                        );
                     });
                 }
             }
@@ -187,7 +206,8 @@ impl Keeper {
         }
     }
 
-    /// One attempt; `None` where there was no answer. Callers wait for it as long as for an answer, then no more.
+    /// One attempt; `None` where there was no answer. Callers wait for it as long as for an answer,
+    /// then no more.
     async fn attempt(&mut self) -> Option<RedisResult<Made>> {
         let mut attempt = pin!(prove(&mut self.connector, &self.names, self.patience));
         if let Some(made) = clock::within(self.patience, &mut attempt).await {
@@ -197,31 +217,42 @@ impl Keeper {
         attempt.await
     }
 
-    /// Whether a silent connection answers again, as fast as callers will want it to, before it has been silent for
-    /// long. It is asked for a key, because a node of a cluster that is down, or a replica that has lost its master,
-    /// still answers a PING.
+    /// Whether a silent connection answers again, as fast as callers will want it to, before it has
+    /// been silent for long. It is asked for a key, because a node of a cluster that is down, or a
+    /// replica that has lost its master, still answers a PING.
     async fn answers_again(&self, live: &Live) -> bool {
         let (silence, longest) = (Stopwatch::start(), SILENCE.max(self.patience * 2));
         let get = Cmd::get(probe::key(&self.names));
         while live.doubt.is_there() {
-            let (left, watch) = (longest.saturating_sub(silence.elapsed()), Stopwatch::start());
+            let (left, watch) = (
+                longest.saturating_sub(silence.elapsed()),
+                Stopwatch::start(),
+            );
             let mut connection = live.connection.clone();
-            let Some(asked) = clock::within(left, get.exec_async(&mut connection)).await else { return false };
+            let Some(asked) = clock::within(left, get.exec_async(&mut connection)).await else {
+                return false;
+            };
             let answered = asked.as_ref().err().is_none_or(is_refusal);
             match asked {
                 _ if answered && watch.elapsed() <= self.patience => live.doubt.answered(),
                 // A cluster's connection mends itself.
-                Err(error) if error.is_io_error() && matches!(connection, Connection::Single(_)) => return false,
+                Err(error)
+                    if error.is_io_error() && matches!(connection, Connection::Single(_)) =>
+                {
+                    return false;
+                }
                 _ => clock::pause(ASK_PAUSE).await,
             }
         }
         true
     }
 
-    /// Waits until the connection is lost, or until there is a better one than one that refuses something.
+    /// Waits until the connection is lost, or until there is a better one than one that refuses
+    /// something.
     async fn watch(&mut self, live: &Arc<Live>, mut sound: bool) -> Ended {
         let (mut status, lived) = (self.status.subscribe(), Stopwatch::start());
-        let is_lost = |status: &Status| !matches!(status, Status::Up(current) if Arc::ptr_eq(current, live));
+        let is_lost =
+            |status: &Status| !matches!(status, Status::Up(current) if Arc::ptr_eq(current, live));
         loop {
             if sound && live.refusing().is_some() {
                 sound = false;
@@ -243,7 +274,8 @@ impl Keeper {
                         answers = self.answers_again(live) => answers,
                     };
                     if !answers {
-                        // Nobody waits for the next attempt: who does not answer will not accept either.
+                        // Nobody waits for the next attempt: who does not answer will not accept
+                        // either.
                         give_up(&self.status, live, Status::Down);
                     }
                 }
@@ -267,25 +299,37 @@ fn is_refusal(error: &RedisError) -> bool {
     matches!(refusal::said(error), Some(Said::Refused(_)))
 }
 
-/// A connection that has answered as fast as callers will want it to: one that does not would only cost each of them
-/// the timeout. Making it may take longer (names, TLS).
-async fn prove(connector: &mut Connector, names: &Names, patience: Duration) -> Option<RedisResult<Made>> {
+/// A connection that has answered as fast as callers will want it to: one that does not would only
+/// cost each of them the timeout. Making it may take longer (names, TLS).
+async fn prove(
+    connector: &mut Connector,
+    names: &Names,
+    patience: Duration,
+) -> Option<RedisResult<Made>> {
     let mut connection = match clock::within(CONNECT_LIMIT, connector.connect()).await? {
         Ok(connection) => connection,
         Err(error) => return Some(Err(error)),
     };
-    if let Err(error) = clock::within(patience, redis::cmd("PING").exec_async(&mut connection)).await? {
+    if let Err(error) =
+        clock::within(patience, redis::cmd("PING").exec_async(&mut connection)).await?
+    {
         return Some(Err(error));
     }
     let shortfall = probe::shortfall(&mut connection, names, patience).await?;
-    Some(shortfall.map(|shortfall| Made { connection, shortfall }))
+    Some(shortfall.map(|shortfall| Made {
+        connection,
+        shortfall,
+    }))
 }
 
-/// How long to wait after so many attempts in a row that led to nothing lasting; no time for the first few.
+/// How long to wait after so many attempts in a row that led to nothing lasting; no time for the
+/// first few.
 fn distance(attempts: u32, at_once: u32) -> Duration {
     match attempts.checked_sub(at_once + 1) {
         None => Duration::ZERO,
-        Some(more) => FIRST_PAUSE.saturating_mul(1 << more.min(10)).min(LONGEST_PAUSE),
+        Some(more) => FIRST_PAUSE
+            .saturating_mul(1 << more.min(10))
+            .min(LONGEST_PAUSE),
     }
 }
 
@@ -326,8 +370,13 @@ mod tests {
 
     #[test]
     fn the_first_few_connections_that_break_are_replaced_at_once() {
-        let distances: Vec<_> = (0..12).map(|attempts| distance(attempts, AT_ONCE).as_millis()).collect();
-        assert_eq!(distances, [0, 0, 0, 0, 0, 0, 100, 200, 400, 800, 1000, 1000]);
+        let distances: Vec<_> = (0..12)
+            .map(|attempts| distance(attempts, AT_ONCE).as_millis())
+            .collect();
+        assert_eq!(
+            distances,
+            [0, 0, 0, 0, 0, 0, 100, 200, 400, 800, 1000, 1000]
+        );
         assert_eq!(distance(u32::MAX, 0), LONGEST_PAUSE);
     }
 

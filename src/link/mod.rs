@@ -1,20 +1,23 @@
 //! The one connection to Redis.
 //!
-//! Owns the connection, its limits and its breaker. Promises that a call ends within `redis.timeout`, whatever Redis
-//! does, and that start-up waits for nothing. Knows nothing of what is stored.
+//! Owns the connection, its limits and its breaker. Promises that a call ends within
+//! `redis.timeout`, whatever Redis does, and that start-up waits for nothing. Knows nothing of what
+//! is stored.
 //!
-//! A [`Link`] is handed to everything that talks to Redis; its [`Keeper`] runs in the background and is the only one
-//! that connects.
+//! A [`Link`] is handed to everything that talks to Redis; its [`Keeper`] runs in the background
+//! and is the only one that connects.
 //!
-//! * A connection that breaks is replaced at once, and at a growing distance if that happens again and again.
-//! * One that leaves a call without an answer is in doubt: nobody else waits for it, calls fail at once with
-//!   [`LinkError::Down`], until it has answered the keeper within the timeout. So a blip costs one timeout. If it
-//!   stays silent for a second (a stopped server keeps its sockets open) it is given up, and the keeper looks for a new
-//!   one that answers in time.
-//! * A command that Redis refuses says nothing about the connection, which is used on for whatever works. What is used
-//!   at all is tried once on each new connection. If Redis refuses a part of it, then or later (not permitted, unknown,
-//!   full, read-only), `contactd_redis_up` is 0, the log says what does not work, and the keeper goes on making new
-//!   connections, from the name on, until one is sound: after a failover the name may lead to the new master.
+//! * A connection that breaks is replaced at once, and at a growing distance if that happens again
+//!   and again.
+//! * One that leaves a call without an answer is in doubt: nobody else waits for it, calls fail at
+//!   once with [`LinkError::Down`], until it has answered the keeper within the timeout. So a blip
+//!   costs one timeout. If it stays silent for a second (a stopped server keeps its sockets open)
+//!   it is given up, and the keeper looks for a new one that answers in time.
+//! * A command that Redis refuses says nothing about the connection, which is used on for whatever
+//!   works. What is used at all is tried once on each new connection. If Redis refuses a part of
+//!   it, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0, the log
+//!   says what does not work, and the keeper goes on making new connections, from the name on,
+//!   until one is sound: after a failover the name may lead to the new master.
 
 use std::fmt;
 use std::sync::Arc;
@@ -85,14 +88,15 @@ pub enum LinkError {
     /// The connection broke. What was asked may have been done.
     #[error("the connection to Redis broke")]
     Broken,
-    /// Redis refused this command; the connection is sound. Holds the error's code (`WRONGTYPE`, `READONLY`, `OOM`,
-    /// `NOPERM`, `unknown command`), never its text.
+    /// Redis refused this command; the connection is sound. Holds the error's code (`WRONGTYPE`,
+    /// `READONLY`, `OOM`, `NOPERM`, `unknown command`), never its text.
     #[error("Redis refused: {0}")]
     Failed(String),
 }
 
 impl LinkError {
-    /// The code of a refusal that is about a key, such as one of another type, and not about the server or its user.
+    /// The code of a refusal that is about a key, such as one of another type, and not about the
+    /// server or its user.
     #[must_use]
     pub(crate) fn about_a_key(&self) -> Option<&str> {
         match self {
@@ -119,7 +123,9 @@ pub struct Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("up", &self.is_up()).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("up", &self.is_up())
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,7 +147,8 @@ pub(crate) enum Standing {
     Connecting,
     /// There is a connection that works as far as known.
     Up {
-        /// Calls in a row that it left without an answer; nobody waits for it until it has answered again.
+        /// Calls in a row that it left without an answer; nobody waits for it until it has answered
+        /// again.
         failures: u32,
     },
     /// There is a connection, and Redis refuses a part of what it is used for.
@@ -162,7 +169,12 @@ struct Live {
 
 impl Live {
     fn new(connection: Connection) -> Self {
-        Self { connection, doubt: Doubt::default(), refusing: Mutex::default(), changed: Notify::new() }
+        Self {
+            connection,
+            doubt: Doubt::default(),
+            refusing: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     fn refusing(&self) -> Option<&'static str> {
@@ -204,7 +216,8 @@ impl Link {
     /// # Errors
     /// [`LinkError`], within the timeout.
     pub async fn query<T: FromRedisValue>(&self, cmd: Cmd) -> Result<T, LinkError> {
-        self.run(async |mut connection| cmd.query_async(&mut connection).await).await
+        self.run(async |mut connection| cmd.query_async(&mut connection).await)
+            .await
     }
 
     /// Runs several commands in one round trip. On a cluster all their keys must share a hash slot.
@@ -212,10 +225,12 @@ impl Link {
     /// # Errors
     /// [`LinkError`], within the timeout; [`LinkError::Failed`] if any command was refused.
     pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipe: Pipeline) -> Result<T, LinkError> {
-        self.run(async |mut connection| pipe.query_async(&mut connection).await).await
+        self.run(async |mut connection| pipe.query_async(&mut connection).await)
+            .await
     }
 
-    /// Runs a script, by its hash where the server knows it. On a cluster all keys must share a hash slot.
+    /// Runs a script, by its hash where the server knows it. On a cluster all keys must share a
+    /// hash slot.
     ///
     /// # Errors
     /// [`LinkError`], within the timeout.
@@ -232,7 +247,8 @@ impl Link {
         for arg in args {
             call.arg(*arg);
         }
-        self.run(async |mut connection| call.invoke_async(&mut connection).await).await
+        self.run(async |mut connection| call.invoke_async(&mut connection).await)
+            .await
     }
 
     /// Whether there is a connection that works as far as known.
@@ -246,14 +262,18 @@ impl Link {
     pub(crate) fn standing(&self) -> Standing {
         match &*self.status.borrow() {
             Status::Connecting => Standing::Connecting,
-            Status::Up(live) if live.refusing().is_some() || self.health.is_impaired() => Standing::Limited,
-            Status::Up(live) => Standing::Up { failures: live.doubt.failures() },
+            Status::Up(live) if live.refusing().is_some() || self.health.is_impaired() => {
+                Standing::Limited
+            }
+            Status::Up(live) => Standing::Up {
+                failures: live.doubt.failures(),
+            },
             Status::Down => Standing::Down,
         }
     }
 
-    /// Counts a command that was refused within a script that went on without it; `reply` is the error's text.
-    /// Returns it as the error that it would have been.
+    /// Counts a command that was refused within a script that went on without it; `reply` is the
+    /// error's text. Returns it as the error that it would have been.
     #[must_use]
     pub(crate) fn refused(&self, reply: &str) -> LinkError {
         let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
@@ -269,7 +289,8 @@ impl Link {
         self.health.set_impaired(impaired);
     }
 
-    /// A name of no user: the prefix and the parts, joined by colons. Braces in a part set the hash slot.
+    /// A name of no user: the prefix and the parts, joined by colons. Braces in a part set the hash
+    /// slot.
     #[must_use]
     pub(crate) fn key(&self, parts: &[&str]) -> String {
         self.names.shared(parts)
@@ -287,11 +308,16 @@ impl Link {
         &self.names
     }
 
-    async fn run<T>(&self, ask: impl AsyncFnOnce(Connection) -> RedisResult<T>) -> Result<T, LinkError> {
+    async fn run<T>(
+        &self,
+        ask: impl AsyncFnOnce(Connection) -> RedisResult<T>,
+    ) -> Result<T, LinkError> {
         let watch = Stopwatch::start();
         let live = match self.up() {
             Some(live) => live,
-            None => clock::within(self.timeout, self.live()).await.unwrap_or(Err(LinkError::Down))?,
+            None => clock::within(self.timeout, self.live())
+                .await
+                .unwrap_or(Err(LinkError::Down))?,
         };
         if live.doubt.is_there() {
             return Err(LinkError::Down);
@@ -324,7 +350,9 @@ impl Link {
     /// The connection; waits only for a first attempt.
     async fn live(&self) -> Result<Arc<Live>, LinkError> {
         let mut status = self.status.subscribe();
-        let decided = status.wait_for(|status| !matches!(status, Status::Connecting)).await;
+        let decided = status
+            .wait_for(|status| !matches!(status, Status::Connecting))
+            .await;
         match decided.as_deref() {
             Ok(Status::Up(live)) => Ok(Arc::clone(live)),
             _ => Err(LinkError::Down),
@@ -349,7 +377,11 @@ impl Link {
                 give_up(&self.status, live, Status::Connecting);
                 LinkError::Broken
             }
-            None if matches!(error.kind(), ErrorKind::UnexpectedReturnType | ErrorKind::Parse) => {
+            None if matches!(
+                error.kind(),
+                ErrorKind::UnexpectedReturnType | ErrorKind::Parse
+            ) =>
+            {
                 LinkError::Failed("an unexpected reply".to_owned())
             }
             Some(Said::NotReady) | None => {
@@ -402,7 +434,10 @@ mod tests {
     async fn without_its_keeper_a_call_waits_its_timeout_and_no_longer() {
         let (link, keeper) = Link::new(&config("redis://127.0.0.1:1"), Gauge::default()).unwrap();
         let watch = Stopwatch::start();
-        assert_eq!(assert_send(link.query::<()>(redis::cmd("PING"))).await, Err(LinkError::Down));
+        assert_eq!(
+            assert_send(link.query::<()>(redis::cmd("PING"))).await,
+            Err(LinkError::Down)
+        );
         assert_eq!(watch.elapsed(), Duration::from_millis(50));
         drop(assert_send(keeper.run()));
     }
@@ -411,8 +446,16 @@ mod tests {
     async fn scripts_and_pipelines_may_run_in_tasks() {
         let (link, _keeper) = Link::new(&config("redis://127.0.0.1:1"), Gauge::default()).unwrap();
         let script = Script::new("return 1");
-        assert!(assert_send(link.script::<()>(&script, &[], &[])).await.is_err());
-        assert!(assert_send(link.pipeline::<()>(redis::pipe())).await.is_err());
+        assert!(
+            assert_send(link.script::<()>(&script, &[], &[]))
+                .await
+                .is_err()
+        );
+        assert!(
+            assert_send(link.pipeline::<()>(redis::pipe()))
+                .await
+                .is_err()
+        );
         assert!(!link.is_up());
     }
 }

@@ -1,8 +1,8 @@
 //! Names of keys in Redis.
 //!
-//! Owns their spelling. Promises that all keys of one user share a hash slot, so that one script may touch them
-//! together, and that no name holds a phone number, an id or a credential: only keyed hashes. Knows nothing of what
-//! the keys hold.
+//! Owns their spelling. Promises that all keys of one user share a hash slot, so that one script
+//! may touch them together, and that no name holds a phone number, an id or a credential: only
+//! keyed hashes. Knows nothing of what the keys hold.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,8 @@ use std::str::FromStr;
 use super::secret::SharedSecret;
 use crate::domain::{Party, UserTag};
 
-/// What every name begins with: 1 to 64 letters, digits and `: . _ -`. Braces would move the hash slot.
+/// What every name begins with: 1 to 64 letters, digits and `: . _ -`. Braces would move the hash
+/// slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPrefix(String);
 
@@ -23,8 +24,14 @@ impl FromStr for KeyPrefix {
     type Err = KeyPrefixError;
 
     fn from_str(text: &str) -> Result<Self, KeyPrefixError> {
-        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b":._-".contains(&b));
-        if plain && (1..=64).contains(&text.len()) { Ok(Self(text.to_owned())) } else { Err(KeyPrefixError) }
+        let plain = text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b":._-".contains(&b));
+        if plain && (1..=64).contains(&text.len()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(KeyPrefixError)
+        }
     }
 }
 
@@ -61,7 +68,9 @@ pub struct Names {
 
 impl fmt::Debug for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Names").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Names")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,7 +78,10 @@ impl Names {
     /// Names under a prefix; replicas with the same secret spell the same ones.
     #[must_use]
     pub fn new(prefix: KeyPrefix, secret: &SharedSecret) -> Self {
-        Self { prefix, hash_key: secret.for_names() }
+        Self {
+            prefix,
+            hash_key: secret.for_names(),
+        }
     }
 
     /// A name of no user: the prefix and the parts, joined by colons.
@@ -84,7 +96,8 @@ impl Names {
         format!("{}:{{{}}}:{suffix}", self.prefix.0, hex(&user.to_bytes()))
     }
 
-    /// The name of what is stored of a number. Every look-up in Redis needs it, so it is written at one go.
+    /// The name of what is stored of a number. Every look-up in Redis needs it, so it is written at
+    /// one go.
     #[must_use]
     pub(crate) fn number(&self, user: UserTag, party: PartyHash) -> String {
         let mut name = String::with_capacity(self.prefix.0.len() + 6 + 4 * 16);
@@ -158,8 +171,10 @@ mod tests {
             extension("16505551234"),
             extension("016505551234"),
         ];
-        let mut hashes: Vec<_> =
-            [one, other].iter().flat_map(|user| parties.map(|party| names().party(*user, party).0)).collect();
+        let mut hashes: Vec<_> = [one, other]
+            .iter()
+            .flat_map(|user| parties.map(|party| names().party(*user, party).0))
+            .collect();
         hashes.sort_unstable();
         hashes.dedup();
         assert_eq!(hashes.len(), 12);
@@ -170,8 +185,14 @@ mod tests {
         let user = KeyMaker::new([1; 16]).user("clio", "", "1");
         let name = names().of_user(user, "i");
         assert_eq!(name, format!("contactd:{{{}}}:i", hex(&user.to_bytes())));
-        let party = names().party(user, Party::Number(E164::parse("+16505551234", None).unwrap()));
-        assert_eq!(names().number(user, party), names().of_user(user, &Names::number_suffix(party)));
+        let party = names().party(
+            user,
+            Party::Number(E164::parse("+16505551234", None).unwrap()),
+        );
+        assert_eq!(
+            names().number(user, party),
+            names().of_user(user, &Names::number_suffix(party))
+        );
         assert_eq!(names().shared(&["log", "s"]), "contactd:log:s");
     }
 
@@ -180,6 +201,9 @@ mod tests {
         for bad in ["", "a{b}", "a b", "ü"] {
             assert!(bad.parse::<KeyPrefix>().is_err(), "{bad}");
         }
-        assert_eq!("prod:contactd".parse::<KeyPrefix>().unwrap().as_str(), "prod:contactd");
+        assert_eq!(
+            "prod:contactd".parse::<KeyPrefix>().unwrap().as_str(),
+            "prod:contactd"
+        );
     }
 }

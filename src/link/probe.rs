@@ -1,8 +1,9 @@
 //! Whether Redis permits what this program asks of it, found out when a connection is made.
 //!
-//! Owns the list of commands that are used, and what each is used for. Promises that a [`Shortfall`] names every
-//! command that is refused, because Redis does not know it, its user may not use it, or it takes no writes. Leaves no
-//! key behind. On a cluster one node answers for all. Knows nothing of what the commands are sent for.
+//! Owns the list of commands that are used, and what each is used for. Promises that a
+//! [`Shortfall`] names every command that is refused, because Redis does not know it, its user may
+//! not use it, or it takes no writes. Leaves no key behind. On a cluster one node answers for all.
+//! Knows nothing of what the commands are sent for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,13 +25,37 @@ const USES: [(&str, &[&str]); 6] = [
     ("reading stored answers", &["GET", "MGET"]),
     (
         "storing answers and proofs of credentials",
-        &["EVALSHA", "SCRIPT LOAD", "TIME", "GET", "SET", "PTTL", "PEXPIRE", "ZADD", "ZREMRANGEBYSCORE"],
+        &[
+            "EVALSHA",
+            "SCRIPT LOAD",
+            "TIME",
+            "GET",
+            "SET",
+            "PTTL",
+            "PEXPIRE",
+            "ZADD",
+            "ZREMRANGEBYSCORE",
+        ],
     ),
     (
         "one load for all replicas",
-        &["EVALSHA", "SCRIPT LOAD", "TIME", "GET", "SET", "PEXPIRE", "ZADD", "ZREM", "ZREMRANGEBYSCORE", "DEL"],
+        &[
+            "EVALSHA",
+            "SCRIPT LOAD",
+            "TIME",
+            "GET",
+            "SET",
+            "PEXPIRE",
+            "ZADD",
+            "ZREM",
+            "ZREMRANGEBYSCORE",
+            "DEL",
+        ],
     ),
-    ("erasing", &["EVALSHA", "SCRIPT LOAD", "DEL", "ZREM", "ZRANGE", "ZCARD"]),
+    (
+        "erasing",
+        &["EVALSHA", "SCRIPT LOAD", "DEL", "ZREM", "ZRANGE", "ZCARD"],
+    ),
     (
         "telling other replicas of invalidations",
         &[
@@ -95,7 +120,11 @@ impl Shortfall {
     pub(super) fn without(&self) -> String {
         let refused: Vec<_> = self.refused.values().flatten().collect();
         let hit = |commands: &[&str]| commands.iter().any(|command| refused.contains(&command));
-        let uses: Vec<_> = USES.iter().filter(|(_, commands)| hit(commands)).map(|(name, _)| *name).collect();
+        let uses: Vec<_> = USES
+            .iter()
+            .filter(|(_, commands)| hit(commands))
+            .map(|(name, _)| *name)
+            .collect();
         uses.join(", ")
     }
 }
@@ -103,7 +132,12 @@ impl Shortfall {
 impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, (code, commands)) in self.refused.iter().enumerate() {
-            write!(f, "{}{code}: {}", if n == 0 { "" } else { "; " }, commands.join(" "))?;
+            write!(
+                f,
+                "{}{code}: {}",
+                if n == 0 { "" } else { "; " },
+                commands.join(" ")
+            )?;
         }
         Ok(())
     }
@@ -112,7 +146,8 @@ impl fmt::Display for Shortfall {
 /// Tries everything that is used; each step within `patience`.
 ///
 /// # Errors
-/// Those that say nothing about a command, such as a broken connection; `None` if an answer came too late.
+/// Those that say nothing about a command, such as a broken connection; `None` if an answer came
+/// too late.
 pub(super) async fn shortfall(
     connection: &mut Connection,
     names: &Names,
@@ -167,12 +202,18 @@ fn alone(keys: &[String; 4]) -> Vec<(&'static str, Cmd)> {
         ("SET", with("SET", &[text, "x", "PX", "1000"])),
         ("ZREM", with("ZREM", &[set, "y"])),
         ("DEL", with("DEL", &[text])),
-        ("SCRIPT LOAD", with("SCRIPT", &["LOAD", include_str!("probe.lua")])),
+        (
+            "SCRIPT LOAD",
+            with("SCRIPT", &["LOAD", include_str!("probe.lua")]),
+        ),
     ]
 }
 
 fn in_script(pair: &[String]) -> Option<(&'static str, &'static str)> {
-    let command = USES.iter().flat_map(|(_, commands)| *commands).find(|command| **command == pair[0])?;
+    let command = USES
+        .iter()
+        .flat_map(|(_, commands)| *commands)
+        .find(|command| **command == pair[0])?;
     let (code, text) = pair[1].split_once(' ').unwrap_or((&pair[1], ""));
     Some((command, refusal::read(code, text)))
 }

@@ -1,10 +1,11 @@
 //! Reads that come at the same moment travel as one command.
 //!
-//! Owns the line of those who want to read. A burst of call pops then costs Redis, and the connection to it, a fraction
-//! of the commands; a single one costs what it always did. Promises that nobody in line waits for the reply to a
-//! command that left before, so that each is answered within the link's timeout, and that a reader who leaves takes
-//! nobody along. On a cluster everybody reads alone, because two users' keys are rarely in one hash slot; so they do
-//! after Redis has once refused a shared command.
+//! Owns the line of those who want to read. A burst of call pops then costs Redis, and the
+//! connection to it, a fraction of the commands; a single one costs what it always did. Promises
+//! that nobody in line waits for the reply to a command that left before, so that each is answered
+//! within the link's timeout, and that a reader who leaves takes nobody along. On a cluster
+//! everybody reads alone, because two users' keys are rarely in one hash slot; so they do after
+//! Redis has once refused a shared command.
 
 use std::fmt;
 use std::mem;
@@ -19,7 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{Link, LinkError};
 
-/// Keys read by one command at most: their values come in one reply, which must fit into the timeout.
+/// Keys read by one command at most: their values come in one reply, which must fit into the
+/// timeout.
 const AT_ONCE: usize = 64;
 
 /// Reads of single keys. Clones share the line.
@@ -45,14 +47,20 @@ struct Wanted {
 
 impl fmt::Debug for Reads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reads").field("link", &self.link).finish_non_exhaustive()
+        f.debug_struct("Reads")
+            .field("link", &self.link)
+            .finish_non_exhaustive()
     }
 }
 
 impl Reads {
     /// Reads behind a link; commands that several share are tasks of `tasks`.
     pub fn new(link: Link, tasks: TaskTracker) -> Self {
-        Self { link, tasks, line: Arc::default() }
+        Self {
+            link,
+            tasks,
+            line: Arc::default(),
+        }
     }
 
     /// The value of a key. One of another type has none, or is an error.
@@ -78,13 +86,18 @@ impl Reads {
     }
 }
 
-/// Takes along all who stand in line, after those who are ready to run have had their turn to join it.
+/// Takes along all who stand in line, after those who are ready to run have had their turn to join
+/// it.
 async fn depart(link: Link, line: Arc<Line>) {
     tokio::task::yield_now().await;
     let mut wanted = mem::take(&mut *line.wanted.lock());
     let mut commands = Vec::new();
     while !wanted.is_empty() {
-        commands.push(read(&link, &line.alone, wanted.split_off(wanted.len().saturating_sub(AT_ONCE))));
+        commands.push(read(
+            &link,
+            &line.alone,
+            wanted.split_off(wanted.len().saturating_sub(AT_ONCE)),
+        ));
     }
     join_all(commands).await;
 }
@@ -98,13 +111,22 @@ async fn read(link: &Link, alone: &AtomicBool, wanted: Vec<Wanted>) {
     match link.query::<Vec<Value>>(mget).await {
         Ok(values) => {
             for (Wanted { reply, .. }, value) in wanted.into_iter().zip(values) {
-                let _ = reply.send(Ok(if let Value::BulkString(value) = value { Some(value) } else { None }));
+                let _ = reply.send(Ok(if let Value::BulkString(value) = value {
+                    Some(value)
+                } else {
+                    None
+                }));
             }
         }
         // A cluster's node reached as if it were alone, or a user who may not MGET.
         Err(LinkError::Failed(code)) if matches!(code.as_str(), "CROSSSLOT" | "NOPERM") => {
             alone.store(true, Ordering::Relaxed);
-            join_all(wanted.into_iter().map(async |Wanted { key, reply }| reply.send(get(link, &key).await))).await;
+            join_all(
+                wanted
+                    .into_iter()
+                    .map(async |Wanted { key, reply }| reply.send(get(link, &key).await)),
+            )
+            .await;
         }
         Err(error) => {
             for Wanted { reply, .. } in wanted {

@@ -1,8 +1,8 @@
 //! What Redis says if it refuses a command.
 //!
-//! Owns the words for it: a closed set of codes, which may be logged and counted, since a reply's text may hold names
-//! of keys. Promises that a command which Redis does not know or does not permit has one code, inside a script and
-//! outside.
+//! Owns the words for it: a closed set of codes, which may be logged and counted, since a reply's
+//! text may hold names of keys. Promises that a command which Redis does not know or does not
+//! permit has one code, inside a script and outside.
 
 use redis::{ErrorKind, RedisError};
 
@@ -20,7 +20,15 @@ const NO_WRITES: [&str; 4] = ["OOM", "READONLY", "MISCONF", "NOREPLICAS"];
 const NAMED: [&str; 5] = ["WRONGTYPE", "CROSSSLOT", "NOSCRIPT", "EXECABORT", "ERR"];
 
 /// Codes of a server that is there but cannot serve anybody yet, or not this key.
-const NOT_READY: [&str; 7] = ["LOADING", "MASTERDOWN", "BUSY", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN"];
+const NOT_READY: [&str; 7] = [
+    "LOADING",
+    "MASTERDOWN",
+    "BUSY",
+    "CLUSTERDOWN",
+    "MOVED",
+    "ASK",
+    "TRYAGAIN",
+];
 
 /// What an error reply says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +41,8 @@ pub(super) enum Said {
     LockedOut,
 }
 
-/// What Redis has replied; `None` if the error is no reply of Redis. Of a pipeline's errors the first one counts.
+/// What Redis has replied; `None` if the error is no reply of Redis. Of a pipeline's errors the
+/// first one counts.
 pub(super) fn said(error: &RedisError) -> Option<Said> {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return Some(Said::LockedOut);
@@ -53,14 +62,21 @@ pub(super) fn said(error: &RedisError) -> Option<Said> {
 /// The code of a reply that begins with `code` and goes on with `text`.
 pub(super) fn read(code: &str, text: &str) -> &'static str {
     let text = text.to_ascii_lowercase();
-    let denied = ["executing the script can't", "acl failure", "no permissions"];
+    let denied = [
+        "executing the script can't",
+        "acl failure",
+        "no permissions",
+    ];
     if code == NO_PERMISSION || denied.iter().any(|words| text.contains(words)) {
         return NO_PERMISSION;
     }
     if code == "ERR" && text.contains("unknown") && text.contains("command") {
         return UNKNOWN_COMMAND;
     }
-    let known = NO_WRITES.into_iter().chain(NAMED).find(|known| *known == code);
+    let known = NO_WRITES
+        .into_iter()
+        .chain(NAMED)
+        .find(|known| *known == code);
     known.unwrap_or(OTHER)
 }
 
@@ -76,18 +92,46 @@ mod tests {
     #[test]
     fn one_code_for_what_servers_say_in_several_ways() {
         for (code, text, expected) in [
-            ("NOPERM", "this user has no permissions to run the 'eval' command", "NOPERM"),
+            (
+                "NOPERM",
+                "this user has no permissions to run the 'eval' command",
+                "NOPERM",
+            ),
             (
                 "ERR",
                 "The user executing the script can't run this command or subcommand script: 8, on @user_script:1.",
                 "NOPERM",
             ),
-            ("ERR", "The user executing the script can't access at least one of the keys mentioned", "NOPERM"),
-            ("ERR", "ACL failure in script: User u has no permissions to run the 'hset' command", "NOPERM"),
-            ("ERR", "unknown command 'evalsha', with args beginning with: ", "unknown command"),
-            ("ERR", "Unknown Redis command called from script", "unknown command"),
-            ("OOM", "command not allowed when used memory > 'maxmemory'.", "OOM"),
-            ("READONLY", "You can't write against a read only replica.", "READONLY"),
+            (
+                "ERR",
+                "The user executing the script can't access at least one of the keys mentioned",
+                "NOPERM",
+            ),
+            (
+                "ERR",
+                "ACL failure in script: User u has no permissions to run the 'hset' command",
+                "NOPERM",
+            ),
+            (
+                "ERR",
+                "unknown command 'evalsha', with args beginning with: ",
+                "unknown command",
+            ),
+            (
+                "ERR",
+                "Unknown Redis command called from script",
+                "unknown command",
+            ),
+            (
+                "OOM",
+                "command not allowed when used memory > 'maxmemory'.",
+                "OOM",
+            ),
+            (
+                "READONLY",
+                "You can't write against a read only replica.",
+                "READONLY",
+            ),
             ("ERR", "value is not an integer or out of range", "ERR"),
             ("+15551234567", "", "other"),
         ] {

@@ -1,7 +1,7 @@
 //! The secret that replicas share, and what is derived from it.
 //!
-//! Owns the derivation of all keys of keyed hashes. Promises that replicas with the same settings derive the same
-//! keys, so that one finds what the other stored. Knows nothing of what is hashed.
+//! Owns the derivation of all keys of keyed hashes. Promises that replicas with the same settings
+//! derive the same keys, so that one finds what the other stored. Knows nothing of what is hashed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,16 +12,20 @@ use super::Config;
 
 /// The root of all keyed hashes. Replicas that share a Redis share it.
 ///
-/// With `redis.key_secret_file` it is what that file holds, and what stands in Redis tells nobody without the file
-/// which number or user a key is about. Without the file it is derived from the Redis password and the key prefix:
-/// whoever knows both can find numbers out by trying them all. Without a password as well it hides numbers from a
-/// casual look only.
+/// With `redis.key_secret_file` it is what that file holds, and what stands in Redis tells nobody
+/// without the file which number or user a key is about. Without the file it is derived from the
+/// Redis password and the key prefix: whoever knows both can find numbers out by trying them all.
+/// Without a password as well it hides numbers from a casual look only.
 #[must_use]
 pub(crate) fn derive_secret(config: &Config) -> SharedSecret {
     if let Some(secret) = &config.secret {
         return secret.clone();
     }
-    let password = config.url.password.as_ref().map_or("", |password| password.expose_secret());
+    let password = config
+        .url
+        .password
+        .as_ref()
+        .map_or("", |password| password.expose_secret());
     let mut hasher = blake3::Hasher::new_derive_key("contactd 2026 secret shared by replicas");
     hasher.update(&(password.len() as u64).to_be_bytes());
     hasher.update(password.as_bytes());
@@ -85,13 +89,19 @@ mod tests {
         assert_ne!(ours, keys("redis://:other@a:1", "contactd", None));
         assert_ne!(ours, keys("redis://:pw@a:1", "other", None));
         assert_ne!(ours, keys("redis://:pw@a:1", "contactd", Some([7; 32])));
-        assert_eq!(keys("redis://a", "x", Some([7; 32])), keys("redis://:pw@b", "y", Some([7; 32])));
+        assert_eq!(
+            keys("redis://a", "x", Some([7; 32])),
+            keys("redis://:pw@b", "y", Some([7; 32]))
+        );
     }
 
     #[test]
     fn no_secret_is_printed() {
         let config = config("redis://:pw@a:1", "contactd", Some([7; 32]));
         let printed = format!("{config:?} {:?}", derive_secret(&config));
-        assert!(!printed.contains("pw") && !printed.contains("7, 7"), "{printed}");
+        assert!(
+            !printed.contains("pw") && !printed.contains("7, 7"),
+            "{printed}"
+        );
     }
 }

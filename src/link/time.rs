@@ -1,9 +1,10 @@
 //! Redis' time, as far as this process knows it.
 //!
-//! Owns the difference between Redis' clock and the clock of this process, renewed with every time that Redis tells:
-//! five times a second while the log is read. Promises that no replica's time of day has a say in how old an answer is:
-//! what replicas compare is Redis' time, and what happens in between is counted by a clock that only moves forward. The
-//! difference is as exact as the round trip in which Redis told its time.
+//! Owns the difference between Redis' clock and the clock of this process, renewed with every time
+//! that Redis tells: five times a second while the log is read. Promises that no replica's time of
+//! day has a say in how old an answer is: what replicas compare is Redis' time, and what happens in
+//! between is counted by a clock that only moves forward. The difference is as exact as the round
+//! trip in which Redis told its time.
 
 use std::sync::Arc;
 
@@ -30,7 +31,10 @@ impl RedisTime {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, latest: Arc::default() }
+        Self {
+            clock,
+            latest: Arc::default(),
+        }
     }
 
     /// Takes in what Redis has just told, and returns it as this process should take it.
@@ -44,11 +48,13 @@ impl RedisTime {
     #[must_use]
     pub(crate) fn now(&self) -> Option<SharedTime> {
         let Told { shared, here } = (*self.latest.lock())?;
-        Some(SharedTime(shared.0 + (self.clock.now().0.saturating_sub(here.0))))
+        Some(SharedTime(
+            shared.0 + (self.clock.now().0.saturating_sub(here.0)),
+        ))
     }
 
-    /// The moment of this process at which Redis' clock showed `shared`; `None` if it is too far ahead of Redis' time,
-    /// or that is not known.
+    /// The moment of this process at which Redis' clock showed `shared`; `None` if it is too far
+    /// ahead of Redis' time, or that is not known.
     #[must_use]
     pub(crate) fn here(&self, shared: SharedTime) -> Option<Timestamp> {
         let age = self.now()?.since(shared)?;
@@ -59,7 +65,9 @@ impl RedisTime {
     #[must_use]
     pub(crate) fn there(&self, here: Timestamp) -> Option<SharedTime> {
         let ago = self.clock.now().since(here);
-        Some(SharedTime(self.now()?.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))))
+        Some(SharedTime(self.now()?.0.saturating_sub(
+            u64::try_from(ago.as_millis()).unwrap_or(u64::MAX),
+        )))
     }
 }
 
@@ -74,7 +82,14 @@ mod tests {
     fn moments_are_translated_both_ways_once_redis_has_told_its_time() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let time = RedisTime::new(Arc::new(clock.clone()));
-        assert_eq!((time.now(), time.here(SharedTime(5)), time.there(Timestamp(5))), (None, None, None));
+        assert_eq!(
+            (
+                time.now(),
+                time.here(SharedTime(5)),
+                time.there(Timestamp(5))
+            ),
+            (None, None, None)
+        );
         assert_eq!(time.hear(SharedTime(70_000)), SharedTime(70_000));
         clock.advance(Duration::from_secs(2));
         assert_eq!(time.now(), Some(SharedTime(72_000)));
@@ -90,7 +105,10 @@ mod tests {
         time.hear(SharedTime(70_000));
         for jump in [3_600_000, -7_200_000] {
             clock.set_wall(jump);
-            assert_eq!((time.now(), time.here(SharedTime(70_000))), (Some(SharedTime(70_000)), Some(clock.now())));
+            assert_eq!(
+                (time.now(), time.here(SharedTime(70_000))),
+                (Some(SharedTime(70_000)), Some(clock.now()))
+            );
         }
     }
 }

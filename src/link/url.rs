@@ -1,7 +1,8 @@
 //! Where Redis is, as one URL.
 //!
-//! Owns the spelling of the setting `redis.url`. Promises that a parsed URL names at least one address and that no
-//! password stands in its `Debug` or `Display`. Knows nothing of how a connection is made.
+//! Owns the spelling of the setting `redis.url`. Promises that a parsed URL names at least one
+//! address and that no password stands in its `Debug` or `Display`. Knows nothing of how a
+//! connection is made.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +10,11 @@ use std::str::FromStr;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use secrecy::SecretString;
 
-/// A parsed `redis.url`:
-/// `redis://` or `rediss://` (TLS) `[user:password@]host[:port][/database]`, `unix:///path[?db=0&user=u&pass=p]`,
-/// `redis+cluster://` or `rediss+cluster://` `[user:password@]host:port,host:port`, and
-/// `redis+sentinel://` or `rediss+sentinel://`
-/// `[user:password@]host:port,host:port/master[/database][?sentinel_password=p]`, whose hosts are the sentinels.
+/// A parsed `redis.url`: `redis://` or `rediss://` (TLS) `[user:password@]host[:port][/database]`,
+/// `unix:///path[?db=0&user=u&pass=p]`, `redis+cluster://` or `rediss+cluster://`
+/// `[user:password@]host:port,host:port`, and `redis+sentinel://` or `rediss+sentinel://`
+/// `[user:password@]host:port,host:port/master[/database][?sentinel_password=p]`, whose hosts are
+/// the sentinels.
 #[derive(Clone)]
 pub struct RedisUrl {
     pub(super) topology: Topology,
@@ -32,12 +33,14 @@ pub(super) enum Topology {
     /// A Redis Cluster; the addresses are some of its nodes.
     Cluster,
     /// A master that the sentinels name; the addresses are theirs.
-    Sentinel { master: String, password: Option<SecretString> },
+    Sentinel {
+        master: String,
+        password: Option<SecretString>,
+    },
 }
 
 /// How to write what has a meaning of its own in a URL.
-const SPECIAL: &str =
-    "in a user or password write # as %23, ? as %3F, / as %2F, @ as %40, : as %3A, % as %25 and , as %2C";
+const SPECIAL: &str = "in a user or password write # as %23, ? as %3F, / as %2F, @ as %40, : as %3A, % as %25 and , as %2C";
 
 /// Why a text is not a `redis.url`. Never holds a part of it, which may be the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +52,10 @@ pub enum RedisUrlError {
     )]
     Scheme,
     /// A host, port, user, password or database that cannot be read.
-    #[error("has an address that cannot be read; expected [user:password@]host[:port]; {}", SPECIAL)]
+    #[error(
+        "has an address that cannot be read; expected [user:password@]host[:port]; {}",
+        SPECIAL
+    )]
     Address,
     /// A character in the user or password that ends them.
     #[error("has a special character in the user or password; {}", SPECIAL)]
@@ -95,7 +101,11 @@ impl RedisUrl {
         if !path.is_empty() || rest.contains('?') {
             return Err(RedisUrlError::Extra); // a cluster has database 0 only
         }
-        Ok(Self::from_infos(Topology::Cluster, tls, read_all(authority, tls)?))
+        Ok(Self::from_infos(
+            Topology::Cluster,
+            tls,
+            read_all(authority, tls)?,
+        ))
     }
 
     fn sentinel(rest: &str, tls: bool) -> Result<Self, RedisUrlError> {
@@ -112,7 +122,10 @@ impl RedisUrl {
             }
             password = Some(SecretString::from(value.into_owned()));
         }
-        let topology = Topology::Sentinel { master: master.to_owned(), password };
+        let topology = Topology::Sentinel {
+            master: master.to_owned(),
+            password,
+        };
         let mut url = Self::from_infos(topology, tls, read_all(authority, tls)?);
         url.database = database.parse().map_err(|_| RedisUrlError::Address)?;
         Ok(url)
@@ -125,7 +138,9 @@ impl RedisUrl {
             topology,
             tls,
             user: first.and_then(|first| first.username()).map(str::to_owned),
-            password: first.and_then(|first| first.password()).map(SecretString::from),
+            password: first
+                .and_then(|first| first.password())
+                .map(SecretString::from),
             database: first.map_or(0, redis::RedisConnectionInfo::db),
             addresses: infos.into_iter().map(|info| info.addr().clone()).collect(),
         }
@@ -138,20 +153,28 @@ fn ends_too_early(rest: &str) -> bool {
     let divided = rest.rfind('@');
     match (end, divided) {
         // A query may hold an @ behind a path, as in /master?sentinel_password=p@q.
-        (Some(end), Some(at)) if end < at => !rest[end..].starts_with('/') || query.is_none_or(|query| query > at),
+        (Some(end), Some(at)) if end < at => {
+            !rest[end..].starts_with('/') || query.is_none_or(|query| query > at)
+        }
         _ => false,
     }
 }
 
 fn read(text: &str) -> Result<ConnectionInfo, RedisUrlError> {
-    text.into_connection_info().map_err(|_| RedisUrlError::Address)
+    text.into_connection_info()
+        .map_err(|_| RedisUrlError::Address)
 }
 
 /// Reads `user:password@host:port,host:port` by giving the user to each host.
 fn read_all(authority: &str, tls: bool) -> Result<Vec<ConnectionInfo>, RedisUrlError> {
-    let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+    let (user, hosts) = authority
+        .rsplit_once('@')
+        .map_or(("", authority), |(user, hosts)| (user, hosts));
     let scheme = if tls { "rediss" } else { "redis" };
-    hosts.split(',').map(|host| read(&format!("{scheme}://{user}@{host}"))).collect()
+    hosts
+        .split(',')
+        .map(|host| read(&format!("{scheme}://{user}@{host}")))
+        .collect()
 }
 
 impl fmt::Display for RedisUrl {
@@ -175,7 +198,11 @@ impl fmt::Display for RedisUrl {
         if let Topology::Sentinel { master, .. } = &self.topology {
             write!(f, "/{master}")?;
         }
-        if self.database == 0 { Ok(()) } else { write!(f, "/{}", self.database) }
+        if self.database == 0 {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.database)
+        }
     }
 }
 
@@ -193,17 +220,27 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        text.parse::<RedisUrl>().map_or_else(|error| error.to_string(), |url| url.to_string())
+        text.parse::<RedisUrl>()
+            .map_or_else(|error| error.to_string(), |url| url.to_string())
     }
 
     #[test]
     fn each_spelling_is_read_and_shown_without_its_password() {
         for (text, expected) in [
             ("redis://localhost", "redis://localhost:6379"),
-            ("rediss://u:secret@r.example:7000/2", "rediss://u:***@r.example:7000/2"),
+            (
+                "rediss://u:secret@r.example:7000/2",
+                "rediss://u:***@r.example:7000/2",
+            ),
             ("redis://:secret@127.0.0.1:1", "redis://:***@127.0.0.1:1"),
-            ("unix:///run/redis.sock?db=3&pass=secret", "unix://:***@/run/redis.sock/3"),
-            ("redis+cluster://u:secret@a:1,b:2", "redis+cluster://u:***@a:1,b:2"),
+            (
+                "unix:///run/redis.sock?db=3&pass=secret",
+                "unix://:***@/run/redis.sock/3",
+            ),
+            (
+                "redis+cluster://u:secret@a:1,b:2",
+                "redis+cluster://u:***@a:1,b:2",
+            ),
             ("rediss+cluster://a:1,b/", "rediss+cluster://a:1,b:6379"),
             (
                 "redis+sentinel://u:secret@a:1,b:2/mymaster/4?sentinel_password=secret",
@@ -225,22 +262,51 @@ mod tests {
     fn a_raw_special_character_in_a_password_is_named_with_its_code() {
         for scheme in ["redis", "rediss", "redis+cluster", "redis+sentinel"] {
             for password in ["p#w", "p?w", "p/w", "#", "p?#/w"] {
-                let refused = format!("{scheme}://u:{password}@h:1/m").parse::<RedisUrl>().unwrap_err();
+                let refused = format!("{scheme}://u:{password}@h:1/m")
+                    .parse::<RedisUrl>()
+                    .unwrap_err();
                 assert_eq!(refused, RedisUrlError::Raw, "{scheme} {password}");
-                assert!(refused.to_string().contains("%23") && refused.to_string().contains("%3F"), "{refused}");
+                assert!(
+                    refused.to_string().contains("%23") && refused.to_string().contains("%3F"),
+                    "{refused}"
+                );
             }
         }
-        assert!("redis+sentinel://u:p@h:1/m?sentinel_password=p@q".parse::<RedisUrl>().is_ok());
-        assert!("unix:///run/r.sock?user=u&pass=p@q".parse::<RedisUrl>().is_ok());
+        assert!(
+            "redis+sentinel://u:p@h:1/m?sentinel_password=p@q"
+                .parse::<RedisUrl>()
+                .is_ok()
+        );
+        assert!(
+            "unix:///run/r.sock?user=u&pass=p@q"
+                .parse::<RedisUrl>()
+                .is_ok()
+        );
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for text in ["", "localhost", "http://a", "redis://", "redis://a:b:c", "redis+cluster://a:1/2", "redis://a/x"] {
+        for text in [
+            "",
+            "localhost",
+            "http://a",
+            "redis://",
+            "redis://a:b:c",
+            "redis+cluster://a:1/2",
+            "redis://a/x",
+        ] {
             assert!(text.parse::<RedisUrl>().is_err(), "{text}");
         }
-        for text in ["rediss://a#insecure", "redis://a?x=1", "redis+sentinel://a/m?password=1"] {
-            assert_eq!(text.parse::<RedisUrl>().unwrap_err(), RedisUrlError::Extra, "{text}");
+        for text in [
+            "rediss://a#insecure",
+            "redis://a?x=1",
+            "redis+sentinel://a/m?password=1",
+        ] {
+            assert_eq!(
+                text.parse::<RedisUrl>().unwrap_err(),
+                RedisUrlError::Extra,
+                "{text}"
+            );
         }
         for text in ["redis+sentinel://a:1", "redis+sentinel://a:1/"] {
             assert_eq!(text.parse::<RedisUrl>().unwrap_err(), RedisUrlError::Master);

@@ -2,15 +2,15 @@
 //!
 //! Owns the two keys that hold a user's keys together, for all rooms that keep something of a user:
 //!
-//! * the *index* (`…:i`, a sorted set): the suffix of every key of the user with the time when it expires, so that
-//!   erasing a user finds them all without a scan of the whole store;
-//! * the *generation* (`…:g`): a random token that whatever is stored of the user carries along. Something with
-//!   another token, or with none to compare, is not there. So erasing takes effect with one deletion (within a second:
-//!   for so long readers of answers may remember it), and holds for keys that the index has lost, because Redis evicted
-//!   it to make room, as well.
+//! * the *index* (`…:i`, a sorted set): the suffix of every key of the user with the time when it
+//!   expires, so that erasing a user finds them all without a scan of the whole store;
+//! * the *generation* (`…:g`): a random token that whatever is stored of the user carries along.
+//!   Something with another token, or with none to compare, is not there. So erasing takes effect
+//!   with one deletion (within a second: for so long readers of answers may remember it), and holds
+//!   for keys that the index has lost, because Redis evicted it to make room, as well.
 //!
-//! Promises that after [`forget`] no key of the user is left, except such lost ones, which nothing reads and which
-//! expire by themselves. Knows nothing of what the keys hold.
+//! Promises that after [`forget`] no key of the user is left, except such lost ones, which nothing
+//! reads and which expire by themselves. Knows nothing of what the keys hold.
 
 use std::time::Duration;
 
@@ -54,7 +54,8 @@ local function enter(index, suffix, key)
 end
 ";
 
-/// Deletes some of what the index names; the generation goes first, because all of it is void without it.
+/// Deletes some of what the index names; the generation goes first, because all of it is void
+/// without it.
 const FORGET: &str = "
 local suffixes = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1)
 redis.call('DEL', KEYS[1])
@@ -101,7 +102,8 @@ pub(crate) fn index(names: &Names, user: UserTag) -> String {
 pub fn token() -> [u8; TOKEN] {
     let mut token = [0; TOKEN];
     if getrandom::fill(&mut token).is_err() {
-        // The system has refused random bytes, which it did not at start. Unequal tokens are still unequal.
+        // The system has refused random bytes, which it did not at start. Unequal tokens are still
+        // unequal.
         token = fastrand::u128(..).to_be_bytes();
     }
     token
@@ -113,8 +115,8 @@ pub(crate) fn millis(duration: Duration) -> Vec<u8> {
     duration.as_millis().max(1).to_string().into_bytes()
 }
 
-/// Deletes every key of a user. What was stored before is void from the first moment, but for readers who remember the
-/// generation; a load or an admission that began before finds it gone.
+/// Deletes every key of a user. What was stored before is void from the first moment, but for
+/// readers who remember the generation; a load or an admission that began before finds it gone.
 ///
 /// # Errors
 /// [`LinkError`]; then some or all of it may still be there, and the call should be made again.
@@ -122,6 +124,10 @@ pub(crate) async fn forget(link: &Link, user: UserTag) -> Result<(), LinkError> 
     let script = Script::new(FORGET);
     let keys = [generation(link.names(), user), index(link.names(), user)];
     let (base, chunk) = (link.names().of_user(user, ""), CHUNK.to_string());
-    while link.script::<usize>(&script, &keys, &[base.as_bytes(), chunk.as_bytes()]).await? > 0 {}
+    while link
+        .script::<usize>(&script, &keys, &[base.as_bytes(), chunk.as_bytes()])
+        .await?
+        > 0
+    {}
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Figures read back from the families, for the status page.
 //!
-//! prometheus-client shows what a histogram or a family holds to its text encoder only. So the page that Prometheus
-//! gets is read again: whatever is exported can be shown, and counting costs nothing more.
+//! prometheus-client shows what a histogram or a family holds to its text encoder only. So the page
+//! that Prometheus gets is read again: whatever is exported can be shown, and counting costs
+//! nothing more.
 
 use std::collections::BTreeMap;
 
@@ -38,10 +39,14 @@ impl Buckets {
         }
     }
 
-    /// The time in seconds that the part `q` of them did not exceed, interpolated within its bucket as PromQL's
-    /// `histogram_quantile` does; the highest bound where it lies beyond. `None` where there are none.
+    /// The time in seconds that the part `q` of them did not exceed, interpolated within its bucket
+    /// as PromQL's `histogram_quantile` does; the highest bound where it lies beyond. `None` where
+    /// there are none.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of calls are far below 2^52"
+    )]
     pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
         let rank = q * self.count() as f64;
         let (mut below, mut lower) = (0.0, 0.0);
@@ -66,11 +71,17 @@ struct Series {
 
 impl Series {
     fn label(&self, name: &str) -> Option<&str> {
-        self.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
+        self.labels
+            .iter()
+            .find(|(label, _)| label == name)
+            .map(|(_, value)| value.as_str())
     }
 
     fn matches(&self, name: &str, labels: &[(&str, &str)]) -> bool {
-        self.name == name && labels.iter().all(|(label, value)| self.label(label) == Some(value))
+        self.name == name
+            && labels
+                .iter()
+                .all(|(label, value)| self.label(label) == Some(value))
     }
 }
 
@@ -80,13 +91,24 @@ pub(crate) struct Reading(Vec<Series>);
 
 impl Reading {
     pub(super) fn parse(page: &str) -> Self {
-        Self(page.lines().filter(|line| !line.starts_with('#')).filter_map(series).collect())
+        Self(
+            page.lines()
+                .filter(|line| !line.starts_with('#'))
+                .filter_map(series)
+                .collect(),
+        )
     }
 
     /// The sum of all series of a counter, by its exported name, that carry these labels.
     #[must_use]
     pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        whole(self.0.iter().filter(|series| series.matches(name, labels)).map(|series| series.value).sum())
+        whole(
+            self.0
+                .iter()
+                .filter(|series| series.matches(name, labels))
+                .map(|series| series.value)
+                .sum(),
+        )
     }
 
     /// The sums of a counter for each value of one label.
@@ -101,15 +123,22 @@ impl Reading {
         counts
     }
 
-    /// The observations of all series of a histogram, by its exported name, that carry these labels.
+    /// The observations of all series of a histogram, by its exported name, that carry these
+    /// labels.
     #[must_use]
     pub(crate) fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Buckets {
         let (name, mut buckets) = (format!("{name}_bucket"), Buckets::default());
         // Lines of one series follow each other, each bucket with all below it.
         let mut below = 0;
         for series in self.0.iter().filter(|series| series.matches(&name, labels)) {
-            let bound = series.label("le").and_then(|bound| bound.parse::<f64>().ok()).unwrap_or(f64::INFINITY);
-            let bucket = SECONDS.iter().position(|seconds| *seconds >= bound).unwrap_or(SECONDS.len());
+            let bound = series
+                .label("le")
+                .and_then(|bound| bound.parse::<f64>().ok())
+                .unwrap_or(f64::INFINITY);
+            let bucket = SECONDS
+                .iter()
+                .position(|seconds| *seconds >= bound)
+                .unwrap_or(SECONDS.len());
             let so_far = whole(series.value);
             buckets.0[bucket] += so_far.saturating_sub(if bucket == 0 { 0 } else { below });
             below = so_far;
@@ -118,7 +147,11 @@ impl Reading {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole and not negative")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts are whole and not negative"
+)]
 fn whole(value: f64) -> u64 {
     value as u64
 }
@@ -141,7 +174,11 @@ fn series(line: &str) -> Option<Series> {
         rest = rest.strip_prefix('}')?;
     }
     let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(Series { name: name.to_owned(), labels, value })
+    Some(Series {
+        name: name.to_owned(),
+        labels,
+        value,
+    })
 }
 
 /// The text up to the closing quote, and what follows it.
@@ -169,32 +206,68 @@ mod tests {
     const NAME: &str = "contactd_lookup_duration_seconds";
 
     fn took(metrics: &Metrics, platform: &str, source: &'static str, micros: u64) {
-        let labels = SourceLabels { platform: platform.to_owned(), source };
-        observe(&metrics.lookup_duration.get_or_create(&labels), Duration::from_micros(micros));
+        let labels = SourceLabels {
+            platform: platform.to_owned(),
+            source,
+        };
+        observe(
+            &metrics.lookup_duration.get_or_create(&labels),
+            Duration::from_micros(micros),
+        );
     }
 
     #[test]
     fn what_was_counted_is_read_back_whatever_a_platform_is_called() {
         let (metrics, odd) = (Metrics::default(), "a \"b\"\\c,d=\"e\"} {f");
-        for (platform, source, micros) in
-            [(odd, "memory", 50), (odd, "memory", 60), ("other", "memory", 300), (odd, "crm", 80_000_000)]
-        {
+        for (platform, source, micros) in [
+            (odd, "memory", 50),
+            (odd, "memory", 60),
+            ("other", "memory", 300),
+            (odd, "crm", 80_000_000),
+        ] {
             took(&metrics, platform, source, micros);
         }
-        metrics.cache_requests.get_or_create(&CacheLabels { tier: "memory", result: "hit" }).inc_by(7);
-        metrics.cache_requests.get_or_create(&CacheLabels { tier: "redis", result: "hit" }).inc_by(2);
+        metrics
+            .cache_requests
+            .get_or_create(&CacheLabels {
+                tier: "memory",
+                result: "hit",
+            })
+            .inc_by(7);
+        metrics
+            .cache_requests
+            .get_or_create(&CacheLabels {
+                tier: "redis",
+                result: "hit",
+            })
+            .inc_by(2);
 
         let reading = metrics.read();
         assert_eq!(reading.count("contactd_cache_requests_total", &[]), 9);
-        assert_eq!(reading.count("contactd_cache_requests_total", &[("tier", "redis")]), 2);
+        assert_eq!(
+            reading.count("contactd_cache_requests_total", &[("tier", "redis")]),
+            2
+        );
         let by_tier = reading.counts_by("contactd_cache_requests_total", "tier");
-        assert_eq!(by_tier.into_iter().collect::<Vec<_>>(), [("memory".to_owned(), 7), ("redis".to_owned(), 2)]);
+        assert_eq!(
+            by_tier.into_iter().collect::<Vec<_>>(),
+            [("memory".to_owned(), 7), ("redis".to_owned(), 2)]
+        );
         assert_eq!(reading.histogram(NAME, &[("platform", odd)]).count(), 3);
         let memory = reading.histogram(NAME, &[("source", "memory")]);
         assert_eq!((memory.0[0], memory.0[2], memory.count()), (2, 1, 3));
         let crm = reading.histogram(NAME, &[("source", "crm")]);
-        assert_eq!((crm.count(), crm.quantile(0.5)), (1, Some(10.0)), "beyond the highest bound");
-        assert_eq!(reading.histogram(NAME, &[("source", "redis")]).quantile(0.5), None);
+        assert_eq!(
+            (crm.count(), crm.quantile(0.5)),
+            (1, Some(10.0)),
+            "beyond the highest bound"
+        );
+        assert_eq!(
+            reading
+                .histogram(NAME, &[("source", "redis")])
+                .quantile(0.5),
+            None
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The connections of the operations port: few at once, and none for long.
 //!
-//! Promises that whoever comes is let in. If there are too many connections, the oldest ends: a probe takes a
-//! millisecond, while whoever fills the port holds on. Half a request ends in time, and so does a connection that waits
-//! for its next request, or takes nothing of an answer.
+//! Promises that whoever comes is let in. If there are too many connections, the oldest ends: a
+//! probe takes a millisecond, while whoever fills the port holds on. Half a request ends in time,
+//! and so does a connection that waits for its next request, or takes nothing of an answer.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -30,11 +30,16 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// Most bytes of a request's head.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// Time before the next connection is tried if the system gives none, for want of file descriptors mostly.
+/// Time before the next connection is tried if the system gives none, for want of file descriptors
+/// mostly.
 const REST: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown` ends. Requests that are in hand then are cut off.
-pub(super) async fn serve(listener: TcpListener, routes: Router, shutdown: impl Future<Output = ()>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    shutdown: impl Future<Output = ()>,
+) {
     let mut shutdown = pin!(shutdown);
     // Those within end with it.
     let mut connections = JoinSet::new();
@@ -47,7 +52,9 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, shutdown: impl 
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                failed.tell(|| tracing::warn!(%error, "connections cannot be accepted on ops.listen"));
+                failed.tell(
+                    || tracing::warn!(%error, "connections cannot be accepted on ops.listen"),
+                );
                 clock::pause(REST).await;
                 continue;
             }
@@ -59,7 +66,9 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, shutdown: impl 
         {
             connection.abort();
         }
-        oldest.push_back(connections.spawn(clock::within(LONGEST, connection(stream, routes.clone()))));
+        oldest.push_back(
+            connections.spawn(clock::within(LONGEST, connection(stream, routes.clone()))),
+        );
     }
 }
 

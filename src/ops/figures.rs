@@ -36,7 +36,11 @@ pub(super) fn whole(n: u64) -> String {
 }
 
 /// A rate: one decimal where it is small.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is a small positive number")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is a small positive number"
+)]
 pub(super) fn rate(per_second: f64) -> String {
     if per_second <= 0.0 {
         "0".to_owned()
@@ -51,14 +55,20 @@ pub(super) fn rate(per_second: f64) -> String {
 
 /// A time with two digits that count; the highest bound of the histograms means "or more".
 pub(super) fn seconds(seconds: Option<f64>) -> String {
-    let Some(seconds) = seconds else { return "–".to_owned() };
+    let Some(seconds) = seconds else {
+        return "–".to_owned();
+    };
     let (value, unit) = match seconds {
         s if s >= 10.0 => return "over 10 s".to_owned(),
         s if s >= 1.0 => (s, "s"),
         s if s >= 1e-3 => (s * 1e3, "ms"),
         s => (s * 1e6, "µs"),
     };
-    if value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+    if value < 9.95 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
 }
 
 /// A part of a whole.
@@ -78,7 +88,11 @@ pub(super) fn duration(seconds: u64) -> String {
 
 /// `1 user`, `2 users`.
 pub(super) fn plural(count: usize, word: &str) -> String {
-    format!("{} {word}{}", whole(count as u64), if count == 1 { "" } else { "s" })
+    format!(
+        "{} {word}{}",
+        whole(count as u64),
+        if count == 1 { "" } else { "s" }
+    )
 }
 
 #[cfg(test)]
@@ -87,19 +101,28 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(whole), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(whole),
+            ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]
+        );
         assert_eq!(
             [0.0, 0.04, 3.25, 99.4, 99.6, 1234.0].map(rate),
             ["0", "under 0.1", "3.2", "99.4", "100", "1\u{202f}234"]
         );
         let times = [0.000_075, 0.001_25, 0.025, 0.999, 2.5, 10.0].map(|s| seconds(Some(s)));
-        assert_eq!(times, ["75 µs", "1.2 ms", "25 ms", "999 ms", "2.5 s", "over 10 s"]);
+        assert_eq!(
+            times,
+            ["75 µs", "1.2 ms", "25 ms", "999 ms", "2.5 s", "over 10 s"]
+        );
         assert_eq!(seconds(None), "–");
         assert_eq!(
             [0.0, 0.001, 0.345, 0.999, 1.0, 1.2].map(percent),
             ["0 %", "under 1 %", "34 %", "over 99 %", "100 %", "120 %"]
         );
         assert_eq!([5, 65, 90_061].map(duration), ["5s", "1m 5s", "1day 1h"]);
-        assert_eq!(Escaped("<a b='\"&\">").to_string(), "&lt;a b=&#39;&quot;&amp;&quot;&gt;");
+        assert_eq!(
+            Escaped("<a b='\"&\">").to_string(),
+            "&lt;a b=&#39;&quot;&amp;&quot;&gt;"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The last five minutes: what the counters said every two seconds.
 //!
-//! Owns the ring of samples and the sums over it. A sample is a copy of counters, so two of them tell what happened in
-//! between, and nothing is counted twice. Bounded: about 1 KiB a sample, and 300 bytes for each connector.
+//! Owns the ring of samples and the sums over it. A sample is a copy of counters, so two of them
+//! tell what happened in between, and nothing is counted twice. Bounded: about 1 KiB a sample, and
+//! 300 bytes for each connector.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -55,17 +56,27 @@ pub(super) struct Crm {
 impl Sample {
     fn take(metrics: &Metrics) -> Self {
         let reading = metrics.read();
-        let duration = |source| reading.histogram("contactd_lookup_duration_seconds", &[("source", source)]);
+        let duration =
+            |source| reading.histogram("contactd_lookup_duration_seconds", &[("source", source)]);
         let tier = |tier| {
-            RESULTS.map(|result| reading.count("contactd_cache_requests_total", &[("tier", tier), ("result", result)]))
+            RESULTS.map(|result| {
+                reading.count(
+                    "contactd_cache_requests_total",
+                    &[("tier", tier), ("result", result)],
+                )
+            })
         };
-        let names = reading.counts_by("contactd_crm_request_duration_seconds_count", "platform").into_keys();
+        let names = reading
+            .counts_by("contactd_crm_request_duration_seconds_count", "platform")
+            .into_keys();
         Self {
             at: instant(),
             lookups: SOURCES.map(duration),
             outcomes: reading.counts_by("contactd_lookups_total", "outcome"),
             shared: reading.count("contactd_lookups_shared_total", &[]),
-            crm: names.map(|name| (name.clone(), Crm::read(&reading, &name))).collect(),
+            crm: names
+                .map(|name| (name.clone(), Crm::read(&reading, &name)))
+                .collect(),
             tiers: TIERS.map(tier),
             prefetch: reading.counts_by("contactd_prefetch_numbers_total", "outcome"),
         }
@@ -74,10 +85,22 @@ impl Sample {
 
 impl Crm {
     fn read(reading: &Reading, name: &str) -> Self {
-        let calls = |status| reading.count("contactd_crm_requests_total", &[("platform", name), ("status", status)]);
+        let calls = |status| {
+            reading.count(
+                "contactd_crm_requests_total",
+                &[("platform", name), ("status", status)],
+            )
+        };
         let failed = calls("4xx") + calls("5xx") + calls("error");
-        let duration = reading.histogram("contactd_crm_request_duration_seconds", &[("platform", name)]);
-        Self { calls: calls("2xx") + calls("3xx") + failed, failed, duration }
+        let duration = reading.histogram(
+            "contactd_crm_request_duration_seconds",
+            &[("platform", name)],
+        );
+        Self {
+            calls: calls("2xx") + calls("3xx") + failed,
+            failed,
+            duration,
+        }
     }
 }
 
@@ -92,7 +115,10 @@ impl History {
     /// A history that begins now.
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         let first = Arc::new(Sample::take(&metrics));
-        Self { metrics, ring: Arc::new(Mutex::new(VecDeque::from([first]))) }
+        Self {
+            metrics,
+            ring: Arc::new(Mutex::new(VecDeque::from([first]))),
+        }
     }
 
     /// Takes samples for as long as it runs.
@@ -157,11 +183,18 @@ impl Window {
 
     /// The same for each step, the oldest first.
     pub(super) fn rates(&self, counter: impl Fn(&Sample) -> u64) -> Vec<f64> {
-        (1..self.0.len()).map(|step| self.rate_between(step - 1, step, &counter)).collect()
+        (1..self.0.len())
+            .map(|step| self.rate_between(step - 1, step, &counter))
+            .collect()
     }
 
-    /// A quantile for each step, over the ten seconds that end with it; `None` where nothing was observed.
-    pub(super) fn quantiles(&self, q: f64, histogram: impl Fn(&Sample) -> Buckets) -> Vec<Option<f64>> {
+    /// A quantile for each step, over the ten seconds that end with it; `None` where nothing was
+    /// observed.
+    pub(super) fn quantiles(
+        &self,
+        q: f64,
+        histogram: impl Fn(&Sample) -> Buckets,
+    ) -> Vec<Option<f64>> {
         let of = |step: usize| {
             let from = histogram(&self.0[step.saturating_sub(NOW)]);
             histogram(&self.0[step]).since(&from).quantile(q)
@@ -169,7 +202,10 @@ impl Window {
         (1..self.0.len()).map(of).collect()
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of calls are far below 2^52"
+    )]
     fn rate_between(&self, from: usize, to: usize, counter: impl Fn(&Sample) -> u64) -> f64 {
         let seconds = self.between(from, to).as_secs_f64();
         if seconds <= 0.0 {
@@ -199,17 +235,33 @@ mod tests {
     async fn rates_are_those_of_their_time_and_the_ring_is_bounded() {
         let metrics = Arc::new(Metrics::default());
         let history = History::new(Arc::clone(&metrics));
-        assert_eq!((history.window().rate(hits), history.window().length()), (0.0, Duration::ZERO));
-        let labels = CacheLabels { tier: "memory", result: "hit" };
+        assert_eq!(
+            (history.window().rate(hits), history.window().length()),
+            (0.0, Duration::ZERO)
+        );
+        let labels = CacheLabels {
+            tier: "memory",
+            result: "hit",
+        };
         for step in 0..2 * STEPS as u64 {
-            metrics.cache_requests.get_or_create(&labels).inc_by(if step < 290 { 2 } else { 20 });
+            metrics
+                .cache_requests
+                .get_or_create(&labels)
+                .inc_by(if step < 290 { 2 } else { 20 });
             clock::pause(STEP).await;
             history.sample();
         }
         let window = history.window();
         assert_eq!(window.length(), Duration::from_secs(300));
         assert_eq!(window.rates(hits).len(), STEPS);
-        assert_eq!((window.rates(hits)[0], window.rates(hits)[149], window.rate(hits)), (1.0, 10.0, 10.0));
+        assert_eq!(
+            (
+                window.rates(hits)[0],
+                window.rates(hits)[149],
+                window.rate(hits)
+            ),
+            (1.0, 10.0, 10.0)
+        );
         assert_eq!(window.rise(hits), 140 * 2 + 10 * 20);
         assert_eq!(window.last().map(hits), Some(290 * 2 + 10 * 20));
     }

@@ -1,7 +1,9 @@
-//! The operations port: the status page, `/status.json`, `/metrics`, `/livez`, `/readyz`. It holds nothing personal.
+//! The operations port: the status page, `/status.json`, `/metrics`, `/livez`, `/readyz`. It holds
+//! nothing personal.
 //!
-//! The page is rendered here and needs no script; the one it brings renews it. Everything it needs is in this program.
-//! What it shows is put together at most once a second, however many look, and costs a look-up nothing.
+//! The page is rendered here and needs no script; the one it brings renews it. Everything it needs
+//! is in this program. What it shows is put together at most once a second, however many look, and
+//! costs a look-up nothing.
 
 use std::fmt;
 use std::future::Future;
@@ -39,12 +41,22 @@ use status::{Job, Process, Status};
 /// How long what was put together is shown again.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// For every page: read as what it says it is, kept by nobody, framed by nobody, and nothing loaded from elsewhere.
+/// For every page: read as what it says it is, kept by nobody, framed by nobody, and nothing loaded
+/// from elsewhere.
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
     (
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
@@ -75,12 +87,15 @@ struct Shown {
 
 impl fmt::Debug for Ops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ops").field("ready", &self.ready).finish_non_exhaustive()
+        f.debug_struct("Ops")
+            .field("ready", &self.ready)
+            .finish_non_exhaustive()
     }
 }
 
 impl Ops {
-    /// Pages over the daemon's metrics; `ready` turns false when it begins to stop, `now` tells what metrics do not.
+    /// Pages over the daemon's metrics; `ready` turns false when it begins to stop, `now` tells
+    /// what metrics do not.
     #[must_use]
     pub(crate) fn new(
         metrics: Arc<Metrics>,
@@ -89,7 +104,15 @@ impl Ops {
         now: Arc<dyn Fn() -> Now + Send + Sync>,
     ) -> Self {
         let history = History::new(Arc::clone(&metrics));
-        Self { metrics, resolver, ready, now, history, uptime: Stopwatch::start(), shown: Arc::default() }
+        Self {
+            metrics,
+            resolver,
+            ready,
+            now,
+            history,
+            uptime: Stopwatch::start(),
+            shown: Arc::default(),
+        }
     }
 
     /// Remembers the last minutes for the plots, for as long as it runs.
@@ -98,13 +121,34 @@ impl Ops {
     }
 
     /// Serves until `shutdown` ends.
-    pub(crate) async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) {
         let routes = Router::new()
-            .route("/", get(async |State(ops): State<Ops>| typed("text/html; charset=utf-8", ops.shown().0)))
-            .route("/status.json", get(async |State(ops): State<Ops>| typed("application/json", ops.shown().1)))
-            .route("/status.css", get(async || typed("text/css; charset=utf-8", include_str!("status.css"))))
-            .route("/status.js", get(async || typed("text/javascript; charset=utf-8", include_str!("status.js"))))
-            .route("/status.svg", get(async || typed("image/svg+xml", include_str!("status.svg"))))
+            .route(
+                "/",
+                get(async |State(ops): State<Ops>| {
+                    typed("text/html; charset=utf-8", ops.shown().0)
+                }),
+            )
+            .route(
+                "/status.json",
+                get(async |State(ops): State<Ops>| typed("application/json", ops.shown().1)),
+            )
+            .route(
+                "/status.css",
+                get(async || typed("text/css; charset=utf-8", include_str!("status.css"))),
+            )
+            .route(
+                "/status.js",
+                get(async || typed("text/javascript; charset=utf-8", include_str!("status.js"))),
+            )
+            .route(
+                "/status.svg",
+                get(async || typed("image/svg+xml", include_str!("status.svg"))),
+            )
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
@@ -124,7 +168,11 @@ impl Ops {
         // Fails for maps with keys that are no text only.
         let json = Bytes::from(serde_json::to_vec(&status).unwrap_or_default());
         let html = Bytes::from(page::html(&status));
-        *shown = Some(Shown { age: Stopwatch::start(), html: html.clone(), json: json.clone() });
+        *shown = Some(Shown {
+            age: Stopwatch::start(),
+            html: html.clone(),
+            json: json.clone(),
+        });
         (html, json)
     }
 
@@ -156,13 +204,20 @@ async fn with_headers(mut response: Response) -> Response {
 
 async fn metrics(State(ops): State<Ops>) -> impl IntoResponse {
     let (entries, bytes) = ops.resolver.memory_size();
-    ops.metrics.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
-    ops.metrics.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-    typed("application/openmetrics-text; version=1.0.0; charset=utf-8", ops.metrics.render())
+    ops.metrics
+        .cache_entries
+        .set(i64::try_from(entries).unwrap_or(i64::MAX));
+    ops.metrics
+        .cache_bytes
+        .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    typed(
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ops.metrics.render(),
+    )
 }
 
-/// Ready means "send calls here": from the bound port until the stop begins. A CRM that is down changes nothing, for
-/// stored answers are still served and no other replica could do better.
+/// Ready means "send calls here": from the bound port until the stop begins. A CRM that is down
+/// changes nothing, for stored answers are still served and no other replica could do better.
 async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
     if ops.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ready\n")

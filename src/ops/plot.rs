@@ -1,7 +1,7 @@
 //! Small plots as SVG: the last five minutes, the newest on the right.
 //!
-//! Drawn without words and without colours of their own: the style sheet brings the colours, each area has a pattern,
-//! and the text beside a plot says what it shows.
+//! Drawn without words and without colours of their own: the style sheet brings the colours, each
+//! area has a pattern, and the text beside a plot says what it shows.
 
 use std::fmt::Write as _;
 
@@ -16,25 +16,35 @@ const WIDTH: f64 = 600.0;
 pub(super) fn line(values: &[f64], label: &str) -> String {
     const HEIGHT: f64 = 40.0;
     let top = highest(values.iter().copied());
-    let points: Vec<(f64, f64)> =
-        values.iter().enumerate().map(|(n, value)| (x(n, values.len()), y(value / top, HEIGHT))).collect();
+    let points: Vec<(f64, f64)> = values
+        .iter()
+        .enumerate()
+        .map(|(n, value)| (x(n, values.len()), y(value / top, HEIGHT)))
+        .collect();
     let mut svg = open("spark", HEIGHT, label);
     if let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) {
         let path = path(&points);
-        let _ = write!(svg, r#"<path class="area" d="{path}L{last:.1} {HEIGHT} {first:.1} {HEIGHT}Z"/>"#);
+        let _ = write!(
+            svg,
+            r#"<path class="area" d="{path}L{last:.1} {HEIGHT} {first:.1} {HEIGHT}Z"/>"#
+        );
         let _ = write!(svg, r#"<path class="line" d="{path}"/>"#);
     }
     svg + "</svg>"
 }
 
-/// Times on a logarithmic scale from 100 µs at the bottom to 10 s at the top; gaps where there is none.
+/// Times on a logarithmic scale from 100 µs at the bottom to 10 s at the top; gaps where there is
+/// none.
 pub(super) fn times(values: &[Option<f64>], label: &str) -> String {
     const HEIGHT: f64 = 40.0;
     let mut svg = open("spark", HEIGHT, label);
     let mut run: Vec<(f64, f64)> = Vec::new();
     for (n, value) in values.iter().enumerate() {
         if let Some(seconds) = value {
-            run.push((x(n, values.len()), y((seconds.clamp(1e-4, 10.0) / 1e-4).log10() / 5.0, HEIGHT)));
+            run.push((
+                x(n, values.len()),
+                y((seconds.clamp(1e-4, 10.0) / 1e-4).log10() / 5.0, HEIGHT),
+            ));
         }
         if value.is_none() || n + 1 == values.len() {
             if let [(only, height)] = run[..] {
@@ -49,12 +59,21 @@ pub(super) fn times(values: &[Option<f64>], label: &str) -> String {
     svg + "</svg>"
 }
 
-/// Several values for each step, one on top of the other, each with its class. Returns the top of the scale as well.
+/// Several values for each step, one on top of the other, each with its class. Returns the top of
+/// the scale as well.
 pub(super) fn stack(layers: &[(&str, &[f64])], label: &str) -> (String, f64) {
     const HEIGHT: f64 = 150.0;
-    let length = layers.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
-    let sum =
-        |n: usize, upto: usize| layers[..upto].iter().map(|(_, values)| values.get(n).unwrap_or(&0.0)).sum::<f64>();
+    let length = layers
+        .iter()
+        .map(|(_, values)| values.len())
+        .max()
+        .unwrap_or(0);
+    let sum = |n: usize, upto: usize| {
+        layers[..upto]
+            .iter()
+            .map(|(_, values)| values.get(n).unwrap_or(&0.0))
+            .sum::<f64>()
+    };
     let top = round_up(highest((0..length).map(|n| sum(n, layers.len()))));
     let mut svg = open("stack", HEIGHT, label);
     svg.push_str(PATTERNS);
@@ -63,12 +82,17 @@ pub(super) fn stack(layers: &[(&str, &[f64])], label: &str) -> (String, f64) {
         let _ = write!(svg, r#"<path class="grid" d="M0 {height:.1}H{WIDTH}"/>"#);
     }
     for (at, (class, _)) in layers.iter().enumerate() {
-        let edge = |upto: usize| (0..length).map(move |n| (x(n, length), y(sum(n, upto) / top, HEIGHT)));
+        let edge =
+            |upto: usize| (0..length).map(move |n| (x(n, length), y(sum(n, upto) / top, HEIGHT)));
         let mut around: Vec<(f64, f64)> = edge(at + 1).collect();
         let line = path(&around);
         around.extend(edge(at).rev());
         if length > 1 {
-            let _ = write!(svg, r#"<path class="{class}" fill="url(#{class})" d="{}Z"/>"#, path(&around));
+            let _ = write!(
+                svg,
+                r#"<path class="{class}" fill="url(#{class})" d="{}Z"/>"#,
+                path(&around)
+            );
             let _ = write!(svg, r#"<path class="{class} line" d="{line}"/>"#);
         }
     }
@@ -129,7 +153,11 @@ fn highest(values: impl Iterator<Item = f64>) -> f64 {
 /// The next number of the kind 1, 2, 4 times a power of ten: four parts of it are easy to read.
 fn round_up(value: f64) -> f64 {
     let power = 10.0_f64.powf(value.log10().floor());
-    [1.0, 2.0, 4.0, 10.0].map(|step| step * power).into_iter().find(|top| *top >= value).unwrap_or(value)
+    [1.0, 2.0, 4.0, 10.0]
+        .map(|step| step * power)
+        .into_iter()
+        .find(|top| *top >= value)
+        .unwrap_or(value)
 }
 
 #[cfg(test)]
@@ -139,18 +167,29 @@ mod tests {
     #[test]
     fn the_newest_value_is_at_the_right_edge_and_the_scale_is_round() {
         assert!((x(149, 150) - WIDTH).abs() < 1e-9 && x(0, 150).abs() < 1e-9);
-        assert!((x(0, 1) - WIDTH).abs() < 1e-9, "a young history is at the right");
+        assert!(
+            (x(0, 1) - WIDTH).abs() < 1e-9,
+            "a young history is at the right"
+        );
         let tops = [0.3, 1.0, 1.1, 3.9, 4.1, 70.0].map(|value| format!("{:.1}", round_up(value)));
         assert_eq!(tops, ["0.4", "1.0", "2.0", "4.0", "10.0", "100.0"]);
         let (svg, top) = stack(&[("memory", &[1.0, 2.0]), ("crm", &[0.5, 1.5])], "x");
-        assert!((top - 4.0).abs() < 1e-9 && svg.matches("<path class=\"crm").count() == 2, "{svg}");
+        assert!(
+            (top - 4.0).abs() < 1e-9 && svg.matches("<path class=\"crm").count() == 2,
+            "{svg}"
+        );
     }
 
     #[test]
     fn a_plot_without_values_is_empty_and_one_with_gaps_has_a_line_for_each_run() {
         assert!(!line(&[], "x").contains("<path"));
         assert!(!times(&[None, None], "x").contains("<path"));
-        assert_eq!(times(&[Some(1.0), None, Some(0.1), Some(20.0)], "x").matches("<path").count(), 2);
+        assert_eq!(
+            times(&[Some(1.0), None, Some(0.1), Some(20.0)], "x")
+                .matches("<path")
+                .count(),
+            2
+        );
         assert!(stack(&[("memory", &[])], "x").0.contains("</svg>"));
     }
 }

@@ -1,8 +1,8 @@
 //! `/status.json`: how it stands with this process, for programs and for the page.
 //!
-//! Owns the shape, which only grows: a field keeps its name and meaning. Holds sums by connector, source and lane, and
-//! nothing that belongs to a user: no number, name, user, account, host or credential can stand in it, because none of
-//! them reaches the figures it is made from.
+//! Owns the shape, which only grows: a field keeps its name and meaning. Holds sums by connector,
+//! source and lane, and nothing that belongs to a user: no number, name, user, account, host or
+//! credential can stand in it, because none of them reaches the figures it is made from.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -58,7 +58,11 @@ pub(crate) struct Quota {
 impl Quota {
     /// Calls that have no quota of their own kind.
     fn rest_per_second(&self) -> f64 {
-        if self.apart.len() == 2 { 0.0 } else { f64::from(self.rate) / self.per_seconds }
+        if self.apart.len() == 2 {
+            0.0
+        } else {
+            f64::from(self.rate) / self.per_seconds
+        }
     }
 }
 
@@ -89,7 +93,8 @@ pub(crate) struct Waiting {
 /// The connection to Redis.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Redis {
-    /// `up`, `limited` if Redis refuses a part of what it is used for, `connecting`, or `down` if nobody asks it.
+    /// `up`, `limited` if Redis refuses a part of what it is used for, `connecting`, or `down` if
+    /// nobody asks it.
     pub(crate) state: &'static str,
     /// Calls in a row without an answer; nobody waits for it until it answers again.
     pub(crate) failures_in_a_row: u32,
@@ -207,7 +212,12 @@ pub(super) struct Process {
 
 impl Status {
     pub(super) fn new(window: &Window, now: Now, process: Process) -> Self {
-        let Process { ready, uptime, memory, mut jobs } = process;
+        let Process {
+            ready,
+            uptime,
+            memory,
+            mut jobs,
+        } = process;
         let running = jobs.len();
         jobs.truncate(MOST_JOBS);
         Self {
@@ -220,10 +230,18 @@ impl Status {
             window_seconds: tenths(window.length().as_secs_f64()),
             step_seconds: STEP.as_secs_f64(),
             lookups: Lookups::new(window),
-            connectors: now.connectors.into_iter().map(|quota| Connector::new(window, quota)).collect(),
+            connectors: now
+                .connectors
+                .into_iter()
+                .map(|quota| Connector::new(window, quota))
+                .collect(),
             tiers: tiers(window, memory, now.memory_limit, now.redis.is_some()),
             redis: now.redis,
-            prefetch: Prefetch { running, jobs, numbers_in_window: rises(window, |sample| &sample.prefetch) },
+            prefetch: Prefetch {
+                running,
+                jobs,
+                numbers_in_window: rises(window, |sample| &sample.prefetch),
+            },
         }
     }
 }
@@ -242,7 +260,11 @@ impl Lookups {
             shared_in_window: window.rise(|sample| sample.shared),
             p50_seconds: micros(observed.quantile(0.5)),
             p99_seconds: micros(observed.quantile(0.99)),
-            sources: SOURCES.iter().enumerate().map(|(n, source)| Source::new(window, source, n)).collect(),
+            sources: SOURCES
+                .iter()
+                .enumerate()
+                .map(|(n, source)| Source::new(window, source, n))
+                .collect(),
             outcomes_in_window: rises(window, |sample| &sample.outcomes),
         }
     }
@@ -259,7 +281,11 @@ impl Source {
             p50_seconds: micros(observed.quantile(0.5)),
             p99_seconds: micros(observed.quantile(0.99)),
             history: window.rates(count).into_iter().map(rounded).collect(),
-            p99_history: window.quantiles(0.99, |sample| sample.lookups[n]).into_iter().map(micros).collect(),
+            p99_history: window
+                .quantiles(0.99, |sample| sample.lookups[n])
+                .into_iter()
+                .map(micros)
+                .collect(),
         }
     }
 }
@@ -270,7 +296,10 @@ impl Connector {
         let calls = |sample: &Sample| crm(sample).calls;
         let observed = window.observed(|sample| crm(sample).duration);
         let calls_per_second = window.rate(calls);
-        let apart = quota.apart.iter().map(|apart| f64::from(apart.rate) / apart.per_seconds);
+        let apart = quota
+            .apart
+            .iter()
+            .map(|apart| f64::from(apart.rate) / apart.per_seconds);
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 users")]
         let may_spend = (quota.rest_per_second() + apart.sum::<f64>()) * quota.scopes as f64;
         Self {
@@ -296,22 +325,44 @@ fn tiers(window: &Window, (entries, bytes): (u64, u64), limit: u64, redis: bool)
             bytes: (n == 0).then_some(bytes),
             limit_bytes: (n == 0).then_some(limit),
             per_second: rounded(window.rate(asked)),
-            results_in_window: RESULTS.iter().enumerate().map(|(at, result)| (*result, rise(at))).collect(),
-            history: window.rates(|sample| sample.tiers[n][..2].iter().sum()).into_iter().map(rounded).collect(),
-            error_history: window.rates(|sample| sample.tiers[n][3]).into_iter().map(rounded).collect(),
+            results_in_window: RESULTS
+                .iter()
+                .enumerate()
+                .map(|(at, result)| (*result, rise(at)))
+                .collect(),
+            history: window
+                .rates(|sample| sample.tiers[n][..2].iter().sum())
+                .into_iter()
+                .map(rounded)
+                .collect(),
+            error_history: window
+                .rates(|sample| sample.tiers[n][3])
+                .into_iter()
+                .map(rounded)
+                .collect(),
         }
     };
     (0..=usize::from(redis)).map(tier).collect()
 }
 
 /// How far each counter of a family rose; those that did not are left out.
-fn rises(window: &Window, family: impl Fn(&Sample) -> &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let names = window.last().map(|last| family(last).keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+fn rises(
+    window: &Window,
+    family: impl Fn(&Sample) -> &BTreeMap<String, u64>,
+) -> BTreeMap<String, u64> {
+    let names = window
+        .last()
+        .map(|last| family(last).keys().cloned().collect::<Vec<_>>())
+        .unwrap_or_default();
     let rise = |name: String| {
         let rise = window.rise(|sample| family(sample).get(&name).copied().unwrap_or(0));
         (name, rise)
     };
-    names.into_iter().map(rise).filter(|(_, rise)| *rise > 0).collect()
+    names
+        .into_iter()
+        .map(rise)
+        .filter(|(_, rise)| *rise > 0)
+        .collect()
 }
 
 /// To a thousandth: more digits say nothing.

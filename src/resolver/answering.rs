@@ -1,7 +1,8 @@
 //! From verified contacts to a stored answer: load their details, learn whose they are, store both.
 //!
-//! Contacts are shown to whoever waits as soon as they are verified. If their details take longer than a phone rings,
-//! the contacts are stored without them, and the rest is loaded behind the answer and stored in its place.
+//! Contacts are shown to whoever waits as soon as they are verified. If their details take longer
+//! than a phone rings, the contacts are stored without them, and the rest is loaded behind the
+//! answer and stored in its place.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,17 +34,33 @@ pub(super) struct Answering<'a> {
 }
 
 impl<'a> Answering<'a> {
-    pub(super) fn new(load: &'a Load, session: CrmSession, ticket: Ticket, owner: Owner, verified: Verified) -> Self {
-        Self { load, session, ticket, owner, verified }
+    pub(super) fn new(
+        load: &'a Load,
+        session: CrmSession,
+        ticket: Ticket,
+        owner: Owner,
+        verified: Verified,
+    ) -> Self {
+        Self {
+            load,
+            session,
+            ticket,
+            owner,
+            verified,
+        }
     }
 
     pub(super) async fn finish(mut self, found: Found) -> Loaded {
         let mut details = self.begin_details(found);
         if !details.is_done() || matches!(self.owner, Owner::Asked(_)) {
-            self.load.early.show(self.loaded(self.entry(&details.found(), None)));
+            self.load
+                .early
+                .show(self.loaded(self.entry(&details.found(), None)));
         }
         if let Some(patience) = self.patience()
-            && clock::until(self.verified.at + patience, self.complete(&mut details)).await.is_none()
+            && clock::until(self.verified.at + patience, self.complete(&mut details))
+                .await
+                .is_none()
         {
             details.relax();
             if let Owner::Settled(identity) = self.owner {
@@ -51,7 +68,9 @@ impl<'a> Answering<'a> {
             }
         }
         self.complete(&mut details).await;
-        self.load.spent.fetch_add(self.session.requests(), Ordering::Relaxed);
+        self.load
+            .spent
+            .fetch_add(self.session.requests(), Ordering::Relaxed);
         let identity = match self.owner {
             Owner::Settled(identity) => identity,
             Owner::Asked(_) => Resolver::unsaid(self.load.asked()),
@@ -60,11 +79,20 @@ impl<'a> Answering<'a> {
         self.loaded(entry)
     }
 
-    /// There is no answer. The calls that were made for it still count for whoever the credential turns out to be.
+    /// There is no answer. The calls that were made for it still count for whoever the credential
+    /// turns out to be.
     pub(super) fn give_up(self) {
-        self.load.spent.fetch_add(self.session.requests(), Ordering::Relaxed);
-        let Owner::Asked(mut seat) = self.owner else { return };
-        let (resolver, question, session) = (self.load.resolver.clone(), self.load.question.clone(), self.session);
+        self.load
+            .spent
+            .fetch_add(self.session.requests(), Ordering::Relaxed);
+        let Owner::Asked(mut seat) = self.owner else {
+            return;
+        };
+        let (resolver, question, session) = (
+            self.load.resolver.clone(),
+            self.load.question.clone(),
+            self.session,
+        );
         self.load.resolver.rooms.tasks.spawn(async move {
             let asked = resolver.asked(&question);
             let identity = whose(asked, &mut seat).await;
@@ -76,16 +104,26 @@ impl<'a> Answering<'a> {
         let (platform, user) = (&self.load.question.platform, &self.load.question.user);
         let lane = self.load.urgency.lane();
         // Somebody who pressed refresh waits for all of them.
-        let urgent = if self.waits_for_all() { found.contacts.len() } else { platform.urgent_contacts() };
-        Details::begin(platform.connector(), &self.session, &Arc::new(user.settings.clone()), found, (lane, urgent))
+        let urgent = if self.waits_for_all() {
+            found.contacts.len()
+        } else {
+            platform.urgent_contacts()
+        };
+        Details::begin(
+            platform.connector(),
+            &self.session,
+            &Arc::new(user.settings.clone()),
+            found,
+            (lane, urgent),
+        )
     }
 
     fn waits_for_all(&self) -> bool {
         self.load.question.trigger == Trigger::ManualRefresh
     }
 
-    /// How long from the moment of verification until the answer is stored without what is missing. Work behind the
-    /// scenes takes as long as it takes.
+    /// How long from the moment of verification until the answer is stored without what is missing.
+    /// Work behind the scenes takes as long as it takes.
     fn patience(&self) -> Option<Duration> {
         let config = &self.load.resolver.config;
         if self.load.urgency.lane() != Lane::CallPop {
@@ -104,42 +142,69 @@ impl<'a> Answering<'a> {
     }
 
     async fn settle(&mut self) {
-        let Owner::Asked(seat) = &mut self.owner else { return };
+        let Owner::Asked(seat) = &mut self.owner else {
+            return;
+        };
         let asked = self.load.asked();
         let identity = whose(asked, seat).await;
         self.owner = Owner::Settled(identity);
-        self.load.resolver.rooms.tasks.spawn(belongs_to(asked, &self.session, identity));
+        self.load
+            .resolver
+            .rooms
+            .tasks
+            .spawn(belongs_to(asked, &self.session, identity));
     }
 
     /// The answer as it is by now. `before` is what it follows.
     fn entry(&self, found: &Found, before: Option<&Entry>) -> Arc<Entry> {
-        let entry = Entry::new(&self.load.question.party, &found.contacts, found.complete, self.ticket.asked_at())
-            .with_extensions(found.extensions.clone());
+        let entry = Entry::new(
+            &self.load.question.party,
+            &found.contacts,
+            found.complete,
+            self.ticket.asked_at(),
+        )
+        .with_extensions(found.extensions.clone());
         Arc::new(entry.after(before).with_jitter(fastrand::u8(..)))
     }
 
     /// Keeps the answer, and that the credential is good.
     async fn store(&self, identity: Identity, found: &Found) -> Arc<Entry> {
         let (rooms, key) = (&self.load.resolver.rooms, self.load.key.of(&identity));
-        // Asked again while it was fresh it proves nothing new: the CRM may index a new contact any moment.
-        let before = rooms.cache.in_memory(&key).filter(|stored| stored.freshness != Freshness::Fresh);
+        // Asked again while it was fresh it proves nothing new: the CRM may index a new contact any
+        // moment.
+        let before = rooms
+            .cache
+            .in_memory(&key)
+            .filter(|stored| stored.freshness != Freshness::Fresh);
         let entry = self.entry(found, before.as_ref().map(|stored| &*stored.entry));
         let keep = async {
             if entry.is_storable() {
-                rooms.cache.store(&key, &self.ticket, &entry, self.waits_for_all()).await;
+                rooms
+                    .cache
+                    .store(&key, &self.ticket, &entry, self.waits_for_all())
+                    .await;
             } else {
                 let platform = self.load.question.platform.name();
                 tracing::warn!(platform, "a search was cut short; its absence is not kept");
             }
         };
-        let admit = rooms.admissions.admit(key.user(), self.load.auth, identity, self.ticket.asked());
+        let admit =
+            rooms
+                .admissions
+                .admit(key.user(), self.load.auth, identity, self.ticket.asked());
         tokio::join!(admit, keep, self.session.prove());
         entry
     }
 
     fn loaded(&self, entry: Arc<Entry>) -> Loaded {
         let (asked, crm_requests) = (self.ticket.asked(), self.session.requests());
-        Loaded { entry, asked, source: Source::Crm, crm_requests, verified: self.verified }
+        Loaded {
+            entry,
+            asked,
+            source: Source::Crm,
+            crm_requests,
+            verified: self.verified,
+        }
     }
 }
 
@@ -151,11 +216,17 @@ async fn whose(asked: Asked<'_>, seat: &mut Seat<Known>) -> Identity {
     }
 }
 
-/// Has the session's calls count for `identity`: at once, as far as it is about what replies have said. If the CRM has
-/// not said whose the credential is, they count for whom they count already.
-fn belongs_to(asked: Asked<'_>, session: &CrmSession, identity: Identity) -> impl Future<Output = ()> + use<> {
+/// Has the session's calls count for `identity`: at once, as far as it is about what replies have
+/// said. If the CRM has not said whose the credential is, they count for whom they count already.
+fn belongs_to(
+    asked: Asked<'_>,
+    session: &CrmSession,
+    identity: Identity,
+) -> impl Future<Output = ()> + use<> {
     let Question { platform, user, .. } = asked.question;
-    let scope = identity.is_known().then(|| platform.scope(user, asked.auth, Some(&identity)));
+    let scope = identity
+        .is_known()
+        .then(|| platform.scope(user, asked.auth, Some(&identity)));
     let belongs = scope.map(|scope| session.belongs_to(scope));
     async move {
         if let Some(belongs) = belongs {

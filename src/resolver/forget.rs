@@ -15,7 +15,8 @@ pub(crate) enum Forgotten {
 }
 
 impl Resolver {
-    /// Forgets, on all replicas within a second. A load that began before never fills any tier afterwards.
+    /// Forgets, on all replicas within a second. A load that began before never fills any tier
+    /// afterwards.
     ///
     /// # Errors
     /// Where Redis could not be told: this process has forgotten, other replicas may not have.

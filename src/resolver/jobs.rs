@@ -1,4 +1,5 @@
-//! The prefetch jobs under way, for whoever wants to see how far they are. Knows nothing of whose they are.
+//! The prefetch jobs under way, for whoever wants to see how far they are. Knows nothing of whose
+//! they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,14 +52,22 @@ pub(super) struct Entered {
 impl Jobs {
     /// Enters a job over so many numbers.
     pub(super) fn enter(&self, platform: &str, total: usize) -> Entered {
-        let sheet =
-            Sheet { platform: platform.to_owned(), total, done: AtomicUsize::new(0), since: Stopwatch::start() };
+        let sheet = Sheet {
+            platform: platform.to_owned(),
+            total,
+            done: AtomicUsize::new(0),
+            since: Stopwatch::start(),
+        };
         let sheet = Arc::new(sheet);
         let mut board = self.0.lock();
         let number = board.begun;
         board.begun += 1;
         board.under_way.insert(number, Arc::clone(&sheet));
-        Entered { jobs: self.clone(), number, sheet }
+        Entered {
+            jobs: self.clone(),
+            number,
+            sheet,
+        }
     }
 
     /// How far each is, the oldest first.
@@ -99,9 +108,15 @@ mod tests {
         second.settle();
         second.settle();
         let seen = |jobs: &Jobs| {
-            jobs.standings().into_iter().map(|job| (job.platform, job.done, job.total)).collect::<Vec<_>>()
+            jobs.standings()
+                .into_iter()
+                .map(|job| (job.platform, job.done, job.total))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(seen(&jobs), [("a".to_owned(), 0, 3), ("b".to_owned(), 2, 5)]);
+        assert_eq!(
+            seen(&jobs),
+            [("a".to_owned(), 0, 3), ("b".to_owned(), 2, 5)]
+        );
         drop(first);
         assert_eq!(seen(&jobs), [("b".to_owned(), 2, 5)]);
         drop(second);

@@ -39,21 +39,33 @@ impl Load {
         loaded
     }
 
-    /// What another flight or another replica has stored by now, else what the CRM says. Replicas take turns by a
-    /// lease; where Redis is away everybody asks.
+    /// What another flight or another replica has stored by now, else what the CRM says. Replicas
+    /// take turns by a lease; where Redis is away everybody asks.
     async fn load(&self) -> Landing<Loaded> {
         let cache = &self.resolver.rooms.cache;
-        let Some(leases) = self.resolver.rooms.leases.as_ref().filter(|_| !self.must_ask) else {
-            let ticket = self.in_time(async { Ok(cache.begin(&self.key).await) }).await?;
+        let Some(leases) = self
+            .resolver
+            .rooms
+            .leases
+            .as_ref()
+            .filter(|_| !self.must_ask)
+        else {
+            let ticket = self
+                .in_time(async { Ok(cache.begin(&self.key).await) })
+                .await?;
             return match self.good_enough(&ticket).await {
                 Some(stored) => Ok(stored),
                 None => self.ask(ticket).await,
             };
         };
         loop {
-            // Asked for together and in this order: the lease's last holder may have stored the answer before.
+            // Asked for together and in this order: the lease's last holder may have stored the
+            // answer before.
             let begun = async {
-                Ok(tokio::join!(leases.acquire(&self.key, self.auth, self.urgency.lane()), cache.begin(&self.key)))
+                Ok(tokio::join!(
+                    leases.acquire(&self.key, self.auth, self.urgency.lane()),
+                    cache.begin(&self.key)
+                ))
             };
             let (lease, ticket) = self.in_time(begun).await?;
             if let Some(stored) = self.good_enough(&ticket).await {
@@ -73,8 +85,9 @@ impl Load {
         }
     }
 
-    /// Ends a step once a ringing phone has had to do with this load for too long. Work behind the scenes waits for its
-    /// turn in the CRM's quota however long that takes, and its calls have limits of their own.
+    /// Ends a step once a ringing phone has had to do with this load for too long. Work behind the
+    /// scenes waits for its turn in the CRM's quota however long that takes, and its calls have
+    /// limits of their own.
     async fn in_time<T>(&self, step: impl Future<Output = Landing<T>>) -> Landing<T> {
         tokio::select! {
             biased;
@@ -91,13 +104,18 @@ impl Load {
         let rooms = &self.resolver.rooms;
         let known = rooms.admissions.lookup(self.key.user(), self.auth).await;
         let credential = known.filter(Credential::is_proven)?;
-        let stored = rooms.cache.stored_before(ticket, &self.key.of(&credential.identity))?;
+        let stored = rooms
+            .cache
+            .stored_before(ticket, &self.key.of(&credential.identity))?;
         (stored.freshness == Freshness::Fresh).then(|| Loaded {
             source: stored.source,
             entry: stored.entry,
             asked: stored.asked,
             crm_requests: 0,
-            verified: Verified { at: clock::instant(), searched: Duration::ZERO },
+            verified: Verified {
+                at: clock::instant(),
+                searched: Duration::ZERO,
+            },
         })
     }
 
@@ -105,7 +123,8 @@ impl Load {
     async fn ask(&self, ticket: Ticket) -> Landing<Loaded> {
         let asked = self.asked();
         let admissions = &self.resolver.rooms.admissions;
-        self.urgency.set_proven(admissions.known(asked.user(), asked.auth).is_some());
+        self.urgency
+            .set_proven(admissions.known(asked.user(), asked.auth).is_some());
         let whose = match self.whose {
             Whose::Settled(identity) => Owner::Settled(identity),
             Whose::Unknown if self.resolver.may_ask_who(asked) => {
@@ -116,7 +135,10 @@ impl Load {
         };
         let (session, stopwatch) = (self.session()?, Stopwatch::start());
         let found = self.search(&session).await;
-        let verified = Verified { at: clock::instant(), searched: stopwatch.elapsed() };
+        let verified = Verified {
+            at: clock::instant(),
+            searched: stopwatch.elapsed(),
+        };
         let answering = Answering::new(self, session, ticket, whose, verified);
         match found {
             Ok(found) => {
@@ -131,20 +153,42 @@ impl Load {
     }
 
     fn session(&self) -> Result<CrmSession, LookupError> {
-        let Question { platform, user, auth, .. } = &self.question;
+        let Question {
+            platform,
+            user,
+            auth,
+            ..
+        } = &self.question;
         let settled = match self.whose {
             Whose::Settled(identity) => Some(identity),
             Whose::Unknown => None,
         };
         let owner = self.resolver.rooms.admissions.owner_of(settled, self.auth);
-        platform.session(user, (auth, self.auth), owner.as_ref(), Arc::clone(&self.urgency), self.span.clone())
+        platform.session(
+            user,
+            (auth, self.auth),
+            owner.as_ref(),
+            Arc::clone(&self.urgency),
+            self.span.clone(),
+        )
     }
 
     async fn search(&self, session: &CrmSession) -> Landing<Found> {
-        let Question { platform, user, party, formats, .. } = &self.question;
-        let asked = connector::Question { party: *party, formats, regions: platform.regions_for(user) };
+        let Question {
+            platform,
+            user,
+            party,
+            formats,
+            ..
+        } = &self.question;
+        let asked = connector::Question {
+            party: *party,
+            formats,
+            regions: platform.regions_for(user),
+        };
         let connector = platform.connector();
-        self.in_time(connector::search(connector.as_ref(), session, &asked)).await
+        self.in_time(connector::search(connector.as_ref(), session, &asked))
+            .await
     }
 }
 

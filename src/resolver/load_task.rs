@@ -20,7 +20,8 @@ pub(super) struct Verified {
 }
 
 impl Verified {
-    /// How long a ringing phone waits for details from then on. A CRM that takes long to search takes long for all.
+    /// How long a ringing phone waits for details from then on. A CRM that takes long to search
+    /// takes long for all.
     pub(super) fn patience(self, details_timeout: Duration) -> Duration {
         details_timeout.max(self.searched * 2)
     }
@@ -31,9 +32,11 @@ impl Verified {
 pub(super) struct LoadKey {
     pub(super) question: QuestionKey,
     pub(super) auth: AuthTag,
-    /// Whether the load must ask the CRM: a manual refresh, or a credential that has to prove itself.
+    /// Whether the load must ask the CRM: a manual refresh, or a credential that has to prove
+    /// itself.
     pub(super) must_ask: bool,
-    /// What was invalidated last of this question: a load that began before may bring what should be gone.
+    /// What was invalidated last of this question: a load that began before may bring what should
+    /// be gone.
     pub(super) since: u64,
 }
 
@@ -52,7 +55,8 @@ pub(super) struct Loaded {
     pub(super) verified: Verified,
 }
 
-/// One load. It runs as a task of its own: callers come and go, the load ends under its own time limit.
+/// One load. It runs as a task of its own: callers come and go, the load ends under its own time
+/// limit.
 pub(super) struct Load {
     pub(super) resolver: Resolver,
     pub(super) question: Question,
@@ -71,6 +75,10 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn asked(&self) -> Asked<'_> {
-        Asked { question: &self.question, key: self.key, auth: self.auth }
+        Asked {
+            question: &self.question,
+            key: self.key,
+            auth: self.auth,
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The one place that knows the order of things.
 //!
-//! [`Resolver::find`] is the walk of every look-up. A stored answer is served under a credential that the CRM has
-//! accepted a short time ago, to the identity that the CRM says the credential is: fresh as it is, stale with a refresh
-//! behind it. An unknown credential is asked about first ([`identity`]). Where nothing is stored one load per question
-//! asks the CRM, and all callers wait for it ([`load`]). A manual refresh goes to the CRM in any case, and only its
-//! success changes what is stored.
+//! [`Resolver::find`] is the walk of every look-up. A stored answer is served under a credential
+//! that the CRM has accepted a short time ago, to the identity that the CRM says the credential is:
+//! fresh as it is, stale with a refresh behind it. An unknown credential is asked about first
+//! ([`identity`]). Where nothing is stored one load per question asks the CRM, and all callers wait
+//! for it ([`load`]). A manual refresh goes to the CRM in any case, and only its success changes
+//! what is stored.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +22,9 @@ use crate::cache::{Stored, TieredCache};
 use crate::clock::{self, Clock};
 pub(crate) use crate::domain::Source;
 use crate::domain::error::Unavailable;
-use crate::domain::{AuthTag, Freshness, Identity, KeyMaker, Lane, LookupError, QuestionKey, ScopeTag, UserTag};
+use crate::domain::{
+    AuthTag, Freshness, Identity, KeyMaker, Lane, LookupError, QuestionKey, ScopeTag, UserTag,
+};
 use crate::flight::{Flights, Join, Seat};
 use crate::lease::Leases;
 use crate::metrics::{Metrics, PlatformLabels};
@@ -56,8 +59,8 @@ const TOO_LONG: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 pub(crate) struct Config {
     /// Time for one load, all its CRM calls included.
     pub timeout: Duration,
-    /// How long a manual refresh waits for the CRM before the stored answer is served instead, labelled stale; also
-    /// when a call to the CRM that has no reply yet counts as out of reach.
+    /// How long a manual refresh waits for the CRM before the stored answer is served instead,
+    /// labelled stale; also when a call to the CRM that has no reply yet counts as out of reach.
     pub(crate) soft_deadline: Duration,
     /// How long a ringing phone waits for the details of contacts that are found already.
     pub(crate) details_timeout: Duration,
@@ -82,7 +85,9 @@ impl Asked<'_> {
 
     /// Whose quota its calls spend, as far as it is known whose the credential is.
     fn scope(&self, identity: Option<&Identity>) -> ScopeTag {
-        self.question.platform.scope(&self.question.user, self.auth, identity)
+        self.question
+            .platform
+            .scope(&self.question.user, self.auth, identity)
     }
 }
 
@@ -130,7 +135,9 @@ pub(crate) struct Resolver {
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Resolver")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -140,22 +147,40 @@ impl Resolver {
     pub(crate) fn new(config: Config, rooms: Rooms) -> Self {
         let (loads, whoami) = {
             let (tasks, runtime) = (&rooms.tasks, &rooms.runtime);
-            (Flights::new(tasks.clone(), runtime.clone()), Flights::new(tasks.clone(), runtime.clone()))
+            (
+                Flights::new(tasks.clone(), runtime.clone()),
+                Flights::new(tasks.clone(), runtime.clone()),
+            )
         };
         let refreshing = Arc::new(revalidate::Cap::new(revalidate::OF_A_SCOPE));
         let renewing = Arc::new(revalidate::Cap::new(revalidate::OF_A_SCOPE));
         let revoking = Arc::new(revalidate::Cap::new(revoke::AT_ONCE));
-        let (rooms, places, jobs) =
-            (Arc::new(rooms), Places::new(config.max_loads, config.max_jobs), jobs::Jobs::default());
-        Self { config, rooms, loads, whoami, places, refreshing, renewing, revoking, jobs }
+        let (rooms, places, jobs) = (
+            Arc::new(rooms),
+            Places::new(config.max_loads, config.max_jobs),
+            jobs::Jobs::default(),
+        );
+        Self {
+            config,
+            rooms,
+            loads,
+            whoami,
+            places,
+            refreshing,
+            renewing,
+            revoking,
+            jobs,
+        }
     }
 
     /// Answers one question.
     ///
-    /// Dropping the future drops only the waiting: a load that has begun goes on and its answer is stored.
+    /// Dropping the future drops only the waiting: a load that has begun goes on and its answer is
+    /// stored.
     ///
     /// # Errors
-    /// [`LookupError::NotCached`] where only a stored answer was wanted, else what the CRM's failure is.
+    /// [`LookupError::NotCached`] where only a stored answer was wanted, else what the CRM's
+    /// failure is.
     pub(crate) async fn find(&self, question: &Question) -> Result<Answer, LookupError> {
         let asked = self.asked(question);
         if question.trigger == Trigger::ManualRefresh {
@@ -177,10 +202,17 @@ impl Resolver {
     /// What is not in memory under a credential that is known to be good: Redis, then the CRM.
     async fn look_further(&self, asked: Asked<'_>) -> Result<Answer, LookupError> {
         // Together, so that Redis is waited for once.
-        let (fetched, credential) =
-            tokio::join!(self.rooms.cache.fetch(&asked.key), self.rooms.admissions.lookup(asked.user(), asked.auth));
-        let Some(credential) = credential else { return self.introduce(asked, fetched).await };
-        let stored = self.rooms.cache.pick(&fetched, &asked.key.of(&credential.identity));
+        let (fetched, credential) = tokio::join!(
+            self.rooms.cache.fetch(&asked.key),
+            self.rooms.admissions.lookup(asked.user(), asked.auth)
+        );
+        let Some(credential) = credential else {
+            return self.introduce(asked, fetched).await;
+        };
+        let stored = self
+            .rooms
+            .cache
+            .pick(&fetched, &asked.key.of(&credential.identity));
         match stored {
             Some(stored) if credential.is_proven() => {
                 self.keep_trust(asked, &credential);
@@ -198,9 +230,14 @@ impl Resolver {
         }
     }
 
-    /// Serves what is stored. What is stale is refreshed; if that said "nobody", a ringing phone waits a moment for
-    /// news.
-    async fn serve(&self, asked: Asked<'_>, identity: Identity, stored: Stored) -> Result<Answer, LookupError> {
+    /// Serves what is stored. What is stale is refreshed; if that said "nobody", a ringing phone
+    /// waits a moment for news.
+    async fn serve(
+        &self,
+        asked: Asked<'_>,
+        identity: Identity,
+        stored: Stored,
+    ) -> Result<Answer, LookupError> {
         let question = asked.question;
         if stored.freshness == Freshness::Fresh || question.only_if_cached {
             return Ok(stored.into());
@@ -229,38 +266,61 @@ impl Resolver {
 
     /// Asks the CRM and waits for what it says. Whoever calls it has a place to wait.
     async fn load(&self, asked: Asked<'_>, whose: Whose) -> Result<Answer, LookupError> {
-        self.wait_for(self.board(asked, self.trip(asked, whose)), asked.question).await
+        self.wait_for(self.board(asked, self.trip(asked, whose)), asked.question)
+            .await
     }
 
-    /// Asks the CRM, whatever is stored. Where it takes long and an answer is stored, that one is better than none;
-    /// the refresh goes on behind it.
+    /// Asks the CRM, whatever is stored. Where it takes long and an answer is stored, that one is
+    /// better than none; the refresh goes on behind it.
     async fn refresh(&self, asked: Asked<'_>) -> Result<Answer, LookupError> {
         let credential = self.rooms.admissions.lookup(asked.user(), asked.auth).await;
-        let _place = self.wait_place(asked, credential.as_ref().map(|credential| &credential.identity))?;
+        let _place = self.wait_place(
+            asked,
+            credential.as_ref().map(|credential| &credential.identity),
+        )?;
         let whose = Self::whose(asked, credential.as_ref());
-        let trip = Trip { must_ask: true, join: Join::NotCalledYet, ..self.trip(asked, whose) };
+        let trip = Trip {
+            must_ask: true,
+            join: Join::NotCalledYet,
+            ..self.trip(asked, whose)
+        };
         let seat = self.board(asked, trip);
         let fresh = self.wait_for(seat, asked.question);
         tokio::pin!(fresh);
         if let Some(answer) = clock::within(self.patience(asked.question), &mut fresh).await {
             return answer;
         }
-        let credential = self.rooms.admissions.lookup(asked.user(), asked.auth).await.filter(Credential::is_proven);
+        let credential = self
+            .rooms
+            .admissions
+            .lookup(asked.user(), asked.auth)
+            .await
+            .filter(Credential::is_proven);
         let stored = match &credential {
-            Some(credential) => self.rooms.cache.lookup(&asked.key, &asked.key.of(&credential.identity)).await,
+            Some(credential) => {
+                self.rooms
+                    .cache
+                    .lookup(&asked.key, &asked.key.of(&credential.identity))
+                    .await
+            }
             None => None,
         };
         match stored {
-            Some(stored) => Ok(Answer { freshness: Freshness::Stale, ..stored.into() }),
+            Some(stored) => Ok(Answer {
+                freshness: Freshness::Stale,
+                ..stored.into()
+            }),
             None => fresh.await,
         }
     }
 
-    /// How long an answer of the CRM is waited for where a stored one is good enough. Less than half of what the caller
-    /// waits, so that there is time for the stored one.
+    /// How long an answer of the CRM is waited for where a stored one is good enough. Less than
+    /// half of what the caller waits, so that there is time for the stored one.
     fn patience(&self, question: &Question) -> Duration {
         let soft = self.config.soft_deadline;
-        question.deadline.map_or(soft, |deadline| soft.min(deadline.saturating_duration_since(clock::instant()) / 2))
+        question.deadline.map_or(soft, |deadline| {
+            soft.min(deadline.saturating_duration_since(clock::instant()) / 2)
+        })
     }
 
     /// Entries and bytes of the memory tier.
@@ -277,66 +337,164 @@ impl Resolver {
 
     fn asked<'a>(&self, question: &'a Question) -> Asked<'a> {
         let crm = question.platform.crm();
-        let key = self.rooms.keys.question(&crm, &question.user, question.party, &question.formats);
-        let auth = self.rooms.keys.auth(&crm, &question.auth, question.user.host.as_ref());
-        Asked { question, key, auth }
+        let key = self
+            .rooms
+            .keys
+            .question(&crm, &question.user, question.party, &question.formats);
+        let auth = self
+            .rooms
+            .keys
+            .auth(&crm, &question.auth, question.user.host.as_ref());
+        Asked {
+            question,
+            key,
+            auth,
+        }
     }
 
-    async fn wait_for(&self, mut seat: Seat<Loaded>, question: &Question) -> Result<Answer, LookupError> {
+    async fn wait_for(
+        &self,
+        mut seat: Seat<Loaded>,
+        question: &Question,
+    ) -> Result<Answer, LookupError> {
         let shared = seat.joined();
         if shared {
-            let labels = PlatformLabels { platform: question.platform.name().to_owned() };
-            self.rooms.metrics.lookups_shared.get_or_create(&labels).inc();
+            let labels = PlatformLabels {
+                platform: question.platform.name().to_owned(),
+            };
+            self.rooms
+                .metrics
+                .lookups_shared
+                .get_or_create(&labels)
+                .inc();
         }
         let waiting = self.names_or_all(&mut seat, question);
-        // A caller without a deadline of its own does not wait for a load that stands in line for minutes.
+        // A caller without a deadline of its own does not wait for a load that stands in line for
+        // minutes.
         let loaded = match question.deadline {
             Some(_) => waiting.await,
-            None => clock::within(self.config.timeout, waiting).await.unwrap_or(Err(TOO_LONG)),
+            None => clock::within(self.config.timeout, waiting)
+                .await
+                .unwrap_or(Err(TOO_LONG)),
         }?;
-        let Loaded { entry, asked, source, crm_requests, .. } = loaded;
+        let Loaded {
+            entry,
+            asked,
+            source,
+            crm_requests,
+            ..
+        } = loaded;
         let age = self.rooms.clock.now().since(asked);
-        Ok(Answer { entry, source, freshness: Freshness::Fresh, age, shared, crm_requests })
+        Ok(Answer {
+            entry,
+            source,
+            freshness: Freshness::Fresh,
+            age,
+            shared,
+            crm_requests,
+        })
     }
 
-    /// The result of a load; its contacts without all of their details if those take too long for this caller.
-    async fn names_or_all(&self, seat: &mut Seat<Loaded>, question: &Question) -> Result<Loaded, LookupError> {
-        let Some(names) = seat.early().await else { return seat.done().await };
+    /// The result of a load; its contacts without all of their details if those take too long for
+    /// this caller.
+    async fn names_or_all(
+        &self,
+        seat: &mut Seat<Loaded>,
+        question: &Question,
+    ) -> Result<Loaded, LookupError> {
+        let Some(names) = seat.early().await else {
+            return seat.done().await;
+        };
         let until = names.verified.at + self.details_patience(&names, question);
-        Ok(clock::until(until, seat.done()).await.and_then(Result::ok).unwrap_or(names))
+        Ok(clock::until(until, seat.done())
+            .await
+            .and_then(Result::ok)
+            .unwrap_or(names))
     }
 
-    /// How long this caller waits for details, from the moment the contacts were verified: a ringing phone not for
-    /// long, others as long as they can.
+    /// How long this caller waits for details, from the moment the contacts were verified: a
+    /// ringing phone not for long, others as long as they can.
     fn details_patience(&self, names: &Loaded, question: &Question) -> Duration {
         let left = match question.deadline {
             Some(deadline) => deadline.saturating_duration_since(names.verified.at),
             None => self.config.timeout.saturating_sub(names.verified.searched),
         };
         match question.trigger {
-            Trigger::IncomingCall => names.verified.patience(self.config.details_timeout).min(left / 2),
+            Trigger::IncomingCall => names
+                .verified
+                .patience(self.config.details_timeout)
+                .min(left / 2),
             Trigger::ManualRefresh | Trigger::InitialMatch => left / 10 * 9,
         }
     }
 
     /// A load for a caller that waits: it hears in time that the quota has no room.
     fn trip(&self, asked: Asked<'_>, whose: Whose) -> Trip {
-        let deadline = asked.question.deadline.or_else(|| clock::after(self.config.timeout));
+        let deadline = asked
+            .question
+            .deadline
+            .or_else(|| clock::after(self.config.timeout));
         let lane = asked.question.trigger.lane();
-        Trip { whose, lane, deadline, must_ask: false, join: Join::Any, spent: Arc::default() }
+        Trip {
+            whose,
+            lane,
+            deadline,
+            must_ask: false,
+            join: Join::Any,
+            spent: Arc::default(),
+        }
     }
 
     fn board(&self, asked: Asked<'_>, trip: Trip) -> Seat<Loaded> {
-        let Trip { whose, lane, deadline, must_ask, join, spent } = trip;
-        let Asked { question, key, auth } = asked;
+        let Trip {
+            whose,
+            lane,
+            deadline,
+            must_ask,
+            join,
+            spent,
+        } = trip;
+        let Asked {
+            question,
+            key,
+            auth,
+        } = asked;
         let since = self.rooms.cache.forgotten_at(&key);
-        let flight = LoadKey { question: key, auth, must_ask, since };
-        let asker = Asker { lane, deadline, trusted: self.is_trusted(asked) };
-        let begin = || Some((self.load_place(asked, whose, lane)?, question.span.step("load")));
-        let seat = self.loads.join_or_lead(flight, join, asker, begin, |span, urgency, early| {
-            let (resolver, question) = (self.clone(), question.clone());
-            Load { resolver, question, key, auth, whose, must_ask, urgency, early, spent, span }.run()
-        });
+        let flight = LoadKey {
+            question: key,
+            auth,
+            must_ask,
+            since,
+        };
+        let asker = Asker {
+            lane,
+            deadline,
+            trusted: self.is_trusted(asked),
+        };
+        let begin = || {
+            Some((
+                self.load_place(asked, whose, lane)?,
+                question.span.step("load"),
+            ))
+        };
+        let seat = self
+            .loads
+            .join_or_lead(flight, join, asker, begin, |span, urgency, early| {
+                let (resolver, question) = (self.clone(), question.clone());
+                Load {
+                    resolver,
+                    question,
+                    key,
+                    auth,
+                    whose,
+                    must_ask,
+                    urgency,
+                    early,
+                    spent,
+                    span,
+                }
+                .run()
+            });
         if seat.joined() {
             question.span.link(seat.span());
         }

@@ -1,9 +1,9 @@
 //! The first-run batch: many numbers behind live calls.
 //!
-//! Fresh answers are found first, in one round trip for each 500. The rest goes in the order given, most recent calls
-//! first, a bounded number at a time, each through the same flights as a ringing call but in the prefetch lane. An
-//! error of one number is a result; one that dooms all of them ends the job. A CRM in trouble is waited for, but not
-//! for long ([`trouble`]).
+//! Fresh answers are found first, in one round trip for each 500. The rest goes in the order given,
+//! most recent calls first, a bounded number at a time, each through the same flights as a ringing
+//! call but in the prefetch lane. An error of one number is a result; one that dooms all of them
+//! ends the job. A CRM in trouble is waited for, but not for long ([`trouble`]).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -48,7 +48,8 @@ pub(crate) struct Batch {
     pub(crate) parties: Vec<Party>,
 }
 
-/// A job under way. Dropping it ends the job: what is being asked ends, what stands in line is given up.
+/// A job under way. Dropping it ends the job: what is being asked ends, what stands in line is
+/// given up.
 #[derive(Debug)]
 pub(crate) struct Job {
     /// How many of the parties have a fresh answer already.
@@ -78,36 +79,55 @@ pub(crate) enum Progress {
 /// Why a job ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CutShort {
-    /// A failure that every further number would meet too: for good, or because the CRM's trouble lasts.
+    /// A failure that every further number would meet too: for good, or because the CRM's trouble
+    /// lasts.
     Doomed(LookupError),
     /// The daemon is stopping.
     Stopping,
 }
 
 impl Resolver {
-    /// Starts a job. Unless the credential is proven, the CRM is asked first who it is; if it does not say, one search
-    /// proves the credential: not even how many answers are stored is told before.
+    /// Starts a job. Unless the credential is proven, the CRM is asked first who it is; if it does
+    /// not say, one search proves the credential: not even how many answers are stored is told
+    /// before.
     ///
     /// # Errors
-    /// [`LookupError::Overloaded`] if the user, or the CRM's users together, have as many jobs under way as they may.
+    /// [`LookupError::Overloaded`] if the user, or the CRM's users together, have as many jobs
+    /// under way as they may.
     pub(crate) async fn prefetch(&self, batch: Batch) -> Result<Job, LookupError> {
         let place = self.job_place(self.asked(&batch.question))?;
         let spent = Arc::<AtomicU32>::default();
         let (identity, mut proof) = self.identify(&batch.question, &spent).await;
         let mut known: Vec<Known> = batch.parties.iter().map(|party| (*party, None)).collect();
-        let keys: Vec<ContactKey> =
-            batch.parties.iter().map(|party| self.key(&batch.question, *party, &identity)).collect();
+        let keys: Vec<ContactKey> = batch
+            .parties
+            .iter()
+            .map(|party| self.key(&batch.question, *party, &identity))
+            .collect();
         if let Some(key) = keys.first() {
             let stored = self.rooms.cache.lookup_many(key.user(), &keys).await;
             for ((_, known), stored) in known.iter_mut().zip(stored) {
                 // What is stale is looked up like what is missing.
-                *known = stored.filter(|stored| stored.freshness == Freshness::Fresh).map(|stored| stored.entry);
+                *known = stored
+                    .filter(|stored| stored.freshness == Freshness::Fresh)
+                    .map(|stored| stored.entry);
             }
         }
         let (events, progress) = mpsc::channel(BACKLOG);
-        let entered = self.jobs.enter(batch.question.platform.name(), batch.parties.len());
+        let entered = self
+            .jobs
+            .enter(batch.question.platform.name(), batch.parties.len());
         let trouble = Trouble::none_yet();
-        let run = Run { resolver: self.clone(), batch, identity, events, entered, spent, trouble, _place: place };
+        let run = Run {
+            resolver: self.clone(),
+            batch,
+            identity,
+            events,
+            entered,
+            spent,
+            trouble,
+            _place: place,
+        };
         match proof {
             Proof::Wanted if known.iter().any(|(_, stored)| stored.is_some()) => {
                 let party = first_to_ask(&mut known);
@@ -125,7 +145,10 @@ impl Resolver {
         }
         let already_cached = known.iter().filter(|(_, stored)| stored.is_some()).count();
         self.rooms.tasks.spawn(run.run(known, proof));
-        Ok(Job { already_cached, progress })
+        Ok(Job {
+            already_cached,
+            progress,
+        })
     }
 
     /// Whose the batch is, and how its credential is proven.
@@ -144,12 +167,18 @@ impl Resolver {
                 Err(_) => {}
             }
         }
-        (known.map_or_else(|| Self::unsaid(asked), |credential| credential.identity), proof)
+        (
+            known.map_or_else(|| Self::unsaid(asked), |credential| credential.identity),
+            proof,
+        )
     }
 
     fn key(&self, question: &Question, party: Party, identity: &Identity) -> ContactKey {
         let crm = question.platform.crm();
-        self.rooms.keys.question(&crm, &question.user, party, &question.formats).of(identity)
+        self.rooms
+            .keys
+            .question(&crm, &question.user, party, &question.formats)
+            .of(identity)
     }
 }
 
@@ -188,8 +217,16 @@ enum Proof {
 
 impl Run {
     async fn run(self, known: Vec<Known>, proof: Proof) {
-        let labels = PlatformLabels { platform: self.batch.question.platform.name().to_owned() };
-        let _running = Running::start(self.resolver.rooms.metrics.prefetch_jobs.get_or_create_owned(&labels));
+        let labels = PlatformLabels {
+            platform: self.batch.question.platform.name().to_owned(),
+        };
+        let _running = Running::start(
+            self.resolver
+                .rooms
+                .metrics
+                .prefetch_jobs
+                .get_or_create_owned(&labels),
+        );
         let stopwatch = Stopwatch::start();
         let worked = tokio::select! {
             worked = self.work(known, proof) => worked,
@@ -198,7 +235,13 @@ impl Run {
         if let Ok(cut_short) = worked {
             let crm_requests = self.spent.load(Ordering::Relaxed);
             // A client that left in the last moment misses the summary only.
-            let _ = self.tell(Progress::Ended { crm_requests, elapsed: stopwatch.elapsed(), cut_short }).await;
+            let _ = self
+                .tell(Progress::Ended {
+                    crm_requests,
+                    elapsed: stopwatch.elapsed(),
+                    cut_short,
+                })
+                .await;
         }
     }
 
@@ -223,21 +266,29 @@ impl Run {
         {
             return Ok(Some(doom));
         }
-        let (stored, missing): (Vec<Known>, Vec<Known>) = known.into_iter().partition(|(_, stored)| stored.is_some());
+        let (stored, missing): (Vec<Known>, Vec<Known>) =
+            known.into_iter().partition(|(_, stored)| stored.is_some());
         for (party, entry) in stored {
             self.entered.settle();
-            self.tell(Progress::Cached(party, entry.map_or(0, |entry| entry.count()))).await?;
+            self.tell(Progress::Cached(
+                party,
+                entry.map_or(0, |entry| entry.count()),
+            ))
+            .await?;
         }
-        self.ask_for(missing.into_iter().map(|(party, _)| party).collect()).await
+        self.ask_for(missing.into_iter().map(|(party, _)| party).collect())
+            .await
     }
 
-    /// Asks for what is missing. When the daemon stops nothing new begins, and what is under way has a moment to end:
-    /// it may stand in line for minutes.
+    /// Asks for what is missing. When the daemon stops nothing new begins, and what is under way
+    /// has a moment to end: it may stand in line for minutes.
     async fn ask_for(&self, missing: Vec<Party>) -> Result<Option<CutShort>, Gone> {
         let stopping = &self.resolver.rooms.stopping;
         let mut left = missing.len();
         let feed = stream::iter(missing).take_until(stopping.cancelled());
-        let results = feed.map(|party| self.look_up(party, false)).buffer_unordered(AT_ONCE);
+        let results = feed
+            .map(|party| self.look_up(party, false))
+            .buffer_unordered(AT_ONCE);
         let mut results = pin!(results.take_until(self.grace()));
         while let Some(result) = results.next().await {
             left -= 1;
@@ -267,9 +318,13 @@ impl Run {
         }
     }
 
-    /// Asks for one party in the prefetch lane. The budget holds the job back as long as the CRM rests.
+    /// Asks for one party in the prefetch lane. The budget holds the job back as long as the CRM
+    /// rests.
     async fn ask(&self, party: Party, must_ask: bool) -> Landing<Loaded> {
-        let question = Question { party, ..self.batch.question.clone() };
+        let question = Question {
+            party,
+            ..self.batch.question.clone()
+        };
         let asked = self.resolver.asked(&question);
         loop {
             let trip = Trip {
@@ -291,8 +346,16 @@ impl Run {
     /// Tells a result; some failures doom the job.
     async fn settle(&self, (party, landing): Asked) -> Result<Option<CutShort>, Gone> {
         self.entered.settle();
-        let doom = landing.as_ref().err().filter(|error| error.dooms_all() || self.trouble.lasts()).cloned();
-        self.tell(Progress::Loaded(party, landing.map(|loaded| loaded.entry.count()))).await?;
+        let doom = landing
+            .as_ref()
+            .err()
+            .filter(|error| error.dooms_all() || self.trouble.lasts())
+            .cloned();
+        self.tell(Progress::Loaded(
+            party,
+            landing.map(|loaded| loaded.entry.count()),
+        ))
+        .await?;
         Ok(doom.map(CutShort::Doomed))
     }
 
@@ -301,9 +364,13 @@ impl Run {
     }
 }
 
-/// Takes out the party that lets a credential prove itself: one that has to be asked for anyway if there is one.
+/// Takes out the party that lets a credential prove itself: one that has to be asked for anyway if
+/// there is one.
 fn first_to_ask(known: &mut Vec<Known>) -> Party {
-    let first = known.iter().position(|(_, stored)| stored.is_none()).unwrap_or(0);
+    let first = known
+        .iter()
+        .position(|(_, stored)| stored.is_none())
+        .unwrap_or(0);
     known.remove(first).0
 }
 

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use crate::cache::Stored;
 use crate::connector::Platform;
-use crate::domain::{AuthHeader, Entry, Extension, Freshness, Lane, NumberFormat, Party, Source, User};
+use crate::domain::{
+    AuthHeader, Entry, Extension, Freshness, Lane, NumberFormat, Party, Source, User,
+};
 use crate::trace::Span;
 
 /// Why a look-up is made.
@@ -51,7 +53,8 @@ pub(crate) struct Question {
     pub(crate) auth: AuthHeader,
     /// About whom.
     pub(crate) party: Party,
-    /// The extension of the number that was asked for: it ranks the contacts of a reply, and is no part of the key.
+    /// The extension of the number that was asked for: it ranks the contacts of a reply, and is no
+    /// part of the key.
     pub(crate) extension: Option<Extension>,
     /// The user's ways of writing numbers.
     pub(crate) formats: Vec<NumberFormat>,
@@ -84,7 +87,20 @@ pub(crate) struct Answer {
 
 impl From<Stored> for Answer {
     fn from(stored: Stored) -> Self {
-        let Stored { entry, freshness, age, source, .. } = stored;
-        Self { entry, source, freshness, age, shared: false, crm_requests: 0 }
+        let Stored {
+            entry,
+            freshness,
+            age,
+            source,
+            ..
+        } = stored;
+        Self {
+            entry,
+            source,
+            freshness,
+            age,
+            shared: false,
+            crm_requests: 0,
+        }
     }
 }

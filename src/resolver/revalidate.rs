@@ -1,6 +1,6 @@
-//! Stale answers are refreshed behind the caller's back: one at a time per key, a few at once for each scope, and not
-//! again for a while after a failure, because a CRM in trouble needs no more questions. A scope that rests holds up its
-//! own refreshes and no others.
+//! Stale answers are refreshed behind the caller's back: one at a time per key, a few at once for
+//! each scope, and not again for a while after a failure, because a CRM in trouble needs no more
+//! questions. A scope that rests holds up its own refreshes and no others.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -46,7 +46,14 @@ enum State {
 impl<K: Copy + Eq + Hash, S: Copy + Eq + Hash> Cap<K, S> {
     pub(super) fn new(at_once: usize) -> Self {
         let (states, under_way) = (HashMap::new(), HashMap::new());
-        Self { at_once, keys: Mutex::new(Keys { states, under_way, swept: Timestamp::default() }) }
+        Self {
+            at_once,
+            keys: Mutex::new(Keys {
+                states,
+                under_way,
+                swept: Timestamp::default(),
+            }),
+        }
     }
 
     /// Whether a refresh of `key` failed a moment ago.
@@ -55,15 +62,23 @@ impl<K: Copy + Eq + Hash, S: Copy + Eq + Hash> Cap<K, S> {
         state.is_some_and(|state| state != State::UnderWay && !state.has_rested(now))
     }
 
-    /// Whether `key` may be refreshed now; if so it is under way. Called for each stale hit, so it looks at one key.
+    /// Whether `key` may be refreshed now; if so it is under way. Called for each stale hit, so it
+    /// looks at one key.
     pub(super) fn take(&self, key: K, scope: S, now: Timestamp) -> bool {
         let mut keys = self.keys.lock();
         if now.since(keys.swept) >= SWEEP {
             keys.swept = now;
             keys.states.retain(|_, state| !state.has_rested(now));
         }
-        let has_room = keys.under_way.get(&scope).is_none_or(|of_scope| *of_scope < self.at_once);
-        let free = has_room && keys.states.get(&key).is_none_or(|state| state.has_rested(now));
+        let has_room = keys
+            .under_way
+            .get(&scope)
+            .is_none_or(|of_scope| *of_scope < self.at_once);
+        let free = has_room
+            && keys
+                .states
+                .get(&key)
+                .is_none_or(|state| state.has_rested(now));
         if free {
             keys.states.insert(key, State::UnderWay);
             *keys.under_way.entry(scope).or_default() += 1;
@@ -95,7 +110,14 @@ impl Resolver {
             return;
         }
         let trip = self.trip(asked, Whose::Settled(identity));
-        let seat = self.board(asked, Trip { lane: Lane::Revalidate, deadline: None, ..trip });
+        let seat = self.board(
+            asked,
+            Trip {
+                lane: Lane::Revalidate,
+                deadline: None,
+                ..trip
+            },
+        );
         let (cap, clock) = (Arc::clone(&self.refreshing), Arc::clone(clock));
         self.rooms.tasks.spawn(async move {
             let failed = seat.wait().await.is_err();
@@ -135,10 +157,14 @@ mod tests {
     fn no_more_than_the_cap_are_under_way_in_a_scope_and_others_are_not_held_up() {
         let cap = Cap::<u64>::new(OF_A_SCOPE);
         let taken = |scope, keys: std::ops::Range<u64>| {
-            keys.filter(|key| cap.take(*key, scope, Timestamp(0))).collect::<Vec<_>>()
+            keys.filter(|key| cap.take(*key, scope, Timestamp(0)))
+                .collect::<Vec<_>>()
         };
         let first = taken(scope(1), 0..100);
-        assert_eq!((first.len(), taken(scope(2), 100..200).len()), (OF_A_SCOPE, OF_A_SCOPE));
+        assert_eq!(
+            (first.len(), taken(scope(2), 100..200).len()),
+            (OF_A_SCOPE, OF_A_SCOPE)
+        );
         for key in first {
             cap.ended(key, scope(1), None);
         }

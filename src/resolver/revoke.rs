@@ -1,7 +1,8 @@
 //! The CRM has refused a credential: it is revoked on all replicas.
 //!
-//! Promises that this process forgets it at once, and that Redis and the other replicas hear of it now or as soon as
-//! they can be reached. At most 32 revocations wait for that at once, and none outlives this process.
+//! Promises that this process forgets it at once, and that Redis and the other replicas hear of it
+//! now or as soon as they can be reached. At most 32 revocations wait for that at once, and none
+//! outlives this process.
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ impl Resolver {
     /// Returns whether both Redis and the log for the other replicas have it.
     async fn revoke_elsewhere(&self, auth: AuthTag, refused: Timestamp) -> bool {
         let event = Event::Revoke(auth);
-        self.rooms.admissions.revoke_elsewhere(auth, refused).await && self.rooms.cache.publish(event).await.is_ok()
+        self.rooms.admissions.revoke_elsewhere(auth, refused).await
+            && self.rooms.cache.publish(event).await.is_ok()
     }
 }

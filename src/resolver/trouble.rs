@@ -1,8 +1,8 @@
 //! Trouble of a CRM, as one batch meets it.
 //!
-//! Owns which failures are waited out, who tries meanwhile whether the trouble is over, and when it has lasted for too
-//! long. Promises that a batch spends few calls on a CRM in trouble: one look-up at a time tries, the others wait.
-//! Knows nothing of how a look-up is made.
+//! Owns which failures are waited out, who tries meanwhile whether the trouble is over, and when it
+//! has lasted for too long. Promises that a batch spends few calls on a CRM in trouble: one look-up
+//! at a time tries, the others wait. Knows nothing of how a look-up is made.
 
 use std::time::Duration;
 
@@ -16,10 +16,12 @@ use crate::domain::error::Unavailable;
 /// How long a batch waits for an answer in trouble, beside the time that the CRM asks for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The longest wait that a CRM may ask for: two of the longest windows that CRMs count calls in, but for days.
+/// The longest wait that a CRM may ask for: two of the longest windows that CRMs count calls in,
+/// but for days.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// When it is tried whether a fault is over: after the first time, then after twice as long each, up to the second.
+/// When it is tried whether a fault is over: after the first time, then after twice as long each,
+/// up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 
 /// How often a number may fail while others are answered: then it is the number, not the CRM.
@@ -75,11 +77,15 @@ pub(super) fn is_hopeless(failure: &LookupError) -> bool {
 
 impl Trouble {
     pub(super) fn none_yet() -> Self {
-        Self { state: Mutex::default(), probe: Semaphore::new(1), over: Notify::new() }
+        Self {
+            state: Mutex::default(),
+            probe: Semaphore::new(1),
+            over: Notify::new(),
+        }
     }
 
-    /// Waits while there is trouble: until it is over, or until it is this look-up's turn to try, which it has as long
-    /// as it keeps what it gets.
+    /// Waits while there is trouble: until it is over, or until it is this look-up's turn to try,
+    /// which it has as long as it keeps what it gets.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.state.lock().now?;
         let turn = self.probe.acquire().await.ok()?;
@@ -92,7 +98,8 @@ impl Trouble {
         }
     }
 
-    /// Takes in how a look-up ended that had the `turn` to try, or none. True if it should be made again.
+    /// Takes in how a look-up ended that had the `turn` to try, or none. True if it should be made
+    /// again.
     pub(super) fn is_waited_out<T>(
         &self,
         landing: &Result<T, LookupError>,
@@ -135,15 +142,25 @@ impl Spell {
             _ if asked > LONGEST => now,
             None => patience,
             Some(spell) if asked.is_zero() => spell.until,
-            Some(spell) => spell.until.max(patience).min(spell.since + LONGEST + PATIENCE),
+            Some(spell) => spell
+                .until
+                .max(patience)
+                .min(spell.since + LONGEST + PATIENCE),
         };
-        let backoff = match before.map(|spell| spell.backoff).filter(|backoff| !backoff.is_zero()) {
+        let backoff = match before
+            .map(|spell| spell.backoff)
+            .filter(|backoff| !backoff.is_zero())
+        {
             _ if !is_fault(failure) => Duration::ZERO,
             Some(backoff) if tried => (backoff * 2).min(BACKOFF.1),
             Some(backoff) => backoff,
             None => BACKOFF.0,
         };
-        Self { since: before.map_or(now, |spell| spell.since), until, backoff }
+        Self {
+            since: before.map_or(now, |spell| spell.since),
+            until,
+            backoff,
+        }
     }
 
     fn lasts(&self) -> bool {
@@ -154,7 +171,10 @@ impl Spell {
 /// How long the CRM asks to be left alone. (What the quota says is no word of the CRM.)
 fn asked_wait(failure: &LookupError) -> Duration {
     let is_told = !matches!(failure, LookupError::BudgetExhausted { .. });
-    failure.retry_after().filter(|_| is_told).unwrap_or_default()
+    failure
+        .retry_after()
+        .filter(|_| is_told)
+        .unwrap_or_default()
 }
 
 fn is_fault(failure: &LookupError) -> bool {
@@ -178,7 +198,10 @@ mod tests {
     }
 
     /// Fails in its turn until it should not be made again; when, and how often it failed.
-    async fn until_given_up(trouble: &Trouble, landing: &Result<(), LookupError>) -> (Duration, u32) {
+    async fn until_given_up(
+        trouble: &Trouble,
+        landing: &Result<(), LookupError>,
+    ) -> (Duration, u32) {
         let (began, mut tries) = (instant(), Tries::default());
         loop {
             let turn = trouble.turn().await;
@@ -191,7 +214,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_fault_is_tried_less_and_less_often_until_it_has_lasted() {
         let trouble = Trouble::none_yet();
-        assert_eq!(until_given_up(&trouble, &fault()).await, (Duration::from_millis(23_500), 9));
+        assert_eq!(
+            until_given_up(&trouble, &fault()).await,
+            (Duration::from_millis(23_500), 9)
+        );
         assert!(trouble.lasts());
     }
 
@@ -219,7 +245,8 @@ mod tests {
         let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
         assert!(trouble.is_waited_out(&fault(), None, &mut tries));
         let began = instant();
-        let waiting = async { assert!(trouble.turn().await.is_none() && trouble.turn().await.is_none()) };
+        let waiting =
+            async { assert!(trouble.turn().await.is_none() && trouble.turn().await.is_none()) };
         let answered = async {
             pause(SECOND / 10).await;
             assert!(!trouble.is_waited_out(&Ok(()), None, &mut Tries::default()));
@@ -244,22 +271,34 @@ mod tests {
         let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
         assert!(trouble.is_waited_out(&refused(60), None, &mut tries));
         pause(61 * SECOND).await;
-        assert!(trouble.is_waited_out(&refused(0), None, &mut tries), "one more refusal after the wait");
+        assert!(
+            trouble.is_waited_out(&refused(0), None, &mut tries),
+            "one more refusal after the wait"
+        );
         pause(20 * SECOND).await;
         assert!(!trouble.is_waited_out(&refused(0), None, &mut tries));
         let trouble = Trouble::none_yet();
-        assert!(!trouble.is_waited_out(&refused(121), None, &mut tries), "nobody waits for so long");
+        assert!(
+            !trouble.is_waited_out(&refused(121), None, &mut tries),
+            "nobody waits for so long"
+        );
         let trouble = Trouble::none_yet();
         let began = instant();
         while trouble.is_waited_out(&refused(5), None, &mut tries) {
             pause(5 * SECOND).await;
         }
-        assert_eq!(instant() - began, LONGEST + PATIENCE, "asked for again and again");
+        assert_eq!(
+            instant() - began,
+            LONGEST + PATIENCE,
+            "asked for again and again"
+        );
     }
 
     #[test]
     fn what_says_something_of_the_number_or_the_credential_is_no_trouble() {
-        assert!(is_trouble(&LookupError::CrmUnavailable(Unavailable::Connect)));
+        assert!(is_trouble(&LookupError::CrmUnavailable(
+            Unavailable::Connect
+        )));
         for failure in [
             LookupError::CrmUnauthenticated,
             LookupError::CrmForbidden,

@@ -1,8 +1,8 @@
 //! Requests that are not whole yet.
 //!
-//! Owns their number. Promises that half requests hold nothing that whole ones need: there are so many of them at most,
-//! and if there are more, the oldest is sent away. A request of a client that means well is whole within milliseconds,
-//! so it is never the oldest for long.
+//! Owns their number. Promises that half requests hold nothing that whole ones need: there are so
+//! many of them at most, and if there are more, the oldest is sent away. A request of a client that
+//! means well is whole within milliseconds, so it is never the oldest for long.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,13 +37,18 @@ pub(super) struct Arrival {
 
 impl fmt::Debug for Arrivals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arrivals").field("under_way", &self.state.lock().under_way.len()).finish_non_exhaustive()
+        f.debug_struct("Arrivals")
+            .field("under_way", &self.state.lock().under_way.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Arrivals {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, state: Arc::default() }
+        Self {
+            most,
+            state: Arc::default(),
+        }
     }
 
     /// One more; the oldest is sent away if there are too many.
@@ -58,7 +63,11 @@ impl Arrivals {
         {
             oldest.cancel();
         }
-        Arrival { number, arrivals: self.clone(), sent_away: Box::pin(token.cancelled_owned()) }
+        Arrival {
+            number,
+            arrivals: self.clone(),
+            sent_away: Box::pin(token.cancelled_owned()),
+        }
     }
 }
 
@@ -86,9 +95,13 @@ mod tests {
         let [mut first, mut second] = [arrivals.enter(), arrivals.enter()];
         assert!(first.poll_sent_away(&mut cx).is_pending());
         let mut third = arrivals.enter();
-        let away = [&mut first, &mut second, &mut third].map(|arrival| arrival.poll_sent_away(&mut cx).is_ready());
+        let away = [&mut first, &mut second, &mut third]
+            .map(|arrival| arrival.poll_sent_away(&mut cx).is_ready());
         assert_eq!(away, [true, false, false]);
         drop((first, second));
-        assert!(arrivals.enter().poll_sent_away(&mut cx).is_pending() && third.poll_sent_away(&mut cx).is_pending());
+        assert!(
+            arrivals.enter().poll_sent_away(&mut cx).is_pending()
+                && third.poll_sent_away(&mut cx).is_pending()
+        );
     }
 }

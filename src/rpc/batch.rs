@@ -24,15 +24,16 @@ use crate::resolver::{CutShort, Job, Progress, Resolver};
 
 pub(super) type Events = BoxStream<'static, Result<pb::PrefetchContactsResponse, Status>>;
 
-/// Events that wait for a slow client. What else it holds up is with the job, which ends where nothing moves.
+/// Events that wait for a slow client. What else it holds up is with the job, which ends where
+/// nothing moves.
 const BACKLOG: usize = 16;
 
-/// How long the next event waits to be taken before the batch is given up: a client that stops reading would hold its
-/// place for ever.
+/// How long the next event waits to be taken before the batch is given up: a client that stops
+/// reading would hold its place for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Tells what happens, one event at a time: a client that reads slowly slows the job down, one that leaves or stops
-/// reading ends it and gives the `place` back.
+/// Tells what happens, one event at a time: a client that reads slowly slows the job down, one that
+/// leaves or stops reading ends it and gives the `place` back.
 pub(super) fn told_by(mut teller: Teller, place: Option<JobPlace>, tasks: &TaskTracker) -> Events {
     let (tell, told) = mpsc::channel(BACKLOG);
     let (give_up, given_up) = oneshot::channel();
@@ -57,7 +58,8 @@ pub(super) fn told_by(mut teller: Teller, place: Option<JobPlace>, tasks: &TaskT
             }
         }
     });
-    let end = stream::once(given_up).filter_map(|gave_up| std::future::ready(gave_up.ok().map(Err)));
+    let end =
+        stream::once(given_up).filter_map(|gave_up| std::future::ready(gave_up.ok().map(Err)));
     Box::pin(ReceiverStream::new(told).chain(end))
 }
 
@@ -119,7 +121,9 @@ impl Teller {
         match self.job.as_mut()?.progress.recv().await {
             Some(progress) => self.hear(progress),
             // The job ends with its last event; without one it broke off.
-            None => self.pending.push_back(Err(status::failed(&LookupError::Internal, &self.platform))),
+            None => self
+                .pending
+                .push_back(Err(status::failed(&LookupError::Internal, &self.platform))),
         }
         self.pending.pop_front()
     }
@@ -127,16 +131,29 @@ impl Teller {
     fn hear(&mut self, progress: Progress) {
         match progress {
             Progress::Cached(party, found) => {
-                self.settle(party.to_string(), pb::PrefetchOutcome::AlreadyCached, found, String::new());
+                self.settle(
+                    party.to_string(),
+                    pb::PrefetchOutcome::AlreadyCached,
+                    found,
+                    String::new(),
+                );
             }
             Progress::Loaded(party, loaded) => self.loaded(party, loaded),
-            Progress::Ended { crm_requests, elapsed, cut_short } => {
+            Progress::Ended {
+                crm_requests,
+                elapsed,
+                cut_short,
+            } => {
                 self.tally.crm_requests = crm_requests;
                 self.tally.elapsed = prost_types::Duration::try_from(elapsed).ok();
                 self.pending.extend(match cut_short {
                     None => vec![Ok(Event::Finished(self.tally))],
-                    Some(CutShort::Doomed(error)) => vec![Err(status::failed(&error, &self.platform))],
-                    Some(CutShort::Stopping) => vec![Ok(Event::Finished(self.tally)), Err(status::stopping())],
+                    Some(CutShort::Doomed(error)) => {
+                        vec![Err(status::failed(&error, &self.platform))]
+                    }
+                    Some(CutShort::Stopping) => {
+                        vec![Ok(Event::Finished(self.tally)), Err(status::stopping())]
+                    }
                 });
                 self.job = None;
             }
@@ -153,21 +170,39 @@ impl Teller {
     }
 
     /// One more number is settled.
-    fn settle(&mut self, phone_number: String, outcome: pb::PrefetchOutcome, match_count: u32, reason: String) {
+    fn settle(
+        &mut self,
+        phone_number: String,
+        outcome: pb::PrefetchOutcome,
+        match_count: u32,
+        reason: String,
+    ) {
         let tally = &mut self.tally;
         let (label, count) = match outcome {
             pb::PrefetchOutcome::Found => ("found", &mut tally.found),
             pb::PrefetchOutcome::NotFound => ("not_found", &mut tally.not_found),
             pb::PrefetchOutcome::AlreadyCached => ("already_cached", &mut tally.already_cached),
             pb::PrefetchOutcome::InvalidNumber => ("invalid_number", &mut tally.invalid),
-            pb::PrefetchOutcome::Failed | pb::PrefetchOutcome::Unspecified => ("failed", &mut tally.failed),
+            pb::PrefetchOutcome::Failed | pb::PrefetchOutcome::Unspecified => {
+                ("failed", &mut tally.failed)
+            }
         };
         *count += 1;
         self.done += 1;
-        let labels = PrefetchLabels { platform: self.platform.clone(), outcome: label };
+        let labels = PrefetchLabels {
+            platform: self.platform.clone(),
+            outcome: label,
+        };
         self.metrics.prefetch_numbers.get_or_create(&labels).inc();
         let (done, total) = (self.done, self.total);
-        let result = pb::PrefetchResult { phone_number, outcome: outcome.into(), match_count, reason, done, total };
+        let result = pb::PrefetchResult {
+            phone_number,
+            outcome: outcome.into(),
+            match_count,
+            reason,
+            done,
+            total,
+        };
         self.pending.push_back(Ok(Event::Result(result)));
     }
 }
@@ -192,16 +227,26 @@ mod tests {
             job: None,
         };
         for n in 0..100 {
-            teller.settle(n.to_string(), pb::PrefetchOutcome::InvalidNumber, 0, String::new());
+            teller.settle(
+                n.to_string(),
+                pb::PrefetchOutcome::InvalidNumber,
+                0,
+                String::new(),
+            );
         }
         let tasks = TaskTracker::new();
         let events = told_by(teller, None, &tasks);
         tasks.close();
         clock::pause(PATIENCE / 2).await;
         assert_eq!(tasks.len(), 1, "a slow client is waited for");
-        clock::within(PATIENCE, tasks.wait()).await.expect("the task ends, and with it the place");
+        clock::within(PATIENCE, tasks.wait())
+            .await
+            .expect("the task ends, and with it the place");
         let events: Vec<_> = events.collect().await;
         assert_eq!(events.len(), BACKLOG + 1);
-        assert_eq!(events.last().unwrap().as_ref().unwrap_err().code(), tonic::Code::Aborted);
+        assert_eq!(
+            events.last().unwrap().as_ref().unwrap_err().code(),
+            tonic::Code::Aborted
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! The reply of `FindContact` on the wire.
 //!
-//! A stored answer is kept encoded. Protobuf lets parts of one message follow each other: repeated fields add up and
-//! embedded messages merge. So a reply is the stored bytes, the create option, the return message and the facts about
-//! this answer, one behind the other, and nothing is decoded, formatted or copied twice.
+//! A stored answer is kept encoded. Protobuf lets parts of one message follow each other: repeated
+//! fields add up and embedded messages merge. So a reply is the stored bytes, the create option,
+//! the return message and the facts about this answer, one behind the other, and nothing is
+//! decoded, formatted or copied twice.
 
 use std::marker::PhantomData;
 
@@ -80,7 +81,8 @@ where
     }
 }
 
-/// Reads a message. Bytes that are none are the caller's fault and said to be so, also a Struct of a hundred levels.
+/// Reads a message. Bytes that are none are the caller's fault and said to be so, also a Struct of
+/// a hundred levels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<T>(PhantomData<T>);
 
@@ -96,7 +98,9 @@ impl<T: prost::Message + Default> Decoder for Reader<T> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
         let message = T::decode(buffer);
-        message.map(Some).map_err(|_| status::invalid("request", "cannot be read as a message of contactd.v1"))
+        message
+            .map(Some)
+            .map_err(|_| status::invalid("request", "cannot be read as a message of contactd.v1"))
     }
 }
 
@@ -117,7 +121,11 @@ impl Encoder for ReplyEncoder {
         buffer.put_slice(&reply.message);
         encode_key(LOOKUP, WireType::LengthDelimited, buffer);
         encode_varint(lookup as u64, buffer);
-        // `encode_raw` would do, but is hidden; room for the message was made above, so this cannot fail.
-        reply.lookup.encode(buffer).map_err(|_| Status::internal("the reply could not be written"))
+        // `encode_raw` would do, but is hidden; room for the message was made above, so this cannot
+        // fail.
+        reply
+            .lookup
+            .encode(buffer)
+            .map_err(|_| Status::internal("the reply could not be written"))
     }
 }

@@ -31,11 +31,15 @@ const LONGEST_EXTENSION: usize = 6;
 /// Most numbers of one batch.
 const MAX_NUMBERS: usize = 10_000;
 
-/// Most bytes, values and levels of a Struct in a request; App Connect's user settings are a few switches.
+/// Most bytes, values and levels of a Struct in a request; App Connect's user settings are a few
+/// switches.
 const MAX_STRUCT: (usize, usize, usize) = (16 << 10, 1000, 16);
 
 /// What is to be done about a request.
-#[expect(clippy::large_enum_variant, reason = "one is on its way for each call, and a box would cost every hit")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is on its way for each call, and a box would cost every hit"
+)]
 #[derive(Debug)]
 pub(super) enum Ask {
     /// Look it up.
@@ -62,7 +66,13 @@ pub(super) fn platform<'a>(
     platforms.get(&user.platform).ok_or_else(|| {
         let mut known: Vec<&str> = platforms.keys().map(String::as_str).collect();
         known.sort_unstable();
-        invalid("user.platform", format!("is not a configured connector; there are: {}", known.join(", ")))
+        invalid(
+            "user.platform",
+            format!(
+                "is not a configured connector; there are: {}",
+                known.join(", ")
+            ),
+        )
     })
 }
 
@@ -79,17 +89,24 @@ pub(super) fn question(
         pb::Trigger::InitialMatch => Trigger::InitialMatch,
     };
     if pb::Trigger::try_from(request.trigger).is_err() {
-        return Err(invalid("trigger", "is not one of the values of contactd.v1.Trigger"));
+        return Err(invalid(
+            "trigger",
+            "is not one of the values of contactd.v1.Trigger",
+        ));
     }
     if trigger == Trigger::ManualRefresh && request.only_if_cached {
-        return Err(invalid("only_if_cached", "contradicts a manual refresh, which always asks the CRM"));
+        return Err(invalid(
+            "only_if_cached",
+            "contradicts a manual refresh, which always asks the CRM",
+        ));
     }
     let user = user(request.user.unwrap_or_default(), platform)?;
     let auth = auth(request.auth_header)?;
     let formats = formats(&request.overriding_formats)?;
     let mut asked = None;
     let party = if request.is_extension {
-        let extension = Extension::parse(&request.phone_number).map_err(|e| invalid("phone_number", e.to_string()))?;
+        let extension = Extension::parse(&request.phone_number)
+            .map_err(|e| invalid("phone_number", e.to_string()))?;
         if !platform.connector().finds_extensions() {
             return Ok(Ask::NoExtensions);
         }
@@ -137,7 +154,10 @@ pub(super) fn batch(
 ) -> Result<Log, Status> {
     let numbers = request.phone_numbers;
     if numbers.len() > MAX_NUMBERS {
-        return Err(invalid("phone_numbers", format!("has more than {MAX_NUMBERS} entries")));
+        return Err(invalid(
+            "phone_numbers",
+            format!("has more than {MAX_NUMBERS} entries"),
+        ));
     }
     let user = user(request.user.unwrap_or_default(), platform)?;
     let auth = auth(request.auth_header)?;
@@ -181,18 +201,29 @@ pub(super) fn batch(
 }
 
 /// What a request wants forgotten.
-pub(super) fn forgotten(request: &pb::InvalidateContactsRequest, words: &HouseWords) -> Result<Forgotten, Status> {
-    let user = request.user.as_ref().ok_or_else(|| invalid("user", "is required"))?;
+pub(super) fn forgotten(
+    request: &pb::InvalidateContactsRequest,
+    words: &HouseWords,
+) -> Result<Forgotten, Status> {
+    let user = request
+        .user
+        .as_ref()
+        .ok_or_else(|| invalid("user", "is required"))?;
     check_ids(user)?;
     let region = region(&user.region)?;
     match &request.scope {
         None => Err(invalid("scope", "is required: numbers or everything")),
-        Some(Scope::Everything(false)) => Err(invalid("everything", "must be true where it is given")),
+        Some(Scope::Everything(false)) => {
+            Err(invalid("everything", "must be true where it is given"))
+        }
         Some(Scope::Everything(true)) => Ok(Forgotten::Everything),
         Some(Scope::Numbers(numbers)) => {
             let texts = &numbers.phone_numbers;
             if texts.is_empty() || texts.len() > MAX_NUMBERS {
-                return Err(invalid("numbers.phone_numbers", format!("must have 1 to {MAX_NUMBERS} entries")));
+                return Err(invalid(
+                    "numbers.phone_numbers",
+                    format!("must have 1 to {MAX_NUMBERS} entries"),
+                ));
             }
             let mut parties = Vec::with_capacity(texts.len());
             for (n, text) in texts.iter().enumerate() {
@@ -203,12 +234,18 @@ pub(super) fn forgotten(request: &pb::InvalidateContactsRequest, words: &HouseWo
                 if let Ok(Dialled::Party(party)) = number {
                     parties.push(party);
                 }
-                // A few digits may be an extension; there is no harm in forgetting both. More are a number, and one
-                // that cannot be read for want of a region must not pass for forgotten.
-                let extension = Extension::parse(text).ok().filter(|_| text.trim().len() <= LONGEST_EXTENSION);
+                // A few digits may be an extension; there is no harm in forgetting both. More are a
+                // number, and one that cannot be read for want of a region must not pass for
+                // forgotten.
+                let extension = Extension::parse(text)
+                    .ok()
+                    .filter(|_| text.trim().len() <= LONGEST_EXTENSION);
                 parties.extend(extension.map(Party::Extension));
                 if let (Err(error), None) = (number, extension) {
-                    return Err(invalid(&format!("numbers.phone_numbers[{n}]"), error.to_string()));
+                    return Err(invalid(
+                        &format!("numbers.phone_numbers[{n}]"),
+                        error.to_string(),
+                    ));
                 }
             }
             Ok(Forgotten::Parties(parties))
@@ -219,11 +256,22 @@ pub(super) fn forgotten(request: &pb::InvalidateContactsRequest, words: &HouseWo
 fn user(user: pb::User, platform: &Platform) -> Result<User, Status> {
     check_ids(&user)?;
     structure("user.settings", user.settings.as_ref())?;
-    structure("user.platform_additional_info", user.platform_additional_info.as_ref())?;
+    structure(
+        "user.platform_additional_info",
+        user.platform_additional_info.as_ref(),
+    )?;
     let region = region(&user.region)?;
-    let host = platform.host(&user.hostname).map_err(|error| invalid("user.hostname", error.to_string()))?;
+    let host = platform
+        .host(&user.hostname)
+        .map_err(|error| invalid("user.hostname", error.to_string()))?;
     let settings = Settings::new(user.settings.unwrap_or_default());
-    Ok(User { id: user.id, account: user.account_id, host, region, settings })
+    Ok(User {
+        id: user.id,
+        account: user.account_id,
+        host,
+        region,
+        settings,
+    })
 }
 
 fn check_ids(user: &pb::User) -> Result<(), Status> {
@@ -251,14 +299,24 @@ fn structure(field: &str, fields: Option<&Struct>) -> Result<(), Status> {
     while let Some((value, level)) = todo.pop() {
         values += 1;
         if level > most_levels {
-            return Err(invalid(field, format!("is nested deeper than {most_levels} levels")));
+            return Err(invalid(
+                field,
+                format!("is nested deeper than {most_levels} levels"),
+            ));
         }
         if values > most_values {
-            return Err(invalid(field, format!("has more than {most_values} values")));
+            return Err(invalid(
+                field,
+                format!("has more than {most_values} values"),
+            ));
         }
         match &value.kind {
-            Some(ValueKind::StructValue(inner)) => todo.extend(inner.fields.values().map(|value| (value, level + 1))),
-            Some(ValueKind::ListValue(list)) => todo.extend(list.values.iter().map(|value| (value, level + 1))),
+            Some(ValueKind::StructValue(inner)) => {
+                todo.extend(inner.fields.values().map(|value| (value, level + 1)))
+            }
+            Some(ValueKind::ListValue(list)) => {
+                todo.extend(list.values.iter().map(|value| (value, level + 1)))
+            }
             _ => {}
         }
     }
@@ -269,26 +327,43 @@ fn region(text: &str) -> Result<Option<Region>, Status> {
     match text {
         "" => Ok(None),
         text => Region::parse(text).map(Some).ok_or_else(|| {
-            invalid("user.region", "is not an ISO 3166 alpha-2 code of a country with a numbering plan")
+            invalid(
+                "user.region",
+                "is not an ISO 3166 alpha-2 code of a country with a numbering plan",
+            )
         }),
     }
 }
 
 fn auth(header: String) -> Result<AuthHeader, Status> {
     if header.trim().is_empty() {
-        return Err(invalid("auth_header", "is required: the Authorization header for the CRM"));
+        return Err(invalid(
+            "auth_header",
+            "is required: the Authorization header for the CRM",
+        ));
     }
-    AuthHeader::parse(header)
-        .ok_or_else(|| invalid("auth_header", "is not a header value: at most 8192 bytes of visible ASCII and spaces"))
+    AuthHeader::parse(header).ok_or_else(|| {
+        invalid(
+            "auth_header",
+            "is not a header value: at most 8192 bytes of visible ASCII and spaces",
+        )
+    })
 }
 
-/// Formats that can spell nothing are passed over: a slip in the settings must not cost the call pop.
+/// Formats that can spell nothing are passed over: a slip in the settings must not cost the call
+/// pop.
 fn formats(patterns: &[String]) -> Result<Vec<NumberFormat>, Status> {
     if patterns.len() > MAX_FORMATS {
-        return Err(invalid("overriding_formats", format!("has more than {MAX_FORMATS} entries")));
+        return Err(invalid(
+            "overriding_formats",
+            format!("has more than {MAX_FORMATS} entries"),
+        ));
     }
     let mut formats: Vec<NumberFormat> = Vec::with_capacity(patterns.len());
-    for format in patterns.iter().filter_map(|pattern| NumberFormat::parse(pattern)) {
+    for format in patterns
+        .iter()
+        .filter_map(|pattern| NumberFormat::parse(pattern))
+    {
         if !formats.contains(&format) {
             formats.push(format);
         }

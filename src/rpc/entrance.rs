@@ -1,7 +1,8 @@
 //! Before a call is read: who calls, and is there room.
 //!
-//! Promises that nothing of a request is read for a caller who is not known or while there is no place, so that a
-//! refusal is quick and costs no memory; and that a request takes a place among the calls in hand when it is whole.
+//! Promises that nothing of a request is read for a caller who is not known or while there is no
+//! place, so that a refusal is quick and costs no memory; and that a request takes a place among
+//! the calls in hand when it is whole.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -29,10 +30,12 @@ use crate::domain::LookupError;
 use crate::metrics::{Metrics, RefusalLabels};
 use crate::resolver::Trigger;
 
-/// Reflection streams of all connections together. It is for people who explore; one such stream takes 30 KiB.
+/// Reflection streams of all connections together. It is for people who explore; one such stream
+/// takes 30 KiB.
 pub const REFLECTIONS: usize = 16;
 
-/// Largest `FindContact` request: a credential of 8 KiB, ids and formats at their limits, and settings, with room.
+/// Largest `FindContact` request: a credential of 8 KiB, ids and formats at their limits, and
+/// settings, with room.
 const FIND_BYTES: usize = 64 << 10;
 
 /// Largest request of the other methods: 10,000 numbers, with room.
@@ -56,38 +59,61 @@ struct Shared {
 
 impl fmt::Debug for Hall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hall").field("callers", &self.0.callers).finish_non_exhaustive()
+        f.debug_struct("Hall")
+            .field("callers", &self.0.callers)
+            .finish_non_exhaustive()
     }
 }
 
 /// A place for a prefetch job, which outlives the call that starts it.
 #[derive(Debug, Clone)]
-pub(super) struct JobPlace(#[expect(dead_code, reason = "held, and given back when dropped")] Arc<Places>);
+pub(super) struct JobPlace(
+    #[expect(dead_code, reason = "held, and given back when dropped")] Arc<Places>,
+);
 
 type Places = (OwnedSemaphorePermit, Option<Place>, Option<Busy>);
 
-/// How long a request that was sent away waits for its answer at least, and at most twice as long, so that not all are
-/// given at once. A client with nothing but half requests spends its own streams on that, and not the daemon's time.
+/// How long a request that was sent away waits for its answer at least, and at most twice as long,
+/// so that not all are given at once. A client with nothing but half requests spends its own
+/// streams on that, and not the daemon's time.
 const SENT_AWAY: Duration = Duration::from_secs(1);
 
-/// Calls in hand for each that one user may have wait for a CRM. The resolver lets no connector fill all of them, so
-/// that what is stored is served whichever CRM hangs.
+/// Calls in hand for each that one user may have wait for a CRM. The resolver lets no connector
+/// fill all of them, so that what is stored is served whichever CRM hangs.
 const FOR_ALL: usize = 2;
 
 impl Hall {
-    /// Room for calls and `max_jobs` prefetch jobs of these callers: `max_in_flight` that are not whole yet, and twice
-    /// as many that are.
+    /// Room for calls and `max_jobs` prefetch jobs of these callers: `max_in_flight` that are not
+    /// whole yet, and twice as many that are.
     #[must_use]
-    pub(crate) fn new(callers: Callers, max_in_flight: usize, max_jobs: usize, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        callers: Callers,
+        max_in_flight: usize,
+        max_jobs: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        let (in_flight, jobs) = (places(max_in_flight.saturating_mul(FOR_ALL)), places(max_jobs));
+        let (in_flight, jobs) = (
+            places(max_in_flight.saturating_mul(FOR_ALL)),
+            places(max_jobs),
+        );
         let (arrivals, reflections) = (Arrivals::new(max_in_flight), places(REFLECTIONS));
-        Self(Arc::new(Shared { callers, arrivals, in_flight, jobs, reflections, metrics }))
+        Self(Arc::new(Shared {
+            callers,
+            arrivals,
+            in_flight,
+            jobs,
+            reflections,
+            metrics,
+        }))
     }
 
     /// The service behind the whole check.
     pub(crate) fn before_calls<S>(&self, inner: S) -> Entrance<S> {
-        Entrance { inner, hall: self.clone() }
+        Entrance {
+            inner,
+            hall: self.clone(),
+        }
     }
 
     /// Places for reflection, of all connections together.
@@ -95,7 +121,8 @@ impl Hall {
         &self.0.reflections
     }
 
-    /// Who calls; `None` where nobody is listed. A token decides where there is one, else the certificate.
+    /// Who calls; `None` where nobody is listed. A token decides where there is one, else the
+    /// certificate.
     pub(super) fn caller<B>(&self, request: &Request<B>) -> Result<Option<Arc<Caller>>, Refusal> {
         let peer = || request.extensions().get::<Peer>();
         if self.0.callers.need_certificates() && !peer().is_some_and(Peer::is_verified) {
@@ -120,14 +147,25 @@ impl Hall {
             request.extensions_mut().insert(caller);
         }
         let (room, refusal) = self.room(request);
-        if room.available_permits() == 0 { Err(refusal) } else { Ok(place) }
+        if room.available_permits() == 0 {
+            Err(refusal)
+        } else {
+            Ok(place)
+        }
     }
 
     /// A place for a request that is whole. A job takes its own with it.
-    fn seat<B>(&self, request: &mut Request<B>, place: Option<Place>) -> Result<Option<Places>, Refusal> {
+    fn seat<B>(
+        &self,
+        request: &mut Request<B>,
+        place: Option<Place>,
+    ) -> Result<Option<Places>, Refusal> {
         let (room, refusal) = self.room(request);
         let room = Arc::clone(room).try_acquire_owned().map_err(|_| refusal)?;
-        let peer = request.extensions().get::<Peer>().filter(|peer| place.is_some() || peer.is_verified());
+        let peer = request
+            .extensions()
+            .get::<Peer>()
+            .filter(|peer| place.is_some() || peer.is_verified());
         let places = (room, place, peer.map(Peer::busy));
         if is_job(request) {
             request.extensions_mut().insert(JobPlace(Arc::new(places)));
@@ -137,15 +175,29 @@ impl Hall {
     }
 
     fn room<B>(&self, request: &Request<B>) -> (&Arc<Semaphore>, Refusal) {
-        if is_job(request) { (&self.0.jobs, Refusal::Jobs) } else { (&self.0.in_flight, Refusal::Full) }
+        if is_job(request) {
+            (&self.0.jobs, Refusal::Jobs)
+        } else {
+            (&self.0.in_flight, Refusal::Full)
+        }
     }
 
     pub(super) fn refuse<B>(&self, request: &Request<B>, refusal: Refusal) -> Response<Body> {
         let (status, reason) = refusal.status();
-        self.0.metrics.calls_refused.get_or_create(&RefusalLabels { reason }).inc();
+        self.0
+            .metrics
+            .calls_refused
+            .get_or_create(&RefusalLabels { reason })
+            .inc();
         if request.uri().path() == FIND {
             // The trigger and the platform are not known: the request was not read.
-            count_other(&self.0.metrics, NO_PLATFORM, Trigger::IncomingCall, reason, Stopwatch::start());
+            count_other(
+                &self.0.metrics,
+                NO_PLATFORM,
+                Trigger::IncomingCall,
+                reason,
+                Stopwatch::start(),
+            );
         }
         status.into_http()
     }
@@ -157,9 +209,15 @@ fn is_job<B>(request: &Request<B>) -> bool {
 
 /// A place under the caller's own limits, if it has any.
 pub(super) fn enter(caller: Option<&Caller>) -> Result<Option<Place>, Refusal> {
-    let Some(caller) = caller else { return Ok(None) };
+    let Some(caller) = caller else {
+        return Ok(None);
+    };
     let place = caller.enter().inspect_err(|excess| {
-        tracing::debug!(caller = caller.name(), ?excess, "a call is refused: its caller is at its limits");
+        tracing::debug!(
+            caller = caller.name(),
+            ?excess,
+            "a call is refused: its caller is at its limits"
+        );
     });
     place.map(Some).map_err(Refusal::Excess)
 }
@@ -177,14 +235,22 @@ impl Refusal {
     fn status(self) -> (Status, &'static str) {
         match self {
             Self::Unknown => (status::caller_unauthenticated(), "caller_unauthenticated"),
-            Self::Excess(Excess::InFlight) => {
-                (status::overloaded("this caller has as many calls in flight as it may", None), "overloaded")
-            }
-            Self::Excess(Excess::Rate { wait }) => {
-                (status::overloaded("this caller calls more often than it may", Some(wait)), "overloaded")
-            }
-            Self::Full => (status::overloaded("too many requests in flight", None), "overloaded"),
-            Self::Jobs => (status::overloaded("too many prefetch jobs at once", None), "overloaded"),
+            Self::Excess(Excess::InFlight) => (
+                status::overloaded("this caller has as many calls in flight as it may", None),
+                "overloaded",
+            ),
+            Self::Excess(Excess::Rate { wait }) => (
+                status::overloaded("this caller calls more often than it may", Some(wait)),
+                "overloaded",
+            ),
+            Self::Full => (
+                status::overloaded("too many requests in flight", None),
+                "overloaded",
+            ),
+            Self::Jobs => (
+                status::overloaded("too many prefetch jobs at once", None),
+                "overloaded",
+            ),
         }
     }
 }
@@ -192,7 +258,9 @@ impl Refusal {
 /// The token in `Bearer …` (RFC 6750; the scheme's name in any case).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then_some(token.trim_ascii())
 }
 
 /// See [`Hall::before_calls`].
@@ -208,7 +276,9 @@ impl<S: NamedService> NamedService for Entrance<S> {
 
 impl<S> Service<Request<Body>> for Entrance<S>
 where
-    S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible, Future: Unpin> + Clone + Unpin,
+    S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible, Future: Unpin>
+        + Clone
+        + Unpin,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -221,12 +291,25 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Visit<S> {
         let place = match self.hall.admit(&mut request) {
             Ok(place) => place,
-            Err(refusal) => return Visit::Inside(Call::Refused(Some(self.hall.refuse(&request, refusal)))),
+            Err(refusal) => {
+                return Visit::Inside(Call::Refused(Some(self.hall.refuse(&request, refusal))));
+            }
         };
-        let most = if request.uri().path() == FIND { FIND_BYTES } else { LIST_BYTES };
+        let most = if request.uri().path() == FIND {
+            FIND_BYTES
+        } else {
+            LIST_BYTES
+        };
         let request = Some(request.map(|body| WholeBody::new(body, most)));
         let (inner, hall) = (self.inner.clone(), self.hall.clone());
-        Visit::Before(Box::new(Arriving { request, inner, hall, place, arrival: None, away: None }))
+        Visit::Before(Box::new(Arriving {
+            request,
+            inner,
+            hall,
+            place,
+            arrival: None,
+            away: None,
+        }))
     }
 }
 
@@ -256,7 +339,9 @@ pub(crate) struct Arriving<S> {
 
 impl<S> fmt::Debug for Arriving<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arriving").field("hall", &self.hall).finish_non_exhaustive()
+        f.debug_struct("Arriving")
+            .field("hall", &self.hall)
+            .finish_non_exhaustive()
     }
 }
 
@@ -269,17 +354,26 @@ where
             std::task::ready!(until.as_mut().poll(cx));
             return Poll::Ready(Call::Refused(Some(std::mem::take(answer))));
         }
-        let Some(mut request) = self.request.take() else { return Poll::Pending };
+        let Some(mut request) = self.request.take() else {
+            return Poll::Pending;
+        };
         match request.body_mut().poll_arrived(cx) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(status)) => return Poll::Ready(Call::Refused(Some(status.into_http()))),
+            Poll::Ready(Err(status)) => {
+                return Poll::Ready(Call::Refused(Some(status.into_http())));
+            }
             Poll::Pending => {
-                let arrival = self.arrival.get_or_insert_with(|| self.hall.0.arrivals.enter());
+                let arrival = self
+                    .arrival
+                    .get_or_insert_with(|| self.hall.0.arrivals.enter());
                 if arrival.poll_sent_away(cx).is_ready() {
                     // What came of it goes now; the stream stays its client's for a while.
                     let answer = self.hall.refuse(&request, Refusal::Full);
                     (self.arrival, self.place) = (None, None);
-                    self.away = Some((answer, Box::pin(clock::pause(SENT_AWAY.mul_f64(1.0 + fastrand::f64())))));
+                    self.away = Some((
+                        answer,
+                        Box::pin(clock::pause(SENT_AWAY.mul_f64(1.0 + fastrand::f64()))),
+                    ));
                     return self.poll_inside(cx);
                 }
                 self.request = Some(request);
@@ -288,7 +382,10 @@ where
         }
         self.arrival = None;
         Poll::Ready(match self.hall.seat(&mut request, self.place.take()) {
-            Ok(places) => Call::Under { call: self.inner.call(request), _places: places },
+            Ok(places) => Call::Under {
+                call: self.inner.call(request),
+                _places: places,
+            },
             Err(refusal) => Call::Refused(Some(self.hall.refuse(&request, refusal))),
         })
     }
@@ -296,7 +393,8 @@ where
 
 impl<S> Future for Visit<S>
 where
-    S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible, Future: Unpin> + Unpin,
+    S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible, Future: Unpin>
+        + Unpin,
 {
     type Output = Result<Response<Body>, Infallible>;
 
@@ -338,7 +436,11 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
         match self.get_mut() {
             // Its connection carries others' calls as well. Nothing of the call is looked at again.
             Self::Under { call, .. } => catch_unwind(AssertUnwindSafe(|| Pin::new(call).poll(cx)))
-                .unwrap_or_else(|_| Poll::Ready(Ok(status::failed(&LookupError::Internal, NO_PLATFORM).into_http()))),
+                .unwrap_or_else(|_| {
+                    Poll::Ready(Ok(
+                        status::failed(&LookupError::Internal, NO_PLATFORM).into_http()
+                    ))
+                }),
             Self::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
         }
     }
@@ -354,10 +456,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_panics_is_answered_and_takes_nobody_along() {
-        let panics = Box::pin(poll_fn(|_| -> Poll<Result<Response<Body>, Infallible>> { panic!("as the test says") }));
-        let call: Call<BoxFuture<Response<Body>, Infallible>> = Call::Under { call: panics, _places: None };
+        let panics = Box::pin(poll_fn(|_| -> Poll<Result<Response<Body>, Infallible>> {
+            panic!("as the test says")
+        }));
+        let call: Call<BoxFuture<Response<Body>, Infallible>> = Call::Under {
+            call: panics,
+            _places: None,
+        };
         let answer = call.await.unwrap();
-        assert_eq!(answer.headers()["grpc-status"], (tonic::Code::Internal as i32).to_string());
+        assert_eq!(
+            answer.headers()["grpc-status"],
+            (tonic::Code::Internal as i32).to_string()
+        );
     }
 
     #[test]
@@ -371,7 +481,11 @@ mod tests {
             ("Basic abc", None),
             ("", None),
         ] {
-            assert_eq!(bearer(value.as_bytes()), token.map(str::as_bytes), "{value}");
+            assert_eq!(
+                bearer(value.as_bytes()),
+                token.map(str::as_bytes),
+                "{value}"
+            );
         }
     }
 }

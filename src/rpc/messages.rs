@@ -23,7 +23,8 @@ pub(super) enum Quality {
     Partial,
 }
 
-/// The messages and the create option of one platform, encoded as fields of a `FindContactResponse`.
+/// The messages and the create option of one platform, encoded as fields of a
+/// `FindContactResponse`.
 #[derive(Debug)]
 pub(super) struct Messages {
     found: Vec<[Bytes; 3]>,
@@ -36,13 +37,24 @@ pub(super) struct Messages {
 impl Messages {
     pub(super) fn new(platform: &str, create_option: bool) -> Self {
         Self {
-            found: (0..=COUNTED).map(|count| all_qualities(platform, count)).collect(),
-            create_option: if create_option { encode_create_option() } else { Bytes::new() },
+            found: (0..=COUNTED)
+                .map(|count| all_qualities(platform, count))
+                .collect(),
+            create_option: if create_option {
+                encode_create_option()
+            } else {
+                Bytes::new()
+            },
             withheld: field(warning("The caller withheld the number", Vec::new())),
-            short_code: field(warning("Emergency and service numbers belong to no contact", Vec::new())),
+            short_code: field(warning(
+                "Emergency and service numbers belong to no contact",
+                Vec::new(),
+            )),
             no_extensions: field(warning(
                 "This CRM cannot be searched for internal extensions",
-                vec![detail(&format!("{platform} keeps telephone numbers only, so the extension was not looked up."))],
+                vec![detail(&format!(
+                    "{platform} keeps telephone numbers only, so the extension was not looked up."
+                ))],
             )),
         }
     }
@@ -73,7 +85,8 @@ impl Messages {
 }
 
 fn all_qualities(platform: &str, count: u32) -> [Bytes; 3] {
-    [Quality::Good, Quality::Stale, Quality::Partial].map(|quality| field(found(platform, count, quality)))
+    [Quality::Good, Quality::Stale, Quality::Partial]
+        .map(|quality| field(found(platform, count, quality)))
 }
 
 fn found(platform: &str, count: u32, quality: Quality) -> pb::ReturnMessage {
@@ -103,15 +116,22 @@ fn not_found(platform: &str, quality: Quality) -> pb::ReturnMessage {
                  moments ago may take a little while to be found; refresh to look again."
             )
         }
-        Quality::Stale => format!("Your {platform} account had no contact with this number; it is being asked again."),
-        Quality::Partial => format!("{platform} returned more results than could be read. Refresh to look again."),
+        Quality::Stale => format!(
+            "Your {platform} account had no contact with this number; it is being asked again."
+        ),
+        Quality::Partial => {
+            format!("{platform} returned more results than could be read. Refresh to look again.")
+        }
     };
     warning("Contact not found", vec![detail(&hint)])
 }
 
 /// The message for digits that are no whole number, encoded; rare enough to be written each time.
 pub(super) fn unusable(why: &str) -> Bytes {
-    field(warning("No whole telephone number came with the call", vec![detail(&format!("The number {why}."))]))
+    field(warning(
+        "No whole telephone number came with the call",
+        vec![detail(&format!("The number {why}."))],
+    ))
 }
 
 /// A message for a failure: what happened, and what the person can do.
@@ -124,17 +144,37 @@ pub(super) fn warning(message: &str, details: Vec<pb::Detail>) -> pb::ReturnMess
     message_of(message.to_owned(), "warning", LONG, details)
 }
 
-fn message_of(message: String, kind: &str, ttl: u32, details: Vec<pb::Detail>) -> pb::ReturnMessage {
-    pb::ReturnMessage { message, message_type: kind.to_owned(), ttl, details }
+fn message_of(
+    message: String,
+    kind: &str,
+    ttl: u32,
+    details: Vec<pb::Detail>,
+) -> pb::ReturnMessage {
+    pb::ReturnMessage {
+        message,
+        message_type: kind.to_owned(),
+        ttl,
+        details,
+    }
 }
 
 pub(super) fn detail(text: &str) -> pb::Detail {
-    let item = pb::DetailItem { id: "1".to_owned(), r#type: "text".to_owned(), text: text.to_owned() };
-    pb::Detail { title: "Details".to_owned(), items: vec![item] }
+    let item = pb::DetailItem {
+        id: "1".to_owned(),
+        r#type: "text".to_owned(),
+        text: text.to_owned(),
+    };
+    pb::Detail {
+        title: "Details".to_owned(),
+        items: vec![item],
+    }
 }
 
 fn field(message: pb::ReturnMessage) -> Bytes {
-    let response = pb::FindContactResponse { return_message: Some(message), ..Default::default() };
+    let response = pb::FindContactResponse {
+        return_message: Some(message),
+        ..Default::default()
+    };
     response.encode_to_vec().into()
 }
 
@@ -145,6 +185,9 @@ fn encode_create_option() -> Bytes {
         is_new_contact: true,
         ..Default::default()
     };
-    let response = pb::FindContactResponse { matched_contact_info: vec![option], ..Default::default() };
+    let response = pb::FindContactResponse {
+        matched_contact_info: vec![option],
+        ..Default::default()
+    };
     response.encode_to_vec().into()
 }

@@ -1,4 +1,5 @@
-//! tonic in, tonic out: requests are parsed into questions, answers and errors written as the public contract says.
+//! tonic in, tonic out: requests are parsed into questions, answers and errors written as the
+//! public contract says.
 
 mod arrivals;
 mod batch;
@@ -17,15 +18,35 @@ pub use entrance::REFLECTIONS;
 pub(crate) use service::ContactRpc;
 
 /// The generated server.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated"
+)]
 pub mod server {
-    include!(concat!(env!("OUT_DIR"), "/server/contactd.v1.ContactService.rs"));
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/server/contactd.v1.ContactService.rs"
+    ));
     pub use contact_service_server::*;
 }
 
 /// The generated client.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated"
+)]
 pub mod client {
-    include!(concat!(env!("OUT_DIR"), "/client/contactd.v1.ContactService.rs"));
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/client/contactd.v1.ContactService.rs"
+    ));
     pub use contact_service_client::*;
 }

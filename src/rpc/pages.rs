@@ -1,8 +1,8 @@
 //! Health and reflection: what is answered beside look-ups, health to anybody who reaches the port.
 //!
-//! Promises that nobody holds much by it: a connection has a few places for streams and a few for health checks, all
-//! connections together a few for reflection. A place is kept until the stream ends, and a stream ends in time. A
-//! health check has to arrive in time as well.
+//! Promises that nobody holds much by it: a connection has a few places for streams and a few for
+//! health checks, all connections together a few for reflection. A place is kept until the stream
+//! ends, and a stream ends in time. A health check has to arrive in time as well.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -65,41 +65,67 @@ pub(crate) struct Held {
 impl Hall {
     /// Health, which needs no credential. Whoever watches it is asked to begin again after `watch`.
     pub(crate) fn before_health<S>(&self, inner: S, watch: Duration) -> Pages<S> {
-        Pages { inner, hall: self.clone(), kind: Kind::Health(watch) }
+        Pages {
+            inner,
+            hall: self.clone(),
+            kind: Kind::Health(watch),
+        }
     }
 
     /// Reflection, for which the credential of a caller is enough.
     pub(crate) fn before_reflection<S>(&self, inner: S) -> Pages<S> {
-        Pages { inner, hall: self.clone(), kind: Kind::Reflection }
+        Pages {
+            inner,
+            hall: self.clone(),
+            kind: Kind::Reflection,
+        }
     }
 }
 
 impl<S> Pages<S> {
     fn hold(&self, request: &Request<Body>) -> Result<Held, Refusal> {
         let peer = request.extensions().get::<Peer>();
-        let of_connection = |places: fn(&Peer) -> &Arc<Semaphore>| peer.map(|peer| take(places(peer))).transpose();
+        let of_connection =
+            |places: fn(&Peer) -> &Arc<Semaphore>| peer.map(|peer| take(places(peer))).transpose();
         match self.kind {
             Kind::Health(_) if request.uri().path() == HEALTH_CHECK => {
                 let connection = of_connection(Peer::checks)?;
-                Ok(Held { _connection: connection, _reflection: None, _caller: None, longest: CHECK })
+                Ok(Held {
+                    _connection: connection,
+                    _reflection: None,
+                    _caller: None,
+                    longest: CHECK,
+                })
             }
             Kind::Health(longest) => {
                 let connection = of_connection(Peer::streams)?;
-                Ok(Held { _connection: connection, _reflection: None, _caller: None, longest })
+                Ok(Held {
+                    _connection: connection,
+                    _reflection: None,
+                    _caller: None,
+                    longest,
+                })
             }
             Kind::Reflection => {
                 let caller = self.hall.caller(request)?;
                 let connection = of_connection(Peer::streams)?;
                 let reflection = Some(take(self.hall.reflections())?);
                 let caller = enter(caller.as_deref())?;
-                Ok(Held { _connection: connection, _reflection: reflection, _caller: caller, longest: REFLECTION })
+                Ok(Held {
+                    _connection: connection,
+                    _reflection: reflection,
+                    _caller: caller,
+                    longest: REFLECTION,
+                })
             }
         }
     }
 }
 
 fn take(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
-    Arc::clone(places).try_acquire_owned().map_err(|_| Refusal::Full)
+    Arc::clone(places)
+        .try_acquire_owned()
+        .map_err(|_| Refusal::Full)
 }
 
 impl<S: NamedService> NamedService for Pages<S> {
@@ -127,7 +153,10 @@ where
             Kind::Health(_) => request.map(|body| Body::new(WholeBody::new(body, HEALTH_BYTES))),
             Kind::Reflection => request,
         };
-        Answer::Begun { call: self.inner.call(request), held: Some(held) }
+        Answer::Begun {
+            call: self.inner.call(request),
+            held: Some(held),
+        }
     }
 }
 
@@ -181,7 +210,12 @@ struct HeldBody {
 
 impl HeldBody {
     fn new(inner: Body, held: Held) -> Self {
-        Self { inner, alarm: Box::pin(clock::pause(held.longest)), ended: false, _held: held }
+        Self {
+            inner,
+            alarm: Box::pin(clock::pause(held.longest)),
+            ended: false,
+            _held: held,
+        }
     }
 }
 
@@ -189,7 +223,10 @@ impl HttpBody for HeldBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         if this.ended {
             return Poll::Ready(None);
@@ -198,9 +235,14 @@ impl HttpBody for HeldBody {
             return Pin::new(&mut this.inner).poll_frame(cx);
         }
         (this.ended, this.inner) = (true, Body::empty());
-        let status = Status::unavailable("this stream has lived as long as it may: begin another one");
+        let status =
+            Status::unavailable("this stream has lived as long as it may: begin another one");
         let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        Poll::Ready(Some(
+            status
+                .add_header(&mut trailers)
+                .map(|()| Frame::trailers(trailers)),
+        ))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,8 +1,9 @@
 //! The body of a request, handed on when all of it is there.
 //!
-//! Every method of the service takes one message. Holding it back until the request has ended keeps half a request from
-//! being more than its bytes: it has no place, nothing is reserved for what it announces, nothing of it is decoded.
-//! Bounds size and time. Costs nothing if a request comes in one piece.
+//! Every method of the service takes one message. Holding it back until the request has ended keeps
+//! half a request from being more than its bytes: it has no place, nothing is reserved for what it
+//! announces, nothing of it is decoded. Bounds size and time. Costs nothing if a request comes in
+//! one piece.
 
 use std::fmt;
 use std::future::Future;
@@ -45,12 +46,22 @@ impl fmt::Debug for WholeBody {
 
 impl WholeBody {
     pub(super) fn new(inner: Body, most: usize) -> Self {
-        Self { inner, most, first: Bytes::new(), more: BytesMut::new(), whole: false, alarm: None }
+        Self {
+            inner,
+            most,
+            first: Bytes::new(),
+            more: BytesMut::new(),
+            whole: false,
+            alarm: None,
+        }
     }
 
     fn take_in(&mut self, data: Bytes) -> Result<(), Status> {
         if self.first.len() + self.more.len() + data.len() > self.most {
-            return Err(status::invalid("request", format!("is larger than {} bytes", self.most)));
+            return Err(status::invalid(
+                "request",
+                format!("is larger than {} bytes", self.most),
+            ));
         }
         if self.first.is_empty() {
             self.first = data;
@@ -60,11 +71,15 @@ impl WholeBody {
         Ok(())
     }
 
-    /// The announced length has to be the length: a request that says otherwise was cut off, or is none.
+    /// The announced length has to be the length: a request that says otherwise was cut off, or is
+    /// none.
     fn check(&self) -> Result<(), Status> {
         let mut prefix = self.first.iter().chain(self.more.iter());
         let flag = prefix.next();
-        let length = prefix.by_ref().take(PREFIX - 1).fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
+        let length = prefix
+            .by_ref()
+            .take(PREFIX - 1)
+            .fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
         match flag {
             Some(0) if length + PREFIX == self.first.len() + self.more.len() => Ok(()),
             Some(1) => Err(Status::unimplemented("compressed requests are not read")),
@@ -74,7 +89,8 @@ impl WholeBody {
 
     /// Ready when all of it is there, or will never be; then it must not be handed on.
     pub(super) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.poll_whole(cx).map(|whole| whole.and_then(|()| self.check()))
+        self.poll_whole(cx)
+            .map(|whole| whole.and_then(|()| self.check()))
     }
 
     fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
@@ -89,8 +105,13 @@ impl WholeBody {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => self.whole = true,
                 Poll::Pending => {
-                    let alarm = self.alarm.get_or_insert_with(|| Box::pin(clock::pause(ARRIVAL)));
-                    return alarm.as_mut().poll(cx).map(|()| Err(status::request_too_slow()));
+                    let alarm = self
+                        .alarm
+                        .get_or_insert_with(|| Box::pin(clock::pause(ARRIVAL)));
+                    return alarm
+                        .as_mut()
+                        .poll(cx)
+                        .map(|()| Err(status::request_too_slow()));
                 }
             }
         }
@@ -103,7 +124,10 @@ impl HttpBody for WholeBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         // Health checks are handed on before they are there.
         if !this.whole
@@ -113,7 +137,11 @@ impl HttpBody for WholeBody {
             return Poll::Ready(Some(Err(status)));
         }
         let first = std::mem::take(&mut this.first);
-        let next = if first.is_empty() { std::mem::take(&mut this.more).freeze() } else { first };
+        let next = if first.is_empty() {
+            std::mem::take(&mut this.more).freeze()
+        } else {
+            first
+        };
         Poll::Ready((!next.is_empty()).then(|| Ok(Frame::data(next))))
     }
 

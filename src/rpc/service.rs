@@ -48,13 +48,15 @@ struct Shared {
 
 impl fmt::Debug for ContactRpc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ContactRpc").field("platforms", &self.shared.platforms.keys()).finish_non_exhaustive()
+        f.debug_struct("ContactRpc")
+            .field("platforms", &self.shared.platforms.keys())
+            .finish_non_exhaustive()
     }
 }
 
 impl ContactRpc {
-    /// The service over `resolver`. Who may call it and how much is for [`super::Hall`]. Streams belong to `tasks`;
-    /// `words` are the house's own ones for withheld numbers.
+    /// The service over `resolver`. Who may call it and how much is for [`super::Hall`]. Streams
+    /// belong to `tasks`; `words` are the house's own ones for withheld numbers.
     #[must_use]
     pub(crate) fn new(
         resolver: Resolver,
@@ -64,9 +66,25 @@ impl ContactRpc {
         tracer: Tracer,
         words: HouseWords,
     ) -> Self {
-        let desks = platforms.iter().map(|p| (p.name().to_owned(), Desk::new(p, &metrics))).collect();
-        let platforms = platforms.into_iter().map(|p| (p.name().to_owned(), Arc::new(p))).collect();
-        Self { shared: Arc::new(Shared { resolver, platforms, desks, tasks, metrics, tracer, words }) }
+        let desks = platforms
+            .iter()
+            .map(|p| (p.name().to_owned(), Desk::new(p, &metrics)))
+            .collect();
+        let platforms = platforms
+            .into_iter()
+            .map(|p| (p.name().to_owned(), Arc::new(p)))
+            .collect();
+        Self {
+            shared: Arc::new(Shared {
+                resolver,
+                platforms,
+                desks,
+                tasks,
+                metrics,
+                tracer,
+                words,
+            }),
+        }
     }
 }
 
@@ -74,7 +92,10 @@ impl ContactRpc {
 impl ContactService for ContactRpc {
     type PrefetchContactsStream = Events;
 
-    async fn find_contact(&self, request: Request<pb::FindContactRequest>) -> Result<Response<Reply>, Status> {
+    async fn find_contact(
+        &self,
+        request: Request<pb::FindContactRequest>,
+    ) -> Result<Response<Reply>, Status> {
         let shared = &self.shared;
         let stopwatch = Stopwatch::start();
         let limit = deadline(request.metadata());
@@ -89,12 +110,24 @@ impl ContactService for ContactRpc {
         let platform = convert::platform(&shared.platforms, request.user.as_ref());
         let platform = platform.inspect_err(|_| other(NO_PLATFORM, "invalid_request"))?;
         let name = platform.name();
-        shared.may_ask(caller.as_deref(), request.user.as_ref()).inspect_err(|_| other(name, "caller_forbidden"))?;
-        let ask = convert::question(request, platform, &shared.words, limit.and_then(clock::after));
+        shared
+            .may_ask(caller.as_deref(), request.user.as_ref())
+            .inspect_err(|_| other(name, "caller_forbidden"))?;
+        let ask = convert::question(
+            request,
+            platform,
+            &shared.words,
+            limit.and_then(clock::after),
+        );
         let ask = ask.inspect_err(|_| other(name, "invalid_request"))?;
-        let Some(desk) = shared.desks.get(name) else { return Err(status::failed(&LookupError::Internal, name)) };
+        let Some(desk) = shared.desks.get(name) else {
+            return Err(status::failed(&LookupError::Internal, name));
+        };
         let question = match ask {
-            Ask::Find(question) => Question { span: span.clone(), ..question },
+            Ask::Find(question) => Question {
+                span: span.clone(),
+                ..question
+            },
             nobody => {
                 other(name, "not_found");
                 return Ok(Response::new(desk.nobody(&nobody)));
@@ -102,7 +135,11 @@ impl ContactService for ContactRpc {
         };
         match shared.find(&question, limit).await {
             Ok(answer) => {
-                let outcome = if answer.entry.count() > 0 { "found" } else { "not_found" };
+                let outcome = if answer.entry.count() > 0 {
+                    "found"
+                } else {
+                    "not_found"
+                };
                 describe(&span, name, trigger, answer.source.label(), outcome);
                 span.end();
                 desk.count(&shared.metrics, trigger, &answer, stopwatch);
@@ -123,7 +160,10 @@ impl ContactService for ContactRpc {
     ) -> Result<Response<Events>, Status> {
         let shared = &self.shared;
         let span = request_span(&shared.tracer, "PrefetchContacts", request.metadata());
-        let (caller, place) = (caller(&request), request.extensions().get::<JobPlace>().cloned());
+        let (caller, place) = (
+            caller(&request),
+            request.extensions().get::<JobPlace>().cloned(),
+        );
         let request = request.into_inner();
         let platform = convert::platform(&shared.platforms, request.user.as_ref())?;
         shared.may_ask(caller.as_deref(), request.user.as_ref())?;
@@ -131,7 +171,10 @@ impl ContactService for ContactRpc {
         let requested = request.phone_numbers.len();
         let (name, platform) = (platform.name().to_owned(), Arc::clone(platform));
         let words = Arc::clone(shared);
-        let mut log = read(requested, &name, move || convert::batch(request, &platform, &words.words)).await?;
+        let mut log = read(requested, &name, move || {
+            convert::batch(request, &platform, &words.words)
+        })
+        .await?;
         if let Some(batch) = &mut log.batch {
             // Ends with the job, which holds the last clone of it.
             batch.question.span = span;
@@ -148,14 +191,22 @@ impl ContactService for ContactRpc {
         let (caller, shared) = (caller(&request), Arc::clone(&self.shared));
         let request = request.into_inner();
         let platform = convert::platform(&self.shared.platforms, request.user.as_ref())?;
-        self.shared.may_ask(caller.as_deref(), request.user.as_ref())?;
+        self.shared
+            .may_ask(caller.as_deref(), request.user.as_ref())?;
         let user = request.user.clone().unwrap_or_default();
         let entries = match &request.scope {
             Some(Scope::Numbers(numbers)) => numbers.phone_numbers.len(),
             _ => 0,
         };
-        let what = read(entries, platform.name(), move || convert::forgotten(&request, &shared.words)).await?;
-        let forgotten = self.shared.resolver.forget(platform, &user.account_id, &user.id, &what).await;
+        let what = read(entries, platform.name(), move || {
+            convert::forgotten(&request, &shared.words)
+        })
+        .await?;
+        let forgotten = self
+            .shared
+            .resolver
+            .forget(platform, &user.account_id, &user.id, &what)
+            .await;
         forgotten.map_err(|_| status::not_forgotten_everywhere())?;
         Ok(Response::new(pb::InvalidateContactsResponse {}))
     }
@@ -177,18 +228,37 @@ async fn read<T: Send + 'static>(
 impl Shared {
     /// Whether the caller's lists, if it has any, name what it asks for.
     fn may_ask(&self, caller: Option<&Caller>, user: Option<&pb::User>) -> Result<(), Status> {
-        let (Some(caller), Some(user)) = (caller, user) else { return Ok(()) };
-        caller.may_ask(&user.platform, &user.account_id).map_err(|what| {
-            tracing::debug!(caller = caller.name(), ?what, "a call is refused: its caller may not ask this");
-            self.metrics.calls_refused.get_or_create(&RefusalLabels { reason: "caller_forbidden" }).inc();
-            status::caller_forbidden(what)
-        })
+        let (Some(caller), Some(user)) = (caller, user) else {
+            return Ok(());
+        };
+        caller
+            .may_ask(&user.platform, &user.account_id)
+            .map_err(|what| {
+                tracing::debug!(
+                    caller = caller.name(),
+                    ?what,
+                    "a call is refused: its caller may not ask this"
+                );
+                self.metrics
+                    .calls_refused
+                    .get_or_create(&RefusalLabels {
+                        reason: "caller_forbidden",
+                    })
+                    .inc();
+                status::caller_forbidden(what)
+            })
     }
 
-    async fn find(&self, question: &Question, limit: Option<Duration>) -> Result<Answer, LookupError> {
+    async fn find(
+        &self,
+        question: &Question,
+        limit: Option<Duration>,
+    ) -> Result<Answer, LookupError> {
         let found = self.resolver.find(question);
         match limit {
-            Some(limit) => clock::within(limit, found).await.unwrap_or(Err(LookupError::DeadlineExceeded)),
+            Some(limit) => clock::within(limit, found)
+                .await
+                .unwrap_or(Err(LookupError::DeadlineExceeded)),
             None => found.await,
         }
     }
@@ -222,8 +292,9 @@ fn label_of(trigger: pb::Trigger) -> Trigger {
     }
 }
 
-/// How long the caller waits (`grpc-timeout`), less what the answer needs for its way back. tonic would end the call
-/// as CANCELLED; answering just before that lets the contract's DEADLINE_EXCEEDED arrive.
+/// How long the caller waits (`grpc-timeout`), less what the answer needs for its way back. tonic
+/// would end the call as CANCELLED; answering just before that lets the contract's
+/// DEADLINE_EXCEEDED arrive.
 fn deadline(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -254,7 +325,10 @@ mod tests {
         assert_eq!(limit("50m"), Some(Duration::from_millis(45)));
         assert_eq!(limit("2S"), Some(Duration::from_millis(1980)));
         assert_eq!(limit("1000000u"), Some(Duration::from_millis(980)));
-        assert_eq!(limit("99999999H"), Some(Duration::from_secs(99_999_999 * 3600) - Duration::from_millis(20)));
+        assert_eq!(
+            limit("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600) - Duration::from_millis(20))
+        );
         for text in ["", "S", "5", "5x", "-1S", "1.5S"] {
             assert_eq!(limit(text), None, "{text}");
         }

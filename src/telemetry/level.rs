@@ -7,15 +7,19 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::reload;
 
-/// What is logged: a level of contactd's own lines, or `tracing` directives (`info`, `contactd=debug`).
+/// What is logged: a level of contactd's own lines, or `tracing` directives (`info`,
+/// `contactd=debug`).
 ///
-/// A level alone leaves the libraries beneath at `info`: at `debug` they write host names and numbers.
+/// A level alone leaves the libraries beneath at `info`: at `debug` they write host names and
+/// numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level(String);
 
 /// Neither a level nor directives.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is neither a level (error, warn, info, debug, trace) nor directives such as \"contactd=debug\": {0}")]
+#[error(
+    "is neither a level (error, warn, info, debug, trace) nor directives such as \"contactd=debug\": {0}"
+)]
 pub struct NotALevel(String);
 
 impl Default for Level {
@@ -34,20 +38,30 @@ impl FromStr for Level {
     type Err = NotALevel;
 
     fn from_str(text: &str) -> Result<Self, NotALevel> {
-        // A word that is no level would be read as the name of a library, of which alone everything is logged.
+        // A word that is no level would be read as the name of a library, of which alone everything
+        // is logged.
         let is_word = text.chars().all(|c| !matches!(c, '=' | ',' | '[' | ':'));
         if text.is_empty() || (is_word && text.parse::<LevelFilter>().is_err()) {
             return Err(NotALevel("it is no level".to_owned()));
         }
-        EnvFilter::try_new(text).map(|_| Self(text.to_owned())).map_err(|error| NotALevel(error.to_string()))
+        EnvFilter::try_new(text)
+            .map(|_| Self(text.to_owned()))
+            .map_err(|error| NotALevel(error.to_string()))
     }
 }
 
 impl Level {
     pub(super) fn filter(&self) -> EnvFilter {
-        let is_more = self.0.parse::<tracing::Level>().is_ok_and(|level| level > tracing::Level::INFO);
+        let is_more = self
+            .0
+            .parse::<tracing::Level>()
+            .is_ok_and(|level| level > tracing::Level::INFO);
         // It was read before, so nothing of it is left out.
-        if is_more { EnvFilter::new(format!("info,contactd={}", self.0)) } else { EnvFilter::new(&self.0) }
+        if is_more {
+            EnvFilter::new(format!("info,contactd={}", self.0))
+        } else {
+            EnvFilter::new(&self.0)
+        }
     }
 }
 
@@ -78,10 +92,16 @@ mod tests {
 
     #[test]
     fn a_level_alone_leaves_libraries_at_info() {
-        let filter = |text: &str| text.parse::<Level>().map(|level| level.filter().to_string());
+        let filter = |text: &str| {
+            text.parse::<Level>()
+                .map(|level| level.filter().to_string())
+        };
         assert_eq!(filter("warn").unwrap(), "warn");
         let debug = filter("DEBUG").unwrap();
-        assert!(debug.contains("info") && debug.contains("contactd=debug"), "{debug}");
+        assert!(
+            debug.contains("info") && debug.contains("contactd=debug"),
+            "{debug}"
+        );
         assert_eq!(filter("h2=trace").unwrap(), "h2=trace");
     }
 

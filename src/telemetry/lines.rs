@@ -1,8 +1,9 @@
 //! Log lines on their way to standard error.
 //!
-//! Owns the lines that wait and the thread that writes them. Promises that whoever puts a line never waits for standard
-//! error, that no more than a MiB of lines waits, that what does not fit or cannot be written is dropped and counted,
-//! and that a reader who comes back learns how many lines are missing.
+//! Owns the lines that wait and the thread that writes them. Promises that whoever puts a line
+//! never waits for standard error, that no more than a MiB of lines waits, that what does not fit
+//! or cannot be written is dropped and counted, and that a reader who comes back learns how many
+//! lines are missing.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -50,8 +51,11 @@ impl Lines {
     fn leading_to(sink: impl Write + Send + 'static) -> Self {
         let lines = Self(Arc::default());
         let writer = lines.clone();
-        // Without a thread the lines are dropped, once they are too many; the start fails for want of others anyway.
-        let _ = thread::Builder::new().name("log".to_owned()).spawn(move || writer.write_into(sink));
+        // Without a thread the lines are dropped, once they are too many; the start fails for want
+        // of others anyway.
+        let _ = thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.write_into(sink));
         lines
     }
 
@@ -80,7 +84,9 @@ impl Lines {
     /// Waits until every line is written, for `limit` at most.
     pub fn finish(&self, limit: Duration) {
         let mut queue = self.0.queue.lock();
-        self.0.emptied.wait_while_for(&mut queue, |queue| queue.bytes > 0, limit);
+        self.0
+            .emptied
+            .wait_while_for(&mut queue, |queue| queue.bytes > 0, limit);
     }
 
     fn write_into(&self, mut sink: impl Write) {
@@ -167,7 +173,12 @@ mod tests {
         }
         lines.finish(Duration::from_secs(10));
         let texts: Vec<Vec<u8>> = written.try_iter().collect();
-        assert_eq!(texts, (0..100).map(|n| format!("{n}\n").into_bytes()).collect::<Vec<_>>());
+        assert_eq!(
+            texts,
+            (0..100)
+                .map(|n| format!("{n}\n").into_bytes())
+                .collect::<Vec<_>>()
+        );
         assert_eq!(lines.dropped().get(), 0);
     }
 

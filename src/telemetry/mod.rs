@@ -1,6 +1,7 @@
 //! Logs: for people on a terminal, JSON elsewhere, always on standard error.
 //!
-//! Promises that nobody waits for standard error: whoever logs, panics or stops goes on, whatever becomes of the line.
+//! Promises that nobody waits for standard error: whoever logs, panics or stops goes on, whatever
+//! becomes of the line.
 
 use std::io::IsTerminal as _;
 
@@ -26,16 +27,19 @@ pub enum LogFormat {
 
 impl LogFormat {
     /// By their names in the settings, the default first.
-    pub(crate) const ALL: [(&'static str, Self); 3] =
-        [("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
+    pub(crate) const ALL: [(&'static str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("human", Self::Human),
+        ("json", Self::Json),
+    ];
 
     fn is_human(self) -> bool {
         self == Self::Human || (self == Self::Auto && std::io::stderr().is_terminal())
     }
 }
 
-/// Starts logging to `lines`; panics are reported there as well, at every level. Returns what changes the level from
-/// then on.
+/// Starts logging to `lines`; panics are reported there as well, at every level. Returns what
+/// changes the level from then on.
 pub fn start(format: LogFormat, level: &Level, lines: &Lines) -> Volume {
     panics::report_to(lines.clone(), format);
     let sink = lines.clone();
@@ -51,7 +55,11 @@ pub fn start(format: LogFormat, level: &Level, lines: &Lines) -> Volume {
         let _ = log.try_init();
         volume
     } else {
-        let log = log.json().flatten_event(true).with_current_span(false).with_filter_reloading();
+        let log = log
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_filter_reloading();
         let volume = Volume::over(log.reload_handle());
         let _ = log.try_init();
         volume

@@ -1,7 +1,8 @@
 //! Panics in the log. Rust's own report goes to standard error at once, and waits for it.
 //!
-//! Promises one line for each panic, past every filter and without `tracing`, in whose midst it may have happened. A
-//! text that was put together is left out: it may hold what somebody sent. The place says enough to find it.
+//! Promises one line for each panic, past every filter and without `tracing`, in whose midst it may
+//! have happened. A text that was put together is left out: it may hold what somebody sent. The
+//! place says enough to find it.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
@@ -17,7 +18,9 @@ const TARGET: &str = "contactd::panic";
 /// Reports the panics of the process to `lines` from now on.
 pub(super) fn report_to(lines: Lines, format: LogFormat) {
     let is_human = format.is_human();
-    panic::set_hook(Box::new(move |panic| lines.put(report(panic, is_human).as_bytes())));
+    panic::set_hook(Box::new(move |panic| {
+        lines.put(report(panic, is_human).as_bytes())
+    }));
 }
 
 fn report(panic: &PanicHookInfo<'_>, is_human: bool) -> String {
@@ -28,12 +31,19 @@ fn report(panic: &PanicHookInfo<'_>, is_human: bool) -> String {
         Some(literal) => format!("a panic: {literal}"),
         None => "a panic; its text is left out, for it may hold what somebody sent".to_owned(),
     };
-    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let location = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     // Where RUST_BACKTRACE asks for one.
-    let backtrace = Some(Backtrace::capture()).filter(|taken| taken.status() == BacktraceStatus::Captured);
+    let backtrace =
+        Some(Backtrace::capture()).filter(|taken| taken.status() == BacktraceStatus::Captured);
     let backtrace = backtrace.map(|taken| taken.to_string());
     if is_human {
-        return format!("{timestamp} ERROR {message} location={location}\n{}", backtrace.unwrap_or_default());
+        return format!(
+            "{timestamp} ERROR {message} location={location}\n{}",
+            backtrace.unwrap_or_default()
+        );
     }
     let mut line = json!({
         "timestamp": timestamp, "level": "ERROR", "message": message, "location": location, "target": TARGET,

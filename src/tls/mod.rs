@@ -1,9 +1,10 @@
 //! TLS on the gRPC port.
 //!
-//! Owns the certificates: reads them, checks them, and reads them again when the files change. Promises that new
-//! handshakes use the new ones, that connections which are there stay, and that files which cannot be used change
-//! nothing: a certificate that has expired, or is not valid yet, cannot be used. Knows nothing of who may call; it only
-//! reports the name in a certificate that it has verified.
+//! Owns the certificates: reads them, checks them, and reads them again when the files change.
+//! Promises that new handshakes use the new ones, that connections which are there stay, and that
+//! files which cannot be used change nothing: a certificate that has expired, or is not valid yet,
+//! cannot be used. Knows nothing of who may call; it only reports the name in a certificate that it
+//! has verified.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -75,14 +76,20 @@ impl InUse {
     fn read(config: &Config, wall: Timestamp) -> Result<Self, Error> {
         let pems = Pems::read(config)?;
         let (server, validity) = pems.server_config(config, wall)?;
-        Ok(Self { config: config.clone(), pems, server, validity })
+        Ok(Self {
+            config: config.clone(),
+            pems,
+            server,
+            validity,
+        })
     }
 }
 
 /// Reads the files, and reports whether they can be used at this time of day.
 ///
 /// # Errors
-/// If one cannot be read, they do not fit together, or the server's certificate has expired or is not valid yet.
+/// If one cannot be read, they do not fit together, or the server's certificate has expired or is
+/// not valid yet.
 pub(crate) fn check(config: &Config, wall: Timestamp) -> Result<(), Error> {
     InUse::read(config, wall).map(|_| ())
 }
@@ -97,7 +104,8 @@ impl Tls {
         Ok(Self(Arc::new(Shared { in_use, clock })))
     }
 
-    /// Takes other files into use. Returns whether anything is different. After an error nothing is.
+    /// Takes other files into use. Returns whether anything is different. After an error nothing
+    /// is.
     ///
     /// # Errors
     /// As [`check`].
@@ -109,7 +117,8 @@ impl Tls {
         Ok(changed)
     }
 
-    /// Reads the files that are in use again. Returns whether anything is different. After an error nothing is.
+    /// Reads the files that are in use again. Returns whether anything is different. After an error
+    /// nothing is.
     fn look_again(&self) -> Result<bool, Error> {
         let config = self.0.in_use.read().config.clone();
         let pems = Pems::read(&config)?;
@@ -121,7 +130,12 @@ impl Tls {
         // Other files came into use meanwhile: theirs is the last word.
         let still_wanted = in_use.config == config;
         if still_wanted {
-            *in_use = InUse { config, pems, server, validity };
+            *in_use = InUse {
+                config,
+                pems,
+                server,
+                validity,
+            };
         }
         Ok(still_wanted)
     }
@@ -143,10 +157,15 @@ impl Tls {
 /// Whether the other side has shown a certificate.
 #[must_use]
 pub(crate) fn is_verified(stream: &TlsStream<TcpStream>) -> bool {
-    stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty())
+    stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .is_some_and(|chain| !chain.is_empty())
 }
 
-/// The name in the certificate that the other side has shown: its first DNS name, else its common name.
+/// The name in the certificate that the other side has shown: its first DNS name, else its common
+/// name.
 #[must_use]
 pub(crate) fn peer_name(stream: &TlsStream<TcpStream>) -> Option<String> {
     name::of(stream.get_ref().1.peer_certificates()?.first()?)

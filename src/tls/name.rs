@@ -6,15 +6,19 @@ use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::{DirectoryString, GeneralName};
 
-/// The first DNS name of a certificate, else its common name. The handshake has verified the certificate already.
+/// The first DNS name of a certificate, else its common name. The handshake has verified the
+/// certificate already.
 pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<String> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let certificate = certificate.tbs_certificate();
     let names = certificate.get_extension::<SubjectAltName>().ok().flatten();
-    let dns_name = names.into_iter().flat_map(|(_, names)| names.0).find_map(|name| match name {
-        GeneralName::DnsName(name) => Some(name.to_string()),
-        _ => None,
-    });
+    let dns_name = names
+        .into_iter()
+        .flat_map(|(_, names)| names.0)
+        .find_map(|name| match name {
+            GeneralName::DnsName(name) => Some(name.to_string()),
+            _ => None,
+        });
     dns_name.or_else(|| text(&certificate.subject().common_name().ok()??))
 }
 

@@ -27,7 +27,11 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expired(at) => write!(f, "holds a certificate that expired at {}", date(*at)),
-            Self::NotYet(at) => write!(f, "holds a certificate that is not valid before {}", date(*at)),
+            Self::NotYet(at) => write!(
+                f,
+                "holds a certificate that is not valid before {}",
+                date(*at)
+            ),
         }
     }
 }
@@ -36,8 +40,12 @@ impl Validity {
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let certificate = Certificate::from_der(certificate).ok()?;
         let validity = certificate.tbs_certificate().validity();
-        let millis = |time: x509_cert::time::Time| u64::try_from(time.to_unix_duration().as_millis()).ok();
-        Some(Self { from: Timestamp(millis(validity.not_before)?), to: Timestamp(millis(validity.not_after)?) })
+        let millis =
+            |time: x509_cert::time::Time| u64::try_from(time.to_unix_duration().as_millis()).ok();
+        Some(Self {
+            from: Timestamp(millis(validity.not_before)?),
+            to: Timestamp(millis(validity.not_after)?),
+        })
     }
 
     pub(super) fn check(self, wall: Timestamp) -> Result<(), Invalid> {
@@ -63,9 +71,11 @@ impl Validity {
 
 /// In UTC, to the second.
 fn date(at: Timestamp) -> String {
-    // The last moment that is written with four digits of a year; later ones are written as this one.
+    // The last moment that is written with four digits of a year; later ones are written as this
+    // one.
     const LAST: u64 = 253_402_300_799_000;
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at.0.min(LAST))).to_string()
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at.0.min(LAST)))
+        .to_string()
 }
 
 #[cfg(test)]
@@ -74,11 +84,25 @@ mod tests {
 
     #[test]
     fn a_certificate_is_valid_from_its_first_moment_to_its_last() {
-        let validity = Validity { from: Timestamp(2_000), to: Timestamp(9_000) };
-        assert_eq!(validity.check(Timestamp(1_999)), Err(Invalid::NotYet(Timestamp(2_000))));
-        assert!(validity.check(Timestamp(2_000)).is_ok() && validity.check(Timestamp(9_000)).is_ok());
-        assert_eq!(validity.check(Timestamp(9_001)), Err(Invalid::Expired(Timestamp(9_000))));
-        assert_eq!([1_000, 8_000, 11_500].map(|now| validity.seconds_left(Timestamp(now))), [8, 1, -2]);
+        let validity = Validity {
+            from: Timestamp(2_000),
+            to: Timestamp(9_000),
+        };
+        assert_eq!(
+            validity.check(Timestamp(1_999)),
+            Err(Invalid::NotYet(Timestamp(2_000)))
+        );
+        assert!(
+            validity.check(Timestamp(2_000)).is_ok() && validity.check(Timestamp(9_000)).is_ok()
+        );
+        assert_eq!(
+            validity.check(Timestamp(9_001)),
+            Err(Invalid::Expired(Timestamp(9_000)))
+        );
+        assert_eq!(
+            [1_000, 8_000, 11_500].map(|now| validity.seconds_left(Timestamp(now))),
+            [8, 1, -2]
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What goes on while certificates are in use: new files are taken up, and their end is told before it comes.
+//! What goes on while certificates are in use: new files are taken up, and their end is told before
+//! it comes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,7 +42,9 @@ enum End {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("tls", &self.tls).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,7 +52,13 @@ impl Watch {
     /// Over the certificates in use; `expires` shows how many seconds they have left.
     #[must_use]
     pub(crate) fn new(tls: Tls, clock: Arc<dyn Clock>, expires: Gauge) -> Self {
-        Self { tls, clock, expires, doubt: None, reminder: Reminder::default() }
+        Self {
+            tls,
+            clock,
+            expires,
+            doubt: None,
+            reminder: Reminder::default(),
+        }
     }
 
     /// Looks now and then, for ever.
@@ -66,12 +75,19 @@ impl Watch {
             Ok(changed) => {
                 self.doubt = None;
                 if changed {
-                    tracing::info!("grpc.tls: the certificates were exchanged; new connections use the new ones");
+                    tracing::info!(
+                        "grpc.tls: the certificates were exchanged; new connections use the new ones"
+                    );
                 }
             }
             Err(error) => {
-                let times = self.doubt.take().filter(|(before, _)| *before == error).map_or(1, |(_, times)| times + 1);
-                // Files that are being exchanged do not fit for a moment, so the second look counts, and once.
+                let times = self
+                    .doubt
+                    .take()
+                    .filter(|(before, _)| *before == error)
+                    .map_or(1, |(_, times)| times + 1);
+                // Files that are being exchanged do not fit for a moment, so the second look
+                // counts, and once.
                 if times == 2 {
                     tracing::warn!(%error, "new certificates cannot be used; the ones before stay in use");
                 }
@@ -84,7 +100,9 @@ impl Watch {
         let validity = self.tls.validity();
         let left = validity.seconds_left(self.clock.wall());
         self.expires.set(left);
-        let Some(end) = self.reminder.due(left) else { return };
+        let Some(end) = self.reminder.due(left) else {
+            return;
+        };
         match end {
             End::Past => tracing::error!(
                 expired = validity.end(),
@@ -107,7 +125,9 @@ impl Reminder {
             return None;
         }
         let end = if left < 0 { End::Past } else { End::Soon };
-        let is_told = self.0.is_some_and(|(told, when)| told == end && when.elapsed() < TELL);
+        let is_told = self
+            .0
+            .is_some_and(|(told, when)| told == end && when.elapsed() < TELL);
         if is_told {
             return None;
         }

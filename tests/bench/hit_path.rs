@@ -1,16 +1,18 @@
 //! What a hit costs beside a tonic method that does nothing.
 //!
-//! Run with `cargo bench --profile dist --bench hit_path` on an idle Linux machine; it takes about 40 seconds.
+//! Run with `cargo bench --profile dist --bench hit_path` on an idle Linux machine; it takes about
+//! 40 seconds.
 //!
-//! A second process serves the real daemon, warmed, and two bare methods that read the same request and answer a
-//! constant message of the same length: `bare` a `FindContactResponse`, `bare, flat` a single bytes field, which is the
-//! least that prost can do. `hit` asks for one E.164 number over and over, `hit, spelled` for the same number in its
-//! national spelling. This process drives them one after the other, round by round, with the same closed loop over the
-//! same HTTP/2 client.
+//! A second process serves the real daemon, warmed, and two bare methods that read the same request
+//! and answer a constant message of the same length: `bare` a `FindContactResponse`, `bare, flat` a
+//! single bytes field, which is the least that prost can do. `hit` asks for one E.164 number over
+//! and over, `hit, spelled` for the same number in its national spelling. This process drives them
+//! one after the other, round by round, with the same closed loop over the same HTTP/2 client.
 //!
-//! Printed are medians over the rounds: requests a second, latencies, CPU of the server process per request, and ratios
-//! to the bare method of the same round. The goal is a hit at 0.95 of the bare method's requests a second or more. The
-//! client's own CPU is in the requests a second, so a difference in the server shows larger in its CPU.
+//! Printed are medians over the rounds: requests a second, latencies, CPU of the server process per
+//! request, and ratios to the bare method of the same round. The goal is a hit at 0.95 of the bare
+//! method's requests a second or more. The client's own CPU is in the requests a second, so a
+//! difference in the server shows larger in its CPU.
 #![expect(clippy::print_stdout, reason = "a benchmark speaks to a person")]
 
 use std::fs;
@@ -60,12 +62,19 @@ struct Slice {
 
 fn main() -> anyhow::Result<()> {
     if std::env::args().any(|arg| arg == SERVE) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
         return runtime.block_on(servers::serve(|number| question(0, number)));
     }
-    let mut server =
-        Command::new(std::env::current_exe()?).arg(SERVE).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut server = Command::new(std::env::current_exe()?)
+        .arg(SERVE)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     report(&runtime.block_on(measure(&mut server))?);
     drop(server.stdin.take());
     server.wait()?;
@@ -88,10 +97,13 @@ async fn measure(server: &mut Child) -> anyhow::Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The cases, each answered once for every request in it, so that all later answers come from memory.
+/// The cases, each answered once for every request in it, so that all later answers come from
+/// memory.
 async fn cases(card: &Card) -> anyhow::Result<Vec<Case>> {
     let one = vec![load::frame(&question(0, &card.present))];
-    let many: Vec<_> = (0..USERS).map(|user| load::frame(&question(user, &card.present))).collect();
+    let many: Vec<_> = (0..USERS)
+        .map(|user| load::frame(&question(user, &card.present)))
+        .collect();
     let spelled = vec![load::frame(&question(0, &spelled(&card.present)))];
     let absent = vec![load::frame(&question(0, &card.absent))];
     let mut cases = Vec::new();
@@ -103,7 +115,12 @@ async fn cases(card: &Card) -> anyhow::Result<Vec<Case>> {
         ("hit, spelled", card.daemon, FIND, spelled, Some(1)),
         ("hit, not found", card.daemon, FIND, absent, Some(0)),
     ] {
-        let mut target = Target { addr, path, requests: Vec::new(), answer_len: 0..usize::MAX };
+        let mut target = Target {
+            addr,
+            path,
+            requests: Vec::new(),
+            answer_len: 0..usize::MAX,
+        };
         let mut len = 0;
         for request in &requests {
             target.requests = vec![request.clone()];
@@ -112,7 +129,12 @@ async fn cases(card: &Card) -> anyhow::Result<Vec<Case>> {
         }
         // The age of an answer takes up to 11 bytes of it.
         (target.requests, target.answer_len) = (requests, len.saturating_sub(11)..len + 12);
-        cases.push(Case { name, target, contacts, slices: Vec::new() });
+        cases.push(Case {
+            name,
+            target,
+            contacts,
+            slices: Vec::new(),
+        });
     }
     Ok(cases)
 }
@@ -138,10 +160,12 @@ fn question(user: usize, number: &str) -> pb::FindContactRequest {
 /// A number of the Example CRM as people write it in its country, which is North American.
 fn spelled(e164: &str) -> String {
     let national = e164.trim_start_matches("+1");
-    national.split_at_checked(6).map_or_else(String::new, |(start, end)| {
-        let (area, exchange) = start.split_at(3);
-        format!("({area}) {exchange}-{end}")
-    })
+    national
+        .split_at_checked(6)
+        .map_or_else(String::new, |(start, end)| {
+            let (area, exchange) = start.split_at(3);
+            format!("({area}) {exchange}-{end}")
+        })
 }
 
 async fn slice(case: &Case, server: u32) -> anyhow::Result<Slice> {
@@ -153,7 +177,8 @@ async fn slice(case: &Case, server: u32) -> anyhow::Result<Slice> {
     }
     measured.latencies.sort_unstable();
     let count = measured.latencies.len();
-    let quantile = |percent: usize| f64::from(measured.latencies[(count - 1) * percent / 100]) / 1e6;
+    let quantile =
+        |percent: usize| f64::from(measured.latencies[(count - 1) * percent / 100]) / 1e6;
     #[expect(clippy::cast_precision_loss, reason = "far fewer requests than 2^52")]
     let requests = count as f64;
     Ok(Slice {
@@ -165,12 +190,23 @@ async fn slice(case: &Case, server: u32) -> anyhow::Result<Slice> {
 }
 
 fn check(case: &Case, answer: bytes::Bytes) -> anyhow::Result<()> {
-    let Some(contacts) = case.contacts else { return Ok(()) };
+    let Some(contacts) = case.contacts else {
+        return Ok(());
+    };
     let answer = pb::FindContactResponse::decode(answer)?;
     let lookup = answer.lookup.unwrap_or_default();
-    ensure!(lookup.source() == pb::Source::Memory && lookup.freshness() == pb::Freshness::Fresh, "{lookup:?}");
-    let real = answer.matched_contact_info.iter().filter(|contact| !contact.is_new_contact && !contact.name.is_empty());
-    ensure!(real.count() == contacts && lookup.complete, "not {contacts} contacts");
+    ensure!(
+        lookup.source() == pb::Source::Memory && lookup.freshness() == pb::Freshness::Fresh,
+        "{lookup:?}"
+    );
+    let real = answer
+        .matched_contact_info
+        .iter()
+        .filter(|contact| !contact.is_new_contact && !contact.name.is_empty());
+    ensure!(
+        real.count() == contacts && lookup.complete,
+        "not {contacts} contacts"
+    );
     Ok(())
 }
 
@@ -203,14 +239,22 @@ fn report(cases: &[Case]) {
             ratio(|s| s.cpu)
         );
     }
-    let (to_bare, to_flat) = (ratio(&cases[2], &cases[0], |s| s.rate), ratio(&cases[2], &cases[1], |s| s.rate));
+    let (to_bare, to_flat) = (
+        ratio(&cases[2], &cases[0], |s| s.rate),
+        ratio(&cases[2], &cases[1], |s| s.rate),
+    );
     let verdict = if to_bare >= GOAL { "met" } else { "missed" };
     println!("a hit is {to_bare:.3} of bare ({to_flat:.3} of bare, flat); goal {GOAL}: {verdict}");
 }
 
 /// The median of one case's figure as a part of another's, round by round.
 fn ratio(case: &Case, to: &Case, figure: fn(&Slice) -> f64) -> f64 {
-    median(case.slices.iter().zip(&to.slices).map(|(a, b)| figure(a) / figure(b)))
+    median(
+        case.slices
+            .iter()
+            .zip(&to.slices)
+            .map(|(a, b)| figure(a) / figure(b)),
+    )
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -1,4 +1,5 @@
-//! A closed loop of gRPC calls over bare HTTP/2: little client CPU, and every status and length is checked.
+//! A closed loop of gRPC calls over bare HTTP/2: little client CPU, and every status and length is
+//! checked.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -49,7 +50,13 @@ pub(super) async fn drive(target: &Target, duration: Duration) -> anyhow::Result
         let mut calls = JoinSet::new();
         for caller in 0..CONNECTIONS * IN_FLIGHT {
             let sender = senders[caller % CONNECTIONS].clone();
-            calls.spawn_local(call_until(Rc::clone(&target), sender, caller, stopwatch, duration));
+            calls.spawn_local(call_until(
+                Rc::clone(&target),
+                sender,
+                caller,
+                stopwatch,
+                duration,
+            ));
         }
         let mut all = Measured::default();
         while let Some(one) = calls.join_next().await {
@@ -65,7 +72,14 @@ pub(super) async fn drive(target: &Target, duration: Duration) -> anyhow::Result
 
 /// One call, its answer without the gRPC frame.
 pub(super) async fn ask(target: &Target) -> anyhow::Result<Bytes> {
-    let run = async { call(&mut connect(target.addr).await?, &prototype(target)?, target.requests[0].clone()).await };
+    let run = async {
+        call(
+            &mut connect(target.addr).await?,
+            &prototype(target)?,
+            target.requests[0].clone(),
+        )
+        .await
+    };
     LocalSet::new().run_until(run).await
 }
 
@@ -104,8 +118,14 @@ async fn call_until(
     for request in target.requests.iter().cycle().skip(first) {
         let stopwatch = Stopwatch::start();
         let answer = call(&mut sender, &head, request.clone()).await?;
-        ensure!(target.answer_len.contains(&answer.len()), "an answer of {} bytes", answer.len());
-        measured.latencies.push(u32::try_from(stopwatch.elapsed().as_nanos()).unwrap_or(u32::MAX));
+        ensure!(
+            target.answer_len.contains(&answer.len()),
+            "an answer of {} bytes",
+            answer.len()
+        );
+        measured
+            .latencies
+            .push(u32::try_from(stopwatch.elapsed().as_nanos()).unwrap_or(u32::MAX));
         if run.elapsed() >= duration {
             measured.answers.push(answer);
             break;
@@ -114,7 +134,11 @@ async fn call_until(
     Ok(measured)
 }
 
-async fn call(sender: &mut SendRequest<Bytes>, head: &Request<()>, frame: Bytes) -> anyhow::Result<Bytes> {
+async fn call(
+    sender: &mut SendRequest<Bytes>,
+    head: &Request<()>,
+    frame: Bytes,
+) -> anyhow::Result<Bytes> {
     std::future::poll_fn(|context| sender.poll_ready(context)).await?;
     let (response, mut body) = sender.send_request(head.clone(), false)?;
     body.send_data(frame, true)?;
@@ -122,12 +146,25 @@ async fn call(sender: &mut SendRequest<Bytes>, head: &Request<()>, frame: Bytes)
     let mut answer = Bytes::new();
     while let Some(part) = response.body_mut().data().await {
         let part = part?;
-        response.body_mut().flow_control().release_capacity(part.len())?;
-        answer = if answer.is_empty() { part } else { Bytes::from([answer, part].concat()) };
+        response
+            .body_mut()
+            .flow_control()
+            .release_capacity(part.len())?;
+        answer = if answer.is_empty() {
+            part
+        } else {
+            Bytes::from([answer, part].concat())
+        };
     }
     let trailers = response.body_mut().trailers().await?;
-    let status = trailers.as_ref().unwrap_or(response.headers()).get("grpc-status");
-    ensure!(status.is_some_and(|status| status == "0"), "status {status:?}");
+    let status = trailers
+        .as_ref()
+        .unwrap_or(response.headers())
+        .get("grpc-status");
+    ensure!(
+        status.is_some_and(|status| status == "0"),
+        "status {status:?}"
+    );
     ensure!(answer.len() > 5, "no message");
     Ok(answer.split_off(5))
 }
@@ -137,7 +174,11 @@ fn prototype(target: &Target) -> anyhow::Result<Request<()>> {
     headers.insert("te", "trailers".parse()?);
     headers.insert("content-type", "application/grpc".parse()?);
     let uri = format!("http://{}{}", target.addr, target.path);
-    let mut request = Request::builder().method(Method::POST).uri(uri).body(()).context("not a request")?;
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(uri)
+        .body(())
+        .context("not a request")?;
     *request.headers_mut() = headers;
     Ok(request)
 }

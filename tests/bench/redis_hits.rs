@@ -1,16 +1,19 @@
-//! Redis hits beside plain GETs of values of the same length, each over one multiplexed connection of the same crate.
+//! Redis hits beside plain GETs of values of the same length, each over one multiplexed connection
+//! of the same crate.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use contactd::cache::codec::Codec;
-use contactd::cache::{Config, Log, MemoryCache, Outcome, Place, RedisTier, SharedTier, TieredCache};
+use contactd::cache::{
+    Config, Log, MemoryCache, Outcome, Place, RedisTier, SharedTier, TieredCache,
+};
 use contactd::clock::{Clock, Stopwatch, SystemClock};
 use contactd::domain::caller::Settings;
 use contactd::domain::{
-    AgePolicy, Ages, ContactKey, Crm, Entry, Extension, Identity, KeyMaker, Party, QuestionKey, SharedTime, Source,
-    User,
+    AgePolicy, Ages, ContactKey, Crm, Entry, Extension, Identity, KeyMaker, Party, QuestionKey,
+    SharedTime, Source, User,
 };
 use contactd::link::{self, KeyPrefix, Link, Reads, RedisTime, SharedSecret};
 use contactd::metrics::Metrics;
@@ -35,20 +38,35 @@ type Key = (QuestionKey, ContactKey);
 /// Measures both by turns.
 pub(super) async fn run(url: &str) -> anyhow::Result<()> {
     let stored = Stored::fill(url).await?;
-    let connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    let connection = redis::Client::open(url)?
+        .get_multiplexed_async_connection()
+        .await?;
     let (_, key) = &stored.keys[0];
-    let place = Place::new(stored.link.names().party(key.user(), key.party()), key.slot());
-    let value = Codec::default().encode(&place, &entry(0, stored.now)?).context("no bytes")?;
+    let place = Place::new(
+        stored.link.names().party(key.user(), key.party()),
+        key.slot(),
+    );
+    let value = Codec::default()
+        .encode(&place, &entry(0, stored.now)?)
+        .context("no bytes")?;
     let (filling, bytes) = (connection.clone(), value.clone());
     rate(move |n| set(filling.clone(), n, bytes.clone())).await?;
     let (mut ratios, mut gets, mut hits) = (Vec::new(), Vec::new(), Vec::new());
     let (mut reads, mut of_gets) = (Vec::new(), Vec::new());
     let (mut gets_alone, mut hits_alone) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let (get_one, cache, keys) = (connection.clone(), Arc::new(stored.cold()), Arc::clone(&stored.keys));
+        let (get_one, cache, keys) = (
+            connection.clone(),
+            Arc::new(stored.cold()),
+            Arc::clone(&stored.keys),
+        );
         gets_alone.push(alone(move |n| get(get_one.clone(), n)).await?);
         hits_alone.push(alone(move |n| hit(Arc::clone(&cache), Arc::clone(&keys), n)).await?);
-        let (connection, cache, keys) = (connection.clone(), Arc::new(stored.cold()), Arc::clone(&stored.keys));
+        let (connection, cache, keys) = (
+            connection.clone(),
+            Arc::new(stored.cold()),
+            Arc::clone(&stored.keys),
+        );
         gets.push(rate(move |n| get(connection.clone(), n)).await?);
         hits.push(rate(move |n| hit(Arc::clone(&cache), Arc::clone(&keys), n)).await?);
         ratios.push(hits[hits.len() - 1] / gets[gets.len() - 1]);
@@ -56,23 +74,50 @@ pub(super) async fn run(url: &str) -> anyhow::Result<()> {
         reads.push(rate(move |n| read(Arc::clone(&tier), Arc::clone(&keys), n)).await?);
         of_gets.push(reads[reads.len() - 1] / gets[gets.len() - 1]);
     }
-    let (read, reads) = (super::quantile(&mut of_gets, 50), super::quantile(&mut reads, 50));
-    let (ratio, gets, hits) =
-        (super::quantile(&mut ratios, 50), super::quantile(&mut gets, 50), super::quantile(&mut hits, 50));
-    super::line("Redis hits a second, 64 in flight; the goal is 0.6 of GETs", GOAL * gets, hits, ratio, ratio >= GOAL);
-    println!("  without keeping them in memory, and no generation seen before: {reads:.0} a second, {read:.2} of GETs");
-    let (get, hit) = (super::quantile(&mut gets_alone, 50), super::quantile(&mut hits_alone, 50));
+    let (read, reads) = (
+        super::quantile(&mut of_gets, 50),
+        super::quantile(&mut reads, 50),
+    );
+    let (ratio, gets, hits) = (
+        super::quantile(&mut ratios, 50),
+        super::quantile(&mut gets, 50),
+        super::quantile(&mut hits, 50),
+    );
+    super::line(
+        "Redis hits a second, 64 in flight; the goal is 0.6 of GETs",
+        GOAL * gets,
+        hits,
+        ratio,
+        ratio >= GOAL,
+    );
+    println!(
+        "  without keeping them in memory, and no generation seen before: {reads:.0} a second, {read:.2} of GETs"
+    );
+    let (get, hit) = (
+        super::quantile(&mut gets_alone, 50),
+        super::quantile(&mut hits_alone, 50),
+    );
     println!("  one after the other: {hit:.0} us a hit, {get:.0} us a GET");
-    println!("  plain GETs of {} bytes through the same crate: {gets:.0} a second", value.len());
+    println!(
+        "  plain GETs of {} bytes through the same crate: {gets:.0} a second",
+        value.len()
+    );
     Ok(())
 }
 
 async fn set(mut connection: MultiplexedConnection, n: u32, value: Vec<u8>) -> anyhow::Result<()> {
-    Ok(redis::cmd("SET").arg(format!("raw:{n}")).arg(value).exec_async(&mut connection).await?)
+    Ok(redis::cmd("SET")
+        .arg(format!("raw:{n}"))
+        .arg(value)
+        .exec_async(&mut connection)
+        .await?)
 }
 
 async fn get(mut connection: MultiplexedConnection, n: u32) -> anyhow::Result<()> {
-    let value: Option<Vec<u8>> = redis::cmd("GET").arg(format!("raw:{n}")).query_async(&mut connection).await?;
+    let value: Option<Vec<u8>> = redis::cmd("GET")
+        .arg(format!("raw:{n}"))
+        .query_async(&mut connection)
+        .await?;
     ensure!(value.is_some_and(|value| value.len() > 100), "no value");
     Ok(())
 }
@@ -80,14 +125,21 @@ async fn get(mut connection: MultiplexedConnection, n: u32) -> anyhow::Result<()
 async fn read(tier: Arc<RedisTier>, keys: Arc<Vec<Key>>, n: u32) -> anyhow::Result<()> {
     let (_, key) = &keys[n as usize];
     let held = tier.get(key.user(), key.party(), None).await?;
-    ensure!(tier.entry(&held, key).is_some_and(|entry| entry.count() == 1), "a miss");
+    ensure!(
+        tier.entry(&held, key)
+            .is_some_and(|entry| entry.count() == 1),
+        "a miss"
+    );
     Ok(())
 }
 
 async fn hit(cache: Arc<TieredCache>, keys: Arc<Vec<Key>>, n: u32) -> anyhow::Result<()> {
     let (question, key) = &keys[n as usize];
     let stored = cache.lookup(question, key).await.context("a miss")?;
-    ensure!(stored.source == Source::Redis && stored.entry.count() == 1, "not from Redis");
+    ensure!(
+        stored.source == Source::Redis && stored.entry.count() == 1,
+        "not from Redis"
+    );
     Ok(())
 }
 
@@ -108,7 +160,11 @@ where
 }
 
 /// Seconds that the calls for so many keys take.
-async fn time<F>(in_flight: u32, keys: u32, call: impl Fn(u32) -> F + Clone + Send + 'static) -> anyhow::Result<f64>
+async fn time<F>(
+    in_flight: u32,
+    keys: u32,
+    call: impl Fn(u32) -> F + Clone + Send + 'static,
+) -> anyhow::Result<f64>
 where
     F: Future<Output = anyhow::Result<()>> + Send,
 {
@@ -148,13 +204,24 @@ impl Stored {
         };
         let (link, keeper) = Link::new(&config, Metrics::default().redis_up)?;
         TaskTracker::new().spawn(keeper.run());
-        let ages = Ages { fresh: Duration::from_secs(600), stale: Duration::from_secs(86_400) };
+        let ages = Ages {
+            fresh: Duration::from_secs(600),
+            stale: Duration::from_secs(86_400),
+        };
         let (tier, keys) = (tier(&link), Arc::new(keys()?));
         let (_, first) = &keys[0];
         let now = tier.begin(first.user(), first.party()).await?.now;
         let all = Arc::clone(&keys);
         rate(move |n| store(tier.clone(), Arc::clone(&all), n, (now, ages.stale))).await?;
-        Ok(Self { link, now, ages: AgePolicy { found: ages, absent: ages }, keys })
+        Ok(Self {
+            link,
+            now,
+            ages: AgePolicy {
+                found: ages,
+                absent: ages,
+            },
+            keys,
+        })
     }
 
     fn tier(&self) -> RedisTier {
@@ -168,8 +235,19 @@ impl Stored {
         time.hear(self.now);
         let memory = MemoryCache::new(Config { bytes: 1 << 30 }, self.ages, Arc::clone(&clock));
         let log = Log::new(self.link.clone());
-        let shared = SharedTier { redis: self.tier(), log, time, tasks: TaskTracker::new() };
-        TieredCache::new(memory, Some(shared), self.link.names().clone(), clock, &Metrics::default())
+        let shared = SharedTier {
+            redis: self.tier(),
+            log,
+            time,
+            tasks: TaskTracker::new(),
+        };
+        TieredCache::new(
+            memory,
+            Some(shared),
+            self.link.names().clone(),
+            clock,
+            &Metrics::default(),
+        )
     }
 }
 
@@ -185,7 +263,9 @@ async fn store(
 ) -> anyhow::Result<()> {
     let (_, key) = &keys[n as usize];
     let begun = tier.begin(key.user(), key.party()).await?;
-    let outcome = tier.store(key, &begun.epoch, &entry(n, now)?, life, now).await?;
+    let outcome = tier
+        .store(key, &begun.epoch, &entry(n, now)?, life, now)
+        .await?;
     ensure!(outcome == Outcome::Kept(None), "not stored");
     Ok(())
 }
@@ -200,7 +280,12 @@ fn keys() -> anyhow::Result<Vec<Key>> {
             region: None,
             settings: Settings::default(),
         };
-        let crm = Crm { connector: "example", base_url: "", regions: &[], settings: &[] };
+        let crm = Crm {
+            connector: "example",
+            base_url: "",
+            regions: &[],
+            settings: &[],
+        };
         let question = maker.question(&crm, &user, party(n)?, &[]);
         anyhow::Ok((question, question.of(&Identity::Caller)))
     };

@@ -1,4 +1,5 @@
-//! The process under load: the real daemon over the Example CRM, and two bare tonic methods, in one runtime.
+//! The process under load: the real daemon over the Example CRM, and two bare tonic methods, in one
+//! runtime.
 
 use std::convert::Infallible;
 use std::future::{Ready, pending, ready};
@@ -39,8 +40,15 @@ pub(super) struct Card {
 impl Card {
     pub(super) fn parse(line: &str) -> anyhow::Result<Self> {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [daemon, bare, present, absent] = fields[..] else { return Err(anyhow!("not a card: {line:?}")) };
-        Ok(Self { daemon: daemon.parse()?, bare: bare.parse()?, present: present.into(), absent: absent.into() })
+        let [daemon, bare, present, absent] = fields[..] else {
+            return Err(anyhow!("not a card: {line:?}"));
+        };
+        Ok(Self {
+            daemon: daemon.parse()?,
+            bare: bare.parse()?,
+            present: present.into(),
+            absent: absent.into(),
+        })
     }
 }
 
@@ -51,7 +59,8 @@ pub(super) struct Flat {
     payload: bytes::Bytes,
 }
 
-/// A method that reads its request and answers a copy of one message, as generated code would call it.
+/// A method that reads its request and answers a copy of one message, as generated code would call
+/// it.
 #[derive(Debug, Clone)]
 struct Constant<M>(Arc<M>);
 
@@ -83,13 +92,21 @@ impl<M: prost::Message + Clone + 'static> Service<http::Request<Body>> for Const
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let method = self.clone();
-        Box::pin(async move { Ok(Grpc::new(ProstCodec::<M, _>::default()).unary(method, request).await) })
+        Box::pin(async move {
+            Ok(Grpc::new(ProstCodec::<M, _>::default())
+                .unary(method, request)
+                .await)
+        })
     }
 }
 
 /// Serves until standard input ends. `question` asks the daemon for the number that it is given.
 pub(super) async fn serve(question: impl Fn(&str) -> pb::FindContactRequest) -> anyhow::Result<()> {
-    let _ = telemetry::start(telemetry::LogFormat::Json, &"warn".parse()?, &telemetry::Lines::start());
+    let _ = telemetry::start(
+        telemetry::LogFormat::Json,
+        &"warn".parse()?,
+        &telemetry::Lines::start(),
+    );
     let tasks = TaskTracker::new();
     let crm = Arc::new(ExampleCrm::new(Options::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -105,15 +122,23 @@ pub(super) async fn serve(question: impl Fn(&str) -> pb::FindContactRequest) -> 
     tasks.spawn(app.run(pending()));
 
     let samples = crm.data().samples();
-    let mut client = ContactServiceClient::new(Endpoint::from_shared(format!("http://{daemon}"))?.connect().await?);
+    let mut client = ContactServiceClient::new(
+        Endpoint::from_shared(format!("http://{daemon}"))?
+            .connect()
+            .await?,
+    );
     client.find_contact(question(&samples.one)).await?;
-    let answer = client.find_contact(question(&samples.one)).await?.into_inner();
+    let answer = client
+        .find_contact(question(&samples.one))
+        .await?
+        .into_inner();
     // The key and the length of the only field are three bytes for every length from 128 to 16,383.
     let payload = vec![b'x'; prost::Message::encoded_len(&answer) - 3].into();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let bare = listener.local_addr()?;
-    let router =
-        Server::builder().add_service(Constant(Arc::new(answer))).add_service(Constant(Arc::new(Flat { payload })));
+    let router = Server::builder()
+        .add_service(Constant(Arc::new(answer)))
+        .add_service(Constant(Arc::new(Flat { payload })));
     tasks.spawn(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
 
     println!("{daemon} {bare} {} {}", samples.one, samples.absent);

@@ -1,8 +1,9 @@
 //! A call log that warms up while phones ring, and Redis hits beside plain GETs.
 //!
-//! Run with `cargo bench --profile dist --bench warm_up` on an idle Linux machine with redis-server; it takes about a
-//! minute. Each line is a figure, its goal, what was measured and the ratio, all from one run on one machine. The
-//! daemon, the Example CRM and the callers share one process, so that latencies include the callers' own.
+//! Run with `cargo bench --profile dist --bench warm_up` on an idle Linux machine with
+//! redis-server; it takes about a minute. Each line is a figure, its goal, what was measured and
+//! the ratio, all from one run on one machine. The daemon, the Example CRM and the callers share
+//! one process, so that latencies include the callers' own.
 #![expect(clippy::print_stdout, reason = "a benchmark speaks to a person")]
 
 use std::net::TcpListener;
@@ -42,11 +43,17 @@ const IDLE: Duration = Duration::from_secs(4);
 type Client = ContactServiceClient<Channel>;
 
 fn main() -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run())
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run())
 }
 
 async fn run() -> anyhow::Result<()> {
-    println!("{:<62} {:>10} {:>10} {:>7}", "figure", "goal", "measured", "ratio");
+    println!(
+        "{:<62} {:>10} {:>10} {:>7}",
+        "figure", "goal", "measured", "ratio"
+    );
     let tasks = TaskTracker::new();
     let crm = Crm::start(LATENCY, &tasks).await?;
     for share in [1.0, 0.5] {
@@ -54,9 +61,16 @@ async fn run() -> anyhow::Result<()> {
         let log = crm.data.data().recent_calls(500, 1);
         let before = crm.data.requests();
         let took = prefetch(client, "alone", log).await?.0.as_secs_f64();
-        let needed = f64::from(u32::try_from(crm.data.requests() - before)?) / (f64::from(RATE) * share);
+        let needed =
+            f64::from(u32::try_from(crm.data.requests() - before)?) / (f64::from(RATE) * share);
         let name = format!("prefetch of 500 unknown at {RATE} calls/s, share {share}: seconds");
-        line(&name, 1.1 * needed, took, took / needed, took <= 1.1 * needed);
+        line(
+            &name,
+            1.1 * needed,
+            took,
+            took / needed,
+            took <= 1.1 * needed,
+        );
     }
     call_pops(&crm, &tasks).await?;
     let redis = Redis::start().await?;
@@ -67,7 +81,10 @@ async fn run() -> anyhow::Result<()> {
 
 /// One row: the goal, what was measured, and their ratio or what the goal speaks of.
 fn line(name: &str, goal: f64, measured: f64, ratio: f64, met: bool) {
-    println!("{name:<62} {goal:>10.3} {measured:>10.3} {ratio:>7.2} {}", if met { "met" } else { "MISSED" });
+    println!(
+        "{name:<62} {goal:>10.3} {measured:>10.3} {ratio:>7.2} {}",
+        if met { "met" } else { "MISSED" }
+    );
 }
 
 /// Call pops while a prefetch uses up the quota.
@@ -82,16 +99,30 @@ async fn call_pops(crm: &Crm, tasks: &TaskTracker) -> anyhow::Result<()> {
     });
     let ended = CancellationToken::new();
     let warm_up = async {
-        let done = prefetch(client.clone(), "agent", crm.data.data().recent_calls(500, 2)).await;
+        let done = prefetch(
+            client.clone(),
+            "agent",
+            crm.data.data().recent_calls(500, 2),
+        )
+        .await;
         ended.cancel();
         done
     };
-    let (done, mut busy, mut strangers) =
-        tokio::join!(warm_up, ring(&client, &known, &ended), strange(&client, &ended));
+    let (done, mut busy, mut strangers) = tokio::join!(
+        warm_up,
+        ring(&client, &known, &ended),
+        strange(&client, &ended)
+    );
     done?;
     let (quiet, busy) = (quantile(&mut quiet, 99), quantile(&mut busy, 99));
     let name = "cached call pop: p99 ms idle, and during the prefetch";
-    line(name, 1.5 * quiet * 1e3, busy * 1e3, busy / quiet, busy <= 1.5 * quiet);
+    line(
+        name,
+        1.5 * quiet * 1e3,
+        busy * 1e3,
+        busy / quiet,
+        busy <= 1.5 * quiet,
+    );
     let worst = quantile(&mut strangers, 100) - LATENCY.as_secs_f64();
     let intervals = worst / INTERVAL.as_secs_f64();
     line(
@@ -102,7 +133,11 @@ async fn call_pops(crm: &Crm, tasks: &TaskTracker) -> anyhow::Result<()> {
         intervals <= 2.0,
     );
     let median = quantile(&mut strangers, 50) - LATENCY.as_secs_f64();
-    println!("  its median is {:.1} ms over {} calls; the ratio counts quota intervals", median * 1e3, strangers.len());
+    println!(
+        "  its median is {:.1} ms over {} calls; the ratio counts quota intervals",
+        median * 1e3,
+        strangers.len()
+    );
     Ok(())
 }
 
@@ -122,11 +157,17 @@ async fn ring(client: &Client, number: &str, stop: &CancellationToken) -> Vec<f6
 async fn strange(client: &Client, stop: &CancellationToken) -> Vec<f64> {
     let mut latencies = Vec::new();
     for n in 0.. {
-        if clock::within(Duration::from_millis(137), stop.cancelled()).await.is_some() {
+        if clock::within(Duration::from_millis(137), stop.cancelled())
+            .await
+            .is_some()
+        {
             break;
         }
         let stopwatch = Stopwatch::start();
-        if find(client, &format!("+4930{:07}", 1_000_000 + n)).await.is_ok() {
+        if find(client, &format!("+4930{:07}", 1_000_000 + n))
+            .await
+            .is_ok()
+        {
             latencies.push(stopwatch.elapsed().as_secs_f64());
         }
     }
@@ -136,19 +177,37 @@ async fn strange(client: &Client, stop: &CancellationToken) -> Vec<f64> {
 /// Ten thousand stored numbers, in memory and in Redis, and what Redis takes for them.
 async fn ten_thousand(redis: &Redis, tasks: &TaskTracker) -> anyhow::Result<()> {
     let crm = Crm::start(Duration::ZERO, tasks).await?;
-    let log: Vec<String> = (0..10_000).map(|n| format!("+1650{:07}", 2_000_000 + n)).collect();
-    let first = crm.daemon(1.0, 10_000, 100_000, Some(&redis.url), tasks).await?;
+    let log: Vec<String> = (0..10_000)
+        .map(|n| format!("+1650{:07}", 2_000_000 + n))
+        .collect();
+    let first = crm
+        .daemon(1.0, 10_000, 100_000, Some(&redis.url), tasks)
+        .await?;
     let before = redis.memory().await?;
     prefetch(first.clone(), "log", log.clone()).await?;
     let each = (redis.memory().await? - before) / 1e4;
-    for (tier, client) in
-        [("memory", first), ("Redis", crm.daemon(1.0, 10_000, 100_000, Some(&redis.url), tasks).await?)]
-    {
+    for (tier, client) in [
+        ("memory", first),
+        (
+            "Redis",
+            crm.daemon(1.0, 10_000, 100_000, Some(&redis.url), tasks)
+                .await?,
+        ),
+    ] {
         let (took, sums) = prefetch(client, "log", log.clone()).await?;
-        ensure!(sums.crm_requests == 0 && sums.already_cached + sums.not_found == 10_000, "{sums:?}");
+        ensure!(
+            sums.crm_requests == 0 && sums.already_cached + sums.not_found == 10_000,
+            "{sums:?}"
+        );
         let took = took.as_secs_f64();
         let name = format!("prefetch of 10,000 cached in {tier}: seconds");
-        line(&name, 1.0, took, took, took < 1.0 && sums.already_cached == 10_000);
+        line(
+            &name,
+            1.0,
+            took,
+            took,
+            took < 1.0 && sums.already_cached == 10_000,
+        );
     }
     println!("Redis takes {each:.0} bytes for an absent answer of its own number");
     Ok(())
@@ -162,7 +221,10 @@ struct Crm {
 
 impl Crm {
     async fn start(latency: Duration, tasks: &TaskTracker) -> anyhow::Result<Self> {
-        let data = Arc::new(ExampleCrm::new(Options { latency, ..Options::default() }));
+        let data = Arc::new(ExampleCrm::new(Options {
+            latency,
+            ..Options::default()
+        }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         tasks.spawn(Arc::clone(&data).serve(listener, std::future::pending()));
@@ -178,7 +240,9 @@ impl Crm {
         redis: Option<&str>,
         tasks: &TaskTracker,
     ) -> anyhow::Result<Client> {
-        let redis = redis.map(|url| format!("redis.url = '{url}'\n")).unwrap_or_default();
+        let redis = redis
+            .map(|url| format!("redis.url = '{url}'\n"))
+            .unwrap_or_default();
         let settings = format!(
             "grpc.listen = '127.0.0.1:0'\nops.listen = '127.0.0.1:0'\ncache.absent = {{ fresh = '1h', stale = '1h' }}\n\
              {redis}connectors.example = {{ kind = 'example', base_url = '{}', quota = {{ rate = {rate}, per = '1s', burst = \
@@ -191,12 +255,20 @@ impl Crm {
         tasks.spawn(app.run(std::future::pending()));
         // Redis is reached and its log read within milliseconds.
         clock::pause(Duration::from_millis(500)).await;
-        Ok(ContactServiceClient::new(Endpoint::from_shared(format!("http://{grpc}"))?.connect().await?))
+        Ok(ContactServiceClient::new(
+            Endpoint::from_shared(format!("http://{grpc}"))?
+                .connect()
+                .await?,
+        ))
     }
 }
 
 fn user() -> pb::User {
-    pb::User { id: "agent".into(), platform: "example".into(), ..Default::default() }
+    pb::User {
+        id: "agent".into(),
+        platform: "example".into(),
+        ..Default::default()
+    }
 }
 
 async fn find(client: &Client, number: &str) -> anyhow::Result<()> {
@@ -206,7 +278,12 @@ async fn find(client: &Client, number: &str) -> anyhow::Result<()> {
         phone_number: number.to_owned(),
         ..Default::default()
     };
-    client.clone().find_contact(request).await.map(|_| ()).map_err(Into::into)
+    client
+        .clone()
+        .find_contact(request)
+        .await
+        .map(|_| ())
+        .map_err(Into::into)
 }
 
 /// One batch of the user `id`.
@@ -217,7 +294,10 @@ async fn prefetch(
 ) -> anyhow::Result<(Duration, pb::PrefetchFinished)> {
     let stopwatch = Stopwatch::start();
     let request = pb::PrefetchContactsRequest {
-        user: Some(pb::User { id: id.to_owned(), ..user() }),
+        user: Some(pb::User {
+            id: id.to_owned(),
+            ..user()
+        }),
         auth_header: "Bearer demo".into(),
         phone_numbers,
         ..Default::default()
@@ -235,7 +315,10 @@ async fn prefetch(
 /// A quantile in percent.
 fn quantile(latencies: &mut [f64], percent: usize) -> f64 {
     latencies.sort_by(f64::total_cmp);
-    latencies.get(latencies.len().saturating_sub(1) * percent / 100).copied().unwrap_or(f64::NAN)
+    latencies
+        .get(latencies.len().saturating_sub(1) * percent / 100)
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 /// A redis-server on a free port; it ends when it is dropped.
@@ -255,11 +338,21 @@ impl Redis {
     async fn start() -> anyhow::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let server = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            .args([
+                "--port",
+                &port.to_string(),
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .stdout(Stdio::null())
             .spawn()
             .context("this needs redis-server")?;
-        let redis = Self { url: format!("redis://127.0.0.1:{port}"), server };
+        let redis = Self {
+            url: format!("redis://127.0.0.1:{port}"),
+            server,
+        };
         while redis.memory().await.is_err() {
             clock::pause(Duration::from_millis(20)).await;
         }
@@ -270,8 +363,14 @@ impl Redis {
     async fn memory(&self) -> anyhow::Result<f64> {
         let client = redis::Client::open(self.url.as_str())?;
         let mut connection = client.get_multiplexed_async_connection().await?;
-        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await?;
-        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).context("used_memory")?;
+        let info: String = redis::cmd("INFO")
+            .arg("memory")
+            .query_async(&mut connection)
+            .await?;
+        let used = info
+            .lines()
+            .find_map(|line| line.strip_prefix("used_memory:"))
+            .context("used_memory")?;
         Ok(used.parse()?)
     }
 }

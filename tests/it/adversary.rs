@@ -1,5 +1,6 @@
-//! Nobody is ever shown another's contact: random people claim random user ids with valid, rotated, revoked and false
-//! tokens, at several replicas, while the CRM and Redis come and go. A checker knows whose contact is whose.
+//! Nobody is ever shown another's contact: random people claim random user ids with valid, rotated,
+//! revoked and false tokens, at several replicas, while the CRM and Redis come and go. A checker
+//! knows whose contact is whose.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -47,7 +48,10 @@ fn person_of(token: &str) -> Option<&str> {
 }
 
 fn crm(world: &Mutex<World>, seen: &Seen) -> Reply {
-    let (mood, token) = (world.lock().mood, seen.authorization.clone().unwrap_or_default());
+    let (mood, token) = (
+        world.lock().mood,
+        seen.authorization.clone().unwrap_or_default(),
+    );
     let reply = match person_of(&token).filter(|_| !world.lock().revoked.contains(&token)) {
         _ if mood == Mood::Down => Reply::status(503),
         None => Reply::status(401),
@@ -58,10 +62,21 @@ fn crm(world: &Mutex<World>, seen: &Seen) -> Reply {
             let phone = seen.param("phone").unwrap_or_default().to_owned();
             let ends = [&phone, person].map(|text| text.bytes().last().unwrap_or_default());
             let knows = !(ends[0] + ends[1]).is_multiple_of(3);
-            example(seen, &if knows { vec![contact(1, person, &phone)] } else { vec![] })
+            example(
+                seen,
+                &if knows {
+                    vec![contact(1, person, &phone)]
+                } else {
+                    vec![]
+                },
+            )
         }
     };
-    let delay = if mood == Mood::Slow { Duration::from_millis(20) } else { Duration::ZERO };
+    let delay = if mood == Mood::Slow {
+        Duration::from_millis(20)
+    } else {
+        Duration::ZERO
+    };
     reply.after(delay)
 }
 
@@ -78,9 +93,15 @@ fn request(rng: &mut Rng) -> FindContactRequest {
         1 => Trigger::InitialMatch,
         _ => Trigger::IncomingCall,
     };
-    let mut request = find().user(&format!("user{}", rng.usize(..PEOPLE))).number(&number(rng.usize(..NUMBERS)));
+    let mut request = find()
+        .user(&format!("user{}", rng.usize(..PEOPLE)))
+        .number(&number(rng.usize(..NUMBERS)));
     request.only_if_cached = trigger != Trigger::ManualRefresh && rng.u8(..5) == 0;
-    FindContactRequest { trigger: trigger.into(), auth_header: token(rng), ..request }
+    FindContactRequest {
+        trigger: trigger.into(),
+        auth_header: token(rng),
+        ..request
+    }
 }
 
 /// Whether all of these names are those of the token's owner.
@@ -91,10 +112,15 @@ fn is_own(token: &str, shown: &[&str]) -> bool {
 /// One look-up; true if there was an answer.
 async fn look_up(daemon: &TestDaemon, request: FindContactRequest, limit: Duration) -> bool {
     let token = request.auth_header.clone();
-    let Ok(answer) = daemon.find(request.within(limit)).await else { return false };
+    let Ok(answer) = daemon.find(request.within(limit)).await else {
+        return false;
+    };
     let shown = names(&answer);
     assert!(is_own(&token, &shown), "{token} was shown {shown:?}");
-    assert!(person_of(&token).is_some(), "a token that was never good got an answer");
+    assert!(
+        person_of(&token).is_some(),
+        "a token that was never good got an answer"
+    );
     true
 }
 
@@ -125,8 +151,17 @@ async fn happen(
         }
         8 => {
             let user = find().user(&format!("user{}", rng.usize(..PEOPLE))).user;
-            let request = InvalidateContactsRequest { user, scope: Some(Scope::Everything(true)) };
-            let _ = rng.choice(&*daemons).unwrap().client.clone().invalidate_contacts(request).await;
+            let request = InvalidateContactsRequest {
+                user,
+                scope: Some(Scope::Everything(true)),
+            };
+            let _ = rng
+                .choice(&*daemons)
+                .unwrap()
+                .client
+                .clone()
+                .invalidate_contacts(request)
+                .await;
         }
         9 => redis.flush(),
         10 => {
@@ -151,7 +186,10 @@ fn clock_of(daemon: &TestDaemon) -> Duration {
 async fn nobody_is_shown_the_contact_of_another_whatever_ids_are_claimed_and_whatever_fails() {
     let seed = 8;
     let mut rng = Rng::with_seed(seed);
-    let world = Arc::new(Mutex::new(World { mood: Mood::Well, revoked: HashSet::new() }));
+    let world = Arc::new(Mutex::new(World {
+        mood: Mood::Well,
+        revoked: HashSet::new(),
+    }));
     let mut redis = RedisServer::start().await;
     let shared = Arc::clone(&world);
     let server = FakeCrm::start(move |seen| crm(&shared, seen)).await;
@@ -168,7 +206,11 @@ async fn nobody_is_shown_the_contact_of_another_whatever_ids_are_claimed_and_wha
         });
         let waves: Vec<_> = wave.collect();
         asked += waves.len();
-        answers += join_all(waves).await.into_iter().filter(|answered| *answered).count();
+        answers += join_all(waves)
+            .await
+            .into_iter()
+            .filter(|answered| *answered)
+            .count();
         if rng.u8(..8) == 0 {
             let (daemon, token) = (&daemons[rng.usize(..2)], token(&mut rng));
             let mut request = under(batch((0..NUMBERS).map(number).collect()), &token);
@@ -177,14 +219,26 @@ async fn nobody_is_shown_the_contact_of_another_whatever_ids_are_claimed_and_wha
             let recovery = async {
                 clock::pause(Duration::from_secs(1)).await;
                 let mood = &mut world.lock().mood;
-                *mood = if *mood == Mood::Down { Mood::Well } else { *mood };
+                *mood = if *mood == Mood::Down {
+                    Mood::Well
+                } else {
+                    *mood
+                };
             };
             let told = tokio::select! {
                 told = clock::within(Duration::from_secs(5), run(daemon, request)) => told,
                 () = async { recovery.await; std::future::pending().await } => None,
             };
-            let found = told.map_or(0, |told| told.results.iter().map(|result| result.match_count).sum::<u32>());
-            assert!(found == 0 || person_of(&token).is_some(), "a false token was told of {found} contacts");
+            let found = told.map_or(0, |told| {
+                told.results
+                    .iter()
+                    .map(|result| result.match_count)
+                    .sum::<u32>()
+            });
+            assert!(
+                found == 0 || person_of(&token).is_some(),
+                "a false token was told of {found} contacts"
+            );
         }
         if rng.u8(..3) == 0 {
             happen(&mut rng, &world, &mut daemons, &mut redis, &server).await;

@@ -25,10 +25,26 @@ async fn records_with_other_numbers_are_dropped_and_verified_ones_come_first() {
     .await;
     let daemon = TestDaemon::over(&crm).await;
     let response = daemon.find(find().region("US")).await.unwrap();
-    assert_eq!(names(&response), ["Really", "Second phone", "No phone field", "Empty phone"]);
-    let qualities: Vec<_> = response.matched_contact_info.iter().map(|c| c.match_quality()).collect();
+    assert_eq!(
+        names(&response),
+        ["Really", "Second phone", "No phone field", "Empty phone"]
+    );
+    let qualities: Vec<_> = response
+        .matched_contact_info
+        .iter()
+        .map(|c| c.match_quality())
+        .collect();
     let (exact, unverified) = (MatchQuality::Exact, MatchQuality::Unverified);
-    assert_eq!(qualities, [exact, exact, unverified, unverified, MatchQuality::Unspecified]);
+    assert_eq!(
+        qualities,
+        [
+            exact,
+            exact,
+            unverified,
+            unverified,
+            MatchQuality::Unspecified
+        ]
+    );
     assert_eq!(response.return_message.unwrap().message, "Found 4 contacts");
 }
 
@@ -39,14 +55,21 @@ async fn a_search_that_only_finds_other_people_is_not_found() {
     let response = daemon.find(find()).await.unwrap();
     assert!(names(&response).is_empty());
     let message = response.return_message.unwrap();
-    assert_eq!((message.message.as_str(), message.message_type.as_str()), ("Contact not found", "warning"));
+    assert_eq!(
+        (message.message.as_str(), message.message_type.as_str()),
+        ("Contact not found", "warning")
+    );
 }
 
 #[tokio::test]
 async fn the_create_option_is_the_last_entry_unless_it_is_switched_off() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "(650) 555-1234")]).await;
-    let toml =
-        |on| format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\ncreate_option = {on}\n", crm.url());
+    let toml = |on| {
+        format!(
+            "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\ncreate_option = {on}\n",
+            crm.url()
+        )
+    };
     let daemon = TestDaemon::start(&toml(true)).await;
     for _ in 0..2 {
         let list = daemon.find(find()).await.unwrap().matched_contact_info;
@@ -58,7 +81,15 @@ async fn the_create_option_is_the_last_entry_unless_it_is_switched_off() {
         assert!(last.is_new_contact && last.additional_info.is_none() && !list[0].is_new_contact);
     }
     let daemon = TestDaemon::start(&toml(false)).await;
-    assert_eq!(daemon.find(find()).await.unwrap().matched_contact_info.len(), 1);
+    assert_eq!(
+        daemon
+            .find(find())
+            .await
+            .unwrap()
+            .matched_contact_info
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -86,20 +117,46 @@ async fn a_contact_carries_what_the_crm_knows_of_it() {
     assert_eq!(fresh.matched_contact_info, stored.matched_contact_info);
     assert_eq!(fresh.return_message, stored.return_message);
     let ada = &fresh.matched_contact_info[0];
-    assert_eq!((ada.id.as_str(), ada.name.as_str(), ada.phone.as_str()), ("17", "Ada Lovelace", "+16505551234"));
-    assert_eq!((ada.r#type.as_str(), ada.title.as_str(), ada.company.as_str()), ("person", "Countess", "Engines"));
-    assert_eq!((ada.email.as_str(), ada.created_date.as_str()), ("ada@example.com", "2024-05-01T10:00:00Z"));
+    assert_eq!(
+        (ada.id.as_str(), ada.name.as_str(), ada.phone.as_str()),
+        ("17", "Ada Lovelace", "+16505551234")
+    );
+    assert_eq!(
+        (
+            ada.r#type.as_str(),
+            ada.title.as_str(),
+            ada.company.as_str()
+        ),
+        ("person", "Countess", "Engines")
+    );
+    assert_eq!(
+        (ada.email.as_str(), ada.created_date.as_str()),
+        ("ada@example.com", "2024-05-01T10:00:00Z")
+    );
     assert_eq!(ada.most_recent_activity_date, "2025-05-01T10:00:00Z");
     let deals = json!({"deals": [{"const": 7, "title": "Renewal"}]});
-    assert_eq!(ada.additional_info, deals.as_object().map(contactd::domain::json::to_struct));
+    assert_eq!(
+        ada.additional_info,
+        deals.as_object().map(contactd::domain::json::to_struct)
+    );
     let message = fresh.return_message.unwrap();
     assert_eq!(
-        (message.message.as_str(), message.message_type.as_str(), message.ttl),
+        (
+            message.message.as_str(),
+            message.message_type.as_str(),
+            message.ttl
+        ),
         ("Found 1 contact", "success", 3000)
     );
     let (first, second) = (fresh.lookup.unwrap(), stored.lookup.unwrap());
-    assert_eq!((first.source(), first.crm_requests, first.complete), (Source::Crm, 2, true));
-    assert_eq!((second.source(), second.crm_requests, second.complete), (Source::Memory, 0, true));
+    assert_eq!(
+        (first.source(), first.crm_requests, first.complete),
+        (Source::Crm, 2, true)
+    );
+    assert_eq!(
+        (second.source(), second.crm_requests, second.complete),
+        (Source::Memory, 0, true)
+    );
 }
 
 fn failing_deals(seen: &Seen) -> Reply {
@@ -119,12 +176,19 @@ async fn a_contact_whose_details_fail_is_a_partial_answer_and_lives_briefly() {
     assert!(!response.lookup.unwrap().complete);
     let message = response.return_message.unwrap();
     assert_eq!(message.message_type, "warning");
-    assert!(message.message.contains("not everything"), "{}", message.message);
+    assert!(
+        message.message.contains("not everything"),
+        "{}",
+        message.message
+    );
 
     crm.becomes(|seen| example(seen, &[contact(1, "Ada", "(650) 555-1234")]));
     daemon.clock.advance(std::time::Duration::from_secs(600));
     let whole = daemon.find(find()).await.unwrap();
-    assert!(whole.lookup.unwrap().complete, "a partial answer is gone when an absent one would be");
+    assert!(
+        whole.lookup.unwrap().complete,
+        "a partial answer is gone when an absent one would be"
+    );
 }
 
 #[tokio::test]
@@ -143,9 +207,17 @@ async fn all_pages_are_read_up_to_the_limit_and_a_cut_list_is_labelled() {
     let daemon = TestDaemon::with(&crm, "example", "[lookup]\nmax_pages = 4\n").await;
     let response = daemon.find(find()).await.unwrap();
     assert_eq!(names(&response), ["Person 1", "Person 2", "Person 3"]);
-    assert!(!response.lookup.unwrap().complete, "the deals had more than four pages");
-    let info = response.matched_contact_info[0].additional_info.clone().unwrap();
-    let Some(prost_types::value::Kind::ListValue(deals)) = &info.fields["deals"].kind else { panic!("no list") };
+    assert!(
+        !response.lookup.unwrap().complete,
+        "the deals had more than four pages"
+    );
+    let info = response.matched_contact_info[0]
+        .additional_info
+        .clone()
+        .unwrap();
+    let Some(prost_types::value::Kind::ListValue(deals)) = &info.fields["deals"].kind else {
+        panic!("no list")
+    };
     assert_eq!(deals.values.len(), 4);
 }
 
@@ -169,7 +241,10 @@ async fn a_search_cut_short_without_a_match_is_neither_found_nor_remembered() {
 async fn ill_formed_requests_name_the_field() {
     let crm = FakeCrm::with(vec![]).await;
     let daemon = TestDaemon::over(&crm).await;
-    let without_user = FindContactRequest { user: None, ..find() };
+    let without_user = FindContactRequest {
+        user: None,
+        ..find()
+    };
     let mut contradiction = crate::support::refresh();
     contradiction.only_if_cached = true;
     for (request, field) in [
@@ -182,7 +257,13 @@ async fn ill_formed_requests_name_the_field() {
         (find().hostname("http://evil.example"), "user.hostname"),
         (find().auth(""), "auth_header"),
         (find().auth("Bearer a\r\nX-Evil: 1"), "auth_header"),
-        (FindContactRequest { trigger: 9, ..find() }, "trigger"),
+        (
+            FindContactRequest {
+                trigger: 9,
+                ..find()
+            },
+            "trigger",
+        ),
         (contradiction, "only_if_cached"),
     ] {
         let status = daemon.find(request).await.unwrap_err();
@@ -196,12 +277,17 @@ async fn ill_formed_requests_name_the_field() {
 #[tokio::test]
 async fn details_that_take_too_long_are_left_out_and_the_contacts_arrive() {
     let crm = FakeCrm::start(|seen| {
-        let people: Vec<_> = (1..=9).map(|id| contact(id, "Ada", "+16505551234")).collect();
+        let people: Vec<_> = (1..=9)
+            .map(|id| contact(id, "Ada", "+16505551234"))
+            .collect();
         let late = seen.path.ends_with("/deals");
         example(seen, &people).after(Duration::from_secs(if late { 600 } else { 0 }))
     })
     .await;
     let daemon = TestDaemon::with(&crm, "example", "[lookup]\ntimeout = \"3s\"\n").await;
     let response = daemon.find(find()).await.unwrap();
-    assert_eq!((names(&response).len(), response.lookup.unwrap().complete), (9, false));
+    assert_eq!(
+        (names(&response).len(), response.lookup.unwrap().complete),
+        (9, false)
+    );
 }

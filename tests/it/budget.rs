@@ -20,8 +20,10 @@ const PER: Duration = Duration::from_secs(1);
 
 async fn limited(crm: &FakeCrm, quota: &str) -> TestDaemon {
     let url = crm.url();
-    TestDaemon::start(&format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\nquota = {quota}\n"))
-        .await
+    TestDaemon::start(&format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\nquota = {quota}\n"
+    ))
+    .await
 }
 
 fn number(n: usize) -> String {
@@ -32,12 +34,36 @@ fn number(n: usize) -> String {
 async fn calls_are_spent_one_by_one_not_by_look_up() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16502000000")]).await;
     let daemon = limited(&crm, r#"{ rate = 3, per = "180s", burst = 3 }"#).await;
-    let found = daemon.find(find().number("+16502000000").within(Duration::from_secs(30))).await.unwrap();
+    let found = daemon
+        .find(
+            find()
+                .number("+16502000000")
+                .within(Duration::from_secs(30)),
+        )
+        .await
+        .unwrap();
     assert_eq!(found.lookup.unwrap().crm_requests, 2, "search and deals");
-    assert_eq!(crm.asked_who(), 1, "and whose the credential is: all in the burst");
-    let fourth = daemon.find(find().number("+16502000001").within(Duration::from_secs(30))).await.unwrap_err();
-    assert_eq!(details(&fourth).reason, "BUDGET_EXHAUSTED", "the fourth call would wait for its interval");
-    let waited = daemon.metric("contactd_quota_wait_seconds_count{platform=\"example\",lane=\"call_pop\"}").await;
+    assert_eq!(
+        crm.asked_who(),
+        1,
+        "and whose the credential is: all in the burst"
+    );
+    let fourth = daemon
+        .find(
+            find()
+                .number("+16502000001")
+                .within(Duration::from_secs(30)),
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(
+        details(&fourth).reason,
+        "BUDGET_EXHAUSTED",
+        "the fourth call would wait for its interval"
+    );
+    let waited = daemon
+        .metric("contactd_quota_wait_seconds_count{platform=\"example\",lane=\"call_pop\"}")
+        .await;
     assert_eq!(waited, Some(3.0));
 }
 
@@ -47,13 +73,26 @@ async fn a_wait_beyond_the_deadline_fails_at_once_and_says_when_to_come_back() {
     let daemon = limited(&crm, r#"{ rate = 2, per = "60s", burst = 2 }"#).await;
     daemon.find(find()).await.unwrap();
     let stopwatch = Stopwatch::start();
-    let status = daemon.find(find().number(&number(1)).within(Duration::from_secs(20))).await.unwrap_err();
+    let status = daemon
+        .find(find().number(&number(1)).within(Duration::from_secs(20)))
+        .await
+        .unwrap_err();
     assert!(stopwatch.elapsed() < Duration::from_secs(10));
     let details = details(&status);
-    assert_eq!((status.code(), details.reason.as_str()), (Code::ResourceExhausted, "BUDGET_EXHAUSTED"));
-    assert!((40..=60).contains(&details.retry_after.unwrap()), "{:?}", details.retry_after);
+    assert_eq!(
+        (status.code(), details.reason.as_str()),
+        (Code::ResourceExhausted, "BUDGET_EXHAUSTED")
+    );
+    assert!(
+        (40..=60).contains(&details.retry_after.unwrap()),
+        "{:?}",
+        details.retry_after
+    );
     assert_eq!(crm.searches(), 1);
-    assert!(daemon.find(find()).await.is_ok(), "what is cached needs no quota");
+    assert!(
+        daemon.find(find()).await.is_ok(),
+        "what is cached needs no quota"
+    );
 }
 
 #[tokio::test]
@@ -64,11 +103,22 @@ async fn users_have_quotas_of_their_own_and_accounts_share_one() {
         request.user.as_mut().unwrap().account_id = "acme".to_owned();
         request.within(Duration::from_secs(20))
     };
-    let daemon = limited(&crm, r#"{ rate = 2, per = "60s", burst = 2, scope = "user" }"#).await;
+    let daemon = limited(
+        &crm,
+        r#"{ rate = 2, per = "60s", burst = 2, scope = "user" }"#,
+    )
+    .await;
     assert!(daemon.find(of("a", 1)).await.is_ok() && daemon.find(of("b", 1)).await.is_ok());
-    let daemon = limited(&crm, r#"{ rate = 2, per = "60s", burst = 2, scope = "account" }"#).await;
+    let daemon = limited(
+        &crm,
+        r#"{ rate = 2, per = "60s", burst = 2, scope = "account" }"#,
+    )
+    .await;
     assert!(daemon.find(of("a", 1)).await.is_ok());
-    assert_eq!(details(&daemon.find(of("b", 1)).await.unwrap_err()).reason, "BUDGET_EXHAUSTED");
+    assert_eq!(
+        details(&daemon.find(of("b", 1)).await.unwrap_err()).reason,
+        "BUDGET_EXHAUSTED"
+    );
 }
 
 #[tokio::test]
@@ -79,7 +129,11 @@ async fn false_tokens_cannot_use_up_an_accounts_quota_for_a_credential_that_is_p
         _ => Reply::status(401),
     })
     .await;
-    let daemon = limited(&crm, r#"{ rate = 6, per = "60s", burst = 6, scope = "account" }"#).await;
+    let daemon = limited(
+        &crm,
+        r#"{ rate = 6, per = "60s", burst = 6, scope = "account" }"#,
+    )
+    .await;
     let of = |auth: &str, n: usize| {
         let mut request = find().auth(auth).number(&number(n));
         request.user.as_mut().unwrap().account_id = "acme".to_owned();
@@ -87,11 +141,24 @@ async fn false_tokens_cannot_use_up_an_accounts_quota_for_a_credential_that_is_p
     };
     daemon.find(of("Bearer token-1", 0)).await.unwrap();
     let strangers = (1..20).map(|n| daemon.find(of(&format!("Bearer false-{n}"), n)));
-    let refused = join_all(strangers).await.into_iter().map(|answer| details(&answer.unwrap_err()).reason);
-    assert!(refused.filter(|reason| reason == "BUDGET_EXHAUSTED").count() >= 16, "the quota is used up");
+    let refused = join_all(strangers)
+        .await
+        .into_iter()
+        .map(|answer| details(&answer.unwrap_err()).reason);
+    assert!(
+        refused
+            .filter(|reason| reason == "BUDGET_EXHAUSTED")
+            .count()
+            >= 16,
+        "the quota is used up"
+    );
     daemon.find(of("Bearer token-1", 20)).await.unwrap();
     let next = daemon.find(of("Bearer token-1", 21)).await.unwrap_err();
-    assert_eq!(details(&next).reason, "BUDGET_EXHAUSTED", "one call was kept");
+    assert_eq!(
+        details(&next).reason,
+        "BUDGET_EXHAUSTED",
+        "one call was kept"
+    );
 }
 
 #[tokio::test]
@@ -99,15 +166,33 @@ async fn a_429_pauses_the_user_as_long_as_the_crm_says() {
     let crm = FakeCrm::start(|_| Reply::status(429).header("retry-after", "4")).await;
     let daemon = limited(&crm, r#"{ rate = 1000, per = "1s", burst = 1000 }"#).await;
     let stopwatch = Stopwatch::start();
-    assert_eq!(details(&daemon.find(find()).await.unwrap_err()).reason, "CRM_RATE_LIMITED");
+    assert_eq!(
+        details(&daemon.find(find()).await.unwrap_err()).reason,
+        "CRM_RATE_LIMITED"
+    );
     crm.becomes(|seen| example(seen, &[contact(1, "Ada", "+16505551234")]));
     let refused = failure_within(daemon.grpc, &find(), Duration::from_millis(500)).await;
-    assert_eq!(details(&refused).reason, "BUDGET_EXHAUSTED", "asking on would only lengthen it");
-    assert_eq!(names(&daemon.find(find().within(Duration::from_secs(15))).await.unwrap()), ["Ada"]);
+    assert_eq!(
+        details(&refused).reason,
+        "BUDGET_EXHAUSTED",
+        "asking on would only lengthen it"
+    );
+    assert_eq!(
+        names(
+            &daemon
+                .find(find().within(Duration::from_secs(15)))
+                .await
+                .unwrap()
+        ),
+        ["Ada"]
+    );
     let waited = stopwatch.elapsed();
     assert!(waited >= Duration::from_secs(4), "{waited:?}");
     assert_eq!(crm.searches(), 2);
-    assert!(daemon.find(find().user("another")).await.is_ok(), "other users are not paused");
+    assert!(
+        daemon.find(find().user("another")).await.is_ok(),
+        "other users are not paused"
+    );
 }
 
 #[tokio::test]
@@ -117,7 +202,9 @@ async fn a_remaining_of_zero_waits_for_the_reset_in_seconds_or_unix_time() {
         let crm = FakeCrm::start(move |seen| {
             let empty = seen.param("phone") == Some("+16502000001");
             let reply = example(seen, &[]);
-            let reply = reply.header("x-ratelimit-limit", "100").header("x-ratelimit-reset", reset);
+            let reply = reply
+                .header("x-ratelimit-limit", "100")
+                .header("x-ratelimit-reset", reset);
             reply.header("x-ratelimit-remaining", if empty { "0" } else { "90" })
         })
         .await;
@@ -126,7 +213,10 @@ async fn a_remaining_of_zero_waits_for_the_reset_in_seconds_or_unix_time() {
         daemon.find(find().number(&number(1))).await.unwrap();
         daemon.find(find().number(&number(2))).await.unwrap();
         let waited = stopwatch.elapsed();
-        assert!(waited >= Duration::from_secs(2) && waited < Duration::from_secs(12), "{reset}: {waited:?}");
+        assert!(
+            waited >= Duration::from_secs(2) && waited < Duration::from_secs(12),
+            "{reset}: {waited:?}"
+        );
     }
 }
 
@@ -137,13 +227,20 @@ async fn the_quota_is_kept_under_a_flood_of_call_pops() {
     let stopwatch = Stopwatch::start();
     let answers = join_all((0..60).map(|n| {
         let daemon = &daemon;
-        async move { daemon.find(find().number(&number(n)).within(Duration::from_secs(10))).await }
+        async move {
+            daemon
+                .find(find().number(&number(n)).within(Duration::from_secs(10)))
+                .await
+        }
     }))
     .await;
     assert!(answers.iter().all(Result::is_ok));
     let took = stopwatch.elapsed();
     // Ten at once, then fifty at 20 ms each.
-    assert!(took >= Duration::from_millis(980) && took < Duration::from_secs(6), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(980) && took < Duration::from_secs(6),
+        "{took:?}"
+    );
 }
 
 #[tokio::test]
@@ -175,13 +272,21 @@ async fn a_strict_crm_refuses_nothing_when_a_token_that_is_in_use_comes_with_new
             .await;
             assert!(known.iter().chain(&new).all(Result::is_ok));
         }
-        assert_eq!(strict.refused(), 0, "of {} calls, seed {seed}", strict.calls());
+        assert_eq!(
+            strict.refused(),
+            0,
+            "of {} calls, seed {seed}",
+            strict.calls()
+        );
     }
 }
 
 #[tokio::test]
 async fn a_token_whose_owner_is_known_counts_for_the_owner_though_the_crm_does_not_say_it_again() {
-    let (calls, says) = (Arc::<Mutex<Vec<Instant>>>::default(), Arc::new(AtomicBool::new(true)));
+    let (calls, says) = (
+        Arc::<Mutex<Vec<Instant>>>::default(),
+        Arc::new(AtomicBool::new(true)),
+    );
     let (log, speaks) = (Arc::clone(&calls), Arc::clone(&says));
     let crm = FakeCrm::start(move |seen| {
         log.lock().push(instant());
@@ -210,7 +315,12 @@ async fn a_token_whose_owner_is_known_counts_for_the_owner_though_the_crm_does_n
     let (one, two) = join(one, two).await;
     assert!(one.iter().chain(&two).all(Result::is_ok));
     let calls = calls.lock();
-    let within = |first: &Instant| calls.iter().filter(|call| (*first..*first + PER).contains(*call)).count();
+    let within = |first: &Instant| {
+        calls
+            .iter()
+            .filter(|call| (*first..*first + PER).contains(*call))
+            .count()
+    };
     let most = calls.iter().map(within).max().unwrap();
     assert!(most <= 10, "{most} calls in a second");
 }

@@ -19,20 +19,26 @@ fn clio(base: &str, seen: &Seen) -> Reply {
     let next = |query: &str| json!({"paging": {"next": format!("{base}/api/v4/{query}")}});
     match (seen.path.as_str(), seen.param("page_token")) {
         ("/api/v4/users/who_am_i.json", None) => themselves(seen),
-        ("/api/v4/contacts.json", None) if seen.param("query") == Some("(650) 555-1234") => Reply::json(
-            json!({"data": [{"id": 5, "type": "Person", "name": "Old", "phone_numbers": [{"number": "+1 212 555 0000"}]}],
+        ("/api/v4/contacts.json", None) if seen.param("query") == Some("(650) 555-1234") => {
+            Reply::json(
+                json!({"data": [{"id": 5, "type": "Person", "name": "Old", "phone_numbers": [{"number": "+1 212 555 0000"}]}],
                 "meta": next("contacts.json?page_token=2")}),
-        ),
-        ("/api/v4/contacts.json", Some("2")) => Reply::json(json!({"meta": {"paging": {}}, "data": [{
-            "id": 6, "type": "Person", "name": "Ada", "title": "Client", "primary_email_address": "ada@example.com",
-            "created_at": "2024-01-01T00:00:00Z", "updated_at": "2025-01-01T00:00:00Z",
-            "company": {"name": "Engines"}, "phone_numbers": [{"number": "(650) 555-1234"}],
-        }]})),
+            )
+        }
+        ("/api/v4/contacts.json", Some("2")) => {
+            Reply::json(json!({"meta": {"paging": {}}, "data": [{
+                "id": 6, "type": "Person", "name": "Ada", "title": "Client", "primary_email_address": "ada@example.com",
+                "created_at": "2024-01-01T00:00:00Z", "updated_at": "2025-01-01T00:00:00Z",
+                "company": {"name": "Engines"}, "phone_numbers": [{"number": "(650) 555-1234"}],
+            }]}))
+        }
         ("/api/v4/contacts.json", _) => Reply::json(json!({"data": [], "meta": {}})),
         ("/api/v4/matters.json", None) => Reply::json(
             json!({"data": [matter(1, "Open"), matter(2, "Closed")], "meta": next("matters.json?page_token=m2")}),
         ),
-        ("/api/v4/matters.json", _) => Reply::json(json!({"data": [matter(3, "Pending")], "meta": {}})),
+        ("/api/v4/matters.json", _) => {
+            Reply::json(json!({"data": [matter(3, "Pending")], "meta": {}}))
+        }
         ("/api/v4/relationships.json", _) => Reply::json(
             json!({"data": [{"matter": matter(1, "Open")}, {"matter": null}, {"matter": matter(4, "Open")}], "meta": {}}),
         ),
@@ -46,7 +52,10 @@ async fn start() -> (FakeCrm, TestDaemon) {
     crm.becomes(move |seen| clio(&base, seen));
     // What is tested here needs more calls than Clio allows at once.
     let quota = "quota = { rate = 1000, per = \"1s\", burst = 1000 }";
-    let toml = format!("[connectors.clio]\nkind = \"clio\"\nbase_url = \"{}\"\n{quota}\n", crm.url());
+    let toml = format!(
+        "[connectors.clio]\nkind = \"clio\"\nbase_url = \"{}\"\n{quota}\n",
+        crm.url()
+    );
     let daemon = TestDaemon::start(&toml).await;
     (crm, daemon)
 }
@@ -54,12 +63,19 @@ async fn start() -> (FakeCrm, TestDaemon) {
 #[tokio::test]
 async fn contacts_come_with_their_own_and_related_matters_each_once() {
     let (crm, daemon) = start().await;
-    let request = find().platform("clio").hostname("eu.app.clio.com").formats(&["(###) ###-####", "###.###.####"]);
+    let request = find()
+        .platform("clio")
+        .hostname("eu.app.clio.com")
+        .formats(&["(###) ###-####", "###.###.####"]);
     let response = daemon.find(request).await.unwrap();
     assert_eq!(names(&response), ["Ada"]);
     let ada = &response.matched_contact_info[0];
     assert_eq!(
-        (ada.r#type.as_str(), ada.company.as_str(), ada.email.as_str()),
+        (
+            ada.r#type.as_str(),
+            ada.company.as_str(),
+            ada.email.as_str()
+        ),
         ("Person", "Engines", "ada@example.com")
     );
     let matters = json!({"matters": [choice(1, "Open"), choice(3, "Pending"), choice(4, "Open")]});
@@ -67,13 +83,29 @@ async fn contacts_come_with_their_own_and_related_matters_each_once() {
     assert!(response.lookup.unwrap().complete);
 
     let seen = crm.seen();
-    let searches: Vec<_> = seen.iter().filter_map(|seen| seen.param("query").map(str::to_owned)).collect();
-    assert_eq!(searches, ["+16505551234", "(650) 555-1234"], "the third spelling is not needed");
-    let matters = seen.iter().find(|seen| seen.path == "/api/v4/matters.json").unwrap();
+    let searches: Vec<_> = seen
+        .iter()
+        .filter_map(|seen| seen.param("query").map(str::to_owned))
+        .collect();
+    assert_eq!(
+        searches,
+        ["+16505551234", "(650) 555-1234"],
+        "the third spelling is not needed"
+    );
+    let matters = seen
+        .iter()
+        .find(|seen| seen.path == "/api/v4/matters.json")
+        .unwrap();
     assert_eq!(matters.param("client_id"), Some("6"));
-    let related = seen.iter().find(|seen| seen.path == "/api/v4/relationships.json").unwrap();
+    let related = seen
+        .iter()
+        .find(|seen| seen.path == "/api/v4/relationships.json")
+        .unwrap();
     assert_eq!(related.param("contact_id"), Some("6"));
-    assert_eq!(related.param("fields"), Some("matter{id,display_number,description,status}"));
+    assert_eq!(
+        related.param("fields"),
+        Some("matter{id,display_number,description,status}")
+    );
 }
 
 #[tokio::test]
@@ -91,9 +123,16 @@ async fn closed_matters_are_offered_to_users_who_want_them_and_to_no_other() {
         (json!({}), false),
     ] {
         let response = daemon.find(with(setting.clone())).await.unwrap();
-        let info = response.matched_contact_info[0].additional_info.clone().unwrap();
+        let info = response.matched_contact_info[0]
+            .additional_info
+            .clone()
+            .unwrap();
         let text = format!("{info:?}");
-        assert_eq!(text.contains("Closed"), closed, "{setting}: the setting is a part of the key");
+        assert_eq!(
+            text.contains("Closed"),
+            closed,
+            "{setting}: the setting is a part of the key"
+        );
     }
 }
 
@@ -109,15 +148,24 @@ async fn a_next_link_to_another_host_is_not_followed() {
         }
         _ => clio(&base, seen),
     });
-    let response = daemon.find(find().platform("clio").formats(&["(###) ###-####"])).await.unwrap();
+    let response = daemon
+        .find(find().platform("clio").formats(&["(###) ###-####"]))
+        .await
+        .unwrap();
     assert!(!response.lookup.unwrap().complete, "the side call failed");
-    assert!(elsewhere.seen().is_empty(), "and no credential went elsewhere");
+    assert!(
+        elsewhere.seen().is_empty(),
+        "and no credential went elsewhere"
+    );
 
     let evil = elsewhere.url();
     crm.becomes(move |_| {
         Reply::json(json!({"data": [], "meta": {"paging": {"next": format!("{evil}/api/v4/contacts.json")}}}))
     });
-    let status = daemon.find(find().platform("clio").number("+16505559999")).await.unwrap_err();
+    let status = daemon
+        .find(find().platform("clio").number("+16505559999"))
+        .await
+        .unwrap_err();
     assert_eq!(details(&status).reason, "CRM_BAD_REPLY");
     assert!(elsewhere.seen().is_empty());
 }
@@ -125,8 +173,17 @@ async fn a_next_link_to_another_host_is_not_followed() {
 #[tokio::test]
 async fn only_the_four_regions_are_clio() {
     let daemon = TestDaemon::start("[connectors.clio]\nkind = \"clio\"\n").await;
-    for host in ["", "clio.com", "us.app.clio.com", "app.clio.com.evil.example", "evil-app.clio.com"] {
-        let status = daemon.find(find().platform("clio").hostname(host)).await.unwrap_err();
+    for host in [
+        "",
+        "clio.com",
+        "us.app.clio.com",
+        "app.clio.com.evil.example",
+        "evil-app.clio.com",
+    ] {
+        let status = daemon
+            .find(find().platform("clio").hostname(host))
+            .await
+            .unwrap_err();
         assert_eq!(details(&status).fields, ["user.hostname"], "{host}");
     }
 }
@@ -152,19 +209,28 @@ async fn a_list_of_matters_that_is_refused_leaves_the_other_and_one_that_fails_i
             let (crm, daemon) = start().await;
             let (base, path) = (crm.url(), format!("/api/v4/{list}.json"));
             let refused = path.clone();
-            crm.becomes(move |seen| if seen.path == refused { reply.clone() } else { clio(&base, seen) });
+            crm.becomes(move |seen| {
+                if seen.path == refused {
+                    reply.clone()
+                } else {
+                    clio(&base, seen)
+                }
+            });
             for _ in 0..2 {
                 let request = refresh().platform("clio").formats(&["(###) ###-####"]);
                 let response = daemon.find(request).await.unwrap();
                 assert_eq!(names(&response), ["Ada"], "{what}");
                 assert_eq!(response.lookup.unwrap().complete, complete, "{what}");
                 let choices = if list == "matters" { [1, 4] } else { [1, 3] };
-                let matters =
-                    json!({"matters": choices.map(|id| choice(id, if id == 3 { "Pending" } else { "Open" }))});
+                let matters = json!({"matters": choices.map(|id| choice(id, if id == 3 { "Pending" } else { "Open" }))});
                 let info = &response.matched_contact_info[0].additional_info;
                 assert_eq!(*info, matters.as_object().map(to_struct), "{what}");
             }
-            assert_eq!(crm.seen().iter().filter(|seen| seen.path == path).count(), calls, "{what}");
+            assert_eq!(
+                crm.seen().iter().filter(|seen| seen.path == path).count(),
+                calls,
+                "{what}"
+            );
         }
     }
 }
@@ -179,8 +245,14 @@ async fn odd_matters_are_missed_and_hide_no_others() {
         "/api/v4/relationships.json" => Reply::json(json!({"data": odd})),
         _ => clio(&base, seen),
     });
-    let response = daemon.find(find().platform("clio").formats(&["(###) ###-####"])).await.unwrap();
+    let response = daemon
+        .find(find().platform("clio").formats(&["(###) ###-####"]))
+        .await
+        .unwrap();
     let matters = json!({"matters": [choice(1, "Open"), choice(3, "Pending"), choice(9, "Open")]});
-    assert_eq!(response.matched_contact_info[0].additional_info, matters.as_object().map(to_struct));
+    assert_eq!(
+        response.matched_contact_info[0].additional_info,
+        matters.as_object().map(to_struct)
+    );
     assert!(!response.lookup.unwrap().complete);
 }

@@ -1,4 +1,5 @@
-//! `contactd prefetch` and `contactd invalidate` against a scripted service, and the demo as a whole.
+//! `contactd prefetch` and `contactd invalidate` against a scripted service, and the demo as a
+//! whole.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -11,8 +12,9 @@ use contactd::clock;
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use contactd::pb::v1::{
-    FindContactRequest, InvalidateContactsRequest, InvalidateContactsResponse, PhoneNumbers, PrefetchContactsRequest,
-    PrefetchContactsResponse, PrefetchFinished, PrefetchOutcome, PrefetchResult, PrefetchStarted,
+    FindContactRequest, InvalidateContactsRequest, InvalidateContactsResponse, PhoneNumbers,
+    PrefetchContactsRequest, PrefetchContactsResponse, PrefetchFinished, PrefetchOutcome,
+    PrefetchResult, PrefetchStarted,
 };
 use contactd::rpc::codec::Reply;
 use contactd::rpc::server::{ContactService, ContactServiceServer};
@@ -42,7 +44,8 @@ enum End {
     Silence,
 }
 
-/// The service: each number of a batch ends as its last digit says, 0 not found, 8 failed, 9 invalid, else found.
+/// The service: each number of a batch ends as its last digit says, 0 not found, 8 failed, 9
+/// invalid, else found.
 #[derive(Clone)]
 struct Scripted {
     end: End,
@@ -64,15 +67,24 @@ type Events = Pin<Box<dyn Stream<Item = Result<PrefetchContactsResponse, Status>
 impl ContactService for Scripted {
     type PrefetchContactsStream = Events;
 
-    async fn find_contact(&self, _: Request<FindContactRequest>) -> Result<Response<Reply>, Status> {
+    async fn find_contact(
+        &self,
+        _: Request<FindContactRequest>,
+    ) -> Result<Response<Reply>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
 
-    async fn prefetch_contacts(&self, request: Request<PrefetchContactsRequest>) -> Result<Response<Events>, Status> {
+    async fn prefetch_contacts(
+        &self,
+        request: Request<PrefetchContactsRequest>,
+    ) -> Result<Response<Events>, Status> {
         let has_deadline = request.metadata().contains_key("grpc-timeout");
         let request = request.into_inner();
         let numbers = request.phone_numbers.clone();
-        self.batches.lock().push(Batch { request, has_deadline });
+        self.batches.lock().push(Batch {
+            request,
+            has_deadline,
+        });
         if let (0, End::Status(code)) = (self.results, self.end) {
             return Err(Status::new(code, "scripted"));
         }
@@ -96,16 +108,30 @@ impl Scripted {
         let total = u32::try_from(numbers.len()).unwrap();
         let mut finished = PrefetchFinished {
             crm_requests: total * 2,
-            elapsed: Some(prost_types::Duration { seconds: 4, nanos: 200_000_000 }),
+            elapsed: Some(prost_types::Duration {
+                seconds: 4,
+                nanos: 200_000_000,
+            }),
             ..Default::default()
         };
-        let mut events =
-            vec![Event::Started(PrefetchStarted { requested: total + 5, distinct: total, already_cached: 0 })];
+        let mut events = vec![Event::Started(PrefetchStarted {
+            requested: total + 5,
+            distinct: total,
+            already_cached: 0,
+        })];
         for (number, done) in numbers.iter().take(self.results).zip(1..) {
             let (outcome, count, reason) = match number.chars().last() {
                 Some('0') => (PrefetchOutcome::NotFound, &mut finished.not_found, ""),
-                Some('8') => (PrefetchOutcome::Failed, &mut finished.failed, "CRM_UNAVAILABLE"),
-                Some('9') => (PrefetchOutcome::InvalidNumber, &mut finished.invalid, "too short"),
+                Some('8') => (
+                    PrefetchOutcome::Failed,
+                    &mut finished.failed,
+                    "CRM_UNAVAILABLE",
+                ),
+                Some('9') => (
+                    PrefetchOutcome::InvalidNumber,
+                    &mut finished.invalid,
+                    "too short",
+                ),
                 _ => (PrefetchOutcome::Found, &mut finished.found, ""),
             };
             *count += 1;
@@ -124,7 +150,9 @@ impl Scripted {
             End::Status(code) => stream::iter([Err(Status::new(code, "scripted"))]).boxed(),
             End::Silence => stream::pending().boxed(),
         };
-        stream::iter(events.into_iter().map(|event| Ok(of(event)))).chain(last).boxed()
+        stream::iter(events.into_iter().map(|event| Ok(of(event))))
+            .chain(last)
+            .boxed()
     }
 }
 
@@ -150,11 +178,26 @@ impl Service {
     async fn start(end: End, results: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let script = Scripted { end, results, batches: Arc::default(), forgotten: Arc::default() };
+        let script = Scripted {
+            end,
+            results,
+            batches: Arc::default(),
+            forgotten: Arc::default(),
+        };
         let routes = Server::builder().add_service(ContactServiceServer::new(script.clone()));
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
-        let task = tokio::spawn(async move { routes.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap() });
-        Self { addr, url: format!("http://{addr}"), script, task }
+        let task = tokio::spawn(async move {
+            routes
+                .serve_with_incoming(TcpIncoming::from(listener))
+                .await
+                .unwrap()
+        });
+        Self {
+            addr,
+            url: format!("http://{addr}"),
+            script,
+            task,
+        }
     }
 
     /// A service that answers everything.
@@ -178,7 +221,12 @@ impl Service {
 }
 
 fn begin(mut command: Command, input: &str) -> Child {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A command that refuses its arguments does not read.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child
@@ -186,7 +234,10 @@ fn begin(mut command: Command, input: &str) -> Child {
 
 async fn end(child: Child) -> Output {
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
-    clock::within(Duration::from_secs(30), ended).await.expect("the command ends").unwrap()
+    clock::within(Duration::from_secs(30), ended)
+        .await
+        .expect("the command ends")
+        .unwrap()
 }
 
 async fn fed(command: Command, input: &str) -> Output {
@@ -201,23 +252,46 @@ fn told(output: &Output) -> String {
 async fn prefetch_reads_a_list_from_standard_input_and_sends_it_in_order() {
     let service = Service::willing().await;
     let list = "# newest first\r\n+1 650 555 1234\r\n\r\n+16505550000\r\n";
-    let common = ["--user-id", "42", "--account-id", "7", "--region", "US", "--format", "(###) ###-####"];
+    let common = [
+        "--user-id",
+        "42",
+        "--account-id",
+        "7",
+        "--region",
+        "US",
+        "--format",
+        "(###) ###-####",
+    ];
     let output = service.prefetch(list, &common).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let batch = service.script.batches.lock()[0].clone();
-    assert_eq!(batch.request.phone_numbers, ["+1 650 555 1234", "+16505550000"]);
+    assert_eq!(
+        batch.request.phone_numbers,
+        ["+1 650 555 1234", "+16505550000"]
+    );
     assert_eq!(batch.request.auth_header, "Bearer token-1");
     assert_eq!(batch.request.overriding_formats, ["(###) ###-####"]);
     let user = batch.request.user.unwrap();
-    assert_eq!((&*user.id, &*user.platform, &*user.account_id, &*user.region), ("42", "example", "7", "US"));
+    assert_eq!(
+        (&*user.id, &*user.platform, &*user.account_id, &*user.region),
+        ("42", "example", "7", "US")
+    );
     assert!(!batch.has_deadline, "a batch takes as long as it needs");
 
     let table = text(&output.stdout);
-    for row in ["7 numbers, 2 different", "found                1", "CRM calls            4", "time             4.2 s"]
-    {
+    for row in [
+        "7 numbers, 2 different",
+        "found                1",
+        "CRM calls            4",
+        "time             4.2 s",
+    ] {
         assert!(table.contains(row), "{row:?} in {table}");
     }
-    assert!(text(&output.stderr).contains("2 of 2 numbers"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("2 of 2 numbers"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[tokio::test]
@@ -229,8 +303,10 @@ async fn prefetch_reads_the_column_of_a_csv_file() {
         path.to_str().unwrap().to_owned()
     };
     let service = Service::willing().await;
-    let csv =
-        file("calls.csv", "\u{feff}Name,Phone_Number\r\n\"Doe, Jane\",+16505551234\r\nRoe,\"+1 650 555 1235\"\r\n");
+    let csv = file(
+        "calls.csv",
+        "\u{feff}Name,Phone_Number\r\n\"Doe, Jane\",+16505551234\r\nRoe,\"+1 650 555 1235\"\r\n",
+    );
     let output = service.prefetch("", &[&csv]).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(service.numbers(), ["+16505551234", "+1 650 555 1235"]);
@@ -241,20 +317,34 @@ async fn prefetch_reads_the_column_of_a_csv_file() {
         (vec![without.as_str()], "", "\"name\", \"phone\""),
         (vec![&many], "", "10001 numbers"),
         (vec!["/no/such/file"], "", "/no/such/file"),
-        (vec!["-"], "# nothing yet\n", "standard input holds no numbers"),
+        (
+            vec!["-"],
+            "# nothing yet\n",
+            "standard input holds no numbers",
+        ),
         (vec![&csv, "--output", "xml"], "", "xml"),
     ] {
         let output = service.prefetch(input, &args).await;
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", told(&output));
-        assert!(text(&output.stderr).contains(words), "{args:?}: {}", told(&output));
+        assert!(
+            text(&output.stderr).contains(words),
+            "{args:?}: {}",
+            told(&output)
+        );
     }
-    assert_eq!(service.script.batches.lock().len(), 1, "none of these reached the daemon");
+    assert_eq!(
+        service.script.batches.lock().len(),
+        1,
+        "none of these reached the daemon"
+    );
 }
 
 #[tokio::test]
 async fn ten_thousand_numbers_are_one_batch() {
     let service = Service::willing().await;
-    let list: String = (0..10_000).map(|number| format!("+1650{number:06}1\n")).collect();
+    let list: String = (0..10_000)
+        .map(|number| format!("+1650{number:06}1\n"))
+        .collect();
     let output = service.prefetch(&list, &[]).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(service.numbers().len(), 10_000);
@@ -267,7 +357,10 @@ async fn numbers_without_an_answer_are_named_and_make_the_exit_code_4() {
     let output = service.prefetch(list, &[]).await;
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
     let lines = text(&output.stderr);
-    assert!(lines.contains("+16505550008 failed: CRM_UNAVAILABLE\n+19 is invalid: too short\n"), "{lines}");
+    assert!(
+        lines.contains("+16505550008 failed: CRM_UNAVAILABLE\n+19 is invalid: too short\n"),
+        "{lines}"
+    );
 
     let output = service.prefetch(list, &["--output", "json"]).await;
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
@@ -288,37 +381,96 @@ async fn numbers_without_an_answer_are_named_and_make_the_exit_code_4() {
 #[tokio::test]
 async fn a_daemon_that_ends_before_each_number_was_reached_is_a_batch_in_part() {
     let service = Service::start(End::Finished, 1).await;
-    let output = service.prefetch("+16505551234\n+16505551235\n+16505551236\n", &[]).await;
+    let output = service
+        .prefetch("+16505551234\n+16505551235\n+16505551236\n", &[])
+        .await;
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
-    assert!(text(&output.stdout).contains("not reached          2"), "{}", told(&output));
+    assert!(
+        text(&output.stdout).contains("not reached          2"),
+        "{}",
+        told(&output)
+    );
 }
 
 #[tokio::test]
 async fn a_batch_that_breaks_off_tells_how_far_it_came() {
     let list = "+16505551234\n+16505550000\n+16505551236\n";
     for (end, results, code, words) in [
-        (End::Nothing, 2, 1, "the daemon ended the batch in the middle"),
-        (End::Status(tonic::Code::Unavailable), 2, 1, "Unavailable: scripted"),
-        (End::Status(tonic::Code::Unauthenticated), 0, 1, "Unauthenticated: scripted"),
-        (End::Status(tonic::Code::InvalidArgument), 0, 2, "InvalidArgument: scripted"),
+        (
+            End::Nothing,
+            2,
+            1,
+            "the daemon ended the batch in the middle",
+        ),
+        (
+            End::Status(tonic::Code::Unavailable),
+            2,
+            1,
+            "Unavailable: scripted",
+        ),
+        (
+            End::Status(tonic::Code::Unauthenticated),
+            0,
+            1,
+            "Unauthenticated: scripted",
+        ),
+        (
+            End::Status(tonic::Code::InvalidArgument),
+            0,
+            2,
+            "InvalidArgument: scripted",
+        ),
         (End::Silence, 2, 1, "the time limit passed"),
     ] {
         let service = Service::start(end, results).await;
-        let limit: &[&str] = if matches!(end, End::Silence) { &["--timeout", "1s"] } else { &[] };
+        let limit: &[&str] = if matches!(end, End::Silence) {
+            &["--timeout", "1s"]
+        } else {
+            &[]
+        };
         let output = service.prefetch(list, limit).await;
-        assert_eq!(output.status.code(), Some(code), "{end:?}: {}", told(&output));
-        let far = if results == 0 { "No number was done" } else { "2 of 3 numbers (1 found, 1 not found)" };
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{end:?}: {}",
+            told(&output)
+        );
+        let far = if results == 0 {
+            "No number was done"
+        } else {
+            "2 of 3 numbers (1 found, 1 not found)"
+        };
         let message = text(&output.stderr);
-        assert!(message.contains(words) && message.contains(far), "{end:?}: {message}");
+        assert!(
+            message.contains(words) && message.contains(far),
+            "{end:?}: {message}"
+        );
         assert!(output.stdout.is_empty());
 
-        let output = service.prefetch(list, &[limit, &["--output", "json"]].concat()).await;
-        assert_eq!(output.status.code(), Some(code), "{end:?}: {}", told(&output));
+        let output = service
+            .prefetch(list, &[limit, &["--output", "json"]].concat())
+            .await;
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{end:?}: {}",
+            told(&output)
+        );
         let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(summary["found"], u64::from(results > 0));
         assert_eq!(summary["complete"], false);
-        assert!(summary["error"].as_str().unwrap().contains(words), "{summary}");
-        assert!(service.script.batches.lock().iter().all(|batch| batch.has_deadline != limit.is_empty()));
+        assert!(
+            summary["error"].as_str().unwrap().contains(words),
+            "{summary}"
+        );
+        assert!(
+            service
+                .script
+                .batches
+                .lock()
+                .iter()
+                .all(|batch| batch.has_deadline != limit.is_empty())
+        );
     }
 }
 
@@ -326,7 +478,10 @@ async fn a_batch_that_breaks_off_tells_how_far_it_came() {
 async fn waiting(service: &Service, url: &str) -> Child {
     let list = "+16505551234\n+16505550008\n+16505551236\n";
     let child = begin(contactd(&["prefetch", "--server", url]), list);
-    eventually("the batch is under way", || !service.script.batches.lock().is_empty()).await;
+    eventually("the batch is under way", || {
+        !service.script.batches.lock().is_empty()
+    })
+    .await;
     // The results are on their way; nothing tells that they were read.
     clock::pause(Duration::from_millis(500)).await;
     child
@@ -336,12 +491,17 @@ async fn waiting(service: &Service, url: &str) -> Child {
 async fn ctrl_c_ends_the_batch_and_a_cut_connection_is_told() {
     let service = Service::start(End::Silence, 2).await;
     let child = waiting(&service, &service.url).await;
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    kill(
+        Pid::from_raw(i32::try_from(child.id()).unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
     let output = end(child).await;
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     let message = text(&output.stderr);
     assert!(
-        message.contains("stopped") && message.contains("2 of 3 numbers (1 found, 0 not found, 1 failed)"),
+        message.contains("stopped")
+            && message.contains("2 of 3 numbers (1 found, 0 not found, 1 failed)"),
         "{message}"
     );
 
@@ -351,7 +511,11 @@ async fn ctrl_c_ends_the_batch_and_a_cut_connection_is_told() {
     proxy.hang_up();
     let output = end(child).await;
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-    assert!(text(&output.stderr).contains("2 of 3 numbers"), "{}", told(&output));
+    assert!(
+        text(&output.stderr).contains("2 of 3 numbers"),
+        "{}",
+        told(&output)
+    );
 }
 
 #[tokio::test]
@@ -366,12 +530,21 @@ async fn on_a_terminal_there_is_a_bar() {
         service.url
     );
     let mut command = Command::new("script");
-    command.args(["-qec", &line, "/dev/null"]).env("CONTACTD_AUTH_HEADER", "Bearer token-1").env("TERM", "xterm");
+    command
+        .args(["-qec", &line, "/dev/null"])
+        .env("CONTACTD_AUTH_HEADER", "Bearer token-1")
+        .env("TERM", "xterm");
     let output = fed(command, "").await;
     let screen = text(&output.stdout);
     assert_eq!(output.status.code(), Some(4), "{screen}");
-    assert!(screen.contains('\u{2588}') && screen.contains("/2 in 0s"), "{screen}");
-    assert!(screen.contains("+16505550008 failed") && screen.contains("CRM calls"), "{screen}");
+    assert!(
+        screen.contains('\u{2588}') && screen.contains("/2 in 0s"),
+        "{screen}"
+    );
+    assert!(
+        screen.contains("+16505550008 failed") && screen.contains("CRM calls"),
+        "{screen}"
+    );
 }
 
 #[tokio::test]
@@ -384,35 +557,76 @@ async fn invalidate_forgets_numbers_or_everything_and_needs_no_credential() {
     };
     let output = invalidate(&["+16505551234", "(650) 555-1235", "--region", "US"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(text(&output.stdout).contains("2 numbers of user \"42\" on platform \"example\""), "{}", told(&output));
+    assert!(
+        text(&output.stdout).contains("2 numbers of user \"42\" on platform \"example\""),
+        "{}",
+        told(&output)
+    );
     let output = invalidate(&["--everything"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(text(&output.stdout).contains("all that was stored for user \"42\""), "{}", told(&output));
+    assert!(
+        text(&output.stdout).contains("all that was stored for user \"42\""),
+        "{}",
+        told(&output)
+    );
 
     for wrong in [&[][..], &["--everything", "+16505551234"]] {
         assert_eq!(invalidate(wrong).await.status.code(), Some(2), "{wrong:?}");
     }
     let forgotten = service.script.forgotten.lock();
-    let numbers = ["+16505551234", "(650) 555-1235"].map(str::to_owned).to_vec();
-    let scopes: Vec<_> = forgotten.iter().map(|request| request.scope.clone().unwrap()).collect();
-    assert_eq!(scopes, [Scope::Numbers(PhoneNumbers { phone_numbers: numbers }), Scope::Everything(true)]);
+    let numbers = ["+16505551234", "(650) 555-1235"]
+        .map(str::to_owned)
+        .to_vec();
+    let scopes: Vec<_> = forgotten
+        .iter()
+        .map(|request| request.scope.clone().unwrap())
+        .collect();
+    assert_eq!(
+        scopes,
+        [
+            Scope::Numbers(PhoneNumbers {
+                phone_numbers: numbers
+            }),
+            Scope::Everything(true)
+        ]
+    );
     let user = forgotten[0].user.as_ref().unwrap();
     assert_eq!((&*user.id, &*user.region), ("42", "US"));
 }
 
 #[tokio::test]
 async fn invalidate_that_fails_says_so() {
-    for (status, code) in [(tonic::Code::Unavailable, 1), (tonic::Code::InvalidArgument, 2)] {
+    for (status, code) in [
+        (tonic::Code::Unavailable, 1),
+        (tonic::Code::InvalidArgument, 2),
+    ] {
         let service = Service::start(End::Status(status), 0).await;
-        let output = run(contactd(&["invalidate", "--everything", "--server", &service.url])).await;
+        let output = run(contactd(&[
+            "invalidate",
+            "--everything",
+            "--server",
+            &service.url,
+        ]))
+        .await;
         assert_eq!(output.status.code(), Some(code), "{}", told(&output));
-        assert!(text(&output.stderr).contains("scripted") && output.stdout.is_empty(), "{}", told(&output));
+        assert!(
+            text(&output.stderr).contains("scripted") && output.stdout.is_empty(),
+            "{}",
+            told(&output)
+        );
     }
 }
 
 #[tokio::test]
 async fn demo_shows_the_tour_and_a_batch_and_ends_by_itself() {
-    let output = run(contactd(&["demo", "--latency", "30ms", "--rate-limit", "200/1s"])).await;
+    let output = run(contactd(&[
+        "demo",
+        "--latency",
+        "30ms",
+        "--rate-limit",
+        "200/1s",
+    ]))
+    .await;
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     for words in [
@@ -429,5 +643,9 @@ async fn demo_shows_the_tour_and_a_batch_and_ends_by_itself() {
     ] {
         assert!(shown.contains(words), "{words:?} in {shown}");
     }
-    assert!(text(&output.stderr).contains(" of 186 numbers"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains(" of 186 numbers"),
+        "{}",
+        text(&output.stderr)
+    );
 }

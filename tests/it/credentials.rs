@@ -29,12 +29,22 @@ async fn a_stolen_user_id_with_a_false_token_gets_no_contact() {
     daemon.find(find()).await.unwrap();
     for _ in 0..3 {
         let status = daemon.find(find().auth("Bearer false")).await.unwrap_err();
-        assert_eq!((status.code(), details(&status).reason.as_str()), (Code::Unauthenticated, "CRM_UNAUTHENTICATED"));
+        assert_eq!(
+            (status.code(), details(&status).reason.as_str()),
+            (Code::Unauthenticated, "CRM_UNAUTHENTICATED")
+        );
     }
     let mut cached = find().auth("Bearer false");
     cached.only_if_cached = true;
-    assert_eq!(daemon.find(cached).await.unwrap_err().code(), Code::NotFound);
-    assert_eq!(names(&daemon.find(find()).await.unwrap()), ["Ada"], "the rightful user is not disturbed");
+    assert_eq!(
+        daemon.find(cached).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    assert_eq!(
+        names(&daemon.find(find()).await.unwrap()),
+        ["Ada"],
+        "the rightful user is not disturbed"
+    );
 }
 
 #[tokio::test]
@@ -46,13 +56,29 @@ async fn a_rotated_token_costs_one_call_not_a_cold_cache() {
         daemon.find(find().number(number)).await.unwrap();
     }
     let before = crm.searches();
-    let answers =
-        join_all(numbers.iter().map(|number| daemon.find(find().number(number).auth("Bearer token-2")))).await;
-    assert!(answers.iter().all(|answer| names(answer.as_ref().unwrap()) == ["Ada"]));
-    assert_eq!(crm.searches(), before, "no search: the CRM says that it is the same user");
+    let answers = join_all(
+        numbers
+            .iter()
+            .map(|number| daemon.find(find().number(number).auth("Bearer token-2"))),
+    )
+    .await;
+    assert!(
+        answers
+            .iter()
+            .all(|answer| names(answer.as_ref().unwrap()) == ["Ada"])
+    );
+    assert_eq!(
+        crm.searches(),
+        before,
+        "no search: the CRM says that it is the same user"
+    );
     assert_eq!(crm.asked_who(), 2, "once for each token");
     daemon.find(find().number(&numbers[0])).await.unwrap();
-    assert_eq!((crm.searches(), crm.asked_who()), (before, 2), "and the old one is still good");
+    assert_eq!(
+        (crm.searches(), crm.asked_who()),
+        (before, 2),
+        "and the old one is still good"
+    );
 }
 
 #[tokio::test]
@@ -61,7 +87,14 @@ async fn a_401_takes_the_trust_back() {
     let daemon = TestDaemon::over(&crm).await;
     daemon.find(find()).await.unwrap();
     crm.becomes(|_| Reply::status(401));
-    assert_eq!(daemon.find(find().number("+16502000000")).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        daemon
+            .find(find().number("+16502000000"))
+            .await
+            .unwrap_err()
+            .code(),
+        Code::Unauthenticated
+    );
     assert_eq!(
         daemon.find(find()).await.unwrap_err().code(),
         Code::Unauthenticated,
@@ -76,14 +109,25 @@ async fn a_credential_is_trusted_for_its_own_user_and_for_a_limited_time() {
     let crm = FakeCrm::start(guarded).await;
     let daemon = TestDaemon::with(&crm, "example", "[cache]\nadmitted = \"1m\"\n").await;
     daemon.find(find()).await.unwrap();
-    daemon.find(find().user("user-2").auth("Bearer token-1")).await.unwrap();
-    assert_eq!((crm.searches(), crm.asked_who()), (2, 2), "once for each user id that is claimed");
+    daemon
+        .find(find().user("user-2").auth("Bearer token-1"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (crm.searches(), crm.asked_who()),
+        (2, 2),
+        "once for each user id that is claimed"
+    );
     daemon.clock.advance(Duration::from_secs(47));
     daemon.find(find()).await.unwrap();
     assert_eq!((crm.searches(), crm.asked_who()), (2, 2));
     daemon.clock.advance(Duration::from_secs(14));
     assert_eq!(names(&daemon.find(find()).await.unwrap()), ["Ada"]);
-    assert_eq!((crm.searches(), crm.asked_who()), (2, 3), "after a minute it proves itself again");
+    assert_eq!(
+        (crm.searches(), crm.asked_who()),
+        (2, 3),
+        "after a minute it proves itself again"
+    );
 }
 
 #[tokio::test]
@@ -91,11 +135,22 @@ async fn a_403_admits_nobody() {
     let crm = FakeCrm::start(guarded).await;
     let daemon = TestDaemon::over(&crm).await;
     daemon.find(find()).await.unwrap();
-    crm.becomes(
-        |seen| if seen.authorization.as_deref() == Some("Bearer low") { Reply::status(403) } else { guarded(seen) },
-    );
+    crm.becomes(|seen| {
+        if seen.authorization.as_deref() == Some("Bearer low") {
+            Reply::status(403)
+        } else {
+            guarded(seen)
+        }
+    });
     for _ in 0..2 {
-        assert_eq!(daemon.find(find().auth("Bearer low")).await.unwrap_err().code(), Code::PermissionDenied);
+        assert_eq!(
+            daemon
+                .find(find().auth("Bearer low"))
+                .await
+                .unwrap_err()
+                .code(),
+            Code::PermissionDenied
+        );
     }
 }
 
@@ -114,13 +169,20 @@ async fn a_credential_that_was_accepted_before_outlives_an_outage_of_the_crm_and
             (vec!["Ada"], Freshness::Stale),
             "{shown}"
         );
-        assert!(daemon.find(find().auth("Bearer token-2")).await.is_err(), "one that was never accepted does not");
+        assert!(
+            daemon.find(find().auth("Bearer token-2")).await.is_err(),
+            "one that was never accepted does not"
+        );
         // So long the CRM is not asked again who it is.
         daemon.clock.advance(Duration::from_secs(20 * 60));
     }
     crm.becomes(|_| Reply::status(429));
     let limited = daemon.find(find()).await.unwrap_err();
-    assert_eq!(details(&limited).reason, "CRM_RATE_LIMITED", "a CRM that says its limit is reached is there");
+    assert_eq!(
+        details(&limited).reason,
+        "CRM_RATE_LIMITED",
+        "a CRM that says its limit is reached is there"
+    );
 }
 
 /// No reply for much longer than anybody waits.
@@ -136,6 +198,9 @@ async fn a_credential_that_was_accepted_before_does_not_outlive_its_end() {
     daemon.clock.advance(Duration::from_secs(7200));
     crm.becomes(|_| Reply::status(401));
     for _ in 0..2 {
-        assert_eq!(daemon.find(find()).await.unwrap_err().code(), Code::Unauthenticated);
+        assert_eq!(
+            daemon.find(find()).await.unwrap_err().code(),
+            Code::Unauthenticated
+        );
     }
 }

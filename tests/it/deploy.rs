@@ -1,4 +1,5 @@
-//! The files of `deploy/`, each put to the real program that reads it. `tests/run` installs those programs.
+//! The files of `deploy/`, each put to the real program that reads it. `tests/run` installs those
+//! programs.
 
 mod alerts;
 mod container;
@@ -23,10 +24,21 @@ pub(crate) fn tool(name: &str) -> Command {
 
 /// Both outputs of a program that must be there; what it says of a fault is in them.
 pub(crate) fn run(command: &mut Command) -> (bool, String) {
-    let Output { status, stdout, stderr } = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}; `tests/run` installs what these tests need"));
-    (status.success(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap_or_else(|error| {
+        panic!("{command:?}: {error}; `tests/run` installs what these tests need")
+    });
+    (
+        status.success(),
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr)
+        ),
+    )
 }
 
 /// The output of a program that must succeed.
@@ -41,14 +53,20 @@ pub(crate) fn text(path: &str) -> String {
     std::fs::read_to_string(repo(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The faults of a settings file of `deploy/`, read with its environment as its platform sets it. Files that it names
-/// are made for the occasion.
+/// The faults of a settings file of `deploy/`, read with its environment as its platform sets it.
+/// Files that it names are made for the occasion.
 pub(crate) fn faults(toml: &str, env: &[(&str, &str)]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("redis-key");
     std::fs::write(&secret, [7; 32]).unwrap();
     let toml = toml.replace("/run/contactd/keys/redis-key", secret.to_str().unwrap());
-    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let faults = contactd::config::read(&toml, env).err().unwrap_or_default();
-    faults.iter().map(ToString::to_string).filter(|fault| !fault.starts_with("grpc.t")).collect()
+    faults
+        .iter()
+        .map(ToString::to_string)
+        .filter(|fault| !fault.starts_with("grpc.t"))
+        .collect()
 }

@@ -20,30 +20,57 @@ use crate::support::wire::{connect, frame, head};
 use crate::support::{FakeCrm, TestDaemon};
 
 async fn channel(daemon: &TestDaemon) -> Channel {
-    Endpoint::from_shared(format!("http://{}", daemon.grpc)).unwrap().connect().await.unwrap()
+    Endpoint::from_shared(format!("http://{}", daemon.grpc))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
 }
 
 async fn watch(channel: &Channel) -> Result<Streaming<HealthCheckResponse>, Code> {
-    let watch = HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await;
-    watch.map(tonic::Response::into_inner).map_err(|status| status.code())
+    let watch = HealthClient::new(channel.clone())
+        .watch(HealthCheckRequest::default())
+        .await;
+    watch
+        .map(tonic::Response::into_inner)
+        .map_err(|status| status.code())
 }
 
 #[tokio::test]
 async fn watching_health_is_bounded_on_one_connection_and_a_place_comes_back() {
     let crm = FakeCrm::with(vec![]).await;
-    let tokens = format!("[grpc]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n", crate::callers::sha256("a"));
+    let tokens = format!(
+        "[grpc]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
+        crate::callers::sha256("a")
+    );
     let daemon = TestDaemon::with(&crm, "example", &tokens).await;
     let (flooded, other) = (channel(&daemon).await, channel(&daemon).await);
     let streams = join_all((0..100).map(|_| watch(&flooded))).await;
     let (held, refused): (Vec<_>, Vec<_>) = streams.into_iter().partition(Result::is_ok);
-    assert!(!held.is_empty() && held.len() <= 8, "{} streams are held", held.len());
-    assert!(refused.iter().all(|refused| matches!(refused, Err(Code::ResourceExhausted))));
-    assert!(watch(&other).await.is_ok(), "another connection has places of its own");
+    assert!(
+        !held.is_empty() && held.len() <= 8,
+        "{} streams are held",
+        held.len()
+    );
+    assert!(
+        refused
+            .iter()
+            .all(|refused| matches!(refused, Err(Code::ResourceExhausted)))
+    );
+    assert!(
+        watch(&other).await.is_ok(),
+        "another connection has places of its own"
+    );
     let mut health = HealthClient::new(flooded.clone());
-    assert!(health.check(HealthCheckRequest::default()).await.is_ok(), "checks have places of their own");
+    assert!(
+        health.check(HealthCheckRequest::default()).await.is_ok(),
+        "checks have places of their own"
+    );
     drop(held);
     let again = async { while watch(&flooded).await.is_err() {} };
-    clock::within(Duration::from_secs(10), again).await.expect("places come back");
+    clock::within(Duration::from_secs(10), again)
+        .await
+        .expect("places come back");
 }
 
 #[tokio::test]
@@ -58,15 +85,28 @@ async fn health_checks_that_never_arrive_whole_are_bounded_and_ended() {
         halves.push(sender.send_request(head(daemon.grpc, path), false).unwrap());
     }
     let statuses = join_all(halves.into_iter().map(|(response, upload)| async move {
-        let response = clock::within(Duration::from_secs(30), response).await.expect("it is ended").unwrap();
+        let response = clock::within(Duration::from_secs(30), response)
+            .await
+            .expect("it is ended")
+            .unwrap();
         let _upload = upload;
         Status::from_header_map(response.headers()).map(|status| status.code())
     }));
     let statuses = statuses.await;
-    let refused = statuses.iter().filter(|code| **code == Some(Code::ResourceExhausted)).count();
+    let refused = statuses
+        .iter()
+        .filter(|code| **code == Some(Code::ResourceExhausted))
+        .count();
     assert!(refused >= 80, "{statuses:?}");
-    assert!(statuses.iter().all(|code| code.is_some_and(|code| code != Code::Ok)), "{statuses:?}");
-    let check = HealthClient::new(channel(&daemon).await).check(HealthCheckRequest::default()).await;
+    assert!(
+        statuses
+            .iter()
+            .all(|code| code.is_some_and(|code| code != Code::Ok)),
+        "{statuses:?}"
+    );
+    let check = HealthClient::new(channel(&daemon).await)
+        .check(HealthCheckRequest::default())
+        .await;
     assert!(check.is_ok());
 }
 
@@ -76,7 +116,9 @@ async fn a_watch_ends_with_the_age_of_its_connection() {
     let daemon = TestDaemon::with(&crm, "example", "[grpc]\nmax_connection_age = \"1s\"\n").await;
     let mut watch = watch(&channel(&daemon).await).await.unwrap();
     assert!(watch.message().await.unwrap().is_some());
-    let ended = clock::within(Duration::from_secs(20), watch.message()).await.expect("it ends");
+    let ended = clock::within(Duration::from_secs(20), watch.message())
+        .await
+        .expect("it ends");
     assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
 }
 
@@ -88,8 +130,12 @@ async fn reflection_keeps_its_places_as_long_as_its_streams() {
     let begin = async |channel: Channel| {
         let (asking, asked) = tokio::sync::mpsc::channel::<ServerReflectionRequest>(1);
         let asked = tokio_stream::wrappers::ReceiverStream::new(asked);
-        let begun = ServerReflectionClient::new(channel).server_reflection_info(asked).await;
-        begun.map(|begun| (asking, begun.into_inner())).map_err(|status| status.code())
+        let begun = ServerReflectionClient::new(channel)
+            .server_reflection_info(asked)
+            .await;
+        begun
+            .map(|begun| (asking, begun.into_inner()))
+            .map_err(|status| status.code())
     };
     let mut held = Vec::new();
     for _ in 0..4 {
@@ -97,19 +143,38 @@ async fn reflection_keeps_its_places_as_long_as_its_streams() {
         let streams = join_all((0..20).map(|_| begin(connection.clone()))).await;
         held.extend(streams.into_iter().filter_map(Result::ok));
     }
-    assert_eq!(held.len(), contactd::rpc::REFLECTIONS, "of all connections together");
-    assert_eq!(begin(channel(&daemon).await).await.unwrap_err(), Code::ResourceExhausted);
-    assert!(watch(&channel(&daemon).await).await.is_ok(), "health is not concerned");
+    assert_eq!(
+        held.len(),
+        contactd::rpc::REFLECTIONS,
+        "of all connections together"
+    );
+    assert_eq!(
+        begin(channel(&daemon).await).await.unwrap_err(),
+        Code::ResourceExhausted
+    );
+    assert!(
+        watch(&channel(&daemon).await).await.is_ok(),
+        "health is not concerned"
+    );
     drop(held);
     let again = async { while begin(channel(&daemon).await).await.is_err() {} };
-    clock::within(Duration::from_secs(10), again).await.expect("places come back");
+    clock::within(Duration::from_secs(10), again)
+        .await
+        .expect("places come back");
 }
 
 /// Kibibytes of a line of `/proc/PID/status`.
 fn memory(pid: u32, line: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
-    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+    let line = status
+        .lines()
+        .find_map(|text| text.strip_prefix(line))
+        .unwrap();
+    line.trim_start_matches(':')
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,9 +195,14 @@ async fn memory_stays_under_the_stated_ceiling_while_every_open_door_is_flooded(
     let status: serde_json::Value =
         serde_json::from_str(&get(&format!("{}/status.json", program.ops)).await.1).unwrap();
     let stated = status["memory_ceiling_bytes"].as_u64().unwrap() / 1024;
-    assert!(program.log().contains("memory.ceiling"), "{}", program.log());
+    assert!(
+        program.log().contains("memory.ceiling"),
+        "{}",
+        program.log()
+    );
     let before = memory(program.pid(), "VmRSS");
-    // What the doors may add: connections with their streams, reflection, the operations port, the allocator.
+    // What the doors may add: connections with their streams, reflection, the operations port, the
+    // allocator.
     let doors = 512 * CONNECTIONS as u64 + (2 << 10) + (16 << 10) + (48 << 10);
 
     let grpc: SocketAddr = program.grpc.trim_start_matches("http://").parse().unwrap();
@@ -140,7 +210,9 @@ async fn memory_stays_under_the_stated_ceiling_while_every_open_door_is_flooded(
     let mut halves = Vec::new();
     for _ in 0..500 {
         let mut half = TcpStream::connect(ops).await.unwrap();
-        half.write_all(format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(12 << 10)).as_bytes()).await.unwrap();
+        half.write_all(format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(12 << 10)).as_bytes())
+            .await
+            .unwrap();
         halves.push(half);
     }
     let mut held = Vec::new();
@@ -149,8 +221,10 @@ async fn memory_stays_under_the_stated_ceiling_while_every_open_door_is_flooded(
         let mut sender = connect(grpc).await;
         for _ in 0..250 {
             sender = sender.ready().await.unwrap();
-            let path =
-                ["/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"][n % 2];
+            let path = [
+                "/grpc.health.v1.Health/Watch",
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            ][n % 2];
             let (response, mut upload) = sender.send_request(head(grpc, path), false).unwrap();
             // A watch asks once; a stream of reflection that asks nothing waits for its caller.
             if n % 2 == 0 {
@@ -159,13 +233,24 @@ async fn memory_stays_under_the_stated_ceiling_while_every_open_door_is_flooded(
             held.push((response, upload));
         }
     }
-    let answered = join_all(held.into_iter().map(|(response, upload)| async move { (response.await, upload) })).await;
+    let answered = join_all(
+        held.into_iter()
+            .map(|(response, upload)| async move { (response.await, upload) }),
+    )
+    .await;
     let peak = memory(program.pid(), "VmHWM");
-    assert!(peak < before + doors, "{peak} KiB, {before} before, {doors} for the doors");
+    assert!(
+        peak < before + doors,
+        "{peak} KiB, {before} before, {doors} for the doors"
+    );
     assert!(peak < stated, "{peak} KiB, {stated} are stated");
     // A refusal has its status in the head.
-    let is_open = |response: &http::Response<h2::RecvStream>| !response.headers().contains_key("grpc-status");
-    let open = answered.iter().filter(|(response, _)| response.as_ref().is_ok_and(is_open)).count();
+    let is_open =
+        |response: &http::Response<h2::RecvStream>| !response.headers().contains_key("grpc-status");
+    let open = answered
+        .iter()
+        .filter(|(response, _)| response.as_ref().is_ok_and(is_open))
+        .count();
     assert!(open <= CONNECTIONS * 8 + 16, "{open} streams are held");
     assert_eq!(get(&format!("{}/livez", program.ops)).await.0, 200);
 }
@@ -177,14 +262,21 @@ async fn half_requests_at_the_operations_port_neither_stay_nor_keep_others_out()
     let mut halves = Vec::new();
     for _ in 0..200 {
         let mut half = TcpStream::connect(daemon.ops).await.unwrap();
-        half.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n").await.unwrap();
+        half.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n")
+            .await
+            .unwrap();
         halves.push(half);
     }
     assert_eq!(daemon.page("/readyz").await.0, 200);
     let ended = join_all(halves.into_iter().map(|mut half| async move {
         let mut bytes = Vec::new();
-        clock::within(Duration::from_secs(30), half.read_to_end(&mut bytes)).await.is_some()
+        clock::within(Duration::from_secs(30), half.read_to_end(&mut bytes))
+            .await
+            .is_some()
     }));
-    assert!(ended.await.into_iter().all(|ended| ended), "all of them are closed");
+    assert!(
+        ended.await.into_iter().all(|ended| ended),
+        "all of them are closed"
+    );
     assert_eq!(daemon.page("/livez").await.0, 200);
 }

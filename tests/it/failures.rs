@@ -17,9 +17,17 @@ async fn each_failure_of_the_crm_has_its_status_reason_and_words() {
     let crm = FakeCrm::with(vec![]).await;
     let daemon = TestDaemon::with(&crm, "example", LIMITS).await;
     for (reply, code, reason) in [
-        (Reply::status(401), Code::Unauthenticated, "CRM_UNAUTHENTICATED"),
+        (
+            Reply::status(401),
+            Code::Unauthenticated,
+            "CRM_UNAUTHENTICATED",
+        ),
         (Reply::status(403), Code::PermissionDenied, "CRM_FORBIDDEN"),
-        (Reply::status(429), Code::ResourceExhausted, "CRM_RATE_LIMITED"),
+        (
+            Reply::status(429),
+            Code::ResourceExhausted,
+            "CRM_RATE_LIMITED",
+        ),
         (Reply::status(500), Code::Unavailable, "CRM_UNAVAILABLE"),
         (Reply::status(503), Code::Unavailable, "CRM_UNAVAILABLE"),
         (Reply::status(408), Code::Unavailable, "CRM_UNAVAILABLE"),
@@ -34,8 +42,16 @@ async fn each_failure_of_the_crm_has_its_status_reason_and_words() {
         (Reply::status(404), Code::Internal, "CRM_BAD_REPLY"),
         (Reply::status(204), Code::Internal, "CRM_BAD_REPLY"),
         (Reply::huge(50_000_000), Code::Internal, "CRM_BAD_REPLY"),
-        (Reply::json(serde_json::json!({"contacts": "none"})), Code::Internal, "CRM_BAD_REPLY"),
-        (Reply::json(serde_json::json!([])), Code::Internal, "CRM_BAD_REPLY"),
+        (
+            Reply::json(serde_json::json!({"contacts": "none"})),
+            Code::Internal,
+            "CRM_BAD_REPLY",
+        ),
+        (
+            Reply::json(serde_json::json!([])),
+            Code::Internal,
+            "CRM_BAD_REPLY",
+        ),
     ] {
         let label = format!("{reply:.80?}");
         crm.becomes(move |_| reply.clone());
@@ -43,28 +59,41 @@ async fn each_failure_of_the_crm_has_its_status_reason_and_words() {
         let status = daemon.find(find().user(&label)).await.unwrap_err();
         assert_eq!(status.code(), code, "{label}");
         let details = details(&status);
-        assert_eq!((details.reason.as_str(), details.domain.as_str()), (reason, "contactd"), "{label}");
+        assert_eq!(
+            (details.reason.as_str(), details.domain.as_str()),
+            (reason, "contactd"),
+            "{label}"
+        );
         let person = details.message.unwrap();
         assert!(!person.message.is_empty() && !person.details.is_empty() && person.ttl > 0);
         assert!(["warning", "danger"].contains(&person.message_type.as_str()));
         let told = format!("{status:?}");
-        assert!(!told.contains("6505551234") && !told.contains("token-1") && !told.contains("scripted"), "{told}");
+        assert!(
+            !told.contains("6505551234") && !told.contains("token-1") && !told.contains("scripted"),
+            "{told}"
+        );
     }
 
     // None of it was kept: the CRM is asked again and its answer is an answer.
     crm.becomes(|seen| example(seen, &[contact(1, "Ada", "+16505551234")]));
-    assert_eq!(daemon.find(find()).await.unwrap().matched_contact_info[0].name, "Ada");
+    assert_eq!(
+        daemon.find(find()).await.unwrap().matched_contact_info[0].name,
+        "Ada"
+    );
 }
 
 #[tokio::test]
 async fn each_call_is_counted_once_by_its_status_or_as_an_error() {
     let crm = FakeCrm::with(vec![]).await;
     // One call for each look-up: nobody asks whose the credential is.
-    let connector =
-        format!("[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{}\"", crm.url());
+    let connector = format!(
+        "[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{}\"",
+        crm.url()
+    );
     let daemon = TestDaemon::start(&format!("{LIMITS}\n{connector}\n")).await;
     let count = async |status: &str| {
-        let name = format!("contactd_crm_requests_total{{platform=\"example\",status=\"{status}\"}}");
+        let name =
+            format!("contactd_crm_requests_total{{platform=\"example\",status=\"{status}\"}}");
         daemon.metric(&name).await.unwrap_or(0.0)
     };
     let late = Reply::json(serde_json::json!({"contacts": []})).after(Duration::from_secs(60));
@@ -108,7 +137,10 @@ async fn retry_after_is_passed_on_from_seconds_and_from_a_date() {
             Some(value) => Reply::status(429).header("retry-after", value),
             None => Reply::status(429),
         });
-        let status = daemon.find(find().user(&format!("{header:?}"))).await.unwrap_err();
+        let status = daemon
+            .find(find().user(&format!("{header:?}")))
+            .await
+            .unwrap_err();
         assert_eq!(details(&status).retry_after, Some(seconds), "{header:?}");
     }
 }
@@ -119,7 +151,10 @@ async fn a_crm_that_refuses_connections_is_unavailable() {
     let daemon = TestDaemon::over(&crm).await;
     drop(crm);
     let status = daemon.find(find()).await.unwrap_err();
-    assert_eq!((status.code(), details(&status).reason.as_str()), (Code::Unavailable, "CRM_UNAVAILABLE"));
+    assert_eq!(
+        (status.code(), details(&status).reason.as_str()),
+        (Code::Unavailable, "CRM_UNAVAILABLE")
+    );
 }
 
 #[tokio::test]
@@ -131,21 +166,29 @@ async fn a_failed_refresh_leaves_the_good_answer() {
         crm.becomes(move |_| Reply::status(status));
         assert!(daemon.find(refresh()).await.is_err());
     }
-    assert_eq!(daemon.find(find()).await.unwrap().matched_contact_info[0].name, "Ada");
+    assert_eq!(
+        daemon.find(find()).await.unwrap().matched_contact_info[0].name,
+        "Ada"
+    );
 }
 
 #[tokio::test]
 async fn the_callers_deadline_is_deadline_exceeded() {
-    let slow = Reply::json(serde_json::json!({"contacts": [], "next_page": null})).after(Duration::from_millis(500));
+    let slow = Reply::json(serde_json::json!({"contacts": [], "next_page": null}))
+        .after(Duration::from_millis(500));
     let crm = FakeCrm::start(move |_| slow.clone()).await;
     let daemon = TestDaemon::over(&crm).await;
     let status = failure_within(daemon.grpc, &find(), Duration::from_millis(100)).await;
-    assert_eq!((status.code(), details(&status).reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+    assert_eq!(
+        (status.code(), details(&status).reason.as_str()),
+        (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
+    );
 }
 
 #[tokio::test]
 async fn more_calls_than_the_limit_are_refused_at_once() {
-    let slow = Reply::json(serde_json::json!({"contacts": [], "next_page": null})).after(Duration::from_millis(300));
+    let slow = Reply::json(serde_json::json!({"contacts": [], "next_page": null}))
+        .after(Duration::from_millis(300));
     let crm = FakeCrm::start(move |_| slow.clone()).await;
     let daemon = TestDaemon::with(&crm, "example", "[grpc]\nmax_in_flight = 2\n").await;
     let calls = (0..5).map(|n| daemon.find(find().number(&format!("+1650555000{n}"))));
@@ -155,6 +198,9 @@ async fn more_calls_than_the_limit_are_refused_at_once() {
     for status in refused {
         assert_eq!(status.code(), Code::ResourceExhausted);
         let details = details(&status);
-        assert_eq!((details.reason.as_str(), details.retry_after), ("OVERLOADED", Some(0)));
+        assert_eq!(
+            (details.reason.as_str(), details.retry_after),
+            ("OVERLOADED", Some(0))
+        );
     }
 }

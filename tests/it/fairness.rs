@@ -1,5 +1,5 @@
-//! Nobody holds what is everybody's: not a user whose CRM rests, not a CRM that hangs, not a caller that leaves at
-//! once. What floods do to a daemon of its own is in `attacks`.
+//! Nobody holds what is everybody's: not a user whose CRM rests, not a CRM that hangs, not a caller
+//! that leaves at once. What floods do to a daemon of its own is in `attacks`.
 
 mod attacks;
 
@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use contactd::clock::{self, Stopwatch};
 use contactd::pb::v1::invalidate_contacts_request::Scope;
-use contactd::pb::v1::{FindContactRequest, InvalidateContactsRequest, PhoneNumbers, PrefetchContactsRequest, Source};
+use contactd::pb::v1::{
+    FindContactRequest, InvalidateContactsRequest, PhoneNumbers, PrefetchContactsRequest, Source,
+};
 use futures_util::future::join_all;
 use tonic::Code;
 
@@ -22,13 +24,22 @@ fn number(n: u32) -> String {
 }
 
 /// Users `names` rest for ten minutes; the others get a contact with this name.
-fn but_resting(resting: &'static str, name: &'static str) -> impl Fn(&crate::support::crm::Seen) -> Reply + Send {
+fn but_resting(
+    resting: &'static str,
+    name: &'static str,
+) -> impl Fn(&crate::support::crm::Seen) -> Reply + Send {
     move |seen| {
-        let rests = seen.authorization.as_deref().is_some_and(|auth| auth.contains(resting));
+        let rests = seen
+            .authorization
+            .as_deref()
+            .is_some_and(|auth| auth.contains(resting));
         if rests && !seen.asks_who() {
             return Reply::status(429).header("retry-after", "600");
         }
-        example(seen, &[contact(1, name, seen.param("phone").unwrap_or_default())])
+        example(
+            seen,
+            &[contact(1, name, seen.param("phone").unwrap_or_default())],
+        )
     }
 }
 
@@ -48,15 +59,27 @@ async fn a_user_whose_crm_rests_holds_up_nobody_elses_refreshes() {
     }
     let before = crm.searches();
     rings("awake", 0).await.unwrap();
-    eventually("the other user's answer is refreshed", || crm.searches() > before).await;
+    eventually("the other user's answer is refreshed", || {
+        crm.searches() > before
+    })
+    .await;
     let fresh = async { while names(&rings("awake", 0).await.unwrap()) != ["v2"] {} };
-    clock::within(Duration::from_secs(5), fresh).await.expect("and served");
+    clock::within(Duration::from_secs(5), fresh)
+        .await
+        .expect("and served");
 }
 
 fn batch(user: &str, numbers: std::ops::Range<u32>) -> PrefetchContactsRequest {
-    let FindContactRequest { user, auth_header, .. } = find().user(user);
+    let FindContactRequest {
+        user, auth_header, ..
+    } = find().user(user);
     let phone_numbers = numbers.map(number).collect();
-    PrefetchContactsRequest { user, auth_header, phone_numbers, ..Default::default() }
+    PrefetchContactsRequest {
+        user,
+        auth_header,
+        phone_numbers,
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -70,34 +93,80 @@ async fn batches_of_users_whose_crm_rests_hold_up_no_other_batch() {
     crm.becomes(but_resting("resting", "v2"));
     let mut held = Vec::new();
     for user in &users {
-        held.push(daemon.client.clone().prefetch_contacts(batch(user, 0..100)).await.unwrap());
+        held.push(
+            daemon
+                .client
+                .clone()
+                .prefetch_contacts(batch(user, 0..100))
+                .await
+                .unwrap(),
+        );
     }
-    let asked = || crm.seen().iter().filter(|seen| seen.authorization.as_deref() != Some("Bearer awake")).count();
-    eventually("each of them has heard that it should rest", || asked() >= 2 * users.len()).await;
+    let asked = || {
+        crm.seen()
+            .iter()
+            .filter(|seen| seen.authorization.as_deref() != Some("Bearer awake"))
+            .count()
+    };
+    eventually("each of them has heard that it should rest", || {
+        asked() >= 2 * users.len()
+    })
+    .await;
     let told = clock::within(Duration::from_secs(5), async {
-        let mut events = daemon.client.clone().prefetch_contacts(batch("awake", 0..50)).await.unwrap().into_inner();
+        let mut events = daemon
+            .client
+            .clone()
+            .prefetch_contacts(batch("awake", 0..50))
+            .await
+            .unwrap()
+            .into_inner();
         let mut told = 0;
         while events.message().await.unwrap().is_some() {
             told += 1;
         }
         told
     });
-    assert_eq!(told.await.expect("the batch ends"), 52, "it is told of 50 numbers");
+    assert_eq!(
+        told.await.expect("the batch ends"),
+        52,
+        "it is told of 50 numbers"
+    );
 }
 
 /// A CRM that hangs for everybody who is not called "quick".
 fn hanging(seen: &crate::support::crm::Seen) -> Reply {
-    let reply = example(seen, &[contact(1, "Ada", seen.param("phone").unwrap_or_default())]);
-    let quick = seen.authorization.as_deref().is_some_and(|auth| auth.contains("quick"));
-    if quick { reply } else { reply.after(Duration::from_secs(600)) }
+    let reply = example(
+        seen,
+        &[contact(1, "Ada", seen.param("phone").unwrap_or_default())],
+    );
+    let quick = seen
+        .authorization
+        .as_deref()
+        .is_some_and(|auth| auth.contains("quick"));
+    if quick {
+        reply
+    } else {
+        reply.after(Duration::from_secs(600))
+    }
 }
 
 /// Calls of many that hang, and what they get.
 async fn hung(daemon: &TestDaemon, users: u32, each: u32) -> Vec<Code> {
     let calls = (0..users).flat_map(|user| (0..each).map(move |n| (user, n)));
-    let calls =
-        calls.map(|(user, n)| daemon.find(find().platform("dead").user(&format!("u{user}")).number(&number(n))));
-    join_all(calls).await.into_iter().filter_map(Result::err).map(|status| status.code()).collect()
+    let calls = calls.map(|(user, n)| {
+        daemon.find(
+            find()
+                .platform("dead")
+                .user(&format!("u{user}"))
+                .number(&number(n)),
+        )
+    });
+    join_all(calls)
+        .await
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|status| status.code())
+        .collect()
 }
 
 #[tokio::test]
@@ -110,23 +179,38 @@ async fn a_crm_that_hangs_costs_its_own_users_only() {
         )
     };
     let limits = "[grpc]\nmax_in_flight = 64\n[lookup]\ncall_timeout = \"3s\"\ntimeout = \"3s\"\n";
-    let daemon =
-        TestDaemon::start(&[limits, &connector("dead", dead.url()), &connector("alive", alive.url())].concat()).await;
+    let daemon = TestDaemon::start(
+        &[
+            limits,
+            &connector("dead", dead.url()),
+            &connector("alive", alive.url()),
+        ]
+        .concat(),
+    )
+    .await;
     let rings = |n| daemon.find(find().platform("alive").user("quick").number(&number(n)));
     rings(0).await.unwrap();
     let others = async {
         eventually("the dead CRM is asked by many", || dead.seen().len() > 60).await;
         for n in 0..100 {
             rings(0).await.expect("a hit is never refused");
-            rings(n).await.expect("nor is a look-up in the CRM that works");
+            rings(n)
+                .await
+                .expect("nor is a look-up in the CRM that works");
         }
     };
     let stopwatch = Stopwatch::start();
     let (codes, ()) = tokio::join!(hung(&daemon, 20, 20), others);
     assert!(stopwatch.elapsed() < Duration::from_secs(20));
     assert_eq!(codes.len(), 400);
-    let refused = codes.iter().filter(|code| **code == Code::ResourceExhausted).count();
-    assert!(refused > 200, "{refused}: the dead CRM's callers are not all held");
+    let refused = codes
+        .iter()
+        .filter(|code| **code == Code::ResourceExhausted)
+        .count();
+    assert!(
+        refused > 200,
+        "{refused}: the dead CRM's callers are not all held"
+    );
 }
 
 #[tokio::test]
@@ -138,31 +222,53 @@ async fn one_user_whose_calls_hang_leaves_places_to_the_others_of_the_same_crm()
     let others = async {
         eventually("it is asked as often as it may be", || crm.searches() >= 16).await;
         for n in 0..20 {
-            daemon.find(find().user("quick").number(&number(n))).await.expect("another user is served");
+            daemon
+                .find(find().user("quick").number(&number(n)))
+                .await
+                .expect("another user is served");
         }
     };
     let (hung, ()) = tokio::join!(hangs, others);
-    let refused = hung.into_iter().filter_map(Result::err).filter(|status| status.code() == Code::ResourceExhausted);
+    let refused = hung
+        .into_iter()
+        .filter_map(Result::err)
+        .filter(|status| status.code() == Code::ResourceExhausted);
     assert_eq!(refused.count(), 24);
 }
 
 #[tokio::test]
 async fn one_user_does_not_take_the_places_of_all_batches() {
     let crm = FakeCrm::start(hanging).await;
-    let more = "[grpc]\nmax_prefetch_jobs = 4\n[lookup]\ncall_timeout = \"30s\"\ntimeout = \"30s\"\n";
+    let more =
+        "[grpc]\nmax_prefetch_jobs = 4\n[lookup]\ncall_timeout = \"30s\"\ntimeout = \"30s\"\n";
     let daemon = TestDaemon::with(&crm, "example", more).await;
-    daemon.find(find().user("quick")).await.expect("the CRM accepts the credential");
+    daemon
+        .find(find().user("quick"))
+        .await
+        .expect("the CRM accepts the credential");
     let starts = |user: &'static str| {
         let mut client = daemon.client.clone();
-        async move { client.prefetch_contacts(batch(user, 0..10)).await.map(tonic::Response::into_inner) }
+        async move {
+            client
+                .prefetch_contacts(batch(user, 0..10))
+                .await
+                .map(tonic::Response::into_inner)
+        }
     };
     let mut slow: Vec<_> = (0..8).map(|_| Box::pin(starts("slow"))).collect();
     for _ in 2..8 {
         let (ended, _, left) = futures_util::future::select_all(slow).await;
-        assert_eq!(ended.unwrap_err().code(), Code::ResourceExhausted, "two places are one user's");
+        assert_eq!(
+            ended.unwrap_err().code(),
+            Code::ResourceExhausted,
+            "two places are one user's"
+        );
         slow = left;
     }
-    let others = clock::within(Duration::from_secs(10), starts("quick")).await.expect("it starts").unwrap();
+    let others = clock::within(Duration::from_secs(10), starts("quick"))
+        .await
+        .expect("it starts")
+        .unwrap();
     drop((slow, others));
 }
 
@@ -179,7 +285,10 @@ async fn callers_that_leave_at_once_under_a_false_token_leave_nothing_behind() {
     .await;
     let daemon = TestDaemon::start(&format!("{FALSE_TOKENS}base_url = \"{}\"\n", crm.url())).await;
     let leaves = |n: u32| {
-        let request = find().user("victim").auth(&format!("Bearer false {}", n % 40)).number(&number(n));
+        let request = find()
+            .user("victim")
+            .auth(&format!("Bearer false {}", n % 40))
+            .number(&number(n));
         daemon.find(request.within(Duration::from_millis(30)))
     };
     for round in 0..20 {
@@ -189,14 +298,24 @@ async fn callers_that_leave_at_once_under_a_false_token_leave_nothing_behind() {
     let made = calls();
     let rings = daemon.find(find().user("quick")).await;
     assert!(rings.is_ok(), "{rings:?}: their look-ups hold no places");
-    assert!(made < 200, "{made} calls for 200 look-ups under tokens that the CRM refuses");
+    assert!(
+        made < 200,
+        "{made} calls for 200 look-ups under tokens that the CRM refuses"
+    );
 }
 
 #[tokio::test]
 async fn a_look_up_that_its_caller_left_makes_no_further_call_unless_the_credential_is_proven() {
     let crm = FakeCrm::start(|seen| {
-        let hangs = !seen.authorization.as_deref().is_some_and(|auth| auth.contains("quick"));
-        example(seen, &[]).after(if hangs { Duration::from_secs(600) } else { Duration::ZERO })
+        let hangs = !seen
+            .authorization
+            .as_deref()
+            .is_some_and(|auth| auth.contains("quick"));
+        example(seen, &[]).after(if hangs {
+            Duration::from_secs(600)
+        } else {
+            Duration::ZERO
+        })
     })
     .await;
     let more = "[grpc]\nmax_in_flight = 100\n[lookup]\ncall_timeout = \"30s\"\ntimeout = \"30s\"\n\
@@ -204,31 +323,57 @@ async fn a_look_up_that_its_caller_left_makes_no_further_call_unless_the_credent
         quota = { rate = 1, per = \"2s\", burst = 1, scope = \"user\", prefetch_share = 1.0 }\n";
     let daemon = TestDaemon::start(&format!("{more}base_url = \"{}\"\n", crm.url())).await;
     let leaves = |user: &str, n: u32| {
-        let call = find().user(user).number(&number(n)).within(Duration::from_secs(20));
+        let call = find()
+            .user(user)
+            .number(&number(n))
+            .within(Duration::from_secs(20));
         let client = daemon.client.clone();
         async move { client.clone().find_contact(call).await.map(|_| ()) }
     };
-    // Both spend their user's only call of two seconds; the next one stands in line when its caller leaves.
+    // Both spend their user's only call of two seconds; the next one stands in line when its caller
+    // leaves.
     for user in ["quick", "unproven"] {
         let first = clock::within(Duration::from_millis(300), leaves(user, 0)).await;
         assert_eq!(first.is_some(), user == "quick");
-        assert!(clock::within(Duration::from_millis(300), leaves(user, 1)).await.is_none());
+        assert!(
+            clock::within(Duration::from_millis(300), leaves(user, 1))
+                .await
+                .is_none()
+        );
     }
     let searches = |user: &str| {
         let auth = format!("Bearer {user}");
-        crm.seen().iter().filter(|seen| seen.authorization.as_deref() == Some(&auth)).count()
+        crm.seen()
+            .iter()
+            .filter(|seen| seen.authorization.as_deref() == Some(&auth))
+            .count()
     };
-    eventually("the proven one's look-up goes on", || searches("quick") >= 2).await;
+    eventually("the proven one's look-up goes on", || {
+        searches("quick") >= 2
+    })
+    .await;
     clock::pause(Duration::from_secs(3)).await;
-    assert_eq!(searches("unproven"), 1, "the call on the wire, and none after it");
+    assert_eq!(
+        searches("unproven"),
+        1,
+        "the call on the wire, and none after it"
+    );
 }
 
 /// Has 10,000 numbers of a user forgotten, the first of which is `number(0)`.
 async fn forget_many(daemon: &TestDaemon, user: &str) {
     let phone_numbers = (0..10_000).map(number).collect();
     let scope = Some(Scope::Numbers(PhoneNumbers { phone_numbers }));
-    let request = InvalidateContactsRequest { user: find().user(user).user, scope };
-    daemon.client.clone().invalidate_contacts(request).await.unwrap();
+    let request = InvalidateContactsRequest {
+        user: find().user(user).user,
+        scope,
+    };
+    daemon
+        .client
+        .clone()
+        .invalidate_contacts(request)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -248,7 +393,10 @@ async fn forgetting_many_numbers_of_one_user_leaves_the_others_in_memory() {
 
 #[tokio::test]
 async fn nor_does_it_make_a_replica_lose_its_place_in_the_log() {
-    let (crm, server) = (FakeCrm::with(vec![contact(1, "Ada", &number(0))]).await, RedisServer::start().await);
+    let (crm, server) = (
+        FakeCrm::with(vec![contact(1, "Ada", &number(0))]).await,
+        RedisServer::start().await,
+    );
     let daemons = replicas(&crm, &server.url(), 2).await;
     let rings = |user: &'static str| daemons[1].find(find().user(user).number(&number(0)));
     for user in ["noisy", "quiet"] {
@@ -257,7 +405,9 @@ async fn nor_does_it_make_a_replica_lose_its_place_in_the_log() {
     join_all((0..3).map(|_| forget_many(&daemons[0], "noisy"))).await;
     // Once the CRM is asked again the other replica has heard of it.
     let heard = async { while source(&rings("noisy").await.unwrap()) == Source::Memory {} };
-    clock::within(Duration::from_secs(5), heard).await.expect("the other replica hears of it");
+    clock::within(Duration::from_secs(5), heard)
+        .await
+        .expect("the other replica hears of it");
     assert_eq!(source(&rings("quiet").await.unwrap()), Source::Memory);
     let events: usize = server.run(&["XLEN", "contactd:{log}:s"]);
     assert!(events < 100, "{events} events");

@@ -1,4 +1,5 @@
-//! Redis and the CRM in trouble, as callers of the daemon see it: who is answered, how fast, and that it passes.
+//! Redis and the CRM in trouble, as callers of the daemon see it: who is answered, how fast, and
+//! that it passes.
 
 mod crm;
 mod redis;
@@ -14,7 +15,8 @@ use tonic::Status;
 use crate::support::daemon::{Changed as _, TestDaemon, find};
 use crate::support::fleet::number;
 
-/// Far more than the timeouts of one look-up, and far less than a caller that waits for what will not come.
+/// Far more than the timeouts of one look-up, and far less than a caller that waits for what will
+/// not come.
 const PROMPT: Duration = Duration::from_secs(2);
 
 /// A look-up of number `n`, which must end promptly.

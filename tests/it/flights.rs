@@ -13,7 +13,9 @@ use crate::support::wire::failure_within;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find, refresh};
 
 fn slow(millis: u64) -> impl Fn(&crate::support::crm::Seen) -> Reply + Send + 'static {
-    move |seen| example(seen, &[contact(1, "Ada", "+16505551234")]).after(Duration::from_millis(millis))
+    move |seen| {
+        example(seen, &[contact(1, "Ada", "+16505551234")]).after(Duration::from_millis(millis))
+    }
 }
 
 #[tokio::test]
@@ -24,9 +26,17 @@ async fn a_hundred_callers_of_one_unknown_number_make_the_calls_of_one() {
     let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
     assert!(answers.iter().all(|answer| names(answer) == ["Ada"]));
     assert_eq!(crm.seen().len(), 2, "one search and one list of deals");
-    let shared = answers.iter().filter(|answer| answer.lookup.as_ref().unwrap().shared).count();
+    let shared = answers
+        .iter()
+        .filter(|answer| answer.lookup.as_ref().unwrap().shared)
+        .count();
     assert_eq!(shared, 99);
-    assert_eq!(daemon.metric("contactd_lookups_shared_total{platform=\"example\"}").await, Some(99.0));
+    assert_eq!(
+        daemon
+            .metric("contactd_lookups_shared_total{platform=\"example\"}")
+            .await,
+        Some(99.0)
+    );
 }
 
 #[tokio::test]
@@ -48,8 +58,15 @@ async fn a_deadline_shorter_than_the_load_still_fills_the_cache() {
         }
         contactd::clock::pause(Duration::from_millis(10)).await;
     }
-    let lookup = stored.expect("the load ended and its answer was kept").lookup.unwrap();
-    assert_eq!((lookup.source(), lookup.complete), (Source::Memory, true), "with its deals");
+    let lookup = stored
+        .expect("the load ended and its answer was kept")
+        .lookup
+        .unwrap();
+    assert_eq!(
+        (lookup.source(), lookup.complete),
+        (Source::Memory, true),
+        "with its deals"
+    );
     assert_eq!(crm.searches(), 1);
 }
 
@@ -68,7 +85,9 @@ async fn a_deadline_shorter_than_one_of_many_searches_still_fills_the_cache() {
             contactd::clock::pause(Duration::from_millis(10)).await;
         }
     };
-    contactd::clock::within(Duration::from_secs(10), stored).await.expect("absence is proven and kept");
+    contactd::clock::within(Duration::from_secs(10), stored)
+        .await
+        .expect("absence is proven and kept");
     assert_eq!(crm.searches(), 3);
 }
 
@@ -91,7 +110,11 @@ async fn a_failed_load_fails_its_callers_once_and_the_next_one_loads_again() {
     let crm = FakeCrm::start(|_| Reply::status(500).after(Duration::from_millis(100))).await;
     let daemon = TestDaemon::over(&crm).await;
     let answers = join_all((0..20).map(|_| daemon.find(find()))).await;
-    assert!(answers.iter().all(|answer| answer.as_ref().unwrap_err().code() == Code::Unavailable));
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.as_ref().unwrap_err().code() == Code::Unavailable)
+    );
     assert_eq!(crm.seen().len(), 1);
     crm.becomes(slow(0));
     assert_eq!(names(&daemon.find(find()).await.unwrap()), ["Ada"]);
@@ -107,7 +130,10 @@ async fn callers_with_different_credentials_never_share_a_load() {
     })
     .await;
     let daemon = TestDaemon::over(&crm).await;
-    let (good, bad) = (daemon.find(find()), daemon.find(find().auth("Bearer stolen")));
+    let (good, bad) = (
+        daemon.find(find()),
+        daemon.find(find().auth("Bearer stolen")),
+    );
     let (good, bad) = tokio::join!(good, bad);
     assert_eq!(names(&good.unwrap()), ["Ada"]);
     assert_eq!(bad.unwrap_err().code(), Code::Unauthenticated);
@@ -117,8 +143,13 @@ async fn callers_with_different_credentials_never_share_a_load() {
 #[tokio::test]
 async fn a_manual_refresh_does_not_join_a_load_that_began_before_it_and_the_later_answer_stays() {
     let crm = FakeCrm::start(|seen| {
-        example(seen, &[contact(1, "Old name", "+16505551234")])
-            .after(Duration::from_millis(if seen.path.ends_with("/deals") { 0 } else { 400 }))
+        example(seen, &[contact(1, "Old name", "+16505551234")]).after(Duration::from_millis(
+            if seen.path.ends_with("/deals") {
+                0
+            } else {
+                400
+            },
+        ))
     })
     .await;
     let daemon = TestDaemon::over(&crm).await;
@@ -132,18 +163,19 @@ async fn a_manual_refresh_does_not_join_a_load_that_began_before_it_and_the_late
     let (old, new) = tokio::join!(ringing, refreshing);
     assert_eq!(names(&old.unwrap()), ["Old name"]);
     assert_eq!(names(&new), ["New name"]);
-    assert_eq!(names(&daemon.find(find()).await.unwrap()), ["New name"], "the slower, older load did not undo it");
+    assert_eq!(
+        names(&daemon.find(find()).await.unwrap()),
+        ["New name"],
+        "the slower, older load did not undo it"
+    );
 }
 
 #[tokio::test]
 async fn a_slow_number_does_not_hold_up_another() {
     let crm = FakeCrm::start(|seen| {
         let late = seen.param("phone") == Some("+16505550001");
-        Reply::json(json!({"contacts": [], "next_page": null})).after(Duration::from_millis(if late {
-            4000
-        } else {
-            0
-        }))
+        Reply::json(json!({"contacts": [], "next_page": null}))
+            .after(Duration::from_millis(if late { 4000 } else { 0 }))
     })
     .await;
     let daemon = TestDaemon::over(&crm).await;

@@ -24,18 +24,29 @@ const LIMITS: &str = "[lookup]\ncall_timeout = \"5s\"\ntimeout = \"8s\"\n";
 
 fn example_at(url: &str) -> String {
     // The search alone is asked: these CRMs say the same to everything.
-    format!("{LIMITS}[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{url}\"\n")
+    format!(
+        "{LIMITS}[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{url}\"\n"
+    )
 }
 
 /// What a look-up gets, within half a minute: the reason of its failure, or what is in its answer.
 async fn outcome(daemon: &TestDaemon, user: &str) -> String {
     let asked = clock::within(Duration::from_secs(30), daemon.find(find().user(user))).await;
     match asked.expect("every look-up ends") {
-        Ok(answer) => format!("{} found", answer.lookup.map_or(0, |_| answer.matched_contact_info.len())),
+        Ok(answer) => format!(
+            "{} found",
+            answer
+                .lookup
+                .map_or(0, |_| answer.matched_contact_info.len())
+        ),
         Err(status) => {
             assert_ne!(status.code(), Code::Unknown, "{status:?}");
             let details = details(&status);
-            assert!(details.message.is_some_and(|message| !message.message.is_empty()));
+            assert!(
+                details
+                    .message
+                    .is_some_and(|message| !message.message.is_empty())
+            );
             details.reason
         }
     }

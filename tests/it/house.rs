@@ -1,9 +1,9 @@
-//! The house rules that a compiler does not check: rooms use only rooms below them (`src/ARCHITECTURE.md`), some crates
-//! stay out of some rooms, the files of a room import each other in no circle, every file says what it is for, and none
-//! outgrows its reader.
+//! The house rules that a compiler does not check: rooms use only rooms below them
+//! (`src/ARCHITECTURE.md`), some crates stay out of some rooms, the files of a room import each
+//! other in no circle, every file says what it is for, and none outgrows its reader.
 //!
-//! What counts is code: comments, strings, `#[cfg(test)]` items, files named `tests.rs` and folders named `tests` are
-//! free.
+//! What counts is code: comments, strings, `#[cfg(test)]` items, files named `tests.rs` and folders
+//! named `tests` are free.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,8 @@ const LONGEST: usize = 400;
 
 struct Room {
     name: &'static str,
-    /// A room may use rooms with a lower number; rooms with the same number are blind to each other.
+    /// A room may use rooms with a lower number; rooms with the same number are blind to each
+    /// other.
     floor: u8,
     /// Rooms that it never uses although they lie below.
     never: &'static [&'static str],
@@ -34,13 +35,44 @@ const fn room(
     never: &'static [&'static str],
     never_crates: &'static [&'static str],
 ) -> Room {
-    Room { name, floor, never, never_crates }
+    Room {
+        name,
+        floor,
+        never,
+        never_crates,
+    }
 }
 
-const BEHIND_THE_RESOLVER: &[&str] = &["cache", "flight", "budget", "admission", "lease", "connector"];
-const BEHIND_THE_RPC: &[&str] = &["cache", "flight", "budget", "admission", "lease", "connector", "resolver"];
-const ALL_BUT_CLOCK_AND_DOMAIN: &[&str] =
-    &["pb", "metrics", "cache", "flight", "budget", "admission", "link", "connector", "resolver", "rpc", "ops"];
+const BEHIND_THE_RESOLVER: &[&str] = &[
+    "cache",
+    "flight",
+    "budget",
+    "admission",
+    "lease",
+    "connector",
+];
+const BEHIND_THE_RPC: &[&str] = &[
+    "cache",
+    "flight",
+    "budget",
+    "admission",
+    "lease",
+    "connector",
+    "resolver",
+];
+const ALL_BUT_CLOCK_AND_DOMAIN: &[&str] = &[
+    "pb",
+    "metrics",
+    "cache",
+    "flight",
+    "budget",
+    "admission",
+    "link",
+    "connector",
+    "resolver",
+    "rpc",
+    "ops",
+];
 
 #[rustfmt::skip]
 const ROOMS: [Room; 27] = [
@@ -73,11 +105,15 @@ const ROOMS: [Room; 27] = [
     room(8, "main", BEHIND_THE_RPC, &[]),
 ];
 
-/// Neighbours that see each other all the same: values are read from messages, and one floor puts the house together.
+/// Neighbours that see each other all the same: values are read from messages, and one floor puts
+/// the house together.
 const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
     (&["frames", "link", "urgency"], &["clock"]),
     (&["domain"], &["pb"]),
-    (&["app", "config", "lifecycle", "telemetry", "tls"], &["app", "config", "lifecycle", "telemetry", "tls"]),
+    (
+        &["app", "config", "lifecycle", "telemetry", "tls"],
+        &["app", "config", "lifecycle", "telemetry", "tls"],
+    ),
 ];
 
 /// Single names that pass where their room does not: a question to the resolver names its platform.
@@ -93,7 +129,11 @@ fn every_room_uses_only_what_lies_below_it() {
         }
         let code = without_tests(&bare(&fs::read_to_string(&file).unwrap()));
         let shown = file.strip_prefix(SRC).unwrap().display().to_string();
-        faults.extend(faults_in(&room, depth(&file), &code).into_iter().map(|fault| format!("src/{shown}:{fault}")));
+        faults.extend(
+            faults_in(&room, depth(&file), &code)
+                .into_iter()
+                .map(|fault| format!("src/{shown}:{fault}")),
+        );
     }
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
@@ -101,30 +141,59 @@ fn every_room_uses_only_what_lies_below_it() {
 #[test]
 fn the_files_of_a_room_import_each_other_in_no_circle() {
     let code = |file: &Path| without_tests(&bare(&fs::read_to_string(file).unwrap()));
-    let files: Vec<_> = sources().into_iter().filter_map(|file| Some((module(&file)?, file))).collect();
+    let files: Vec<_> = sources()
+        .into_iter()
+        .filter_map(|file| Some((module(&file)?, file)))
+        .collect();
     let modules = files.iter().map(|(module, _)| module.clone()).collect();
     let of = |module: &str, file: &Path| imports(module, &code(file), &modules);
-    let all: Imports = files.iter().map(|(module, file)| (module.clone(), of(module, file))).collect();
-    assert!(all.values().any(|used| !used.is_empty()), "no file uses another: the rule reads nothing");
+    let all: Imports = files
+        .iter()
+        .map(|(module, file)| (module.clone(), of(module, file)))
+        .collect();
+    assert!(
+        all.values().any(|used| !used.is_empty()),
+        "no file uses another: the rule reads nothing"
+    );
     let found = circles(&all);
     assert!(found.is_empty(), "\n{}\n", Vec::from_iter(found).join("\n"));
 }
 
 #[test]
 fn circles_are_seen_through_groups_and_from_far_below() {
-    let modules: BTreeSet<_> = ["a::b", "a::c", "a::c::d", "z::b"].map(str::to_owned).into();
+    let modules: BTreeSet<_> = ["a::b", "a::c", "a::c::d", "z::b"]
+        .map(str::to_owned)
+        .into();
     for (module, code, used) in [
         ("a::b", "use super::{c::X, d};", &["a::c"][..]),
         ("a::b", "fn f(_: crate::a::c::d::X) {}", &["a::c"]),
-        ("a::c::d", "use super::super::b;\nuse super::Y;", &["a::b", "a::c"]),
+        (
+            "a::c::d",
+            "use super::super::b;\nuse super::Y;",
+            &["a::b", "a::c"],
+        ),
         ("a::c", "use self::d::X; use crate::z::b::X;", &["a::c::d"]),
         ("a::b", "use super::Front;", &[]),
     ] {
-        assert_eq!(Vec::from_iter(imports(module, code, &modules)), used, "{module}: {code}");
+        assert_eq!(
+            Vec::from_iter(imports(module, code, &modules)),
+            used,
+            "{module}: {code}"
+        );
     }
-    let edges = [("a::c", "a::d"), ("a::d", "a::b"), ("a::b", "a::c"), ("a::e", "a::b")];
-    let all: Imports = edges.map(|(from, to)| (from.to_owned(), [to.to_owned()].into())).into();
-    assert_eq!(Vec::from_iter(circles(&all)), ["a::b -> a::c -> a::d -> a::b"]);
+    let edges = [
+        ("a::c", "a::d"),
+        ("a::d", "a::b"),
+        ("a::b", "a::c"),
+        ("a::e", "a::b"),
+    ];
+    let all: Imports = edges
+        .map(|(from, to)| (from.to_owned(), [to.to_owned()].into()))
+        .into();
+    assert_eq!(
+        Vec::from_iter(circles(&all)),
+        ["a::b -> a::c -> a::d -> a::b"]
+    );
     let tree: Imports = all.into_iter().filter(|(from, _)| from != "a::d").collect();
     assert!(circles(&tree).is_empty());
 }
@@ -133,8 +202,14 @@ fn circles_are_seen_through_groups_and_from_far_below() {
 fn the_crate_lists_its_rooms_from_the_ground_up() {
     let lib = fs::read_to_string(Path::new(SRC).join("lib.rs")).unwrap();
     let names: Vec<_> = lib.lines().filter_map(declared).collect();
-    let floors: Vec<_> = names.iter().map(|name| known(name).expect(name).floor).collect();
-    assert!(floors.is_sorted(), "{names:?} stand on the floors {floors:?}");
+    let floors: Vec<_> = names
+        .iter()
+        .map(|name| known(name).expect(name).floor)
+        .collect();
+    assert!(
+        floors.is_sorted(),
+        "{names:?} stand on the floors {floors:?}"
+    );
 }
 
 #[test]
@@ -147,10 +222,15 @@ fn every_file_begins_with_what_it_is_for_and_is_short_enough_to_read() {
             faults.push(format!("src/{shown}: begins with no //! header"));
         }
         let code = bare(&text);
-        let tests: usize = test_items(&code).into_iter().map(|item| code[item].lines().count()).sum();
+        let tests: usize = test_items(&code)
+            .into_iter()
+            .map(|item| code[item].lines().count())
+            .sum();
         let length = text.lines().count() - tests;
         if length > LONGEST {
-            faults.push(format!("src/{shown}: {length} lines without tests, {LONGEST} are the most"));
+            faults.push(format!(
+                "src/{shown}: {length} lines without tests, {LONGEST} are the most"
+            ));
         }
     }
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
@@ -160,7 +240,10 @@ fn every_file_begins_with_what_it_is_for_and_is_short_enough_to_read() {
 fn the_rules_see_through_groups_comments_strings_and_test_code() {
     let faults = |room: &str, text: &str| faults_in(room, 2, &without_tests(&bare(text)));
     for (room, text) in [
-        ("cache", "use crate::{\n    domain::{Entry, key},\n    connector::Door,\n};"),
+        (
+            "cache",
+            "use crate::{\n    domain::{Entry, key},\n    connector::Door,\n};",
+        ),
         ("cache", "fn f(_: crate::flight::Flights) {}"),
         ("domain", "use tokio_util::sync::CancellationToken;"),
         ("domain", "use redis as store;"),
@@ -169,18 +252,35 @@ fn the_rules_see_through_groups_comments_strings_and_test_code() {
         ("example_crm", "use crate::app::App;"),
         ("clock", "use super::super::metrics::Metrics;"),
     ] {
-        assert_eq!(faults(room, text).len(), 1, "{room}: {text} gives {:?}", faults(room, text));
+        assert_eq!(
+            faults(room, text).len(),
+            1,
+            "{room}: {text} gives {:?}",
+            faults(room, text)
+        );
     }
     for (room, text) in [
         (
             "domain",
             "// use tokio::spawn\n/* crate::cache */ const A: &str = \"crate::app::\\\"\"; const B: char = '\"';",
         ),
-        ("domain", "#[cfg(test)]\nmod tests {\n    use crate::cache::Tier;\n    fn f() { if true {} }\n}"),
-        ("domain", "#[cfg(test)]\nuse tokio::time;\nuse crate::pb::v1;"),
-        ("rpc", "use crate::connector::Platform;\nuse crate::rpc::server;"),
+        (
+            "domain",
+            "#[cfg(test)]\nmod tests {\n    use crate::cache::Tier;\n    fn f() { if true {} }\n}",
+        ),
+        (
+            "domain",
+            "#[cfg(test)]\nuse tokio::time;\nuse crate::pb::v1;",
+        ),
+        (
+            "rpc",
+            "use crate::connector::Platform;\nuse crate::rpc::server;",
+        ),
         ("config", "use crate::telemetry::LogFormat;"),
-        ("cache", "use super::Tier; fn f<'a>(x: &'a str) -> &'a str { x }"),
+        (
+            "cache",
+            "use super::Tier; fn f<'a>(x: &'a str) -> &'a str { x }",
+        ),
     ] {
         assert_eq!(faults(room, text), Vec::<String>::new(), "{room}: {text}");
     }
@@ -188,13 +288,17 @@ fn the_rules_see_through_groups_comments_strings_and_test_code() {
 
 /// `cache` for `mod cache;` and `pub mod cache;`.
 fn declared(line: &str) -> Option<&str> {
-    line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')
+    line.trim_start_matches("pub ")
+        .strip_prefix("mod ")?
+        .strip_suffix(';')
 }
 
 /// What is wrong with the paths in `code`, each with its line.
 fn faults_in(name: &str, depth: usize, code: &str) -> Vec<String> {
     let Some(room) = known(name) else {
-        return vec![format!("1: {name} has no place in the table of tests/it/house.rs")];
+        return vec![format!(
+            "1: {name} has no place in the table of tests/it/house.rs"
+        )];
     };
     let mut faults = Vec::new();
     for (at, root) in roots(code) {
@@ -205,7 +309,11 @@ fn faults_in(name: &str, depth: usize, code: &str) -> Vec<String> {
                 faults.extend(denied(room, &path).map(|rule| format!("{line}: {rule}")));
             }
         } else if root == "super" {
-            let supers = 1 + rest.split("::").skip(1).take_while(|part| part.trim() == "super").count();
+            let supers = 1 + rest
+                .split("::")
+                .skip(1)
+                .take_while(|part| part.trim() == "super")
+                .count();
             if supers >= depth {
                 faults.push(format!("{line}: super leaves the room; write crate::"));
             }
@@ -217,23 +325,31 @@ fn faults_in(name: &str, depth: usize, code: &str) -> Vec<String> {
 }
 
 fn is_family(root: &str, never: &str) -> bool {
-    root.strip_prefix(never).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    root.strip_prefix(never)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
 /// The rule that `path`, for example `connector::Platform`, breaks in `room`.
 fn denied(room: &Room, path: &str) -> Option<String> {
     let used = path.split("::").next().unwrap_or(path);
     let (name, floor) = (room.name, room.floor);
-    let is_open = OPEN_DOORS.iter().any(|(from, to)| from.contains(&name) && to.contains(&used));
+    let is_open = OPEN_DOORS
+        .iter()
+        .any(|(from, to)| from.contains(&name) && to.contains(&used));
     if used == name || is_open || EXCEPTIONS.contains(&(name, path)) {
         return None;
     }
     match known(used) {
-        None => Some(format!("{used} has no place in the table of tests/it/house.rs")),
-        Some(other) if other.floor >= floor => {
-            Some(format!("{name} (floor {floor}) uses {used} (floor {}): only lower floors", other.floor))
+        None => Some(format!(
+            "{used} has no place in the table of tests/it/house.rs"
+        )),
+        Some(other) if other.floor >= floor => Some(format!(
+            "{name} (floor {floor}) uses {used} (floor {}): only lower floors",
+            other.floor
+        )),
+        Some(_) if room.never.contains(&used) => {
+            Some(format!("{name} never uses {used} itself, here {path}"))
         }
-        Some(_) if room.never.contains(&used) => Some(format!("{name} never uses {used} itself, here {path}")),
         Some(_) => None,
     }
 }

@@ -16,9 +16,14 @@ use crate::support::fleet::{number, replica, source};
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 
-/// A CRM for all tenants. `Bearer PERSON.N` is a token of that person, who sees a contact of that name.
+/// A CRM for all tenants. `Bearer PERSON.N` is a token of that person, who sees a contact of that
+/// name.
 pub(crate) fn tenants(seen: &Seen) -> Reply {
-    let token = seen.authorization.clone().unwrap_or_default().replace("Bearer ", "");
+    let token = seen
+        .authorization
+        .clone()
+        .unwrap_or_default()
+        .replace("Bearer ", "");
     let person = token.split('.').next().unwrap_or_default().to_owned();
     if !["alice", "bob", "mallory"].contains(&person.as_str()) {
         return Reply::status(401);
@@ -28,25 +33,43 @@ pub(crate) fn tenants(seen: &Seen) -> Reply {
     }
     // Mallory knows nobody.
     let phone = seen.param("phone").unwrap_or_default().to_owned();
-    let contacts = if person == "mallory" { vec![] } else { vec![contact(1, &person, &phone)] };
+    let contacts = if person == "mallory" {
+        vec![]
+    } else {
+        vec![contact(1, &person, &phone)]
+    };
     example(seen, &contacts)
 }
 
 /// Two calls of 30 ms, one after the other, would take 30 ms more.
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "figures for whoever runs the test with --nocapture")]
+#[expect(
+    clippy::print_stdout,
+    reason = "figures for whoever runs the test with --nocapture"
+)]
 async fn a_first_call_under_a_new_token_takes_as_long_as_the_slower_of_its_two_calls() {
     let crm = FakeCrm::start(|seen| {
-        let token = seen.authorization.clone().unwrap_or_default().replace("Bearer ", "");
+        let token = seen
+            .authorization
+            .clone()
+            .unwrap_or_default()
+            .replace("Bearer ", "");
         let person = token.split('.').next().unwrap_or_default();
-        let reply = if seen.asks_who() { user_named(person) } else { example(seen, &[]) };
+        let reply = if seen.asks_who() {
+            user_named(person)
+        } else {
+            example(seen, &[])
+        };
         reply.after(Duration::from_millis(30))
     })
     .await;
     let daemon = TestDaemon::with(&crm, "example", "").await;
     let timed = async |auth: &str, user: &str, n: usize| {
         let stopwatch = Stopwatch::start();
-        daemon.find(find().user(user).auth(auth).number(&number(n))).await.unwrap();
+        daemon
+            .find(find().user(user).auth(auth).number(&number(n)))
+            .await
+            .unwrap();
         stopwatch.elapsed()
     };
     let (mut first, mut known) = (Vec::new(), Vec::new());
@@ -59,17 +82,28 @@ async fn a_first_call_under_a_new_token_takes_as_long_as_the_slower_of_its_two_c
     first.sort();
     known.sort();
     let (first, known) = (first[30], known[30]);
-    println!("first call under a token {first:?}, one under a known token {known:?} (medians of 60)");
-    assert!(first <= known + Duration::from_millis(5), "{first:?} and {known:?}");
+    println!(
+        "first call under a token {first:?}, one under a known token {known:?} (medians of 60)"
+    );
+    assert!(
+        first <= known + Duration::from_millis(5),
+        "{first:?} and {known:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_stolen_user_id_with_a_valid_token_of_somebody_else_finds_and_spoils_nothing() {
     let (crm, redis) = (FakeCrm::start(tenants).await, RedisServer::start().await);
-    let daemons = [replica(&crm, &redis.url(), "").await, replica(&crm, &redis.url(), "").await];
+    let daemons = [
+        replica(&crm, &redis.url(), "").await,
+        replica(&crm, &redis.url(), "").await,
+    ];
     let numbers: Vec<String> = (0..20).map(number).collect();
     for number in &numbers {
-        daemons[0].find(find().auth("Bearer alice.1").number(number)).await.unwrap();
+        daemons[0]
+            .find(find().auth("Bearer alice.1").number(number))
+            .await
+            .unwrap();
     }
     for daemon in &daemons {
         for _ in 0..2 {
@@ -80,18 +114,34 @@ async fn a_stolen_user_id_with_a_valid_token_of_somebody_else_finds_and_spoils_n
                     Err(status) => assert_eq!(status.code(), Code::NotFound),
                     Ok(answer) => assert!(names(&answer).is_empty(), "her own empty answer"),
                 }
-                let answer = daemon.find(find().auth("Bearer mallory.1").number(number)).await.unwrap();
+                let answer = daemon
+                    .find(find().auth("Bearer mallory.1").number(number))
+                    .await
+                    .unwrap();
                 assert!(names(&answer).is_empty(), "{number}");
             }
         }
-        let told = run(daemon, crate::prefetch::under(batch(numbers.clone()), "Bearer mallory.2")).await;
-        assert_eq!(told.results.iter().map(|result| result.match_count).sum::<u32>(), 0);
+        let told = run(
+            daemon,
+            crate::prefetch::under(batch(numbers.clone()), "Bearer mallory.2"),
+        )
+        .await;
+        assert_eq!(
+            told.results
+                .iter()
+                .map(|result| result.match_count)
+                .sum::<u32>(),
+            0
+        );
     }
     // And Alice's own answers are as they were, for every token of hers.
     let searches = crm.searches();
     for (daemon, token) in daemons.iter().zip(["Bearer alice.1", "Bearer alice.2"]) {
         for number in &numbers {
-            let answer = daemon.find(find().auth(token).number(number)).await.unwrap();
+            let answer = daemon
+                .find(find().auth(token).number(number))
+                .await
+                .unwrap();
             assert_eq!(names(&answer), ["alice"]);
         }
     }
@@ -102,9 +152,20 @@ async fn a_stolen_user_id_with_a_valid_token_of_somebody_else_finds_and_spoils_n
 async fn two_agents_on_one_login_share_no_answers_unless_they_share_their_user_id() {
     let crm = FakeCrm::start(tenants).await;
     let daemon = TestDaemon::over(&crm).await;
-    for (user, source) in [("one", Source::Crm), ("two", Source::Crm), ("one", Source::Memory)] {
-        let answer = daemon.find(find().user(user).auth("Bearer alice.1")).await.unwrap();
-        assert_eq!((names(&answer), answer.lookup.as_ref().unwrap().source()), (vec!["alice"], source), "{user}");
+    for (user, source) in [
+        ("one", Source::Crm),
+        ("two", Source::Crm),
+        ("one", Source::Memory),
+    ] {
+        let answer = daemon
+            .find(find().user(user).auth("Bearer alice.1"))
+            .await
+            .unwrap();
+        assert_eq!(
+            (names(&answer), answer.lookup.as_ref().unwrap().source()),
+            (vec!["alice"], source),
+            "{user}"
+        );
     }
 }
 
@@ -112,8 +173,14 @@ async fn two_agents_on_one_login_share_no_answers_unless_they_share_their_user_i
 async fn many_look_ups_under_one_new_credential_ask_once_whose_it_is() {
     let crm = FakeCrm::start(|seen| tenants(seen).after(Duration::from_millis(50))).await;
     let daemon = TestDaemon::over(&crm).await;
-    let asks =
-        (0..30).map(|n| daemon.find(find().user(&format!("u{}", n % 3)).auth("Bearer alice.1").number(&number(n))));
+    let asks = (0..30).map(|n| {
+        daemon.find(
+            find()
+                .user(&format!("u{}", n % 3))
+                .auth("Bearer alice.1")
+                .number(&number(n)),
+        )
+    });
     for answer in join_all(asks).await {
         assert_eq!(names(&answer.unwrap()), ["alice"]);
     }
@@ -123,13 +190,18 @@ async fn many_look_ups_under_one_new_credential_ask_once_whose_it_is() {
             .filter(|n| user == format!("u{}", n % 3))
             .map(|n| daemon.find(find().user(user).auth("Bearer alice.1").number(&number(n))));
         for answer in join_all(stored).await {
-            assert_eq!(source(&answer.unwrap()), Source::Memory, "each user id is known under the credential");
+            assert_eq!(
+                source(&answer.unwrap()),
+                Source::Memory,
+                "each user id is known under the credential"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn where_nothing_is_stored_both_questions_go_at_once_and_where_something_is_the_cheap_one_goes_first() {
+async fn where_nothing_is_stored_both_questions_go_at_once_and_where_something_is_the_cheap_one_goes_first()
+ {
     let slow = Duration::from_millis(400);
     let crm = FakeCrm::start(move |seen| tenants(seen).after(slow)).await;
     let daemon = TestDaemon::with(&crm, "example", "[lookup]\ndetails_timeout = \"400ms\"\n").await;
@@ -142,15 +214,34 @@ async fn where_nothing_is_stored_both_questions_go_at_once_and_where_something_i
 
     crm.becomes(tenants);
     let searches = crm.searches();
-    assert_eq!(source(&daemon.find(find().auth("Bearer alice.2")).await.unwrap()), Source::Memory);
-    assert_eq!((crm.asked_who(), crm.searches()), (2, searches), "no search is needed");
+    assert_eq!(
+        source(&daemon.find(find().auth("Bearer alice.2")).await.unwrap()),
+        Source::Memory
+    );
+    assert_eq!(
+        (crm.asked_who(), crm.searches()),
+        (2, searches),
+        "no search is needed"
+    );
 
     // A CRM that takes long to say it does not hold up the search.
-    crm.becomes(move |seen| if seen.asks_who() { tenants(seen).after(Duration::from_secs(3)) } else { tenants(seen) });
+    crm.becomes(move |seen| {
+        if seen.asks_who() {
+            tenants(seen).after(Duration::from_secs(3))
+        } else {
+            tenants(seen)
+        }
+    });
     let stopwatch = Stopwatch::start();
-    assert_eq!(names(&daemon.find(find().auth("Bearer bob.1")).await.unwrap()), ["bob"]);
+    assert_eq!(
+        names(&daemon.find(find().auth("Bearer bob.1")).await.unwrap()),
+        ["bob"]
+    );
     let took = stopwatch.elapsed();
-    assert!(took >= Duration::from_millis(150) && took < Duration::from_secs(2), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(150) && took < Duration::from_secs(2),
+        "{took:?}"
+    );
 }
 
 #[tokio::test]
@@ -165,16 +256,39 @@ async fn if_the_crm_does_not_say_whose_it_is_a_credential_finds_its_own_answers_
         Reply::json(serde_json::json!({"account_id": "a"})),
     ] {
         let shown = format!("{refusal:.90?}");
-        let crm = FakeCrm::start(move |seen| if seen.asks_who() { refusal.clone() } else { tenants(seen) }).await;
+        let crm = FakeCrm::start(move |seen| {
+            if seen.asks_who() {
+                refusal.clone()
+            } else {
+                tenants(seen)
+            }
+        })
+        .await;
         let daemon = TestDaemon::over(&crm).await;
-        for (token, name) in [("Bearer alice.1", "alice"), ("Bearer bob.1", "bob"), ("Bearer alice.2", "alice")] {
+        for (token, name) in [
+            ("Bearer alice.1", "alice"),
+            ("Bearer bob.1", "bob"),
+            ("Bearer alice.2", "alice"),
+        ] {
             let first = daemon.find(find().auth(token)).await.unwrap();
-            assert_eq!((names(&first), source(&first)), (vec![name], Source::Crm), "{shown}: {token}");
+            assert_eq!(
+                (names(&first), source(&first)),
+                (vec![name], Source::Crm),
+                "{shown}: {token}"
+            );
             let second = daemon.find(find().auth(token)).await.unwrap();
-            assert_eq!((names(&second), source(&second)), (vec![name], Source::Memory), "{shown}: {token}");
+            assert_eq!(
+                (names(&second), source(&second)),
+                (vec![name], Source::Memory),
+                "{shown}: {token}"
+            );
         }
         assert_eq!(crm.searches(), 3, "{shown}: a rotated token starts cold");
-        assert_eq!(crm.asked_who(), 3, "{shown}: and is not asked about again at once");
+        assert_eq!(
+            crm.asked_who(),
+            3,
+            "{shown}: and is not asked about again at once"
+        );
     }
 }
 
@@ -183,12 +297,19 @@ async fn a_crm_that_did_not_say_it_is_asked_again_after_one_minute_and_then_less
     let knows = Arc::new(AtomicBool::new(false));
     let says = Arc::clone(&knows);
     let crm = FakeCrm::start(move |seen| {
-        if seen.asks_who() && !says.load(Ordering::Relaxed) { Reply::status(500) } else { tenants(seen) }
+        if seen.asks_who() && !says.load(Ordering::Relaxed) {
+            Reply::status(500)
+        } else {
+            tenants(seen)
+        }
     })
     .await;
-    let daemon =
-        TestDaemon::with(&crm, "example", "[cache]\nfound = { fresh = \"2h\", stale = \"24h\" }\nadmitted = \"3h\"\n")
-            .await;
+    let daemon = TestDaemon::with(
+        &crm,
+        "example",
+        "[cache]\nfound = { fresh = \"2h\", stale = \"24h\" }\nadmitted = \"3h\"\n",
+    )
+    .await;
     let hit = async || daemon.find(find().auth("Bearer alice.1")).await.unwrap();
     hit().await;
     for (minutes, asked) in [(0, 1), (1, 2), (1, 2), (1, 3), (3, 3), (1, 4)] {
@@ -208,21 +329,30 @@ async fn a_crm_that_did_not_say_it_is_asked_again_after_one_minute_and_then_less
     let searches = crm.searches();
     eventually_known(&daemon).await;
     // From now on the answers are the user's, whatever the token.
-    assert_eq!(source(&daemon.find(find().auth("Bearer alice.2")).await.unwrap()), Source::Memory);
+    assert_eq!(
+        source(&daemon.find(find().auth("Bearer alice.2")).await.unwrap()),
+        Source::Memory
+    );
     assert_eq!(crm.searches(), searches + 1);
 }
 
-/// Waits until the CRM was asked so often whose a credential is, and all that it was asked is answered.
+/// Waits until the CRM was asked so often whose a credential is, and all that it was asked is
+/// answered.
 async fn said_who(crm: &FakeCrm, daemon: &TestDaemon, times: usize) {
     eventually("the CRM is asked", || crm.asked_who() >= times).await;
     let answered = async {
         let all = |count: f64| count >= (crm.seen().len() + crm.asked_who()) as f64;
-        while !daemon.metric("contactd_crm_request_duration_seconds_count{platform=\"example\"}").await.is_some_and(all)
+        while !daemon
+            .metric("contactd_crm_request_duration_seconds_count{platform=\"example\"}")
+            .await
+            .is_some_and(all)
         {
             contactd::clock::pause(Duration::from_millis(5)).await;
         }
     };
-    contactd::clock::within(Duration::from_secs(10), answered).await.expect("the CRM answers");
+    contactd::clock::within(Duration::from_secs(10), answered)
+        .await
+        .expect("the CRM answers");
 }
 
 /// Waits until a look-up is made anew, for the identity that is known by now.
@@ -239,7 +369,10 @@ async fn eventually_known(daemon: &TestDaemon) {
 #[tokio::test]
 async fn a_refused_credential_ends_for_all_user_ids_on_all_replicas() {
     let (crm, redis) = (FakeCrm::start(tenants).await, RedisServer::start().await);
-    let mut daemons = vec![replica(&crm, &redis.url(), "").await, replica(&crm, &redis.url(), "").await];
+    let mut daemons = vec![
+        replica(&crm, &redis.url(), "").await,
+        replica(&crm, &redis.url(), "").await,
+    ];
     let ask = |user: &str, number: &str| find().user(user).auth("Bearer alice.1").number(number);
     for user in ["one", "two"] {
         for daemon in &daemons {
@@ -248,7 +381,14 @@ async fn a_refused_credential_ends_for_all_user_ids_on_all_replicas() {
     }
     crm.becomes(|_| Reply::status(401));
     // Found out by a search of one user id at one replica.
-    assert_eq!(daemons[0].find(ask("one", &number(2))).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        daemons[0]
+            .find(ask("one", &number(2)))
+            .await
+            .unwrap_err()
+            .code(),
+        Code::Unauthenticated
+    );
     // A replica that starts later knows it from Redis.
     daemons.push(replica(&crm, &redis.url(), "").await);
     contactd::clock::pause(Duration::from_secs(1)).await;
@@ -263,9 +403,12 @@ async fn a_refused_credential_ends_for_all_user_ids_on_all_replicas() {
 #[tokio::test]
 async fn trust_is_renewed_behind_a_hit_before_it_ends() {
     let crm = FakeCrm::start(tenants).await;
-    let daemon =
-        TestDaemon::with(&crm, "example", "[cache]\nadmitted = \"10m\"\nfound = { fresh = \"2h\", stale = \"24h\" }\n")
-            .await;
+    let daemon = TestDaemon::with(
+        &crm,
+        "example",
+        "[cache]\nadmitted = \"10m\"\nfound = { fresh = \"2h\", stale = \"24h\" }\n",
+    )
+    .await;
     daemon.find(find().auth("Bearer alice.1")).await.unwrap();
     for asked in 2..6 {
         daemon.clock.advance(Duration::from_secs(500));
@@ -281,22 +424,36 @@ async fn trust_is_renewed_behind_a_hit_before_it_ends() {
             contactd::clock::pause(Duration::from_millis(10)).await;
         }
     };
-    contactd::clock::within(Duration::from_secs(10), refused).await.expect("and a refusal ends it at once");
+    contactd::clock::within(Duration::from_secs(10), refused)
+        .await
+        .expect("and a refusal ends it at once");
 }
 
 #[tokio::test]
 async fn a_lapsed_credential_is_served_nothing_for_a_small_deadline_or_for_want_of_quota() {
     let crm = FakeCrm::start(tenants).await;
     let quota = "[connectors.example.quota]\nrate = 4\nper = \"60s\"\nburst = 4\n";
-    let toml = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}", crm.url());
+    let toml = format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}",
+        crm.url()
+    );
     let daemon = TestDaemon::start(&toml).await;
     daemon.find(find().auth("Bearer alice.1")).await.unwrap();
     daemon.clock.advance(Duration::from_secs(2 * 3600));
     crm.becomes(|_| Reply::status(401).after(Duration::from_millis(300)));
-    let hurried = (0..50).map(|_| daemon.find(find().auth("Bearer alice.1").within(Duration::from_millis(40))));
+    let hurried = (0..50).map(|_| {
+        daemon.find(
+            find()
+                .auth("Bearer alice.1")
+                .within(Duration::from_millis(40)),
+        )
+    });
     for answer in join_all(hurried).await {
         let status = answer.unwrap_err();
-        assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&status.code()), "{status:?}");
+        assert!(
+            [Code::DeadlineExceeded, Code::Cancelled].contains(&status.code()),
+            "{status:?}"
+        );
     }
     eventually("the CRM has refused it", || crm.asked_who() == 2).await;
 
@@ -304,9 +461,20 @@ async fn a_lapsed_credential_is_served_nothing_for_a_small_deadline_or_for_want_
     crm.becomes(tenants);
     let daemon = TestDaemon::start(&toml).await;
     daemon.find(find().auth("Bearer bob.1")).await.unwrap();
-    daemon.find(find().auth("Bearer bob.1").number(&number(1)).within(Duration::from_secs(5))).await.ok();
+    daemon
+        .find(
+            find()
+                .auth("Bearer bob.1")
+                .number(&number(1))
+                .within(Duration::from_secs(5)),
+        )
+        .await
+        .ok();
     daemon.clock.advance(Duration::from_secs(2 * 3600));
-    let failure = daemon.find(find().auth("Bearer bob.1").within(Duration::from_secs(2))).await.unwrap_err();
+    let failure = daemon
+        .find(find().auth("Bearer bob.1").within(Duration::from_secs(2)))
+        .await
+        .unwrap_err();
     assert_eq!(details(&failure).reason, "BUDGET_EXHAUSTED");
 }
 
@@ -314,46 +482,103 @@ async fn a_lapsed_credential_is_served_nothing_for_a_small_deadline_or_for_want_
 async fn false_tokens_under_a_known_user_id_spend_nothing_of_that_users_quota() {
     let crm = FakeCrm::start(tenants).await;
     let quota = "[connectors.example.quota]\nrate = 6\nper = \"60s\"\nburst = 6\n";
-    let toml = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}", crm.url());
+    let toml = format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}",
+        crm.url()
+    );
     let daemon = TestDaemon::start(&toml).await;
     daemon.find(find().auth("Bearer alice.1")).await.unwrap();
     for n in 0..20 {
-        let stored_or_not = if n % 2 == 0 { find() } else { find().number(&number(n)) };
-        let failure = daemon.find(stored_or_not.auth("Bearer false").within(Duration::from_secs(1))).await;
+        let stored_or_not = if n % 2 == 0 {
+            find()
+        } else {
+            find().number(&number(n))
+        };
+        let failure = daemon
+            .find(
+                stored_or_not
+                    .auth("Bearer false")
+                    .within(Duration::from_secs(1)),
+            )
+            .await;
         let failure = failure.unwrap_err();
-        assert!(["CRM_UNAUTHENTICATED", "BUDGET_EXHAUSTED"].contains(&details(&failure).reason.as_str()));
+        assert!(
+            ["CRM_UNAUTHENTICATED", "BUDGET_EXHAUSTED"]
+                .contains(&details(&failure).reason.as_str())
+        );
     }
-    let answer = daemon.find(find().auth("Bearer alice.1").number(&number(50)).within(Duration::from_secs(2))).await;
-    assert_eq!(names(&answer.unwrap()), ["alice"], "three of six calls were left to her");
+    let answer = daemon
+        .find(
+            find()
+                .auth("Bearer alice.1")
+                .number(&number(50))
+                .within(Duration::from_secs(2)),
+        )
+        .await;
+    assert_eq!(
+        names(&answer.unwrap()),
+        ["alice"],
+        "three of six calls were left to her"
+    );
 }
 
 #[tokio::test]
 async fn the_sandbox_and_production_share_a_redis_and_no_answer() {
     let (sandbox, production) = (FakeCrm::start(tenants).await, FakeCrm::start(tenants).await);
     production.becomes(|seen| {
-        if seen.authorization.as_deref() == Some("Bearer alice.1") { Reply::status(401) } else { themselves(seen) }
+        if seen.authorization.as_deref() == Some("Bearer alice.1") {
+            Reply::status(401)
+        } else {
+            themselves(seen)
+        }
     });
     let redis = RedisServer::start().await;
     let here = replica(&sandbox, &redis.url(), "").await;
     let there = replica(&production, &redis.url(), "").await;
-    assert_eq!(names(&here.find(find().auth("Bearer alice.1")).await.unwrap()), ["alice"]);
+    assert_eq!(
+        names(&here.find(find().auth("Bearer alice.1")).await.unwrap()),
+        ["alice"]
+    );
     let failure = there.find(find().auth("Bearer alice.1")).await.unwrap_err();
-    assert_eq!(failure.code(), Code::Unauthenticated, "what one address accepts says nothing about another");
-    assert_eq!(source(&here.find(find().auth("Bearer alice.1")).await.unwrap()), Source::Memory);
+    assert_eq!(
+        failure.code(),
+        Code::Unauthenticated,
+        "what one address accepts says nothing about another"
+    );
+    assert_eq!(
+        source(&here.find(find().auth("Bearer alice.1")).await.unwrap()),
+        Source::Memory
+    );
 }
 
 #[tokio::test]
 async fn with_identity_caller_any_credential_that_the_crm_accepts_is_the_user_it_names() {
     let crm = FakeCrm::start(tenants).await;
-    let toml =
-        format!("[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{}\"\n", crm.url());
+    let toml = format!(
+        "[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{}\"\n",
+        crm.url()
+    );
     let daemon = TestDaemon::start(&toml).await;
     daemon.find(find().auth("Bearer alice.1")).await.unwrap();
     assert_eq!(crm.asked_who(), 0, "nobody needs to know");
     let service = daemon.find(find().auth("Bearer bob.1")).await.unwrap();
-    assert_eq!((names(&service), source(&service)), (vec!["alice"], Source::Memory));
-    assert_eq!((crm.asked_who(), crm.searches()), (1, 1), "one call shows that the credential is good");
-    assert_eq!(daemon.find(find().auth("Bearer false")).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        (names(&service), source(&service)),
+        (vec!["alice"], Source::Memory)
+    );
+    assert_eq!(
+        (crm.asked_who(), crm.searches()),
+        (1, 1),
+        "one call shows that the credential is good"
+    );
+    assert_eq!(
+        daemon
+            .find(find().auth("Bearer false"))
+            .await
+            .unwrap_err()
+            .code(),
+        Code::Unauthenticated
+    );
 }
 
 #[tokio::test]
@@ -361,13 +586,34 @@ async fn a_batch_under_an_unknown_credential_asks_whose_it_is_before_it_says_wha
     let crm = FakeCrm::start(tenants).await;
     let daemon = TestDaemon::over(&crm).await;
     let numbers: Vec<String> = (0..10).map(number).collect();
-    run(&daemon, crate::prefetch::under(batch(numbers.clone()), "Bearer alice.1")).await;
+    run(
+        &daemon,
+        crate::prefetch::under(batch(numbers.clone()), "Bearer alice.1"),
+    )
+    .await;
     let searches = crm.searches();
-    let again = run(&daemon, crate::prefetch::under(batch(numbers.clone()), "Bearer alice.2")).await;
-    assert_eq!((again.started.already_cached, again.finished.unwrap().crm_requests), (10, 1));
+    let again = run(
+        &daemon,
+        crate::prefetch::under(batch(numbers.clone()), "Bearer alice.2"),
+    )
+    .await;
+    assert_eq!(
+        (
+            again.started.already_cached,
+            again.finished.unwrap().crm_requests
+        ),
+        (10, 1)
+    );
     assert_eq!((crm.searches(), crm.asked_who()), (searches, 2));
-    let other = run(&daemon, crate::prefetch::under(batch(numbers), "Bearer bob.1")).await;
-    assert_eq!((other.started.already_cached, other.finished.unwrap().found), (0, 10));
+    let other = run(
+        &daemon,
+        crate::prefetch::under(batch(numbers), "Bearer bob.1"),
+    )
+    .await;
+    assert_eq!(
+        (other.started.already_cached, other.finished.unwrap().found),
+        (0, 10)
+    );
 }
 
 #[tokio::test]
@@ -375,14 +621,27 @@ async fn an_outage_of_the_crm_does_not_open_a_users_answers_to_a_stranger() {
     let crm = FakeCrm::start(tenants).await;
     let daemon = TestDaemon::over(&crm).await;
     daemon.find(find().auth("Bearer alice.1")).await.unwrap();
-    daemon.find(find().auth("Bearer mallory.1").number(&number(1))).await.unwrap();
+    daemon
+        .find(find().auth("Bearer mallory.1").number(&number(1)))
+        .await
+        .unwrap();
     crm.becomes(|_| Reply::status(503));
     for hours in [0, 2] {
         daemon.clock.advance(Duration::from_secs(hours * 3600));
-        let stranger = daemon.find(find().auth("Bearer mallory.1")).await.unwrap_err();
+        let stranger = daemon
+            .find(find().auth("Bearer mallory.1"))
+            .await
+            .unwrap_err();
         assert_eq!(stranger.code(), Code::Unavailable);
         let alice = daemon.find(find().auth("Bearer alice.1")).await.unwrap();
-        let freshness = if hours == 0 { Freshness::Fresh } else { Freshness::Stale };
-        assert_eq!((names(&alice), alice.lookup.as_ref().unwrap().freshness()), (vec!["alice"], freshness));
+        let freshness = if hours == 0 {
+            Freshness::Fresh
+        } else {
+            Freshness::Stale
+        };
+        assert_eq!(
+            (names(&alice), alice.lookup.as_ref().unwrap().freshness()),
+            (vec!["alice"], freshness)
+        );
     }
 }

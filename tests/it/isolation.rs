@@ -9,7 +9,11 @@ use crate::support::{FakeCrm, TestDaemon, contact, find};
 /// A CRM that shows each credential its own contact.
 async fn personal() -> (FakeCrm, TestDaemon) {
     let crm = FakeCrm::start(|seen| {
-        let owner = seen.authorization.clone().unwrap_or_default().replace("Bearer ", "");
+        let owner = seen
+            .authorization
+            .clone()
+            .unwrap_or_default()
+            .replace("Bearer ", "");
         example(seen, &[contact(1, &owner, "+16505551234")])
     })
     .await;
@@ -52,7 +56,11 @@ async fn each_user_has_answers_of_their_own_whatever_the_ids() {
             }
             let token = format!("token-of-{n}");
             let response = daemon.find(of(account, id, &token)).await.unwrap();
-            assert_eq!(names(&response), [token.as_str()], "round {round}: {account:?} {id:?}");
+            assert_eq!(
+                names(&response),
+                [token.as_str()],
+                "round {round}: {account:?} {id:?}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Nothing personal leaves by a side door: known numbers, names, credentials and ids go through the real program in
-//! every way it knows, and then its log, its operations port, every status text and Redis are searched for each of
-//! them.
+//! Nothing personal leaves by a side door: known numbers, names, credentials and ids go through the
+//! real program in every way it knows, and then its log, its operations port, every status text and
+//! Redis are searched for each of them.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -10,7 +10,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use contactd::pb::v1::{
-    FindContactRequest, InvalidateContactsRequest, PhoneNumbers, PrefetchContactsRequest, Trigger, User,
+    FindContactRequest, InvalidateContactsRequest, PhoneNumbers, PrefetchContactsRequest, Trigger,
+    User,
 };
 use contactd::rpc::client::ContactServiceClient;
 use nix::sys::signal::Signal;
@@ -59,14 +60,25 @@ fn spellings(marker: &str) -> Vec<String> {
 
 /// Each of the markers that the text holds.
 fn found_in(text: &[u8], markers: &[&str]) -> Vec<String> {
-    let holds = |part: &str| text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
-    markers.iter().flat_map(|marker| spellings(marker)).filter(|spelling| holds(spelling)).collect()
+    let holds = |part: &str| {
+        text.windows(part.len())
+            .any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+    };
+    markers
+        .iter()
+        .flat_map(|marker| spellings(marker))
+        .filter(|spelling| holds(spelling))
+        .collect()
 }
 
 fn assert_clean(place: &str, text: &[u8]) {
     for markers in [SECRET, PERSONAL] {
         let found = found_in(text, &markers);
-        assert!(found.is_empty(), "{place} holds {found:?}:\n{}", String::from_utf8_lossy(text));
+        assert!(
+            found.is_empty(),
+            "{place} holds {found:?}:\n{}",
+            String::from_utf8_lossy(text)
+        );
     }
 }
 
@@ -80,7 +92,9 @@ fn crm(seen: &Seen) -> Reply {
         "/api/v2/persons/search" => json!({"success": true, "data": {"items": [{"item": person}]}}),
         "/api/v4/contacts.json" => json!({"data": [person]}),
         "/api/v4/relationships.json" => json!({"data": []}),
-        "/api/v4/matters.json" | "/api/v2/deals" | "/v1/leads" => json!({"success": true, "data": deals}),
+        "/api/v4/matters.json" | "/api/v2/deals" | "/v1/leads" => {
+            json!({"success": true, "data": deals})
+        }
         _ => json!({"deals": deals, "next_page": null}),
     })
 }
@@ -90,7 +104,10 @@ fn words(status: u16) -> Reply {
         .header("x-note", WORDS)
         .header("location", format!("http://{WORDS}.example/{NAME}"))
         .header("retry-after", WORDS)
-        .header("www-authenticate", format!("Bearer realm=\"{WORDS} {EMAIL}\""))
+        .header(
+            "www-authenticate",
+            format!("Bearer realm=\"{WORDS} {EMAIL}\""),
+        )
 }
 
 fn user(platform: &str) -> User {
@@ -98,7 +115,11 @@ fn user(platform: &str) -> User {
         id: USER.to_owned(),
         platform: platform.to_owned(),
         account_id: ACCOUNT.to_owned(),
-        hostname: if platform == "named" { HOST.to_owned() } else { String::new() },
+        hostname: if platform == "named" {
+            HOST.to_owned()
+        } else {
+            String::new()
+        },
         region: "US".to_owned(),
         ..User::default()
     }
@@ -124,13 +145,18 @@ struct Traffic {
 impl Traffic {
     fn hear(&mut self, status: &Status) {
         self.failures += 1;
-        self.told.push(format!("{} {status:?} {status}", String::from_utf8_lossy(status.details())));
+        self.told.push(format!(
+            "{} {status:?} {status}",
+            String::from_utf8_lossy(status.details())
+        ));
     }
 
     async fn find(&mut self, request: FindContactRequest) {
         assert_clean("Debug of a request", format!("{request:?}").as_bytes());
         match self.client.find_contact(request).await {
-            Ok(answer) => self.told.push(format!("{:?}", answer.into_inner().return_message)),
+            Ok(answer) => self
+                .told
+                .push(format!("{:?}", answer.into_inner().return_message)),
             Err(status) => self.hear(&status),
         }
     }
@@ -161,7 +187,10 @@ impl Traffic {
     }
 
     async fn invalidate(&mut self, platform: &str, scope: Scope) {
-        let request = InvalidateContactsRequest { user: Some(user(platform)), scope: Some(scope) };
+        let request = InvalidateContactsRequest {
+            user: Some(user(platform)),
+            scope: Some(scope),
+        };
         if let Err(status) = self.client.invalidate_contacts(request).await {
             self.hear(&status);
         }
@@ -170,24 +199,66 @@ impl Traffic {
     /// Requests that cannot be used, with a marker in every field.
     async fn misuse(&mut self) {
         let sound = || ask("example", NUMBER, Trigger::IncomingCall);
-        let of = |user: User| FindContactRequest { user: Some(user), ..sound() };
+        let of = |user: User| FindContactRequest {
+            user: Some(user),
+            ..sound()
+        };
         for request in [
-            of(User { platform: USER.to_owned(), ..user("example") }),
-            of(User { hostname: format!("{HOST}:1"), ..user("named") }),
-            of(User { hostname: format!("{WORDS}.example"), ..user("named") }),
-            of(User { id: USER.repeat(100), ..user("example") }),
-            of(User { account_id: ACCOUNT.repeat(100), ..user("example") }),
-            of(User { region: NAME.to_owned(), ..user("example") }),
-            FindContactRequest { auth_header: format!("Bearer {TOKEN}\r\n"), ..sound() },
-            FindContactRequest { auth_header: format!("Bearer {TOKEN}\u{1}"), ..sound() },
-            FindContactRequest { phone_number: format!("{NUMBER}{NUMBER}{NUMBER}"), ..sound() },
-            FindContactRequest { phone_number: format!("{NAME} {NUMBER}x"), ..sound() },
-            FindContactRequest { overriding_formats: vec![NAME.to_owned(); 17], ..sound() },
-            FindContactRequest { phone_number: NAME.to_owned(), is_extension: true, ..sound() },
+            of(User {
+                platform: USER.to_owned(),
+                ..user("example")
+            }),
+            of(User {
+                hostname: format!("{HOST}:1"),
+                ..user("named")
+            }),
+            of(User {
+                hostname: format!("{WORDS}.example"),
+                ..user("named")
+            }),
+            of(User {
+                id: USER.repeat(100),
+                ..user("example")
+            }),
+            of(User {
+                account_id: ACCOUNT.repeat(100),
+                ..user("example")
+            }),
+            of(User {
+                region: NAME.to_owned(),
+                ..user("example")
+            }),
+            FindContactRequest {
+                auth_header: format!("Bearer {TOKEN}\r\n"),
+                ..sound()
+            },
+            FindContactRequest {
+                auth_header: format!("Bearer {TOKEN}\u{1}"),
+                ..sound()
+            },
+            FindContactRequest {
+                phone_number: format!("{NUMBER}{NUMBER}{NUMBER}"),
+                ..sound()
+            },
+            FindContactRequest {
+                phone_number: format!("{NAME} {NUMBER}x"),
+                ..sound()
+            },
+            FindContactRequest {
+                overriding_formats: vec![NAME.to_owned(); 17],
+                ..sound()
+            },
+            FindContactRequest {
+                phone_number: NAME.to_owned(),
+                is_extension: true,
+                ..sound()
+            },
         ] {
             self.find(request).await;
         }
-        let numbers = PhoneNumbers { phone_numbers: vec![format!("{NUMBER}{NUMBER}{NUMBER}")] };
+        let numbers = PhoneNumbers {
+            phone_numbers: vec![format!("{NUMBER}{NUMBER}{NUMBER}")],
+        };
         self.invalidate("example", Scope::Numbers(numbers)).await;
     }
 
@@ -199,37 +270,67 @@ impl Traffic {
             Reply::text("application/json", format!("{{\"{WORDS}\": \"{NAME}\"}}")),
             Reply::text("application/json", format!("{{\"data\": [{{\"{WORDS}\": ")),
             Reply::text("application/json", format!("{}\"{NAME}\"", "[".repeat(100))),
-            Reply::json(json!({"data": [], "meta": {"paging": {"next": format!("http://{WORDS}.example/{NAME}")}}})),
+            Reply::json(
+                json!({"data": [], "meta": {"paging": {"next": format!("http://{WORDS}.example/{NAME}")}}}),
+            ),
             Reply::text("application/json", NAME.to_owned()).header("content-encoding", "gzip"),
             Reply::cut(),
         ];
         for reply in failures.into_iter().chain(odd) {
             crm_server.becomes(move |_| reply.clone());
             for platform in ["example", "pipedrive", "clio"] {
-                self.find(ask(platform, NUMBER, Trigger::ManualRefresh)).await;
+                self.find(ask(platform, NUMBER, Trigger::ManualRefresh))
+                    .await;
             }
-            self.prefetch("example", &[NUMBER, "+16505557311", NAME]).await;
+            self.prefetch("example", &[NUMBER, "+16505557311", NAME])
+                .await;
         }
         // Last, because it pauses these users, and a batch would wait for the end of that.
         crm_server.becomes(|_| words(429));
         for platform in ["example", "pipedrive", "clio"] {
-            self.find(ask(platform, NUMBER, Trigger::ManualRefresh)).await;
+            self.find(ask(platform, NUMBER, Trigger::ManualRefresh))
+                .await;
         }
         self.find(ask("named", NUMBER, Trigger::IncomingCall)).await;
         self.misuse().await;
         crm_server.becomes(crm);
         // Rates that were refused have paused these users; the accounts behind are others.
         for platform in ["example2", "pipedrive2", "clio2"] {
-            for trigger in [Trigger::IncomingCall, Trigger::ManualRefresh, Trigger::InitialMatch] {
+            for trigger in [
+                Trigger::IncomingCall,
+                Trigger::ManualRefresh,
+                Trigger::InitialMatch,
+            ] {
                 self.find(ask(platform, NUMBER, trigger)).await;
             }
-            self.prefetch(platform, &[NUMBER, "(650) 555-7310", "+16505557312", NAME, "911", "anonymous"]).await;
+            self.prefetch(
+                platform,
+                &[
+                    NUMBER,
+                    "(650) 555-7310",
+                    "+16505557312",
+                    NAME,
+                    "911",
+                    "anonymous",
+                ],
+            )
+            .await;
             let cached = ask(platform, NUMBER, Trigger::IncomingCall);
-            self.find(FindContactRequest { only_if_cached: true, ..cached }).await;
-            let numbers = PhoneNumbers { phone_numbers: vec!["+16505557312".to_owned()] };
+            self.find(FindContactRequest {
+                only_if_cached: true,
+                ..cached
+            })
+            .await;
+            let numbers = PhoneNumbers {
+                phone_numbers: vec!["+16505557312".to_owned()],
+            };
             self.invalidate(platform, Scope::Numbers(numbers)).await;
             let extension = ask(platform, EXTENSION, Trigger::IncomingCall);
-            self.find(FindContactRequest { is_extension: true, ..extension }).await;
+            self.find(FindContactRequest {
+                is_extension: true,
+                ..extension
+            })
+            .await;
         }
         self.invalidate("clio2", Scope::Everything(true)).await;
     }
@@ -246,7 +347,10 @@ fn monitor(redis: &RedisServer) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut text = String::new();
         let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        while lines
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|read| read > 0)
+        {
             text.push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
@@ -259,7 +363,10 @@ async fn run(log_level: &str, redis_settings: &str) -> (String, Vec<String>) {
     let mut redis = RedisServer::start().await;
     let told_redis = monitor(&redis);
     let server = FakeCrm::start(crm).await;
-    let mut toml = format!("[redis]\nurl = \"{}\"\ntimeout = \"2s\"\n{redis_settings}", redis.url());
+    let mut toml = format!(
+        "[redis]\nurl = \"{}\"\ntimeout = \"2s\"\n{redis_settings}",
+        redis.url()
+    );
     for kind in ["example", "pipedrive", "clio"] {
         for name in [kind.to_owned(), format!("{kind}2")] {
             let url = server.url();
@@ -269,10 +376,22 @@ async fn run(log_level: &str, redis_settings: &str) -> (String, Vec<String>) {
     }
     toml += "[connectors.named]\nkind = \"pipedrive\"\n[lookup]\ntimeout = \"3s\"\n";
     let program = Program::start_with(&toml, log_level, &[]).await;
-    let channel = Endpoint::from_shared(program.grpc.clone()).unwrap().connect().await.unwrap();
-    let mut traffic = Traffic { client: ContactServiceClient::new(channel), told: Vec::new(), failures: 0 };
+    let channel = Endpoint::from_shared(program.grpc.clone())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut traffic = Traffic {
+        client: ContactServiceClient::new(channel),
+        told: Vec::new(),
+        failures: 0,
+    };
     traffic.everything(&server).await;
-    assert!(traffic.failures > 50, "{} failures were told", traffic.failures);
+    assert!(
+        traffic.failures > 50,
+        "{} failures were told",
+        traffic.failures
+    );
     for told in &traffic.told {
         assert_clean("what a caller is told", told.as_bytes());
     }
@@ -281,11 +400,17 @@ async fn run(log_level: &str, redis_settings: &str) -> (String, Vec<String>) {
         assert_clean(page, text.as_bytes());
     }
     let keys = redis.keys();
-    eventually("answers are in Redis", || redis.keys().iter().any(|key| key.contains(":a:"))).await;
+    eventually("answers are in Redis", || {
+        redis.keys().iter().any(|key| key.contains(":a:"))
+    })
+    .await;
     program.signal(Signal::SIGTERM);
     let (code, log) = program.end().await;
     assert_eq!(code, Some(0));
-    assert!(log.contains("a look-up in the CRM failed"), "the log is there");
+    assert!(
+        log.contains("a look-up in the CRM failed"),
+        "the log is there"
+    );
     assert_clean("the log", log.as_bytes());
     redis.stop();
     (told_redis.join().unwrap(), keys)
@@ -314,12 +439,20 @@ async fn with_sealed_answers_nothing_personal_is_told_logged_or_given_to_redis()
 #[tokio::test]
 async fn without_keys_redis_holds_answers_and_otherwise_only_hashes() {
     let (redis, names) = run("info", "").await;
-    assert!(found_in(redis.as_bytes(), &PERSONAL).len() >= 3, "answers are readable, so the search can find them");
-    assert_eq!(found_in(redis.as_bytes(), &SECRET), Vec::<String>::new(), "no credential, id or host is in Redis");
+    assert!(
+        found_in(redis.as_bytes(), &PERSONAL).len() >= 3,
+        "answers are readable, so the search can find them"
+    );
+    assert_eq!(
+        found_in(redis.as_bytes(), &SECRET),
+        Vec::<String>::new(),
+        "no credential, id or host is in Redis"
+    );
     for name in names {
         assert_clean("the name of a key", name.as_bytes());
     }
-    // Lines that hold no answer (an answer begins with its version, 5) hold nothing personal either.
+    // Lines that hold no answer (an answer begins with its version, 5) hold nothing personal
+    // either.
     for line in redis.lines().filter(|line| !line.contains("\\x05")) {
         assert_clean("a command to Redis", line.as_bytes());
     }
@@ -328,10 +461,18 @@ async fn without_keys_redis_holds_answers_and_otherwise_only_hashes() {
 /// A guard for this file itself: what is searched for is found where it is.
 #[test]
 fn the_search_finds_what_it_should() {
-    for text in
-        ["x (650) 555-7310", "+16505557310", "bWFya2VkLXRva2VuLTQxZjdjMg==", "zyxWVUT", "marked-host.pipedrive.com"]
-    {
-        let found = [found_in(text.as_bytes(), &SECRET), found_in(text.as_bytes(), &PERSONAL)].concat();
+    for text in [
+        "x (650) 555-7310",
+        "+16505557310",
+        "bWFya2VkLXRva2VuLTQxZjdjMg==",
+        "zyxWVUT",
+        "marked-host.pipedrive.com",
+    ] {
+        let found = [
+            found_in(text.as_bytes(), &SECRET),
+            found_in(text.as_bytes(), &PERSONAL),
+        ]
+        .concat();
         assert!(!found.is_empty(), "{text}");
     }
     assert!(found_in(b"contactd serves", &SECRET).is_empty());

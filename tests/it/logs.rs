@@ -1,4 +1,5 @@
-//! Nothing about logs stops the daemon: standard error that is closed, full or read by nobody costs lines.
+//! Nothing about logs stops the daemon: standard error that is closed, full or read by nobody costs
+//! lines.
 
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -28,7 +29,10 @@ async fn crm() -> FakeCrm {
 
 fn settings(crm: &FakeCrm) -> String {
     let grpc = "[grpc]\ndrain_delay = \"100ms\"\nmax_connections = 2\n";
-    format!("{grpc}[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n", crm.url())
+    format!(
+        "{grpc}[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n",
+        crm.url()
+    )
 }
 
 async fn connect(daemon: &Unheard) -> Option<ContactServiceClient<Channel>> {
@@ -39,26 +43,45 @@ async fn connect(daemon: &Unheard) -> Option<ContactServiceClient<Channel>> {
 
 async fn dropped(daemon: &Unheard) -> u64 {
     let (_, page) = get(&format!("{}/metrics", daemon.ops)).await;
-    let value = page.lines().find_map(|line| line.strip_prefix(DROPPED)).expect("the metric is there");
+    let value = page
+        .lines()
+        .find_map(|line| line.strip_prefix(DROPPED))
+        .expect("the metric is there");
     value.parse().unwrap()
 }
 
-/// Starts, looks up, turns connections away, says how it is, and stops, as if somebody read its log.
+/// Starts, looks up, turns connections away, says how it is, and stops, as if somebody read its
+/// log.
 async fn serves_and_stops(sink: Sink) {
     let (crm, limit) = (crm().await, Duration::from_secs(5));
-    // A closed one is opened again to nowhere by Rust's own start; what is not taken yet is not lost yet.
+    // A closed one is opened again to nowhere by Rust's own start; what is not taken yet is not
+    // lost yet.
     let loses_lines = !matches!(sink, Sink::Closed | Sink::Stuck);
     let mut daemon = Unheard::start(&settings(&crm), "info", sink).await;
     let mut client = connect(&daemon).await.expect("it connects");
     for _ in 0..2 {
-        let found = client.find_contact(find().within(limit)).await.unwrap().into_inner();
+        let found = client
+            .find_contact(find().within(limit))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(names(&found), ["Ada"]);
     }
     // Each of these is a line in the log.
-    let failed = client.find_contact(find().number("+16505550500").within(limit)).await.unwrap_err();
-    assert_eq!((failed.code(), details(&failed).reason.as_str()), (Code::Unavailable, "CRM_UNAVAILABLE"));
+    let failed = client
+        .find_contact(find().number("+16505550500").within(limit))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failed.code(), details(&failed).reason.as_str()),
+        (Code::Unavailable, "CRM_UNAVAILABLE")
+    );
     let address = daemon.grpc.strip_prefix("http://").unwrap().to_owned();
-    drop((0..3).map(|_| TcpStream::connect(&address).unwrap()).collect::<Vec<_>>());
+    drop(
+        (0..3)
+            .map(|_| TcpStream::connect(&address).unwrap())
+            .collect::<Vec<_>>(),
+    );
     drop(client);
 
     // Once it has seen that the places are free, it accepts again.
@@ -110,14 +133,31 @@ async fn a_collector_that_reads_again_learns_how_many_lines_it_missed() {
     let mut client = connect(&daemon).await.expect("it connects");
     let dropping = clock::within(Duration::from_secs(60), async {
         while dropped(&daemon).await == 0 {
-            client.find_contact(find().within(Duration::from_secs(5))).await.unwrap();
+            client
+                .find_contact(find().within(Duration::from_secs(5)))
+                .await
+                .unwrap();
         }
     });
     dropping.await.expect("more lines than there is room for");
-    let text = read_until(daemon.pipe.take().unwrap(), |text| text.contains("log lines were dropped")).await;
-    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    assert!(lines.iter().any(|line| line["message"] == "contactd serves"), "the oldest are kept");
-    let missed = lines.iter().find(|line| line["message"] == "log lines were dropped").unwrap();
+    let text = read_until(daemon.pipe.take().unwrap(), |text| {
+        text.contains("log lines were dropped")
+    })
+    .await;
+    let lines: Vec<Value> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["message"] == "contactd serves"),
+        "the oldest are kept"
+    );
+    let missed = lines
+        .iter()
+        .find(|line| line["message"] == "log lines were dropped")
+        .unwrap();
     assert!(missed["lines"].as_u64().unwrap() > 0, "{missed}");
 }
 
@@ -125,7 +165,8 @@ async fn a_collector_that_reads_again_learns_how_many_lines_it_missed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_ends_at_once_whoever_reads_the_log() {
     let crm = FakeCrm::start(|_| Reply::status(500).after(Duration::from_secs(60))).await;
-    let mut daemon = Unheard::start(&settings(&crm).replace("100ms", "60s"), "info", Sink::Stuck).await;
+    let mut daemon =
+        Unheard::start(&settings(&crm).replace("100ms", "60s"), "info", Sink::Stuck).await;
     assert_eq!(get(&format!("{}/readyz", daemon.ops)).await.0, 200);
     daemon.signal(Signal::SIGTERM);
     let stopping = async {
@@ -133,7 +174,9 @@ async fn a_second_signal_ends_at_once_whoever_reads_the_log() {
             clock::pause(Duration::from_millis(10)).await;
         }
     };
-    clock::within(Duration::from_secs(5), stopping).await.expect("it begins to stop");
+    clock::within(Duration::from_secs(5), stopping)
+        .await
+        .expect("it begins to stop");
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.end_within(Duration::from_secs(5)).await, Some(1));
 }
@@ -165,20 +208,48 @@ async fn commands_survive_a_reader_that_has_seen_enough() {
     let list = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(list.path(), "+16505551234\nnonsense\n").unwrap();
     let list = list.path().to_str().unwrap();
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/deploy/../../../deploy/config.example.toml");
+    let config = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/it/deploy/../../../deploy/config.example.toml"
+    );
     for (arguments, code) in [
         (&["--help"][..], 0),
         (&["find", "+16505551234", "--server", &server], 0),
-        (&["find", "+16505551234", "--server", &server, "--output", "json"], 0),
-        (&["find", "+16505551234", "--server", "http://127.0.0.1:1"], 1),
-        (&["find", "+16505550499", "--server", &server, "--only-if-cached"], 3),
+        (
+            &[
+                "find",
+                "+16505551234",
+                "--server",
+                &server,
+                "--output",
+                "json",
+            ],
+            0,
+        ),
+        (
+            &["find", "+16505551234", "--server", "http://127.0.0.1:1"],
+            1,
+        ),
+        (
+            &[
+                "find",
+                "+16505550499",
+                "--server",
+                &server,
+                "--only-if-cached",
+            ],
+            3,
+        ),
         (&["prefetch", list, "--server", &server], 4),
         (&["demo", "--latency", "1ms", "--rate-limit", "2000/1s"], 0),
         (&["check-config", "--config", config], 0),
     ] {
         let mut command = contactd(&Sink::Abandoned);
         direct(&mut command, Sink::Abandoned);
-        command.env("CONTACTD_AUTH_HEADER", "Bearer token-1").args(arguments).stdout(std::io::pipe().unwrap().1);
+        command
+            .env("CONTACTD_AUTH_HEADER", "Bearer token-1")
+            .args(arguments)
+            .stdout(std::io::pipe().unwrap().1);
         let mut child = command.spawn().unwrap();
         drop(command);
         let code_seen = ended(&mut child, Duration::from_secs(30)).await;
@@ -189,10 +260,15 @@ async fn commands_survive_a_reader_that_has_seen_enough() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_crm_serves_on_when_nobody_reads_its_greeting() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut command = contactd(&Sink::Abandoned);
     direct(&mut command, Sink::Abandoned);
-    command.args(["example-crm", "--listen", &port.to_string()]).stdout(std::io::pipe().unwrap().1);
+    command
+        .args(["example-crm", "--listen", &port.to_string()])
+        .stdout(std::io::pipe().unwrap().1);
     let mut child = command.spawn().unwrap();
     drop(command);
     let reached = clock::within(Duration::from_secs(10), async {
@@ -202,8 +278,14 @@ async fn the_example_crm_serves_on_when_nobody_reads_its_greeting() {
     });
     reached.await.expect("it listens");
     // It greets once it listens.
-    let still_there = ended(&mut child, Duration::from_millis(500)).await.is_none();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let still_there = ended(&mut child, Duration::from_millis(500))
+        .await
+        .is_none();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id().cast_signed()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
     assert!(still_there);
     assert_eq!(ended(&mut child, Duration::from_secs(5)).await, Some(0));
 }
@@ -215,7 +297,9 @@ async fn a_panic_is_reported_and_waits_for_nobody() {
         let name = format!("{sink:?}");
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         let _pipe = direct(&mut command, sink);
-        command.args(["--exact", PANICS, "--ignored", "--nocapture"]).stdout(Stdio::null());
+        command
+            .args(["--exact", PANICS, "--ignored", "--nocapture"])
+            .stdout(Stdio::null());
         let mut child = command.spawn().unwrap();
         drop(command);
         let code = ended(&mut child, Duration::from_secs(10)).await;
@@ -223,13 +307,30 @@ async fn a_panic_is_reported_and_waits_for_nobody() {
         assert_eq!(code, Some(0), "{name}");
     }
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    let output = command.args(["--exact", PANICS, "--ignored", "--nocapture"]).output().unwrap();
+    let output = command
+        .args(["--exact", PANICS, "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let [said, unsaid] = &lines[..] else { panic!("two lines are expected: {text}") };
-    assert_eq!((&said["level"], &said["target"]), (&"ERROR".into(), &"contactd::panic".into()));
+    let lines: Vec<Value> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let [said, unsaid] = &lines[..] else {
+        panic!("two lines are expected: {text}")
+    };
+    assert_eq!(
+        (&said["level"], &said["target"]),
+        (&"ERROR".into(), &"contactd::panic".into())
+    );
     assert_eq!(said["message"], "a panic: the reason");
-    assert!(said["location"].as_str().unwrap().starts_with("tests/it/logs.rs:"), "{said}");
+    assert!(
+        said["location"]
+            .as_str()
+            .unwrap()
+            .starts_with("tests/it/logs.rs:"),
+        "{said}"
+    );
     // What is put together may hold a number or a name.
     assert!(!text.contains("6505551234"), "{unsaid}");
 }
@@ -240,9 +341,17 @@ const PANICS: &str = "logs::panics_in_threads_of_its_own";
 #[ignore = "run by a_panic_is_reported_and_waits_for_nobody"]
 fn panics_in_threads_of_its_own() {
     let lines = contactd::telemetry::Lines::start();
-    let _ = contactd::telemetry::start(contactd::telemetry::LogFormat::Json, &"off".parse().unwrap(), &lines);
+    let _ = contactd::telemetry::start(
+        contactd::telemetry::LogFormat::Json,
+        &"off".parse().unwrap(),
+        &lines,
+    );
     let number = "+16505551234";
     assert!(std::thread::spawn(|| panic!("the reason")).join().is_err());
-    assert!(std::thread::spawn(move || panic!("{number} is what it was about")).join().is_err());
+    assert!(
+        std::thread::spawn(move || panic!("{number} is what it was about"))
+            .join()
+            .is_err()
+    );
     lines.finish(Duration::from_secs(1));
 }

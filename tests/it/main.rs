@@ -1,5 +1,13 @@
-//! Behaviour of the daemon, each test against a real one on port 0 and a scripted CRM over real HTTP.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::pedantic, reason = "tests")]
+//! Behaviour of the daemon, each test against a real one on port 0 and a scripted CRM over real
+//! HTTP.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::pedantic,
+    reason = "tests"
+)]
 
 mod support;
 

@@ -21,7 +21,9 @@ fn clio(records: usize, call: Duration) -> impl Fn(&Seen) -> Reply + Send + 'sta
         } else if seen.path.ends_with("/contacts.json") {
             let phone = seen.param("query").unwrap_or_default();
             let record = |n: usize| json!({"id": n, "type": "Person", "name": format!("P{n}"), "phone_numbers": [{"number": phone}]});
-            Reply::json(json!({"data": (1..=records).map(record).collect::<Vec<Value>>(), "meta": {}}))
+            Reply::json(
+                json!({"data": (1..=records).map(record).collect::<Vec<Value>>(), "meta": {}}),
+            )
         } else if seen.path.ends_with("/matters.json") {
             Reply::json(
                 json!({"data": [{"id": 7, "display_number": "7", "description": "", "status": "Open"}], "meta": {}}),
@@ -43,7 +45,10 @@ const CALL: Duration = Duration::from_millis(50);
 
 async fn daemon(crm: &FakeCrm, quota: &str) -> TestDaemon {
     let url = crm.url();
-    TestDaemon::start(&format!("{DEFAULT}[connectors.clio]\nkind = \"clio\"\nbase_url = \"{url}\"\n{quota}")).await
+    TestDaemon::start(&format!(
+        "{DEFAULT}[connectors.clio]\nkind = \"clio\"\nbase_url = \"{url}\"\n{quota}"
+    ))
+    .await
 }
 
 fn ring(n: usize) -> contactd::pb::v1::FindContactRequest {
@@ -62,7 +67,10 @@ async fn twenty_five_names_are_there_within_a_second_and_the_next_phone_is_not_s
     for limit in [Duration::from_secs(60), Duration::from_secs(3)] {
         let (stopwatch, before) = (Stopwatch::start(), crm.seen().len());
         let n = usize::try_from(limit.as_secs()).unwrap();
-        let answer = daemon.find(ring(n).auth(&format!("Bearer {n}")).within(limit)).await.unwrap();
+        let answer = daemon
+            .find(ring(n).auth(&format!("Bearer {n}")).within(limit))
+            .await
+            .unwrap();
         let took = stopwatch.elapsed();
         assert_eq!((names(&answer).len(), is_complete(&answer)), (25, false));
         assert!(took < Duration::from_secs(1), "{took:?}");
@@ -71,22 +79,40 @@ async fn twenty_five_names_are_there_within_a_second_and_the_next_phone_is_not_s
 
         crm.becomes(clio(0, CALL));
         let stopwatch = Stopwatch::start();
-        let next = daemon.find(ring(n + 1).auth(&format!("Bearer {n}")).within(Duration::from_secs(3))).await.unwrap();
-        assert!(names(&next).is_empty() && stopwatch.elapsed() < Duration::from_secs(1), "{:?}", stopwatch.elapsed());
+        let next = daemon
+            .find(
+                ring(n + 1)
+                    .auth(&format!("Bearer {n}"))
+                    .within(Duration::from_secs(3)),
+            )
+            .await
+            .unwrap();
+        assert!(
+            names(&next).is_empty() && stopwatch.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            stopwatch.elapsed()
+        );
         crm.becomes(clio(25, CALL));
     }
 }
 
 #[tokio::test]
 async fn what_comes_too_late_is_loaded_behind_the_answer_and_stored_on_all_replicas() {
-    let (crm, redis) = (FakeCrm::start(clio(12, Duration::from_millis(200))).await, RedisServer::start().await);
-    let quota = "[connectors.clio.quota]\nrate = 1000\nper = \"1s\"\nburst = 40\nprefetch_share = 0.5\n";
+    let (crm, redis) = (
+        FakeCrm::start(clio(12, Duration::from_millis(200))).await,
+        RedisServer::start().await,
+    );
+    let quota =
+        "[connectors.clio.quota]\nrate = 1000\nper = \"1s\"\nburst = 40\nprefetch_share = 0.5\n";
     let toml = format!(
         "{DEFAULT}[redis]\nurl = \"{}\"\n[connectors.clio]\nkind = \"clio\"\nbase_url = \"{}\"\n{quota}",
         redis.url(),
         crm.url()
     );
-    let daemons = [TestDaemon::start(&toml).await, TestDaemon::start(&toml).await];
+    let daemons = [
+        TestDaemon::start(&toml).await,
+        TestDaemon::start(&toml).await,
+    ];
     for daemon in &daemons {
         crate::support::fleet::redis_is(daemon, true).await;
     }
@@ -94,7 +120,11 @@ async fn what_comes_too_late_is_loaded_behind_the_answer_and_stored_on_all_repli
     let stopwatch = Stopwatch::start();
     let first = daemons[0].find(ring(1)).await.unwrap();
     assert_eq!((names(&first).len(), is_complete(&first)), (12, false));
-    assert!(stopwatch.elapsed() < Duration::from_millis(1_200), "{:?}", stopwatch.elapsed());
+    assert!(
+        stopwatch.elapsed() < Duration::from_millis(1_200),
+        "{:?}",
+        stopwatch.elapsed()
+    );
     assert!(first.return_message.unwrap().message_type == "warning");
     let elsewhere = daemons[1].find(ring(1)).await.unwrap();
     assert_eq!(names(&elsewhere).len(), 12, "names, from wherever they are");
@@ -104,27 +134,60 @@ async fn what_comes_too_late_is_loaded_behind_the_answer_and_stored_on_all_repli
                 clock::pause(Duration::from_millis(50)).await;
             }
         };
-        clock::within(Duration::from_secs(20), whole).await.expect("the rest is stored");
+        clock::within(Duration::from_secs(20), whole)
+            .await
+            .expect("the rest is stored");
         let answer = daemon.find(ring(1)).await.unwrap();
-        assert!(answer.matched_contact_info.iter().filter(|c| !c.is_new_contact).all(|c| c.additional_info.is_some()));
+        assert!(
+            answer
+                .matched_contact_info
+                .iter()
+                .filter(|c| !c.is_new_contact)
+                .all(|c| c.additional_info.is_some())
+        );
     }
-    assert_eq!(crm.seen().iter().filter(|seen| seen.path.ends_with("/contacts.json")).count(), 1, "one search for all");
-    assert_eq!(crm.seen().len(), 1 + 12 * 2, "and nothing is asked for twice");
+    assert_eq!(
+        crm.seen()
+            .iter()
+            .filter(|seen| seen.path.ends_with("/contacts.json"))
+            .count(),
+        1,
+        "one search for all"
+    );
+    assert_eq!(
+        crm.seen().len(),
+        1 + 12 * 2,
+        "and nothing is asked for twice"
+    );
 }
 
 #[tokio::test]
 async fn an_answer_waits_for_details_no_longer_than_half_of_what_is_left_of_its_deadline() {
     let crm = FakeCrm::start(|seen| {
         let details = !seen.path.ends_with("/contacts.json") && !seen.asks_who();
-        clio(1, if details { Duration::from_secs(5) } else { CALL })(seen)
+        clio(
+            1,
+            if details {
+                Duration::from_secs(5)
+            } else {
+                CALL
+            },
+        )(seen)
     })
     .await;
     let daemon = daemon(&crm, AMPLE).await;
     for (n, (limit, at_most)) in (0..).zip([(500, 400), (2_000, 900), (30_000, 900)]) {
         let stopwatch = Stopwatch::start();
-        let answer = daemon.find(ring(n).within(Duration::from_millis(limit))).await.unwrap();
+        let answer = daemon
+            .find(ring(n).within(Duration::from_millis(limit)))
+            .await
+            .unwrap();
         assert_eq!((names(&answer).len(), is_complete(&answer)), (1, false));
-        assert!(stopwatch.elapsed() < Duration::from_millis(at_most), "{limit}: {:?}", stopwatch.elapsed());
+        assert!(
+            stopwatch.elapsed() < Duration::from_millis(at_most),
+            "{limit}: {:?}",
+            stopwatch.elapsed()
+        );
     }
     // A CRM that is slow in all is waited for: twice as long as its search took.
     crm.becomes(clio(1, Duration::from_millis(500)));
@@ -136,7 +199,10 @@ async fn an_answer_waits_for_details_no_longer_than_half_of_what_is_left_of_its_
 async fn a_manual_refresh_and_a_batch_wait_for_all_details() {
     let crm = FakeCrm::start(clio(6, Duration::from_millis(250))).await;
     let daemon = daemon(&crm, AMPLE).await;
-    let answer = daemon.find(refresh().platform("clio").number(&number(1))).await.unwrap();
+    let answer = daemon
+        .find(refresh().platform("clio").number(&number(1)))
+        .await
+        .unwrap();
     assert_eq!((names(&answer).len(), is_complete(&answer)), (6, true));
     let mut request = batch(vec![number(2)]);
     request.user.as_mut().unwrap().platform = "clio".to_owned();

@@ -24,7 +24,10 @@ fn created(seen: &Seen) -> Reply {
 /// A daemon that has found nobody, and by whose clock that is stale.
 async fn stale_nobody(more: &str) -> (FakeCrm, TestDaemon) {
     let crm = FakeCrm::start(nobody).await;
-    let toml = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{more}", crm.url());
+    let toml = format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{more}",
+        crm.url()
+    );
     let daemon = TestDaemon::start(&toml).await;
     daemon.find(find()).await.unwrap();
     daemon.clock.advance(Duration::from_secs(90));
@@ -41,7 +44,10 @@ async fn a_phone_that_rings_for_a_number_that_was_nobodys_waits_a_moment_for_new
     let (crm, daemon) = stale_nobody("").await;
     crm.becomes(|seen| created(seen).after(Duration::from_millis(100)));
     let answer = daemon.find(find()).await.unwrap();
-    assert_eq!((names(&answer), freshness(&answer), source(&answer)), (vec!["Ada"], Freshness::Fresh, Source::Crm));
+    assert_eq!(
+        (names(&answer), freshness(&answer), source(&answer)),
+        (vec!["Ada"], Freshness::Fresh, Source::Crm)
+    );
 }
 
 #[tokio::test]
@@ -52,28 +58,51 @@ async fn a_crm_that_takes_longer_than_the_moment_is_not_waited_for() {
         let stopwatch = Stopwatch::start();
         let answer = match limit {
             None => daemon.find(find()).await.unwrap(),
-            Some(limit) => daemon.find(find().within(Duration::from_millis(limit))).await.unwrap(),
+            Some(limit) => daemon
+                .find(find().within(Duration::from_millis(limit)))
+                .await
+                .unwrap(),
         };
         let took = stopwatch.elapsed();
-        assert_eq!((names(&answer).len(), freshness(&answer)), (0, Freshness::Stale));
-        assert!((at_least..at_most).contains(&took.as_millis()), "{limit:?}: {took:?}");
+        assert_eq!(
+            (names(&answer).len(), freshness(&answer)),
+            (0, Freshness::Stale)
+        );
+        assert!(
+            (at_least..at_most).contains(&took.as_millis()),
+            "{limit:?}: {took:?}"
+        );
         crate::support::fleet::answers(&daemon, "Ada", Duration::from_secs(10)).await;
     }
 }
 
 #[tokio::test]
 async fn nobody_waits_for_news_who_is_in_no_hurry_or_wants_no_call() {
-    for (trigger, only_if_cached) in [(Trigger::InitialMatch, false), (Trigger::IncomingCall, true)] {
+    for (trigger, only_if_cached) in [
+        (Trigger::InitialMatch, false),
+        (Trigger::IncomingCall, true),
+    ] {
         let (crm, daemon) = stale_nobody("").await;
         let asked = crm.searches();
         crm.becomes(|seen| created(seen).after(Duration::from_millis(300)));
-        let request = FindContactRequest { trigger: trigger.into(), only_if_cached, ..find() };
+        let request = FindContactRequest {
+            trigger: trigger.into(),
+            only_if_cached,
+            ..find()
+        };
         let answer = daemon.find(request).await.unwrap();
-        assert_eq!((names(&answer).len(), freshness(&answer)), (0, Freshness::Stale), "{trigger:?}");
+        assert_eq!(
+            (names(&answer).len(), freshness(&answer)),
+            (0, Freshness::Stale),
+            "{trigger:?}"
+        );
         if only_if_cached {
             assert_eq!(crm.searches(), asked);
         } else {
-            eventually("it is refreshed behind the answer", || crm.searches() > asked).await;
+            eventually("it is refreshed behind the answer", || {
+                crm.searches() > asked
+            })
+            .await;
         }
     }
 }
@@ -85,7 +114,11 @@ async fn without_room_in_the_quota_or_with_a_crm_that_is_down_a_stale_nobody_is_
     let stopwatch = Stopwatch::start();
     let answer = daemon.find(find()).await.unwrap();
     assert_eq!(freshness(&answer), Freshness::Stale);
-    assert!(stopwatch.elapsed() < Duration::from_millis(400), "{:?}", stopwatch.elapsed());
+    assert!(
+        stopwatch.elapsed() < Duration::from_millis(400),
+        "{:?}",
+        stopwatch.elapsed()
+    );
 
     let (crm, daemon) = stale_nobody("").await;
     crm.becomes(|_| Reply::status(500));
@@ -93,9 +126,16 @@ async fn without_room_in_the_quota_or_with_a_crm_that_is_down_a_stale_nobody_is_
     eventually("the refresh has failed too", || crm.searches() >= 3).await;
     let asked = crm.searches();
     for _ in 0..20 {
-        assert_eq!(freshness(&daemon.find(find()).await.unwrap()), Freshness::Stale);
+        assert_eq!(
+            freshness(&daemon.find(find()).await.unwrap()),
+            Freshness::Stale
+        );
     }
-    assert_eq!(crm.searches(), asked, "a CRM in trouble is left alone for a while");
+    assert_eq!(
+        crm.searches(),
+        asked,
+        "a CRM in trouble is left alone for a while"
+    );
 }
 
 #[tokio::test]
@@ -110,11 +150,18 @@ async fn prefetch_refreshes_what_is_stale_and_counts_only_what_is_fresh() {
     let more = [numbers.clone(), vec!["+16505551234".to_owned()]].concat();
     let told = run(&daemon, batch(more)).await;
     assert_eq!(told.started.already_cached, 1);
-    let found = told.results.iter().filter(|result| result.outcome() == PrefetchOutcome::Found).count();
+    let found = told
+        .results
+        .iter()
+        .filter(|result| result.outcome() == PrefetchOutcome::Found)
+        .count();
     assert_eq!((found, told.finished.unwrap().already_cached), (5, 1));
     for number in &numbers {
         let answer = daemon.find(find().number(number)).await.unwrap();
-        assert_eq!((names(&answer), freshness(&answer)), (vec!["Ada King"], Freshness::Fresh));
+        assert_eq!(
+            (names(&answer), freshness(&answer)),
+            (vec!["Ada King"], Freshness::Fresh)
+        );
     }
 }
 
@@ -130,13 +177,22 @@ async fn a_manual_refresh_never_joins_a_load_that_has_asked_the_crm_before_it() 
         daemon.find(refresh()).await.unwrap()
     };
     let (first, second) = tokio::join!(first, second);
-    assert_eq!((names(&first), names(&second)), (vec!["before"], vec!["after"]));
-    assert_eq!(names(&daemon.find(find()).await.unwrap()), ["after"], "the slower, older one undoes nothing");
+    assert_eq!(
+        (names(&first), names(&second)),
+        (vec!["before"], vec!["after"])
+    );
+    assert_eq!(
+        names(&daemon.find(find()).await.unwrap()),
+        ["after"],
+        "the slower, older one undoes nothing"
+    );
 }
 
 /// Every replica answers so within a second.
 async fn everywhere(daemons: &[TestDaemon], name: &str) {
-    let told = daemons.iter().map(|daemon| crate::support::fleet::answers(daemon, name, Duration::from_secs(1)));
+    let told = daemons
+        .iter()
+        .map(|daemon| crate::support::fleet::answers(daemon, name, Duration::from_secs(1)));
     join_all(told).await;
 }
 
@@ -158,7 +214,11 @@ async fn what_a_refresh_replaced_at_one_replica_is_replaced_at_all_within_a_seco
     for daemon in &daemons {
         assert!(names(&daemon.find(find()).await.unwrap()).is_empty());
     }
-    assert_eq!(crm.searches(), searches, "read from Redis, not asked for again");
+    assert_eq!(
+        crm.searches(),
+        searches,
+        "read from Redis, not asked for again"
+    );
     crm.becomes(created);
     daemons[1].find(refresh()).await.unwrap();
     everywhere(&daemons, "Ada").await;
@@ -171,14 +231,26 @@ async fn a_load_under_way_is_not_void_because_another_answer_was_replaced() {
     everywhere(&daemons, "Ada").await;
     crm.becomes(|seen| {
         let slow = seen.param("phone") == Some("+16505559999");
-        named("Ada King", seen).after(if slow { Duration::from_millis(800) } else { Duration::ZERO })
+        named("Ada King", seen).after(if slow {
+            Duration::from_millis(800)
+        } else {
+            Duration::ZERO
+        })
     });
-    let load = async { daemons[1].find(find().number("+16505559999")).await.unwrap() };
+    let load = async {
+        daemons[1]
+            .find(find().number("+16505559999"))
+            .await
+            .unwrap()
+    };
     let replaced = async { daemons[0].find(refresh()).await.unwrap() };
     let (loaded, _) = tokio::join!(load, replaced);
     assert_eq!(source(&loaded), Source::Crm);
     let searches = crm.searches();
-    let again = daemons[1].find(find().number("+16505559999")).await.unwrap();
+    let again = daemons[1]
+        .find(find().number("+16505559999"))
+        .await
+        .unwrap();
     assert_eq!((source(&again), crm.searches()), (Source::Memory, searches));
 }
 
@@ -197,12 +269,17 @@ async fn thousands_of_replaced_answers_reach_other_replicas_as_few_events() {
     let numbers: Vec<String> = (0..1_500).map(number).collect();
     run(&one, batch(numbers.clone())).await;
     for number in numbers.iter().step_by(100) {
-        assert_eq!(names(&other.find(find().number(number)).await.unwrap()), ["Ada"]);
+        assert_eq!(
+            names(&other.find(find().number(number)).await.unwrap()),
+            ["Ada"]
+        );
     }
     crm.becomes(|seen| named("Ada King", seen));
     one.clock.advance(Duration::from_secs(700));
     other.clock.advance(Duration::from_secs(700));
-    let before: u64 = redis.run::<Option<u64>>(&["HGET", "contactd:{log}:h", "n"]).unwrap_or(0);
+    let before: u64 = redis
+        .run::<Option<u64>>(&["HGET", "contactd:{log}:h", "n"])
+        .unwrap_or(0);
     let told = run(&one, batch(numbers.clone())).await;
     assert_eq!(told.finished.unwrap().found, 1_500);
     clock::pause(Duration::from_secs(1)).await;
@@ -210,7 +287,11 @@ async fn thousands_of_replaced_answers_reach_other_replicas_as_few_events() {
     assert!((1..500).contains(&events), "{events} events");
     for number in numbers.iter().step_by(100) {
         let answer = other.find(find().number(number)).await.unwrap();
-        assert_eq!((names(&answer), freshness(&answer)), (vec!["Ada King"], Freshness::Fresh), "{number}");
+        assert_eq!(
+            (names(&answer), freshness(&answer)),
+            (vec!["Ada King"], Freshness::Fresh),
+            "{number}"
+        );
     }
 }
 
@@ -218,27 +299,49 @@ async fn thousands_of_replaced_answers_reach_other_replicas_as_few_events() {
 async fn a_time_of_day_that_jumps_makes_nothing_fresher_older_or_undone() {
     let (crm, redis) = (FakeCrm::start(created).await, RedisServer::start().await);
     for hours in [1, -1, 24] {
-        let (ahead, right) = (replica(&crm, &redis.url(), "").await, replica(&crm, &redis.url(), "").await);
+        let (ahead, right) = (
+            replica(&crm, &redis.url(), "").await,
+            replica(&crm, &redis.url(), "").await,
+        );
         let ask = || find().number(&number(usize::try_from(hours + 50).unwrap()));
         crm.becomes(created);
         ahead.clock.set_wall(hours * 3_600_000);
         ahead.find(ask()).await.unwrap();
-        assert_eq!(freshness(&right.find(ask()).await.unwrap()), Freshness::Fresh);
+        assert_eq!(
+            freshness(&right.find(ask()).await.unwrap()),
+            Freshness::Fresh
+        );
         ahead.clock.set_wall(-hours * 3_600_000);
         for (daemon, name) in [(&right, "Ada King"), (&ahead, "Ada Byron")] {
             crm.becomes(move |seen| named(name, seen));
-            let request = FindContactRequest { trigger: Trigger::ManualRefresh.into(), ..ask() };
+            let request = FindContactRequest {
+                trigger: Trigger::ManualRefresh.into(),
+                ..ask()
+            };
             assert_eq!(names(&daemon.find(request).await.unwrap()), [name]);
-            assert_eq!(names(&daemon.find(ask()).await.unwrap()), [name], "the refresh stays");
+            assert_eq!(
+                names(&daemon.find(ask()).await.unwrap()),
+                [name],
+                "the refresh stays"
+            );
         }
         // Ten minutes and no more, whatever the time of day says meanwhile.
         for daemon in [&right, &ahead] {
             daemon.clock.set_wall(-3 * 3_600_000);
             daemon.clock.advance(Duration::from_secs(601));
-            let cached = FindContactRequest { only_if_cached: true, ..ask() };
-            assert_eq!(freshness(&daemon.find(cached).await.unwrap()), Freshness::Stale);
+            let cached = FindContactRequest {
+                only_if_cached: true,
+                ..ask()
+            };
+            assert_eq!(
+                freshness(&daemon.find(cached).await.unwrap()),
+                Freshness::Stale
+            );
             daemon.clock.advance(Duration::from_secs(24 * 3600));
-            let cached = FindContactRequest { only_if_cached: true, ..ask() };
+            let cached = FindContactRequest {
+                only_if_cached: true,
+                ..ask()
+            };
             assert!(daemon.find(cached).await.is_err(), "and a day at the most");
         }
     }
@@ -246,8 +349,10 @@ async fn a_time_of_day_that_jumps_makes_nothing_fresher_older_or_undone() {
 
 #[tokio::test]
 async fn an_answer_that_came_from_redis_half_way_through_its_life_gets_no_second_one() {
-    let (crm, redis) =
-        (FakeCrm::start(|seen| example(seen, &[contact(1, "Ada", "+16505551234")])).await, RedisServer::start().await);
+    let (crm, redis) = (
+        FakeCrm::start(|seen| example(seen, &[contact(1, "Ada", "+16505551234")])).await,
+        RedisServer::start().await,
+    );
     let daemons = replicas(&crm, &redis.url(), 2).await;
     daemons[0].find(find()).await.unwrap();
     // Time passes everywhere.
@@ -255,9 +360,18 @@ async fn an_answer_that_came_from_redis_half_way_through_its_life_gets_no_second
         daemon.clock.advance(Duration::from_secs(500));
     }
     let answer = daemons[1].find(find()).await.unwrap();
-    assert_eq!((source(&answer), freshness(&answer)), (Source::Redis, Freshness::Fresh));
+    assert_eq!(
+        (source(&answer), freshness(&answer)),
+        (Source::Redis, Freshness::Fresh)
+    );
     assert!((499..=510).contains(&answer.lookup.unwrap().age.unwrap().seconds));
     daemons[1].clock.advance(Duration::from_secs(101));
-    let cached = FindContactRequest { only_if_cached: true, ..find() };
-    assert_eq!(freshness(&daemons[1].find(cached).await.unwrap()), Freshness::Stale);
+    let cached = FindContactRequest {
+        only_if_cached: true,
+        ..find()
+    };
+    assert_eq!(
+        freshness(&daemons[1].find(cached).await.unwrap()),
+        Freshness::Stale
+    );
 }

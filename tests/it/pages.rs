@@ -1,5 +1,5 @@
-//! The pages (`*.md`): each link leads somewhere, each name of a page is one, none has lines that do not fit, and the
-//! README is short and leads to all of them.
+//! The pages (`*.md`): each link leads somewhere, each name of a page is one, none has lines that
+//! do not fit, and the README is short and leads to all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,8 @@ use crate::deploy::repo;
 const README_LINES: usize = 200;
 const COLUMNS: usize = 120;
 
-/// The files below `folder` with one of these extensions; what is built, and what is hidden, is not looked into.
+/// The files below `folder` with one of these extensions; what is built, and what is hidden, is not
+/// looked into.
 fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![repo(folder)];
@@ -22,7 +23,10 @@ fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
                 if !name.starts_with('.') && name != "target" {
                     folders.push(path);
                 }
-            } else if path.extension().is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted)) {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted))
+            {
                 found.push(path);
             }
         }
@@ -32,7 +36,10 @@ fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
 }
 
 fn shown(path: &Path) -> String {
-    path.strip_prefix(repo("")).unwrap_or(path).display().to_string()
+    path.strip_prefix(repo(""))
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 /// The lines of a page that are prose, not code; fences are left out.
@@ -50,7 +57,11 @@ fn prose(page: &str) -> Vec<&str> {
 fn links(page: &str) -> Vec<String> {
     let lines = prose(page).join(" ");
     // Between backquotes is code, but code may be the words of a link.
-    lines.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+    lines
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
+        .collect()
 }
 
 /// The anchors that a page has, made of its headings as GitHub makes them.
@@ -59,10 +70,16 @@ fn anchors(page: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     for heading in prose(page).into_iter().filter(|line| line.starts_with('#')) {
         let words = heading.trim_start_matches('#').trim().to_lowercase();
-        let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ' '));
+        let kept = words
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ' '));
         let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
         let times = seen.entry(anchor.clone()).or_default();
-        anchors.insert(if *times == 0 { anchor } else { format!("{anchor}-{times}") });
+        anchors.insert(if *times == 0 {
+            anchor
+        } else {
+            format!("{anchor}-{times}")
+        });
         *times += 1;
     }
     anchors
@@ -74,7 +91,11 @@ fn fault(folder: &Path, page: &Path, target: &str) -> Option<String> {
         return None;
     }
     let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
-    let file = if path.is_empty() { page.to_owned() } else { folder.join(path) };
+    let file = if path.is_empty() {
+        page.to_owned()
+    } else {
+        folder.join(path)
+    };
     if !file.exists() {
         return Some("is not there".to_owned());
     }
@@ -119,16 +140,26 @@ fn every_link_of_a_page_leads_to_a_file_and_a_heading_that_are_there() {
 #[test]
 fn every_page_that_code_and_configuration_name_is_there() {
     let (mut faults, mut count) = (Vec::new(), 0);
-    let extensions = ["rs", "toml", "yml", "yaml", "proto", "service", "acl", "json", "md"];
+    let extensions = [
+        "rs", "toml", "yml", "yaml", "proto", "service", "acl", "json", "md",
+    ];
     let named = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '#');
-    for file in ["src", "deploy", "proto"].iter().flat_map(|folder| files(folder, &extensions)) {
+    for file in ["src", "deploy", "proto"]
+        .iter()
+        .flat_map(|folder| files(folder, &extensions))
+    {
         let text = fs::read_to_string(&file).unwrap();
-        let names = text.split(|c| !named(c)).filter(|name| name.contains(".md") && !name.starts_with('/'));
+        let names = text
+            .split(|c| !named(c))
+            .filter(|name| name.contains(".md") && !name.starts_with('/'));
         for name in names {
             count += 1;
             let name = name.trim_end_matches('.');
             // A comment may name a page from the top, or from any folder above the file.
-            let is_there = file.ancestors().skip(1).any(|folder| fault(folder, &file, name).is_none());
+            let is_there = file
+                .ancestors()
+                .skip(1)
+                .any(|folder| fault(folder, &file, name).is_none());
             if !is_there {
                 faults.push(format!("{}: {name} is not there", shown(&file)));
             }
@@ -142,9 +173,16 @@ fn every_page_that_code_and_configuration_name_is_there() {
 fn the_readme_is_short_and_leads_to_every_page() {
     let readme = fs::read_to_string(repo("README.md")).unwrap();
     let lines = readme.lines().count();
-    assert!(lines <= README_LINES, "README.md has {lines} lines, {README_LINES} are the most");
+    assert!(
+        lines <= README_LINES,
+        "README.md has {lines} lines, {README_LINES} are the most"
+    );
     let linked = links(&readme);
-    for page in files("", &["md"]).iter().map(|page| shown(page)).filter(|page| page != "README.md") {
+    for page in files("", &["md"])
+        .iter()
+        .map(|page| shown(page))
+        .filter(|page| page != "README.md")
+    {
         assert!(linked.contains(&page), "README.md has no link to {page}");
     }
 }
@@ -156,7 +194,11 @@ fn lines_of_pages_fit() {
         for (index, line) in fs::read_to_string(&page).unwrap().lines().enumerate() {
             let is_row = line.trim_start().starts_with('|');
             if !is_row && line.chars().count() > COLUMNS {
-                faults.push(format!("{}:{}: more than {COLUMNS} columns", shown(&page), index + 1));
+                faults.push(format!(
+                    "{}:{}: more than {COLUMNS} columns",
+                    shown(&page),
+                    index + 1
+                ));
             }
         }
     }
@@ -167,33 +209,54 @@ fn lines_of_pages_fit() {
 fn links_and_headings_are_found_as_people_write_them() {
     let page = "# One `x`: of *two*?\n[a](b.md) and [c\nd](#e)\n```sh\n# no heading [f](g)\n```\n## One\n## One\n";
     assert_eq!(links(page), ["b.md", "#e"]);
-    assert_eq!(anchors(page), ["one", "one-1", "one-x-of-two"].map(str::to_owned).into());
+    assert_eq!(
+        anchors(page),
+        ["one", "one-1", "one-x-of-two"].map(str::to_owned).into()
+    );
     let top = repo("");
     for wrong in ["deploy/NONE.md", "README.md#none", "#none", "../"] {
         assert!(fault(&top, &repo("README.md"), wrong).is_some(), "{wrong}");
     }
-    for right in ["README.md#try-it", "#try-it", "deploy", "https://example.com/x#y"] {
+    for right in [
+        "README.md#try-it",
+        "#try-it",
+        "deploy",
+        "https://example.com/x#y",
+    ] {
         assert_eq!(fault(&top, &repo("README.md"), right), None, "{right}");
     }
 }
 
-/// What stands between quotes right behind `before` in a file of Rust, if it is a name in one case only.
+/// What stands between quotes right behind `before` in a file of Rust, if it is a name in one case
+/// only.
 fn literals(file: &str, before: &str, is_name: fn(char) -> bool) -> BTreeSet<String> {
     let source = fs::read_to_string(repo(file)).unwrap();
-    let opening = format!("{before}\"");
-    let rests = source.match_indices(&opening).map(|(at, _)| &source[at + opening.len()..]);
+    let rests = source
+        .match_indices(before)
+        .filter_map(|(at, _)| source[at + before.len()..].trim_start().strip_prefix('"'));
     let names = rests.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()));
-    names.filter(|name| name.len() > 2 && name.chars().all(is_name)).collect()
+    names
+        .filter(|name| name.len() > 2 && name.chars().all(is_name))
+        .collect()
 }
 
 /// The names in backquotes that stand in column `column` of the tables below a heading.
 fn column(page: &str, heading: &str, column: usize) -> BTreeSet<String> {
     let page = fs::read_to_string(repo(page)).unwrap();
-    let chapter = page.split(&format!("\n## {heading}\n")).nth(1).expect(heading);
+    let chapter = page
+        .split(&format!("\n## {heading}\n"))
+        .nth(1)
+        .expect(heading);
     let chapter = chapter.split("\n## ").next().unwrap();
     let rows = chapter.lines().filter(|line| line.starts_with('|'));
-    let cells = rows.filter_map(|row| row.split(" | ").nth(column).map(|cell| cell.trim_matches(['|', ' '])));
-    cells.filter_map(|cell| Some(cell.strip_prefix('`')?.strip_suffix('`')?.to_owned())).collect()
+    let cells = rows.filter_map(|row| {
+        row.split(" | ")
+            .nth(column)
+            .map(|cell| cell.trim_matches(['|', ' ']))
+    });
+    cells
+        .filter_map(|cell| Some(cell.strip_prefix('`')?.strip_suffix('`')?.to_owned()))
+        .collect()
 }
 
 #[test]
@@ -209,9 +272,15 @@ fn the_page_of_operation_has_every_metric_and_no_other() {
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
     let mut metrics = literals("src/metrics.rs", "register(", is_name);
     metrics.extend(literals("src/metrics.rs", "encode_descriptor(", is_name));
-    let on_page = column("deploy/OPERATIONS.md", "Metrics", 0).into_iter().map(|name| {
-        let name = name.strip_prefix("contactd_").expect("the prefix of all").to_owned();
-        name.strip_suffix("_total").map_or(name.clone(), str::to_owned)
-    });
+    let on_page = column("deploy/OPERATIONS.md", "Metrics", 0)
+        .into_iter()
+        .map(|name| {
+            let name = name
+                .strip_prefix("contactd_")
+                .expect("the prefix of all")
+                .to_owned();
+            name.strip_suffix("_total")
+                .map_or(name.clone(), str::to_owned)
+        });
     assert_eq!(on_page.collect::<BTreeSet<_>>(), metrics);
 }

@@ -1,8 +1,10 @@
-//! A second opinion on telephone numbers: our parser and the `phonenumber` crate read the same spellings of Google's
-//! example numbers, all regions and types. Where they differ stands in `tests/data/phone_disagreements.txt`; a change
-//! of either crate that moves the picture fails with the lines that moved. Only example numbers, nobody's own.
+//! A second opinion on telephone numbers: our parser and the `phonenumber` crate read the same
+//! spellings of Google's example numbers, all regions and types. Where they differ stands in
+//! `tests/data/phone_disagreements.txt`; a change of either crate that moves the picture fails with
+//! the lines that moved. Only example numbers, nobody's own.
 //!
-//! Nearly every spelling is made from a known number, so it is also known who is right: where they differ, we must be.
+//! Nearly every spelling is made from a known number, so it is also known who is right: where they
+//! differ, we must be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,7 +19,10 @@ use spellings::{LOCAL, Random, Spelling, examples, spellings};
 
 mod spellings;
 
-const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/phone_disagreements.txt");
+const LIST: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/data/phone_disagreements.txt"
+);
 const HEADER: &str = "\
 # Where our number parser and the crate phonenumber differ: spelling-kind, region, disagreements/compared, an example.
 # \"refused\" is a number that phonenumber does not read. Written by: CONTACTD_BLESS=1 cargo test --test it phone_engines
@@ -37,10 +42,21 @@ fn our_parser_differs_from_the_second_opinion_only_where_the_list_says_so_and_is
     let mut ours_is_wrong = Vec::new();
     for (region, numbers) in examples() {
         let mut random = Random::seeded(&region);
-        for spelling in numbers.iter().flat_map(|number| spellings(number, &region, &mut random)) {
+        for spelling in numbers
+            .iter()
+            .flat_map(|number| spellings(number, &region, &mut random))
+        {
             let ours = ours(&spelling.text, spelling.region);
-            if spelling.truth.is_some() && ours != spelling.truth && !is_service_number(&spelling.text) {
-                ours_is_wrong.push(format!("{} {region}: {} -> {}", spelling.kind, spelling.text, shown(&ours)));
+            if spelling.truth.is_some()
+                && ours != spelling.truth
+                && !is_service_number(&spelling.text)
+            {
+                ours_is_wrong.push(format!(
+                    "{} {region}: {} -> {}",
+                    spelling.kind,
+                    spelling.text,
+                    shown(&ours)
+                ));
             }
             let theirs = theirs(&spelling, ours.is_none());
             let tally = tallies.entry((spelling.kind, region.clone())).or_default();
@@ -55,7 +71,11 @@ fn our_parser_differs_from_the_second_opinion_only_where_the_list_says_so_and_is
         }
     }
     print_figures(&tallies);
-    assert!(ours_is_wrong.is_empty(), "our parser reads another number than Google:\n{}", ours_is_wrong.join("\n"));
+    assert!(
+        ours_is_wrong.is_empty(),
+        "our parser reads another number than Google:\n{}",
+        ours_is_wrong.join("\n")
+    );
     compare_with_list(&list(&tallies));
 }
 
@@ -79,7 +99,12 @@ fn every_example_number_of_the_second_opinions_metadata_is_read_as_itself() {
         for example in all.into_iter().flatten().filter_map(|kind| kind.example()) {
             let e164 = format!("+{}{example}", region.country_code());
             if e164 != LOCAL {
-                assert_eq!(ours(&e164, None).as_ref(), Some(&e164), "an example of {}", region.id());
+                assert_eq!(
+                    ours(&e164, None).as_ref(),
+                    Some(&e164),
+                    "an example of {}",
+                    region.id()
+                );
                 read += 1;
             }
         }
@@ -106,18 +131,25 @@ fn ours(text: &str, region: Option<EngineRegion>) -> Option<String> {
     }
 }
 
-/// `phonenumber` does not look at the length while it reads, so where we refuse a number its own check is asked too.
+/// `phonenumber` does not look at the length while it reads, so where we refuse a number its own
+/// check is asked too.
 fn theirs(spelling: &Spelling, check: bool) -> Option<String> {
-    let region = spelling.region.map(|region| country::Id::from_str(&region.to_string()).unwrap());
+    let region = spelling
+        .region
+        .map(|region| country::Id::from_str(&region.to_string()).unwrap());
     let number = phonenumber::parse(region, &spelling.text).ok()?;
-    (!check || number.is_valid()).then(|| format!("+{}{}", number.code().value(), number.national()))
+    (!check || number.is_valid())
+        .then(|| format!("+{}{}", number.code().value(), number.national()))
 }
 
 fn shown(e164: &Option<String>) -> &str {
     e164.as_deref().unwrap_or("refused")
 }
 
-#[allow(clippy::print_stdout, reason = "figures for whoever runs the test with --nocapture")]
+#[allow(
+    clippy::print_stdout,
+    reason = "figures for whoever runs the test with --nocapture"
+)]
 fn print_figures(tallies: &BTreeMap<(&str, String), Tally>) {
     let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for ((kind, _), tally) in tallies {
@@ -131,18 +163,27 @@ fn print_figures(tallies: &BTreeMap<(&str, String), Tally>) {
     }
 }
 
-/// One line for a kind that phonenumber reads nowhere, else one for each region with a disagreement.
+/// One line for a kind that phonenumber reads nowhere, else one for each region with a
+/// disagreement.
 fn list(tallies: &BTreeMap<(&str, String), Tally>) -> String {
     let mut text = HEADER.to_owned();
     let kinds: BTreeSet<_> = tallies.keys().map(|(kind, _)| *kind).collect();
     for kind in kinds {
         let regions: Vec<_> = tallies.iter().filter(|((of, _), _)| *of == kind).collect();
-        if regions.iter().all(|(_, tally)| tally.differ == tally.compared) {
+        if regions
+            .iter()
+            .all(|(_, tally)| tally.differ == tally.compared)
+        {
             writeln!(text, "{kind} · every region · {}", regions[0].1.example).unwrap();
             continue;
         }
         for ((_, region), tally) in regions.into_iter().filter(|(_, tally)| tally.differ > 0) {
-            writeln!(text, "{kind} · {region} · {}/{} · {}", tally.differ, tally.compared, tally.example).unwrap();
+            writeln!(
+                text,
+                "{kind} · {region} · {}/{} · {}",
+                tally.differ, tally.compared, tally.example
+            )
+            .unwrap();
         }
     }
     text

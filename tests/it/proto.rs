@@ -1,17 +1,21 @@
-//! The protos are what other people's programs build on: the standard compiler must read them as the build does, they
-//! keep the STANDARD rules of buf's linter, and no field or value ever gets another number.
+//! The protos are what other people's programs build on: the standard compiler must read them as
+//! the build does, they keep the STANDARD rules of buf's linter, and no field or value ever gets
+//! another number.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{collections::BTreeSet, fs};
 
 use contactd::pb;
-use prost_reflect::{DescriptorPool, DynamicMessage, EnumDescriptor, FileDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, EnumDescriptor, FileDescriptor, Kind, MessageDescriptor,
+};
 use serde_json::Value;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
 
-/// Every message and enum with its fields and numbers. A line may be added; a line that stands here is a promise.
+/// Every message and enum with its fields and numbers. A line may be added; a line that stands here
+/// is a promise.
 const NUMBERS: &str = "
 PrefetchContactsRequest: 1 User user, 2 string auth_header, 3 repeated string phone_numbers, 4 repeated string overriding_formats
 PrefetchContactsResponse: 1 PrefetchStarted started, 2 PrefetchResult result, 3 PrefetchFinished finished
@@ -51,22 +55,48 @@ fn the_standard_compiler_reads_the_protos_as_the_build_did() {
     let protos = protos();
     let run = Command::new(protoc_bin_vendored::protoc_bin_path().unwrap())
         .arg(format!("--proto_path={FOLDER}"))
-        .arg(format!("--proto_path={}", protoc_bin_vendored::include_path().unwrap().display()))
+        .arg(format!(
+            "--proto_path={}",
+            protoc_bin_vendored::include_path().unwrap().display()
+        ))
         .arg(format!("--descriptor_set_out={}", set.display()))
         .args(&protos)
         .output()
         .unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
     assert_eq!(String::from_utf8_lossy(&run.stderr), "", "protoc warns");
 
     let built = files(pb::DESCRIPTORS);
     for standard in files(&fs::read(set).unwrap()) {
         let name = standard["name"].clone();
-        let built = built.iter().find(|file| file["name"] == name).unwrap_or_else(|| panic!("{name} is not built"));
-        let [standard, built] = [standard, built.clone()].map(|file| serde_json::to_string_pretty(&file).unwrap());
-        let at = standard.lines().zip(built.lines()).position(|(one, other)| one != other).unwrap_or(0);
-        let around = |text: &str| text.lines().skip(at.saturating_sub(8)).take(12).collect::<Vec<_>>().join("\n");
-        assert!(standard == built, "{name}: protoc has\n{}\nthe build has\n{}", around(&standard), around(&built));
+        let built = built
+            .iter()
+            .find(|file| file["name"] == name)
+            .unwrap_or_else(|| panic!("{name} is not built"));
+        let [standard, built] =
+            [standard, built.clone()].map(|file| serde_json::to_string_pretty(&file).unwrap());
+        let at = standard
+            .lines()
+            .zip(built.lines())
+            .position(|(one, other)| one != other)
+            .unwrap_or(0);
+        let around = |text: &str| {
+            text.lines()
+                .skip(at.saturating_sub(8))
+                .take(12)
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        assert!(
+            standard == built,
+            "{name}: protoc has\n{}\nthe build has\n{}",
+            around(&standard),
+            around(&built)
+        );
     }
 }
 
@@ -83,17 +113,34 @@ fn every_field_and_enum_value_keeps_its_number_name_and_type() {
                 let kind = kind.rsplit('.').next().unwrap_or(&kind).to_owned();
                 format!("{} {repeated}{kind} {}", field.number(), field.name())
             });
-            found.insert(format!("{}: {}", message.name(), fields.collect::<Vec<_>>().join(", ")));
+            found.insert(format!(
+                "{}: {}",
+                message.name(),
+                fields.collect::<Vec<_>>().join(", ")
+            ));
         }
         for list in enums(&file) {
-            let values = list.values().map(|value| format!("{} {}", value.number(), value.name()));
-            found.insert(format!("{}: {}", list.name(), values.collect::<Vec<_>>().join(", ")));
+            let values = list
+                .values()
+                .map(|value| format!("{} {}", value.number(), value.name()));
+            found.insert(format!(
+                "{}: {}",
+                list.name(),
+                values.collect::<Vec<_>>().join(", ")
+            ));
         }
     }
-    let promised: BTreeSet<_> = NUMBERS.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let promised: BTreeSet<_> = NUMBERS
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
     let broken: Vec<_> = promised.difference(&found).collect();
     let unknown: Vec<_> = found.difference(&promised).collect();
-    assert!(broken.is_empty() && unknown.is_empty(), "promised: {broken:#?}\nin the protos: {unknown:#?}");
+    assert!(
+        broken.is_empty() && unknown.is_empty(),
+        "promised: {broken:#?}\nin the protos: {unknown:#?}"
+    );
 }
 
 fn protos() -> Vec<PathBuf> {
@@ -102,7 +149,10 @@ fn protos() -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "proto") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "proto")
+            {
                 found.push(path);
             }
         }
@@ -114,7 +164,9 @@ fn protos() -> Vec<PathBuf> {
 
 /// The files of a descriptor set as proto3 JSON, all options kept, without comments.
 fn files(set: &[u8]) -> Vec<Value> {
-    let kind = DescriptorPool::global().get_message_by_name("google.protobuf.FileDescriptorSet").unwrap();
+    let kind = DescriptorPool::global()
+        .get_message_by_name("google.protobuf.FileDescriptorSet")
+        .unwrap();
     let set = DynamicMessage::decode(kind, set).unwrap();
     let mut set = serde_json::to_value(set).unwrap();
     let files = set["file"].as_array_mut().unwrap();
@@ -126,18 +178,27 @@ fn files(set: &[u8]) -> Vec<Value> {
 
 fn ours() -> Vec<FileDescriptor> {
     let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
-    pool.files().filter(|file| !file.name().starts_with("google/")).collect()
+    pool.files()
+        .filter(|file| !file.name().starts_with("google/"))
+        .collect()
 }
 
 fn messages(file: &FileDescriptor) -> Vec<MessageDescriptor> {
-    file.parent_pool().all_messages().filter(|message| message.parent_file() == *file).collect()
+    file.parent_pool()
+        .all_messages()
+        .filter(|message| message.parent_file() == *file)
+        .collect()
 }
 
 fn enums(file: &FileDescriptor) -> Vec<EnumDescriptor> {
-    file.parent_pool().all_enums().filter(|list| list.parent_file() == *file).collect()
+    file.parent_pool()
+        .all_enums()
+        .filter(|list| list.parent_file() == *file)
+        .collect()
 }
 
-/// The rules of buf's category STANDARD that descriptors can show; buf 1.75 itself finds nothing either.
+/// The rules of buf's category STANDARD that descriptors can show; buf 1.75 itself finds nothing
+/// either.
 #[test]
 fn the_protos_keep_the_standard_rules_of_bufs_linter() {
     let mut faults = Vec::new();
@@ -150,49 +211,129 @@ fn the_protos_keep_the_standard_rules_of_bufs_linter() {
     for file in ours() {
         let (name, package) = (file.name(), file.package_name());
         let (folder, stem) = name.rsplit_once('/').unwrap();
-        rule(folder == package.replace('.', "/"), name, "lies in the folder of its package");
-        rule(is_lower_snake(stem.trim_end_matches(".proto")), name, "file name is lower_snake_case");
-        rule(package.split('.').all(is_lower_snake), package, "package is lower_snake.case");
-        rule(is_version(package.rsplit('.').next().unwrap()), package, "package ends in a version");
+        rule(
+            folder == package.replace('.', "/"),
+            name,
+            "lies in the folder of its package",
+        );
+        rule(
+            is_lower_snake(stem.trim_end_matches(".proto")),
+            name,
+            "file name is lower_snake_case",
+        );
+        rule(
+            package.split('.').all(is_lower_snake),
+            package,
+            "package is lower_snake.case",
+        );
+        rule(
+            is_version(package.rsplit('.').next().unwrap()),
+            package,
+            "package ends in a version",
+        );
         let raw = file.file_descriptor_proto();
         rule(raw.syntax() == "proto3", name, "syntax is given");
-        rule(raw.public_dependency.is_empty() && raw.weak_dependency.is_empty(), name, "no public or weak import");
+        rule(
+            raw.public_dependency.is_empty() && raw.weak_dependency.is_empty(),
+            name,
+            "no public or weak import",
+        );
         for import in file.dependencies() {
             rule(uses(&file, &import), import.name(), "import is used");
         }
         for message in messages(&file) {
-            rule(is_pascal(message.name()), message.full_name(), "message is PascalCase");
+            rule(
+                is_pascal(message.name()),
+                message.full_name(),
+                "message is PascalCase",
+            );
             for field in message.fields() {
-                rule(is_lower_snake(field.name()), field.full_name(), "field is lower_snake_case");
+                rule(
+                    is_lower_snake(field.name()),
+                    field.full_name(),
+                    "field is lower_snake_case",
+                );
             }
             for oneof in message.oneofs() {
-                rule(is_lower_snake(oneof.name()), oneof.full_name(), "oneof is lower_snake_case");
+                rule(
+                    is_lower_snake(oneof.name()),
+                    oneof.full_name(),
+                    "oneof is lower_snake_case",
+                );
             }
         }
         for list in enums(&file) {
             let prefix = upper_snake(list.name());
-            rule(is_pascal(list.name()), list.full_name(), "enum is PascalCase");
+            rule(
+                is_pascal(list.name()),
+                list.full_name(),
+                "enum is PascalCase",
+            );
             let numbers: BTreeSet<_> = list.values().map(|value| value.number()).collect();
-            rule(numbers.len() == list.values().len(), list.full_name(), "enum has no aliases");
+            rule(
+                numbers.len() == list.values().len(),
+                list.full_name(),
+                "enum has no aliases",
+            );
             let first = list.values().next().unwrap();
-            rule(first.number() == 0, first.full_name(), "first value is zero");
-            rule(first.name() == format!("{prefix}_UNSPECIFIED"), first.full_name(), "zero value is _UNSPECIFIED");
+            rule(
+                first.number() == 0,
+                first.full_name(),
+                "first value is zero",
+            );
+            rule(
+                first.name() == format!("{prefix}_UNSPECIFIED"),
+                first.full_name(),
+                "zero value is _UNSPECIFIED",
+            );
             for value in list.values() {
                 let word = value.name().strip_prefix(&format!("{prefix}_"));
-                rule(word.is_some(), value.full_name(), "value has its enum's name as a prefix");
-                rule(value.name() == value.name().to_uppercase(), value.full_name(), "value is UPPER_SNAKE_CASE");
+                rule(
+                    word.is_some(),
+                    value.full_name(),
+                    "value has its enum's name as a prefix",
+                );
+                rule(
+                    value.name() == value.name().to_uppercase(),
+                    value.full_name(),
+                    "value is UPPER_SNAKE_CASE",
+                );
             }
         }
         for service in file.services() {
-            rule(is_pascal(service.name()), service.full_name(), "service is PascalCase");
-            rule(service.name().ends_with("Service"), service.full_name(), "service name ends in Service");
+            rule(
+                is_pascal(service.name()),
+                service.full_name(),
+                "service is PascalCase",
+            );
+            rule(
+                service.name().ends_with("Service"),
+                service.full_name(),
+                "service name ends in Service",
+            );
             for method in service.methods() {
                 let (input, output) = (method.input(), method.output());
-                rule(is_pascal(method.name()), method.full_name(), "RPC is PascalCase");
-                rule(input.name() == format!("{}Request", method.name()), method.full_name(), "request name");
-                rule(output.name() == format!("{}Response", method.name()), method.full_name(), "response name");
+                rule(
+                    is_pascal(method.name()),
+                    method.full_name(),
+                    "RPC is PascalCase",
+                );
+                rule(
+                    input.name() == format!("{}Request", method.name()),
+                    method.full_name(),
+                    "request name",
+                );
+                rule(
+                    output.name() == format!("{}Response", method.name()),
+                    method.full_name(),
+                    "response name",
+                );
                 for message in [input, output] {
-                    rule(!io.contains(&message), message.full_name(), "belongs to one RPC only");
+                    rule(
+                        !io.contains(&message),
+                        message.full_name(),
+                        "belongs to one RPC only",
+                    );
                     io.push(message);
                 }
             }
@@ -204,30 +345,40 @@ fn the_protos_keep_the_standard_rules_of_bufs_linter() {
 /// Whether a message or RPC of `file` names a type of `import`.
 fn uses(file: &FileDescriptor, import: &FileDescriptor) -> bool {
     let messages = messages(file);
-    let types = messages.iter().flat_map(MessageDescriptor::fields).map(|field| match field.kind() {
-        Kind::Message(message) => Some(message.parent_file()),
-        Kind::Enum(list) => Some(list.parent_file()),
-        _ => None,
-    });
+    let types = messages
+        .iter()
+        .flat_map(MessageDescriptor::fields)
+        .map(|field| match field.kind() {
+            Kind::Message(message) => Some(message.parent_file()),
+            Kind::Enum(list) => Some(list.parent_file()),
+            _ => None,
+        });
     types.flatten().any(|home| home == *import)
 }
 
 fn is_lower_snake(name: &str) -> bool {
     let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.split('_').all(|word| !word.is_empty() && word.chars().all(letters))
+    name.split('_')
+        .all(|word| !word.is_empty() && word.chars().all(letters))
 }
 
 fn is_pascal(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(|c| c.is_ascii_alphanumeric())
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
 fn is_version(word: &str) -> bool {
-    word.strip_prefix('v').is_some_and(|number| number.parse::<u16>().is_ok_and(|number| number > 0))
+    word.strip_prefix('v')
+        .is_some_and(|number| number.parse::<u16>().is_ok_and(|number| number > 0))
 }
 
 fn upper_snake(pascal: &str) -> String {
-    let words = pascal
-        .char_indices()
-        .map(|(at, c)| if at > 0 && c.is_ascii_uppercase() { format!("_{c}") } else { c.to_string() });
+    let words = pascal.char_indices().map(|(at, c)| {
+        if at > 0 && c.is_ascii_uppercase() {
+            format!("_{c}")
+        } else {
+            c.to_string()
+        }
+    });
     words.collect::<String>().to_uppercase()
 }

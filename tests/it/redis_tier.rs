@@ -15,8 +15,8 @@ use contactd::cache::{Begun, Epoch, Outcome, RedisTier};
 use contactd::clock::Stopwatch;
 use contactd::domain::caller::Settings;
 use contactd::domain::{
-    AuthTag, Contact, ContactKey, Crm, E164, Entry, Identity, KeyMaker, MatchQuality, NumberFormat, Party, QuestionKey,
-    SharedTime, User,
+    AuthTag, Contact, ContactKey, Crm, E164, Entry, Identity, KeyMaker, MatchQuality, NumberFormat,
+    Party, QuestionKey, SharedTime, User,
 };
 use contactd::link::LinkError;
 
@@ -34,9 +34,19 @@ pub(crate) fn question(id: &str, n: u32) -> QuestionKey {
 }
 
 fn question_in(id: &str, n: u32, formats: &[NumberFormat]) -> QuestionKey {
-    let user =
-        User { id: id.to_owned(), account: String::new(), host: None, region: None, settings: Settings::default() };
-    let crm = Crm { connector: "example", base_url: "", regions: &[], settings: &[] };
+    let user = User {
+        id: id.to_owned(),
+        account: String::new(),
+        host: None,
+        region: None,
+        settings: Settings::default(),
+    };
+    let crm = Crm {
+        connector: "example",
+        base_url: "",
+        regions: &[],
+        settings: &[],
+    };
     KeyMaker::new([1; 16]).question(&crm, &user, party(n), formats)
 }
 
@@ -84,7 +94,12 @@ pub(crate) async fn begin(tier: &RedisTier, key: &ContactKey) -> Result<Begun, L
 }
 
 /// Whether the answer was kept.
-pub(crate) async fn store(tier: &RedisTier, key: &ContactKey, epoch: &Epoch, entry: &Entry) -> Result<bool, LinkError> {
+pub(crate) async fn store(
+    tier: &RedisTier,
+    key: &ContactKey,
+    epoch: &Epoch,
+    entry: &Entry,
+) -> Result<bool, LinkError> {
     let outcome = tier.store(key, epoch, entry, HOUR, NOW).await?;
     Ok(matches!(outcome, Outcome::Kept(_)))
 }
@@ -108,10 +123,20 @@ async fn an_answer_stored_by_one_replica_is_read_by_another() {
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
     assert!(begin(&tier, &key("u", 1)).await.unwrap().held.is_empty());
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1_000)).await);
-    assert_eq!(stored(&other, &key("u", 1)).await, Ok(Some(entry("Ann", 1_000))));
+    assert_eq!(
+        stored(&other, &key("u", 1)).await,
+        Ok(Some(entry("Ann", 1_000)))
+    );
     let begun = begin(&other, &key("u", 1)).await.unwrap();
-    assert_eq!(other.entry(&begun.held, &key("u", 1)), Some(entry("Ann", 1_000)));
-    for unasked in [key("u", 2), key("v", 1), key_in("u", 1, &[NumberFormat::parse("###").unwrap()])] {
+    assert_eq!(
+        other.entry(&begun.held, &key("u", 1)),
+        Some(entry("Ann", 1_000))
+    );
+    for unasked in [
+        key("u", 2),
+        key("v", 1),
+        key_in("u", 1, &[NumberFormat::parse("###").unwrap()]),
+    ] {
         assert_eq!(stored(&other, &unasked).await, Ok(None));
     }
 }
@@ -119,13 +144,21 @@ async fn an_answer_stored_by_one_replica_is_read_by_another() {
 #[tokio::test]
 async fn questions_about_one_number_are_kept_and_forgotten_together() {
     let (_server, tier) = tier().await;
-    let (plain, spelt) = (key("u", 1), key_in("u", 1, &[NumberFormat::parse("###").unwrap()]));
+    let (plain, spelt) = (
+        key("u", 1),
+        key_in("u", 1, &[NumberFormat::parse("###").unwrap()]),
+    );
     assert!(load(&tier, &plain, &entry("Ann", 1)).await);
     assert!(load(&tier, &spelt, &entry("Bob", 2)).await);
     let both = tier.get_many(plain.user(), &[plain, spelt]).await.unwrap();
     assert_eq!(both, [Some(entry("Ann", 1)), Some(entry("Bob", 2))]);
-    tier.forget_numbers(plain.user(), &[party(1)]).await.unwrap();
-    assert_eq!(tier.get_many(plain.user(), &[plain, spelt]).await, Ok(vec![None, None]));
+    tier.forget_numbers(plain.user(), &[party(1)])
+        .await
+        .unwrap();
+    assert_eq!(
+        tier.get_many(plain.user(), &[plain, spelt]).await,
+        Ok(vec![None, None])
+    );
 }
 
 fn spelt(n: usize) -> [NumberFormat; 1] {
@@ -135,7 +168,10 @@ fn spelt(n: usize) -> [NumberFormat; 1] {
 /// When the stored answers were asked for; zero for those that are not there.
 async fn asked_at(tier: &RedisTier, keys: &[ContactKey]) -> Vec<u64> {
     let entries = tier.get_many(keys[0].user(), keys).await.unwrap();
-    entries.iter().map(|entry| entry.as_ref().map_or(0, |entry| entry.asked_at().0)).collect()
+    entries
+        .iter()
+        .map(|entry| entry.as_ref().map_or(0, |entry| entry.asked_at().0))
+        .collect()
 }
 
 #[tokio::test]
@@ -145,7 +181,10 @@ async fn of_too_many_questions_of_one_identity_about_one_number_the_latest_stay(
     for (n, key) in (1..).zip(&keys) {
         assert!(load(&tier, key, &entry("Ann", n)).await);
     }
-    assert!(load(&tier, &keys[3], &entry("Bob", 11)).await, "an answer that is replaced takes no place of others");
+    assert!(
+        load(&tier, &keys[3], &entry("Bob", 11)).await,
+        "an answer that is replaced takes no place of others"
+    );
     assert_eq!(asked_at(&tier, &keys).await, [0, 0, 3, 11, 5, 6]);
 }
 
@@ -157,14 +196,31 @@ async fn no_identity_pushes_out_the_answers_of_another_one() {
         assert!(load(&tier, key, &entry("Ann", n)).await);
     }
     for n in 1..=50 {
-        assert!(load(&tier, &key_of(2, "u", 1, &spelt(n)), &entry("Mallory", 100 + n as u64)).await);
+        assert!(
+            load(
+                &tier,
+                &key_of(2, "u", 1, &spelt(n)),
+                &entry("Mallory", 100 + n as u64)
+            )
+            .await
+        );
     }
-    assert_eq!(asked_at(&tier, &ann).await, [1, 2, 3, 4], "one token with many formats");
-    let many: Vec<_> = (1..=10).map(|identity| key_of(identity, "v", 1, &[])).collect();
+    assert_eq!(
+        asked_at(&tier, &ann).await,
+        [1, 2, 3, 4],
+        "one token with many formats"
+    );
+    let many: Vec<_> = (1..=10)
+        .map(|identity| key_of(identity, "v", 1, &[]))
+        .collect();
     for (n, key) in (1..).zip(&many) {
         assert!(load(&tier, key, &entry("Ann", n)).await);
     }
-    assert_eq!(asked_at(&tier, &many).await, [0, 0, 3, 4, 5, 6, 7, 8, 9, 10], "a sheet has an end, the latest stay");
+    assert_eq!(
+        asked_at(&tier, &many).await,
+        [0, 0, 3, 4, 5, 6, 7, 8, 9, 10],
+        "a sheet has an end, the latest stay"
+    );
 }
 
 #[tokio::test]
@@ -172,7 +228,11 @@ async fn who_stores_an_answer_hears_when_the_one_was_asked_for_that_it_replaces(
     let (_server, tier) = tier().await;
     let key = key("u", 1);
     let begun = begin(&tier, &key).await.unwrap();
-    let store = async |asked| tier.store(&key, &begun.epoch, &entry("Ann", asked), HOUR, NOW).await.unwrap();
+    let store = async |asked| {
+        tier.store(&key, &begun.epoch, &entry("Ann", asked), HOUR, NOW)
+            .await
+            .unwrap()
+    };
     assert_eq!(store(5_000).await, Outcome::Kept(None));
     assert_eq!(store(6_000).await, Outcome::Kept(Some(SharedTime(5_000))));
     assert_eq!(store(5_500).await, Outcome::Outdone);
@@ -184,21 +244,40 @@ async fn who_stores_an_answer_hears_when_the_one_was_asked_for_that_it_replaces(
 async fn an_answer_from_the_future_is_replaced() {
     let (_server, tier) = tier().await;
     let ahead = |by: u64| NOW.0 + by;
-    for (earlier, stays) in [(ahead(0), true), (ahead(5_000), true), (ahead(5_001), false), (ahead(3_600_000), false)] {
+    for (earlier, stays) in [
+        (ahead(0), true),
+        (ahead(5_000), true),
+        (ahead(5_001), false),
+        (ahead(3_600_000), false),
+    ] {
         let key = key("u", u32::try_from(earlier % 1_000_000).unwrap());
         assert!(load(&tier, &key, &entry("Ann", earlier)).await);
-        assert_eq!(load(&tier, &key, &entry("Bob", NOW.0 - 1)).await, !stays, "{earlier}");
+        assert_eq!(
+            load(&tier, &key, &entry("Bob", NOW.0 - 1)).await,
+            !stays,
+            "{earlier}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_load_that_began_before_an_invalidation_is_refused() {
     let (server, tier) = tier().await;
-    for what in ["number", "user", "flush", "generation evicted", "sheet evicted"] {
+    for what in [
+        "number",
+        "user",
+        "flush",
+        "generation evicted",
+        "sheet evicted",
+    ] {
         let key = key("u", 1);
         let begun = begin(&tier, &key).await.unwrap();
         let evict = |end: &str| {
-            let name = server.keys().into_iter().find(|name| name.contains(end)).unwrap();
+            let name = server
+                .keys()
+                .into_iter()
+                .find(|name| name.contains(end))
+                .unwrap();
             server.run::<()>(&["DEL", &name]);
         };
         match what {
@@ -210,11 +289,23 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
         }
         // Another load that begins now is another matter, and lends its epoch to nobody.
         let later = begin(&tier, &key).await.unwrap();
-        assert_eq!(store(&tier, &key, &begun.epoch, &entry("old", 9)).await, Ok(false), "{what}");
+        assert_eq!(
+            store(&tier, &key, &begun.epoch, &entry("old", 9)).await,
+            Ok(false),
+            "{what}"
+        );
         assert_eq!(stored(&tier, &key).await, Ok(None), "{what}");
-        assert_eq!(store(&tier, &key, &later.epoch, &entry("new", 1)).await, Ok(true), "{what}");
+        assert_eq!(
+            store(&tier, &key, &later.epoch, &entry("new", 1)).await,
+            Ok(true),
+            "{what}"
+        );
         tier.forget_user(key.user()).await.unwrap();
-        assert_eq!(store(&tier, &key, &later.epoch, &entry("old", 9)).await, Ok(false), "{what}");
+        assert_eq!(
+            store(&tier, &key, &later.epoch, &entry("old", 9)).await,
+            Ok(false),
+            "{what}"
+        );
     }
 }
 
@@ -222,24 +313,47 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
 async fn answers_that_an_evicted_index_has_lost_are_void_after_an_erasure() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
-    let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
+    let index = server
+        .keys()
+        .into_iter()
+        .find(|name| name.ends_with(":i"))
+        .unwrap();
     server.run::<()>(&["DEL", &index]);
     tier.forget_user(key("u", 1).user()).await.unwrap();
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
     assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
-    assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None), "a new generation does not bring it back");
+    assert_eq!(
+        stored(&tier, &key("u", 1)).await,
+        Ok(None),
+        "a new generation does not bring it back"
+    );
     assert!(begin(&tier, &key("u", 1)).await.unwrap().held.is_empty());
 }
 
 #[tokio::test]
 async fn an_older_answer_does_not_replace_a_newer_one() {
     let (_server, tier) = tier().await;
-    let (slow, fast) = (begin(&tier, &key("u", 1)).await.unwrap(), begin(&tier, &key("u", 1)).await.unwrap());
-    assert_eq!(slow.epoch, fast.epoch, "two loads of one number share an epoch");
+    let (slow, fast) = (
+        begin(&tier, &key("u", 1)).await.unwrap(),
+        begin(&tier, &key("u", 1)).await.unwrap(),
+    );
+    assert_eq!(
+        slow.epoch, fast.epoch,
+        "two loads of one number share an epoch"
+    );
     // More digits, and a comparison as text would say the opposite.
-    assert_eq!(store(&tier, &key("u", 1), &fast.epoch, &entry("new", 10_000)).await, Ok(true));
-    assert_eq!(store(&tier, &key("u", 1), &slow.epoch, &entry("old", 9_999)).await, Ok(false));
-    assert_eq!(stored(&tier, &key("u", 1)).await, Ok(Some(entry("new", 10_000))));
+    assert_eq!(
+        store(&tier, &key("u", 1), &fast.epoch, &entry("new", 10_000)).await,
+        Ok(true)
+    );
+    assert_eq!(
+        store(&tier, &key("u", 1), &slow.epoch, &entry("old", 9_999)).await,
+        Ok(false)
+    );
+    assert_eq!(
+        stored(&tier, &key("u", 1)).await,
+        Ok(Some(entry("new", 10_000)))
+    );
 }
 
 #[tokio::test]
@@ -261,13 +375,23 @@ async fn no_key_lives_for_ever_or_spells_a_number() {
     let (server, tier) = tier().await;
     let begun = begin(&tier, &key("u", 1)).await.unwrap();
     assert!(matches!(
-        tier.store(&key("u", 1), &begun.epoch, &entry("Ann", 1), Duration::from_millis(1), NOW).await,
+        tier.store(
+            &key("u", 1),
+            &begun.epoch,
+            &entry("Ann", 1),
+            Duration::from_millis(1),
+            NOW
+        )
+        .await,
         Ok(Outcome::Kept(_))
     ));
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     for name in server.keys() {
         let left = server.run::<i64>(&["PTTL", &name]);
-        assert!((3_590_000..=3_600_000).contains(&left), "{name} lives for {left} ms");
+        assert!(
+            (3_590_000..=3_600_000).contains(&left),
+            "{name} lives for {left} ms"
+        );
         for part in ["6502000001", "2000001"] {
             assert!(!name.contains(part), "{name}");
         }
@@ -277,9 +401,19 @@ async fn no_key_lives_for_ever_or_spells_a_number() {
 #[tokio::test]
 async fn expired_keys_leave_the_index() {
     let (server, tier) = tier().await;
-    let index = || server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
+    let index = || {
+        server
+            .keys()
+            .into_iter()
+            .find(|name| name.ends_with(":i"))
+            .unwrap()
+    };
     begin(&tier, &key("u", 1)).await.unwrap();
-    let sheet = server.keys().into_iter().find(|name| name.contains(":a:")).unwrap();
+    let sheet = server
+        .keys()
+        .into_iter()
+        .find(|name| name.contains(":a:"))
+        .unwrap();
     let suffix = sheet.split("}:").last().unwrap();
     server.run::<()>(&["ZADD", &index(), "1000", suffix]);
     begin(&tier, &key("u", 2)).await.unwrap();
@@ -290,9 +424,19 @@ async fn expired_keys_leave_the_index() {
 async fn damaged_bytes_are_a_miss_and_the_next_load_mends_them() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
-    let sheet = server.keys().into_iter().find(|name| name.contains(":a:")).unwrap();
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let good: Vec<u8> = redis::cmd("GET").arg(&sheet).query(&mut connection).unwrap();
+    let sheet = server
+        .keys()
+        .into_iter()
+        .find(|name| name.contains(":a:"))
+        .unwrap();
+    let mut connection = redis::Client::open(server.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let good: Vec<u8> = redis::cmd("GET")
+        .arg(&sheet)
+        .query(&mut connection)
+        .unwrap();
     let behind = |kept: usize, junk: &[u8]| [&good[..kept], junk].concat();
     for junk in [
         Vec::new(),
@@ -307,7 +451,13 @@ async fn damaged_bytes_are_a_miss_and_the_next_load_mends_them() {
         behind(32 + 32, &[0xff; 4]),
         behind(good.len() - 1, b"?"),
     ] {
-        redis::cmd("SET").arg(&sheet).arg(junk).arg("PX").arg(3_600_000).exec(&mut connection).unwrap();
+        redis::cmd("SET")
+            .arg(&sheet)
+            .arg(junk)
+            .arg("PX")
+            .arg(3_600_000)
+            .exec(&mut connection)
+            .unwrap();
         assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
         assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
         assert_eq!(stored(&tier, &key("u", 1)).await, Ok(Some(entry("Ann", 1))));
@@ -326,9 +476,18 @@ async fn ten_thousand_answers_are_read_within_a_second() {
     for keys in keys.chunks(500) {
         entries.extend(tier.get_many(keys[0].user(), keys).await.unwrap());
     }
-    assert!(watch.elapsed() < Duration::from_secs(1), "{:?}", watch.elapsed());
+    assert!(
+        watch.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        watch.elapsed()
+    );
     assert_eq!(entries.len(), 10_000);
-    assert!(entries.iter().enumerate().all(|(n, entry)| entry.is_some() == (n % 2 == 0)));
+    assert!(
+        entries
+            .iter()
+            .enumerate()
+            .all(|(n, entry)| entry.is_some() == (n % 2 == 0))
+    );
 }
 
 #[tokio::test]
@@ -343,14 +502,23 @@ async fn a_server_that_has_forgotten_the_scripts_learns_them_again() {
 async fn a_key_of_another_type_is_in_the_way_of_that_key_only() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
-    let sheet = server.keys().into_iter().find(|name| name.contains(":a:")).unwrap();
+    let sheet = server
+        .keys()
+        .into_iter()
+        .find(|name| name.contains(":a:"))
+        .unwrap();
     server.run::<()>(&["DEL", &sheet]);
     server.run::<()>(&["RPUSH", &sheet, "not ours"]);
     for _ in 0..5 {
         assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
-        assert!(matches!(begin(&tier, &key("u", 1)).await, Err(LinkError::Failed(_))));
+        assert!(matches!(
+            begin(&tier, &key("u", 1)).await,
+            Err(LinkError::Failed(_))
+        ));
         assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     }
-    tier.forget_numbers(key("u", 1).user(), &[party(1)]).await.unwrap();
+    tier.forget_numbers(key("u", 1).user(), &[party(1)])
+        .await
+        .unwrap();
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
 }

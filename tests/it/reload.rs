@@ -18,7 +18,10 @@ use crate::support::{FakeCrm, contact, eventually, find, refresh};
 const READ_AGAIN: &str = "the settings were read again";
 
 fn settings(crm: &FakeCrm, more: &str, quota: &str) -> String {
-    format!("{more}\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}\n", crm.url())
+    format!(
+        "{more}\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n{quota}\n",
+        crm.url()
+    )
 }
 
 async fn ada() -> FakeCrm {
@@ -26,7 +29,13 @@ async fn ada() -> FakeCrm {
 }
 
 async fn client(program: &Program) -> ContactServiceClient<Channel> {
-    ContactServiceClient::new(Endpoint::from_shared(program.grpc.clone()).unwrap().connect().await.unwrap())
+    ContactServiceClient::new(
+        Endpoint::from_shared(program.grpc.clone())
+            .unwrap()
+            .connect()
+            .await
+            .unwrap(),
+    )
 }
 
 /// Other settings, and the lines that were logged about them.
@@ -34,7 +43,10 @@ async fn reload(program: &Program, toml: &str) -> String {
     let before = program.log().len();
     program.reload(toml);
     let news = || program.log()[before..].to_owned();
-    eventually("it is told", || news().contains(READ_AGAIN) || news().contains("nothing was changed")).await;
+    eventually("it is told", || {
+        news().contains(READ_AGAIN) || news().contains("nothing was changed")
+    })
+    .await;
     news()
 }
 
@@ -51,45 +63,100 @@ async fn without_a_settings_file_a_sighup_changes_nothing() {
 #[tokio::test]
 async fn a_sighup_changes_tokens_at_once_on_connections_that_are_there() {
     let crm = ada().await;
-    let tokens = |token: &str| format!("[grpc]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n", sha256(token));
+    let tokens = |token: &str| {
+        format!(
+            "[grpc]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
+            sha256(token)
+        )
+    };
     let program = Program::start(&settings(&crm, &tokens("old"), "")).await;
     let mut client = client(&program).await;
-    assert!(client.find_contact(with_token("Bearer old", find())).await.is_ok());
+    assert!(
+        client
+            .find_contact(with_token("Bearer old", find()))
+            .await
+            .is_ok()
+    );
     let news = reload(&program, &settings(&crm, &tokens("new"), "")).await;
     assert!(news.contains("\"changed\":\"grpc.tokens\""), "{news}");
-    let refused = client.find_contact(with_token("Bearer old", find())).await.unwrap_err();
+    let refused = client
+        .find_contact(with_token("Bearer old", find()))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
-    assert!(client.find_contact(with_token("Bearer new", find())).await.is_ok());
+    assert!(
+        client
+            .find_contact(with_token("Bearer new", find()))
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
 async fn a_sighup_changes_the_caller_behind_a_certificate_on_connections_that_are_there() {
     let (crm, authority) = (ada().await, Authority::new());
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
-    let tokens = |name: &str| format!("{}tokens = [{{ name = \"a\", certificate = \"{name}\" }}]\n", files.toml());
+    let tokens = |name: &str| {
+        format!(
+            "{}tokens = [{{ name = \"a\", certificate = \"{name}\" }}]\n",
+            files.toml()
+        )
+    };
     let program = Program::start(&settings(&crm, &tokens("pbx.example"), "")).await;
-    let grpc = program.grpc.strip_prefix("http://").unwrap().parse().unwrap();
+    let grpc = program
+        .grpc
+        .strip_prefix("http://")
+        .unwrap()
+        .parse()
+        .unwrap();
     let pair = authority.issue(&["pbx.example"], "pbx");
     let mut client = connect(grpc, &authority, Some(&pair)).await.unwrap();
     assert!(client.find_contact(find()).await.is_ok());
     reload(&program, &settings(&crm, &tokens("other.example"), "")).await;
-    assert_eq!(client.find_contact(find()).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        client.find_contact(find()).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
 }
 
 #[tokio::test]
 async fn a_connection_from_before_certificates_were_wanted_is_let_in_no_longer() {
     let (crm, authority) = (ada().await, Authority::new());
     let server = authority.issue(&["localhost"], "server");
-    let (before, after) = (Files::new(&server, None), Files::new(&server, Some(&authority)));
-    let tokens = format!("tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n", sha256("secret"));
+    let (before, after) = (
+        Files::new(&server, None),
+        Files::new(&server, Some(&authority)),
+    );
+    let tokens = format!(
+        "tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
+        sha256("secret")
+    );
     let program = Program::start(&settings(&crm, &format!("{}{tokens}", before.toml()), "")).await;
-    let grpc = program.grpc.strip_prefix("http://").unwrap().parse().unwrap();
+    let grpc = program
+        .grpc
+        .strip_prefix("http://")
+        .unwrap()
+        .parse()
+        .unwrap();
     let mut stranger = connect(grpc, &authority, None).await.unwrap();
-    assert_eq!(stranger.find_contact(find()).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        stranger.find_contact(find()).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
     reload(&program, &settings(&crm, &after.toml(), "")).await;
-    assert_eq!(stranger.find_contact(find()).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        stranger.find_contact(find()).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
     let pair = authority.issue(&["pbx.example"], "pbx");
-    assert!(connect(grpc, &authority, Some(&pair)).await.unwrap().find_contact(find()).await.is_ok());
+    assert!(
+        connect(grpc, &authority, Some(&pair))
+            .await
+            .unwrap()
+            .find_contact(find())
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -100,9 +167,17 @@ async fn a_sighup_leads_to_other_certificate_files() {
         Files::new(&new.issue(&["localhost"], "server"), None),
     );
     let program = Program::start(&settings(&crm, &before.toml(), "")).await;
-    let grpc = program.grpc.strip_prefix("http://").unwrap().parse().unwrap();
+    let grpc = program
+        .grpc
+        .strip_prefix("http://")
+        .unwrap()
+        .parse()
+        .unwrap();
     let news = reload(&program, &settings(&crm, &after.toml(), "")).await;
-    assert!(news.contains("grpc.tls.cert") && news.contains("were exchanged"), "{news}");
+    assert!(
+        news.contains("grpc.tls.cert") && news.contains("were exchanged"),
+        "{news}"
+    );
     assert!(connect(grpc, &new, None).await.is_ok());
     assert!(connect(grpc, &old, None).await.is_err());
     // And files that change are looked at where they are now.
@@ -119,8 +194,19 @@ async fn other_ages_hold_for_what_is_stored_already() {
     let program = Program::start(&ages("fresh = \"1h\", stale = \"24h\"")).await;
     let mut client = client(&program).await;
     let mut ask = async || {
-        let Lookup { source, freshness, .. } = client.find_contact(find()).await.unwrap().into_inner().lookup.unwrap();
-        (Source::try_from(source).unwrap(), Freshness::try_from(freshness).unwrap())
+        let Lookup {
+            source, freshness, ..
+        } = client
+            .find_contact(find())
+            .await
+            .unwrap()
+            .into_inner()
+            .lookup
+            .unwrap();
+        (
+            Source::try_from(source).unwrap(),
+            Freshness::try_from(freshness).unwrap(),
+        )
     };
     assert_eq!(ask().await.0, Source::Crm);
     assert_eq!(ask().await, (Source::Memory, Freshness::Fresh));
@@ -136,10 +222,13 @@ async fn other_ages_hold_for_what_is_stored_already() {
 async fn another_quota_holds_for_calls_that_wait_already() {
     let crm = ada().await;
     let quota = |rate: u32, per: &str| {
-        let quota = format!("quota = {{ rate = {rate}, per = \"{per}\", burst = {rate}, prefetch_share = 1.0 }}");
+        let quota = format!(
+            "quota = {{ rate = {rate}, per = \"{per}\", burst = {rate}, prefetch_share = 1.0 }}"
+        );
         settings(&crm, "[lookup]\ntimeout = \"120s\"\n", &quota)
     };
-    // A search and the question whose the credential is use it up, and the next call would come after half a minute.
+    // A search and the question whose the credential is use it up, and the next call would come
+    // after half a minute.
     let program = Program::start(&quota(2, "60s")).await;
     let client = client(&program).await;
     assert!(client.clone().find_contact(find()).await.is_ok());
@@ -150,36 +239,61 @@ async fn another_quota_holds_for_calls_that_wait_already() {
                 clock::pause(Duration::from_millis(50)).await;
             }
         };
-        clock::within(Duration::from_secs(10), waits).await.expect("a call waits");
+        clock::within(Duration::from_secs(10), waits)
+            .await
+            .expect("a call waits");
         let news = reload(&program, &quota(100, "1s")).await;
         assert!(news.contains("connectors.example.quota.rate"), "{news}");
     };
-    let waiting = async { clock::within(Duration::from_secs(20), client.clone().find_contact(refresh())).await };
+    let waiting = async {
+        clock::within(
+            Duration::from_secs(20),
+            client.clone().find_contact(refresh()),
+        )
+        .await
+    };
     let (answer, ()) = tokio::join!(waiting, reloaded);
     assert!(answer.expect("it need not wait any more").is_ok());
     let shown = async { while !status().await.contains("\"rate\":100") {} };
-    clock::within(Duration::from_secs(10), shown).await.expect("the page shows it");
+    clock::within(Duration::from_secs(10), shown)
+        .await
+        .expect("the page shows it");
 }
 
 #[tokio::test]
 async fn the_log_level_is_in_the_settings_and_changes_with_them() {
     let crm = ada().await;
     let level = |level: &str| {
-        let tokens = format!("tokens = [{{ name = \"a\", sha256 = \"{}\", rate = 1 }}]\n", sha256("a"));
-        settings(&crm, &format!("[log]\nlevel = \"{level}\"\n[grpc]\n{tokens}"), "")
+        let tokens = format!(
+            "tokens = [{{ name = \"a\", sha256 = \"{}\", rate = 1 }}]\n",
+            sha256("a")
+        );
+        settings(
+            &crm,
+            &format!("[log]\nlevel = \"{level}\"\n[grpc]\n{tokens}"),
+            "",
+        )
     };
     let program = Program::start_flagged(&level("info"), &[], &[]).await;
     let client = client(&program).await;
     // A caller at its limits is worth a line at debug.
     let refused = async || {
-        while client.clone().find_contact(with_token("Bearer a", find())).await.is_ok() {}
+        while client
+            .clone()
+            .find_contact(with_token("Bearer a", find()))
+            .await
+            .is_ok()
+        {}
     };
     refused().await;
     let news = reload(&program, &level("debug")).await;
     assert!(news.contains("log.level"), "{news}");
     assert!(!program.log().contains("DEBUG"), "{}", program.log());
     refused().await;
-    eventually("there are lines at debug", || program.log().contains("its caller is at its limits")).await;
+    eventually("there are lines at debug", || {
+        program.log().contains("its caller is at its limits")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -188,7 +302,10 @@ async fn the_command_line_decides_what_is_logged_if_it_says_anything() {
     let level = |level: &str| settings(&crm, &format!("[log]\nlevel = \"{level}\"\n"), "");
     let program = Program::start_with(&level("error"), "info", &[]).await;
     let news = reload(&program, &level("warn")).await;
-    assert!(news.contains("--log-level or CONTACTD_LOG decides"), "{news}");
+    assert!(
+        news.contains("--log-level or CONTACTD_LOG decides"),
+        "{news}"
+    );
 }
 
 #[tokio::test]
@@ -197,8 +314,8 @@ async fn what_cannot_change_at_run_time_is_named_once_each_at_each_sighup() {
     let program = Program::start(&settings(&crm, "", "")).await;
     let more = "[cache]\nmemory = \"1MiB\"\nadmitted = \"2h\"\n[redis]\nurl = \"redis://127.0.0.1:1\"\n[log]\n\
                 format = \"human\"\n[lookup]\ntimeout = \"3s\"\n";
-    let other =
-        settings(&crm, more, "create_option = false") + "[connectors.second]\nkind = \"pipedrive\"\nregion = \"US\"\n";
+    let other = settings(&crm, more, "create_option = false")
+        + "[connectors.second]\nkind = \"pipedrive\"\nregion = \"US\"\n";
     for _ in 0..2 {
         let news = reload(&program, &other).await;
         for setting in [
@@ -210,29 +327,64 @@ async fn what_cannot_change_at_run_time_is_named_once_each_at_each_sighup() {
             "connectors.second",
         ] {
             let line = format!("\"setting\":\"{setting}\"");
-            let warnings = news.lines().filter(|line| line.contains("waits for a restart"));
-            assert_eq!(warnings.filter(|warning| warning.contains(&line)).count(), 1, "{setting}: {news}");
+            let warnings = news
+                .lines()
+                .filter(|line| line.contains("waits for a restart"));
+            assert_eq!(
+                warnings.filter(|warning| warning.contains(&line)).count(),
+                1,
+                "{setting}: {news}"
+            );
         }
         assert_eq!(news.matches("waits for a restart").count(), 6, "{news}");
     }
-    assert!(client(&program).await.find_contact(find()).await.is_ok(), "it goes on as it was started");
+    assert!(
+        client(&program).await.find_contact(find()).await.is_ok(),
+        "it goes on as it was started"
+    );
 }
 
 #[tokio::test]
 async fn a_faulty_file_changes_nothing_and_each_fault_is_told() {
     let crm = ada().await;
-    let tokens = format!("[grpc]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n", sha256("new"));
+    let tokens = format!(
+        "[grpc]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
+        sha256("new")
+    );
     let program = Program::start(&settings(&crm, "", "")).await;
     for (faulty, told) in [
-        (settings(&crm, &format!("{tokens}[cache]\nmemory = \"lots\"\n[typo]\n"), ""), &["cache.memory", "typo"][..]),
+        (
+            settings(
+                &crm,
+                &format!("{tokens}[cache]\nmemory = \"lots\"\n[typo]\n"),
+                "",
+            ),
+            &["cache.memory", "typo"][..],
+        ),
         ("[grpc\n".to_owned(), &["not TOML"]),
-        (settings(&crm, &format!("{tokens}tls = {{ cert = \"/nowhere\", key = \"/nowhere\" }}\n"), ""), &["grpc.tls"]),
+        (
+            settings(
+                &crm,
+                &format!("{tokens}tls = {{ cert = \"/nowhere\", key = \"/nowhere\" }}\n"),
+                "",
+            ),
+            &["grpc.tls"],
+        ),
     ] {
         let news = reload(&program, &faulty).await;
-        assert!(told.iter().all(|told| news.contains(told)) && news.contains("nothing was changed"), "{news}");
+        assert!(
+            told.iter().all(|told| news.contains(told)) && news.contains("nothing was changed"),
+            "{news}"
+        );
         assert!(!news.contains(READ_AGAIN), "{news}");
-        assert!(client(&program).await.find_contact(find()).await.is_ok(), "no token is wanted");
+        assert!(
+            client(&program).await.find_contact(find()).await.is_ok(),
+            "no token is wanted"
+        );
     }
     reload(&program, &settings(&crm, &tokens, "")).await;
-    assert!(client(&program).await.find_contact(find()).await.is_err(), "a sound one is taken up afterwards");
+    assert!(
+        client(&program).await.find_contact(find()).await.is_err(),
+        "a sound one is taken up afterwards"
+    );
 }

@@ -12,7 +12,9 @@ use contactd::pb::v1::Source;
 use futures_util::future::join_all;
 
 use crate::support::daemon::{Changed as _, names};
-use crate::support::fleet::{ada, answers, everything, forget, named, redis_is, replicas, source, the_number};
+use crate::support::fleet::{
+    ada, answers, everything, forget, named, redis_is, replicas, source, the_number,
+};
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, find};
 
@@ -23,24 +25,45 @@ async fn an_answer_loaded_by_one_is_a_redis_hit_for_the_others() {
     daemons[0].find(find()).await.unwrap();
     for daemon in &daemons[1..] {
         let first = daemon.find(find()).await.unwrap();
-        assert_eq!((names(&first), first.lookup.as_ref().unwrap().source()), (vec!["Ada"], Source::Redis));
-        assert_eq!(daemon.find(find()).await.unwrap().lookup.unwrap().source(), Source::Memory);
+        assert_eq!(
+            (names(&first), first.lookup.as_ref().unwrap().source()),
+            (vec!["Ada"], Source::Redis)
+        );
+        assert_eq!(
+            daemon.find(find()).await.unwrap().lookup.unwrap().source(),
+            Source::Memory
+        );
     }
     assert_eq!(crm.searches(), 1);
     for key in redis.keys() {
-        assert!(!key.contains("6505551234") && !key.contains("user-1"), "{key}");
+        assert!(
+            !key.contains("6505551234") && !key.contains("user-1"),
+            "{key}"
+        );
     }
 }
 
 #[tokio::test]
 async fn three_replicas_with_a_hundred_callers_each_make_the_calls_of_one_look_up() {
-    let (crm, redis) =
-        (FakeCrm::start(|seen| ada(seen).after(Duration::from_millis(150))).await, RedisServer::start().await);
+    let (crm, redis) = (
+        FakeCrm::start(|seen| ada(seen).after(Duration::from_millis(150))).await,
+        RedisServer::start().await,
+    );
     let daemons = replicas(&crm, &redis.url(), 3).await;
-    let callers = daemons.iter().flat_map(|daemon| (0..100).map(move |_| daemon.find(find())));
+    let callers = daemons
+        .iter()
+        .flat_map(|daemon| (0..100).map(move |_| daemon.find(find())));
     let answers = join_all(callers).await;
-    assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| names(answer) == ["Ada"])));
-    let from_crm = answers.iter().flatten().filter(|answer| source(answer) == Source::Crm).count();
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.as_ref().is_ok_and(|answer| names(answer) == ["Ada"]))
+    );
+    let from_crm = answers
+        .iter()
+        .flatten()
+        .filter(|answer| source(answer) == Source::Crm)
+        .count();
     assert_eq!(from_crm, 100, "only the callers of the replica that asked");
     // The credential of each replica's first caller is known to Redis once one of them has used it.
     assert_eq!(crm.seen().len(), 2, "one search and one list of deals");
@@ -55,7 +78,9 @@ async fn what_is_forgotten_at_one_is_forgotten_at_all_within_a_second() {
     }
     crm.becomes(|seen| named("Ada King", seen));
     forget(&daemons[0], the_number()).await.unwrap();
-    let told = daemons.iter().map(|daemon| answers(daemon, "Ada King", Duration::from_secs(1)));
+    let told = daemons
+        .iter()
+        .map(|daemon| answers(daemon, "Ada King", Duration::from_secs(1)));
     join_all(told).await;
 }
 
@@ -72,7 +97,12 @@ async fn erasing_a_user_leaves_no_key_of_theirs() {
     let left: Vec<String> = redis
         .keys()
         .into_iter()
-        .filter(|key| key.contains('{') && !key.contains("log") && !key.contains("{q:") && !key.ends_with(":q"))
+        .filter(|key| {
+            key.contains('{')
+                && !key.contains("log")
+                && !key.contains("{q:")
+                && !key.ends_with(":q")
+        })
         .collect();
     assert!(left.is_empty(), "{left:?}");
     let searches = crm.searches();
@@ -86,10 +116,34 @@ async fn redis_going_away_and_coming_back_fails_no_look_up() {
     let daemons = replicas(&crm, &redis.url(), 1).await;
     daemons[0].find(find()).await.unwrap();
     redis.stop();
-    assert_eq!(daemons[0].find(find()).await.unwrap().lookup.unwrap().source(), Source::Memory);
-    assert_eq!(daemons[0].find(find().number("+16505550000")).await.unwrap().lookup.unwrap().source(), Source::Crm);
+    assert_eq!(
+        daemons[0]
+            .find(find())
+            .await
+            .unwrap()
+            .lookup
+            .unwrap()
+            .source(),
+        Source::Memory
+    );
+    assert_eq!(
+        daemons[0]
+            .find(find().number("+16505550000"))
+            .await
+            .unwrap()
+            .lookup
+            .unwrap()
+            .source(),
+        Source::Crm
+    );
     redis.restart().await;
     redis_is(&daemons[0], true).await;
-    daemons[0].find(find().number("+16505550001")).await.unwrap();
-    assert!(redis.keys().iter().any(|key| key.contains(":a:")), "and answers are kept there again");
+    daemons[0]
+        .find(find().number("+16505550001"))
+        .await
+        .unwrap();
+    assert!(
+        redis.keys().iter().any(|key| key.contains(":a:")),
+        "and answers are kept there again"
+    );
 }

@@ -16,7 +16,11 @@ use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
 #[expect(clippy::disallowed_methods, reason = "this is no CRM")]
 async fn ask(daemon: &TestDaemon, method: Method, path: &str) -> (u16, HeaderMap, String) {
     let client = crate::support::daemon::http_client();
-    let response = client.request(method, format!("http://{}{path}", daemon.ops)).send().await.unwrap();
+    let response = client
+        .request(method, format!("http://{}{path}", daemon.ops))
+        .send()
+        .await
+        .unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     (status, headers, response.text().await.unwrap())
 }
@@ -49,23 +53,46 @@ async fn the_figures_are_those_of_the_last_minutes_and_nobody_is_named() {
     crm.becomes(|_| Reply::status(500));
     daemon.find(refresh()).await.unwrap_err();
 
-    let status = status_when(&daemon, "four look-ups", |status| status["lookups"]["in_window"] == 4).await;
+    let status = status_when(&daemon, "four look-ups", |status| {
+        status["lookups"]["in_window"] == 4
+    })
+    .await;
     let of = |source: usize| &status["lookups"]["sources"][source];
-    assert_eq!([0, 1, 2, 3].map(|n| of(n)["source"].clone()), ["memory", "redis", "crm", "none"]);
-    assert_eq!([0, 1, 2, 3].map(|n| of(n)["in_window"].clone()), [1, 0, 2, 1]);
+    assert_eq!(
+        [0, 1, 2, 3].map(|n| of(n)["source"].clone()),
+        ["memory", "redis", "crm", "none"]
+    );
+    assert_eq!(
+        [0, 1, 2, 3].map(|n| of(n)["in_window"].clone()),
+        [1, 0, 2, 1]
+    );
     assert!(of(0)["p99_seconds"].as_f64().unwrap() < of(2)["p99_seconds"].as_f64().unwrap() + 1.0);
     assert_eq!(of(1)["p99_seconds"], Value::Null);
-    assert_eq!(status["lookups"]["outcomes_in_window"], json!({"crm_unavailable": 1, "found": 2, "not_found": 1}));
+    assert_eq!(
+        status["lookups"]["outcomes_in_window"],
+        json!({"crm_unavailable": 1, "found": 2, "not_found": 1})
+    );
     let connector = &status["connectors"][0];
     assert_eq!(
-        (&connector["name"], &connector["scopes"], &connector["failed_in_window"]),
+        (
+            &connector["name"],
+            &connector["scopes"],
+            &connector["failed_in_window"]
+        ),
         (&json!("example"), &json!(2), &json!(1))
     );
     assert_eq!(
-        (&connector["rate"], &connector["per_seconds"], &connector["burst"]),
+        (
+            &connector["rate"],
+            &connector["per_seconds"],
+            &connector["burst"]
+        ),
         (&json!(50), &json!(1.0), &json!(50))
     );
-    assert_eq!(connector["waiting"], json!({"call_pop": 0, "revalidate": 0, "prefetch": 0}));
+    assert_eq!(
+        connector["waiting"],
+        json!({"call_pop": 0, "revalidate": 0, "prefetch": 0})
+    );
     assert_eq!(status["tiers"][0]["entries"], 2);
     assert_eq!(
         (&status["redis"], &status["replicas"], &status["state"]),
@@ -73,12 +100,20 @@ async fn the_figures_are_those_of_the_last_minutes_and_nobody_is_named() {
     );
 
     let (page, text) = (daemon.page("/").await.1, status.to_string());
-    for shown in ["<h2>Look-ups</h2>", "<h2>CRM budget</h2>", "<h2>Memory and Redis</h2>", "crm unavailable", "No job"]
-    {
+    for shown in [
+        "<h2>Look-ups</h2>",
+        "<h2>CRM budget</h2>",
+        "<h2>Memory and Redis</h2>",
+        "crm unavailable",
+        "No job",
+    ] {
         assert!(page.contains(shown), "{shown} is not in {page}");
     }
     for personal in ["user-1", "token-1", "650555", "Ada", "127.0.0.1"] {
-        assert!(!page.contains(personal) && !text.contains(personal), "{personal} is shown");
+        assert!(
+            !page.contains(personal) && !text.contains(personal),
+            "{personal} is shown"
+        );
     }
 }
 
@@ -88,23 +123,46 @@ async fn a_job_is_shown_with_its_progress_and_a_pause_with_its_lanes() {
     // A call a second: the job is still under way when it is looked at.
     let quota = "quota = { rate = 1000, per = \"1000s\", burst = 4, prefetch_share = 1.0 }";
     let url = crm.url();
-    let daemon =
-        TestDaemon::start(&format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n{quota}\n")).await;
+    let daemon = TestDaemon::start(&format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n{quota}\n"
+    ))
+    .await;
     let request = PrefetchContactsRequest {
         user: find().user,
         auth_header: find().auth_header,
         phone_numbers: (0..10).map(|n| format!("+1650555100{n}")).collect(),
         overriding_formats: Vec::new(),
     };
-    let job = daemon.client.clone().prefetch_contacts(request).await.unwrap();
+    let job = daemon
+        .client
+        .clone()
+        .prefetch_contacts(request)
+        .await
+        .unwrap();
     let done = |status: &Value| status["prefetch"]["jobs"][0]["done"].as_u64().unwrap_or(0);
-    let status = status_when(&daemon, "some numbers are done and the others wait", |status| {
-        done(status) > 0 && status["connectors"][0]["waiting"]["prefetch"] == 10 - done(status)
-    })
+    let status = status_when(
+        &daemon,
+        "some numbers are done and the others wait",
+        |status| {
+            done(status) > 0 && status["connectors"][0]["waiting"]["prefetch"] == 10 - done(status)
+        },
+    )
     .await;
-    assert_eq!((&status["prefetch"]["running"], &status["prefetch"]["jobs"][0]["total"]), (&json!(1), &json!(10)));
+    assert_eq!(
+        (
+            &status["prefetch"]["running"],
+            &status["prefetch"]["jobs"][0]["total"]
+        ),
+        (&json!(1), &json!(10))
+    );
     assert_eq!(status["prefetch"]["jobs"][0]["platform"], "example");
-    assert!(daemon.page("/").await.1.contains("<progress max=\"10\" value=\""));
+    assert!(
+        daemon
+            .page("/")
+            .await
+            .1
+            .contains("<progress max=\"10\" value=\"")
+    );
     drop(job);
 }
 
@@ -112,13 +170,26 @@ async fn a_job_is_shown_with_its_progress_and_a_pause_with_its_lanes() {
 async fn redis_is_told_with_its_state_and_how_many_share_it() {
     let redis = RedisServer::start().await;
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
-    let daemon = TestDaemon::with(&crm, "example", &format!("[redis]\nurl = \"{}\"\n", redis.url())).await;
+    let daemon = TestDaemon::with(
+        &crm,
+        "example",
+        &format!("[redis]\nurl = \"{}\"\n", redis.url()),
+    )
+    .await;
     daemon.find(find()).await.unwrap();
-    let up = |status: &Value| status["redis"]["state"] == "up" && status["tiers"][1]["results_in_window"]["miss"] == 1;
+    let up = |status: &Value| {
+        status["redis"]["state"] == "up" && status["tiers"][1]["results_in_window"]["miss"] == 1
+    };
     let status = status_when(&daemon, "Redis is up and was asked", up).await;
-    assert_eq!((&status["replicas"], &status["tiers"][1]["tier"]), (&json!(1), &json!("redis")));
+    assert_eq!(
+        (&status["replicas"], &status["tiers"][1]["tier"]),
+        (&json!(1), &json!("redis"))
+    );
     drop(redis);
-    status_when(&daemon, "Redis is down", |status| status["redis"]["state"] == "down").await;
+    status_when(&daemon, "Redis is down", |status| {
+        status["redis"]["state"] == "down"
+    })
+    .await;
     assert!(daemon.page("/").await.1.contains("down: breaker open"));
 }
 
@@ -132,44 +203,82 @@ async fn pages_bind_the_browser_and_refuse_what_they_do_not_know() {
         ("/status.css", "text/css; charset=utf-8"),
         ("/status.js", "text/javascript; charset=utf-8"),
         ("/status.svg", "image/svg+xml"),
-        ("/metrics", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (
+            "/metrics",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
         ("/readyz", "text/plain; charset=utf-8"),
     ] {
         let (code, headers, body) = ask(&daemon, Method::GET, path).await;
-        assert_eq!((code, headers["content-type"].to_str().unwrap()), (200, kind), "{path}");
+        assert_eq!(
+            (code, headers["content-type"].to_str().unwrap()),
+            (200, kind),
+            "{path}"
+        );
         assert!(
-            !body.is_empty() && headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'")
+            !body.is_empty()
+                && headers["content-security-policy"]
+                    .to_str()
+                    .unwrap()
+                    .starts_with("default-src 'none'")
         );
         assert_eq!(
-            (&headers["x-content-type-options"], &headers["cache-control"]),
+            (
+                &headers["x-content-type-options"],
+                &headers["cache-control"]
+            ),
             (&"nosniff".parse().unwrap(), &"no-store".parse().unwrap())
         );
         let (code, _, body) = ask(&daemon, Method::HEAD, path).await;
         assert_eq!((code, body.as_str()), (200, ""), "HEAD {path}");
         let (code, headers, _) = ask(&daemon, Method::POST, path).await;
-        assert_eq!((code, headers["allow"].to_str().unwrap()), (405, "GET,HEAD"), "POST {path}");
+        assert_eq!(
+            (code, headers["allow"].to_str().unwrap()),
+            (405, "GET,HEAD"),
+            "POST {path}"
+        );
     }
     let (code, headers, _) = ask(&daemon, Method::GET, "/status.html").await;
-    assert_eq!((code, &headers["x-content-type-options"]), (404, &"nosniff".parse().unwrap()));
+    assert_eq!(
+        (code, &headers["x-content-type-options"]),
+        (404, &"nosniff".parse().unwrap())
+    );
     let page = daemon.page("/").await.1;
-    for foreign in ["http:", "https:", "//", " style=", "onclick", "<style", "<script>"] {
+    for foreign in [
+        "http:", "https:", "//", " style=", "onclick", "<style", "<script>",
+    ] {
         assert!(!page.contains(foreign), "{foreign} in {page}");
     }
 }
 
-/// Runs a browser on the page; what it shows in the end, and what its console says. The content settings of its
-/// profile decide whether scripts run, as a person would switch them off.
+/// Runs a browser on the page; what it shows in the end, and what its console says. The content
+/// settings of its profile decide whether scripts run, as a person would switch them off.
 fn browse(url: &str, scripts: bool) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
-    let (dom, log, profile) = (folder.path().join("dom"), folder.path().join("log"), folder.path().join("profile"));
+    let (dom, log, profile) = (
+        folder.path().join("dom"),
+        folder.path().join("log"),
+        folder.path().join("profile"),
+    );
     std::fs::create_dir_all(profile.join("Default")).unwrap();
     let settings = json!({"profile": {"default_content_setting_values": {"javascript": if scripts { 1 } else { 2 }}}});
     std::fs::write(profile.join("Default/Preferences"), settings.to_string()).unwrap();
     // The page without scripts is looked at before it loads itself anew.
     let budget = if scripts { 7000 } else { 1000 };
     let child = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-sync",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-dev-shm-usage",
+        ])
         .args(["--enable-logging=stderr", "--dump-dom"])
         .arg(format!("--virtual-time-budget={budget}"))
         .arg(format!("--user-data-dir={}", profile.display()))
@@ -180,7 +289,10 @@ fn browse(url: &str, scripts: bool) -> (String, String) {
         .spawn()
         .expect("chromium is needed; tests/run installs it");
     ended(child);
-    (std::fs::read_to_string(dom).unwrap(), String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned())
+    (
+        std::fs::read_to_string(dom).unwrap(),
+        String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned(),
+    )
 }
 
 fn ended(mut child: Child) {
@@ -199,20 +311,37 @@ async fn a_browser_shows_it_with_its_script_and_without_any() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
     let daemon = TestDaemon::over(&crm).await;
     daemon.find(find()).await.unwrap();
-    status_when(&daemon, "the look-up is counted", |status| status["lookups"]["in_window"] == 1).await;
+    status_when(&daemon, "the look-up is counted", |status| {
+        status["lookups"]["in_window"] == 1
+    })
+    .await;
     let url = format!("http://{}/", daemon.ops);
-    let looked = tokio::task::spawn_blocking(move || [true, false].map(|scripts| browse(&url, scripts)));
+    let looked =
+        tokio::task::spawn_blocking(move || [true, false].map(|scripts| browse(&url, scripts)));
     let [(live, log), (still, _)] = looked.await.unwrap();
     for page in [&live, &still] {
-        for shown in ["<caption>Where answers came from</caption>", "scope=\"row\">example<", "<svg class=\"stack\""] {
+        for shown in [
+            "<caption>Where answers came from</caption>",
+            "scope=\"row\">example<",
+            "<svg class=\"stack\"",
+        ] {
             assert!(page.contains(shown), "{shown} is not in {page}\n{log}");
         }
     }
-    assert!(live.contains("data-renewed=\"") && live.contains("Live: renewed every two seconds."), "{live}\n{log}");
-    assert!(!log.contains("Content Security Policy") && !log.contains("Uncaught"), "{log}");
+    assert!(
+        live.contains("data-renewed=\"") && live.contains("Live: renewed every two seconds."),
+        "{live}\n{log}"
+    );
+    assert!(
+        !log.contains("Content Security Policy") && !log.contains("Uncaught"),
+        "{log}"
+    );
     assert!(
         still.contains("id=\"pause\" hidden") && !live.contains("id=\"pause\" hidden"),
         "the pause is the script's"
     );
-    assert!(!still.contains("data-renewed") && still.contains("http-equiv=\"refresh\""), "{still}");
+    assert!(
+        !still.contains("data-renewed") && still.contains("http-equiv=\"refresh\""),
+        "{still}"
+    );
 }

@@ -23,8 +23,14 @@ async fn calls_are_answered_over_tls_and_not_in_the_clear() {
     let daemon = TestDaemon::with(&crm, "example", &files.toml()).await;
     let mut client = connect(daemon.grpc, &authority, None).await.unwrap();
     assert!(client.find_contact(find()).await.is_ok());
-    assert!(daemon.find(find()).await.is_err(), "plain HTTP/2 gets nothing");
-    assert!(connect(daemon.grpc, &Authority::new(), None).await.is_err(), "another authority is not trusted");
+    assert!(
+        daemon.find(find()).await.is_err(),
+        "plain HTTP/2 gets nothing"
+    );
+    assert!(
+        connect(daemon.grpc, &Authority::new(), None).await.is_err(),
+        "another authority is not trusted"
+    );
 }
 
 #[tokio::test]
@@ -35,9 +41,13 @@ async fn with_a_client_authority_only_its_certificates_get_through() {
     let good = authority.issue(&["pbx.example"], "pbx");
     let mut client = connect(daemon.grpc, &authority, Some(&good)).await.unwrap();
     assert!(client.find_contact(find()).await.is_ok());
-    for (what, identity) in
-        [("no certificate", None), ("another authority's", Some(other.issue(&["pbx.example"], "x")))]
-    {
+    for (what, identity) in [
+        ("no certificate", None),
+        (
+            "another authority's",
+            Some(other.issue(&["pbx.example"], "x")),
+        ),
+    ] {
         // TLS 1.3 tells a client only after its handshake, so the first call may be what fails.
         if let Ok(mut client) = connect(daemon.grpc, &authority, identity.as_ref()).await {
             assert!(client.find_contact(find()).await.is_err(), "{what}");
@@ -49,8 +59,7 @@ async fn with_a_client_authority_only_its_certificates_get_through() {
 async fn a_certificate_names_the_caller_by_its_dns_name_or_else_its_common_name() {
     let (crm, authority) = (crm().await, Authority::new());
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
-    let callers =
-        "tokens = [{ name = \"pbx\", certificate = [\"pbx.example\", \"old-pbx\"], platforms = [\"example\"] }]\n";
+    let callers = "tokens = [{ name = \"pbx\", certificate = [\"pbx.example\", \"old-pbx\"], platforms = [\"example\"] }]\n";
     let daemon = TestDaemon::with(&crm, "example", &(files.toml() + callers)).await;
     for (dns_names, common_name, let_in) in [
         (&["pbx.example"][..], "anything", true),
@@ -77,9 +86,17 @@ async fn a_certificate_names_the_caller_by_its_dns_name_or_else_its_common_name(
 async fn new_certificates_are_taken_up_without_dropping_connections_and_broken_ones_are_not() {
     let (crm, old, new) = (crm().await, Authority::new(), Authority::new());
     let files = Files::new(&old.issue(&["localhost"], "server"), None);
-    let example = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n", crm.url());
+    let example = format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n",
+        crm.url()
+    );
     let program = Program::start(&(files.toml() + &example)).await;
-    let grpc = program.grpc.strip_prefix("http://").unwrap().parse().unwrap();
+    let grpc = program
+        .grpc
+        .strip_prefix("http://")
+        .unwrap()
+        .parse()
+        .unwrap();
     let mut before = connect(grpc, &old, None).await.unwrap();
     before.find_contact(find()).await.unwrap();
 
@@ -87,16 +104,28 @@ async fn new_certificates_are_taken_up_without_dropping_connections_and_broken_o
     let other = new.issue(&["localhost"], "server").key;
     for (n, broken) in [(1, other.as_str()), (2, "no key")] {
         files.write("key.pem", broken);
-        let told = || program.log().matches("new certificates cannot be used").count() == n;
+        let told = || {
+            program
+                .log()
+                .matches("new certificates cannot be used")
+                .count()
+                == n
+        };
         eventually("the broken files are noticed", told).await;
         assert!(connect(grpc, &old, None).await.is_ok(), "{broken}");
     }
 
     files.replace(&new.issue(&["localhost"], "server"));
-    eventually("the exchange is told", || program.log().contains("the certificates were exchanged")).await;
+    eventually("the exchange is told", || {
+        program.log().contains("the certificates were exchanged")
+    })
+    .await;
     assert!(connect(grpc, &new, None).await.is_ok());
     assert!(connect(grpc, &old, None).await.is_err());
-    assert!(before.find_contact(find()).await.is_ok(), "the connection from before stays");
+    assert!(
+        before.find_contact(find()).await.is_ok(),
+        "the connection from before stays"
+    );
 }
 
 #[tokio::test]
@@ -123,24 +152,67 @@ async fn the_commands_speak_tls_and_show_a_certificate_and_a_token() {
     let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
     let pair = authority.issue(&["cli.example"], "cli");
     let path = |name: &str, text: &str| files.write(name, text).display().to_string();
-    let (ca, cert, key) = (path("ca.pem", &authority.pem()), path("c.pem", &pair.cert), path("c.key", &pair.key));
+    let (ca, cert, key) = (
+        path("ca.pem", &authority.pem()),
+        path("c.pem", &pair.cert),
+        path("c.key", &pair.key),
+    );
     let token = path("token", "token-of-the-cli\n");
     let server = format!("https://localhost:{}", daemon.grpc.port());
-    let base =
-        ["find", "+16505551234", "--server", &server, "--ca-file", &ca, "--cert-file", &cert, "--key-file", &key];
+    let base = [
+        "find",
+        "+16505551234",
+        "--server",
+        &server,
+        "--ca-file",
+        &ca,
+        "--cert-file",
+        &cert,
+        "--key-file",
+        &key,
+    ];
 
     let with_token = run(contactd(&[&base[..], &["--token-file", &token]].concat())).await;
-    assert_eq!(with_token.status.code(), Some(0), "{}", text(&with_token.stderr));
+    assert_eq!(
+        with_token.status.code(),
+        Some(0),
+        "{}",
+        text(&with_token.stderr)
+    );
     let mut from_environment = contactd(&base);
     from_environment.env("CONTACTD_TOKEN", "token-of-the-cli");
     assert_eq!(run(from_environment).await.status.code(), Some(0));
 
     let without = run(contactd(&base)).await;
     assert_eq!(without.status.code(), Some(1));
-    assert!(text(&without.stderr).contains("the caller is not known"), "{}", text(&without.stderr));
-    let alone = run(contactd(&["find", "1", "--server", &server, "--cert-file", &cert])).await;
-    assert_eq!(alone.status.code(), Some(2), "a certificate without its key");
-    let plain = run(contactd(&["find", "+16505551234", "--server", "http://localhost:1", "--ca-file", &ca])).await;
+    assert!(
+        text(&without.stderr).contains("the caller is not known"),
+        "{}",
+        text(&without.stderr)
+    );
+    let alone = run(contactd(&[
+        "find",
+        "1",
+        "--server",
+        &server,
+        "--cert-file",
+        &cert,
+    ]))
+    .await;
+    assert_eq!(
+        alone.status.code(),
+        Some(2),
+        "a certificate without its key"
+    );
+    let plain = run(contactd(&[
+        "find",
+        "+16505551234",
+        "--server",
+        "http://localhost:1",
+        "--ca-file",
+        &ca,
+    ]))
+    .await;
     assert_eq!(plain.status.code(), Some(2), "{}", text(&plain.stderr));
 }
 
@@ -148,12 +220,23 @@ async fn the_commands_speak_tls_and_show_a_certificate_and_a_token() {
 async fn a_certificate_and_a_token_are_both_needed_where_the_list_has_tokens_only() {
     let (crm, authority) = (crm().await, Authority::new());
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
-    let callers = format!("tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n", crate::callers::sha256("right"));
+    let callers = format!(
+        "tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
+        crate::callers::sha256("right")
+    );
     let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
     let pair = authority.issue(&["a"], "a");
     let mut client = connect(daemon.grpc, &authority, Some(&pair)).await.unwrap();
-    assert_eq!(client.find_contact(find()).await.unwrap_err().code(), Code::Unauthenticated);
-    assert!(client.find_contact(crate::callers::with_token("Bearer right", find())).await.is_ok());
+    assert_eq!(
+        client.find_contact(find()).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
+    assert!(
+        client
+            .find_contact(crate::callers::with_token("Bearer right", find()))
+            .await
+            .is_ok()
+    );
 }
 
 const DAY: i64 = 24 * 3600;
@@ -161,17 +244,30 @@ const DAY: i64 = 24 * 3600;
 #[tokio::test]
 async fn certificates_that_are_not_valid_today_are_refused_at_start_and_by_check_config() {
     let authority = Authority::new();
-    for (from, to, word) in [(-2 * DAY, -1, "expired"), (DAY, 2 * DAY, "not valid before")] {
-        let files = Files::new(&authority.issue_for(&["localhost"], "server", from, to), None);
+    for (from, to, word) in [
+        (-2 * DAY, -1, "expired"),
+        (DAY, 2 * DAY, "not valid before"),
+    ] {
+        let files = Files::new(
+            &authority.issue_for(&["localhost"], "server", from, to),
+            None,
+        );
         let connector = "[connectors.pipedrive]\nkind = \"pipedrive\"\n";
         let settings = files.write("contactd.toml", &(files.toml() + connector));
         for command in ["check-config", "serve"] {
             let mut command = contactd(&[command, "--config", &settings.display().to_string()]);
-            command.env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0").env("CONTACTD__OPS__LISTEN", "127.0.0.1:0");
-            let refused = clock::within(Duration::from_secs(10), run(command)).await.expect("it does not serve");
+            command
+                .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
+                .env("CONTACTD__OPS__LISTEN", "127.0.0.1:0");
+            let refused = clock::within(Duration::from_secs(10), run(command))
+                .await
+                .expect("it does not serve");
             let said = text(&refused.stderr);
             assert_eq!(refused.status.code(), Some(2), "{said}");
-            assert!(said.contains("grpc.tls.cert") && said.contains(word), "{said}");
+            assert!(
+                said.contains("grpc.tls.cert") && said.contains(word),
+                "{said}"
+            );
         }
     }
 }
@@ -180,35 +276,77 @@ async fn certificates_that_are_not_valid_today_are_refused_at_start_and_by_check
 async fn an_expired_certificate_is_not_taken_in_exchange_for_a_valid_one() {
     let (crm, authority) = (crm().await, Authority::new());
     let files = Files::new(&authority.issue(&["localhost"], "server"), None);
-    let example = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n", crm.url());
+    let example = format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n",
+        crm.url()
+    );
     let program = Program::start(&(files.toml() + &example)).await;
-    let grpc = program.grpc.strip_prefix("http://").unwrap().parse().unwrap();
+    let grpc = program
+        .grpc
+        .strip_prefix("http://")
+        .unwrap()
+        .parse()
+        .unwrap();
     files.replace(&authority.issue_for(&["localhost"], "server", -2 * DAY, -DAY));
-    let decided = || program.log().contains("certificates cannot be used") || program.log().contains("were exchanged");
+    let decided = || {
+        program.log().contains("certificates cannot be used")
+            || program.log().contains("were exchanged")
+    };
     eventually("the files are noticed", decided).await;
-    assert!(program.log().contains("expired"), "it says why: {}", program.log());
-    assert!(connect(grpc, &authority, None).await.is_ok(), "the one before stays");
+    assert!(
+        program.log().contains("expired"),
+        "it says why: {}",
+        program.log()
+    );
+    assert!(
+        connect(grpc, &authority, None).await.is_ok(),
+        "the one before stays"
+    );
 }
 
 #[tokio::test]
 async fn a_certificate_that_expires_soon_is_told_in_the_log_and_counted_down() {
     let (crm, authority) = (crm().await, Authority::new());
-    let files = Files::new(&authority.issue_for(&["localhost"], "server", -DAY, 10 * DAY + 60), None);
-    let example = format!("[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n", crm.url());
+    let files = Files::new(
+        &authority.issue_for(&["localhost"], "server", -DAY, 10 * DAY + 60),
+        None,
+    );
+    let example = format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n",
+        crm.url()
+    );
     let program = Program::start(&(files.toml() + &example)).await;
     eventually("it is told", || program.log().contains("expires soon")).await;
-    let line = program.log().lines().find(|line| line.contains("expires soon")).unwrap().to_owned();
-    assert!(line.contains("WARN") && line.contains("\"days_left\":10"), "{line}");
+    let line = program
+        .log()
+        .lines()
+        .find(|line| line.contains("expires soon"))
+        .unwrap()
+        .to_owned();
+    assert!(
+        line.contains("WARN") && line.contains("\"days_left\":10"),
+        "{line}"
+    );
     let left = async || {
         let page = get(&format!("{}/metrics", program.ops)).await.1;
-        let left = page.lines().find_map(|line| line.strip_prefix("contactd_tls_certificate_expires_seconds "));
+        let left = page
+            .lines()
+            .find_map(|line| line.strip_prefix("contactd_tls_certificate_expires_seconds "));
         left.expect("it is counted").parse::<i64>().unwrap()
     };
     assert!((10 * DAY..=10 * DAY + 60).contains(&left().await));
     files.replace(&authority.issue_for(&["localhost"], "server", -DAY, 90 * DAY));
     let renewed = async { while left().await < 89 * DAY {} };
-    clock::within(Duration::from_secs(20), renewed).await.expect("the new one is counted down");
+    clock::within(Duration::from_secs(20), renewed)
+        .await
+        .expect("the new one is counted down");
 
     let plain = TestDaemon::over(&crm).await;
-    assert_eq!(plain.metric("contactd_tls_certificate_expires_seconds").await, None, "without TLS there is no series");
+    assert_eq!(
+        plain
+            .metric("contactd_tls_certificate_expires_seconds")
+            .await,
+        None,
+        "without TLS there is no series"
+    );
 }

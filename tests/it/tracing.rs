@@ -4,8 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
@@ -35,34 +39,59 @@ impl TraceService for Collector {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let request = request.into_inner();
         self.bytes.lock().extend(request.encode_to_vec());
-        let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-        self.spans.lock().extend(scopes.flat_map(|scope| scope.spans));
+        let scopes = request
+            .resource_spans
+            .into_iter()
+            .flat_map(|resource| resource.scope_spans);
+        self.spans
+            .lock()
+            .extend(scopes.flat_map(|scope| scope.spans));
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
 impl Collector {
     async fn start() -> (Self, SocketAddr) {
-        let (collector, listener) = (Self::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (collector, listener) = (
+            Self::default(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
         let addr = listener.local_addr().unwrap();
-        let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(collector.clone()));
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(collector.clone()));
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
-        drop(tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener))));
+        drop(tokio::spawn(
+            server.serve_with_incoming(TcpIncoming::from(listener)),
+        ));
         (collector, addr)
     }
 
     fn named(&self, name: &str) -> Vec<Span> {
-        self.spans.lock().iter().filter(|span| span.name == name).cloned().collect()
+        self.spans
+            .lock()
+            .iter()
+            .filter(|span| span.name == name)
+            .cloned()
+            .collect()
     }
 
     async fn has(&self, name: &str, count: usize) -> Vec<Span> {
-        eventually(&format!("{count} spans {name}"), || self.named(name).len() == count).await;
+        eventually(&format!("{count} spans {name}"), || {
+            self.named(name).len() == count
+        })
+        .await;
         self.named(name)
     }
 }
 
 fn attribute(span: &Span, key: &str) -> Option<String> {
-    let value = span.attributes.iter().find(|attribute| attribute.key == key)?.value.clone()?.value?;
+    let value = span
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == key)?
+        .value
+        .clone()?
+        .value?;
     Some(match value {
         any_value::Value::StringValue(text) => text,
         any_value::Value::IntValue(number) => number.to_string(),
@@ -76,7 +105,10 @@ fn hex(bytes: &[u8]) -> String {
 
 fn traced<T>(request: T, flags: &str) -> Request<T> {
     let mut request = Request::new(request);
-    request.metadata_mut().insert("traceparent", format!("00-{TRACE}-{CALLER}-{flags}").parse().unwrap());
+    request.metadata_mut().insert(
+        "traceparent",
+        format!("00-{TRACE}-{CALLER}-{flags}").parse().unwrap(),
+    );
     request
 }
 
@@ -96,28 +128,70 @@ async fn a_request_its_load_and_its_crm_calls_are_one_trace_below_the_caller_and
     let requests = collector.has("FindContact", 2).await;
     let load = collector.has("load", 1).await.remove(0);
     let whoami = collector.has("whoami", 1).await.remove(0);
-    let (calls, of_whoami): (Vec<_>, Vec<_>) =
-        collector.named("crm call").into_iter().partition(|call| call.parent_span_id != whoami.span_id);
+    let (calls, of_whoami): (Vec<_>, Vec<_>) = collector
+        .named("crm call")
+        .into_iter()
+        .partition(|call| call.parent_span_id != whoami.span_id);
     assert!(!calls.is_empty() && of_whoami.len() == 1);
-    for span in requests.iter().chain([&load, &whoami]).chain(&calls).chain(&of_whoami) {
+    for span in requests
+        .iter()
+        .chain([&load, &whoami])
+        .chain(&calls)
+        .chain(&of_whoami)
+    {
         assert_eq!(hex(&span.trace_id), TRACE);
     }
-    assert!(requests.iter().all(|span| hex(&span.parent_span_id) == CALLER));
-    let asked = requests.iter().find(|span| span.span_id == load.parent_span_id).expect("the load is a step of one");
+    assert!(
+        requests
+            .iter()
+            .all(|span| hex(&span.parent_span_id) == CALLER)
+    );
+    let asked = requests
+        .iter()
+        .find(|span| span.span_id == load.parent_span_id)
+        .expect("the load is a step of one");
     assert!(calls.iter().all(|call| call.parent_span_id == load.span_id));
-    let said = |span: &Span| ["platform", "trigger", "source", "outcome"].map(|key| attribute(span, key).unwrap());
+    let said = |span: &Span| {
+        ["platform", "trigger", "source", "outcome"].map(|key| attribute(span, key).unwrap())
+    };
     assert_eq!(said(asked), ["example", "incoming_call", "crm", "found"]);
-    let hit = requests.iter().find(|span| span.span_id != asked.span_id).unwrap();
+    let hit = requests
+        .iter()
+        .find(|span| span.span_id != asked.span_id)
+        .unwrap();
     assert_eq!(said(hit), ["example", "incoming_call", "memory", "found"]);
-    assert_eq!(["call", "status", "lane"].map(|key| attribute(&calls[0], key).unwrap()), ["1", "2xx", "call_pop"]);
+    assert_eq!(
+        ["call", "status", "lane"].map(|key| attribute(&calls[0], key).unwrap()),
+        ["1", "2xx", "call_pop"]
+    );
 
-    let told: Vec<_> = crm.seen().iter().map(|seen| seen.traceparent.clone().unwrap()).collect();
-    let of_calls = |told: &String| calls.iter().any(|call| *told == format!("00-{TRACE}-{}-01", hex(&call.span_id)));
+    let told: Vec<_> = crm
+        .seen()
+        .iter()
+        .map(|seen| seen.traceparent.clone().unwrap())
+        .collect();
+    let of_calls = |told: &String| {
+        calls
+            .iter()
+            .any(|call| *told == format!("00-{TRACE}-{}-01", hex(&call.span_id)))
+    };
     assert!(told.iter().all(of_calls), "{told:?}");
 
     let sent = collector.bytes.lock().clone();
-    for personal in ["user-1", "token-1", "650555", "Ada", "127.0.0.1", "/contacts"] {
-        assert!(!sent.windows(personal.len()).any(|part| part == personal.as_bytes()), "{personal} was exported");
+    for personal in [
+        "user-1",
+        "token-1",
+        "650555",
+        "Ada",
+        "127.0.0.1",
+        "/contacts",
+    ] {
+        assert!(
+            !sent
+                .windows(personal.len())
+                .any(|part| part == personal.as_bytes()),
+            "{personal} was exported"
+        );
     }
 }
 
@@ -131,11 +205,20 @@ async fn whoever_joins_a_load_links_to_it() {
     assert!(first.is_err() && second.is_err());
     let requests = collector.has("FindContact", 2).await;
     let load = collector.has("load", 1).await.remove(0);
-    let joined: Vec<&Span> = requests.iter().filter(|span| !span.links.is_empty()).collect();
+    let joined: Vec<&Span> = requests
+        .iter()
+        .filter(|span| !span.links.is_empty())
+        .collect();
     assert_eq!(joined.len(), 1);
-    assert_eq!((&joined[0].links[0].span_id, &joined[0].links[0].trace_id), (&load.span_id, &load.trace_id));
+    assert_eq!(
+        (&joined[0].links[0].span_id, &joined[0].links[0].trace_id),
+        (&load.span_id, &load.trace_id)
+    );
     assert_ne!(joined[0].trace_id, load.trace_id);
-    assert_eq!(attribute(&load, "outcome").as_deref(), Some("crm_unavailable"));
+    assert_eq!(
+        attribute(&load, "outcome").as_deref(),
+        Some("crm_unavailable")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +245,11 @@ async fn without_a_collector_a_crm_is_told_of_no_trace() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_absent_collector_fails_nothing() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let daemon = daemon(&crm, nobody, "1.0").await;
     for _ in 0..5_000 {
         daemon.find(find()).await.unwrap();

@@ -22,12 +22,21 @@ async fn a_limit_that_the_first_search_of_a_credential_meets_rests_the_quota_of_
     };
     let crm = FakeCrm::start(limited).await;
     let daemon = TestDaemon::over(&crm).await;
-    let first = daemon.find(find().auth("Bearer alice.1")).await.unwrap_err();
+    let first = daemon
+        .find(find().auth("Bearer alice.1"))
+        .await
+        .unwrap_err();
     assert_eq!(details(&first).reason, "CRM_RATE_LIMITED");
     eventually("the CRM has said who it is", || crm.asked_who() == 1).await;
     clock::pause(Duration::from_millis(300)).await;
-    let again = find().auth("Bearer alice.1").number(&number(1)).within(Duration::from_secs(2));
-    assert_eq!(details(&daemon.find(again).await.unwrap_err()).reason, "BUDGET_EXHAUSTED");
+    let again = find()
+        .auth("Bearer alice.1")
+        .number(&number(1))
+        .within(Duration::from_secs(2));
+    assert_eq!(
+        details(&daemon.find(again).await.unwrap_err()).reason,
+        "BUDGET_EXHAUSTED"
+    );
     assert_eq!(crm.searches(), 1, "the CRM wants no call for a minute");
 }
 
@@ -38,18 +47,34 @@ async fn what_is_forgotten_while_trust_is_renewed_is_not_served() {
     let daemon = TestDaemon::with(&crm, "example", cache).await;
     daemon.find(find().auth("Bearer alice.1")).await.unwrap();
     daemon.clock.advance(Duration::from_secs(3600));
-    crm.becomes(|seen| if seen.asks_who() { tenants(seen).after(Duration::from_millis(500)) } else { renamed(seen) });
+    crm.becomes(|seen| {
+        if seen.asks_who() {
+            tenants(seen).after(Duration::from_millis(500))
+        } else {
+            renamed(seen)
+        }
+    });
     let asking = async { daemon.find(find().auth("Bearer alice.1")).await.unwrap() };
     let forgetting = async {
         eventually("trust is being renewed", || crm.asked_who() == 2).await;
         forget(&daemon, everything()).await.unwrap();
     };
     let (answer, ()) = tokio::join!(asking, forgetting);
-    assert_eq!((names(&answer), source(&answer)), (vec!["Alicia"], Source::Crm));
+    assert_eq!(
+        (names(&answer), source(&answer)),
+        (vec!["Alicia"], Source::Crm)
+    );
 }
 
 fn renamed(seen: &Seen) -> Reply {
-    crate::support::crm::example(seen, &[contact(1, "Alicia", seen.param("phone").unwrap_or_default())])
+    crate::support::crm::example(
+        seen,
+        &[contact(
+            1,
+            "Alicia",
+            seen.param("phone").unwrap_or_default(),
+        )],
+    )
 }
 
 #[tokio::test]
@@ -63,16 +88,24 @@ async fn a_refusal_that_could_not_be_told_is_told_as_soon_as_redis_is_back() {
     }
     proxy.becomes(Mode::Refuse).await;
     crm.becomes(|_| Reply::status(401));
-    let refused = apart.find(find().auth("Bearer alice.1").number(&number(1))).await.unwrap_err();
+    let refused = apart
+        .find(find().auth("Bearer alice.1").number(&number(1)))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
-    assert!(other.find(find().auth("Bearer alice.1")).await.is_ok(), "it cannot know yet");
+    assert!(
+        other.find(find().auth("Bearer alice.1")).await.is_ok(),
+        "it cannot know yet"
+    );
     proxy.restore().await;
     let told = async {
         while other.find(find().auth("Bearer alice.1")).await.is_ok() {
             clock::pause(Duration::from_millis(50)).await;
         }
     };
-    clock::within(Duration::from_secs(20), told).await.expect("no replica trusts a refused credential");
+    clock::within(Duration::from_secs(20), told)
+        .await
+        .expect("no replica trusts a refused credential");
     let late = replica(&crm, &redis.url(), "").await;
     let refused = late.find(find().auth("Bearer alice.1")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);

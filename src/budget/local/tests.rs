@@ -35,42 +35,66 @@ impl Count {
 
     fn ask(&self, name: &str, lane: Lane) -> Answer {
         let (scope, limits, standing) = (scope(name), self.quota.limits(None), self.standing);
-        let ask =
-            Ask { scope, lane, limits, standing, is_probe: false, is_paced: true, patience: None, is_made: false };
-        self.local.ask(&self.quota, self.keeps_one_for, &ask, instant() + 6 * PER)
+        let ask = Ask {
+            scope,
+            lane,
+            limits,
+            standing,
+            is_probe: false,
+            is_paced: true,
+            patience: None,
+            is_made: false,
+        };
+        self.local
+            .ask(&self.quota, self.keeps_one_for, &ask, instant() + 6 * PER)
     }
 
     /// Spends what can be spent now, and says how much that was.
     fn spend(&self, name: &str, lane: Lane) -> usize {
-        (0..100).take_while(|_| self.release(self.ask(name, lane).granted)).count()
+        (0..100)
+            .take_while(|_| self.release(self.ask(name, lane).granted))
+            .count()
     }
 
     fn release(&self, slot: Option<Slot>) -> bool {
-        slot.inspect(|slot| self.local.release(slot, instant() + PER)).is_some()
+        slot.inspect(|slot| self.local.release(slot, instant() + PER))
+            .is_some()
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_denied_ask_spends_nothing_of_any_window_or_pace() {
     let count = Count::new(10, 4, 0.5);
-    assert_eq!(count.spend("a", Lane::Prefetch), 1, "the background is paced");
+    assert_eq!(
+        count.spend("a", Lane::Prefetch),
+        1,
+        "the background is paced"
+    );
     assert_eq!(count.spend("a", Lane::CallPop), 3);
     for _ in 0..20 {
         assert!(count.ask("a", Lane::Prefetch).granted.is_none());
         assert!(count.ask("a", Lane::CallPop).granted.is_none());
     }
     pause(ms(400)).await;
-    assert_eq!([Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane)), [1, 3]);
+    assert_eq!(
+        [Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane)),
+        [1, 3]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_window_holds_no_more_than_the_rate_and_the_share_until_the_replies_are_a_window_old() {
     let count = Count::new(10, 10, 0.2);
     assert_eq!(count.spend("a", Lane::Prefetch), 1);
-    let held: Vec<_> = (0..8).map(|_| count.ask("a", Lane::CallPop).granted).collect();
+    let held: Vec<_> = (0..8)
+        .map(|_| count.ask("a", Lane::CallPop).granted)
+        .collect();
     pause(ms(900)).await;
     assert_eq!(count.spend("a", Lane::Prefetch), 1, "the last of all");
-    assert_eq!([Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane)), [0, 0]);
+    assert_eq!(
+        [Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane)),
+        [0, 0]
+    );
     assert!(held.into_iter().all(|slot| count.release(slot)));
     pause(ms(999)).await;
     let free = [Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane));
@@ -93,10 +117,22 @@ async fn a_call_of_which_nothing_is_heard_is_held_as_long_as_it_may_arrive_and_a
 async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
     let count = Count::new(10, 4, 0.5);
     let pop = |ahead, outlook: &Outlook| {
-        outlook.wait((Lane::CallPop, Standing::Proven), Ahead { all: ahead, background: 0 }, instant()).as_millis()
+        outlook
+            .wait(
+                (Lane::CallPop, Standing::Proven),
+                Ahead {
+                    all: ahead,
+                    background: 0,
+                },
+                instant(),
+            )
+            .as_millis()
     };
     let outlook = count.ask("a", Lane::CallPop).outlook;
-    assert_eq!([0, 2, 3, 5].map(|ahead| pop(ahead, &outlook)), [0, 0, 100, 300]);
+    assert_eq!(
+        [0, 2, 3, 5].map(|ahead| pop(ahead, &outlook)),
+        [0, 0, 100, 300]
+    );
     (0..3).for_each(|_| assert!(count.ask("a", Lane::CallPop).granted.is_some()));
     let outlook = count.ask("a", Lane::CallPop).outlook;
     assert_eq!([0, 1].map(|ahead| pop(ahead, &outlook)), [100, 200]);
@@ -107,20 +143,33 @@ async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
 #[tokio::test(start_paused = true)]
 async fn scopes_do_not_share_and_replicas_get_equal_parts() {
     let count = Count::new(10, 10, 0.5);
-    assert_eq!(["a", "b"].map(|name| count.spend(name, Lane::CallPop)), [10, 10]);
+    assert_eq!(
+        ["a", "b"].map(|name| count.spend(name, Lane::CallPop)),
+        [10, 10]
+    );
     let three = NonZeroU32::new(3).unwrap();
     assert!(count.local.divide(&count.quota, three));
     assert!(!count.local.divide(&count.quota, three));
     assert_eq!(count.spend("c", Lane::CallPop), 3);
-    assert_eq!(count.spend("a", Lane::CallPop), 0, "what is held stays held");
-    let at_least_five = Count { local: Local::new(&count.quota, NonZeroU32::new(5).unwrap()), ..count };
+    assert_eq!(
+        count.spend("a", Lane::CallPop),
+        0,
+        "what is held stays held"
+    );
+    let at_least_five = Count {
+        local: Local::new(&count.quota, NonZeroU32::new(5).unwrap()),
+        ..count
+    };
     at_least_five.local.divide(&at_least_five.quota, three);
     assert_eq!(at_least_five.spend("d", Lane::CallPop), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_lately() {
-    let mut count = Count { standing: Standing::Unproven, ..Count::new(10, 10, 0.5) };
+    let mut count = Count {
+        standing: Standing::Unproven,
+        ..Count::new(10, 10, 0.5)
+    };
     count.keeps_one_for = 60 * PER;
     assert_eq!(count.spend("a", Lane::CallPop), 10, "nobody is proven");
     pause(PER).await;

@@ -6,16 +6,44 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn retry_after_pauses_all_lanes_of_the_scope_and_then_they_go_on() {
     let budget = budget(10, SECOND, 10, 1.0);
-    let hint = RateHint { refused: true, retry_after: Some(30 * SECOND), ..RateHint::default() };
-    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
+    let hint = RateHint {
+        refused: true,
+        retry_after: Some(30 * SECOND),
+        ..RateHint::default()
+    };
+    spend(&budget, Lane::CallPop)
+        .await
+        .unwrap()
+        .observe(&hint)
+        .await;
     let watch = Stopwatch::start();
     let urgency = Urgency::new(Lane::CallPop, within_from_now(5 * SECOND));
-    assert_eq!(budget.acquire(scope("a"), CallKind::Search, &urgency).await.unwrap_err().retry_after, 30 * SECOND);
-    assert!(budget.acquire(scope("b"), CallKind::Search, &urgency).await.is_ok(), "another scope is not concerned");
+    assert_eq!(
+        budget
+            .acquire(scope("a"), CallKind::Search, &urgency)
+            .await
+            .unwrap_err()
+            .retry_after,
+        30 * SECOND
+    );
+    assert!(
+        budget
+            .acquire(scope("b"), CallKind::Search, &urgency)
+            .await
+            .is_ok(),
+        "another scope is not concerned"
+    );
     assert_eq!(watch.elapsed(), Duration::ZERO);
-    let (pop, warm) = tokio::join!(spend(&budget, Lane::CallPop), spend(&budget, Lane::Prefetch));
+    let (pop, warm) = tokio::join!(
+        spend(&budget, Lane::CallPop),
+        spend(&budget, Lane::Prefetch)
+    );
     assert!(pop.is_ok() && warm.is_ok());
-    assert_eq!(watch.elapsed(), 30 * SECOND + ms(100), "the background goes at its pace");
+    assert_eq!(
+        watch.elapsed(),
+        30 * SECOND + ms(100),
+        "the background goes at its pace"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -24,19 +52,38 @@ async fn a_pause_tells_those_who_wait_already() {
     let first = spend(&budget, Lane::CallPop).await.unwrap();
     let urgency = Urgency::new(Lane::CallPop, within_from_now(5 * SECOND));
     let watch = Stopwatch::start();
-    let (denied, ()) = tokio::join!(budget.acquire(scope("a"), CallKind::Search, &urgency), async {
-        pause(ms(50)).await;
-        let hint = RateHint { refused: true, retry_after: Some(30 * SECOND), ..RateHint::default() };
-        first.observe(&hint).await;
-    });
-    assert_eq!((denied.unwrap_err().retry_after, watch.elapsed()), (30 * SECOND, ms(50)));
+    let (denied, ()) = tokio::join!(
+        budget.acquire(scope("a"), CallKind::Search, &urgency),
+        async {
+            pause(ms(50)).await;
+            let hint = RateHint {
+                refused: true,
+                retry_after: Some(30 * SECOND),
+                ..RateHint::default()
+            };
+            first.observe(&hint).await;
+        }
+    );
+    assert_eq!(
+        (denied.unwrap_err().retry_after, watch.elapsed()),
+        (30 * SECOND, ms(50))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn few_calls_left_pause_the_background_only_until_the_reset() {
     let budget = budget(10, SECOND, 10, 1.0);
-    let hint = RateHint { remaining: Some(4), limit: Some(50), reset_after: Some(20 * SECOND), ..RateHint::default() };
-    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
+    let hint = RateHint {
+        remaining: Some(4),
+        limit: Some(50),
+        reset_after: Some(20 * SECOND),
+        ..RateHint::default()
+    };
+    spend(&budget, Lane::CallPop)
+        .await
+        .unwrap()
+        .observe(&hint)
+        .await;
     let watch = Stopwatch::start();
     assert!(spend(&budget, Lane::CallPop).await.is_ok());
     assert_eq!(watch.elapsed(), Duration::ZERO);
@@ -47,8 +94,15 @@ async fn few_calls_left_pause_the_background_only_until_the_reset() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_does_not_outlive_an_hour() {
     let budget = slow();
-    let hint = RateHint { retry_after: Some(400 * LONGEST_PAUSE), ..RateHint::default() };
-    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
+    let hint = RateHint {
+        retry_after: Some(400 * LONGEST_PAUSE),
+        ..RateHint::default()
+    };
+    spend(&budget, Lane::CallPop)
+        .await
+        .unwrap()
+        .observe(&hint)
+        .await;
     let watch = Stopwatch::start();
     assert!(spend(&budget, Lane::Prefetch).await.is_ok());
     assert_eq!(watch.elapsed(), LONGEST_PAUSE);
@@ -57,8 +111,16 @@ async fn a_pause_does_not_outlive_an_hour() {
 #[tokio::test(start_paused = true)]
 async fn a_ringing_phone_ends_a_pause_that_no_longer_holds() {
     let budget = slow();
-    let hint = RateHint { refused: true, retry_after: Some(600 * SECOND), ..RateHint::default() };
-    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
+    let hint = RateHint {
+        refused: true,
+        retry_after: Some(600 * SECOND),
+        ..RateHint::default()
+    };
+    spend(&budget, Lane::CallPop)
+        .await
+        .unwrap()
+        .observe(&hint)
+        .await;
     let watch = Stopwatch::start();
     let (probe, warm) = tokio::join!(
         async {
@@ -78,10 +140,22 @@ async fn a_ringing_phone_ends_a_pause_that_no_longer_holds() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_is_not_forgotten_with_its_scope() {
     let budget = slow();
-    let hint = RateHint { retry_after: Some(60 * SECOND), ..RateHint::default() };
-    spend(&budget, Lane::CallPop).await.unwrap().observe(&hint).await;
+    let hint = RateHint {
+        retry_after: Some(60 * SECOND),
+        ..RateHint::default()
+    };
+    spend(&budget, Lane::CallPop)
+        .await
+        .unwrap()
+        .observe(&hint)
+        .await;
     pause(20 * SECOND).await;
     budget.sweep();
     let urgency = Urgency::new(Lane::CallPop, within_from_now(SECOND));
-    assert!(budget.acquire(scope("a"), CallKind::Search, &urgency).await.is_err());
+    assert!(
+        budget
+            .acquire(scope("a"), CallKind::Search, &urgency)
+            .await
+            .is_err()
+    );
 }

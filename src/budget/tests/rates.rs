@@ -15,15 +15,29 @@ struct Arrival {
 
 fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
     let lane = prop::sample::select(Lane::ALL.to_vec());
-    let arrival = (0..400_u64, lane, prop::option::of(0..800_u64), prop::option::of(0..800_u64))
-        .prop_map(|(after, lane, patience, leaves)| Arrival { after, lane, patience, leaves });
+    let arrival = (
+        0..400_u64,
+        lane,
+        prop::option::of(0..800_u64),
+        prop::option::of(0..800_u64),
+    )
+        .prop_map(|(after, lane, patience, leaves)| Arrival {
+            after,
+            lane,
+            patience,
+            leaves,
+        });
     prop::collection::vec(arrival, 1..80)
 }
 
-/// Runs the arrivals, with a call log that warms up beside them; returns when calls were granted, and whether each
-/// was of the background.
+/// Runs the arrivals, with a call log that warms up beside them; returns when calls were granted,
+/// and whether each was of the background.
 async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool)> {
-    let (start, granted, mut tasks) = (Stopwatch::start(), Arc::new(Mutex::new(Vec::new())), JoinSet::new());
+    let (start, granted, mut tasks) = (
+        Stopwatch::start(),
+        Arc::new(Mutex::new(Vec::new())),
+        JoinSet::new(),
+    );
     for arrival in arrivals {
         let (budget, granted) = (Arc::clone(&budget), Arc::clone(&granted));
         tasks.spawn(async move {
@@ -31,8 +45,13 @@ async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool
             let urgency = Urgency::new(arrival.lane, deadline);
             let acquire = budget.acquire(scope("a"), CallKind::Search, &urgency);
             match within(ms(arrival.leaves.unwrap_or(1_000_000)), acquire).await {
-                Some(Ok(_)) => granted.lock().push((start.elapsed(), arrival.lane.is_background())),
-                Some(Err(_)) => assert!(instant() <= deadline.unwrap(), "told while there was somebody to tell"),
+                Some(Ok(_)) => granted
+                    .lock()
+                    .push((start.elapsed(), arrival.lane.is_background())),
+                Some(Err(_)) => assert!(
+                    instant() <= deadline.unwrap(),
+                    "told while there was somebody to tell"
+                ),
                 None => {}
             }
         });
@@ -48,8 +67,14 @@ async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool
 fn check(times: &[Duration], pace: Pace) {
     for (first, from) in times.iter().enumerate() {
         for (last, to) in times.iter().enumerate().skip(first) {
-            let allowed = u128::from(pace.burst.get()) + (*to - *from).as_micros() / pace.interval.as_micros();
-            assert!((last - first + 1) as u128 <= allowed, "{} in {:?}", last - first + 1, *to - *from);
+            let allowed = u128::from(pace.burst.get())
+                + (*to - *from).as_micros() / pace.interval.as_micros();
+            assert!(
+                (last - first + 1) as u128 <= allowed,
+                "{} in {:?}",
+                last - first + 1,
+                *to - *from
+            );
         }
     }
 }
@@ -57,7 +82,10 @@ fn check(times: &[Duration], pace: Pace) {
 /// No window, wherever it starts, holds more than its limit.
 fn check_windows(times: &[Duration], limit: u32) {
     for (first, from) in times.iter().enumerate() {
-        let within = times[first..].iter().take_while(|at| **at < *from + SECOND).count();
+        let within = times[first..]
+            .iter()
+            .take_while(|at| **at < *from + SECOND)
+            .count();
         assert!(within <= limit as usize, "{within} from {from:?} on");
     }
 }

@@ -11,12 +11,19 @@ async fn take(
     lane: Lane,
     deadline: Option<Instant>,
 ) -> Result<Permit, Exhausted> {
-    let scopes = Scopes { owner: scope(owner), credential: scope(credential) };
-    budget.acquire(scopes, CallKind::Search, &Urgency::new(lane, deadline)).await
+    let scopes = Scopes {
+        owner: scope(owner),
+        credential: scope(credential),
+    };
+    budget
+        .acquire(scopes, CallKind::Search, &Urgency::new(lane, deadline))
+        .await
 }
 
 async fn pop(budget: &Budget, owner: &str, credential: &str) -> Permit {
-    take(budget, owner, credential, Lane::CallPop, None).await.unwrap()
+    take(budget, owner, credential, Lane::CallPop, None)
+        .await
+        .unwrap()
 }
 
 /// Of a credential of which it is not known whose it is.
@@ -25,7 +32,11 @@ async fn unidentified(budget: &Budget, credential: &str) -> Permit {
 }
 
 fn refused(after: Option<Duration>) -> RateHint {
-    RateHint { refused: true, retry_after: after, ..RateHint::default() }
+    RateHint {
+        refused: true,
+        retry_after: after,
+        ..RateHint::default()
+    }
 }
 
 fn accepted() -> RateHint {
@@ -34,8 +45,17 @@ fn accepted() -> RateHint {
 
 fn of_account(rate: u32, share: f64) -> Arc<Budget> {
     let quota = Quota::new(rate, SECOND, rate, Scope::Account, share).unwrap();
-    let config = Config { call_timeout: CALL_TIMEOUT, ..Config::default() };
-    Arc::new(Budget::new(quota, &config, "test", &Metrics::default(), None))
+    let config = Config {
+        call_timeout: CALL_TIMEOUT,
+        ..Config::default()
+    };
+    Arc::new(Budget::new(
+        quota,
+        &config,
+        "test",
+        &Metrics::default(),
+        None,
+    ))
 }
 
 /// How many background calls a credential of the account makes within so long.
@@ -43,7 +63,9 @@ async fn prefetched(budget: &Budget, credential: &str, time: Duration) -> u32 {
     let mut calls = 0;
     let run = Box::pin(async {
         loop {
-            let permit = take(budget, "account", credential, Lane::Prefetch, None).await.unwrap();
+            let permit = take(budget, "account", credential, Lane::Prefetch, None)
+                .await
+                .unwrap();
             permit.observe(&accepted()).await;
             calls += 1;
         }
@@ -58,7 +80,9 @@ fn waiting(budget: &Arc<Budget>, credential: &'static str, calls: usize) -> Join
     for _ in 0..calls {
         let budget = Arc::clone(budget);
         tasks.spawn(async move {
-            let permit = take(&budget, "account", credential, Lane::Prefetch, None).await.unwrap();
+            let permit = take(&budget, "account", credential, Lane::Prefetch, None)
+                .await
+                .unwrap();
             pause(ms(100)).await;
             permit.observe(&accepted()).await;
         });
@@ -70,7 +94,10 @@ fn waiting(budget: &Arc<Budget>, credential: &'static str, calls: usize) -> Join
 async fn all_calls_of_a_credential_are_in_one_window_whoever_they_were_made_for() {
     let (budget, start) = (budget(4, SECOND, 4, 1.0), Stopwatch::start());
     for owner in ["one", "two", "token", "one"] {
-        pop(&budget, owner, "token").await.observe(&accepted()).await;
+        pop(&budget, owner, "token")
+            .await
+            .observe(&accepted())
+            .await;
     }
     let _fifth = pop(&budget, "three", "token").await;
     assert_eq!(start.elapsed(), SECOND);
@@ -81,15 +108,30 @@ async fn all_calls_of_a_credential_are_in_one_window_whoever_they_were_made_for(
 #[tokio::test(start_paused = true)]
 async fn a_success_from_before_a_rest_does_not_end_it_when_it_is_adopted() {
     let (budget, asked) = (budget(10, SECOND, 10, 1.0), instant());
-    unidentified(&budget, "new token").await.observe(&accepted()).await;
+    unidentified(&budget, "new token")
+        .await
+        .observe(&accepted())
+        .await;
     pause(ms(100)).await;
-    pop(&budget, "user", "old token").await.observe(&refused(Some(20 * SECOND))).await;
+    pop(&budget, "user", "old token")
+        .await
+        .observe(&refused(Some(20 * SECOND)))
+        .await;
     pause(ms(100)).await;
-    let adopted = budget.adopt(scope("user"), CallKind::Search, Lane::CallPop, asked).await.unwrap();
+    let adopted = budget
+        .adopt(scope("user"), CallKind::Search, Lane::CallPop, asked)
+        .await
+        .unwrap();
     adopted.observe_since(&accepted(), asked).await;
     let start = Stopwatch::start();
-    let _permit = take(&budget, "user", "new token", Lane::Prefetch, None).await.unwrap();
-    assert!(start.elapsed() > 19 * SECOND, "the rest ended after {:?}", start.elapsed());
+    let _permit = take(&budget, "user", "new token", Lane::Prefetch, None)
+        .await
+        .unwrap();
+    assert!(
+        start.elapsed() > 19 * SECOND,
+        "the rest ended after {:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,20 +140,37 @@ async fn refusals_of_calls_that_were_under_way_together_count_once_when_they_are
     for _ in 0..5 {
         // In real time no two moments are the same.
         pause(ms(1)).await;
-        let adopted = budget.adopt(scope("user"), CallKind::Search, Lane::CallPop, granted).await.unwrap();
+        let adopted = budget
+            .adopt(scope("user"), CallKind::Search, Lane::CallPop, granted)
+            .await
+            .unwrap();
         adopted.observe(&refused(None)).await;
     }
-    let full = take(&budget, "user", "token", Lane::CallPop, within_from_now(ms(100))).await.unwrap_err();
+    let full = take(
+        &budget,
+        "user",
+        "token",
+        Lane::CallPop,
+        within_from_now(ms(100)),
+    )
+    .await
+    .unwrap_err();
     assert!(full.retry_after <= SECOND, "{:?}", full.retry_after);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_credential_that_rests_keeps_nothing_from_others_of_its_account() {
     let budget = of_account(10, 0.5);
-    pop(&budget, "account", "resting").await.observe(&refused(Some(600 * SECOND))).await;
+    pop(&budget, "account", "resting")
+        .await
+        .observe(&refused(Some(600 * SECOND)))
+        .await;
     pause(31 * SECOND).await;
     // A probe under another credential shows that the account is free again.
-    pop(&budget, "account", "free").await.observe(&accepted()).await;
+    pop(&budget, "account", "free")
+        .await
+        .observe(&accepted())
+        .await;
     pause(10 * SECOND).await;
     let _waiting = waiting(&budget, "resting", 100);
     pause(SECOND).await;
@@ -124,7 +183,10 @@ async fn no_call_goes_while_its_owner_rests_though_it_has_its_turn() {
     let budget = budget(10, SECOND, 10, 1.0);
     // The credential has room in 150 ms: ten calls that the owner does not know of.
     for _ in 0..10 {
-        unidentified(&budget, "full").await.observe(&accepted()).await;
+        unidentified(&budget, "full")
+            .await
+            .observe(&accepted())
+            .await;
     }
     pause(ms(850)).await;
     let open = pop(&budget, "user", "other").await;
@@ -142,10 +204,18 @@ async fn the_whole_wait_is_measured() {
     let metrics = Metrics::default();
     let quota = Quota::new(10, SECOND, 10, Scope::User, 1.0).unwrap();
     let budget = Budget::new(quota, &Config::default(), "test", &metrics, None);
-    unidentified(&budget, "resting").await.observe(&refused(Some(20 * SECOND))).await;
-    let _permit = take(&budget, "user", "resting", Lane::Prefetch, None).await.unwrap();
+    unidentified(&budget, "resting")
+        .await
+        .observe(&refused(Some(20 * SECOND)))
+        .await;
+    let _permit = take(&budget, "user", "resting", Lane::Prefetch, None)
+        .await
+        .unwrap();
     let page = metrics.render();
-    let sum = page.lines().find(|line| line.contains("quota_wait_seconds_sum") && line.contains("prefetch")).unwrap();
+    let sum = page
+        .lines()
+        .find(|line| line.contains("quota_wait_seconds_sum") && line.contains("prefetch"))
+        .unwrap();
     let seconds: f64 = sum.rsplit(' ').next().unwrap().parse().unwrap();
     assert!((20.0..21.5).contains(&seconds), "{sum}");
 }
@@ -156,10 +226,19 @@ async fn a_refusal_lowers_the_limit_of_the_account_and_not_that_of_one_credentia
     for credential in ["refused", "other"] {
         let budget = of_account(40, 1.0);
         for _ in 0..38 {
-            pop(&budget, "account", "accepted").await.observe(&accepted()).await;
+            pop(&budget, "account", "accepted")
+                .await
+                .observe(&accepted())
+                .await;
         }
-        pop(&budget, "account", "refused").await.observe(&accepted()).await;
-        pop(&budget, "account", "refused").await.observe(&refused(Some(SECOND))).await;
+        pop(&budget, "account", "refused")
+            .await
+            .observe(&accepted())
+            .await;
+        pop(&budget, "account", "refused")
+            .await
+            .observe(&refused(Some(SECOND)))
+            .await;
         pause(3 * SECOND).await;
         calls.push(prefetched(&budget, credential, 9 * SECOND).await);
     }
@@ -169,7 +248,10 @@ async fn a_refusal_lowers_the_limit_of_the_account_and_not_that_of_one_credentia
 #[tokio::test(start_paused = true)]
 async fn a_credential_whose_owner_is_known_by_now_is_no_scope_of_its_own() {
     let budget = budget(10, SECOND, 10, 1.0);
-    unidentified(&budget, "token").await.observe(&accepted()).await;
+    unidentified(&budget, "token")
+        .await
+        .observe(&accepted())
+        .await;
     pause(600 * SECOND).await;
     let _open = pop(&budget, "user", "token").await;
     assert_eq!(used(&budget).scopes, 1);
@@ -178,13 +260,22 @@ async fn a_credential_whose_owner_is_known_by_now_is_no_scope_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn the_owners_call_is_held_for_as_long_as_the_crm_may_count_it() {
     let quota = Quota::new(2, SECOND, 2, Scope::User, 1.0).unwrap();
-    let config = Config { call_timeout: CALL_TIMEOUT + STALE, ..Config::default() };
+    let config = Config {
+        call_timeout: CALL_TIMEOUT + STALE,
+        ..Config::default()
+    };
     let budget = Budget::new(quota, &config, "test", &Metrics::default(), None);
     for _ in 0..2 {
-        unidentified(&budget, "token").await.observe(&accepted()).await;
+        unidentified(&budget, "token")
+            .await
+            .observe(&accepted())
+            .await;
     }
     pause(ms(760)).await;
-    let (one, two) = (pop(&budget, "user", "token").await, pop(&budget, "user", "token").await);
+    let (one, two) = (
+        pop(&budget, "user", "token").await,
+        pop(&budget, "user", "token").await,
+    );
     let sent = Stopwatch::start();
     // Without a reply: they may arrive after five seconds, and count for one more.
     drop((one, two));

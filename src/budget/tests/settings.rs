@@ -13,7 +13,10 @@ fn full(rate: u32, per: Duration) -> Arc<Budget> {
 /// So many calls that have had their replies.
 async fn call(budget: &Budget, kind: CallKind, calls: usize) {
     for _ in 0..calls {
-        let permit = budget.acquire(scope("a"), kind, &Urgency::new(Lane::CallPop, None)).await.unwrap();
+        let permit = budget
+            .acquire(scope("a"), kind, &Urgency::new(Lane::CallPop, None))
+            .await
+            .unwrap();
         permit.observe(&RateHint::default()).await;
     }
 }
@@ -29,7 +32,10 @@ async fn calls_that_wait_go_at_once_if_the_quota_rises_far_enough() {
     pause(SECOND).await;
     budget.set(quota(6, 10 * SECOND), SECOND);
     // The calls before count as they did: two of six are left.
-    assert_eq!(race.finish().await, [("pop", 1_000), ("other pop", 1_000), ("third pop", 10_000)]);
+    assert_eq!(
+        race.finish().await,
+        [("pop", 1_000), ("other pop", 1_000), ("third pop", 10_000)]
+    );
     assert_eq!(budget.quota(None).rate().get(), 6);
 }
 
@@ -37,18 +43,25 @@ async fn calls_that_wait_go_at_once_if_the_quota_rises_far_enough() {
 async fn calls_that_wait_keep_to_a_quota_that_falls() {
     let budget = full(10, SECOND);
     call(&budget, CallKind::Search, 10).await;
-    let (urgency, patient) =
-        (Urgency::new(Lane::CallPop, within_from_now(ms(1_500))), Urgency::new(Lane::CallPop, None));
+    let (urgency, patient) = (
+        Urgency::new(Lane::CallPop, within_from_now(ms(1_500))),
+        Urgency::new(Lane::CallPop, None),
+    );
     let (start, scope) = (Stopwatch::start(), scope("a"));
     let mut first = Box::pin(budget.acquire(scope, CallKind::Search, &patient));
     let mut second = Box::pin(budget.acquire(scope, CallKind::Search, &urgency));
-    assert!(within(ms(10), &mut first).await.is_none() && within(ms(10), &mut second).await.is_none());
+    assert!(
+        within(ms(10), &mut first).await.is_none() && within(ms(10), &mut second).await.is_none()
+    );
     budget.set(quota(1, SECOND), SECOND);
     let (first, second) = tokio::join!(async { (first.await.is_ok(), start.elapsed()) }, async {
         (second.await.is_ok(), start.elapsed())
     });
     assert_eq!(first, (true, SECOND));
-    assert!(!second.0 && second.1 < SECOND, "it is told at once that its turn comes too late: {second:?}");
+    assert!(
+        !second.0 && second.1 < SECOND,
+        "it is told at once that its turn comes too late: {second:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +81,11 @@ async fn a_shorter_window_a_share_or_the_same_quota_makes_nobody_wait() {
     let budget = full(4, 4 * SECOND);
     call(&budget, CallKind::Search, 2).await;
     let start = Stopwatch::start();
-    for quota in [quota(4, 4 * SECOND), quota(4, 2 * SECOND), Quota::new(4, 2 * SECOND, 4, Scope::User, 0.5).unwrap()] {
+    for quota in [
+        quota(4, 4 * SECOND),
+        quota(4, 2 * SECOND),
+        Quota::new(4, 2 * SECOND, 4, Scope::User, 0.5).unwrap(),
+    ] {
         budget.set(quota, SECOND);
     }
     call(&budget, CallKind::Search, 1).await;
@@ -83,7 +100,10 @@ async fn a_kind_of_calls_is_counted_apart_and_together_again() {
     let mut waiting = Box::pin(budget.acquire(scope("a"), CallKind::Search, &waiting));
     assert!(within(ms(1), &mut waiting).await.is_none());
 
-    let apart = Quotas { search: Some(quota(3, 2 * SECOND)), ..quota(2, 2 * SECOND).into() };
+    let apart = Quotas {
+        search: Some(quota(3, 2 * SECOND)),
+        ..quota(2, 2 * SECOND).into()
+    };
     let start = Stopwatch::start();
     budget.set(apart, SECOND);
     assert_eq!(budget.usage().len(), 2);
@@ -105,7 +125,10 @@ async fn a_kind_of_calls_is_counted_apart_and_together_again() {
 #[tokio::test(start_paused = true)]
 async fn the_scope_stays_what_it_was_and_one_call_is_kept_for_as_long_as_the_settings_say() {
     let account = |rate| Quota::new(rate, SECOND, rate, Scope::Account, 1.0).unwrap();
-    let config = Config { admitted: SECOND, ..Config::default() };
+    let config = Config {
+        admitted: SECOND,
+        ..Config::default()
+    };
     let budget = Budget::new(account(2), &config, "test", &Metrics::default(), None);
     budget.set(quota(2, SECOND), 100 * SECOND);
     assert_eq!(budget.quota(None).scope(), Scope::Account);

@@ -1,4 +1,5 @@
-//! A CRM that enforces its limit strictly, as the calls arrive, at the end of a line whose delay changes.
+//! A CRM that enforces its limit strictly, as the calls arrive, at the end of a line whose delay
+//! changes.
 
 use std::collections::VecDeque;
 
@@ -29,10 +30,20 @@ struct State {
 
 impl StrictCrm {
     fn new(counting: Counting, rate: u32, per: Duration, seed: u64) -> Arc<Self> {
-        let state = State { random: fastrand::Rng::with_seed(seed), accepted: VecDeque::new(), refused: 0 };
+        let state = State {
+            random: fastrand::Rng::with_seed(seed),
+            accepted: VecDeque::new(),
+            refused: 0,
+        };
         // Its windows do not begin when the daemon does.
         let start = instant() - per.mul_f64(0.3);
-        Arc::new(Self { counting, rate: rate as usize, per, start, state: Mutex::new(state) })
+        Arc::new(Self {
+            counting,
+            rate: rate as usize,
+            per,
+            start,
+            state: Mutex::new(state),
+        })
     }
 
     /// How long a call is on its way: 50 ms, give or take 40.
@@ -55,7 +66,11 @@ impl StrictCrm {
     async fn call(&self) -> bool {
         pause(self.delay()).await;
         let (mut state, now) = (self.state.lock(), instant());
-        while state.accepted.front().is_some_and(|at| !self.counts(*at, now)) {
+        while state
+            .accepted
+            .front()
+            .is_some_and(|at| !self.counts(*at, now))
+        {
             state.accepted.pop_front();
         }
         let accepts = state.accepted.len() < self.rate;
@@ -73,14 +88,24 @@ impl StrictCrm {
 }
 
 /// Calls in a lane as fast as the budget lets it, from many tasks; returns how long that took.
-async fn call_all(budget: &Arc<Budget>, crm: &Arc<StrictCrm>, lane: Lane, calls: usize) -> Duration {
+async fn call_all(
+    budget: &Arc<Budget>,
+    crm: &Arc<StrictCrm>,
+    lane: Lane,
+    calls: usize,
+) -> Duration {
     let (start, mut tasks) = (Stopwatch::start(), JoinSet::new());
     for _ in 0..calls {
         let (budget, crm) = (Arc::clone(budget), Arc::clone(crm));
         tasks.spawn(async move {
             let permit = spend(&budget, lane).await.unwrap();
             let refused = !crm.call().await;
-            permit.observe(&RateHint { refused, ..RateHint::default() }).await;
+            permit
+                .observe(&RateHint {
+                    refused,
+                    ..RateHint::default()
+                })
+                .await;
         });
     }
     while let Some(ended) = tasks.join_next().await {
@@ -90,8 +115,18 @@ async fn call_all(budget: &Arc<Budget>, crm: &Arc<StrictCrm>, lane: Lane, calls:
 }
 
 fn cold(quota: Quota) -> Arc<Budget> {
-    let config = Config { call_timeout: 5 * SECOND, is_past_known: false, ..Config::default() };
-    Arc::new(Budget::new(quota, &config, "test", &Metrics::default(), None))
+    let config = Config {
+        call_timeout: 5 * SECOND,
+        is_past_known: false,
+        ..Config::default()
+    };
+    Arc::new(Budget::new(
+        quota,
+        &config,
+        "test",
+        &Metrics::default(),
+        None,
+    ))
 }
 
 const WINDOWS: usize = 40;
@@ -100,9 +135,11 @@ const WINDOWS: usize = 40;
 async fn is_never_refused(counting: Counting, per: Duration, rate: u32, burst: u32, seed: u64) {
     let quota = Quota::new(rate, per, burst, Scope::User, 1.0).unwrap();
     let (budget, crm) = (cold(quota), StrictCrm::new(counting, rate, per, seed));
-    for (lane, windows) in
-        [(Lane::Prefetch, WINDOWS / 2), (Lane::CallPop, WINDOWS / 4), (Lane::Revalidate, WINDOWS / 4)]
-    {
+    for (lane, windows) in [
+        (Lane::Prefetch, WINDOWS / 2),
+        (Lane::CallPop, WINDOWS / 4),
+        (Lane::Revalidate, WINDOWS / 4),
+    ] {
         call_all(&budget, &crm, lane, windows * rate as usize).await;
         pause(per.mul_f64(1.7)).await;
         let (background, pops) = tokio::join!(
@@ -111,15 +148,25 @@ async fn is_never_refused(counting: Counting, per: Duration, rate: u32, burst: u
         );
         assert!(background >= pops);
     }
-    assert_eq!(crm.refused(), 0, "{counting:?}, {rate} in {per:?}, burst {burst}, seed {seed}");
+    assert_eq!(
+        crm.refused(),
+        0,
+        "{counting:?}, {rate} in {per:?}, burst {burst}, seed {seed}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_strict_crm_refuses_nothing() {
     for seed in 0..4 {
         for counting in [Counting::Sliding, Counting::Fixed] {
-            for (rate, seconds, burst) in [(10, 1, 10), (40, 2, 40), (10, 2, 3), (50, 60, 10), (50, 60, 50), (1, 1, 1)]
-            {
+            for (rate, seconds, burst) in [
+                (10, 1, 10),
+                (40, 2, 40),
+                (10, 2, 3),
+                (50, 60, 10),
+                (50, 60, 50),
+                (1, 1, 1),
+            ] {
                 is_never_refused(counting, Duration::from_secs(seconds), rate, burst, seed).await;
             }
         }
@@ -128,7 +175,13 @@ async fn a_strict_crm_refuses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_uses_what_the_crm_allows() {
-    for (rate, seconds, burst) in [(10, 1, 10), (40, 2, 40), (10, 2, 1), (50, 60, 10), (400, 1, 400)] {
+    for (rate, seconds, burst) in [
+        (10, 1, 10),
+        (40, 2, 40),
+        (10, 2, 1),
+        (50, 60, 10),
+        (400, 1, 400),
+    ] {
         let per = Duration::from_secs(seconds);
         let quota = Quota::new(rate, per, burst, Scope::User, 1.0).unwrap();
         let (budget, crm) = (cold(quota), StrictCrm::new(Counting::Sliding, rate, per, 1));
@@ -137,7 +190,10 @@ async fn a_batch_uses_what_the_crm_allows() {
         let round_trip = ms(50);
         let least = per.mul_f64(f64::from(calls) / f64::from(rate));
         let most = least.mul_f64(1.1 * (1.0 + round_trip.as_secs_f64() / per.as_secs_f64()));
-        assert!(took <= most, "{took:?} of {most:?} for {calls} at {rate} in {per:?}");
+        assert!(
+            took <= most,
+            "{took:?} of {most:?} for {calls} at {rate} in {per:?}"
+        );
         assert_eq!(crm.refused(), 0);
     }
 }
@@ -164,7 +220,12 @@ async fn a_limit_set_too_high_is_found_out_with_few_refusals() {
             loop {
                 let permit = spend(&budget, Lane::Prefetch).await.unwrap();
                 let refused = !crm.call().await;
-                permit.observe(&RateHint { refused, ..RateHint::default() }).await;
+                permit
+                    .observe(&RateHint {
+                        refused,
+                        ..RateHint::default()
+                    })
+                    .await;
                 if !refused {
                     break;
                 }
@@ -183,13 +244,26 @@ async fn a_strict_crm_refuses_nothing_while_the_quota_changes() {
     for seed in 0..4 {
         let (per, full) = (2 * SECOND, 20);
         let quota = |rate, per| Quota::new(rate, per, rate, Scope::User, 1.0).unwrap();
-        let (budget, crm) = (cold(quota(full, per)), StrictCrm::new(Counting::Sliding, full, per, seed));
+        let (budget, crm) = (
+            cold(quota(full, per)),
+            StrictCrm::new(Counting::Sliding, full, per, seed),
+        );
         let changes = async {
-            for (rate, per) in [(5, per), (full, per), (10, SECOND), (full, per), (1, per), (full, per)] {
+            for (rate, per) in [
+                (5, per),
+                (full, per),
+                (10, SECOND),
+                (full, per),
+                (1, per),
+                (full, per),
+            ] {
                 pause(per.mul_f64(3.3)).await;
                 budget.set(quota(rate, per), SECOND);
             }
-            let apart = Quotas { search: Some(quota(full, per)), ..quota(full, per).into() };
+            let apart = Quotas {
+                search: Some(quota(full, per)),
+                ..quota(full, per).into()
+            };
             for quotas in [apart, quota(full, per).into()] {
                 pause(per.mul_f64(3.3)).await;
                 budget.set(quotas, SECOND);

@@ -29,7 +29,10 @@ fn plain() -> Codec {
 fn ring(bytes: &[u8]) -> KeyRing {
     use base64::Engine as _;
     let encode = |byte: &u8| base64::engine::general_purpose::STANDARD.encode([*byte; 32]);
-    let lines: Vec<String> = bytes.iter().map(|byte| format!("k{byte}:{}\n", encode(byte))).collect();
+    let lines: Vec<String> = bytes
+        .iter()
+        .map(|byte| format!("k{byte}:{}\n", encode(byte)))
+        .collect();
     KeyRing::parse(lines.concat().as_bytes()).unwrap()
 }
 
@@ -38,29 +41,49 @@ fn sealed(bytes: &[u8]) -> Codec {
 }
 
 fn place(user: u8, party: u8, question: u8) -> Place {
-    Place::new(PartyHash([party; 16]), SlotKey::from_bytes(UserTag::from_bytes([user; 16]), [question; 16]))
+    Place::new(
+        PartyHash([party; 16]),
+        SlotKey::from_bytes(UserTag::from_bytes([user; 16]), [question; 16]),
+    )
 }
 
 #[test]
 fn version_5_is_read_and_written_as_it_was_on_its_first_day() {
     let here = place(1, 2, 3);
     assert_eq!(plain().decode(&here, GOLDEN_5).unwrap().parts(), parts());
-    assert_eq!(plain().encode(&here, &Entry::from_parts(parts())).unwrap(), GOLDEN_5);
+    assert_eq!(
+        plain().encode(&here, &Entry::from_parts(parts())).unwrap(),
+        GOLDEN_5
+    );
 }
 
 #[test]
 fn version_4_is_read_and_written_as_it_was_on_its_first_day() {
     let here = place(1, 2, 3);
-    assert_eq!(encode_sealed(&ring(&[7]), &here, [9; NONCE], &Entry::from_parts(parts())).unwrap(), GOLDEN_4);
-    assert_eq!(sealed(&[7]).decode(&here, GOLDEN_4).unwrap().parts(), parts());
+    assert_eq!(
+        encode_sealed(&ring(&[7]), &here, [9; NONCE], &Entry::from_parts(parts())).unwrap(),
+        GOLDEN_4
+    );
+    assert_eq!(
+        sealed(&[7]).decode(&here, GOLDEN_4).unwrap().parts(),
+        parts()
+    );
 }
 
 #[test]
 fn a_value_is_an_answer_at_its_place_only() {
     for codec in [plain(), sealed(&[7])] {
-        let bytes = codec.encode(&place(1, 2, 3), &Entry::from_parts(parts())).unwrap();
+        let bytes = codec
+            .encode(&place(1, 2, 3), &Entry::from_parts(parts()))
+            .unwrap();
         assert!(codec.decode(&place(1, 2, 3), &bytes).is_some());
-        for elsewhere in [place(9, 2, 3), place(1, 9, 3), place(1, 2, 9), place(2, 1, 3), place(3, 2, 1)] {
+        for elsewhere in [
+            place(9, 2, 3),
+            place(1, 9, 3),
+            place(1, 2, 9),
+            place(2, 1, 3),
+            place(3, 2, 1),
+        ] {
             assert!(codec.decode(&elsewhere, &bytes).is_none());
         }
     }
@@ -71,17 +94,36 @@ fn keys_are_changed_by_adding_the_new_one_first_behind_and_then_before_the_old_o
     let (here, entry) = (place(1, 2, 3), Entry::from_parts(parts()));
     let [old, new] = [&[1][..], &[2]].map(|keys| sealed(keys).encode(&here, &entry).unwrap());
     for both in [&[1, 2], &[2, 1]] {
-        assert!(sealed(both).decode(&here, &old).is_some() && sealed(both).decode(&here, &new).is_some());
+        assert!(
+            sealed(both).decode(&here, &old).is_some()
+                && sealed(both).decode(&here, &new).is_some()
+        );
     }
-    assert!(sealed(&[1]).decode(&here, &new).is_none() && sealed(&[2]).decode(&here, &old).is_none());
-    assert!(sealed(&[1]).decode(&here, &sealed(&[2, 1]).encode(&here, &entry).unwrap()).is_none(), "the first seals");
+    assert!(
+        sealed(&[1]).decode(&here, &new).is_none() && sealed(&[2]).decode(&here, &old).is_none()
+    );
+    assert!(
+        sealed(&[1])
+            .decode(&here, &sealed(&[2, 1]).encode(&here, &entry).unwrap())
+            .is_none(),
+        "the first seals"
+    );
 }
 
 #[test]
 fn plain_and_sealed_values_are_nothing_to_each_other() {
     let (here, entry) = (place(1, 2, 3), Entry::from_parts(parts()));
-    assert!(sealed(&[7]).decode(&here, &plain().encode(&here, &entry).unwrap()).is_none(), "nothing unsealed slips in");
-    assert!(plain().decode(&here, &sealed(&[7]).encode(&here, &entry).unwrap()).is_none());
+    assert!(
+        sealed(&[7])
+            .decode(&here, &plain().encode(&here, &entry).unwrap())
+            .is_none(),
+        "nothing unsealed slips in"
+    );
+    assert!(
+        plain()
+            .decode(&here, &sealed(&[7]).encode(&here, &entry).unwrap())
+            .is_none()
+    );
     // Another key under the same id.
     let other = KeyRing::parse(b"k7:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
     assert!(Codec::new(Some(other)).decode(&here, GOLDEN_4).is_none());
@@ -90,7 +132,10 @@ fn plain_and_sealed_values_are_nothing_to_each_other() {
 #[test]
 fn equal_answers_are_sealed_to_unequal_bytes_that_show_nothing() {
     let (here, name) = (place(1, 2, 3), b"Ada Lovelace");
-    let entry = Entry::from_parts(Parts { encoded: Bytes::from_static(name), ..parts() });
+    let entry = Entry::from_parts(Parts {
+        encoded: Bytes::from_static(name),
+        ..parts()
+    });
     let [one, two] = [(); 2].map(|()| sealed(&[7]).encode(&here, &entry).unwrap());
     assert_ne!(one, two);
     assert!(!one.windows(name.len()).any(|window| window == name));
@@ -114,9 +159,20 @@ fn unknown_versions_and_damage_are_no_answer() {
 
 #[test]
 fn absence_that_was_not_proven_is_no_answer() {
-    let unproven = Entry::from_parts(Parts { count: 0, complete: false, ..parts() });
+    let unproven = Entry::from_parts(Parts {
+        count: 0,
+        complete: false,
+        ..parts()
+    });
     for codec in [plain(), sealed(&[7])] {
-        assert!(codec.decode(&place(1, 2, 3), &codec.encode(&place(1, 2, 3), &unproven).unwrap()).is_none());
+        assert!(
+            codec
+                .decode(
+                    &place(1, 2, 3),
+                    &codec.encode(&place(1, 2, 3), &unproven).unwrap()
+                )
+                .is_none()
+        );
     }
 }
 

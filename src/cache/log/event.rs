@@ -1,7 +1,7 @@
 //! Events of the log and their bytes.
 //!
-//! Owns the payload of an entry. Promises that every payload of this version is read by later ones. Knows nothing of
-//! the stream.
+//! Owns the payload of an entry. Promises that every payload of this version is read by later ones.
+//! Knows nothing of the stream.
 
 use crate::domain::{AuthTag, SharedTime, SlotKey, UserTag};
 use crate::link::PartyHash;
@@ -19,13 +19,15 @@ pub enum Event {
     Revoke(AuthTag),
     /// Some events will never be known: everything in memory is to be forgotten.
     Lost,
-    /// An answer was replaced by one that was asked for then: older copies are to be dropped. No load is void by it.
+    /// An answer was replaced by one that was asked for then: older copies are to be dropped. No
+    /// load is void by it.
     Replaced(SlotKey, SharedTime),
     /// As [`Event::Replaced`], for all answers of a user.
     ReplacedMany(UserTag, SharedTime),
 }
 
-/// The replica's name, a byte of kind, the user or credential, what of it, and a time, where the kind has one.
+/// The replica's name, a byte of kind, the user or credential, what of it, and a time, where the
+/// kind has one.
 pub(super) fn encode(replica: [u8; 16], event: Event) -> Vec<u8> {
     const NONE: [u8; 16] = [0; 16];
     let (kind, whose, what, time) = match event {
@@ -38,7 +40,14 @@ pub(super) fn encode(replica: [u8; 16], event: Event) -> Vec<u8> {
         Event::ForgetNumbers(user) => (7, user.to_bytes(), NONE, None),
     };
     let time = time.map(|SharedTime(at)| at.to_be_bytes());
-    [&replica[..], &[kind], &whose, &what, time.as_ref().map_or(&[], |time| &time[..])].concat()
+    [
+        &replica[..],
+        &[kind],
+        &whose,
+        &what,
+        time.as_ref().map_or(&[], |time| &time[..]),
+    ]
+    .concat()
 }
 
 pub(super) fn decode(payload: &[u8]) -> Option<([u8; 16], Event)> {
@@ -74,7 +83,10 @@ mod tests {
             Event::ForgetUser(UserTag::from_bytes([2; 16])),
             Event::Revoke(AuthTag::from_bytes([9; 16])),
             Event::Lost,
-            Event::Replaced(SlotKey::from_bytes(user, [3; 16]), SharedTime(1_790_000_000_123)),
+            Event::Replaced(
+                SlotKey::from_bytes(user, [3; 16]),
+                SharedTime(1_790_000_000_123),
+            ),
             Event::ReplacedMany(user, SharedTime(1)),
         ] {
             assert_eq!(decode(&encode([5; 16], event)), Some(([5; 16], event)));

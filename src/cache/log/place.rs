@@ -1,12 +1,14 @@
 //! How far a reader has read, and whether anything is missing between there and the log's end.
 //!
-//! Owns that judgement. Promises never to pass over a missing event. Pure: knows nothing of connections or time.
+//! Owns that judgement. Promises never to pass over a missing event. Pure: knows nothing of
+//! connections or time.
 
 use super::event::{self, Event};
 
-/// What one poll returns: the log's identity, the number of its last event, the replicas alive, and id and payload of
-/// events: from the reader's last one on, itself included, or the log's last one for a reader that has no place yet.
-/// Then come Redis' time, why the replicas could not be counted, if so, and for how long Redis has kept its data.
+/// What one poll returns: the log's identity, the number of its last event, the replicas alive, and
+/// id and payload of events: from the reader's last one on, itself included, or the log's last one
+/// for a reader that has no place yet. Then come Redis' time, why the replicas could not be
+/// counted, if so, and for how long Redis has kept its data.
 pub(super) type Reply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64, u32, u64);
 
 /// How far a reader has read.
@@ -22,21 +24,40 @@ pub(super) struct Place {
 impl Place {
     /// Behind the last event of a reply.
     pub(super) fn behind((identity, end, _, entries, ..): &Reply) -> Self {
-        let last = entries.chunks_exact(2).last().and_then(|entry| split(&entry[0]));
+        let last = entries
+            .chunks_exact(2)
+            .last()
+            .and_then(|entry| split(&entry[0]));
         let (number, random) = last.map_or((*end, None), |(number, random)| (number, Some(random)));
-        Self { identity: identity.clone(), number, random }
+        Self {
+            identity: identity.clone(),
+            number,
+            random,
+        }
     }
 
-    /// Goes on over the events of a reply that holds `most` events at most, and adds those of others to `events`.
-    /// Where one is missing, the last event added is [`Event::Lost`].
-    pub(super) fn follow(self, reply: &Reply, most: usize, own: [u8; 16], events: &mut Vec<Event>) -> Self {
+    /// Goes on over the events of a reply that holds `most` events at most, and adds those of
+    /// others to `events`. Where one is missing, the last event added is [`Event::Lost`].
+    pub(super) fn follow(
+        self,
+        reply: &Reply,
+        most: usize,
+        own: [u8; 16],
+        events: &mut Vec<Event>,
+    ) -> Self {
         self.over(reply, most, own, events).unwrap_or_else(|| {
             events.push(Event::Lost);
             Self::behind(reply)
         })
     }
 
-    fn over(self, reply: &Reply, most: usize, own: [u8; 16], events: &mut Vec<Event>) -> Option<Self> {
+    fn over(
+        self,
+        reply: &Reply,
+        most: usize,
+        own: [u8; 16],
+        events: &mut Vec<Event>,
+    ) -> Option<Self> {
         let (identity, end, _, entries, ..) = reply;
         if *identity != self.identity || *end < self.number {
             return None;
@@ -53,7 +74,11 @@ impl Place {
             if number != at.number + 1 {
                 return None;
             }
-            at = Self { number, random: Some(random), ..at };
+            at = Self {
+                number,
+                random: Some(random),
+                ..at
+            };
             match event::decode(&entry[1]) {
                 Some((replica, _)) if replica == own => {}
                 Some((_, event)) => events.push(event),

@@ -81,11 +81,20 @@ pub(super) async fn run(
 
 /// How long the people waited whose phones rang.
 fn report(pops: Vec<CallPop>) -> Result<(), Failure> {
-    let (answered, failed): (Vec<_>, Vec<_>) = pops.into_iter().partition(|pop| pop.source.is_some());
-    let (uncached, cached): (Vec<_>, Vec<_>) =
-        answered.into_iter().partition(|pop| pop.source == Some(pb::Source::Crm));
-    show(format_args!("\n{:<28}{:>6}{:>14}{:>14}\n", "Phones that rang meanwhile", "", "median", "worst"))?;
-    for (label, pops) in [("answer stored", &cached), ("CRM asked", &uncached), ("not answered", &failed)] {
+    let (answered, failed): (Vec<_>, Vec<_>) =
+        pops.into_iter().partition(|pop| pop.source.is_some());
+    let (uncached, cached): (Vec<_>, Vec<_>) = answered
+        .into_iter()
+        .partition(|pop| pop.source == Some(pb::Source::Crm));
+    show(format_args!(
+        "\n{:<28}{:>6}{:>14}{:>14}\n",
+        "Phones that rang meanwhile", "", "median", "worst"
+    ))?;
+    for (label, pops) in [
+        ("answer stored", &cached),
+        ("CRM asked", &uncached),
+        ("not answered", &failed),
+    ] {
         if !pops.is_empty() {
             show(format_args!("  {label:<26}{}\n", Latencies::of(pops)))?;
         }
@@ -97,13 +106,16 @@ fn a_second(count: u64, span: Duration) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / span.as_secs_f64()
 }
 
-/// Who rings: by turns a caller whose answer is stored, and one that nobody asked for and that is not in the call log.
+/// Who rings: by turns a caller whose answer is stored, and one that nobody asked for and that is
+/// not in the call log.
 fn callers(crm: &ExampleCrm, calls: &[String]) -> Vec<String> {
     let known = crm.data().samples().one;
     let mut seen: HashSet<&String> = calls.iter().collect();
     let strangers = crm.data().recent_calls(NUMBERS, SEEDS[1]);
     let strangers = strangers.iter().filter(|number| seen.insert(number));
-    strangers.flat_map(|stranger| [known.clone(), stranger.clone()]).collect()
+    strangers
+        .flat_map(|stranger| [known.clone(), stranger.clone()])
+        .collect()
 }
 
 /// Rings until the batch has ended, and waits for the answers.
@@ -114,10 +126,16 @@ async fn ring(
 ) -> Vec<CallPop> {
     let mut calls = JoinSet::new();
     for number in numbers {
-        if clock::within(RING_EVERY, batch_ended.cancelled()).await.is_some() {
+        if clock::within(RING_EVERY, batch_ended.cancelled())
+            .await
+            .is_some()
+        {
             break;
         }
-        calls.spawn(call(client.clone(), find(number, pb::Trigger::IncomingCall)));
+        calls.spawn(call(
+            client.clone(),
+            find(number, pb::Trigger::IncomingCall),
+        ));
     }
     let mut pops = Vec::with_capacity(calls.len());
     while let Some(pop) = calls.join_next().await {
@@ -126,11 +144,21 @@ async fn ring(
     pops
 }
 
-async fn call(mut client: ContactServiceClient<Channel>, request: pb::FindContactRequest) -> CallPop {
+async fn call(
+    mut client: ContactServiceClient<Channel>,
+    request: pb::FindContactRequest,
+) -> CallPop {
     let stopwatch = Stopwatch::start();
     let answer = client.find_contact(request).await;
     let latency = stopwatch.elapsed();
-    let source = answer.ok().map(|reply| reply.get_ref().lookup.as_ref().map(pb::Lookup::source).unwrap_or_default());
+    let source = answer.ok().map(|reply| {
+        reply
+            .get_ref()
+            .lookup
+            .as_ref()
+            .map(pb::Lookup::source)
+            .unwrap_or_default()
+    });
     CallPop { source, latency }
 }
 

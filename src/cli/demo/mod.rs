@@ -37,13 +37,29 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
-    let options = Options { latency: args.latency, rate_limit: Some(args.rate_limit), ..Options::default() };
+    let options = Options {
+        latency: args.latency,
+        rate_limit: Some(args.rate_limit),
+        ..Options::default()
+    };
     let (crm, crm_addr) = embedded::start(options, &tasks).await?;
-    let Effective { mut config, .. } = embedded::config(crm_addr, Some("127.0.0.1:0"), Some(args.rate_limit))
-        .map_err(|faults| Failure::Misused(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let Effective { mut config, .. } =
+        embedded::config(crm_addr, Some("127.0.0.1:0"), Some(args.rate_limit)).map_err(
+            |faults| {
+                Failure::Misused(
+                    faults
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join("\n"),
+                )
+            },
+        )?;
     config.grpc.drain_delay = Duration::ZERO;
     let app = App::build(config, lines.dropped()).await?;
-    let (grpc, ops) = app.addresses().context("the bound addresses are not known")?;
+    let (grpc, ops) = app
+        .addresses()
+        .context("the bound addresses are not known")?;
     let stop = CancellationToken::new();
     let daemon = tasks.spawn(app.run(stop.clone().cancelled_owned()));
 
@@ -53,12 +69,18 @@ pub(super) async fn run(args: Args, lines: &Lines) -> Result<ExitCode, Failure> 
          contactd     grpc://{grpc}  metrics on http://{ops}/metrics\n\n",
         ms(args.latency)
     ))?;
-    let channel = Endpoint::from_shared(format!("http://{grpc}")).context("the daemon's address is no URL")?;
-    let channel = channel.connect().await.context("the daemon does not answer")?;
+    let channel = Endpoint::from_shared(format!("http://{grpc}"))
+        .context("the daemon's address is no URL")?;
+    let channel = channel
+        .connect()
+        .await
+        .context("the daemon does not answer")?;
     let client = ContactServiceClient::new(channel);
     tour::run(client.clone(), &crm.data().samples()).await?;
     let asked = crm.requests();
-    show(format_args!("\nThe Example CRM was asked {asked} times, once of these whose the credential is.\n\n"))?;
+    show(format_args!(
+        "\nThe Example CRM was asked {asked} times, once of these whose the credential is.\n\n"
+    ))?;
     batch::run(client, &crm, args.rate_limit).await?;
 
     if args.keep_running {
@@ -70,7 +92,9 @@ pub(super) async fn run(args: Args, lines: &Lines) -> Result<ExitCode, Failure> 
              ctrl-c ends it.\n",
             crm.data().samples().many
         ))?;
-        lifecycle::asked_to_stop().context("signals cannot be watched")?.await;
+        lifecycle::asked_to_stop()
+            .context("signals cannot be watched")?
+            .await;
     }
     stop.cancel();
     daemon.await.context("the daemon broke off")??;
@@ -78,7 +102,11 @@ pub(super) async fn run(args: Args, lines: &Lines) -> Result<ExitCode, Failure> 
 }
 
 fn user() -> pb::User {
-    pb::User { id: "demo-user".to_owned(), platform: "example".to_owned(), ..Default::default() }
+    pb::User {
+        id: "demo-user".to_owned(),
+        platform: "example".to_owned(),
+        ..Default::default()
+    }
 }
 
 fn find(number: &str, trigger: pb::Trigger) -> pb::FindContactRequest {

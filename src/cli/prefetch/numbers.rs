@@ -20,14 +20,21 @@ const NAMED_COLUMNS: usize = 20;
 /// The numbers of `file`; of standard input where there is none, or where it is `-`.
 pub(super) fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     let file = file.filter(|path| *path != Path::new("-"));
-    let origin = file.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+    let origin = file.map_or_else(
+        || "standard input".to_owned(),
+        |path| path.display().to_string(),
+    );
     let bytes = match file {
         Some(path) => fs::read(path),
         None => read_input(),
     };
-    let bytes = bytes.map_err(|error| Failure::Misused(format!("cannot read {origin}: {error}")))?;
-    let is_csv = file.and_then(Path::extension).is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let numbers = parse(&bytes, is_csv).map_err(|fault| Failure::Misused(format!("{origin}: {fault}")))?;
+    let bytes =
+        bytes.map_err(|error| Failure::Misused(format!("cannot read {origin}: {error}")))?;
+    let is_csv = file
+        .and_then(Path::extension)
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let numbers =
+        parse(&bytes, is_csv).map_err(|fault| Failure::Misused(format!("{origin}: {fault}")))?;
     match numbers.len() {
         0 => Err(Failure::Misused(format!("{origin} holds no numbers"))),
         count if count > MOST => Err(Failure::Misused(format!(
@@ -56,20 +63,33 @@ fn parse(bytes: &[u8], is_csv: bool) -> Result<Vec<String>, String> {
     // Names in another encoding do no harm: numbers are ASCII.
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_start_matches('\u{feff}');
-    let preamble: usize = lines(text).take_while(|line| is_empty(line)).map(str::len).sum();
+    let preamble: usize = lines(text)
+        .take_while(|line| is_empty(line))
+        .map(str::len)
+        .sum();
     let body = &text[preamble..];
 
     for delimiter in [b',', b';', b'\t'] {
         let header = header(body, delimiter)?;
-        if let Some(column) = header.iter().position(|name| name.eq_ignore_ascii_case(COLUMN)) {
+        if let Some(column) = header
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(COLUMN))
+        {
             return column_of(body, delimiter, column);
         }
     }
     // No telephone number has one of these in it, so this is a table of something else.
-    if is_csv || lines(body).next().is_some_and(|line| line.contains([',', '\t'])) {
+    if is_csv
+        || lines(body)
+            .next()
+            .is_some_and(|line| line.contains([',', '\t']))
+    {
         return Err(no_column(&header(body, b',')?));
     }
-    Ok(lines(body).filter(|line| !is_empty(line)).map(|line| line.trim().to_owned()).collect())
+    Ok(lines(body)
+        .filter(|line| !is_empty(line))
+        .map(|line| line.trim().to_owned())
+        .collect())
 }
 
 /// Lines with their ends: `\n`, `\r\n` or `\r`.
@@ -84,11 +104,18 @@ fn is_empty(line: &str) -> bool {
 }
 
 fn table(text: &str, delimiter: u8) -> csv::Reader<&[u8]> {
-    ReaderBuilder::new().delimiter(delimiter).flexible(true).trim(Trim::All).from_reader(text.as_bytes())
+    ReaderBuilder::new()
+        .delimiter(delimiter)
+        .flexible(true)
+        .trim(Trim::All)
+        .from_reader(text.as_bytes())
 }
 
 fn header(text: &str, delimiter: u8) -> Result<StringRecord, String> {
-    table(text, delimiter).headers().cloned().map_err(|error| format!("the header cannot be read: {error}"))
+    table(text, delimiter)
+        .headers()
+        .cloned()
+        .map_err(|error| format!("the header cannot be read: {error}"))
 }
 
 /// The cells of one column; rows without one are passed over.
@@ -96,15 +123,30 @@ fn column_of(text: &str, delimiter: u8, column: usize) -> Result<Vec<String>, St
     let mut numbers = Vec::new();
     for row in table(text, delimiter).records() {
         let row = row.map_err(|error| format!("a row cannot be read: {error}"))?;
-        numbers.extend(row.get(column).filter(|cell| !cell.is_empty()).map(str::to_owned));
+        numbers.extend(
+            row.get(column)
+                .filter(|cell| !cell.is_empty())
+                .map(str::to_owned),
+        );
     }
     Ok(numbers)
 }
 
 fn no_column(header: &StringRecord) -> String {
-    let names: Vec<String> = header.iter().take(NAMED_COLUMNS).map(|name| format!("{name:?}")).collect();
-    let more = if header.len() > NAMED_COLUMNS { ", ..." } else { "" };
-    format!("no column is named \"{COLUMN}\"; the first line has {}{more}", names.join(", "))
+    let names: Vec<String> = header
+        .iter()
+        .take(NAMED_COLUMNS)
+        .map(|name| format!("{name:?}"))
+        .collect();
+    let more = if header.len() > NAMED_COLUMNS {
+        ", ..."
+    } else {
+        ""
+    };
+    format!(
+        "no column is named \"{COLUMN}\"; the first line has {}{more}",
+        names.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -117,10 +159,15 @@ mod tests {
 
     #[test]
     fn a_plain_list_has_one_number_a_line_between_blanks_and_comments() {
-        let text =
-            "\u{feff}# recent calls, newest first\r\n\r\n +1 (650) 555-1234 \r\n#off\n030 123456\n\ntel:+49301;ext=5";
-        assert_eq!(numbers(text), ["+1 (650) 555-1234", "030 123456", "tel:+49301;ext=5"]);
-        assert_eq!(numbers("anonymous\r+16505551234\r"), ["anonymous", "+16505551234"]);
+        let text = "\u{feff}# recent calls, newest first\r\n\r\n +1 (650) 555-1234 \r\n#off\n030 123456\n\ntel:+49301;ext=5";
+        assert_eq!(
+            numbers(text),
+            ["+1 (650) 555-1234", "030 123456", "tel:+49301;ext=5"]
+        );
+        assert_eq!(
+            numbers("anonymous\r+16505551234\r"),
+            ["anonymous", "+16505551234"]
+        );
         assert!(numbers("").is_empty() && numbers("\u{feff}\n# nothing\n").is_empty());
     }
 
@@ -143,13 +190,27 @@ mod tests {
 
     #[test]
     fn a_csv_without_the_column_names_those_it_has() {
-        for (text, is_csv) in [("name,phone\nJane,+1\n", false), ("name,phone\nJane,+1\n", true)] {
+        for (text, is_csv) in [
+            ("name,phone\nJane,+1\n", false),
+            ("name,phone\nJane,+1\n", true),
+        ] {
             let fault = parse(text.as_bytes(), is_csv).unwrap_err();
-            assert!(fault.contains("\"phone_number\"") && fault.contains("\"name\", \"phone\""), "{fault}");
+            assert!(
+                fault.contains("\"phone_number\"") && fault.contains("\"name\", \"phone\""),
+                "{fault}"
+            );
         }
         assert!(parse(b"phone\n+16505551234\n", true).is_err());
         let wide = vec!["c"; 50].join(",");
-        assert!(parse(wide.as_bytes(), false).unwrap_err().ends_with("\"c\", ..."));
-        assert!(parse(&[0xff, 0xfe, b'+', 0], false).unwrap_err().contains("UTF-8"));
+        assert!(
+            parse(wide.as_bytes(), false)
+                .unwrap_err()
+                .ends_with("\"c\", ...")
+        );
+        assert!(
+            parse(&[0xff, 0xfe, b'+', 0], false)
+                .unwrap_err()
+                .contains("UTF-8")
+        );
     }
 }

@@ -32,10 +32,17 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(total.into()), ProgressDrawTarget::stderr());
         let bar = (!bar.is_hidden()).then_some(bar);
         if let Some(bar) = &bar {
-            bar.set_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(TEMPLATE)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar.enable_steady_tick(TICK);
         }
-        Self { bar, since_start: Stopwatch::start(), since_line: Stopwatch::start() }
+        Self {
+            bar,
+            since_start: Stopwatch::start(),
+            since_line: Stopwatch::start(),
+        }
     }
 
     /// Shows how far it is.
@@ -48,7 +55,11 @@ impl Progress {
             None if tally.left() == 0 || self.since_line.elapsed() >= LINE_EVERY => {
                 self.since_line = Stopwatch::start();
                 let words = self.words(tally);
-                say(format_args!("{} of {} numbers{words}", tally.done(), tally.started.distinct));
+                say(format_args!(
+                    "{} of {} numbers{words}",
+                    tally.done(),
+                    tally.started.distinct
+                ));
             }
             None => {}
         }
@@ -59,7 +70,11 @@ impl Progress {
         if !is_problem(result) {
             return;
         }
-        let what = if result.outcome() == pb::PrefetchOutcome::InvalidNumber { "is invalid" } else { "failed" };
+        let what = if result.outcome() == pb::PrefetchOutcome::InvalidNumber {
+            "is invalid"
+        } else {
+            "failed"
+        };
         let line = format!("{} {what}: {}", result.phone_number, result.reason);
         match &self.bar {
             Some(bar) => bar.println(line),
@@ -67,10 +82,12 @@ impl Progress {
         }
     }
 
-    /// How fast it goes, how long it will take, and what was found; the last may be cut off on a narrow terminal.
+    /// How fast it goes, how long it will take, and what was found; the last may be cut off on a
+    /// narrow terminal.
     fn words(&self, tally: &Tally) -> String {
         let mut words = String::new();
-        let rate = f64::from(tally.looked_up()) / self.since_start.elapsed().as_secs_f64().max(0.001);
+        let rate =
+            f64::from(tally.looked_up()) / self.since_start.elapsed().as_secs_f64().max(0.001);
         if rate > 0.0 {
             words += &format!(", {rate:.0}/s");
         }

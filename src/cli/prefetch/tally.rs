@@ -1,4 +1,5 @@
-//! What is known of a batch: counted by its events while it runs, and in the daemon's own words at the end.
+//! What is known of a batch: counted by its events while it runs, and in the daemon's own words at
+//! the end.
 
 use std::time::Duration;
 
@@ -70,10 +71,15 @@ impl Tally {
     /// What came of the numbers, in some words.
     pub(super) fn outcomes(&self) -> String {
         let counts = &self.counts;
-        let mut parts = vec![format!("{} found, {} not found", counts.found, counts.not_found)];
-        for (count, what) in
-            [(counts.already_cached, "already cached"), (counts.invalid, "invalid"), (counts.failed, "failed")]
-        {
+        let mut parts = vec![format!(
+            "{} found, {} not found",
+            counts.found, counts.not_found
+        )];
+        for (count, what) in [
+            (counts.already_cached, "already cached"),
+            (counts.invalid, "invalid"),
+            (counts.failed, "failed"),
+        ] {
             if count > 0 {
                 parts.push(format!("{count} {what}"));
             }
@@ -97,8 +103,12 @@ impl Tally {
     /// The summary for a person.
     pub(in crate::cli) fn table(&self) -> String {
         let (started, counts) = (&self.started, &self.counts);
-        let mut text = format!("{} numbers, {} different\n", started.requested, started.distinct);
-        let mut row = |label: &str, value: String| text.push_str(&format!("  {label:<15} {value:>6}\n"));
+        let mut text = format!(
+            "{} numbers, {} different\n",
+            started.requested, started.distinct
+        );
+        let mut row =
+            |label: &str, value: String| text.push_str(&format!("  {label:<15} {value:>6}\n"));
         row("found", counts.found.to_string());
         row("not found", counts.not_found.to_string());
         row("already cached", counts.already_cached.to_string());
@@ -114,10 +124,14 @@ impl Tally {
 
     /// How long the batch took.
     pub(in crate::cli) fn elapsed(&self) -> Duration {
-        self.counts.elapsed.and_then(|elapsed| Duration::try_from(elapsed).ok()).unwrap_or_default()
+        self.counts
+            .elapsed
+            .and_then(|elapsed| Duration::try_from(elapsed).ok())
+            .unwrap_or_default()
     }
 
-    /// The summary for a script: proto3 JSON of `PrefetchFinished`, the counts of the start, and what went wrong.
+    /// The summary for a script: proto3 JSON of `PrefetchFinished`, the counts of the start, and
+    /// what went wrong.
     pub(super) fn json(&self, error: Option<&str>) -> anyhow::Result<Value> {
         let mut summary = json::to_json(&self.counts)?;
         let problem = |result: &pb::PrefetchResult| {
@@ -138,5 +152,8 @@ impl Tally {
 
 /// The number has no answer.
 pub(super) fn is_problem(result: &pb::PrefetchResult) -> bool {
-    matches!(result.outcome(), Outcome::InvalidNumber | Outcome::Failed | Outcome::Unspecified)
+    matches!(
+        result.outcome(),
+        Outcome::InvalidNumber | Outcome::Failed | Outcome::Unspecified
+    )
 }

@@ -9,7 +9,11 @@ use super::Section;
 
 impl Section<'_> {
     /// Reads each table of a list, which only the file can hold.
-    pub(in crate::config) fn tables<T>(&mut self, key: &str, read: impl Fn(&mut Section<'_>) -> Option<T>) -> Vec<T> {
+    pub(in crate::config) fn tables<T>(
+        &mut self,
+        key: &str,
+        read: impl Fn(&mut Section<'_>) -> Option<T>,
+    ) -> Vec<T> {
         self.know(key);
         let tables = match self.table.remove(key) {
             None => return Vec::new(),
@@ -26,11 +30,13 @@ impl Section<'_> {
             list.extend(entry);
             effective.push(Value::Table(table));
         }
-        self.effective.insert(key.to_owned(), Value::Array(effective));
+        self.effective
+            .insert(key.to_owned(), Value::Array(effective));
         list
     }
 
-    /// One text or a list of texts; `None` where the key is absent. Its values are not repeated in faults.
+    /// One text or a list of texts; `None` where the key is absent. Its values are not repeated in
+    /// faults.
     pub(in crate::config) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
         let value = self.take(key)?;
         self.effective.insert(key.to_owned(), value.clone());
@@ -39,7 +45,10 @@ impl Section<'_> {
             text @ Value::String(_) => vec![text],
             _ => Vec::new(),
         };
-        let texts: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
+        let texts: Option<Vec<String>> = values
+            .iter()
+            .map(|value| value.as_str().map(str::to_owned))
+            .collect();
         let texts = texts.filter(|texts| !texts.is_empty());
         if texts.is_none() {
             self.fault(key, "must be a text or a list of at least one; leave the key out where it does not apply");
@@ -48,27 +57,39 @@ impl Section<'_> {
     }
 
     /// A list of texts that `T` can be parsed from; in the environment separated by commas.
-    pub(in crate::config) fn list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, default: &[&str]) -> Vec<T> {
+    pub(in crate::config) fn list<T: FromStr<Err: fmt::Display>>(
+        &mut self,
+        key: &str,
+        default: &[&str],
+    ) -> Vec<T> {
         let texts: Vec<Value> = match self.take(key) {
-            None => default.iter().map(|text| Value::String((*text).to_owned())).collect(),
+            None => default
+                .iter()
+                .map(|text| Value::String((*text).to_owned()))
+                .collect(),
             Some(Value::Array(texts)) => texts,
-            Some(Value::String(text)) => text.split(',').map(|text| Value::String(text.trim().to_owned())).collect(),
+            Some(Value::String(text)) => text
+                .split(',')
+                .map(|text| Value::String(text.trim().to_owned()))
+                .collect(),
             Some(_) => {
                 self.fault(key, "must be a list of texts");
                 Vec::new()
             }
         };
-        let parsed = texts.iter().filter_map(|value| match value.as_str().map(str::parse::<T>) {
-            Some(Ok(parsed)) => Some(parsed),
-            Some(Err(error)) => {
-                self.fault(key, &format!("{value}: {error}"));
-                None
-            }
-            None => {
-                self.fault(key, &format!("{value}: must be a text"));
-                None
-            }
-        });
+        let parsed = texts
+            .iter()
+            .filter_map(|value| match value.as_str().map(str::parse::<T>) {
+                Some(Ok(parsed)) => Some(parsed),
+                Some(Err(error)) => {
+                    self.fault(key, &format!("{value}: {error}"));
+                    None
+                }
+                None => {
+                    self.fault(key, &format!("{value}: must be a text"));
+                    None
+                }
+            });
         let parsed = parsed.collect();
         self.effective.insert(key.to_owned(), Value::Array(texts));
         parsed

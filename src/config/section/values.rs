@@ -1,6 +1,7 @@
 //! Settings that are one value: a text, a duration, a size, a number, a switch.
 //!
-//! Owns their limits. Promises that a value within them can be counted with, whatever is added to it.
+//! Owns their limits. Promises that a value within them can be counted with, whatever is added to
+//! it.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -11,7 +12,8 @@ use toml::Value;
 
 use super::Section;
 
-/// The longest duration of a setting. Keeps every sum of times within what clocks, Redis and caches can count.
+/// The longest duration of a setting. Keeps every sum of times within what clocks, Redis and caches
+/// can count.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 /// The largest size of a setting. Keeps every sum of bytes within its integers.
@@ -19,13 +21,24 @@ const LARGEST: u64 = 1 << 50;
 
 impl Section<'_> {
     /// A whole number within a range that may be absent.
-    pub(in crate::config) fn optional_count(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
-        self.is_given(key).then(|| self.count(key, *range.start(), range))
+    pub(in crate::config) fn optional_count(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<usize>,
+    ) -> Option<usize> {
+        self.is_given(key)
+            .then(|| self.count(key, *range.start(), range))
     }
 
     /// A text that `T` can be parsed from.
-    pub(in crate::config) fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, default: &str) -> T {
-        self.read(key, default, |text| text.parse().map_err(|error: T::Err| error.to_string()))
+    pub(in crate::config) fn parsed<T: FromStr<Err: fmt::Display>>(
+        &mut self,
+        key: &str,
+        default: &str,
+    ) -> T {
+        self.read(key, default, |text| {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        })
     }
 
     /// A duration such as `"250ms"`.
@@ -33,14 +46,20 @@ impl Section<'_> {
         self.read(key, default, |text| {
             let duration = humantime::parse_duration(text)
                 .map_err(|_| "is not a duration such as \"250ms\" or \"10m\"".to_owned())?;
-            if duration > LONGEST { Err("is longer than ten years".to_owned()) } else { Ok(duration) }
+            if duration > LONGEST {
+                Err("is longer than ten years".to_owned())
+            } else {
+                Ok(duration)
+            }
         })
     }
 
     /// A number of bytes such as `"256MiB"`.
     pub(in crate::config) fn size(&mut self, key: &str, default: &str) -> u64 {
         self.read(key, default, |text| {
-            let size = text.parse::<bytesize::ByteSize>().map_err(|_| "is not a size such as \"256MiB\"".to_owned())?;
+            let size = text
+                .parse::<bytesize::ByteSize>()
+                .map_err(|_| "is not a size such as \"256MiB\"".to_owned())?;
             match size.as_u64() {
                 0 => Err("must be more than zero".to_owned()),
                 size if size > LARGEST => Err("is larger than 1PiB".to_owned()),
@@ -50,33 +69,60 @@ impl Section<'_> {
     }
 
     /// A whole number within a range.
-    pub(in crate::config) fn count(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
-        let expected = format!("must be a whole number from {} to {}", range.start(), range.end());
+    pub(in crate::config) fn count(
+        &mut self,
+        key: &str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> usize {
+        let expected = format!(
+            "must be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        );
         let number = match self.take(key) {
             None => Some(default),
             Some(Value::Integer(number)) => usize::try_from(number).ok(),
             Some(Value::String(text)) => text.parse().ok(),
             Some(_) => None,
         };
-        let number = number.filter(|number| range.contains(number)).unwrap_or_else(|| {
-            self.fault(key, &expected);
-            default
-        });
-        self.effective.insert(key.to_owned(), Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
+        let number = number
+            .filter(|number| range.contains(number))
+            .unwrap_or_else(|| {
+                self.fault(key, &expected);
+                default
+            });
+        self.effective.insert(
+            key.to_owned(),
+            Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)),
+        );
         number
     }
 
     /// A part of a whole, nothing and all included.
     pub(in crate::config) fn part(&mut self, key: &str, default: f64) -> f64 {
-        self.number(key, default, "must be a number from 0 to 1", |number| (0.0..=1.0).contains(&number))
+        self.number(key, default, "must be a number from 0 to 1", |number| {
+            (0.0..=1.0).contains(&number)
+        })
     }
 
     /// A number above 0 and up to 1.
     pub(in crate::config) fn share(&mut self, key: &str, default: f64) -> f64 {
-        self.number(key, default, "must be a number above 0 and up to 1", |number| number > 0.0 && number <= 1.0)
+        self.number(
+            key,
+            default,
+            "must be a number above 0 and up to 1",
+            |number| number > 0.0 && number <= 1.0,
+        )
     }
 
-    fn number(&mut self, key: &str, default: f64, expected: &str, fits: impl Fn(f64) -> bool) -> f64 {
+    fn number(
+        &mut self,
+        key: &str,
+        default: f64,
+        expected: &str,
+        fits: impl Fn(f64) -> bool,
+    ) -> f64 {
         let number = match self.take(key) {
             None => Some(default),
             Some(Value::Float(number)) => Some(number),
@@ -111,7 +157,10 @@ impl Section<'_> {
     pub(in crate::config) fn choice<T: Copy>(&mut self, key: &str, values: &[(&str, T)]) -> T {
         let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
         self.read(key, names[0], |text| {
-            let value = values.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+            let value = values
+                .iter()
+                .find(|(name, _)| *name == text)
+                .map(|(_, value)| *value);
             value.ok_or_else(|| format!("is not one of \"{}\"", names.join("\", \"")))
         })
     }
@@ -121,7 +170,8 @@ impl Section<'_> {
         let expected = format!("one of \"{}\"", names.join("\", \""));
         match self.take(key) {
             Some(Value::String(text)) if names.contains(&text.as_str()) => {
-                self.effective.insert(key.to_owned(), Value::String(text.clone()));
+                self.effective
+                    .insert(key.to_owned(), Value::String(text.clone()));
                 Some(text)
             }
             Some(_) => {
@@ -136,13 +186,24 @@ impl Section<'_> {
     }
 
     /// A text with a default that parses.
-    #[expect(clippy::expect_used, reason = "defaults are literals of this program, read by a test")]
-    fn read<T>(&mut self, key: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    #[expect(
+        clippy::expect_used,
+        reason = "defaults are literals of this program, read by a test"
+    )]
+    fn read<T>(
+        &mut self,
+        key: &str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         let text = match self.take(key) {
             None => default.to_owned(),
             Some(Value::String(text)) => text,
             Some(value) => {
-                self.fault(key, &format!("must be a text in quotes such as \"{default}\", not {value}"));
+                self.fault(
+                    key,
+                    &format!("must be a text in quotes such as \"{default}\", not {value}"),
+                );
                 default.to_owned()
             }
         };

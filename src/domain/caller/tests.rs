@@ -4,8 +4,16 @@ use super::*;
 
 #[test]
 fn a_host_is_a_dns_name_and_nothing_else() {
-    for text in ["acme.pipedrive.com", "Acme.Pipedrive.COM", "a-b.c1.example", "xn--mnchen-3ya.example"] {
-        assert_eq!(Host::parse(text).unwrap().as_str(), text.to_ascii_lowercase());
+    for text in [
+        "acme.pipedrive.com",
+        "Acme.Pipedrive.COM",
+        "a-b.c1.example",
+        "xn--mnchen-3ya.example",
+    ] {
+        assert_eq!(
+            Host::parse(text).unwrap().as_str(),
+            text.to_ascii_lowercase()
+        );
     }
     for text in [
         "",
@@ -53,7 +61,14 @@ fn a_host_is_a_dns_name_and_nothing_else() {
 
 #[test]
 fn a_credential_cannot_smuggle_a_header_and_is_never_printed() {
-    for text in ["", "  ", "Bearer a\r\nX-Evil: 1", "Bearer a\nb", "Bearer \0", "Bearer é"] {
+    for text in [
+        "",
+        "  ",
+        "Bearer a\r\nX-Evil: 1",
+        "Bearer a\nb",
+        "Bearer \0",
+        "Bearer é",
+    ] {
         assert!(AuthHeader::parse(text).is_none(), "{text:?}");
     }
     let header = AuthHeader::parse(" Bearer secret-1 ").unwrap();
@@ -68,7 +83,9 @@ fn value(kind: Kind) -> Value {
 
 #[test]
 fn settings_are_read_wrapped_and_plain() {
-    let wrapped = Struct { fields: BTreeMap::from([("value".to_owned(), value(Kind::BoolValue(true)))]) };
+    let wrapped = Struct {
+        fields: BTreeMap::from([("value".to_owned(), value(Kind::BoolValue(true)))]),
+    };
     let settings = Settings::new(Struct {
         fields: BTreeMap::from([
             ("wrapped".to_owned(), value(Kind::StructValue(wrapped))),
@@ -77,7 +94,10 @@ fn settings_are_read_wrapped_and_plain() {
             ("empty".to_owned(), value(Kind::StringValue(String::new()))),
             ("null".to_owned(), value(Kind::NullValue(0))),
             ("zero".to_owned(), value(Kind::NumberValue(0.0))),
-            ("text".to_owned(), value(Kind::StringValue("yes".to_owned()))),
+            (
+                "text".to_owned(),
+                value(Kind::StringValue("yes".to_owned())),
+            ),
         ]),
     });
     for (name, on) in [

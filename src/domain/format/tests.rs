@@ -37,19 +37,40 @@ fn a_format_with_other_than_the_numbers_digits_is_passed_over() {
 #[test]
 fn a_pattern_that_can_spell_nothing_is_passed_over() {
     let long = format!("#{}", "0".repeat(64));
-    for pattern in ["", "   ", "abc", "(650) 555-1234", "###\r\nX: ###", "##########\0", long.as_str()] {
+    for pattern in [
+        "",
+        "   ",
+        "abc",
+        "(650) 555-1234",
+        "###\r\nX: ###",
+        "##########\0",
+        long.as_str(),
+    ] {
         assert_eq!(NumberFormat::parse(pattern), None, "{pattern:?}");
     }
 }
 
 #[test]
 fn spellings_come_in_order_and_once() {
-    let formats: Vec<_> = ["(###) ###-####", "##########", "###", "(***) ***-****", "+1##########"]
-        .into_iter()
-        .filter_map(NumberFormat::parse)
-        .collect();
-    let variants = Variants::new(&number("+16505551234"), &[Spelling::E164, Spelling::National], &formats);
-    assert_eq!(variants.iter().collect::<Vec<_>>(), ["+16505551234", "6505551234", "(650) 555-1234"]);
+    let formats: Vec<_> = [
+        "(###) ###-####",
+        "##########",
+        "###",
+        "(***) ***-****",
+        "+1##########",
+    ]
+    .into_iter()
+    .filter_map(NumberFormat::parse)
+    .collect();
+    let variants = Variants::new(
+        &number("+16505551234"),
+        &[Spelling::E164, Spelling::National],
+        &formats,
+    );
+    assert_eq!(
+        variants.iter().collect::<Vec<_>>(),
+        ["+16505551234", "6505551234", "(650) 555-1234"]
+    );
 }
 
 proptest! {

@@ -23,24 +23,40 @@ struct Inputs {
 
 impl Inputs {
     fn key(&self) -> ContactKey {
-        let fields = self
-            .setting
-            .iter()
-            .map(|text| ("clioSeeClosedMatters".to_owned(), Value { kind: Some(Kind::StringValue(text.clone())) }));
+        let fields = self.setting.iter().map(|text| {
+            (
+                "clioSeeClosedMatters".to_owned(),
+                Value {
+                    kind: Some(Kind::StringValue(text.clone())),
+                },
+            )
+        });
         let user = User {
             id: self.id.clone(),
             account: self.account.clone(),
             host: self.host.as_deref().map(|host| Host::parse(host).unwrap()),
             region: self.region.and_then(Region::parse),
-            settings: Settings::new(Struct { fields: fields.collect() }),
+            settings: Settings::new(Struct {
+                fields: fields.collect(),
+            }),
         };
         let party = if self.extension {
             Party::Extension(Extension::parse(&self.number.to_string()).unwrap())
         } else {
-            Party::Number(E164::parse(&format!("+1650555{}", 1000 + self.number % 9000), None).unwrap())
+            Party::Number(
+                E164::parse(&format!("+1650555{}", 1000 + self.number % 9000), None).unwrap(),
+            )
         };
-        let formats: Vec<_> = self.formats.iter().filter_map(|text| NumberFormat::parse(text)).collect();
-        let regions: Vec<_> = self.regions.iter().filter_map(|region| Region::parse(region)).collect();
+        let formats: Vec<_> = self
+            .formats
+            .iter()
+            .filter_map(|text| NumberFormat::parse(text))
+            .collect();
+        let regions: Vec<_> = self
+            .regions
+            .iter()
+            .filter_map(|region| Region::parse(region))
+            .collect();
         let crm = Crm {
             connector: &self.connector,
             base_url: &self.base_url,
@@ -48,7 +64,9 @@ impl Inputs {
             settings: &["clioSeeClosedMatters"],
         };
         let identity = Identity::Credential(AuthTag::from_bytes([self.identity; 16]));
-        KeyMaker::new([7; 16]).question(&crm, &user, party, &formats).of(&identity)
+        KeyMaker::new([7; 16])
+            .question(&crm, &user, party, &formats)
+            .of(&identity)
     }
 }
 
@@ -56,15 +74,27 @@ fn inputs() -> impl Strategy<Value = Inputs> {
     // Few letters, separators among them, so that the strategy looks for joins that collide.
     let id = "[a|,]{1,3}";
     let regions = vec!["US", "DE"];
-    let crm = (id, "[a|,]{0,2}", prop::collection::vec(prop::sample::select(regions.clone()), 0..3));
+    let crm = (
+        id,
+        "[a|,]{0,2}",
+        prop::collection::vec(prop::sample::select(regions.clone()), 0..3),
+    );
     let user = (
         "[a|,]{0,3}",
         id,
-        prop::option::of(prop::sample::select(vec!["a.example".to_owned(), "b.example".to_owned()])),
+        prop::option::of(prop::sample::select(vec![
+            "a.example".to_owned(),
+            "b.example".to_owned(),
+        ])),
         prop::option::of(prop::sample::select(regions)),
         0u8..3,
     );
-    let question = (0u32..3, any::<bool>(), prop::collection::vec("[#|,]{1,2}#", 0..3), prop::option::of("[a|,]{0,2}"));
+    let question = (
+        0u32..3,
+        any::<bool>(),
+        prop::collection::vec("[#|,]{1,2}#", 0..3),
+        prop::option::of("[a|,]{0,2}"),
+    );
     (crm, user, question).prop_map(|(crm, user, (number, extension, formats, setting))| {
         let ((connector, base_url, regions), (account, id, host, region, identity)) = (crm, user);
         Inputs {
@@ -109,24 +139,78 @@ fn each_single_input_changes_the_key() {
         setting: Some("x".into()),
     };
     let changed = [
-        Inputs { connector: "pipedrive".into(), ..base.clone() },
-        Inputs { base_url: "https://sandbox.example/".into(), ..base.clone() },
-        Inputs { base_url: String::new(), ..base.clone() },
-        Inputs { region: Some("CA"), ..base.clone() },
-        Inputs { region: None, ..base.clone() },
-        Inputs { regions: vec!["US"], ..base.clone() },
-        Inputs { regions: vec![], ..base.clone() },
-        Inputs { identity: 2, ..base.clone() },
-        Inputs { account: "b".into(), ..base.clone() },
-        Inputs { id: "v".into(), ..base.clone() },
-        Inputs { host: Some("b.example".into()), ..base.clone() },
-        Inputs { host: None, ..base.clone() },
-        Inputs { number: 2, ..base.clone() },
-        Inputs { extension: true, ..base.clone() },
-        Inputs { formats: vec!["#-#".into(), "##".into()], ..base.clone() },
-        Inputs { formats: vec!["##".into()], ..base.clone() },
-        Inputs { setting: Some("y".into()), ..base.clone() },
-        Inputs { setting: None, ..base.clone() },
+        Inputs {
+            connector: "pipedrive".into(),
+            ..base.clone()
+        },
+        Inputs {
+            base_url: "https://sandbox.example/".into(),
+            ..base.clone()
+        },
+        Inputs {
+            base_url: String::new(),
+            ..base.clone()
+        },
+        Inputs {
+            region: Some("CA"),
+            ..base.clone()
+        },
+        Inputs {
+            region: None,
+            ..base.clone()
+        },
+        Inputs {
+            regions: vec!["US"],
+            ..base.clone()
+        },
+        Inputs {
+            regions: vec![],
+            ..base.clone()
+        },
+        Inputs {
+            identity: 2,
+            ..base.clone()
+        },
+        Inputs {
+            account: "b".into(),
+            ..base.clone()
+        },
+        Inputs {
+            id: "v".into(),
+            ..base.clone()
+        },
+        Inputs {
+            host: Some("b.example".into()),
+            ..base.clone()
+        },
+        Inputs {
+            host: None,
+            ..base.clone()
+        },
+        Inputs {
+            number: 2,
+            ..base.clone()
+        },
+        Inputs {
+            extension: true,
+            ..base.clone()
+        },
+        Inputs {
+            formats: vec!["#-#".into(), "##".into()],
+            ..base.clone()
+        },
+        Inputs {
+            formats: vec!["##".into()],
+            ..base.clone()
+        },
+        Inputs {
+            setting: Some("y".into()),
+            ..base.clone()
+        },
+        Inputs {
+            setting: None,
+            ..base.clone()
+        },
     ];
     for other in changed {
         assert_ne!(base.key(), other.key(), "{other:?}");
@@ -149,12 +233,21 @@ fn hostile_ids_do_not_meet() {
         formats: vec![],
         setting: None,
     };
-    let other = Inputs { account: "a".into(), id: "b|c".into(), ..base.clone() };
+    let other = Inputs {
+        account: "a".into(),
+        id: "b|c".into(),
+        ..base.clone()
+    };
     assert_ne!(base.key(), other.key());
 }
 
 fn crm(base_url: &str) -> Crm<'_> {
-    Crm { connector: "clio", base_url, regions: &[], settings: &[] }
+    Crm {
+        connector: "clio",
+        base_url,
+        regions: &[],
+        settings: &[],
+    }
 }
 
 #[test]
@@ -163,14 +256,22 @@ fn credentials_are_told_apart_without_being_kept() {
     let tag = |text: &str, url| maker.auth(&crm(url), &AuthHeader::parse(text).unwrap(), None);
     assert_eq!(tag("Bearer a", ""), tag("Bearer a", ""));
     assert_ne!(tag("Bearer a", ""), tag("Bearer b", ""));
-    assert_ne!(tag("Bearer a", "https://a.example/"), tag("Bearer a", "https://b.example/"), "what one CRM accepts");
+    assert_ne!(
+        tag("Bearer a", "https://a.example/"),
+        tag("Bearer a", "https://b.example/"),
+        "what one CRM accepts"
+    );
 }
 
 #[test]
 fn an_identity_is_one_user_of_one_account_at_one_address() {
     let maker = KeyMaker::new([7; 16]);
     let identity = |url, user: &str, account: &str| {
-        maker.identity(&crm(url), None, &WhoAmI::new(user.to_owned(), account.to_owned()).unwrap())
+        maker.identity(
+            &crm(url),
+            None,
+            &WhoAmI::new(user.to_owned(), account.to_owned()).unwrap(),
+        )
     };
     let base = identity("https://a.example/", "7", "1");
     assert_eq!(base, identity("https://a.example/", "7", "1"));
@@ -182,19 +283,37 @@ fn an_identity_is_one_user_of_one_account_at_one_address() {
     for other in others {
         assert_ne!(base.tag(), other.tag());
     }
-    assert!(WhoAmI::new(" ".to_owned(), "1".to_owned()).is_none(), "an account alone names nobody");
+    assert!(
+        WhoAmI::new(" ".to_owned(), "1".to_owned()).is_none(),
+        "an account alone names nobody"
+    );
 }
 
 #[test]
 fn a_host_that_nobody_is_asked_at_makes_no_other_credential_and_no_other_user() {
-    let (keys, who) = (KeyMaker::new([7; 16]), WhoAmI::new("u".to_owned(), String::new()).unwrap());
+    let (keys, who) = (
+        KeyMaker::new([7; 16]),
+        WhoAmI::new("u".to_owned(), String::new()).unwrap(),
+    );
     let header = AuthHeader::parse("Bearer a").unwrap();
     for (base_url, is_asked) in [("", true), ("https://crm.example/", false)] {
-        let crm = Crm { connector: "a", base_url, regions: &[], settings: &[] };
+        let crm = Crm {
+            connector: "a",
+            base_url,
+            regions: &[],
+            settings: &[],
+        };
         let [one, other] = ["a.example", "b.example"].map(|name| {
             let host = Host::parse(name);
-            (keys.auth(&crm, &header, host.as_ref()), keys.identity(&crm, host.as_ref(), &who))
+            (
+                keys.auth(&crm, &header, host.as_ref()),
+                keys.identity(&crm, host.as_ref(), &who),
+            )
         });
-        assert_eq!((one.0 != other.0, one.1 != other.1), (is_asked, is_asked), "{base_url:?}");
+        assert_eq!(
+            (one.0 != other.0, one.1 != other.1),
+            (is_asked, is_asked),
+            "{base_url:?}"
+        );
     }
 }

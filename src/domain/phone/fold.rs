@@ -1,9 +1,10 @@
-//! One kind of digits, spaces and dashes in place of the many that keyboards, web pages and contact cards bring along.
+//! One kind of digits, spaces and dashes in place of the many that keyboards, web pages and contact
+//! cards bring along.
 
 use std::borrow::Cow;
 
-/// The text with ASCII digits, spaces and dashes in place of their many kinds, and without characters that are
-/// invisible.
+/// The text with ASCII digits, spaces and dashes in place of their many kinds, and without
+/// characters that are invisible.
 pub(super) fn fold(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii() && !matches!(byte, b'_' | b'\'' | b'&' | b'\t');
     if text.bytes().all(plain) {
@@ -23,7 +24,8 @@ pub(super) fn fold(text: &str) -> Cow<'_, str> {
     Cow::Owned(folded)
 }
 
-/// What follows an entity of HTML at the beginning of `text`; those that stand in phone fields are spaces.
+/// What follows an entity of HTML at the beginning of `text`; those that stand in phone fields are
+/// spaces.
 fn entity(text: &str) -> Option<&str> {
     const LONGEST: usize = 8;
     let (name, after) = text.strip_prefix('&')?.split_once(';')?;
@@ -36,7 +38,12 @@ fn folded_char(c: char) -> Option<char> {
         '_' | '\'' | '\u{2019}' | '\t' => Some(' '),
         '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
         _ if is_invisible(c) => None,
-        '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' | '\u{30fc}' => Some('-'),
+        '\u{2010}'..='\u{2015}'
+        | '\u{2212}'
+        | '\u{fe58}'
+        | '\u{fe63}'
+        | '\u{ff0d}'
+        | '\u{30fc}' => Some('-'),
         // Full-width forms of ASCII.
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0),
         _ if c.is_ascii() => Some(c),
@@ -51,12 +58,16 @@ fn is_invisible(c: char) -> bool {
     marks || matches!(c, '\u{2060}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
-/// The ASCII digit of a decimal digit of another script. Unicode keeps the ten of a script together.
+/// The ASCII digit of a decimal digit of another script. Unicode keeps the ten of a script
+/// together.
 fn digit(c: char) -> Option<char> {
     const ZEROS: [u32; 20] = [
-        0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xe50, 0xed0, 0xf20,
-        0x1040, 0x17e0, 0x1810, 0x1d7ce, 0x1d7f6,
+        0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xe50,
+        0xed0, 0xf20, 0x1040, 0x17e0, 0x1810, 0x1d7ce, 0x1d7f6,
     ];
-    let value = ZEROS.iter().map(|zero| u32::from(c).wrapping_sub(*zero)).find(|value| *value < 10)?;
+    let value = ZEROS
+        .iter()
+        .map(|zero| u32::from(c).wrapping_sub(*zero))
+        .find(|value| *value < 10)?;
     char::from_digit(value, 10)
 }

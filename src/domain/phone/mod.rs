@@ -1,15 +1,18 @@
-//! Telephone numbers: what a switch sends becomes one [`Party`] per number, whatever its spelling, and what people
-//! typed into a phone field is read for the numbers in it. The engine is Google's rules and metadata
-//! (`rlibphonenumber`).
+//! Telephone numbers: what a switch sends becomes one [`Party`] per number, whatever its spelling,
+//! and what people typed into a phone field is read for the numbers in it. The engine is Google's
+//! rules and metadata (`rlibphonenumber`).
 //!
-//! `remote` reads what switches send. `stored` judges phone fields: `scan` finds the numbers in prose, `reading` says
-//! what digits are in a region, `plans` knows the subscribers that have two forms.
+//! `remote` reads what switches send. `stored` judges phone fields: `scan` finds the numbers in
+//! prose, `reading` says what digits are in a region, `plans` knows the subscribers that have two
+//! forms.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, ValidationError};
+use rlibphonenumber::{
+    NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, ValidationError,
+};
 
 mod fold;
 mod plans;
@@ -35,8 +38,8 @@ const DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
 /// A telephone number in the sense of ITU-T E.164: calling code and national significant number.
 ///
-/// Made only by [`dial`] and the like; two spellings of one number are equal. `Display` is E.164 (`+16505551234`),
-/// `Debug` masks it, because numbers are personal data.
+/// Made only by [`dial`] and the like; two spellings of one number are equal. `Display` is E.164
+/// (`+16505551234`), `Debug` masks it, because numbers are personal data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct E164 {
     calling_code: u16,
@@ -122,7 +125,10 @@ impl Region {
         let name = text.trim().to_ascii_uppercase();
         let code = name.as_bytes().try_into().ok()?;
         let engine = rlibphonenumber::Region::from_str(&name).ok()?;
-        PHONE_NUMBER_UTIL.get_country_code_for_region(engine).is_some().then_some(Self { engine, code })
+        PHONE_NUMBER_UTIL
+            .get_country_code_for_region(engine)
+            .is_some()
+            .then_some(Self { engine, code })
     }
 
     /// The main region of a plan; `None` if no country has it.
@@ -134,7 +140,8 @@ impl Region {
     /// The calling code of the plan that the region belongs to.
     fn calling_code(self) -> u16 {
         let code = PHONE_NUMBER_UTIL.get_country_code_for_region(self.engine);
-        code.and_then(|code| u16::try_from(code).ok()).unwrap_or_default()
+        code.and_then(|code| u16::try_from(code).ok())
+            .unwrap_or_default()
     }
 
     /// The two letters of ISO 3166, for keys.
@@ -155,9 +162,9 @@ impl FromStr for Region {
 impl E164 {
     /// Reads one telephone number; `region` says how a spelling without `+` is read.
     ///
-    /// A number that is merely not assigned yet is no error, because numbering plans change more often than metadata.
-    /// For the same reason a `+`, a known calling code and 5 to 15 digits are a number of whatever length the metadata
-    /// expects.
+    /// A number that is merely not assigned yet is no error, because numbering plans change more
+    /// often than metadata. For the same reason a `+`, a known calling code and 5 to 15 digits are
+    /// a number of whatever length the metadata expects.
     ///
     /// # Errors
     /// [`NumberError`] says what is wrong without repeating the text.
@@ -165,23 +172,38 @@ impl E164 {
         Self::north_american(text).map_or_else(|| Self::by_engine(text, region), Ok)
     }
 
-    /// `+1` and ten digits, the first neither 0 nor 1: what the engine says of this spelling is known in every region,
-    /// and asking it would take a twentieth of the time of a hit (tests/bench/hit_path.rs).
+    /// `+1` and ten digits, the first neither 0 nor 1: what the engine says of this spelling is
+    /// known in every region, and asking it would take a twentieth of the time of a hit
+    /// (tests/bench/hit_path.rs).
     fn north_american(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("+1")?.as_bytes();
-        let plain = digits.len() == 10 && matches!(digits[0], b'2'..=b'9') && digits.iter().all(u8::is_ascii_digit);
-        let number = || digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
-        plain.then(|| Self { calling_code: 1, leading_zeros: 0, national: number() })
+        let plain = digits.len() == 10
+            && matches!(digits[0], b'2'..=b'9')
+            && digits.iter().all(u8::is_ascii_digit);
+        let number = || {
+            digits
+                .iter()
+                .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+        };
+        plain.then(|| Self {
+            calling_code: 1,
+            leading_zeros: 0,
+            national: number(),
+        })
     }
 
     fn by_engine(text: &str, region: Option<Region>) -> Result<Self, NumberError> {
-        let number = PHONE_NUMBER_UTIL.parse(text, region.map(|r| r.engine)).map_err(|error| match error {
-            ParseError::InvalidCountryCode if region.is_none() && !has_plus(text) => NumberError::NoRegion,
-            ParseError::InvalidCountryCode => NumberError::UnknownCallingCode,
-            ParseError::NotANumber(_) => NumberError::NotANumber,
-            ParseError::TooShortAfterIdd | ParseError::TooShortNsn => NumberError::TooShort,
-            ParseError::TooLongNsn => NumberError::TooLong,
-        })?;
+        let number = PHONE_NUMBER_UTIL
+            .parse(text, region.map(|r| r.engine))
+            .map_err(|error| match error {
+                ParseError::InvalidCountryCode if region.is_none() && !has_plus(text) => {
+                    NumberError::NoRegion
+                }
+                ParseError::InvalidCountryCode => NumberError::UnknownCallingCode,
+                ParseError::NotANumber(_) => NumberError::NotANumber,
+                ParseError::TooShortAfterIdd | ParseError::TooShortNsn => NumberError::TooShort,
+                ParseError::TooLongNsn => NumberError::TooLong,
+            })?;
         let read = Self::from_engine(&number);
         match PHONE_NUMBER_UTIL.is_possible_number_with_reason(&number) {
             Ok(NumberLengthType::IsPossible) => Ok(read),
@@ -192,9 +214,13 @@ impl E164 {
         }
     }
 
-    /// The number that `digits` are behind a `+`, of any length; `None` if no country has that calling code.
+    /// The number that `digits` are behind a `+`, of any length; `None` if no country has that
+    /// calling code.
     fn abroad(digits: &str) -> Option<Self> {
-        PHONE_NUMBER_UTIL.parse(format!("+{digits}"), None).ok().map(|number| Self::from_engine(&number))
+        PHONE_NUMBER_UTIL
+            .parse(format!("+{digits}"), None)
+            .ok()
+            .map(|number| Self::from_engine(&number))
     }
 
     fn from_engine(number: &PhoneNumber) -> Self {
@@ -203,7 +229,8 @@ impl E164 {
             _ => 0,
         };
         Self {
-            // Calling codes have three digits at most, zeros are fewer than the 17 digits the engine reads.
+            // Calling codes have three digits at most, zeros are fewer than the 17 digits the
+            // engine reads.
             calling_code: u16::try_from(number.country_code).unwrap_or_default(),
             leading_zeros: u8::try_from(zeros).unwrap_or_default(),
             national: number.national_number,
@@ -228,7 +255,9 @@ impl E164 {
 
     /// Whether the number has as many digits as numbers of its plan may have, local ones included.
     fn is_possible(self) -> bool {
-        PHONE_NUMBER_UTIL.is_possible_number_with_reason(&self.to_engine()).is_ok()
+        PHONE_NUMBER_UTIL
+            .is_possible_number_with_reason(&self.to_engine())
+            .is_ok()
     }
 
     /// Whether the number has too few digits to be called from elsewhere.
@@ -279,7 +308,10 @@ impl Extension {
         }
         let short_enough = text.len() <= 15 && text.bytes().all(|b| b.is_ascii_digit());
         match text.parse() {
-            Ok(digits) if short_enough => Ok(Self { digits, len: u8::try_from(text.len()).unwrap_or_default() }),
+            Ok(digits) if short_enough => Ok(Self {
+                digits,
+                len: u8::try_from(text.len()).unwrap_or_default(),
+            }),
             _ => Err(NumberError::NotAnExtension),
         }
     }
@@ -304,7 +336,11 @@ impl Party {
     pub(crate) fn to_bytes(self) -> [u8; 12] {
         // The number +123 and the extension 123 are two parties.
         let (kind, high, low, value) = match self {
-            Self::Number(E164 { calling_code, leading_zeros, national }) => (0, calling_code, leading_zeros, national),
+            Self::Number(E164 {
+                calling_code,
+                leading_zeros,
+                national,
+            }) => (0, calling_code, leading_zeros, national),
             Self::Extension(Extension { digits, len }) => (1, 0, len, digits),
         };
         let mut bytes = [0; 12];
@@ -325,7 +361,8 @@ impl fmt::Display for Party {
     }
 }
 
-/// Loads the engine's metadata, which takes some ten milliseconds: better at start than while a phone rings.
+/// Loads the engine's metadata, which takes some ten milliseconds: better at start than while a
+/// phone rings.
 pub(crate) fn warm_up() {
     static WARM: LazyLock<bool> = LazyLock::new(|| E164::by_engine("+16505550100", None).is_ok());
     LazyLock::force(&WARM);

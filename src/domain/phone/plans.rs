@@ -1,12 +1,13 @@
-//! Subscribers with two E.164 forms: their numbering plan changed, or calls from abroad have a form of their own.
+//! Subscribers with two E.164 forms: their numbering plan changed, or calls from abroad have a form
+//! of their own.
 //!
-//! People's address books keep the old form for decades, switches send either. Both forms are searched for, and a
-//! record with one of them is a match for the other.
+//! People's address books keep the old form for decades, switches send either. Both forms are
+//! searched for, and a record with one of them is a match for the other.
 
 use super::{Certainty, E164};
 
-/// One rule: every number of the form `was` is the subscriber of the form `is`, and the other way round. `#` stands for
-/// any digit, `[…]` for one of those; what they take goes over in order.
+/// One rule: every number of the form `was` is the subscriber of the form `is`, and the other way
+/// round. `#` stands for any digit, `[…]` for one of those; what they take goes over in order.
 struct Change {
     was: &'static str,
     is: &'static str,
@@ -14,45 +15,57 @@ struct Change {
 }
 
 const fn certain(was: &'static str, is: &'static str) -> Change {
-    Change { was, is, certainty: Certainty::Certain }
+    Change {
+        was,
+        is,
+        certainty: Certainty::Certain,
+    }
 }
 
 const fn likely(was: &'static str, is: &'static str) -> Change {
-    Change { was, is, certainty: Certainty::Likely }
+    Change {
+        was,
+        is,
+        certainty: Certainty::Likely,
+    }
 }
 
 /// Where each rule comes from stands above it. Of several that fit, the first counts.
 #[rustfmt::skip]
 const CHANGES: &[Change] = &[
-    // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07-29 to 2016-11-06 (Anatel, Resolução
-    // 553/2010, art. 2). The range 7 was trunked radio in part (Nextel), which kept eight digits.
+    // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07-29 to 2016-11-06
+    // (Anatel, Resolução 553/2010, art. 2). The range 7 was trunked radio in part (Nextel), which
+    // kept eight digits.
     certain("55##[689]#######", "55##9[689]#######"),
     likely("55##7#######", "55##97#######"),
-    // Mexico: the 1 behind +52 for mobiles called from abroad, and within the country the prefixes 01 and for mobiles
-    // 044 and 045, ended from 2019-08-03 on (Acuerdo of 2018-05-11 in the Diario Oficial; reports of the IFT).
+    // Mexico: the 1 behind +52 for mobiles called from abroad, and within the country the prefixes
+    // 01 and for mobiles 044 and 045, ended from 2019-08-03 on (Acuerdo of 2018-05-11 in the Diario
+    // Oficial; reports of the IFT).
     certain("521##########", "52##########"),
     certain("5201##########", "52##########"),
     certain("52044##########", "52##########"), certain("52045##########", "52##########"),
-    // Argentina: the 9 behind +54 (15 behind the area code at home) says "mobile"; mobiles have the area codes of fixed
-    // lines, which begin with 1, 2 or 3. No source says that no fixed line has the same ten digits.
+    // Argentina: the 9 behind +54 (15 behind the area code at home) says "mobile"; mobiles have the
+    // area codes of fixed lines, which begin with 1, 2 or 3. No source says that no fixed line has
+    // the same ten digits.
     likely("54[123]#########", "549[123]#########"),
-    // Benin: 01 in front of fixed and mobile numbers on 2024-11-30 (reports of ARCEP's announcement). Service numbers
-    // with 8 have eight digits still (the engine's metadata).
+    // Benin: 01 in front of fixed and mobile numbers on 2024-11-30 (reports of ARCEP's
+    // announcement). Service numbers with 8 have eight digits still (the engine's metadata).
     certain("229[24569]#######", "22901[24569]#######"),
-    // Ivory Coast: eight digits became ten on 2021-01-31, by operator: Moov 01, MTN 05, Orange 07 for mobiles, Moov 21,
-    // MTN 25, Orange 27 for fixed lines (reports of ARTCI's announcement). Which mobile numbers an operator had is in
-    // libphonenumber's carrier data until 8.12.16; for fixed lines there are the lists of public migration scripts
-    // only.
+    // Ivory Coast: eight digits became ten on 2021-01-31, by operator: Moov 01, MTN 05, Orange 07
+    // for mobiles, Moov 21, MTN 25, Orange 27 for fixed lines (reports of ARTCI's announcement).
+    // Which mobile numbers an operator had is in libphonenumber's carrier data until 8.12.16; for
+    // fixed lines there are the lists of public migration scripts only.
     certain("2250[123]######", "225010[123]######"), certain("225[457][0123]######", "22501[457][0123]######"),
     certain("225[0456789][456]######", "22505[0456789][456]######"),
     certain("225[045789][789]######", "22507[045789][789]######"), certain("2256[78]######", "225076[78]######"),
     likely("2252[0123]8#####", "225212[0123]8#####"),
     likely("225[23]#0#####", "22525[23]#0#####"),
     likely("225[23]#[12345679]#####", "22527[23]#[12345679]#####"), likely("225368#####", "22527368#####"),
-    // Colombia: 60 in front of the area digit of fixed lines on 2021-09-01 (reports of the CRC's announcement).
+    // Colombia: 60 in front of the area digit of fixed lines on 2021-09-01 (reports of the CRC's
+    // announcement).
     certain("57[1245678]#######", "5760[1245678]#######"),
-    // Viet Nam: mobiles of eleven digits became ten from 2018-09-15 (list published by Thái Bình province): MobiFone,
-    // VinaPhone, Viettel, Vietnamobile, Gmobile.
+    // Viet Nam: mobiles of eleven digits became ten from 2018-09-15 (list published by Thái Bình
+    // province): MobiFone, VinaPhone, Viettel, Vietnamobile, Gmobile.
     certain("84120#######", "8470#######"), certain("84121#######", "8479#######"),
     certain("84122#######", "8477#######"), certain("84126#######", "8476#######"),
     certain("84128#######", "8478#######"), certain("84123#######", "8483#######"),
@@ -63,12 +76,13 @@ const CHANGES: &[Change] = &[
     certain("84199#######", "8459#######"),
     // Ecuador: a 9 in front of mobile numbers on 2012-09-30 (reports).
     certain("593[89]#######", "5939[89]#######"),
-    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes after the ITU assigned it in 2016-12
-    // (reports; the engine's metadata on Monaco).
+    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes after the ITU assigned it
+    // in 2016-12 (reports; the engine's metadata on Monaco).
     certain("377[4][45]######", "383[4][45]######"),
     certain("386[4][39]######", "383[4][39]######"),
     certain("381[23][89]######", "383[23][89]######"),
-    // Sint Maarten: from +599 to +1 721 on 2011-09-30 (North American Numbering Plan, area code 721).
+    // Sint Maarten: from +599 to +1 721 on 2011-09-30 (North American Numbering Plan, area code
+    // 721).
     certain("5995######", "17215######"),
 ];
 
@@ -83,19 +97,27 @@ pub fn other_form(number: &E164) -> Option<(E164, Certainty)> {
         let ways = [(change.was, change.is), (change.is, change.was)];
         ways.map(|(from, to)| (from, to, change.certainty))
     });
-    let mut rewritten = forms.filter_map(|(from, to, certainty)| Some((rewrite(&digits, from, to)?, certainty)));
+    let mut rewritten =
+        forms.filter_map(|(from, to, certainty)| Some((rewrite(&digits, from, to)?, certainty)));
     rewritten.find_map(|(digits, certainty)| Some((E164::abroad(&digits)?, certainty)))
 }
 
 const ITALY: u16 = 39;
 
-/// Italy: the zero of a fixed line belongs to it also behind +39, from 1998-06-19 on (DM 1997-07-01, art. 1), and is
-/// lost by whoever thinks otherwise. Mobiles had a zero until 2001, which old address books keep. The form that is
-/// nobody's number is the slip or the old form; if both are somebody's, as 0331 … and mobile 331 …, they are two.
+/// Italy: the zero of a fixed line belongs to it also behind +39, from 1998-06-19 on (DM
+/// 1997-07-01, art. 1), and is lost by whoever thinks otherwise. Mobiles had a zero until 2001,
+/// which old address books keep. The form that is nobody's number is the slip or the old form; if
+/// both are somebody's, as 0331 … and mobile 331 …, they are two.
 fn italian(number: &E164) -> Option<(E164, Certainty)> {
     let other = match number.leading_zeros {
-        0 => E164 { leading_zeros: 1, ..*number },
-        1 => E164 { leading_zeros: 0, ..*number },
+        0 => E164 {
+            leading_zeros: 1,
+            ..*number
+        },
+        1 => E164 {
+            leading_zeros: 0,
+            ..*number
+        },
         _ => return None,
     };
     (number.is_valid() != other.is_valid()).then_some((other, Certainty::Certain))
@@ -139,7 +161,11 @@ fn places(form: &str) -> impl Iterator<Item = Place<'_>> {
             return Some(Place::OneOf(set));
         }
         rest = &rest[1..];
-        Some(if first == '#' { Place::Any } else { Place::Digit(first) })
+        Some(if first == '#' {
+            Place::Any
+        } else {
+            Place::Digit(first)
+        })
     })
 }
 
@@ -151,7 +177,14 @@ mod tests {
 
     fn other(text: &str) -> Option<String> {
         let (number, certainty) = other_form(&E164::parse(text, None).unwrap())?;
-        Some(format!("{number}{}", if certainty == Certainty::Likely { "?" } else { "" }))
+        Some(format!(
+            "{number}{}",
+            if certainty == Certainty::Likely {
+                "?"
+            } else {
+                ""
+            }
+        ))
     }
 
     #[test]
@@ -207,7 +240,11 @@ mod tests {
     #[test]
     fn every_rule_can_be_turned_round_and_no_number_has_two_forms_of_the_list() {
         for change in CHANGES {
-            let holes = |form| places(form).filter(|place| !matches!(place, Place::Digit(_))).count();
+            let holes = |form| {
+                places(form)
+                    .filter(|place| !matches!(place, Place::Digit(_)))
+                    .count()
+            };
             assert_eq!(holes(change.was), holes(change.is), "{}", change.was);
             for form in [change.was, change.is] {
                 let sample: String = places(form)
@@ -217,8 +254,13 @@ mod tests {
                         Place::OneOf(set) => set.chars().next().unwrap(),
                     })
                     .collect();
-                let forms: BTreeSet<_> = CHANGES.iter().flat_map(|change| [change.was, change.is]).collect();
-                let fitting = forms.into_iter().filter(|form| rewrite(&sample, form, form).is_some());
+                let forms: BTreeSet<_> = CHANGES
+                    .iter()
+                    .flat_map(|change| [change.was, change.is])
+                    .collect();
+                let fitting = forms
+                    .into_iter()
+                    .filter(|form| rewrite(&sample, form, form).is_some());
                 assert_eq!(fitting.collect::<Vec<_>>(), [form], "{sample}");
             }
         }

@@ -12,9 +12,11 @@ use super::{E164, Region};
 pub(super) struct Reading {
     /// The first reading.
     pub(super) number: E164,
-    /// The second one: the region's own calling code may be a calling code, or the first digits of a home number.
+    /// The second one: the region's own calling code may be a calling code, or the first digits of
+    /// a home number.
     pub(super) other: Option<E164>,
-    /// The digits have the form in which the region writes `number`, and there is no second reading.
+    /// The digits have the form in which the region writes `number`, and there is no second
+    /// reading.
     pub(super) certain: bool,
     /// `number` may exist: it has as many digits as numbers, or local numbers, of its plan have.
     pub(super) possible: bool,
@@ -23,10 +25,11 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Whether the digits need nothing before them: a number that exists, or that is new, but has its trunk prefix or,
-    /// in North America, its area code.
+    /// Whether the digits need nothing before them: a number that exists, or that is new, but has
+    /// its trunk prefix or, in North America, its area code.
     pub(super) fn is_whole(&self, digits: &str) -> bool {
-        let all_of_it = digits.len() > self.number.national().len() || self.number.calling_code == NORTH_AMERICA;
+        let all_of_it = digits.len() > self.number.national().len()
+            || self.number.calling_code == NORTH_AMERICA;
         self.certain && (self.valid || (self.possible && all_of_it && !self.number.is_local()))
     }
 }
@@ -36,27 +39,50 @@ const NORTH_AMERICA: u16 = 1;
 
 /// Reads digits; `None` if they are nothing like a number.
 pub(super) fn read_at_home(digits: &str, region: Region) -> Option<Reading> {
-    let parsed = PHONE_NUMBER_UTIL.parse_and_keep_raw_input(digits, Some(region.engine)).ok()?;
+    let parsed = PHONE_NUMBER_UTIL
+        .parse_and_keep_raw_input(digits, Some(region.engine))
+        .ok()?;
     let number = E164::from_engine(&parsed);
     let valid = number.is_valid();
     if parsed.country_code_source() == CountryCodeSource::FromNumberWithIdd {
         let possible = number.is_possible() && !number.is_local();
-        return Some(Reading { number, other: None, certain: true, possible, valid });
+        return Some(Reading {
+            number,
+            other: None,
+            certain: true,
+            possible,
+            valid,
+        });
     }
     let home = region.calling_code();
-    let possible = valid || (number.is_possible() && (number.leading_zeros == 0 || WITH_ZEROS.contains(&home)));
-    let stripped =
-        home != NORTH_AMERICA && parsed.country_code_source() == CountryCodeSource::FromNumberWithoutPlusSign;
-    let other = if stripped { unstripped(digits, home) } else { behind_calling_code(digits, home) };
+    let possible = valid
+        || (number.is_possible() && (number.leading_zeros == 0 || WITH_ZEROS.contains(&home)));
+    let stripped = home != NORTH_AMERICA
+        && parsed.country_code_source() == CountryCodeSource::FromNumberWithoutPlusSign;
+    let other = if stripped {
+        unstripped(digits, home)
+    } else {
+        behind_calling_code(digits, home)
+    };
     let certain = !stripped && other.is_none() && is_written_so(digits, number, region);
-    Some(Reading { number, other, certain, possible, valid })
+    Some(Reading {
+        number,
+        other,
+        certain,
+        possible,
+        valid,
+    })
 }
 
 /// The digits as a national number, all of them.
 fn unstripped(digits: &str, home: u16) -> Option<E164> {
     let zeros = digits.bytes().take_while(|byte| *byte == b'0').count();
     let leading_zeros = u8::try_from(zeros).ok()?;
-    let number = E164 { calling_code: home, leading_zeros, national: digits.parse().ok()? };
+    let number = E164 {
+        calling_code: home,
+        leading_zeros,
+        national: digits.parse().ok()?,
+    };
     number.is_possible().then_some(number)
 }
 
@@ -68,17 +94,28 @@ fn behind_calling_code(digits: &str, home: u16) -> Option<E164> {
     E164::abroad(digits).filter(|number| number.calling_code == home && number.is_valid())
 }
 
-/// Calling codes whose numbers may begin with a zero that belongs to them, as in Italy: of what the metadata shows as
-/// an example. Known once, because asking takes as long as a hundred numbers.
+/// Calling codes whose numbers may begin with a zero that belongs to them, as in Italy: of what the
+/// metadata shows as an example. Known once, because asking takes as long as a hundred numbers.
 static WITH_ZEROS: LazyLock<HashSet<u16>> = LazyLock::new(|| {
     let engine = &PHONE_NUMBER_UTIL;
-    let kinds =
-        |region| engine.get_supported_types_for_region(region).into_iter().flatten().map(move |kind| (region, kind));
+    let kinds = |region| {
+        engine
+            .get_supported_types_for_region(region)
+            .into_iter()
+            .flatten()
+            .map(move |kind| (region, kind))
+    };
     let examples = engine.get_supported_regions().flat_map(kinds);
-    let examples =
-        examples.filter_map(|(region, kind)| engine.get_example_number_for_type_and_region(region, kind).ok());
+    let examples = examples.filter_map(|(region, kind)| {
+        engine
+            .get_example_number_for_type_and_region(region, kind)
+            .ok()
+    });
     let numbers = examples.map(|example| E164::from_engine(&example));
-    numbers.filter(|number| number.leading_zeros > 0).map(|number| number.calling_code).collect()
+    numbers
+        .filter(|number| number.leading_zeros > 0)
+        .map(|number| number.calling_code)
+        .collect()
 });
 
 /// Makes what is known once known now.
@@ -86,20 +123,30 @@ pub(super) fn warm_up() {
     LazyLock::force(&WITH_ZEROS);
 }
 
-/// Whether people in the region write `number` with these digits: with a trunk prefix if its plan has one, else bare.
+/// Whether people in the region write `number` with these digits: with a trunk prefix if its plan
+/// has one, else bare.
 fn is_written_so(digits: &str, number: E164, region: Region) -> bool {
     let national = number.national();
-    if digits == national { is_written_bare(number, region) } else { digits.len() > national.len() }
+    if digits == national {
+        is_written_bare(number, region)
+    } else {
+        digits.len() > national.len()
+    }
 }
 
-/// Whether a number is written without a trunk prefix, as the metadata prints it; one that the metadata does not know
-/// as others of its plan.
+/// Whether a number is written without a trunk prefix, as the metadata prints it; one that the
+/// metadata does not know as others of its plan.
 fn is_written_bare(number: E164, region: Region) -> bool {
     const INDIA: u16 = 91;
     let known = number.is_valid().then(|| number.to_engine());
-    let Some(sample) = known.or_else(|| PHONE_NUMBER_UTIL.get_example_number(region.engine).ok()) else { return false };
+    let Some(sample) = known.or_else(|| PHONE_NUMBER_UTIL.get_example_number(region.engine).ok())
+    else {
+        return false;
+    };
     // The metadata prints them with a 0, which nobody in India writes.
-    if number.calling_code == INDIA && PHONE_NUMBER_UTIL.get_number_type(&sample) == PhoneNumberType::Mobile {
+    if number.calling_code == INDIA
+        && PHONE_NUMBER_UTIL.get_number_type(&sample) == PhoneNumberType::Mobile
+    {
         return true;
     }
     let printed = PHONE_NUMBER_UTIL.format(&sample, PhoneNumberFormat::National);

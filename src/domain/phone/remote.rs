@@ -1,22 +1,30 @@
-//! What switches send as the other side of a call: numbers in national and international spellings, `tel:` and `sip:`
-//! addresses, words and keypad codes that stand for no number.
+//! What switches send as the other side of a call: numbers in national and international spellings,
+//! `tel:` and `sip:` addresses, words and keypad codes that stand for no number.
 
 use std::borrow::Cow;
 
 use super::fold::fold;
 use super::scan::pieces;
 use super::words::{HouseWords, KEYPAD, is_keypad_word, says_withheld};
-use super::{Dialled, E164, Extension, MAX_SPELLING, NumberError, PHONE_NUMBER_UTIL, Party, Region, has_plus};
+use super::{
+    Dialled, E164, Extension, MAX_SPELLING, NumberError, PHONE_NUMBER_UTIL, Party, Region, has_plus,
+};
 
-/// Reads what a telephone system sent: E.164, `tel:` and `sip:` addresses, national and internationally dialled
-/// spellings, and texts in place of a number. `words` are the house's own ones.
+/// Reads what a telephone system sent: E.164, `tel:` and `sip:` addresses, national and
+/// internationally dialled spellings, and texts in place of a number. `words` are the house's own
+/// ones.
 ///
-/// No number is no error. An extension in the text (`;ext=`, `x42`) is dropped, because the contact is found by the
-/// main number; [`extension_asked`] reads it.
+/// No number is no error. An extension in the text (`;ext=`, `x42`) is dropped, because the contact
+/// is found by the main number; [`extension_asked`] reads it.
 ///
 /// # Errors
-/// [`NumberError::NotANumber`] for a text without any digit or known word, [`NumberError::TooManyBytes`].
-pub fn dial(text: &str, region: Option<Region>, words: &HouseWords) -> Result<Dialled, NumberError> {
+/// [`NumberError::NotANumber`] for a text without any digit or known word,
+/// [`NumberError::TooManyBytes`].
+pub fn dial(
+    text: &str,
+    region: Option<Region>,
+    words: &HouseWords,
+) -> Result<Dialled, NumberError> {
     // As good as every call: no need to look for words in it.
     if let Some(number) = E164::north_american(text)
         && !words.contain(text)
@@ -37,13 +45,17 @@ pub fn dial(text: &str, region: Option<Region>, words: &HouseWords) -> Result<Di
 /// The extension that a text names beside the number, if it does.
 #[must_use]
 pub(crate) fn extension_asked(text: &str) -> Option<Extension> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'+');
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'+');
     if plain || text.len() > MAX_SPELLING {
         return None;
     }
     let text = fold(text);
     let sent = Sent::read(&text);
-    pieces(&sent.user).into_iter().find_map(|piece| piece.extension)
+    pieces(&sent.user)
+        .into_iter()
+        .find_map(|piece| piece.extension)
 }
 
 /// An address as SIP writes it (RFC 3261, name-addr and addr-spec), or a text alone.
@@ -63,8 +75,14 @@ impl<'a> Sent<'a> {
             None => text.rsplit_once('"').unwrap_or(("", text)),
         };
         let (display, address) = (display.trim().trim_matches('"'), address.trim());
-        let (display, address) = if address.is_empty() { ("", display) } else { (display, address) };
-        let scheme = ["sips:", "sip:"].into_iter().find_map(|scheme| strip_scheme(address, scheme));
+        let (display, address) = if address.is_empty() {
+            ("", display)
+        } else {
+            (display, address)
+        };
+        let scheme = ["sips:", "sip:"]
+            .into_iter()
+            .find_map(|scheme| strip_scheme(address, scheme));
         let user = match (scheme, address.split_once('@')) {
             // A host alone, which is nobody; "sip:+1650…" has no host.
             (Some(host), None) if is_host(host) => "",
@@ -72,8 +90,16 @@ impl<'a> Sent<'a> {
             (None, Some((user, _))) => user,
             (None, None) => address,
         };
-        let user = user.split(':').next().filter(|_| scheme.is_some()).unwrap_or(user);
-        Self { all: text, display, user: without_parameters(decoded(user)) }
+        let user = user
+            .split(':')
+            .next()
+            .filter(|_| scheme.is_some())
+            .unwrap_or(user);
+        Self {
+            all: text,
+            display,
+            user: without_parameters(decoded(user)),
+        }
     }
 
     fn is_withheld(&self, words: &HouseWords) -> bool {
@@ -88,7 +114,10 @@ impl<'a> Sent<'a> {
         }
         // Beside an address of no number the name decides: anonymisers make addresses up.
         let empty = user.trim().is_empty() && self.display.is_empty();
-        empty || [user, self.display].into_iter().any(|text| says_withheld(text) || words.contain(text))
+        empty
+            || [user, self.display]
+                .into_iter()
+                .any(|text| says_withheld(text) || words.contain(text))
     }
 
     fn number(&self, region: Option<Region>) -> Result<Dialled, NumberError> {
@@ -96,12 +125,18 @@ impl<'a> Sent<'a> {
         let digits = user.bytes().filter(u8::is_ascii_digit).count();
         if digits == 0 {
             let somewhere = self.all.bytes().any(|byte| byte.is_ascii_digit());
-            return if user.is_empty() || somewhere { Ok(Dialled::Withheld) } else { Err(NumberError::NotANumber) };
+            return if user.is_empty() || somewhere {
+                Ok(Dialled::Withheld)
+            } else {
+                Err(NumberError::NotANumber)
+            };
         }
         let letters = user.chars().any(char::is_alphabetic);
         if digits <= 6 && !has_plus(user) && !letters {
             let subscriber = region.and_then(|region| short_subscriber(user, region));
-            return Ok(subscriber.map_or(Dialled::ShortCode, |number| Dialled::Party(Party::Number(number))));
+            return Ok(subscriber.map_or(Dialled::ShortCode, |number| {
+                Dialled::Party(Party::Number(number))
+            }));
         }
         let keypad = KEYPAD.contains(&user);
         Ok(match E164::parse(user, region) {
@@ -130,7 +165,8 @@ fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
 fn is_host(text: &str) -> bool {
     let host = text.split([':', ';', '?']).next().unwrap_or(text);
     let labels = host.split('.').filter(|label| !label.is_empty()).count();
-    !host.starts_with('+') && (labels == 4 && host.parse::<std::net::Ipv4Addr>().is_ok() || has_name(host))
+    !host.starts_with('+')
+        && (labels == 4 && host.parse::<std::net::Ipv4Addr>().is_ok() || has_name(host))
 }
 
 fn has_name(host: &str) -> bool {
@@ -164,7 +200,10 @@ fn decoded(text: &str) -> Cow<'_, str> {
     let mut parts = text.split('%');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let code = part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()).filter(u8::is_ascii_graphic);
+        let code = part
+            .get(..2)
+            .and_then(|code| u8::from_str_radix(code, 16).ok())
+            .filter(u8::is_ascii_graphic);
         plain.push(code.map_or('%', char::from));
         plain.push_str(if code.is_some() { &part[2..] } else { part });
     }

@@ -1,8 +1,8 @@
-//! Numbers in prose: a phone field holds what somebody typed, with remarks, second numbers, extensions and characters
-//! that nobody sees.
+//! Numbers in prose: a phone field holds what somebody typed, with remarks, second numbers,
+//! extensions and characters that nobody sees.
 //!
-//! [`pieces`] finds the runs of digits that belong together in a folded text. What pieces mean together is for
-//! `stored`.
+//! [`pieces`] finds the runs of digits that belong together in a folded text. What pieces mean
+//! together is for `stored`.
 
 use super::{Certainty, Extension};
 
@@ -87,7 +87,8 @@ struct Scan {
 impl Scan {
     fn digits(&mut self, digits: &str) {
         if std::mem::take(&mut self.announced) && digits.len() <= 15 {
-            if let (Some(piece), Ok(extension)) = (self.pieces.last_mut(), Extension::parse(digits)) {
+            if let (Some(piece), Ok(extension)) = (self.pieces.last_mut(), Extension::parse(digits))
+            {
                 piece.extension = Some(extension);
             }
             self.gap = Some(Gap::Words);
@@ -102,8 +103,13 @@ impl Scan {
         } else {
             let gap = self.gap.unwrap_or(Gap::Words);
             let plus = std::mem::take(&mut self.plus);
-            self.open =
-                Some(Piece { gap, plus, digits: digits.to_owned(), extension: None, at_best: Certainty::Certain });
+            self.open = Some(Piece {
+                gap,
+                plus,
+                digits: digits.to_owned(),
+                extension: None,
+                at_best: Certainty::Certain,
+            });
         }
         (self.gap, self.last) = (None, None);
     }
@@ -143,7 +149,11 @@ impl Scan {
             _ => {
                 self.announced &= mark == ',';
                 self.spell();
-                self.close(if matches!(mark, ':' | '@' | '=') { Gap::Words } else { Gap::Punctuation });
+                self.close(if matches!(mark, ':' | '@' | '=') {
+                    Gap::Words
+                } else {
+                    Gap::Punctuation
+                });
                 self.plus = false;
             }
         }
@@ -167,13 +177,17 @@ impl Scan {
         self.pieces.extend(open);
     }
 
-    /// "1-800-FLOWERS": letters of the keypad that go on where the digits of a number stop too soon.
+    /// "1-800-FLOWERS": letters of the keypad that go on where the digits of a number stop too
+    /// soon.
     fn remember_spelt(&mut self, letters: &str) {
         let keys = letters.chars().map(key).collect::<Option<String>>();
         // Behind a space they are a remark, unless they shout; then too behind more than a prefix.
         let shouted = letters.len() > 1 && letters.bytes().all(|byte| byte.is_ascii_uppercase());
         let joined = matches!(self.last, None | Some('-'));
-        let begun = self.spelt.take().or_else(|| self.open.clone().filter(|open| !is_local_number(open)));
+        let begun = self
+            .spelt
+            .take()
+            .or_else(|| self.open.clone().filter(|open| !is_local_number(open)));
         if let (Some(mut spelt), Some(keys)) = (begun, keys.filter(|_| shouted || joined)) {
             if !joined && spelt.digits.len() > PREFIX {
                 spelt.at_best = Certainty::Likely;
@@ -184,7 +198,9 @@ impl Scan {
     }
 
     fn spell(&mut self) {
-        let Some(mut spelt) = self.spelt.take().filter(|spelt| spelt.digits.len() > 6) else { return };
+        let Some(mut spelt) = self.spelt.take().filter(|spelt| spelt.digits.len() > 6) else {
+            return;
+        };
         // North American words may be longer than the number.
         match spelt.digits.as_bytes()[0] {
             b'0' => {}
@@ -192,7 +208,10 @@ impl Scan {
             _ if !spelt.plus => spelt.digits.truncate(10),
             _ => {}
         }
-        self.pieces.push(Piece { gap: Gap::Words, ..spelt });
+        self.pieces.push(Piece {
+            gap: Gap::Words,
+            ..spelt
+        });
     }
 }
 
@@ -244,7 +263,11 @@ impl<'a> Iterator for Tokens<'a> {
         let end = self.0.find(|c| !kind(c)).unwrap_or(self.0.len());
         let (run, rest) = self.0.split_at(end);
         self.0 = rest;
-        Some(if first.is_ascii_digit() { Token::Digits(run) } else { Token::Letters(run) })
+        Some(if first.is_ascii_digit() {
+            Token::Digits(run)
+        } else {
+            Token::Letters(run)
+        })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Whether a phone field of a record is the calling number: certainly, likely, or not.
 //!
-//! A stored spelling without a calling code is read as the people would read it who typed it: in the regions of the
-//! CRM. What it is there counts first. Only a spelling that is nobody's number there may be one of the caller's own
-//! country, and then it is likely at best: nearly every national spelling is a number somewhere else too.
+//! A stored spelling without a calling code is read as the people would read it who typed it: in
+//! the regions of the CRM. What it is there counts first. Only a spelling that is nobody's number
+//! there may be one of the caller's own country, and then it is likely at best: nearly every
+//! national spelling is a number somewhere else too.
 
 use super::fold::fold;
 use super::reading::{Reading, read_at_home};
@@ -51,41 +52,62 @@ pub struct Sought<'a> {
 }
 
 impl<'a> Sought<'a> {
-    /// Looks for `number` in fields that were typed in `regions`. Without regions nothing that lacks a calling code is
-    /// certain.
+    /// Looks for `number` in fields that were typed in `regions`. Without regions nothing that
+    /// lacks a calling code is certain.
     #[must_use]
     pub fn new(number: E164, regions: &'a [Region]) -> Self {
         let national = number.national();
         let tail = national[national.len().saturating_sub(TAIL)..].to_owned();
-        let forms = [(number, Certainty::Certain)].into_iter().chain(other_form(&number)).collect();
-        Self { forms, regions, own: Region::of_plan(number.calling_code), tail }
+        let forms = [(number, Certainty::Certain)]
+            .into_iter()
+            .chain(other_form(&number))
+            .collect();
+        Self {
+            forms,
+            regions,
+            own: Region::of_plan(number.calling_code),
+            tail,
+        }
     }
 
-    /// What `field` says of the number; `None` if it is not there. A field longer than 256 bytes counts up to there.
+    /// What `field` says of the number; `None` if it is not there. A field longer than 256 bytes
+    /// counts up to there.
     #[must_use]
     pub fn find_in(&self, field: &str) -> Option<Match> {
         let text = fold(beginning(field));
         let pieces = pieces(&text);
         let last_digit = &self.tail[self.tail.len().saturating_sub(1)..];
-        if !pieces.iter().any(|piece| piece.digits.ends_with(last_digit)) {
+        if !pieces
+            .iter()
+            .any(|piece| piece.digits.ends_with(last_digit))
+        {
             return None;
         }
         let mut best: Option<Match> = None;
         let ends_right = |spelling: &Spelling| spelling.digits.ends_with(&self.tail);
         for spelling in self.spellings(pieces).into_iter().filter(ends_right) {
-            let Some(certainty) = self.judge(&spelling) else { continue };
+            let Some(certainty) = self.judge(&spelling) else {
+                continue;
+            };
             let certainty = certainty.max(spelling.at_best);
             match &mut best {
                 Some(best) if best.certainty < certainty => {}
-                Some(best) if best.certainty == certainty => best.extensions.extend(spelling.extension),
-                _ => best = Some(Match { certainty, extensions: spelling.extension.into_iter().collect() }),
+                Some(best) if best.certainty == certainty => {
+                    best.extensions.extend(spelling.extension)
+                }
+                _ => {
+                    best = Some(Match {
+                        certainty,
+                        extensions: spelling.extension.into_iter().collect(),
+                    })
+                }
             }
         }
         best
     }
 
-    /// The numbers that the pieces of a field are. Pieces are joined where one alone is no number, and left out where
-    /// nothing says what they are: a part of a number must not pass for another.
+    /// The numbers that the pieces of a field are. Pieces are joined where one alone is no number,
+    /// and left out where nothing says what they are: a part of a number must not pass for another.
     fn spellings(&self, pieces: Vec<Piece>) -> Vec<Spelling> {
         let mut list: Vec<Spelling> = Vec::new();
         let mut dear = JUDGED;
@@ -93,7 +115,9 @@ impl<'a> Sought<'a> {
             let listed = piece.gap == Gap::Punctuation && !piece.plus;
             let next = Spelling::from(piece);
             if self.matters(&next, &next) {
-                let Some(left) = dear.checked_sub(1) else { break };
+                let Some(left) = dear.checked_sub(1) else {
+                    break;
+                };
                 dear = left;
             }
             let Some(last) = list.last_mut() else {
@@ -103,7 +127,9 @@ impl<'a> Sought<'a> {
             if listed && last.is_short() && last.extension.is_none() && !self.is_whole(&next) {
                 // "030/5551234"
                 *last = last.joined(&next);
-            } else if let Some(second) = last.ending_in(&next).filter(|second| listed && self.matters(second, &next))
+            } else if let Some(second) = last
+                .ending_in(&next)
+                .filter(|second| listed && self.matters(second, &next))
                 && !self.is_whole(&next)
                 && self.is_whole(last)
             {
@@ -118,11 +144,13 @@ impl<'a> Sought<'a> {
 
     /// Whether it can make a difference what two spellings are: one of them has the right end.
     fn matters(&self, one: &Spelling, other: &Spelling) -> bool {
-        [one, other].into_iter().any(|spelling| spelling.digits.ends_with(&self.tail))
+        [one, other]
+            .into_iter()
+            .any(|spelling| spelling.digits.ends_with(&self.tail))
     }
 
-    /// Whether `next` may be a part of the number that stands before it. Asking the engine is dear, so only where it
-    /// makes a difference.
+    /// Whether `next` may be a part of the number that stands before it. Asking the engine is dear,
+    /// so only where it makes a difference.
     fn is_fragment(&self, next: &Spelling, last: &Spelling) -> bool {
         if !self.matters(next, next) {
             return next.is_short() && !last.is_short() && !next.digits.starts_with('0');
@@ -137,42 +165,72 @@ impl<'a> Sought<'a> {
             // "+0049…" is two ways of saying the same.
             return self.form(E164::abroad(digits.strip_prefix("00").unwrap_or(digits))?);
         }
-        let verdicts: Vec<Verdict> = self.regions.iter().map(|region| self.at_home(digits, *region)).collect();
-        let best = verdicts.iter().filter_map(|verdict| verdict.certainty()).min();
+        let verdicts: Vec<Verdict> = self
+            .regions
+            .iter()
+            .map(|region| self.at_home(digits, *region))
+            .collect();
+        let best = verdicts
+            .iter()
+            .filter_map(|verdict| verdict.certainty())
+            .min();
         let another_for_certain = verdicts.contains(&Verdict::Another { certain: true });
         match best {
             Some(certainty) if !another_for_certain => Some(certainty),
             // Certain in two regions of the CRM, as two numbers.
             Some(Certainty::Certain) => Some(Certainty::Likely),
-            None if verdicts.iter().all(|verdict| *verdict == Verdict::Nobody) => self.elsewhere(digits),
+            None if verdicts.iter().all(|verdict| *verdict == Verdict::Nobody) => {
+                self.elsewhere(digits)
+            }
             Some(Certainty::Likely) | None => None,
         }
     }
 
     /// What the digits are in one region of the CRM.
     fn at_home(&self, digits: &str, region: Region) -> Verdict {
-        let Some(Reading { number, other, certain, possible, valid }) = read_at_home(digits, region) else {
+        let Some(Reading {
+            number,
+            other,
+            certain,
+            possible,
+            valid,
+        }) = read_at_home(digits, region)
+        else {
             return Verdict::Nobody;
         };
         match (self.form(number), other.and_then(|other| self.form(other))) {
             (Some(form), _) => Verdict::This(if certain { form } else { Certainty::Likely }),
             (None, Some(_)) => Verdict::This(Certainty::Likely),
-            (None, None) if possible || other.is_some() => Verdict::Another { certain: certain && valid },
+            (None, None) if possible || other.is_some() => Verdict::Another {
+                certain: certain && valid,
+            },
             (None, None) => Verdict::Nobody,
         }
     }
 
-    /// Digits that are nobody's at home: as the number's own country writes them, or with a calling code without `+`.
+    /// Digits that are nobody's at home: as the number's own country writes them, or with a calling
+    /// code without `+`.
     fn elsewhere(&self, digits: &str) -> Option<Certainty> {
-        let nationally = self.own.and_then(|own| Some(read_at_home(digits, own)?.number));
+        let nationally = self
+            .own
+            .and_then(|own| Some(read_at_home(digits, own)?.number));
         let prefixes = ["", "00", "011"].into_iter();
         let abroad = prefixes.filter_map(|prefix| E164::abroad(digits.strip_prefix(prefix)?));
-        nationally.into_iter().chain(abroad).any(|number| self.form(number).is_some()).then_some(Certainty::Likely)
+        nationally
+            .into_iter()
+            .chain(abroad)
+            .any(|number| self.form(number).is_some())
+            .then_some(Certainty::Likely)
     }
 
     /// How sure it is that `number` is the subscriber's.
     fn form(&self, number: E164) -> Option<Certainty> {
-        let known = |number| self.forms.iter().find(|(form, _)| *form == number).map(|(_, certainty)| *certainty);
+        let known = |number| {
+            self.forms
+                .iter()
+                .find(|(form, _)| *form == number)
+                .map(|(_, certainty)| *certainty)
+        };
         if self.forms.len() == 1 {
             return known(number);
         }
@@ -188,9 +246,15 @@ impl<'a> Sought<'a> {
         if spelling.plus || spelling.is_short() {
             return !spelling.is_short();
         }
-        let known =
-            |region| read_at_home(&spelling.digits, region).is_some_and(|reading| reading.is_whole(&spelling.digits));
-        let regions = if self.regions.is_empty() { self.own.as_slice() } else { self.regions };
+        let known = |region| {
+            read_at_home(&spelling.digits, region)
+                .is_some_and(|reading| reading.is_whole(&spelling.digits))
+        };
+        let regions = if self.regions.is_empty() {
+            self.own.as_slice()
+        } else {
+            self.regions
+        };
         regions.iter().copied().any(known)
     }
 }
@@ -223,8 +287,19 @@ struct Spelling {
 
 impl From<Piece> for Spelling {
     fn from(piece: Piece) -> Self {
-        let Piece { plus, digits, extension, at_best, .. } = piece;
-        Self { plus, digits, extension, at_best }
+        let Piece {
+            plus,
+            digits,
+            extension,
+            at_best,
+            ..
+        } = piece;
+        Self {
+            plus,
+            digits,
+            extension,
+            at_best,
+        }
     }
 }
 
@@ -241,14 +316,27 @@ impl Spelling {
     }
 
     fn joined(&self, next: &Self) -> Self {
-        Self { digits: format!("{}{}", self.digits, next.digits), extension: next.extension, ..self.clone() }
+        Self {
+            digits: format!("{}{}", self.digits, next.digits),
+            extension: next.extension,
+            ..self.clone()
+        }
     }
 
     /// A second number, of which only the end is written.
     fn ending_in(&self, end: &Self) -> Option<Self> {
-        let kept = self.digits.len().checked_sub(end.digits.len()).filter(|kept| *kept > 0)?;
+        let kept = self
+            .digits
+            .len()
+            .checked_sub(end.digits.len())
+            .filter(|kept| *kept > 0)?;
         let digits = format!("{}{}", &self.digits[..kept], end.digits);
-        Some(Self { digits, extension: end.extension, at_best: Certainty::Likely, ..self.clone() })
+        Some(Self {
+            digits,
+            extension: end.extension,
+            at_best: Certainty::Likely,
+            ..self.clone()
+        })
     }
 }
 

@@ -4,7 +4,9 @@ use rlibphonenumber::PhoneNumberFormat;
 use super::*;
 
 fn read(text: &str, region: &str) -> String {
-    E164::parse(text, Region::parse(region)).unwrap().to_string()
+    E164::parse(text, Region::parse(region))
+        .unwrap()
+        .to_string()
 }
 
 fn number(text: &str) -> E164 {
@@ -30,7 +32,11 @@ fn regions_are_the_ones_with_a_numbering_plan() {
 
 #[test]
 fn numbers_and_extensions_are_masked_in_debug_output() {
-    let text = format!("{:?} {:?}", Party::Number(number("+16505551234")), Extension::parse("1042").unwrap());
+    let text = format!(
+        "{:?} {:?}",
+        Party::Number(number("+16505551234")),
+        Extension::parse("1042").unwrap()
+    );
     assert!(!text.contains("650") && !text.contains("1042"), "{text}");
 }
 
@@ -40,7 +46,11 @@ fn extensions_keep_their_zeros() {
         assert_eq!(Extension::parse(text).unwrap().to_string(), text);
     }
     for text in ["x42", "12 34", "+1", "1234567890123456", "１２"] {
-        assert_eq!(Extension::parse(text), Err(NumberError::NotAnExtension), "{text}");
+        assert_eq!(
+            Extension::parse(text),
+            Err(NumberError::NotAnExtension),
+            "{text}"
+        );
     }
     assert_ne!(Extension::parse("42"), Extension::parse("042"));
 }
@@ -50,13 +60,22 @@ fn extensions_keep_their_zeros() {
 fn example_numbers_of_all_regions_are_printed_as_the_engine_prints_them() {
     let mut seen = 0;
     for region in PHONE_NUMBER_UTIL.get_supported_regions() {
-        let Ok(example) = PHONE_NUMBER_UTIL.get_example_number(region) else { continue };
+        let Ok(example) = PHONE_NUMBER_UTIL.get_example_number(region) else {
+            continue;
+        };
         let expected = PHONE_NUMBER_UTIL.format(&example, PhoneNumberFormat::E164);
         let national = PHONE_NUMBER_UTIL.format(&example, PhoneNumberFormat::National);
         let parsed = number(&expected);
         assert_eq!(parsed.to_string(), expected);
-        assert_eq!(parsed.national(), rlibphonenumber::get_national_significant_number_owned(&example));
-        assert_eq!(E164::parse(&national, Region::parse(&region.to_string())), Ok(parsed), "{national}");
+        assert_eq!(
+            parsed.national(),
+            rlibphonenumber::get_national_significant_number_owned(&example)
+        );
+        assert_eq!(
+            E164::parse(&national, Region::parse(&region.to_string())),
+            Ok(parsed),
+            "{national}"
+        );
         seen += 1;
     }
     assert!(seen > 200, "only {seen} regions have an example number");

@@ -1,12 +1,13 @@
-//! Texts in place of a number: words for a withheld one, in the languages of telephones and on their keypads.
+//! Texts in place of a number: words for a withheld one, in the languages of telephones and on
+//! their keypads.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::MAX_SPELLING;
 
-/// Words that say that a number is withheld or did not arrive: RFC 3323, the caller-ID texts of carriers and phones,
-/// and the same in the languages of the telephones that send them.
+/// Words that say that a number is withheld or did not arrive: RFC 3323, the caller-ID texts of
+/// carriers and phones, and the same in the languages of the telephones that send them.
 const WITHHOLDING: [&str; 43] = [
     "anonymous",
     "anon",
@@ -81,8 +82,8 @@ const BESIDE: [&str; 24] = [
     "appel",
 ];
 
-/// Texts of which no word alone says it. `o` and `p` are the reasons "out of area" and "private" of analogue caller ID
-/// (Telcordia GR-30-CORE).
+/// Texts of which no word alone says it. `o` and `p` are the reasons "out of area" and "private" of
+/// analogue caller ID (Telcordia GR-30-CORE).
 const PHRASES: [&str; 20] = [
     "no number",
     "no caller id",
@@ -106,10 +107,17 @@ const PHRASES: [&str; 20] = [
     "p",
 ];
 
-/// Words as digits of a keypad, for fields that take digits only: ANONYMOUS, RESTRICTED, UNAVAILABLE, BLOCKED, UNKNOWN,
-/// PRIVATE, WITHHELD.
-pub(super) const KEYPAD: [&str; 7] =
-    ["266696687", "7378742833", "86282452253", "2562533", "8656696", "7748283", "94844353"];
+/// Words as digits of a keypad, for fields that take digits only: ANONYMOUS, RESTRICTED,
+/// UNAVAILABLE, BLOCKED, UNKNOWN, PRIVATE, WITHHELD.
+pub(super) const KEYPAD: [&str; 7] = [
+    "266696687",
+    "7378742833",
+    "86282452253",
+    "2562533",
+    "8656696",
+    "7748283",
+    "94844353",
+];
 
 /// A house's own text for "no number", in the form in which texts are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +137,11 @@ impl FromStr for HouseWord {
 
     fn from_str(text: &str) -> Result<Self, NotAWord> {
         let word = comparable(text);
-        if word.is_empty() || text.len() > MAX_SPELLING { Err(NotAWord) } else { Ok(Self(word)) }
+        if word.is_empty() || text.len() > MAX_SPELLING {
+            Err(NotAWord)
+        } else {
+            Ok(Self(word))
+        }
     }
 }
 
@@ -156,17 +168,26 @@ impl HouseWords {
 
 /// "+266696687", and the digits alone unless they are a number somewhere.
 pub(super) fn is_keypad_word(text: &str) -> bool {
-    let (plus, digits) = text.strip_prefix('+').map_or((false, text), |digits| (true, digits));
-    // (737) 874-2833 is in Texas, and other words may be numbers too; nine digits that begin with 26 hardly are.
+    let (plus, digits) = text
+        .strip_prefix('+')
+        .map_or((false, text), |digits| (true, digits));
+    // (737) 874-2833 is in Texas, and other words may be numbers too; nine digits that begin with
+    // 26 hardly are.
     KEYPAD.contains(&digits) && (plus || digits == KEYPAD[0])
 }
 
 pub(super) fn says_withheld(text: &str) -> bool {
     let text = comparable(text);
     let any = text.split(' ').any(|word| WITHHOLDING.contains(&word));
-    let fits = |rest: &str| rest.split(' ').all(|word| WITHHOLDING.contains(&word) || BESIDE.contains(&word));
-    let mut behind = PHRASES.iter().filter_map(|phrase| text.strip_prefix(phrase));
-    (any && fits(&text)) || behind.any(|rest| rest.is_empty() || rest.strip_prefix(' ').is_some_and(fits))
+    let fits = |rest: &str| {
+        rest.split(' ')
+            .all(|word| WITHHOLDING.contains(&word) || BESIDE.contains(&word))
+    };
+    let mut behind = PHRASES
+        .iter()
+        .filter_map(|phrase| text.strip_prefix(phrase));
+    (any && fits(&text))
+        || behind.any(|rest| rest.is_empty() || rest.strip_prefix(' ').is_some_and(fits))
 }
 
 /// Lower case, one space for whatever is neither letter nor digit.

@@ -11,7 +11,10 @@ use super::*;
 use crate::example_crm::{DataSet, ExampleCrm, Options};
 
 fn crm(options: Options) -> Arc<ExampleCrm> {
-    Arc::new(ExampleCrm::new(Options { contacts: 2_000, ..options }))
+    Arc::new(ExampleCrm::new(Options {
+        contacts: 2_000,
+        ..options
+    }))
 }
 
 async fn send(
@@ -24,10 +27,17 @@ async fn send(
     if let Some(value) = authorization {
         request = request.header(AUTHORIZATION, value);
     }
-    let response = router(Arc::clone(crm)).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let response = router(Arc::clone(crm))
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     let (head, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
-    (head.status, head.headers, serde_json::from_slice(&body).unwrap())
+    (
+        head.status,
+        head.headers,
+        serde_json::from_slice(&body).unwrap(),
+    )
 }
 
 async fn get_as(crm: &Arc<ExampleCrm>, path: &str, token: &str) -> (StatusCode, HeaderMap, Value) {
@@ -41,14 +51,22 @@ async fn status(crm: &Arc<ExampleCrm>, path: &str) -> u16 {
 }
 
 fn find(data: &DataSet, wanted: impl Fn(&Contact) -> bool) -> &Contact {
-    (1..=data.len()).filter_map(|id| data.contact(id)).find(|contact| wanted(contact)).unwrap()
+    (1..=data.len())
+        .filter_map(|id| data.contact(id))
+        .find(|contact| wanted(contact))
+        .unwrap()
 }
 
 #[tokio::test]
 async fn contacts_are_found_by_phone() {
     let crm = crm(Options::default());
     let samples = crm.data().samples();
-    let (status, headers, body) = get_as(&crm, &format!("/api/v1/contacts?phone={}", samples.one), "demo").await;
+    let (status, headers, body) = get_as(
+        &crm,
+        &format!("/api/v1/contacts?phone={}", samples.one),
+        "demo",
+    )
+    .await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers["content-type"], "application/json");
     assert!(!headers.contains_key("x-ratelimit-limit"));
@@ -56,11 +74,29 @@ async fn contacts_are_found_by_phone() {
     let found = body["contacts"].as_array().unwrap();
     assert!(found.len() >= 2);
     let keys: Vec<&String> = found[0].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["id", "kind", "name", "title", "company", "email", "phones", "created_at", "last_activity_at"]);
+    assert_eq!(
+        keys,
+        [
+            "id",
+            "kind",
+            "name",
+            "title",
+            "company",
+            "email",
+            "phones",
+            "created_at",
+            "last_activity_at"
+        ]
+    );
     let keys: Vec<&String> = found[0]["phones"][0].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["label", "number"]);
 
-    let (_, _, again) = get_as(&crm, &format!("/api/v1/contacts?phone={}&page=2", samples.one), "demo").await;
+    let (_, _, again) = get_as(
+        &crm,
+        &format!("/api/v1/contacts?phone={}&page=2", samples.one),
+        "demo",
+    )
+    .await;
     assert_eq!(again, json!({ "contacts": [], "next_page": null }));
     let (_, _, short) = get_as(&crm, "/api/v1/contacts?phone=12345", "demo").await;
     assert_eq!(short["contacts"], json!([]));
@@ -70,7 +106,12 @@ async fn contacts_are_found_by_phone() {
 async fn contacts_are_found_by_extension() {
     let crm = crm(Options::default());
     let extension = crm.data().samples().extension;
-    let (status, _, body) = get_as(&crm, &format!("/api/v1/contacts?extension={extension}"), "demo").await;
+    let (status, _, body) = get_as(
+        &crm,
+        &format!("/api/v1/contacts?extension={extension}"),
+        "demo",
+    )
+    .await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body["contacts"].as_array().unwrap().len(), 1);
     assert_eq!(body["contacts"][0]["extension"], extension.as_str());
@@ -84,12 +125,20 @@ async fn deals_are_paged() {
     let busy = find(crm.data(), |contact| contact.deals.len() > PAGE_SIZE);
     let (mut ids, mut next) = (Vec::new(), Some(1));
     while let Some(number) = next {
-        let (status, _, body) =
-            get_as(&crm, &format!("/api/v1/contacts/{}/deals?page={number}", busy.id), "demo").await;
+        let (status, _, body) = get_as(
+            &crm,
+            &format!("/api/v1/contacts/{}/deals?page={number}", busy.id),
+            "demo",
+        )
+        .await;
         assert_eq!(status, StatusCode::OK);
         let deals = body["deals"].as_array().unwrap();
         assert!(!deals.is_empty() && deals.len() <= PAGE_SIZE);
-        assert!(deals.iter().all(|deal| ["open", "won", "lost"].contains(&deal["stage"].as_str().unwrap())));
+        assert!(
+            deals
+                .iter()
+                .all(|deal| ["open", "won", "lost"].contains(&deal["stage"].as_str().unwrap()))
+        );
         ids.extend(deals.iter().map(|deal| deal["id"].as_u64().unwrap()));
         next = body["next_page"].as_u64();
     }
@@ -129,7 +178,10 @@ async fn what_is_wrong_is_refused_as_json() {
         assert_eq!(status(&crm, path).await, expected, "{path}");
     }
     let (status, _, body) = send(&crm, "POST", "/api/v1/contacts", Some("Bearer demo")).await;
-    assert_eq!((status, body["error"].is_string()), (StatusCode::NOT_FOUND, true));
+    assert_eq!(
+        (status, body["error"].is_string()),
+        (StatusCode::NOT_FOUND, true)
+    );
     assert_eq!(crm.requests(), 10);
 }
 
@@ -157,7 +209,10 @@ async fn tokens_decide() {
 
 #[tokio::test]
 async fn the_rate_limit_refuses_and_tells() {
-    let crm = crm(Options { rate_limit: Some("2/60s".parse().unwrap()), ..Options::default() });
+    let crm = crm(Options {
+        rate_limit: Some("2/60s".parse().unwrap()),
+        ..Options::default()
+    });
     let path = "/api/v1/contacts?phone=6505551234";
     for (expected, remaining, reset) in [(200, "1", "30"), (200, "0", "60"), (429, "0", "60")] {
         let (status, headers, body) = get_as(&crm, path, "demo").await;
@@ -185,12 +240,18 @@ async fn the_rate_limit_refuses_and_tells() {
 #[tokio::test]
 async fn requests_fail_as_often_as_asked() {
     let path = "/api/v1/contacts?phone=6505551234";
-    let always = crm(Options { error_rate: 1.0, ..Options::default() });
+    let always = crm(Options {
+        error_rate: 1.0,
+        ..Options::default()
+    });
     assert_eq!(status(&always, path).await, 500);
     let (status_of_stranger, ..) = get_as(&always, path, "wrong").await;
     assert_eq!(status_of_stranger, StatusCode::UNAUTHORIZED);
 
-    let half = crm(Options { error_rate: 0.5, ..Options::default() });
+    let half = crm(Options {
+        error_rate: 0.5,
+        ..Options::default()
+    });
     let mut failed = 0;
     for _ in 0..200 {
         failed += usize::from(status(&half, path).await == 500);
@@ -199,18 +260,33 @@ async fn requests_fail_as_often_as_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-#[expect(clippy::disallowed_methods, reason = "the paused clock of the test is what is measured")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the paused clock of the test is what is measured"
+)]
 async fn every_reply_takes_the_latency() {
     let latency = Duration::from_millis(250);
-    let crm =
-        crm(Options { latency, rate_limit: Some("1/1h".parse().unwrap()), error_rate: 1.0, ..Options::default() });
-    for (token, expected) in [("demo", 500), ("demo", 429), ("wrong", 401), ("demo-forbidden", 403)] {
+    let crm = crm(Options {
+        latency,
+        rate_limit: Some("1/1h".parse().unwrap()),
+        error_rate: 1.0,
+        ..Options::default()
+    });
+    for (token, expected) in [
+        ("demo", 500),
+        ("demo", 429),
+        ("wrong", 401),
+        ("demo-forbidden", 403),
+    ] {
         let before = tokio::time::Instant::now();
         let (status, ..) = get_as(&crm, "/api/v1/contacts?phone=6505551234", token).await;
         assert_eq!(status.as_u16(), expected);
         let waited = before.elapsed();
         // The timer may round up to its next millisecond.
-        assert!(waited >= latency && waited < latency + Duration::from_millis(5), "{waited:?}");
+        assert!(
+            waited >= latency && waited < latency + Duration::from_millis(5),
+            "{waited:?}"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who calls: phones that ring, batches, people who edit their contacts, and clients without manners.
+//! Who calls: phones that ring, batches, people who edit their contacts, and clients without
+//! manners.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,16 +26,26 @@ type Client = ContactServiceClient<Channel>;
 const CALLS: usize = 500;
 
 fn client(soak: &Soak, replica: usize) -> anyhow::Result<Client> {
-    Ok(ContactServiceClient::new(Endpoint::from_shared(soak.replicas[replica].grpc.clone())?.connect_lazy()))
+    Ok(ContactServiceClient::new(
+        Endpoint::from_shared(soak.replicas[replica].grpc.clone())?.connect_lazy(),
+    ))
 }
 
 fn user(id: usize) -> pb::User {
-    pb::User { id: format!("user-{id}"), platform: "example".to_owned(), ..Default::default() }
+    pb::User {
+        id: format!("user-{id}"),
+        platform: "example".to_owned(),
+        ..Default::default()
+    }
 }
 
 /// A number; most calls are about a few of them.
 fn a_number(rng: &mut Rng) -> usize {
-    if rng.u8(..10) < 8 { rng.usize(..10) } else { rng.usize(..NUMBERS) }
+    if rng.u8(..10) < 8 {
+        rng.usize(..10)
+    } else {
+        rng.usize(..NUMBERS)
+    }
 }
 
 /// One caller after the other, each at one replica.
@@ -43,7 +54,10 @@ pub(super) async fn ring(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
         let replica = rng.usize(..soak.replicas.len());
         let client = client(&soak, replica)?;
         for _ in 0..CALLS {
-            if !soak.goes_on_after(Duration::from_millis(rng.u64(..40))).await {
+            if !soak
+                .goes_on_after(Duration::from_millis(rng.u64(..40)))
+                .await
+            {
                 return Ok(());
             }
             look_up(&soak, client.clone(), replica, &mut rng).await;
@@ -56,7 +70,11 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
     let asked = Asked {
         replica,
         token: soak.world.token(person, rng),
-        user: if rng.u8(..20) == 0 { rng.usize(..PEOPLE) } else { person },
+        user: if rng.u8(..20) == 0 {
+            rng.usize(..PEOPLE)
+        } else {
+            person
+        },
         number: a_number(rng),
         began: instant(),
     };
@@ -81,13 +99,19 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
     };
     request.set_timeout(Duration::from_millis(deadline));
     let stopwatch = Stopwatch::start();
-    match clock::within(Duration::from_millis(patience), client.find_contact(request)).await {
+    match clock::within(
+        Duration::from_millis(patience),
+        client.find_contact(request),
+    )
+    .await
+    {
         None => soak.figures.count("hung up"),
         Some(Ok(answer)) => {
             let answer = answer.into_inner();
             soak.world.check(&asked, &answer);
             let how = answer.lookup.unwrap_or_default();
-            let is_hit = how.source() == pb::Source::Memory && how.freshness() == pb::Freshness::Fresh;
+            let is_hit =
+                how.source() == pb::Source::Memory && how.freshness() == pb::Freshness::Fresh;
             soak.figures.answered(is_hit.then(|| stopwatch.elapsed()));
         }
         Some(Err(status)) => {
@@ -102,17 +126,28 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
 
 fn reason(status: &Status) -> String {
     use tonic_types::StatusExt as _;
-    status.get_details_error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason)
+    status
+        .get_details_error_info()
+        .map_or_else(|| format!("{:?}", status.code()), |info| info.reason)
 }
 
 /// Batches, each in its own time; some are left in the middle.
 pub(super) async fn warm_up(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
-    while soak.goes_on_after(Duration::from_millis(rng.u64(..2_000))).await {
+    while soak
+        .goes_on_after(Duration::from_millis(rng.u64(..2_000)))
+        .await
+    {
         let person = rng.usize(..PEOPLE);
         let auth_header = soak.world.token(person, &mut rng);
-        let phone_numbers = (0..rng.usize(1..60)).map(|_| number(rng.usize(..NUMBERS))).collect();
-        let request =
-            pb::PrefetchContactsRequest { user: Some(user(person)), auth_header, phone_numbers, ..Default::default() };
+        let phone_numbers = (0..rng.usize(1..60))
+            .map(|_| number(rng.usize(..NUMBERS)))
+            .collect();
+        let request = pb::PrefetchContactsRequest {
+            user: Some(user(person)),
+            auth_header,
+            phone_numbers,
+            ..Default::default()
+        };
         let mut client = client(&soak, rng.usize(..soak.replicas.len()))?;
         let patience = Duration::from_millis(rng.choice([50, 500, 30_000]).unwrap_or(500));
         let run = async {
@@ -131,24 +166,38 @@ pub(super) async fn warm_up(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()>
 
 /// Edits contacts, each with the invalidation that belongs to it, and renews tokens.
 pub(super) async fn edit(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
-    while soak.goes_on_after(Duration::from_millis(rng.u64(..200))).await {
+    while soak
+        .goes_on_after(Duration::from_millis(rng.u64(..200)))
+        .await
+    {
         if rng.u8(..20) == 0 {
             soak.world.rotate(rng.usize(..PEOPLE));
         }
         let (replica, person) = (rng.usize(..soak.replicas.len()), rng.usize(..PEOPLE));
-        let edited: Vec<_> = if rng.u8(..100) == 0 { (0..NUMBERS).collect() } else { vec![a_number(&mut rng)] };
+        let edited: Vec<_> = if rng.u8(..100) == 0 {
+            (0..NUMBERS).collect()
+        } else {
+            vec![a_number(&mut rng)]
+        };
         let oldest: Vec<_> = edited.iter().map(|n| (*n, soak.world.edit(*n))).collect();
         let scope = match edited.len() {
-            1 => Scope::Numbers(pb::PhoneNumbers { phone_numbers: vec![number(edited[0])] }),
+            1 => Scope::Numbers(pb::PhoneNumbers {
+                phone_numbers: vec![number(edited[0])],
+            }),
             _ => Scope::Everything(true),
         };
-        let request = pb::InvalidateContactsRequest { user: Some(user(person)), scope: Some(scope) };
+        let request = pb::InvalidateContactsRequest {
+            user: Some(user(person)),
+            scope: Some(scope),
+        };
         match client(&soak, replica)?.invalidate_contacts(request).await {
             Ok(_) => {
                 soak.world.forgot(replica, person, &oldest);
                 soak.figures.count("forgotten");
             }
-            Err(status) => soak.figures.count(&format!("invalidation {}", reason(&status))),
+            Err(status) => soak
+                .figures
+                .count(&format!("invalidation {}", reason(&status))),
         }
     }
     Ok(())
@@ -158,12 +207,18 @@ pub(super) async fn edit(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
 pub(super) async fn take_hints(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
     while soak.goes_on_after(Duration::from_secs(5)).await {
         let request = pb::FindContactRequest {
-            user: Some(pb::User { platform: "hints".to_owned(), ..user(0) }),
+            user: Some(pb::User {
+                platform: "hints".to_owned(),
+                ..user(0)
+            }),
             auth_header: "Bearer any".to_owned(),
             phone_number: number(a_number(&mut rng)),
             ..Default::default()
         };
-        match client(&soak, rng.usize(..soak.replicas.len()))?.find_contact(request).await {
+        match client(&soak, rng.usize(..soak.replicas.len()))?
+            .find_contact(request)
+            .await
+        {
             Ok(_) => soak.world.fault("an answer out of early hints".to_owned()),
             Err(status) => soak.figures.count(&format!("hints {}", reason(&status))),
         }
@@ -171,12 +226,18 @@ pub(super) async fn take_hints(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<
     Ok(())
 }
 
-/// Connections that say nothing, stop in the middle, reset what they began, or hold what they opened.
+/// Connections that say nothing, stop in the middle, reset what they began, or hold what they
+/// opened.
 pub(super) async fn misbehave(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
-    while soak.goes_on_after(Duration::from_millis(rng.u64(..400))).await {
+    while soak
+        .goes_on_after(Duration::from_millis(rng.u64(..400)))
+        .await
+    {
         let replica = &soak.replicas[rng.usize(..soak.replicas.len())];
         let addr = |url: &str| url.trim_start_matches("http://").parse().ok();
-        let (Some(grpc), Some(ops)) = (addr(&replica.grpc), addr(&replica.ops)) else { continue };
+        let (Some(grpc), Some(ops)) = (addr(&replica.grpc), addr(&replica.ops)) else {
+            continue;
+        };
         let (kind, hold) = (rng.u8(..6), Duration::from_millis(rng.u64(..4_000)));
         // That it is cut off is what they deserve.
         let _ = rude(kind, grpc, ops, hold).await;
@@ -197,11 +258,16 @@ async fn rude(kind: u8, grpc: SocketAddr, ops: SocketAddr, hold: Duration) -> an
             clock::pause(hold).await;
         }
         3 | 4 => {
-            let (sender, connection) = h2::client::handshake(TcpStream::connect(grpc).await?).await?;
+            let (sender, connection) =
+                h2::client::handshake(TcpStream::connect(grpc).await?).await?;
             let calls = async {
                 let mut open = Vec::new();
                 for _ in 0..50 {
-                    let (_, mut upload) = sender.clone().ready().await?.send_request(head(grpc, FIND), false)?;
+                    let (_, mut upload) = sender
+                        .clone()
+                        .ready()
+                        .await?
+                        .send_request(head(grpc, FIND), false)?;
                     upload.send_data(vec![0, 0, 0, 1, 0, 8].into(), false)?;
                     if kind == 3 {
                         upload.send_reset(h2::Reason::CANCEL);

@@ -30,7 +30,9 @@ impl Mood {
             Self::Well => return None,
             Self::Limiting => Reply::status(429).header("retry-after", "1"),
             Self::Failing => Reply::status(fastrand::choice([500, 502, 503, 408]).unwrap_or(500)),
-            Self::Slow => Reply::status(503).after(Duration::from_millis(fastrand::u64(100..3_000))),
+            Self::Slow => {
+                Reply::status(503).after(Duration::from_millis(fastrand::u64(100..3_000)))
+            }
             Self::Hostile => match fastrand::u8(..8) {
                 0 => Reply::cut(),
                 1 => Reply::drip(),
@@ -38,8 +40,12 @@ impl Mood {
                 3 => Reply::html(),
                 4 => Reply::status(302).header("location", "http://127.0.0.1:1/"),
                 5 => Reply::text("application/json", "[".repeat(100_000)),
-                6 => Reply::bytes("application/json", vec![0xff; 1_000]).header("content-encoding", "gzip"),
-                _ => Reply::text("application/json", "{\"contacts\": {}, \"next_page\": \"x\"}".to_owned()),
+                6 => Reply::bytes("application/json", vec![0xff; 1_000])
+                    .header("content-encoding", "gzip"),
+                _ => Reply::text(
+                    "application/json",
+                    "{\"contacts\": {}, \"next_page\": \"x\"}".to_owned(),
+                ),
             },
         };
         Some(odd)
@@ -49,8 +55,15 @@ impl Mood {
 /// Changes the CRM's mood every few seconds; it is well half of the time.
 pub(super) async fn trouble_the_crm(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
     let moods = [Mood::Limiting, Mood::Failing, Mood::Slow, Mood::Hostile];
-    while soak.goes_on_after(Duration::from_millis(rng.u64(2_000..8_000))).await {
-        let mood = if rng.bool() { Mood::Well } else { moods[rng.usize(..moods.len())] };
+    while soak
+        .goes_on_after(Duration::from_millis(rng.u64(2_000..8_000)))
+        .await
+    {
+        let mood = if rng.bool() {
+            Mood::Well
+        } else {
+            moods[rng.usize(..moods.len())]
+        };
         *soak.world.mood.lock() = mood;
     }
     *soak.world.mood.lock() = Mood::Well;
@@ -58,8 +71,15 @@ pub(super) async fn trouble_the_crm(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Re
 }
 
 /// Does something to Redis every ten seconds or so. In the end it is there.
-pub(super) async fn trouble_redis(soak: &Soak, mut redis: RedisServer, mut rng: Rng) -> RedisServer {
-    while soak.goes_on_after(Duration::from_millis(rng.u64(5_000..15_000))).await {
+pub(super) async fn trouble_redis(
+    soak: &Soak,
+    mut redis: RedisServer,
+    mut rng: Rng,
+) -> RedisServer {
+    while soak
+        .goes_on_after(Duration::from_millis(rng.u64(5_000..15_000)))
+        .await
+    {
         soak.world.redis_in_trouble(true);
         match rng.u8(..6) {
             0 => {

@@ -46,7 +46,9 @@ impl Figures {
     pub(super) fn answered(&self, hit: Option<Duration>) {
         let mut minute = self.0.lock();
         minute.answers += 1;
-        minute.hits.extend(hit.map(|took| u32::try_from(took.as_micros()).unwrap_or(u32::MAX)));
+        minute
+            .hits
+            .extend(hit.map(|took| u32::try_from(took.as_micros()).unwrap_or(u32::MAX)));
     }
 
     pub(super) fn count(&self, what: &str) {
@@ -62,9 +64,17 @@ impl Figures {
             f64::from(minute.hits.get(at).copied().unwrap_or_default()) / 1e3
         };
         let all = |figure: fn(&Sample) -> f64| {
-            samples.iter().map(|sample| format!("{:.0}", figure(sample))).collect::<Vec<_>>().join(" ")
+            samples
+                .iter()
+                .map(|sample| format!("{:.0}", figure(sample)))
+                .collect::<Vec<_>>()
+                .join(" ")
         };
-        let events: Vec<_> = minute.events.iter().map(|(what, times)| format!("{what} {times}")).collect();
+        let events: Vec<_> = minute
+            .events
+            .iter()
+            .map(|(what, times)| format!("{what} {times}"))
+            .collect();
         println!(
             "{:>6.1} {:>8} {:>8} {:>7.2} {:>7.2} {:>12} {:>12} {:>10} {:>18} {:>6}  {}",
             time.as_secs_f64() / 60.0,
@@ -83,13 +93,18 @@ impl Figures {
     }
 }
 
-/// Samples all replicas until the end: each ten seconds, with a row each minute. All samples, and the answers.
-pub(super) async fn watch(soak: &Soak, minutes: Duration) -> anyhow::Result<(Vec<Vec<Sample>>, usize)> {
+/// Samples all replicas until the end: each ten seconds, with a row each minute. All samples, and
+/// the answers.
+pub(super) async fn watch(
+    soak: &Soak,
+    minutes: Duration,
+) -> anyhow::Result<(Vec<Vec<Sample>>, usize)> {
     println!(
         "minute  answers     hits  p50 ms  p99 ms      RSS MiB        files    threads            entries faults  events"
     );
     let every = Duration::from_secs(10).min(minutes / 40);
-    let (mut samples, mut answers, mut next) = (Vec::new(), 0, Duration::from_secs(60).min(minutes / 4));
+    let (mut samples, mut answers, mut next) =
+        (Vec::new(), 0, Duration::from_secs(60).min(minutes / 4));
     let each = next;
     loop {
         let goes_on = soak.goes_on_after(every).await;
@@ -98,7 +113,9 @@ pub(super) async fn watch(soak: &Soak, minutes: Duration) -> anyhow::Result<(Vec
             now.push(sample(replica).await?);
         }
         if !goes_on || soak.began.elapsed() >= next {
-            answers += soak.figures.row(soak.began.elapsed(), &now, soak.world.faults());
+            answers += soak
+                .figures
+                .row(soak.began.elapsed(), &now, soak.world.faults());
             next += each;
         }
         samples.push(now);
@@ -112,8 +129,14 @@ pub(super) async fn sample(replica: &Program) -> anyhow::Result<Sample> {
     let proc = format!("/proc/{}", replica.pid());
     let status = fs::read_to_string(format!("{proc}/status"))?;
     let figure = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).context("a line of that name")?;
-        anyhow::Ok(line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<f64>()?)
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .context("a line of that name")?;
+        anyhow::Ok(
+            line.trim_matches([':', ' ', '\t', 'k', 'B'])
+                .parse::<f64>()?,
+        )
     };
     let metrics = page(&replica.ops, "/metrics").await?;
     Ok(Sample {
@@ -129,10 +152,20 @@ pub(super) async fn sample(replica: &Program) -> anyhow::Result<Sample> {
 /// A page of an operations port.
 pub(super) async fn page(ops: &str, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(ops.trim_start_matches("http://")).await?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .await?;
     let mut text = String::new();
-    clock::within(Duration::from_secs(10), stream.read_to_string(&mut text)).await.context("no page in time")??;
-    ensure!(text.starts_with("HTTP/1.1 200"), "{path}: {}", text.lines().next().unwrap_or_default());
+    clock::within(Duration::from_secs(10), stream.read_to_string(&mut text))
+        .await
+        .context("no page in time")??;
+    ensure!(
+        text.starts_with("HTTP/1.1 200"),
+        "{path}: {}",
+        text.lines().next().unwrap_or_default()
+    );
     Ok(text)
 }
 
@@ -141,18 +174,31 @@ pub(super) fn judge(samples: &[Vec<Sample>], minutes: Duration) -> anyhow::Resul
     let quarter = samples.len() / 4;
     for replica in 0..samples.first().map_or(0, Vec::len) {
         let median = |from: usize, figure: fn(&Sample) -> f64| {
-            let mut all: Vec<_> = samples[from..from + quarter].iter().map(|now| figure(&now[replica])).collect();
+            let mut all: Vec<_> = samples[from..from + quarter]
+                .iter()
+                .map(|now| figure(&now[replica]))
+                .collect();
             all.sort_by(f64::total_cmp);
             all[all.len() / 2]
         };
-        let both = |figure| (median(quarter, figure), median(samples.len() - quarter, figure));
-        let ((resident, resident_then), (files, files_then)) =
-            (both(|sample| sample.resident_mib), both(|sample| sample.files));
+        let both = |figure| {
+            (
+                median(quarter, figure),
+                median(samples.len() - quarter, figure),
+            )
+        };
+        let ((resident, resident_then), (files, files_then)) = (
+            both(|sample| sample.resident_mib),
+            both(|sample| sample.files),
+        );
         println!(
             "replica {replica}: median RSS {resident:.1} -> {resident_then:.1} MiB, files {files} -> {files_then}"
         );
         if minutes >= JUDGED_FROM {
-            ensure!(resident_then <= resident * GROWTH + SLACK_MIB, "memory grows");
+            ensure!(
+                resident_then <= resident * GROWTH + SLACK_MIB,
+                "memory grows"
+            );
             ensure!(files_then <= files + MORE_FILES, "open files grow");
         }
     }

@@ -1,12 +1,18 @@
-//! Three replicas over one Redis and a CRM of bad moods, for as long as you like, with everything at once.
+//! Three replicas over one Redis and a CRM of bad moods, for as long as you like, with everything
+//! at once.
 //!
-//! Run with `cargo bench --profile dist --bench soak -- [MINUTES] [SEED]`; it takes 20 minutes. Phones ring, batches
-//! run, contacts are edited and forgotten, tokens change, are revoked and made up, clients break every rule, the CRM
-//! stumbles, Redis is killed, flushed, stalled and cut off. It fails if anybody is shown another's answer, one older
-//! than a confirmed invalidation, or nobody for a contact; if a true token is refused, the CRM's quota is exceeded, a
-//! replica fails, or its memory or its open files grow. A fault is said at once. The events do not depend on the seed
-//! alone, because the processes run as the machine lets them.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark speaks to a person")]
+//! Run with `cargo bench --profile dist --bench soak -- [MINUTES] [SEED]`; it takes 20 minutes.
+//! Phones ring, batches run, contacts are edited and forgotten, tokens change, are revoked and made
+//! up, clients break every rule, the CRM stumbles, Redis is killed, flushed, stalled and cut off.
+//! It fails if anybody is shown another's answer, one older than a confirmed invalidation, or
+//! nobody for a contact; if a true token is refused, the CRM's quota is exceeded, a replica fails,
+//! or its memory or its open files grow. A fault is said at once. The events do not depend on the
+//! seed alone, because the processes run as the machine lets them.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark speaks to a person"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +38,19 @@ mod faults;
 mod figures;
 mod world;
 
-#[allow(dead_code, unused_imports, missing_docs, reason = "made for the tests, and not all of it is needed here")]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::pedantic, reason = "made for the tests")]
+#[allow(
+    dead_code,
+    unused_imports,
+    missing_docs,
+    reason = "made for the tests, and not all of it is needed here"
+)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::pedantic,
+    reason = "made for the tests"
+)]
 #[path = "../../it/support/mod.rs"]
 mod support;
 
@@ -55,25 +72,37 @@ pub(crate) struct Soak {
 impl Soak {
     /// Waits; whether the soak goes on then.
     pub(crate) async fn goes_on_after(&self, duration: Duration) -> bool {
-        clock::within(duration, self.ended.cancelled()).await.is_none()
+        clock::within(duration, self.ended.cancelled())
+            .await
+            .is_none()
     }
 }
 
 fn main() -> anyhow::Result<()> {
     // Cargo adds a flag of its own.
-    let numbers: Result<Vec<u64>, _> =
-        std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).map(|arg| arg.parse()).collect();
+    let numbers: Result<Vec<u64>, _> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with("--"))
+        .map(|arg| arg.parse())
+        .collect();
     let numbers = numbers.context("minutes and a seed are numbers")?;
     let minutes = Duration::from_secs(60 * numbers.first().copied().unwrap_or(20).max(1));
     let seed = numbers.get(1).copied().unwrap_or(1);
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(minutes, seed))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run(minutes, seed))
 }
 
 async fn run(minutes: Duration, seed: u64) -> anyhow::Result<()> {
     let world = Arc::new(World::new());
     let truth = Arc::clone(&world);
     let crm = FakeCrm::start(move |seen| truth.reply(seen)).await;
-    let hints = RawCrm::over_tcp(Said::for_ever("", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")).await;
+    let hints = RawCrm::over_tcp(Said::for_ever(
+        "",
+        "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n",
+    ))
+    .await;
     let redis = RedisServer::start().await;
     let settings = settings(&crm, &hints, &redis);
     let mut replicas = Vec::new();
@@ -81,7 +110,13 @@ async fn run(minutes: Duration, seed: u64) -> anyhow::Result<()> {
         replicas.push(Program::start_with(&settings, "info", &[]).await);
     }
     let (began, ended) = (Stopwatch::start(), CancellationToken::new());
-    let soak = Arc::new(Soak { replicas, world, figures: Figures::default(), began, ended });
+    let soak = Arc::new(Soak {
+        replicas,
+        world,
+        figures: Figures::default(),
+        began,
+        ended,
+    });
     let mut parts = JoinSet::new();
     for n in 0..CALLERS {
         parts.spawn(ring(Arc::clone(&soak), Rng::with_seed(seed + n)));
@@ -104,25 +139,58 @@ async fn run(minutes: Duration, seed: u64) -> anyhow::Result<()> {
     };
     let ((), redis, watched) = tokio::join!(stop, troubled, watch(&soak, minutes));
     let (samples, answers) = watched?;
-    parts.join_all().await.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
+    parts
+        .join_all()
+        .await
+        .into_iter()
+        .collect::<anyhow::Result<Vec<()>>>()?;
     ensure!(answers > 0, "no answers");
-    finish(Arc::into_inner(soak).context("a part still runs")?, &samples, minutes, redis).await
+    finish(
+        Arc::into_inner(soak).context("a part still runs")?,
+        &samples,
+        minutes,
+        redis,
+    )
+    .await
 }
 
 /// Everybody has left: nothing may be left of them, and the replicas stop in order.
-async fn finish(soak: Soak, samples: &[Vec<Sample>], minutes: Duration, redis: RedisServer) -> anyhow::Result<()> {
-    let [token, person] = soak.world.fullest.each_ref().map(|calls| calls.load(std::sync::atomic::Ordering::Relaxed));
-    println!("fullest window: {token} of {RATE} calls of a credential, {person} of a person under all credentials");
+async fn finish(
+    soak: Soak,
+    samples: &[Vec<Sample>],
+    minutes: Duration,
+    redis: RedisServer,
+) -> anyhow::Result<()> {
+    let [token, person] = soak
+        .world
+        .fullest
+        .each_ref()
+        .map(|calls| calls.load(std::sync::atomic::Ordering::Relaxed));
+    println!(
+        "fullest window: {token} of {RATE} calls of a credential, {person} of a person under all credentials"
+    );
     clock::pause(Duration::from_secs(15)).await;
     for (n, replica) in soak.replicas.into_iter().enumerate() {
-        let Sample { resident_mib, files, jobs, lost_lines, .. } = sample(&replica).await?;
+        let Sample {
+            resident_mib,
+            files,
+            jobs,
+            lost_lines,
+            ..
+        } = sample(&replica).await?;
         println!(
             "replica {n} alone: {resident_mib:.0} MiB, {files} files, {jobs} batches, {lost_lines} log lines lost"
         );
-        ensure!(jobs == 0.0 && files < 100.0, "something is left of those who left");
+        ensure!(
+            jobs == 0.0 && files < 100.0,
+            "something is left of those who left"
+        );
         replica.signal(Signal::SIGTERM);
         let (code, log) = replica.end().await;
-        ensure!(code == Some(0) && !log.contains("panicked"), "replica {n} ended with {code:?}: {log}");
+        ensure!(
+            code == Some(0) && !log.contains("panicked"),
+            "replica {n} ended with {code:?}: {log}"
+        );
     }
     drop(redis);
     judge(samples, minutes)?;

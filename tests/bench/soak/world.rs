@@ -1,4 +1,5 @@
-//! What is true: whose a token is, what the CRM knows, what was forgotten when. Whatever contradicts it is a fault.
+//! What is true: whose a token is, what the CRM knows, what was forgotten when. Whatever
+//! contradicts it is a fault.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -103,12 +104,19 @@ impl World {
     }
 
     pub(super) fn owner(&self, token: &str) -> Owner {
-        let parts = token.strip_prefix("Bearer p").and_then(|rest| rest.split_once('.'));
-        let Some((Ok(person), Ok(serial))) = parts.map(|(person, serial)| (person.parse::<usize>(), serial.parse()))
+        let parts = token
+            .strip_prefix("Bearer p")
+            .and_then(|rest| rest.split_once('.'));
+        let Some((Ok(person), Ok(serial))) =
+            parts.map(|(person, serial)| (person.parse::<usize>(), serial.parse()))
         else {
             return Owner::Nobody;
         };
-        if self.tokens[person].lock().contains(&serial) { Owner::Person(person) } else { Owner::Revoked }
+        if self.tokens[person].lock().contains(&serial) {
+            Owner::Person(person)
+        } else {
+            Owner::Revoked
+        }
     }
 
     /// Changes a number in the CRM; its version from now on.
@@ -116,12 +124,17 @@ impl World {
         self.versions[number].fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// A replica has confirmed that these versions are the oldest to be shown for `user` from now on.
+    /// A replica has confirmed that these versions are the oldest to be shown for `user` from now
+    /// on.
     pub(super) fn forgot(&self, replica: usize, user: usize, oldest: &[(usize, u64)]) {
         let (at, mut all) = (instant(), self.forgotten.lock());
         for &(number, version) in oldest {
             let some = all.entry((user, number)).or_default();
-            some.push_back(Forgotten { replica, version, at });
+            some.push_back(Forgotten {
+                replica,
+                version,
+                at,
+            });
             some.drain(..some.len().saturating_sub(16));
         }
     }
@@ -157,7 +170,9 @@ impl World {
         if let Some(reply) = self.mood.lock().stumble() {
             return reply;
         }
-        let Owner::Person(person) = owner else { return Reply::status(401) };
+        let Owner::Person(person) = owner else {
+            return Reply::status(401);
+        };
         if seen.asks_who() {
             return user_named(&format!("p{person}"));
         }
@@ -175,7 +190,10 @@ impl World {
         let now = instant();
         let mut count = |key: String| {
             let window = arrivals.entry(key).or_default();
-            while window.front().is_some_and(|at| now.duration_since(*at) >= PER) {
+            while window
+                .front()
+                .is_some_and(|at| now.duration_since(*at) >= PER)
+            {
                 window.pop_front();
             }
             window.push_back(now);
@@ -195,7 +213,9 @@ impl World {
     pub(super) fn check(&self, asked: &Asked, answer: &FindContactResponse) {
         let person = match self.owner(&asked.token) {
             Owner::Person(person) => person,
-            Owner::Nobody => return self.fault("a token that was never good got an answer".to_owned()),
+            Owner::Nobody => {
+                return self.fault("a token that was never good got an answer".to_owned());
+            }
             // It is believed until it has to prove itself again.
             Owner::Revoked => return self.check_owner(asked, answer),
         };
@@ -207,9 +227,16 @@ impl World {
     }
 
     fn check_owner(&self, asked: &Asked, answer: &FindContactResponse) {
-        let owner = asked.token.trim_start_matches("Bearer ").split('.').next().unwrap_or_default();
+        let owner = asked
+            .token
+            .trim_start_matches("Bearer ")
+            .split('.')
+            .next()
+            .unwrap_or_default();
         for name in names(answer) {
-            let version = name.strip_prefix(&format!("{owner} {} ", asked.number)).and_then(|rest| rest.parse().ok());
+            let version = name
+                .strip_prefix(&format!("{owner} {} ", asked.number))
+                .and_then(|rest| rest.parse().ok());
             match version {
                 Some(version) => self.check_version(asked, version),
                 None => self.fault(format!("the answer of another, {name}: {asked:?}")),
@@ -220,9 +247,15 @@ impl World {
     fn check_version(&self, asked: &Asked, version: u64) {
         let all = self.forgotten.lock();
         for forgotten in all.get(&(asked.user, asked.number)).into_iter().flatten() {
-            if version < forgotten.version && self.due(forgotten, asked.replica).is_some_and(|due| due <= asked.began) {
+            if version < forgotten.version
+                && self
+                    .due(forgotten, asked.replica)
+                    .is_some_and(|due| due <= asked.began)
+            {
                 let late = asked.began - forgotten.at;
-                self.fault(format!("version {version}, {late:?} after {forgotten:?} was confirmed: {asked:?}"));
+                self.fault(format!(
+                    "version {version}, {late:?} after {forgotten:?} was confirmed: {asked:?}"
+                ));
             }
         }
     }

@@ -1,5 +1,6 @@
-//! The Dockerfile and the compose file, as far as they can be tried without an engine: the context is copied, the
-//! image's files are put together by the Dockerfile's own command, and the program runs on them alone.
+//! The Dockerfile and the compose file, as far as they can be tried without an engine: the context
+//! is copied, the image's files are put together by the Dockerfile's own command, and the program
+//! runs on them alone.
 
 use std::fs;
 use std::process::Command;
@@ -15,17 +16,41 @@ fn hadolint_finds_nothing_in_the_dockerfile() {
 fn the_context_has_what_cargo_wants_to_see() {
     let dir = tempfile::tempdir().unwrap();
     let ignore = text(".dockerignore");
-    for line in text("deploy/Dockerfile").lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from")) {
+    for line in text("deploy/Dockerfile")
+        .lines()
+        .filter(|line| line.starts_with("COPY ") && !line.contains("--from"))
+    {
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();
         let (target, sources) = words.split_last().unwrap();
         for source in sources {
-            assert!(ignore.lines().any(|line| line == format!("!{source}")), "{source} is in the context");
-            succeed(Command::new("cp").arg("-r").arg(repo(source)).arg(dir.path().join(target)));
+            assert!(
+                ignore.lines().any(|line| line == format!("!{source}")),
+                "{source} is in the context"
+            );
+            succeed(
+                Command::new("cp")
+                    .arg("-r")
+                    .arg(repo(source))
+                    .arg(dir.path().join(target)),
+            );
         }
     }
-    let cargo = ["metadata", "--locked", "--offline", "--no-deps", "--format-version=1"];
-    let seen = succeed(Command::new(env!("CARGO")).args(cargo).current_dir(dir.path()));
-    assert!(seen.contains("\"dist\"") || text("Cargo.toml").contains("[profile.dist]"), "the profile exists");
+    let cargo = [
+        "metadata",
+        "--locked",
+        "--offline",
+        "--no-deps",
+        "--format-version=1",
+    ];
+    let seen = succeed(
+        Command::new(env!("CARGO"))
+            .args(cargo)
+            .current_dir(dir.path()),
+    );
+    assert!(
+        seen.contains("\"dist\"") || text("Cargo.toml").contains("[profile.dist]"),
+        "the profile exists"
+    );
 }
 
 #[test]
@@ -35,7 +60,10 @@ fn the_program_runs_on_the_images_files_alone_as_a_user_without_a_name() {
     fs::create_dir(&image).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_contactd"), image.join("contactd")).unwrap();
     let dockerfile = text("deploy/Dockerfile");
-    let collect = dockerfile.lines().find_map(|line| line.strip_prefix("RUN ldd ")).unwrap();
+    let collect = dockerfile
+        .lines()
+        .find_map(|line| line.strip_prefix("RUN ldd "))
+        .unwrap();
     let collect = format!("ldd {collect}").replace("/image", image.to_str().unwrap());
     succeed(Command::new("bash").args(["-o", "pipefail", "-c", &collect]));
     succeed(Command::new("chmod").args(["-R", "a+rX"]).arg(dir.path()));
@@ -47,9 +75,15 @@ fn the_program_runs_on_the_images_files_alone_as_a_user_without_a_name() {
         if root {
             command.arg("--userspec=65532:65532").arg(&image);
         } else {
-            command.arg("--map-root-user").arg(format!("--root={}", image.display()));
+            command
+                .arg("--map-root-user")
+                .arg(format!("--root={}", image.display()));
         }
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg("/contactd").args(args);
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .arg("/contactd")
+            .args(args);
         run(&mut command)
     };
     let (success, said) = inside(&["--version"]);
@@ -63,21 +97,42 @@ fn the_program_runs_on_the_images_files_alone_as_a_user_without_a_name() {
 fn compose_accepts_the_file_and_contactd_the_settings_in_it() {
     let sha = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     let mut compose = tool("docker-compose");
-    compose.arg("-f").arg(repo("deploy/compose.yaml")).args(["config", "--format", "json"]);
+    compose
+        .arg("-f")
+        .arg(repo("deploy/compose.yaml"))
+        .args(["config", "--format", "json"]);
     let (success, said) = run(compose.env_clear());
-    assert!(!success && said.contains("see the head of compose.yaml"), "nothing starts without secrets: {said}");
-    let secrets = [("CONTACTD_TOKEN_SHA256", sha), ("REDIS_PASSWORD", "r"), ("GRAFANA_PASSWORD", "g")];
+    assert!(
+        !success && said.contains("see the head of compose.yaml"),
+        "nothing starts without secrets: {said}"
+    );
+    let secrets = [
+        ("CONTACTD_TOKEN_SHA256", sha),
+        ("REDIS_PASSWORD", "r"),
+        ("GRAFANA_PASSWORD", "g"),
+    ];
     let config: serde_json::Value = serde_json::from_str(&succeed(compose.envs(secrets))).unwrap();
     let toml = config["configs"]["contactd"]["content"].as_str().unwrap();
     assert!(toml.contains(sha), "{toml}");
     for name in ["contactd-1", "contactd-2"] {
         let service = &config["services"][name];
         assert_eq!(service["read_only"], true, "{name}");
-        let url = service["environment"]["CONTACTD__REDIS__URL"].as_str().unwrap();
-        assert_eq!(faults(toml, &[("CONTACTD__REDIS__URL", url)]), Vec::<String>::new());
-        assert!(text("deploy/prometheus/prometheus.yml").contains(&format!("\"{name}:9464\"")), "{name} is scraped");
+        let url = service["environment"]["CONTACTD__REDIS__URL"]
+            .as_str()
+            .unwrap();
+        assert_eq!(
+            faults(toml, &[("CONTACTD__REDIS__URL", url)]),
+            Vec::<String>::new()
+        );
+        assert!(
+            text("deploy/prometheus/prometheus.yml").contains(&format!("\"{name}:9464\"")),
+            "{name} is scraped"
+        );
         for port in service["ports"].as_array().unwrap() {
-            assert_eq!(port["host_ip"], "127.0.0.1", "{name} is published on loopback only");
+            assert_eq!(
+                port["host_ip"], "127.0.0.1",
+                "{name} is published on loopback only"
+            );
         }
     }
 }

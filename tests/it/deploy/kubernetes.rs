@@ -1,4 +1,5 @@
-//! The Kubernetes files: rendered by kustomize and checked against the schemas of Kubernetes. No API server runs here.
+//! The Kubernetes files: rendered by kustomize and checked against the schemas of Kubernetes. No
+//! API server runs here.
 
 use serde_json::Value;
 
@@ -6,12 +7,20 @@ use super::{faults, repo, succeed, tool};
 
 /// What `kubectl kustomize` makes of a folder of deploy/k8s, as JSON, each checked strictly.
 fn rendered(folder: &str) -> Vec<Value> {
-    let yaml = succeed(tool("kubectl").arg("kustomize").arg(repo("deploy/k8s").join(folder)));
+    let yaml = succeed(
+        tool("kubectl")
+            .arg("kustomize")
+            .arg(repo("deploy/k8s").join(folder)),
+    );
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("all.yaml");
     std::fs::write(&file, yaml).unwrap();
     // Other people's kinds (ServiceMonitor) are not in the schemas; that is a warning.
-    succeed(tool("kubernetes-validate").args(["--strict", "--quiet", "--no-warn"]).arg(&file));
+    succeed(
+        tool("kubernetes-validate")
+            .args(["--strict", "--quiet", "--no-warn"])
+            .arg(&file),
+    );
     let to_json = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(open(sys.argv[1]))), sys.stdout)";
     serde_json::from_str(&succeed(tool("python3").args(["-c", to_json]).arg(&file))).unwrap()
 }
@@ -22,7 +31,8 @@ fn one<'a>(all: &'a [Value], kind: &str) -> &'a Value {
     found[0]
 }
 
-/// Whether kustomize is older than version 4, as in Debian 12's own package, and cannot read these files.
+/// Whether kustomize is older than version 4, as in Debian 12's own package, and cannot read these
+/// files.
 fn is_too_old() -> bool {
     let (_, said) = super::run(tool("kubectl").args(["version", "--client", "--output=json"]));
     !said.contains("\"kustomizeVersion\": \"v4") && !said.contains("\"kustomizeVersion\": \"v5")
@@ -48,27 +58,62 @@ fn base_and_overlay_render_to_sound_objects_that_fit_together() {
             assert_eq!(selector, labels, "{folder}: every selector finds the pods");
         }
         let policy = one(&all, "NetworkPolicy").to_string();
-        assert_eq!(policy.matches(r#""app.kubernetes.io/name":"redis""#).count(), 1, "{policy}");
+        assert_eq!(
+            policy
+                .matches(r#""app.kubernetes.io/name":"redis""#)
+                .count(),
+            1,
+            "{policy}"
+        );
 
         let container = &pod["spec"]["containers"][0];
         let security = &container["securityContext"];
         assert_eq!(security["readOnlyRootFilesystem"], true);
         assert_eq!(security["capabilities"]["drop"][0], "ALL");
         assert_eq!(pod["spec"]["securityContext"]["runAsNonRoot"], true);
-        let ports: Vec<_> = container["ports"].as_array().unwrap().iter().map(|port| &port["name"]).collect();
+        let ports: Vec<_> = container["ports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|port| &port["name"])
+            .collect();
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-            assert!(ports.contains(&&container[probe]["httpGet"]["port"]), "{probe}");
+            assert!(
+                ports.contains(&&container[probe]["httpGet"]["port"]),
+                "{probe}"
+            );
         }
 
         let settings = one(&all, "ConfigMap");
-        assert_eq!(pod["spec"]["volumes"][0]["configMap"]["name"], settings["metadata"]["name"]);
+        assert_eq!(
+            pod["spec"]["volumes"][0]["configMap"]["name"],
+            settings["metadata"]["name"]
+        );
         let toml = settings["data"]["contactd.toml"].as_str().unwrap();
         let env = [("CONTACTD__REDIS__URL", "rediss://:secret@redis:6379")];
         assert_eq!(faults(toml, &env), Vec::<String>::new(), "{folder}");
         let toml: toml::Table = toml.parse().unwrap();
-        assert!(toml["grpc"].get("tls").or(toml["grpc"].get("tokens")).is_some(), "{folder}: callers prove themselves");
-        let grace = pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
-        let seconds = |key: &str| toml["grpc"][key].as_str().unwrap().trim_end_matches('s').parse::<u64>().unwrap();
-        assert!(grace > seconds("drain_delay") + seconds("drain_timeout") + 2, "{folder}: time to stop in order");
+        assert!(
+            toml["grpc"]
+                .get("tls")
+                .or(toml["grpc"].get("tokens"))
+                .is_some(),
+            "{folder}: callers prove themselves"
+        );
+        let grace = pod["spec"]["terminationGracePeriodSeconds"]
+            .as_u64()
+            .unwrap();
+        let seconds = |key: &str| {
+            toml["grpc"][key]
+                .as_str()
+                .unwrap()
+                .trim_end_matches('s')
+                .parse::<u64>()
+                .unwrap()
+        };
+        assert!(
+            grace > seconds("drain_delay") + seconds("drain_timeout") + 2,
+            "{folder}: time to stop in order"
+        );
     }
 }

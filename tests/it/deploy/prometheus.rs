@@ -1,5 +1,5 @@
-//! A real Prometheus with the scrape configuration and the rules of `deploy/` over real daemons: every query of a
-//! panel, a recording rule and an alert finds the series that it asks for.
+//! A real Prometheus with the scrape configuration and the rules of `deploy/` over real daemons:
+//! every query of a panel, a recording rule and an alert finds the series that it asks for.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -19,7 +19,10 @@ use crate::support::redis::{RedisServer, free_port};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
 
 /// Series that no outsider can bring about.
-const NOT_PROVOKED: [&str; 2] = ["outcome=\"internal\"", "reason=~\"caller_unauthenticated|caller_forbidden\""];
+const NOT_PROVOKED: [&str; 2] = [
+    "outcome=\"internal\"",
+    "reason=~\"caller_unauthenticated|caller_forbidden\"",
+];
 
 struct Prometheus {
     url: String,
@@ -38,24 +41,43 @@ impl Prometheus {
     /// The configuration of deploy/, with these targets and a second for every interval.
     async fn over(daemons: &[&TestDaemon]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let targets: Vec<String> = daemons.iter().map(|daemon| format!("\"{}\"", daemon.ops)).collect();
+        let targets: Vec<String> = daemons
+            .iter()
+            .map(|daemon| format!("\"{}\"", daemon.ops))
+            .collect();
         let config = text("deploy/prometheus/prometheus.yml")
-            .replace("\"contactd-1:9464\", \"contactd-2:9464\"", &targets.join(", "))
+            .replace(
+                "\"contactd-1:9464\", \"contactd-2:9464\"",
+                &targets.join(", "),
+            )
             .replace("interval: 15s", "interval: 1s")
-            .replace("rules/", &format!("{}/", repo("deploy/prometheus/rules").display()));
-        assert!(config.contains(&targets[0]) && config.matches("interval: 1s").count() == 2, "{config}");
+            .replace(
+                "rules/",
+                &format!("{}/", repo("deploy/prometheus/rules").display()),
+            );
+        assert!(
+            config.contains(&targets[0]) && config.matches("interval: 1s").count() == 2,
+            "{config}"
+        );
         let file = dir.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
         let address = format!("127.0.0.1:{}", free_port());
         let child = tool("prometheus")
             .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                dir.path().join("data").display()
+            ))
             .arg(format!("--web.listen-address={address}"))
             .arg("--log.level=error")
             .stdout(Stdio::null())
             .spawn()
             .expect("this test needs prometheus; `tests/run` installs it");
-        let started = Self { url: format!("http://{address}"), child, _dir: dir };
+        let started = Self {
+            url: format!("http://{address}"),
+            child,
+            _dir: dir,
+        };
         // It listens before it has read its rules, and says 503 until then.
         let ready = format!("{}/-/ready", started.url);
         let starts = async {
@@ -63,7 +85,9 @@ impl Prometheus {
                 pause(Duration::from_millis(50)).await;
             }
         };
-        within(Duration::from_secs(60), starts).await.expect("Prometheus starts");
+        within(Duration::from_secs(60), starts)
+            .await
+            .expect("Prometheus starts");
         started
     }
 
@@ -74,7 +98,8 @@ impl Prometheus {
         answer["data"].clone()
     }
 
-    /// How many series with a number, not NaN, a query brings. A query that is not valid fails the test.
+    /// How many series with a number, not NaN, a query brings. A query that is not valid fails the
+    /// test.
     async fn series(&self, query: &str) -> usize {
         let encoded: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
         let data = self.api(&format!("query?query={encoded}")).await;
@@ -85,11 +110,16 @@ impl Prometheus {
 
 /// The queries of all panels, with the dashboard's variables filled in.
 fn panels() -> Vec<(String, String)> {
-    let dashboard: Value = serde_json::from_str(&text("deploy/grafana/dashboards/contactd.json")).unwrap();
+    let dashboard: Value =
+        serde_json::from_str(&text("deploy/grafana/dashboards/contactd.json")).unwrap();
     let mut queries = Vec::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().into_iter().flatten() {
-            let query = target["expr"].as_str().unwrap().replace("$__rate_interval", "1m").replace("$job", "contactd");
+            let query = target["expr"]
+                .as_str()
+                .unwrap()
+                .replace("$__rate_interval", "1m")
+                .replace("$job", "contactd");
             let query = query.replace("$instance", ".*").replace("$platform", ".*");
             assert!(!query.contains('$'), "a variable is left in {query}");
             queries.push((panel["title"].as_str().unwrap().to_owned(), query));
@@ -102,11 +132,19 @@ fn panels() -> Vec<(String, String)> {
 /// The selectors `contactd_…{…}` of a query; those of recorded series are queries of their own.
 fn selectors(query: &str) -> Vec<String> {
     let starts = query.match_indices("contactd_").map(|(at, _)| at);
-    let raw = starts.filter(|&at| !query[..at].ends_with(|before: char| before == ':' || before.is_alphanumeric()));
+    let raw = starts.filter(|&at| {
+        !query[..at].ends_with(|before: char| before == ':' || before.is_alphanumeric())
+    });
     raw.map(|at| {
         let rest = &query[at..];
-        let name = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let end = if rest[name..].starts_with('{') { name + rest[name..].find('}').unwrap() + 1 } else { name };
+        let name = rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
+        let end = if rest[name..].starts_with('{') {
+            name + rest[name..].find('}').unwrap() + 1
+        } else {
+            name
+        };
         rest[..end].to_owned()
     })
     .collect()
@@ -128,7 +166,13 @@ fn crm(seen: &Seen) -> Reply {
 async fn traffic(daemon: &TestDaemon, round: usize) {
     let number = |n: usize| format!("+1650{:07}", 2_000_000 + 100 * round + n);
     let of = |user: &str| find().user(user).auth(&format!("Bearer {user}"));
-    for request in [find(), find(), refresh(), find().number(&number(0)), find().number("anonymous")] {
+    for request in [
+        find(),
+        find(),
+        refresh(),
+        find().number(&number(0)),
+        find().number("anonymous"),
+    ] {
         let _ = daemon.find(request).await;
     }
     for user in ["broken", "limited", "gone", "html"] {
@@ -136,7 +180,13 @@ async fn traffic(daemon: &TestDaemon, round: usize) {
     }
     assert!(daemon.find(find().number("x")).await.is_err());
     // The burst of this user's quota is spent by the first few.
-    let hurried = (0..8).map(|n| daemon.find(of("hurried").number(&number(n)).within(Duration::from_millis(400))));
+    let hurried = (0..8).map(|n| {
+        daemon.find(
+            of("hurried")
+                .number(&number(n))
+                .within(Duration::from_millis(400)),
+        )
+    });
     join_all(hurried).await;
     // More than max_in_flight, and some of them the same.
     join_all((0..12).map(|n| daemon.find(of("slow").number(&number(n / 2))))).await;
@@ -147,13 +197,23 @@ async fn traffic(daemon: &TestDaemon, round: usize) {
             phone_numbers: vec![number(50), "nonsense".to_owned()],
             overriding_formats: Vec::new(),
         };
-        let mut stream = daemon.client.clone().prefetch_contacts(batch).await.unwrap().into_inner();
+        let mut stream = daemon
+            .client
+            .clone()
+            .prefetch_contacts(batch)
+            .await
+            .unwrap()
+            .into_inner();
         while let Ok(Some(_)) = stream.message().await {}
     }
 }
 
 /// Queries that bring nothing yet, tried again under traffic for a while.
-async fn unanswered(prometheus: &Prometheus, daemon: &TestDaemon, mut queries: Vec<String>) -> Vec<String> {
+async fn unanswered(
+    prometheus: &Prometheus,
+    daemon: &TestDaemon,
+    mut queries: Vec<String>,
+) -> Vec<String> {
     let asked = async {
         for round in 1.. {
             traffic(daemon, round).await;
@@ -191,7 +251,12 @@ async fn every_query_of_panels_rules_and_alerts_finds_its_series_in_a_real_prome
     let mut queries: Vec<String> = panels().into_iter().map(|(_, query)| query).collect();
     let rules = prometheus.api("rules").await;
     let mut recorded = 0;
-    for rule in rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+    for rule in rules["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+    {
         let query = rule["query"].as_str().unwrap();
         if rule["type"] == "recording" {
             recorded += 1;
@@ -203,7 +268,10 @@ async fn every_query_of_panels_rules_and_alerts_finds_its_series_in_a_real_prome
     queries.retain(|query| !NOT_PROVOKED.iter().any(|not| query.contains(not)));
     queries.sort_unstable();
     queries.dedup();
-    assert_eq!(unanswered(&prometheus, &daemon, queries).await, Vec::<String>::new());
+    assert_eq!(
+        unanswered(&prometheus, &daemon, queries).await,
+        Vec::<String>::new()
+    );
 
     // The alert about Redis tells the daemon that lost it from the one that has none.
     redis.stop();
@@ -212,7 +280,13 @@ async fn every_query_of_panels_rules_and_alerts_finds_its_series_in_a_real_prome
             let _ = daemon.find(find()).await;
             let alerts = prometheus.api("alerts").await;
             let of_redis = |alert: &&Value| alert["labels"]["alertname"] == "ContactdRedisDown";
-            let pending: Vec<Value> = alerts["alerts"].as_array().unwrap().iter().filter(of_redis).cloned().collect();
+            let pending: Vec<Value> = alerts["alerts"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(of_redis)
+                .cloned()
+                .collect();
             if !pending.is_empty() {
                 return pending;
             }
@@ -224,7 +298,16 @@ async fn every_query_of_panels_rules_and_alerts_finds_its_series_in_a_real_prome
     assert_eq!(pending[0]["labels"]["instance"], daemon.ops.to_string());
 
     let rules = prometheus.api("rules").await;
-    for rule in rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
-        assert_eq!((&rule["health"], &rule["lastError"]), (&json!("ok"), &Value::Null), "{rule}");
+    for rule in rules["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+    {
+        assert_eq!(
+            (&rule["health"], &rule["lastError"]),
+            (&json!("ok"), &Value::Null),
+            "{rule}"
+        );
     }
 }

@@ -11,9 +11,15 @@ fn the_unit_is_sound_and_leaves_little_exposed() {
     assert_ne!(content, here);
     std::fs::write(&unit, here).unwrap();
     // Says what it thinks of other units of this machine too, and of unknown keys without failing.
-    let (success, said) = run(tool("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no"]).arg(&unit));
+    let (success, said) = run(tool("systemd-analyze")
+        .args(["verify", "--man=no", "--recursive-errors=no"])
+        .arg(&unit));
     assert!(success && !said.contains("contactd.service"), "{said}");
-    succeed(tool("systemd-analyze").args(["security", "--offline=true", "--no-pager", "--threshold=15"]).arg(&unit));
+    succeed(
+        tool("systemd-analyze")
+            .args(["security", "--offline=true", "--no-pager", "--threshold=15"])
+            .arg(&unit),
+    );
 }
 
 #[test]
@@ -21,7 +27,16 @@ fn the_unit_reloads_and_reads_from_paths_that_can_change() {
     let unit = text("deploy/systemd/contactd.service");
     let lines: Vec<&str> = unit.lines().filter(|line| !line.starts_with('#')).collect();
     assert!(lines.contains(&"ExecReload=/bin/kill -HUP $MAINPID"));
-    let start = lines.iter().find(|line| line.starts_with("ExecStart=")).unwrap();
-    assert!(start.ends_with("--config /etc/contactd/contactd.toml"), "{start}");
-    assert!(!lines.iter().any(|line| line.starts_with("LoadCredential")), "its copies are frozen at the start");
+    let start = lines
+        .iter()
+        .find(|line| line.starts_with("ExecStart="))
+        .unwrap();
+    assert!(
+        start.ends_with("--config /etc/contactd/contactd.toml"),
+        "{start}"
+    );
+    assert!(
+        !lines.iter().any(|line| line.starts_with("LoadCredential")),
+        "its copies are frozen at the start"
+    );
 }

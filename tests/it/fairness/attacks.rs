@@ -1,6 +1,6 @@
-//! Floods. The attackers are a process of their own on one core. A good client's memory hits are measured while they
-//! attack its daemon, and, as the control, while they attack another one: the machine is as busy then, the daemon is
-//! not.
+//! Floods. The attackers are a process of their own on one core. A good client's memory hits are
+//! measured while they attack its daemon, and, as the control, while they attack another one: the
+//! machine is as busy then, the daemon is not.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,8 +27,8 @@ const CALLS: usize = 400;
 const EVERY: Duration = Duration::from_millis(5);
 const ON_ONE_CONNECTION: usize = 40;
 
-/// How often it is measured at most. Something else that this machine does may spoil one measurement; a fault spoils
-/// all of them.
+/// How often it is measured at most. Something else that this machine does may spoil one
+/// measurement; a fault spoils all of them.
 const TRIES: usize = 3;
 
 /// What is good enough in any case.
@@ -68,7 +68,11 @@ async fn meet(daemon: SocketAddr) -> Met {
         times.push(stopwatch.elapsed());
     }
     times.sort();
-    Met { p99: times[CALLS * 99 / 100], refused, elsewhere }
+    Met {
+        p99: times[CALLS * 99 / 100],
+        refused,
+        elsewhere,
+    }
 }
 
 async fn daemon(crm: &FakeCrm, evil: u16) -> (Program, SocketAddr) {
@@ -88,7 +92,13 @@ async fn daemon(crm: &FakeCrm, evil: u16) -> (Program, SocketAddr) {
     )
     .await;
     let addr = program.grpc.trim_start_matches("http://").parse().unwrap();
-    call(&connect(addr).await, head(addr, FIND), frame(&find().user("good"))).await.unwrap();
+    call(
+        &connect(addr).await,
+        head(addr, FIND),
+        frame(&find().user("good")),
+    )
+    .await
+    .unwrap();
     (program, addr)
 }
 
@@ -98,9 +108,15 @@ async fn under(attack: Attack, (daemon, attacked, evil): (SocketAddr, SocketAddr
     meet(daemon).await
 }
 
-#[expect(clippy::print_stdout, reason = "the figures, for whoever asks for them")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the figures, for whoever asks for them"
+)]
 async fn costs_others_little(attack: Attack) {
-    let (crm, evil) = (FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await, free_port());
+    let (crm, evil) = (
+        FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await,
+        free_port(),
+    );
     let ((_victim, victim), (_other, other)) = (daemon(&crm, evil).await, daemon(&crm, evil).await);
     for tried in 1..=TRIES {
         let control = under(attack, (victim, other, evil)).await;
@@ -109,7 +125,10 @@ async fn costs_others_little(attack: Attack) {
         if attacked.is_good_enough(&control) {
             return;
         }
-        assert!(tried < TRIES, "{attack:?}: {attacked:?}, where the control is {control:?}");
+        assert!(
+            tried < TRIES,
+            "{attack:?}: {attacked:?}, where the control is {control:?}"
+        );
     }
 }
 

@@ -27,18 +27,29 @@ async fn behind_a_proxy(crm: &FakeCrm) -> (ChaosProxy, TestDaemon) {
 async fn whatever_the_way_to_the_crm_does_what_is_stored_is_served_and_the_rest_fails_in_time() {
     let crm = FakeCrm::start(ada).await;
     let (proxy, daemon) = behind_a_proxy(&crm).await;
-    for (round, mode) in [Mode::Refuse, Mode::Stall, Mode::Cut].into_iter().enumerate() {
+    for (round, mode) in [Mode::Refuse, Mode::Stall, Mode::Cut]
+        .into_iter()
+        .enumerate()
+    {
         let first = round * 100;
         promptly(&daemon, first).await.unwrap();
         proxy.becomes(mode).await;
         for status in join_all((1..10).map(|n| promptly(&daemon, first + n))).await {
             assert_eq!(status.unwrap_err().code(), Code::Unavailable, "{mode:?}");
         }
-        assert_eq!(names(&promptly(&daemon, first).await.unwrap()), ["Ada"], "{mode:?}: fresh");
+        assert_eq!(
+            names(&promptly(&daemon, first).await.unwrap()),
+            ["Ada"],
+            "{mode:?}: fresh"
+        );
         daemon.clock.advance(Duration::from_secs(3000));
         let stale = promptly(&daemon, first).await.unwrap();
         assert_eq!(names(&stale), ["Ada"]);
-        assert_eq!(stale.lookup.unwrap().freshness(), Freshness::Stale, "{mode:?}");
+        assert_eq!(
+            stale.lookup.unwrap().freshness(),
+            Freshness::Stale,
+            "{mode:?}"
+        );
         proxy.restore().await;
         // What was said while the CRM was away was not kept.
         for answer in join_all((1..10).map(|n| promptly(&daemon, first + n))).await {

@@ -30,7 +30,10 @@ async fn all_are_answered(daemon: &TestDaemon, numbers: Range<usize>) {
 async fn it_is_shared_again(daemon: &TestDaemon, other: &TestDaemon, n: usize) {
     promptly(daemon, n).await.unwrap();
     let answer = promptly(other, n).await.unwrap();
-    assert_eq!((names(&answer), source(&answer)), (vec!["Ada"], Source::Redis));
+    assert_eq!(
+        (names(&answer), source(&answer)),
+        (vec!["Ada"], Source::Redis)
+    );
 }
 
 #[tokio::test]
@@ -39,7 +42,12 @@ async fn whatever_the_way_to_redis_does_every_look_up_is_answered_and_it_comes_b
     let proxy = ChaosProxy::before(loopback(redis.port)).await;
     let daemon = replica(&crm, &format!("redis://{}", proxy.addr), FREE).await;
     let other = replica(&crm, &redis.url(), FREE).await;
-    let modes = [Mode::Refuse, Mode::Stall, Mode::Cut, Mode::Slow(Duration::from_millis(200))];
+    let modes = [
+        Mode::Refuse,
+        Mode::Stall,
+        Mode::Cut,
+        Mode::Slow(Duration::from_millis(200)),
+    ];
     for (round, mode) in modes.into_iter().enumerate() {
         let first = round * 1000;
         all_are_answered(&daemon, first..first + 3).await;
@@ -49,8 +57,16 @@ async fn whatever_the_way_to_redis_does_every_look_up_is_answered_and_it_comes_b
         // From here on nobody asks it: waiting for it each time would take five seconds at least.
         let stopwatch = Stopwatch::start();
         all_are_answered(&daemon, first + 100..first + 200).await;
-        assert!(stopwatch.elapsed() < Duration::from_secs(5), "{mode:?}: {:?}", stopwatch.elapsed());
-        assert_eq!(daemon.metric("contactd_redis_up").await, Some(0.0), "{mode:?}: still down");
+        assert!(
+            stopwatch.elapsed() < Duration::from_secs(5),
+            "{mode:?}: {:?}",
+            stopwatch.elapsed()
+        );
+        assert_eq!(
+            daemon.metric("contactd_redis_up").await,
+            Some(0.0),
+            "{mode:?}: still down"
+        );
         proxy.restore().await;
         redis_is(&daemon, true).await;
         it_is_shared_again(&daemon, &other, first + 900).await;
@@ -82,7 +98,9 @@ async fn a_password_that_is_refused_costs_redis_and_no_look_up() {
     let daemon = TestDaemon::with(&crm, "example", &format!("[redis]\nurl = \"{url}\"\n")).await;
     all_are_answered(&daemon, 0..10).await;
     redis_is(&daemon, false).await;
-    redis.run::<()>(&["ACL", "SETUSER", "contactd", "on", ">pw", "~*", "&*", "+@all"]);
+    redis.run::<()>(&[
+        "ACL", "SETUSER", "contactd", "on", ">pw", "~*", "&*", "+@all",
+    ]);
     redis_is(&daemon, true).await;
     let other = replica(&crm, &url, "").await;
     it_is_shared_again(&daemon, &other, 100).await;
@@ -94,15 +112,28 @@ async fn a_password_that_is_refused_costs_redis_and_no_look_up() {
 #[tokio::test]
 async fn a_read_only_or_full_redis_answers_what_it_has_and_fails_no_look_up() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
-    let (daemon, other) = (replica(&crm, &redis.url(), "").await, replica(&crm, &redis.url(), "").await);
+    let (daemon, other) = (
+        replica(&crm, &redis.url(), "").await,
+        replica(&crm, &redis.url(), "").await,
+    );
     let port = free_port().to_string();
-    let (full, free) = (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]);
-    let (follow, lead) = (["REPLICAOF", "127.0.0.1", &port], ["REPLICAOF", "NO", "ONE"]);
+    let (full, free) = (
+        ["CONFIG", "SET", "maxmemory", "1"],
+        ["CONFIG", "SET", "maxmemory", "0"],
+    );
+    let (follow, lead) = (
+        ["REPLICAOF", "127.0.0.1", &port],
+        ["REPLICAOF", "NO", "ONE"],
+    );
     for (first, fault, remedy) in [(0, &full[..], &free[..]), (1000, &follow[..], &lead[..])] {
         promptly(&daemon, first).await.unwrap();
         redis.run::<()>(fault);
         let kept = promptly(&other, first).await.unwrap();
-        assert_eq!(source(&kept), Source::Redis, "{fault:?}: reading needs nothing");
+        assert_eq!(
+            source(&kept),
+            Source::Redis,
+            "{fault:?}: reading needs nothing"
+        );
         all_are_answered(&daemon, first + 1..first + 20).await;
         redis.run::<()>(remedy);
         redis_is(&daemon, true).await;
@@ -113,13 +144,20 @@ async fn a_read_only_or_full_redis_answers_what_it_has_and_fails_no_look_up() {
 #[tokio::test]
 async fn keys_of_another_type_fail_no_look_up() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
-    let (daemon, other) = (replica(&crm, &redis.url(), "").await, replica(&crm, &redis.url(), "").await);
+    let (daemon, other) = (
+        replica(&crm, &redis.url(), "").await,
+        replica(&crm, &redis.url(), "").await,
+    );
     all_are_answered(&daemon, 0..5).await;
     for key in redis.keys() {
         // What was a string is a list, and what was anything else is a string.
         let kind: String = redis.run(&["TYPE", &key]);
         redis.run::<()>(&["DEL", &key]);
-        redis.run::<()>(&if kind == "string" { ["LPUSH", &key, "x"] } else { ["SET", &key, "x"] });
+        redis.run::<()>(&if kind == "string" {
+            ["LPUSH", &key, "x"]
+        } else {
+            ["SET", &key, "x"]
+        });
     }
     all_are_answered(&other, 0..20).await;
     all_are_answered(&daemon, 20..40).await;
@@ -131,7 +169,10 @@ async fn keys_of_another_type_fail_no_look_up() {
 async fn a_flush_in_the_middle_of_a_load_fails_nobody_and_the_next_load_is_shared() {
     let crm = FakeCrm::start(|seen| ada(seen).after(Duration::from_millis(400))).await;
     let redis = RedisServer::start().await;
-    let (daemon, other) = (replica(&crm, &redis.url(), "").await, replica(&crm, &redis.url(), "").await);
+    let (daemon, other) = (
+        replica(&crm, &redis.url(), "").await,
+        replica(&crm, &redis.url(), "").await,
+    );
     let flush = async {
         eventually("the load is under way", || crm.searches() == 1).await;
         redis.flush();
@@ -140,7 +181,10 @@ async fn a_flush_in_the_middle_of_a_load_fails_nobody_and_the_next_load_is_share
     assert_eq!(names(&answer.unwrap()), ["Ada"]);
     // Nobody knows what was invalidated before the flush, so that answer is kept nowhere else.
     crm.becomes(|seen| named("Ada King", seen));
-    assert_eq!(names(&other.find(find().number(&number(0))).await.unwrap()), ["Ada King"]);
+    assert_eq!(
+        names(&other.find(find().number(&number(0))).await.unwrap()),
+        ["Ada King"]
+    );
     crm.becomes(ada);
     it_is_shared_again(&daemon, &other, 1).await;
 }
@@ -158,6 +202,12 @@ async fn a_flush_in_the_middle_of_a_prefetch_fails_no_number_of_it() {
     let sums = told.finished.expect("it ends in peace");
     assert_eq!((sums.found, sums.failed), (300, 0));
     let other = replica(&crm, &redis.url(), FREE).await;
-    let again = run(&other, batch((0..300).map(number).collect())).await.finished.unwrap();
-    assert!(again.already_cached > 100, "what came after the flush is shared: {again:?}");
+    let again = run(&other, batch((0..300).map(number).collect()))
+        .await
+        .finished
+        .unwrap();
+    assert!(
+        again.already_cached > 100,
+        "what came after the flush is shared: {again:?}"
+    );
 }

@@ -20,7 +20,12 @@ fn leading_to(addresses: &'static [&'static str], port: u16) -> (Dns, Arc<Atomic
     let counted = Arc::clone(&asked);
     let dns = Dns::by(move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
-        async move { Ok(addresses.iter().map(|text| (text.parse::<std::net::IpAddr>().unwrap(), port).into()).collect()) }
+        async move {
+            Ok(addresses
+                .iter()
+                .map(|text| (text.parse::<std::net::IpAddr>().unwrap(), port).into())
+                .collect())
+        }
     });
     (dns, asked)
 }
@@ -33,18 +38,39 @@ async fn a_users_host_that_leads_into_the_private_network_is_not_called() {
         &["::ffff:127.0.0.1"],
         &["0.0.0.0", "127.0.0.2"],
         &["169.254.169.254"],
-        &["10.0.0.1", "192.168.0.1", "172.16.0.1", "100.64.0.1", "fd00:ec2::254", "fe80::1", "::1"],
+        &[
+            "10.0.0.1",
+            "192.168.0.1",
+            "172.16.0.1",
+            "100.64.0.1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "::1",
+        ],
         &["64:ff9b::7f00:1", "2002:7f00:1::1", "2001:0:7f00:1::1"],
     ] {
         let (dns, asked) = leading_to(addresses, trap.addr.port());
         let daemon = TestDaemon::resolving(PIPEDRIVE, &dns).await;
-        let failure = daemon.find(find().platform("pipedrive").hostname("acme.pipedrive.com")).await.unwrap_err();
+        let failure = daemon
+            .find(find().platform("pipedrive").hostname("acme.pipedrive.com"))
+            .await
+            .unwrap_err();
         let reason = details(&failure).reason;
-        assert_eq!((failure.code(), reason.as_str()), (Code::Unavailable, "CRM_UNAVAILABLE"), "{addresses:?}");
-        assert!(failure.message().contains("no public address"), "{failure:?}");
+        assert_eq!(
+            (failure.code(), reason.as_str()),
+            (Code::Unavailable, "CRM_UNAVAILABLE"),
+            "{addresses:?}"
+        );
+        assert!(
+            failure.message().contains("no public address"),
+            "{failure:?}"
+        );
         assert!(!format!("{failure:?}").contains("acme"), "{failure:?}");
         let resolved = asked.load(Ordering::Relaxed);
-        assert!((1..=2).contains(&resolved), "resolved for the search and for whose the credential is, and no more");
+        assert!(
+            (1..=2).contains(&resolved),
+            "resolved for the search and for whose the credential is, and no more"
+        );
     }
     assert_eq!(trap.accepted(), 0);
 }
@@ -63,11 +89,17 @@ async fn a_base_url_may_lead_into_the_private_network() {
 async fn a_name_that_is_nobodys_is_an_unavailable_crm() {
     let dns = Dns::by(|_| async { Err(std::io::ErrorKind::NotFound.into()) });
     let daemon = TestDaemon::resolving(PIPEDRIVE, &dns).await;
-    let failure = daemon.find(find().platform("pipedrive").hostname("acme.pipedrive.com")).await.unwrap_err();
+    let failure = daemon
+        .find(find().platform("pipedrive").hostname("acme.pipedrive.com"))
+        .await
+        .unwrap_err();
     assert_eq!(details(&failure).reason, "CRM_UNAVAILABLE");
     let empty = Dns::by(|_| async { Ok(Vec::new()) });
     let daemon = TestDaemon::resolving(PIPEDRIVE, &empty).await;
-    let failure = daemon.find(find().platform("pipedrive").hostname("acme.pipedrive.com")).await.unwrap_err();
+    let failure = daemon
+        .find(find().platform("pipedrive").hostname("acme.pipedrive.com"))
+        .await
+        .unwrap_err();
     assert_eq!(details(&failure).reason, "CRM_UNAVAILABLE");
 }
 
@@ -97,13 +129,19 @@ async fn no_link_or_redirect_takes_the_credential_elsewhere() {
     ] {
         let next = target.clone();
         crm.becomes(move |_| Reply::json(json!({"data": [], "meta": {"paging": {"next": next}}})));
-        let failure = daemon.find(find().platform("clio").user(&format!("n{target}"))).await.unwrap_err();
+        let failure = daemon
+            .find(find().platform("clio").user(&format!("n{target}")))
+            .await
+            .unwrap_err();
         assert_eq!(details(&failure).reason, "CRM_BAD_REPLY", "{target}");
         assert!(!format!("{failure:?}").contains("127.0.0.1"), "{failure:?}");
         if !target.starts_with('\t') {
             let location = target.clone();
             crm.becomes(move |_| Reply::status(307).header("location", location.clone()));
-            let failure = daemon.find(find().platform("clio").user(&format!("r{target}"))).await.unwrap_err();
+            let failure = daemon
+                .find(find().platform("clio").user(&format!("r{target}")))
+                .await
+                .unwrap_err();
             assert_eq!(details(&failure).reason, "CRM_BAD_REPLY", "{target}");
         }
     }
@@ -112,13 +150,33 @@ async fn no_link_or_redirect_takes_the_credential_elsewhere() {
 
 #[tokio::test]
 async fn ids_and_cursors_of_a_crm_stay_within_their_path() {
-    for id in ["../../admin", "..", "%2e%2e/x", "1/../../x", "1?a=b", "1#x", "//evil.example/", "\\\\evil.example\\"] {
-        let crm = FakeCrm::with(vec![json!({"id": id, "kind": "person", "name": "Ada", "phones": []})]).await;
+    for id in [
+        "../../admin",
+        "..",
+        "%2e%2e/x",
+        "1/../../x",
+        "1?a=b",
+        "1#x",
+        "//evil.example/",
+        "\\\\evil.example\\",
+    ] {
+        let crm = FakeCrm::with(vec![
+            json!({"id": id, "kind": "person", "name": "Ada", "phones": []}),
+        ])
+        .await;
         let daemon = TestDaemon::over(&crm).await;
         daemon.find(find()).await.unwrap();
         for seen in crm.seen() {
-            assert!(seen.path.starts_with("/api/v1/contacts"), "{id}: {}", seen.path);
-            assert!(seen.path == "/api/v1/contacts" || seen.path.ends_with("/deals"), "{id}: {}", seen.path);
+            assert!(
+                seen.path.starts_with("/api/v1/contacts"),
+                "{id}: {}",
+                seen.path
+            );
+            assert!(
+                seen.path == "/api/v1/contacts" || seen.path.ends_with("/deals"),
+                "{id}: {}",
+                seen.path
+            );
         }
     }
 }

@@ -33,7 +33,9 @@ fn with_body(headers: &str, body: &[u8]) -> Said {
 }
 
 fn empty() -> Vec<u8> {
-    json!({"contacts": [], "next_page": null}).to_string().into_bytes()
+    json!({"contacts": [], "next_page": null})
+        .to_string()
+        .into_bytes()
 }
 
 #[tokio::test]
@@ -41,39 +43,92 @@ async fn json_that_is_too_deep_or_too_large_a_tree_is_a_bad_reply() {
     let crm = FakeCrm::with(vec![]).await;
     let daemon = TestDaemon::start(&example_at(&crm.url())).await;
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    let within = |inner: &str| format!("{{\"contacts\": [], \"next_page\": null, \"more\": {inner}}}");
+    let within =
+        |inner: &str| format!("{{\"contacts\": [], \"next_page\": null, \"more\": {inner}}}");
     for (name, body) in [
         ("a million brackets", deep(1_000_000)),
         ("a million open brackets", "[".repeat(1_000_000)),
         ("a million open objects", "{\"a\":".repeat(500_000)),
         ("depth beside a good list", within(&deep(40))),
-        ("two million numbers", within(&format!("[{}0]", "0,".repeat(2_000_000)))),
-        ("a million empty lists", within(&format!("[{}[]]", "[],".repeat(1_000_000)))),
+        (
+            "two million numbers",
+            within(&format!("[{}0]", "0,".repeat(2_000_000))),
+        ),
+        (
+            "a million empty lists",
+            within(&format!("[{}[]]", "[],".repeat(1_000_000))),
+        ),
         ("two documents", format!("{0}{0}", within("0"))),
         ("half a surrogate and no end", within("\"\\ud800")),
         ("a raw zero between values", within("\u{0}")),
-        ("depth beside half a surrogate", within(&format!("\"\\ud800\", \"deep\": {}", deep(40)))),
+        (
+            "depth beside half a surrogate",
+            within(&format!("\"\\ud800\", \"deep\": {}", deep(40))),
+        ),
     ] {
         crm.becomes(move |_| Reply::text("application/json", body.clone()));
         assert_eq!(outcome(&daemon, name).await, BAD, "{name}");
     }
     crm.becomes(move |_| Reply::text("application/json", within(&deep(20))));
-    assert_eq!(outcome(&daemon, "harmless depth").await, "1 found", "the create option");
+    assert_eq!(
+        outcome(&daemon, "harmless depth").await,
+        "1 found",
+        "the create option"
+    );
 }
 
 #[tokio::test]
 async fn compressed_replies_are_measured_unpacked() {
     let good = gzip(&empty());
     each_gets(vec![
-        ("gzip", with_body("content-encoding: gzip\r\n", &good), "1 found"),
-        ("bomb", with_body("content-encoding: gzip\r\n", &bomb(64 << 20)), BAD),
-        ("bomb in a bomb", with_body("content-encoding: gzip\r\n", &gzip(&bomb(64 << 20))), BAD),
-        ("two layers", with_body("content-encoding: gzip, gzip\r\n", &gzip(&good)), BAD),
-        ("two headers", with_body("content-encoding: gzip\r\ncontent-encoding: gzip\r\n", &gzip(&good)), BAD),
-        ("two bombs in a row", with_body("content-encoding: gzip\r\n", &bomb(64 << 20).repeat(2)), BAD),
-        ("said to be gzip", with_body("content-encoding: gzip\r\n", &empty()), BAD),
-        ("cut off", with_body("content-encoding: gzip\r\n", &good[..good.len() - 4]), BAD),
-        ("an encoding nobody asked for", with_body("content-encoding: br\r\n", &good), BAD),
+        (
+            "gzip",
+            with_body("content-encoding: gzip\r\n", &good),
+            "1 found",
+        ),
+        (
+            "bomb",
+            with_body("content-encoding: gzip\r\n", &bomb(64 << 20)),
+            BAD,
+        ),
+        (
+            "bomb in a bomb",
+            with_body("content-encoding: gzip\r\n", &gzip(&bomb(64 << 20))),
+            BAD,
+        ),
+        (
+            "two layers",
+            with_body("content-encoding: gzip, gzip\r\n", &gzip(&good)),
+            BAD,
+        ),
+        (
+            "two headers",
+            with_body(
+                "content-encoding: gzip\r\ncontent-encoding: gzip\r\n",
+                &gzip(&good),
+            ),
+            BAD,
+        ),
+        (
+            "two bombs in a row",
+            with_body("content-encoding: gzip\r\n", &bomb(64 << 20).repeat(2)),
+            BAD,
+        ),
+        (
+            "said to be gzip",
+            with_body("content-encoding: gzip\r\n", &empty()),
+            BAD,
+        ),
+        (
+            "cut off",
+            with_body("content-encoding: gzip\r\n", &good[..good.len() - 4]),
+            BAD,
+        ),
+        (
+            "an encoding nobody asked for",
+            with_body("content-encoding: br\r\n", &good),
+            BAD,
+        ),
         ("not said to be gzip", with_body("", &good), BAD),
     ])
     .await;
@@ -85,18 +140,62 @@ async fn replies_without_an_end_are_cut_off_by_size_or_time() {
     let endless = format!("{OK}transfer-encoding: chunked\r\n\r\n");
     let header = "x-a: 1\r\n";
     each_gets(vec![
-        ("endless chunks", Said::for_ever(endless.clone(), chunk), BAD),
-        ("endless body up to the end of the connection", Said::for_ever(format!("{OK}\r\n"), " ".repeat(65_536)), BAD),
-        ("endless chunk size", Said::for_ever(endless.clone(), "0".repeat(1024)), AWAY),
-        ("endless chunk extension", Said::for_ever(format!("{endless}1;"), "x".repeat(1024)), AWAY),
-        ("endless trailers", Said::for_ever(format!("{endless}0\r\n"), header), AWAY),
+        (
+            "endless chunks",
+            Said::for_ever(endless.clone(), chunk),
+            BAD,
+        ),
+        (
+            "endless body up to the end of the connection",
+            Said::for_ever(format!("{OK}\r\n"), " ".repeat(65_536)),
+            BAD,
+        ),
+        (
+            "endless chunk size",
+            Said::for_ever(endless.clone(), "0".repeat(1024)),
+            AWAY,
+        ),
+        (
+            "endless chunk extension",
+            Said::for_ever(format!("{endless}1;"), "x".repeat(1024)),
+            AWAY,
+        ),
+        (
+            "endless trailers",
+            Said::for_ever(format!("{endless}0\r\n"), header),
+            AWAY,
+        ),
         ("endless headers", Said::for_ever(OK, header), AWAY),
-        ("one endless header", Said::for_ever(format!("{OK}x-a: "), "x".repeat(1024)), AWAY),
-        ("endless status line", Said::for_ever("HTTP/1.1 200 ", "x".repeat(1024)), AWAY),
-        ("endless early hints", Said::for_ever("", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"), AWAY),
-        ("a body that drips", Said::dripping(endless, "1\r\n \r\n"), AWAY),
-        ("headers that drip", Said::dripping("", "HTTP/1.1 103 Early Hints\r\n\r\n"), AWAY),
-        ("a status line that drips", Said::dripping("HTTP/1.1 200 ", "x"), AWAY),
+        (
+            "one endless header",
+            Said::for_ever(format!("{OK}x-a: "), "x".repeat(1024)),
+            AWAY,
+        ),
+        (
+            "endless status line",
+            Said::for_ever("HTTP/1.1 200 ", "x".repeat(1024)),
+            AWAY,
+        ),
+        (
+            "endless early hints",
+            Said::for_ever("", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"),
+            AWAY,
+        ),
+        (
+            "a body that drips",
+            Said::dripping(endless, "1\r\n \r\n"),
+            AWAY,
+        ),
+        (
+            "headers that drip",
+            Said::dripping("", "HTTP/1.1 103 Early Hints\r\n\r\n"),
+            AWAY,
+        ),
+        (
+            "a status line that drips",
+            Said::dripping("HTTP/1.1 200 ", "x"),
+            AWAY,
+        ),
         ("silence", Said::dripping("", ""), AWAY),
     ])
     .await;
@@ -108,31 +207,73 @@ async fn what_is_no_http_is_an_unavailable_crm() {
     let head = |headers: &str| format!("{OK}{headers}content-length: 2\r\n\r\n{{}}");
     each_gets(vec![
         ("a hundred headers", Said::once(head(&lines(96))), BAD),
-        ("more headers than that", Said::once(head(&lines(101))), AWAY),
-        ("a header of a megabyte", Said::once(head(&format!("x-a: {}\r\n", "x".repeat(1 << 20)))), AWAY),
-        ("a control character in a header", Said::once(head("x-a: a\0b\r\n")), AWAY),
+        (
+            "more headers than that",
+            Said::once(head(&lines(101))),
+            AWAY,
+        ),
+        (
+            "a header of a megabyte",
+            Said::once(head(&format!("x-a: {}\r\n", "x".repeat(1 << 20)))),
+            AWAY,
+        ),
+        (
+            "a control character in a header",
+            Said::once(head("x-a: a\0b\r\n")),
+            AWAY,
+        ),
         ("nothing", Said::once(""), AWAY),
         ("noise", Said::once(vec![0xff; 4096]), AWAY),
-        ("another protocol", Said::once("SSH-2.0-OpenSSH_9.2\r\n"), AWAY),
+        (
+            "another protocol",
+            Said::once("SSH-2.0-OpenSSH_9.2\r\n"),
+            AWAY,
+        ),
         ("HTTP/0.9", Said::once("{}"), AWAY),
-        ("a status that is none", Said::once("HTTP/1.1 99999 OK\r\n\r\n"), AWAY),
+        (
+            "a status that is none",
+            Said::once("HTTP/1.1 99999 OK\r\n\r\n"),
+            AWAY,
+        ),
         (
             "a switch of protocols",
             Said::once("HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"),
             BAD,
         ),
-        ("an announced size over the limit", Said::once(format!("{OK}content-length: 99999999999\r\n\r\n{{}}")), BAD),
+        (
+            "an announced size over the limit",
+            Said::once(format!("{OK}content-length: 99999999999\r\n\r\n{{}}")),
+            BAD,
+        ),
         (
             "an announced size beyond all",
-            Said::once(format!("{OK}content-length: 99999999999999999999\r\n\r\n{{}}")),
+            Said::once(format!(
+                "{OK}content-length: 99999999999999999999\r\n\r\n{{}}"
+            )),
             AWAY,
         ),
-        ("less than announced", Said::once(format!("{OK}content-length: 1000\r\n\r\n{{}}")), AWAY),
-        ("two sizes", Said::once(format!("{OK}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}")), AWAY),
-        ("a chunk size that is none", Said::once(format!("{OK}transfer-encoding: chunked\r\n\r\nzz\r\n")), AWAY),
+        (
+            "less than announced",
+            Said::once(format!("{OK}content-length: 1000\r\n\r\n{{}}")),
+            AWAY,
+        ),
+        (
+            "two sizes",
+            Said::once(format!(
+                "{OK}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"
+            )),
+            AWAY,
+        ),
+        (
+            "a chunk size that is none",
+            Said::once(format!("{OK}transfer-encoding: chunked\r\n\r\nzz\r\n")),
+            AWAY,
+        ),
         (
             "a chunk size beyond all",
-            Said::once(format!("{OK}transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n")),
+            Said::once(format!(
+                "{OK}transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n"
+            )),
             AWAY,
         ),
     ])
@@ -151,7 +292,11 @@ async fn pages_without_an_end_are_read_up_to_the_limit() {
     .await;
     let daemon = TestDaemon::over(&crm).await;
     let answer = daemon.find(find()).await.unwrap();
-    assert_eq!(names(&answer), ["Ada"], "the same contact on each page is one contact");
+    assert_eq!(
+        names(&answer),
+        ["Ada"],
+        "the same contact on each page is one contact"
+    );
     assert!(!answer.lookup.unwrap().complete);
     assert_eq!(crm.searches(), 5, "lookup.max_pages");
 
@@ -170,7 +315,10 @@ async fn a_cursor_or_link_of_a_megabyte_is_not_followed() {
     crm.becomes(move |_| {
         Reply::json(json!({"success": true, "data": {"items": []}, "additional_data": {"next_cursor": cursor}}))
     });
-    let failure = pipedrive.find(find().platform("pipedrive")).await.unwrap_err();
+    let failure = pipedrive
+        .find(find().platform("pipedrive"))
+        .await
+        .unwrap_err();
     assert_eq!(crate::support::daemon::details(&failure).reason, BAD);
     let clio = TestDaemon::with(&crm, "clio", "").await;
     let next = format!("{}/api/v4/contacts.json?{long}", crm.url());

@@ -1,6 +1,7 @@
 //! Which files of one room import each other, and whether that goes round in circles.
 //!
-//! A name that a room's front (`mod.rs`) shows its files counts as the front's own: fronts are no part of a circle.
+//! A name that a room's front (`mod.rs`) shows its files counts as the front's own: fronts are no
+//! part of a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,7 +15,11 @@ pub(super) type Imports = BTreeMap<String, BTreeSet<String>>;
 /// `budget::shared` for `src/budget/shared.rs`; `None` for a room's front.
 pub(super) fn module(file: &Path) -> Option<String> {
     let inside = file.strip_prefix(SRC).unwrap().with_extension("");
-    let names: Vec<_> = inside.iter().map(|name| name.to_str().unwrap()).filter(|name| *name != "mod").collect();
+    let names: Vec<_> = inside
+        .iter()
+        .map(|name| name.to_str().unwrap())
+        .filter(|name| *name != "mod")
+        .collect();
     (names.len() > 1).then(|| names.join("::"))
 }
 
@@ -37,17 +42,26 @@ pub(super) fn imports(module: &str, code: &str, modules: &BTreeSet<String>) -> B
         }
         for branch in branches(rest) {
             let path: Vec<_> = base.iter().copied().chain(branch.split("::")).collect();
-            let known =
-                (2..=path.len()).rev().map(|length| path[..length].join("::")).find(|path| modules.contains(path));
-            used.extend(known.filter(|known| known != module && known.split("::").next() == Some(room)));
+            let known = (2..=path.len())
+                .rev()
+                .map(|length| path[..length].join("::"))
+                .find(|path| modules.contains(path));
+            used.extend(
+                known.filter(|known| known != module && known.split("::").next() == Some(room)),
+            );
         }
     }
     used
 }
 
-/// One circle for each module that can be reached from itself, written from its alphabetically first module on.
+/// One circle for each module that can be reached from itself, written from its alphabetically
+/// first module on.
 pub(super) fn circles(imports: &Imports) -> BTreeSet<String> {
-    imports.keys().filter_map(|start| circle(start, imports)).map(from_first).collect()
+    imports
+        .keys()
+        .filter_map(|start| circle(start, imports))
+        .map(from_first)
+        .collect()
 }
 
 fn circle<'a>(start: &'a String, imports: &'a Imports) -> Option<Vec<&'a String>> {
@@ -70,5 +84,8 @@ fn from_first(mut way: Vec<&String>) -> String {
     let first = (0..way.len()).min_by_key(|at| way[*at]).unwrap_or_default();
     way.rotate_left(first);
     way.push(way[0]);
-    way.into_iter().map(String::as_str).collect::<Vec<_>>().join(" -> ")
+    way.into_iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" -> ")
 }

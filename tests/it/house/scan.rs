@@ -29,7 +29,12 @@ pub(super) fn sources() -> Vec<PathBuf> {
 /// `cache` for `src/cache/memory.rs`, `flight` for `src/flight.rs`.
 pub(super) fn room_of(file: &Path) -> String {
     let first = file.strip_prefix(SRC).unwrap().components().next().unwrap();
-    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+    first
+        .as_os_str()
+        .to_str()
+        .unwrap()
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 /// How many `super` lead from the file's module to the crate's root.
@@ -43,14 +48,20 @@ pub(super) fn bare(text: &str) -> String {
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let in_word = code.ends_with(is_word) && !code.ends_with(['b', 'c']);
-        let hashes = rest.bytes().skip(1).take_while(|byte| *byte == b'#').count();
+        let hashes = rest
+            .bytes()
+            .skip(1)
+            .take_while(|byte| *byte == b'#')
+            .count();
         let skipped = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
             block_comment(rest)
         } else if c == 'r' && !in_word && rest[1 + hashes..].starts_with('"') {
             let end = format!("\"{}", "#".repeat(hashes));
-            rest[hashes + 2..].find(&end).map_or(rest.len(), |at| hashes + 2 + at + end.len())
+            rest[hashes + 2..]
+                .find(&end)
+                .map_or(rest.len(), |at| hashes + 2 + at + end.len())
         } else if c == '"' {
             quoted(rest, '"').unwrap_or(rest.len())
         } else if c == '\'' && is_char_literal(rest) {
@@ -60,7 +71,11 @@ pub(super) fn bare(text: &str) -> String {
             rest = &rest[c.len_utf8()..];
             continue;
         };
-        code.extend(rest[..skipped].chars().map(|c| if c == '\n' { c } else { ' ' }));
+        code.extend(
+            rest[..skipped]
+                .chars()
+                .map(|c| if c == '\n' { c } else { ' ' }),
+        );
         rest = &rest[skipped..];
     }
     code
@@ -131,13 +146,16 @@ pub(super) fn without_tests(code: &str) -> String {
     kept
 }
 
-/// The first names of all paths, with their places: `crate`, `super`, crates, and what else has a `::` behind it.
+/// The first names of all paths, with their places: `crate`, `super`, crates, and what else has a
+/// `::` behind it.
 pub(super) fn roots(code: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut before = "";
     let mut at = 0;
     while let Some(start) = code[at..].find(is_word).map(|next| at + next) {
-        let end = code[start..].find(|c| !is_word(c)).map_or(code.len(), |length| start + length);
+        let end = code[start..]
+            .find(|c| !is_word(c))
+            .map_or(code.len(), |length| start + length);
         let inside = code[..start].trim_end().ends_with("::");
         if !inside && (code[end..].trim_start().starts_with("::") || before == "use") {
             found.push((start, &code[start..end]));
@@ -147,9 +165,12 @@ pub(super) fn roots(code: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// The paths behind a root, groups taken apart, two names of each: `::{a::b::c, d}` is `a::b` and `d`.
+/// The paths behind a root, groups taken apart, two names of each: `::{a::b::c, d}` is `a::b` and
+/// `d`.
 pub(super) fn branches(rest: &str) -> Vec<String> {
-    let Some(rest) = rest.trim_start().strip_prefix("::") else { return Vec::new() };
+    let Some(rest) = rest.trim_start().strip_prefix("::") else {
+        return Vec::new();
+    };
     let two = |path: String| path.split("::").take(2).collect::<Vec<_>>().join("::");
     let mut paths: Vec<_> = tree(rest).0.into_iter().map(two).collect();
     paths.dedup();
@@ -176,7 +197,13 @@ fn tree(text: &str) -> (Vec<String>, &str) {
     match after.trim_start().strip_prefix("::") {
         Some(more) if end > 0 => {
             let (paths, after) = tree(more);
-            (paths.into_iter().map(|path| format!("{name}::{path}")).collect(), after)
+            (
+                paths
+                    .into_iter()
+                    .map(|path| format!("{name}::{path}"))
+                    .collect(),
+                after,
+            )
         }
         _ => (vec![name.to_owned()], after),
     }

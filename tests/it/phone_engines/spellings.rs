@@ -1,4 +1,5 @@
-//! The spellings to compare on: Google's example numbers of all regions and types, written in many ways.
+//! The spellings to compare on: Google's example numbers of all regions and types, written in many
+//! ways.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
@@ -12,7 +13,8 @@ use rlibphonenumber::{
 /// Region `001` of Google's metadata: calling codes such as +800 that belong to no country.
 const NO_COUNTRY: &str = "001";
 
-/// The one example number that we do not read: Canada's 310 numbers have seven digits, too few for the rest of +1.
+/// The one example number that we do not read: Canada's 310 numbers have seven digits, too few for
+/// the rest of +1.
 pub(super) const LOCAL: &str = "+13101234";
 
 const TYPES: [Type; 11] = [
@@ -67,7 +69,10 @@ pub(super) fn examples() -> BTreeMap<String, Vec<PhoneNumber>> {
             }
         }
     }
-    for code in ENGINE.get_supported_global_network_calling_codes().collect::<BTreeSet<_>>() {
+    for code in ENGINE
+        .get_supported_global_network_calling_codes()
+        .collect::<BTreeSet<_>>()
+    {
         if let Ok(number) = ENGINE.get_example_number_for_non_geo_entity(code) {
             add(NO_COUNTRY.to_owned(), number);
         }
@@ -76,7 +81,9 @@ pub(super) fn examples() -> BTreeMap<String, Vec<PhoneNumber>> {
 }
 
 pub(super) fn spellings(number: &PhoneNumber, region: &str, random: &mut Random) -> Vec<Spelling> {
-    let home = EngineRegion::from_str(region).ok().filter(|_| region != NO_COUNTRY);
+    let home = EngineRegion::from_str(region)
+        .ok()
+        .filter(|_| region != NO_COUNTRY);
     let e164 = number.format_as(Format::E164).into_owned();
     let international = number.format_as(Format::International).into_owned();
     let uri = number.format_as(Format::RFC3966).into_owned();
@@ -86,31 +93,65 @@ pub(super) fn spellings(number: &PhoneNumber, region: &str, random: &mut Random)
     let mut all = Vec::new();
     let mut add = |kind, text: String, region, says_the_number: bool| {
         let truth = says_the_number.then(|| e164.clone());
-        all.push(Spelling { kind, text, region, truth });
+        all.push(Spelling {
+            kind,
+            text,
+            region,
+            truth,
+        });
     };
     add("E.164", e164.clone(), None, true);
     add("international", international.clone(), None, true);
     add("separators", scattered(&e164, random), None, true);
     add("RFC 3966", uri.clone(), None, true);
-    add("RFC 3966 parameters", format!("{uri};isub=12345;ext=42"), None, true);
+    add(
+        "RFC 3966 parameters",
+        format!("{uri};isub=12345;ext=42"),
+        None,
+        true,
+    );
     let context = format!("tel:{significant};phone-context=+{}", number.country_code);
     add("RFC 3966 parameters", context, None, true);
     for (kind, extension) in EXTENSIONS {
         add(kind, format!("{international}{extension}"), None, true);
     }
-    add("other digits", translated(&international, '\u{660}'), None, true);
-    add("other digits", translated(&e164.replace('+', "\u{ff0b}"), '\u{ff10}'), None, true);
-    for text in [vanity(&international), vanity(&e164)].into_iter().flatten() {
+    add(
+        "other digits",
+        translated(&international, '\u{660}'),
+        None,
+        true,
+    );
+    add(
+        "other digits",
+        translated(&e164.replace('+', "\u{ff0b}"), '\u{ff10}'),
+        None,
+        true,
+    );
+    for text in [vanity(&international), vanity(&e164)]
+        .into_iter()
+        .flatten()
+    {
         add("letters", text, None, true);
     }
-    for abroad in [EngineRegion::US, EngineRegion::GB, EngineRegion::AU, EngineRegion::JP, EngineRegion::RU] {
+    for abroad in [
+        EngineRegion::US,
+        EngineRegion::GB,
+        EngineRegion::AU,
+        EngineRegion::JP,
+        EngineRegion::RU,
+    ] {
         let code = ENGINE.get_country_code_for_region(abroad).unwrap();
         if ENGINE.can_be_internationally_dialled(number) && code != number.country_code {
-            let text = number.format_out_of_country_calling_number(abroad).into_owned();
+            let text = number
+                .format_out_of_country_calling_number(abroad)
+                .into_owned();
             add("dialled from abroad", text, Some(abroad), true);
         }
     }
-    if let Some(trunk) = DATABASE.by_id(region).and_then(|plan| plan.national_prefix()) {
+    if let Some(trunk) = DATABASE
+        .by_id(region)
+        .and_then(|plan| plan.national_prefix())
+    {
         // Google keeps Colombia's 0, which is a trunk prefix before the code of a carrier only.
         let text = format!("+{} ({trunk}){significant}", number.country_code);
         add("trunk prefix kept", text, None, region != "CO");
@@ -130,13 +171,19 @@ pub(super) fn spellings(number: &PhoneNumber, region: &str, random: &mut Random)
 
 /// Digits of another script, which begin at `zero`.
 fn translated(text: &str, zero: char) -> String {
-    let other = |c: char| c.to_digit(10).and_then(|digit| char::from_u32(zero as u32 + digit)).unwrap_or(c);
+    let other = |c: char| {
+        c.to_digit(10)
+            .and_then(|digit| char::from_u32(zero as u32 + digit))
+            .unwrap_or(c)
+    };
     text.chars().map(other).collect()
 }
 
 /// Stray separators between the digits, as people and pages write them.
 fn scattered(e164: &str, random: &mut Random) -> String {
-    const SEPARATORS: [&str; 9] = [" ", "-", ".", "/", "  ", " - ", "\u{a0}", "\u{2010}", "\u{200b}"];
+    const SEPARATORS: [&str; 9] = [
+        " ", "-", ".", "/", "  ", " - ", "\u{a0}", "\u{2010}", "\u{200b}",
+    ];
     let mut text = e164[..3].to_owned();
     for digit in e164[3..].chars() {
         if random.below(3) == 0 {
@@ -147,10 +194,16 @@ fn scattered(e164: &str, random: &mut Random) -> String {
     text
 }
 
-/// The last seven digits as letters of a keypad, where that leaves what Google reads: three digits, then three letters.
+/// The last seven digits as letters of a keypad, where that leaves what Google reads: three digits,
+/// then three letters.
 fn vanity(text: &str) -> Option<String> {
     const KEYPAD: [char; 10] = ['0', '1', 'A', 'D', 'G', 'J', 'M', 'P', 'T', 'W'];
-    let from = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).nth_back(6)?.0.max(4);
+    let from = text
+        .char_indices()
+        .filter(|(_, c)| c.is_ascii_digit())
+        .nth_back(6)?
+        .0
+        .max(4);
     let (head, tail) = text.split_at_checked(from)?;
     let letter = |c: char| c.to_digit(10).map_or(c, |digit| KEYPAD[digit as usize]);
     let tail: String = tail.chars().map(letter).collect();
@@ -159,7 +212,8 @@ fn vanity(text: &str) -> Option<String> {
     (digits >= 3 && letters >= 3).then(|| format!("{head}{tail}"))
 }
 
-/// One digit left out, doubled, changed or swapped with the next; the calling code's first digit stays.
+/// One digit left out, doubled, changed or swapped with the next; the calling code's first digit
+/// stays.
 fn mistyped(e164: &str, random: &mut Random) -> String {
     let mut digits: Vec<u8> = e164.bytes().collect();
     let at = 2 + random.below(digits.len() - 3);
@@ -177,7 +231,10 @@ pub(super) struct Random(u64);
 
 impl Random {
     pub(super) fn seeded(text: &str) -> Self {
-        Self(text.bytes().fold(0x5eed, |seed, byte| seed * 256 + u64::from(byte)))
+        Self(
+            text.bytes()
+                .fold(0x5eed, |seed, byte| seed * 256 + u64::from(byte)),
+        )
     }
 
     fn below(&mut self, limit: usize) -> usize {

@@ -44,7 +44,11 @@ async fn an_absent_server_delays_nobody_and_is_found_when_it_comes() {
     for _ in 0..100 {
         assert_eq!(ping(&link).await.0, Err(LinkError::Down));
     }
-    assert!(watch.elapsed() < AT_MOST, "nobody asks a dead one: {:?}", watch.elapsed());
+    assert!(
+        watch.elapsed() < AT_MOST,
+        "nobody asks a dead one: {:?}",
+        watch.elapsed()
+    );
     assert_eq!(up.get(), 0);
     server.restart().await;
     comes_back(&link).await;
@@ -81,7 +85,10 @@ async fn a_restarted_server_is_used_again_and_has_nothing() {
     assert_eq!(stored(&tier, &key("u", 1)).await, Err(LinkError::Down));
     server.restart().await;
     comes_back(&link).await;
-    assert_eq!(store(&tier, &key("u", 1), &begun.epoch, &entry("old", 1)).await, Ok(false));
+    assert_eq!(
+        store(&tier, &key("u", 1), &begun.epoch, &entry("old", 1)).await,
+        Ok(false)
+    );
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
 }
 
@@ -113,7 +120,11 @@ async fn a_full_server_refuses_to_store_and_goes_on_answering() {
     assert_eq!(stored(&tier, &key("u", 2)).await, Ok(Some(entry("Bob", 1))));
     assert!(link.is_up());
     tier.forget_user(key("u", 1).user()).await.unwrap();
-    assert_eq!(server.keys(), Vec::<String>::new(), "erasing needs no memory");
+    assert_eq!(
+        server.keys(),
+        Vec::<String>::new(),
+        "erasing needs no memory"
+    );
 }
 
 #[tokio::test]
@@ -124,8 +135,14 @@ async fn a_read_only_server_answers_what_it_has() {
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     server.run::<()>(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
     for _ in 0..5 {
-        assert_eq!(begin(&tier, &key("u", 2)).await.unwrap_err(), LinkError::Failed("READONLY".to_owned()));
-        assert_eq!(tier.forget_user(key("u", 1).user()).await, Err(LinkError::Failed("READONLY".to_owned())));
+        assert_eq!(
+            begin(&tier, &key("u", 2)).await.unwrap_err(),
+            LinkError::Failed("READONLY".to_owned())
+        );
+        assert_eq!(
+            tier.forget_user(key("u", 1).user()).await,
+            Err(LinkError::Failed("READONLY".to_owned()))
+        );
     }
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(Some(entry("Ann", 1))));
     server.run::<()>(&["REPLICAOF", "NO", "ONE"]);
@@ -143,7 +160,9 @@ async fn a_wrong_password_keeps_it_down_until_it_is_right() {
     server.run::<()>(&["ACL", "SETUSER", "u", "on", ">pw@", "~*", "+@all"]);
     comes_back(&link).await;
     server.run::<()>(&["ACL", "SETUSER", "u", "-set"]);
-    let refused = link.query::<()>(redis::cmd("SET").arg("a").arg("b").to_owned()).await;
+    let refused = link
+        .query::<()>(redis::cmd("SET").arg("a").arg("b").to_owned())
+        .await;
     assert_eq!(refused, Err(LinkError::Failed("NOPERM".to_owned())));
     assert_eq!(ping(&link).await.0, Ok(()));
     server.run::<()>(&["ACL", "DELUSER", "u"]);

@@ -20,7 +20,10 @@ async fn answers(link: &Link) {
             pause(Duration::from_millis(2)).await;
         }
     };
-    assert!(within(Duration::from_secs(10), answered).await.is_some(), "Redis is asked again");
+    assert!(
+        within(Duration::from_secs(10), answered).await.is_some(),
+        "Redis is asked again"
+    );
 }
 
 #[tokio::test]
@@ -37,11 +40,18 @@ async fn a_blip_costs_one_timeout_and_not_the_connection() {
             unanswered.push(ping(&link).await.unwrap_err());
             pause(Duration::from_millis(5)).await;
         }
-        let timeouts = unanswered.iter().filter(|error| **error == LinkError::Timeout).count();
+        let timeouts = unanswered
+            .iter()
+            .filter(|error| **error == LinkError::Timeout)
+            .count();
         assert_eq!(timeouts, 1, "{unanswered:?}");
         proxy.restore().await;
         answers(&link).await;
-        assert_eq!((proxy.accepted(), up.get()), (connections, 1), "it is the same connection");
+        assert_eq!(
+            (proxy.accepted(), up.get()),
+            (connections, 1),
+            "it is the same connection"
+        );
     }
 }
 
@@ -50,7 +60,10 @@ async fn a_way_almost_as_long_as_the_timeout_is_used_again_after_a_blip() {
     let server = RedisServer::start().await;
     let proxy = ChaosProxy::before(loopback(server.port)).await;
     let timeout = Duration::from_secs(1);
-    let (link, _) = link_with(&Config { timeout, ..config(&format!("redis://{}", proxy.addr)) });
+    let (link, _) = link_with(&Config {
+        timeout,
+        ..config(&format!("redis://{}", proxy.addr))
+    });
     answers(&link).await;
     let connections = proxy.accepted();
     proxy.becomes(Mode::Stall).await;

@@ -15,14 +15,24 @@ use crate::support::redis::{RedisServer, config, free_port, link_to, link_with, 
 async fn a_unix_socket() {
     let mut server = RedisServer::on(free_port(), &["--unixsocket", "redis.sock"]);
     server.restart().await;
-    let tier = tier_on(link_to(&format!("unix://{}/redis.sock", server.dir.path().display())));
+    let tier = tier_on(link_to(&format!(
+        "unix://{}/redis.sock",
+        server.dir.path().display()
+    )));
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
 }
 
 #[tokio::test]
 async fn tls_with_a_certificate_of_ones_own() {
     let port = free_port();
-    let args = ["--tls-port", &port.to_string(), "--tls-cert-file", "c.pem", "--tls-key-file", "k.pem"];
+    let args = [
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        "c.pem",
+        "--tls-key-file",
+        "k.pem",
+    ];
     let rest = ["--tls-ca-cert-file", "c.pem", "--tls-auth-clients", "no"];
     let mut server = RedisServer::on(free_port(), &[&args[..], &rest[..]].concat());
     let made = Command::new("openssl")
@@ -34,12 +44,22 @@ async fn tls_with_a_certificate_of_ones_own() {
         .current_dir(server.dir.path())
         .output()
         .expect("this test needs openssl (Debian: apt-get install openssl)");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     server.restart().await;
 
     let url = format!("rediss://localhost:{port}");
     let ca = std::fs::read(server.dir.path().join("c.pem")).unwrap();
-    let trusting = tier_on(link_with(&Config { ca: Some(CaCertificates::parse(ca).unwrap()), ..config(&url) }).0);
+    let trusting = tier_on(
+        link_with(&Config {
+            ca: Some(CaCertificates::parse(ca).unwrap()),
+            ..config(&url)
+        })
+        .0,
+    );
     eventually_stores(&trusting).await;
     let stranger = link_to(&url);
     pause(Duration::from_millis(500)).await;
@@ -63,7 +83,17 @@ async fn a_new_master_that_the_sentinels_elected() {
     let mut master = RedisServer::on(free_port(), &auth);
     master.restart().await;
     let port = master.port.to_string();
-    let replica_of = [&auth[..], &["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"]].concat();
+    let replica_of = [
+        &auth[..],
+        &[
+            "--replicaof",
+            "127.0.0.1",
+            &port,
+            "--repl-diskless-sync-delay",
+            "0",
+        ],
+    ]
+    .concat();
     let mut replica = RedisServer::on(free_port(), &replica_of);
     replica.restart().await;
     let mut sentinel = RedisServer::on(free_port(), &["sentinel.conf", "--sentinel"]);
@@ -76,11 +106,18 @@ async fn a_new_master_that_the_sentinels_elected() {
     sentinel.restart().await;
     let replicas = || {
         let told: Vec<Vec<String>> = sentinel.run(&["SENTINEL", "REPLICAS", "main"]);
-        told.iter().any(|fields| fields.windows(2).any(|pair| pair == ["master-link-status", "ok"]))
+        told.iter().any(|fields| {
+            fields
+                .windows(2)
+                .any(|pair| pair == ["master-link-status", "ok"])
+        })
     };
     eventually("the sentinel knows the replica", replicas).await;
 
-    let link = link_to(&format!("redis+sentinel://:pw@127.0.0.1:{}/main", sentinel.port));
+    let link = link_to(&format!(
+        "redis+sentinel://:pw@127.0.0.1:{}/main",
+        sentinel.port
+    ));
     let tier = tier_on(link.clone());
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     master.stop();

@@ -34,7 +34,9 @@ async fn events(reader: &mut LogReader) -> Vec<Event> {
 async fn a_replica_hears_what_others_publish_once_and_in_order() {
     let server = RedisServer::start().await;
     let [(one, mut own), (_, mut other)] = two(&server).await;
-    let hash = link_to(&server.url()).names().party(key("u", 1).user(), party(1));
+    let hash = link_to(&server.url())
+        .names()
+        .party(key("u", 1).user(), party(1));
     let published = [
         Event::ForgetNumber(key("u", 1).user(), hash),
         Event::ForgetUser(user(2)),
@@ -47,9 +49,15 @@ async fn a_replica_hears_what_others_publish_once_and_in_order() {
     }
     assert_eq!(events(&mut other).await, published);
     let polled = other.poll().await.unwrap();
-    assert_eq!((polled.events.len(), polled.replicas, polled.more), (0, Some(2), false));
+    assert_eq!(
+        (polled.events.len(), polled.replicas, polled.more),
+        (0, Some(2), false)
+    );
     let time: (u64, u64) = server.run(&["TIME"]);
-    assert!(time.0.abs_diff(polled.now.0 / 1000) <= 1, "Redis' own time: {polled:?}");
+    assert!(
+        time.0.abs_diff(polled.now.0 / 1000) <= 1,
+        "Redis' own time: {polled:?}"
+    );
     assert_eq!(events(&mut own).await, [], "its own are not repeated to it");
     one.publish(Event::ForgetUser(user(5))).await.unwrap();
     assert_eq!(events(&mut other).await, [Event::ForgetUser(user(5))]);
@@ -71,7 +79,9 @@ async fn many_events_come_in_batches_and_a_reader_too_far_behind_is_told() {
     let server = RedisServer::start().await;
     let [(one, _), (_, mut other)] = two(&server).await;
     for n in 0..2_500_u32 {
-        one.publish(Event::ForgetUser(user(u8::try_from(n % 250).unwrap()))).await.unwrap();
+        one.publish(Event::ForgetUser(user(u8::try_from(n % 250).unwrap())))
+            .await
+            .unwrap();
     }
     let mut heard = Vec::new();
     while heard.len() < 2_500 {
@@ -87,7 +97,11 @@ async fn many_events_come_in_batches_and_a_reader_too_far_behind_is_told() {
     server.run::<()>(&["XTRIM", "contactd:{log}:s", "MAXLEN", "5"]);
     assert_eq!(events(&mut other).await, [Event::Lost]);
     one.publish(Event::ForgetUser(user(9))).await.unwrap();
-    assert_eq!(events(&mut other).await, [Event::ForgetUser(user(9))], "and goes on");
+    assert_eq!(
+        events(&mut other).await,
+        [Event::ForgetUser(user(9))],
+        "and goes on"
+    );
 }
 
 #[tokio::test]
@@ -112,7 +126,15 @@ async fn a_flushed_or_evicted_log_is_noticed() {
             let heard = events(&mut other).await;
             // With the stream alone gone and everything heard before, nothing was missed.
             let whole = !before && gone.ends_with('s');
-            assert_eq!(heard, [if whole { Event::ForgetUser(user(n)) } else { Event::Lost }], "{gone} {before}");
+            assert_eq!(
+                heard,
+                [if whole {
+                    Event::ForgetUser(user(n))
+                } else {
+                    Event::Lost
+                }],
+                "{gone} {before}"
+            );
             assert_eq!(events(&mut other).await, []);
         }
     }
@@ -128,10 +150,18 @@ async fn a_replica_that_was_cut_off_catches_up() {
     }
     server.resume();
     publish_when_up(&one).await;
-    assert_eq!(poll_when_up(&mut other).await, [Event::ForgetUser(user(1))], "nothing was missed");
+    assert_eq!(
+        poll_when_up(&mut other).await,
+        [Event::ForgetUser(user(1))],
+        "nothing was missed"
+    );
 
     server.restart().await;
-    assert_eq!(poll_when_up(&mut other).await, [Event::Lost], "an empty Redis knows of nothing");
+    assert_eq!(
+        poll_when_up(&mut other).await,
+        [Event::Lost],
+        "an empty Redis knows of nothing"
+    );
 }
 
 #[tokio::test]
@@ -150,11 +180,24 @@ async fn replicas_that_are_gone_are_not_counted() {
     let [(_, mut own), _] = two(&server).await;
     assert_eq!(own.poll().await.unwrap().replicas, Some(2));
     // Their last polls, moved into the past.
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let names: Vec<Vec<u8>> =
-        redis::cmd("ZRANGE").arg("contactd:{log}:r").arg(0).arg(-1).query(&mut connection).unwrap();
+    let mut connection = redis::Client::open(server.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let names: Vec<Vec<u8>> = redis::cmd("ZRANGE")
+        .arg("contactd:{log}:r")
+        .arg(0)
+        .arg(-1)
+        .query(&mut connection)
+        .unwrap();
     for name in names {
-        redis::cmd("ZADD").arg("contactd:{log}:r").arg("XX").arg(1000).arg(name).exec(&mut connection).unwrap();
+        redis::cmd("ZADD")
+            .arg("contactd:{log}:r")
+            .arg("XX")
+            .arg(1000)
+            .arg(name)
+            .exec(&mut connection)
+            .unwrap();
     }
     assert_eq!(own.poll().await.unwrap().replicas, Some(1));
 }

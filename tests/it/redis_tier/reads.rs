@@ -19,7 +19,9 @@ use crate::support::redis::{RedisServer, config, link_to, link_with, tier_on};
 /// How often Redis has run a command.
 fn calls(server: &RedisServer, command: &str) -> u32 {
     let stats: String = server.run(&["INFO", "commandstats"]);
-    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
 }
 
@@ -27,7 +29,10 @@ fn calls(server: &RedisServer, command: &str) -> u32 {
 async fn look_ups_that_come_at_the_same_moment_share_a_command() {
     let server = RedisServer::start().await;
     // Longer than any machine takes for a share of it.
-    let patient = link::Config { timeout: Duration::from_secs(10), ..config(&server.url()) };
+    let patient = link::Config {
+        timeout: Duration::from_secs(10),
+        ..config(&server.url())
+    };
     let tier = tier_on(link_with(&patient).0);
     for n in (0..600).step_by(2) {
         assert!(load(&tier, &key(&n.to_string(), n), &entry("Ann", u64::from(n))).await);
@@ -36,9 +41,17 @@ async fn look_ups_that_come_at_the_same_moment_share_a_command() {
     let keys: Vec<_> = (0..600).map(|n| key(&n.to_string(), n)).collect();
     let found = join_all(keys.iter().map(|key| stored(&tier, key))).await;
     for (n, found) in (0..).zip(found) {
-        assert_eq!(found, Ok((n % 2 == 0).then(|| entry("Ann", n))), "each has its own");
+        assert_eq!(
+            found,
+            Ok((n % 2 == 0).then(|| entry("Ann", n))),
+            "each has its own"
+        );
     }
-    assert_eq!(calls(&server, "mget") - before, 19, "1,200 keys, 64 at once");
+    assert_eq!(
+        calls(&server, "mget") - before,
+        19,
+        "1,200 keys, 64 at once"
+    );
 }
 
 #[tokio::test]
@@ -46,8 +59,14 @@ async fn a_look_up_that_is_given_up_takes_nobody_along() {
     let (_server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     let asked = key("u", 1);
-    let (mut first, mut second) = (Box::pin(stored(&tier, &asked)), Box::pin(stored(&tier, &asked)));
-    assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none(), "both stand in line");
+    let (mut first, mut second) = (
+        Box::pin(stored(&tier, &asked)),
+        Box::pin(stored(&tier, &asked)),
+    );
+    assert!(
+        (&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none(),
+        "both stand in line"
+    );
     drop(first);
     assert_eq!(second.await, Ok(Some(entry("Ann", 1))));
 }
@@ -70,7 +89,10 @@ async fn where_they_may_not_share_a_command_each_has_its_own() {
     let tier = tier_on(link_to(&server.url().replace("redis://", "redis://u:pw@")));
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     let (one, two) = (key("u", 1), key("u", 2));
-    assert_eq!(join_all([stored(&tier, &one), stored(&tier, &two)]).await, [Ok(Some(entry("Ann", 1))), Ok(None)]);
+    assert_eq!(
+        join_all([stored(&tier, &one), stored(&tier, &two)]).await,
+        [Ok(Some(entry("Ann", 1))), Ok(None)]
+    );
 }
 
 #[tokio::test]
@@ -84,7 +106,11 @@ async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
     assert!(load(&tier, &one, &entry("Ann", 1)).await);
     let first = get(&one, None).await;
     assert!(first.1.is_some());
-    let generation = server.keys().into_iter().find(|name| name.ends_with(":g")).unwrap();
+    let generation = server
+        .keys()
+        .into_iter()
+        .find(|name| name.ends_with(":g"))
+        .unwrap();
     server.run::<()>(&["RENAME", &generation, "elsewhere"]);
     assert_eq!(get(&one, first.1).await, first, "it is not read again");
     assert_eq!(stored(&tier, &one).await, Ok(None));
@@ -100,8 +126,14 @@ async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
 }
 
 fn replica(server: &RedisServer) -> TieredCache {
-    let ages = Ages { fresh: Duration::from_secs(600), stale: Duration::from_secs(3600) };
-    let ages = AgePolicy { found: ages, absent: ages };
+    let ages = Ages {
+        fresh: Duration::from_secs(600),
+        stale: Duration::from_secs(3600),
+    };
+    let ages = AgePolicy {
+        found: ages,
+        absent: ages,
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let link = link_to(&server.url());
     let memory = MemoryCache::new(Config { bytes: 1 << 20 }, ages, Arc::clone(&clock));
@@ -116,7 +148,10 @@ fn replica(server: &RedisServer) -> TieredCache {
 }
 
 async fn source(replica: &TieredCache, n: u32) -> Option<Source> {
-    replica.lookup(&question("u", n), &key("u", n)).await.map(|stored| stored.source)
+    replica
+        .lookup(&question("u", n), &key("u", n))
+        .await
+        .map(|stored| stored.source)
 }
 
 #[tokio::test]
@@ -125,7 +160,13 @@ async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
     let (one, other) = (replica(&server), replica(&server));
     for n in 1..=3 {
         let ticket = one.begin(&question("u", n)).await;
-        one.store(&key("u", n), &ticket, &Arc::new(entry("Ann", ticket.asked_at().0)), false).await;
+        one.store(
+            &key("u", n),
+            &ticket,
+            &Arc::new(entry("Ann", ticket.asked_at().0)),
+            false,
+        )
+        .await;
     }
     // It knows what time it is in Redis by its first load.
     other.begin(&question("u", 9)).await;
@@ -135,7 +176,11 @@ async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
     assert_eq!(source(&other, 2).await, Some(Source::Memory));
 
     // What the index has lost is not deleted with the rest.
-    let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
+    let index = server
+        .keys()
+        .into_iter()
+        .find(|name| name.ends_with(":i"))
+        .unwrap();
     server.run::<()>(&["DEL", &index]);
     one.forget_user(key("u", 1).user()).await.unwrap();
     let user = key("u", 1).user();

@@ -17,13 +17,19 @@ const RULE: &str = include_str!("../../../deploy/redis.acl");
 
 /// The words of the rule behind `user contactd`.
 pub(crate) fn rule() -> Vec<&'static str> {
-    let line = RULE.lines().find(|line| line.starts_with("user contactd ")).unwrap();
+    let line = RULE
+        .lines()
+        .find(|line| line.starts_with("user contactd "))
+        .unwrap();
     line.split_whitespace().skip(2).collect()
 }
 
 /// The commands that the rule permits.
 fn permitted() -> Vec<&'static str> {
-    rule().into_iter().filter_map(|word| word.strip_prefix('+')).collect()
+    rule()
+        .into_iter()
+        .filter_map(|word| word.strip_prefix('+'))
+        .collect()
 }
 
 pub(crate) fn set_user(server: &RedisServer, words: &[&str]) {
@@ -36,14 +42,21 @@ pub(crate) fn url(server: &RedisServer) -> String {
 
 /// The commands in the scripts of `text`.
 fn in_scripts(text: &str) -> Vec<String> {
-    let calls = ["call('", "try('"].into_iter().flat_map(|call| text.split(call).skip(1));
-    calls.filter_map(|rest| Some(rest.split_once('\'')?.0.to_ascii_lowercase())).collect()
+    let calls = ["call('", "try('"]
+        .into_iter()
+        .flat_map(|call| text.split(call).skip(1));
+    calls
+        .filter_map(|rest| Some(rest.split_once('\'')?.0.to_ascii_lowercase()))
+        .collect()
 }
 
 #[test]
 fn every_command_of_a_script_is_in_the_documented_rule() {
     let mut scripts = Vec::new();
-    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let mut folders = vec![std::path::PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src"
+    ))];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -54,16 +67,25 @@ fn every_command_of_a_script_is_in_the_documented_rule() {
             }
         }
     }
-    let used: std::collections::BTreeSet<String> = scripts.iter().flat_map(|text| in_scripts(text)).collect();
+    let used: std::collections::BTreeSet<String> =
+        scripts.iter().flat_map(|text| in_scripts(text)).collect();
     assert!(used.len() > 15, "{used:?}");
-    let missing: Vec<_> = used.iter().filter(|command| !permitted().contains(&command.as_str())).collect();
+    let missing: Vec<_> = used
+        .iter()
+        .filter(|command| !permitted().contains(&command.as_str()))
+        .collect();
     assert!(
         missing.is_empty(),
         "add {missing:?} to deploy/redis.acl, src/link/probe.lua and the list of src/link/probe.rs"
     );
 }
 
-async fn is_told(up: &prometheus_client::metrics::gauge::Gauge, link: &Link, expected: bool, why: &str) {
+async fn is_told(
+    up: &prometheus_client::metrics::gauge::Gauge,
+    link: &Link,
+    expected: bool,
+    why: &str,
+) {
     eventually(why, || link.is_up()).await;
     eventually(why, || (up.get() == 1) == expected).await;
 }
@@ -93,8 +115,16 @@ async fn under_the_documented_rule_everything_is_permitted_and_each_part_of_it_i
 #[tokio::test]
 async fn a_key_pattern_that_is_not_ours_is_found_out_and_a_rule_that_is_mended_as_well() {
     let server = RedisServer::start().await;
-    let elsewhere: Vec<_> =
-        rule().into_iter().map(|word| if word.starts_with('~') { "~other:*" } else { word }).collect();
+    let elsewhere: Vec<_> = rule()
+        .into_iter()
+        .map(|word| {
+            if word.starts_with('~') {
+                "~other:*"
+            } else {
+                word
+            }
+        })
+        .collect();
     set_user(&server, &elsewhere);
     let (link, up) = link_with(&config(&url(&server)));
     is_told(&up, &link, false, "no key is permitted").await;
@@ -119,7 +149,11 @@ async fn a_command_that_redis_does_not_know_breaks_no_connection() {
             let _ = tier.get_many(key("u", 1).user(), &[key("u", 1)]).await;
             asked += 1;
         }
-        assert!(asked > 100 && proxy.accepted() <= 8, "{command}: {} connections for {asked}", proxy.accepted());
+        assert!(
+            asked > 100 && proxy.accepted() <= 8,
+            "{command}: {} connections for {asked}",
+            proxy.accepted()
+        );
         assert!(link.is_up());
     }
 }
@@ -136,7 +170,11 @@ async fn connections_that_break_again_and_again_are_replaced_at_a_distance() {
         }
         pause(Duration::from_millis(1)).await;
     }
-    assert!((6..=20).contains(&proxy.accepted()), "{} connections in three seconds", proxy.accepted());
+    assert!(
+        (6..=20).contains(&proxy.accepted()),
+        "{} connections in three seconds",
+        proxy.accepted()
+    );
 }
 
 #[tokio::test]
@@ -154,7 +192,10 @@ async fn a_refused_write_leads_to_the_server_that_the_name_has_now() {
         let tier = tier_on(link.clone());
         eventually("it writes again", || true).await;
         while begin(&tier, &key("u", n)).await.is_err() {
-            assert!(watch.elapsed() < Duration::from_secs(5), "still on the old one");
+            assert!(
+                watch.elapsed() < Duration::from_secs(5),
+                "still on the old one"
+            );
             pause(Duration::from_millis(20)).await;
         }
         is_told(up, link, true, "on the new one").await;
@@ -171,26 +212,50 @@ async fn a_full_or_read_only_redis_is_not_up_until_it_takes_writes_again() {
     is_told(&up, &link, true, "it is sound").await;
     let script = Script::new("return redis.call('SET', KEYS[1], 'x', 'PX', 1000)");
     let port = free_port().to_string();
-    let (full, free) = (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]);
-    let (follow, lead) = (["REPLICAOF", "127.0.0.1", &port], ["REPLICAOF", "NO", "ONE"]);
-    let (starve, feed) =
-        (["CONFIG", "SET", "min-replicas-to-write", "1"], ["CONFIG", "SET", "min-replicas-to-write", "0"]);
-    for (code, fault, remedy) in
-        [("OOM", &full[..], &free[..]), ("READONLY", &follow, &lead), ("NOREPLICAS", &starve, &feed)]
-    {
+    let (full, free) = (
+        ["CONFIG", "SET", "maxmemory", "1"],
+        ["CONFIG", "SET", "maxmemory", "0"],
+    );
+    let (follow, lead) = (
+        ["REPLICAOF", "127.0.0.1", &port],
+        ["REPLICAOF", "NO", "ONE"],
+    );
+    let (starve, feed) = (
+        ["CONFIG", "SET", "min-replicas-to-write", "1"],
+        ["CONFIG", "SET", "min-replicas-to-write", "0"],
+    );
+    for (code, fault, remedy) in [
+        ("OOM", &full[..], &free[..]),
+        ("READONLY", &follow, &lead),
+        ("NOREPLICAS", &starve, &feed),
+    ] {
         let before = proxy.accepted();
         server.run::<()>(fault);
-        let refused = link.script::<()>(&script, &["contactd:x".to_owned()], &[]).await;
+        let refused = link
+            .script::<()>(&script, &["contactd:x".to_owned()], &[])
+            .await;
         assert_eq!(refused, Err(LinkError::Failed(code.to_owned())));
         is_told(&up, &link, false, code).await;
         let watch = Stopwatch::start();
         while watch.elapsed() < Duration::from_secs(1) {
-            assert!(link.script::<()>(&script, &["contactd:x".to_owned()], &[]).await.is_err());
+            assert!(
+                link.script::<()>(&script, &["contactd:x".to_owned()], &[])
+                    .await
+                    .is_err()
+            );
             assert_eq!(up.get(), 0, "{code}");
         }
-        assert!(proxy.accepted() - before <= 6, "{code}: {} connections", proxy.accepted() - before);
+        assert!(
+            proxy.accepted() - before <= 6,
+            "{code}: {} connections",
+            proxy.accepted() - before
+        );
         server.run::<()>(remedy);
         is_told(&up, &link, true, code).await;
-        assert_eq!(link.script::<()>(&script, &["contactd:x".to_owned()], &[]).await, Ok(()));
+        assert_eq!(
+            link.script::<()>(&script, &["contactd:x".to_owned()], &[])
+                .await,
+            Ok(())
+        );
     }
 }

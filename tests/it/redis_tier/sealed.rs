@@ -30,22 +30,42 @@ async fn only_who_has_the_key_reads_an_answer_and_everybody_else_has_a_miss() {
     let (old, new, foreign) = (line("old"), line("new"), line("old"));
     let ann = (key("u", 1), entry("Ann", 1_000));
     assert!(load(&tier(&old), &ann.0, &ann.1).await);
-    for (keys, read) in [(old.clone(), true), (new.clone() + &old, true), (new.clone(), false), (foreign, false)] {
+    for (keys, read) in [
+        (old.clone(), true),
+        (new.clone() + &old, true),
+        (new.clone(), false),
+        (foreign, false),
+    ] {
         let expected = read.then(|| ann.1.clone());
         assert_eq!(stored(&tier(&keys), &ann.0).await, Ok(expected.clone()));
         let begun = begin(&tier(&keys), &ann.0).await.unwrap();
         assert_eq!(tier(&keys).entry(&begun.held, &ann.0), expected);
-        assert_eq!(tier(&keys).get_many(ann.0.user(), &[ann.0, ann.0]).await, Ok(vec![expected.clone(), expected]));
+        assert_eq!(
+            tier(&keys).get_many(ann.0.user(), &[ann.0, ann.0]).await,
+            Ok(vec![expected.clone(), expected])
+        );
     }
     let plain = tier_on(link_to(&server.url()));
-    assert_eq!(stored(&plain, &ann.0).await, Ok(None), "without keys a sealed answer is a miss");
-    assert!(load(&plain, &ann.0, &entry("Ann", 2_000)).await, "and is replaced");
-    assert_eq!(stored(&tier(&old), &ann.0).await, Ok(None), "with keys what is not sealed is a miss");
+    assert_eq!(
+        stored(&plain, &ann.0).await,
+        Ok(None),
+        "without keys a sealed answer is a miss"
+    );
+    assert!(
+        load(&plain, &ann.0, &entry("Ann", 2_000)).await,
+        "and is replaced"
+    );
+    assert_eq!(
+        stored(&tier(&old), &ann.0).await,
+        Ok(None),
+        "with keys what is not sealed is a miss"
+    );
 }
 
 #[tokio::test]
 async fn a_value_that_is_moved_to_another_number_or_user_is_a_miss_sealed_or_not() {
-    /// Puts the value of one record in the place of another's, under that one's identity and question.
+    /// Puts the value of one record in the place of another's, under that one's identity and
+    /// question.
     const MOVE: &str = "
         local from, to = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
         redis.call('SET', KEYS[2], string.sub(to, 1, 64) .. string.sub(from, 65))
@@ -54,7 +74,11 @@ async fn a_value_that_is_moved_to_another_number_or_user_is_a_miss_sealed_or_not
         let server = RedisServer::start().await;
         let tier = tier_on(link_to(&server.url())).sealed(keys.as_deref().and_then(ring));
         let sheet_of = |before: &[String]| {
-            server.keys().into_iter().find(|key| key.contains(":a:") && !before.contains(key)).unwrap()
+            server
+                .keys()
+                .into_iter()
+                .find(|key| key.contains(":a:") && !before.contains(key))
+                .unwrap()
         };
         assert!(load(&tier, &key("mallory", 1), &entry("Mallory", 1)).await);
         let from = sheet_of(&[]);
@@ -63,10 +87,22 @@ async fn a_value_that_is_moved_to_another_number_or_user_is_a_miss_sealed_or_not
             assert!(load(&tier, &victim, &entry("Ann", 1)).await);
             let to = sheet_of(&before);
             assert_eq!(stored(&tier, &victim).await, Ok(Some(entry("Ann", 1))));
-            let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-            let bytes: usize = Script::new(MOVE).key(&from).key(&to).invoke(&mut connection).unwrap();
+            let mut connection = redis::Client::open(server.url())
+                .unwrap()
+                .get_connection()
+                .unwrap();
+            let bytes: usize = Script::new(MOVE)
+                .key(&from)
+                .key(&to)
+                .invoke(&mut connection)
+                .unwrap();
             assert!(bytes > 68);
-            assert_eq!(stored(&tier, &victim).await, Ok(None), "{:?}", question(user, number));
+            assert_eq!(
+                stored(&tier, &victim).await,
+                Ok(None),
+                "{:?}",
+                question(user, number)
+            );
         }
     }
 }
@@ -80,16 +116,36 @@ async fn replicas_with_the_same_key_file_share_answers_and_others_ask_the_crm() 
         std::fs::write(file.path(), line(id)).unwrap();
         file
     });
-    let setting =
-        |file: &NamedTempFile| format!("timeout = \"2s\"\nencryption_key_file = \"{}\"", file.path().display());
+    let setting = |file: &NamedTempFile| {
+        format!(
+            "timeout = \"2s\"\nencryption_key_file = \"{}\"",
+            file.path().display()
+        )
+    };
     let source = async |more: &str| {
-        let answer = replica(&crm, &redis.url(), more).await.find(find()).await.unwrap();
+        let answer = replica(&crm, &redis.url(), more)
+            .await
+            .find(find())
+            .await
+            .unwrap();
         assert_eq!(names(&answer), ["Ada"]);
         answer.lookup.unwrap().source()
     };
     assert_eq!(source(&setting(&ours)).await, Source::Crm);
     assert_eq!(source(&setting(&ours)).await, Source::Redis);
-    assert_eq!(source(&setting(&other)).await, Source::Crm, "another key is a miss, no error");
-    assert_eq!(source("timeout = \"2s\"").await, Source::Crm, "so are no keys");
-    assert_eq!(source(&setting(&ours)).await, Source::Crm, "and what is not sealed, with keys");
+    assert_eq!(
+        source(&setting(&other)).await,
+        Source::Crm,
+        "another key is a miss, no error"
+    );
+    assert_eq!(
+        source("timeout = \"2s\"").await,
+        Source::Crm,
+        "so are no keys"
+    );
+    assert_eq!(
+        source(&setting(&ours)).await,
+        Source::Crm,
+        "and what is not sealed, with keys"
+    );
 }

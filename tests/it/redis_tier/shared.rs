@@ -27,7 +27,10 @@ fn taken(acquired: Acquired) -> Lease {
 /// Two replicas, and the tasks in which they give leases back.
 async fn replicas(server: &RedisServer) -> ([Leases; 2], TaskTracker) {
     let tasks = TaskTracker::new();
-    ([(); 2].map(|()| Leases::new(link_to(&server.url()), tasks.clone())), tasks)
+    (
+        [(); 2].map(|()| Leases::new(link_to(&server.url()), tasks.clone())),
+        tasks,
+    )
 }
 
 async fn give_back(lease: Lease, tasks: &TaskTracker) {
@@ -40,46 +43,103 @@ async fn give_back(lease: Lease, tasks: &TaskTracker) {
 async fn one_replica_loads_and_the_others_wait() {
     let server = RedisServer::start().await;
     let ([one, other], tasks) = replicas(&server).await;
-    let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
-    assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
-    assert!(matches!(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
-    for (question, auth) in [(question("u", 2), auth(1)), (question("v", 1), auth(1)), (question("u", 1), auth(2))] {
-        give_back(taken(other.acquire(&question, auth, Lane::Prefetch).await), &tasks).await;
+    let lease = taken(
+        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
+    assert!(matches!(
+        other
+            .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+        Acquired::Held
+    ));
+    assert!(matches!(
+        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+        Acquired::Held
+    ));
+    for (question, auth) in [
+        (question("u", 2), auth(1)),
+        (question("v", 1), auth(1)),
+        (question("u", 1), auth(2)),
+    ] {
+        give_back(
+            taken(other.acquire(&question, auth, Lane::Prefetch).await),
+            &tasks,
+        )
+        .await;
     }
     give_back(lease, &tasks).await;
-    taken(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    taken(
+        other
+            .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
 }
 
 #[tokio::test]
 async fn a_ringing_phone_takes_the_lease_from_work_behind_the_scenes() {
     let server = RedisServer::start().await;
     let ([one, other], tasks) = replicas(&server).await;
-    let warming = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
-    assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Revalidate).await, Acquired::Held));
-    let ringing = taken(other.acquire(&question("u", 1), auth(1), Lane::CallPop).await);
-    assert!(matches!(one.acquire(&question("u", 1), auth(1), Lane::CallPop).await, Acquired::Held));
+    let warming = taken(
+        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
+    assert!(matches!(
+        other
+            .acquire(&question("u", 1), auth(1), Lane::Revalidate)
+            .await,
+        Acquired::Held
+    ));
+    let ringing = taken(
+        other
+            .acquire(&question("u", 1), auth(1), Lane::CallPop)
+            .await,
+    );
+    assert!(matches!(
+        one.acquire(&question("u", 1), auth(1), Lane::CallPop).await,
+        Acquired::Held
+    ));
     give_back(warming, &tasks).await;
     assert!(
-        matches!(one.acquire(&question("u", 1), auth(1), Lane::CallPop).await, Acquired::Held),
+        matches!(
+            one.acquire(&question("u", 1), auth(1), Lane::CallPop).await,
+            Acquired::Held
+        ),
         "it was not its own"
     );
     give_back(ringing, &tasks).await;
-    taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    taken(
+        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
 }
 
 #[tokio::test]
 async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
     let server = RedisServer::start().await;
     let ([one, other], tasks) = replicas(&server).await;
-    let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    let lease = taken(
+        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
     let loaded = lease.keep(async {
         pause(Duration::from_millis(3500)).await;
-        assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
+        assert!(matches!(
+            other
+                .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+                .await,
+            Acquired::Held
+        ));
         "loaded"
     });
     assert_eq!(loaded.await, "loaded");
     give_back(lease, &tasks).await;
-    taken(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    taken(
+        other
+            .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
 }
 
 #[tokio::test]
@@ -87,10 +147,21 @@ async fn a_lease_that_is_dropped_is_given_back() {
     let server = RedisServer::start().await;
     let ([one, other], _) = replicas(&server).await;
     let watch = Stopwatch::start();
-    drop(taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await));
-    while matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held) {}
+    drop(taken(
+        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    ));
+    while matches!(
+        other
+            .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+        Acquired::Held
+    ) {}
     // A machine that stood still for so long proves nothing either way.
-    assert!(watch.elapsed() < Duration::from_secs(3), "it was not waited for until it expired");
+    assert!(
+        watch.elapsed() < Duration::from_secs(3),
+        "it was not waited for until it expired"
+    );
 }
 
 #[tokio::test]
@@ -98,28 +169,55 @@ async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
     let server = RedisServer::start().await;
     let ([one, other], _) = replicas(&server).await;
     let watch = Stopwatch::start();
-    let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    let lease = taken(
+        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
     server.pause();
     drop(lease);
     pause(Duration::from_millis(200)).await;
     server.resume();
-    while !matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Lease(_)) {
+    while !matches!(
+        other
+            .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+        Acquired::Lease(_)
+    ) {
         pause(Duration::from_millis(10)).await;
     }
-    assert!(watch.elapsed() < Duration::from_secs(3), "it was not waited for until it expired");
+    assert!(
+        watch.elapsed() < Duration::from_secs(3),
+        "it was not waited for until it expired"
+    );
 }
 
 #[tokio::test]
 async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
     let server = RedisServer::start().await;
     let ([one, other], tasks) = replicas(&server).await;
-    let killed = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
-    assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held));
+    let killed = taken(
+        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
+    assert!(matches!(
+        other
+            .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+        Acquired::Held
+    ));
     pause(Duration::from_millis(3050)).await;
-    let next = taken(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    let next = taken(
+        other
+            .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
     give_back(killed, &tasks).await;
     assert!(
-        matches!(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Held),
+        matches!(
+            one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+                .await,
+            Acquired::Held
+        ),
         "a late holder frees its own only"
     );
     give_back(next, &tasks).await;
@@ -129,29 +227,48 @@ async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
 async fn without_redis_everybody_may_load() {
     let mut server = RedisServer::start().await;
     let ([one, other], _) = replicas(&server).await;
-    let lease = taken(one.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    let lease = taken(
+        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
     server.stop();
     for _ in 0..3 {
-        assert!(matches!(other.acquire(&question("u", 1), auth(1), Lane::Prefetch).await, Acquired::Unavailable));
+        assert!(matches!(
+            other
+                .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+                .await,
+            Acquired::Unavailable
+        ));
     }
     assert_eq!(lease.keep(async { 1 }).await, 1);
 }
 
 /// A load of user "u" has begun, which is when anything of a user is first written.
 async fn begin(server: &RedisServer) {
-    super::begin(&tier_on(link_to(&server.url())), &key("u", 1)).await.unwrap();
+    super::begin(&tier_on(link_to(&server.url())), &key("u", 1))
+        .await
+        .unwrap();
 }
 
 /// What one replica knows of credentials, and its clock.
 async fn admissions(server: &RedisServer, remembered: Duration) -> (Admissions, ManualClock) {
     let clock = ManualClock::new(Timestamp(1_000_000));
-    let config = admission::Config { admitted: HOUR, remembered };
+    let config = admission::Config {
+        admitted: HOUR,
+        remembered,
+    };
     let link = link_to(&server.url());
-    let (reads, time) = (Reads::new(link.clone(), TaskTracker::new()), RedisTime::new(Arc::new(clock.clone())));
+    let (reads, time) = (
+        Reads::new(link.clone(), TaskTracker::new()),
+        RedisTime::new(Arc::new(clock.clone())),
+    );
     // As the first reading of the log would say it.
     let now: (u64, u64) = server.run(&["TIME"]);
     time.hear(SharedTime(now.0 * 1000 + now.1 / 1000));
-    (Admissions::new(config, Arc::new(clock.clone()), Some((link, reads, time))), clock)
+    (
+        Admissions::new(config, Arc::new(clock.clone()), Some((link, reads, time))),
+        clock,
+    )
 }
 
 fn identity(n: u8) -> Identity {
@@ -159,24 +276,34 @@ fn identity(n: u8) -> Identity {
 }
 
 async fn trust(admissions: &Admissions, user: UserTag, under: u8) -> Option<Trust> {
-    admissions.lookup(user, auth(under)).await.map(|credential| credential.trust)
+    admissions
+        .lookup(user, auth(under))
+        .await
+        .map(|credential| credential.trust)
 }
 
 #[tokio::test]
 async fn a_credential_accepted_at_one_replica_is_admitted_at_another_with_its_identity() {
     let mut server = RedisServer::start().await;
-    let ((one, clock_of_one), (other, clock)) =
-        (admissions(&server, 2 * HOUR).await, admissions(&server, 2 * HOUR).await);
+    let ((one, clock_of_one), (other, clock)) = (
+        admissions(&server, 2 * HOUR).await,
+        admissions(&server, 2 * HOUR).await,
+    );
     let user = key("u", 1).user();
     assert_eq!(trust(&other, user, 1).await, None);
     begin(&server).await;
-    one.admit(user, auth(1), identity(7), clock_of_one.now()).await;
+    one.admit(user, auth(1), identity(7), clock_of_one.now())
+        .await;
     let known = other.lookup(user, auth(1)).await.unwrap();
     assert_eq!((known.trust, known.identity), (Trust::Proven, identity(7)));
     assert_eq!(trust(&other, user, 2).await, None);
     assert_eq!(trust(&other, key("v", 1).user(), 1).await, None);
     server.stop();
-    assert_eq!(trust(&other, user, 1).await, Some(Trust::Proven), "memory knows");
+    assert_eq!(
+        trust(&other, user, 1).await,
+        Some(Trust::Proven),
+        "memory knows"
+    );
     assert_eq!(trust(&other, user, 2).await, None, "trouble admits nobody");
     clock.advance(HOUR + Duration::from_secs(1));
     assert_eq!(trust(&other, user, 1).await, Some(Trust::Lapsed));
@@ -187,13 +314,20 @@ async fn a_credential_accepted_at_one_replica_is_admitted_at_another_with_its_id
 #[tokio::test]
 async fn replicas_that_keep_answers_for_different_times_agree_on_when_a_credential_was_accepted() {
     let server = RedisServer::start().await;
-    let ((long, clock), (short, later)) = (admissions(&server, 48 * HOUR).await, admissions(&server, 2 * HOUR).await);
+    let ((long, clock), (short, later)) = (
+        admissions(&server, 48 * HOUR).await,
+        admissions(&server, 2 * HOUR).await,
+    );
     let user = key("u", 1).user();
     begin(&server).await;
     long.admit(user, auth(1), identity(1), clock.now()).await;
     later.advance(HOUR * 3 / 2);
     for _ in 0..3 {
-        assert_eq!(trust(&short, user, 1).await, Some(Trust::Lapsed), "not believed as new, again and again");
+        assert_eq!(
+            trust(&short, user, 1).await,
+            Some(Trust::Lapsed),
+            "not believed as new, again and again"
+        );
     }
 }
 
@@ -204,7 +338,9 @@ async fn a_refused_credential_is_admitted_nowhere_and_for_no_user() {
     let (other, _) = admissions(&server, 2 * HOUR).await;
     let users = [key("u", 1).user(), key("v", 1).user()];
     begin(&server).await;
-    super::begin(&tier_on(link_to(&server.url())), &key("v", 1)).await.unwrap();
+    super::begin(&tier_on(link_to(&server.url())), &key("v", 1))
+        .await
+        .unwrap();
     for user in users {
         one.admit(user, auth(1), identity(1), clock.now()).await;
         assert_eq!(trust(&other, user, 1).await, Some(Trust::Proven));
@@ -240,17 +376,36 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
     let ([leases, _], tasks) = replicas(&server).await;
     begin(&server).await;
     one.admit(user, auth(1), identity(1), clock.now()).await;
-    let lease = taken(leases.acquire(&question("u", 1), auth(1), Lane::Prefetch).await);
+    let lease = taken(
+        leases
+            .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
     // The admission that the index has lost is void with the generation.
-    let lost = server.keys().into_iter().find(|name| name.contains(":c:")).unwrap();
-    let index = server.keys().into_iter().find(|name| name.ends_with(":i")).unwrap();
+    let lost = server
+        .keys()
+        .into_iter()
+        .find(|name| name.contains(":c:"))
+        .unwrap();
+    let index = server
+        .keys()
+        .into_iter()
+        .find(|name| name.ends_with(":i"))
+        .unwrap();
     server.run::<()>(&["ZREM", &index, lost.split("}:").last().unwrap()]);
-    tier_on(link_to(&server.url())).forget_user(user).await.unwrap();
+    tier_on(link_to(&server.url()))
+        .forget_user(user)
+        .await
+        .unwrap();
     assert_eq!(server.keys(), [lost]);
     let (fresh, _) = admissions(&server, 2 * HOUR).await;
     assert_eq!(trust(&fresh, user, 1).await, None);
     give_back(lease, &tasks).await;
-    assert_eq!(server.keys().len(), 1, "giving a lease back brings nothing back");
+    assert_eq!(
+        server.keys().len(),
+        1,
+        "giving a lease back brings nothing back"
+    );
     one.admit(user, auth(2), identity(2), clock.now()).await;
     assert_eq!(server.keys().len(), 1, "nor does a load that began before");
 }

@@ -9,7 +9,8 @@ use tonic::Code;
 use crate::support::chaos::{ChaosProxy, Mode};
 use crate::support::daemon::{Changed as _, details, names};
 use crate::support::fleet::{
-    ada, answers, everything, forget, named, number, redis_is, replica, replicas, source, the_number,
+    ada, answers, everything, forget, named, number, redis_is, replica, replicas, source,
+    the_number,
 };
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, eventually, find};
@@ -22,7 +23,8 @@ fn slow_ada(seen: &crate::support::crm::Seen) -> Reply {
     ada(seen).after(Duration::from_millis(600))
 }
 
-/// A load at one replica, and in the middle of it an invalidation at `at`. Afterwards nobody serves what it brought.
+/// A load at one replica, and in the middle of it an invalidation at `at`. Afterwards nobody serves
+/// what it brought.
 async fn in_the_middle_of_a_load(scope: Scope, at: usize) {
     let (crm, redis) = (FakeCrm::start(slow_ada).await, RedisServer::start().await);
     let daemons = replicas(&crm, &redis.url(), 2).await;
@@ -33,13 +35,21 @@ async fn in_the_middle_of_a_load(scope: Scope, at: usize) {
         crm.becomes(|seen| named("Ada King", seen));
     };
     let (old, ()) = tokio::join!(daemons[0].find(find()), forgetting);
-    assert_eq!(names(&old.unwrap()), ["Ada"], "who asked before gets what was true then");
+    assert_eq!(
+        names(&old.unwrap()),
+        ["Ada"],
+        "who asked before gets what was true then"
+    );
     for daemon in &daemons {
         answers(daemon, "Ada King", SOON).await;
     }
     let after = crm.searches();
     for daemon in &daemons {
-        assert_eq!(names(&daemon.find(find()).await.unwrap()), ["Ada King"], "and it stays so");
+        assert_eq!(
+            names(&daemon.find(find()).await.unwrap()),
+            ["Ada King"],
+            "and it stays so"
+        );
     }
     assert_eq!(crm.searches(), after, "from a tier");
 }
@@ -83,7 +93,11 @@ async fn a_load_under_way_while_its_user_is_erased_leaves_no_key() {
 /// The keys that belong to users.
 fn users(redis: &RedisServer) -> Vec<String> {
     let shared = ["{log}", "{q:"];
-    redis.keys().into_iter().filter(|key| !shared.iter().any(|part| key.contains(part))).collect()
+    redis
+        .keys()
+        .into_iter()
+        .filter(|key| !shared.iter().any(|part| key.contains(part)))
+        .collect()
 }
 
 #[tokio::test]
@@ -134,9 +148,16 @@ async fn an_invalidation_that_redis_cannot_be_told_is_said_to_have_failed() {
     redis_is(&daemons[0], false).await;
     crm.becomes(|seen| named("Ada King", seen));
     let status = forget(&daemons[0], the_number()).await.unwrap_err();
-    assert_eq!(crate::support::daemon::details(&status).reason, "REDIS_UNAVAILABLE");
+    assert_eq!(
+        crate::support::daemon::details(&status).reason,
+        "REDIS_UNAVAILABLE"
+    );
     let here = daemons[0].find(find()).await.unwrap();
-    assert_eq!(names(&here), ["Ada King"], "this replica has forgotten all the same");
+    assert_eq!(
+        names(&here),
+        ["Ada King"],
+        "this replica has forgotten all the same"
+    );
     assert_eq!(source(&here), contactd::pb::v1::Source::Crm);
 }
 
@@ -149,13 +170,19 @@ async fn while_redis_is_away_all_numbers_are_forgotten_here_and_the_caller_is_to
     }
     redis.stop();
     redis_is(&daemon, false).await;
-    let numbers = PhoneNumbers { phone_numbers: (1..=3).map(number).collect() };
+    let numbers = PhoneNumbers {
+        phone_numbers: (1..=3).map(number).collect(),
+    };
     let told = forget(&daemon, Scope::Numbers(numbers)).await.unwrap_err();
     assert_eq!(details(&told).reason, "REDIS_UNAVAILABLE");
     for n in 1..=3 {
         let mut cached = find().number(&number(n));
         cached.only_if_cached = true;
-        assert_eq!(daemon.find(cached).await.unwrap_err().code(), Code::NotFound, "number {n}");
+        assert_eq!(
+            daemon.find(cached).await.unwrap_err().code(),
+            Code::NotFound,
+            "number {n}"
+        );
     }
 }
 
@@ -163,11 +190,20 @@ async fn while_redis_is_away_all_numbers_are_forgotten_here_and_the_caller_is_to
 async fn a_number_that_cannot_be_read_does_not_pass_for_forgotten() {
     let crm = FakeCrm::start(ada).await;
     let daemon = crate::support::TestDaemon::over(&crm).await;
-    let scope = |text: &str| Scope::Numbers(PhoneNumbers { phone_numbers: vec![text.to_owned()] });
+    let scope = |text: &str| {
+        Scope::Numbers(PhoneNumbers {
+            phone_numbers: vec![text.to_owned()],
+        })
+    };
     let told = forget(&daemon, scope("6505551234")).await.unwrap_err();
     assert_eq!(
         (told.code(), details(&told).fields),
-        (Code::InvalidArgument, vec!["numbers.phone_numbers[0]".to_owned()])
+        (
+            Code::InvalidArgument,
+            vec!["numbers.phone_numbers[0]".to_owned()]
+        )
     );
-    forget(&daemon, scope("4711")).await.expect("may be an extension");
+    forget(&daemon, scope("4711"))
+        .await
+        .expect("may be an extension");
 }

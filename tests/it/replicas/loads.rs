@@ -26,7 +26,11 @@ async fn a_replica_that_is_killed_in_the_middle_of_a_load_leaves_it_to_another_w
     let first = std::sync::atomic::AtomicBool::new(true);
     let crm = FakeCrm::start(move |seen| {
         let stuck = first.swap(false, std::sync::atomic::Ordering::SeqCst);
-        ada(seen).after(if stuck { Duration::from_secs(600) } else { Duration::ZERO })
+        ada(seen).after(if stuck {
+            Duration::from_secs(600)
+        } else {
+            Duration::ZERO
+        })
     })
     .await;
     let toml = format!(
@@ -37,19 +41,31 @@ async fn a_replica_that_is_killed_in_the_middle_of_a_load_leaves_it_to_another_w
     );
     let doomed = Program::start(&toml).await;
     let survivor = replica(&crm, &redis.url(), "").await;
-    let channel = Endpoint::from_shared(doomed.grpc.clone()).unwrap().connect().await.unwrap();
+    let channel = Endpoint::from_shared(doomed.grpc.clone())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = ContactServiceClient::new(channel);
     let kill = async {
         eventually("the lease's holder asks the CRM", || crm.searches() == 1).await;
         let (waiting, stopwatch) = (survivor.find(find()), async {
             clock::pause(Duration::from_secs(4)).await;
-            assert_eq!(crm.searches(), 1, "as long as its holder lives the lease is kept");
+            assert_eq!(
+                crm.searches(),
+                1,
+                "as long as its holder lives the lease is kept"
+            );
             doomed.signal(Signal::SIGKILL);
             Stopwatch::start()
         });
         let (answer, stopwatch) = tokio::join!(waiting, stopwatch);
         assert_eq!(names(&answer.unwrap()), ["Ada"]);
-        assert!(stopwatch.elapsed() < Duration::from_secs(8), "{:?}", stopwatch.elapsed());
+        assert!(
+            stopwatch.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            stopwatch.elapsed()
+        );
     };
     let (lost, ()) = tokio::join!(client.find_contact(find()), kill);
     lost.unwrap_err();
@@ -68,10 +84,18 @@ async fn three_replicas_refresh_a_stale_answer_once() {
     for daemon in &daemons {
         daemon.clock.advance(STALE);
     }
-    let stale = join_all(daemons.iter().flat_map(|daemon| [daemon.find(find()), daemon.find(find())])).await;
+    let stale = join_all(
+        daemons
+            .iter()
+            .flat_map(|daemon| [daemon.find(find()), daemon.find(find())]),
+    )
+    .await;
     for answer in stale {
         let answer = answer.unwrap();
-        assert_eq!((names(&answer), freshness(&answer)), (vec!["Ada"], Freshness::Stale));
+        assert_eq!(
+            (names(&answer), freshness(&answer)),
+            (vec!["Ada"], Freshness::Stale)
+        );
     }
     join_all(daemons.iter().map(renewed)).await;
     assert_eq!(crm.searches(), 2, "the others have found it in Redis");
@@ -88,7 +112,9 @@ async fn renewed(daemon: &TestDaemon) {
             clock::pause(Duration::from_millis(20)).await;
         }
     };
-    clock::within(Duration::from_secs(10), fresh).await.expect("the stale answer is refreshed");
+    clock::within(Duration::from_secs(10), fresh)
+        .await
+        .expect("the stale answer is refreshed");
 }
 
 fn freshness(answer: &contactd::pb::v1::FindContactResponse) -> Freshness {
@@ -103,7 +129,10 @@ async fn a_stale_answer_of_redis_is_served_at_once_while_the_crm_is_down() {
     crm.becomes(|_| Reply::status(500));
     daemons[1].clock.advance(STALE);
     let stale = daemons[1].find(find()).await.unwrap();
-    assert_eq!((names(&stale), source(&stale), freshness(&stale)), (vec!["Ada"], Source::Redis, Freshness::Stale));
+    assert_eq!(
+        (names(&stale), source(&stale), freshness(&stale)),
+        (vec!["Ada"], Source::Redis, Freshness::Stale)
+    );
 }
 
 #[tokio::test]
@@ -114,26 +143,46 @@ async fn a_refresh_that_takes_too_long_is_answered_with_what_redis_holds() {
     let daemon = replica(&crm, &redis.url(), "[lookup]\nsoft_deadline = \"200ms\"").await;
     crm.becomes(|seen| named("Ada King", seen).after(Duration::from_secs(1)));
     let earlier = daemon.find(refresh()).await.unwrap();
-    assert_eq!((names(&earlier), freshness(&earlier)), (vec!["Ada"], Freshness::Stale));
+    assert_eq!(
+        (names(&earlier), freshness(&earlier)),
+        (vec!["Ada"], Freshness::Stale)
+    );
     answers(&daemon, "Ada King", Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
 async fn a_phone_that_rings_does_not_wait_for_the_batch_of_another_replica() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
-    let quota = "[connectors.example.quota]\nrate = 4\nper = \"1s\"\nburst = 1\nprefetch_share = 0.5\n";
+    let quota =
+        "[connectors.example.quota]\nrate = 4\nper = \"1s\"\nburst = 1\nprefetch_share = 0.5\n";
     let toml = |crm: &FakeCrm| {
         let (redis, crm) = (redis.url(), crm.url());
-        format!("[redis]\nurl = \"{redis}\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{crm}\"\n{quota}")
+        format!(
+            "[redis]\nurl = \"{redis}\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{crm}\"\n{quota}"
+        )
     };
-    let (warming, ringing) = (TestDaemon::start(&toml(&crm)).await, TestDaemon::start(&toml(&crm)).await);
+    let (warming, ringing) = (
+        TestDaemon::start(&toml(&crm)).await,
+        TestDaemon::start(&toml(&crm)).await,
+    );
     for daemon in [&warming, &ringing] {
         redis_is(daemon, true).await;
     }
     // Sixty calls of two a second: the thirtieth number's turn comes after half a minute.
-    let mut job = warming.client.clone().prefetch_contacts(batch((0..30).map(number).collect())).await.unwrap();
+    let mut job = warming
+        .client
+        .clone()
+        .prefetch_contacts(batch((0..30).map(number).collect()))
+        .await
+        .unwrap();
     eventually("the batch is under way", || crm.searches() >= 2).await;
-    let answer = ringing.find(find().number(&number(29)).within(Duration::from_secs(12))).await.unwrap();
-    assert_eq!((names(&answer), source(&answer)), (vec!["Ada"], Source::Crm));
+    let answer = ringing
+        .find(find().number(&number(29)).within(Duration::from_secs(12)))
+        .await
+        .unwrap();
+    assert_eq!(
+        (names(&answer), source(&answer)),
+        (vec!["Ada"], Source::Crm)
+    );
     drop(job.get_mut().message().await);
 }

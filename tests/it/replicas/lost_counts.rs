@@ -1,4 +1,5 @@
-//! Three replicas and a strict CRM, while Redis loses what it has counted, or one of them does not reach it.
+//! Three replicas and a strict CRM, while Redis loses what it has counted, or one of them does not
+//! reach it.
 
 use std::time::Duration;
 
@@ -20,7 +21,10 @@ async fn a_strict_crm_refuses_a_fleet_nothing_while_redis_loses_counts_or_one_re
 
 /// All data goes at once, again and again, while the quota is in use.
 async fn flushed() {
-    let (strict, redis) = (StrictCrm::start(RATE, PER, 11).await, RedisServer::start().await);
+    let (strict, redis) = (
+        StrictCrm::start(RATE, PER, 11).await,
+        RedisServer::start().await,
+    );
     let daemons = fleet_at(&strict, [&redis.url(); 3]).await;
     let flushes = async {
         for _ in 0..6 {
@@ -33,7 +37,10 @@ async fn flushed() {
 
 /// The counts go and the rest stays, as in a server that evicts.
 async fn evicted() {
-    let (strict, redis) = (StrictCrm::start(RATE, PER, 12).await, RedisServer::start().await);
+    let (strict, redis) = (
+        StrictCrm::start(RATE, PER, 12).await,
+        RedisServer::start().await,
+    );
     let daemons = fleet_at(&strict, [&redis.url(); 3]).await;
     let evictions = async {
         for _ in 0..6 {
@@ -48,13 +55,19 @@ async fn evicted() {
 
 /// The data is as it was some time ago, as after a failover to a server that lagged behind.
 async fn set_back() {
-    let (strict, redis) = (StrictCrm::start(RATE, PER, 13).await, RedisServer::start().await);
+    let (strict, redis) = (
+        StrictCrm::start(RATE, PER, 13).await,
+        RedisServer::start().await,
+    );
     let daemons = fleet_at(&strict, [&redis.url(); 3]).await;
     let set_backs = async {
         for _ in 0..6 {
             pause(2 * PER).await;
-            let before: Vec<(String, Vec<u8>)> =
-                redis.keys().into_iter().map(|key| (key.clone(), redis.run(&["DUMP", &key]))).collect();
+            let before: Vec<(String, Vec<u8>)> = redis
+                .keys()
+                .into_iter()
+                .map(|key| (key.clone(), redis.run(&["DUMP", &key])))
+                .collect();
             pause(2 * PER).await;
             redis.set_back(&before);
         }
@@ -64,7 +77,10 @@ async fn set_back() {
 
 /// One replica does not reach Redis for a while, and the others do.
 async fn cut_off() {
-    let (strict, redis) = (StrictCrm::start(RATE, PER, 14).await, RedisServer::start().await);
+    let (strict, redis) = (
+        StrictCrm::start(RATE, PER, 14).await,
+        RedisServer::start().await,
+    );
     let proxy = ChaosProxy::before(([127, 0, 0, 1], redis.port).into()).await;
     let (url, behind) = (redis.url(), format!("redis://{}", proxy.addr));
     let daemons = fleet_at(&strict, [&url, &url, &behind]).await;
@@ -81,7 +97,10 @@ async fn cut_off() {
 
 #[tokio::test]
 async fn a_limit_that_has_fallen_at_one_replica_has_fallen_at_all() {
-    let (strict, redis) = (StrictCrm::start(3, PER, 15).await, RedisServer::start().await);
+    let (strict, redis) = (
+        StrictCrm::start(3, PER, 15).await,
+        RedisServer::start().await,
+    );
     let url = redis.url();
     let daemons = fleet_at(&strict, [&url; 3]).await;
     for daemon in &daemons {
@@ -89,7 +108,9 @@ async fn a_limit_that_has_fallen_at_one_replica_has_fallen_at_all() {
     }
     // What counts is how often the CRM had to refuse, not the answer.
     let ask = async |daemon: usize, n: usize| {
-        let _ = daemons[daemon].find(find().number(&number(n)).within(Duration::from_secs(20))).await;
+        let _ = daemons[daemon]
+            .find(find().number(&number(n)).within(Duration::from_secs(20)))
+            .await;
     };
     let mut asked = 0;
     // Until the limit has fallen as far as it must.
@@ -104,15 +125,24 @@ async fn a_limit_that_has_fallen_at_one_replica_has_fallen_at_all() {
     let before = strict.refused();
     join_all((1_000..1_008).map(|n| ask(1 + n % 2, n))).await;
     let more = strict.refused() - before;
-    assert!(more <= 2, "{more} more refusals of {} calls, after {before}", strict.calls());
+    assert!(
+        more <= 2,
+        "{more} more refusals of {} calls, after {before}",
+        strict.calls()
+    );
 }
 
 /// A replica that has made no call lately asks first after the loss.
 async fn after_a_loss(seed: u64, lose: impl Fn(&RedisServer)) {
-    let (strict, redis) = (StrictCrm::start(RATE, PER, seed).await, RedisServer::start().await);
+    let (strict, redis) = (
+        StrictCrm::start(RATE, PER, seed).await,
+        RedisServer::start().await,
+    );
     let url = redis.url();
     let daemons = fleet_at(&strict, [&url; 3]).await;
-    let ask = |daemon: usize, n: usize| daemons[daemon].find(find().number(&number(n)).within(Duration::from_secs(20)));
+    let ask = |daemon: usize, n: usize| {
+        daemons[daemon].find(find().number(&number(n)).within(Duration::from_secs(20)))
+    };
     for (daemon, _) in daemons.iter().enumerate() {
         ask(daemon, daemon).await.unwrap();
     }
@@ -130,5 +160,8 @@ async fn a_loss_is_noticed_by_a_replica_that_has_no_call_under_way() {
             redis.run::<u32>(&["DEL", &key]);
         }
     };
-    tokio::join!(after_a_loss(16, evict), after_a_loss(17, RedisServer::flush));
+    tokio::join!(
+        after_a_loss(16, evict),
+        after_a_loss(17, RedisServer::flush)
+    );
 }

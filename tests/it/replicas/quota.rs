@@ -41,15 +41,19 @@ impl Counting {
     fn busiest_second(&self) -> usize {
         let calls = self.calls.lock();
         let within = |start: &Duration| {
-            calls.iter().filter(|call| (*start..*start + Duration::from_secs(1)).contains(*call)).count()
+            calls
+                .iter()
+                .filter(|call| (*start..*start + Duration::from_secs(1)).contains(*call))
+                .count()
         };
         calls.iter().map(within).max().unwrap_or(0)
     }
 
     /// Three replicas on one quota.
     async fn fleet(&self, redis: &RedisServer) -> Vec<TestDaemon> {
-        let quota =
-            format!("[connectors.example.quota]\nrate = {RATE}\nper = \"1s\"\nburst = {BURST}\nprefetch_share = 1.0");
+        let quota = format!(
+            "[connectors.example.quota]\nrate = {RATE}\nper = \"1s\"\nburst = {BURST}\nprefetch_share = 1.0"
+        );
         let mut daemons = Vec::new();
         for _ in 0..3 {
             daemons.push(replica_with(&self.crm, redis, &quota).await);
@@ -88,12 +92,26 @@ async fn a_flood_on_three_replicas_stays_within_the_quota_of_one() {
     let stopwatch = Stopwatch::start();
     flood(&daemons, 0).await;
     let took = stopwatch.elapsed();
-    assert_eq!(counting.calls.lock().len(), CALLS + 3, "and each replica has asked whose the credential is");
-    assert!(counting.busiest_second() <= RATE, "{} calls in a second", counting.busiest_second());
-    // And it is used: with a third of it for each the slowest would take three times as long at least.
+    assert_eq!(
+        counting.calls.lock().len(),
+        CALLS + 3,
+        "and each replica has asked whose the credential is"
+    );
+    assert!(
+        counting.busiest_second() <= RATE,
+        "{} calls in a second",
+        counting.busiest_second()
+    );
+    // And it is used: with a third of it for each the slowest would take three times as long at
+    // least.
     let least = Duration::from_secs_f64((CALLS - BURST) as f64 / RATE as f64);
-    assert!(took >= least - Duration::from_millis(50), "{took:?} of {least:?}");
-    let waited = daemons[0].metric("contactd_quota_wait_seconds_count{platform=\"example\",lane=\"call_pop\"}").await;
+    assert!(
+        took >= least - Duration::from_millis(50),
+        "{took:?} of {least:?}"
+    );
+    let waited = daemons[0]
+        .metric("contactd_quota_wait_seconds_count{platform=\"example\",lane=\"call_pop\"}")
+        .await;
     assert_eq!(waited, Some(31.0), "each call's wait is counted");
 }
 
@@ -108,29 +126,53 @@ async fn while_redis_is_away_each_replica_keeps_to_its_share_of_the_quota() {
         redis_is(daemon, false).await;
     }
     flood(&daemons, 0).await;
-    assert!(counting.busiest_second() <= RATE, "{} calls in a second", counting.busiest_second());
+    assert!(
+        counting.busiest_second() <= RATE,
+        "{} calls in a second",
+        counting.busiest_second()
+    );
     redis.restart().await;
     for daemon in &daemons {
         redis_is(daemon, true).await;
     }
     counting.calls.lock().clear();
     flood(&daemons, CALLS).await;
-    assert!(counting.busiest_second() <= RATE, "and together again once it is back");
-    assert!(redis.keys().iter().any(|key| key.contains("{q:")), "{:?}", redis.keys());
+    assert!(
+        counting.busiest_second() <= RATE,
+        "and together again once it is back"
+    );
+    assert!(
+        redis.keys().iter().any(|key| key.contains("{q:")),
+        "{:?}",
+        redis.keys()
+    );
 }
 
 #[tokio::test]
 async fn a_429_at_one_replica_pauses_the_others() {
     let redis = RedisServer::start().await;
-    let crm = FakeCrm::start(|_| crate::support::Reply::status(429).header("retry-after", "2")).await;
-    let (one, other) = (replica(&crm, &redis.url(), "").await, replica(&crm, &redis.url(), "").await);
+    let crm =
+        FakeCrm::start(|_| crate::support::Reply::status(429).header("retry-after", "2")).await;
+    let (one, other) = (
+        replica(&crm, &redis.url(), "").await,
+        replica(&crm, &redis.url(), "").await,
+    );
     one.find(find()).await.unwrap_err();
     let asked = crm.seen().len();
     crm.becomes(|seen| example(seen, &[]));
-    let refused = other.find(find().number(&number(1)).within(Duration::from_millis(500))).await.unwrap_err();
-    assert_eq!(crate::support::daemon::details(&refused).reason, "BUDGET_EXHAUSTED");
+    let refused = other
+        .find(find().number(&number(1)).within(Duration::from_millis(500)))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        crate::support::daemon::details(&refused).reason,
+        "BUDGET_EXHAUSTED"
+    );
     assert_eq!(crm.seen().len(), asked, "it was not asked on");
-    other.find(find().number(&number(1)).within(Duration::from_secs(30))).await.unwrap();
+    other
+        .find(find().number(&number(1)).within(Duration::from_secs(30)))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -143,7 +185,10 @@ async fn counts_that_redis_cannot_keep_are_kept_by_each_replica() {
         redis.run::<()>(&["SET", &key, "of another type"]);
     }
     for n in 1..4 {
-        daemons[0].find(find().number(&number(n)).within(Duration::from_secs(5))).await.unwrap();
+        daemons[0]
+            .find(find().number(&number(n)).within(Duration::from_secs(5)))
+            .await
+            .unwrap();
     }
 }
 
@@ -152,10 +197,17 @@ async fn a_redis_whose_clock_was_set_back_is_used_again_within_seconds() {
     let (counting, redis) = (Counting::start().await, RedisServer::start().await);
     let daemons = counting.fleet(&redis).await;
     daemons[0].find(find().number(&number(0))).await.unwrap();
-    let head = redis.keys().into_iter().find(|key| key.ends_with("{log}:h")).unwrap();
+    let head = redis
+        .keys()
+        .into_iter()
+        .find(|key| key.ends_with("{log}:h"))
+        .unwrap();
     redis.run::<()>(&["HSET", &head, "since", "99999999999999"]);
     pause(Duration::from_secs(1)).await;
     for n in 1..4 {
-        daemons[0].find(find().number(&number(n)).within(Duration::from_secs(5))).await.unwrap();
+        daemons[0]
+            .find(find().number(&number(n)).within(Duration::from_secs(5)))
+            .await
+            .unwrap();
     }
 }

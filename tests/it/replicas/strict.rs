@@ -1,4 +1,5 @@
-//! Three replicas and a CRM that enforces its limit strictly: it never has to, whatever becomes of Redis.
+//! Three replicas and a CRM that enforces its limit strictly: it never has to, whatever becomes of
+//! Redis.
 
 use std::time::Duration;
 
@@ -36,8 +37,8 @@ pub(super) async fn fleet_at(strict: &StrictCrm, redis: [&str; 3]) -> Vec<TestDa
     daemons
 }
 
-/// Phones that ring at all replicas, and a batch at each, until `calls` numbers are looked up. Returns how many phones
-/// had no answer.
+/// Phones that ring at all replicas, and a batch at each, until `calls` numbers are looked up.
+/// Returns how many phones had no answer.
 async fn load(daemons: &[TestDaemon], first: usize, calls: usize) -> usize {
     let batches = daemons.iter().enumerate().map(async |(replica, daemon)| {
         let from = first + replica * calls / 6;
@@ -47,7 +48,13 @@ async fn load(daemons: &[TestDaemon], first: usize, calls: usize) -> usize {
             phone_numbers: (from..from + calls / 6).map(number).collect(),
             overriding_formats: Vec::new(),
         };
-        let mut events = daemon.client.clone().prefetch_contacts(request).await.unwrap().into_inner();
+        let mut events = daemon
+            .client
+            .clone()
+            .prefetch_contacts(request)
+            .await
+            .unwrap()
+            .into_inner();
         while events.message().await.unwrap().is_some() {}
     });
     let phones = (first + calls / 2..first + calls).map(async |n| {
@@ -63,18 +70,31 @@ async fn load(daemons: &[TestDaemon], first: usize, calls: usize) -> usize {
 pub(super) async fn refuses_nothing(strict: &StrictCrm, daemons: &[TestDaemon], name: &str) {
     let unanswered = load(daemons, 0, CALLS).await;
     let (calls, windows) = (strict.calls(), strict.windows());
-    report(&format!("{name}: {} of {calls} calls refused in {windows:.1} windows", strict.refused()));
-    assert_eq!(strict.refused(), 0, "{name}: of {calls} calls in {windows:.1} windows");
+    report(&format!(
+        "{name}: {} of {calls} calls refused in {windows:.1} windows",
+        strict.refused()
+    ));
+    assert_eq!(
+        strict.refused(),
+        0,
+        "{name}: of {calls} calls in {windows:.1} windows"
+    );
     assert_eq!(unanswered, 0, "{name}: phones without an answer");
 }
 
-#[expect(clippy::print_stdout, reason = "figures for whoever runs the test with --nocapture")]
+#[expect(
+    clippy::print_stdout,
+    reason = "figures for whoever runs the test with --nocapture"
+)]
 fn report(figures: &str) {
     println!("{figures}");
 }
 
 async fn with_redis(args: &[&str], name: &str, seed: u64) {
-    let (strict, redis) = (StrictCrm::start(RATE, PER, seed).await, RedisServer::with(args).await);
+    let (strict, redis) = (
+        StrictCrm::start(RATE, PER, seed).await,
+        RedisServer::with(args).await,
+    );
     let daemons = fleet(&strict, &redis.url()).await;
     refuses_nothing(&strict, &daemons, name).await;
 }
@@ -91,11 +111,24 @@ async fn a_strict_crm_refuses_a_fleet_nothing_whether_redis_is_there_or_cannot_b
         let port = primary.port.to_string();
         with_redis(&["--replicaof", "127.0.0.1", &port], "read-only", 4).await;
     };
-    let scripts = ["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-@scripting"];
+    let scripts = [
+        "--user",
+        "default",
+        "on",
+        "nopass",
+        "~*",
+        "&*",
+        "+@all",
+        "-@scripting",
+    ];
     tokio::join!(
         with_redis(&[], "there", 1),
         away,
-        with_redis(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"], "full", 3),
+        with_redis(
+            &["--maxmemory", "1", "--maxmemory-policy", "noeviction"],
+            "full",
+            3
+        ),
         replica,
         with_redis(&scripts, "refusing scripts", 5),
         killed_and_back(),
@@ -105,7 +138,10 @@ async fn a_strict_crm_refuses_a_fleet_nothing_whether_redis_is_there_or_cannot_b
 
 /// Redis is killed while the quota is in use, and comes back empty.
 async fn killed_and_back() {
-    let (strict, mut redis) = (StrictCrm::start(RATE, PER, 6).await, RedisServer::start().await);
+    let (strict, mut redis) = (
+        StrictCrm::start(RATE, PER, 6).await,
+        RedisServer::start().await,
+    );
     let daemons = fleet(&strict, &redis.url()).await;
     let outages = async {
         for (up, down) in [(6, 4_000), (6, 300), (6, 1_200)] {
@@ -115,7 +151,10 @@ async fn killed_and_back() {
             redis.restart().await;
         }
     };
-    tokio::join!(refuses_nothing(&strict, &daemons, "killed and back, empty"), outages);
+    tokio::join!(
+        refuses_nothing(&strict, &daemons, "killed and back, empty"),
+        outages
+    );
 }
 
 /// One daemon without Redis that starts again and again.
@@ -137,6 +176,10 @@ async fn restarted() {
             answer.unwrap();
         }
     }
-    report(&format!("restarted: {} of {} calls refused", strict.refused(), strict.calls()));
+    report(&format!(
+        "restarted: {} of {} calls refused",
+        strict.refused(),
+        strict.calls()
+    ));
     assert_eq!(strict.refused(), 0, "of {} calls", strict.calls());
 }

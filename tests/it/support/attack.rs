@@ -1,5 +1,5 @@
-//! Attackers in a process of their own, which is this test program again, pinned to one core. They have a CRM of their
-//! own, which the daemon calls as the platform "evil".
+//! Attackers in a process of their own, which is this test program again, pinned to one core. They
+//! have a CRM of their own, which the daemon calls as the platform "evil".
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -35,7 +35,8 @@ pub(crate) enum Attack {
     HangingCrm,
     /// Eight look-ups in a CRM that sends early hints without end.
     EarlyHints,
-    /// Eight look-ups at once, again and again, in a CRM that answers with 24,000 records without phones.
+    /// Eight look-ups at once, again and again, in a CRM that answers with 24,000 records without
+    /// phones.
     ManyRecords,
     /// Window updates without end on eight connections.
     WindowUpdates,
@@ -43,7 +44,8 @@ pub(crate) enum Attack {
     Priorities,
     /// 10,000 numbers are forgotten, again and again.
     Invalidations,
-    /// More connections than there are places, from one address, opened again as often as they are closed.
+    /// More connections than there are places, from one address, opened again as often as they are
+    /// closed.
     Connections,
     /// Batches of 16 users whose CRM wants them to rest.
     RestingBatches,
@@ -66,22 +68,34 @@ impl Attackers {
         let mut child = Command::new("taskset")
             .args(["-c", "0"])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "fairness::attacks::attackers", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "fairness::attacks::attackers",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(PLAN, plan)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let begun = tokio::task::spawn_blocking(move || lines.any(|line| line.unwrap().contains(BEGUN)));
+        let begun =
+            tokio::task::spawn_blocking(move || lines.any(|line| line.unwrap().contains(BEGUN)));
         assert!(begun.await.unwrap(), "the attackers begin");
         Self(child)
     }
 }
 
 /// What the attackers' process does.
-#[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "this is how the processes talk")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "this is how the processes talk"
+)]
 pub(crate) async fn attack() {
-    let Ok(plan) = std::env::var(PLAN) else { return };
+    let Ok(plan) = std::env::var(PLAN) else {
+        return;
+    };
     let (attack, daemon, crm): (Attack, SocketAddr, u16) = serde_json::from_str(&plan).unwrap();
     let listener = TcpListener::bind(("127.0.0.1", crm)).await.unwrap();
     tokio::join!(serve(attack, listener), async {
@@ -96,8 +110,12 @@ async fn run(attack: Attack, daemon: SocketAddr) {
         Attack::SmallDeadlines => all((0..4).map(|n| deadlines(daemon, n))).await,
         Attack::HangingCrm => all((0..6).map(|n| many(daemon, n, 200))).await,
         Attack::EarlyHints | Attack::ManyRecords => many(daemon, 0, 8).await,
-        Attack::WindowUpdates => all((0..8).map(|_| frames(daemon, b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01"))).await,
-        Attack::Priorities => all((0..8).map(|_| frames(daemon, b"\0\0\x05\x02\0\0\0\0\x01\0\0\0\0\x10"))).await,
+        Attack::WindowUpdates => {
+            all((0..8).map(|_| frames(daemon, b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01"))).await
+        }
+        Attack::Priorities => {
+            all((0..8).map(|_| frames(daemon, b"\0\0\x05\x02\0\0\0\0\x01\0\0\0\0\x10"))).await
+        }
         Attack::Connections => all((0..CONNECTIONS).map(|_| idle(daemon))).await,
         Attack::RestingBatches => all((0..16).map(|n| batches(daemon, n))).await,
         Attack::Invalidations => all((0..4).map(|n| invalidations(daemon, n))).await,
@@ -116,8 +134,12 @@ async fn halves(daemon: SocketAddr) {
     let sender = connect(daemon).await;
     let half = || async {
         loop {
-            let Ok(mut ready) = sender.clone().ready().await else { return };
-            let Ok((response, mut upload)) = ready.send_request(head(daemon, FIND), false) else { return };
+            let Ok(mut ready) = sender.clone().ready().await else {
+                return;
+            };
+            let Ok((response, mut upload)) = ready.send_request(head(daemon, FIND), false) else {
+                return;
+            };
             let _ = upload.send_data(Bytes::from_static(&[0; 20]), false);
             let _ = response.await;
         }
@@ -132,9 +154,14 @@ async fn deadlines(daemon: SocketAddr, connection: u32) {
         async move {
             for n in 0.. {
                 let number = number((connection * 16 + task) * 10_000 + n % 10_000);
-                let request = find().platform("evil").user("victim").auth(&format!("false {task}")).number(&number);
+                let request = find()
+                    .platform("evil")
+                    .user("victim")
+                    .auth(&format!("false {task}"))
+                    .number(&number);
                 let mut head = head(daemon, FIND);
-                head.headers_mut().insert("grpc-timeout", "5m".parse().unwrap());
+                head.headers_mut()
+                    .insert("grpc-timeout", "5m".parse().unwrap());
                 let _ = call(&sender, head, frame(&request)).await;
             }
         }
@@ -150,7 +177,10 @@ async fn many(daemon: SocketAddr, connection: u32, tasks: u32) {
         async move {
             for n in 0_u32.. {
                 let number = number((connection * tasks + task) * 100 + n % 100);
-                let request = find().platform("evil").user(&format!("evil {task}")).number(&number);
+                let request = find()
+                    .platform("evil")
+                    .user(&format!("evil {task}"))
+                    .number(&number);
                 let _ = call(&sender, head(daemon, FIND), frame(&request)).await;
             }
         }
@@ -164,7 +194,9 @@ const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\
 async fn frames(daemon: SocketAddr, frame: &[u8]) {
     let many = frame.repeat(1_000);
     loop {
-        let Ok(mut stream) = TcpStream::connect(daemon).await else { continue };
+        let Ok(mut stream) = TcpStream::connect(daemon).await else {
+            continue;
+        };
         let _ = stream.write_all(HELLO).await;
         while stream.write_all(&many).await.is_ok() {}
     }
@@ -183,9 +215,17 @@ async fn idle(daemon: SocketAddr) {
 
 async fn batches(daemon: SocketAddr, user: u32) {
     let sender = connect(daemon).await;
-    let (of, phone_numbers) = (find().platform("evil").user(&format!("evil {user}")), (0..1_000).map(number).collect());
+    let (of, phone_numbers) = (
+        find().platform("evil").user(&format!("evil {user}")),
+        (0..1_000).map(number).collect(),
+    );
     let (user, auth_header) = (of.user, of.auth_header);
-    let request = frame(&PrefetchContactsRequest { user, auth_header, phone_numbers, ..Default::default() });
+    let request = frame(&PrefetchContactsRequest {
+        user,
+        auth_header,
+        phone_numbers,
+        ..Default::default()
+    });
     loop {
         let path = "/contactd.v1.ContactService/PrefetchContacts";
         let _ = call(&sender, head(daemon, path), request.clone()).await;
@@ -194,29 +234,44 @@ async fn batches(daemon: SocketAddr, user: u32) {
 
 async fn invalidations(daemon: SocketAddr, connection: u32) {
     let sender = connect(daemon).await;
-    let phone_numbers = (0..10_000).map(|n| number(connection * 10_000 + n)).collect();
+    let phone_numbers = (0..10_000)
+        .map(|n| number(connection * 10_000 + n))
+        .collect();
     let scope = Some(Scope::Numbers(PhoneNumbers { phone_numbers }));
-    let request = frame(&InvalidateContactsRequest { user: find().user("noisy").user, scope });
+    let request = frame(&InvalidateContactsRequest {
+        user: find().user("noisy").user,
+        scope,
+    });
     loop {
         let path = "/contactd.v1.ContactService/InvalidateContacts";
         let _ = call(&sender, head(daemon, path), request.clone()).await;
     }
 }
 
-const REST: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 600\r\ncontent-length: 0\r\n\r\n";
+const REST: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 600\r\ncontent-length: 0\r\n\r\n";
 
 /// The attackers' CRM.
 async fn serve(attack: Attack, listener: TcpListener) {
-    let records: Vec<_> =
-        (0..24_000).map(|n| json!({"id": n, "name": "Somebody", "kind": "person", "phones": []})).collect();
+    let records: Vec<_> = (0..24_000)
+        .map(|n| json!({"id": n, "name": "Somebody", "kind": "person", "phones": []}))
+        .collect();
     let body = json!({"contacts": records, "next_page": null}).to_string();
-    let reply =
-        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let reply = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let reply: &'static [u8] = Box::leak(reply.into_bytes().into_boxed_slice());
-    let hints: &'static [u8] = Box::leak(b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(4_000).into_boxed_slice());
+    let hints: &'static [u8] = Box::leak(
+        b"HTTP/1.1 103 Early Hints\r\n\r\n"
+            .repeat(4_000)
+            .into_boxed_slice(),
+    );
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let Ok((mut stream, _)) = listener.accept().await else { continue };
+        let Ok((mut stream, _)) = listener.accept().await else {
+            continue;
+        };
         connections.spawn(async move {
             let mut heard = [0; 4096];
             while stream.read(&mut heard).await.is_ok_and(|read| read > 0) {

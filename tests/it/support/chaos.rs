@@ -19,10 +19,12 @@ pub(crate) enum Mode {
     Pass,
     /// As if nothing listened: new connections are refused, and the open ones are reset.
     Refuse,
-    /// As if the server were stopped or its packets got lost: connections are accepted and read, nothing comes out at
-    /// the other side. What was held back is delivered late, once this is over.
+    /// As if the server were stopped or its packets got lost: connections are accepted and read,
+    /// nothing comes out at the other side. What was held back is delivered late, once this is
+    /// over.
     Stall,
-    /// Each connection is reset in the middle of the next reply: half of what was read of it passes.
+    /// Each connection is reset in the middle of the next reply: half of what was read of it
+    /// passes.
     Cut,
     /// Each part of a reply comes so much later; as many as there are may be on their way.
     Slow(Duration),
@@ -69,19 +71,39 @@ impl ChaosProxy {
     pub(crate) async fn before(target: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (state, states) = watch::channel(State { mode: Mode::Pass, hang_ups: 0, target });
+        let (state, states) = watch::channel(State {
+            mode: Mode::Pass,
+            hang_ups: 0,
+            target,
+        });
         let (apply, applied) = watch::channel(Mode::Pass);
         let counts = Arc::<Counts>::default();
-        let serving = serve(Door::Open(listener), addr, states, apply, Arc::clone(&counts));
+        let serving = serve(
+            Door::Open(listener),
+            addr,
+            states,
+            apply,
+            Arc::clone(&counts),
+        );
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
         let task = tokio::spawn(serving);
-        Self { addr, state, applied, counts, task }
+        Self {
+            addr,
+            state,
+            applied,
+            counts,
+            task,
+        }
     }
 
     /// Behaves so from now on, towards open connections as well.
     pub(crate) async fn becomes(&self, mode: Mode) {
         self.state.send_modify(|state| state.mode = mode);
-        self.applied.clone().wait_for(|applied| *applied == mode).await.unwrap();
+        self.applied
+            .clone()
+            .wait_for(|applied| *applied == mode)
+            .await
+            .unwrap();
     }
 
     /// Passes everything again.
@@ -94,7 +116,8 @@ impl ChaosProxy {
         self.state.send_modify(|state| state.hang_ups += 1);
     }
 
-    /// New connections lead there from now on, as if the name had another address; the open ones stay where they are.
+    /// New connections lead there from now on, as if the name had another address; the open ones
+    /// stay where they are.
     pub(crate) fn leads_to(&self, target: SocketAddr) {
         self.state.send_modify(|state| state.target = target);
     }
@@ -167,8 +190,14 @@ impl Door {
 
 /// Carries one connection until both sides have closed it, or resets it.
 async fn pass(mut client: TcpStream, mut states: watch::Receiver<State>) {
-    let State { hang_ups: before, target, .. } = *states.borrow();
-    let Ok(mut server) = TcpStream::connect(target).await else { return client.set_zero_linger().unwrap() };
+    let State {
+        hang_ups: before,
+        target,
+        ..
+    } = *states.borrow();
+    let Ok(mut server) = TcpStream::connect(target).await else {
+        return client.set_zero_linger().unwrap();
+    };
     for stream in [&client, &server] {
         stream.set_nodelay(true).unwrap();
     }
@@ -282,9 +311,19 @@ mod tests {
         while heard.len() < expected {
             match within(Duration::from_millis(300), stream.read_buf(&mut heard)).await {
                 Some(Ok(1..)) => {}
-                Some(Ok(_)) => return (String::from_utf8(heard).unwrap(), Err(io::ErrorKind::UnexpectedEof.into())),
+                Some(Ok(_)) => {
+                    return (
+                        String::from_utf8(heard).unwrap(),
+                        Err(io::ErrorKind::UnexpectedEof.into()),
+                    );
+                }
                 Some(Err(error)) => return (String::from_utf8(heard).unwrap(), Err(error)),
-                None => return (String::from_utf8(heard).unwrap(), Err(io::ErrorKind::TimedOut.into())),
+                None => {
+                    return (
+                        String::from_utf8(heard).unwrap(),
+                        Err(io::ErrorKind::TimedOut.into()),
+                    );
+                }
             }
         }
         (String::from_utf8(heard).unwrap(), Ok(()))
@@ -304,26 +343,49 @@ mod tests {
         proxy.becomes(Mode::Stall).await;
         let mut new = connect().await.unwrap();
         for stream in [&mut old, &mut new] {
-            assert_eq!(broken(say(stream, "cd").await), (String::new(), io::ErrorKind::TimedOut));
+            assert_eq!(
+                broken(say(stream, "cd").await),
+                (String::new(), io::ErrorKind::TimedOut)
+            );
         }
         proxy.restore().await;
         for stream in [&mut old, &mut new] {
-            assert_eq!(hear(stream, 4).await.0, "cdcd", "what was held back comes late");
+            assert_eq!(
+                hear(stream, 4).await.0,
+                "cdcd",
+                "what was held back comes late"
+            );
         }
 
         proxy.becomes(Mode::Cut).await;
-        assert_eq!(broken(say(&mut old, "ef").await), ("ef".to_owned(), io::ErrorKind::ConnectionReset));
+        assert_eq!(
+            broken(say(&mut old, "ef").await),
+            ("ef".to_owned(), io::ErrorKind::ConnectionReset)
+        );
         proxy.restore().await;
-        assert_eq!(say(&mut new, "gh").await.0, "ghgh", "it had no reply under way");
+        assert_eq!(
+            say(&mut new, "gh").await.0,
+            "ghgh",
+            "it had no reply under way"
+        );
 
         proxy.hang_up();
-        assert_eq!(broken(hear(&mut new, 1).await).1, io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            broken(hear(&mut new, 1).await).1,
+            io::ErrorKind::ConnectionReset
+        );
         let mut newest = connect().await.unwrap();
         assert_eq!(say(&mut newest, "ij").await.0, "ijij");
 
         proxy.becomes(Mode::Refuse).await;
-        assert_eq!(broken(hear(&mut newest, 1).await).1, io::ErrorKind::ConnectionReset);
-        assert_eq!(connect().await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            broken(hear(&mut newest, 1).await).1,
+            io::ErrorKind::ConnectionReset
+        );
+        assert_eq!(
+            connect().await.unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
         proxy.restore().await;
         assert_eq!(say(&mut connect().await.unwrap(), "kl").await.0, "klkl");
         assert_eq!(proxy.accepted(), 4);
@@ -341,13 +403,19 @@ mod tests {
         }
         assert_eq!(hear(&mut stream, 80).await.0, "ab".repeat(40));
         let took = stopwatch.elapsed();
-        assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(3), "{took:?}");
+        assert!(
+            took >= Duration::from_millis(200) && took < Duration::from_secs(3),
+            "{took:?}"
+        );
     }
 
     #[tokio::test]
     async fn a_target_that_is_not_there_resets_the_connection() {
         let proxy = ChaosProxy::before("127.0.0.1:1".parse().unwrap()).await;
         let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
-        assert_eq!(broken(hear(&mut stream, 1).await).1, io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            broken(hear(&mut stream, 1).await).1,
+            io::ErrorKind::ConnectionReset
+        );
     }
 }

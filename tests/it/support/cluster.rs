@@ -38,14 +38,35 @@ impl Drop for Node {
 impl Node {
     fn start(port: u16, bus: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { port, bus, server: Self::spawn(port, bus, &dir), dir }
+        Self {
+            port,
+            bus,
+            server: Self::spawn(port, bus, &dir),
+            dir,
+        }
     }
 
     fn spawn(port: u16, bus: u16, dir: &tempfile::TempDir) -> Child {
         let [port_text, bus_text] = [port, bus].map(|port| port.to_string());
         Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &port_text, "--cluster-port", &bus_text])
-            .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--save", "", "--appendonly", "no"])
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                &port_text,
+                "--cluster-port",
+                &bus_text,
+            ])
+            .args([
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "2000",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .arg("--dir")
             .arg(dir.path())
             .stdout(Stdio::null())
@@ -58,7 +79,10 @@ impl Node {
     }
 
     async fn connect(&self) -> ::redis::RedisResult<MultiplexedConnection> {
-        Client::open(format!("redis://{}/", self.addr())).unwrap().get_multiplexed_async_connection().await
+        Client::open(format!("redis://{}/", self.addr()))
+            .unwrap()
+            .get_multiplexed_async_connection()
+            .await
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &[&str]) -> ::redis::RedisResult<T> {
@@ -118,15 +142,23 @@ impl RedisCluster {
         let (first, share) = (&self.nodes[0], SLOTS / NODES);
         for (node, turn) in self.nodes.iter().zip(0..) {
             let start = turn * share;
-            let end = if turn + 1 == NODES { SLOTS } else { start + share } - 1;
+            let end = if turn + 1 == NODES {
+                SLOTS
+            } else {
+                start + share
+            } - 1;
             let [start, end, epoch] = [start, end, turn + 1].map(|number| number.to_string());
-            node.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", &start, &end]).await?;
+            node.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", &start, &end])
+                .await?;
             // Equal epochs would be told apart, but only after a while.
-            node.ask::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
+            node.ask::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch])
+                .await?;
         }
         for node in &self.nodes[1..] {
             let [port, bus] = [node.port, node.bus].map(|port| port.to_string());
-            first.ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await?;
+            first
+                .ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus])
+                .await?;
         }
         Ok(())
     }
@@ -134,9 +166,13 @@ impl RedisCluster {
     async fn all_are_ok(&self) -> bool {
         for node in &self.nodes {
             let info: String = node.ask(&["CLUSTER", "INFO"]).await.unwrap_or_default();
-            if !["cluster_state:ok", "cluster_known_nodes:3", "cluster_slots_ok:16384"]
-                .iter()
-                .all(|is| info.contains(is))
+            if ![
+                "cluster_state:ok",
+                "cluster_known_nodes:3",
+                "cluster_slots_ok:16384",
+            ]
+            .iter()
+            .all(|is| info.contains(is))
             {
                 return false;
             }
@@ -157,7 +193,10 @@ impl RedisCluster {
 
     /// A URL of each node, as the redis crate reads it.
     pub(crate) fn urls(&self) -> Vec<String> {
-        self.addrs().iter().map(|addr| format!("redis://{addr}/")).collect()
+        self.addrs()
+            .iter()
+            .map(|addr| format!("redis://{addr}/"))
+            .collect()
     }
 
     /// The keys of each node that is up.
@@ -175,7 +214,8 @@ impl RedisCluster {
         self.nodes[node].server.wait().unwrap();
     }
 
-    /// Starts a killed node again, with its slots and without its keys, and waits until the cluster serves.
+    /// Starts a killed node again, with its slots and without its keys, and waits until the cluster
+    /// serves.
     pub(crate) async fn restart(&mut self, node: usize) {
         let again = &mut self.nodes[node];
         again.server = Node::spawn(again.port, again.bus, &again.dir);
@@ -203,20 +243,35 @@ mod tests {
     #[tokio::test]
     async fn keys_are_spread_over_the_nodes_and_a_tag_keeps_them_together() {
         let mut cluster = RedisCluster::start().await;
-        let mut client = ClusterClient::new(cluster.urls()).unwrap().get_async_connection().await.unwrap();
+        let mut client = ClusterClient::new(cluster.urls())
+            .unwrap()
+            .get_async_connection()
+            .await
+            .unwrap();
         for number in 0..30 {
             let () = client.set(format!("alone-{number}"), number).await.unwrap();
-            let () = client.set(format!("{{user}}-{number}"), number).await.unwrap();
+            let () = client
+                .set(format!("{{user}}-{number}"), number)
+                .await
+                .unwrap();
         }
-        let of_user = |keys: &Vec<String>| keys.iter().filter(|key| key.starts_with("{user}")).count();
+        let of_user =
+            |keys: &Vec<String>| keys.iter().filter(|key| key.starts_with("{user}")).count();
         let keys = cluster.keys().await;
         assert_eq!(keys.iter().map(Vec::len).sum::<usize>(), 60);
-        assert!(keys.iter().all(|keys| keys.len() > of_user(keys)), "every node has keys of its own");
+        assert!(
+            keys.iter().all(|keys| keys.len() > of_user(keys)),
+            "every node has keys of its own"
+        );
         assert_eq!(keys.iter().filter(|keys| of_user(keys) == 30).count(), 1);
 
         let owner = keys.iter().position(|keys| of_user(keys) == 30).unwrap();
         cluster.kill(owner);
-        assert!(tokio::net::TcpStream::connect(cluster.addrs()[owner]).await.is_err());
+        assert!(
+            tokio::net::TcpStream::connect(cluster.addrs()[owner])
+                .await
+                .is_err()
+        );
         assert!(cluster.keys().await[owner].is_empty());
     }
 }

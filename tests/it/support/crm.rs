@@ -29,12 +29,17 @@ pub(crate) struct Seen {
 impl Seen {
     /// Whether this is the question whose the credential is, of any CRM.
     pub(crate) fn asks_who(&self) -> bool {
-        ["/api/v1/me", "/v1/users/me", "/api/v4/users/who_am_i.json"].iter().any(|path| self.path.ends_with(path))
+        ["/api/v1/me", "/v1/users/me", "/api/v4/users/who_am_i.json"]
+            .iter()
+            .any(|path| self.path.ends_with(path))
     }
 
     /// The value of a parameter.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -64,11 +69,19 @@ impl Reply {
     }
 
     pub(crate) fn status(status: u16) -> Self {
-        Self::of(status, "application/json", "{\"error\":\"scripted\"}".to_owned())
+        Self::of(
+            status,
+            "application/json",
+            "{\"error\":\"scripted\"}".to_owned(),
+        )
     }
 
     pub(crate) fn html() -> Self {
-        Self::of(200, "text/html", "<html><body>Please sign in</body></html>".to_owned())
+        Self::of(
+            200,
+            "text/html",
+            "<html><body>Please sign in</body></html>".to_owned(),
+        )
     }
 
     /// A body that is not made from a JSON value.
@@ -78,7 +91,10 @@ impl Reply {
 
     /// A body that is no text.
     pub(crate) fn bytes(kind: &str, body: Vec<u8>) -> Self {
-        Self { body: Kind::Whole(body), ..Self::of(200, kind, String::new()) }
+        Self {
+            body: Kind::Whole(body),
+            ..Self::of(200, kind, String::new())
+        }
     }
 
     /// The same with another status.
@@ -88,19 +104,33 @@ impl Reply {
 
     fn of(status: u16, kind: &str, body: String) -> Self {
         let headers = vec![("content-type", kind.to_owned())];
-        Self { status, headers, body: Kind::Whole(body.into_bytes()), delay: Duration::ZERO }
+        Self {
+            status,
+            headers,
+            body: Kind::Whole(body.into_bytes()),
+            delay: Duration::ZERO,
+        }
     }
 
     pub(crate) fn cut() -> Self {
-        Self { body: Kind::Cut(b"{\"contacts\": [".to_vec()), ..Self::status(200) }
+        Self {
+            body: Kind::Cut(b"{\"contacts\": [".to_vec()),
+            ..Self::status(200)
+        }
     }
 
     pub(crate) fn drip() -> Self {
-        Self { body: Kind::Drip, ..Self::status(200) }
+        Self {
+            body: Kind::Drip,
+            ..Self::status(200)
+        }
     }
 
     pub(crate) fn huge(bytes: usize) -> Self {
-        Self { body: Kind::Huge(bytes), ..Self::status(200) }
+        Self {
+            body: Kind::Huge(bytes),
+            ..Self::status(200)
+        }
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -131,7 +161,8 @@ impl Reply {
             })),
             Kind::Huge(bytes) => {
                 let chunk = Bytes::from(vec![b' '; 1 << 16]);
-                let chunks = (0..bytes / chunk.len()).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
+                let chunks =
+                    (0..bytes / chunk.len()).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
                 Body::from_stream(stream::iter(chunks))
             }
         }
@@ -183,7 +214,12 @@ impl FakeCrm {
         });
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
         let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { addr, seen, script, task }
+        Self {
+            addr,
+            seen,
+            script,
+            task,
+        }
     }
 
     /// A CRM of kind "example" that finds `contacts` whatever the number.
@@ -202,17 +238,30 @@ impl FakeCrm {
 
     /// Everything asked so far about contacts.
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().iter().filter(|seen| !seen.asks_who()).cloned().collect()
+        self.seen
+            .lock()
+            .iter()
+            .filter(|seen| !seen.asks_who())
+            .cloned()
+            .collect()
     }
 
     /// How often it was asked whose a credential is.
     pub(crate) fn asked_who(&self) -> usize {
-        self.seen.lock().iter().filter(|seen| seen.asks_who()).count()
+        self.seen
+            .lock()
+            .iter()
+            .filter(|seen| seen.asks_who())
+            .count()
     }
 
     /// How often a search was asked for.
     pub(crate) fn searches(&self) -> usize {
-        self.seen.lock().iter().filter(|seen| seen.path == "/api/v1/contacts").count()
+        self.seen
+            .lock()
+            .iter()
+            .filter(|seen| seen.path == "/api/v1/contacts")
+            .count()
     }
 }
 
@@ -227,7 +276,8 @@ pub(crate) fn user_named(id: &str) -> Reply {
     Reply::json(json!({"id": id, "account_id": "a", "success": true, "data": user}))
 }
 
-/// The API of the Example CRM over fixed contacts without deals. Each credential is a user of its own.
+/// The API of the Example CRM over fixed contacts without deals. Each credential is a user of its
+/// own.
 pub(crate) fn example(seen: &Seen, contacts: &[Value]) -> Reply {
     if seen.asks_who() {
         themselves(seen)
@@ -251,10 +301,28 @@ pub(crate) fn person(id: u32, name: &str, phones: &[&str]) -> Value {
 
 fn look_at(request: &Request) -> Seen {
     let raw_query = request.uri().query().unwrap_or_default().to_owned();
-    let query = url::form_urlencoded::parse(raw_query.as_bytes()).into_owned().collect();
-    let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    let (authorization, cookie, traceparent) = (header("authorization"), header("cookie"), header("traceparent"));
-    Seen { path: request.uri().path().to_owned(), query, raw_query, authorization, cookie, traceparent }
+    let query = url::form_urlencoded::parse(raw_query.as_bytes())
+        .into_owned()
+        .collect();
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
+    let (authorization, cookie, traceparent) = (
+        header("authorization"),
+        header("cookie"),
+        header("traceparent"),
+    );
+    Seen {
+        path: request.uri().path().to_owned(),
+        query,
+        raw_query,
+        authorization,
+        cookie,
+        traceparent,
+    }
 }
 
 fn answer(reply: &Reply) -> Response {

@@ -46,7 +46,10 @@ impl TestDaemon {
     /// A daemon with one platform named after its kind at `crm`; `more` is further TOML.
     pub(crate) async fn with(crm: &FakeCrm, kind: &str, more: &str) -> Self {
         let url = crm.url();
-        Self::start(&format!("{more}\n[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"{url}\"\n")).await
+        Self::start(&format!(
+            "{more}\n[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"{url}\"\n"
+        ))
+        .await
     }
 
     /// A daemon with these settings, on free ports.
@@ -65,23 +68,41 @@ impl TestDaemon {
     }
 
     async fn begin(toml: &str, dns: &Dns, are_crms_new: bool) -> Self {
-        let mut env = vec![("GRPC__LISTEN", "127.0.0.1:0"), ("OPS__LISTEN", "127.0.0.1:0")];
+        let mut env = vec![
+            ("GRPC__LISTEN", "127.0.0.1:0"),
+            ("OPS__LISTEN", "127.0.0.1:0"),
+        ];
         if !toml.contains("details_timeout") {
-            // On a busy machine details may take longer than a phone should wait; tests of that set it.
+            // On a busy machine details may take longer than a phone should wait; tests of that set
+            // it.
             env.push(("LOOKUP__DETAILS_TIMEOUT", "10s"));
         }
-        let env = env.into_iter().map(|(key, value)| (format!("CONTACTD__{key}"), value.to_owned()));
-        let mut config = config::read(toml, env).unwrap_or_else(|faults| panic!("{faults:?}")).config;
+        let env = env
+            .into_iter()
+            .map(|(key, value)| (format!("CONTACTD__{key}"), value.to_owned()));
+        let mut config = config::read(toml, env)
+            .unwrap_or_else(|faults| panic!("{faults:?}"))
+            .config;
         config.grpc.drain_delay = Duration::from_millis(50);
         config.are_crms_new = are_crms_new;
         let clock = ManualClock::new(START);
-        let app = App::build_with(config, Arc::new(clock.clone()), dns).await.unwrap();
+        let app = App::build_with(config, Arc::new(clock.clone()), dns)
+            .await
+            .unwrap();
         let (grpc, ops) = app.addresses().unwrap();
         let stop = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
         drop(tokio::spawn(app.run(stop.clone().cancelled_owned())));
-        let channel = Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect_lazy();
-        Self { grpc, ops, clock, client: ContactServiceClient::new(channel), stop }
+        let channel = Endpoint::from_shared(format!("http://{grpc}"))
+            .unwrap()
+            .connect_lazy();
+        Self {
+            grpc,
+            ops,
+            clock,
+            client: ContactServiceClient::new(channel),
+            stop,
+        }
     }
 
     /// One look-up.
@@ -89,7 +110,11 @@ impl TestDaemon {
         &self,
         request: impl tonic::IntoRequest<FindContactRequest>,
     ) -> Result<FindContactResponse, Status> {
-        self.client.clone().find_contact(request).await.map(tonic::Response::into_inner)
+        self.client
+            .clone()
+            .find_contact(request)
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     /// A page of the operations port: status and text.
@@ -100,7 +125,10 @@ impl TestDaemon {
     /// The value of a metric whose line begins with `series`.
     pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
         let (_, page) = self.page("/metrics").await;
-        let line = page.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+        let line = page.lines().find(|line| {
+            line.strip_prefix(series)
+                .is_some_and(|rest| rest.starts_with(' '))
+        })?;
         line.rsplit(' ').next()?.parse().ok()
     }
 }
@@ -108,10 +136,18 @@ impl TestDaemon {
 /// A client for HTTP alone.
 pub(crate) fn http_client() -> reqwest::Client {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let tls = tls
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
     let client = reqwest::Client::builder().tls_backend_preconfigured(tls);
-    client.redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+    client
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap()
 }
 
 /// An HTTP GET: status and text.
@@ -124,7 +160,11 @@ pub(crate) async fn get(url: &str) -> (u16, String) {
 /// A look-up of [`NUMBER`] on platform "example" for an incoming call.
 pub(crate) fn find() -> FindContactRequest {
     FindContactRequest {
-        user: Some(User { id: "user-1".to_owned(), platform: "example".to_owned(), ..Default::default() }),
+        user: Some(User {
+            id: "user-1".to_owned(),
+            platform: "example".to_owned(),
+            ..Default::default()
+        }),
         auth_header: "Bearer token-1".to_owned(),
         phone_number: NUMBER.to_owned(),
         ..Default::default()
@@ -133,7 +173,10 @@ pub(crate) fn find() -> FindContactRequest {
 
 /// The same by manual refresh.
 pub(crate) fn refresh() -> FindContactRequest {
-    FindContactRequest { trigger: Trigger::ManualRefresh.into(), ..find() }
+    FindContactRequest {
+        trigger: Trigger::ManualRefresh.into(),
+        ..find()
+    }
 }
 
 /// What a request is made of, changed where the test says.
@@ -161,11 +204,17 @@ impl Changed for FindContactRequest {
     }
 
     fn number(self, number: &str) -> Self {
-        Self { phone_number: number.to_owned(), ..self }
+        Self {
+            phone_number: number.to_owned(),
+            ..self
+        }
     }
 
     fn formats(self, formats: &[&str]) -> Self {
-        Self { overriding_formats: formats.iter().map(|format| (*format).to_owned()).collect(), ..self }
+        Self {
+            overriding_formats: formats.iter().map(|format| (*format).to_owned()).collect(),
+            ..self
+        }
     }
 
     fn hostname(mut self, name: &str) -> Self {
@@ -179,7 +228,10 @@ impl Changed for FindContactRequest {
     }
 
     fn auth(self, header: &str) -> Self {
-        Self { auth_header: header.to_owned(), ..self }
+        Self {
+            auth_header: header.to_owned(),
+            ..self
+        }
     }
 
     fn within(self, limit: Duration) -> Request<Self> {
@@ -191,10 +243,16 @@ impl Changed for FindContactRequest {
 
 /// The names of the real contacts.
 pub(crate) fn names(response: &FindContactResponse) -> Vec<&str> {
-    response.matched_contact_info.iter().filter(|c| !c.is_new_contact).map(|c| c.name.as_str()).collect()
+    response
+        .matched_contact_info
+        .iter()
+        .filter(|c| !c.is_new_contact)
+        .map(|c| c.name.as_str())
+        .collect()
 }
 
-/// The details of a failure by the last part of their type: reason, violated fields, seconds to wait, message.
+/// The details of a failure by the last part of their type: reason, violated fields, seconds to
+/// wait, message.
 #[derive(Debug, Default)]
 pub(crate) struct Details {
     pub(crate) reason: String,
@@ -219,13 +277,19 @@ pub(crate) fn details(status: &Status) -> Details {
             }
             "type.googleapis.com/google.rpc.BadRequest" => {
                 let bad = tonic_types::pb::BadRequest::decode(bytes).unwrap();
-                details.fields = bad.field_violations.into_iter().map(|violation| violation.field).collect();
+                details.fields = bad
+                    .field_violations
+                    .into_iter()
+                    .map(|violation| violation.field)
+                    .collect();
             }
             "type.googleapis.com/google.rpc.RetryInfo" => {
                 let info = tonic_types::pb::RetryInfo::decode(bytes).unwrap();
                 details.retry_after = info.retry_delay.map(|delay| delay.seconds);
             }
-            "type.googleapis.com/contactd.v1.ReturnMessage" => details.message = ReturnMessage::decode(bytes).ok(),
+            "type.googleapis.com/contactd.v1.ReturnMessage" => {
+                details.message = ReturnMessage::decode(bytes).ok()
+            }
             other => panic!("unexpected detail {other}"),
         }
     }

@@ -12,7 +12,12 @@ use crate::support::crm::{Seen, example};
 
 /// A replica on the Redis at `url`, once it has reached it; `more` is further TOML.
 pub(crate) async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon {
-    let daemon = TestDaemon::with(crm, "example", &format!("[redis]\nurl = \"{url}\"\n{more}\n")).await;
+    let daemon = TestDaemon::with(
+        crm,
+        "example",
+        &format!("[redis]\nurl = \"{url}\"\n{more}\n"),
+    )
+    .await;
     redis_is(&daemon, true).await;
     // The first reading of the log empties memory once; it follows within milliseconds.
     clock::pause(Duration::from_millis(150)).await;
@@ -40,18 +45,31 @@ pub(crate) fn ada(seen: &Seen) -> Reply {
 
 /// A CRM that knows everybody by this name.
 pub(crate) fn named(name: &str, seen: &Seen) -> Reply {
-    example(seen, &[contact(1, name, seen.param("phone").unwrap_or_default())])
+    example(
+        seen,
+        &[contact(1, name, seen.param("phone").unwrap_or_default())],
+    )
 }
 
 /// Invalidates at `daemon`, for the user of [`find`].
 pub(crate) async fn forget(daemon: &TestDaemon, scope: Scope) -> Result<(), tonic::Status> {
-    let request = InvalidateContactsRequest { user: find().user, scope: Some(scope) };
-    daemon.client.clone().invalidate_contacts(request).await.map(|_| ())
+    let request = InvalidateContactsRequest {
+        user: find().user,
+        scope: Some(scope),
+    };
+    daemon
+        .client
+        .clone()
+        .invalidate_contacts(request)
+        .await
+        .map(|_| ())
 }
 
 /// The number of [`find`].
 pub(crate) fn the_number() -> Scope {
-    Scope::Numbers(PhoneNumbers { phone_numbers: vec![NUMBER.to_owned()] })
+    Scope::Numbers(PhoneNumbers {
+        phone_numbers: vec![NUMBER.to_owned()],
+    })
 }
 
 /// The user of [`find`].
@@ -66,7 +84,9 @@ pub(crate) async fn redis_is(daemon: &TestDaemon, up: bool) {
             clock::pause(Duration::from_millis(10)).await;
         }
     };
-    clock::within(Duration::from_secs(30), told).await.unwrap_or_else(|| panic!("Redis is not told to be up: {up}"));
+    clock::within(Duration::from_secs(30), told)
+        .await
+        .unwrap_or_else(|| panic!("Redis is not told to be up: {up}"));
 }
 
 /// Asks until the answer is this one; fails after so long.
@@ -76,7 +96,9 @@ pub(crate) async fn answers(daemon: &TestDaemon, name: &str, limit: Duration) {
             clock::pause(Duration::from_millis(20)).await;
         }
     };
-    clock::within(limit, told).await.unwrap_or_else(|| panic!("it does not answer {name} within {limit:?}"));
+    clock::within(limit, told)
+        .await
+        .unwrap_or_else(|| panic!("it does not answer {name} within {limit:?}"));
 }
 
 /// Where an answer came from.

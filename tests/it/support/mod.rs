@@ -28,5 +28,8 @@ pub(crate) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
             clock::pause(Duration::from_millis(5)).await;
         }
     });
-    assert!(waited.await.is_some(), "still not so after ten seconds: {what}");
+    assert!(
+        waited.await.is_some(),
+        "still not so after ten seconds: {what}"
+    );
 }

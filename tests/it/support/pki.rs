@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use contactd::clock::{Clock as _, SystemClock};
 use contactd::rpc::client::ContactServiceClient;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 
@@ -32,14 +34,27 @@ impl Authority {
 
     /// A certificate for these DNS names, with a common name.
     pub(crate) fn issue(&self, dns_names: &[&str], common_name: &str) -> Pair {
-        self.issue_for(dns_names, common_name, i64::from(i32::MIN), i64::from(i32::MAX))
+        self.issue_for(
+            dns_names,
+            common_name,
+            i64::from(i32::MIN),
+            i64::from(i32::MAX),
+        )
     }
 
     /// The same, valid from so many seconds from now, to so many.
-    pub(crate) fn issue_for(&self, dns_names: &[&str], common_name: &str, from: i64, to: i64) -> Pair {
+    pub(crate) fn issue_for(
+        &self,
+        dns_names: &[&str],
+        common_name: &str,
+        from: i64,
+        to: i64,
+    ) -> Pair {
         let names: Vec<String> = dns_names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(DnType::CommonName, common_name);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
         let now = i64::try_from(SystemClock::start().wall().0 / 1000).unwrap();
         let at = |seconds: i64| {
             let since_1970 = u64::try_from(now + seconds).unwrap_or(0);
@@ -48,7 +63,10 @@ impl Authority {
         (params.not_before, params.not_after) = (at(from), at(to));
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.0).unwrap();
-        Pair { cert: cert.pem(), key: key.serialize_pem() }
+        Pair {
+            cert: cert.pem(),
+            key: key.serialize_pem(),
+        }
     }
 }
 
@@ -59,7 +77,9 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn new(server: &Pair, client_ca: Option<&Authority>) -> Self {
-        let files = Self { folder: tempfile::tempdir().unwrap() };
+        let files = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
         files.replace(server);
         if let Some(authority) = client_ca {
             std::fs::write(files.path("ca.pem"), authority.pem()).unwrap();
@@ -84,8 +104,16 @@ impl Files {
     /// Section `grpc` with these files, and the client authority where there is one.
     pub(crate) fn toml(&self) -> String {
         let shown = |path: &Path| path.display().to_string();
-        let (cert, key, ca) = (shown(&self.path("cert.pem")), shown(&self.path("key.pem")), self.path("ca.pem"));
-        let ca = if ca.exists() { format!(", client_ca = \"{}\"", shown(&ca)) } else { String::new() };
+        let (cert, key, ca) = (
+            shown(&self.path("cert.pem")),
+            shown(&self.path("key.pem")),
+            self.path("ca.pem"),
+        );
+        let ca = if ca.exists() {
+            format!(", client_ca = \"{}\"", shown(&ca))
+        } else {
+            String::new()
+        };
         format!("[grpc]\ntls = {{ cert = \"{cert}\", key = \"{key}\"{ca} }}\n")
     }
 }
@@ -96,11 +124,15 @@ pub(crate) async fn connect(
     authority: &Authority,
     identity: Option<&Pair>,
 ) -> Result<ContactServiceClient<Channel>, Error> {
-    let mut tls =
-        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem())).domain_name("localhost");
+    let mut tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(authority.pem()))
+        .domain_name("localhost");
     if let Some(pair) = identity {
         tls = tls.identity(Identity::from_pem(&pair.cert, &pair.key));
     }
-    let endpoint = Endpoint::from_shared(format!("https://{addr}")).unwrap().tls_config(tls).unwrap();
+    let endpoint = Endpoint::from_shared(format!("https://{addr}"))
+        .unwrap()
+        .tls_config(tls)
+        .unwrap();
     Ok(ContactServiceClient::new(endpoint.connect().await?))
 }

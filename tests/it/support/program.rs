@@ -45,7 +45,10 @@ impl Program {
         let settings = NamedTempFile::new().unwrap();
         std::fs::write(settings.path(), toml).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_contactd"));
-        command.args(["serve", "--config"]).arg(settings.path()).args(flags);
+        command
+            .args(["serve", "--config"])
+            .arg(settings.path())
+            .args(flags);
         let mut program = Self::run(command, env).await;
         program.settings = Some(settings);
         program
@@ -62,7 +65,11 @@ impl Program {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), toml).unwrap();
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_contactd")]);
+        shell.args([
+            "-c",
+            &format!("ulimit -n {files}; exec \"$0\" \"$@\""),
+            env!("CARGO_BIN_EXE_contactd"),
+        ]);
         shell.args(["serve", "--config"]).arg(file.path());
         Self::run(shell, &[]).await
     }
@@ -82,7 +89,9 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let lines = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
         let (tell, addresses) = oneshot::channel();
         let log = Arc::new(Mutex::new(String::new()));
         let text = Arc::clone(&log);
@@ -91,15 +100,29 @@ impl Program {
             for line in lines {
                 *text.lock() += &format!("{line}\n");
                 // The last words of a command that failed are for people.
-                let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
-                if let (Some(grpc), Some(ops)) = (event["grpc.addr"].as_str(), event["ops.addr"].as_str()) {
+                let Ok(event) = serde_json::from_str::<Value>(&line) else {
+                    continue;
+                };
+                if let (Some(grpc), Some(ops)) =
+                    (event["grpc.addr"].as_str(), event["ops.addr"].as_str())
+                {
                     let addresses = (format!("http://{grpc}"), format!("http://{ops}"));
-                    tell.take().expect("it starts once").send(addresses).expect("the test waits");
+                    tell.take()
+                        .expect("it starts once")
+                        .send(addresses)
+                        .expect("the test waits");
                 }
             }
         });
         let (grpc, ops) = addresses.await.expect("it tells its addresses");
-        Self { child, settings: None, grpc, ops, log, reading }
+        Self {
+            child,
+            settings: None,
+            grpc,
+            ops,
+            log,
+            reading,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -107,7 +130,11 @@ impl Program {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
     }
 
     /// The log so far.
@@ -117,7 +144,10 @@ impl Program {
 
     /// Waits for the end; exit code and all log lines.
     pub(crate) async fn end(mut self) -> (Option<i32>, String) {
-        clock::within(Duration::from_secs(20), &mut self.reading).await.expect("it ends").unwrap();
+        clock::within(Duration::from_secs(20), &mut self.reading)
+            .await
+            .expect("it ends")
+            .unwrap();
         (self.child.wait().unwrap().code(), self.log())
     }
 }

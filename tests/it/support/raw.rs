@@ -22,7 +22,11 @@ pub(crate) enum Said {
     /// These bytes; then it hangs up.
     Once(Vec<u8>),
     /// The first bytes, then the others again and again, with a pause before each.
-    ForEver { first: Vec<u8>, again: Vec<u8>, every: Duration },
+    ForEver {
+        first: Vec<u8>,
+        again: Vec<u8>,
+        every: Duration,
+    },
 }
 
 impl Said {
@@ -31,11 +35,19 @@ impl Said {
     }
 
     pub(crate) fn for_ever(first: impl Into<Vec<u8>>, again: impl Into<Vec<u8>>) -> Self {
-        Self::ForEver { first: first.into(), again: again.into(), every: Duration::ZERO }
+        Self::ForEver {
+            first: first.into(),
+            again: again.into(),
+            every: Duration::ZERO,
+        }
     }
 
     pub(crate) fn dripping(first: impl Into<Vec<u8>>, again: impl Into<Vec<u8>>) -> Self {
-        Self::ForEver { first: first.into(), again: again.into(), every: Duration::from_millis(50) }
+        Self::ForEver {
+            first: first.into(),
+            again: again.into(),
+            every: Duration::from_millis(50),
+        }
     }
 }
 
@@ -58,8 +70,8 @@ impl RawCrm {
         Self::start(said, None).await
     }
 
-    /// As HTTP/2 over TLS for the name localhost; whatever the first request of a connection is. `said` are frames of
-    /// stream 1. Its authority's certificate is written into `dir` as `c.pem`.
+    /// As HTTP/2 over TLS for the name localhost; whatever the first request of a connection is.
+    /// `said` are frames of stream 1. Its authority's certificate is written into `dir` as `c.pem`.
     pub(crate) async fn over_http2(said: Said, dir: &Path) -> Self {
         Self::start(said, Some(acceptor(dir))).await
     }
@@ -81,14 +93,22 @@ impl RawCrm {
                         None => speak(stream, Speech::Http1, said).await,
                         Some(tls) => {
                             let stream = tls.accept(stream).await?;
-                            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "HTTP/2 was negotiated");
+                            assert_eq!(
+                                stream.get_ref().1.alpn_protocol(),
+                                Some(&b"h2"[..]),
+                                "HTTP/2 was negotiated"
+                            );
                             speak(stream, Speech::Http2, said).await
                         }
                     }
                 });
             }
         });
-        Self { addr, accepted, task }
+        Self {
+            addr,
+            accepted,
+            task,
+        }
     }
 
     /// Connections so far.
@@ -102,7 +122,11 @@ enum Speech {
     Http2,
 }
 
-async fn speak(mut stream: impl AsyncRead + AsyncWrite + Unpin, speech: Speech, said: Said) -> std::io::Result<()> {
+async fn speak(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    speech: Speech,
+    said: Said,
+) -> std::io::Result<()> {
     match speech {
         Speech::Http1 => {
             let mut head = Vec::new();
@@ -125,7 +149,11 @@ async fn speak(mut stream: impl AsyncRead + AsyncWrite + Unpin, speech: Speech, 
         }
     }
     let (mut from, mut to) = tokio::io::split(stream);
-    let read = async { tokio::io::copy(&mut from, &mut tokio::io::sink()).await.map(|_| ()) };
+    let read = async {
+        tokio::io::copy(&mut from, &mut tokio::io::sink())
+            .await
+            .map(|_| ())
+    };
     let write = async {
         match said {
             Said::Once(bytes) => {
@@ -134,7 +162,11 @@ async fn speak(mut stream: impl AsyncRead + AsyncWrite + Unpin, speech: Speech, 
                 // What was said should arrive before the connection ends.
                 pause(Duration::from_millis(300)).await;
             }
-            Said::ForEver { first, again, every } => {
+            Said::ForEver {
+                first,
+                again,
+                every,
+            } => {
                 to.write_all(&first).await?;
                 loop {
                     pause(every).await;
@@ -201,7 +233,10 @@ fn length(length: usize, bytes: &mut Vec<u8>) {
 
 /// A body as DATA frames of stream 1, the last of which ends it.
 pub(crate) fn data(body: &[u8]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = body.chunks(16_384).flat_map(|part| frame(DATA, 0, 1, part)).collect();
+    let mut bytes: Vec<u8> = body
+        .chunks(16_384)
+        .flat_map(|part| frame(DATA, 0, 1, part))
+        .collect();
     bytes.extend(frame(DATA, END_STREAM, 1, &[]));
     bytes
 }

@@ -1,4 +1,5 @@
-//! A real redis-server on a free port, with nothing on disk, that can be stopped, paused and started again.
+//! A real redis-server on a free port, with nothing on disk, that can be stopped, paused and
+//! started again.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -44,7 +45,12 @@ impl RedisServer {
     /// A server that is not running yet.
     pub(crate) fn on(port: u16, args: &[&str]) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        Self { port, dir: tempfile::tempdir().unwrap(), args, child: None }
+        Self {
+            port,
+            dir: tempfile::tempdir().unwrap(),
+            args,
+            child: None,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -59,15 +65,24 @@ impl RedisServer {
         if !self.args.iter().any(|arg| arg == "--sentinel") {
             command.args(["--port", &port, "--save", "", "--appendonly", "no"]);
         }
-        let child = command.args(&self.args).current_dir(self.dir.path()).stdout(Stdio::null()).spawn();
-        self.child = Some(child.expect("these tests need redis-server (Debian: apt-get install redis-server)"));
+        let child = command
+            .args(&self.args)
+            .current_dir(self.dir.path())
+            .stdout(Stdio::null())
+            .spawn();
+        self.child = Some(
+            child.expect("these tests need redis-server (Debian: apt-get install redis-server)"),
+        );
         let port = self.port;
         let listening = within(Duration::from_secs(10), async {
             while TcpStream::connect(("127.0.0.1", port)).is_err() {
                 pause(Duration::from_millis(10)).await;
             }
         });
-        assert!(listening.await.is_some(), "redis-server does not listen on port {port}");
+        assert!(
+            listening.await.is_some(),
+            "redis-server does not listen on port {port}"
+        );
     }
 
     /// Ends it without a farewell.
@@ -95,7 +110,9 @@ impl RedisServer {
     /// Runs one command beside the code under test, without a password.
     pub(crate) fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_connection_with_timeout(Duration::from_secs(5)).unwrap();
+        let mut connection = client
+            .get_connection_with_timeout(Duration::from_secs(5))
+            .unwrap();
         let mut cmd = redis::Cmd::new();
         for word in words {
             cmd.arg(*word);
@@ -123,7 +140,8 @@ impl RedisServer {
     pub(crate) fn keys(&self) -> Vec<String> {
         let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());
         loop {
-            let (next, batch): (String, Vec<String>) = self.run(&["SCAN", &cursor, "COUNT", "1000"]);
+            let (next, batch): (String, Vec<String>) =
+                self.run(&["SCAN", &cursor, "COUNT", "1000"]);
             keys.extend(batch);
             if next == "0" {
                 keys.sort_unstable();
@@ -135,8 +153,8 @@ impl RedisServer {
     }
 }
 
-/// Ports of these tests: below those that the system gives to connections, one of which would be taken again at once
-/// while thousands are opened.
+/// Ports of these tests: below those that the system gives to connections, one of which would be
+/// taken again at once while thousands are opened.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// A port that nobody uses at the moment, and no test was given before.

@@ -46,18 +46,31 @@ impl Unheard {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), toml).unwrap();
         let mut command = contactd(&sink);
-        command.args(["serve", "--log-level", log_level, "--config"]).arg(file.path());
+        command
+            .args(["serve", "--log-level", log_level, "--config"])
+            .arg(file.path());
         // Two loopback addresses tell the ports apart.
-        command.env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0").env("CONTACTD__OPS__LISTEN", "127.0.0.2:0");
+        command
+            .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
+            .env("CONTACTD__OPS__LISTEN", "127.0.0.2:0");
         let pipe = direct(&mut command, sink);
         let child = command.spawn().unwrap();
         drop(command);
         let (grpc, ops) = ports(child.id()).await;
-        Self { child, grpc: format!("http://127.0.0.1:{grpc}"), ops: format!("http://127.0.0.2:{ops}"), pipe }
+        Self {
+            child,
+            grpc: format!("http://127.0.0.1:{grpc}"),
+            ops: format!("http://127.0.0.2:{ops}"),
+            pipe,
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
     }
 
     /// Its exit code, if it ends in time.
@@ -83,7 +96,11 @@ pub(crate) async fn ended(child: &mut Child, limit: Duration) -> Option<i32> {
 pub(crate) fn contactd(sink: &Sink) -> Command {
     let mut command = if matches!(sink, Sink::Closed) {
         let mut shell = Command::new("sh");
-        shell.args(["-c", "exec \"$0\" \"$@\" 2>&-", env!("CARGO_BIN_EXE_contactd")]);
+        shell.args([
+            "-c",
+            "exec \"$0\" \"$@\" 2>&-",
+            env!("CARGO_BIN_EXE_contactd"),
+        ]);
         shell
     } else {
         Command::new(env!("CARGO_BIN_EXE_contactd"))
@@ -96,7 +113,9 @@ pub(crate) fn contactd(sink: &Sink) -> Command {
 pub(crate) fn direct(command: &mut Command, sink: Sink) -> Option<PipeReader> {
     match sink {
         Sink::Closed => {}
-        Sink::Full => drop(command.stderr(OpenOptions::new().write(true).open("/dev/full").unwrap())),
+        Sink::Full => {
+            command.stderr(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        }
         Sink::Abandoned => drop(command.stderr(io::pipe().unwrap().1)),
         Sink::Stuck => {
             let (reader, writer) = io::pipe().unwrap();
@@ -111,18 +130,29 @@ pub(crate) fn direct(command: &mut Command, sink: Sink) -> Option<PipeReader> {
 /// Until not one byte more fits. Opened anew: only this end does not wait.
 fn fill(pipe: i32) {
     let path = format!("/proc/self/fd/{pipe}");
-    let mut writer = OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(path).unwrap();
+    let mut writer = OpenOptions::new()
+        .write(true)
+        .custom_flags(O_NONBLOCK)
+        .open(path)
+        .unwrap();
     for size in [4096, 1] {
         while writer.write(&vec![b'\n'; size]).is_ok() {}
         assert_eq!(
-            writer.write(b"\n").err().map(|error| error.kind()).unwrap_or(ErrorKind::WouldBlock),
+            writer
+                .write(b"\n")
+                .err()
+                .map(|error| error.kind())
+                .unwrap_or(ErrorKind::WouldBlock),
             ErrorKind::WouldBlock
         );
     }
 }
 
 /// Reads what is in a pipe by now and what comes, until `seen` is satisfied with it.
-pub(crate) async fn read_until(mut pipe: PipeReader, seen: impl Fn(&str) -> bool + Send + 'static) -> String {
+pub(crate) async fn read_until(
+    mut pipe: PipeReader,
+    seen: impl Fn(&str) -> bool + Send + 'static,
+) -> String {
     let reading = tokio::task::spawn_blocking(move || {
         let (mut text, mut part) = (String::new(), [0; 4096]);
         while !seen(&text) {
@@ -132,7 +162,10 @@ pub(crate) async fn read_until(mut pipe: PipeReader, seen: impl Fn(&str) -> bool
         }
         text
     });
-    clock::within(Duration::from_secs(10), reading).await.expect("the lines come").unwrap()
+    clock::within(Duration::from_secs(10), reading)
+        .await
+        .expect("the lines come")
+        .unwrap()
 }
 
 /// The gRPC and the operations port of a process, as soon as it listens.
@@ -140,7 +173,12 @@ async fn ports(pid: u32) -> (u16, u16) {
     let found = clock::within(Duration::from_secs(20), async {
         loop {
             let listening = listening(pid);
-            let port = |host| listening.iter().find(|(at, _)| at == host).map(|(_, port)| *port);
+            let port = |host| {
+                listening
+                    .iter()
+                    .find(|(at, _)| at == host)
+                    .map(|(_, port)| *port)
+            };
             if let (Some(grpc), Some(ops)) = (port("0100007F"), port("0200007F")) {
                 return (grpc, ops);
             }
@@ -152,12 +190,20 @@ async fn ports(pid: u32) -> (u16, u16) {
 
 /// The sockets of a process that listen: address in hexadecimal digits and port.
 fn listening(pid: u32) -> Vec<(String, u16)> {
-    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
     let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
     let sockets: Vec<String> = links.map(|link| link.display().to_string()).collect();
     let mut table = String::new();
-    File::open("/proc/net/tcp").unwrap().read_to_string(&mut table).unwrap();
-    let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    File::open("/proc/net/tcp")
+        .unwrap()
+        .read_to_string(&mut table)
+        .unwrap();
+    let rows = table
+        .lines()
+        .skip(1)
+        .map(|row| row.split_whitespace().collect::<Vec<_>>());
     rows.filter(|row| row[3] == "0A" && sockets.contains(&format!("socket:[{}]", row[9])))
         .map(|row| {
             let (host, port) = row[1].split_once(':').unwrap();

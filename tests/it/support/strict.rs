@@ -1,4 +1,5 @@
-//! A CRM that enforces its limit strictly, in a sliding window, as the calls arrive over a line whose delay changes.
+//! A CRM that enforces its limit strictly, in a sliding window, as the calls arrive over a line
+//! whose delay changes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ struct Count {
 }
 
 impl StrictCrm {
-    /// So many calls in any `per`. A call is on its way for 10 to 90 ms, in an order that depends on `seed`.
+    /// So many calls in any `per`. A call is on its way for 10 to 90 ms, in an order that depends
+    /// on `seed`.
     pub(crate) async fn start(limit: usize, per: Duration, seed: u64) -> Self {
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
         let count = Arc::<Mutex<Count>>::default();
@@ -33,7 +35,11 @@ impl StrictCrm {
         let line = move || Duration::from_millis(random.lock().u64(10..=90));
         let crm = FakeCrm::behind(line, move |seen| {
             let (mut count, now) = (counted.lock(), instant());
-            while count.accepted.front().is_some_and(|at| now.duration_since(*at) >= per) {
+            while count
+                .accepted
+                .front()
+                .is_some_and(|at| now.duration_since(*at) >= per)
+            {
                 count.accepted.pop_front();
             }
             count.calls += 1;
@@ -45,7 +51,12 @@ impl StrictCrm {
             example(seen, &[])
         })
         .await;
-        Self { crm, count, began: Stopwatch::start(), per }
+        Self {
+            crm,
+            count,
+            began: Stopwatch::start(),
+            per,
+        }
     }
 
     pub(crate) fn calls(&self) -> usize {

@@ -1,5 +1,5 @@
-//! Calls over bare HTTP/2, for what a gRPC library is too polite to do. tonic's client ends a call by its own timer
-//! when the deadline passes, and so hides what the daemon answers.
+//! Calls over bare HTTP/2, for what a gRPC library is too polite to do. tonic's client ends a call
+//! by its own timer when the deadline passes, and so hides what the daemon answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,12 +37,20 @@ pub(crate) fn frame(message: &impl Message) -> Bytes {
 /// The headers of a gRPC call.
 pub(crate) fn head(addr: SocketAddr, path: &str) -> Request<()> {
     let request = Request::post(format!("http://{addr}{path}"));
-    request.header("te", "trailers").header("content-type", "application/grpc").body(()).unwrap()
+    request
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .body(())
+        .unwrap()
 }
 
-/// One call: `head` and `body` as they are. The status comes from the trailers, or from the headers where there is no
-/// message.
-pub(crate) async fn call(sender: &SendRequest<Bytes>, head: Request<()>, body: Bytes) -> Result<Bytes, Status> {
+/// One call: `head` and `body` as they are. The status comes from the trailers, or from the headers
+/// where there is no message.
+pub(crate) async fn call(
+    sender: &SendRequest<Bytes>,
+    head: Request<()>,
+    body: Bytes,
+) -> Result<Bytes, Status> {
     let mut sender = sender.clone().ready().await.unwrap();
     let (response, mut upload) = sender.send_request(head, false).unwrap();
     upload.send_data(body, true).unwrap();
@@ -50,17 +58,35 @@ pub(crate) async fn call(sender: &SendRequest<Bytes>, head: Request<()>, body: B
     let mut answer = BytesMut::new();
     while let Some(part) = response.body_mut().data().await {
         let part = part.unwrap();
-        response.body_mut().flow_control().release_capacity(part.len()).unwrap();
+        response
+            .body_mut()
+            .flow_control()
+            .release_capacity(part.len())
+            .unwrap();
         answer.extend_from_slice(&part);
     }
     let trailers: Option<HeaderMap> = response.body_mut().trailers().await.unwrap();
-    let status = Status::from_header_map(trailers.as_ref().unwrap_or(response.headers())).expect("a gRPC status");
-    if status.code() == tonic::Code::Ok { Ok(answer.freeze()) } else { Err(status) }
+    let status = Status::from_header_map(trailers.as_ref().unwrap_or(response.headers()))
+        .expect("a gRPC status");
+    if status.code() == tonic::Code::Ok {
+        Ok(answer.freeze())
+    } else {
+        Err(status)
+    }
 }
 
 /// A look-up whose deadline the daemon alone watches, and its failure.
-pub(crate) async fn failure_within(addr: SocketAddr, request: &FindContactRequest, limit: Duration) -> Status {
+pub(crate) async fn failure_within(
+    addr: SocketAddr,
+    request: &FindContactRequest,
+    limit: Duration,
+) -> Status {
     let mut head = head(addr, FIND);
-    head.headers_mut().insert("grpc-timeout", format!("{}m", limit.as_millis()).parse().unwrap());
-    call(&connect(addr).await, head, frame(request)).await.expect_err("it fails")
+    head.headers_mut().insert(
+        "grpc-timeout",
+        format!("{}m", limit.as_millis()).parse().unwrap(),
+    );
+    call(&connect(addr).await, head, frame(request))
+        .await
+        .expect_err("it fails")
 }

@@ -16,7 +16,11 @@ fn user(n: u8) -> UserTag {
 }
 
 fn place(number: u64) -> Place {
-    Place { identity: b"log".to_vec(), number, random: Some(number.to_string()) }
+    Place {
+        identity: b"log".to_vec(),
+        number,
+        random: Some(number.to_string()),
+    }
 }
 
 /// A reply with the events of these numbers, all by another replica.
@@ -25,10 +29,21 @@ fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> Reply {
         let event = Event::ForgetUser(user(u8::try_from(n).unwrap()));
         [format!("{n}-{n}").into_bytes(), encode(OTHER, event)]
     });
-    (b"log".to_vec(), end, 1, entries.collect(), 0, String::new(), 0, 1, 1)
+    (
+        b"log".to_vec(),
+        end,
+        1,
+        entries.collect(),
+        0,
+        String::new(),
+        0,
+        1,
+        1,
+    )
 }
 
-/// Where the reader stands then, and how many events it has heard of; `None` if it knows that some are missing.
+/// Where the reader stands then, and how many events it has heard of; `None` if it knows that some
+/// are missing.
 fn followed(from: Place, reply: Reply) -> Option<(u64, usize)> {
     let mut events = Vec::new();
     let place = from.follow(&reply, 3, OWN, &mut events);
@@ -46,7 +61,11 @@ fn every_event_is_delivered_once_and_in_order() {
     assert_eq!(followed(place(0), reply(2, [1, 2])), Some((2, 2)));
     assert_eq!(followed(place(2), reply(2, [2])), Some((2, 0)));
     assert_eq!(followed(place(2), reply(4, [2, 3, 4])), Some((4, 2)));
-    assert_eq!(followed(place(2), reply(9, [2, 3, 4])), Some((4, 2)), "a full reply is not the end");
+    assert_eq!(
+        followed(place(2), reply(9, [2, 3, 4])),
+        Some((4, 2)),
+        "a full reply is not the end"
+    );
 }
 
 #[test]
@@ -56,8 +75,16 @@ fn an_end_that_was_cut_off_behind_the_reader_loses_nothing() {
 
 #[test]
 fn a_gap_is_noticed() {
-    assert_eq!(followed(place(2), reply(5, [4, 5])), None, "cut off before the reader");
-    assert_eq!(followed(place(2), reply(5, [])), None, "the stream was evicted");
+    assert_eq!(
+        followed(place(2), reply(5, [4, 5])),
+        None,
+        "cut off before the reader"
+    );
+    assert_eq!(
+        followed(place(2), reply(5, [])),
+        None,
+        "the stream was evicted"
+    );
     assert_eq!(followed(place(2), reply(3, [2])), None, "the end was lost");
 }
 
@@ -66,10 +93,18 @@ fn another_log_is_noticed() {
     let mut flushed = reply(2, [2]);
     flushed.0 = b"other".to_vec();
     assert_eq!(followed(place(2), flushed), None);
-    assert_eq!(followed(place(2), reply(1, [])), None, "failed over to a server that knew less");
+    assert_eq!(
+        followed(place(2), reply(1, [])),
+        None,
+        "failed over to a server that knew less"
+    );
     let mut again = reply(2, [2]);
     again.3[0] = b"2-77".to_vec();
-    assert_eq!(followed(place(2), again), None, "the number was given again");
+    assert_eq!(
+        followed(place(2), again),
+        None,
+        "the number was given again"
+    );
 }
 
 #[test]

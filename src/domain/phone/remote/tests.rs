@@ -57,7 +57,11 @@ fn every_spelling_becomes_one_number() {
         ("0011 1 650 555 1234", "AU"),
         ("(650) 555-1234", "us"),
     ] {
-        assert_eq!(dialled(spelling, region), "+16505551234", "{spelling} read in {region:?}");
+        assert_eq!(
+            dialled(spelling, region),
+            "+16505551234",
+            "{spelling} read in {region:?}"
+        );
     }
     assert_eq!(dialled("+1 650 555 1ABC", "US"), "+16505551222");
 }
@@ -130,17 +134,28 @@ fn a_text_in_place_of_a_number_is_no_number_and_no_error() {
     for text in NO_NUMBER {
         assert_eq!(dialled(text, "US"), "withheld", "{text:?}");
         let without_region = dialled(text, "");
-        assert!(["withheld", "unusable NoRegion"].contains(&without_region.as_str()), "{text:?}: {without_region}");
+        assert!(
+            ["withheld", "unusable NoRegion"].contains(&without_region.as_str()),
+            "{text:?}: {without_region}"
+        );
     }
-    assert_eq!(dialled("7378742833", "US"), "+17378742833", "a word on a keypad, but also a number of Austin");
+    assert_eq!(
+        dialled("7378742833", "US"),
+        "+17378742833",
+        "a word on a keypad, but also a number of Austin"
+    );
 }
 
 #[test]
 fn a_house_has_words_of_its_own() {
     let words = ["Kein Anschluss", "+1 999-999-9999", "n.n."];
-    for text in
-        ["kein anschluss", "KEIN  ANSCHLUSS", "\"Kein Anschluss\" <sip:pbx@pbx.example>", "+19999999999", "N. N."]
-    {
+    for text in [
+        "kein anschluss",
+        "KEIN  ANSCHLUSS",
+        "\"Kein Anschluss\" <sip:pbx@pbx.example>",
+        "+19999999999",
+        "N. N.",
+    ] {
         assert_eq!(with_words(text, "US", &words), "withheld", "{text}");
     }
     assert_eq!(with_words("+16505551234", "US", &words), "+16505551234");
@@ -168,12 +183,23 @@ fn up_to_six_digits_are_a_service_number() {
     ] {
         assert_eq!(dialled(text, region), "short", "{text} in {region}");
     }
-    assert_eq!(dialled("201234", "FO"), "+298201234", "a plan of six digits");
+    assert_eq!(
+        dialled("201234", "FO"),
+        "+298201234",
+        "a plan of six digits"
+    );
 }
 
 #[test]
 fn a_plus_and_a_known_calling_code_are_looked_up_whatever_the_length() {
-    for text in ["+22504123456", "+5215512345678", "+112345", "+1650555123456", "+496912", "+123456789012345"] {
+    for text in [
+        "+22504123456",
+        "+5215512345678",
+        "+112345",
+        "+1650555123456",
+        "+496912",
+        "+123456789012345",
+    ] {
         assert_eq!(dialled(text, ""), text);
     }
 }
@@ -191,7 +217,11 @@ fn what_is_no_whole_number_says_what_is_missing() {
         ("+123456789012345678901", "", "TooLong"),
         ("+1650555\r\n1234567", "", "NotANumber"),
     ] {
-        assert_eq!(dialled(text, region), format!("unusable {reason}"), "{text:?} in {region:?}");
+        assert_eq!(
+            dialled(text, region),
+            format!("unusable {reason}"),
+            "{text:?} in {region:?}"
+        );
     }
 }
 
@@ -224,7 +254,13 @@ fn the_extension_asked_for_is_read_beside_the_number() {
     ] {
         assert_eq!(extension_asked(text), Extension::parse("2").ok(), "{text}");
     }
-    for text in ["+15035550100", "15035550100", "", "anonymous", "\"ext 2\" <sip:+15035550100@pbx.example>"] {
+    for text in [
+        "+15035550100",
+        "15035550100",
+        "",
+        "anonymous",
+        "\"ext 2\" <sip:+15035550100@pbx.example>",
+    ] {
         assert_eq!(extension_asked(text), None, "{text}");
     }
 }
@@ -232,13 +268,21 @@ fn the_extension_asked_for_is_read_beside_the_number() {
 #[test]
 fn reading_a_number_costs_little() {
     let words = HouseWords::default();
-    for text in ["+16505551234", "+49305551234", "(650) 555-1234", "sip:+16505551234@10.0.0.5"] {
+    for text in [
+        "+16505551234",
+        "+49305551234",
+        "(650) 555-1234",
+        "sip:+16505551234@10.0.0.5",
+    ] {
         let region = Region::parse("US");
         let begun = Stopwatch::start();
         for _ in 0..10_000 {
             std::hint::black_box(dial(std::hint::black_box(text), region, &words).ok());
         }
         let each = begun.elapsed() / 10_000;
-        assert!(each < std::time::Duration::from_millis(1), "{each:?} for {text}");
+        assert!(
+            each < std::time::Duration::from_millis(1),
+            "{each:?} for {text}"
+        );
     }
 }

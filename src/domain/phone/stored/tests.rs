@@ -2,14 +2,20 @@ use super::*;
 use crate::clock::Stopwatch;
 
 fn regions(text: &str) -> Vec<Region> {
-    text.split(',').filter(|code| !code.is_empty()).map(|code| code.parse().unwrap()).collect()
+    text.split(',')
+        .filter(|code| !code.is_empty())
+        .map(|code| code.parse().unwrap())
+        .collect()
 }
 
 /// What a field typed in these regions is for a call from `number`.
 fn judged(number: &str, stored: &str, in_regions: &str) -> &'static str {
     let regions = regions(in_regions);
     let sought = E164::parse(number, None).unwrap();
-    match Sought::new(sought, &regions).find_in(stored).map(|found| found.certainty) {
+    match Sought::new(sought, &regions)
+        .find_in(stored)
+        .map(|found| found.certainty)
+    {
         Some(Certainty::Certain) => "exact",
         Some(Certainty::Likely) => "likely",
         None => "no",
@@ -21,7 +27,8 @@ fn all(rows: &[(&str, &str, &str, &str)]) {
         .iter()
         .filter_map(|(number, stored, regions, right)| {
             let judged = judged(number, stored, regions);
-            (judged != *right).then(|| format!("{number} ~ {stored:?} [{regions}] is {judged}, not {right}"))
+            (judged != *right)
+                .then(|| format!("{number} ~ {stored:?} [{regions}] is {judged}, not {right}"))
         })
         .collect();
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
@@ -138,13 +145,38 @@ fn numbers_are_found_in_prose() {
         ("+14155550123", "+1 415 555 0123 (mobile)", "US", "exact"),
         ("+14155550123", "(415) 555-0123 cell", "US", "exact"),
         ("+14155550123", "415-555-0123 ask for Dana", "US", "exact"),
-        ("+14155550123", "415-555-0123 (Dana, after 5 pm)", "US", "exact"),
+        (
+            "+14155550123",
+            "415-555-0123 (Dana, after 5 pm)",
+            "US",
+            "exact",
+        ),
         ("+33142685300", "01 42 68 53 00 (standard)", "FR", "exact"),
-        ("+33142685300", "01\u{202f}42\u{202f}68\u{202f}53\u{202f}00", "FR", "exact"),
-        ("+33142685300", "01\u{2009}42\u{2009}68\u{2009}53\u{2009}00", "FR", "exact"),
-        ("+33142685300", "01&nbsp;42&nbsp;68&nbsp;53&nbsp;00", "FR", "exact"),
+        (
+            "+33142685300",
+            "01\u{202f}42\u{202f}68\u{202f}53\u{202f}00",
+            "FR",
+            "exact",
+        ),
+        (
+            "+33142685300",
+            "01\u{2009}42\u{2009}68\u{2009}53\u{2009}00",
+            "FR",
+            "exact",
+        ),
+        (
+            "+33142685300",
+            "01&nbsp;42&nbsp;68&nbsp;53&nbsp;00",
+            "FR",
+            "exact",
+        ),
         ("+33142685300", "01 42 68\u{200e} 53 00", "FR", "exact"),
-        ("+33142685300", "\u{202a}01 42 68 53 00\u{202c}", "FR", "exact"),
+        (
+            "+33142685300",
+            "\u{202a}01 42 68 53 00\u{202c}",
+            "FR",
+            "exact",
+        ),
         ("+14155550123", "+1_415_555_0123", "US", "exact"),
         ("+41791234567", "+41'79'123'45'67", "CH", "exact"),
         ("+18003569377", "1-800-FLOWERS", "US", "exact"),
@@ -160,9 +192,19 @@ fn numbers_are_found_in_prose() {
         ("+49305551234", "work: 030 5551234", "DE", "exact"),
         ("+14155550123", "212-555-0000 / 415-555-0123", "US", "exact"),
         ("+14155550123", "415 555 0123, 415 555 9999", "US", "exact"),
-        ("+14155550124", "415-555-0123 or 415-555-0124", "US", "exact"),
+        (
+            "+14155550124",
+            "415-555-0123 or 415-555-0124",
+            "US",
+            "exact",
+        ),
         ("+14155550124", "415-555-0123|415-555-0124", "US", "exact"),
-        ("+14155550124", "+1 415 555 0123 +1 415 555 0124", "US", "exact"),
+        (
+            "+14155550124",
+            "+1 415 555 0123 +1 415 555 0124",
+            "US",
+            "exact",
+        ),
         ("+14155550124", "415-555-0123 / 0124", "US", "likely"),
         ("+49305551235", "030 5551234/35", "DE", "likely"),
         ("+49305551234", "030/5551234", "DE", "exact"),
@@ -170,16 +212,36 @@ fn numbers_are_found_in_prose() {
         ("+493595512345", "035955 / 12345", "DE", "exact"),
         ("+49305551234", "+49 30 / 5551234", "DE", "exact"),
         ("+49305551234", "0171/2345678, 030/5551234", "DE", "exact"),
-        ("+447700900123", "020 7946 0018 or mobile 07700 900123", "GB", "exact"),
+        (
+            "+447700900123",
+            "020 7946 0018 or mobile 07700 900123",
+            "GB",
+            "exact",
+        ),
         ("+441632960019", "01632 960018/960019", "GB", "likely"),
         ("+441632960019", "01632 960018/9", "GB", "likely"),
         ("+14575550123", "415-555-0123 / 457-555-0123", "US", "exact"),
         ("+14155550123", "415 555 0123 2nd line", "US", "exact"),
         ("+18002668228", "1-800-CONTACTS", "US", "exact"),
         ("+14155550123", "(415) 555-0123 x42", "US", "exact"),
-        ("+14155550123", "\u{664}\u{661}\u{665} \u{665}\u{665}\u{665} \u{660}\u{661}\u{662}\u{663}", "US", "exact"),
-        ("+14155550123", "\u{ff14}\u{ff11}\u{ff15}-555-0123", "US", "exact"),
-        ("+14155550123", "Dana 2nd floor: 415.555.0123 (home), +1 212 555 0000", "US", "exact"),
+        (
+            "+14155550123",
+            "\u{664}\u{661}\u{665} \u{665}\u{665}\u{665} \u{660}\u{661}\u{662}\u{663}",
+            "US",
+            "exact",
+        ),
+        (
+            "+14155550123",
+            "\u{ff14}\u{ff11}\u{ff15}-555-0123",
+            "US",
+            "exact",
+        ),
+        (
+            "+14155550123",
+            "Dana 2nd floor: 415.555.0123 (home), +1 212 555 0000",
+            "US",
+            "exact",
+        ),
     ]);
 }
 
@@ -238,11 +300,20 @@ fn one_subscriber_has_both_forms() {
 fn extensions_are_those_beside_the_number() {
     let found = |stored| {
         let regions = regions("US");
-        let found = Sought::new(E164::parse("+15035550100", None).unwrap(), &regions).find_in(stored).unwrap();
-        found.extensions.iter().map(Extension::to_string).collect::<Vec<_>>()
+        let found = Sought::new(E164::parse("+15035550100", None).unwrap(), &regions)
+            .find_in(stored)
+            .unwrap();
+        found
+            .extensions
+            .iter()
+            .map(Extension::to_string)
+            .collect::<Vec<_>>()
     };
     assert_eq!(found("(503) 555-0100 x2"), ["2"]);
-    assert_eq!(found("503-555-0100 ext. 2 / 503-555-0100 ext. 3"), ["2", "3"]);
+    assert_eq!(
+        found("503-555-0100 ext. 2 / 503-555-0100 ext. 3"),
+        ["2", "3"]
+    );
     assert_eq!(found("503-555-0199 x9, 503-555-0100"), Vec::<String>::new());
 }
 
@@ -250,13 +321,25 @@ fn extensions_are_those_beside_the_number() {
 fn a_hostile_field_costs_little() {
     let regions = regions("US,DE,GB,FR");
     let sought = Sought::new(E164::parse("+49305551234", None).unwrap(), &regions);
-    for part in ["0305551234/", "1234 ", "+1234,", "34(", "٣٤ ", "x34", "A34-B34", "12345551234;"] {
+    for part in [
+        "0305551234/",
+        "1234 ",
+        "+1234,",
+        "34(",
+        "٣٤ ",
+        "x34",
+        "A34-B34",
+        "12345551234;",
+    ] {
         let field = part.repeat(100);
         let begun = Stopwatch::start();
         for _ in 0..100 {
             std::hint::black_box(sought.find_in(std::hint::black_box(&field)));
         }
         let each = begun.elapsed() / 100;
-        assert!(each < std::time::Duration::from_millis(20), "{each:?} for a field of {part:?}");
+        assert!(
+            each < std::time::Duration::from_millis(20),
+            "{each:?} for a field of {part:?}"
+        );
     }
 }
