@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::domain::{AuthTag, Identity, Timestamp, UserTag};
-use crate::link::{Link, Reads, RedisTime};
+use crate::redis_link::{Link, Reads, RedisTime};
 
 mod backoff;
 mod shared;
@@ -288,7 +288,7 @@ impl Admissions {
     }
 
     /// Takes back all admissions of a user in this process. Those in Redis go with all else of the
-    /// user ([`crate::link::user::forget`]).
+    /// user ([`crate::redis_link::user::forget`]).
     pub(crate) fn forget_user_here(&self, user: UserTag) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         // Fails only where the cache was built without support for it.

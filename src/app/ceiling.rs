@@ -1,10 +1,10 @@
 //! The most memory that the process takes by its settings, for the worst that callers and CRMs can
 //! do. The sum is the one in `deploy/SECURITY.md`, which says what each part is for.
 
-use crate::callers::OPEN_PLACES;
+use crate::clients::OPEN_PLACES;
 use crate::config::Config;
+use crate::grpc;
 use crate::ops;
-use crate::rpc;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -54,7 +54,7 @@ pub(super) fn bytes(config: &Config) -> u64 {
         count(config.grpc.max_in_flight).saturating_mul(CALL),
         count(config.grpc.max_prefetch_jobs).saturating_mul(JOB),
         count(config.grpc.max_connections).saturating_mul(connection),
-        count(rpc::REFLECTIONS).saturating_mul(REFLECTION),
+        count(grpc::REFLECTIONS).saturating_mul(REFLECTION),
         count(ops::CONNECTIONS).saturating_mul(OPERATIONS),
         REMEMBERED,
         ALLOCATOR,

@@ -15,20 +15,22 @@ use tokio_util::task::TaskTracker;
 use super::budgets::Budgets;
 use super::ceiling;
 use super::chores::Chores;
-use super::figures::Figures;
+use super::live_stats::LiveStats;
 use super::reload::{Reload, admissions_config};
 use crate::admission::Admissions;
 use crate::budget::{self, Budget, Replicas, SharedQuota};
 use crate::cache::{Event, Log, MemoryCache, RedisTier, SharedTier, TieredCache};
-use crate::callers::Callers;
+use crate::clients::Clients;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::connector;
 use crate::domain::KeyMaker;
 use crate::lease::Leases;
-use crate::link::{KeyPrefix, Link, Names, Reads, RedisTime, SharedSecret, Signals, derive_secret};
 use crate::metrics::{Metrics, RedisRefusalLabels};
-use crate::resolver::Rooms;
+use crate::redis_link::{
+    KeyNames, KeyPrefix, Link, Reads, RedisTime, SharedSecret, Signals, derive_secret,
+};
+use crate::resolver::Deps;
 use crate::tls::Tls;
 
 /// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all
@@ -83,7 +85,7 @@ impl Fleet {
             time: time.clone(),
             tasks: chores.tasks.clone(),
         });
-        let names = Names::new(prefix, &secret);
+        let names = KeyNames::new(prefix, &secret);
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),
             cache: TieredCache::new(memory, tier, names, Arc::clone(clock), metrics),
@@ -130,7 +132,7 @@ impl Fleet {
         let swept = Arc::clone(&budget);
         chores.spawn("the sweep of quotas", async move {
             loop {
-                clock::pause(SWEEP).await;
+                clock::sleep(SWEEP).await;
                 swept.sweep();
             }
         });
@@ -138,8 +140,8 @@ impl Fleet {
     }
 
     /// What the status page shows of it.
-    pub(super) fn figures(&self, config: &Config) -> Figures {
-        Figures {
+    pub(super) fn figures(&self, config: &Config) -> LiveStats {
+        LiveStats {
             budgets: self.budgets.lock().clone(),
             link: self.shared.as_ref().map(|(link, ..)| link.clone()),
             replicas: Arc::clone(&self.replicas),
@@ -149,7 +151,7 @@ impl Fleet {
     }
 
     /// What takes up other settings.
-    pub(super) fn reload(&self, callers: Callers, tls: Option<Tls>) -> Reload {
+    pub(super) fn reload(&self, callers: Clients, tls: Option<Tls>) -> Reload {
         let (cache, admissions) = (self.cache.clone(), self.admissions.clone());
         Reload {
             callers,
@@ -167,8 +169,8 @@ impl Fleet {
         metrics: &Arc<Metrics>,
         (tasks, runtime): (TaskTracker, Handle),
         stopping: CancellationToken,
-    ) -> Rooms {
-        Rooms {
+    ) -> Deps {
+        Deps {
             clock: Arc::clone(clock),
             keys: self.keys.clone(),
             cache: self.cache.clone(),
@@ -204,7 +206,7 @@ impl Fleet {
         chores.spawn("the log reader", async move {
             let (mut heard, mut failed, mut wait) = (false, false, FIRST);
             loop {
-                clock::pause(wait).await;
+                clock::sleep(wait).await;
                 let Ok(polled) = reader.poll().await else {
                     // Once at least it may just have been slow.
                     wait = if heard && failed { LISTEN } else { FIRST };

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::chores::Chores;
 use super::connection::Connection;
 use super::crowd::{Crowd, Place};
-use crate::callers::Peer;
+use crate::clients::Peer;
 use crate::clock::{self, Seldom};
 use crate::tls::{self, Tls};
 
@@ -64,7 +64,7 @@ impl Gatekeeper {
                     failed.tell(
                         || tracing::warn!(%error, "connections cannot be accepted on grpc.listen"),
                     );
-                    clock::pause(REST).await;
+                    clock::sleep(REST).await;
                     continue;
                 }
             };
@@ -79,7 +79,7 @@ impl Gatekeeper {
             let (tls, longest, ready) = (self.tls.clone(), self.longest, ready.clone());
             self.chores.tasks.spawn(async move {
                 let end = place.end();
-                let shaken = clock::within(HANDSHAKE, shake(stream, tls, place, longest));
+                let shaken = clock::timeout(HANDSHAKE, shake(stream, tls, place, longest));
                 let Some(Some(Some(connection))) = end.run_until_cancelled(shaken).await else {
                     return;
                 };

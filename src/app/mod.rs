@@ -16,17 +16,17 @@ use tonic::transport::server::Router;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::cache::Log;
-use crate::callers::Callers;
+use crate::clients::Clients;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::Config;
-use crate::connector::{Clients, Dns, Door, Platform};
+use crate::connector::{CrmClient, Dns, HttpClients, Platform};
 use crate::domain::phone;
+use crate::grpc::server::ContactServiceServer;
+use crate::grpc::{CallGate, ContactRpc};
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::pb;
 use crate::resolver::Resolver;
-use crate::rpc::server::ContactServiceServer;
-use crate::rpc::{ContactRpc, Hall};
 use crate::tls::{self, Tls};
 use crate::trace::Tracer;
 
@@ -35,10 +35,10 @@ mod ceiling;
 mod chores;
 mod connection;
 mod crowd;
-mod figures;
 mod files;
 mod fleet;
 mod listen;
+mod live_stats;
 mod reload;
 mod runtime;
 #[cfg(test)]
@@ -80,7 +80,7 @@ pub struct App {
     grpc: TcpListener,
     ops: TcpListener,
     service: ContactRpc,
-    hall: Hall,
+    hall: CallGate,
     tls: Option<Tls>,
     reload: Reload,
     pages: Ops,
@@ -148,11 +148,11 @@ impl App {
         let chores = Chores::default();
         let stop_with_it = chores.stop.clone().drop_guard();
         let fleet = Fleet::build(&config, &clock, &metrics, &chores)?;
-        let clients = Clients::new(dns).context("TLS for CRM calls cannot be set up")?;
+        let clients = HttpClients::new(dns).context("TLS for CRM calls cannot be set up")?;
         let platforms = config.connectors.iter().map(|connector| {
             let budget = fleet.budget(&config, connector, &metrics, &chores);
             let way = clients.way(connector.base_url.is_some());
-            let door = Door::new(
+            let door = CrmClient::new(
                 way,
                 config.limits,
                 budget,
@@ -178,9 +178,9 @@ impl App {
             tracer.clone(),
             config.withheld.clone(),
         );
-        let callers = Callers::new(&config.grpc.callers, config.grpc.needs_certificates());
+        let callers = Clients::new(&config.grpc.callers, config.grpc.needs_certificates());
         let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
-        let hall = Hall::new(callers.clone(), calls, jobs, Arc::clone(&metrics));
+        let hall = CallGate::new(callers.clone(), calls, jobs, Arc::clone(&metrics));
         let tls = encryption(&config, &clock, &metrics, &chores)?;
         let reload = fleet.reload(callers, tls.clone());
         fleet.listen(&chores);
@@ -280,9 +280,9 @@ impl App {
             .set_not_serving::<ContactServiceServer<ContactRpc>>()
             .await;
         self.stopping.cancel();
-        clock::pause(self.config.grpc.drain_delay).await;
+        clock::sleep(self.config.grpc.drain_delay).await;
         drain.cancel();
-        let served = match clock::within(self.config.grpc.drain_timeout, calls).await {
+        let served = match clock::timeout(self.config.grpc.drain_timeout, calls).await {
             Some(Ok(served)) => served.context("the gRPC server failed"),
             Some(Err(panicked)) => Err(panicked).context("the gRPC server broke off"),
             None => {
@@ -291,7 +291,7 @@ impl App {
             }
         };
         self.loads.close();
-        if clock::within(LOADS_AFTER_DRAIN, self.loads.wait())
+        if clock::timeout(LOADS_AFTER_DRAIN, self.loads.wait())
             .await
             .is_none()
         {
@@ -356,7 +356,7 @@ fn server(age: Duration) -> Server {
 async fn routes(
     mut server: Server,
     service: ContactRpc,
-    hall: &Hall,
+    hall: &CallGate,
     watch: Duration,
 ) -> anyhow::Result<(HealthReporter, Router)> {
     let (health, health_service) = health_reporter();

@@ -7,14 +7,14 @@ use parking_lot::Mutex;
 use super::budgets::Budgets;
 use crate::admission::{self, Admissions};
 use crate::cache::TieredCache;
-use crate::callers::Callers;
+use crate::clients::Clients;
 use crate::config::{Config, Grpc};
 use crate::tls::{self, Tls};
 
 /// The rooms that take up new settings. Clones reach the same daemon.
 #[derive(Clone)]
 pub(crate) struct Reload {
-    pub(super) callers: Callers,
+    pub(super) callers: Clients,
     pub(super) tls: Option<Tls>,
     pub(super) cache: TieredCache,
     pub(super) admissions: Admissions,

@@ -117,9 +117,9 @@ async fn is_serving(channel: &Channel) -> bool {
 }
 
 async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) {
-    let waited = clock::within(Duration::from_secs(10), async {
+    let waited = clock::timeout(Duration::from_secs(10), async {
         while !happened().await {
-            clock::pause(Duration::from_millis(10)).await;
+            clock::sleep(Duration::from_millis(10)).await;
         }
     });
     assert!(waited.await.is_some(), "{what}: still not so");
@@ -148,7 +148,7 @@ async fn panics_in(part: &'static str) {
     if is_asked {
         eventually("not serving", async || !is_serving(&channel).await).await;
     }
-    let ended = clock::within(Duration::from_secs(20), running)
+    let ended = clock::timeout(Duration::from_secs(20), running)
         .await
         .expect("it stops")
         .unwrap();

@@ -12,8 +12,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Status};
 
 use super::Failure;
+use crate::grpc::client::ContactServiceClient;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 
 /// How long one answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(30);

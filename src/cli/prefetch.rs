@@ -12,9 +12,9 @@ use tonic::{Request, Status};
 use super::client::{ClientArgs, explain};
 use super::{Failure, show};
 use crate::clock::{self, Stopwatch};
+use crate::grpc::client::ContactServiceClient;
 use crate::lifecycle;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 use pb::prefetch_contacts_response::Event;
 
 mod numbers;
@@ -95,7 +95,7 @@ async fn until_the_end(
     tally: &mut Tally,
 ) -> Result<(), Failure> {
     let stop = lifecycle::asked_to_stop().context("signals cannot be watched")?;
-    let followed = clock::within(
+    let followed = clock::timeout(
         limit.unwrap_or(Duration::MAX),
         follow(client, request, tally),
     );

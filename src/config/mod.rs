@@ -12,7 +12,7 @@ use crate::cache;
 use crate::connector::{self, HostPattern, IdentitySource, Kind, Limits};
 use crate::domain::phone::{HouseWord, HouseWords};
 use crate::domain::{AgePolicy, Ages, Region};
-use crate::link::{self, RedisUrl};
+use crate::redis_link::{self, RedisUrl};
 use crate::resolver;
 use crate::telemetry::{self, LogFormat};
 use crate::trace;
@@ -51,7 +51,7 @@ pub struct Config {
     /// Section `tracing`, if there is one.
     pub(crate) tracing: Option<trace::Config>,
     /// Section `redis`, if there is one.
-    pub(crate) redis: Option<link::Config>,
+    pub(crate) redis: Option<redis_link::Config>,
     /// `redis.replicas`: how many replicas share the quotas at least.
     pub(crate) replicas: NonZeroU32,
     /// Whether nobody can have called the CRMs before this start: only of those that begin with the
@@ -214,7 +214,7 @@ fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
 
 /// Section `redis`.
 struct Redis {
-    link: Option<link::Config>,
+    link: Option<redis_link::Config>,
     keys: Option<cache::KeyRing>,
     replicas: NonZeroU32,
     secrets: Secrets,
@@ -263,7 +263,7 @@ fn redis(section: &mut Section<'_>) -> Redis {
         .filter_map(|(setting, hash)| Some((setting, hash?)))
         .collect();
     let (secret, ca) = (secret.map(|file| file.content), ca.map(|file| file.content));
-    let link = url.map(|url| link::Config {
+    let link = url.map(|url| redis_link::Config {
         url,
         key_prefix,
         timeout,

@@ -71,7 +71,7 @@ async fn nothing_here() -> Refused {
 async fn gate(State(crm): State<Arc<ExampleCrm>>, request: Request, next: Next) -> Response {
     crm.requests.fetch_add(1, Ordering::Relaxed);
     let (verdict, admitted) = crm.admit(request.headers());
-    clock::pause(crm.latency).await;
+    clock::sleep(crm.latency).await;
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),

@@ -55,7 +55,7 @@ pub(super) async fn serve(
                 failed.tell(
                     || tracing::warn!(%error, "connections cannot be accepted on ops.listen"),
                 );
-                clock::pause(REST).await;
+                clock::sleep(REST).await;
                 continue;
             }
         };
@@ -67,7 +67,7 @@ pub(super) async fn serve(
             connection.abort();
         }
         oldest.push_back(
-            connections.spawn(clock::within(LONGEST, connection(stream, routes.clone()))),
+            connections.spawn(clock::timeout(LONGEST, connection(stream, routes.clone()))),
         );
     }
 }

@@ -65,7 +65,7 @@ impl Watch {
     pub(crate) async fn run(mut self) {
         loop {
             self.tell_end();
-            clock::pause(LOOK).await;
+            clock::sleep(LOOK).await;
             self.look();
         }
     }
@@ -146,9 +146,9 @@ mod tests {
         assert_eq!(reminder.due(SOON_SECONDS + 1), None);
         assert_eq!(reminder.due(SOON_SECONDS), Some(End::Soon));
         assert_eq!(reminder.due(SOON_SECONDS - 2), None);
-        clock::pause(23 * hour).await;
+        clock::sleep(23 * hour).await;
         assert_eq!(reminder.due(1000), None);
-        clock::pause(hour).await;
+        clock::sleep(hour).await;
         assert_eq!(reminder.due(1000), Some(End::Soon));
         assert_eq!(reminder.due(-1), Some(End::Past));
         assert_eq!(reminder.due(-3), None);

@@ -19,7 +19,7 @@ pub(crate) fn contactd(args: &[&str]) -> Command {
 
 pub(crate) async fn run(mut command: Command) -> Output {
     let ended = tokio::task::spawn_blocking(move || command.output().unwrap());
-    clock::within(Duration::from_secs(30), ended)
+    clock::timeout(Duration::from_secs(30), ended)
         .await
         .expect("the command ends")
         .unwrap()
@@ -211,7 +211,7 @@ async fn a_reader_that_has_seen_enough_is_no_failure() {
     command.stdout(writer).stderr(std::process::Stdio::piped());
     let ended =
         tokio::task::spawn_blocking(move || command.spawn().unwrap().wait_with_output().unwrap());
-    let ended = clock::within(Duration::from_secs(30), ended)
+    let ended = clock::timeout(Duration::from_secs(30), ended)
         .await
         .expect("the command ends")
         .unwrap();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use contactd::clock::{self, Stopwatch, pause};
-use contactd::rpc::client::ContactServiceClient;
+use contactd::clock::{self, Stopwatch, sleep};
+use contactd::grpc::client::ContactServiceClient;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tonic::transport::Endpoint;
@@ -105,10 +105,10 @@ async fn while_it_stops_it_is_not_ready_but_answers() {
     program.signal(Signal::SIGTERM);
     let not_ready = async {
         while get(&format!("{}/readyz", program.ops)).await.0 != 503 {
-            pause(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     };
-    clock::within(Duration::from_secs(5), not_ready)
+    clock::timeout(Duration::from_secs(5), not_ready)
         .await
         .expect("readiness falls first");
     assert!(
@@ -151,10 +151,10 @@ async fn a_second_signal_ends_it_at_once() {
     program.signal(Signal::SIGTERM);
     let not_ready = async {
         while get(&format!("{}/readyz", program.ops)).await.0 != 503 {
-            pause(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     };
-    clock::within(Duration::from_secs(5), not_ready)
+    clock::timeout(Duration::from_secs(5), not_ready)
         .await
         .unwrap();
     program.signal(Signal::SIGINT);

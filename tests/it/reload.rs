@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use contactd::clock;
+use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1::{Freshness, Lookup, Source};
-use contactd::rpc::client::ContactServiceClient;
 use nix::sys::signal::Signal;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::callers::{sha256, with_token};
+use crate::clients::{sha256, with_token};
 use crate::support::daemon::get;
 use crate::support::pki::{Authority, Files, connect};
 use crate::support::program::Program;
@@ -236,17 +236,17 @@ async fn another_quota_holds_for_calls_that_wait_already() {
     let reloaded = async {
         let waits = async {
             while !status().await.contains("\"call_pop\":1") {
-                clock::pause(Duration::from_millis(50)).await;
+                clock::sleep(Duration::from_millis(50)).await;
             }
         };
-        clock::within(Duration::from_secs(10), waits)
+        clock::timeout(Duration::from_secs(10), waits)
             .await
             .expect("a call waits");
         let news = reload(&program, &quota(100, "1s")).await;
         assert!(news.contains("connectors.example.quota.rate"), "{news}");
     };
     let waiting = async {
-        clock::within(
+        clock::timeout(
             Duration::from_secs(20),
             client.clone().find_contact(refresh()),
         )
@@ -255,7 +255,7 @@ async fn another_quota_holds_for_calls_that_wait_already() {
     let (answer, ()) = tokio::join!(waiting, reloaded);
     assert!(answer.expect("it need not wait any more").is_ok());
     let shown = async { while !status().await.contains("\"rate\":100") {} };
-    clock::within(Duration::from_secs(10), shown)
+    clock::timeout(Duration::from_secs(10), shown)
         .await
         .expect("the page shows it");
 }

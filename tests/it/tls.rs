@@ -147,7 +147,7 @@ async fn the_commands_speak_tls_and_show_a_certificate_and_a_token() {
     let (crm, authority) = (crm().await, Authority::new());
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
     // echo -n token-of-the-cli | sha256sum
-    let hash = crate::callers::sha256("token-of-the-cli");
+    let hash = crate::clients::sha256("token-of-the-cli");
     let callers = format!("tokens = [{{ name = \"cli\", sha256 = \"{hash}\" }}]\n");
     let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
     let pair = authority.issue(&["cli.example"], "cli");
@@ -222,7 +222,7 @@ async fn a_certificate_and_a_token_are_both_needed_where_the_list_has_tokens_onl
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
     let callers = format!(
         "tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
-        crate::callers::sha256("right")
+        crate::clients::sha256("right")
     );
     let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
     let pair = authority.issue(&["a"], "a");
@@ -233,7 +233,7 @@ async fn a_certificate_and_a_token_are_both_needed_where_the_list_has_tokens_onl
     );
     assert!(
         client
-            .find_contact(crate::callers::with_token("Bearer right", find()))
+            .find_contact(crate::clients::with_token("Bearer right", find()))
             .await
             .is_ok()
     );
@@ -259,7 +259,7 @@ async fn certificates_that_are_not_valid_today_are_refused_at_start_and_by_check
             command
                 .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
                 .env("CONTACTD__OPS__LISTEN", "127.0.0.1:0");
-            let refused = clock::within(Duration::from_secs(10), run(command))
+            let refused = clock::timeout(Duration::from_secs(10), run(command))
                 .await
                 .expect("it does not serve");
             let said = text(&refused.stderr);
@@ -337,7 +337,7 @@ async fn a_certificate_that_expires_soon_is_told_in_the_log_and_counted_down() {
     assert!((10 * DAY..=10 * DAY + 60).contains(&left().await));
     files.replace(&authority.issue_for(&["localhost"], "server", -DAY, 90 * DAY));
     let renewed = async { while left().await < 89 * DAY {} };
-    clock::within(Duration::from_secs(20), renewed)
+    clock::timeout(Duration::from_secs(20), renewed)
         .await
         .expect("the new one is counted down");
 

@@ -15,8 +15,8 @@ use crate::cli::prefetch::{self, Tally};
 use crate::cli::{Failure, show};
 use crate::clock::{self, Stopwatch};
 use crate::example_crm::{ExampleCrm, RateLimit};
+use crate::grpc::client::ContactServiceClient;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 
 /// How long the call log is.
 const NUMBERS: usize = 250;
@@ -126,7 +126,7 @@ async fn ring(
 ) -> Vec<CallPop> {
     let mut calls = JoinSet::new();
     for number in numbers {
-        if clock::within(RING_EVERY, batch_ended.cancelled())
+        if clock::timeout(RING_EVERY, batch_ended.cancelled())
             .await
             .is_some()
         {

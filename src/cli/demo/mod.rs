@@ -12,9 +12,9 @@ use super::{Failure, embedded, show};
 use crate::app::App;
 use crate::config::Effective;
 use crate::example_crm::{Options, RateLimit};
+use crate::grpc::client::ContactServiceClient;
 use crate::lifecycle;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 use crate::telemetry::Lines;
 
 mod batch;

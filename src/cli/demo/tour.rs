@@ -8,8 +8,8 @@ use crate::cli::find;
 use crate::cli::{Failure, show};
 use crate::clock::Stopwatch;
 use crate::example_crm::Samples;
+use crate::grpc::client::ContactServiceClient;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 
 /// One look-up of the tour.
 struct Step {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contactd::clock::{Clock as _, SystemClock};
-use contactd::rpc::client::ContactServiceClient;
+use contactd::grpc::client::ContactServiceClient;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
