@@ -11,7 +11,7 @@ use super::chores::Chores;
 use super::connection::Connection;
 use super::crowd::{Crowd, Place};
 use crate::clients::Peer;
-use crate::clock::{self, Seldom};
+use crate::clock::{self, OncePerMinute};
 use crate::tls::{self, Tls};
 
 /// Time for a TLS handshake.
@@ -56,12 +56,12 @@ impl Gatekeeper {
         ready: &mpsc::Sender<std::io::Result<Connection>>,
     ) {
         let crowd = Crowd::new(self.most);
-        let (mut failed, mut refused) = (Seldom::default(), Seldom::default());
+        let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    failed.tell(
+                    failed.log(
                         || tracing::warn!(%error, "connections cannot be accepted on grpc.listen"),
                     );
                     clock::sleep(REST).await;
@@ -69,7 +69,7 @@ impl Gatekeeper {
                 }
             };
             let Some(place) = crowd.enter(from.ip()) else {
-                refused.tell(|| {
+                refused.log(|| {
                     tracing::warn!(
                         "connections are refused: there are grpc.max_connections already"
                     )

@@ -15,7 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
-use crate::config;
+use crate::{clock, config};
 
 const GRPC: &str = "the gRPC server";
 const ACCEPT: &str = "the accept loop";
@@ -129,7 +129,7 @@ async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) {
 async fn panics_in(part: &'static str) {
     let folder = tempfile::tempdir().unwrap();
     let app = daemon((part == CERTIFICATES).then_some(&folder)).await;
-    let ((grpc, ops), breaks) = (app.addresses().unwrap(), app.chores.breaks.clone());
+    let ((grpc, ops), breaks) = (app.addresses().unwrap(), app.daemon.chores.breaks.clone());
     let running = TaskTracker::new().spawn(app.run(pending()));
     eventually("ready", async || is_ready(ops).await).await;
     // A server that is gone cannot be asked, and one with TLS needs another client.
@@ -172,7 +172,7 @@ async fn a_part_that_panics_ends_the_daemon_in_order_and_with_an_error() {
 
     let folder = tempfile::tempdir().unwrap();
     let app = daemon(Some(&folder)).await;
-    let (breaks, stop) = (app.chores.breaks.clone(), CancellationToken::new());
+    let (breaks, stop) = (app.daemon.chores.breaks.clone(), CancellationToken::new());
     let ops = app.addresses().unwrap().1;
     let running = TaskTracker::new().spawn(app.run(stop.clone().cancelled_owned()));
     eventually("ready", async || is_ready(ops).await).await;
@@ -206,7 +206,7 @@ async fn a_part_may_end_when_everything_does_and_not_before() {
 #[tokio::test]
 async fn a_daemon_that_is_given_up_half_way_has_no_part_that_failed() {
     let app = daemon(None).await;
-    let chores = app.chores.clone();
+    let chores = app.daemon.chores.clone();
     drop(app);
     chores.tasks.close();
     chores.tasks.wait().await;
