@@ -9,9 +9,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::chores::Chores;
 use super::fleet::Fleet;
 use super::runtime::CrmRuntime;
+use super::site::Site;
+use super::supervisor::Supervisor;
 use super::{App, Daemon, Ports};
 use crate::clients::Clients;
 use crate::clock::Clock;
@@ -25,17 +26,6 @@ use crate::resolver::Resolver;
 use crate::tls::{self, Tls};
 use crate::trace::Tracer;
 
-/// What all rooms are built from.
-pub(super) struct Site<'a> {
-    pub(super) config: &'a Config,
-    pub(super) clock: &'a Arc<dyn Clock>,
-    pub(super) metrics: &'a Arc<Metrics>,
-    pub(super) chores: &'a Chores,
-    /// Loads and jobs.
-    pub(super) loads: TaskTracker,
-    pub(super) stopping: CancellationToken,
-}
-
 /// Binds the ports and builds every room.
 pub(super) async fn app(
     config: Config,
@@ -48,13 +38,13 @@ pub(super) async fn app(
         grpc: bind(config.grpc.listen, "grpc.listen").await?,
         ops: bind(config.ops.listen, "ops.listen").await?,
     };
-    let (metrics, chores) = (Arc::new(metrics), Chores::default());
-    let stop_with_it = chores.stop.clone().drop_guard();
+    let (metrics, supervisor) = (Arc::new(metrics), Supervisor::default());
+    let stop_with_it = supervisor.stop.clone().drop_guard();
     let site = Site {
         config: &config,
         clock: &clock,
         metrics: &metrics,
-        chores: &chores,
+        supervisor: &supervisor,
         loads: TaskTracker::new(),
         stopping: CancellationToken::new(),
     };
@@ -66,7 +56,7 @@ pub(super) async fn app(
     let service = ContactRpc::new(
         resolver.clone(),
         platforms,
-        chores.tasks.clone(),
+        supervisor.tasks.clone(),
         Arc::clone(&metrics),
         tracer.clone(),
         config.withheld.clone(),
@@ -76,7 +66,7 @@ pub(super) async fn app(
     let gate = CallGate::new(clients.clone(), calls, jobs, Arc::clone(&metrics));
     let tls = encryption(&site)?;
     let reload = fleet.reload(clients, tls.clone());
-    fleet.listen(&chores);
+    fleet.listen(&supervisor);
     let ready = Arc::new(AtomicBool::new(true));
     let pages = pages(&site, &fleet, resolver, &ready);
     let Site {
@@ -93,7 +83,7 @@ pub(super) async fn app(
         tracer,
         log: fleet.log(),
         crm,
-        chores,
+        supervisor,
         config,
     };
     Ok(App {
@@ -139,7 +129,7 @@ fn encryption(site: &Site<'_>) -> Result<Option<Tls>, tls::Error> {
     let tls = Tls::load(files, Arc::clone(site.clock))?;
     let expires = site.metrics.tls_certificate_expires.gauge();
     let watch = tls::Watch::new(tls.clone(), Arc::clone(site.clock), expires);
-    site.chores
+    site.supervisor
         .spawn("the watch over certificates", watch.run());
     Ok(Some(tls))
 }
@@ -153,7 +143,7 @@ fn pages(site: &Site<'_>, fleet: &Fleet, resolver: Resolver, ready: &Arc<AtomicB
         Arc::clone(ready),
         Arc::new(move || stats.now()),
     );
-    site.chores
+    site.supervisor
         .spawn("the record of the status page", pages.record());
     pages
 }

@@ -10,12 +10,12 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::budgets::Budgets;
-use super::build::Site;
 use super::ceiling;
-use super::chores::Chores;
 use super::live_stats::LiveStats;
-use super::log_reader::LogReader;
+use super::log_follower::LogFollower;
 use super::reload::{Reload, admissions_config};
+use super::site::Site;
+use super::supervisor::Supervisor;
 use crate::admission::Admissions;
 use crate::budget::{self, Budget, SharedQuota};
 use crate::cache::{Log, MemoryCache, RedisTier, SharedTier, TieredCache};
@@ -40,7 +40,7 @@ pub(super) struct Fleet {
     pub(super) keys: KeyMaker,
     cache: TieredCache,
     admissions: Admissions,
-    shared: Option<Shared>,
+    shared: Option<SharedRedis>,
     budgets: Arc<Mutex<Budgets>>,
     /// As many as the log knows of.
     replicas: Arc<AtomicU32>,
@@ -48,7 +48,7 @@ pub(super) struct Fleet {
 
 /// What replicas share.
 #[derive(Clone)]
-struct Shared {
+struct SharedRedis {
     link: Link,
     reads: Reads,
     log: Log,
@@ -65,7 +65,7 @@ impl Fleet {
         let shared = config
             .redis
             .as_ref()
-            .map(|redis| Shared::connect(redis, site))
+            .map(|redis| SharedRedis::connect(redis, site))
             .transpose()?;
         let memory = MemoryCache::new(config.memory, config.ages, Arc::clone(site.clock));
         let tier = shared.as_ref().map(|shared| SharedTier {
@@ -73,7 +73,7 @@ impl Fleet {
                 .sealed(config.redis_keys.clone()),
             log: shared.log.clone(),
             time: shared.time.clone(),
-            tasks: site.chores.tasks.clone(),
+            tasks: site.supervisor.tasks.clone(),
         });
         let (names, clock) = (KeyNames::new(prefix, &secret), Arc::clone(site.clock));
         Ok(Self {
@@ -83,7 +83,7 @@ impl Fleet {
                 admissions_config(config),
                 Arc::clone(site.clock),
                 shared.clone().map(
-                    |Shared {
+                    |SharedRedis {
                          link, reads, time, ..
                      }| (link, reads, time),
                 ),
@@ -96,7 +96,7 @@ impl Fleet {
 
     /// The budget of one connector.
     pub(super) fn budget(&self, site: &Site<'_>, connector: &connector::Config) -> Arc<Budget> {
-        let (config, tasks) = (site.config, &site.chores.tasks);
+        let (config, tasks) = (site.config, &site.supervisor.tasks);
         let shared = self
             .shared
             .as_ref()
@@ -118,7 +118,7 @@ impl Fleet {
             .lock()
             .push((connector.name.clone(), Arc::clone(&budget)));
         let swept = Arc::clone(&budget);
-        site.chores.spawn("the sweep of quotas", async move {
+        site.supervisor.spawn("the sweep of quotas", async move {
             loop {
                 clock::sleep(SWEEP).await;
                 swept.sweep();
@@ -152,7 +152,7 @@ impl Fleet {
 
     /// What the resolver depends on; its loads run on `runtime`.
     pub(super) fn deps(&self, site: &Site<'_>, runtime: Handle) -> Deps {
-        let leases = |shared: &Shared| Leases::new(shared.link.clone(), site.loads.clone());
+        let leases = |shared: &SharedRedis| Leases::new(shared.link.clone(), site.loads.clone());
         Deps {
             clock: Arc::clone(site.clock),
             keys: self.keys.clone(),
@@ -172,11 +172,11 @@ impl Fleet {
     }
 
     /// Begins to apply what other replicas publish.
-    pub(super) fn listen(&self, chores: &Chores) {
+    pub(super) fn listen(&self, supervisor: &Supervisor) {
         let Some(shared) = &self.shared else {
             return;
         };
-        let reader = LogReader {
+        let reader = LogFollower {
             log: shared.log.reader(),
             time: shared.time.clone(),
             cache: self.cache.clone(),
@@ -184,17 +184,17 @@ impl Fleet {
             budgets: Arc::clone(&self.budgets),
             replicas: Arc::clone(&self.replicas),
         };
-        chores.spawn("the log reader", reader.run());
+        supervisor.spawn("the log reader", reader.run());
     }
 }
 
-impl Shared {
+impl SharedRedis {
     /// Begins to connect; the Redis keeper goes on with it.
     fn connect(redis: &redis_link::Config, site: &Site<'_>) -> anyhow::Result<Self> {
         let (link, keeper) = Link::new(redis, signals(site.metrics)).context("section redis")?;
-        site.chores.spawn("the Redis keeper", keeper.run());
+        site.supervisor.spawn("the Redis keeper", keeper.run());
         Ok(Self {
-            reads: Reads::new(link.clone(), site.chores.tasks.clone()),
+            reads: Reads::new(link.clone(), site.supervisor.tasks.clone()),
             log: Log::new(link.clone()),
             time: RedisTime::new(Arc::clone(site.clock)),
             link,

@@ -22,25 +22,26 @@ use crate::trace::Tracer;
 mod budgets;
 mod build;
 mod ceiling;
-mod chores;
 mod connection;
 mod crowd;
 mod files;
 mod fleet;
 mod listen;
 mod live_stats;
-mod log_reader;
+mod log_follower;
 mod reload;
 mod run;
 mod runtime;
 mod server;
+mod site;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use reload::Reload;
 
-use chores::Chores;
 use runtime::CrmRuntime;
+use supervisor::Supervisor;
 
 /// A daemon with bound ports, not yet serving.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ struct Daemon {
     loads: TaskTracker,
     /// No new jobs from here on.
     stopping: CancellationToken,
-    chores: Chores,
+    supervisor: Supervisor,
     /// A daemon that is given up half-way has no parts that ended too early.
     stop_with_it: DropGuard,
     tracer: Tracer,

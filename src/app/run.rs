@@ -47,7 +47,7 @@ impl App {
         tracing::info!(grpc.addr = %grpc_addr, ops.addr = %ops_addr, memory.ceiling = %ceiling, "contactd serves");
         tokio::select! {
             () = shutdown => {}
-            _ = daemon.chores.broken() => {}
+            _ = daemon.supervisor.broken() => {}
         }
         daemon.announce_stop(&serving).await;
         let served = daemon.drain(serving).await;
@@ -76,20 +76,22 @@ impl Daemon {
             longest: limits
                 .max_connection_age
                 .saturating_add(limits.max_connection_age_grace),
-            chores: self.chores.clone(),
+            supervisor: self.supervisor.clone(),
         };
-        let drain = self.chores.stop.child_token();
+        let drain = self.supervisor.stop.child_token();
         let serving = routes.serve_with_incoming_shutdown(
             gatekeeper.incoming(ports.grpc),
             drain.clone().cancelled_owned(),
         );
-        let calls = self.chores.spawn_until(&drain, "the gRPC server", serving);
-        let stop = self.chores.stop.clone();
+        let calls = self
+            .supervisor
+            .spawn_until(&drain, "the gRPC server", serving);
+        let stop = self.supervisor.stop.clone();
         let pages = self
             .pages
             .clone()
             .serve(ports.ops, stop.clone().cancelled_owned());
-        self.chores
+        self.supervisor
             .spawn_until(&stop, "the operations server", pages);
         Ok(Serving {
             health,
@@ -147,6 +149,6 @@ impl Daemon {
             log.leave().await;
         }
         tracing::info!("stopped");
-        self.chores.check()
+        self.supervisor.check()
     }
 }

@@ -35,7 +35,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// `contactd demo`.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
-pub(crate) struct Args {
+pub(crate) struct CliArgs {
     #[command(subcommand)]
     command: Command,
 
@@ -66,7 +66,7 @@ enum Command {
         config: Option<PathBuf>,
     },
     /// Look up one number through a running daemon.
-    Find(find::Args),
+    Find(find::FindArgs),
     /// Look up many numbers through a running daemon before their calls come.
     ///
     /// For the first run of a user: hand it the recent calls, and when one of them calls again, the
@@ -76,20 +76,20 @@ enum Command {
     /// Exit codes: 0 every number has its answer (that nobody has it is one, too), 4 some numbers
     /// were invalid or failed, 1 the batch failed as a whole, 2 used wrongly.
     #[command(after_help = PREFETCH_EXAMPLES)]
-    Prefetch(prefetch::Args),
+    Prefetch(prefetch::PrefetchArgs),
     /// Make a running daemon forget stored answers, on all replicas.
     ///
     /// After a contact was created or changed in the CRM, forget its number, and the next call asks
     /// the CRM again. When a user logs out or asks for erasure, forget everything. The CRM itself
     /// is not touched, and its credential is not needed.
     #[command(mut_arg("formats", |arg| arg.hide(true)), mut_arg("auth_header_file", |arg| arg.hide(true)))]
-    Invalidate(invalidate::Args),
+    Invalidate(invalidate::InvalidateArgs),
     /// Show on this machine what contactd does: a miss, a hit, several contacts, nobody, a refresh,
     /// and a batch of recent calls that warms up while phones ring; with latencies.
-    Demo(demo::Args),
+    Demo(demo::DemoArgs),
     /// Run the Example CRM alone: a real HTTP server over generated contacts, to try contactd
     /// against.
-    ExampleCrm(example_crm::Args),
+    ExampleCrm(example_crm::ExampleCrmArgs),
     /// Check a settings file: print every fault with its path, or the effective settings.
     CheckConfig {
         /// The settings, a TOML file.
@@ -141,7 +141,7 @@ impl From<anyhow::Error> for Failure {
 #[must_use]
 pub fn run() -> ExitCode {
     let lines = Lines::start();
-    let code = match Args::try_parse() {
+    let code = match CliArgs::try_parse() {
         Ok(args) => exit_code(command(args, &lines), &lines),
         Err(other) => without_command(&other, &lines),
     };
@@ -149,8 +149,8 @@ pub fn run() -> ExitCode {
     code
 }
 
-fn command(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
-    let Args {
+fn command(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
+    let CliArgs {
         command,
         log_format,
         log_level,

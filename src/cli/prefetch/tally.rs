@@ -12,7 +12,7 @@ use pb::prefetch_contacts_response::Event;
 
 /// A batch so far.
 #[derive(Debug, Default)]
-pub(in crate::cli) struct Tally {
+pub(in crate::cli) struct BatchTally {
     pub(in crate::cli) started: pb::PrefetchStarted,
     /// Counted here, until the daemon gives its own summary.
     pub(in crate::cli) counts: pb::PrefetchFinished,
@@ -22,7 +22,7 @@ pub(in crate::cli) struct Tally {
     problems: Vec<pb::PrefetchResult>,
 }
 
-impl Tally {
+impl BatchTally {
     /// Counts an event.
     pub(super) fn take(&mut self, event: Event) {
         match event {

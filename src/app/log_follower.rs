@@ -22,7 +22,7 @@ const LISTEN: Duration = Duration::from_millis(100);
 /// How soon after the start, or after Redis was reached, the log is first read.
 const FIRST: Duration = Duration::from_millis(20);
 
-pub(super) struct LogReader {
+pub(super) struct LogFollower {
     pub(super) log: cache::LogReader,
     pub(super) time: RedisTime,
     pub(super) cache: TieredCache,
@@ -32,7 +32,7 @@ pub(super) struct LogReader {
     pub(super) replicas: Arc<AtomicU32>,
 }
 
-impl LogReader {
+impl LogFollower {
     pub(super) async fn run(mut self) {
         let (mut ever_read, mut failed, mut wait) = (false, false, FIRST);
         loop {
