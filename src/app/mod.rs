@@ -140,7 +140,7 @@ impl App {
         let tracer = config
             .tracing
             .as_ref()
-            .map(Tracer::new)
+            .map(|tracing| Tracer::new(tracing, metrics.trace_exporter_up.gauge()))
             .transpose()
             .context("tracing.otlp_endpoint")?;
         let tracer = tracer.unwrap_or_default();
