@@ -107,7 +107,7 @@ impl ClientArgs {
         let failure = explain(status);
         // What the daemon itself says has no source. A time limit is none of the connection's.
         let is_own = status.source().is_none();
-        let is_late = chain(status).any(|error| error.is::<TimeoutExpired>());
+        let is_late = chain(status).any(<dyn Error>::is::<TimeoutExpired>);
         if is_own || is_late {
             failure
         } else {

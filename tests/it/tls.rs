@@ -420,6 +420,7 @@ async fn a_command_that_does_not_get_through_says_which_option_may_be_missing() 
         files.write("c.key", &other.key),
     );
     let path = |path: &std::path::Path| path.display().to_string();
+    let numbers = path(&files.write("numbers", "+16505551234\n"));
     let (cert, key, ca) = (path(&cert), path(&key), path(&files.path("ca.pem")));
     let at = |scheme: &str| format!("{scheme}localhost:{}", daemon.grpc.port());
     let (tls, plain) = (at("https://"), at("http://"));
@@ -427,7 +428,7 @@ async fn a_command_that_does_not_get_through_says_which_option_may_be_missing() 
     let not_tls = format!("https://localhost:{}", plain_daemon.grpc.port());
     for command in [
         &["find", "+16505551234"][..],
-        &["prefetch", "/dev/stdin"],
+        &["prefetch", &numbers],
         &["invalidate", "+16505551234"],
     ] {
         for (options, hint) in [
@@ -449,9 +450,7 @@ async fn a_command_that_does_not_get_through_says_which_option_may_be_missing() 
             (&["--server", &plain], "https://"),
             (&["--server", &not_tls, "--ca-file", &ca], "http://"),
         ] {
-            let mut command = contactd(&[command, options].concat());
-            command.stdin(std::process::Stdio::null());
-            let failed = run(command).await;
+            let failed = run(contactd(&[command, options].concat())).await;
             let said = text(&failed.stderr);
             assert_eq!(failed.status.code(), Some(1), "{options:?}: {said}");
             assert!(said.contains(hint), "{options:?}: {said}");
