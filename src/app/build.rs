@@ -48,7 +48,7 @@ pub(super) async fn app(
         loads: TaskTracker::new(),
         stopping: CancellationToken::new(),
     };
-    let tracer = tracer(&config)?;
+    let tracer = tracer(&config, &metrics)?;
     let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
     let fleet = Fleet::build(&site)?;
     let platforms = platforms(&site, &fleet, dns)?;
@@ -100,8 +100,9 @@ async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("{setting}: cannot listen on {addr}"))
 }
 
-fn tracer(config: &Config) -> anyhow::Result<Tracer> {
-    let tracer = config.tracing.as_ref().map(Tracer::new).transpose();
+fn tracer(config: &Config, metrics: &Metrics) -> anyhow::Result<Tracer> {
+    let tracer = |tracing| Tracer::new(tracing, metrics.trace_exporter_up.gauge());
+    let tracer = config.tracing.as_ref().map(tracer).transpose();
     Ok(tracer.context("tracing.otlp_endpoint")?.unwrap_or_default())
 }
 

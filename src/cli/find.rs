@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use prost_types::value::Kind;
 use tonic::Code;
 
-use super::client::{ClientArgs, explain};
+use super::client::ClientArgs;
 use super::{Failure, json, say, show};
 use crate::pb::v1 as pb;
 
@@ -51,7 +51,7 @@ pub(super) async fn run(args: FindArgs) -> Result<ExitCode, Failure> {
             say("contactd: nothing is stored for this number that this credential may have now");
             return Ok(ExitCode::from(NOT_FOUND));
         }
-        Err(status) => return Err(explain(&status)),
+        Err(status) => return Err(args.client.explain(&status)),
     };
     match args.output {
         FindOutput::Json => show(format_args!("{:#}\n", json::to_json(&response)?))?,

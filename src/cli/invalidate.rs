@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::client::{ClientArgs, explain};
+use super::client::ClientArgs;
 use super::{Failure, show};
 use crate::pb::v1 as pb;
 use pb::invalidate_contacts_request::Scope;
@@ -38,7 +38,7 @@ pub(super) async fn run(args: InvalidateArgs) -> Result<ExitCode, Failure> {
     client
         .invalidate_contacts(args.client.request(request)?)
         .await
-        .map_err(|status| explain(&status))?;
+        .map_err(|status| args.client.explain(&status))?;
     show(format_args!("{done}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

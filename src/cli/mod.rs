@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::telemetry::{self, Level, Lines, LogFormat};
+use crate::config;
+use crate::lifecycle::Signals;
+use crate::telemetry::{self, Level, Lines, LogFormat, Volume};
 
 mod check_config;
 mod client;
@@ -150,50 +153,70 @@ pub fn run() -> ExitCode {
 }
 
 fn command(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
+    let done = runtime.block_on(carry_out(args, lines));
+    // The command is done; what a thread still waits for, such as a name, holds nobody up.
+    runtime.shutdown_background();
+    done
+}
+
+async fn carry_out(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
     let CliArgs {
         command,
         log_format,
         log_level,
     } = args;
-    let settings = match &command {
-        // How lines look is in them.
-        Command::Serve { config } => Some(serve::Settings::read(config.as_deref())?),
-        _ => None,
+    let log = LogArgs {
+        format: log_format,
+        level: log_level,
     };
-    let log = settings.as_ref().map(serve::Settings::log);
-    let format = log_format
-        .or(log.map(|log| log.format))
-        .unwrap_or(LogFormat::Auto);
-    let level = log_level
-        .as_ref()
-        .or(log.map(|log| &log.level))
-        .cloned()
-        .unwrap_or_default();
-    let volume = telemetry::start(format, &level, lines);
-    // What the command line says is not changed by settings.
-    let volume = log_level.is_none().then_some(volume);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)?;
-    let done = runtime.block_on(async {
-        match command {
-            Command::Serve { config } => {
-                let settings =
-                    settings.map_or_else(|| serve::Settings::read(config.as_deref()), Ok)?;
-                Box::pin(serve::run(settings, volume, lines)).await
-            }
-            Command::Find(args) => find::run(args).await,
-            Command::Prefetch(args) => prefetch::run(args).await,
-            Command::Invalidate(args) => invalidate::run(args).await,
-            Command::Demo(args) => demo::run(args, lines).await,
-            Command::ExampleCrm(args) => example_crm::run(args).await,
-            Command::CheckConfig { config } => check_config::run(&config),
-        }
-    });
-    // The command is done; what a thread still waits for, such as a name, holds nobody up.
-    runtime.shutdown_background();
-    done
+    if !matches!(command, Command::Serve { .. }) {
+        log.start(None, lines);
+    }
+    match command {
+        Command::Serve { config } => serve(config, &log, lines).await,
+        Command::Find(args) => find::run(args).await,
+        Command::Prefetch(args) => prefetch::run(args).await,
+        Command::Invalidate(args) => invalidate::run(args).await,
+        Command::Demo(args) => demo::run(args, lines).await,
+        Command::ExampleCrm(args) => example_crm::run(args).await,
+        Command::CheckConfig { config } => check_config::run(&config),
+    }
+}
+
+async fn serve(config: Option<PathBuf>, log: &LogArgs, lines: &Lines) -> Result<ExitCode, Failure> {
+    // First of all: a signal that comes before would end the process on the spot.
+    let mut signals = Signals::watch().context("signals cannot be watched")?;
+    let Some(settings) = serve::Settings::read_until(&mut signals.stops, config).await? else {
+        lines.put(b"contactd: asked to stop before the settings were read\n");
+        return Ok(ExitCode::SUCCESS);
+    };
+    // How lines look is in the settings.
+    let volume = log.start(Some(settings.log()), lines);
+    Box::pin(serve::run(settings, signals, volume, lines)).await
+}
+
+/// What the command line says of log lines.
+struct LogArgs {
+    format: Option<LogFormat>,
+    level: Option<Level>,
+}
+
+impl LogArgs {
+    /// Starts logging. Returns what changes the level, unless the command line has decided it.
+    fn start(&self, settings: Option<&config::Log>, lines: &Lines) -> Option<Volume> {
+        let format = self.format.or(settings.map(|log| log.format));
+        let level = self.level.as_ref().or(settings.map(|log| &log.level));
+        let volume = telemetry::start(
+            format.unwrap_or(LogFormat::Auto),
+            &level.cloned().unwrap_or_default(),
+            lines,
+        );
+        self.level.is_none().then_some(volume)
+    }
 }
 
 fn exit_code(done: Result<ExitCode, Failure>, lines: &Lines) -> ExitCode {

@@ -56,8 +56,8 @@ pub(super) async fn run(args: PrefetchArgs) -> Result<ExitCode, Failure> {
     };
     let client = args.client.connect().await?;
     let (mut tally, stopwatch) = (BatchTally::default(), Stopwatch::start());
-    let (request, limit) = (args.client.batch_request(request)?, args.client.limit());
-    let ended = until_the_end(client, request, limit, &mut tally).await;
+    let request = args.client.batch_request(request)?;
+    let ended = until_the_end(&args.client, client, request, &mut tally).await;
     if !tally.finished {
         tally.counts.elapsed = prost_types::Duration::try_from(stopwatch.elapsed()).ok();
     }
@@ -76,28 +76,27 @@ pub(super) async fn run(args: PrefetchArgs) -> Result<ExitCode, Failure> {
 
 /// Follows the batch to its end, to the time limit or until somebody stops it.
 async fn until_the_end(
+    args: &ClientArgs,
     client: ContactServiceClient<Channel>,
     request: Request<pb::PrefetchContactsRequest>,
-    limit: Option<Duration>,
     tally: &mut BatchTally,
 ) -> Result<(), Failure> {
     let stop = lifecycle::asked_to_stop().context("signals cannot be watched")?;
     let followed = clock::timeout(
-        limit.unwrap_or(Duration::MAX),
+        args.limit().unwrap_or(Duration::MAX),
         follow(client, request, tally),
     );
-    tokio::select! {
-        followed = followed => match followed {
-            Some(ended) => ended.map_err(|status| explain(&status))?,
-            None => return Err(anyhow!("the time limit passed").into()),
-        },
+    let ended = tokio::select! {
+        followed = followed => followed.ok_or_else(|| anyhow!("the time limit passed"))?,
         // Leaving drops the call, and with it the daemon ends the batch.
         () = stop => return Err(anyhow!("stopped").into()),
-    }
-    if tally.finished {
-        Ok(())
-    } else {
-        Err(anyhow!("the daemon ended the batch in the middle").into())
+    };
+    match ended {
+        // The way to the daemon was good.
+        Err(status) if tally.has_begun() => Err(explain(&status)),
+        Err(status) => Err(args.explain(&status)),
+        Ok(()) if tally.finished => Ok(()),
+        Ok(()) => Err(anyhow!("the daemon ended the batch in the middle").into()),
     }
 }
 

@@ -23,6 +23,11 @@ pub(in crate::cli) struct BatchTally {
 }
 
 impl BatchTally {
+    /// Whether anything came from the daemon.
+    pub(super) fn has_begun(&self) -> bool {
+        self.started != pb::PrefetchStarted::default() || self.done() > 0 || self.finished
+    }
+
     /// Counts an event.
     pub(super) fn take(&mut self, event: Event) {
         match event {
