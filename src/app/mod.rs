@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::connector::{CrmClient, Dns, HttpClients, Platform};
 use crate::domain::phone;
 use crate::grpc::server::ContactServiceServer;
-use crate::grpc::{CallGate, ContactRpc};
+use crate::grpc::{CallGate, Capacity, ContactRpc};
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::pb;
@@ -179,8 +179,12 @@ impl App {
             config.withheld.clone(),
         );
         let callers = Clients::new(&config.grpc.callers, config.grpc.needs_certificates());
-        let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
-        let hall = CallGate::new(callers.clone(), calls, jobs, Arc::clone(&metrics));
+        let capacity = Capacity {
+            calls: config.grpc.max_in_flight,
+            jobs: config.grpc.max_prefetch_jobs,
+            connections: config.grpc.max_connections,
+        };
+        let hall = CallGate::new(callers.clone(), capacity, Arc::clone(&metrics));
         let tls = encryption(&config, &clock, &metrics, &chores)?;
         let reload = fleet.reload(callers, tls.clone());
         fleet.listen(&chores);

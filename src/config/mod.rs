@@ -152,8 +152,12 @@ pub fn read(
     let connectors = connectors
         .into_iter()
         .filter_map(|(_, connector)| connector)
-        .collect();
+        .collect::<Vec<_>>();
     let (toml, warnings) = reader.finish()?;
+    let resolver = resolver::Config {
+        is_one_connector: connectors.len() == 1,
+        ..resolver
+    };
     #[rustfmt::skip]
     let config = Config {
         grpc, ops, log, memory, ages, admitted, tracing, redis, redis_keys, redis_secrets, replicas, resolver, limits,
@@ -371,6 +375,7 @@ fn lookup(
             details_timeout,
             max_loads,
             max_jobs,
+            is_one_connector: false,
         },
         limits,
         withheld,
