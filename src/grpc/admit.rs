@@ -23,9 +23,10 @@ use tonic::server::NamedService;
 use super::fair::{Fair, FairPlace};
 use super::pages::Health;
 use super::platform_replies::{NO_PLATFORM, count_other};
+use super::refusal::Refusal;
 use super::request::WholeBody;
 use super::status;
-use crate::clients::{Busy, Client, Clients, Excess, Origin, Peer, Place};
+use crate::clients::{Busy, Client, Clients, Origin, Peer, Place};
 use crate::clock::{self, Stopwatch};
 use crate::domain::LookupError;
 use crate::metrics::{Metrics, RefusalLabels};
@@ -79,9 +80,6 @@ type Places = (OwnedSemaphorePermit, Option<Place>, Option<Busy>);
 /// so that not all are given at once. A client with nothing but half requests spends its own
 /// streams on that, and not the daemon's time.
 const SENT_AWAY: Duration = Duration::from_secs(1);
-
-/// What a watch of health that found no place is asked to wait.
-const WATCH_AGAIN: Duration = Duration::from_secs(10);
 
 /// How much there is room for.
 #[derive(Debug, Clone, Copy)]
@@ -244,58 +242,6 @@ pub(super) fn enter(caller: Option<&Client>) -> Result<Option<Place>, Refusal> {
         );
     });
     place.map(Some).map_err(Refusal::Excess)
-}
-
-/// Why a call is not let in.
-#[derive(Clone, Copy)]
-pub(super) enum Refusal {
-    Unknown,
-    Excess(Excess),
-    Full,
-    Jobs,
-    /// All places for health are taken, and nobody has more than this connection would have.
-    Health,
-    /// Somebody who has fewer got this one's place.
-    GaveWay,
-}
-
-impl Refusal {
-    fn status(self) -> (Status, &'static str) {
-        match self {
-            Self::Unknown => (status::caller_unauthenticated(), "caller_unauthenticated"),
-            Self::Excess(Excess::InFlight) => (
-                status::overloaded("this caller has as many calls in flight as it may", None),
-                "overloaded",
-            ),
-            Self::Excess(Excess::Rate { wait }) => (
-                status::overloaded("this caller calls more often than it may", Some(wait)),
-                "overloaded",
-            ),
-            Self::Full => (
-                status::overloaded("too many requests in flight", None),
-                "overloaded",
-            ),
-            Self::Jobs => (
-                status::overloaded("too many prefetch jobs at once", None),
-                "overloaded",
-            ),
-            Self::Health => (
-                status::overloaded(
-                    "too many calls of health at once: eight watches and four checks for each of \
-                     grpc.max_connections, and nobody has more of them than this connection",
-                    Some(WATCH_AGAIN),
-                ),
-                "overloaded",
-            ),
-            Self::GaveWay => (
-                status::overloaded(
-                    "this call of health gave its place to a connection that has fewer",
-                    Some(WATCH_AGAIN),
-                ),
-                "overloaded",
-            ),
-        }
-    }
 }
 
 /// The token in `Bearer …` (RFC 6750; the scheme's name in any case).

@@ -9,6 +9,7 @@ mod fair;
 mod messages;
 mod pages;
 mod platform_replies;
+mod refusal;
 mod request;
 mod service;
 mod status;

@@ -23,8 +23,9 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 
-use super::admit::{CallGate, Refusal, enter, origin};
+use super::admit::{CallGate, enter, origin};
 use super::fair::{Fair, FairPlace, LINGERING};
+use super::refusal::Refusal;
 use super::request::WholeBody;
 use crate::clients::Place;
 use crate::clock;
