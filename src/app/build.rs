@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connector::{self, CrmClient, Dns, HttpClients, Platform};
 use crate::domain::phone;
-use crate::grpc::{CallGate, ContactRpc};
+use crate::grpc::{CallGate, Capacity, ContactRpc};
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::resolver::Resolver;
@@ -62,8 +62,12 @@ pub(super) async fn app(
         config.withheld.clone(),
     );
     let clients = Clients::new(&config.grpc.callers, config.grpc.needs_certificates());
-    let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
-    let gate = CallGate::new(clients.clone(), calls, jobs, Arc::clone(&metrics));
+    let capacity = Capacity {
+        calls: config.grpc.max_in_flight,
+        jobs: config.grpc.max_prefetch_jobs,
+        connections: config.grpc.max_connections,
+    };
+    let gate = CallGate::new(clients.clone(), capacity, Arc::clone(&metrics));
     let tls = encryption(&site)?;
     let reload = fleet.reload(clients, tls.clone());
     fleet.listen(&supervisor);

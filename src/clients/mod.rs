@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -19,13 +18,11 @@ use parking_lot::RwLock;
 use subtle::{Choice, ConditionallySelectable as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+mod origin;
 mod token;
 
+pub(crate) use origin::{Busy, Origin};
 pub(crate) use token::TokenHash;
-
-/// Streams beside look-ups that one connection may have at once, and as many health checks. A
-/// client watches one or two services; a proxy may carry a few clients.
-pub(crate) const OPEN_PLACES: usize = 8;
 
 /// Settings of one caller.
 #[derive(Debug, Clone)]
@@ -67,27 +64,14 @@ pub(crate) struct Client {
     in_flight: Option<Arc<Semaphore>>,
 }
 
-/// Who is at the other end of a connection, as far as the connection itself tells, and what it may
-/// hold without a credential.
+/// Who is at the other end of a connection, as far as the connection itself tells.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     /// The name in its certificate, which has been verified.
     pub(crate) certificate: Option<Arc<str>>,
     /// Whether it has shown a certificate, with a name or without.
     is_verified: bool,
-    streams: Arc<Semaphore>,
-    checks: Arc<Semaphore>,
-    in_hand: Arc<AtomicUsize>,
-}
-
-/// A call in hand of somebody who has said who it is; counted until dropped.
-#[derive(Debug)]
-pub(crate) struct Busy(Arc<AtomicUsize>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    origin: Arc<Origin>,
 }
 
 /// A place among the calls that a caller has in hand, given back when it is dropped.
@@ -117,32 +101,23 @@ pub(crate) enum Forbidden {
     Account,
 }
 
-impl Default for Peer {
-    fn default() -> Self {
-        Self::new(false, None)
-    }
-}
-
 impl Peer {
-    /// Whoever has shown a certificate or not, and the name in it.
+    /// Somebody who has shown no certificate.
     #[must_use]
-    pub(crate) fn new(is_verified: bool, name: Option<String>) -> Self {
-        let places = || Arc::new(Semaphore::new(OPEN_PLACES));
-        let certificate = name.map(Into::into);
+    pub(crate) fn new(origin: Arc<Origin>) -> Self {
         Self {
-            certificate,
-            is_verified,
-            streams: places(),
-            checks: places(),
-            in_hand: Arc::default(),
+            certificate: None,
+            is_verified: false,
+            origin,
         }
     }
 
-    /// Counts its calls in hand there.
+    /// Has shown a certificate or not, and the name in it.
     #[must_use]
-    pub(crate) fn counted_in(self, in_hand: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn showing(self, is_verified: bool, name: Option<String>) -> Self {
         Self {
-            in_hand: Arc::clone(in_hand),
+            certificate: name.map(Into::into),
+            is_verified,
             ..self
         }
     }
@@ -156,20 +131,13 @@ impl Peer {
     /// A call of it is in hand.
     #[must_use]
     pub(crate) fn busy(&self) -> Busy {
-        self.in_hand.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(&self.in_hand))
+        Busy::begin(&self.origin)
     }
 
-    /// Places for streams beside look-ups: watches of health, reflection.
+    /// The connection.
     #[must_use]
-    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
-        &self.streams
-    }
-
-    /// Places for health checks.
-    #[must_use]
-    pub(crate) fn checks(&self) -> &Arc<Semaphore> {
-        &self.checks
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 }
 

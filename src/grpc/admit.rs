@@ -20,11 +20,13 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 
-use super::arrivals::{Arrival, Arrivals};
+use super::fair::{Fair, FairPlace};
+use super::pages::Health;
 use super::platform_replies::{NO_PLATFORM, count_other};
+use super::refusal::Refusal;
 use super::request::WholeBody;
 use super::status;
-use crate::clients::{Busy, Client, Clients, Excess, Peer, Place};
+use crate::clients::{Busy, Client, Clients, Origin, Peer, Place};
 use crate::clock::{self, Stopwatch};
 use crate::domain::LookupError;
 use crate::metrics::{Metrics, RefusalLabels};
@@ -50,7 +52,8 @@ pub(crate) struct CallGate(Arc<Shared>);
 
 struct Shared {
     callers: Clients,
-    arrivals: Arrivals,
+    arrivals: Fair,
+    health: Health,
     in_flight: Arc<Semaphore>,
     jobs: Arc<Semaphore>,
     reflections: Arc<Semaphore>,
@@ -78,32 +81,33 @@ type Places = (OwnedSemaphorePermit, Option<Place>, Option<Busy>);
 /// streams on that, and not the daemon's time.
 const SENT_AWAY: Duration = Duration::from_secs(1);
 
+/// How much there is room for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Capacity {
+    /// Calls that are not whole yet; and twice as many that are.
+    pub(crate) calls: usize,
+    /// Prefetch jobs.
+    pub(crate) jobs: usize,
+    /// Connections, each with its part of the places for health.
+    pub(crate) connections: usize,
+}
+
 /// Calls in hand for each that one user may have wait for a CRM. The resolver lets no connector
 /// fill all of them, so that what is stored is served whichever CRM hangs.
 const FOR_ALL: usize = 2;
 
 impl CallGate {
-    /// Room for calls and `max_jobs` prefetch jobs of these callers: `max_in_flight` that are not
-    /// whole yet, and twice as many that are.
+    /// Capacity for what these callers do.
     #[must_use]
-    pub(crate) fn new(
-        callers: Clients,
-        max_in_flight: usize,
-        max_jobs: usize,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(crate) fn new(callers: Clients, capacity: Capacity, metrics: Arc<Metrics>) -> Self {
         let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        let (in_flight, jobs) = (
-            places(max_in_flight.saturating_mul(FOR_ALL)),
-            places(max_jobs),
-        );
-        let (arrivals, reflections) = (Arrivals::new(max_in_flight), places(REFLECTIONS));
         Self(Arc::new(Shared {
             callers,
-            arrivals,
-            in_flight,
-            jobs,
-            reflections,
+            arrivals: Fair::new(capacity.calls),
+            health: Health::new(capacity.connections),
+            in_flight: places(capacity.calls.saturating_mul(FOR_ALL)),
+            jobs: places(capacity.jobs),
+            reflections: places(REFLECTIONS),
             metrics,
         }))
     }
@@ -114,6 +118,11 @@ impl CallGate {
             inner,
             hall: self.clone(),
         }
+    }
+
+    /// Places for health, of all connections together.
+    pub(super) fn health(&self) -> &Health {
+        &self.0.health
     }
 
     /// Places for reflection, of all connections together.
@@ -182,13 +191,19 @@ impl CallGate {
         }
     }
 
-    pub(super) fn refuse<B>(&self, request: &Request<B>, refusal: Refusal) -> Response<Body> {
+    /// Counts a refusal, and says it.
+    pub(super) fn status(&self, refusal: Refusal) -> (Status, &'static str) {
         let (status, reason) = refusal.status();
         self.0
             .metrics
             .calls_refused
             .get_or_create(&RefusalLabels { reason })
             .inc();
+        (status, reason)
+    }
+
+    pub(super) fn refuse<B>(&self, request: &Request<B>, refusal: Refusal) -> Response<Body> {
+        let (status, reason) = self.status(refusal);
         if request.uri().path() == FIND {
             // The trigger and the platform are not known: the request was not read.
             count_other(
@@ -201,6 +216,13 @@ impl CallGate {
         }
         status.into_http()
     }
+}
+
+/// The connection of a request.
+pub(super) fn origin<B>(request: &Request<B>) -> Arc<Origin> {
+    let peer = request.extensions().get::<Peer>();
+    peer.map(|peer| Arc::clone(peer.origin()))
+        .unwrap_or_default()
 }
 
 fn is_job<B>(request: &Request<B>) -> bool {
@@ -220,39 +242,6 @@ pub(super) fn enter(caller: Option<&Client>) -> Result<Option<Place>, Refusal> {
         );
     });
     place.map(Some).map_err(Refusal::Excess)
-}
-
-/// Why a call is not let in.
-#[derive(Clone, Copy)]
-pub(super) enum Refusal {
-    Unknown,
-    Excess(Excess),
-    Full,
-    Jobs,
-}
-
-impl Refusal {
-    fn status(self) -> (Status, &'static str) {
-        match self {
-            Self::Unknown => (status::caller_unauthenticated(), "caller_unauthenticated"),
-            Self::Excess(Excess::InFlight) => (
-                status::overloaded("this caller has as many calls in flight as it may", None),
-                "overloaded",
-            ),
-            Self::Excess(Excess::Rate { wait }) => (
-                status::overloaded("this caller calls more often than it may", Some(wait)),
-                "overloaded",
-            ),
-            Self::Full => (
-                status::overloaded("too many requests in flight", None),
-                "overloaded",
-            ),
-            Self::Jobs => (
-                status::overloaded("too many prefetch jobs at once", None),
-                "overloaded",
-            ),
-        }
-    }
 }
 
 /// The token in `Bearer …` (RFC 6750; the scheme's name in any case).
@@ -332,7 +321,7 @@ pub(crate) struct Arriving<S> {
     hall: CallGate,
     place: Option<Place>,
     /// Set if it does not come in one piece.
-    arrival: Option<Arrival>,
+    arrival: Option<FairPlace>,
     /// The answer to one that was sent away, and when it is given.
     away: Option<(Response<Body>, Alarm)>,
 }
@@ -365,8 +354,8 @@ where
             Poll::Pending => {
                 let arrival = self
                     .arrival
-                    .get_or_insert_with(|| self.hall.0.arrivals.enter());
-                if arrival.poll_sent_away(cx).is_ready() {
+                    .get_or_insert_with(|| self.hall.0.arrivals.enter(&origin(&request)));
+                if arrival.poll_taken_back(cx).is_ready() {
                     // What came of it goes now; the stream stays its client's for a while.
                     let answer = self.hall.refuse(&request, Refusal::Full);
                     (self.arrival, self.place) = (None, None);

@@ -2,19 +2,21 @@
 //! public contract says.
 
 mod admit;
-mod arrivals;
 mod batch;
 pub mod codec;
 mod convert;
+mod fair;
 mod messages;
 mod pages;
 mod platform_replies;
+mod refusal;
 mod request;
 mod service;
 mod status;
 
-pub(crate) use admit::CallGate;
 pub use admit::REFLECTIONS;
+pub(crate) use admit::{CallGate, Capacity};
+pub(crate) use pages::HEALTH_STREAMS;
 pub(crate) use service::ContactRpc;
 
 /// The generated server.

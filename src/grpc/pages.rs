@@ -1,8 +1,10 @@
 //! Health and reflection: what is answered beside look-ups, health to anybody who reaches the port.
 //!
-//! Promises that nobody holds much by it: a connection has a few places for streams and a few for
-//! health checks, all connections together a few for reflection. A place is kept until the stream
-//! ends, and a stream ends in time. A health check has to arrive in time as well.
+//! Promises that nobody holds much by it: there are places for eight watches and four checks of
+//! health for each connection that may be open. One connection may take as many as are free, and
+//! gives way to one that has fewer. All connections together have a few for reflection. A place is
+//! kept until the stream ends, and a stream ends in time. A health check has to arrive in time as
+//! well.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -21,9 +23,11 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 
-use super::admit::{CallGate, Refusal, enter};
+use super::admit::{CallGate, enter, origin};
+use super::fair::{Fair, FairPlace, LINGERING};
+use super::refusal::Refusal;
 use super::request::WholeBody;
-use crate::clients::{Peer, Place};
+use crate::clients::Place;
 use crate::clock;
 
 /// How long a reflection stream may take.
@@ -36,6 +40,31 @@ const CHECK: Duration = Duration::from_secs(10);
 const HEALTH_BYTES: usize = 1 << 10;
 
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
+
+/// Watches, and checks in hand, for each connection that may be open: a client watches one or two
+/// services, and a proxy carries some clients.
+const WATCHES: usize = 8;
+const CHECKS: usize = 4;
+
+/// Streams of health that there are at most for each connection, with those whose place was taken
+/// back and whose peers take nothing.
+pub(crate) const HEALTH_STREAMS: usize = (WATCHES + CHECKS) * (LINGERING + 1) / LINGERING;
+
+/// Places for health, of all connections together.
+#[derive(Debug)]
+pub(crate) struct Health {
+    watches: Fair,
+    checks: Fair,
+}
+
+impl Health {
+    pub(super) fn new(connections: usize) -> Self {
+        Self {
+            watches: Fair::new(WATCHES.saturating_mul(connections)),
+            checks: Fair::new(CHECKS.saturating_mul(connections)),
+        }
+    }
+}
 
 /// A service with its bounds; see the header.
 #[derive(Debug, Clone)]
@@ -56,10 +85,21 @@ enum Kind {
 /// Given back when the answer has ended.
 #[derive(Debug)]
 pub(crate) struct Held {
-    _connection: Option<OwnedSemaphorePermit>,
-    _reflection: Option<OwnedSemaphorePermit>,
-    _caller: Option<Place>,
+    hall: CallGate,
+    health: Option<FairPlace>,
+    _reflection: Option<(OwnedSemaphorePermit, Option<Place>)>,
     longest: Duration,
+}
+
+impl Held {
+    /// Ready once the place was taken back.
+    fn poll_taken_back(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let Some(health) = &mut self.health else {
+            return Poll::Pending;
+        };
+        ready!(health.poll_taken_back(cx));
+        Poll::Ready(self.hall.status(Refusal::GaveWay).0)
+    }
 }
 
 impl CallGate {
@@ -84,41 +124,29 @@ impl CallGate {
 
 impl<S> Pages<S> {
     fn hold(&self, request: &Request<Body>) -> Result<Held, Refusal> {
-        let peer = request.extensions().get::<Peer>();
-        let of_connection =
-            |places: fn(&Peer) -> &Arc<Semaphore>| peer.map(|peer| take(places(peer))).transpose();
-        match self.kind {
-            Kind::Health(_) if request.uri().path() == HEALTH_CHECK => {
-                let connection = of_connection(Peer::checks)?;
-                Ok(Held {
-                    _connection: connection,
-                    _reflection: None,
-                    _caller: None,
-                    longest: CHECK,
-                })
-            }
-            Kind::Health(longest) => {
-                let connection = of_connection(Peer::streams)?;
-                Ok(Held {
-                    _connection: connection,
-                    _reflection: None,
-                    _caller: None,
-                    longest,
-                })
-            }
+        let (hall, health) = (self.hall.clone(), self.hall.health());
+        let (places, longest) = match self.kind {
+            Kind::Health(_) if request.uri().path() == HEALTH_CHECK => (&health.checks, CHECK),
+            Kind::Health(longest) => (&health.watches, longest),
             Kind::Reflection => {
                 let caller = self.hall.caller(request)?;
-                let connection = of_connection(Peer::streams)?;
-                let reflection = Some(take(self.hall.reflections())?);
+                let reflection = take(self.hall.reflections())?;
                 let caller = enter(caller.as_deref())?;
-                Ok(Held {
-                    _connection: connection,
-                    _reflection: reflection,
-                    _caller: caller,
+                return Ok(Held {
+                    hall,
+                    health: None,
+                    _reflection: Some((reflection, caller)),
                     longest: REFLECTION,
-                })
+                });
             }
-        }
+        };
+        let place = places.try_enter(&origin(request)).ok_or(Refusal::Health)?;
+        Ok(Held {
+            hall,
+            health: Some(place),
+            _reflection: None,
+            longest,
+        })
     }
 }
 
@@ -185,6 +213,11 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.get_mut() {
             Self::Begun { call, held } => {
+                let taken_back = held.as_mut().map(|held| held.poll_taken_back(cx));
+                if let Some(Poll::Ready(status)) = taken_back {
+                    *held = None;
+                    return Poll::Ready(Ok(status.into_http()));
+                }
                 let response = match ready!(Pin::new(call).poll(cx)) {
                     Ok(response) => response,
                     Err(never) => match never {},
@@ -205,7 +238,7 @@ struct HeldBody {
     inner: Body,
     alarm: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: bool,
-    _held: Held,
+    held: Held,
 }
 
 impl HeldBody {
@@ -214,7 +247,7 @@ impl HeldBody {
             inner,
             alarm: Box::pin(clock::sleep(held.longest)),
             ended: false,
-            _held: held,
+            held,
         }
     }
 }
@@ -231,12 +264,14 @@ impl HttpBody for HeldBody {
         if this.ended {
             return Poll::Ready(None);
         }
-        if this.alarm.as_mut().poll(cx).is_pending() {
-            return Pin::new(&mut this.inner).poll_frame(cx);
-        }
+        let status = match this.held.poll_taken_back(cx) {
+            Poll::Ready(status) => status,
+            Poll::Pending if this.alarm.as_mut().poll(cx).is_ready() => {
+                Status::unavailable("this stream has lived as long as it may: begin another one")
+            }
+            Poll::Pending => return Pin::new(&mut this.inner).poll_frame(cx),
+        };
         (this.ended, this.inner) = (true, Body::empty());
-        let status =
-            Status::unavailable("this stream has lived as long as it may: begin another one");
         let mut trailers = HeaderMap::new();
         Poll::Ready(Some(
             status
