@@ -22,6 +22,7 @@ mod out;
 mod prefetch;
 mod reload;
 mod serve;
+mod settings;
 
 use out::{say, show};
 
@@ -96,6 +97,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Print every setting with its default and its meaning, in Markdown.
+    Settings,
 }
 
 const PREFETCH_EXAMPLES: &str = "\
@@ -189,6 +192,7 @@ fn command(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
             Command::Demo(args) => demo::run(args, lines).await,
             Command::ExampleCrm(args) => example_crm::run(args).await,
             Command::CheckConfig { config } => check_config::run(&config),
+            Command::Settings => settings::run(),
         }
     });
     // The command is done; what a thread still waits for, such as a name, holds nobody up.

@@ -21,6 +21,7 @@ mod changes;
 mod environment;
 mod files;
 mod grpc;
+pub(crate) mod reference;
 mod section;
 
 pub(crate) use environment::environment;

@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::deploy::repo;
 
+mod commands;
+
 const README_LINES: usize = 200;
 const COLUMNS: usize = 120;
 

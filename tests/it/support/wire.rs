@@ -45,19 +45,24 @@ pub(crate) fn head(addr: SocketAddr, path: &str) -> Request<()> {
 }
 
 /// One call: `head` and `body` as they are. The status comes from the trailers, or from the headers
-/// where there is no message.
+/// if the daemon refuses. A connection or stream that breaks off without one is `Aborted`.
 pub(crate) async fn call(
     sender: &SendRequest<Bytes>,
     head: Request<()>,
     body: Bytes,
 ) -> Result<Bytes, Status> {
-    let mut sender = sender.clone().ready().await.unwrap();
-    let (response, mut upload) = sender.send_request(head, false).unwrap();
-    upload.send_data(body, true).unwrap();
-    let mut response = response.await.unwrap();
+    let broken = |error: h2::Error| Status::aborted(format!("broken off: {error}"));
+    let mut sender = sender.clone().ready().await.map_err(broken)?;
+    let (response, mut upload) = sender.send_request(head, false).map_err(broken)?;
+    // A daemon that refuses may have ended the stream by now. Its response says why.
+    let _ = upload.send_data(body, true);
+    let mut response = response.await.map_err(broken)?;
+    if let Some(refusal) = Status::from_header_map(response.headers()) {
+        return Err(refusal);
+    }
     let mut answer = BytesMut::new();
     while let Some(part) = response.body_mut().data().await {
-        let part = part.unwrap();
+        let part = part.map_err(broken)?;
         response
             .body_mut()
             .flow_control()
@@ -65,9 +70,8 @@ pub(crate) async fn call(
             .unwrap();
         answer.extend_from_slice(&part);
     }
-    let trailers: Option<HeaderMap> = response.body_mut().trailers().await.unwrap();
-    let status = Status::from_header_map(trailers.as_ref().unwrap_or(response.headers()))
-        .expect("a gRPC status");
+    let trailers: Option<HeaderMap> = response.body_mut().trailers().await.map_err(broken)?;
+    let status = Status::from_header_map(&trailers.unwrap_or_default()).expect("a gRPC status");
     if status.code() == tonic::Code::Ok {
         Ok(answer.freeze())
     } else {
