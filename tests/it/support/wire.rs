@@ -94,3 +94,47 @@ pub(crate) async fn failure_within(
         .await
         .expect_err("it fails")
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use tonic::codegen::http::Response;
+
+    use super::*;
+
+    /// More than a daemon takes before it has given room for it.
+    const LARGE: usize = 1 << 20;
+
+    /// Answers one call after the other before its body is there: by a refusal, or not at all.
+    async fn server(refuses: bool) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let serve = async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                if !refuses {
+                    return;
+                }
+                let refusal = Response::builder().header("grpc-status", "8");
+                let refusal = refusal.body(()).unwrap();
+                respond.send_response(refusal, true).unwrap();
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+        drop(tokio::spawn(serve));
+        addr
+    }
+
+    async fn answer_of(addr: SocketAddr) -> Code {
+        let body = Bytes::from(vec![0; LARGE]);
+        let answer = call(&connect(addr).await, head(addr, FIND), body).await;
+        answer.expect_err("it is refused or broken off").code()
+    }
+
+    #[tokio::test]
+    async fn a_refusal_before_the_body_is_its_status_and_a_break_is_aborted() {
+        assert_eq!(answer_of(server(true).await).await, Code::ResourceExhausted);
+        assert_eq!(answer_of(server(false).await).await, Code::Aborted);
+    }
+}
