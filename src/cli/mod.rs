@@ -25,6 +25,7 @@ mod out;
 mod prefetch;
 mod reload;
 mod serve;
+mod settings;
 
 use out::{say, show};
 
@@ -99,6 +100,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Print every setting with its default and its meaning, in Markdown.
+    Settings,
 }
 
 const PREFETCH_EXAMPLES: &str = "\
@@ -184,6 +187,7 @@ async fn carry_out(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
         Command::Demo(args) => demo::run(args, lines).await,
         Command::ExampleCrm(args) => example_crm::run(args).await,
         Command::CheckConfig { config } => check_config::run(&config),
+        Command::Settings => settings::run(),
     }
 }
 

@@ -21,6 +21,7 @@ mod files;
 mod grpc;
 mod quotas;
 mod redis;
+pub(crate) mod reference;
 mod section;
 mod sections;
 

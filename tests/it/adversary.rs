@@ -183,6 +183,7 @@ fn clock_of(daemon: &TestDaemon) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn nobody_is_shown_the_contact_of_another_whatever_ids_are_claimed_and_whatever_fails() {
     let seed = 8;
     let mut rng = Rng::with_seed(seed);

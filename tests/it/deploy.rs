@@ -1,4 +1,4 @@
-//! The files of `deploy/`, each put to the real program that reads it. `tests/run` installs those
+//! The files of `deploy/`, each put to the real program that reads it. `tests/run` gets those
 //! programs.
 
 mod alerts;
@@ -16,21 +16,15 @@ pub(crate) fn repo(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A program of Debian, or one that `tests/run` put into target/tools.
-pub(crate) fn tool(name: &str) -> Command {
-    let ours = repo("target/tools/bin").join(name);
-    Command::new(if ours.exists() { ours } else { name.into() })
-}
-
 /// Both outputs of a program that must be there; what it says of a fault is in them.
 pub(crate) fn run(command: &mut Command) -> (bool, String) {
     let Output {
         status,
         stdout,
         stderr,
-    } = command.output().unwrap_or_else(|error| {
-        panic!("{command:?}: {error}; `tests/run` installs what these tests need")
-    });
+    } = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     (
         status.success(),
         format!(

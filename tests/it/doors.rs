@@ -211,9 +211,9 @@ async fn memory_stays_under_the_stated_ceiling_while_every_open_door_is_flooded(
     let mut halves = Vec::new();
     for _ in 0..500 {
         let mut half = TcpStream::connect(ops).await.unwrap();
-        half.write_all(format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(12 << 10)).as_bytes())
-            .await
-            .unwrap();
+        // It may be closed already: the daemon keeps some.
+        let part = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(12 << 10));
+        let _ = half.write_all(part.as_bytes()).await;
         halves.push(half);
     }
     let mut held = Vec::new();
@@ -275,9 +275,8 @@ async fn half_requests_at_the_operations_port_neither_stay_nor_keep_others_out()
     let mut halves = Vec::new();
     for _ in 0..200 {
         let mut half = TcpStream::connect(daemon.ops).await.unwrap();
-        half.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n")
-            .await
-            .unwrap();
+        // It may be closed already: the daemon keeps some.
+        let _ = half.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n").await;
         halves.push(half);
     }
     assert_eq!(daemon.page("/readyz").await.0, 200);

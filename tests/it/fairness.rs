@@ -394,6 +394,7 @@ async fn forgetting_many_numbers_of_one_user_leaves_the_others_in_memory() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn nor_does_it_make_a_replica_lose_its_place_in_the_log() {
     let (crm, server) = (
         FakeCrm::with(vec![contact(1, "Ada", &number(0))]).await,

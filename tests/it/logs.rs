@@ -335,11 +335,11 @@ async fn a_panic_is_reported_and_waits_for_nobody() {
     assert!(!text.contains("6505551234"), "{unsaid}");
 }
 
-const PANICS: &str = "logs::panics_in_threads_of_its_own";
+const PANICS: &str = "logs::panics_as_a_process_of_its_own";
 
 #[test]
 #[ignore = "run by a_panic_is_reported_and_waits_for_nobody"]
-fn panics_in_threads_of_its_own() {
+fn panics_as_a_process_of_its_own() {
     let lines = contactd::telemetry::Lines::start();
     let _ = contactd::telemetry::start(
         contactd::telemetry::LogFormat::Json,

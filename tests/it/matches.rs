@@ -233,6 +233,7 @@ fn asked(extension: &str) -> FindContactRequest {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn the_extension_asked_for_ranks_the_contacts_of_one_stored_answer() {
     let crm = FakeCrm::with(colleagues()).await;
     let server = RedisServer::start().await;

@@ -117,6 +117,7 @@ pub(crate) async fn tier() -> (RedisServer, RedisTier) {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn an_answer_stored_by_one_replica_is_read_by_another() {
     let (server, tier) = tier().await;
     let other = tier_on(link_to(&server.url()));
@@ -142,6 +143,7 @@ async fn an_answer_stored_by_one_replica_is_read_by_another() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn questions_about_one_number_are_kept_and_forgotten_together() {
     let (_server, tier) = tier().await;
     let (plain, spelt) = (
@@ -175,6 +177,7 @@ async fn asked_at(tier: &RedisTier, keys: &[ContactKey]) -> Vec<u64> {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn of_too_many_questions_of_one_identity_about_one_number_the_latest_stay() {
     let (_server, tier) = tier().await;
     let keys: Vec<_> = (1..=6).map(|n| key_in("u", 1, &spelt(n))).collect();
@@ -189,6 +192,7 @@ async fn of_too_many_questions_of_one_identity_about_one_number_the_latest_stay(
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn no_identity_pushes_out_the_answers_of_another_one() {
     let (_server, tier) = tier().await;
     let ann: Vec<_> = (1..=4).map(|n| key_of(1, "u", 1, &spelt(n))).collect();
@@ -224,6 +228,7 @@ async fn no_identity_pushes_out_the_answers_of_another_one() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn who_stores_an_answer_hears_when_the_one_was_asked_for_that_it_replaces() {
     let (_server, tier) = tier().await;
     let key = key("u", 1);
@@ -241,6 +246,7 @@ async fn who_stores_an_answer_hears_when_the_one_was_asked_for_that_it_replaces(
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn an_answer_from_the_future_is_replaced() {
     let (_server, tier) = tier().await;
     let ahead = |by: u64| NOW.0 + by;
@@ -261,6 +267,7 @@ async fn an_answer_from_the_future_is_replaced() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_load_that_began_before_an_invalidation_is_refused() {
     let (server, tier) = tier().await;
     for what in [
@@ -310,6 +317,7 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn answers_that_an_evicted_index_has_lost_are_void_after_an_erasure() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
@@ -331,6 +339,7 @@ async fn answers_that_an_evicted_index_has_lost_are_void_after_an_erasure() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn an_older_answer_does_not_replace_a_newer_one() {
     let (_server, tier) = tier().await;
     let (slow, fast) = (
@@ -357,6 +366,7 @@ async fn an_older_answer_does_not_replace_a_newer_one() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_user_who_is_erased_leaves_no_key_and_others_keep_theirs() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("other", 1), &entry("Bob", 1)).await);
@@ -371,6 +381,7 @@ async fn a_user_who_is_erased_leaves_no_key_and_others_keep_theirs() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn no_key_lives_for_ever_or_spells_a_number() {
     let (server, tier) = tier().await;
     let begun = begin(&tier, &key("u", 1)).await.unwrap();
@@ -399,6 +410,7 @@ async fn no_key_lives_for_ever_or_spells_a_number() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn expired_keys_leave_the_index() {
     let (server, tier) = tier().await;
     let index = || {
@@ -421,6 +433,7 @@ async fn expired_keys_leave_the_index() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn damaged_bytes_are_a_miss_and_the_next_load_mends_them() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
@@ -465,6 +478,7 @@ async fn damaged_bytes_are_a_miss_and_the_next_load_mends_them() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn ten_thousand_answers_are_read_within_a_second() {
     let (_server, tier) = tier().await;
     let keys: Vec<_> = (0..10_000).map(|n| key("u", n)).collect();
@@ -491,6 +505,7 @@ async fn ten_thousand_answers_are_read_within_a_second() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_server_that_has_forgotten_the_scripts_learns_them_again() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
@@ -499,6 +514,7 @@ async fn a_server_that_has_forgotten_the_scripts_learns_them_again() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_key_of_another_type_is_in_the_way_of_that_key_only() {
     let (server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);

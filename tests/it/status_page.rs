@@ -1,7 +1,7 @@
 //! The status page: what it shows, what it never shows, and how a browser takes it.
 
 use std::fs::File;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Method};
@@ -10,6 +10,7 @@ use contactd::pb::v1::PrefetchContactsRequest;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Changed as _;
+use crate::support::outside::program;
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
 
@@ -167,6 +168,7 @@ async fn a_job_is_shown_with_its_progress_and_a_pause_with_its_lanes() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn redis_is_told_with_its_state_and_how_many_share_it() {
     let redis = RedisServer::start().await;
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
@@ -265,7 +267,7 @@ fn browse(url: &str, scripts: bool) -> (String, String) {
     std::fs::write(profile.join("Default/Preferences"), settings.to_string()).unwrap();
     // The page without scripts is looked at before it loads itself anew.
     let budget = if scripts { 7000 } else { 1000 };
-    let child = Command::new("chromium")
+    let child = program("chromium")
         .args([
             "--headless",
             "--no-sandbox",
@@ -287,7 +289,7 @@ fn browse(url: &str, scripts: bool) -> (String, String) {
         .stdout(File::create(&dom).unwrap())
         .stderr(File::create(&log).unwrap())
         .spawn()
-        .expect("chromium is needed; tests/run installs it");
+        .expect("chromium starts");
     ended(child);
     (
         std::fs::read_to_string(dom).unwrap(),
@@ -307,6 +309,7 @@ fn ended(mut child: Child) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs chromium: tests/run gets it"]
 async fn a_browser_shows_it_with_its_script_and_without_any() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
     let daemon = TestDaemon::over(&crm).await;

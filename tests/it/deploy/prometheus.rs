@@ -11,9 +11,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{repo, text, tool};
+use super::{repo, text};
 use crate::support::crm::{Seen, example};
 use crate::support::daemon::{Changed as _, get};
+use crate::support::outside::program;
 use crate::support::pki::{Authority, Files};
 use crate::support::redis::{RedisServer, free_port};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
@@ -62,7 +63,7 @@ impl Prometheus {
         let file = dir.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
         let address = format!("127.0.0.1:{}", free_port());
-        let child = tool("prometheus")
+        let child = program("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
@@ -72,7 +73,7 @@ impl Prometheus {
             .arg("--log.level=error")
             .stdout(Stdio::null())
             .spawn()
-            .expect("this test needs prometheus; `tests/run` installs it");
+            .expect("prometheus starts");
         let started = Self {
             url: format!("http://{address}"),
             child,
@@ -234,6 +235,7 @@ async fn unanswered(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs prometheus and redis-server: tests/run gets them"]
 async fn every_query_of_panels_rules_and_alerts_finds_its_series_in_a_real_prometheus() {
     let (crm, mut redis) = (FakeCrm::start(crm).await, RedisServer::start().await);
     let shared = format!(

@@ -18,7 +18,7 @@ use crate::support::{FakeCrm, contact};
 
 #[tokio::test]
 #[ignore = "the other tests run it, as a process of its own"]
-async fn attackers() {
+async fn as_a_process_of_its_own() {
     attack::attack().await;
 }
 

@@ -34,6 +34,7 @@ async fn goes_down(link: &Link) {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn an_absent_server_delays_nobody_and_is_found_when_it_comes() {
     let mut server = RedisServer::on(free_port(), &[]);
     let (link, up) = link_with(&config(&server.url()));
@@ -56,6 +57,7 @@ async fn an_absent_server_delays_nobody_and_is_found_when_it_comes() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_paused_server_costs_one_timeout_and_then_nothing() {
     let server = RedisServer::start().await;
     let (link, up) = link_with(&config(&server.url()));
@@ -75,6 +77,7 @@ async fn a_paused_server_costs_one_timeout_and_then_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_restarted_server_is_used_again_and_has_nothing() {
     let mut server = RedisServer::start().await;
     let link = link_to(&server.url());
@@ -93,6 +96,7 @@ async fn a_restarted_server_is_used_again_and_has_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_connection_that_the_server_closed_is_replaced_at_once() {
     let server = RedisServer::start().await;
     let link = link_to(&server.url());
@@ -106,6 +110,7 @@ async fn a_connection_that_the_server_closed_is_replaced_at_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_full_server_refuses_to_store_and_goes_on_answering() {
     let server = RedisServer::start().await;
     let link = link_to(&server.url());
@@ -128,6 +133,7 @@ async fn a_full_server_refuses_to_store_and_goes_on_answering() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_read_only_server_answers_what_it_has() {
     let server = RedisServer::start().await;
     let link = link_to(&server.url());
@@ -150,6 +156,7 @@ async fn a_read_only_server_answers_what_it_has() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_wrong_password_keeps_it_down_until_it_is_right() {
     let server = RedisServer::start().await;
     let link = link_to(&server.url().replace("://", "://u:pw%40@"));

@@ -31,6 +31,7 @@ async fn events(reader: &mut LogReader) -> Vec<Event> {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_replica_hears_what_others_publish_once_and_in_order() {
     let server = RedisServer::start().await;
     let [(one, mut own), (_, mut other)] = two(&server).await;
@@ -64,6 +65,7 @@ async fn a_replica_hears_what_others_publish_once_and_in_order() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_reader_begins_at_the_end() {
     let server = RedisServer::start().await;
     let [(one, _), _] = two(&server).await;
@@ -75,6 +77,7 @@ async fn a_reader_begins_at_the_end() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn many_events_come_in_batches_and_a_reader_too_far_behind_is_told() {
     let server = RedisServer::start().await;
     let [(one, _), (_, mut other)] = two(&server).await;
@@ -105,6 +108,7 @@ async fn many_events_come_in_batches_and_a_reader_too_far_behind_is_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_flushed_or_evicted_log_is_noticed() {
     let server = RedisServer::start().await;
     let [(one, _), (_, mut other)] = two(&server).await;
@@ -141,6 +145,7 @@ async fn a_flushed_or_evicted_log_is_noticed() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_replica_that_was_cut_off_catches_up() {
     let mut server = RedisServer::start().await;
     let [(one, _), (_, mut other)] = two(&server).await;
@@ -165,6 +170,7 @@ async fn a_replica_that_was_cut_off_catches_up() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_reader_that_could_not_begin_may_have_missed_some() {
     let mut server = RedisServer::on(crate::support::redis::free_port(), &[]);
     let mut reader = Log::new(link_to(&server.url())).reader();
@@ -175,6 +181,7 @@ async fn a_reader_that_could_not_begin_may_have_missed_some() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn replicas_that_are_gone_are_not_counted() {
     let server = RedisServer::start().await;
     let [(_, mut own), _] = two(&server).await;

@@ -26,6 +26,7 @@ fn calls(server: &RedisServer, command: &str) -> u32 {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn look_ups_that_come_at_the_same_moment_share_a_command() {
     let server = RedisServer::start().await;
     // Longer than any machine takes for a share of it.
@@ -55,6 +56,7 @@ async fn look_ups_that_come_at_the_same_moment_share_a_command() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_look_up_that_is_given_up_takes_nobody_along() {
     let (_server, tier) = tier().await;
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
@@ -72,6 +74,7 @@ async fn a_look_up_that_is_given_up_takes_nobody_along() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn all_who_share_a_command_are_told_that_it_failed() {
     let (server, tier) = tier().await;
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
@@ -83,6 +86,7 @@ async fn all_who_share_a_command_are_told_that_it_failed() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn where_they_may_not_share_a_command_each_has_its_own() {
     let (server, _) = tier().await;
     server.run::<()>(&["ACL", "SETUSER", "u", "on", ">pw", "~*", "+@all", "-mget"]);
@@ -96,6 +100,7 @@ async fn where_they_may_not_share_a_command_each_has_its_own() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
     let (server, tier) = tier().await;
     let (one, two) = (key("u", 1), key("u", 2));
@@ -155,6 +160,7 @@ async fn source(replica: &TieredCache, n: u32) -> Option<Source> {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
     let server = RedisServer::start().await;
     let (one, other) = (replica(&server), replica(&server));

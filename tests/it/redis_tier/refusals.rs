@@ -91,6 +91,7 @@ async fn is_told(
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn under_the_documented_rule_everything_is_permitted_and_each_part_of_it_is_missed() {
     let server = RedisServer::start().await;
     set_user(&server, &rule());
@@ -113,6 +114,7 @@ async fn under_the_documented_rule_everything_is_permitted_and_each_part_of_it_i
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_key_pattern_that_is_not_ours_is_found_out_and_a_rule_that_is_mended_as_well() {
     let server = RedisServer::start().await;
     let elsewhere: Vec<_> = rule()
@@ -136,6 +138,7 @@ async fn a_key_pattern_that_is_not_ours_is_found_out_and_a_rule_that_is_mended_a
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_command_that_redis_does_not_know_breaks_no_connection() {
     for command in ["EVALSHA", "SCRIPT", "MGET", "PTTL", "XADD"] {
         let server = RedisServer::with(&["--rename-command", command, ""]).await;
@@ -159,6 +162,7 @@ async fn a_command_that_redis_does_not_know_breaks_no_connection() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn connections_that_break_again_and_again_are_replaced_at_a_distance() {
     let server = RedisServer::start().await;
     let proxy = ChaosProxy::before(loopback(server.port)).await;
@@ -178,6 +182,7 @@ async fn connections_that_break_again_and_again_are_replaced_at_a_distance() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_refused_write_leads_to_the_server_that_the_name_has_now() {
     let (old, new) = (RedisServer::start().await, RedisServer::start().await);
     let proxy = ChaosProxy::before(loopback(old.port)).await;
@@ -205,6 +210,7 @@ async fn a_refused_write_leads_to_the_server_that_the_name_has_now() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_full_or_read_only_redis_is_not_up_until_it_takes_writes_again() {
     let server = RedisServer::start().await;
     let proxy = ChaosProxy::before(loopback(server.port)).await;

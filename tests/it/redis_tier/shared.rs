@@ -40,6 +40,7 @@ async fn give_back(lease: Lease, tasks: &TaskTracker) {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn one_replica_loads_and_the_others_wait() {
     let server = RedisServer::start().await;
     let ([one, other], tasks) = replicas(&server).await;
@@ -78,6 +79,7 @@ async fn one_replica_loads_and_the_others_wait() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_ringing_phone_takes_the_lease_from_work_behind_the_scenes() {
     let server = RedisServer::start().await;
     let ([one, other], tasks) = replicas(&server).await;
@@ -116,6 +118,7 @@ async fn a_ringing_phone_takes_the_lease_from_work_behind_the_scenes() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
     let server = RedisServer::start().await;
     let ([one, other], tasks) = replicas(&server).await;
@@ -143,6 +146,7 @@ async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_lease_that_is_dropped_is_given_back() {
     let server = RedisServer::start().await;
     let ([one, other], _) = replicas(&server).await;
@@ -165,6 +169,7 @@ async fn a_lease_that_is_dropped_is_given_back() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
     let server = RedisServer::start().await;
     let ([one, other], _) = replicas(&server).await;
@@ -192,6 +197,7 @@ async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
     let server = RedisServer::start().await;
     let ([one, other], tasks) = replicas(&server).await;
@@ -224,6 +230,7 @@ async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn without_redis_everybody_may_load() {
     let mut server = RedisServer::start().await;
     let ([one, other], _) = replicas(&server).await;
@@ -283,6 +290,7 @@ async fn trust(admissions: &Admissions, user: UserTag, under: u8) -> Option<Trus
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_credential_accepted_at_one_replica_is_admitted_at_another_with_its_identity() {
     let mut server = RedisServer::start().await;
     let ((one, clock_of_one), (other, clock)) = (
@@ -312,6 +320,7 @@ async fn a_credential_accepted_at_one_replica_is_admitted_at_another_with_its_id
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn replicas_that_keep_answers_for_different_times_agree_on_when_a_credential_was_accepted() {
     let server = RedisServer::start().await;
     let ((long, clock), (short, later)) = (
@@ -332,6 +341,7 @@ async fn replicas_that_keep_answers_for_different_times_agree_on_when_a_credenti
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_refused_credential_is_admitted_nowhere_and_for_no_user() {
     let server = RedisServer::start().await;
     let (one, clock) = admissions(&server, 2 * HOUR).await;
@@ -369,6 +379,7 @@ async fn third_time(admissions: &Admissions, users: [UserTag; 2]) {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn an_erased_user_leaves_no_lease_and_no_admission() {
     let server = RedisServer::start().await;
     let user = key("u", 1).user();

@@ -55,26 +55,31 @@ async fn in_the_middle_of_a_load(scope: Scope, at: usize) {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_load_that_began_before_its_number_was_invalidated_here_fills_no_tier() {
     in_the_middle_of_a_load(the_number(), 0).await;
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_load_that_began_before_its_number_was_invalidated_elsewhere_fills_no_tier() {
     in_the_middle_of_a_load(the_number(), 1).await;
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_load_that_began_before_its_user_was_erased_here_fills_no_tier() {
     in_the_middle_of_a_load(everything(), 0).await;
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_load_that_began_before_its_user_was_erased_elsewhere_fills_no_tier() {
     in_the_middle_of_a_load(everything(), 1).await;
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_load_under_way_while_its_user_is_erased_leaves_no_key() {
     let (crm, redis) = (FakeCrm::start(slow_ada).await, RedisServer::start().await);
     let daemons = replicas(&crm, &redis.url(), 1).await;
@@ -101,6 +106,7 @@ fn users(redis: &RedisServer) -> Vec<String> {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_replica_that_was_cut_off_from_the_log_is_right_within_seconds_of_its_return() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let proxy = ChaosProxy::before(format!("127.0.0.1:{}", redis.port).parse().unwrap()).await;
@@ -124,6 +130,7 @@ async fn a_replica_that_was_cut_off_from_the_log_is_right_within_seconds_of_its_
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_replica_whose_redis_was_flushed_trusts_nothing_that_it_had() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let daemons = replicas(&crm, &redis.url(), 2).await;
@@ -140,6 +147,7 @@ async fn a_replica_whose_redis_was_flushed_trusts_nothing_that_it_had() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn an_invalidation_that_redis_cannot_be_told_is_said_to_have_failed() {
     let (crm, mut redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let daemons = replicas(&crm, &redis.url(), 1).await;
@@ -162,6 +170,7 @@ async fn an_invalidation_that_redis_cannot_be_told_is_said_to_have_failed() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn while_redis_is_away_all_numbers_are_forgotten_here_and_the_caller_is_told_of_the_others() {
     let (crm, mut redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let daemon = replica(&crm, &redis.url(), "").await;

@@ -20,6 +20,7 @@ use crate::support::{FakeCrm, Reply, TestDaemon, eventually, find, refresh};
 const STALE: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_replica_that_is_killed_in_the_middle_of_a_load_leaves_it_to_another_within_seconds() {
     let redis = RedisServer::start().await;
     // The first search never gets its answer.
@@ -73,6 +74,7 @@ async fn a_replica_that_is_killed_in_the_middle_of_a_load_leaves_it_to_another_w
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn three_replicas_refresh_a_stale_answer_once() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let daemons = replicas(&crm, &redis.url(), 3).await;
@@ -122,6 +124,7 @@ fn freshness(answer: &contactd::pb::v1::FindContactResponse) -> Freshness {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_stale_answer_of_redis_is_served_at_once_while_the_crm_is_down() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let daemons = replicas(&crm, &redis.url(), 2).await;
@@ -136,6 +139,7 @@ async fn a_stale_answer_of_redis_is_served_at_once_while_the_crm_is_down() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_refresh_that_takes_too_long_is_answered_with_what_redis_holds() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let other = replica(&crm, &redis.url(), "").await;
@@ -151,6 +155,7 @@ async fn a_refresh_that_takes_too_long_is_answered_with_what_redis_holds() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn a_phone_that_rings_does_not_wait_for_the_batch_of_another_replica() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let quota =

@@ -70,7 +70,7 @@ impl Attackers {
             .arg(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "fairness::attacks::attackers",
+                "fairness::attacks::as_a_process_of_its_own",
                 "--ignored",
                 "--nocapture",
             ])

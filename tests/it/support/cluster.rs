@@ -1,13 +1,14 @@
 //! A real Redis Cluster of three nodes on loopback, without replicas.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Client, FromRedisValue, cmd};
 use contactd::clock;
 
+use super::outside::program;
 use super::redis::free_port;
 
 const NODES: u16 = 3;
@@ -48,7 +49,7 @@ impl Node {
 
     fn spawn(port: u16, bus: u16, dir: &tempfile::TempDir) -> Child {
         let [port_text, bus_text] = [port, bus].map(|port| port.to_string());
-        Command::new("redis-server")
+        program("redis-server")
             .args([
                 "--bind",
                 "127.0.0.1",

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod crm;
 pub(crate) mod daemon;
 pub(crate) mod fleet;
+pub(crate) mod outside;
 pub(crate) mod pki;
 pub(crate) mod program;
 pub(crate) mod raw;

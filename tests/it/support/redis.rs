@@ -2,7 +2,7 @@
 //! started again.
 
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use redis::FromRedisValue;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
+
+use super::outside::program;
 
 pub(crate) struct RedisServer {
     pub(crate) port: u16,
@@ -61,7 +63,7 @@ impl RedisServer {
     pub(crate) async fn restart(&mut self) {
         self.stop();
         let port = self.port.to_string();
-        let mut command = Command::new("redis-server");
+        let mut command = program("redis-server");
         if !self.args.iter().any(|arg| arg == "--sentinel") {
             command.args(["--port", &port, "--save", "", "--appendonly", "no"]);
         }
@@ -70,9 +72,7 @@ impl RedisServer {
             .current_dir(self.dir.path())
             .stdout(Stdio::null())
             .spawn();
-        self.child = Some(
-            child.expect("these tests need redis-server (Debian: apt-get install redis-server)"),
-        );
+        self.child = Some(child.expect("redis-server starts"));
         let port = self.port;
         let listening = timeout(Duration::from_secs(10), async {
             while TcpStream::connect(("127.0.0.1", port)).is_err() {

@@ -96,19 +96,24 @@ pub(crate) fn head(addr: SocketAddr, path: &str) -> Request<()> {
 }
 
 /// One call: `head` and `body` as they are. The status comes from the trailers, or from the headers
-/// where there is no message.
+/// if the daemon refuses. A connection or stream that breaks off without one is `Aborted`.
 pub(crate) async fn call(
     sender: &SendRequest<Bytes>,
     head: Request<()>,
     body: Bytes,
 ) -> Result<Bytes, Status> {
-    let mut sender = sender.clone().ready().await.unwrap();
-    let (response, mut upload) = sender.send_request(head, false).unwrap();
-    upload.send_data(body, true).unwrap();
-    let mut response = response.await.unwrap();
+    let broken = |error: h2::Error| Status::aborted(format!("broken off: {error}"));
+    let mut sender = sender.clone().ready().await.map_err(broken)?;
+    let (response, mut upload) = sender.send_request(head, false).map_err(broken)?;
+    // A daemon that refuses may have ended the stream by now. Its response says why.
+    let _ = upload.send_data(body, true);
+    let mut response = response.await.map_err(broken)?;
+    if let Some(refusal) = Status::from_header_map(response.headers()) {
+        return Err(refusal);
+    }
     let mut answer = BytesMut::new();
     while let Some(part) = response.body_mut().data().await {
-        let part = part.unwrap();
+        let part = part.map_err(broken)?;
         response
             .body_mut()
             .flow_control()
@@ -116,9 +121,8 @@ pub(crate) async fn call(
             .unwrap();
         answer.extend_from_slice(&part);
     }
-    let trailers: Option<HeaderMap> = response.body_mut().trailers().await.unwrap();
-    let status = Status::from_header_map(trailers.as_ref().unwrap_or(response.headers()))
-        .expect("a gRPC status");
+    let trailers: Option<HeaderMap> = response.body_mut().trailers().await.map_err(broken)?;
+    let status = Status::from_header_map(&trailers.unwrap_or_default()).expect("a gRPC status");
     if status.code() == tonic::Code::Ok {
         Ok(answer.freeze())
     } else {
@@ -140,4 +144,48 @@ pub(crate) async fn failure_within(
     call(&connect(addr).await, head, frame(request))
         .await
         .expect_err("it fails")
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use tonic::codegen::http::Response;
+
+    use super::*;
+
+    /// More than a daemon takes before it has given room for it.
+    const LARGE: usize = 1 << 20;
+
+    /// Answers one call after the other before its body is there: by a refusal, or not at all.
+    async fn server(refuses: bool) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let serve = async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                if !refuses {
+                    return;
+                }
+                let refusal = Response::builder().header("grpc-status", "8");
+                let refusal = refusal.body(()).unwrap();
+                respond.send_response(refusal, true).unwrap();
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+        drop(tokio::spawn(serve));
+        addr
+    }
+
+    async fn answer_of(addr: SocketAddr) -> Code {
+        let body = Bytes::from(vec![0; LARGE]);
+        let answer = call(&connect(addr).await, head(addr, FIND), body).await;
+        answer.expect_err("it is refused or broken off").code()
+    }
+
+    #[tokio::test]
+    async fn a_refusal_before_the_body_is_its_status_and_a_break_is_aborted() {
+        assert_eq!(answer_of(server(true).await).await, Code::ResourceExhausted);
+        assert_eq!(answer_of(server(false).await).await, Code::Aborted);
+    }
 }
