@@ -1,6 +1,6 @@
 //! Which credential the CRM has accepted for which user, and whose it is.
 //!
-//! Owns that memory, in this process and in Redis. Promises that a credential counts as proven only
+//! Owns that memory, in this process and in Redis. Promises that a credential counts as verified only
 //! for a limited time after the CRM accepted it, after that as lapsed until no stored answer is
 //! left that it was accepted for; that a refusal by the CRM ends it for all users at once; and that
 //! Redis trouble admits nobody. Keeps keyed hashes only. Knows nothing of how the CRM is asked.
@@ -27,7 +27,7 @@ use shared::Shared;
 /// forgotten first.
 const MOST: u64 = 100_000;
 
-/// A proven credential is renewed from this part of `cache.admitted` on, in tenths.
+/// A verified credential is renewed from this part of `cache.admitted` on, in tenths.
 const RENEWED_FROM: u32 = 8;
 
 /// Settings of admissions.
@@ -43,7 +43,7 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
     /// The CRM accepted it a short time ago.
-    Proven,
+    Verified,
     /// The CRM accepted it, but it is time to ask again. If the CRM cannot be reached, it is still
     /// better than none.
     Lapsed,
@@ -56,15 +56,15 @@ pub struct Credential {
     pub identity: Identity,
     /// How far it is trusted.
     pub trust: Trust,
-    /// Whether it is proven, but not for much longer.
+    /// Whether it is verified, but not for much longer.
     pub(crate) due: bool,
 }
 
 impl Credential {
     /// Whether stored answers may be served under it without asking the CRM.
     #[must_use]
-    pub(crate) fn is_proven(&self) -> bool {
-        self.trust == Trust::Proven
+    pub(crate) fn is_verified(&self) -> bool {
+        self.trust == Trust::Verified
     }
 }
 
@@ -206,13 +206,13 @@ impl Admissions {
     }
 
     /// What this process or another one knows of the credential. Waits for Redis, at most for the
-    /// link's timeout, if this process does not know it as proven.
+    /// link's timeout, if this process does not know it as verified.
     pub async fn lookup(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let known = self.known(user, auth);
         let Some(shared) = self
             .shared
             .as_ref()
-            .filter(|_| !known.is_some_and(|known| known.is_proven()))
+            .filter(|_| !known.is_some_and(|known| known.is_verified()))
         else {
             return known;
         };
@@ -404,7 +404,9 @@ impl Admissions {
             })
         };
         match age {
-            age if age < admitted => credential(Trust::Proven, age >= admitted / 10 * RENEWED_FROM),
+            age if age < admitted => {
+                credential(Trust::Verified, age >= admitted / 10 * RENEWED_FROM)
+            }
             age if age < remembered => credential(Trust::Lapsed, false),
             _ => None,
         }

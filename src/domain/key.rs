@@ -5,9 +5,10 @@
 //! hash is SipHash-1-3 with 128 bits under a secret key: nobody outside can aim for a collision.
 //! Replicas that share a Redis share the secret.
 //!
-//! A question is hashed without who asks it ([`QuestionKey`]). Together with an identity it names a
-//! stored answer ([`ContactKey`]), so that what one identity was shown is never found under
-//! another.
+//! What all questions of one asker have in common is hashed once ([`KeyPrefix`]); each of them then
+//! costs the hash of its number. A question is hashed without the identity of who asks it
+//! ([`QuestionKey`]). Together with an identity it names a stored answer ([`ContactKey`]), so that
+//! what one identity was shown is never found under another.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -23,7 +24,7 @@ use super::user::{AuthHeader, Host, User, WhoAmI};
 
 /// Changes when the parts or their order change. So replicas of two versions never read each
 /// other's answers.
-const SCHEMA: u8 = 2;
+const SCHEMA: u8 = 3;
 
 /// What a hash stands for; two kinds never collide.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,40 @@ impl UserTag {
 impl fmt::Debug for UserTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "UserTag({:08x})", self.0 >> 96)
+    }
+}
+
+/// All inputs of a question but the party, hashed as far as they go: made once for a call or a
+/// batch.
+#[derive(Clone)]
+pub struct KeyPrefix {
+    user: UserTag,
+    parts: Parts,
+}
+
+impl KeyPrefix {
+    /// The claimed user.
+    #[must_use]
+    pub(crate) fn user(&self) -> UserTag {
+        self.user
+    }
+
+    /// The key of the question about `party`.
+    #[must_use]
+    pub fn question(&self, party: Party) -> QuestionKey {
+        let mut parts = self.parts.clone();
+        parts.push(&party.to_bytes());
+        QuestionKey {
+            user: self.user,
+            party,
+            hash: parts.finish(),
+        }
+    }
+}
+
+impl fmt::Debug for KeyPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyPrefix({:?})", self.user)
     }
 }
 
@@ -230,17 +265,10 @@ impl KeyMaker {
         Self { secret }
     }
 
-    /// The key of one question.
+    /// What the keys of all questions have in common that one user asks in one way.
     #[must_use]
-    pub fn question(
-        &self,
-        crm: &Crm<'_>,
-        user: &User,
-        party: Party,
-        formats: &[NumberFormat],
-    ) -> QuestionKey {
+    pub fn prefix(&self, crm: &Crm<'_>, user: &User, formats: &[NumberFormat]) -> KeyPrefix {
         let mut parts = self.parts_at(Kind::Question, crm, user.host.as_ref());
-        parts.push(&party.to_bytes());
         parts.push(&user.region.map_or([0; 2], Region::to_bytes));
         parts.count(crm.regions.len());
         for region in crm.regions {
@@ -250,20 +278,13 @@ impl KeyMaker {
         for format in formats {
             parts.push(format.pattern().as_bytes());
         }
+        parts.count(crm.settings.len());
         for name in crm.settings {
-            // A Value is encoded deterministically: its maps are ordered.
-            parts.push(
-                &user
-                    .settings
-                    .get(name)
-                    .map(prost_types::Value::encode_to_vec)
-                    .unwrap_or_default(),
-            );
+            parts.push(&encoded_setting(user, name));
         }
-        QuestionKey {
+        KeyPrefix {
             user: self.user(crm.connector, &user.account, &user.id),
-            party,
-            hash: parts.finish(),
+            parts,
         }
     }
 
@@ -335,7 +356,16 @@ impl KeyMaker {
     }
 }
 
+/// A setting's value as bytes: a `Value` is encoded deterministically, because its maps are ordered.
+fn encoded_setting(user: &User, name: &str) -> Vec<u8> {
+    let value = user.settings.get(name);
+    value
+        .map(prost_types::Value::encode_to_vec)
+        .unwrap_or_default()
+}
+
 /// Length-prefixed parts of one hash.
+#[derive(Clone)]
 struct Parts(SipHasher13);
 
 impl Parts {

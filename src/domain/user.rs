@@ -1,6 +1,7 @@
 //! On whose behalf a CRM is asked: the user, the CRM host, the credential.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prost_types::{Struct, Value, value::Kind};
 use secrecy::zeroize::Zeroizing;
@@ -70,9 +71,9 @@ impl fmt::Debug for WhoAmI {
 }
 
 /// User settings, read as App Connect writes them (`{"name": {"value": v}}`) and plainly
-/// (`{"name": v}`).
+/// (`{"name": v}`). Clones share them.
 #[derive(Clone, Default)]
-pub struct Settings(Struct);
+pub struct Settings(Arc<Struct>);
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +85,7 @@ impl Settings {
     /// Wraps what the caller sent.
     #[must_use]
     pub(crate) fn new(fields: Struct) -> Self {
-        Self(fields)
+        Self(Arc::new(fields))
     }
 
     /// The value of one setting.

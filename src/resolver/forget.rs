@@ -27,14 +27,14 @@ impl Resolver {
         user: &str,
         what: &Forgotten,
     ) -> Result<(), LinkError> {
-        let user: UserTag = self.rooms.keys.user(platform.name(), account, user);
+        let user: UserTag = self.deps.keys.user(platform.name(), account, user);
         match what {
-            Forgotten::Parties(parties) => self.rooms.cache.forget_numbers(user, parties).await,
+            Forgotten::Parties(parties) => self.deps.cache.forget_numbers(user, parties).await,
             Forgotten::Everything => {
-                self.rooms.admissions.forget_user_here(user);
-                let forgotten = self.rooms.cache.forget_user(user).await;
+                self.deps.admissions.forget_user_here(user);
+                let forgotten = self.deps.cache.forget_user(user).await;
                 // Once more, for what was taken from Redis in between.
-                self.rooms.admissions.forget_user_here(user);
+                self.deps.admissions.forget_user_here(user);
                 forgotten
             }
         }
