@@ -92,8 +92,8 @@ impl Urgency {
         self.verified.load(Relaxed)
     }
 
-    /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be
-    /// told in time. One in the same lane may move the deadline back; none is latest. One in a less
+    /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants
+    /// an error in time. One in the same lane may move the deadline back; none is latest. One in a less
     /// urgent lane changes nothing.
     pub(crate) fn join(&self, lane: Lane, deadline: Option<Instant>) {
         if self.is_verified() && is_a_callers(lane, deadline) {
@@ -195,7 +195,7 @@ impl Urgency {
         self.now.lock().1
     }
 
-    /// Ends at the first change after this call, also where it is polled later than that. So
+    /// Ends at the first change after this call, even if it is polled later. So
     /// whoever wants to miss nothing calls it, reads, and then waits.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_in_a_more_urgent_lane_is_told_in_its_own_time() {
+    async fn a_caller_in_a_more_urgent_lane_sets_the_deadline() {
         let urgency = Urgency::new(Lane::Prefetch, None);
         let soon = Some(clock::now() + Duration::from_secs(1));
         urgency.join(Lane::CallPop, soon);

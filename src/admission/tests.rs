@@ -13,7 +13,7 @@ fn auth(n: u8) -> AuthTag {
 
 fn admissions() -> (Admissions, ManualClock) {
     let clock = ManualClock::new(Timestamp(1_000_000));
-    let config = Config {
+    let config = AdmissionConfig {
         admitted: HOUR,
         remembered: 25 * HOUR,
     };
@@ -149,19 +149,19 @@ async fn other_settings_hold_for_what_is_remembered_and_bring_nothing_back_that_
         .admit(user(1), auth(1), Identity::Caller, clock.now())
         .await;
     clock.advance(HOUR / 2);
-    admissions.set_config(Config {
+    admissions.set_config(AdmissionConfig {
         admitted: HOUR / 4,
         remembered: 2 * HOUR,
     });
     assert_eq!(trust(&admissions, 1, 1), Some(Trust::Lapsed));
-    admissions.set_config(Config {
+    admissions.set_config(AdmissionConfig {
         admitted: HOUR,
         remembered: 25 * HOUR,
     });
     assert_eq!(trust(&admissions, 1, 1), Some(Trust::Verified));
     clock.advance(25 * HOUR);
     assert_eq!(trust(&admissions, 1, 1), None);
-    admissions.set_config(Config {
+    admissions.set_config(AdmissionConfig {
         admitted: HOUR,
         remembered: 99 * HOUR,
     });

@@ -62,7 +62,7 @@ pub struct Config {
     /// Secrets of section `redis`, which are read at start only.
     redis_secrets: Secrets,
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
-    pub(crate) resolver: resolver::Config,
+    pub(crate) resolver: resolver::ResolverConfig,
     /// The rest of section `lookup`.
     pub(crate) limits: Limits,
     /// `lookup.withheld`: a house's own texts for "no number".
@@ -350,7 +350,7 @@ fn longer_than_zero(section: &mut Section<'_>, key: &str, duration: Duration) {
 fn lookup(
     section: &mut Section<'_>,
     (max_loads, max_jobs): (usize, usize),
-) -> (resolver::Config, Limits, HouseWords) {
+) -> (resolver::ResolverConfig, Limits, HouseWords) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
     let details_timeout = section.duration("details_timeout", "400ms");
@@ -365,7 +365,7 @@ fn lookup(
     longer_than_zero(section, "timeout", timeout);
     longer_than_zero(section, "call_timeout", limits.call_timeout);
     (
-        resolver::Config {
+        resolver::ResolverConfig {
             timeout,
             soft_deadline,
             details_timeout,

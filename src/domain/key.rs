@@ -28,7 +28,7 @@ const SCHEMA: u8 = 3;
 
 /// What a hash stands for; two kinds never collide.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TagKind {
     User = 1,
     Question,
     Credential,
@@ -66,7 +66,7 @@ impl fmt::Debug for UserTag {
 #[derive(Clone)]
 pub struct KeyPrefix {
     user: UserTag,
-    parts: Parts,
+    parts: HashParts,
 }
 
 impl KeyPrefix {
@@ -268,7 +268,7 @@ impl KeyMaker {
     /// What the keys of all questions have in common that one user asks in one way.
     #[must_use]
     pub fn prefix(&self, crm: &Crm<'_>, user: &User, formats: &[NumberFormat]) -> KeyPrefix {
-        let mut parts = self.parts_at(Kind::Question, crm, user.host.as_ref());
+        let mut parts = self.parts_at(TagKind::Question, crm, user.host.as_ref());
         parts.push(&user.region.map_or([0; 2], Region::to_bytes));
         parts.count(crm.regions.len());
         for region in crm.regions {
@@ -291,7 +291,7 @@ impl KeyMaker {
     /// The tag of a user, as the caller names them.
     #[must_use]
     pub(crate) fn user(&self, connector: &str, account: &str, id: &str) -> UserTag {
-        let mut parts = self.parts(Kind::User);
+        let mut parts = self.parts(TagKind::User);
         for part in [connector, account, id] {
             parts.push(part.as_bytes());
         }
@@ -302,7 +302,7 @@ impl KeyMaker {
     /// about another.
     #[must_use]
     pub(crate) fn auth(&self, crm: &Crm<'_>, header: &AuthHeader, host: Option<&Host>) -> AuthTag {
-        let mut parts = self.parts_at(Kind::Credential, crm, host);
+        let mut parts = self.parts_at(TagKind::Credential, crm, host);
         parts.push(header.expose().as_bytes());
         AuthTag(parts.finish())
     }
@@ -317,18 +317,20 @@ impl KeyMaker {
             }
             IdentityTag::from_bits(parts.finish())
         };
-        let account = who.account().map(|account| tag(Kind::Account, &[account]));
+        let account = who
+            .account()
+            .map(|account| tag(TagKind::Account, &[account]));
         let user = tag(
-            Kind::Identity,
+            TagKind::Identity,
             &[who.account().unwrap_or_default(), who.user()],
         );
         Identity::Crm { user, account }
     }
 
-    /// The tag of a budget's scope: an account, or a user where the CRM counts by user.
+    /// The tag of a budget's scope: an account, or a user if the CRM counts by user.
     #[must_use]
     pub(crate) fn scope(&self, parts_of_scope: &[&[u8]]) -> ScopeTag {
-        let mut parts = self.parts(Kind::Scope);
+        let mut parts = self.parts(TagKind::Scope);
         parts.count(parts_of_scope.len());
         for part in parts_of_scope {
             parts.push(part);
@@ -337,22 +339,22 @@ impl KeyMaker {
     }
 
     /// Parts that hold for one address of one connector only.
-    fn parts_at(&self, kind: Kind, crm: &Crm<'_>, host: Option<&Host>) -> Parts {
+    fn parts_at(&self, kind: TagKind, crm: &Crm<'_>, host: Option<&Host>) -> HashParts {
         let mut parts = self.parts(kind);
         // With an address in the settings nobody is asked at the host that a caller names, and a
-        // quota is one for all of them. Answers are told apart all the same.
-        let host = host.filter(|_| kind == Kind::Question || crm.base_url.is_empty());
+        // quota is one for all of them. Answers are kept apart all the same.
+        let host = host.filter(|_| kind == TagKind::Question || crm.base_url.is_empty());
         for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
             parts.push(part.as_bytes());
         }
         parts
     }
 
-    fn parts(&self, kind: Kind) -> Parts {
+    fn parts(&self, kind: TagKind) -> HashParts {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
         hasher.write_u8(SCHEMA);
         hasher.write_u8(kind as u8);
-        Parts(hasher)
+        HashParts(hasher)
     }
 }
 
@@ -366,9 +368,9 @@ fn encoded_setting(user: &User, name: &str) -> Vec<u8> {
 
 /// Length-prefixed parts of one hash.
 #[derive(Clone)]
-struct Parts(SipHasher13);
+struct HashParts(SipHasher13);
 
-impl Parts {
+impl HashParts {
     fn push(&mut self, part: &[u8]) {
         self.count(part.len());
         self.0.write(part);

@@ -10,8 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::phone::Region;
 
 /// A user of a CRM. Ids are opaque texts of the calling service; nothing is derived from their
-/// form.
-#[derive(Clone)]
+/// form. Not `Clone`: one is shared by all questions of a batch.
 pub struct User {
     /// The caller's id of the user; never empty.
     pub id: String,
@@ -148,8 +147,7 @@ fn is_label(label: &str) -> bool {
 }
 
 /// The value of the HTTP `Authorization` header for the CRM. Never printed; wiped from memory when
-/// dropped.
-#[derive(Clone)]
+/// dropped. Not `Clone`: one is shared by all questions of a batch.
 pub(crate) struct AuthHeader(SecretString);
 
 impl AuthHeader {

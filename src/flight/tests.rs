@@ -51,13 +51,13 @@ where
 #[tokio::test(start_paused = true)]
 async fn a_caller_in_a_hurry_makes_the_whole_flight_hurry() {
     let flights = flights();
-    let (told, urgency) = tokio::sync::oneshot::channel();
+    let (seen, urgency) = tokio::sync::oneshot::channel();
     let flight = 1;
     let prefetch =
         flights.join_or_lead(flight, Join::Any, in_lane(Lane::Prefetch), |urgency, _| {
             begin(async move {
                 sleep(Duration::from_millis(10)).await;
-                told.send(urgency.lane()).unwrap();
+                seen.send(urgency.lane()).unwrap();
                 Ok(0)
             })
         });
@@ -97,7 +97,7 @@ async fn a_leader_that_leaves_breaks_nothing() {
     assert_eq!(loads.load(Ordering::Relaxed), 1);
 }
 
-/// A load of a batch; the batch is gone at once where it holds no seat.
+/// A load of a batch; the batch is gone at once if it holds no seat.
 fn of_a_batch(flights: &Test, loads: &Arc<AtomicU32>, spends: bool) -> Seat<u8> {
     let loads = Arc::clone(loads);
     flights.join_or_lead(1, Join::Any, in_lane(Lane::Prefetch), |urgency, _| {

@@ -10,7 +10,7 @@ use crate::redis_link::LinkError;
 pub(crate) enum Forgotten {
     /// The answers about these parties, whatever formats, host and settings they were asked with.
     Parties(Vec<Party>),
-    /// Everything: answers, and which credentials have proved themselves.
+    /// Everything: answers, and which credentials are verified.
     Everything,
 }
 
@@ -19,7 +19,7 @@ impl Resolver {
     /// afterwards.
     ///
     /// # Errors
-    /// Where Redis could not be told: this process has forgotten, other replicas may not have.
+    /// If Redis cannot be reached: this process has forgotten, other replicas may not have.
     pub(crate) async fn forget(
         &self,
         platform: &Platform,

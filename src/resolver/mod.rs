@@ -62,7 +62,7 @@ const TOO_LONG: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 
 /// Settings of the walk.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Config {
+pub(crate) struct ResolverConfig {
     /// Time for one load, all its CRM calls included.
     pub timeout: Duration,
     /// How long a manual refresh waits for the CRM before the stored answer is served instead,
@@ -76,22 +76,22 @@ pub(crate) struct Config {
     pub(crate) max_jobs: usize,
 }
 
-/// The rooms that a resolver knows.
+/// The rooms that a resolver uses.
 #[derive(Debug, Clone)]
 pub(crate) struct Deps {
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
-    /// Names of things.
+    /// Makes tags of identities and users.
     pub(crate) keys: KeyMaker,
     /// Stored answers.
     pub(crate) cache: TieredCache,
-    /// Credentials that have proved themselves.
+    /// Which credentials are verified, and whose they are.
     pub(crate) admissions: Admissions,
     /// One load per key among replicas; none without Redis.
     pub(crate) leases: Option<Leases>,
     /// What loads belong to.
     pub(crate) tasks: TaskTracker,
-    /// Where they run, with all that they have to do with CRMs.
+    /// Where they run, with all calls to CRMs.
     pub(crate) runtime: Handle,
     /// Ends when the daemon begins to stop.
     pub(crate) stopping: CancellationToken,
@@ -102,7 +102,7 @@ pub(crate) struct Deps {
 /// Answers questions. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub(crate) struct Resolver {
-    config: Config,
+    config: ResolverConfig,
     deps: Arc<Deps>,
     loads: Flights<LoadKey, Loaded>,
     /// Who a credential is: one question at a time for each.
@@ -110,7 +110,7 @@ pub(crate) struct Resolver {
     places: Places,
     refreshing: Arc<BackgroundLimit<QuestionKey>>,
     renewing: Arc<BackgroundLimit<(UserTag, AuthTag)>>,
-    /// Revocations that the other replicas have not heard of yet.
+    /// Revocations that the other replicas do not know of yet.
     revoking: Arc<BackgroundLimit<AuthTag, ()>>,
     jobs: jobs::Jobs,
 }
@@ -126,7 +126,7 @@ impl fmt::Debug for Resolver {
 impl Resolver {
     /// A resolver over `deps`.
     #[must_use]
-    pub(crate) fn new(config: Config, deps: Deps) -> Self {
+    pub(crate) fn new(config: ResolverConfig, deps: Deps) -> Self {
         let (tasks, runtime) = (&deps.tasks, &deps.runtime);
         Self {
             config,

@@ -1,6 +1,6 @@
 //! The CRM has refused a credential: it is revoked on all replicas.
 //!
-//! Promises that this process forgets it at once, and that Redis and the other replicas hear of it
+//! Promises that this process forgets it at once, and that Redis and the other replicas learn of it
 //! now or as soon as they can be reached. At most 32 revocations wait for that at once, and none
 //! outlives this process.
 

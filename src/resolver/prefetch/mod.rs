@@ -21,7 +21,7 @@ mod plan;
 mod run;
 
 pub(crate) use events::{Batch, CutShort, Progress, ProgressReceiver};
-use run::Run;
+use run::BatchRun;
 
 /// Results that may wait for a slow client before the job waits too.
 const BACKLOG: usize = 64;
@@ -38,7 +38,7 @@ impl Resolver {
         let place = self.job_place(&batch.asker)?;
         let platform = batch.asker.platform().name().to_owned();
         let (events, progress) = mpsc::channel(BACKLOG);
-        let run = Run {
+        let run = BatchRun {
             resolver: self.clone(),
             entry: self.jobs.enter(&platform, batch.parties.len()),
             batch,
@@ -48,7 +48,7 @@ impl Resolver {
             _place: place,
         };
         let jobs = &self.deps.metrics.prefetch_jobs;
-        let running = Running::start(jobs.get_or_create_owned(&PlatformLabels { platform }));
+        let running = JobGauge::start(jobs.get_or_create_owned(&PlatformLabels { platform }));
         self.deps.tasks.spawn(async move {
             let _running = running;
             run.run().await;
@@ -58,16 +58,16 @@ impl Resolver {
 }
 
 /// Counts a job while it runs.
-struct Running(Gauge);
+struct JobGauge(Gauge);
 
-impl Running {
+impl JobGauge {
     fn start(jobs: Gauge) -> Self {
         jobs.inc();
         Self(jobs)
     }
 }
 
-impl Drop for Running {
+impl Drop for JobGauge {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -30,13 +30,13 @@ impl Proof {
 
 /// The numbers of a batch, each in one of two lists, in the batch's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct BatchPlan {
     /// With a fresh answer, and the number of its contacts.
     cached: VecDeque<(Party, u32)>,
     missing: VecDeque<Party>,
 }
 
-impl Plan {
+impl BatchPlan {
     /// `found` holds the number of contacts of each party's fresh answer, if there is one.
     pub(super) fn new(parties: &[Party], found: impl IntoIterator<Item = Option<u32>>) -> Self {
         let (mut cached, mut missing) = (VecDeque::new(), VecDeque::new());
@@ -91,9 +91,9 @@ mod tests {
     }
 
     /// The parties 1 to 4; 1 and 3 are cached.
-    fn plan() -> (Plan, [Party; 4]) {
+    fn plan() -> (BatchPlan, [Party; 4]) {
         let parties = parties([1, 2, 3, 4]);
-        let plan = Plan::new(&parties, [Some(1), None, Some(3), None]);
+        let plan = BatchPlan::new(&parties, [Some(1), None, Some(3), None]);
         (plan, parties)
     }
 

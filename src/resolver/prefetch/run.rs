@@ -11,7 +11,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::events::{Batch, CutShort, Progress};
-use super::plan::{Plan, Proof};
+use super::plan::{BatchPlan, Proof};
 use crate::admission::Credential;
 use crate::clock::{self, Stopwatch};
 use crate::domain::{ContactKey, Freshness, Identity, Lane, LookupError, Party};
@@ -33,7 +33,7 @@ const FULL: Duration = Duration::from_secs(1);
 /// What look-ups under way may still take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(3);
 
-pub(super) struct Run {
+pub(super) struct BatchRun {
     pub(super) resolver: Resolver,
     pub(super) batch: Batch,
     pub(super) events: mpsc::Sender<Progress>,
@@ -62,7 +62,7 @@ impl From<Gone> for Stop {
 /// A party and what came of asking for it.
 type PartyResult = (Party, LoadResult<Loaded>);
 
-impl Run {
+impl BatchRun {
     pub(super) async fn run(self) {
         let stopwatch = Stopwatch::start();
         let worked = tokio::select! {
@@ -144,7 +144,7 @@ impl Run {
 
     /// What is stored, in one round trip for each 500. What is stale is looked up like what is
     /// missing.
-    async fn plan(&self, identity: &Identity) -> Plan {
+    async fn plan(&self, identity: &Identity) -> BatchPlan {
         let Batch { asker, parties, .. } = &self.batch;
         let key = |party: &Party| asker.key(*party).of(identity);
         let keys: Vec<ContactKey> = parties.iter().map(key).collect();
@@ -154,7 +154,7 @@ impl Run {
             let fresh = stored.filter(|stored| stored.freshness == Freshness::Fresh)?;
             Some(fresh.entry.count())
         });
-        Plan::new(parties, contacts)
+        BatchPlan::new(parties, contacts)
     }
 
     /// One search under a credential that is not verified though something is stored. A batch
@@ -162,7 +162,7 @@ impl Run {
     async fn try_credential(
         &self,
         identity: Identity,
-        plan: &mut Plan,
+        plan: &mut BatchPlan,
     ) -> (Proof, Option<PartyResult>) {
         let Some(party) = plan.take_first() else {
             return (Proof::ToVerify, None);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::admission::{self, Admissions, Trust};
+use contactd::admission::{AdmissionConfig, Admissions, Trust};
 use contactd::clock::{Clock as _, ManualClock, Stopwatch, sleep};
 use contactd::domain::{AuthTag, Identity, Lane, SharedTime, Timestamp, UserTag};
 use contactd::lease::{Acquired, Lease, Leases};
@@ -253,7 +253,7 @@ async fn begin(server: &RedisServer) {
 /// What one replica knows of credentials, and its clock.
 async fn admissions(server: &RedisServer, remembered: Duration) -> (Admissions, ManualClock) {
     let clock = ManualClock::new(Timestamp(1_000_000));
-    let config = admission::Config {
+    let config = AdmissionConfig {
         admitted: HOUR,
         remembered,
     };
