@@ -156,24 +156,15 @@ where
         F: Future<Output = LoadResult<T>> + Send + 'static,
     {
         let mut open = self.open.lock();
-        if let Some(flight) = open.get(&key).filter(|flight| flight.may_be_joined(join)) {
-            if demand.verified {
-                flight.urgency.set_verified(true);
-            }
-            flight.urgency.join(demand.lane, demand.deadline);
-            return flight.seat(true);
+        let joinable = |flight: &&Flight<T>| flight.may_be_joined(join);
+        if let Some(flight) = open.get(&key).filter(joinable) {
+            return flight.join(demand);
         }
-        let urgency = Arc::new(Urgency::of(demand));
-        let stage = Arc::new(watch::Sender::new(Stage::Waiting));
-        let early = EarlyResult(Arc::clone(&stage));
-        let Some(NewLoad { place, span, load }) = begin(Arc::clone(&urgency), early) else {
-            return Seat::refused(urgency);
+        let mut flight = Flight::new(demand);
+        let Some(NewLoad { place, span, load }) = begin(flight.urgency(), flight.early()) else {
+            return Seat::refused(flight.urgency);
         };
-        let flight = Flight {
-            stage,
-            span,
-            urgency,
-        };
+        flight.span = span;
         let seat = flight.seat(false);
         // In the place of one that may not be joined, which ends off the board.
         open.insert(key, flight.clone());
@@ -189,6 +180,31 @@ where
 }
 
 impl<T> Flight<T> {
+    fn new(demand: Demand) -> Self {
+        Self {
+            stage: Arc::new(watch::Sender::new(Stage::Waiting)),
+            span: Span::default(),
+            urgency: Arc::new(Urgency::of(demand)),
+        }
+    }
+
+    fn urgency(&self) -> Arc<Urgency> {
+        Arc::clone(&self.urgency)
+    }
+
+    fn early(&self) -> EarlyResult<T> {
+        EarlyResult(Arc::clone(&self.stage))
+    }
+
+    /// A seat for one more caller, who may make the flight hurry.
+    fn join(&self, demand: Demand) -> Seat<T> {
+        if demand.verified {
+            self.urgency.set_verified(true);
+        }
+        self.urgency.join(demand.lane, demand.deadline);
+        self.seat(true)
+    }
+
     fn may_be_joined(&self, join: Join) -> bool {
         join == Join::Any || !self.urgency.has_called()
     }

@@ -23,7 +23,7 @@ mod shared;
 
 use backoff::Backoff;
 pub use credential::{AdmissionConfig, Credential, Trust};
-use retention::{Remembered, Retention, Since};
+use retention::{KeptSince, Remembered, Retention};
 use shared::SharedCredentials;
 
 /// Remembers which credentials were accepted. Clones share everything.
@@ -75,12 +75,12 @@ impl Admissions {
     ) -> Self {
         let hasher = foldhash::fast::RandomState::default;
         let config = Arc::new(RwLock::new(config));
-        let used = || Retention::new(&config, Since::Used);
+        let used = || Retention::new(&config, KeptSince::Used);
         let memory = used()
             .cache()
             .eviction_policy(moka::policy::EvictionPolicy::lru())
             .support_invalidation_closures();
-        let revoked = Retention::new(&config, Since::Stored).cache();
+        let revoked = Retention::new(&config, KeptSince::Stored).cache();
         Self {
             memory: memory.build_with_hasher(hasher()),
             revoked: revoked.build_with_hasher(hasher()),

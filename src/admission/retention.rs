@@ -19,18 +19,18 @@ pub(super) type Remembered<K, V> = Cache<K, V, foldhash::fast::RandomState>;
 /// How long something is remembered: for the time that is set, from when it was stored or used.
 pub(super) struct Retention {
     config: Arc<RwLock<AdmissionConfig>>,
-    since: Since,
+    since: KeptSince,
 }
 
 /// From when on something is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Since {
+pub(super) enum KeptSince {
     Stored,
     Used,
 }
 
 impl Retention {
-    pub(super) fn new(config: &Arc<RwLock<AdmissionConfig>>, since: Since) -> Self {
+    pub(super) fn new(config: &Arc<RwLock<AdmissionConfig>>, since: KeptSince) -> Self {
         Self {
             config: Arc::clone(config),
             since,
@@ -71,8 +71,8 @@ impl<K, V> moka::Expiry<K, V> for Retention {
         _: std::time::Instant,
     ) -> Option<Duration> {
         match self.since {
-            Since::Stored => left,
-            Since::Used => Some(self.config.read().remembered),
+            KeptSince::Stored => left,
+            KeptSince::Used => Some(self.config.read().remembered),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! hash is SipHash-1-3 with 128 bits under a secret key: nobody outside can aim for a collision.
 //! Replicas that share a Redis share the secret.
 //!
-//! What all questions of one asker have in common is hashed once ([`KeyPrefix`]); each of them then
+//! What all questions of one asker have in common is hashed once ([`QuestionPrefix`]); each of them then
 //! costs the hash of its number. A question is hashed without the identity of who asks it
 //! ([`QuestionKey`]). Together with an identity it names a stored answer ([`ContactKey`]), so that
 //! what one identity was shown is never found under another.
@@ -64,12 +64,12 @@ impl fmt::Debug for UserTag {
 /// All inputs of a question but the party, hashed as far as they go: made once for a call or a
 /// batch.
 #[derive(Clone)]
-pub struct KeyPrefix {
+pub struct QuestionPrefix {
     user: UserTag,
     parts: HashParts,
 }
 
-impl KeyPrefix {
+impl QuestionPrefix {
     /// The claimed user.
     #[must_use]
     pub(crate) fn user(&self) -> UserTag {
@@ -89,9 +89,9 @@ impl KeyPrefix {
     }
 }
 
-impl fmt::Debug for KeyPrefix {
+impl fmt::Debug for QuestionPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyPrefix({:?})", self.user)
+        write!(f, "QuestionPrefix({:?})", self.user)
     }
 }
 
@@ -267,7 +267,7 @@ impl KeyMaker {
 
     /// What the keys of all questions have in common that one user asks in one way.
     #[must_use]
-    pub fn prefix(&self, crm: &Crm<'_>, user: &User, formats: &[NumberFormat]) -> KeyPrefix {
+    pub fn prefix(&self, crm: &Crm<'_>, user: &User, formats: &[NumberFormat]) -> QuestionPrefix {
         let mut parts = self.parts_at(TagKind::Question, crm, user.host.as_ref());
         parts.push(&user.region.map_or([0; 2], Region::to_bytes));
         parts.count(crm.regions.len());
@@ -282,7 +282,7 @@ impl KeyMaker {
         for name in crm.settings {
             parts.push(&encoded_setting(user, name));
         }
-        KeyPrefix {
+        QuestionPrefix {
             user: self.user(crm.connector, &user.account, &user.id),
             parts,
         }

@@ -20,7 +20,7 @@ use crate::domain::{LookupError, Party};
 use crate::metrics::{Metrics, PrefetchLabels};
 use crate::pb::v1 as pb;
 use crate::pb::v1::prefetch_contacts_response::Event;
-use crate::resolver::{CutShort, Progress, ProgressReceiver, Resolver};
+use crate::resolver::{CutShort, PrefetchEvent, PrefetchEvents, Resolver};
 
 pub(super) type Events = BoxStream<'static, Result<pb::PrefetchContactsResponse, Status>>;
 
@@ -110,7 +110,7 @@ pub(super) struct ProgressStream {
     /// Texts that are nobody's number, with what is wrong with them, until they are reported.
     invalid: Vec<(String, String)>,
     pending: VecDeque<Result<Event, Status>>,
-    job: Option<ProgressReceiver>,
+    job: Option<PrefetchEvents>,
 }
 
 impl ProgressStream {
@@ -141,10 +141,10 @@ impl ProgressStream {
         self.pending.pop_front()
     }
 
-    fn hear(&mut self, progress: Progress) {
+    fn hear(&mut self, progress: PrefetchEvent) {
         match progress {
-            Progress::Started { already_cached } => self.start(already_cached),
-            Progress::Cached(party, found) => {
+            PrefetchEvent::Started { already_cached } => self.start(already_cached),
+            PrefetchEvent::Cached(party, found) => {
                 self.settle(
                     party.to_string(),
                     pb::PrefetchOutcome::AlreadyCached,
@@ -152,8 +152,8 @@ impl ProgressStream {
                     String::new(),
                 );
             }
-            Progress::Loaded(party, loaded) => self.loaded(party, loaded),
-            Progress::Ended {
+            PrefetchEvent::Loaded(party, loaded) => self.loaded(party, loaded),
+            PrefetchEvent::Ended {
                 crm_requests,
                 elapsed,
                 cut_short,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::connector::{CrmSession, IdentitySource, Platform};
 use crate::domain::{
-    AuthHeader, AuthTag, Identity, KeyPrefix, LookupError, NumberFormat, Party, QuestionKey,
+    AuthHeader, AuthTag, Identity, LookupError, NumberFormat, Party, QuestionKey, QuestionPrefix,
     Region, ScopeTag, User, UserTag,
 };
 use crate::trace::Span;
@@ -20,7 +20,7 @@ pub(crate) struct Asker {
     user: User,
     credential: AuthHeader,
     formats: Vec<NumberFormat>,
-    keys: KeyPrefix,
+    keys: QuestionPrefix,
     auth_tag: AuthTag,
 }
 

@@ -53,7 +53,7 @@ pub(crate) use forget::Forgotten;
 pub(crate) use jobs::JobProgress;
 use load_task::{LoadKey, Loaded};
 use places::Places;
-pub(crate) use prefetch::{Batch, CutShort, Progress, ProgressReceiver};
+pub(crate) use prefetch::{Batch, CutShort, PrefetchEvent, PrefetchEvents};
 pub(crate) use question::{Answer, Question, Trigger};
 use whoami::NamedCredential;
 

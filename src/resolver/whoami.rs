@@ -103,11 +103,12 @@ impl Resolver {
         urgency: &Arc<Urgency>,
         span: Span,
     ) -> LoadResult<NamedCredential> {
-        let (admissions, began) = (&self.deps.admissions, self.deps.clock.now());
+        let began = self.deps.clock.now();
         // Of a credential that was named before it is known whose quota it spends.
-        let named = self.known_identity(asker);
-        urgency.set_verified(named.is_some());
-        let owner = admissions.owner_of(named, asker.auth_tag());
+        let known = self.known_identity(asker);
+        urgency.set_verified(known.is_some());
+        let admissions = &self.deps.admissions;
+        let owner = admissions.owner_of(known, asker.auth_tag());
         let session = asker.session(owner.as_ref(), Arc::clone(urgency), span)?;
         let said = tokio::select! {
             said = asker.platform().connector().whoami(&session) => said,
@@ -123,16 +124,23 @@ impl Resolver {
                 Ok(self.learn(asker, &session, &who, began).await)
             }
             Ok(None) => Err(LookupError::CrmBadReply(BadReply::Shape)),
-            Err(error) => {
-                // One that the CRM has named before is not accepted any more. Of any other a search
-                // shows it.
-                let was_named = named.is_some_and(|named| named.is_known());
-                if error == LookupError::CrmUnauthenticated && was_named {
-                    self.revoke(asker.auth_tag()).await;
-                }
-                Err(error)
-            }
+            Err(error) => Err(self.unnamed(asker, known, error).await),
         }
+    }
+
+    /// Takes in that the CRM has not said who the credential is. One that it has `known` before is
+    /// not accepted any more if it refuses it now. Of any other a search shows it.
+    async fn unnamed(
+        &self,
+        asker: &Asker,
+        known: Option<Identity>,
+        error: LookupError,
+    ) -> LookupError {
+        let was_named = known.is_some_and(|known| known.is_known());
+        if error == LookupError::CrmUnauthenticated && was_named {
+            self.revoke(asker.auth_tag()).await;
+        }
+        error
     }
 
     /// Keeps what the CRM has said when it was asked at `began`.

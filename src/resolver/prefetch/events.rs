@@ -22,11 +22,11 @@ pub(crate) struct Batch {
 
 /// Where a job's events arrive. Dropping it ends the job: what is being asked ends, what stands in
 /// line is given up.
-pub(crate) type ProgressReceiver = mpsc::Receiver<Progress>;
+pub(crate) type PrefetchEvents = mpsc::Receiver<PrefetchEvent>;
 
 /// One event of a job.
 #[derive(Debug, Clone)]
-pub(crate) enum Progress {
+pub(crate) enum PrefetchEvent {
     /// The first event.
     Started {
         /// How many of the parties have a fresh answer already.

@@ -20,7 +20,7 @@ mod events;
 mod plan;
 mod run;
 
-pub(crate) use events::{Batch, CutShort, Progress, ProgressReceiver};
+pub(crate) use events::{Batch, CutShort, PrefetchEvent, PrefetchEvents};
 use run::BatchRun;
 
 /// Results that may wait for a slow client before the job waits too.
@@ -34,7 +34,7 @@ impl Resolver {
     /// # Errors
     /// [`LookupError::Overloaded`] if the user, or the CRM's users together, have as many jobs
     /// under way as they may.
-    pub(crate) fn prefetch(&self, batch: Batch) -> Result<ProgressReceiver, LookupError> {
+    pub(crate) fn prefetch(&self, batch: Batch) -> Result<PrefetchEvents, LookupError> {
         let place = self.job_place(&batch.asker)?;
         let platform = batch.asker.platform().name().to_owned();
         let (events, progress) = mpsc::channel(BACKLOG);

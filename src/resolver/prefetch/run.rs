@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use super::events::{Batch, CutShort, Progress};
+use super::events::{Batch, CutShort, PrefetchEvent};
 use super::plan::{BatchPlan, Proof};
 use crate::admission::Credential;
 use crate::clock::{self, Stopwatch};
@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(3);
 pub(super) struct BatchRun {
     pub(super) resolver: Resolver,
     pub(super) batch: Batch,
-    pub(super) events: mpsc::Sender<Progress>,
+    pub(super) events: mpsc::Sender<PrefetchEvent>,
     pub(super) entry: JobEntry,
     /// HTTP calls made for this job.
     pub(super) spent: Arc<AtomicU32>,
@@ -74,7 +74,7 @@ impl BatchRun {
             Err(Stop::CutShort(why)) => Some(why),
             Err(Stop::Gone) => return,
         };
-        let ended = Progress::Ended {
+        let ended = PrefetchEvent::Ended {
             crm_requests: self.spent.load(Ordering::Relaxed),
             elapsed: stopwatch.elapsed(),
             cut_short,
@@ -113,7 +113,7 @@ impl BatchRun {
         let (cached, missing) = plan.into_parts();
         for (party, contacts) in cached {
             self.entry.settle();
-            self.report(Progress::Cached(party, contacts)).await?;
+            self.report(PrefetchEvent::Cached(party, contacts)).await?;
         }
         self.ask_for(missing, identity).await
     }
@@ -244,7 +244,7 @@ impl BatchRun {
             .filter(|error| error.is_fatal_for_batch() || self.trouble.lasts())
             .cloned();
         let contacts = result.map(|loaded| loaded.entry.count());
-        self.report(Progress::Loaded(party, contacts)).await?;
+        self.report(PrefetchEvent::Loaded(party, contacts)).await?;
         match doom {
             Some(failure) => Err(Stop::CutShort(CutShort::Doomed(failure))),
             None => Ok(()),
@@ -252,10 +252,10 @@ impl BatchRun {
     }
 
     async fn report_start(&self, already_cached: usize) -> Result<(), Gone> {
-        self.report(Progress::Started { already_cached }).await
+        self.report(PrefetchEvent::Started { already_cached }).await
     }
 
-    async fn report(&self, event: Progress) -> Result<(), Gone> {
+    async fn report(&self, event: PrefetchEvent) -> Result<(), Gone> {
         self.events.send(event).await.map_err(|_| Gone)
     }
 }
