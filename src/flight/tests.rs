@@ -24,7 +24,6 @@ fn in_lane(lane: Lane) -> Demand {
 }
 
 /// There is always a place.
-#[expect(clippy::unnecessary_wraps, reason = "this is what flights want")]
 fn begin<F>(load: F) -> Option<NewLoad<(), F>> {
     begin_in((), load)
 }

@@ -36,10 +36,6 @@ const MAX_NUMBERS: usize = 10_000;
 const MAX_STRUCT: (usize, usize, usize) = (16 << 10, 1000, 16);
 
 /// What is to be done about a request.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one is on its way for each call, and a box would cost every hit"
-)]
 #[derive(Debug)]
 pub(super) enum Ask {
     /// Look it up.

@@ -95,10 +95,10 @@ mod tests {
     const MATCHES: Wish = wish(Trigger::InitialMatch, false);
     const CACHED_ONLY: Wish = wish(Trigger::IncomingCall, true);
     const REFRESH: Wish = wish(Trigger::ManualRefresh, false);
-    const FRESH: Option<StoredFacts> = facts(Freshness::Fresh, false);
-    const STALE: Option<StoredFacts> = facts(Freshness::Stale, false);
-    const FRESH_NOBODY: Option<StoredFacts> = facts(Freshness::Fresh, true);
-    const STALE_NOBODY: Option<StoredFacts> = facts(Freshness::Stale, true);
+    const FRESH: StoredFacts = facts(Freshness::Fresh, false);
+    const STALE: StoredFacts = facts(Freshness::Stale, false);
+    const FRESH_NOBODY: StoredFacts = facts(Freshness::Fresh, true);
+    const STALE_NOBODY: StoredFacts = facts(Freshness::Stale, true);
 
     const fn wish(trigger: Trigger, only_if_cached: bool) -> Wish {
         Wish {
@@ -107,28 +107,27 @@ mod tests {
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "this is how it is looked up")]
-    const fn facts(freshness: Freshness, is_nobody: bool) -> Option<StoredFacts> {
-        Some(StoredFacts {
+    const fn facts(freshness: Freshness, is_nobody: bool) -> StoredFacts {
+        StoredFacts {
             freshness,
             is_nobody,
-        })
+        }
     }
 
     #[test]
     fn under_a_verified_credential_age_and_trigger_decide() {
         let decided = |wish, stored| decide(wish, Some(Trust::Verified), stored);
         for (wish, stored, expected) in [
-            (RINGS, FRESH, Decision::Serve),
-            (RINGS, FRESH_NOBODY, Decision::Serve),
-            (RINGS, STALE, Decision::ServeAndRefresh),
-            (RINGS, STALE_NOBODY, Decision::AwaitNews),
+            (RINGS, Some(FRESH), Decision::Serve),
+            (RINGS, Some(FRESH_NOBODY), Decision::Serve),
+            (RINGS, Some(STALE), Decision::ServeAndRefresh),
+            (RINGS, Some(STALE_NOBODY), Decision::AwaitNews),
             (RINGS, None, Decision::Load),
-            (MATCHES, STALE_NOBODY, Decision::ServeAndRefresh),
-            (CACHED_ONLY, STALE, Decision::Serve),
-            (CACHED_ONLY, STALE_NOBODY, Decision::Serve),
+            (MATCHES, Some(STALE_NOBODY), Decision::ServeAndRefresh),
+            (CACHED_ONLY, Some(STALE), Decision::Serve),
+            (CACHED_ONLY, Some(STALE_NOBODY), Decision::Serve),
             (CACHED_ONLY, None, Decision::NotCached),
-            (REFRESH, FRESH, Decision::Refresh),
+            (REFRESH, Some(FRESH), Decision::Refresh),
         ] {
             assert_eq!(decided(wish, stored), expected, "{wish:?} {stored:?}");
         }
@@ -137,7 +136,7 @@ mod tests {
     #[test]
     fn nothing_stored_is_served_before_the_crm_accepts_the_credential() {
         for stored in [FRESH, STALE, FRESH_NOBODY, STALE_NOBODY] {
-            let decided = |wish, trust| decide(wish, trust, stored);
+            let decided = |wish, trust| decide(wish, trust, Some(stored));
             assert_eq!(decided(RINGS, Some(Trust::Lapsed)), Decision::Renew);
             assert_eq!(decided(RINGS, None), Decision::Identify);
             assert_eq!(decided(REFRESH, None), Decision::Refresh);

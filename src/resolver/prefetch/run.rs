@@ -53,6 +53,12 @@ enum Stop {
     Gone,
 }
 
+impl From<CutShort> for Stop {
+    fn from(why: CutShort) -> Self {
+        Self::CutShort(why)
+    }
+}
+
 impl From<Gone> for Stop {
     fn from(_: Gone) -> Self {
         Self::Gone
@@ -84,30 +90,15 @@ impl BatchRun {
     }
 
     async fn work(&self) -> Result<(), Stop> {
-        let (identity, mut proof) = match self.identify().await {
+        let (identity, proof) = match self.identify().await {
             Ok(identified) => identified,
             Err(failure) => {
                 self.report_start(0).await?;
-                return Err(Stop::CutShort(CutShort::Doomed(failure)));
+                return Err(CutShort::Doomed(failure).into());
             }
         };
         let mut plan = self.plan(&identity).await;
-        let mut first = None;
-        if proof == Proof::ToVerify && plan.cached() > 0 {
-            (proof, first) = self.try_credential(identity, &mut plan).await;
-        }
-        self.report_start(plan.cached()).await?;
-        // One call shows whether the CRM takes the credential at all, before many are made.
-        if proof == Proof::ToVerify
-            && let Some(party) = plan.take_first()
-        {
-            let look_up = self.look_up(party, identity, Reuse::Never);
-            first = tokio::select! {
-                result = look_up => Some(result),
-                () = self.grace() => return Err(Stop::CutShort(CutShort::Stopping)),
-            };
-        }
-        if let Some(result) = first {
+        if let Some(result) = self.start(identity, proof, &mut plan).await? {
             self.settle(result).await?;
         }
         let (cached, missing) = plan.into_parts();
@@ -116,6 +107,31 @@ impl BatchRun {
             self.report(PrefetchEvent::Cached(party, contacts)).await?;
         }
         self.ask_for(missing, identity).await
+    }
+
+    /// Reports the start, and verifies the credential if that is still to be done. Returns what the
+    /// search has brought that verified it.
+    async fn start(
+        &self,
+        identity: Identity,
+        mut proof: Proof,
+        plan: &mut BatchPlan,
+    ) -> Result<Option<PartyResult>, Stop> {
+        let mut first = None;
+        if proof == Proof::ToVerify && plan.cached() > 0 {
+            (proof, first) = self.try_credential(identity, plan).await;
+        }
+        self.report_start(plan.cached()).await?;
+        // One call shows whether the CRM takes the credential at all, before many are made.
+        if proof == Proof::ToVerify
+            && let Some(party) = plan.take_first()
+        {
+            first = tokio::select! {
+                result = self.look_up(party, identity, Reuse::Never) => Some(result),
+                () = self.grace() => return Err(CutShort::Stopping.into()),
+            };
+        }
+        Ok(first)
     }
 
     /// Whose the batch is, and whether its credential is verified. Unless it is, the CRM is asked.
@@ -188,7 +204,7 @@ impl BatchRun {
             self.settle(result).await?;
         }
         if left > 0 {
-            return Err(Stop::CutShort(CutShort::Stopping));
+            return Err(CutShort::Stopping.into());
         }
         Ok(())
     }
@@ -246,7 +262,7 @@ impl BatchRun {
         let contacts = result.map(|loaded| loaded.entry.count());
         self.report(PrefetchEvent::Loaded(party, contacts)).await?;
         match doom {
-            Some(failure) => Err(Stop::CutShort(CutShort::Doomed(failure))),
+            Some(failure) => Err(CutShort::Doomed(failure).into()),
             None => Ok(()),
         }
     }
