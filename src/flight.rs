@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::LookupError;
 use crate::trace::Span;
-use crate::urgency::{Asker, Urgency};
+use crate::urgency::{Demand, Urgency};
 
 /// The result of a load, shared by its callers.
 pub(crate) type LoadResult<T> = Result<T, LookupError>;
@@ -41,9 +41,9 @@ enum Stage<T> {
 
 /// Shows the main part of a result before the load ends.
 #[derive(Debug, Clone)]
-pub(crate) struct Early<T>(Arc<watch::Sender<Stage<T>>>);
+pub(crate) struct EarlyResult<T>(Arc<watch::Sender<Stage<T>>>);
 
-impl<T> Early<T> {
+impl<T> EarlyResult<T> {
     /// Shows it to whoever waits now or later.
     pub(crate) fn show(&self, part: T) {
         self.0.send_replace(Stage::Early(part));
@@ -105,6 +105,17 @@ pub(crate) enum Join {
     NotCalledYet,
 }
 
+/// A load that begins.
+#[derive(Debug)]
+pub(crate) struct NewLoad<P, F> {
+    /// Held for as long as the load lasts.
+    pub(crate) place: P,
+    /// In which the load runs.
+    pub(crate) span: Span,
+    /// The load itself.
+    pub(crate) load: F,
+}
+
 /// A place on a flight.
 #[derive(Debug)]
 pub(crate) struct Seat<T> {
@@ -130,85 +141,79 @@ where
     }
 
     /// A seat on the flight for `key`: the one under way, if it may be joined, which from now on is
-    /// at least as urgent as this caller, or a new one. For that `begin` takes a place, held as
-    /// long as the load lasts, and makes the span in which `load` runs. If there is no place, no
-    /// load begins, and whoever waits in the seat hears [`LookupError::Overloaded`] at once.
+    /// at least as urgent as this caller, or a new one. For that `begin` makes the load and takes a
+    /// place for it. If there is no place, no load begins, and whoever waits in the seat gets
+    /// [`LookupError::Overloaded`] at once.
     pub(crate) fn join_or_lead<P, F>(
         &self,
         key: K,
         join: Join,
-        asker: Asker,
-        begin: impl FnOnce() -> Option<(P, Span)>,
-        load: impl FnOnce(Span, Arc<Urgency>, Early<T>) -> F,
+        demand: Demand,
+        begin: impl FnOnce(Arc<Urgency>, EarlyResult<T>) -> Option<NewLoad<P, F>>,
     ) -> Seat<T>
     where
         P: Send + 'static,
         F: Future<Output = LoadResult<T>> + Send + 'static,
     {
         let mut open = self.open.lock();
-        if let Some(flight) = open
-            .get(&key)
-            .filter(|flight| join == Join::Any || !flight.urgency.has_called())
-        {
-            if asker.trusted {
-                flight.urgency.set_proven(true);
-            }
-            flight.urgency.join(asker.lane, asker.deadline);
-            return flight.seat(true);
+        let joinable = |flight: &&Flight<T>| flight.may_be_joined(join);
+        if let Some(flight) = open.get(&key).filter(joinable) {
+            return flight.join(demand);
         }
-        let urgency = Arc::new(Urgency::of(asker));
-        let Some((place, span)) = begin() else {
-            let (_, stage) = watch::channel(Stage::Done(Err(LookupError::Overloaded)));
-            return Seat {
-                stage,
-                span: Span::default(),
-                urgency,
-                joined: false,
-            };
+        let mut flight = Flight::new(demand);
+        let Some(NewLoad { place, span, load }) = begin(flight.urgency(), flight.early()) else {
+            return Seat::refused(flight.urgency);
         };
-        let stage = Arc::new(watch::Sender::new(Stage::Waiting));
-        let flight = Flight {
-            stage: Arc::clone(&stage),
-            span: span.clone(),
-            urgency: Arc::clone(&urgency),
-        };
+        flight.span = span;
         let seat = flight.seat(false);
         // In the place of one that may not be joined, which ends off the board.
         open.insert(key, flight.clone());
         drop(open);
-
-        let mut listing = BoardEntry {
+        let entry = BoardEntry {
             open: Arc::clone(&self.open),
             key,
             flight,
         };
-        let load = load(span, urgency, Early(stage));
-        let flown = async move {
-            let _place = place;
-            let load = pin!(load);
-            let result = tokio::select! {
-                biased;
-                () = listing.abandoned() => return listing.flight.span.set("outcome", "given_up"),
-                result = load => result,
-            };
-            // Off the board before anybody hears of the result: whoever asks after that finds the
-            // stored answer, or tries again where there is none.
-            let stage = Arc::clone(&listing.flight.stage);
-            drop(listing);
-            stage.send_replace(Stage::Done(result));
-        };
-        self.tasks.spawn_on(flown, &self.runtime);
+        self.tasks.spawn_on(entry.run(place, load), &self.runtime);
         seat
     }
 }
 
 impl<T> Flight<T> {
+    fn new(demand: Demand) -> Self {
+        Self {
+            stage: Arc::new(watch::Sender::new(Stage::Waiting)),
+            span: Span::default(),
+            urgency: Arc::new(Urgency::of(demand)),
+        }
+    }
+
+    fn urgency(&self) -> Arc<Urgency> {
+        Arc::clone(&self.urgency)
+    }
+
+    fn early(&self) -> EarlyResult<T> {
+        EarlyResult(Arc::clone(&self.stage))
+    }
+
+    /// A seat for one more caller, who may make the flight hurry.
+    fn join(&self, demand: Demand) -> Seat<T> {
+        if demand.verified {
+            self.urgency.set_verified(true);
+        }
+        self.urgency.join(demand.lane, demand.deadline);
+        self.seat(true)
+    }
+
+    fn may_be_joined(&self, join: Join) -> bool {
+        join == Join::Any || !self.urgency.has_called()
+    }
+
     fn seat(&self, joined: bool) -> Seat<T> {
-        let urgency = Arc::clone(&self.urgency);
         Seat {
             stage: self.stage.subscribe(),
             span: self.span.clone(),
-            urgency,
+            urgency: Arc::clone(&self.urgency),
             joined,
         }
     }
@@ -222,6 +227,22 @@ struct BoardEntry<K: Eq + Hash + Copy, T> {
 }
 
 impl<K: Eq + Hash + Copy, T> BoardEntry<K, T> {
+    /// Runs the load and gives its result to all who wait, unless it is abandoned before.
+    async fn run<P>(mut self, place: P, load: impl Future<Output = LoadResult<T>>) {
+        let _place = place;
+        let load = pin!(load);
+        let result = tokio::select! {
+            biased;
+            () = self.abandoned() => return self.flight.span.set("outcome", "given_up"),
+            result = load => result,
+        };
+        // Off the board before anybody gets the result: whoever asks after that finds the stored
+        // answer, or tries again if there is none.
+        let stage = Arc::clone(&self.flight.stage);
+        drop(self);
+        stage.send_replace(Stage::Done(result));
+    }
+
     /// Ends, with the flight off the board, once nobody waits for a load that may be given up.
     async fn abandoned(&mut self) {
         let urgency = Arc::clone(&self.flight.urgency);
@@ -274,6 +295,19 @@ impl<K: Eq + Hash + Copy, T> Drop for BoardEntry<K, T> {
     }
 }
 
+impl<T> Seat<T> {
+    /// The seat of a caller for whose load there is no place.
+    fn refused(urgency: Arc<Urgency>) -> Self {
+        let (_, stage) = watch::channel(Stage::Done(Err(LookupError::Overloaded)));
+        Self {
+            stage,
+            span: Span::default(),
+            urgency,
+            joined: false,
+        }
+    }
+}
+
 impl<T: Clone> Seat<T> {
     /// Whether another caller leads this flight.
     #[must_use]
@@ -296,7 +330,7 @@ impl<T: Clone> Seat<T> {
     /// Waits for the result.
     ///
     /// # Errors
-    /// The load's error; [`LookupError::Internal`] where it panicked.
+    /// The load's error; [`LookupError::Internal`] if it panicked.
     pub(crate) async fn wait(mut self) -> LoadResult<T> {
         self.done().await
     }

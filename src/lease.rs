@@ -20,18 +20,18 @@ use crate::domain::{AuthTag, Lane, QuestionKey};
 use crate::redis_link::user::{self, millis, token};
 use crate::redis_link::{Link, LinkError, hex};
 
-/// How long a lease lives after its holder was last heard of.
+/// How long a lease lives after its holder last renewed it.
 const LIFE: Duration = Duration::from_secs(3);
 
-/// How often a holder says that it lives: two of three may be lost.
+/// How often a holder renews it: two of three renewals may be lost.
 const RENEWAL: Duration = Duration::from_secs(1);
 
-/// How often a lease is tried to be given back, and the time between: a good second in all.
+/// How often giving a lease back is tried, and the time between: a good second in all.
 const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// The same token again is the same holder, whose first request may have been done without an
-/// answer. Whoever waits for a ringing phone takes the lease from one who does not: that one may
+/// The same token again is the same holder: its first request may have been carried out though no
+/// reply arrived. Whoever waits for a ringing phone takes the lease from one who does not: that one may
 /// stand in line for minutes.
 const ACQUIRE: &str = "
 local holder = redis.call('GET', KEYS[1])
@@ -59,11 +59,11 @@ return redis.call('DEL', KEYS[1])
 #[derive(Clone)]
 pub struct Leases {
     link: Link,
-    scripts: Arc<Scripts>,
+    scripts: Arc<LeaseScripts>,
     tasks: TaskTracker,
 }
 
-struct Scripts {
+struct LeaseScripts {
     acquire: Script,
     renew: Script,
     release: Script,
@@ -84,7 +84,7 @@ pub enum Acquired {
     Lease(Lease),
     /// Another replica loads: look into Redis again in a moment.
     Held,
-    /// Redis cannot tell: load.
+    /// Redis cannot be asked: load.
     Unavailable,
 }
 
@@ -98,7 +98,7 @@ pub struct Lease {
 
 struct Holding {
     link: Link,
-    scripts: Arc<Scripts>,
+    scripts: Arc<LeaseScripts>,
     keys: [String; 2],
     suffix: String,
     token: [u8; 16],
@@ -114,7 +114,7 @@ impl Leases {
     /// Leases behind a link; giving them back are tasks of `tasks`.
     #[must_use]
     pub fn new(link: Link, tasks: TaskTracker) -> Self {
-        let scripts = Scripts {
+        let scripts = LeaseScripts {
             acquire: user::script(ACQUIRE),
             renew: user::script(RENEW),
             release: user::script(RELEASE),
@@ -172,8 +172,7 @@ impl Lease {
             // The wait and the renewal run beside the load, which must not stand still meanwhile.
             let renewal = async {
                 sleep(RENEWAL).await;
-                // Trouble is not to be told from a lost lease, and nothing is to be done about
-                // either.
+                // Trouble looks like a lost lease, and nothing can be done about either.
                 let _ = self.holding.run(&self.holding.scripts.renew).await;
             };
             tokio::select! {
@@ -196,7 +195,7 @@ impl Drop for Lease {
 
 impl Holding {
     /// A connection that breaks is there again in a moment, and another replica's phone may ring
-    /// meanwhile. Where all of this fails the lease expires by itself.
+    /// meanwhile. If all of this fails the lease expires by itself.
     async fn release(&self) {
         for _ in 0..TRIES {
             match self.run(&self.scripts.release).await {

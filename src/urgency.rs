@@ -27,21 +27,21 @@ pub(crate) struct Urgency {
     called: OnceLock<Instant>,
     /// Calls on the wire.
     calls: AtomicUsize,
-    /// Whether nothing is known yet of the credential under which it calls.
-    unproven: AtomicBool,
+    /// Whether the CRM has accepted the credential under which it calls, now or before.
+    verified: AtomicBool,
     now: Mutex<(Lane, Option<Instant>)>,
     changed: Notify,
 }
 
-/// Who asks for a load.
+/// What somebody who asks for a load demands of it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asker {
+pub(crate) struct Demand {
     /// How urgent it is.
     pub(crate) lane: Lane,
     /// Without one the load waits for its turn however long that takes.
     pub(crate) deadline: Option<Instant>,
     /// Whether the CRM has accepted the credential, and not refused it since.
-    pub(crate) trusted: bool,
+    pub(crate) verified: bool,
 }
 
 /// A call on the wire, until it is dropped.
@@ -60,50 +60,43 @@ impl Urgency {
     /// load waits for its turn however long that takes.
     #[must_use]
     pub(crate) fn new(lane: Lane, deadline: Option<Instant>) -> Self {
-        Self::of(Asker {
+        Self::of(Demand {
             lane,
             deadline,
-            trusted: true,
+            verified: true,
         })
     }
 
     /// The urgency of a load for whoever asks first.
     #[must_use]
-    pub(crate) fn of(
-        Asker {
-            lane,
-            deadline,
-            trusted,
-        }: Asker,
-    ) -> Self {
+    pub(crate) fn of(demand: Demand) -> Self {
         Self {
             began: clock::now(),
-            wanted: (trusted && is_a_callers(lane, deadline)).into(),
+            wanted: (demand.verified && is_a_callers(demand.lane, demand.deadline)).into(),
             called: OnceLock::new(),
             calls: AtomicUsize::new(0),
-            unproven: (!trusted).into(),
-            now: Mutex::new((lane, deadline)),
+            verified: demand.verified.into(),
+            now: Mutex::new((demand.lane, demand.deadline)),
             changed: Notify::new(),
         }
     }
 
-    /// Says whether the CRM has accepted the credential of the load before.
-    pub(crate) fn set_proven(&self, proven: bool) {
-        self.unproven.store(!proven, Relaxed);
+    /// Sets whether the CRM has accepted the credential of the load, now or before.
+    pub(crate) fn set_verified(&self, verified: bool) {
+        self.verified.store(verified, Relaxed);
     }
 
-    /// Whether the CRM has accepted the credential of the load before. So it is unless something
-    /// else was said.
+    /// Whether the CRM has accepted the credential of the load, now or before.
     #[must_use]
-    pub(crate) fn is_proven(&self) -> bool {
-        !self.unproven.load(Relaxed)
+    pub(crate) fn is_verified(&self) -> bool {
+        self.verified.load(Relaxed)
     }
 
-    /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants to be
-    /// told in time. One in the same lane may move the deadline back; none is latest. One in a less
+    /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants
+    /// an error in time. One in the same lane may move the deadline back; none is latest. One in a less
     /// urgent lane changes nothing.
     pub(crate) fn join(&self, lane: Lane, deadline: Option<Instant>) {
-        if self.is_proven() && is_a_callers(lane, deadline) {
+        if self.is_verified() && is_a_callers(lane, deadline) {
             self.wanted.store(true, Relaxed);
         }
         self.change(|now| match lane.cmp(&now.0) {
@@ -127,7 +120,7 @@ impl Urgency {
     /// waited for, and under a credential that is good the answer as well.
     pub(crate) fn spend(self: &Arc<Self>) -> OnTheWire {
         self.calls.fetch_add(1, Relaxed);
-        if self.is_proven() {
+        if self.is_verified() {
             self.wanted.store(true, Relaxed);
         }
         if self.called.set(clock::now()).is_ok() {
@@ -153,7 +146,7 @@ impl Urgency {
         }
     }
 
-    /// Ends once a ringing phone has had to do with the load for `limit`.
+    /// Ends once a ringing phone has waited for the load for `limit`.
     pub(crate) async fn overdue(&self, limit: Duration) {
         loop {
             let changed = self.changed();
@@ -202,7 +195,7 @@ impl Urgency {
         self.now.lock().1
     }
 
-    /// Ends at the first change after this call, also where it is polled later than that. So
+    /// Ends at the first change after this call, even if it is polled later. So
     /// whoever wants to miss nothing calls it, reads, and then waits.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
@@ -266,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_in_a_more_urgent_lane_is_told_in_its_own_time() {
+    async fn a_caller_in_a_more_urgent_lane_sets_the_deadline() {
         let urgency = Urgency::new(Lane::Prefetch, None);
         let soon = Some(clock::now() + Duration::from_secs(1));
         urgency.join(Lane::CallPop, soon);

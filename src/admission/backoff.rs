@@ -18,10 +18,10 @@ const MOST: u64 = 100_000;
 
 /// Credentials whose CRM did not say who they are. Clones share them.
 #[derive(Clone)]
-pub(super) struct Backoff(Cache<AuthTag, Failed, foldhash::fast::RandomState>);
+pub(super) struct Backoff(Cache<AuthTag, FailedWhoAmI, foldhash::fast::RandomState>);
 
 #[derive(Debug, Clone, Copy)]
-struct Failed {
+struct FailedWhoAmI {
     wait: Duration,
     at: Timestamp,
 }
@@ -55,7 +55,7 @@ impl Backoff {
             .0
             .get(&auth)
             .map_or(FIRST, |failed| (failed.wait * 2).min(LONGEST));
-        self.0.insert(auth, Failed { wait, at: now });
+        self.0.insert(auth, FailedWhoAmI { wait, at: now });
     }
 
     /// The CRM has said.

@@ -1,6 +1,6 @@
 //! Which credential the CRM has accepted for which user, and whose it is.
 //!
-//! Owns that memory, in this process and in Redis. Promises that a credential counts as proven only
+//! Owns that memory, in this process and in Redis. Promises that a credential counts as verified only
 //! for a limited time after the CRM accepted it, after that as lapsed until no stored answer is
 //! left that it was accepted for; that a refusal by the CRM ends it for all users at once; and that
 //! Redis trouble admits nobody. Keeps keyed hashes only. Knows nothing of how the CRM is asked.
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::sync::Cache;
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
@@ -18,122 +17,44 @@ use crate::domain::{AuthTag, Identity, Timestamp, UserTag};
 use crate::redis_link::{Link, Reads, RedisTime};
 
 mod backoff;
+mod credential;
+mod retention;
 mod shared;
 
 use backoff::Backoff;
-use shared::Shared;
-
-/// Credentials remembered in this process, at some 200 bytes each; the least recently used is
-/// forgotten first.
-const MOST: u64 = 100_000;
-
-/// A proven credential is renewed from this part of `cache.admitted` on, in tenths.
-const RENEWED_FROM: u32 = 8;
-
-/// Settings of admissions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    /// How long a credential that the CRM accepted is believed without asking it again.
-    pub admitted: Duration,
-    /// How long it is remembered that the CRM accepted it: longer than any answer is kept.
-    pub remembered: Duration,
-}
-
-/// How far a credential is trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
-    /// The CRM accepted it a short time ago.
-    Proven,
-    /// The CRM accepted it, but it is time to ask again. If the CRM cannot be reached, it is still
-    /// better than none.
-    Lapsed,
-}
-
-/// What is known of a credential that the CRM has accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Credential {
-    /// Whose it is.
-    pub identity: Identity,
-    /// How far it is trusted.
-    pub trust: Trust,
-    /// Whether it is proven, but not for much longer.
-    pub(crate) due: bool,
-}
-
-impl Credential {
-    /// Whether stored answers may be served under it without asking the CRM.
-    #[must_use]
-    pub(crate) fn is_proven(&self) -> bool {
-        self.trust == Trust::Proven
-    }
-}
+pub use credential::{AdmissionConfig, Credential, Trust};
+use retention::{KeptSince, Remembered, Retention};
+use shared::SharedCredentials;
 
 /// Remembers which credentials were accepted. Clones share everything.
 #[derive(Clone)]
 pub struct Admissions {
-    config: Arc<RwLock<Config>>,
+    config: Arc<RwLock<AdmissionConfig>>,
     clock: Arc<dyn Clock>,
-    memory: Cache<(UserTag, AuthTag), Arc<Accepted>, foldhash::fast::RandomState>,
+    memory: Remembered<(UserTag, AuthTag), Arc<Verification>>,
     /// When it was taken back, for calls that began before.
-    revoked: Cache<AuthTag, Timestamp, foldhash::fast::RandomState>,
+    revoked: Remembered<AuthTag, Timestamp>,
     /// Counts what was taken back, so that what was known before is looked at again.
     revocations: Arc<AtomicU64>,
     /// Whose a credential is by the CRM's word, whichever user id comes with it.
-    owners: Cache<AuthTag, Identity, foldhash::fast::RandomState>,
+    owners: Remembered<AuthTag, Identity>,
     /// Whose answers this process may hold for a user id.
-    identities: Cache<UserTag, Arc<[Identity]>, foldhash::fast::RandomState>,
+    identities: Remembered<UserTag, Arc<[Identity]>>,
     backoff: Backoff,
-    shared: Option<Shared>,
+    shared: Option<SharedCredentials>,
 }
 
 /// Identities remembered of one user id.
 const IDENTITIES: usize = 8;
 
-/// An acceptance.
+/// That the CRM has accepted a credential.
 #[derive(Debug)]
-struct Accepted {
+struct Verification {
     /// When the CRM was asked.
     asked: Timestamp,
     identity: Identity,
     /// Up to which revocation it is known to hold.
     checked: AtomicU64,
-}
-
-/// How long something is remembered: since it was stored, or since it was used.
-struct Remembered {
-    config: Arc<RwLock<Config>>,
-    used: bool,
-}
-
-impl<K, V> moka::Expiry<K, V> for Remembered {
-    fn expire_after_create(&self, _: &K, _: &V, _: std::time::Instant) -> Option<Duration> {
-        Some(self.config.read().remembered)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &K,
-        _: &V,
-        _: std::time::Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(self.config.read().remembered)
-    }
-
-    fn expire_after_read(
-        &self,
-        _: &K,
-        _: &V,
-        _: std::time::Instant,
-        left: Option<Duration>,
-        _: std::time::Instant,
-    ) -> Option<Duration> {
-        if self.used {
-            Some(self.config.read().remembered)
-        } else {
-            left
-        }
-    }
 }
 
 impl fmt::Debug for Admissions {
@@ -148,94 +69,71 @@ impl Admissions {
     /// Nobody is admitted yet in this process; without Redis nobody elsewhere counts.
     #[must_use]
     pub fn new(
-        config: Config,
+        config: AdmissionConfig,
         clock: Arc<dyn Clock>,
         redis: Option<(Link, Reads, RedisTime)>,
     ) -> Self {
         let hasher = foldhash::fast::RandomState::default;
         let config = Arc::new(RwLock::new(config));
-        let since = |used: bool| Remembered {
-            config: Arc::clone(&config),
-            used,
-        };
-        let memory = Cache::builder()
-            .max_capacity(MOST)
+        let used = || Retention::new(&config, KeptSince::Used);
+        let memory = used()
+            .cache()
             .eviction_policy(moka::policy::EvictionPolicy::lru())
-            .expire_after(since(true))
-            .support_invalidation_closures()
-            .build_with_hasher(hasher());
-        let revoked = Cache::builder()
-            .max_capacity(MOST)
-            .expire_after(since(false))
-            .build_with_hasher(hasher());
-        let identities = Cache::builder()
-            .max_capacity(MOST)
-            .expire_after(since(true))
-            .build_with_hasher(hasher());
-        let owners = Cache::builder()
-            .max_capacity(MOST)
-            .expire_after(since(true))
-            .build_with_hasher(hasher());
-        let shared = redis.map(|(link, reads, time)| Shared::new(link, reads, time));
-        let (revocations, backoff) = (Arc::default(), Backoff::default());
+            .support_invalidation_closures();
+        let revoked = Retention::new(&config, KeptSince::Stored).cache();
         Self {
+            memory: memory.build_with_hasher(hasher()),
+            revoked: revoked.build_with_hasher(hasher()),
+            revocations: Arc::default(),
+            owners: used().cache().build_with_hasher(hasher()),
+            identities: used().cache().build_with_hasher(hasher()),
+            backoff: Backoff::default(),
+            shared: redis.map(|(link, reads, time)| SharedCredentials::new(link, reads, time)),
             config,
             clock,
-            memory,
-            revoked,
-            revocations,
-            owners,
-            identities,
-            backoff,
-            shared,
         }
     }
 
     /// What this process knows of the credential. Asks nobody.
     #[must_use]
     pub(crate) fn known(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
-        let accepted = self.memory.get(&(user, auth))?;
+        let verification = self.memory.get(&(user, auth))?;
         let revocations = self.revocations.load(Ordering::Acquire);
-        if accepted.checked.load(Ordering::Acquire) != revocations {
-            if self.is_revoked(auth, accepted.asked) {
+        if verification.checked.load(Ordering::Acquire) != revocations {
+            if self.is_revoked(auth, verification.asked) {
                 return None;
             }
-            accepted.checked.store(revocations, Ordering::Release);
+            verification.checked.store(revocations, Ordering::Release);
         }
-        self.judge(accepted.asked, accepted.identity)
+        self.judge(verification.asked, verification.identity)
     }
 
     /// What this process or another one knows of the credential. Waits for Redis, at most for the
-    /// link's timeout, if this process does not know it as proven.
+    /// link's timeout, if this process does not know it as verified.
     pub async fn lookup(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let known = self.known(user, auth);
-        let Some(shared) = self
-            .shared
-            .as_ref()
-            .filter(|_| !known.is_some_and(|known| known.is_proven()))
-        else {
+        if known.is_some_and(|known| known.is_verified()) {
             return known;
-        };
+        }
+        self.lookup_shared(user, auth).await.or(known)
+    }
+
+    /// What Redis knows of the credential, which this process then knows as well.
+    async fn lookup_shared(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
+        let shared = self.shared.as_ref()?;
         let before = self.revocations.load(Ordering::Acquire);
-        let Ok(Some((accepted, identity))) = shared.read(user, auth).await else {
-            return known;
-        };
-        let Some(asked) = shared
-            .time()
-            .here(accepted)
-            .filter(|asked| !self.is_revoked(auth, *asked))
-        else {
-            return known;
-        };
+        let (accepted, identity) = shared.read(user, auth).await.ok()??;
+        let asked = shared.time().here(accepted)?;
+        if self.is_revoked(auth, asked) {
+            return None;
+        }
         if self.revocations.load(Ordering::Acquire) == before {
-            self.remember(
-                (user, auth),
-                Accepted {
-                    asked,
-                    identity,
-                    checked: before.into(),
-                },
-            );
+            let verification = Verification {
+                asked,
+                identity,
+                checked: before.into(),
+            };
+            self.remember((user, auth), verification);
         }
         self.judge(asked, identity)
     }
@@ -249,18 +147,16 @@ impl Admissions {
         if self.is_revoked(auth, asked) {
             return;
         }
-        self.remember(
-            (user, auth),
-            Accepted {
-                asked,
-                identity,
-                checked: checked.into(),
-            },
-        );
+        let verification = Verification {
+            asked,
+            identity,
+            checked: checked.into(),
+        };
+        self.remember((user, auth), verification);
         if let Some(shared) = &self.shared
             && let Some(accepted) = shared.time().there(asked)
         {
-            // If it cannot be told, another replica asks the CRM once more.
+            // If Redis does not get it, another replica asks the CRM once more.
             let _ = shared
                 .admit(user, auth, accepted, &identity, self.remembered())
                 .await;
@@ -291,7 +187,7 @@ impl Admissions {
     /// user ([`crate::redis_link::user::forget`]).
     pub(crate) fn forget_user_here(&self, user: UserTag) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
-        // Fails only where the cache was built without support for it.
+        // Fails only if the cache was built without support for it.
         let _ = self
             .memory
             .invalidate_entries_if(move |(of, _), _| *of == user);
@@ -336,17 +232,17 @@ impl Admissions {
     }
 
     /// Other settings hold from now on, for what is remembered as well.
-    pub(crate) fn set_config(&self, config: Config) {
+    pub(crate) fn set_config(&self, config: AdmissionConfig) {
         let before = std::mem::replace(&mut *self.config.write(), config);
         if before == config {
             return;
         }
         // What has ended by the settings before stays ended: its refusal may be forgotten by now.
         let ended = self.clock.now().before(before.remembered);
-        // Fails only where the cache was built without support for it.
+        // Fails only if the cache was built without support for it.
         let _ = self
             .memory
-            .invalidate_entries_if(move |_, accepted| accepted.asked <= ended);
+            .invalidate_entries_if(move |_, verification| verification.asked <= ended);
         self.keep_refusals(self.refusals());
     }
 
@@ -381,51 +277,34 @@ impl Admissions {
             .is_some_and(|revoked| revoked >= asked)
     }
 
-    /// Never in the place of a later acceptance.
-    fn remember(&self, whose: (UserTag, AuthTag), accepted: Accepted) {
-        let (user, identity, asked) = (whose.0, accepted.identity, accepted.asked);
-        let later = self
-            .memory
-            .get(&whose)
-            .is_some_and(|known| known.asked > asked && known.identity == identity);
-        if later {
+    /// Never in the place of a later verification.
+    fn remember(&self, (user, auth): (UserTag, AuthTag), verification: Verification) {
+        let (identity, asked) = (verification.identity, verification.asked);
+        let known = self.memory.get(&(user, auth));
+        if known.is_some_and(|known| known.asked > asked && known.identity == identity) {
             return;
         }
-        self.memory.insert(whose, Arc::new(accepted));
+        self.memory.insert((user, auth), Arc::new(verification));
         if identity.is_known() {
-            self.owners.insert(whose.1, identity);
+            self.owners.insert(auth, identity);
         }
+        self.remember_identity(user, identity);
+    }
+
+    /// As the latest one of the user.
+    fn remember_identity(&self, user: UserTag, identity: Identity) {
         let known = self.identities(user);
-        if known.first() != Some(&identity) {
-            let others = known
-                .iter()
-                .filter(|known| **known != identity)
-                .take(IDENTITIES - 1);
-            self.identities.insert(
-                user,
-                std::iter::once(&identity).chain(others).copied().collect(),
-            );
+        if known.first() == Some(&identity) {
+            return;
         }
+        let others = known.iter().filter(|known| **known != identity);
+        let latest = std::iter::once(&identity).chain(others.take(IDENTITIES - 1));
+        self.identities.insert(user, latest.copied().collect());
     }
 
     fn judge(&self, asked: Timestamp, identity: Identity) -> Option<Credential> {
-        let Config {
-            admitted,
-            remembered,
-        } = *self.config.read();
         let age = self.clock.now().since(asked);
-        let credential = |trust, due| {
-            Some(Credential {
-                identity,
-                trust,
-                due,
-            })
-        };
-        match age {
-            age if age < admitted => credential(Trust::Proven, age >= admitted / 10 * RENEWED_FROM),
-            age if age < remembered => credential(Trust::Lapsed, false),
-            _ => None,
-        }
+        Credential::judge(identity, age, *self.config.read())
     }
 }
 

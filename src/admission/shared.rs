@@ -33,14 +33,14 @@ const TIME: usize = 8;
 
 /// What Redis knows of credentials.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct SharedCredentials {
     link: Link,
     reads: Reads,
     time: RedisTime,
     admit: Arc<Script>,
 }
 
-impl Shared {
+impl SharedCredentials {
     pub(super) fn new(link: Link, reads: Reads, time: RedisTime) -> Self {
         Self {
             link,
@@ -118,17 +118,17 @@ impl Shared {
 }
 
 /// A record, taken apart.
-struct Record {
+struct CredentialRecord {
     generation: UserToken,
     accepted: SharedTime,
     identity: Identity,
 }
 
-fn parse(bytes: &[u8]) -> Option<Record> {
+fn parse(bytes: &[u8]) -> Option<CredentialRecord> {
     let (generation, rest) = bytes.split_at_checked(GENERATION)?;
     let (accepted, identity) = rest.split_at_checked(TIME)?;
     let identity = Identity::from_bytes(identity).filter(|_| identity.len() == IDENTITY_BYTES)?;
-    Some(Record {
+    Some(CredentialRecord {
         generation: UserToken::read(generation)?,
         accepted: time_of(accepted)?,
         identity,

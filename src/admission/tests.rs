@@ -13,7 +13,7 @@ fn auth(n: u8) -> AuthTag {
 
 fn admissions() -> (Admissions, ManualClock) {
     let clock = ManualClock::new(Timestamp(1_000_000));
-    let config = Config {
+    let config = AdmissionConfig {
         admitted: HOUR,
         remembered: 25 * HOUR,
     };
@@ -30,17 +30,17 @@ fn trust(admissions: &Admissions, of: u8, under: u8) -> Option<Trust> {
 }
 
 #[tokio::test]
-async fn an_accepted_credential_is_proven_for_an_hour_then_lapsed_then_unknown() {
+async fn an_accepted_credential_is_verified_for_an_hour_then_lapsed_then_unknown() {
     let (admissions, clock) = admissions();
     assert_eq!(trust(&admissions, 1, 1), None);
     admissions
         .admit(user(1), auth(1), Identity::Caller, clock.now())
         .await;
     for (seconds, expected) in [
-        (0, Some((Trust::Proven, false))),
-        (2_879, Some((Trust::Proven, false))),
-        (1, Some((Trust::Proven, true))),
-        (719, Some((Trust::Proven, true))),
+        (0, Some((Trust::Verified, false))),
+        (2_879, Some((Trust::Verified, false))),
+        (1, Some((Trust::Verified, true))),
+        (719, Some((Trust::Verified, true))),
         (1, Some((Trust::Lapsed, false))),
         (24 * 3600 - 1, Some((Trust::Lapsed, false))),
         (1, None),
@@ -71,7 +71,7 @@ async fn trust_counts_from_when_the_crm_was_asked() {
         .await;
     assert_eq!(
         trust(&admissions, 1, 1),
-        Some(Trust::Proven),
+        Some(Trust::Verified),
         "a slow call takes nothing back"
     );
 }
@@ -90,7 +90,7 @@ async fn a_call_that_began_before_a_refusal_does_not_undo_it() {
     admissions
         .admit(user(1), auth(1), Identity::Caller, clock.now())
         .await;
-    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Proven));
+    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Verified));
 }
 
 #[tokio::test]
@@ -149,19 +149,19 @@ async fn other_settings_hold_for_what_is_remembered_and_bring_nothing_back_that_
         .admit(user(1), auth(1), Identity::Caller, clock.now())
         .await;
     clock.advance(HOUR / 2);
-    admissions.set_config(Config {
+    admissions.set_config(AdmissionConfig {
         admitted: HOUR / 4,
         remembered: 2 * HOUR,
     });
     assert_eq!(trust(&admissions, 1, 1), Some(Trust::Lapsed));
-    admissions.set_config(Config {
+    admissions.set_config(AdmissionConfig {
         admitted: HOUR,
         remembered: 25 * HOUR,
     });
-    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Proven));
+    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Verified));
     clock.advance(25 * HOUR);
     assert_eq!(trust(&admissions, 1, 1), None);
-    admissions.set_config(Config {
+    admissions.set_config(AdmissionConfig {
         admitted: HOUR,
         remembered: 99 * HOUR,
     });

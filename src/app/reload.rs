@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::budgets::Budgets;
-use crate::admission::{self, Admissions};
+use crate::admission::{AdmissionConfig, Admissions};
 use crate::cache::TieredCache;
 use crate::clients::Clients;
 use crate::config::{Config, Grpc};
@@ -64,9 +64,9 @@ impl Reload {
 }
 
 /// A credential is remembered for longer than any answer that it was accepted for.
-pub(super) fn admissions_config(config: &Config) -> admission::Config {
+pub(super) fn admissions_config(config: &Config) -> AdmissionConfig {
     let remembered = config.admitted.saturating_add(config.ages.longest());
-    admission::Config {
+    AdmissionConfig {
         admitted: config.admitted,
         remembered,
     }

@@ -461,7 +461,7 @@ impl Drop for Turn<'_> {
 }
 
 fn standing(urgency: &Urgency) -> Standing {
-    if urgency.is_proven() {
+    if urgency.is_verified() {
         Standing::Proven
     } else {
         Standing::Unproven

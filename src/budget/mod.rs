@@ -321,7 +321,7 @@ impl Budget {
     /// dropped leaves the line.
     ///
     /// If the quota is an account's, one call of each window is kept for loads whose credential is
-    /// proven ([`Urgency::set_proven`]), for [`Config::admitted`] after such a load has called or a
+    /// proven ([`Urgency::set_verified`]), for [`Config::admitted`] after such a load has called or a
     /// credential was proven.
     ///
     /// # Errors

@@ -284,7 +284,9 @@ mod tests {
             regions: &[],
             settings: &[],
         };
-        let question = KeyMaker::new([1; 16]).question(&crm, &user, party, &[]);
+        let question = KeyMaker::new([1; 16])
+            .prefix(&crm, &user, &[])
+            .question(party);
         (question.of(&Identity::Caller).slot(), party)
     }
 

@@ -111,7 +111,9 @@ mod tests {
             settings: Settings::default(),
         };
         let party = Party::Number(E164::parse("+16505551234", None).unwrap());
-        let question = KeyMaker::new([1; 16]).question(&crm, &user, party, &[]);
+        let question = KeyMaker::new([1; 16])
+            .prefix(&crm, &user, &[])
+            .question(party);
         question.of(&Identity::Credential(AuthTag::from_bytes([identity; 16])))
     }
 

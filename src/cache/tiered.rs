@@ -146,6 +146,17 @@ impl TieredCache {
         Some(stored)
     }
 
+    /// As [`TieredCache::hit`] for an answer that is fresh; any other is not counted.
+    #[must_use]
+    pub(crate) fn fresh_hit(&self, key: &ContactKey) -> Option<Stored> {
+        let stored = self.in_memory(key)?;
+        let fresh = stored.freshness == Freshness::Fresh;
+        fresh.then(|| {
+            self.memory_counts.count(Some(Freshness::Fresh));
+            stored
+        })
+    }
+
     /// As [`TieredCache::hit`], and counts nothing.
     #[must_use]
     pub fn in_memory(&self, key: &ContactKey) -> Option<Stored> {

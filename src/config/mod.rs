@@ -64,7 +64,7 @@ pub struct Config {
     /// Secrets of section `redis`, which are read at start only.
     redis_secrets: Secrets,
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
-    pub(crate) resolver: resolver::Config,
+    pub(crate) resolver: resolver::ResolverConfig,
     /// The rest of section `lookup`.
     pub(crate) limits: Limits,
     /// `lookup.withheld`: a house's own texts for "no number".
@@ -155,7 +155,7 @@ pub(crate) fn read_beside(
         redis_keys: redis.keys,
         redis_secrets: redis.secrets,
         replicas: redis.replicas,
-        resolver: resolver::Config {
+        resolver: resolver::ResolverConfig {
             is_one_connector: connectors.len() == 1,
             ..resolver
         },

@@ -54,7 +54,7 @@ fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
 pub(super) fn lookup(
     section: &mut Section<'_>,
     (max_loads, max_jobs): (usize, usize),
-) -> (resolver::Config, Limits, HouseWords) {
+) -> (resolver::ResolverConfig, Limits, HouseWords) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
     let details_timeout = section.duration("details_timeout", "400ms");
@@ -69,7 +69,7 @@ pub(super) fn lookup(
     longer_than_zero(section, "timeout", timeout);
     longer_than_zero(section, "call_timeout", limits.call_timeout);
     (
-        resolver::Config {
+        resolver::ResolverConfig {
             timeout,
             soft_deadline,
             details_timeout,

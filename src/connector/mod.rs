@@ -346,6 +346,12 @@ impl Platform {
         }
     }
 
+    /// What makes the keys of questions to this connector.
+    #[must_use]
+    pub(crate) fn keys(&self) -> &KeyMaker {
+        &self.keys
+    }
+
     /// Who says whose a credential is.
     #[must_use]
     pub(crate) fn identity(&self) -> IdentitySource {

@@ -288,8 +288,8 @@ impl CrmSession {
     /// The CRM has accepted the credential. If that is news, a call of its account's quota is kept
     /// for such ones.
     pub(crate) async fn prove(&self) {
-        if !self.urgency.is_proven() {
-            self.urgency.set_proven(true);
+        if !self.urgency.is_verified() {
+            self.urgency.set_verified(true);
             self.find.spent.prove().await;
         }
     }

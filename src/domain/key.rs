@@ -5,9 +5,10 @@
 //! hash is SipHash-1-3 with 128 bits under a secret key: nobody outside can aim for a collision.
 //! Replicas that share a Redis share the secret.
 //!
-//! A question is hashed without who asks it ([`QuestionKey`]). Together with an identity it names a
-//! stored answer ([`ContactKey`]), so that what one identity was shown is never found under
-//! another.
+//! What all questions of one asker have in common is hashed once ([`QuestionPrefix`]); each of them then
+//! costs the hash of its number. A question is hashed without the identity of who asks it
+//! ([`QuestionKey`]). Together with an identity it names a stored answer ([`ContactKey`]), so that
+//! what one identity was shown is never found under another.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -23,11 +24,11 @@ use super::user::{AuthHeader, Host, User, WhoAmI};
 
 /// Changes when the parts or their order change. So replicas of two versions never read each
 /// other's answers.
-const SCHEMA: u8 = 2;
+const SCHEMA: u8 = 3;
 
 /// What a hash stands for; two kinds never collide.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TagKind {
     User = 1,
     Question,
     Credential,
@@ -57,6 +58,40 @@ impl UserTag {
 impl fmt::Debug for UserTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "UserTag({:08x})", self.0 >> 96)
+    }
+}
+
+/// All inputs of a question but the party, hashed as far as they go: made once for a call or a
+/// batch.
+#[derive(Clone)]
+pub struct QuestionPrefix {
+    user: UserTag,
+    parts: HashParts,
+}
+
+impl QuestionPrefix {
+    /// The claimed user.
+    #[must_use]
+    pub(crate) fn user(&self) -> UserTag {
+        self.user
+    }
+
+    /// The key of the question about `party`.
+    #[must_use]
+    pub fn question(&self, party: Party) -> QuestionKey {
+        let mut parts = self.parts.clone();
+        parts.push(&party.to_bytes());
+        QuestionKey {
+            user: self.user,
+            party,
+            hash: parts.finish(),
+        }
+    }
+}
+
+impl fmt::Debug for QuestionPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QuestionPrefix({:?})", self.user)
     }
 }
 
@@ -230,17 +265,10 @@ impl KeyMaker {
         Self { secret }
     }
 
-    /// The key of one question.
+    /// What the keys of all questions have in common that one user asks in one way.
     #[must_use]
-    pub fn question(
-        &self,
-        crm: &Crm<'_>,
-        user: &User,
-        party: Party,
-        formats: &[NumberFormat],
-    ) -> QuestionKey {
-        let mut parts = self.parts_at(Kind::Question, crm, user.host.as_ref());
-        parts.push(&party.to_bytes());
+    pub fn prefix(&self, crm: &Crm<'_>, user: &User, formats: &[NumberFormat]) -> QuestionPrefix {
+        let mut parts = self.parts_at(TagKind::Question, crm, user.host.as_ref());
         parts.push(&user.region.map_or([0; 2], Region::to_bytes));
         parts.count(crm.regions.len());
         for region in crm.regions {
@@ -250,27 +278,20 @@ impl KeyMaker {
         for format in formats {
             parts.push(format.pattern().as_bytes());
         }
+        parts.count(crm.settings.len());
         for name in crm.settings {
-            // A Value is encoded deterministically: its maps are ordered.
-            parts.push(
-                &user
-                    .settings
-                    .get(name)
-                    .map(prost_types::Value::encode_to_vec)
-                    .unwrap_or_default(),
-            );
+            parts.push(&encoded_setting(user, name));
         }
-        QuestionKey {
+        QuestionPrefix {
             user: self.user(crm.connector, &user.account, &user.id),
-            party,
-            hash: parts.finish(),
+            parts,
         }
     }
 
     /// The tag of a user, as the caller names them.
     #[must_use]
     pub(crate) fn user(&self, connector: &str, account: &str, id: &str) -> UserTag {
-        let mut parts = self.parts(Kind::User);
+        let mut parts = self.parts(TagKind::User);
         for part in [connector, account, id] {
             parts.push(part.as_bytes());
         }
@@ -281,7 +302,7 @@ impl KeyMaker {
     /// about another.
     #[must_use]
     pub(crate) fn auth(&self, crm: &Crm<'_>, header: &AuthHeader, host: Option<&Host>) -> AuthTag {
-        let mut parts = self.parts_at(Kind::Credential, crm, host);
+        let mut parts = self.parts_at(TagKind::Credential, crm, host);
         parts.push(header.expose().as_bytes());
         AuthTag(parts.finish())
     }
@@ -296,18 +317,20 @@ impl KeyMaker {
             }
             IdentityTag::from_bits(parts.finish())
         };
-        let account = who.account().map(|account| tag(Kind::Account, &[account]));
+        let account = who
+            .account()
+            .map(|account| tag(TagKind::Account, &[account]));
         let user = tag(
-            Kind::Identity,
+            TagKind::Identity,
             &[who.account().unwrap_or_default(), who.user()],
         );
         Identity::Crm { user, account }
     }
 
-    /// The tag of a budget's scope: an account, or a user where the CRM counts by user.
+    /// The tag of a budget's scope: an account, or a user if the CRM counts by user.
     #[must_use]
     pub(crate) fn scope(&self, parts_of_scope: &[&[u8]]) -> ScopeTag {
-        let mut parts = self.parts(Kind::Scope);
+        let mut parts = self.parts(TagKind::Scope);
         parts.count(parts_of_scope.len());
         for part in parts_of_scope {
             parts.push(part);
@@ -316,29 +339,38 @@ impl KeyMaker {
     }
 
     /// Parts that hold for one address of one connector only.
-    fn parts_at(&self, kind: Kind, crm: &Crm<'_>, host: Option<&Host>) -> Parts {
+    fn parts_at(&self, kind: TagKind, crm: &Crm<'_>, host: Option<&Host>) -> HashParts {
         let mut parts = self.parts(kind);
         // With an address in the settings nobody is asked at the host that a caller names, and a
-        // quota is one for all of them. Answers are told apart all the same.
-        let host = host.filter(|_| kind == Kind::Question || crm.base_url.is_empty());
+        // quota is one for all of them. Answers are kept apart all the same.
+        let host = host.filter(|_| kind == TagKind::Question || crm.base_url.is_empty());
         for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
             parts.push(part.as_bytes());
         }
         parts
     }
 
-    fn parts(&self, kind: Kind) -> Parts {
+    fn parts(&self, kind: TagKind) -> HashParts {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
         hasher.write_u8(SCHEMA);
         hasher.write_u8(kind as u8);
-        Parts(hasher)
+        HashParts(hasher)
     }
 }
 
-/// Length-prefixed parts of one hash.
-struct Parts(SipHasher13);
+/// A setting's value as bytes: a `Value` is encoded deterministically, because its maps are ordered.
+fn encoded_setting(user: &User, name: &str) -> Vec<u8> {
+    let value = user.settings.get(name);
+    value
+        .map(prost_types::Value::encode_to_vec)
+        .unwrap_or_default()
+}
 
-impl Parts {
+/// Length-prefixed parts of one hash.
+#[derive(Clone)]
+struct HashParts(SipHasher13);
+
+impl HashParts {
     fn push(&mut self, part: &[u8]) {
         self.count(part.len());
         self.0.write(part);

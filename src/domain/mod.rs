@@ -22,7 +22,7 @@ pub use format::NumberFormat;
 pub use format::{Spelling, Variants};
 pub use identity::Identity;
 pub(crate) use key::ScopeTag;
-pub use key::{ContactKey, Crm, KeyMaker, UserTag};
+pub use key::{ContactKey, Crm, KeyMaker, QuestionPrefix, UserTag};
 pub use key::{QuestionKey, SlotKey};
 pub use lane::Lane;
 pub use phone::{E164, Extension, Party, Region};

@@ -1,6 +1,7 @@
 //! On whose behalf a CRM is asked: the user, the CRM host, the credential.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prost_types::{Struct, Value, value::Kind};
 use secrecy::zeroize::Zeroizing;
@@ -9,8 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::phone::Region;
 
 /// A user of a CRM. Ids are opaque texts of the calling service; nothing is derived from their
-/// form.
-#[derive(Clone)]
+/// form. Not `Clone`: one is shared by all questions of a batch.
 pub struct User {
     /// The caller's id of the user; never empty.
     pub id: String,
@@ -70,9 +70,9 @@ impl fmt::Debug for WhoAmI {
 }
 
 /// User settings, read as App Connect writes them (`{"name": {"value": v}}`) and plainly
-/// (`{"name": v}`).
+/// (`{"name": v}`). Clones share them.
 #[derive(Clone, Default)]
-pub struct Settings(Struct);
+pub struct Settings(Arc<Struct>);
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +84,7 @@ impl Settings {
     /// Wraps what the caller sent.
     #[must_use]
     pub(crate) fn new(fields: Struct) -> Self {
-        Self(fields)
+        Self(Arc::new(fields))
     }
 
     /// The value of one setting.
@@ -147,8 +147,7 @@ fn is_label(label: &str) -> bool {
 }
 
 /// The value of the HTTP `Authorization` header for the CRM. Never printed; wiped from memory when
-/// dropped.
-#[derive(Clone)]
+/// dropped. Not `Clone`: one is shared by all questions of a batch.
 pub(crate) struct AuthHeader(SecretString);
 
 impl AuthHeader {

@@ -15,18 +15,23 @@ fn flights() -> Test {
 }
 
 /// In a lane, without a deadline, under a credential that is good.
-fn in_lane(lane: Lane) -> Asker {
-    Asker {
+fn in_lane(lane: Lane) -> Demand {
+    Demand {
         lane,
         deadline: None,
-        trusted: true,
+        verified: true,
     }
 }
 
 /// There is always a place.
+fn begin<F>(load: F) -> Option<NewLoad<(), F>> {
+    begin_in((), load)
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "this is what flights want")]
-fn begin() -> Option<((), Span)> {
-    Some(((), Span::default()))
+fn begin_in<P, F>(place: P, load: F) -> Option<NewLoad<P, F>> {
+    let span = Span::default();
+    Some(NewLoad { place, span, load })
 }
 
 async fn slow(loads: Arc<AtomicU32>) -> LoadResult<u8> {
@@ -39,27 +44,22 @@ fn board<F>(flights: &Test, key: u8, load: impl FnOnce() -> F) -> Seat<u8>
 where
     F: Future<Output = LoadResult<u8>> + Send + 'static,
 {
-    flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), begin, |_, _, _| {
-        load()
-    })
+    flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), |_, _| begin(load()))
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_in_a_hurry_makes_the_whole_flight_hurry() {
     let flights = flights();
-    let (told, urgency) = tokio::sync::oneshot::channel();
+    let (seen, urgency) = tokio::sync::oneshot::channel();
     let flight = 1;
-    let prefetch = flights.join_or_lead(
-        flight,
-        Join::Any,
-        in_lane(Lane::Prefetch),
-        begin,
-        |_, urgency, _| async move {
-            sleep(Duration::from_millis(10)).await;
-            told.send(urgency.lane()).unwrap();
-            Ok(0)
-        },
-    );
+    let prefetch =
+        flights.join_or_lead(flight, Join::Any, in_lane(Lane::Prefetch), |urgency, _| {
+            begin(async move {
+                sleep(Duration::from_millis(10)).await;
+                seen.send(urgency.lane()).unwrap();
+                Ok(0)
+            })
+        });
     let ringing = board(&flights, flight, || async { Ok(0) });
     assert!(ringing.joined() && prefetch.wait().await.is_ok());
     assert_eq!(urgency.await.unwrap(), Lane::CallPop);
@@ -96,19 +96,15 @@ async fn a_leader_that_leaves_breaks_nothing() {
     assert_eq!(loads.load(Ordering::Relaxed), 1);
 }
 
-/// A load of a batch; the batch is gone at once where it holds no seat.
+/// A load of a batch; the batch is gone at once if it holds no seat.
 fn of_a_batch(flights: &Test, loads: &Arc<AtomicU32>, spends: bool) -> Seat<u8> {
     let loads = Arc::clone(loads);
-    flights.join_or_lead(
-        1,
-        Join::Any,
-        in_lane(Lane::Prefetch),
-        begin,
-        |_, urgency, _| async move {
+    flights.join_or_lead(1, Join::Any, in_lane(Lane::Prefetch), |urgency, _| {
+        begin(async move {
             let _call = spends.then(|| urgency.spend());
             slow(loads).await
-        },
-    )
+        })
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,14 +175,9 @@ async fn without_a_place_no_load_begins_but_those_under_way_are_joined() {
     let places = Arc::new(tokio::sync::Semaphore::new(1));
     let board =
         |flights: &Test, key, load: fn(Arc<AtomicU32>) -> BoxFuture<'static, LoadResult<u8>>| {
-            let begin = || {
-                Some((
-                    Arc::clone(&places).try_acquire_owned().ok()?,
-                    Span::default(),
-                ))
-            };
-            flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), begin, |_, _, _| {
-                load(Arc::clone(&loads))
+            flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), |_, _| {
+                let place = Arc::clone(&places).try_acquire_owned().ok()?;
+                begin_in(place, load(Arc::clone(&loads)))
             })
         };
     let slow = |loads| slow(loads).boxed();
@@ -204,11 +195,11 @@ fn untrusted<F>(flights: &Test, load: impl FnOnce(Arc<Urgency>) -> F) -> Seat<u8
 where
     F: Future<Output = LoadResult<u8>> + Send + 'static,
 {
-    let asker = Asker {
-        trusted: false,
+    let demand = Demand {
+        verified: false,
         ..in_lane(Lane::CallPop)
     };
-    flights.join_or_lead(1, Join::Any, asker, begin, |_, urgency, _| load(urgency))
+    flights.join_or_lead(1, Join::Any, demand, |urgency, _| begin(load(urgency)))
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,26 +252,18 @@ async fn who_wants_a_load_of_its_own_joins_only_one_that_has_made_no_call_yet() 
     let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let (call, called) = tokio::sync::oneshot::channel::<()>();
     let loading = Arc::clone(&loads);
-    let first = flights.join_or_lead(
-        1,
-        Join::Any,
-        in_lane(Lane::CallPop),
-        begin,
-        |_, urgency, _| async move {
+    let first = flights.join_or_lead(1, Join::Any, in_lane(Lane::CallPop), |urgency, _| {
+        begin(async move {
             called.await.unwrap();
             let _call = urgency.spend();
             slow(loading).await
-        },
-    );
+        })
+    });
     let refresh = |loads: &Arc<AtomicU32>| {
         let loads = Arc::clone(loads);
-        flights.join_or_lead(
-            1,
-            Join::NotCalledYet,
-            in_lane(Lane::CallPop),
-            begin,
-            |_, _, _| slow(loads),
-        )
+        flights.join_or_lead(1, Join::NotCalledYet, in_lane(Lane::CallPop), |_, _| {
+            begin(slow(loads))
+        })
     };
     assert!(
         refresh(&loads).joined(),
@@ -306,17 +289,13 @@ async fn who_wants_a_load_of_its_own_joins_only_one_that_has_made_no_call_yet() 
 #[tokio::test(start_paused = true)]
 async fn the_main_part_is_there_for_whoever_takes_it_before_the_load_ends() {
     let flights = flights();
-    let mut seat = flights.join_or_lead(
-        1,
-        Join::Any,
-        in_lane(Lane::CallPop),
-        begin,
-        |_, _, early| async move {
+    let mut seat = flights.join_or_lead(1, Join::Any, in_lane(Lane::CallPop), |_, early| {
+        begin(async move {
             early.show(1);
             sleep(Duration::from_millis(500)).await;
             Ok(2)
-        },
-    );
+        })
+    });
     assert_eq!(seat.early().await, Some(1));
     let mut later = board(&flights, 1, || async { Ok(3) });
     assert_eq!(

@@ -20,7 +20,7 @@ use crate::domain::{LookupError, Party};
 use crate::metrics::{Metrics, PrefetchLabels};
 use crate::pb::v1 as pb;
 use crate::pb::v1::prefetch_contacts_response::Event;
-use crate::resolver::{CutShort, Job, Progress, Resolver};
+use crate::resolver::{CutShort, PrefetchEvent, PrefetchEvents, Resolver};
 
 pub(super) type Events = BoxStream<'static, Result<pb::PrefetchContactsResponse, Status>>;
 
@@ -68,7 +68,7 @@ pub(super) fn told_by(
 }
 
 /// Starts the job of `log`, if there is a place for it.
-pub(super) async fn teller(
+pub(super) fn teller(
     resolver: &Resolver,
     log: Log,
     requested: usize,
@@ -76,31 +76,24 @@ pub(super) async fn teller(
     metrics: Arc<Metrics>,
 ) -> Result<ProgressStream, Status> {
     let distinct = log.invalid.len() + log.batch.as_ref().map_or(0, |batch| batch.parties.len());
-    let job = match log.batch {
-        Some(batch) => Some(resolver.prefetch(batch).await.map_err(|error| {
-            count_refused(&metrics, &error);
-            status::failed(&error, &platform)
-        })?),
-        None => None,
-    };
-    let started = pb::PrefetchStarted {
-        requested: count(requested),
-        distinct: count(distinct),
-        already_cached: count(job.as_ref().map_or(0, |job| job.already_cached)),
-    };
+    let job = log.batch.map(|batch| resolver.prefetch(batch)).transpose();
+    let job = job.map_err(|error| {
+        count_refused(&metrics, &error);
+        status::failed(&error, &platform)
+    })?;
     let mut teller = ProgressStream {
         platform,
         metrics,
+        requested: count(requested),
         total: count(distinct),
         done: 0,
         tally: pb::PrefetchFinished::default(),
-        pending: VecDeque::from([Ok(Event::Started(started))]),
+        invalid: log.invalid,
+        pending: VecDeque::new(),
         job,
     };
-    for (text, wrong) in log.invalid {
-        teller.settle(text, pb::PrefetchOutcome::InvalidNumber, 0, wrong);
-    }
     if teller.job.is_none() {
+        teller.start(0);
         teller.pending.push_back(Ok(Event::Finished(teller.tally)));
     }
     Ok(teller)
@@ -110,19 +103,35 @@ pub(super) async fn teller(
 pub(super) struct ProgressStream {
     platform: String,
     metrics: Arc<Metrics>,
+    requested: u32,
     total: u32,
     done: u32,
     tally: pb::PrefetchFinished,
+    /// Texts that are nobody's number, with what is wrong with them, until they are reported.
+    invalid: Vec<(String, String)>,
     pending: VecDeque<Result<Event, Status>>,
-    job: Option<Job>,
+    job: Option<PrefetchEvents>,
 }
 
 impl ProgressStream {
+    /// The first event, and those that need no job.
+    fn start(&mut self, already_cached: usize) {
+        let started = pb::PrefetchStarted {
+            requested: self.requested,
+            distinct: self.total,
+            already_cached: count(already_cached),
+        };
+        self.pending.push_back(Ok(Event::Started(started)));
+        for (text, wrong) in std::mem::take(&mut self.invalid) {
+            self.settle(text, pb::PrefetchOutcome::InvalidNumber, 0, wrong);
+        }
+    }
+
     async fn next(&mut self) -> Option<Result<Event, Status>> {
         if let Some(event) = self.pending.pop_front() {
             return Some(event);
         }
-        match self.job.as_mut()?.progress.recv().await {
+        match self.job.as_mut()?.recv().await {
             Some(progress) => self.hear(progress),
             // The job ends with its last event; without one it broke off.
             None => self
@@ -132,9 +141,10 @@ impl ProgressStream {
         self.pending.pop_front()
     }
 
-    fn hear(&mut self, progress: Progress) {
+    fn hear(&mut self, progress: PrefetchEvent) {
         match progress {
-            Progress::Cached(party, found) => {
+            PrefetchEvent::Started { already_cached } => self.start(already_cached),
+            PrefetchEvent::Cached(party, found) => {
                 self.settle(
                     party.to_string(),
                     pb::PrefetchOutcome::AlreadyCached,
@@ -142,8 +152,8 @@ impl ProgressStream {
                     String::new(),
                 );
             }
-            Progress::Loaded(party, loaded) => self.loaded(party, loaded),
-            Progress::Ended {
+            PrefetchEvent::Loaded(party, loaded) => self.loaded(party, loaded),
+            PrefetchEvent::Ended {
                 crm_requests,
                 elapsed,
                 cut_short,
@@ -224,9 +234,11 @@ mod tests {
         let mut teller = ProgressStream {
             platform: "example".to_owned(),
             metrics: Arc::default(),
+            requested: 100,
             total: 100,
             done: 0,
             tally: pb::PrefetchFinished::default(),
+            invalid: Vec::new(),
             pending: VecDeque::new(),
             job: None,
         };

@@ -16,7 +16,7 @@ use crate::domain::user::Settings;
 use crate::domain::{AuthHeader, Extension, NumberFormat, Party, Region, User};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
-use crate::resolver::{Batch, Forgotten, Question, Trigger};
+use crate::resolver::{Asker, Batch, Forgotten, Question, Trigger};
 use crate::trace::Span;
 
 /// Longest id that is taken, in bytes.
@@ -36,10 +36,6 @@ const MAX_NUMBERS: usize = 10_000;
 const MAX_STRUCT: (usize, usize, usize) = (16 << 10, 1000, 16);
 
 /// What is to be done about a request.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one is on its way for each call, and a box would cost every hit"
-)]
 #[derive(Debug)]
 pub(super) enum Ask {
     /// Look it up.
@@ -121,20 +117,12 @@ pub(super) fn question(
             Err(error) => return Err(invalid("phone_number", error.to_string())),
         }
     };
-    let (platform, only_if_cached) = (Arc::clone(platform), request.only_if_cached);
-    let span = Span::default();
-    Ok(Ask::Find(Question {
-        platform,
-        user,
-        auth,
-        party,
-        extension: asked,
-        formats,
-        trigger,
-        only_if_cached,
-        deadline,
-        span,
-    }))
+    let asker = Asker::new(Arc::clone(platform), user, auth, formats);
+    let mut question = Question::new(Arc::new(asker), party, trigger);
+    question.extension = asked;
+    question.only_if_cached = request.only_if_cached;
+    question.deadline = deadline;
+    Ok(Ask::Find(question))
 }
 
 /// A prefetch request, taken apart.
@@ -180,22 +168,10 @@ pub(super) fn batch(
             invalid.push((text, wrong));
         }
     }
-    let platform = Arc::clone(platform);
-    let trigger = Trigger::InitialMatch;
-    let batch = parties.first().copied().map(|party| Batch {
-        question: Question {
-            platform,
-            user,
-            auth,
-            party,
-            extension: None,
-            formats,
-            trigger,
-            only_if_cached: false,
-            deadline: None,
-            span: Span::default(),
-        },
+    let batch = (!parties.is_empty()).then(|| Batch {
+        asker: Arc::new(Asker::new(Arc::clone(platform), user, auth, formats)),
         parties,
+        span: Span::default(),
     });
     Ok(Log { batch, invalid })
 }

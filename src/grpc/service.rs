@@ -124,10 +124,10 @@ impl ContactService for ContactRpc {
             return Err(status::failed(&LookupError::Internal, name));
         };
         let question = match ask {
-            Ask::Find(question) => Question {
-                span: span.clone(),
-                ..question
-            },
+            Ask::Find(mut question) => {
+                question.span = span.clone();
+                question
+            }
             nobody => {
                 other(name, "not_found");
                 return Ok(Response::new(desk.nobody(&nobody)));
@@ -177,10 +177,10 @@ impl ContactService for ContactRpc {
         .await?;
         if let Some(batch) = &mut log.batch {
             // Ends with the job, which holds the last clone of it.
-            batch.question.span = span;
+            batch.span = span;
         }
         let metrics = Arc::clone(&shared.metrics);
-        let teller = batch::teller(&shared.resolver, log, requested, name, metrics).await?;
+        let teller = batch::teller(&shared.resolver, log, requested, name, metrics)?;
         Ok(Response::new(batch::told_by(teller, place, &shared.tasks)))
     }
 
@@ -254,6 +254,9 @@ impl Shared {
         question: &Question,
         limit: Option<Duration>,
     ) -> Result<Answer, LookupError> {
+        if let Some(answer) = self.resolver.stored(question) {
+            return Ok(answer);
+        }
         let found = self.resolver.find(question);
         match limit {
             Some(limit) => clock::timeout(limit, found)

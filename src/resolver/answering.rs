@@ -8,20 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::identity::Known;
-use super::load_task::{Load, Loaded, Verified};
-use super::{Asked, Question, Resolver, Trigger};
+use super::asker::Asker;
+use super::load_task::{Load, Loaded, SearchTiming};
+use super::question::Trigger;
+use super::whoami::NamedCredential;
 use crate::cache::Ticket;
 use crate::clock;
 use crate::connector::{CrmSession, Details, Found};
-use crate::domain::{Entry, Freshness, Identity, Lane, Source};
+use crate::domain::{ContactKey, Entry, Freshness, Identity, Lane, Source};
 use crate::flight::Seat;
 
 /// Whose the answer is.
-pub(super) enum Owner {
-    Settled(Identity),
+pub(super) enum AnswerOwner {
+    Known(Identity),
     /// The CRM is being asked.
-    Asked(Seat<Known>),
+    BeingAsked(Seat<NamedCredential>),
 }
 
 /// An answer on its way.
@@ -29,8 +30,8 @@ pub(super) struct Answering<'a> {
     load: &'a Load,
     session: CrmSession,
     ticket: Ticket,
-    owner: Owner,
-    verified: Verified,
+    owner: AnswerOwner,
+    timing: SearchTiming,
 }
 
 impl<'a> Answering<'a> {
@@ -38,70 +39,75 @@ impl<'a> Answering<'a> {
         load: &'a Load,
         session: CrmSession,
         ticket: Ticket,
-        owner: Owner,
-        verified: Verified,
+        owner: AnswerOwner,
+        timing: SearchTiming,
     ) -> Self {
         Self {
             load,
             session,
             ticket,
             owner,
-            verified,
+            timing,
         }
     }
 
     pub(super) async fn finish(mut self, found: Found) -> Loaded {
         let mut details = self.begin_details(found);
-        if !details.is_done() || matches!(self.owner, Owner::Asked(_)) {
-            self.load
-                .early
-                .show(self.loaded(self.entry(&details.found(), None)));
+        if !details.is_done() || matches!(self.owner, AnswerOwner::BeingAsked(_)) {
+            let entry = self.entry(&details.found(), None);
+            self.load.early.show(self.loaded(entry));
         }
-        if let Some(patience) = self.patience()
-            && clock::timeout_at(self.verified.at + patience, self.complete(&mut details))
-                .await
-                .is_none()
-        {
-            details.relax();
-            if let Owner::Settled(identity) = self.owner {
-                self.store(identity, &details.found()).await;
+        if let Some(patience) = self.patience() {
+            let until = self.timing.found_at + patience;
+            let completed = clock::timeout_at(until, self.complete(&mut details)).await;
+            if completed.is_none() {
+                self.store_early(&mut details).await;
             }
         }
         self.complete(&mut details).await;
-        self.load
-            .spent
-            .fetch_add(self.session.requests(), Ordering::Relaxed);
+        self.count_calls();
         let identity = match self.owner {
-            Owner::Settled(identity) => identity,
-            Owner::Asked(_) => Resolver::unsaid(self.load.asked()),
+            AnswerOwner::Known(identity) => identity,
+            AnswerOwner::BeingAsked(_) => self.asker().identity_unsaid(),
         };
         let entry = self.store(identity, &details.found()).await;
         self.loaded(entry)
     }
 
+    /// Stores the answer without the details that are missing; they are loaded behind the scenes.
+    async fn store_early(&mut self, details: &mut Details) {
+        details.relax();
+        if let AnswerOwner::Known(identity) = self.owner {
+            self.store(identity, &details.found()).await;
+        }
+    }
+
     /// There is no answer. The calls that were made for it still count for whoever the credential
     /// turns out to be.
     pub(super) fn give_up(self) {
-        self.load
-            .spent
-            .fetch_add(self.session.requests(), Ordering::Relaxed);
-        let Owner::Asked(mut seat) = self.owner else {
+        self.count_calls();
+        let asker = Arc::clone(self.asker());
+        let AnswerOwner::BeingAsked(mut seat) = self.owner else {
             return;
         };
-        let (resolver, question, session) = (
-            self.load.resolver.clone(),
-            self.load.question.clone(),
-            self.session,
-        );
-        self.load.resolver.rooms.tasks.spawn(async move {
-            let asked = resolver.asked(&question);
-            let identity = whose(asked, &mut seat).await;
-            belongs_to(asked, &session, identity).await;
+        let session = self.session;
+        self.load.resolver.deps.tasks.spawn(async move {
+            let identity = identity(&asker, &mut seat).await;
+            belongs_to(&asker, &session, identity).await;
         });
     }
 
+    fn asker(&self) -> &'a Arc<Asker> {
+        &self.load.request.asker
+    }
+
+    fn count_calls(&self) {
+        let spent = &self.load.request.spent;
+        spent.fetch_add(self.session.requests(), Ordering::Relaxed);
+    }
+
     fn begin_details(&self, found: Found) -> Details {
-        let (platform, user) = (&self.load.question.platform, &self.load.question.user);
+        let (platform, user) = (self.asker().platform(), self.asker().user());
         let lane = self.load.urgency.lane();
         // Somebody who pressed refresh waits for all of them.
         let urgent = if self.waits_for_all() {
@@ -119,7 +125,7 @@ impl<'a> Answering<'a> {
     }
 
     fn waits_for_all(&self) -> bool {
-        self.load.question.trigger == Trigger::ManualRefresh
+        self.load.request.trigger == Trigger::ManualRefresh
     }
 
     /// How long from the moment of verification until the answer is stored without what is missing.
@@ -131,9 +137,9 @@ impl<'a> Answering<'a> {
         }
         if self.waits_for_all() {
             // Before the time of the whole load is up.
-            return Some((config.timeout / 5 * 4).saturating_sub(self.verified.searched));
+            return Some((config.timeout / 5 * 4).saturating_sub(self.timing.took));
         }
-        Some(self.verified.patience(config.details_timeout))
+        Some(self.timing.patience(config.details_timeout))
     }
 
     /// Waits for all details and for the identity. May be dropped half-way and called again.
@@ -142,23 +148,20 @@ impl<'a> Answering<'a> {
     }
 
     async fn settle(&mut self) {
-        let Owner::Asked(seat) = &mut self.owner else {
+        let asker = self.asker();
+        let AnswerOwner::BeingAsked(seat) = &mut self.owner else {
             return;
         };
-        let asked = self.load.asked();
-        let identity = whose(asked, seat).await;
-        self.owner = Owner::Settled(identity);
-        self.load
-            .resolver
-            .rooms
-            .tasks
-            .spawn(belongs_to(asked, &self.session, identity));
+        let identity = identity(asker, seat).await;
+        self.owner = AnswerOwner::Known(identity);
+        let belongs = belongs_to(asker, &self.session, identity);
+        self.load.resolver.deps.tasks.spawn(belongs);
     }
 
     /// The answer as it is by now. `before` is what it follows.
     fn entry(&self, found: &Found, before: Option<&Entry>) -> Arc<Entry> {
         let entry = Entry::new(
-            &self.load.question.party,
+            &self.load.request.key.party(),
             &found.contacts,
             found.complete,
             self.ticket.asked_at(),
@@ -169,31 +172,31 @@ impl<'a> Answering<'a> {
 
     /// Keeps the answer, and that the credential is good.
     async fn store(&self, identity: Identity, found: &Found) -> Arc<Entry> {
-        let (rooms, key) = (&self.load.resolver.rooms, self.load.key.of(&identity));
+        let (deps, key) = (
+            &self.load.resolver.deps,
+            self.load.request.key.of(&identity),
+        );
         // Asked again while it was fresh it proves nothing new: the CRM may index a new contact any
         // moment.
-        let before = rooms
-            .cache
-            .in_memory(&key)
-            .filter(|stored| stored.freshness != Freshness::Fresh);
+        let stored = deps.cache.in_memory(&key);
+        let before = stored.filter(|stored| stored.freshness != Freshness::Fresh);
         let entry = self.entry(found, before.as_ref().map(|stored| &*stored.entry));
-        let keep = async {
-            if entry.is_storable() {
-                rooms
-                    .cache
-                    .store(&key, &self.ticket, &entry, self.waits_for_all())
-                    .await;
-            } else {
-                let platform = self.load.question.platform.name();
-                tracing::warn!(platform, "a search was cut short; its absence is not kept");
-            }
-        };
-        let admit =
-            rooms
-                .admissions
-                .admit(key.user(), self.load.auth, identity, self.ticket.asked());
-        tokio::join!(admit, keep, self.session.prove());
+        let auth = self.asker().auth_tag();
+        let admit = deps
+            .admissions
+            .admit(key.user(), auth, identity, self.ticket.asked());
+        tokio::join!(admit, self.keep(&key, &entry), self.session.prove());
         entry
+    }
+
+    async fn keep(&self, key: &ContactKey, entry: &Arc<Entry>) {
+        if entry.is_storable() {
+            let (cache, is_refresh) = (&self.load.resolver.deps.cache, self.waits_for_all());
+            cache.store(key, &self.ticket, entry, is_refresh).await;
+        } else {
+            let platform = self.asker().platform().name();
+            tracing::warn!(platform, "a search was cut short; its absence is not kept");
+        }
     }
 
     fn loaded(&self, entry: Arc<Entry>) -> Loaded {
@@ -203,30 +206,27 @@ impl<'a> Answering<'a> {
             asked,
             source: Source::Crm,
             crm_requests,
-            verified: self.verified,
+            timing: self.timing,
         }
     }
 }
 
 /// Whose the credential is, when the CRM has been asked.
-async fn whose(asked: Asked<'_>, seat: &mut Seat<Known>) -> Identity {
+async fn identity(asker: &Asker, seat: &mut Seat<NamedCredential>) -> Identity {
     match seat.done().await {
-        Ok(known) => Resolver::believed(asked, known.identity),
-        Err(_) => Resolver::unsaid(asked),
+        Ok(named) => asker.identity_said(named.identity),
+        Err(_) => asker.identity_unsaid(),
     }
 }
 
 /// Has the session's calls count for `identity`: at once, as far as it is about what replies have
 /// said. If the CRM has not said whose the credential is, they count for whom they count already.
 fn belongs_to(
-    asked: Asked<'_>,
+    asker: &Asker,
     session: &CrmSession,
     identity: Identity,
 ) -> impl Future<Output = ()> + use<> {
-    let Question { platform, user, .. } = asked.question;
-    let scope = identity
-        .is_known()
-        .then(|| platform.scope(user, asked.auth, Some(&identity)));
+    let scope = identity.is_known().then(|| asker.scope(Some(&identity)));
     let belongs = scope.map(|scope| session.belongs_to(scope));
     async move {
         if let Some(belongs) = belongs {

@@ -10,7 +10,7 @@ use crate::redis_link::LinkError;
 pub(crate) enum Forgotten {
     /// The answers about these parties, whatever formats, host and settings they were asked with.
     Parties(Vec<Party>),
-    /// Everything: answers, and which credentials have proved themselves.
+    /// Everything: answers, and which credentials are verified.
     Everything,
 }
 
@@ -19,7 +19,7 @@ impl Resolver {
     /// afterwards.
     ///
     /// # Errors
-    /// Where Redis could not be told: this process has forgotten, other replicas may not have.
+    /// If Redis cannot be reached: this process has forgotten, other replicas may not have.
     pub(crate) async fn forget(
         &self,
         platform: &Platform,
@@ -27,14 +27,14 @@ impl Resolver {
         user: &str,
         what: &Forgotten,
     ) -> Result<(), LinkError> {
-        let user: UserTag = self.rooms.keys.user(platform.name(), account, user);
+        let user: UserTag = self.deps.keys.user(platform.name(), account, user);
         match what {
-            Forgotten::Parties(parties) => self.rooms.cache.forget_numbers(user, parties).await,
+            Forgotten::Parties(parties) => self.deps.cache.forget_numbers(user, parties).await,
             Forgotten::Everything => {
-                self.rooms.admissions.forget_user_here(user);
-                let forgotten = self.rooms.cache.forget_user(user).await;
+                self.deps.admissions.forget_user_here(user);
+                let forgotten = self.deps.cache.forget_user(user).await;
                 // Once more, for what was taken from Redis in between.
-                self.rooms.admissions.forget_user_here(user);
+                self.deps.admissions.forget_user_here(user);
                 forgotten
             }
         }

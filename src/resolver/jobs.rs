@@ -12,7 +12,7 @@ use crate::clock::Stopwatch;
 
 /// How far one job is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct JobProgress {
     /// The connector's name.
     pub(crate) platform: String,
     /// Numbers settled.
@@ -25,16 +25,16 @@ pub(crate) struct Standing {
 
 /// All jobs under way, by their order of beginning.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Jobs(Arc<Mutex<Board>>);
+pub(super) struct Jobs(Arc<Mutex<JobTable>>);
 
 #[derive(Debug, Default)]
-struct Board {
+struct JobTable {
     begun: u64,
-    under_way: BTreeMap<u64, Arc<Sheet>>,
+    under_way: BTreeMap<u64, Arc<RunningJob>>,
 }
 
 #[derive(Debug)]
-struct Sheet {
+struct RunningJob {
     platform: String,
     total: usize,
     done: AtomicUsize,
@@ -43,54 +43,54 @@ struct Sheet {
 
 /// A job's entry among them; taken out when dropped.
 #[derive(Debug)]
-pub(super) struct Entered {
+pub(super) struct JobEntry {
     jobs: Jobs,
     number: u64,
-    sheet: Arc<Sheet>,
+    job: Arc<RunningJob>,
 }
 
 impl Jobs {
     /// Enters a job over so many numbers.
-    pub(super) fn enter(&self, platform: &str, total: usize) -> Entered {
-        let sheet = Sheet {
+    pub(super) fn enter(&self, platform: &str, total: usize) -> JobEntry {
+        let job = RunningJob {
             platform: platform.to_owned(),
             total,
             done: AtomicUsize::new(0),
             since: Stopwatch::start(),
         };
-        let sheet = Arc::new(sheet);
-        let mut board = self.0.lock();
-        let number = board.begun;
-        board.begun += 1;
-        board.under_way.insert(number, Arc::clone(&sheet));
-        Entered {
+        let job = Arc::new(job);
+        let mut table = self.0.lock();
+        let number = table.begun;
+        table.begun += 1;
+        table.under_way.insert(number, Arc::clone(&job));
+        JobEntry {
             jobs: self.clone(),
             number,
-            sheet,
+            job,
         }
     }
 
     /// How far each is, the oldest first.
-    pub(super) fn standings(&self) -> Vec<Standing> {
-        let sheets: Vec<Arc<Sheet>> = self.0.lock().under_way.values().map(Arc::clone).collect();
-        let standings = sheets.into_iter().map(|sheet| Standing {
-            platform: sheet.platform.clone(),
-            done: sheet.done.load(Ordering::Relaxed),
-            total: sheet.total,
-            since: sheet.since.elapsed(),
+    pub(super) fn progress(&self) -> Vec<JobProgress> {
+        let jobs: Vec<Arc<RunningJob>> = self.0.lock().under_way.values().map(Arc::clone).collect();
+        let progress = jobs.into_iter().map(|job| JobProgress {
+            platform: job.platform.clone(),
+            done: job.done.load(Ordering::Relaxed),
+            total: job.total,
+            since: job.since.elapsed(),
         });
-        standings.collect()
+        progress.collect()
     }
 }
 
-impl Entered {
+impl JobEntry {
     /// One more number is settled.
     pub(super) fn settle(&self) {
-        self.sheet.done.fetch_add(1, Ordering::Relaxed);
+        self.job.done.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Entered {
+impl Drop for JobEntry {
     fn drop(&mut self) {
         self.jobs.0.lock().under_way.remove(&self.number);
     }
@@ -108,7 +108,7 @@ mod tests {
         second.settle();
         second.settle();
         let seen = |jobs: &Jobs| {
-            jobs.standings()
+            jobs.progress()
                 .into_iter()
                 .map(|job| (job.platform, job.done, job.total))
                 .collect::<Vec<_>>()
@@ -120,6 +120,6 @@ mod tests {
         drop(first);
         assert_eq!(seen(&jobs), [("b".to_owned(), 2, 5)]);
         drop(second);
-        assert!(jobs.standings().is_empty());
+        assert!(jobs.progress().is_empty());
     }
 }

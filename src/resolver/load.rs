@@ -1,91 +1,98 @@
 //! A load: ask the CRM once, store what it says, give it to everybody who waits.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::answering::{Answering, Owner};
-use super::identity::Whose;
-use super::load_task::{Load, Loaded, Verified};
-use super::{Question, Resolver, TOO_LONG};
+use super::TOO_LONG;
+use super::answering::{AnswerOwner, Answering};
+use super::load_request::Reuse;
+use super::load_task::{Load, Loaded, SearchTiming};
 use crate::admission::Credential;
 use crate::cache::Ticket;
 use crate::clock::{self, Stopwatch};
 use crate::connector::{self, CrmSession, Found};
 use crate::domain::{Freshness, LookupError};
 use crate::flight::LoadResult;
-use crate::lease::Acquired;
+use crate::lease::{Acquired, Leases};
 
 /// How often Redis is looked at while another replica loads the same question.
 const WATCH: Duration = Duration::from_millis(20);
 
 impl Load {
     pub(super) async fn run(self) -> LoadResult<Loaded> {
-        let platform = &self.question.platform;
         // Boxed: a load's future is large, and lives for as long as the CRM takes.
-        let loaded = Box::pin(self.load()).await;
-        self.span.set("platform", platform.name().to_owned());
+        let result = Box::pin(self.load()).await;
+        let platform = self.request.asker.platform().name();
+        self.span.set("platform", platform.to_owned());
         self.span.set("lane", self.urgency.lane().label());
-        self.span.set("outcome", outcome(&loaded));
+        self.span.set("outcome", outcome(&result));
         self.span.end();
-        if let Err(error) = &loaded {
-            platform.log_throttle().about("load", error, |suppressed| {
-                let (platform, trace_id) = (platform.name(), self.span.trace_id());
-                tracing::warn!(platform, trace_id, %error, suppressed, "a look-up in the CRM failed");
-            });
+        if let Err(error) = &result {
+            self.log(error);
             if *error == LookupError::CrmUnauthenticated {
-                self.resolver.revoke(self.asked()).await;
+                self.resolver.revoke(self.request.asker.auth_tag()).await;
             }
         }
-        loaded
+        result
     }
 
-    /// What another flight or another replica has stored by now, else what the CRM says. Replicas
-    /// take turns by a lease; where Redis is away everybody asks.
+    fn log(&self, error: &LookupError) {
+        let platform = self.request.asker.platform();
+        platform.log_throttle().about("load", error, |suppressed| {
+            let (platform, trace_id) = (platform.name(), self.span.trace_id());
+            tracing::warn!(platform, trace_id, %error, suppressed, "a look-up in the CRM failed");
+        });
+    }
+
+    /// What another flight or another replica has stored by now, else what the CRM says.
     async fn load(&self) -> LoadResult<Loaded> {
-        let cache = &self.resolver.rooms.cache;
-        let Some(leases) = self
-            .resolver
-            .rooms
-            .leases
-            .as_ref()
-            .filter(|_| !self.must_ask)
-        else {
-            let ticket = self
-                .in_time(async { Ok(cache.begin(&self.key).await) })
-                .await?;
-            return match self.good_enough(&ticket).await {
-                Some(stored) => Ok(stored),
-                None => self.ask(ticket).await,
-            };
-        };
+        let deps = &self.resolver.deps;
+        match (&deps.leases, self.request.reuse) {
+            (Some(leases), Reuse::Fresh) => self.load_in_turn(leases).await,
+            _ => {
+                let begin = async { Ok(deps.cache.begin(&self.request.key).await) };
+                self.load_since(self.in_time(begin).await?).await
+            }
+        }
+    }
+
+    /// Replicas take turns by a lease. Everybody asks if Redis is away.
+    async fn load_in_turn(&self, leases: &Leases) -> LoadResult<Loaded> {
+        let (key, auth) = (&self.request.key, self.request.asker.auth_tag());
+        let cache = &self.resolver.deps.cache;
         loop {
             // Asked for together and in this order: the lease's last holder may have stored the
             // answer before.
             let begun = async {
-                Ok(tokio::join!(
-                    leases.acquire(&self.key, self.auth, self.urgency.lane()),
-                    cache.begin(&self.key)
-                ))
+                let lease = leases.acquire(key, auth, self.urgency.lane());
+                Ok(tokio::join!(lease, cache.begin(key)))
             };
             let (lease, ticket) = self.in_time(begun).await?;
-            if let Some(stored) = self.good_enough(&ticket).await {
-                return Ok(stored);
-            }
             match lease {
-                Acquired::Lease(lease) => return lease.keep(self.ask(ticket)).await,
+                Acquired::Lease(lease) => return lease.keep(self.load_since(ticket)).await,
+                Acquired::Unavailable => return self.load_since(ticket).await,
                 Acquired::Held => {
+                    if let Some(stored) = self.good_enough(&ticket).await {
+                        return Ok(stored);
+                    }
                     let watch = async {
                         clock::sleep(WATCH).await;
                         Ok(())
                     };
                     self.in_time(watch).await?;
                 }
-                Acquired::Unavailable => return self.ask(ticket).await,
             }
         }
     }
 
-    /// Ends a step once a ringing phone has had to do with this load for too long. Work behind the
+    /// What was stored when the load began if that is good enough, else what the CRM says.
+    async fn load_since(&self, ticket: Ticket) -> LoadResult<Loaded> {
+        match self.good_enough(&ticket).await {
+            Some(stored) => Ok(stored),
+            None => self.ask(ticket).await,
+        }
+    }
+
+    /// Ends a step once a ringing phone has waited for this load for too long. Work behind the
     /// scenes waits for its turn in the CRM's quota however long that takes, and its calls have
     /// limits of their own.
     async fn in_time<T>(&self, step: impl Future<Output = LoadResult<T>>) -> LoadResult<T> {
@@ -98,48 +105,38 @@ impl Load {
 
     /// A stored answer that makes the CRM call needless: fresh, and this credential may see it.
     async fn good_enough(&self, ticket: &Ticket) -> Option<Loaded> {
-        if self.must_ask {
+        if self.request.reuse == Reuse::Never {
             return None;
         }
-        let rooms = &self.resolver.rooms;
-        let known = rooms.admissions.lookup(self.key.user(), self.auth).await;
-        let credential = known.filter(Credential::is_proven)?;
-        let stored = rooms
-            .cache
-            .stored_before(ticket, &self.key.of(&credential.identity))?;
+        let (deps, asker) = (&self.resolver.deps, &self.request.asker);
+        let known = deps.admissions.lookup(asker.user_tag(), asker.auth_tag());
+        let credential = known.await.filter(Credential::is_verified)?;
+        let key = self.request.key.of(&credential.identity);
+        let stored = deps.cache.stored_before(ticket, &key)?;
         (stored.freshness == Freshness::Fresh).then(|| Loaded {
             source: stored.source,
             entry: stored.entry,
             asked: stored.asked,
             crm_requests: 0,
-            verified: Verified {
-                at: clock::now(),
-                searched: Duration::ZERO,
+            timing: SearchTiming {
+                found_at: clock::now(),
+                took: Duration::ZERO,
             },
         })
     }
 
     /// Searches, and beside it asks who the credential is if nobody knows.
     async fn ask(&self, ticket: Ticket) -> LoadResult<Loaded> {
-        let asked = self.asked();
-        let admissions = &self.resolver.rooms.admissions;
         self.urgency
-            .set_proven(admissions.known(asked.user(), asked.auth).is_some());
-        let whose = match self.whose {
-            Whose::Settled(identity) => Owner::Settled(identity),
-            Whose::Unknown if self.resolver.may_ask_who(asked) => {
-                let (lane, deadline) = (self.urgency.lane(), self.urgency.deadline());
-                Owner::Asked(self.resolver.ask_who(asked, lane, deadline))
-            }
-            Whose::Unknown => Owner::Settled(Resolver::unsaid(asked)),
-        };
+            .set_verified(self.resolver.has_been_verified(&self.request.asker));
+        let owner = self.owner();
         let (session, stopwatch) = (self.session()?, Stopwatch::start());
         let found = self.search(&session).await;
-        let verified = Verified {
-            at: clock::now(),
-            searched: stopwatch.elapsed(),
+        let timing = SearchTiming {
+            found_at: clock::now(),
+            took: stopwatch.elapsed(),
         };
-        let answering = Answering::new(self, session, ticket, whose, verified);
+        let answering = Answering::new(self, session, ticket, owner, timing);
         match found {
             Ok(found) => {
                 self.urgency.want();
@@ -152,49 +149,43 @@ impl Load {
         }
     }
 
-    fn session(&self) -> Result<CrmSession, LookupError> {
-        let Question {
-            platform,
-            user,
-            auth,
-            ..
-        } = &self.question;
-        let settled = match self.whose {
-            Whose::Settled(identity) => Some(identity),
-            Whose::Unknown => None,
-        };
-        let owner = self.resolver.rooms.admissions.owner_of(settled, self.auth);
-        platform.session(
-            user,
-            (auth, self.auth),
-            owner.as_ref(),
-            Arc::clone(&self.urgency),
-            self.span.clone(),
-        )
+    /// Whose the answer is; the CRM is asked if that is not known.
+    fn owner(&self) -> AnswerOwner {
+        let (asker, urgency) = (&self.request.asker, &self.urgency);
+        match self.request.identity {
+            Some(identity) => AnswerOwner::Known(identity),
+            None if self.resolver.may_ask_who(asker) => {
+                let (lane, deadline) = (urgency.lane(), urgency.deadline());
+                let span = &self.request.span;
+                AnswerOwner::BeingAsked(self.resolver.ask_who(asker, span, lane, deadline))
+            }
+            None => AnswerOwner::Known(asker.identity_unsaid()),
+        }
+    }
+
+    fn session(&self) -> LoadResult<CrmSession> {
+        let asker = &self.request.asker;
+        let admissions = &self.resolver.deps.admissions;
+        let owner = admissions.owner_of(self.request.identity, asker.auth_tag());
+        asker.session(owner.as_ref(), self.urgency.clone(), self.span.clone())
     }
 
     async fn search(&self, session: &CrmSession) -> LoadResult<Found> {
-        let Question {
-            platform,
-            user,
-            party,
-            formats,
-            ..
-        } = &self.question;
-        let asked = connector::Question {
-            party: *party,
-            formats,
-            regions: platform.regions_for(user),
+        let asker = &self.request.asker;
+        let search = connector::Question {
+            party: self.request.key.party(),
+            formats: asker.formats(),
+            regions: asker.regions(),
         };
-        let connector = platform.connector();
-        self.in_time(connector::search(connector.as_ref(), session, &asked))
+        let connector = asker.platform().connector();
+        self.in_time(connector::search(connector.as_ref(), session, &search))
             .await
     }
 }
 
 /// As in the metrics.
-fn outcome(landing: &LoadResult<Loaded>) -> String {
-    match landing {
+fn outcome(result: &LoadResult<Loaded>) -> String {
+    match result {
         Ok(loaded) if loaded.entry.count() > 0 => "found".to_owned(),
         Ok(_) => "not_found".to_owned(),
         Err(error) => error.reason().to_ascii_lowercase(),

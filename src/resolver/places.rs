@@ -5,8 +5,9 @@
 //! by scope and connector ([`Shares`]), so that they fill their own. What is stored is served
 //! without a place.
 
-use super::identity::Whose;
-use super::{Asked, Config, Resolver};
+use super::asker::Asker;
+use super::{Resolver, ResolverConfig};
+use crate::admission::Credential;
 use crate::domain::{Identity, Lane, LookupError};
 use crate::share::{Claim, Share, Shares};
 
@@ -19,7 +20,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &ResolverConfig) -> Self {
         let shares = |most| {
             if config.is_one_connector {
                 Shares::of_one_connector(most)
@@ -37,14 +38,13 @@ impl Places {
 }
 
 impl Resolver {
-    /// A place for a caller that waits for the CRM.
+    /// A place for a caller that waits for the CRM. (A batch counts as a whole, when it begins.)
     pub(super) fn wait_place(
         &self,
-        asked: Asked<'_>,
+        asker: &Asker,
         identity: Option<&Identity>,
     ) -> Result<Share, LookupError> {
-        // A batch counts as a whole, where it begins.
-        let claim = self.claim(asked, identity, Lane::CallPop);
+        let claim = self.claim(asker, identity, Lane::CallPop);
         self.places
             .callers
             .enter(claim)
@@ -52,51 +52,52 @@ impl Resolver {
     }
 
     /// A place for a load, also when its callers have left.
-    pub(super) fn load_place(&self, asked: Asked<'_>, whose: Whose, lane: Lane) -> Option<Share> {
-        let identity = match &whose {
-            Whose::Settled(identity) => Some(identity),
-            Whose::Unknown => None,
-        };
-        self.places.loads.enter(self.claim(asked, identity, lane))
+    pub(super) fn load_place(
+        &self,
+        asker: &Asker,
+        identity: Option<&Identity>,
+        lane: Lane,
+    ) -> Option<Share> {
+        self.places.loads.enter(self.claim(asker, identity, lane))
     }
 
     /// A place for the question whose a credential is.
-    pub(super) fn whoami_place(&self, asked: Asked<'_>, lane: Lane) -> Option<Share> {
-        let known = self.rooms.admissions.known(asked.user(), asked.auth);
-        self.places.whoami.enter(self.claim(
-            asked,
-            known.map(|known| known.identity).as_ref(),
-            lane,
-        ))
+    pub(super) fn whoami_place(&self, asker: &Asker, lane: Lane) -> Option<Share> {
+        let identity = self.known_identity(asker);
+        self.places
+            .whoami
+            .enter(self.claim(asker, identity.as_ref(), lane))
     }
 
     /// A place for a batch.
-    pub(super) fn job_place(&self, asked: Asked<'_>) -> Result<Share, LookupError> {
-        let known = self.rooms.admissions.known(asked.user(), asked.auth);
-        let claim = self.claim(
-            asked,
-            known.map(|known| known.identity).as_ref(),
-            Lane::CallPop,
-        );
+    pub(super) fn job_place(&self, asker: &Asker) -> Result<Share, LookupError> {
+        let identity = self.known_identity(asker);
+        let claim = self.claim(asker, identity.as_ref(), Lane::CallPop);
         self.places.jobs.enter(claim).ok_or(LookupError::Overloaded)
+    }
+
+    /// What this process knows of the credential.
+    pub(super) fn known(&self, asker: &Asker) -> Option<Credential> {
+        let admissions = &self.deps.admissions;
+        admissions.known(asker.user_tag(), asker.auth_tag())
+    }
+
+    pub(super) fn known_identity(&self, asker: &Asker) -> Option<Identity> {
+        self.known(asker).map(|credential| credential.identity)
     }
 
     /// Whether the CRM has accepted the credential, and not refused it since. Only then a look-up
     /// goes on when its callers have left.
-    pub(super) fn is_trusted(&self, asked: Asked<'_>) -> bool {
-        self.rooms
-            .admissions
-            .known(asked.user(), asked.auth)
-            .is_some()
+    pub(super) fn has_been_verified(&self, asker: &Asker) -> bool {
+        self.known(asker).is_some()
     }
 
-    fn claim<'a>(&self, asked: Asked<'a>, identity: Option<&Identity>, lane: Lane) -> Claim<'a> {
-        let (connector, scope) = (asked.question.platform.name(), asked.scope(identity));
+    fn claim<'a>(&self, asker: &'a Asker, identity: Option<&Identity>, lane: Lane) -> Claim<'a> {
         Claim {
-            connector,
-            scope,
+            connector: asker.platform().name(),
+            scope: asker.scope(identity),
             lane,
-            proven: self.is_trusted(asked),
+            proven: self.has_been_verified(asker),
         }
     }
 }

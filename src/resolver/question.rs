@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use super::asker::Asker;
 use crate::cache::Stored;
-use crate::connector::Platform;
+use crate::clock::Instant;
 use crate::domain::{
-    AuthHeader, Entry, Extension, Freshness, Lane, NumberFormat, Party, Source, User,
+    ContactKey, Entry, Extension, Freshness, Identity, Lane, Party, QuestionKey, Source,
 };
 use crate::trace::Span;
 
@@ -42,30 +41,51 @@ impl Trigger {
     }
 }
 
-/// One look-up, parsed.
+/// One look-up, parsed: an asker and a party. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
-    /// Which CRM.
-    pub(crate) platform: Arc<Platform>,
-    /// On whose behalf.
-    pub(crate) user: User,
-    /// Under which credential.
-    pub(crate) auth: AuthHeader,
-    /// About whom.
-    pub(crate) party: Party,
+    asker: Arc<Asker>,
+    key: QuestionKey,
     /// The extension of the number that was asked for: it ranks the contacts of a reply, and is no
     /// part of the key.
     pub(crate) extension: Option<Extension>,
-    /// The user's ways of writing numbers.
-    pub(crate) formats: Vec<NumberFormat>,
     /// Why.
     pub(crate) trigger: Trigger,
     /// Make no CRM call.
     pub(crate) only_if_cached: bool,
     /// When the caller gives up waiting.
     pub(crate) deadline: Option<Instant>,
-    /// The request's span, where it is traced.
+    /// The request's span, if it is traced.
     pub(crate) span: Span,
+}
+
+impl Question {
+    /// `asker` asks about `party`: without a deadline, and the CRM may be called.
+    #[must_use]
+    pub(crate) fn new(asker: Arc<Asker>, party: Party, trigger: Trigger) -> Self {
+        Self {
+            key: asker.key(party),
+            asker,
+            extension: None,
+            trigger,
+            only_if_cached: false,
+            deadline: None,
+            span: Span::default(),
+        }
+    }
+
+    pub(super) fn asker(&self) -> &Arc<Asker> {
+        &self.asker
+    }
+
+    pub(super) fn key(&self) -> &QuestionKey {
+        &self.key
+    }
+
+    /// Where an answer for `identity` is kept.
+    pub(super) fn key_of(&self, identity: &Identity) -> ContactKey {
+        self.key.of(identity)
+    }
 }
 
 /// The answer to a question, with what is known about it.

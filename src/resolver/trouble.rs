@@ -33,14 +33,14 @@ const REFUSALS: u32 = 20;
 /// The trouble of one batch.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    state: Mutex<State>,
+    state: Mutex<TroubleState>,
     /// The turn to try whether it is over.
     probe: Semaphore,
     over: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TroubleState {
     /// Look-ups that the CRM has answered, in whatever words.
     answers: u64,
     now: Option<Spell>,
@@ -102,12 +102,12 @@ impl Trouble {
     /// again.
     pub(super) fn is_waited_out<T>(
         &self,
-        landing: &Result<T, LookupError>,
+        result: &Result<T, LookupError>,
         turn: Option<SemaphorePermit<'_>>,
         tries: &mut Tries,
     ) -> bool {
         let mut state = self.state.lock();
-        let Some(failure) = landing.as_ref().err().filter(|failure| is_trouble(failure)) else {
+        let Some(failure) = result.as_ref().err().filter(|failure| is_trouble(failure)) else {
             state.answers += 1;
             state.now = None;
             drop(state);
@@ -170,10 +170,10 @@ impl Spell {
 
 /// How long the CRM asks to be left alone. (What the quota says is no word of the CRM.)
 fn asked_wait(failure: &LookupError) -> Duration {
-    let is_told = !matches!(failure, LookupError::BudgetExhausted { .. });
+    let is_the_crms = !matches!(failure, LookupError::BudgetExhausted { .. });
     failure
         .retry_after()
-        .filter(|_| is_told)
+        .filter(|_| is_the_crms)
         .unwrap_or_default()
 }
 
@@ -200,12 +200,12 @@ mod tests {
     /// Fails in its turn until it should not be made again; when, and how often it failed.
     async fn until_given_up(
         trouble: &Trouble,
-        landing: &Result<(), LookupError>,
+        result: &Result<(), LookupError>,
     ) -> (Duration, u32) {
         let (began, mut tries) = (clock::now(), Tries::default());
         loop {
             let turn = trouble.turn().await;
-            if !trouble.is_waited_out(landing, turn, &mut tries) {
+            if !trouble.is_waited_out(result, turn, &mut tries) {
                 return (clock::now() - began, tries.count);
             }
         }

@@ -124,7 +124,7 @@ fn store(cache: &TieredCache, keys: &KeyMaker, kind: &str, n: u32) -> anyhow::Re
         regions: &[],
         settings: &[],
     };
-    let question = keys.question(&crm, &user, party, &[]);
+    let question = keys.prefix(&crm, &user, &[]).question(party);
     let key = question.of(&Identity::Caller);
     let contacts = if kind == "found" {
         vec![contact(n)]

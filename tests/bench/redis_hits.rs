@@ -286,7 +286,7 @@ fn keys() -> anyhow::Result<Vec<Key>> {
             regions: &[],
             settings: &[],
         };
-        let question = maker.question(&crm, &user, party(n)?, &[]);
+        let question = maker.prefix(&crm, &user, &[]).question(party(n)?);
         anyhow::Ok((question, question.of(&Identity::Caller)))
     };
     (0..KEYS).map(key).collect()

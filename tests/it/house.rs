@@ -139,6 +139,24 @@ fn every_room_uses_only_what_lies_below_it() {
 }
 
 #[test]
+fn who_asks_is_shared_by_all_questions_of_a_batch_and_cannot_be_cloned() {
+    for (file, item) in [
+        ("resolver/asker.rs", "struct Asker {"),
+        ("domain/user.rs", "struct User {"),
+        ("domain/user.rs", "struct AuthHeader("),
+    ] {
+        let code = bare(&fs::read_to_string(Path::new(SRC).join(file)).unwrap());
+        let (before, _) = code.split_once(item).unwrap_or_else(|| panic!("{item}"));
+        let attributes = before.rsplit(['}', ';']).next().unwrap();
+        let by_hand = item.replace("struct ", "Clone for ").replace('(', " {");
+        assert!(
+            !attributes.contains("Clone") && !code.contains(&by_hand),
+            "{file}: {item}"
+        );
+    }
+}
+
+#[test]
 fn the_files_of_a_room_import_each_other_in_no_circle() {
     let code = |file: &Path| without_tests(&bare(&fs::read_to_string(file).unwrap()));
     let files: Vec<_> = sources()

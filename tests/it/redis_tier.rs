@@ -47,7 +47,9 @@ fn question_in(id: &str, n: u32, formats: &[NumberFormat]) -> QuestionKey {
         regions: &[],
         settings: &[],
     };
-    KeyMaker::new([1; 16]).question(&crm, &user, party(n), formats)
+    KeyMaker::new([1; 16])
+        .prefix(&crm, &user, formats)
+        .question(party(n))
 }
 
 /// The answer to that question.

@@ -136,7 +136,7 @@ async fn the_scope_stays_what_it_was_and_one_call_is_kept_for_as_long_as_the_set
     sleep(50 * SECOND).await;
     let unproven = async || {
         let urgency = Urgency::new(Lane::CallPop, within_from_now(ms(600)));
-        urgency.set_proven(false);
+        urgency.set_verified(false);
         budget.acquire(scope("a"), CallKind::Search, &urgency).await
     };
     let _first = unproven().await.unwrap();

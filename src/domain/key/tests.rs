@@ -65,7 +65,8 @@ impl Inputs {
         };
         let identity = Identity::Credential(AuthTag::from_bytes([self.identity; 16]));
         KeyMaker::new([7; 16])
-            .question(&crm, &user, party, &formats)
+            .prefix(&crm, &user, &formats)
+            .question(party)
             .of(&identity)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::admission::{self, Admissions, Trust};
+use contactd::admission::{AdmissionConfig, Admissions, Trust};
 use contactd::clock::{Clock as _, ManualClock, Stopwatch, sleep};
 use contactd::domain::{AuthTag, Identity, Lane, SharedTime, Timestamp, UserTag};
 use contactd::lease::{Acquired, Lease, Leases};
@@ -260,7 +260,7 @@ async fn begin(server: &RedisServer) {
 /// What one replica knows of credentials, and its clock.
 async fn admissions(server: &RedisServer, remembered: Duration) -> (Admissions, ManualClock) {
     let clock = ManualClock::new(Timestamp(1_000_000));
-    let config = admission::Config {
+    let config = AdmissionConfig {
         admitted: HOUR,
         remembered,
     };
@@ -303,13 +303,16 @@ async fn a_credential_accepted_at_one_replica_is_admitted_at_another_with_its_id
     one.admit(user, auth(1), identity(7), clock_of_one.now())
         .await;
     let known = other.lookup(user, auth(1)).await.unwrap();
-    assert_eq!((known.trust, known.identity), (Trust::Proven, identity(7)));
+    assert_eq!(
+        (known.trust, known.identity),
+        (Trust::Verified, identity(7))
+    );
     assert_eq!(trust(&other, user, 2).await, None);
     assert_eq!(trust(&other, key("v", 1).user(), 1).await, None);
     server.stop();
     assert_eq!(
         trust(&other, user, 1).await,
-        Some(Trust::Proven),
+        Some(Trust::Verified),
         "memory knows"
     );
     assert_eq!(trust(&other, user, 2).await, None, "trouble admits nobody");
@@ -353,7 +356,7 @@ async fn a_refused_credential_is_admitted_nowhere_and_for_no_user() {
         .unwrap();
     for user in users {
         one.admit(user, auth(1), identity(1), clock.now()).await;
-        assert_eq!(trust(&other, user, 1).await, Some(Trust::Proven));
+        assert_eq!(trust(&other, user, 1).await, Some(Trust::Verified));
     }
     clock.advance(Duration::from_millis(1));
     assert!(one.revoke_elsewhere(auth(1), clock.now()).await);
@@ -374,7 +377,7 @@ async fn a_refused_credential_is_admitted_nowhere_and_for_no_user() {
 /// A later acceptance counts, for the user that it was given to.
 async fn third_time(admissions: &Admissions, users: [UserTag; 2]) {
     // Its clock stands still: the acceptance is a second ahead, which clocks may be.
-    assert_eq!(trust(admissions, users[0], 1).await, Some(Trust::Proven));
+    assert_eq!(trust(admissions, users[0], 1).await, Some(Trust::Verified));
     assert_eq!(trust(admissions, users[1], 1).await, None);
 }
 

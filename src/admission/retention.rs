@@ -1,0 +1,78 @@
+//! For how long this process remembers what it knows of credentials.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::{Cache, CacheBuilder};
+use parking_lot::RwLock;
+
+use super::credential::AdmissionConfig;
+
+/// Credentials remembered in this process, at some 200 bytes each; the least recently used is
+/// forgotten first.
+const MOST: u64 = 100_000;
+
+/// What is remembered.
+pub(super) type Remembered<K, V> = Cache<K, V, foldhash::fast::RandomState>;
+
+/// How long something is remembered: for the time that is set, from when it was stored or used.
+pub(super) struct Retention {
+    config: Arc<RwLock<AdmissionConfig>>,
+    since: KeptSince,
+}
+
+/// From when on something is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeptSince {
+    Stored,
+    Used,
+}
+
+impl Retention {
+    pub(super) fn new(config: &Arc<RwLock<AdmissionConfig>>, since: KeptSince) -> Self {
+        Self {
+            config: Arc::clone(config),
+            since,
+        }
+    }
+
+    /// A cache of what is remembered; what was used least recently is forgotten first.
+    pub(super) fn cache<K, V>(self) -> CacheBuilder<K, V, Cache<K, V>>
+    where
+        K: Eq + Hash + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
+        Cache::builder().max_capacity(MOST).expire_after(self)
+    }
+}
+
+impl<K, V> moka::Expiry<K, V> for Retention {
+    fn expire_after_create(&self, _: &K, _: &V, _: std::time::Instant) -> Option<Duration> {
+        Some(self.config.read().remembered)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &K,
+        _: &V,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(self.config.read().remembered)
+    }
+
+    fn expire_after_read(
+        &self,
+        _: &K,
+        _: &V,
+        _: std::time::Instant,
+        left: Option<Duration>,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
+        match self.since {
+            KeptSince::Stored => left,
+            KeptSince::Used => Some(self.config.read().remembered),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Who asks: what all questions of one call or of one batch have in common.
+//!
+//! Made once and shared in an `Arc`. Promises that its tags belong to its user and credential: no
+//! field changes after it is made.
+
+use std::sync::Arc;
+
+use crate::connector::{CrmSession, IdentitySource, Platform};
+use crate::domain::{
+    AuthHeader, AuthTag, Identity, LookupError, NumberFormat, Party, QuestionKey, QuestionPrefix,
+    Region, ScopeTag, User, UserTag,
+};
+use crate::trace::Span;
+use crate::urgency::Urgency;
+
+/// A user of a platform, with the credential and the settings that a request brought.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    platform: Arc<Platform>,
+    user: User,
+    credential: AuthHeader,
+    formats: Vec<NumberFormat>,
+    keys: QuestionPrefix,
+    auth_tag: AuthTag,
+}
+
+impl Asker {
+    /// Hashes what the keys of all its questions begin with, and the credential.
+    #[must_use]
+    pub(crate) fn new(
+        platform: Arc<Platform>,
+        user: User,
+        credential: AuthHeader,
+        formats: Vec<NumberFormat>,
+    ) -> Self {
+        let (keys, crm) = (platform.keys(), platform.crm());
+        let auth_tag = keys.auth(&crm, &credential, user.host.as_ref());
+        let keys = keys.prefix(&crm, &user, &formats);
+        Self {
+            platform,
+            user,
+            credential,
+            formats,
+            keys,
+            auth_tag,
+        }
+    }
+
+    /// The connector that is asked.
+    #[must_use]
+    pub(crate) fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    pub(super) fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// The user's ways of writing numbers.
+    pub(super) fn formats(&self) -> &[NumberFormat] {
+        &self.formats
+    }
+
+    /// The claimed user.
+    pub(super) fn user_tag(&self) -> UserTag {
+        self.keys.user()
+    }
+
+    pub(super) fn auth_tag(&self) -> AuthTag {
+        self.auth_tag
+    }
+
+    /// The key of the question about `party`, at the cost of one short hash.
+    pub(super) fn key(&self, party: Party) -> QuestionKey {
+        self.keys.question(party)
+    }
+
+    /// Where the phone fields of this user's CRM were typed.
+    pub(super) fn regions(&self) -> &[Region] {
+        self.platform.regions_for(&self.user)
+    }
+
+    /// Whose quota its calls spend, as far as it is known whose the credential is.
+    pub(super) fn scope(&self, identity: Option<&Identity>) -> ScopeTag {
+        self.platform.scope(&self.user, self.auth_tag, identity)
+    }
+
+    /// A session with the CRM under the credential, which is `owner`'s if that is known.
+    pub(super) fn session(
+        &self,
+        owner: Option<&Identity>,
+        urgency: Arc<Urgency>,
+        span: Span,
+    ) -> Result<CrmSession, LookupError> {
+        let credential = (&self.credential, self.auth_tag);
+        self.platform
+            .session(&self.user, credential, owner, urgency, span)
+    }
+
+    /// The identity of the credential if the CRM has said `said`: that, unless the settings leave
+    /// it to the caller.
+    pub(super) fn identity_said(&self, said: Identity) -> Identity {
+        match self.platform.identity() {
+            IdentitySource::Crm => said,
+            IdentitySource::Caller => Identity::Caller,
+        }
+    }
+
+    /// The identity of the credential if the CRM does not say it.
+    pub(super) fn identity_unsaid(&self) -> Identity {
+        self.identity_said(Identity::Credential(self.auth_tag))
+    }
+
+    /// The identity that is known without asking anybody.
+    pub(super) fn identity_given(&self) -> Option<Identity> {
+        match self.platform.identity() {
+            IdentitySource::Crm => None,
+            IdentitySource::Caller => Some(Identity::Caller),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A batch while it runs: proves the credential, reports what is stored, asks for the rest.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use super::events::{Batch, CutShort, PrefetchEvent};
+use super::plan::{BatchPlan, Proof};
+use crate::admission::Credential;
+use crate::clock::{self, Stopwatch};
+use crate::domain::{ContactKey, Freshness, Identity, Lane, LookupError, Party};
+use crate::flight::LoadResult;
+use crate::resolver::Resolver;
+use crate::resolver::jobs::JobEntry;
+use crate::resolver::load_request::{LoadRequest, Reuse};
+use crate::resolver::load_task::Loaded;
+use crate::resolver::question::Trigger;
+use crate::resolver::trouble::{self, Tries, Trouble};
+use crate::share::Share;
+
+/// Look-ups of one job under way at once: enough to use up any CRM's quota at its usual latency.
+const AT_ONCE: usize = 32;
+
+/// How long a number waits if its scope or its CRM has as many loads under way as may be.
+const FULL: Duration = Duration::from_secs(1);
+
+/// What look-ups under way may still take when the daemon stops.
+const GRACE: Duration = Duration::from_secs(3);
+
+pub(super) struct BatchRun {
+    pub(super) resolver: Resolver,
+    pub(super) batch: Batch,
+    pub(super) events: mpsc::Sender<PrefetchEvent>,
+    pub(super) entry: JobEntry,
+    /// HTTP calls made for this job.
+    pub(super) spent: Arc<AtomicU32>,
+    pub(super) trouble: Trouble,
+    pub(super) _place: Share,
+}
+
+/// Nobody listens any more.
+struct Gone;
+
+/// Why a job ends before all is done.
+enum Stop {
+    CutShort(CutShort),
+    Gone,
+}
+
+impl From<CutShort> for Stop {
+    fn from(why: CutShort) -> Self {
+        Self::CutShort(why)
+    }
+}
+
+impl From<Gone> for Stop {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// A party and what came of asking for it.
+type PartyResult = (Party, LoadResult<Loaded>);
+
+impl BatchRun {
+    pub(super) async fn run(self) {
+        let stopwatch = Stopwatch::start();
+        let worked = tokio::select! {
+            worked = self.work() => worked,
+            () = self.events.closed() => Err(Stop::Gone),
+        };
+        let cut_short = match worked {
+            Ok(()) => None,
+            Err(Stop::CutShort(why)) => Some(why),
+            Err(Stop::Gone) => return,
+        };
+        let ended = PrefetchEvent::Ended {
+            crm_requests: self.spent.load(Ordering::Relaxed),
+            elapsed: stopwatch.elapsed(),
+            cut_short,
+        };
+        // A client that left in the last moment misses the summary only.
+        let _ = self.report(ended).await;
+    }
+
+    async fn work(&self) -> Result<(), Stop> {
+        let (identity, proof) = match self.identify().await {
+            Ok(identified) => identified,
+            Err(failure) => {
+                self.report_start(0).await?;
+                return Err(CutShort::Doomed(failure).into());
+            }
+        };
+        let mut plan = self.plan(&identity).await;
+        if let Some(result) = self.start(identity, proof, &mut plan).await? {
+            self.settle(result).await?;
+        }
+        let (cached, missing) = plan.into_parts();
+        for (party, contacts) in cached {
+            self.entry.settle();
+            self.report(PrefetchEvent::Cached(party, contacts)).await?;
+        }
+        self.ask_for(missing, identity).await
+    }
+
+    /// Reports the start, and verifies the credential if that is still to be done. Returns what the
+    /// search has brought that verified it.
+    async fn start(
+        &self,
+        identity: Identity,
+        mut proof: Proof,
+        plan: &mut BatchPlan,
+    ) -> Result<Option<PartyResult>, Stop> {
+        let mut first = None;
+        if proof == Proof::ToVerify && plan.cached() > 0 {
+            (proof, first) = self.try_credential(identity, plan).await;
+        }
+        self.report_start(plan.cached()).await?;
+        // One call shows whether the CRM takes the credential at all, before many are made.
+        if proof == Proof::ToVerify
+            && let Some(party) = plan.take_first()
+        {
+            first = tokio::select! {
+                result = self.look_up(party, identity, Reuse::Never) => Some(result),
+                () = self.grace() => return Err(CutShort::Stopping.into()),
+            };
+        }
+        Ok(first)
+    }
+
+    /// Whose the batch is, and whether its credential is verified. Unless it is, the CRM is asked.
+    ///
+    /// # Errors
+    /// If the CRM asks to be left alone for longer than a batch waits.
+    async fn identify(&self) -> Result<(Identity, Proof), LookupError> {
+        let (resolver, asker) = (&self.resolver, &self.batch.asker);
+        let known = resolver.lookup_credential(asker).await;
+        if let Some(credential) = known.filter(Credential::is_verified) {
+            return Ok((credential.identity, Proof::Verified));
+        }
+        if resolver.may_ask_who(asker) {
+            self.spent.fetch_add(1, Ordering::Relaxed);
+            let who = resolver.who(asker, &self.batch.span, Lane::Prefetch, None);
+            match who.await {
+                Ok(identity) => return Ok((identity, Proof::Verified)),
+                Err(failure) if trouble::is_hopeless(&failure) => return Err(failure),
+                Err(_) => {}
+            }
+        }
+        let identity = known.map(|credential| credential.identity);
+        let identity = identity.unwrap_or_else(|| asker.identity_unsaid());
+        Ok((identity, Proof::ToVerify))
+    }
+
+    /// What is stored, in one round trip for each 500. What is stale is looked up like what is
+    /// missing.
+    async fn plan(&self, identity: &Identity) -> BatchPlan {
+        let Batch { asker, parties, .. } = &self.batch;
+        let key = |party: &Party| asker.key(*party).of(identity);
+        let keys: Vec<ContactKey> = parties.iter().map(key).collect();
+        let cache = &self.resolver.deps.cache;
+        let found = cache.lookup_many(asker.user_tag(), &keys).await;
+        let contacts = found.into_iter().map(|stored| {
+            let fresh = stored.filter(|stored| stored.freshness == Freshness::Fresh)?;
+            Some(fresh.entry.count())
+        });
+        BatchPlan::new(parties, contacts)
+    }
+
+    /// One search under a credential that is not verified though something is stored. A batch
+    /// waits out trouble, but not before it has reported its start.
+    async fn try_credential(
+        &self,
+        identity: Identity,
+        plan: &mut BatchPlan,
+    ) -> (Proof, Option<PartyResult>) {
+        let Some(party) = plan.take_first() else {
+            return (Proof::ToVerify, None);
+        };
+        let result = self.ask(party, identity, Reuse::Never).await;
+        let proof = Proof::shown_by(&result);
+        plan.shown(proof, party, &self.batch.parties);
+        (proof, (proof != Proof::ToVerify).then_some((party, result)))
+    }
+
+    /// Asks for what is missing. When the daemon stops nothing new begins, and what is under way
+    /// has a moment to end: it may stand in line for minutes.
+    async fn ask_for(&self, missing: VecDeque<Party>, identity: Identity) -> Result<(), Stop> {
+        let stopping = &self.resolver.deps.stopping;
+        let mut left = missing.len();
+        let feed = stream::iter(missing).take_until(stopping.cancelled());
+        let results = feed
+            .map(|party| self.look_up(party, identity, Reuse::Fresh))
+            .buffer_unordered(AT_ONCE);
+        let mut results = pin!(results.take_until(self.grace()));
+        while let Some(result) = results.next().await {
+            left -= 1;
+            self.settle(result).await?;
+        }
+        if left > 0 {
+            return Err(CutShort::Stopping.into());
+        }
+        Ok(())
+    }
+
+    /// Ends when the daemon stops and what is under way has had a moment.
+    async fn grace(&self) {
+        self.resolver.deps.stopping.cancelled().await;
+        clock::sleep(GRACE).await;
+    }
+
+    /// Looks one party up, again and again as long as the CRM is in trouble that may pass.
+    async fn look_up(&self, party: Party, identity: Identity, reuse: Reuse) -> PartyResult {
+        let mut tries = Tries::default();
+        loop {
+            let turn = self.trouble.turn().await;
+            let result = self.ask(party, identity, reuse).await;
+            let is_waited_out = self.trouble.is_waited_out(&result, turn, &mut tries);
+            if !is_waited_out || self.resolver.deps.stopping.is_cancelled() {
+                return (party, result);
+            }
+        }
+    }
+
+    /// Asks for one party in the prefetch lane. The budget holds the job back as long as the CRM
+    /// rests.
+    async fn ask(&self, party: Party, identity: Identity, reuse: Reuse) -> LoadResult<Loaded> {
+        loop {
+            let request = LoadRequest {
+                asker: Arc::clone(&self.batch.asker),
+                key: self.batch.asker.key(party),
+                identity: Some(identity),
+                trigger: Trigger::InitialMatch,
+                lane: Lane::Prefetch,
+                deadline: None,
+                reuse,
+                spent: Arc::clone(&self.spent),
+                span: self.batch.span.clone(),
+            };
+            match self.resolver.start(request).wait().await {
+                Err(LookupError::Overloaded) if !self.resolver.deps.stopping.is_cancelled() => {
+                    clock::sleep(FULL).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Reports a result. Some failures end the job.
+    async fn settle(&self, (party, result): PartyResult) -> Result<(), Stop> {
+        self.entry.settle();
+        let failure = result.as_ref().err();
+        let doom = failure
+            .filter(|error| error.is_fatal_for_batch() || self.trouble.lasts())
+            .cloned();
+        let contacts = result.map(|loaded| loaded.entry.count());
+        self.report(PrefetchEvent::Loaded(party, contacts)).await?;
+        match doom {
+            Some(failure) => Err(CutShort::Doomed(failure).into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn report_start(&self, already_cached: usize) -> Result<(), Gone> {
+        self.report(PrefetchEvent::Started { already_cached }).await
+    }
+
+    async fn report(&self, event: PrefetchEvent) -> Result<(), Gone> {
+        self.events.send(event).await.map_err(|_| Gone)
+    }
+}

@@ -1,0 +1,72 @@
+//! The one way to start a load.
+
+use std::sync::Arc;
+
+use super::Resolver;
+use super::load_request::{LoadRequest, Reuse};
+use super::load_task::{Load, LoadKey, Loaded};
+use super::question::Question;
+use crate::clock::{self, Instant};
+use crate::domain::Identity;
+use crate::flight::{NewLoad, Seat};
+use crate::urgency::Demand;
+
+impl Resolver {
+    /// A load for a caller that waits: it gets an error in time if the quota has no room.
+    pub(super) fn request(&self, question: &Question, identity: Option<Identity>) -> LoadRequest {
+        LoadRequest {
+            asker: Arc::clone(question.asker()),
+            key: *question.key(),
+            identity,
+            trigger: question.trigger,
+            lane: question.trigger.lane(),
+            deadline: self.deadline(question),
+            reuse: Reuse::Fresh,
+            spent: Arc::default(),
+            span: question.span.clone(),
+        }
+    }
+
+    /// When a CRM call for the question is too late: as the caller says, else after
+    /// `lookup.timeout`.
+    pub(super) fn deadline(&self, question: &Question) -> Option<Instant> {
+        question
+            .deadline
+            .or_else(|| clock::after(self.config.timeout))
+    }
+
+    /// A seat on the load that was requested: a new one, or one under way that may be shared.
+    pub(super) fn start(&self, request: LoadRequest) -> Seat<Loaded> {
+        let key = LoadKey {
+            question: request.key,
+            auth: request.asker.auth_tag(),
+            reuse: request.reuse,
+            since: self.deps.cache.forgotten_at(&request.key),
+        };
+        let demand = Demand {
+            lane: request.lane,
+            deadline: request.deadline,
+            verified: self.has_been_verified(&request.asker),
+        };
+        let (join, caller) = (request.join(), request.span.clone());
+        let begin = |urgency, early| {
+            let identity = request.identity.as_ref();
+            let place = self.load_place(&request.asker, identity, request.lane)?;
+            let span = request.span.step("load");
+            let load = Load {
+                resolver: self.clone(),
+                request,
+                urgency,
+                early,
+                span: span.clone(),
+            };
+            let load = load.run();
+            Some(NewLoad { place, span, load })
+        };
+        let seat = self.loads.join_or_lead(key, join, demand, begin);
+        if seat.joined() {
+            caller.link(seat.span());
+        }
+        seat
+    }
+}

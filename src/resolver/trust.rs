@@ -1,0 +1,203 @@
+//! How long it is believed whose a credential is, and what follows when nobody knows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Resolver;
+use super::asker::Asker;
+use super::question::{Answer, Question};
+use crate::admission::Credential;
+use crate::cache::{Fetched, Stored};
+use crate::clock;
+use crate::connector::IdentitySource;
+use crate::domain::{Freshness, Identity, Lane, LookupError};
+use crate::urgency::Urgency;
+
+/// How long the question who somebody is goes before the search if there may be an answer in store.
+const HEAD_START: Duration = Duration::from_millis(150);
+
+impl Resolver {
+    /// A look-up under a credential that nobody knows. If something is stored for the number,
+    /// whomever it belongs to, the question who this is goes first: its answer may make the search
+    /// needless. Otherwise both go together.
+    pub(super) async fn identify(
+        &self,
+        question: &Question,
+        fetched: Fetched,
+    ) -> Result<Answer, LookupError> {
+        let asker = question.asker();
+        let _place = self
+            .wait_place(asker, None)
+            .inspect_err(|_| self.deps.cache.missed(&fetched))?;
+        if self.may_ask_who(asker) && self.may_be_stored(question, &fetched) {
+            let (lane, deadline) = (question.trigger.lane(), self.deadline(question));
+            let who = self.who(asker, &question.span, lane, deadline);
+            if let Some(Ok(identity)) = clock::timeout(HEAD_START, who).await {
+                let key = question.key_of(&identity);
+                let stored = self.deps.cache.pick(&fetched, &key);
+                return self.serve_or_load(question, identity, stored).await;
+            }
+        }
+        self.deps.cache.missed(&fetched);
+        self.load(question, asker.identity_given()).await
+    }
+
+    /// Whether anything is stored for the number under the claimed user id.
+    fn may_be_stored(&self, question: &Question, fetched: &Fetched) -> bool {
+        let identities = self.deps.admissions.identities(question.asker().user_tag());
+        let is_in_memory = |identity: &Identity| {
+            let key = question.key_of(identity);
+            self.deps.cache.in_memory(&key).is_some()
+        };
+        !fetched.is_empty() || identities.iter().any(is_in_memory)
+    }
+
+    /// A stored answer under a credential that was accepted some time ago: the CRM is asked once
+    /// more. Only if it cannot be reached the answer is served all the same, labelled stale; never
+    /// because a caller, the quota or the daemon itself has no time for the question.
+    pub(super) async fn renew(
+        &self,
+        question: &Question,
+        known: Identity,
+    ) -> Result<Answer, LookupError> {
+        let asker = question.asker();
+        if self.may_ask_who(asker) {
+            let (lane, deadline) = (question.trigger.lane(), self.deadline(question));
+            let seat = self.ask_who(asker, &question.span, lane, deadline);
+            let urgency = Arc::clone(seat.urgency());
+            let named = self.named(asker, seat);
+            match self.unless_out_of_reach(&urgency, named).await {
+                None => return self.stale_by_now(question, known).await,
+                Some(Ok(identity)) => {
+                    let stored = self.stored_by_now(question, identity).await;
+                    return self.serve_or_load(question, identity, stored).await;
+                }
+                Some(Err(error)) if !is_left_to_a_search(&error, known) => return Err(error),
+                Some(Err(_)) => {}
+            }
+        }
+        let seat = self.start(self.request(question, Some(known)).anew());
+        let urgency = Arc::clone(seat.urgency());
+        let answer = self.wait_for(seat, question);
+        match self.unless_out_of_reach(&urgency, answer).await {
+            Some(answer) => answer,
+            None => self.stale_by_now(question, known).await,
+        }
+    }
+
+    async fn serve_or_load(
+        &self,
+        question: &Question,
+        identity: Identity,
+        stored: Option<Stored>,
+    ) -> Result<Answer, LookupError> {
+        match stored {
+            Some(stored) => self.serve(question, identity, stored).await,
+            None => self.load(question, Some(identity)).await,
+        }
+    }
+
+    /// What is stored now: while the CRM was asked it may have been erased or replaced.
+    async fn stored_by_now(&self, question: &Question, identity: Identity) -> Option<Stored> {
+        let key = question.key_of(&identity);
+        self.deps.cache.lookup(question.key(), &key).await
+    }
+
+    /// As [`Self::stored_by_now`] under a credential whose trust could not be renewed, labelled
+    /// stale. Unless it has been refused meanwhile.
+    async fn stale_by_now(
+        &self,
+        question: &Question,
+        identity: Identity,
+    ) -> Result<Answer, LookupError> {
+        let known = self.lookup_credential(question.asker()).await;
+        let stored = self.stored_by_now(question, identity).await;
+        match stored.filter(|_| known.is_some()) {
+            Some(stored) => Ok(Answer {
+                freshness: Freshness::Stale,
+                ..stored.into()
+            }),
+            None => self.load(question, Some(identity)).await,
+        }
+    }
+
+    /// The result of something that calls the CRM; `None` if the CRM was called and cannot be
+    /// reached, or leaves the call without a reply for longer than `lookup.soft_deadline`.
+    async fn unless_out_of_reach<T>(
+        &self,
+        urgency: &Urgency,
+        result: impl Future<Output = Result<T, LookupError>>,
+    ) -> Option<Result<T, LookupError>> {
+        tokio::select! {
+            biased;
+            result = result => match result {
+                Err(LookupError::CrmUnavailable(_)) if urgency.has_called() => None,
+                result => Some(result),
+            },
+            () = urgency.on_the_wire_for(self.config.soft_deadline) => None,
+        }
+    }
+
+    /// Whether the CRM should be asked about a verified credential behind a hit: its trust ends
+    /// soon, or the CRM has not said yet whose it is.
+    pub(super) fn is_renewal_due(&self, asker: &Asker, credential: &Credential) -> bool {
+        let is_unsaid =
+            !credential.identity.is_known() && asker.platform().identity() == IdentitySource::Crm;
+        credential.due || (is_unsaid && self.may_ask_who(asker))
+    }
+
+    /// Behind a hit: renews trust that ends soon, and asks again who somebody is if the CRM has not
+    /// said it.
+    pub(super) fn keep_trust(&self, question: &Question, credential: &Credential) {
+        let (asker, identity) = (question.asker(), credential.identity);
+        if !self.is_renewal_due(asker, credential) {
+            return;
+        }
+        let (key, scope) = (
+            (asker.user_tag(), asker.auth_tag()),
+            asker.scope(Some(&identity)),
+        );
+        if !self.renewing.take(key, scope, self.deps.clock.now()) {
+            return;
+        }
+        let (resolver, question) = (self.clone(), question.clone());
+        self.deps.tasks.spawn(async move {
+            let renewed = Box::pin(resolver.renew_behind(&question, identity)).await;
+            let failed = renewed.is_err().then(|| resolver.deps.clock.now());
+            resolver.renewing.ended(key, scope, failed);
+        });
+    }
+
+    async fn renew_behind(
+        &self,
+        question: &Question,
+        identity: Identity,
+    ) -> Result<(), LookupError> {
+        let asker = question.asker();
+        if self.may_ask_who(asker) {
+            let who = self.who(asker, &question.span, Lane::Revalidate, None);
+            match who.await {
+                Err(error) if is_unsaid(&error) => {}
+                said => return said.map(|_| ()),
+            }
+        }
+        let request = self.request(question, Some(identity)).anew();
+        let seat = self.start(request.behind(Lane::Revalidate));
+        seat.wait().await.map(|_| ())
+    }
+}
+
+/// Whether a search may still show that a credential is good, after the CRM did not say whose it
+/// is. It may not if the CRM has named it before and refuses it now.
+fn is_left_to_a_search(error: &LookupError, known: Identity) -> bool {
+    is_unsaid(error) && !(*error == LookupError::CrmUnauthenticated && known.is_known())
+}
+
+/// Whether the CRM has answered without saying who the credential is, which says nothing about the
+/// credential.
+fn is_unsaid(error: &LookupError) -> bool {
+    matches!(
+        error,
+        LookupError::CrmUnauthenticated | LookupError::CrmForbidden | LookupError::CrmBadReply(_)
+    )
+}

@@ -1,0 +1,192 @@
+//! The walk of every look-up: what is stored, what the CRM says, and in which order.
+
+use std::time::Duration;
+
+use super::Resolver;
+use super::asker::Asker;
+use super::decision::{Decision, StoredFacts, Wish, decide};
+use super::question::{Answer, Question, Trigger};
+use crate::admission::{Credential, Trust};
+use crate::cache::{Fetched, Stored};
+use crate::clock;
+use crate::domain::{Freshness, Identity, Lane, LookupError};
+
+/// Longest time that a ringing phone waits for the CRM if the stored answer is a stale "nobody".
+const NEWS: Duration = Duration::from_millis(800);
+
+impl Resolver {
+    /// The answer that can be served at once: a fresh one in memory, under a credential that
+    /// nothing has to be done about. `None` says nothing about the question:
+    /// [`find`](Self::find) it.
+    #[must_use]
+    pub(crate) fn stored(&self, question: &Question) -> Option<Answer> {
+        if question.trigger == Trigger::ManualRefresh {
+            return None;
+        }
+        let asker = question.asker();
+        let credential = self.known(asker).filter(Credential::is_verified)?;
+        if self.is_renewal_due(asker, &credential) {
+            return None;
+        }
+        let key = question.key_of(&credential.identity);
+        self.deps.cache.fresh_hit(&key).map(Answer::from)
+    }
+
+    /// Answers one question.
+    ///
+    /// Dropping the future drops only the waiting: a load that has begun goes on and its answer is
+    /// stored.
+    ///
+    /// # Errors
+    /// [`LookupError::NotCached`] if only a stored answer was wanted, else what the CRM's failure
+    /// is.
+    pub(crate) async fn find(&self, question: &Question) -> Result<Answer, LookupError> {
+        if question.trigger == Trigger::ManualRefresh {
+            return Box::pin(self.refresh(question)).await;
+        }
+        let known = self.known(question.asker());
+        if let Some(credential) = known.filter(Credential::is_verified) {
+            let key = question.key_of(&credential.identity);
+            if let Some(stored) = self.deps.cache.hit(&key) {
+                self.keep_trust(question, &credential);
+                return Box::pin(self.serve(question, credential.identity, stored)).await;
+            }
+        }
+        Box::pin(self.look_further(question)).await
+    }
+
+    /// What is not in memory under a credential that is known to be good: Redis, then the CRM.
+    async fn look_further(&self, question: &Question) -> Result<Answer, LookupError> {
+        let asker = question.asker();
+        // Together, so that Redis is waited for once.
+        let (fetched, credential) = tokio::join!(
+            self.deps.cache.fetch(question.key()),
+            self.lookup_credential(asker)
+        );
+        match credential {
+            Some(credential) => self.find_known(question, credential, &fetched).await,
+            None => match decide(question.into(), None, None) {
+                Decision::NotCached => {
+                    self.deps.cache.missed(&fetched);
+                    Err(LookupError::NotCached)
+                }
+                _ => self.identify(question, fetched).await,
+            },
+        }
+    }
+
+    /// A look-up under a credential that the CRM has accepted once.
+    async fn find_known(
+        &self,
+        question: &Question,
+        credential: Credential,
+        fetched: &Fetched,
+    ) -> Result<Answer, LookupError> {
+        let (asker, identity) = (question.asker(), credential.identity);
+        let key = question.key_of(&identity);
+        let stored = self.deps.cache.pick(fetched, &key);
+        let facts = stored.as_ref().map(StoredFacts::from);
+        match (
+            decide(question.into(), Some(credential.trust), facts),
+            stored,
+        ) {
+            (Decision::NotCached, _) => Err(LookupError::NotCached),
+            (Decision::Renew, _) => {
+                let _place = self.wait_place(asker, Some(&identity))?;
+                self.renew(question, identity).await
+            }
+            (_, Some(stored)) => {
+                self.keep_trust(question, &credential);
+                self.serve(question, identity, stored).await
+            }
+            (_, None) => {
+                let _place = self.wait_place(asker, Some(&identity))?;
+                self.load(question, Some(identity)).await
+            }
+        }
+    }
+
+    /// Serves what is stored for a verified credential. What is stale is refreshed; if that said
+    /// "nobody", a ringing phone waits a moment for news.
+    pub(super) async fn serve(
+        &self,
+        question: &Question,
+        identity: Identity,
+        stored: Stored,
+    ) -> Result<Answer, LookupError> {
+        let wish = Wish::from(question);
+        let decision = decide(wish, Some(Trust::Verified), Some((&stored).into()));
+        if decision == Decision::Serve {
+            return Ok(stored.into());
+        }
+        if decision == Decision::AwaitNews
+            && let Some(answer) = self.news(question, identity).await
+        {
+            return Ok(answer);
+        }
+        self.revalidate(question, identity);
+        Ok(stored.into())
+    }
+
+    /// What the CRM says within a moment, unless it failed to a moment ago.
+    async fn news(&self, question: &Question, identity: Identity) -> Option<Answer> {
+        if self.rests(question.key()) {
+            return None;
+        }
+        let _place = self.wait_place(question.asker(), Some(&identity)).ok()?;
+        let patience = self.patience(question).min(NEWS);
+        let mut request = self.request(question, Some(identity));
+        request.lane = Lane::CallPop;
+        request.deadline = clock::after(patience);
+        let seat = self.start(request);
+        let answer = clock::timeout(patience, self.wait_for(seat, question)).await;
+        answer?.ok()
+    }
+
+    /// Asks the CRM and waits for what it says. Whoever calls it has a place to wait.
+    pub(super) async fn load(
+        &self,
+        question: &Question,
+        identity: Option<Identity>,
+    ) -> Result<Answer, LookupError> {
+        let seat = self.start(self.request(question, identity));
+        self.wait_for(seat, question).await
+    }
+
+    /// Asks the CRM, whatever is stored. If it takes long and an answer is stored, that one is
+    /// better than none; the refresh goes on behind it.
+    async fn refresh(&self, question: &Question) -> Result<Answer, LookupError> {
+        let asker = question.asker();
+        let credential = self.lookup_credential(asker).await;
+        let known = credential.map(|credential| credential.identity);
+        let _place = self.wait_place(asker, known.as_ref())?;
+        let identity = known.or_else(|| asker.identity_given());
+        let seat = self.start(self.request(question, identity).anew());
+        let fresh = self.wait_for(seat, question);
+        tokio::pin!(fresh);
+        if let Some(answer) = clock::timeout(self.patience(question), &mut fresh).await {
+            return answer;
+        }
+        match self.stored_meanwhile(question).await {
+            Some(stored) => Ok(Answer {
+                freshness: Freshness::Stale,
+                ..stored.into()
+            }),
+            None => fresh.await,
+        }
+    }
+
+    /// What is stored for the question, if the credential is verified.
+    async fn stored_meanwhile(&self, question: &Question) -> Option<Stored> {
+        let credential = self.lookup_credential(question.asker()).await;
+        let credential = credential.filter(Credential::is_verified)?;
+        let key = question.key_of(&credential.identity);
+        self.deps.cache.lookup(question.key(), &key).await
+    }
+
+    /// What this process or another one knows of the credential.
+    pub(super) async fn lookup_credential(&self, asker: &Asker) -> Option<Credential> {
+        let admissions = &self.deps.admissions;
+        admissions.lookup(asker.user_tag(), asker.auth_tag()).await
+    }
+}

@@ -1,0 +1,167 @@
+//! Whose a credential is, by the CRM's word.
+//!
+//! The CRM is asked once for many look-ups under one credential. What it says is at the same time
+//! the proof that the credential is good. If it does not say, the credential's own tag stands for
+//! the identity, and only a search verifies it.
+
+use std::sync::Arc;
+
+use super::asker::Asker;
+use super::{Resolver, TOO_LONG};
+use crate::clock::Instant;
+use crate::connector::CrmSession;
+use crate::domain::error::BadReply;
+use crate::domain::{Identity, Lane, LookupError, Timestamp, WhoAmI};
+use crate::flight::{Join, LoadResult, NewLoad, Seat};
+use crate::trace::Span;
+use crate::urgency::{Demand, Urgency};
+
+/// What the CRM has said of a credential.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NamedCredential {
+    pub(super) identity: Identity,
+    /// When it was asked.
+    asked: Timestamp,
+}
+
+impl Resolver {
+    /// Whether the CRM can be asked now who the credential is.
+    pub(super) fn may_ask_who(&self, asker: &Asker) -> bool {
+        asker.platform().connector().names_users()
+            && self.deps.admissions.may_ask_who(asker.auth_tag())
+    }
+
+    /// Who the credential is, by the CRM's word; it is verified then.
+    pub(super) async fn who(
+        &self,
+        asker: &Arc<Asker>,
+        span: &Span,
+        lane: Lane,
+        deadline: Option<Instant>,
+    ) -> Result<Identity, LookupError> {
+        self.named(asker, self.ask_who(asker, span, lane, deadline))
+            .await
+    }
+
+    /// What the CRM says in a flight. Whoever has joined it may claim another user id than the one
+    /// that leads it.
+    pub(super) async fn named(
+        &self,
+        asker: &Asker,
+        seat: Seat<NamedCredential>,
+    ) -> Result<Identity, LookupError> {
+        let joined = seat.joined();
+        let named = seat.wait().await?;
+        let identity = asker.identity_said(named.identity);
+        if joined {
+            let (user, auth) = (asker.user_tag(), asker.auth_tag());
+            let admissions = &self.deps.admissions;
+            admissions.admit(user, auth, identity, named.asked).await;
+        }
+        Ok(identity)
+    }
+
+    /// A seat on the flight that asks the CRM who the credential is. Many look-ups under one
+    /// credential share it.
+    pub(super) fn ask_who(
+        &self,
+        asker: &Arc<Asker>,
+        span: &Span,
+        lane: Lane,
+        deadline: Option<Instant>,
+    ) -> Seat<NamedCredential> {
+        let demand = Demand {
+            lane,
+            deadline,
+            verified: self.has_been_verified(asker),
+        };
+        self.whoami
+            .join_or_lead(asker.auth_tag(), Join::Any, demand, |urgency, _| {
+                let place = self.whoami_place(asker, lane)?;
+                let span = span.step("whoami");
+                let (resolver, asker) = (self.clone(), Arc::clone(asker));
+                let load = resolver.whoami(asker, urgency, span.clone());
+                Some(NewLoad { place, span, load })
+            })
+    }
+
+    async fn whoami(
+        self,
+        asker: Arc<Asker>,
+        urgency: Arc<Urgency>,
+        span: Span,
+    ) -> LoadResult<NamedCredential> {
+        let named = Box::pin(self.call_whoami(&asker, &urgency, span.clone())).await;
+        span.set("outcome", if named.is_ok() { "said" } else { "unsaid" });
+        span.end();
+        named
+    }
+
+    async fn call_whoami(
+        &self,
+        asker: &Asker,
+        urgency: &Arc<Urgency>,
+        span: Span,
+    ) -> LoadResult<NamedCredential> {
+        let began = self.deps.clock.now();
+        // Of a credential that was named before it is known whose quota it spends.
+        let known = self.known_identity(asker);
+        urgency.set_verified(known.is_some());
+        let admissions = &self.deps.admissions;
+        let owner = admissions.owner_of(known, asker.auth_tag());
+        let session = asker.session(owner.as_ref(), Arc::clone(urgency), span)?;
+        let said = tokio::select! {
+            said = asker.platform().connector().whoami(&session) => said,
+            () = urgency.overdue(self.config.timeout) => Err(TOO_LONG),
+        };
+        if urgency.has_called() {
+            let is_named = matches!(said, Ok(Some(_)));
+            admissions.asked_who(asker.auth_tag(), is_named);
+        }
+        match said {
+            Ok(Some(who)) => {
+                urgency.want();
+                Ok(self.learn(asker, &session, &who, began).await)
+            }
+            Ok(None) => Err(LookupError::CrmBadReply(BadReply::Shape)),
+            Err(error) => Err(self.unnamed(asker, known, error).await),
+        }
+    }
+
+    /// Takes in that the CRM has not said who the credential is. One that it has `known` before is
+    /// not accepted any more if it refuses it now. Of any other a search shows it.
+    async fn unnamed(
+        &self,
+        asker: &Asker,
+        known: Option<Identity>,
+        error: LookupError,
+    ) -> LookupError {
+        let was_named = known.is_some_and(|known| known.is_known());
+        if error == LookupError::CrmUnauthenticated && was_named {
+            self.revoke(asker.auth_tag()).await;
+        }
+        error
+    }
+
+    /// Keeps what the CRM has said when it was asked at `began`.
+    async fn learn(
+        &self,
+        asker: &Asker,
+        session: &CrmSession,
+        who: &WhoAmI,
+        began: Timestamp,
+    ) -> NamedCredential {
+        let (platform, host) = (asker.platform(), asker.user().host.as_ref());
+        let said = self.deps.keys.identity(&platform.crm(), host, who);
+        let identity = asker.identity_said(said);
+        let belongs = session.belongs_to(asker.scope(Some(&identity)));
+        self.deps.tasks.spawn(belongs);
+        let (user, auth) = (asker.user_tag(), asker.auth_tag());
+        let admissions = &self.deps.admissions;
+        admissions.admit(user, auth, identity, began).await;
+        NamedCredential {
+            identity: said,
+            asked: began,
+        }
+    }
+}
