@@ -3,7 +3,7 @@
 //! Owns their number. Promises that there are so many at most, and that no address keeps others
 //! out: if all places are taken, a connection from an address that has fewer takes the place of one
 //! of the address that has most: of the one that has been silent for longest, and never of one with
-//! a call of a known caller in hand. An IPv6 client has a whole /64, which counts as one address.
+//! a call of a known client in hand. An IPv6 client has a whole /64, which counts as one address.
 //! Clients behind one proxy share its address, and are kept apart by the proxy.
 
 use std::collections::HashMap;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_with_a_call_of_a_known_caller_in_hand_is_not_ended() {
+    async fn a_connection_with_a_call_of_a_known_client_in_hand_is_not_ended() {
         let crowd = Crowd::new(2);
         let mut proxy = [(); 2].map(|()| crowd.enter(addr("10.0.0.1")).unwrap());
         let peers = proxy

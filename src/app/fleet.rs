@@ -151,10 +151,10 @@ impl Fleet {
     }
 
     /// What takes up other settings.
-    pub(super) fn reload(&self, callers: Clients, tls: Option<Tls>) -> Reload {
+    pub(super) fn reload(&self, clients: Clients, tls: Option<Tls>) -> Reload {
         let (cache, admissions) = (self.cache.clone(), self.admissions.clone());
         Reload {
-            callers,
+            clients,
             tls,
             cache,
             admissions,

@@ -15,6 +15,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use crate::api::{Api, Limits};
 use crate::cache::Log;
 use crate::clients::Clients;
 use crate::clock::{self, Clock, SystemClock};
@@ -80,7 +81,7 @@ pub struct App {
     grpc: TcpListener,
     ops: TcpListener,
     service: ContactRpc,
-    hall: CallGate,
+    gate: CallGate,
     tls: Option<Tls>,
     reload: Reload,
     pages: Ops,
@@ -148,10 +149,10 @@ impl App {
         let chores = Chores::default();
         let stop_with_it = chores.stop.clone().drop_guard();
         let fleet = Fleet::build(&config, &clock, &metrics, &chores)?;
-        let clients = HttpClients::new(dns).context("TLS for CRM calls cannot be set up")?;
+        let http = HttpClients::new(dns).context("TLS for CRM calls cannot be set up")?;
         let platforms = config.connectors.iter().map(|connector| {
             let budget = fleet.budget(&config, connector, &metrics, &chores);
-            let way = clients.way(connector.base_url.is_some());
+            let way = http.way(connector.base_url.is_some());
             let door = CrmClient::new(
                 way,
                 config.limits,
@@ -170,19 +171,21 @@ impl App {
             stopping.clone(),
         );
         let resolver = Resolver::new(config.resolver, rooms);
-        let service = ContactRpc::new(
+        let api = Api::new(
             resolver.clone(),
             platforms.collect(),
+            config.withheld.clone(),
             chores.tasks.clone(),
             Arc::clone(&metrics),
             tracer.clone(),
-            config.withheld.clone(),
         );
-        let callers = Clients::new(&config.grpc.callers, config.grpc.needs_certificates());
+        let service = ContactRpc::new(Arc::new(api));
+        let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
         let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
-        let hall = CallGate::new(callers.clone(), calls, jobs, Arc::clone(&metrics));
+        let limits = Limits::new(clients.clone(), calls, jobs, Arc::clone(&metrics));
+        let gate = CallGate::new(limits, calls);
         let tls = encryption(&config, &clock, &metrics, &chores)?;
-        let reload = fleet.reload(callers, tls.clone());
+        let reload = fleet.reload(clients, tls.clone());
         fleet.listen(&chores);
         let ready = Arc::new(AtomicBool::new(true));
         let (figures, log) = (fleet.figures(&config), fleet.log());
@@ -198,7 +201,7 @@ impl App {
             grpc,
             ops,
             service,
-            hall,
+            gate,
             tls,
             reload,
             pages,
@@ -239,7 +242,7 @@ impl App {
         let limits = &self.config.grpc;
         let server = server(limits.max_connection_age);
         let (health, routes) =
-            routes(server, self.service, &self.hall, limits.max_connection_age).await?;
+            routes(server, self.service, &self.gate, limits.max_connection_age).await?;
         let gatekeeper = Gatekeeper {
             tls: self.tls,
             most: limits.max_connections,
@@ -356,7 +359,7 @@ fn server(age: Duration) -> Server {
 async fn routes(
     mut server: Server,
     service: ContactRpc,
-    hall: &CallGate,
+    gate: &CallGate,
     watch: Duration,
 ) -> anyhow::Result<(HealthReporter, Router)> {
     let (health, health_service) = health_reporter();
@@ -369,18 +372,18 @@ async fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let router = server
-        .add_service(hall.before_calls(ContactServiceServer::new(service)))
+        .add_service(gate.before_calls(ContactServiceServer::new(service)))
         // A watch is told to begin again when its connection is about to end anyway.
-        .add_service(hall.before_health(health_service, watch))
+        .add_service(gate.before_health(health_service, watch))
         .add_service(
-            hall.before_reflection(
+            gate.before_reflection(
                 reflection()
                     .build_v1()?
                     .max_decoding_message_size(REFLECTION_BYTES),
             ),
         )
         .add_service(
-            hall.before_reflection(
+            gate.before_reflection(
                 reflection()
                     .build_v1alpha()?
                     .max_decoding_message_size(REFLECTION_BYTES),

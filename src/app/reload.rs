@@ -14,7 +14,7 @@ use crate::tls::{self, Tls};
 /// The rooms that take up new settings. Clones reach the same daemon.
 #[derive(Clone)]
 pub(crate) struct Reload {
-    pub(super) callers: Clients,
+    pub(super) clients: Clients,
     pub(super) tls: Option<Tls>,
     pub(super) cache: TieredCache,
     pub(super) admissions: Admissions,
@@ -28,7 +28,7 @@ impl std::fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Takes up what of these settings can change at run time: callers and the files of
+    /// Takes up what of these settings can change at run time: clients and the files of
     /// certificates as `grpc` has them, ages and quotas. All else stays as it was at the start.
     ///
     /// # Errors
@@ -41,8 +41,8 @@ impl Reload {
                 "grpc.tls: the certificates were exchanged; new connections use the new ones"
             );
         }
-        self.callers
-            .replace(&grpc.callers, grpc.needs_certificates());
+        self.clients
+            .replace(&grpc.clients, grpc.needs_certificates());
         self.cache.set_ages(config.ages);
         self.admissions.set_config(admissions_config(config));
         for (name, budget) in self.budgets.lock().iter() {

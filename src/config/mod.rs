@@ -134,9 +134,9 @@ pub fn read(
     let most = (LOADS_PER_CALL * grpc.max_in_flight, grpc.max_prefetch_jobs);
     let (resolver, limits, withheld) = reader.section("lookup", |section| lookup(section, most));
     let connectors = reader.sections("connectors", connector);
-    for (n, caller) in grpc.callers.iter().enumerate() {
+    for (n, client) in grpc.clients.iter().enumerate() {
         let unknown = |name: &&String| !connectors.iter().any(|(connector, _)| connector == *name);
-        if let Some(name) = caller.platforms.iter().flatten().find(unknown) {
+        if let Some(name) = client.platforms.iter().flatten().find(unknown) {
             reader.fault(
                 &format!("grpc.tokens[{n}].platforms"),
                 &format!("{name:?} is not a configured connector"),

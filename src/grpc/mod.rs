@@ -1,20 +1,22 @@
-//! tonic in, tonic out: requests are parsed into questions, answers and errors written as the
-//! public contract says.
+//! tonic in, tonic out: a thin front over [`crate::api`].
+//!
+//! Owns what is gRPC's alone: reading bodies whole, the layers around calls, health and reflection,
+//! statuses.
 
 mod admit;
-mod arrivals;
-mod batch;
-pub mod codec;
-mod convert;
-mod messages;
-mod pages;
-mod platform_replies;
-mod request;
+mod admitted;
+mod body;
+mod codec;
+mod gate;
+mod pending;
 mod service;
+mod side;
 mod status;
+mod timed;
 
-pub(crate) use admit::CallGate;
-pub use admit::REFLECTIONS;
+pub use crate::api::Reply;
+pub(crate) use gate::CallGate;
+pub use gate::REFLECTIONS;
 pub(crate) use service::ContactRpc;
 
 /// The generated server.

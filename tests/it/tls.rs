@@ -186,7 +186,7 @@ async fn the_commands_speak_tls_and_show_a_certificate_and_a_token() {
     let without = run(contactd(&base)).await;
     assert_eq!(without.status.code(), Some(1));
     assert!(
-        text(&without.stderr).contains("the caller is not known"),
+        text(&without.stderr).contains("the client is not known"),
         "{}",
         text(&without.stderr)
     );

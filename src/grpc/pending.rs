@@ -16,71 +16,71 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// The requests that arrive. Clones share them.
 #[derive(Clone)]
-pub(super) struct Arrivals {
+pub(super) struct PendingRequests {
     most: usize,
-    state: Arc<Mutex<State>>,
+    by_age: Arc<Mutex<ByAge>>,
 }
 
 #[derive(Default)]
-struct State {
+struct ByAge {
     next: u64,
     /// The oldest first.
-    under_way: BTreeMap<u64, CancellationToken>,
+    requests: BTreeMap<u64, CancellationToken>,
 }
 
 /// One of them, until it is dropped.
-pub(super) struct Arrival {
+pub(super) struct PendingRequest {
     number: u64,
-    arrivals: Arrivals,
+    all: PendingRequests,
     sent_away: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl fmt::Debug for Arrivals {
+impl fmt::Debug for PendingRequests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arrivals")
-            .field("under_way", &self.state.lock().under_way.len())
+        f.debug_struct("PendingRequests")
+            .field("requests", &self.by_age.lock().requests.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Arrivals {
+impl PendingRequests {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
-            state: Arc::default(),
+            by_age: Arc::default(),
         }
     }
 
     /// One more; the oldest is sent away if there are too many.
-    pub(super) fn enter(&self) -> Arrival {
+    pub(super) fn enter(&self) -> PendingRequest {
         let token = CancellationToken::new();
-        let mut state = self.state.lock();
-        let number = state.next;
-        state.next += 1;
-        state.under_way.insert(number, token.clone());
-        if state.under_way.len() > self.most
-            && let Some((_, oldest)) = state.under_way.pop_first()
+        let mut by_age = self.by_age.lock();
+        let number = by_age.next;
+        by_age.next += 1;
+        by_age.requests.insert(number, token.clone());
+        if by_age.requests.len() > self.most
+            && let Some((_, oldest)) = by_age.requests.pop_first()
         {
             oldest.cancel();
         }
-        Arrival {
+        PendingRequest {
             number,
-            arrivals: self.clone(),
+            all: self.clone(),
             sent_away: Box::pin(token.cancelled_owned()),
         }
     }
 }
 
-impl Arrival {
+impl PendingRequest {
     /// Ready once it is sent away.
     pub(super) fn poll_sent_away(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.sent_away.as_mut().poll(cx)
     }
 }
 
-impl Drop for Arrival {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
-        self.arrivals.state.lock().under_way.remove(&self.number);
+        self.all.by_age.lock().requests.remove(&self.number);
     }
 }
 
@@ -90,17 +90,17 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room_for_the_newest() {
-        let arrivals = Arrivals::new(2);
+        let pending = PendingRequests::new(2);
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let [mut first, mut second] = [arrivals.enter(), arrivals.enter()];
+        let [mut first, mut second] = [pending.enter(), pending.enter()];
         assert!(first.poll_sent_away(&mut cx).is_pending());
-        let mut third = arrivals.enter();
+        let mut third = pending.enter();
         let away = [&mut first, &mut second, &mut third]
-            .map(|arrival| arrival.poll_sent_away(&mut cx).is_ready());
+            .map(|request| request.poll_sent_away(&mut cx).is_ready());
         assert_eq!(away, [true, false, false]);
         drop((first, second));
         assert!(
-            arrivals.enter().poll_sent_away(&mut cx).is_pending()
+            pending.enter().poll_sent_away(&mut cx).is_pending()
                 && third.poll_sent_away(&mut cx).is_pending()
         );
     }

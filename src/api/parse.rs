@@ -1,0 +1,288 @@
+//! Requests become questions: every violation of a request arises here or in [`fields`].
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::error::Violation;
+use super::fields;
+use crate::connector::Platform;
+use crate::domain::phone::{self, HouseWords, NumberError, RemoteParty};
+use crate::domain::{AuthHeader, Extension, NumberFormat, Party, User};
+use crate::pb::v1 as pb;
+use crate::pb::v1::invalidate_contacts_request::Scope;
+use crate::resolver::{Batch, Forgotten, Question, Trigger};
+use crate::trace::Span;
+
+/// Longest text of digits that an invalidation takes for an extension.
+const LONGEST_EXTENSION: usize = 6;
+
+/// Most numbers of one request.
+const MAX_NUMBERS: usize = 10_000;
+
+/// What a look-up comes to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is on its way for each call, and a box would cost every hit"
+)]
+#[derive(Debug)]
+pub(super) enum Parsed {
+    /// A question for the resolver.
+    Question(Question),
+    /// An answer without one.
+    NoLookup(NoLookup),
+}
+
+/// Why there is nobody to look up.
+#[derive(Debug)]
+pub(super) enum NoLookup {
+    /// The caller withheld the number.
+    Withheld,
+    /// An emergency or service number.
+    ShortCode,
+    /// Digits that are no whole number.
+    Unusable(NumberError),
+    /// The CRM cannot search for extensions.
+    NoExtensions,
+}
+
+/// Who asks a CRM, on whose behalf.
+struct ParsedAsker {
+    platform: Arc<Platform>,
+    user: User,
+    auth: AuthHeader,
+    formats: Vec<NumberFormat>,
+}
+
+impl ParsedAsker {
+    fn parse(
+        platform: &Arc<Platform>,
+        user: Option<pb::User>,
+        auth_header: String,
+        formats: &[String],
+    ) -> Result<Self, Violation> {
+        Ok(Self {
+            user: fields::user(user.unwrap_or_default(), platform)?,
+            auth: fields::auth(auth_header)?,
+            formats: fields::formats(formats)?,
+            platform: Arc::clone(platform),
+        })
+    }
+
+    fn ask(self, trigger: Trigger, party: Party, extension: Option<Extension>) -> Question {
+        Question {
+            platform: self.platform,
+            user: self.user,
+            auth: self.auth,
+            party,
+            extension,
+            formats: self.formats,
+            trigger,
+            only_if_cached: false,
+            deadline: None,
+            span: Span::default(),
+        }
+    }
+}
+
+/// The question that a request asks.
+pub(super) fn question(
+    request: pb::FindContactRequest,
+    platform: &Arc<Platform>,
+    words: &HouseWords,
+    deadline: Option<Instant>,
+) -> Result<Parsed, Violation> {
+    let trigger = fields::trigger(request.trigger());
+    fields::check_trigger(request.trigger)?;
+    if trigger == Trigger::ManualRefresh && request.only_if_cached {
+        return Err(Violation::new(
+            "only_if_cached",
+            "contradicts a manual refresh, which always asks the CRM",
+        ));
+    }
+    let asker = ParsedAsker::parse(
+        platform,
+        request.user,
+        request.auth_header,
+        &request.overriding_formats,
+    )?;
+    let text = &request.phone_number;
+    let (party, extension) = if request.is_extension {
+        (extension(text, platform)?, None)
+    } else {
+        let party = remote_party(text, &asker.user, words)?;
+        (party, phone::extension_asked(text))
+    };
+    Ok(match party {
+        Ok(party) => Parsed::Question(Question {
+            only_if_cached: request.only_if_cached,
+            deadline,
+            ..asker.ask(trigger, party, extension)
+        }),
+        Err(nobody) => Parsed::NoLookup(nobody),
+    })
+}
+
+fn extension(text: &str, platform: &Platform) -> Result<Result<Party, NoLookup>, Violation> {
+    let extension =
+        Extension::parse(text).map_err(|error| Violation::new("phone_number", error))?;
+    Ok(if platform.connector().finds_extensions() {
+        Ok(Party::Extension(extension))
+    } else {
+        Err(NoLookup::NoExtensions)
+    })
+}
+
+fn remote_party(
+    text: &str,
+    user: &User,
+    words: &HouseWords,
+) -> Result<Result<Party, NoLookup>, Violation> {
+    match phone::parse_remote(text, user.region, words) {
+        Ok(RemoteParty::Party(party)) => Ok(Ok(party)),
+        Ok(RemoteParty::Withheld) => Ok(Err(NoLookup::Withheld)),
+        Ok(RemoteParty::ShortCode) => Ok(Err(NoLookup::ShortCode)),
+        Ok(RemoteParty::Unusable(why)) => Ok(Err(NoLookup::Unusable(why))),
+        Err(error) => Err(Violation::new("phone_number", error)),
+    }
+}
+
+/// A prefetch request, taken apart.
+#[derive(Debug)]
+pub(super) struct ParsedBatch {
+    /// The numbers of the request, repeated ones included.
+    pub(super) requested: usize,
+    /// Its different texts and parties.
+    pub(super) distinct: usize,
+    /// The job, unless no number can be looked up.
+    pub(super) batch: Option<Batch>,
+    /// Texts that are nobody's number, each once, with what is wrong with them.
+    pub(super) invalid: Vec<(String, String)>,
+}
+
+/// The batch that a request asks for. An ill-formed number is a result, not a violation.
+pub(super) fn batch(
+    request: pb::PrefetchContactsRequest,
+    platform: &Arc<Platform>,
+    words: &HouseWords,
+) -> Result<ParsedBatch, Violation> {
+    let numbers = request.phone_numbers;
+    let requested = numbers.len();
+    if requested > MAX_NUMBERS {
+        let description = format!("has more than {MAX_NUMBERS} entries");
+        return Err(Violation::new("phone_numbers", description));
+    }
+    let asker = ParsedAsker::parse(
+        platform,
+        request.user,
+        request.auth_header,
+        &request.overriding_formats,
+    )?;
+    let (mut parties, mut invalid) = (Vec::with_capacity(requested), Vec::new());
+    let (mut known, mut known_invalid) = (HashSet::new(), HashSet::new());
+    for text in numbers {
+        match batch_party(&text, &asker.user, words) {
+            Ok(party) => {
+                if known.insert(party) {
+                    parties.push(party);
+                }
+            }
+            Err(wrong) => {
+                if known_invalid.insert(text.trim().to_owned()) {
+                    invalid.push((text, wrong));
+                }
+            }
+        }
+    }
+    let distinct = parties.len() + invalid.len();
+    let batch = parties.first().copied().map(|first| Batch {
+        question: asker.ask(Trigger::InitialMatch, first, None),
+        parties,
+    });
+    Ok(ParsedBatch {
+        requested,
+        distinct,
+        batch,
+        invalid,
+    })
+}
+
+/// Whom a number of a batch is, or what is wrong with it.
+fn batch_party(text: &str, user: &User, words: &HouseWords) -> Result<Party, String> {
+    match phone::parse_remote(text, user.region, words) {
+        Ok(RemoteParty::Party(party)) => Ok(party),
+        Ok(RemoteParty::Withheld) => Err("is withheld".to_owned()),
+        Ok(RemoteParty::ShortCode) => Err("is an emergency or service number".to_owned()),
+        Ok(RemoteParty::Unusable(error)) | Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What a request wants forgotten.
+pub(super) fn forgotten(
+    user: &pb::User,
+    scope: Option<&Scope>,
+    words: &HouseWords,
+) -> Result<Forgotten, Violation> {
+    fields::check_ids(user)?;
+    let region = fields::region(&user.region)?;
+    let texts = match scope {
+        Some(Scope::Numbers(numbers)) => &numbers.phone_numbers,
+        Some(Scope::Everything(true)) => return Ok(Forgotten::Everything),
+        Some(Scope::Everything(false)) => {
+            return Err(Violation::new(
+                "everything",
+                "must be true where it is given",
+            ));
+        }
+        None => {
+            return Err(Violation::new(
+                "scope",
+                "is required: numbers or everything",
+            ));
+        }
+    };
+    if texts.is_empty() || texts.len() > MAX_NUMBERS {
+        let description = format!("must have 1 to {MAX_NUMBERS} entries");
+        return Err(Violation::new("numbers.phone_numbers", description));
+    }
+    let mut parties = Vec::with_capacity(texts.len());
+    for (n, text) in texts.iter().enumerate() {
+        let number = phone::parse_remote(text, region, words);
+        push_forgotten(&mut parties, text, number)
+            .map_err(|error| Violation::new(format!("numbers.phone_numbers[{n}]"), error))?;
+    }
+    Ok(Forgotten::Parties(parties))
+}
+
+/// Adds the parties that a text may name. A few digits may be an extension; there is no harm in
+/// forgetting both. More are a number, and one that cannot be read for want of a region must not
+/// pass for forgotten.
+fn push_forgotten(
+    parties: &mut Vec<Party>,
+    text: &str,
+    number: Result<RemoteParty, NumberError>,
+) -> Result<(), NumberError> {
+    let extension = Extension::parse(text)
+        .ok()
+        .filter(|_| text.trim().len() <= LONGEST_EXTENSION);
+    parties.extend(extension.map(Party::Extension));
+    match number {
+        Ok(RemoteParty::Party(party)) => parties.push(party),
+        Ok(RemoteParty::Unusable(error @ NumberError::NoRegion)) | Err(error)
+            if extension.is_none() =>
+        {
+            return Err(error);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Numbers that an invalidation has to read.
+pub(super) fn entries(scope: Option<&Scope>) -> usize {
+    match scope {
+        Some(Scope::Numbers(numbers)) => numbers.phone_numbers.len(),
+        _ => 0,
+    }
+}

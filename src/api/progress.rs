@@ -1,0 +1,162 @@
+//! The progress of a prefetch job, event by event, counted as it goes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::ApiError;
+use super::parse::ParsedBatch;
+use crate::domain::{LookupError, Party};
+use crate::metrics::{Metrics, PrefetchLabels};
+use crate::pb::v1 as pb;
+use crate::pb::v1::prefetch_contacts_response::Event;
+use crate::resolver::{CutShort, Job, Progress};
+
+/// Turns what happens in a job into the events of the contract.
+pub(super) struct ProgressStream {
+    platform: String,
+    metrics: Arc<Metrics>,
+    total: u32,
+    done: u32,
+    sums: pb::PrefetchFinished,
+    pending: VecDeque<Result<Event, ApiError>>,
+    /// Until its last event.
+    job: Option<Job>,
+}
+
+impl ProgressStream {
+    /// The progress of `job`, which looks up what can be looked up of `parsed`.
+    pub(super) fn new(
+        platform: String,
+        metrics: Arc<Metrics>,
+        parsed: ParsedBatch,
+        job: Option<Job>,
+    ) -> Self {
+        let total = count(parsed.distinct);
+        let started = pb::PrefetchStarted {
+            requested: count(parsed.requested),
+            distinct: total,
+            already_cached: count(job.as_ref().map_or(0, |job| job.already_cached)),
+        };
+        let mut stream = Self {
+            platform,
+            metrics,
+            total,
+            done: 0,
+            sums: pb::PrefetchFinished::default(),
+            pending: VecDeque::from([Ok(Event::Started(started))]),
+            job,
+        };
+        for (text, wrong) in parsed.invalid {
+            stream.settle(text, pb::PrefetchOutcome::InvalidNumber, 0, wrong);
+        }
+        if stream.job.is_none() {
+            stream.pending.push_back(Ok(Event::Finished(stream.sums)));
+        }
+        stream
+    }
+
+    /// The next event; none after the last.
+    pub(super) async fn next(&mut self) -> Option<Result<Event, ApiError>> {
+        if let Some(event) = self.pending.pop_front() {
+            return Some(event);
+        }
+        match self.job.as_mut()?.progress.recv().await {
+            Some(progress) => self.apply(progress),
+            // The job ends with its last event; without one it broke off.
+            None => self.fail(LookupError::Internal),
+        }
+        self.pending.pop_front()
+    }
+
+    fn apply(&mut self, progress: Progress) {
+        match progress {
+            Progress::Cached(party, found) => self.settle(
+                party.to_string(),
+                pb::PrefetchOutcome::AlreadyCached,
+                found,
+                String::new(),
+            ),
+            Progress::Loaded(party, loaded) => self.loaded(party, loaded),
+            Progress::Ended {
+                crm_requests,
+                elapsed,
+                cut_short,
+            } => self.ended(crm_requests, elapsed, cut_short),
+        }
+    }
+
+    fn loaded(&mut self, party: Party, loaded: Result<u32, LookupError>) {
+        let (outcome, found, reason) = match loaded {
+            Ok(0) => (pb::PrefetchOutcome::NotFound, 0, String::new()),
+            Ok(found) => (pb::PrefetchOutcome::Found, found, String::new()),
+            Err(error) => (pb::PrefetchOutcome::Failed, 0, error.reason().to_owned()),
+        };
+        self.settle(party.to_string(), outcome, found, reason);
+    }
+
+    fn ended(&mut self, crm_requests: u32, elapsed: Duration, cut_short: Option<CutShort>) {
+        self.sums.crm_requests = crm_requests;
+        self.sums.elapsed = prost_types::Duration::try_from(elapsed).ok();
+        let finished = Ok(Event::Finished(self.sums));
+        match cut_short {
+            Some(CutShort::Doomed(error)) => return self.fail(error),
+            None => self.pending.push_back(finished),
+            Some(CutShort::Stopping) => {
+                self.pending.extend([finished, Err(ApiError::Stopping)]);
+            }
+        }
+        self.job = None;
+    }
+
+    fn fail(&mut self, error: LookupError) {
+        let platform = self.platform.clone();
+        let failed = ApiError::LookupFailed { error, platform };
+        self.pending.push_back(Err(failed));
+        self.job = None;
+    }
+
+    /// One more number is settled.
+    fn settle(
+        &mut self,
+        phone_number: String,
+        outcome: pb::PrefetchOutcome,
+        match_count: u32,
+        reason: String,
+    ) {
+        self.count(outcome);
+        let result = pb::PrefetchResult {
+            phone_number,
+            outcome: outcome.into(),
+            match_count,
+            reason,
+            done: self.done,
+            total: self.total,
+        };
+        self.pending.push_back(Ok(Event::Result(result)));
+    }
+
+    fn count(&mut self, outcome: pb::PrefetchOutcome) {
+        let sums = &mut self.sums;
+        let (label, sum) = match outcome {
+            pb::PrefetchOutcome::Found => ("found", &mut sums.found),
+            pb::PrefetchOutcome::NotFound => ("not_found", &mut sums.not_found),
+            pb::PrefetchOutcome::AlreadyCached => ("already_cached", &mut sums.already_cached),
+            pb::PrefetchOutcome::InvalidNumber => ("invalid_number", &mut sums.invalid),
+            pb::PrefetchOutcome::Failed | pb::PrefetchOutcome::Unspecified => {
+                ("failed", &mut sums.failed)
+            }
+        };
+        *sum += 1;
+        self.done += 1;
+        let labels = PrefetchLabels {
+            platform: self.platform.clone(),
+            outcome: label,
+        };
+        self.metrics.prefetch_numbers.get_or_create(&labels).inc();
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
