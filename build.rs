@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         message,
         [prost_codec; 2],
     )?;
-    let reply = "crate::api::Reply";
+    let reply = "crate::api::FindReply";
     let codecs = [
         "crate::grpc::codec::ReplyCodec",
         "crate::grpc::codec::PlainCodec",

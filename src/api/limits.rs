@@ -54,7 +54,7 @@ impl RequestKind {
 
 /// The clients, and room for what they have in hand, on all fronts together. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Limits {
+pub(crate) struct ClientLimits {
     clients: Clients,
     in_flight: Arc<Semaphore>,
     jobs: Arc<Semaphore>,
@@ -63,13 +63,13 @@ pub(crate) struct Limits {
 
 /// What a request in hand holds, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct RequestPlaces {
     _room: OwnedSemaphorePermit,
     _client: Option<Place>,
     _busy: Option<Busy>,
 }
 
-impl Limits {
+impl ClientLimits {
     /// Room for twice `max_in_flight` calls and `max_jobs` prefetch jobs of these clients.
     #[must_use]
     pub(crate) fn new(
@@ -135,11 +135,11 @@ impl Limits {
         kind: RequestKind,
         client: Option<Place>,
         peer: Option<&Peer>,
-    ) -> Result<Places, ApiError> {
+    ) -> Result<RequestPlaces, ApiError> {
         let (room, full) = self.room(kind);
         let room = Arc::clone(room).try_acquire_owned().map_err(|_| full)?;
         let known = peer.filter(|peer| client.is_some() || peer.is_verified());
-        Ok(Places {
+        Ok(RequestPlaces {
             _room: room,
             _busy: known.map(Peer::busy),
             _client: client,

@@ -36,10 +36,10 @@ mod words;
 
 use counts::{LookupTally, count_refusal};
 pub(crate) use error::{ApiError, ErrorCode, Overload, Violation};
-pub(crate) use limits::{Limits, Places, RequestKind, enter};
-use parse::Parsed;
+pub(crate) use limits::{ClientLimits, RequestKind, RequestPlaces, enter};
+use parse::ParsedLookup;
 use platforms::{Platforms, ServedPlatform};
-pub use reply::Reply;
+pub use reply::FindReply;
 
 /// Numbers of one request that are read without leaving the thread: a millisecond.
 const READ_AT_ONCE: usize = 100;
@@ -48,7 +48,7 @@ const READ_AT_ONCE: usize = 100;
 const WAY_BACK: Duration = Duration::from_millis(20);
 
 /// Answers the methods of `contactd.v1.ContactService`.
-pub(crate) struct Api {
+pub(crate) struct ContactApi {
     resolver: Resolver,
     platforms: Platforms,
     words: Arc<HouseWords>,
@@ -78,15 +78,15 @@ impl RequestContext {
     }
 }
 
-impl fmt::Debug for Api {
+impl fmt::Debug for ContactApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api")
+        f.debug_struct("ContactApi")
             .field("platforms", &self.platforms)
             .finish_non_exhaustive()
     }
 }
 
-impl Api {
+impl ContactApi {
     /// The methods over `resolver`. Jobs belong to `tasks`; `words` are the house's own ones for
     /// withheld numbers.
     #[must_use]
@@ -125,7 +125,7 @@ impl Api {
         &self,
         context: RequestContext,
         request: pb::FindContactRequest,
-    ) -> Result<Reply, ApiError> {
+    ) -> Result<FindReply, ApiError> {
         let trigger = fields::trigger(request.trigger());
         let mut tally = LookupTally::start(&self.metrics, trigger, context.span.clone());
         let reply = self.look_up(context, request, &mut tally).await;
@@ -137,17 +137,17 @@ impl Api {
         context: RequestContext,
         request: pb::FindContactRequest,
         tally: &mut LookupTally<'a>,
-    ) -> Result<Reply, ApiError> {
+    ) -> Result<FindReply, ApiError> {
         let (served, user) = self.platforms.named(request.user.as_ref())?;
         tally.set_platform(&served.counters);
         may_ask(context.client.as_deref(), user)?;
         let deadline = context.timeout.and_then(clock::after);
         let question = match parse::question(request, &served.platform, &self.words, deadline)? {
-            Parsed::Question(question) => Question {
+            ParsedLookup::Question(question) => Question {
                 span: context.span,
                 ..question
             },
-            Parsed::NoLookup(nobody) => {
+            ParsedLookup::NoLookup(nobody) => {
                 tally.nobody();
                 return Ok(served.replies.nobody(&nobody));
             }

@@ -27,7 +27,7 @@ const MAX_NUMBERS: usize = 10_000;
     reason = "one is on its way for each call, and a box would cost every hit"
 )]
 #[derive(Debug)]
-pub(super) enum Parsed {
+pub(super) enum ParsedLookup {
     /// A question for the resolver.
     Question(Question),
     /// An answer without one.
@@ -92,7 +92,7 @@ pub(super) fn question(
     platform: &Arc<Platform>,
     words: &HouseWords,
     deadline: Option<Instant>,
-) -> Result<Parsed, Violation> {
+) -> Result<ParsedLookup, Violation> {
     let trigger = fields::trigger(request.trigger());
     fields::check_trigger(request.trigger)?;
     if trigger == Trigger::ManualRefresh && request.only_if_cached {
@@ -115,12 +115,12 @@ pub(super) fn question(
         (party, phone::extension_asked(text))
     };
     Ok(match party {
-        Ok(party) => Parsed::Question(Question {
+        Ok(party) => ParsedLookup::Question(Question {
             only_if_cached: request.only_if_cached,
             deadline,
             ..asker.ask(trigger, party, extension)
         }),
-        Err(nobody) => Parsed::NoLookup(nobody),
+        Err(nobody) => ParsedLookup::NoLookup(nobody),
     })
 }
 

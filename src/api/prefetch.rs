@@ -12,7 +12,7 @@ use super::counts::count_refusal;
 use super::error::ApiError;
 use super::parse;
 use super::progress::ProgressStream;
-use super::{Api, Places, RequestContext, may_ask};
+use super::{ContactApi, RequestContext, RequestPlaces, may_ask};
 use crate::clock;
 use crate::pb::v1 as pb;
 
@@ -24,9 +24,9 @@ const BACKLOG: usize = 16;
 /// reading would hold its place for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-type Event = Result<pb::PrefetchContactsResponse, ApiError>;
+type ProgressEvent = Result<pb::PrefetchContactsResponse, ApiError>;
 
-impl Api {
+impl ContactApi {
     /// `PrefetchContacts`. The job keeps `places` until it ends.
     ///
     /// # Errors
@@ -35,8 +35,8 @@ impl Api {
         &self,
         context: RequestContext,
         request: pb::PrefetchContactsRequest,
-        places: Option<Arc<Places>>,
-    ) -> Result<impl Stream<Item = Event> + Send + use<>, ApiError> {
+        places: Option<Arc<RequestPlaces>>,
+    ) -> Result<impl Stream<Item = ProgressEvent> + Send + use<>, ApiError> {
         let progress = self.start_job(context, request).await;
         let progress = progress.inspect_err(|error| count_refusal(&self.metrics, error))?;
         Ok(publish(progress, places, &self.tasks))
@@ -75,9 +75,9 @@ impl Api {
 /// down, one that leaves or stops reading ends it and gives the places back.
 fn publish(
     progress: ProgressStream,
-    places: Option<Arc<Places>>,
+    places: Option<Arc<RequestPlaces>>,
     tasks: &TaskTracker,
-) -> impl Stream<Item = Event> + Send + use<> {
+) -> impl Stream<Item = ProgressEvent> + Send + use<> {
     let (events, published) = mpsc::channel(BACKLOG);
     let (give_up, given_up) = oneshot::channel();
     tasks.spawn(async move {
@@ -95,7 +95,7 @@ fn publish(
 /// Ends with the job or when the client leaves.
 async fn publish_all(
     mut progress: ProgressStream,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<ProgressEvent>,
 ) -> Result<(), ApiError> {
     loop {
         let event = tokio::select! {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::parse::NoLookup;
-use super::reply::Reply;
+use super::reply::FindReply;
 use super::words;
 use crate::connector::Platform;
 use crate::domain::{Extension, Freshness};
@@ -65,8 +65,8 @@ impl PlatformReplies {
     }
 
     /// The reply to a request for this extension of the number, if for any.
-    pub(super) fn found(&self, answer: &Answer, asked: Option<Extension>) -> Reply {
-        Reply {
+    pub(super) fn found(&self, answer: &Answer, asked: Option<Extension>) -> FindReply {
+        FindReply {
             stored: answer.entry.encoded_for(asked),
             create_option: self.create_option.clone(),
             message: self.message(answer.entry.count(), quality(answer)),
@@ -75,7 +75,7 @@ impl PlatformReplies {
     }
 
     /// The reply if there is nobody to look up: no contact, and nothing to create one from.
-    pub(super) fn nobody(&self, why: &NoLookup) -> Reply {
+    pub(super) fn nobody(&self, why: &NoLookup) -> FindReply {
         let message = match why {
             NoLookup::Withheld => self.withheld.clone(),
             NoLookup::ShortCode => self.short_code.clone(),
@@ -86,7 +86,7 @@ impl PlatformReplies {
                 &*format!("The number {why}."),
             )),
         };
-        Reply {
+        FindReply {
             message,
             lookup: pb::Lookup {
                 complete: true,

@@ -16,7 +16,7 @@ const LOOKUP: u32 = 3;
 
 /// The parts of a `FindContactResponse`.
 #[derive(Debug, Default)]
-pub struct Reply {
+pub struct FindReply {
     /// Contacts and number, as stored.
     pub(super) stored: Bytes,
     /// The "create new contact" entry, or nothing.
@@ -27,7 +27,7 @@ pub struct Reply {
     pub(super) lookup: pb::Lookup,
 }
 
-impl Reply {
+impl FindReply {
     /// Writes the message behind what is in `buffer`; `reserve` makes room for so many bytes.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic_health::server::{HealthReporter, health_reporter};
 
-use crate::api::{Api, Limits};
+use crate::api::{ClientLimits, ContactApi};
 use crate::cache::Log;
 use crate::clients::Clients;
 use crate::clock::{self, Clock, SystemClock};
@@ -25,7 +25,7 @@ use crate::domain::phone;
 use crate::grpc::server::ContactServiceServer;
 use crate::grpc::{CallGate, ContactRpc};
 use crate::metrics::Metrics;
-use crate::ops::Ops;
+use crate::ops::OpsServer;
 use crate::pb;
 use crate::resolver::Resolver;
 use crate::tls::{self, Tls};
@@ -84,7 +84,7 @@ pub struct App {
     gate: CallGate,
     tls: Option<Tls>,
     reload: Reload,
-    pages: Ops,
+    pages: OpsServer,
     ready: Arc<AtomicBool>,
     /// Loads and jobs, which may end in peace.
     loads: TaskTracker,
@@ -171,7 +171,7 @@ impl App {
             stopping.clone(),
         );
         let resolver = Resolver::new(config.resolver, rooms);
-        let api = Api::new(
+        let api = ContactApi::new(
             resolver.clone(),
             platforms.collect(),
             config.withheld.clone(),
@@ -182,14 +182,14 @@ impl App {
         let service = ContactRpc::new(Arc::new(api));
         let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
         let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
-        let limits = Limits::new(clients.clone(), calls, jobs, Arc::clone(&metrics));
+        let limits = ClientLimits::new(clients.clone(), calls, jobs, Arc::clone(&metrics));
         let gate = CallGate::new(limits, calls);
         let tls = encryption(&config, &clock, &metrics, &chores)?;
         let reload = fleet.reload(clients, tls.clone());
         fleet.listen(&chores);
         let ready = Arc::new(AtomicBool::new(true));
         let (figures, log) = (fleet.figures(&config), fleet.log());
-        let pages = Ops::new(
+        let pages = OpsServer::new(
             metrics,
             resolver,
             Arc::clone(&ready),

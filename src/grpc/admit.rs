@@ -22,7 +22,7 @@ use super::admitted::AdmittedCall;
 use super::body::WholeBody;
 use super::gate::{CallGate, Timer, kind, peer};
 use super::pending::PendingRequest;
-use crate::api::{ApiError, Overload, Places, RequestKind, enter};
+use crate::api::{ApiError, Overload, RequestKind, RequestPlaces, enter};
 use crate::clients::Place;
 use crate::clock;
 
@@ -33,7 +33,7 @@ const SENT_AWAY: Duration = Duration::from_secs(1);
 
 /// The places of a prefetch job, which outlives the call that starts it.
 #[derive(Debug, Clone)]
-pub(super) struct JobPlaces(pub(super) Arc<Places>);
+pub(super) struct JobPlaces(pub(super) Arc<RequestPlaces>);
 
 /// See [`CallGate::before_calls`].
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ impl CallGate {
         &self,
         request: &mut Request<B>,
         place: Option<Place>,
-    ) -> Result<Option<Places>, ApiError> {
+    ) -> Result<Option<RequestPlaces>, ApiError> {
         let kind = kind(request);
         let places = self.limits().take(kind, place, peer(request))?;
         if kind != RequestKind::Job {

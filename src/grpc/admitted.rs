@@ -11,22 +11,25 @@ use http::Response;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::api::{ApiError, Places};
+use crate::api::{ApiError, RequestPlaces};
 
 /// A call whose admission is decided.
-pub(crate) struct AdmittedCall<F>(State<F>);
+pub(crate) struct AdmittedCall<F>(Decision<F>);
 
-enum State<F> {
+enum Decision<F> {
     /// Let in. The places are given back with the answer.
-    Admitted { call: F, _places: Option<Places> },
+    Admitted {
+        call: F,
+        _places: Option<RequestPlaces>,
+    },
     /// Refused. The answer is taken when it is polled.
     Refused(Option<Response<Body>>),
 }
 
 impl<F> AdmittedCall<F> {
     /// A call that holds its places until it is answered.
-    pub(super) fn new(call: F, places: Option<Places>) -> Self {
-        Self(State::Admitted {
+    pub(super) fn new(call: F, places: Option<RequestPlaces>) -> Self {
+        Self(Decision::Admitted {
             call,
             _places: places,
         })
@@ -34,7 +37,7 @@ impl<F> AdmittedCall<F> {
 
     /// A call that was not let in.
     pub(super) fn refused(answer: Response<Body>) -> Self {
-        Self(State::Refused(Some(answer)))
+        Self(Decision::Refused(Some(answer)))
     }
 }
 
@@ -50,11 +53,11 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match &mut self.get_mut().0 {
             // Its connection carries others' calls as well. Nothing of the call is looked at again.
-            State::Admitted { call, .. } => {
+            Decision::Admitted { call, .. } => {
                 catch_unwind(AssertUnwindSafe(|| Pin::new(call).poll(cx)))
                     .unwrap_or_else(|_| Poll::Ready(Ok(broke_off())))
             }
-            State::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
+            Decision::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
         }
     }
 }

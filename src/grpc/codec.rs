@@ -6,15 +6,15 @@ use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic_prost::ProstEncoder;
 
-use crate::api::{ApiError, Reply, Violation};
+use crate::api::{ApiError, FindReply, Violation};
 use crate::pb::v1 as pb;
 
-/// Writes [`Reply`], reads `FindContactRequest`.
+/// Writes [`FindReply`], reads `FindContactRequest`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ReplyCodec;
 
 impl Codec for ReplyCodec {
-    type Encode = Reply;
+    type Encode = FindReply;
     type Decode = pb::FindContactRequest;
     type Encoder = ReplyEncoder;
     type Decoder = RequestDecoder<pb::FindContactRequest>;
@@ -80,15 +80,15 @@ impl<T: prost::Message + Default> Decoder for RequestDecoder<T> {
     }
 }
 
-/// Writes [`Reply`].
+/// Writes [`FindReply`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReplyEncoder;
 
 impl Encoder for ReplyEncoder {
-    type Item = Reply;
+    type Item = FindReply;
     type Error = Status;
 
-    fn encode(&mut self, reply: Reply, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+    fn encode(&mut self, reply: FindReply, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         reply
             .encode(buffer, |buffer, bytes| buffer.reserve(bytes))
             .map_err(|_| Status::internal("the reply could not be written"))

@@ -11,7 +11,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::pending::{PendingRequest, PendingRequests};
-use crate::api::{ApiError, Limits, RequestKind};
+use crate::api::{ApiError, ClientLimits, RequestKind};
 use crate::clients::{Client, Peer};
 
 /// Reflection streams of all connections together. It is for people who explore; one such stream
@@ -26,7 +26,7 @@ pub(super) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct CallGate(Arc<GateParts>);
 
 struct GateParts {
-    limits: Limits,
+    limits: ClientLimits,
     pending: PendingRequests,
     reflections: Arc<Semaphore>,
 }
@@ -43,7 +43,7 @@ impl fmt::Debug for CallGate {
 impl CallGate {
     /// A gate to what `limits` let in, with room for `max_pending` requests that are not whole yet.
     #[must_use]
-    pub(crate) fn new(limits: Limits, max_pending: usize) -> Self {
+    pub(crate) fn new(limits: ClientLimits, max_pending: usize) -> Self {
         Self(Arc::new(GateParts {
             limits,
             pending: PendingRequests::new(max_pending),
@@ -51,7 +51,7 @@ impl CallGate {
         }))
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &ClientLimits {
         &self.0.limits
     }
 
@@ -60,7 +60,7 @@ impl CallGate {
         self.0.pending.enter()
     }
 
-    /// Places for reflection, of all connections together.
+    /// RequestPlaces for reflection, of all connections together.
     pub(super) fn reflections(&self) -> &Arc<Semaphore> {
         &self.0.reflections
     }

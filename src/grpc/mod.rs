@@ -14,7 +14,7 @@ mod side;
 mod status;
 mod timed;
 
-pub use crate::api::Reply;
+pub use crate::api::FindReply;
 pub(crate) use gate::CallGate;
 pub use gate::REFLECTIONS;
 pub(crate) use service::ContactRpc;

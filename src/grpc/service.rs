@@ -1,4 +1,4 @@
-//! The service: each method hands its message to [`Api`] and writes what comes back.
+//! The service: each method hands its message to [`ContactApi`] and writes what comes back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::admit::JobPlaces;
-use crate::api::{Api, Reply, RequestContext};
+use crate::api::{ContactApi, FindReply, RequestContext};
 use crate::clients::Client;
 use crate::grpc::server::ContactService;
 use crate::pb::v1 as pb;
@@ -18,13 +18,13 @@ use crate::trace::Span;
 /// Answers `contactd.v1.ContactService`.
 #[derive(Debug)]
 pub(crate) struct ContactRpc {
-    api: Arc<Api>,
+    api: Arc<ContactApi>,
 }
 
 impl ContactRpc {
     /// The methods of `api`. Who may call them and how often is for [`super::CallGate`].
     #[must_use]
-    pub(crate) fn new(api: Arc<Api>) -> Self {
+    pub(crate) fn new(api: Arc<ContactApi>) -> Self {
         Self { api }
     }
 
@@ -41,7 +41,7 @@ impl ContactService for ContactRpc {
     async fn find_contact(
         &self,
         request: Request<pb::FindContactRequest>,
-    ) -> Result<Response<Reply>, Status> {
+    ) -> Result<Response<FindReply>, Status> {
         let context = context(&request, self.span("FindContact", request.metadata()));
         let reply = self.api.find(context, request.into_inner()).await?;
         Ok(Response::new(reply))

@@ -156,9 +156,9 @@ where
 }
 
 /// The answer of a service beside look-ups.
-pub(crate) struct SideFuture<F>(Answering<F>);
+pub(crate) struct SideFuture<F>(SideCall<F>);
 
-enum Answering<F> {
+enum SideCall<F> {
     /// Let in; what it holds moves into the answer's body.
     Admitted { call: F, hold: Option<Hold> },
     /// Refused; taken when it is polled.
@@ -168,11 +168,11 @@ enum Answering<F> {
 impl<F> SideFuture<F> {
     fn admitted(call: F, hold: Hold) -> Self {
         let hold = Some(hold);
-        Self(Answering::Admitted { call, hold })
+        Self(SideCall::Admitted { call, hold })
     }
 
     fn refused(answer: Response<Body>) -> Self {
-        Self(Answering::Refused(Some(answer)))
+        Self(SideCall::Refused(Some(answer)))
     }
 }
 
@@ -187,7 +187,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match &mut self.get_mut().0 {
-            Answering::Admitted { call, hold } => {
+            SideCall::Admitted { call, hold } => {
                 let response = ready!(Pin::new(call).poll(cx))?;
                 let hold = hold.take();
                 Poll::Ready(Ok(response.map(|body| match hold {
@@ -197,7 +197,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
                     None => body,
                 })))
             }
-            Answering::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
+            SideCall::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
         }
     }
 }
