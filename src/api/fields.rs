@@ -26,20 +26,13 @@ const MAX_STRUCT_VALUES: usize = 1000;
 /// Most levels of it.
 const MAX_STRUCT_LEVELS: usize = 16;
 
-/// The trigger that a request names. An unknown value counts as an incoming call; whether there is
-/// such a value is for [`check_trigger`].
+/// The trigger that a request names; an unknown value counts as an incoming call.
 pub(super) fn trigger(trigger: pb::Trigger) -> Trigger {
     match trigger {
         pb::Trigger::Unspecified | pb::Trigger::IncomingCall => Trigger::IncomingCall,
         pb::Trigger::ManualRefresh => Trigger::ManualRefresh,
         pb::Trigger::InitialMatch => Trigger::InitialMatch,
     }
-}
-
-pub(super) fn check_trigger(value: i32) -> Result<(), Violation> {
-    pb::Trigger::try_from(value)
-        .map(|_| ())
-        .map_err(|_| Violation::new("trigger", "is not one of the values of contactd.v1.Trigger"))
 }
 
 pub(super) fn user(user: pb::User, platform: &Platform) -> Result<User, Violation> {

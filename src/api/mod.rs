@@ -76,6 +76,23 @@ impl RequestContext {
             span,
         }
     }
+
+    /// Whether the lists of the client, if it has any, name what it asks for.
+    fn may_ask(&self, user: &pb::User) -> Result<(), ApiError> {
+        let Some(client) = &self.client else {
+            return Ok(());
+        };
+        client
+            .may_ask(&user.platform, &user.account_id)
+            .map_err(|what| {
+                tracing::debug!(
+                    client = client.name(),
+                    ?what,
+                    "a call is refused: its client may not ask this"
+                );
+                what.into()
+            })
+    }
 }
 
 impl fmt::Debug for ContactApi {
@@ -140,18 +157,16 @@ impl ContactApi {
     ) -> Result<FindReply, ApiError> {
         let (served, user) = self.platforms.named(request.user.as_ref())?;
         tally.set_platform(&served.counters);
-        may_ask(context.client.as_deref(), user)?;
-        let deadline = context.timeout.and_then(clock::after);
-        let question = match parse::question(request, &served.platform, &self.words, deadline)? {
-            ParsedLookup::Question(question) => Question {
-                span: context.span,
-                ..question
-            },
+        context.may_ask(user)?;
+        let mut question = match parse::question(request, &served.platform, &self.words)? {
+            ParsedLookup::Question(question) => question,
             ParsedLookup::NoLookup(nobody) => {
                 tally.nobody();
                 return Ok(served.replies.nobody(&nobody));
             }
         };
+        question.deadline = context.timeout.and_then(clock::after);
+        question.span = context.span;
         let answer = self.answer(&question, context.timeout).await;
         let answer = answer.map_err(|error| served.failed(error))?;
         tally.answered(&answer);
@@ -191,7 +206,7 @@ impl ContactApi {
         request: pb::InvalidateContactsRequest,
     ) -> Result<pb::InvalidateContactsResponse, ApiError> {
         let (served, user) = self.platforms.named(request.user.as_ref())?;
-        may_ask(context.client.as_deref(), user)?;
+        context.may_ask(user)?;
         let (words, user, scope) = (Arc::clone(&self.words), user.clone(), request.scope);
         let (id, account) = (user.id.clone(), user.account_id.clone());
         let what = served
@@ -230,23 +245,6 @@ impl ServedPlatform {
             Err(_) => Err(self.failed(LookupError::Internal)),
         }
     }
-}
-
-/// Whether the lists of the client, if it has any, name what it asks for.
-fn may_ask(client: Option<&Client>, user: &pb::User) -> Result<(), ApiError> {
-    let Some(client) = client else {
-        return Ok(());
-    };
-    client
-        .may_ask(&user.platform, &user.account_id)
-        .map_err(|what| {
-            tracing::debug!(
-                client = client.name(),
-                ?what,
-                "a call is refused: its client may not ask this"
-            );
-            what.into()
-        })
 }
 
 #[cfg(test)]

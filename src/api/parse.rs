@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::error::Violation;
 use super::fields;
 use crate::connector::Platform;
 use crate::domain::phone::{self, HouseWords, NumberError, RemoteParty};
-use crate::domain::{AuthHeader, Extension, NumberFormat, Party, User};
+use crate::domain::{AuthHeader, Extension, NumberFormat, Party, Region, User};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
 use crate::resolver::{Batch, Forgotten, Question, Trigger};
@@ -86,21 +84,13 @@ impl ParsedAsker {
     }
 }
 
-/// The question that a request asks.
+/// The question that a request asks, without its deadline and span.
 pub(super) fn question(
     request: pb::FindContactRequest,
     platform: &Arc<Platform>,
     words: &HouseWords,
-    deadline: Option<Instant>,
 ) -> Result<ParsedLookup, Violation> {
-    let trigger = fields::trigger(request.trigger());
-    fields::check_trigger(request.trigger)?;
-    if trigger == Trigger::ManualRefresh && request.only_if_cached {
-        return Err(Violation::new(
-            "only_if_cached",
-            "contradicts a manual refresh, which always asks the CRM",
-        ));
-    }
+    let trigger = trigger(&request)?;
     let asker = ParsedAsker::parse(
         platform,
         request.user,
@@ -117,11 +107,27 @@ pub(super) fn question(
     Ok(match party {
         Ok(party) => ParsedLookup::Question(Question {
             only_if_cached: request.only_if_cached,
-            deadline,
             ..asker.ask(trigger, party, extension)
         }),
         Err(nobody) => ParsedLookup::NoLookup(nobody),
     })
+}
+
+fn trigger(request: &pb::FindContactRequest) -> Result<Trigger, Violation> {
+    let trigger = fields::trigger(request.trigger());
+    if pb::Trigger::try_from(request.trigger).is_err() {
+        return Err(Violation::new(
+            "trigger",
+            "is not one of the values of contactd.v1.Trigger",
+        ));
+    }
+    if trigger == Trigger::ManualRefresh && request.only_if_cached {
+        return Err(Violation::new(
+            "only_if_cached",
+            "contradicts a manual refresh, which always asks the CRM",
+        ));
+    }
+    Ok(trigger)
 }
 
 fn extension(text: &str, platform: &Platform) -> Result<Result<Party, NoLookup>, Violation> {
@@ -179,22 +185,7 @@ pub(super) fn batch(
         request.auth_header,
         &request.overriding_formats,
     )?;
-    let (mut parties, mut invalid) = (Vec::with_capacity(requested), Vec::new());
-    let (mut known, mut known_invalid) = (HashSet::new(), HashSet::new());
-    for text in numbers {
-        match batch_party(&text, &asker.user, words) {
-            Ok(party) => {
-                if known.insert(party) {
-                    parties.push(party);
-                }
-            }
-            Err(wrong) => {
-                if known_invalid.insert(text.trim().to_owned()) {
-                    invalid.push((text, wrong));
-                }
-            }
-        }
-    }
+    let (parties, invalid) = parties_of(numbers, &asker.user, words);
     let distinct = parties.len() + invalid.len();
     let batch = parties.first().copied().map(|first| Batch {
         question: asker.ask(Trigger::InitialMatch, first, None),
@@ -206,6 +197,26 @@ pub(super) fn batch(
         batch,
         invalid,
     })
+}
+
+/// The parties of a batch, and the texts that are none with what is wrong with them; each once.
+fn parties_of(
+    numbers: Vec<String>,
+    user: &User,
+    words: &HouseWords,
+) -> (Vec<Party>, Vec<(String, String)>) {
+    let (mut parties, mut invalid) = (Vec::with_capacity(numbers.len()), Vec::new());
+    let (mut known, mut known_invalid) = (HashSet::new(), HashSet::new());
+    for text in numbers {
+        match batch_party(&text, user, words) {
+            Ok(party) if known.insert(party) => parties.push(party),
+            Err(wrong) if known_invalid.insert(text.trim().to_owned()) => {
+                invalid.push((text, wrong));
+            }
+            _ => {}
+        }
+    }
+    (parties, invalid)
 }
 
 /// Whom a number of a batch is, or what is wrong with it.
@@ -226,22 +237,22 @@ pub(super) fn forgotten(
 ) -> Result<Forgotten, Violation> {
     fields::check_ids(user)?;
     let region = fields::region(&user.region)?;
-    let texts = match scope {
-        Some(Scope::Numbers(numbers)) => &numbers.phone_numbers,
-        Some(Scope::Everything(true)) => return Ok(Forgotten::Everything),
-        Some(Scope::Everything(false)) => {
-            return Err(Violation::new(
-                "everything",
-                "must be true where it is given",
-            ));
+    let wrong = |field: &str, what: &str| Err(Violation::new(field, what));
+    match scope {
+        Some(Scope::Numbers(numbers)) => {
+            forgotten_parties(&numbers.phone_numbers, region, words).map(Forgotten::Parties)
         }
-        None => {
-            return Err(Violation::new(
-                "scope",
-                "is required: numbers or everything",
-            ));
-        }
-    };
+        Some(Scope::Everything(true)) => Ok(Forgotten::Everything),
+        Some(Scope::Everything(false)) => wrong("everything", "must be true if it is given"),
+        None => wrong("scope", "is required: numbers or everything"),
+    }
+}
+
+fn forgotten_parties(
+    texts: &[String],
+    region: Option<Region>,
+    words: &HouseWords,
+) -> Result<Vec<Party>, Violation> {
     if texts.is_empty() || texts.len() > MAX_NUMBERS {
         let description = format!("must have 1 to {MAX_NUMBERS} entries");
         return Err(Violation::new("numbers.phone_numbers", description));
@@ -252,7 +263,7 @@ pub(super) fn forgotten(
         push_forgotten(&mut parties, text, number)
             .map_err(|error| Violation::new(format!("numbers.phone_numbers[{n}]"), error))?;
     }
-    Ok(Forgotten::Parties(parties))
+    Ok(parties)
 }
 
 /// Adds the parties that a text may name. A few digits may be an extension; there is no harm in

@@ -12,7 +12,7 @@ use super::counts::count_refusal;
 use super::error::ApiError;
 use super::parse;
 use super::progress::ProgressStream;
-use super::{ContactApi, RequestContext, RequestPlaces, may_ask};
+use super::{ContactApi, RequestContext, RequestPlaces};
 use crate::clock;
 use crate::pb::v1 as pb;
 
@@ -48,7 +48,7 @@ impl ContactApi {
         request: pb::PrefetchContactsRequest,
     ) -> Result<ProgressStream, ApiError> {
         let (served, user) = self.platforms.named(request.user.as_ref())?;
-        may_ask(context.client.as_deref(), user)?;
+        context.may_ask(user)?;
         let name = served.platform.name();
         context.span.set("platform", name.to_owned());
         let (platform, words) = (Arc::clone(&served.platform), Arc::clone(&self.words));
@@ -57,15 +57,13 @@ impl ContactApi {
                 parse::batch(request, &platform, &words)
             })
             .await?;
-        let job = match parsed.batch.take() {
-            Some(mut batch) => {
-                // Ends with the job, which holds the last clone of it.
-                batch.question.span = context.span;
-                let job = self.resolver.prefetch(batch).await;
-                Some(job.map_err(|error| served.failed(error))?)
-            }
-            None => None,
-        };
+        let mut job = None;
+        if let Some(mut batch) = parsed.batch.take() {
+            // Ends with the job, which holds the last clone of it.
+            batch.question.span = context.span;
+            let started = self.resolver.prefetch(batch).await;
+            job = Some(started.map_err(|error| served.failed(error))?);
+        }
         let metrics = Arc::clone(&self.metrics);
         Ok(ProgressStream::new(name.to_owned(), metrics, parsed, job))
     }

@@ -30,7 +30,7 @@ impl TokenHash {
         Self(hash)
     }
 
-    /// Whether both are the same, in a time that does not tell how much of them is.
+    /// Whether both are the same, in a time that does not depend on how much of them is.
     pub(super) fn is(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }

@@ -89,33 +89,38 @@ impl CallGate {
 
 impl<S> SideService<S> {
     fn hold(&self, request: &Request<Body>) -> Result<Hold, ApiError> {
-        let peer = peer(request);
         match self.bounds {
-            SideBounds::Health(watch) => {
-                let is_check = request.uri().path() == HEALTH_CHECK;
-                let (places, longest) = if is_check {
-                    (peer.map(Peer::checks), CHECK)
-                } else {
-                    (peer.map(Peer::streams), watch)
-                };
-                let places = SidePlaces {
-                    _connection: places.map(take).transpose()?,
-                    ..Default::default()
-                };
-                Ok(Hold { places, longest })
-            }
-            SideBounds::Reflection => {
-                let client = self.gate.identify(request)?;
-                let places = SidePlaces {
-                    _connection: peer.map(Peer::streams).map(take).transpose()?,
-                    _reflection: Some(take(self.gate.reflections())?),
-                    _client: enter(client.as_deref())?,
-                };
-                let longest = REFLECTION;
-                Ok(Hold { places, longest })
-            }
+            SideBounds::Health(watch) => hold_health(request, watch),
+            SideBounds::Reflection => self.hold_reflection(request),
         }
     }
+
+    fn hold_reflection(&self, request: &Request<Body>) -> Result<Hold, ApiError> {
+        let client = self.gate.identify(request)?;
+        let places = SidePlaces {
+            _connection: peer(request).map(Peer::streams).map(take).transpose()?,
+            _reflection: Some(take(self.gate.reflections())?),
+            _client: enter(client.as_deref())?,
+        };
+        Ok(Hold {
+            places,
+            longest: REFLECTION,
+        })
+    }
+}
+
+fn hold_health(request: &Request<Body>, watch: Duration) -> Result<Hold, ApiError> {
+    let peer = peer(request);
+    let (places, longest) = if request.uri().path() == HEALTH_CHECK {
+        (peer.map(Peer::checks), CHECK)
+    } else {
+        (peer.map(Peer::streams), watch)
+    };
+    let places = SidePlaces {
+        _connection: places.map(take).transpose()?,
+        ..Default::default()
+    };
+    Ok(Hold { places, longest })
 }
 
 fn take(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {

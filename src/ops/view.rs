@@ -8,18 +8,18 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What the counters do not tell, at this moment. The app fills it in, which knows all rooms.
+/// What the counters do not show, at this moment. The app fills it in, which knows all rooms.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LiveView {
     /// Connectors by name.
     pub(crate) connectors: Vec<QuotaView>,
-    /// The connection to Redis, where there is one: `up`, `connecting` or `down`.
+    /// The connection to Redis, if there is one.
     pub(crate) redis: Option<RedisView>,
     /// Replicas that this one knows of, itself included; none without Redis.
     pub(crate) replicas: Option<u32>,
     /// Most bytes that the memory tier may hold.
     pub(crate) memory_limit: u64,
-    /// Most bytes that the process takes by its settings, whatever callers and CRMs do.
+    /// Most bytes that the process takes by its settings, whatever clients and CRMs do.
     pub(crate) memory_ceiling: u64,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct StatusView {
     /// `ready` or `stopping`.
     pub(crate) state: &'static str,
     pub(crate) uptime_seconds: u64,
-    /// The most that the process takes by its settings, whatever callers and CRMs do.
+    /// The most that the process takes by its settings, whatever clients and CRMs do.
     pub(crate) memory_ceiling_bytes: u64,
     pub(crate) replicas: Option<u32>,
     /// The time that "in the window" means: at most five minutes.

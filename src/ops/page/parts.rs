@@ -14,7 +14,7 @@ pub(super) fn period(status: &StatusView) -> String {
     duration(Duration::from_secs_f64(status.window_seconds.max(0.0)).as_secs())
 }
 
-/// A table that scrolls by itself where the window is narrow.
+/// A table that scrolls by itself if the window is narrow.
 pub(super) fn table(caption: &str, head: &str, rows: &str) -> String {
     format!(
         "<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\">\
