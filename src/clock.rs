@@ -135,24 +135,24 @@ impl Stopwatch {
     }
 }
 
-/// Lets something that may happen often be told once a minute.
+/// Logs something that may happen often once a minute at most.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Option<Stopwatch>);
+pub(crate) struct OncePerMinute(Option<Stopwatch>);
 
-impl Seldom {
-    /// Calls `tell` unless that was done less than a minute ago.
-    pub(crate) fn tell(&mut self, tell: impl FnOnce()) {
+impl OncePerMinute {
+    /// Calls `log` unless that was done less than a minute ago.
+    pub(crate) fn log(&mut self, log: impl FnOnce()) {
         if self
             .0
-            .is_none_or(|told| told.elapsed() > Duration::from_secs(60))
+            .is_none_or(|last| last.elapsed() > Duration::from_secs(60))
         {
-            tell();
+            log();
             self.0 = Some(Stopwatch::start());
         }
     }
 }
 
-/// The moment `duration` from now; `None` where no calendar reaches that far.
+/// The moment `duration` from now; `None` if no calendar reaches that far.
 #[must_use]
 pub(crate) fn after(duration: Duration) -> Option<Instant> {
     Instant::now().checked_add(duration)

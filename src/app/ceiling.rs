@@ -92,6 +92,26 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_for_a_small_machine_fit_into_the_limit_that_the_runbook_and_the_unit_name() {
+        let connector = "[connectors.pipedrive]\nkind = \"pipedrive\"\n";
+        let ceiling = |text: &str| {
+            let settings = crate::config::read(&format!("{text}{connector}"), []);
+            bytes(&settings.unwrap().config)
+        };
+        let page = include_str!("../../deploy/RUNBOOK.md");
+        let (_, memory) = page.split_once("### Memory").unwrap();
+        let (memory, _) = memory.split_once("### Redis").unwrap();
+        let (_, example) = memory.split_once("```toml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        assert!(ceiling(example) < 1024 * MIB, "{}", ceiling(example) / MIB);
+        assert!(memory.contains("MemoryMax=1G") && memory.contains("1010 MiB"));
+        assert_eq!(ceiling(example) / MIB, 1010);
+        assert!(include_str!("../../deploy/systemd/contactd.service").contains("MemoryMax=1G"));
+        assert!(memory.contains("about 52 GiB"));
+        assert_eq!((ceiling("") + 512 * MIB) / (1024 * MIB), 52);
+    }
+
+    #[test]
     fn settings_without_measure_have_a_ceiling_without_measure() {
         let text = "[cache]\nmemory = \"16EiB\"\n[connectors.pipedrive]\nkind = \"pipedrive\"\n";
         if let Ok(effective) = crate::config::read(text, []) {

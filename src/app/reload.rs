@@ -28,6 +28,11 @@ impl std::fmt::Debug for Reload {
 }
 
 impl Reload {
+    /// The certificates in use, if connections are encrypted.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
     /// Takes up what of these settings can change at run time: clients and the files of
     /// certificates as `grpc` has them, ages and quotas. All else stays as it was at the start.
     ///

@@ -25,7 +25,7 @@ mod tiered;
 
 pub use self::redis::{Begun, NumberToken, Outcome, RedisTier};
 pub use keys::{KeyRing, Place};
-pub use log::{Event, Log, LogReader};
+pub use log::{Event, Log, LogReader, Polled};
 pub use memory::{Config, MemoryCache};
 pub(crate) use ticket::{Fetched, Ticket};
 pub(crate) use tiered::Stored;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::section::{Fault, Section};
 use crate::clients::{ClientConfig, TokenHash};
 use crate::clock::{Clock as _, SystemClock};
-use crate::tls;
+use crate::tls::{self, Tls};
 
 /// The gRPC server.
 #[derive(Debug, Clone)]
@@ -112,12 +112,13 @@ impl Grpc {
     }
 }
 
-pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
+/// `in_use` are the certificates of the daemon that reads its settings again.
+pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
     let grpc = Grpc {
         listen: section.parsed("listen", "127.0.0.1:50051"),
         tls: section
             .has_below("tls")
-            .then(|| section.nested("tls", tls))
+            .then(|| section.nested("tls", |section| tls(section, in_use)))
             .flatten(),
         clients: section.tables("tokens", client),
         insecure: section.switch("insecure", false),
@@ -181,7 +182,7 @@ fn check_clients(grpc: &Grpc, section: &mut Section<'_>) {
     }
 }
 
-fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
+fn tls(section: &mut Section<'_>, in_use: Option<&Tls>) -> Option<tls::Config> {
     let text = |text: &str| Ok::<_, String>(text.to_owned());
     let cert = section
         .required("cert", "the path of a PEM file", text)
@@ -195,7 +196,11 @@ fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
         key: key?,
         client_ca,
     };
-    if let Err(error) = tls::check(&config, SystemClock::start().wall()) {
+    let checked = match in_use {
+        Some(in_use) => in_use.check(&config),
+        None => tls::check(&config, SystemClock::start().wall()),
+    };
+    if let Err(error) = checked {
         section.fault(error.setting, &error.message);
     }
     Some(config)

@@ -15,6 +15,7 @@ use crate::domain::{AgePolicy, Ages, Region};
 use crate::redis_link::{self, RedisUrl};
 use crate::resolver;
 use crate::telemetry::{self, LogFormat};
+use crate::tls::Tls;
 use crate::trace;
 
 mod changes;
@@ -106,6 +107,18 @@ pub fn read(
     text: &str,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Effective, Vec<Fault>> {
+    read_beside(None, text, env)
+}
+
+/// The same in a running daemon: certificates that it uses already may have expired.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_beside(
+    in_use: Option<&Tls>,
+    text: &str,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Effective, Vec<Fault>> {
     let env: Vec<_> = env.into_iter().collect();
     let strays: Vec<String> = env
         .iter()
@@ -116,7 +129,7 @@ pub fn read(
     for name in strays {
         reader.warn(&name, environment::STRAY);
     }
-    let grpc = reader.section("grpc", grpc::grpc);
+    let grpc = reader.section("grpc", |section| grpc::grpc(section, in_use));
     let ops = reader.section("ops", ops);
     check_ports(&mut reader, &grpc, ops);
     let log = reader.section("log", |log| Log {

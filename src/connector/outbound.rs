@@ -61,9 +61,9 @@ impl HttpClients {
         })
     }
 
-    /// The way of a connector: to its `base_url` if it has one, else to hosts that users name.
+    /// Where calls of a connector may go: to its `base_url` if it has one, else to hosts that users name.
     #[must_use]
-    pub(crate) fn way(&self, has_base_url: bool) -> Egress {
+    pub(crate) fn egress(&self, has_base_url: bool) -> Egress {
         if has_base_url {
             self.configured.clone()
         } else {
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_host_of_a_user_is_a_name_over_https() {
         let clients = HttpClients::new(&Dns::system()).unwrap();
-        let (named, configured) = (clients.way(false), clients.way(true));
+        let (named, configured) = (clients.egress(false), clients.egress(true));
         for (url, permitted) in [
             ("https://acme.pipedrive.com/", true),
             ("http://acme.pipedrive.com/", false),

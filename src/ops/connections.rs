@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::clock::{self, Seldom};
+use crate::clock::{self, OncePerMinute};
 
 /// Most connections at once: probes, a few scrapers and browsers.
 pub(crate) const CONNECTIONS: usize = 64;
@@ -41,7 +41,7 @@ pub(super) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
-    let (mut connections, mut failed) = (Connections::default(), Seldom::default());
+    let (mut connections, mut failed) = (Connections::default(), OncePerMinute::default());
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => return,
@@ -50,9 +50,8 @@ pub(super) async fn serve(
         match accepted {
             Ok((stream, _)) => connections.add(connection(stream, routes.clone())),
             Err(error) => {
-                failed.tell(
-                    || tracing::warn!(%error, "connections cannot be accepted on ops.listen"),
-                );
+                failed
+                    .log(|| tracing::warn!(%error, "connections cannot be accepted on ops.listen"));
                 clock::sleep(REST).await;
             }
         }

@@ -220,3 +220,24 @@ async fn a_reader_that_has_seen_enough_is_no_failure() {
         (Some(0), String::new())
     );
 }
+
+#[tokio::test]
+async fn a_server_that_is_no_url_is_answered_with_what_to_write() {
+    for (server, advice) in [
+        ("localhost:50051", "http://localhost:50051"),
+        ("127.0.0.1:50051", "http://127.0.0.1:50051"),
+        ("contactd.example", "https://contactd.example"),
+        ("grpc://localhost:50051", "http://localhost:50051"),
+        ("/run/contactd.sock", "http://127.0.0.1:50051"),
+        ("http://", "http://127.0.0.1:50051"),
+        ("", "http://127.0.0.1:50051"),
+    ] {
+        let refused = run(contactd(&["find", "+16505551234", "--server", server])).await;
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{server:?}: {said}");
+        assert!(
+            said.contains("--server") && said.contains(advice),
+            "{server:?}: {said}"
+        );
+    }
+}
