@@ -18,7 +18,7 @@ const NO_PLATFORM: &str = "unknown";
 /// The label of look-ups that no tier and no CRM answered.
 const NO_SOURCE: &str = "none";
 
-/// The outcome of a look-up whose caller has hung up before its end.
+/// The outcome of a look-up that its client has cancelled.
 const CANCELLED: &str = "cancelled";
 
 /// The outcome of a look-up that broke off by a fault of ours.
@@ -80,8 +80,8 @@ fn quality_counter(platform: &str, quality: MatchQuality, metrics: &Metrics) -> 
     metrics.answers_by_quality.get_or_create(&labels).clone()
 }
 
-/// One look-up, counted and described on its span when it ends. If it is dropped before, its caller
-/// has hung up.
+/// One look-up, counted and described on its span when it ends. If it is dropped before, its client
+/// has cancelled it.
 pub(super) struct LookupTally<'a> {
     metrics: &'a Metrics,
     trigger: Trigger,

@@ -3,7 +3,7 @@
 //! A front hands over a message of `contactd.v1` and who sends it. From there on everything is the
 //! same on all wires: the request is parsed, the client may ask this or not, the resolver answers
 //! within the deadline, the look-up is counted, and a failure has its reason, its details and words
-//! for a person. Promises that a look-up is counted exactly once, also if its caller hangs up.
+//! for a person. Promises that a look-up is counted exactly once, also if its client cancels it.
 
 use std::fmt;
 use std::sync::Arc;

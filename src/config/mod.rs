@@ -30,7 +30,7 @@ pub(crate) use grpc::Grpc;
 pub(crate) use section::Fault;
 use section::{Reader, Section};
 
-/// Loads under way at once for each call in hand: callers that leave before their answers are there
+/// Loads under way at once for each call in hand: clients that leave before their answers are there
 /// must not pile up loads without end.
 const LOADS_PER_CALL: usize = 2;
 

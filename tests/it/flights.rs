@@ -106,7 +106,7 @@ async fn a_leader_whose_caller_hangs_up_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn a_look_up_whose_caller_hangs_up_is_counted_once() {
+async fn a_look_up_that_its_client_cancels_is_counted_once() {
     let crm = FakeCrm::start(slow(60_000)).await;
     let daemon = TestDaemon::over(&crm).await;
     let caller = daemon.client.clone();
