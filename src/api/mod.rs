@@ -58,7 +58,7 @@ pub(crate) struct ContactApi {
 }
 
 /// What a front knows of a request beside its message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RequestContext {
     client: Option<Arc<Client>>,
     timeout: Option<Duration>,

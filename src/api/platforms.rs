@@ -1,6 +1,7 @@
 //! The platforms that requests may name, each with its replies and counters.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::counts::PlatformCounters;
@@ -11,15 +12,19 @@ use crate::metrics::Metrics;
 use crate::pb::v1 as pb;
 
 /// All of them by name.
-#[derive(Debug)]
 pub(super) struct Platforms(HashMap<String, ServedPlatform>);
 
 /// One of them.
-#[derive(Debug)]
 pub(super) struct ServedPlatform {
     pub(super) platform: Arc<Platform>,
     pub(super) replies: PlatformReplies,
     pub(super) counters: PlatformCounters,
+}
+
+impl fmt::Debug for Platforms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Platforms {

@@ -117,7 +117,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_stops_reading_gives_its_place_back_and_hears_why_when_it_reads_on() {
+    async fn a_client_that_stops_reading_gives_its_place_back_and_gets_the_reason_when_it_reads_on()
+    {
         let parsed = ParsedBatch {
             requested: 100,
             distinct: 100,

@@ -160,3 +160,38 @@ impl ProgressStream {
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_breaks_off_ends_the_stream_with_one_failure() {
+        let parsed = ParsedBatch {
+            requested: 3,
+            distinct: 2,
+            batch: None,
+            invalid: Vec::new(),
+        };
+        let (events, progress) = mpsc::channel(1);
+        let job = Job {
+            already_cached: 1,
+            progress,
+        };
+        let mut stream =
+            ProgressStream::new("example".to_owned(), Arc::default(), parsed, Some(job));
+        let Some(Ok(Event::Started(started))) = stream.next().await else {
+            panic!("it starts")
+        };
+        assert_eq!(
+            (started.requested, started.distinct, started.already_cached),
+            (3, 2, 1)
+        );
+        drop(events);
+        let broken = stream.next().await.unwrap().unwrap_err();
+        assert_eq!(broken.reason(), "INTERNAL");
+        assert!(stream.next().await.is_none());
+    }
+}
