@@ -9,7 +9,10 @@ use std::fmt;
 use toml::{Table, Value};
 
 mod lists;
+mod reader;
 mod values;
+
+pub(super) use reader::SettingsReader;
 
 /// Environment variables that begin so are settings: `CONTACTD__CACHE__MEMORY` is `cache.memory`.
 pub(super) const ENV_PREFIX: &str = "CONTACTD__";
@@ -33,15 +36,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Reads one set of settings.
-pub(super) struct Reader {
-    root: Table,
-    env: BTreeMap<String, String>,
-    faults: Vec<Fault>,
-    warnings: Vec<Fault>,
-    effective: Table,
-}
-
 /// One table of the settings, while it is read.
 pub(super) struct Section<'a> {
     path: String,
@@ -52,166 +46,31 @@ pub(super) struct Section<'a> {
     missing: Vec<(String, String)>,
     /// Whether this is no table at all: then nothing more is said about it.
     misshapen: bool,
-    env: &'a mut BTreeMap<String, String>,
-    faults: &'a mut Vec<Fault>,
-    warnings: &'a mut Vec<Fault>,
     effective: Table,
+    findings: &'a mut Findings,
 }
 
-impl Reader {
-    pub(super) fn new(
-        text: &str,
-        env: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Vec<Fault>> {
-        let root = text.parse::<Table>().map_err(|error| {
-            // toml's message shows the line with a caret, which may hold a value but no secret:
-            // secrets are in files.
-            vec![Fault {
-                path: String::new(),
-                message: format!("not TOML: {error}"),
-            }]
-        })?;
-        let env = env.into_iter().filter_map(|(name, value)| {
-            let path = name
-                .strip_prefix(ENV_PREFIX)?
-                .to_ascii_lowercase()
-                .replace("__", ".");
-            Some((path, value))
-        });
-        Ok(Self {
-            root,
-            env: env.collect(),
-            faults: Vec::new(),
-            warnings: Vec::new(),
-            effective: Table::new(),
-        })
-    }
+/// What all sections share while they are read.
+#[derive(Default)]
+struct Findings {
+    /// Variables that no setting has taken yet, by the setting's path.
+    env: BTreeMap<String, String>,
+    faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+}
 
-    pub(super) fn section<T>(&mut self, name: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let value = self.root.remove(name);
-        self.subsection(name.to_owned(), name, value, read).0
-    }
-
-    /// Reads a section that may be absent; one variable of it is enough to be there.
-    pub(super) fn optional_section<T>(
-        &mut self,
-        name: &str,
-        read: impl FnOnce(&mut Section<'_>) -> T,
-    ) -> Option<T> {
-        let prefix = format!("{name}.");
-        let there =
-            self.root.contains_key(name) || self.env.keys().any(|path| path.starts_with(&prefix));
-        there.then(|| self.section(name, read))
-    }
-
-    /// Reads each table below `name`, those that only the environment names included; `None` for
-    /// one that could not be read.
-    pub(super) fn sections<T>(
-        &mut self,
-        name: &str,
-        read: impl Fn(&str, &mut Section<'_>) -> Option<T>,
-    ) -> Vec<(String, Option<T>)> {
-        let mut tables = match self.root.remove(name) {
-            None => Table::new(),
-            Some(Value::Table(tables)) => tables,
-            Some(_) => {
-                self.fault(name, "must be a section with one table a name");
-                Table::new()
-            }
-        };
-        let prefix = format!("{name}.");
-        for path in self.env.keys() {
-            let named = path
-                .strip_prefix(&prefix)
-                .and_then(|rest| rest.split_once('.'));
-            if let Some((child, _)) = named
-                && !tables.keys().any(|name| name.eq_ignore_ascii_case(child))
-            {
-                tables.insert(child.to_owned(), Value::Table(Table::new()));
-            }
-        }
-        let mut read_tables = Vec::with_capacity(tables.len());
-        let mut effective = Table::new();
-        for (child, value) in tables {
-            let path = format!("{name}.{child}");
-            let (read, table) =
-                self.subsection(path, "", Some(value), |section| read(&child, section));
-            effective.insert(child.clone(), Value::Table(table));
-            read_tables.push((child, read));
-        }
-        self.effective
-            .insert(name.to_owned(), Value::Table(effective));
-        read_tables
-    }
-
-    fn subsection<T>(
-        &mut self,
-        path: String,
-        keep_as: &str,
-        value: Option<Value>,
-        read: impl FnOnce(&mut Section<'_>) -> T,
-    ) -> (T, Table) {
-        let section = Section {
+impl<'a> Section<'a> {
+    fn new(path: String, findings: &'a mut Findings) -> Self {
+        Self {
             path,
             table: Table::new(),
             known: Vec::new(),
             missing: Vec::new(),
             misshapen: false,
-            env: &mut self.env,
-            faults: &mut self.faults,
-            warnings: &mut self.warnings,
             effective: Table::new(),
-        };
-        let (read, effective) = section.walk(value, read);
-        if !keep_as.is_empty() {
-            self.effective
-                .insert(keep_as.to_owned(), Value::Table(effective.clone()));
-        }
-        (read, effective)
-    }
-
-    /// Whether something was wrong with what has this path.
-    pub(super) fn is_sound(&self, path: &str) -> bool {
-        !self.faults.iter().any(|fault| fault.path == path)
-    }
-
-    pub(super) fn warn(&mut self, path: &str, message: &str) {
-        self.warnings.push(Fault {
-            path: path.to_owned(),
-            message: message.to_owned(),
-        });
-    }
-
-    pub(super) fn fault(&mut self, path: &str, message: &str) {
-        self.faults.push(Fault {
-            path: path.to_owned(),
-            message: message.to_owned(),
-        });
-    }
-
-    /// The effective settings as TOML, and what a person should know about them.
-    pub(super) fn finish(mut self) -> Result<(String, Vec<Fault>), Vec<Fault>> {
-        for (name, _) in std::mem::take(&mut self.root) {
-            self.fault(&name, "unknown section");
-        }
-        for (path, _) in std::mem::take(&mut self.env) {
-            self.fault(
-                &path,
-                &format!(
-                    "unknown setting, from the environment variable {}",
-                    variable(&path)
-                ),
-            );
-        }
-        if self.faults.is_empty() {
-            Ok((self.effective.to_string(), self.warnings))
-        } else {
-            Err(self.faults)
+            findings,
         }
     }
-}
-
-impl Section<'_> {
     /// Reads `value` as this section.
     fn walk<T>(
         mut self,
@@ -219,11 +78,11 @@ impl Section<'_> {
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> (T, Table) {
         self.table = self.table_of(value);
-        let faults = self.faults.len();
+        let faults = self.findings.faults.len();
         let read = read(&mut self);
         if self.misshapen {
             // What is missing in it is missing because of that.
-            self.faults.truncate(faults);
+            self.findings.faults.truncate(faults);
             self.missing.clear();
         }
         (read, self.close())
@@ -246,25 +105,19 @@ impl Section<'_> {
         value: Option<Value>,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> (T, Table) {
-        let section = Section {
-            path,
-            table: Table::new(),
-            known: Vec::new(),
-            missing: Vec::new(),
-            misshapen: false,
-            env: self.env,
-            faults: self.faults,
-            warnings: self.warnings,
-            effective: Table::new(),
-        };
-        section.walk(value, read)
+        Section::new(path, self.findings).walk(value, read)
     }
 
     /// Whether a table within this one is there; one variable of it is enough.
     pub(super) fn has_below(&mut self, key: &str) -> bool {
         self.know(key);
         let prefix = format!("{}.", self.path_of(key).to_ascii_lowercase());
-        self.table.contains_key(key) || self.env.keys().any(|path| path.starts_with(&prefix))
+        self.table.contains_key(key)
+            || self
+                .findings
+                .env
+                .keys()
+                .any(|path| path.starts_with(&prefix))
     }
 
     /// Whether a key was there.
@@ -313,6 +166,7 @@ impl Section<'_> {
         self.know(key);
         self.table.contains_key(key)
             || self
+                .findings
                 .env
                 .contains_key(&self.path_of(key).to_ascii_lowercase())
     }
@@ -327,12 +181,12 @@ impl Section<'_> {
                 .strip_prefix(&path)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        !self.faults.iter().any(below)
+        !self.findings.faults.iter().any(below)
     }
 
     pub(super) fn fault(&mut self, key: &str, message: &str) {
         let path = self.path_of(key);
-        self.faults.push(Fault {
+        self.findings.faults.push(Fault {
             path,
             message: message.to_owned(),
         });
@@ -341,7 +195,7 @@ impl Section<'_> {
     /// Something that works, but is worth a second thought.
     pub(super) fn warn(&mut self, key: &str, message: &str) {
         let path = self.path_of(key);
-        self.warnings.push(Fault {
+        self.findings.warnings.push(Fault {
             path,
             message: message.to_owned(),
         });
@@ -359,6 +213,7 @@ impl Section<'_> {
         // Variables are read in lower case, so that they reach a connector whose name is written in
         // any case.
         let from_env = self
+            .findings
             .env
             .remove(&self.path_of(key).to_ascii_lowercase())
             .map(Value::String);
@@ -375,7 +230,7 @@ impl Section<'_> {
             Some(Value::Table(table)) => table,
             Some(_) => {
                 let path = self.path.clone();
-                self.faults.push(Fault {
+                self.findings.faults.push(Fault {
                     path,
                     message: "must be a section".to_owned(),
                 });
@@ -388,27 +243,13 @@ impl Section<'_> {
     /// What was not asked for is unknown. Beside an unknown key a missing one is that key,
     /// misspelt.
     fn close(mut self) -> Table {
-        let prefix = format!("{}.", self.path.to_ascii_lowercase());
-        let in_env: Vec<String> = self
-            .env
-            .keys()
-            .filter(|path| path.starts_with(&prefix))
-            .cloned()
-            .collect();
-        let in_file = std::mem::take(&mut self.table);
-        let mut unknown: Vec<_> = in_file
-            .iter()
-            .map(|(key, _)| (self.path_of(key), "unknown setting".to_owned()))
-            .collect();
-        for path in in_env {
-            self.env.remove(&path);
-            let message = format!(
-                "unknown setting, from the environment variable {}",
-                variable(&path)
-            );
-            unknown.push((path, message));
-        }
+        let unknown = self.unknown();
         let missing = std::mem::take(&mut self.missing);
+        if unknown.is_empty() {
+            for (key, expected) in &missing {
+                self.fault(key, &format!("is required: {expected}"));
+            }
+        }
         let is_missing = |known: &String| missing.iter().any(|(key, _)| key == known);
         let shown = |key: &String| {
             if is_missing(key) {
@@ -418,17 +259,31 @@ impl Section<'_> {
             }
         };
         let has = self.known.iter().map(shown).collect::<Vec<_>>().join(", ");
-        if unknown.is_empty() {
-            for (key, expected) in &missing {
-                self.fault(key, &format!("is required: {expected}"));
-            }
+        for (path, message) in unknown {
+            let message = format!("{message}; this section has: {has}");
+            self.findings.faults.push(Fault { path, message });
         }
-        let faults = unknown.into_iter().map(|(path, message)| Fault {
-            path,
-            message: format!("{message}; this section has: {has}"),
-        });
-        self.faults.extend(faults);
         self.effective
+    }
+
+    /// Keys and variables that nothing has asked for, each with what is wrong.
+    fn unknown(&mut self) -> Vec<(String, String)> {
+        let in_file = std::mem::take(&mut self.table);
+        let mut unknown: Vec<_> = in_file
+            .iter()
+            .map(|(key, _)| (self.path_of(key), "unknown setting".to_owned()))
+            .collect();
+        let prefix = format!("{}.", self.path.to_ascii_lowercase());
+        let env = std::mem::take(&mut self.findings.env).into_iter();
+        let (below, others) = env.partition(|(path, _)| path.starts_with(&prefix));
+        self.findings.env = others;
+        let below: BTreeMap<_, _> = below;
+        unknown.extend(below.into_keys().map(|path| {
+            let variable = variable(&path);
+            let message = format!("unknown setting, from the environment variable {variable}");
+            (path, message)
+        }));
+        unknown
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::budget::{Quotas, Scope};
 
 proptest! {
     #[test]

@@ -1,0 +1,88 @@
+//! Sections `connectors.NAME.quota`.
+
+use std::num::NonZeroU32;
+
+use super::section::Section;
+use crate::budget::{CallKind, Quota, Quotas, Scope};
+use crate::connector::Kind;
+
+/// A CRM's quotas; what is not given is the CRM's documented limit. Whoever gives a limit means all
+/// calls, unless one kind of them has its own in the settings as well. All have one scope.
+pub(super) fn quotas(kind: Kind, section: &mut Section<'_>) -> Option<Quotas> {
+    let default = kind.default_quotas();
+    let given = Given {
+        limit: section.is_given("rate") || section.is_given("per"),
+        burst: section.is_given("burst"),
+        share: section.is_given("prefetch_share"),
+    };
+    let scope = section.parsed("scope", default.all.scope().name());
+    let all = quota(default.all, scope, section)?;
+    let mut own = |key: &str, kind: CallKind| {
+        let documented = default.own(kind).filter(|_| !given.limit);
+        if documented.is_none() && !section.has_below(key) {
+            return Some(None);
+        }
+        let own = given.applied(documented.copied().unwrap_or(all), all, scope)?;
+        let read = section.nested(key, |section| quota(own, scope, section));
+        read.map(Some)
+    };
+    Some(Quotas {
+        all,
+        search: own("search", CallKind::Search)?,
+        other: own("other", CallKind::Other)?,
+    })
+}
+
+/// What the settings give for all calls.
+struct Given {
+    limit: bool,
+    burst: bool,
+    share: bool,
+}
+
+impl Given {
+    /// The quota of one kind of call, with what is given for all calls.
+    fn applied(&self, own: Quota, all: Quota, scope: Scope) -> Option<Quota> {
+        let burst = if self.burst {
+            own.burst().min(all.burst())
+        } else {
+            own.burst()
+        };
+        let share = if self.share {
+            all.prefetch_share()
+        } else {
+            own.prefetch_share()
+        };
+        Quota::new(own.rate().get(), own.per(), burst.get(), scope, share).ok()
+    }
+}
+
+fn quota(default: Quota, scope: Scope, section: &mut Section<'_>) -> Option<Quota> {
+    let rate = calls(section, "rate", default.rate());
+    let per = section.duration(
+        "per",
+        &humantime::format_duration(default.per()).to_string(),
+    );
+    let burst = calls(
+        section,
+        "burst",
+        default.burst().min(NonZeroU32::new(rate)?),
+    );
+    let share = section.share("prefetch_share", default.prefetch_share());
+    let quota = Quota::new(rate, per, burst, scope, share);
+    let known = ["rate", "per", "burst", "scope", "prefetch_share"]
+        .iter()
+        .all(|key| section.is_sound(key));
+    // Values that stand in for faulty ones are no fault of the person's.
+    quota
+        .map_err(|error| {
+            if known {
+                section.fault(error.key(), &error.to_string());
+            }
+        })
+        .ok()
+}
+
+fn calls(section: &mut Section<'_>, key: &str, default: NonZeroU32) -> u32 {
+    u32::try_from(section.count(key, default.get() as usize, 1..=1_000_000)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,87 @@
+//! Section `redis`.
+
+use std::num::NonZeroU32;
+
+use super::files::{File, ca_file, key_file, secret_file, secrets};
+use super::longer_than_zero;
+use super::section::Section;
+use crate::cache;
+use crate::redis_link::{self, RedisUrl};
+
+/// What the section says.
+pub(super) struct RedisSettings {
+    pub(super) link: Option<redis_link::Config>,
+    pub(super) keys: Option<cache::KeyRing>,
+    pub(super) replicas: NonZeroU32,
+    pub(super) secrets: Secrets,
+}
+
+impl Default for RedisSettings {
+    fn default() -> Self {
+        Self {
+            link: None,
+            keys: None,
+            replicas: NonZeroU32::MIN,
+            secrets: Vec::new(),
+        }
+    }
+}
+
+/// Settings of which the effective ones do not show everything, each with a hash of what was read.
+pub(super) type Secrets = Vec<(&'static str, blake3::Hash)>;
+
+pub(super) fn redis(section: &mut Section<'_>) -> RedisSettings {
+    let mut url_hash = None;
+    let url = section.required("url", "such as \"redis://127.0.0.1:6379\"", |text| {
+        url_hash = Some(blake3::hash(text.as_bytes()));
+        text.parse::<RedisUrl>().map_err(|error| error.to_string())
+    });
+    let key_prefix = section.parsed("key_prefix", "contactd");
+    let timeout = section.duration("timeout", "50ms");
+    longer_than_zero(section, "timeout", timeout);
+    let secret = secrets(section, "key_secret_file", secret_file);
+    let keys = secrets(section, "encryption_key_file", key_file);
+    let ca = section.optional("ca_file", ca_file);
+    let hashes = [
+        ("redis.url", url_hash),
+        ("redis.key_secret_file", hash_of(secret.as_ref())),
+        ("redis.encryption_key_file", hash_of(keys.as_ref())),
+        ("redis.ca_file", hash_of(ca.as_ref())),
+    ];
+    let secrets = hashes.into_iter();
+    let link = url.map(|url| redis_link::Config {
+        url,
+        key_prefix,
+        timeout,
+        secret: secret.map(|file| file.content),
+        ca: ca.map(|file| file.content),
+    });
+    RedisSettings {
+        link,
+        keys: keys.map(|file| file.content),
+        replicas: replicas(section),
+        secrets: secrets
+            .filter_map(|(setting, hash)| Some((setting, hash?)))
+            .collect(),
+    }
+}
+
+fn hash_of<T>(file: Option<&File<T>>) -> Option<blake3::Hash> {
+    file.map(|file| file.hash)
+}
+
+/// The fleet's size: what shares of a quota are reckoned by if Redis cannot say how many replicas
+/// there are.
+fn replicas(section: &mut Section<'_>) -> NonZeroU32 {
+    if !section.is_given("replicas") {
+        section.warn(
+            "replicas",
+            "is not set: replicas that start while Redis is away each spend the whole quota; set how many you run",
+        );
+    }
+    let replicas = section.count("replicas", 1, 1..=1000);
+    u32::try_from(replicas)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
+}

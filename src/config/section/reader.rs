@@ -1,0 +1,156 @@
+//! Reads a set of settings section by section.
+
+use toml::{Table, Value};
+
+use super::{ENV_PREFIX, Fault, Findings, Section, variable};
+
+/// Reads one set of settings.
+pub(in crate::config) struct SettingsReader {
+    root: Table,
+    effective: Table,
+    findings: Findings,
+}
+
+impl SettingsReader {
+    pub(in crate::config) fn new(
+        text: &str,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<Fault>> {
+        let root = text.parse::<Table>().map_err(|error| {
+            // toml's message shows the line with a caret, which may hold a value but no secret:
+            // secrets are in files.
+            vec![Fault {
+                path: String::new(),
+                message: format!("not TOML: {error}"),
+            }]
+        })?;
+        let env = env.into_iter().filter_map(|(name, value)| {
+            let path = name
+                .strip_prefix(ENV_PREFIX)?
+                .to_ascii_lowercase()
+                .replace("__", ".");
+            Some((path, value))
+        });
+        Ok(Self {
+            root,
+            effective: Table::new(),
+            findings: Findings {
+                env: env.collect(),
+                ..Findings::default()
+            },
+        })
+    }
+
+    pub(in crate::config) fn section<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
+        let value = self.root.remove(name);
+        let section = Section::new(name.to_owned(), &mut self.findings);
+        let (read, effective) = section.walk(value, read);
+        self.effective
+            .insert(name.to_owned(), Value::Table(effective));
+        read
+    }
+
+    /// Reads a section that may be absent; one variable of it is enough to be there.
+    pub(in crate::config) fn optional_section<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> Option<T> {
+        let prefix = format!("{name}.");
+        let there = self.root.contains_key(name)
+            || self
+                .findings
+                .env
+                .keys()
+                .any(|path| path.starts_with(&prefix));
+        there.then(|| self.section(name, read))
+    }
+
+    /// Reads each table below `name`, those that only the environment names included; `None` for
+    /// one that could not be read.
+    pub(in crate::config) fn sections<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&str, &mut Section<'_>) -> Option<T>,
+    ) -> Vec<(String, Option<T>)> {
+        let tables = self.tables(name);
+        let mut read_tables = Vec::with_capacity(tables.len());
+        let mut effective = Table::new();
+        for (child, value) in tables {
+            let path = format!("{name}.{child}");
+            let section = Section::new(path, &mut self.findings);
+            let (read, table) = section.walk(Some(value), |section| read(&child, section));
+            effective.insert(child.clone(), Value::Table(table));
+            read_tables.push((child, read));
+        }
+        self.effective
+            .insert(name.to_owned(), Value::Table(effective));
+        read_tables
+    }
+
+    /// The tables below `name`, and an empty one for each that only the environment names.
+    fn tables(&mut self, name: &str) -> Table {
+        let mut tables = match self.root.remove(name) {
+            None => Table::new(),
+            Some(Value::Table(tables)) => tables,
+            Some(_) => {
+                self.fault(name, "must be a section with one table a name");
+                Table::new()
+            }
+        };
+        let prefix = format!("{name}.");
+        for path in self.findings.env.keys() {
+            let below = path.strip_prefix(&prefix);
+            if let Some((child, _)) = below.and_then(|rest| rest.split_once('.'))
+                && !tables.keys().any(|name| name.eq_ignore_ascii_case(child))
+            {
+                tables.insert(child.to_owned(), Value::Table(Table::new()));
+            }
+        }
+        tables
+    }
+
+    /// Whether something was wrong with what has this path.
+    pub(in crate::config) fn is_sound(&self, path: &str) -> bool {
+        !self.findings.faults.iter().any(|fault| fault.path == path)
+    }
+
+    pub(in crate::config) fn warn(&mut self, path: &str, message: &str) {
+        self.findings.warnings.push(Fault {
+            path: path.to_owned(),
+            message: message.to_owned(),
+        });
+    }
+
+    pub(in crate::config) fn fault(&mut self, path: &str, message: &str) {
+        self.findings.faults.push(Fault {
+            path: path.to_owned(),
+            message: message.to_owned(),
+        });
+    }
+
+    /// The effective settings as TOML, and what a person should know about them.
+    pub(in crate::config) fn finish(mut self) -> Result<(String, Vec<Fault>), Vec<Fault>> {
+        for (name, _) in std::mem::take(&mut self.root) {
+            self.fault(&name, "unknown section");
+        }
+        for (path, _) in std::mem::take(&mut self.findings.env) {
+            self.fault(
+                &path,
+                &format!(
+                    "unknown setting, from the environment variable {}",
+                    variable(&path)
+                ),
+            );
+        }
+        if self.findings.faults.is_empty() {
+            Ok((self.effective.to_string(), self.findings.warnings))
+        } else {
+            Err(self.findings.faults)
+        }
+    }
+}

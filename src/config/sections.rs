@@ -1,0 +1,111 @@
+//! The smaller sections: `ops`, `cache`, `lookup`, `tracing`.
+
+use std::time::Duration;
+
+use super::section::Section;
+use super::{Ops, longer_than_zero};
+use crate::connector::Limits;
+use crate::domain::phone::{HouseWord, HouseWords};
+use crate::domain::{AgePolicy, Ages};
+use crate::{cache, resolver, trace};
+
+pub(super) fn ops(section: &mut Section<'_>) -> Ops {
+    let ops = Ops {
+        listen: section.parsed("listen", "127.0.0.1:9464"),
+    };
+    if !ops.listen.ip().to_canonical().is_loopback() {
+        let message = format!(
+            "{} can be reached from other machines, and whoever reaches it may read the status page and the metrics: \
+             let something in front guard this port",
+            ops.listen
+        );
+        section.warn("listen", &message);
+    }
+    ops
+}
+
+pub(super) fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
+    let bytes = section.size("memory", "256MiB");
+    let found = section.nested("found", |found| ages(found, "10m", "24h"));
+    let absent = section.nested("absent", |absent| ages(absent, "1m", "10m"));
+    let admitted = section.duration("admitted", "1h");
+    longer_than_zero(section, "admitted", admitted);
+    (
+        cache::Config { bytes },
+        AgePolicy { found, absent },
+        admitted,
+    )
+}
+
+fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
+    let ages = Ages {
+        fresh: section.duration("fresh", fresh),
+        stale: section.duration("stale", stale),
+    };
+    if ages.stale < ages.fresh && section.is_sound("fresh") && section.is_sound("stale") {
+        section.fault(
+            "stale",
+            "must not be shorter than \"fresh\": both count from the moment the CRM was asked",
+        );
+    }
+    ages
+}
+
+pub(super) fn lookup(
+    section: &mut Section<'_>,
+    (max_loads, max_jobs): (usize, usize),
+) -> (resolver::Config, Limits, HouseWords) {
+    let timeout = section.duration("timeout", "15s");
+    let soft_deadline = section.duration("soft_deadline", "2s");
+    let details_timeout = section.duration("details_timeout", "400ms");
+    let withheld = section.list::<HouseWord>("withheld", &[]).into();
+    let limits = Limits {
+        call_timeout: section.duration("call_timeout", "5s"),
+        reply_bytes: usize::try_from(section.size("max_reply", "4MiB")).unwrap_or(usize::MAX),
+        pages: u32::try_from(section.count("max_pages", 5, 1..=1000)).unwrap_or(u32::MAX),
+        contacts: section.count("max_contacts", 25, 1..=1000),
+        concurrent_calls: section.count("max_concurrent_calls", 6, 1..=100),
+    };
+    longer_than_zero(section, "timeout", timeout);
+    longer_than_zero(section, "call_timeout", limits.call_timeout);
+    (
+        resolver::Config {
+            timeout,
+            soft_deadline,
+            details_timeout,
+            max_loads,
+            max_jobs,
+        },
+        limits,
+        withheld,
+    )
+}
+
+pub(super) fn tracing(section: &mut Section<'_>) -> Option<trace::Config> {
+    let endpoint = section.required(
+        "otlp_endpoint",
+        "such as \"http://127.0.0.1:4317\"",
+        otlp_endpoint,
+    );
+    let sample = section.part("sample", 0.01);
+    Some(trace::Config {
+        otlp_endpoint: endpoint?,
+        sample,
+    })
+}
+
+fn otlp_endpoint(text: &str) -> Result<url::Url, String> {
+    let url = url::Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if url.scheme() != "http"
+        || !url.has_host()
+        || !plain
+        || url.password().is_some()
+        || url.path() != "/"
+    {
+        return Err(
+            "must be http://host:port: the collector's OTLP over gRPC, beside the daemon and without TLS".to_owned()
+        );
+    }
+    Ok(url)
+}
