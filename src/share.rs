@@ -3,8 +3,8 @@
 //! Owns the count of places by scope and by connector. Promises that whoever holds many is refused
 //! before whoever holds few: a scope may take a place while it holds fewer than are free, a
 //! connector while it holds fewer than three times as many. So one scope alone gets half of all
-//! places, one connector three quarters, and however many CRMs hang, some places stay free.
-//! Credentials that a CRM has not accepted cost nothing to make up, so all of them at one connector
+//! places, one connector three quarters, and however many CRMs hang, some places stay free. If there
+//! is one connector only, its scopes together get all of them. Credentials that a CRM has not accepted cost nothing to make up, so all of them at one connector
 //! together get two thirds. Knows nothing of what a place is for.
 
 use std::collections::HashMap;
@@ -47,6 +47,8 @@ pub(crate) struct Shares(Arc<Inner>);
 
 struct Inner {
     most: usize,
+    /// How many times the free places one connector may hold, if there are others.
+    of_connector: Option<usize>,
     held: Mutex<Held>,
 }
 
@@ -89,8 +91,19 @@ impl Shares {
     /// `most` places, all free.
     #[must_use]
     pub(crate) fn new(most: usize) -> Self {
+        Self::with(most, Some(OF_A_CONNECTOR))
+    }
+
+    /// The same for the scopes of one connector, if there is no other.
+    #[must_use]
+    pub(crate) fn of_one_connector(most: usize) -> Self {
+        Self::with(most, None)
+    }
+
+    fn with(most: usize, of_connector: Option<usize>) -> Self {
         Self(Arc::new(Inner {
             most,
+            of_connector,
             held: Mutex::default(),
         }))
     }
@@ -115,7 +128,10 @@ impl Shares {
             .unwrap_or(0);
         if counted >= free
             || unproven >= free * OF_THE_UNPROVEN
-            || of_connector >= free * OF_A_CONNECTOR
+            || self
+                .0
+                .of_connector
+                .is_some_and(|times| of_connector >= free * times)
         {
             return None;
         }
@@ -209,6 +225,15 @@ mod tests {
             unproven,
         } = &*shares.0.held.lock();
         assert!(*all == 0 && connectors.is_empty() && scopes.is_empty() && unproven.is_empty());
+    }
+
+    #[test]
+    fn the_scopes_of_one_connector_alone_get_all_places() {
+        let shares = Shares::of_one_connector(32);
+        let held: Vec<Share> = (0..=255)
+            .filter_map(|scope| shares.enter(claim("a", scope)))
+            .collect();
+        assert_eq!(held.len(), 32);
     }
 
     #[test]

@@ -85,6 +85,14 @@ pub(crate) enum Overload {
     /// As many prefetch jobs are under way as may be.
     #[error("too many prefetch jobs at once")]
     Jobs,
+    /// The places are taken of something that one front has beside the methods.
+    #[error("{message}")]
+    Front {
+        /// What is full.
+        message: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+    },
 }
 
 /// The kind of a failure. The values are those of `google.rpc.Code`, as gRPC and the Connect
@@ -155,7 +163,12 @@ impl ApiError {
     #[must_use]
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded(Overload::Client(Excess::Rate { wait })) => Some(*wait),
+            Self::Overloaded(
+                Overload::Client(Excess::Rate { wait: after })
+                | Overload::Front {
+                    retry_after: after, ..
+                },
+            ) => Some(*after),
             Self::Overloaded(_) | Self::NotForgottenEverywhere => Some(AFTER_OVERLOAD),
             Self::LookupFailed { error, .. } => match error {
                 LookupError::CrmRateLimited { retry_after } => {

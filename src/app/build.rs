@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connector::{self, CrmClient, Dns, HttpClients, Platform};
 use crate::domain::phone;
-use crate::grpc::{CallGate, ContactRpc};
+use crate::grpc::{CallGate, Capacity, ContactRpc};
 use crate::metrics::Metrics;
 use crate::ops::OpsServer;
 use crate::resolver::Resolver;
@@ -66,7 +66,11 @@ pub(super) async fn app(
     let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
     let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
     let limits = ClientLimits::new(clients.clone(), calls, jobs, Arc::clone(&metrics));
-    let gate = CallGate::new(limits, calls);
+    let capacity = Capacity {
+        pending: calls,
+        connections: config.grpc.max_connections,
+    };
+    let gate = CallGate::new(limits, capacity);
     let tls = encryption(&site)?;
     let reload = fleet.reload(clients, tls.clone());
     fleet.listen(&supervisor);

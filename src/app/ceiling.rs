@@ -1,7 +1,6 @@
 //! The most memory that the process takes by its settings, for the worst that clients and CRMs can
 //! do. The sum is the one in `deploy/SECURITY.md`, which says what each part is for.
 
-use crate::clients::OPEN_PLACES;
 use crate::config::Config;
 use crate::grpc;
 use crate::ops;
@@ -45,8 +44,7 @@ const OPERATIONS: u64 = 256 * KIB;
 pub(super) fn bytes(config: &Config) -> u64 {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let loads = count(config.resolver.max_loads).saturating_mul(FORMS_OF_A_REPLY);
-    // Streams and checks.
-    let connection = CONNECTION + 2 * count(OPEN_PLACES) * OPEN_STREAM;
+    let connection = CONNECTION + count(grpc::HEALTH_STREAMS) * OPEN_STREAM;
     let parts = [
         PROGRAM,
         config.memory.bytes.saturating_mul(2),

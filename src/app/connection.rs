@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -65,7 +66,8 @@ type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Connection {
     pub(super) fn plain(stream: TcpStream, place: Place, longest: Duration) -> Self {
-        Self::new(Either::Left(stream), Peer::default(), place, longest)
+        let peer = Peer::new(Arc::clone(place.origin()));
+        Self::new(Either::Left(stream), peer, place, longest)
     }
 
     pub(super) fn encrypted(
@@ -79,7 +81,6 @@ impl Connection {
 
     fn new(stream: Stream, peer: Peer, place: Place, longest: Duration) -> Self {
         let alarm = Box::pin(clock::sleep(FIRST_WORDS));
-        let peer = peer.counted_in(place.in_hand());
         Self {
             stream: stream.take(0),
             peer,
@@ -115,7 +116,7 @@ impl Connection {
         if bytes.is_empty() {
             return;
         }
-        self.place.hear();
+        self.place.origin().touch();
         let (now, allowance, mut until) = (clock::now(), &mut self.allowance, None);
         self.frames
             .read(bytes, |frame| until = allowance.take(frame, now).err());
@@ -132,13 +133,33 @@ impl Connection {
             self.stalled = None;
             return tried;
         }
+        if let Poll::Ready(ended) = self.poll_ended(cx) {
+            return Poll::Ready(Err(ended));
+        }
         let stalled = self
             .stalled
             .get_or_insert_with(|| Box::pin(clock::sleep(STALLED)));
-        stalled
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        ready!(stalled.as_mut().poll(cx));
+        self.abort();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Ready once another connection has this place.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        ready!(self.place.poll_ended(cx));
+        self.abort();
+        Poll::Ready(io::ErrorKind::ConnectionAborted.into())
+    }
+
+    /// The system keeps nothing of this connection once it is closed, and waits for nothing that
+    /// its peer might still take.
+    fn abort(&self) {
+        let tcp = match self.stream.get_ref() {
+            Either::Left(tcp) => tcp,
+            Either::Right(tls) => tls.get_ref().0,
+        };
+        // Fails if the connection has broken, and then there is nothing to keep.
+        let _ = tcp.set_zero_linger();
     }
 }
 
@@ -160,8 +181,8 @@ impl AsyncRead for Connection {
         if this.alarm.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        if this.place.poll_ended(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        if let Poll::Ready(ended) = this.poll_ended(cx) {
+            return Poll::Ready(Err(ended));
         }
         ready!(this.poll_turn(cx));
         let before = buf.filled().len();

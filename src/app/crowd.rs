@@ -3,21 +3,27 @@
 //! Owns their number. Promises that there are so many at most, and that no address keeps others
 //! out: if all places are taken, a connection from an address that has fewer takes the place of one
 //! of the address that has most: of the one that has been silent for longest, and never of one with
-//! a call of a known client in hand. An IPv6 client has a whole /64, which counts as one address.
-//! Clients behind one proxy share its address, and are kept apart by the proxy.
+//! a call of a known client in hand. Connections on which a known client was served lately stay
+//! as long as strangers hold a quarter of all places or more; then strangers give way to each other
+//! only. An IPv6 client has a whole /64, which counts as one address. Clients behind one proxy share
+//! its address, and are kept apart by the proxy.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::clients::Origin;
 use crate::clock::{self, Instant};
+
+/// Strangers get one in so many places, whatever known clients hold: a known client that comes is a
+/// stranger until its first call.
+const OF_STRANGERS: usize = 4;
 
 /// Clones share the places.
 #[derive(Clone)]
@@ -31,25 +37,19 @@ pub(super) struct Crowd {
 struct State {
     all: usize,
     next: u64,
-    peers: HashMap<IpAddr, HashMap<u64, Open>>,
+    networks: HashMap<IpAddr, HashMap<u64, Open>>,
 }
 
 /// A connection, seen from here.
 struct Open {
-    /// When something was heard of it, in milliseconds.
-    heard: Arc<AtomicU64>,
-    /// Calls in hand of somebody who has said who it is.
-    in_hand: Arc<AtomicUsize>,
+    origin: Arc<Origin>,
     end: CancellationToken,
 }
 
 /// A connection's place, until it is dropped.
 pub(super) struct Place {
     crowd: Crowd,
-    peer: IpAddr,
-    number: u64,
-    heard: Arc<AtomicU64>,
-    in_hand: Arc<AtomicUsize>,
+    origin: Arc<Origin>,
     end: CancellationToken,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -74,72 +74,84 @@ impl Crowd {
 
     /// A place for a connection from there; `None` if there is none for it.
     pub(super) fn enter(&self, from: IpAddr) -> Option<Place> {
-        let peer = network(from);
         let mut state = self.state.lock();
-        if state.all >= self.most && !state.make_room_for(peer) {
+        let origin = Arc::new(Origin::new(from, state.next, self.opened));
+        if state.all >= self.most && !state.make_room_for(origin.network(), self.most) {
             return None;
         }
-        let (number, token) = (state.next, CancellationToken::new());
-        let heard = Arc::new(AtomicU64::new(self.now()));
+        let end = CancellationToken::new();
         state.next += 1;
         state.all += 1;
-        let in_hand = Arc::<AtomicUsize>::default();
         let open = Open {
-            heard: Arc::clone(&heard),
-            in_hand: Arc::clone(&in_hand),
-            end: token.clone(),
+            origin: Arc::clone(&origin),
+            end: end.clone(),
         };
-        state.peers.entry(peer).or_default().insert(number, open);
-        let ended = Box::pin(token.clone().cancelled_owned());
+        let network = state.networks.entry(origin.network()).or_default();
+        network.insert(origin.connection(), open);
+        let ended = Box::pin(end.clone().cancelled_owned());
         Some(Place {
             crowd: self.clone(),
-            peer,
-            number,
-            heard,
-            in_hand,
-            end: token,
+            origin,
+            end,
             ended,
         })
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl State {
     /// Ends an idle connection of the address that has most, if that has more than this one would
-    /// have.
-    fn make_room_for(&mut self, peer: IpAddr) -> bool {
-        let own = self.peers.get(&peer).map_or(0, HashMap::len);
-        let Some((&largest, open)) = self.peers.iter().max_by_key(|(_, open)| open.len()) else {
+    /// have: a stranger's, else a known client's if strangers have less than their part.
+    fn make_room_for(&mut self, newcomer: IpAddr, most: usize) -> bool {
+        let strangers = self.count(newcomer, false);
+        let all_strangers: usize = self.networks.keys().map(|of| self.count(*of, false)).sum();
+        let of_strangers = self.silent_of_largest(false, strangers + 1);
+        let silent = of_strangers.or_else(|| {
+            let own = strangers + self.count(newcomer, true);
+            let may_grow = all_strangers < most.div_ceil(OF_STRANGERS);
+            may_grow
+                .then(|| self.silent_of_largest(true, own + 1))
+                .flatten()
+        });
+        let Some(origin) = silent else {
             return false;
         };
-        if open.len() <= own + 1 {
-            return false;
-        }
-        let idle = open
-            .iter()
-            .filter(|(_, open)| open.in_hand.load(Ordering::Relaxed) == 0);
-        let silent =
-            idle.min_by_key(|(number, open)| (open.heard.load(Ordering::Relaxed), **number));
-        let Some(number) = silent.map(|(number, _)| *number) else {
-            return false;
-        };
-        self.leave(largest, number);
+        self.leave(&origin);
         true
     }
 
+    /// Connections from there of known clients, or of strangers.
+    fn count(&self, network: IpAddr, known: bool) -> usize {
+        self.networks.get(&network).map_or(0, |open| {
+            open.values()
+                .filter(|open| open.origin.is_known() == known)
+                .count()
+        })
+    }
+
+    /// The idle connection that has been silent for longest, of the address with most of them, if
+    /// that has more than `than`.
+    fn silent_of_largest(&self, known: bool, than: usize) -> Option<Arc<Origin>> {
+        let counts = self.networks.keys().map(|of| (self.count(*of, known), *of));
+        let (_, largest) = counts.max().filter(|(count, _)| *count > than)?;
+        let open = self.networks.get(&largest)?.values();
+        let idle = open.map(|open| &open.origin).filter(|origin| {
+            let is_idle = origin.is_idle();
+            is_idle && origin.is_known() == known
+        });
+        idle.min_by_key(|origin| (origin.last_active(), origin.connection()))
+            .cloned()
+    }
+
     /// Takes a connection out, if it is still there, and ends it.
-    fn leave(&mut self, peer: IpAddr, number: u64) {
-        let Some(open) = self.peers.get_mut(&peer) else {
+    fn leave(&mut self, origin: &Origin) {
+        let Some(open) = self.networks.get_mut(&origin.network()) else {
             return;
         };
-        let Some(left) = open.remove(&number) else {
+        let Some(left) = open.remove(&origin.connection()) else {
             return;
         };
         if open.is_empty() {
-            self.peers.remove(&peer);
+            self.networks.remove(&origin.network());
         }
         self.all -= 1;
         left.end.cancel();
@@ -147,14 +159,9 @@ impl State {
 }
 
 impl Place {
-    /// Something came from the peer.
-    pub(super) fn hear(&self) {
-        self.heard.store(self.crowd.now(), Ordering::Relaxed);
-    }
-
-    /// Where its calls in hand are counted.
-    pub(super) fn in_hand(&self) -> &Arc<AtomicUsize> {
-        &self.in_hand
+    /// The connection as others see it.
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     /// Ends with the place, also when another connection takes it.
@@ -170,21 +177,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.crowd.state.lock().leave(self.peer, self.number);
-    }
-}
-
-/// What counts as one address.
-fn network(addr: IpAddr) -> IpAddr {
-    match addr.to_canonical() {
-        IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))),
-        addr @ IpAddr::V4(_) => addr,
+        self.crowd.state.lock().leave(&self.origin);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::Peer;
 
     fn ended(places: &mut [Place]) -> Vec<bool> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -204,7 +204,7 @@ mod tests {
         let mut proxy = [(); 2].map(|()| crowd.enter(addr("10.0.0.1")).unwrap());
         let peers = proxy
             .each_ref()
-            .map(|place| crate::clients::Peer::default().counted_in(place.in_hand()));
+            .map(|place| Peer::new(Arc::clone(place.origin())));
         let first = peers[0].busy();
         let second = peers[1].busy();
         assert!(crowd.enter(addr("10.0.0.2")).is_none());
@@ -212,6 +212,29 @@ mod tests {
         assert!(crowd.enter(addr("10.0.0.2")).is_some());
         assert_eq!(ended(&mut proxy), [true, false]);
         drop(second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn known_clients_give_way_only_while_strangers_have_less_than_their_part() {
+        let crowd = Crowd::new(8);
+        let mut proxy: Vec<Place> = (0..8)
+            .map(|_| crowd.enter(addr("10.0.0.1")).unwrap())
+            .collect();
+        for place in &proxy {
+            drop(Peer::new(Arc::clone(place.origin())).busy());
+        }
+        let mut strangers: Vec<Place> = (2..9)
+            .filter_map(|n| crowd.enter(IpAddr::from([10, 0, 0, n])))
+            .collect();
+        let gone = ended(&mut proxy).into_iter().filter(|ended| *ended);
+        assert_eq!((strangers.len(), gone.count()), (2, 2));
+        // A stranger's second connection is the first to go.
+        proxy.truncate(7);
+        strangers.push(crowd.enter(addr("10.0.0.2")).unwrap());
+        let another = crowd.enter(addr("10.0.0.9"));
+        assert!(another.is_some());
+        assert_eq!(ended(&mut strangers), [true, false, false]);
+        assert!(!ended(&mut proxy[2..]).contains(&true));
     }
 
     #[tokio::test(start_paused = true)]
@@ -226,7 +249,7 @@ mod tests {
             crowd.enter(addr("10.0.0.1")).is_none(),
             "it has all places itself"
         );
-        many[0].hear();
+        many[0].origin().touch();
         let first = crowd.enter(addr("10.0.0.2"));
         assert_eq!(
             (first.is_some(), ended(&mut many)),
@@ -246,6 +269,6 @@ mod tests {
         drop(many);
         drop((first, second, third));
         let state = crowd.state.lock();
-        assert_eq!((state.all, state.peers.len()), (0, 0));
+        assert_eq!((state.all, state.networks.len()), (0, 0));
     }
 }

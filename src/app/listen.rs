@@ -1,5 +1,6 @@
 //! How connections come in: counted, shaken hands with beside each other, each within a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -106,6 +107,7 @@ async fn shake(
         .await
         .inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
         .ok()?;
-    let peer = Peer::new(tls::is_verified(&stream), tls::peer_name(&stream));
+    let peer = Peer::new(Arc::clone(place.origin()))
+        .showing(tls::is_verified(&stream), tls::peer_name(&stream));
     Some(Connection::encrypted(stream, peer, place, longest))
 }

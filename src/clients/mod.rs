@@ -14,13 +14,15 @@ use parking_lot::RwLock;
 use subtle::{Choice, ConditionallySelectable as _};
 
 mod client;
+mod origin;
 mod peer;
 #[cfg(test)]
 mod tests;
 mod token;
 
 pub(crate) use client::{Client, Excess, Forbidden, Place};
-pub(crate) use peer::{Busy, OPEN_PLACES, Peer};
+pub(crate) use origin::{Busy, Origin};
+pub(crate) use peer::Peer;
 pub(crate) use token::TokenHash;
 
 /// Settings of one client.

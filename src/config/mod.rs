@@ -154,7 +154,10 @@ pub(crate) fn read_beside(
         redis_keys: redis.keys,
         redis_secrets: redis.secrets,
         replicas: redis.replicas,
-        resolver,
+        resolver: resolver::Config {
+            is_one_connector: connectors.len() == 1,
+            ..resolver
+        },
         limits,
         withheld,
         connectors,

@@ -75,6 +75,7 @@ pub(super) fn lookup(
             details_timeout,
             max_loads,
             max_jobs,
+            is_one_connector: false,
         },
         limits,
         withheld,

@@ -44,11 +44,18 @@ const ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_sec
 /// How long a connection may take to be there, TLS included.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// How long a connection is kept that nobody uses, how often TCP asks whether it still works, and
-/// how often in vain.
+/// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(90);
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const KEEPALIVES: u32 = 3;
+
+/// How often TCP asks a silent connection whether it still works, and how long nothing may be
+/// acknowledged before it is given up. Each call that is made over a dead connection costs its
+/// whole time, so dead ones should be gone soon.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+
+/// The keepalives in vain that come to the same where the system does not know of that time.
+const KEEPALIVES: u32 = 2;
 
 /// Idle connections that a client keeps to each host: as many as there were calls at once.
 pub(super) const KEPT: usize = usize::MAX;
@@ -93,14 +100,7 @@ impl HttpClient {
         https_only: bool,
         kept: usize,
     ) -> Self {
-        let mut http = HttpConnector::new_with_resolver(resolver);
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_keepalive(Some(KEEPALIVE));
-        http.set_keepalive_interval(Some(KEEPALIVE));
-        http.set_keepalive_retries(Some(KEEPALIVES));
-        http.set_connect_timeout(Some(CONNECT));
-        let mut https = HttpsConnector::from((http, Arc::clone(tls)));
+        let mut https = HttpsConnector::from((http(resolver), Arc::clone(tls)));
         if https_only {
             https.enforce_https();
         }
@@ -215,6 +215,20 @@ impl Response {
         }
         Ok(None)
     }
+}
+
+/// Makes TCP connections that notice when their peer vanishes.
+fn http(resolver: Resolver) -> HttpConnector<Resolver> {
+    let mut http = HttpConnector::new_with_resolver(resolver);
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_keepalive(Some(KEEPALIVE));
+    http.set_keepalive_interval(Some(KEEPALIVE));
+    http.set_keepalive_retries(Some(KEEPALIVES));
+    #[cfg(target_os = "linux")]
+    http.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    http.set_connect_timeout(Some(CONNECT));
+    http
 }
 
 fn failure(error: &legacy::Error) -> Failure {
@@ -342,5 +356,35 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::net::sockopt;
+
+    use super::super::dns::Dns;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_crm_that_vanishes_is_noticed_on_kept_connections_within_a_quarter_of_a_minute() {
+        let resolver = Resolver {
+            dns: Dns::system(),
+            only_public: false,
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connected = http(resolver)
+            .call(format!("http://{addr}/").parse().unwrap())
+            .await
+            .unwrap();
+        let socket = connected.inner();
+        assert!(sockopt::socket_keepalive(socket).unwrap());
+        // A connection that waits for a reply or for its next call is asked by keepalives; one with
+        // a request that is not acknowledged ends by the time alone.
+        let probed = sockopt::tcp_keepidle(socket).unwrap()
+            + sockopt::tcp_keepintvl(socket).unwrap() * sockopt::tcp_keepcnt(socket).unwrap();
+        assert!(probed <= Duration::from_secs(15), "{probed:?}");
+        assert_eq!(sockopt::tcp_user_timeout(socket).unwrap(), 15_000);
     }
 }

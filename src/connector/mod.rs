@@ -51,6 +51,7 @@ mod mend;
 mod outbound;
 mod part;
 mod pipedrive;
+mod readers;
 mod refusals;
 mod repeat;
 #[cfg(test)]

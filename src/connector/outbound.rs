@@ -73,6 +73,11 @@ impl HttpClients {
 }
 
 impl Egress {
+    /// Whether users name the hosts.
+    pub(super) fn is_named(&self) -> bool {
+        self.only_public
+    }
+
     /// Whether the URL may be called at all. An IP address in a URL is never resolved, so it is
     /// judged here.
     pub(super) fn allows(&self, url: &Url) -> bool {

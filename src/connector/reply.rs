@@ -6,16 +6,12 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::Arc;
 
 use encoding_rs::Encoding;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use super::mend;
-use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
 /// Lists and objects within each other. CRMs nest fewer than ten.
@@ -28,56 +24,12 @@ const VALUES: u32 = 100_000;
 /// The byte order mark of UTF-8, which RFC 8259 lets a reader ignore.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Bytes that are read without leaving the thread: a fraction of a millisecond.
-const READ_AT_ONCE: usize = 32 * 1024;
-
-/// Larger replies of one CRM that are read at once.
-const AT_ONCE: usize = 2;
-
-/// Reads the replies of one CRM, large ones on threads that may be kept busy, a few at once:
-/// however many come, they compete with the rest of the daemon for the cores as a few threads.
-#[derive(Debug)]
-pub(super) struct Readers(Arc<Semaphore>);
-
-impl Default for Readers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
-    }
-}
-
-impl Readers {
-    /// As [`read`].
-    pub(super) async fn read(
-        &self,
-        body: Vec<u8>,
-        declared: Option<&'static Encoding>,
-        limit: usize,
-    ) -> Result<Value, LookupError> {
-        if body.len() <= READ_AT_ONCE {
-            return read(body, declared, limit).map_err(LookupError::CrmBadReply);
-        }
-        let place = Arc::clone(&self.0)
-            .acquire_owned()
-            .await
-            .map_err(|_| LookupError::Internal)?;
-        let reading = spawn_blocking(move || {
-            // Until the thread is done, whoever still waits for it.
-            let _place = place;
-            read(body, declared, limit)
-        });
-        reading
-            .await
-            .map_err(|_| LookupError::Internal)?
-            .map_err(LookupError::CrmBadReply)
-    }
-}
-
 /// Reads the body of a reply, whose headers declared this encoding. One that is no sound JSON is
 /// mended once; that may take `limit` bytes.
 ///
 /// # Errors
 /// [`BadReply`] says which limit it exceeds, or that it is no JSON.
-fn read(
+pub(super) fn read(
     body: Vec<u8>,
     declared: Option<&'static Encoding>,
     limit: usize,

@@ -22,9 +22,9 @@ use super::headers;
 use super::log_throttle::LogThrottle;
 use super::outbound::Egress;
 use super::part::Part;
+use super::readers::{Readers, Whose};
 use super::refusals::{Refusals, Refused};
 use super::repeat::Repeat;
-use super::reply::Readers;
 use super::reply_class::{self, Row};
 use super::spent::{Granted, Spent};
 use super::tally::{Counts, Tally};
@@ -459,11 +459,24 @@ impl CrmSession {
         };
         let declared = headers::encoding(response.headers());
         let status = response.status();
-        let body = clock::timeout_at(until, read(response, limit))
+        let reading = async {
+            let body = read(response, limit).await?;
+            tally.replied(status);
+            let readers = &self.find.door.readers;
+            readers.read(self.whose(), body, declared, limit).await
+        };
+        clock::timeout_at(until, reading)
             .await
-            .unwrap_or(Err(TIMEOUT))?;
-        tally.replied(status);
-        self.find.door.readers.read(body, declared, limit).await
+            .unwrap_or(Err(TIMEOUT))
+    }
+
+    /// In whose turn a reply is read.
+    fn whose(&self) -> Whose<'_> {
+        let named = self.find.door.way.is_named();
+        Whose {
+            scope: self.find.spent.scope(),
+            host: named.then(|| self.find.base.host_str()).flatten(),
+        }
     }
 
     fn moved(&self, response: &Response) -> Result<Url, LookupError> {

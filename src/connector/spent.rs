@@ -76,6 +76,11 @@ impl Spent {
         })
     }
 
+    /// Whose quota is spent now.
+    pub(super) fn scope(&self) -> ScopeTag {
+        self.state.lock().scopes.owner
+    }
+
     /// HTTP calls made so far, failed ones included.
     pub(crate) fn calls(&self) -> u32 {
         u32::try_from(self.state.lock().calls.len()).unwrap_or(u32::MAX)

@@ -20,8 +20,8 @@ use tonic::server::NamedService;
 
 use super::admitted::AdmittedCall;
 use super::body::WholeBody;
+use super::fair::FairPlace;
 use super::gate::{CallGate, Timer, kind, peer};
-use super::pending::PendingRequest;
 use crate::api::{ApiError, Overload, RequestKind, RequestPlaces, enter};
 use crate::clients::Place;
 use crate::clock;
@@ -134,7 +134,7 @@ pub(crate) struct ArrivingCall<S> {
     gate: CallGate,
     place: Option<Place>,
     /// Set if it does not come in one piece.
-    pending: Option<PendingRequest>,
+    pending: Option<FairPlace>,
     /// The answer to one that was sent away, and when it is given.
     sent_away: Option<(Response<Body>, Timer)>,
 }
@@ -157,7 +157,9 @@ where
         {
             match request.body_mut().poll_arrived(cx) {
                 Poll::Ready(arrived) => return Poll::Ready(self.decide(request, arrived)),
-                Poll::Pending if self.poll_room(cx).is_ready() => self.send_away(&request),
+                Poll::Pending if self.poll_room(&request, cx).is_ready() => {
+                    self.send_away(&request)
+                }
                 Poll::Pending => self.request = Some(request),
             }
         }
@@ -165,10 +167,10 @@ where
     }
 
     /// Ready if newer requests that are not whole need this one's room.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_room(&mut self, request: &Request<WholeBody>, cx: &mut Context<'_>) -> Poll<()> {
         let gate = &self.gate;
-        let pending = self.pending.get_or_insert_with(|| gate.pend());
-        pending.poll_sent_away(cx)
+        let pending = self.pending.get_or_insert_with(|| gate.pend(request));
+        pending.poll_taken_back(cx)
     }
 
     /// What was read of the request is dropped now. The stream stays its client's for a while.

@@ -10,9 +10,10 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::pending::{PendingRequest, PendingRequests};
+use super::fair::{FairPlace, FairPlaces};
+use super::health::HealthPlaces;
 use crate::api::{ApiError, ClientLimits, RequestKind};
-use crate::clients::{Client, Peer};
+use crate::clients::{Client, Origin, Peer};
 
 /// Reflection streams of all connections together. It is for people who explore; one such stream
 /// takes 30 KiB.
@@ -21,13 +22,23 @@ pub const REFLECTIONS: usize = 16;
 /// The end of a wait.
 pub(super) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// How much there is room for at the gate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Capacity {
+    /// Requests that are not whole yet.
+    pub(crate) pending: usize,
+    /// Connections, each with its part of the places for health.
+    pub(crate) connections: usize,
+}
+
 /// What all calls pass. Clones share it.
 #[derive(Clone)]
 pub(crate) struct CallGate(Arc<GateParts>);
 
 struct GateParts {
     limits: ClientLimits,
-    pending: PendingRequests,
+    pending: FairPlaces,
+    health: HealthPlaces,
     reflections: Arc<Semaphore>,
 }
 
@@ -41,12 +52,13 @@ impl fmt::Debug for CallGate {
 }
 
 impl CallGate {
-    /// A gate to what `limits` let in, with room for `max_pending` requests that are not whole yet.
+    /// A gate to what `limits` let in.
     #[must_use]
-    pub(crate) fn new(limits: ClientLimits, max_pending: usize) -> Self {
+    pub(crate) fn new(limits: ClientLimits, capacity: Capacity) -> Self {
         Self(Arc::new(GateParts {
             limits,
-            pending: PendingRequests::new(max_pending),
+            pending: FairPlaces::new(capacity.pending),
+            health: HealthPlaces::new(capacity.connections),
             reflections: Arc::new(Semaphore::new(REFLECTIONS)),
         }))
     }
@@ -56,8 +68,13 @@ impl CallGate {
     }
 
     /// One more request that is not whole yet.
-    pub(super) fn pend(&self) -> PendingRequest {
-        self.0.pending.enter()
+    pub(super) fn pend<B>(&self, request: &Request<B>) -> FairPlace {
+        self.0.pending.enter(&origin(request))
+    }
+
+    /// Places for health, of all connections together.
+    pub(super) fn health(&self) -> &HealthPlaces {
+        &self.0.health
     }
 
     /// RequestPlaces for reflection, of all connections together.
@@ -77,6 +94,11 @@ impl CallGate {
         )
     }
 
+    /// Counts the refusal of something beside look-ups.
+    pub(super) fn count_refused(&self, error: &ApiError) {
+        self.0.limits.count_refused(RequestKind::Other, error);
+    }
+
     /// Counts a refusal and writes it.
     pub(super) fn refuse<B>(&self, request: &Request<B>, error: ApiError) -> Response<Body> {
         self.0.limits.count_refused(kind(request), &error);
@@ -87,6 +109,13 @@ impl CallGate {
 /// The other end of the connection, unless a test calls without one.
 pub(super) fn peer<B>(request: &Request<B>) -> Option<&Peer> {
     request.extensions().get()
+}
+
+/// The connection of a request.
+pub(super) fn origin<B>(request: &Request<B>) -> Arc<Origin> {
+    peer(request)
+        .map(|peer| Arc::clone(peer.origin()))
+        .unwrap_or_default()
 }
 
 /// The kind of a request, by its path. Health and reflection are of none that is special.

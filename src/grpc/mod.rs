@@ -7,16 +7,19 @@ mod admit;
 mod admitted;
 mod body;
 mod codec;
+mod fair;
 mod gate;
-mod pending;
+mod health;
+mod hold;
 mod service;
 mod side;
 mod status;
 mod timed;
 
 pub use crate::api::FindReply;
-pub(crate) use gate::CallGate;
 pub use gate::REFLECTIONS;
+pub(crate) use gate::{CallGate, Capacity};
+pub(crate) use health::HEALTH_STREAMS;
 pub(crate) use service::ContactRpc;
 
 /// The generated server.

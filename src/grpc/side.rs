@@ -1,35 +1,29 @@
 //! Health and reflection: what is answered beside look-ups, health to everybody who reaches the
 //! port.
 //!
-//! Promises that nobody holds much by it: a connection has a few places for streams and a few for
-//! health checks, all connections together a few for reflection. A place is kept until the stream
-//! ends, and a stream ends in time. A health check has to arrive in time as well.
+//! Promises that nobody holds much by it: there are places for eight watches and four checks of
+//! health for each connection that may be open. One connection may take as many as are free, and
+//! gives way to one that has fewer. All connections together have a few for reflection. A place is
+//! kept until the stream ends, and a stream ends in time. A health check has to arrive in time as
+//! well.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 
 use super::body::WholeBody;
-use super::gate::{CallGate, peer};
+use super::gate::CallGate;
+use super::hold::Hold;
 use super::timed::TimedBody;
-use crate::api::{ApiError, Overload, enter};
-use crate::clients::{Peer, Place};
-
-/// How long a reflection stream may take.
-const REFLECTION: Duration = Duration::from_secs(60);
-
-/// How long an answer to a health check may take.
-const CHECK: Duration = Duration::from_secs(10);
+use crate::api::ApiError;
 
 /// Largest request for health: the name of a service, with room.
 const HEALTH_BYTES: usize = 1 << 10;
@@ -50,21 +44,6 @@ enum SideBounds {
     Health(Duration),
     /// For known clients.
     Reflection,
-}
-
-/// What an answer holds until it has ended, and how long that may take.
-#[derive(Debug)]
-struct Hold {
-    places: SidePlaces,
-    longest: Duration,
-}
-
-/// Given back when the answer has ended.
-#[derive(Debug, Default)]
-struct SidePlaces {
-    _connection: Option<OwnedSemaphorePermit>,
-    _reflection: Option<OwnedSemaphorePermit>,
-    _client: Option<Place>,
 }
 
 impl CallGate {
@@ -90,43 +69,13 @@ impl CallGate {
 impl<S> SideService<S> {
     fn hold(&self, request: &Request<Body>) -> Result<Hold, ApiError> {
         match self.bounds {
-            SideBounds::Health(watch) => hold_health(request, watch),
-            SideBounds::Reflection => self.hold_reflection(request),
+            SideBounds::Health(_) if request.uri().path() == HEALTH_CHECK => {
+                Hold::check(&self.gate, request)
+            }
+            SideBounds::Health(watch) => Hold::watch(&self.gate, request, watch),
+            SideBounds::Reflection => Hold::reflection(&self.gate, request),
         }
     }
-
-    fn hold_reflection(&self, request: &Request<Body>) -> Result<Hold, ApiError> {
-        let client = self.gate.identify(request)?;
-        let places = SidePlaces {
-            _connection: peer(request).map(Peer::streams).map(take).transpose()?,
-            _reflection: Some(take(self.gate.reflections())?),
-            _client: enter(client.as_deref())?,
-        };
-        Ok(Hold {
-            places,
-            longest: REFLECTION,
-        })
-    }
-}
-
-fn hold_health(request: &Request<Body>, watch: Duration) -> Result<Hold, ApiError> {
-    let peer = peer(request);
-    let (places, longest) = if request.uri().path() == HEALTH_CHECK {
-        (peer.map(Peer::checks), CHECK)
-    } else {
-        (peer.map(Peer::streams), watch)
-    };
-    let places = SidePlaces {
-        _connection: places.map(take).transpose()?,
-        ..Default::default()
-    };
-    Ok(Hold { places, longest })
-}
-
-fn take(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
-    Arc::clone(places)
-        .try_acquire_owned()
-        .map_err(|_| Overload::Calls.into())
 }
 
 impl<S: NamedService> NamedService for SideService<S> {
@@ -193,12 +142,15 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match &mut self.get_mut().0 {
             SideCall::Admitted { call, hold } => {
+                let taken_back = hold.as_mut().map(|hold| hold.poll_taken_back(cx));
+                if let Some(Poll::Ready(status)) = taken_back {
+                    *hold = None;
+                    return Poll::Ready(Ok(status.into_http()));
+                }
                 let response = ready!(Pin::new(call).poll(cx))?;
                 let hold = hold.take();
                 Poll::Ready(Ok(response.map(|body| match hold {
-                    Some(Hold { places, longest }) => {
-                        Body::new(TimedBody::new(body, longest, places))
-                    }
+                    Some(hold) => Body::new(TimedBody::new(body, hold)),
                     None => body,
                 })))
             }

@@ -1,8 +1,7 @@
-//! A body that ends in time, and keeps something until then.
+//! A body that ends in time, or when its place is taken back.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -11,29 +10,39 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::gate::Timer;
+use super::hold::Hold;
 use crate::clock;
 
-/// The body of an answer, which ends with UNAVAILABLE if it takes too long.
-pub(super) struct TimedBody<T> {
+/// The body of an answer beside look-ups, with what it holds.
+pub(super) struct TimedBody {
     inner: Body,
     timer: Timer,
     has_ended: bool,
-    _kept: T,
+    hold: Hold,
 }
 
-impl<T> TimedBody<T> {
-    /// `inner` for `longest`; `kept` is dropped with it.
-    pub(super) fn new(inner: Body, longest: Duration, kept: T) -> Self {
+impl TimedBody {
+    pub(super) fn new(inner: Body, hold: Hold) -> Self {
         Self {
             inner,
-            timer: Box::pin(clock::sleep(longest)),
+            timer: Box::pin(clock::sleep(hold.longest)),
             has_ended: false,
-            _kept: kept,
+            hold,
         }
+    }
+
+    /// Ready with the reason once it may go on no longer.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        if let Poll::Ready(status) = self.hold.poll_taken_back(cx) {
+            return Poll::Ready(status);
+        }
+        self.timer.as_mut().poll(cx).map(|()| {
+            Status::unavailable("this stream has lived as long as it may: begin another one")
+        })
     }
 }
 
-impl<T: Unpin> HttpBody for TimedBody<T> {
+impl HttpBody for TimedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -45,11 +54,11 @@ impl<T: Unpin> HttpBody for TimedBody<T> {
         if this.has_ended {
             return Poll::Ready(None);
         }
-        if this.timer.as_mut().poll(cx).is_pending() {
+        let Poll::Ready(status) = this.poll_end(cx) else {
             return Pin::new(&mut this.inner).poll_frame(cx);
-        }
+        };
         (this.has_ended, this.inner) = (true, Body::empty());
-        Poll::Ready(Some(too_long()))
+        Poll::Ready(Some(trailers(&status)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -57,8 +66,7 @@ impl<T: Unpin> HttpBody for TimedBody<T> {
     }
 }
 
-fn too_long() -> Result<Frame<Bytes>, Status> {
-    let status = Status::unavailable("this stream has lived as long as it may: begin another one");
+fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
     let mut trailers = HeaderMap::new();
     status.add_header(&mut trailers)?;
     Ok(Frame::trailers(trailers))

@@ -68,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) max_loads: usize,
     /// Batches under way at once.
     pub(crate) max_jobs: usize,
+    /// Whether there is one connector only, which leaves nothing to others.
+    pub(crate) is_one_connector: bool,
 }
 
 /// A question with the hashes that name it.
@@ -155,11 +157,7 @@ impl Resolver {
         let refreshing = Arc::new(revalidate::Cap::new(revalidate::OF_A_SCOPE));
         let renewing = Arc::new(revalidate::Cap::new(revalidate::OF_A_SCOPE));
         let revoking = Arc::new(revalidate::Cap::new(revoke::AT_ONCE));
-        let (rooms, places, jobs) = (
-            Arc::new(rooms),
-            Places::new(config.max_loads, config.max_jobs),
-            jobs::Jobs::default(),
-        );
+        let (rooms, places, jobs) = (Arc::new(rooms), Places::new(&config), jobs::Jobs::default());
         Self {
             config,
             rooms,

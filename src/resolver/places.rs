@@ -6,7 +6,7 @@
 //! without a place.
 
 use super::identity::Whose;
-use super::{Asked, Resolver};
+use super::{Asked, Config, Resolver};
 use crate::domain::{Identity, Lane, LookupError};
 use crate::share::{Claim, Share, Shares};
 
@@ -19,13 +19,19 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(most: usize, jobs: usize) -> Self {
-        let [callers, loads, whoami] = [(); 3].map(|()| Shares::new(most));
+    pub(super) fn new(config: &Config) -> Self {
+        let shares = |most| {
+            if config.is_one_connector {
+                Shares::of_one_connector(most)
+            } else {
+                Shares::new(most)
+            }
+        };
         Self {
-            callers,
-            loads,
-            whoami,
-            jobs: Shares::new(jobs),
+            callers: shares(config.max_loads),
+            loads: shares(config.max_loads),
+            whoami: shares(config.max_loads),
+            jobs: shares(config.max_jobs),
         }
     }
 }

@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 
 use crate::support::daemon::{Changed as _, details};
 use crate::support::program::Program;
-use crate::support::wire::{FIND, call, connect, frame, head};
+use crate::support::wire::{FIND, HELLO, PING, call, connect, connect_from, frame, head, stall};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 
 const PREFETCH: &str = "/contactd.v1.ContactService/PrefetchContacts";
@@ -351,49 +351,13 @@ async fn a_connection_that_says_nothing_is_closed() {
     assert!(closed.is_some(), "it is closed, in good order or not");
 }
 
-/// HTTP/2's greeting with empty settings, and the word that the server's are accepted.
-const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
-
-/// What has to be answered.
-const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0contactd";
-
-/// Requests that are written at once.
-const REQUESTS: usize = 1_000;
-
-/// Requests for a path that nobody serves, on streams from `first` on, and pings, which alone would
-/// be read slowly.
-fn requests_and_pings(first: u32) -> Vec<u8> {
-    let streams = (first..).step_by(2).take(REQUESTS);
-    streams
-        .flat_map(|stream| {
-            [
-                b"\0\0\x03\x01\x05",
-                &stream.to_be_bytes()[..],
-                b"\x83\x86\x84",
-                &PING.repeat(4),
-            ]
-            .concat()
-        })
-        .collect()
-}
-
 #[tokio::test]
 async fn who_takes_nothing_or_gives_no_sign_of_life_is_closed() {
     let crm = FakeCrm::with(vec![]).await;
     let daemon = TestDaemon::over(&crm).await;
     let takes_nothing = async {
         let mut stream = TcpStream::connect(daemon.grpc).await.unwrap();
-        stream.write_all(HELLO).await.unwrap();
-        // Until the answers fill all buffers, and the daemon therefore reads no further.
-        for first in (1..).step_by(2 * REQUESTS) {
-            let written = clock::timeout(
-                Duration::from_secs(5),
-                stream.write_all(&requests_and_pings(first)),
-            )
-            .await;
-            let Some(written) = written else { break };
-            written.expect("requests and pings are answered");
-        }
+        stall(&mut stream).await;
         let watch = Stopwatch::start();
         let closed = async { while stream.write_all(PING).await.is_ok() {} };
         clock::timeout(Duration::from_secs(120), closed)
@@ -461,22 +425,9 @@ async fn one_address_cannot_keep_the_others_out() {
     for _ in 0..20 {
         idle.push(connect(daemon.grpc).await);
     }
-    let from = |addr: &str| {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind(format!("{addr}:0").parse().unwrap()).unwrap();
-        async move {
-            let (sender, connection) =
-                h2::client::handshake(socket.connect(daemon.grpc).await.unwrap())
-                    .await
-                    .unwrap();
-            #[expect(clippy::disallowed_methods, reason = "ends with the last sender")]
-            drop(tokio::spawn(connection));
-            sender
-        }
-    };
     // One of these is closed for each of the others, and opened again as often as that happens.
     for n in 2..8 {
-        let sender = from(&format!("127.0.0.{n}")).await;
+        let sender = connect_from(&format!("127.0.0.{n}"), daemon.grpc).await;
         let answered = clock::timeout(
             Duration::from_secs(5),
             call(&sender, head(daemon.grpc, FIND), frame(&find())),

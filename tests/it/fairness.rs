@@ -1,7 +1,9 @@
 //! Nobody holds what is everybody's: not a user whose CRM rests, not a CRM that hangs, not a caller
-//! that leaves at once. What floods do to a daemon of its own is in `attacks`.
+//! that leaves at once, not an address that is busy, not a CRM whose replies are large. What floods do to a daemon of its own is in `attacks`.
 
+mod addresses;
 mod attacks;
+mod replies;
 
 use std::time::Duration;
 

@@ -5,18 +5,69 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use contactd::clock;
 use contactd::pb::v1::FindContactRequest;
 use h2::client::SendRequest;
 use prost::Message;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
 use tonic::Status;
 use tonic::codegen::http::{HeaderMap, Request};
 
 pub(crate) const FIND: &str = "/contactd.v1.ContactService/FindContact";
 
+/// HTTP/2's greeting with empty settings, and the word that the server's are accepted.
+pub(crate) const HELLO: &[u8] =
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
+
+/// What has to be answered.
+pub(crate) const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0contactd";
+
+/// Requests that are written at once.
+const REQUESTS: usize = 1_000;
+
+/// Requests for a path that nobody serves, on streams from `first` on, and pings, which alone would
+/// be read slowly.
+fn requests_and_pings(first: u32) -> Vec<u8> {
+    let streams = (first..).step_by(2).take(REQUESTS);
+    streams
+        .flat_map(|stream| {
+            [
+                b"\0\0\x03\x01\x05",
+                &stream.to_be_bytes()[..],
+                b"\x83\x86\x84",
+                &PING.repeat(4),
+            ]
+            .concat()
+        })
+        .collect()
+}
+
+/// Takes nothing of what a daemon writes until that fills all buffers, and the daemon therefore
+/// reads no further.
+pub(crate) async fn stall(stream: &mut TcpStream) {
+    stream.write_all(HELLO).await.unwrap();
+    for first in (1..).step_by(2 * REQUESTS) {
+        let bytes = requests_and_pings(first);
+        let written = clock::timeout(Duration::from_secs(5), stream.write_all(&bytes)).await;
+        let Some(written) = written else { break };
+        written.expect("requests and pings are answered");
+    }
+}
+
 /// An HTTP/2 connection to a daemon.
 pub(crate) async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(addr).await.unwrap();
+    shake_hands(TcpStream::connect(addr).await.unwrap()).await
+}
+
+/// The same from an address of this machine.
+pub(crate) async fn connect_from(from: &str, addr: SocketAddr) -> SendRequest<Bytes> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    shake_hands(socket.connect(addr).await.unwrap()).await
+}
+
+async fn shake_hands(stream: TcpStream) -> SendRequest<Bytes> {
     // Without it the second frame waits for the acknowledgement of the first one.
     stream.set_nodelay(true).unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();

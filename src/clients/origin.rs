@@ -1,0 +1,147 @@
+//! Where calls come from: a connection and the address of its peer, by which places are shared.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::clock::{self, Instant};
+
+/// How long a connection counts as a known client's after its last call: longer than telephones
+/// are silent in business hours.
+const LATELY: Duration = Duration::from_secs(900);
+
+/// One connection, and what is known of its use.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    network: IpAddr,
+    connection: u64,
+    /// What the times below count from, in milliseconds. All connections have the same.
+    since: Instant,
+    last_active: AtomicU64,
+    /// When a known client was last served; 0 if none was.
+    served: AtomicU64,
+    in_hand: AtomicUsize,
+}
+
+/// A call in hand of a client that has proved who it is; counted until dropped.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<Origin>);
+
+impl Default for Origin {
+    /// Of calls that come over no connection.
+    fn default() -> Self {
+        Self::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, clock::now())
+    }
+}
+
+impl Origin {
+    /// The connection of this number, from there.
+    pub(crate) fn new(from: IpAddr, connection: u64, since: Instant) -> Self {
+        let origin = Self {
+            network: network(from),
+            connection,
+            since,
+            last_active: AtomicU64::default(),
+            served: AtomicU64::default(),
+            in_hand: AtomicUsize::default(),
+        };
+        origin.touch();
+        origin
+    }
+
+    /// What counts as the peer's address: of IPv6 the /64, all of which one client has.
+    pub(crate) fn network(&self) -> IpAddr {
+        self.network
+    }
+
+    /// The number of the connection, which no other has.
+    pub(crate) fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    /// Something came from the peer.
+    pub(crate) fn touch(&self) {
+        self.last_active.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// When something last came; greater is later, also among connections.
+    pub(crate) fn last_active(&self) -> u64 {
+        self.last_active.load(Ordering::Relaxed)
+    }
+
+    /// Whether no known client has a call in hand.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_hand.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether a known client is served, or was lately.
+    pub(crate) fn is_known(&self) -> bool {
+        let served = self.served.load(Ordering::Relaxed);
+        let lately = || u128::from(self.now().saturating_sub(served)) < LATELY.as_millis();
+        !self.is_idle() || (served > 0 && lately())
+    }
+
+    fn serve(&self) {
+        self.served.store(self.now().max(1), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Busy {
+    /// A call over this connection is in hand.
+    pub(super) fn begin(origin: &Arc<Origin>) -> Self {
+        origin.in_hand.fetch_add(1, Ordering::Relaxed);
+        origin.serve();
+        Self(Arc::clone(origin))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.serve();
+        self.0.in_hand.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What counts as one address.
+fn network(addr: IpAddr) -> IpAddr {
+    match addr.to_canonical() {
+        IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))),
+        addr @ IpAddr::V4(_) => addr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_64_of_ipv6_is_one_address_and_ipv4_is_itself_however_it_is_written() {
+        let same = |one: &str, other: &str| {
+            let [one, other] = [one, other].map(|text| network(text.parse().unwrap()));
+            one == other
+        };
+        assert!(same("2001:db8::1", "2001:db8::ffff:1"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(same("10.0.0.1", "::ffff:10.0.0.1"));
+        assert!(!same("10.0.0.1", "10.0.0.2"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_known_client_is_known_for_a_while_after_its_last_call() {
+        let origin = Arc::<Origin>::default();
+        assert!(!origin.is_known());
+        let busy = Busy::begin(&origin);
+        crate::clock::sleep(LATELY * 2).await;
+        assert!(origin.is_known() && !origin.is_idle());
+        drop(busy);
+        crate::clock::sleep(LATELY / 2).await;
+        assert!(origin.is_known() && origin.is_idle());
+        crate::clock::sleep(LATELY).await;
+        assert!(!origin.is_known());
+    }
+}
