@@ -1,6 +1,6 @@
 //! Compiles the protos in pure Rust (protox): building needs no protoc.
 //!
-//! Messages come from prost alone, so that the rooms below `rpc` see no tonic. The service is
+//! Messages come from prost alone, so that the rooms below `grpc` see no tonic. The service is
 //! generated twice: the client with prost's codec, the server with a codec that writes stored
 //! answers without encoding them again.
 
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         message,
         [prost_codec; 2],
     )?;
-    let reply = "crate::grpc::codec::Reply";
+    let reply = "crate::api::FindReply";
     let codecs = [
         "crate::grpc::codec::ReplyCodec",
         "crate::grpc::codec::PlainCodec",

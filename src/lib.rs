@@ -24,6 +24,8 @@ pub mod connector;
 
 mod resolver;
 
+mod api;
+
 pub mod grpc;
 mod ops;
 

@@ -34,7 +34,7 @@ pub(crate) struct LookupLabels {
     pub(crate) trigger: &'static str,
     /// memory, redis, crm, none
     pub(crate) source: &'static str,
-    /// found, not_found, or the error's reason in lower case
+    /// found, not_found, cancelled, or the error's reason in lower case
     pub(crate) outcome: String,
 }
 

@@ -38,7 +38,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub(crate) struct Config {
     /// Where the collector takes OTLP over gRPC.
     pub(crate) otlp_endpoint: url::Url,
-    /// The part of the requests that are traced where the caller has not decided.
+    /// The part of the requests that are traced where the client has not decided.
     pub(crate) sample: f64,
 }
 
@@ -92,7 +92,7 @@ impl Tracer {
         }
     }
 
-    /// The span of a request, below the caller's span if its `traceparent` names one. `header`
+    /// The span of a request, below the client's span if its `traceparent` names one. `header`
     /// reads the metadata.
     pub(crate) fn request<'a>(
         &self,

@@ -14,6 +14,7 @@ use super::runtime::CrmRuntime;
 use super::site::Site;
 use super::supervisor::Supervisor;
 use super::{App, Daemon, Ports};
+use crate::api::{ClientLimits, ContactApi};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::connector::{self, CrmClient, Dns, HttpClients, Platform};
 use crate::domain::phone;
 use crate::grpc::{CallGate, Capacity, ContactRpc};
 use crate::metrics::Metrics;
-use crate::ops::Ops;
+use crate::ops::OpsServer;
 use crate::resolver::Resolver;
 use crate::tls::{self, Tls};
 use crate::trace::Tracer;
@@ -53,21 +54,23 @@ pub(super) async fn app(
     let fleet = Fleet::build(&site)?;
     let platforms = platforms(&site, &fleet, dns)?;
     let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
-    let service = ContactRpc::new(
+    let api = ContactApi::new(
         resolver.clone(),
         platforms,
+        config.withheld.clone(),
         supervisor.tasks.clone(),
         Arc::clone(&metrics),
         tracer.clone(),
-        config.withheld.clone(),
     );
-    let clients = Clients::new(&config.grpc.callers, config.grpc.needs_certificates());
+    let service = ContactRpc::new(Arc::new(api));
+    let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
+    let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
+    let limits = ClientLimits::new(clients.clone(), calls, jobs, Arc::clone(&metrics));
     let capacity = Capacity {
-        calls: config.grpc.max_in_flight,
-        jobs: config.grpc.max_prefetch_jobs,
+        pending: calls,
         connections: config.grpc.max_connections,
     };
-    let gate = CallGate::new(clients.clone(), capacity, Arc::clone(&metrics));
+    let gate = CallGate::new(limits, capacity);
     let tls = encryption(&site)?;
     let reload = fleet.reload(clients, tls.clone());
     fleet.listen(&supervisor);
@@ -140,9 +143,9 @@ fn encryption(site: &Site<'_>) -> Result<Option<Tls>, tls::Error> {
 }
 
 /// The operations port, and the record of its plots.
-fn pages(site: &Site<'_>, fleet: &Fleet, resolver: Resolver, ready: &Arc<AtomicBool>) -> Ops {
+fn pages(site: &Site<'_>, fleet: &Fleet, resolver: Resolver, ready: &Arc<AtomicBool>) -> OpsServer {
     let stats = fleet.live_stats(site.config);
-    let pages = Ops::new(
+    let pages = OpsServer::new(
         Arc::clone(site.metrics),
         resolver,
         Arc::clone(ready),

@@ -1,4 +1,4 @@
-//! The most memory that the process takes by its settings, for the worst that callers and CRMs can
+//! The most memory that the process takes by its settings, for the worst that clients and CRMs can
 //! do. The sum is the one in `deploy/SECURITY.md`, which says what each part is for.
 
 use crate::config::Config;

@@ -116,7 +116,7 @@ impl Connection {
         if bytes.is_empty() {
             return;
         }
-        self.place.origin().hear();
+        self.place.origin().touch();
         let (now, allowance, mut until) = (clock::now(), &mut self.allowance, None);
         self.frames
             .read(bytes, |frame| until = allowance.take(frame, now).err());

@@ -3,7 +3,7 @@
 //! Owns their number. Promises that there are so many at most, and that no address keeps others
 //! out: if all places are taken, a connection from an address that has fewer takes the place of one
 //! of the address that has most: of the one that has been silent for longest, and never of one with
-//! a call of a known caller in hand. Connections on which a known caller was served lately stay
+//! a call of a known client in hand. Connections on which a known client was served lately stay
 //! as long as strangers hold a quarter of all places or more; then strangers give way to each other
 //! only. An IPv6 client has a whole /64, which counts as one address. Clients behind one proxy share
 //! its address, and are kept apart by the proxy.
@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::clients::Origin;
 use crate::clock::{self, Instant};
 
-/// Strangers get one in so many places, whatever known callers hold: a known caller that comes is a
+/// Strangers get one in so many places, whatever known clients hold: a known client that comes is a
 /// stranger until its first call.
 const OF_STRANGERS: usize = 4;
 
@@ -100,7 +100,7 @@ impl Crowd {
 
 impl State {
     /// Ends an idle connection of the address that has most, if that has more than this one would
-    /// have: a stranger's, else a known caller's if strangers have less than their part.
+    /// have: a stranger's, else a known client's if strangers have less than their part.
     fn make_room_for(&mut self, newcomer: IpAddr, most: usize) -> bool {
         let strangers = self.count(newcomer, false);
         let all_strangers: usize = self.networks.keys().map(|of| self.count(*of, false)).sum();
@@ -119,7 +119,7 @@ impl State {
         true
     }
 
-    /// Connections from there of known callers, or of strangers.
+    /// Connections from there of known clients, or of strangers.
     fn count(&self, network: IpAddr, known: bool) -> usize {
         self.networks.get(&network).map_or(0, |open| {
             open.values()
@@ -138,7 +138,7 @@ impl State {
             let is_idle = origin.is_idle();
             is_idle && origin.is_known() == known
         });
-        idle.min_by_key(|origin| (origin.heard(), origin.connection()))
+        idle.min_by_key(|origin| (origin.last_active(), origin.connection()))
             .cloned()
     }
 
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_with_a_call_of_a_known_caller_in_hand_is_not_ended() {
+    async fn a_connection_with_a_call_of_a_known_client_in_hand_is_not_ended() {
         let crowd = Crowd::new(2);
         let mut proxy = [(); 2].map(|()| crowd.enter(addr("10.0.0.1")).unwrap());
         let peers = proxy
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn known_callers_give_way_only_while_strangers_have_less_than_their_part() {
+    async fn known_clients_give_way_only_while_strangers_have_less_than_their_part() {
         let crowd = Crowd::new(8);
         let mut proxy: Vec<Place> = (0..8)
             .map(|_| crowd.enter(addr("10.0.0.1")).unwrap())
@@ -249,7 +249,7 @@ mod tests {
             crowd.enter(addr("10.0.0.1")).is_none(),
             "it has all places itself"
         );
-        many[0].origin().hear();
+        many[0].origin().touch();
         let first = crowd.enter(addr("10.0.0.2"));
         assert_eq!(
             (first.is_some(), ended(&mut many)),

@@ -16,7 +16,7 @@ pub(super) fn warning(config: &Config) -> Option<String> {
     (given < needed).then(|| {
         format!(
             "at most {given} files may be open here, and the settings may need {needed}: {connections} connections of \
-             callers, {loads} to CRMs, {OTHERS} others; raise the limit (LimitNOFILE=, ulimit -n), or lower \
+             clients, {loads} to CRMs, {OTHERS} others; raise the limit (LimitNOFILE=, ulimit -n), or lower \
              grpc.max_connections or grpc.max_in_flight"
         )
     })

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::budgets::Budgets;
 use crate::budget::{Budget, CallKind, Quota, Usage};
-use crate::ops;
+use crate::ops::{LiveView, QuotaView, RedisView, SeparateQuota, WaitingView};
 use crate::redis_link::{Link, Standing};
 
 /// Where the figures are. Reading them costs a look-up nothing.
@@ -18,8 +18,8 @@ pub(super) struct LiveStats {
 }
 
 impl LiveStats {
-    pub(super) fn now(&self) -> ops::Snapshot {
-        ops::Snapshot {
+    pub(super) fn now(&self) -> LiveView {
+        LiveView {
             connectors: self
                 .budgets
                 .iter()
@@ -38,9 +38,9 @@ impl LiveStats {
 
 /// All quotas of a connector in one: an owner's calls of each kind have a quota, and wait in one of
 /// these lines.
-fn quota(name: &str, budget: &Budget) -> ops::Quota {
+fn quota(name: &str, budget: &Budget) -> QuotaView {
     let all = budget.quota(None);
-    let mut sum = ops::Quota {
+    let mut sum = QuotaView {
         name: name.to_owned(),
         rate: all.rate().get(),
         per_seconds: all.per().as_secs_f64(),
@@ -50,7 +50,7 @@ fn quota(name: &str, budget: &Budget) -> ops::Quota {
         scopes: 0,
         resting: 0,
         background_resting: 0,
-        waiting: ops::Waiting::default(),
+        waiting: WaitingView::default(),
     };
     for (kind, quota, usage) in budget.usage() {
         let Usage {
@@ -70,12 +70,12 @@ fn quota(name: &str, budget: &Budget) -> ops::Quota {
     sum
 }
 
-fn apart(kind: CallKind, quota: &Quota) -> ops::Apart {
+fn apart(kind: CallKind, quota: &Quota) -> SeparateQuota {
     let kind = match kind {
         CallKind::Search => "searches",
         CallKind::Other => "other calls",
     };
-    ops::Apart {
+    SeparateQuota {
         kind,
         rate: quota.rate().get(),
         per_seconds: quota.per().as_secs_f64(),
@@ -83,14 +83,14 @@ fn apart(kind: CallKind, quota: &Quota) -> ops::Apart {
     }
 }
 
-fn redis(standing: Standing) -> ops::Redis {
+fn redis(standing: Standing) -> RedisView {
     let (state, failures_in_a_row) = match standing {
         Standing::Connecting => ("connecting", 0),
         Standing::Up { failures } => ("up", failures),
         Standing::Limited => ("limited", 0),
         Standing::Down => ("down", 0),
     };
-    ops::Redis {
+    RedisView {
         state,
         failures_in_a_row,
     }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::connector::Dns;
 use crate::grpc::{CallGate, ContactRpc};
 use crate::metrics::Metrics;
-use crate::ops::Ops;
+use crate::ops::OpsServer;
 use crate::tls::Tls;
 use crate::trace::Tracer;
 
@@ -64,7 +64,7 @@ struct Daemon {
     config: Config,
     gate: CallGate,
     tls: Option<Tls>,
-    pages: Ops,
+    pages: OpsServer,
     ready: Arc<AtomicBool>,
     /// Loads and jobs, which may end in peace.
     loads: TaskTracker,

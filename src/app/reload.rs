@@ -47,7 +47,7 @@ impl Reload {
             );
         }
         self.clients
-            .replace(&grpc.callers, grpc.needs_certificates());
+            .replace(&grpc.clients, grpc.needs_certificates());
         self.cache.set_ages(config.ages);
         self.admissions.set_config(admissions_config(config));
         for (name, budget) in self.budgets.lock().iter() {

@@ -58,7 +58,7 @@ pub(super) struct ClientArgs {
     /// machine.)
     #[arg(long, value_name = "FILE")]
     auth_header_file: Option<PathBuf>,
-    /// A file with the token by which the daemon knows its callers; else the variable
+    /// A file with the token by which the daemon knows its clients; else the variable
     /// CONTACTD_TOKEN is taken. Needed where the daemon has grpc.tokens.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -158,7 +158,7 @@ impl ClientArgs {
         })
     }
 
-    /// The token by which the daemon knows its callers, if there is one, as a header.
+    /// The token by which the daemon knows its clients, if there is one, as a header.
     fn authorization(&self) -> Result<Option<MetadataValue<Ascii>>, Failure> {
         let token = match &self.token_file {
             Some(path) => Some(read(path)?),

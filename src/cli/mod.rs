@@ -61,7 +61,7 @@ enum Command {
     /// built-in Example CRM is the platform "example" (credential "Bearer demo").
     ///
     /// SIGTERM or ctrl-c stops it in order, a second one at once. SIGHUP reads --config again:
-    /// callers, certificates, quotas, ages and the log level change at run time; the log names what
+    /// clients, certificates, quotas, ages and the log level change at run time; the log names what
     /// waits for a restart.
     Serve {
         /// The settings, a TOML file; deploy/config.example.toml documents every key. Variables

@@ -1,5 +1,4 @@
-//! Where calls come from: a connection and the address of its peer, as those see it who share
-//! places among addresses.
+//! Where calls come from: a connection and the address of its peer, by which places are shared.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -8,24 +7,24 @@ use std::time::Duration;
 
 use crate::clock::{self, Instant};
 
-/// How long a connection counts as a known caller's after its last call: longer than telephones
+/// How long a connection counts as a known client's after its last call: longer than telephones
 /// are silent in business hours.
 const LATELY: Duration = Duration::from_secs(900);
 
-/// See the header.
+/// One connection, and what is known of its use.
 #[derive(Debug)]
 pub(crate) struct Origin {
     network: IpAddr,
     connection: u64,
     /// What the times below count from, in milliseconds. All connections have the same.
     since: Instant,
-    heard: AtomicU64,
-    /// When a known caller was last served; 0 if none was.
+    last_active: AtomicU64,
+    /// When a known client was last served; 0 if none was.
     served: AtomicU64,
     in_hand: AtomicUsize,
 }
 
-/// A call in hand of somebody who has said who it is; counted until dropped.
+/// A call in hand of a client that has proved who it is; counted until dropped.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Origin>);
 
@@ -43,11 +42,11 @@ impl Origin {
             network: network(from),
             connection,
             since,
-            heard: AtomicU64::default(),
+            last_active: AtomicU64::default(),
             served: AtomicU64::default(),
             in_hand: AtomicUsize::default(),
         };
-        origin.hear();
+        origin.touch();
         origin
     }
 
@@ -62,21 +61,21 @@ impl Origin {
     }
 
     /// Something came from the peer.
-    pub(crate) fn hear(&self) {
-        self.heard.store(self.now(), Ordering::Relaxed);
+    pub(crate) fn touch(&self) {
+        self.last_active.store(self.now(), Ordering::Relaxed);
     }
 
     /// When something last came; greater is later, also among connections.
-    pub(crate) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+    pub(crate) fn last_active(&self) -> u64 {
+        self.last_active.load(Ordering::Relaxed)
     }
 
-    /// Whether no known caller has a call in hand.
+    /// Whether no known client has a call in hand.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_hand.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether a known caller is served, or was lately.
+    /// Whether a known client is served, or was lately.
     pub(crate) fn is_known(&self) -> bool {
         let served = self.served.load(Ordering::Relaxed);
         let lately = || u128::from(self.now().saturating_sub(served)) < LATELY.as_millis();
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_known_caller_is_known_for_a_while_after_its_last_call() {
+    async fn a_known_client_is_known_for_a_while_after_its_last_call() {
         let origin = Arc::<Origin>::default();
         assert!(!origin.is_known());
         let busy = Busy::begin(&origin);

@@ -1,7 +1,11 @@
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::*;
 
-fn config(name: &str, token: &str) -> Config {
-    Config {
+fn config(name: &str, token: &str) -> ClientConfig {
+    ClientConfig {
         name: name.to_owned(),
         tokens: vec![TokenHash::of(token.as_bytes())],
         certificates: vec![format!("{name}.example")],
@@ -12,19 +16,19 @@ fn config(name: &str, token: &str) -> Config {
     }
 }
 
-fn name(caller: Option<Arc<Client>>) -> Option<String> {
-    caller.map(|caller| caller.name().to_owned())
+fn name(client: Option<Arc<Client>>) -> Option<String> {
+    client.map(|client| client.name().to_owned())
 }
 
 #[test]
-fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
+fn a_client_is_known_by_its_token_or_by_the_name_in_its_certificate() {
     let mut rotating = config("b", "old");
     rotating.tokens.push(TokenHash::of(b"new"));
-    let callers = Clients::new(
+    let clients = Clients::new(
         &[config("a", "first"), rotating, config("c", "third")],
         false,
     );
-    for (token, caller) in [
+    for (token, client) in [
         ("first", Some("a")),
         ("old", Some("b")),
         ("new", Some("b")),
@@ -35,17 +39,17 @@ fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
         ("thirdd", None),
     ] {
         assert_eq!(
-            name(callers.by_token(token.as_bytes())).as_deref(),
-            caller,
+            name(clients.by_token(token.as_bytes())).as_deref(),
+            client,
             "{token}"
         );
     }
     assert_eq!(
-        name(callers.by_certificate("b.example")).as_deref(),
+        name(clients.by_certificate("b.example")).as_deref(),
         Some("b")
     );
-    assert_eq!(name(callers.by_certificate("b")), None);
-    assert!(!callers.is_empty() && Clients::default().is_empty());
+    assert_eq!(name(clients.by_certificate("b")), None);
+    assert!(!clients.is_empty() && Clients::default().is_empty());
     assert!(Clients::default().by_token(b"first").is_none());
 }
 
@@ -53,13 +57,13 @@ fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
 fn lists_of_platforms_and_accounts_bind_and_absent_ones_do_not() {
     let of = |platforms: Option<&[&str]>, accounts: Option<&[&str]>| {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Client::new(
-            Config {
+        Client::continuing(
+            &ClientConfig {
                 platforms: platforms.map(list),
                 accounts: accounts.map(list),
                 ..config("a", "t")
             },
-            None,
+            &[],
         )
     };
     assert_eq!(of(None, None).may_ask("clio", ""), Ok(()));
@@ -77,28 +81,28 @@ fn lists_of_platforms_and_accounts_bind_and_absent_ones_do_not() {
 
 #[test]
 fn places_are_given_back_and_the_rate_says_when_to_call_again() {
-    let caller = Client::new(
-        Config {
+    let client = Client::continuing(
+        &ClientConfig {
             max_in_flight: Some(2),
             ..config("a", "t")
         },
-        None,
+        &[],
     );
-    let first = caller.enter().unwrap();
-    let _second = caller.enter().unwrap();
-    assert_eq!(caller.enter().unwrap_err(), Excess::InFlight);
+    let first = client.enter().unwrap();
+    let _second = client.enter().unwrap();
+    assert_eq!(client.enter().unwrap_err(), Excess::InFlight);
     drop(first);
-    assert!(caller.enter().is_ok());
+    assert!(client.enter().is_ok());
 
-    let caller = Client::new(
-        Config {
+    let client = Client::continuing(
+        &ClientConfig {
             rate: NonZeroU32::new(1),
             ..config("a", "t")
         },
-        None,
+        &[],
     );
-    caller.enter().unwrap();
-    let Excess::Rate { wait } = caller.enter().unwrap_err() else {
+    client.enter().unwrap();
+    let Excess::Rate { wait } = client.enter().unwrap_err() else {
         panic!("the rate binds")
     };
     assert!(
@@ -109,9 +113,9 @@ fn places_are_given_back_and_the_rate_says_when_to_call_again() {
 
 #[test]
 fn a_new_list_holds_at_once_and_counts_on_towards_limits_that_stayed() {
-    let callers = Clients::new(
+    let clients = Clients::new(
         &[
-            Config {
+            ClientConfig {
                 max_in_flight: Some(1),
                 ..config("a", "old")
             },
@@ -119,17 +123,17 @@ fn a_new_list_holds_at_once_and_counts_on_towards_limits_that_stayed() {
         ],
         false,
     );
-    let in_hand = callers.by_token(b"old").unwrap().enter().unwrap();
-    callers.replace(
-        &[Config {
+    let in_hand = clients.by_token(b"old").unwrap().enter().unwrap();
+    clients.replace(
+        &[ClientConfig {
             max_in_flight: Some(1),
             ..config("a", "new")
         }],
         false,
     );
-    assert!(callers.by_token(b"old").is_none() && callers.by_token(b"b").is_none());
-    assert!(callers.by_certificate("b.example").is_none());
-    let again = callers.by_token(b"new").unwrap();
+    assert!(clients.by_token(b"old").is_none() && clients.by_token(b"b").is_none());
+    assert!(clients.by_certificate("b.example").is_none());
+    let again = clients.by_token(b"new").unwrap();
     assert_eq!(
         again.enter().unwrap_err(),
         Excess::InFlight,
@@ -137,15 +141,15 @@ fn a_new_list_holds_at_once_and_counts_on_towards_limits_that_stayed() {
     );
     drop(in_hand);
     assert!(again.enter().is_ok());
-    callers.replace(
-        &[Config {
+    clients.replace(
+        &[ClientConfig {
             max_in_flight: Some(2),
             ..config("a", "new")
         }],
         false,
     );
-    let wider = callers.by_token(b"new").unwrap();
+    let wider = clients.by_token(b"new").unwrap();
     let _held = (wider.enter().unwrap(), wider.enter().unwrap());
-    callers.replace(&[], false);
-    assert!(callers.is_empty());
+    clients.replace(&[], false);
+    assert!(clients.is_empty());
 }

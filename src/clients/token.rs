@@ -8,7 +8,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 /// The SHA-256 of a bearer token, written as 64 hexadecimal digits.
 ///
-/// A plain hash is enough where the token is random and long; nobody can try out 2^128 of them. The
+/// A plain hash is enough if the token is random and long; nobody can try out 2^128 of them. The
 /// texts that are parsed are never repeated in an error: somebody may have written the token itself
 /// by mistake.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) struct TokenHash([u8; 32]);
 pub(crate) struct NotAHash;
 
 impl TokenHash {
-    /// The hash of a token as a caller presents it.
+    /// The hash of a token as a client presents it.
     #[must_use]
     pub(crate) fn of(token: &[u8]) -> Self {
         let mut hash = [0; 32];
@@ -30,7 +30,7 @@ impl TokenHash {
         Self(hash)
     }
 
-    /// Whether both are the same, in a time that does not tell how much of them is.
+    /// Whether both are the same, in a time that does not depend on how much of them is.
     pub(super) fn is(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }

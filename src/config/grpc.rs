@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::section::{Fault, Section};
-use crate::clients::{self, TokenHash};
+use crate::clients::{ClientConfig, TokenHash};
 use crate::clock::{Clock as _, SystemClock};
 use crate::tls::{self, Tls};
 
@@ -19,7 +19,7 @@ pub struct Grpc {
     /// The certificates, where connections are encrypted.
     pub(crate) tls: Option<tls::Config>,
     /// Who may call; everybody where nobody is listed.
-    pub(crate) callers: Vec<clients::Config>,
+    pub(crate) clients: Vec<ClientConfig>,
     /// Everybody who reaches the port may call, and that is meant so.
     pub(crate) insecure: bool,
     /// Most calls in hand; more are refused at once.
@@ -49,7 +49,7 @@ impl Grpc {
                 self.listen
             ));
         }
-        if self.is_exposed() && self.tls.is_none() && !self.callers.is_empty() {
+        if self.is_exposed() && self.tls.is_none() && !self.clients.is_empty() {
             warnings.push(
                 "grpc.tokens without grpc.tls: tokens, credentials and names travel in the clear; set grpc.tls or let \
                  something in front encrypt"
@@ -71,7 +71,7 @@ impl Grpc {
             .as_ref()
             .map(|tls| new.tls.as_ref().unwrap_or(tls).clone());
         let reloaded = Self {
-            callers: new.callers.clone(),
+            clients: new.clients.clone(),
             insecure: new.insecure,
             tls,
             ..self.clone()
@@ -102,7 +102,7 @@ impl Grpc {
     }
 
     fn asks_who_calls(&self) -> bool {
-        !self.callers.is_empty() || self.needs_certificates()
+        !self.clients.is_empty() || self.needs_certificates()
     }
 
     /// Whether connections have to show a certificate.
@@ -120,7 +120,7 @@ pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
             .has_below("tls")
             .then(|| section.nested("tls", |section| tls(section, in_use)))
             .flatten(),
-        callers: section.tables("tokens", caller),
+        clients: section.tables("tokens", client),
         insecure: section.switch("insecure", false),
         max_in_flight: section.count("max_in_flight", 1024, 1..=1_000_000),
         max_prefetch_jobs: section.count("max_prefetch_jobs", 32, 1..=10_000),
@@ -130,55 +130,55 @@ pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
         drain_delay: section.duration("drain_delay", "2s"),
         drain_timeout: section.duration("drain_timeout", "10s"),
     };
-    let callers_are_known = section.is_sound("tls") && section.is_sound("tokens");
-    if callers_are_known && let Some(message) = grpc.open_to_all() {
+    let clients_are_known = section.is_sound("tls") && section.is_sound("tokens");
+    if clients_are_known && let Some(message) = grpc.open_to_all() {
         section.fault("listen", &message);
     }
     super::longer_than_zero(section, "max_connection_age", grpc.max_connection_age);
-    check_callers(&grpc, section);
+    check_clients(&grpc, section);
     grpc
 }
 
-fn check_callers(grpc: &Grpc, section: &mut Section<'_>) {
+fn check_clients(grpc: &Grpc, section: &mut Section<'_>) {
     let has_ca = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     if !has_ca
         && section.is_sound("tls")
         && grpc
-            .callers
+            .clients
             .iter()
-            .any(|caller| !caller.certificates.is_empty())
+            .any(|client| !client.certificates.is_empty())
     {
         section.fault(
             "tokens",
-            "lists certificates, but without grpc.tls.client_ca no caller shows one",
+            "lists certificates, but without grpc.tls.client_ca no client shows one",
         );
     }
     let mut names = HashSet::new();
     let (mut certificates, mut tokens) = (HashSet::new(), Vec::new());
-    for caller in &grpc.callers {
-        if !names.insert(caller.name.as_str()) {
+    for client in &grpc.clients {
+        if !names.insert(client.name.as_str()) {
             section.fault(
                 "tokens",
-                &format!("has two entries with the name {:?}", caller.name),
+                &format!("has two entries with the name {:?}", client.name),
             );
         }
-        if caller
+        if client
             .certificates
             .iter()
             .any(|certificate| !certificates.insert(certificate.as_str()))
         {
             section.fault(
                 "tokens",
-                &format!("gives a certificate of {:?} to two callers", caller.name),
+                &format!("gives a certificate of {:?} to two clients", client.name),
             );
         }
-        if caller.tokens.iter().any(|token| tokens.contains(token)) {
+        if client.tokens.iter().any(|token| tokens.contains(token)) {
             section.fault(
                 "tokens",
-                &format!("gives a token of {:?} twice", caller.name),
+                &format!("gives a token of {:?} twice", client.name),
             );
         }
-        tokens.extend_from_slice(&caller.tokens);
+        tokens.extend_from_slice(&client.tokens);
     }
 }
 
@@ -206,8 +206,8 @@ fn tls(section: &mut Section<'_>, in_use: Option<&Tls>) -> Option<tls::Config> {
     Some(config)
 }
 
-fn caller(section: &mut Section<'_>) -> Option<clients::Config> {
-    let name = section.required("name", "what logs call this caller", |text| {
+fn client(section: &mut Section<'_>) -> Option<ClientConfig> {
+    let name = section.required("name", "what logs call this client", |text| {
         match text.trim() {
             "" => Err("must not be empty".to_owned()),
             name => Ok(name.to_owned()),
@@ -222,7 +222,7 @@ fn caller(section: &mut Section<'_>) -> Option<clients::Config> {
     }
     let certificates = section.texts("certificate").unwrap_or_default();
     if !section.has("sha256") && !section.has("certificate") {
-        section.missing("sha256", "or certificate: how this caller is known");
+        section.missing("sha256", "or certificate: how this client is known");
     }
     let platforms = section.texts("platforms");
     let accounts = section.texts("accounts");
@@ -230,7 +230,7 @@ fn caller(section: &mut Section<'_>) -> Option<clients::Config> {
         .optional_count("rate", 1..=1_000_000)
         .and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
     let max_in_flight = section.optional_count("max_in_flight", 1..=1_000_000);
-    Some(clients::Config {
+    Some(ClientConfig {
         name: name?,
         tokens,
         certificates,
@@ -265,9 +265,9 @@ mod tests {
         let meant = far
             .reloaded(&read("listen = \"127.0.0.1:1\"\ninsecure = true"))
             .unwrap();
-        assert!(meant.callers.is_empty() && meant.listen == far.listen);
+        assert!(meant.clients.is_empty() && meant.listen == far.listen);
         let guarded = read(&format!("listen = \"127.0.0.1:1\"\n{tokens}"));
-        assert_eq!(far.reloaded(&guarded).unwrap().callers.len(), 1);
+        assert_eq!(far.reloaded(&guarded).unwrap().clients.len(), 1);
         assert!(
             guarded.reloaded(&read("insecure = true")).is_ok(),
             "only this machine reaches it"

@@ -31,7 +31,7 @@ use redis::Secrets;
 pub(crate) use section::Fault;
 use section::{Section, SettingsReader};
 
-/// Loads under way at once for each call in hand: callers that leave before their answers are there
+/// Loads under way at once for each call in hand: clients that leave before their answers are there
 /// must not pile up loads without end.
 const LOADS_PER_CALL: usize = 2;
 
@@ -174,7 +174,7 @@ pub(crate) fn read_beside(
 /// The connectors, of which there must be one, and every one that a client may use.
 fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<connector::Config> {
     let connectors = reader.sections("connectors", connectors::connector);
-    for (n, client) in grpc.callers.iter().enumerate() {
+    for (n, client) in grpc.clients.iter().enumerate() {
         let unknown = |name: &&String| !connectors.iter().any(|(connector, _)| connector == *name);
         if let Some(name) = client.platforms.iter().flatten().find(unknown) {
             reader.fault(

@@ -1,4 +1,4 @@
-//! Places that addresses and their connections share, where nothing is known of who asks.
+//! Places that addresses and their connections share, if nothing is known of who asks.
 //!
 //! Owns their number. Promises that there are so many at most, that whoever needs one place finds
 //! it while others hold many, and that it is the oldest place of the connection with most, of the
@@ -25,42 +25,42 @@ pub(super) const LINGERING: usize = 3;
 
 /// The places. Clones share them.
 #[derive(Clone)]
-pub(super) struct Fair {
+pub(super) struct FairPlaces {
     most: usize,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FairState>>,
 }
 
 #[derive(Default)]
-struct State {
+struct FairState {
     next: u64,
     /// Those included that were taken back.
     held: usize,
-    taken: BTreeMap<Key, CancellationToken>,
+    taken: BTreeMap<PlaceKey, CancellationToken>,
     networks: Ranking<IpAddr>,
     connections: HashMap<IpAddr, Ranking<u64>>,
 }
 
 /// Address, connection, and the place's number, which grows.
-type Key = (IpAddr, u64, u64);
+type PlaceKey = (IpAddr, u64, u64);
 
 /// A place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct FairPlace {
-    fair: Fair,
-    key: Key,
+    fair: FairPlaces,
+    key: PlaceKey,
     taken_back: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl fmt::Debug for Fair {
+impl fmt::Debug for FairPlaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fair")
+        f.debug_struct("FairPlaces")
             .field("most", &self.most)
             .field("held", &self.state.lock().held)
             .finish()
     }
 }
 
-impl Fair {
+impl FairPlaces {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -93,7 +93,7 @@ impl Fair {
         Some(self.take(&mut state, from))
     }
 
-    fn take(&self, state: &mut State, from: &Origin) -> FairPlace {
+    fn take(&self, state: &mut FairState, from: &Origin) -> FairPlace {
         let (network, connection) = (from.network(), from.connection());
         let (key, token) = ((network, connection, state.next), CancellationToken::new());
         state.next += 1;
@@ -108,7 +108,7 @@ impl Fair {
     }
 }
 
-impl State {
+impl FairState {
     /// The address that has to give a place back for this connection's, if there is one.
     fn gives_way_to(&self, newcomer: &Origin) -> Option<IpAddr> {
         let network = newcomer.network();
@@ -137,13 +137,13 @@ impl State {
         }
     }
 
-    fn leave(&mut self, key: Key) -> Option<CancellationToken> {
+    fn leave(&mut self, key: PlaceKey) -> Option<CancellationToken> {
         let token = self.taken.remove(&key)?;
         self.rank(key, |count| count - 1);
         Some(token)
     }
 
-    fn rank(&mut self, (network, connection, _): Key, change: impl Fn(usize) -> usize) {
+    fn rank(&mut self, (network, connection, _): PlaceKey, change: impl Fn(usize) -> usize) {
         let now = self.next;
         self.networks.set(network, now, &change);
         let connections = self.connections.entry(network).or_default();

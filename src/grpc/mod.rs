@@ -1,22 +1,25 @@
-//! tonic in, tonic out: requests are parsed into questions, answers and errors written as the
-//! public contract says.
+//! tonic in, tonic out: a thin front over [`crate::api`].
+//!
+//! Owns what is gRPC's alone: reading bodies whole, the layers around calls, health and reflection,
+//! statuses.
 
 mod admit;
-mod batch;
-pub mod codec;
-mod convert;
+mod admitted;
+mod body;
+mod codec;
 mod fair;
-mod messages;
-mod pages;
-mod platform_replies;
-mod refusal;
-mod request;
+mod gate;
+mod health;
+mod hold;
 mod service;
+mod side;
 mod status;
+mod timed;
 
-pub use admit::REFLECTIONS;
-pub(crate) use admit::{CallGate, Capacity};
-pub(crate) use pages::HEALTH_STREAMS;
+pub use crate::api::FindReply;
+pub use gate::REFLECTIONS;
+pub(crate) use gate::{CallGate, Capacity};
+pub(crate) use health::HEALTH_STREAMS;
 pub(crate) use service::ContactRpc;
 
 /// The generated server.

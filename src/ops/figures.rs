@@ -35,7 +35,7 @@ pub(super) fn whole(n: u64) -> String {
     text
 }
 
-/// A rate: one decimal where it is small.
+/// A rate: one decimal if it is small.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,7 +1,7 @@
 //! The last five minutes: what the counters said every two seconds.
 //!
 //! Owns the ring of samples and the sums over it. A sample is a copy of counters, so two of them
-//! tell what happened in between, and nothing is counted twice. Bounded: about 1 KiB a sample, and
+//! show what happened in between, and nothing is counted twice. Bounded: about 1 KiB a sample, and
 //! 300 bytes for each connector.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +17,7 @@ use crate::metrics::{Buckets, Metrics, Reading};
 pub(super) const STEP: Duration = Duration::from_secs(2);
 /// Steps that are remembered: five minutes.
 const STEPS: usize = 150;
-/// Steps over which "now" is told: ten seconds.
+/// Steps over which "now" is reckoned: ten seconds.
 const NOW: usize = 5;
 
 /// Where answers come from, in the order in which a look-up asks.
@@ -37,7 +37,7 @@ pub(super) struct Sample {
     pub(crate) outcomes: BTreeMap<String, u64>,
     pub(crate) shared: u64,
     /// By connector.
-    pub(crate) crm: BTreeMap<String, Crm>,
+    pub(crate) crm: BTreeMap<String, CrmSample>,
     /// By [`TIERS`], then by [`RESULTS`].
     pub(crate) tiers: [[u64; RESULTS.len()]; TIERS.len()],
     /// Numbers of prefetch jobs by outcome.
@@ -46,7 +46,7 @@ pub(super) struct Sample {
 
 /// The calls to one CRM.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Crm {
+pub(super) struct CrmSample {
     pub(crate) calls: u64,
     /// Those that brought no 2xx or 3xx.
     pub(crate) failed: u64,
@@ -75,7 +75,7 @@ impl Sample {
             outcomes: reading.counts_by("contactd_lookups_total", "outcome"),
             shared: reading.count("contactd_lookups_shared_total", &[]),
             crm: names
-                .map(|name| (name.clone(), Crm::read(&reading, &name)))
+                .map(|name| (name.clone(), CrmSample::read(&reading, &name)))
                 .collect(),
             tiers: TIERS.map(tier),
             prefetch: reading.counts_by("contactd_prefetch_numbers_total", "outcome"),
@@ -83,7 +83,7 @@ impl Sample {
     }
 }
 
-impl Crm {
+impl CrmSample {
     fn read(reading: &Reading, name: &str) -> Self {
         let calls = |status| {
             reading.count(
@@ -139,16 +139,16 @@ impl History {
     }
 
     /// What is remembered.
-    pub(super) fn window(&self) -> Window {
-        Window(self.ring.lock().iter().map(Arc::clone).collect())
+    pub(super) fn window(&self) -> HistoryWindow {
+        HistoryWindow(self.ring.lock().iter().map(Arc::clone).collect())
     }
 }
 
 /// A stretch of history.
 #[derive(Debug)]
-pub(super) struct Window(Vec<Arc<Sample>>);
+pub(super) struct HistoryWindow(Vec<Arc<Sample>>);
 
-impl Window {
+impl HistoryWindow {
     /// From its first sample to its last.
     pub(super) fn length(&self) -> Duration {
         self.between(0, self.0.len().saturating_sub(1))
@@ -188,7 +188,7 @@ impl Window {
             .collect()
     }
 
-    /// A quantile for each step, over the ten seconds that end with it; `None` where nothing was
+    /// A quantile for each step, over the ten seconds that end with it; `None` if nothing was
     /// observed.
     pub(super) fn quantiles(
         &self,

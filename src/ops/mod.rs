@@ -25,18 +25,20 @@ use crate::clock::Stopwatch;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
 
-mod door;
+mod connections;
 mod figures;
 mod history;
 mod page;
 mod plot;
 mod status;
+mod view;
 
-pub(crate) use door::CONNECTIONS;
-pub(crate) use status::{Apart, Quota, Redis, Snapshot, Waiting};
+pub(crate) use connections::CONNECTIONS;
+pub(crate) use view::{LiveView, QuotaView, RedisView, SeparateQuota, WaitingView};
 
 use history::History;
-use status::{Job, Process, Status};
+use status::ProcessView;
+use view::{JobView, StatusView};
 
 /// How long what was put together is shown again.
 const KEPT: Duration = Duration::from_secs(1);
@@ -68,50 +70,51 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 
 /// What the operations port shows.
 #[derive(Clone)]
-pub(crate) struct Ops {
+pub(crate) struct OpsServer {
     metrics: Arc<Metrics>,
     resolver: Resolver,
     ready: Arc<AtomicBool>,
-    now: Arc<dyn Fn() -> Snapshot + Send + Sync>,
+    live: Arc<dyn Fn() -> LiveView + Send + Sync>,
     history: History,
     uptime: Stopwatch,
-    shown: Arc<Mutex<Option<Shown>>>,
+    rendered: Arc<Mutex<Option<RenderedStatus>>>,
 }
 
-/// The status as it was put together.
-struct Shown {
+/// The status as it was put together last.
+#[derive(Clone)]
+struct RenderedStatus {
     age: Stopwatch,
     html: Bytes,
     json: Bytes,
 }
 
-impl fmt::Debug for Ops {
+impl fmt::Debug for OpsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ops")
+        f.debug_struct("OpsServer")
             .field("ready", &self.ready)
             .finish_non_exhaustive()
     }
 }
 
-impl Ops {
-    /// Pages over the daemon's metrics; `ready` turns false when it begins to stop, `now` tells
-    /// what metrics do not.
+impl OpsServer {
+    /// Pages over the daemon's metrics; `ready` turns false when it begins to stop, `live`
+    /// returns what metrics do not show.
     #[must_use]
     pub(crate) fn new(
         metrics: Arc<Metrics>,
         resolver: Resolver,
         ready: Arc<AtomicBool>,
-        now: Arc<dyn Fn() -> Snapshot + Send + Sync>,
+        live: Arc<dyn Fn() -> LiveView + Send + Sync>,
     ) -> Self {
         let history = History::new(Arc::clone(&metrics));
         Self {
             metrics,
             resolver,
             ready,
-            now,
+            live,
             history,
             uptime: Stopwatch::start(),
-            shown: Arc::default(),
+            rendered: Arc::default(),
         }
     }
 
@@ -126,17 +129,13 @@ impl Ops {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
-        let routes = Router::new()
-            .route(
-                "/",
-                get(async |State(ops): State<Ops>| {
-                    typed("text/html; charset=utf-8", ops.shown().0)
-                }),
-            )
-            .route(
-                "/status.json",
-                get(async |State(ops): State<Ops>| typed("application/json", ops.shown().1)),
-            )
+        connections::serve(listener, self.routes(), shutdown).await;
+    }
+
+    fn routes(self) -> Router {
+        Router::new()
+            .route("/", get(page))
+            .route("/status.json", get(status))
             .route(
                 "/status.css",
                 get(async || typed("text/css; charset=utf-8", include_str!("status.css"))),
@@ -153,43 +152,42 @@ impl Ops {
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .layer(map_response(with_headers))
-            .with_state(self);
-        door::serve(listener, routes, shutdown).await;
+            .with_state(self)
     }
 
-    /// The status as HTML and as JSON.
-    fn shown(&self) -> (Bytes, Bytes) {
-        let mut shown = self.shown.lock();
-        let kept = shown.as_ref().filter(|kept| kept.age.elapsed() < KEPT);
-        if let Some(kept) = kept {
-            return (kept.html.clone(), kept.json.clone());
+    /// The status as it is now, or was less than [`KEPT`] ago.
+    fn rendered(&self) -> RenderedStatus {
+        let mut rendered = self.rendered.lock();
+        if let Some(kept) = rendered.as_ref()
+            && kept.age.elapsed() < KEPT
+        {
+            return kept.clone();
         }
         let status = self.status();
-        // Fails for maps with keys that are no text only.
-        let json = Bytes::from(serde_json::to_vec(&status).unwrap_or_default());
-        let html = Bytes::from(page::html(&status));
-        *shown = Some(Shown {
+        let fresh = RenderedStatus {
             age: Stopwatch::start(),
-            html: html.clone(),
-            json: json.clone(),
-        });
-        (html, json)
+            html: Bytes::from(page::html(&status)),
+            // Fails for maps with keys that are no strings only.
+            json: Bytes::from(serde_json::to_vec(&status).unwrap_or_default()),
+        };
+        *rendered = Some(fresh.clone());
+        fresh
     }
 
-    fn status(&self) -> Status {
-        let jobs = self.resolver.jobs().into_iter().map(|job| Job {
+    fn status(&self) -> StatusView {
+        let jobs = self.resolver.jobs().into_iter().map(|job| JobView {
             platform: job.platform,
             done: job.done,
             total: job.total,
             running_seconds: job.since.as_secs(),
         });
-        let process = Process {
+        let process = ProcessView {
             ready: self.ready.load(Ordering::Relaxed),
             uptime: self.uptime.elapsed(),
             memory: self.resolver.memory_size(),
             jobs: jobs.collect(),
         };
-        Status::new(&self.history.window(), (self.now)(), process)
+        StatusView::new(&self.history.window(), (self.live)(), process)
     }
 }
 
@@ -197,12 +195,20 @@ fn typed(kind: &'static str, body: impl IntoResponse) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, kind)], body)
 }
 
+async fn page(State(ops): State<OpsServer>) -> impl IntoResponse {
+    typed("text/html; charset=utf-8", ops.rendered().html)
+}
+
+async fn status(State(ops): State<OpsServer>) -> impl IntoResponse {
+    typed("application/json", ops.rendered().json)
+}
+
 async fn with_headers(mut response: Response) -> Response {
     response.headers_mut().extend(HEADERS);
     response
 }
 
-async fn metrics(State(ops): State<Ops>) -> impl IntoResponse {
+async fn metrics(State(ops): State<OpsServer>) -> impl IntoResponse {
     let (entries, bytes) = ops.resolver.memory_size();
     ops.metrics
         .cache_entries
@@ -218,7 +224,7 @@ async fn metrics(State(ops): State<Ops>) -> impl IntoResponse {
 
 /// Ready means "send calls here": from the bound port until the stop begins. A CRM that is down
 /// changes nothing, for stored answers are still served and no other replica could do better.
-async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
+async fn readyz(State(ops): State<OpsServer>) -> impl IntoResponse {
     if ops.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ready\n")
     } else {

@@ -11,6 +11,8 @@ use super::figures::Escaped;
 const STEPS: usize = 150;
 /// Width of all plots, in their own units.
 const WIDTH: f64 = 600.0;
+/// Height of a plot with several layers.
+const STACK_HEIGHT: f64 = 150.0;
 
 /// One value for each step, drawn as a line over an area. `label` says it in words.
 pub(super) fn line(values: &[f64], label: &str) -> String {
@@ -33,8 +35,8 @@ pub(super) fn line(values: &[f64], label: &str) -> String {
     svg + "</svg>"
 }
 
-/// Times on a logarithmic scale from 100 µs at the bottom to 10 s at the top; gaps where there is
-/// none.
+/// Times on a logarithmic scale from 100 µs at the bottom to 10 s at the top, with gaps for steps
+/// without one.
 pub(super) fn times(values: &[Option<f64>], label: &str) -> String {
     const HEIGHT: f64 = 40.0;
     let mut svg = open("spark", HEIGHT, label);
@@ -62,44 +64,62 @@ pub(super) fn times(values: &[Option<f64>], label: &str) -> String {
 /// Several values for each step, one on top of the other, each with its class. Returns the top of
 /// the scale as well.
 pub(super) fn stack(layers: &[(&str, &[f64])], label: &str) -> (String, f64) {
-    const HEIGHT: f64 = 150.0;
-    let length = layers
+    let lengths = layers.iter().map(|(_, values)| values.len());
+    let ground = vec![0.0; lengths.max().unwrap_or(0)];
+    let all = layers
         .iter()
-        .map(|(_, values)| values.len())
-        .max()
-        .unwrap_or(0);
-    let sum = |n: usize, upto: usize| {
-        layers[..upto]
-            .iter()
-            .map(|(_, values)| values.get(n).unwrap_or(&0.0))
-            .sum::<f64>()
-    };
-    let top = round_up(highest((0..length).map(|n| sum(n, layers.len()))));
-    let mut svg = open("stack", HEIGHT, label);
+        .fold(ground.clone(), |sums, (_, values)| raised(&sums, values));
+    let top = round_up(highest(all.iter().copied()));
+    let mut svg = open("stack", STACK_HEIGHT, label);
     svg.push_str(PATTERNS);
-    for part in [0.25, 0.5, 0.75] {
-        let height = y(part, HEIGHT);
-        let _ = write!(svg, r#"<path class="grid" d="M0 {height:.1}H{WIDTH}"/>"#);
-    }
-    for (at, (class, _)) in layers.iter().enumerate() {
-        let edge =
-            |upto: usize| (0..length).map(move |n| (x(n, length), y(sum(n, upto) / top, HEIGHT)));
-        let mut around: Vec<(f64, f64)> = edge(at + 1).collect();
-        let line = path(&around);
-        around.extend(edge(at).rev());
-        if length > 1 {
-            let _ = write!(
-                svg,
-                r#"<path class="{class}" fill="url(#{class})" d="{}Z"/>"#,
-                path(&around)
-            );
-            let _ = write!(svg, r#"<path class="{class} line" d="{line}"/>"#);
-        }
+    grid(&mut svg);
+    let mut below = ground;
+    for (class, values) in layers {
+        let above = raised(&below, values);
+        layer(&mut svg, class, edge(&below, top), edge(&above, top));
+        below = above;
     }
     (svg + "</svg>", top)
 }
 
-/// One pattern for each source, so that areas can be told apart without their colours.
+/// The sums with one more layer on top.
+fn raised(sums: &[f64], values: &[f64]) -> Vec<f64> {
+    let values = values.iter().chain(std::iter::repeat(&0.0));
+    sums.iter()
+        .zip(values)
+        .map(|(sum, value)| sum + value)
+        .collect()
+}
+
+fn grid(svg: &mut String) {
+    for part in [0.25, 0.5, 0.75] {
+        let height = y(part, STACK_HEIGHT);
+        let _ = write!(svg, r#"<path class="grid" d="M0 {height:.1}H{WIDTH}"/>"#);
+    }
+}
+
+/// The points of the line at these heights.
+fn edge(sums: &[f64], top: f64) -> Vec<(f64, f64)> {
+    let point = |(n, sum): (usize, &f64)| (x(n, sums.len()), y(sum / top, STACK_HEIGHT));
+    sums.iter().enumerate().map(point).collect()
+}
+
+/// The area between two edges, and its upper edge as a line.
+fn layer(svg: &mut String, class: &str, lower: Vec<(f64, f64)>, mut upper: Vec<(f64, f64)>) {
+    if upper.len() < 2 {
+        return;
+    }
+    let line = path(&upper);
+    upper.extend(lower.into_iter().rev());
+    let around = path(&upper);
+    let _ = write!(
+        svg,
+        r##"<path class="{class}" fill="url(#{class})" d="{around}Z"/>"##
+    );
+    let _ = write!(svg, r#"<path class="{class} line" d="{line}"/>"#);
+}
+
+/// One pattern for each source, so that areas differ without their colours.
 const PATTERNS: &str = concat!(
     "<defs>",
     r#"<pattern id="memory" width="6" height="6" patternUnits="userSpaceOnUse"><path class="ground" d="M0 0h6v6H0z"/></pattern>"#,
@@ -144,7 +164,7 @@ fn path(points: &[(f64, f64)]) -> String {
     path
 }
 
-/// The highest value; where all are zero something above it.
+/// The highest value, or something above zero if all are zero.
 fn highest(values: impl Iterator<Item = f64>) -> f64 {
     let highest = values.fold(0.0, f64::max);
     if highest > 0.0 { highest } else { 1.0 }

@@ -52,7 +52,9 @@ impl Asker {
         &self.platform
     }
 
-    pub(super) fn user(&self) -> &User {
+    /// On whose behalf.
+    #[must_use]
+    pub(crate) fn user(&self) -> &User {
         &self.user
     }
 

@@ -134,7 +134,7 @@ impl<'a> Certificates<'a> {
     }
 
     /// Every one counts, also one that a verifier could do without: some stumble over it, and
-    /// nobody else can tell which the callers are.
+    /// nobody else can tell which the clients are.
     fn check(&self, wall: Timestamp) -> Result<(), Error> {
         let count = self.validities.len();
         for (n, validity) in self.validities.iter().enumerate() {

@@ -36,7 +36,7 @@ pub(crate) struct Config {
     pub(crate) cert: PathBuf,
     /// Its private key.
     pub(crate) key: PathBuf,
-    /// The authorities whose certificates callers must have. Without it, callers need none.
+    /// The authorities whose certificates clients must have. Without it, clients need none.
     pub(crate) client_ca: Option<PathBuf>,
 }
 

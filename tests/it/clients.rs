@@ -1,4 +1,4 @@
-//! Who may call: tokens, lists, limits of one caller, and the port that is not opened to everybody
+//! Who may call: tokens, lists, limits of one client, and the port that is not opened to everybody
 //! by accident.
 
 use std::fmt::Write as _;
@@ -37,8 +37,8 @@ pub(crate) fn with_token<T>(header: &str, message: T) -> Request<T> {
     request
 }
 
-async fn daemon(crm: &FakeCrm, callers: &[(&str, &str, &str)]) -> TestDaemon {
-    let entries: Vec<String> = callers
+async fn daemon(crm: &FakeCrm, clients: &[(&str, &str, &str)]) -> TestDaemon {
+    let entries: Vec<String> = clients
         .iter()
         .map(|(name, token, more)| {
             format!(
@@ -147,7 +147,7 @@ async fn all_methods_and_reflection_want_the_token_and_health_does_not() {
 }
 
 #[tokio::test]
-async fn a_caller_is_kept_to_its_platforms_and_accounts() {
+async fn a_client_is_kept_to_its_platforms_and_accounts() {
     let crm = ada().await;
     let more = ", platforms = [\"example\"], accounts = [\"acme\"]";
     let daemon = daemon(&crm, &[("pbx", "token-a", more), ("all", "token-b", "")]).await;
@@ -199,7 +199,7 @@ fn overloaded(answer: Result<impl std::fmt::Debug, Status>) {
 }
 
 #[tokio::test]
-async fn a_callers_rate_and_calls_in_hand_bind_that_caller_only() {
+async fn a_clients_rate_and_calls_in_hand_bind_that_client_only() {
     let slow = Reply::json(serde_json::json!({"contacts": [], "next_page": null}))
         .after(Duration::from_secs(3));
     let crm = FakeCrm::start(move |_| slow.clone()).await;
@@ -238,7 +238,7 @@ async fn a_callers_rate_and_calls_in_hand_bind_that_caller_only() {
 }
 
 #[tokio::test]
-async fn a_callers_rate_is_refused_beyond_its_burst() {
+async fn a_clients_rate_is_refused_beyond_its_burst() {
     let crm = ada().await;
     let daemon = daemon(
         &crm,
@@ -276,7 +276,7 @@ fn read(text: &str) -> Result<config::Effective, Vec<String>> {
 }
 
 #[test]
-fn a_port_that_others_can_reach_needs_callers_that_prove_themselves_or_an_explicit_word() {
+fn a_port_that_others_can_reach_needs_clients_that_prove_themselves_or_an_explicit_word() {
     let token = format!(
         "tokens = [{{ name = \"a\", sha256 = \"{}\" }}]",
         sha256("x")

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contactd::clock;
-use contactd::grpc::codec::Reply;
+use contactd::grpc::FindReply;
 use contactd::grpc::server::{ContactService, ContactServiceServer};
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::prefetch_contacts_response::Event;
@@ -70,7 +70,7 @@ impl ContactService for Scripted {
     async fn find_contact(
         &self,
         _: Request<FindContactRequest>,
-    ) -> Result<Response<Reply>, Status> {
+    ) -> Result<Response<FindReply>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
 

@@ -106,6 +106,31 @@ async fn a_leader_whose_caller_hangs_up_breaks_nothing() {
 }
 
 #[tokio::test]
+async fn a_look_up_that_its_client_cancels_is_counted_once() {
+    let crm = FakeCrm::start(slow(60_000)).await;
+    let daemon = TestDaemon::over(&crm).await;
+    let caller = daemon.client.clone();
+    #[expect(clippy::disallowed_methods, reason = "aborted below")]
+    let caller = tokio::spawn(async move { caller.clone().find_contact(find()).await });
+    eventually("the search arrives", || crm.searches() == 1).await;
+    caller.abort();
+    let cancelled = "contactd_lookups_total{platform=\"example\",trigger=\"incoming_call\",source=\"none\",\
+                     outcome=\"cancelled\"}";
+    contactd::clock::timeout(Duration::from_secs(10), async {
+        while daemon.metric(cancelled).await != Some(1.0) {
+            contactd::clock::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it is counted");
+    let page = daemon.page("/metrics").await.1;
+    let counted = page
+        .lines()
+        .filter(|line| line.starts_with("contactd_lookups_total{") && !line.ends_with(" 0"));
+    assert_eq!(counted.count(), 1, "{page}");
+}
+
+#[tokio::test]
 async fn a_failed_load_fails_its_callers_once_and_the_next_one_loads_again() {
     let crm = FakeCrm::start(|_| Reply::status(500).after(Duration::from_millis(100))).await;
     let daemon = TestDaemon::over(&crm).await;

@@ -266,7 +266,7 @@ fn column(page: &str, heading: &str, column: usize) -> BTreeSet<String> {
 fn the_callers_guide_has_every_reason_of_a_failure_and_no_other() {
     let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
     let mut reasons = literals("src/domain/error.rs", "=> ", is_name);
-    reasons.extend(literals("src/grpc/status.rs", "", is_name));
+    reasons.extend(literals("src/api/error.rs", "", is_name));
     assert_eq!(column("proto/README.md", "Failures", 1), reasons);
 }
 

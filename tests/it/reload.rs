@@ -291,7 +291,7 @@ async fn the_log_level_is_in_the_settings_and_changes_with_them() {
     assert!(!program.log().contains("DEBUG"), "{}", program.log());
     refused().await;
     eventually("there are lines at debug", || {
-        program.log().contains("its caller is at its limits")
+        program.log().contains("its client is at its limits")
     })
     .await;
 }

@@ -59,8 +59,8 @@ async fn with_a_client_authority_only_its_certificates_get_through() {
 async fn a_certificate_names_the_caller_by_its_dns_name_or_else_its_common_name() {
     let (crm, authority) = (crm().await, Authority::new());
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
-    let callers = "tokens = [{ name = \"pbx\", certificate = [\"pbx.example\", \"old-pbx\"], platforms = [\"example\"] }]\n";
-    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + callers)).await;
+    let tokens = "tokens = [{ name = \"pbx\", certificate = [\"pbx.example\", \"old-pbx\"], platforms = [\"example\"] }]\n";
+    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + tokens)).await;
     for (dns_names, common_name, let_in) in [
         (&["pbx.example"][..], "anything", true),
         (&["pbx.example", "second.example"], "anything", true),
@@ -148,8 +148,8 @@ async fn the_commands_speak_tls_and_show_a_certificate_and_a_token() {
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
     // echo -n token-of-the-cli | sha256sum
     let hash = crate::clients::sha256("token-of-the-cli");
-    let callers = format!("tokens = [{{ name = \"cli\", sha256 = \"{hash}\" }}]\n");
-    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
+    let tokens = format!("tokens = [{{ name = \"cli\", sha256 = \"{hash}\" }}]\n");
+    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &tokens)).await;
     let pair = authority.issue(&["cli.example"], "cli");
     let path = |name: &str, text: &str| files.write(name, text).display().to_string();
     let (ca, cert, key) = (
@@ -186,7 +186,7 @@ async fn the_commands_speak_tls_and_show_a_certificate_and_a_token() {
     let without = run(contactd(&base)).await;
     assert_eq!(without.status.code(), Some(1));
     assert!(
-        text(&without.stderr).contains("the caller is not known"),
+        text(&without.stderr).contains("the client is not known"),
         "{}",
         text(&without.stderr)
     );
@@ -220,11 +220,11 @@ async fn the_commands_speak_tls_and_show_a_certificate_and_a_token() {
 async fn a_certificate_and_a_token_are_both_needed_where_the_list_has_tokens_only() {
     let (crm, authority) = (crm().await, Authority::new());
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
-    let callers = format!(
+    let tokens = format!(
         "tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
         crate::clients::sha256("right")
     );
-    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
+    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &tokens)).await;
     let pair = authority.issue(&["a"], "a");
     let mut client = connect(daemon.grpc, &authority, Some(&pair)).await.unwrap();
     assert_eq!(

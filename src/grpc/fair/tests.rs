@@ -20,7 +20,7 @@ fn taken_back(places: &mut [FairPlace]) -> Vec<usize> {
 
 #[test]
 fn of_one_connection_the_oldest_gives_way() {
-    let fair = Fair::new(2);
+    let fair = FairPlaces::new(2);
     let mut places: Vec<_> = (0..3).map(|_| fair.enter(&origin(1, 1))).collect();
     assert_eq!(taken_back(&mut places), [0]);
     drop(places);
@@ -30,7 +30,7 @@ fn of_one_connection_the_oldest_gives_way() {
 
 #[test]
 fn who_has_most_gives_way_by_address_then_by_connection() {
-    let fair = Fair::new(6);
+    let fair = FairPlaces::new(6);
     let from = [(1, 1), (2, 2), (2, 3), (2, 3), (2, 2), (2, 3), (3, 4)];
     let mut places: Vec<_> = from
         .into_iter()
@@ -48,7 +48,7 @@ fn who_has_most_gives_way_by_address_then_by_connection() {
 #[test]
 fn of_equals_the_one_that_came_first_gives_way_whatever_its_address() {
     for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
-        let fair = Fair::new(2);
+        let fair = FairPlaces::new(2);
         let mut places: Vec<_> = order.map(|n| fair.enter(&origin(n, n.into()))).into();
         assert_eq!(taken_back(&mut places), [0], "{order:?}");
     }
@@ -56,7 +56,7 @@ fn of_equals_the_one_that_came_first_gives_way_whatever_its_address() {
 
 #[test]
 fn who_asks_is_let_in_only_if_others_have_more_than_it_would_have() {
-    let fair = Fair::new(4);
+    let fair = FairPlaces::new(4);
     let asks = |network, connection| fair.try_enter(&origin(network, connection));
     let mut places: Vec<_> = (0..4).filter_map(|_| asks(1, 1)).collect();
     assert_eq!(places.len(), 4);
@@ -71,7 +71,7 @@ fn who_asks_is_let_in_only_if_others_have_more_than_it_would_have() {
 
 #[test]
 fn places_that_were_taken_back_count_until_they_are_given_back() {
-    let fair = Fair::new(6);
+    let fair = FairPlaces::new(6);
     let mut places: Vec<_> = (0..6).map(|_| fair.enter(&origin(1, 1))).collect();
     let others: Vec<_> = (2..9)
         .filter_map(|n| fair.try_enter(&origin(n, n.into())))
@@ -86,7 +86,7 @@ proptest! {
     fn who_holds_one_place_keeps_it_while_another_connection_holds_two(
         from in prop::collection::vec((0_u8..3, 0_u64..3, any::<bool>()), 1..60),
     ) {
-        let fair = Fair::new(5);
+        let fair = FairPlaces::new(5);
         let single = (200, 200);
         let mut kept = vec![fair.enter(&origin(single.0, single.1))];
         let mut flood = Vec::new();

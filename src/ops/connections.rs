@@ -41,33 +41,42 @@ pub(super) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
-    // Those within end with it.
-    let mut connections = JoinSet::new();
-    let (mut oldest, mut failed) = (VecDeque::<AbortHandle>::new(), OncePerMinute::default());
+    let (mut connections, mut failed) = (Connections::default(), OncePerMinute::default());
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => return,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        match accepted {
+            Ok((stream, _)) => connections.add(connection(stream, routes.clone())),
             Err(error) => {
                 failed
                     .log(|| tracing::warn!(%error, "connections cannot be accepted on ops.listen"));
                 clock::sleep(REST).await;
-                continue;
             }
-        };
-        while connections.try_join_next().is_some() {}
-        oldest.retain(|connection| !connection.is_finished());
-        if oldest.len() >= CONNECTIONS
-            && let Some(connection) = oldest.pop_front()
-        {
-            connection.abort();
         }
-        oldest.push_back(
-            connections.spawn(clock::timeout(LONGEST, connection(stream, routes.clone()))),
-        );
+    }
+}
+
+/// The connections at this moment. They end when this is dropped.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<Option<()>>,
+    oldest_first: VecDeque<AbortHandle>,
+}
+
+impl Connections {
+    /// Serves one more. If that is too many, the oldest ends.
+    fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.oldest_first.retain(|handle| !handle.is_finished());
+        if self.oldest_first.len() >= CONNECTIONS
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
+        let handle = self.tasks.spawn(clock::timeout(LONGEST, connection));
+        self.oldest_first.push_back(handle);
     }
 }
 

@@ -6,7 +6,6 @@
 //! one piece.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,18 +15,17 @@ use http_body::{Body as HttpBody, Frame};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::status;
+use super::gate::Timer;
+use crate::api::{ApiError, Violation};
 use crate::clock;
 
 /// How long a request may take to arrive. Its headers are there already; this is for a few packets.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
-/// What stands before a message: a flag and its length.
+/// What precedes a message: a flag and its length.
 const PREFIX: usize = 5;
 
-type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// See the header.
+/// See the header of this file.
 pub(crate) struct WholeBody {
     inner: Body,
     most: usize,
@@ -35,7 +33,7 @@ pub(crate) struct WholeBody {
     more: BytesMut,
     whole: bool,
     /// Set when the request is first waited for.
-    alarm: Option<Alarm>,
+    timer: Option<Timer>,
 }
 
 impl fmt::Debug for WholeBody {
@@ -52,16 +50,13 @@ impl WholeBody {
             first: Bytes::new(),
             more: BytesMut::new(),
             whole: false,
-            alarm: None,
+            timer: None,
         }
     }
 
     fn take_in(&mut self, data: Bytes) -> Result<(), Status> {
         if self.first.len() + self.more.len() + data.len() > self.most {
-            return Err(status::invalid(
-                "request",
-                format!("is larger than {} bytes", self.most),
-            ));
+            return Err(invalid(format!("is larger than {} bytes", self.most)));
         }
         if self.first.is_empty() {
             self.first = data;
@@ -83,7 +78,7 @@ impl WholeBody {
         match flag {
             Some(0) if length + PREFIX == self.first.len() + self.more.len() => Ok(()),
             Some(1) => Err(Status::unimplemented("compressed requests are not read")),
-            _ => Err(status::invalid("request", "is not one whole gRPC message")),
+            _ => Err(invalid("is not one whole gRPC message")),
         }
     }
 
@@ -105,19 +100,23 @@ impl WholeBody {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => self.whole = true,
                 Poll::Pending => {
-                    let alarm = self
-                        .alarm
+                    let timer = self
+                        .timer
                         .get_or_insert_with(|| Box::pin(clock::sleep(ARRIVAL)));
-                    return alarm
+                    return timer
                         .as_mut()
                         .poll(cx)
-                        .map(|()| Err(status::request_too_slow()));
+                        .map(|()| Err(ApiError::RequestTooSlow.into()));
                 }
             }
         }
-        self.alarm = None;
+        self.timer = None;
         Poll::Ready(Ok(()))
     }
+}
+
+fn invalid(description: impl fmt::Display) -> Status {
+    ApiError::from(Violation::new("request", description)).into()
 }
 
 impl HttpBody for WholeBody {

@@ -1,0 +1,250 @@
+//! Counting look-ups: each one once, whatever becomes of it.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::error::ApiError;
+use crate::clock::Stopwatch;
+use crate::domain::MatchQuality;
+use crate::metrics::{
+    LookupLabels, Metrics, PlatformLabels, QualityLabels, RefusalLabels, SourceLabels, observe,
+};
+use crate::resolver::{Answer, Source, Trigger};
+use crate::trace::Span;
+
+/// The label for a request that names no platform of ours, or was not read.
+const NO_PLATFORM: &str = "unknown";
+
+/// The label of look-ups that no tier and no CRM answered.
+const NO_SOURCE: &str = "none";
+
+/// The outcome of a look-up that its client has cancelled.
+const CANCELLED: &str = "cancelled";
+
+/// The outcome of a look-up that broke off by a fault of ours.
+const INTERNAL: &str = "internal";
+
+const TRIGGERS: [Trigger; 3] = [
+    Trigger::IncomingCall,
+    Trigger::ManualRefresh,
+    Trigger::InitialMatch,
+];
+
+/// The counters of one platform that a hit touches, found at start.
+#[derive(Debug)]
+pub(super) struct PlatformCounters {
+    platform: String,
+    /// By trigger, then by outcome: not found, found.
+    memory_hits: [[Counter; 2]; 3],
+    memory_duration: Histogram,
+    /// By best quality, in the order of [`MatchQuality::ALL`].
+    qualities: [Counter; 3],
+}
+
+impl PlatformCounters {
+    /// Series that nothing has touched yet read 0 from here on, and are not missing.
+    pub(super) fn new(platform: &str, metrics: &Metrics) -> Self {
+        let labels = PlatformLabels {
+            platform: platform.to_owned(),
+        };
+        drop(metrics.lookups_shared.get_or_create(&labels));
+        drop(metrics.prefetch_jobs.get_or_create(&labels));
+        let hits = |trigger, outcome| {
+            let labels = lookup_labels(platform, trigger, "memory", outcome);
+            metrics.lookups.get_or_create(&labels).clone()
+        };
+        let duration = SourceLabels {
+            platform: platform.to_owned(),
+            source: "memory",
+        };
+        Self {
+            platform: platform.to_owned(),
+            memory_hits: TRIGGERS
+                .map(|trigger| [hits(trigger, "not_found"), hits(trigger, "found")]),
+            memory_duration: metrics.lookup_duration.get_or_create(&duration).clone(),
+            qualities: MatchQuality::ALL.map(|quality| quality_counter(platform, quality, metrics)),
+        }
+    }
+
+    fn count_hit(&self, trigger: Trigger, found: bool, stopwatch: Stopwatch) {
+        self.memory_hits[trigger as usize][usize::from(found)].inc();
+        observe(&self.memory_duration, stopwatch.elapsed());
+    }
+}
+
+fn quality_counter(platform: &str, quality: MatchQuality, metrics: &Metrics) -> Counter {
+    let labels = QualityLabels {
+        platform: platform.to_owned(),
+        quality: quality.label(),
+    };
+    metrics.answers_by_quality.get_or_create(&labels).clone()
+}
+
+/// One look-up, counted and described on its span when it ends. If it is dropped before, its client
+/// has cancelled it.
+pub(super) struct LookupTally<'a> {
+    metrics: &'a Metrics,
+    trigger: Trigger,
+    span: Span,
+    stopwatch: Stopwatch,
+    platform: Option<&'a PlatformCounters>,
+    is_counted: bool,
+}
+
+impl<'a> LookupTally<'a> {
+    /// A look-up begins. Its platform is not known yet.
+    pub(super) fn start(metrics: &'a Metrics, trigger: Trigger, span: Span) -> Self {
+        Self {
+            metrics,
+            trigger,
+            span,
+            stopwatch: Stopwatch::start(),
+            platform: None,
+            is_counted: false,
+        }
+    }
+
+    /// It is about a contact of this platform.
+    pub(super) fn set_platform(&mut self, platform: &'a PlatformCounters) {
+        self.platform = Some(platform);
+    }
+
+    /// It is answered.
+    pub(super) fn answered(&mut self, answer: &Answer) {
+        let is_found = answer.entry.count() > 0;
+        let (source, outcome) = (
+            answer.source.label(),
+            if is_found { "found" } else { "not_found" },
+        );
+        if let (Some(platform), Some(best)) = (self.platform, answer.entry.quality()) {
+            platform.qualities[best as usize].inc();
+        }
+        match self.platform {
+            Some(platform) if answer.source == Source::Memory => {
+                self.describe(source, outcome);
+                platform.count_hit(self.trigger, is_found, self.stopwatch);
+            }
+            _ => self.count(source, outcome),
+        }
+    }
+
+    /// There is nobody to look up.
+    pub(super) fn nobody(&mut self) {
+        self.count(NO_SOURCE, "not_found");
+    }
+
+    /// It failed, or was refused.
+    pub(super) fn failed(&mut self, error: &ApiError) {
+        count_refusal(self.metrics, error);
+        self.count(NO_SOURCE, &error.reason().to_ascii_lowercase());
+    }
+
+    fn count(&mut self, source: &'static str, outcome: &str) {
+        self.describe(source, outcome);
+        let platform = self.platform();
+        let labels = lookup_labels(platform, self.trigger, source, outcome);
+        self.metrics.lookups.get_or_create(&labels).inc();
+        let duration = SourceLabels {
+            platform: platform.to_owned(),
+            source,
+        };
+        let durations = self.metrics.lookup_duration.get_or_create(&duration);
+        observe(&durations, self.stopwatch.elapsed());
+    }
+
+    /// Puts on the span what the metrics count.
+    fn describe(&mut self, source: &'static str, outcome: &str) {
+        self.is_counted = true;
+        if self.span.is_traced() {
+            self.span.set("platform", self.platform().to_owned());
+            self.span.set("trigger", self.trigger.label());
+            self.span.set("source", source);
+            self.span.set("outcome", outcome.to_owned());
+        }
+        self.span.end();
+    }
+
+    fn platform(&self) -> &'a str {
+        self.platform
+            .map_or(NO_PLATFORM, |counters| &counters.platform)
+    }
+}
+
+impl Drop for LookupTally<'_> {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            let broke = std::thread::panicking();
+            self.count(NO_SOURCE, if broke { INTERNAL } else { CANCELLED });
+        }
+    }
+}
+
+/// Counts a request that was refused without a look-up; other failures are not counted here.
+pub(super) fn count_refusal(metrics: &Metrics, error: &ApiError) {
+    if let Some(reason) = error.refusal() {
+        let labels = RefusalLabels { reason };
+        metrics.calls_refused.get_or_create(&labels).inc();
+    }
+}
+
+/// Counts a look-up that was refused before it was read: its trigger and platform are not known.
+pub(super) fn count_unread_lookup(metrics: &Metrics, error: &ApiError) {
+    LookupTally::start(metrics, Trigger::IncomingCall, Span::default()).failed(error);
+}
+
+fn lookup_labels(
+    platform: &str,
+    trigger: Trigger,
+    source: &'static str,
+    outcome: &str,
+) -> LookupLabels {
+    LookupLabels {
+        platform: platform.to_owned(),
+        trigger: trigger.label(),
+        source,
+        outcome: outcome.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::LookupError;
+
+    fn outcomes(metrics: &Metrics) -> Vec<(String, u64)> {
+        metrics
+            .read()
+            .counts_by("contactd_lookups_total", "outcome")
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    fn start(metrics: &Metrics) -> LookupTally<'_> {
+        LookupTally::start(metrics, Trigger::IncomingCall, Span::default())
+    }
+
+    #[test]
+    fn a_look_up_is_counted_once_whatever_becomes_of_it() {
+        let metrics = Metrics::default();
+        drop(start(&metrics));
+        start(&metrics).nobody();
+        let error = LookupError::Overloaded;
+        start(&metrics).failed(&ApiError::LookupFailed {
+            error,
+            platform: "example".to_owned(),
+        });
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _tally = start(&metrics);
+            panic!("as the test says");
+        }));
+        assert!(caught.is_err());
+        let one_each = ["cancelled", "internal", "not_found", "overloaded"];
+        assert_eq!(
+            outcomes(&metrics),
+            one_each.map(|outcome| (outcome.to_owned(), 1))
+        );
+        let refused = metrics.read().count("contactd_calls_refused_total", &[]);
+        assert_eq!(refused, 1, "only what was refused is a refusal");
+    }
+}

@@ -1,0 +1,214 @@
+//! Who calls, and is there room: before a request is read.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::counts::{count_refusal, count_unread_lookup};
+use super::error::{ApiError, Overload};
+use crate::clients::{Busy, Client, Clients, Peer, Place};
+use crate::metrics::Metrics;
+
+/// Calls in hand for each that one user may have wait for a CRM. The resolver lets no connector
+/// fill all of them, so that what is stored is served whichever CRM hangs.
+const FOR_ALL: usize = 2;
+
+/// Largest look-up: a credential of 8 KiB, ids and formats at their limits, and settings, with
+/// room.
+const LOOKUP_BYTES: usize = 64 << 10;
+
+/// Largest request of another kind: 10,000 numbers, with room.
+const LIST_BYTES: usize = 1 << 20;
+
+/// A kind of request, as far as its limits go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestKind {
+    /// One number, one answer.
+    Lookup,
+    /// A prefetch job.
+    Job,
+    /// Anything else.
+    Other,
+}
+
+impl RequestKind {
+    /// The kind of a method of `contactd.v1.ContactService`.
+    #[must_use]
+    pub(crate) fn of_method(name: &str) -> Self {
+        match name {
+            "FindContact" => Self::Lookup,
+            "PrefetchContacts" => Self::Job,
+            _ => Self::Other,
+        }
+    }
+
+    /// Most bytes of its request.
+    #[must_use]
+    pub(crate) fn max_bytes(self) -> usize {
+        match self {
+            Self::Lookup => LOOKUP_BYTES,
+            Self::Job | Self::Other => LIST_BYTES,
+        }
+    }
+}
+
+/// The clients, and room for what they have in hand, on all fronts together. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientLimits {
+    clients: Clients,
+    in_flight: Arc<Semaphore>,
+    jobs: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+/// What a request in hand holds, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct RequestPlaces {
+    _room: OwnedSemaphorePermit,
+    _client: Option<Place>,
+    _busy: Option<Busy>,
+}
+
+impl ClientLimits {
+    /// Room for twice `max_in_flight` calls and `max_jobs` prefetch jobs of these clients.
+    #[must_use]
+    pub(crate) fn new(
+        clients: Clients,
+        max_in_flight: usize,
+        max_jobs: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self {
+            clients,
+            in_flight: places(max_in_flight.saturating_mul(FOR_ALL)),
+            jobs: places(max_jobs),
+            metrics,
+        }
+    }
+
+    /// Who calls; `None` if nobody is listed. The `Authorization` header decides if there is one,
+    /// else the certificate.
+    ///
+    /// # Errors
+    /// If neither is listed, or a certificate is needed and there is none.
+    pub(crate) fn identify(
+        &self,
+        authorization: Option<&[u8]>,
+        peer: Option<&Peer>,
+    ) -> Result<Option<Arc<Client>>, ApiError> {
+        if self.clients.need_certificates() && !peer.is_some_and(Peer::is_verified) {
+            return Err(ApiError::ClientUnauthenticated);
+        }
+        if self.clients.is_empty() {
+            return Ok(None);
+        }
+        let client = match authorization {
+            Some(header) => bearer(header).and_then(|token| self.clients.by_token(token)),
+            None => peer
+                .and_then(|peer| peer.certificate.as_deref())
+                .and_then(|name| self.clients.by_certificate(name)),
+        };
+        client.map(Some).ok_or(ApiError::ClientUnauthenticated)
+    }
+
+    /// Whether there is room for a request now. It may be gone when the request is read.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn check_room(&self, kind: RequestKind) -> Result<(), ApiError> {
+        let (room, full) = self.room(kind);
+        if room.available_permits() == 0 {
+            Err(full.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The places of a request that is whole: one of the daemon, beside the one of its client. A
+    /// connection whose client has proved who it is counts the request as in hand.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub(crate) fn take(
+        &self,
+        kind: RequestKind,
+        client: Option<Place>,
+        peer: Option<&Peer>,
+    ) -> Result<RequestPlaces, ApiError> {
+        let (room, full) = self.room(kind);
+        let room = Arc::clone(room).try_acquire_owned().map_err(|_| full)?;
+        let known = peer.filter(|peer| client.is_some() || peer.is_verified());
+        Ok(RequestPlaces {
+            _room: room,
+            _busy: known.map(Peer::busy),
+            _client: client,
+        })
+    }
+
+    /// Counts a request that is refused before it is read.
+    pub(crate) fn count_refused(&self, kind: RequestKind, error: &ApiError) {
+        if kind == RequestKind::Lookup {
+            count_unread_lookup(&self.metrics, error);
+        } else {
+            count_refusal(&self.metrics, error);
+        }
+    }
+
+    fn room(&self, kind: RequestKind) -> (&Arc<Semaphore>, Overload) {
+        match kind {
+            RequestKind::Job => (&self.jobs, Overload::Jobs),
+            RequestKind::Lookup | RequestKind::Other => (&self.in_flight, Overload::Calls),
+        }
+    }
+}
+
+/// A place under the client's own limits, if it has any.
+///
+/// # Errors
+/// If it is at its limits.
+pub(crate) fn enter(client: Option<&Client>) -> Result<Option<Place>, ApiError> {
+    let Some(client) = client else {
+        return Ok(None);
+    };
+    client.enter().map(Some).map_err(|excess| {
+        tracing::debug!(
+            client = client.name(),
+            ?excess,
+            "a call is refused: its client is at its limits"
+        );
+        Overload::Client(excess).into()
+    })
+}
+
+/// The token in `Bearer …` (RFC 6750; the scheme's name in any case).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then_some(token.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_stands_behind_the_word_bearer() {
+        for (value, token) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer abc ", Some("abc")),
+            ("BEARER  a b", Some("a b")),
+            ("Bearer ", Some("")),
+            ("Bearer", None),
+            ("Basic abc", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                bearer(value.as_bytes()),
+                token.map(str::as_bytes),
+                "{value}"
+            );
+        }
+    }
+}

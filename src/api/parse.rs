@@ -1,0 +1,272 @@
+//! Requests become questions: every violation of a request arises here or in [`fields`].
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::error::Violation;
+use super::fields;
+use crate::connector::Platform;
+use crate::domain::phone::{self, HouseWords, NumberError, RemoteParty};
+use crate::domain::{Extension, Party, Region, User};
+use crate::pb::v1 as pb;
+use crate::pb::v1::invalidate_contacts_request::Scope;
+use crate::resolver::{Asker, Batch, Forgotten, Question, Trigger};
+use crate::trace::Span;
+
+/// Longest text of digits that an invalidation takes for an extension.
+const LONGEST_EXTENSION: usize = 6;
+
+/// Most numbers of one request.
+const MAX_NUMBERS: usize = 10_000;
+
+/// What a look-up comes to.
+#[derive(Debug)]
+pub(super) enum ParsedLookup {
+    /// A question for the resolver.
+    Question(Question),
+    /// An answer without one.
+    NoLookup(NoLookup),
+}
+
+/// Why there is nobody to look up.
+#[derive(Debug)]
+pub(super) enum NoLookup {
+    /// The caller withheld the number.
+    Withheld,
+    /// An emergency or service number.
+    ShortCode,
+    /// Digits that are no whole number.
+    Unusable(NumberError),
+    /// The CRM cannot search for extensions.
+    NoExtensions,
+}
+
+/// Who asks a CRM, on whose behalf.
+fn asker(
+    platform: &Arc<Platform>,
+    user: Option<pb::User>,
+    auth_header: String,
+    formats: &[String],
+) -> Result<Asker, Violation> {
+    let user = fields::user(user.unwrap_or_default(), platform)?;
+    let auth = fields::auth(auth_header)?;
+    let formats = fields::formats(formats)?;
+    Ok(Asker::new(Arc::clone(platform), user, auth, formats))
+}
+
+/// The question that a request asks, without its deadline and span.
+pub(super) fn question(
+    request: pb::FindContactRequest,
+    platform: &Arc<Platform>,
+    words: &HouseWords,
+) -> Result<ParsedLookup, Violation> {
+    let trigger = trigger(&request)?;
+    let asker = asker(
+        platform,
+        request.user,
+        request.auth_header,
+        &request.overriding_formats,
+    )?;
+    let text = &request.phone_number;
+    let (party, extension) = if request.is_extension {
+        (extension(text, platform)?, None)
+    } else {
+        let party = remote_party(text, asker.user(), words)?;
+        (party, phone::extension_asked(text))
+    };
+    Ok(match party {
+        Ok(party) => {
+            let mut question = Question::new(Arc::new(asker), party, trigger);
+            question.extension = extension;
+            question.only_if_cached = request.only_if_cached;
+            ParsedLookup::Question(question)
+        }
+        Err(nobody) => ParsedLookup::NoLookup(nobody),
+    })
+}
+
+fn trigger(request: &pb::FindContactRequest) -> Result<Trigger, Violation> {
+    let trigger = fields::trigger(request.trigger());
+    if pb::Trigger::try_from(request.trigger).is_err() {
+        return Err(Violation::new(
+            "trigger",
+            "is not one of the values of contactd.v1.Trigger",
+        ));
+    }
+    if trigger == Trigger::ManualRefresh && request.only_if_cached {
+        return Err(Violation::new(
+            "only_if_cached",
+            "contradicts a manual refresh, which always asks the CRM",
+        ));
+    }
+    Ok(trigger)
+}
+
+fn extension(text: &str, platform: &Platform) -> Result<Result<Party, NoLookup>, Violation> {
+    let extension =
+        Extension::parse(text).map_err(|error| Violation::new("phone_number", error))?;
+    Ok(if platform.connector().finds_extensions() {
+        Ok(Party::Extension(extension))
+    } else {
+        Err(NoLookup::NoExtensions)
+    })
+}
+
+fn remote_party(
+    text: &str,
+    user: &User,
+    words: &HouseWords,
+) -> Result<Result<Party, NoLookup>, Violation> {
+    match phone::parse_remote(text, user.region, words) {
+        Ok(RemoteParty::Party(party)) => Ok(Ok(party)),
+        Ok(RemoteParty::Withheld) => Ok(Err(NoLookup::Withheld)),
+        Ok(RemoteParty::ShortCode) => Ok(Err(NoLookup::ShortCode)),
+        Ok(RemoteParty::Unusable(why)) => Ok(Err(NoLookup::Unusable(why))),
+        Err(error) => Err(Violation::new("phone_number", error)),
+    }
+}
+
+/// A prefetch request, taken apart.
+#[derive(Debug)]
+pub(super) struct ParsedBatch {
+    /// The numbers of the request, repeated ones included.
+    pub(super) requested: usize,
+    /// Its different texts and parties.
+    pub(super) distinct: usize,
+    /// The job, unless no number can be looked up.
+    pub(super) batch: Option<Batch>,
+    /// Texts that are nobody's number, each once, with what is wrong with them.
+    pub(super) invalid: Vec<(String, String)>,
+}
+
+/// The batch that a request asks for. An ill-formed number is a result, not a violation.
+pub(super) fn batch(
+    request: pb::PrefetchContactsRequest,
+    platform: &Arc<Platform>,
+    words: &HouseWords,
+) -> Result<ParsedBatch, Violation> {
+    let numbers = request.phone_numbers;
+    let requested = numbers.len();
+    if requested > MAX_NUMBERS {
+        let description = format!("has more than {MAX_NUMBERS} entries");
+        return Err(Violation::new("phone_numbers", description));
+    }
+    let asker = asker(
+        platform,
+        request.user,
+        request.auth_header,
+        &request.overriding_formats,
+    )?;
+    let (parties, invalid) = parties_of(numbers, asker.user(), words);
+    let distinct = parties.len() + invalid.len();
+    let batch = (!parties.is_empty()).then(|| Batch {
+        asker: Arc::new(asker),
+        parties,
+        span: Span::default(),
+    });
+    Ok(ParsedBatch {
+        requested,
+        distinct,
+        batch,
+        invalid,
+    })
+}
+
+/// The parties of a batch, and the texts that are none with what is wrong with them; each once.
+fn parties_of(
+    numbers: Vec<String>,
+    user: &User,
+    words: &HouseWords,
+) -> (Vec<Party>, Vec<(String, String)>) {
+    let (mut parties, mut invalid) = (Vec::with_capacity(numbers.len()), Vec::new());
+    let (mut known, mut known_invalid) = (HashSet::new(), HashSet::new());
+    for text in numbers {
+        match batch_party(&text, user, words) {
+            Ok(party) if known.insert(party) => parties.push(party),
+            Err(wrong) if known_invalid.insert(text.trim().to_owned()) => {
+                invalid.push((text, wrong));
+            }
+            _ => {}
+        }
+    }
+    (parties, invalid)
+}
+
+/// Whom a number of a batch is, or what is wrong with it.
+fn batch_party(text: &str, user: &User, words: &HouseWords) -> Result<Party, String> {
+    match phone::parse_remote(text, user.region, words) {
+        Ok(RemoteParty::Party(party)) => Ok(party),
+        Ok(RemoteParty::Withheld) => Err("is withheld".to_owned()),
+        Ok(RemoteParty::ShortCode) => Err("is an emergency or service number".to_owned()),
+        Ok(RemoteParty::Unusable(error)) | Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What a request wants forgotten.
+pub(super) fn forgotten(
+    user: &pb::User,
+    scope: Option<&Scope>,
+    words: &HouseWords,
+) -> Result<Forgotten, Violation> {
+    fields::check_ids(user)?;
+    let region = fields::region(&user.region)?;
+    let wrong = |field: &str, what: &str| Err(Violation::new(field, what));
+    match scope {
+        Some(Scope::Numbers(numbers)) => {
+            forgotten_parties(&numbers.phone_numbers, region, words).map(Forgotten::Parties)
+        }
+        Some(Scope::Everything(true)) => Ok(Forgotten::Everything),
+        Some(Scope::Everything(false)) => wrong("everything", "must be true if it is given"),
+        None => wrong("scope", "is required: numbers or everything"),
+    }
+}
+
+fn forgotten_parties(
+    texts: &[String],
+    region: Option<Region>,
+    words: &HouseWords,
+) -> Result<Vec<Party>, Violation> {
+    if texts.is_empty() || texts.len() > MAX_NUMBERS {
+        let description = format!("must have 1 to {MAX_NUMBERS} entries");
+        return Err(Violation::new("numbers.phone_numbers", description));
+    }
+    let mut parties = Vec::with_capacity(texts.len());
+    for (n, text) in texts.iter().enumerate() {
+        let number = phone::parse_remote(text, region, words);
+        push_forgotten(&mut parties, text, number)
+            .map_err(|error| Violation::new(format!("numbers.phone_numbers[{n}]"), error))?;
+    }
+    Ok(parties)
+}
+
+/// Adds the parties that a text may name. A few digits may be an extension; there is no harm in
+/// forgetting both. More are a number, and one that cannot be read for want of a region must not
+/// pass for forgotten.
+fn push_forgotten(
+    parties: &mut Vec<Party>,
+    text: &str,
+    number: Result<RemoteParty, NumberError>,
+) -> Result<(), NumberError> {
+    let extension = Extension::parse(text)
+        .ok()
+        .filter(|_| text.trim().len() <= LONGEST_EXTENSION);
+    parties.extend(extension.map(Party::Extension));
+    match number {
+        Ok(RemoteParty::Party(party)) => parties.push(party),
+        Ok(RemoteParty::Unusable(error @ NumberError::NoRegion)) | Err(error)
+            if extension.is_none() =>
+        {
+            return Err(error);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Numbers that an invalidation has to read.
+pub(super) fn entries(scope: Option<&Scope>) -> usize {
+    match scope {
+        Some(Scope::Numbers(numbers)) => numbers.phone_numbers.len(),
+        _ => 0,
+    }
+}

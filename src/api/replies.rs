@@ -1,0 +1,196 @@
+//! What one platform's replies are made of, encoded at start, so that a hit formats nothing.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::parse::NoLookup;
+use super::reply::FindReply;
+use super::words;
+use crate::connector::Platform;
+use crate::domain::{Extension, Freshness};
+use crate::pb::v1 as pb;
+use crate::resolver::{Answer, Source};
+
+/// Numbers of contacts whose message is encoded at start; more of them are rare.
+const COUNTED: u32 = 32;
+
+/// How good an answer is, as far as its message shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quality {
+    /// Fresh and complete.
+    Good,
+    /// Complete, but older than its fresh age.
+    Stale,
+    /// Something is missing.
+    Partial,
+}
+
+/// The messages and the create option of one platform, encoded as fields of a
+/// `FindContactResponse`.
+#[derive(Debug)]
+pub(super) struct PlatformReplies {
+    platform: String,
+    found: Vec<[Bytes; 3]>,
+    create_option: Bytes,
+    withheld: Bytes,
+    short_code: Bytes,
+    no_extensions: Bytes,
+}
+
+impl PlatformReplies {
+    pub(super) fn new(platform: &Platform) -> Self {
+        let name = platform.name();
+        Self {
+            platform: name.to_owned(),
+            found: (0..=COUNTED)
+                .map(|count| all_qualities(name, count))
+                .collect(),
+            create_option: if platform.create_option() {
+                encode_create_option()
+            } else {
+                Bytes::new()
+            },
+            withheld: encode(words::warning("The caller withheld the number", None)),
+            short_code: encode(words::warning(
+                "Emergency and service numbers belong to no contact",
+                None,
+            )),
+            no_extensions: encode(words::warning(
+                "This CRM cannot be searched for internal extensions",
+                &*format!(
+                    "{name} keeps telephone numbers only, so the extension was not looked up."
+                ),
+            )),
+        }
+    }
+
+    /// The reply to a request for this extension of the number, if for any.
+    pub(super) fn found(&self, answer: &Answer, asked: Option<Extension>) -> FindReply {
+        FindReply {
+            stored: answer.entry.encoded_for(asked),
+            create_option: self.create_option.clone(),
+            message: self.message(answer.entry.count(), quality(answer)),
+            lookup: lookup(answer),
+        }
+    }
+
+    /// The reply if there is nobody to look up: no contact, and nothing to create one from.
+    pub(super) fn nobody(&self, why: &NoLookup) -> FindReply {
+        let message = match why {
+            NoLookup::Withheld => self.withheld.clone(),
+            NoLookup::ShortCode => self.short_code.clone(),
+            NoLookup::NoExtensions => self.no_extensions.clone(),
+            // Rare enough to be written each time.
+            NoLookup::Unusable(why) => encode(words::warning(
+                "No whole telephone number came with the call",
+                &*format!("The number {why}."),
+            )),
+        };
+        FindReply {
+            message,
+            lookup: pb::Lookup {
+                complete: true,
+                ..Default::default()
+            },
+            ..Default::default()
+        }
+    }
+
+    fn message(&self, count: u32, quality: Quality) -> Bytes {
+        match self.found.get(count as usize) {
+            Some(messages) => messages[quality as usize].clone(),
+            None => encode(found(&self.platform, count, quality)),
+        }
+    }
+}
+
+fn quality(answer: &Answer) -> Quality {
+    match (answer.entry.is_complete(), answer.freshness) {
+        (false, _) => Quality::Partial,
+        (true, Freshness::Fresh) => Quality::Good,
+        (true, _) => Quality::Stale,
+    }
+}
+
+/// The facts about an answer. The number and `complete` are in the stored part.
+fn lookup(answer: &Answer) -> pb::Lookup {
+    let source = match answer.source {
+        Source::Memory => pb::Source::Memory,
+        Source::Redis => pb::Source::Redis,
+        Source::Crm => pb::Source::Crm,
+    };
+    let freshness = if answer.freshness == Freshness::Fresh {
+        pb::Freshness::Fresh
+    } else {
+        pb::Freshness::Stale
+    };
+    pb::Lookup {
+        source: source.into(),
+        freshness: freshness.into(),
+        age: prost_types::Duration::try_from(answer.age).ok(),
+        shared: answer.shared,
+        crm_requests: answer.crm_requests,
+        ..Default::default()
+    }
+}
+
+fn all_qualities(platform: &str, count: u32) -> [Bytes; 3] {
+    [Quality::Good, Quality::Stale, Quality::Partial]
+        .map(|quality| encode(found(platform, count, quality)))
+}
+
+fn found(platform: &str, count: u32, quality: Quality) -> pb::ReturnMessage {
+    let contacts = match count {
+        0 => return not_found(platform, quality),
+        1 => "Found 1 contact".to_owned(),
+        _ => format!("Found {count} contacts"),
+    };
+    match quality {
+        Quality::Good => words::success(contacts),
+        Quality::Stale => words::success(format!("{contacts}, as known from an earlier look-up")),
+        Quality::Partial => words::warning(
+            format!("{contacts}, but not everything about them could be loaded"),
+            "Some related records are missing or still being loaded. Look again in a moment, or refresh the contact.",
+        ),
+    }
+}
+
+fn not_found(platform: &str, quality: Quality) -> pb::ReturnMessage {
+    let hint = match quality {
+        Quality::Good => {
+            format!(
+                "Your {platform} account has no contact with this number that you can see. A contact that was created \
+                 moments ago may take a little while to be found; refresh to look again."
+            )
+        }
+        Quality::Stale => format!(
+            "Your {platform} account had no contact with this number; it is being asked again."
+        ),
+        Quality::Partial => {
+            format!("{platform} returned more results than could be read. Refresh to look again.")
+        }
+    };
+    words::warning("Contact not found", &*hint)
+}
+
+fn encode(message: pb::ReturnMessage) -> Bytes {
+    let response = pb::FindContactResponse {
+        return_message: Some(message),
+        ..Default::default()
+    };
+    response.encode_to_vec().into()
+}
+
+fn encode_create_option() -> Bytes {
+    let option = pb::ContactInfo {
+        id: "createNewContact".to_owned(),
+        name: "Create new contact...".to_owned(),
+        is_new_contact: true,
+        ..Default::default()
+    };
+    let response = pb::FindContactResponse {
+        matched_contact_info: vec![option],
+        ..Default::default()
+    };
+    response.encode_to_vec().into()
+}

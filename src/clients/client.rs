@@ -1,0 +1,137 @@
+//! One service that may call: what it may ask for, and its limits.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::Clock as _;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::ClientConfig;
+
+/// One service that may call.
+pub(crate) struct Client {
+    config: ClientConfig,
+    rate: Option<Arc<DefaultDirectRateLimiter>>,
+    in_flight: Option<Arc<Semaphore>>,
+}
+
+/// A place among the calls that a client has in hand, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(
+    #[expect(dead_code, reason = "held, and given back when dropped")] Option<OwnedSemaphorePermit>,
+);
+
+/// Why a call of a known client is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Excess {
+    /// It has as many calls in hand as it may.
+    #[error("this client has as many calls in flight as it may")]
+    InFlight,
+    /// It called too often.
+    #[error("this client calls more often than it may")]
+    Rate {
+        /// When it may call again.
+        wait: Duration,
+    },
+}
+
+/// What a client asked for and may not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Forbidden {
+    /// The platform is not on its list.
+    #[error("user.platform is not one that this client may ask")]
+    Platform,
+    /// The account is not on its list.
+    #[error("user.account_id is not one that this client may ask for")]
+    Account,
+}
+
+impl Client {
+    /// The client of `config`. It continues the counts of the client with the same name in `before`
+    /// for those limits that are the same.
+    pub(super) fn continuing(config: &ClientConfig, before: &[Arc<Self>]) -> Self {
+        let before = before.iter().find(|before| before.name() == config.name);
+        let same_rate = before.filter(|before| before.config.rate == config.rate);
+        let same_most = before.filter(|before| before.config.max_in_flight == config.max_in_flight);
+        Self {
+            rate: same_rate.map_or_else(
+                || config.rate.map(limiter).map(Arc::new),
+                |before| before.rate.clone(),
+            ),
+            in_flight: same_most.map_or_else(
+                || config.max_in_flight.map(places).map(Arc::new),
+                |before| before.in_flight.clone(),
+            ),
+            config: config.clone(),
+        }
+    }
+
+    pub(super) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Its name in logs.
+    #[must_use]
+    pub(crate) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Counts one more call.
+    ///
+    /// # Errors
+    /// If that is more than the client may make or have in hand.
+    pub(crate) fn enter(&self) -> Result<Place, Excess> {
+        let place = match &self.in_flight {
+            Some(places) => Some(
+                Arc::clone(places)
+                    .try_acquire_owned()
+                    .map_err(|_| Excess::InFlight)?,
+            ),
+            None => None,
+        };
+        if let Some(rate) = &self.rate {
+            rate.check().map_err(|until| Excess::Rate {
+                wait: until.wait_time_from(rate.clock().now()),
+            })?;
+        }
+        Ok(Place(place))
+    }
+
+    /// Whether the client may ask this of the daemon.
+    ///
+    /// # Errors
+    /// If a list of the client does not name it.
+    pub(crate) fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
+        if !names(self.config.platforms.as_deref(), platform) {
+            return Err(Forbidden::Platform);
+        }
+        if !names(self.config.accounts.as_deref(), account) {
+            return Err(Forbidden::Account);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the list names it; no list names everything.
+fn names(list: Option<&[String]>, name: &str) -> bool {
+    list.is_none_or(|list| list.iter().any(|listed| listed == name))
+}
+
+fn limiter(rate: NonZeroU32) -> DefaultDirectRateLimiter {
+    RateLimiter::direct(Quota::per_second(rate))
+}
+
+fn places(most: usize) -> Semaphore {
+    Semaphore::new(most.min(Semaphore::MAX_PERMITS))
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("name", &self.config.name)
+            .finish_non_exhaustive()
+    }
+}

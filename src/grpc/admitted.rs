@@ -1,0 +1,90 @@
+//! A call that was let in, or the answer to one that was not.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::Response;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::api::{ApiError, RequestPlaces};
+
+/// A call whose admission is decided.
+pub(crate) struct AdmittedCall<F>(Decision<F>);
+
+enum Decision<F> {
+    /// Let in. The places are given back with the answer.
+    Admitted {
+        call: F,
+        _places: Option<RequestPlaces>,
+    },
+    /// Refused. The answer is taken when it is polled.
+    Refused(Option<Response<Body>>),
+}
+
+impl<F> AdmittedCall<F> {
+    /// A call that holds its places until it is answered.
+    pub(super) fn new(call: F, places: Option<RequestPlaces>) -> Self {
+        Self(Decision::Admitted {
+            call,
+            _places: places,
+        })
+    }
+
+    /// A call that was not let in.
+    pub(super) fn refused(answer: Response<Body>) -> Self {
+        Self(Decision::Refused(Some(answer)))
+    }
+}
+
+impl<F> fmt::Debug for AdmittedCall<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdmittedCall(…)")
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for AdmittedCall<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match &mut self.get_mut().0 {
+            // Its connection carries others' calls as well. Nothing of the call is looked at again.
+            Decision::Admitted { call, .. } => {
+                catch_unwind(AssertUnwindSafe(|| Pin::new(call).poll(cx)))
+                    .unwrap_or_else(|_| Poll::Ready(Ok(broke_off())))
+            }
+            Decision::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
+        }
+    }
+}
+
+fn broke_off() -> Response<Body> {
+    Status::from(ApiError::internal()).into_http()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tonic::codegen::BoxFuture;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_answered_and_takes_nobody_along() {
+        let panics = Box::pin(poll_fn(|_| -> Poll<Result<Response<Body>, Infallible>> {
+            panic!("as the test says")
+        }));
+        let call: AdmittedCall<BoxFuture<Response<Body>, Infallible>> =
+            AdmittedCall::new(panics, None);
+        let answer = call.await.unwrap();
+        assert_eq!(
+            answer.headers()["grpc-status"],
+            (tonic::Code::Internal as i32).to_string()
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! The prefetch jobs under way, and what they have settled.
+
+use super::super::figures::{Escaped, duration, percent, plural, rate, whole};
+use super::super::view::{JobView, PrefetchView, StatusView};
+use super::parts::{counts, table};
+
+const HEAD: &str = "<tr><th scope=\"col\">Connector</th><th scope=\"col\" class=\"text\">Progress</th>\
+     <th scope=\"col\">Numbers</th><th scope=\"col\">Running for</th><th scope=\"col\">A second</th></tr>";
+
+/// The section.
+pub(super) fn section(status: &StatusView) -> String {
+    let prefetch = &status.prefetch;
+    let numbers = prefetch.numbers_in_window.iter();
+    let numbers = counts(numbers.map(|(outcome, count)| (outcome, *count)));
+    format!(
+        "<section><h2>Prefetch</h2>{}<ul class=\"inline\"><li class=\"soft\">Numbers settled:</li>{numbers}</ul></section>\n",
+        jobs(prefetch)
+    )
+}
+
+fn jobs(prefetch: &PrefetchView) -> String {
+    if prefetch.jobs.is_empty() {
+        return "<p class=\"soft\">No job is running.</p>".to_owned();
+    }
+    let rows: String = prefetch.jobs.iter().map(row).collect();
+    let running = plural(prefetch.running, "job");
+    let caption = format!("{running} running, the oldest first");
+    table(&caption, HEAD, &rows)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a job has at most some thousand numbers"
+)]
+fn row(job: &JobView) -> String {
+    let done = if job.total == 0 {
+        1.0
+    } else {
+        job.done as f64 / job.total as f64
+    };
+    let name = Escaped(&job.platform);
+    format!(
+        "<tr><th scope=\"row\">{name}</th><td class=\"text\"><progress max=\"{}\" value=\"{}\" \
+         aria-label=\"Progress of a job on {name}\"></progress>{}</td><td>{} of {}</td><td>{}</td><td>{}</td></tr>",
+        job.total,
+        job.done,
+        percent(done),
+        whole(job.done as u64),
+        whole(job.total as u64),
+        duration(job.running_seconds),
+        rate(job.done as f64 / job.running_seconds.max(1) as f64),
+    )
+}

@@ -1,0 +1,182 @@
+//! `/status.json`: how it stands with this process, for programs and for the page.
+//!
+//! Owns the shape, which only grows: a field keeps its name and meaning. Holds sums by connector,
+//! source and lane, and nothing that belongs to a user: no number, name, user, account, host or
+//! credential can stand in it, because none of them reaches the figures it is made from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// What the counters do not show, at this moment. The app fills it in, which knows all rooms.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LiveView {
+    /// Connectors by name.
+    pub(crate) connectors: Vec<QuotaView>,
+    /// The connection to Redis, if there is one.
+    pub(crate) redis: Option<RedisView>,
+    /// Replicas that this one knows of, itself included; none without Redis.
+    pub(crate) replicas: Option<u32>,
+    /// Most bytes that the memory tier may hold.
+    pub(crate) memory_limit: u64,
+    /// Most bytes that the process takes by its settings, whatever clients and CRMs do.
+    pub(crate) memory_ceiling: u64,
+}
+
+/// One connector's quota and what waits for it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QuotaView {
+    /// The connector's name.
+    pub(crate) name: String,
+    /// Calls in each period.
+    pub(crate) rate: u32,
+    /// The period.
+    pub(crate) per_seconds: f64,
+    /// Calls at once after a rest.
+    pub(crate) burst: u32,
+    /// `user` or `account`: whose calls are counted together.
+    pub(crate) scope: &'static str,
+    /// Quotas of one kind of call, beside that of all the rest.
+    pub(crate) apart: Vec<SeparateQuota>,
+    /// How many of them are in use now.
+    pub(crate) scopes: usize,
+    /// How many of them rest because the CRM asked for it.
+    pub(crate) resting: usize,
+    /// How many of them make no refresh and no prefetch call now; those that rest are among them.
+    pub(crate) background_resting: usize,
+    /// Calls that wait for their turn.
+    pub(crate) waiting: WaitingView,
+}
+
+/// The quota of one kind of call.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct SeparateQuota {
+    /// `searches` or `other calls`.
+    pub(crate) kind: &'static str,
+    /// Calls in each period.
+    pub(crate) rate: u32,
+    /// The period.
+    pub(crate) per_seconds: f64,
+    /// Calls at once after a rest.
+    pub(crate) burst: u32,
+}
+
+/// Calls that wait, by lane.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct WaitingView {
+    /// Somebody waits for the answer.
+    pub(crate) call_pop: usize,
+    /// Stale answers that are refreshed.
+    pub(crate) revalidate: usize,
+    /// Call logs that warm up.
+    pub(crate) prefetch: usize,
+}
+
+/// The connection to Redis.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct RedisView {
+    /// `up`, `limited` if Redis refuses a part of what it is used for, `connecting`, or `down` if
+    /// nobody asks it.
+    pub(crate) state: &'static str,
+    /// Calls in a row without an answer; nobody waits for it until it answers again.
+    pub(crate) failures_in_a_row: u32,
+}
+
+/// The whole of it.
+#[derive(Debug, Serialize)]
+pub(super) struct StatusView {
+    pub(crate) version: &'static str,
+    pub(crate) revision: &'static str,
+    /// `ready` or `stopping`.
+    pub(crate) state: &'static str,
+    pub(crate) uptime_seconds: u64,
+    /// The most that the process takes by its settings, whatever clients and CRMs do.
+    pub(crate) memory_ceiling_bytes: u64,
+    pub(crate) replicas: Option<u32>,
+    /// The time that "in the window" means: at most five minutes.
+    pub(crate) window_seconds: f64,
+    /// The distance of the values in each `history`, of which the last is the newest.
+    pub(crate) step_seconds: f64,
+    pub(crate) lookups: LookupsView,
+    pub(crate) connectors: Vec<ConnectorView>,
+    pub(crate) tiers: Vec<TierView>,
+    pub(crate) redis: Option<RedisView>,
+    pub(crate) prefetch: PrefetchView,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct LookupsView {
+    pub(crate) per_second: f64,
+    pub(crate) in_window: u64,
+    /// Those that joined another's CRM call.
+    pub(crate) shared_in_window: u64,
+    pub(crate) p50_seconds: Option<f64>,
+    pub(crate) p99_seconds: Option<f64>,
+    /// Where answers came from; `none` is a failure, or a number that nobody is looked up for.
+    pub(crate) sources: Vec<SourceView>,
+    /// `found`, `not_found`, or why not.
+    pub(crate) outcomes_in_window: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SourceView {
+    #[serde(rename = "source")]
+    pub(crate) name: &'static str,
+    pub(crate) per_second: f64,
+    pub(crate) in_window: u64,
+    pub(crate) p50_seconds: Option<f64>,
+    pub(crate) p99_seconds: Option<f64>,
+    /// Look-ups a second.
+    pub(crate) history: Vec<f64>,
+    /// The 99th percentile in seconds, over the ten seconds before.
+    pub(crate) p99_history: Vec<Option<f64>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ConnectorView {
+    #[serde(flatten)]
+    pub(crate) quota: QuotaView,
+    pub(crate) calls_per_second: f64,
+    /// The part of what the scopes in use may spend together that is spent now; 1 is all.
+    pub(crate) spent: Option<f64>,
+    pub(crate) calls_in_window: u64,
+    /// Calls that brought no 2xx or 3xx.
+    pub(crate) failed_in_window: u64,
+    pub(crate) p50_seconds: Option<f64>,
+    pub(crate) p99_seconds: Option<f64>,
+    /// Calls a second.
+    pub(crate) history: Vec<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TierView {
+    #[serde(rename = "tier")]
+    pub(crate) name: &'static str,
+    pub(crate) entries: Option<u64>,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) limit_bytes: Option<u64>,
+    pub(crate) per_second: f64,
+    /// hit, stale, miss, error
+    pub(crate) results_in_window: BTreeMap<&'static str, u64>,
+    /// Look-ups a second that the tier answered.
+    pub(crate) history: Vec<f64>,
+    /// Failures a second.
+    pub(crate) error_history: Vec<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct PrefetchView {
+    pub(crate) running: usize,
+    /// The oldest jobs, at most 50.
+    pub(crate) jobs: Vec<JobView>,
+    /// found, not_found, already_cached, invalid_number, failed
+    pub(crate) numbers_in_window: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct JobView {
+    pub(crate) platform: String,
+    pub(crate) done: usize,
+    pub(crate) total: usize,
+    pub(crate) running_seconds: u64,
+}
