@@ -41,10 +41,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         message,
         [prost_codec; 2],
     )?;
-    let reply = "crate::rpc::codec::Reply";
+    let reply = "crate::grpc::codec::Reply";
     let codecs = [
-        "crate::rpc::codec::ReplyCodec",
-        "crate::rpc::codec::PlainCodec",
+        "crate::grpc::codec::ReplyCodec",
+        "crate::grpc::codec::PlainCodec",
     ];
     generate(
         &out.join("server"),

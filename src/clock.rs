@@ -135,24 +135,24 @@ impl Stopwatch {
     }
 }
 
-/// Lets something that may happen often be told once a minute.
+/// Logs something that may happen often once a minute at most.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Option<Stopwatch>);
+pub(crate) struct OncePerMinute(Option<Stopwatch>);
 
-impl Seldom {
-    /// Calls `tell` unless that was done less than a minute ago.
-    pub(crate) fn tell(&mut self, tell: impl FnOnce()) {
+impl OncePerMinute {
+    /// Calls `log` unless that was done less than a minute ago.
+    pub(crate) fn log(&mut self, log: impl FnOnce()) {
         if self
             .0
-            .is_none_or(|told| told.elapsed() > Duration::from_secs(60))
+            .is_none_or(|last| last.elapsed() > Duration::from_secs(60))
         {
-            tell();
+            log();
             self.0 = Some(Stopwatch::start());
         }
     }
 }
 
-/// The moment `duration` from now; `None` where no calendar reaches that far.
+/// The moment `duration` from now; `None` if no calendar reaches that far.
 #[must_use]
 pub(crate) fn after(duration: Duration) -> Option<Instant> {
     Instant::now().checked_add(duration)
@@ -160,26 +160,26 @@ pub(crate) fn after(duration: Duration) -> Option<Instant> {
 
 /// Now, on a clock that only moves forward and shares nothing with other machines.
 #[must_use]
-pub fn instant() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
 /// Waits until a moment.
-pub async fn pause_until(moment: Instant) {
+pub async fn sleep_until(moment: Instant) {
     tokio::time::sleep_until(moment).await;
 }
 
 /// The result of `future`, or `None` once `limit` has passed.
-pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+pub async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     tokio::time::timeout(limit, future).await.ok()
 }
 
 /// The result of `future`, or `None` once `moment` has come.
-pub(crate) async fn until<F: Future>(moment: Instant, future: F) -> Option<F::Output> {
+pub(crate) async fn timeout_at<F: Future>(moment: Instant, future: F) -> Option<F::Output> {
     tokio::time::timeout_at(moment, future).await.ok()
 }
 
 /// Waits.
-pub async fn pause(duration: Duration) {
+pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }

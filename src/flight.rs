@@ -28,7 +28,7 @@ use crate::trace::Span;
 use crate::urgency::{Asker, Urgency};
 
 /// The result of a load, shared by its callers.
-pub(crate) type Landing<T> = Result<T, LookupError>;
+pub(crate) type LoadResult<T> = Result<T, LookupError>;
 
 /// How far a load is.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ enum Stage<T> {
     Waiting,
     /// The main part is there.
     Early(T),
-    Done(Landing<T>),
+    Done(LoadResult<T>),
 }
 
 /// Shows the main part of a result before the load ends.
@@ -143,7 +143,7 @@ where
     ) -> Seat<T>
     where
         P: Send + 'static,
-        F: Future<Output = Landing<T>> + Send + 'static,
+        F: Future<Output = LoadResult<T>> + Send + 'static,
     {
         let mut open = self.open.lock();
         if let Some(flight) = open
@@ -177,7 +177,7 @@ where
         open.insert(key, flight.clone());
         drop(open);
 
-        let mut listing = Listing {
+        let mut listing = BoardEntry {
             open: Arc::clone(&self.open),
             key,
             flight,
@@ -188,7 +188,7 @@ where
             let load = pin!(load);
             let result = tokio::select! {
                 biased;
-                () = listing.deserted() => return listing.flight.span.set("outcome", "given_up"),
+                () = listing.abandoned() => return listing.flight.span.set("outcome", "given_up"),
                 result = load => result,
             };
             // Off the board before anybody hears of the result: whoever asks after that finds the
@@ -215,15 +215,15 @@ impl<T> Flight<T> {
 }
 
 /// Keeps the flight on the board; takes it off when it is dropped, also when its load panics.
-struct Listing<K: Eq + Hash + Copy, T> {
+struct BoardEntry<K: Eq + Hash + Copy, T> {
     open: Board<K, T>,
     key: K,
     flight: Flight<T>,
 }
 
-impl<K: Eq + Hash + Copy, T> Listing<K, T> {
+impl<K: Eq + Hash + Copy, T> BoardEntry<K, T> {
     /// Ends, with the flight off the board, once nobody waits for a load that may be given up.
-    async fn deserted(&mut self) {
+    async fn abandoned(&mut self) {
         let urgency = Arc::clone(&self.flight.urgency);
         loop {
             // Before the urgency is read, so that no change is missed between reading and waiting.
@@ -231,7 +231,7 @@ impl<K: Eq + Hash + Copy, T> Listing<K, T> {
             if urgency.is_wanted() {
                 return pending().await;
             }
-            if urgency.is_needless_alone() {
+            if urgency.may_be_abandoned() {
                 tokio::select! {
                     () = self.flight.stage.closed() => {}
                     () = changed => continue,
@@ -250,7 +250,7 @@ impl<K: Eq + Hash + Copy, T> Listing<K, T> {
     fn withdraw(&mut self) -> bool {
         let mut open = self.open.lock();
         let withdrawn =
-            self.flight.stage.receiver_count() == 0 && self.flight.urgency.is_needless_alone();
+            self.flight.stage.receiver_count() == 0 && self.flight.urgency.may_be_abandoned();
         if withdrawn {
             self.remove_from(&mut open);
         }
@@ -268,7 +268,7 @@ impl<K: Eq + Hash + Copy, T> Listing<K, T> {
     }
 }
 
-impl<K: Eq + Hash + Copy, T> Drop for Listing<K, T> {
+impl<K: Eq + Hash + Copy, T> Drop for BoardEntry<K, T> {
     fn drop(&mut self) {
         self.remove_from(&mut self.open.lock());
     }
@@ -297,7 +297,7 @@ impl<T: Clone> Seat<T> {
     ///
     /// # Errors
     /// The load's error; [`LookupError::Internal`] where it panicked.
-    pub(crate) async fn wait(mut self) -> Landing<T> {
+    pub(crate) async fn wait(mut self) -> LoadResult<T> {
         self.done().await
     }
 
@@ -305,7 +305,7 @@ impl<T: Clone> Seat<T> {
     ///
     /// # Errors
     /// As [`Seat::wait`].
-    pub(crate) async fn done(&mut self) -> Landing<T> {
+    pub(crate) async fn done(&mut self) -> LoadResult<T> {
         match self
             .stage
             .wait_for(|stage| matches!(stage, Stage::Done(_)))

@@ -169,7 +169,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock::instant;
+    use crate::clock;
 
     fn bytes(frame: Frame) -> Vec<u8> {
         let Frame {
@@ -212,7 +212,7 @@ mod tests {
             flags: 0,
             stream: 1,
         };
-        let (window_update, data, now) = (frame(8, 4), frame(DATA, 5), instant());
+        let (window_update, data, now) = (frame(8, 4), frame(DATA, 5), clock::now());
         let mut allowance = Allowance::new(now);
         let taken = (0..20_000)
             .take_while(|_| allowance.take(window_update, now).is_ok())

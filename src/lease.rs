@@ -15,10 +15,10 @@ use std::time::Duration;
 use redis::Script;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::pause;
+use crate::clock::sleep;
 use crate::domain::{AuthTag, Lane, QuestionKey};
-use crate::link::user::{self, millis, token};
-use crate::link::{Link, LinkError, hex};
+use crate::redis_link::user::{self, millis, token};
+use crate::redis_link::{Link, LinkError, hex};
 
 /// How long a lease lives after its holder was last heard of.
 const LIFE: Duration = Duration::from_secs(3);
@@ -171,7 +171,7 @@ impl Lease {
         loop {
             // The wait and the renewal run beside the load, which must not stand still meanwhile.
             let renewal = async {
-                pause(RENEWAL).await;
+                sleep(RENEWAL).await;
                 // Trouble is not to be told from a lost lease, and nothing is to be done about
                 // either.
                 let _ = self.holding.run(&self.holding.scripts.renew).await;
@@ -201,7 +201,7 @@ impl Holding {
         for _ in 0..TRIES {
             match self.run(&self.scripts.release).await {
                 Err(LinkError::Down | LinkError::Broken | LinkError::Timeout) => {
-                    pause(BETWEEN).await
+                    sleep(BETWEEN).await
                 }
                 _ => return,
             }

@@ -7,8 +7,8 @@ pub mod domain;
 
 pub mod clock;
 mod frames;
-pub mod link;
 pub mod metrics;
+pub mod redis_link;
 mod share;
 mod trace;
 mod urgency;
@@ -16,7 +16,7 @@ mod urgency;
 pub mod admission;
 mod budget;
 pub mod cache;
-mod callers;
+mod clients;
 mod flight;
 pub mod lease;
 
@@ -24,8 +24,8 @@ pub mod connector;
 
 mod resolver;
 
+pub mod grpc;
 mod ops;
-pub mod rpc;
 
 pub mod app;
 pub mod config;

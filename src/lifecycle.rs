@@ -14,20 +14,62 @@ pub(crate) fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
+/// The signals that a daemon is sent, watched from when this is made: what comes before somebody
+/// waits for it is not lost, and does not end the process.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    pub(crate) hangups: Hangups,
+    /// The first of them is for an orderly stop.
+    pub(crate) stops: Stops,
+    /// The same again, for whoever waits for the second one.
+    pub(crate) again: Stops,
+}
+
+impl Signals {
+    /// Watches from now on. Needs a runtime around it.
+    ///
+    /// # Errors
+    /// Where the signals cannot be watched.
+    pub(crate) fn watch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangups: Hangups::watch()?,
+            stops: Stops::watch()?,
+            again: Stops::watch()?,
+        })
+    }
+}
+
+/// Requests to stop: SIGTERM and SIGINT.
+#[derive(Debug)]
+pub(crate) struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one; several at once are one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Ends when the process is asked to stop.
 ///
 /// # Errors
 /// Where the signals cannot be watched.
 pub(crate) fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
-    asked(1)
-}
-
-/// Ends the process when it is asked a second time.
-///
-/// # Errors
-/// Where the signals cannot be watched.
-pub(crate) fn asked_again() -> std::io::Result<impl Future<Output = ()>> {
-    asked(2)
+    let mut stops = Stops::watch()?;
+    Ok(async move { stops.next().await })
 }
 
 /// Requests to read the settings again. As long as it lives a SIGHUP does not end the process; a
@@ -36,11 +78,7 @@ pub(crate) fn asked_again() -> std::io::Result<impl Future<Output = ()>> {
 pub(crate) struct Hangups(Signal);
 
 impl Hangups {
-    /// Watches for SIGHUP from now on.
-    ///
-    /// # Errors
-    /// If the signal cannot be watched.
-    pub(crate) fn watch() -> std::io::Result<Self> {
+    fn watch() -> std::io::Result<Self> {
         signal(SignalKind::hangup()).map(Self)
     }
 
@@ -51,17 +89,4 @@ impl Hangups {
             std::future::pending::<()>().await;
         }
     }
-}
-
-fn asked(times: u32) -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        for _ in 0..times {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-    })
 }

@@ -120,30 +120,36 @@ struct BuildLabels {
     revision: &'static str,
 }
 
-/// `contactd_tls_certificate_expires_seconds`: there is no series until there is a certificate.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Expiry(Arc<OnceLock<Gauge>>);
+/// A gauge of something that not every daemon has: there is no series until somebody takes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Optional {
+    name: &'static str,
+    help: &'static str,
+    gauge: Arc<OnceLock<Gauge>>,
+}
 
-impl Expiry {
+impl Optional {
+    fn new(name: &'static str, help: &'static str) -> Self {
+        Self {
+            name,
+            help,
+            gauge: Arc::default(),
+        }
+    }
+
     /// The gauge, which is printed from now on.
     #[must_use]
     pub(crate) fn gauge(&self) -> Gauge {
-        self.0.get_or_init(Gauge::default).clone()
+        self.gauge.get_or_init(Gauge::default).clone()
     }
 }
 
-impl Collector for Expiry {
+impl Collector for Optional {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(gauge) = self.0.get() else {
+        let Some(gauge) = self.gauge.get() else {
             return Ok(());
         };
-        let help = "Seconds until the certificate of the gRPC port expires";
-        gauge.encode(encoder.encode_descriptor(
-            "tls_certificate_expires_seconds",
-            help,
-            None,
-            gauge.metric_type(),
-        )?)
+        gauge.encode(encoder.encode_descriptor(self.name, self.help, None, gauge.metric_type())?)
     }
 }
 
@@ -189,8 +195,10 @@ pub struct Metrics {
     pub redis_up: Gauge,
     /// Commands that Redis refused.
     pub(crate) redis_refused: Family<RedisRefusalLabels, Counter>,
-    /// Seconds until the certificate of the gRPC port expires; no series without TLS.
-    pub(crate) tls_certificate_expires: Expiry,
+    /// Seconds until the first certificate of the gRPC port expires; no series without TLS.
+    pub(crate) tls_certificate_expires: Optional,
+    /// 1 while spans can be sent; no series without traces.
+    pub(crate) trace_exporter_up: Optional,
     /// Entries in the memory tier.
     pub(crate) cache_entries: Gauge,
     /// Bytes that the memory tier counts for its entries, its own overhead included.
@@ -230,7 +238,14 @@ impl Metrics {
             prefetch_numbers: Family::default(),
             redis_up: Gauge::default(),
             redis_refused: Family::default(),
-            tls_certificate_expires: Expiry::default(),
+            tls_certificate_expires: Optional::new(
+                "tls_certificate_expires_seconds",
+                "Seconds until the first certificate of the gRPC port expires",
+            ),
+            trace_exporter_up: Optional::new(
+                "trace_exporter_up",
+                "1 while the thread that sends spans runs",
+            ),
             cache_entries: Gauge::default(),
             cache_bytes: Gauge::default(),
             log_lines_dropped,
@@ -303,6 +318,7 @@ impl Metrics {
             self.redis_refused.clone(),
         );
         r.register_collector(Box::new(self.tls_certificate_expires.clone()));
+        r.register_collector(Box::new(self.trace_exporter_up.clone()));
         r.register(
             "cache_entries",
             "Entries in the memory tier",

@@ -4,7 +4,7 @@
 //! Owns the way out (OTLP over gRPC) and W3C trace context in, `traceparent` out. Without a
 //! collector nothing is made: a [`Span`] is then an empty value. Promises that neither a slow nor
 //! an absent collector holds up or fails a call: spans go into a bounded queue that a thread of its
-//! own empties, and what does not fit is dropped. Attributes are connectors' names, closed enums
+//! own empties, and what does not fit is dropped; that the end of that thread is told. Attributes are connectors' names, closed enums
 //! and numbers, never a telephone number, a user, an account, a host or a text of a CRM.
 //!
 //! Nothing here is process-wide: two daemons in one process have two tracers.
@@ -18,10 +18,15 @@ use opentelemetry::trace::{
     SpanContext, SpanKind, TraceContextExt as _, Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Context, KeyValue, Value};
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{ExporterBuildError, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanExporter};
+use prometheus_client::metrics::gauge::Gauge;
+
+mod exporter;
+
+use exporter::Watched;
 
 /// How long one export may take.
 const EXPORT: Duration = Duration::from_secs(5);
@@ -48,16 +53,20 @@ impl fmt::Debug for Tracer {
 }
 
 impl Tracer {
-    /// A tracer that sends to the collector. Connects when there is something to send. Needs a
-    /// runtime around it.
+    /// A tracer that sends to the collector. Connects when there is something to send. `up` is 1
+    /// for as long as it can send. Needs a runtime around it.
     ///
     /// # Errors
     /// Where the endpoint can never work.
-    pub(crate) fn new(config: &Config) -> Result<Self, ExporterBuildError> {
-        let exporter = SpanExporter::builder()
+    pub(crate) fn new(config: &Config, up: Gauge) -> Result<Self, ExporterBuildError> {
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_tonic()
             .with_endpoint(config.otlp_endpoint.as_str())
             .with_timeout(EXPORT);
+        Ok(Self::over(exporter.build()?, up, config.sample))
+    }
+
+    fn over(exporter: impl SpanExporter + 'static, up: Gauge, sample: f64) -> Self {
         let resource = Resource::builder_empty().with_attributes([
             KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
             KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
@@ -65,14 +74,22 @@ impl Tracer {
             KeyValue::new("service.instance.id", format!("{:016x}", fastrand::u64(..))),
         ]);
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter.build()?)
+            .with_batch_exporter(Watched::new(exporter, up))
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
-                config.sample,
+                sample,
             ))))
             .with_resource(resource.build())
             .build();
         let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
-        Ok(Self(Some((provider, tracer))))
+        Self(Some((provider, tracer)))
+    }
+
+    #[cfg(test)]
+    fn flush(&self) {
+        if let Some((provider, _)) = &self.0 {
+            // Fails where the exporter does.
+            let _ = provider.force_flush();
+        }
     }
 
     /// The span of a request, below the caller's span if its `traceparent` names one. `header`

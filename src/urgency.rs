@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::clock::{self, Instant, instant};
+use crate::clock::{self, Instant};
 use crate::domain::lane::Lane;
 
 /// The lane and the deadline of one load. Callers only raise the lane; the deadline is that of the
@@ -77,7 +77,7 @@ impl Urgency {
         }: Asker,
     ) -> Self {
         Self {
-            began: instant(),
+            began: clock::now(),
             wanted: (trusted && is_a_callers(lane, deadline)).into(),
             called: OnceLock::new(),
             calls: AtomicUsize::new(0),
@@ -130,7 +130,7 @@ impl Urgency {
         if self.is_proven() {
             self.wanted.store(true, Relaxed);
         }
-        if self.called.set(instant()).is_ok() {
+        if self.called.set(clock::now()).is_ok() {
             self.changed.notify_waiters();
         }
         OnTheWire(Arc::clone(self))
@@ -147,7 +147,7 @@ impl Urgency {
         loop {
             let changed = self.changed();
             if let Some(called) = self.called.get() {
-                return clock::pause_until(*called + time).await;
+                return clock::sleep_until(*called + time).await;
             }
             changed.await;
         }
@@ -158,7 +158,7 @@ impl Urgency {
         loop {
             let changed = self.changed();
             if self.lane() == Lane::CallPop {
-                return clock::pause(limit).await;
+                return clock::sleep(limit).await;
             }
             changed.await;
         }
@@ -180,7 +180,7 @@ impl Urgency {
     /// Whether the load is for nobody once those who wait for it are gone. A call on the wire is
     /// waited for in any case: it may show that the credential is good.
     #[must_use]
-    pub(crate) fn is_needless_alone(&self) -> bool {
+    pub(crate) fn may_be_abandoned(&self) -> bool {
         !self.is_wanted() && self.calls.load(Relaxed) == 0
     }
 
@@ -239,7 +239,7 @@ impl fmt::Debug for Urgency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::within;
+    use crate::clock::timeout;
 
     #[tokio::test(start_paused = true)]
     async fn the_lane_only_rises() {
@@ -253,8 +253,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn within_a_lane_the_deadline_only_moves_back_and_none_is_latest() {
         let (near, far) = (
-            instant() + Duration::from_secs(1),
-            instant() + Duration::from_secs(2),
+            clock::now() + Duration::from_secs(1),
+            clock::now() + Duration::from_secs(2),
         );
         let urgency = Urgency::new(Lane::CallPop, Some(far));
         urgency.join(Lane::CallPop, Some(near));
@@ -268,7 +268,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_in_a_more_urgent_lane_is_told_in_its_own_time() {
         let urgency = Urgency::new(Lane::Prefetch, None);
-        let soon = Some(instant() + Duration::from_secs(1));
+        let soon = Some(clock::now() + Duration::from_secs(1));
         urgency.join(Lane::CallPop, soon);
         assert_eq!(urgency.deadline(), soon);
     }
@@ -278,9 +278,9 @@ mod tests {
         let urgency = Urgency::new(Lane::Prefetch, None);
         let changed = urgency.changed();
         urgency.join(Lane::CallPop, None);
-        assert!(within(Duration::from_millis(1), changed).await.is_some());
+        assert!(timeout(Duration::from_millis(1), changed).await.is_some());
         let unchanged = urgency.changed();
         urgency.join(Lane::CallPop, None);
-        assert!(within(Duration::from_millis(1), unchanged).await.is_none());
+        assert!(timeout(Duration::from_millis(1), unchanged).await.is_none());
     }
 }

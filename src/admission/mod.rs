@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::domain::{AuthTag, Identity, Timestamp, UserTag};
-use crate::link::{Link, Reads, RedisTime};
+use crate::redis_link::{Link, Reads, RedisTime};
 
 mod backoff;
 mod shared;
@@ -282,13 +282,13 @@ impl Admissions {
     /// The CRM has refused the credential, here or at another replica: this process believes it no
     /// more.
     pub fn revoke_here(&self, auth: AuthTag) {
-        self.revoked.insert(auth, self.clock.now());
+        self.refuse(auth, self.clock.now());
         self.owners.invalidate(&auth);
         self.revocations.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Takes back all admissions of a user in this process. Those in Redis go with all else of the
-    /// user ([`crate::link::user::forget`]).
+    /// user ([`crate::redis_link::user::forget`]).
     pub(crate) fn forget_user_here(&self, user: UserTag) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         // Fails only where the cache was built without support for it.
@@ -347,10 +347,28 @@ impl Admissions {
         let _ = self
             .memory
             .invalidate_entries_if(move |_, accepted| accepted.asked <= ended);
-        // A refusal lasts as long as what it refuses.
-        for (auth, refused) in &self.revoked {
-            self.revoked.insert(*auth, refused);
+        self.keep_refusals(self.refusals());
+    }
+
+    fn refusals(&self) -> Vec<(AuthTag, Timestamp)> {
+        self.revoked
+            .iter()
+            .map(|(auth, refused)| (*auth, refused))
+            .collect()
+    }
+
+    /// A refusal lasts as long as what it refuses: from now on by the settings of now.
+    fn keep_refusals(&self, refusals: Vec<(AuthTag, Timestamp)>) {
+        for (auth, refused) in refusals {
+            self.refuse(auth, refused);
         }
+    }
+
+    /// The latest refusal counts, whichever is noted last.
+    fn refuse(&self, auth: AuthTag, refused: Timestamp) {
+        self.revoked.entry(auth).and_upsert_with(|known| {
+            known.map_or(refused, |known| known.into_value().max(refused))
+        });
     }
 
     fn remembered(&self) -> Duration {

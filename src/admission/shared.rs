@@ -13,8 +13,8 @@ use redis::{Cmd, Script};
 
 use crate::domain::identity::IDENTITY_BYTES;
 use crate::domain::{AuthTag, Identity, SharedTime, UserTag};
-use crate::link::user::{self, Generation, millis};
-use crate::link::{Link, LinkError, Reads, RedisTime, hex};
+use crate::redis_link::user::{self, UserToken, millis};
+use crate::redis_link::{Link, LinkError, Reads, RedisTime, hex};
 
 /// The record carries the user's generation, so that it ends with it. It begins none: the load that
 /// used the credential did, and if that one is gone the user was erased meanwhile, and nothing of
@@ -66,7 +66,7 @@ impl Shared {
         let record = self.reads.get(names.of_user(user, &suffix(auth)));
         let refusal = self.reads.get(refusal(&self.link, auth));
         let (generation, record, refusal) = tokio::try_join!(generation, record, refusal)?;
-        let generation = generation.as_deref().and_then(Generation::read);
+        let generation = generation.as_deref().and_then(UserToken::read);
         let record = record
             .as_deref()
             .and_then(parse)
@@ -119,7 +119,7 @@ impl Shared {
 
 /// A record, taken apart.
 struct Record {
-    generation: Generation,
+    generation: UserToken,
     accepted: SharedTime,
     identity: Identity,
 }
@@ -129,7 +129,7 @@ fn parse(bytes: &[u8]) -> Option<Record> {
     let (accepted, identity) = rest.split_at_checked(TIME)?;
     let identity = Identity::from_bytes(identity).filter(|_| identity.len() == IDENTITY_BYTES)?;
     Some(Record {
-        generation: Generation::read(generation)?,
+        generation: UserToken::read(generation)?,
         accepted: time_of(accepted)?,
         identity,
     })

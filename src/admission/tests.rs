@@ -171,3 +171,19 @@ async fn other_settings_hold_for_what_is_remembered_and_bring_nothing_back_that_
         "it has ended by the settings before"
     );
 }
+
+#[tokio::test]
+async fn a_refusal_that_comes_while_settings_change_is_not_set_back() {
+    let (admissions, clock) = admissions();
+    admissions.revoke_here(auth(1));
+    let before = admissions.refusals();
+    clock.advance(Duration::from_secs(1));
+    let asked = clock.now();
+    clock.advance(Duration::from_secs(1));
+    admissions.revoke_here(auth(1));
+    admissions.keep_refusals(before);
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, asked)
+        .await;
+    assert_eq!(trust(&admissions, 1, 1), None);
+}

@@ -1,10 +1,10 @@
 //! The most memory that the process takes by its settings, for the worst that callers and CRMs can
 //! do. The sum is the one in `deploy/SECURITY.md`, which says what each part is for.
 
-use crate::callers::OPEN_PLACES;
+use crate::clients::OPEN_PLACES;
 use crate::config::Config;
+use crate::grpc;
 use crate::ops;
-use crate::rpc;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -54,7 +54,7 @@ pub(super) fn bytes(config: &Config) -> u64 {
         count(config.grpc.max_in_flight).saturating_mul(CALL),
         count(config.grpc.max_prefetch_jobs).saturating_mul(JOB),
         count(config.grpc.max_connections).saturating_mul(connection),
-        count(rpc::REFLECTIONS).saturating_mul(REFLECTION),
+        count(grpc::REFLECTIONS).saturating_mul(REFLECTION),
         count(ops::CONNECTIONS).saturating_mul(OPERATIONS),
         REMEMBERED,
         ALLOCATOR,
@@ -89,6 +89,26 @@ mod tests {
         ] {
             assert!(page.contains(row), "{row}");
         }
+    }
+
+    #[test]
+    fn the_settings_for_a_small_machine_fit_into_the_limit_that_the_runbook_and_the_unit_name() {
+        let connector = "[connectors.pipedrive]\nkind = \"pipedrive\"\n";
+        let ceiling = |text: &str| {
+            let settings = crate::config::read(&format!("{text}{connector}"), []);
+            bytes(&settings.unwrap().config)
+        };
+        let page = include_str!("../../deploy/RUNBOOK.md");
+        let (_, memory) = page.split_once("### Memory").unwrap();
+        let (memory, _) = memory.split_once("### Redis").unwrap();
+        let (_, example) = memory.split_once("```toml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        assert!(ceiling(example) < 1024 * MIB, "{}", ceiling(example) / MIB);
+        assert!(memory.contains("MemoryMax=1G") && memory.contains("1010 MiB"));
+        assert_eq!(ceiling(example) / MIB, 1010);
+        assert!(include_str!("../../deploy/systemd/contactd.service").contains("MemoryMax=1G"));
+        assert!(memory.contains("about 52 GiB"));
+        assert_eq!((ceiling("") + 512 * MIB) / (1024 * MIB), 52);
     }
 
     #[test]

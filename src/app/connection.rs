@@ -18,8 +18,8 @@ use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
 use super::crowd::Place;
-use crate::callers::Peer;
-use crate::clock::{self, instant};
+use crate::clients::Peer;
+use crate::clock;
 use crate::frames::{Allowance, Frames};
 
 /// Within this time a client has said its first words. Afterwards the server asks for signs of life
@@ -78,7 +78,7 @@ impl Connection {
     }
 
     fn new(stream: Stream, peer: Peer, place: Place, longest: Duration) -> Self {
-        let alarm = Box::pin(clock::pause(FIRST_WORDS));
+        let alarm = Box::pin(clock::sleep(FIRST_WORDS));
         let peer = peer.counted_in(place.in_hand());
         Self {
             stream: stream.take(0),
@@ -88,7 +88,7 @@ impl Connection {
             alarm,
             stalled: None,
             frames: Frames::of_a_client(),
-            allowance: Allowance::new(instant()),
+            allowance: Allowance::new(clock::now()),
             held_back: None,
             read: 0,
             place,
@@ -116,10 +116,10 @@ impl Connection {
             return;
         }
         self.place.hear();
-        let (now, allowance, mut until) = (instant(), &mut self.allowance, None);
+        let (now, allowance, mut until) = (clock::now(), &mut self.allowance, None);
         self.frames
             .read(bytes, |frame| until = allowance.take(frame, now).err());
-        self.held_back = until.map(|until| Box::pin(clock::pause_until(until)) as Alarm);
+        self.held_back = until.map(|until| Box::pin(clock::sleep_until(until)) as Alarm);
     }
 
     /// Watches over what was tried to be written.
@@ -134,7 +134,7 @@ impl Connection {
         }
         let stalled = self
             .stalled
-            .get_or_insert_with(|| Box::pin(clock::pause(STALLED)));
+            .get_or_insert_with(|| Box::pin(clock::sleep(STALLED)));
         stalled
             .as_mut()
             .poll(cx)
@@ -177,7 +177,7 @@ impl AsyncRead for Connection {
         if this.heard < GREETING {
             this.heard += heard;
             if this.heard >= GREETING {
-                this.alarm = Box::pin(clock::pause(this.longest));
+                this.alarm = Box::pin(clock::sleep(this.longest));
                 // Once, so that it wakes this task.
                 let _ = this.alarm.as_mut().poll(cx);
             }

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::clock::{Instant, instant};
+use crate::clock::{self, Instant};
 
 /// Clones share the places.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ impl Crowd {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
-            opened: instant(),
+            opened: clock::now(),
             state: Arc::default(),
         }
     }
@@ -204,7 +204,7 @@ mod tests {
         let mut proxy = [(); 2].map(|()| crowd.enter(addr("10.0.0.1")).unwrap());
         let peers = proxy
             .each_ref()
-            .map(|place| crate::callers::Peer::default().counted_in(place.in_hand()));
+            .map(|place| crate::clients::Peer::default().counted_in(place.in_hand()));
         let first = peers[0].busy();
         let second = peers[1].busy();
         assert!(crowd.enter(addr("10.0.0.2")).is_none());
@@ -220,7 +220,7 @@ mod tests {
         let mut many = Vec::new();
         for _ in 0..4 {
             many.push(crowd.enter(addr("10.0.0.1")).unwrap());
-            crate::clock::pause(std::time::Duration::from_millis(10)).await;
+            crate::clock::sleep(std::time::Duration::from_millis(10)).await;
         }
         assert!(
             crowd.enter(addr("10.0.0.1")).is_none(),

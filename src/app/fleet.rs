@@ -1,42 +1,36 @@
 //! What replicas share through Redis, or what stands in for it without Redis, and the parts that
 //! keep it going.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::budgets::Budgets;
 use super::ceiling;
-use super::chores::Chores;
-use super::figures::Figures;
+use super::live_stats::LiveStats;
+use super::log_follower::LogFollower;
 use super::reload::{Reload, admissions_config};
+use super::site::Site;
+use super::supervisor::Supervisor;
 use crate::admission::Admissions;
-use crate::budget::{self, Budget, Replicas, SharedQuota};
-use crate::cache::{Event, Log, MemoryCache, RedisTier, SharedTier, TieredCache};
-use crate::callers::Callers;
-use crate::clock::{self, Clock};
+use crate::budget::{self, Budget, SharedQuota};
+use crate::cache::{Log, MemoryCache, RedisTier, SharedTier, TieredCache};
+use crate::clients::Clients;
+use crate::clock;
 use crate::config::Config;
 use crate::connector;
 use crate::domain::KeyMaker;
 use crate::lease::Leases;
-use crate::link::{KeyPrefix, Link, Names, Reads, RedisTime, SharedSecret, Signals, derive_secret};
 use crate::metrics::{Metrics, RedisRefusalLabels};
-use crate::resolver::Rooms;
+use crate::redis_link::{
+    self, KeyNames, KeyPrefix, Link, Reads, RedisTime, SharedSecret, Signals, derive_secret,
+};
+use crate::resolver::Deps;
 use crate::tls::Tls;
-
-/// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all
-/// within a second.
-const LISTEN: Duration = Duration::from_millis(100);
-
-/// How soon after the start, or after Redis was reached, the log is first read.
-const FIRST: Duration = Duration::from_millis(20);
 
 /// How often scopes that nobody uses are dropped from the budgets.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -46,51 +40,53 @@ pub(super) struct Fleet {
     pub(super) keys: KeyMaker,
     cache: TieredCache,
     admissions: Admissions,
-    shared: Option<(Link, Log, RedisTime)>,
+    shared: Option<SharedRedis>,
     budgets: Arc<Mutex<Budgets>>,
     /// As many as the log knows of.
     replicas: Arc<AtomicU32>,
 }
 
+/// What replicas share.
+#[derive(Clone)]
+struct SharedRedis {
+    link: Link,
+    reads: Reads,
+    log: Log,
+    time: RedisTime,
+}
+
 impl Fleet {
-    pub(super) fn build(
-        config: &Config,
-        clock: &Arc<dyn Clock>,
-        metrics: &Metrics,
-        chores: &Chores,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn build(site: &Site<'_>) -> anyhow::Result<Self> {
+        let config = site.config;
         let (secret, prefix) = match &config.redis {
             Some(redis) => (derive_secret(redis), redis.key_prefix.clone()),
             None => (random_secret()?, KeyPrefix::default()),
         };
-        let shared = match &config.redis {
-            Some(redis) => {
-                let (link, keeper) = Link::new(redis, signals(metrics)).context("section redis")?;
-                chores.spawn("the Redis keeper", keeper.run());
-                let log = Log::new(link.clone());
-                Some((link, log, RedisTime::new(Arc::clone(clock))))
-            }
-            None => None,
-        };
-        let reads = shared
+        let shared = config
+            .redis
             .as_ref()
-            .map(|(link, ..)| Reads::new(link.clone(), chores.tasks.clone()));
-        let redis = || shared.as_ref().zip(reads.clone());
-        let memory = MemoryCache::new(config.memory, config.ages, Arc::clone(clock));
-        let tier = redis().map(|((link, log, time), reads)| SharedTier {
-            redis: RedisTier::new(link.clone(), reads).sealed(config.redis_keys.clone()),
-            log: log.clone(),
-            time: time.clone(),
-            tasks: chores.tasks.clone(),
+            .map(|redis| SharedRedis::connect(redis, site))
+            .transpose()?;
+        let memory = MemoryCache::new(config.memory, config.ages, Arc::clone(site.clock));
+        let tier = shared.as_ref().map(|shared| SharedTier {
+            redis: RedisTier::new(shared.link.clone(), shared.reads.clone())
+                .sealed(config.redis_keys.clone()),
+            log: shared.log.clone(),
+            time: shared.time.clone(),
+            tasks: site.supervisor.tasks.clone(),
         });
-        let names = Names::new(prefix, &secret);
+        let (names, clock) = (KeyNames::new(prefix, &secret), Arc::clone(site.clock));
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),
-            cache: TieredCache::new(memory, tier, names, Arc::clone(clock), metrics),
+            cache: TieredCache::new(memory, tier, names, clock, site.metrics),
             admissions: Admissions::new(
                 admissions_config(config),
-                Arc::clone(clock),
-                redis().map(|((link, _, time), reads)| (link.clone(), reads, time.clone())),
+                Arc::clone(site.clock),
+                shared.clone().map(
+                    |SharedRedis {
+                         link, reads, time, ..
+                     }| (link, reads, time),
+                ),
             ),
             shared,
             budgets: Arc::default(),
@@ -99,49 +95,43 @@ impl Fleet {
     }
 
     /// The budget of one connector.
-    pub(super) fn budget(
-        &self,
-        config: &Config,
-        connector: &connector::Config,
-        metrics: &Metrics,
-        chores: &Chores,
-    ) -> Arc<Budget> {
-        let shared = self.shared.as_ref();
-        let shared = shared.map(|(link, ..)| {
-            SharedQuota::new(link.clone(), &connector.name, chores.tasks.clone())
-        });
+    pub(super) fn budget(&self, site: &Site<'_>, connector: &connector::Config) -> Arc<Budget> {
+        let (config, tasks) = (site.config, &site.supervisor.tasks);
+        let shared = self
+            .shared
+            .as_ref()
+            .map(|shared| SharedQuota::new(shared.link.clone(), &connector.name, tasks.clone()));
         let budgets = budget::Config {
             call_timeout: config.limits.call_timeout + budget::STALE,
             admitted: config.admitted,
             replicas: config.replicas,
             is_past_known: config.are_crms_new,
         };
-        let budget = Budget::new(
+        let budget = Arc::new(Budget::new(
             connector.quotas,
             &budgets,
             &connector.name,
-            metrics,
+            site.metrics,
             shared.as_ref(),
-        );
-        let budget = Arc::new(budget);
+        ));
         self.budgets
             .lock()
             .push((connector.name.clone(), Arc::clone(&budget)));
         let swept = Arc::clone(&budget);
-        chores.spawn("the sweep of quotas", async move {
+        site.supervisor.spawn("the sweep of quotas", async move {
             loop {
-                clock::pause(SWEEP).await;
+                clock::sleep(SWEEP).await;
                 swept.sweep();
             }
         });
         budget
     }
 
-    /// What the status page shows of it.
-    pub(super) fn figures(&self, config: &Config) -> Figures {
-        Figures {
+    /// What the status page shows beside the metrics.
+    pub(super) fn live_stats(&self, config: &Config) -> LiveStats {
+        LiveStats {
             budgets: self.budgets.lock().clone(),
-            link: self.shared.as_ref().map(|(link, ..)| link.clone()),
+            link: self.shared.as_ref().map(|shared| shared.link.clone()),
             replicas: Arc::clone(&self.replicas),
             memory_limit: config.memory.bytes,
             memory_ceiling: ceiling::bytes(config),
@@ -149,10 +139,10 @@ impl Fleet {
     }
 
     /// What takes up other settings.
-    pub(super) fn reload(&self, callers: Callers, tls: Option<Tls>) -> Reload {
+    pub(super) fn reload(&self, clients: Clients, tls: Option<Tls>) -> Reload {
         let (cache, admissions) = (self.cache.clone(), self.admissions.clone());
         Reload {
-            callers,
+            clients,
             tls,
             cache,
             admissions,
@@ -160,93 +150,55 @@ impl Fleet {
         }
     }
 
-    /// The rooms of the resolver.
-    pub(super) fn rooms(
-        &self,
-        clock: &Arc<dyn Clock>,
-        metrics: &Arc<Metrics>,
-        (tasks, runtime): (TaskTracker, Handle),
-        stopping: CancellationToken,
-    ) -> Rooms {
-        Rooms {
-            clock: Arc::clone(clock),
+    /// What the resolver depends on; its loads run on `runtime`.
+    pub(super) fn deps(&self, site: &Site<'_>, runtime: Handle) -> Deps {
+        let leases = |shared: &SharedRedis| Leases::new(shared.link.clone(), site.loads.clone());
+        Deps {
+            clock: Arc::clone(site.clock),
             keys: self.keys.clone(),
             cache: self.cache.clone(),
             admissions: self.admissions.clone(),
-            leases: self
-                .shared
-                .as_ref()
-                .map(|(link, ..)| Leases::new(link.clone(), tasks.clone())),
-            tasks,
+            leases: self.shared.as_ref().map(leases),
+            tasks: site.loads.clone(),
             runtime,
-            stopping,
-            metrics: Arc::clone(metrics),
+            stopping: site.stopping.clone(),
+            metrics: Arc::clone(site.metrics),
         }
     }
 
-    /// What the other replicas are told through.
+    /// What invalidations are published through.
     pub(super) fn log(&self) -> Option<Log> {
-        self.shared.as_ref().map(|(_, log, _)| log.clone())
+        self.shared.as_ref().map(|shared| shared.log.clone())
     }
 
-    /// Begins to hear what other replicas are told to forget, and how many there are.
-    pub(super) fn listen(&self, chores: &Chores) {
-        let Some((_, log, time)) = &self.shared else {
+    /// Begins to apply what other replicas publish.
+    pub(super) fn listen(&self, supervisor: &Supervisor) {
+        let Some(shared) = &self.shared else {
             return;
         };
-        let (mut reader, time) = (log.reader(), time.clone());
-        let (cache, admissions, budgets) = (
-            self.cache.clone(),
-            self.admissions.clone(),
-            Arc::clone(&self.budgets),
-        );
-        let seen = Arc::clone(&self.replicas);
-        chores.spawn("the log reader", async move {
-            let (mut heard, mut failed, mut wait) = (false, false, FIRST);
-            loop {
-                clock::pause(wait).await;
-                let Ok(polled) = reader.poll().await else {
-                    // Once at least it may just have been slow.
-                    wait = if heard && failed { LISTEN } else { FIRST };
-                    failed = true;
-                    budgets
-                        .lock()
-                        .iter()
-                        .for_each(|(_, budget)| budget.unheard());
-                    continue;
-                };
-                failed = false;
-                time.hear(polled.now);
-                if !heard {
-                    // What was forgotten before the log was first read may be in memory already.
-                    cache.hear(&Event::Lost);
-                    heard = true;
-                }
-                wait = if polled.more { Duration::ZERO } else { LISTEN };
-                for event in &polled.events {
-                    cache.hear(event);
-                    hear(&admissions, event);
-                }
-                let Some(count) = polled.replicas.and_then(NonZeroU32::new) else {
-                    // It would not count calls either.
-                    budgets
-                        .lock()
-                        .iter()
-                        .for_each(|(_, budget)| budget.unheard());
-                    continue;
-                };
-                seen.store(count.get(), Ordering::Relaxed);
-                let replicas = Replicas {
-                    count,
-                    present: polled.present,
-                    kept_for: polled.kept_for,
-                };
-                budgets
-                    .lock()
-                    .iter()
-                    .for_each(|(_, budget)| budget.heard(&replicas));
-            }
-        });
+        let reader = LogFollower {
+            log: shared.log.reader(),
+            time: shared.time.clone(),
+            cache: self.cache.clone(),
+            admissions: self.admissions.clone(),
+            budgets: Arc::clone(&self.budgets),
+            replicas: Arc::clone(&self.replicas),
+        };
+        supervisor.spawn("the log reader", reader.run());
+    }
+}
+
+impl SharedRedis {
+    /// Begins to connect; the Redis keeper goes on with it.
+    fn connect(redis: &redis_link::Config, site: &Site<'_>) -> anyhow::Result<Self> {
+        let (link, keeper) = Link::new(redis, signals(site.metrics)).context("section redis")?;
+        site.supervisor.spawn("the Redis keeper", keeper.run());
+        Ok(Self {
+            reads: Reads::new(link.clone(), site.supervisor.tasks.clone()),
+            log: Log::new(link.clone()),
+            time: RedisTime::new(Arc::clone(site.clock)),
+            link,
+        })
     }
 }
 
@@ -259,18 +211,6 @@ fn signals(metrics: &Metrics) -> Signals {
     Signals {
         up: metrics.redis_up.clone(),
         refused,
-    }
-}
-
-fn hear(admissions: &Admissions, event: &Event) {
-    match event {
-        Event::Revoke(auth) => admissions.revoke_here(*auth),
-        Event::ForgetUser(user) => admissions.forget_user_here(*user),
-        Event::Lost => admissions.clear_here(),
-        Event::ForgetNumber(..)
-        | Event::ForgetNumbers(_)
-        | Event::Replaced(..)
-        | Event::ReplacedMany(..) => {}
     }
 }
 

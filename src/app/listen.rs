@@ -7,11 +7,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::chores::Chores;
 use super::connection::Connection;
 use super::crowd::{Crowd, Place};
-use crate::callers::Peer;
-use crate::clock::{self, Seldom};
+use super::supervisor::Supervisor;
+use crate::clients::Peer;
+use crate::clock::{self, OncePerMinute};
 use crate::tls::{self, Tls};
 
 /// Time for a TLS handshake.
@@ -29,7 +29,7 @@ pub(super) struct Gatekeeper {
     pub(super) most: usize,
     /// When a connection is cut off, whatever is under way on it.
     pub(super) longest: Duration,
-    pub(super) chores: Chores,
+    pub(super) supervisor: Supervisor,
 }
 
 impl Gatekeeper {
@@ -39,8 +39,8 @@ impl Gatekeeper {
         listener: TcpListener,
     ) -> ReceiverStream<std::io::Result<Connection>> {
         let (ready, incoming) = mpsc::channel(1);
-        let (chores, end) = (self.chores.clone(), CancellationToken::new());
-        chores.spawn_until(&end.clone(), "the accept loop", async move {
+        let (supervisor, end) = (self.supervisor.clone(), CancellationToken::new());
+        supervisor.spawn_until(&end.clone(), "the accept loop", async move {
             tokio::select! {
                 // The server takes no more connections.
                 () = ready.closed() => end.cancel(),
@@ -56,20 +56,20 @@ impl Gatekeeper {
         ready: &mpsc::Sender<std::io::Result<Connection>>,
     ) {
         let crowd = Crowd::new(self.most);
-        let (mut failed, mut refused) = (Seldom::default(), Seldom::default());
+        let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    failed.tell(
+                    failed.log(
                         || tracing::warn!(%error, "connections cannot be accepted on grpc.listen"),
                     );
-                    clock::pause(REST).await;
+                    clock::sleep(REST).await;
                     continue;
                 }
             };
             let Some(place) = crowd.enter(from.ip()) else {
-                refused.tell(|| {
+                refused.log(|| {
                     tracing::warn!(
                         "connections are refused: there are grpc.max_connections already"
                     )
@@ -77,9 +77,9 @@ impl Gatekeeper {
                 continue;
             };
             let (tls, longest, ready) = (self.tls.clone(), self.longest, ready.clone());
-            self.chores.tasks.spawn(async move {
+            self.supervisor.tasks.spawn(async move {
                 let end = place.end();
-                let shaken = clock::within(HANDSHAKE, shake(stream, tls, place, longest));
+                let shaken = clock::timeout(HANDSHAKE, shake(stream, tls, place, longest));
                 let Some(Some(Some(connection))) = end.run_until_cancelled(shaken).await else {
                     return;
                 };

@@ -7,14 +7,14 @@ use parking_lot::Mutex;
 use super::budgets::Budgets;
 use crate::admission::{self, Admissions};
 use crate::cache::TieredCache;
-use crate::callers::Callers;
+use crate::clients::Clients;
 use crate::config::{Config, Grpc};
 use crate::tls::{self, Tls};
 
 /// The rooms that take up new settings. Clones reach the same daemon.
 #[derive(Clone)]
 pub(crate) struct Reload {
-    pub(super) callers: Callers,
+    pub(super) clients: Clients,
     pub(super) tls: Option<Tls>,
     pub(super) cache: TieredCache,
     pub(super) admissions: Admissions,
@@ -28,7 +28,12 @@ impl std::fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Takes up what of these settings can change at run time: callers and the files of
+    /// The certificates in use, if connections are encrypted.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// Takes up what of these settings can change at run time: clients and the files of
     /// certificates as `grpc` has them, ages and quotas. All else stays as it was at the start.
     ///
     /// # Errors
@@ -41,7 +46,7 @@ impl Reload {
                 "grpc.tls: the certificates were exchanged; new connections use the new ones"
             );
         }
-        self.callers
+        self.clients
             .replace(&grpc.callers, grpc.needs_certificates());
         self.cache.set_ages(config.ages);
         self.admissions.set_config(admissions_config(config));

@@ -15,7 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
-use crate::config;
+use crate::{clock, config};
 
 const GRPC: &str = "the gRPC server";
 const ACCEPT: &str = "the accept loop";
@@ -117,9 +117,9 @@ async fn is_serving(channel: &Channel) -> bool {
 }
 
 async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) {
-    let waited = clock::within(Duration::from_secs(10), async {
+    let waited = clock::timeout(Duration::from_secs(10), async {
         while !happened().await {
-            clock::pause(Duration::from_millis(10)).await;
+            clock::sleep(Duration::from_millis(10)).await;
         }
     });
     assert!(waited.await.is_some(), "{what}: still not so");
@@ -129,7 +129,10 @@ async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) {
 async fn panics_in(part: &'static str) {
     let folder = tempfile::tempdir().unwrap();
     let app = daemon((part == CERTIFICATES).then_some(&folder)).await;
-    let ((grpc, ops), breaks) = (app.addresses().unwrap(), app.chores.breaks.clone());
+    let ((grpc, ops), breaks) = (
+        app.addresses().unwrap(),
+        app.daemon.supervisor.breaks.clone(),
+    );
     let running = TaskTracker::new().spawn(app.run(pending()));
     eventually("ready", async || is_ready(ops).await).await;
     // A server that is gone cannot be asked, and one with TLS needs another client.
@@ -148,7 +151,7 @@ async fn panics_in(part: &'static str) {
     if is_asked {
         eventually("not serving", async || !is_serving(&channel).await).await;
     }
-    let ended = clock::within(Duration::from_secs(20), running)
+    let ended = clock::timeout(Duration::from_secs(20), running)
         .await
         .expect("it stops")
         .unwrap();
@@ -172,7 +175,10 @@ async fn a_part_that_panics_ends_the_daemon_in_order_and_with_an_error() {
 
     let folder = tempfile::tempdir().unwrap();
     let app = daemon(Some(&folder)).await;
-    let (breaks, stop) = (app.chores.breaks.clone(), CancellationToken::new());
+    let (breaks, stop) = (
+        app.daemon.supervisor.breaks.clone(),
+        CancellationToken::new(),
+    );
     let ops = app.addresses().unwrap().1;
     let running = TaskTracker::new().spawn(app.run(stop.clone().cancelled_owned()));
     eventually("ready", async || is_ready(ops).await).await;
@@ -188,27 +194,37 @@ async fn a_part_that_panics_ends_the_daemon_in_order_and_with_an_error() {
 
 #[tokio::test]
 async fn a_part_may_end_when_everything_does_and_not_before() {
-    let chores = Chores::default();
-    chores.spawn("one", pending());
-    chores.spawn_until(&chores.stop, "two", chores.stop.clone().cancelled_owned());
-    chores.stop.cancel();
-    chores.tasks.close();
-    chores.tasks.wait().await;
-    chores.check().unwrap();
+    let supervisor = Supervisor::default();
+    supervisor.spawn("one", pending());
+    supervisor.spawn_until(
+        &supervisor.stop,
+        "two",
+        supervisor.stop.clone().cancelled_owned(),
+    );
+    supervisor.stop.cancel();
+    supervisor.tasks.close();
+    supervisor.tasks.wait().await;
+    supervisor.check().unwrap();
 
-    let chores = Chores::default();
-    chores.spawn("one", pending());
-    chores.spawn("two", async {});
-    assert_eq!(chores.broken().await, "two");
-    assert!(chores.check().unwrap_err().to_string().starts_with("two "));
+    let supervisor = Supervisor::default();
+    supervisor.spawn("one", pending());
+    supervisor.spawn("two", async {});
+    assert_eq!(supervisor.broken().await, "two");
+    assert!(
+        supervisor
+            .check()
+            .unwrap_err()
+            .to_string()
+            .starts_with("two ")
+    );
 }
 
 #[tokio::test]
 async fn a_daemon_that_is_given_up_half_way_has_no_part_that_failed() {
     let app = daemon(None).await;
-    let chores = app.chores.clone();
+    let supervisor = app.daemon.supervisor.clone();
     drop(app);
-    chores.tasks.close();
-    chores.tasks.wait().await;
-    chores.check().unwrap();
+    supervisor.tasks.close();
+    supervisor.tasks.wait().await;
+    supervisor.check().unwrap();
 }

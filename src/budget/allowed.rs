@@ -161,7 +161,7 @@ fn first(quota: &Quota) -> Duration {
 mod tests {
     use super::*;
     use crate::budget::Scope;
-    use crate::clock::instant;
+    use crate::clock;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_limit_falls_to_what_was_accepted_whatever_the_order_of_the_replies() {
-        let (quota, start, mut allowed) = (quota(), instant(), Allowed::default());
+        let (quota, start, mut allowed) = (quota(), clock::now(), Allowed::default());
         for n in 0..20_u32 {
             let now = start + n * Duration::from_millis(1);
             if [0, 3, 4, 15, 19].contains(&n) {
@@ -192,7 +192,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn beside_others_who_call_the_crm_it_falls_by_half() {
         for (accepted, is_alone) in [(5, false), (0, true)] {
-            let (quota, now, mut allowed) = (quota(), instant(), Allowed::default());
+            let (quota, now, mut allowed) = (quota(), clock::now(), Allowed::default());
             for _ in 0..accepted {
                 allowed.accepted(&quota, now, now);
             }
@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_recovers_step_by_step_and_more_slowly_after_each_refusal() {
-        let (quota, mut now, mut allowed) = (quota(), instant(), Allowed::default());
+        let (quota, mut now, mut allowed) = (quota(), clock::now(), Allowed::default());
         let mut rise_after = |now: &mut Instant| {
             allowed.refused(&quota, *now, true, *now);
             let (fallen, at) = (allowed.limit(), *now);
@@ -224,7 +224,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_that_nobody_tries_any_more_is_forgotten() {
-        let (quota, now, mut allowed) = (quota(), instant(), Allowed::default());
+        let (quota, now, mut allowed) = (quota(), clock::now(), Allowed::default());
         let told = allowed.refused(&quota, now, true, now);
         assert_eq!(
             told,
@@ -242,7 +242,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_crm_that_refuses_everything_for_a_while_lowers_the_limit_once_and_it_is_soon_back() {
-        let (quota, mut now, mut allowed) = (quota(), instant(), Allowed::default());
+        let (quota, mut now, mut allowed) = (quota(), clock::now(), Allowed::default());
         for _ in 0..10 {
             now += 6 * SECOND;
             allowed.refused(&quota, now, true, now);
@@ -258,7 +258,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn there_is_always_a_call_to_find_out_with() {
-        let (quota, mut now, mut allowed) = (quota(), instant(), Allowed::default());
+        let (quota, mut now, mut allowed) = (quota(), clock::now(), Allowed::default());
         for _ in 0..20 {
             now += SECOND;
             allowed.accepted(&quota, now, now);

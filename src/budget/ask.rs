@@ -8,7 +8,7 @@ use super::hint::Rest;
 use super::queue::{Ahead, Standing};
 use super::quota::Limits;
 use super::window::{Frees, micros};
-use crate::clock::{Instant, instant};
+use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 
@@ -102,7 +102,7 @@ impl Outlook {
     /// An outlook of this moment.
     pub(super) fn now(all: Room, background: Room) -> Self {
         Self {
-            seen: instant(),
+            seen: clock::now(),
             all,
             background,
         }

@@ -20,7 +20,7 @@ use super::limiter::Limiter;
 use super::queue::{Ahead, Queue, Standing, Ticket};
 use super::usage::Usage;
 use super::{Exhausted, STALE};
-use crate::clock::{self, Instant, Stopwatch, instant};
+use crate::clock::{self, Instant, Stopwatch};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
@@ -111,7 +111,7 @@ impl Gate {
         loop {
             // Before the urgency is read, so that no change is missed between reading and waiting.
             let changed = urgency.changed();
-            let (now, lane, latest) = (instant(), urgency.lane(), urgency.deadline());
+            let (now, lane, latest) = (clock::now(), urgency.lane(), urgency.deadline());
             let deadline = latest.filter(|deadline| now < *deadline);
             let overdue = latest.is_some() && deadline.is_none();
             let lane = if overdue {
@@ -130,7 +130,7 @@ impl Gate {
                 Step::Refuse(exhausted) => return Err(exhausted),
                 Step::Ask(turn) => {
                     let patience =
-                        deadline.map(|deadline| deadline.saturating_duration_since(instant()));
+                        deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
                     let answer = limiter
                         .ask(&Ask {
                             patience,
@@ -174,7 +174,7 @@ impl Gate {
         is_owner: bool,
         granted: Instant,
     ) -> Option<News> {
-        let (mut state, now) = (self.state.lock(), instant());
+        let (mut state, now) = (self.state.lock(), clock::now());
         let rest = state.pauses.note(hint, granted, now);
         let limit = match (is_owner, hint.refused) {
             (false, _) => None,
@@ -202,17 +202,17 @@ impl Gate {
 
     /// This is the scope of a call's owner.
     pub(super) fn counts_an_owner(&self) {
-        self.state.lock().owned = Some(instant());
+        self.state.lock().owned = Some(clock::now());
     }
 
     /// Whether a rest of all lanes has begun since then.
     pub(super) fn rests_since(&self, moment: Instant) -> bool {
-        self.state.lock().pauses.began_since(moment, instant())
+        self.state.lock().pauses.began_since(moment, clock::now())
     }
 
     /// How long no call of this lane and standing passes, as far as known, if nobody waits.
     pub(super) fn closed_for(&self, urgency: &Urgency) -> Duration {
-        let (state, now) = (self.state.lock(), instant());
+        let (state, now) = (self.state.lock(), clock::now());
         let lane = urgency.lane();
         let room = state
             .outlook
@@ -237,7 +237,7 @@ impl Gate {
     /// Adds how it stands with this scope.
     pub(super) fn add_to(&self, usage: &mut Usage) {
         let state = self.state.lock();
-        let now = instant();
+        let now = clock::now();
         if state.owned.is_some_and(|owned| now < owned + IN_USE) {
             usage.scopes += 1;
             usage.resting += usize::from(state.pauses.rest_all(now));
@@ -255,7 +255,7 @@ impl Gate {
     /// Whether nobody waits and nothing is lost by forgetting this gate.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state.lock();
-        let now = instant();
+        let now = clock::now();
         state.queue.is_empty() && state.pauses.are_over(now) && state.allowed.is_as_documented(now)
     }
 }
@@ -433,7 +433,7 @@ impl Turn<'_> {
         let mut state = self.gate.state.lock();
         let (expected, now) = (
             state.outlook.is_some() && answer.granted.is_some(),
-            instant(),
+            clock::now(),
         );
         if self.ask.is_probe && answer.granted.is_some() {
             state.pauses.probed(now);
@@ -470,7 +470,7 @@ fn standing(urgency: &Urgency) -> Standing {
 
 async fn wait_until(moment: Option<Instant>) {
     match moment {
-        Some(moment) => clock::pause_until(moment).await,
+        Some(moment) => clock::sleep_until(moment).await,
         None => pending().await,
     }
 }

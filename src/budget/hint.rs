@@ -246,7 +246,7 @@ fn left(until: Option<Instant>, now: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::instant;
+    use crate::clock;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -269,7 +269,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_without_a_time_double_up_to_a_minute_and_a_success_resets() {
-        let (mut pauses, mut now) = (Pauses::default(), instant());
+        let (mut pauses, mut now) = (Pauses::default(), clock::now());
         let mut steps = Vec::new();
         for _ in 0..8 {
             now += LONGEST_BACKOFF + SECOND;
@@ -289,7 +289,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_of_calls_that_were_under_way_together_count_once() {
-        let (mut pauses, start) = (Pauses::default(), instant());
+        let (mut pauses, start) = (Pauses::default(), clock::now());
         for n in 0..20 {
             pauses.note(&refused(None), start, start + n * Duration::from_millis(1));
         }
@@ -302,7 +302,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn retry_after_rests_all_lanes_and_is_capped_at_an_hour() {
-        let (mut pauses, now) = (Pauses::default(), instant());
+        let (mut pauses, now) = (Pauses::default(), clock::now());
         assert!(pauses.note(&refused(Some(30 * SECOND)), now, now).is_some());
         assert!(
             pauses.note(&refused(Some(30 * SECOND)), now, now).is_none(),
@@ -317,7 +317,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_ringing_phone_may_find_out_every_half_minute_whether_a_pause_still_holds() {
-        let (mut pauses, start) = (Pauses::default(), instant());
+        let (mut pauses, start) = (Pauses::default(), clock::now());
         pauses.note(&refused(Some(600 * SECOND)), start, start);
         assert_eq!(pauses.left(Lane::CallPop, start), PROBE_EVERY);
         let first = start + PROBE_EVERY;
@@ -342,7 +342,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_of_another_replica_is_asked_for_again_and_ends_when_it_is_over_there() {
-        let (mut pauses, start) = (Pauses::default(), instant());
+        let (mut pauses, start) = (Pauses::default(), clock::now());
         let rest = |all| Rest {
             all,
             background: all,
@@ -382,7 +382,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn few_calls_left_rest_the_background_and_none_left_rests_all() {
-        let now = instant();
+        let now = clock::now();
         for (hint, all, background) in [
             (remaining(11, Some(100)), 0, 0),
             (remaining(10, Some(100)), 0, 10),

@@ -14,7 +14,7 @@ use super::past::{self, Count, Past, Replicas};
 use super::queue::Ahead;
 use super::quota::{Quota, Scope};
 use super::shared::SharedQuota;
-use crate::clock::{Instant, instant};
+use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 
 /// The limiter of one quota.
@@ -65,7 +65,7 @@ impl Terms {
 
 impl Limiter {
     pub(super) fn new(quota: Quota, config: &Config, shared: Option<SharedQuota>) -> Self {
-        let past = Mutex::new(Past::new(&quota, config, shared.is_some(), instant()));
+        let past = Mutex::new(Past::new(&quota, config, shared.is_some(), clock::now()));
         let terms = RwLock::new(Terms::new(quota, config.call_timeout, config.admitted));
         let local = Local::new(&quota, config.replicas);
         Self {
@@ -89,7 +89,7 @@ impl Limiter {
         let new = Terms::new(quota, self.call_timeout, admitted);
         let before = std::mem::replace(&mut *self.terms.write(), new);
         if forgets || new.quota.per() > before.quota.per() {
-            self.past.lock().forget(new.quota.per(), instant());
+            self.past.lock().forget(new.quota.per(), clock::now());
         }
         if new.quota != before.quota {
             self.local.follow(&new.quota);
@@ -111,8 +111,8 @@ impl Limiter {
     /// Ends at once, or within the timeout of the link to Redis.
     pub(super) async fn ask(&self, ask: &Ask) -> Answer {
         let terms = self.terms();
-        let until = instant() + terms.hold;
-        let count = self.past.lock().count(instant());
+        let until = clock::now() + terms.hold;
+        let count = self.past.lock().count(clock::now());
         let count = self.local.count_of(ask.scope, count);
         match (&self.shared, count) {
             _ if ask.is_made => self.count_made(ask, until).await,
@@ -120,7 +120,7 @@ impl Limiter {
             (Some(shared), Count::Shared) => self.ask_shared(shared, ask, until).await,
             (Some(shared), Count::SharedWithinShare) => {
                 let outlook = self.local.outlook_of_share(&terms.quota, ask);
-                match outlook.wait((ask.lane, ask.standing), Ahead::default(), instant()) {
+                match outlook.wait((ask.lane, ask.standing), Ahead::default(), clock::now()) {
                     Duration::ZERO => self.ask_shared(shared, ask, until).await,
                     _ => Answer::denied(outlook),
                 }
@@ -133,7 +133,7 @@ impl Limiter {
     }
 
     async fn ask_shared(&self, shared: &SharedQuota, ask: &Ask, until: Instant) -> Answer {
-        let (terms, absent) = (self.terms(), self.past.lock().absent(instant()));
+        let (terms, absent) = (self.terms(), self.past.lock().absent(clock::now()));
         let left = ask.limits.all - ask.limits.leaving(absent).all;
         let known = self.local.known(ask.scope, terms.quota.per());
         let Ok(answer) = shared
@@ -188,7 +188,7 @@ impl Limiter {
     pub(super) fn release(&self, slot: &Slot, at: Instant) {
         self.free(
             slot,
-            (at + self.quota().per()).saturating_duration_since(instant()),
+            (at + self.quota().per()).saturating_duration_since(clock::now()),
         );
     }
 
@@ -198,7 +198,7 @@ impl Limiter {
     }
 
     fn free(&self, slot: &Slot, after: Duration) {
-        self.local.release(slot, instant() + after);
+        self.local.release(slot, clock::now() + after);
         if let (Some(shared), Some(name)) = (&self.shared, &slot.name) {
             shared.release(slot.scope, name, after);
         }
@@ -218,7 +218,7 @@ impl Limiter {
         if keeps_one_for.is_zero() {
             return;
         }
-        self.local.keep_one(scope, instant() + keeps_one_for);
+        self.local.keep_one(scope, clock::now() + keeps_one_for);
         if let Some(shared) = &self.shared {
             shared.keep_one(scope, keeps_one_for).await;
         }
@@ -234,7 +234,7 @@ impl Limiter {
             let mut past = self.past.lock();
             let before = past.kept_since();
             (
-                past.heard(replicas, instant()),
+                past.heard(replicas, clock::now()),
                 before.is_some() && before != past.kept_since(),
             )
         };
@@ -247,7 +247,7 @@ impl Limiter {
 
     /// Redis did not say anything of the replicas.
     pub(super) fn unheard(&self) {
-        self.past.lock().lost(instant());
+        self.past.lock().lost(clock::now());
     }
 
     /// Forgets the scopes that hold nothing.

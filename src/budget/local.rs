@@ -25,7 +25,7 @@ use super::past::{Count, Outage};
 use super::queue::{Ahead, Standing};
 use super::quota::{Pace, Quota};
 use super::window::{Window, micros};
-use crate::clock::{Instant, instant};
+use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 
 /// By how much at least a call must be held longer here before Redis is expected to hold it.
@@ -135,7 +135,7 @@ impl Local {
         if !matches!(count, Count::Shared | Count::SharedWithinShare) {
             return count;
         }
-        let (held, now) = (self.held.lock(), instant());
+        let (held, now) = (self.held.lock(), clock::now());
         let Some(held) = held.get(&scope) else {
             return count;
         };
@@ -156,7 +156,7 @@ impl Local {
         {
             held.all_shared_from = held
                 .all_shared_from
-                .max(outage.ends(quota.per(), instant()));
+                .max(outage.ends(quota.per(), clock::now()));
         }
     }
 
@@ -164,7 +164,7 @@ impl Local {
     pub(super) fn was_not_answered(&self, scope: ScopeTag, wait: Duration) {
         let mut held = self.held.lock();
         let held = held.entry(scope).or_default();
-        held.outage = Some(Outage::goes_on(held.outage, wait, instant()));
+        held.outage = Some(Outage::goes_on(held.outage, wait, clock::now()));
     }
 
     /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must
@@ -182,7 +182,7 @@ impl Local {
         let is_background = ask.lane.is_background();
         // governor gives nothing back. So everything is looked at before anything is spent.
         if !before
-            .wait((ask.lane, ask.standing), Ahead::default(), instant())
+            .wait((ask.lane, ask.standing), Ahead::default(), clock::now())
             .is_zero()
         {
             return Answer {
@@ -205,7 +205,7 @@ impl Local {
         };
         self.hold(&slot);
         if ask.standing == Standing::Proven {
-            self.keep_one(ask.scope, instant() + keeps_one_for);
+            self.keep_one(ask.scope, clock::now() + keeps_one_for);
         }
         let outlook = self.outlook(quota, ask, paces);
         Answer {
@@ -221,7 +221,7 @@ impl Local {
     }
 
     fn outlook(&self, quota: &Quota, ask: &Ask, paces: Option<&Paces>) -> Outlook {
-        let now = instant();
+        let now = clock::now();
         let sharing = paces.map_or_else(|| self.paces.read().sharing(), Paces::sharing);
         let limits = ask.limits.among(sharing);
         let mut held = self.held.lock();
@@ -258,7 +258,7 @@ impl Local {
     /// What Redis must know of a scope: if it does not, it has lost what it counted. A call that is
     /// free in a moment is not asked for.
     pub(super) fn known(&self, scope: ScopeTag, per: Duration) -> Known {
-        let (held, now) = (self.held.lock(), instant());
+        let (held, now) = (self.held.lock(), clock::now());
         let Some(held) = held.get(&scope) else {
             return Known::default();
         };
@@ -292,7 +292,7 @@ impl Local {
         let held = held.entry(slot.scope).or_default();
         if let Some(name) = &slot.name {
             held.last = Some((name.clone(), slot.until));
-            held.counted = Some(instant());
+            held.counted = Some(clock::now());
         }
         held.all.hold(slot.until);
         if slot.is_background {
@@ -341,7 +341,7 @@ impl Local {
             keyed.limiter.retain_recent();
             keyed.limiter.shrink_to_fit();
         }
-        let (mut held, now) = (self.held.lock(), instant());
+        let (mut held, now) = (self.held.lock(), clock::now());
         held.retain(|_, held| {
             held.slide(now);
             !held.is_needless(now)
@@ -367,7 +367,7 @@ struct Keyed {
 
 impl Keyed {
     fn new(pace: Pace) -> Self {
-        let (start, arrivals) = (Since(instant()), Arrivals::default());
+        let (start, arrivals) = (Since(clock::now()), Arrivals::default());
         // Never less than a nanosecond: a Pace has an interval.
         let quota = governor::Quota::with_period(pace.interval)
             .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
@@ -457,7 +457,7 @@ impl Clock for Since {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        let since = instant().saturating_duration_since(self.0);
+        let since = clock::now().saturating_duration_since(self.0);
         Nanos::new(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 }

@@ -63,7 +63,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::clock::{self, Instant, Stopwatch, instant};
+use crate::clock::{self, Instant, Stopwatch};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::metrics::Metrics;
@@ -246,7 +246,7 @@ impl Line {
             if closed <= STALE {
                 return Ok(());
             }
-            let (now, deadline) = (instant(), urgency.deadline());
+            let (now, deadline) = (clock::now(), urgency.deadline());
             if deadline.is_some_and(|deadline| now < deadline && deadline < now + closed) {
                 return Err(Exhausted {
                     retry_after: closed,
@@ -254,7 +254,7 @@ impl Line {
             }
             let _counted = gate.waits_before(urgency.lane());
             tokio::select! {
-                () = clock::pause(closed.min(LOOK_AGAIN)) => {}
+                () = clock::sleep(closed.min(LOOK_AGAIN)) => {}
                 () = urgency.changed() => {}
             }
         }
@@ -342,7 +342,7 @@ impl Budget {
                 line.opened(credential, urgency).await?;
             }
             let (owner, passed) = line.turn(scopes.owner, urgency, true).await?;
-            let granted = instant();
+            let granted = clock::now();
             let second = match credential {
                 None => None,
                 Some(credential) => match line.turn(credential, urgency, false).await {

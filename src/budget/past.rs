@@ -307,7 +307,7 @@ fn left(moment: Instant, now: Instant) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::budget::Scope;
-    use crate::clock::instant;
+    use crate::clock;
 
     const PER: Duration = Duration::from_secs(2);
 
@@ -346,7 +346,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_missing_replica_has_its_share_until_a_window_after_it_is_back() {
-        let (start, mut past) = (instant(), begun(PER, true, false, instant()));
+        let (start, mut past) = (clock::now(), begun(PER, true, false, clock::now()));
         let mut after = |millis, there| {
             past.heard(&present(there), start + ms(millis));
             past.absent(start + ms(millis)).count
@@ -362,7 +362,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_redis_a_start_waits_one_window_and_a_known_past_does_not() {
-        let start = instant();
+        let start = clock::now();
         let past = begun(PER, false, false, start);
         assert_eq!(past.count(start + ms(500)), Count::Unknown(ms(1_500)));
         assert_eq!(past.count(start + PER), Count::Own);
@@ -373,7 +373,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_start_beside_a_redis_that_has_kept_its_data_waits_for_nothing() {
-        let start = instant();
+        let start = clock::now();
         let mut past = begun(PER, true, false, start);
         assert_eq!(
             past.count(start),
@@ -387,7 +387,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_new_redis_for_a_crm_that_is_new_as_well_is_not_waited_for() {
-        let start = instant();
+        let start = clock::now();
         let mut past = begun(PER, true, true, start);
         past.heard(&heard(ms(20)), start + ms(20));
         assert_eq!(past.count(start + ms(20)), Count::Shared);
@@ -397,7 +397,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn data_that_redis_has_lost_is_waited_for_and_then_shares_are_kept_for_a_while() {
-        let start = instant();
+        let start = clock::now();
         let mut past = begun(PER, true, false, start);
         past.heard(&heard(Duration::from_secs(3_600)), start);
         let flushed = start + ms(10_000);
@@ -409,7 +409,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_scope_that_redis_does_not_answer_is_counted_here_and_redis_is_asked_now_and_then() {
-        let start = instant();
+        let start = clock::now();
         let outage = Outage::goes_on(None, PER, start);
         let count = |outage: Outage, after| outage.count(Count::Shared, start + ms(after));
         assert_eq!(count(outage, 100), Count::Unknown(LOOK_AGAIN));
@@ -437,7 +437,7 @@ mod tests {
             (beside_others, 2_400, Count::Shared),
             (beside_others, 2_500, Count::SharedWithinShare),
         ] {
-            let start = instant();
+            let start = clock::now();
             let mut past = begun(PER, true, false, start);
             past.heard(&replicas, start);
             past.lost(start);

@@ -9,7 +9,7 @@ use super::ask::Slot;
 use super::gate::Gate;
 use super::hint::RateHint;
 use super::limiter::Limiter;
-use crate::clock::{Instant, instant};
+use crate::clock::{self, Instant};
 
 /// A call counted in one scope.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Permit {
     /// Takes effect here before the first await. Only news is then told to the other replicas,
     /// which takes at most the timeout of the link to Redis.
     pub(crate) async fn observe_since(self, hint: &RateHint, at: Instant) {
-        let hint = hint.after(instant().saturating_duration_since(at));
+        let hint = hint.after(clock::now().saturating_duration_since(at));
         let owner = self
             .owner
             .map(|counted| counted.observe(&hint, true, self.granted, at));

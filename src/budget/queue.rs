@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn order_is_by_lane_then_by_arrival_and_a_raise_keeps_the_arrival() {
         let mut queue = Queue::default();
-        let began = crate::clock::instant();
+        let began = crate::clock::now();
         let mut enter = |lane| queue.enter(lane, Standing::Proven, began, Arc::default());
         let (first, second) = (enter(Lane::Prefetch), enter(Lane::Prefetch));
         let (stale, pop) = (enter(Lane::Revalidate), enter(Lane::CallPop));
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn within_a_lane_proven_credentials_come_first() {
         let mut queue = Queue::default();
-        let began = crate::clock::instant();
+        let began = crate::clock::now();
         let mut enter = |lane, standing| queue.enter(lane, standing, began, Arc::default());
         let unproven = enter(Lane::CallPop, Standing::Unproven);
         let proven = enter(Lane::CallPop, Standing::Proven);

@@ -23,8 +23,8 @@ use super::quota::{CallKind, Pace, Quota};
 use super::window::{FORESEEN, Frees, micros};
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
-use crate::link::user::token;
-use crate::link::{Link, LinkError, hex};
+use crate::redis_link::user::token;
+use crate::redis_link::{Link, LinkError, hex};
 
 /// How much later than its turn a call pop may come back and still find the background lanes
 /// standing aside. If it never comes back, they have waited this long for nothing.

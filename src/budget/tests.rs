@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::task::{JoinSet, yield_now};
 
 use super::*;
-use crate::clock::{Instant, Stopwatch, instant, pause, within};
+use crate::clock::{self, Instant, Stopwatch, sleep, timeout};
 use crate::domain::KeyMaker;
 
 mod deadlines;
@@ -49,13 +49,13 @@ fn slow() -> Arc<Budget> {
 }
 
 fn within_from_now(limit: Duration) -> Option<Instant> {
-    Some(instant() + limit)
+    Some(clock::now() + limit)
 }
 
 impl Permit {
     /// The reply comes now.
     async fn observe(self, hint: &RateHint) {
-        self.observe_since(hint, instant()).await;
+        self.observe_since(hint, clock::now()).await;
     }
 }
 
@@ -128,7 +128,7 @@ async fn the_burst_goes_at_once_and_then_the_rate_exactly() {
     }
     assert_eq!(times, [0, 0, 0, 0, 100, 200, 300]);
     // After a rest the burst is there again, and no more than that.
-    pause(10 * SECOND).await;
+    sleep(10 * SECOND).await;
     let start = Stopwatch::start();
     for _ in 0..5 {
         let _permit = spend(&budget, Lane::CallPop).await.unwrap();
@@ -177,7 +177,7 @@ async fn a_raised_prefetch_moves_up_at_once() {
     }
     let joined = race.enter("joined", Lane::Prefetch).await;
     race.enter("stale", Lane::Revalidate).await;
-    pause(ms(30)).await;
+    sleep(ms(30)).await;
     joined.join(Lane::CallPop, None);
     assert_eq!(
         race.finish().await,
@@ -195,7 +195,7 @@ async fn a_raise_frees_a_prefetch_from_its_share() {
     let mut race = Race::new(&budget(10, SECOND, 10, 0.1));
     race.enter("share", Lane::Prefetch).await;
     let joined = race.enter("joined", Lane::Prefetch).await;
-    pause(ms(30)).await;
+    sleep(ms(30)).await;
     joined.join(Lane::CallPop, None);
     assert_eq!(race.finish().await, [("share", 0), ("joined", 30)]);
 }
@@ -205,17 +205,17 @@ async fn a_dropped_waiter_leaves_the_line() {
     let mut race = Race::new(&slow());
     race.enter("first", Lane::Prefetch).await;
     let budget = Arc::clone(&race.budget);
-    let leave = [ms(30), ms(60)].map(|after| within(after, spend(&budget, Lane::Prefetch)));
+    let leave = [ms(30), ms(60)].map(|after| timeout(after, spend(&budget, Lane::Prefetch)));
     // One of them is head and sleeps, the other waits behind it.
     let (head, second) = tokio::join!(leave.into_iter().next().unwrap(), async {
-        let second = within(ms(60), spend(&budget, Lane::Prefetch)).await;
+        let second = timeout(ms(60), spend(&budget, Lane::Prefetch)).await;
         race.enter("last", Lane::Prefetch).await;
         second
     });
     assert!(head.is_none() && second.is_none());
     assert_eq!(race.finish().await, [("first", 0), ("last", 100)]);
     budget.sweep();
-    pause(SECOND).await;
+    sleep(SECOND).await;
     budget.sweep();
     assert!(
         budget.all.gates.lock().is_empty(),
@@ -248,7 +248,7 @@ async fn a_call_pop_during_a_saturating_prefetch_waits_at_most_two_intervals() {
             warm_up.spawn(async move { spend(&budget, Lane::Prefetch).await.is_ok() });
         }
         for n in 0..50 {
-            pause(ms(137 + n * 11)).await;
+            sleep(ms(137 + n * 11)).await;
             let watch = Stopwatch::start();
             let _permit = spend(&budget, Lane::CallPop).await.unwrap();
             assert!(
@@ -296,7 +296,7 @@ async fn waits_are_measured_in_the_lane_that_was_granted() {
     let mut race = Race::new(&budget);
     race.enter("first", Lane::Prefetch).await;
     let joined = race.enter("joined", Lane::Prefetch).await;
-    pause(ms(60)).await;
+    sleep(ms(60)).await;
     joined.join(Lane::CallPop, None);
     race.finish().await;
     let page = metrics.render();
@@ -368,7 +368,7 @@ async fn scopes_no_longer_used_are_forgotten() {
     }
     let kept = spend(&budget, Lane::CallPop).await.unwrap();
     assert_eq!(budget.all.gates.lock().len(), 100_001);
-    pause(SECOND).await;
+    sleep(SECOND).await;
     budget.sweep();
     assert_eq!(budget.all.gates.lock().len(), 1, "whose call is under way");
     assert!(

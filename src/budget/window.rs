@@ -124,7 +124,7 @@ impl Frees {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::instant;
+    use crate::clock;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_held_until_a_window_after_its_reply() {
-        let (start, mut window) = (instant(), Window::default());
+        let (start, mut window) = (clock::now(), Window::default());
         let lost = start + 6 * SECOND;
         window.hold(lost);
         window.hold(lost);
@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_forecast_names_the_call_whose_room_each_waiter_gets() {
-        let (now, mut window) = (instant(), Window::default());
+        let (now, mut window) = (clock::now(), Window::default());
         for after in [100, 100, 300] {
             window.hold(now + ms(after));
         }

@@ -16,7 +16,7 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretBox};
 
 use crate::domain::SlotKey;
-use crate::link::PartyHash;
+use crate::redis_link::PartyHash;
 
 pub(super) const NONCE: usize = 24;
 

@@ -19,8 +19,8 @@ use std::time::Duration;
 use redis::{Cmd, Script};
 
 use crate::domain::SharedTime;
-use crate::link::user::{script, token};
-use crate::link::{Link, LinkError};
+use crate::redis_link::user::{script, token};
+use crate::redis_link::{Link, LinkError};
 
 pub use event::Event;
 use place::{Place, Reply};

@@ -9,7 +9,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::generation::Stamp;
+use super::invalidations::Stamp;
 use crate::clock::Clock;
 use crate::domain::{AgePolicy, Entry, SlotKey, Timestamp, UserTag};
 
@@ -248,7 +248,7 @@ impl MemoryCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::generation::Generations;
+    use crate::cache::invalidations::Invalidations;
     use crate::clock::SystemClock;
     use crate::domain::{
         Ages, Contact, Crm, E164, Identity, KeyMaker, MatchQuality, Party, SharedTime, User,
@@ -276,7 +276,7 @@ mod tests {
             account: String::new(),
             host: None,
             region: None,
-            settings: crate::domain::caller::Settings::default(),
+            settings: crate::domain::user::Settings::default(),
         };
         let crm = Crm {
             connector: "example",
@@ -312,7 +312,7 @@ mod tests {
         Kept {
             entry: Arc::clone(entry),
             asked,
-            stamp: Generations::default().stamp(),
+            stamp: Invalidations::default().stamp(),
         }
     }
 

@@ -12,7 +12,7 @@
 
 pub mod codec;
 mod counts;
-mod generation;
+mod invalidations;
 mod keys;
 mod log;
 mod memory;
@@ -23,9 +23,9 @@ mod sheet;
 mod ticket;
 mod tiered;
 
-pub use self::redis::{Begun, Epoch, Outcome, RedisTier};
+pub use self::redis::{Begun, NumberToken, Outcome, RedisTier};
 pub use keys::{KeyRing, Place};
-pub use log::{Event, Log, LogReader};
+pub use log::{Event, Log, LogReader, Polled};
 pub use memory::{Config, MemoryCache};
 pub(crate) use ticket::{Fetched, Ticket};
 pub(crate) use tiered::Stored;

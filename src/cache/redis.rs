@@ -28,8 +28,8 @@ use super::codec::Codec;
 use super::keys::{KeyRing, Place};
 use super::sheet::{OWNERS, RECORDS, Sheet, record};
 use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
-use crate::link::user::{self, Generation, millis, token};
-use crate::link::{Link, LinkError, Names, PartyHash, Reads};
+use crate::redis_link::user::{self, UserToken, millis, token};
+use crate::redis_link::{KeyNames, Link, LinkError, PartyHash, Reads};
 
 /// How long an epoch waits for its load. A load that takes longer is served, but not stored here.
 const EPOCH: Duration = Duration::from_secs(900);
@@ -87,9 +87,9 @@ return replaced
 
 /// What a load takes along from its beginning to its end.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Epoch(Vec<u8>);
+pub struct NumberToken(Vec<u8>);
 
-impl fmt::Debug for Epoch {
+impl fmt::Debug for NumberToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Epoch(…)")
     }
@@ -101,7 +101,7 @@ pub struct Held {
     party: PartyHash,
     sheet: Option<Vec<u8>>,
     /// The user's generation, for the next read.
-    pub generation: Option<Generation>,
+    pub generation: Option<UserToken>,
 }
 
 impl fmt::Debug for Held {
@@ -130,7 +130,7 @@ pub struct Begun {
     /// What is stored already, however old: another replica may have been faster.
     pub held: Held,
     /// For [`RedisTier::store`].
-    pub epoch: Epoch,
+    pub epoch: NumberToken,
     /// Redis' time.
     pub now: SharedTime,
 }
@@ -197,7 +197,7 @@ impl RedisTier {
         let args: [&[u8]; 4] = [&generation, &epoch, &ttl, suffix.as_bytes()];
         let (bytes, now): (Vec<u8>, u64) = self.link.script(&self.begin, &keys, &args).await?;
         let sheet = Sheet::read(&bytes).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
-        let (generation, epoch) = (Some(sheet.generation), Epoch(sheet.epoch.to_vec()));
+        let (generation, epoch) = (Some(sheet.generation), NumberToken(sheet.epoch.to_vec()));
         Ok(Begun {
             held: Held {
                 party,
@@ -220,7 +220,7 @@ impl RedisTier {
         &self,
         user: UserTag,
         party: Party,
-        known: Option<Generation>,
+        known: Option<UserToken>,
     ) -> Result<Held, LinkError> {
         let names = self.link.names();
         let party = names.party(user, party);
@@ -240,12 +240,12 @@ impl RedisTier {
         })
     }
 
-    async fn generation(&self, user: UserTag) -> Result<Option<Generation>, LinkError> {
+    async fn generation(&self, user: UserTag) -> Result<Option<UserToken>, LinkError> {
         let held = self
             .reads
             .get(user::generation(self.link.names(), user))
             .await?;
-        Ok(held.and_then(|held| Generation::read(&held)))
+        Ok(held.and_then(|held| UserToken::read(&held)))
     }
 
     /// The answer to one question for one identity, if it is among what was found.
@@ -266,7 +266,7 @@ impl RedisTier {
     pub async fn store(
         &self,
         key: &ContactKey,
-        epoch: &Epoch,
+        epoch: &NumberToken,
         entry: &Entry,
         ttl: Duration,
         now: SharedTime,
@@ -349,11 +349,7 @@ impl RedisTier {
             .query::<Vec<Option<Vec<u8>>>>(mget)
             .await?
             .into_iter();
-        let generation = values
-            .next()
-            .flatten()
-            .as_deref()
-            .and_then(Generation::read);
+        let generation = values.next().flatten().as_deref().and_then(UserToken::read);
         let held = values.zip(parties).map(|(sheet, party)| Held {
             party,
             sheet,
@@ -374,6 +370,6 @@ impl RedisTier {
             names.number(user, party),
             user::index(names, user),
         ];
-        (keys, Names::number_suffix(party), party)
+        (keys, KeyNames::number_suffix(party), party)
     }
 }

@@ -89,7 +89,7 @@ impl Outbox {
 
     /// Sends until nothing is left. Another task begins with the next replacement after that.
     async fn send(self) {
-        clock::pause(COLLECT).await;
+        clock::sleep(COLLECT).await;
         loop {
             // Left in the map while they are sent, so that no second task begins meanwhile.
             let sending = self.waiting.lock().clone();
@@ -99,7 +99,7 @@ impl Outbox {
             if all_sent && self.settle(&sending) {
                 return;
             }
-            clock::pause(if all_sent { COLLECT } else { AGAIN }).await;
+            clock::sleep(if all_sent { COLLECT } else { AGAIN }).await;
         }
     }
 

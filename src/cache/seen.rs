@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::generation::{Generations, Stamp};
+use super::invalidations::{Invalidations, Stamp};
 use crate::clock::Stopwatch;
 use crate::domain::UserTag;
-use crate::link::user::Generation;
+use crate::redis_link::user::UserToken;
 
 /// After this the generation is read again. Redis, which evicts what is read least, sees by that
 /// that it is in use.
@@ -24,31 +24,31 @@ const LIFE: Duration = Duration::from_secs(1);
 const PLACES: usize = 1 << 14;
 
 /// What was seen last on each place.
-pub(super) struct SeenGenerations(Box<[Mutex<Option<Seen>>]>);
+pub(super) struct SeenTokens(Box<[Mutex<Option<Seen>>]>);
 
 #[derive(Clone, Copy)]
 struct Seen {
     user: UserTag,
-    generation: Generation,
+    generation: UserToken,
     stamp: Stamp,
     since: Stopwatch,
 }
 
-impl fmt::Debug for SeenGenerations {
+impl fmt::Debug for SeenTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SeenGenerations")
     }
 }
 
-impl Default for SeenGenerations {
+impl Default for SeenTokens {
     fn default() -> Self {
         Self((0..PLACES).map(|_| Mutex::default()).collect())
     }
 }
 
-impl SeenGenerations {
+impl SeenTokens {
     /// The generation that the user had, if nothing was heard since that ended it.
-    pub(super) fn get(&self, user: UserTag, generations: &Generations) -> Option<Generation> {
+    pub(super) fn get(&self, user: UserTag, generations: &Invalidations) -> Option<UserToken> {
         let seen = (*self.place(user).lock())
             .filter(|seen| seen.user == user && seen.since.elapsed() < LIFE)?;
         generations
@@ -57,7 +57,7 @@ impl SeenGenerations {
     }
 
     /// Remembers what a read brought that began at `stamp`; nothing where there is no generation.
-    pub(super) fn put(&self, user: UserTag, generation: Option<Generation>, stamp: Stamp) {
+    pub(super) fn put(&self, user: UserTag, generation: Option<UserToken>, stamp: Stamp) {
         let seen = generation.map(|generation| Seen {
             user,
             generation,
@@ -77,8 +77,8 @@ impl SeenGenerations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::pause;
-    use crate::link::PartyHash;
+    use crate::clock::sleep;
+    use crate::redis_link::PartyHash;
 
     fn user(place: u8, other: u8) -> UserTag {
         let mut bytes = [other; 16];
@@ -86,23 +86,23 @@ mod tests {
         UserTag::from_bytes(bytes)
     }
 
-    fn generation(byte: u8) -> Option<Generation> {
-        Generation::read(&[byte; 16])
+    fn generation(byte: u8) -> Option<UserToken> {
+        UserToken::read(&[byte; 16])
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_seen_is_known_for_a_second() {
-        let (seen, generations) = (SeenGenerations::default(), Generations::default());
+        let (seen, generations) = (SeenTokens::default(), Invalidations::default());
         seen.put(user(1, 0), generation(1), generations.stamp());
-        pause(Duration::from_millis(999)).await;
+        sleep(Duration::from_millis(999)).await;
         assert_eq!(seen.get(user(1, 0), &generations), generation(1));
-        pause(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
         assert_eq!(seen.get(user(1, 0), &generations), None);
     }
 
     #[test]
     fn what_was_seen_is_known_until_the_user_is_forgotten() {
-        let (seen, generations) = (SeenGenerations::default(), Generations::default());
+        let (seen, generations) = (SeenTokens::default(), Invalidations::default());
         let (ann, bob) = (user(1, 0), user(2, 0));
         assert_eq!(seen.get(ann, &generations), None);
         seen.put(ann, generation(1), generations.stamp());
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn users_on_one_place_push_each_other_out_and_are_not_mixed_up() {
-        let (seen, generations) = (SeenGenerations::default(), Generations::default());
+        let (seen, generations) = (SeenTokens::default(), Invalidations::default());
         let (ann, bob) = (user(1, 0), user(1, 7));
         seen.put(ann, generation(1), generations.stamp());
         assert_eq!(seen.get(bob, &generations), None);

@@ -2,7 +2,7 @@
 //!
 //! Owns its layout:
 //!
-//! * 16 bytes of the user's generation (see `link::user`) under which it began;
+//! * 16 bytes of the user's generation (see `redis_link::user`) under which it began;
 //! * 16 bytes of an epoch, a random token;
 //! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of
 //!   question and identity together, 8 of the time when the CRM was asked (milliseconds, by Redis'
@@ -14,7 +14,7 @@
 //! record. The scripts of [`redis`](super::redis) write sheets; they know the same layout.
 
 use crate::domain::ContactKey;
-use crate::link::user::Generation;
+use crate::redis_link::user::UserToken;
 
 /// Records kept of one identity. Services that ask about one user may differ in their formats, but
 /// not without end.
@@ -31,7 +31,7 @@ const TIME: usize = 8;
 /// The parts of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sheet<'a> {
-    pub(super) generation: Generation,
+    pub(super) generation: UserToken,
     pub(super) epoch: &'a [u8],
     records: &'a [u8],
 }
@@ -42,7 +42,7 @@ impl<'a> Sheet<'a> {
         let (generation, rest) = bytes.split_at_checked(TOKEN)?;
         let (epoch, records) = rest.split_at_checked(TOKEN)?;
         Some(Self {
-            generation: Generation::read(generation)?,
+            generation: UserToken::read(generation)?,
             epoch,
             records,
         })
@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::caller::Settings;
+    use crate::domain::user::Settings;
     use crate::domain::{AuthTag, Crm, E164, Identity, KeyMaker, Party, User};
 
     fn key(identity: u8) -> ContactKey {
@@ -126,7 +126,7 @@ mod tests {
         let read = Sheet::read(&value).unwrap();
         assert_eq!(
             (Some(read.generation), read.epoch),
-            (Generation::read(&[b'g'; TOKEN]), &[b'e'; TOKEN][..])
+            (UserToken::read(&[b'g'; TOKEN]), &[b'e'; TOKEN][..])
         );
         assert_eq!(read.find(&key(1)), Some(&b"new"[..]));
         assert_eq!(read.find(&key(2)), Some(&b""[..]));

@@ -1,7 +1,7 @@
 //! What a look-up or a load holds between its begin and its end.
 
-use super::generation::Stamp;
-use super::redis::{Epoch, Held};
+use super::invalidations::Stamp;
+use super::redis::{Held, NumberToken};
 use crate::domain::{SharedTime, Timestamp};
 
 /// What was read of one number, before it is known whose answer is wanted.
@@ -40,7 +40,7 @@ pub struct Ticket {
 
 #[derive(Debug)]
 pub(super) struct SharedTicket {
-    pub(super) epoch: Epoch,
+    pub(super) epoch: NumberToken,
     pub(super) asked: SharedTime,
 }
 

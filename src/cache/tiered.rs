@@ -12,20 +12,20 @@ use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use super::counts::Counts;
-use super::generation::Generations;
+use super::invalidations::Invalidations;
 use super::log::{Event, Log};
 use super::memory::{Kept, MemoryCache};
 use super::redis::{CHUNK, Held, Outcome, RedisTier};
 use super::replaced::Outbox;
-use super::seen::SeenGenerations;
+use super::seen::SeenTokens;
 use super::ticket::{Fetched, Moment, SharedTicket, Ticket};
 use crate::clock::Clock;
 use crate::domain::{
     AgePolicy, ContactKey, Entry, Freshness, Party, QuestionKey, SharedTime, Source, Timestamp,
     UserTag, judge,
 };
-use crate::link::{LinkError, Names, PartyHash, RedisTime};
 use crate::metrics::Metrics;
+use crate::redis_link::{KeyNames, LinkError, PartyHash, RedisTime};
 
 /// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly
 /// as round trips are short. A copy that is dropped though it was new is read from Redis again.
@@ -59,8 +59,8 @@ pub struct Stored {
 pub struct TieredCache {
     memory: MemoryCache,
     shared: Option<Shared>,
-    names: Names,
-    generations: Arc<Generations>,
+    names: KeyNames,
+    generations: Arc<Invalidations>,
     /// How often another replica has told of replaced answers.
     replacements: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
@@ -86,7 +86,7 @@ struct Shared {
     redis: RedisTier,
     log: Log,
     time: RedisTime,
-    seen: Arc<SeenGenerations>,
+    seen: Arc<SeenTokens>,
     replaced: Outbox,
 }
 
@@ -116,7 +116,7 @@ impl TieredCache {
     pub fn new(
         memory: MemoryCache,
         shared: Option<SharedTier>,
-        names: Names,
+        names: KeyNames,
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {

@@ -1,19 +1,22 @@
 //! What the client commands share: where the daemon is, on whose behalf they ask, how failures are
 //! told.
 
+use std::error::Error;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use prost::Message as _;
+use tonic::codegen::http;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Request, Status};
+use tonic::transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Status, TimeoutExpired};
 
 use super::Failure;
+use crate::grpc::client::ContactServiceClient;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 
 /// How long one answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -77,22 +80,56 @@ pub(super) struct ClientArgs {
 impl ClientArgs {
     /// A connection to the daemon.
     pub(super) async fn connect(&self) -> Result<ContactServiceClient<Channel>, Failure> {
-        let endpoint = Endpoint::from_shared(self.server.clone()).map_err(|_| {
-            Failure::Misused(format!(
-                "--server {:?} is not a URL such as http://127.0.0.1:50051",
-                self.server
-            ))
-        })?;
-        let endpoint = self.encrypted(endpoint)?;
+        let endpoint = self.encrypted(endpoint(&self.server)?)?;
         let channel = endpoint
             .connect_timeout(Duration::from_secs(5))
             .tcp_keepalive(Some(KEEPALIVE))
             .connect()
             .await;
-        let channel = channel.with_context(|| {
-            format!("no daemon at {}; is `contactd serve` running?", self.server)
-        })?;
+        let channel = channel.map_err(|error| self.unconnected(error))?;
         Ok(ContactServiceClient::new(channel))
+    }
+
+    fn unconnected(&self, error: transport::Error) -> Failure {
+        let is_there = chain(&error).any(is_of_handshake);
+        let error = anyhow::Error::from(error);
+        if is_there {
+            let words = format!("{} does not shake hands", self.server);
+            Failure::from(error.context(words)).with_note(self.hint())
+        } else {
+            let words = format!("no daemon at {}; is `contactd serve` running?", self.server);
+            Failure::from(error.context(words))
+        }
+    }
+
+    /// Says what failed. If the connection broke, says which option may be the reason.
+    pub(super) fn explain(&self, status: &Status) -> Failure {
+        let failure = explain(status);
+        // What the daemon itself says has no source. A time limit is none of the connection's.
+        let is_own = status.source().is_none();
+        let is_late = chain(status).any(<dyn Error>::is::<TimeoutExpired>);
+        if is_own || is_late {
+            failure
+        } else {
+            failure.with_note(self.hint())
+        }
+    }
+
+    /// What may be missing if the daemon is there and nothing gets through.
+    fn hint(&self) -> &'static str {
+        let is_encrypted = self.server.starts_with("https:");
+        match (is_encrypted, &self.cert_file) {
+            (false, _) => "If the daemon has grpc.tls, write https:// in --server.",
+            (true, None) => {
+                "The daemon may ask for a client certificate (grpc.tls.client_ca): give --cert-file and --key-file. \
+                 Its own has to come from the authority in --ca-file, else from one that the system trusts. \
+                 If the daemon has no grpc.tls, write http:// in --server."
+            }
+            (true, Some(_)) => {
+                "The certificate in --cert-file has to come from an authority in the daemon's grpc.tls.client_ca, and \
+                 the daemon's own from the one in --ca-file. If the daemon has no grpc.tls, write http:// in --server."
+            }
+        }
     }
 
     /// With TLS where the URL says https.
@@ -200,6 +237,37 @@ impl ClientArgs {
         }
         Ok(request)
     }
+}
+
+/// Where `--server` leads.
+fn endpoint(server: &str) -> Result<Endpoint, Failure> {
+    let wrong = |advice: String| Failure::Misused(format!("--server {server:?} {advice}"));
+    let example = || wrong("is not a URL such as http://127.0.0.1:50051".to_owned());
+    let address = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let uri: http::Uri = server.parse().map_err(|_| example())?;
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http" | "https"), Some(_)) => Ok(Endpoint::from(uri)),
+        (_, Some(_)) => Err(wrong(format!(
+            "does not begin with http:// or https://: write http://{address}, or https://{address} if the daemon has \
+             grpc.tls"
+        ))),
+        (_, None) => Err(example()),
+    }
+}
+
+/// An error and those behind it.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// Whether somebody was there, but spoke no TLS or was not trusted.
+fn is_of_handshake(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| {
+        matches!(
+            error.kind(),
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+        )
+    })
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -13,7 +13,7 @@ use crate::example_crm::{ExampleCrm, Options, RateLimit};
 use crate::lifecycle;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct ExampleCrmArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
@@ -41,7 +41,7 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: ExampleCrmArgs) -> Result<ExitCode, Failure> {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;

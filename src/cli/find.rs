@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use prost_types::value::Kind;
 use tonic::Code;
 
-use super::client::{ClientArgs, explain};
+use super::client::ClientArgs;
 use super::{Failure, json, say, show};
 use crate::pb::v1 as pb;
 
@@ -15,7 +15,7 @@ use crate::pb::v1 as pb;
 const NOT_FOUND: u8 = 3;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct FindArgs {
     /// The telephone number, best in E.164 (+16505551234).
     number: String,
     #[command(flatten)]
@@ -31,32 +31,19 @@ pub(super) struct Args {
     only_if_cached: bool,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value = "human")]
-    output: Output,
+    output: FindOutput,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum FindOutput {
     /// For people.
     Human,
     /// The response as proto3 JSON.
     Json,
 }
 
-pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let trigger = if args.refresh {
-        pb::Trigger::ManualRefresh
-    } else {
-        pb::Trigger::IncomingCall
-    };
-    let request = pb::FindContactRequest {
-        user: Some(args.client.user()),
-        auth_header: args.client.auth_header()?,
-        phone_number: args.number.clone(),
-        overriding_formats: args.client.formats(),
-        is_extension: args.extension,
-        trigger: trigger.into(),
-        only_if_cached: args.only_if_cached,
-    };
+pub(super) async fn run(args: FindArgs) -> Result<ExitCode, Failure> {
+    let request = request(&args)?;
     let mut client = args.client.connect().await?;
     let response = match client.find_contact(args.client.request(request)?).await {
         Ok(response) => response.into_inner(),
@@ -64,88 +51,96 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
             say("contactd: nothing is stored for this number that this credential may have now");
             return Ok(ExitCode::from(NOT_FOUND));
         }
-        Err(status) => return Err(explain(&status)),
+        Err(status) => return Err(args.client.explain(&status)),
     };
     match args.output {
-        Output::Json => show(format_args!("{:#}\n", json::to_json(&response)?))?,
-        Output::Human => show(human(&response))?,
+        FindOutput::Json => show(format_args!("{:#}\n", json::to_json(&response)?))?,
+        FindOutput::Human => show(human(&response))?,
     }
-    let found = response
+    let is_found = found(&response).next().is_some();
+    Ok(ExitCode::from(if is_found { 0 } else { NOT_FOUND }))
+}
+
+fn request(args: &FindArgs) -> Result<pb::FindContactRequest, Failure> {
+    let trigger = if args.refresh {
+        pb::Trigger::ManualRefresh
+    } else {
+        pb::Trigger::IncomingCall
+    };
+    Ok(pb::FindContactRequest {
+        user: Some(args.client.user()),
+        auth_header: args.client.auth_header()?,
+        phone_number: args.number.clone(),
+        overriding_formats: args.client.formats(),
+        is_extension: args.extension,
+        trigger: trigger.into(),
+        only_if_cached: args.only_if_cached,
+    })
+}
+
+/// The contacts of an answer, without the offer to create one.
+pub(super) fn found(response: &pb::FindContactResponse) -> impl Iterator<Item = &pb::ContactInfo> {
+    response
         .matched_contact_info
         .iter()
-        .any(|contact| !contact.is_new_contact);
-    Ok(if found {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(NOT_FOUND)
-    })
+        .filter(|contact| !contact.is_new_contact)
 }
 
 /// The answer for a person: the message, where it came from, one block a contact.
 pub(super) fn human(response: &pb::FindContactResponse) -> String {
     let mut text = String::new();
-    let has_contacts = response
-        .matched_contact_info
-        .iter()
-        .any(|contact| !contact.is_new_contact);
+    let has_contacts = found(response).next().is_some();
     if let Some(message) = &response.return_message {
         text += &format!("{}\n", message.message);
-        let details = message.details.iter().flat_map(|detail| &detail.items);
-        text.extend(
-            details
-                .filter(|_| !has_contacts)
-                .map(|item| format!("  {}\n", item.text)),
-        );
-    }
-    if let Some(lookup) = &response.lookup {
-        let provenance = provenance(lookup);
-        if !provenance.is_empty() {
-            text += &format!("  {provenance}\n");
+        let hints = message.details.iter().flat_map(|detail| &detail.items);
+        for hint in hints.filter(|_| !has_contacts) {
+            text += &format!("  {}\n", hint.text);
         }
     }
-    for contact in response
-        .matched_contact_info
-        .iter()
-        .filter(|contact| !contact.is_new_contact)
-    {
-        text += &block(contact);
+    let provenance = response.lookup.as_ref().map(provenance);
+    if let Some(provenance) = provenance.filter(|text| !text.is_empty()) {
+        text += &format!("  {provenance}\n");
     }
+    text.extend(found(response).map(block));
     text
 }
 
 /// Where an answer came from, in one line.
 pub(super) fn provenance(lookup: &pb::Lookup) -> String {
-    let mut parts = vec![lookup.phone_number.clone()];
-    let age = lookup
-        .age
-        .and_then(|age| Duration::try_from(age).ok())
-        .unwrap_or_default();
-    match lookup.source() {
-        pb::Source::Unspecified => {}
-        pb::Source::Crm => parts.push(match lookup.crm_requests {
-            1 => "from the CRM (1 HTTP call)".to_owned(),
-            calls => format!("from the CRM ({calls} HTTP calls)"),
-        }),
-        pb::Source::Memory => parts.push("from memory".to_owned()),
-        pb::Source::Redis => parts.push("from Redis".to_owned()),
-    }
-    if lookup.source() != pb::Source::Unspecified && lookup.source() != pb::Source::Crm {
-        parts.push(format!(
-            "{} old",
-            humantime::format_duration(Duration::from_secs(age.as_secs()))
-        ));
-    }
-    if lookup.freshness() == pb::Freshness::Stale {
-        parts.push("stale".to_owned());
-    }
-    if lookup.shared {
-        parts.push("shared with another call's look-up".to_owned());
-    }
-    if !lookup.complete {
-        parts.push("incomplete".to_owned());
-    }
-    parts.retain(|part| !part.is_empty());
+    let is_stored = matches!(lookup.source(), pb::Source::Memory | pb::Source::Redis);
+    let is_stale = lookup.freshness() == pb::Freshness::Stale;
+    let parts = [
+        Some(lookup.phone_number.clone()),
+        source(lookup),
+        is_stored.then(|| age(lookup)),
+        is_stale.then(|| "stale".to_owned()),
+        lookup
+            .shared
+            .then(|| "shared with another call's look-up".to_owned()),
+        (!lookup.complete).then(|| "incomplete".to_owned()),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .flatten()
+        .filter(|part| !part.is_empty())
+        .collect();
     parts.join(", ")
+}
+
+fn source(lookup: &pb::Lookup) -> Option<String> {
+    Some(match lookup.source() {
+        pb::Source::Unspecified => return None,
+        pb::Source::Crm if lookup.crm_requests == 1 => "from the CRM (1 HTTP call)".to_owned(),
+        pb::Source::Crm => format!("from the CRM ({} HTTP calls)", lookup.crm_requests),
+        pb::Source::Memory => "from memory".to_owned(),
+        pb::Source::Redis => "from Redis".to_owned(),
+    })
+}
+
+fn age(lookup: &pb::Lookup) -> String {
+    let age = lookup.age.and_then(|age| Duration::try_from(age).ok());
+    let seconds = Duration::from_secs(age.unwrap_or_default().as_secs());
+    format!("{} old", humantime::format_duration(seconds))
 }
 
 fn block(contact: &pb::ContactInfo) -> String {
@@ -155,24 +150,30 @@ fn block(contact: &pb::ContactInfo) -> String {
         pb::MatchQuality::Unverified | pb::MatchQuality::Unspecified => "  (number not verified)",
     };
     let mut lines = vec![format!("\n{}{sure}", contact.name)];
-    let work = [contact.title.as_str(), contact.company.as_str()];
-    let work: Vec<&str> = work.into_iter().filter(|part| !part.is_empty()).collect();
-    for (label, value) in [
-        ("id", contact.id.as_str()),
-        ("type", &contact.r#type),
-        ("work", &work.join(", ")),
-        ("email", &contact.email),
-        ("created", &contact.created_date),
-        ("active", &contact.most_recent_activity_date),
-    ] {
-        if !value.is_empty() {
-            lines.push(format!("  {label:<8} {value}"));
-        }
-    }
-    for (field, choices) in contact.additional_info.iter().flat_map(|info| &info.fields) {
-        lines.push(format!("  {field:<8} {}", titles(choices).join("; ")));
-    }
+    let fields = contact.additional_info.iter().flat_map(|info| &info.fields);
+    let details = fields.map(|(field, choices)| (field.as_str(), titles(choices).join("; ")));
+    let facts = facts(contact)
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty());
+    lines.extend(
+        facts
+            .chain(details)
+            .map(|(label, value)| format!("  {label:<8} {value}")),
+    );
     lines.join("\n") + "\n"
+}
+
+fn facts(contact: &pb::ContactInfo) -> [(&str, String); 6] {
+    let mut work = vec![contact.title.as_str(), contact.company.as_str()];
+    work.retain(|part| !part.is_empty());
+    [
+        ("id", contact.id.clone()),
+        ("type", contact.r#type.clone()),
+        ("work", work.join(", ")),
+        ("email", contact.email.clone()),
+        ("created", contact.created_date.clone()),
+        ("active", contact.most_recent_activity_date.clone()),
+    ]
 }
 
 /// The titles of a field's choices.

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::client::{ClientArgs, explain};
+use super::client::ClientArgs;
 use super::{Failure, show};
 use crate::pb::v1 as pb;
 use pb::invalidate_contacts_request::Scope;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct InvalidateArgs {
     #[command(flatten)]
     what: What,
     #[command(flatten)]
@@ -26,28 +26,10 @@ struct What {
     everything: bool,
 }
 
-pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let What {
-        numbers,
-        everything,
-    } = args.what;
+pub(super) async fn run(args: InvalidateArgs) -> Result<ExitCode, Failure> {
     let user = args.client.user();
     let whose = format!("user {:?} on platform {:?}", user.id, user.platform);
-    let (scope, done) = if everything {
-        (
-            Scope::Everything(true),
-            format!("Forgot all that was stored for {whose}."),
-        )
-    } else {
-        let (count, s) = (numbers.len(), if numbers.len() == 1 { "" } else { "s" });
-        let done = format!("Forgot the stored answers for {count} number{s} of {whose}.");
-        (
-            Scope::Numbers(pb::PhoneNumbers {
-                phone_numbers: numbers,
-            }),
-            done,
-        )
-    };
+    let (scope, done) = args.what.scope(&whose);
     let request = pb::InvalidateContactsRequest {
         user: Some(user),
         scope: Some(scope),
@@ -56,7 +38,24 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     client
         .invalidate_contacts(args.client.request(request)?)
         .await
-        .map_err(|status| explain(&status))?;
+        .map_err(|status| args.client.explain(&status))?;
     show(format_args!("{done}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl What {
+    /// What the daemon is asked to forget, and what is said when it has.
+    fn scope(self, whose: &str) -> (Scope, String) {
+        if self.everything {
+            let done = format!("Forgot all that was stored for {whose}.");
+            return (Scope::Everything(true), done);
+        }
+        let (count, s) = match self.numbers.len() {
+            1 => (1, ""),
+            count => (count, "s"),
+        };
+        let done = format!("Forgot the stored answers for {count} number{s} of {whose}.");
+        let phone_numbers = self.numbers;
+        (Scope::Numbers(pb::PhoneNumbers { phone_numbers }), done)
+    }
 }

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::telemetry::{self, Level, Lines, LogFormat};
+use crate::config;
+use crate::lifecycle::Signals;
+use crate::telemetry::{self, Level, Lines, LogFormat, Volume};
 
 mod check_config;
 mod client;
@@ -35,7 +38,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// `contactd demo`.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
-pub(crate) struct Args {
+pub(crate) struct CliArgs {
     #[command(subcommand)]
     command: Command,
 
@@ -66,7 +69,7 @@ enum Command {
         config: Option<PathBuf>,
     },
     /// Look up one number through a running daemon.
-    Find(find::Args),
+    Find(find::FindArgs),
     /// Look up many numbers through a running daemon before their calls come.
     ///
     /// For the first run of a user: hand it the recent calls, and when one of them calls again, the
@@ -76,20 +79,20 @@ enum Command {
     /// Exit codes: 0 every number has its answer (that nobody has it is one, too), 4 some numbers
     /// were invalid or failed, 1 the batch failed as a whole, 2 used wrongly.
     #[command(after_help = PREFETCH_EXAMPLES)]
-    Prefetch(prefetch::Args),
+    Prefetch(prefetch::PrefetchArgs),
     /// Make a running daemon forget stored answers, on all replicas.
     ///
     /// After a contact was created or changed in the CRM, forget its number, and the next call asks
     /// the CRM again. When a user logs out or asks for erasure, forget everything. The CRM itself
     /// is not touched, and its credential is not needed.
     #[command(mut_arg("formats", |arg| arg.hide(true)), mut_arg("auth_header_file", |arg| arg.hide(true)))]
-    Invalidate(invalidate::Args),
+    Invalidate(invalidate::InvalidateArgs),
     /// Show on this machine what contactd does: a miss, a hit, several contacts, nobody, a refresh,
     /// and a batch of recent calls that warms up while phones ring; with latencies.
-    Demo(demo::Args),
+    Demo(demo::DemoArgs),
     /// Run the Example CRM alone: a real HTTP server over generated contacts, to try contactd
     /// against.
-    ExampleCrm(example_crm::Args),
+    ExampleCrm(example_crm::ExampleCrmArgs),
     /// Check a settings file: print every fault with its path, or the effective settings.
     CheckConfig {
         /// The settings, a TOML file.
@@ -141,7 +144,7 @@ impl From<anyhow::Error> for Failure {
 #[must_use]
 pub fn run() -> ExitCode {
     let lines = Lines::start();
-    let code = match Args::try_parse() {
+    let code = match CliArgs::try_parse() {
         Ok(args) => exit_code(command(args, &lines), &lines),
         Err(other) => without_command(&other, &lines),
     };
@@ -149,51 +152,71 @@ pub fn run() -> ExitCode {
     code
 }
 
-fn command(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
-    let Args {
-        command,
-        log_format,
-        log_level,
-    } = args;
-    let settings = match &command {
-        // How lines look is in them.
-        Command::Serve { config } => Some(serve::Settings::read(config.as_deref())?),
-        _ => None,
-    };
-    let log = settings.as_ref().map(serve::Settings::log);
-    let format = log_format
-        .or(log.map(|log| log.format))
-        .unwrap_or(LogFormat::Auto);
-    let level = log_level
-        .as_ref()
-        .or(log.map(|log| &log.level))
-        .cloned()
-        .unwrap_or_default();
-    let volume = telemetry::start(format, &level, lines);
-    // What the command line says is not changed by settings.
-    let volume = log_level.is_none().then_some(volume);
+fn command(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)?;
-    let done = runtime.block_on(async {
-        match command {
-            Command::Serve { config } => {
-                let settings =
-                    settings.map_or_else(|| serve::Settings::read(config.as_deref()), Ok)?;
-                Box::pin(serve::run(settings, volume, lines)).await
-            }
-            Command::Find(args) => find::run(args).await,
-            Command::Prefetch(args) => prefetch::run(args).await,
-            Command::Invalidate(args) => invalidate::run(args).await,
-            Command::Demo(args) => demo::run(args, lines).await,
-            Command::ExampleCrm(args) => example_crm::run(args).await,
-            Command::CheckConfig { config } => check_config::run(&config),
-        }
-    });
+    let done = runtime.block_on(carry_out(args, lines));
     // The command is done; what a thread still waits for, such as a name, holds nobody up.
     runtime.shutdown_background();
     done
+}
+
+async fn carry_out(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
+    let CliArgs {
+        command,
+        log_format,
+        log_level,
+    } = args;
+    let log = LogArgs {
+        format: log_format,
+        level: log_level,
+    };
+    if !matches!(command, Command::Serve { .. }) {
+        log.start(None, lines);
+    }
+    match command {
+        Command::Serve { config } => serve(config, &log, lines).await,
+        Command::Find(args) => find::run(args).await,
+        Command::Prefetch(args) => prefetch::run(args).await,
+        Command::Invalidate(args) => invalidate::run(args).await,
+        Command::Demo(args) => demo::run(args, lines).await,
+        Command::ExampleCrm(args) => example_crm::run(args).await,
+        Command::CheckConfig { config } => check_config::run(&config),
+    }
+}
+
+async fn serve(config: Option<PathBuf>, log: &LogArgs, lines: &Lines) -> Result<ExitCode, Failure> {
+    // First of all: a signal that comes before would end the process on the spot.
+    let mut signals = Signals::watch().context("signals cannot be watched")?;
+    let Some(settings) = serve::Settings::read_until(&mut signals.stops, config).await? else {
+        lines.put(b"contactd: asked to stop before the settings were read\n");
+        return Ok(ExitCode::SUCCESS);
+    };
+    // How lines look is in the settings.
+    let volume = log.start(Some(settings.log()), lines);
+    Box::pin(serve::run(settings, signals, volume, lines)).await
+}
+
+/// What the command line says of log lines.
+struct LogArgs {
+    format: Option<LogFormat>,
+    level: Option<Level>,
+}
+
+impl LogArgs {
+    /// Starts logging. Returns what changes the level, unless the command line has decided it.
+    fn start(&self, settings: Option<&config::Log>, lines: &Lines) -> Option<Volume> {
+        let format = self.format.or(settings.map(|log| log.format));
+        let level = self.level.as_ref().or(settings.map(|log| &log.level));
+        let volume = telemetry::start(
+            format.unwrap_or(LogFormat::Auto),
+            &level.cloned().unwrap_or_default(),
+            lines,
+        );
+        self.level.is_none().then_some(volume)
+    }
 }
 
 fn exit_code(done: Result<ExitCode, Failure>, lines: &Lines) -> ExitCode {

@@ -12,23 +12,23 @@ use tonic::{Request, Status};
 use super::client::{ClientArgs, explain};
 use super::{Failure, show};
 use crate::clock::{self, Stopwatch};
+use crate::grpc::client::ContactServiceClient;
 use crate::lifecycle;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 use pb::prefetch_contacts_response::Event;
 
 mod numbers;
 mod progress;
 mod tally;
 
-use progress::Progress;
-pub(super) use tally::Tally;
+use progress::ProgressView;
+pub(super) use tally::BatchTally;
 
 /// Part of the batch has no answer.
 const PARTLY: u8 = 4;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct PrefetchArgs {
     /// The numbers, the most recent calls first: one a line, or a CSV with a column phone_number.
     /// Standard input where it is - or missing. At most 10,000.
     file: Option<PathBuf>,
@@ -36,99 +36,87 @@ pub(super) struct Args {
     client: ClientArgs,
     /// How the summary is printed.
     #[arg(long, value_enum, default_value = "human")]
-    output: Output,
+    output: PrefetchOutput,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum PrefetchOutput {
     /// A table.
     Human,
     /// One JSON object, with each number that has no answer and why.
     Json,
 }
 
-pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let auth_header = args.client.auth_header()?;
+pub(super) async fn run(args: PrefetchArgs) -> Result<ExitCode, Failure> {
     let request = pb::PrefetchContactsRequest {
         user: Some(args.client.user()),
-        auth_header,
+        auth_header: args.client.auth_header()?,
         phone_numbers: numbers::read(args.file.as_deref())?,
         overriding_formats: args.client.formats(),
     };
     let client = args.client.connect().await?;
-    let mut tally = Tally::default();
-    let stopwatch = Stopwatch::start();
-    let ended = until_the_end(
-        client,
-        args.client.batch_request(request)?,
-        args.client.limit(),
-        &mut tally,
-    )
-    .await;
+    let (mut tally, stopwatch) = (BatchTally::default(), Stopwatch::start());
+    let request = args.client.batch_request(request)?;
+    let ended = until_the_end(&args.client, client, request, &mut tally).await;
     if !tally.finished {
         tally.counts.elapsed = prost_types::Duration::try_from(stopwatch.elapsed()).ok();
     }
     match (args.output, &ended) {
-        (Output::Json, _) => {
-            show(format_args!(
-                "{:#}\n",
-                tally.json(ended.as_ref().err().map(Failure::words).as_deref())?
-            ))?;
+        (PrefetchOutput::Json, ended) => {
+            let failure = ended.as_ref().err().map(Failure::words);
+            show(format_args!("{:#}\n", tally.json(failure.as_deref())?))?;
         }
-        (Output::Human, Ok(())) => show(tally.table())?,
+        (PrefetchOutput::Human, Ok(())) => show(tally.table())?,
         // The message of the failure says how far it came.
-        (Output::Human, Err(_)) => {}
+        (PrefetchOutput::Human, Err(_)) => {}
     }
     ended.map_err(|failure| failure.with_note(&tally.so_far()))?;
-    Ok(if tally.is_complete() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(PARTLY)
-    })
+    Ok(ExitCode::from(if tally.is_complete() { 0 } else { PARTLY }))
 }
 
 /// Follows the batch to its end, to the time limit or until somebody stops it.
 async fn until_the_end(
+    args: &ClientArgs,
     client: ContactServiceClient<Channel>,
     request: Request<pb::PrefetchContactsRequest>,
-    limit: Option<Duration>,
-    tally: &mut Tally,
+    tally: &mut BatchTally,
 ) -> Result<(), Failure> {
     let stop = lifecycle::asked_to_stop().context("signals cannot be watched")?;
-    let followed = clock::within(
-        limit.unwrap_or(Duration::MAX),
+    let followed = clock::timeout(
+        args.limit().unwrap_or(Duration::MAX),
         follow(client, request, tally),
     );
-    tokio::select! {
-        followed = followed => match followed {
-            Some(ended) => ended.map_err(|status| explain(&status))?,
-            None => return Err(anyhow!("the time limit passed").into()),
-        },
+    let ended = tokio::select! {
+        followed = followed => followed.ok_or_else(|| anyhow!("the time limit passed"))?,
         // Leaving drops the call, and with it the daemon ends the batch.
         () = stop => return Err(anyhow!("stopped").into()),
-    }
-    if tally.finished {
-        Ok(())
-    } else {
-        Err(anyhow!("the daemon ended the batch in the middle").into())
+    };
+    match ended {
+        // The way to the daemon was good.
+        Err(status) if tally.has_begun() => Err(explain(&status)),
+        Err(status) => Err(args.explain(&status)),
+        Ok(()) if tally.finished => Ok(()),
+        Ok(()) => Err(anyhow!("the daemon ended the batch in the middle").into()),
     }
 }
 
-/// Runs a batch, counting and showing what comes. It may have ended early: see [`Tally::finished`].
+/// Runs a batch, counting and showing what comes. It may have ended early: see [`BatchTally::finished`].
 pub(super) async fn follow(
     mut client: ContactServiceClient<Channel>,
     request: Request<pb::PrefetchContactsRequest>,
-    tally: &mut Tally,
+    tally: &mut BatchTally,
 ) -> Result<(), Status> {
     let mut events = client.prefetch_contacts(request).await?.into_inner();
-    let mut progress: Option<Progress> = None;
+    let mut progress: Option<ProgressView> = None;
     while let Some(response) = events.message().await? {
         let Some(event) = response.event else {
             continue;
         };
         match &event {
-            Event::Started(started) => progress = Some(Progress::start(started.distinct)),
-            Event::Result(result) => progress.iter().for_each(|progress| progress.tell(result)),
+            Event::Started(started) => progress = Some(ProgressView::start(started.distinct)),
+            Event::Result(result) => progress
+                .iter()
+                .for_each(|progress| progress.show_result(result)),
             // The summary is printed by whoever asked.
             Event::Finished(_) => progress = None,
         }

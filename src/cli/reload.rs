@@ -7,6 +7,7 @@ use crate::app::Reload;
 use crate::config::{self, Effective, Fault, Grpc};
 use crate::lifecycle::Hangups;
 use crate::telemetry::Volume;
+use crate::tls::Tls;
 
 /// The settings of a running daemon, and what takes up others.
 pub(super) struct Again {
@@ -63,7 +64,7 @@ impl Again {
                     message: format!("the file cannot be read: {error}"),
                 }]
             })
-            .and_then(|text| config::read(&text, config::environment()));
+            .and_then(|text| config::read_beside(self.reload.tls(), &text, config::environment()));
         let applied = read.and_then(|new| {
             let unusable = |error: crate::tls::Error| {
                 vec![Fault {
@@ -98,6 +99,13 @@ impl Again {
         }
         for warning in grpc.warnings() {
             tracing::warn!("{warning}");
+        }
+        for expired in self.reload.tls().map(Tls::expired).unwrap_or_default() {
+            tracing::error!(
+                setting = format!("grpc.tls.{}", expired.setting),
+                "SIGHUP: {}",
+                expired.message
+            );
         }
         for setting in self.started.changes(&new).waiting {
             tracing::warn!(

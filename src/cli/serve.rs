@@ -14,7 +14,7 @@ use super::{Failure, embedded};
 use crate::app::App;
 use crate::config::{self, Effective, Fault};
 use crate::example_crm::Options;
-use crate::lifecycle::{self, Hangups};
+use crate::lifecycle::{self, Signals, Stops};
 use crate::telemetry::{Lines, Volume};
 
 /// How slow the embedded Example CRM is: like a quick CRM across the internet, so that a hit is
@@ -29,8 +29,20 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// From this file, or on defaults.
-    pub(super) fn read(path: Option<&Path>) -> Result<Self, Failure> {
+    /// From this file, or on defaults; `None` if the process is asked to stop before they are read.
+    pub(super) async fn read_until(
+        stops: &mut Stops,
+        path: Option<PathBuf>,
+    ) -> Result<Option<Self>, Failure> {
+        // A file may be a pipe, or on a disk that does not answer.
+        let read = tokio::task::spawn_blocking(move || Self::read(path.as_deref()));
+        tokio::select! {
+            read = read => read.context("the reading of the settings broke off")?.map(Some),
+            () = stops.next() => Ok(None),
+        }
+    }
+
+    fn read(path: Option<&Path>) -> Result<Self, Failure> {
         let effective = match path {
             Some(path) => read(path)?,
             None => on_defaults(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?,
@@ -50,10 +62,15 @@ impl Settings {
 /// it.
 pub(super) async fn run(
     settings: Settings,
+    signals: Signals,
     volume: Option<Volume>,
     lines: &Lines,
 ) -> Result<ExitCode, Failure> {
-    let mut hangups = Hangups::watch().context("signals cannot be watched")?;
+    let Signals {
+        mut hangups,
+        mut stops,
+        mut again,
+    } = signals;
     let tasks = TaskTracker::new();
     let Settings {
         path,
@@ -66,13 +83,15 @@ pub(super) async fn run(
         tracing::warn!(setting = warning.path, "{}", warning.message);
     }
     lifecycle::raise_file_limit();
-    let shutdown = lifecycle::asked_to_stop().context("signals cannot be watched")?;
-    let impatient = lifecycle::asked_again().context("signals cannot be watched")?;
     let app = App::build(effective.config.clone(), lines.dropped()).await?;
-    let again = path.map(|path| Again::new(path, effective, app.reload(), volume));
-    let reloads = reload_on(&mut hangups, again);
+    let settings = path.map(|path| Again::new(path, effective, app.reload(), volume));
+    let reloads = reload_on(&mut hangups, settings);
+    let impatient = async {
+        again.next().await;
+        again.next().await;
+    };
     tokio::select! {
-        ended = app.run(shutdown) => ended?,
+        ended = app.run(async move { stops.next().await }) => ended?,
         () = impatient => return Err(anyhow::anyhow!("asked to stop a second time: calls in hand were cut off").into()),
         () = reloads => {}
     }

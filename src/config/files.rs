@@ -7,7 +7,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::section::Section;
 use crate::cache;
-use crate::link::{CaCertificates, SharedSecret};
+use crate::redis_link::{CaCertificates, SharedSecret};
 
 /// A file of secrets. It works whoever may read it, because secrets that an orchestrator mounts are
 /// often readable by all within the container; but a person should know.

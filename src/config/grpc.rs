@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::section::{Fault, Section};
-use crate::callers::{self, TokenHash};
+use crate::clients::{self, TokenHash};
 use crate::clock::{Clock as _, SystemClock};
-use crate::tls;
+use crate::tls::{self, Tls};
 
 /// The gRPC server.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct Grpc {
     /// The certificates, where connections are encrypted.
     pub(crate) tls: Option<tls::Config>,
     /// Who may call; everybody where nobody is listed.
-    pub(crate) callers: Vec<callers::Config>,
+    pub(crate) callers: Vec<clients::Config>,
     /// Everybody who reaches the port may call, and that is meant so.
     pub(crate) insecure: bool,
     /// Most calls in hand; more are refused at once.
@@ -43,13 +43,13 @@ impl Grpc {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.is_far() && !self.asks_who_calls() {
+        if self.is_exposed() && !self.asks_who_calls() {
             warnings.push(format!(
                 "grpc.insecure: everybody who reaches {} may call; something in front has to guard this port",
                 self.listen
             ));
         }
-        if self.is_far() && self.tls.is_none() && !self.callers.is_empty() {
+        if self.is_exposed() && self.tls.is_none() && !self.callers.is_empty() {
             warnings.push(
                 "grpc.tokens without grpc.tls: tokens, credentials and names travel in the clear; set grpc.tls or let \
                  something in front encrypt"
@@ -86,7 +86,7 @@ impl Grpc {
     }
 
     fn open_to_all(&self) -> Option<String> {
-        let open = self.is_far() && !self.asks_who_calls() && !self.insecure;
+        let open = self.is_exposed() && !self.asks_who_calls() && !self.insecure;
         open.then(|| {
             format!(
                 "{} can be reached from other machines, and nobody who calls has to say who it is: set grpc.tokens or \
@@ -97,7 +97,7 @@ impl Grpc {
         })
     }
 
-    fn is_far(&self) -> bool {
+    fn is_exposed(&self) -> bool {
         !self.listen.ip().to_canonical().is_loopback()
     }
 
@@ -112,12 +112,13 @@ impl Grpc {
     }
 }
 
-pub(super) fn grpc(section: &mut Section<'_>) -> Grpc {
+/// `in_use` are the certificates of the daemon that reads its settings again.
+pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
     let grpc = Grpc {
         listen: section.parsed("listen", "127.0.0.1:50051"),
         tls: section
             .has_below("tls")
-            .then(|| section.nested("tls", tls))
+            .then(|| section.nested("tls", |section| tls(section, in_use)))
             .flatten(),
         callers: section.tables("tokens", caller),
         insecure: section.switch("insecure", false),
@@ -181,7 +182,7 @@ fn check_callers(grpc: &Grpc, section: &mut Section<'_>) {
     }
 }
 
-fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
+fn tls(section: &mut Section<'_>, in_use: Option<&Tls>) -> Option<tls::Config> {
     let text = |text: &str| Ok::<_, String>(text.to_owned());
     let cert = section
         .required("cert", "the path of a PEM file", text)
@@ -195,13 +196,17 @@ fn tls(section: &mut Section<'_>) -> Option<tls::Config> {
         key: key?,
         client_ca,
     };
-    if let Err(error) = tls::check(&config, SystemClock::start().wall()) {
+    let checked = match in_use {
+        Some(in_use) => in_use.check(&config),
+        None => tls::check(&config, SystemClock::start().wall()),
+    };
+    if let Err(error) = checked {
         section.fault(error.setting, &error.message);
     }
     Some(config)
 }
 
-fn caller(section: &mut Section<'_>) -> Option<callers::Config> {
+fn caller(section: &mut Section<'_>) -> Option<clients::Config> {
     let name = section.required("name", "what logs call this caller", |text| {
         match text.trim() {
             "" => Err("must not be empty".to_owned()),
@@ -225,7 +230,7 @@ fn caller(section: &mut Section<'_>) -> Option<callers::Config> {
         .optional_count("rate", 1..=1_000_000)
         .and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
     let max_in_flight = section.optional_count("max_in_flight", 1..=1_000_000);
-    Some(callers::Config {
+    Some(clients::Config {
         name: name?,
         tokens,
         certificates,

@@ -12,9 +12,10 @@ use crate::cache;
 use crate::connector::{self, HostPattern, IdentitySource, Kind, Limits};
 use crate::domain::phone::{HouseWord, HouseWords};
 use crate::domain::{AgePolicy, Ages, Region};
-use crate::link::{self, RedisUrl};
+use crate::redis_link::{self, RedisUrl};
 use crate::resolver;
 use crate::telemetry::{self, LogFormat};
+use crate::tls::Tls;
 use crate::trace;
 
 mod changes;
@@ -51,7 +52,7 @@ pub struct Config {
     /// Section `tracing`, if there is one.
     pub(crate) tracing: Option<trace::Config>,
     /// Section `redis`, if there is one.
-    pub(crate) redis: Option<link::Config>,
+    pub(crate) redis: Option<redis_link::Config>,
     /// `redis.replicas`: how many replicas share the quotas at least.
     pub(crate) replicas: NonZeroU32,
     /// Whether nobody can have called the CRMs before this start: only of those that begin with the
@@ -106,6 +107,18 @@ pub fn read(
     text: &str,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Effective, Vec<Fault>> {
+    read_beside(None, text, env)
+}
+
+/// The same in a running daemon: certificates that it uses already may have expired.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_beside(
+    in_use: Option<&Tls>,
+    text: &str,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Effective, Vec<Fault>> {
     let env: Vec<_> = env.into_iter().collect();
     let strays: Vec<String> = env
         .iter()
@@ -116,7 +129,7 @@ pub fn read(
     for name in strays {
         reader.warn(&name, environment::STRAY);
     }
-    let grpc = reader.section("grpc", grpc::grpc);
+    let grpc = reader.section("grpc", |section| grpc::grpc(section, in_use));
     let ops = reader.section("ops", ops);
     check_ports(&mut reader, &grpc, ops);
     let log = reader.section("log", |log| Log {
@@ -214,7 +227,7 @@ fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
 
 /// Section `redis`.
 struct Redis {
-    link: Option<link::Config>,
+    link: Option<redis_link::Config>,
     keys: Option<cache::KeyRing>,
     replicas: NonZeroU32,
     secrets: Secrets,
@@ -263,7 +276,7 @@ fn redis(section: &mut Section<'_>) -> Redis {
         .filter_map(|(setting, hash)| Some((setting, hash?)))
         .collect();
     let (secret, ca) = (secret.map(|file| file.content), ca.map(|file| file.content));
-    let link = url.map(|url| link::Config {
+    let link = url.map(|url| redis_link::Config {
         url,
         key_prefix,
         timeout,

@@ -126,8 +126,8 @@ impl Calls<'_> {
             return;
         }
         self.session.refusals().note(part.refused(error), error);
-        self.session.complaints().about_refusal(part.name, error, |alike| {
-            tracing::warn!(part = part.name, %error, alike, "the CRM refuses a part of the contacts; it is left out");
+        self.session.log_throttle().about_refusal(part.name, error, |suppressed| {
+            tracing::warn!(part = part.name, %error, suppressed, "the CRM refuses a part of the contacts; it is left out");
         });
     }
 }

@@ -75,17 +75,17 @@ pub(super) enum Failure {
 
 /// The client. Clones share its connections.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(super) struct HttpClient {
     inner: Inner,
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Client(…)")
     }
 }
 
-impl Client {
+impl HttpClient {
     /// One that keeps so many idle connections to each host.
     pub(super) fn new(
         resolver: Resolver,
@@ -137,7 +137,7 @@ impl Client {
 /// A call that is not made yet.
 #[derive(Debug, Clone)]
 pub(super) struct RequestBuilder {
-    client: Client,
+    client: HttpClient,
     url: Url,
     headers: HeaderMap,
 }
@@ -260,7 +260,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, to: Uri) -> Self::Future {
         let connecting = self.https.call(to);
         Box::pin(async move {
-            let connected = clock::within(CONNECT, connecting).await;
+            let connected = clock::timeout(CONNECT, connecting).await;
             let stream = connected
                 .unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
             let heads = Heads::new(stream.connected().is_negotiated_h2());

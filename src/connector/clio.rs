@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::calls::Calls;
 use super::success::{Form, next_text};
-use super::{Complaints, Connector, CrmSession, Enrichment, Hits, Record};
-use crate::domain::caller::Settings;
+use super::{Connector, CrmSession, Enrichment, Hits, LogThrottle, Record};
 use crate::domain::json::{take, text, texts};
+use crate::domain::user::Settings;
 use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
 
 /// The largest page (Clio's documentation).
@@ -100,7 +100,7 @@ impl Connector for Clio {
             )
         });
         matters(
-            session.complaints(),
+            session.log_throttle(),
             as_client,
             related,
             settings.is_on(SEE_CLOSED),
@@ -113,7 +113,7 @@ type List = Result<(Vec<Value>, bool), LookupError>;
 /// The client's matters, then related ones, each once. What one of the two lists holds is offered
 /// even where the other failed.
 fn matters(
-    complaints: &Complaints,
+    log_throttle: &LogThrottle,
     as_client: List,
     related: List,
     see_closed: bool,
@@ -137,7 +137,7 @@ fn matters(
             }
             (choices.clone(), complete)
         });
-        enrichment.add(complaints, "matters", list);
+        enrichment.add(log_throttle, "matters", list);
     }
     enrichment
 }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::calls::Calls;
 use super::success::{Form, next_number};
 use super::{Connector, CrmSession, Enrichment, Hits, Record};
-use crate::domain::caller::Settings;
 use crate::domain::json::{text, texts};
+use crate::domain::user::Settings;
 use crate::domain::{Contact, Extension, LookupError, MatchQuality, Spelling, WhoAmI};
 
 const CONTACTS: Form = Form {
@@ -88,7 +88,7 @@ impl Connector for ExampleCrm {
                 complete,
             )
         });
-        enrichment.add(session.complaints(), "deals", choices);
+        enrichment.add(session.log_throttle(), "deals", choices);
         enrichment
     }
 }

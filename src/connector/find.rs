@@ -11,9 +11,9 @@ use futures_util::stream::FuturesUnordered;
 
 use super::turn::Turn;
 use super::{Connector, CrmSession, Enrichment, Hits, Record, bounds};
-use crate::domain::caller::Settings;
 use crate::domain::contact::extension_list;
 use crate::domain::phone::{Certainty, Match, Sought};
+use crate::domain::user::Settings;
 use crate::domain::{
     Contact, Lane, LookupError, MatchQuality, NumberFormat, Party, Region, Variants,
 };

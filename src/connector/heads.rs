@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::clock::instant;
+use crate::clock;
 use crate::frames::{Allowance, CONTINUATION, DATA, END_STREAM, Frame, Frames, HEADERS};
 
 /// Bytes of the heads of one reply, the final one included.
@@ -49,7 +49,7 @@ pub(super) enum Heads {
 impl Heads {
     pub(super) fn new(is_http2: bool) -> Self {
         if is_http2 {
-            let (frames, allowance) = (Frames::of_a_server(), Allowance::new(instant()));
+            let (frames, allowance) = (Frames::of_a_server(), Allowance::new(clock::now()));
             Self::Two {
                 frames,
                 allowance,
@@ -76,7 +76,7 @@ impl Heads {
                 allowance,
                 open,
             } => {
-                let (now, mut read) = (instant(), Ok(()));
+                let (now, mut read) = (clock::now(), Ok(()));
                 frames.read(bytes, |frame| {
                     let taken = allowance
                         .take(frame, now)

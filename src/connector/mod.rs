@@ -27,7 +27,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::budget::{CallKind, Quota, Quotas, Scope, Scopes};
-use crate::domain::caller::Settings;
+use crate::domain::user::Settings;
 use crate::domain::{
     AuthHeader, AuthTag, Contact, Crm, Extension, Host, Identity, KeyMaker, LookupError, Region,
     ScopeTag, Spelling, User, WhoAmI,
@@ -40,13 +40,13 @@ mod bounds;
 mod calls;
 mod client;
 mod clio;
-mod complaints;
 mod dns;
 mod example;
 mod find;
 mod headers;
 mod heads;
 mod hosts;
+mod log_throttle;
 mod mend;
 mod outbound;
 mod part;
@@ -63,13 +63,13 @@ mod success;
 mod tally;
 mod turn;
 
-pub(crate) use complaints::Complaints;
 pub use dns::Dns;
 pub(crate) use find::{Details, Found, Question, search};
 pub(crate) use hosts::{HostError, HostPattern};
-pub(crate) use outbound::Clients;
+pub(crate) use log_throttle::LogThrottle;
+pub(crate) use outbound::HttpClients;
 pub(crate) use reply_class::Row;
-pub(crate) use session::{CrmSession, Door, Limits};
+pub(crate) use session::{CrmClient, CrmSession, Limits};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
 #[async_trait]
@@ -153,10 +153,10 @@ pub(crate) struct Enrichment {
 
 impl Enrichment {
     /// Adds the choices of one field; a field without choices is left out, and so is one that the
-    /// CRM refuses for good. One that failed makes it incomplete and is told to `complaints`.
+    /// CRM refuses for good. One that failed makes it incomplete and is told to `log_throttle`.
     pub(crate) fn add(
         &mut self,
-        complaints: &Complaints,
+        log_throttle: &LogThrottle,
         field: &'static str,
         choices: Result<(Vec<Value>, bool), LookupError>,
     ) {
@@ -169,8 +169,8 @@ impl Enrichment {
             }
             Err(error) if refusals::is_lasting(&error) => {}
             Err(error) => {
-                complaints.about(field, &error, |alike| {
-                    tracing::warn!(field, %error, alike, "a part of the contact could not be loaded");
+                log_throttle.about(field, &error, |suppressed| {
+                    tracing::warn!(field, %error, suppressed, "a part of the contact could not be loaded");
                 });
                 self.complete = false;
             }
@@ -288,14 +288,14 @@ impl IdentitySource {
 pub(crate) struct Platform {
     config: Config,
     connector: Arc<dyn Connector>,
-    door: Door,
+    door: CrmClient,
     keys: KeyMaker,
 }
 
 impl Platform {
     /// The connector of `config`, calling through `door`; `keys` name the scopes of its quota.
     #[must_use]
-    pub(crate) fn new(config: Config, door: Door, keys: KeyMaker) -> Self {
+    pub(crate) fn new(config: Config, door: CrmClient, keys: KeyMaker) -> Self {
         let connector = config.kind.connector();
         Self {
             door: door.reading(connector.replies()),
@@ -360,8 +360,8 @@ impl Platform {
 
     /// What was told of failures of this connector.
     #[must_use]
-    pub(crate) fn complaints(&self) -> &Complaints {
-        self.door.complaints()
+    pub(crate) fn log_throttle(&self) -> &LogThrottle {
+        self.door.log_throttle()
     }
 
     /// Reads `User.hostname`. A name is checked even where the base URL decides, so that a wrong

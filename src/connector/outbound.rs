@@ -10,27 +10,27 @@ use std::sync::Arc;
 
 use url::{Host, Url};
 
-use super::client::{self, Client};
+use super::client::{self, HttpClient};
 use super::dns::{Dns, Resolver};
 
 /// The clients that all doors share.
 #[derive(Debug, Clone)]
-pub(crate) struct Clients {
-    configured: Way,
-    named: Way,
+pub(crate) struct HttpClients {
+    configured: Egress,
+    named: Egress,
 }
 
 /// Two clients, and whether they may leave for the public internet only.
 #[derive(Debug, Clone)]
-pub(crate) struct Way {
-    pub(super) client: Client,
+pub(crate) struct Egress {
+    pub(super) client: HttpClient,
     /// Keeps no connection: each call opens one. If a kept one broke, the next kept one may be as
     /// old.
-    pub(super) afresh: Client,
+    pub(super) afresh: HttpClient,
     only_public: bool,
 }
 
-impl Clients {
+impl HttpClients {
     /// TLS with the system's and Mozilla's roots, no redirects, no proxy.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Clients {
         let tls = Arc::new(tls()?);
         let way = |only_public| {
             let client = |kept| {
-                Client::new(
+                HttpClient::new(
                     Resolver {
                         dns: dns.clone(),
                         only_public,
@@ -49,7 +49,7 @@ impl Clients {
                     kept,
                 )
             };
-            Way {
+            Egress {
                 client: client(client::KEPT),
                 afresh: client(0),
                 only_public,
@@ -61,9 +61,9 @@ impl Clients {
         })
     }
 
-    /// The way of a connector: to its `base_url` if it has one, else to hosts that users name.
+    /// Where calls of a connector may go: to its `base_url` if it has one, else to hosts that users name.
     #[must_use]
-    pub(crate) fn way(&self, has_base_url: bool) -> Way {
+    pub(crate) fn egress(&self, has_base_url: bool) -> Egress {
         if has_base_url {
             self.configured.clone()
         } else {
@@ -72,10 +72,10 @@ impl Clients {
     }
 }
 
-impl Way {
+impl Egress {
     /// Whether the URL may be called at all. An IP address in a URL is never resolved, so it is
     /// judged here.
-    pub(super) fn permits(&self, url: &Url) -> bool {
+    pub(super) fn allows(&self, url: &Url) -> bool {
         !self.only_public
             || (url.scheme() == "https" && matches!(url.host(), Some(Host::Domain(_))))
     }
@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn a_host_of_a_user_is_a_name_over_https() {
-        let clients = Clients::new(&Dns::system()).unwrap();
-        let (named, configured) = (clients.way(false), clients.way(true));
+        let clients = HttpClients::new(&Dns::system()).unwrap();
+        let (named, configured) = (clients.egress(false), clients.egress(true));
         for (url, permitted) in [
             ("https://acme.pipedrive.com/", true),
             ("http://acme.pipedrive.com/", false),
@@ -191,8 +191,8 @@ mod tests {
             ("https://[2606:4700::1111]/", false),
         ] {
             let url = Url::parse(url).unwrap();
-            assert_eq!(named.permits(&url), permitted, "{url}");
-            assert!(configured.permits(&url), "{url}");
+            assert_eq!(named.allows(&url), permitted, "{url}");
+            assert!(configured.allows(&url), "{url}");
         }
     }
 }

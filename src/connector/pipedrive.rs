@@ -18,9 +18,9 @@ use super::calls::Calls;
 use super::reply_class::{Class, Row, Sign};
 use super::success::{Form, is_said, next_number, next_text};
 use super::{Connector, CrmSession, Enrichment, Hits, Record};
-use crate::domain::caller::Settings;
 use crate::domain::error::BadReply;
 use crate::domain::json::{text, texts};
+use crate::domain::user::Settings;
 use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
 
 /// The largest page of these lists (Pipedrive's documentation: 100 in search, 500 elsewhere).
@@ -96,8 +96,8 @@ impl Connector for Pipedrive {
             ),
         )
         .await;
-        enrichment.add(session.complaints(), "deals", deals);
-        enrichment.add(session.complaints(), "leads", leads);
+        enrichment.add(session.log_throttle(), "deals", deals);
+        enrichment.add(session.log_throttle(), "leads", leads);
         enrichment
     }
 }

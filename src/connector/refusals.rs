@@ -73,17 +73,17 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::pause;
+    use crate::clock::sleep;
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_believed_for_a_while_and_for_its_part_only() {
         let refusals = Refusals::default();
         let (leads, deals) = (refusals.name("leads"), refusals.name("deals"));
         refusals.note(leads, &LookupError::CrmForbidden);
-        pause(BELIEVED.saturating_sub(Duration::from_secs(1))).await;
+        sleep(BELIEVED.saturating_sub(Duration::from_secs(1))).await;
         assert_eq!(refusals.standing(leads), Some(LookupError::CrmForbidden));
         assert_eq!(refusals.standing(deals), None);
-        pause(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         assert_eq!(refusals.standing(leads), None);
         refusals.note(leads, &LookupError::CrmForbidden);
         assert!(refusals.standing(leads).is_some(), "refused once more");
@@ -99,7 +99,7 @@ mod tests {
             refusals.standing(refusals.name(0_usize)).is_some()
                 && refusals.standing(refusals.name(MOST)).is_none()
         );
-        pause(BELIEVED).await;
+        sleep(BELIEVED).await;
         note(MOST);
         assert_eq!(refusals.known.lock().len(), 1, "old ones make room");
     }

@@ -42,7 +42,7 @@ impl Repeat {
             },
             _ => return None,
         };
-        let in_time = deadline.is_none_or(|deadline| clock::instant() + repeat.after < deadline);
+        let in_time = deadline.is_none_or(|deadline| clock::now() + repeat.after < deadline);
         (in_time && repeat.after <= LONGEST).then_some(repeat)
     }
 }

@@ -17,10 +17,10 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::client::{Client, Failure, RequestBuilder, Response};
-use super::complaints::Complaints;
+use super::client::{Failure, HttpClient, RequestBuilder, Response};
 use super::headers;
-use super::outbound::Way;
+use super::log_throttle::LogThrottle;
+use super::outbound::Egress;
 use super::part::Part;
 use super::refusals::{Refusals, Refused};
 use super::repeat::Repeat;
@@ -73,20 +73,20 @@ pub(crate) struct Limits {
 
 /// The door of one connector; sessions are opened from it.
 #[derive(Clone)]
-pub(crate) struct Door {
-    way: Way,
+pub(crate) struct CrmClient {
+    way: Egress,
     limits: Limits,
     /// The CRM's own rows of the table of replies.
     rows: &'static [Row],
     budget: Arc<Budget>,
     clock: Arc<dyn Clock>,
     counts: Arc<Counts>,
-    complaints: Arc<Complaints>,
+    log_throttle: Arc<LogThrottle>,
     refusals: Arc<Refusals>,
     readers: Arc<Readers>,
 }
 
-impl fmt::Debug for Door {
+impl fmt::Debug for CrmClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door")
             .field("limits", &self.limits)
@@ -94,11 +94,11 @@ impl fmt::Debug for Door {
     }
 }
 
-impl Door {
+impl CrmClient {
     /// The door of the connector called `platform`.
     #[must_use]
     pub(crate) fn new(
-        way: Way,
+        way: Egress,
         limits: Limits,
         budget: Arc<Budget>,
         clock: Arc<dyn Clock>,
@@ -106,7 +106,7 @@ impl Door {
         platform: &str,
     ) -> Self {
         let counts = Arc::new(Counts::new(metrics, platform));
-        let (complaints, refusals, readers) = (Arc::default(), Arc::default(), Arc::default());
+        let (log_throttle, refusals, readers) = (Arc::default(), Arc::default(), Arc::default());
         Self {
             way,
             limits,
@@ -114,7 +114,7 @@ impl Door {
             budget,
             clock,
             counts,
-            complaints,
+            log_throttle,
             refusals,
             readers,
         }
@@ -132,8 +132,8 @@ impl Door {
     }
 
     /// What was told of failures.
-    pub(super) fn complaints(&self) -> &Complaints {
-        &self.complaints
+    pub(super) fn log_throttle(&self) -> &LogThrottle {
+        &self.log_throttle
     }
 
     /// A session with the CRM at `base` under one credential; its calls spend the quota of
@@ -179,7 +179,7 @@ pub(crate) struct CrmSession {
 
 /// What all calls of one find share.
 struct Find {
-    door: Door,
+    door: CrmClient,
     base: Url,
     credential: HeaderValue,
     span: Span,
@@ -260,8 +260,8 @@ impl CrmSession {
 
     /// What was told of failures of this connector.
     #[must_use]
-    pub(crate) fn complaints(&self) -> &Complaints {
-        self.find.door.complaints()
+    pub(crate) fn log_throttle(&self) -> &LogThrottle {
+        self.find.door.log_throttle()
     }
 
     /// The limits of this find.
@@ -345,7 +345,7 @@ impl CrmSession {
         let Some(repeat) = Repeat::of(&failure, self.urgency.deadline()) else {
             return Err(failure);
         };
-        clock::pause(repeat.after).await;
+        clock::sleep(repeat.after).await;
         let way = &self.find.door.way;
         match self
             .call_once(
@@ -369,9 +369,9 @@ impl CrmSession {
         &self,
         url: Url,
         kind: CallKind,
-        client: &Client,
+        client: &HttpClient,
     ) -> Result<Reply, LookupError> {
-        if !self.find.door.way.permits(&url) {
+        if !self.find.door.way.allows(&url) {
             return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
         }
         let granted = self.find.spent.acquire(kind, &self.urgency).await?;
@@ -390,8 +390,8 @@ impl CrmSession {
         granted: Granted,
         tally: &mut Tally<'_>,
     ) -> Result<Reply, LookupError> {
-        let until = clock::instant() + self.find.door.limits.call_timeout.min(LONGEST_CALL);
-        let response = match clock::until(until, self.send(request, tally)).await {
+        let until = clock::now() + self.find.door.limits.call_timeout.min(LONGEST_CALL);
+        let response = match clock::timeout_at(until, self.send(request, tally)).await {
             Some(Ok(response)) => response,
             Some(Err(failure)) => {
                 self.find.spent.broke(granted).await;
@@ -452,15 +452,14 @@ impl CrmSession {
         );
         let (limit, until) = match status {
             200 => (limit, until),
-            _ if reply_class::needs_body(self.find.door.rows, status) => (
-                limit.min(REFUSAL.0),
-                until.min(clock::instant() + REFUSAL.1),
-            ),
+            _ if reply_class::needs_body(self.find.door.rows, status) => {
+                (limit.min(REFUSAL.0), until.min(clock::now() + REFUSAL.1))
+            }
             _ => return Err(LookupError::CrmBadReply(BadReply::Status(status))),
         };
         let declared = headers::encoding(response.headers());
         let status = response.status();
-        let body = clock::until(until, read(response, limit))
+        let body = clock::timeout_at(until, read(response, limit))
             .await
             .unwrap_or(Err(TIMEOUT))?;
         tally.replied(status);

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use crate::budget::{Budget, CallKind, Permit, RateHint, Scopes};
-use crate::clock::{Instant, instant};
+use crate::clock::{self, Instant};
 use crate::domain::{Lane, LookupError, ScopeTag};
 use crate::urgency::{OnTheWire, Urgency};
 
@@ -124,12 +124,13 @@ impl Spent {
 
     /// The reply to a call has said this of the quota.
     pub(crate) async fn observe(&self, granted: Granted, hint: &RateHint) {
-        self.end(granted, Outcome::Replied(*hint, instant())).await;
+        self.end(granted, Outcome::Replied(*hint, clock::now()))
+            .await;
     }
 
     /// A call will have no reply and cannot arrive any more.
     pub(crate) async fn broke(&self, granted: Granted) {
-        self.end(granted, Outcome::Broken(instant())).await;
+        self.end(granted, Outcome::Broken(clock::now())).await;
     }
 
     async fn end(&self, granted: Granted, outcome: Outcome) {
@@ -232,7 +233,7 @@ mod tests {
                 .unwrap();
         }
         let spent = Spent::new(Arc::clone(&budget), scope("credential").into());
-        let urgency = Arc::new(Urgency::new(Lane::CallPop, Some(instant() + deadline)));
+        let urgency = Arc::new(Urgency::new(Lane::CallPop, Some(clock::now() + deadline)));
         let stopwatch = Stopwatch::start();
         let others = async {
             spent.belongs_to(scope("user")).await;

@@ -108,7 +108,7 @@ pub(crate) enum BadReply {
 impl LookupError {
     /// Whether every other number of the same user would meet the same failure now.
     #[must_use]
-    pub(crate) fn dooms_all(&self) -> bool {
+    pub(crate) fn is_fatal_for_batch(&self) -> bool {
         matches!(self, Self::CrmUnauthenticated | Self::CrmForbidden)
     }
 

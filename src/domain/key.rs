@@ -16,10 +16,10 @@ use prost::Message as _;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::auth_tag::AuthTag;
-use super::caller::{AuthHeader, Host, User, WhoAmI};
 use super::format::NumberFormat;
 use super::identity::{Identity, IdentityTag};
 use super::phone::{Party, Region};
+use super::user::{AuthHeader, Host, User, WhoAmI};
 
 /// Changes when the parts or their order change. So replicas of two versions never read each
 /// other's answers.

@@ -2,7 +2,6 @@
 //! be trusted after.
 
 mod auth_tag;
-pub mod caller;
 pub(crate) mod contact;
 pub(crate) mod entry;
 pub(crate) mod error;
@@ -12,10 +11,9 @@ pub mod json;
 pub(crate) mod key;
 pub(crate) mod lane;
 pub mod phone;
+pub mod user;
 
 pub use auth_tag::AuthTag;
-pub use caller::User;
-pub(crate) use caller::{AuthHeader, Host, WhoAmI};
 pub use contact::{Contact, MatchQuality};
 pub use entry::{AgePolicy, Ages, Entry, SharedTime, Source, Timestamp};
 pub(crate) use entry::{Freshness, judge};
@@ -28,3 +26,5 @@ pub use key::{ContactKey, Crm, KeyMaker, UserTag};
 pub use key::{QuestionKey, SlotKey};
 pub use lane::Lane;
 pub use phone::{E164, Extension, Party, Region};
+pub use user::User;
+pub(crate) use user::{AuthHeader, Host, WhoAmI};

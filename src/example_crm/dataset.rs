@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use super::generate;
 use super::numbers::Number;
-use super::records::{Contact, Samples};
+use super::records::{SampleContact, Samples};
 
 /// How many trailing digits two numbers share when the search takes one for the other.
 const COMPARED_DIGITS: usize = 7;
@@ -17,7 +17,7 @@ const COMPARED_DIGITS: usize = 7;
 /// Generated contacts, indexed for the search.
 #[derive(Debug)]
 pub struct DataSet {
-    contacts: Vec<Contact>,
+    contacts: Vec<SampleContact>,
     samples: Samples,
     /// By the last digits of a phone: positions in `contacts`, ascending.
     by_tail: HashMap<u32, Vec<usize>>,
@@ -88,7 +88,7 @@ impl DataSet {
     /// The contacts that have a phone whose last seven digits are those of `text`, in order of
     /// their ids. None when `text` has fewer digits. Most are not whom the caller looks for: real
     /// CRMs search like this, too.
-    pub(super) fn search(&self, text: &str) -> Vec<&Contact> {
+    pub(super) fn search(&self, text: &str) -> Vec<&SampleContact> {
         let found = tail(text).and_then(|tail| self.by_tail.get(&tail));
         found
             .into_iter()
@@ -98,14 +98,14 @@ impl DataSet {
     }
 
     /// The contact with exactly this internal extension.
-    pub(super) fn search_extension(&self, extension: &str) -> Option<&Contact> {
+    pub(super) fn search_extension(&self, extension: &str) -> Option<&SampleContact> {
         self.by_extension
             .get(extension)
             .map(|&at| &self.contacts[at])
     }
 
     /// The contact with this id.
-    pub(super) fn contact(&self, id: usize) -> Option<&Contact> {
+    pub(super) fn contact(&self, id: usize) -> Option<&SampleContact> {
         self.contacts.get(id.checked_sub(1)?)
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use fastrand::Rng;
 
 use super::numbers::{Number, pick};
-use super::records::{Contact, Deal, Phone, Samples};
+use super::records::{Deal, Phone, SampleContact, Samples};
 use super::words::{
     COMPANY_NAMES, COMPANY_TRADES, DEAL_SUBJECTS, FIRST_NAMES, JOB_TITLES, LAST_NAMES,
 };
@@ -33,7 +33,7 @@ const ACTIVE_UNTIL: u64 = 1_775_001_600;
 const BUSY_EVERY: usize = 1_000;
 
 /// Makes at least [`MIN_CONTACTS`] contacts, in no order, with ids from 1 on.
-pub(super) fn population(seed: u64, contacts: usize) -> (Vec<Contact>, Samples) {
+pub(super) fn population(seed: u64, contacts: usize) -> (Vec<SampleContact>, Samples) {
     let total = contacts.max(MIN_CONTACTS);
     let mut population = Population::new(seed, total);
     let absent = population.fresh(Number::any).e164();
@@ -54,7 +54,7 @@ pub(super) fn population(seed: u64, contacts: usize) -> (Vec<Contact>, Samples) 
 
 struct Population {
     rng: Rng,
-    contacts: Vec<Contact>,
+    contacts: Vec<SampleContact>,
     /// The E.164 numbers that are given away, so that numbers are shared on purpose only.
     used: HashSet<String>,
 }
@@ -124,7 +124,7 @@ impl Population {
         for extension in FIRST_EXTENSION..FIRST_EXTENSION + count {
             let phones = self.own_phones();
             let contact = self.person(HOME_COMPANY.to_owned(), phones);
-            self.contacts.push(Contact {
+            self.contacts.push(SampleContact {
                 extension: Some(extension.to_string()),
                 ..contact
             });
@@ -154,7 +154,7 @@ impl Population {
     }
 
     /// Mixes the contacts and numbers them and their deals.
-    fn finish(mut self) -> Vec<Contact> {
+    fn finish(mut self) -> Vec<SampleContact> {
         self.rng.shuffle(&mut self.contacts);
         for (id, contact) in (1..).zip(&mut self.contacts) {
             contact.id = id;
@@ -169,14 +169,14 @@ impl Population {
         self.contacts
     }
 
-    fn person(&mut self, company: String, phones: Vec<Phone>) -> Contact {
+    fn person(&mut self, company: String, phones: Vec<Phone>) -> SampleContact {
         let (first, last) = (
             pick(FIRST_NAMES, &mut self.rng),
             pick(LAST_NAMES, &mut self.rng),
         );
         let mailbox = format!("{}.{}", ascii_word(first), ascii_word(last));
         let title = pick(JOB_TITLES, &mut self.rng);
-        Contact {
+        SampleContact {
             title,
             ..self.contact(
                 "person",
@@ -188,7 +188,7 @@ impl Population {
         }
     }
 
-    fn company(&mut self, name: String, phones: Vec<Phone>) -> Contact {
+    fn company(&mut self, name: String, phones: Vec<Phone>) -> SampleContact {
         self.contact("company", name.clone(), name, "office", phones)
     }
 
@@ -200,7 +200,7 @@ impl Population {
         company: String,
         mailbox: &str,
         phones: Vec<Phone>,
-    ) -> Contact {
+    ) -> SampleContact {
         let email = format!("{mailbox}@{}.example", ascii_word(&company));
         let created = self.rng.u64(CREATED);
         let active = self.rng.u64(created..ACTIVE_UNTIL);
@@ -209,7 +209,7 @@ impl Population {
         } else {
             Vec::new()
         };
-        Contact {
+        SampleContact {
             id: 0,
             kind,
             name,

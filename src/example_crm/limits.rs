@@ -72,7 +72,7 @@ type Buckets =
 
 /// The buckets of all bearer tokens.
 #[derive(Debug)]
-pub(super) struct Limiter {
+pub(super) struct RequestLimiter {
     requests: NonZeroU32,
     /// How long one request takes to come back.
     interval: Duration,
@@ -81,7 +81,7 @@ pub(super) struct Limiter {
 
 /// What the limiter says of one request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Verdict {
+pub(super) struct RequestVerdict {
     limit: u32,
     remaining: u32,
     /// Until the bucket is full again.
@@ -90,7 +90,7 @@ pub(super) struct Verdict {
     retry_after: Option<Duration>,
 }
 
-impl Limiter {
+impl RequestLimiter {
     /// A limiter with full buckets; nothing if the limit is more than a request per nanosecond,
     /// which limits nobody.
     pub(super) fn new(limit: RateLimit) -> Option<Self> {
@@ -105,7 +105,7 @@ impl Limiter {
     }
 
     /// Takes one request out of the bucket of `token`.
-    pub(super) fn check(&self, token: &str) -> Verdict {
+    pub(super) fn check(&self, token: &str) -> RequestVerdict {
         if self.buckets.len() >= MANY_BUCKETS {
             self.buckets.retain_recent();
         }
@@ -115,7 +115,7 @@ impl Limiter {
         };
         let limit = self.requests.get();
         let reset = self.interval * limit.saturating_sub(remaining);
-        Verdict {
+        RequestVerdict {
             limit,
             remaining,
             reset,
@@ -124,7 +124,7 @@ impl Limiter {
     }
 }
 
-impl Verdict {
+impl RequestVerdict {
     /// Whether the request may pass.
     pub(super) fn passes(&self) -> bool {
         self.retry_after.is_none()
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_bucket_empties_and_tells_when_it_fills() {
-        let limiter = Limiter::new(limit(2, Duration::from_secs(60))).unwrap();
+        let limiter = RequestLimiter::new(limit(2, Duration::from_secs(60))).unwrap();
         let (first, second, third) = (limiter.check("a"), limiter.check("a"), limiter.check("a"));
         assert!(first.passes() && second.passes() && !third.passes());
         assert_eq!(
@@ -208,13 +208,13 @@ mod tests {
 
     #[test]
     fn full_buckets_are_dropped_and_extremes_do_no_harm() {
-        let limiter = Limiter::new(limit(1_000_000, Duration::from_millis(1))).unwrap();
+        let limiter = RequestLimiter::new(limit(1_000_000, Duration::from_millis(1))).unwrap();
         for token in 0..5_000 {
             assert!(limiter.check(&token.to_string()).passes());
         }
         assert!(limiter.buckets.len() <= MANY_BUCKETS);
-        assert!(Limiter::new(limit(1, Duration::ZERO)).is_none());
-        let longest = Limiter::new(limit(u32::MAX, Duration::MAX)).unwrap();
+        assert!(RequestLimiter::new(limit(1, Duration::ZERO)).is_none());
+        let longest = RequestLimiter::new(limit(u32::MAX, Duration::MAX)).unwrap();
         assert!(longest.check("a").passes());
     }
 

@@ -29,7 +29,7 @@ pub(crate) use dataset::DataSet;
 pub(crate) use limits::RateLimit;
 pub(crate) use records::Samples;
 
-use limits::Limiter;
+use limits::RequestLimiter;
 
 /// What the Example CRM holds and how badly it behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,7 +65,7 @@ pub struct ExampleCrm {
     data: Arc<DataSet>,
     latency: Duration,
     error_rate: f64,
-    limiter: Option<Limiter>,
+    limiter: Option<RequestLimiter>,
     /// Decides which requests fail.
     faults: Mutex<Rng>,
     requests: AtomicU64,
@@ -89,7 +89,7 @@ impl ExampleCrm {
             data: Arc::new(DataSet::generate(seed, contacts)),
             latency,
             error_rate,
-            limiter: rate_limit.and_then(Limiter::new),
+            limiter: rate_limit.and_then(RequestLimiter::new),
             faults: Mutex::new(Rng::with_seed(seed)),
             requests: AtomicU64::new(0),
             refused: AtomicU64::new(0),

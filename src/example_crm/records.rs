@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// A person or a company, as the API shows it.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Contact {
+pub(super) struct SampleContact {
     /// Counts from 1 without gaps.
     pub id: usize,
     /// `person` or `company`.

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ExampleCrm;
-use super::limits::Verdict;
-use super::records::{Contact, Deal};
+use super::limits::RequestVerdict;
+use super::records::{Deal, SampleContact};
 use crate::clock;
 
 const PAGE_SIZE: usize = 50;
@@ -45,9 +45,9 @@ pub(super) fn router(crm: Arc<ExampleCrm>) -> Router {
 
 /// A refusal with its reason.
 #[derive(Debug)]
-struct Refused(StatusCode, &'static str);
+struct Rejection(StatusCode, &'static str);
 
-impl IntoResponse for Refused {
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let Self(status, reason) = self;
         let mut response = (status, Json(json!({ "error": reason }))).into_response();
@@ -60,9 +60,9 @@ impl IntoResponse for Refused {
     }
 }
 
-const NOTHING_HERE: Refused = Refused(StatusCode::NOT_FOUND, "there is nothing here");
+const NOTHING_HERE: Rejection = Rejection(StatusCode::NOT_FOUND, "there is nothing here");
 
-async fn nothing_here() -> Refused {
+async fn nothing_here() -> Rejection {
     NOTHING_HERE
 }
 
@@ -71,7 +71,7 @@ async fn nothing_here() -> Refused {
 async fn gate(State(crm): State<Arc<ExampleCrm>>, request: Request, next: Next) -> Response {
     crm.requests.fetch_add(1, Ordering::Relaxed);
     let (verdict, admitted) = crm.admit(request.headers());
-    clock::pause(crm.latency).await;
+    clock::sleep(crm.latency).await;
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
@@ -84,13 +84,13 @@ async fn gate(State(crm): State<Arc<ExampleCrm>>, request: Request, next: Next) 
 
 impl ExampleCrm {
     /// Whether a request with these headers may pass, and what the rate limit says of it.
-    fn admit(&self, headers: &HeaderMap) -> (Option<Verdict>, Result<(), Refused>) {
+    fn admit(&self, headers: &HeaderMap) -> (Option<RequestVerdict>, Result<(), Rejection>) {
         // A request without a token has a bucket, too: that of the empty token.
         let token = bearer_token(headers).unwrap_or_default();
         let verdict = self.limiter.as_ref().map(|limiter| limiter.check(token));
         let admitted = if verdict.is_some_and(|verdict| !verdict.passes()) {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            Err(Refused(
+            Err(Rejection(
                 StatusCode::TOO_MANY_REQUESTS,
                 "the rate limit is reached",
             ))
@@ -101,10 +101,10 @@ impl ExampleCrm {
     }
 
     /// Fails as often as the error rate says.
-    fn chance(&self) -> Result<(), Refused> {
+    fn chance(&self) -> Result<(), Rejection> {
         // A rate of 1 always fails, since what is drawn is less than 1.
         if self.error_rate > 0.0 && self.faults.lock().f64() < self.error_rate {
-            return Err(Refused(
+            return Err(Rejection(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "failed on purpose",
             ));
@@ -120,15 +120,15 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
         .then_some(token.trim())
 }
 
-fn authorise(token: &str) -> Result<(), Refused> {
+fn authorise(token: &str) -> Result<(), Rejection> {
     if token == FORBIDDEN_TOKEN {
-        return Err(Refused(
+        return Err(Rejection(
             StatusCode::FORBIDDEN,
             "this user may not read contacts",
         ));
     }
     if !token.starts_with(TOKEN_PREFIX) {
-        return Err(Refused(
+        return Err(Rejection(
             StatusCode::UNAUTHORIZED,
             "a bearer token that begins with \"demo\" is wanted",
         ));
@@ -156,7 +156,7 @@ fn first_page() -> NonZeroUsize {
 
 #[derive(Serialize)]
 struct ContactsReply<'a> {
-    contacts: &'a [&'a Contact],
+    contacts: &'a [&'a SampleContact],
     next_page: Option<usize>,
 }
 
@@ -192,13 +192,13 @@ async fn me(headers: HeaderMap) -> Response {
 async fn contacts(
     State(crm): State<Arc<ExampleCrm>>,
     query: Result<Query<ContactsQuery>, QueryRejection>,
-) -> Result<Response, Refused> {
+) -> Result<Response, Rejection> {
     let Query(query) = query.map_err(|_| bad_query())?;
-    let found: Vec<&Contact> = match (&query.phone, &query.extension) {
+    let found: Vec<&SampleContact> = match (&query.phone, &query.extension) {
         (Some(phone), _) => crm.data.search(phone),
         (None, Some(extension)) => crm.data.search_extension(extension).into_iter().collect(),
         (None, None) => {
-            return Err(Refused(
+            return Err(Rejection(
                 StatusCode::BAD_REQUEST,
                 "phone or extension is wanted",
             ));
@@ -217,7 +217,7 @@ async fn deals(
     State(crm): State<Arc<ExampleCrm>>,
     id: Result<Path<usize>, PathRejection>,
     query: Result<Query<DealsQuery>, QueryRejection>,
-) -> Result<Response, Refused> {
+) -> Result<Response, Rejection> {
     let Path(id) = id.map_err(|_| NOTHING_HERE)?;
     let Query(query) = query.map_err(|_| bad_query())?;
     let contact = crm.data.contact(id).ok_or(NOTHING_HERE)?;
@@ -225,8 +225,8 @@ async fn deals(
     Ok(Json(DealsReply { deals, next_page }).into_response())
 }
 
-fn bad_query() -> Refused {
-    Refused(
+fn bad_query() -> Rejection {
+    Rejection(
         StatusCode::BAD_REQUEST,
         "page counts from 1, and no parameter comes twice",
     )

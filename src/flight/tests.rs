@@ -5,7 +5,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::clock::{pause, within};
+use crate::clock::{sleep, timeout};
 use crate::domain::Lane;
 
 type Test = Flights<u8, u8>;
@@ -29,15 +29,15 @@ fn begin() -> Option<((), Span)> {
     Some(((), Span::default()))
 }
 
-async fn slow(loads: Arc<AtomicU32>) -> Landing<u8> {
-    pause(Duration::from_millis(500)).await;
+async fn slow(loads: Arc<AtomicU32>) -> LoadResult<u8> {
+    sleep(Duration::from_millis(500)).await;
     loads.fetch_add(1, Ordering::Relaxed);
     Ok(0)
 }
 
 fn board<F>(flights: &Test, key: u8, load: impl FnOnce() -> F) -> Seat<u8>
 where
-    F: Future<Output = Landing<u8>> + Send + 'static,
+    F: Future<Output = LoadResult<u8>> + Send + 'static,
 {
     flights.join_or_lead(key, Join::Any, in_lane(Lane::CallPop), begin, |_, _, _| {
         load()
@@ -55,7 +55,7 @@ async fn a_caller_in_a_hurry_makes_the_whole_flight_hurry() {
         in_lane(Lane::Prefetch),
         begin,
         |_, urgency, _| async move {
-            pause(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
             told.send(urgency.lane()).unwrap();
             Ok(0)
         },
@@ -88,7 +88,7 @@ async fn a_leader_that_leaves_breaks_nothing() {
     let leader = board(&flights, 1, || slow(Arc::clone(&loads)));
     let joiner = board(&flights, 1, || slow(Arc::clone(&loads)));
     assert!(
-        within(Duration::from_millis(50), leader.wait())
+        timeout(Duration::from_millis(50), leader.wait())
             .await
             .is_none()
     );
@@ -115,11 +115,11 @@ fn of_a_batch(flights: &Test, loads: &Arc<AtomicU32>, spends: bool) -> Seat<u8> 
 async fn a_batchs_load_is_given_up_with_the_batch_while_it_stands_in_line_for_its_first_call() {
     let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     drop(of_a_batch(&flights, &loads, false));
-    pause(Duration::from_millis(100)).await;
+    sleep(Duration::from_millis(100)).await;
     let next = of_a_batch(&flights, &loads, false);
     assert!(!next.joined(), "the one before is off the board");
     assert!(next.wait().await.is_ok());
-    pause(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(loads.load(Ordering::Relaxed), 1);
 }
 
@@ -129,7 +129,7 @@ async fn a_batchs_load_that_has_spent_a_call_or_is_wanted_by_others_goes_on_with
     let seat = of_a_batch(&flights, &loads, true);
     tokio::task::yield_now().await;
     drop(seat);
-    pause(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(loads.load(Ordering::Relaxed), 1, "it has spent a call");
 
     let seat = of_a_batch(&flights, &loads, false);
@@ -143,7 +143,7 @@ async fn a_batchs_load_that_has_spent_a_call_or_is_wanted_by_others_goes_on_with
     let seat = of_a_batch(&flights, &loads, false);
     let ringing = board(&flights, 1, || async { Ok(0) });
     drop((seat, ringing));
-    pause(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(
         loads.load(Ordering::Relaxed),
         3,
@@ -178,7 +178,7 @@ async fn without_a_place_no_load_begins_but_those_under_way_are_joined() {
     let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
     let places = Arc::new(tokio::sync::Semaphore::new(1));
     let board =
-        |flights: &Test, key, load: fn(Arc<AtomicU32>) -> BoxFuture<'static, Landing<u8>>| {
+        |flights: &Test, key, load: fn(Arc<AtomicU32>) -> BoxFuture<'static, LoadResult<u8>>| {
             let begin = || {
                 Some((
                     Arc::clone(&places).try_acquire_owned().ok()?,
@@ -202,7 +202,7 @@ async fn without_a_place_no_load_begins_but_those_under_way_are_joined() {
 /// A load under a credential that nothing shows to be good.
 fn untrusted<F>(flights: &Test, load: impl FnOnce(Arc<Urgency>) -> F) -> Seat<u8>
 where
-    F: Future<Output = Landing<u8>> + Send + 'static,
+    F: Future<Output = LoadResult<u8>> + Send + 'static,
 {
     let asker = Asker {
         trusted: false,
@@ -218,9 +218,9 @@ async fn under_a_credential_that_nobody_knows_a_load_ends_with_its_callers_befor
         let calls = Arc::clone(&calls);
         move |urgency: Arc<Urgency>| async move {
             for _ in 0..3 {
-                pause(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
                 let call = urgency.spend();
-                pause(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
                 calls.fetch_add(1, Ordering::Relaxed);
                 if accepted {
                     urgency.want();
@@ -237,8 +237,8 @@ async fn under_a_credential_that_nobody_knows_a_load_ends_with_its_callers_befor
         (false, 650, 3),
     ] {
         let seat = untrusted(&flights, load(accepted));
-        let _ = within(Duration::from_millis(left_after), seat.wait()).await;
-        pause(Duration::from_secs(1)).await;
+        let _ = timeout(Duration::from_millis(left_after), seat.wait()).await;
+        sleep(Duration::from_secs(1)).await;
         assert_eq!(
             calls.swap(0, Ordering::Relaxed),
             made,
@@ -248,7 +248,7 @@ async fn under_a_credential_that_nobody_knows_a_load_ends_with_its_callers_befor
     let seat = untrusted(&flights, load(false));
     drop(board(&flights, 1, || async { Ok(0) }));
     drop(seat);
-    pause(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(
         calls.load(Ordering::Relaxed),
         3,
@@ -287,7 +287,7 @@ async fn who_wants_a_load_of_its_own_joins_only_one_that_has_made_no_call_yet() 
         "it stands in line, so it will see what was changed before"
     );
     call.send(()).unwrap();
-    pause(Duration::from_millis(1)).await;
+    sleep(Duration::from_millis(1)).await;
     let second = refresh(&loads);
     assert!(!second.joined());
     assert!(
@@ -313,7 +313,7 @@ async fn the_main_part_is_there_for_whoever_takes_it_before_the_load_ends() {
         begin,
         |_, _, early| async move {
             early.show(1);
-            pause(Duration::from_millis(500)).await;
+            sleep(Duration::from_millis(500)).await;
             Ok(2)
         },
     );

@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::clock::{self, Seldom};
+use crate::clock::{self, OncePerMinute};
 
 /// Most connections at once: probes, a few scrapers and browsers.
 pub(crate) const CONNECTIONS: usize = 64;
@@ -43,7 +43,7 @@ pub(super) async fn serve(
     let mut shutdown = pin!(shutdown);
     // Those within end with it.
     let mut connections = JoinSet::new();
-    let (mut oldest, mut failed) = (VecDeque::<AbortHandle>::new(), Seldom::default());
+    let (mut oldest, mut failed) = (VecDeque::<AbortHandle>::new(), OncePerMinute::default());
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => return,
@@ -52,10 +52,9 @@ pub(super) async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                failed.tell(
-                    || tracing::warn!(%error, "connections cannot be accepted on ops.listen"),
-                );
-                clock::pause(REST).await;
+                failed
+                    .log(|| tracing::warn!(%error, "connections cannot be accepted on ops.listen"));
+                clock::sleep(REST).await;
                 continue;
             }
         };
@@ -67,7 +66,7 @@ pub(super) async fn serve(
             connection.abort();
         }
         oldest.push_back(
-            connections.spawn(clock::within(LONGEST, connection(stream, routes.clone()))),
+            connections.spawn(clock::timeout(LONGEST, connection(stream, routes.clone()))),
         );
     }
 }

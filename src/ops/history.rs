@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::clock::{self, Instant, instant};
+use crate::clock::{self, Instant};
 use crate::metrics::{Buckets, Metrics, Reading};
 
 /// Time between two samples.
@@ -70,7 +70,7 @@ impl Sample {
             .counts_by("contactd_crm_request_duration_seconds_count", "platform")
             .into_keys();
         Self {
-            at: instant(),
+            at: clock::now(),
             lookups: SOURCES.map(duration),
             outcomes: reading.counts_by("contactd_lookups_total", "outcome"),
             shared: reading.count("contactd_lookups_shared_total", &[]),
@@ -124,7 +124,7 @@ impl History {
     /// Takes samples for as long as it runs.
     pub(super) async fn record(self) {
         loop {
-            clock::pause(STEP).await;
+            clock::sleep(STEP).await;
             self.sample();
         }
     }
@@ -248,7 +248,7 @@ mod tests {
                 .cache_requests
                 .get_or_create(&labels)
                 .inc_by(if step < 290 { 2 } else { 20 });
-            clock::pause(STEP).await;
+            clock::sleep(STEP).await;
             history.sample();
         }
         let window = history.window();

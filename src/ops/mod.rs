@@ -33,7 +33,7 @@ mod plot;
 mod status;
 
 pub(crate) use door::CONNECTIONS;
-pub(crate) use status::{Apart, Now, Quota, Redis, Waiting};
+pub(crate) use status::{Apart, Quota, Redis, Snapshot, Waiting};
 
 use history::History;
 use status::{Job, Process, Status};
@@ -72,7 +72,7 @@ pub(crate) struct Ops {
     metrics: Arc<Metrics>,
     resolver: Resolver,
     ready: Arc<AtomicBool>,
-    now: Arc<dyn Fn() -> Now + Send + Sync>,
+    now: Arc<dyn Fn() -> Snapshot + Send + Sync>,
     history: History,
     uptime: Stopwatch,
     shown: Arc<Mutex<Option<Shown>>>,
@@ -101,7 +101,7 @@ impl Ops {
         metrics: Arc<Metrics>,
         resolver: Resolver,
         ready: Arc<AtomicBool>,
-        now: Arc<dyn Fn() -> Now + Send + Sync>,
+        now: Arc<dyn Fn() -> Snapshot + Send + Sync>,
     ) -> Self {
         let history = History::new(Arc::clone(&metrics));
         Self {

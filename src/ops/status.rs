@@ -17,7 +17,7 @@ const MOST_JOBS: usize = 50;
 
 /// What the counters do not tell, at this moment. The app fills it in, which knows all rooms.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Now {
+pub(crate) struct Snapshot {
     /// Connectors by name.
     pub(crate) connectors: Vec<Quota>,
     /// The connection to Redis, where there is one: `up`, `connecting` or `down`.
@@ -211,7 +211,7 @@ pub(super) struct Process {
 }
 
 impl Status {
-    pub(super) fn new(window: &Window, now: Now, process: Process) -> Self {
+    pub(super) fn new(window: &Window, now: Snapshot, process: Process) -> Self {
         let Process {
             ready,
             uptime,

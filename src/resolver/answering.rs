@@ -58,7 +58,7 @@ impl<'a> Answering<'a> {
                 .show(self.loaded(self.entry(&details.found(), None)));
         }
         if let Some(patience) = self.patience()
-            && clock::until(self.verified.at + patience, self.complete(&mut details))
+            && clock::timeout_at(self.verified.at + patience, self.complete(&mut details))
                 .await
                 .is_none()
         {

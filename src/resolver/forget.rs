@@ -3,7 +3,7 @@
 use super::Resolver;
 use crate::connector::Platform;
 use crate::domain::{Party, UserTag};
-use crate::link::LinkError;
+use crate::redis_link::LinkError;
 
 /// What is to be forgotten.
 #[derive(Debug, Clone)]

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answer, Asked, Resolver, TOO_LONG, Trip};
+use super::{Answer, Asked, LoadRequest, Resolver, TOO_LONG};
 use crate::admission::Credential;
 use crate::cache::{Fetched, Stored};
 use crate::clock::{self, Instant};
 use crate::connector::IdentitySource;
 use crate::domain::error::BadReply;
 use crate::domain::{Freshness, Identity, Lane, LookupError, Timestamp};
-use crate::flight::{Join, Landing, Seat};
+use crate::flight::{Join, LoadResult, Seat};
 use crate::trace::Span;
 use crate::urgency::{Asker, Urgency};
 
@@ -82,7 +82,7 @@ impl Resolver {
                 .question
                 .deadline
                 .or_else(|| clock::after(self.config.timeout));
-            let known = clock::within(HEAD_START, self.who(asked, lane, deadline)).await;
+            let known = clock::timeout(HEAD_START, self.who(asked, lane, deadline)).await;
             if let Some(Ok(identity)) = known {
                 return match self.rooms.cache.pick(&fetched, &asked.key.of(&identity)) {
                     Some(stored) => self.serve(asked, identity, stored).await,
@@ -143,7 +143,7 @@ impl Resolver {
         }
         let seat = self.board(
             asked,
-            Trip {
+            LoadRequest {
                 must_ask: true,
                 ..self.trip(asked, Whose::Settled(credential.identity))
             },
@@ -237,7 +237,7 @@ impl Resolver {
                 said => return said.map(|_| ()),
             }
         }
-        let trip = Trip {
+        let trip = LoadRequest {
             must_ask: true,
             lane: Lane::Revalidate,
             deadline: None,
@@ -315,7 +315,12 @@ impl Resolver {
             })
     }
 
-    async fn whoami(&self, asked: Asked<'_>, urgency: &Arc<Urgency>, span: Span) -> Landing<Known> {
+    async fn whoami(
+        &self,
+        asked: Asked<'_>,
+        urgency: &Arc<Urgency>,
+        span: Span,
+    ) -> LoadResult<Known> {
         let (rooms, question) = (&self.rooms, asked.question);
         let (platform, began) = (&question.platform, rooms.clock.now());
         // Of a credential that was named before it is known whose quota it spends.

@@ -12,14 +12,14 @@ use crate::cache::Ticket;
 use crate::clock::{self, Stopwatch};
 use crate::connector::{self, CrmSession, Found};
 use crate::domain::{Freshness, LookupError};
-use crate::flight::Landing;
+use crate::flight::LoadResult;
 use crate::lease::Acquired;
 
 /// How often Redis is looked at while another replica loads the same question.
 const WATCH: Duration = Duration::from_millis(20);
 
 impl Load {
-    pub(super) async fn run(self) -> Landing<Loaded> {
+    pub(super) async fn run(self) -> LoadResult<Loaded> {
         let platform = &self.question.platform;
         // Boxed: a load's future is large, and lives for as long as the CRM takes.
         let loaded = Box::pin(self.load()).await;
@@ -28,9 +28,9 @@ impl Load {
         self.span.set("outcome", outcome(&loaded));
         self.span.end();
         if let Err(error) = &loaded {
-            platform.complaints().about("load", error, |alike| {
+            platform.log_throttle().about("load", error, |suppressed| {
                 let (platform, trace_id) = (platform.name(), self.span.trace_id());
-                tracing::warn!(platform, trace_id, %error, alike, "a look-up in the CRM failed");
+                tracing::warn!(platform, trace_id, %error, suppressed, "a look-up in the CRM failed");
             });
             if *error == LookupError::CrmUnauthenticated {
                 self.resolver.revoke(self.asked()).await;
@@ -41,7 +41,7 @@ impl Load {
 
     /// What another flight or another replica has stored by now, else what the CRM says. Replicas
     /// take turns by a lease; where Redis is away everybody asks.
-    async fn load(&self) -> Landing<Loaded> {
+    async fn load(&self) -> LoadResult<Loaded> {
         let cache = &self.resolver.rooms.cache;
         let Some(leases) = self
             .resolver
@@ -75,7 +75,7 @@ impl Load {
                 Acquired::Lease(lease) => return lease.keep(self.ask(ticket)).await,
                 Acquired::Held => {
                     let watch = async {
-                        clock::pause(WATCH).await;
+                        clock::sleep(WATCH).await;
                         Ok(())
                     };
                     self.in_time(watch).await?;
@@ -88,7 +88,7 @@ impl Load {
     /// Ends a step once a ringing phone has had to do with this load for too long. Work behind the
     /// scenes waits for its turn in the CRM's quota however long that takes, and its calls have
     /// limits of their own.
-    async fn in_time<T>(&self, step: impl Future<Output = Landing<T>>) -> Landing<T> {
+    async fn in_time<T>(&self, step: impl Future<Output = LoadResult<T>>) -> LoadResult<T> {
         tokio::select! {
             biased;
             result = step => result,
@@ -113,14 +113,14 @@ impl Load {
             asked: stored.asked,
             crm_requests: 0,
             verified: Verified {
-                at: clock::instant(),
+                at: clock::now(),
                 searched: Duration::ZERO,
             },
         })
     }
 
     /// Searches, and beside it asks who the credential is if nobody knows.
-    async fn ask(&self, ticket: Ticket) -> Landing<Loaded> {
+    async fn ask(&self, ticket: Ticket) -> LoadResult<Loaded> {
         let asked = self.asked();
         let admissions = &self.resolver.rooms.admissions;
         self.urgency
@@ -136,7 +136,7 @@ impl Load {
         let (session, stopwatch) = (self.session()?, Stopwatch::start());
         let found = self.search(&session).await;
         let verified = Verified {
-            at: clock::instant(),
+            at: clock::now(),
             searched: stopwatch.elapsed(),
         };
         let answering = Answering::new(self, session, ticket, whose, verified);
@@ -173,7 +173,7 @@ impl Load {
         )
     }
 
-    async fn search(&self, session: &CrmSession) -> Landing<Found> {
+    async fn search(&self, session: &CrmSession) -> LoadResult<Found> {
         let Question {
             platform,
             user,
@@ -193,7 +193,7 @@ impl Load {
 }
 
 /// As in the metrics.
-fn outcome(landing: &Landing<Loaded>) -> String {
+fn outcome(landing: &LoadResult<Loaded>) -> String {
     match landing {
         Ok(loaded) if loaded.entry.count() > 0 => "found".to_owned(),
         Ok(_) => "not_found".to_owned(),

@@ -96,7 +96,7 @@ const NEWS: Duration = Duration::from_millis(800);
 
 /// The rooms that a resolver knows.
 #[derive(Debug, Clone)]
-pub(crate) struct Rooms {
+pub(crate) struct Deps {
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Names of things.
@@ -121,7 +121,7 @@ pub(crate) struct Rooms {
 #[derive(Clone)]
 pub(crate) struct Resolver {
     config: Config,
-    rooms: Arc<Rooms>,
+    rooms: Arc<Deps>,
     loads: Flights<LoadKey, Loaded>,
     /// Who a credential is: one question at a time for each.
     whoami: Flights<AuthTag, Known>,
@@ -144,7 +144,7 @@ impl fmt::Debug for Resolver {
 impl Resolver {
     /// A resolver over `rooms`.
     #[must_use]
-    pub(crate) fn new(config: Config, rooms: Rooms) -> Self {
+    pub(crate) fn new(config: Config, rooms: Deps) -> Self {
         let (loads, whoami) = {
             let (tasks, runtime) = (&rooms.tasks, &rooms.runtime);
             (
@@ -250,13 +250,14 @@ impl Resolver {
             let patience = self.patience(question).min(NEWS);
             let seat = self.board(
                 asked,
-                Trip {
+                LoadRequest {
                     lane: Lane::CallPop,
                     deadline: clock::after(patience),
                     ..self.trip(asked, Whose::Settled(identity))
                 },
             );
-            if let Some(Ok(answer)) = clock::within(patience, self.wait_for(seat, question)).await {
+            if let Some(Ok(answer)) = clock::timeout(patience, self.wait_for(seat, question)).await
+            {
                 return Ok(answer);
             }
         }
@@ -279,7 +280,7 @@ impl Resolver {
             credential.as_ref().map(|credential| &credential.identity),
         )?;
         let whose = Self::whose(asked, credential.as_ref());
-        let trip = Trip {
+        let trip = LoadRequest {
             must_ask: true,
             join: Join::NotCalledYet,
             ..self.trip(asked, whose)
@@ -287,7 +288,7 @@ impl Resolver {
         let seat = self.board(asked, trip);
         let fresh = self.wait_for(seat, asked.question);
         tokio::pin!(fresh);
-        if let Some(answer) = clock::within(self.patience(asked.question), &mut fresh).await {
+        if let Some(answer) = clock::timeout(self.patience(asked.question), &mut fresh).await {
             return answer;
         }
         let credential = self
@@ -319,7 +320,7 @@ impl Resolver {
     fn patience(&self, question: &Question) -> Duration {
         let soft = self.config.soft_deadline;
         question.deadline.map_or(soft, |deadline| {
-            soft.min(deadline.saturating_duration_since(clock::instant()) / 2)
+            soft.min(deadline.saturating_duration_since(clock::now()) / 2)
         })
     }
 
@@ -373,7 +374,7 @@ impl Resolver {
         // minutes.
         let loaded = match question.deadline {
             Some(_) => waiting.await,
-            None => clock::within(self.config.timeout, waiting)
+            None => clock::timeout(self.config.timeout, waiting)
                 .await
                 .unwrap_or(Err(TOO_LONG)),
         }?;
@@ -406,7 +407,7 @@ impl Resolver {
             return seat.done().await;
         };
         let until = names.verified.at + self.details_patience(&names, question);
-        Ok(clock::until(until, seat.done())
+        Ok(clock::timeout_at(until, seat.done())
             .await
             .and_then(Result::ok)
             .unwrap_or(names))
@@ -429,13 +430,13 @@ impl Resolver {
     }
 
     /// A load for a caller that waits: it hears in time that the quota has no room.
-    fn trip(&self, asked: Asked<'_>, whose: Whose) -> Trip {
+    fn trip(&self, asked: Asked<'_>, whose: Whose) -> LoadRequest {
         let deadline = asked
             .question
             .deadline
             .or_else(|| clock::after(self.config.timeout));
         let lane = asked.question.trigger.lane();
-        Trip {
+        LoadRequest {
             whose,
             lane,
             deadline,
@@ -445,8 +446,8 @@ impl Resolver {
         }
     }
 
-    fn board(&self, asked: Asked<'_>, trip: Trip) -> Seat<Loaded> {
-        let Trip {
+    fn board(&self, asked: Asked<'_>, trip: LoadRequest) -> Seat<Loaded> {
+        let LoadRequest {
             whose,
             lane,
             deadline,
@@ -503,7 +504,7 @@ impl Resolver {
 }
 
 /// What a load is made for.
-struct Trip {
+struct LoadRequest {
     /// Whose answer it brings, as far as known.
     whose: Whose,
     lane: Lane,

@@ -19,11 +19,11 @@ use super::identity::Whose;
 use super::jobs::Entered;
 use super::load_task::Loaded;
 use super::trouble::{self, Tries, Trouble};
-use super::{Question, Resolver, Trip};
+use super::{LoadRequest, Question, Resolver};
 use crate::admission::Credential;
 use crate::clock::{self, Stopwatch};
 use crate::domain::{ContactKey, Entry, Freshness, Identity, Lane, LookupError, Party};
-use crate::flight::Landing;
+use crate::flight::LoadResult;
 use crate::metrics::PlatformLabels;
 use crate::share::Share;
 
@@ -201,7 +201,7 @@ struct Run {
 type Known = (Party, Option<Arc<Entry>>);
 
 /// A party and what came of asking for it.
-type Asked = (Party, Landing<Loaded>);
+type Asked = (Party, LoadResult<Loaded>);
 
 /// How the credential of a job is proven.
 enum Proof {
@@ -302,7 +302,7 @@ impl Run {
     /// Ends when the daemon stops and what is under way has had a moment.
     async fn grace(&self) {
         self.resolver.rooms.stopping.cancelled().await;
-        clock::pause(GRACE).await;
+        clock::sleep(GRACE).await;
     }
 
     /// Looks one party up, again and again as long as the CRM is in trouble that may pass.
@@ -320,14 +320,14 @@ impl Run {
 
     /// Asks for one party in the prefetch lane. The budget holds the job back as long as the CRM
     /// rests.
-    async fn ask(&self, party: Party, must_ask: bool) -> Landing<Loaded> {
+    async fn ask(&self, party: Party, must_ask: bool) -> LoadResult<Loaded> {
         let question = Question {
             party,
             ..self.batch.question.clone()
         };
         let asked = self.resolver.asked(&question);
         loop {
-            let trip = Trip {
+            let trip = LoadRequest {
                 lane: Lane::Prefetch,
                 deadline: None,
                 must_ask,
@@ -336,7 +336,7 @@ impl Run {
             };
             match self.resolver.board(asked, trip).wait().await {
                 Err(LookupError::Overloaded) if !self.resolver.rooms.stopping.is_cancelled() => {
-                    clock::pause(FULL).await;
+                    clock::sleep(FULL).await;
                 }
                 landing => return landing,
             }
@@ -349,7 +349,7 @@ impl Run {
         let doom = landing
             .as_ref()
             .err()
-            .filter(|error| error.dooms_all() || self.trouble.lasts())
+            .filter(|error| error.is_fatal_for_batch() || self.trouble.lasts())
             .cloned();
         self.tell(Progress::Loaded(
             party,
@@ -375,7 +375,7 @@ fn first_to_ask(known: &mut Vec<Known>) -> Party {
 }
 
 /// To a credential that has not proved itself whatever is stored is as good as unknown.
-fn forget_unless_proven(known: &mut [Known], proof: &Landing<Loaded>) {
+fn forget_unless_proven(known: &mut [Known], proof: &LoadResult<Loaded>) {
     if proof.is_err() {
         for (_, stored) in known {
             *stored = None;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::identity::Whose;
-use super::{Asked, Resolver, Trip};
+use super::{Asked, LoadRequest, Resolver};
 use crate::domain::{Identity, Lane, QuestionKey, ScopeTag, Timestamp};
 use crate::share::one_less;
 
@@ -112,7 +112,7 @@ impl Resolver {
         let trip = self.trip(asked, Whose::Settled(identity));
         let seat = self.board(
             asked,
-            Trip {
+            LoadRequest {
                 lane: Lane::Revalidate,
                 deadline: None,
                 ..trip

@@ -28,9 +28,9 @@ impl Resolver {
         let resolver = self.clone();
         self.rooms.tasks.spawn(async move {
             let published = async {
-                clock::pause(AGAIN).await;
+                clock::sleep(AGAIN).await;
                 while !resolver.revoke_elsewhere(auth, refused).await {
-                    clock::pause(AGAIN).await;
+                    clock::sleep(AGAIN).await;
                 }
             };
             resolver.rooms.stopping.run_until_cancelled(published).await;

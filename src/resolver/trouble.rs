@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-use crate::clock::{self, Instant, instant};
+use crate::clock::{self, Instant};
 use crate::domain::LookupError;
 use crate::domain::error::Unavailable;
 
@@ -93,7 +93,7 @@ impl Trouble {
         let over = self.over.notified();
         let backoff = self.state.lock().now?.backoff;
         tokio::select! {
-            () = clock::pause(backoff) => Some(turn),
+            () = clock::sleep(backoff) => Some(turn),
             () = over => None,
         }
     }
@@ -135,7 +135,7 @@ impl Trouble {
 impl Spell {
     /// With one more failure, of a look-up that `tried` whether it is over or had begun before.
     fn with(before: Option<Self>, failure: &LookupError, tried: bool) -> Self {
-        let now = instant();
+        let now = clock::now();
         let asked = asked_wait(failure);
         let patience = now + asked + PATIENCE;
         let until = match before {
@@ -164,7 +164,7 @@ impl Spell {
     }
 
     fn lasts(&self) -> bool {
-        instant() >= self.until
+        clock::now() >= self.until
     }
 }
 
@@ -184,7 +184,7 @@ fn is_fault(failure: &LookupError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::pause;
+    use crate::clock::sleep;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -202,11 +202,11 @@ mod tests {
         trouble: &Trouble,
         landing: &Result<(), LookupError>,
     ) -> (Duration, u32) {
-        let (began, mut tries) = (instant(), Tries::default());
+        let (began, mut tries) = (clock::now(), Tries::default());
         loop {
             let turn = trouble.turn().await;
             if !trouble.is_waited_out(landing, turn, &mut tries) {
-                return (instant() - began, tries.count);
+                return (clock::now() - began, tries.count);
             }
         }
     }
@@ -244,15 +244,15 @@ mod tests {
     async fn an_answer_ends_it_for_all_who_wait() {
         let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
         assert!(trouble.is_waited_out(&fault(), None, &mut tries));
-        let began = instant();
+        let began = clock::now();
         let waiting =
             async { assert!(trouble.turn().await.is_none() && trouble.turn().await.is_none()) };
         let answered = async {
-            pause(SECOND / 10).await;
+            sleep(SECOND / 10).await;
             assert!(!trouble.is_waited_out(&Ok(()), None, &mut Tries::default()));
         };
         tokio::join!(waiting, answered);
-        assert_eq!(instant() - began, SECOND / 10);
+        assert_eq!(clock::now() - began, SECOND / 10);
     }
 
     #[tokio::test(start_paused = true)]
@@ -270,12 +270,12 @@ mod tests {
     async fn the_time_that_the_crm_asks_for_is_no_time_of_trouble() {
         let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
         assert!(trouble.is_waited_out(&refused(60), None, &mut tries));
-        pause(61 * SECOND).await;
+        sleep(61 * SECOND).await;
         assert!(
             trouble.is_waited_out(&refused(0), None, &mut tries),
             "one more refusal after the wait"
         );
-        pause(20 * SECOND).await;
+        sleep(20 * SECOND).await;
         assert!(!trouble.is_waited_out(&refused(0), None, &mut tries));
         let trouble = Trouble::none_yet();
         assert!(
@@ -283,12 +283,12 @@ mod tests {
             "nobody waits for so long"
         );
         let trouble = Trouble::none_yet();
-        let began = instant();
+        let began = clock::now();
         while trouble.is_waited_out(&refused(5), None, &mut tries) {
-            pause(5 * SECOND).await;
+            sleep(5 * SECOND).await;
         }
         assert_eq!(
-            instant() - began,
+            clock::now() - began,
             LONGEST + PATIENCE,
             "asked for again and again"
         );

@@ -8,10 +8,11 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
-use super::validity::Validity;
+use super::validity::{Ending, Validity};
 use super::{Config, Error};
 use crate::domain::Timestamp;
 
@@ -45,79 +46,145 @@ impl Pems {
         })
     }
 
-    /// Checks that the files fit together and that the server's certificate is valid at this time
-    /// of day.
+    /// Checks that the files fit together and that each certificate in them is valid at this time
+    /// of day. A file that holds what is in use already may have expired since: the end of what
+    /// is in use is told, and keeps nothing else from changing.
     pub(super) fn server_config(
         &self,
         config: &Config,
         wall: Timestamp,
-    ) -> Result<(Arc<ServerConfig>, Validity), Error> {
-        let of = |setting: &'static str, path: &Path, words: &str| {
-            let message = format!("{} {words}", path.display());
-            Error { setting, message }
+        in_use: Option<&Self>,
+    ) -> Result<(Arc<ServerConfig>, Vec<Ending>), Error> {
+        let chain = Certificates::parse("cert", &config.cert, &self.cert)?;
+        if in_use.is_none_or(|in_use| in_use.cert != self.cert) {
+            chain.check(wall)?;
+        }
+        let authorities = match (&config.client_ca, &self.client_ca) {
+            (Some(path), Some(pem)) => Some(Certificates::parse("client_ca", path, pem)?),
+            _ => None,
         };
-        let chain = certificates(&self.cert).map_err(|words| of("cert", &config.cert, words))?;
-        // Only the server's own. One further up may have an expired twin beside it that nobody's
-        // path leads through.
-        let validity = chain.first().and_then(Validity::of);
-        let validity =
-            validity.ok_or_else(|| of("cert", &config.cert, "holds a certificate that is none"))?;
-        validity
-            .check(wall)
-            .map_err(|invalid| of("cert", &config.cert, &invalid.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.expose_secret())
-            .map_err(|_| of("key", &config.key, "holds no private key in PEM format"))?;
+        if let Some(authorities) = &authorities
+            && in_use.is_none_or(|in_use| in_use.client_ca != self.client_ca)
+        {
+            authorities.check(wall)?;
+        }
+        let endings = std::iter::once(&chain).chain(&authorities);
+        let endings = endings.filter_map(Certificates::ending).collect();
+        let server = self.server(config, chain, authorities)?;
+        Ok((Arc::new(server), endings))
+    }
 
+    fn server(
+        &self,
+        config: &Config,
+        chain: Certificates<'_>,
+        authorities: Option<Certificates<'_>>,
+    ) -> Result<ServerConfig, Error> {
+        let of_key = |words: &str| error("key", &config.key, words);
+        let key = PrivateKeyDer::from_pem_slice(self.key.expose_secret())
+            .map_err(|_| of_key("holds no private key in PEM format"))?;
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| of("cert", &config.cert, &error.to_string()))?;
-        let builder = match (&self.client_ca, &config.client_ca) {
-            (Some(pem), Some(path)) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in
-                    certificates(pem).map_err(|words| of("client_ca", path, words))?
-                {
-                    roots
-                        .add(certificate)
-                        .map_err(|_| of("client_ca", path, "holds a certificate that is none"))?;
-                }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()
-                        .map_err(|error| of("client_ca", path, &error.to_string()))?;
-                builder.with_client_cert_verifier(verifier)
-            }
-            _ => builder.with_no_client_auth(),
+            .map_err(|error| chain.error(&error.to_string()))?;
+        let builder = match authorities {
+            Some(authorities) => builder.with_client_cert_verifier(authorities.verifier(provider)?),
+            None => builder.with_no_client_auth(),
         };
-        let mut server = builder
-            .with_single_cert(chain, key)
-            .map_err(|error| match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => of(
-                    "key",
-                    &config.key,
-                    "is not the key of the certificate in grpc.tls.cert",
-                ),
-                rustls::Error::InvalidCertificate(_) => {
-                    of("cert", &config.cert, "holds a certificate that is none")
-                }
-                other => of("key", &config.key, &format!("cannot be used: {other}")),
-            })?;
+        let (setting, path) = (chain.setting, chain.path);
+        let server = builder.with_single_cert(chain.ders, key);
+        let mut server = server.map_err(|fault| match fault {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                of_key("is not the key of the certificate in grpc.tls.cert")
+            }
+            rustls::Error::InvalidCertificate(_) => {
+                error(setting, path, "holds a certificate that is none")
+            }
+            other => of_key(&format!("cannot be used: {other}")),
+        })?;
         server.alpn_protocols.push(HTTP2.to_vec());
-        Ok((Arc::new(server), validity))
+        Ok(server)
+    }
+}
+
+/// The certificates of one file, of which there is at least one.
+struct Certificates<'a> {
+    setting: &'static str,
+    path: &'a Path,
+    ders: Vec<CertificateDer<'static>>,
+    validities: Vec<Validity>,
+}
+
+impl<'a> Certificates<'a> {
+    fn parse(setting: &'static str, path: &'a Path, pem: &[u8]) -> Result<Self, Error> {
+        let ders: Vec<_> = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .unwrap_or_default();
+        if ders.is_empty() {
+            return Err(error(setting, path, "holds no certificate in PEM format"));
+        }
+        let validities: Option<_> = ders.iter().map(Validity::of).collect();
+        let none = || error(setting, path, "holds a certificate that is none");
+        Ok(Self {
+            setting,
+            path,
+            validities: validities.ok_or_else(none)?,
+            ders,
+        })
+    }
+
+    /// Every one counts, also one that a verifier could do without: some stumble over it, and
+    /// nobody else can tell which the callers are.
+    fn check(&self, wall: Timestamp) -> Result<(), Error> {
+        let count = self.validities.len();
+        for (n, validity) in self.validities.iter().enumerate() {
+            validity.check(wall).map_err(|invalid| {
+                let which = match count {
+                    1 => "a certificate".to_owned(),
+                    _ => format!("a certificate (number {} of {count})", n + 1),
+                };
+                self.error(&format!("holds {which} that {invalid}"))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        let validity = self.validities.iter().min_by_key(|validity| validity.to)?;
+        Some(Ending {
+            setting: self.setting,
+            validity: *validity,
+        })
+    }
+
+    fn verifier(
+        self,
+        provider: Arc<rustls::crypto::CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let (setting, path) = (self.setting, self.path);
+        let mut roots = RootCertStore::empty();
+        for certificate in self.ders {
+            roots
+                .add(certificate)
+                .map_err(|_| error(setting, path, "holds a certificate that is none"))?;
+        }
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|fault| error(setting, path, &fault.to_string()))
+    }
+
+    fn error(&self, words: &str) -> Error {
+        error(self.setting, self.path, words)
+    }
+}
+
+fn error(setting: &'static str, path: &Path, words: &str) -> Error {
+    Error {
+        setting,
+        message: format!("{} {words}", path.display()),
     }
 }
 
 fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error| Error {
-        setting,
-        message: format!("{} cannot be read: {error}", path.display()),
-    })
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str> {
-    match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err("holds no certificate in PEM format"),
-    }
+    fs::read(path).map_err(|fault| error(setting, path, &format!("cannot be read: {fault}")))
 }

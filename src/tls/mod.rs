@@ -2,8 +2,8 @@
 //!
 //! Owns the certificates: reads them, checks them, and reads them again when the files change.
 //! Promises that new handshakes use the new ones, that connections which are there stay, and that
-//! files which cannot be used change nothing: a certificate that has expired, or is not valid yet,
-//! cannot be used. Knows nothing of who may call; it only reports the name in a certificate that it
+//! files which cannot be used change nothing: a file with a certificate that has expired, or is not
+//! valid yet, cannot come into use. One that expires in use stays there, and is told of. Knows nothing of who may call; it only reports the name in a certificate that it
 //! has verified.
 
 use std::fmt;
@@ -27,7 +27,7 @@ mod watch;
 pub(crate) use watch::Watch;
 
 use files::Pems;
-use validity::Validity;
+use validity::{Ending, Invalid};
 
 /// Where the certificates are, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ struct InUse {
     config: Config,
     pems: Pems,
     server: Arc<ServerConfig>,
-    validity: Validity,
+    endings: Vec<Ending>,
 }
 
 impl fmt::Debug for Tls {
@@ -74,13 +74,21 @@ impl fmt::Debug for Tls {
 
 impl InUse {
     fn read(config: &Config, wall: Timestamp) -> Result<Self, Error> {
-        let pems = Pems::read(config)?;
-        let (server, validity) = pems.server_config(config, wall)?;
+        Self::of(Pems::read(config)?, config, wall, None)
+    }
+
+    fn of(
+        pems: Pems,
+        config: &Config,
+        wall: Timestamp,
+        in_use: Option<&Pems>,
+    ) -> Result<Self, Error> {
+        let (server, endings) = pems.server_config(config, wall, in_use)?;
         Ok(Self {
             config: config.clone(),
             pems,
             server,
-            validity,
+            endings,
         })
     }
 }
@@ -88,8 +96,8 @@ impl InUse {
 /// Reads the files, and reports whether they can be used at this time of day.
 ///
 /// # Errors
-/// If one cannot be read, they do not fit together, or the server's certificate has expired or is
-/// not valid yet.
+/// If one cannot be read, they do not fit together, or one of the certificates in them has expired
+/// or is not valid yet.
 pub(crate) fn check(config: &Config, wall: Timestamp) -> Result<(), Error> {
     InUse::read(config, wall).map(|_| ())
 }
@@ -104,17 +112,31 @@ impl Tls {
         Ok(Self(Arc::new(Shared { in_use, clock })))
     }
 
+    /// Reads files, and reports whether they can come into use in the place of those that are.
+    ///
+    /// # Errors
+    /// As [`check`], but a file that holds what is in use may have expired.
+    pub(crate) fn check(&self, config: &Config) -> Result<(), Error> {
+        self.read(config).map(|_| ())
+    }
+
     /// Takes other files into use. Returns whether anything is different. After an error nothing
     /// is.
     ///
     /// # Errors
-    /// As [`check`].
+    /// As [`Tls::check`].
     pub(crate) fn exchange(&self, config: &Config) -> Result<bool, Error> {
-        let new = InUse::read(config, self.0.clock.wall())?;
+        let new = self.read(config)?;
         let mut in_use = self.0.in_use.write();
         let changed = in_use.pems != new.pems;
         *in_use = new;
         Ok(changed)
+    }
+
+    fn read(&self, config: &Config) -> Result<InUse, Error> {
+        let pems = Pems::read(config)?;
+        let in_use = self.0.in_use.read();
+        InUse::of(pems, config, self.0.clock.wall(), Some(&in_use.pems))
     }
 
     /// Reads the files that are in use again. Returns whether anything is different. After an error
@@ -122,26 +144,39 @@ impl Tls {
     fn look_again(&self) -> Result<bool, Error> {
         let config = self.0.in_use.read().config.clone();
         let pems = Pems::read(&config)?;
-        if pems == self.0.in_use.read().pems {
-            return Ok(false);
-        }
-        let (server, validity) = pems.server_config(&config, self.0.clock.wall())?;
+        let new = {
+            let in_use = self.0.in_use.read();
+            if pems == in_use.pems {
+                return Ok(false);
+            }
+            InUse::of(pems, &config, self.0.clock.wall(), Some(&in_use.pems))?
+        };
         let mut in_use = self.0.in_use.write();
         // Other files came into use meanwhile: theirs is the last word.
         let still_wanted = in_use.config == config;
         if still_wanted {
-            *in_use = InUse {
-                config,
-                pems,
-                server,
-                validity,
-            };
+            *in_use = new;
         }
         Ok(still_wanted)
     }
 
-    fn validity(&self) -> Validity {
-        self.0.in_use.read().validity
+    /// The files in use that hold a certificate which has expired.
+    pub(crate) fn expired(&self) -> Vec<Error> {
+        let wall = self.0.clock.wall();
+        let expired = |ending: &Ending| match ending.validity.check(wall) {
+            Err(invalid @ Invalid::Expired(_)) => Some(Error {
+                setting: ending.setting,
+                message: format!(
+                    "a certificate of this file {invalid} and is still in use: replace the file"
+                ),
+            }),
+            _ => None,
+        };
+        self.endings().iter().filter_map(expired).collect()
+    }
+
+    fn endings(&self) -> Vec<Ending> {
+        self.0.in_use.read().endings.clone()
     }
 
     /// Shakes hands. Ends whenever the other side lets it; the caller limits the time.

@@ -13,7 +13,15 @@ use crate::domain::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Validity {
     from: Timestamp,
-    to: Timestamp,
+    pub(super) to: Timestamp,
+}
+
+/// The certificate of a file that ends first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// The setting that names the file: cert or client_ca.
+    pub(super) setting: &'static str,
+    pub(super) validity: Validity,
 }
 
 /// Why a certificate is no good at a moment.
@@ -26,12 +34,8 @@ pub(super) enum Invalid {
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Expired(at) => write!(f, "holds a certificate that expired at {}", date(*at)),
-            Self::NotYet(at) => write!(
-                f,
-                "holds a certificate that is not valid before {}",
-                date(*at)
-            ),
+            Self::Expired(at) => write!(f, "expired at {}", date(*at)),
+            Self::NotYet(at) => write!(f, "is not valid before {}", date(*at)),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What goes on while certificates are in use: new files are taken up, and their end is told before
 //! it comes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::validity::Ending;
 use super::{Error, Tls};
 use crate::clock::{self, Clock, Stopwatch};
 
@@ -27,7 +29,8 @@ pub(crate) struct Watch {
     expires: Gauge,
     /// What was wrong at the last look, and at how many before.
     doubt: Option<(Error, u32)>,
-    reminder: Reminder,
+    /// By the setting that names the file.
+    reminders: BTreeMap<&'static str, Reminder>,
 }
 
 /// When to tell of the end: as soon as it is near, as soon as it is past, and every day then.
@@ -57,15 +60,15 @@ impl Watch {
             clock,
             expires,
             doubt: None,
-            reminder: Reminder::default(),
+            reminders: BTreeMap::new(),
         }
     }
 
     /// Looks now and then, for ever.
     pub(crate) async fn run(mut self) {
         loop {
-            self.tell_end();
-            clock::pause(LOOK).await;
+            self.tell_ends();
+            clock::sleep(LOOK).await;
             self.look();
         }
     }
@@ -96,24 +99,39 @@ impl Watch {
         }
     }
 
-    fn tell_end(&mut self) {
-        let validity = self.tls.validity();
-        let left = validity.seconds_left(self.clock.wall());
-        self.expires.set(left);
-        let Some(end) = self.reminder.due(left) else {
-            return;
-        };
-        match end {
-            End::Past => tracing::error!(
-                expired = validity.end(),
-                "grpc.tls.cert: the certificate has expired, and callers refuse it: replace the files"
-            ),
-            End::Soon => tracing::warn!(
-                expires = validity.end(),
-                days_left = left / (24 * 3600),
-                "grpc.tls.cert: the certificate expires soon: replace the files; they are read again by themselves"
-            ),
+    /// The metric shows the earliest end; each file is told of.
+    fn tell_ends(&mut self) {
+        let (endings, wall) = (self.tls.endings(), self.clock.wall());
+        let left = |ending: &Ending| ending.validity.seconds_left(wall);
+        if let Some(earliest) = endings.iter().map(left).min() {
+            self.expires.set(earliest);
         }
+        for ending in &endings {
+            let reminder = self.reminders.entry(ending.setting).or_default();
+            if let Some(end) = reminder.due(left(ending)) {
+                tell(*ending, end, left(ending));
+            }
+        }
+    }
+}
+
+fn tell(ending: Ending, end: End, left: i64) {
+    let (setting, date) = (
+        format!("grpc.tls.{}", ending.setting),
+        ending.validity.end(),
+    );
+    match end {
+        End::Past => tracing::error!(
+            setting,
+            expired = date,
+            "a certificate in this file has expired, and stays in use: replace the file, which is read again by itself"
+        ),
+        End::Soon => tracing::warn!(
+            setting,
+            expires = date,
+            days_left = left / (24 * 3600),
+            "a certificate in this file expires soon: replace the file, which is read again by itself"
+        ),
     }
 }
 
@@ -146,9 +164,9 @@ mod tests {
         assert_eq!(reminder.due(SOON_SECONDS + 1), None);
         assert_eq!(reminder.due(SOON_SECONDS), Some(End::Soon));
         assert_eq!(reminder.due(SOON_SECONDS - 2), None);
-        clock::pause(23 * hour).await;
+        clock::sleep(23 * hour).await;
         assert_eq!(reminder.due(1000), None);
-        clock::pause(hour).await;
+        clock::sleep(hour).await;
         assert_eq!(reminder.due(1000), Some(End::Soon));
         assert_eq!(reminder.due(-1), Some(End::Past));
         assert_eq!(reminder.due(-3), None);

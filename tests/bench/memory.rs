@@ -14,12 +14,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use contactd::cache::{Config, MemoryCache, TieredCache};
 use contactd::clock::{Clock, SystemClock};
-use contactd::domain::caller::Settings;
+use contactd::domain::user::Settings;
 use contactd::domain::{
     AgePolicy, Ages, Contact, Crm, Entry, Extension, Identity, KeyMaker, Party, User,
 };
-use contactd::link::{KeyPrefix, Names, SharedSecret};
 use contactd::metrics::Metrics;
+use contactd::redis_link::{KeyNames, KeyPrefix, SharedSecret};
 use futures_util::FutureExt as _;
 use serde_json::json;
 
@@ -90,7 +90,7 @@ fn fill_and_print(kind: &str, count: u32) -> anyhow::Result<()> {
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let memory = MemoryCache::new(Config { bytes: u64::MAX }, ages, Arc::clone(&clock));
-    let names = Names::new(KeyPrefix::default(), &SharedSecret::new([7; 32]));
+    let names = KeyNames::new(KeyPrefix::default(), &SharedSecret::new([7; 32]));
     let cache = TieredCache::new(memory, None, names, clock, &Metrics::default());
     let keys = KeyMaker::new([7; 16]);
     // Everything that is made once.

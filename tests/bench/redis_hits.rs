@@ -10,13 +10,13 @@ use contactd::cache::{
     Config, Log, MemoryCache, Outcome, Place, RedisTier, SharedTier, TieredCache,
 };
 use contactd::clock::{Clock, Stopwatch, SystemClock};
-use contactd::domain::caller::Settings;
+use contactd::domain::user::Settings;
 use contactd::domain::{
     AgePolicy, Ages, ContactKey, Crm, Entry, Extension, Identity, KeyMaker, Party, QuestionKey,
     SharedTime, Source, User,
 };
-use contactd::link::{self, KeyPrefix, Link, Reads, RedisTime, SharedSecret};
 use contactd::metrics::Metrics;
+use contactd::redis_link::{self, KeyPrefix, Link, Reads, RedisTime, SharedSecret};
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
@@ -195,7 +195,7 @@ struct Stored {
 
 impl Stored {
     async fn fill(url: &str) -> anyhow::Result<Self> {
-        let config = link::Config {
+        let config = redis_link::Config {
             url: url.parse()?,
             key_prefix: KeyPrefix::default(),
             timeout: Duration::from_secs(1),

@@ -16,9 +16,9 @@ use contactd::app::App;
 use contactd::clock::{self, Stopwatch};
 use contactd::config;
 use contactd::example_crm::{ExampleCrm, Options};
+use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1 as pb;
 use contactd::pb::v1::prefetch_contacts_response::Event;
-use contactd::rpc::client::ContactServiceClient;
 use prometheus_client::metrics::counter::Counter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -94,7 +94,7 @@ async fn call_pops(crm: &Crm, tasks: &TaskTracker) -> anyhow::Result<()> {
     find(&client, &known).await?;
     let idle = CancellationToken::new();
     let (mut quiet, ()) = tokio::join!(ring(&client, &known, &idle), async {
-        clock::pause(IDLE).await;
+        clock::sleep(IDLE).await;
         idle.cancel();
     });
     let ended = CancellationToken::new();
@@ -144,7 +144,7 @@ async fn call_pops(crm: &Crm, tasks: &TaskTracker) -> anyhow::Result<()> {
 /// Asks for a stored number at an even pace, until told to stop.
 async fn ring(client: &Client, number: &str, stop: &CancellationToken) -> Vec<f64> {
     let mut latencies = Vec::new();
-    while clock::within(RING_EVERY, stop.cancelled()).await.is_none() {
+    while clock::timeout(RING_EVERY, stop.cancelled()).await.is_none() {
         let stopwatch = Stopwatch::start();
         if find(client, number).await.is_ok() {
             latencies.push(stopwatch.elapsed().as_secs_f64());
@@ -157,7 +157,7 @@ async fn ring(client: &Client, number: &str, stop: &CancellationToken) -> Vec<f6
 async fn strange(client: &Client, stop: &CancellationToken) -> Vec<f64> {
     let mut latencies = Vec::new();
     for n in 0.. {
-        if clock::within(Duration::from_millis(137), stop.cancelled())
+        if clock::timeout(Duration::from_millis(137), stop.cancelled())
             .await
             .is_some()
         {
@@ -254,7 +254,7 @@ impl Crm {
         let (grpc, _) = app.addresses()?;
         tasks.spawn(app.run(std::future::pending()));
         // Redis is reached and its log read within milliseconds.
-        clock::pause(Duration::from_millis(500)).await;
+        clock::sleep(Duration::from_millis(500)).await;
         Ok(ContactServiceClient::new(
             Endpoint::from_shared(format!("http://{grpc}"))?
                 .connect()
@@ -354,7 +354,7 @@ impl Redis {
             server,
         };
         while redis.memory().await.is_err() {
-            clock::pause(Duration::from_millis(20)).await;
+            clock::sleep(Duration::from_millis(20)).await;
         }
         Ok(redis)
     }

@@ -317,7 +317,7 @@ async fn half_a_request_holds_no_place_and_is_ended() {
     let (oldest, _oldest) = half();
     let (_older, _upload) = half();
     let (newest, _newest) = half();
-    let oldest = clock::within(Duration::from_secs(5), oldest)
+    let oldest = clock::timeout(Duration::from_secs(5), oldest)
         .await
         .expect("another one needs its room")
         .unwrap();
@@ -331,7 +331,7 @@ async fn half_a_request_holds_no_place_and_is_ended() {
             "whole requests have places of their own"
         );
     }
-    let newest = clock::within(Duration::from_secs(60), newest)
+    let newest = clock::timeout(Duration::from_secs(60), newest)
         .await
         .expect("it is ended")
         .unwrap();
@@ -347,7 +347,7 @@ async fn a_connection_that_says_nothing_is_closed() {
     let daemon = TestDaemon::over(&crm).await;
     let mut silent = TcpStream::connect(daemon.grpc).await.unwrap();
     let mut bytes = Vec::new();
-    let closed = clock::within(Duration::from_secs(60), silent.read_to_end(&mut bytes)).await;
+    let closed = clock::timeout(Duration::from_secs(60), silent.read_to_end(&mut bytes)).await;
     assert!(closed.is_some(), "it is closed, in good order or not");
 }
 
@@ -386,7 +386,7 @@ async fn who_takes_nothing_or_gives_no_sign_of_life_is_closed() {
         stream.write_all(HELLO).await.unwrap();
         // Until the answers fill all buffers, and the daemon therefore reads no further.
         for first in (1..).step_by(2 * REQUESTS) {
-            let written = clock::within(
+            let written = clock::timeout(
                 Duration::from_secs(5),
                 stream.write_all(&requests_and_pings(first)),
             )
@@ -396,7 +396,7 @@ async fn who_takes_nothing_or_gives_no_sign_of_life_is_closed() {
         }
         let watch = Stopwatch::start();
         let closed = async { while stream.write_all(PING).await.is_ok() {} };
-        clock::within(Duration::from_secs(120), closed)
+        clock::timeout(Duration::from_secs(120), closed)
             .await
             .expect("it is closed");
         watch.elapsed().as_secs()
@@ -406,7 +406,7 @@ async fn who_takes_nothing_or_gives_no_sign_of_life_is_closed() {
         stream.write_all(HELLO).await.unwrap();
         let watch = Stopwatch::start();
         let mut bytes = Vec::new();
-        let closed = clock::within(Duration::from_secs(120), stream.read_to_end(&mut bytes)).await;
+        let closed = clock::timeout(Duration::from_secs(120), stream.read_to_end(&mut bytes)).await;
         assert!(closed.is_some(), "it is closed, in good order or not");
         watch.elapsed().as_secs()
     };
@@ -434,7 +434,7 @@ async fn connections_beyond_the_limit_are_closed_at_once_and_places_come_back() 
     assert!(answered(one.clone()).await.is_ok() && answered(two.clone()).await.is_ok());
     let mut third = TcpStream::connect(daemon.grpc).await.unwrap();
     let mut bytes = Vec::new();
-    let closed = clock::within(Duration::from_secs(8), third.read_to_end(&mut bytes)).await;
+    let closed = clock::timeout(Duration::from_secs(8), third.read_to_end(&mut bytes)).await;
     assert!(
         closed.is_some() && bytes.is_empty(),
         "it is closed long before a silent one would be"
@@ -448,7 +448,7 @@ async fn connections_beyond_the_limit_are_closed_at_once_and_places_come_back() 
             }
         }
     };
-    clock::within(Duration::from_secs(30), again)
+    clock::timeout(Duration::from_secs(30), again)
         .await
         .expect("places come back");
 }
@@ -477,7 +477,7 @@ async fn one_address_cannot_keep_the_others_out() {
     // One of these is closed for each of the others, and opened again as often as that happens.
     for n in 2..8 {
         let sender = from(&format!("127.0.0.{n}")).await;
-        let answered = clock::within(
+        let answered = clock::timeout(
             Duration::from_secs(5),
             call(&sender, head(daemon.grpc, FIND), frame(&find())),
         );
@@ -485,7 +485,7 @@ async fn one_address_cannot_keep_the_others_out() {
         others.push(sender.clone());
         let mut again = TcpStream::connect(daemon.grpc).await.unwrap();
         let mut bytes = Vec::new();
-        let closed = clock::within(Duration::from_secs(5), again.read_to_end(&mut bytes)).await;
+        let closed = clock::timeout(Duration::from_secs(5), again.read_to_end(&mut bytes)).await;
         assert!(
             closed.is_some() && bytes.is_empty(),
             "who has most takes nobody else's place"
@@ -508,7 +508,7 @@ async fn a_connection_is_told_to_end_at_its_age_and_cut_off_after_its_grace() {
     let (addr, request) = (daemon.grpc, frame(&find()));
     #[expect(clippy::disallowed_methods, reason = "ends with the test")]
     let held = tokio::spawn(async move { call(&sender, head(addr, FIND), request).await });
-    let ended = clock::within(Duration::from_secs(60), held)
+    let ended = clock::timeout(Duration::from_secs(60), held)
         .await
         .expect("it is cut off");
     assert!(ended.is_err(), "the call that was held open breaks off");
@@ -534,7 +534,7 @@ async fn streams_that_are_opened_and_reset_at_once_end_their_own_connection_only
     // Whether h2 sees a flood depends on who is faster; that others are answered meanwhile does
     // not.
     let (_, answer) = tokio::join!(
-        clock::within(Duration::from_secs(20), flood),
+        clock::timeout(Duration::from_secs(20), flood),
         daemon.find(find())
     );
     assert!(answer.is_ok());
@@ -623,10 +623,10 @@ async fn prefetch_jobs_beyond_the_limit_are_refused_until_one_ends() {
     drop(first);
     let again = async {
         while client.prefetch_contacts(request()).await.is_err() {
-            clock::pause(Duration::from_millis(20)).await;
+            clock::sleep(Duration::from_millis(20)).await;
         }
     };
-    clock::within(Duration::from_secs(10), again)
+    clock::timeout(Duration::from_secs(10), again)
         .await
         .expect("the place comes back");
 }
@@ -723,10 +723,10 @@ async fn memory_stays_under_its_ceiling_in_a_flood_of_large_requests_and_answers
             .await
             .is_err()
         {
-            clock::pause(Duration::from_millis(100)).await;
+            clock::sleep(Duration::from_millis(100)).await;
         }
     };
-    clock::within(Duration::from_secs(30), again)
+    clock::timeout(Duration::from_secs(30), again)
         .await
         .expect("it still answers");
 }

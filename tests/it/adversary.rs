@@ -217,7 +217,7 @@ async fn nobody_is_shown_the_contact_of_another_whatever_ids_are_claimed_and_wha
             request.user.as_mut().unwrap().id = format!("user{}", rng.usize(..PEOPLE));
             // An outage ends while the batch waits for it.
             let recovery = async {
-                clock::pause(Duration::from_secs(1)).await;
+                clock::sleep(Duration::from_secs(1)).await;
                 let mood = &mut world.lock().mood;
                 *mood = if *mood == Mood::Down {
                     Mood::Well
@@ -226,7 +226,7 @@ async fn nobody_is_shown_the_contact_of_another_whatever_ids_are_claimed_and_wha
                 };
             };
             let told = tokio::select! {
-                told = clock::within(Duration::from_secs(5), run(daemon, request)) => told,
+                told = clock::timeout(Duration::from_secs(5), run(daemon, request)) => told,
                 () = async { recovery.await; std::future::pending().await } => None,
             };
             let found = told.map_or(0, |told| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use contactd::clock::{self, Instant, Stopwatch, instant};
+use contactd::clock::{self, Instant, Stopwatch};
 use futures_util::future::{join, join_all};
 use parking_lot::Mutex;
 use tonic::Code;
@@ -262,11 +262,11 @@ async fn a_strict_crm_refuses_nothing_when_a_token_that_is_in_use_comes_with_new
         of(0, 0).await.unwrap();
         for round in 0..4 {
             // Long enough for all that was counted before to be forgotten.
-            clock::pause(2 * per).await;
+            clock::sleep(2 * per).await;
             let known = (0..rate).map(|n| of(0, 1 + round * 100 + n));
             let new = (0..rate).map(|n| of(1 + round * rate + n, 50 + round * 100 + n));
             let (known, new) = join(join_all(known), async {
-                clock::pause(per / 4).await;
+                clock::sleep(per / 4).await;
                 join_all(new).await
             })
             .await;
@@ -289,7 +289,7 @@ async fn a_token_whose_owner_is_known_counts_for_the_owner_though_the_crm_does_n
     );
     let (log, speaks) = (Arc::clone(&calls), Arc::clone(&says));
     let crm = FakeCrm::start(move |seen| {
-        log.lock().push(instant());
+        log.lock().push(clock::now());
         match seen.asks_who() {
             true if !speaks.load(Ordering::Relaxed) => Reply::status(503),
             true => user_named("ada"),
@@ -306,9 +306,9 @@ async fn a_token_whose_owner_is_known_counts_for_the_owner_though_the_crm_does_n
     of("a", "Bearer one", 0).await.unwrap();
     of("a", "Bearer two", 1).await.unwrap();
     says.store(false, Ordering::Relaxed);
-    clock::pause(Duration::from_secs(2)).await;
+    clock::sleep(Duration::from_secs(2)).await;
     of("b", "Bearer two", 2).await.unwrap();
-    clock::pause(Duration::from_secs(3)).await;
+    clock::sleep(Duration::from_secs(3)).await;
     calls.lock().clear();
     let one = join_all((100..110).map(|n| of("a", "Bearer one", n)));
     let two = join_all((200..210).map(|n| of("b", "Bearer two", n)));

@@ -198,10 +198,10 @@ async fn a_node_that_dies_fails_and_delays_no_look_up_and_is_used_again_when_it_
                     .unwrap();
                 forget(&daemons[0], the_number()).await.unwrap();
             }
-            clock::pause(Duration::from_millis(50)).await;
+            clock::sleep(Duration::from_millis(50)).await;
         }
     };
-    clock::within(Duration::from_secs(20), kept)
+    clock::timeout(Duration::from_secs(20), kept)
         .await
         .expect("answers are kept on all nodes again");
     eventually("nothing is left to wait for", || true).await;

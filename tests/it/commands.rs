@@ -19,7 +19,7 @@ pub(crate) fn contactd(args: &[&str]) -> Command {
 
 pub(crate) async fn run(mut command: Command) -> Output {
     let ended = tokio::task::spawn_blocking(move || command.output().unwrap());
-    clock::within(Duration::from_secs(30), ended)
+    clock::timeout(Duration::from_secs(30), ended)
         .await
         .expect("the command ends")
         .unwrap()
@@ -211,7 +211,7 @@ async fn a_reader_that_has_seen_enough_is_no_failure() {
     command.stdout(writer).stderr(std::process::Stdio::piped());
     let ended =
         tokio::task::spawn_blocking(move || command.spawn().unwrap().wait_with_output().unwrap());
-    let ended = clock::within(Duration::from_secs(30), ended)
+    let ended = clock::timeout(Duration::from_secs(30), ended)
         .await
         .expect("the command ends")
         .unwrap();
@@ -219,4 +219,25 @@ async fn a_reader_that_has_seen_enough_is_no_failure() {
         (ended.status.code(), text(&ended.stderr)),
         (Some(0), String::new())
     );
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_url_is_answered_with_what_to_write() {
+    for (server, advice) in [
+        ("localhost:50051", "http://localhost:50051"),
+        ("127.0.0.1:50051", "http://127.0.0.1:50051"),
+        ("contactd.example", "https://contactd.example"),
+        ("grpc://localhost:50051", "http://localhost:50051"),
+        ("/run/contactd.sock", "http://127.0.0.1:50051"),
+        ("http://", "http://127.0.0.1:50051"),
+        ("", "http://127.0.0.1:50051"),
+    ] {
+        let refused = run(contactd(&["find", "+16505551234", "--server", server])).await;
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{server:?}: {said}");
+        assert!(
+            said.contains("--server") && said.contains(advice),
+            "{server:?}: {said}"
+        );
+    }
 }

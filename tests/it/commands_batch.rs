@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contactd::clock;
+use contactd::grpc::codec::Reply;
+use contactd::grpc::server::{ContactService, ContactServiceServer};
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use contactd::pb::v1::{
@@ -16,8 +18,6 @@ use contactd::pb::v1::{
     PrefetchContactsRequest, PrefetchContactsResponse, PrefetchFinished, PrefetchOutcome,
     PrefetchResult, PrefetchStarted,
 };
-use contactd::rpc::codec::Reply;
-use contactd::rpc::server::{ContactService, ContactServiceServer};
 use futures_util::{Stream, StreamExt as _, stream};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -234,7 +234,7 @@ fn begin(mut command: Command, input: &str) -> Child {
 
 async fn end(child: Child) -> Output {
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
-    clock::within(Duration::from_secs(30), ended)
+    clock::timeout(Duration::from_secs(30), ended)
         .await
         .expect("the command ends")
         .unwrap()
@@ -483,7 +483,7 @@ async fn waiting(service: &Service, url: &str) -> Child {
     })
     .await;
     // The results are on their way; nothing tells that they were read.
-    clock::pause(Duration::from_millis(500)).await;
+    clock::sleep(Duration::from_millis(500)).await;
     child
 }
 

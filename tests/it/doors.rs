@@ -41,7 +41,7 @@ async fn watching_health_is_bounded_on_one_connection_and_a_place_comes_back() {
     let crm = FakeCrm::with(vec![]).await;
     let tokens = format!(
         "[grpc]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
-        crate::callers::sha256("a")
+        crate::clients::sha256("a")
     );
     let daemon = TestDaemon::with(&crm, "example", &tokens).await;
     let (flooded, other) = (channel(&daemon).await, channel(&daemon).await);
@@ -68,7 +68,7 @@ async fn watching_health_is_bounded_on_one_connection_and_a_place_comes_back() {
     );
     drop(held);
     let again = async { while watch(&flooded).await.is_err() {} };
-    clock::within(Duration::from_secs(10), again)
+    clock::timeout(Duration::from_secs(10), again)
         .await
         .expect("places come back");
 }
@@ -85,7 +85,7 @@ async fn health_checks_that_never_arrive_whole_are_bounded_and_ended() {
         halves.push(sender.send_request(head(daemon.grpc, path), false).unwrap());
     }
     let statuses = join_all(halves.into_iter().map(|(response, upload)| async move {
-        let response = clock::within(Duration::from_secs(30), response)
+        let response = clock::timeout(Duration::from_secs(30), response)
             .await
             .expect("it is ended")
             .unwrap();
@@ -116,7 +116,7 @@ async fn a_watch_ends_with_the_age_of_its_connection() {
     let daemon = TestDaemon::with(&crm, "example", "[grpc]\nmax_connection_age = \"1s\"\n").await;
     let mut watch = watch(&channel(&daemon).await).await.unwrap();
     assert!(watch.message().await.unwrap().is_some());
-    let ended = clock::within(Duration::from_secs(20), watch.message())
+    let ended = clock::timeout(Duration::from_secs(20), watch.message())
         .await
         .expect("it ends");
     assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
@@ -145,7 +145,7 @@ async fn reflection_keeps_its_places_as_long_as_its_streams() {
     }
     assert_eq!(
         held.len(),
-        contactd::rpc::REFLECTIONS,
+        contactd::grpc::REFLECTIONS,
         "of all connections together"
     );
     assert_eq!(
@@ -158,7 +158,7 @@ async fn reflection_keeps_its_places_as_long_as_its_streams() {
     );
     drop(held);
     let again = async { while begin(channel(&daemon).await).await.is_err() {} };
-    clock::within(Duration::from_secs(10), again)
+    clock::timeout(Duration::from_secs(10), again)
         .await
         .expect("places come back");
 }
@@ -280,7 +280,7 @@ async fn half_requests_at_the_operations_port_neither_stay_nor_keep_others_out()
     assert_eq!(daemon.page("/readyz").await.0, 200);
     let ended = join_all(halves.into_iter().map(|mut half| async move {
         let mut bytes = Vec::new();
-        clock::within(Duration::from_secs(30), half.read_to_end(&mut bytes))
+        clock::timeout(Duration::from_secs(30), half.read_to_end(&mut bytes))
             .await
             .is_some()
     }));

@@ -64,7 +64,7 @@ async fn a_user_whose_crm_rests_holds_up_nobody_elses_refreshes() {
     })
     .await;
     let fresh = async { while names(&rings("awake", 0).await.unwrap()) != ["v2"] {} };
-    clock::within(Duration::from_secs(5), fresh)
+    clock::timeout(Duration::from_secs(5), fresh)
         .await
         .expect("and served");
 }
@@ -112,7 +112,7 @@ async fn batches_of_users_whose_crm_rests_hold_up_no_other_batch() {
         asked() >= 2 * users.len()
     })
     .await;
-    let told = clock::within(Duration::from_secs(5), async {
+    let told = clock::timeout(Duration::from_secs(5), async {
         let mut events = daemon
             .client
             .clone()
@@ -265,7 +265,7 @@ async fn one_user_does_not_take_the_places_of_all_batches() {
         );
         slow = left;
     }
-    let others = clock::within(Duration::from_secs(10), starts("quick"))
+    let others = clock::timeout(Duration::from_secs(10), starts("quick"))
         .await
         .expect("it starts")
         .unwrap();
@@ -333,10 +333,10 @@ async fn a_look_up_that_its_caller_left_makes_no_further_call_unless_the_credent
     // Both spend their user's only call of two seconds; the next one stands in line when its caller
     // leaves.
     for user in ["quick", "unproven"] {
-        let first = clock::within(Duration::from_millis(300), leaves(user, 0)).await;
+        let first = clock::timeout(Duration::from_millis(300), leaves(user, 0)).await;
         assert_eq!(first.is_some(), user == "quick");
         assert!(
-            clock::within(Duration::from_millis(300), leaves(user, 1))
+            clock::timeout(Duration::from_millis(300), leaves(user, 1))
                 .await
                 .is_none()
         );
@@ -352,7 +352,7 @@ async fn a_look_up_that_its_caller_left_makes_no_further_call_unless_the_credent
         searches("quick") >= 2
     })
     .await;
-    clock::pause(Duration::from_secs(3)).await;
+    clock::sleep(Duration::from_secs(3)).await;
     assert_eq!(
         searches("unproven"),
         1,
@@ -405,7 +405,7 @@ async fn nor_does_it_make_a_replica_lose_its_place_in_the_log() {
     join_all((0..3).map(|_| forget_many(&daemons[0], "noisy"))).await;
     // Once the CRM is asked again the other replica has heard of it.
     let heard = async { while source(&rings("noisy").await.unwrap()) == Source::Memory {} };
-    clock::within(Duration::from_secs(5), heard)
+    clock::timeout(Duration::from_secs(5), heard)
         .await
         .expect("the other replica hears of it");
     assert_eq!(source(&rings("quiet").await.unwrap()), Source::Memory);

@@ -56,7 +56,7 @@ async fn a_deadline_shorter_than_the_load_still_fills_the_cache() {
             stored = Some(answer);
             break;
         }
-        contactd::clock::pause(Duration::from_millis(10)).await;
+        contactd::clock::sleep(Duration::from_millis(10)).await;
     }
     let lookup = stored
         .expect("the load ended and its answer was kept")
@@ -82,10 +82,10 @@ async fn a_deadline_shorter_than_one_of_many_searches_still_fills_the_cache() {
     cached.only_if_cached = true;
     let stored = async {
         while daemon.find(cached.clone()).await.is_err() {
-            contactd::clock::pause(Duration::from_millis(10)).await;
+            contactd::clock::sleep(Duration::from_millis(10)).await;
         }
     };
-    contactd::clock::within(Duration::from_secs(10), stored)
+    contactd::clock::timeout(Duration::from_secs(10), stored)
         .await
         .expect("absence is proven and kept");
     assert_eq!(crm.searches(), 3);

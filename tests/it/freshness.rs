@@ -56,7 +56,7 @@ async fn a_found_contact_is_fresh_then_stale_then_asked_for_again() {
         if names(&renewed) == ["Ada King"] {
             break;
         }
-        contactd::clock::pause(Duration::from_millis(10)).await;
+        contactd::clock::sleep(Duration::from_millis(10)).await;
         renewed = daemon.find(find()).await.unwrap();
     }
     assert_eq!(names(&renewed), ["Ada King"]);
@@ -263,7 +263,7 @@ async fn after_a_failed_refresh_the_crm_is_left_alone_for_half_a_minute() {
         daemon.find(find()).await.unwrap();
         eventually("a refresh is tried", || crm.searches() == round).await;
         for _ in 0..50 {
-            clock::pause(Duration::from_millis(10)).await;
+            clock::sleep(Duration::from_millis(10)).await;
             assert_eq!(names(&daemon.find(find()).await.unwrap()), ["Ada"]);
         }
         assert_eq!(crm.searches(), round);

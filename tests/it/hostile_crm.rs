@@ -31,7 +31,7 @@ fn example_at(url: &str) -> String {
 
 /// What a look-up gets, within half a minute: the reason of its failure, or what is in its answer.
 async fn outcome(daemon: &TestDaemon, user: &str) -> String {
-    let asked = clock::within(Duration::from_secs(30), daemon.find(find().user(user))).await;
+    let asked = clock::timeout(Duration::from_secs(30), daemon.find(find().user(user))).await;
     match asked.expect("every look-up ends") {
         Ok(answer) => format!(
             "{} found",

@@ -67,10 +67,10 @@ const ALL_BUT_CLOCK_AND_DOMAIN: &[&str] = &[
     "flight",
     "budget",
     "admission",
-    "link",
+    "redis_link",
     "connector",
     "resolver",
-    "rpc",
+    "grpc",
     "ops",
 ];
 
@@ -83,17 +83,17 @@ const ROOMS: [Room; 27] = [
     room(1, "metrics", &[], &[]),
     room(1, "share", &[], &["tokio", "tonic"]),
     room(1, "trace", &[], &["reqwest", "redis"]),
-    room(1, "link", &[], &["reqwest", "tonic"]),
+    room(1, "redis_link", &[], &["reqwest", "tonic"]),
     room(1, "urgency", &[], &["reqwest", "tonic", "redis"]),
     room(2, "cache", &[], &["reqwest", "tonic"]),
-    room(2, "callers", &[], &["reqwest", "tonic", "rustls", "redis"]),
+    room(2, "clients", &[], &["reqwest", "tonic", "rustls", "redis"]),
     room(2, "flight", &[], &["reqwest", "tonic"]),
     room(2, "budget", &[], &["reqwest", "tonic"]),
     room(2, "admission", &[], &["reqwest", "tonic"]),
     room(2, "lease", &[], &["reqwest", "tonic"]),
     room(3, "connector", &["cache", "flight"], &["tonic", "redis", "moka"]),
     room(4, "resolver", &[], &["reqwest", "redis", "moka", "governor", "tonic"]),
-    room(5, "rpc", BEHIND_THE_RESOLVER, &[]),
+    room(5, "grpc", BEHIND_THE_RESOLVER, &[]),
     room(5, "ops", BEHIND_THE_RESOLVER, &[]),
     room(6, "app", &[], &[]),
     room(6, "config", &[], &[]),
@@ -108,7 +108,7 @@ const ROOMS: [Room; 27] = [
 /// Neighbours that see each other all the same: values are read from messages, and one floor puts
 /// the house together.
 const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
-    (&["frames", "link", "urgency"], &["clock"]),
+    (&["frames", "redis_link", "urgency"], &["clock"]),
     (&["domain"], &["pb"]),
     (
         &["app", "config", "lifecycle", "telemetry", "tls"],
@@ -117,7 +117,7 @@ const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
 ];
 
 /// Single names that pass where their room does not: a question to the resolver names its platform.
-const EXCEPTIONS: [(&str, &str); 1] = [("rpc", "connector::Platform")];
+const EXCEPTIONS: [(&str, &str); 1] = [("grpc", "connector::Platform")];
 
 #[test]
 fn every_room_uses_only_what_lies_below_it() {
@@ -247,7 +247,7 @@ fn the_rules_see_through_groups_comments_strings_and_test_code() {
         ("cache", "fn f(_: crate::flight::Flights) {}"),
         ("domain", "use tokio_util::sync::CancellationToken;"),
         ("domain", "use redis as store;"),
-        ("rpc", "use crate::connector::{Door, Platform};"),
+        ("grpc", "use crate::connector::{CrmClient, Platform};"),
         ("config", "use crate::cli;"),
         ("example_crm", "use crate::app::App;"),
         ("clock", "use super::super::metrics::Metrics;"),
@@ -273,8 +273,8 @@ fn the_rules_see_through_groups_comments_strings_and_test_code() {
             "#[cfg(test)]\nuse tokio::time;\nuse crate::pb::v1;",
         ),
         (
-            "rpc",
-            "use crate::connector::Platform;\nuse crate::rpc::server;",
+            "grpc",
+            "use crate::connector::Platform;\nuse crate::grpc::server;",
         ),
         ("config", "use crate::telemetry::LogFormat;"),
         (

@@ -347,10 +347,10 @@ async fn said_who(crm: &FakeCrm, daemon: &TestDaemon, times: usize) {
             .await
             .is_some_and(all)
         {
-            contactd::clock::pause(Duration::from_millis(5)).await;
+            contactd::clock::sleep(Duration::from_millis(5)).await;
         }
     };
-    contactd::clock::within(Duration::from_secs(10), answered)
+    contactd::clock::timeout(Duration::from_secs(10), answered)
         .await
         .expect("the CRM answers");
 }
@@ -361,7 +361,7 @@ async fn eventually_known(daemon: &TestDaemon) {
         if source(&daemon.find(find().auth("Bearer alice.1")).await.unwrap()) == Source::Crm {
             return;
         }
-        contactd::clock::pause(Duration::from_millis(10)).await;
+        contactd::clock::sleep(Duration::from_millis(10)).await;
     }
     panic!("the identity is still not known");
 }
@@ -391,7 +391,7 @@ async fn a_refused_credential_ends_for_all_user_ids_on_all_replicas() {
     );
     // A replica that starts later knows it from Redis.
     daemons.push(replica(&crm, &redis.url(), "").await);
-    contactd::clock::pause(Duration::from_secs(1)).await;
+    contactd::clock::sleep(Duration::from_secs(1)).await;
     for (n, daemon) in daemons.iter().enumerate() {
         for user in ["one", "two"] {
             let failure = daemon.find(ask(user, &number(1))).await.unwrap_err();
@@ -421,10 +421,10 @@ async fn trust_is_renewed_behind_a_hit_before_it_ends() {
     daemon.find(find().auth("Bearer alice.1")).await.unwrap();
     let refused = async {
         while daemon.find(find().auth("Bearer alice.1")).await.is_ok() {
-            contactd::clock::pause(Duration::from_millis(10)).await;
+            contactd::clock::sleep(Duration::from_millis(10)).await;
         }
     };
-    contactd::clock::within(Duration::from_secs(10), refused)
+    contactd::clock::timeout(Duration::from_secs(10), refused)
         .await
         .expect("and a refusal ends it at once");
 }

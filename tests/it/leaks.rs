@@ -7,13 +7,13 @@ use std::net::TcpStream;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use contactd::pb::v1::{
     FindContactRequest, InvalidateContactsRequest, PhoneNumbers, PrefetchContactsRequest, Trigger,
     User,
 };
-use contactd::rpc::client::ContactServiceClient;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tonic::Status;
@@ -424,7 +424,7 @@ fn key_file() -> tempfile::NamedTempFile {
 }
 
 fn random() -> [u8; 16] {
-    contactd::link::user::token()
+    contactd::redis_link::user::token()
 }
 
 #[tokio::test]

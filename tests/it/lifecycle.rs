@@ -1,13 +1,18 @@
 //! The real program, started and stopped as an operator does.
 
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use contactd::clock::{self, Stopwatch, pause};
-use contactd::rpc::client::ContactServiceClient;
-use nix::sys::signal::Signal;
+use contactd::clock::{self, Stopwatch, sleep};
+use contactd::grpc::client::ContactServiceClient;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::TempDir;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -105,10 +110,10 @@ async fn while_it_stops_it_is_not_ready_but_answers() {
     program.signal(Signal::SIGTERM);
     let not_ready = async {
         while get(&format!("{}/readyz", program.ops)).await.0 != 503 {
-            pause(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     };
-    clock::within(Duration::from_secs(5), not_ready)
+    clock::timeout(Duration::from_secs(5), not_ready)
         .await
         .expect("readiness falls first");
     assert!(
@@ -151,10 +156,10 @@ async fn a_second_signal_ends_it_at_once() {
     program.signal(Signal::SIGTERM);
     let not_ready = async {
         while get(&format!("{}/readyz", program.ops)).await.0 != 503 {
-            pause(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     };
-    clock::within(Duration::from_secs(5), not_ready)
+    clock::timeout(Duration::from_secs(5), not_ready)
         .await
         .unwrap();
     program.signal(Signal::SIGINT);
@@ -311,4 +316,95 @@ async fn enough_open_files_are_no_word_worth() {
         "{}",
         program.log()
     );
+}
+
+/// A daemon that waits for its settings, which come through a pipe.
+struct Starting {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Starting {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("contactd.toml");
+        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let log = File::create(folder.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_contactd"))
+            .args(["serve", "--config"])
+            .arg(&pipe)
+            .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
+            .env("CONTACTD__OPS__LISTEN", "127.0.0.1:0")
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, folder }
+    }
+
+    /// The pipe, as soon as the daemon reads from it.
+    async fn is_read(&self) -> File {
+        let pipe = self.folder.path().join("contactd.toml");
+        let open = tokio::task::spawn_blocking(|| File::options().write(true).open(pipe));
+        let open = clock::timeout(Duration::from_secs(10), open).await;
+        open.expect("the settings are read").unwrap().unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, signal).unwrap();
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    async fn end(&mut self) -> Option<i32> {
+        let mut status = None;
+        eventually("it ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap().code()
+    }
+}
+
+#[tokio::test]
+async fn a_sighup_before_the_settings_are_read_has_them_read_again() {
+    let crm = FakeCrm::with(vec![]).await;
+    let mut starting = Starting::new();
+    let mut settings = starting.is_read().await;
+    starting.signal(Signal::SIGHUP);
+    settings.write_all(config(&crm).as_bytes()).unwrap();
+    drop(settings);
+    eventually("it serves", || starting.log().contains("contactd serves")).await;
+    let mut again = starting.is_read().await;
+    again.write_all(config(&crm).as_bytes()).unwrap();
+    drop(again);
+    eventually("they are read again", || {
+        starting.log().contains("the settings were read again")
+    })
+    .await;
+    starting.signal(Signal::SIGTERM);
+    assert_eq!(starting.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_stop_before_the_settings_are_read_is_a_stop() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut starting = Starting::new();
+        let settings = starting.is_read().await;
+        starting.signal(signal);
+        assert_eq!(starting.end().await, Some(0), "{signal}");
+        assert!(starting.log().contains("stop"), "{}", starting.log());
+        drop(settings);
+    }
 }

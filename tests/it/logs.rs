@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use contactd::clock;
-use contactd::rpc::client::ContactServiceClient;
+use contactd::grpc::client::ContactServiceClient;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tonic::Code;
@@ -37,7 +37,7 @@ fn settings(crm: &FakeCrm) -> String {
 
 async fn connect(daemon: &Unheard) -> Option<ContactServiceClient<Channel>> {
     let endpoint = Endpoint::from_shared(daemon.grpc.clone()).unwrap();
-    let channel = clock::within(Duration::from_secs(5), endpoint.connect()).await;
+    let channel = clock::timeout(Duration::from_secs(5), endpoint.connect()).await;
     Some(ContactServiceClient::new(channel?.ok()?))
 }
 
@@ -85,19 +85,19 @@ async fn serves_and_stops(sink: Sink) {
     drop(client);
 
     // Once it has seen that the places are free, it accepts again.
-    let accepted = clock::within(2 * limit, async {
+    let accepted = clock::timeout(2 * limit, async {
         loop {
             if let Some(mut client) = connect(&daemon).await
                 && client.find_contact(find().within(limit)).await.is_ok()
             {
                 return;
             }
-            clock::pause(Duration::from_millis(20)).await;
+            clock::sleep(Duration::from_millis(20)).await;
         }
     });
     accepted.await.expect("the port is open");
     for path in ["/livez", "/readyz"] {
-        let page = clock::within(limit, get(&format!("{}{path}", daemon.ops))).await;
+        let page = clock::timeout(limit, get(&format!("{}{path}", daemon.ops))).await;
         assert_eq!(page.expect("it answers").0, 200, "{path}");
     }
     assert_eq!(dropped(&daemon).await > 0, loses_lines);
@@ -131,7 +131,7 @@ async fn a_collector_that_reads_again_learns_how_many_lines_it_missed() {
     let crm = crm().await;
     let mut daemon = Unheard::start(&settings(&crm), "trace,contactd=trace", Sink::Stuck).await;
     let mut client = connect(&daemon).await.expect("it connects");
-    let dropping = clock::within(Duration::from_secs(60), async {
+    let dropping = clock::timeout(Duration::from_secs(60), async {
         while dropped(&daemon).await == 0 {
             client
                 .find_contact(find().within(Duration::from_secs(5)))
@@ -171,10 +171,10 @@ async fn a_second_signal_ends_at_once_whoever_reads_the_log() {
     daemon.signal(Signal::SIGTERM);
     let stopping = async {
         while get(&format!("{}/readyz", daemon.ops)).await.0 == 200 {
-            clock::pause(Duration::from_millis(10)).await;
+            clock::sleep(Duration::from_millis(10)).await;
         }
     };
-    clock::within(Duration::from_secs(5), stopping)
+    clock::timeout(Duration::from_secs(5), stopping)
         .await
         .expect("it begins to stop");
     daemon.signal(Signal::SIGTERM);
@@ -271,9 +271,9 @@ async fn the_example_crm_serves_on_when_nobody_reads_its_greeting() {
         .stdout(std::io::pipe().unwrap().1);
     let mut child = command.spawn().unwrap();
     drop(command);
-    let reached = clock::within(Duration::from_secs(10), async {
+    let reached = clock::timeout(Duration::from_secs(10), async {
         while TcpStream::connect(port).is_err() {
-            clock::pause(Duration::from_millis(10)).await;
+            clock::sleep(Duration::from_millis(10)).await;
         }
     });
     reached.await.expect("it listens");

@@ -15,7 +15,7 @@ mod abuse;
 mod adversary;
 mod answers;
 mod budget;
-mod callers;
+mod clients;
 mod clio;
 mod cluster;
 mod commands;

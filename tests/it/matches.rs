@@ -248,7 +248,7 @@ async fn the_extension_asked_for_ranks_the_contacts_of_one_stored_answer() {
     for daemon in [&first, &second] {
         // The first reading of the log empties memory once; it follows within milliseconds.
         redis_is(daemon, true).await;
-        clock::pause(Duration::from_millis(150)).await;
+        clock::sleep(Duration::from_millis(150)).await;
     }
     let plain = ["Three", "Front desk", "Two", "No phone field"];
     let two = ["Two", "Front desk", "Three", "No phone field"];

@@ -116,7 +116,7 @@ async fn what_comes_too_late_is_loaded_behind_the_answer_and_stored_on_all_repli
     for daemon in &daemons {
         crate::support::fleet::redis_is(daemon, true).await;
     }
-    clock::pause(Duration::from_millis(200)).await;
+    clock::sleep(Duration::from_millis(200)).await;
     let stopwatch = Stopwatch::start();
     let first = daemons[0].find(ring(1)).await.unwrap();
     assert_eq!((names(&first).len(), is_complete(&first)), (12, false));
@@ -131,10 +131,10 @@ async fn what_comes_too_late_is_loaded_behind_the_answer_and_stored_on_all_repli
     for daemon in &daemons {
         let whole = async {
             while !is_complete(&daemon.find(ring(1)).await.unwrap()) {
-                clock::pause(Duration::from_millis(50)).await;
+                clock::sleep(Duration::from_millis(50)).await;
             }
         };
-        clock::within(Duration::from_secs(20), whole)
+        clock::timeout(Duration::from_secs(20), whole)
             .await
             .expect("the rest is stored");
         let answer = daemon.find(ring(1)).await.unwrap();
@@ -225,7 +225,7 @@ async fn details_that_fail_behind_the_answer_leave_the_names() {
     let answer = daemon.find(ring(1)).await.unwrap();
     assert_eq!((names(&answer).len(), is_complete(&answer)), (1, false));
     eventually("the matters have failed", || crm.seen().len() >= 3).await;
-    clock::pause(Duration::from_millis(1_200)).await;
+    clock::sleep(Duration::from_millis(1_200)).await;
     let again = daemon.find(ring(1)).await.unwrap();
     assert_eq!((names(&again).len(), is_complete(&again)), (1, false));
 }

@@ -210,7 +210,7 @@ async fn what_a_refresh_replaced_at_one_replica_is_replaced_at_all_within_a_seco
     crm.becomes(nobody);
     daemons[0].find(refresh()).await.unwrap();
     let searches = crm.searches();
-    clock::pause(Duration::from_secs(1)).await;
+    clock::sleep(Duration::from_secs(1)).await;
     for daemon in &daemons {
         assert!(names(&daemon.find(find()).await.unwrap()).is_empty());
     }
@@ -282,7 +282,7 @@ async fn thousands_of_replaced_answers_reach_other_replicas_as_few_events() {
         .unwrap_or(0);
     let told = run(&one, batch(numbers.clone())).await;
     assert_eq!(told.finished.unwrap().found, 1_500);
-    clock::pause(Duration::from_secs(1)).await;
+    clock::sleep(Duration::from_secs(1)).await;
     let events = redis.run::<u64>(&["HGET", "contactd:{log}:h", "n"]) - before;
     assert!((1..500).contains(&events), "{events} events");
     for number in numbers.iter().step_by(100) {

@@ -1,6 +1,6 @@
 //! Metrics, probes, health, reflection.
 
-use contactd::rpc::client::ContactServiceClient;
+use contactd::grpc::client::ContactServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;

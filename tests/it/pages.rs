@@ -263,7 +263,7 @@ fn column(page: &str, heading: &str, column: usize) -> BTreeSet<String> {
 fn the_callers_guide_has_every_reason_of_a_failure_and_no_other() {
     let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
     let mut reasons = literals("src/domain/error.rs", "=> ", is_name);
-    reasons.extend(literals("src/rpc/status.rs", "", is_name));
+    reasons.extend(literals("src/grpc/status.rs", "", is_name));
     assert_eq!(column("proto/README.md", "Failures", 1), reasons);
 }
 
@@ -271,7 +271,7 @@ fn the_callers_guide_has_every_reason_of_a_failure_and_no_other() {
 fn the_page_of_operation_has_every_metric_and_no_other() {
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
     let mut metrics = literals("src/metrics.rs", "register(", is_name);
-    metrics.extend(literals("src/metrics.rs", "encode_descriptor(", is_name));
+    metrics.extend(literals("src/metrics.rs", "Optional::new(", is_name));
     let on_page = column("deploy/OPERATIONS.md", "Metrics", 0)
         .into_iter()
         .map(|name| {

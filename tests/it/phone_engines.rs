@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::str::FromStr as _;
 use std::{env, fs};
 
-use contactd::domain::phone::{Dialled, HouseWords, Party, Region, dial};
+use contactd::domain::phone::{HouseWords, Party, Region, RemoteParty, parse_remote};
 use phonenumber::country;
 use phonenumber::metadata::DATABASE;
 use rlibphonenumber::Region as EngineRegion;
@@ -125,8 +125,8 @@ fn is_service_number(text: &str) -> bool {
 
 fn ours(text: &str, region: Option<EngineRegion>) -> Option<String> {
     let region = region.map(|region| Region::parse(&region.to_string()).unwrap());
-    match dial(text, region, &HouseWords::default()) {
-        Ok(Dialled::Party(Party::Number(number))) => Some(number.to_string()),
+    match parse_remote(text, region, &HouseWords::default()) {
+        Ok(RemoteParty::Party(Party::Number(number))) => Some(number.to_string()),
         _ => None,
     }
 }

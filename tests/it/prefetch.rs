@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use contactd::clock::{self, Stopwatch};
+use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use contactd::pb::v1::{
     PrefetchContactsRequest, PrefetchContactsResponse, PrefetchFinished, PrefetchOutcome,
     PrefetchResult, PrefetchStarted,
 };
-use contactd::rpc::client::ContactServiceClient;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tonic::transport::Endpoint;
@@ -279,10 +279,10 @@ async fn ended(daemon: &TestDaemon) {
             .await
             != Some(0.0)
         {
-            clock::pause(Duration::from_millis(10)).await;
+            clock::sleep(Duration::from_millis(10)).await;
         }
     };
-    clock::within(Duration::from_secs(10), none)
+    clock::timeout(Duration::from_secs(10), none)
         .await
         .expect("the job ends");
 }
@@ -308,11 +308,11 @@ async fn a_client_that_leaves_stops_new_crm_calls() {
         let mut asked = 0;
         while asked != crm.searches() {
             asked = crm.searches();
-            clock::pause(Duration::from_millis(500)).await;
+            clock::sleep(Duration::from_millis(500)).await;
         }
         asked
     };
-    let asked = clock::within(Duration::from_secs(10), settled)
+    let asked = clock::timeout(Duration::from_secs(10), settled)
         .await
         .expect("it settles");
     assert!(asked < 300, "{asked}");
@@ -362,7 +362,7 @@ async fn what_stands_in_line_for_a_client_that_left_makes_no_call() {
     ended(&daemon).await;
     let asked = crm.searches();
     // Time for three more calls, of thirty in line.
-    clock::pause(Duration::from_millis(1500)).await;
+    clock::sleep(Duration::from_millis(1500)).await;
     assert!(
         crm.searches() <= asked + 1,
         "{asked}, then {}",
@@ -384,9 +384,9 @@ async fn a_client_that_reads_slowly_slows_the_job_down() {
         .unwrap()
         .into_inner();
     stream.message().await.unwrap().unwrap();
-    clock::pause(Duration::from_millis(1500)).await;
+    clock::sleep(Duration::from_millis(1500)).await;
     let asked = crm.searches();
-    clock::pause(Duration::from_millis(500)).await;
+    clock::sleep(Duration::from_millis(500)).await;
     // What fits into the windows of HTTP/2 and the backlog, and no more.
     assert!(
         crm.searches() < 8000 && crm.searches() - asked < 200,

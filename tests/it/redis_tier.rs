@@ -11,14 +11,14 @@ mod shared;
 
 use std::time::Duration;
 
-use contactd::cache::{Begun, Epoch, Outcome, RedisTier};
+use contactd::cache::{Begun, NumberToken, Outcome, RedisTier};
 use contactd::clock::Stopwatch;
-use contactd::domain::caller::Settings;
+use contactd::domain::user::Settings;
 use contactd::domain::{
     AuthTag, Contact, ContactKey, Crm, E164, Entry, Identity, KeyMaker, MatchQuality, NumberFormat,
     Party, QuestionKey, SharedTime, User,
 };
-use contactd::link::LinkError;
+use contactd::redis_link::LinkError;
 
 use crate::support::redis::{RedisServer, link_to, tier_on};
 
@@ -97,7 +97,7 @@ pub(crate) async fn begin(tier: &RedisTier, key: &ContactKey) -> Result<Begun, L
 pub(crate) async fn store(
     tier: &RedisTier,
     key: &ContactKey,
-    epoch: &Epoch,
+    epoch: &NumberToken,
     entry: &Entry,
 ) -> Result<bool, LinkError> {
     let outcome = tier.store(key, epoch, entry, HOUR, NOW).await?;

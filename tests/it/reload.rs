@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use contactd::clock;
+use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1::{Freshness, Lookup, Source};
-use contactd::rpc::client::ContactServiceClient;
 use nix::sys::signal::Signal;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::callers::{sha256, with_token};
+use crate::clients::{sha256, with_token};
 use crate::support::daemon::get;
 use crate::support::pki::{Authority, Files, connect};
 use crate::support::program::Program;
@@ -236,17 +236,17 @@ async fn another_quota_holds_for_calls_that_wait_already() {
     let reloaded = async {
         let waits = async {
             while !status().await.contains("\"call_pop\":1") {
-                clock::pause(Duration::from_millis(50)).await;
+                clock::sleep(Duration::from_millis(50)).await;
             }
         };
-        clock::within(Duration::from_secs(10), waits)
+        clock::timeout(Duration::from_secs(10), waits)
             .await
             .expect("a call waits");
         let news = reload(&program, &quota(100, "1s")).await;
         assert!(news.contains("connectors.example.quota.rate"), "{news}");
     };
     let waiting = async {
-        clock::within(
+        clock::timeout(
             Duration::from_secs(20),
             client.clone().find_contact(refresh()),
         )
@@ -255,7 +255,7 @@ async fn another_quota_holds_for_calls_that_wait_already() {
     let (answer, ()) = tokio::join!(waiting, reloaded);
     assert!(answer.expect("it need not wait any more").is_ok());
     let shown = async { while !status().await.contains("\"rate\":100") {} };
-    clock::within(Duration::from_secs(10), shown)
+    clock::timeout(Duration::from_secs(10), shown)
         .await
         .expect("the page shows it");
 }
@@ -386,5 +386,95 @@ async fn a_faulty_file_changes_nothing_and_each_fault_is_told() {
     assert!(
         client(&program).await.find_contact(find()).await.is_err(),
         "a sound one is taken up afterwards"
+    );
+}
+
+#[tokio::test]
+async fn a_second_sighup_is_judged_by_the_settings_in_force_not_by_those_at_the_start() {
+    let (crm, old, new) = (ada().await, Authority::new(), Authority::new());
+    let (before, after) = (
+        Files::new(&old.issue(&["localhost"], "server"), None),
+        Files::new(&new.issue(&["localhost"], "server"), None),
+    );
+    let tokens = |token: &str| {
+        format!(
+            "tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
+            sha256(token)
+        )
+    };
+    let first = settings(&crm, &(before.toml() + &tokens("one")), "");
+    let second = settings(&crm, &(after.toml() + &tokens("two")), "");
+    let program = Program::start(&first).await;
+    let grpc = program
+        .grpc
+        .strip_prefix("http://")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let changed = |news: &str| {
+        let line = news.lines().find(|line| line.contains(READ_AGAIN)).unwrap();
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["changed"].as_str().unwrap().to_owned()
+    };
+    let both = "grpc.tls.cert, grpc.tls.key, grpc.tokens";
+    assert_eq!(changed(&reload(&program, &second).await), both);
+    assert_eq!(changed(&reload(&program, &second).await), "");
+    // Nothing is said of certificates: those in use stay, not those of the start.
+    let silent = settings(&crm, &format!("[grpc]\n{}", tokens("two")), "");
+    let news = reload(&program, &silent).await;
+    assert!(!news.contains("were exchanged"), "{news}");
+    assert!(connect(grpc, &new, None).await.is_ok());
+    assert!(connect(grpc, &old, None).await.is_err());
+    let news = reload(&program, &first).await;
+    assert!(changed(&news).contains("grpc.tokens"), "{news}");
+    let mut client = connect(grpc, &old, None).await.unwrap();
+    let answer = client.find_contact(with_token("Bearer one", find())).await;
+    assert!(answer.is_ok(), "as at the start");
+}
+
+#[tokio::test]
+async fn a_certificate_that_expired_in_use_keeps_nothing_else_from_changing() {
+    let (crm, authority) = (ada().await, Authority::new());
+    let files = Files::new(
+        &authority.issue_for(&["localhost"], "server", -60, 8),
+        Some(&authority),
+    );
+    let with = |token: &str| {
+        let tokens = format!(
+            "tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
+            sha256(token)
+        );
+        settings(&crm, &(files.toml() + &tokens), "")
+    };
+    let program = Program::start(&with("old")).await;
+    let expired = async {
+        while !program.log().contains("has expired") {
+            clock::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    clock::timeout(Duration::from_secs(30), expired)
+        .await
+        .expect("it expires");
+    let news = reload(&program, &with("new")).await;
+    assert!(news.contains("\"changed\":\"grpc.tokens\""), "{news}");
+    let told = news
+        .lines()
+        .find(|line| line.contains("ERROR") && line.contains("grpc.tls.cert"));
+    assert!(
+        told.is_some_and(|line| line.contains("replace")),
+        "what to do: {news}"
+    );
+
+    // Another authority of callers comes into use beside it.
+    files.write("ca.pem", &Authority::new().pem());
+    let news = reload(&program, &with("new")).await;
+    assert!(news.contains(READ_AGAIN), "{news}");
+
+    // But no other certificate that has expired.
+    files.replace(&authority.issue_for(&["localhost"], "server", -60, -1));
+    let news = reload(&program, &with("newer")).await;
+    assert!(
+        news.contains("grpc.tls.cert") && news.contains("nothing was changed"),
+        "{news}"
     );
 }

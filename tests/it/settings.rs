@@ -247,7 +247,7 @@ fn faults_of_a_key_file_say_what_to_do_and_never_what_is_in_it() {
 fn what_works_but_is_worth_a_thought_is_a_warning() {
     use base64::Engine as _;
     let key = base64::engine::general_purpose::STANDARD
-        .encode([contactd::link::user::token(); 2].concat());
+        .encode([contactd::redis_link::user::token(); 2].concat());
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("k1:{key}\n")).unwrap();
     let path = file.path().display();

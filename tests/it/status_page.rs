@@ -31,13 +31,13 @@ async fn status(daemon: &TestDaemon) -> Value {
 
 /// The status as soon as it is as wanted: a sample is taken every two seconds.
 async fn status_when(daemon: &TestDaemon, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let waited = clock::within(Duration::from_secs(30), async {
+    let waited = clock::timeout(Duration::from_secs(30), async {
         loop {
             let status = status(daemon).await;
             if wanted(&status) {
                 return status;
             }
-            clock::pause(Duration::from_millis(100)).await;
+            clock::sleep(Duration::from_millis(100)).await;
         }
     });
     waited.await.unwrap_or_else(|| panic!("never so: {what}"))

@@ -372,7 +372,7 @@ async fn a_batch_under_a_crm_that_allows_a_tenth_of_the_settings_loses_nothing_a
     let phones = async {
         let mut answered = 0;
         for n in 0..4 {
-            clock::pause(Duration::from_secs(1)).await;
+            clock::sleep(Duration::from_secs(1)).await;
             let request = find()
                 .number(&number(1000 + n))
                 .within(Duration::from_secs(5));

@@ -147,7 +147,7 @@ async fn the_commands_speak_tls_and_show_a_certificate_and_a_token() {
     let (crm, authority) = (crm().await, Authority::new());
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
     // echo -n token-of-the-cli | sha256sum
-    let hash = crate::callers::sha256("token-of-the-cli");
+    let hash = crate::clients::sha256("token-of-the-cli");
     let callers = format!("tokens = [{{ name = \"cli\", sha256 = \"{hash}\" }}]\n");
     let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
     let pair = authority.issue(&["cli.example"], "cli");
@@ -222,7 +222,7 @@ async fn a_certificate_and_a_token_are_both_needed_where_the_list_has_tokens_onl
     let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
     let callers = format!(
         "tokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
-        crate::callers::sha256("right")
+        crate::clients::sha256("right")
     );
     let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &callers)).await;
     let pair = authority.issue(&["a"], "a");
@@ -233,7 +233,7 @@ async fn a_certificate_and_a_token_are_both_needed_where_the_list_has_tokens_onl
     );
     assert!(
         client
-            .find_contact(crate::callers::with_token("Bearer right", find()))
+            .find_contact(crate::clients::with_token("Bearer right", find()))
             .await
             .is_ok()
     );
@@ -259,7 +259,7 @@ async fn certificates_that_are_not_valid_today_are_refused_at_start_and_by_check
             command
                 .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
                 .env("CONTACTD__OPS__LISTEN", "127.0.0.1:0");
-            let refused = clock::within(Duration::from_secs(10), run(command))
+            let refused = clock::timeout(Duration::from_secs(10), run(command))
                 .await
                 .expect("it does not serve");
             let said = text(&refused.stderr);
@@ -337,7 +337,7 @@ async fn a_certificate_that_expires_soon_is_told_in_the_log_and_counted_down() {
     assert!((10 * DAY..=10 * DAY + 60).contains(&left().await));
     files.replace(&authority.issue_for(&["localhost"], "server", -DAY, 90 * DAY));
     let renewed = async { while left().await < 89 * DAY {} };
-    clock::within(Duration::from_secs(20), renewed)
+    clock::timeout(Duration::from_secs(20), renewed)
         .await
         .expect("the new one is counted down");
 
@@ -349,4 +349,111 @@ async fn a_certificate_that_expires_soon_is_told_in_the_log_and_counted_down() {
         None,
         "without TLS there is no series"
     );
+}
+
+#[tokio::test]
+async fn each_certificate_of_a_chain_and_each_authority_of_callers_has_to_be_valid() {
+    let (authority, expired) = (Authority::new(), Authority::valid(-2 * DAY, -DAY));
+    let server = authority.issue(&["localhost"], "server");
+    let files = Files::new(&server, Some(&authority));
+    let settings = files.toml() + "[connectors.pipedrive]\nkind = \"pipedrive\"\n";
+    let settings = files.write("contactd.toml", &settings);
+    for (file, sound) in [("cert.pem", &server.cert), ("ca.pem", &authority.pem())] {
+        files.write(file, &format!("{sound}{}", expired.pem()));
+        for command in ["check-config", "serve"] {
+            let mut command = contactd(&[command, "--config", &settings.display().to_string()]);
+            command
+                .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
+                .env("CONTACTD__OPS__LISTEN", "127.0.0.1:0");
+            let refused = clock::timeout(Duration::from_secs(10), run(command))
+                .await
+                .expect("it does not serve");
+            let said = text(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(2), "{said}");
+            for word in [&files.path(file).display().to_string(), "2 of 2", "expired"] {
+                assert!(said.contains(word), "{word}: {said}");
+            }
+        }
+        files.write(file, sound);
+    }
+}
+
+#[tokio::test]
+async fn the_earliest_end_in_the_files_counts_and_each_file_is_told_of() {
+    let crm = crm().await;
+    let (root, below) = (
+        Authority::valid(-DAY, 10 * DAY + 60),
+        Authority::valid(-DAY, 20 * DAY + 60),
+    );
+    let server = below.issue(&["localhost"], "server");
+    let files = Files::new(&server, Some(&root));
+    files.write("cert.pem", &format!("{}{}", server.cert, below.pem()));
+    let example = format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n",
+        crm.url()
+    );
+    let program = Program::start(&(files.toml() + &example)).await;
+    for (setting, days) in [("grpc.tls.cert", 20), ("grpc.tls.client_ca", 10)] {
+        let told = |line: &str| {
+            line.contains("expires soon")
+                && line.contains(&format!("\"setting\":\"{setting}\""))
+                && line.contains(&format!("\"days_left\":{days}"))
+        };
+        eventually(setting, || program.log().lines().any(told)).await;
+    }
+    let page = get(&format!("{}/metrics", program.ops)).await.1;
+    let left = page
+        .lines()
+        .find_map(|line| line.strip_prefix("contactd_tls_certificate_expires_seconds "));
+    let left = left.expect("it is counted").parse::<i64>().unwrap();
+    assert!((10 * DAY..=10 * DAY + 60).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_get_through_says_which_option_may_be_missing() {
+    let (crm, authority) = (crm().await, Authority::new());
+    let files = Files::new(&authority.issue(&["localhost"], "server"), Some(&authority));
+    let daemon = TestDaemon::with(&crm, "example", &files.toml()).await;
+    let other = Authority::new().issue(&["cli.example"], "cli");
+    let (cert, key) = (
+        files.write("c.pem", &other.cert),
+        files.write("c.key", &other.key),
+    );
+    let path = |path: &std::path::Path| path.display().to_string();
+    let numbers = path(&files.write("numbers", "+16505551234\n"));
+    let (cert, key, ca) = (path(&cert), path(&key), path(&files.path("ca.pem")));
+    let at = |scheme: &str| format!("{scheme}localhost:{}", daemon.grpc.port());
+    let (tls, plain) = (at("https://"), at("http://"));
+    let plain_daemon = TestDaemon::over(&crm).await;
+    let not_tls = format!("https://localhost:{}", plain_daemon.grpc.port());
+    for command in [
+        &["find", "+16505551234"][..],
+        &["prefetch", &numbers],
+        &["invalidate", "+16505551234"],
+    ] {
+        for (options, hint) in [
+            (&["--server", &tls, "--ca-file", &ca][..], "--cert-file"),
+            (
+                &[
+                    "--server",
+                    &tls,
+                    "--ca-file",
+                    &ca,
+                    "--cert-file",
+                    &cert,
+                    "--key-file",
+                    &key,
+                ],
+                "client_ca",
+            ),
+            (&["--server", &tls], "--ca-file"),
+            (&["--server", &plain], "https://"),
+            (&["--server", &not_tls, "--ca-file", &ca], "http://"),
+        ] {
+            let failed = run(contactd(&[command, options].concat())).await;
+            let said = text(&failed.stderr);
+            assert_eq!(failed.status.code(), Some(1), "{options:?}: {said}");
+            assert!(said.contains(hint), "{options:?}: {said}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ async fn a_limit_that_the_first_search_of_a_credential_meets_rests_the_quota_of_
         .unwrap_err();
     assert_eq!(details(&first).reason, "CRM_RATE_LIMITED");
     eventually("the CRM has said who it is", || crm.asked_who() == 1).await;
-    clock::pause(Duration::from_millis(300)).await;
+    clock::sleep(Duration::from_millis(300)).await;
     let again = find()
         .auth("Bearer alice.1")
         .number(&number(1))
@@ -100,10 +100,10 @@ async fn a_refusal_that_could_not_be_told_is_told_as_soon_as_redis_is_back() {
     proxy.restore().await;
     let told = async {
         while other.find(find().auth("Bearer alice.1")).await.is_ok() {
-            clock::pause(Duration::from_millis(50)).await;
+            clock::sleep(Duration::from_millis(50)).await;
         }
     };
-    clock::within(Duration::from_secs(20), told)
+    clock::timeout(Duration::from_secs(20), told)
         .await
         .expect("no replica trusts a refused credential");
     let late = replica(&crm, &redis.url(), "").await;

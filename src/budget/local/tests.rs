@@ -1,7 +1,7 @@
 use super::*;
 use crate::budget::Scope;
 use crate::budget::queue::Ahead;
-use crate::clock::pause;
+use crate::clock::sleep;
 use crate::domain::KeyMaker;
 use crate::domain::lane::Lane;
 
@@ -45,8 +45,12 @@ impl Count {
             patience: None,
             is_made: false,
         };
-        self.local
-            .ask(&self.quota, self.keeps_one_for, &ask, instant() + 6 * PER)
+        self.local.ask(
+            &self.quota,
+            self.keeps_one_for,
+            &ask,
+            clock::now() + 6 * PER,
+        )
     }
 
     /// Spends what can be spent now, and says how much that was.
@@ -57,7 +61,7 @@ impl Count {
     }
 
     fn release(&self, slot: Option<Slot>) -> bool {
-        slot.inspect(|slot| self.local.release(slot, instant() + PER))
+        slot.inspect(|slot| self.local.release(slot, clock::now() + PER))
             .is_some()
     }
 }
@@ -75,7 +79,7 @@ async fn a_denied_ask_spends_nothing_of_any_window_or_pace() {
         assert!(count.ask("a", Lane::Prefetch).granted.is_none());
         assert!(count.ask("a", Lane::CallPop).granted.is_none());
     }
-    pause(ms(400)).await;
+    sleep(ms(400)).await;
     assert_eq!(
         [Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane)),
         [1, 3]
@@ -89,17 +93,17 @@ async fn a_window_holds_no_more_than_the_rate_and_the_share_until_the_replies_ar
     let held: Vec<_> = (0..8)
         .map(|_| count.ask("a", Lane::CallPop).granted)
         .collect();
-    pause(ms(900)).await;
+    sleep(ms(900)).await;
     assert_eq!(count.spend("a", Lane::Prefetch), 1, "the last of all");
     assert_eq!(
         [Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane)),
         [0, 0]
     );
     assert!(held.into_iter().all(|slot| count.release(slot)));
-    pause(ms(999)).await;
+    sleep(ms(999)).await;
     let free = [Lane::Prefetch, Lane::CallPop].map(|lane| count.spend("a", lane));
     assert_eq!(free, [1, 0], "the room of the first prefetch");
-    pause(ms(1)).await;
+    sleep(ms(1)).await;
     assert_eq!(count.spend("a", Lane::CallPop), 9);
 }
 
@@ -107,9 +111,9 @@ async fn a_window_holds_no_more_than_the_rate_and_the_share_until_the_replies_ar
 async fn a_call_of_which_nothing_is_heard_is_held_as_long_as_it_may_arrive_and_a_window_more() {
     let count = Count::new(1, 1, 1.0);
     assert!(count.ask("a", Lane::CallPop).granted.is_some());
-    pause(ms(5_999)).await;
+    sleep(ms(5_999)).await;
     assert_eq!(count.spend("a", Lane::CallPop), 0);
-    pause(ms(1)).await;
+    sleep(ms(1)).await;
     assert_eq!(count.spend("a", Lane::CallPop), 1);
 }
 
@@ -124,7 +128,7 @@ async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
                     all: ahead,
                     background: 0,
                 },
-                instant(),
+                clock::now(),
             )
             .as_millis()
     };
@@ -136,7 +140,7 @@ async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
     (0..3).for_each(|_| assert!(count.ask("a", Lane::CallPop).granted.is_some()));
     let outlook = count.ask("a", Lane::CallPop).outlook;
     assert_eq!([0, 1].map(|ahead| pop(ahead, &outlook)), [100, 200]);
-    pause(ms(70)).await;
+    sleep(ms(70)).await;
     assert_eq!(pop(0, &outlook), 30);
 }
 
@@ -172,11 +176,11 @@ async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_la
     };
     count.keeps_one_for = 60 * PER;
     assert_eq!(count.spend("a", Lane::CallPop), 10, "nobody is proven");
-    pause(PER).await;
+    sleep(PER).await;
     count.standing = Standing::Proven;
     assert!(count.release(count.ask("a", Lane::CallPop).granted));
     for _ in 0..50 {
-        pause(PER).await;
+        sleep(PER).await;
         count.standing = Standing::Unproven;
         assert_eq!(count.spend("a", Lane::CallPop), 9);
         count.standing = Standing::Proven;
@@ -184,7 +188,7 @@ async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_la
     }
     let last = count.ask("a", Lane::CallPop);
     assert!(last.granted.is_some(), "it was kept");
-    pause(61 * PER).await;
+    sleep(61 * PER).await;
     count.standing = Standing::Unproven;
     assert_eq!(count.spend("a", Lane::CallPop), 10);
 }
@@ -194,7 +198,7 @@ async fn a_sweep_keeps_an_outage_and_that_others_may_count_for_themselves() {
     let (count, a) = (Count::new(10, 10, 1.0), scope("a"));
     let holds = || count.local.count_of(a, crate::budget::past::Count::Shared);
     count.local.was_not_answered(a, PER);
-    pause(10 * PER).await;
+    sleep(10 * PER).await;
     count.local.was_not_answered(a, PER);
     count.local.sweep();
     assert_eq!(holds(), crate::budget::past::Count::Own);

@@ -66,7 +66,7 @@ async fn a_waiter_that_is_overtaken_past_its_deadline_is_told_then() {
         }
     );
     assert!(overtaken.is_err());
-    assert!(instant() <= deadline.unwrap());
+    assert!(clock::now() <= deadline.unwrap());
     assert_eq!(race.finish().await.last(), Some(&("pop", 500)));
 }
 
@@ -79,7 +79,7 @@ async fn an_extended_deadline_is_honoured() {
     let (granted, ()) = tokio::join!(
         budget.acquire(scope("a"), CallKind::Search, &urgency),
         async {
-            pause(ms(50)).await;
+            sleep(ms(50)).await;
             urgency.join(Lane::Prefetch, within_from_now(SECOND));
             race.enter("pop", Lane::CallPop).await;
             race.enter("pop", Lane::CallPop).await;
@@ -95,7 +95,7 @@ async fn a_load_whose_callers_have_left_goes_on_behind_the_scenes() {
     let mut race = Race::new(&budget);
     race.enter("spent", Lane::CallPop).await;
     let late = Urgency::new(Lane::CallPop, within_from_now(ms(20)));
-    pause(ms(20)).await;
+    sleep(ms(20)).await;
     let (granted, ()) = tokio::join!(budget.acquire(scope("a"), CallKind::Search, &late), async {
         race.enter("pop", Lane::CallPop).await;
     });
@@ -112,7 +112,7 @@ async fn a_load_whose_callers_have_left_goes_on_behind_the_scenes() {
 async fn a_load_that_has_begun_ends_before_later_ones_begin() {
     let mut race = Race::new(&slow());
     let first = race.enter("first", Lane::Prefetch).await;
-    pause(ms(1)).await;
+    sleep(ms(1)).await;
     for name in ["second", "third"] {
         race.enter(name, Lane::Prefetch).await;
     }
@@ -148,7 +148,7 @@ async fn whoever_is_behind_a_load_that_is_no_longer_urgent_goes_on() {
     let mut race = Race::new(&budget);
     race.enter("spent", Lane::CallPop).await;
     let background = Urgency::new(Lane::Revalidate, None);
-    pause(ms(1)).await;
+    sleep(ms(1)).await;
     let relaxed = race.enter("relaxed", Lane::CallPop).await;
     let behind = async {
         let (granted, ()) = tokio::join!(
@@ -161,7 +161,7 @@ async fn whoever_is_behind_a_load_that_is_no_longer_urgent_goes_on() {
         granted.is_ok()
     };
     assert_eq!(
-        within(SECOND, behind).await,
+        timeout(SECOND, behind).await,
         Some(true),
         "it began first, and hears that it is its turn"
     );

@@ -55,7 +55,7 @@ async fn a_pause_tells_those_who_wait_already() {
     let (denied, ()) = tokio::join!(
         budget.acquire(scope("a"), CallKind::Search, &urgency),
         async {
-            pause(ms(50)).await;
+            sleep(ms(50)).await;
             let hint = RateHint {
                 refused: true,
                 retry_after: Some(30 * SECOND),
@@ -149,7 +149,7 @@ async fn a_pause_is_not_forgotten_with_its_scope() {
         .unwrap()
         .observe(&hint)
         .await;
-    pause(20 * SECOND).await;
+    sleep(20 * SECOND).await;
     budget.sweep();
     let urgency = Urgency::new(Lane::CallPop, within_from_now(SECOND));
     assert!(

@@ -41,21 +41,21 @@ async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool
     for arrival in arrivals {
         let (budget, granted) = (Arc::clone(&budget), Arc::clone(&granted));
         tasks.spawn(async move {
-            let deadline = arrival.patience.map(|patience| instant() + ms(patience));
+            let deadline = arrival.patience.map(|patience| clock::now() + ms(patience));
             let urgency = Urgency::new(arrival.lane, deadline);
             let acquire = budget.acquire(scope("a"), CallKind::Search, &urgency);
-            match within(ms(arrival.leaves.unwrap_or(1_000_000)), acquire).await {
+            match timeout(ms(arrival.leaves.unwrap_or(1_000_000)), acquire).await {
                 Some(Ok(_)) => granted
                     .lock()
                     .push((start.elapsed(), arrival.lane.is_background())),
                 Some(Err(_)) => assert!(
-                    instant() <= deadline.unwrap(),
+                    clock::now() <= deadline.unwrap(),
                     "told while there was somebody to tell"
                 ),
                 None => {}
             }
         });
-        pause(ms(arrival.after / 4)).await;
+        sleep(ms(arrival.after / 4)).await;
     }
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
@@ -116,7 +116,7 @@ proptest! {
 
 fn pause_and_sweep(runtime: &tokio::runtime::Runtime, budget: &Budget) {
     runtime.block_on(async {
-        pause(1_000 * SECOND).await;
+        sleep(1_000 * SECOND).await;
         budget.sweep();
     });
 }

@@ -70,7 +70,7 @@ async fn prefetched(budget: &Budget, credential: &str, time: Duration) -> u32 {
             calls += 1;
         }
     });
-    let _: Option<()> = within(time, run).await;
+    let _: Option<()> = timeout(time, run).await;
     calls
 }
 
@@ -83,7 +83,7 @@ fn waiting(budget: &Arc<Budget>, credential: &'static str, calls: usize) -> Join
             let permit = take(&budget, "account", credential, Lane::Prefetch, None)
                 .await
                 .unwrap();
-            pause(ms(100)).await;
+            sleep(ms(100)).await;
             permit.observe(&accepted()).await;
         });
     }
@@ -107,17 +107,17 @@ async fn all_calls_of_a_credential_are_in_one_window_whoever_they_were_made_for(
 
 #[tokio::test(start_paused = true)]
 async fn a_success_from_before_a_rest_does_not_end_it_when_it_is_adopted() {
-    let (budget, asked) = (budget(10, SECOND, 10, 1.0), instant());
+    let (budget, asked) = (budget(10, SECOND, 10, 1.0), clock::now());
     unidentified(&budget, "new token")
         .await
         .observe(&accepted())
         .await;
-    pause(ms(100)).await;
+    sleep(ms(100)).await;
     pop(&budget, "user", "old token")
         .await
         .observe(&refused(Some(20 * SECOND)))
         .await;
-    pause(ms(100)).await;
+    sleep(ms(100)).await;
     let adopted = budget
         .adopt(scope("user"), CallKind::Search, Lane::CallPop, asked)
         .await
@@ -136,10 +136,10 @@ async fn a_success_from_before_a_rest_does_not_end_it_when_it_is_adopted() {
 
 #[tokio::test(start_paused = true)]
 async fn refusals_of_calls_that_were_under_way_together_count_once_when_they_are_adopted() {
-    let (budget, granted) = (budget(40, SECOND, 40, 1.0), instant());
+    let (budget, granted) = (budget(40, SECOND, 40, 1.0), clock::now());
     for _ in 0..5 {
         // In real time no two moments are the same.
-        pause(ms(1)).await;
+        sleep(ms(1)).await;
         let adopted = budget
             .adopt(scope("user"), CallKind::Search, Lane::CallPop, granted)
             .await
@@ -165,15 +165,15 @@ async fn a_credential_that_rests_keeps_nothing_from_others_of_its_account() {
         .await
         .observe(&refused(Some(600 * SECOND)))
         .await;
-    pause(31 * SECOND).await;
+    sleep(31 * SECOND).await;
     // A probe under another credential shows that the account is free again.
     pop(&budget, "account", "free")
         .await
         .observe(&accepted())
         .await;
-    pause(10 * SECOND).await;
+    sleep(10 * SECOND).await;
     let _waiting = waiting(&budget, "resting", 100);
-    pause(SECOND).await;
+    sleep(SECOND).await;
     let calls = prefetched(&budget, "free", 100 * SECOND).await;
     assert!(calls > 400, "{calls} of 500");
 }
@@ -188,10 +188,10 @@ async fn no_call_goes_while_its_owner_rests_though_it_has_its_turn() {
             .observe(&accepted())
             .await;
     }
-    pause(ms(850)).await;
+    sleep(ms(850)).await;
     let open = pop(&budget, "user", "other").await;
     let refusing = async {
-        pause(ms(50)).await;
+        sleep(ms(50)).await;
         open.observe(&refused(Some(20 * SECOND))).await;
     };
     let start = Stopwatch::start();
@@ -239,7 +239,7 @@ async fn a_refusal_lowers_the_limit_of_the_account_and_not_that_of_one_credentia
             .await
             .observe(&refused(Some(SECOND)))
             .await;
-        pause(3 * SECOND).await;
+        sleep(3 * SECOND).await;
         calls.push(prefetched(&budget, credential, 9 * SECOND).await);
     }
     assert!(calls[0] * 10 >= calls[1] * 9, "{calls:?}");
@@ -252,7 +252,7 @@ async fn a_credential_whose_owner_is_known_by_now_is_no_scope_of_its_own() {
         .await
         .observe(&accepted())
         .await;
-    pause(600 * SECOND).await;
+    sleep(600 * SECOND).await;
     let _open = pop(&budget, "user", "token").await;
     assert_eq!(used(&budget).scopes, 1);
 }
@@ -271,7 +271,7 @@ async fn the_owners_call_is_held_for_as_long_as_the_crm_may_count_it() {
             .observe(&accepted())
             .await;
     }
-    pause(ms(760)).await;
+    sleep(ms(760)).await;
     let (one, two) = (
         pop(&budget, "user", "token").await,
         pop(&budget, "user", "token").await,

@@ -29,7 +29,7 @@ async fn calls_that_wait_go_at_once_if_the_quota_rises_far_enough() {
     for name in ["pop", "other pop", "third pop"] {
         race.enter(name, Lane::CallPop).await;
     }
-    pause(SECOND).await;
+    sleep(SECOND).await;
     budget.set(quota(6, 10 * SECOND), SECOND);
     // The calls before count as they did: two of six are left.
     assert_eq!(
@@ -51,7 +51,7 @@ async fn calls_that_wait_keep_to_a_quota_that_falls() {
     let mut first = Box::pin(budget.acquire(scope, CallKind::Search, &patient));
     let mut second = Box::pin(budget.acquire(scope, CallKind::Search, &urgency));
     assert!(
-        within(ms(10), &mut first).await.is_none() && within(ms(10), &mut second).await.is_none()
+        timeout(ms(10), &mut first).await.is_none() && timeout(ms(10), &mut second).await.is_none()
     );
     budget.set(quota(1, SECOND), SECOND);
     let (first, second) = tokio::join!(async { (first.await.is_ok(), start.elapsed()) }, async {
@@ -69,7 +69,7 @@ async fn the_past_is_unknown_if_the_window_becomes_longer() {
     let budget = full(4, SECOND);
     call(&budget, CallKind::Search, 4).await;
     // Out of the window of one second, not out of that of four.
-    pause(2 * SECOND).await;
+    sleep(2 * SECOND).await;
     budget.set(quota(4, 4 * SECOND), SECOND);
     let start = Stopwatch::start();
     call(&budget, CallKind::Search, 1).await;
@@ -98,7 +98,7 @@ async fn a_kind_of_calls_is_counted_apart_and_together_again() {
     call(&budget, CallKind::Search, 2).await;
     let waiting = Urgency::new(Lane::CallPop, None);
     let mut waiting = Box::pin(budget.acquire(scope("a"), CallKind::Search, &waiting));
-    assert!(within(ms(1), &mut waiting).await.is_none());
+    assert!(timeout(ms(1), &mut waiting).await.is_none());
 
     let apart = Quotas {
         search: Some(quota(3, 2 * SECOND)),
@@ -133,7 +133,7 @@ async fn the_scope_stays_what_it_was_and_one_call_is_kept_for_as_long_as_the_set
     budget.set(quota(2, SECOND), 100 * SECOND);
     assert_eq!(budget.quota(None).scope(), Scope::Account);
     budget.keep_one(scope("a")).await;
-    pause(50 * SECOND).await;
+    sleep(50 * SECOND).await;
     let unproven = async || {
         let urgency = Urgency::new(Lane::CallPop, within_from_now(ms(600)));
         urgency.set_proven(false);

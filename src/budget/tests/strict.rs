@@ -36,7 +36,7 @@ impl StrictCrm {
             refused: 0,
         };
         // Its windows do not begin when the daemon does.
-        let start = instant() - per.mul_f64(0.3);
+        let start = clock::now() - per.mul_f64(0.3);
         Arc::new(Self {
             counting,
             rate: rate as usize,
@@ -64,8 +64,8 @@ impl StrictCrm {
 
     /// Whether it accepts the call.
     async fn call(&self) -> bool {
-        pause(self.delay()).await;
-        let (mut state, now) = (self.state.lock(), instant());
+        sleep(self.delay()).await;
+        let (mut state, now) = (self.state.lock(), clock::now());
         while state
             .accepted
             .front()
@@ -141,7 +141,7 @@ async fn is_never_refused(counting: Counting, per: Duration, rate: u32, burst: u
         (Lane::Revalidate, WINDOWS / 4),
     ] {
         call_all(&budget, &crm, lane, windows * rate as usize).await;
-        pause(per.mul_f64(1.7)).await;
+        sleep(per.mul_f64(1.7)).await;
         let (background, pops) = tokio::join!(
             call_all(&budget, &crm, Lane::Prefetch, 2 * rate as usize),
             call_all(&budget, &crm, Lane::CallPop, rate as usize / 2),
@@ -257,7 +257,7 @@ async fn a_strict_crm_refuses_nothing_while_the_quota_changes() {
                 (1, per),
                 (full, per),
             ] {
-                pause(per.mul_f64(3.3)).await;
+                sleep(per.mul_f64(3.3)).await;
                 budget.set(quota(rate, per), SECOND);
             }
             let apart = Quotas {
@@ -265,7 +265,7 @@ async fn a_strict_crm_refuses_nothing_while_the_quota_changes() {
                 ..quota(full, per).into()
             };
             for quotas in [apart, quota(full, per).into()] {
-                pause(per.mul_f64(3.3)).await;
+                sleep(per.mul_f64(3.3)).await;
                 budget.set(quotas, SECOND);
             }
         };

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{SlotKey, UserTag};
-use crate::link::PartyHash;
+use crate::redis_link::PartyHash;
 
 const GOLDEN_4: &[u8] = include_bytes!("../../../tests/data/store-v4.bin");
 const GOLDEN_5: &[u8] = include_bytes!("../../../tests/data/store-v5.bin");

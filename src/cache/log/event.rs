@@ -4,7 +4,7 @@
 //! Knows nothing of the stream.
 
 use crate::domain::{AuthTag, SharedTime, SlotKey, UserTag};
-use crate::link::PartyHash;
+use crate::redis_link::PartyHash;
 
 /// What another replica was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,12 +11,12 @@ use tonic::transport::Channel;
 
 use super::{AUTH_HEADER, find, ms, user};
 use crate::cli::client::explain;
-use crate::cli::prefetch::{self, Tally};
+use crate::cli::prefetch::{self, BatchTally};
 use crate::cli::{Failure, show};
 use crate::clock::{self, Stopwatch};
 use crate::example_crm::{ExampleCrm, RateLimit};
+use crate::grpc::client::ContactServiceClient;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 
 /// How long the call log is.
 const NUMBERS: usize = 250;
@@ -30,38 +30,30 @@ const SEEDS: [u64; 2] = [7, 8];
 /// One phone that rang.
 #[derive(Debug)]
 struct CallPop {
-    /// Nothing where the look-up failed.
+    /// `None` if the look-up failed.
     source: Option<pb::Source>,
     latency: Duration,
 }
 
-/// Prefetches the call log of the Example CRM and tells how calls fared meanwhile.
+/// Prefetches the call log of the Example CRM and shows how calls fared meanwhile.
 pub(super) async fn run(
     client: ContactServiceClient<Channel>,
     crm: &ExampleCrm,
     limit: RateLimit,
 ) -> Result<(), Failure> {
-    let per = humantime::format_duration(limit.per);
-    let every = humantime::format_duration(RING_EVERY);
     show(format_args!(
-        "A call log of {NUMBERS} warms up while a phone rings every {every}\n  The CRM takes {} requests in {per}, and \
+        "A call log of {NUMBERS} warms up while a phone rings every {}\n  The CRM takes {} requests in {}, and \
          refuses more with 429.\n",
-        limit.requests
+        humantime::format_duration(RING_EVERY),
+        limit.requests,
+        humantime::format_duration(limit.per),
     ))?;
+    let (requests, refused, stopwatch) = (crm.requests(), crm.refused(), Stopwatch::start());
     let calls = crm.data().recent_calls(NUMBERS, SEEDS[0]);
     let ringing = callers(crm, &calls);
-    let request = pb::PrefetchContactsRequest {
-        user: Some(user()),
-        auth_header: AUTH_HEADER.to_owned(),
-        phone_numbers: calls,
-        overriding_formats: Vec::new(),
-    };
-
-    let (requests, refused, stopwatch) = (crm.requests(), crm.refused(), Stopwatch::start());
-    let mut tally = Tally::default();
-    let ended = CancellationToken::new();
+    let (mut tally, ended) = (BatchTally::default(), CancellationToken::new());
     let batch = async {
-        let followed = prefetch::follow(client.clone(), Request::new(request), &mut tally).await;
+        let followed = prefetch::follow(client.clone(), request(calls), &mut tally).await;
         ended.cancel();
         (followed, stopwatch.elapsed())
     };
@@ -77,6 +69,15 @@ pub(super) async fn run(
         a_second(limit.requests.get().into(), limit.per),
     ))?;
     report(pops)
+}
+
+fn request(numbers: Vec<String>) -> Request<pb::PrefetchContactsRequest> {
+    Request::new(pb::PrefetchContactsRequest {
+        user: Some(user()),
+        auth_header: AUTH_HEADER.to_owned(),
+        phone_numbers: numbers,
+        overriding_formats: Vec::new(),
+    })
 }
 
 /// How long the people waited whose phones rang.
@@ -126,7 +127,7 @@ async fn ring(
 ) -> Vec<CallPop> {
     let mut calls = JoinSet::new();
     for number in numbers {
-        if clock::within(RING_EVERY, batch_ended.cancelled())
+        if clock::timeout(RING_EVERY, batch_ended.cancelled())
             .await
             .is_some()
         {

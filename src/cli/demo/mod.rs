@@ -1,20 +1,21 @@
 //! `contactd demo`: everything on one machine, in a few seconds.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use super::{Failure, embedded, show};
 use crate::app::App;
-use crate::config::Effective;
-use crate::example_crm::{Options, RateLimit};
+use crate::config::{Config, Effective};
+use crate::example_crm::{ExampleCrm, Options, RateLimit};
+use crate::grpc::client::ContactServiceClient;
 use crate::lifecycle;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 use crate::telemetry::Lines;
 
 mod batch;
@@ -23,7 +24,7 @@ mod tour;
 const AUTH_HEADER: &str = "Bearer demo";
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct DemoArgs {
     /// How long each reply of the Example CRM takes.
     #[arg(long, default_value = "80ms", value_parser = humantime::parse_duration)]
     latency: Duration,
@@ -35,7 +36,7 @@ pub(super) struct Args {
     keep_running: bool,
 }
 
-pub(super) async fn run(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: DemoArgs, lines: &Lines) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let options = Options {
         latency: args.latency,
@@ -43,62 +44,68 @@ pub(super) async fn run(args: Args, lines: &Lines) -> Result<ExitCode, Failure> 
         ..Options::default()
     };
     let (crm, crm_addr) = embedded::start(options, &tasks).await?;
-    let Effective { mut config, .. } =
-        embedded::config(crm_addr, Some("127.0.0.1:0"), Some(args.rate_limit)).map_err(
-            |faults| {
-                Failure::Misused(
-                    faults
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join("\n"),
-                )
-            },
-        )?;
-    config.grpc.drain_delay = Duration::ZERO;
-    let app = App::build(config, lines.dropped()).await?;
+    let app = App::build(config(crm_addr, args.rate_limit)?, lines.dropped()).await?;
     let (grpc, ops) = app
         .addresses()
         .context("the bound addresses are not known")?;
     let stop = CancellationToken::new();
     let daemon = tasks.spawn(app.run(stop.clone().cancelled_owned()));
-
-    let contacts = crm.data().len();
     show(format_args!(
-        "Example CRM  http://{crm_addr}  {contacts} contacts, {} a reply\n\
+        "Example CRM  http://{crm_addr}  {} contacts, {} a reply\n\
          contactd     grpc://{grpc}  metrics on http://{ops}/metrics\n\n",
+        crm.data().len(),
         ms(args.latency)
     ))?;
-    let channel = Endpoint::from_shared(format!("http://{grpc}"))
-        .context("the daemon's address is no URL")?;
-    let channel = channel
-        .connect()
-        .await
-        .context("the daemon does not answer")?;
-    let client = ContactServiceClient::new(channel);
+    let client = connect(grpc).await?;
     tour::run(client.clone(), &crm.data().samples()).await?;
-    let asked = crm.requests();
     show(format_args!(
-        "\nThe Example CRM was asked {asked} times, once of these whose the credential is.\n\n"
+        "\nThe Example CRM was asked {} times, once of these whose the credential is.\n\n",
+        crm.requests()
     ))?;
     batch::run(client, &crm, args.rate_limit).await?;
-
     if args.keep_running {
-        show(format_args!(
-            "\nStill running; in another terminal:\n  \
-             CONTACTD_AUTH_HEADER=\"Bearer demo\" contactd find {} --server http://{grpc}\n  \
-             curl http://{ops}/metrics\n\
-             In a browser: http://{ops}/\n\
-             ctrl-c ends it.\n",
-            crm.data().samples().many
-        ))?;
-        lifecycle::asked_to_stop()
-            .context("signals cannot be watched")?
-            .await;
+        stay(grpc, ops, &crm).await?;
     }
     stop.cancel();
     daemon.await.context("the daemon broke off")??;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The embedded defaults, for a CRM with this limit.
+fn config(crm: SocketAddr, limit: RateLimit) -> Result<Config, Failure> {
+    let Effective { mut config, .. } = embedded::config(crm, Some("127.0.0.1:0"), Some(limit))
+        .map_err(|faults| {
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Failure::Misused(lines.join("\n"))
+        })?;
+    config.grpc.drain_delay = Duration::ZERO;
+    Ok(config)
+}
+
+async fn connect(grpc: SocketAddr) -> anyhow::Result<ContactServiceClient<Channel>> {
+    let endpoint = Endpoint::from_shared(format!("http://{grpc}"))
+        .context("the daemon's address is no URL")?;
+    let channel = endpoint
+        .connect()
+        .await
+        .context("the daemon does not answer")?;
+    Ok(ContactServiceClient::new(channel))
+}
+
+/// Says what can be tried, and waits for ctrl-c.
+async fn stay(grpc: SocketAddr, ops: SocketAddr, crm: &ExampleCrm) -> Result<(), Failure> {
+    show(format_args!(
+        "\nStill running; in another terminal:\n  \
+         CONTACTD_AUTH_HEADER=\"Bearer demo\" contactd find {} --server http://{grpc}\n  \
+         curl http://{ops}/metrics\n\
+         In a browser: http://{ops}/\n\
+         ctrl-c ends it.\n",
+        crm.data().samples().many
+    ))?;
+    lifecycle::asked_to_stop()
+        .context("signals cannot be watched")?
+        .await;
+    Ok(())
 }
 
 fn user() -> pb::User {

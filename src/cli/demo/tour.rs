@@ -1,18 +1,20 @@
 //! The first part of the demo: where answers come from, one look-up at a time.
 
+use std::time::Duration;
+
 use tonic::transport::Channel;
 
 use super::ms;
 use crate::cli::client::explain;
-use crate::cli::find;
+use crate::cli::find::{self, found};
 use crate::cli::{Failure, show};
 use crate::clock::Stopwatch;
 use crate::example_crm::Samples;
+use crate::grpc::client::ContactServiceClient;
 use crate::pb::v1 as pb;
-use crate::rpc::client::ContactServiceClient;
 
 /// One look-up of the tour.
-struct Step {
+struct TourStep {
     title: &'static str,
     number: String,
     trigger: pb::Trigger,
@@ -25,7 +27,7 @@ pub(super) async fn run(
     mut client: ContactServiceClient<Channel>,
     samples: &Samples,
 ) -> Result<(), Failure> {
-    let step = |title, number: &str, trigger, calls| Step {
+    let step = |title, number: &str, trigger, calls| TourStep {
         title,
         number: number.to_owned(),
         trigger,
@@ -70,7 +72,33 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn take(client: &mut ContactServiceClient<Channel>, step: &Step) -> Result<(), Failure> {
+async fn take(client: &mut ContactServiceClient<Channel>, step: &TourStep) -> Result<(), Failure> {
+    let (last, middle) = repeat(client, step).await?;
+    let time = match step.calls {
+        1 => ms(middle),
+        calls => format!("{} (median of {calls})", ms(middle)),
+    };
+    let provenance = last.lookup.as_ref().map(find::provenance);
+    let message = last.return_message.as_ref();
+    show(format_args!(
+        "{}\n  {time:<24} {}\n  {:<24} {}\n",
+        step.title,
+        provenance.unwrap_or_default(),
+        "",
+        message.map_or("", |message| &message.message)
+    ))?;
+    let names: Vec<&str> = found(&last).map(|contact| contact.name.as_str()).collect();
+    if !names.is_empty() {
+        show(format_args!("  {:<24} {}\n", "", names.join(", ")))?;
+    }
+    Ok(())
+}
+
+/// The last answer, and the median latency of all.
+async fn repeat(
+    client: &mut ContactServiceClient<Channel>,
+    step: &TourStep,
+) -> Result<(pb::FindContactResponse, Duration), Failure> {
     let mut latencies = Vec::with_capacity(step.calls as usize);
     let mut last = pb::FindContactResponse::default();
     for _ in 0..step.calls {
@@ -82,35 +110,6 @@ async fn take(client: &mut ContactServiceClient<Channel>, step: &Step) -> Result
         latencies.push(stopwatch.elapsed());
     }
     latencies.sort_unstable();
-    let names: Vec<&str> = last
-        .matched_contact_info
-        .iter()
-        .filter(|c| !c.is_new_contact)
-        .map(|c| c.name.as_str())
-        .collect();
-    let middle = latencies
-        .get(latencies.len() / 2)
-        .copied()
-        .unwrap_or_default();
-    let time = match step.calls {
-        1 => ms(middle),
-        calls => format!("{} (median of {calls})", ms(middle)),
-    };
-    let provenance = last
-        .lookup
-        .as_ref()
-        .map(find::provenance)
-        .unwrap_or_default();
-    let message = last
-        .return_message
-        .as_ref()
-        .map_or("", |message| &message.message);
-    show(format_args!(
-        "{}\n  {time:<24} {provenance}\n  {:<24} {message}\n",
-        step.title, ""
-    ))?;
-    if !names.is_empty() {
-        show(format_args!("  {:<24} {}\n", "", names.join(", ")))?;
-    }
-    Ok(())
+    let middle = latencies.get(latencies.len() / 2).copied();
+    Ok((last, middle.unwrap_or_default()))
 }

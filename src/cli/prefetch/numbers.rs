@@ -17,7 +17,7 @@ const COLUMN: &str = "phone_number";
 /// How many columns a message names.
 const NAMED_COLUMNS: usize = 20;
 
-/// The numbers of `file`; of standard input where there is none, or where it is `-`.
+/// The numbers of `file`; of standard input if there is none, or if it is `-`.
 pub(super) fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     let file = file.filter(|path| *path != Path::new("-"));
     let origin = file.map_or_else(
@@ -30,17 +30,22 @@ pub(super) fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     };
     let bytes =
         bytes.map_err(|error| Failure::Misused(format!("cannot read {origin}: {error}")))?;
-    let is_csv = file
-        .and_then(Path::extension)
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let numbers =
-        parse(&bytes, is_csv).map_err(|fault| Failure::Misused(format!("{origin}: {fault}")))?;
+    let extension = file.and_then(Path::extension);
+    let is_csv = extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let numbers = parse(&bytes, is_csv)
+        .map_err(|fault| format!(": {fault}"))
+        .and_then(bounded);
+    numbers.map_err(|fault| Failure::Misused(format!("{origin}{fault}")))
+}
+
+/// The numbers, or the rest of a sentence that begins with where they come from.
+fn bounded(numbers: Vec<String>) -> Result<Vec<String>, String> {
     match numbers.len() {
-        0 => Err(Failure::Misused(format!("{origin} holds no numbers"))),
-        count if count > MOST => Err(Failure::Misused(format!(
-            "{origin} holds {count} numbers, and a batch takes at most {MOST}; give it the most recent calls, or several \
+        0 => Err(" holds no numbers".to_owned()),
+        count if count > MOST => Err(format!(
+            " holds {count} numbers, and a batch takes at most {MOST}; give it the most recent calls, or several \
              batches one after the other"
-        ))),
+        )),
         _ => Ok(numbers),
     }
 }
@@ -62,34 +67,29 @@ fn parse(bytes: &[u8], is_csv: bool) -> Result<Vec<String>, String> {
     }
     // Names in another encoding do no harm: numbers are ASCII.
     let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_start_matches('\u{feff}');
-    let preamble: usize = lines(text)
-        .take_while(|line| is_empty(line))
-        .map(str::len)
-        .sum();
-    let body = &text[preamble..];
-
+    let body = without_preamble(text.trim_start_matches('\u{feff}'));
     for delimiter in [b',', b';', b'\t'] {
         let header = header(body, delimiter)?;
-        if let Some(column) = header
+        let column = header
             .iter()
-            .position(|name| name.eq_ignore_ascii_case(COLUMN))
-        {
+            .position(|name| name.eq_ignore_ascii_case(COLUMN));
+        if let Some(column) = column {
             return column_of(body, delimiter, column);
         }
     }
     // No telephone number has one of these in it, so this is a table of something else.
-    if is_csv
-        || lines(body)
-            .next()
-            .is_some_and(|line| line.contains([',', '\t']))
-    {
+    let first = lines(body).next().unwrap_or_default();
+    if is_csv || first.contains([',', '\t']) {
         return Err(no_column(&header(body, b',')?));
     }
-    Ok(lines(body)
-        .filter(|line| !is_empty(line))
-        .map(|line| line.trim().to_owned())
-        .collect())
+    let numbers = lines(body).filter(|line| !is_empty(line));
+    Ok(numbers.map(|line| line.trim().to_owned()).collect())
+}
+
+/// What follows the blank lines and comments at the beginning.
+fn without_preamble(text: &str) -> &str {
+    let preamble = lines(text).take_while(|line| is_empty(line));
+    &text[preamble.map(str::len).sum()..]
 }
 
 /// Lines with their ends: `\n`, `\r\n` or `\r`.

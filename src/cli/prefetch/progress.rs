@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::tally::{Tally, is_problem};
+use super::tally::{BatchTally, is_problem};
 use crate::cli::say;
 use crate::clock::Stopwatch;
 use crate::pb::v1 as pb;
 
-/// How often a line is printed where there is no bar.
+/// How often a line is printed if there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Redraws the bar, so that the time runs on while the CRM makes the batch wait.
@@ -19,14 +19,14 @@ const TEMPLATE: &str = "{bar:30.green} {pos}/{len} in {elapsed}{wide_msg}";
 
 /// Shows a batch; the bar vanishes when this is dropped.
 #[derive(Debug)]
-pub(super) struct Progress {
-    /// Nothing where standard error is no terminal.
+pub(super) struct ProgressView {
+    /// `None` if standard error is no terminal.
     bar: Option<ProgressBar>,
     since_start: Stopwatch,
     since_line: Stopwatch,
 }
 
-impl Progress {
+impl ProgressView {
     /// Begins with a batch of so many numbers.
     pub(super) fn start(total: u32) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total.into()), ProgressDrawTarget::stderr());
@@ -46,7 +46,7 @@ impl Progress {
     }
 
     /// Shows how far it is.
-    pub(super) fn show(&mut self, tally: &Tally) {
+    pub(super) fn show(&mut self, tally: &BatchTally) {
         match &self.bar {
             Some(bar) => {
                 bar.set_message(self.words(tally));
@@ -66,7 +66,7 @@ impl Progress {
     }
 
     /// Tells of a number that has no answer, in a line of its own.
-    pub(super) fn tell(&self, result: &pb::PrefetchResult) {
+    pub(super) fn show_result(&self, result: &pb::PrefetchResult) {
         if !is_problem(result) {
             return;
         }
@@ -84,7 +84,7 @@ impl Progress {
 
     /// How fast it goes, how long it will take, and what was found; the last may be cut off on a
     /// narrow terminal.
-    fn words(&self, tally: &Tally) -> String {
+    fn words(&self, tally: &BatchTally) -> String {
         let mut words = String::new();
         let rate =
             f64::from(tally.looked_up()) / self.since_start.elapsed().as_secs_f64().max(0.001);
@@ -100,7 +100,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressView {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

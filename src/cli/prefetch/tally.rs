@@ -12,7 +12,7 @@ use pb::prefetch_contacts_response::Event;
 
 /// A batch so far.
 #[derive(Debug, Default)]
-pub(in crate::cli) struct Tally {
+pub(in crate::cli) struct BatchTally {
     pub(in crate::cli) started: pb::PrefetchStarted,
     /// Counted here, until the daemon gives its own summary.
     pub(in crate::cli) counts: pb::PrefetchFinished,
@@ -22,7 +22,12 @@ pub(in crate::cli) struct Tally {
     problems: Vec<pb::PrefetchResult>,
 }
 
-impl Tally {
+impl BatchTally {
+    /// Whether anything came from the daemon.
+    pub(super) fn has_begun(&self) -> bool {
+        self.started != pb::PrefetchStarted::default() || self.done() > 0 || self.finished
+    }
+
     /// Counts an event.
     pub(super) fn take(&mut self, event: Event) {
         match event {

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use prost_types::{Struct, Value, value::Kind};
 
 use super::*;
-use crate::domain::caller::{Host, Settings};
 use crate::domain::phone::{E164, Extension};
+use crate::domain::user::{Host, Settings};
 
 #[derive(Debug, Clone, PartialEq)]
 struct Inputs {

@@ -23,8 +23,8 @@ mod stored;
 mod words;
 
 pub use plans::other_form;
-pub use remote::dial;
 pub(crate) use remote::extension_asked;
+pub use remote::parse_remote;
 pub(crate) use stored::Match;
 pub use stored::{Certainty, Sought};
 pub(crate) use words::HouseWord;
@@ -38,7 +38,7 @@ const DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
 /// A telephone number in the sense of ITU-T E.164: calling code and national significant number.
 ///
-/// Made only by [`dial`] and the like; two spellings of one number are equal. `Display` is E.164
+/// Made only by [`parse_remote`] and the like; two spellings of one number are equal. `Display` is E.164
 /// (`+16505551234`), `Debug` masks it, because numbers are personal data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct E164 {
@@ -66,7 +66,7 @@ pub enum Party {
 
 /// What a telephone system sent as the other side of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialled {
+pub enum RemoteParty {
     /// Somebody who can be looked up.
     Party(Party),
     /// The caller withheld the number, or the network did not bring one.

@@ -7,7 +7,8 @@ use super::fold::fold;
 use super::scan::pieces;
 use super::words::{HouseWords, KEYPAD, is_keypad_word, says_withheld};
 use super::{
-    Dialled, E164, Extension, MAX_SPELLING, NumberError, PHONE_NUMBER_UTIL, Party, Region, has_plus,
+    E164, Extension, MAX_SPELLING, NumberError, PHONE_NUMBER_UTIL, Party, Region, RemoteParty,
+    has_plus,
 };
 
 /// Reads what a telephone system sent: E.164, `tel:` and `sip:` addresses, national and
@@ -20,16 +21,16 @@ use super::{
 /// # Errors
 /// [`NumberError::NotANumber`] for a text without any digit or known word,
 /// [`NumberError::TooManyBytes`].
-pub fn dial(
+pub fn parse_remote(
     text: &str,
     region: Option<Region>,
     words: &HouseWords,
-) -> Result<Dialled, NumberError> {
+) -> Result<RemoteParty, NumberError> {
     // As good as every call: no need to look for words in it.
     if let Some(number) = E164::north_american(text)
         && !words.contain(text)
     {
-        return Ok(Dialled::Party(Party::Number(number)));
+        return Ok(RemoteParty::Party(Party::Number(number)));
     }
     if text.len() > MAX_SPELLING {
         return Err(NumberError::TooManyBytes);
@@ -37,7 +38,7 @@ pub fn dial(
     let text = fold(text);
     let sent = Sent::read(&text);
     if sent.is_withheld(words) || words.contain(&text) {
-        return Ok(Dialled::Withheld);
+        return Ok(RemoteParty::Withheld);
     }
     sent.number(region)
 }
@@ -120,13 +121,13 @@ impl<'a> Sent<'a> {
                 .any(|text| says_withheld(text) || words.contain(text))
     }
 
-    fn number(&self, region: Option<Region>) -> Result<Dialled, NumberError> {
+    fn number(&self, region: Option<Region>) -> Result<RemoteParty, NumberError> {
         let user: &str = &self.user;
         let digits = user.bytes().filter(u8::is_ascii_digit).count();
         if digits == 0 {
             let somewhere = self.all.bytes().any(|byte| byte.is_ascii_digit());
             return if user.is_empty() || somewhere {
-                Ok(Dialled::Withheld)
+                Ok(RemoteParty::Withheld)
             } else {
                 Err(NumberError::NotANumber)
             };
@@ -134,16 +135,18 @@ impl<'a> Sent<'a> {
         let letters = user.chars().any(char::is_alphabetic);
         if digits <= 6 && !has_plus(user) && !letters {
             let subscriber = region.and_then(|region| short_subscriber(user, region));
-            return Ok(subscriber.map_or(Dialled::ShortCode, |number| {
-                Dialled::Party(Party::Number(number))
+            return Ok(subscriber.map_or(RemoteParty::ShortCode, |number| {
+                RemoteParty::Party(Party::Number(number))
             }));
         }
         let keypad = KEYPAD.contains(&user);
         Ok(match E164::parse(user, region) {
-            Ok(number) if number.national == 0 || keypad && !number.is_valid() => Dialled::Withheld,
-            Err(_) if keypad => Dialled::Withheld,
-            Ok(number) => Dialled::Party(Party::Number(number)),
-            Err(error) => Dialled::Unusable(error),
+            Ok(number) if number.national == 0 || keypad && !number.is_valid() => {
+                RemoteParty::Withheld
+            }
+            Err(_) if keypad => RemoteParty::Withheld,
+            Ok(number) => RemoteParty::Party(Party::Number(number)),
+            Err(error) => RemoteParty::Unusable(error),
         })
     }
 }

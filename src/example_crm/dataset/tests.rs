@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The contacts that have `e164`, found without the index.
-fn owners<'a>(data: &'a DataSet, e164: &str) -> Vec<&'a Contact> {
+fn owners<'a>(data: &'a DataSet, e164: &str) -> Vec<&'a SampleContact> {
     data.contacts
         .iter()
         .filter(|contact| contact.phones.iter().any(|phone| phone.e164 == e164))
@@ -80,7 +80,7 @@ fn the_search_finds_near_misses() {
     );
     assert!(found.is_sorted_by_key(|contact| contact.id));
 
-    let missed = |contact: &&Contact| {
+    let missed = |contact: &&SampleContact| {
         contact
             .phones
             .iter()
@@ -145,7 +145,7 @@ fn numbers_are_spelled_in_many_ways() {
 #[test]
 fn contacts_are_as_mixed_as_promised() {
     let data = DataSet::generate(1, 10_000);
-    let count = |wanted: fn(&Contact) -> bool| {
+    let count = |wanted: fn(&SampleContact) -> bool| {
         data.contacts
             .iter()
             .filter(|contact| wanted(contact))

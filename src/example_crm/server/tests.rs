@@ -50,7 +50,7 @@ async fn status(crm: &Arc<ExampleCrm>, path: &str) -> u16 {
     status.as_u16()
 }
 
-fn find(data: &DataSet, wanted: impl Fn(&Contact) -> bool) -> &Contact {
+fn find(data: &DataSet, wanted: impl Fn(&SampleContact) -> bool) -> &SampleContact {
     (1..=data.len())
         .filter_map(|id| data.contact(id))
         .find(|contact| wanted(contact))

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::clock::{self, Stopwatch, instant};
+use contactd::clock::{self, Stopwatch};
+use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1 as pb;
 use contactd::pb::v1::invalidate_contacts_request::Scope;
-use contactd::rpc::client::ContactServiceClient;
 use fastrand::Rng;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -76,7 +76,7 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
             person
         },
         number: a_number(rng),
-        began: instant(),
+        began: clock::now(),
     };
     let trigger = match rng.u8(..20) {
         0 => pb::Trigger::ManualRefresh,
@@ -99,7 +99,7 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
     };
     request.set_timeout(Duration::from_millis(deadline));
     let stopwatch = Stopwatch::start();
-    match clock::within(
+    match clock::timeout(
         Duration::from_millis(patience),
         client.find_contact(request),
     )
@@ -155,7 +155,7 @@ pub(super) async fn warm_up(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()>
             while events.message().await?.is_some() {}
             Ok::<_, Status>(())
         };
-        match clock::within(patience, run).await {
+        match clock::timeout(patience, run).await {
             None => soak.figures.count("batch left"),
             Some(Ok(())) => soak.figures.count("batch done"),
             Some(Err(status)) => soak.figures.count(&format!("batch {}", reason(&status))),
@@ -255,7 +255,7 @@ async fn rude(kind: u8, grpc: SocketAddr, ops: SocketAddr, hold: Duration) -> an
             ][usize::from(kind)];
             let mut stream = TcpStream::connect(addr).await?;
             stream.write_all(words).await?;
-            clock::pause(hold).await;
+            clock::sleep(hold).await;
         }
         3 | 4 => {
             let (sender, connection) =
@@ -274,7 +274,7 @@ async fn rude(kind: u8, grpc: SocketAddr, ops: SocketAddr, hold: Duration) -> an
                     }
                     open.push(upload);
                 }
-                clock::pause(hold).await;
+                clock::sleep(hold).await;
                 anyhow::Ok(())
             };
             tokio::select! { _ = connection => {}, ended = calls => ended? }

@@ -84,14 +84,14 @@ pub(super) async fn trouble_redis(
         match rng.u8(..6) {
             0 => {
                 redis.stop();
-                clock::pause(Duration::from_millis(rng.u64(..5_000))).await;
+                clock::sleep(Duration::from_millis(rng.u64(..5_000))).await;
                 redis.restart().await;
             }
             1 => redis.restart().await,
             2 => redis.flush(),
             3 | 4 => {
                 redis.pause();
-                clock::pause(Duration::from_millis(rng.u64(20..3_000))).await;
+                clock::sleep(Duration::from_millis(rng.u64(20..3_000))).await;
                 redis.resume();
             }
             _ => drop(redis.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])),

@@ -40,9 +40,9 @@ pub(super) struct Sample {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Figures(Mutex<Minute>);
+pub(super) struct LiveStats(Mutex<Minute>);
 
-impl Figures {
+impl LiveStats {
     pub(super) fn answered(&self, hit: Option<Duration>) {
         let mut minute = self.0.lock();
         minute.answers += 1;
@@ -158,7 +158,7 @@ pub(super) async fn page(ops: &str, path: &str) -> anyhow::Result<String> {
         )
         .await?;
     let mut text = String::new();
-    clock::within(Duration::from_secs(10), stream.read_to_string(&mut text))
+    clock::timeout(Duration::from_secs(10), stream.read_to_string(&mut text))
         .await
         .context("no page in time")??;
     ensure!(

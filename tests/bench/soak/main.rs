@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use callers::{edit, misbehave, ring, take_hints, warm_up};
 use faults::{trouble_redis, trouble_the_crm};
-use figures::{Figures, Sample, judge, sample, watch};
+use figures::{LiveStats, Sample, judge, sample, watch};
 use support::FakeCrm;
 use support::program::Program;
 use support::raw::{RawCrm, Said};
@@ -64,7 +64,7 @@ const EDITORS: u64 = 2;
 pub(crate) struct Soak {
     pub(crate) replicas: Vec<Program>,
     pub(crate) world: Arc<World>,
-    pub(crate) figures: Figures,
+    pub(crate) figures: LiveStats,
     pub(crate) began: Stopwatch,
     ended: CancellationToken,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Soak {
 impl Soak {
     /// Waits; whether the soak goes on then.
     pub(crate) async fn goes_on_after(&self, duration: Duration) -> bool {
-        clock::within(duration, self.ended.cancelled())
+        clock::timeout(duration, self.ended.cancelled())
             .await
             .is_none()
     }
@@ -113,7 +113,7 @@ async fn run(minutes: Duration, seed: u64) -> anyhow::Result<()> {
     let soak = Arc::new(Soak {
         replicas,
         world,
-        figures: Figures::default(),
+        figures: LiveStats::default(),
         began,
         ended,
     });
@@ -134,7 +134,7 @@ async fn run(minutes: Duration, seed: u64) -> anyhow::Result<()> {
     parts.spawn(trouble_the_crm(Arc::clone(&soak), Rng::with_seed(seed)));
     let troubled = trouble_redis(&soak, redis, Rng::with_seed(seed));
     let stop = async {
-        clock::pause(minutes).await;
+        clock::sleep(minutes).await;
         soak.ended.cancel();
     };
     let ((), redis, watched) = tokio::join!(stop, troubled, watch(&soak, minutes));
@@ -169,7 +169,7 @@ async fn finish(
     println!(
         "fullest window: {token} of {RATE} calls of a credential, {person} of a person under all credentials"
     );
-    clock::pause(Duration::from_secs(15)).await;
+    clock::sleep(Duration::from_secs(15)).await;
     for (n, replica) in soak.replicas.into_iter().enumerate() {
         let Sample {
             resident_mib,

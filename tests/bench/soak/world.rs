@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use contactd::clock::{Instant, instant};
+use contactd::clock::{self, Instant};
 use contactd::pb::v1::FindContactResponse;
 use parking_lot::Mutex;
 
@@ -127,7 +127,7 @@ impl World {
     /// A replica has confirmed that these versions are the oldest to be shown for `user` from now
     /// on.
     pub(super) fn forgot(&self, replica: usize, user: usize, oldest: &[(usize, u64)]) {
-        let (at, mut all) = (instant(), self.forgotten.lock());
+        let (at, mut all) = (clock::now(), self.forgotten.lock());
         for &(number, version) in oldest {
             let some = all.entry((user, number)).or_default();
             some.push_back(Forgotten {
@@ -142,9 +142,9 @@ impl World {
     pub(super) fn redis_in_trouble(&self, is: bool) {
         let mut outages = self.outages.lock();
         if is {
-            outages.push((instant(), None));
+            outages.push((clock::now(), None));
         } else if let Some((_, end)) = outages.last_mut() {
-            *end = Some(instant());
+            *end = Some(clock::now());
         }
     }
 
@@ -187,7 +187,7 @@ impl World {
 
     fn arrived(&self, token: &str, owner: Owner) {
         let mut arrivals = self.arrivals.lock();
-        let now = instant();
+        let now = clock::now();
         let mut count = |key: String| {
             let window = arrivals.entry(key).or_default();
             while window

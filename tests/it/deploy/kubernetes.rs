@@ -1,6 +1,8 @@
 //! The Kubernetes files: rendered by kustomize and checked against the schemas of Kubernetes. No
 //! API server runs here.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::{faults, repo, succeed, tool};
@@ -115,5 +117,59 @@ fn base_and_overlay_render_to_sound_objects_that_fit_together() {
             grace > seconds("drain_delay") + seconds("drain_timeout") + 2,
             "{folder}: time to stop in order"
         );
+    }
+}
+
+/// Each Secret that the manifests name, with the keys that they take from it.
+fn secrets(pod: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let mut secrets = BTreeMap::<_, BTreeSet<_>>::new();
+    let mut take = |name: &Value, key: &Value| {
+        let [name, key] = [name, key].map(|text| text.as_str().unwrap().to_owned());
+        secrets.entry(name).or_default().insert(key);
+    };
+    let container = &pod["spec"]["containers"][0];
+    for variable in container["env"].as_array().unwrap() {
+        let from = &variable["valueFrom"]["secretKeyRef"];
+        if from.is_object() {
+            take(&from["name"], &from["key"]);
+        }
+    }
+    let settings = super::text("deploy/k8s/overlays/production/contactd.toml");
+    for volume in pod["spec"]["volumes"].as_array().unwrap() {
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]);
+        let folder = mount.unwrap()["mountPath"].as_str().unwrap();
+        let name = &volume["secret"]["secretName"];
+        for rest in settings.split(&format!("\"{folder}/")).skip(1) {
+            if name.is_string() {
+                take(name, &rest.split('"').next().into());
+            }
+        }
+    }
+    secrets
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "what is not tested must be seen")]
+fn the_page_has_a_command_for_each_secret_and_key_that_the_manifests_name() {
+    if is_too_old() {
+        eprintln!("NOT TESTED: deploy/k8s needs kubectl 1.27 or newer");
+        return;
+    }
+    let all = rendered("overlays/production");
+    let secrets = secrets(&one(&all, "Deployment")["spec"]["template"]);
+    assert_eq!(secrets.len(), 3, "{secrets:?}");
+    let page = super::text("deploy/README.md").replace("\\\n", " ");
+    for (name, keys) in secrets {
+        let made = page
+            .lines()
+            .find(|line| line.contains(&format!("create secret generic {name} ")));
+        let made = made.unwrap_or_else(|| panic!("no command makes {name}"));
+        for key in keys {
+            assert!(
+                made.contains(&format!("--from-file={key}")),
+                "{name} without {key}: {made}"
+            );
+        }
     }
 }

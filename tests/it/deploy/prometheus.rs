@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use contactd::clock::{pause, within};
+use contactd::clock::{sleep, timeout};
 use contactd::pb::v1::PrefetchContactsRequest;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -82,10 +82,10 @@ impl Prometheus {
         let ready = format!("{}/-/ready", started.url);
         let starts = async {
             while std::net::TcpStream::connect(&address).is_err() || get(&ready).await.0 != 200 {
-                pause(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
             }
         };
-        within(Duration::from_secs(60), starts)
+        timeout(Duration::from_secs(60), starts)
             .await
             .expect("Prometheus starts");
         started
@@ -229,7 +229,7 @@ async fn unanswered(
             }
         }
     };
-    let _ = within(Duration::from_secs(90), asked).await;
+    let _ = timeout(Duration::from_secs(90), asked).await;
     queries
 }
 
@@ -275,7 +275,7 @@ async fn every_query_of_panels_rules_and_alerts_finds_its_series_in_a_real_prome
 
     // The alert about Redis tells the daemon that lost it from the one that has none.
     redis.stop();
-    let waits = within(Duration::from_secs(60), async {
+    let waits = timeout(Duration::from_secs(60), async {
         loop {
             let _ = daemon.find(find()).await;
             let alerts = prometheus.api("alerts").await;
@@ -290,7 +290,7 @@ async fn every_query_of_panels_rules_and_alerts_finds_its_series_in_a_real_prome
             if !pending.is_empty() {
                 return pending;
             }
-            pause(Duration::from_millis(200)).await;
+            sleep(Duration::from_millis(200)).await;
         }
     });
     let pending = waits.await.expect("the alert is pending");

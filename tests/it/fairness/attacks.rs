@@ -53,7 +53,7 @@ async fn meet(daemon: SocketAddr) -> Met {
     let mut sender = connect(daemon).await;
     let (mut times, mut refused, mut elsewhere) = (Vec::new(), 0, 0);
     for n in 1..=CALLS {
-        clock::pause(EVERY).await;
+        clock::sleep(EVERY).await;
         if n % ON_ONE_CONNECTION == 0 {
             sender = connect(daemon).await;
         }

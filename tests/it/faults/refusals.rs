@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contactd::clock::{Stopwatch, pause};
+use contactd::clock::{Stopwatch, sleep};
 use contactd::pb::v1::Source;
 
 use super::loopback;
@@ -27,7 +27,7 @@ async fn share_within(limit: Duration, daemons: [&TestDaemon; 2], first: usize) 
             return;
         }
         assert!(watch.elapsed() < limit, "they do not share answers");
-        pause(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -155,7 +155,7 @@ async fn a_full_or_read_only_redis_is_said_once_and_counted() {
         eventually("it is connected", || lines("connected to Redis") == round).await;
         redis.run::<()>(fault);
         eventually("it is said", || lines(code) > 0).await;
-        pause(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(2)).await;
         assert_eq!(lines(code), 1, "{}", program.log());
         let said = program
             .log()

@@ -1,7 +1,7 @@
 //! The same over HTTP/2, which a CRM may choose by ALPN: frames that are too many, too large or
 //! against the rules.
 
-use contactd::rpc::client::ContactServiceClient;
+use contactd::grpc::client::ContactServiceClient;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tonic::transport::Endpoint;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use contactd::clock::{Stopwatch, pause};
-use contactd::link::{Link, LinkError};
+use contactd::clock::{Stopwatch, sleep};
+use contactd::redis_link::{Link, LinkError};
 
 use super::{begin, entry, key, load, store, stored};
 use crate::support::eventually;
@@ -153,7 +153,7 @@ async fn a_read_only_server_answers_what_it_has() {
 async fn a_wrong_password_keeps_it_down_until_it_is_right() {
     let server = RedisServer::start().await;
     let link = link_to(&server.url().replace("://", "://u:pw%40@"));
-    pause(Duration::from_millis(300)).await;
+    sleep(Duration::from_millis(300)).await;
     let (pinged, took) = ping(&link).await;
     assert_eq!(pinged, Err(LinkError::Down));
     assert!(took < AT_MOST, "{took:?}");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use contactd::clock::{Stopwatch, pause, within};
-use contactd::link::{Config, Link, LinkError};
+use contactd::clock::{Stopwatch, sleep, timeout};
+use contactd::redis_link::{Config, Link, LinkError};
 
 use crate::faults::loopback;
 use crate::support::chaos::{ChaosProxy, Mode};
@@ -17,11 +17,11 @@ async fn ping(link: &Link) -> Result<(), LinkError> {
 async fn answers(link: &Link) {
     let answered = async {
         while ping(link).await.is_err() {
-            pause(Duration::from_millis(2)).await;
+            sleep(Duration::from_millis(2)).await;
         }
     };
     assert!(
-        within(Duration::from_secs(10), answered).await.is_some(),
+        timeout(Duration::from_secs(10), answered).await.is_some(),
         "Redis is asked again"
     );
 }
@@ -38,7 +38,7 @@ async fn a_blip_costs_one_timeout_and_not_the_connection() {
         let (blip, mut unanswered) = (Stopwatch::start(), Vec::new());
         while blip.elapsed() < Duration::from_millis(300) {
             unanswered.push(ping(&link).await.unwrap_err());
-            pause(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
         let timeouts = unanswered
             .iter()

@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use contactd::cache::RedisTier;
-use contactd::clock::pause;
-use contactd::link::{CaCertificates, Config};
+use contactd::clock::sleep;
+use contactd::redis_link::{CaCertificates, Config};
 
 use super::{begin, entry, key, load, stored};
 use crate::support::eventually;
@@ -62,7 +62,7 @@ async fn tls_with_a_certificate_of_ones_own() {
     );
     eventually_stores(&trusting).await;
     let stranger = link_to(&url);
-    pause(Duration::from_millis(500)).await;
+    sleep(Duration::from_millis(500)).await;
     assert!(!stranger.is_up(), "an unknown certificate is not trusted");
 }
 
@@ -72,7 +72,7 @@ async fn eventually_stores(tier: &RedisTier) {
         if begin(tier, &key("u", 1)).await.is_ok() {
             break;
         }
-        pause(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
     assert!(load(tier, &key("u", 1), &entry("Ann", 1)).await);
 }

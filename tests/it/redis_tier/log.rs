@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contactd::cache::{Event, Log, LogReader};
-use contactd::clock::pause;
+use contactd::clock::sleep;
 use contactd::domain::{AuthTag, SharedTime, UserTag};
 
 use super::{key, party};
@@ -207,7 +207,7 @@ async fn publish_when_up(log: &Log) {
         if log.publish(Event::ForgetUser(user(1))).await.is_ok() {
             return;
         }
-        pause(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
     panic!("still down");
 }
@@ -217,7 +217,7 @@ async fn poll_when_up(reader: &mut LogReader) -> Vec<Event> {
         if let Ok(polled) = reader.poll().await {
             return polled.events;
         }
-        pause(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
     panic!("still down");
 }

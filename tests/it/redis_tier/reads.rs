@@ -6,9 +6,9 @@ use std::time::Duration;
 use contactd::cache::{Config, Event, Log, MemoryCache, SharedTier, TieredCache};
 use contactd::clock::{Clock, Stopwatch, SystemClock};
 use contactd::domain::{AgePolicy, Ages, ContactKey, Source};
-use contactd::link::user::Generation;
-use contactd::link::{self, LinkError, RedisTime};
 use contactd::metrics::Metrics;
+use contactd::redis_link::user::UserToken;
+use contactd::redis_link::{self, LinkError, RedisTime};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio_util::task::TaskTracker;
@@ -29,7 +29,7 @@ fn calls(server: &RedisServer, command: &str) -> u32 {
 async fn look_ups_that_come_at_the_same_moment_share_a_command() {
     let server = RedisServer::start().await;
     // Longer than any machine takes for a share of it.
-    let patient = link::Config {
+    let patient = redis_link::Config {
         timeout: Duration::from_secs(10),
         ..config(&server.url())
     };
@@ -99,7 +99,7 @@ async fn where_they_may_not_share_a_command_each_has_its_own() {
 async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
     let (server, tier) = tier().await;
     let (one, two) = (key("u", 1), key("u", 2));
-    let get = async |key: &ContactKey, known: Option<Generation>| {
+    let get = async |key: &ContactKey, known: Option<UserToken>| {
         let held = tier.get(key.user(), key.party(), known).await.unwrap();
         (tier.entry(&held, key), held.generation)
     };

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use contactd::clock::{Stopwatch, pause};
-use contactd::link::{Link, LinkError};
+use contactd::clock::{Stopwatch, sleep};
+use contactd::redis_link::{Link, LinkError};
 use redis::Script;
 
 use super::{begin, entry, key, load};
@@ -76,7 +76,7 @@ fn every_command_of_a_script_is_in_the_documented_rule() {
         .collect();
     assert!(
         missing.is_empty(),
-        "add {missing:?} to deploy/redis.acl, src/link/probe.lua and the list of src/link/probe.rs"
+        "add {missing:?} to deploy/redis.acl, src/redis_link/probe.lua and the list of src/redis_link/probe.rs"
     );
 }
 
@@ -106,7 +106,7 @@ async fn under_the_documented_rule_everything_is_permitted_and_each_part_of_it_i
         set_user(&server, &[&rule()[..], &[denied.as_str()]].concat());
         let (link, up) = link_with(&config(&url(&server)));
         is_told(&up, &link, false, command).await;
-        pause(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
         assert_eq!(up.get(), 0, "{command}");
     }
     set_user(&server, &rule());
@@ -168,7 +168,7 @@ async fn connections_that_break_again_and_again_are_replaced_at_a_distance() {
         if link.query::<()>(redis::cmd("PING")).await.is_ok() {
             proxy.hang_up();
         }
-        pause(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     assert!(
         (6..=20).contains(&proxy.accepted()),
@@ -196,7 +196,7 @@ async fn a_refused_write_leads_to_the_server_that_the_name_has_now() {
                 watch.elapsed() < Duration::from_secs(5),
                 "still on the old one"
             );
-            pause(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
         is_told(up, link, true, "on the new one").await;
     }

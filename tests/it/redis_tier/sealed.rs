@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use contactd::cache::KeyRing;
-use contactd::link::user::token;
 use contactd::pb::v1::Source;
+use contactd::redis_link::user::token;
 use redis::Script;
 use tempfile::NamedTempFile;
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contactd::admission::{self, Admissions, Trust};
-use contactd::clock::{Clock as _, ManualClock, Stopwatch, pause};
+use contactd::clock::{Clock as _, ManualClock, Stopwatch, sleep};
 use contactd::domain::{AuthTag, Identity, Lane, SharedTime, Timestamp, UserTag};
 use contactd::lease::{Acquired, Lease, Leases};
-use contactd::link::{Reads, RedisTime};
+use contactd::redis_link::{Reads, RedisTime};
 use tokio_util::task::TaskTracker;
 
 use super::{HOUR, key, question};
@@ -124,7 +124,7 @@ async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
             .await,
     );
     let loaded = lease.keep(async {
-        pause(Duration::from_millis(3500)).await;
+        sleep(Duration::from_millis(3500)).await;
         assert!(matches!(
             other
                 .acquire(&question("u", 1), auth(1), Lane::Prefetch)
@@ -175,7 +175,7 @@ async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
     );
     server.pause();
     drop(lease);
-    pause(Duration::from_millis(200)).await;
+    sleep(Duration::from_millis(200)).await;
     server.resume();
     while !matches!(
         other
@@ -183,7 +183,7 @@ async fn a_lease_is_given_back_though_redis_stands_still_just_then() {
             .await,
         Acquired::Lease(_)
     ) {
-        pause(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
     assert!(
         watch.elapsed() < Duration::from_secs(3),
@@ -205,7 +205,7 @@ async fn the_lease_of_a_killed_holder_is_free_within_three_seconds() {
             .await,
         Acquired::Held
     ));
-    pause(Duration::from_millis(3050)).await;
+    sleep(Duration::from_millis(3050)).await;
     let next = taken(
         other
             .acquire(&question("u", 1), auth(1), Lane::Prefetch)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use contactd::clock::{self, Stopwatch};
+use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1::{Freshness, Source};
-use contactd::rpc::client::ContactServiceClient;
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use tonic::transport::Endpoint;
@@ -50,7 +50,7 @@ async fn a_replica_that_is_killed_in_the_middle_of_a_load_leaves_it_to_another_w
     let kill = async {
         eventually("the lease's holder asks the CRM", || crm.searches() == 1).await;
         let (waiting, stopwatch) = (survivor.find(find()), async {
-            clock::pause(Duration::from_secs(4)).await;
+            clock::sleep(Duration::from_secs(4)).await;
             assert_eq!(
                 crm.searches(),
                 1,
@@ -109,10 +109,10 @@ async fn renewed(daemon: &TestDaemon) {
             if freshness(&answer) == Freshness::Fresh {
                 return assert_eq!(names(&answer), ["Ada King"]);
             }
-            clock::pause(Duration::from_millis(20)).await;
+            clock::sleep(Duration::from_millis(20)).await;
         }
     };
-    clock::within(Duration::from_secs(10), fresh)
+    clock::timeout(Duration::from_secs(10), fresh)
         .await
         .expect("the stale answer is refreshed");
 }

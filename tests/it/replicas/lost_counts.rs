@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use contactd::clock::pause;
+use contactd::clock::sleep;
 use futures_util::future::join_all;
 
 use super::strict::{PER, RATE, fleet_at, refuses_nothing};
@@ -28,7 +28,7 @@ async fn flushed() {
     let daemons = fleet_at(&strict, [&redis.url(); 3]).await;
     let flushes = async {
         for _ in 0..6 {
-            pause(5 * PER).await;
+            sleep(5 * PER).await;
             redis.flush();
         }
     };
@@ -44,7 +44,7 @@ async fn evicted() {
     let daemons = fleet_at(&strict, [&redis.url(); 3]).await;
     let evictions = async {
         for _ in 0..6 {
-            pause(5 * PER).await;
+            sleep(5 * PER).await;
             for key in redis.keys().into_iter().filter(|key| key.contains("{q:")) {
                 redis.run::<u32>(&["DEL", &key]);
             }
@@ -62,13 +62,13 @@ async fn set_back() {
     let daemons = fleet_at(&strict, [&redis.url(); 3]).await;
     let set_backs = async {
         for _ in 0..6 {
-            pause(2 * PER).await;
+            sleep(2 * PER).await;
             let before: Vec<(String, Vec<u8>)> = redis
                 .keys()
                 .into_iter()
                 .map(|key| (key.clone(), redis.run(&["DUMP", &key])))
                 .collect();
-            pause(2 * PER).await;
+            sleep(2 * PER).await;
             redis.set_back(&before);
         }
     };
@@ -86,9 +86,9 @@ async fn cut_off() {
     let daemons = fleet_at(&strict, [&url, &url, &behind]).await;
     let cuts = async {
         for mode in [Mode::Refuse, Mode::Stall, Mode::Refuse] {
-            pause(4 * PER).await;
+            sleep(4 * PER).await;
             proxy.becomes(mode).await;
-            pause(5 * PER).await;
+            sleep(5 * PER).await;
             proxy.restore().await;
         }
     };
@@ -146,7 +146,7 @@ async fn after_a_loss(seed: u64, lose: impl Fn(&RedisServer)) {
     for (daemon, _) in daemons.iter().enumerate() {
         ask(daemon, daemon).await.unwrap();
     }
-    pause(8 * PER).await;
+    sleep(8 * PER).await;
     join_all((100..100 + RATE).map(|n| ask(0, n))).await;
     lose(&redis);
     join_all((200..200 + RATE).map(|n| ask(1, n))).await;

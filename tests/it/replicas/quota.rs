@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::clock::{Stopwatch, pause};
+use contactd::clock::{Stopwatch, sleep};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
@@ -120,7 +120,7 @@ async fn while_redis_is_away_each_replica_keeps_to_its_share_of_the_quota() {
     let (counting, mut redis) = (Counting::start().await, RedisServer::start().await);
     let daemons = counting.fleet(&redis).await;
     // Each hears within a poll of the log how many there are.
-    pause(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     redis.stop();
     for daemon in &daemons {
         redis_is(daemon, false).await;
@@ -203,7 +203,7 @@ async fn a_redis_whose_clock_was_set_back_is_used_again_within_seconds() {
         .find(|key| key.ends_with("{log}:h"))
         .unwrap();
     redis.run::<()>(&["HSET", &head, "since", "99999999999999"]);
-    pause(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     for n in 1..4 {
         daemons[0]
             .find(find().number(&number(n)).within(Duration::from_secs(5)))

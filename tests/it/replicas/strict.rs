@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use contactd::clock::pause;
+use contactd::clock::sleep;
 use contactd::pb::v1::PrefetchContactsRequest;
 use futures_util::future::{join, join_all};
 
@@ -59,7 +59,7 @@ async fn load(daemons: &[TestDaemon], first: usize, calls: usize) -> usize {
     });
     let phones = (first + calls / 2..first + calls).map(async |n| {
         // A few at once, then none for a while.
-        pause(PER.mul_f64(((n - first - calls / 2) / 12) as f64 * 2.0)).await;
+        sleep(PER.mul_f64(((n - first - calls / 2) / 12) as f64 * 2.0)).await;
         let request = find().number(&number(n)).within(Duration::from_secs(20));
         daemons[n % daemons.len()].find(request).await.is_ok()
     });
@@ -145,9 +145,9 @@ async fn killed_and_back() {
     let daemons = fleet(&strict, &redis.url()).await;
     let outages = async {
         for (up, down) in [(6, 4_000), (6, 300), (6, 1_200)] {
-            pause(Duration::from_secs(up)).await;
+            sleep(Duration::from_secs(up)).await;
             redis.stop();
-            pause(Duration::from_millis(down)).await;
+            sleep(Duration::from_millis(down)).await;
             redis.restart().await;
         }
     };

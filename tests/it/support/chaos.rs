@@ -55,7 +55,7 @@ struct Counts {
 }
 
 /// The port, which is kept while nothing listens on it.
-enum Door {
+enum CrmClient {
     Open(TcpListener),
     Shut(TcpSocket),
 }
@@ -79,7 +79,7 @@ impl ChaosProxy {
         let (apply, applied) = watch::channel(Mode::Pass);
         let counts = Arc::<Counts>::default();
         let serving = serve(
-            Door::Open(listener),
+            CrmClient::Open(listener),
             addr,
             states,
             apply,
@@ -134,7 +134,7 @@ impl ChaosProxy {
 }
 
 async fn serve(
-    mut door: Door,
+    mut door: CrmClient,
     addr: SocketAddr,
     mut states: watch::Receiver<State>,
     apply: watch::Sender<Mode>,
@@ -165,7 +165,7 @@ async fn serve(
     }
 }
 
-impl Door {
+impl CrmClient {
     fn turned(self, mode: Mode, addr: SocketAddr) -> Self {
         match (self, mode == Mode::Refuse) {
             (Self::Open(listener), true) => {
@@ -244,7 +244,7 @@ async fn read(
             Mode::Slow(delay) if is_reply => delay,
             _ => Duration::ZERO,
         };
-        let sent = hand_on.send((clock::instant() + delay, buffer[..count].to_vec()));
+        let sent = hand_on.send((clock::now() + delay, buffer[..count].to_vec()));
         if count == 0 || sent.is_err() {
             return Ok(());
         }
@@ -258,7 +258,7 @@ async fn write(
     is_reply: bool,
 ) -> io::Result<()> {
     while let Some((at, part)) = parts.recv().await {
-        clock::pause_until(at).await;
+        clock::sleep_until(at).await;
         let passing = states.wait_for(|state| state.mode != Mode::Stall).await;
         let mode = passing.map_err(|_| io::ErrorKind::BrokenPipe)?.mode;
         match part.len() {
@@ -275,7 +275,7 @@ async fn write(
 
 #[cfg(test)]
 mod tests {
-    use contactd::clock::{Stopwatch, within};
+    use contactd::clock::{Stopwatch, timeout};
 
     use super::*;
     use crate::support::eventually;
@@ -309,7 +309,7 @@ mod tests {
     async fn hear(stream: &mut TcpStream, expected: usize) -> (String, io::Result<()>) {
         let mut heard = Vec::new();
         while heard.len() < expected {
-            match within(Duration::from_millis(300), stream.read_buf(&mut heard)).await {
+            match timeout(Duration::from_millis(300), stream.read_buf(&mut heard)).await {
                 Some(Ok(1..)) => {}
                 Some(Ok(_)) => {
                     return (

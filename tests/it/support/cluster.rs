@@ -101,7 +101,7 @@ impl Node {
             if self.server.try_wait().unwrap().is_some() {
                 return false;
             }
-            clock::pause(Duration::from_millis(20)).await;
+            clock::sleep(Duration::from_millis(20)).await;
         }
         true
     }
@@ -110,7 +110,7 @@ impl Node {
 impl RedisCluster {
     /// Starts three nodes, shares the slots among them and waits until all of them serve.
     pub(crate) async fn start() -> Self {
-        let ready = clock::within(READY_WITHIN, async {
+        let ready = clock::timeout(READY_WITHIN, async {
             loop {
                 if let Some(cluster) = Self::try_start().await {
                     return cluster;
@@ -133,7 +133,7 @@ impl RedisCluster {
         let cluster = Self { nodes };
         cluster.form().await.unwrap();
         while !cluster.all_are_ok().await {
-            clock::pause(Duration::from_millis(20)).await;
+            clock::sleep(Duration::from_millis(20)).await;
         }
         Some(cluster)
     }
@@ -219,9 +219,9 @@ impl RedisCluster {
     pub(crate) async fn restart(&mut self, node: usize) {
         let again = &mut self.nodes[node];
         again.server = Node::spawn(again.port, again.bus, &again.dir);
-        let ready = clock::within(READY_WITHIN, async {
+        let ready = clock::timeout(READY_WITHIN, async {
             while !self.all_are_ok().await {
-                clock::pause(Duration::from_millis(20)).await;
+                clock::sleep(Duration::from_millis(20)).await;
             }
         });
         ready.await.expect("the cluster is whole again in time");

@@ -150,13 +150,13 @@ impl Reply {
                 let begun = stream::iter([Ok(Bytes::from(bytes.clone()))]);
                 let broken = stream::once(async {
                     // Else the head of the reply is lost as well.
-                    clock::pause(Duration::from_millis(50)).await;
+                    clock::sleep(Duration::from_millis(50)).await;
                     Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
                 });
                 Body::from_stream(begun.chain(broken))
             }
             Kind::Drip => Body::from_stream(stream::unfold((), |()| async {
-                clock::pause(Duration::from_millis(50)).await;
+                clock::sleep(Duration::from_millis(50)).await;
                 Some((Ok::<_, std::io::Error>(Bytes::from_static(b" ")), ()))
             })),
             Kind::Huge(bytes) => {
@@ -204,11 +204,11 @@ impl FakeCrm {
         let routes = Router::new().fallback(move |request: Request| {
             let (log, replies, delay) = (Arc::clone(&log), Arc::clone(&replies), line());
             async move {
-                clock::pause(delay).await;
+                clock::sleep(delay).await;
                 let seen = look_at(&request);
                 log.lock().push(seen.clone());
                 let reply = replies.lock()(&seen);
-                clock::pause(reply.delay).await;
+                clock::sleep(reply.delay).await;
                 answer(&reply)
             }
         });

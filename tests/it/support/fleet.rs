@@ -20,7 +20,7 @@ pub(crate) async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon 
     .await;
     redis_is(&daemon, true).await;
     // The first reading of the log empties memory once; it follows within milliseconds.
-    clock::pause(Duration::from_millis(150)).await;
+    clock::sleep(Duration::from_millis(150)).await;
     daemon
 }
 
@@ -81,10 +81,10 @@ pub(crate) fn everything() -> Scope {
 pub(crate) async fn redis_is(daemon: &TestDaemon, up: bool) {
     let told = async {
         while daemon.metric("contactd_redis_up").await != Some(f64::from(u8::from(up))) {
-            clock::pause(Duration::from_millis(10)).await;
+            clock::sleep(Duration::from_millis(10)).await;
         }
     };
-    clock::within(Duration::from_secs(30), told)
+    clock::timeout(Duration::from_secs(30), told)
         .await
         .unwrap_or_else(|| panic!("Redis is not told to be up: {up}"));
 }
@@ -93,10 +93,10 @@ pub(crate) async fn redis_is(daemon: &TestDaemon, up: bool) {
 pub(crate) async fn answers(daemon: &TestDaemon, name: &str, limit: Duration) {
     let told = async {
         while names(&daemon.find(find()).await.unwrap()) != [name] {
-            clock::pause(Duration::from_millis(20)).await;
+            clock::sleep(Duration::from_millis(20)).await;
         }
     };
-    clock::within(limit, told)
+    clock::timeout(limit, told)
         .await
         .unwrap_or_else(|| panic!("it does not answer {name} within {limit:?}"));
 }

@@ -23,9 +23,9 @@ pub(crate) use daemon::{TestDaemon, find, refresh};
 
 /// Waits until `happened` says so; fails after ten seconds.
 pub(crate) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
-    let waited = clock::within(Duration::from_secs(10), async {
+    let waited = clock::timeout(Duration::from_secs(10), async {
         while !happened() {
-            clock::pause(Duration::from_millis(5)).await;
+            clock::sleep(Duration::from_millis(5)).await;
         }
     });
     assert!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contactd::clock::{Clock as _, SystemClock};
-use contactd::rpc::client::ContactServiceClient;
+use contactd::grpc::client::ContactServiceClient;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
@@ -23,7 +23,13 @@ pub(crate) struct Pair {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::valid(i64::from(i32::MIN), i64::from(i32::MAX))
+    }
+
+    /// The same, valid from so many seconds from now, to so many.
+    pub(crate) fn valid(from: i64, to: i64) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        set_validity(&mut params, from, to);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
@@ -55,12 +61,7 @@ impl Authority {
         params
             .distinguished_name
             .push(DnType::CommonName, common_name);
-        let now = i64::try_from(SystemClock::start().wall().0 / 1000).unwrap();
-        let at = |seconds: i64| {
-            let since_1970 = u64::try_from(now + seconds).unwrap_or(0);
-            date_time_ymd(1970, 1, 1) + Duration::from_secs(since_1970)
-        };
-        (params.not_before, params.not_after) = (at(from), at(to));
+        set_validity(&mut params, from, to);
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.0).unwrap();
         Pair {
@@ -68,6 +69,15 @@ impl Authority {
             key: key.serialize_pem(),
         }
     }
+}
+
+fn set_validity(params: &mut CertificateParams, from: i64, to: i64) {
+    let now = i64::try_from(SystemClock::start().wall().0 / 1000).unwrap();
+    let at = |seconds: i64| {
+        let since_1970 = u64::try_from(now + seconds).unwrap_or(0);
+        date_time_ymd(1970, 1, 1) + Duration::from_secs(since_1970)
+    };
+    (params.not_before, params.not_after) = (at(from), at(to));
 }
 
 /// A folder with the files of a server.

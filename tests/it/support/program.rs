@@ -144,7 +144,7 @@ impl Program {
 
     /// Waits for the end; exit code and all log lines.
     pub(crate) async fn end(mut self) -> (Option<i32>, String) {
-        clock::within(Duration::from_secs(20), &mut self.reading)
+        clock::timeout(Duration::from_secs(20), &mut self.reading)
             .await
             .expect("it ends")
             .unwrap();

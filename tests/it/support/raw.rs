@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use contactd::clock::pause;
+use contactd::clock::sleep;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -160,7 +160,7 @@ async fn speak(
                 to.write_all(&bytes).await?;
                 to.flush().await?;
                 // What was said should arrive before the connection ends.
-                pause(Duration::from_millis(300)).await;
+                sleep(Duration::from_millis(300)).await;
             }
             Said::ForEver {
                 first,
@@ -169,7 +169,7 @@ async fn speak(
             } => {
                 to.write_all(&first).await?;
                 loop {
-                    pause(every).await;
+                    sleep(every).await;
                     to.write_all(&again).await?;
                     to.flush().await?;
                 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use contactd::cache::RedisTier;
-use contactd::clock::{pause, within};
-use contactd::link::{self, Link, Reads};
+use contactd::clock::{sleep, timeout};
+use contactd::redis_link::{self, Link, Reads};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prometheus_client::metrics::gauge::Gauge;
@@ -74,9 +74,9 @@ impl RedisServer {
             child.expect("these tests need redis-server (Debian: apt-get install redis-server)"),
         );
         let port = self.port;
-        let listening = within(Duration::from_secs(10), async {
+        let listening = timeout(Duration::from_secs(10), async {
             while TcpStream::connect(("127.0.0.1", port)).is_err() {
-                pause(Duration::from_millis(10)).await;
+                sleep(Duration::from_millis(10)).await;
             }
         });
         assert!(
@@ -170,19 +170,19 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-pub(crate) fn config(url: &str) -> link::Config {
-    link::Config {
+pub(crate) fn config(url: &str) -> redis_link::Config {
+    redis_link::Config {
         url: url.parse().unwrap(),
         key_prefix: "contactd".parse().unwrap(),
         timeout: Duration::from_millis(50),
         // The same for all URLs, so that replicas that reach one Redis by several agree.
-        secret: Some(link::SharedSecret::new([7; 32])),
+        secret: Some(redis_link::SharedSecret::new([7; 32])),
         ca: None,
     }
 }
 
 /// A link to `url` with its keeper running, and its gauge.
-pub(crate) fn link_with(config: &link::Config) -> (Link, Gauge) {
+pub(crate) fn link_with(config: &redis_link::Config) -> (Link, Gauge) {
     let up = Gauge::default();
     let (link, keeper) = Link::new(config, up.clone()).unwrap();
     TaskTracker::new().spawn(keeper.run());

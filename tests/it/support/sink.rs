@@ -81,12 +81,12 @@ impl Unheard {
 
 /// The exit code of a process, if it ends in time.
 pub(crate) async fn ended(child: &mut Child, limit: Duration) -> Option<i32> {
-    let ended = clock::within(limit, async {
+    let ended = clock::timeout(limit, async {
         loop {
             if let Some(status) = child.try_wait().unwrap() {
                 return status.code();
             }
-            clock::pause(Duration::from_millis(10)).await;
+            clock::sleep(Duration::from_millis(10)).await;
         }
     });
     ended.await.flatten()
@@ -162,7 +162,7 @@ pub(crate) async fn read_until(
         }
         text
     });
-    clock::within(Duration::from_secs(10), reading)
+    clock::timeout(Duration::from_secs(10), reading)
         .await
         .expect("the lines come")
         .unwrap()
@@ -170,7 +170,7 @@ pub(crate) async fn read_until(
 
 /// The gRPC and the operations port of a process, as soon as it listens.
 async fn ports(pid: u32) -> (u16, u16) {
-    let found = clock::within(Duration::from_secs(20), async {
+    let found = clock::timeout(Duration::from_secs(20), async {
         loop {
             let listening = listening(pid);
             let port = |host| {
@@ -182,7 +182,7 @@ async fn ports(pid: u32) -> (u16, u16) {
             if let (Some(grpc), Some(ops)) = (port("0100007F"), port("0200007F")) {
                 return (grpc, ops);
             }
-            clock::pause(Duration::from_millis(10)).await;
+            clock::sleep(Duration::from_millis(10)).await;
         }
     });
     found.await.expect("it listens")

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::clock::{Instant, Stopwatch, instant};
+use contactd::clock::{self, Instant, Stopwatch};
 use parking_lot::Mutex;
 
 use super::crm::example;
@@ -34,7 +34,7 @@ impl StrictCrm {
         let counted = Arc::clone(&count);
         let line = move || Duration::from_millis(random.lock().u64(10..=90));
         let crm = FakeCrm::behind(line, move |seen| {
-            let (mut count, now) = (counted.lock(), instant());
+            let (mut count, now) = (counted.lock(), clock::now());
             while count
                 .accepted
                 .front()

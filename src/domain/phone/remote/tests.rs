@@ -4,11 +4,11 @@ use crate::domain::phone::HouseWord;
 
 fn with_words(text: &str, region: &str, words: &[&str]) -> String {
     let words: Vec<HouseWord> = words.iter().map(|word| word.parse().unwrap()).collect();
-    match dial(text, Region::parse(region), &words.into()) {
-        Ok(Dialled::Party(party)) => party.to_string(),
-        Ok(Dialled::Withheld) => "withheld".to_owned(),
-        Ok(Dialled::ShortCode) => "short".to_owned(),
-        Ok(Dialled::Unusable(why)) => format!("unusable {why:?}"),
+    match parse_remote(text, Region::parse(region), &words.into()) {
+        Ok(RemoteParty::Party(party)) => party.to_string(),
+        Ok(RemoteParty::Withheld) => "withheld".to_owned(),
+        Ok(RemoteParty::ShortCode) => "short".to_owned(),
+        Ok(RemoteParty::Unusable(why)) => format!("unusable {why:?}"),
         Err(error) => format!("{error:?}"),
     }
 }
@@ -277,7 +277,7 @@ fn reading_a_number_costs_little() {
         let region = Region::parse("US");
         let begun = Stopwatch::start();
         for _ in 0..10_000 {
-            std::hint::black_box(dial(std::hint::black_box(text), region, &words).ok());
+            std::hint::black_box(parse_remote(std::hint::black_box(text), region, &words).ok());
         }
         let each = begun.elapsed() / 10_000;
         assert!(

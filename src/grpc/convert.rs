@@ -11,8 +11,8 @@ use tonic::Status;
 
 use super::status::invalid;
 use crate::connector::Platform;
-use crate::domain::caller::Settings;
-use crate::domain::phone::{self, Dialled, HouseWords, NumberError};
+use crate::domain::phone::{self, HouseWords, NumberError, RemoteParty};
+use crate::domain::user::Settings;
 use crate::domain::{AuthHeader, Extension, NumberFormat, Party, Region, User};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
@@ -113,11 +113,11 @@ pub(super) fn question(
         Party::Extension(extension)
     } else {
         asked = phone::extension_asked(&request.phone_number);
-        match phone::dial(&request.phone_number, user.region, words) {
-            Ok(Dialled::Party(party)) => party,
-            Ok(Dialled::Withheld) => return Ok(Ask::Withheld),
-            Ok(Dialled::ShortCode) => return Ok(Ask::ShortCode),
-            Ok(Dialled::Unusable(why)) => return Ok(Ask::Unusable(why)),
+        match phone::parse_remote(&request.phone_number, user.region, words) {
+            Ok(RemoteParty::Party(party)) => party,
+            Ok(RemoteParty::Withheld) => return Ok(Ask::Withheld),
+            Ok(RemoteParty::ShortCode) => return Ok(Ask::ShortCode),
+            Ok(RemoteParty::Unusable(why)) => return Ok(Ask::Unusable(why)),
             Err(error) => return Err(invalid("phone_number", error.to_string())),
         }
     };
@@ -165,16 +165,16 @@ pub(super) fn batch(
     let (mut parties, mut invalid) = (Vec::with_capacity(numbers.len()), Vec::new());
     let (mut known, mut known_invalid) = (HashSet::new(), HashSet::new());
     for text in numbers {
-        let wrong = match phone::dial(&text, user.region, words) {
-            Ok(Dialled::Party(party)) => {
+        let wrong = match phone::parse_remote(&text, user.region, words) {
+            Ok(RemoteParty::Party(party)) => {
                 if known.insert(party) {
                     parties.push(party);
                 }
                 continue;
             }
-            Ok(Dialled::Withheld) => "is withheld".to_owned(),
-            Ok(Dialled::ShortCode) => "is an emergency or service number".to_owned(),
-            Ok(Dialled::Unusable(error)) | Err(error) => error.to_string(),
+            Ok(RemoteParty::Withheld) => "is withheld".to_owned(),
+            Ok(RemoteParty::ShortCode) => "is an emergency or service number".to_owned(),
+            Ok(RemoteParty::Unusable(error)) | Err(error) => error.to_string(),
         };
         if known_invalid.insert(text.trim().to_owned()) {
             invalid.push((text, wrong));
@@ -227,11 +227,11 @@ pub(super) fn forgotten(
             }
             let mut parties = Vec::with_capacity(texts.len());
             for (n, text) in texts.iter().enumerate() {
-                let number = match phone::dial(text, region, words) {
-                    Ok(Dialled::Unusable(why @ NumberError::NoRegion)) => Err(why),
+                let number = match phone::parse_remote(text, region, words) {
+                    Ok(RemoteParty::Unusable(why @ NumberError::NoRegion)) => Err(why),
                     number => number,
                 };
-                if let Ok(Dialled::Party(party)) = number {
+                if let Ok(RemoteParty::Party(party)) = number {
                     parties.push(party);
                 }
                 // A few digits may be an extension; there is no harm in forgetting both. More are a

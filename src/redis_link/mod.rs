@@ -49,7 +49,7 @@ use doubt::Doubt;
 use health::Health;
 pub(crate) use health::Signals;
 pub(crate) use keeper::Keeper;
-pub use names::{KeyPrefix, Names};
+pub use names::{KeyNames, KeyPrefix};
 pub(crate) use names::{PartyHash, hex};
 pub use reads::Reads;
 use refusal::Said;
@@ -116,7 +116,7 @@ pub struct SetupError(RedisError);
 pub struct Link {
     status: Arc<watch::Sender<Status>>,
     timeout: Duration,
-    names: Names,
+    names: KeyNames,
     sharded: bool,
     health: Arc<Health>,
 }
@@ -203,7 +203,7 @@ impl Link {
         let link = Self {
             status: Arc::new(watch::Sender::new(Status::Connecting)),
             timeout: config.timeout,
-            names: Names::new(config.key_prefix.clone(), &derive_secret(config)),
+            names: KeyNames::new(config.key_prefix.clone(), &derive_secret(config)),
             sharded: connector.shards(),
             health: Arc::new(Health::new(signals.into())),
         };
@@ -304,7 +304,7 @@ impl Link {
 
     /// The spelling of names.
     #[must_use]
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &KeyNames {
         &self.names
     }
 
@@ -315,7 +315,7 @@ impl Link {
         let watch = Stopwatch::start();
         let live = match self.up() {
             Some(live) => live,
-            None => clock::within(self.timeout, self.live())
+            None => clock::timeout(self.timeout, self.live())
                 .await
                 .unwrap_or(Err(LinkError::Down))?,
         };
@@ -323,7 +323,7 @@ impl Link {
             return Err(LinkError::Down);
         }
         let left = self.timeout.saturating_sub(watch.elapsed());
-        match clock::within(left, ask(live.connection.clone())).await {
+        match clock::timeout(left, ask(live.connection.clone())).await {
             Some(Ok(answer)) => {
                 live.doubt.answered();
                 Ok(answer)

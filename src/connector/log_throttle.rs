@@ -21,7 +21,7 @@ const EVERY_REFUSAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What was told of one connector.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints(Mutex<HashMap<(&'static str, String), Told>>);
+pub(crate) struct LogThrottle(Mutex<HashMap<(&'static str, String), Told>>);
 
 #[derive(Debug)]
 struct Told {
@@ -29,7 +29,7 @@ struct Told {
     untold: u64,
 }
 
-impl Complaints {
+impl LogThrottle {
     /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those
     /// alike since the last line, if there are any.
     pub(crate) fn about(
@@ -41,7 +41,7 @@ impl Complaints {
         self.about_every(EVERY, what, error, tell);
     }
 
-    /// As [`Complaints::about`], for what goes on until somebody changes it: one line a day.
+    /// As [`LogThrottle::about`], for what goes on until somebody changes it: one line a day.
     pub(crate) fn about_refusal(
         &self,
         what: &'static str,
@@ -82,15 +82,15 @@ impl Complaints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::pause;
+    use crate::clock::sleep;
     use crate::domain::error::Unavailable;
 
     #[tokio::test(start_paused = true)]
     async fn the_first_failure_of_a_kind_is_told_at_once_and_those_alike_as_a_number() {
-        let complaints = Complaints::default();
+        let log_throttle = LogThrottle::default();
         let told = |what, error: &LookupError| {
             let mut told = Vec::new();
-            complaints.about(what, error, |alike| told.push(alike));
+            log_throttle.about(what, error, |suppressed| told.push(suppressed));
             told
         };
         let status = |code| {
@@ -107,26 +107,26 @@ mod tests {
         );
         assert_eq!(told("load", &gone), [None], "another kind");
         assert_eq!(told("deals", &away), [None], "another part");
-        pause(EVERY).await;
+        sleep(EVERY).await;
         assert_eq!(told("load", &away), [Some(2)]);
-        pause(EVERY).await;
+        sleep(EVERY).await;
         assert_eq!(told("load", &away), [None]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_told_once_a_day() {
-        let complaints = Complaints::default();
+        let log_throttle = LogThrottle::default();
         let told = || {
             let mut told = Vec::new();
-            complaints.about_refusal("leads", &LookupError::CrmForbidden, |alike| {
-                told.push(alike)
+            log_throttle.about_refusal("leads", &LookupError::CrmForbidden, |suppressed| {
+                told.push(suppressed)
             });
             told
         };
         assert_eq!(told(), [None]);
-        pause(EVERY_REFUSAL.saturating_sub(EVERY)).await;
+        sleep(EVERY_REFUSAL.saturating_sub(EVERY)).await;
         assert!(told().is_empty());
-        pause(EVERY).await;
+        sleep(EVERY).await;
         assert_eq!(told(), [Some(1)]);
     }
 }

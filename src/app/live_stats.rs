@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::budgets::Budgets;
 use crate::budget::{Budget, CallKind, Quota, Usage};
-use crate::link::{Link, Standing};
 use crate::ops;
+use crate::redis_link::{Link, Standing};
 
 /// Where the figures are. Reading them costs a look-up nothing.
-pub(super) struct Figures {
+pub(super) struct LiveStats {
     pub(super) budgets: Budgets,
     pub(super) link: Option<Link>,
     pub(super) replicas: Arc<AtomicU32>,
@@ -17,9 +17,9 @@ pub(super) struct Figures {
     pub(super) memory_ceiling: u64,
 }
 
-impl Figures {
-    pub(super) fn now(&self) -> ops::Now {
-        ops::Now {
+impl LiveStats {
+    pub(super) fn now(&self) -> ops::Snapshot {
+        ops::Snapshot {
             connectors: self
                 .budgets
                 .iter()

@@ -11,9 +11,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
+use super::admit::JobPlace;
 use super::convert::Log;
-use super::desk::count_refused;
-use super::entrance::JobPlace;
+use super::platform_replies::count_refused;
 use super::status;
 use crate::clock;
 use crate::domain::{LookupError, Party};
@@ -34,7 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tells what happens, one event at a time: a client that reads slowly slows the job down, one that
 /// leaves or stops reading ends it and gives the `place` back.
-pub(super) fn told_by(mut teller: Teller, place: Option<JobPlace>, tasks: &TaskTracker) -> Events {
+pub(super) fn told_by(
+    mut teller: ProgressStream,
+    place: Option<JobPlace>,
+    tasks: &TaskTracker,
+) -> Events {
     let (tell, told) = mpsc::channel(BACKLOG);
     let (give_up, given_up) = oneshot::channel();
     tasks.spawn(async move {
@@ -47,7 +51,7 @@ pub(super) fn told_by(mut teller: Teller, place: Option<JobPlace>, tasks: &TaskT
             };
             let Some(event) = event else { return };
             let event = event.map(|event| pb::PrefetchContactsResponse { event: Some(event) });
-            match clock::within(PATIENCE, tell.send(event)).await {
+            match clock::timeout(PATIENCE, tell.send(event)).await {
                 Some(Ok(())) => {}
                 Some(Err(_)) => return,
                 None => {
@@ -70,7 +74,7 @@ pub(super) async fn teller(
     requested: usize,
     platform: String,
     metrics: Arc<Metrics>,
-) -> Result<Teller, Status> {
+) -> Result<ProgressStream, Status> {
     let distinct = log.invalid.len() + log.batch.as_ref().map_or(0, |batch| batch.parties.len());
     let job = match log.batch {
         Some(batch) => Some(resolver.prefetch(batch).await.map_err(|error| {
@@ -84,7 +88,7 @@ pub(super) async fn teller(
         distinct: count(distinct),
         already_cached: count(job.as_ref().map_or(0, |job| job.already_cached)),
     };
-    let mut teller = Teller {
+    let mut teller = ProgressStream {
         platform,
         metrics,
         total: count(distinct),
@@ -103,7 +107,7 @@ pub(super) async fn teller(
 }
 
 /// Knows what is to be told next.
-pub(super) struct Teller {
+pub(super) struct ProgressStream {
     platform: String,
     metrics: Arc<Metrics>,
     total: u32,
@@ -113,7 +117,7 @@ pub(super) struct Teller {
     job: Option<Job>,
 }
 
-impl Teller {
+impl ProgressStream {
     async fn next(&mut self) -> Option<Result<Event, Status>> {
         if let Some(event) = self.pending.pop_front() {
             return Some(event);
@@ -217,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stops_reading_gives_its_place_back_and_hears_why_when_it_reads_on() {
-        let mut teller = Teller {
+        let mut teller = ProgressStream {
             platform: "example".to_owned(),
             metrics: Arc::default(),
             total: 100,
@@ -237,9 +241,9 @@ mod tests {
         let tasks = TaskTracker::new();
         let events = told_by(teller, None, &tasks);
         tasks.close();
-        clock::pause(PATIENCE / 2).await;
+        clock::sleep(PATIENCE / 2).await;
         assert_eq!(tasks.len(), 1, "a slow client is waited for");
-        clock::within(PATIENCE, tasks.wait())
+        clock::timeout(PATIENCE, tasks.wait())
             .await
             .expect("the task ends, and with it the place");
         let events: Vec<_> = events.collect().await;

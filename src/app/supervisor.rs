@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 /// Starts parts, and knows whether all of them run. Clones share that.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Chores {
+pub(super) struct Supervisor {
     pub(super) tasks: TaskTracker,
     /// Everything ends.
     pub(super) stop: CancellationToken,
@@ -22,7 +22,7 @@ pub(super) struct Chores {
     pub(super) breaks: super::tests::Breaks,
 }
 
-impl Chores {
+impl Supervisor {
     /// Runs a part until everything ends.
     pub(super) fn spawn(
         &self,
@@ -45,13 +45,13 @@ impl Chores {
     ) -> JoinHandle<T> {
         #[cfg(test)]
         let work = self.breaks.within(part, work);
-        let watch = Watch {
+        let guard = PartGuard {
             part,
             end: end.clone(),
             broken: Arc::clone(&self.broken),
         };
         self.tasks.spawn(async move {
-            let _watch = watch;
+            let _guard = guard;
             work.await
         })
     }
@@ -74,13 +74,13 @@ impl Chores {
 }
 
 /// Dropped with its part, however that ends.
-struct Watch {
+struct PartGuard {
     part: &'static str,
     end: CancellationToken,
     broken: Arc<SetOnce<&'static str>>,
 }
 
-impl Drop for Watch {
+impl Drop for PartGuard {
     fn drop(&mut self) {
         if !self.end.is_cancelled() {
             let panicked = std::thread::panicking();

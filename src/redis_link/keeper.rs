@@ -17,7 +17,7 @@ use super::connect::{Connection, Connector};
 use super::health::Health;
 use super::probe::{self, Shortfall};
 use super::refusal::{self, Said};
-use super::{CONNECT_LIMIT, Config, Link, Live, Names, Status, give_up};
+use super::{CONNECT_LIMIT, Config, KeyNames, Link, Live, Status, give_up};
 use crate::clock::{self, Stopwatch};
 
 /// The distance between the first attempts.
@@ -40,7 +40,7 @@ pub struct Keeper {
     connector: Connector,
     status: Arc<watch::Sender<Status>>,
     health: Arc<Health>,
-    names: Names,
+    names: KeyNames,
     shown_url: String,
     /// How long callers wait for an answer.
     patience: Duration,
@@ -184,7 +184,7 @@ impl Keeper {
         let distance = distance(self.unsettled, AT_ONCE);
         if !distance.is_zero() {
             self.status.send_replace(Status::Down);
-            clock::pause(jittered(distance)).await;
+            clock::sleep(jittered(distance)).await;
         }
         loop {
             match self.attempt().await {
@@ -201,7 +201,7 @@ impl Keeper {
                     });
                 }
             }
-            clock::pause(jittered(pause)).await;
+            clock::sleep(jittered(pause)).await;
             pause = longer(pause);
         }
     }
@@ -210,7 +210,7 @@ impl Keeper {
     /// then no more.
     async fn attempt(&mut self) -> Option<RedisResult<Made>> {
         let mut attempt = pin!(prove(&mut self.connector, &self.names, self.patience));
-        if let Some(made) = clock::within(self.patience, &mut attempt).await {
+        if let Some(made) = clock::timeout(self.patience, &mut attempt).await {
             return made;
         }
         self.status.send_replace(Status::Down);
@@ -229,7 +229,7 @@ impl Keeper {
                 Stopwatch::start(),
             );
             let mut connection = live.connection.clone();
-            let Some(asked) = clock::within(left, get.exec_async(&mut connection)).await else {
+            let Some(asked) = clock::timeout(left, get.exec_async(&mut connection)).await else {
                 return false;
             };
             let answered = asked.as_ref().err().is_none_or(is_refusal);
@@ -241,7 +241,7 @@ impl Keeper {
                 {
                     return false;
                 }
-                _ => clock::pause(ASK_PAUSE).await,
+                _ => clock::sleep(ASK_PAUSE).await,
             }
         }
         true
@@ -264,7 +264,7 @@ impl Keeper {
                 biased;
                 _ = status.wait_for(is_lost) => News::Lost,
                 () = live.changed.notified() => News::Changed,
-                () = clock::pause(again), if !sound => News::Again,
+                () = clock::sleep(again), if !sound => News::Again,
             };
             match news {
                 News::Changed if live.doubt.is_there() => {
@@ -303,15 +303,15 @@ fn is_refusal(error: &RedisError) -> bool {
 /// cost each of them the timeout. Making it may take longer (names, TLS).
 async fn prove(
     connector: &mut Connector,
-    names: &Names,
+    names: &KeyNames,
     patience: Duration,
 ) -> Option<RedisResult<Made>> {
-    let mut connection = match clock::within(CONNECT_LIMIT, connector.connect()).await? {
+    let mut connection = match clock::timeout(CONNECT_LIMIT, connector.connect()).await? {
         Ok(connection) => connection,
         Err(error) => return Some(Err(error)),
     };
     if let Err(error) =
-        clock::within(patience, redis::cmd("PING").exec_async(&mut connection)).await?
+        clock::timeout(patience, redis::cmd("PING").exec_async(&mut connection)).await?
     {
         return Some(Err(error));
     }

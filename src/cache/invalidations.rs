@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use crate::domain::UserTag;
-use crate::link::PartyHash;
+use crate::redis_link::PartyHash;
 
 /// Notes kept of all users: some 10 MB.
 const MOST: usize = 100_000;
@@ -31,7 +31,7 @@ pub(crate) struct Stamp(u64);
 
 /// Counts invalidations and remembers what they were about.
 #[derive(Debug)]
-pub(crate) struct Generations {
+pub(crate) struct Invalidations {
     count: AtomicU64,
     notes: RwLock<Notes>,
     most: usize,
@@ -56,13 +56,13 @@ struct UserNotes {
     last: u64,
 }
 
-impl Default for Generations {
+impl Default for Invalidations {
     fn default() -> Self {
         Self::with_most(MOST)
     }
 }
 
-impl Generations {
+impl Invalidations {
     fn with_most(most: usize) -> Self {
         Self {
             count: AtomicU64::new(0),
@@ -250,7 +250,11 @@ mod tests {
 
     /// Runs the steps against a plain list; `exact` where nothing may be forgotten beyond what was
     /// said.
-    fn check(generations: &Generations, steps: &[Step], exact: bool) -> Result<(), TestCaseError> {
+    fn check(
+        generations: &Invalidations,
+        steps: &[Step],
+        exact: bool,
+    ) -> Result<(), TestCaseError> {
         let mut begun: Vec<(Stamp, u8, u8, bool, bool)> = Vec::new();
         for &step in steps {
             let hit: Box<dyn Fn(u8, u8) -> bool> = match step {
@@ -298,18 +302,18 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_begun_before_is_void_and_nothing_else(steps in steps()) {
-            check(&Generations::default(), &steps, true)?;
+            check(&Invalidations::default(), &steps, true)?;
         }
 
         #[test]
         fn too_many_notes_make_more_void_never_less(steps in steps()) {
-            check(&Generations::with_most(2), &steps, false)?;
+            check(&Invalidations::with_most(2), &steps, false)?;
         }
     }
 
     #[test]
     fn many_notes_of_one_user_are_that_users_alone() {
-        let generations = Generations::default();
+        let generations = Invalidations::default();
         let stamp = generations.stamp();
         let parties = (0..110_000_u64).map(|n| PartyHash((u128::from(n) << 64).to_be_bytes()));
         parties.for_each(|party| generations.forget_number(user(1), party));
@@ -323,7 +327,7 @@ mod tests {
 
     #[test]
     fn many_users_make_few_others_void() {
-        let generations = Generations::default();
+        let generations = Invalidations::default();
         let keys = crate::domain::KeyMaker::new([1; 16]);
         let tag = |n: u64| keys.user("example", "", &n.to_string());
         let others: Vec<UserTag> = (1_000_000..1_001_000).map(tag).collect();
@@ -340,7 +344,7 @@ mod tests {
 
     #[test]
     fn other_users_do_not_pay_for_a_hash() {
-        let generations = Generations::default();
+        let generations = Invalidations::default();
         let stamp = generations.stamp();
         generations.forget_number(user(1), party(1));
         assert!(generations.is_current(stamp, user(2), || unreachable!(

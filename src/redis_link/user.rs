@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use redis::Script;
 
-use super::{Link, LinkError, Names};
+use super::{KeyNames, Link, LinkError};
 use crate::domain::UserTag;
 
 /// Bytes of a token.
@@ -69,9 +69,9 @@ return redis.call('ZCARD', KEYS[2])
 
 /// A user's generation. Tells one from another and is nobody's secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation([u8; TOKEN]);
+pub struct UserToken([u8; TOKEN]);
 
-impl Generation {
+impl UserToken {
     /// What the key holds, if it is a generation.
     #[must_use]
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
@@ -87,13 +87,13 @@ pub(crate) fn script(body: &str) -> Script {
 
 /// The name of the user's generation.
 #[must_use]
-pub(crate) fn generation(names: &Names, user: UserTag) -> String {
+pub(crate) fn generation(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "g")
 }
 
 /// The name of the user's index.
 #[must_use]
-pub(crate) fn index(names: &Names, user: UserTag) -> String {
+pub(crate) fn index(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "i")
 }
 

@@ -107,7 +107,7 @@ impl WholeBody {
                 Poll::Pending => {
                     let alarm = self
                         .alarm
-                        .get_or_insert_with(|| Box::pin(clock::pause(ARRIVAL)));
+                        .get_or_insert_with(|| Box::pin(clock::sleep(ARRIVAL)));
                     return alarm
                         .as_mut()
                         .poll(cx)

@@ -61,12 +61,12 @@ impl fmt::Debug for PartyHash {
 
 /// Spells names.
 #[derive(Clone)]
-pub struct Names {
+pub struct KeyNames {
     prefix: KeyPrefix,
     hash_key: [u8; 32],
 }
 
-impl fmt::Debug for Names {
+impl fmt::Debug for KeyNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Names")
             .field("prefix", &self.prefix)
@@ -74,7 +74,7 @@ impl fmt::Debug for Names {
     }
 }
 
-impl Names {
+impl KeyNames {
     /// Names under a prefix; replicas with the same secret spell the same ones.
     #[must_use]
     pub fn new(prefix: KeyPrefix, secret: &SharedSecret) -> Self {
@@ -148,8 +148,8 @@ mod tests {
     use super::*;
     use crate::domain::{E164, Extension, KeyMaker};
 
-    fn names() -> Names {
-        Names::new("contactd".parse().unwrap(), &SharedSecret::new([1; 32]))
+    fn names() -> KeyNames {
+        KeyNames::new("contactd".parse().unwrap(), &SharedSecret::new([1; 32]))
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
         );
         assert_eq!(
             names().number(user, party),
-            names().of_user(user, &Names::number_suffix(party))
+            names().of_user(user, &KeyNames::number_suffix(party))
         );
         assert_eq!(names().shared(&["log", "s"]), "contactd:log:s");
     }

@@ -21,10 +21,10 @@ use tonic::codegen::Service;
 use tonic::server::NamedService;
 
 use super::arrivals::{Arrival, Arrivals};
-use super::desk::{NO_PLATFORM, count_other};
+use super::platform_replies::{NO_PLATFORM, count_other};
 use super::request::WholeBody;
 use super::status;
-use crate::callers::{Busy, Caller, Callers, Excess, Peer, Place};
+use crate::clients::{Busy, Client, Clients, Excess, Peer, Place};
 use crate::clock::{self, Stopwatch};
 use crate::domain::LookupError;
 use crate::metrics::{Metrics, RefusalLabels};
@@ -46,10 +46,10 @@ const PREFETCH: &str = "/contactd.v1.ContactService/PrefetchContacts";
 
 /// What all calls pass.
 #[derive(Clone)]
-pub(crate) struct Hall(Arc<Shared>);
+pub(crate) struct CallGate(Arc<Shared>);
 
 struct Shared {
-    callers: Callers,
+    callers: Clients,
     arrivals: Arrivals,
     in_flight: Arc<Semaphore>,
     jobs: Arc<Semaphore>,
@@ -57,7 +57,7 @@ struct Shared {
     metrics: Arc<Metrics>,
 }
 
-impl fmt::Debug for Hall {
+impl fmt::Debug for CallGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hall")
             .field("callers", &self.0.callers)
@@ -82,12 +82,12 @@ const SENT_AWAY: Duration = Duration::from_secs(1);
 /// fill all of them, so that what is stored is served whichever CRM hangs.
 const FOR_ALL: usize = 2;
 
-impl Hall {
+impl CallGate {
     /// Room for calls and `max_jobs` prefetch jobs of these callers: `max_in_flight` that are not
     /// whole yet, and twice as many that are.
     #[must_use]
     pub(crate) fn new(
-        callers: Callers,
+        callers: Clients,
         max_in_flight: usize,
         max_jobs: usize,
         metrics: Arc<Metrics>,
@@ -109,8 +109,8 @@ impl Hall {
     }
 
     /// The service behind the whole check.
-    pub(crate) fn before_calls<S>(&self, inner: S) -> Entrance<S> {
-        Entrance {
+    pub(crate) fn before_calls<S>(&self, inner: S) -> AdmitCalls<S> {
+        AdmitCalls {
             inner,
             hall: self.clone(),
         }
@@ -123,7 +123,7 @@ impl Hall {
 
     /// Who calls; `None` where nobody is listed. A token decides where there is one, else the
     /// certificate.
-    pub(super) fn caller<B>(&self, request: &Request<B>) -> Result<Option<Arc<Caller>>, Refusal> {
+    pub(super) fn caller<B>(&self, request: &Request<B>) -> Result<Option<Arc<Client>>, Refusal> {
         let peer = || request.extensions().get::<Peer>();
         if self.0.callers.need_certificates() && !peer().is_some_and(Peer::is_verified) {
             return Err(Refusal::Unknown);
@@ -208,7 +208,7 @@ fn is_job<B>(request: &Request<B>) -> bool {
 }
 
 /// A place under the caller's own limits, if it has any.
-pub(super) fn enter(caller: Option<&Caller>) -> Result<Option<Place>, Refusal> {
+pub(super) fn enter(caller: Option<&Client>) -> Result<Option<Place>, Refusal> {
     let Some(caller) = caller else {
         return Ok(None);
     };
@@ -263,18 +263,18 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
         .then_some(token.trim_ascii())
 }
 
-/// See [`Hall::before_calls`].
+/// See [`CallGate::before_calls`].
 #[derive(Debug, Clone)]
-pub(crate) struct Entrance<S> {
+pub(crate) struct AdmitCalls<S> {
     inner: S,
-    hall: Hall,
+    hall: CallGate,
 }
 
-impl<S: NamedService> NamedService for Entrance<S> {
+impl<S: NamedService> NamedService for AdmitCalls<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S> Service<Request<Body>> for Entrance<S>
+impl<S> Service<Request<Body>> for AdmitCalls<S>
 where
     S: Service<Request<WholeBody>, Response = Response<Body>, Error = Infallible, Future: Unpin>
         + Clone
@@ -329,7 +329,7 @@ pub(crate) struct Arriving<S> {
     /// Taken when it is whole.
     request: Option<Request<WholeBody>>,
     inner: S,
-    hall: Hall,
+    hall: CallGate,
     place: Option<Place>,
     /// Set if it does not come in one piece.
     arrival: Option<Arrival>,
@@ -372,7 +372,7 @@ where
                     (self.arrival, self.place) = (None, None);
                     self.away = Some((
                         answer,
-                        Box::pin(clock::pause(SENT_AWAY.mul_f64(1.0 + fastrand::f64()))),
+                        Box::pin(clock::sleep(SENT_AWAY.mul_f64(1.0 + fastrand::f64()))),
                     ));
                     return self.poll_inside(cx);
                 }

@@ -21,9 +21,9 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 
-use super::entrance::{Hall, Refusal, enter};
+use super::admit::{CallGate, Refusal, enter};
 use super::request::WholeBody;
-use crate::callers::{Peer, Place};
+use crate::clients::{Peer, Place};
 use crate::clock;
 
 /// How long a reflection stream may take.
@@ -41,7 +41,7 @@ const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 #[derive(Debug, Clone)]
 pub(crate) struct Pages<S> {
     inner: S,
-    hall: Hall,
+    hall: CallGate,
     kind: Kind,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Held {
     longest: Duration,
 }
 
-impl Hall {
+impl CallGate {
     /// Health, which needs no credential. Whoever watches it is asked to begin again after `watch`.
     pub(crate) fn before_health<S>(&self, inner: S, watch: Duration) -> Pages<S> {
         Pages {
@@ -212,7 +212,7 @@ impl HeldBody {
     fn new(inner: Body, held: Held) -> Self {
         Self {
             inner,
-            alarm: Box::pin(clock::pause(held.longest)),
+            alarm: Box::pin(clock::sleep(held.longest)),
             ended: false,
             _held: held,
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use redis::{Cmd, RedisResult, Script, cmd};
 
-use super::Names;
+use super::KeyNames;
 use super::connect::Connection;
 use super::refusal::{self, Said};
 use crate::clock;
@@ -150,7 +150,7 @@ impl fmt::Display for Shortfall {
 /// too late.
 pub(super) async fn shortfall(
     connection: &mut Connection,
-    names: &Names,
+    names: &KeyNames,
     patience: Duration,
 ) -> Option<RedisResult<Option<Shortfall>>> {
     let keys = ["s", "z", "h", "x"].map(|kind| names.shared(&["{probe}", kind]));
@@ -160,7 +160,7 @@ pub(super) async fn shortfall(
         let mut connection = connection.clone();
         async move { (name, command.exec_async(&mut connection).await) }
     });
-    for (name, tried) in clock::within(patience, join_all(tried)).await? {
+    for (name, tried) in clock::timeout(patience, join_all(tried)).await? {
         match tried.map_err(|error| (refusal::said(&error), error)) {
             Ok(()) => {}
             Err((Some(Said::Refused(code)), _)) => refused.push((name, code)),
@@ -172,7 +172,7 @@ pub(super) async fn shortfall(
         for key in &keys {
             call.key(key);
         }
-        match clock::within(patience, call.invoke_async::<Vec<String>>(connection)).await? {
+        match clock::timeout(patience, call.invoke_async::<Vec<String>>(connection)).await? {
             Ok(replies) => refused.extend(replies.chunks_exact(2).filter_map(in_script)),
             Err(error) => match refusal::said(&error) {
                 Some(Said::Refused(code)) => refused.push(("EVALSHA", code)),
@@ -184,7 +184,7 @@ pub(super) async fn shortfall(
 }
 
 /// A key that may be read to see whether keys are served.
-pub(super) fn key(names: &Names) -> String {
+pub(super) fn key(names: &KeyNames) -> String {
     names.shared(&["{probe}", "s"])
 }
 

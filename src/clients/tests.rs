@@ -12,7 +12,7 @@ fn config(name: &str, token: &str) -> Config {
     }
 }
 
-fn name(caller: Option<Arc<Caller>>) -> Option<String> {
+fn name(caller: Option<Arc<Client>>) -> Option<String> {
     caller.map(|caller| caller.name().to_owned())
 }
 
@@ -20,7 +20,7 @@ fn name(caller: Option<Arc<Caller>>) -> Option<String> {
 fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
     let mut rotating = config("b", "old");
     rotating.tokens.push(TokenHash::of(b"new"));
-    let callers = Callers::new(
+    let callers = Clients::new(
         &[config("a", "first"), rotating, config("c", "third")],
         false,
     );
@@ -45,15 +45,15 @@ fn a_caller_is_known_by_its_token_or_by_the_name_in_its_certificate() {
         Some("b")
     );
     assert_eq!(name(callers.by_certificate("b")), None);
-    assert!(!callers.is_empty() && Callers::default().is_empty());
-    assert!(Callers::default().by_token(b"first").is_none());
+    assert!(!callers.is_empty() && Clients::default().is_empty());
+    assert!(Clients::default().by_token(b"first").is_none());
 }
 
 #[test]
 fn lists_of_platforms_and_accounts_bind_and_absent_ones_do_not() {
     let of = |platforms: Option<&[&str]>, accounts: Option<&[&str]>| {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Caller::new(
+        Client::new(
             Config {
                 platforms: platforms.map(list),
                 accounts: accounts.map(list),
@@ -77,7 +77,7 @@ fn lists_of_platforms_and_accounts_bind_and_absent_ones_do_not() {
 
 #[test]
 fn places_are_given_back_and_the_rate_says_when_to_call_again() {
-    let caller = Caller::new(
+    let caller = Client::new(
         Config {
             max_in_flight: Some(2),
             ..config("a", "t")
@@ -90,7 +90,7 @@ fn places_are_given_back_and_the_rate_says_when_to_call_again() {
     drop(first);
     assert!(caller.enter().is_ok());
 
-    let caller = Caller::new(
+    let caller = Client::new(
         Config {
             rate: NonZeroU32::new(1),
             ..config("a", "t")
@@ -109,7 +109,7 @@ fn places_are_given_back_and_the_rate_says_when_to_call_again() {
 
 #[test]
 fn a_new_list_holds_at_once_and_counts_on_towards_limits_that_stayed() {
-    let callers = Callers::new(
+    let callers = Clients::new(
         &[
             Config {
                 max_in_flight: Some(1),

@@ -1,20 +1,20 @@
 //! tonic in, tonic out: requests are parsed into questions, answers and errors written as the
 //! public contract says.
 
+mod admit;
 mod arrivals;
 mod batch;
 pub mod codec;
 mod convert;
-mod desk;
-mod entrance;
 mod messages;
 mod pages;
+mod platform_replies;
 mod request;
 mod service;
 mod status;
 
-pub(crate) use entrance::Hall;
-pub use entrance::REFLECTIONS;
+pub(crate) use admit::CallGate;
+pub use admit::REFLECTIONS;
 pub(crate) use service::ContactRpc;
 
 /// The generated server.

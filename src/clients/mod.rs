@@ -48,20 +48,20 @@ pub(crate) struct Config {
 
 /// The services that may call. Cheap to clone; clones share everything, a new list included.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Callers(Arc<RwLock<List>>);
+pub(crate) struct Clients(Arc<RwLock<List>>);
 
 #[derive(Debug, Default)]
 struct List {
     /// Whether whoever calls must have shown a certificate, if nobody is listed.
     needs_certificate: bool,
-    callers: Vec<Arc<Caller>>,
+    callers: Vec<Arc<Client>>,
     /// Each with the place of its caller.
     tokens: Vec<(TokenHash, u32)>,
-    certificates: HashMap<String, Arc<Caller>>,
+    certificates: HashMap<String, Arc<Client>>,
 }
 
 /// One service that may call.
-pub(crate) struct Caller {
+pub(crate) struct Client {
     config: Config,
     rate: Option<Arc<DefaultDirectRateLimiter>>,
     in_flight: Option<Arc<Semaphore>>,
@@ -173,7 +173,7 @@ impl Peer {
     }
 }
 
-impl Callers {
+impl Clients {
     /// The callers of the settings, whose names and credentials are different. If there are none,
     /// everybody may call, or whoever has shown a certificate.
     #[must_use]
@@ -208,7 +208,7 @@ impl Callers {
 
     /// The caller with this token. Takes as long for a wrong token as for a right one.
     #[must_use]
-    pub(crate) fn by_token(&self, token: &[u8]) -> Option<Arc<Caller>> {
+    pub(crate) fn by_token(&self, token: &[u8]) -> Option<Arc<Client>> {
         let hash = TokenHash::of(token);
         let list = self.0.read();
         let (mut known, mut found) = (Choice::from(0), 0);
@@ -226,18 +226,18 @@ impl Callers {
 
     /// The caller with this name in its certificate, which the TLS handshake has verified.
     #[must_use]
-    pub(crate) fn by_certificate(&self, name: &str) -> Option<Arc<Caller>> {
+    pub(crate) fn by_certificate(&self, name: &str) -> Option<Arc<Client>> {
         self.0.read().certificates.get(name).cloned()
     }
 }
 
 impl List {
-    fn new(configs: &[Config], needs_certificate: bool, before: &[Arc<Caller>]) -> Self {
+    fn new(configs: &[Config], needs_certificate: bool, before: &[Arc<Client>]) -> Self {
         let caller = |config: &Config| {
             let before = before
                 .iter()
                 .find(|before| before.config.name == config.name);
-            Arc::new(Caller::new(config.clone(), before.map(Arc::as_ref)))
+            Arc::new(Client::new(config.clone(), before.map(Arc::as_ref)))
         };
         let callers: Vec<_> = configs.iter().map(caller).collect();
         let tokens = (0..)
@@ -259,7 +259,7 @@ impl List {
     }
 }
 
-impl Caller {
+impl Client {
     /// Counts on from `before` towards those limits that are the same.
     fn new(config: Config, before: Option<&Self>) -> Self {
         let same_rate = before.filter(|before| before.config.rate == config.rate);
@@ -329,7 +329,7 @@ impl Caller {
     }
 }
 
-impl fmt::Debug for Caller {
+impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller")
             .field("name", &self.config.name)

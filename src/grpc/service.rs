@@ -9,22 +9,22 @@ use tokio_util::task::TaskTracker;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use super::admit::JobPlace;
 use super::batch::{self, Events};
 use super::codec::Reply;
 use super::convert::{self, Ask};
-use super::desk::{Desk, NO_PLATFORM, count_other, count_refused};
-use super::entrance::JobPlace;
+use super::platform_replies::{NO_PLATFORM, PlatformReplies, count_other, count_refused};
 use super::status;
-use crate::callers::Caller;
+use crate::clients::Client;
 use crate::clock::{self, Stopwatch};
 use crate::connector::Platform;
 use crate::domain::LookupError;
 use crate::domain::phone::HouseWords;
+use crate::grpc::server::ContactService;
 use crate::metrics::{Metrics, RefusalLabels};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
 use crate::resolver::{Answer, Question, Resolver, Trigger};
-use crate::rpc::server::ContactService;
 use crate::trace::{Span, Tracer};
 
 /// Numbers of one request that are read without leaving the thread: a millisecond.
@@ -39,7 +39,7 @@ pub(crate) struct ContactRpc {
 struct Shared {
     resolver: Resolver,
     platforms: HashMap<String, Arc<Platform>>,
-    desks: HashMap<String, Desk>,
+    desks: HashMap<String, PlatformReplies>,
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
     tracer: Tracer,
@@ -55,7 +55,7 @@ impl fmt::Debug for ContactRpc {
 }
 
 impl ContactRpc {
-    /// The service over `resolver`. Who may call it and how much is for [`super::Hall`]. Streams
+    /// The service over `resolver`. Who may call it and how much is for [`super::CallGate`]. Streams
     /// belong to `tasks`; `words` are the house's own ones for withheld numbers.
     #[must_use]
     pub(crate) fn new(
@@ -68,7 +68,7 @@ impl ContactRpc {
     ) -> Self {
         let desks = platforms
             .iter()
-            .map(|p| (p.name().to_owned(), Desk::new(p, &metrics)))
+            .map(|p| (p.name().to_owned(), PlatformReplies::new(p, &metrics)))
             .collect();
         let platforms = platforms
             .into_iter()
@@ -227,7 +227,7 @@ async fn read<T: Send + 'static>(
 
 impl Shared {
     /// Whether the caller's lists, if it has any, name what it asks for.
-    fn may_ask(&self, caller: Option<&Caller>, user: Option<&pb::User>) -> Result<(), Status> {
+    fn may_ask(&self, caller: Option<&Client>, user: Option<&pb::User>) -> Result<(), Status> {
         let (Some(caller), Some(user)) = (caller, user) else {
             return Ok(());
         };
@@ -256,7 +256,7 @@ impl Shared {
     ) -> Result<Answer, LookupError> {
         let found = self.resolver.find(question);
         match limit {
-            Some(limit) => clock::within(limit, found)
+            Some(limit) => clock::timeout(limit, found)
                 .await
                 .unwrap_or(Err(LookupError::DeadlineExceeded)),
             None => found.await,
@@ -280,8 +280,8 @@ fn describe(span: &Span, platform: &str, trigger: Trigger, source: &'static str,
 }
 
 /// Who calls, where callers are listed.
-fn caller<T>(request: &Request<T>) -> Option<Arc<Caller>> {
-    request.extensions().get::<Arc<Caller>>().cloned()
+fn caller<T>(request: &Request<T>) -> Option<Arc<Client>> {
+    request.extensions().get::<Arc<Client>>().cloned()
 }
 
 fn label_of(trigger: pb::Trigger) -> Trigger {

@@ -9,7 +9,7 @@ use tonic_types::pb::{
 };
 
 use super::messages;
-use crate::callers::Forbidden;
+use crate::clients::Forbidden;
 use crate::domain::LookupError;
 use crate::pb::v1 as pb;
 

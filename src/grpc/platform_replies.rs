@@ -26,7 +26,7 @@ const TRIGGERS: [Trigger; 3] = [
 ];
 
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct PlatformReplies {
     platform: String,
     messages: Messages,
     /// By trigger, then by outcome: not found, found.
@@ -36,7 +36,7 @@ pub(super) struct Desk {
     qualities: [Counter; 3],
 }
 
-impl Desk {
+impl PlatformReplies {
     pub(super) fn new(platform: &Platform, metrics: &Metrics) -> Self {
         let name = platform.name();
         // Series that nothing has touched yet should read 0, not be missing.

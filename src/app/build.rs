@@ -1,0 +1,150 @@
+//! Building every room from the settings.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::fleet::Fleet;
+use super::runtime::CrmRuntime;
+use super::site::Site;
+use super::supervisor::Supervisor;
+use super::{App, Daemon, Ports};
+use crate::clients::Clients;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connector::{self, CrmClient, Dns, HttpClients, Platform};
+use crate::domain::phone;
+use crate::grpc::{CallGate, ContactRpc};
+use crate::metrics::Metrics;
+use crate::ops::Ops;
+use crate::resolver::Resolver;
+use crate::tls::{self, Tls};
+use crate::trace::Tracer;
+
+/// Binds the ports and builds every room.
+pub(super) async fn app(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    dns: &Dns,
+    metrics: Metrics,
+) -> anyhow::Result<App> {
+    phone::warm_up();
+    let ports = Ports {
+        grpc: bind(config.grpc.listen, "grpc.listen").await?,
+        ops: bind(config.ops.listen, "ops.listen").await?,
+    };
+    let (metrics, supervisor) = (Arc::new(metrics), Supervisor::default());
+    let stop_with_it = supervisor.stop.clone().drop_guard();
+    let site = Site {
+        config: &config,
+        clock: &clock,
+        metrics: &metrics,
+        supervisor: &supervisor,
+        loads: TaskTracker::new(),
+        stopping: CancellationToken::new(),
+    };
+    let tracer = tracer(&config, &metrics)?;
+    let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
+    let fleet = Fleet::build(&site)?;
+    let platforms = platforms(&site, &fleet, dns)?;
+    let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
+    let service = ContactRpc::new(
+        resolver.clone(),
+        platforms,
+        supervisor.tasks.clone(),
+        Arc::clone(&metrics),
+        tracer.clone(),
+        config.withheld.clone(),
+    );
+    let clients = Clients::new(&config.grpc.callers, config.grpc.needs_certificates());
+    let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
+    let gate = CallGate::new(clients.clone(), calls, jobs, Arc::clone(&metrics));
+    let tls = encryption(&site)?;
+    let reload = fleet.reload(clients, tls.clone());
+    fleet.listen(&supervisor);
+    let ready = Arc::new(AtomicBool::new(true));
+    let pages = pages(&site, &fleet, resolver, &ready);
+    let Site {
+        loads, stopping, ..
+    } = site;
+    let daemon = Daemon {
+        gate,
+        tls,
+        pages,
+        ready,
+        loads,
+        stopping,
+        stop_with_it,
+        tracer,
+        log: fleet.log(),
+        crm,
+        supervisor,
+        config,
+    };
+    Ok(App {
+        ports,
+        service,
+        reload,
+        daemon,
+    })
+}
+
+async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr)
+        .await
+        .with_context(|| format!("{setting}: cannot listen on {addr}"))
+}
+
+fn tracer(config: &Config, metrics: &Metrics) -> anyhow::Result<Tracer> {
+    let tracer = |tracing| Tracer::new(tracing, metrics.trace_exporter_up.gauge());
+    let tracer = config.tracing.as_ref().map(tracer).transpose();
+    Ok(tracer.context("tracing.otlp_endpoint")?.unwrap_or_default())
+}
+
+fn platforms(site: &Site<'_>, fleet: &Fleet, dns: &Dns) -> anyhow::Result<Vec<Platform>> {
+    let clients = HttpClients::new(dns).context("TLS for CRM calls cannot be set up")?;
+    let platform = |connector: &connector::Config| {
+        let crm = CrmClient::new(
+            clients.egress(connector.base_url.is_some()),
+            site.config.limits,
+            fleet.budget(site, connector),
+            Arc::clone(site.clock),
+            site.metrics,
+            &connector.name,
+        );
+        Platform::new(connector.clone(), crm, fleet.keys.clone())
+    };
+    Ok(site.config.connectors.iter().map(platform).collect())
+}
+
+/// What connections are encrypted with, and the watch over it.
+fn encryption(site: &Site<'_>) -> Result<Option<Tls>, tls::Error> {
+    let Some(files) = &site.config.grpc.tls else {
+        return Ok(None);
+    };
+    let tls = Tls::load(files, Arc::clone(site.clock))?;
+    let expires = site.metrics.tls_certificate_expires.gauge();
+    let watch = tls::Watch::new(tls.clone(), Arc::clone(site.clock), expires);
+    site.supervisor
+        .spawn("the watch over certificates", watch.run());
+    Ok(Some(tls))
+}
+
+/// The operations port, and the record of its plots.
+fn pages(site: &Site<'_>, fleet: &Fleet, resolver: Resolver, ready: &Arc<AtomicBool>) -> Ops {
+    let stats = fleet.live_stats(site.config);
+    let pages = Ops::new(
+        Arc::clone(site.metrics),
+        resolver,
+        Arc::clone(ready),
+        Arc::new(move || stats.now()),
+    );
+    site.supervisor
+        .spawn("the record of the status page", pages.record());
+    pages
+}

@@ -1,0 +1,96 @@
+//! What other replicas publish, applied here: invalidations, revoked credentials, how many
+//! replicas there are.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::budgets::Budgets;
+use crate::admission::Admissions;
+use crate::budget::Replicas;
+use crate::cache::{self, Event, Polled, TieredCache};
+use crate::clock;
+use crate::redis_link::RedisTime;
+
+/// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all
+/// within a second.
+const LISTEN: Duration = Duration::from_millis(100);
+
+/// How soon after the start, or after Redis was reached, the log is first read.
+const FIRST: Duration = Duration::from_millis(20);
+
+pub(super) struct LogFollower {
+    pub(super) log: cache::LogReader,
+    pub(super) time: RedisTime,
+    pub(super) cache: TieredCache,
+    pub(super) admissions: Admissions,
+    pub(super) budgets: Arc<Mutex<Budgets>>,
+    /// As many as the log knows of.
+    pub(super) replicas: Arc<AtomicU32>,
+}
+
+impl LogFollower {
+    pub(super) async fn run(mut self) {
+        let (mut ever_read, mut failed, mut wait) = (false, false, FIRST);
+        loop {
+            clock::sleep(wait).await;
+            let Ok(polled) = self.log.poll().await else {
+                // A single failure may just have been slow.
+                wait = if ever_read && failed { LISTEN } else { FIRST };
+                failed = true;
+                self.no_replicas_known();
+                continue;
+            };
+            if !ever_read {
+                // What was forgotten before the log was first read may be in memory already.
+                self.cache.hear(&Event::Lost);
+            }
+            (ever_read, failed) = (true, false);
+            wait = if polled.more { Duration::ZERO } else { LISTEN };
+            self.apply(&polled);
+        }
+    }
+
+    fn apply(&self, polled: &Polled) {
+        self.time.hear(polled.now);
+        for event in &polled.events {
+            self.cache.hear(event);
+            self.apply_to_admissions(event);
+        }
+        let Some(count) = polled.replicas.and_then(NonZeroU32::new) else {
+            // A Redis that does not count replicas does not count calls either.
+            return self.no_replicas_known();
+        };
+        self.replicas.store(count.get(), Ordering::Relaxed);
+        let replicas = Replicas {
+            count,
+            present: polled.present,
+            kept_for: polled.kept_for,
+        };
+        for (_, budget) in self.budgets.lock().iter() {
+            budget.heard(&replicas);
+        }
+    }
+
+    fn no_replicas_known(&self) {
+        for (_, budget) in self.budgets.lock().iter() {
+            budget.unheard();
+        }
+    }
+
+    fn apply_to_admissions(&self, event: &Event) {
+        let admissions = &self.admissions;
+        match event {
+            Event::Revoke(auth) => admissions.revoke_here(*auth),
+            Event::ForgetUser(user) => admissions.forget_user_here(*user),
+            Event::Lost => admissions.clear_here(),
+            Event::ForgetNumber(..)
+            | Event::ForgetNumbers(_)
+            | Event::Replaced(..)
+            | Event::ReplacedMany(..) => {}
+        }
+    }
+}

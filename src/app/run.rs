@@ -1,0 +1,154 @@
+//! Serving, and stopping in order.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
+
+use super::listen::Gatekeeper;
+use super::server::{routes, server};
+use super::{App, Daemon, Ports, ceiling, files};
+use crate::clock;
+use crate::grpc::ContactRpc;
+use crate::grpc::server::ContactServiceServer;
+
+/// How long after the last call background loads may take to end.
+const LOADS_AFTER_DRAIN: Duration = Duration::from_secs(2);
+
+/// The gRPC server while it runs.
+struct Serving {
+    health: HealthReporter,
+    /// Cancelled, it takes no more connections and ends when the last call has ended.
+    drain: CancellationToken,
+    calls: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl App {
+    /// Serves until `shutdown` or a part of the daemon ends, then stops in order: says NOT_SERVING
+    /// and not ready, goes on serving for `grpc.drain_delay` so that balancers notice, takes no new
+    /// connections, and lets calls and loads end within `grpc.drain_timeout`.
+    ///
+    /// # Errors
+    /// If a listener fails, or a part of the daemon has ended before the stop.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let (grpc_addr, ops_addr) = self.addresses()?;
+        let Self {
+            ports,
+            service,
+            daemon,
+            ..
+        } = self;
+        let serving = daemon.serve(ports, service).await?;
+        let ceiling = bytesize::ByteSize(ceiling::bytes(&daemon.config));
+        tracing::info!(grpc.addr = %grpc_addr, ops.addr = %ops_addr, memory.ceiling = %ceiling, "contactd serves");
+        tokio::select! {
+            () = shutdown => {}
+            _ = daemon.supervisor.broken() => {}
+        }
+        daemon.announce_stop(&serving).await;
+        let served = daemon.drain(serving).await;
+        let finished = daemon.finish().await;
+        served.and(finished)
+    }
+}
+
+impl Daemon {
+    /// Opens both ports.
+    async fn serve(&self, ports: Ports, service: ContactRpc) -> anyhow::Result<Serving> {
+        let limits = &self.config.grpc;
+        let server = server(limits.max_connection_age);
+        let (health, routes) =
+            routes(server, service, &self.gate, limits.max_connection_age).await?;
+        for warning in limits
+            .warnings()
+            .into_iter()
+            .chain(files::warning(&self.config))
+        {
+            tracing::warn!("{warning}");
+        }
+        let gatekeeper = Gatekeeper {
+            tls: self.tls.clone(),
+            most: limits.max_connections,
+            longest: limits
+                .max_connection_age
+                .saturating_add(limits.max_connection_age_grace),
+            supervisor: self.supervisor.clone(),
+        };
+        let drain = self.supervisor.stop.child_token();
+        let serving = routes.serve_with_incoming_shutdown(
+            gatekeeper.incoming(ports.grpc),
+            drain.clone().cancelled_owned(),
+        );
+        let calls = self
+            .supervisor
+            .spawn_until(&drain, "the gRPC server", serving);
+        let stop = self.supervisor.stop.clone();
+        let pages = self
+            .pages
+            .clone()
+            .serve(ports.ops, stop.clone().cancelled_owned());
+        self.supervisor
+            .spawn_until(&stop, "the operations server", pages);
+        Ok(Serving {
+            health,
+            drain,
+            calls,
+        })
+    }
+
+    /// Says that no more calls are wanted, and gives balancers time to notice.
+    async fn announce_stop(&self, serving: &Serving) {
+        tracing::info!("stopping: not ready any more, calls in hand are answered");
+        self.ready.store(false, Ordering::Relaxed);
+        let health = &serving.health;
+        health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
+        health
+            .set_not_serving::<ContactServiceServer<ContactRpc>>()
+            .await;
+        self.stopping.cancel();
+        clock::sleep(self.config.grpc.drain_delay).await;
+    }
+
+    /// Lets calls and loads end, each within their time.
+    async fn drain(&self, serving: Serving) -> anyhow::Result<()> {
+        serving.drain.cancel();
+        let served = match clock::timeout(self.config.grpc.drain_timeout, serving.calls).await {
+            Some(Ok(served)) => served.context("the gRPC server failed"),
+            Some(Err(panicked)) => Err(panicked).context("the gRPC server broke off"),
+            None => {
+                tracing::warn!("some connections did not end within grpc.drain_timeout");
+                Ok(())
+            }
+        };
+        self.loads.close();
+        let ended = clock::timeout(LOADS_AFTER_DRAIN, self.loads.wait()).await;
+        if ended.is_none() {
+            tracing::warn!("some CRM look-ups did not end in time and were given up");
+        }
+        served
+    }
+
+    /// Sends the last spans and ends all parts.
+    ///
+    /// # Errors
+    /// If a part has ended before the stop.
+    async fn finish(self) -> anyhow::Result<()> {
+        // In a thread that may block: the last spans go out now, within their time.
+        tokio::task::spawn_blocking(move || self.tracer.finish())
+            .await
+            .context("the spans broke off")?;
+        drop(self.stop_with_it);
+        if let Some(log) = &self.log {
+            // The reader, which would count this replica again, has ended.
+            log.leave().await;
+        }
+        tracing::info!("stopped");
+        self.supervisor.check()
+    }
+}

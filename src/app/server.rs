@@ -1,0 +1,80 @@
+//! The gRPC server: its limits of HTTP/2, and what it serves.
+
+use std::time::Duration;
+
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use crate::grpc::server::ContactServiceServer;
+use crate::grpc::{CallGate, ContactRpc};
+use crate::pb;
+
+/// Calls in hand on one connection: more than services multiplex in practice.
+const STREAMS: u32 = 256;
+
+/// Bytes of one request's headers: a token and trace context need less than one KiB.
+const HEADERS: u32 = 16 << 10;
+
+/// Bytes of one request that may be under way unread: all of a usual one.
+const STREAM_WINDOW: u32 = 64 << 10;
+
+/// The same of all requests of one connection.
+const CONNECTION_WINDOW: u32 = 256 << 10;
+
+/// Largest request of reflection: the name of a symbol or file, with room.
+const REFLECTION_BYTES: usize = 16 << 10;
+
+/// When a silent client is asked for a sign of life, and how long it may take to give it.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The server with HTTP/2's limits. h2 itself ends a connection whose client opens streams and
+/// resets them at once (20 that were not looked at yet), or sends header blocks or empty frames
+/// without end.
+pub(super) fn server(age: Duration) -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEADERS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        // Without tonic's grace, which would leave out the announcement: the connection itself ends
+        // after it.
+        .max_connection_age(age)
+}
+
+/// The service with health and reflection (v1, and v1alpha for older clients).
+///
+/// # Errors
+/// If the descriptors that this program was built with cannot be read.
+pub(super) async fn routes(
+    mut server: Server,
+    service: ContactRpc,
+    gate: &CallGate,
+    watch: Duration,
+) -> anyhow::Result<(HealthReporter, Router)> {
+    let (health, health_service) = health_reporter();
+    health
+        .set_serving::<ContactServiceServer<ContactRpc>>()
+        .await;
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = builder()
+        .build_v1()?
+        .max_decoding_message_size(REFLECTION_BYTES);
+    let v1alpha = builder()
+        .build_v1alpha()?
+        .max_decoding_message_size(REFLECTION_BYTES);
+    let router = server
+        .add_service(gate.before_calls(ContactServiceServer::new(service)))
+        // A watch ends when its connection is about to end anyway; its client begins again.
+        .add_service(gate.before_health(health_service, watch))
+        .add_service(gate.before_reflection(v1))
+        .add_service(gate.before_reflection(v1alpha));
+    Ok((health, router))
+}
