@@ -3,7 +3,8 @@
 //! Owns what the log has not been given yet. Promises that every replacement reaches the log, the
 //! latest time of each, within a fraction of a second while Redis answers, and later if it does
 //! not; and that a batch that replaces thousands of answers of one user costs the log a few events:
-//! many of one user become one for all of that user. Knows nothing of what the answers say.
+//! many of one user become one for all of that user, and those of more users than the log can hold
+//! events of become one for everybody. Knows nothing of what the answers say.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,6 +28,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Answers of one user told one by one. Beyond it all of the user's older answers are dropped.
 const SINGLE: usize = 8;
 
+/// Users whose answers wait. A log that does not take events may last while others are stored; if
+/// it took more than this at once, its readers would miss some and forget everything as well.
+const MOST: usize = 10_000;
+
 /// Replacements that wait. Clones share them.
 #[derive(Clone)]
 pub(super) struct Outbox {
@@ -35,7 +40,14 @@ pub(super) struct Outbox {
     waiting: Arc<Mutex<Waiting>>,
 }
 
-type Waiting = HashMap<UserTag, OfUser>;
+/// What waits.
+#[derive(Debug, Clone, Default)]
+struct Waiting {
+    users: HashMap<UserTag, OfUser>,
+    /// How often there were too many users, and how many of those times the log knows of.
+    overfull: u64,
+    told: u64,
+}
 
 /// What was replaced of one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +79,7 @@ impl Outbox {
         let first = {
             let mut waiting = self.waiting.lock();
             let first = waiting.is_empty();
-            add(&mut waiting, slot.user(), OfUser::Some(vec![(slot, asked)]));
+            waiting.add(slot.user(), OfUser::Some(vec![(slot, asked)]));
             first
         };
         if first {
@@ -81,9 +93,7 @@ impl Outbox {
         loop {
             // Left in the map while they are sent, so that no second task begins meanwhile.
             let sending = self.waiting.lock().clone();
-            let events = sending
-                .iter()
-                .flat_map(|(user, of_user)| of_user.events(*user));
+            let events = sending.events();
             let sent = join_all(events.map(|event| self.log.publish(event))).await;
             let all_sent = sent.iter().all(Result::is_ok);
             if all_sent && self.settle(&sending) {
@@ -93,12 +103,44 @@ impl Outbox {
         }
     }
 
-    /// Takes out what was sent, unless there is more of the same user by now. True if nothing is
-    /// left.
+    /// Takes out what was sent. True if nothing is left.
     fn settle(&self, sent: &Waiting) -> bool {
         let mut waiting = self.waiting.lock();
-        waiting.retain(|user, now| sent.get(user) != Some(now));
+        waiting.settle(sent);
         waiting.is_empty()
+    }
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.told == self.overfull
+    }
+
+    fn events(&self) -> impl Iterator<Item = Event> {
+        let everything = (self.told < self.overfull).then_some(Event::Lost);
+        let of_users = self.users.iter();
+        let of_users = of_users.flat_map(|(user, of_user)| of_user.events(*user));
+        everything.into_iter().chain(of_users)
+    }
+
+    /// Adds what was replaced of a user. Each answer stands there once.
+    fn add(&mut self, user: UserTag, new: OfUser) {
+        if let Some(known) = self.users.get_mut(&user) {
+            return known.add(new);
+        }
+        if self.users.len() >= MOST {
+            self.users = HashMap::new();
+            self.overfull += 1;
+            return;
+        }
+        self.users.insert(user, new);
+    }
+
+    /// Takes out what was sent, unless there is more of the same user by now.
+    fn settle(&mut self, sent: &Self) {
+        self.users
+            .retain(|user, now| sent.users.get(user) != Some(now));
+        self.told = sent.overfull;
     }
 }
 
@@ -113,6 +155,20 @@ impl OfUser {
         }
     }
 
+    fn add(&mut self, new: Self) {
+        let latest = self.latest().max(new.latest());
+        if let (Self::Some(slots), Self::Some(more)) = (&mut *self, new) {
+            for (slot, asked) in more {
+                slots.retain(|(known, _)| *known != slot);
+                slots.push((slot, asked));
+            }
+            if slots.len() <= SINGLE {
+                return;
+            }
+        }
+        *self = Self::Many(latest);
+    }
+
     fn latest(&self) -> SharedTime {
         match self {
             Self::Some(slots) => slots
@@ -125,25 +181,6 @@ impl OfUser {
     }
 }
 
-/// Adds what was replaced of a user to what waits. Each answer stands there once.
-fn add(waiting: &mut Waiting, user: UserTag, new: OfUser) {
-    let Some(known) = waiting.get_mut(&user) else {
-        waiting.insert(user, new);
-        return;
-    };
-    let latest = known.latest().max(new.latest());
-    if let (OfUser::Some(slots), OfUser::Some(more)) = (&mut *known, new) {
-        for (slot, asked) in more {
-            slots.retain(|(known, _)| *known != slot);
-            slots.push((slot, asked));
-        }
-        if slots.len() <= SINGLE {
-            return;
-        }
-    }
-    *known = OfUser::Many(latest);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,19 +190,12 @@ mod tests {
     }
 
     fn events(replaced: impl IntoIterator<Item = (u8, u8, u64)>) -> Vec<Event> {
-        let mut waiting = Waiting::new();
+        let mut waiting = Waiting::default();
         for (user, n, at) in replaced {
             let slot = slot(user, n);
-            add(
-                &mut waiting,
-                slot.user(),
-                OfUser::Some(vec![(slot, SharedTime(at))]),
-            );
+            waiting.add(slot.user(), OfUser::Some(vec![(slot, SharedTime(at))]));
         }
-        let mut events: Vec<Event> = waiting
-            .iter()
-            .flat_map(|(user, of_user)| of_user.events(*user))
-            .collect();
+        let mut events: Vec<Event> = waiting.events().collect();
         events.sort_by_key(|event| format!("{event:?}"));
         events
     }
@@ -186,5 +216,31 @@ mod tests {
             told,
             [Event::ReplacedMany(slot(1, 0).user(), SharedTime(1_000))]
         );
+    }
+
+    #[test]
+    fn those_of_too_many_users_become_one_event_for_everybody_until_the_log_has_it() {
+        let mut waiting = Waiting::default();
+        let push = |waiting: &mut Waiting, user: usize| {
+            let mut tag = [0; 16];
+            tag[..8].copy_from_slice(&user.to_be_bytes());
+            let slot = SlotKey::from_bytes(UserTag::from_bytes(tag), [1; 16]);
+            waiting.add(slot.user(), OfUser::Some(vec![(slot, SharedTime(1))]));
+        };
+        for user in 0..3 * MOST {
+            push(&mut waiting, user);
+            assert!(waiting.users.len() <= MOST);
+        }
+        let sent = waiting.clone();
+        assert_eq!(sent.events().next(), Some(Event::Lost));
+        (0..2 * MOST).for_each(|user| push(&mut waiting, user));
+        waiting.settle(&sent);
+        assert_eq!(
+            waiting.events().next(),
+            Some(Event::Lost),
+            "there were too many once more while it was sent"
+        );
+        waiting.settle(&waiting.clone());
+        assert!(waiting.is_empty() && waiting.events().next().is_none());
     }
 }

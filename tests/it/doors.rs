@@ -178,6 +178,16 @@ fn memory(pid: u32, line: &str) -> u64 {
         .unwrap()
 }
 
+/// The patterns of a numbering plan are compiled when it is needed; those of all take 41 MiB.
+#[tokio::test]
+async fn a_daemon_that_was_asked_nothing_yet_holds_no_numbering_plans() {
+    let settings = "[connectors.clio]\nkind = \"clio\"\n";
+    // As small as what it holds, whatever the system's huge pages are.
+    let program = Program::start_with(settings, "info", &[("MIMALLOC_ALLOW_THP", "0")]).await;
+    let anonymous = memory(program.pid(), "RssAnon");
+    assert!(anonymous < 24 << 10, "{anonymous} KiB");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_stays_under_the_stated_ceiling_while_every_open_door_is_flooded() {
     const CONNECTIONS: usize = 64;

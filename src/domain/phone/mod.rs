@@ -366,7 +366,6 @@ impl fmt::Display for Party {
 pub(crate) fn warm_up() {
     static WARM: LazyLock<bool> = LazyLock::new(|| E164::by_engine("+16505550100", None).is_ok());
     LazyLock::force(&WARM);
-    reading::warm_up();
 }
 
 #[cfg(test)]

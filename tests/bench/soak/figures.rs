@@ -13,12 +13,15 @@ use tokio::net::TcpStream;
 use crate::Soak;
 use crate::support::program::Program;
 
-/// Memory may be so much larger in the last quarter than in the second one.
-const GROWTH: f64 = 1.05;
-const SLACK_MIB: f64 = 4.0;
+/// At the last rest memory may be so much larger than at the first one, and so much for each minute
+/// of load between them: credentials that were made up are remembered for half an hour. In a run of
+/// six minutes two replicas had 0.3 and 1.6 MiB more, one that lost a KiB every ten answers 4.1.
+const MORE_MIB: f64 = 2.2;
+const MORE_MIB_A_MINUTE: f64 = 0.15;
+/// So many more files may be open under load in the last quarter than in the second one.
 const MORE_FILES: f64 = 32.0;
 /// A shorter run says nothing about memory: it is still warming up.
-const JUDGED_FROM: Duration = Duration::from_secs(480);
+const JUDGED_FROM: Duration = Duration::from_secs(360);
 
 #[derive(Debug, Default)]
 struct Minute {
@@ -31,12 +34,22 @@ struct Minute {
 /// One replica at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sample {
+    /// Without the program's own pages, which the system drops and reads again as it likes.
     pub(super) resident_mib: f64,
     pub(super) files: f64,
     pub(super) threads: f64,
     pub(super) entries: f64,
     pub(super) jobs: f64,
     pub(super) lost_lines: f64,
+}
+
+/// What was read of all replicas.
+#[derive(Debug)]
+pub(super) struct Readings {
+    /// Each ten seconds.
+    pub(super) under_load: Vec<Vec<Sample>>,
+    /// After a quarter of the time.
+    pub(super) first_rest: Vec<Sample>,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +108,7 @@ impl LiveStats {
 
 /// Samples all replicas until the end: each ten seconds, with a row each minute. All samples, and
 /// the answers.
-pub(super) async fn watch(
+pub(super) async fn watch_over(
     soak: &Soak,
     minutes: Duration,
 ) -> anyhow::Result<(Vec<Vec<Sample>>, usize)> {
@@ -108,10 +121,7 @@ pub(super) async fn watch(
     let each = next;
     loop {
         let goes_on = soak.goes_on_after(every).await;
-        let mut now = Vec::new();
-        for replica in &soak.replicas {
-            now.push(sample(replica).await?);
-        }
+        let now = soak.read().await?;
         if !goes_on || soak.began.elapsed() >= next {
             answers += soak
                 .figures
@@ -140,7 +150,7 @@ pub(super) async fn sample(replica: &Program) -> anyhow::Result<Sample> {
     };
     let metrics = page(&replica.ops, "/metrics").await?;
     Ok(Sample {
-        resident_mib: figure(&status, "VmRSS")? / 1024.0,
+        resident_mib: figure(&status, "RssAnon")? / 1024.0,
         files: f64::from(u32::try_from(fs::read_dir(format!("{proc}/fd"))?.count())?),
         threads: figure(&status, "Threads")?,
         entries: figure(&metrics, "contactd_cache_entries ")?,
@@ -169,38 +179,33 @@ pub(super) async fn page(ops: &str, path: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Compares the medians of the second and the last quarter.
-pub(super) fn judge(samples: &[Vec<Sample>], minutes: Duration) -> anyhow::Result<()> {
-    let quarter = samples.len() / 4;
-    for replica in 0..samples.first().map_or(0, Vec::len) {
-        let median = |from: usize, figure: fn(&Sample) -> f64| {
-            let mut all: Vec<_> = samples[from..from + quarter]
-                .iter()
-                .map(|now| figure(&now[replica]))
-                .collect();
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
-        };
-        let both = |figure| {
-            (
-                median(quarter, figure),
-                median(samples.len() - quarter, figure),
-            )
-        };
-        let ((resident, resident_then), (files, files_then)) = (
-            both(|sample| sample.resident_mib),
-            both(|sample| sample.files),
-        );
+/// Compares memory at the two rests, and the medians of open files in the second and the last
+/// quarter.
+pub(super) fn judge(
+    readings: &Readings,
+    last_rest: &[Sample],
+    minutes: Duration,
+) -> anyhow::Result<()> {
+    let (mut grown, samples) = (Vec::new(), &readings.under_load);
+    let between = minutes.saturating_sub(minutes / 4).as_secs_f64() / 60.0;
+    let allowed = MORE_MIB + MORE_MIB_A_MINUTE * between;
+    for (replica, (first, last)) in readings.first_rest.iter().zip(last_rest).enumerate() {
+        let quarter = samples.len() / 4;
+        let files = |from| median(&samples[from..from + quarter], replica, |now| now.files);
+        let (files, files_then) = (files(quarter), files(samples.len() - quarter));
+        let (resident, resident_then) = (first.resident_mib, last.resident_mib);
         println!(
-            "replica {replica}: median RSS {resident:.1} -> {resident_then:.1} MiB, files {files} -> {files_then}"
+            "replica {replica}: RSS at rest {resident:.1} -> {resident_then:.1} MiB, files {files} -> {files_then}"
         );
-        if minutes >= JUDGED_FROM {
-            ensure!(
-                resident_then <= resident * GROWTH + SLACK_MIB,
-                "memory grows"
-            );
-            ensure!(files_then <= files + MORE_FILES, "open files grow");
-        }
+        grown.extend((resident_then > resident + allowed).then_some("memory grows"));
+        grown.extend((files_then > files + MORE_FILES).then_some("open files grow"));
     }
+    ensure!(minutes < JUDGED_FROM || grown.is_empty(), grown.join(", "));
     Ok(())
+}
+
+fn median(samples: &[Vec<Sample>], replica: usize, figure: fn(&Sample) -> f64) -> f64 {
+    let mut all: Vec<_> = samples.iter().map(|now| figure(&now[replica])).collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
 }
