@@ -104,7 +104,7 @@ impl Fleet {
     pub(super) fn budget(
         &self,
         config: &Config,
-        connector: &connector::Config,
+        connector: &connector::ConnectorConfig,
         metrics: &Metrics,
         chores: &Chores,
     ) -> Arc<Budget> {

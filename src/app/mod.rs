@@ -151,16 +151,16 @@ impl App {
         let clients = HttpClients::new(dns).context("TLS for CRM calls cannot be set up")?;
         let platforms = config.connectors.iter().map(|connector| {
             let budget = fleet.budget(&config, connector, &metrics, &chores);
-            let way = clients.way(connector.base_url.is_some());
-            let door = CrmClient::new(
-                way,
+            let egress = clients.egress(connector.base_url.is_some());
+            let client = CrmClient::new(
+                egress,
                 config.limits,
                 budget,
                 Arc::clone(&clock),
                 &metrics,
-                &connector.name,
+                connector,
             );
-            Platform::new(connector.clone(), door, fleet.keys.clone())
+            Platform::new(connector.clone(), client, fleet.keys.clone())
         });
         let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
         let rooms = fleet.rooms(

@@ -5,11 +5,12 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::budget::{CallKind, Quota, Quotas, Scope};
 use crate::cache;
-use crate::connector::{self, HostPattern, IdentitySource, Kind, Limits};
+use crate::connector::{CallLimits, ConnectorConfig, HostPattern, IdentitySource, built_in, kinds};
 use crate::domain::phone::{HouseWord, HouseWords};
 use crate::domain::{AgePolicy, Ages, Region};
 use crate::redis_link::{self, RedisUrl};
@@ -64,11 +65,11 @@ pub struct Config {
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
     pub(crate) resolver: resolver::Config,
     /// The rest of section `lookup`.
-    pub(crate) limits: Limits,
+    pub(crate) limits: CallLimits,
     /// `lookup.withheld`: a house's own texts for "no number".
     pub(crate) withheld: HouseWords,
     /// Sections `connectors.NAME`.
-    pub connectors: Vec<connector::Config>,
+    pub connectors: Vec<ConnectorConfig>,
 }
 
 /// The operations port.
@@ -350,12 +351,12 @@ fn longer_than_zero(section: &mut Section<'_>, key: &str, duration: Duration) {
 fn lookup(
     section: &mut Section<'_>,
     (max_loads, max_jobs): (usize, usize),
-) -> (resolver::Config, Limits, HouseWords) {
+) -> (resolver::Config, CallLimits, HouseWords) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
     let details_timeout = section.duration("details_timeout", "400ms");
     let withheld = section.list::<HouseWord>("withheld", &[]).into();
-    let limits = Limits {
+    let limits = CallLimits {
         call_timeout: section.duration("call_timeout", "5s"),
         reply_bytes: usize::try_from(section.size("max_reply", "4MiB")).unwrap_or(usize::MAX),
         pages: u32::try_from(section.count("max_pages", 5, 1..=1000)).unwrap_or(u32::MAX),
@@ -377,13 +378,12 @@ fn lookup(
     )
 }
 
-fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config> {
-    let kinds: Vec<&str> = Kind::ALL.iter().map(|(name, _)| *name).collect();
-    let kind = section.one_of("kind", &kinds).and_then(|kind| {
-        Kind::ALL
-            .into_iter()
-            .find_map(|(name, value)| (name == kind).then_some(value))
-    });
+fn connector(name: &str, section: &mut Section<'_>) -> Option<ConnectorConfig> {
+    let kinds: Vec<&str> = kinds().collect();
+    let kind = section.one_of("kind", &kinds);
+    // A section without a sound kind is read on for its other faults, by the first one's defaults.
+    let connector = built_in(kind.as_deref().unwrap_or(kinds[0]))?;
+    let profile = Arc::clone(connector.profile());
     let base_url = section.optional("base_url", base_url);
     if base_url
         .as_ref()
@@ -394,8 +394,9 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
             "is http: credentials and contacts cross the network unencrypted; https:// if it can",
         );
     }
-    let default_hosts = kind.map_or(&[][..], Kind::default_hosts);
-    let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", default_hosts);
+    let hosts: Vec<String> = profile.hosts.iter().map(HostPattern::to_string).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", &hosts);
     let create_option = section.switch("create_option", true);
     let identity = section.choice("identity", &IdentitySource::ALL);
     if identity == IdentitySource::Caller {
@@ -405,9 +406,7 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
         );
     }
     let regions = regions(section);
-    let quotas = section.nested("quota", |quota| {
-        quotas(kind.unwrap_or(Kind::Example), quota)
-    });
+    let quotas = section.nested("quota", |section| quotas(profile.quotas, section));
     let nowhere = base_url.is_none() && allowed_hosts.is_empty();
     if kind.is_some()
         && nowhere
@@ -419,9 +418,9 @@ fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config>
             "is required where there are no allowed_hosts: nothing says where the CRM is",
         );
     }
-    Some(connector::Config {
+    Some(ConnectorConfig {
         name: name.to_owned(),
-        kind: kind?,
+        connector: kind.map(|_| connector)?,
         base_url,
         allowed_hosts,
         create_option,
@@ -458,8 +457,7 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
 
 /// A CRM's quotas; what is not given is the CRM's documented limit. Whoever gives a limit means all
 /// calls, unless one kind of them has its own in the settings as well. All have one scope.
-fn quotas(kind: Kind, section: &mut Section<'_>) -> Option<Quotas> {
-    let default = kind.default_quotas();
+fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quotas> {
     let documented = !section.is_given("rate") && !section.is_given("per");
     let (is_burst_given, is_share_given) = (
         section.is_given("burst"),

@@ -107,7 +107,7 @@ pub(super) fn question(
     let party = if request.is_extension {
         let extension = Extension::parse(&request.phone_number)
             .map_err(|e| invalid("phone_number", e.to_string()))?;
-        if !platform.connector().finds_extensions() {
+        if !platform.profile().finds_extensions {
             return Ok(Ask::NoExtensions);
         }
         Party::Extension(extension)
@@ -265,12 +265,14 @@ fn user(user: pb::User, platform: &Platform) -> Result<User, Status> {
         .host(&user.hostname)
         .map_err(|error| invalid("user.hostname", error.to_string()))?;
     let settings = Settings::new(user.settings.unwrap_or_default());
+    let info = platform.info_of(user.platform_additional_info.as_ref());
     Ok(User {
         id: user.id,
         account: user.account_id,
         host,
         region,
         settings,
+        info,
     })
 }
 

@@ -57,7 +57,7 @@ impl Resolver {
 
     /// Whether the CRM can be asked now who the credential is.
     pub(super) fn may_ask_who(&self, asked: Asked<'_>) -> bool {
-        asked.question.platform.connector().names_users()
+        asked.question.platform.profile().names_users
             && self.rooms.admissions.may_ask_who(asked.auth)
     }
 

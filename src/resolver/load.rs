@@ -181,13 +181,13 @@ impl Load {
             formats,
             ..
         } = &self.question;
-        let asked = connector::Question {
+        let plan = connector::SearchPlan {
             party: *party,
             formats,
             regions: platform.regions_for(user),
         };
         let connector = platform.connector();
-        self.in_time(connector::search(connector.as_ref(), session, &asked))
+        self.in_time(connector::search(connector.as_ref(), session, &plan))
             .await
     }
 }

@@ -342,10 +342,7 @@ impl Resolver {
             .rooms
             .keys
             .question(&crm, &question.user, question.party, &question.formats);
-        let auth = self
-            .rooms
-            .keys
-            .auth(&crm, &question.auth, question.user.host.as_ref());
+        let auth = question.platform.auth_tag(&question.user, &question.auth);
         Asked {
             question,
             key,
