@@ -22,7 +22,7 @@ use crate::cache::{Log, MemoryCache, RedisTier, SharedTier, TieredCache};
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
-use crate::connector;
+use crate::connector::ConnectorConfig;
 use crate::domain::KeyMaker;
 use crate::lease::Leases;
 use crate::metrics::{Metrics, RedisRefusalLabels};
@@ -95,7 +95,7 @@ impl Fleet {
     }
 
     /// The budget of one connector.
-    pub(super) fn budget(&self, site: &Site<'_>, connector: &connector::Config) -> Arc<Budget> {
+    pub(super) fn budget(&self, site: &Site<'_>, connector: &ConnectorConfig) -> Arc<Budget> {
         let (config, tasks) = (site.config, &site.supervisor.tasks);
         let shared = self
             .shared

@@ -277,12 +277,14 @@ mod tests {
             host: None,
             region: None,
             settings: crate::domain::user::Settings::default(),
+            info: crate::domain::user::AdditionalInfo::default(),
         };
         let crm = Crm {
             connector: "example",
             base_url: "",
             regions: &[],
             settings: &[],
+            info: &[],
         };
         let question = KeyMaker::new([1; 16])
             .prefix(&crm, &user, &[])

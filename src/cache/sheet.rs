@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::user::Settings;
+    use crate::domain::user::{AdditionalInfo, Settings};
     use crate::domain::{AuthTag, Crm, E164, Identity, KeyMaker, Party, User};
 
     fn key(identity: u8) -> ContactKey {
@@ -102,6 +102,7 @@ mod tests {
             base_url: "",
             regions: &[],
             settings: &[],
+            info: &[],
         };
         let user = User {
             id: "u".into(),
@@ -109,6 +110,7 @@ mod tests {
             host: None,
             region: None,
             settings: Settings::default(),
+            info: AdditionalInfo::default(),
         };
         let party = Party::Number(E164::parse("+16505551234", None).unwrap());
         let question = KeyMaker::new([1; 16])

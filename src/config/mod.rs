@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::connector::{self, Limits};
+use crate::connector::{CallLimits, ConnectorConfig};
 use crate::domain::AgePolicy;
 use crate::domain::phone::HouseWords;
 use crate::telemetry::{self, LogFormat};
@@ -66,11 +66,11 @@ pub struct Config {
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
     pub(crate) resolver: resolver::ResolverConfig,
     /// The rest of section `lookup`.
-    pub(crate) limits: Limits,
+    pub(crate) limits: CallLimits,
     /// `lookup.withheld`: a house's own texts for "no number".
     pub(crate) withheld: HouseWords,
     /// Sections `connectors.NAME`.
-    pub connectors: Vec<connector::Config>,
+    pub connectors: Vec<ConnectorConfig>,
 }
 
 /// The operations port.
@@ -172,7 +172,7 @@ pub(crate) fn read_beside(
 }
 
 /// The connectors, of which there must be one, and every one that a client may use.
-fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<connector::Config> {
+fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<ConnectorConfig> {
     let connectors = reader.sections("connectors", connectors::connector);
     for (n, client) in grpc.clients.iter().enumerate() {
         let unknown = |name: &&String| !connectors.iter().any(|(connector, _)| connector == *name);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::section::Section;
 use super::{Ops, longer_than_zero};
-use crate::connector::Limits;
+use crate::connector::CallLimits;
 use crate::domain::phone::{HouseWord, HouseWords};
 use crate::domain::{AgePolicy, Ages};
 use crate::{cache, resolver, trace};
@@ -54,12 +54,12 @@ fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
 pub(super) fn lookup(
     section: &mut Section<'_>,
     (max_loads, max_jobs): (usize, usize),
-) -> (resolver::ResolverConfig, Limits, HouseWords) {
+) -> (resolver::ResolverConfig, CallLimits, HouseWords) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
     let details_timeout = section.duration("details_timeout", "400ms");
     let withheld = section.list::<HouseWord>("withheld", &[]).into();
-    let limits = Limits {
+    let limits = CallLimits {
         call_timeout: section.duration("call_timeout", "5s"),
         reply_bytes: usize::try_from(section.size("max_reply", "4MiB")).unwrap_or(usize::MAX),
         pages: u32::try_from(section.count("max_pages", 5, 1..=1000)).unwrap_or(u32::MAX),

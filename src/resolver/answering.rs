@@ -107,7 +107,7 @@ impl<'a> Answering<'a> {
     }
 
     fn begin_details(&self, found: Found) -> Details {
-        let (platform, user) = (self.asker().platform(), self.asker().user());
+        let platform = self.asker().platform();
         let lane = self.load.urgency.lane();
         // Somebody who pressed refresh waits for all of them.
         let urgent = if self.waits_for_all() {
@@ -115,13 +115,7 @@ impl<'a> Answering<'a> {
         } else {
             platform.urgent_contacts()
         };
-        Details::begin(
-            platform.connector(),
-            &self.session,
-            &Arc::new(user.settings.clone()),
-            found,
-            (lane, urgent),
-        )
+        Details::begin(platform.connector(), &self.session, found, (lane, urgent))
     }
 
     fn waits_for_all(&self) -> bool {

@@ -172,13 +172,13 @@ impl Load {
 
     async fn search(&self, session: &CrmSession) -> LoadResult<Found> {
         let asker = &self.request.asker;
-        let search = connector::Question {
+        let plan = connector::SearchPlan {
             party: self.request.key.party(),
             formats: asker.formats(),
             regions: asker.regions(),
         };
         let connector = asker.platform().connector();
-        self.in_time(connector::search(connector.as_ref(), session, &search))
+        self.in_time(connector::search(connector.as_ref(), session, &plan))
             .await
     }
 }

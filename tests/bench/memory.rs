@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use contactd::cache::{Config, MemoryCache, TieredCache};
 use contactd::clock::{Clock, SystemClock};
-use contactd::domain::user::Settings;
+use contactd::domain::user::{AdditionalInfo, Settings};
 use contactd::domain::{
     AgePolicy, Ages, Contact, Crm, Entry, Extension, Identity, KeyMaker, Party, User,
 };
@@ -117,12 +117,14 @@ fn store(cache: &TieredCache, keys: &KeyMaker, kind: &str, n: u32) -> anyhow::Re
         host: None,
         region: None,
         settings: Settings::default(),
+        info: AdditionalInfo::default(),
     };
     let crm = Crm {
         connector: "example",
         base_url: "",
         regions: &[],
         settings: &[],
+        info: &[],
     };
     let question = keys.prefix(&crm, &user, &[]).question(party);
     let key = question.of(&Identity::Caller);

@@ -10,7 +10,7 @@ use contactd::cache::{
     Config, Log, MemoryCache, Outcome, Place, RedisTier, SharedTier, TieredCache,
 };
 use contactd::clock::{Clock, Stopwatch, SystemClock};
-use contactd::domain::user::Settings;
+use contactd::domain::user::{AdditionalInfo, Settings};
 use contactd::domain::{
     AgePolicy, Ages, ContactKey, Crm, Entry, Extension, Identity, KeyMaker, Party, QuestionKey,
     SharedTime, Source, User,
@@ -279,12 +279,14 @@ fn keys() -> anyhow::Result<Vec<Key>> {
             host: None,
             region: None,
             settings: Settings::default(),
+            info: AdditionalInfo::default(),
         };
         let crm = Crm {
             connector: "example",
             base_url: "",
             regions: &[],
             settings: &[],
+            info: &[],
         };
         let question = maker.prefix(&crm, &user, &[]).question(party(n)?);
         anyhow::Ok((question, question.of(&Identity::Caller)))

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use contactd::cache::{Begun, NumberToken, Outcome, RedisTier};
 use contactd::clock::Stopwatch;
-use contactd::domain::user::Settings;
+use contactd::domain::user::{AdditionalInfo, Settings};
 use contactd::domain::{
     AuthTag, Contact, ContactKey, Crm, E164, Entry, Identity, KeyMaker, MatchQuality, NumberFormat,
     Party, QuestionKey, SharedTime, User,
@@ -40,12 +40,14 @@ fn question_in(id: &str, n: u32, formats: &[NumberFormat]) -> QuestionKey {
         host: None,
         region: None,
         settings: Settings::default(),
+        info: AdditionalInfo::default(),
     };
     let crm = Crm {
         connector: "example",
         base_url: "",
         regions: &[],
         settings: &[],
+        info: &[],
     };
     KeyMaker::new([1; 16])
         .prefix(&crm, &user, formats)
