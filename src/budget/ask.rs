@@ -157,6 +157,8 @@ pub(super) struct Slot {
     pub(crate) until: Instant,
     /// Its name in Redis, if it is counted there.
     pub(crate) name: Option<String>,
+    /// When it was granted as a probe of a pause, if it is one.
+    pub(crate) probe: Option<Instant>,
 }
 
 /// What a limiter answers.

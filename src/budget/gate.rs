@@ -227,6 +227,12 @@ impl Gate {
         Before { gate: self, lane }
     }
 
+    /// A call of this scope is not made: its slot is free, and so is the probe if it was one.
+    pub(super) fn give_back(&self, limiter: &Limiter, slot: &Slot) {
+        self.state.lock().give_back(limiter, slot);
+        self.look_again();
+    }
+
     /// Forgets what the limiter said, which holds no longer.
     pub(super) fn look_again(&self) {
         let mut state = self.state.lock();
@@ -267,6 +273,13 @@ impl State {
             outlook.wait((ticket.lane, ticket.standing), ahead, now)
         });
         room.max(self.pauses.left(ticket.lane, now))
+    }
+
+    fn give_back(&mut self, limiter: &Limiter, slot: &Slot) {
+        limiter.give_back(slot);
+        if let Some(probed) = slot.probe {
+            self.pauses.give_probe_back(probed);
+        }
     }
 
     fn ask(&mut self, limiter: &Limiter, scope: ScopeTag, lane: Lane, standing: Standing) -> Ask {
@@ -340,7 +353,7 @@ impl<'a> Place<'a> {
             if slot.is_background || !lane.is_background() {
                 return Step::Pass(slot);
             }
-            self.limiter.give_back(&slot);
+            state.give_back(self.limiter, &slot);
             state.outlook = None;
         }
         // The other gate's place is kept for a moment only.
@@ -415,7 +428,7 @@ impl Drop for Place<'_> {
         if state.queue.is_empty()
             && let Some(slot) = state.in_hand.take()
         {
-            self.limiter.give_back(&slot);
+            state.give_back(self.limiter, &slot);
         }
         state.queue.wake_head();
     }
@@ -435,13 +448,14 @@ impl Turn<'_> {
             state.outlook.is_some() && answer.granted.is_some(),
             clock::now(),
         );
-        if self.ask.is_probe && answer.granted.is_some() {
-            state.pauses.probed(now);
-        }
-        if let Some(slot) = answer.granted {
+        if let Some(mut slot) = answer.granted {
+            if self.ask.is_probe {
+                state.pauses.probed(now);
+                slot.probe = Some(now);
+            }
             // Asks go one by one, and a call in hand is taken before the next: there is none.
             if let Some(unused) = state.in_hand.replace(slot) {
-                self.limiter.give_back(&unused);
+                state.give_back(self.limiter, &unused);
             }
         }
         state.outlook = Some(answer.outlook);

@@ -173,6 +173,13 @@ impl Pauses {
         self.probed = Some(now);
     }
 
+    /// The call that was to probe the pause at `probed` is not made: another call may probe at once.
+    pub(super) fn give_probe_back(&mut self, probed: Instant) {
+        if self.probed == Some(probed) {
+            self.probed = None;
+        }
+    }
+
     /// Whether nothing is lost by forgetting: all pauses are over, and so is the memory of
     /// refusals.
     pub(super) fn are_over(&self, now: Instant) -> bool {

@@ -159,6 +159,7 @@ impl Limiter {
             is_background: ask.lane.is_background(),
             until,
             name: None,
+            probe: None,
         };
         let named = match &self.shared {
             Some(shared) => shared

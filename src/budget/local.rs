@@ -202,6 +202,7 @@ impl Local {
             is_background,
             until,
             name: None,
+            probe: None,
         };
         self.hold(&slot);
         if ask.standing == Standing::Proven {

@@ -43,8 +43,7 @@ impl Counted {
     }
 
     fn give_back(&self) {
-        self.limiter.give_back(&self.slot);
-        self.gate.look_again();
+        self.gate.give_back(&self.limiter, &self.slot);
     }
 }
 

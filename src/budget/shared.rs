@@ -196,6 +196,7 @@ impl SharedQuota {
             is_background: ask.lane.is_background(),
             until,
             name: Some(name),
+            probe: None,
         };
         let rest = Rest {
             all: duration(rest.0),
