@@ -112,7 +112,7 @@ impl Fleet {
         let shared = shared.map(|(link, ..)| {
             SharedQuota::new(link.clone(), &connector.name, chores.tasks.clone())
         });
-        let budgets = budget::Config {
+        let budgets = budget::BudgetConfig {
             call_timeout: config.limits.call_timeout + budget::STALE,
             admitted: config.admitted,
             replicas: config.replicas,
@@ -214,7 +214,7 @@ impl Fleet {
                     budgets
                         .lock()
                         .iter()
-                        .for_each(|(_, budget)| budget.unheard());
+                        .for_each(|(_, budget)| budget.redis_unreachable());
                     continue;
                 };
                 failed = false;
@@ -234,7 +234,7 @@ impl Fleet {
                     budgets
                         .lock()
                         .iter()
-                        .for_each(|(_, budget)| budget.unheard());
+                        .for_each(|(_, budget)| budget.redis_unreachable());
                     continue;
                 };
                 seen.store(count.get(), Ordering::Relaxed);
@@ -246,7 +246,7 @@ impl Fleet {
                 budgets
                     .lock()
                     .iter()
-                    .for_each(|(_, budget)| budget.heard(&replicas));
+                    .for_each(|(_, budget)| budget.apply_replicas(&replicas));
             }
         });
     }

@@ -55,8 +55,8 @@ fn quota(name: &str, budget: &Budget) -> ops::Quota {
     for (kind, quota, usage) in budget.usage() {
         let Usage {
             scopes,
-            resting,
-            background_resting,
+            paused: resting,
+            background_paused: background_resting,
             waiting: [call_pop, revalidate, prefetch],
         } = usage;
         sum.apart.extend(kind.map(|kind| apart(kind, &quota)));

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::allowed::NewLimit;
-use super::hint::Rest;
-use super::queue::{Ahead, Standing};
-use super::quota::Limits;
-use super::window::{Frees, micros};
+use super::allowed::LimitChange;
+use super::hint::Pause;
+use super::queue::{WaitersAhead, CredentialProof};
+use super::quota::WindowLimits;
+use super::window::{FreeTimes, micros};
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
@@ -17,7 +17,7 @@ pub(super) const SCOPE_KNOWN: Duration = Duration::from_secs(60);
 
 /// When a pace has its next calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Forecast {
+pub(super) struct NextCalls {
     /// Microseconds until the next call is due. Zero or negative if a call is due now: one interval
     /// lower for each further call that is due.
     pub(crate) next: i64,
@@ -25,7 +25,7 @@ pub(super) struct Forecast {
     pub(crate) interval: i64,
 }
 
-impl Forecast {
+impl NextCalls {
     /// Microseconds until a call is due for whoever has `ahead` others before him.
     pub(super) fn behind(self, ahead: usize) -> i64 {
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
@@ -36,12 +36,12 @@ impl Forecast {
 
 /// Who asks for a call.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ask {
+pub(super) struct SlotRequest {
     pub(crate) scope: ScopeTag,
     pub(crate) lane: Lane,
     /// How many calls the window may hold.
-    pub(crate) limits: Limits,
-    pub(crate) standing: Standing,
+    pub(crate) limits: WindowLimits,
+    pub(crate) proof: CredentialProof,
     /// Whether it asks although the CRM wants a rest.
     pub(crate) is_probe: bool,
     /// Whether it goes at the pace of the quota, and not only within the window.
@@ -54,22 +54,22 @@ pub(super) struct Ask {
 
 /// When there is room for a call, in one kind of lanes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Room {
+pub(super) struct RoomForecast {
     pub(crate) limit: u32,
-    pub(crate) frees: Frees,
-    pub(crate) pace: Forecast,
+    pub(crate) frees: FreeTimes,
+    pub(crate) pace: NextCalls,
     /// How many calls of the window, and of a burst, are kept for proven credentials.
-    pub(crate) kept: Kept,
+    pub(crate) kept: Reserved,
 }
 
-/// See [`Room::kept`]. The only call of a window or a burst cannot be kept.
+/// See [`RoomForecast::kept`]. The only call of a window or a burst cannot be kept.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Kept {
+pub(super) struct Reserved {
     window: usize,
     burst: usize,
 }
 
-impl Kept {
+impl Reserved {
     pub(super) fn one(limit: u32, burst: u32) -> Self {
         Self {
             window: usize::from(limit > 1),
@@ -78,10 +78,10 @@ impl Kept {
     }
 }
 
-impl Room {
+impl RoomForecast {
     /// Microseconds until there is room for whoever has `ahead` others before him. Zero if there is
     /// room now.
-    fn in_micros(&self, ahead: usize, kept: Kept) -> i64 {
+    fn in_micros(&self, ahead: usize, kept: Reserved) -> i64 {
         let free = self
             .frees
             .room_in(self.limit, ahead.saturating_add(kept.window));
@@ -92,15 +92,15 @@ impl Room {
 
 /// When there will be room, as far as a limiter knew when it was asked.
 #[derive(Debug, Clone)]
-pub(super) struct Outlook {
+pub(super) struct Forecast {
     seen: Instant,
-    all: Room,
-    background: Room,
+    all: RoomForecast,
+    background: RoomForecast,
 }
 
-impl Outlook {
+impl Forecast {
     /// An outlook of this moment.
-    pub(super) fn now(all: Room, background: Room) -> Self {
+    pub(super) fn now(all: RoomForecast, background: RoomForecast) -> Self {
         Self {
             seen: clock::now(),
             all,
@@ -110,14 +110,14 @@ impl Outlook {
 
     /// Nobody knows, or looks again, before `wait` is over.
     pub(super) fn after(wait: Duration) -> Self {
-        let pace = Forecast {
+        let pace = NextCalls {
             next: micros(wait),
             interval: 0,
         };
-        let room = Room {
+        let room = RoomForecast {
             limit: u32::MAX,
             pace,
-            ..Room::default()
+            ..RoomForecast::default()
         };
         Self::now(room.clone(), room)
     }
@@ -125,15 +125,15 @@ impl Outlook {
     /// Time until there is room for a waiter behind others. A background lane needs room in both.
     pub(super) fn wait(
         &self,
-        (lane, standing): (Lane, Standing),
-        ahead: Ahead,
+        (lane, proof): (Lane, CredentialProof),
+        ahead: WaitersAhead,
         now: Instant,
     ) -> Duration {
-        let kept = |room: &Room| {
-            if standing == Standing::Unproven {
+        let kept = |room: &RoomForecast| {
+            if proof == CredentialProof::Unproven {
                 room.kept
             } else {
-                Kept::default()
+                Reserved::default()
             }
         };
         let mut micros = self.all.in_micros(ahead.all, kept(&self.all));
@@ -163,55 +163,55 @@ pub(super) struct Slot {
 
 /// What a limiter answers.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct SlotReply {
     /// The call, if there is room. A denied ask spends nothing.
     pub(crate) granted: Option<Slot>,
     /// What comes next.
-    pub(crate) outlook: Outlook,
+    pub(crate) forecast: Forecast,
     /// Pauses that other replicas have set.
-    pub(crate) rest: Rest,
+    pub(crate) rest: Pause,
 }
 
-impl Answer {
-    pub(super) fn denied(outlook: Outlook) -> Self {
+impl SlotReply {
+    pub(super) fn denied(forecast: Forecast) -> Self {
         Self {
             granted: None,
-            outlook,
-            rest: Rest::default(),
+            forecast,
+            rest: Pause::default(),
         }
     }
 }
 
 /// What the other replicas should hear of a scope.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct News {
-    pub(crate) rest: Rest,
+pub(super) struct ScopeUpdate {
+    pub(crate) rest: Pause,
     /// How many calls the CRM allows now.
-    pub(crate) limit: Option<NewLimit>,
+    pub(crate) limit: Option<LimitChange>,
 }
 
 /// Times of a quota that do not change.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
+pub(super) struct HoldTimes {
     /// How long a call is held of which nothing is heard any more.
     pub(crate) hold: Duration,
     /// For how long after a proven call one call of each window is kept for proven credentials.
-    pub(crate) keeps_one_for: Duration,
+    pub(crate) reserve_for: Duration,
     /// How long nothing is spent of a scope whose count Redis has lost.
     pub(crate) unknown_for: Duration,
 }
 
 /// What Redis must know of a scope.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct ExpectedInRedis {
     /// Whether it has counted a call lately, so that the scope's hash must be there.
     pub(crate) scope: bool,
-    pub(crate) last: Option<Last>,
+    pub(crate) last: Option<ExpectedCall>,
 }
 
 /// A call that Redis must hold.
 #[derive(Debug)]
-pub(super) struct Last {
+pub(super) struct ExpectedCall {
     pub(crate) name: String,
     pub(crate) held_for: Duration,
 }

@@ -13,11 +13,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::allowed::Allowed;
-use super::ask::{Answer, Ask, News, Outlook, Slot};
+use super::allowed::AdaptiveLimit;
+use super::ask::{SlotReply, SlotRequest, ScopeUpdate, Forecast, Slot};
 use super::hint::{Pauses, RateHint};
 use super::limiter::Limiter;
-use super::queue::{Ahead, Queue, Standing, Ticket};
+use super::queue::{WaitersAhead, WaitQueue, CredentialProof, QueueKey};
 use super::usage::Usage;
 use super::{Exhausted, STALE};
 use crate::clock::{self, Instant, Stopwatch};
@@ -31,29 +31,29 @@ const IN_USE: Duration = Duration::from_secs(60);
 /// The gate of one scope.
 pub(super) struct Gate {
     scope: ScopeTag,
-    state: Mutex<State>,
+    state: Mutex<GateState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    queue: Queue,
+struct GateState {
+    queue: WaitQueue,
     /// Whether an ask is under way.
     asking: bool,
     /// A call that was granted to a waiter who is not head any more.
-    in_hand: Option<Slot>,
+    unclaimed: Option<Slot>,
     /// What the limiter said last.
-    outlook: Option<Outlook>,
+    forecast: Option<Forecast>,
     pauses: Pauses,
-    allowed: Allowed,
+    allowed: AdaptiveLimit,
     /// Those who wait for the gate to open and stand in no line, by lane.
-    before: [usize; Lane::ALL.len()],
+    outside: [usize; Lane::ALL.len()],
     /// When it was last the scope of a call's owner, and not of its credential only.
     owned: Option<Instant>,
 }
 
 /// How a call passed the gate.
 #[derive(Debug)]
-pub(super) struct Passed {
+pub(super) struct Granted {
     /// The call that it may make.
     pub(crate) slot: Slot,
     /// The lane it passed in.
@@ -63,10 +63,10 @@ pub(super) struct Passed {
 }
 
 /// What a waiter does next.
-enum Step<'a> {
+enum NextStep<'a> {
     Pass(Slot),
     Refuse(Exhausted),
-    Ask(Turn<'a>),
+    SlotRequest(RequestGuard<'a>),
     /// Until woken, or until this moment.
     Wait(Option<Instant>),
 }
@@ -106,8 +106,8 @@ impl Gate {
         limiter: &Limiter,
         urgency: &Urgency,
         is_paced: bool,
-    ) -> Result<Passed, Exhausted> {
-        let mut place = Place::take(self, limiter, urgency, is_paced);
+    ) -> Result<Granted, Exhausted> {
+        let mut call = QueuedCall::take(self, limiter, urgency, is_paced);
         loop {
             // Before the urgency is read, so that no change is missed between reading and waiting.
             let changed = urgency.changed();
@@ -119,29 +119,29 @@ impl Gate {
             } else {
                 lane
             };
-            match place.step(lane, deadline, now) {
-                Step::Pass(slot) => {
-                    return Ok(Passed {
+            match call.step(lane, deadline, now) {
+                NextStep::Pass(slot) => {
+                    return Ok(Granted {
                         slot,
-                        lane: place.ticket.lane,
-                        waited: place.since.elapsed(),
+                        lane: call.key.lane,
+                        waited: call.since.elapsed(),
                     });
                 }
-                Step::Refuse(exhausted) => return Err(exhausted),
-                Step::Ask(turn) => {
+                NextStep::Refuse(exhausted) => return Err(exhausted),
+                NextStep::SlotRequest(turn) => {
                     let patience =
                         deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
                     let answer = limiter
-                        .ask(&Ask {
+                        .ask(&SlotRequest {
                             patience,
                             ..turn.ask
                         })
                         .await;
                     turn.end(answer);
                 }
-                Step::Wait(until) => {
+                NextStep::Wait(until) => {
                     tokio::select! {
-                        () = place.wake.notified() => {}
+                        () = call.wake.notified() => {}
                         () = changed => {}
                         () = wait_until(until) => {}
                     }
@@ -155,11 +155,11 @@ impl Gate {
         let mut ask = self
             .state
             .lock()
-            .ask(limiter, self.scope, lane, Standing::Proven);
+            .ask(limiter, self.scope, lane, CredentialProof::Proven);
         ask.is_made = true;
         let answer = limiter.ask(&ask).await;
         let mut state = self.state.lock();
-        state.outlook = None;
+        state.forecast = None;
         state.queue.wake_head();
         answer.granted
     }
@@ -167,15 +167,15 @@ impl Gate {
     /// Takes in what a reply said. Returns what the other replicas should be told. How many calls
     /// the CRM allows is counted in the scope of their owner only: a credential has made a part of
     /// them.
-    pub(super) fn note(
+    pub(super) fn apply_hint(
         &self,
         limiter: &Limiter,
         hint: &RateHint,
         is_owner: bool,
         granted: Instant,
-    ) -> Option<News> {
+    ) -> Option<ScopeUpdate> {
         let (mut state, now) = (self.state.lock(), clock::now());
-        let rest = state.pauses.note(hint, granted, now);
+        let rest = state.pauses.apply_hint(hint, granted, now);
         let limit = match (is_owner, hint.refused) {
             (false, _) => None,
             (true, true) => {
@@ -190,24 +190,24 @@ impl Gate {
         }
         if limit.is_some() {
             // It is of the old limit.
-            state.outlook = None;
+            state.forecast = None;
         }
         state.queue.wake_impatient();
         state.queue.wake_head();
-        Some(News {
+        Some(ScopeUpdate {
             rest: rest.unwrap_or_default(),
             limit,
         })
     }
 
     /// This is the scope of a call's owner.
-    pub(super) fn counts_an_owner(&self) {
+    pub(super) fn mark_owner(&self) {
         self.state.lock().owned = Some(clock::now());
     }
 
     /// Whether a rest of all lanes has begun since then.
-    pub(super) fn rests_since(&self, moment: Instant) -> bool {
-        self.state.lock().pauses.began_since(moment, clock::now())
+    pub(super) fn paused_since(&self, moment: Instant) -> bool {
+        self.state.lock().pauses.began_after(moment, clock::now())
     }
 
     /// How long no call of this lane and standing passes, as far as known, if nobody waits.
@@ -215,28 +215,28 @@ impl Gate {
         let (state, now) = (self.state.lock(), clock::now());
         let lane = urgency.lane();
         let room = state
-            .outlook
+            .forecast
             .as_ref()
-            .map(|outlook| outlook.wait((lane, standing(urgency)), Ahead::default(), now));
+            .map(|forecast| forecast.wait((lane, proof(urgency)), WaitersAhead::default(), now));
         room.unwrap_or_default().max(state.pauses.left(lane, now))
     }
 
     /// Somebody waits for this gate to open and stands in no line. Counted until dropped.
-    pub(super) fn waits_before(&self, lane: Lane) -> Before<'_> {
-        self.state.lock().before[lane as usize] += 1;
-        Before { gate: self, lane }
+    pub(super) fn wait_outside(&self, lane: Lane) -> OutsideWait<'_> {
+        self.state.lock().outside[lane as usize] += 1;
+        OutsideWait { gate: self, lane }
     }
 
     /// A call of this scope is not made: its slot is free, and so is the probe if it was one.
     pub(super) fn give_back(&self, limiter: &Limiter, slot: &Slot) {
         self.state.lock().give_back(limiter, slot);
-        self.look_again();
+        self.refresh();
     }
 
     /// Forgets what the limiter said, which holds no longer.
-    pub(super) fn look_again(&self) {
+    pub(super) fn refresh(&self) {
         let mut state = self.state.lock();
-        state.outlook = None;
+        state.forecast = None;
         state.queue.wake_head();
     }
 
@@ -246,12 +246,12 @@ impl Gate {
         let now = clock::now();
         if state.owned.is_some_and(|owned| now < owned + IN_USE) {
             usage.scopes += 1;
-            usage.resting += usize::from(state.pauses.rest_all(now));
-            usage.background_resting +=
+            usage.paused += usize::from(state.pauses.all_paused(now));
+            usage.background_paused +=
                 usize::from(!state.pauses.left(Lane::Prefetch, now).is_zero());
         }
-        for (waiting, before) in usage.waiting.iter_mut().zip(state.before) {
-            *waiting += before;
+        for (waiting, outside) in usage.waiting.iter_mut().zip(state.outside) {
+            *waiting += outside;
         }
         for lane in state.queue.lanes() {
             usage.waiting[lane as usize] += 1;
@@ -266,13 +266,13 @@ impl Gate {
     }
 }
 
-impl State {
+impl GateState {
     /// Time until it is this waiter's turn, as far as known.
-    fn ready_in(&self, ticket: Ticket, ahead: Ahead, now: Instant) -> Duration {
-        let room = self.outlook.as_ref().map_or(Duration::ZERO, |outlook| {
-            outlook.wait((ticket.lane, ticket.standing), ahead, now)
+    fn ready_in(&self, key: QueueKey, ahead: WaitersAhead, now: Instant) -> Duration {
+        let room = self.forecast.as_ref().map_or(Duration::ZERO, |forecast| {
+            forecast.wait((key.lane, key.proof), ahead, now)
         });
-        room.max(self.pauses.left(ticket.lane, now))
+        room.max(self.pauses.left(key.lane, now))
     }
 
     fn give_back(&mut self, limiter: &Limiter, slot: &Slot) {
@@ -282,13 +282,13 @@ impl State {
         }
     }
 
-    fn ask(&mut self, limiter: &Limiter, scope: ScopeTag, lane: Lane, standing: Standing) -> Ask {
+    fn ask(&mut self, limiter: &Limiter, scope: ScopeTag, lane: Lane, proof: CredentialProof) -> SlotRequest {
         let limits = limiter.quota().limits(self.allowed.limit());
-        Ask {
+        SlotRequest {
             scope,
             lane,
             limits,
-            standing,
+            proof,
             is_probe: false,
             is_paced: true,
             patience: None,
@@ -297,23 +297,23 @@ impl State {
     }
 }
 
-/// See [`Gate::waits_before`].
-pub(super) struct Before<'a> {
+/// See [`Gate::wait_outside`].
+pub(super) struct OutsideWait<'a> {
     gate: &'a Gate,
     lane: Lane,
 }
 
-impl Drop for Before<'_> {
+impl Drop for OutsideWait<'_> {
     fn drop(&mut self) {
-        self.gate.state.lock().before[self.lane as usize] -= 1;
+        self.gate.state.lock().outside[self.lane as usize] -= 1;
     }
 }
 
 /// A place in the line; left when dropped.
-struct Place<'a> {
+struct QueuedCall<'a> {
     gate: &'a Gate,
     limiter: &'a Limiter,
-    ticket: Ticket,
+    key: QueueKey,
     wake: Arc<Notify>,
     /// Since it came to its lane.
     since: Stopwatch,
@@ -323,19 +323,19 @@ struct Place<'a> {
     asked: bool,
 }
 
-impl<'a> Place<'a> {
+impl<'a> QueuedCall<'a> {
     fn take(gate: &'a Gate, limiter: &'a Limiter, urgency: &Urgency, is_paced: bool) -> Self {
         let wake = Arc::new(Notify::new());
-        let ticket = gate.state.lock().queue.enter(
+        let key = gate.state.lock().queue.enter(
             urgency.lane(),
-            standing(urgency),
+            proof(urgency),
             urgency.began(),
             Arc::clone(&wake),
         );
         Self {
             gate,
             limiter,
-            ticket,
+            key,
             wake,
             since: Stopwatch::start(),
             began: Stopwatch::start(),
@@ -344,74 +344,74 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn step(&mut self, lane: Lane, deadline: Option<Instant>, now: Instant) -> Step<'a> {
+    fn step(&mut self, lane: Lane, deadline: Option<Instant>, now: Instant) -> NextStep<'a> {
         let mut state = self.gate.state.lock();
         self.move_to(&mut state, lane, deadline.is_some());
-        let head = state.queue.is_head(self.ticket);
-        if head && let Some(slot) = state.in_hand.take() {
+        let head = state.queue.is_head(self.key);
+        if head && let Some(slot) = state.unclaimed.take() {
             // A call pop's call is not counted in the share of the background lanes.
             if slot.is_background || !lane.is_background() {
-                return Step::Pass(slot);
+                return NextStep::Pass(slot);
             }
             state.give_back(self.limiter, &slot);
-            state.outlook = None;
+            state.forecast = None;
         }
         // The other gate's place is kept for a moment only.
         let patience = (!self.is_paced).then(|| STALE.saturating_sub(self.began.elapsed()));
         let deadline = patience.map(|patience| now + patience).or(deadline);
         if !head && deadline.is_none() {
-            return Step::Wait(None);
+            return NextStep::Wait(None);
         }
         let ahead = if head {
-            Ahead::default()
+            WaitersAhead::default()
         } else {
-            state.queue.ahead(self.ticket)
+            state.queue.ahead(self.key)
         };
-        let ready_in = state.ready_in(self.ticket, ahead, now);
+        let ready_in = state.ready_in(self.key, ahead, now);
         let is_late = patience.is_some_and(|patience| patience.is_zero());
         if is_late
             || deadline.is_some_and(|deadline| ready_in > deadline.saturating_duration_since(now))
         {
-            return Step::Refuse(Exhausted {
+            return NextStep::Refuse(Exhausted {
                 retry_after: ready_in,
             });
         }
         if !head || state.asking {
-            return Step::Wait(deadline);
+            return NextStep::Wait(deadline);
         }
         // A call pop asks once though it knows that it must wait: the limiter tells the other
         // replicas' background lanes to stand aside. While the scope rests nobody asks, but for
         // whether the pause of another replica still holds: a limiter without Redis knows of calls
         // only, and would grant one.
-        let rests = !state.pauses.left(lane, now).is_zero();
-        let asks_again_in = state.pauses.asked_again_in(now);
-        let stands_out = !rests && !lane.is_background() && !self.asked;
-        if ready_in.is_zero() || stands_out || (rests && asks_again_in == Some(Duration::ZERO)) {
+        let is_paused = !state.pauses.left(lane, now).is_zero();
+        let recheck_in = state.pauses.recheck_in(now);
+        let announces_itself = !is_paused && !lane.is_background() && !self.asked;
+        if ready_in.is_zero() || announces_itself || (is_paused && recheck_in == Some(Duration::ZERO)) {
             state.asking = true;
             self.asked = true;
-            let ask = state.ask(self.limiter, self.gate.scope, lane, self.ticket.standing);
-            let is_probe = ready_in.is_zero() && state.pauses.rest_all(now);
-            return Step::Ask(Turn {
+            let ask = state.ask(self.limiter, self.gate.scope, lane, self.key.proof);
+            let is_probe = ready_in.is_zero() && state.pauses.all_paused(now);
+            return NextStep::SlotRequest(RequestGuard {
                 gate: self.gate,
                 limiter: self.limiter,
-                ask: Ask {
+                ask: SlotRequest {
                     is_probe,
                     is_paced: self.is_paced,
                     ..ask
                 },
             });
         }
-        let wait = if rests {
-            asks_again_in.map_or(ready_in, |wait| wait.min(ready_in))
+        let wait = if is_paused {
+            recheck_in.map_or(ready_in, |wait| wait.min(ready_in))
         } else {
             ready_in
         };
-        Step::Wait(Some(now + wait))
+        NextStep::Wait(Some(now + wait))
     }
 
-    fn move_to(&mut self, state: &mut State, lane: Lane, impatient: bool) {
-        let moves = lane != self.ticket.lane;
-        self.ticket = state.queue.update(self.ticket, lane, impatient);
+    fn move_to(&mut self, state: &mut GateState, lane: Lane, impatient: bool) {
+        let moves = lane != self.key.lane;
+        self.key = state.queue.update(self.key, lane, impatient);
         if moves {
             self.since = Stopwatch::start();
             self.asked = false;
@@ -421,12 +421,12 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuedCall<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.state.lock();
-        state.queue.leave(self.ticket);
+        state.queue.leave(self.key);
         if state.queue.is_empty()
-            && let Some(slot) = state.in_hand.take()
+            && let Some(slot) = state.unclaimed.take()
         {
             state.give_back(self.limiter, &slot);
         }
@@ -435,17 +435,17 @@ impl Drop for Place<'_> {
 }
 
 /// The right to ask the limiter; given back when dropped.
-struct Turn<'a> {
+struct RequestGuard<'a> {
     gate: &'a Gate,
     limiter: &'a Limiter,
-    ask: Ask,
+    ask: SlotRequest,
 }
 
-impl Turn<'_> {
-    fn end(self, answer: Answer) {
+impl RequestGuard<'_> {
+    fn end(self, answer: SlotReply) {
         let mut state = self.gate.state.lock();
         let (expected, now) = (
-            state.outlook.is_some() && answer.granted.is_some(),
+            state.forecast.is_some() && answer.granted.is_some(),
             clock::now(),
         );
         if let Some(mut slot) = answer.granted {
@@ -454,19 +454,19 @@ impl Turn<'_> {
                 slot.probe = Some(now);
             }
             // Asks go one by one, and a call in hand is taken before the next: there is none.
-            if let Some(unused) = state.in_hand.replace(slot) {
+            if let Some(unused) = state.unclaimed.replace(slot) {
                 state.give_back(self.limiter, &unused);
             }
         }
-        state.outlook = Some(answer.outlook);
-        let news = state.pauses.hear(answer.rest, now);
-        if !expected || news {
+        state.forecast = Some(answer.forecast);
+        let update = state.pauses.apply_shared(answer.rest, now);
+        if !expected || update {
             state.queue.wake_impatient();
         }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.state.lock();
         state.asking = false;
@@ -474,11 +474,11 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn standing(urgency: &Urgency) -> Standing {
+fn proof(urgency: &Urgency) -> CredentialProof {
     if urgency.is_proven() {
-        Standing::Proven
+        CredentialProof::Proven
     } else {
-        Standing::Unproven
+        CredentialProof::Unproven
     }
 }
 

@@ -63,7 +63,7 @@ impl RateHint {
 
 /// For how long from now which lanes shall rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Rest {
+pub(super) struct Pause {
     /// All lanes.
     pub(crate) all: Duration,
     /// The background lanes.
@@ -78,8 +78,8 @@ pub(super) struct Pauses {
     all: Option<Instant>,
     background: Option<Instant>,
     /// What other replicas have set, and when that was last heard.
-    told: (Option<Instant>, Option<Instant>),
-    heard: Option<Instant>,
+    shared: (Option<Instant>, Option<Instant>),
+    shared_at: Option<Instant>,
     /// When the pause of all lanes was set, and when it was last probed.
     began: Option<Instant>,
     probed: Option<Instant>,
@@ -90,17 +90,17 @@ pub(super) struct Pauses {
 impl Pauses {
     /// Takes in the hint of a call that was granted at `granted`. Returns what the other replicas
     /// should be told, if that is anything new.
-    pub(super) fn note(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Option<Rest> {
-        let all = self.rest_of_all(hint, granted, now);
+    pub(super) fn apply_hint(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Option<Pause> {
+        let all = self.pause_of_all(hint, granted, now);
         let is_later =
             Some(granted) > self.began || self.probed.is_some_and(|probed| granted >= probed);
-        let is_over = all.is_zero() && is_later && self.rest_all(now);
+        let is_over = all.is_zero() && is_later && self.all_paused(now);
         if is_over {
-            (self.all, self.background, self.told) = (None, None, (None, None));
+            (self.all, self.background, self.shared) = (None, None, (None, None));
         }
-        let rest = Rest {
+        let rest = Pause {
             all,
-            background: rest_of_background(hint),
+            background: pause_of_background(hint),
             is_over,
         };
         let is_longer = self.set(rest, now);
@@ -108,7 +108,7 @@ impl Pauses {
     }
 
     /// Pauses for at least so long. True if that is notably longer than before.
-    fn set(&mut self, rest: Rest, now: Instant) -> bool {
+    fn set(&mut self, rest: Pause, now: Instant) -> bool {
         self.begin(rest, now);
         let all = lengthen(&mut self.all, rest.all, now);
         let background = lengthen(&mut self.background, rest.background, now);
@@ -117,11 +117,11 @@ impl Pauses {
 
     /// What the replicas together have set, for this one as well: in place of what was heard
     /// before. True if that is notably longer.
-    pub(super) fn hear(&mut self, rest: Rest, now: Instant) -> bool {
+    pub(super) fn apply_shared(&mut self, rest: Pause, now: Instant) -> bool {
         self.begin(rest, now);
         let before = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
         let until = |rest: Duration| (!rest.is_zero()).then(|| now + rest.min(LONGEST_PAUSE));
-        (self.told, self.heard) = ((until(rest.all), until(rest.background)), Some(now));
+        (self.shared, self.shared_at) = ((until(rest.all), until(rest.background)), Some(now));
         let after = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
         after
             .iter()
@@ -129,27 +129,27 @@ impl Pauses {
             .any(|(after, before)| *after > before + WORTH_TELLING)
     }
 
-    fn begin(&mut self, rest: Rest, now: Instant) {
-        if !self.rest_all(now) && !rest.all.is_zero() {
+    fn begin(&mut self, rest: Pause, now: Instant) {
+        if !self.all_paused(now) && !rest.all.is_zero() {
             (self.began, self.probed) = (Some(now), None);
         }
     }
 
     /// Whether all lanes rest, whoever may probe meanwhile.
-    pub(super) fn rest_all(&self, now: Instant) -> bool {
-        !left(self.all.max(self.told.0), now).is_zero()
+    pub(super) fn all_paused(&self, now: Instant) -> bool {
+        !left(self.all.max(self.shared.0), now).is_zero()
     }
 
     /// Whether all lanes rest, and did not at `moment`.
-    pub(super) fn began_since(&self, moment: Instant, now: Instant) -> bool {
-        self.rest_all(now) && self.began.is_some_and(|began| began > moment)
+    pub(super) fn began_after(&self, moment: Instant, now: Instant) -> bool {
+        self.all_paused(now) && self.began.is_some_and(|began| began > moment)
     }
 
     /// How long a lane still rests. A ringing phone rests until it may probe.
     pub(super) fn left(&self, lane: Lane, now: Instant) -> Duration {
-        let all = left(self.all.max(self.told.0), now);
+        let all = left(self.all.max(self.shared.0), now);
         if lane.is_background() {
-            return all.max(left(self.background.max(self.told.1), now));
+            return all.max(left(self.background.max(self.shared.1), now));
         }
         all.min(left(
             self.began.max(self.probed).map(|last| last + PROBE_EVERY),
@@ -159,12 +159,12 @@ impl Pauses {
 
     /// If only other replicas have set the pause: after this time it is asked whether it still
     /// holds, because they may have ended it.
-    pub(super) fn asked_again_in(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn recheck_in(&self, now: Instant) -> Option<Duration> {
         let is_own = !left(self.all.max(self.background), now).is_zero();
         let again = self
-            .heard
+            .shared_at
             .filter(|_| !is_own)
-            .map(|heard| heard + ASK_AGAIN);
+            .map(|shared_at| shared_at + ASK_AGAIN);
         again.map(|again| again.saturating_duration_since(now))
     }
 
@@ -189,7 +189,7 @@ impl Pauses {
         forgotten && self.left(Lane::Prefetch, now).is_zero()
     }
 
-    fn rest_of_all(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Duration {
+    fn pause_of_all(&mut self, hint: &RateHint, granted: Instant, now: Instant) -> Duration {
         let named = hint.retry_after.filter(|time| !time.is_zero());
         let spent = hint
             .remaining
@@ -228,7 +228,7 @@ impl Pauses {
 }
 
 /// The last few calls before the reset are kept for call pops.
-fn rest_of_background(hint: &RateHint) -> Duration {
+fn pause_of_background(hint: &RateHint) -> Duration {
     let few = match (hint.remaining, hint.limit) {
         (Some(left), Some(limit)) => u64::from(left) * 10 <= u64::from(limit),
         (Some(left), None) => left <= FEW,
@@ -280,13 +280,13 @@ mod tests {
         let mut steps = Vec::new();
         for _ in 0..8 {
             now += LONGEST_BACKOFF + SECOND;
-            pauses.note(&refused(None), now, now);
+            pauses.apply_hint(&refused(None), now, now);
             steps.push(pauses.left(Lane::Prefetch, now).as_secs());
         }
         assert_eq!(steps, [1, 2, 4, 8, 16, 32, 60, 60]);
         now += LONGEST_BACKOFF + SECOND;
-        pauses.note(&RateHint::default(), now, now);
-        pauses.note(&refused(Some(Duration::ZERO)), now, now);
+        pauses.apply_hint(&RateHint::default(), now, now);
+        pauses.apply_hint(&refused(Some(Duration::ZERO)), now, now);
         assert_eq!(
             pauses.left(Lane::CallPop, now),
             SECOND,
@@ -298,25 +298,25 @@ mod tests {
     async fn refusals_of_calls_that_were_under_way_together_count_once() {
         let (mut pauses, start) = (Pauses::default(), clock::now());
         for n in 0..20 {
-            pauses.note(&refused(None), start, start + n * Duration::from_millis(1));
+            pauses.apply_hint(&refused(None), start, start + n * Duration::from_millis(1));
         }
         assert_eq!(pauses.left(Lane::CallPop, start), SECOND);
         // Nor does a success among them forget the refusal.
-        pauses.note(&RateHint::default(), start, start + SECOND);
-        pauses.note(&refused(None), start + SECOND, start + SECOND);
+        pauses.apply_hint(&RateHint::default(), start, start + SECOND);
+        pauses.apply_hint(&refused(None), start + SECOND, start + SECOND);
         assert_eq!(pauses.left(Lane::CallPop, start + SECOND), 2 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]
     async fn retry_after_rests_all_lanes_and_is_capped_at_an_hour() {
         let (mut pauses, now) = (Pauses::default(), clock::now());
-        assert!(pauses.note(&refused(Some(30 * SECOND)), now, now).is_some());
+        assert!(pauses.apply_hint(&refused(Some(30 * SECOND)), now, now).is_some());
         assert!(
-            pauses.note(&refused(Some(30 * SECOND)), now, now).is_none(),
+            pauses.apply_hint(&refused(Some(30 * SECOND)), now, now).is_none(),
             "nothing new to tell"
         );
         assert_eq!(pauses.left(Lane::CallPop, now), 30 * SECOND);
-        pauses.note(&refused(Some(86_400 * SECOND)), now, now);
+        pauses.apply_hint(&refused(Some(86_400 * SECOND)), now, now);
         assert_eq!(pauses.left(Lane::Prefetch, now), LONGEST_PAUSE);
         assert!(!pauses.are_over(now));
         assert!(pauses.are_over(now + LONGEST_PAUSE));
@@ -325,7 +325,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_ringing_phone_may_find_out_every_half_minute_whether_a_pause_still_holds() {
         let (mut pauses, start) = (Pauses::default(), clock::now());
-        pauses.note(&refused(Some(600 * SECOND)), start, start);
+        pauses.apply_hint(&refused(Some(600 * SECOND)), start, start);
         assert_eq!(pauses.left(Lane::CallPop, start), PROBE_EVERY);
         let first = start + PROBE_EVERY;
         assert_eq!(
@@ -334,15 +334,15 @@ mod tests {
         );
         pauses.probed(first);
         assert_eq!(pauses.left(Lane::CallPop, first), PROBE_EVERY, "one call");
-        assert!(pauses.note(&refused(None), first, first + SECOND).is_none());
+        assert!(pauses.apply_hint(&refused(None), first, first + SECOND).is_none());
         assert_eq!(pauses.left(Lane::Prefetch, first), 570 * SECOND, "it holds");
         let second = first + PROBE_EVERY;
         pauses.probed(second);
         assert!(
-            pauses.note(&RateHint::default(), start, second).is_none(),
+            pauses.apply_hint(&RateHint::default(), start, second).is_none(),
             "a call from before says nothing"
         );
-        let over = pauses.note(&RateHint::default(), second + SECOND, second + SECOND);
+        let over = pauses.apply_hint(&RateHint::default(), second + SECOND, second + SECOND);
         assert!(over.is_some_and(|rest| rest.is_over));
         assert_eq!(pauses.left(Lane::Prefetch, second + SECOND), Duration::ZERO);
     }
@@ -350,37 +350,37 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pause_of_another_replica_is_asked_for_again_and_ends_when_it_is_over_there() {
         let (mut pauses, start) = (Pauses::default(), clock::now());
-        let rest = |all| Rest {
+        let rest = |all| Pause {
             all,
             background: all,
             is_over: false,
         };
-        assert!(pauses.hear(rest(600 * SECOND), start));
-        assert_eq!(pauses.asked_again_in(start + SECOND), Some(4 * SECOND));
+        assert!(pauses.apply_shared(rest(600 * SECOND), start));
+        assert_eq!(pauses.recheck_in(start + SECOND), Some(4 * SECOND));
         assert!(
-            !pauses.hear(rest(595 * SECOND), start + 5 * SECOND),
+            !pauses.apply_shared(rest(595 * SECOND), start + 5 * SECOND),
             "no news"
         );
         assert_eq!(
             pauses.left(Lane::Prefetch, start + 5 * SECOND),
             595 * SECOND
         );
-        pauses.hear(Rest::default(), start + 10 * SECOND);
+        pauses.apply_shared(Pause::default(), start + 10 * SECOND);
         assert_eq!(
             pauses.left(Lane::Prefetch, start + 10 * SECOND),
             Duration::ZERO
         );
-        pauses.note(
+        pauses.apply_hint(
             &refused(Some(30 * SECOND)),
             start + 11 * SECOND,
             start + 11 * SECOND,
         );
         assert_eq!(
-            pauses.asked_again_in(start + 12 * SECOND),
+            pauses.recheck_in(start + 12 * SECOND),
             None,
             "its own holds in any case"
         );
-        pauses.hear(Rest::default(), start + 12 * SECOND);
+        pauses.apply_shared(Pause::default(), start + 12 * SECOND);
         assert_eq!(
             pauses.left(Lane::Prefetch, start + 12 * SECOND),
             29 * SECOND
@@ -406,7 +406,7 @@ mod tests {
             ),
         ] {
             let mut pauses = Pauses::default();
-            pauses.note(&hint, now, now);
+            pauses.apply_hint(&hint, now, now);
             let left = [Lane::CallPop, Lane::Prefetch].map(|lane| pauses.left(lane, now).as_secs());
             assert_eq!(left, [all, background], "{hint:?}");
         }

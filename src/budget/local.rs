@@ -19,12 +19,12 @@ use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use parking_lot::{Mutex, RwLock};
 
-use super::ask::{Answer, Ask, Forecast, Kept, Known, Last, Outlook, Room, SCOPE_KNOWN, Slot};
-use super::hint::Rest;
-use super::past::{Count, Outage};
-use super::queue::{Ahead, Standing};
-use super::quota::{Pace, Quota};
-use super::window::{Window, micros};
+use super::ask::{SlotReply, SlotRequest, NextCalls, Reserved, ExpectedInRedis, ExpectedCall, Forecast, RoomForecast, SCOPE_KNOWN, Slot};
+use super::hint::Pause;
+use super::past::{CountSource, ScopeOutage};
+use super::queue::{WaitersAhead, CredentialProof};
+use super::quota::{TokenBucket, Quota};
+use super::window::{SlidingWindow, micros};
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 
@@ -32,25 +32,25 @@ use crate::domain::ScopeTag;
 const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
 
 /// The own count of one quota.
-pub(super) struct Local {
-    paces: RwLock<Paces>,
-    held: Mutex<HashMap<ScopeTag, Held, foldhash::fast::RandomState>>,
+pub(super) struct LocalLimiter {
+    paces: RwLock<Governors>,
+    held: Mutex<HashMap<ScopeTag, ScopeCalls, foldhash::fast::RandomState>>,
 }
 
-struct Paces {
+struct Governors {
     /// How many share the quota, and how many at least, as the settings say.
     replicas: NonZeroU32,
     at_least: NonZeroU32,
-    all: Keyed,
-    background: Keyed,
+    all: Governor,
+    background: Governor,
     /// By how many microseconds call pops may run further ahead of the pace than the background
     /// lanes.
     ahead: i64,
 }
 
-impl Paces {
+impl Governors {
     fn new(quota: &Quota, replicas: NonZeroU32, at_least: NonZeroU32) -> Self {
-        let keyed = |pace: Pace| Keyed::new(pace.among(replicas.max(at_least)));
+        let keyed = |pace: TokenBucket| Governor::new(pace.among(replicas.max(at_least)));
         let (all, background) = (keyed(quota.all()), keyed(quota.background()));
         let ahead = micros(all.pace.tolerance())
             - micros(quota.even().among(replicas.max(at_least)).tolerance());
@@ -64,11 +64,11 @@ impl Paces {
     }
 
     /// When the next calls are due, of all and of the background lanes.
-    fn forecasts(&self, scope: ScopeTag) -> (Forecast, Forecast) {
-        let (all, share) = (self.all.forecast(scope), self.background.forecast(scope));
+    fn next_calls_by_lane(&self, scope: ScopeTag) -> (NextCalls, NextCalls) {
+        let (all, share) = (self.all.next_calls(scope), self.background.next_calls(scope));
         (
             all,
-            Forecast {
+            NextCalls {
                 next: share.next.max(all.next + self.ahead),
                 ..share
             },
@@ -82,22 +82,22 @@ impl Paces {
 
 /// The calls of one scope.
 #[derive(Debug, Default)]
-struct Held {
-    all: Window,
-    background: Window,
+struct ScopeCalls {
+    all: SlidingWindow,
+    background: SlidingWindow,
     /// The latest call that Redis has counted for this replica, and until when.
     last: Option<(String, Instant)>,
     /// When Redis last counted one.
     counted: Option<Instant>,
     /// Until when a call is kept for credentials that are proven.
-    keeps_one_until: Option<Instant>,
+    reserved_until: Option<Instant>,
     /// Redis does not answer asks of this scope.
-    outage: Option<Outage>,
+    outage: Option<ScopeOutage>,
     /// From when on all replicas count this scope in Redis again.
     all_shared_from: Option<Instant>,
 }
 
-impl Held {
+impl ScopeCalls {
     fn slide(&mut self, now: Instant) {
         self.all.slide(now);
         self.background.slide(now);
@@ -106,14 +106,14 @@ impl Held {
     fn is_needless(&self, now: Instant) -> bool {
         let is_over = |moment: Option<Instant>| moment.is_none_or(|moment| moment <= now);
         self.all.is_empty()
-            && is_over(self.keeps_one_until)
+            && is_over(self.reserved_until)
             && is_over(self.all_shared_from)
             && is_over(self.counted.map(|counted| counted + SCOPE_KNOWN))
             && self.outage.is_none_or(|outage| outage.is_forgotten(now))
     }
 }
 
-impl fmt::Debug for Local {
+impl fmt::Debug for LocalLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local")
             .field("replicas", &self.paces.read().sharing())
@@ -121,18 +121,18 @@ impl fmt::Debug for Local {
     }
 }
 
-impl Local {
+impl LocalLimiter {
     /// The count of a replica that knows of no other. So many share the quota at least.
     pub(super) fn new(quota: &Quota, at_least: NonZeroU32) -> Self {
         Self {
-            paces: RwLock::new(Paces::new(quota, NonZeroU32::MIN, at_least)),
+            paces: RwLock::new(Governors::new(quota, NonZeroU32::MIN, at_least)),
             held: Mutex::default(),
         }
     }
 
     /// Whose count holds for a scope, if `count` holds for the quota.
-    pub(super) fn count_of(&self, scope: ScopeTag, count: Count) -> Count {
-        if !matches!(count, Count::Shared | Count::SharedWithinShare) {
+    pub(super) fn source_for(&self, scope: ScopeTag, count: CountSource) -> CountSource {
+        if !matches!(count, CountSource::Shared | CountSource::SharedWithinShare) {
             return count;
         }
         let (held, now) = (self.held.lock(), clock::now());
@@ -141,7 +141,7 @@ impl Local {
         };
         let within_share = held.all_shared_from.is_some_and(|from| now < from);
         let shared = if within_share {
-            Count::SharedWithinShare
+            CountSource::SharedWithinShare
         } else {
             count
         };
@@ -150,7 +150,7 @@ impl Local {
     }
 
     /// Redis has answered an ask of a scope.
-    pub(super) fn was_answered(&self, scope: ScopeTag, quota: &Quota) {
+    pub(super) fn redis_answered(&self, scope: ScopeTag, quota: &Quota) {
         if let Some(held) = self.held.lock().get_mut(&scope)
             && let Some(outage) = held.outage.take()
         {
@@ -161,10 +161,10 @@ impl Local {
     }
 
     /// Redis has not answered an ask of a scope; it is waited for so long.
-    pub(super) fn was_not_answered(&self, scope: ScopeTag, wait: Duration) {
+    pub(super) fn redis_failed(&self, scope: ScopeTag, wait: Duration) {
         let mut held = self.held.lock();
         let held = held.entry(scope).or_default();
-        held.outage = Some(Outage::goes_on(held.outage, wait, clock::now()));
+        held.outage = Some(ScopeOutage::goes_on(held.outage, wait, clock::now()));
     }
 
     /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must
@@ -172,23 +172,23 @@ impl Local {
     pub(super) fn ask(
         &self,
         quota: &Quota,
-        keeps_one_for: Duration,
-        ask: &Ask,
+        reserve_for: Duration,
+        ask: &SlotRequest,
         until: Instant,
-    ) -> Answer {
+    ) -> SlotReply {
         let paces = self.paces.read();
         let paces = ask.is_paced.then_some(&*paces);
-        let before = self.outlook(quota, ask, paces);
+        let before = self.forecast(quota, ask, paces);
         let is_background = ask.lane.is_background();
         // governor gives nothing back. So everything is looked at before anything is spent.
         if !before
-            .wait((ask.lane, ask.standing), Ahead::default(), clock::now())
+            .wait((ask.lane, ask.proof), WaitersAhead::default(), clock::now())
             .is_zero()
         {
-            return Answer {
+            return SlotReply {
                 granted: None,
-                outlook: before,
-                rest: Rest::default(),
+                forecast: before,
+                rest: Pause::default(),
             };
         }
         if let Some(paces) = paces {
@@ -205,63 +205,63 @@ impl Local {
             probe: None,
         };
         self.hold(&slot);
-        if ask.standing == Standing::Proven {
-            self.keep_one(ask.scope, clock::now() + keeps_one_for);
+        if ask.proof == CredentialProof::Proven {
+            self.reserve_one(ask.scope, clock::now() + reserve_for);
         }
-        let outlook = self.outlook(quota, ask, paces);
-        Answer {
+        let forecast = self.forecast(quota, ask, paces);
+        SlotReply {
             granted: Some(slot),
-            outlook,
-            rest: Rest::default(),
+            forecast,
+            rest: Pause::default(),
         }
     }
 
     /// When this replica's share has room.
-    pub(super) fn outlook_of_share(&self, quota: &Quota, ask: &Ask) -> Outlook {
-        self.outlook(quota, ask, None)
+    pub(super) fn forecast_of_share(&self, quota: &Quota, ask: &SlotRequest) -> Forecast {
+        self.forecast(quota, ask, None)
     }
 
-    fn outlook(&self, quota: &Quota, ask: &Ask, paces: Option<&Paces>) -> Outlook {
+    fn forecast(&self, quota: &Quota, ask: &SlotRequest, paces: Option<&Governors>) -> Forecast {
         let now = clock::now();
-        let sharing = paces.map_or_else(|| self.paces.read().sharing(), Paces::sharing);
+        let sharing = paces.map_or_else(|| self.paces.read().sharing(), Governors::sharing);
         let limits = ask.limits.among(sharing);
         let mut held = self.held.lock();
         let held = held.entry(ask.scope).or_default();
         held.slide(now);
-        let keeps_one = held.keeps_one_until.is_some_and(|until| now < until);
+        let is_reserved = held.reserved_until.is_some_and(|until| now < until);
         let (pace, share_pace) = paces
-            .map(|paces| paces.forecasts(ask.scope))
+            .map(|paces| paces.next_calls_by_lane(ask.scope))
             .unwrap_or_default();
-        let room = |window: &Window, limit: u32, pace: Forecast, burst: u32| Room {
+        let room = |window: &SlidingWindow, limit: u32, pace: NextCalls, burst: u32| RoomForecast {
             limit,
             frees: window.frees(now, quota.per()),
             pace,
-            kept: if keeps_one {
-                Kept::one(limit, burst)
+            kept: if is_reserved {
+                Reserved::one(limit, burst)
             } else {
-                Kept::default()
+                Reserved::default()
             },
         };
         let [burst, share_burst] = paces.map_or([1, 1], |paces| {
-            [&paces.all, &paces.background].map(Keyed::burst)
+            [&paces.all, &paces.background].map(Governor::burst)
         });
-        Outlook::now(
+        Forecast::now(
             room(&held.all, limits.of(false), pace, burst),
             room(&held.background, limits.of(true), share_pace, share_burst),
         )
     }
 
     /// One call of each window is kept for proven credentials until then.
-    pub(super) fn keep_one(&self, scope: ScopeTag, until: Instant) {
-        self.held.lock().entry(scope).or_default().keeps_one_until = Some(until);
+    pub(super) fn reserve_one(&self, scope: ScopeTag, until: Instant) {
+        self.held.lock().entry(scope).or_default().reserved_until = Some(until);
     }
 
     /// What Redis must know of a scope: if it does not, it has lost what it counted. A call that is
     /// free in a moment is not asked for.
-    pub(super) fn known(&self, scope: ScopeTag, per: Duration) -> Known {
+    pub(super) fn expected_in_redis(&self, scope: ScopeTag, per: Duration) -> ExpectedInRedis {
         let (held, now) = (self.held.lock(), clock::now());
         let Some(held) = held.get(&scope) else {
-            return Known::default();
+            return ExpectedInRedis::default();
         };
         let counted = held
             .counted
@@ -271,9 +271,9 @@ impl Local {
             .as_ref()
             .map(|(name, until)| (name, until.saturating_duration_since(now)));
         let last = last.filter(|(_, held_for)| *held_for > (per / 100).max(CLOCKS_DIFFER));
-        Known {
+        ExpectedInRedis {
             scope: counted,
-            last: last.map(|(name, held_for)| Last {
+            last: last.map(|(name, held_for)| ExpectedCall {
                 name: name.clone(),
                 held_for,
             }),
@@ -281,7 +281,7 @@ impl Local {
     }
 
     /// Redis need not know any more what it has counted until now.
-    pub(super) fn forget_known(&self) {
+    pub(super) fn forget_expected(&self) {
         for held in self.held.lock().values_mut() {
             (held.last, held.counted) = (None, None);
         }
@@ -320,19 +320,19 @@ impl Local {
 
     /// So many replicas share the quota. True if that changes anything; then the paces begin
     /// afresh, because governor's quota cannot be changed.
-    pub(super) fn divide(&self, quota: &Quota, replicas: NonZeroU32) -> bool {
+    pub(super) fn set_replicas(&self, quota: &Quota, replicas: NonZeroU32) -> bool {
         let mut paces = self.paces.write();
         let changes = paces.replicas != replicas;
         if changes {
-            *paces = Paces::new(quota, replicas, paces.at_least);
+            *paces = Governors::new(quota, replicas, paces.at_least);
         }
         changes
     }
 
     /// The quota is another one. The paces begin afresh, the windows hold what they held.
-    pub(super) fn follow(&self, quota: &Quota) {
+    pub(super) fn set_quota(&self, quota: &Quota) {
         let mut paces = self.paces.write();
-        *paces = Paces::new(quota, paces.replicas, paces.at_least);
+        *paces = Governors::new(quota, paces.replicas, paces.at_least);
     }
 
     /// Forgets the scopes that hold nothing.
@@ -359,16 +359,16 @@ impl Local {
 }
 
 /// One governor with a state for each scope.
-struct Keyed {
-    limiter: RateLimiter<ScopeTag, Arrivals, Since, NoOpMiddleware<Nanos>>,
-    arrivals: Arrivals,
-    start: Since,
-    pace: Pace,
+struct Governor {
+    limiter: RateLimiter<ScopeTag, ArrivalTimes, GovernorClock, NoOpMiddleware<Nanos>>,
+    arrivals: ArrivalTimes,
+    start: GovernorClock,
+    pace: TokenBucket,
 }
 
-impl Keyed {
-    fn new(pace: Pace) -> Self {
-        let (start, arrivals) = (Since(clock::now()), Arrivals::default());
+impl Governor {
+    fn new(pace: TokenBucket) -> Self {
+        let (start, arrivals) = (GovernorClock(clock::now()), ArrivalTimes::default());
         // Never less than a nanosecond: a Pace has an interval.
         let quota = governor::Quota::with_period(pace.interval)
             .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
@@ -391,7 +391,7 @@ impl Keyed {
     }
 
     /// When the next call is due: governor's own rule, asked without spending.
-    fn forecast(&self, scope: ScopeTag) -> Forecast {
+    fn next_calls(&self, scope: ScopeTag) -> NextCalls {
         let now = self.start.now().as_u64();
         let arrival = self
             .arrivals
@@ -404,7 +404,7 @@ impl Keyed {
         // Rounded up, so that a wait of this length is long enough.
         let next = micros(Duration::from_nanos(arrival - now + 999))
             .saturating_sub(micros(self.pace.tolerance()));
-        Forecast {
+        NextCalls {
             next,
             interval: micros(self.pace.interval),
         }
@@ -414,9 +414,9 @@ impl Keyed {
 /// What governor stores for each scope: the theoretical arrival time of the next call, in
 /// nanoseconds since the limiter's start. Ours and not governor's own, so that it can be read.
 #[derive(Clone, Default)]
-struct Arrivals(Arc<Mutex<HashMap<ScopeTag, u64, foldhash::fast::RandomState>>>);
+struct ArrivalTimes(Arc<Mutex<HashMap<ScopeTag, u64, foldhash::fast::RandomState>>>);
 
-impl StateStore for Arrivals {
+impl StateStore for ArrivalTimes {
     type Key = ScopeTag;
 
     fn measure_and_replace<T, F, E>(&self, scope: &ScopeTag, measure: F) -> Result<T, E>
@@ -430,7 +430,7 @@ impl StateStore for Arrivals {
     }
 }
 
-impl ShrinkableKeyedStateStore<ScopeTag> for Arrivals {
+impl ShrinkableKeyedStateStore<ScopeTag> for ArrivalTimes {
     fn retain_recent(&self, drop_below: Nanos) {
         self.0
             .lock()
@@ -452,9 +452,9 @@ impl ShrinkableKeyedStateStore<ScopeTag> for Arrivals {
 
 /// governor's view of the clock: time since a moment.
 #[derive(Debug, Clone, Copy)]
-struct Since(Instant);
+struct GovernorClock(Instant);
 
-impl Clock for Since {
+impl Clock for GovernorClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {

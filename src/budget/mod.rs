@@ -39,7 +39,7 @@
 //! ([`shared`]), with the pauses, the limit that has fallen, and with a mark that makes the
 //! background lanes of every replica stand aside while a call pop waits at any. A replica that does
 //! not reach Redis keeps to an equal share of the quota, which the others leave to it
-//! ([`Budget::heard`]). Asking Redis takes at most the link's timeout.
+//! ([`Budget::apply_replicas`]). Asking Redis takes at most the link's timeout.
 //!
 //! # What nobody remembers
 //! A daemon that has just begun without Redis, and a Redis that has lost its data or one scope's
@@ -93,10 +93,10 @@ pub(crate) use shared::SharedQuota;
 pub(crate) use usage::Usage;
 
 use ask::Slot;
-use gate::{Gate, Passed};
+use gate::{Gate, Granted};
 use limiter::Limiter;
-use permit::{Counted, Turn};
-use waits::Waits;
+use permit::{CountedSlot, SlotGuard};
+use waits::WaitHistograms;
 
 /// If the credential's turn does not come within this time after its owner's, both are waited for
 /// again.
@@ -115,7 +115,7 @@ pub(crate) struct Exhausted {
 
 /// What a budget must know besides the quotas.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Config {
+pub(crate) struct BudgetConfig {
     /// The longest time after its owner's turn at which a call may still arrive at the CRM: its own
     /// timeout and [`STALE`].
     pub(crate) call_timeout: Duration,
@@ -127,7 +127,7 @@ pub(crate) struct Config {
     pub(crate) is_past_known: bool,
 }
 
-impl Default for Config {
+impl Default for BudgetConfig {
     /// One replica, nothing to wait for.
     fn default() -> Self {
         let (call_timeout, admitted) = (Duration::ZERO, Duration::ZERO);
@@ -161,10 +161,10 @@ impl From<ScopeTag> for Scopes {
 
 /// The quotas of one connector.
 pub(crate) struct Budget {
-    all: Line,
-    search: Line,
-    other: Line,
-    waits: Waits,
+    all: QuotaGates,
+    search: QuotaGates,
+    other: QuotaGates,
+    waits: WaitHistograms,
 }
 
 impl fmt::Debug for Budget {
@@ -176,15 +176,15 @@ impl fmt::Debug for Budget {
 }
 
 /// One quota, and who waits for it.
-struct Line {
+struct QuotaGates {
     /// Whether calls wait here: not so for a kind of calls that has no quota for itself.
     is_used: AtomicBool,
     limiter: Arc<Limiter>,
     gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
 }
 
-impl Line {
-    fn new(quota: Quota, is_used: bool, config: &Config, shared: Option<SharedQuota>) -> Self {
+impl QuotaGates {
+    fn new(quota: Quota, is_used: bool, config: &BudgetConfig, shared: Option<SharedQuota>) -> Self {
         let limiter = Arc::new(Limiter::new(quota, config, shared));
         Self {
             is_used: AtomicBool::new(is_used),
@@ -201,7 +201,7 @@ impl Line {
     /// on.
     fn set(&self, quota: Quota, admitted: Duration, forgets: bool) {
         if self.limiter.set(quota, admitted, forgets) {
-            self.look_again();
+            self.refresh();
         }
     }
 
@@ -214,8 +214,8 @@ impl Line {
         )
     }
 
-    fn counted(&self, gate: Arc<Gate>, slot: Slot) -> Turn {
-        Turn::new(Counted {
+    fn counted(&self, gate: Arc<Gate>, slot: Slot) -> SlotGuard {
+        SlotGuard::new(CountedSlot {
             gate,
             limiter: Arc::clone(&self.limiter),
             slot,
@@ -228,10 +228,10 @@ impl Line {
         scope: ScopeTag,
         urgency: &Urgency,
         is_paced: bool,
-    ) -> Result<(Turn, Passed), Exhausted> {
+    ) -> Result<(SlotGuard, Granted), Exhausted> {
         let gate = self.gate(scope);
         if is_paced {
-            gate.counts_an_owner();
+            gate.mark_owner();
         }
         // Large, and there are two of them in a call.
         let passed = Box::pin(gate.pass(&self.limiter, urgency, is_paced)).await?;
@@ -239,7 +239,7 @@ impl Line {
     }
 
     /// Waits until a call may pass the gate of a credential, as far as known. Spends nothing.
-    async fn opened(&self, credential: ScopeTag, urgency: &Urgency) -> Result<(), Exhausted> {
+    async fn wait_until_open(&self, credential: ScopeTag, urgency: &Urgency) -> Result<(), Exhausted> {
         let gate = self.gate(credential);
         loop {
             let closed = gate.closed_for(urgency);
@@ -252,7 +252,7 @@ impl Line {
                     retry_after: closed,
                 });
             }
-            let _counted = gate.waits_before(urgency.lane());
+            let _counted = gate.wait_outside(urgency.lane());
             tokio::select! {
                 () = clock::sleep(closed.min(LOOK_AGAIN)) => {}
                 () = urgency.changed() => {}
@@ -270,9 +270,9 @@ impl Line {
         usage
     }
 
-    fn look_again(&self) {
+    fn refresh(&self) {
         for gate in self.gates.lock().values() {
-            gate.look_again();
+            gate.refresh();
         }
     }
 
@@ -292,7 +292,7 @@ impl Budget {
     #[must_use]
     pub(crate) fn new(
         quotas: impl Into<Quotas>,
-        config: &Config,
+        config: &BudgetConfig,
         platform: &str,
         metrics: &Metrics,
         shared: Option<&SharedQuota>,
@@ -300,7 +300,7 @@ impl Budget {
         let quotas = quotas.into();
         let own = |kind| {
             let is_used = quotas.own(kind).is_some();
-            Line::new(
+            QuotaGates::new(
                 *quotas.of(kind),
                 is_used,
                 config,
@@ -308,12 +308,12 @@ impl Budget {
             )
         };
         let (search, other) = (own(CallKind::Search), own(CallKind::Other));
-        let all = Line::new(quotas.all, true, config, shared.cloned());
+        let all = QuotaGates::new(quotas.all, true, config, shared.cloned());
         Self {
             all,
             search,
             other,
-            waits: Waits::new(platform, metrics),
+            waits: WaitHistograms::new(platform, metrics),
         }
     }
 
@@ -321,7 +321,7 @@ impl Budget {
     /// dropped leaves the line.
     ///
     /// If the quota is an account's, one call of each window is kept for loads whose credential is
-    /// proven ([`Urgency::set_proven`]), for [`Config::admitted`] after such a load has called or a
+    /// proven ([`Urgency::set_proven`]), for [`BudgetConfig::admitted`] after such a load has called or a
     /// credential was proven.
     ///
     /// # Errors
@@ -339,7 +339,7 @@ impl Budget {
             let line = self.line(kind);
             let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
             if let Some(credential) = credential {
-                line.opened(credential, urgency).await?;
+                line.wait_until_open(credential, urgency).await?;
             }
             let (owner, passed) = line.turn(scopes.owner, urgency, true).await?;
             let granted = clock::now();
@@ -354,7 +354,7 @@ impl Budget {
             };
             // The settings may have moved this kind of calls to another line meanwhile.
             let has_moved = !std::ptr::eq(line, self.line(kind));
-            if has_moved || (second.is_some() && line.gate(scopes.owner).rests_since(granted)) {
+            if has_moved || (second.is_some() && line.gate(scopes.owner).paused_since(granted)) {
                 continue;
             }
             // Who was raised meanwhile has waited in the new lane since then only.
@@ -369,9 +369,9 @@ impl Budget {
     }
 
     /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].
-    pub(crate) async fn keep_one(&self, scope: ScopeTag) {
+    pub(crate) async fn reserve_one(&self, scope: ScopeTag) {
         for line in self.lines().into_iter().filter(|line| line.is_used()) {
-            line.limiter.keep_one(scope).await;
+            line.limiter.reserve_one(scope).await;
         }
     }
 
@@ -390,7 +390,7 @@ impl Budget {
         Some(Permit::new(line.counted(gate, slot), None, granted))
     }
 
-    /// Other quotas, and another [`Config::admitted`], hold from the next call on, for those that
+    /// Other quotas, and another [`BudgetConfig::admitted`], hold from the next call on, for those that
     /// wait as well. A quota's scope stays what it was.
     ///
     /// What was called lately goes on to count. If it cannot be counted (a longer window, a kind of
@@ -412,7 +412,7 @@ impl Budget {
         self.all.set(quotas.all, admitted, joined);
     }
 
-    fn line(&self, kind: CallKind) -> &Line {
+    fn line(&self, kind: CallKind) -> &QuotaGates {
         let own = match kind {
             CallKind::Search => &self.search,
             CallKind::Other => &self.other,
@@ -420,25 +420,25 @@ impl Budget {
         if own.is_used() { own } else { &self.all }
     }
 
-    fn lines(&self) -> [&Line; 3] {
+    fn lines(&self) -> [&QuotaGates; 3] {
         [&self.all, &self.search, &self.other]
     }
 
     /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and
     /// this changes nothing.
-    pub(crate) fn heard(&self, replicas: &Replicas) {
+    pub(crate) fn apply_replicas(&self, replicas: &Replicas) {
         for line in self.lines() {
-            if line.limiter.heard(replicas) {
-                line.look_again();
+            if line.limiter.apply_replicas(replicas) {
+                line.refresh();
             }
         }
     }
 
     /// Redis was asked of the replicas and did not answer.
-    pub(crate) fn unheard(&self) {
+    pub(crate) fn redis_unreachable(&self) {
         self.lines()
             .into_iter()
-            .for_each(|line| line.limiter.unheard());
+            .for_each(|line| line.limiter.redis_unreachable());
     }
 
     /// The quota of a kind of call, or of all that have none for themselves.
@@ -470,7 +470,7 @@ impl Budget {
 
     /// Forgets the scopes that nobody uses and that hold no call. To be called now and then.
     pub(crate) fn sweep(&self) {
-        self.lines().into_iter().for_each(Line::sweep);
+        self.lines().into_iter().for_each(QuotaGates::sweep);
     }
 }
 

@@ -15,12 +15,12 @@ use redis::Script;
 use tokio_util::task::TaskTracker;
 
 use super::ask::{
-    Answer, Ask, Forecast, Kept, Known, News, Outlook, Room, SCOPE_KNOWN, Slot, Times,
+    SlotReply, SlotRequest, NextCalls, Reserved, ExpectedInRedis, ScopeUpdate, Forecast, RoomForecast, SCOPE_KNOWN, Slot, HoldTimes,
 };
-use super::hint::Rest;
-use super::queue::Standing;
-use super::quota::{CallKind, Pace, Quota};
-use super::window::{FORESEEN, Frees, micros};
+use super::hint::Pause;
+use super::queue::CredentialProof;
+use super::quota::{CallKind, TokenBucket, Quota};
+use super::window::{FORESEEN, FreeTimes, micros};
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
 use crate::redis_link::user::token;
@@ -40,10 +40,10 @@ pub(crate) struct SharedQuota {
     /// What the names of this replica's calls begin with.
     replica: String,
     calls: Arc<AtomicU64>,
-    scripts: Arc<Scripts>,
+    scripts: Arc<QuotaScripts>,
 }
 
-struct Scripts {
+struct QuotaScripts {
     ask: Script,
     note: Script,
     release: Script,
@@ -58,7 +58,7 @@ impl fmt::Debug for SharedQuota {
 }
 
 /// What the ask script returns; see there.
-type Reply = (
+type AskReply = (
     i64,
     i64,
     i64,
@@ -83,7 +83,7 @@ struct Gcra {
 impl Gcra {
     /// Of all lanes, of the share, and of all for the background lanes. Whoever is not paced may
     /// run ahead by a whole window, and takes nothing of the pace.
-    fn of_ask(quota: &Quota, ask: &Ask) -> [Self; 3] {
+    fn of_ask(quota: &Quota, ask: &SlotRequest) -> [Self; 3] {
         let paces = [quota.all(), quota.background(), quota.even()];
         if ask.is_paced {
             paces.map(Self::of)
@@ -92,7 +92,7 @@ impl Gcra {
         }
     }
 
-    fn of(pace: Pace) -> Self {
+    fn of(pace: TokenBucket) -> Self {
         Self {
             interval: micros(pace.interval),
             tolerance: micros(pace.tolerance()),
@@ -108,13 +108,13 @@ impl Gcra {
 }
 
 /// Gives a call back that may have been granted unheard; disarmed by taking its name.
-struct Unheard<'a> {
+struct GiveBackOnDrop<'a> {
     shared: &'a SharedQuota,
     scope: ScopeTag,
     name: Option<String>,
 }
 
-impl Drop for Unheard<'_> {
+impl Drop for GiveBackOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
             self.shared.release(self.scope, &name, Duration::ZERO);
@@ -129,7 +129,7 @@ impl SharedQuota {
     pub(crate) fn new(link: Link, connector: &str, tasks: TaskTracker) -> Self {
         // A hash, because a connector's name may hold what would move the key to another slot.
         let name = blake3::hash(connector.as_bytes());
-        let scripts = Scripts {
+        let scripts = QuotaScripts {
             ask: Script::new(include_str!("ask.lua")),
             note: Script::new(include_str!("note.lua")),
             release: Script::new(include_str!("release.lua")),
@@ -167,11 +167,11 @@ impl SharedQuota {
     pub(super) async fn ask(
         &self,
         quota: &Quota,
-        times: &Times,
-        ask: &Ask,
-        (left, known): (u32, &Known),
+        times: &HoldTimes,
+        ask: &SlotRequest,
+        (left, known): (u32, &ExpectedInRedis),
         until: Instant,
-    ) -> Result<Answer, LinkError> {
+    ) -> Result<SlotReply, LinkError> {
         let name = format!(
             "{}:{}",
             self.replica,
@@ -180,16 +180,16 @@ impl SharedQuota {
         let paces = Gcra::of_ask(quota, ask);
         let texts = texts((quota, times, left), ask, paces, &name, known);
         // What is made already counts in any case.
-        let unheard = (!ask.is_made).then(|| name.clone());
-        let mut unheard = Unheard {
+        let undelivered = (!ask.is_made).then(|| name.clone());
+        let mut undelivered = GiveBackOnDrop {
             shared: self,
             scope: ask.scope,
-            name: unheard,
+            name: undelivered,
         };
-        let reply: Reply = self
+        let reply: AskReply = self
             .run(&self.scripts.ask, &self.keys(ask.scope), &texts)
             .await?;
-        unheard.name = None;
+        undelivered.name = None;
         let (is_granted, rest) = (reply.0 == 1, (reply.3, reply.4));
         let slot = Slot {
             scope: ask.scope,
@@ -198,21 +198,21 @@ impl SharedQuota {
             name: Some(name),
             probe: None,
         };
-        let rest = Rest {
+        let rest = Pause {
             all: duration(rest.0),
             background: duration(rest.1),
             is_over: false,
         };
-        Ok(Answer {
+        Ok(SlotReply {
             granted: is_granted.then_some(slot),
-            outlook: outlook(quota, paces, reply),
+            forecast: forecast(quota, paces, reply),
             rest,
         })
     }
 
     /// Lets the scope rest on all replicas, or rest no more, and tells them of a new limit. Best
     /// effort: if Redis is away, only this replica knows.
-    pub(super) async fn tell(&self, scope: ScopeTag, News { rest, limit }: &News) {
+    pub(super) async fn publish(&self, scope: ScopeTag, ScopeUpdate { rest, limit }: &ScopeUpdate) {
         let all = if rest.is_over { -1 } else { micros(rest.all) };
         let limit = limit.map_or([0; 3], |new| {
             [
@@ -236,7 +236,7 @@ impl SharedQuota {
     }
 
     /// Keeps a call of each window for credentials that are proven, for so long. Best effort.
-    pub(super) async fn keep_one(&self, scope: ScopeTag, lasts: Duration) {
+    pub(super) async fn reserve_one(&self, scope: ScopeTag, lasts: Duration) {
         self.note(scope, [0, 0, micros(lasts), 0, 0, 0]).await;
     }
 
@@ -284,11 +284,11 @@ impl SharedQuota {
 
 /// The ask script's arguments, in its order.
 fn texts(
-    (quota, times, left): (&Quota, &Times, u32),
-    ask: &Ask,
+    (quota, times, left): (&Quota, &HoldTimes, u32),
+    ask: &SlotRequest,
     [all, share, even]: [Gcra; 3],
     name: &str,
-    known: &Known,
+    known: &ExpectedInRedis,
 ) -> Vec<String> {
     let last = known.last.as_ref();
     let numbers = [
@@ -305,8 +305,8 @@ fn texts(
         micros(times.hold),
     ];
     let flags = [
-        micros(times.keeps_one_for),
-        i64::from(ask.standing == Standing::Proven),
+        micros(times.reserve_for),
+        i64::from(ask.proof == CredentialProof::Proven),
         i64::from(ask.is_probe),
         i64::from(ask.is_made),
         i64::try_from(FORESEEN).unwrap_or(1),
@@ -330,7 +330,7 @@ fn texts(
         .collect()
 }
 
-fn outlook(quota: &Quota, [all, share, _]: [Gcra; 3], reply: Reply) -> Outlook {
+fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: AskReply) -> Forecast {
     let (
         _,
         next,
@@ -341,28 +341,28 @@ fn outlook(quota: &Quota, [all, share, _]: [Gcra; 3], reply: Reply) -> Outlook {
         times,
         share_held,
         share_times,
-        keeps_one,
+        is_reserved,
         limit,
         share_limit,
     ) = reply;
-    let room = |limit, held, times, next, pace: Gcra| Room {
+    let room = |limit, held, times, next, pace: Gcra| RoomForecast {
         limit,
-        frees: Frees {
+        frees: FreeTimes {
             held,
             per: micros(quota.per()),
             times,
         },
-        pace: Forecast {
+        pace: NextCalls {
             next,
             interval: pace.interval,
         },
-        kept: if keeps_one == 1 {
-            Kept::one(limit, quota.burst().get())
+        kept: if is_reserved == 1 {
+            Reserved::one(limit, quota.burst().get())
         } else {
-            Kept::default()
+            Reserved::default()
         },
     };
-    Outlook::now(
+    Forecast::now(
         room(limit, held, times, next, all),
         room(share_limit, share_held, share_times, share_next, share),
     )

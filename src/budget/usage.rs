@@ -8,9 +8,9 @@ pub(crate) struct Usage {
     /// Users or accounts whose calls are counted now, those included that have just ended.
     pub(crate) scopes: usize,
     /// How many of them make no call now, because the CRM asked for a rest.
-    pub(crate) resting: usize,
+    pub(crate) paused: usize,
     /// How many of them make no background call now; those that rest are among them.
-    pub(crate) background_resting: usize,
+    pub(crate) background_paused: usize,
     /// Calls that wait for their turn, in the order of [`Lane::ALL`].
     pub(crate) waiting: [usize; Lane::ALL.len()],
 }

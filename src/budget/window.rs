@@ -20,12 +20,12 @@ pub(super) fn micros(duration: Duration) -> i64 {
 
 /// The calls held, by the moment at which they are free again.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(super) struct SlidingWindow {
     calls: BTreeMap<Instant, u32>,
     held: u32,
 }
 
-impl Window {
+impl SlidingWindow {
     /// Holds one more call.
     pub(super) fn hold(&mut self, until: Instant) {
         *self.calls.entry(until).or_default() += 1;
@@ -66,13 +66,13 @@ impl Window {
     }
 
     /// When calls will be free. One that is under way may be free as soon as `per` from now.
-    pub(super) fn frees(&self, now: Instant, per: Duration) -> Frees {
+    pub(super) fn frees(&self, now: Instant, per: Duration) -> FreeTimes {
         let latest = micros(per);
         let each = |(until, calls): (&Instant, &u32)| {
             let free = micros(until.saturating_duration_since(now)).min(latest);
             std::iter::repeat_n(free, *calls as usize)
         };
-        Frees {
+        FreeTimes {
             held: self.held,
             per: latest,
             times: self.calls.iter().flat_map(each).take(FORESEEN).collect(),
@@ -83,7 +83,7 @@ impl Window {
 /// When the calls of a window will be free, as seen at one moment. Times are microseconds from
 /// then.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Frees {
+pub(super) struct FreeTimes {
     /// Calls held.
     pub(crate) held: u32,
     /// The length of the window.
@@ -92,7 +92,7 @@ pub(super) struct Frees {
     pub(crate) times: Vec<i64>,
 }
 
-impl Frees {
+impl FreeTimes {
     /// Microseconds until a window of `limit` calls has room for whoever has `ahead` others before
     /// him. Zero if it has room now. At the earliest: calls under way may take longer.
     pub(super) fn room_in(&self, limit: u32, ahead: usize) -> i64 {
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_held_until_a_window_after_its_reply() {
-        let (start, mut window) = (clock::now(), Window::default());
+        let (start, mut window) = (clock::now(), SlidingWindow::default());
         let lost = start + 6 * SECOND;
         window.hold(lost);
         window.hold(lost);
@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_forecast_names_the_call_whose_room_each_waiter_gets() {
-        let (now, mut window) = (clock::now(), Window::default());
+        let (now, mut window) = (clock::now(), SlidingWindow::default());
         for after in [100, 100, 300] {
             window.hold(now + ms(after));
         }
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_empty_window_has_room_for_its_limit() {
-        let frees = Frees {
+        let frees = FreeTimes {
             held: 0,
             per: 1_000_000,
             times: Vec::new(),
