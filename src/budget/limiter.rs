@@ -7,12 +7,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::BudgetConfig;
-use super::ask::{SlotReply, SlotRequest, ExpectedInRedis, ScopeUpdate, Forecast, Slot, HoldTimes};
-use super::hint::Pause;
+use super::forecast::Forecast;
 use super::local::LocalLimiter;
 use super::past::{self, CountSource, Past, Replicas};
-use super::queue::WaitersAhead;
+use super::pauses::Pause;
 use super::quota::{Quota, Scope};
+use super::request::{ExpectedInRedis, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
 use super::shared::SharedQuota;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
@@ -53,12 +53,16 @@ impl LimiterSettings {
         }
     }
 
-    fn times(&self) -> HoldTimes {
-        let unknown_for = past::unknown_for(self.quota.per());
-        HoldTimes {
+    /// What Redis must know to count by these settings, if nobody is absent and nothing is expected
+    /// of it.
+    fn shared_terms(&self) -> SharedTerms {
+        SharedTerms {
+            quota: self.quota,
             hold: self.hold,
             reserve_for: self.reserve_for,
-            unknown_for,
+            unknown_for: past::unknown_for(self.quota.per()),
+            left_to_absent: 0,
+            expected: ExpectedInRedis::default(),
         }
     }
 }
@@ -66,7 +70,11 @@ impl LimiterSettings {
 impl Limiter {
     pub(super) fn new(quota: Quota, config: &BudgetConfig, shared: Option<SharedQuota>) -> Self {
         let past = Mutex::new(Past::new(&quota, config, shared.is_some(), clock::now()));
-        let settings = RwLock::new(LimiterSettings::new(quota, config.call_timeout, config.admitted));
+        let settings = RwLock::new(LimiterSettings::new(
+            quota,
+            config.call_timeout,
+            config.admitted,
+        ));
         let local = LocalLimiter::new(&quota, config.replicas);
         Self {
             settings,
@@ -106,81 +114,76 @@ impl Limiter {
         self.settings().quota
     }
 
-    /// Asks for a call. Never two asks for one scope at a time.
+    /// Asks for a call. Never two requests for one scope at a time.
     ///
     /// Ends at once, or within the timeout of the link to Redis.
-    pub(super) async fn ask(&self, ask: &SlotRequest) -> SlotReply {
+    pub(super) async fn request(&self, request: &SlotRequest) -> SlotReply {
         let settings = self.settings();
         let until = clock::now() + settings.hold;
-        let count = self.past.lock().count(clock::now());
-        let count = self.local.source_for(ask.scope, count);
-        match (&self.shared, count) {
-            _ if ask.is_made => self.count_made(ask, until).await,
+        if request.is_made {
+            return self.count_made(request, until).await;
+        }
+        let source = self.past.lock().source(clock::now());
+        let source = self.local.source_for(request.scope, source);
+        match (&self.shared, source) {
             (_, CountSource::Unknown(wait)) => SlotReply::denied(Forecast::after(wait)),
-            (Some(shared), CountSource::Shared) => self.ask_shared(shared, ask, until).await,
+            (Some(shared), CountSource::Shared) => {
+                self.request_shared(shared, request, until).await
+            }
             (Some(shared), CountSource::SharedWithinShare) => {
-                let forecast = self.local.forecast_of_share(&settings.quota, ask);
-                match forecast.wait((ask.lane, ask.proof), WaitersAhead::default(), clock::now()) {
-                    Duration::ZERO => self.ask_shared(shared, ask, until).await,
-                    _ => SlotReply::denied(forecast),
+                let forecast = self.local.forecast_of_share(&settings.quota, request);
+                if request.wait_for(&forecast).is_zero() {
+                    self.request_shared(shared, request, until).await
+                } else {
+                    SlotReply::denied(forecast)
                 }
             }
-            (_, CountSource::Own | CountSource::Shared | CountSource::SharedWithinShare) => {
-                self.local
-                    .ask(&settings.quota, settings.reserve_for, ask, until)
-            }
+            (_, CountSource::Own | CountSource::Shared | CountSource::SharedWithinShare) => self
+                .local
+                .request(&settings.quota, settings.reserve_for, request, until),
         }
     }
 
-    async fn ask_shared(&self, shared: &SharedQuota, ask: &SlotRequest, until: Instant) -> SlotReply {
+    async fn request_shared(
+        &self,
+        shared: &SharedQuota,
+        request: &SlotRequest,
+        until: Instant,
+    ) -> SlotReply {
         let (settings, absent) = (self.settings(), self.past.lock().absent(clock::now()));
-        let left = ask.limits.all - ask.limits.leaving(absent).all;
-        let expected_in_redis = self.local.expected_in_redis(ask.scope, settings.quota.per());
-        let Ok(answer) = shared
-            .ask(&settings.quota, &settings.times(), ask, (left, &expected_in_redis), until)
-            .await
-        else {
+        let quota = &settings.quota;
+        let terms = SharedTerms {
+            left_to_absent: request.limits.all - request.limits.leaving(absent).all,
+            expected: self.local.expected_in_redis(request.scope, quota.per()),
+            ..settings.shared_terms()
+        };
+        let Ok(reply) = shared.request(&terms, request, until).await else {
             let wait = self.past.lock().outage();
-            self.local.redis_failed(ask.scope, wait);
+            self.local.redis_failed(request.scope, wait);
             return SlotReply::denied(Forecast::after(Duration::ZERO));
         };
-        self.local.redis_answered(ask.scope, &settings.quota);
-        if let Some(slot) = &answer.granted {
+        self.local.redis_answered(request.scope, quota);
+        if let Some(slot) = &reply.granted {
             self.local.hold(slot);
         }
-        answer
+        reply
     }
 
-    /// Counts a call that nobody was asked for, whether there is room or not.
-    async fn count_made(&self, ask: &SlotRequest, until: Instant) -> SlotReply {
-        let settings = self.settings();
-        let slot = Slot {
-            scope: ask.scope,
-            is_background: ask.lane.is_background(),
-            until,
-            name: None,
-            probe: None,
-        };
-        let named = match &self.shared {
-            Some(shared) => shared
-                .ask(
-                    &settings.quota,
-                    &settings.times(),
-                    ask,
-                    (0, &ExpectedInRedis::default()),
-                    until,
-                )
-                .await
-                .ok()
-                .and_then(|answer| answer.granted),
+    /// Counts a call that is made already, whether there is room or not.
+    async fn count_made(&self, request: &SlotRequest, until: Instant) -> SlotReply {
+        let terms = self.settings().shared_terms();
+        let counted_in_redis = match &self.shared {
+            Some(shared) => shared.request(&terms, request, until).await.ok(),
             None => None,
         };
-        let slot = named.unwrap_or(slot);
+        let slot = counted_in_redis
+            .and_then(|reply| reply.granted)
+            .unwrap_or_else(|| Slot::granted(request, until));
         self.local.hold(&slot);
         SlotReply {
             granted: Some(slot),
             forecast: Forecast::after(Duration::ZERO),
-            rest: Pause::default(),
+            pause: Pause::default(),
         }
     }
 

@@ -50,18 +50,13 @@
 //!
 //! # Hints
 //! A refusal (429) rests the scope for as long as it says, or 1 s doubling to 60 s, and lowers its
-//! limit until the CRM allows more again ([`allowed`]). No calls left until a known reset rests it
+//! limit until the CRM allows more again ([`adaptive_limit`]). No calls left until a known reset rests it
 //! until then; few left rests the background lanes only. All replicas rest, none longer than an
 //! hour; a ringing phone may probe every 30 s.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::clock::{self, Instant, Stopwatch};
 use crate::domain::ScopeTag;
@@ -70,18 +65,23 @@ use crate::metrics::Metrics;
 use crate::urgency::Urgency;
 
 mod absent;
-mod allowed;
-mod ask;
+mod adaptive_limit;
+mod forecast;
 mod gate;
+mod gates;
+mod governor;
 mod hint;
 mod limiter;
 mod local;
 mod past;
+mod pauses;
 mod permit;
 mod queue;
 mod quota;
+mod request;
 mod shared;
 mod usage;
+mod waiting;
 mod waits;
 mod window;
 
@@ -92,18 +92,12 @@ pub(crate) use quota::{CallKind, Quota, Quotas, Scope};
 pub(crate) use shared::SharedQuota;
 pub(crate) use usage::Usage;
 
-use ask::Slot;
-use gate::{Gate, Granted};
-use limiter::Limiter;
-use permit::{CountedSlot, SlotGuard};
+use gates::QuotaGates;
 use waits::WaitHistograms;
 
 /// If the credential's turn does not come within this time after its owner's, both are waited for
 /// again.
 pub(crate) const STALE: Duration = Duration::from_millis(250);
-
-/// How often it is looked whether a credential may call again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The budget has no call left before the deadline. Nothing was spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -175,117 +169,6 @@ impl fmt::Debug for Budget {
     }
 }
 
-/// One quota, and who waits for it.
-struct QuotaGates {
-    /// Whether calls wait here: not so for a kind of calls that has no quota for itself.
-    is_used: AtomicBool,
-    limiter: Arc<Limiter>,
-    gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
-}
-
-impl QuotaGates {
-    fn new(quota: Quota, is_used: bool, config: &BudgetConfig, shared: Option<SharedQuota>) -> Self {
-        let limiter = Arc::new(Limiter::new(quota, config, shared));
-        Self {
-            is_used: AtomicBool::new(is_used),
-            limiter,
-            gates: Mutex::default(),
-        }
-    }
-
-    fn is_used(&self) -> bool {
-        self.is_used.load(Ordering::Acquire)
-    }
-
-    /// Other settings hold. `forgets`: calls that were counted elsewhere are counted here from now
-    /// on.
-    fn set(&self, quota: Quota, admitted: Duration, forgets: bool) {
-        if self.limiter.set(quota, admitted, forgets) {
-            self.refresh();
-        }
-    }
-
-    fn gate(&self, scope: ScopeTag) -> Arc<Gate> {
-        Arc::clone(
-            self.gates
-                .lock()
-                .entry(scope)
-                .or_insert_with(|| Arc::new(Gate::new(scope))),
-        )
-    }
-
-    fn counted(&self, gate: Arc<Gate>, slot: Slot) -> SlotGuard {
-        SlotGuard::new(CountedSlot {
-            gate,
-            limiter: Arc::clone(&self.limiter),
-            slot,
-        })
-    }
-
-    /// Waits for a turn in one scope.
-    async fn turn(
-        &self,
-        scope: ScopeTag,
-        urgency: &Urgency,
-        is_paced: bool,
-    ) -> Result<(SlotGuard, Granted), Exhausted> {
-        let gate = self.gate(scope);
-        if is_paced {
-            gate.mark_owner();
-        }
-        // Large, and there are two of them in a call.
-        let passed = Box::pin(gate.pass(&self.limiter, urgency, is_paced)).await?;
-        Ok((self.counted(gate, passed.slot.clone()), passed))
-    }
-
-    /// Waits until a call may pass the gate of a credential, as far as known. Spends nothing.
-    async fn wait_until_open(&self, credential: ScopeTag, urgency: &Urgency) -> Result<(), Exhausted> {
-        let gate = self.gate(credential);
-        loop {
-            let closed = gate.closed_for(urgency);
-            if closed <= STALE {
-                return Ok(());
-            }
-            let (now, deadline) = (clock::now(), urgency.deadline());
-            if deadline.is_some_and(|deadline| now < deadline && deadline < now + closed) {
-                return Err(Exhausted {
-                    retry_after: closed,
-                });
-            }
-            let _counted = gate.wait_outside(urgency.lane());
-            tokio::select! {
-                () = clock::sleep(closed.min(LOOK_AGAIN)) => {}
-                () = urgency.changed() => {}
-            }
-        }
-    }
-
-    fn usage(&self) -> Usage {
-        // Not under the lock: calls begin meanwhile.
-        let gates: Vec<Arc<Gate>> = self.gates.lock().values().map(Arc::clone).collect();
-        let mut usage = Usage::default();
-        for gate in gates {
-            gate.add_to(&mut usage);
-        }
-        usage
-    }
-
-    fn refresh(&self) {
-        for gate in self.gates.lock().values() {
-            gate.refresh();
-        }
-    }
-
-    fn sweep(&self) {
-        let mut gates = self.gates.lock();
-        // Whoever uses a gate holds a clone of it, and clones are made under this lock.
-        gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
-        gates.shrink_to_fit();
-        drop(gates);
-        self.limiter.sweep();
-    }
-}
-
 impl Budget {
     /// The budget of the connector called `platform`; kept together with other replicas if there is
     /// a `shared` one.
@@ -320,9 +203,9 @@ impl Budget {
     /// Waits for the turn of a load and spends one HTTP call of its scopes. A future that is
     /// dropped leaves the line.
     ///
-    /// If the quota is an account's, one call of each window is kept for loads whose credential is
-    /// proven ([`Urgency::set_proven`]), for [`BudgetConfig::admitted`] after such a load has called or a
-    /// credential was proven.
+    /// If the quota is an account's, one call of each window is reserved for loads whose credential
+    /// is proven ([`Urgency::set_proven`]), for [`BudgetConfig::admitted`] after such a load has
+    /// called or a credential was proven.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of
@@ -336,42 +219,60 @@ impl Budget {
         let scopes = scopes.into();
         let (stopwatch, began_as) = (Stopwatch::start(), urgency.lane());
         loop {
-            let line = self.line(kind);
-            let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
-            if let Some(credential) = credential {
-                line.wait_until_open(credential, urgency).await?;
-            }
-            let (owner, passed) = line.turn(scopes.owner, urgency, true).await?;
-            let granted = clock::now();
-            let second = match credential {
-                None => None,
-                Some(credential) => match line.turn(credential, urgency, false).await {
-                    Ok((turn, _)) => Some(turn),
-                    // Not with the owner's turn in hand: others of that owner would wait for this
-                    // credential.
-                    Err(_) => continue,
-                },
-            };
-            // The settings may have moved this kind of calls to another line meanwhile.
-            let has_moved = !std::ptr::eq(line, self.line(kind));
-            if has_moved || (second.is_some() && line.gate(scopes.owner).paused_since(granted)) {
+            let Some((permit, lane, waited)) = self.try_acquire(scopes, kind, urgency).await?
+            else {
                 continue;
-            }
-            // Who was raised meanwhile has waited in the new lane since then only.
-            let waited = if passed.lane == began_as {
+            };
+            // A load that was raised meanwhile has waited in its new lane since then only.
+            let waited = if lane == began_as {
                 stopwatch.elapsed()
             } else {
-                passed.waited
+                waited
             };
-            self.waits.observe(passed.lane, waited);
-            return Ok(Permit::new(owner, second, granted));
+            self.waits.observe(lane, waited);
+            return Ok(permit);
         }
+    }
+
+    /// Waits for a turn in both scopes, one after the other. `None` if the first one was given back
+    /// because the other had no room soon, or because it holds no longer. With the permit come the
+    /// lane and how long the load waited in it.
+    async fn try_acquire(
+        &self,
+        scopes: Scopes,
+        kind: CallKind,
+        urgency: &Urgency,
+    ) -> Result<Option<(Permit, Lane, Duration)>, Exhausted> {
+        let gates = self.gates(kind);
+        let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
+        if let Some(credential) = credential {
+            gates.wait_until_open(credential, urgency).await?;
+        }
+        let (owner, passed) = gates.pass_owner(scopes.owner, urgency).await?;
+        let granted = clock::now();
+        let second = match credential {
+            None => None,
+            Some(credential) => match gates.pass_credential(credential, urgency).await {
+                Ok(slot) => Some(slot),
+                // Not while it holds the owner's slot: others of that owner would wait for this
+                // credential.
+                Err(_) => return Ok(None),
+            },
+        };
+        // The settings may have given this kind of calls another quota meanwhile.
+        let has_moved = !std::ptr::eq(gates, self.gates(kind));
+        let is_paused = second.is_some() && gates.gate(scopes.owner).paused_since(granted);
+        if has_moved || is_paused {
+            return Ok(None);
+        }
+        let permit = Permit::new(owner, second, granted);
+        Ok(Some((permit, passed.lane, passed.waited)))
     }
 
     /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].
     pub(crate) async fn reserve_one(&self, scope: ScopeTag) {
-        for line in self.lines().into_iter().filter(|line| line.is_used()) {
-            line.limiter.reserve_one(scope).await;
+        for gates in self.all_gates().into_iter().filter(|gates| gates.is_used()) {
+            gates.limiter.reserve_one(scope).await;
         }
     }
 
@@ -384,10 +285,10 @@ impl Budget {
         lane: Lane,
         granted: Instant,
     ) -> Option<Permit> {
-        let line = self.line(kind);
-        let gate = line.gate(scope);
-        let slot = gate.count_made(&line.limiter, lane).await?;
-        Some(Permit::new(line.counted(gate, slot), None, granted))
+        let gates = self.gates(kind);
+        let gate = gates.gate(scope);
+        let slot = gate.count_made(&gates.limiter, lane).await?;
+        Some(Permit::new(gates.counted(gate, slot), None, granted))
     }
 
     /// Other quotas, and another [`BudgetConfig::admitted`], hold from the next call on, for those that
@@ -399,20 +300,20 @@ impl Budget {
     pub(crate) fn set(&self, quotas: impl Into<Quotas>, admitted: Duration) {
         let quotas = quotas.into();
         let mut joined = false;
-        for (kind, line) in [
+        for (kind, gates) in [
             (CallKind::Search, &self.search),
             (CallKind::Other, &self.other),
         ] {
             let is_used = quotas.own(kind).is_some();
-            let was_used = line.is_used();
-            line.set(*quotas.of(kind), admitted, is_used && !was_used);
-            line.is_used.store(is_used, Ordering::Release);
+            let was_used = gates.is_used();
+            gates.set(*quotas.of(kind), admitted, is_used && !was_used);
+            gates.set_used(is_used);
             joined |= was_used && !is_used;
         }
         self.all.set(quotas.all, admitted, joined);
     }
 
-    fn line(&self, kind: CallKind) -> &QuotaGates {
+    fn gates(&self, kind: CallKind) -> &QuotaGates {
         let own = match kind {
             CallKind::Search => &self.search,
             CallKind::Other => &self.other,
@@ -420,31 +321,31 @@ impl Budget {
         if own.is_used() { own } else { &self.all }
     }
 
-    fn lines(&self) -> [&QuotaGates; 3] {
+    fn all_gates(&self) -> [&QuotaGates; 3] {
         [&self.all, &self.search, &self.other]
     }
 
     /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and
     /// this changes nothing.
     pub(crate) fn apply_replicas(&self, replicas: &Replicas) {
-        for line in self.lines() {
-            if line.limiter.apply_replicas(replicas) {
-                line.refresh();
+        for gates in self.all_gates() {
+            if gates.limiter.apply_replicas(replicas) {
+                gates.refresh();
             }
         }
     }
 
     /// Redis was asked of the replicas and did not answer.
     pub(crate) fn redis_unreachable(&self) {
-        self.lines()
+        self.all_gates()
             .into_iter()
-            .for_each(|line| line.limiter.redis_unreachable());
+            .for_each(|gates| gates.limiter.redis_unreachable());
     }
 
     /// The quota of a kind of call, or of all that have none for themselves.
     #[must_use]
     pub(crate) fn quota(&self, kind: Option<CallKind>) -> Quota {
-        kind.map_or(&self.all, |kind| self.line(kind))
+        kind.map_or(&self.all, |kind| self.gates(kind))
             .limiter
             .quota()
     }
@@ -459,18 +360,18 @@ impl Budget {
         ];
         let own = own
             .into_iter()
-            .filter(|(_, line)| line.is_used())
-            .map(|(kind, line)| (Some(kind), line));
+            .filter(|(_, gates)| gates.is_used())
+            .map(|(kind, gates)| (Some(kind), gates));
         [(None, &self.all)]
             .into_iter()
             .chain(own)
-            .map(|(kind, line)| (kind, line.limiter.quota(), line.usage()))
+            .map(|(kind, gates)| (kind, gates.limiter.quota(), gates.usage()))
             .collect()
     }
 
     /// Forgets the scopes that nobody uses and that hold no call. To be called now and then.
     pub(crate) fn sweep(&self) {
-        self.lines().into_iter().for_each(QuotaGates::sweep);
+        self.all_gates().into_iter().for_each(QuotaGates::sweep);
     }
 }
 

@@ -210,7 +210,7 @@ impl Past {
     }
 
     /// Whose count holds.
-    pub(super) fn count(&self, now: Instant) -> CountSource {
+    pub(super) fn source(&self, now: Instant) -> CountSource {
         if self.away_since.is_none() {
             return match self.shared_from.and_then(|from| left(from, now)) {
                 Some(left) => CountSource::Unknown(left),
@@ -240,7 +240,7 @@ pub(super) struct ScopeOutage {
 
 impl ScopeOutage {
     /// An ask has failed, and perhaps others before it; Redis is waited for so long.
-    pub(super) fn goes_on(before: Option<Self>, wait: Duration, now: Instant) -> Self {
+    pub(super) fn prolonged(before: Option<Self>, wait: Duration, now: Instant) -> Self {
         let since = before.map_or(now, |outage| outage.since);
         Self {
             since,
@@ -250,11 +250,13 @@ impl ScopeOutage {
     }
 
     /// Whose count holds for the scope, if it is `shared` for others.
-    pub(super) fn count(&self, shared: CountSource, now: Instant) -> CountSource {
+    pub(super) fn source(&self, shared: CountSource, now: Instant) -> CountSource {
         if now >= self.asks_again {
             return shared;
         }
-        left(self.own_from, now).map_or(CountSource::Own, |left| CountSource::Unknown(left.min(LOOK_AGAIN)))
+        left(self.own_from, now).map_or(CountSource::Own, |left| {
+            CountSource::Unknown(left.min(LOOK_AGAIN))
+        })
     }
 
     /// Whether Redis has not been asked for so long that nobody knows how it stands.
@@ -364,11 +366,21 @@ mod tests {
     async fn without_redis_a_start_waits_one_window_and_a_known_past_does_not() {
         let start = clock::now();
         let past = begun(PER, false, false, start);
-        assert_eq!(past.count(start + ms(500)), CountSource::Unknown(ms(1_500)));
-        assert_eq!(past.count(start + PER), CountSource::Own);
-        assert_eq!(begun(PER, false, true, start).count(start), CountSource::Own);
+        assert_eq!(
+            past.source(start + ms(500)),
+            CountSource::Unknown(ms(1_500))
+        );
+        assert_eq!(past.source(start + PER), CountSource::Own);
+        assert_eq!(
+            begun(PER, false, true, start).source(start),
+            CountSource::Own
+        );
         let minute = begun(Duration::from_secs(60), false, false, start);
-        assert_eq!(minute.count(start), CountSource::Own, "too long to wait for");
+        assert_eq!(
+            minute.source(start),
+            CountSource::Own,
+            "too long to wait for"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -376,13 +388,16 @@ mod tests {
         let start = clock::now();
         let mut past = begun(PER, true, false, start);
         assert_eq!(
-            past.count(start),
+            past.source(start),
             CountSource::Unknown(LOOK_AGAIN),
             "it may be there in a moment"
         );
         assert!(past.apply_replicas(&alone_with_data_for(Duration::from_secs(3_600)), start));
-        assert_eq!(past.count(start), CountSource::Shared);
-        assert!(!past.apply_replicas(&alone_with_data_for(Duration::from_secs(3_601)), start + ms(1_000)));
+        assert_eq!(past.source(start), CountSource::Shared);
+        assert!(!past.apply_replicas(
+            &alone_with_data_for(Duration::from_secs(3_601)),
+            start + ms(1_000)
+        ));
     }
 
     #[tokio::test(start_paused = true)]
@@ -390,9 +405,9 @@ mod tests {
         let start = clock::now();
         let mut past = begun(PER, true, true, start);
         past.apply_replicas(&alone_with_data_for(ms(20)), start + ms(20));
-        assert_eq!(past.count(start + ms(20)), CountSource::Shared);
+        assert_eq!(past.source(start + ms(20)), CountSource::Shared);
         past.apply_replicas(&alone_with_data_for(ms(220)), start + ms(220));
-        assert_eq!(past.count(start + ms(220)), CountSource::Shared);
+        assert_eq!(past.source(start + ms(220)), CountSource::Shared);
     }
 
     #[tokio::test(start_paused = true)]
@@ -402,20 +417,28 @@ mod tests {
         past.apply_replicas(&alone_with_data_for(Duration::from_secs(3_600)), start);
         let flushed = start + ms(10_000);
         past.apply_replicas(&alone_with_data_for(ms(100)), flushed + ms(100));
-        assert_eq!(past.count(flushed + ms(500)), CountSource::Unknown(ms(1_500)));
-        assert_eq!(past.count(flushed + PER), CountSource::SharedWithinShare);
-        assert_eq!(past.count(flushed + PER + ALL_NOTICE), CountSource::Shared);
+        assert_eq!(
+            past.source(flushed + ms(500)),
+            CountSource::Unknown(ms(1_500))
+        );
+        assert_eq!(past.source(flushed + PER), CountSource::SharedWithinShare);
+        assert_eq!(past.source(flushed + PER + ALL_NOTICE), CountSource::Shared);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_scope_that_redis_does_not_answer_is_counted_here_and_redis_is_asked_now_and_then() {
         let start = clock::now();
-        let outage = ScopeOutage::goes_on(None, PER, start);
-        let count = |outage: ScopeOutage, after| outage.count(CountSource::Shared, start + ms(after));
+        let outage = ScopeOutage::prolonged(None, PER, start);
+        let count =
+            |outage: ScopeOutage, after| outage.source(CountSource::Shared, start + ms(after));
         assert_eq!(count(outage, 100), CountSource::Unknown(LOOK_AGAIN));
         assert_eq!(count(outage, 250), CountSource::Shared, "it is asked again");
-        let outage = ScopeOutage::goes_on(Some(outage), PER, start + PER);
-        assert_eq!(count(outage, 2_100), CountSource::Own, "the first failure counts");
+        let outage = ScopeOutage::prolonged(Some(outage), PER, start + PER);
+        assert_eq!(
+            count(outage, 2_100),
+            CountSource::Own,
+            "the first failure counts"
+        );
         assert_eq!(outage.ends(PER, start + ms(1_999)), None);
         assert_eq!(
             outage.ends(PER, start + PER),
@@ -442,8 +465,11 @@ mod tests {
             past.apply_replicas(&replicas, start);
             past.redis_unreachable(start);
             past.redis_unreachable(start + ms(100));
-            assert_eq!(past.count(start + ms(100)), CountSource::Unknown(LOOK_AGAIN));
-            assert_eq!(past.count(start + past.outage()), CountSource::Own);
+            assert_eq!(
+                past.source(start + ms(100)),
+                CountSource::Unknown(LOOK_AGAIN)
+            );
+            assert_eq!(past.source(start + past.outage()), CountSource::Own);
             let back = start + ms(away);
             past.apply_replicas(
                 &Replicas {
@@ -452,8 +478,8 @@ mod tests {
                 },
                 back,
             );
-            assert_eq!(past.count(back), then, "after {away} ms");
-            assert_eq!(past.count(back + PER + ALL_NOTICE), CountSource::Shared);
+            assert_eq!(past.source(back), then, "after {away} ms");
+            assert_eq!(past.source(back + PER + ALL_NOTICE), CountSource::Shared);
         }
     }
 }

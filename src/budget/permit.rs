@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::ask::Slot;
 use super::gate::Gate;
 use super::hint::RateHint;
 use super::limiter::Limiter;
+use super::request::Slot;
 use crate::clock::{self, Instant};
 
 /// A call counted in one scope.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Instant;
 use crate::domain::lane::Lane;
+use crate::urgency::Urgency;
 
 /// A place in the queue. The most urgent lane comes first, within a lane the load that began first:
 /// else the later calls of a load would stand behind the first calls of all others, and a batch
@@ -34,6 +35,16 @@ pub(super) enum CredentialProof {
     Proven,
     /// Nothing is known of it.
     Unproven,
+}
+
+impl CredentialProof {
+    pub(super) fn of(urgency: &Urgency) -> Self {
+        if urgency.is_proven() {
+            Self::Proven
+        } else {
+            Self::Unproven
+        }
+    }
 }
 
 /// How many go before a waiter.

@@ -2,8 +2,8 @@
 //! only.
 //!
 //! Owns the names of those keys and the scripts' arguments. Promises that all replicas together
-//! spend no more than the quota while Redis keeps the keys, that an ask ends within the link's
-//! timeout, and that keys which say nothing any more expire. Time is Redis' own: the replicas'
+//! spend no more than the quota while Redis keeps the keys, that a request ends within the link's
+//! timeout, and that keys which are of no more use expire. Time is Redis' own: the replicas'
 //! clocks need not agree.
 
 use std::fmt;
@@ -14,12 +14,11 @@ use std::time::Duration;
 use redis::Script;
 use tokio_util::task::TaskTracker;
 
-use super::ask::{
-    SlotReply, SlotRequest, NextCalls, Reserved, ExpectedInRedis, ScopeUpdate, Forecast, RoomForecast, SCOPE_KNOWN, Slot, HoldTimes,
-};
-use super::hint::Pause;
+use super::forecast::{Forecast, NextCalls, Reserved, RoomForecast};
+use super::pauses::Pause;
 use super::queue::CredentialProof;
-use super::quota::{CallKind, TokenBucket, Quota};
+use super::quota::{CallKind, Quota, TokenBucket};
+use super::request::{SCOPE_KNOWN, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
 use super::window::{FORESEEN, FreeTimes, micros};
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
@@ -44,7 +43,7 @@ pub(crate) struct SharedQuota {
 }
 
 struct QuotaScripts {
-    ask: Script,
+    request: Script,
     note: Script,
     release: Script,
 }
@@ -57,8 +56,8 @@ impl fmt::Debug for SharedQuota {
     }
 }
 
-/// What the ask script returns; see there.
-type AskReply = (
+/// What the request script returns; see there.
+type ScriptReply = (
     i64,
     i64,
     i64,
@@ -73,7 +72,7 @@ type AskReply = (
     u32,
 );
 
-/// A pace as the ask script takes it, in microseconds.
+/// A pace as the request script takes it, in microseconds.
 #[derive(Debug, Clone, Copy)]
 struct Gcra {
     interval: i64,
@@ -83,9 +82,9 @@ struct Gcra {
 impl Gcra {
     /// Of all lanes, of the share, and of all for the background lanes. Whoever is not paced may
     /// run ahead by a whole window, and takes nothing of the pace.
-    fn of_ask(quota: &Quota, ask: &SlotRequest) -> [Self; 3] {
+    fn for_request(quota: &Quota, request: &SlotRequest) -> [Self; 3] {
         let paces = [quota.all(), quota.background(), quota.even()];
-        if ask.is_paced {
+        if request.is_paced {
             paces.map(Self::of)
         } else {
             [Self::unpaced(quota.per()); 3]
@@ -107,7 +106,7 @@ impl Gcra {
     }
 }
 
-/// Gives a call back that may have been granted unheard; disarmed by taking its name.
+/// Gives a call back whose reply was lost, unless its name is taken out before.
 struct GiveBackOnDrop<'a> {
     shared: &'a SharedQuota,
     scope: ScopeTag,
@@ -130,7 +129,7 @@ impl SharedQuota {
         // A hash, because a connector's name may hold what would move the key to another slot.
         let name = blake3::hash(connector.as_bytes());
         let scripts = QuotaScripts {
-            ask: Script::new(include_str!("ask.lua")),
+            request: Script::new(include_str!("request.lua")),
             note: Script::new(include_str!("note.lua")),
             release: Script::new(include_str!("release.lua")),
         };
@@ -157,85 +156,69 @@ impl SharedQuota {
         }
     }
 
-    /// Spends a call if there is room, and leaves so many calls of a window to replicas that are
-    /// absent. What is `known` Redis must know. A call pop that is denied and would wait makes the
-    /// background lanes of all replicas stand aside.
+    /// Spends a call if there is room. A call pop that is denied and would wait makes the background
+    /// lanes of all replicas stand aside.
     ///
     /// # Errors
     /// [`LinkError`], within the link's timeout. A call that was spent all the same is given back,
     /// and so is that of a future which is dropped.
-    pub(super) async fn ask(
+    pub(super) async fn request(
         &self,
-        quota: &Quota,
-        times: &HoldTimes,
-        ask: &SlotRequest,
-        (left, known): (u32, &ExpectedInRedis),
+        terms: &SharedTerms,
+        request: &SlotRequest,
         until: Instant,
     ) -> Result<SlotReply, LinkError> {
-        let name = format!(
-            "{}:{}",
-            self.replica,
-            self.calls.fetch_add(1, Ordering::Relaxed)
-        );
-        let paces = Gcra::of_ask(quota, ask);
-        let texts = texts((quota, times, left), ask, paces, &name, known);
-        // What is made already counts in any case.
-        let undelivered = (!ask.is_made).then(|| name.clone());
+        let (keys, name) = (self.keys(request.scope), self.next_name());
+        let paces = Gcra::for_request(&terms.quota, request);
+        let args = arguments(terms, request, paces, &name);
         let mut undelivered = GiveBackOnDrop {
             shared: self,
-            scope: ask.scope,
-            name: undelivered,
+            scope: request.scope,
+            // A call that is made already counts in any case.
+            name: (!request.is_made).then(|| name.clone()),
         };
-        let reply: AskReply = self
-            .run(&self.scripts.ask, &self.keys(ask.scope), &texts)
-            .await?;
+        let reply: ScriptReply = self.run(&self.scripts.request, &keys, &args).await?;
         undelivered.name = None;
-        let (is_granted, rest) = (reply.0 == 1, (reply.3, reply.4));
+        let (is_granted, pause_of_all, pause_of_background) = (reply.0 == 1, reply.3, reply.4);
         let slot = Slot {
-            scope: ask.scope,
-            is_background: ask.lane.is_background(),
-            until,
             name: Some(name),
-            probe: None,
-        };
-        let rest = Pause {
-            all: duration(rest.0),
-            background: duration(rest.1),
-            is_over: false,
+            ..Slot::granted(request, until)
         };
         Ok(SlotReply {
             granted: is_granted.then_some(slot),
-            forecast: forecast(quota, paces, reply),
-            rest,
+            forecast: forecast(&terms.quota, paces, reply),
+            pause: Pause {
+                all: duration(pause_of_all),
+                background: duration(pause_of_background),
+                is_over: false,
+            },
         })
     }
 
-    /// Lets the scope rest on all replicas, or rest no more, and tells them of a new limit. Best
-    /// effort: if Redis is away, only this replica knows.
-    pub(super) async fn publish(&self, scope: ScopeTag, ScopeUpdate { rest, limit }: &ScopeUpdate) {
-        let all = if rest.is_over { -1 } else { micros(rest.all) };
-        let limit = limit.map_or([0; 3], |new| {
+    /// A name that no other call has, of any replica.
+    fn next_name(&self) -> String {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        format!("{}:{number}", self.replica)
+    }
+
+    /// Publishes a pause, the end of one, or a new limit to all replicas. Best effort: if Redis is
+    /// away, only this replica knows.
+    pub(super) async fn publish(&self, scope: ScopeTag, update: &ScopeUpdate) {
+        let ScopeUpdate { pause, limit } = update;
+        let all = if pause.is_over { -1 } else { micros(pause.all) };
+        let [limit, lasts, before] = limit.map_or([0; 3], |new| {
             [
                 i64::from(new.limit),
                 micros(new.lasts),
                 i64::from(new.before),
             ]
         });
-        self.note(
-            scope,
-            [
-                all,
-                micros(rest.background),
-                0,
-                limit[0],
-                limit[1],
-                limit[2],
-            ],
-        )
-        .await;
+        let background = micros(pause.background);
+        self.note(scope, [all, background, 0, limit, lasts, before])
+            .await;
     }
 
-    /// Keeps a call of each window for credentials that are proven, for so long. Best effort.
+    /// Reserves a call of each window for proven credentials, for so long. Best effort.
     pub(super) async fn reserve_one(&self, scope: ScopeTag, lasts: Duration) {
         self.note(scope, [0, 0, micros(lasts), 0, 0, 0]).await;
     }
@@ -246,12 +229,12 @@ impl SharedQuota {
             .run::<i64>(&self.scripts.note, &self.keys(scope)[..1], &texts)
             .await
         {
-            tracing::debug!(%error, "the other replicas do not hear what a reply means for the quota");
+            tracing::debug!(%error, "the other replicas do not learn what a reply means for the quota");
         }
     }
 
     /// The call of this name is held for `after` from now and no longer. Best effort: else it is
-    /// held for as long as one of which nothing is heard.
+    /// held for as long as one without a known end.
     pub(super) fn release(&self, scope: ScopeTag, name: &str, after: Duration) {
         let (shared, texts) = (self.clone(), [name.to_owned(), micros(after).to_string()]);
         self.tasks.spawn(async move {
@@ -282,55 +265,55 @@ impl SharedQuota {
     }
 }
 
-/// The ask script's arguments, in its order.
-fn texts(
-    (quota, times, left): (&Quota, &HoldTimes, u32),
-    ask: &SlotRequest,
+/// The arguments of the request script, in its order.
+fn arguments(
+    terms: &SharedTerms,
+    request: &SlotRequest,
     [all, share, even]: [Gcra; 3],
     name: &str,
-    known: &ExpectedInRedis,
 ) -> Vec<String> {
-    let last = known.last.as_ref();
-    let numbers = [
-        i64::from(ask.lane.is_background()),
+    let expected_call = terms.expected.call.as_ref();
+    let unknown_for = if request.is_paced {
+        terms.unknown_for
+    } else {
+        // Another scope counts the same call, and has waited already if Redis lost both.
+        Duration::ZERO
+    };
+    let before_names = [
+        i64::from(request.lane.is_background()),
         all.interval,
         all.tolerance,
         share.interval,
         share.tolerance,
-        ask.patience.map_or(-1, micros),
+        request.patience.map_or(-1, micros),
         micros(LATENESS),
-        i64::from(ask.limits.all),
-        i64::from(ask.limits.background),
-        micros(quota.per()),
-        micros(times.hold),
+        i64::from(request.limits.all),
+        i64::from(request.limits.background),
+        micros(terms.quota.per()),
+        micros(terms.hold),
     ];
-    let flags = [
-        micros(times.reserve_for),
-        i64::from(ask.proof == CredentialProof::Proven),
-        i64::from(ask.is_probe),
-        i64::from(ask.is_made),
+    let names = [name, expected_call.map_or("", |call| &call.name)];
+    let after_names = [
+        micros(terms.reserve_for),
+        i64::from(request.proof == CredentialProof::Proven),
+        i64::from(request.is_probe),
+        i64::from(request.is_made),
         i64::try_from(FORESEEN).unwrap_or(1),
         even.tolerance,
-        // Another scope counts the same call, and has waited already if Redis lost both.
-        if ask.is_paced {
-            micros(times.unknown_for)
-        } else {
-            0
-        },
-        last.map_or(0, |last| micros(last.held_for)),
-        i64::from(known.scope),
+        micros(unknown_for),
+        expected_call.map_or(0, |call| micros(call.held_for)),
+        i64::from(terms.expected.is_scope_known),
         micros(SCOPE_KNOWN),
-        i64::from(left),
+        i64::from(terms.left_to_absent),
     ];
-    let names = [name, last.map_or("", |last| &last.name)];
-    let numbers = numbers.iter().map(i64::to_string);
-    numbers
+    let before_names = before_names.iter().map(i64::to_string);
+    before_names
         .chain(names.map(str::to_owned))
-        .chain(flags.iter().map(i64::to_string))
+        .chain(after_names.iter().map(i64::to_string))
         .collect()
 }
 
-fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: AskReply) -> Forecast {
+fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: ScriptReply) -> Forecast {
     let (
         _,
         next,
@@ -347,20 +330,16 @@ fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: AskReply) -> Forec
     ) = reply;
     let room = |limit, held, times, next, pace: Gcra| RoomForecast {
         limit,
-        frees: FreeTimes {
+        free_times: FreeTimes {
             held,
             per: micros(quota.per()),
             times,
         },
-        pace: NextCalls {
+        next_calls: NextCalls {
             next,
             interval: pace.interval,
         },
-        kept: if is_reserved == 1 {
-            Reserved::one(limit, quota.burst().get())
-        } else {
-            Reserved::default()
-        },
+        reserved: Reserved::one_if(is_reserved == 1, limit, quota.burst().get()),
     };
     Forecast::now(
         room(limit, held, times, next, all),

@@ -66,7 +66,7 @@ impl SlidingWindow {
     }
 
     /// When calls will be free. One that is under way may be free as soon as `per` from now.
-    pub(super) fn frees(&self, now: Instant, per: Duration) -> FreeTimes {
+    pub(super) fn free_times(&self, now: Instant, per: Duration) -> FreeTimes {
         let latest = micros(per);
         let each = |(until, calls): (&Instant, &u32)| {
             let free = micros(until.saturating_duration_since(now)).min(latest);
@@ -154,8 +154,8 @@ mod tests {
             window.hold(now + ms(after));
         }
         window.hold(now + 9 * SECOND);
-        let frees = window.frees(now, SECOND);
-        let room = |limit, ahead| frees.room_in(limit, ahead) / 1_000;
+        let free_times = window.free_times(now, SECOND);
+        let room = |limit, ahead| free_times.room_in(limit, ahead) / 1_000;
         assert_eq!(
             [0, 1].map(|ahead| room(6, ahead)),
             [0, 0],
@@ -176,13 +176,13 @@ mod tests {
 
     #[test]
     fn an_empty_window_has_room_for_its_limit() {
-        let frees = FreeTimes {
+        let free_times = FreeTimes {
             held: 0,
             per: 1_000_000,
             times: Vec::new(),
         };
         assert_eq!(
-            [0, 2, 3, 6].map(|ahead| frees.room_in(3, ahead)),
+            [0, 2, 3, 6].map(|ahead| free_times.room_in(3, ahead)),
             [0, 0, 1_000_000, 2_000_000]
         );
     }

@@ -33,9 +33,9 @@ impl LocalCount {
         }
     }
 
-    fn ask(&self, name: &str, lane: Lane) -> SlotReply {
+    fn request(&self, name: &str, lane: Lane) -> SlotReply {
         let (scope, limits, proof) = (scope(name), self.quota.limits(None), self.proof);
-        let ask = SlotRequest {
+        let request = SlotRequest {
             scope,
             lane,
             limits,
@@ -45,10 +45,10 @@ impl LocalCount {
             patience: None,
             is_made: false,
         };
-        self.local.ask(
+        self.local.request(
             &self.quota,
             self.reserve_for,
-            &ask,
+            &request,
             clock::now() + 6 * PER,
         )
     }
@@ -56,7 +56,7 @@ impl LocalCount {
     /// Spends what can be spent now, and says how much that was.
     fn spend(&self, name: &str, lane: Lane) -> usize {
         (0..100)
-            .take_while(|_| self.release(self.ask(name, lane).granted))
+            .take_while(|_| self.release(self.request(name, lane).granted))
             .count()
     }
 
@@ -76,8 +76,8 @@ async fn a_denied_ask_spends_nothing_of_any_window_or_pace() {
     );
     assert_eq!(count.spend("a", Lane::CallPop), 3);
     for _ in 0..20 {
-        assert!(count.ask("a", Lane::Prefetch).granted.is_none());
-        assert!(count.ask("a", Lane::CallPop).granted.is_none());
+        assert!(count.request("a", Lane::Prefetch).granted.is_none());
+        assert!(count.request("a", Lane::CallPop).granted.is_none());
     }
     sleep(ms(400)).await;
     assert_eq!(
@@ -91,7 +91,7 @@ async fn a_window_holds_no_more_than_the_rate_and_the_share_until_the_replies_ar
     let count = LocalCount::new(10, 10, 0.2);
     assert_eq!(count.spend("a", Lane::Prefetch), 1);
     let held: Vec<_> = (0..8)
-        .map(|_| count.ask("a", Lane::CallPop).granted)
+        .map(|_| count.request("a", Lane::CallPop).granted)
         .collect();
     sleep(ms(900)).await;
     assert_eq!(count.spend("a", Lane::Prefetch), 1, "the last of all");
@@ -110,7 +110,7 @@ async fn a_window_holds_no_more_than_the_rate_and_the_share_until_the_replies_ar
 #[tokio::test(start_paused = true)]
 async fn a_call_of_which_nothing_is_heard_is_held_as_long_as_it_may_arrive_and_a_window_more() {
     let count = LocalCount::new(1, 1, 1.0);
-    assert!(count.ask("a", Lane::CallPop).granted.is_some());
+    assert!(count.request("a", Lane::CallPop).granted.is_some());
     sleep(ms(5_999)).await;
     assert_eq!(count.spend("a", Lane::CallPop), 0);
     sleep(ms(1)).await;
@@ -132,13 +132,13 @@ async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
             )
             .as_millis()
     };
-    let forecast = count.ask("a", Lane::CallPop).forecast;
+    let forecast = count.request("a", Lane::CallPop).forecast;
     assert_eq!(
         [0, 2, 3, 5].map(|ahead| pop(ahead, &forecast)),
         [0, 0, 100, 300]
     );
-    (0..3).for_each(|_| assert!(count.ask("a", Lane::CallPop).granted.is_some()));
-    let forecast = count.ask("a", Lane::CallPop).forecast;
+    (0..3).for_each(|_| assert!(count.request("a", Lane::CallPop).granted.is_some()));
+    let forecast = count.request("a", Lane::CallPop).forecast;
     assert_eq!([0, 1].map(|ahead| pop(ahead, &forecast)), [100, 200]);
     sleep(ms(70)).await;
     assert_eq!(pop(0, &forecast), 30);
@@ -164,7 +164,9 @@ async fn scopes_do_not_share_and_replicas_get_equal_parts() {
         local: LocalLimiter::new(&count.quota, NonZeroU32::new(5).unwrap()),
         ..count
     };
-    at_least_five.local.set_replicas(&at_least_five.quota, three);
+    at_least_five
+        .local
+        .set_replicas(&at_least_five.quota, three);
     assert_eq!(at_least_five.spend("d", Lane::CallPop), 2);
 }
 
@@ -178,15 +180,15 @@ async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_la
     assert_eq!(count.spend("a", Lane::CallPop), 10, "nobody is proven");
     sleep(PER).await;
     count.proof = CredentialProof::Proven;
-    assert!(count.release(count.ask("a", Lane::CallPop).granted));
+    assert!(count.release(count.request("a", Lane::CallPop).granted));
     for _ in 0..50 {
         sleep(PER).await;
         count.proof = CredentialProof::Unproven;
         assert_eq!(count.spend("a", Lane::CallPop), 9);
         count.proof = CredentialProof::Proven;
-        assert!(count.ask("b", Lane::CallPop).granted.is_some());
+        assert!(count.request("b", Lane::CallPop).granted.is_some());
     }
-    let last = count.ask("a", Lane::CallPop);
+    let last = count.request("a", Lane::CallPop);
     assert!(last.granted.is_some(), "it was kept");
     sleep(61 * PER).await;
     count.proof = CredentialProof::Unproven;
@@ -196,7 +198,11 @@ async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_la
 #[tokio::test(start_paused = true)]
 async fn a_sweep_keeps_an_outage_and_that_others_may_count_for_themselves() {
     let (count, a) = (LocalCount::new(10, 10, 1.0), scope("a"));
-    let holds = || count.local.source_for(a, crate::budget::past::CountSource::Shared);
+    let holds = || {
+        count
+            .local
+            .source_for(a, crate::budget::past::CountSource::Shared)
+    };
     count.local.redis_failed(a, PER);
     sleep(10 * PER).await;
     count.local.redis_failed(a, PER);

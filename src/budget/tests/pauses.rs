@@ -1,6 +1,6 @@
 //! What a CRM's hints hold back, and for how long.
 
-use super::super::hint::LONGEST_PAUSE;
+use super::super::pauses::LONGEST_PAUSE;
 use super::*;
 
 #[tokio::test(start_paused = true)]
