@@ -5,6 +5,6 @@
 pub(super) struct AbsentReplicas {
     /// How many.
     pub(crate) count: u32,
-    /// Of so many in all; zero if nothing was heard yet.
+    /// Of so many in all; zero if Redis has not said yet.
     pub(crate) of: u32,
 }

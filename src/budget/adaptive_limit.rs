@@ -38,7 +38,7 @@ struct LoweredLimit {
     has_risen: bool,
 }
 
-/// A change of the limit that the other replicas should hear of.
+/// A change of the limit that the other replicas should apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LimitChange {
     pub(crate) limit: u32,

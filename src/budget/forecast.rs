@@ -1,7 +1,7 @@
 //! When a scope will have room for a waiter, as far as a limiter knew when it was asked.
 //!
 //! Owns the arithmetic of waits: free times of the window, the pace, waiters ahead, and the calls
-//! that are reserved for proven credentials. Knows no queue, and where the numbers come from.
+//! that are reserved for proven credentials. Knows no queue, and does not know where the numbers come from.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) struct NextCalls {
 }
 
 impl NextCalls {
-    /// Microseconds until a call is due for whoever has `ahead` others before it.
+    /// Microseconds until a call is due for a waiter with `ahead` others before it.
     pub(super) fn behind(self, ahead: usize) -> i64 {
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
         self.next
@@ -65,7 +65,7 @@ impl Reserved {
 }
 
 impl RoomForecast {
-    /// Microseconds until there is room for whoever has `ahead` others before it. Zero if there is
+    /// Microseconds until there is room for a waiter with `ahead` others before it. Zero if there is
     /// room now.
     fn in_micros(&self, ahead: usize, reserved: Reserved) -> i64 {
         let in_window = ahead.saturating_add(reserved.window);

@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// See the header.
 pub(super) struct QuotaGates {
-    /// Whether calls wait here: not so for a kind of calls that has no quota for itself.
+    /// Whether calls wait here. They do not for a kind of calls without a quota of its own.
     is_used: AtomicBool,
     pub(super) limiter: Arc<Limiter>,
     pub(super) gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
@@ -147,7 +147,7 @@ impl QuotaGates {
         usage
     }
 
-    /// Lets whoever waits look at the limiter again.
+    /// Makes all who wait look at the limiter again.
     pub(super) fn refresh(&self) {
         for gate in self.gates.lock().values() {
             gate.refresh();

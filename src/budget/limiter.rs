@@ -32,9 +32,9 @@ pub(super) struct Limiter {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct LimiterSettings {
     quota: Quota,
-    /// How long the windows hold a call of which nothing is heard any more.
+    /// How long the windows hold a call without a known end.
     hold: Duration,
-    /// For how long after a proven call one call of each window is kept for proven credentials.
+    /// For how long after a proven call one call of each window is reserved for proven credentials.
     reserve_for: Duration,
 }
 
@@ -89,9 +89,9 @@ impl Limiter {
         *self.settings.read()
     }
 
-    /// Other settings hold from the next ask on, but for the quota's scope. Calls that are held
-    /// stay so. If `forgets`, or if windows become longer, the past is one that nobody remembers.
-    /// True if anything changes.
+    /// Applies other settings from the next request on, except for the quota's scope. Calls that are
+    /// held stay so. If `forgets`, or if windows become longer, the past is unknown. True if
+    /// anything changes.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
         let quota = quota.of(self.quota().scope());
         let new = LimiterSettings::new(quota, self.call_timeout, admitted);
@@ -208,14 +208,14 @@ impl Limiter {
         }
     }
 
-    /// Tells the other replicas. Best effort.
+    /// Publishes an update to the other replicas. Best effort.
     pub(super) async fn publish(&self, scope: ScopeTag, update: ScopeUpdate) {
         if let Some(shared) = &self.shared {
             shared.publish(scope, &update).await;
         }
     }
 
-    /// A credential of the scope is proven: one call of each window is kept for such ones for a
+    /// A credential of the scope is proven: reserves one call of each window for proven ones for a
     /// while.
     pub(super) async fn reserve_one(&self, scope: ScopeTag) {
         let reserve_for = self.settings().reserve_for;
@@ -228,8 +228,8 @@ impl Limiter {
         }
     }
 
-    /// What Redis said of the replicas. True if whoever waits should look again. Nothing is shared
-    /// without Redis.
+    /// Applies what Redis knows of the replicas. True if those who wait should look again. Changes
+    /// nothing without Redis.
     pub(super) fn apply_replicas(&self, replicas: &Replicas) -> bool {
         if self.shared.is_none() {
             return false;
@@ -249,7 +249,7 @@ impl Limiter {
         self.local.set_replicas(&self.quota(), replicas.count) || changes_count
     }
 
-    /// Redis did not say anything of the replicas.
+    /// Redis did not answer a question about the replicas.
     pub(super) fn redis_unreachable(&self) {
         self.past.lock().redis_unreachable(clock::now());
     }

@@ -41,9 +41,9 @@ struct ScopeCalls {
     last: Option<(String, Instant)>,
     /// When Redis last counted one.
     counted: Option<Instant>,
-    /// Until when a call is kept for credentials that are proven.
+    /// Until when a call of each window is reserved for proven credentials.
     reserved_until: Option<Instant>,
-    /// Redis does not answer asks of this scope.
+    /// Redis does not answer requests of this scope.
     outage: Option<ScopeOutage>,
     /// From when on all replicas count this scope in Redis again.
     all_shared_from: Option<Instant>,
@@ -101,7 +101,7 @@ impl LocalLimiter {
             .map_or(shared, |outage| outage.source(shared, now))
     }
 
-    /// Redis has answered an ask of a scope.
+    /// Redis has answered a request of a scope.
     pub(super) fn redis_answered(&self, scope: ScopeTag, quota: &Quota) {
         if let Some(held) = self.scopes.lock().get_mut(&scope)
             && let Some(outage) = held.outage.take()
@@ -112,7 +112,7 @@ impl LocalLimiter {
         }
     }
 
-    /// Redis has not answered an ask of a scope; it is waited for so long.
+    /// Redis has not answered a request of a scope. It is waited for so long.
     pub(super) fn redis_failed(&self, scope: ScopeTag, wait: Duration) {
         let mut scopes = self.scopes.lock();
         let held = scopes.entry(scope).or_default();
@@ -176,7 +176,7 @@ impl LocalLimiter {
         Forecast::now(all, share)
     }
 
-    /// One call of each window is kept for proven credentials until then.
+    /// Reserves one call of each window for proven credentials until then.
     pub(super) fn reserve_one(&self, scope: ScopeTag, until: Instant) {
         self.scopes.lock().entry(scope).or_default().reserved_until = Some(until);
     }
@@ -199,7 +199,7 @@ impl LocalLimiter {
         }
     }
 
-    /// Redis need not know any more what it has counted until now.
+    /// Expects no longer that Redis knows what it has counted until now.
     pub(super) fn forget_expected(&self) {
         for held in self.scopes.lock().values_mut() {
             (held.last, held.counted) = (None, None);

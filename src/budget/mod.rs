@@ -2,57 +2,65 @@
 //!
 //! A CRM allows so many HTTP calls in so much time, counted for each user or for a whole account,
 //! and punishes whoever takes more. Three kinds of work want the same calls: a phone that rings, a
-//! stale answer that is refreshed, and a call log of thousands that warms up. This room decides who
-//! gets the next call.
+//! stale answer that is refreshed, and a call log of thousands that is prefetched. This room
+//! decides who gets the next call.
 //!
 //! # The way of one call
 //! [`Budget::acquire`] -> the [`gate`] of each scope, a line ordered by lane and arrival -> the
 //! [`limiter`], which only the head of the line asks -> a [`Permit`]. After the reply
-//! [`Permit::observe_since`] says what the CRM said of its limit.
+//! [`Permit::observe_since`] takes in what the CRM said of its limit.
+//!
+//! # Words
+//! *Limit*: calls that a window may hold. *Window*: the length of time that a CRM counts. *Burst*:
+//! calls that may go at once. *Scope*: whose calls are counted together. *Slot*: a call that a
+//! window holds. *Permit*: the slots of one call. *Lane*: how urgent it is. *Pause*: a time in
+//! which a scope makes no call.
 //!
 //! # Scopes
-//! CRMs count by token, by user or by account. A call spends the scope of its owner as far as that
-//! is known, and always that of its credential ([`Scopes`]): so there is one count that knows every
-//! call under the credential.
+//! CRMs count by token, by user or by account. A call spends a slot of its owner's scope if the
+//! owner is known, and always one of its credential's ([`Scopes`]): so there is one count that
+//! knows every call under the credential.
 //!
 //! # Windows
 //! A CRM counts the calls of a sliding window, on arrival. So a call is held in a [`window`] from
-//! its permit until one window after its reply, and a call without a reply for as long as it may
-//! still arrive and one window more. There are two windows for each scope: of *all* calls, and of
-//! the *background* lanes' share. Within the windows governor paces the calls: the background lanes
-//! evenly, call pops with a burst.
+//! its permit until one window after its reply. A call without a reply is held for as long as it
+//! may still arrive, and one window more. Each scope has two windows: of *all* calls, and of the
+//! *background* lanes' share. Within the windows a [`governor`] paces the calls: the background
+//! lanes evenly, call pops with a burst.
 //!
 //! # Lanes
-//! A call pop needs room in one window; the other lanes in both, and both are looked at before
-//! either is spent. While a call pop waits in the line nobody of another lane goes. A load that is
-//! raised moves up at once ([`Urgency`]); else a phone that rings for a number being prefetched
-//! would wait as long as the prefetch. Within a lane proven credentials come first, and one call of
-//! each window of an account is kept for them.
+//! A call pop needs room in one window, the other lanes in both. Both are looked at before either
+//! is spent. While a call pop waits in the line, no other lane goes. A load that becomes more
+//! urgent moves up at once ([`Urgency`]): otherwise a phone that rings for a number being
+//! prefetched would wait as long as the prefetch. Within a lane proven credentials come first, and
+//! one call of each window of an account is reserved for them.
 //!
 //! # Deadlines
-//! A waiter that cannot be served before its deadline is told so at once, with the time after which
-//! it can, and has spent nothing. The estimate knows the calls held, the waiters ahead and the
-//! pauses; what comes after it (a more urgent waiter, a pause) is learned when it happens.
+//! A waiter that cannot be served before its deadline is refused at once, with the time after which
+//! it can be served, and has spent nothing. The forecast knows the calls held, the waiters ahead
+//! and the pauses. What changes it later (a more urgent waiter, a pause) is applied when it
+//! happens.
 //!
 //! # Replicas
-//! With Redis the whole fleet stays within one quota: the same windows live in Redis for each scope
-//! ([`shared`]), with the pauses, the limit that has fallen, and with a mark that makes the
-//! background lanes of every replica stand aside while a call pop waits at any. A replica that does
-//! not reach Redis keeps to an equal share of the quota, which the others leave to it
-//! ([`Budget::apply_replicas`]). Asking Redis takes at most the link's timeout.
+//! With Redis the whole fleet stays within one quota. Redis holds the same windows for each scope
+//! ([`shared`]), the pauses, the lowered limit, and a mark that makes the background lanes of every
+//! replica stand aside while a call pop waits at any of them. A replica that does not reach Redis
+//! keeps to an equal share of the quota, and the others leave that share to it
+//! ([`Budget::apply_replicas`]). A request to Redis takes at most the link's timeout.
 //!
-//! # What nobody remembers
-//! A daemon that has just begun without Redis, and a Redis that has lost its data or one scope's
-//! count, do not know the calls of the last window. For windows of up to five seconds nothing is
-//! spent until those are out of it ([`past`]). For longer ones a restart may spend the quota a
-//! second time. A loss is noticed by the fleet's log, and in each scope by whoever has called there
-//! within the last minute.
+//! # Calls of an unknown past
+//! A daemon that has just begun without Redis does not know the calls of the last window. Nor does
+//! a Redis that has lost its data or the count of one scope. For windows of up to five seconds
+//! nothing is spent until those calls are out of the window ([`past`]). For longer windows a
+//! restart may spend the quota a second time. The fleet's log notices the loss of all data; the
+//! loss of one scope is noticed by whoever has called there within the last minute.
 //!
 //! # Hints
-//! A refusal (429) rests the scope for as long as it says, or 1 s doubling to 60 s, and lowers its
-//! limit until the CRM allows more again ([`adaptive_limit`]). No calls left until a known reset rests it
-//! until then; few left rests the background lanes only. All replicas rest, none longer than an
-//! hour; a ringing phone may probe every 30 s.
+//! A refusal (429) pauses the scope for as long as it says, or for 1 s doubling to 60 s, and lowers
+//! its limit until the CRM allows more again ([`adaptive_limit`]). If no calls are left until a
+//! known reset, the scope is paused until then; if few are left, only the background lanes are. A
+//! pause holds for all replicas and is never longer than an hour. A ringing phone may probe it
+//! every 30 s.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -95,8 +103,8 @@ pub(crate) use usage::Usage;
 use gates::QuotaGates;
 use waits::WaitHistograms;
 
-/// If the credential's turn does not come within this time after its owner's, both are waited for
-/// again.
+/// If the credential's turn does not come within this time after its owner's, the call waits for
+/// both again.
 pub(crate) const STALE: Duration = Duration::from_millis(250);
 
 /// The budget has no call left before the deadline. Nothing was spent.
@@ -170,8 +178,7 @@ impl fmt::Debug for Budget {
 }
 
 impl Budget {
-    /// The budget of the connector called `platform`; kept together with other replicas if there is
-    /// a `shared` one.
+    /// The budget of the connector called `platform`. With `shared` all replicas have one budget.
     #[must_use]
     pub(crate) fn new(
         quotas: impl Into<Quotas>,
@@ -335,7 +342,7 @@ impl Budget {
         }
     }
 
-    /// Redis was asked of the replicas and did not answer.
+    /// Redis did not answer a question about the replicas.
     pub(crate) fn redis_unreachable(&self) {
         self.all_gates()
             .into_iter()

@@ -23,7 +23,7 @@ use crate::clock::Instant;
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Within this time after Redis is back all replicas have noticed.
 const ALL_NOTICE: Duration = Duration::from_secs(3);
-/// So long at least Redis is waited for, at the start and in an outage, before a replica counts for
+/// Redis is waited for so long at least, at the start and in an outage, before a replica counts for
 /// itself.
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 /// Within this time after a replica does not reach Redis any more the others know it, and leave its
@@ -36,7 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How soon Redis is asked again of a scope that it did not answer: later than a poll notices that
 /// it was replaced.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// An outage of one scope is remembered for so long if nobody asks.
+/// An outage of one scope is remembered for so long if no request comes.
 const FORGOTTEN: Duration = Duration::from_secs(300);
 /// A Redis that begins later than known by more than this has lost its data in between.
 const SAME: Duration = Duration::from_millis(500);
@@ -44,7 +44,7 @@ const SAME: Duration = Duration::from_millis(500);
 /// Whose count of the calls holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CountSource {
-    /// Nothing may be spent for so long; whoever waits looks again then.
+    /// Nothing may be spent for so long. Those who wait look again then.
     Unknown(Duration),
     /// This replica's own, within its share of the quota.
     Own,
@@ -190,7 +190,7 @@ impl Past {
         self.shared_from = self.shared_from.max(Some(from));
     }
 
-    /// Since when Redis has kept its data, if it was ever heard of.
+    /// Since when Redis has kept its data, if it ever answered.
     pub(super) fn kept_since(&self) -> Option<Instant> {
         self.kept_since
     }
@@ -228,8 +228,8 @@ impl Past {
     }
 }
 
-/// An outage of Redis for one scope only: the fleet is heard of, and asks of the scope fail. Such
-/// is a shard of a cluster that is down, or a key of another type.
+/// An outage of Redis for one scope only: requests of the scope fail, while Redis answers about the
+/// replicas. Causes are a shard of a cluster that is down, or a key of another type.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScopeOutage {
     since: Instant,
@@ -239,7 +239,7 @@ pub(super) struct ScopeOutage {
 }
 
 impl ScopeOutage {
-    /// An ask has failed, and perhaps others before it; Redis is waited for so long.
+    /// A request has failed, and perhaps others before it. Redis is waited for so long.
     pub(super) fn prolonged(before: Option<Self>, wait: Duration, now: Instant) -> Self {
         let since = before.map_or(now, |outage| outage.since);
         Self {
@@ -259,12 +259,12 @@ impl ScopeOutage {
         })
     }
 
-    /// Whether Redis has not been asked for so long that nobody knows how it stands.
+    /// Whether the last request lies so far back that it says nothing of Redis.
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
         now >= self.asks_again + FORGOTTEN
     }
 
-    /// An ask was answered. From when on all replicas count in Redis again, if they may have
+    /// A request was answered. From when on all replicas count in Redis again, if they may have
     /// counted for themselves.
     pub(super) fn ends(&self, per: Duration, now: Instant) -> Option<Instant> {
         (now >= self.own_from).then(|| now + per + ALL_NOTICE)

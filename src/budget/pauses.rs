@@ -15,17 +15,16 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// longest.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-/// In a pause that is longer than this a ringing phone may find out, so often, whether it still
-/// holds.
+/// How often a ringing phone may probe whether a pause still holds.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
-/// Where the limit is unknown, so many calls left or fewer are few.
+/// If the limit is unknown, so many calls left or fewer are few.
 const FEW: u32 = 2;
-/// How often it is asked whether the pause that another replica has set still holds.
+/// How often Redis is asked whether a pause that another replica has set still holds.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// A pause that grows by less is not worth telling the other replicas again.
-const WORTH_TELLING: Duration = Duration::from_millis(100);
+/// A pause that grows by less is not published again.
+const WORTH_PUBLISHING: Duration = Duration::from_millis(100);
 
-/// For how long from now which lanes shall rest.
+/// For how long from now which lanes are paused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Pause {
     /// All lanes.
@@ -41,7 +40,7 @@ pub(super) struct Pause {
 pub(super) struct Pauses {
     all: Option<Instant>,
     background: Option<Instant>,
-    /// What other replicas have set, and when that was last heard.
+    /// What other replicas have set, and when Redis last said so.
     shared: (Option<Instant>, Option<Instant>),
     shared_at: Option<Instant>,
     /// When the pause of all lanes was set, and when it was last probed.
@@ -53,7 +52,7 @@ pub(super) struct Pauses {
 
 impl Pauses {
     /// Takes in the hint of a call that was granted at `granted`. Returns what the other replicas
-    /// should be told, if that is anything new.
+    /// should apply, if that is anything new.
     pub(super) fn apply_hint(
         &mut self,
         hint: &RateHint,
@@ -67,54 +66,54 @@ impl Pauses {
         if is_over {
             (self.all, self.background, self.shared) = (None, None, (None, None));
         }
-        let rest = Pause {
+        let pause = Pause {
             all,
             background: pause_of_background(hint),
             is_over,
         };
-        let is_longer = self.set(rest, now);
-        (is_longer || is_over).then_some(rest)
+        let is_longer = self.set(pause, now);
+        (is_longer || is_over).then_some(pause)
     }
 
     /// Pauses for at least so long. True if that is notably longer than before.
-    fn set(&mut self, rest: Pause, now: Instant) -> bool {
-        self.begin(rest, now);
-        let all = lengthen(&mut self.all, rest.all, now);
-        let background = lengthen(&mut self.background, rest.background, now);
+    fn set(&mut self, pause: Pause, now: Instant) -> bool {
+        self.begin(pause, now);
+        let all = lengthen(&mut self.all, pause.all, now);
+        let background = lengthen(&mut self.background, pause.background, now);
         all || background
     }
 
-    /// What the replicas together have set, for this one as well: in place of what was heard
-    /// before. True if that is notably longer.
-    pub(super) fn apply_shared(&mut self, rest: Pause, now: Instant) -> bool {
-        self.begin(rest, now);
+    /// Applies what the replicas together have set, in place of what they had set before. True if
+    /// that is notably longer.
+    pub(super) fn apply_shared(&mut self, pause: Pause, now: Instant) -> bool {
+        self.begin(pause, now);
         let before = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
-        let until = |rest: Duration| (!rest.is_zero()).then(|| now + rest.min(LONGEST_PAUSE));
-        (self.shared, self.shared_at) = ((until(rest.all), until(rest.background)), Some(now));
+        let until = |pause: Duration| (!pause.is_zero()).then(|| now + pause.min(LONGEST_PAUSE));
+        (self.shared, self.shared_at) = ((until(pause.all), until(pause.background)), Some(now));
         let after = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
         after
             .iter()
             .zip(before)
-            .any(|(after, before)| *after > before + WORTH_TELLING)
+            .any(|(after, before)| *after > before + WORTH_PUBLISHING)
     }
 
-    fn begin(&mut self, rest: Pause, now: Instant) {
-        if !self.all_paused(now) && !rest.all.is_zero() {
+    fn begin(&mut self, pause: Pause, now: Instant) {
+        if !self.all_paused(now) && !pause.all.is_zero() {
             (self.began, self.probed) = (Some(now), None);
         }
     }
 
-    /// Whether all lanes rest, whoever may probe meanwhile.
+    /// Whether all lanes are paused, even if a probe may go.
     pub(super) fn all_paused(&self, now: Instant) -> bool {
         !left(self.all.max(self.shared.0), now).is_zero()
     }
 
-    /// Whether all lanes rest, and did not at `moment`.
+    /// Whether all lanes are paused, and were not at `moment`.
     pub(super) fn began_after(&self, moment: Instant, now: Instant) -> bool {
         self.all_paused(now) && self.began.is_some_and(|began| began > moment)
     }
 
-    /// How long a lane still rests. A ringing phone rests until it may probe.
+    /// How long a lane is still paused. A call pop is paused until it may probe.
     pub(super) fn left(&self, lane: Lane, now: Instant) -> Duration {
         let all = left(self.all.max(self.shared.0), now);
         if lane.is_background() {
@@ -126,8 +125,8 @@ impl Pauses {
         ))
     }
 
-    /// If only other replicas have set the pause: after this time it is asked whether it still
-    /// holds, because they may have ended it.
+    /// If only other replicas have set the pause: the time after which Redis is asked whether it
+    /// still holds, because they may have ended it.
     pub(super) fn recheck_in(&self, now: Instant) -> Option<Duration> {
         let is_own = !left(self.all.max(self.background), now).is_zero();
         let again = self
@@ -196,7 +195,7 @@ impl Pauses {
     }
 }
 
-/// The last few calls before the reset are kept for call pops.
+/// The last few calls before the reset are left to call pops.
 fn pause_of_background(hint: &RateHint) -> Duration {
     let few = match (hint.remaining, hint.limit) {
         (Some(left), Some(limit)) => u64::from(left) * 10 <= u64::from(limit),
@@ -206,13 +205,13 @@ fn pause_of_background(hint: &RateHint) -> Duration {
     hint.reset_after.filter(|_| few).unwrap_or_default()
 }
 
-fn lengthen(until: &mut Option<Instant>, rest: Duration, now: Instant) -> bool {
-    let rest = rest.min(LONGEST_PAUSE);
+fn lengthen(until: &mut Option<Instant>, pause: Duration, now: Instant) -> bool {
+    let pause = pause.min(LONGEST_PAUSE);
     let before = left(*until, now);
-    if rest > before {
-        *until = Some(now + rest);
+    if pause > before {
+        *until = Some(now + pause);
     }
-    rest > before + WORTH_TELLING
+    pause > before + WORTH_PUBLISHING
 }
 
 fn left(until: Option<Instant>, now: Instant) -> Duration {
@@ -324,22 +323,22 @@ mod tests {
             "a call from before says nothing"
         );
         let over = pauses.apply_hint(&RateHint::default(), second + SECOND, second + SECOND);
-        assert!(over.is_some_and(|rest| rest.is_over));
+        assert!(over.is_some_and(|pause| pause.is_over));
         assert_eq!(pauses.left(Lane::Prefetch, second + SECOND), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_of_another_replica_is_asked_for_again_and_ends_when_it_is_over_there() {
         let (mut pauses, start) = (Pauses::default(), clock::now());
-        let rest = |all| Pause {
+        let pause = |all| Pause {
             all,
             background: all,
             is_over: false,
         };
-        assert!(pauses.apply_shared(rest(600 * SECOND), start));
+        assert!(pauses.apply_shared(pause(600 * SECOND), start));
         assert_eq!(pauses.recheck_in(start + SECOND), Some(4 * SECOND));
         assert!(
-            !pauses.apply_shared(rest(595 * SECOND), start + 5 * SECOND),
+            !pauses.apply_shared(pause(595 * SECOND), start + 5 * SECOND),
             "no news"
         );
         assert_eq!(

@@ -58,7 +58,7 @@ pub(super) struct WaitersAhead {
 
 struct Waiter {
     wake: Arc<Notify>,
-    /// Whether it has a deadline, and so wants to hear of worse prospects.
+    /// Whether it has a deadline, and so must know if its turn comes later.
     impatient: bool,
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::absent::AbsentReplicas;
 
-/// Cells closer together than this are no CRM's limit, and too close for a limiter that counts
+/// Calls closer together than this are no CRM's limit, and too close for a limiter that counts
 /// microseconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);
 /// The longest period: a month, the longest that a CRM counts by.
@@ -62,7 +62,7 @@ pub(crate) enum QuotaError {
     /// A period that is empty or longer than a month.
     #[error("per must be more than zero and at most 31 days")]
     Period,
-    /// More calls than can be told apart in time.
+    /// More calls than microseconds can separate.
     #[error("rate is too high: at most 10000 a second")]
     TooFast,
     /// A share outside of its range.
@@ -322,7 +322,7 @@ impl From<Quota> for Quotas {
 pub(super) struct TokenBucket {
     /// Time between two calls, in whole microseconds.
     pub(crate) interval: Duration,
-    /// Calls at once after a rest.
+    /// Calls at once after an idle time.
     pub(crate) burst: NonZeroU32,
 }
 

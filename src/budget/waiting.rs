@@ -161,8 +161,8 @@ impl<'a> QueuedCall<'a> {
         now: Instant,
     ) -> NextStep<'a> {
         let lane = self.key.lane;
-        // While the scope is paused nobody asks, except for whether the pause of another replica
-        // still holds: a limiter without Redis knows of calls only, and would grant one.
+        // While the scope is paused the limiter is not asked: without Redis it knows of calls only,
+        // and would grant one. The exception is whether the pause of another replica still holds.
         let is_paused = !state.pauses.left(lane, now).is_zero();
         let recheck_in = state.pauses.recheck_in(now).filter(|_| is_paused);
         // A call pop asks once though it knows that it must wait: the limiter then makes the

@@ -13,7 +13,7 @@ use crate::clock::Instant;
 /// last of these.
 pub(super) const FORESEEN: usize = 128;
 
-/// Whole microseconds, the unit of forecasts: what Redis tells time in.
+/// Whole microseconds, the unit of forecasts and of Redis' clock.
 pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
@@ -93,8 +93,8 @@ pub(super) struct FreeTimes {
 }
 
 impl FreeTimes {
-    /// Microseconds until a window of `limit` calls has room for whoever has `ahead` others before
-    /// him. Zero if it has room now. At the earliest: calls under way may take longer.
+    /// Microseconds until a window of `limit` calls has room for a waiter with `ahead` others before
+    /// it. Zero if it has room now. At the earliest: calls under way may take longer.
     pub(super) fn room_in(&self, limit: u32, ahead: usize) -> i64 {
         let wanted = (self.held as usize).saturating_add(ahead).saturating_add(1);
         let Some(before) = wanted
