@@ -19,7 +19,7 @@ use super::live_stats::LiveStats;
 use super::reload::{Reload, admissions_config};
 use crate::admission::Admissions;
 use crate::budget::{self, Budget, Replicas, SharedQuota};
-use crate::cache::{Event, Log, MemoryCache, RedisTier, SharedTier, TieredCache};
+use crate::cache::{Event, InvalidationLog, MemoryCache, RedisTier, SharedTier, TieredCache};
 use crate::clients::Clients;
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -48,7 +48,7 @@ pub(super) struct Fleet {
     pub(super) keys: KeyMaker,
     cache: TieredCache,
     admissions: Admissions,
-    shared: Option<(Link, Log, RedisTime)>,
+    shared: Option<(Link, InvalidationLog, RedisTime)>,
     budgets: Arc<Mutex<Budgets>>,
     /// As many as the log knows of.
     replicas: Arc<AtomicU32>,
@@ -69,7 +69,7 @@ impl Fleet {
             Some(redis) => {
                 let (link, keeper) = Link::new(redis, signals(metrics)).context("section redis")?;
                 chores.spawn("the Redis keeper", keeper.run());
-                let log = Log::new(link.clone());
+                let log = InvalidationLog::new(link.clone());
                 Some((link, log, RedisTime::new(Arc::clone(clock))))
             }
             None => None,
@@ -187,7 +187,7 @@ impl Fleet {
     }
 
     /// What the other replicas are told through.
-    pub(super) fn log(&self) -> Option<Log> {
+    pub(super) fn log(&self) -> Option<InvalidationLog> {
         self.shared.as_ref().map(|(_, log, _)| log.clone())
     }
 
@@ -218,15 +218,15 @@ impl Fleet {
                     continue;
                 };
                 failed = false;
-                time.hear(polled.now);
+                time.apply(polled.now);
                 if !heard {
                     // What was forgotten before the log was first read may be in memory already.
-                    cache.hear(&Event::Lost);
+                    cache.apply(&Event::Lost);
                     heard = true;
                 }
                 wait = if polled.more { Duration::ZERO } else { LISTEN };
                 for event in &polled.events {
-                    cache.hear(event);
+                    cache.apply(event);
                     hear(&admissions, event);
                 }
                 let Some(count) = polled.replicas.and_then(NonZeroU32::new) else {
@@ -267,10 +267,10 @@ fn signals(metrics: &Metrics) -> Signals {
 fn hear(admissions: &Admissions, event: &Event) {
     match event {
         Event::Revoke(auth) => admissions.revoke_here(*auth),
-        Event::ForgetUser(user) => admissions.forget_user_here(*user),
+        Event::InvalidateUser(user) => admissions.forget_user_here(*user),
         Event::Lost => admissions.clear_here(),
-        Event::ForgetNumber(..)
-        | Event::ForgetNumbers(_)
+        Event::InvalidateNumber(..)
+        | Event::InvalidateNumbers(_)
         | Event::Replaced(..)
         | Event::ReplacedMany(..) => {}
     }

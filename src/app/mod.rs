@@ -15,7 +15,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic_health::server::{HealthReporter, health_reporter};
 
-use crate::cache::Log;
+use crate::cache::InvalidationLog;
 use crate::clients::Clients;
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::Config;
@@ -93,7 +93,7 @@ pub struct App {
     /// A daemon that is given up half-way has no parts that ended too early.
     stop_with_it: DropGuard,
     tracer: Tracer,
-    log: Option<Log>,
+    log: Option<InvalidationLog>,
     #[expect(dead_code, reason = "held: its threads end with it")]
     crm: CrmRuntime,
 }

@@ -25,23 +25,23 @@ const ID: usize = 32;
 
 /// Where a value is stored: it opens nowhere else.
 #[derive(Clone, Copy)]
-pub struct Place([u8; 48]);
+pub struct SealContext([u8; 48]);
 
-impl fmt::Debug for Place {
+impl fmt::Debug for SealContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place(…)")
+        f.write_str("SealContext(…)")
     }
 }
 
-impl Place {
+impl SealContext {
     /// The place of an answer: whose, about whom, to which question.
     #[must_use]
     pub fn new(party: PartyHash, slot: SlotKey) -> Self {
-        let mut place = [0; 48];
-        place[..16].copy_from_slice(&slot.user().to_bytes());
-        place[16..32].copy_from_slice(&party.0);
-        place[32..].copy_from_slice(&slot.to_bytes());
-        Self(place)
+        let mut context = [0; 48];
+        context[..16].copy_from_slice(&slot.user().to_bytes());
+        context[16..32].copy_from_slice(&party.0);
+        context[32..].copy_from_slice(&slot.to_bytes());
+        Self(context)
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -51,7 +51,7 @@ impl Place {
 
 /// The keys of one file: the first one seals, all of them open. Clones share them.
 #[derive(Clone)]
-pub struct KeyRing(Arc<[Key]>);
+pub struct KeyRing(Arc<[SealKey]>);
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +61,7 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-struct Key {
+struct SealKey {
     id: String,
     secret: SecretBox<[u8; 32]>,
 }
@@ -79,7 +79,7 @@ pub enum KeyRingError {
     Line(usize),
     /// Not 32 bytes in base64.
     #[error("line {0} has no key of 32 bytes in base64; make one with: openssl rand -base64 32")]
-    Key(usize),
+    SealKey(usize),
     /// Two keys under one id.
     #[error("line {0} has the id of an earlier line; every key needs its own")]
     Twice(usize),
@@ -95,7 +95,7 @@ impl KeyRing {
     /// [`KeyRingError`] with the number of the line.
     pub fn parse(file: &[u8]) -> Result<Self, KeyRingError> {
         let text = std::str::from_utf8(file).map_err(|_| KeyRingError::NotText)?;
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<SealKey> = Vec::new();
         for (n, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -113,14 +113,14 @@ impl KeyRing {
             let bytes = Zeroizing::new(
                 STANDARD
                     .decode(key.trim())
-                    .map_err(|_| KeyRingError::Key(n))?,
+                    .map_err(|_| KeyRingError::SealKey(n))?,
             );
             if bytes.len() != 32 {
-                return Err(KeyRingError::Key(n));
+                return Err(KeyRingError::SealKey(n));
             }
             let secret =
                 SecretBox::init_with_mut(|secret: &mut [u8; 32]| secret.copy_from_slice(&bytes));
-            keys.push(Key {
+            keys.push(SealKey {
                 id: id.to_owned(),
                 secret,
             });
@@ -141,11 +141,11 @@ impl KeyRing {
     pub(super) fn seal(
         &self,
         head: &[u8],
-        place: &Place,
+        context: &SealContext,
         nonce: [u8; NONCE],
         plain: &[u8],
     ) -> Option<Vec<u8>> {
-        let aad = [head, &place.0].concat();
+        let aad = [head, &context.0].concat();
         self.0[0]
             .cipher()
             .encrypt(
@@ -163,12 +163,12 @@ impl KeyRing {
         &self,
         id: &[u8],
         head: &[u8],
-        place: &Place,
+        context: &SealContext,
         nonce: [u8; NONCE],
         sealed: &[u8],
     ) -> Option<Zeroizing<Vec<u8>>> {
         let key = self.0.iter().find(|key| key.id.as_bytes() == id)?;
-        let aad = [head, &place.0].concat();
+        let aad = [head, &context.0].concat();
         key.cipher()
             .decrypt(
                 &XNonce::from(nonce),
@@ -182,7 +182,7 @@ impl KeyRing {
     }
 }
 
-impl Key {
+impl SealKey {
     /// Its copy of the key is wiped when it is dropped.
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(self.secret.expose_secret().into())
@@ -215,8 +215,8 @@ mod tests {
             (line("", 1), KeyRingError::Line(1)),
             (line("a b", 1), KeyRingError::Line(1)),
             (line(&"x".repeat(33), 1), KeyRingError::Line(1)),
-            (format!("k1:{short}"), KeyRingError::Key(1)),
-            ("k1:not base64".to_owned(), KeyRingError::Key(1)),
+            (format!("k1:{short}"), KeyRingError::SealKey(1)),
+            ("k1:not base64".to_owned(), KeyRingError::SealKey(1)),
             (line("k1", 1) + &line("k1", 2), KeyRingError::Twice(2)),
         ] {
             let told = KeyRing::parse(text.as_bytes()).unwrap_err();

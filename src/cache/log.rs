@@ -9,8 +9,8 @@
 //!
 //! The same round trip tells that this replica is alive, how many are, and what time it is.
 
+mod cursor;
 mod event;
-mod place;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use crate::domain::SharedTime;
 use crate::redis_link::user::{script, token};
 use crate::redis_link::{Link, LinkError};
 
+use cursor::{Cursor, LogReply};
 pub use event::Event;
-use place::{Place, Reply};
 
 /// Events kept, roughly. A reader that is further behind has lost some.
 const MOST: &str = "10000";
@@ -93,7 +93,7 @@ return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, 
 
 /// What one poll brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Polled {
+pub struct PollResult {
     /// Events of other replicas since the last poll, in their order.
     pub events: Vec<Event>,
     /// Replicas that polled within the last ten seconds, this one included: at least 1. `None` if
@@ -111,21 +111,21 @@ pub struct Polled {
 
 /// This replica's end of the log.
 #[derive(Clone)]
-pub struct Log {
+pub struct InvalidationLog {
     link: Link,
     replica: [u8; 16],
     publish: Arc<Script>,
 }
 
-impl fmt::Debug for Log {
+impl fmt::Debug for InvalidationLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log")
+        f.debug_struct("InvalidationLog")
             .field("link", &self.link)
             .finish_non_exhaustive()
     }
 }
 
-impl Log {
+impl InvalidationLog {
     /// The log behind a link, for a replica with a new random name.
     #[must_use]
     pub fn new(link: Link) -> Self {
@@ -173,7 +173,7 @@ impl Log {
             link: self.link.clone(),
             replica: self.replica,
             poll: script(POLL),
-            place: None,
+            cursor: None,
             failed_before: false,
             said: None,
             beat: 0,
@@ -186,7 +186,7 @@ pub struct LogReader {
     link: Link,
     replica: [u8; 16],
     poll: Script,
-    place: Option<Place>,
+    cursor: Option<Cursor>,
     /// Whether events may have been missed before the first successful poll.
     failed_before: bool,
     /// What was last said of trouble with the log.
@@ -209,7 +209,7 @@ impl LogReader {
     ///
     /// # Errors
     /// [`LinkError`]; nothing is missed by it, the next successful poll goes on from here.
-    pub async fn poll(&mut self) -> Result<Polled, LinkError> {
+    pub async fn poll(&mut self) -> Result<PollResult, LinkError> {
         let reply = match self.ask().await {
             Ok(reply) => reply,
             Err(error) => {
@@ -226,20 +226,20 @@ impl LogReader {
         };
         let replicas = self.count(&reply);
         let mut events = Vec::new();
-        self.place = Some(if let Some(place) = self.place.take() {
-            place.follow(&reply, BATCH, self.replica, &mut events)
+        self.cursor = Some(if let Some(cursor) = self.cursor.take() {
+            cursor.advance(&reply, BATCH, self.replica, &mut events)
         } else {
             // What was published before is not read: whoever has served meanwhile forgets by
             // itself. Where Redis was away at first, more than memory may have missed it.
             events.extend(self.failed_before.then_some(Event::Lost));
-            Place::behind(&reply)
+            Cursor::after(&reply)
         });
         let (more, present) = (reply.3.len() >= 2 * BATCH, reply.7.max(1));
         if replicas.is_some() {
             self.beat = reply.8;
         }
         let kept_for = Duration::from_millis(reply.6);
-        Ok(Polled {
+        Ok(PollResult {
             events,
             replicas,
             present,
@@ -250,7 +250,7 @@ impl LogReader {
     }
 
     /// How many replicas there are.
-    fn count(&mut self, (_, _, replicas, _, _, refused, ..): &Reply) -> Option<u32> {
+    fn count(&mut self, (_, _, replicas, _, _, refused, ..): &LogReply) -> Option<u32> {
         if refused.is_empty() {
             self.said = None;
             self.link.set_impaired(false);
@@ -280,12 +280,12 @@ impl LogReader {
         }
     }
 
-    async fn ask(&self) -> Result<Reply, LinkError> {
+    async fn ask(&self) -> Result<LogReply, LinkError> {
         let identity = token();
         let from = self
-            .place
+            .cursor
             .as_ref()
-            .map_or("end".to_owned(), |place| place.number.max(1).to_string());
+            .map_or("end".to_owned(), |cursor| cursor.number.max(1).to_string());
         let batch = BATCH.to_string();
         let (beat, [alive, present]) = (
             self.beat.to_string(),

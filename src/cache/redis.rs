@@ -1,7 +1,7 @@
 //! The second tier: answers in Redis, shared by replicas.
 //!
 //! Owns the layout of stored answers. All keys of one user share a hash slot; a number stands in
-//! them as a keyed hash. One [`Sheet`] for each user and number, `…:a:<party>`, holds the answers
+//! them as a keyed hash. One [`Layout`] for each user and number, `…:a:<party>`, holds the answers
 //! to all questions about it, the generation and the epoch of what is stored there, and expires
 //! with the last of its answers.
 //!
@@ -13,7 +13,7 @@
 //! answers do: where Redis was flushed, restarted empty, failed over to a replica that had not
 //! heard of it, or evicted the sheet in the middle, the epoch is gone as well and the answer is
 //! refused, which costs one more load. Where Redis evicted the generation, whatever carries it is
-//! not there for readers, except for those who read it within the last second (`seen`).
+//! not there for readers, except for those who read it within the last second (`tokens`).
 //!
 //! Knows nothing of freshness or of the CRM. Redis trouble is a [`LinkError`], for the caller to
 //! treat as a miss.
@@ -25,8 +25,8 @@ use std::time::Duration;
 use redis::{Pipeline, Script};
 
 use super::codec::Codec;
-use super::keys::{KeyRing, Place};
-use super::sheet::{OWNERS, RECORDS, Sheet, record};
+use super::keys::{KeyRing, SealContext};
+use super::layout::{Layout, OWNERS, RECORDS, record};
 use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis, token};
 use crate::redis_link::{KeyNames, Link, LinkError, PartyHash, Reads};
@@ -53,7 +53,7 @@ return {sheet, now()}
 /// What [`STORE`] returns if the number or the user was invalidated, and if a later answer is
 /// there.
 const INVALIDATED: i64 = -1;
-const OUTDONE: i64 = -2;
+const SUPERSEDED: i64 = -2;
 
 /// Returns when the answer that it replaces was asked for, zero if there is none. A length that is
 /// damaged ends the walk over the records, or lets one pass that nobody will take for sound.
@@ -91,36 +91,36 @@ pub struct NumberToken(Vec<u8>);
 
 impl fmt::Debug for NumberToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Epoch(…)")
+        f.write_str("NumberToken(…)")
     }
 }
 
 /// What a reader found of one number, for whichever identity.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct NumberAnswers {
     party: PartyHash,
-    sheet: Option<Vec<u8>>,
+    layout: Option<Vec<u8>>,
     /// The user's generation, for the next read.
-    pub generation: Option<UserToken>,
+    pub user_token: Option<UserToken>,
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for NumberAnswers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Held(…)")
+        f.write_str("NumberAnswers(…)")
     }
 }
 
-impl Held {
+impl NumberAnswers {
     /// The sheet, if it is of the user's generation.
-    fn sheet(&self) -> Option<Sheet<'_>> {
-        let sheet = Sheet::read(self.sheet.as_deref()?)?;
-        (Some(sheet.generation) == self.generation).then_some(sheet)
+    fn layout(&self) -> Option<Layout<'_>> {
+        let layout = Layout::read(self.layout.as_deref()?)?;
+        (Some(layout.user_token) == self.user_token).then_some(layout)
     }
 
     /// Whether nothing is stored for anybody.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sheet().is_none_or(|sheet| sheet.is_empty())
+        self.layout().is_none_or(|layout| layout.is_empty())
     }
 }
 
@@ -128,22 +128,22 @@ impl Held {
 #[derive(Debug)]
 pub struct Begun {
     /// What is stored already, however old: another replica may have been faster.
-    pub held: Held,
+    pub held: NumberAnswers,
     /// For [`RedisTier::store`].
-    pub epoch: NumberToken,
+    pub number_token: NumberToken,
     /// Redis' time.
     pub now: SharedTime,
 }
 
 /// What became of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StoreOutcome {
     /// It is kept, in the place of an earlier one that was asked for then, if there was one.
-    Kept(Option<SharedTime>),
+    Stored(Option<SharedTime>),
     /// The number or user was invalidated since the load began.
     Invalidated,
     /// An answer that was asked for later is there.
-    Outdone,
+    Superseded,
 }
 
 /// Answers in Redis.
@@ -193,18 +193,22 @@ impl RedisTier {
     /// [`LinkError`]; the load may go on, but has nothing to store its answer under.
     pub async fn begin(&self, user: UserTag, party: Party) -> Result<Begun, LinkError> {
         let (keys, suffix, party) = self.keys(user, party);
-        let (generation, epoch, ttl) = (token(), token(), millis(EPOCH));
-        let args: [&[u8]; 4] = [&generation, &epoch, &ttl, suffix.as_bytes()];
+        let (user_token, number_token, ttl) = (token(), token(), millis(EPOCH));
+        let args: [&[u8]; 4] = [&user_token, &number_token, &ttl, suffix.as_bytes()];
         let (bytes, now): (Vec<u8>, u64) = self.link.script(&self.begin, &keys, &args).await?;
-        let sheet = Sheet::read(&bytes).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
-        let (generation, epoch) = (Some(sheet.generation), NumberToken(sheet.epoch.to_vec()));
+        let layout =
+            Layout::read(&bytes).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
+        let (user_token, number_token) = (
+            Some(layout.user_token),
+            NumberToken(layout.number_token.to_vec()),
+        );
         Ok(Begun {
-            held: Held {
+            held: NumberAnswers {
                 party,
-                sheet: Some(bytes),
-                generation,
+                layout: Some(bytes),
+                user_token,
             },
-            epoch,
+            number_token,
             now: SharedTime(now),
         })
     }
@@ -221,39 +225,39 @@ impl RedisTier {
         user: UserTag,
         party: Party,
         known: Option<UserToken>,
-    ) -> Result<Held, LinkError> {
+    ) -> Result<NumberAnswers, LinkError> {
         let names = self.link.names();
         let party = names.party(user, party);
-        let sheet = self.reads.get(names.number(user, party));
-        let (mut generation, sheet) = match known {
-            Some(known) => (Some(known), sheet.await?),
-            None => tokio::try_join!(self.generation(user), sheet)?,
+        let layout = self.reads.get(names.number(user, party));
+        let (mut user_token, layout) = match known {
+            Some(known) => (Some(known), layout.await?),
+            None => tokio::try_join!(self.user_token(user), layout)?,
         };
-        let read = sheet.as_deref().and_then(Sheet::read);
-        if known.is_some() && read.is_some_and(|sheet| generation != Some(sheet.generation)) {
-            generation = self.generation(user).await?;
+        let read = layout.as_deref().and_then(Layout::read);
+        if known.is_some() && read.is_some_and(|layout| user_token != Some(layout.user_token)) {
+            user_token = self.user_token(user).await?;
         }
-        Ok(Held {
+        Ok(NumberAnswers {
             party,
-            sheet,
-            generation,
+            layout,
+            user_token,
         })
     }
 
-    async fn generation(&self, user: UserTag) -> Result<Option<UserToken>, LinkError> {
+    async fn user_token(&self, user: UserTag) -> Result<Option<UserToken>, LinkError> {
         let held = self
             .reads
-            .get(user::generation(self.link.names(), user))
+            .get(user::token_key(self.link.names(), user))
             .await?;
         Ok(held.and_then(|held| UserToken::read(&held)))
     }
 
     /// The answer to one question for one identity, if it is among what was found.
     #[must_use]
-    pub fn entry(&self, held: &Held, key: &ContactKey) -> Option<Entry> {
+    pub fn entry(&self, held: &NumberAnswers, key: &ContactKey) -> Option<Entry> {
         self.codec.decode(
-            &Place::new(held.party, key.slot()),
-            held.sheet()?.find(key)?,
+            &SealContext::new(held.party, key.slot()),
+            held.layout()?.find(key)?,
         )
     }
 
@@ -266,21 +270,23 @@ impl RedisTier {
     pub async fn store(
         &self,
         key: &ContactKey,
-        epoch: &NumberToken,
+        number_token: &NumberToken,
         entry: &Entry,
         ttl: Duration,
         now: SharedTime,
-    ) -> Result<Outcome, LinkError> {
+    ) -> Result<StoreOutcome, LinkError> {
         let (keys, suffix, party) = self.keys(key.user(), key.party());
-        let bytes = self.codec.encode(&Place::new(party, key.slot()), entry);
+        let bytes = self
+            .codec
+            .encode(&SealContext::new(party, key.slot()), entry);
         let record = bytes.and_then(|bytes| record(key, entry.asked_at().0, &bytes));
         let Some(record) = record else {
-            return Ok(Outcome::Invalidated);
+            return Ok(StoreOutcome::Invalidated);
         };
         let (ttl, records, owners) = (millis(ttl), RECORDS.to_string(), OWNERS.to_string());
         let latest = now.latest().0.to_string();
         let args: [&[u8]; 7] = [
-            &epoch.0,
+            &number_token.0,
             &record,
             &ttl,
             suffix.as_bytes(),
@@ -290,9 +296,9 @@ impl RedisTier {
         ];
         let replaced: i64 = self.link.script(&self.store, &keys, &args).await?;
         Ok(match replaced {
-            INVALIDATED => Outcome::Invalidated,
-            OUTDONE => Outcome::Outdone,
-            replaced => Outcome::Kept(
+            INVALIDATED => StoreOutcome::Invalidated,
+            SUPERSEDED => StoreOutcome::Superseded,
+            replaced => StoreOutcome::Stored(
                 u64::try_from(replaced)
                     .ok()
                     .filter(|asked| *asked > 0)
@@ -305,12 +311,16 @@ impl RedisTier {
     ///
     /// # Errors
     /// [`LinkError`]; then they may still be there, and the call should be made again.
-    pub async fn forget_numbers(&self, user: UserTag, parties: &[Party]) -> Result<(), LinkError> {
+    pub async fn invalidate_numbers(
+        &self,
+        user: UserTag,
+        parties: &[Party],
+    ) -> Result<(), LinkError> {
         for parties in parties.chunks(CHUNK) {
             let mut pipe = Pipeline::with_capacity(parties.len() * 2);
             for party in parties {
-                let ([_, sheet, index], suffix, _) = self.keys(user, *party);
-                pipe.del(sheet).zrem(index, suffix);
+                let ([_, layout, index], suffix, _) = self.keys(user, *party);
+                pipe.del(layout).zrem(index, suffix);
             }
             self.link.pipeline::<Vec<u64>>(pipe).await?;
         }
@@ -321,8 +331,8 @@ impl RedisTier {
     ///
     /// # Errors
     /// [`LinkError`]; then some or all may still be there, and the call should be made again.
-    pub async fn forget_user(&self, user: UserTag) -> Result<(), LinkError> {
-        user::forget(&self.link, user).await
+    pub async fn invalidate_user(&self, user: UserTag) -> Result<(), LinkError> {
+        user::delete_keys(&self.link, user).await
     }
 
     /// The stored answers to at most 500 questions of one user, in the order asked, by one command.
@@ -340,7 +350,7 @@ impl RedisTier {
             .map(|key| names.party(user, key.party()))
             .collect();
         let mut mget = redis::cmd("MGET");
-        mget.arg(user::generation(names, user));
+        mget.arg(user::token_key(names, user));
         for party in &parties {
             mget.arg(names.number(user, *party));
         }
@@ -349,11 +359,11 @@ impl RedisTier {
             .query::<Vec<Option<Vec<u8>>>>(mget)
             .await?
             .into_iter();
-        let generation = values.next().flatten().as_deref().and_then(UserToken::read);
-        let held = values.zip(parties).map(|(sheet, party)| Held {
+        let user_token = values.next().flatten().as_deref().and_then(UserToken::read);
+        let held = values.zip(parties).map(|(layout, party)| NumberAnswers {
             party,
-            sheet,
-            generation,
+            layout,
+            user_token,
         });
         Ok(held
             .zip(keys)
@@ -366,9 +376,9 @@ impl RedisTier {
         let names = self.link.names();
         let party = names.party(user, party);
         let keys = [
-            user::generation(names, user),
+            user::token_key(names, user),
             names.number(user, party),
-            user::index(names, user),
+            user::index_key(names, user),
         ];
         (keys, KeyNames::number_suffix(party), party)
     }

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::log::{Event, Log};
+use super::log::{Event, InvalidationLog};
 use crate::clock;
 use crate::domain::{SharedTime, SlotKey, UserTag};
 
@@ -30,16 +30,16 @@ const SINGLE: usize = 8;
 /// Replacements that wait. Clones share them.
 #[derive(Clone)]
 pub(super) struct Outbox {
-    log: Log,
+    log: InvalidationLog,
     tasks: TaskTracker,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Arc<Mutex<PendingReplacements>>,
 }
 
-type Waiting = HashMap<UserTag, OfUser>;
+type PendingReplacements = HashMap<UserTag, UserReplacements>;
 
 /// What was replaced of one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum OfUser {
+enum UserReplacements {
     Some(Vec<(SlotKey, SharedTime)>),
     Many(SharedTime),
 }
@@ -54,7 +54,7 @@ impl fmt::Debug for Outbox {
 
 impl Outbox {
     /// An outbox before `log`; sending are tasks of `tasks`.
-    pub(super) fn new(log: Log, tasks: TaskTracker) -> Self {
+    pub(super) fn new(log: InvalidationLog, tasks: TaskTracker) -> Self {
         Self {
             log,
             tasks,
@@ -67,7 +67,11 @@ impl Outbox {
         let first = {
             let mut waiting = self.waiting.lock();
             let first = waiting.is_empty();
-            add(&mut waiting, slot.user(), OfUser::Some(vec![(slot, asked)]));
+            add(
+                &mut waiting,
+                slot.user(),
+                UserReplacements::Some(vec![(slot, asked)]),
+            );
             first
         };
         if first {
@@ -95,14 +99,14 @@ impl Outbox {
 
     /// Takes out what was sent, unless there is more of the same user by now. True if nothing is
     /// left.
-    fn settle(&self, sent: &Waiting) -> bool {
+    fn settle(&self, sent: &PendingReplacements) -> bool {
         let mut waiting = self.waiting.lock();
         waiting.retain(|user, now| sent.get(user) != Some(now));
         waiting.is_empty()
     }
 }
 
-impl OfUser {
+impl UserReplacements {
     fn events(&self, user: UserTag) -> Vec<Event> {
         match self {
             Self::Some(slots) => slots
@@ -126,13 +130,13 @@ impl OfUser {
 }
 
 /// Adds what was replaced of a user to what waits. Each answer stands there once.
-fn add(waiting: &mut Waiting, user: UserTag, new: OfUser) {
+fn add(waiting: &mut PendingReplacements, user: UserTag, new: UserReplacements) {
     let Some(known) = waiting.get_mut(&user) else {
         waiting.insert(user, new);
         return;
     };
     let latest = known.latest().max(new.latest());
-    if let (OfUser::Some(slots), OfUser::Some(more)) = (&mut *known, new) {
+    if let (UserReplacements::Some(slots), UserReplacements::Some(more)) = (&mut *known, new) {
         for (slot, asked) in more {
             slots.retain(|(known, _)| *known != slot);
             slots.push((slot, asked));
@@ -141,7 +145,7 @@ fn add(waiting: &mut Waiting, user: UserTag, new: OfUser) {
             return;
         }
     }
-    *known = OfUser::Many(latest);
+    *known = UserReplacements::Many(latest);
 }
 
 #[cfg(test)]
@@ -153,13 +157,13 @@ mod tests {
     }
 
     fn events(replaced: impl IntoIterator<Item = (u8, u8, u64)>) -> Vec<Event> {
-        let mut waiting = Waiting::new();
+        let mut waiting = PendingReplacements::new();
         for (user, n, at) in replaced {
             let slot = slot(user, n);
             add(
                 &mut waiting,
                 slot.user(),
-                OfUser::Some(vec![(slot, SharedTime(at))]),
+                UserReplacements::Some(vec![(slot, SharedTime(at))]),
             );
         }
         let mut events: Vec<Event> = waiting

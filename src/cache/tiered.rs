@@ -11,14 +11,14 @@ use futures_util::future::try_join_all;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use super::counts::Counts;
+use super::counts::TierCounters;
 use super::invalidations::Invalidations;
-use super::log::{Event, Log};
-use super::memory::{Kept, MemoryCache};
-use super::redis::{CHUNK, Held, Outcome, RedisTier};
+use super::load_ticket::{Fetched, LoadTicket, ReadMark, RedisTicket};
+use super::log::{Event, InvalidationLog};
+use super::memory::{MemoryCache, MemoryEntry};
+use super::redis::{CHUNK, NumberAnswers, RedisTier, StoreOutcome};
 use super::replaced::Outbox;
-use super::seen::SeenTokens;
-use super::ticket::{Fetched, Moment, SharedTicket, Ticket};
+use super::token_cache::UserTokenCache;
 use crate::clock::Clock;
 use crate::domain::{
     AgePolicy, ContactKey, Entry, Freshness, Party, QuestionKey, SharedTime, Source, Timestamp,
@@ -58,14 +58,14 @@ pub struct Stored {
 #[derive(Debug, Clone)]
 pub struct TieredCache {
     memory: MemoryCache,
-    shared: Option<Shared>,
+    shared: Option<SharedParts>,
     names: KeyNames,
-    generations: Arc<Invalidations>,
+    invalidations: Arc<Invalidations>,
     /// How often another replica has told of replaced answers.
     replacements: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
-    memory_counts: Counts,
-    redis_counts: Counts,
+    memory_counters: TierCounters,
+    redis_counters: TierCounters,
 }
 
 /// What replicas share.
@@ -74,7 +74,7 @@ pub struct SharedTier {
     /// Stored answers.
     pub redis: RedisTier,
     /// What tells other replicas.
-    pub log: Log,
+    pub log: InvalidationLog,
     /// Redis' time.
     pub time: RedisTime,
     /// What tells them belongs to these.
@@ -82,15 +82,15 @@ pub struct SharedTier {
 }
 
 #[derive(Debug, Clone)]
-struct Shared {
+struct SharedParts {
     redis: RedisTier,
-    log: Log,
+    log: InvalidationLog,
     time: RedisTime,
-    seen: Arc<SeenTokens>,
+    tokens: Arc<UserTokenCache>,
     replaced: Outbox,
 }
 
-impl Shared {
+impl SharedParts {
     fn new(
         SharedTier {
             redis,
@@ -104,7 +104,7 @@ impl Shared {
             redis,
             log,
             time,
-            seen: Arc::default(),
+            tokens: Arc::default(),
             replaced,
         }
     }
@@ -120,21 +120,21 @@ impl TieredCache {
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
-        let (memory_counts, redis_counts) = (
-            Counts::new(metrics, "memory"),
-            Counts::new(metrics, "redis"),
+        let (memory_counters, redis_counters) = (
+            TierCounters::new(metrics, "memory"),
+            TierCounters::new(metrics, "redis"),
         );
-        let (shared, generations, replacements) =
-            (shared.map(Shared::new), Arc::default(), Arc::default());
+        let (shared, invalidations, replacements) =
+            (shared.map(SharedParts::new), Arc::default(), Arc::default());
         Self {
             memory,
             shared,
             names,
-            generations,
+            invalidations,
             replacements,
             clock,
-            memory_counts,
-            redis_counts,
+            memory_counters,
+            redis_counters,
         }
     }
 
@@ -142,19 +142,19 @@ impl TieredCache {
     #[must_use]
     pub(crate) fn hit(&self, key: &ContactKey) -> Option<Stored> {
         let stored = self.in_memory(key)?;
-        self.memory_counts.count(Some(stored.freshness));
+        self.memory_counters.count(Some(stored.freshness));
         Some(stored)
     }
 
     /// As [`TieredCache::hit`], and counts nothing.
     #[must_use]
     pub fn in_memory(&self, key: &ContactKey) -> Option<Stored> {
-        let Kept {
+        let MemoryEntry {
             entry,
             asked,
-            stamp,
+            watermark,
         } = self.memory.get(&key.slot())?;
-        let current = self.generations.is_current(stamp, key.user(), || {
+        let current = self.invalidations.is_current(watermark, key.user(), || {
             self.names.party(key.user(), key.party())
         });
         current.then(|| self.servable(entry, asked, Source::Memory))?
@@ -165,18 +165,18 @@ impl TieredCache {
         let Some(shared) = &self.shared else {
             return Fetched::default();
         };
-        let (moment, user) = (self.moment(), question.user());
-        let known = shared.seen.get(user, &self.generations);
+        let (mark, user) = (self.mark(), question.user());
+        let known = shared.tokens.get(user, &self.invalidations);
         let Ok(held) = shared.redis.get(user, question.party(), known).await else {
-            self.redis_counts.error.inc();
-            return Fetched { held: None, moment };
+            self.redis_counters.error.inc();
+            return Fetched { held: None, mark };
         };
-        if known != held.generation {
-            shared.seen.put(user, held.generation, moment.stamp);
+        if known != held.user_token {
+            shared.tokens.put(user, held.user_token, mark.watermark);
         }
         Fetched {
             held: Some(held),
-            moment,
+            mark,
         }
     }
 
@@ -185,22 +185,22 @@ impl TieredCache {
     #[must_use]
     pub(crate) fn pick(&self, fetched: &Fetched, key: &ContactKey) -> Option<Stored> {
         let in_memory = self.in_memory(key);
-        self.memory_counts
+        self.memory_counters
             .count(in_memory.as_ref().map(|stored| stored.freshness));
         let Some(held) = fetched.held.as_ref().filter(|_| in_memory.is_none()) else {
             return in_memory;
         };
-        let stored = self.promote(key, fetched.moment, self.entry(held, key));
-        self.redis_counts
+        let stored = self.promote(key, fetched.mark, self.entry(held, key));
+        self.redis_counters
             .count(stored.as_ref().map(|stored| stored.freshness));
         stored
     }
 
     /// Counts that nothing was found: nobody knows yet whose answer is wanted.
     pub(crate) fn missed(&self, fetched: &Fetched) {
-        self.memory_counts.count(None);
+        self.memory_counters.count(None);
         if fetched.held.is_some() {
-            self.redis_counts.count(None);
+            self.redis_counters.count(None);
         }
     }
 
@@ -220,22 +220,22 @@ impl TieredCache {
         keys: &[ContactKey],
     ) -> Vec<Option<Stored>> {
         let mut found: Vec<Option<Stored>> = keys.iter().map(|key| self.in_memory(key)).collect();
-        let Some(Shared { redis, .. }) = &self.shared else {
+        let Some(SharedParts { redis, .. }) = &self.shared else {
             return found;
         };
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
         for missing in missing.chunks(CHUNK) {
             let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
-            let moment = self.moment();
+            let mark = self.mark();
             let Ok(read) = redis.get_many(user, &wanted).await else {
                 // What was read is good. For the rest each load looks once more before it asks the
                 // CRM.
-                self.redis_counts.error.inc();
+                self.redis_counters.error.inc();
                 break;
             };
             for (&n, entry) in missing.iter().zip(read) {
-                found[n] = self.promote(&keys[n], moment, entry);
-                self.redis_counts
+                found[n] = self.promote(&keys[n], mark, entry);
+                self.redis_counters
                     .count(found[n].as_ref().map(|stored| stored.freshness));
             }
         }
@@ -243,25 +243,25 @@ impl TieredCache {
     }
 
     /// Begins a load: the ticket for [`TieredCache::store`], with what is stored by now.
-    pub async fn begin(&self, question: &QuestionKey) -> Ticket {
-        let (moment, asked) = (self.moment(), self.clock.now());
-        let ticket = |shared, held| Ticket {
-            stamp: moment.stamp,
+    pub async fn begin(&self, question: &QuestionKey) -> LoadTicket {
+        let (mark, asked) = (self.mark(), self.clock.now());
+        let ticket = |shared, held| LoadTicket {
+            watermark: mark.watermark,
             asked,
             shared,
-            before: Fetched { held, moment },
+            before: Fetched { held, mark },
         };
-        let Some(Shared { redis, time, .. }) = &self.shared else {
+        let Some(SharedParts { redis, time, .. }) = &self.shared else {
             return ticket(None, None);
         };
         let Ok(begun) = redis.begin(question.user(), question.party()).await else {
-            self.redis_counts.error.inc();
+            self.redis_counters.error.inc();
             return ticket(None, None);
         };
-        let asked = time.hear(begun.now);
+        let asked = time.apply(begun.now);
         ticket(
-            Some(SharedTicket {
-                epoch: begun.epoch,
+            Some(RedisTicket {
+                number_token: begun.number_token,
                 asked,
             }),
             Some(begun.held),
@@ -270,12 +270,12 @@ impl TieredCache {
 
     /// What was stored when a load began: the latest of both tiers, if it may be served.
     #[must_use]
-    pub(crate) fn stored_before(&self, ticket: &Ticket, key: &ContactKey) -> Option<Stored> {
+    pub(crate) fn stored_before(&self, ticket: &LoadTicket, key: &ContactKey) -> Option<Stored> {
         // Memory first, because what is found in Redis is in memory afterwards.
         let in_memory = self.in_memory(key);
         let held = ticket.before.held.as_ref();
         let in_redis =
-            held.and_then(|held| self.promote(key, ticket.before.moment, self.entry(held, key)));
+            held.and_then(|held| self.promote(key, ticket.before.mark, self.entry(held, key)));
         in_redis
             .into_iter()
             .chain(in_memory)
@@ -289,7 +289,7 @@ impl TieredCache {
     pub async fn store(
         &self,
         key: &ContactKey,
-        ticket: &Ticket,
+        ticket: &LoadTicket,
         entry: &Arc<Entry>,
         refresh: bool,
     ) {
@@ -300,10 +300,10 @@ impl TieredCache {
             .filter(|kept| kept.asked < ticket.asked);
         self.memory.store(
             slot,
-            Kept {
+            MemoryEntry {
                 entry: Arc::clone(entry),
                 asked: ticket.asked,
-                stamp: ticket.stamp,
+                watermark: ticket.watermark,
             },
         );
         let (Some(shared), Some(begun)) = (&self.shared, &ticket.shared) else {
@@ -315,17 +315,19 @@ impl TieredCache {
         );
         let Ok(outcome) = shared
             .redis
-            .store(key, &begun.epoch, entry, life, now)
+            .store(key, &begun.number_token, entry, life, now)
             .await
         else {
-            self.redis_counts.error.inc();
+            self.redis_counters.error.inc();
             return;
         };
         match outcome {
-            Outcome::Invalidated => {}
+            StoreOutcome::Invalidated => {}
             // Another replica knows better: what it stored is read from Redis.
-            Outcome::Outdone => self.memory.drop_older(&slot, Timestamp(ticket.asked.0 + 1)),
-            Outcome::Kept(replaced) => {
+            StoreOutcome::Superseded => {
+                self.memory.drop_older(&slot, Timestamp(ticket.asked.0 + 1))
+            }
+            StoreOutcome::Stored(replaced) => {
                 let earlier = ticket
                     .before
                     .held
@@ -355,7 +357,7 @@ impl TieredCache {
     ///
     /// # Errors
     /// Where Redis could not be told. This process has forgotten all the same.
-    pub(crate) async fn forget_numbers(
+    pub(crate) async fn invalidate_numbers(
         &self,
         user: UserTag,
         parties: &[Party],
@@ -365,35 +367,35 @@ impl TieredCache {
             hashes.extend(some.iter().map(|party| self.names.party(user, *party)));
             yield_now().await;
         }
-        self.forget_numbers_here(user, &hashes).await;
-        let Some(Shared { redis, log, .. }) = &self.shared else {
+        self.invalidate_numbers_here(user, &hashes).await;
+        let Some(SharedParts { redis, log, .. }) = &self.shared else {
             return Ok(());
         };
-        redis.forget_numbers(user, parties).await?;
+        redis.invalidate_numbers(user, parties).await?;
         // Once more, for a look-up that took from Redis in between what was about to be deleted
         // there.
-        self.forget_numbers_here(user, &hashes).await;
+        self.invalidate_numbers_here(user, &hashes).await;
         if hashes.len() > SINGLE {
-            return log.publish(Event::ForgetNumbers(user)).await;
+            return log.publish(Event::InvalidateNumbers(user)).await;
         }
         let told = hashes
             .iter()
-            .map(|hash| log.publish(Event::ForgetNumber(user, *hash)));
+            .map(|hash| log.publish(Event::InvalidateNumber(user, *hash)));
         try_join_all(told).await.map(|_| ())
     }
 
     /// Forgets all that is stored for a user, on all replicas within a second.
     ///
     /// # Errors
-    /// As [`TieredCache::forget_numbers`].
-    pub async fn forget_user(&self, user: UserTag) -> Result<(), LinkError> {
-        self.forget_user_here(user);
-        let Some(Shared { redis, log, .. }) = &self.shared else {
+    /// As [`TieredCache::invalidate_numbers`].
+    pub async fn invalidate_user(&self, user: UserTag) -> Result<(), LinkError> {
+        self.invalidate_user_here(user);
+        let Some(SharedParts { redis, log, .. }) = &self.shared else {
             return Ok(());
         };
-        redis.forget_user(user).await?;
-        self.forget_user_here(user);
-        log.publish(Event::ForgetUser(user)).await
+        redis.invalidate_user(user).await?;
+        self.invalidate_user_here(user);
+        log.publish(Event::InvalidateUser(user)).await
     }
 
     /// Publishes something that concerns the other replicas' memory.
@@ -402,19 +404,23 @@ impl TieredCache {
     /// Of Redis: the others may not have heard of it.
     pub(crate) async fn publish(&self, event: Event) -> Result<(), LinkError> {
         match &self.shared {
-            Some(Shared { log, .. }) => log.publish(event).await,
+            Some(SharedParts { log, .. }) => log.publish(event).await,
             None => Ok(()),
         }
     }
 
     /// Does what another replica was asked to forget.
-    pub fn hear(&self, event: &Event) {
+    pub fn apply(&self, event: &Event) {
         match event {
-            Event::ForgetNumber(user, party) => self.generations.forget_number(*user, *party),
-            Event::ForgetNumbers(user) | Event::ForgetUser(user) => self.forget_user_here(*user),
+            Event::InvalidateNumber(user, party) => {
+                self.invalidations.invalidate_number(*user, *party)
+            }
+            Event::InvalidateNumbers(user) | Event::InvalidateUser(user) => {
+                self.invalidate_user_here(*user)
+            }
             Event::Lost => {
                 // Nobody knows what should be gone, so everything is.
-                self.generations.clear();
+                self.invalidations.clear();
                 self.memory.clear();
             }
             Event::Replaced(slot, asked) => {
@@ -439,17 +445,17 @@ impl TieredCache {
         drop_older(Timestamp(here + INEXACT_MS));
     }
 
-    async fn forget_numbers_here(&self, user: UserTag, hashes: &[PartyHash]) {
+    async fn invalidate_numbers_here(&self, user: UserTag, hashes: &[PartyHash]) {
         for some in hashes.chunks(AT_A_TIME) {
             for hash in some {
-                self.generations.forget_number(user, *hash);
+                self.invalidations.invalidate_number(user, *hash);
             }
             yield_now().await;
         }
     }
 
-    fn forget_user_here(&self, user: UserTag) {
-        self.generations.forget_user(user);
+    fn invalidate_user_here(&self, user: UserTag) {
+        self.invalidations.invalidate_user(user);
         self.memory.drop_user(user);
     }
 
@@ -462,8 +468,8 @@ impl TieredCache {
 
     /// Which invalidation was the last to concern this question.
     #[must_use]
-    pub(crate) fn forgotten_at(&self, question: &QuestionKey) -> u64 {
-        self.generations.last_for(question.user(), || {
+    pub(crate) fn invalidated_at(&self, question: &QuestionKey) -> u64 {
+        self.invalidations.last_for(question.user(), || {
             self.names.party(question.user(), question.party())
         })
     }
@@ -474,28 +480,28 @@ impl TieredCache {
         self.memory.size()
     }
 
-    fn moment(&self) -> Moment {
-        Moment {
-            stamp: self.generations.stamp(),
+    fn mark(&self) -> ReadMark {
+        ReadMark {
+            watermark: self.invalidations.watermark(),
             replacements: self.replacements.load(Ordering::Acquire),
         }
     }
 
-    fn entry(&self, held: &Held, key: &ContactKey) -> Option<Entry> {
+    fn entry(&self, held: &NumberAnswers, key: &ContactKey) -> Option<Entry> {
         self.shared.as_ref()?.redis.entry(held, key)
     }
 
-    fn promote(&self, key: &ContactKey, moment: Moment, entry: Option<Entry>) -> Option<Stored> {
+    fn promote(&self, key: &ContactKey, mark: ReadMark, entry: Option<Entry>) -> Option<Stored> {
         let entry = Arc::new(entry?);
         let asked = self.shared.as_ref()?.time.here(entry.asked_at())?;
         let stored = self.servable(Arc::clone(&entry), asked, Source::Redis)?;
-        let kept = Kept {
+        let kept = MemoryEntry {
             entry,
             asked,
-            stamp: moment.stamp,
+            watermark: mark.watermark,
         };
         self.memory.store_if(key.slot(), kept, || {
-            self.replacements.load(Ordering::Acquire) == moment.replacements
+            self.replacements.load(Ordering::Acquire) == mark.replacements
         });
         Some(stored)
     }

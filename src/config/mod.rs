@@ -43,7 +43,7 @@ pub struct Config {
     /// Section `log`.
     pub(crate) log: Log,
     /// `cache.memory`.
-    pub(crate) memory: cache::Config,
+    pub(crate) memory: cache::MemoryConfig,
     /// `cache.found`, `cache.absent`.
     pub ages: AgePolicy,
     /// `cache.admitted`: how long a credential that has proved itself is believed.
@@ -51,7 +51,7 @@ pub struct Config {
     /// Section `tracing`, if there is one.
     pub(crate) tracing: Option<trace::Config>,
     /// Section `redis`, if there is one.
-    pub(crate) redis: Option<redis_link::Config>,
+    pub(crate) redis: Option<redis_link::LinkConfig>,
     /// `redis.replicas`: how many replicas share the quotas at least.
     pub(crate) replicas: NonZeroU32,
     /// Whether nobody can have called the CRMs before this start: only of those that begin with the
@@ -199,14 +199,14 @@ fn check_ports(reader: &mut Reader, grpc: &Grpc, ops: Ops) {
     }
 }
 
-fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
+fn caches(section: &mut Section<'_>) -> (cache::MemoryConfig, AgePolicy, Duration) {
     let bytes = section.size("memory", "256MiB");
     let found = section.nested("found", |found| ages(found, "10m", "24h"));
     let absent = section.nested("absent", |absent| ages(absent, "1m", "10m"));
     let admitted = section.duration("admitted", "1h");
     longer_than_zero(section, "admitted", admitted);
     (
-        cache::Config { bytes },
+        cache::MemoryConfig { bytes },
         AgePolicy { found, absent },
         admitted,
     )
@@ -214,7 +214,7 @@ fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
 
 /// Section `redis`.
 struct Redis {
-    link: Option<redis_link::Config>,
+    link: Option<redis_link::LinkConfig>,
     keys: Option<cache::KeyRing>,
     replicas: NonZeroU32,
     secrets: Secrets,
@@ -263,7 +263,7 @@ fn redis(section: &mut Section<'_>) -> Redis {
         .filter_map(|(setting, hash)| Some((setting, hash?)))
         .collect();
     let (secret, ca) = (secret.map(|file| file.content), ca.map(|file| file.content));
-    let link = url.map(|url| redis_link::Config {
+    let link = url.map(|url| redis_link::LinkConfig {
         url,
         key_prefix,
         timeout,

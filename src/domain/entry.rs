@@ -74,7 +74,7 @@ pub struct Entry {
 
 /// The parts of an entry, for the tiers that keep it outside this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Parts {
+pub(crate) struct EntryParts {
     /// See [`Entry::encoded`].
     pub(crate) encoded: Bytes,
     /// See [`Entry::count`].
@@ -142,8 +142,8 @@ impl Entry {
 
     /// Puts together what [`Entry::parts`] took apart.
     #[must_use]
-    pub(crate) fn from_parts(parts: Parts) -> Self {
-        let Parts {
+    pub(crate) fn from_parts(parts: EntryParts) -> Self {
+        let EntryParts {
             encoded,
             count,
             complete,
@@ -167,7 +167,7 @@ impl Entry {
 
     /// What there is to keep.
     #[must_use]
-    pub(crate) fn parts(&self) -> Parts {
+    pub(crate) fn parts(&self) -> EntryParts {
         let Self {
             encoded,
             count,
@@ -178,7 +178,7 @@ impl Entry {
             extensions,
             quality,
         } = self.clone();
-        Parts {
+        EntryParts {
             encoded,
             count,
             complete,

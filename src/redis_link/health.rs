@@ -39,15 +39,15 @@ impl From<Gauge> for Signals {
 
 pub(super) struct Health {
     signals: Signals,
-    state: Mutex<State>,
+    state: Mutex<HealthState>,
 }
 
 #[derive(Default)]
-struct State {
+struct HealthState {
     sound: bool,
     impaired: bool,
     /// Codes that were logged.
-    said: HashSet<&'static str>,
+    logged: HashSet<&'static str>,
 }
 
 impl Health {
@@ -72,14 +72,14 @@ impl Health {
     }
 
     /// What is refused from now on is news again.
-    pub(super) fn forget_said(&self) {
-        self.state.lock().said.clear();
+    pub(super) fn forget_logged(&self) {
+        self.state.lock().logged.clear();
     }
 
     /// Counts a refused command. The keeper says what a `general` one means.
     pub(super) fn count(&self, code: &'static str, general: bool) {
         (self.signals.refused)(code);
-        if !general && self.state.lock().said.insert(code) {
+        if !general && self.state.lock().logged.insert(code) {
             tracing::warn!(
                 code,
                 "Redis refused a command, perhaps for a key that contactd did not write; more are only counted"
@@ -87,7 +87,7 @@ impl Health {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut HealthState)) {
         let mut state = self.state.lock();
         change(&mut state);
         self.signals

@@ -44,7 +44,7 @@ mod url;
 pub mod user;
 
 pub use ca::CaCertificates;
-use connect::{Connection, Connector};
+use connect::{RedisConnection, RedisConnector};
 use doubt::Doubt;
 use health::Health;
 pub(crate) use health::Signals;
@@ -52,7 +52,7 @@ pub(crate) use keeper::Keeper;
 pub use names::{KeyNames, KeyPrefix};
 pub(crate) use names::{PartyHash, hex};
 pub use reads::Reads;
-use refusal::Said;
+use refusal::ErrorClass;
 pub use secret::SharedSecret;
 pub(crate) use secret::derive_secret;
 pub use time::RedisTime;
@@ -63,7 +63,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Settings of the link.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct LinkConfig {
     /// Where Redis is.
     pub url: RedisUrl,
     /// What the names of all keys begin with.
@@ -114,7 +114,7 @@ pub struct SetupError(RedisError);
 /// The shared connection; clones are the same one.
 #[derive(Clone)]
 pub struct Link {
-    status: Arc<watch::Sender<Status>>,
+    status: Arc<watch::Sender<ConnectionStatus>>,
     timeout: Duration,
     names: KeyNames,
     sharded: bool,
@@ -131,18 +131,18 @@ impl fmt::Debug for Link {
 
 /// What callers find.
 #[derive(Clone)]
-enum Status {
+enum ConnectionStatus {
     /// A first attempt is under way: worth waiting for.
     Connecting,
     /// A connection that works as far as known.
-    Up(Arc<Live>),
+    Up(Arc<LiveConnection>),
     /// The last attempt failed.
     Down,
 }
 
 /// How it stands with the connection, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum LinkState {
     /// The first attempt, or the first after a break, is under way; calls wait for it.
     Connecting,
     /// There is a connection that works as far as known.
@@ -158,8 +158,8 @@ pub(crate) enum Standing {
 }
 
 /// A connection, and what is known of it.
-struct Live {
-    connection: Connection,
+struct LiveConnection {
+    connection: RedisConnection,
     doubt: Doubt,
     /// The code of a refusal that is not about one key only.
     refusing: Mutex<Option<&'static str>>,
@@ -167,8 +167,8 @@ struct Live {
     changed: Notify,
 }
 
-impl Live {
-    fn new(connection: Connection) -> Self {
+impl LiveConnection {
+    fn new(connection: RedisConnection) -> Self {
         Self {
             connection,
             doubt: Doubt::default(),
@@ -198,10 +198,13 @@ impl Link {
     ///
     /// # Errors
     /// Where the options can never work, such as certificates that cannot be read.
-    pub fn new(config: &Config, signals: impl Into<Signals>) -> Result<(Self, Keeper), SetupError> {
-        let connector = Connector::new(config).map_err(SetupError)?;
+    pub fn new(
+        config: &LinkConfig,
+        signals: impl Into<Signals>,
+    ) -> Result<(Self, Keeper), SetupError> {
+        let connector = RedisConnector::new(config).map_err(SetupError)?;
         let link = Self {
-            status: Arc::new(watch::Sender::new(Status::Connecting)),
+            status: Arc::new(watch::Sender::new(ConnectionStatus::Connecting)),
             timeout: config.timeout,
             names: KeyNames::new(config.key_prefix.clone(), &derive_secret(config)),
             sharded: connector.shards(),
@@ -254,21 +257,23 @@ impl Link {
     /// Whether there is a connection that works as far as known.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        matches!(*self.status.borrow(), Status::Up(_))
+        matches!(*self.status.borrow(), ConnectionStatus::Up(_))
     }
 
     /// How it stands with the connection.
     #[must_use]
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn state(&self) -> LinkState {
         match &*self.status.borrow() {
-            Status::Connecting => Standing::Connecting,
-            Status::Up(live) if live.refusing().is_some() || self.health.is_impaired() => {
-                Standing::Limited
+            ConnectionStatus::Connecting => LinkState::Connecting,
+            ConnectionStatus::Up(live)
+                if live.refusing().is_some() || self.health.is_impaired() =>
+            {
+                LinkState::Limited
             }
-            Status::Up(live) => Standing::Up {
+            ConnectionStatus::Up(live) => LinkState::Up {
                 failures: live.doubt.failures(),
             },
-            Status::Down => Standing::Down,
+            ConnectionStatus::Down => LinkState::Down,
         }
     }
 
@@ -310,7 +315,7 @@ impl Link {
 
     async fn run<T>(
         &self,
-        ask: impl AsyncFnOnce(Connection) -> RedisResult<T>,
+        ask: impl AsyncFnOnce(RedisConnection) -> RedisResult<T>,
     ) -> Result<T, LinkError> {
         let watch = Stopwatch::start();
         let live = match self.up() {
@@ -340,41 +345,41 @@ impl Link {
     }
 
     /// The connection, where there is one.
-    fn up(&self) -> Option<Arc<Live>> {
+    fn up(&self) -> Option<Arc<LiveConnection>> {
         match &*self.status.borrow() {
-            Status::Up(live) => Some(Arc::clone(live)),
-            Status::Connecting | Status::Down => None,
+            ConnectionStatus::Up(live) => Some(Arc::clone(live)),
+            ConnectionStatus::Connecting | ConnectionStatus::Down => None,
         }
     }
 
     /// The connection; waits only for a first attempt.
-    async fn live(&self) -> Result<Arc<Live>, LinkError> {
+    async fn live(&self) -> Result<Arc<LiveConnection>, LinkError> {
         let mut status = self.status.subscribe();
         let decided = status
-            .wait_for(|status| !matches!(status, Status::Connecting))
+            .wait_for(|status| !matches!(status, ConnectionStatus::Connecting))
             .await;
         match decided.as_deref() {
-            Ok(Status::Up(live)) => Ok(Arc::clone(live)),
+            Ok(ConnectionStatus::Up(live)) => Ok(Arc::clone(live)),
             _ => Err(LinkError::Down),
         }
     }
 
     /// What an error says about the connection.
-    fn judge(&self, live: &Arc<Live>, error: &RedisError) -> LinkError {
-        let single = matches!(live.connection, Connection::Single(_));
-        match refusal::said(error) {
-            Some(Said::Refused(code)) => {
+    fn judge(&self, live: &Arc<LiveConnection>, error: &RedisError) -> LinkError {
+        let single = matches!(live.connection, RedisConnection::Single(_));
+        match refusal::classify(error) {
+            Some(ErrorClass::Refused(code)) => {
                 live.doubt.answered();
                 self.note(live, code);
                 LinkError::Failed(code.to_owned())
             }
-            Some(Said::LockedOut) => {
-                give_up(&self.status, live, Status::Connecting);
+            Some(ErrorClass::LockedOut) => {
+                give_up(&self.status, live, ConnectionStatus::Connecting);
                 LinkError::Broken
             }
             // A cluster connection mends itself, unless its failures last.
             None if single && error.is_io_error() => {
-                give_up(&self.status, live, Status::Connecting);
+                give_up(&self.status, live, ConnectionStatus::Connecting);
                 LinkError::Broken
             }
             None if matches!(
@@ -384,14 +389,14 @@ impl Link {
             {
                 LinkError::Failed("an unexpected reply".to_owned())
             }
-            Some(Said::NotReady) | None => {
+            Some(ErrorClass::NotReady) | None => {
                 live.leaves_unanswered();
                 LinkError::Broken
             }
         }
     }
 
-    fn note(&self, live: &Live, code: &'static str) {
+    fn note(&self, live: &LiveConnection, code: &'static str) {
         self.health.count(code, refusal::is_general(code));
         if refusal::is_general(code) {
             live.refuses(code);
@@ -400,9 +405,13 @@ impl Link {
 }
 
 /// Lets go of this connection, unless it has been replaced already.
-fn give_up(status: &watch::Sender<Status>, live: &Arc<Live>, next: Status) {
+fn give_up(
+    status: &watch::Sender<ConnectionStatus>,
+    live: &Arc<LiveConnection>,
+    next: ConnectionStatus,
+) {
     status.send_if_modified(|status| {
-        let current = matches!(status, Status::Up(current) if Arc::ptr_eq(current, live));
+        let current = matches!(status, ConnectionStatus::Up(current) if Arc::ptr_eq(current, live));
         if current {
             *status = next;
         }
@@ -416,8 +425,8 @@ mod tests {
 
     use super::*;
 
-    fn config(url: &str) -> Config {
-        Config {
+    fn config(url: &str) -> LinkConfig {
+        LinkConfig {
             url: url.parse().unwrap(),
             key_prefix: "contactd".parse().unwrap(),
             timeout: Duration::from_millis(50),

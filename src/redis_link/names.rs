@@ -68,7 +68,7 @@ pub struct KeyNames {
 
 impl fmt::Debug for KeyNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Names")
+        f.debug_struct("KeyNames")
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }

@@ -14,8 +14,8 @@ use futures_util::future::join_all;
 use redis::{Cmd, RedisResult, Script, cmd};
 
 use super::KeyNames;
-use super::connect::Connection;
-use super::refusal::{self, Said};
+use super::connect::RedisConnection;
+use super::refusal::{self, ErrorClass};
 use crate::clock;
 
 static IN_SCRIPTS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("probe.lua")));
@@ -149,7 +149,7 @@ impl fmt::Display for Shortfall {
 /// Those that say nothing about a command, such as a broken connection; `None` if an answer came
 /// too late.
 pub(super) async fn shortfall(
-    connection: &mut Connection,
+    connection: &mut RedisConnection,
     names: &KeyNames,
     patience: Duration,
 ) -> Option<RedisResult<Option<Shortfall>>> {
@@ -161,9 +161,9 @@ pub(super) async fn shortfall(
         async move { (name, command.exec_async(&mut connection).await) }
     });
     for (name, tried) in clock::timeout(patience, join_all(tried)).await? {
-        match tried.map_err(|error| (refusal::said(&error), error)) {
+        match tried.map_err(|error| (refusal::classify(&error), error)) {
             Ok(()) => {}
-            Err((Some(Said::Refused(code)), _)) => refused.push((name, code)),
+            Err((Some(ErrorClass::Refused(code)), _)) => refused.push((name, code)),
             Err((_, error)) => return Some(Err(error)),
         }
     }
@@ -174,8 +174,8 @@ pub(super) async fn shortfall(
         }
         match clock::timeout(patience, call.invoke_async::<Vec<String>>(connection)).await? {
             Ok(replies) => refused.extend(replies.chunks_exact(2).filter_map(in_script)),
-            Err(error) => match refusal::said(&error) {
-                Some(Said::Refused(code)) => refused.push(("EVALSHA", code)),
+            Err(error) => match refusal::classify(&error) {
+                Some(ErrorClass::Refused(code)) => refused.push(("EVALSHA", code)),
                 _ => return Some(Err(error)),
             },
         }

@@ -29,18 +29,18 @@ const AT_ONCE: usize = 64;
 pub struct Reads {
     link: Link,
     tasks: TaskTracker,
-    line: Arc<Line>,
+    queue: Arc<ReadQueue>,
 }
 
 #[derive(Default)]
-struct Line {
-    wanted: Mutex<Vec<Wanted>>,
+struct ReadQueue {
+    pending: Mutex<Vec<PendingRead>>,
     /// Whether a shared command was refused.
     alone: AtomicBool,
 }
 
 /// A key, and who wants its value.
-struct Wanted {
+struct PendingRead {
     key: String,
     reply: oneshot::Sender<Result<Option<Vec<u8>>, LinkError>>,
 }
@@ -59,7 +59,7 @@ impl Reads {
         Self {
             link,
             tasks,
-            line: Arc::default(),
+            queue: Arc::default(),
         }
     }
 
@@ -68,18 +68,18 @@ impl Reads {
     /// # Errors
     /// [`LinkError`], within the link's timeout.
     pub(crate) async fn get(&self, key: String) -> Result<Option<Vec<u8>>, LinkError> {
-        if self.link.is_sharded() || self.line.alone.load(Ordering::Relaxed) {
+        if self.link.is_sharded() || self.queue.alone.load(Ordering::Relaxed) {
             return get(&self.link, &key).await;
         }
         let (reply, value) = oneshot::channel();
         let first = {
-            let mut wanted = self.line.wanted.lock();
-            wanted.push(Wanted { key, reply });
-            wanted.len() == 1
+            let mut pending = self.queue.pending.lock();
+            pending.push(PendingRead { key, reply });
+            pending.len() == 1
         };
         if first {
-            let (link, line) = (self.link.clone(), Arc::clone(&self.line));
-            self.tasks.spawn(depart(link, line));
+            let (link, queue) = (self.link.clone(), Arc::clone(&self.queue));
+            self.tasks.spawn(send_all(link, queue));
         }
         // Nobody answers where the runtime shuts down.
         value.await.unwrap_or(Err(LinkError::Down))
@@ -88,29 +88,29 @@ impl Reads {
 
 /// Takes along all who stand in line, after those who are ready to run have had their turn to join
 /// it.
-async fn depart(link: Link, line: Arc<Line>) {
+async fn send_all(link: Link, queue: Arc<ReadQueue>) {
     tokio::task::yield_now().await;
-    let mut wanted = mem::take(&mut *line.wanted.lock());
+    let mut pending = mem::take(&mut *queue.pending.lock());
     let mut commands = Vec::new();
-    while !wanted.is_empty() {
+    while !pending.is_empty() {
         commands.push(read(
             &link,
-            &line.alone,
-            wanted.split_off(wanted.len().saturating_sub(AT_ONCE)),
+            &queue.alone,
+            pending.split_off(pending.len().saturating_sub(AT_ONCE)),
         ));
     }
     join_all(commands).await;
 }
 
 /// One command for all of them. Whoever has left is not there to be told.
-async fn read(link: &Link, alone: &AtomicBool, wanted: Vec<Wanted>) {
+async fn read(link: &Link, alone: &AtomicBool, pending: Vec<PendingRead>) {
     let mut mget = redis::cmd("MGET");
-    for Wanted { key, .. } in &wanted {
+    for PendingRead { key, .. } in &pending {
         mget.arg(key);
     }
     match link.query::<Vec<Value>>(mget).await {
         Ok(values) => {
-            for (Wanted { reply, .. }, value) in wanted.into_iter().zip(values) {
+            for (PendingRead { reply, .. }, value) in pending.into_iter().zip(values) {
                 let _ = reply.send(Ok(if let Value::BulkString(value) = value {
                     Some(value)
                 } else {
@@ -122,14 +122,14 @@ async fn read(link: &Link, alone: &AtomicBool, wanted: Vec<Wanted>) {
         Err(LinkError::Failed(code)) if matches!(code.as_str(), "CROSSSLOT" | "NOPERM") => {
             alone.store(true, Ordering::Relaxed);
             join_all(
-                wanted
+                pending
                     .into_iter()
-                    .map(async |Wanted { key, reply }| reply.send(get(link, &key).await)),
+                    .map(async |PendingRead { key, reply }| reply.send(get(link, &key).await)),
             )
             .await;
         }
         Err(error) => {
-            for Wanted { reply, .. } in wanted {
+            for PendingRead { reply, .. } in pending {
                 let _ = reply.send(Err(error.clone()));
             }
         }

@@ -32,7 +32,7 @@ const NOT_READY: [&str; 7] = [
 
 /// What an error reply says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum ErrorClass {
     /// The command was refused, with this code.
     Refused(&'static str),
     /// Nobody is served at the moment.
@@ -43,9 +43,9 @@ pub(super) enum Said {
 
 /// What Redis has replied; `None` if the error is no reply of Redis. Of a pipeline's errors the
 /// first one counts.
-pub(super) fn said(error: &RedisError) -> Option<Said> {
+pub(super) fn classify(error: &RedisError) -> Option<ErrorClass> {
     if error.kind() == ErrorKind::AuthenticationFailed {
-        return Some(Said::LockedOut);
+        return Some(ErrorClass::LockedOut);
     }
     let replies = error.clone().into_server_errors();
     let (code, text) = match replies.as_deref() {
@@ -53,9 +53,9 @@ pub(super) fn said(error: &RedisError) -> Option<Said> {
         _ => (error.code()?, error.detail().unwrap_or_default()),
     };
     Some(match code {
-        "NOAUTH" | "WRONGPASS" => Said::LockedOut,
-        code if NOT_READY.contains(&code) => Said::NotReady,
-        code => Said::Refused(read(code, text)),
+        "NOAUTH" | "WRONGPASS" => ErrorClass::LockedOut,
+        code if NOT_READY.contains(&code) => ErrorClass::NotReady,
+        code => ErrorClass::Refused(read(code, text)),
     })
 }
 

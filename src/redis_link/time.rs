@@ -17,12 +17,12 @@ use crate::domain::{SharedTime, Timestamp};
 #[derive(Debug, Clone)]
 pub struct RedisTime {
     clock: Arc<dyn Clock>,
-    latest: Arc<Mutex<Option<Told>>>,
+    latest: Arc<Mutex<Option<TimeReading>>>,
 }
 
 /// What Redis told, and when.
 #[derive(Debug, Clone, Copy)]
-struct Told {
+struct TimeReading {
     shared: SharedTime,
     here: Timestamp,
 }
@@ -38,16 +38,16 @@ impl RedisTime {
     }
 
     /// Takes in what Redis has just told, and returns it as this process should take it.
-    pub fn hear(&self, told: SharedTime) -> SharedTime {
-        let (shared, here) = (self.clock.elsewhere(told), self.clock.now());
-        *self.latest.lock() = Some(Told { shared, here });
+    pub fn apply(&self, reading: SharedTime) -> SharedTime {
+        let (shared, here) = (self.clock.elsewhere(reading), self.clock.now());
+        *self.latest.lock() = Some(TimeReading { shared, here });
         shared
     }
 
     /// Redis' time now; `None` until Redis has told it once.
     #[must_use]
     pub(crate) fn now(&self) -> Option<SharedTime> {
-        let Told { shared, here } = (*self.latest.lock())?;
+        let TimeReading { shared, here } = (*self.latest.lock())?;
         Some(SharedTime(
             shared.0 + (self.clock.now().0.saturating_sub(here.0)),
         ))
@@ -90,7 +90,7 @@ mod tests {
             ),
             (None, None, None)
         );
-        assert_eq!(time.hear(SharedTime(70_000)), SharedTime(70_000));
+        assert_eq!(time.apply(SharedTime(70_000)), SharedTime(70_000));
         clock.advance(Duration::from_secs(2));
         assert_eq!(time.now(), Some(SharedTime(72_000)));
         assert_eq!(time.here(SharedTime(71_000)), Some(Timestamp(1_001_000)));
@@ -102,7 +102,7 @@ mod tests {
     fn a_time_of_day_that_jumps_changes_nothing() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let time = RedisTime::new(Arc::new(clock.clone()));
-        time.hear(SharedTime(70_000));
+        time.apply(SharedTime(70_000));
         for jump in [3_600_000, -7_200_000] {
             clock.set_wall(jump);
             assert_eq!(

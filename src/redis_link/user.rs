@@ -9,7 +9,7 @@
 //!   with one deletion (within a second: for so long readers of answers may remember it), and holds
 //!   for keys that the index has lost, because Redis evicted it to make room, as well.
 //!
-//! Promises that after [`forget`] no key of the user is left, except such lost ones, which nothing
+//! Promises that after [`delete_keys`] no key of the user is left, except such lost ones, which nothing
 //! reads and which expire by themselves. Knows nothing of what the keys hold.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::domain::UserTag;
 /// Bytes of a token.
 const TOKEN: usize = 16;
 
-/// How many keys one call of [`forget`] deletes at most: Redis serves nobody else meanwhile.
+/// How many keys one call of [`delete_keys`] deletes at most: Redis serves nobody else meanwhile.
 const CHUNK: usize = 1000;
 
 /// What all scripts begin with. Times are Redis's own, so that replicas with other clocks agree.
@@ -79,7 +79,7 @@ impl UserToken {
     }
 }
 
-/// A script that may call `now`, `keep`, `generation` and `enter`.
+/// A script that may call `now`, `keep`, `token_key` and `enter`.
 #[must_use]
 pub(crate) fn script(body: &str) -> Script {
     Script::new(&format!("{PRELUDE}{body}"))
@@ -87,13 +87,13 @@ pub(crate) fn script(body: &str) -> Script {
 
 /// The name of the user's generation.
 #[must_use]
-pub(crate) fn generation(names: &KeyNames, user: UserTag) -> String {
+pub(crate) fn token_key(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "g")
 }
 
 /// The name of the user's index.
 #[must_use]
-pub(crate) fn index(names: &KeyNames, user: UserTag) -> String {
+pub(crate) fn index_key(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "i")
 }
 
@@ -120,9 +120,9 @@ pub(crate) fn millis(duration: Duration) -> Vec<u8> {
 ///
 /// # Errors
 /// [`LinkError`]; then some or all of it may still be there, and the call should be made again.
-pub(crate) async fn forget(link: &Link, user: UserTag) -> Result<(), LinkError> {
+pub(crate) async fn delete_keys(link: &Link, user: UserTag) -> Result<(), LinkError> {
     let script = Script::new(FORGET);
-    let keys = [generation(link.names(), user), index(link.names(), user)];
+    let keys = [token_key(link.names(), user), index_key(link.names(), user)];
     let (base, chunk) = (link.names().of_user(user, ""), CHUNK.to_string());
     while link
         .script::<usize>(&script, &keys, &[base.as_bytes(), chunk.as_bytes()])

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::identity::Known;
 use super::load_task::{Load, Loaded, Verified};
 use super::{Asked, Question, Resolver, Trigger};
-use crate::cache::Ticket;
+use crate::cache::LoadTicket;
 use crate::clock;
 use crate::connector::{CrmSession, Details, Found};
 use crate::domain::{Entry, Freshness, Identity, Lane, Source};
@@ -28,7 +28,7 @@ pub(super) enum Owner {
 pub(super) struct Answering<'a> {
     load: &'a Load,
     session: CrmSession,
-    ticket: Ticket,
+    ticket: LoadTicket,
     owner: Owner,
     verified: Verified,
 }
@@ -37,7 +37,7 @@ impl<'a> Answering<'a> {
     pub(super) fn new(
         load: &'a Load,
         session: CrmSession,
-        ticket: Ticket,
+        ticket: LoadTicket,
         owner: Owner,
         verified: Verified,
     ) -> Self {

@@ -29,10 +29,10 @@ impl Resolver {
     ) -> Result<(), LinkError> {
         let user: UserTag = self.rooms.keys.user(platform.name(), account, user);
         match what {
-            Forgotten::Parties(parties) => self.rooms.cache.forget_numbers(user, parties).await,
+            Forgotten::Parties(parties) => self.rooms.cache.invalidate_numbers(user, parties).await,
             Forgotten::Everything => {
                 self.rooms.admissions.forget_user_here(user);
-                let forgotten = self.rooms.cache.forget_user(user).await;
+                let forgotten = self.rooms.cache.invalidate_user(user).await;
                 // Once more, for what was taken from Redis in between.
                 self.rooms.admissions.forget_user_here(user);
                 forgotten

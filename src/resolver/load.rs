@@ -8,7 +8,7 @@ use super::identity::Whose;
 use super::load_task::{Load, Loaded, Verified};
 use super::{Question, Resolver, TOO_LONG};
 use crate::admission::Credential;
-use crate::cache::Ticket;
+use crate::cache::LoadTicket;
 use crate::clock::{self, Stopwatch};
 use crate::connector::{self, CrmSession, Found};
 use crate::domain::{Freshness, LookupError};
@@ -97,7 +97,7 @@ impl Load {
     }
 
     /// A stored answer that makes the CRM call needless: fresh, and this credential may see it.
-    async fn good_enough(&self, ticket: &Ticket) -> Option<Loaded> {
+    async fn good_enough(&self, ticket: &LoadTicket) -> Option<Loaded> {
         if self.must_ask {
             return None;
         }
@@ -120,7 +120,7 @@ impl Load {
     }
 
     /// Searches, and beside it asks who the credential is if nobody knows.
-    async fn ask(&self, ticket: Ticket) -> LoadResult<Loaded> {
+    async fn ask(&self, ticket: LoadTicket) -> LoadResult<Loaded> {
         let asked = self.asked();
         let admissions = &self.resolver.rooms.admissions;
         self.urgency

@@ -460,7 +460,7 @@ impl Resolver {
             key,
             auth,
         } = asked;
-        let since = self.rooms.cache.forgotten_at(&key);
+        let since = self.rooms.cache.invalidated_at(&key);
         let flight = LoadKey {
             question: key,
             auth,

@@ -194,8 +194,8 @@ async fn a_probe_that_is_given_back_is_free_for_the_next_phone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_is_free_again_if_the_credential_of_the_call_has_no_room() {
-    let budget = budget(2, 3_600 * SECOND, 2, 1.0);
-    for _ in 0..2 {
+    let budget = budget(4, 3_600 * SECOND, 4, 1.0);
+    for _ in 0..4 {
         let urgency = Urgency::new(Lane::CallPop, None);
         let _spent = budget
             .acquire(scope("credential"), CallKind::Search, &urgency)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contactd::cache::RedisTier;
 use contactd::clock::sleep;
-use contactd::redis_link::{CaCertificates, Config};
+use contactd::redis_link::{CaCertificates, LinkConfig};
 
 use super::{begin, entry, key, load, stored};
 use crate::support::eventually;
@@ -54,7 +54,7 @@ async fn tls_with_a_certificate_of_ones_own() {
     let url = format!("rediss://localhost:{port}");
     let ca = std::fs::read(server.dir.path().join("c.pem")).unwrap();
     let trusting = tier_on(
-        link_with(&Config {
+        link_with(&LinkConfig {
             ca: Some(CaCertificates::parse(ca).unwrap()),
             ..config(&url)
         })

@@ -9,11 +9,11 @@ use super::event::{self, Event};
 /// id and payload of events: from the reader's last one on, itself included, or the log's last one
 /// for a reader that has no place yet. Then come Redis' time, why the replicas could not be
 /// counted, if so, and for how long Redis has kept its data.
-pub(super) type Reply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64, u32, u64);
+pub(super) type LogReply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64, u32, u64);
 
 /// How far a reader has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Cursor {
     identity: Vec<u8>,
     /// The last event's number; 0 before the first one.
     pub(super) number: u64,
@@ -21,9 +21,9 @@ pub(super) struct Place {
     random: Option<String>,
 }
 
-impl Place {
+impl Cursor {
     /// Behind the last event of a reply.
-    pub(super) fn behind((identity, end, _, entries, ..): &Reply) -> Self {
+    pub(super) fn after((identity, end, _, entries, ..): &LogReply) -> Self {
         let last = entries
             .chunks_exact(2)
             .last()
@@ -38,22 +38,23 @@ impl Place {
 
     /// Goes on over the events of a reply that holds `most` events at most, and adds those of
     /// others to `events`. Where one is missing, the last event added is [`Event::Lost`].
-    pub(super) fn follow(
+    pub(super) fn advance(
         self,
-        reply: &Reply,
+        reply: &LogReply,
         most: usize,
         own: [u8; 16],
         events: &mut Vec<Event>,
     ) -> Self {
-        self.over(reply, most, own, events).unwrap_or_else(|| {
-            events.push(Event::Lost);
-            Self::behind(reply)
-        })
+        self.advanced_over(reply, most, own, events)
+            .unwrap_or_else(|| {
+                events.push(Event::Lost);
+                Self::after(reply)
+            })
     }
 
-    fn over(
+    fn advanced_over(
         self,
-        reply: &Reply,
+        reply: &LogReply,
         most: usize,
         own: [u8; 16],
         events: &mut Vec<Event>,
