@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 mod reading;
 
 use reading::BUCKETS;
-pub(crate) use reading::{Buckets, Reading};
+pub(crate) use reading::{HistogramBuckets, MetricsReading};
 
 /// Upper bounds in seconds. Memory answers take microseconds, a CRM that is about to time out takes
 /// seconds.
@@ -340,8 +340,8 @@ impl Metrics {
 
     /// All figures of this moment. As dear as printing them, so for pages and not for look-ups.
     #[must_use]
-    pub(crate) fn read(&self) -> Reading {
-        Reading::parse(&self.render())
+    pub(crate) fn read(&self) -> MetricsReading {
+        MetricsReading::parse(&self.render())
     }
 }
 

@@ -43,15 +43,15 @@ pub(crate) struct Claim<'a> {
 
 /// So many places. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Shares(Arc<Inner>);
+pub(crate) struct Shares(Arc<SharePool>);
 
-struct Inner {
+struct SharePool {
     most: usize,
-    held: Mutex<Held>,
+    held: Mutex<HeldShares>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldShares {
     all: usize,
     connectors: HashMap<String, usize>,
     /// Of those the ones under credentials that are not proven.
@@ -89,7 +89,7 @@ impl Shares {
     /// `most` places, all free.
     #[must_use]
     pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharePool {
             most,
             held: Mutex::default(),
         }))
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(shares.0.held.lock().connectors["a"], 1536);
         assert!(shares.enter(claim("e", 255)).is_some());
         drop(held);
-        let Held {
+        let HeldShares {
             all,
             connectors,
             scopes,

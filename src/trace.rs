@@ -30,7 +30,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// Settings of traces.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Config {
+pub(crate) struct TraceConfig {
     /// Where the collector takes OTLP over gRPC.
     pub(crate) otlp_endpoint: url::Url,
     /// The part of the requests that are traced where the caller has not decided.
@@ -53,7 +53,7 @@ impl Tracer {
     ///
     /// # Errors
     /// Where the endpoint can never work.
-    pub(crate) fn new(config: &Config) -> Result<Self, ExporterBuildError> {
+    pub(crate) fn new(config: &TraceConfig) -> Result<Self, ExporterBuildError> {
         let exporter = SpanExporter::builder()
             .with_tonic()
             .with_endpoint(config.otlp_endpoint.as_str())
@@ -90,7 +90,12 @@ impl Tracer {
             state: header("tracestate"),
         };
         let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
-        Span(Some(Live::start(tracer, name, SpanKind::Server, &parent)))
+        Span(Some(LiveSpan::start(
+            tracer,
+            name,
+            SpanKind::Server,
+            &parent,
+        )))
     }
 
     /// Sends what is left, for two seconds at most. Blocks its thread.
@@ -125,14 +130,14 @@ impl Extractor for Headers<'_> {
 
 /// One step of a request's way, or nothing where nobody traces. Clones are the same span.
 #[derive(Clone, Default)]
-pub(crate) struct Span(Option<Arc<Live>>);
+pub(crate) struct Span(Option<Arc<LiveSpan>>);
 
-struct Live {
+struct LiveSpan {
     tracer: SdkTracer,
     context: Context,
 }
 
-impl Live {
+impl LiveSpan {
     fn start(
         tracer: &SdkTracer,
         name: &'static str,
@@ -226,7 +231,7 @@ impl Span {
         Self(
             self.0
                 .as_ref()
-                .map(|live| Live::start(&live.tracer, name, kind, &live.context)),
+                .map(|live| LiveSpan::start(&live.tracer, name, kind, &live.context)),
         )
     }
 }

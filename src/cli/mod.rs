@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::telemetry::{self, Level, Lines, LogFormat};
+use crate::telemetry::{self, Level, LogFormat, LogLines};
 
 mod check_config;
 mod client;
@@ -140,7 +140,7 @@ impl From<anyhow::Error> for Failure {
 /// Runs the command that the process was started for.
 #[must_use]
 pub fn run() -> ExitCode {
-    let lines = Lines::start();
+    let lines = LogLines::start();
     let code = match Args::try_parse() {
         Ok(args) => exit_code(command(args, &lines), &lines),
         Err(other) => without_command(&other, &lines),
@@ -149,7 +149,7 @@ pub fn run() -> ExitCode {
     code
 }
 
-fn command(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
+fn command(args: Args, lines: &LogLines) -> Result<ExitCode, Failure> {
     let Args {
         command,
         log_format,
@@ -196,7 +196,7 @@ fn command(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
     done
 }
 
-fn exit_code(done: Result<ExitCode, Failure>, lines: &Lines) -> ExitCode {
+fn exit_code(done: Result<ExitCode, Failure>, lines: &LogLines) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(failure) => {
@@ -211,7 +211,7 @@ fn exit_code(done: Result<ExitCode, Failure>, lines: &Lines) -> ExitCode {
 }
 
 /// Help and version, which were asked for, or what is wrong with the arguments.
-fn without_command(error: &clap::Error, lines: &Lines) -> ExitCode {
+fn without_command(error: &clap::Error, lines: &LogLines) -> ExitCode {
     if error.use_stderr() {
         let words = error.render();
         let words = if io::stderr().is_terminal() {

@@ -49,7 +49,7 @@ pub struct Config {
     /// `cache.admitted`: how long a credential that has proved itself is believed.
     pub(crate) admitted: Duration,
     /// Section `tracing`, if there is one.
-    pub(crate) tracing: Option<trace::Config>,
+    pub(crate) tracing: Option<trace::TraceConfig>,
     /// Section `redis`, if there is one.
     pub(crate) redis: Option<redis_link::LinkConfig>,
     /// `redis.replicas`: how many replicas share the quotas at least.
@@ -294,14 +294,14 @@ fn replicas(section: &mut Section<'_>) -> NonZeroU32 {
         .unwrap_or(NonZeroU32::MIN)
 }
 
-fn tracing(section: &mut Section<'_>) -> Option<trace::Config> {
+fn tracing(section: &mut Section<'_>) -> Option<trace::TraceConfig> {
     let endpoint = section.required(
         "otlp_endpoint",
         "such as \"http://127.0.0.1:4317\"",
         otlp_endpoint,
     );
     let sample = section.part("sample", 0.01);
-    Some(trace::Config {
+    Some(trace::TraceConfig {
         otlp_endpoint: endpoint?,
         sample,
     })

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::history::{RESULTS, SOURCES, STEP, Sample, TIERS, Window};
-use crate::metrics::Buckets;
+use crate::metrics::HistogramBuckets;
 
 /// Jobs that are listed; of more only the number is told.
 const MOST_JOBS: usize = 50;
@@ -249,7 +249,7 @@ impl Status {
 impl Lookups {
     fn new(window: &Window) -> Self {
         let all = |sample: &Sample| {
-            let mut all = Buckets::default();
+            let mut all = HistogramBuckets::default();
             sample.lookups.iter().for_each(|source| all.add(source));
             all
         };

@@ -12,7 +12,7 @@ mod lines;
 mod panics;
 
 pub use level::{Level, Volume};
-pub use lines::Lines;
+pub use lines::LogLines;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,7 +40,7 @@ impl LogFormat {
 
 /// Starts logging to `lines`; panics are reported there as well, at every level. Returns what
 /// changes the level from then on.
-pub fn start(format: LogFormat, level: &Level, lines: &Lines) -> Volume {
+pub fn start(format: LogFormat, level: &Level, lines: &LogLines) -> Volume {
     panics::report_to(lines.clone(), format);
     let sink = lines.clone();
     let log = tracing_subscriber::fmt()

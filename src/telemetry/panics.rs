@@ -11,12 +11,12 @@ use serde_json::json;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
-use super::{Lines, LogFormat};
+use super::{LogFormat, LogLines};
 
 const TARGET: &str = "contactd::panic";
 
 /// Reports the panics of the process to `lines` from now on.
-pub(super) fn report_to(lines: Lines, format: LogFormat) {
+pub(super) fn report_to(lines: LogLines, format: LogFormat) {
     let is_human = format.is_human();
     panic::set_hook(Box::new(move |panic| {
         lines.put(report(panic, is_human).as_bytes())

@@ -15,7 +15,7 @@ use crate::example_crm::{Options, RateLimit};
 use crate::grpc::client::ContactServiceClient;
 use crate::lifecycle;
 use crate::pb::v1 as pb;
-use crate::telemetry::Lines;
+use crate::telemetry::LogLines;
 
 mod batch;
 mod tour;
@@ -35,7 +35,7 @@ pub(super) struct Args {
     keep_running: bool,
 }
 
-pub(super) async fn run(args: Args, lines: &Lines) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: Args, lines: &LogLines) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let options = Options {
         latency: args.latency,
