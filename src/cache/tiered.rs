@@ -1,43 +1,30 @@
-//! Memory, then Redis: one look-up, one store, one way to forget.
+//! Memory, then Redis: one look-up, one store, one way to invalidate.
 //!
-//! Redis trouble is a miss, never an error: the tier below answers. Forgetting is the exception,
-//! because "forgotten" must not be said while a replica may still serve it.
+//! Redis trouble is a miss, never an error: the tier below answers. Invalidation is the exception.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use super::counts::TierCounters;
 use super::invalidations::Invalidations;
-use super::load_ticket::{Fetched, LoadTicket, ReadMark, RedisTicket};
-use super::log::{Event, InvalidationLog};
+use super::load_ticket::{Fetched, ReadMark};
+use super::log::InvalidationLog;
 use super::memory::{MemoryCache, MemoryEntry};
-use super::redis::{CHUNK, NumberAnswers, RedisTier, StoreOutcome};
+use super::redis::{CHUNK, NumberAnswers, RedisTier};
 use super::replaced::Outbox;
 use super::token_cache::UserTokenCache;
 use crate::clock::Clock;
 use crate::domain::{
-    AgePolicy, ContactKey, Entry, Freshness, Party, QuestionKey, SharedTime, Source, Timestamp,
-    UserTag, judge,
+    AgePolicy, ContactKey, Entry, Freshness, QuestionKey, Source, Timestamp, UserTag, judge,
 };
 use crate::metrics::Metrics;
-use crate::redis_link::{KeyNames, LinkError, PartyHash, RedisTime};
+use crate::redis_link::{KeyNames, RedisTime};
 
-/// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly
-/// as round trips are short. A copy that is dropped though it was new is read from Redis again.
-const INEXACT_MS: u64 = 1_000;
-
-/// Numbers forgotten in one go before others have their turn.
-const AT_A_TIME: usize = 256;
-
-/// Numbers of one invalidation told one by one. Beyond it the other replicas forget all numbers of
-/// the user: the log keeps so many events, and a reader that misses some forgets everything of
-/// everybody.
-const SINGLE: usize = 64;
+mod invalidate;
+mod load;
 
 /// A stored answer that may be served.
 #[derive(Debug, Clone)]
@@ -240,223 +227,6 @@ impl TieredCache {
             }
         }
         found
-    }
-
-    /// Begins a load: the ticket for [`TieredCache::store`], with what is stored by now.
-    pub async fn begin(&self, question: &QuestionKey) -> LoadTicket {
-        let (mark, asked) = (self.mark(), self.clock.now());
-        let ticket = |shared, held| LoadTicket {
-            watermark: mark.watermark,
-            asked,
-            shared,
-            before: Fetched { held, mark },
-        };
-        let Some(SharedParts { redis, time, .. }) = &self.shared else {
-            return ticket(None, None);
-        };
-        let Ok(begun) = redis.begin(question.user(), question.party()).await else {
-            self.redis_counters.error.inc();
-            return ticket(None, None);
-        };
-        let asked = time.apply(begun.now);
-        ticket(
-            Some(RedisTicket {
-                number_token: begun.number_token,
-                asked,
-            }),
-            Some(begun.held),
-        )
-    }
-
-    /// What was stored when a load began: the latest of both tiers, if it may be served.
-    #[must_use]
-    pub(crate) fn stored_before(&self, ticket: &LoadTicket, key: &ContactKey) -> Option<Stored> {
-        // Memory first, because what is found in Redis is in memory afterwards.
-        let in_memory = self.in_memory(key);
-        let held = ticket.before.held.as_ref();
-        let in_redis =
-            held.and_then(|held| self.promote(key, ticket.before.mark, self.entry(held, key)));
-        in_redis
-            .into_iter()
-            .chain(in_memory)
-            .max_by_key(|stored| stored.asked)
-    }
-
-    /// Ends a load: keeps its answer in both tiers, unless it was invalidated since the load began
-    /// or a later one is there. If it replaces another answer, the other replicas drop their copies
-    /// of that within a second. A `refresh` that a person asked for is told to them in any case,
-    /// unless the answer is the same.
-    pub async fn store(
-        &self,
-        key: &ContactKey,
-        ticket: &LoadTicket,
-        entry: &Arc<Entry>,
-        refresh: bool,
-    ) {
-        let slot = key.slot();
-        let known = self
-            .memory
-            .get(&slot)
-            .filter(|kept| kept.asked < ticket.asked);
-        self.memory.store(
-            slot,
-            MemoryEntry {
-                entry: Arc::clone(entry),
-                asked: ticket.asked,
-                watermark: ticket.watermark,
-            },
-        );
-        let (Some(shared), Some(begun)) = (&self.shared, &ticket.shared) else {
-            return;
-        };
-        let (life, now) = (
-            self.memory.ages().get().ages(entry).stale,
-            shared.time.now().unwrap_or(begun.asked),
-        );
-        let Ok(outcome) = shared
-            .redis
-            .store(key, &begun.number_token, entry, life, now)
-            .await
-        else {
-            self.redis_counters.error.inc();
-            return;
-        };
-        match outcome {
-            StoreOutcome::Invalidated => {}
-            // Another replica knows better: what it stored is read from Redis.
-            StoreOutcome::Superseded => {
-                self.memory.drop_older(&slot, Timestamp(ticket.asked.0 + 1))
-            }
-            StoreOutcome::Stored(replaced) => {
-                let earlier = ticket
-                    .before
-                    .held
-                    .as_ref()
-                    .and_then(|held| self.entry(held, key));
-                let is_same = |earlier: &Entry| earlier.encoded() == entry.encoded();
-                let told = match (&earlier, replaced) {
-                    // Stored by another load since this one began.
-                    (_, Some(at))
-                        if earlier
-                            .as_ref()
-                            .is_none_or(|earlier| earlier.asked_at() != at) =>
-                    {
-                        true
-                    }
-                    (Some(earlier), _) => !is_same(earlier),
-                    (None, _) => refresh || known.is_some_and(|known| !is_same(&known.entry)),
-                };
-                if told {
-                    shared.replaced.push(slot, begun.asked);
-                }
-            }
-        }
-    }
-
-    /// Forgets all answers about some parties, on all replicas within a second.
-    ///
-    /// # Errors
-    /// Where Redis could not be told. This process has forgotten all the same.
-    pub(crate) async fn invalidate_numbers(
-        &self,
-        user: UserTag,
-        parties: &[Party],
-    ) -> Result<(), LinkError> {
-        let mut hashes: Vec<PartyHash> = Vec::with_capacity(parties.len());
-        for some in parties.chunks(AT_A_TIME) {
-            hashes.extend(some.iter().map(|party| self.names.party(user, *party)));
-            yield_now().await;
-        }
-        self.invalidate_numbers_here(user, &hashes).await;
-        let Some(SharedParts { redis, log, .. }) = &self.shared else {
-            return Ok(());
-        };
-        redis.invalidate_numbers(user, parties).await?;
-        // Once more, for a look-up that took from Redis in between what was about to be deleted
-        // there.
-        self.invalidate_numbers_here(user, &hashes).await;
-        if hashes.len() > SINGLE {
-            return log.publish(Event::InvalidateNumbers(user)).await;
-        }
-        let told = hashes
-            .iter()
-            .map(|hash| log.publish(Event::InvalidateNumber(user, *hash)));
-        try_join_all(told).await.map(|_| ())
-    }
-
-    /// Forgets all that is stored for a user, on all replicas within a second.
-    ///
-    /// # Errors
-    /// As [`TieredCache::invalidate_numbers`].
-    pub async fn invalidate_user(&self, user: UserTag) -> Result<(), LinkError> {
-        self.invalidate_user_here(user);
-        let Some(SharedParts { redis, log, .. }) = &self.shared else {
-            return Ok(());
-        };
-        redis.invalidate_user(user).await?;
-        self.invalidate_user_here(user);
-        log.publish(Event::InvalidateUser(user)).await
-    }
-
-    /// Publishes something that concerns the other replicas' memory.
-    ///
-    /// # Errors
-    /// Of Redis: the others may not have heard of it.
-    pub(crate) async fn publish(&self, event: Event) -> Result<(), LinkError> {
-        match &self.shared {
-            Some(SharedParts { log, .. }) => log.publish(event).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Does what another replica was asked to forget.
-    pub fn apply(&self, event: &Event) {
-        match event {
-            Event::InvalidateNumber(user, party) => {
-                self.invalidations.invalidate_number(*user, *party)
-            }
-            Event::InvalidateNumbers(user) | Event::InvalidateUser(user) => {
-                self.invalidate_user_here(*user)
-            }
-            Event::Lost => {
-                // Nobody knows what should be gone, so everything is.
-                self.invalidations.clear();
-                self.memory.clear();
-            }
-            Event::Replaced(slot, asked) => {
-                self.replaced(*asked, |asked| self.memory.drop_older(slot, asked))
-            }
-            Event::ReplacedMany(user, asked) => {
-                self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked))
-            }
-            Event::Revoke(..) => {}
-        }
-    }
-
-    /// Drops copies that are older than an answer of another replica. A look-up that has read such
-    /// a copy and not kept it yet sees by the count that it must not.
-    fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
-        self.replacements.fetch_add(1, Ordering::AcqRel);
-        let here = self
-            .shared
-            .as_ref()
-            .and_then(|shared| shared.time.here(asked));
-        let Timestamp(here) = here.unwrap_or_else(|| self.clock.now());
-        drop_older(Timestamp(here + INEXACT_MS));
-    }
-
-    async fn invalidate_numbers_here(&self, user: UserTag, hashes: &[PartyHash]) {
-        for some in hashes.chunks(AT_A_TIME) {
-            for hash in some {
-                self.invalidations.invalidate_number(user, *hash);
-            }
-            yield_now().await;
-        }
-    }
-
-    fn invalidate_user_here(&self, user: UserTag) {
-        self.invalidations.invalidate_user(user);
-        self.memory.drop_user(user);
     }
 
     /// Other ages hold from now on, for what is stored in memory as well. What is in Redis is

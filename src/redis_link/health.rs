@@ -1,8 +1,8 @@
-//! What is shown of the link: whether Redis can be used for what it is used for, and what it
+//! The health of the link, as metrics and log show it: whether Redis can be used, and what it
 //! refuses.
 //!
 //! Owns `contactd_redis_up`: 1 only while there is a connection, nothing on it is refused that is
-//! not about one key, and what replicas tell each other can be read. Promises that a refusal is
+//! not about one key, and the log of invalidations can be read. Promises that a refusal is
 //! counted each time and logged once for each code on a connection. Knows nothing of connections.
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::fmt;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 
-/// Where the link's state is shown.
+/// The metrics that show the link's health.
 pub struct Signals {
     /// `contactd_redis_up`.
     pub(crate) up: Gauge,
@@ -71,12 +71,12 @@ impl Health {
         self.state.lock().impaired
     }
 
-    /// What is refused from now on is news again.
+    /// Logs each code once more.
     pub(super) fn forget_logged(&self) {
         self.state.lock().logged.clear();
     }
 
-    /// Counts a refused command. The keeper says what a `general` one means.
+    /// Counts a refused command. The keeper logs what a `general` one means.
     pub(super) fn count(&self, code: &'static str, general: bool) {
         (self.signals.refused)(code);
         if !general && self.state.lock().logged.insert(code) {

@@ -15,9 +15,10 @@ use tokio::sync::watch;
 
 use super::connect::{RedisConnection, RedisConnector};
 use super::health::Health;
+use super::live::{ConnectionStatus, LiveConnection, give_up};
 use super::probe::{self, Shortfall};
 use super::refusal::{self, ErrorClass};
-use super::{CONNECT_LIMIT, ConnectionStatus, KeyNames, Link, LinkConfig, LiveConnection, give_up};
+use super::{CONNECT_LIMIT, KeyNames, LinkConfig};
 use crate::clock::{self, Stopwatch};
 
 /// The distance between the first attempts.
@@ -27,15 +28,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection that lived for so long was a good one.
 const SETTLED: Duration = Duration::from_secs(5);
-/// So many that did not are replaced at once; the next ones wait.
+/// So many that lived shorter are replaced at once. The next ones wait.
 const AT_ONCE: u32 = 5;
 
 /// How long a connection may be silent before it is given up. Longer than a blip.
 const SILENCE: Duration = Duration::from_secs(1);
-/// The distance between a question that failed and the next one.
+/// The distance between two attempts to get an answer from a silent connection.
 const ASK_PAUSE: Duration = Duration::from_millis(20);
 
-/// The background half of a [`Link`].
+/// The background half of a [`Link`](super::Link).
 pub struct Keeper {
     connector: RedisConnector,
     status: Arc<watch::Sender<ConnectionStatus>>,
@@ -46,9 +47,9 @@ pub struct Keeper {
     patience: Duration,
     /// Connections in a row that did not settle.
     unsettled: u32,
-    /// What was last said of them.
+    /// The line that was logged last, so that it is not logged again.
     logged: Option<String>,
-    /// The refusal that was last said to have passed.
+    /// The passed refusal that was logged last.
     passed: Option<&'static str>,
 }
 
@@ -58,13 +59,13 @@ struct ProvenConnection {
     shortfall: Option<Shortfall>,
 }
 
-/// Why a connection is watched no longer.
+/// Why the watch of a connection ended.
 enum WatchEnd {
     Lost,
     Replaced(ProvenConnection),
 }
 
-/// What became known of a connection.
+/// What happened to a watched connection.
 enum WatchEvent {
     Lost,
     /// It is in doubt, or has begun to refuse something.
@@ -82,12 +83,18 @@ impl fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(connector: RedisConnector, link: &Link, config: &LinkConfig) -> Self {
+    pub(super) fn new(
+        connector: RedisConnector,
+        status: Arc<watch::Sender<ConnectionStatus>>,
+        health: Arc<Health>,
+        names: KeyNames,
+        config: &LinkConfig,
+    ) -> Self {
         Self {
             connector,
-            status: Arc::clone(&link.status),
-            health: Arc::clone(&link.health),
-            names: link.names.clone(),
+            status,
+            health,
+            names,
             shown_url: config.url.to_string(),
             patience: config.timeout,
             unsettled: 0,
@@ -128,11 +135,11 @@ impl Keeper {
         }
     }
 
-    /// From here on callers use it.
+    /// Makes a connection the one that callers use.
     fn begin(&mut self, live: &Arc<LiveConnection>, shortfall: Option<Shortfall>) {
         self.health.set_sound(shortfall.is_none());
         if let Some(shortfall) = shortfall {
-            *live.refusing.lock() = Some("at connect");
+            live.refused_at_connect();
             let (refused, without) = (shortfall.to_string(), shortfall.without());
             self.log_once(refused.clone(), |url| {
                 tracing::warn!(
@@ -150,8 +157,8 @@ impl Keeper {
             .send_replace(ConnectionStatus::Up(Arc::clone(live)));
     }
 
-    /// A connection is gone, or refuses something. If it lived long, that is news and not one more
-    /// of a row.
+    /// A connection is gone, or refuses something. If it lived long, it is logged anew and is not one
+    /// more of a row.
     fn settle(&mut self, lived: Stopwatch) {
         if lived.elapsed() >= SETTLED {
             (self.unsettled, self.logged, self.passed) = (0, None, None);
@@ -159,8 +166,8 @@ impl Keeper {
         }
     }
 
-    /// A refusal that a new connection does not meet, such as that of a master that has become a
-    /// replica.
+    /// Logs a refusal that a new connection does not meet, such as that of a master that has become
+    /// a replica.
     fn log_passed(&mut self, code: &'static str) {
         if self.passed.replace(code) != Some(code) {
             tracing::warn!(
@@ -171,7 +178,7 @@ impl Keeper {
         }
     }
 
-    /// Once for each thing to say: an hour without Redis is not an hour of lines.
+    /// Logs `what` unless it was logged last: an hour without Redis is not an hour of lines.
     fn log_once(&mut self, what: String, log: impl FnOnce(&str)) {
         if self.logged.as_ref() != Some(&what) {
             log(&self.shown_url);
@@ -207,8 +214,8 @@ impl Keeper {
         }
     }
 
-    /// One attempt; `None` where there was no answer. Callers wait for it as long as for an answer,
-    /// then no more.
+    /// One attempt; `None` if there was no answer. Callers wait for it for as long as for an answer,
+    /// then calls fail at once.
     async fn attempt(&mut self) -> Option<RedisResult<ProvenConnection>> {
         let mut attempt = pin!(prove(&mut self.connector, &self.names, self.patience));
         if let Some(made) = clock::timeout(self.patience, &mut attempt).await {
@@ -218,8 +225,8 @@ impl Keeper {
         attempt.await
     }
 
-    /// Whether a silent connection answers again, as fast as callers will want it to, before it has
-    /// been silent for long. It is asked for a key, because a node of a cluster that is down, or a
+    /// Whether a silent connection answers again, fast enough for callers, before it has been silent
+    /// for long. It is asked for a key, because a node of a cluster that is down, or a
     /// replica that has lost its master, still answers a PING.
     async fn answers_again(&self, live: &LiveConnection) -> bool {
         let (silence, longest) = (Stopwatch::start(), SILENCE.max(self.patience * 2));
@@ -274,8 +281,8 @@ impl Keeper {
                         answers = self.answers_again(live) => answers,
                     };
                     if !answers {
-                        // Nobody waits for the next attempt: who does not answer will not accept
-                        // either.
+                        // Calls do not wait for the next attempt: a server that does not answer will
+                        // not accept a connection either.
                         give_up(&self.status, live, ConnectionStatus::Down);
                     }
                 }
@@ -301,8 +308,8 @@ fn is_refusal(error: &RedisError) -> bool {
     matches!(refusal::classify(error), Some(ErrorClass::Refused(_)))
 }
 
-/// A connection that has answered as fast as callers will want it to: one that does not would only
-/// cost each of them the timeout. Making it may take longer (names, TLS).
+/// A connection that has answered fast enough for callers: a slower one would only cost each of
+/// them the timeout. Making it may take longer (names, TLS).
 async fn prove(
     connector: &mut RedisConnector,
     names: &KeyNames,
@@ -324,7 +331,7 @@ async fn prove(
     }))
 }
 
-/// How long to wait after so many attempts in a row that led to nothing lasting; no time for the
+/// How long to wait after so many attempts in a row without a lasting connection; no time for the
 /// first few.
 fn distance(attempts: u32, at_once: u32) -> Duration {
     match attempts.checked_sub(at_once + 1) {
@@ -344,7 +351,7 @@ fn longer(pause: Duration) -> Duration {
     (pause * 2).min(LONGEST_PAUSE)
 }
 
-/// Why an attempt failed, in words that hold nothing of the URL's user and password.
+/// Why an attempt failed, without the URL's user and password.
 fn reason(error: Option<&RedisError>) -> String {
     let Some(error) = error else {
         return "no answer in time".to_owned();

@@ -1,4 +1,4 @@
-//! Whether Redis permits what this program asks of it, found out when a connection is made.
+//! Whether Redis permits the commands that this program uses, found out when a connection is made.
 //!
 //! Owns the list of commands that are used, and what each is used for. Promises that a
 //! [`Shortfall`] names every command that is refused, because Redis does not know it, its user may
@@ -143,7 +143,7 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// Tries everything that is used; each step within `patience`.
+/// Tries every command that is used, each step within `patience`.
 ///
 /// # Errors
 /// Those that say nothing about a command, such as a broken connection; `None` if an answer came

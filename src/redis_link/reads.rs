@@ -1,11 +1,11 @@
 //! Reads that come at the same moment travel as one command.
 //!
-//! Owns the line of those who want to read. A burst of call pops then costs Redis, and the
+//! Owns the queue of reads. A burst of call pops then costs Redis, and the
 //! connection to it, a fraction of the commands; a single one costs what it always did. Promises
-//! that nobody in line waits for the reply to a command that left before, so that each is answered
-//! within the link's timeout, and that a reader who leaves takes nobody along. On a cluster
-//! everybody reads alone, because two users' keys are rarely in one hash slot; so they do after
-//! Redis has once refused a shared command.
+//! that no read waits for the reply to an earlier command, so that each is answered
+//! within the link's timeout, and that a dropped read ends no other. On a cluster each
+//! read is a command of its own, because two users' keys are rarely in one hash slot. The same holds
+//! once Redis has refused a shared command.
 
 use std::fmt;
 use std::mem;
@@ -24,7 +24,7 @@ use super::{Link, LinkError};
 /// timeout.
 const AT_ONCE: usize = 64;
 
-/// Reads of single keys. Clones share the line.
+/// Reads of single keys. Clones share the queue.
 #[derive(Clone)]
 pub struct Reads {
     link: Link,
@@ -39,7 +39,7 @@ struct ReadQueue {
     alone: AtomicBool,
 }
 
-/// A key, and who wants its value.
+/// A key, and where its value goes.
 struct PendingRead {
     key: String,
     reply: oneshot::Sender<Result<Option<Vec<u8>>, LinkError>>,
@@ -81,13 +81,12 @@ impl Reads {
             let (link, queue) = (self.link.clone(), Arc::clone(&self.queue));
             self.tasks.spawn(send_all(link, queue));
         }
-        // Nobody answers where the runtime shuts down.
+        // There is no answer if the runtime shuts down.
         value.await.unwrap_or(Err(LinkError::Down))
     }
 }
 
-/// Takes along all who stand in line, after those who are ready to run have had their turn to join
-/// it.
+/// Sends all reads of the queue, after tasks that are ready to run have had the chance to join it.
 async fn send_all(link: Link, queue: Arc<ReadQueue>) {
     tokio::task::yield_now().await;
     let mut pending = mem::take(&mut *queue.pending.lock());
@@ -102,7 +101,7 @@ async fn send_all(link: Link, queue: Arc<ReadQueue>) {
     join_all(commands).await;
 }
 
-/// One command for all of them. Whoever has left is not there to be told.
+/// Reads all keys with one command. The receiver of a dropped read is gone, which is no error.
 async fn read(link: &Link, alone: &AtomicBool, pending: Vec<PendingRead>) {
     let mut mget = redis::cmd("MGET");
     for PendingRead { key, .. } in &pending {

@@ -1,10 +1,10 @@
 //! Redis' time, as far as this process knows it.
 //!
-//! Owns the difference between Redis' clock and the clock of this process, renewed with every time
-//! that Redis tells: five times a second while the log is read. Promises that no replica's time of
-//! day has a say in how old an answer is: what replicas compare is Redis' time, and what happens in
+//! Owns the difference between Redis' clock and the clock of this process, renewed with every reading of
+//! Redis' time: five times a second while the log is read. Promises that the age of an answer depends on
+//! no replica's time of day: what replicas compare is Redis' time, and what happens in
 //! between is counted by a clock that only moves forward. The difference is as exact as the round
-//! trip in which Redis told its time.
+//! trip of the reading was short.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct RedisTime {
     latest: Arc<Mutex<Option<TimeReading>>>,
 }
 
-/// What Redis told, and when.
+/// A time of Redis' clock, and when it was read.
 #[derive(Debug, Clone, Copy)]
 struct TimeReading {
     shared: SharedTime,
@@ -37,14 +37,14 @@ impl RedisTime {
         }
     }
 
-    /// Takes in what Redis has just told, and returns it as this process should take it.
+    /// Applies a time that Redis has just returned. Returns it as this process should use it.
     pub fn apply(&self, reading: SharedTime) -> SharedTime {
         let (shared, here) = (self.clock.elsewhere(reading), self.clock.now());
         *self.latest.lock() = Some(TimeReading { shared, here });
         shared
     }
 
-    /// Redis' time now; `None` until Redis has told it once.
+    /// Redis' time now; `None` before the first reading.
     #[must_use]
     pub(crate) fn now(&self) -> Option<SharedTime> {
         let TimeReading { shared, here } = (*self.latest.lock())?;
