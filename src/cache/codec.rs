@@ -2,11 +2,11 @@
 //!
 //! Owns their two formats:
 //!
-//! * version 5, plain: the byte 5, the CRC-32 of the place where it is stored and of what follows,
+//! * version 5, plain: the byte 5, the CRC-32 of where it is stored and of what follows,
 //!   big-endian, then `contactd.store.v1.Entry`;
 //! * version 4, sealed: the byte 4, the length of the key's id and the id, 24 bytes of a nonce,
-//!   then the sealed `contactd.store.v1.Entry`, bound to all that stands before it and to the place
-//!   where it is stored.
+//!   then the sealed `contactd.store.v1.Entry`, bound to all that stands before it and to where it
+//!   is stored.
 //!
 //! With keys only version 4 is written and read, without keys only version 5: what somebody without
 //! the keys has put there is no answer. Promises that what this version writes is read by every
@@ -38,7 +38,7 @@ impl Codec {
         Self { keys }
     }
 
-    /// The bytes of an entry, for this place. None where the system gives no random bytes for a
+    /// The bytes of an entry for this context. `None` if the system gives no random bytes for a
     /// nonce.
     #[must_use]
     pub fn encode(&self, context: &SealContext, entry: &Entry) -> Option<Vec<u8>> {
@@ -52,7 +52,7 @@ impl Codec {
         }
     }
 
-    /// The entry in the bytes found at this place, if they are sound and of the version that is
+    /// The entry in the bytes found in this context, if they are sound and of the version that is
     /// read.
     #[must_use]
     pub(crate) fn decode(&self, context: &SealContext, bytes: &[u8]) -> Option<Entry> {
@@ -151,8 +151,8 @@ fn entry(body: &[u8]) -> Option<Entry> {
     entry.is_storable().then_some(entry)
 }
 
-/// Shows damage and a value that was moved to another place, not forgery: whoever can write to
-/// Redis can write this. Sealed values need none.
+/// Shows damage and a value that was moved, not forgery: anybody who can write to Redis can write
+/// this. Sealed values need none.
 fn checksum(context: &SealContext, body: &[u8]) -> [u8; CHECKSUM] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(context.as_bytes());

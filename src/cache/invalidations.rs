@@ -1,12 +1,12 @@
-//! What this process has been told to forget.
+//! What has been invalidated, as this process knows it.
 //!
 //! Owns the notes of invalidations, its own and those of other replicas. Promises that what was
-//! begun before an invalidation is told from what was begun after it, whoever was faster: a load
+//! begun before an invalidation never passes for what was begun after it, whatever the order of events: a load
 //! takes a [`Watermark`] when it begins, its answer keeps it, and every reader asks whether it is
-//! current. Never forgets a note, and keeps a bounded number: many of one user become one for all
+//! current. Never loses a note, and keeps a bounded number: many of one user become one for all
 //! of that user, and if there are too many users, the oldest note becomes one for all users that
 //! share its slot, one in 65,536. That costs loads, not correctness, and first of all those of the
-//! user whose numbers were forgotten. Knows nothing of tiers, tasks or time.
+//! user whose numbers were invalidated. Knows nothing of tiers, tasks or time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ const OF_A_USER: usize = 1_000;
 /// Users without a note of their own share the notes of so many slots.
 const SLOTS: usize = 1 << 16;
 
-/// A moment between invalidations.
+/// A moment between two invalidations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Watermark(u64);
 
@@ -37,7 +37,7 @@ pub(crate) struct Invalidations {
     most: usize,
 }
 
-/// For each thing forgotten, the count when it was last forgotten.
+/// For each thing, the count when it was last invalidated.
 #[derive(Debug, Default)]
 struct InvalidationNotes {
     everything: u64,
@@ -114,7 +114,7 @@ impl Invalidations {
         });
     }
 
-    /// Whether what was begun at `watermark` still holds. `party` is asked for only where it matters,
+    /// Whether what was begun at `watermark` still holds. `party` is called only if it matters,
     /// because a hash takes longer than all of the rest.
     #[must_use]
     pub(crate) fn is_current(
@@ -124,7 +124,7 @@ impl Invalidations {
         party: impl FnOnce() -> PartyHash,
     ) -> bool {
         if self.watermark() == watermark {
-            return true; // nothing at all was forgotten since
+            return true; // nothing at all was invalidated since
         }
         let notes = self.notes.read();
         if notes.last_for_user(user) > watermark.0 {
@@ -141,8 +141,8 @@ impl Invalidations {
             })
     }
 
-    /// Whether what was known of the user as a whole at `watermark` still holds; what was forgotten of
-    /// single numbers does not matter to it.
+    /// Whether what was known of the user as a whole at `watermark` still holds; invalidations of single
+    /// numbers do not matter to it.
     #[must_use]
     pub(crate) fn is_user_current(&self, watermark: Watermark, user: UserTag) -> bool {
         self.watermark() == watermark || self.notes.read().last_for_user(user) <= watermark.0
@@ -152,7 +152,7 @@ impl Invalidations {
     #[must_use]
     pub(crate) fn last_for(&self, user: UserTag, party: impl FnOnce() -> PartyHash) -> u64 {
         if self.watermark() == Watermark(0) {
-            return 0; // nothing was ever forgotten
+            return 0; // nothing was ever invalidated
         }
         let notes = self.notes.read();
         let of_party = notes
@@ -167,13 +167,13 @@ impl Invalidations {
         let count = self.count.load(Ordering::Relaxed) + 1;
         write(&mut notes, count);
         while notes.len > self.most && notes.merge_oldest() {}
-        // Raised while the notes are locked: whoever sees the new count finds the note.
+        // Raised while the notes are locked: a reader that sees the new count finds the note.
         self.count.store(count, Ordering::Release);
     }
 }
 
 impl InvalidationNotes {
-    /// When all of this user was last forgotten.
+    /// When all of this user was last invalidated.
     fn last_for_user(&self, user: UserTag) -> u64 {
         let own = self
             .users
@@ -251,7 +251,7 @@ mod tests {
         PartyHash([n; 16])
     }
 
-    /// Runs the steps against a plain list; `exact` where nothing may be forgotten beyond what was
+    /// Runs the steps against a plain list; `exact` if nothing may be invalidated beyond what was
     /// said.
     fn check(
         invalidations: &Invalidations,

@@ -1,7 +1,7 @@
 //! Keys under which stored answers are sealed, and the file that holds them.
 //!
 //! Owns XChaCha20-Poly1305 (a random nonce of 24 bytes never repeats by chance) and what a sealed
-//! value is bound to: the place where it is stored. Promises that a value copied to another user,
+//! value is bound to: where it is stored. Promises that a value copied to another user,
 //! party or question does not open there, that wrong, absent or foreign keys open nothing, and that
 //! no key is printed; keys are wiped from memory when dropped. Knows nothing of what is sealed.
 
@@ -23,7 +23,7 @@ pub(super) const NONCE: usize = 24;
 /// Longest id of a key.
 const ID: usize = 32;
 
-/// Where a value is stored: it opens nowhere else.
+/// Where a sealed value is stored: it opens nowhere else.
 #[derive(Clone, Copy)]
 pub struct SealContext([u8; 48]);
 
@@ -34,7 +34,7 @@ impl fmt::Debug for SealContext {
 }
 
 impl SealContext {
-    /// The place of an answer: whose, about whom, to which question.
+    /// The context of an answer: whose, about whom, to which question.
     #[must_use]
     pub fn new(party: PartyHash, slot: SlotKey) -> Self {
         let mut context = [0; 48];

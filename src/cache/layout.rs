@@ -2,16 +2,16 @@
 //!
 //! Owns its layout:
 //!
-//! * 16 bytes of the user's generation (see `redis_link::user`) under which it began;
-//! * 16 bytes of an epoch, a random token;
+//! * 16 bytes of the user token (see `redis_link::user`) under which it began;
+//! * 16 bytes of the number token;
 //! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of
 //!   question and identity together, 8 of the time when the CRM was asked (milliseconds, by Redis'
 //!   clock) and 4 of a length, both big-endian, then so many bytes of [`codec`](super::codec).
 //!
 //! So a look-up reads one value before it knows whose credential it has, and an invalidation
-//! deletes it. Each identity has its own share of a sheet: one that asks in many formats pushes out
-//! its own answers only. Promises that foreign or damaged bytes are no sheet, or one without the
-//! record. The scripts of [`redis`](super::redis) write sheets; they know the same layout.
+//! deletes it. Each identity has its own share of a value: one that asks in many formats pushes out
+//! its own answers only. Promises that foreign or damaged bytes have no layout, or one without the
+//! record. The scripts of [`redis`](super::redis) write values; they know the same layout.
 
 use crate::domain::ContactKey;
 use crate::redis_link::user::UserToken;

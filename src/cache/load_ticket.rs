@@ -19,8 +19,8 @@ impl Fetched {
     }
 }
 
-/// A moment between what this process was told to drop: what was read before it may be too old to
-/// keep.
+/// When a read began, in the counts of invalidations and replacements: if either has grown since,
+/// its result may be too old to keep.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ReadMark {
     pub(super) watermark: Watermark,

@@ -1,13 +1,12 @@
-//! The log of invalidations: how one replica tells the others.
+//! The log of invalidations: how an event reaches the other replicas.
 //!
 //! Owns a stream in Redis, not pub/sub, because a stream can be read again: a replica that was
-//! away, or whose connection broke, goes on where it was. Promises that a reader hears of every
-//! event or of [`Event::Lost`], never less: events are numbered without gaps, so that a reader
+//! away, or whose connection broke, goes on where it was. Promises that a reader gets every
+//! event or [`Event::Lost`], never less: events are numbered without gaps, so that a reader
 //! notices a cut end (`MAXLEN`), an evicted stream, a flushed Redis (the log has an identity), and
-//! a failover to a server that had not heard of the last events. Knows nothing of what is to be
-//! forgotten.
+//! a failover to a server without the last events. Knows nothing of what the events mean.
 //!
-//! The same round trip tells that this replica is alive, how many are, and what time it is.
+//! The same round trip shows that this replica is alive, and returns how many are and Redis' time.
 
 mod cursor;
 mod event;
@@ -39,7 +38,7 @@ const PRESENT_MS: &str = "350";
 const BATCH: usize = 1000;
 
 /// Numbers the event and appends it. The number is the first half of the entry's id; the second is
-/// random, so that a number that is given again after a failover is told from the first.
+/// random, so that a number that is given again after a failover differs from the first.
 const PUBLISH: &str = "
 if redis.call('HSETNX', KEYS[1], 'id', ARGV[1]) == 1 then redis.call('DEL', KEYS[2]) end
 local number = redis.call('HINCRBY', KEYS[1], 'n', 1)
@@ -48,7 +47,7 @@ return number
 ";
 
 /// Reads from the last event known, itself included, to see that it is still the same. Reading goes
-/// on where this replica cannot be counted: a full Redis, one that takes no writes, a key of
+/// on if this replica cannot be counted: a full Redis, one that takes no writes, a key of
 /// another type.
 const POLL: &str = "
 if not redis.call('HGET', KEYS[1], 'id') then
@@ -136,8 +135,8 @@ impl InvalidationLog {
         }
     }
 
-    /// Tells the other replicas. This one must act by itself: its reader does not repeat its own
-    /// events. [`Event::Lost`] tells them to forget everything.
+    /// Publishes an event to the other replicas. This one must act by itself: its reader does not repeat its own
+    /// events. [`Event::Lost`] makes them invalidate everything.
     ///
     /// # Errors
     /// [`LinkError`]; the others may not know, and the call should be made again.
@@ -154,7 +153,7 @@ impl InvalidationLog {
             .map(|_| ())
     }
 
-    /// This replica ends: the others need not leave anything to it. Best effort.
+    /// This replica stops: the others need not leave a share to it. Best effort.
     pub(crate) async fn leave(&self) {
         let mut leave = Cmd::new();
         leave
@@ -175,7 +174,7 @@ impl InvalidationLog {
             poll: script(POLL),
             cursor: None,
             failed_before: false,
-            said: None,
+            logged: None,
             beat: 0,
         }
     }
@@ -189,8 +188,8 @@ pub struct LogReader {
     cursor: Option<Cursor>,
     /// Whether events may have been missed before the first successful poll.
     failed_before: bool,
-    /// What was last said of trouble with the log.
-    said: Option<String>,
+    /// The trouble that was logged last.
+    logged: Option<String>,
     /// How many polls Redis had counted.
     beat: u64,
 }
@@ -215,10 +214,10 @@ impl LogReader {
             Err(error) => {
                 self.failed_before = true;
                 if let Some(code) = error.about_a_key() {
-                    self.say(
+                    self.log_once(
                         &keys(&self.link)[..2],
                         code,
-                        "invalidations at other replicas are not heard of",
+                        "invalidations at other replicas do not arrive here",
                     );
                 }
                 return Err(error);
@@ -230,7 +229,7 @@ impl LogReader {
             cursor.advance(&reply, BATCH, self.replica, &mut events)
         } else {
             // What was published before is not read: whoever has served meanwhile forgets by
-            // itself. Where Redis was away at first, more than memory may have missed it.
+            // itself. If Redis was away at first, more than memory may have missed it.
             events.extend(self.failed_before.then_some(Event::Lost));
             Cursor::after(&reply)
         });
@@ -252,12 +251,12 @@ impl LogReader {
     /// How many replicas there are.
     fn count(&mut self, (_, _, replicas, _, _, refused, ..): &LogReply) -> Option<u32> {
         if refused.is_empty() {
-            self.said = None;
+            self.logged = None;
             self.link.set_impaired(false);
             return Some((*replicas).max(1));
         }
         if let Some(code) = self.link.refused(refused).about_a_key() {
-            self.say(
+            self.log_once(
                 &keys(&self.link)[2..],
                 code,
                 "replicas cannot count each other",
@@ -266,17 +265,17 @@ impl LogReader {
         None
     }
 
-    /// Once for each trouble.
-    fn say(&mut self, keys: &[String], code: &str, consequence: &str) {
+    /// Logs each trouble once.
+    fn log_once(&mut self, keys: &[String], code: &str, consequence: &str) {
         self.link.set_impaired(true);
-        if self.said.as_deref() != Some(code) {
+        if self.logged.as_deref() != Some(code) {
             let keys = keys.join(", ");
             tracing::warn!(
                 code,
                 keys,
                 "Redis refuses the log of invalidations, perhaps for what stands there: {consequence}"
             );
-            self.said = Some(code.to_owned());
+            self.logged = Some(code.to_owned());
         }
     }
 

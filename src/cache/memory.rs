@@ -56,7 +56,7 @@ pub struct MemoryCache {
     ages: CurrentAges,
 }
 
-/// Makes those who store under one key take turns. Moka's own `and_compute_with` would take three
+/// Locks by key, for writers. Moka's own `and_compute_with` would take three
 /// times as long, and every hit in Redis is stored here.
 #[derive(Default)]
 struct KeyLocks {
@@ -169,8 +169,8 @@ impl MemoryCache {
         self.store_if(key, kept, || true);
     }
 
-    /// As [`MemoryCache::store`], if `wanted` says so at the very moment: nothing drops answers
-    /// between the two.
+    /// As [`MemoryCache::store`], if `wanted` says so while it is stored: nothing drops answers
+    /// in between.
     pub(super) fn store_if(&self, key: SlotKey, kept: MemoryEntry, wanted: impl FnOnce() -> bool) {
         let _writing = self.writers.lock(&key);
         let later = self
@@ -217,16 +217,16 @@ impl MemoryCache {
     pub(super) fn drop_older_of(&self, user: UserTag, asked: Timestamp) {
         // Moka drops what is there at this moment only.
         let _writing = self.writers.lock_all();
-        // Fails only where the cache was built without support for it.
+        // Fails only if the cache was built without support for it.
         let _ = self
             .entries
             .invalidate_entries_if(move |key, kept| key.user() == user && kept.asked < asked);
     }
 
-    /// Drops what is kept for a user. What is read is decided by the stamps; this gives the memory
+    /// Drops what is kept for a user. The watermarks decide what is read; this gives the memory
     /// back.
     pub(super) fn drop_user(&self, user: UserTag) {
-        // Fails only where the cache was built without support for it.
+        // Fails only if the cache was built without support for it.
         let _ = self
             .entries
             .invalidate_entries_if(move |key, _| key.user() == user);

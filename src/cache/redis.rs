@@ -1,19 +1,22 @@
 //! The second tier: answers in Redis, shared by replicas.
 //!
-//! Owns the layout of stored answers. All keys of one user share a hash slot; a number stands in
-//! them as a keyed hash. One [`Layout`] for each user and number, `…:a:<party>`, holds the answers
-//! to all questions about it, the generation and the epoch of what is stored there, and expires
-//! with the last of its answers.
+//! Owns the keys of stored answers. All keys of one user share a hash slot; a number stands in them
+//! as a keyed hash. One value for each user and number, `…:a:<party>`, holds the answers to all
+//! questions about it ([`layout`](super::layout)), the user token and the number token of what is
+//! stored there. It expires with the last of its answers.
 //!
-//! Promises that a load which began before an invalidation never fills this tier after it. The
-//! walk: a load *begins*: it finds or creates the sheet and takes its epoch along. An invalidation
-//! of the number deletes the sheet; one of the user deletes the generation first. The load ends and
-//! *stores*: the epoch it took is gone, or another load has begun since and made a new one, and the
-//! answer is refused. Nothing here can be outrun, because the token is random and lives where the
-//! answers do: where Redis was flushed, restarted empty, failed over to a replica that had not
-//! heard of it, or evicted the sheet in the middle, the epoch is gone as well and the answer is
-//! refused, which costs one more load. Where Redis evicted the generation, whatever carries it is
-//! not there for readers, except for those who read it within the last second (`tokens`).
+//! Promises that a load which began before an invalidation never fills this tier after it:
+//!
+//! * A load *begins*: it finds or creates the value and takes its number token along.
+//! * An invalidation of the number deletes the value; one of the user deletes the user token first.
+//! * The load ends and *stores*. If its number token is gone, or another load has begun since and
+//!   made a new one, the answer is refused.
+//!
+//! Nothing can overtake this, because the token is random and lives beside the answers. If Redis was
+//! flushed, restarted empty, failed over to a replica without the value, or evicted it in between,
+//! the number token is gone as well and the answer is refused, which costs one more load. If Redis
+//! evicted the user token, readers ignore everything that carries it, except for those who read it
+//! within the last second ([`token_cache`](super::token_cache)).
 //!
 //! Knows nothing of freshness or of the CRM. Redis trouble is a [`LinkError`], for the caller to
 //! treat as a miss.
@@ -31,23 +34,23 @@ use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis, token};
 use crate::redis_link::{KeyNames, Link, LinkError, PartyHash, Reads};
 
-/// How long an epoch waits for its load. A load that takes longer is served, but not stored here.
-const EPOCH: Duration = Duration::from_secs(900);
+/// How long a number token waits for its load. A load that takes longer is served, but not stored here.
+const TOKEN_LIFE: Duration = Duration::from_secs(900);
 
 /// Answers read in one round trip: Redis serves nobody else meanwhile, and the reply must fit into
 /// the timeout.
 pub(super) const CHUNK: usize = 500;
 
 const BEGIN: &str = "
-local generation = generation(KEYS[1], ARGV[1], ARGV[3])
-local sheet = redis.call('GET', KEYS[2])
-if not sheet or #sheet < 32 or string.sub(sheet, 1, 16) ~= generation then
-    sheet = generation .. ARGV[2]
-    redis.call('SET', KEYS[2], sheet, 'PX', ARGV[3])
+local token = user_token(KEYS[1], ARGV[1], ARGV[3])
+local value = redis.call('GET', KEYS[2])
+if not value or #value < 32 or string.sub(value, 1, 16) ~= token then
+    value = token .. ARGV[2]
+    redis.call('SET', KEYS[2], value, 'PX', ARGV[3])
 end
 keep(KEYS[2], ARGV[3])
 enter(KEYS[3], ARGV[4], KEYS[2])
-return {sheet, now()}
+return {value, now()}
 ";
 
 /// What [`STORE`] returns if the number or the user was invalidated, and if a later answer is
@@ -58,23 +61,23 @@ const SUPERSEDED: i64 = -2;
 /// Returns when the answer that it replaces was asked for, zero if there is none. A length that is
 /// damaged ends the walk over the records, or lets one pass that nobody will take for sound.
 const STORE: &str = "
-local sheet, record = redis.call('GET', KEYS[2]), ARGV[2]
-if not sheet or string.sub(sheet, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
-if string.sub(sheet, 17, 32) ~= ARGV[1] then return -1 end
+local value, record = redis.call('GET', KEYS[2]), ARGV[2]
+if not value or string.sub(value, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
+if string.sub(value, 17, 32) ~= ARGV[1] then return -1 end
 local slot, asked, replaced = string.sub(record, 9, 24), struct.unpack('>I8', record, 25), 0
-local parts, from = {string.sub(sheet, 1, 32), record}, 33
+local parts, from = {string.sub(value, 1, 32), record}, 33
 local kept, owners = {[string.sub(record, 1, 8)] = 1}, 1
-while from + 35 <= #sheet do
-    local owner, earlier, length = string.sub(sheet, from, from + 7), struct.unpack('>I8I4', sheet, from + 24)
+while from + 35 <= #value do
+    local owner, earlier, length = string.sub(value, from, from + 7), struct.unpack('>I8I4', value, from + 24)
     local to = from + 35 + length
-    if string.sub(sheet, from + 8, from + 23) == slot then
+    if string.sub(value, from + 8, from + 23) == slot then
         if earlier > asked and earlier <= tonumber(ARGV[7]) then return -2 end
         replaced = earlier
     else
         if not kept[owner] and owners < tonumber(ARGV[6]) then kept[owner], owners = 0, owners + 1 end
         if kept[owner] and kept[owner] < tonumber(ARGV[5]) then
             kept[owner] = kept[owner] + 1
-            parts[#parts + 1] = string.sub(sheet, from, to)
+            parts[#parts + 1] = string.sub(value, from, to)
         end
     end
     from = to + 1
@@ -100,7 +103,7 @@ impl fmt::Debug for NumberToken {
 pub struct NumberAnswers {
     party: PartyHash,
     layout: Option<Vec<u8>>,
-    /// The user's generation, for the next read.
+    /// The user token, for the next read.
     pub user_token: Option<UserToken>,
 }
 
@@ -111,7 +114,7 @@ impl fmt::Debug for NumberAnswers {
 }
 
 impl NumberAnswers {
-    /// The sheet, if it is of the user's generation.
+    /// The value's parts, if they carry the user's token.
     fn layout(&self) -> Option<Layout<'_>> {
         let layout = Layout::read(self.layout.as_deref()?)?;
         (Some(layout.user_token) == self.user_token).then_some(layout)
@@ -138,7 +141,7 @@ pub struct Begun {
 /// What became of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreOutcome {
-    /// It is kept, in the place of an earlier one that was asked for then, if there was one.
+    /// It is stored, in place of an earlier one that was asked for then, if there was one.
     Stored(Option<SharedTime>),
     /// The number or user was invalidated since the load began.
     Invalidated,
@@ -193,11 +196,11 @@ impl RedisTier {
     /// [`LinkError`]; the load may go on, but has nothing to store its answer under.
     pub async fn begin(&self, user: UserTag, party: Party) -> Result<Begun, LinkError> {
         let (keys, suffix, party) = self.keys(user, party);
-        let (user_token, number_token, ttl) = (token(), token(), millis(EPOCH));
+        let (user_token, number_token, ttl) = (token(), token(), millis(TOKEN_LIFE));
         let args: [&[u8]; 4] = [&user_token, &number_token, &ttl, suffix.as_bytes()];
         let (bytes, now): (Vec<u8>, u64) = self.link.script(&self.begin, &keys, &args).await?;
-        let layout =
-            Layout::read(&bytes).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
+        let layout = Layout::read(&bytes)
+            .ok_or_else(|| LinkError::Failed("an unexpected value".to_owned()))?;
         let (user_token, number_token) = (
             Some(layout.user_token),
             NumberToken(layout.number_token.to_vec()),
@@ -214,9 +217,8 @@ impl RedisTier {
     }
 
     /// What is stored of a number, however old. Writes nothing. Takes one round trip, which
-    /// look-ups that come at the same moment share, and reads one key where `known` is the user's
-    /// generation, two where it is not known; where it is another one by now it takes a second
-    /// round trip.
+    /// look-ups that come at the same moment share, and reads one key if the user token is
+    /// `known`, otherwise two. If the user has another token by now it takes a second round trip.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -371,7 +373,7 @@ impl RedisTier {
             .collect())
     }
 
-    /// Generation, sheet and index; the sheet's name in the index; the party's hash.
+    /// Keys of user token, value and index; the value's name in the index; the party's hash.
     fn keys(&self, user: UserTag, party: Party) -> ([String; 3], String, PartyHash) {
         let names = self.link.names();
         let party = names.party(user, party);

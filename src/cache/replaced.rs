@@ -24,7 +24,7 @@ const COLLECT: Duration = Duration::from_millis(50);
 /// How long to wait before the log is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Answers of one user told one by one. Beyond it all of the user's older answers are dropped.
+/// Answers of one user published one by one. Beyond it all of the user's older answers are dropped.
 const SINGLE: usize = 8;
 
 /// Replacements that wait. Clones share them.

@@ -48,7 +48,7 @@ pub struct TieredCache {
     shared: Option<SharedParts>,
     names: KeyNames,
     invalidations: Arc<Invalidations>,
-    /// How often another replica has told of replaced answers.
+    /// How many replacements other replicas have published.
     replacements: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
     memory_counters: TierCounters,
@@ -60,11 +60,11 @@ pub struct TieredCache {
 pub struct SharedTier {
     /// Stored answers.
     pub redis: RedisTier,
-    /// What tells other replicas.
+    /// Where other replicas learn of invalidations.
     pub log: InvalidationLog,
     /// Redis' time.
     pub time: RedisTime,
-    /// What tells them belongs to these.
+    /// Tasks that publish belong to these.
     pub tasks: TaskTracker,
 }
 
@@ -199,7 +199,7 @@ impl TieredCache {
         }
     }
 
-    /// The servable answer to each question of one user, where one is stored: one round trip for
+    /// The servable answer to each question of one user, if one is stored: one round trip for
     /// each 500 that memory does not hold.
     pub(crate) async fn lookup_many(
         &self,

@@ -1,8 +1,8 @@
-//! Which generation a user had in Redis when it was last read.
+//! The user tokens that were last read from Redis.
 //!
 //! Owns a table of fixed size. Promises that nothing is known for longer than [`LIFE`], within
-//! which an invalidation has to be known everywhere, nor after this process has heard that the user
-//! was forgotten: the same stamps make this void that make answers in memory void. Saves a key of a
+//! which an invalidation has to be known everywhere, nor after this process knows that the user was
+//! invalidated: the watermarks that void answers in memory void this as well. Saves a key of a
 //! command, decides nothing.
 
 use std::fmt;
@@ -15,15 +15,15 @@ use crate::clock::Stopwatch;
 use crate::domain::UserTag;
 use crate::redis_link::user::UserToken;
 
-/// After this the generation is read again. Redis, which evicts what is read least, sees by that
+/// After this the token is read again. Redis, which evicts what is read least, sees by that
 /// that it is in use.
 const LIFE: Duration = Duration::from_secs(1);
 
-/// Places, of some 60 bytes each. Users who fall on the same one push each other out, at the price
+/// Slots, of some 60 bytes each. Users who fall on the same one push each other out, at the price
 /// of a command.
-const PLACES: usize = 1 << 14;
+const SLOTS: usize = 1 << 14;
 
-/// What was seen last on each place.
+/// The token that was read last in each slot.
 pub(super) struct UserTokenCache(Box<[Mutex<Option<SeenToken>>]>);
 
 #[derive(Clone, Copy)]
@@ -42,12 +42,12 @@ impl fmt::Debug for UserTokenCache {
 
 impl Default for UserTokenCache {
     fn default() -> Self {
-        Self((0..PLACES).map(|_| Mutex::default()).collect())
+        Self((0..SLOTS).map(|_| Mutex::default()).collect())
     }
 }
 
 impl UserTokenCache {
-    /// The generation that the user had, if nothing was heard since that ended it.
+    /// The token that the user had, if no invalidation since has ended it.
     pub(super) fn get(&self, user: UserTag, invalidations: &Invalidations) -> Option<UserToken> {
         let tokens = (*self.slot(user).lock())
             .filter(|tokens| tokens.user == user && tokens.since.elapsed() < LIFE)?;
@@ -56,7 +56,7 @@ impl UserTokenCache {
             .then_some(tokens.user_token)
     }
 
-    /// Remembers what a read brought that began at `watermark`; nothing where there is no generation.
+    /// Remembers the result of a read that began at `watermark`; nothing if there is no token.
     pub(super) fn put(&self, user: UserTag, user_token: Option<UserToken>, watermark: Watermark) {
         let tokens = user_token.map(|user_token| SeenToken {
             user,
@@ -70,7 +70,7 @@ impl UserTokenCache {
     fn slot(&self, user: UserTag) -> &Mutex<Option<SeenToken>> {
         // The tag is a keyed hash, so any of its bytes will do.
         let [.., a, b] = user.to_bytes();
-        &self.0[usize::from(u16::from_be_bytes([a, b])) % PLACES]
+        &self.0[usize::from(u16::from_be_bytes([a, b])) % SLOTS]
     }
 }
 

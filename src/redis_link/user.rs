@@ -36,7 +36,7 @@ local function keep(key, ttl)
     if redis.call('PTTL', key) < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
 end
 -- The user token, begun with the candidate if there is none.
-local function generation(key, candidate, ttl)
+local function user_token(key, candidate, ttl)
     local held = redis.call('GET', key)
     if not held or #held ~= 16 then
         redis.call('SET', key, candidate, 'PX', ttl)

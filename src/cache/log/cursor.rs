@@ -7,7 +7,7 @@ use super::event::{self, Event};
 
 /// What one poll returns: the log's identity, the number of its last event, the replicas alive, and
 /// id and payload of events: from the reader's last one on, itself included, or the log's last one
-/// for a reader that has no place yet. Then come Redis' time, why the replicas could not be
+/// for a reader that has no cursor yet. Then come Redis' time, why the replicas could not be
 /// counted, if so, and for how long Redis has kept its data.
 pub(super) type LogReply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64, u32, u64);
 
@@ -17,7 +17,7 @@ pub(super) struct Cursor {
     identity: Vec<u8>,
     /// The last event's number; 0 before the first one.
     pub(super) number: u64,
-    /// The random half of the last event's id, where it is known.
+    /// The random half of the last event's id, if it is known.
     random: Option<String>,
 }
 
@@ -37,7 +37,7 @@ impl Cursor {
     }
 
     /// Goes on over the events of a reply that holds `most` events at most, and adds those of
-    /// others to `events`. Where one is missing, the last event added is [`Event::Lost`].
+    /// others to `events`. If one is missing, the last event added is [`Event::Lost`].
     pub(super) fn advance(
         self,
         reply: &LogReply,
@@ -83,7 +83,7 @@ impl Cursor {
             match event::decode(&entry[1]) {
                 Some((replica, _)) if replica == own => {}
                 Some((_, event)) => events.push(event),
-                // Of a later version: whatever it says, forgetting everything does it.
+                // Of a later version: whatever it says, invalidating everything covers it.
                 None => events.push(Event::Lost),
             }
         }

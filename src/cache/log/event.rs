@@ -6,18 +6,18 @@
 use crate::domain::{AuthTag, SharedTime, SlotKey, UserTag};
 use crate::redis_link::PartyHash;
 
-/// What another replica was told.
+/// What other replicas must apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A number of a user is to be forgotten.
+    /// A number of a user is invalid.
     InvalidateNumber(UserTag, PartyHash),
-    /// All numbers of a user are to be forgotten, because many are.
+    /// All numbers of a user are invalid, because many are.
     InvalidateNumbers(UserTag),
-    /// Everything of a user is to be forgotten.
+    /// Everything of a user is invalid.
     InvalidateUser(UserTag),
     /// A credential is not accepted any more.
     Revoke(AuthTag),
-    /// Some events will never be known: everything in memory is to be forgotten.
+    /// Some events are lost: everything in memory is invalid.
     Lost,
     /// An answer was replaced by one that was asked for then: older copies are to be dropped. No
     /// load is void by it.
@@ -26,7 +26,7 @@ pub enum Event {
     ReplacedMany(UserTag, SharedTime),
 }
 
-/// The replica's name, a byte of kind, the user or credential, what of it, and a time, where the
+/// The replica's name, a byte of kind, the user or credential, what of it, and a time if the
 /// kind has one.
 pub(super) fn encode(replica: [u8; 16], event: Event) -> Vec<u8> {
     const NONE: [u8; 16] = [0; 16];

@@ -161,6 +161,40 @@ async fn an_invalidation_that_redis_cannot_be_told_is_said_to_have_failed() {
     assert_eq!(source(&here), contactd::pb::v1::Source::Crm);
 }
 
+/// The keys of the log are there, and hold something of another type.
+async fn an_invalidation_fails_over(key: &str) {
+    let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
+    let daemons = replicas(&crm, &redis.url(), 2).await;
+    for daemon in &daemons {
+        daemon.find(find()).await.unwrap();
+    }
+    redis.run::<()>(&["SET", key, "of another type"]);
+    crm.becomes(|seen| named("Ada King", seen));
+    for scope in [the_number(), everything()] {
+        let status = forget(&daemons[0], scope).await.unwrap_err();
+        assert_eq!(
+            (status.code(), details(&status).reason.as_str()),
+            (Code::Unavailable, "REDIS_UNAVAILABLE"),
+            "{key}"
+        );
+    }
+    let here = daemons[0].find(find()).await.unwrap();
+    assert_eq!(names(&here), ["Ada King"], "the answer is invalid here");
+    redis.run::<u32>(&["DEL", key]);
+    forget(&daemons[0], the_number()).await.unwrap();
+    answers(&daemons[1], "Ada King", SOON).await;
+}
+
+#[tokio::test]
+async fn an_invalidation_fails_openly_if_the_counter_of_the_log_is_of_another_type() {
+    an_invalidation_fails_over("contactd:{log}:h").await;
+}
+
+#[tokio::test]
+async fn an_invalidation_fails_openly_if_the_stream_of_the_log_is_of_another_type() {
+    an_invalidation_fails_over("contactd:{log}:s").await;
+}
+
 #[tokio::test]
 async fn while_redis_is_away_all_numbers_are_forgotten_here_and_the_caller_is_told_of_the_others() {
     let (crm, mut redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
