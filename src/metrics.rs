@@ -240,6 +240,13 @@ impl Metrics {
     }
 
     fn register(&mut self) {
+        self.register_lookups();
+        self.register_crm_calls();
+        self.register_redis();
+        self.register_process();
+    }
+
+    fn register_lookups(&mut self) {
         let r = &mut self.registry;
         r.register("lookups", "Look-ups answered", self.lookups.clone());
         r.register(
@@ -262,6 +269,10 @@ impl Metrics {
             "Calls that were not let in or found no place",
             self.calls_refused.clone(),
         );
+    }
+
+    fn register_crm_calls(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "crm_requests",
             "HTTP calls to CRMs",
@@ -292,6 +303,10 @@ impl Metrics {
             "Numbers settled by prefetch jobs",
             self.prefetch_numbers.clone(),
         );
+    }
+
+    fn register_redis(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "redis_up",
             "1 while Redis answers and refuses nothing that is needed",
@@ -302,6 +317,10 @@ impl Metrics {
             "Commands that Redis refused",
             self.redis_refused.clone(),
         );
+    }
+
+    fn register_process(&mut self) {
+        let r = &mut self.registry;
         r.register_collector(Box::new(self.tls_certificate_expires.clone()));
         r.register(
             "cache_entries",
@@ -318,15 +337,7 @@ impl Metrics {
             "Log lines that nobody got",
             self.log_lines_dropped.clone(),
         );
-        let build = Family::<BuildLabels, Gauge>::default();
-        let version = env!("CARGO_PKG_VERSION");
-        build
-            .get_or_create(&BuildLabels {
-                version,
-                revision: revision(),
-            })
-            .set(1);
-        r.register("build_info", "Which build this is", build);
+        r.register("build_info", "Which build this is", build_info());
     }
 
     /// All families in the `OpenMetrics` text format, which Prometheus reads.
@@ -354,4 +365,14 @@ pub(crate) fn revision() -> &'static str {
 /// Records a duration in seconds.
 pub(crate) fn observe(histogram: &Histogram, duration: Duration) {
     histogram.observe(duration.as_secs_f64());
+}
+
+fn build_info() -> Family<BuildLabels, Gauge> {
+    let build = Family::<BuildLabels, Gauge>::default();
+    let labels = BuildLabels {
+        version: env!("CARGO_PKG_VERSION"),
+        revision: revision(),
+    };
+    build.get_or_create(&labels).set(1);
+    build
 }

@@ -99,39 +99,43 @@ impl Shares {
     #[must_use]
     pub(crate) fn enter(&self, claim: Claim<'_>) -> Option<Share> {
         let mut held = self.0.held.lock();
-        let free = self.0.most - held.all;
-        let of_scope = held.scopes.get(&claim.scope).copied().unwrap_or(0);
-        let of_connector = held.connectors.get(claim.connector).copied().unwrap_or(0);
-        let counted = if claim.lane.is_background() {
-            of_scope * BEHIND
-        } else {
-            of_scope
-        };
-        let unproven = held
-            .unproven
-            .get(claim.connector)
-            .copied()
-            .filter(|_| !claim.proven)
-            .unwrap_or(0);
-        if counted >= free
-            || unproven >= free * OF_THE_UNPROVEN
-            || of_connector >= free * OF_A_CONNECTOR
-        {
+        if !held.has_room(claim, self.0.most - held.all) {
             return None;
         }
-        held.all += 1;
-        *held.scopes.entry(claim.scope).or_default() += 1;
-        let connector = claim.connector.to_owned();
-        *held.connectors.entry(connector.clone()).or_default() += 1;
-        if !claim.proven {
-            *held.unproven.entry(connector.clone()).or_default() += 1;
-        }
+        held.count(claim);
         Some(Share {
             shares: self.clone(),
-            connector,
+            connector: claim.connector.to_owned(),
             scope: claim.scope,
             proven: claim.proven,
         })
+    }
+}
+
+impl HeldShares {
+    fn has_room(&self, claim: Claim<'_>, free: usize) -> bool {
+        let of_scope = self.scopes.get(&claim.scope).copied().unwrap_or(0);
+        let weight = if claim.lane.is_background() {
+            BEHIND
+        } else {
+            1
+        };
+        let of =
+            |counts: &HashMap<String, usize>| counts.get(claim.connector).copied().unwrap_or(0);
+        let unproven = if claim.proven { 0 } else { of(&self.unproven) };
+        of_scope * weight < free
+            && unproven < free * OF_THE_UNPROVEN
+            && of(&self.connectors) < free * OF_A_CONNECTOR
+    }
+
+    fn count(&mut self, claim: Claim<'_>) {
+        let connector = claim.connector.to_owned();
+        self.all += 1;
+        *self.scopes.entry(claim.scope).or_default() += 1;
+        if !claim.proven {
+            *self.unproven.entry(connector.clone()).or_default() += 1;
+        }
+        *self.connectors.entry(connector).or_default() += 1;
     }
 }
 

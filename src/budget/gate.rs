@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::adaptive_limit::{AdaptiveLimit, LimitChange};
 use super::forecast::Forecast;
 use super::hint::RateHint;
-use super::limiter::Limiter;
+use super::limiter::QuotaLimiter;
 use super::pauses::Pauses;
 use super::queue::{CredentialProof, QueueKey, WaitQueue, WaitersAhead};
 use super::request::{ScopeUpdate, Slot, SlotRequest};
@@ -76,7 +76,7 @@ impl Gate {
     }
 
     /// Counts a call that was made before it was known to be of this scope.
-    pub(super) async fn count_made(&self, limiter: &Limiter, lane: Lane) -> Option<Slot> {
+    pub(super) async fn count_made(&self, limiter: &QuotaLimiter, lane: Lane) -> Option<Slot> {
         let request = self.lock().request(self.scope, limiter, lane);
         let reply = limiter
             .request(&SlotRequest {
@@ -93,7 +93,7 @@ impl Gate {
     /// them.
     pub(super) fn apply_hint(
         &self,
-        limiter: &Limiter,
+        limiter: &QuotaLimiter,
         hint: &RateHint,
         is_owner: bool,
         granted: Instant,
@@ -144,7 +144,7 @@ impl Gate {
     }
 
     /// A call of this scope is not made: its slot is free, and so is the probe if it was one.
-    pub(super) fn give_back(&self, limiter: &Limiter, slot: &Slot) {
+    pub(super) fn give_back(&self, limiter: &QuotaLimiter, slot: &Slot) {
         self.lock().give_back(limiter, slot);
         self.refresh();
     }
@@ -204,7 +204,12 @@ impl GateState {
     }
 
     /// A request for a call of a proven credential.
-    pub(super) fn request(&self, scope: ScopeTag, limiter: &Limiter, lane: Lane) -> SlotRequest {
+    pub(super) fn request(
+        &self,
+        scope: ScopeTag,
+        limiter: &QuotaLimiter,
+        lane: Lane,
+    ) -> SlotRequest {
         SlotRequest {
             scope,
             lane,
@@ -217,7 +222,7 @@ impl GateState {
         }
     }
 
-    pub(super) fn give_back(&mut self, limiter: &Limiter, slot: &Slot) {
+    pub(super) fn give_back(&mut self, limiter: &QuotaLimiter, slot: &Slot) {
         limiter.give_back(slot);
         if let Some(probed) = slot.probe {
             self.pauses.give_probe_back(probed);
@@ -226,7 +231,7 @@ impl GateState {
 
     fn adapt_limit(
         &mut self,
-        limiter: &Limiter,
+        limiter: &QuotaLimiter,
         is_refused: bool,
         granted: Instant,
         now: Instant,

@@ -8,13 +8,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::gate::Gate;
-use super::limiter::Limiter;
+use super::limiter::QuotaLimiter;
 use super::permit::{CountedSlot, SlotGuard};
 use super::quota::Quota;
 use super::request::Slot;
 use super::shared::SharedQuota;
 use super::usage::Usage;
-use super::waiting::{self, Granted};
+use super::waiting::{self, GrantedSlot};
 use super::{BudgetConfig, Exhausted, STALE};
 use crate::clock;
 use crate::domain::ScopeTag;
@@ -27,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct QuotaGates {
     /// Whether calls wait here. They do not for a kind of calls without a quota of its own.
     is_used: AtomicBool,
-    pub(super) limiter: Arc<Limiter>,
+    pub(super) limiter: Arc<QuotaLimiter>,
     pub(super) gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
 }
 
@@ -38,7 +38,7 @@ impl QuotaGates {
         config: &BudgetConfig,
         shared: Option<SharedQuota>,
     ) -> Self {
-        let limiter = Arc::new(Limiter::new(quota, config, shared));
+        let limiter = Arc::new(QuotaLimiter::new(quota, config, shared));
         Self {
             is_used: AtomicBool::new(is_used),
             limiter,
@@ -84,7 +84,7 @@ impl QuotaGates {
         &self,
         owner: ScopeTag,
         urgency: &Urgency,
-    ) -> Result<(SlotGuard, Granted), Exhausted> {
+    ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
         let gate = self.gate(owner);
         gate.mark_owner();
         self.pass(gate, urgency, true).await
@@ -105,7 +105,7 @@ impl QuotaGates {
         gate: Arc<Gate>,
         urgency: &Urgency,
         is_paced: bool,
-    ) -> Result<(SlotGuard, Granted), Exhausted> {
+    ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
         // Large, and there are two of them in a call.
         let granted = Box::pin(waiting::pass(&gate, &self.limiter, urgency, is_paced)).await?;
         Ok((self.counted(gate, granted.slot.clone()), granted))

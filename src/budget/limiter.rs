@@ -19,7 +19,7 @@ use crate::domain::ScopeTag;
 
 /// The limiter of one quota.
 #[derive(Debug)]
-pub(super) struct Limiter {
+pub(super) struct QuotaLimiter {
     settings: RwLock<LimiterSettings>,
     /// The longest time after its permit at which a call may still arrive.
     call_timeout: Duration,
@@ -67,7 +67,7 @@ impl LimiterSettings {
     }
 }
 
-impl Limiter {
+impl QuotaLimiter {
     pub(super) fn new(quota: Quota, config: &BudgetConfig, shared: Option<SharedQuota>) -> Self {
         let past = Mutex::new(Past::new(&quota, config, shared.is_some(), clock::now()));
         let settings = RwLock::new(LimiterSettings::new(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::gate::Gate;
 use super::hint::RateHint;
-use super::limiter::Limiter;
+use super::limiter::QuotaLimiter;
 use super::request::Slot;
 use crate::clock::{self, Instant};
 
@@ -15,7 +15,7 @@ use crate::clock::{self, Instant};
 #[derive(Debug)]
 pub(super) struct CountedSlot {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) limiter: Arc<QuotaLimiter>,
     pub(crate) slot: Slot,
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::gate::{Gate, GateState};
-use super::limiter::Limiter;
+use super::limiter::QuotaLimiter;
 use super::queue::{CredentialProof, QueueKey};
 use super::request::{Slot, SlotReply, SlotRequest};
 use super::{Exhausted, STALE};
@@ -21,7 +21,7 @@ use crate::urgency::Urgency;
 
 /// A call that has passed the gate.
 #[derive(Debug)]
-pub(super) struct Granted {
+pub(super) struct GrantedSlot {
     /// What it may spend.
     pub(crate) slot: Slot,
     /// The lane it passed in.
@@ -39,10 +39,10 @@ pub(super) struct Granted {
 /// [`Exhausted`] as soon as it is known that the turn would come too late; then nothing is spent.
 pub(super) async fn pass(
     gate: &Gate,
-    limiter: &Limiter,
+    limiter: &QuotaLimiter,
     urgency: &Urgency,
     is_paced: bool,
-) -> Result<Granted, Exhausted> {
+) -> Result<GrantedSlot, Exhausted> {
     let mut call = QueuedCall::enter(gate, limiter, urgency, is_paced);
     loop {
         // Before the urgency is read, so that no change is missed between reading and waiting.
@@ -86,7 +86,7 @@ enum NextStep<'a> {
 /// A call in the line; it leaves when dropped.
 struct QueuedCall<'a> {
     gate: &'a Gate,
-    limiter: &'a Limiter,
+    limiter: &'a QuotaLimiter,
     key: QueueKey,
     wake: Arc<Notify>,
     /// Since it came to its lane.
@@ -98,7 +98,7 @@ struct QueuedCall<'a> {
 }
 
 impl<'a> QueuedCall<'a> {
-    fn enter(gate: &'a Gate, limiter: &'a Limiter, urgency: &Urgency, is_paced: bool) -> Self {
+    fn enter(gate: &'a Gate, limiter: &'a QuotaLimiter, urgency: &Urgency, is_paced: bool) -> Self {
         let wake = Arc::new(Notify::new());
         let key = gate.lock().queue.enter(
             urgency.lane(),
@@ -118,8 +118,8 @@ impl<'a> QueuedCall<'a> {
         }
     }
 
-    fn granted(&self, slot: Slot) -> Granted {
-        Granted {
+    fn granted(&self, slot: Slot) -> GrantedSlot {
+        GrantedSlot {
             slot,
             lane: self.key.lane,
             waited: self.since.elapsed(),
@@ -233,7 +233,7 @@ impl Drop for QueuedCall<'_> {
 /// is dropped.
 struct PendingRequest<'a> {
     gate: &'a Gate,
-    limiter: &'a Limiter,
+    limiter: &'a QuotaLimiter,
     request: SlotRequest,
 }
 

@@ -79,7 +79,7 @@ pub enum KeyRingError {
     Line(usize),
     /// Not 32 bytes in base64.
     #[error("line {0} has no key of 32 bytes in base64; make one with: openssl rand -base64 32")]
-    SealKey(usize),
+    Key(usize),
     /// Two keys under one id.
     #[error("line {0} has the id of an earlier line; every key needs its own")]
     Twice(usize),
@@ -100,30 +100,11 @@ impl KeyRing {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (id, key) = line.split_once(':').ok_or(KeyRingError::Line(n))?;
-            let plain = id
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-            if !plain || !(1..=ID).contains(&id.len()) {
-                return Err(KeyRingError::Line(n));
-            }
-            if keys.iter().any(|known| known.id == id) {
+            let key = SealKey::parse(line, n)?;
+            if keys.iter().any(|known| known.id == key.id) {
                 return Err(KeyRingError::Twice(n));
             }
-            let bytes = Zeroizing::new(
-                STANDARD
-                    .decode(key.trim())
-                    .map_err(|_| KeyRingError::SealKey(n))?,
-            );
-            if bytes.len() != 32 {
-                return Err(KeyRingError::SealKey(n));
-            }
-            let secret =
-                SecretBox::init_with_mut(|secret: &mut [u8; 32]| secret.copy_from_slice(&bytes));
-            keys.push(SealKey {
-                id: id.to_owned(),
-                secret,
-            });
+            keys.push(key);
         }
         if keys.is_empty() {
             Err(KeyRingError::Empty)
@@ -183,6 +164,27 @@ impl KeyRing {
 }
 
 impl SealKey {
+    /// Reads `ID:KEY`, the line number `n`.
+    fn parse(line: &str, n: usize) -> Result<Self, KeyRingError> {
+        let (id, key) = line.split_once(':').ok_or(KeyRingError::Line(n))?;
+        let plain = id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        if !plain || !(1..=ID).contains(&id.len()) {
+            return Err(KeyRingError::Line(n));
+        }
+        let decoded = STANDARD.decode(key.trim());
+        let bytes = Zeroizing::new(decoded.map_err(|_| KeyRingError::Key(n))?);
+        if bytes.len() != 32 {
+            return Err(KeyRingError::Key(n));
+        }
+        let copy = |secret: &mut [u8; 32]| secret.copy_from_slice(&bytes);
+        Ok(Self {
+            id: id.to_owned(),
+            secret: SecretBox::init_with_mut(copy),
+        })
+    }
+
     /// Its copy of the key is wiped when it is dropped.
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(self.secret.expose_secret().into())
@@ -215,8 +217,8 @@ mod tests {
             (line("", 1), KeyRingError::Line(1)),
             (line("a b", 1), KeyRingError::Line(1)),
             (line(&"x".repeat(33), 1), KeyRingError::Line(1)),
-            (format!("k1:{short}"), KeyRingError::SealKey(1)),
-            ("k1:not base64".to_owned(), KeyRingError::SealKey(1)),
+            (format!("k1:{short}"), KeyRingError::Key(1)),
+            ("k1:not base64".to_owned(), KeyRingError::Key(1)),
             (line("k1", 1) + &line("k1", 2), KeyRingError::Twice(2)),
         ] {
             let told = KeyRing::parse(text.as_bytes()).unwrap_err();

@@ -105,7 +105,7 @@ pub(super) struct Shortfall {
 }
 
 impl Shortfall {
-    fn of(refused: Vec<(&'static str, &'static str)>) -> Option<Self> {
+    fn of(refused: Vec<Refusal>) -> Option<Self> {
         let mut by_code: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (command, code) in refused {
             let commands = by_code.entry(code).or_default();
@@ -154,33 +154,59 @@ pub(super) async fn shortfall(
     patience: Duration,
 ) -> Option<RedisResult<Option<Shortfall>>> {
     let keys = ["s", "z", "h", "x"].map(|kind| names.shared(&["{probe}", kind]));
-    let mut refused = Vec::new();
-    // All at once: it costs one round trip.
-    let tried = alone(&keys).into_iter().map(|(name, command)| {
-        let mut connection = connection.clone();
-        async move { (name, command.exec_async(&mut connection).await) }
-    });
-    for (name, tried) in clock::timeout(patience, join_all(tried)).await? {
-        match tried.map_err(|error| (refusal::classify(&error), error)) {
-            Ok(()) => {}
-            Err((Some(ErrorClass::Refused(code)), _)) => refused.push((name, code)),
-            Err((_, error)) => return Some(Err(error)),
-        }
-    }
+    let mut refused = match clock::timeout(patience, refused_alone(connection, &keys)).await? {
+        Ok(refused) => refused,
+        Err(error) => return Some(Err(error)),
+    };
     if refused.iter().all(|(name, _)| *name != "SCRIPT LOAD") {
-        let mut call = IN_SCRIPTS.prepare_invoke();
-        for key in &keys {
-            call.key(key);
-        }
-        match clock::timeout(patience, call.invoke_async::<Vec<String>>(connection)).await? {
-            Ok(replies) => refused.extend(replies.chunks_exact(2).filter_map(in_script)),
-            Err(error) => match refusal::classify(&error) {
-                Some(ErrorClass::Refused(code)) => refused.push(("EVALSHA", code)),
-                _ => return Some(Err(error)),
-            },
+        match clock::timeout(patience, refused_in_script(connection, &keys)).await? {
+            Ok(more) => refused.extend(more),
+            Err(error) => return Some(Err(error)),
         }
     }
     Some(Ok(Shortfall::of(refused)))
+}
+
+/// A command that was refused, and the code.
+type Refusal = (&'static str, &'static str);
+
+/// Tries the commands that are sent outside of scripts.
+async fn refused_alone(
+    connection: &RedisConnection,
+    keys: &[String; 4],
+) -> RedisResult<Vec<Refusal>> {
+    // All at once: it costs one round trip.
+    let tried = alone(keys).into_iter().map(|(name, command)| {
+        let mut connection = connection.clone();
+        async move { (name, command.exec_async(&mut connection).await) }
+    });
+    let mut refused = Vec::new();
+    for (name, tried) in join_all(tried).await {
+        match tried.map_err(|error| (refusal::classify(&error), error)) {
+            Ok(()) => {}
+            Err((Some(ErrorClass::Refused(code)), _)) => refused.push((name, code)),
+            Err((_, error)) => return Err(error),
+        }
+    }
+    Ok(refused)
+}
+
+/// Tries the commands that scripts use.
+async fn refused_in_script(
+    connection: &mut RedisConnection,
+    keys: &[String; 4],
+) -> RedisResult<Vec<Refusal>> {
+    let mut call = IN_SCRIPTS.prepare_invoke();
+    for key in keys {
+        call.key(key);
+    }
+    match call.invoke_async::<Vec<String>>(connection).await {
+        Ok(replies) => Ok(replies.chunks_exact(2).filter_map(in_script).collect()),
+        Err(error) => match refusal::classify(&error) {
+            Some(ErrorClass::Refused(code)) => Ok(vec![("EVALSHA", code)]),
+            _ => Err(error),
+        },
+    }
 }
 
 /// A key that may be read to see whether keys are served.
@@ -209,7 +235,7 @@ fn alone(keys: &[String; 4]) -> Vec<(&'static str, Cmd)> {
     ]
 }
 
-fn in_script(pair: &[String]) -> Option<(&'static str, &'static str)> {
+fn in_script(pair: &[String]) -> Option<Refusal> {
     let command = USES
         .iter()
         .flat_map(|(_, commands)| *commands)
