@@ -49,6 +49,24 @@ pub(super) struct LimitChange {
 }
 
 impl LoweredLimit {
+    fn at(limit: u32, stays: Duration, now: Instant) -> Self {
+        Self {
+            limit,
+            refused: now,
+            rises: now + stays,
+            stays,
+            has_risen: false,
+        }
+    }
+
+    fn rise(&mut self, quota: &Quota, now: Instant) {
+        self.limit += (self.limit / STEP).max(1);
+        if self.has_risen {
+            self.stays = (self.stays / 2).max(first(quota));
+        }
+        (self.has_risen, self.rises) = (true, now + self.stays);
+    }
+
     /// One who has stopped does not raise it any more.
     fn change_from(&self, before: u32) -> LimitChange {
         LimitChange {
@@ -88,11 +106,7 @@ impl AdaptiveLimit {
             // One of those that were under way when the limit fell: it was allowed as well.
             fallen.limit = fallen.limit.max(accepted);
         } else if now >= fallen.rises {
-            fallen.limit += (fallen.limit / STEP).max(1);
-            if fallen.has_risen {
-                fallen.stays = (fallen.stays / 2).max(first(quota));
-            }
-            (fallen.has_risen, fallen.rises) = (true, now + fallen.stays);
+            fallen.rise(quota, now);
         }
         let change = fallen.change_from(before);
         if fallen.limit >= quota.rate().get() {
@@ -136,19 +150,16 @@ impl AdaptiveLimit {
             was / 2
         };
         let limit = accepted.max(least).clamp(1, (was - 1).max(1));
+        let lowered = LoweredLimit::at(limit, self.next_stay(quota), now);
+        self.fallen = Some(lowered);
+        Some(lowered.change_from(was))
+    }
+
+    /// How long the limit stays after a refusal: twice as long as after the one before.
+    fn next_stay(&self, quota: &Quota) -> Duration {
         let first = first(quota);
-        let stays = self
-            .fallen
-            .map_or(first, |fallen| (2 * fallen.stays).min(LONGEST.max(first)));
-        let fallen = LoweredLimit {
-            limit,
-            refused: now,
-            rises: now + stays,
-            stays,
-            has_risen: false,
-        };
-        self.fallen = Some(fallen);
-        Some(fallen.change_from(was))
+        self.fallen
+            .map_or(first, |fallen| (2 * fallen.stays).min(LONGEST.max(first)))
     }
 }
 

@@ -147,36 +147,43 @@ impl Past {
         }
     }
 
-    /// Redis answered, and said this. True if that changes whose count holds.
+    /// Applies what Redis knows of the replicas. True if that changes whose count holds.
     pub(super) fn apply_replicas(&mut self, replicas: &Replicas, now: Instant) -> bool {
-        let of = replicas.count.max(self.at_least).get();
-        let missing = self.missing.at(now).count;
-        self.missing.change(
-            AbsentReplicas {
-                count: of.saturating_sub(replicas.present),
-                of,
-            },
-            self.per,
-            now,
-        );
-        let leaves_other_part = self.missing.at(now).count != missing;
-        let kept_since = now.checked_sub(replicas.kept_for).unwrap_or(now);
+        let leaves_other_part = self.count_absent(replicas, now);
         let before = self.kept_since;
-        let began_anew = before.is_none_or(|before| kept_since > before + SAME);
-        if began_anew {
-            self.kept_since = Some(kept_since);
-            // A CRM that begins with the daemon has had no calls that Redis could have lost.
-            if before.is_some() || !self.is_known {
-                self.shared_from = Some(kept_since + wait(self.per));
-                self.count_in_redis_from(kept_since + self.per + ALL_NOTICE);
-            }
-        }
+        let began_anew = self.data_began_anew(replicas.kept_for, now);
         let Some(away_since) = self.away_since.take() else {
             return began_anew || leaves_other_part;
         };
         let others_may_have_called = before.is_some() && now >= away_since + self.outage();
         if others_may_have_called {
             self.count_in_redis_from(now + self.per + ALL_NOTICE);
+        }
+        true
+    }
+
+    /// True if another part is left to absent replicas now.
+    fn count_absent(&mut self, replicas: &Replicas, now: Instant) -> bool {
+        let of = replicas.count.max(self.at_least).get();
+        let before = self.missing.at(now).count;
+        let count = of.saturating_sub(replicas.present);
+        self.missing
+            .change(AbsentReplicas { count, of }, self.per, now);
+        self.missing.at(now).count != before
+    }
+
+    /// True if Redis holds other data than before; then its count is not believed at once.
+    fn data_began_anew(&mut self, kept_for: Duration, now: Instant) -> bool {
+        let kept_since = now.checked_sub(kept_for).unwrap_or(now);
+        let before = self.kept_since;
+        if before.is_some_and(|before| kept_since <= before + SAME) {
+            return false;
+        }
+        self.kept_since = Some(kept_since);
+        // A CRM that begins with the daemon has had no calls that Redis could have lost.
+        if before.is_some() || !self.is_known {
+            self.shared_from = Some(kept_since + wait(self.per));
+            self.count_in_redis_from(kept_since + self.per + ALL_NOTICE);
         }
         true
     }

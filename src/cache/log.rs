@@ -209,43 +209,37 @@ impl LogReader {
     /// # Errors
     /// [`LinkError`]; nothing is missed by it, the next successful poll goes on from here.
     pub async fn poll(&mut self) -> Result<PollResult, LinkError> {
-        let reply = match self.ask().await {
-            Ok(reply) => reply,
-            Err(error) => {
-                self.failed_before = true;
-                if let Some(code) = error.about_a_key() {
-                    self.log_once(
-                        &keys(&self.link)[..2],
-                        code,
-                        "invalidations at other replicas do not arrive here",
-                    );
-                }
-                return Err(error);
-            }
-        };
+        let reply = self.ask().await.inspect_err(|error| self.note(error))?;
         let replicas = self.count(&reply);
         let mut events = Vec::new();
         self.cursor = Some(if let Some(cursor) = self.cursor.take() {
             cursor.advance(&reply, BATCH, self.replica, &mut events)
         } else {
-            // What was published before is not read: whoever has served meanwhile forgets by
+            // What was published before is not read: a replica that has served meanwhile applied it
             // itself. If Redis was away at first, more than memory may have missed it.
             events.extend(self.failed_before.then_some(Event::Lost));
             Cursor::after(&reply)
         });
-        let (more, present) = (reply.3.len() >= 2 * BATCH, reply.7.max(1));
         if replicas.is_some() {
             self.beat = reply.8;
         }
-        let kept_for = Duration::from_millis(reply.6);
         Ok(PollResult {
             events,
             replicas,
-            present,
-            more,
+            present: reply.7.max(1),
+            more: reply.3.len() >= 2 * BATCH,
             now: SharedTime(reply.4),
-            kept_for,
+            kept_for: Duration::from_millis(reply.6),
         })
+    }
+
+    /// A poll has failed.
+    fn note(&mut self, error: &LinkError) {
+        self.failed_before = true;
+        if let Some(code) = error.about_a_key() {
+            let consequence = "invalidations at other replicas do not arrive here";
+            self.log_once(&keys(&self.link)[..2], code, consequence);
+        }
     }
 
     /// How many replicas there are.

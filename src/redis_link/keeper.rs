@@ -255,11 +255,28 @@ impl Keeper {
         true
     }
 
+    /// If the connection is silent, waits until it answers, or gives it up.
+    async fn wait_for_answer(&self, live: &Arc<LiveConnection>) {
+        if !live.doubt.is_there() {
+            return;
+        }
+        let mut status = self.status.subscribe();
+        let answers = tokio::select! {
+            biased;
+            _ = status.wait_for(|status| !status.is_up_on(live)) => false,
+            answers = self.answers_again(live) => answers,
+        };
+        if !answers {
+            // Calls do not wait for the next attempt: a server that does not answer will not accept
+            // a connection either.
+            give_up(&self.status, live, ConnectionStatus::Down);
+        }
+    }
+
     /// Waits until the connection is lost, or until there is a better one than one that refuses
     /// something.
     async fn watch(&mut self, live: &Arc<LiveConnection>, mut sound: bool) -> WatchEnd {
         let (mut status, lived) = (self.status.subscribe(), Stopwatch::start());
-        let is_lost = |status: &ConnectionStatus| !matches!(status, ConnectionStatus::Up(current) if Arc::ptr_eq(current, live));
         loop {
             if sound && live.refusing().is_some() {
                 sound = false;
@@ -269,24 +286,12 @@ impl Keeper {
             let again = jittered(distance(self.unsettled, 0));
             let event = tokio::select! {
                 biased;
-                _ = status.wait_for(is_lost) => WatchEvent::Lost,
+                _ = status.wait_for(|status| !status.is_up_on(live)) => WatchEvent::Lost,
                 () = live.changed.notified() => WatchEvent::Changed,
                 () = clock::sleep(again), if !sound => WatchEvent::Again,
             };
             match event {
-                WatchEvent::Changed if live.doubt.is_there() => {
-                    let answers = tokio::select! {
-                        biased;
-                        _ = status.wait_for(is_lost) => false,
-                        answers = self.answers_again(live) => answers,
-                    };
-                    if !answers {
-                        // Calls do not wait for the next attempt: a server that does not answer will
-                        // not accept a connection either.
-                        give_up(&self.status, live, ConnectionStatus::Down);
-                    }
-                }
-                WatchEvent::Changed => {}
+                WatchEvent::Changed => self.wait_for_answer(live).await,
                 WatchEvent::Again => {
                     match prove(&mut self.connector, &self.names, self.patience).await {
                         Some(Ok(made)) => return WatchEnd::Replaced(made),

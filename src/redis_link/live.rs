@@ -19,6 +19,13 @@ pub(super) enum ConnectionStatus {
     Down,
 }
 
+impl ConnectionStatus {
+    /// Whether callers use this connection.
+    pub(super) fn is_up_on(&self, live: &Arc<LiveConnection>) -> bool {
+        matches!(self, Self::Up(current) if Arc::ptr_eq(current, live))
+    }
+}
+
 /// A connection, and what is known of it.
 pub(super) struct LiveConnection {
     pub(super) connection: RedisConnection,
@@ -70,7 +77,7 @@ pub(super) fn give_up(
     next: ConnectionStatus,
 ) {
     status.send_if_modified(|status| {
-        let current = matches!(status, ConnectionStatus::Up(current) if Arc::ptr_eq(current, live));
+        let current = status.is_up_on(live);
         if current {
             *status = next;
         }
