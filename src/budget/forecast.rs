@@ -1,7 +1,8 @@
 //! When a scope will have room for a waiter, as far as a limiter knew when it was asked.
 //!
 //! Owns the arithmetic of waits: free times of the window, the pace, waiters ahead, and the calls
-//! that are reserved for proven credentials. Knows no queue, and does not know where the numbers come from.
+//! that are reserved for proven credentials. Knows no queue, and does not know where the numbers
+//! come from.
 
 use std::time::Duration;
 
@@ -65,8 +66,8 @@ impl Reserved {
 }
 
 impl RoomForecast {
-    /// Microseconds until there is room for a waiter with `ahead` others before it. Zero if there is
-    /// room now.
+    /// Microseconds until there is room for a waiter with `ahead` others before it. Zero if there
+    /// is room now.
     fn in_micros(&self, ahead: usize, reserved: Reserved) -> i64 {
         let in_window = ahead.saturating_add(reserved.window);
         let in_burst = ahead.saturating_add(reserved.burst);

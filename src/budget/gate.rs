@@ -1,8 +1,8 @@
 //! The line before one scope's quota, and what is known of that scope.
 //!
 //! Owns who goes next, the pauses of the scope, the limit that the CRM allows now, and the last
-//! forecast. A slot that is granted belongs to the gate: the head of the line at that moment
-//! takes it. Knows nothing of what the calls are for, and does not wait: [`waiting`](super::waiting)
+//! forecast. A slot that is granted belongs to the gate: the head of the line at that moment takes
+//! it. Knows nothing of what the calls are for, and does not wait: [`waiting`](super::waiting)
 //! does.
 
 use std::fmt;

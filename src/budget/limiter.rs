@@ -89,8 +89,8 @@ impl QuotaLimiter {
         *self.settings.read()
     }
 
-    /// Applies other settings from the next request on, except for the quota's scope. Calls that are
-    /// held stay so. If `forgets`, or if windows become longer, the past is unknown. True if
+    /// Applies other settings from the next request on, except for the quota's scope. Calls that
+    /// are held stay so. If `forgets`, or if windows become longer, the past is unknown. True if
     /// anything changes.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
         let quota = quota.of(self.quota().scope());

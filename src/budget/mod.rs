@@ -298,8 +298,8 @@ impl Budget {
         Some(Permit::new(gates.counted(gate, slot), None, granted))
     }
 
-    /// Other quotas, and another [`BudgetConfig::admitted`], hold from the next call on, for those that
-    /// wait as well. A quota's scope stays what it was.
+    /// Other quotas, and another [`BudgetConfig::admitted`], hold from the next call on, for those
+    /// that wait as well. A quota's scope stays what it was.
     ///
     /// What was called lately goes on to count. If it cannot be counted (a longer window, a kind of
     /// calls that is counted apart now, or no longer), the past is unknown as it is at a start, for

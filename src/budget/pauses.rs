@@ -141,7 +141,8 @@ impl Pauses {
         self.probed = Some(now);
     }
 
-    /// The call that was to probe the pause at `probed` is not made: another call may probe at once.
+    /// The call that was to probe the pause at `probed` is not made: another call may probe at
+    /// once.
     pub(super) fn give_probe_back(&mut self, probed: Instant) {
         if self.probed == Some(probed) {
             self.probed = None;

@@ -101,8 +101,8 @@ impl Permit {
     /// counts too: it ends pauses, and the doubling of them. What it said counts from `at`, when it
     /// came.
     ///
-    /// Takes effect here before the first await. What is new is then published to the other replicas,
-    /// which takes at most the timeout of the link to Redis.
+    /// Takes effect here before the first await. What is new is then published to the other
+    /// replicas, which takes at most the timeout of the link to Redis.
     pub(crate) async fn observe_since(self, hint: &RateHint, at: Instant) {
         let hint = hint.after(clock::now().saturating_duration_since(at));
         let owner = self

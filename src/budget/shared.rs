@@ -156,8 +156,8 @@ impl SharedQuota {
         }
     }
 
-    /// Spends a call if there is room. A call pop that is denied and would wait makes the background
-    /// lanes of all replicas stand aside.
+    /// Spends a call if there is room. A call pop that is denied and would wait makes the
+    /// background lanes of all replicas stand aside.
     ///
     /// # Errors
     /// [`LinkError`], within the link's timeout. A call that was spent all the same is given back,

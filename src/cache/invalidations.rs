@@ -1,12 +1,12 @@
 //! What has been invalidated, as this process knows it.
 //!
 //! Owns the notes of invalidations, its own and those of other replicas. Promises that what was
-//! begun before an invalidation never passes for what was begun after it, whatever the order of events: a load
-//! takes a [`Watermark`] when it begins, its answer keeps it, and every reader asks whether it is
-//! current. Never loses a note, and keeps a bounded number: many of one user become one for all
-//! of that user, and if there are too many users, the oldest note becomes one for all users that
-//! share its slot, one in 65,536. That costs loads, not correctness, and first of all those of the
-//! user whose numbers were invalidated. Knows nothing of tiers, tasks or time.
+//! begun before an invalidation never passes for what was begun after it, whatever the order of
+//! events: a load takes a [`Watermark`] when it begins, its answer keeps it, and every reader asks
+//! whether it is current. Never loses a note, and keeps a bounded number: many of one user become
+//! one for all of that user, and if there are too many users, the oldest note becomes one for all
+//! users that share its slot, one in 65,536. That costs loads, not correctness, and first of all
+//! those of the user whose numbers were invalidated. Knows nothing of tiers, tasks or time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -141,8 +141,8 @@ impl Invalidations {
             })
     }
 
-    /// Whether what was known of the user as a whole at `watermark` still holds; invalidations of single
-    /// numbers do not matter to it.
+    /// Whether what was known of the user as a whole at `watermark` still holds; invalidations of
+    /// single numbers do not matter to it.
     #[must_use]
     pub(crate) fn is_user_current(&self, watermark: Watermark, user: UserTag) -> bool {
         self.watermark() == watermark || self.notes.read().last_for_user(user) <= watermark.0

@@ -135,8 +135,8 @@ impl InvalidationLog {
         }
     }
 
-    /// Publishes an event to the other replicas. This one must act by itself: its reader does not repeat its own
-    /// events. [`Event::Lost`] makes them invalidate everything.
+    /// Publishes an event to the other replicas. This one must act by itself: its reader does not
+    /// repeat its own events. [`Event::Lost`] makes them invalidate everything.
     ///
     /// # Errors
     /// [`LinkError`]; the others may not know, and the call should be made again.

@@ -12,11 +12,11 @@
 //! * The load ends and *stores*. If its number token is gone, or another load has begun since and
 //!   made a new one, the answer is refused.
 //!
-//! Nothing can overtake this, because the token is random and lives beside the answers. If Redis was
-//! flushed, restarted empty, failed over to a replica without the value, or evicted it in between,
-//! the number token is gone as well and the answer is refused, which costs one more load. If Redis
-//! evicted the user token, readers ignore everything that carries it, except for those who read it
-//! within the last second ([`token_cache`](super::token_cache)).
+//! Nothing can overtake this, because the token is random and lives beside the answers. If Redis
+//! was flushed, restarted empty, failed over to a replica without the value, or evicted it in
+//! between, the number token is gone as well and the answer is refused, which costs one more load.
+//! If Redis evicted the user token, readers ignore everything that carries it, except for those who
+//! read it within the last second ([`token_cache`](super::token_cache)).
 //!
 //! Knows nothing of freshness or of the CRM. Redis trouble is a [`LinkError`], for the caller to
 //! treat as a miss.
@@ -34,7 +34,8 @@ use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis, token};
 use crate::redis_link::{KeyNames, Link, LinkError, PartyHash, Reads};
 
-/// How long a number token waits for its load. A load that takes longer is served, but not stored here.
+/// How long a number token waits for its load. A load that takes longer is served, but not stored
+/// here.
 const TOKEN_LIFE: Duration = Duration::from_secs(900);
 
 /// Answers read in one round trip: Redis serves nobody else meanwhile, and the reply must fit into

@@ -18,7 +18,7 @@ use super::log::{Event, InvalidationLog};
 use crate::clock;
 use crate::domain::{SharedTime, SlotKey, UserTag};
 
-/// How long replacements are collected: other replicas read the log five times a second.
+/// How long replacements are collected: other replicas read the log ten times a second.
 const COLLECT: Duration = Duration::from_millis(50);
 
 /// How long to wait before the log is tried again.

@@ -157,8 +157,8 @@ impl Keeper {
             .send_replace(ConnectionStatus::Up(Arc::clone(live)));
     }
 
-    /// A connection is gone, or refuses something. If it lived long, it is logged anew and is not one
-    /// more of a row.
+    /// A connection is gone, or refuses something. If it lived long, it is logged anew and is not
+    /// one more of a row.
     fn settle(&mut self, lived: Stopwatch) {
         if lived.elapsed() >= SETTLED {
             (self.unsettled, self.logged, self.passed) = (0, None, None);
@@ -214,8 +214,8 @@ impl Keeper {
         }
     }
 
-    /// One attempt; `None` if there was no answer. Callers wait for it for as long as for an answer,
-    /// then calls fail at once.
+    /// One attempt; `None` if there was no answer. Callers wait for it for as long as for an
+    /// answer, then calls fail at once.
     async fn attempt(&mut self) -> Option<RedisResult<ProvenConnection>> {
         let mut attempt = pin!(prove(&mut self.connector, &self.names, self.patience));
         if let Some(made) = clock::timeout(self.patience, &mut attempt).await {
@@ -225,8 +225,8 @@ impl Keeper {
         attempt.await
     }
 
-    /// Whether a silent connection answers again, fast enough for callers, before it has been silent
-    /// for long. It is asked for a key, because a node of a cluster that is down, or a
+    /// Whether a silent connection answers again, fast enough for callers, before it has been
+    /// silent for long. It is asked for a key, because a node of a cluster that is down, or a
     /// replica that has lost its master, still answers a PING.
     async fn answers_again(&self, live: &LiveConnection) -> bool {
         let (silence, longest) = (Stopwatch::start(), SILENCE.max(self.patience * 2));

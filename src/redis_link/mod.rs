@@ -14,10 +14,10 @@
 //!   costs one timeout. If it stays silent for a second (a stopped server keeps its sockets open)
 //!   it is given up, and the keeper makes a new one.
 //! * A command that Redis refuses says nothing about the connection, which stays in use for what
-//!   works. Every command that is used is tried once on each new connection. If Redis refuses a part of
-//!   it, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0, the log
-//!   says what does not work, and the keeper goes on making new connections, from the name on,
-//!   until one is sound: after a failover the name may lead to the new master.
+//!   works. Every command that is used is tried once on each new connection. If Redis refuses a
+//!   part of it, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0,
+//!   the log says what does not work, and the keeper goes on making new connections, from the name
+//!   on, until one is sound: after a failover the name may lead to the new master.
 
 use std::time::Duration;
 

@@ -1,11 +1,10 @@
 //! Reads that come at the same moment travel as one command.
 //!
-//! Owns the queue of reads. A burst of call pops then costs Redis, and the
-//! connection to it, a fraction of the commands; a single one costs what it always did. Promises
-//! that no read waits for the reply to an earlier command, so that each is answered
-//! within the link's timeout, and that a dropped read ends no other. On a cluster each
-//! read is a command of its own, because two users' keys are rarely in one hash slot. The same holds
-//! once Redis has refused a shared command.
+//! Owns the queue of reads. A burst of call pops then costs Redis, and the connection to it, a
+//! fraction of the commands; a single one costs what it always did. Promises that no read waits for
+//! the reply to an earlier command, so that each is answered within the link's timeout, and that a
+//! dropped read ends no other. On a cluster each read is a command of its own, because two users'
+//! keys are rarely in one hash slot. The same holds once Redis has refused a shared command.
 
 use std::fmt;
 use std::mem;

@@ -1,10 +1,10 @@
 //! Redis' time, as far as this process knows it.
 //!
-//! Owns the difference between Redis' clock and the clock of this process, renewed with every reading of
-//! Redis' time: five times a second while the log is read. Promises that the age of an answer depends on
-//! no replica's time of day: what replicas compare is Redis' time, and what happens in
-//! between is counted by a clock that only moves forward. The difference is as exact as the round
-//! trip of the reading was short.
+//! Owns the difference between Redis' clock and the clock of this process, renewed with every
+//! reading of Redis' time: ten times a second while the log is read. Promises that the age of an
+//! answer depends on no replica's time of day: what replicas compare is Redis' time, and what
+//! happens in between is counted by a clock that only moves forward. The difference is as exact as
+//! the round trip of the reading was short.
 
 use std::sync::Arc;
 

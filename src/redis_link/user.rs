@@ -9,8 +9,8 @@
 //!   with one deletion (within a second, for which readers of answers may remember it), and holds
 //!   for keys that the index has lost, because Redis evicted it to make room, as well.
 //!
-//! Promises that after [`delete_keys`] no key of the user is left, except such lost ones, which nothing
-//! reads and which expire by themselves. Knows nothing of what the keys hold.
+//! Promises that after [`delete_keys`] no key of the user is left, except such lost ones, which
+//! nothing reads and which expire by themselves. Knows nothing of what the keys hold.
 
 use std::time::Duration;
 
