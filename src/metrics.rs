@@ -68,7 +68,7 @@ pub(crate) struct QualityLabels {
 pub(crate) struct CrmLabels {
     /// The connector's name.
     pub(crate) platform: String,
-    /// 2xx, 3xx, 4xx, 5xx, or error where there was no reply
+    /// 2xx, 3xx, 4xx, 5xx, or error if there was no reply
     pub(crate) status: &'static str,
 }
 
@@ -349,7 +349,7 @@ impl Metrics {
         page
     }
 
-    /// All figures of this moment. As dear as printing them, so for pages and not for look-ups.
+    /// All figures of this moment. As slow as printing them, so for pages and not for look-ups.
     #[must_use]
     pub(crate) fn read(&self) -> MetricsReading {
         MetricsReading::parse(&self.render())

@@ -1,7 +1,7 @@
 //! Places that many share, so that nobody holds what the others need.
 //!
-//! Owns the count of places by scope and by connector. Promises that whoever holds many is refused
-//! before whoever holds few: a scope may take a place while it holds fewer than are free, a
+//! Owns the count of places by scope and by connector. Promises that a holder of many is refused
+//! before a holder of few: a scope may take a place while it holds fewer than are free, a
 //! connector while it holds fewer than three times as many. So one scope alone gets half of all
 //! places, one connector three quarters, and however many CRMs hang, some places stay free.
 //! Credentials that a CRM has not accepted cost nothing to make up, so all of them at one connector

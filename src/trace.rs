@@ -1,4 +1,4 @@
-//! Traces: one span for each request, load and CRM call, sent to an OpenTelemetry collector where
+//! Traces: one span for each request, load and CRM call, sent to an OpenTelemetry collector if
 //! the settings name one.
 //!
 //! Owns the way out (OTLP over gRPC) and W3C trace context in, `traceparent` out. Without a
@@ -31,9 +31,9 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// Settings of traces.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TraceConfig {
-    /// Where the collector takes OTLP over gRPC.
+    /// The collector's address for OTLP over gRPC.
     pub(crate) otlp_endpoint: url::Url,
-    /// The part of the requests that are traced where the caller has not decided.
+    /// The part of the requests that are traced if the caller has not decided.
     pub(crate) sample: f64,
 }
 
@@ -52,7 +52,7 @@ impl Tracer {
     /// runtime around it.
     ///
     /// # Errors
-    /// Where the endpoint can never work.
+    /// If the endpoint can never work.
     pub(crate) fn new(config: &TraceConfig) -> Result<Self, ExporterBuildError> {
         let exporter = SpanExporter::builder()
             .with_tonic()
@@ -128,7 +128,7 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// One step of a request's way, or nothing where nobody traces. Clones are the same span.
+/// One step of a request, or nothing without a collector. Clones are the same span.
 #[derive(Clone, Default)]
 pub(crate) struct Span(Option<Arc<LiveSpan>>);
 
@@ -178,7 +178,7 @@ impl Span {
         self.child(name, SpanKind::Client)
     }
 
-    /// Whether anybody will see it: what is only said to a span need not be put together else.
+    /// Whether it is recorded. If not, its attributes need not be computed.
     #[must_use]
     pub(crate) fn is_traced(&self) -> bool {
         self.0
@@ -186,28 +186,28 @@ impl Span {
             .is_some_and(|live| live.context.span().is_recording())
     }
 
-    /// Says something about the step. Never anything of a user, see the header.
+    /// Adds an attribute. Never anything of a user, see the header.
     pub(crate) fn set(&self, key: &'static str, value: impl Into<Value>) {
         if let Some(live) = &self.0 {
             live.context.span().set_attribute(KeyValue::new(key, value));
         }
     }
 
-    /// Says that this step waits for another one, of this trace or another.
+    /// Links another step that this one waits for, of this trace or another.
     pub(crate) fn link(&self, other: &Self) {
         if let (Some(live), Some(other)) = (&self.0, &other.0) {
             live.context.span().add_link(other.names(), Vec::new());
         }
     }
 
-    /// Ends the step; whoever still holds it changes nothing more.
+    /// Ends the step. Its clones change nothing any more.
     pub(crate) fn end(&self) {
         if let Some(live) = &self.0 {
             live.context.span().end();
         }
     }
 
-    /// The header `traceparent` for whom is called in this step.
+    /// The header `traceparent` for a call within this step.
     #[must_use]
     pub(crate) fn traceparent(&self) -> Option<String> {
         let names = self.0.as_ref()?.names();

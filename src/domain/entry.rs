@@ -196,7 +196,7 @@ impl Entry {
         &self.encoded
     }
 
-    /// [`Entry::encoded`] for somebody who asked for this extension of the number.
+    /// [`Entry::encoded`] for a question about this extension of the number.
     #[must_use]
     pub(crate) fn encoded_for(&self, asked: Option<Extension>) -> Bytes {
         match asked {
@@ -214,7 +214,7 @@ impl Entry {
         self.quality
     }
 
-    /// Bytes of the extensions, for whoever bounds memory.
+    /// Bytes of the extensions, for the bound of memory.
     #[must_use]
     pub(crate) fn extension_bytes(&self) -> usize {
         self.extensions
@@ -229,19 +229,19 @@ impl Entry {
         self.count
     }
 
-    /// False where something is missing from the answer.
+    /// False if something is missing from the answer.
     #[must_use]
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// When the load of this answer began, by Redis' clock; zero if Redis was not there to say.
+    /// When the load of this answer began, by Redis' clock; zero if Redis was away.
     #[must_use]
     pub fn asked_at(&self) -> SharedTime {
         self.asked_at
     }
 
-    /// Whether the answer may be kept: absence only where the search was complete.
+    /// Whether the answer may be kept: absence only if the search was complete.
     #[must_use]
     pub(crate) fn is_storable(&self) -> bool {
         self.count > 0 || self.complete
@@ -283,7 +283,7 @@ impl Source {
 /// How long one kind of answer lives, counted from the moment the CRM was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ages {
-    /// Served without a second thought until this age.
+    /// Served as it is until this age.
     pub fresh: Duration,
     /// Served, labelled stale and refreshed behind the answer, until this age; not at all
     /// afterwards.
@@ -333,7 +333,7 @@ impl AgePolicy {
 pub(crate) enum Freshness {
     /// Serve it.
     Fresh,
-    /// Serve it, say so, refresh it.
+    /// Serve it labelled as stale, and refresh it.
     Stale,
     /// Do not serve it.
     Expired,

@@ -40,7 +40,7 @@ impl HistogramBuckets {
     }
 
     /// The time in seconds that the part `q` of them did not exceed, interpolated within its bucket
-    /// as PromQL's `histogram_quantile` does; the highest bound where it lies beyond. `None` where
+    /// as PromQL's `histogram_quantile` does; the highest bound if it lies beyond. `None` if
     /// there are none.
     #[must_use]
     #[expect(

@@ -1,9 +1,9 @@
 //! Log lines on their way to standard error.
 //!
-//! Owns the lines that wait and the thread that writes them. Promises that whoever puts a line
-//! never waits for standard error, that no more than a MiB of lines waits, that what does not fit
-//! or cannot be written is dropped and counted, and that a reader who comes back learns how many
-//! lines are missing.
+//! Owns the lines that wait and the thread that writes them. Promises that nobody who logs
+//! ever waits for standard error, that no more than a MiB of lines waits, that what does not fit
+//! or cannot be written is dropped and counted, and that the log says how many lines
+//! are missing once it is read again.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ const ROOM: usize = 1 << 20;
 /// What a line costs beside its text.
 const PLACE: usize = size_of::<Box<[u8]>>();
 
-/// Where log lines go. Clones share the way.
+/// The way of log lines to standard error. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LogLines(Arc<LineBuffer>);
 
@@ -59,7 +59,7 @@ impl LogLines {
         lines
     }
 
-    /// Takes a line along, its line break included, or drops it.
+    /// Queues a line, its line break included, or drops it.
     pub(crate) fn put(&self, line: &[u8]) {
         let size = line.len() + PLACE;
         let line = Box::from(line);

@@ -1,6 +1,6 @@
 //! Logs: for people on a terminal, JSON elsewhere, always on standard error.
 //!
-//! Promises that nobody waits for standard error: whoever logs, panics or stops goes on, whatever
+//! Promises that nothing waits for standard error: logging, panics and the stop go on, whatever
 //! becomes of the line.
 
 use std::io::IsTerminal as _;
@@ -46,7 +46,7 @@ pub fn start(format: LogFormat, level: &Level, lines: &LogLines) -> Volume {
     let log = tracing_subscriber::fmt()
         .with_env_filter(level.filter())
         .with_writer(move || sink.clone())
-        // What cannot be formatted would be told by `eprintln!`, which waits for standard error.
+        // Formatting errors would be reported by `eprintln!`, which waits for standard error.
         .log_internal_errors(false);
     // A second start in one process (tests) keeps the first.
     if format.is_human() {

@@ -35,7 +35,7 @@ fn report(panic: &PanicHookInfo<'_>, is_human: bool) -> String {
         .location()
         .map(ToString::to_string)
         .unwrap_or_default();
-    // Where RUST_BACKTRACE asks for one.
+    // If RUST_BACKTRACE asks for one.
     let backtrace =
         Some(Backtrace::capture()).filter(|taken| taken.status() == BacktraceStatus::Captured);
     let backtrace = backtrace.map(|taken| taken.to_string());

@@ -30,7 +30,7 @@ const fn likely(was: &'static str, is: &'static str) -> Change {
     }
 }
 
-/// Where each rule comes from stands above it. Of several that fit, the first counts.
+/// The source of each rule stands above it. Of several that fit, the first counts.
 #[rustfmt::skip]
 const CHANGES: &[Change] = &[
     // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07-29 to 2016-11-06
@@ -105,9 +105,9 @@ pub fn other_form(number: &E164) -> Option<(E164, Certainty)> {
 const ITALY: u16 = 39;
 
 /// Italy: the zero of a fixed line belongs to it also behind +39, from 1998-06-19 on (DM
-/// 1997-07-01, art. 1), and is lost by whoever thinks otherwise. Mobiles had a zero until 2001,
-/// which old address books keep. The form that is nobody's number is the slip or the old form; if
-/// both are somebody's, as 0331 … and mobile 331 …, they are two.
+/// 1997-07-01, art. 1), and people who do not know that leave it out. Mobiles had a zero until
+/// 2001, which old address books keep. The form that is nobody's number is the slip or the old
+/// form; if both are somebody's, as 0331 … and mobile 331 …, they are two.
 fn italian(number: &E164) -> Option<(E164, Certainty)> {
     let other = match number.leading_zeros {
         0 => E164 {

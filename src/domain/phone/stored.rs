@@ -1,6 +1,6 @@
 //! Whether a phone field of a record is the calling number: certainly, likely, or not.
 //!
-//! A stored spelling without a calling code is read as the people would read it who typed it: in
+//! A stored spelling without a calling code is read as the people who typed it would read it: in
 //! the regions of the CRM. What it is there counts first. Only a spelling that is nobody's number
 //! there may be one of the caller's own country, and then it is likely at best: nearly every
 //! national spelling is a number somewhere else too.
@@ -70,7 +70,7 @@ impl<'a> Sought<'a> {
         }
     }
 
-    /// What `field` says of the number; `None` if it is not there. A field longer than 256 bytes
+    /// Finds the number in `field`; `None` if it is not there. A field longer than 256 bytes
     /// counts up to there.
     #[must_use]
     pub fn find_in(&self, field: &str) -> Option<Match> {
@@ -106,19 +106,19 @@ impl<'a> Sought<'a> {
         best
     }
 
-    /// The numbers that the pieces of a field are. Pieces are joined where one alone is no number,
-    /// and left out where nothing says what they are: a part of a number must not pass for another.
+    /// The numbers that the pieces of a field are. Pieces are joined if one alone is no number,
+    /// and left out if it is unknown what they are: a part of a number must not pass for another.
     fn spellings(&self, pieces: Vec<Piece>) -> Vec<FieldNumber> {
         let mut list: Vec<FieldNumber> = Vec::new();
-        let mut dear = JUDGED;
+        let mut judgements_left = JUDGED;
         for piece in pieces.into_iter().take(PIECES) {
             let listed = piece.gap == Gap::Punctuation && !piece.plus;
             let next = FieldNumber::from(piece);
             if self.matters(&next, &next) {
-                let Some(left) = dear.checked_sub(1) else {
+                let Some(left) = judgements_left.checked_sub(1) else {
                     break;
                 };
-                dear = left;
+                judgements_left = left;
             }
             let Some(last) = list.last_mut() else {
                 list.push(next);
@@ -149,8 +149,8 @@ impl<'a> Sought<'a> {
             .any(|spelling| spelling.digits.ends_with(&self.tail))
     }
 
-    /// Whether `next` may be a part of the number that stands before it. Asking the engine is dear,
-    /// so only where it makes a difference.
+    /// Whether `next` may be a part of the number that stands before it. The engine is slow, so it
+    /// is only asked if it makes a difference.
     fn is_fragment(&self, next: &FieldNumber, last: &FieldNumber) -> bool {
         if !self.matters(next, next) {
             return next.is_short() && !last.is_short() && !next.digits.starts_with('0');
