@@ -265,21 +265,31 @@ impl SharedQuota {
     }
 }
 
-/// The arguments of the request script, in its order.
+/// The arguments of the request script, in its order: numbers, the names of two calls, and numbers.
 fn arguments(
     terms: &SharedTerms,
     request: &SlotRequest,
-    [all, share, even]: [Gcra; 3],
+    paces: [Gcra; 3],
     name: &str,
 ) -> Vec<String> {
-    let expected_call = terms.expected.call.as_ref();
-    let unknown_for = if request.is_paced {
-        terms.unknown_for
-    } else {
-        // Another scope counts the same call, and has waited already if Redis lost both.
-        Duration::ZERO
-    };
-    let before_names = [
+    let expected = terms.expected.call.as_ref();
+    let names = [name, expected.map_or("", |call| &call.name)];
+    let window = window_arguments(terms, request, paces);
+    let rules = rule_arguments(terms, request, paces);
+    let numbers = window.iter().map(i64::to_string);
+    numbers
+        .chain(names.map(str::to_owned))
+        .chain(rules.iter().map(i64::to_string))
+        .collect()
+}
+
+/// The arguments 1 to 11: the pace and the windows.
+fn window_arguments(
+    terms: &SharedTerms,
+    request: &SlotRequest,
+    [all, share, _]: [Gcra; 3],
+) -> [i64; 11] {
+    [
         i64::from(request.lane.is_background()),
         all.interval,
         all.tolerance,
@@ -291,9 +301,19 @@ fn arguments(
         i64::from(request.limits.background),
         micros(terms.quota.per()),
         micros(terms.hold),
-    ];
-    let names = [name, expected_call.map_or("", |call| &call.name)];
-    let after_names = [
+    ]
+}
+
+/// The arguments from 14 on: whose call it is, and what Redis must know.
+fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra; 3]) -> [i64; 11] {
+    let expected = terms.expected.call.as_ref();
+    let unknown_for = if request.is_paced {
+        terms.unknown_for
+    } else {
+        // Another scope counts the same call, and has waited already if Redis lost both.
+        Duration::ZERO
+    };
+    [
         micros(terms.reserve_for),
         i64::from(request.proof == CredentialProof::Proven),
         i64::from(request.is_probe),
@@ -301,16 +321,11 @@ fn arguments(
         i64::try_from(FORESEEN).unwrap_or(1),
         even.tolerance,
         micros(unknown_for),
-        expected_call.map_or(0, |call| micros(call.held_for)),
+        expected.map_or(0, |call| micros(call.held_for)),
         i64::from(terms.expected.is_scope_known),
         micros(SCOPE_KNOWN),
         i64::from(terms.left_to_absent),
-    ];
-    let before_names = before_names.iter().map(i64::to_string);
-    before_names
-        .chain(names.map(str::to_owned))
-        .chain(after_names.iter().map(i64::to_string))
-        .collect()
+    ]
 }
 
 fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: ScriptReply) -> Forecast {

@@ -150,6 +150,20 @@ pub enum StoreOutcome {
     Superseded,
 }
 
+impl StoreOutcome {
+    /// What [`STORE`] has returned.
+    fn read(replaced: i64) -> Self {
+        match replaced {
+            INVALIDATED => Self::Invalidated,
+            SUPERSEDED => Self::Superseded,
+            asked => {
+                let asked = u64::try_from(asked).ok().filter(|asked| *asked > 0);
+                Self::Stored(asked.map(SharedTime))
+            }
+        }
+    }
+}
+
 /// Answers in Redis.
 #[derive(Clone)]
 pub struct RedisTier {
@@ -297,17 +311,8 @@ impl RedisTier {
             owners.as_bytes(),
             latest.as_bytes(),
         ];
-        let replaced: i64 = self.link.script(&self.store, &keys, &args).await?;
-        Ok(match replaced {
-            INVALIDATED => StoreOutcome::Invalidated,
-            SUPERSEDED => StoreOutcome::Superseded,
-            replaced => StoreOutcome::Stored(
-                u64::try_from(replaced)
-                    .ok()
-                    .filter(|asked| *asked > 0)
-                    .map(SharedTime),
-            ),
-        })
+        let replaced = self.link.script(&self.store, &keys, &args).await?;
+        Ok(StoreOutcome::read(replaced))
     }
 
     /// Deletes all answers about some parties. Loads under way will be refused.

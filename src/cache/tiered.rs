@@ -213,20 +213,37 @@ impl TieredCache {
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
         for missing in missing.chunks(CHUNK) {
             let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
-            let mark = self.mark();
-            let Ok(read) = redis.get_many(user, &wanted).await else {
-                // What was read is good. For the rest each load looks once more before it asks the
-                // CRM.
-                self.redis_counters.error.inc();
+            // What was read so far is good. For the rest each load looks once more before it asks
+            // the CRM.
+            let Some(read) = self.read_many(redis, user, &wanted).await else {
                 break;
             };
-            for (&n, entry) in missing.iter().zip(read) {
-                found[n] = self.promote(&keys[n], mark, entry);
-                self.redis_counters
-                    .count(found[n].as_ref().map(|stored| stored.freshness));
+            for (&n, stored) in missing.iter().zip(read) {
+                found[n] = stored;
             }
         }
         found
+    }
+
+    /// The servable answers in Redis to at most [`CHUNK`] questions; `None` if Redis is in trouble.
+    async fn read_many(
+        &self,
+        redis: &RedisTier,
+        user: UserTag,
+        keys: &[ContactKey],
+    ) -> Option<Vec<Option<Stored>>> {
+        let mark = self.mark();
+        let Ok(read) = redis.get_many(user, keys).await else {
+            self.redis_counters.error.inc();
+            return None;
+        };
+        let promoted = keys.iter().zip(read).map(|(key, entry)| {
+            let stored = self.promote(key, mark, entry);
+            let freshness = stored.as_ref().map(|stored| stored.freshness);
+            self.redis_counters.count(freshness);
+            stored
+        });
+        Some(promoted.collect())
     }
 
     /// Other ages hold from now on, for what is stored in memory as well. What is in Redis is

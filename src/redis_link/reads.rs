@@ -109,28 +109,29 @@ async fn read(link: &Link, alone: &AtomicBool, pending: Vec<PendingRead>) {
     match link.query::<Vec<Value>>(mget).await {
         Ok(values) => {
             for (PendingRead { reply, .. }, value) in pending.into_iter().zip(values) {
-                let _ = reply.send(Ok(if let Value::BulkString(value) = value {
-                    Some(value)
-                } else {
-                    None
-                }));
+                let _ = reply.send(Ok(bulk(value)));
             }
         }
         // A cluster's node reached as if it were alone, or a user who may not MGET.
         Err(LinkError::Failed(code)) if matches!(code.as_str(), "CROSSSLOT" | "NOPERM") => {
             alone.store(true, Ordering::Relaxed);
-            join_all(
-                pending
-                    .into_iter()
-                    .map(async |PendingRead { key, reply }| reply.send(get(link, &key).await)),
-            )
-            .await;
+            let reads = pending.into_iter().map(async |PendingRead { key, reply }| {
+                let _ = reply.send(get(link, &key).await);
+            });
+            join_all(reads).await;
         }
         Err(error) => {
             for PendingRead { reply, .. } in pending {
                 let _ = reply.send(Err(error.clone()));
             }
         }
+    }
+}
+
+fn bulk(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(value) => Some(value),
+        _ => None,
     }
 }
 

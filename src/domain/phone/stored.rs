@@ -28,6 +28,24 @@ pub struct Match {
     pub(crate) extensions: Vec<Extension>,
 }
 
+impl Match {
+    /// The better of what was found before and another number of the field. Extensions of numbers
+    /// that are equally good add up.
+    fn better(found: Option<Self>, certainty: Certainty, extension: Option<Extension>) -> Self {
+        match found {
+            Some(found) if found.certainty < certainty => found,
+            Some(mut found) if found.certainty == certainty => {
+                found.extensions.extend(extension);
+                found
+            }
+            _ => Self {
+                certainty,
+                extensions: extension.into_iter().collect(),
+            },
+        }
+    }
+}
+
 /// Digits at the end that all spellings of a number share, whatever stands in front.
 const TAIL: usize = 6;
 
@@ -83,24 +101,12 @@ impl<'a> Sought<'a> {
         {
             return None;
         }
+        let ends_right = |number: &FieldNumber| number.digits.ends_with(&self.tail);
         let mut best: Option<Match> = None;
-        let ends_right = |spelling: &FieldNumber| spelling.digits.ends_with(&self.tail);
-        for spelling in self.spellings(pieces).into_iter().filter(ends_right) {
-            let Some(certainty) = self.judge(&spelling) else {
-                continue;
-            };
-            let certainty = certainty.max(spelling.at_best);
-            match &mut best {
-                Some(best) if best.certainty < certainty => {}
-                Some(best) if best.certainty == certainty => {
-                    best.extensions.extend(spelling.extension)
-                }
-                _ => {
-                    best = Some(Match {
-                        certainty,
-                        extensions: spelling.extension.into_iter().collect(),
-                    })
-                }
+        for number in self.spellings(pieces).into_iter().filter(ends_right) {
+            if let Some(certainty) = self.judge(&number) {
+                let certainty = certainty.max(number.at_best);
+                best = Some(Match::better(best, certainty, number.extension));
             }
         }
         best
