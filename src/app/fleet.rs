@@ -204,12 +204,12 @@ impl Fleet {
         );
         let seen = Arc::clone(&self.replicas);
         chores.spawn("the log reader", async move {
-            let (mut heard, mut failed, mut wait) = (false, false, FIRST);
+            let (mut has_read, mut failed, mut wait) = (false, false, FIRST);
             loop {
                 clock::sleep(wait).await;
                 let Ok(polled) = reader.poll().await else {
                     // Once at least it may just have been slow.
-                    wait = if heard && failed { LISTEN } else { FIRST };
+                    wait = if has_read && failed { LISTEN } else { FIRST };
                     failed = true;
                     budgets
                         .lock()
@@ -219,15 +219,15 @@ impl Fleet {
                 };
                 failed = false;
                 time.apply(polled.now);
-                if !heard {
+                if !has_read {
                     // What was forgotten before the log was first read may be in memory already.
                     cache.apply(&Event::Lost);
-                    heard = true;
+                    has_read = true;
                 }
                 wait = if polled.more { Duration::ZERO } else { LISTEN };
                 for event in &polled.events {
                     cache.apply(event);
-                    hear(&admissions, event);
+                    apply_to_admissions(&admissions, event);
                 }
                 let Some(count) = polled.replicas.and_then(NonZeroU32::new) else {
                     // It would not count calls either.
@@ -264,7 +264,7 @@ fn signals(metrics: &Metrics) -> Signals {
     }
 }
 
-fn hear(admissions: &Admissions, event: &Event) {
+fn apply_to_admissions(admissions: &Admissions, event: &Event) {
     match event {
         Event::Revoke(auth) => admissions.revoke_here(*auth),
         Event::InvalidateUser(user) => admissions.forget_user_here(*user),

@@ -1,15 +1,15 @@
 //! What is known of the calls of the past, and what may be spent while it is not known.
 //!
-//! A CRM remembers the calls of the last window; a limiter that has just begun does not, nor does a
-//! Redis that has lost its data. Owns the moments from which each may be believed again. Knows no
-//! scope, and no call.
+//! A CRM remembers the calls of the last window. A limiter that has just begun does not, nor does a
+//! Redis that has lost its data. Owns the moments from which the count of each is right again. Knows
+//! no scope and no call.
 //!
 //! A replica that does not reach Redis spends its share all the same, after a while. So the others
 //! leave the share of each one that is missing.
 //!
 //! For a window of up to [`LONGEST_WAIT`] nothing is spent until every unknown call has left the
-//! window. Longer windows would silence a CRM for too long: there a start may spend the quota a
-//! second time.
+//! window. Longer windows would stop all calls for too long: with them a start may spend the quota
+//! a second time.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -26,8 +26,7 @@ const ALL_NOTICE: Duration = Duration::from_secs(3);
 /// Redis is waited for so long at least, at the start and in an outage, before a replica counts for
 /// itself.
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
-/// Within this time after a replica does not reach Redis any more the others know it, and leave its
-/// share to it.
+/// Within this time after a replica has lost Redis the others know it, and leave its share to it.
 const ABSENCE_SHOWS: Duration = Duration::from_millis(500);
 /// How long a call may be on its way to the CRM if Redis has just lost the count of it.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn retry_after_rests_all_lanes_and_is_capped_at_an_hour() {
+    async fn retry_after_pauses_all_lanes_and_is_capped_at_an_hour() {
         let (mut pauses, now) = (Pauses::default(), clock::now());
         assert!(
             pauses
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn few_calls_left_rest_the_background_and_none_left_rests_all() {
+    async fn few_calls_left_pause_the_background_and_none_left_pauses_all() {
         let now = clock::now();
         for (hint, all, background) in [
             (remaining(11, Some(100)), 0, 0),

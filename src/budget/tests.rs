@@ -311,7 +311,7 @@ async fn waits_are_measured_in_the_lane_that_was_granted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn usage_tells_who_waits_and_what_rests_and_no_scope() {
+async fn usage_counts_who_waits_and_what_is_paused_and_names_no_scope() {
     let budget = slow();
     let mut race = Race::new(&budget);
     for lane in [

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_are_told_one_by_one_each_once_with_its_latest_time() {
+    fn a_few_are_published_one_by_one_each_once_with_its_latest_time() {
         let told = events([(1, 1, 10), (1, 2, 11), (1, 1, 12), (2, 1, 5)]);
         let replaced = |user, n, at| Event::Replaced(slot(user, n), SharedTime(at));
         let mut expected = vec![replaced(1, 2, 11), replaced(1, 1, 12), replaced(2, 1, 5)];

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_known_until_the_user_is_forgotten() {
+    fn what_was_read_is_known_until_the_user_is_invalidated() {
         let (tokens, invalidations) = (UserTokenCache::default(), Invalidations::default());
         let (ann, bob) = (user(1, 0), user(2, 0));
         assert_eq!(tokens.get(ann, &invalidations), None);

@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_password_is_told_without_it() {
+    fn a_refused_password_is_reported_without_it() {
         let refused = RedisError::from((ErrorKind::AuthenticationFailed, "AUTH", "pw".to_owned()));
         assert_eq!(reason(Some(&refused)), "the user or password was refused");
     }

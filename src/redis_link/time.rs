@@ -79,7 +79,7 @@ mod tests {
     use crate::clock::ManualClock;
 
     #[test]
-    fn moments_are_translated_both_ways_once_redis_has_told_its_time() {
+    fn moments_are_translated_both_ways_after_the_first_reading() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let time = RedisTime::new(Arc::new(clock.clone()));
         assert_eq!(

@@ -108,7 +108,7 @@ async fn a_window_holds_no_more_than_the_rate_and_the_share_until_the_replies_ar
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_of_which_nothing_is_heard_is_held_as_long_as_it_may_arrive_and_a_window_more() {
+async fn a_call_without_a_known_end_is_held_as_long_as_it_may_arrive_and_a_window_more() {
     let count = LocalCount::new(1, 1, 1.0);
     assert!(count.request("a", Lane::CallPop).granted.is_some());
     sleep(ms(5_999)).await;

@@ -47,7 +47,7 @@ async fn retry_after_pauses_all_lanes_of_the_scope_and_then_they_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_tells_those_who_wait_already() {
+async fn a_pause_reaches_those_who_wait_already() {
     let budget = slow();
     let first = spend(&budget, Lane::CallPop).await.unwrap();
     let urgency = Urgency::new(Lane::CallPop, within_from_now(5 * SECOND));

@@ -31,7 +31,7 @@ async fn events(reader: &mut LogReader) -> Vec<Event> {
 }
 
 #[tokio::test]
-async fn a_replica_hears_what_others_publish_once_and_in_order() {
+async fn a_replica_gets_what_others_publish_once_and_in_order() {
     let server = RedisServer::start().await;
     let [(one, mut own), (_, mut other)] = two(&server).await;
     let hash = link_to(&server.url())
@@ -75,7 +75,7 @@ async fn a_reader_begins_at_the_end() {
 }
 
 #[tokio::test]
-async fn many_events_come_in_batches_and_a_reader_too_far_behind_is_told() {
+async fn many_events_come_in_batches_and_a_reader_too_far_behind_learns_it() {
     let server = RedisServer::start().await;
     let [(one, _), (_, mut other)] = two(&server).await;
     for n in 0..2_500_u32 {
@@ -83,11 +83,11 @@ async fn many_events_come_in_batches_and_a_reader_too_far_behind_is_told() {
             .await
             .unwrap();
     }
-    let mut heard = Vec::new();
-    while heard.len() < 2_500 {
+    let mut read = Vec::new();
+    while read.len() < 2_500 {
         let batch = events(&mut other).await;
         assert!(!batch.is_empty() && !batch.contains(&Event::Lost));
-        heard.extend(batch);
+        read.extend(batch);
     }
     assert_eq!(events(&mut other).await, []);
 
@@ -123,11 +123,11 @@ async fn a_flushed_or_evicted_log_is_noticed() {
             if !before {
                 one.publish(Event::InvalidateUser(user(n))).await.unwrap();
             }
-            let heard = events(&mut other).await;
+            let read = events(&mut other).await;
             // With the stream alone gone and everything heard before, nothing was missed.
             let whole = !before && gone.ends_with('s');
             assert_eq!(
-                heard,
+                read,
                 [if whole {
                     Event::InvalidateUser(user(n))
                 } else {
