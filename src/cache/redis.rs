@@ -103,7 +103,7 @@ impl fmt::Debug for NumberToken {
 #[derive(Clone, PartialEq, Eq)]
 pub struct NumberAnswers {
     party: PartyHash,
-    layout: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
     /// The user token, for the next read.
     pub user_token: Option<UserToken>,
 }
@@ -117,7 +117,7 @@ impl fmt::Debug for NumberAnswers {
 impl NumberAnswers {
     /// The value's parts, if they carry the user's token.
     fn layout(&self) -> Option<Layout<'_>> {
-        let layout = Layout::read(self.layout.as_deref()?)?;
+        let layout = Layout::read(self.value.as_deref()?)?;
         (Some(layout.user_token) == self.user_token).then_some(layout)
     }
 
@@ -223,7 +223,7 @@ impl RedisTier {
         Ok(Begun {
             held: NumberAnswers {
                 party,
-                layout: Some(bytes),
+                value: Some(bytes),
                 user_token,
             },
             number_token,
@@ -245,18 +245,18 @@ impl RedisTier {
     ) -> Result<NumberAnswers, LinkError> {
         let names = self.link.names();
         let party = names.party(user, party);
-        let layout = self.reads.get(names.number(user, party));
-        let (mut user_token, layout) = match known {
-            Some(known) => (Some(known), layout.await?),
-            None => tokio::try_join!(self.user_token(user), layout)?,
+        let value = self.reads.get(names.number(user, party));
+        let (mut user_token, value) = match known {
+            Some(known) => (Some(known), value.await?),
+            None => tokio::try_join!(self.user_token(user), value)?,
         };
-        let read = layout.as_deref().and_then(Layout::read);
+        let read = value.as_deref().and_then(Layout::read);
         if known.is_some() && read.is_some_and(|layout| user_token != Some(layout.user_token)) {
             user_token = self.user_token(user).await?;
         }
         Ok(NumberAnswers {
             party,
-            layout,
+            value,
             user_token,
         })
     }
@@ -327,8 +327,8 @@ impl RedisTier {
         for parties in parties.chunks(CHUNK) {
             let mut pipe = Pipeline::with_capacity(parties.len() * 2);
             for party in parties {
-                let ([_, layout, index], suffix, _) = self.keys(user, *party);
-                pipe.del(layout).zrem(index, suffix);
+                let ([_, value, index], suffix, _) = self.keys(user, *party);
+                pipe.del(value).zrem(index, suffix);
             }
             self.link.pipeline::<Vec<u64>>(pipe).await?;
         }
@@ -353,30 +353,25 @@ impl RedisTier {
         keys: &[ContactKey],
     ) -> Result<Vec<Option<Entry>>, LinkError> {
         let names = self.link.names();
-        let parties: Vec<PartyHash> = keys
-            .iter()
-            .map(|key| names.party(user, key.party()))
-            .collect();
+        let party = |key: &ContactKey| names.party(user, key.party());
+        let parties: Vec<PartyHash> = keys.iter().map(party).collect();
         let mut mget = redis::cmd("MGET");
         mget.arg(user::token_key(names, user));
         for party in &parties {
             mget.arg(names.number(user, *party));
         }
-        let mut values = self
-            .link
-            .query::<Vec<Option<Vec<u8>>>>(mget)
-            .await?
-            .into_iter();
+        let values: Vec<Option<Vec<u8>>> = self.link.query(mget).await?;
+        let mut values = values.into_iter();
         let user_token = values.next().flatten().as_deref().and_then(UserToken::read);
-        let held = values.zip(parties).map(|(layout, party)| NumberAnswers {
-            party,
-            layout,
-            user_token,
-        });
-        Ok(held
-            .zip(keys)
-            .map(|(held, key)| self.entry(&held, key))
-            .collect())
+        let entry = |((value, party), key)| {
+            let held = NumberAnswers {
+                party,
+                value,
+                user_token,
+            };
+            self.entry(&held, key)
+        };
+        Ok(values.zip(parties).zip(keys).map(entry).collect())
     }
 
     /// Keys of user token, value and index; the value's name in the index; the party's hash.

@@ -75,20 +75,21 @@ impl Cursor {
             if number != at.number + 1 {
                 return None;
             }
-            at = Self {
-                number,
-                random: Some(random),
-                ..at
-            };
-            match event::decode(&entry[1]) {
-                Some((replica, _)) if replica == own => {}
-                Some((_, event)) => events.push(event),
-                // Of a later version: whatever it says, invalidating everything covers it.
-                None => events.push(Event::Lost),
-            }
+            (at.number, at.random) = (number, Some(random));
+            events.extend(event_of_another(&entry[1], own));
         }
         // A reply that is not full must reach the end, or the stream has been cut or evicted.
         (at.number == *end || entries.len() / 2 >= most).then_some(at)
+    }
+}
+
+/// The event of a payload, unless this replica has published it.
+fn event_of_another(payload: &[u8], own: [u8; 16]) -> Option<Event> {
+    match event::decode(payload) {
+        Some((replica, _)) if replica == own => None,
+        Some((_, event)) => Some(event),
+        // Of a later version: whatever it says, invalidating everything covers it.
+        None => Some(Event::Lost),
     }
 }
 
