@@ -4,8 +4,8 @@
 //! `redis.timeout`, whatever Redis does, and that start-up waits for nothing. Knows nothing of what
 //! is stored.
 //!
-//! A [`Link`] is handed to everything that talks to Redis; its [`Keeper`] runs in the background
-//! and is the only one that connects.
+//! A [`Link`] is handed to everything that talks to Redis; its [`Keeper`](keeper::Keeper) runs in
+//! the background and is the only one that connects.
 //!
 //! * A connection that breaks is replaced at once, and at a growing distance if that happens again
 //!   and again.
