@@ -288,7 +288,7 @@ mod tests {
             pauses
                 .apply_hint(&refused(Some(30 * SECOND)), now, now)
                 .is_none(),
-            "nothing new to tell"
+            "nothing new to publish"
         );
         assert_eq!(pauses.left(Lane::CallPop, now), 30 * SECOND);
         pauses.apply_hint(&refused(Some(86_400 * SECOND)), now, now);
@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(pauses.recheck_in(start + SECOND), Some(4 * SECOND));
         assert!(
             !pauses.apply_shared(pause(595 * SECOND), start + 5 * SECOND),
-            "no news"
+            "nothing new"
         );
         assert_eq!(
             pauses.left(Lane::Prefetch, start + 5 * SECOND),

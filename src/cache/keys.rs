@@ -221,9 +221,9 @@ mod tests {
             ("k1:not base64".to_owned(), KeyRingError::Key(1)),
             (line("k1", 1) + &line("k1", 2), KeyRingError::Twice(2)),
         ] {
-            let told = KeyRing::parse(text.as_bytes()).unwrap_err();
-            assert!(!told.to_string().contains(&short), "{told}");
-            assert_eq!(told, fault, "{text}");
+            let error = KeyRing::parse(text.as_bytes()).unwrap_err();
+            assert!(!error.to_string().contains(&short), "{error}");
+            assert_eq!(error, fault, "{text}");
         }
         assert_eq!(
             KeyRing::parse(&[0xff, 0xfe]).unwrap_err(),

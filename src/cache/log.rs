@@ -209,7 +209,7 @@ impl LogReader {
     /// # Errors
     /// [`LinkError`]; nothing is missed by it, the next successful poll goes on from here.
     pub async fn poll(&mut self) -> Result<PollResult, LinkError> {
-        let reply = self.ask().await.inspect_err(|error| self.note(error))?;
+        let reply = self.request().await.inspect_err(|error| self.note(error))?;
         let replicas = self.count(&reply);
         let mut events = Vec::new();
         self.cursor = Some(if let Some(cursor) = self.cursor.take() {
@@ -273,7 +273,7 @@ impl LogReader {
         }
     }
 
-    async fn ask(&self) -> Result<LogReply, LinkError> {
+    async fn request(&self) -> Result<LogReply, LinkError> {
         let identity = token();
         let from = self
             .cursor

@@ -60,19 +60,19 @@ pub struct MemoryCache {
 /// times as long, and every hit in Redis is stored here.
 #[derive(Default)]
 struct KeyLocks {
-    turns: [Mutex<()>; 32],
+    locks: [Mutex<()>; 32],
     hasher: foldhash::fast::RandomState,
 }
 
 impl KeyLocks {
     fn lock(&self, key: &SlotKey) -> MutexGuard<'_, ()> {
-        let [turn, ..] = self.hasher.hash_one(key).to_le_bytes();
-        self.turns[usize::from(turn) % self.turns.len()].lock()
+        let [index, ..] = self.hasher.hash_one(key).to_le_bytes();
+        self.locks[usize::from(index) % self.locks.len()].lock()
     }
 
-    /// Always in the same order, and nobody who holds one turn waits for another.
+    /// Always in the same order, and nobody who holds one lock waits for another.
     fn lock_all(&self) -> Vec<MutexGuard<'_, ()>> {
-        self.turns.iter().map(Mutex::lock).collect()
+        self.locks.iter().map(Mutex::lock).collect()
     }
 }
 

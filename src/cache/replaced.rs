@@ -176,18 +176,18 @@ mod tests {
 
     #[test]
     fn a_few_are_published_one_by_one_each_once_with_its_latest_time() {
-        let told = events([(1, 1, 10), (1, 2, 11), (1, 1, 12), (2, 1, 5)]);
+        let published = events([(1, 1, 10), (1, 2, 11), (1, 1, 12), (2, 1, 5)]);
         let replaced = |user, n, at| Event::Replaced(slot(user, n), SharedTime(at));
         let mut expected = vec![replaced(1, 2, 11), replaced(1, 1, 12), replaced(2, 1, 5)];
         expected.sort_by_key(|event| format!("{event:?}"));
-        assert_eq!(told, expected);
+        assert_eq!(published, expected);
     }
 
     #[test]
     fn many_of_one_user_become_one_event_with_the_latest_time() {
-        let told = events((0..200).map(|n| (1, n, 1_000 - u64::from(n))));
+        let published = events((0..200).map(|n| (1, n, 1_000 - u64::from(n))));
         assert_eq!(
-            told,
+            published,
             [Event::ReplacedMany(slot(1, 0).user(), SharedTime(1_000))]
         );
     }
