@@ -38,9 +38,9 @@ pub(super) struct Governors {
 impl Governors {
     pub(super) fn new(quota: &Quota, replicas: NonZeroU32, at_least: NonZeroU32) -> Self {
         let sharing = replicas.max(at_least);
-        let all = Governor::new(quota.all().among(sharing));
-        let background = Governor::new(quota.background().among(sharing));
-        let even = quota.even().among(sharing);
+        let all = Governor::new(quota.bucket().among(sharing));
+        let background = Governor::new(quota.background_bucket().among(sharing));
+        let even = quota.even_bucket().among(sharing);
         let ahead = micros(all.bucket.tolerance()) - micros(even.tolerance());
         Self {
             replicas,

@@ -192,7 +192,7 @@ impl Quota {
 
     /// The pace of all lanes together.
     #[must_use]
-    pub(super) fn all(&self) -> TokenBucket {
+    pub(super) fn bucket(&self) -> TokenBucket {
         TokenBucket {
             interval: self.interval(),
             burst: self.burst,
@@ -203,7 +203,7 @@ impl Quota {
     /// The pace that the background lanes leave to all: a phone that rings for a call takes it from
     /// them.
     #[must_use]
-    pub(super) fn even(&self) -> TokenBucket {
+    pub(super) fn even_bucket(&self) -> TokenBucket {
         TokenBucket {
             interval: self.interval(),
             burst: NonZeroU32::MIN,
@@ -214,7 +214,7 @@ impl Quota {
     /// The pace of the background lanes together: evenly, as many calls in each period as their
     /// share.
     #[must_use]
-    pub(super) fn background(&self) -> TokenBucket {
+    pub(super) fn background_bucket(&self) -> TokenBucket {
         let calls = part(self.rate.get(), self.prefetch_share).max(1);
         let interval = whole_micros(self.per.as_nanos().div_ceil(u128::from(calls)));
         TokenBucket {
@@ -411,7 +411,7 @@ mod tests {
             interval: Duration::from_millis(400),
             burst: NonZeroU32::MIN,
         };
-        assert_eq!(quota.background(), even);
+        assert_eq!(quota.background_bucket(), even);
         assert_eq!(
             quota.limits(None),
             WindowLimits {
@@ -482,7 +482,7 @@ mod tests {
             }
         );
         assert_eq!([leaving(0, 3), leaving(0, 0)], [quota.limits(None); 2]);
-        let share = quota.all().among(NonZeroU32::new(5).unwrap());
+        let share = quota.bucket().among(NonZeroU32::new(5).unwrap());
         assert_eq!(
             share,
             TokenBucket {
@@ -499,9 +499,9 @@ mod tests {
         ) {
             if let Ok(quota) = quota(rate, Duration::from_millis(per), burst, share) {
                 prop_assert!(quota.interval() * rate >= quota.per());
-                prop_assert!(quota.background().interval >= quota.interval());
+                prop_assert!(quota.background_bucket().interval >= quota.interval());
                 let replicas = NonZeroU32::new(n).unwrap();
-                prop_assert!(quota.all().among(replicas).interval >= quota.interval() * n);
+                prop_assert!(quota.bucket().among(replicas).interval >= quota.interval() * n);
             }
         }
     }

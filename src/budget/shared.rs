@@ -83,7 +83,11 @@ impl Gcra {
     /// Of all lanes, of the share, and of all for the background lanes. Whoever is not paced may
     /// run ahead by a whole window, and takes nothing of the pace.
     fn for_request(quota: &Quota, request: &SlotRequest) -> [Self; 3] {
-        let paces = [quota.all(), quota.background(), quota.even()];
+        let paces = [
+            quota.bucket(),
+            quota.background_bucket(),
+            quota.even_bucket(),
+        ];
         if request.is_paced {
             paces.map(Self::of)
         } else {

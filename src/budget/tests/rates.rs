@@ -103,10 +103,10 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let grants = runtime.block_on(run(Arc::clone(&budget), arrivals));
         let all: Vec<_> = grants.iter().map(|(at, _)| *at).collect();
-        check(&all, quota.all());
+        check(&all, quota.bucket());
         check_windows(&all, rate);
         let background: Vec<_> = grants.iter().filter(|(_, background)| *background).map(|(at, _)| *at).collect();
-        check(&background, quota.background());
+        check(&background, quota.background_bucket());
         check_windows(&background, quota.limits(None).background);
         budget.sweep();
         pause_and_sweep(&runtime, &budget);
