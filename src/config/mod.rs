@@ -45,15 +45,15 @@ pub struct Config {
     /// Section `log`.
     pub(crate) log: Log,
     /// `cache.memory`.
-    pub(crate) memory: cache::Config,
+    pub(crate) memory: cache::MemoryConfig,
     /// `cache.found`, `cache.absent`.
     pub ages: AgePolicy,
     /// `cache.admitted`: how long a credential that has proved itself is believed.
     pub(crate) admitted: Duration,
     /// Section `tracing`, if there is one.
-    pub(crate) tracing: Option<trace::Config>,
+    pub(crate) tracing: Option<trace::TraceConfig>,
     /// Section `redis`, if there is one.
-    pub(crate) redis: Option<redis_link::Config>,
+    pub(crate) redis: Option<redis_link::LinkConfig>,
     /// `redis.replicas`: how many replicas share the quotas at least.
     pub(crate) replicas: NonZeroU32,
     /// Whether nobody can have called the CRMs before this start: only of those that begin with the

@@ -24,14 +24,14 @@ pub(super) fn ops(section: &mut Section<'_>) -> Ops {
     ops
 }
 
-pub(super) fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
+pub(super) fn caches(section: &mut Section<'_>) -> (cache::MemoryConfig, AgePolicy, Duration) {
     let bytes = section.size("memory", "256MiB");
     let found = section.nested("found", |found| ages(found, "10m", "24h"));
     let absent = section.nested("absent", |absent| ages(absent, "1m", "10m"));
     let admitted = section.duration("admitted", "1h");
     longer_than_zero(section, "admitted", admitted);
     (
-        cache::Config { bytes },
+        cache::MemoryConfig { bytes },
         AgePolicy { found, absent },
         admitted,
     )
@@ -82,14 +82,14 @@ pub(super) fn lookup(
     )
 }
 
-pub(super) fn tracing(section: &mut Section<'_>) -> Option<trace::Config> {
+pub(super) fn tracing(section: &mut Section<'_>) -> Option<trace::TraceConfig> {
     let endpoint = section.required(
         "otlp_endpoint",
         "such as \"http://127.0.0.1:4317\"",
         otlp_endpoint,
     );
     let sample = section.part("sample", 0.01);
-    Some(trace::Config {
+    Some(trace::TraceConfig {
         otlp_endpoint: endpoint?,
         sample,
     })

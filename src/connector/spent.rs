@@ -124,7 +124,7 @@ impl SpentCalls {
     /// The CRM has accepted the credential.
     pub(crate) async fn prove(&self) {
         let scopes = self.state.lock().scopes;
-        self.budget.keep_one(scopes.owner).await;
+        self.budget.reserve_one(scopes.owner).await;
     }
 
     /// The reply to a call has said this of the quota.
@@ -203,7 +203,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::budget::{Config, Quota, Scope};
+    use crate::budget::{BudgetConfig, Quota, Scope};
     use crate::clock::Stopwatch;
     use crate::domain::KeyMaker;
     use crate::metrics::Metrics;
@@ -225,7 +225,7 @@ mod tests {
         let quota = Quota::new(10, Duration::from_secs(1), 1, Scope::User, 1.0).unwrap();
         let budget = Arc::new(Budget::new(
             quota,
-            &Config::default(),
+            &BudgetConfig::default(),
             "test",
             &Metrics::default(),
             None,

@@ -186,7 +186,7 @@ fn platform(connector: &Arc<PostConnector>, base_url: Option<Url>) -> Platform {
         },
         Arc::new(Metrics::default()),
     );
-    let budgets = budget::Config::default();
+    let budgets = budget::BudgetConfig::default();
     let budget = Budget::new(profile.quotas, &budgets, "scripted", &metrics, None);
     let client = CrmClient::new(
         HttpClients::new(&Dns::system()).unwrap().egress(true),

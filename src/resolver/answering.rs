@@ -12,7 +12,7 @@ use super::asker::Asker;
 use super::load_task::{Load, Loaded, SearchTiming};
 use super::question::Trigger;
 use super::whoami::NamedCredential;
-use crate::cache::Ticket;
+use crate::cache::LoadTicket;
 use crate::clock;
 use crate::connector::{CrmSession, Details, Found};
 use crate::domain::{ContactKey, Entry, Freshness, Identity, Lane, Source};
@@ -29,7 +29,7 @@ pub(super) enum AnswerOwner {
 pub(super) struct Answering<'a> {
     load: &'a Load,
     session: CrmSession,
-    ticket: Ticket,
+    ticket: LoadTicket,
     owner: AnswerOwner,
     timing: SearchTiming,
 }
@@ -38,7 +38,7 @@ impl<'a> Answering<'a> {
     pub(super) fn new(
         load: &'a Load,
         session: CrmSession,
-        ticket: Ticket,
+        ticket: LoadTicket,
         owner: AnswerOwner,
         timing: SearchTiming,
     ) -> Self {
