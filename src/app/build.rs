@@ -49,28 +49,14 @@ pub(super) async fn app(
         loads: TaskTracker::new(),
         stopping: CancellationToken::new(),
     };
-    let tracer = tracer(&config, &metrics)?;
+    let tracer = tracer(&site)?;
     let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
     let fleet = Fleet::build(&site)?;
-    let platforms = platforms(&site, &fleet, dns)?;
     let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
-    let api = ContactApi::new(
-        resolver.clone(),
-        platforms,
-        config.withheld.clone(),
-        supervisor.tasks.clone(),
-        Arc::clone(&metrics),
-        tracer.clone(),
-    );
-    let service = ContactRpc::new(Arc::new(api));
+    let platforms = platforms(&site, &fleet, dns)?;
+    let service = service(&site, resolver.clone(), platforms, tracer.clone());
     let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
-    let (calls, jobs) = (config.grpc.max_in_flight, config.grpc.max_prefetch_jobs);
-    let limits = ClientLimits::new(clients.clone(), calls, jobs, Arc::clone(&metrics));
-    let capacity = Capacity {
-        pending: calls,
-        connections: config.grpc.max_connections,
-    };
-    let gate = CallGate::new(limits, capacity);
+    let gate = gate(&site, clients.clone());
     let tls = encryption(&site)?;
     let reload = fleet.reload(clients, tls.clone());
     fleet.listen(&supervisor);
@@ -107,10 +93,37 @@ async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("{setting}: cannot listen on {addr}"))
 }
 
-fn tracer(config: &Config, metrics: &Metrics) -> anyhow::Result<Tracer> {
-    let tracer = |tracing| Tracer::new(tracing, metrics.trace_exporter_up.gauge());
-    let tracer = config.tracing.as_ref().map(tracer).transpose();
+fn tracer(site: &Site<'_>) -> anyhow::Result<Tracer> {
+    let tracer = |tracing| Tracer::new(tracing, site.metrics.trace_exporter_up.gauge());
+    let tracer = site.config.tracing.as_ref().map(tracer).transpose();
     Ok(tracer.context("tracing.otlp_endpoint")?.unwrap_or_default())
+}
+
+fn service(
+    site: &Site<'_>,
+    resolver: Resolver,
+    platforms: Vec<Platform>,
+    tracer: Tracer,
+) -> ContactRpc {
+    ContactRpc::new(Arc::new(ContactApi::new(
+        resolver,
+        platforms,
+        site.config.withheld.clone(),
+        site.supervisor.tasks.clone(),
+        Arc::clone(site.metrics),
+        tracer,
+    )))
+}
+
+fn gate(site: &Site<'_>, clients: Clients) -> CallGate {
+    let grpc = &site.config.grpc;
+    let (calls, jobs) = (grpc.max_in_flight, grpc.max_prefetch_jobs);
+    let limits = ClientLimits::new(clients, calls, jobs, Arc::clone(site.metrics));
+    let capacity = Capacity {
+        pending: calls,
+        connections: grpc.max_connections,
+    };
+    CallGate::new(limits, capacity)
 }
 
 fn platforms(site: &Site<'_>, fleet: &Fleet, dns: &Dns) -> anyhow::Result<Vec<Platform>> {

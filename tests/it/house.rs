@@ -17,6 +17,7 @@ mod scan;
 
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 const LONGEST: usize = 400;
+const LONGEST_FUNCTION: usize = 60;
 
 struct Room {
     name: &'static str,
@@ -240,6 +241,54 @@ fn the_crate_lists_its_rooms_from_the_ground_up() {
         floors.is_sorted(),
         "{names:?} stand on the floors {floors:?}"
     );
+}
+
+/// A function that is longer than a page is not seen at once.
+#[test]
+fn no_function_is_longer_than_a_page() {
+    let mut long = Vec::new();
+    for file in sources() {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = without_tests(&bare(&text));
+        for (name, lines) in functions(&code) {
+            if lines > LONGEST_FUNCTION {
+                long.push(format!("{}: {name} has {lines} lines", file.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+    let code = "impl A {\n    async fn b() {\n        c();\n    }\n}\nfn d() {}\n";
+    assert_eq!(functions(code), [("b", 3), ("d", 1)]);
+}
+
+/// The functions in bare code, each with its lines.
+fn functions(code: &str) -> Vec<(&str, usize)> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("fn ") {
+        let (head, name) = (&code[..at], &code[at + 3..]);
+        let is_item = head.is_empty() || head.ends_with([' ', '\n']);
+        let name = name.split(['(', '<']).next().unwrap_or_default();
+        let body = code[at..].find(['{', ';']).map(|open| at + open);
+        if let Some(open) = body.filter(|open| is_item && code[*open..].starts_with('{')) {
+            let lines = code[at..closing(code, open)].lines().count();
+            found.push((name, lines));
+        }
+    }
+    found
+}
+
+/// The place behind the brace that closes the one at `open`.
+fn closing(code: &str, open: usize) -> usize {
+    let mut depth = 0;
+    for (at, c) in code[open..].char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 1 => return open + at + 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    code.len()
 }
 
 #[test]
