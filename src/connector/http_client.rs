@@ -375,12 +375,13 @@ impl AsyncWrite for BoundedStream {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use rustix::net::sockopt;
 
-    use super::super::dns::Dns;
     use super::*;
+    use crate::connector::dns::Dns;
 
     #[tokio::test]
     async fn a_crm_that_vanishes_is_noticed_on_kept_connections_within_a_quarter_of_a_minute() {

@@ -46,12 +46,13 @@ impl Load {
     /// What another flight or another replica has stored by now, else what the CRM says.
     async fn load(&self) -> LoadResult<Loaded> {
         let deps = &self.resolver.deps;
-        if let (Some(leases), Reuse::Fresh) = (&deps.leases, self.request.reuse) {
-            self.load_in_turn(leases).await
-        } else {
-            let begin = async { Ok(deps.cache.begin(&self.request.key).await) };
-            self.load_since(self.in_time(begin).await?).await
+        if let Some(leases) = &deps.leases
+            && self.request.reuse == Reuse::Fresh
+        {
+            return self.load_in_turn(leases).await;
         }
+        let begin = async { Ok(deps.cache.begin(&self.request.key).await) };
+        self.load_since(self.in_time(begin).await?).await
     }
 
     /// Replicas take turns by a lease. Everybody asks if Redis is away.

@@ -23,22 +23,22 @@ impl Resolver {
     pub(super) async fn identify(
         &self,
         question: &Question,
-        fetched: Fetched,
+        fetched: &Fetched,
     ) -> Result<Answer, LookupError> {
         let asker = question.asker();
         let _place = self
             .wait_place(asker, None)
-            .inspect_err(|_| self.deps.cache.missed(&fetched))?;
-        if self.may_ask_who(asker) && self.may_be_stored(question, &fetched) {
+            .inspect_err(|_| self.deps.cache.missed(fetched))?;
+        if self.may_ask_who(asker) && self.may_be_stored(question, fetched) {
             let (lane, deadline) = (question.trigger.lane(), self.deadline(question));
             let who = self.who(asker, &question.span, lane, deadline);
             if let Some(Ok(identity)) = clock::timeout(HEAD_START, who).await {
                 let key = question.key_of(&identity);
-                let stored = self.deps.cache.pick(&fetched, &key);
+                let stored = self.deps.cache.pick(fetched, &key);
                 return self.serve_or_load(question, identity, stored).await;
             }
         }
-        self.deps.cache.missed(&fetched);
+        self.deps.cache.missed(fetched);
         self.load(question, asker.identity_given()).await
     }
 

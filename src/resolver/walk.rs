@@ -65,13 +65,11 @@ impl Resolver {
         );
         match credential {
             Some(credential) => self.find_known(question, credential, &fetched).await,
-            None => match decide(question.into(), None, None) {
-                Decision::NotCached => {
-                    self.deps.cache.missed(&fetched);
-                    Err(LookupError::NotCached)
-                }
-                _ => self.identify(question, fetched).await,
-            },
+            None if decide(question.into(), None, None) == Decision::NotCached => {
+                self.deps.cache.missed(&fetched);
+                Err(LookupError::NotCached)
+            }
+            None => self.identify(question, &fetched).await,
         }
     }
 
