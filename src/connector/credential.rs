@@ -1,8 +1,8 @@
 //! How a caller's credential becomes the headers of a CRM call.
 //!
 //! Owns the form, which a profile states, and its rendering. The tag of a credential
-//! ([`CredentialForm::values`]) and the headers that are sent ([`CredentialForm::render`]) come from
-//! the same texts, so that whatever goes to the CRM as a credential is a part of the tag.
+//! ([`CredentialForm::values`]) and the headers that are sent ([`CredentialForm::render`]) come
+//! from the same texts, so that whatever goes to the CRM as a credential is a part of the tag.
 
 use std::fmt;
 

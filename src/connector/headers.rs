@@ -34,10 +34,10 @@ pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     })
 }
 
-/// Reads a number that stands for a moment: seconds from now (Pipedrive), a Unix time in seconds (Clio), or
-/// the same in milliseconds (HubSpot, Keap), microseconds or nanoseconds. They are told apart by
-/// size, since no CRM asks for more than a day or for a time before 2001. A time that has passed is
-/// zero.
+/// Reads a number that stands for a moment: seconds from now (Pipedrive), a Unix time in seconds
+/// (Clio), or the same in milliseconds (HubSpot, Keap), microseconds or nanoseconds. They are told
+/// apart by size, since no CRM asks for more than a day or for a time before 2001. A time that has
+/// passed is zero.
 #[must_use]
 pub(crate) fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     const MILLIS: f64 = 1e3;

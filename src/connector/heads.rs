@@ -1,10 +1,10 @@
 //! Bounds what a CRM sends before its answer.
 //!
-//! An HTTP library skips any number of interim heads (1xx). Owns the count of them, as the bytes come
-//! from the connection: of HTTP/1.1 by the lines of each head, of HTTP/2 by its frames. Promises that
-//! before the end of a reply's final head no more than [`BYTES`] and [`INTERIM`] interim heads are
-//! read, and that the number of frames which bring nothing is limited as well. Of the heads it reads
-//! the first digit of the status only.
+//! An HTTP library skips any number of interim heads (1xx). Owns the count of them, as the bytes
+//! come from the connection: of HTTP/1.1 by the lines of each head, of HTTP/2 by its frames.
+//! Promises that before the end of a reply's final head no more than [`BYTES`] and [`INTERIM`]
+//! interim heads are read, and that the number of frames which bring nothing is limited as well. Of
+//! the heads it reads the first digit of the status only.
 
 use std::collections::BTreeMap;
 use std::io;

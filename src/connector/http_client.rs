@@ -1,8 +1,8 @@
 //! The HTTP client: hyper's, over connections on which a reply's heads are bounded ([`Heads`]).
 //!
 //! Owns connections, TLS, and the headers of every call. Unpacks gzip as it is read. Follows no
-//! redirects, keeps no cookies, uses no proxies. Promises that nothing but a GET or a POST that only
-//! reads ([`Method`]) is ever sent.
+//! redirects, keeps no cookies, uses no proxies. Promises that nothing but a GET or a POST that
+//! only reads ([`Method`]) is ever sent.
 
 use std::error::Error;
 use std::fmt;

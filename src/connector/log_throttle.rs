@@ -15,8 +15,8 @@ use crate::domain::LookupError;
 /// How often failures of one kind are logged.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How often it is logged that a CRM refuses something for good: once a day, for those who keep logs
-/// no longer.
+/// How often it is logged that a CRM refuses something for good: once a day, for those who keep
+/// logs no longer.
 const EVERY_REFUSAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The failures of one connector that were logged.

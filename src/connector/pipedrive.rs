@@ -74,9 +74,9 @@ impl Pipedrive {
     }
 }
 
-/// Ten search requests in two seconds for each token, and 20 requests in two seconds on the smallest
-/// plan. The documentation does not say whether searches are among those, so that other calls have
-/// ten (core-api-concepts-rate-limiting).
+/// Ten search requests in two seconds for each token, and 20 requests in two seconds on the
+/// smallest plan. The documentation does not say whether searches are among those, so that other
+/// calls have ten (core-api-concepts-rate-limiting).
 fn quotas() -> Quotas {
     let ten = documented_quota(10, 2, 10);
     Quotas {

@@ -30,8 +30,8 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
-    /// The connector of `config`, calling by `client`. `keys` name credentials and the scopes of its
-    /// quota.
+    /// The connector of `config`, calling by `client`. `keys` name credentials and the scopes of
+    /// its quota.
     #[must_use]
     pub(crate) fn new(config: ConnectorConfig, client: CrmClient, keys: KeyMaker) -> Self {
         Self {

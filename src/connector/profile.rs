@@ -1,8 +1,9 @@
 //! What a CRM is like, as data.
 //!
 //! Owns [`Profile`], which a connector hands out and the rest of the room reads. A profile may be a
-//! literal of this program or come from a file at run time, so nothing in it is `'static`. Promises that a setting or an info field that the profile does not name reaches
-//! no request ([`Inputs`]), so that each of those that can change an answer is a part of its key.
+//! literal of this program or come from a file at run time, so nothing in it is `'static`. Promises
+//! that a setting or an info field that the profile does not name reaches no request ([`Inputs`]),
+//! so that each of those that can change an answer is a part of its key.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;

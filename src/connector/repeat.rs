@@ -1,8 +1,9 @@
 //! When a read is sent again.
 //!
 //! Once, if there is reason to think that the CRM answers the second time: the connection broke
-//! before a reply, or a balancer had no server behind it for a moment. Every call is a GET or a POST
-//! that its profile declares to be a read, so that sending it twice changes nothing in the CRM.
+//! before a reply, or a balancer had no server behind it for a moment. Every call is a GET or a
+//! POST that its profile declares to be a read, so that sending it twice changes nothing in the
+//! CRM.
 
 use std::time::Duration;
 

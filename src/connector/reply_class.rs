@@ -435,6 +435,18 @@ mod tests {
                 ReplyClass::Bad,
             ),
             (403, json!("REQUEST_LIMIT_EXCEEDED"), ReplyClass::Forbidden),
+        ] {
+            assert_eq!(
+                class(status, &NOTHING, Some(&body)),
+                expected,
+                "{status} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_success_is_a_limit_by_its_errors_and_never_by_its_data() {
+        for (status, body, expected) in [
             (
                 200,
                 json!({"error": {"code": "TOO_MANY_REQUESTS"}}),

@@ -97,9 +97,9 @@ impl CrmSession {
     /// A request with its address.
     ///
     /// # Errors
-    /// [`BadReply::Segment`] if a segment cannot arrive as one: clients and servers drop empty ones,
-    /// and walk along `.` and `..` however they are encoded. [`BadReply::NextLink`] if the URL is
-    /// too long. [`LookupError::Internal`] for a POST that the profile does not declare.
+    /// [`BadReply::Segment`] if a segment cannot arrive as one: clients and servers drop empty
+    /// ones, and walk along `.` and `..` however they are encoded. [`BadReply::NextLink`] if the
+    /// URL is too long. [`LookupError::Internal`] for a POST that the profile does not declare.
     pub(super) fn outgoing(&self, request: &Request) -> Result<HttpRequest, LookupError> {
         if !self.find.client.profile.permits(request) {
             return Err(LookupError::Internal);
@@ -128,7 +128,9 @@ impl CrmSession {
             .map_err(|()| LookupError::Internal)?
             .pop_if_empty()
             .extend(path);
-        url.query_pairs_mut().extend_pairs(query);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         let is_short = url.as_str().len() <= LONGEST_URL;
         is_short
             .then_some(url)
@@ -208,8 +210,8 @@ impl CrmSession {
         }
     }
 
-    /// Spends another scope's quota from now on, because it has turned out whose the credential is.
-    /// What was spent before counts there too; the future ends when all of it does.
+    /// Spends another scope's quota from now on, because the owner of the credential has become
+    /// known. What was spent before counts there too; the future ends when all of it does.
     pub(crate) fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         self.find.spent.belongs_to(scope)
     }

@@ -1,8 +1,8 @@
-//! What a find has spent, and whose quota it was.
+//! What a find has spent, and of whose quota.
 //!
-//! Owns the count of a find's calls and the scope that they spend. A find may begin before it is
-//! known whose its credential is. Promises that every call counts in the scope of whoever it turns
-//! out to be, with what its reply has said, whether it was made before that or was under way.
+//! Owns the count of a find's calls and the scope that they spend. A find may begin before the
+//! owner of its credential is known. Promises that once the owner is known every call counts in the
+//! owner's scope, with what its reply reported, even one that was made before or was under way.
 
 use std::sync::Arc;
 
@@ -40,9 +40,9 @@ struct SpentCall {
 enum CallOutcome {
     /// It may still arrive.
     Open,
-    /// The reply has said this then.
+    /// The reply reported this at that time.
     Replied(RateHint, Instant),
-    /// It never had one, and could not arrive any more from then on.
+    /// It had no reply, and could not arrive any more from that time on.
     Broken(Instant),
 }
 
@@ -86,8 +86,8 @@ impl SpentCalls {
         u32::try_from(self.state.lock().calls.len()).unwrap_or(u32::MAX)
     }
 
-    /// Waits for one call's turn. If it turns out meanwhile whose the credential is, that scope's
-    /// turn counts.
+    /// Waits for the permit of one call. If the owner of the credential becomes known meanwhile, it
+    /// waits for a permit of the owner's scope instead.
     pub(crate) async fn acquire(
         &self,
         kind: CallKind,
@@ -127,7 +127,7 @@ impl SpentCalls {
         self.budget.reserve_one(scopes.owner).await;
     }
 
-    /// The reply to a call has said this of the quota.
+    /// The reply to a call has reported this about the quota.
     pub(crate) async fn observe(&self, granted: Granted, hint: &RateHint) {
         self.end(granted, CallOutcome::Replied(*hint, clock::now()))
             .await;

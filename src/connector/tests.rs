@@ -541,6 +541,60 @@ impl Sent {
     }
 }
 
+/// What may differ from `base`, and whether that makes another tag and another key.
+fn flips(base: &Sent) -> [(Sent, bool, bool); 6] {
+    [
+        (
+            Sent {
+                header: "Bearer abd",
+                ..base.clone()
+            },
+            true,
+            false,
+        ),
+        (
+            Sent {
+                mail: "bob@example.com",
+                ..base.clone()
+            },
+            true,
+            true,
+        ),
+        (
+            Sent {
+                closed: "no",
+                ..base.clone()
+            },
+            false,
+            true,
+        ),
+        (
+            Sent {
+                base_url: Some("https://b.example.com/"),
+                ..base.clone()
+            },
+            true,
+            true,
+        ),
+        (
+            Sent {
+                host: Some("b.example.com"),
+                ..base.clone()
+            },
+            base.base_url.is_none(),
+            true,
+        ),
+        (
+            Sent {
+                ignored: "y",
+                ..base.clone()
+            },
+            false,
+            false,
+        ),
+    ]
+}
+
 #[test]
 fn each_input_that_a_profile_reads_makes_another_tag_or_key() {
     let base = Sent {
@@ -554,59 +608,6 @@ fn each_input_that_a_profile_reads_makes_another_tag_or_key() {
     let named = Sent {
         base_url: None,
         ..base.clone()
-    };
-    let flips = |base: &Sent| {
-        [
-            // (what is sent, another tag, another key)
-            (
-                Sent {
-                    header: "Bearer abd",
-                    ..base.clone()
-                },
-                true,
-                false,
-            ),
-            (
-                Sent {
-                    mail: "bob@example.com",
-                    ..base.clone()
-                },
-                true,
-                true,
-            ),
-            (
-                Sent {
-                    closed: "no",
-                    ..base.clone()
-                },
-                false,
-                true,
-            ),
-            (
-                Sent {
-                    base_url: Some("https://b.example.com/"),
-                    ..base.clone()
-                },
-                true,
-                true,
-            ),
-            (
-                Sent {
-                    host: Some("b.example.com"),
-                    ..base.clone()
-                },
-                base.base_url.is_none(),
-                true,
-            ),
-            (
-                Sent {
-                    ignored: "y",
-                    ..base.clone()
-                },
-                false,
-                false,
-            ),
-        ]
     };
     for base in [&base, &named] {
         let (tag, key) = base.names();

@@ -148,94 +148,32 @@ fn each_single_input_changes_the_key() {
         setting: Some("x".into()),
         info: Some("z".into()),
     };
-    let changed = [
-        Inputs {
-            connector: "pipedrive".into(),
-            ..base.clone()
-        },
-        Inputs {
-            base_url: "https://sandbox.example/".into(),
-            ..base.clone()
-        },
-        Inputs {
-            base_url: String::new(),
-            ..base.clone()
-        },
-        Inputs {
-            region: Some("CA"),
-            ..base.clone()
-        },
-        Inputs {
-            region: None,
-            ..base.clone()
-        },
-        Inputs {
-            regions: vec!["US"],
-            ..base.clone()
-        },
-        Inputs {
-            regions: vec![],
-            ..base.clone()
-        },
-        Inputs {
-            identity: 2,
-            ..base.clone()
-        },
-        Inputs {
-            account: "b".into(),
-            ..base.clone()
-        },
-        Inputs {
-            id: "v".into(),
-            ..base.clone()
-        },
-        Inputs {
-            host: Some("b.example".into()),
-            ..base.clone()
-        },
-        Inputs {
-            host: None,
-            ..base.clone()
-        },
-        Inputs {
-            number: 2,
-            ..base.clone()
-        },
-        Inputs {
-            extension: true,
-            ..base.clone()
-        },
-        Inputs {
-            formats: vec!["#-#".into(), "##".into()],
-            ..base.clone()
-        },
-        Inputs {
-            formats: vec!["##".into()],
-            ..base.clone()
-        },
-        Inputs {
-            setting: Some("y".into()),
-            ..base.clone()
-        },
-        Inputs {
-            setting: None,
-            ..base.clone()
-        },
-        Inputs {
-            info: Some("y".into()),
-            ..base.clone()
-        },
-        Inputs {
-            info: None,
-            ..base.clone()
-        },
-        Inputs {
-            setting: base.info.clone(),
-            info: base.setting.clone(),
-            ..base.clone()
-        },
+    let changes: [fn(&mut Inputs); 21] = [
+        |inputs| inputs.connector = "pipedrive".into(),
+        |inputs| inputs.base_url = "https://sandbox.example/".into(),
+        |inputs| inputs.base_url = String::new(),
+        |inputs| inputs.region = Some("CA"),
+        |inputs| inputs.region = None,
+        |inputs| inputs.regions = vec!["US"],
+        |inputs| inputs.regions = vec![],
+        |inputs| inputs.identity = 2,
+        |inputs| inputs.account = "b".into(),
+        |inputs| inputs.id = "v".into(),
+        |inputs| inputs.host = Some("b.example".into()),
+        |inputs| inputs.host = None,
+        |inputs| inputs.number = 2,
+        |inputs| inputs.extension = true,
+        |inputs| inputs.formats = vec!["#-#".into(), "##".into()],
+        |inputs| inputs.formats = vec!["##".into()],
+        |inputs| inputs.setting = Some("y".into()),
+        |inputs| inputs.setting = None,
+        |inputs| inputs.info = Some("y".into()),
+        |inputs| inputs.info = None,
+        |inputs| std::mem::swap(&mut inputs.setting, &mut inputs.info),
     ];
-    for other in changed {
+    for change in changes {
+        let mut other = base.clone();
+        change(&mut other);
         assert_ne!(base.key(), other.key(), "{other:?}");
     }
 }
