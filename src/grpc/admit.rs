@@ -158,7 +158,7 @@ where
             match request.body_mut().poll_arrived(cx) {
                 Poll::Ready(arrived) => return Poll::Ready(self.decide(request, arrived)),
                 Poll::Pending if self.poll_room(&request, cx).is_ready() => {
-                    self.send_away(&request)
+                    self.send_away(&request);
                 }
                 Poll::Pending => self.request = Some(request),
             }
