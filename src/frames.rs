@@ -34,7 +34,7 @@ pub(crate) const END_STREAM: u8 = 1;
 
 const HEAD: usize = 9;
 
-/// What a client says before its first frame.
+/// The length of what a client sends before its first frame.
 const PREFACE: usize = 24;
 
 /// Frames that bring nothing which may come at once.
@@ -68,7 +68,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// What a client says.
+    /// The frames that a client sends.
     #[must_use]
     pub(crate) fn of_a_client() -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Frames {
         }
     }
 
-    /// What a server says.
+    /// The frames that a server sends.
     #[must_use]
     pub(crate) fn of_a_server() -> Self {
         Self {

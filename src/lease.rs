@@ -132,7 +132,7 @@ impl Leases {
         let names = self.link.names();
         let user = question.user();
         let suffix = format!("l:{}:{}", hex(&question.to_bytes()), hex(&auth.to_bytes()));
-        let keys = [names.of_user(user, &suffix), user::index(names, user)];
+        let keys = [names.of_user(user, &suffix), user::index_key(names, user)];
         let (link, scripts) = (self.link.clone(), Arc::clone(&self.scripts));
         let mut token = token();
         token[0] = u8::from(lane == Lane::CallPop);

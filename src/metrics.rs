@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 mod reading;
 
 use reading::BUCKETS;
-pub(crate) use reading::{Buckets, Reading};
+pub(crate) use reading::{HistogramBuckets, MetricsReading};
 
 /// Upper bounds in seconds. Memory answers take microseconds, a CRM that is about to time out takes
 /// seconds.
@@ -68,7 +68,7 @@ pub(crate) struct QualityLabels {
 pub(crate) struct CrmLabels {
     /// The connector's name.
     pub(crate) platform: String,
-    /// 2xx, 3xx, 4xx, 5xx, or error where there was no reply
+    /// 2xx, 3xx, 4xx, 5xx, or error if there was no reply
     pub(crate) status: &'static str,
 }
 
@@ -255,6 +255,13 @@ impl Metrics {
     }
 
     fn register(&mut self) {
+        self.register_lookups();
+        self.register_crm_calls();
+        self.register_redis();
+        self.register_process();
+    }
+
+    fn register_lookups(&mut self) {
         let r = &mut self.registry;
         r.register("lookups", "Look-ups answered", self.lookups.clone());
         r.register(
@@ -277,6 +284,10 @@ impl Metrics {
             "Calls that were not let in or found no place",
             self.calls_refused.clone(),
         );
+    }
+
+    fn register_crm_calls(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "crm_requests",
             "HTTP calls to CRMs",
@@ -307,6 +318,10 @@ impl Metrics {
             "Numbers settled by prefetch jobs",
             self.prefetch_numbers.clone(),
         );
+    }
+
+    fn register_redis(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "redis_up",
             "1 while Redis answers and refuses nothing that is needed",
@@ -317,6 +332,10 @@ impl Metrics {
             "Commands that Redis refused",
             self.redis_refused.clone(),
         );
+    }
+
+    fn register_process(&mut self) {
+        let r = &mut self.registry;
         r.register_collector(Box::new(self.tls_certificate_expires.clone()));
         r.register_collector(Box::new(self.trace_exporter_up.clone()));
         r.register(
@@ -334,15 +353,7 @@ impl Metrics {
             "Log lines that nobody got",
             self.log_lines_dropped.clone(),
         );
-        let build = Family::<BuildLabels, Gauge>::default();
-        let version = env!("CARGO_PKG_VERSION");
-        build
-            .get_or_create(&BuildLabels {
-                version,
-                revision: revision(),
-            })
-            .set(1);
-        r.register("build_info", "Which build this is", build);
+        r.register("build_info", "Which build this is", build_info());
     }
 
     /// All families in the `OpenMetrics` text format, which Prometheus reads.
@@ -354,10 +365,10 @@ impl Metrics {
         page
     }
 
-    /// All figures of this moment. As dear as printing them, so for pages and not for look-ups.
+    /// All figures of this moment. As slow as printing them, so for pages and not for look-ups.
     #[must_use]
-    pub(crate) fn read(&self) -> Reading {
-        Reading::parse(&self.render())
+    pub(crate) fn read(&self) -> MetricsReading {
+        MetricsReading::parse(&self.render())
     }
 }
 
@@ -370,4 +381,14 @@ pub(crate) fn revision() -> &'static str {
 /// Records a duration in seconds.
 pub(crate) fn observe(histogram: &Histogram, duration: Duration) {
     histogram.observe(duration.as_secs_f64());
+}
+
+fn build_info() -> Family<BuildLabels, Gauge> {
+    let build = Family::<BuildLabels, Gauge>::default();
+    let labels = BuildLabels {
+        version: env!("CARGO_PKG_VERSION"),
+        revision: revision(),
+    };
+    build.get_or_create(&labels).set(1);
+    build
 }

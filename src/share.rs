@@ -1,11 +1,11 @@
 //! Places that many share, so that nobody holds what the others need.
 //!
-//! Owns the count of places by scope and by connector. Promises that whoever holds many is refused
-//! before whoever holds few: a scope may take a place while it holds fewer than are free, a
+//! Owns the count of places by scope and by connector. Promises that a holder of many is refused
+//! before a holder of few: a scope may take a place while it holds fewer than are free, a
 //! connector while it holds fewer than three times as many. So one scope alone gets half of all
 //! places, one connector three quarters, and however many CRMs hang, some places stay free. If there
-//! is one connector only, its scopes together get all of them. Credentials that a CRM has not accepted cost nothing to make up, so all of them at one connector
-//! together get two thirds. Knows nothing of what a place is for.
+//! is one connector only, its scopes together get all of them. Credentials that a CRM has not
+//! accepted cost nothing to make up, so all of them at one connector together get two thirds. Knows nothing of what a place is for.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -43,17 +43,17 @@ pub(crate) struct Claim<'a> {
 
 /// So many places. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Shares(Arc<Inner>);
+pub(crate) struct Shares(Arc<SharePool>);
 
-struct Inner {
+struct SharePool {
     most: usize,
     /// How many times the free places one connector may hold, if there are others.
     of_connector: Option<usize>,
-    held: Mutex<Held>,
+    held: Mutex<HeldShares>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldShares {
     all: usize,
     connectors: HashMap<String, usize>,
     /// Of those the ones under credentials that are not proven.
@@ -101,7 +101,7 @@ impl Shares {
     }
 
     fn with(most: usize, of_connector: Option<usize>) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharePool {
             most,
             of_connector,
             held: Mutex::default(),
@@ -112,42 +112,43 @@ impl Shares {
     #[must_use]
     pub(crate) fn enter(&self, claim: Claim<'_>) -> Option<Share> {
         let mut held = self.0.held.lock();
-        let free = self.0.most - held.all;
-        let of_scope = held.scopes.get(&claim.scope).copied().unwrap_or(0);
-        let of_connector = held.connectors.get(claim.connector).copied().unwrap_or(0);
-        let counted = if claim.lane.is_background() {
-            of_scope * BEHIND
-        } else {
-            of_scope
-        };
-        let unproven = held
-            .unproven
-            .get(claim.connector)
-            .copied()
-            .filter(|_| !claim.proven)
-            .unwrap_or(0);
-        if counted >= free
-            || unproven >= free * OF_THE_UNPROVEN
-            || self
-                .0
-                .of_connector
-                .is_some_and(|times| of_connector >= free * times)
-        {
+        if !held.has_room(claim, self.0.most - held.all, self.0.of_connector) {
             return None;
         }
-        held.all += 1;
-        *held.scopes.entry(claim.scope).or_default() += 1;
-        let connector = claim.connector.to_owned();
-        *held.connectors.entry(connector.clone()).or_default() += 1;
-        if !claim.proven {
-            *held.unproven.entry(connector.clone()).or_default() += 1;
-        }
+        held.count(claim);
         Some(Share {
             shares: self.clone(),
-            connector,
+            connector: claim.connector.to_owned(),
             scope: claim.scope,
             proven: claim.proven,
         })
+    }
+}
+
+impl HeldShares {
+    fn has_room(&self, claim: Claim<'_>, free: usize, of_connector: Option<usize>) -> bool {
+        let of_scope = self.scopes.get(&claim.scope).copied().unwrap_or(0);
+        let weight = if claim.lane.is_background() {
+            BEHIND
+        } else {
+            1
+        };
+        let of =
+            |counts: &HashMap<String, usize>| counts.get(claim.connector).copied().unwrap_or(0);
+        let unproven = if claim.proven { 0 } else { of(&self.unproven) };
+        of_scope * weight < free
+            && unproven < free * OF_THE_UNPROVEN
+            && of_connector.is_none_or(|times| of(&self.connectors) < free * times)
+    }
+
+    fn count(&mut self, claim: Claim<'_>) {
+        let connector = claim.connector.to_owned();
+        self.all += 1;
+        *self.scopes.entry(claim.scope).or_default() += 1;
+        if !claim.proven {
+            *self.unproven.entry(connector.clone()).or_default() += 1;
+        }
+        *self.connectors.entry(connector).or_default() += 1;
     }
 }
 
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(shares.0.held.lock().connectors["a"], 1536);
         assert!(shares.enter(claim("e", 255)).is_some());
         drop(held);
-        let Held {
+        let HeldShares {
             all,
             connectors,
             scopes,

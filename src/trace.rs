@@ -1,4 +1,4 @@
-//! Traces: one span for each request, load and CRM call, sent to an OpenTelemetry collector where
+//! Traces: one span for each request, load and CRM call, sent to an OpenTelemetry collector if
 //! the settings name one.
 //!
 //! Owns the way out (OTLP over gRPC) and W3C trace context in, `traceparent` out. Without a
@@ -35,10 +35,10 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// Settings of traces.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Config {
-    /// Where the collector takes OTLP over gRPC.
+pub(crate) struct TraceConfig {
+    /// The collector's address for OTLP over gRPC.
     pub(crate) otlp_endpoint: url::Url,
-    /// The part of the requests that are traced where the client has not decided.
+    /// The part of the requests that are traced if the caller has not decided.
     pub(crate) sample: f64,
 }
 
@@ -57,8 +57,8 @@ impl Tracer {
     /// for as long as it can send. Needs a runtime around it.
     ///
     /// # Errors
-    /// Where the endpoint can never work.
-    pub(crate) fn new(config: &Config, up: Gauge) -> Result<Self, ExporterBuildError> {
+    /// If the endpoint can never work.
+    pub(crate) fn new(config: &TraceConfig, up: Gauge) -> Result<Self, ExporterBuildError> {
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_tonic()
             .with_endpoint(config.otlp_endpoint.as_str())
@@ -107,7 +107,12 @@ impl Tracer {
             state: header("tracestate"),
         };
         let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
-        Span(Some(Live::start(tracer, name, SpanKind::Server, &parent)))
+        Span(Some(LiveSpan::start(
+            tracer,
+            name,
+            SpanKind::Server,
+            &parent,
+        )))
     }
 
     /// Sends what is left, for two seconds at most. Blocks its thread.
@@ -140,16 +145,16 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// One step of a request's way, or nothing where nobody traces. Clones are the same span.
+/// One step of a request, or nothing without a collector. Clones are the same span.
 #[derive(Clone, Default)]
-pub(crate) struct Span(Option<Arc<Live>>);
+pub(crate) struct Span(Option<Arc<LiveSpan>>);
 
-struct Live {
+struct LiveSpan {
     tracer: SdkTracer,
     context: Context,
 }
 
-impl Live {
+impl LiveSpan {
     fn start(
         tracer: &SdkTracer,
         name: &'static str,
@@ -190,7 +195,7 @@ impl Span {
         self.child(name, SpanKind::Client)
     }
 
-    /// Whether anybody will see it: what is only said to a span need not be put together else.
+    /// Whether it is recorded. If not, its attributes need not be computed.
     #[must_use]
     pub(crate) fn is_traced(&self) -> bool {
         self.0
@@ -198,28 +203,28 @@ impl Span {
             .is_some_and(|live| live.context.span().is_recording())
     }
 
-    /// Says something about the step. Never anything of a user, see the header.
+    /// Adds an attribute. Never anything of a user, see the header.
     pub(crate) fn set(&self, key: &'static str, value: impl Into<Value>) {
         if let Some(live) = &self.0 {
             live.context.span().set_attribute(KeyValue::new(key, value));
         }
     }
 
-    /// Says that this step waits for another one, of this trace or another.
+    /// Links another step that this one waits for, of this trace or another.
     pub(crate) fn link(&self, other: &Self) {
         if let (Some(live), Some(other)) = (&self.0, &other.0) {
             live.context.span().add_link(other.names(), Vec::new());
         }
     }
 
-    /// Ends the step; whoever still holds it changes nothing more.
+    /// Ends the step. Its clones change nothing any more.
     pub(crate) fn end(&self) {
         if let Some(live) = &self.0 {
             live.context.span().end();
         }
     }
 
-    /// The header `traceparent` for whom is called in this step.
+    /// The header `traceparent` for a call within this step.
     #[must_use]
     pub(crate) fn traceparent(&self) -> Option<String> {
         let names = self.0.as_ref()?.names();
@@ -243,7 +248,7 @@ impl Span {
         Self(
             self.0
                 .as_ref()
-                .map(|live| Live::start(&live.tracer, name, kind, &live.context)),
+                .map(|live| LiveSpan::start(&live.tracer, name, kind, &live.context)),
         )
     }
 }

@@ -184,7 +184,7 @@ impl Admissions {
     }
 
     /// Takes back all admissions of a user in this process. Those in Redis go with all else of the
-    /// user ([`crate::redis_link::user::forget`]).
+    /// user ([`crate::redis_link::user::delete_keys`]).
     pub(crate) fn forget_user_here(&self, user: UserTag) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         // Fails only if the cache was built without support for it.

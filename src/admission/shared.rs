@@ -62,7 +62,7 @@ impl SharedCredentials {
         auth: AuthTag,
     ) -> Result<Option<(SharedTime, Identity)>, LinkError> {
         let names = self.link.names();
-        let generation = self.reads.get(user::generation(names, user));
+        let generation = self.reads.get(user::token_key(names, user));
         let record = self.reads.get(names.of_user(user, &suffix(auth)));
         let refusal = self.reads.get(refusal(&self.link, auth));
         let (generation, record, refusal) = tokio::try_join!(generation, record, refusal)?;
@@ -86,9 +86,9 @@ impl SharedCredentials {
     ) -> Result<(), LinkError> {
         let (names, suffix) = (self.link.names(), suffix(auth));
         let keys = [
-            user::generation(names, user),
+            user::token_key(names, user),
             names.of_user(user, &suffix),
-            user::index(names, user),
+            user::index_key(names, user),
         ];
         let (ttl, record) = (
             millis(remembered),

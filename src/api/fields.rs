@@ -46,12 +46,14 @@ pub(super) fn user(user: pb::User, platform: &Platform) -> Result<User, Violatio
     let host = platform
         .host(&user.hostname)
         .map_err(|error| Violation::new("user.hostname", error))?;
+    let info = platform.info_of(user.platform_additional_info.as_ref());
     Ok(User {
         id: user.id,
         account: user.account_id,
         host,
         region,
         settings: Settings::new(user.settings.unwrap_or_default()),
+        info,
     })
 }
 

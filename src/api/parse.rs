@@ -105,7 +105,7 @@ fn trigger(request: &pb::FindContactRequest) -> Result<Trigger, Violation> {
 fn extension(text: &str, platform: &Platform) -> Result<Result<Party, NoLookup>, Violation> {
     let extension =
         Extension::parse(text).map_err(|error| Violation::new("phone_number", error))?;
-    Ok(if platform.connector().finds_extensions() {
+    Ok(if platform.profile().finds_extensions {
         Ok(Party::Extension(extension))
     } else {
         Err(NoLookup::NoExtensions)

@@ -18,7 +18,7 @@ use crate::api::{ClientLimits, ContactApi};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connector::{self, CrmClient, Dns, HttpClients, Platform};
+use crate::connector::{ConnectorConfig, CrmClient, Dns, HttpClients, Platform};
 use crate::domain::phone;
 use crate::grpc::{CallGate, Capacity, ContactRpc};
 use crate::metrics::Metrics;
@@ -115,14 +115,14 @@ fn tracer(config: &Config, metrics: &Metrics) -> anyhow::Result<Tracer> {
 
 fn platforms(site: &Site<'_>, fleet: &Fleet, dns: &Dns) -> anyhow::Result<Vec<Platform>> {
     let clients = HttpClients::new(dns).context("TLS for CRM calls cannot be set up")?;
-    let platform = |connector: &connector::Config| {
+    let platform = |connector: &ConnectorConfig| {
         let crm = CrmClient::new(
             clients.egress(connector.base_url.is_some()),
             site.config.limits,
             fleet.budget(site, connector),
             Arc::clone(site.clock),
             site.metrics,
-            &connector.name,
+            connector,
         );
         Platform::new(connector.clone(), crm, fleet.keys.clone())
     };

@@ -18,11 +18,11 @@ use super::site::Site;
 use super::supervisor::Supervisor;
 use crate::admission::Admissions;
 use crate::budget::{self, Budget, SharedQuota};
-use crate::cache::{Log, MemoryCache, RedisTier, SharedTier, TieredCache};
+use crate::cache::{InvalidationLog, MemoryCache, RedisTier, SharedTier, TieredCache};
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
-use crate::connector;
+use crate::connector::ConnectorConfig;
 use crate::domain::KeyMaker;
 use crate::lease::Leases;
 use crate::metrics::{Metrics, RedisRefusalLabels};
@@ -51,7 +51,7 @@ pub(super) struct Fleet {
 struct SharedRedis {
     link: Link,
     reads: Reads,
-    log: Log,
+    log: InvalidationLog,
     time: RedisTime,
 }
 
@@ -95,13 +95,13 @@ impl Fleet {
     }
 
     /// The budget of one connector.
-    pub(super) fn budget(&self, site: &Site<'_>, connector: &connector::Config) -> Arc<Budget> {
+    pub(super) fn budget(&self, site: &Site<'_>, connector: &ConnectorConfig) -> Arc<Budget> {
         let (config, tasks) = (site.config, &site.supervisor.tasks);
         let shared = self
             .shared
             .as_ref()
             .map(|shared| SharedQuota::new(shared.link.clone(), &connector.name, tasks.clone()));
-        let budgets = budget::Config {
+        let budgets = budget::BudgetConfig {
             call_timeout: config.limits.call_timeout + budget::STALE,
             admitted: config.admitted,
             replicas: config.replicas,
@@ -167,7 +167,7 @@ impl Fleet {
     }
 
     /// What invalidations are published through.
-    pub(super) fn log(&self) -> Option<Log> {
+    pub(super) fn log(&self) -> Option<InvalidationLog> {
         self.shared.as_ref().map(|shared| shared.log.clone())
     }
 
@@ -190,12 +190,12 @@ impl Fleet {
 
 impl SharedRedis {
     /// Begins to connect; the Redis keeper goes on with it.
-    fn connect(redis: &redis_link::Config, site: &Site<'_>) -> anyhow::Result<Self> {
+    fn connect(redis: &redis_link::LinkConfig, site: &Site<'_>) -> anyhow::Result<Self> {
         let (link, keeper) = Link::new(redis, signals(site.metrics)).context("section redis")?;
         site.supervisor.spawn("the Redis keeper", keeper.run());
         Ok(Self {
             reads: Reads::new(link.clone(), site.supervisor.tasks.clone()),
-            log: Log::new(link.clone()),
+            log: InvalidationLog::new(link.clone()),
             time: RedisTime::new(Arc::clone(site.clock)),
             link,
         })

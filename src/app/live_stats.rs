@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::budgets::Budgets;
 use crate::budget::{Budget, CallKind, Quota, Usage};
 use crate::ops::{LiveView, QuotaView, RedisView, SeparateQuota, WaitingView};
-use crate::redis_link::{Link, Standing};
+use crate::redis_link::{Link, LinkState};
 
 /// Where the figures are. Reading them costs a look-up nothing.
 pub(super) struct LiveStats {
@@ -25,7 +25,7 @@ impl LiveStats {
                 .iter()
                 .map(|(name, budget)| quota(name, budget))
                 .collect(),
-            redis: self.link.as_ref().map(|link| redis(link.standing())),
+            redis: self.link.as_ref().map(|link| redis(link.state())),
             replicas: self
                 .link
                 .as_ref()
@@ -55,8 +55,8 @@ fn quota(name: &str, budget: &Budget) -> QuotaView {
     for (kind, quota, usage) in budget.usage() {
         let Usage {
             scopes,
-            resting,
-            background_resting,
+            paused: resting,
+            background_paused: background_resting,
             waiting: [call_pop, revalidate, prefetch],
         } = usage;
         sum.apart.extend(kind.map(|kind| apart(kind, &quota)));
@@ -83,12 +83,12 @@ fn apart(kind: CallKind, quota: &Quota) -> SeparateQuota {
     }
 }
 
-fn redis(standing: Standing) -> RedisView {
+fn redis(standing: LinkState) -> RedisView {
     let (state, failures_in_a_row) = match standing {
-        Standing::Connecting => ("connecting", 0),
-        Standing::Up { failures } => ("up", failures),
-        Standing::Limited => ("limited", 0),
-        Standing::Down => ("down", 0),
+        LinkState::Connecting => ("connecting", 0),
+        LinkState::Up { failures } => ("up", failures),
+        LinkState::Limited => ("limited", 0),
+        LinkState::Down => ("down", 0),
     };
     RedisView {
         state,

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::budgets::Budgets;
 use crate::admission::Admissions;
 use crate::budget::Replicas;
-use crate::cache::{self, Event, Polled, TieredCache};
+use crate::cache::{self, Event, PollResult, TieredCache};
 use crate::clock;
 use crate::redis_link::RedisTime;
 
@@ -46,7 +46,7 @@ impl LogFollower {
             };
             if !ever_read {
                 // What was forgotten before the log was first read may be in memory already.
-                self.cache.hear(&Event::Lost);
+                self.cache.apply(&Event::Lost);
             }
             (ever_read, failed) = (true, false);
             wait = if polled.more { Duration::ZERO } else { LISTEN };
@@ -54,10 +54,10 @@ impl LogFollower {
         }
     }
 
-    fn apply(&self, polled: &Polled) {
-        self.time.hear(polled.now);
+    fn apply(&self, polled: &PollResult) {
+        self.time.apply(polled.now);
         for event in &polled.events {
-            self.cache.hear(event);
+            self.cache.apply(event);
             self.apply_to_admissions(event);
         }
         let Some(count) = polled.replicas.and_then(NonZeroU32::new) else {
@@ -71,13 +71,13 @@ impl LogFollower {
             kept_for: polled.kept_for,
         };
         for (_, budget) in self.budgets.lock().iter() {
-            budget.heard(&replicas);
+            budget.apply_replicas(&replicas);
         }
     }
 
     fn no_replicas_known(&self) {
         for (_, budget) in self.budgets.lock().iter() {
-            budget.unheard();
+            budget.redis_unreachable();
         }
     }
 
@@ -85,10 +85,10 @@ impl LogFollower {
         let admissions = &self.admissions;
         match event {
             Event::Revoke(auth) => admissions.revoke_here(*auth),
-            Event::ForgetUser(user) => admissions.forget_user_here(*user),
+            Event::InvalidateUser(user) => admissions.forget_user_here(*user),
             Event::Lost => admissions.clear_here(),
-            Event::ForgetNumber(..)
-            | Event::ForgetNumbers(_)
+            Event::InvalidateNumber(..)
+            | Event::InvalidateNumbers(_)
             | Event::Replaced(..)
             | Event::ReplacedMany(..) => {}
         }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::cache::Log;
+use crate::cache::InvalidationLog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::connector::Dns;
@@ -74,7 +74,7 @@ struct Daemon {
     /// A daemon that is given up half-way has no parts that ended too early.
     stop_with_it: DropGuard,
     tracer: Tracer,
-    log: Option<Log>,
+    log: Option<InvalidationLog>,
     #[expect(dead_code, reason = "held: its threads end with it")]
     crm: CrmRuntime,
 }

@@ -6,42 +6,42 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::Config;
-use super::ask::{Answer, Ask, Known, News, Outlook, Slot, Times};
-use super::hint::Rest;
-use super::local::Local;
-use super::past::{self, Count, Past, Replicas};
-use super::queue::Ahead;
+use super::BudgetConfig;
+use super::forecast::Forecast;
+use super::local::LocalLimiter;
+use super::past::{self, CountSource, Past, Replicas};
+use super::pauses::Pause;
 use super::quota::{Quota, Scope};
+use super::request::{ExpectedInRedis, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
 use super::shared::SharedQuota;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 
 /// The limiter of one quota.
 #[derive(Debug)]
-pub(super) struct Limiter {
-    terms: RwLock<Terms>,
+pub(super) struct QuotaLimiter {
+    settings: RwLock<LimiterSettings>,
     /// The longest time after its permit at which a call may still arrive.
     call_timeout: Duration,
-    local: Local,
+    local: LocalLimiter,
     shared: Option<SharedQuota>,
     past: Mutex<Past>,
 }
 
 /// What the settings say; changes at run time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Terms {
+struct LimiterSettings {
     quota: Quota,
-    /// How long the windows hold a call of which nothing is heard any more.
+    /// How long the windows hold a call without a known end.
     hold: Duration,
-    /// For how long after a proven call one call of each window is kept for proven credentials.
-    keeps_one_for: Duration,
+    /// For how long after a proven call one call of each window is reserved for proven credentials.
+    reserve_for: Duration,
 }
 
-impl Terms {
+impl LimiterSettings {
     fn new(quota: Quota, call_timeout: Duration, admitted: Duration) -> Self {
         // Nobody else's credential counts in the quota of a user.
-        let keeps_one_for = if quota.scope() == Scope::Account {
+        let reserve_for = if quota.scope() == Scope::Account {
             admitted
         } else {
             Duration::ZERO
@@ -49,27 +49,35 @@ impl Terms {
         Self {
             quota,
             hold: call_timeout + quota.per(),
-            keeps_one_for,
+            reserve_for,
         }
     }
 
-    fn times(&self) -> Times {
-        let unknown_for = past::unknown_for(self.quota.per());
-        Times {
+    /// What Redis must know to count by these settings, if nobody is absent and nothing is expected
+    /// of it.
+    fn shared_terms(&self) -> SharedTerms {
+        SharedTerms {
+            quota: self.quota,
             hold: self.hold,
-            keeps_one_for: self.keeps_one_for,
-            unknown_for,
+            reserve_for: self.reserve_for,
+            unknown_for: past::unknown_for(self.quota.per()),
+            left_to_absent: 0,
+            expected: ExpectedInRedis::default(),
         }
     }
 }
 
-impl Limiter {
-    pub(super) fn new(quota: Quota, config: &Config, shared: Option<SharedQuota>) -> Self {
+impl QuotaLimiter {
+    pub(super) fn new(quota: Quota, config: &BudgetConfig, shared: Option<SharedQuota>) -> Self {
         let past = Mutex::new(Past::new(&quota, config, shared.is_some(), clock::now()));
-        let terms = RwLock::new(Terms::new(quota, config.call_timeout, config.admitted));
-        let local = Local::new(&quota, config.replicas);
+        let settings = RwLock::new(LimiterSettings::new(
+            quota,
+            config.call_timeout,
+            config.admitted,
+        ));
+        let local = LocalLimiter::new(&quota, config.replicas);
         Self {
-            terms,
+            settings,
             call_timeout: config.call_timeout,
             local,
             shared,
@@ -77,22 +85,22 @@ impl Limiter {
         }
     }
 
-    fn terms(&self) -> Terms {
-        *self.terms.read()
+    fn settings(&self) -> LimiterSettings {
+        *self.settings.read()
     }
 
-    /// Other settings hold from the next ask on, but for the quota's scope. Calls that are held
-    /// stay so. If `forgets`, or if windows become longer, the past is one that nobody remembers.
-    /// True if anything changes.
+    /// Applies other settings from the next request on, except for the quota's scope. Calls that
+    /// are held stay so. If `forgets`, or if windows become longer, the past is unknown. True if
+    /// anything changes.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
         let quota = quota.of(self.quota().scope());
-        let new = Terms::new(quota, self.call_timeout, admitted);
-        let before = std::mem::replace(&mut *self.terms.write(), new);
+        let new = LimiterSettings::new(quota, self.call_timeout, admitted);
+        let before = std::mem::replace(&mut *self.settings.write(), new);
         if forgets || new.quota.per() > before.quota.per() {
             self.past.lock().forget(new.quota.per(), clock::now());
         }
         if new.quota != before.quota {
-            self.local.follow(&new.quota);
+            self.local.set_quota(&new.quota);
         }
         forgets || new != before
     }
@@ -103,83 +111,79 @@ impl Limiter {
     }
 
     pub(super) fn quota(&self) -> Quota {
-        self.terms().quota
+        self.settings().quota
     }
 
-    /// Asks for a call. Never two asks for one scope at a time.
+    /// Asks for a call. Never two requests for one scope at a time.
     ///
     /// Ends at once, or within the timeout of the link to Redis.
-    pub(super) async fn ask(&self, ask: &Ask) -> Answer {
-        let terms = self.terms();
-        let until = clock::now() + terms.hold;
-        let count = self.past.lock().count(clock::now());
-        let count = self.local.count_of(ask.scope, count);
-        match (&self.shared, count) {
-            _ if ask.is_made => self.count_made(ask, until).await,
-            (_, Count::Unknown(wait)) => Answer::denied(Outlook::after(wait)),
-            (Some(shared), Count::Shared) => self.ask_shared(shared, ask, until).await,
-            (Some(shared), Count::SharedWithinShare) => {
-                let outlook = self.local.outlook_of_share(&terms.quota, ask);
-                match outlook.wait((ask.lane, ask.standing), Ahead::default(), clock::now()) {
-                    Duration::ZERO => self.ask_shared(shared, ask, until).await,
-                    _ => Answer::denied(outlook),
+    pub(super) async fn request(&self, request: &SlotRequest) -> SlotReply {
+        let settings = self.settings();
+        let until = clock::now() + settings.hold;
+        if request.is_made {
+            return self.count_made(request, until).await;
+        }
+        let source = self.past.lock().source(clock::now());
+        let source = self.local.source_for(request.scope, source);
+        match (&self.shared, source) {
+            (_, CountSource::Unknown(wait)) => SlotReply::denied(Forecast::after(wait)),
+            (Some(shared), CountSource::Shared) => {
+                self.request_shared(shared, request, until).await
+            }
+            (Some(shared), CountSource::SharedWithinShare) => {
+                let forecast = self.local.forecast_of_share(&settings.quota, request);
+                if request.wait_for(&forecast).is_zero() {
+                    self.request_shared(shared, request, until).await
+                } else {
+                    SlotReply::denied(forecast)
                 }
             }
-            (_, Count::Own | Count::Shared | Count::SharedWithinShare) => {
-                self.local
-                    .ask(&terms.quota, terms.keeps_one_for, ask, until)
-            }
+            (_, CountSource::Own | CountSource::Shared | CountSource::SharedWithinShare) => self
+                .local
+                .request(&settings.quota, settings.reserve_for, request, until),
         }
     }
 
-    async fn ask_shared(&self, shared: &SharedQuota, ask: &Ask, until: Instant) -> Answer {
-        let (terms, absent) = (self.terms(), self.past.lock().absent(clock::now()));
-        let left = ask.limits.all - ask.limits.leaving(absent).all;
-        let known = self.local.known(ask.scope, terms.quota.per());
-        let Ok(answer) = shared
-            .ask(&terms.quota, &terms.times(), ask, (left, &known), until)
-            .await
-        else {
-            let wait = self.past.lock().outage();
-            self.local.was_not_answered(ask.scope, wait);
-            return Answer::denied(Outlook::after(Duration::ZERO));
+    async fn request_shared(
+        &self,
+        shared: &SharedQuota,
+        request: &SlotRequest,
+        until: Instant,
+    ) -> SlotReply {
+        let (settings, absent) = (self.settings(), self.past.lock().absent(clock::now()));
+        let quota = &settings.quota;
+        let terms = SharedTerms {
+            left_to_absent: request.limits.all - request.limits.leaving(absent).all,
+            expected: self.local.expected_in_redis(request.scope, quota.per()),
+            ..settings.shared_terms()
         };
-        self.local.was_answered(ask.scope, &terms.quota);
-        if let Some(slot) = &answer.granted {
+        let Ok(reply) = shared.request(&terms, request, until).await else {
+            let wait = self.past.lock().outage();
+            self.local.redis_failed(request.scope, wait);
+            return SlotReply::denied(Forecast::after(Duration::ZERO));
+        };
+        self.local.redis_answered(request.scope, quota);
+        if let Some(slot) = &reply.granted {
             self.local.hold(slot);
         }
-        answer
+        reply
     }
 
-    /// Counts a call that nobody was asked for, whether there is room or not.
-    async fn count_made(&self, ask: &Ask, until: Instant) -> Answer {
-        let terms = self.terms();
-        let slot = Slot {
-            scope: ask.scope,
-            is_background: ask.lane.is_background(),
-            until,
-            name: None,
-        };
-        let named = match &self.shared {
-            Some(shared) => shared
-                .ask(
-                    &terms.quota,
-                    &terms.times(),
-                    ask,
-                    (0, &Known::default()),
-                    until,
-                )
-                .await
-                .ok()
-                .and_then(|answer| answer.granted),
+    /// Counts a call that is made already, whether there is room or not.
+    async fn count_made(&self, request: &SlotRequest, until: Instant) -> SlotReply {
+        let terms = self.settings().shared_terms();
+        let counted_in_redis = match &self.shared {
+            Some(shared) => shared.request(&terms, request, until).await.ok(),
             None => None,
         };
-        let slot = named.unwrap_or(slot);
+        let slot = counted_in_redis
+            .and_then(|reply| reply.granted)
+            .unwrap_or_else(|| Slot::granted(request, until));
         self.local.hold(&slot);
-        Answer {
+        SlotReply {
             granted: Some(slot),
-            outlook: Outlook::after(Duration::ZERO),
-            rest: Rest::default(),
+            forecast: Forecast::after(Duration::ZERO),
+            pause: Pause::default(),
         }
     }
 
@@ -204,29 +208,29 @@ impl Limiter {
         }
     }
 
-    /// Tells the other replicas. Best effort.
-    pub(super) async fn tell(&self, scope: ScopeTag, news: News) {
+    /// Publishes an update to the other replicas. Best effort.
+    pub(super) async fn publish(&self, scope: ScopeTag, update: ScopeUpdate) {
         if let Some(shared) = &self.shared {
-            shared.tell(scope, &news).await;
+            shared.publish(scope, &update).await;
         }
     }
 
-    /// A credential of the scope is proven: one call of each window is kept for such ones for a
+    /// A credential of the scope is proven: reserves one call of each window for proven ones for a
     /// while.
-    pub(super) async fn keep_one(&self, scope: ScopeTag) {
-        let keeps_one_for = self.terms().keeps_one_for;
-        if keeps_one_for.is_zero() {
+    pub(super) async fn reserve_one(&self, scope: ScopeTag) {
+        let reserve_for = self.settings().reserve_for;
+        if reserve_for.is_zero() {
             return;
         }
-        self.local.keep_one(scope, clock::now() + keeps_one_for);
+        self.local.reserve_one(scope, clock::now() + reserve_for);
         if let Some(shared) = &self.shared {
-            shared.keep_one(scope, keeps_one_for).await;
+            shared.reserve_one(scope, reserve_for).await;
         }
     }
 
-    /// What Redis said of the replicas. True if whoever waits should look again. Nothing is shared
-    /// without Redis.
-    pub(super) fn heard(&self, replicas: &Replicas) -> bool {
+    /// Applies what Redis knows of the replicas. True if those who wait should look again. Changes
+    /// nothing without Redis.
+    pub(super) fn apply_replicas(&self, replicas: &Replicas) -> bool {
         if self.shared.is_none() {
             return false;
         }
@@ -234,20 +238,20 @@ impl Limiter {
             let mut past = self.past.lock();
             let before = past.kept_since();
             (
-                past.heard(replicas, clock::now()),
+                past.apply_replicas(replicas, clock::now()),
                 before.is_some() && before != past.kept_since(),
             )
         };
         if began_anew {
             // All counts are lost and waited for at once, not again in each scope.
-            self.local.forget_known();
+            self.local.forget_expected();
         }
-        self.local.divide(&self.quota(), replicas.count) || changes_count
+        self.local.set_replicas(&self.quota(), replicas.count) || changes_count
     }
 
-    /// Redis did not say anything of the replicas.
-    pub(super) fn unheard(&self) {
-        self.past.lock().lost(clock::now());
+    /// Redis did not answer a question about the replicas.
+    pub(super) fn redis_unreachable(&self) {
+        self.past.lock().redis_unreachable(clock::now());
     }
 
     /// Forgets the scopes that hold nothing.

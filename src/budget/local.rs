@@ -1,30 +1,25 @@
 //! This replica's own count: of the whole quota without Redis, of an equal share of it while Redis
 //! is away.
 //!
-//! Owns the windows, which guard the quota, and the governors, which pace the calls within it. Two
-//! of each, because neither knows lanes: one for all calls, one for the background lanes' share of
-//! them. Promises that an ask which is denied spends nothing of any. Never waits.
+//! Owns the windows of each scope, which guard the quota: one of all calls, one of the background
+//! lanes' share. The [`governor`](super::governor) paces the calls within them. Promises that a
+//! request which is denied spends nothing of either. Never waits.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
-use governor::RateLimiter;
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::StateStore;
-use governor::state::keyed::ShrinkableKeyedStateStore;
 use parking_lot::{Mutex, RwLock};
 
-use super::ask::{Answer, Ask, Forecast, Kept, Known, Last, Outlook, Room, SCOPE_KNOWN, Slot};
-use super::hint::Rest;
-use super::past::{Count, Outage};
-use super::queue::{Ahead, Standing};
-use super::quota::{Pace, Quota};
-use super::window::{Window, micros};
+use super::forecast::{Forecast, Reserved, RoomForecast};
+use super::governor::{Governors, Pace};
+use super::past::{CountSource, ScopeOutage};
+use super::pauses::Pause;
+use super::queue::CredentialProof;
+use super::quota::Quota;
+use super::request::{ExpectedCall, ExpectedInRedis, SCOPE_KNOWN, Slot, SlotReply, SlotRequest};
+use super::window::SlidingWindow;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 
@@ -32,126 +27,83 @@ use crate::domain::ScopeTag;
 const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
 
 /// The own count of one quota.
-pub(super) struct Local {
-    paces: RwLock<Paces>,
-    held: Mutex<HashMap<ScopeTag, Held, foldhash::fast::RandomState>>,
-}
-
-struct Paces {
-    /// How many share the quota, and how many at least, as the settings say.
-    replicas: NonZeroU32,
-    at_least: NonZeroU32,
-    all: Keyed,
-    background: Keyed,
-    /// By how many microseconds call pops may run further ahead of the pace than the background
-    /// lanes.
-    ahead: i64,
-}
-
-impl Paces {
-    fn new(quota: &Quota, replicas: NonZeroU32, at_least: NonZeroU32) -> Self {
-        let keyed = |pace: Pace| Keyed::new(pace.among(replicas.max(at_least)));
-        let (all, background) = (keyed(quota.all()), keyed(quota.background()));
-        let ahead = micros(all.pace.tolerance())
-            - micros(quota.even().among(replicas.max(at_least)).tolerance());
-        Self {
-            replicas,
-            at_least,
-            all,
-            background,
-            ahead,
-        }
-    }
-
-    /// When the next calls are due, of all and of the background lanes.
-    fn forecasts(&self, scope: ScopeTag) -> (Forecast, Forecast) {
-        let (all, share) = (self.all.forecast(scope), self.background.forecast(scope));
-        (
-            all,
-            Forecast {
-                next: share.next.max(all.next + self.ahead),
-                ..share
-            },
-        )
-    }
-
-    fn sharing(&self) -> NonZeroU32 {
-        self.replicas.max(self.at_least)
-    }
+pub(super) struct LocalLimiter {
+    governors: RwLock<Governors>,
+    scopes: Mutex<HashMap<ScopeTag, ScopeCalls, foldhash::fast::RandomState>>,
 }
 
 /// The calls of one scope.
 #[derive(Debug, Default)]
-struct Held {
-    all: Window,
-    background: Window,
+struct ScopeCalls {
+    all: SlidingWindow,
+    background: SlidingWindow,
     /// The latest call that Redis has counted for this replica, and until when.
     last: Option<(String, Instant)>,
     /// When Redis last counted one.
     counted: Option<Instant>,
-    /// Until when a call is kept for credentials that are proven.
-    keeps_one_until: Option<Instant>,
-    /// Redis does not answer asks of this scope.
-    outage: Option<Outage>,
+    /// Until when a call of each window is reserved for proven credentials.
+    reserved_until: Option<Instant>,
+    /// Redis does not answer requests of this scope.
+    outage: Option<ScopeOutage>,
     /// From when on all replicas count this scope in Redis again.
     all_shared_from: Option<Instant>,
 }
 
-impl Held {
+impl ScopeCalls {
     fn slide(&mut self, now: Instant) {
         self.all.slide(now);
         self.background.slide(now);
     }
 
-    fn is_needless(&self, now: Instant) -> bool {
+    fn is_forgettable(&self, now: Instant) -> bool {
         let is_over = |moment: Option<Instant>| moment.is_none_or(|moment| moment <= now);
         self.all.is_empty()
-            && is_over(self.keeps_one_until)
+            && is_over(self.reserved_until)
             && is_over(self.all_shared_from)
             && is_over(self.counted.map(|counted| counted + SCOPE_KNOWN))
             && self.outage.is_none_or(|outage| outage.is_forgotten(now))
     }
 }
 
-impl fmt::Debug for Local {
+impl fmt::Debug for LocalLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local")
-            .field("replicas", &self.paces.read().sharing())
+            .field("replicas", &self.governors.read().sharing())
             .finish_non_exhaustive()
     }
 }
 
-impl Local {
+impl LocalLimiter {
     /// The count of a replica that knows of no other. So many share the quota at least.
     pub(super) fn new(quota: &Quota, at_least: NonZeroU32) -> Self {
         Self {
-            paces: RwLock::new(Paces::new(quota, NonZeroU32::MIN, at_least)),
-            held: Mutex::default(),
+            governors: RwLock::new(Governors::new(quota, NonZeroU32::MIN, at_least)),
+            scopes: Mutex::default(),
         }
     }
 
-    /// Whose count holds for a scope, if `count` holds for the quota.
-    pub(super) fn count_of(&self, scope: ScopeTag, count: Count) -> Count {
-        if !matches!(count, Count::Shared | Count::SharedWithinShare) {
-            return count;
+    /// Whose count holds for a scope, if `source` holds for the quota.
+    pub(super) fn source_for(&self, scope: ScopeTag, source: CountSource) -> CountSource {
+        if !matches!(source, CountSource::Shared | CountSource::SharedWithinShare) {
+            return source;
         }
-        let (held, now) = (self.held.lock(), clock::now());
-        let Some(held) = held.get(&scope) else {
-            return count;
+        let (scopes, now) = (self.scopes.lock(), clock::now());
+        let Some(held) = scopes.get(&scope) else {
+            return source;
         };
         let within_share = held.all_shared_from.is_some_and(|from| now < from);
         let shared = if within_share {
-            Count::SharedWithinShare
+            CountSource::SharedWithinShare
         } else {
-            count
+            source
         };
         held.outage
-            .map_or(shared, |outage| outage.count(shared, now))
+            .map_or(shared, |outage| outage.source(shared, now))
     }
 
-    /// Redis has answered an ask of a scope.
-    pub(super) fn was_answered(&self, scope: ScopeTag, quota: &Quota) {
-        if let Some(held) = self.held.lock().get_mut(&scope)
+    /// Redis has answered a request of a scope.
+    pub(super) fn redis_answered(&self, scope: ScopeTag, quota: &Quota) {
+        if let Some(held) = self.scopes.lock().get_mut(&scope)
             && let Some(outage) = held.outage.take()
         {
             held.all_shared_from = held
@@ -160,136 +112,104 @@ impl Local {
         }
     }
 
-    /// Redis has not answered an ask of a scope; it is waited for so long.
-    pub(super) fn was_not_answered(&self, scope: ScopeTag, wait: Duration) {
-        let mut held = self.held.lock();
-        let held = held.entry(scope).or_default();
-        held.outage = Some(Outage::goes_on(held.outage, wait, clock::now()));
+    /// Redis has not answered a request of a scope. It is waited for so long.
+    pub(super) fn redis_failed(&self, scope: ScopeTag, wait: Duration) {
+        let mut scopes = self.scopes.lock();
+        let held = scopes.entry(scope).or_default();
+        held.outage = Some(ScopeOutage::prolonged(held.outage, wait, clock::now()));
     }
 
-    /// Spends a call if there is room. Never two asks for one scope at a time: what was seen must
-    /// still be so.
-    pub(super) fn ask(
+    /// Spends a call if there is room. Never two requests for one scope at a time: what was seen
+    /// must still be so.
+    pub(super) fn request(
         &self,
         quota: &Quota,
-        keeps_one_for: Duration,
-        ask: &Ask,
+        reserve_for: Duration,
+        request: &SlotRequest,
         until: Instant,
-    ) -> Answer {
-        let paces = self.paces.read();
-        let paces = ask.is_paced.then_some(&*paces);
-        let before = self.outlook(quota, ask, paces);
-        let is_background = ask.lane.is_background();
+    ) -> SlotReply {
+        let governors = self.governors.read();
         // governor gives nothing back. So everything is looked at before anything is spent.
-        if !before
-            .wait((ask.lane, ask.standing), Ahead::default(), clock::now())
-            .is_zero()
-        {
-            return Answer {
-                granted: None,
-                outlook: before,
-                rest: Rest::default(),
-            };
+        let before = self.forecast(quota, request, &governors);
+        if !request.wait_for(&before).is_zero() {
+            return SlotReply::denied(before);
         }
-        if let Some(paces) = paces {
-            paces.all.spend(ask.scope);
-            if is_background {
-                paces.background.spend(ask.scope);
-            }
+        let slot = Slot::granted(request, until);
+        if request.is_paced {
+            governors.spend(slot.scope, slot.is_background);
         }
-        let slot = Slot {
-            scope: ask.scope,
-            is_background,
-            until,
-            name: None,
-        };
         self.hold(&slot);
-        if ask.standing == Standing::Proven {
-            self.keep_one(ask.scope, clock::now() + keeps_one_for);
+        if request.proof == CredentialProof::Proven {
+            self.reserve_one(request.scope, clock::now() + reserve_for);
         }
-        let outlook = self.outlook(quota, ask, paces);
-        Answer {
+        SlotReply {
             granted: Some(slot),
-            outlook,
-            rest: Rest::default(),
+            forecast: self.forecast(quota, request, &governors),
+            pause: Pause::default(),
         }
     }
 
     /// When this replica's share has room.
-    pub(super) fn outlook_of_share(&self, quota: &Quota, ask: &Ask) -> Outlook {
-        self.outlook(quota, ask, None)
+    pub(super) fn forecast_of_share(&self, quota: &Quota, request: &SlotRequest) -> Forecast {
+        let within_window = SlotRequest {
+            is_paced: false,
+            ..*request
+        };
+        self.forecast(quota, &within_window, &self.governors.read())
     }
 
-    fn outlook(&self, quota: &Quota, ask: &Ask, paces: Option<&Paces>) -> Outlook {
-        let now = clock::now();
-        let sharing = paces.map_or_else(|| self.paces.read().sharing(), Paces::sharing);
-        let limits = ask.limits.among(sharing);
-        let mut held = self.held.lock();
-        let held = held.entry(ask.scope).or_default();
+    fn forecast(&self, quota: &Quota, request: &SlotRequest, governors: &Governors) -> Forecast {
+        let limits = request.limits.among(governors.sharing());
+        let [pace, pace_of_share] = governors.pace_of(request);
+        let mut scopes = self.scopes.lock();
+        let (held, now) = (scopes.entry(request.scope).or_default(), clock::now());
         held.slide(now);
-        let keeps_one = held.keeps_one_until.is_some_and(|until| now < until);
-        let (pace, share_pace) = paces
-            .map(|paces| paces.forecasts(ask.scope))
-            .unwrap_or_default();
-        let room = |window: &Window, limit: u32, pace: Forecast, burst: u32| Room {
+        let is_reserved = held.reserved_until.is_some_and(|until| now < until);
+        let room = |window: &SlidingWindow, limit: u32, pace: Pace| RoomForecast {
             limit,
-            frees: window.frees(now, quota.per()),
-            pace,
-            kept: if keeps_one {
-                Kept::one(limit, burst)
-            } else {
-                Kept::default()
-            },
+            free_times: window.free_times(now, quota.per()),
+            next_calls: pace.next_calls,
+            reserved: Reserved::one_if(is_reserved, limit, pace.burst),
         };
-        let [burst, share_burst] = paces.map_or([1, 1], |paces| {
-            [&paces.all, &paces.background].map(Keyed::burst)
+        let all = room(&held.all, limits.of(false), pace);
+        let share = room(&held.background, limits.of(true), pace_of_share);
+        Forecast::now(all, share)
+    }
+
+    /// Reserves one call of each window for proven credentials until then.
+    pub(super) fn reserve_one(&self, scope: ScopeTag, until: Instant) {
+        self.scopes.lock().entry(scope).or_default().reserved_until = Some(until);
+    }
+
+    /// What Redis must know of a scope: if it does not, it has lost its count. A call that is free
+    /// in a moment is not expected.
+    pub(super) fn expected_in_redis(&self, scope: ScopeTag, per: Duration) -> ExpectedInRedis {
+        let (scopes, now) = (self.scopes.lock(), clock::now());
+        let Some(held) = scopes.get(&scope) else {
+            return ExpectedInRedis::default();
+        };
+        let shortest = (per / 100).max(CLOCKS_DIFFER);
+        let call = held.last.as_ref().map(|(name, until)| ExpectedCall {
+            name: name.clone(),
+            held_for: until.saturating_duration_since(now),
         });
-        Outlook::now(
-            room(&held.all, limits.of(false), pace, burst),
-            room(&held.background, limits.of(true), share_pace, share_burst),
-        )
-    }
-
-    /// One call of each window is kept for proven credentials until then.
-    pub(super) fn keep_one(&self, scope: ScopeTag, until: Instant) {
-        self.held.lock().entry(scope).or_default().keeps_one_until = Some(until);
-    }
-
-    /// What Redis must know of a scope: if it does not, it has lost what it counted. A call that is
-    /// free in a moment is not asked for.
-    pub(super) fn known(&self, scope: ScopeTag, per: Duration) -> Known {
-        let (held, now) = (self.held.lock(), clock::now());
-        let Some(held) = held.get(&scope) else {
-            return Known::default();
-        };
-        let counted = held
-            .counted
-            .is_some_and(|counted| now < counted + SCOPE_KNOWN);
-        let last = held
-            .last
-            .as_ref()
-            .map(|(name, until)| (name, until.saturating_duration_since(now)));
-        let last = last.filter(|(_, held_for)| *held_for > (per / 100).max(CLOCKS_DIFFER));
-        Known {
-            scope: counted,
-            last: last.map(|(name, held_for)| Last {
-                name: name.clone(),
-                held_for,
-            }),
+        ExpectedInRedis {
+            is_scope_known: held.counted.is_some_and(|at| now < at + SCOPE_KNOWN),
+            call: call.filter(|call| call.held_for > shortest),
         }
     }
 
-    /// Redis need not know any more what it has counted until now.
-    pub(super) fn forget_known(&self) {
-        for held in self.held.lock().values_mut() {
+    /// Expects no longer that Redis knows what it has counted until now.
+    pub(super) fn forget_expected(&self) {
+        for held in self.scopes.lock().values_mut() {
             (held.last, held.counted) = (None, None);
         }
     }
 
     /// Counts a call, wherever it was granted.
     pub(super) fn hold(&self, slot: &Slot) {
-        let mut held = self.held.lock();
-        let held = held.entry(slot.scope).or_default();
+        let mut scopes = self.scopes.lock();
+        let held = scopes.entry(slot.scope).or_default();
         if let Some(name) = &slot.name {
             held.last = Some((name.clone(), slot.until));
             held.counted = Some(clock::now());
@@ -302,7 +222,7 @@ impl Local {
 
     /// The call is held until `until` only.
     pub(super) fn release(&self, slot: &Slot, until: Instant) {
-        if let Some(held) = self.held.lock().get_mut(&slot.scope) {
+        if let Some(held) = self.scopes.lock().get_mut(&slot.scope) {
             if let Some((_, held_until)) = held
                 .last
                 .as_mut()
@@ -317,148 +237,38 @@ impl Local {
         }
     }
 
-    /// So many replicas share the quota. True if that changes anything; then the paces begin
-    /// afresh, because governor's quota cannot be changed.
-    pub(super) fn divide(&self, quota: &Quota, replicas: NonZeroU32) -> bool {
-        let mut paces = self.paces.write();
-        let changes = paces.replicas != replicas;
-        if changes {
-            *paces = Paces::new(quota, replicas, paces.at_least);
-        }
-        changes
+    /// So many replicas share the quota. True if that changes anything; then the pace begins
+    /// afresh.
+    pub(super) fn set_replicas(&self, quota: &Quota, replicas: NonZeroU32) -> bool {
+        let mut governors = self.governors.write();
+        let Some(changed) = governors.among(quota, replicas) else {
+            return false;
+        };
+        *governors = changed;
+        true
     }
 
-    /// The quota is another one. The paces begin afresh, the windows hold what they held.
-    pub(super) fn follow(&self, quota: &Quota) {
-        let mut paces = self.paces.write();
-        *paces = Paces::new(quota, paces.replicas, paces.at_least);
+    /// The quota is another one. The pace begins afresh, the windows hold what they held.
+    pub(super) fn set_quota(&self, quota: &Quota) {
+        let mut governors = self.governors.write();
+        *governors = governors.renewed(quota);
     }
 
     /// Forgets the scopes that hold nothing.
     pub(super) fn sweep(&self) {
-        let paces = self.paces.read();
-        for keyed in [&paces.all, &paces.background] {
-            keyed.limiter.retain_recent();
-            keyed.limiter.shrink_to_fit();
-        }
-        let (mut held, now) = (self.held.lock(), clock::now());
-        held.retain(|_, held| {
+        self.governors.read().sweep();
+        let (mut scopes, now) = (self.scopes.lock(), clock::now());
+        scopes.retain(|_, held| {
             held.slide(now);
-            !held.is_needless(now)
+            !held.is_forgettable(now)
         });
-        held.shrink_to_fit();
+        scopes.shrink_to_fit();
     }
 
     /// Scopes remembered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let paces = self.paces.read();
-        paces.all.limiter.len() + paces.background.limiter.len() + self.held.lock().len()
-    }
-}
-
-/// One governor with a state for each scope.
-struct Keyed {
-    limiter: RateLimiter<ScopeTag, Arrivals, Since, NoOpMiddleware<Nanos>>,
-    arrivals: Arrivals,
-    start: Since,
-    pace: Pace,
-}
-
-impl Keyed {
-    fn new(pace: Pace) -> Self {
-        let (start, arrivals) = (Since(clock::now()), Arrivals::default());
-        // Never less than a nanosecond: a Pace has an interval.
-        let quota = governor::Quota::with_period(pace.interval)
-            .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
-            .allow_burst(pace.burst);
-        Self {
-            limiter: RateLimiter::new(quota, arrivals.clone(), start),
-            arrivals,
-            start,
-            pace,
-        }
-    }
-
-    /// Counts a call for which there was room.
-    fn spend(&self, scope: ScopeTag) {
-        let _ = self.limiter.check_key(&scope);
-    }
-
-    fn burst(&self) -> u32 {
-        self.pace.burst.get()
-    }
-
-    /// When the next call is due: governor's own rule, asked without spending.
-    fn forecast(&self, scope: ScopeTag) -> Forecast {
-        let now = self.start.now().as_u64();
-        let arrival = self
-            .arrivals
-            .0
-            .lock()
-            .get(&scope)
-            .copied()
-            .unwrap_or(0)
-            .max(now);
-        // Rounded up, so that a wait of this length is long enough.
-        let next = micros(Duration::from_nanos(arrival - now + 999))
-            .saturating_sub(micros(self.pace.tolerance()));
-        Forecast {
-            next,
-            interval: micros(self.pace.interval),
-        }
-    }
-}
-
-/// What governor stores for each scope: the theoretical arrival time of the next call, in
-/// nanoseconds since the limiter's start. Ours and not governor's own, so that it can be read.
-#[derive(Clone, Default)]
-struct Arrivals(Arc<Mutex<HashMap<ScopeTag, u64, foldhash::fast::RandomState>>>);
-
-impl StateStore for Arrivals {
-    type Key = ScopeTag;
-
-    fn measure_and_replace<T, F, E>(&self, scope: &ScopeTag, measure: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let mut arrivals = self.0.lock();
-        let (outcome, next) = measure(arrivals.get(scope).map(|arrival| Nanos::new(*arrival)))?;
-        arrivals.insert(*scope, next.as_u64());
-        Ok(outcome)
-    }
-}
-
-impl ShrinkableKeyedStateStore<ScopeTag> for Arrivals {
-    fn retain_recent(&self, drop_below: Nanos) {
-        self.0
-            .lock()
-            .retain(|_, arrival| *arrival > drop_below.as_u64());
-    }
-
-    fn shrink_to_fit(&self) {
-        self.0.lock().shrink_to_fit();
-    }
-
-    fn len(&self) -> usize {
-        self.0.lock().len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
-    }
-}
-
-/// governor's view of the clock: time since a moment.
-#[derive(Debug, Clone, Copy)]
-struct Since(Instant);
-
-impl Clock for Since {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        let since = clock::now().saturating_duration_since(self.0);
-        Nanos::new(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        self.governors.read().len() + self.scopes.lock().len()
     }
 }
 

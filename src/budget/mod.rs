@@ -2,66 +2,69 @@
 //!
 //! A CRM allows so many HTTP calls in so much time, counted for each user or for a whole account,
 //! and punishes whoever takes more. Three kinds of work want the same calls: a phone that rings, a
-//! stale answer that is refreshed, and a call log of thousands that warms up. This room decides who
-//! gets the next call.
+//! stale answer that is refreshed, and a call log of thousands that is prefetched. This room
+//! decides who gets the next call.
 //!
 //! # The way of one call
 //! [`Budget::acquire`] -> the [`gate`] of each scope, a line ordered by lane and arrival -> the
 //! [`limiter`], which only the head of the line asks -> a [`Permit`]. After the reply
-//! [`Permit::observe_since`] says what the CRM said of its limit.
+//! [`Permit::observe_since`] takes in what the CRM said of its limit.
+//!
+//! # Words
+//! *Limit*: calls that a window may hold. *Window*: the length of time that a CRM counts. *Burst*:
+//! calls that may go at once. *Scope*: whose calls are counted together. *Slot*: a call that a
+//! window holds. *Permit*: the slots of one call. *Lane*: how urgent it is. *Pause*: a time in
+//! which a scope makes no call.
 //!
 //! # Scopes
-//! CRMs count by token, by user or by account. A call spends the scope of its owner as far as that
-//! is known, and always that of its credential ([`Scopes`]): so there is one count that knows every
-//! call under the credential.
+//! CRMs count by token, by user or by account. A call spends a slot of its owner's scope if the
+//! owner is known, and always one of its credential's ([`Scopes`]): so there is one count that
+//! knows every call under the credential.
 //!
 //! # Windows
 //! A CRM counts the calls of a sliding window, on arrival. So a call is held in a [`window`] from
-//! its permit until one window after its reply, and a call without a reply for as long as it may
-//! still arrive and one window more. There are two windows for each scope: of *all* calls, and of
-//! the *background* lanes' share. Within the windows governor paces the calls: the background lanes
-//! evenly, call pops with a burst.
+//! its permit until one window after its reply. A call without a reply is held for as long as it
+//! may still arrive, and one window more. Each scope has two windows: of *all* calls, and of the
+//! *background* lanes' share. Within the windows a [`governor`] paces the calls: the background
+//! lanes evenly, call pops with a burst.
 //!
 //! # Lanes
-//! A call pop needs room in one window; the other lanes in both, and both are looked at before
-//! either is spent. While a call pop waits in the line nobody of another lane goes. A load that is
-//! raised moves up at once ([`Urgency`]); else a phone that rings for a number being prefetched
-//! would wait as long as the prefetch. Within a lane proven credentials come first, and one call of
-//! each window of an account is kept for them.
+//! A call pop needs room in one window, the other lanes in both. Both are looked at before either
+//! is spent. While a call pop waits in the line, no other lane goes. A load that becomes more
+//! urgent moves up at once ([`Urgency`]): otherwise a phone that rings for a number being
+//! prefetched would wait as long as the prefetch. Within a lane proven credentials come first, and
+//! one call of each window of an account is reserved for them.
 //!
 //! # Deadlines
-//! A waiter that cannot be served before its deadline is told so at once, with the time after which
-//! it can, and has spent nothing. The estimate knows the calls held, the waiters ahead and the
-//! pauses; what comes after it (a more urgent waiter, a pause) is learned when it happens.
+//! A waiter that cannot be served before its deadline is refused at once, with the time after which
+//! it can be served, and has spent nothing. The forecast knows the calls held, the waiters ahead
+//! and the pauses. What changes it later (a more urgent waiter, a pause) is applied when it
+//! happens.
 //!
 //! # Replicas
-//! With Redis the whole fleet stays within one quota: the same windows live in Redis for each scope
-//! ([`shared`]), with the pauses, the limit that has fallen, and with a mark that makes the
-//! background lanes of every replica stand aside while a call pop waits at any. A replica that does
-//! not reach Redis keeps to an equal share of the quota, which the others leave to it
-//! ([`Budget::heard`]). Asking Redis takes at most the link's timeout.
+//! With Redis the whole fleet stays within one quota. Redis holds the same windows for each scope
+//! ([`shared`]), the pauses, the lowered limit, and a mark that makes the background lanes of every
+//! replica stand aside while a call pop waits at any of them. A replica that does not reach Redis
+//! keeps to an equal share of the quota, and the others leave that share to it
+//! ([`Budget::apply_replicas`]). A request to Redis takes at most the link's timeout.
 //!
-//! # What nobody remembers
-//! A daemon that has just begun without Redis, and a Redis that has lost its data or one scope's
-//! count, do not know the calls of the last window. For windows of up to five seconds nothing is
-//! spent until those are out of it ([`past`]). For longer ones a restart may spend the quota a
-//! second time. A loss is noticed by the fleet's log, and in each scope by whoever has called there
-//! within the last minute.
+//! # Calls of an unknown past
+//! A daemon that has just begun without Redis does not know the calls of the last window. Nor does
+//! a Redis that has lost its data or the count of one scope. For windows of up to five seconds
+//! nothing is spent until those calls are out of the window ([`past`]). For longer windows a
+//! restart may spend the quota a second time. The fleet's log notices the loss of all data; the
+//! loss of one scope is noticed by whoever has called there within the last minute.
 //!
 //! # Hints
-//! A refusal (429) rests the scope for as long as it says, or 1 s doubling to 60 s, and lowers its
-//! limit until the CRM allows more again ([`allowed`]). No calls left until a known reset rests it
-//! until then; few left rests the background lanes only. All replicas rest, none longer than an
-//! hour; a ringing phone may probe every 30 s.
+//! A refusal (429) pauses the scope for as long as it says, or for 1 s doubling to 60 s, and lowers
+//! its limit until the CRM allows more again ([`adaptive_limit`]). If no calls are left until a
+//! known reset, the scope is paused until then; if few are left, only the background lanes are. A
+//! pause holds for all replicas and is never longer than an hour. A ringing phone may probe it
+//! every 30 s.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::clock::{self, Instant, Stopwatch};
 use crate::domain::ScopeTag;
@@ -70,18 +73,23 @@ use crate::metrics::Metrics;
 use crate::urgency::Urgency;
 
 mod absent;
-mod allowed;
-mod ask;
+mod adaptive_limit;
+mod forecast;
 mod gate;
+mod gates;
+mod governor;
 mod hint;
 mod limiter;
 mod local;
 mod past;
+mod pauses;
 mod permit;
 mod queue;
 mod quota;
+mod request;
 mod shared;
 mod usage;
+mod waiting;
 mod waits;
 mod window;
 
@@ -92,18 +100,12 @@ pub(crate) use quota::{CallKind, Quota, Quotas, Scope};
 pub(crate) use shared::SharedQuota;
 pub(crate) use usage::Usage;
 
-use ask::Slot;
-use gate::{Gate, Passed};
-use limiter::Limiter;
-use permit::{Counted, Turn};
-use waits::Waits;
+use gates::QuotaGates;
+use waits::WaitHistograms;
 
-/// If the credential's turn does not come within this time after its owner's, both are waited for
-/// again.
+/// If the credential's turn does not come within this time after its owner's, the call waits for
+/// both again.
 pub(crate) const STALE: Duration = Duration::from_millis(250);
-
-/// How often it is looked whether a credential may call again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The budget has no call left before the deadline. Nothing was spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -115,7 +117,7 @@ pub(crate) struct Exhausted {
 
 /// What a budget must know besides the quotas.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Config {
+pub(crate) struct BudgetConfig {
     /// The longest time after its owner's turn at which a call may still arrive at the CRM: its own
     /// timeout and [`STALE`].
     pub(crate) call_timeout: Duration,
@@ -127,7 +129,7 @@ pub(crate) struct Config {
     pub(crate) is_past_known: bool,
 }
 
-impl Default for Config {
+impl Default for BudgetConfig {
     /// One replica, nothing to wait for.
     fn default() -> Self {
         let (call_timeout, admitted) = (Duration::ZERO, Duration::ZERO);
@@ -161,10 +163,10 @@ impl From<ScopeTag> for Scopes {
 
 /// The quotas of one connector.
 pub(crate) struct Budget {
-    all: Line,
-    search: Line,
-    other: Line,
-    waits: Waits,
+    all: QuotaGates,
+    search: QuotaGates,
+    other: QuotaGates,
+    waits: WaitHistograms,
 }
 
 impl fmt::Debug for Budget {
@@ -175,124 +177,12 @@ impl fmt::Debug for Budget {
     }
 }
 
-/// One quota, and who waits for it.
-struct Line {
-    /// Whether calls wait here: not so for a kind of calls that has no quota for itself.
-    is_used: AtomicBool,
-    limiter: Arc<Limiter>,
-    gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
-}
-
-impl Line {
-    fn new(quota: Quota, is_used: bool, config: &Config, shared: Option<SharedQuota>) -> Self {
-        let limiter = Arc::new(Limiter::new(quota, config, shared));
-        Self {
-            is_used: AtomicBool::new(is_used),
-            limiter,
-            gates: Mutex::default(),
-        }
-    }
-
-    fn is_used(&self) -> bool {
-        self.is_used.load(Ordering::Acquire)
-    }
-
-    /// Other settings hold. `forgets`: calls that were counted elsewhere are counted here from now
-    /// on.
-    fn set(&self, quota: Quota, admitted: Duration, forgets: bool) {
-        if self.limiter.set(quota, admitted, forgets) {
-            self.look_again();
-        }
-    }
-
-    fn gate(&self, scope: ScopeTag) -> Arc<Gate> {
-        Arc::clone(
-            self.gates
-                .lock()
-                .entry(scope)
-                .or_insert_with(|| Arc::new(Gate::new(scope))),
-        )
-    }
-
-    fn counted(&self, gate: Arc<Gate>, slot: Slot) -> Turn {
-        Turn::new(Counted {
-            gate,
-            limiter: Arc::clone(&self.limiter),
-            slot,
-        })
-    }
-
-    /// Waits for a turn in one scope.
-    async fn turn(
-        &self,
-        scope: ScopeTag,
-        urgency: &Urgency,
-        is_paced: bool,
-    ) -> Result<(Turn, Passed), Exhausted> {
-        let gate = self.gate(scope);
-        if is_paced {
-            gate.counts_an_owner();
-        }
-        // Large, and there are two of them in a call.
-        let passed = Box::pin(gate.pass(&self.limiter, urgency, is_paced)).await?;
-        Ok((self.counted(gate, passed.slot.clone()), passed))
-    }
-
-    /// Waits until a call may pass the gate of a credential, as far as known. Spends nothing.
-    async fn opened(&self, credential: ScopeTag, urgency: &Urgency) -> Result<(), Exhausted> {
-        let gate = self.gate(credential);
-        loop {
-            let closed = gate.closed_for(urgency);
-            if closed <= STALE {
-                return Ok(());
-            }
-            let (now, deadline) = (clock::now(), urgency.deadline());
-            if deadline.is_some_and(|deadline| now < deadline && deadline < now + closed) {
-                return Err(Exhausted {
-                    retry_after: closed,
-                });
-            }
-            let _counted = gate.waits_before(urgency.lane());
-            tokio::select! {
-                () = clock::sleep(closed.min(LOOK_AGAIN)) => {}
-                () = urgency.changed() => {}
-            }
-        }
-    }
-
-    fn usage(&self) -> Usage {
-        // Not under the lock: calls begin meanwhile.
-        let gates: Vec<Arc<Gate>> = self.gates.lock().values().map(Arc::clone).collect();
-        let mut usage = Usage::default();
-        for gate in gates {
-            gate.add_to(&mut usage);
-        }
-        usage
-    }
-
-    fn look_again(&self) {
-        for gate in self.gates.lock().values() {
-            gate.look_again();
-        }
-    }
-
-    fn sweep(&self) {
-        let mut gates = self.gates.lock();
-        // Whoever uses a gate holds a clone of it, and clones are made under this lock.
-        gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
-        gates.shrink_to_fit();
-        drop(gates);
-        self.limiter.sweep();
-    }
-}
-
 impl Budget {
-    /// The budget of the connector called `platform`; kept together with other replicas if there is
-    /// a `shared` one.
+    /// The budget of the connector called `platform`. With `shared` all replicas have one budget.
     #[must_use]
     pub(crate) fn new(
         quotas: impl Into<Quotas>,
-        config: &Config,
+        config: &BudgetConfig,
         platform: &str,
         metrics: &Metrics,
         shared: Option<&SharedQuota>,
@@ -300,7 +190,7 @@ impl Budget {
         let quotas = quotas.into();
         let own = |kind| {
             let is_used = quotas.own(kind).is_some();
-            Line::new(
+            QuotaGates::new(
                 *quotas.of(kind),
                 is_used,
                 config,
@@ -308,21 +198,21 @@ impl Budget {
             )
         };
         let (search, other) = (own(CallKind::Search), own(CallKind::Other));
-        let all = Line::new(quotas.all, true, config, shared.cloned());
+        let all = QuotaGates::new(quotas.all, true, config, shared.cloned());
         Self {
             all,
             search,
             other,
-            waits: Waits::new(platform, metrics),
+            waits: WaitHistograms::new(platform, metrics),
         }
     }
 
     /// Waits for the turn of a load and spends one HTTP call of its scopes. A future that is
     /// dropped leaves the line.
     ///
-    /// If the quota is an account's, one call of each window is kept for loads whose credential is
-    /// proven ([`Urgency::set_verified`]), for [`Config::admitted`] after such a load has called or a
-    /// credential was proven.
+    /// If the quota is an account's, one call of each window is reserved for loads whose credential
+    /// is proven ([`Urgency::set_verified`]), for [`BudgetConfig::admitted`] after such a load has
+    /// called or a credential was proven.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of
@@ -336,42 +226,60 @@ impl Budget {
         let scopes = scopes.into();
         let (stopwatch, began_as) = (Stopwatch::start(), urgency.lane());
         loop {
-            let line = self.line(kind);
-            let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
-            if let Some(credential) = credential {
-                line.opened(credential, urgency).await?;
-            }
-            let (owner, passed) = line.turn(scopes.owner, urgency, true).await?;
-            let granted = clock::now();
-            let second = match credential {
-                None => None,
-                Some(credential) => match line.turn(credential, urgency, false).await {
-                    Ok((turn, _)) => Some(turn),
-                    // Not with the owner's turn in hand: others of that owner would wait for this
-                    // credential.
-                    Err(_) => continue,
-                },
-            };
-            // The settings may have moved this kind of calls to another line meanwhile.
-            let has_moved = !std::ptr::eq(line, self.line(kind));
-            if has_moved || (second.is_some() && line.gate(scopes.owner).rests_since(granted)) {
+            let Some((permit, lane, waited)) = self.try_acquire(scopes, kind, urgency).await?
+            else {
                 continue;
-            }
-            // Who was raised meanwhile has waited in the new lane since then only.
-            let waited = if passed.lane == began_as {
+            };
+            // A load that was raised meanwhile has waited in its new lane since then only.
+            let waited = if lane == began_as {
                 stopwatch.elapsed()
             } else {
-                passed.waited
+                waited
             };
-            self.waits.observe(passed.lane, waited);
-            return Ok(Permit::new(owner, second, granted));
+            self.waits.observe(lane, waited);
+            return Ok(permit);
         }
     }
 
+    /// Waits for a turn in both scopes, one after the other. `None` if the first one was given back
+    /// because the other had no room soon, or because it holds no longer. With the permit come the
+    /// lane and how long the load waited in it.
+    async fn try_acquire(
+        &self,
+        scopes: Scopes,
+        kind: CallKind,
+        urgency: &Urgency,
+    ) -> Result<Option<(Permit, Lane, Duration)>, Exhausted> {
+        let gates = self.gates(kind);
+        let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
+        if let Some(credential) = credential {
+            gates.wait_until_open(credential, urgency).await?;
+        }
+        let (owner, passed) = gates.pass_owner(scopes.owner, urgency).await?;
+        let granted = clock::now();
+        let second = match credential {
+            None => None,
+            Some(credential) => match gates.pass_credential(credential, urgency).await {
+                Ok(slot) => Some(slot),
+                // Not while it holds the owner's slot: others of that owner would wait for this
+                // credential.
+                Err(_) => return Ok(None),
+            },
+        };
+        // The settings may have given this kind of calls another quota meanwhile.
+        let has_moved = !std::ptr::eq(gates, self.gates(kind));
+        let is_paused = second.is_some() && gates.gate(scopes.owner).paused_since(granted);
+        if has_moved || is_paused {
+            return Ok(None);
+        }
+        let permit = Permit::new(owner, second, granted);
+        Ok(Some((permit, passed.lane, passed.waited)))
+    }
+
     /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].
-    pub(crate) async fn keep_one(&self, scope: ScopeTag) {
-        for line in self.lines().into_iter().filter(|line| line.is_used()) {
-            line.limiter.keep_one(scope).await;
+    pub(crate) async fn reserve_one(&self, scope: ScopeTag) {
+        for gates in self.all_gates().into_iter().filter(|gates| gates.is_used()) {
+            gates.limiter.reserve_one(scope).await;
         }
     }
 
@@ -384,14 +292,14 @@ impl Budget {
         lane: Lane,
         granted: Instant,
     ) -> Option<Permit> {
-        let line = self.line(kind);
-        let gate = line.gate(scope);
-        let slot = gate.count_made(&line.limiter, lane).await?;
-        Some(Permit::new(line.counted(gate, slot), None, granted))
+        let gates = self.gates(kind);
+        let gate = gates.gate(scope);
+        let slot = gate.count_made(&gates.limiter, lane).await?;
+        Some(Permit::new(gates.counted(gate, slot), None, granted))
     }
 
-    /// Other quotas, and another [`Config::admitted`], hold from the next call on, for those that
-    /// wait as well. A quota's scope stays what it was.
+    /// Other quotas, and another [`BudgetConfig::admitted`], hold from the next call on, for those
+    /// that wait as well. A quota's scope stays what it was.
     ///
     /// What was called lately goes on to count. If it cannot be counted (a longer window, a kind of
     /// calls that is counted apart now, or no longer), the past is unknown as it is at a start, for
@@ -399,20 +307,20 @@ impl Budget {
     pub(crate) fn set(&self, quotas: impl Into<Quotas>, admitted: Duration) {
         let quotas = quotas.into();
         let mut joined = false;
-        for (kind, line) in [
+        for (kind, gates) in [
             (CallKind::Search, &self.search),
             (CallKind::Other, &self.other),
         ] {
             let is_used = quotas.own(kind).is_some();
-            let was_used = line.is_used();
-            line.set(*quotas.of(kind), admitted, is_used && !was_used);
-            line.is_used.store(is_used, Ordering::Release);
+            let was_used = gates.is_used();
+            gates.set(*quotas.of(kind), admitted, is_used && !was_used);
+            gates.set_used(is_used);
             joined |= was_used && !is_used;
         }
         self.all.set(quotas.all, admitted, joined);
     }
 
-    fn line(&self, kind: CallKind) -> &Line {
+    fn gates(&self, kind: CallKind) -> &QuotaGates {
         let own = match kind {
             CallKind::Search => &self.search,
             CallKind::Other => &self.other,
@@ -420,31 +328,31 @@ impl Budget {
         if own.is_used() { own } else { &self.all }
     }
 
-    fn lines(&self) -> [&Line; 3] {
+    fn all_gates(&self) -> [&QuotaGates; 3] {
         [&self.all, &self.search, &self.other]
     }
 
     /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and
     /// this changes nothing.
-    pub(crate) fn heard(&self, replicas: &Replicas) {
-        for line in self.lines() {
-            if line.limiter.heard(replicas) {
-                line.look_again();
+    pub(crate) fn apply_replicas(&self, replicas: &Replicas) {
+        for gates in self.all_gates() {
+            if gates.limiter.apply_replicas(replicas) {
+                gates.refresh();
             }
         }
     }
 
-    /// Redis was asked of the replicas and did not answer.
-    pub(crate) fn unheard(&self) {
-        self.lines()
+    /// Redis did not answer a question about the replicas.
+    pub(crate) fn redis_unreachable(&self) {
+        self.all_gates()
             .into_iter()
-            .for_each(|line| line.limiter.unheard());
+            .for_each(|gates| gates.limiter.redis_unreachable());
     }
 
     /// The quota of a kind of call, or of all that have none for themselves.
     #[must_use]
     pub(crate) fn quota(&self, kind: Option<CallKind>) -> Quota {
-        kind.map_or(&self.all, |kind| self.line(kind))
+        kind.map_or(&self.all, |kind| self.gates(kind))
             .limiter
             .quota()
     }
@@ -459,18 +367,18 @@ impl Budget {
         ];
         let own = own
             .into_iter()
-            .filter(|(_, line)| line.is_used())
-            .map(|(kind, line)| (Some(kind), line));
+            .filter(|(_, gates)| gates.is_used())
+            .map(|(kind, gates)| (Some(kind), gates));
         [(None, &self.all)]
             .into_iter()
             .chain(own)
-            .map(|(kind, line)| (kind, line.limiter.quota(), line.usage()))
+            .map(|(kind, gates)| (kind, gates.limiter.quota(), gates.usage()))
             .collect()
     }
 
     /// Forgets the scopes that nobody uses and that hold no call. To be called now and then.
     pub(crate) fn sweep(&self) {
-        self.lines().into_iter().for_each(Line::sweep);
+        self.all_gates().into_iter().for_each(QuotaGates::sweep);
     }
 }
 

@@ -1,6 +1,6 @@
 -- What a reply has said: a scope rests for at least so long, or rests no more; a call of each window is kept; the CRM
 -- allows fewer calls than documented, or more again. Times are microseconds of this server's clock.
--- KEYS[1]  the scope's hash, as in ask.lua
+-- KEYS[1]  the scope's hash, as in request.lua
 -- ARGV     1: rest of all lanes, -1 for none any more   2: rest of the background lanes
 --          3: for how long a call is kept for credentials that are proven
 --          4: how many calls the CRM allows, 0 for no news   5: for how long that holds   6: how many before

@@ -5,21 +5,21 @@
 
 use std::sync::Arc;
 
-use super::ask::Slot;
 use super::gate::Gate;
 use super::hint::RateHint;
-use super::limiter::Limiter;
+use super::limiter::QuotaLimiter;
+use super::request::Slot;
 use crate::clock::{self, Instant};
 
 /// A call counted in one scope.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct CountedSlot {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) limiter: Arc<QuotaLimiter>,
     pub(crate) slot: Slot,
 }
 
-impl Counted {
+impl CountedSlot {
     /// The reply came at `at`. Takes effect before the first await.
     fn observe(
         self,
@@ -34,36 +34,35 @@ impl Counted {
             slot,
         } = self;
         limiter.release(&slot, at);
-        let news = gate.note(&limiter, hint, is_owner, granted);
+        let update = gate.apply_hint(&limiter, hint, is_owner, granted);
         async move {
-            if let Some(news) = news {
-                limiter.tell(gate.scope(), news).await;
+            if let Some(update) = update {
+                limiter.publish(gate.scope(), update).await;
             }
         }
     }
 
     fn give_back(&self) {
-        self.limiter.give_back(&self.slot);
-        self.gate.look_again();
+        self.gate.give_back(&self.limiter, &self.slot);
     }
 }
 
 /// A call that one gate has let pass and that is not made yet; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Turn(Option<Counted>);
+pub(super) struct SlotGuard(Option<CountedSlot>);
 
-impl Turn {
-    pub(super) fn new(counted: Counted) -> Self {
+impl SlotGuard {
+    pub(super) fn new(counted: CountedSlot) -> Self {
         Self(Some(counted))
     }
 
     /// The call is made.
-    fn spend(mut self) -> Option<Counted> {
+    fn spend(mut self) -> Option<CountedSlot> {
         self.0.take()
     }
 }
 
-impl Drop for Turn {
+impl Drop for SlotGuard {
     fn drop(&mut self) {
         if let Some(counted) = self.0.take() {
             counted.give_back();
@@ -76,18 +75,18 @@ impl Drop for Turn {
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
 pub(crate) struct Permit {
-    owner: Option<Counted>,
+    owner: Option<CountedSlot>,
     /// In the scope of its credential, if that is another.
-    credential: Option<Counted>,
+    credential: Option<CountedSlot>,
     granted: Instant,
 }
 
 impl Permit {
     /// A call that its owner's gate let pass at `granted`.
-    pub(super) fn new(owner: Turn, credential: Option<Turn>, granted: Instant) -> Self {
+    pub(super) fn new(owner: SlotGuard, credential: Option<SlotGuard>, granted: Instant) -> Self {
         Self {
             owner: owner.spend(),
-            credential: credential.and_then(Turn::spend),
+            credential: credential.and_then(SlotGuard::spend),
             granted,
         }
     }
@@ -102,8 +101,8 @@ impl Permit {
     /// counts too: it ends pauses, and the doubling of them. What it said counts from `at`, when it
     /// came.
     ///
-    /// Takes effect here before the first await. Only news is then told to the other replicas,
-    /// which takes at most the timeout of the link to Redis.
+    /// Takes effect here before the first await. What is new is then published to the other
+    /// replicas, which takes at most the timeout of the link to Redis.
     pub(crate) async fn observe_since(self, hint: &RateHint, at: Instant) {
         let hint = hint.after(clock::now().saturating_duration_since(at));
         let owner = self
@@ -112,14 +111,14 @@ impl Permit {
         let credential = self
             .credential
             .map(|counted| counted.observe(&hint, false, self.granted, at));
-        for telling in [owner, credential].into_iter().flatten() {
-            telling.await;
+        for publishing in [owner, credential].into_iter().flatten() {
+            publishing.await;
         }
     }
 
     /// The call is not made.
     pub(crate) fn give_back(self) {
-        self.counted().for_each(Counted::give_back);
+        self.counted().for_each(CountedSlot::give_back);
     }
 
     /// The call will have no reply and can no longer arrive from `at` on: its connection could not
@@ -129,7 +128,7 @@ impl Permit {
             .for_each(|counted| counted.limiter.release(&counted.slot, at));
     }
 
-    fn counted(&self) -> impl Iterator<Item = &Counted> {
+    fn counted(&self) -> impl Iterator<Item = &CountedSlot> {
         self.owner.iter().chain(&self.credential)
     }
 }

@@ -11,16 +11,17 @@ use tokio::sync::Notify;
 
 use crate::clock::Instant;
 use crate::domain::lane::Lane;
+use crate::urgency::Urgency;
 
 /// A place in the queue. The most urgent lane comes first, within a lane the load that began first:
 /// else the later calls of a load would stand behind the first calls of all others, and a batch
 /// would end everything at its very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket {
+pub(super) struct QueueKey {
     /// Changes when the waiter is raised.
     pub(crate) lane: Lane,
     /// So that a credential which nobody knows never stands before one that is proven.
-    pub(crate) standing: Standing,
+    pub(crate) proof: CredentialProof,
     /// When the load began.
     began: Instant,
     /// Stays, so that a raised waiter comes before those of its new lane who came after it.
@@ -29,16 +30,26 @@ pub(super) struct Ticket {
 
 /// What is known of a waiter's credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
+pub(super) enum CredentialProof {
     /// The CRM has accepted it before.
     Proven,
     /// Nothing is known of it.
     Unproven,
 }
 
+impl CredentialProof {
+    pub(super) fn of(urgency: &Urgency) -> Self {
+        if urgency.is_verified() {
+            Self::Proven
+        } else {
+            Self::Unproven
+        }
+    }
+}
+
 /// How many go before a waiter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Ahead {
+pub(super) struct WaitersAhead {
     /// In any lane.
     pub(crate) all: usize,
     /// In the background lanes.
@@ -47,54 +58,54 @@ pub(super) struct Ahead {
 
 struct Waiter {
     wake: Arc<Notify>,
-    /// Whether it has a deadline, and so wants to hear of worse prospects.
+    /// Whether it has a deadline, and so must know if its turn comes later.
     impatient: bool,
 }
 
 /// The waiters of one gate.
 #[derive(Default)]
-pub(super) struct Queue {
-    waiters: BTreeMap<Ticket, Waiter>,
+pub(super) struct WaitQueue {
+    waiters: BTreeMap<QueueKey, Waiter>,
     arrivals: u64,
 }
 
-impl Queue {
+impl WaitQueue {
     /// Enters a waiter, last among those of its lane whose load began no later. It must leave
     /// again.
     pub(super) fn enter(
         &mut self,
         lane: Lane,
-        standing: Standing,
+        proof: CredentialProof,
         began: Instant,
         wake: Arc<Notify>,
-    ) -> Ticket {
-        let ticket = Ticket {
+    ) -> QueueKey {
+        let key = QueueKey {
             lane,
-            standing,
+            proof,
             began,
             arrival: self.arrivals,
         };
         self.arrivals += 1;
         self.waiters.insert(
-            ticket,
+            key,
             Waiter {
                 wake,
                 impatient: false,
             },
         );
-        ticket
+        key
     }
 
     /// Brings a waiter up to date; its ticket may be another one afterwards.
-    pub(super) fn update(&mut self, ticket: Ticket, lane: Lane, impatient: bool) -> Ticket {
-        if lane == ticket.lane {
-            if let Some(waiter) = self.waiters.get_mut(&ticket) {
+    pub(super) fn update(&mut self, key: QueueKey, lane: Lane, impatient: bool) -> QueueKey {
+        if lane == key.lane {
+            if let Some(waiter) = self.waiters.get_mut(&key) {
                 waiter.impatient = impatient;
             }
-            return ticket;
+            return key;
         }
-        let moved = Ticket { lane, ..ticket };
-        if let Some(waiter) = self.waiters.remove(&ticket) {
+        let moved = QueueKey { lane, ..key };
+        if let Some(waiter) = self.waiters.remove(&key) {
             self.waiters.insert(
                 moved,
                 Waiter {
@@ -107,8 +118,8 @@ impl Queue {
     }
 
     /// Takes a waiter out.
-    pub(super) fn leave(&mut self, ticket: Ticket) {
-        self.waiters.remove(&ticket);
+    pub(super) fn leave(&mut self, key: QueueKey) {
+        self.waiters.remove(&key);
     }
 
     /// Whether nobody waits.
@@ -117,21 +128,21 @@ impl Queue {
     }
 
     /// Whether it is this waiter's turn.
-    pub(super) fn is_head(&self, ticket: Ticket) -> bool {
+    pub(super) fn is_head(&self, key: QueueKey) -> bool {
         self.waiters
             .first_key_value()
-            .is_some_and(|(head, _)| *head == ticket)
+            .is_some_and(|(head, _)| *head == key)
     }
 
     /// How many go before this waiter.
-    pub(super) fn ahead(&self, ticket: Ticket) -> Ahead {
+    pub(super) fn ahead(&self, key: QueueKey) -> WaitersAhead {
         let pops = self
             .waiters
-            .range(..ticket)
+            .range(..key)
             .take_while(|(other, _)| !other.lane.is_background())
             .count();
-        let all = self.waiters.range(..ticket).count();
-        Ahead {
+        let all = self.waiters.range(..key).count();
+        WaitersAhead {
             all,
             background: all - pops,
         }
@@ -139,7 +150,7 @@ impl Queue {
 
     /// The lane of each waiter.
     pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> {
-        self.waiters.keys().map(|ticket| ticket.lane)
+        self.waiters.keys().map(|key| key.lane)
     }
 
     /// Wakes whose turn it is.
@@ -157,7 +168,7 @@ impl Queue {
     }
 }
 
-impl fmt::Debug for Queue {
+impl fmt::Debug for WaitQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.waiters.keys()).finish()
     }
@@ -169,40 +180,40 @@ mod tests {
 
     #[test]
     fn order_is_by_lane_then_by_arrival_and_a_raise_keeps_the_arrival() {
-        let mut queue = Queue::default();
+        let mut queue = WaitQueue::default();
         let began = crate::clock::now();
-        let mut enter = |lane| queue.enter(lane, Standing::Proven, began, Arc::default());
+        let mut enter = |lane| queue.enter(lane, CredentialProof::Proven, began, Arc::default());
         let (first, second) = (enter(Lane::Prefetch), enter(Lane::Prefetch));
         let (stale, pop) = (enter(Lane::Revalidate), enter(Lane::CallPop));
         assert!(queue.is_head(pop));
         assert_eq!(
             queue.ahead(second),
-            Ahead {
+            WaitersAhead {
                 all: 3,
                 background: 2
             }
         );
         let raised = queue.update(second, Lane::CallPop, true);
         assert!(queue.is_head(raised), "it came before the other call pop");
-        for ticket in [raised, pop, stale, first] {
-            assert!(queue.is_head(ticket));
-            queue.leave(ticket);
+        for key in [raised, pop, stale, first] {
+            assert!(queue.is_head(key));
+            queue.leave(key);
         }
         assert!(queue.is_empty());
     }
 
     #[test]
     fn within_a_lane_proven_credentials_come_first() {
-        let mut queue = Queue::default();
+        let mut queue = WaitQueue::default();
         let began = crate::clock::now();
-        let mut enter = |lane, standing| queue.enter(lane, standing, began, Arc::default());
-        let unproven = enter(Lane::CallPop, Standing::Unproven);
-        let proven = enter(Lane::CallPop, Standing::Proven);
-        enter(Lane::Prefetch, Standing::Proven);
+        let mut enter = |lane, proof| queue.enter(lane, proof, began, Arc::default());
+        let unproven = enter(Lane::CallPop, CredentialProof::Unproven);
+        let proven = enter(Lane::CallPop, CredentialProof::Proven);
+        enter(Lane::Prefetch, CredentialProof::Proven);
         assert!(queue.is_head(proven));
         assert_eq!(
             queue.ahead(unproven),
-            Ahead {
+            WaitersAhead {
                 all: 1,
                 background: 0
             }

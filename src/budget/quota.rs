@@ -8,9 +8,9 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::absent::Absent;
+use super::absent::AbsentReplicas;
 
-/// Cells closer together than this are no CRM's limit, and too close for a limiter that counts
+/// Calls closer together than this are no CRM's limit, and too close for a limiter that counts
 /// microseconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);
 /// The longest period: a month, the longest that a CRM counts by.
@@ -62,7 +62,7 @@ pub(crate) enum QuotaError {
     /// A period that is empty or longer than a month.
     #[error("per must be more than zero and at most 31 days")]
     Period,
-    /// More calls than can be told apart in time.
+    /// More calls than microseconds can separate.
     #[error("rate is too high: at most 10000 a second")]
     TooFast,
     /// A share outside of its range.
@@ -179,12 +179,12 @@ impl Quota {
     /// How many calls a window may hold. `known` is what the CRM has lately allowed, if that is
     /// less than documented.
     #[must_use]
-    pub(super) fn limits(&self, known: Option<u32>) -> Limits {
+    pub(super) fn limits(&self, known: Option<u32>) -> WindowLimits {
         let all = known.unwrap_or(u32::MAX).clamp(1, self.rate.get());
         // The share is a part of what is documented. If the CRM allows less, the background leaves
         // one call for phones.
         let most = if all < self.rate.get() { all - 1 } else { all };
-        Limits {
+        WindowLimits {
             all,
             background: part(self.rate.get(), self.prefetch_share).min(most).max(1),
         }
@@ -192,8 +192,8 @@ impl Quota {
 
     /// The pace of all lanes together.
     #[must_use]
-    pub(super) fn all(&self) -> Pace {
-        Pace {
+    pub(super) fn bucket(&self) -> TokenBucket {
+        TokenBucket {
             interval: self.interval(),
             burst: self.burst,
         }
@@ -203,8 +203,8 @@ impl Quota {
     /// The pace that the background lanes leave to all: a phone that rings for a call takes it from
     /// them.
     #[must_use]
-    pub(super) fn even(&self) -> Pace {
-        Pace {
+    pub(super) fn even_bucket(&self) -> TokenBucket {
+        TokenBucket {
             interval: self.interval(),
             burst: NonZeroU32::MIN,
         }
@@ -214,10 +214,10 @@ impl Quota {
     /// The pace of the background lanes together: evenly, as many calls in each period as their
     /// share.
     #[must_use]
-    pub(super) fn background(&self) -> Pace {
+    pub(super) fn background_bucket(&self) -> TokenBucket {
         let calls = part(self.rate.get(), self.prefetch_share).max(1);
         let interval = whole_micros(self.per.as_nanos().div_ceil(u128::from(calls)));
-        Pace {
+        TokenBucket {
             interval,
             burst: NonZeroU32::MIN,
         }
@@ -227,14 +227,14 @@ impl Quota {
 
 /// How many calls one window may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct WindowLimits {
     /// Of all lanes.
     pub(crate) all: u32,
     /// Of the background lanes together.
     pub(crate) background: u32,
 }
 
-impl Limits {
+impl WindowLimits {
     /// One replica's part, if `replicas` share the limits without speaking to each other. Never
     /// less than one call, so a fleet larger than the limit may make one call each.
     pub(super) fn among(self, replicas: NonZeroU32) -> Self {
@@ -246,7 +246,7 @@ impl Limits {
     }
 
     /// What is left if the absent replicas have their part. Never less than one call.
-    pub(super) fn leaving(self, absent: Absent) -> Self {
+    pub(super) fn leaving(self, absent: AbsentReplicas) -> Self {
         let Some(of) = NonZeroU32::new(absent.of) else {
             return self;
         };
@@ -319,14 +319,14 @@ impl From<Quota> for Quotas {
 
 /// A token bucket: how evenly calls go within a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pace {
+pub(super) struct TokenBucket {
     /// Time between two calls, in whole microseconds.
     pub(crate) interval: Duration,
-    /// Calls at once after a rest.
+    /// Calls at once after an idle time.
     pub(crate) burst: NonZeroU32,
 }
 
-impl Pace {
+impl TokenBucket {
     /// Lets a caller that is a little late catch up.
     fn catching_up(self) -> Self {
         let due = u32::try_from(LATENESS.as_nanos() / self.interval.as_nanos().max(1))
@@ -407,14 +407,14 @@ mod tests {
     fn the_background_is_paced_evenly_at_its_share() {
         let quota = quota(40, Duration::from_secs(4), 40, 0.25).unwrap();
         assert_eq!(quota.interval(), Duration::from_millis(100));
-        let even = Pace {
+        let even = TokenBucket {
             interval: Duration::from_millis(400),
             burst: NonZeroU32::MIN,
         };
-        assert_eq!(quota.background(), even);
+        assert_eq!(quota.background_bucket(), even);
         assert_eq!(
             quota.limits(None),
-            Limits {
+            WindowLimits {
                 all: 40,
                 background: 10
             }
@@ -430,11 +430,11 @@ mod tests {
             (Some(5), 5, 4),
             (Some(1), 1, 1),
         ] {
-            assert_eq!(quota.limits(known), Limits { all, background });
+            assert_eq!(quota.limits(known), WindowLimits { all, background });
         }
         assert_eq!(
             quota.limits(Some(0)),
-            Limits {
+            WindowLimits {
                 all: 1,
                 background: 1
             }
@@ -447,45 +447,45 @@ mod tests {
         let among = |replicas| quota.limits(None).among(NonZeroU32::new(replicas).unwrap());
         assert_eq!(
             among(3),
-            Limits {
+            WindowLimits {
                 all: 3,
                 background: 1
             }
         );
         assert_eq!(
             among(50),
-            Limits {
+            WindowLimits {
                 all: 1,
                 background: 1
             }
         );
-        let leaving = |count, of| quota.limits(None).leaving(Absent { count, of });
+        let leaving = |count, of| quota.limits(None).leaving(AbsentReplicas { count, of });
         assert_eq!(
             leaving(1, 3),
-            Limits {
+            WindowLimits {
                 all: 7,
                 background: 5
             }
         );
         assert_eq!(
             leaving(2, 3),
-            Limits {
+            WindowLimits {
                 all: 4,
                 background: 4
             }
         );
         assert_eq!(
             leaving(49, 50),
-            Limits {
+            WindowLimits {
                 all: 1,
                 background: 1
             }
         );
         assert_eq!([leaving(0, 3), leaving(0, 0)], [quota.limits(None); 2]);
-        let share = quota.all().among(NonZeroU32::new(5).unwrap());
+        let share = quota.bucket().among(NonZeroU32::new(5).unwrap());
         assert_eq!(
             share,
-            Pace {
+            TokenBucket {
                 interval: Duration::from_millis(500),
                 burst: NonZeroU32::MIN
             }
@@ -499,9 +499,9 @@ mod tests {
         ) {
             if let Ok(quota) = quota(rate, Duration::from_millis(per), burst, share) {
                 prop_assert!(quota.interval() * rate >= quota.per());
-                prop_assert!(quota.background().interval >= quota.interval());
+                prop_assert!(quota.background_bucket().interval >= quota.interval());
                 let replicas = NonZeroU32::new(n).unwrap();
-                prop_assert!(quota.all().among(replicas).interval >= quota.interval() * n);
+                prop_assert!(quota.bucket().among(replicas).interval >= quota.interval() * n);
             }
         }
     }

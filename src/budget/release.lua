@@ -1,5 +1,5 @@
 -- A call is held for so long from now and no longer. One that is free already stays so. Times are microseconds.
--- KEYS[1], KEYS[2]  the calls held, as in ask.lua
+-- KEYS[1], KEYS[2]  the calls held, as in request.lua
 -- ARGV     1: the name of the call   2: how long it is held from now
 local time = redis.call('TIME')
 local free = string.format('%.0f', time[1] * 1000000 + time[2] + tonumber(ARGV[2]))

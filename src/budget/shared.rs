@@ -2,8 +2,8 @@
 //! only.
 //!
 //! Owns the names of those keys and the scripts' arguments. Promises that all replicas together
-//! spend no more than the quota while Redis keeps the keys, that an ask ends within the link's
-//! timeout, and that keys which say nothing any more expire. Time is Redis' own: the replicas'
+//! spend no more than the quota while Redis keeps the keys, that a request ends within the link's
+//! timeout, and that keys which are of no more use expire. Time is Redis' own: the replicas'
 //! clocks need not agree.
 
 use std::fmt;
@@ -14,13 +14,12 @@ use std::time::Duration;
 use redis::Script;
 use tokio_util::task::TaskTracker;
 
-use super::ask::{
-    Answer, Ask, Forecast, Kept, Known, News, Outlook, Room, SCOPE_KNOWN, Slot, Times,
-};
-use super::hint::Rest;
-use super::queue::Standing;
-use super::quota::{CallKind, Pace, Quota};
-use super::window::{FORESEEN, Frees, micros};
+use super::forecast::{Forecast, NextCalls, Reserved, RoomForecast};
+use super::pauses::Pause;
+use super::queue::CredentialProof;
+use super::quota::{CallKind, Quota, TokenBucket};
+use super::request::{SCOPE_KNOWN, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
+use super::window::{FORESEEN, FreeTimes, micros};
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
 use crate::redis_link::user::token;
@@ -40,11 +39,11 @@ pub(crate) struct SharedQuota {
     /// What the names of this replica's calls begin with.
     replica: String,
     calls: Arc<AtomicU64>,
-    scripts: Arc<Scripts>,
+    scripts: Arc<QuotaScripts>,
 }
 
-struct Scripts {
-    ask: Script,
+struct QuotaScripts {
+    request: Script,
     note: Script,
     release: Script,
 }
@@ -57,8 +56,8 @@ impl fmt::Debug for SharedQuota {
     }
 }
 
-/// What the ask script returns; see there.
-type Reply = (
+/// What the request script returns; see there.
+type ScriptReply = (
     i64,
     i64,
     i64,
@@ -73,7 +72,7 @@ type Reply = (
     u32,
 );
 
-/// A pace as the ask script takes it, in microseconds.
+/// A pace as the request script takes it, in microseconds.
 #[derive(Debug, Clone, Copy)]
 struct Gcra {
     interval: i64,
@@ -83,16 +82,20 @@ struct Gcra {
 impl Gcra {
     /// Of all lanes, of the share, and of all for the background lanes. Whoever is not paced may
     /// run ahead by a whole window, and takes nothing of the pace.
-    fn of_ask(quota: &Quota, ask: &Ask) -> [Self; 3] {
-        let paces = [quota.all(), quota.background(), quota.even()];
-        if ask.is_paced {
+    fn for_request(quota: &Quota, request: &SlotRequest) -> [Self; 3] {
+        let paces = [
+            quota.bucket(),
+            quota.background_bucket(),
+            quota.even_bucket(),
+        ];
+        if request.is_paced {
             paces.map(Self::of)
         } else {
             [Self::unpaced(quota.per()); 3]
         }
     }
 
-    fn of(pace: Pace) -> Self {
+    fn of(pace: TokenBucket) -> Self {
         Self {
             interval: micros(pace.interval),
             tolerance: micros(pace.tolerance()),
@@ -107,14 +110,14 @@ impl Gcra {
     }
 }
 
-/// Gives a call back that may have been granted unheard; disarmed by taking its name.
-struct Unheard<'a> {
+/// Gives a call back whose reply was lost, unless its name is taken out before.
+struct GiveBackOnDrop<'a> {
     shared: &'a SharedQuota,
     scope: ScopeTag,
     name: Option<String>,
 }
 
-impl Drop for Unheard<'_> {
+impl Drop for GiveBackOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
             self.shared.release(self.scope, &name, Duration::ZERO);
@@ -129,8 +132,8 @@ impl SharedQuota {
     pub(crate) fn new(link: Link, connector: &str, tasks: TaskTracker) -> Self {
         // A hash, because a connector's name may hold what would move the key to another slot.
         let name = blake3::hash(connector.as_bytes());
-        let scripts = Scripts {
-            ask: Script::new(include_str!("ask.lua")),
+        let scripts = QuotaScripts {
+            request: Script::new(include_str!("request.lua")),
             note: Script::new(include_str!("note.lua")),
             release: Script::new(include_str!("release.lua")),
         };
@@ -157,85 +160,70 @@ impl SharedQuota {
         }
     }
 
-    /// Spends a call if there is room, and leaves so many calls of a window to replicas that are
-    /// absent. What is `known` Redis must know. A call pop that is denied and would wait makes the
+    /// Spends a call if there is room. A call pop that is denied and would wait makes the
     /// background lanes of all replicas stand aside.
     ///
     /// # Errors
     /// [`LinkError`], within the link's timeout. A call that was spent all the same is given back,
     /// and so is that of a future which is dropped.
-    pub(super) async fn ask(
+    pub(super) async fn request(
         &self,
-        quota: &Quota,
-        times: &Times,
-        ask: &Ask,
-        (left, known): (u32, &Known),
+        terms: &SharedTerms,
+        request: &SlotRequest,
         until: Instant,
-    ) -> Result<Answer, LinkError> {
-        let name = format!(
-            "{}:{}",
-            self.replica,
-            self.calls.fetch_add(1, Ordering::Relaxed)
-        );
-        let paces = Gcra::of_ask(quota, ask);
-        let texts = texts((quota, times, left), ask, paces, &name, known);
-        // What is made already counts in any case.
-        let unheard = (!ask.is_made).then(|| name.clone());
-        let mut unheard = Unheard {
+    ) -> Result<SlotReply, LinkError> {
+        let (keys, name) = (self.keys(request.scope), self.next_name());
+        let paces = Gcra::for_request(&terms.quota, request);
+        let args = arguments(terms, request, paces, &name);
+        let mut undelivered = GiveBackOnDrop {
             shared: self,
-            scope: ask.scope,
-            name: unheard,
+            scope: request.scope,
+            // A call that is made already counts in any case.
+            name: (!request.is_made).then(|| name.clone()),
         };
-        let reply: Reply = self
-            .run(&self.scripts.ask, &self.keys(ask.scope), &texts)
-            .await?;
-        unheard.name = None;
-        let (is_granted, rest) = (reply.0 == 1, (reply.3, reply.4));
+        let reply: ScriptReply = self.run(&self.scripts.request, &keys, &args).await?;
+        undelivered.name = None;
+        let (is_granted, pause_of_all, pause_of_background) = (reply.0 == 1, reply.3, reply.4);
         let slot = Slot {
-            scope: ask.scope,
-            is_background: ask.lane.is_background(),
-            until,
             name: Some(name),
+            ..Slot::granted(request, until)
         };
-        let rest = Rest {
-            all: duration(rest.0),
-            background: duration(rest.1),
-            is_over: false,
-        };
-        Ok(Answer {
+        Ok(SlotReply {
             granted: is_granted.then_some(slot),
-            outlook: outlook(quota, paces, reply),
-            rest,
+            forecast: forecast(&terms.quota, paces, reply),
+            pause: Pause {
+                all: duration(pause_of_all),
+                background: duration(pause_of_background),
+                is_over: false,
+            },
         })
     }
 
-    /// Lets the scope rest on all replicas, or rest no more, and tells them of a new limit. Best
-    /// effort: if Redis is away, only this replica knows.
-    pub(super) async fn tell(&self, scope: ScopeTag, News { rest, limit }: &News) {
-        let all = if rest.is_over { -1 } else { micros(rest.all) };
-        let limit = limit.map_or([0; 3], |new| {
+    /// A name that no other call has, of any replica.
+    fn next_name(&self) -> String {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        format!("{}:{number}", self.replica)
+    }
+
+    /// Publishes a pause, the end of one, or a new limit to all replicas. Best effort: if Redis is
+    /// away, only this replica knows.
+    pub(super) async fn publish(&self, scope: ScopeTag, update: &ScopeUpdate) {
+        let ScopeUpdate { pause, limit } = update;
+        let all = if pause.is_over { -1 } else { micros(pause.all) };
+        let [limit, lasts, before] = limit.map_or([0; 3], |new| {
             [
                 i64::from(new.limit),
                 micros(new.lasts),
                 i64::from(new.before),
             ]
         });
-        self.note(
-            scope,
-            [
-                all,
-                micros(rest.background),
-                0,
-                limit[0],
-                limit[1],
-                limit[2],
-            ],
-        )
-        .await;
+        let background = micros(pause.background);
+        self.note(scope, [all, background, 0, limit, lasts, before])
+            .await;
     }
 
-    /// Keeps a call of each window for credentials that are proven, for so long. Best effort.
-    pub(super) async fn keep_one(&self, scope: ScopeTag, lasts: Duration) {
+    /// Reserves a call of each window for proven credentials, for so long. Best effort.
+    pub(super) async fn reserve_one(&self, scope: ScopeTag, lasts: Duration) {
         self.note(scope, [0, 0, micros(lasts), 0, 0, 0]).await;
     }
 
@@ -245,12 +233,12 @@ impl SharedQuota {
             .run::<i64>(&self.scripts.note, &self.keys(scope)[..1], &texts)
             .await
         {
-            tracing::debug!(%error, "the other replicas do not hear what a reply means for the quota");
+            tracing::debug!(%error, "the other replicas do not learn what a reply means for the quota");
         }
     }
 
     /// The call of this name is held for `after` from now and no longer. Best effort: else it is
-    /// held for as long as one of which nothing is heard.
+    /// held for as long as one without a known end.
     pub(super) fn release(&self, scope: ScopeTag, name: &str, after: Duration) {
         let (shared, texts) = (self.clone(), [name.to_owned(), micros(after).to_string()]);
         self.tasks.spawn(async move {
@@ -281,55 +269,70 @@ impl SharedQuota {
     }
 }
 
-/// The ask script's arguments, in its order.
-fn texts(
-    (quota, times, left): (&Quota, &Times, u32),
-    ask: &Ask,
-    [all, share, even]: [Gcra; 3],
+/// The arguments of the request script, in its order: numbers, the names of two calls, and numbers.
+fn arguments(
+    terms: &SharedTerms,
+    request: &SlotRequest,
+    paces: [Gcra; 3],
     name: &str,
-    known: &Known,
 ) -> Vec<String> {
-    let last = known.last.as_ref();
-    let numbers = [
-        i64::from(ask.lane.is_background()),
+    let expected = terms.expected.call.as_ref();
+    let names = [name, expected.map_or("", |call| &call.name)];
+    let window = window_arguments(terms, request, paces);
+    let rules = rule_arguments(terms, request, paces);
+    let numbers = window.iter().map(i64::to_string);
+    numbers
+        .chain(names.map(str::to_owned))
+        .chain(rules.iter().map(i64::to_string))
+        .collect()
+}
+
+/// The arguments 1 to 11: the pace and the windows.
+fn window_arguments(
+    terms: &SharedTerms,
+    request: &SlotRequest,
+    [all, share, _]: [Gcra; 3],
+) -> [i64; 11] {
+    [
+        i64::from(request.lane.is_background()),
         all.interval,
         all.tolerance,
         share.interval,
         share.tolerance,
-        ask.patience.map_or(-1, micros),
+        request.patience.map_or(-1, micros),
         micros(LATENESS),
-        i64::from(ask.limits.all),
-        i64::from(ask.limits.background),
-        micros(quota.per()),
-        micros(times.hold),
-    ];
-    let flags = [
-        micros(times.keeps_one_for),
-        i64::from(ask.standing == Standing::Proven),
-        i64::from(ask.is_probe),
-        i64::from(ask.is_made),
-        i64::try_from(FORESEEN).unwrap_or(1),
-        even.tolerance,
-        // Another scope counts the same call, and has waited already if Redis lost both.
-        if ask.is_paced {
-            micros(times.unknown_for)
-        } else {
-            0
-        },
-        last.map_or(0, |last| micros(last.held_for)),
-        i64::from(known.scope),
-        micros(SCOPE_KNOWN),
-        i64::from(left),
-    ];
-    let names = [name, last.map_or("", |last| &last.name)];
-    let numbers = numbers.iter().map(i64::to_string);
-    numbers
-        .chain(names.map(str::to_owned))
-        .chain(flags.iter().map(i64::to_string))
-        .collect()
+        i64::from(request.limits.all),
+        i64::from(request.limits.background),
+        micros(terms.quota.per()),
+        micros(terms.hold),
+    ]
 }
 
-fn outlook(quota: &Quota, [all, share, _]: [Gcra; 3], reply: Reply) -> Outlook {
+/// The arguments from 14 on: whose call it is, and what Redis must know.
+fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra; 3]) -> [i64; 11] {
+    let expected = terms.expected.call.as_ref();
+    let unknown_for = if request.is_paced {
+        terms.unknown_for
+    } else {
+        // Another scope counts the same call, and has waited already if Redis lost both.
+        Duration::ZERO
+    };
+    [
+        micros(terms.reserve_for),
+        i64::from(request.proof == CredentialProof::Proven),
+        i64::from(request.is_probe),
+        i64::from(request.is_made),
+        i64::try_from(FORESEEN).unwrap_or(1),
+        even.tolerance,
+        micros(unknown_for),
+        expected.map_or(0, |call| micros(call.held_for)),
+        i64::from(terms.expected.is_scope_known),
+        micros(SCOPE_KNOWN),
+        i64::from(terms.left_to_absent),
+    ]
+}
+
+fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: ScriptReply) -> Forecast {
     let (
         _,
         next,
@@ -340,28 +343,24 @@ fn outlook(quota: &Quota, [all, share, _]: [Gcra; 3], reply: Reply) -> Outlook {
         times,
         share_held,
         share_times,
-        keeps_one,
+        is_reserved,
         limit,
         share_limit,
     ) = reply;
-    let room = |limit, held, times, next, pace: Gcra| Room {
+    let room = |limit, held, times, next, pace: Gcra| RoomForecast {
         limit,
-        frees: Frees {
+        free_times: FreeTimes {
             held,
             per: micros(quota.per()),
             times,
         },
-        pace: Forecast {
+        next_calls: NextCalls {
             next,
             interval: pace.interval,
         },
-        kept: if keeps_one == 1 {
-            Kept::one(limit, quota.burst().get())
-        } else {
-            Kept::default()
-        },
+        reserved: Reserved::one_if(is_reserved == 1, limit, quota.burst().get()),
     };
-    Outlook::now(
+    Forecast::now(
         room(limit, held, times, next, all),
         room(share_limit, share_held, share_times, share_next, share),
     )

@@ -36,7 +36,7 @@ fn budget(rate: u32, per: Duration, burst: u32, share: f64) -> Arc<Budget> {
     let quota = Quota::new(rate, per, burst, Scope::User, share).unwrap();
     Arc::new(Budget::new(
         quota,
-        &Config::default(),
+        &BudgetConfig::default(),
         "test",
         &Metrics::default(),
         None,
@@ -288,7 +288,7 @@ async fn waits_are_measured_in_the_lane_that_was_granted() {
     let quota = Quota::new(10, SECOND, 1, Scope::User, 1.0).unwrap();
     let budget = Arc::new(Budget::new(
         quota,
-        &Config::default(),
+        &BudgetConfig::default(),
         "test",
         &metrics,
         None,
@@ -311,7 +311,7 @@ async fn waits_are_measured_in_the_lane_that_was_granted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn usage_tells_who_waits_and_what_rests_and_no_scope() {
+async fn usage_counts_who_waits_and_what_is_paused_and_names_no_scope() {
     let budget = slow();
     let mut race = Race::new(&budget);
     for lane in [
@@ -322,14 +322,14 @@ async fn usage_tells_who_waits_and_what_rests_and_no_scope() {
     ] {
         race.enter("waits", lane).await;
     }
-    let resting = |all: bool, background: bool| RateHint {
+    let paused = |all: bool, background: bool| RateHint {
         refused: all,
         retry_after: all.then_some(30 * SECOND),
         remaining: background.then_some(1),
         limit: Some(50),
         reset_after: Some(30 * SECOND),
     };
-    for (name, hint) in [("b", resting(true, false)), ("c", resting(false, true))] {
+    for (name, hint) in [("b", paused(true, false)), ("c", paused(false, true))] {
         let urgency = Urgency::new(Lane::CallPop, None);
         budget
             .acquire(scope(name), CallKind::Search, &urgency)
@@ -340,8 +340,8 @@ async fn usage_tells_who_waits_and_what_rests_and_no_scope() {
     }
     let usage = Usage {
         scopes: 3,
-        resting: 1,
-        background_resting: 2,
+        paused: 1,
+        background_paused: 2,
         waiting: [0, 1, 2],
     };
     assert_eq!(used(&budget), usage);

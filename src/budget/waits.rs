@@ -8,9 +8,9 @@ use crate::domain::lane::Lane;
 use crate::metrics::{Metrics, QuotaLabels, observe};
 
 /// Histograms of `contactd_quota_wait_seconds`.
-pub(super) struct Waits([Histogram; Lane::ALL.len()]);
+pub(super) struct WaitHistograms([Histogram; Lane::ALL.len()]);
 
-impl Waits {
+impl WaitHistograms {
     pub(super) fn new(platform: &str, metrics: &Metrics) -> Self {
         Self(Lane::ALL.map(|lane| {
             let labels = QuotaLabels {

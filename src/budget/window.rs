@@ -13,19 +13,19 @@ use crate::clock::Instant;
 /// last of these.
 pub(super) const FORESEEN: usize = 128;
 
-/// Whole microseconds, the unit of forecasts: what Redis tells time in.
+/// Whole microseconds, the unit of forecasts and of Redis' clock.
 pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The calls held, by the moment at which they are free again.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(super) struct SlidingWindow {
     calls: BTreeMap<Instant, u32>,
     held: u32,
 }
 
-impl Window {
+impl SlidingWindow {
     /// Holds one more call.
     pub(super) fn hold(&mut self, until: Instant) {
         *self.calls.entry(until).or_default() += 1;
@@ -66,13 +66,13 @@ impl Window {
     }
 
     /// When calls will be free. One that is under way may be free as soon as `per` from now.
-    pub(super) fn frees(&self, now: Instant, per: Duration) -> Frees {
+    pub(super) fn free_times(&self, now: Instant, per: Duration) -> FreeTimes {
         let latest = micros(per);
         let each = |(until, calls): (&Instant, &u32)| {
             let free = micros(until.saturating_duration_since(now)).min(latest);
             std::iter::repeat_n(free, *calls as usize)
         };
-        Frees {
+        FreeTimes {
             held: self.held,
             per: latest,
             times: self.calls.iter().flat_map(each).take(FORESEEN).collect(),
@@ -83,7 +83,7 @@ impl Window {
 /// When the calls of a window will be free, as seen at one moment. Times are microseconds from
 /// then.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Frees {
+pub(super) struct FreeTimes {
     /// Calls held.
     pub(crate) held: u32,
     /// The length of the window.
@@ -92,9 +92,9 @@ pub(super) struct Frees {
     pub(crate) times: Vec<i64>,
 }
 
-impl Frees {
-    /// Microseconds until a window of `limit` calls has room for whoever has `ahead` others before
-    /// him. Zero if it has room now. At the earliest: calls under way may take longer.
+impl FreeTimes {
+    /// Microseconds until a window of `limit` calls has room for a waiter with `ahead` others
+    /// before it. Zero if it has room now. At the earliest: calls under way may take longer.
     pub(super) fn room_in(&self, limit: u32, ahead: usize) -> i64 {
         let wanted = (self.held as usize).saturating_add(ahead).saturating_add(1);
         let Some(before) = wanted
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_held_until_a_window_after_its_reply() {
-        let (start, mut window) = (clock::now(), Window::default());
+        let (start, mut window) = (clock::now(), SlidingWindow::default());
         let lost = start + 6 * SECOND;
         window.hold(lost);
         window.hold(lost);
@@ -149,13 +149,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_forecast_names_the_call_whose_room_each_waiter_gets() {
-        let (now, mut window) = (clock::now(), Window::default());
+        let (now, mut window) = (clock::now(), SlidingWindow::default());
         for after in [100, 100, 300] {
             window.hold(now + ms(after));
         }
         window.hold(now + 9 * SECOND);
-        let frees = window.frees(now, SECOND);
-        let room = |limit, ahead| frees.room_in(limit, ahead) / 1_000;
+        let free_times = window.free_times(now, SECOND);
+        let room = |limit, ahead| free_times.room_in(limit, ahead) / 1_000;
         assert_eq!(
             [0, 1].map(|ahead| room(6, ahead)),
             [0, 0],
@@ -176,13 +176,13 @@ mod tests {
 
     #[test]
     fn an_empty_window_has_room_for_its_limit() {
-        let frees = Frees {
+        let free_times = FreeTimes {
             held: 0,
             per: 1_000_000,
             times: Vec::new(),
         };
         assert_eq!(
-            [0, 2, 3, 6].map(|ahead| frees.room_in(3, ahead)),
+            [0, 2, 3, 6].map(|ahead| free_times.room_in(3, ahead)),
             [0, 0, 1_000_000, 2_000_000]
         );
     }

@@ -2,11 +2,11 @@
 //!
 //! Owns their two formats:
 //!
-//! * version 5, plain: the byte 5, the CRC-32 of the place where it is stored and of what follows,
+//! * version 5, plain: the byte 5, the CRC-32 of where it is stored and of what follows,
 //!   big-endian, then `contactd.store.v1.Entry`;
 //! * version 4, sealed: the byte 4, the length of the key's id and the id, 24 bytes of a nonce,
-//!   then the sealed `contactd.store.v1.Entry`, bound to all that stands before it and to the place
-//!   where it is stored.
+//!   then the sealed `contactd.store.v1.Entry`, bound to all that stands before it and to where it
+//!   is stored.
 //!
 //! With keys only version 4 is written and read, without keys only version 5: what somebody without
 //! the keys has put there is no answer. Promises that what this version writes is read by every
@@ -16,8 +16,8 @@
 use prost::Message as _;
 use secrecy::zeroize::Zeroizing;
 
-use super::keys::{KeyRing, NONCE, Place};
-use crate::domain::entry::{Entry, Parts};
+use super::keys::{KeyRing, NONCE, SealContext};
+use crate::domain::entry::{Entry, EntryParts};
 use crate::domain::{MatchQuality, SharedTime};
 use crate::pb::store;
 
@@ -38,40 +38,40 @@ impl Codec {
         Self { keys }
     }
 
-    /// The bytes of an entry, for this place. None where the system gives no random bytes for a
+    /// The bytes of an entry for this context. `None` if the system gives no random bytes for a
     /// nonce.
     #[must_use]
-    pub fn encode(&self, place: &Place, entry: &Entry) -> Option<Vec<u8>> {
+    pub fn encode(&self, context: &SealContext, entry: &Entry) -> Option<Vec<u8>> {
         match &self.keys {
-            None => Some(encode_plain(place, entry)),
+            None => Some(encode_plain(context, entry)),
             Some(keys) => {
                 let mut nonce = [0; NONCE];
                 getrandom::fill(&mut nonce).ok()?;
-                encode_sealed(keys, place, nonce, entry)
+                encode_sealed(keys, context, nonce, entry)
             }
         }
     }
 
-    /// The entry in the bytes found at this place, if they are sound and of the version that is
+    /// The entry in the bytes found in this context, if they are sound and of the version that is
     /// read.
     #[must_use]
-    pub(crate) fn decode(&self, place: &Place, bytes: &[u8]) -> Option<Entry> {
+    pub(crate) fn decode(&self, context: &SealContext, bytes: &[u8]) -> Option<Entry> {
         match &self.keys {
-            None => decode_plain(place, bytes),
-            Some(keys) => decode_sealed(keys, place, bytes),
+            None => decode_plain(context, bytes),
+            Some(keys) => decode_sealed(keys, context, bytes),
         }
     }
 }
 
-fn encode_plain(place: &Place, entry: &Entry) -> Vec<u8> {
+fn encode_plain(context: &SealContext, entry: &Entry) -> Vec<u8> {
     let body = message(entry).encode_to_vec();
-    [&[PLAIN][..], &checksum(place, &body), &body].concat()
+    [&[PLAIN][..], &checksum(context, &body), &body].concat()
 }
 
-fn decode_plain(place: &Place, bytes: &[u8]) -> Option<Entry> {
+fn decode_plain(context: &SealContext, bytes: &[u8]) -> Option<Entry> {
     let (&version, rest) = bytes.split_first()?;
     let (sum, body) = rest.split_first_chunk::<CHECKSUM>()?;
-    if version != PLAIN || *sum != checksum(place, body) {
+    if version != PLAIN || *sum != checksum(context, body) {
         return None;
     }
     entry(body)
@@ -79,18 +79,18 @@ fn decode_plain(place: &Place, bytes: &[u8]) -> Option<Entry> {
 
 fn encode_sealed(
     keys: &KeyRing,
-    place: &Place,
+    context: &SealContext,
     nonce: [u8; NONCE],
     entry: &Entry,
 ) -> Option<Vec<u8>> {
     let plain = Zeroizing::new(message(entry).encode_to_vec());
     let id = keys.first_id().as_bytes();
     let head = [&[SEALED, u8::try_from(id.len()).ok()?], id, &nonce].concat();
-    let sealed = keys.seal(&head, place, nonce, &plain)?;
+    let sealed = keys.seal(&head, context, nonce, &plain)?;
     Some([head, sealed].concat())
 }
 
-fn decode_sealed(keys: &KeyRing, place: &Place, bytes: &[u8]) -> Option<Entry> {
+fn decode_sealed(keys: &KeyRing, context: &SealContext, bytes: &[u8]) -> Option<Entry> {
     let (&[version, length], rest) = bytes.split_first_chunk::<2>()?;
     if version != SEALED {
         return None;
@@ -98,11 +98,11 @@ fn decode_sealed(keys: &KeyRing, place: &Place, bytes: &[u8]) -> Option<Entry> {
     let (id, rest) = rest.split_at_checked(usize::from(length))?;
     let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;
     let head = &bytes[..2 + id.len() + NONCE];
-    entry(&keys.open(id, head, place, *nonce, sealed)?)
+    entry(&keys.open(id, head, context, *nonce, sealed)?)
 }
 
 fn message(entry: &Entry) -> store::Entry {
-    let Parts {
+    let EntryParts {
         encoded,
         count,
         complete,
@@ -135,7 +135,7 @@ fn entry(body: &[u8]) -> Option<Entry> {
         extensions,
         quality,
     } = store::Entry::decode(body).ok()?;
-    let entry = Entry::from_parts(Parts {
+    let entry = Entry::from_parts(EntryParts {
         encoded,
         count,
         complete,
@@ -151,11 +151,11 @@ fn entry(body: &[u8]) -> Option<Entry> {
     entry.is_storable().then_some(entry)
 }
 
-/// Shows damage and a value that was moved to another place, not forgery: whoever can write to
-/// Redis can write this. Sealed values need none.
-fn checksum(place: &Place, body: &[u8]) -> [u8; CHECKSUM] {
+/// Shows damage and a value that was moved, not forgery: anybody who can write to Redis can write
+/// this. Sealed values need none.
+fn checksum(context: &SealContext, body: &[u8]) -> [u8; CHECKSUM] {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(place.as_bytes());
+    hasher.update(context.as_bytes());
     hasher.update(body);
     hasher.finalize().to_be_bytes()
 }

@@ -7,14 +7,14 @@ use crate::metrics::{CacheLabels, Metrics};
 
 /// Metric handles of one tier.
 #[derive(Debug, Clone)]
-pub(super) struct Counts {
+pub(super) struct TierCounters {
     hit: Counter,
     stale: Counter,
     miss: Counter,
     pub(super) error: Counter,
 }
 
-impl Counts {
+impl TierCounters {
     pub(super) fn new(metrics: &Metrics, tier: &'static str) -> Self {
         let counter = |result| {
             metrics

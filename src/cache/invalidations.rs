@@ -1,12 +1,12 @@
-//! What this process has been told to forget.
+//! What has been invalidated, as this process knows it.
 //!
 //! Owns the notes of invalidations, its own and those of other replicas. Promises that what was
-//! begun before an invalidation is told from what was begun after it, whoever was faster: a load
-//! takes a [`Stamp`] when it begins, its answer keeps it, and every reader asks whether it is
-//! current. Never forgets a note, and keeps a bounded number: many of one user become one for all
-//! of that user, and if there are too many users, the oldest note becomes one for all users that
-//! share its slot, one in 65,536. That costs loads, not correctness, and first of all those of the
-//! user whose numbers were forgotten. Knows nothing of tiers, tasks or time.
+//! begun before an invalidation never passes for what was begun after it, whatever the order of
+//! events: a load takes a [`Watermark`] when it begins, its answer keeps it, and every reader asks
+//! whether it is current. Never loses a note, and keeps a bounded number: many of one user become
+//! one for all of that user, and if there are too many users, the oldest note becomes one for all
+//! users that share its slot, one in 65,536. That costs loads, not correctness, and first of all
+//! those of the user whose numbers were invalidated. Knows nothing of tiers, tasks or time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,21 +25,21 @@ const OF_A_USER: usize = 1_000;
 /// Users without a note of their own share the notes of so many slots.
 const SLOTS: usize = 1 << 16;
 
-/// A moment between invalidations.
+/// A moment between two invalidations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stamp(u64);
+pub(crate) struct Watermark(u64);
 
 /// Counts invalidations and remembers what they were about.
 #[derive(Debug)]
 pub(crate) struct Invalidations {
     count: AtomicU64,
-    notes: RwLock<Notes>,
+    notes: RwLock<InvalidationNotes>,
     most: usize,
 }
 
-/// For each thing forgotten, the count when it was last forgotten.
+/// For each thing, the count when it was last invalidated.
 #[derive(Debug, Default)]
-struct Notes {
+struct InvalidationNotes {
     everything: u64,
     users: HashMap<UserTag, UserNotes>,
     /// The users by their last note, the oldest first.
@@ -73,12 +73,12 @@ impl Invalidations {
 
     /// Now.
     #[must_use]
-    pub(crate) fn stamp(&self) -> Stamp {
-        Stamp(self.count.load(Ordering::Acquire))
+    pub(crate) fn watermark(&self) -> Watermark {
+        Watermark(self.count.load(Ordering::Acquire))
     }
 
     /// Whatever is known of a party of this user is void.
-    pub(crate) fn forget_number(&self, user: UserTag, party: PartyHash) {
+    pub(crate) fn invalidate_number(&self, user: UserTag, party: PartyHash) {
         self.note(|notes, count| {
             notes.change(user, count, |of_user| {
                 of_user.parties.insert(party, count);
@@ -93,7 +93,7 @@ impl Invalidations {
     }
 
     /// Whatever is known of this user is void.
-    pub(crate) fn forget_user(&self, user: UserTag) {
+    pub(crate) fn invalidate_user(&self, user: UserTag) {
         self.note(|notes, count| {
             notes.change(user, count, |of_user| {
                 *of_user = UserNotes {
@@ -107,49 +107,52 @@ impl Invalidations {
     /// Everything is void.
     pub(crate) fn clear(&self) {
         self.note(|notes, count| {
-            *notes = Notes {
+            *notes = InvalidationNotes {
                 everything: count,
-                ..Notes::default()
+                ..InvalidationNotes::default()
             }
         });
     }
 
-    /// Whether what was begun at `stamp` still holds. `party` is asked for only where it matters,
+    /// Whether what was begun at `watermark` still holds. `party` is called only if it matters,
     /// because a hash takes longer than all of the rest.
     #[must_use]
     pub(crate) fn is_current(
         &self,
-        stamp: Stamp,
+        watermark: Watermark,
         user: UserTag,
         party: impl FnOnce() -> PartyHash,
     ) -> bool {
-        if self.stamp() == stamp {
-            return true; // nothing at all was forgotten since
+        if self.watermark() == watermark {
+            return true; // nothing at all was invalidated since
         }
         let notes = self.notes.read();
-        if notes.last_for_user(user) > stamp.0 {
+        if notes.last_for_user(user) > watermark.0 {
             return false;
         }
         notes
             .users
             .get(&user)
             .is_none_or(|UserNotes { parties, .. }| {
-                parties.is_empty() || parties.get(&party()).is_none_or(|&count| count <= stamp.0)
+                parties.is_empty()
+                    || parties
+                        .get(&party())
+                        .is_none_or(|&count| count <= watermark.0)
             })
     }
 
-    /// Whether what was known of the user as a whole at `stamp` still holds; what was forgotten of
-    /// single numbers does not matter to it.
+    /// Whether what was known of the user as a whole at `watermark` still holds; invalidations of
+    /// single numbers do not matter to it.
     #[must_use]
-    pub(crate) fn is_user_current(&self, stamp: Stamp, user: UserTag) -> bool {
-        self.stamp() == stamp || self.notes.read().last_for_user(user) <= stamp.0
+    pub(crate) fn is_user_current(&self, watermark: Watermark, user: UserTag) -> bool {
+        self.watermark() == watermark || self.notes.read().last_for_user(user) <= watermark.0
     }
 
     /// Which invalidation was the last to concern a party of this user: 0 for none.
     #[must_use]
     pub(crate) fn last_for(&self, user: UserTag, party: impl FnOnce() -> PartyHash) -> u64 {
-        if self.stamp() == Stamp(0) {
-            return 0; // nothing was ever forgotten
+        if self.watermark() == Watermark(0) {
+            return 0; // nothing was ever invalidated
         }
         let notes = self.notes.read();
         let of_party = notes
@@ -159,18 +162,18 @@ impl Invalidations {
         notes.last_for_user(user).max(of_party.unwrap_or(0))
     }
 
-    fn note(&self, write: impl FnOnce(&mut Notes, u64)) {
+    fn note(&self, write: impl FnOnce(&mut InvalidationNotes, u64)) {
         let mut notes = self.notes.write();
         let count = self.count.load(Ordering::Relaxed) + 1;
         write(&mut notes, count);
         while notes.len > self.most && notes.merge_oldest() {}
-        // Raised while the notes are locked: whoever sees the new count finds the note.
+        // Raised while the notes are locked: a reader that sees the new count finds the note.
         self.count.store(count, Ordering::Release);
     }
 }
 
-impl Notes {
-    /// When all of this user was last forgotten.
+impl InvalidationNotes {
+    /// When all of this user was last invalidated.
     fn last_for_user(&self, user: UserTag) -> u64 {
         let own = self
             .users
@@ -224,7 +227,7 @@ mod tests {
 
     #[derive(Debug, Clone, Copy)]
     enum Step {
-        Stamp(u8, u8),
+        Watermark(u8, u8),
         Number(u8, u8),
         User(u8),
         Clear,
@@ -232,7 +235,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            4 => (0u8..3, 0u8..3).prop_map(|(user, party)| Step::Stamp(user, party)),
+            4 => (0u8..3, 0u8..3).prop_map(|(user, party)| Step::Watermark(user, party)),
             3 => (0u8..3, 0u8..3).prop_map(|(user, party)| Step::Number(user, party)),
             2 => (0u8..3).prop_map(Step::User),
             1 => Just(Step::Clear),
@@ -248,38 +251,38 @@ mod tests {
         PartyHash([n; 16])
     }
 
-    /// Runs the steps against a plain list; `exact` where nothing may be forgotten beyond what was
+    /// Runs the steps against a plain list; `exact` if nothing may be invalidated beyond what was
     /// said.
     fn check(
-        generations: &Invalidations,
+        invalidations: &Invalidations,
         steps: &[Step],
         exact: bool,
     ) -> Result<(), TestCaseError> {
-        let mut begun: Vec<(Stamp, u8, u8, bool, bool)> = Vec::new();
+        let mut begun: Vec<(Watermark, u8, u8, bool, bool)> = Vec::new();
         for &step in steps {
             let hit: Box<dyn Fn(u8, u8) -> bool> = match step {
-                Step::Stamp(u, p) => {
-                    begun.push((generations.stamp(), u, p, true, true));
+                Step::Watermark(u, p) => {
+                    begun.push((invalidations.watermark(), u, p, true, true));
                     Box::new(|_, _| false)
                 }
                 Step::Number(u, p) => {
-                    generations.forget_number(user(u), party(p));
+                    invalidations.invalidate_number(user(u), party(p));
                     Box::new(move |of, about| (of, about) == (u, p))
                 }
                 Step::User(u) => {
-                    generations.forget_user(user(u));
+                    invalidations.invalidate_user(user(u));
                     Box::new(move |of, _| of == u)
                 }
                 Step::Clear => {
-                    generations.clear();
+                    invalidations.clear();
                     Box::new(|_, _| true)
                 }
             };
-            for (stamp, u, p, holds, user_holds) in &mut begun {
+            for (watermark, u, p, holds, user_holds) in &mut begun {
                 *holds &= !hit(*u, *p);
                 *user_holds &= matches!(step, Step::Number(..)) || !hit(*u, *p);
-                let current = generations.is_current(*stamp, user(*u), || party(*p));
-                let user_current = generations.is_user_current(*stamp, user(*u));
+                let current = invalidations.is_current(*watermark, user(*u), || party(*p));
+                let user_current = invalidations.is_user_current(*watermark, user(*u));
                 for (current, holds) in [(current, *holds), (user_current, *user_holds)] {
                     let allowed = if exact {
                         current == holds
@@ -289,12 +292,12 @@ mod tests {
                     prop_assert!(allowed);
                 }
             }
-            let notes = generations.notes.read();
+            let notes = invalidations.notes.read();
             prop_assert_eq!(
                 notes.len,
                 notes.users.values().map(UserNotes::len).sum::<usize>()
             );
-            prop_assert!(notes.len <= generations.most);
+            prop_assert!(notes.len <= invalidations.most);
         }
         Ok(())
     }
@@ -313,42 +316,44 @@ mod tests {
 
     #[test]
     fn many_notes_of_one_user_are_that_users_alone() {
-        let generations = Invalidations::default();
-        let stamp = generations.stamp();
+        let invalidations = Invalidations::default();
+        let watermark = invalidations.watermark();
         let parties = (0..110_000_u64).map(|n| PartyHash((u128::from(n) << 64).to_be_bytes()));
-        parties.for_each(|party| generations.forget_number(user(1), party));
+        parties.for_each(|party| invalidations.invalidate_number(user(1), party));
         assert!(
-            !generations.is_current(stamp, user(1), || party(9)),
+            !invalidations.is_current(watermark, user(1), || party(9)),
             "all of the user is void"
         );
-        assert!(generations.is_current(stamp, user(2), || party(9)));
-        assert!(generations.notes.read().len <= OF_A_USER);
+        assert!(invalidations.is_current(watermark, user(2), || party(9)));
+        assert!(invalidations.notes.read().len <= OF_A_USER);
     }
 
     #[test]
     fn many_users_make_few_others_void() {
-        let generations = Invalidations::default();
+        let invalidations = Invalidations::default();
         let keys = crate::domain::KeyMaker::new([1; 16]);
         let tag = |n: u64| keys.user("example", "", &n.to_string());
         let others: Vec<UserTag> = (1_000_000..1_001_000).map(tag).collect();
-        let stamp = generations.stamp();
-        (1..102_001).for_each(|n| generations.forget_user(tag(n)));
+        let watermark = invalidations.watermark();
+        (1..102_001).for_each(|n| invalidations.invalidate_user(tag(n)));
         let void = others
             .iter()
-            .filter(|user| !generations.is_user_current(stamp, **user))
+            .filter(|user| !invalidations.is_user_current(watermark, **user))
             .count();
         assert!(void < 100, "{void} of 1,000");
-        assert!((1..102_001).all(|n| !generations.is_user_current(stamp, tag(n))));
-        assert_eq!(generations.notes.read().len, MOST);
+        assert!((1..102_001).all(|n| !invalidations.is_user_current(watermark, tag(n))));
+        assert_eq!(invalidations.notes.read().len, MOST);
     }
 
     #[test]
     fn other_users_do_not_pay_for_a_hash() {
-        let generations = Invalidations::default();
-        let stamp = generations.stamp();
-        generations.forget_number(user(1), party(1));
-        assert!(generations.is_current(stamp, user(2), || unreachable!(
-            "no note is about this user"
-        )));
+        let invalidations = Invalidations::default();
+        let watermark = invalidations.watermark();
+        invalidations.invalidate_number(user(1), party(1));
+        assert!(
+            invalidations.is_current(watermark, user(2), || unreachable!(
+                "no note is about this user"
+            ))
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Keys under which stored answers are sealed, and the file that holds them.
 //!
 //! Owns XChaCha20-Poly1305 (a random nonce of 24 bytes never repeats by chance) and what a sealed
-//! value is bound to: the place where it is stored. Promises that a value copied to another user,
+//! value is bound to: where it is stored. Promises that a value copied to another user,
 //! party or question does not open there, that wrong, absent or foreign keys open nothing, and that
 //! no key is printed; keys are wiped from memory when dropped. Knows nothing of what is sealed.
 
@@ -23,25 +23,25 @@ pub(super) const NONCE: usize = 24;
 /// Longest id of a key.
 const ID: usize = 32;
 
-/// Where a value is stored: it opens nowhere else.
+/// Where a sealed value is stored: it opens nowhere else.
 #[derive(Clone, Copy)]
-pub struct Place([u8; 48]);
+pub struct SealContext([u8; 48]);
 
-impl fmt::Debug for Place {
+impl fmt::Debug for SealContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place(…)")
+        f.write_str("SealContext(…)")
     }
 }
 
-impl Place {
-    /// The place of an answer: whose, about whom, to which question.
+impl SealContext {
+    /// The context of an answer: whose, about whom, to which question.
     #[must_use]
     pub fn new(party: PartyHash, slot: SlotKey) -> Self {
-        let mut place = [0; 48];
-        place[..16].copy_from_slice(&slot.user().to_bytes());
-        place[16..32].copy_from_slice(&party.0);
-        place[32..].copy_from_slice(&slot.to_bytes());
-        Self(place)
+        let mut context = [0; 48];
+        context[..16].copy_from_slice(&slot.user().to_bytes());
+        context[16..32].copy_from_slice(&party.0);
+        context[32..].copy_from_slice(&slot.to_bytes());
+        Self(context)
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -51,7 +51,7 @@ impl Place {
 
 /// The keys of one file: the first one seals, all of them open. Clones share them.
 #[derive(Clone)]
-pub struct KeyRing(Arc<[Key]>);
+pub struct KeyRing(Arc<[SealKey]>);
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +61,7 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-struct Key {
+struct SealKey {
     id: String,
     secret: SecretBox<[u8; 32]>,
 }
@@ -95,35 +95,16 @@ impl KeyRing {
     /// [`KeyRingError`] with the number of the line.
     pub fn parse(file: &[u8]) -> Result<Self, KeyRingError> {
         let text = std::str::from_utf8(file).map_err(|_| KeyRingError::NotText)?;
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<SealKey> = Vec::new();
         for (n, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (id, key) = line.split_once(':').ok_or(KeyRingError::Line(n))?;
-            let plain = id
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-            if !plain || !(1..=ID).contains(&id.len()) {
-                return Err(KeyRingError::Line(n));
-            }
-            if keys.iter().any(|known| known.id == id) {
+            let key = SealKey::parse(line, n)?;
+            if keys.iter().any(|known| known.id == key.id) {
                 return Err(KeyRingError::Twice(n));
             }
-            let bytes = Zeroizing::new(
-                STANDARD
-                    .decode(key.trim())
-                    .map_err(|_| KeyRingError::Key(n))?,
-            );
-            if bytes.len() != 32 {
-                return Err(KeyRingError::Key(n));
-            }
-            let secret =
-                SecretBox::init_with_mut(|secret: &mut [u8; 32]| secret.copy_from_slice(&bytes));
-            keys.push(Key {
-                id: id.to_owned(),
-                secret,
-            });
+            keys.push(key);
         }
         if keys.is_empty() {
             Err(KeyRingError::Empty)
@@ -141,11 +122,11 @@ impl KeyRing {
     pub(super) fn seal(
         &self,
         head: &[u8],
-        place: &Place,
+        context: &SealContext,
         nonce: [u8; NONCE],
         plain: &[u8],
     ) -> Option<Vec<u8>> {
-        let aad = [head, &place.0].concat();
+        let aad = [head, &context.0].concat();
         self.0[0]
             .cipher()
             .encrypt(
@@ -163,12 +144,12 @@ impl KeyRing {
         &self,
         id: &[u8],
         head: &[u8],
-        place: &Place,
+        context: &SealContext,
         nonce: [u8; NONCE],
         sealed: &[u8],
     ) -> Option<Zeroizing<Vec<u8>>> {
         let key = self.0.iter().find(|key| key.id.as_bytes() == id)?;
-        let aad = [head, &place.0].concat();
+        let aad = [head, &context.0].concat();
         key.cipher()
             .decrypt(
                 &XNonce::from(nonce),
@@ -182,7 +163,28 @@ impl KeyRing {
     }
 }
 
-impl Key {
+impl SealKey {
+    /// Reads `ID:KEY`, the line number `n`.
+    fn parse(line: &str, n: usize) -> Result<Self, KeyRingError> {
+        let (id, key) = line.split_once(':').ok_or(KeyRingError::Line(n))?;
+        let plain = id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        if !plain || !(1..=ID).contains(&id.len()) {
+            return Err(KeyRingError::Line(n));
+        }
+        let decoded = STANDARD.decode(key.trim());
+        let bytes = Zeroizing::new(decoded.map_err(|_| KeyRingError::Key(n))?);
+        if bytes.len() != 32 {
+            return Err(KeyRingError::Key(n));
+        }
+        let copy = |secret: &mut [u8; 32]| secret.copy_from_slice(&bytes);
+        Ok(Self {
+            id: id.to_owned(),
+            secret: SecretBox::init_with_mut(copy),
+        })
+    }
+
     /// Its copy of the key is wiped when it is dropped.
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(self.secret.expose_secret().into())
@@ -219,9 +221,9 @@ mod tests {
             ("k1:not base64".to_owned(), KeyRingError::Key(1)),
             (line("k1", 1) + &line("k1", 2), KeyRingError::Twice(2)),
         ] {
-            let told = KeyRing::parse(text.as_bytes()).unwrap_err();
-            assert!(!told.to_string().contains(&short), "{told}");
-            assert_eq!(told, fault, "{text}");
+            let error = KeyRing::parse(text.as_bytes()).unwrap_err();
+            assert!(!error.to_string().contains(&short), "{error}");
+            assert_eq!(error, fault, "{text}");
         }
         assert_eq!(
             KeyRing::parse(&[0xff, 0xfe]).unwrap_err(),

@@ -1,16 +1,15 @@
-//! The log of invalidations: how one replica tells the others.
+//! The log of invalidations: how an event reaches the other replicas.
 //!
 //! Owns a stream in Redis, not pub/sub, because a stream can be read again: a replica that was
-//! away, or whose connection broke, goes on where it was. Promises that a reader hears of every
-//! event or of [`Event::Lost`], never less: events are numbered without gaps, so that a reader
+//! away, or whose connection broke, goes on where it was. Promises that a reader gets every
+//! event or [`Event::Lost`], never less: events are numbered without gaps, so that a reader
 //! notices a cut end (`MAXLEN`), an evicted stream, a flushed Redis (the log has an identity), and
-//! a failover to a server that had not heard of the last events. Knows nothing of what is to be
-//! forgotten.
+//! a failover to a server without the last events. Knows nothing of what the events mean.
 //!
-//! The same round trip tells that this replica is alive, how many are, and what time it is.
+//! The same round trip shows that this replica is alive, and returns how many are and Redis' time.
 
+mod cursor;
 mod event;
-mod place;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +21,8 @@ use crate::domain::SharedTime;
 use crate::redis_link::user::{script, token};
 use crate::redis_link::{Link, LinkError};
 
+use cursor::{Cursor, LogReply};
 pub use event::Event;
-use place::{Place, Reply};
 
 /// Events kept, roughly. A reader that is further behind has lost some.
 const MOST: &str = "10000";
@@ -39,7 +38,7 @@ const PRESENT_MS: &str = "350";
 const BATCH: usize = 1000;
 
 /// Numbers the event and appends it. The number is the first half of the entry's id; the second is
-/// random, so that a number that is given again after a failover is told from the first.
+/// random, so that a number that is given again after a failover differs from the first.
 const PUBLISH: &str = "
 if redis.call('HSETNX', KEYS[1], 'id', ARGV[1]) == 1 then redis.call('DEL', KEYS[2]) end
 local number = redis.call('HINCRBY', KEYS[1], 'n', 1)
@@ -48,7 +47,7 @@ return number
 ";
 
 /// Reads from the last event known, itself included, to see that it is still the same. Reading goes
-/// on where this replica cannot be counted: a full Redis, one that takes no writes, a key of
+/// on if this replica cannot be counted: a full Redis, one that takes no writes, a key of
 /// another type.
 const POLL: &str = "
 if not redis.call('HGET', KEYS[1], 'id') then
@@ -93,7 +92,7 @@ return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, 
 
 /// What one poll brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Polled {
+pub struct PollResult {
     /// Events of other replicas since the last poll, in their order.
     pub events: Vec<Event>,
     /// Replicas that polled within the last ten seconds, this one included: at least 1. `None` if
@@ -111,21 +110,21 @@ pub struct Polled {
 
 /// This replica's end of the log.
 #[derive(Clone)]
-pub struct Log {
+pub struct InvalidationLog {
     link: Link,
     replica: [u8; 16],
     publish: Arc<Script>,
 }
 
-impl fmt::Debug for Log {
+impl fmt::Debug for InvalidationLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log")
+        f.debug_struct("InvalidationLog")
             .field("link", &self.link)
             .finish_non_exhaustive()
     }
 }
 
-impl Log {
+impl InvalidationLog {
     /// The log behind a link, for a replica with a new random name.
     #[must_use]
     pub fn new(link: Link) -> Self {
@@ -136,8 +135,8 @@ impl Log {
         }
     }
 
-    /// Tells the other replicas. This one must act by itself: its reader does not repeat its own
-    /// events. [`Event::Lost`] tells them to forget everything.
+    /// Publishes an event to the other replicas. This one must act by itself: its reader does not
+    /// repeat its own events. [`Event::Lost`] makes them invalidate everything.
     ///
     /// # Errors
     /// [`LinkError`]; the others may not know, and the call should be made again.
@@ -154,7 +153,7 @@ impl Log {
             .map(|_| ())
     }
 
-    /// This replica ends: the others need not leave anything to it. Best effort.
+    /// This replica stops: the others need not leave a share to it. Best effort.
     pub(crate) async fn leave(&self) {
         let mut leave = Cmd::new();
         leave
@@ -173,9 +172,9 @@ impl Log {
             link: self.link.clone(),
             replica: self.replica,
             poll: script(POLL),
-            place: None,
+            cursor: None,
             failed_before: false,
-            said: None,
+            logged: None,
             beat: 0,
         }
     }
@@ -186,11 +185,11 @@ pub struct LogReader {
     link: Link,
     replica: [u8; 16],
     poll: Script,
-    place: Option<Place>,
+    cursor: Option<Cursor>,
     /// Whether events may have been missed before the first successful poll.
     failed_before: bool,
-    /// What was last said of trouble with the log.
-    said: Option<String>,
+    /// The trouble that was logged last.
+    logged: Option<String>,
     /// How many polls Redis had counted.
     beat: u64,
 }
@@ -209,55 +208,49 @@ impl LogReader {
     ///
     /// # Errors
     /// [`LinkError`]; nothing is missed by it, the next successful poll goes on from here.
-    pub async fn poll(&mut self) -> Result<Polled, LinkError> {
-        let reply = match self.ask().await {
-            Ok(reply) => reply,
-            Err(error) => {
-                self.failed_before = true;
-                if let Some(code) = error.about_a_key() {
-                    self.say(
-                        &keys(&self.link)[..2],
-                        code,
-                        "invalidations at other replicas are not heard of",
-                    );
-                }
-                return Err(error);
-            }
-        };
+    pub async fn poll(&mut self) -> Result<PollResult, LinkError> {
+        let reply = self.request().await.inspect_err(|error| self.note(error))?;
         let replicas = self.count(&reply);
         let mut events = Vec::new();
-        self.place = Some(if let Some(place) = self.place.take() {
-            place.follow(&reply, BATCH, self.replica, &mut events)
+        self.cursor = Some(if let Some(cursor) = self.cursor.take() {
+            cursor.advance(&reply, BATCH, self.replica, &mut events)
         } else {
-            // What was published before is not read: whoever has served meanwhile forgets by
-            // itself. Where Redis was away at first, more than memory may have missed it.
+            // What was published before is not read: a replica that has served meanwhile applied it
+            // itself. If Redis was away at first, more than memory may have missed it.
             events.extend(self.failed_before.then_some(Event::Lost));
-            Place::behind(&reply)
+            Cursor::after(&reply)
         });
-        let (more, present) = (reply.3.len() >= 2 * BATCH, reply.7.max(1));
         if replicas.is_some() {
             self.beat = reply.8;
         }
-        let kept_for = Duration::from_millis(reply.6);
-        Ok(Polled {
+        Ok(PollResult {
             events,
             replicas,
-            present,
-            more,
+            present: reply.7.max(1),
+            more: reply.3.len() >= 2 * BATCH,
             now: SharedTime(reply.4),
-            kept_for,
+            kept_for: Duration::from_millis(reply.6),
         })
     }
 
+    /// A poll has failed.
+    fn note(&mut self, error: &LinkError) {
+        self.failed_before = true;
+        if let Some(code) = error.about_a_key() {
+            let consequence = "invalidations at other replicas do not arrive here";
+            self.log_once(&keys(&self.link)[..2], code, consequence);
+        }
+    }
+
     /// How many replicas there are.
-    fn count(&mut self, (_, _, replicas, _, _, refused, ..): &Reply) -> Option<u32> {
+    fn count(&mut self, (_, _, replicas, _, _, refused, ..): &LogReply) -> Option<u32> {
         if refused.is_empty() {
-            self.said = None;
+            self.logged = None;
             self.link.set_impaired(false);
             return Some((*replicas).max(1));
         }
         if let Some(code) = self.link.refused(refused).about_a_key() {
-            self.say(
+            self.log_once(
                 &keys(&self.link)[2..],
                 code,
                 "replicas cannot count each other",
@@ -266,26 +259,26 @@ impl LogReader {
         None
     }
 
-    /// Once for each trouble.
-    fn say(&mut self, keys: &[String], code: &str, consequence: &str) {
+    /// Logs each trouble once.
+    fn log_once(&mut self, keys: &[String], code: &str, consequence: &str) {
         self.link.set_impaired(true);
-        if self.said.as_deref() != Some(code) {
+        if self.logged.as_deref() != Some(code) {
             let keys = keys.join(", ");
             tracing::warn!(
                 code,
                 keys,
                 "Redis refuses the log of invalidations, perhaps for what stands there: {consequence}"
             );
-            self.said = Some(code.to_owned());
+            self.logged = Some(code.to_owned());
         }
     }
 
-    async fn ask(&self) -> Result<Reply, LinkError> {
+    async fn request(&self) -> Result<LogReply, LinkError> {
         let identity = token();
         let from = self
-            .place
+            .cursor
             .as_ref()
-            .map_or("end".to_owned(), |place| place.number.max(1).to_string());
+            .map_or("end".to_owned(), |cursor| cursor.number.max(1).to_string());
         let batch = BATCH.to_string();
         let (beat, [alive, present]) = (
             self.beat.to_string(),

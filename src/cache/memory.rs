@@ -9,7 +9,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::invalidations::Stamp;
+use super::invalidations::Watermark;
 use crate::clock::Clock;
 use crate::domain::{AgePolicy, Entry, SlotKey, Timestamp, UserTag};
 
@@ -19,9 +19,9 @@ const OVERHEAD: usize = 530;
 
 /// How long answers live, as the settings say now. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct AgesInForce(Arc<RwLock<AgePolicy>>);
+pub(super) struct CurrentAges(Arc<RwLock<AgePolicy>>);
 
-impl AgesInForce {
+impl CurrentAges {
     /// These, until others are set.
     fn new(ages: AgePolicy) -> Self {
         Self(Arc::new(RwLock::new(ages)))
@@ -40,7 +40,7 @@ impl AgesInForce {
 
 /// Settings of the memory tier.
 #[derive(Debug, Clone, Copy)]
-pub struct Config {
+pub struct MemoryConfig {
     /// Most bytes to hold, bookkeeping included.
     pub bytes: u64,
 }
@@ -51,38 +51,38 @@ pub struct Config {
 /// warm-up is all new keys.
 #[derive(Clone)]
 pub struct MemoryCache {
-    entries: Cache<SlotKey, Kept, foldhash::fast::RandomState>,
-    writers: Arc<Writers>,
-    ages: AgesInForce,
+    entries: Cache<SlotKey, MemoryEntry, foldhash::fast::RandomState>,
+    writers: Arc<KeyLocks>,
+    ages: CurrentAges,
 }
 
-/// Makes those who store under one key take turns. Moka's own `and_compute_with` would take three
+/// Locks by key, for writers. Moka's own `and_compute_with` would take three
 /// times as long, and every hit in Redis is stored here.
 #[derive(Default)]
-struct Writers {
-    turns: [Mutex<()>; 32],
+struct KeyLocks {
+    locks: [Mutex<()>; 32],
     hasher: foldhash::fast::RandomState,
 }
 
-impl Writers {
+impl KeyLocks {
     fn lock(&self, key: &SlotKey) -> MutexGuard<'_, ()> {
-        let [turn, ..] = self.hasher.hash_one(key).to_le_bytes();
-        self.turns[usize::from(turn) % self.turns.len()].lock()
+        let [index, ..] = self.hasher.hash_one(key).to_le_bytes();
+        self.locks[usize::from(index) % self.locks.len()].lock()
     }
 
-    /// Always in the same order, and nobody who holds one turn waits for another.
+    /// Always in the same order, and nobody who holds one lock waits for another.
     fn lock_all(&self) -> Vec<MutexGuard<'_, ()>> {
-        self.turns.iter().map(Mutex::lock).collect()
+        self.locks.iter().map(Mutex::lock).collect()
     }
 }
 
 /// An answer, with the moment at which its load began, by the clock and in the daemon's own count
 /// of invalidations.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(super) struct MemoryEntry {
     pub(super) entry: Arc<Entry>,
     pub(super) asked: Timestamp,
-    pub(super) stamp: Stamp,
+    pub(super) watermark: Watermark,
 }
 
 impl fmt::Debug for MemoryCache {
@@ -95,20 +95,20 @@ impl fmt::Debug for MemoryCache {
 
 /// Lets moka drop what no policy would serve any more, whether it was loaded here or came from
 /// Redis half-way through its life. Only garbage collection.
-struct HardEnd {
-    ages: AgesInForce,
+struct EntryExpiry {
+    ages: CurrentAges,
     clock: Arc<dyn Clock>,
 }
 
-impl HardEnd {
-    fn left(&self, kept: &Kept) -> Duration {
+impl EntryExpiry {
+    fn left(&self, kept: &MemoryEntry) -> Duration {
         let age = self.clock.now().since(kept.asked);
         self.ages.get().ages(&kept.entry).stale.saturating_sub(age)
     }
 }
 
-impl moka::Expiry<SlotKey, Kept> for HardEnd {
-    fn expire_after_create(&self, _: &SlotKey, kept: &Kept, _: Instant) -> Option<Duration> {
+impl moka::Expiry<SlotKey, MemoryEntry> for EntryExpiry {
+    fn expire_after_create(&self, _: &SlotKey, kept: &MemoryEntry, _: Instant) -> Option<Duration> {
         Some(self.left(kept))
     }
 
@@ -116,7 +116,7 @@ impl moka::Expiry<SlotKey, Kept> for HardEnd {
     fn expire_after_update(
         &self,
         _: &SlotKey,
-        kept: &Kept,
+        kept: &MemoryEntry,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
@@ -133,11 +133,11 @@ fn weight(encoded: usize) -> usize {
 impl MemoryCache {
     /// An empty tier.
     #[must_use]
-    pub fn new(config: Config, ages: AgePolicy, clock: Arc<dyn Clock>) -> Self {
-        let ages = AgesInForce::new(ages);
+    pub fn new(config: MemoryConfig, ages: AgePolicy, clock: Arc<dyn Clock>) -> Self {
+        let ages = CurrentAges::new(ages);
         let entries = Cache::builder()
             .max_capacity(config.bytes)
-            .weigher(|_: &SlotKey, kept: &Kept| {
+            .weigher(|_: &SlotKey, kept: &MemoryEntry| {
                 u32::try_from(weight(
                     kept.entry.encoded().len() + kept.entry.extension_bytes(),
                 ))
@@ -145,7 +145,7 @@ impl MemoryCache {
             })
             .eviction_policy(EvictionPolicy::lru())
             .support_invalidation_closures()
-            .expire_after(HardEnd {
+            .expire_after(EntryExpiry {
                 ages: ages.clone(),
                 clock,
             })
@@ -159,19 +159,19 @@ impl MemoryCache {
 
     /// The stored answer, however old.
     #[must_use]
-    pub(super) fn get(&self, key: &SlotKey) -> Option<Kept> {
+    pub(super) fn get(&self, key: &SlotKey) -> Option<MemoryEntry> {
         self.entries.get(key)
     }
 
     /// Stores an answer, unless one that was asked for later is there already: a slow load that
     /// began before a manual refresh must not undo it.
-    pub(super) fn store(&self, key: SlotKey, kept: Kept) {
+    pub(super) fn store(&self, key: SlotKey, kept: MemoryEntry) {
         self.store_if(key, kept, || true);
     }
 
-    /// As [`MemoryCache::store`], if `wanted` says so at the very moment: nothing drops answers
-    /// between the two.
-    pub(super) fn store_if(&self, key: SlotKey, kept: Kept, wanted: impl FnOnce() -> bool) {
+    /// As [`MemoryCache::store`], if `wanted` says so while it is stored: nothing drops answers
+    /// in between.
+    pub(super) fn store_if(&self, key: SlotKey, kept: MemoryEntry, wanted: impl FnOnce() -> bool) {
         let _writing = self.writers.lock(&key);
         let later = self
             .entries
@@ -183,7 +183,7 @@ impl MemoryCache {
     }
 
     /// The ages in force.
-    pub(super) fn ages(&self) -> &AgesInForce {
+    pub(super) fn ages(&self) -> &CurrentAges {
         &self.ages
     }
 
@@ -217,16 +217,16 @@ impl MemoryCache {
     pub(super) fn drop_older_of(&self, user: UserTag, asked: Timestamp) {
         // Moka drops what is there at this moment only.
         let _writing = self.writers.lock_all();
-        // Fails only where the cache was built without support for it.
+        // Fails only if the cache was built without support for it.
         let _ = self
             .entries
             .invalidate_entries_if(move |key, kept| key.user() == user && kept.asked < asked);
     }
 
-    /// Drops what is kept for a user. What is read is decided by the stamps; this gives the memory
+    /// Drops what is kept for a user. The watermarks decide what is read; this gives the memory
     /// back.
     pub(super) fn drop_user(&self, user: UserTag) {
-        // Fails only where the cache was built without support for it.
+        // Fails only if the cache was built without support for it.
         let _ = self
             .entries
             .invalidate_entries_if(move |key, _| key.user() == user);
@@ -266,7 +266,11 @@ mod tests {
     }
 
     fn cache(bytes: u64) -> MemoryCache {
-        MemoryCache::new(Config { bytes }, ages(), Arc::new(SystemClock::start()))
+        MemoryCache::new(
+            MemoryConfig { bytes },
+            ages(),
+            Arc::new(SystemClock::start()),
+        )
     }
 
     fn key(n: u32) -> (SlotKey, Party) {
@@ -277,12 +281,14 @@ mod tests {
             host: None,
             region: None,
             settings: crate::domain::user::Settings::default(),
+            info: crate::domain::user::AdditionalInfo::default(),
         };
         let crm = Crm {
             connector: "example",
             base_url: "",
             regions: &[],
             settings: &[],
+            info: &[],
         };
         let question = KeyMaker::new([1; 16])
             .prefix(&crm, &user, &[])
@@ -309,12 +315,12 @@ mod tests {
         Arc::new(Entry::new(party, &[contact(name)], true, SharedTime(0)))
     }
 
-    fn kept(entry: &Arc<Entry>, asked: u64) -> Kept {
+    fn kept(entry: &Arc<Entry>, asked: u64) -> MemoryEntry {
         let asked = Timestamp(SystemClock::start().now().0 + asked);
-        Kept {
+        MemoryEntry {
             entry: Arc::clone(entry),
             asked,
-            stamp: Invalidations::default().stamp(),
+            watermark: Invalidations::default().watermark(),
         }
     }
 
@@ -363,7 +369,7 @@ mod tests {
                     let (cache, together, kept) = (
                         &cache,
                         &together,
-                        Kept {
+                        MemoryEntry {
                             asked,
                             ..latest.clone()
                         },
@@ -395,9 +401,9 @@ mod tests {
             policy(Duration::from_secs(3600)),
         );
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let cache = || MemoryCache::new(Config { bytes: 1 << 20 }, short, Arc::clone(&clock));
+        let cache = || MemoryCache::new(MemoryConfig { bytes: 1 << 20 }, short, Arc::clone(&clock));
         let ((judged, untouched), (key, party)) = ((cache(), cache()), key(1));
-        let stored = Kept {
+        let stored = MemoryEntry {
             asked: clock.now(),
             ..kept(&entry(&party, "Ada"), 0)
         };

@@ -1,19 +1,22 @@
 //! The second tier: answers in Redis, shared by replicas.
 //!
-//! Owns the layout of stored answers. All keys of one user share a hash slot; a number stands in
-//! them as a keyed hash. One [`Sheet`] for each user and number, `…:a:<party>`, holds the answers
-//! to all questions about it, the generation and the epoch of what is stored there, and expires
-//! with the last of its answers.
+//! Owns the keys of stored answers. All keys of one user share a hash slot; a number stands in them
+//! as a keyed hash. One value for each user and number, `…:a:<party>`, holds the answers to all
+//! questions about it ([`layout`](super::layout)), the user token and the number token of what is
+//! stored there. It expires with the last of its answers.
 //!
-//! Promises that a load which began before an invalidation never fills this tier after it. The
-//! walk: a load *begins*: it finds or creates the sheet and takes its epoch along. An invalidation
-//! of the number deletes the sheet; one of the user deletes the generation first. The load ends and
-//! *stores*: the epoch it took is gone, or another load has begun since and made a new one, and the
-//! answer is refused. Nothing here can be outrun, because the token is random and lives where the
-//! answers do: where Redis was flushed, restarted empty, failed over to a replica that had not
-//! heard of it, or evicted the sheet in the middle, the epoch is gone as well and the answer is
-//! refused, which costs one more load. Where Redis evicted the generation, whatever carries it is
-//! not there for readers, except for those who read it within the last second (`seen`).
+//! Promises that a load which began before an invalidation never fills this tier after it:
+//!
+//! * A load *begins*: it finds or creates the value and takes its number token along.
+//! * An invalidation of the number deletes the value; one of the user deletes the user token first.
+//! * The load ends and *stores*. If its number token is gone, or another load has begun since and
+//!   made a new one, the answer is refused.
+//!
+//! Nothing can overtake this, because the token is random and lives beside the answers. If Redis
+//! was flushed, restarted empty, failed over to a replica without the value, or evicted it in
+//! between, the number token is gone as well and the answer is refused, which costs one more load.
+//! If Redis evicted the user token, readers ignore everything that carries it, except for those who
+//! read it within the last second ([`token_cache`](super::token_cache)).
 //!
 //! Knows nothing of freshness or of the CRM. Redis trouble is a [`LinkError`], for the caller to
 //! treat as a miss.
@@ -25,56 +28,57 @@ use std::time::Duration;
 use redis::{Pipeline, Script};
 
 use super::codec::Codec;
-use super::keys::{KeyRing, Place};
-use super::sheet::{OWNERS, RECORDS, Sheet, record};
+use super::keys::{KeyRing, SealContext};
+use super::layout::{Layout, OWNERS, RECORDS, record};
 use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis, token};
 use crate::redis_link::{KeyNames, Link, LinkError, PartyHash, Reads};
 
-/// How long an epoch waits for its load. A load that takes longer is served, but not stored here.
-const EPOCH: Duration = Duration::from_secs(900);
+/// How long a number token waits for its load. A load that takes longer is served, but not stored
+/// here.
+const TOKEN_LIFE: Duration = Duration::from_secs(900);
 
 /// Answers read in one round trip: Redis serves nobody else meanwhile, and the reply must fit into
 /// the timeout.
 pub(super) const CHUNK: usize = 500;
 
 const BEGIN: &str = "
-local generation = generation(KEYS[1], ARGV[1], ARGV[3])
-local sheet = redis.call('GET', KEYS[2])
-if not sheet or #sheet < 32 or string.sub(sheet, 1, 16) ~= generation then
-    sheet = generation .. ARGV[2]
-    redis.call('SET', KEYS[2], sheet, 'PX', ARGV[3])
+local token = user_token(KEYS[1], ARGV[1], ARGV[3])
+local value = redis.call('GET', KEYS[2])
+if not value or #value < 32 or string.sub(value, 1, 16) ~= token then
+    value = token .. ARGV[2]
+    redis.call('SET', KEYS[2], value, 'PX', ARGV[3])
 end
 keep(KEYS[2], ARGV[3])
 enter(KEYS[3], ARGV[4], KEYS[2])
-return {sheet, now()}
+return {value, now()}
 ";
 
 /// What [`STORE`] returns if the number or the user was invalidated, and if a later answer is
 /// there.
 const INVALIDATED: i64 = -1;
-const OUTDONE: i64 = -2;
+const SUPERSEDED: i64 = -2;
 
 /// Returns when the answer that it replaces was asked for, zero if there is none. A length that is
 /// damaged ends the walk over the records, or lets one pass that nobody will take for sound.
 const STORE: &str = "
-local sheet, record = redis.call('GET', KEYS[2]), ARGV[2]
-if not sheet or string.sub(sheet, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
-if string.sub(sheet, 17, 32) ~= ARGV[1] then return -1 end
+local value, record = redis.call('GET', KEYS[2]), ARGV[2]
+if not value or string.sub(value, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
+if string.sub(value, 17, 32) ~= ARGV[1] then return -1 end
 local slot, asked, replaced = string.sub(record, 9, 24), struct.unpack('>I8', record, 25), 0
-local parts, from = {string.sub(sheet, 1, 32), record}, 33
+local parts, from = {string.sub(value, 1, 32), record}, 33
 local kept, owners = {[string.sub(record, 1, 8)] = 1}, 1
-while from + 35 <= #sheet do
-    local owner, earlier, length = string.sub(sheet, from, from + 7), struct.unpack('>I8I4', sheet, from + 24)
+while from + 35 <= #value do
+    local owner, earlier, length = string.sub(value, from, from + 7), struct.unpack('>I8I4', value, from + 24)
     local to = from + 35 + length
-    if string.sub(sheet, from + 8, from + 23) == slot then
+    if string.sub(value, from + 8, from + 23) == slot then
         if earlier > asked and earlier <= tonumber(ARGV[7]) then return -2 end
         replaced = earlier
     else
         if not kept[owner] and owners < tonumber(ARGV[6]) then kept[owner], owners = 0, owners + 1 end
         if kept[owner] and kept[owner] < tonumber(ARGV[5]) then
             kept[owner] = kept[owner] + 1
-            parts[#parts + 1] = string.sub(sheet, from, to)
+            parts[#parts + 1] = string.sub(value, from, to)
         end
     end
     from = to + 1
@@ -91,36 +95,36 @@ pub struct NumberToken(Vec<u8>);
 
 impl fmt::Debug for NumberToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Epoch(…)")
+        f.write_str("NumberToken(…)")
     }
 }
 
 /// What a reader found of one number, for whichever identity.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct NumberAnswers {
     party: PartyHash,
-    sheet: Option<Vec<u8>>,
-    /// The user's generation, for the next read.
-    pub generation: Option<UserToken>,
+    value: Option<Vec<u8>>,
+    /// The user token, for the next read.
+    pub user_token: Option<UserToken>,
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for NumberAnswers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Held(…)")
+        f.write_str("NumberAnswers(…)")
     }
 }
 
-impl Held {
-    /// The sheet, if it is of the user's generation.
-    fn sheet(&self) -> Option<Sheet<'_>> {
-        let sheet = Sheet::read(self.sheet.as_deref()?)?;
-        (Some(sheet.generation) == self.generation).then_some(sheet)
+impl NumberAnswers {
+    /// The value's parts, if they carry the user's token.
+    fn layout(&self) -> Option<Layout<'_>> {
+        let layout = Layout::read(self.value.as_deref()?)?;
+        (Some(layout.user_token) == self.user_token).then_some(layout)
     }
 
     /// Whether nothing is stored for anybody.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sheet().is_none_or(|sheet| sheet.is_empty())
+        self.layout().is_none_or(|layout| layout.is_empty())
     }
 }
 
@@ -128,22 +132,36 @@ impl Held {
 #[derive(Debug)]
 pub struct Begun {
     /// What is stored already, however old: another replica may have been faster.
-    pub held: Held,
+    pub held: NumberAnswers,
     /// For [`RedisTier::store`].
-    pub epoch: NumberToken,
+    pub number_token: NumberToken,
     /// Redis' time.
     pub now: SharedTime,
 }
 
 /// What became of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is kept, in the place of an earlier one that was asked for then, if there was one.
-    Kept(Option<SharedTime>),
+pub enum StoreOutcome {
+    /// It is stored, in place of an earlier one that was asked for then, if there was one.
+    Stored(Option<SharedTime>),
     /// The number or user was invalidated since the load began.
     Invalidated,
     /// An answer that was asked for later is there.
-    Outdone,
+    Superseded,
+}
+
+impl StoreOutcome {
+    /// What [`STORE`] has returned.
+    fn read(replaced: i64) -> Self {
+        match replaced {
+            INVALIDATED => Self::Invalidated,
+            SUPERSEDED => Self::Superseded,
+            asked => {
+                let asked = u64::try_from(asked).ok().filter(|asked| *asked > 0);
+                Self::Stored(asked.map(SharedTime))
+            }
+        }
+    }
 }
 
 /// Answers in Redis.
@@ -193,26 +211,29 @@ impl RedisTier {
     /// [`LinkError`]; the load may go on, but has nothing to store its answer under.
     pub async fn begin(&self, user: UserTag, party: Party) -> Result<Begun, LinkError> {
         let (keys, suffix, party) = self.keys(user, party);
-        let (generation, epoch, ttl) = (token(), token(), millis(EPOCH));
-        let args: [&[u8]; 4] = [&generation, &epoch, &ttl, suffix.as_bytes()];
+        let (user_token, number_token, ttl) = (token(), token(), millis(TOKEN_LIFE));
+        let args: [&[u8]; 4] = [&user_token, &number_token, &ttl, suffix.as_bytes()];
         let (bytes, now): (Vec<u8>, u64) = self.link.script(&self.begin, &keys, &args).await?;
-        let sheet = Sheet::read(&bytes).ok_or_else(|| LinkError::Failed("no sheet".to_owned()))?;
-        let (generation, epoch) = (Some(sheet.generation), NumberToken(sheet.epoch.to_vec()));
+        let layout = Layout::read(&bytes)
+            .ok_or_else(|| LinkError::Failed("an unexpected value".to_owned()))?;
+        let (user_token, number_token) = (
+            Some(layout.user_token),
+            NumberToken(layout.number_token.to_vec()),
+        );
         Ok(Begun {
-            held: Held {
+            held: NumberAnswers {
                 party,
-                sheet: Some(bytes),
-                generation,
+                value: Some(bytes),
+                user_token,
             },
-            epoch,
+            number_token,
             now: SharedTime(now),
         })
     }
 
     /// What is stored of a number, however old. Writes nothing. Takes one round trip, which
-    /// look-ups that come at the same moment share, and reads one key where `known` is the user's
-    /// generation, two where it is not known; where it is another one by now it takes a second
-    /// round trip.
+    /// look-ups that come at the same moment share, and reads one key if the user token is
+    /// `known`, otherwise two. If the user has another token by now it takes a second round trip.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -221,39 +242,39 @@ impl RedisTier {
         user: UserTag,
         party: Party,
         known: Option<UserToken>,
-    ) -> Result<Held, LinkError> {
+    ) -> Result<NumberAnswers, LinkError> {
         let names = self.link.names();
         let party = names.party(user, party);
-        let sheet = self.reads.get(names.number(user, party));
-        let (mut generation, sheet) = match known {
-            Some(known) => (Some(known), sheet.await?),
-            None => tokio::try_join!(self.generation(user), sheet)?,
+        let value = self.reads.get(names.number(user, party));
+        let (mut user_token, value) = match known {
+            Some(known) => (Some(known), value.await?),
+            None => tokio::try_join!(self.user_token(user), value)?,
         };
-        let read = sheet.as_deref().and_then(Sheet::read);
-        if known.is_some() && read.is_some_and(|sheet| generation != Some(sheet.generation)) {
-            generation = self.generation(user).await?;
+        let read = value.as_deref().and_then(Layout::read);
+        if known.is_some() && read.is_some_and(|layout| user_token != Some(layout.user_token)) {
+            user_token = self.user_token(user).await?;
         }
-        Ok(Held {
+        Ok(NumberAnswers {
             party,
-            sheet,
-            generation,
+            value,
+            user_token,
         })
     }
 
-    async fn generation(&self, user: UserTag) -> Result<Option<UserToken>, LinkError> {
+    async fn user_token(&self, user: UserTag) -> Result<Option<UserToken>, LinkError> {
         let held = self
             .reads
-            .get(user::generation(self.link.names(), user))
+            .get(user::token_key(self.link.names(), user))
             .await?;
         Ok(held.and_then(|held| UserToken::read(&held)))
     }
 
     /// The answer to one question for one identity, if it is among what was found.
     #[must_use]
-    pub fn entry(&self, held: &Held, key: &ContactKey) -> Option<Entry> {
+    pub fn entry(&self, held: &NumberAnswers, key: &ContactKey) -> Option<Entry> {
         self.codec.decode(
-            &Place::new(held.party, key.slot()),
-            held.sheet()?.find(key)?,
+            &SealContext::new(held.party, key.slot()),
+            held.layout()?.find(key)?,
         )
     }
 
@@ -266,21 +287,23 @@ impl RedisTier {
     pub async fn store(
         &self,
         key: &ContactKey,
-        epoch: &NumberToken,
+        number_token: &NumberToken,
         entry: &Entry,
         ttl: Duration,
         now: SharedTime,
-    ) -> Result<Outcome, LinkError> {
+    ) -> Result<StoreOutcome, LinkError> {
         let (keys, suffix, party) = self.keys(key.user(), key.party());
-        let bytes = self.codec.encode(&Place::new(party, key.slot()), entry);
+        let bytes = self
+            .codec
+            .encode(&SealContext::new(party, key.slot()), entry);
         let record = bytes.and_then(|bytes| record(key, entry.asked_at().0, &bytes));
         let Some(record) = record else {
-            return Ok(Outcome::Invalidated);
+            return Ok(StoreOutcome::Invalidated);
         };
         let (ttl, records, owners) = (millis(ttl), RECORDS.to_string(), OWNERS.to_string());
         let latest = now.latest().0.to_string();
         let args: [&[u8]; 7] = [
-            &epoch.0,
+            &number_token.0,
             &record,
             &ttl,
             suffix.as_bytes(),
@@ -288,29 +311,24 @@ impl RedisTier {
             owners.as_bytes(),
             latest.as_bytes(),
         ];
-        let replaced: i64 = self.link.script(&self.store, &keys, &args).await?;
-        Ok(match replaced {
-            INVALIDATED => Outcome::Invalidated,
-            OUTDONE => Outcome::Outdone,
-            replaced => Outcome::Kept(
-                u64::try_from(replaced)
-                    .ok()
-                    .filter(|asked| *asked > 0)
-                    .map(SharedTime),
-            ),
-        })
+        let replaced = self.link.script(&self.store, &keys, &args).await?;
+        Ok(StoreOutcome::read(replaced))
     }
 
     /// Deletes all answers about some parties. Loads under way will be refused.
     ///
     /// # Errors
     /// [`LinkError`]; then they may still be there, and the call should be made again.
-    pub async fn forget_numbers(&self, user: UserTag, parties: &[Party]) -> Result<(), LinkError> {
+    pub async fn invalidate_numbers(
+        &self,
+        user: UserTag,
+        parties: &[Party],
+    ) -> Result<(), LinkError> {
         for parties in parties.chunks(CHUNK) {
             let mut pipe = Pipeline::with_capacity(parties.len() * 2);
             for party in parties {
-                let ([_, sheet, index], suffix, _) = self.keys(user, *party);
-                pipe.del(sheet).zrem(index, suffix);
+                let ([_, value, index], suffix, _) = self.keys(user, *party);
+                pipe.del(value).zrem(index, suffix);
             }
             self.link.pipeline::<Vec<u64>>(pipe).await?;
         }
@@ -321,8 +339,8 @@ impl RedisTier {
     ///
     /// # Errors
     /// [`LinkError`]; then some or all may still be there, and the call should be made again.
-    pub async fn forget_user(&self, user: UserTag) -> Result<(), LinkError> {
-        user::forget(&self.link, user).await
+    pub async fn invalidate_user(&self, user: UserTag) -> Result<(), LinkError> {
+        user::delete_keys(&self.link, user).await
     }
 
     /// The stored answers to at most 500 questions of one user, in the order asked, by one command.
@@ -335,40 +353,35 @@ impl RedisTier {
         keys: &[ContactKey],
     ) -> Result<Vec<Option<Entry>>, LinkError> {
         let names = self.link.names();
-        let parties: Vec<PartyHash> = keys
-            .iter()
-            .map(|key| names.party(user, key.party()))
-            .collect();
+        let party = |key: &ContactKey| names.party(user, key.party());
+        let parties: Vec<PartyHash> = keys.iter().map(party).collect();
         let mut mget = redis::cmd("MGET");
-        mget.arg(user::generation(names, user));
+        mget.arg(user::token_key(names, user));
         for party in &parties {
             mget.arg(names.number(user, *party));
         }
-        let mut values = self
-            .link
-            .query::<Vec<Option<Vec<u8>>>>(mget)
-            .await?
-            .into_iter();
-        let generation = values.next().flatten().as_deref().and_then(UserToken::read);
-        let held = values.zip(parties).map(|(sheet, party)| Held {
-            party,
-            sheet,
-            generation,
-        });
-        Ok(held
-            .zip(keys)
-            .map(|(held, key)| self.entry(&held, key))
-            .collect())
+        let values: Vec<Option<Vec<u8>>> = self.link.query(mget).await?;
+        let mut values = values.into_iter();
+        let user_token = values.next().flatten().as_deref().and_then(UserToken::read);
+        let entry = |((value, party), key)| {
+            let held = NumberAnswers {
+                party,
+                value,
+                user_token,
+            };
+            self.entry(&held, key)
+        };
+        Ok(values.zip(parties).zip(keys).map(entry).collect())
     }
 
-    /// Generation, sheet and index; the sheet's name in the index; the party's hash.
+    /// Keys of user token, value and index; the value's name in the index; the party's hash.
     fn keys(&self, user: UserTag, party: Party) -> ([String; 3], String, PartyHash) {
         let names = self.link.names();
         let party = names.party(user, party);
         let keys = [
-            user::generation(names, user),
+            user::token_key(names, user),
             names.number(user, party),
-            user::index(names, user),
+            user::index_key(names, user),
         ];
         (keys, KeyNames::number_suffix(party), party)
     }

@@ -15,17 +15,17 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::log::{Event, Log};
+use super::log::{Event, InvalidationLog};
 use crate::clock;
 use crate::domain::{SharedTime, SlotKey, UserTag};
 
-/// How long replacements are collected: other replicas read the log five times a second.
+/// How long replacements are collected: other replicas read the log ten times a second.
 const COLLECT: Duration = Duration::from_millis(50);
 
 /// How long to wait before the log is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Answers of one user told one by one. Beyond it all of the user's older answers are dropped.
+/// Answers of one user published one by one. Beyond it all of the user's older answers are dropped.
 const SINGLE: usize = 8;
 
 /// Users whose answers wait. A log that does not take events may last while others are stored; if
@@ -35,23 +35,23 @@ const MOST: usize = 10_000;
 /// Replacements that wait. Clones share them.
 #[derive(Clone)]
 pub(super) struct Outbox {
-    log: Log,
+    log: InvalidationLog,
     tasks: TaskTracker,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Arc<Mutex<PendingReplacements>>,
 }
 
 /// What waits.
 #[derive(Debug, Clone, Default)]
-struct Waiting {
-    users: HashMap<UserTag, OfUser>,
-    /// How often there were too many users, and how many of those times the log knows of.
+struct PendingReplacements {
+    users: HashMap<UserTag, UserReplacements>,
+    /// How often there were too many users, and how many of those times were published.
     overfull: u64,
-    told: u64,
+    published: u64,
 }
 
 /// What was replaced of one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum OfUser {
+enum UserReplacements {
     Some(Vec<(SlotKey, SharedTime)>),
     Many(SharedTime),
 }
@@ -66,7 +66,7 @@ impl fmt::Debug for Outbox {
 
 impl Outbox {
     /// An outbox before `log`; sending are tasks of `tasks`.
-    pub(super) fn new(log: Log, tasks: TaskTracker) -> Self {
+    pub(super) fn new(log: InvalidationLog, tasks: TaskTracker) -> Self {
         Self {
             log,
             tasks,
@@ -79,7 +79,7 @@ impl Outbox {
         let first = {
             let mut waiting = self.waiting.lock();
             let first = waiting.is_empty();
-            waiting.add(slot.user(), OfUser::Some(vec![(slot, asked)]));
+            waiting.add(slot.user(), UserReplacements::Some(vec![(slot, asked)]));
             first
         };
         if first {
@@ -104,27 +104,27 @@ impl Outbox {
     }
 
     /// Takes out what was sent. True if nothing is left.
-    fn settle(&self, sent: &Waiting) -> bool {
+    fn settle(&self, sent: &PendingReplacements) -> bool {
         let mut waiting = self.waiting.lock();
         waiting.settle(sent);
         waiting.is_empty()
     }
 }
 
-impl Waiting {
+impl PendingReplacements {
     fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.told == self.overfull
+        self.users.is_empty() && self.published == self.overfull
     }
 
     fn events(&self) -> impl Iterator<Item = Event> {
-        let everything = (self.told < self.overfull).then_some(Event::Lost);
+        let everything = (self.published < self.overfull).then_some(Event::Lost);
         let of_users = self.users.iter();
         let of_users = of_users.flat_map(|(user, of_user)| of_user.events(*user));
         everything.into_iter().chain(of_users)
     }
 
     /// Adds what was replaced of a user. Each answer stands there once.
-    fn add(&mut self, user: UserTag, new: OfUser) {
+    fn add(&mut self, user: UserTag, new: UserReplacements) {
         if let Some(known) = self.users.get_mut(&user) {
             return known.add(new);
         }
@@ -140,11 +140,11 @@ impl Waiting {
     fn settle(&mut self, sent: &Self) {
         self.users
             .retain(|user, now| sent.users.get(user) != Some(now));
-        self.told = sent.overfull;
+        self.published = sent.overfull;
     }
 }
 
-impl OfUser {
+impl UserReplacements {
     fn events(&self, user: UserTag) -> Vec<Event> {
         match self {
             Self::Some(slots) => slots
@@ -190,10 +190,13 @@ mod tests {
     }
 
     fn events(replaced: impl IntoIterator<Item = (u8, u8, u64)>) -> Vec<Event> {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingReplacements::default();
         for (user, n, at) in replaced {
             let slot = slot(user, n);
-            waiting.add(slot.user(), OfUser::Some(vec![(slot, SharedTime(at))]));
+            waiting.add(
+                slot.user(),
+                UserReplacements::Some(vec![(slot, SharedTime(at))]),
+            );
         }
         let mut events: Vec<Event> = waiting.events().collect();
         events.sort_by_key(|event| format!("{event:?}"));
@@ -201,31 +204,34 @@ mod tests {
     }
 
     #[test]
-    fn a_few_are_told_one_by_one_each_once_with_its_latest_time() {
-        let told = events([(1, 1, 10), (1, 2, 11), (1, 1, 12), (2, 1, 5)]);
+    fn a_few_are_published_one_by_one_each_once_with_its_latest_time() {
+        let published = events([(1, 1, 10), (1, 2, 11), (1, 1, 12), (2, 1, 5)]);
         let replaced = |user, n, at| Event::Replaced(slot(user, n), SharedTime(at));
         let mut expected = vec![replaced(1, 2, 11), replaced(1, 1, 12), replaced(2, 1, 5)];
         expected.sort_by_key(|event| format!("{event:?}"));
-        assert_eq!(told, expected);
+        assert_eq!(published, expected);
     }
 
     #[test]
     fn many_of_one_user_become_one_event_with_the_latest_time() {
-        let told = events((0..200).map(|n| (1, n, 1_000 - u64::from(n))));
+        let published = events((0..200).map(|n| (1, n, 1_000 - u64::from(n))));
         assert_eq!(
-            told,
+            published,
             [Event::ReplacedMany(slot(1, 0).user(), SharedTime(1_000))]
         );
     }
 
     #[test]
     fn those_of_too_many_users_become_one_event_for_everybody_until_the_log_has_it() {
-        let mut waiting = Waiting::default();
-        let push = |waiting: &mut Waiting, user: usize| {
+        let mut waiting = PendingReplacements::default();
+        let push = |waiting: &mut PendingReplacements, user: usize| {
             let mut tag = [0; 16];
             tag[..8].copy_from_slice(&user.to_be_bytes());
             let slot = SlotKey::from_bytes(UserTag::from_bytes(tag), [1; 16]);
-            waiting.add(slot.user(), OfUser::Some(vec![(slot, SharedTime(1))]));
+            waiting.add(
+                slot.user(),
+                UserReplacements::Some(vec![(slot, SharedTime(1))]),
+            );
         };
         for user in 0..3 * MOST {
             push(&mut waiting, user);

@@ -1,43 +1,30 @@
-//! Memory, then Redis: one look-up, one store, one way to forget.
+//! Memory, then Redis: one look-up, one store, one way to invalidate.
 //!
-//! Redis trouble is a miss, never an error: the tier below answers. Forgetting is the exception,
-//! because "forgotten" must not be said while a replica may still serve it.
+//! Redis trouble is a miss, never an error: the tier below answers. Invalidation is the exception.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use super::counts::Counts;
+use super::counts::TierCounters;
 use super::invalidations::Invalidations;
-use super::log::{Event, Log};
-use super::memory::{Kept, MemoryCache};
-use super::redis::{CHUNK, Held, Outcome, RedisTier};
+use super::load_ticket::{Fetched, ReadMark};
+use super::log::InvalidationLog;
+use super::memory::{MemoryCache, MemoryEntry};
+use super::redis::{CHUNK, NumberAnswers, RedisTier};
 use super::replaced::Outbox;
-use super::seen::SeenTokens;
-use super::ticket::{Fetched, Moment, SharedTicket, Ticket};
+use super::token_cache::UserTokenCache;
 use crate::clock::Clock;
 use crate::domain::{
-    AgePolicy, ContactKey, Entry, Freshness, Party, QuestionKey, SharedTime, Source, Timestamp,
-    UserTag, judge,
+    AgePolicy, ContactKey, Entry, Freshness, QuestionKey, Source, Timestamp, UserTag, judge,
 };
 use crate::metrics::Metrics;
-use crate::redis_link::{KeyNames, LinkError, PartyHash, RedisTime};
+use crate::redis_link::{KeyNames, RedisTime};
 
-/// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly
-/// as round trips are short. A copy that is dropped though it was new is read from Redis again.
-const INEXACT_MS: u64 = 1_000;
-
-/// Numbers forgotten in one go before others have their turn.
-const AT_A_TIME: usize = 256;
-
-/// Numbers of one invalidation told one by one. Beyond it the other replicas forget all numbers of
-/// the user: the log keeps so many events, and a reader that misses some forgets everything of
-/// everybody.
-const SINGLE: usize = 64;
+mod invalidate;
+mod load;
 
 /// A stored answer that may be served.
 #[derive(Debug, Clone)]
@@ -58,14 +45,14 @@ pub struct Stored {
 #[derive(Debug, Clone)]
 pub struct TieredCache {
     memory: MemoryCache,
-    shared: Option<Shared>,
+    shared: Option<SharedParts>,
     names: KeyNames,
-    generations: Arc<Invalidations>,
-    /// How often another replica has told of replaced answers.
+    invalidations: Arc<Invalidations>,
+    /// How many replacements other replicas have published.
     replacements: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
-    memory_counts: Counts,
-    redis_counts: Counts,
+    memory_counters: TierCounters,
+    redis_counters: TierCounters,
 }
 
 /// What replicas share.
@@ -73,24 +60,24 @@ pub struct TieredCache {
 pub struct SharedTier {
     /// Stored answers.
     pub redis: RedisTier,
-    /// What tells other replicas.
-    pub log: Log,
+    /// Where other replicas learn of invalidations.
+    pub log: InvalidationLog,
     /// Redis' time.
     pub time: RedisTime,
-    /// What tells them belongs to these.
+    /// Tasks that publish belong to these.
     pub tasks: TaskTracker,
 }
 
 #[derive(Debug, Clone)]
-struct Shared {
+struct SharedParts {
     redis: RedisTier,
-    log: Log,
+    log: InvalidationLog,
     time: RedisTime,
-    seen: Arc<SeenTokens>,
+    tokens: Arc<UserTokenCache>,
     replaced: Outbox,
 }
 
-impl Shared {
+impl SharedParts {
     fn new(
         SharedTier {
             redis,
@@ -104,7 +91,7 @@ impl Shared {
             redis,
             log,
             time,
-            seen: Arc::default(),
+            tokens: Arc::default(),
             replaced,
         }
     }
@@ -120,21 +107,21 @@ impl TieredCache {
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
-        let (memory_counts, redis_counts) = (
-            Counts::new(metrics, "memory"),
-            Counts::new(metrics, "redis"),
+        let (memory_counters, redis_counters) = (
+            TierCounters::new(metrics, "memory"),
+            TierCounters::new(metrics, "redis"),
         );
-        let (shared, generations, replacements) =
-            (shared.map(Shared::new), Arc::default(), Arc::default());
+        let (shared, invalidations, replacements) =
+            (shared.map(SharedParts::new), Arc::default(), Arc::default());
         Self {
             memory,
             shared,
             names,
-            generations,
+            invalidations,
             replacements,
             clock,
-            memory_counts,
-            redis_counts,
+            memory_counters,
+            redis_counters,
         }
     }
 
@@ -142,7 +129,7 @@ impl TieredCache {
     #[must_use]
     pub(crate) fn hit(&self, key: &ContactKey) -> Option<Stored> {
         let stored = self.in_memory(key)?;
-        self.memory_counts.count(Some(stored.freshness));
+        self.memory_counters.count(Some(stored.freshness));
         Some(stored)
     }
 
@@ -152,7 +139,7 @@ impl TieredCache {
         let stored = self.in_memory(key)?;
         let fresh = stored.freshness == Freshness::Fresh;
         fresh.then(|| {
-            self.memory_counts.count(Some(Freshness::Fresh));
+            self.memory_counters.count(Some(Freshness::Fresh));
             stored
         })
     }
@@ -160,12 +147,12 @@ impl TieredCache {
     /// As [`TieredCache::hit`], and counts nothing.
     #[must_use]
     pub fn in_memory(&self, key: &ContactKey) -> Option<Stored> {
-        let Kept {
+        let MemoryEntry {
             entry,
             asked,
-            stamp,
+            watermark,
         } = self.memory.get(&key.slot())?;
-        let current = self.generations.is_current(stamp, key.user(), || {
+        let current = self.invalidations.is_current(watermark, key.user(), || {
             self.names.party(key.user(), key.party())
         });
         current.then(|| self.servable(entry, asked, Source::Memory))?
@@ -176,18 +163,18 @@ impl TieredCache {
         let Some(shared) = &self.shared else {
             return Fetched::default();
         };
-        let (moment, user) = (self.moment(), question.user());
-        let known = shared.seen.get(user, &self.generations);
+        let (mark, user) = (self.mark(), question.user());
+        let known = shared.tokens.get(user, &self.invalidations);
         let Ok(held) = shared.redis.get(user, question.party(), known).await else {
-            self.redis_counts.error.inc();
-            return Fetched { held: None, moment };
+            self.redis_counters.error.inc();
+            return Fetched { held: None, mark };
         };
-        if known != held.generation {
-            shared.seen.put(user, held.generation, moment.stamp);
+        if known != held.user_token {
+            shared.tokens.put(user, held.user_token, mark.watermark);
         }
         Fetched {
             held: Some(held),
-            moment,
+            mark,
         }
     }
 
@@ -196,22 +183,22 @@ impl TieredCache {
     #[must_use]
     pub(crate) fn pick(&self, fetched: &Fetched, key: &ContactKey) -> Option<Stored> {
         let in_memory = self.in_memory(key);
-        self.memory_counts
+        self.memory_counters
             .count(in_memory.as_ref().map(|stored| stored.freshness));
         let Some(held) = fetched.held.as_ref().filter(|_| in_memory.is_none()) else {
             return in_memory;
         };
-        let stored = self.promote(key, fetched.moment, self.entry(held, key));
-        self.redis_counts
+        let stored = self.promote(key, fetched.mark, self.entry(held, key));
+        self.redis_counters
             .count(stored.as_ref().map(|stored| stored.freshness));
         stored
     }
 
     /// Counts that nothing was found: nobody knows yet whose answer is wanted.
     pub(crate) fn missed(&self, fetched: &Fetched) {
-        self.memory_counts.count(None);
+        self.memory_counters.count(None);
         if fetched.held.is_some() {
-            self.redis_counts.count(None);
+            self.redis_counters.count(None);
         }
     }
 
@@ -223,7 +210,7 @@ impl TieredCache {
         }
     }
 
-    /// The servable answer to each question of one user, where one is stored: one round trip for
+    /// The servable answer to each question of one user, if one is stored: one round trip for
     /// each 500 that memory does not hold.
     pub(crate) async fn lookup_many(
         &self,
@@ -231,237 +218,43 @@ impl TieredCache {
         keys: &[ContactKey],
     ) -> Vec<Option<Stored>> {
         let mut found: Vec<Option<Stored>> = keys.iter().map(|key| self.in_memory(key)).collect();
-        let Some(Shared { redis, .. }) = &self.shared else {
+        let Some(SharedParts { redis, .. }) = &self.shared else {
             return found;
         };
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
         for missing in missing.chunks(CHUNK) {
             let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
-            let moment = self.moment();
-            let Ok(read) = redis.get_many(user, &wanted).await else {
-                // What was read is good. For the rest each load looks once more before it asks the
-                // CRM.
-                self.redis_counts.error.inc();
+            // What was read so far is good. For the rest each load looks once more before it asks
+            // the CRM.
+            let Some(read) = self.read_many(redis, user, &wanted).await else {
                 break;
             };
-            for (&n, entry) in missing.iter().zip(read) {
-                found[n] = self.promote(&keys[n], moment, entry);
-                self.redis_counts
-                    .count(found[n].as_ref().map(|stored| stored.freshness));
+            for (&n, stored) in missing.iter().zip(read) {
+                found[n] = stored;
             }
         }
         found
     }
 
-    /// Begins a load: the ticket for [`TieredCache::store`], with what is stored by now.
-    pub async fn begin(&self, question: &QuestionKey) -> Ticket {
-        let (moment, asked) = (self.moment(), self.clock.now());
-        let ticket = |shared, held| Ticket {
-            stamp: moment.stamp,
-            asked,
-            shared,
-            before: Fetched { held, moment },
-        };
-        let Some(Shared { redis, time, .. }) = &self.shared else {
-            return ticket(None, None);
-        };
-        let Ok(begun) = redis.begin(question.user(), question.party()).await else {
-            self.redis_counts.error.inc();
-            return ticket(None, None);
-        };
-        let asked = time.hear(begun.now);
-        ticket(
-            Some(SharedTicket {
-                epoch: begun.epoch,
-                asked,
-            }),
-            Some(begun.held),
-        )
-    }
-
-    /// What was stored when a load began: the latest of both tiers, if it may be served.
-    #[must_use]
-    pub(crate) fn stored_before(&self, ticket: &Ticket, key: &ContactKey) -> Option<Stored> {
-        // Memory first, because what is found in Redis is in memory afterwards.
-        let in_memory = self.in_memory(key);
-        let held = ticket.before.held.as_ref();
-        let in_redis =
-            held.and_then(|held| self.promote(key, ticket.before.moment, self.entry(held, key)));
-        in_redis
-            .into_iter()
-            .chain(in_memory)
-            .max_by_key(|stored| stored.asked)
-    }
-
-    /// Ends a load: keeps its answer in both tiers, unless it was invalidated since the load began
-    /// or a later one is there. If it replaces another answer, the other replicas drop their copies
-    /// of that within a second. A `refresh` that a person asked for is told to them in any case,
-    /// unless the answer is the same.
-    pub async fn store(
+    /// The servable answers in Redis to at most [`CHUNK`] questions; `None` if Redis is in trouble.
+    async fn read_many(
         &self,
-        key: &ContactKey,
-        ticket: &Ticket,
-        entry: &Arc<Entry>,
-        refresh: bool,
-    ) {
-        let slot = key.slot();
-        let known = self
-            .memory
-            .get(&slot)
-            .filter(|kept| kept.asked < ticket.asked);
-        self.memory.store(
-            slot,
-            Kept {
-                entry: Arc::clone(entry),
-                asked: ticket.asked,
-                stamp: ticket.stamp,
-            },
-        );
-        let (Some(shared), Some(begun)) = (&self.shared, &ticket.shared) else {
-            return;
-        };
-        let (life, now) = (
-            self.memory.ages().get().ages(entry).stale,
-            shared.time.now().unwrap_or(begun.asked),
-        );
-        let Ok(outcome) = shared
-            .redis
-            .store(key, &begun.epoch, entry, life, now)
-            .await
-        else {
-            self.redis_counts.error.inc();
-            return;
-        };
-        match outcome {
-            Outcome::Invalidated => {}
-            // Another replica knows better: what it stored is read from Redis.
-            Outcome::Outdone => self.memory.drop_older(&slot, Timestamp(ticket.asked.0 + 1)),
-            Outcome::Kept(replaced) => {
-                let earlier = ticket
-                    .before
-                    .held
-                    .as_ref()
-                    .and_then(|held| self.entry(held, key));
-                let is_same = |earlier: &Entry| earlier.encoded() == entry.encoded();
-                let told = match (&earlier, replaced) {
-                    // Stored by another load since this one began.
-                    (_, Some(at))
-                        if earlier
-                            .as_ref()
-                            .is_none_or(|earlier| earlier.asked_at() != at) =>
-                    {
-                        true
-                    }
-                    (Some(earlier), _) => !is_same(earlier),
-                    (None, _) => refresh || known.is_some_and(|known| !is_same(&known.entry)),
-                };
-                if told {
-                    shared.replaced.push(slot, begun.asked);
-                }
-            }
-        }
-    }
-
-    /// Forgets all answers about some parties, on all replicas within a second.
-    ///
-    /// # Errors
-    /// Where Redis could not be told. This process has forgotten all the same.
-    pub(crate) async fn forget_numbers(
-        &self,
+        redis: &RedisTier,
         user: UserTag,
-        parties: &[Party],
-    ) -> Result<(), LinkError> {
-        let mut hashes: Vec<PartyHash> = Vec::with_capacity(parties.len());
-        for some in parties.chunks(AT_A_TIME) {
-            hashes.extend(some.iter().map(|party| self.names.party(user, *party)));
-            yield_now().await;
-        }
-        self.forget_numbers_here(user, &hashes).await;
-        let Some(Shared { redis, log, .. }) = &self.shared else {
-            return Ok(());
+        keys: &[ContactKey],
+    ) -> Option<Vec<Option<Stored>>> {
+        let mark = self.mark();
+        let Ok(read) = redis.get_many(user, keys).await else {
+            self.redis_counters.error.inc();
+            return None;
         };
-        redis.forget_numbers(user, parties).await?;
-        // Once more, for a look-up that took from Redis in between what was about to be deleted
-        // there.
-        self.forget_numbers_here(user, &hashes).await;
-        if hashes.len() > SINGLE {
-            return log.publish(Event::ForgetNumbers(user)).await;
-        }
-        let told = hashes
-            .iter()
-            .map(|hash| log.publish(Event::ForgetNumber(user, *hash)));
-        try_join_all(told).await.map(|_| ())
-    }
-
-    /// Forgets all that is stored for a user, on all replicas within a second.
-    ///
-    /// # Errors
-    /// As [`TieredCache::forget_numbers`].
-    pub async fn forget_user(&self, user: UserTag) -> Result<(), LinkError> {
-        self.forget_user_here(user);
-        let Some(Shared { redis, log, .. }) = &self.shared else {
-            return Ok(());
-        };
-        redis.forget_user(user).await?;
-        self.forget_user_here(user);
-        log.publish(Event::ForgetUser(user)).await
-    }
-
-    /// Publishes something that concerns the other replicas' memory.
-    ///
-    /// # Errors
-    /// Of Redis: the others may not have heard of it.
-    pub(crate) async fn publish(&self, event: Event) -> Result<(), LinkError> {
-        match &self.shared {
-            Some(Shared { log, .. }) => log.publish(event).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Does what another replica was asked to forget.
-    pub fn hear(&self, event: &Event) {
-        match event {
-            Event::ForgetNumber(user, party) => self.generations.forget_number(*user, *party),
-            Event::ForgetNumbers(user) | Event::ForgetUser(user) => self.forget_user_here(*user),
-            Event::Lost => {
-                // Nobody knows what should be gone, so everything is.
-                self.generations.clear();
-                self.memory.clear();
-            }
-            Event::Replaced(slot, asked) => {
-                self.replaced(*asked, |asked| self.memory.drop_older(slot, asked))
-            }
-            Event::ReplacedMany(user, asked) => {
-                self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked))
-            }
-            Event::Revoke(..) => {}
-        }
-    }
-
-    /// Drops copies that are older than an answer of another replica. A look-up that has read such
-    /// a copy and not kept it yet sees by the count that it must not.
-    fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
-        self.replacements.fetch_add(1, Ordering::AcqRel);
-        let here = self
-            .shared
-            .as_ref()
-            .and_then(|shared| shared.time.here(asked));
-        let Timestamp(here) = here.unwrap_or_else(|| self.clock.now());
-        drop_older(Timestamp(here + INEXACT_MS));
-    }
-
-    async fn forget_numbers_here(&self, user: UserTag, hashes: &[PartyHash]) {
-        for some in hashes.chunks(AT_A_TIME) {
-            for hash in some {
-                self.generations.forget_number(user, *hash);
-            }
-            yield_now().await;
-        }
-    }
-
-    fn forget_user_here(&self, user: UserTag) {
-        self.generations.forget_user(user);
-        self.memory.drop_user(user);
+        let promoted = keys.iter().zip(read).map(|(key, entry)| {
+            let stored = self.promote(key, mark, entry);
+            let freshness = stored.as_ref().map(|stored| stored.freshness);
+            self.redis_counters.count(freshness);
+            stored
+        });
+        Some(promoted.collect())
     }
 
     /// Other ages hold from now on, for what is stored in memory as well. What is in Redis is
@@ -473,8 +266,8 @@ impl TieredCache {
 
     /// Which invalidation was the last to concern this question.
     #[must_use]
-    pub(crate) fn forgotten_at(&self, question: &QuestionKey) -> u64 {
-        self.generations.last_for(question.user(), || {
+    pub(crate) fn invalidated_at(&self, question: &QuestionKey) -> u64 {
+        self.invalidations.last_for(question.user(), || {
             self.names.party(question.user(), question.party())
         })
     }
@@ -485,28 +278,28 @@ impl TieredCache {
         self.memory.size()
     }
 
-    fn moment(&self) -> Moment {
-        Moment {
-            stamp: self.generations.stamp(),
+    fn mark(&self) -> ReadMark {
+        ReadMark {
+            watermark: self.invalidations.watermark(),
             replacements: self.replacements.load(Ordering::Acquire),
         }
     }
 
-    fn entry(&self, held: &Held, key: &ContactKey) -> Option<Entry> {
+    fn entry(&self, held: &NumberAnswers, key: &ContactKey) -> Option<Entry> {
         self.shared.as_ref()?.redis.entry(held, key)
     }
 
-    fn promote(&self, key: &ContactKey, moment: Moment, entry: Option<Entry>) -> Option<Stored> {
+    fn promote(&self, key: &ContactKey, mark: ReadMark, entry: Option<Entry>) -> Option<Stored> {
         let entry = Arc::new(entry?);
         let asked = self.shared.as_ref()?.time.here(entry.asked_at())?;
         let stored = self.servable(Arc::clone(&entry), asked, Source::Redis)?;
-        let kept = Kept {
+        let kept = MemoryEntry {
             entry,
             asked,
-            stamp: moment.stamp,
+            watermark: mark.watermark,
         };
         self.memory.store_if(key.slot(), kept, || {
-            self.replacements.load(Ordering::Acquire) == moment.replacements
+            self.replacements.load(Ordering::Acquire) == mark.replacements
         });
         Some(stored)
     }

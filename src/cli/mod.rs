@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config;
 use crate::lifecycle::Signals;
-use crate::telemetry::{self, Level, Lines, LogFormat, Volume};
+use crate::telemetry::{self, Level, LogFormat, LogLines, Volume};
 
 mod check_config;
 mod client;
@@ -146,7 +146,7 @@ impl From<anyhow::Error> for Failure {
 /// Runs the command that the process was started for.
 #[must_use]
 pub fn run() -> ExitCode {
-    let lines = Lines::start();
+    let lines = LogLines::start();
     let code = match CliArgs::try_parse() {
         Ok(args) => exit_code(command(args, &lines), &lines),
         Err(other) => without_command(&other, &lines),
@@ -155,7 +155,7 @@ pub fn run() -> ExitCode {
     code
 }
 
-fn command(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
+fn command(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -166,7 +166,7 @@ fn command(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
     done
 }
 
-async fn carry_out(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
+async fn carry_out(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure> {
     let CliArgs {
         command,
         log_format,
@@ -191,7 +191,11 @@ async fn carry_out(args: CliArgs, lines: &Lines) -> Result<ExitCode, Failure> {
     }
 }
 
-async fn serve(config: Option<PathBuf>, log: &LogArgs, lines: &Lines) -> Result<ExitCode, Failure> {
+async fn serve(
+    config: Option<PathBuf>,
+    log: &LogArgs,
+    lines: &LogLines,
+) -> Result<ExitCode, Failure> {
     // First of all: a signal that comes before would end the process on the spot.
     let mut signals = Signals::watch().context("signals cannot be watched")?;
     let Some(settings) = serve::Settings::read_until(&mut signals.stops, config).await? else {
@@ -211,7 +215,7 @@ struct LogArgs {
 
 impl LogArgs {
     /// Starts logging. Returns what changes the level, unless the command line has decided it.
-    fn start(&self, settings: Option<&config::Log>, lines: &Lines) -> Option<Volume> {
+    fn start(&self, settings: Option<&config::Log>, lines: &LogLines) -> Option<Volume> {
         let format = self.format.or(settings.map(|log| log.format));
         let level = self.level.as_ref().or(settings.map(|log| &log.level));
         let volume = telemetry::start(
@@ -223,7 +227,7 @@ impl LogArgs {
     }
 }
 
-fn exit_code(done: Result<ExitCode, Failure>, lines: &Lines) -> ExitCode {
+fn exit_code(done: Result<ExitCode, Failure>, lines: &LogLines) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(failure) => {
@@ -238,7 +242,7 @@ fn exit_code(done: Result<ExitCode, Failure>, lines: &Lines) -> ExitCode {
 }
 
 /// Help and version, which were asked for, or what is wrong with the arguments.
-fn without_command(error: &clap::Error, lines: &Lines) -> ExitCode {
+fn without_command(error: &clap::Error, lines: &LogLines) -> ExitCode {
     if error.use_stderr() {
         let words = error.render();
         let words = if io::stderr().is_terminal() {

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::config::{self, Effective, Fault};
 use crate::example_crm::Options;
 use crate::lifecycle::{self, Signals, Stops};
-use crate::telemetry::{Lines, Volume};
+use crate::telemetry::{LogLines, Volume};
 
 /// How slow the embedded Example CRM is: like a quick CRM across the internet, so that a hit is
 /// seen to be one.
@@ -64,7 +64,7 @@ pub(super) async fn run(
     settings: Settings,
     signals: Signals,
     volume: Option<Volume>,
-    lines: &Lines,
+    lines: &LogLines,
 ) -> Result<ExitCode, Failure> {
     let Signals {
         mut hangups,

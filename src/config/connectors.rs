@@ -1,12 +1,18 @@
 //! Sections `connectors.NAME`.
 
+use std::sync::Arc;
+
 use super::quotas::quotas;
 use super::section::Section;
-use crate::connector::{self, HostPattern, IdentitySource, Kind};
+use crate::connector::{ConnectorConfig, HostPattern, IdentitySource, built_in, kinds};
 use crate::domain::Region;
 
-pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<connector::Config> {
-    let kind = kind(section);
+pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<ConnectorConfig> {
+    let kinds: Vec<&str> = kinds().collect();
+    let kind = section.one_of("kind", &kinds);
+    // A section without a sound kind is read on for its other faults, by the first one's defaults.
+    let connector = built_in(kind.as_deref().unwrap_or(kinds[0]))?;
+    let profile = Arc::clone(connector.profile());
     let base_url = section.optional("base_url", base_url);
     let is_plain = |url: &url::Url| url.scheme() == "http" && !is_this_machine(url);
     if base_url.as_ref().is_some_and(is_plain) {
@@ -15,14 +21,13 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<connect
             "is http: credentials and contacts cross the network unencrypted; https:// if it can",
         );
     }
-    let default_hosts = kind.map_or(&[][..], Kind::default_hosts);
-    let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", default_hosts);
+    let hosts: Vec<String> = profile.hosts.iter().map(HostPattern::to_string).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", &hosts);
     let create_option = section.switch("create_option", true);
     let identity = identity(section);
     let regions = regions(section);
-    let quotas = section.nested("quota", |section| {
-        quotas(kind.unwrap_or(Kind::Example), section)
-    });
+    let quotas = section.nested("quota", |section| quotas(profile.quotas, section));
     let are_sound = section.is_sound("base_url") && section.is_sound("allowed_hosts");
     if kind.is_some() && are_sound && base_url.is_none() && allowed_hosts.is_empty() {
         section.fault(
@@ -30,9 +35,9 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<connect
             "is required where there are no allowed_hosts: nothing says where the CRM is",
         );
     }
-    Some(connector::Config {
+    Some(ConnectorConfig {
         name: name.to_owned(),
-        kind: kind?,
+        connector: kind.map(|_| connector)?,
         base_url,
         allowed_hosts,
         create_option,
@@ -40,13 +45,6 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<connect
         regions,
         quotas: quotas?,
     })
-}
-
-fn kind(section: &mut Section<'_>) -> Option<Kind> {
-    let names: Vec<&str> = Kind::ALL.iter().map(|(name, _)| *name).collect();
-    let given = section.one_of("kind", &names)?;
-    let mut kinds = Kind::ALL.into_iter();
-    kinds.find_map(|(name, kind)| (name == given).then_some(kind))
 }
 
 fn identity(section: &mut Section<'_>) -> IdentitySource {

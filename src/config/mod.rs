@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::connector::{self, Limits};
+use crate::connector::{CallLimits, ConnectorConfig};
 use crate::domain::AgePolicy;
 use crate::domain::phone::HouseWords;
 use crate::telemetry::{self, LogFormat};
@@ -45,15 +45,15 @@ pub struct Config {
     /// Section `log`.
     pub(crate) log: Log,
     /// `cache.memory`.
-    pub(crate) memory: cache::Config,
+    pub(crate) memory: cache::MemoryConfig,
     /// `cache.found`, `cache.absent`.
     pub ages: AgePolicy,
     /// `cache.admitted`: how long a credential that has proved itself is believed.
     pub(crate) admitted: Duration,
     /// Section `tracing`, if there is one.
-    pub(crate) tracing: Option<trace::Config>,
+    pub(crate) tracing: Option<trace::TraceConfig>,
     /// Section `redis`, if there is one.
-    pub(crate) redis: Option<redis_link::Config>,
+    pub(crate) redis: Option<redis_link::LinkConfig>,
     /// `redis.replicas`: how many replicas share the quotas at least.
     pub(crate) replicas: NonZeroU32,
     /// Whether nobody can have called the CRMs before this start: only of those that begin with the
@@ -66,11 +66,11 @@ pub struct Config {
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
     pub(crate) resolver: resolver::ResolverConfig,
     /// The rest of section `lookup`.
-    pub(crate) limits: Limits,
+    pub(crate) limits: CallLimits,
     /// `lookup.withheld`: a house's own texts for "no number".
     pub(crate) withheld: HouseWords,
     /// Sections `connectors.NAME`.
-    pub connectors: Vec<connector::Config>,
+    pub connectors: Vec<ConnectorConfig>,
 }
 
 /// The operations port.
@@ -172,7 +172,7 @@ pub(crate) fn read_beside(
 }
 
 /// The connectors, of which there must be one, and every one that a client may use.
-fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<connector::Config> {
+fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<ConnectorConfig> {
     let connectors = reader.sections("connectors", connectors::connector);
     for (n, client) in grpc.clients.iter().enumerate() {
         let unknown = |name: &&String| !connectors.iter().any(|(connector, _)| connector == *name);

@@ -4,12 +4,10 @@ use std::num::NonZeroU32;
 
 use super::section::Section;
 use crate::budget::{CallKind, Quota, Quotas, Scope};
-use crate::connector::Kind;
 
 /// A CRM's quotas; what is not given is the CRM's documented limit. Whoever gives a limit means all
 /// calls, unless one kind of them has its own in the settings as well. All have one scope.
-pub(super) fn quotas(kind: Kind, section: &mut Section<'_>) -> Option<Quotas> {
-    let default = kind.default_quotas();
+pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quotas> {
     let given = Given {
         limit: section.is_given("rate") || section.is_given("per"),
         burst: section.is_given("burst"),

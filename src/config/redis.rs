@@ -10,7 +10,7 @@ use crate::redis_link::{self, RedisUrl};
 
 /// What the section says.
 pub(super) struct RedisSettings {
-    pub(super) link: Option<redis_link::Config>,
+    pub(super) link: Option<redis_link::LinkConfig>,
     pub(super) keys: Option<cache::KeyRing>,
     pub(super) replicas: NonZeroU32,
     pub(super) secrets: Secrets,
@@ -49,7 +49,7 @@ pub(super) fn redis(section: &mut Section<'_>) -> RedisSettings {
         ("redis.ca_file", hash_of(ca.as_ref())),
     ];
     let secrets = hashes.into_iter();
-    let link = url.map(|url| redis_link::Config {
+    let link = url.map(|url| redis_link::LinkConfig {
         url,
         key_prefix,
         timeout,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::read;
-use crate::connector::Kind;
+use crate::connector::kinds;
 use keys::{SETTINGS, Setting};
 
 mod keys;
@@ -25,7 +25,9 @@ pub(crate) fn page() -> String {
         .iter()
         .map(|setting| row(setting, &values))
         .collect();
-    let kinds = Kind::ALL.map(|(kind, _)| kind_row(kind, &effective["connectors"][kind]));
+    let kinds: Vec<String> = kinds()
+        .map(|kind| kind_row(kind, &effective["connectors"][kind]))
+        .collect();
     let page = PAGE
         .replace("{keys}", &keys.join("\n"))
         .replace("{kinds}", &kinds.join("\n"));
@@ -43,7 +45,7 @@ fn defaults() -> Table {
     let mut sample = "redis.url = \"redis://127.0.0.1\"\n\
                       tracing.otlp_endpoint = \"http://127.0.0.1:4317\"\n"
         .to_owned();
-    for (kind, _) in Kind::ALL {
+    for kind in kinds() {
         sample += &format!(
             "[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"https://crm.example\"\n"
         );

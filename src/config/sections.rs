@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::section::Section;
 use super::{Ops, longer_than_zero};
-use crate::connector::Limits;
+use crate::connector::CallLimits;
 use crate::domain::phone::{HouseWord, HouseWords};
 use crate::domain::{AgePolicy, Ages};
 use crate::{cache, resolver, trace};
@@ -24,14 +24,14 @@ pub(super) fn ops(section: &mut Section<'_>) -> Ops {
     ops
 }
 
-pub(super) fn caches(section: &mut Section<'_>) -> (cache::Config, AgePolicy, Duration) {
+pub(super) fn caches(section: &mut Section<'_>) -> (cache::MemoryConfig, AgePolicy, Duration) {
     let bytes = section.size("memory", "256MiB");
     let found = section.nested("found", |found| ages(found, "10m", "24h"));
     let absent = section.nested("absent", |absent| ages(absent, "1m", "10m"));
     let admitted = section.duration("admitted", "1h");
     longer_than_zero(section, "admitted", admitted);
     (
-        cache::Config { bytes },
+        cache::MemoryConfig { bytes },
         AgePolicy { found, absent },
         admitted,
     )
@@ -54,12 +54,12 @@ fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
 pub(super) fn lookup(
     section: &mut Section<'_>,
     (max_loads, max_jobs): (usize, usize),
-) -> (resolver::ResolverConfig, Limits, HouseWords) {
+) -> (resolver::ResolverConfig, CallLimits, HouseWords) {
     let timeout = section.duration("timeout", "15s");
     let soft_deadline = section.duration("soft_deadline", "2s");
     let details_timeout = section.duration("details_timeout", "400ms");
     let withheld = section.list::<HouseWord>("withheld", &[]).into();
-    let limits = Limits {
+    let limits = CallLimits {
         call_timeout: section.duration("call_timeout", "5s"),
         reply_bytes: usize::try_from(section.size("max_reply", "4MiB")).unwrap_or(usize::MAX),
         pages: u32::try_from(section.count("max_pages", 5, 1..=1000)).unwrap_or(u32::MAX),
@@ -82,14 +82,14 @@ pub(super) fn lookup(
     )
 }
 
-pub(super) fn tracing(section: &mut Section<'_>) -> Option<trace::Config> {
+pub(super) fn tracing(section: &mut Section<'_>) -> Option<trace::TraceConfig> {
     let endpoint = section.required(
         "otlp_endpoint",
         "such as \"http://127.0.0.1:4317\"",
         otlp_endpoint,
     );
     let sample = section.part("sample", 0.01);
-    Some(trace::Config {
+    Some(trace::TraceConfig {
         otlp_endpoint: endpoint?,
         sample,
     })

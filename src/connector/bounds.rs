@@ -12,7 +12,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Record;
+use super::record::Record;
 use crate::domain::Contact;
 
 /// Longest text that is shown, in characters: names, job titles, companies, titles of deals.
@@ -34,10 +34,10 @@ const PHONES: usize = 100;
 /// that gRPC clients take by default.
 pub(super) const CHOICES: usize = 512 * 1024;
 
-/// The record as it may be served, unless it has to be left out.
-pub(super) fn record(mut record: Record) -> Option<Record> {
+/// Bounds a record in place. False if it has to be left out.
+pub(super) fn record(record: &mut Record) -> bool {
     if !is_id(&record.contact.id) {
-        return None;
+        return false;
     }
     record.phones.truncate(PHONES);
     let Contact {
@@ -69,11 +69,11 @@ pub(super) fn record(mut record: Record) -> Option<Record> {
             .find(|text| !is_blank(text))
             .map_or_else(String::new, |text| text.clone());
     }
-    Some(record)
+    true
 }
 
 /// Bounds the choices of one contact in place, within what is left of `room` for the whole answer.
-/// False where some had to be left out.
+/// False if some had to be left out.
 pub(super) fn choices(info: &mut Map<String, Value>, room: &mut usize) -> bool {
     let mut complete = true;
     for list in info.values_mut() {
@@ -192,11 +192,11 @@ mod tests {
     }
 
     fn bounded(contact: Contact) -> Option<Contact> {
-        record(Record {
+        let mut bounded = Record {
             contact,
             phones: Vec::new(),
-        })
-        .map(|record| record.contact)
+        };
+        record(&mut bounded).then_some(bounded.contact)
     }
 
     #[test]

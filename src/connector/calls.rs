@@ -2,25 +2,41 @@
 
 use serde_json::Value;
 
-use super::part::Part;
-use super::refusals::{self};
+use super::exchange::CrmReply;
+use super::pages::{Page, Pager};
+use super::part::DetailsPart;
+use super::record::List;
+use super::refusals;
+use super::request::Request;
 use super::session::CrmSession;
-use super::success::Form;
+use super::success::ListForm;
 use crate::budget::CallKind;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
-/// Calls for one purpose. What is refused for good as a part of details is not called for again for
-/// a while.
+/// Calls for one purpose. A part of details that was refused for good is not asked for again for a
+/// while.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Calls<'a> {
     session: &'a CrmSession,
-    part: Option<Part>,
+    part: Option<DetailsPart<'a>>,
     /// Whether a page of the list was read before.
     is_further: bool,
 }
 
 impl CrmSession {
+    /// One reply as JSON; null if the CRM has no such record.
+    ///
+    /// # Errors
+    /// Every way in which a CRM can fail, as a [`LookupError`].
+    pub(super) async fn read(&self, request: Request) -> Result<Value, LookupError> {
+        let request = self.outgoing(&request)?;
+        match self.fetch(request, CallKind::Other, None).await? {
+            CrmReply::Json(reply) => Ok(reply),
+            CrmReply::Nobody | CrmReply::Partial => Ok(Value::Null),
+        }
+    }
+
     /// Calls without which there is no answer.
     pub(super) fn search(&self) -> Calls<'_> {
         Calls {
@@ -31,12 +47,11 @@ impl CrmSession {
     }
 
     /// Calls for a part of the details of contacts; `record` is the contact if their path names it.
-    pub(super) fn part<'a>(&'a self, name: &'static str, record: Option<&'a str>) -> Calls<'a> {
-        let refused = |record: Option<&str>| self.refused_part(name, record);
-        let part = Part {
+    pub(super) fn part<'a>(&'a self, name: &'a str, record: Option<&'a str>) -> Calls<'a> {
+        let part = DetailsPart {
             name,
-            whole: refused(None),
-            record: refused(record),
+            whole: self.refusal_key(name, None),
+            record: self.refusal_key(name, record),
         };
         Calls {
             session: self,
@@ -47,56 +62,45 @@ impl CrmSession {
 }
 
 impl Calls<'_> {
-    /// Calls for the pages behind a first one. They are refused as a failure only: the part itself
-    /// was granted.
-    #[must_use]
-    pub(crate) fn further(self) -> Self {
-        Self {
-            is_further: true,
-            ..self
+    /// All pages of a list, up to the session's limit.
+    ///
+    /// # Errors
+    /// Every way in which a CRM can fail, of any page. A part that was refused lately fails as it
+    /// did then, without a call.
+    pub(super) async fn list(
+        mut self,
+        request: Request,
+        form: &ListForm,
+        pager: &Pager,
+    ) -> Result<List<Value>, LookupError> {
+        let mut list = List::default();
+        let mut page = Page::Asked(request.clone());
+        for _ in 0..self.session.limits().pages {
+            let mut reply = match self.settle(self.ask(&page).await)? {
+                CrmReply::Json(reply) => reply,
+                CrmReply::Nobody => return Ok(list),
+                CrmReply::Partial => {
+                    list.complete = false;
+                    return Ok(list);
+                }
+            };
+            list.items.extend(self.settle(form.entries(&mut reply))?);
+            page = match pager.next(&request, &reply)? {
+                Some(next) => next,
+                None => return Ok(list),
+            };
+            self.is_further = true;
         }
+        list.complete = false;
+        Ok(list)
     }
 
-    /// As [`CrmSession::get`]; a part that was refused lately fails as it did then, without a call.
-    pub(crate) async fn get(
-        &self,
-        path: &[&str],
-        query: &[(&str, &str)],
-    ) -> Result<Value, LookupError> {
-        self.settle(
-            self.session
-                .fetch(self.session.address(path, query)?, self.kind(), self.part)
-                .await,
-        )
-    }
-
-    /// Reads a next-page link as JSON, if it leads to this session's host.
-    ///
-    /// # Errors
-    /// [`BadReply::NextLink`] for a link elsewhere, which is not called; else as [`Calls::get`].
-    pub(crate) async fn follow(&self, link: &str) -> Result<Value, LookupError> {
-        self.settle(
-            self.session
-                .fetch(self.session.next_page(link)?, self.kind(), self.part)
-                .await,
-        )
-    }
-
-    /// The entries of a list, if the reply is a success.
-    ///
-    /// # Errors
-    /// As of [`Form::entries`].
-    pub(crate) fn entries(
-        &self,
-        form: &Form,
-        reply: &mut Value,
-    ) -> Result<Vec<Value>, LookupError> {
-        self.settle(form.entries(reply))
-    }
-
-    /// Pages read of one list.
-    pub(crate) fn most_pages(&self) -> u32 {
-        self.session.limits().pages
+    async fn ask(&self, page: &Page) -> Result<CrmReply, LookupError> {
+        let request = match page {
+            Page::Asked(request) => self.session.outgoing(request)?,
+            Page::Linked(link) => self.session.next_page(link)?,
+        };
+        self.session.fetch(request, self.kind(), self.part).await
     }
 
     fn kind(&self) -> CallKind {
@@ -107,6 +111,8 @@ impl Calls<'_> {
         }
     }
 
+    /// Remembers a refusal for good. Of a further page it is a failure only, because the part
+    /// itself was granted.
     fn settle<T>(&self, result: Result<T, LookupError>) -> Result<T, LookupError> {
         match (self.part, result) {
             (Some(_), Err(error)) if self.is_further && refusals::is_lasting(&error) => {
@@ -120,23 +126,14 @@ impl Calls<'_> {
         }
     }
 
-    fn remember(&self, part: Part, error: &LookupError) {
-        // One that stands already comes from memory, or was said to another call at the same time.
-        if self.session.standing_refusal(part).is_some() {
+    fn remember(&self, part: DetailsPart<'_>, error: &LookupError) {
+        // A refusal that is known already comes from memory, or another call got it as well.
+        if self.session.known_refusal(part).is_some() {
             return;
         }
-        self.session.refusals().note(part.refused(error), error);
+        self.session.refusals().add(part.refused(error), error);
         self.session.log_throttle().about_refusal(part.name, error, |suppressed| {
             tracing::warn!(part = part.name, %error, suppressed, "the CRM refuses a part of the contacts; it is left out");
         });
-    }
-}
-
-impl CrmSession {
-    /// How this part was refused lately.
-    pub(super) fn standing_refusal(&self, part: Part) -> Option<LookupError> {
-        [part.whole, part.record]
-            .into_iter()
-            .find_map(|refused| self.refusals().standing(refused))
     }
 }

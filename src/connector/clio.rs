@@ -4,18 +4,32 @@
 //! Success is 200 with `{"data": [...], "meta": {"paging": {"next": link}}}`, without a `next` on
 //! the last page; a failure has an `error` (docs.developers.clio.com/api-docs: paging, errors).
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use serde_json::{Map, Value, json};
 
 use super::calls::Calls;
-use super::success::{Form, next_text};
-use super::{Connector, CrmSession, Enrichment, Hits, LogThrottle, Record};
+use super::hosts::host_patterns;
+use super::pages::Pager;
+use super::profile::{Inputs, Profile, documented_quota};
+use super::record::{Enrichment, List, Record};
+use super::request::Request;
+use super::success::ListForm;
+use super::{Connector, CrmSession, LogThrottle, Search};
 use crate::domain::json::{take, text, texts};
-use crate::domain::user::Settings;
 use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
+
+/// The hosts of Clio's regions.
+const HOSTS: [&str; 4] = [
+    "app.clio.com",
+    "eu.app.clio.com",
+    "au.app.clio.com",
+    "ca.app.clio.com",
+];
 
 /// The largest page (Clio's documentation).
 const PAGE: &str = "200";
@@ -23,41 +37,49 @@ const CONTACT_FIELDS: &str = "id,type,name,title,primary_email_address,primary_p
                               company{name},phone_numbers{number}";
 const MATTER_FIELDS: &str = "id,display_number,description,status";
 
-const LIST: Form = Form {
-    list: "/data",
+const LIST: ListForm = ListForm {
+    list: Cow::Borrowed("/data"),
     null_is_empty: false,
     success: None,
+};
+const PAGES: Pager = Pager::Link {
+    at: Cow::Borrowed("/meta/paging/next"),
 };
 
 /// App Connect's switch: offer closed matters too.
 const SEE_CLOSED: &str = "clioSeeClosedMatters";
 
 #[derive(Debug)]
-pub(super) struct Clio;
+pub(super) struct Clio(Arc<Profile>);
+
+impl Clio {
+    /// 50 requests a minute at peak hours for each token (docs.developers.clio.com/api-docs: rate
+    /// limits).
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Profile {
+            inputs: Inputs {
+                settings: vec![SEE_CLOSED.to_owned()],
+                info: Vec::new(),
+            },
+            hosts: host_patterns(&HOSTS),
+            names_users: true,
+            ..Profile::new(Spelling::E164, documented_quota(50, 60, 10).into())
+        }))
+    }
+}
 
 #[async_trait]
 impl Connector for Clio {
-    fn spellings(&self) -> &'static [Spelling] {
-        &[Spelling::E164]
-    }
-
-    fn settings(&self) -> &'static [&'static str] {
-        &[SEE_CLOSED]
-    }
-
-    fn names_users(&self) -> bool {
-        true
+    fn profile(&self) -> &Arc<Profile> {
+        &self.0
     }
 
     /// `GET /api/v4/users/who_am_i.json` (Clio's API reference, "Return the data for the current
     /// User").
-    async fn whoami(&self, session: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
-        let reply = session
-            .get(
-                &["api", "v4", "users", "who_am_i.json"],
-                &[("fields", "id,account{id}")],
-            )
-            .await?;
+    async fn whoami(&self, crm: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
+        let path = ["api", "v4", "users", "who_am_i.json"];
+        let request = Request::get(&path, &[("fields", "id,account{id}")]);
+        let reply = crm.read(request).await?;
         let user = &reply["data"];
         Ok(WhoAmI::new(
             text(user.get("id")),
@@ -65,81 +87,98 @@ impl Connector for Clio {
         ))
     }
 
-    async fn search(&self, session: &CrmSession, text: &str) -> Result<Hits, LookupError> {
-        let query = [("query", text), ("fields", CONTACT_FIELDS)];
-        let (items, complete) = pages(session.search(), "contacts.json", &query).await?;
-        Ok(Hits::read(items, complete, record).await)
+    async fn search(
+        &self,
+        crm: &CrmSession,
+        search: &Search<'_>,
+    ) -> Result<List<Record>, LookupError> {
+        let Search::Number(phone) = search else {
+            return Ok(List::default());
+        };
+        let query = [("query", *phone), ("fields", CONTACT_FIELDS)];
+        let found = list(crm.search(), "contacts.json", &query).await?;
+        Ok(found.read(record).await)
     }
 
-    async fn enrich(
-        &self,
-        session: &CrmSession,
-        settings: &Settings,
-        contact: &Contact,
-    ) -> Enrichment {
-        let related_fields = format!("matter{{{MATTER_FIELDS}}}");
-        let (as_client, related) = join(
-            pages(
-                session.part("matters", None),
-                "matters.json",
-                &[("client_id", &contact.id), ("fields", MATTER_FIELDS)],
-            ),
-            pages(
-                session.part("relationships", None),
-                "relationships.json",
-                &[("contact_id", &contact.id), ("fields", &related_fields)],
-            ),
-        )
-        .await;
-        let related = related.map(|(items, complete)| {
-            // A relationship whose matter the user may not see has a null matter.
-            let matters = items.into_iter().map(|mut item| take(&mut item, "matter"));
-            (
-                matters.filter(|matter| !matter.is_null()).collect(),
-                complete,
-            )
-        });
-        matters(
-            session.log_throttle(),
-            as_client,
-            related,
-            settings.is_on(SEE_CLOSED),
-        )
+    async fn enrich(&self, crm: &CrmSession, contacts: &[Contact]) -> Vec<Enrichment> {
+        join_all(contacts.iter().map(|contact| details(crm, contact))).await
     }
 }
 
-type List = Result<(Vec<Value>, bool), LookupError>;
+async fn details(crm: &CrmSession, contact: &Contact) -> Enrichment {
+    let related_fields = format!("matter{{{MATTER_FIELDS}}}");
+    let as_client = [
+        ("client_id", contact.id.as_str()),
+        ("fields", MATTER_FIELDS),
+    ];
+    let related = [
+        ("contact_id", contact.id.as_str()),
+        ("fields", &related_fields),
+    ];
+    let (as_client, related) = join(
+        list(crm.part("matters", None), "matters.json", &as_client),
+        list(
+            crm.part("relationships", None),
+            "relationships.json",
+            &related,
+        ),
+    )
+    .await;
+    let see_closed = crm.settings().is_on(SEE_CLOSED);
+    let related = related.map(matters_of);
+    matters(crm.log_throttle(), [as_client, related], see_closed)
+}
+
+/// The matters of relationships. It is null if the user may not see the matter.
+fn matters_of(relationships: List<Value>) -> List<Value> {
+    let mut matters = relationships.map(|mut relationship| take(&mut relationship, "matter"));
+    matters.items.retain(|matter| !matter.is_null());
+    matters
+}
 
 /// The client's matters, then related ones, each once. What one of the two lists holds is offered
-/// even where the other failed.
+/// even if the other failed.
 fn matters(
     log_throttle: &LogThrottle,
-    as_client: List,
-    related: List,
+    lists: [Result<List<Value>, LookupError>; 2],
     see_closed: bool,
 ) -> Enrichment {
-    let mut enrichment = Enrichment {
-        info: Map::new(),
-        complete: true,
-    };
-    let (mut choices, mut known) = (Vec::new(), HashSet::new());
-    for list in [as_client, related] {
-        let list = list.map(|(matters, complete)| {
-            for matter in matters {
+    let (mut enrichment, mut choices) = (Enrichment::default(), Vec::new());
+    let mut known = HashSet::new();
+    for list in lists {
+        let list = list.map(|matters| {
+            let mut is_new = |matter: &Value| {
                 let id = text(matter.get("id"));
-                let new = id.is_empty() || known.insert(id);
-                if new && (see_closed || matter["status"] != "Closed") {
-                    choices.push(json!({
-                        "const": matter["id"], "title": matter["display_number"],
-                        "description": matter["description"], "status": matter["status"],
-                    }));
-                }
+                id.is_empty() || known.insert(id)
+            };
+            let is_offered = |matter: &Value| see_closed || matter["status"] != "Closed";
+            let new = matters.items.into_iter().filter(|matter| is_new(matter));
+            choices.extend(new.filter(is_offered).map(|matter| choice(&matter)));
+            List {
+                items: choices.clone(),
+                complete: matters.complete,
             }
-            (choices.clone(), complete)
         });
         enrichment.add(log_throttle, "matters", list);
     }
     enrichment
+}
+
+fn choice(matter: &Value) -> Value {
+    json!({
+        "const": matter["id"], "title": matter["display_number"],
+        "description": matter["description"], "status": matter["status"],
+    })
+}
+
+async fn list(
+    calls: Calls<'_>,
+    list: &str,
+    query: &[(&str, &str)],
+) -> Result<List<Value>, LookupError> {
+    let request = Request::get(&["api", "v4", list], query);
+    let request = request.with_parameter("limit", PAGE.to_owned());
+    calls.list(request, &LIST, &PAGES).await
 }
 
 pub(super) fn record(item: &Value) -> Record {
@@ -162,23 +201,4 @@ pub(super) fn record(item: &Value) -> Record {
             quality: MatchQuality::Unverified,
         },
     }
-}
-
-/// All pages of a list, up to the session's limit; false where some were left unread.
-async fn pages(mut calls: Calls<'_>, list: &str, query: &[(&str, &str)]) -> List {
-    let query = [query, &[("limit", PAGE)]].concat();
-    let mut reply = calls.get(&["api", "v4", list], &query).await?;
-    let mut items = Vec::new();
-    for page in 1.. {
-        items.extend(calls.entries(&LIST, &mut reply)?);
-        let Some(next) = next_text(&reply, &["meta", "paging", "next"])? else {
-            return Ok((items, true));
-        };
-        if page >= calls.most_pages() {
-            break;
-        }
-        calls = calls.further();
-        reply = calls.follow(&next).await?;
-    }
-    Ok((items, false))
 }

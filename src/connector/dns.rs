@@ -71,12 +71,12 @@ pub(super) struct NotPublic;
 
 /// Resolves names for a client.
 #[derive(Clone)]
-pub(super) struct Resolver {
+pub(super) struct CrmResolver {
     pub(super) dns: Dns,
     pub(super) only_public: bool,
 }
 
-impl Service<Name> for Resolver {
+impl Service<Name> for CrmResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Resolved>;

@@ -1,107 +1,121 @@
 //! The Example CRM of this program: the connector to copy when adding a CRM.
 //!
 //! Success is 200 with `{LIST: [...], "next_page": number or null}`, every refusal has an `error`
-//! (`src/example_crm`).
+//! (`src/example_crm`). Its default quota is 50 calls a second for each user.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 
 use super::calls::Calls;
-use super::success::{Form, next_number};
-use super::{Connector, CrmSession, Enrichment, Hits, Record};
+use super::pages::Pager;
+use super::profile::{Profile, documented_quota};
+use super::record::{Enrichment, List, Record};
+use super::request::Request;
+use super::success::ListForm;
+use super::{Connector, CrmSession, Search};
 use crate::domain::json::{text, texts};
-use crate::domain::user::Settings;
-use crate::domain::{Contact, Extension, LookupError, MatchQuality, Spelling, WhoAmI};
+use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
 
-const CONTACTS: Form = Form {
-    list: "/contacts",
+const CONTACTS: ListForm = ListForm {
+    list: Cow::Borrowed("/contacts"),
     null_is_empty: false,
     success: None,
 };
-const DEALS: Form = Form {
-    list: "/deals",
-    ..CONTACTS
+const DEALS: ListForm = ListForm {
+    list: Cow::Borrowed("/deals"),
+    null_is_empty: false,
+    success: None,
+};
+const PAGES: Pager = Pager::Offset {
+    at: Cow::Borrowed("/next_page"),
+    parameter: Cow::Borrowed("page"),
+    more: None,
 };
 
 /// Speaks the API of `contactd example-crm`.
 #[derive(Debug)]
-pub(super) struct ExampleCrm;
+pub(super) struct ExampleConnector(Arc<Profile>);
+
+impl ExampleConnector {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Profile {
+            names_users: true,
+            finds_extensions: true,
+            ..Profile::new(Spelling::E164, documented_quota(50, 1, 50).into())
+        }))
+    }
+}
 
 #[async_trait]
-impl Connector for ExampleCrm {
-    fn spellings(&self) -> &'static [Spelling] {
-        &[Spelling::E164]
+impl Connector for ExampleConnector {
+    fn profile(&self) -> &Arc<Profile> {
+        &self.0
     }
 
-    fn finds_extensions(&self) -> bool {
-        true
-    }
-
-    fn names_users(&self) -> bool {
-        true
-    }
-
-    async fn whoami(&self, session: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
-        let reply = session.get(&["api", "v1", "me"], &[]).await?;
+    async fn whoami(&self, crm: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
+        let reply = crm.read(Request::get(&["api", "v1", "me"], &[])).await?;
         Ok(WhoAmI::new(
             text(reply.get("id")),
             text(reply.get("account_id")),
         ))
     }
 
-    async fn search(&self, session: &CrmSession, phone: &str) -> Result<Hits, LookupError> {
-        hits(session, "phone", phone).await
-    }
-
-    async fn search_extension(
+    async fn search(
         &self,
-        session: &CrmSession,
-        extension: Extension,
-    ) -> Result<Hits, LookupError> {
-        let mut hits = hits(session, "extension", &extension.to_string()).await?;
-        // The CRM matches extensions exactly, so the telephone numbers of the record have no say.
-        hits.records
-            .iter_mut()
-            .for_each(|record| record.phones = vec![extension.to_string()]);
-        Ok(hits)
+        crm: &CrmSession,
+        search: &Search<'_>,
+    ) -> Result<List<Record>, LookupError> {
+        match search {
+            Search::Number(phone) => contacts(crm, "phone", phone).await,
+            Search::Extension(extension) => {
+                let extension = extension.to_string();
+                let records = contacts(crm, "extension", &extension).await?;
+                // The CRM compares extensions exactly, so that the telephone numbers of the record
+                // do not count.
+                Ok(records.map(|record| Record {
+                    phones: vec![extension.clone()],
+                    ..record
+                }))
+            }
+        }
     }
 
-    async fn enrich(&self, session: &CrmSession, _: &Settings, contact: &Contact) -> Enrichment {
-        let mut enrichment = Enrichment {
-            info: Map::new(),
-            complete: true,
-        };
-        let calls = session.part("deals", Some(&contact.id));
-        let deals = pages(
-            calls,
-            &["api", "v1", "contacts", &contact.id, "deals"],
-            &[],
-            &DEALS,
-        )
-        .await;
-        let choices = deals.map(|(deals, complete)| {
-            (
-                deals
-                    .iter()
-                    .map(|deal| json!({"const": deal["id"], "title": deal["title"]}))
-                    .collect(),
-                complete,
-            )
-        });
-        enrichment.add(session.log_throttle(), "deals", choices);
-        enrichment
+    async fn enrich(&self, crm: &CrmSession, contacts: &[Contact]) -> Vec<Enrichment> {
+        join_all(contacts.iter().map(|contact| deals(crm, contact))).await
     }
 }
 
-async fn hits(session: &CrmSession, field: &str, value: &str) -> Result<Hits, LookupError> {
-    let (records, complete) = pages(
-        session.search(),
-        &["api", "v1", "contacts"],
-        &[(field, value)],
-        &CONTACTS,
-    )
-    .await?;
-    Ok(Hits::read(records, complete, record).await)
+async fn contacts(crm: &CrmSession, field: &str, value: &str) -> Result<List<Record>, LookupError> {
+    let path = ["api", "v1", "contacts"];
+    let items = list(crm.search(), &path, &[(field, value)], &CONTACTS).await?;
+    Ok(items.read(record).await)
+}
+
+async fn deals(crm: &CrmSession, contact: &Contact) -> Enrichment {
+    let path = ["api", "v1", "contacts", &contact.id, "deals"];
+    let deals = list(crm.part("deals", Some(&contact.id)), &path, &[], &DEALS).await;
+    let choice = |deal: Value| json!({"const": deal["id"], "title": deal["title"]});
+    let mut enrichment = Enrichment::default();
+    enrichment.add(
+        crm.log_throttle(),
+        "deals",
+        deals.map(|deals| deals.map(choice)),
+    );
+    enrichment
+}
+
+async fn list(
+    calls: Calls<'_>,
+    path: &[&str],
+    query: &[(&str, &str)],
+    form: &ListForm,
+) -> Result<List<Value>, LookupError> {
+    let first = Request::get(path, query).with_parameter("page", "1".to_owned());
+    calls.list(first, form, &PAGES).await
 }
 
 pub(super) fn record(item: &Value) -> Record {
@@ -120,27 +134,4 @@ pub(super) fn record(item: &Value) -> Record {
             quality: MatchQuality::Unverified,
         },
     }
-}
-
-/// All pages of a list, up to the session's limit; false where some were left unread.
-async fn pages(
-    mut calls: Calls<'_>,
-    path: &[&str],
-    query: &[(&str, &str)],
-    form: &Form,
-) -> Result<(Vec<Value>, bool), LookupError> {
-    let mut items = Vec::new();
-    let mut page = "1".to_owned();
-    for _ in 0..calls.most_pages() {
-        let mut query = query.to_vec();
-        query.push(("page", &page));
-        let mut reply = calls.get(path, &query).await?;
-        items.extend(calls.entries(form, &mut reply)?);
-        match next_number(&reply, &["next_page"])? {
-            Some(next) => page = next,
-            None => return Ok((items, true)),
-        }
-        calls = calls.further();
-    }
-    Ok((items, false))
 }

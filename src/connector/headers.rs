@@ -1,9 +1,10 @@
-//! What CRMs say in their reply headers: about time, the quota, and the encoding of the body.
+//! What the headers of a CRM's reply report: times, the quota, and the encoding of the body.
 
+use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use encoding_rs::Encoding;
-use http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use crate::budget::RateHint;
 use crate::domain::Timestamp;
@@ -11,7 +12,7 @@ use crate::domain::Timestamp;
 /// Longest wait that is believed. A CRM that asks for more is asked again after a day.
 pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
 
-/// How CRMs begin the names of what they say of the quota: most of them, the IETF's draft and
+/// How the names of quota headers begin: of most CRMs, the IETF's draft and
 /// Zendesk, Zendesk's older ones, HubSpot.
 const FAMILIES: [&str; 4] = [
     "x-ratelimit-",
@@ -33,7 +34,7 @@ pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     })
 }
 
-/// Reads a number that says when: seconds from now (Pipedrive), a Unix time in seconds (Clio), or
+/// Reads a number that stands for a moment: seconds from now (Pipedrive), a Unix time in seconds (Clio), or
 /// the same in milliseconds (HubSpot, Keap), microseconds or nanoseconds. They are told apart by
 /// size, since no CRM asks for more than a day or for a time before 2001. A time that has passed is
 /// zero.
@@ -57,44 +58,69 @@ pub(crate) fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(seconds.max(0.0)).map_or(LONGEST, |wait| wait.min(LONGEST)))
 }
 
-/// What the headers of a reply say about the quota. Whether it is a refusal, and whether its
-/// `Retry-After` is one for this reply, is not for them to say.
+/// The names of the headers by which a CRM reports its quota, if they are not the usual ones. They
+/// are looked at first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RateSignals {
+    /// Calls that are left.
+    pub(crate) remaining: Option<HeaderName>,
+    /// Calls of a window.
+    pub(crate) limit: Option<HeaderName>,
+    /// When calls are left again, as [`wait`] reads it.
+    pub(crate) reset: Option<HeaderName>,
+}
+
+/// What the headers of a reply report about the quota. They do not decide whether the reply is a
+/// refusal, nor whether its `Retry-After` is about the quota.
 #[must_use]
-pub(crate) fn rate_hint(headers: &HeaderMap, now: Timestamp) -> RateHint {
-    let number = |parts: [&str; 2]| said(headers, parts)?.parse().ok();
-    let interval = || {
-        said(headers, ["interval-milliseconds", ""])?
-            .parse()
-            .ok()
-            .map(Duration::from_millis)
+pub(crate) fn rate_hint(headers: &HeaderMap, own: &RateSignals, now: Timestamp) -> RateHint {
+    let text = |own: &Option<HeaderName>, usual| {
+        let named = own
+            .as_ref()
+            .and_then(|name| text_of(headers, name.as_str()));
+        named.or_else(|| usual_text(headers, usual))
     };
+    let retry_after =
+        text_of(headers, RETRY_AFTER.as_str()).and_then(|text| retry_after(text, now));
+    let max = || usual_text(headers, ["max", ""]).and_then(number);
+    let reset = text(&own.reset, ["reset", "t"]).and_then(|text| wait(text, now));
     RateHint {
         refused: false,
-        retry_after: headers
-            .get(RETRY_AFTER)
-            .and_then(|value| retry_after(value.to_str().ok()?, now)),
-        remaining: number(["remaining", "r"]),
-        limit: number(["limit", "limit"]).or_else(|| number(["max", ""])),
-        reset_after: said(headers, ["reset", "t"])
-            .and_then(|value| wait(value, now))
-            .or_else(interval),
+        retry_after,
+        remaining: text(&own.remaining, ["remaining", "r"]).and_then(number),
+        limit: text(&own.limit, ["limit", "limit"])
+            .and_then(number)
+            .or_else(max),
+        reset_after: reset.or_else(|| interval(headers)),
     }
+}
+
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+fn interval(headers: &HeaderMap) -> Option<Duration> {
+    let millis = usual_text(headers, ["interval-milliseconds", ""]).and_then(number)?;
+    Some(Duration::from_millis(millis))
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 /// The value of a header of any family, or of a parameter of the one header that the IETF's draft
 /// has for all: named as in its older form (Close), or by a letter.
-fn said<'a>(headers: &'a HeaderMap, [name, letter]: [&str; 2]) -> Option<&'a str> {
-    let text = |name: &str| -> Option<&'a str> { headers.get(name)?.to_str().ok().map(str::trim) };
-    let one = FAMILIES
-        .iter()
-        .find_map(|family| text(&format!("{family}{name}")));
-    one.or_else(|| {
-        let parameters = text("ratelimit")?
-            .split([',', ';'])
-            .filter_map(|parameter| parameter.split_once('='));
-        let mut named = parameters.map(|(key, value)| (key.trim(), value.trim()));
-        named.find_map(|(key, value)| (key == name || key == letter).then_some(value))
-    })
+fn usual_text<'a>(headers: &'a HeaderMap, [name, letter]: [&str; 2]) -> Option<&'a str> {
+    let of_family = |family: &&str| text_of(headers, &format!("{family}{name}"));
+    let own_header = FAMILIES.iter().find_map(of_family);
+    own_header.or_else(|| parameter(text_of(headers, "ratelimit")?, [name, letter]))
+}
+
+/// The value of the first parameter with one of these names.
+fn parameter<'a>(header: &'a str, names: [&str; 2]) -> Option<&'a str> {
+    let parameters = header.split([',', ';']);
+    let mut pairs = parameters.filter_map(|parameter| parameter.split_once('='));
+    pairs.find_map(|(key, value)| names.contains(&key.trim()).then(|| value.trim()))
 }
 
 /// The encoding that `Content-Type` declares for the body.
@@ -179,7 +205,11 @@ mod tests {
             let headers = headers
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            let hint = rate_hint(&headers.collect::<HeaderMap>(), NOW);
+            let hint = rate_hint(
+                &headers.collect::<HeaderMap>(),
+                &RateSignals::default(),
+                NOW,
+            );
             (
                 hint.remaining,
                 hint.limit,
@@ -224,6 +254,27 @@ mod tests {
             hint(&[("x-ratelimit-remaining", "10000|250000"), ("x-other", "1")]),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn headers_that_a_profile_names_come_before_the_usual_ones() {
+        let own = RateSignals {
+            remaining: Some(HeaderName::from_static("calls-left")),
+            limit: None,
+            reset: Some(HeaderName::from_static("calls-back")),
+        };
+        let hint = |headers: &[(&'static str, &str)]| {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let hint = rate_hint(&headers.collect::<HeaderMap>(), &own, NOW);
+            (hint.remaining, hint.limit, hint.reset_after)
+        };
+        let second = Some(Duration::from_secs(1));
+        let usual = [("x-ratelimit-remaining", "3"), ("x-ratelimit-limit", "9")];
+        assert_eq!(hint(&usual), (Some(3), Some(9), None));
+        let both = [&usual[..], &[("calls-left", "0"), ("calls-back", "1")]].concat();
+        assert_eq!(hint(&both), (Some(0), Some(9), second));
     }
 
     #[test]

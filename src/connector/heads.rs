@@ -1,10 +1,10 @@
-//! What a CRM says before its answer, bounded.
+//! Bounds what a CRM sends before its answer.
 //!
-//! An HTTP library passes over interim heads (1xx) by itself and without an end. Owns the count of
-//! them, as the bytes come from the connection: of HTTP/1.1 by the lines of each head, of HTTP/2 by
-//! its frames. Promises that before the end of a reply's final head no more than [`BYTES`] and
-//! [`INTERIM`] interim heads are read, and that frames which bring nothing do not come without end
-//! either. Knows nothing of what the heads say but the first digit of the status.
+//! An HTTP library skips any number of interim heads (1xx). Owns the count of them, as the bytes come
+//! from the connection: of HTTP/1.1 by the lines of each head, of HTTP/2 by its frames. Promises that
+//! before the end of a reply's final head no more than [`BYTES`] and [`INTERIM`] interim heads are
+//! read, and that the number of frames which bring nothing is limited as well. Of the heads it reads
+//! the first digit of the status only.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,11 +38,11 @@ impl From<TooMuch> for io::Error {
 /// The heads of one connection.
 #[derive(Debug)]
 pub(super) enum Heads {
-    One(Lines),
-    Two {
+    Http1(Http1Heads),
+    Http2 {
         frames: Frames,
         allowance: Allowance,
-        open: BTreeMap<u32, Count>,
+        open: BTreeMap<u32, HeadCount>,
     },
 }
 
@@ -50,28 +50,28 @@ impl Heads {
     pub(super) fn new(is_http2: bool) -> Self {
         if is_http2 {
             let (frames, allowance) = (Frames::of_a_server(), Allowance::new(clock::now()));
-            Self::Two {
+            Self::Http2 {
                 frames,
                 allowance,
                 open: BTreeMap::new(),
             }
         } else {
-            Self::One(Lines::default())
+            Self::Http1(Http1Heads::default())
         }
     }
 
     /// A request is written: over HTTP/1.1 a new reply begins.
     pub(super) fn request(&mut self) {
-        if let Self::One(lines) = self {
-            *lines = Lines::default();
+        if let Self::Http1(lines) = self {
+            *lines = Http1Heads::default();
         }
     }
 
     /// Takes in what was read.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), TooMuch> {
         match self {
-            Self::One(lines) => lines.read(bytes),
-            Self::Two {
+            Self::Http1(lines) => lines.read(bytes),
+            Self::Http2 {
                 frames,
                 allowance,
                 open,
@@ -94,12 +94,12 @@ impl Heads {
 
 /// What has come of one reply's heads.
 #[derive(Debug, Default)]
-pub(super) struct Count {
+pub(super) struct HeadCount {
     bytes: usize,
     heads: usize,
 }
 
-impl Count {
+impl HeadCount {
     fn check(&self) -> Result<(), TooMuch> {
         if self.bytes > BYTES || self.heads > INTERIM {
             Err(TooMuch)
@@ -111,7 +111,7 @@ impl Count {
 
 /// Counts a frame with those of its stream. Which head is final is in compressed fields, so the
 /// next one that comes shows that the one before was not.
-fn count(open: &mut BTreeMap<u32, Count>, frame: Frame) -> Result<(), TooMuch> {
+fn count(open: &mut BTreeMap<u32, HeadCount>, frame: Frame) -> Result<(), TooMuch> {
     match frame.kind {
         HEADERS | CONTINUATION => {
             let counted = open.entry(frame.stream).or_default();
@@ -136,9 +136,9 @@ fn count(open: &mut BTreeMap<u32, Count>, frame: Frame) -> Result<(), TooMuch> {
 
 /// The heads of one reply over HTTP/1.1.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
-    counted: Count,
-    at: At,
+pub(super) struct Http1Heads {
+    counted: HeadCount,
+    state: HeadState,
     /// Bytes of this head.
     head: usize,
     /// Bytes of this line without its end.
@@ -147,7 +147,7 @@ pub(super) struct Lines {
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum At {
+enum HeadState {
     /// Before a head, where empty lines count for nothing.
     #[default]
     Start,
@@ -155,10 +155,10 @@ enum At {
     Body,
 }
 
-impl Lines {
+impl Http1Heads {
     fn read(&mut self, bytes: &[u8]) -> Result<(), TooMuch> {
         for byte in bytes {
-            if self.at == At::Body {
+            if self.state == HeadState::Body {
                 break;
             }
             self.counted.bytes += 1;
@@ -169,12 +169,12 @@ impl Lines {
     }
 
     fn take(&mut self, byte: u8) {
-        match (&self.at, byte) {
-            (At::Start, b'\r' | b'\n') | (_, b'\r') | (At::Body, _) => {}
-            (At::Start, _) => (self.at, self.head, self.line) = (At::Head, 1, 1),
-            (At::Head, b'\n') if self.line == 0 => self.end(),
-            (At::Head, b'\n') => self.line = 0,
-            (At::Head, _) => {
+        match (&self.state, byte) {
+            (HeadState::Start, b'\r' | b'\n') | (_, b'\r') | (HeadState::Body, _) => {}
+            (HeadState::Start, _) => (self.state, self.head, self.line) = (HeadState::Head, 1, 1),
+            (HeadState::Head, b'\n') if self.line == 0 => self.end(),
+            (HeadState::Head, b'\n') => self.line = 0,
+            (HeadState::Head, _) => {
                 if self.head == STATUS {
                     self.is_interim = byte == b'1';
                 }
@@ -186,7 +186,11 @@ impl Lines {
 
     fn end(&mut self) {
         self.counted.heads += usize::from(self.is_interim);
-        self.at = if self.is_interim { At::Start } else { At::Body };
+        self.state = if self.is_interim {
+            HeadState::Start
+        } else {
+            HeadState::Body
+        };
     }
 }
 

@@ -43,6 +43,16 @@ impl HostPattern {
     }
 }
 
+/// The patterns that these literals of a built-in CRM are.
+#[expect(
+    clippy::expect_used,
+    reason = "literals of this program, read by every test"
+)]
+pub(super) fn host_patterns(texts: &[&str]) -> Vec<HostPattern> {
+    let pattern = |text: &&str| text.parse().expect("a built-in host pattern is valid");
+    texts.iter().map(pattern).collect()
+}
+
 impl std::fmt::Display for HostPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(

@@ -1,8 +1,8 @@
 //! One log line for many failures alike.
 //!
 //! While a CRM is away every look-up in it fails, thousands a minute on a busy day. The first
-//! failure of a kind is worth a line at once; of those that follow the line of every ten seconds
-//! tells how many they were. The metrics count all.
+//! failure of a kind is logged at once. Those that follow are counted, and one line every ten
+//! seconds reports their number. The metrics count all.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,70 +12,70 @@ use parking_lot::Mutex;
 use crate::clock::Stopwatch;
 use crate::domain::LookupError;
 
-/// How often failures of one kind are told.
+/// How often failures of one kind are logged.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How often it is told that a CRM refuses something for good: once, and again to whoever keeps
-/// logs for a day.
+/// How often it is logged that a CRM refuses something for good: once a day, for those who keep logs
+/// no longer.
 const EVERY_REFUSAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What was told of one connector.
+/// The failures of one connector that were logged.
 #[derive(Debug, Default)]
-pub(crate) struct LogThrottle(Mutex<HashMap<(&'static str, String), Told>>);
+pub(crate) struct LogThrottle(Mutex<HashMap<(String, String), LoggedFailure>>);
 
 #[derive(Debug)]
-struct Told {
+struct LoggedFailure {
     since: Stopwatch,
-    untold: u64,
+    suppressed: u64,
 }
 
 impl LogThrottle {
-    /// Calls `tell` if it is time for a line about this failure of `what`, with the number of those
-    /// alike since the last line, if there are any.
-    pub(crate) fn about(
-        &self,
-        what: &'static str,
-        error: &LookupError,
-        tell: impl FnOnce(Option<u64>),
-    ) {
-        self.about_every(EVERY, what, error, tell);
+    /// Calls `log` if it is time for a line about this failure of `what`, with the number of equal
+    /// failures since the last line, if there are any.
+    pub(crate) fn about(&self, what: &str, error: &LookupError, log: impl FnOnce(Option<u64>)) {
+        self.about_every(EVERY, what, error, log);
     }
 
-    /// As [`LogThrottle::about`], for what goes on until somebody changes it: one line a day.
+    /// As [`LogThrottle::about`], for a failure that lasts until somebody changes something: one
+    /// line a day.
     pub(crate) fn about_refusal(
         &self,
-        what: &'static str,
+        what: &str,
         error: &LookupError,
-        tell: impl FnOnce(Option<u64>),
+        log: impl FnOnce(Option<u64>),
     ) {
-        self.about_every(EVERY_REFUSAL, what, error, tell);
+        self.about_every(EVERY_REFUSAL, what, error, log);
     }
 
     fn about_every(
         &self,
         every: Duration,
-        what: &'static str,
+        what: &str,
         error: &LookupError,
-        tell: impl FnOnce(Option<u64>),
+        log: impl FnOnce(Option<u64>),
     ) {
-        // An error's text holds nothing but its kind and a status, so there are not many.
-        let kind = (what, error.to_string());
-        let mut told = self.0.lock();
-        let known = told.get_mut(&kind);
-        let untold = known.as_ref().map_or(0, |told| told.untold);
-        if let Some(known) = known.filter(|told| told.since.elapsed() < every) {
-            known.untold += 1;
-            return;
+        if let Some(suppressed) = self.next_line(every, what, error) {
+            log((suppressed > 0).then_some(suppressed));
         }
-        told.insert(
-            kind,
-            Told {
-                since: Stopwatch::start(),
-                untold: 0,
-            },
-        );
-        drop(told);
-        tell((untold > 0).then_some(untold));
+    }
+
+    /// The number of failures since the last line, if it is time for another one.
+    fn next_line(&self, every: Duration, what: &str, error: &LookupError) -> Option<u64> {
+        // The text of an error holds its kind and at most a status, so there are few of them.
+        let kind = (what.to_owned(), error.to_string());
+        let mut logged = self.0.lock();
+        if let Some(known) = logged.get_mut(&kind)
+            && known.since.elapsed() < every
+        {
+            known.suppressed += 1;
+            return None;
+        }
+        let now = LoggedFailure {
+            since: Stopwatch::start(),
+            suppressed: 0,
+        };
+        let before = logged.insert(kind, now);
+        Some(before.map_or(0, |before| before.suppressed))
     }
 }
 
@@ -86,12 +86,12 @@ mod tests {
     use crate::domain::error::Unavailable;
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_failure_of_a_kind_is_told_at_once_and_those_alike_as_a_number() {
+    async fn the_first_failure_of_a_kind_is_logged_at_once_and_equal_ones_as_a_number() {
         let log_throttle = LogThrottle::default();
-        let told = |what, error: &LookupError| {
-            let mut told = Vec::new();
-            log_throttle.about(what, error, |suppressed| told.push(suppressed));
-            told
+        let logged = |what, error: &LookupError| {
+            let mut logged = Vec::new();
+            log_throttle.about(what, error, |suppressed| logged.push(suppressed));
+            logged
         };
         let status = |code| {
             LookupError::CrmUnavailable(Unavailable::Status {
@@ -100,33 +100,33 @@ mod tests {
             })
         };
         let (away, gone) = (status(503), status(500));
-        assert_eq!(told("load", &away), [None]);
+        assert_eq!(logged("load", &away), [None]);
         assert_eq!(
-            [told("load", &away), told("load", &away)],
+            [logged("load", &away), logged("load", &away)],
             [[], []] as [[Option<u64>; 0]; 2]
         );
-        assert_eq!(told("load", &gone), [None], "another kind");
-        assert_eq!(told("deals", &away), [None], "another part");
+        assert_eq!(logged("load", &gone), [None], "another kind");
+        assert_eq!(logged("deals", &away), [None], "another part");
         sleep(EVERY).await;
-        assert_eq!(told("load", &away), [Some(2)]);
+        assert_eq!(logged("load", &away), [Some(2)]);
         sleep(EVERY).await;
-        assert_eq!(told("load", &away), [None]);
+        assert_eq!(logged("load", &away), [None]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_is_told_once_a_day() {
+    async fn a_refusal_is_logged_once_a_day() {
         let log_throttle = LogThrottle::default();
-        let told = || {
-            let mut told = Vec::new();
+        let logged = || {
+            let mut logged = Vec::new();
             log_throttle.about_refusal("leads", &LookupError::CrmForbidden, |suppressed| {
-                told.push(suppressed)
+                logged.push(suppressed)
             });
-            told
+            logged
         };
-        assert_eq!(told(), [None]);
+        assert_eq!(logged(), [None]);
         sleep(EVERY_REFUSAL.saturating_sub(EVERY)).await;
-        assert!(told().is_empty());
+        assert!(logged().is_empty());
         sleep(EVERY).await;
-        assert_eq!(told(), [Some(1)]);
+        assert_eq!(logged(), [Some(1)]);
     }
 }

@@ -41,27 +41,13 @@ pub(super) fn mend(text: &str, limit: usize) -> Option<String> {
     let mut rest = text;
     let mut in_string = false;
     while let Some(first) = rest.chars().next() {
-        let taken = match (first, in_string) {
-            ('"', _) => {
+        let taken = match first {
+            '"' => {
                 in_string = !in_string;
                 copy(rest, 1, &mut mended)
             }
-            ('\\', true) => escape(rest, &mut mended),
-            (control @ '\0'..='\u{1f}', true) => {
-                write!(mended, "\\u{:04x}", u32::from(control)).ok()?;
-                1
-            }
-            (_, true) => copy(
-                rest,
-                run(rest, |c| c == '"' || c == '\\' || c < ' '),
-                &mut mended,
-            ),
-            ('-' | '0'..='9' | 'N' | 'I', false) => number(rest, &mut mended),
-            (_, false) => copy(
-                rest,
-                run(rest, |c| matches!(c, '"' | '-' | '0'..='9' | 'N' | 'I')),
-                &mut mended,
-            ),
+            _ if in_string => mend_string(first, rest, &mut mended)?,
+            _ => mend_value(first, rest, &mut mended),
         };
         if mended.len() > limit {
             return None;
@@ -69,6 +55,31 @@ pub(super) fn mend(text: &str, limit: usize) -> Option<String> {
         rest = rest.get(taken..)?;
     }
     Some(mended)
+}
+
+/// Goes on inside a string literal. Returns how many bytes were read.
+fn mend_string(first: char, rest: &str, mended: &mut String) -> Option<usize> {
+    let taken = match first {
+        '\\' => escape(rest, mended),
+        control @ '\0'..='\u{1f}' => {
+            write!(mended, "\\u{:04x}", u32::from(control)).ok()?;
+            1
+        }
+        _ => {
+            let plain = run(rest, |c| c == '"' || c == '\\' || c < ' ');
+            copy(rest, plain, mended)
+        }
+    };
+    Some(taken)
+}
+
+/// Goes on outside of string literals. Returns how many bytes were read.
+fn mend_value(first: char, rest: &str, mended: &mut String) -> usize {
+    let begins_number = |c| matches!(c, '-' | '0'..='9' | 'N' | 'I');
+    if begins_number(first) {
+        return number(rest, mended);
+    }
+    copy(rest, run(rest, |c| c == '"' || begins_number(c)), mended)
 }
 
 /// How many bytes come before the end of a run.

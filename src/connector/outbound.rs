@@ -1,19 +1,19 @@
-//! The HTTP clients of the door, and where each may go.
+//! The HTTP clients of all connectors, and where each may go.
 //!
 //! A connector with a `base_url` goes where its operator says. Without one the *user* names the
 //! host, and then the name must lead to the public internet, over TLS. That is decided after name
-//! resolution and for every new connection, on the very addresses that are connected to: a name
-//! that resolves to a public address while it is looked at and to a private one when it is called
+//! resolution and for every new connection, on the very addresses that are connected to. So a name
+//! that resolves to a public address when it is checked and to a private one when it is called
 //! (rebinding) gains nothing.
 
 use std::sync::Arc;
 
 use url::{Host, Url};
 
-use super::client::{self, HttpClient};
-use super::dns::{Dns, Resolver};
+use super::dns::{CrmResolver, Dns};
+use super::http_client::{self, HttpClient};
 
-/// The clients that all doors share.
+/// The clients that all connectors share.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpClients {
     configured: Egress,
@@ -34,30 +34,21 @@ impl HttpClients {
     /// TLS with the system's and Mozilla's roots, no redirects, no proxy.
     ///
     /// # Errors
-    /// Where TLS cannot be set up.
+    /// If TLS cannot be set up.
     pub(crate) fn new(dns: &Dns) -> anyhow::Result<Self> {
         let tls = Arc::new(tls()?);
-        let way = |only_public| {
-            let client = |kept| {
-                HttpClient::new(
-                    Resolver {
-                        dns: dns.clone(),
-                        only_public,
-                    },
-                    &tls,
-                    only_public,
-                    kept,
-                )
-            };
-            Egress {
-                client: client(client::KEPT),
-                afresh: client(0),
-                only_public,
-            }
+        let client = |only_public, kept| {
+            let dns = dns.clone();
+            HttpClient::new(CrmResolver { dns, only_public }, &tls, only_public, kept)
+        };
+        let egress = |only_public| Egress {
+            client: client(only_public, http_client::KEPT),
+            afresh: client(only_public, 0),
+            only_public,
         };
         Ok(Self {
-            configured: way(false),
-            named: way(true),
+            configured: egress(false),
+            named: egress(true),
         })
     }
 
@@ -107,11 +98,11 @@ mod tests {
 
     use super::*;
 
-    fn resolver(answers: &'static [&'static str], only_public: bool) -> Resolver {
+    fn resolver(answers: &'static [&'static str], only_public: bool) -> CrmResolver {
         let dns = Dns::by(move |_| async move {
             Ok(answers.iter().map(|text| text.parse().unwrap()).collect())
         });
-        Resolver { dns, only_public }
+        CrmResolver { dns, only_public }
     }
 
     async fn resolved(
@@ -163,7 +154,7 @@ mod tests {
                 ])
             }
         });
-        let mut rebinding = Resolver {
+        let mut rebinding = CrmResolver {
             dns,
             only_public: true,
         };

@@ -1,22 +1,22 @@
 //! A part of a contact's details, which a CRM may refuse for good.
 
-use super::refusals::Refused;
+use super::refusals::RefusalKey;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
-/// A part of the details.
+/// A part of the details, and the names of its refusals.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
-    pub(super) name: &'static str,
+pub(super) struct DetailsPart<'a> {
+    pub(super) name: &'a str,
     /// For the credential.
-    pub(super) whole: Refused,
-    /// For the credential and one record, if the path names it: "not found" may be said of the
-    /// record then.
-    pub(super) record: Refused,
+    pub(super) whole: RefusalKey,
+    /// For the credential and one record, if the path names it: then "not found" may be about the
+    /// record.
+    pub(super) record: RefusalKey,
 }
 
-impl Part {
-    pub(super) fn refused(self, error: &LookupError) -> Refused {
+impl DetailsPart<'_> {
+    pub(super) fn refused(self, error: &LookupError) -> RefusalKey {
         match error {
             LookupError::CrmBadReply(BadReply::Status(404 | 410)) => self.record,
             _ => self.whole,

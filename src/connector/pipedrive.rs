@@ -10,96 +10,138 @@
 //! `next_cursor` (v2) or with `more_items_in_collection: false` (v1; ibid.,
 //! core-api-concepts-pagination).
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use serde_json::{Map, Value, json};
 
 use super::calls::Calls;
-use super::reply_class::{Class, Row, Sign};
-use super::success::{Form, is_said, next_number, next_text};
-use super::{Connector, CrmSession, Enrichment, Hits, Record};
-use crate::domain::error::BadReply;
+use super::hosts::host_patterns;
+use super::pages::Pager;
+use super::profile::{Profile, documented_quota};
+use super::record::{Enrichment, List, Record};
+use super::reply_class::{ReplyClass, ReplyRule, ReplySign};
+use super::request::Request;
+use super::success::ListForm;
+use super::{Connector, CrmSession, Search};
+use crate::budget::Quotas;
 use crate::domain::json::{text, texts};
-use crate::domain::user::Settings;
 use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
 
 /// The largest page of these lists (Pipedrive's documentation: 100 in search, 500 elsewhere).
 const PAGE: &str = "100";
 
-const FOUND: Form = Form {
-    list: "/data/items",
+const FOUND: ListForm = ListForm {
+    list: Cow::Borrowed("/data/items"),
     null_is_empty: false,
-    success: Some("success"),
+    success: Some(Cow::Borrowed("success")),
 };
-const LIST: Form = Form {
-    list: "/data",
+const LIST: ListForm = ListForm {
+    list: Cow::Borrowed("/data"),
     null_is_empty: true,
-    ..FOUND
+    success: Some(Cow::Borrowed("success")),
+};
+
+const PAGES_V2: Pager = Pager::Cursor {
+    at: Cow::Borrowed("/additional_data/next_cursor"),
+    parameter: Cow::Borrowed("cursor"),
+};
+const PAGES_V1: Pager = Pager::Offset {
+    at: Cow::Borrowed("/additional_data/pagination/next_start"),
+    parameter: Cow::Borrowed("start"),
+    more: Some(Cow::Borrowed(
+        "/additional_data/pagination/more_items_in_collection",
+    )),
 };
 
 #[derive(Debug)]
-pub(super) struct Pipedrive;
+pub(super) struct Pipedrive(Arc<Profile>);
+
+impl Pipedrive {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Profile {
+            hosts: host_patterns(&["*.pipedrive.com"]),
+            replies: vec![ReplyRule {
+                statuses: vec![403..=403].into(),
+                sign: ReplySign::NoJson,
+                class: ReplyClass::RateLimited,
+            }],
+            names_users: true,
+            ..Profile::new(Spelling::National, quotas())
+        }))
+    }
+}
+
+/// Ten search requests in two seconds for each token, and 20 requests in two seconds on the smallest
+/// plan. The documentation does not say whether searches are among those, so that other calls have
+/// ten (core-api-concepts-rate-limiting).
+fn quotas() -> Quotas {
+    let ten = documented_quota(10, 2, 10);
+    Quotas {
+        search: Some(ten),
+        ..ten.into()
+    }
+}
 
 #[async_trait]
 impl Connector for Pipedrive {
-    fn spellings(&self) -> &'static [Spelling] {
-        &[Spelling::National]
-    }
-
-    fn names_users(&self) -> bool {
-        true
-    }
-
-    fn replies(&self) -> &'static [Row] {
-        &[Row {
-            statuses: |status| status == 403,
-            sign: Sign::NoJson,
-            class: Class::Limit,
-        }]
+    fn profile(&self) -> &Arc<Profile> {
+        &self.0
     }
 
     /// `GET /v1/users/me` (Pipedrive's API reference, "Get current user data").
-    async fn whoami(&self, session: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
-        let reply = session.get(&["v1", "users", "me"], &[]).await?;
+    async fn whoami(&self, crm: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
+        let reply = crm.read(Request::get(&["v1", "users", "me"], &[])).await?;
         let id = |name| text(reply["data"].get(name));
         Ok(WhoAmI::new(id("id"), id("company_id")).filter(|_| reply["success"] == true))
     }
 
-    async fn search(&self, session: &CrmSession, term: &str) -> Result<Hits, LookupError> {
-        let query = [("term", term), ("fields", "phone")];
-        let (items, complete) = pages(
-            session.search(),
-            Api::V2(&["persons", "search"]),
-            &query,
-            &FOUND,
-        )
-        .await?;
-        Ok(Hits::read(items, complete, |found| record(&found["item"])).await)
+    async fn search(
+        &self,
+        crm: &CrmSession,
+        search: &Search<'_>,
+    ) -> Result<List<Record>, LookupError> {
+        let Search::Number(term) = search else {
+            return Ok(List::default());
+        };
+        let query = [("term", *term), ("fields", "phone"), ("limit", PAGE)];
+        let request = Request::get(&["api", "v2", "persons", "search"], &query);
+        let found = crm.search().list(request, &FOUND, &PAGES_V2).await?;
+        Ok(found.read(|found| record(&found["item"])).await)
     }
 
-    async fn enrich(&self, session: &CrmSession, _: &Settings, contact: &Contact) -> Enrichment {
-        let mut enrichment = Enrichment {
-            info: Map::new(),
-            complete: true,
-        };
-        let of_person = ("person_id", contact.id.as_str());
-        let (deals, leads) = join(
-            choices(
-                session.part("deals", None),
-                Api::V2(&["deals"]),
-                &[of_person, ("status", "open")],
-            ),
-            choices(
-                session.part("leads", None),
-                Api::V1(&["leads"]),
-                &[of_person],
-            ),
-        )
-        .await;
-        enrichment.add(session.log_throttle(), "deals", deals);
-        enrichment.add(session.log_throttle(), "leads", leads);
-        enrichment
+    async fn enrich(&self, crm: &CrmSession, contacts: &[Contact]) -> Vec<Enrichment> {
+        join_all(contacts.iter().map(|person| details(crm, person))).await
     }
+}
+
+async fn details(crm: &CrmSession, person: &Contact) -> Enrichment {
+    let of_person = ("person_id", person.id.as_str());
+    let deals = Request::get(
+        &["api", "v2", "deals"],
+        &[of_person, ("status", "open"), ("limit", PAGE)],
+    );
+    let leads = Request::get(&["v1", "leads"], &[of_person, ("limit", PAGE)]);
+    let (deals, leads) = join(
+        choices(crm.part("deals", None), deals, &PAGES_V2),
+        choices(crm.part("leads", None), leads, &PAGES_V1),
+    )
+    .await;
+    let mut enrichment = Enrichment::default();
+    enrichment.add(crm.log_throttle(), "deals", deals);
+    enrichment.add(crm.log_throttle(), "leads", leads);
+    enrichment
+}
+
+async fn choices(
+    calls: Calls<'_>,
+    request: Request,
+    pager: &Pager,
+) -> Result<List<Value>, LookupError> {
+    let items = calls.list(request, &LIST, pager).await?;
+    Ok(items.map(|item| json!({"const": item["id"], "title": item["title"]})))
 }
 
 pub(super) fn record(person: &Value) -> Record {
@@ -125,76 +167,4 @@ pub(super) fn record(person: &Value) -> Record {
             quality: MatchQuality::Unverified,
         },
     }
-}
-
-async fn choices(
-    calls: Calls<'_>,
-    api: Api<'_>,
-    query: &[(&str, &str)],
-) -> Result<(Vec<Value>, bool), LookupError> {
-    let (items, complete) = pages(calls, api, query, &LIST).await?;
-    Ok((
-        items
-            .iter()
-            .map(|item| json!({"const": item["id"], "title": item["title"]}))
-            .collect(),
-        complete,
-    ))
-}
-
-/// The two versions differ in path and in paging.
-#[derive(Clone, Copy)]
-enum Api<'a> {
-    V1(&'a [&'a str]),
-    V2(&'a [&'a str]),
-}
-
-impl Api<'_> {
-    fn path(&self) -> Vec<&str> {
-        match self {
-            Self::V1(path) => [&["v1"], *path].concat(),
-            Self::V2(path) => [&["api", "v2"], *path].concat(),
-        }
-    }
-
-    /// The parameter that asks for the next page, if there is one.
-    fn next(&self, reply: &Value) -> Result<Option<(&'static str, String)>, LookupError> {
-        const V1: [&str; 2] = ["additional_data", "pagination"];
-        match self {
-            Self::V2(_) => {
-                let cursor = next_text(reply, &["additional_data", "next_cursor"])?;
-                Ok(cursor.map(|cursor| ("cursor", cursor)))
-            }
-            Self::V1(_) if is_said(reply, &[&V1[..], &["more_items_in_collection"]].concat())? => {
-                let start = next_number(reply, &[&V1[..], &["next_start"]].concat())?;
-                start
-                    .map(|start| Some(("start", start)))
-                    .ok_or(LookupError::CrmBadReply(BadReply::Shape))
-            }
-            Self::V1(_) => Ok(None),
-        }
-    }
-}
-
-/// All pages of a list, up to the session's limit; false where some were left unread.
-async fn pages(
-    mut calls: Calls<'_>,
-    api: Api<'_>,
-    query: &[(&str, &str)],
-    form: &Form,
-) -> Result<(Vec<Value>, bool), LookupError> {
-    let mut items = Vec::new();
-    let mut next: Option<(&str, String)> = None;
-    for _ in 0..calls.most_pages() {
-        let mut query = [query, &[("limit", PAGE)]].concat();
-        query.extend(next.as_ref().map(|(name, value)| (*name, value.as_str())));
-        let mut reply = calls.get(&api.path(), &query).await?;
-        items.extend(calls.entries(form, &mut reply)?);
-        next = api.next(&reply)?;
-        if next.is_none() {
-            return Ok((items, true));
-        }
-        calls = calls.further();
-    }
-    Ok((items, false))
 }

@@ -34,16 +34,16 @@ pub(super) struct Readers {
     threads: Arc<Semaphore>,
 }
 
-/// Whose reply it is.
+/// ReadingTurn reply it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Whose<'a> {
+pub(super) struct ReadingTurn<'a> {
     pub(super) scope: ScopeTag,
     /// The host, if a user named it.
     pub(super) host: Option<&'a str>,
 }
 
 /// A reply's turn, until it is dropped.
-type Turn = (
+type Held = (
     One<ScopeTag>,
     Option<One<String>>,
     Option<OwnedSemaphorePermit>,
@@ -63,7 +63,7 @@ impl Readers {
     /// As [`reply::read`].
     pub(super) async fn read(
         &self,
-        whose: Whose<'_>,
+        whose: ReadingTurn<'_>,
         body: Vec<u8>,
         declared: Option<&'static Encoding>,
         limit: usize,
@@ -83,7 +83,7 @@ impl Readers {
             .map_err(LookupError::CrmBadReply)
     }
 
-    async fn turn(&self, whose: Whose<'_>) -> Turn {
+    async fn turn(&self, whose: ReadingTurn<'_>) -> Held {
         let scope = self.scopes.enter(whose.scope).await;
         let host = match whose.host {
             Some(host) => Some(self.hosts.enter(host.to_owned()).await),
@@ -170,9 +170,9 @@ mod tests {
     use super::*;
     use crate::domain::KeyMaker;
 
-    fn whose(scope: u8, host: Option<&str>) -> Whose<'_> {
+    fn whose(scope: u8, host: Option<&str>) -> ReadingTurn<'_> {
         let scope = KeyMaker::new([1; 16]).scope(&[&[scope]]);
-        Whose { scope, host }
+        ReadingTurn { scope, host }
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! Parts of contacts that a CRM refuses for good.
 //!
-//! A user without the right to see leads, an account whose plan has none: the CRM says so to every
-//! call. That is no failure, and a call for it is wasted. So such a part is left out, the answer is
-//! complete without it, and the CRM is asked for it again after a while. Each replica remembers for
-//! itself; nothing of it is stored.
+//! A user may have no right to see leads, or an account's plan may have none: the CRM refuses every
+//! such call. That is no failure, and each further call is wasted. So the part is left out, the
+//! answer is complete without it, and the CRM is asked again after a while. Each replica remembers
+//! for itself; nothing is stored.
 
 use std::collections::HashMap;
 use std::hash::{Hash, RandomState};
@@ -18,11 +18,12 @@ use crate::domain::error::{BadReply, Unavailable};
 /// How long a refusal is believed. Rights change seldom, and then a person may wait for as long.
 const BELIEVED: Duration = Duration::from_secs(15 * 60);
 
-/// Refusals remembered for one connector, some 100 bytes each. What is more is asked for each time.
+/// Refusals remembered for one connector, some 100 bytes each. Parts beyond that are asked for each
+/// time.
 const MOST: usize = 10_000;
 
-/// Whether every further call for this part would be refused like this. The status of a limit or an
-/// outage is none, and a 401 beside a search that was answered says nothing about the credential.
+/// Whether every further call for this part would be refused like this. A limit or an outage is no
+/// refusal. A 401 is one, because the search under the same credential was answered.
 pub(super) fn is_lasting(error: &LookupError) -> bool {
     match error {
         LookupError::CrmUnauthenticated | LookupError::CrmForbidden => true,
@@ -34,38 +35,38 @@ pub(super) fn is_lasting(error: &LookupError) -> bool {
     }
 }
 
-/// A refused part, as a keyed hash of its name, the credential and whose it is.
+/// A part that may be refused: a keyed hash of its name, the credential and the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Refused(u64);
+pub(super) struct RefusalKey(u64);
 
-/// What was refused lately.
+/// The recent refusals of one CRM.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     hasher: RandomState,
-    known: Mutex<HashMap<Refused, (Stopwatch, LookupError)>>,
+    recent: Mutex<HashMap<RefusalKey, (Stopwatch, LookupError)>>,
 }
 
 impl Refusals {
-    /// The name of a part; everything that a refusal may depend on goes into it.
-    pub(crate) fn name(&self, of: impl Hash) -> Refused {
-        Refused(std::hash::BuildHasher::hash_one(&self.hasher, of))
+    /// The key of a part, made of everything that a refusal may depend on.
+    pub(super) fn key(&self, of: impl Hash) -> RefusalKey {
+        RefusalKey(std::hash::BuildHasher::hash_one(&self.hasher, of))
     }
 
     /// How this part was refused lately.
-    pub(crate) fn standing(&self, part: Refused) -> Option<LookupError> {
-        let known = self.known.lock();
-        let (since, error) = known.get(&part)?;
+    pub(super) fn known(&self, part: RefusalKey) -> Option<LookupError> {
+        let recent = self.recent.lock();
+        let (since, error) = recent.get(&part)?;
         (since.elapsed() < BELIEVED).then(|| error.clone())
     }
 
     /// Remembers a refusal.
-    pub(crate) fn note(&self, part: Refused, error: &LookupError) {
-        let mut known = self.known.lock();
-        if known.len() >= MOST {
-            known.retain(|_, (since, _)| since.elapsed() < BELIEVED);
+    pub(super) fn add(&self, part: RefusalKey, error: &LookupError) {
+        let mut recent = self.recent.lock();
+        if recent.len() >= MOST {
+            recent.retain(|_, (since, _)| since.elapsed() < BELIEVED);
         }
-        if known.len() < MOST {
-            known.insert(part, (Stopwatch::start(), error.clone()));
+        if recent.len() < MOST {
+            recent.insert(part, (Stopwatch::start(), error.clone()));
         }
     }
 }
@@ -78,30 +79,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_believed_for_a_while_and_for_its_part_only() {
         let refusals = Refusals::default();
-        let (leads, deals) = (refusals.name("leads"), refusals.name("deals"));
-        refusals.note(leads, &LookupError::CrmForbidden);
+        let (leads, deals) = (refusals.key("leads"), refusals.key("deals"));
+        refusals.add(leads, &LookupError::CrmForbidden);
         sleep(BELIEVED.saturating_sub(Duration::from_secs(1))).await;
-        assert_eq!(refusals.standing(leads), Some(LookupError::CrmForbidden));
-        assert_eq!(refusals.standing(deals), None);
+        assert_eq!(refusals.known(leads), Some(LookupError::CrmForbidden));
+        assert_eq!(refusals.known(deals), None);
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(refusals.standing(leads), None);
-        refusals.note(leads, &LookupError::CrmForbidden);
-        assert!(refusals.standing(leads).is_some(), "refused once more");
+        assert_eq!(refusals.known(leads), None);
+        refusals.add(leads, &LookupError::CrmForbidden);
+        assert!(refusals.known(leads).is_some(), "refused once more");
     }
 
     #[tokio::test(start_paused = true)]
     async fn refusals_take_no_more_room_than_they_may() {
         let refusals = Refusals::default();
-        let note = |n: usize| refusals.note(refusals.name(n), &LookupError::CrmForbidden);
+        let note = |n: usize| refusals.add(refusals.key(n), &LookupError::CrmForbidden);
         (0..MOST + 10).for_each(note);
-        assert_eq!(refusals.known.lock().len(), MOST);
+        assert_eq!(refusals.recent.lock().len(), MOST);
         assert!(
-            refusals.standing(refusals.name(0_usize)).is_some()
-                && refusals.standing(refusals.name(MOST)).is_none()
+            refusals.known(refusals.key(0_usize)).is_some()
+                && refusals.known(refusals.key(MOST)).is_none()
         );
         sleep(BELIEVED).await;
         note(MOST);
-        assert_eq!(refusals.known.lock().len(), 1, "old ones make room");
+        assert_eq!(refusals.recent.lock().len(), 1, "old ones make room");
     }
 
     #[test]

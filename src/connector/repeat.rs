@@ -1,8 +1,8 @@
 //! When a read is sent again.
 //!
 //! Once, if there is reason to think that the CRM answers the second time: the connection broke
-//! before a reply, or a balancer had nobody behind it for a moment. Every call is a read, so
-//! sending it twice changes nothing in the CRM.
+//! before a reply, or a balancer had no server behind it for a moment. Every call is a GET or a POST
+//! that its profile declares to be a read, so that sending it twice changes nothing in the CRM.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// How a read is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Repeat {
-    /// How long after the failure. (The quota's turn may come later.)
+    /// How long after the failure. (The quota may have room later only.)
     pub(crate) after: Duration,
     /// Whether by a connection of its own: others that are kept may be as broken.
     pub(crate) afresh: bool,

@@ -1,7 +1,7 @@
 //! A CRM's reply as JSON, within limits.
 //!
 //! The size of a reply is limited before it comes here, but a small text can make a large tree
-//! (`[[],[],[],…`), and a deep one ends the program where the tree is walked or dropped by
+//! (`[[],[],[],…`), and a deep one ends the program when the tree is walked or dropped by
 //! recursion. So both are counted while it is read.
 
 use std::cell::Cell;
@@ -28,19 +28,19 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 /// mended once; that may take `limit` bytes.
 ///
 /// # Errors
-/// [`BadReply`] says which limit it exceeds, or that it is no JSON.
+/// [`BadReply`] names the limit that it exceeds, or that it is no JSON.
 pub(super) fn read(
     body: Vec<u8>,
     declared: Option<&'static Encoding>,
     limit: usize,
 ) -> Result<Value, BadReply> {
     match parse(body.strip_prefix(MARK).unwrap_or(&body)) {
-        Ok(Parsed {
+        Ok(ParsedReply {
             value,
             changed: false,
         }) => return Ok(value),
         Err(BadReply::TooComplex) => return Err(BadReply::TooComplex),
-        Ok(Parsed { changed: true, .. }) | Err(_) => {}
+        Ok(ParsedReply { changed: true, .. }) | Err(_) => {}
     }
     let text = mend::decode(&body, declared);
     drop(body);
@@ -55,27 +55,27 @@ pub(super) fn read(
 
 /// A JSON text as a tree.
 #[derive(Debug, PartialEq)]
-struct Parsed {
+struct ParsedReply {
     value: Value,
     /// Whether a number may be another one than in the text.
     changed: bool,
 }
 
 /// Reads one JSON text.
-fn parse(text: &[u8]) -> Result<Parsed, BadReply> {
-    let limits = Limits {
+fn parse(text: &[u8]) -> Result<ParsedReply, BadReply> {
+    let limits = TreeLimits {
         values: Cell::new(VALUES),
         exceeded: Cell::new(false),
         changed: Cell::new(false),
     };
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Reader {
+    let value = ValueReader {
         limits: &limits,
         depth: DEPTH,
     }
     .deserialize(&mut reader);
     match value.and_then(|value| reader.end().map(|()| value)) {
-        Ok(value) => Ok(Parsed {
+        Ok(value) => Ok(ParsedReply {
             value,
             changed: limits.changed.get(),
         }),
@@ -84,7 +84,7 @@ fn parse(text: &[u8]) -> Result<Parsed, BadReply> {
     }
 }
 
-struct Limits {
+struct TreeLimits {
     /// How many more values may come.
     values: Cell<u32>,
     exceeded: Cell<bool>,
@@ -113,13 +113,13 @@ fn may_be_changed(double: f64) -> bool {
 
 /// Reads one value.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
-    limits: &'a Limits,
+struct ValueReader<'a> {
+    limits: &'a TreeLimits,
     /// How many more levels may come.
     depth: u32,
 }
 
-impl Reader<'_> {
+impl ValueReader<'_> {
     fn exceeded<E: Error>(&self) -> E {
         self.limits.exceeded.set(true);
         E::custom("over a limit")
@@ -131,7 +131,7 @@ impl Reader<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
+impl<'de> DeserializeSeed<'de> for ValueReader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
@@ -146,7 +146,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
+impl<'de> Visitor<'de> for ValueReader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

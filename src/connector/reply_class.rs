@@ -1,6 +1,6 @@
 //! What a reply means: one table from status, headers and body to a class.
 //!
-//! Owns the rows that hold for all CRMs; a connector adds those of its own CRM, which come first.
+//! Owns the rules that hold for all CRMs. A profile adds those of its own CRM, which come first.
 //! Promises that a limit is never taken for a missing permission if the CRM shows any sign of it,
 //! because a permission ends a whole batch and a limit is waited for. Reads machine words only,
 //! never a CRM's prose.
@@ -8,6 +8,8 @@
 //! Sources: RFC 9110 (408, 503, `Retry-After`), RFC 6585 (429), RFC 8470 (425), RFC 4918 (423), and
 //! the error pages of the CRMs that are named beside the words.
 
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,101 +22,123 @@ use crate::domain::json::text;
 
 /// What a reply means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// An answer.
-    Answer,
+pub(crate) enum ReplyClass {
+    /// An answer, in the form of success that the connector states.
+    Found,
+    /// An answer without a body: there are no such records.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no built-in CRM says it by a status")
+    )]
+    Nobody,
     /// Too many calls.
-    Limit,
-    /// Trouble of the CRM that may pass.
-    Fault,
+    RateLimited,
     /// The credential is not accepted.
-    Credential,
+    Unauthenticated,
     /// The user may not have this.
-    Permission,
+    Forbidden,
+    /// Trouble of the CRM that may pass.
+    Unavailable,
     /// Nothing of that kind, and no answer.
-    Unusable,
+    Bad,
+    /// No answer to this call, and none that other calls lack: what they find is partial.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no built-in CRM has optional fields")
+    )]
+    Partial,
 }
 
-/// One row of the table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Row {
-    /// Which statuses it is about.
-    pub(crate) statuses: fn(u16) -> bool,
+/// A rule of the table.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplyRule {
+    /// The statuses that it is about.
+    pub(crate) statuses: Cow<'static, [RangeInclusive<u16>]>,
     /// What else has to be there.
-    pub(crate) sign: Sign,
+    pub(crate) sign: ReplySign,
     /// What such a reply means.
-    pub(crate) class: Class,
+    pub(crate) class: ReplyClass,
 }
 
 /// What a reply shows beside its status.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Sign {
+#[derive(Debug, Clone)]
+pub(crate) enum ReplySign {
     /// Anything.
     Any,
     /// The headers say when to come back, or that no call is left.
     Wait,
-    /// One of these words stands where CRMs put their codes.
-    Word(&'static [&'static str]),
+    /// One of these words stands in a place that CRMs use for their codes.
+    Word(Cow<'static, [Cow<'static, str>]>),
     /// The body is no JSON.
     NoJson,
 }
 
-/// The rows for all CRMs. Only 200 brings an answer: 202 is one that comes later, 203 another's,
+/// The rules for all CRMs. Only 200 brings an answer: 202 is one that comes later, 203 another's,
 /// 206 a part of one.
-const COMMON: [Row; 8] = [
+static COMMON: [ReplyRule; 8] = [
     // 420 and 509 are older ways to say 429.
-    row(
-        |status| matches!(status, 420 | 429 | 509),
-        Sign::Any,
-        Class::Limit,
+    common(
+        &[420..=420, 429..=429, 509..=509],
+        ReplySign::Any,
+        ReplyClass::RateLimited,
     ),
-    row(
-        |status| matches!(status, 200 | 400 | 403 | 503),
-        Sign::Word(&LIMITS),
-        Class::Limit,
+    common(
+        &[200..=200, 400..=400, 403..=403, 503..=503],
+        ReplySign::Word(Cow::Borrowed(&LIMITS)),
+        ReplyClass::RateLimited,
     ),
-    row(|status| status == 403, Sign::Wait, Class::Limit),
-    row(|status| status == 401, Sign::Any, Class::Credential),
-    row(|status| status == 403, Sign::Any, Class::Permission),
-    row(
-        |status| matches!(status, 408 | 423 | 425 | 500..=599),
-        Sign::Any,
-        Class::Fault,
+    common(&[403..=403], ReplySign::Wait, ReplyClass::RateLimited),
+    common(&[401..=401], ReplySign::Any, ReplyClass::Unauthenticated),
+    common(&[403..=403], ReplySign::Any, ReplyClass::Forbidden),
+    common(
+        &[408..=408, 423..=423, 425..=425, 500..=599],
+        ReplySign::Any,
+        ReplyClass::Unavailable,
     ),
-    row(|status| status == 200, Sign::Any, Class::Answer),
-    row(|_| true, Sign::Any, Class::Unusable),
+    common(&[200..=200], ReplySign::Any, ReplyClass::Found),
+    common(&[0..=u16::MAX], ReplySign::Any, ReplyClass::Bad),
 ];
 
-const fn row(statuses: fn(u16) -> bool, sign: Sign, class: Class) -> Row {
-    Row {
-        statuses,
+const fn common(
+    statuses: &'static [RangeInclusive<u16>],
+    sign: ReplySign,
+    class: ReplyClass,
+) -> ReplyRule {
+    ReplyRule {
+        statuses: Cow::Borrowed(statuses),
         sign,
         class,
     }
 }
 
+impl ReplyRule {
+    fn is_about(&self, status: u16) -> bool {
+        self.statuses.iter().any(|range| range.contains(&status))
+    }
+}
+
 /// Words that mean a limit in any CRM's reply, whatever its status.
-const LIMITS: [&str; 20] = [
-    "REQUEST_LIMIT_EXCEEDED",     // Salesforce, by 403
-    "SSS_REQUEST_LIMIT_EXCEEDED", // NetSuite, by 400
-    "CONCURRENCY_LIMIT_EXCEEDED", // NetSuite
-    "RATE_LIMIT",                 // HubSpot (errorType)
-    "RATE_LIMITS",                // HubSpot (category)
-    "TOO_MANY_REQUESTS",          // Zoho
-    "TooManyRequests",            // Microsoft Graph
-    "ApplicationThrottled",       // Microsoft Graph
-    "0x80072321",                 // Dataverse: time
-    "0x80072322",                 // Dataverse: count
-    "0x80072326",                 // Dataverse: concurrency
-    "rateLimitExceeded",          // Google, by 403
-    "userRateLimitExceeded",      // Google, by 403
-    "dailyLimitExceeded",         // Google, by 403
-    "quotaExceeded",              // Google, by 403
-    "RESOURCE_EXHAUSTED",         // Google
-    "rate_limit_exceeded",        // Attio, Intercom
-    "rate_limit_error",           // Attio (type)
-    "QUERY_LIMIT_EXCEEDED",       // Bitrix24, by 503
-    "OPERATION_TIME_LIMIT",       // Bitrix24
+static LIMITS: [Cow<'static, str>; 20] = [
+    Cow::Borrowed("REQUEST_LIMIT_EXCEEDED"), // Salesforce, by 403
+    Cow::Borrowed("SSS_REQUEST_LIMIT_EXCEEDED"), // NetSuite, by 400
+    Cow::Borrowed("CONCURRENCY_LIMIT_EXCEEDED"), // NetSuite
+    Cow::Borrowed("RATE_LIMIT"),             // HubSpot (errorType)
+    Cow::Borrowed("RATE_LIMITS"),            // HubSpot (category)
+    Cow::Borrowed("TOO_MANY_REQUESTS"),      // Zoho
+    Cow::Borrowed("TooManyRequests"),        // Microsoft Graph
+    Cow::Borrowed("ApplicationThrottled"),   // Microsoft Graph
+    Cow::Borrowed("0x80072321"),             // Dataverse: time
+    Cow::Borrowed("0x80072322"),             // Dataverse: count
+    Cow::Borrowed("0x80072326"),             // Dataverse: concurrency
+    Cow::Borrowed("rateLimitExceeded"),      // Google, by 403
+    Cow::Borrowed("userRateLimitExceeded"),  // Google, by 403
+    Cow::Borrowed("dailyLimitExceeded"),     // Google, by 403
+    Cow::Borrowed("quotaExceeded"),          // Google, by 403
+    Cow::Borrowed("RESOURCE_EXHAUSTED"),     // Google
+    Cow::Borrowed("rate_limit_exceeded"),    // Attio, Intercom
+    Cow::Borrowed("rate_limit_error"),       // Attio (type)
+    Cow::Borrowed("QUERY_LIMIT_EXCEEDED"),   // Bitrix24, by 503
+    Cow::Borrowed("OPERATION_TIME_LIMIT"),   // Bitrix24
 ];
 
 /// Members that only failures have, unless they are empty. One may hold an HTTP status.
@@ -138,100 +162,109 @@ const CODES: [&str; 8] = [
 /// Members of such a place that hold the seconds to wait.
 const WAITS: [&str; 3] = ["rate_reset", "retry_after", "retryAfter"];
 
-/// One reply, as far as the table looks at it.
+/// What the table looks at of one reply.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reply<'a> {
-    pub(crate) status: u16,
-    /// What the headers say of the quota.
-    pub(crate) headers: &'a RateHint,
+pub(super) struct ReplyFacts<'a> {
+    pub(super) status: u16,
+    /// What the headers report about the quota.
+    pub(super) headers: &'a RateHint,
     /// The body, if it was read and is JSON.
-    pub(crate) body: Option<&'a Value>,
+    pub(super) body: Option<&'a Value>,
 }
 
 /// What a reply means, and what follows from it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reading {
-    class: Class,
-    /// The status that the reply has, or that a reply with status 200 says in its body.
+pub(super) struct ReplyMeaning {
+    pub(super) class: ReplyClass,
+    /// The status of the reply, or the one that a reply with status 200 has in its body.
     status: u16,
-    /// What the budget should know.
-    pub(crate) hint: RateHint,
+    /// What the budget has to know.
+    pub(super) hint: RateHint,
+}
+
+/// Whether a reply with this status may be an answer, whose body is wanted in full.
+pub(super) fn may_be_found(own: &[ReplyRule], status: u16) -> bool {
+    rules(own).any(|rule| rule.class == ReplyClass::Found && rule.is_about(status))
 }
 
 /// Whether the table has to see the body of a reply with this status.
-pub(super) fn needs_body(own: &[Row], status: u16) -> bool {
-    let says_wait = matches!(status, 420 | 429 | 509);
-    says_wait || rows(own).any(|row| matches!(row.sign, Sign::Word(_)) && (row.statuses)(status))
+pub(super) fn needs_body(own: &[ReplyRule], status: u16) -> bool {
+    let may_say_wait = matches!(status, 420 | 429 | 509);
+    let looks_for_words = |rule: &ReplyRule| matches!(rule.sign, ReplySign::Word(_));
+    may_say_wait || rules(own).any(|rule| looks_for_words(rule) && rule.is_about(status))
 }
 
-/// Reads a reply by the rows of its CRM, then by those for all.
-pub(super) fn read(own: &[Row], reply: Reply<'_>) -> Reading {
-    let said = reply
-        .body
-        .filter(|_| reply.status == 200)
-        .and_then(said_status);
-    let reply = Reply {
-        status: said.unwrap_or(reply.status),
+/// Reads a reply by the rules of its CRM, then by those for all.
+pub(super) fn read(own: &[ReplyRule], reply: ReplyFacts<'_>) -> ReplyMeaning {
+    let in_body = reply.body.filter(|_| reply.status == 200);
+    let reply = ReplyFacts {
+        status: in_body.and_then(said_status).unwrap_or(reply.status),
         ..reply
     };
-    let found = rows(own).find(|row| (row.statuses)(reply.status) && row.sign.is_in(&reply));
-    let class = found.map_or(Class::Unusable, |row| row.class);
-    let headers = *reply.headers;
-    let retry_after = match class {
-        Class::Limit => headers
-            .retry_after
-            .or_else(|| wait_in(reply.body))
-            .or_else(|| reset(&headers)),
-        Class::Fault => headers.retry_after,
-        _ => None,
-    };
+    let found = rules(own).find(|rule| rule.is_about(reply.status) && rule.sign.is_in(&reply));
+    let class = found.map_or(ReplyClass::Bad, |rule| rule.class);
     let hint = RateHint {
-        refused: class == Class::Limit,
-        retry_after,
-        ..headers
+        refused: class == ReplyClass::RateLimited,
+        retry_after: retry_after(class, &reply),
+        ..*reply.headers
     };
-    Reading {
+    ReplyMeaning {
         class,
         status: reply.status,
         hint,
     }
 }
 
-fn rows(own: &[Row]) -> impl Iterator<Item = &Row> {
+/// How long the CRM asks to wait. Only a limit and a fault say it.
+fn retry_after(class: ReplyClass, reply: &ReplyFacts<'_>) -> Option<Duration> {
+    let named = reply.headers.retry_after;
+    match class {
+        ReplyClass::RateLimited => named
+            .or_else(|| wait_in(reply.body))
+            .or_else(|| reset(reply.headers)),
+        ReplyClass::Unavailable => named,
+        _ => None,
+    }
+}
+
+fn rules(own: &[ReplyRule]) -> impl Iterator<Item = &ReplyRule> {
     own.iter().chain(&COMMON)
 }
 
-impl Reading {
+impl ReplyMeaning {
     /// Why the reply brings no answer.
-    pub(crate) fn failure(&self) -> Option<LookupError> {
+    pub(super) fn failure(&self) -> Option<LookupError> {
         let retry_after = self.hint.retry_after;
         match self.class {
-            Class::Answer => None,
-            Class::Limit => Some(LookupError::CrmRateLimited { retry_after }),
-            Class::Fault => Some(LookupError::CrmUnavailable(Unavailable::Status {
+            ReplyClass::Found | ReplyClass::Nobody | ReplyClass::Partial => None,
+            ReplyClass::RateLimited => Some(LookupError::CrmRateLimited { retry_after }),
+            ReplyClass::Unavailable => Some(LookupError::CrmUnavailable(Unavailable::Status {
                 code: self.status,
                 retry_after,
             })),
-            Class::Credential => Some(LookupError::CrmUnauthenticated),
-            Class::Permission => Some(LookupError::CrmForbidden),
-            Class::Unusable => Some(LookupError::CrmBadReply(BadReply::Status(self.status))),
+            ReplyClass::Unauthenticated => Some(LookupError::CrmUnauthenticated),
+            ReplyClass::Forbidden => Some(LookupError::CrmForbidden),
+            ReplyClass::Bad => Some(LookupError::CrmBadReply(BadReply::Status(self.status))),
         }
     }
 }
 
-impl Sign {
-    fn is_in(self, reply: &Reply<'_>) -> bool {
+impl ReplySign {
+    fn is_in(&self, reply: &ReplyFacts<'_>) -> bool {
         match self {
             Self::Any => true,
             Self::Wait => reply.headers.retry_after.is_some() || reply.headers.remaining == Some(0),
-            Self::Word(words) => reply.body.is_some_and(|body| {
-                let is_word =
-                    |code: String| words.iter().any(|word| word.eq_ignore_ascii_case(&code));
-                codes(body, reply.status == 200).any(is_word)
-            }),
+            Self::Word(words) => reply
+                .body
+                .is_some_and(|body| has_word(words, body, reply.status == 200)),
             Self::NoJson => reply.body.is_none(),
         }
     }
+}
+
+fn has_word(words: &[Cow<'static, str>], body: &Value, is_success: bool) -> bool {
+    let is_word = |code: String| words.iter().any(|word| word.eq_ignore_ascii_case(&code));
+    codes(body, is_success).any(is_word)
 }
 
 /// The codes of a body's failure. What else a success has is data.
@@ -288,10 +321,10 @@ mod tests {
         reset_after: None,
     };
 
-    fn class(status: u16, headers: &RateHint, body: Option<&Value>) -> Class {
+    fn class(status: u16, headers: &RateHint, body: Option<&Value>) -> ReplyClass {
         read(
             &[],
-            Reply {
+            ReplyFacts {
                 status,
                 headers,
                 body,
@@ -303,16 +336,19 @@ mod tests {
     #[test]
     fn statuses_alone() {
         for (statuses, expected) in [
-            (&[200][..], Class::Answer),
-            (&[420, 429, 509], Class::Limit),
-            (&[408, 423, 425, 500, 502, 503, 504, 524, 599], Class::Fault),
-            (&[401], Class::Credential),
-            (&[403], Class::Permission),
+            (&[200][..], ReplyClass::Found),
+            (&[420, 429, 509], ReplyClass::RateLimited),
+            (
+                &[408, 423, 425, 500, 502, 503, 504, 524, 599],
+                ReplyClass::Unavailable,
+            ),
+            (&[401], ReplyClass::Unauthenticated),
+            (&[403], ReplyClass::Forbidden),
             (
                 &[
                     201, 202, 204, 206, 304, 400, 402, 404, 405, 410, 418, 451, 600, 999,
                 ],
-                Class::Unusable,
+                ReplyClass::Bad,
             ),
         ] {
             for status in statuses {
@@ -338,11 +374,11 @@ mod tests {
         };
         assert_eq!(
             [&named, &none_left].map(|headers| class(403, headers, None)),
-            [Class::Limit; 2]
+            [ReplyClass::RateLimited; 2]
         );
-        assert_eq!(class(403, &some_left, None), Class::Permission);
-        assert_eq!(class(401, &named, None), Class::Credential);
-        assert_eq!(class(200, &named, None), Class::Answer);
+        assert_eq!(class(403, &some_left, None), ReplyClass::Forbidden);
+        assert_eq!(class(401, &named, None), ReplyClass::Unauthenticated);
+        assert_eq!(class(200, &named, None), ReplyClass::Found);
     }
 
     #[test]
@@ -351,70 +387,74 @@ mod tests {
             (
                 403,
                 json!([{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": ""}]),
-                Class::Limit,
+                ReplyClass::RateLimited,
             ),
             (
                 403,
                 json!([{"errorCode": "API_DISABLED_FOR_ORG", "message": ""}]),
-                Class::Permission,
+                ReplyClass::Forbidden,
             ),
             (
                 400,
                 json!({"error": {"code": "SSS_REQUEST_LIMIT_EXCEEDED", "message": ""}}),
-                Class::Limit,
+                ReplyClass::RateLimited,
             ),
             (
                 400,
                 json!({"code": "INVALID_QUERY", "status": "error"}),
-                Class::Unusable,
+                ReplyClass::Bad,
             ),
             (
                 403,
                 json!({"error": {"errors": [{"reason": "userRateLimitExceeded"}], "code": 403}}),
-                Class::Limit,
+                ReplyClass::RateLimited,
             ),
             (
                 403,
                 json!({"error": {"errors": [{"reason": "insufficientPermissions"}]}}),
-                Class::Permission,
+                ReplyClass::Forbidden,
             ),
-            (503, json!({"error": "QUERY_LIMIT_EXCEEDED"}), Class::Limit),
+            (
+                503,
+                json!({"error": "QUERY_LIMIT_EXCEEDED"}),
+                ReplyClass::RateLimited,
+            ),
             (
                 503,
                 json!({"error": {"code": "applicationThrottled"}}),
-                Class::Limit,
+                ReplyClass::RateLimited,
             ),
             (
                 503,
                 json!({"error": {"code": "serviceUnavailable"}}),
-                Class::Fault,
+                ReplyClass::Unavailable,
             ),
             (
                 404,
                 json!({"errorCode": "REQUEST_LIMIT_EXCEEDED"}),
-                Class::Unusable,
+                ReplyClass::Bad,
             ),
-            (403, json!("REQUEST_LIMIT_EXCEEDED"), Class::Permission),
+            (403, json!("REQUEST_LIMIT_EXCEEDED"), ReplyClass::Forbidden),
             (
                 200,
                 json!({"error": {"code": "TOO_MANY_REQUESTS"}}),
-                Class::Limit,
+                ReplyClass::RateLimited,
             ),
             (
                 200,
                 json!({"errors": [{"code": "rate_limit_exceeded"}]}),
-                Class::Limit,
+                ReplyClass::RateLimited,
             ),
             // Data of a contact that happens to look like one.
             (
                 200,
                 json!({"data": [], "type": "RATE_LIMIT", "status": "429"}),
-                Class::Answer,
+                ReplyClass::Found,
             ),
             (
                 200,
                 json!([{"status": "TOO_MANY_REQUESTS", "code": 429}]),
-                Class::Answer,
+                ReplyClass::Found,
             ),
         ] {
             assert_eq!(
@@ -428,15 +468,15 @@ mod tests {
     #[test]
     fn a_status_in_the_body_of_a_200_is_read_as_that_status() {
         for (code, expected) in [
-            (429, Class::Limit),
-            (401, Class::Credential),
-            (403, Class::Permission),
-            (503, Class::Fault),
-            (404, Class::Unusable),
-            (-1, Class::Answer),
-            (0, Class::Answer),
-            (200, Class::Answer),
-            (70_000, Class::Answer),
+            (429, ReplyClass::RateLimited),
+            (401, ReplyClass::Unauthenticated),
+            (403, ReplyClass::Forbidden),
+            (503, ReplyClass::Unavailable),
+            (404, ReplyClass::Bad),
+            (-1, ReplyClass::Found),
+            (0, ReplyClass::Found),
+            (200, ReplyClass::Found),
+            (70_000, ReplyClass::Found),
         ] {
             for body in [
                 json!({"success": false, "error": "no", "errorCode": code}),
@@ -454,7 +494,7 @@ mod tests {
         };
         assert_eq!(
             class(200, &named, Some(&json!({"errorCode": 403}))),
-            Class::Limit
+            ReplyClass::RateLimited
         );
     }
 
@@ -463,7 +503,7 @@ mod tests {
         let wait = |status, headers: &RateHint, body: Value| {
             read(
                 &[],
-                Reply {
+                ReplyFacts {
                     status,
                     headers,
                     body: Some(&body),
@@ -519,20 +559,28 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_crm_come_first() {
+    fn rules_of_a_profile_come_first() {
+        let slow_down = vec![Cow::Owned("SLOW_DOWN".to_owned())];
         let own = [
-            row(|status| status == 477, Sign::Any, Class::Fault),
-            row(|status| status == 403, Sign::NoJson, Class::Limit),
-            row(
-                |status| status == 404,
-                Sign::Word(&["SLOW_DOWN"]),
-                Class::Limit,
+            (477, ReplySign::Any, ReplyClass::Unavailable),
+            (403, ReplySign::NoJson, ReplyClass::RateLimited),
+            (
+                404,
+                ReplySign::Word(slow_down.into()),
+                ReplyClass::RateLimited,
             ),
-        ];
+            (204, ReplySign::Any, ReplyClass::Nobody),
+            (201, ReplySign::Any, ReplyClass::Found),
+        ]
+        .map(|(status, sign, class)| ReplyRule {
+            statuses: vec![status..=status].into(),
+            sign,
+            class,
+        });
         let read = |status, body: Option<&Value>| {
             read(
                 &own,
-                Reply {
+                ReplyFacts {
                     status,
                     headers: &NOTHING,
                     body,
@@ -542,10 +590,19 @@ mod tests {
         };
         assert_eq!(
             [read(477, None), read(403, None), read(404, None)],
-            [Class::Fault, Class::Limit, Class::Unusable]
+            [
+                ReplyClass::Unavailable,
+                ReplyClass::RateLimited,
+                ReplyClass::Bad
+            ]
         );
-        assert_eq!(read(403, Some(&json!({}))), Class::Permission);
-        assert_eq!(read(404, Some(&json!({"code": "slow_down"}))), Class::Limit);
+        assert_eq!(read(403, Some(&json!({}))), ReplyClass::Forbidden);
+        assert_eq!(
+            read(404, Some(&json!({"code": "slow_down"}))),
+            ReplyClass::RateLimited
+        );
+        assert_eq!(read(204, None), ReplyClass::Nobody);
+        assert!(may_be_found(&own, 201) && may_be_found(&[], 200) && !may_be_found(&[], 201));
         assert!(
             needs_body(&own, 404)
                 && needs_body(&own, 429)

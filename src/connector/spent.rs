@@ -14,30 +14,30 @@ use crate::clock::{self, Instant};
 use crate::domain::{Lane, LookupError, ScopeTag};
 use crate::urgency::{OnTheWire, Urgency};
 
-/// See the header.
-pub(super) struct Spent {
+/// The calls of one find, and the scopes that they spend.
+pub(super) struct SpentCalls {
     budget: Arc<Budget>,
-    state: Mutex<State>,
+    state: Mutex<Spending>,
 }
 
-struct State {
+struct Spending {
     scopes: Scopes,
-    calls: Vec<Call>,
+    calls: Vec<SpentCall>,
 }
 
-/// A call that was made.
-struct Call {
+/// A call that was made, as far as the quota is concerned.
+struct SpentCall {
     lane: Lane,
     kind: CallKind,
     granted: Instant,
-    outcome: Outcome,
+    outcome: CallOutcome,
     /// In the scope that adopted it, as long as it has no outcome.
     adopted: Option<Permit>,
 }
 
 /// How a call ended, as far as the quota is concerned.
 #[derive(Clone, Copy)]
-enum Outcome {
+enum CallOutcome {
     /// It may still arrive.
     Open,
     /// The reply has said this then.
@@ -46,7 +46,7 @@ enum Outcome {
     Broken(Instant),
 }
 
-impl Outcome {
+impl CallOutcome {
     async fn report(self, permit: Permit) {
         match self {
             Self::Open => {}
@@ -64,12 +64,12 @@ pub(super) struct Granted {
     _on_the_wire: OnTheWire,
 }
 
-impl Spent {
+impl SpentCalls {
     /// Of a find that spends these scopes now.
     pub(crate) fn new(budget: Arc<Budget>, scopes: Scopes) -> Arc<Self> {
         Arc::new(Self {
             budget,
-            state: Mutex::new(State {
+            state: Mutex::new(Spending {
                 scopes,
                 calls: Vec::new(),
             }),
@@ -102,11 +102,11 @@ impl Spent {
             let mut state = self.state.lock();
             if state.scopes == scopes {
                 let (lane, granted) = (urgency.lane(), permit.granted());
-                state.calls.push(Call {
+                state.calls.push(SpentCall {
                     lane,
                     kind,
                     granted,
-                    outcome: Outcome::Open,
+                    outcome: CallOutcome::Open,
                     adopted: None,
                 });
                 let number = state.calls.len() - 1;
@@ -124,21 +124,21 @@ impl Spent {
     /// The CRM has accepted the credential.
     pub(crate) async fn prove(&self) {
         let scopes = self.state.lock().scopes;
-        self.budget.keep_one(scopes.owner).await;
+        self.budget.reserve_one(scopes.owner).await;
     }
 
     /// The reply to a call has said this of the quota.
     pub(crate) async fn observe(&self, granted: Granted, hint: &RateHint) {
-        self.end(granted, Outcome::Replied(*hint, clock::now()))
+        self.end(granted, CallOutcome::Replied(*hint, clock::now()))
             .await;
     }
 
     /// A call will have no reply and cannot arrive any more.
     pub(crate) async fn broke(&self, granted: Granted) {
-        self.end(granted, Outcome::Broken(clock::now())).await;
+        self.end(granted, CallOutcome::Broken(clock::now())).await;
     }
 
-    async fn end(&self, granted: Granted, outcome: Outcome) {
+    async fn end(&self, granted: Granted, outcome: CallOutcome) {
         let adopted = self
             .state
             .lock()
@@ -188,7 +188,7 @@ impl Spent {
             let Some(call) = state.calls.get_mut(number) else {
                 return;
             };
-            if matches!(call.outcome, Outcome::Open) {
+            if matches!(call.outcome, CallOutcome::Open) {
                 call.adopted = Some(permit);
                 return;
             }
@@ -203,7 +203,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::budget::{Config, Quota, Scope};
+    use crate::budget::{BudgetConfig, Quota, Scope};
     use crate::clock::Stopwatch;
     use crate::domain::KeyMaker;
     use crate::metrics::Metrics;
@@ -225,7 +225,7 @@ mod tests {
         let quota = Quota::new(10, Duration::from_secs(1), 1, Scope::User, 1.0).unwrap();
         let budget = Arc::new(Budget::new(
             quota,
-            &Config::default(),
+            &BudgetConfig::default(),
             "test",
             &Metrics::default(),
             None,
@@ -237,7 +237,7 @@ mod tests {
                 .await
                 .unwrap();
         }
-        let spent = Spent::new(Arc::clone(&budget), scope("credential").into());
+        let spent = SpentCalls::new(Arc::clone(&budget), scope("credential").into());
         let urgency = Arc::new(Urgency::new(Lane::CallPop, Some(clock::now() + deadline)));
         let stopwatch = Stopwatch::start();
         let others = async {

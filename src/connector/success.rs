@@ -5,6 +5,8 @@
 //! pages that can be read. Everything else is a failure. Each connector states its CRM's form with
 //! the source.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::reply_class::ERRORS;
@@ -15,16 +17,16 @@ const SHAPE: LookupError = LookupError::CrmBadReply(BadReply::Shape);
 
 /// The form of a successful reply with a list.
 #[derive(Debug)]
-pub(super) struct Form {
+pub(super) struct ListForm {
     /// Where the list is, as a JSON pointer.
-    pub(crate) list: &'static str,
+    pub(super) list: Cow<'static, str>,
     /// Whether null stands for a list without entries.
-    pub(crate) null_is_empty: bool,
+    pub(super) null_is_empty: bool,
     /// The member that is `true` on success, if the CRM has one.
-    pub(crate) success: Option<&'static str>,
+    pub(super) success: Option<Cow<'static, str>>,
 }
 
-impl Form {
+impl ListForm {
     /// Takes the list out of a reply. Entries that are no objects stay in it, to be left out one by
     /// one; a list of nothing else is not the CRM's.
     ///
@@ -35,7 +37,7 @@ impl Form {
         if self.is_failure(reply) {
             return Err(SHAPE);
         }
-        match reply.pointer_mut(self.list).map(Value::take) {
+        match reply.pointer_mut(&self.list).map(Value::take) {
             Some(Value::Array(entries))
                 if entries.is_empty() || entries.iter().any(Value::is_object) =>
             {
@@ -49,6 +51,7 @@ impl Form {
     fn is_failure(&self, reply: &Value) -> bool {
         let is_success = self
             .success
+            .as_deref()
             .is_none_or(|name| reply.get(name) == Some(&Value::Bool(true)));
         !is_success
             || ERRORS
@@ -69,19 +72,19 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The value behind these names, unless one of them is missing or null on the way (an empty list
-/// counts as an object without members).
+/// The value at this JSON pointer (of names without `/` and `~`), unless a name is missing or null
+/// on the way. An empty list counts as an object without members.
 ///
 /// # Errors
 /// [`BadReply::Shape`] if something else than an object is on the way.
 pub(super) fn member<'a>(
     reply: &'a Value,
-    names: &[&str],
+    pointer: &str,
 ) -> Result<Option<&'a Value>, LookupError> {
     let mut value = reply;
-    for name in names {
+    for name in pointer.split('/').skip(1) {
         value = match value {
-            Value::Object(members) => members.get(*name).unwrap_or(&Value::Null),
+            Value::Object(members) => members.get(name).unwrap_or(&Value::Null),
             Value::Null => return Ok(None),
             Value::Array(items) if items.is_empty() => return Ok(None),
             _ => return Err(SHAPE),
@@ -90,37 +93,37 @@ pub(super) fn member<'a>(
     Ok(Some(value).filter(|value| !value.is_null()))
 }
 
-/// The text behind these names: a cursor or link to the next page. An empty one is none.
+/// The text at this pointer: a cursor or a link to the next page. An empty one is none.
 ///
 /// # Errors
 /// [`BadReply::Shape`] if it is something else, because then it is unknown whether there are more
 /// pages.
-pub(super) fn next_text(reply: &Value, names: &[&str]) -> Result<Option<String>, LookupError> {
-    match member(reply, names)? {
+pub(super) fn next_text(reply: &Value, pointer: &str) -> Result<Option<String>, LookupError> {
+    match member(reply, pointer)? {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
         Some(_) => Err(SHAPE),
     }
 }
 
-/// The number behind these names: that of the next page.
+/// The number at this pointer: that of the next page.
 ///
 /// # Errors
 /// As of [`next_text`].
-pub(super) fn next_number(reply: &Value, names: &[&str]) -> Result<Option<String>, LookupError> {
-    match member(reply, names)? {
+pub(super) fn next_number(reply: &Value, pointer: &str) -> Result<Option<String>, LookupError> {
+    match member(reply, pointer)? {
         None => Ok(None),
         Some(number) if number.is_u64() => Ok(Some(number.to_string())),
         Some(_) => Err(SHAPE),
     }
 }
 
-/// The yes or no behind these names; no if there is none.
+/// The yes or no at this pointer; no if there is none.
 ///
 /// # Errors
 /// As of [`next_text`].
-pub(super) fn is_said(reply: &Value, names: &[&str]) -> Result<bool, LookupError> {
-    match member(reply, names)? {
+pub(super) fn is_true(reply: &Value, pointer: &str) -> Result<bool, LookupError> {
+    match member(reply, pointer)? {
         None => Ok(false),
         Some(Value::Bool(yes)) => Ok(*yes),
         Some(_) => Err(SHAPE),
@@ -133,15 +136,15 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: Form = Form {
-        list: "/data",
+    const PLAIN: ListForm = ListForm {
+        list: Cow::Borrowed("/data"),
         null_is_empty: false,
         success: None,
     };
-    const FLAGGED: Form = Form {
-        list: "/data/items",
+    const FLAGGED: ListForm = ListForm {
+        list: Cow::Borrowed("/data/items"),
         null_is_empty: false,
-        success: Some("success"),
+        success: Some(Cow::Borrowed("success")),
     };
 
     #[test]
@@ -178,7 +181,7 @@ mod tests {
             Ok(2),
             "each record stands alone"
         );
-        let nullable = Form {
+        let nullable = ListForm {
             null_is_empty: true,
             ..PLAIN
         };
@@ -205,44 +208,44 @@ mod tests {
 
     #[test]
     fn a_next_page_is_named_absent_or_a_fault() {
-        let names = ["meta", "paging", "next"];
+        let next_at = "/meta/paging/next";
         for last in [
             json!({}),
             json!({"meta": null}),
             json!({"meta": {"paging": {"next": null}}}),
             json!({"meta": []}),
         ] {
-            assert_eq!(next_text(&last, &names), Ok(None), "{last}");
+            assert_eq!(next_text(&last, next_at), Ok(None), "{last}");
             assert_eq!(
-                (next_number(&last, &names), is_said(&last, &names)),
+                (next_number(&last, next_at), is_true(&last, next_at)),
                 (Ok(None), Ok(false)),
                 "{last}"
             );
         }
         for odd in [json!("x"), json!(1), json!([1]), json!(true)] {
             for reply in [json!({"meta": odd}), json!({"meta": {"paging": odd}})] {
-                assert_eq!(member(&reply, &names), Err(SHAPE), "{reply}");
+                assert_eq!(member(&reply, next_at), Err(SHAPE), "{reply}");
             }
         }
         let next = |value| json!({"meta": {"paging": {"next": value}}});
         assert_eq!(
-            next_text(&next(json!("a")), &names),
+            next_text(&next(json!("a")), next_at),
             Ok(Some("a".to_owned()))
         );
-        assert_eq!(next_text(&next(json!("")), &names), Ok(None));
+        assert_eq!(next_text(&next(json!("")), next_at), Ok(None));
         assert_eq!(
-            next_number(&next(json!(2)), &names),
+            next_number(&next(json!(2)), next_at),
             Ok(Some("2".to_owned()))
         );
-        assert_eq!(is_said(&next(json!(true)), &names), Ok(true));
+        assert_eq!(is_true(&next(json!(true)), next_at), Ok(true));
         for odd in [json!({}), json!([]), json!(1.5), json!(-1)] {
             let reply = next(odd);
             let read = [
-                next_text(&reply, &names).is_err(),
-                next_number(&reply, &names).is_err(),
+                next_text(&reply, next_at).is_err(),
+                next_number(&reply, next_at).is_err(),
             ];
             assert_eq!(
-                (read, is_said(&reply, &names).is_err()),
+                (read, is_true(&reply, next_at).is_err()),
                 ([true, true], true),
                 "{reply}"
             );

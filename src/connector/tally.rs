@@ -10,13 +10,13 @@ use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};
 use crate::trace::Span;
 
 /// Metric handles of one connector.
-pub(super) struct Counts {
+pub(super) struct CallMetrics {
     metrics: Arc<Metrics>,
     platform: String,
     duration: Histogram,
 }
 
-impl Counts {
+impl CallMetrics {
     /// Those of the connector called `platform`.
     pub(crate) fn new(metrics: &Arc<Metrics>, platform: &str) -> Self {
         let labels = PlatformLabels {
@@ -39,18 +39,18 @@ impl Counts {
     }
 }
 
-/// Counts and measures one call when it is over, also where it is given up: by its status if the
+/// Counts and measures one call when it is over, even if it is given up: by its status if the
 /// reply is one, else as an error.
-pub(super) struct Tally<'a> {
-    counts: &'a Counts,
+pub(super) struct CallTally<'a> {
+    counts: &'a CallMetrics,
     pub(crate) span: Span,
     began: Stopwatch,
     status: &'static str,
 }
 
-impl<'a> Tally<'a> {
+impl<'a> CallTally<'a> {
     /// A call begins, as this step.
-    pub(crate) fn begin(counts: &'a Counts, span: Span) -> Self {
+    pub(crate) fn begin(counts: &'a CallMetrics, span: Span) -> Self {
         span.set("platform", counts.platform.clone());
         Self {
             counts,
@@ -66,7 +66,7 @@ impl<'a> Tally<'a> {
     }
 }
 
-impl Drop for Tally<'_> {
+impl Drop for CallTally<'_> {
     fn drop(&mut self) {
         self.counts.count(self.status);
         observe(&self.counts.duration, self.began.elapsed());

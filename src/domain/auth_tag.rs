@@ -1,8 +1,9 @@
-//! A credential as a keyed hash.
+//! A credential, as it is sent to one address, as a keyed hash.
 
 use std::fmt;
 
-/// A keyed hash of a credential: tells two headers apart without keeping either.
+/// A keyed hash of the headers of a credential and of the address that they are sent to: tells two
+/// credentials apart without keeping either.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AuthTag(pub(super) u128);
 

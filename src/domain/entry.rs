@@ -74,7 +74,7 @@ pub struct Entry {
 
 /// The parts of an entry, for the tiers that keep it outside this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Parts {
+pub(crate) struct EntryParts {
     /// See [`Entry::encoded`].
     pub(crate) encoded: Bytes,
     /// See [`Entry::count`].
@@ -142,8 +142,8 @@ impl Entry {
 
     /// Puts together what [`Entry::parts`] took apart.
     #[must_use]
-    pub(crate) fn from_parts(parts: Parts) -> Self {
-        let Parts {
+    pub(crate) fn from_parts(parts: EntryParts) -> Self {
+        let EntryParts {
             encoded,
             count,
             complete,
@@ -167,7 +167,7 @@ impl Entry {
 
     /// What there is to keep.
     #[must_use]
-    pub(crate) fn parts(&self) -> Parts {
+    pub(crate) fn parts(&self) -> EntryParts {
         let Self {
             encoded,
             count,
@@ -178,7 +178,7 @@ impl Entry {
             extensions,
             quality,
         } = self.clone();
-        Parts {
+        EntryParts {
             encoded,
             count,
             complete,
@@ -196,7 +196,7 @@ impl Entry {
         &self.encoded
     }
 
-    /// [`Entry::encoded`] for somebody who asked for this extension of the number.
+    /// [`Entry::encoded`] for a question about this extension of the number.
     #[must_use]
     pub(crate) fn encoded_for(&self, asked: Option<Extension>) -> Bytes {
         match asked {
@@ -214,7 +214,7 @@ impl Entry {
         self.quality
     }
 
-    /// Bytes of the extensions, for whoever bounds memory.
+    /// Bytes of the extensions, for the bound of memory.
     #[must_use]
     pub(crate) fn extension_bytes(&self) -> usize {
         self.extensions
@@ -229,19 +229,19 @@ impl Entry {
         self.count
     }
 
-    /// False where something is missing from the answer.
+    /// False if something is missing from the answer.
     #[must_use]
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// When the load of this answer began, by Redis' clock; zero if Redis was not there to say.
+    /// When the load of this answer began, by Redis' clock; zero if Redis was away.
     #[must_use]
     pub fn asked_at(&self) -> SharedTime {
         self.asked_at
     }
 
-    /// Whether the answer may be kept: absence only where the search was complete.
+    /// Whether the answer may be kept: absence only if the search was complete.
     #[must_use]
     pub(crate) fn is_storable(&self) -> bool {
         self.count > 0 || self.complete
@@ -283,7 +283,7 @@ impl Source {
 /// How long one kind of answer lives, counted from the moment the CRM was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ages {
-    /// Served without a second thought until this age.
+    /// Served as it is until this age.
     pub fresh: Duration,
     /// Served, labelled stale and refreshed behind the answer, until this age; not at all
     /// afterwards.
@@ -333,7 +333,7 @@ impl AgePolicy {
 pub(crate) enum Freshness {
     /// Serve it.
     Fresh,
-    /// Serve it, say so, refresh it.
+    /// Serve it labelled as stale, and refresh it.
     Stale,
     /// Do not serve it.
     Expired,

@@ -36,7 +36,7 @@ pub(crate) enum LookupError {
     /// Only a stored answer was wanted, and there is none.
     #[error("no stored answer")]
     NotCached,
-    /// As many look-ups are under way as may be; the CRM was not asked.
+    /// The limit of look-ups under way is reached; the CRM was not asked.
     #[error("too many look-ups under way")]
     Overloaded,
     /// A fault of ours.
@@ -112,7 +112,7 @@ impl LookupError {
         matches!(self, Self::CrmUnauthenticated | Self::CrmForbidden)
     }
 
-    /// Whether it says nothing about the question or the credential: the same may be answered in a
+    /// Whether it is not about the question or the credential: the same may be answered in a
     /// moment.
     #[must_use]
     pub(crate) fn is_passing(&self) -> bool {

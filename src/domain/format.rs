@@ -36,8 +36,8 @@ impl Spelling {
 pub struct Variants(Vec<String>);
 
 impl NumberFormat {
-    /// Reads a pattern. `None` where it can spell no number: empty, without a placeholder, longer
-    /// than 64 characters, or with control characters. Such a pattern is passed over, because a
+    /// Reads a pattern. `None` if it can spell no number: empty, without a placeholder, longer
+    /// than 64 characters, or with control characters. Such a pattern is ignored, because a
     /// slip in a user's settings must not cost the call pop.
     #[must_use]
     pub fn parse(pattern: &str) -> Option<Self> {
@@ -52,7 +52,7 @@ impl NumberFormat {
         })
     }
 
-    /// The number in this spelling. `None` where the placeholders are not as many as the digits:
+    /// The number in this spelling. `None` if the placeholders are not as many as the digits:
     /// half a number would find other people, and a left-over `#` nobody.
     #[must_use]
     pub(crate) fn spell(&self, number: &E164) -> Option<String> {

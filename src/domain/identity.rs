@@ -1,4 +1,4 @@
-//! Whom stored answers belong to: who the CRM says the credential is, as far as that is known.
+//! Whom stored answers belong to: the user whom the CRM names for the credential, if it is known.
 //!
 //! A caller's user id is a claim that nobody has checked. So answers are stored under an identity
 //! as well, and a valid credential of somebody else, together with a user id that was learnt
@@ -44,7 +44,7 @@ pub enum Identity {
         /// Address and account, if the CRM names one.
         account: Option<IdentityTag>,
     },
-    /// The CRM does not say who it is: only this very credential finds its answers.
+    /// The CRM names nobody: only this very credential finds its answers.
     Credential(AuthTag),
     /// The caller's word counts (`identity = "caller"`).
     Caller,
@@ -65,7 +65,7 @@ impl Identity {
         }
     }
 
-    /// Whether the CRM has said who it is.
+    /// Whether the CRM has named the user.
     #[must_use]
     pub(crate) fn is_known(&self) -> bool {
         matches!(self, Self::Crm { .. })

@@ -14,13 +14,14 @@ use std::fmt;
 use std::hash::Hasher as _;
 
 use prost::Message as _;
+use prost_types::Value;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::auth_tag::AuthTag;
 use super::format::NumberFormat;
 use super::identity::{Identity, IdentityTag};
 use super::phone::{Party, Region};
-use super::user::{AuthHeader, Host, User, WhoAmI};
+use super::user::{Host, User, WhoAmI};
 
 /// Changes when the parts or their order change. So replicas of two versions never read each
 /// other's answers.
@@ -243,7 +244,9 @@ pub struct Crm<'a> {
     /// By which regions stored spellings are read; empty if by the user's.
     pub regions: &'a [Region],
     /// The names of the user settings that the connector reads.
-    pub settings: &'a [&'a str],
+    pub settings: &'a [String],
+    /// The names of the fields of `platform_additional_info` that the connector reads.
+    pub info: &'a [String],
 }
 
 /// Makes keys under one secret.
@@ -278,10 +281,8 @@ impl KeyMaker {
         for format in formats {
             parts.push(format.pattern().as_bytes());
         }
-        parts.count(crm.settings.len());
-        for name in crm.settings {
-            parts.push(&encoded_setting(user, name));
-        }
+        parts.inputs(crm.settings, |name| user.settings.get(name));
+        parts.inputs(crm.info, |name| user.info.get(name));
         QuestionPrefix {
             user: self.user(crm.connector, &user.account, &user.id),
             parts,
@@ -298,12 +299,20 @@ impl KeyMaker {
         UserTag(parts.finish())
     }
 
-    /// The tag of a credential, which is good for one address: what one CRM accepts says nothing
-    /// about another.
+    /// The tag of a credential: of all its headers, names and values. It is good for one address:
+    /// what one CRM accepts says nothing about another.
     #[must_use]
-    pub(crate) fn auth(&self, crm: &Crm<'_>, header: &AuthHeader, host: Option<&Host>) -> AuthTag {
+    pub(crate) fn auth<'a>(
+        &self,
+        crm: &Crm<'_>,
+        host: Option<&Host>,
+        headers: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>,
+    ) -> AuthTag {
         let mut parts = self.parts_at(TagKind::Credential, crm, host);
-        parts.push(header.expose().as_bytes());
+        for (name, value) in headers {
+            parts.push(name.as_bytes());
+            parts.push(value.as_ref().as_bytes());
+        }
         AuthTag(parts.finish())
     }
 
@@ -358,14 +367,6 @@ impl KeyMaker {
     }
 }
 
-/// A setting's value as bytes: a `Value` is encoded deterministically, because its maps are ordered.
-fn encoded_setting(user: &User, name: &str) -> Vec<u8> {
-    let value = user.settings.get(name);
-    value
-        .map(prost_types::Value::encode_to_vec)
-        .unwrap_or_default()
-}
-
 /// Length-prefixed parts of one hash.
 #[derive(Clone)]
 struct HashParts(SipHasher13);
@@ -378,6 +379,16 @@ impl HashParts {
 
     fn count(&mut self, count: usize) {
         self.0.write_u64(count as u64);
+    }
+
+    /// Values by their names. A value is encoded deterministically: its maps are ordered.
+    fn inputs<'a>(&mut self, names: &[String], get: impl Fn(&str) -> Option<&'a Value>) {
+        self.count(names.len());
+        for name in names {
+            self.push(name.as_bytes());
+            let value = get(name).map(Value::encode_to_vec);
+            self.push(&value.unwrap_or_default());
+        }
     }
 
     fn finish(self) -> u128 {

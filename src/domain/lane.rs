@@ -1,13 +1,13 @@
-//! Who is asking: what a CRM's quota is given to first.
+//! Lanes: which calls get a CRM's quota first.
 
 /// Lanes from the most to the least urgent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Somebody waits for the answer: a phone rings, a person pressed refresh.
     CallPop,
-    /// A stale answer is refreshed behind the caller.
+    /// A stale answer is refreshed after it was served.
     Revalidate,
-    /// A call log warms up.
+    /// A call log is prefetched.
     Prefetch,
 }
 

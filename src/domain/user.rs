@@ -22,6 +22,8 @@ pub struct User {
     pub region: Option<Region>,
     /// App Connect's user settings.
     pub settings: Settings,
+    /// What the connector reads of `platform_additional_info`.
+    pub info: AdditionalInfo,
 }
 
 impl fmt::Debug for User {
@@ -97,6 +99,12 @@ impl Settings {
         }
     }
 
+    /// These settings alone, as the caller sent them.
+    #[must_use]
+    pub(crate) fn only(&self, names: &[String]) -> Self {
+        Self(Arc::new(only(&self.0, names)))
+    }
+
     /// Whether a switch is on, read as JavaScript would: absent, null, false, 0 and "" are off.
     #[must_use]
     pub(crate) fn is_on(&self, name: &str) -> bool {
@@ -107,6 +115,47 @@ impl Settings {
             Some(Kind::StringValue(text)) => !text.is_empty(),
             Some(Kind::StructValue(_) | Kind::ListValue(_)) => true,
         }
+    }
+}
+
+/// What the calling service stores of a user beside the credential. Connectors read tokens and
+/// addresses from it, so it is never printed.
+#[derive(Clone, Default)]
+pub struct AdditionalInfo(Struct);
+
+impl fmt::Debug for AdditionalInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdditionalInfo([REDACTED])")
+    }
+}
+
+impl AdditionalInfo {
+    /// These fields of what the caller sent; the others are dropped.
+    #[must_use]
+    pub(crate) fn only(fields: &Struct, names: &[String]) -> Self {
+        Self(only(fields, names))
+    }
+
+    /// The value of one field.
+    #[must_use]
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.fields.get(name)
+    }
+
+    /// The text of one field; `None` if it is missing, empty or something else.
+    #[must_use]
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        match &self.get(name)?.kind {
+            Some(Kind::StringValue(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+}
+
+fn only(fields: &Struct, names: &[String]) -> Struct {
+    let named = |name: &String| Some((name.clone(), fields.fields.get(name)?.clone()));
+    Struct {
+        fields: names.iter().filter_map(named).collect(),
     }
 }
 

@@ -13,9 +13,9 @@ pub(super) const BUCKETS: usize = 17;
 
 /// Observations of one or several histograms, by bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Buckets([u64; BUCKETS]);
+pub(crate) struct HistogramBuckets([u64; BUCKETS]);
 
-impl Buckets {
+impl HistogramBuckets {
     /// How many there are.
     #[must_use]
     pub(crate) fn count(&self) -> u64 {
@@ -40,7 +40,7 @@ impl Buckets {
     }
 
     /// The time in seconds that the part `q` of them did not exceed, interpolated within its bucket
-    /// as PromQL's `histogram_quantile` does; the highest bound where it lies beyond. `None` where
+    /// as PromQL's `histogram_quantile` does; the highest bound if it lies beyond. `None` if
     /// there are none.
     #[must_use]
     #[expect(
@@ -87,9 +87,9 @@ impl Series {
 
 /// All figures of one moment.
 #[derive(Debug)]
-pub(crate) struct Reading(Vec<Series>);
+pub(crate) struct MetricsReading(Vec<Series>);
 
-impl Reading {
+impl MetricsReading {
     pub(super) fn parse(page: &str) -> Self {
         Self(
             page.lines()
@@ -126,8 +126,8 @@ impl Reading {
     /// The observations of all series of a histogram, by its exported name, that carry these
     /// labels.
     #[must_use]
-    pub(crate) fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Buckets {
-        let (name, mut buckets) = (format!("{name}_bucket"), Buckets::default());
+    pub(crate) fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> HistogramBuckets {
+        let (name, mut buckets) = (format!("{name}_bucket"), HistogramBuckets::default());
         // Lines of one series follow each other, each bucket with all below it.
         let mut below = 0;
         for series in self.0.iter().filter(|series| series.matches(&name, labels)) {

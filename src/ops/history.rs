@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::{self, Instant};
-use crate::metrics::{Buckets, Metrics, Reading};
+use crate::metrics::{HistogramBuckets, Metrics, MetricsReading};
 
 /// Time between two samples.
 pub(super) const STEP: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ pub(super) const RESULTS: [&str; 4] = ["hit", "stale", "miss", "error"];
 pub(super) struct Sample {
     at: Instant,
     /// By [`SOURCES`].
-    pub(crate) lookups: [Buckets; SOURCES.len()],
+    pub(crate) lookups: [HistogramBuckets; SOURCES.len()],
     /// Look-ups by outcome.
     pub(crate) outcomes: BTreeMap<String, u64>,
     pub(crate) shared: u64,
@@ -50,7 +50,7 @@ pub(super) struct CrmSample {
     pub(crate) calls: u64,
     /// Those that brought no 2xx or 3xx.
     pub(crate) failed: u64,
-    pub(crate) duration: Buckets,
+    pub(crate) duration: HistogramBuckets,
 }
 
 impl Sample {
@@ -84,7 +84,7 @@ impl Sample {
 }
 
 impl CrmSample {
-    fn read(reading: &Reading, name: &str) -> Self {
+    fn read(reading: &MetricsReading, name: &str) -> Self {
         let calls = |status| {
             reading.count(
                 "contactd_crm_requests_total",
@@ -168,10 +168,13 @@ impl HistoryWindow {
     }
 
     /// The observations of the whole window.
-    pub(super) fn observed(&self, histogram: impl Fn(&Sample) -> Buckets) -> Buckets {
+    pub(super) fn observed(
+        &self,
+        histogram: impl Fn(&Sample) -> HistogramBuckets,
+    ) -> HistogramBuckets {
         match (self.0.first(), self.0.last()) {
             (Some(first), Some(last)) => histogram(last).since(&histogram(first)),
-            _ => Buckets::default(),
+            _ => HistogramBuckets::default(),
         }
     }
 
@@ -193,7 +196,7 @@ impl HistoryWindow {
     pub(super) fn quantiles(
         &self,
         q: f64,
-        histogram: impl Fn(&Sample) -> Buckets,
+        histogram: impl Fn(&Sample) -> HistogramBuckets,
     ) -> Vec<Option<f64>> {
         let of = |step: usize| {
             let from = histogram(&self.0[step.saturating_sub(NOW)]);

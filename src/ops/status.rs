@@ -8,7 +8,7 @@ use super::view::{
     ConnectorView, JobView, LiveView, LookupsView, PrefetchView, QuotaView, SourceView, StatusView,
     TierView,
 };
-use crate::metrics::Buckets;
+use crate::metrics::HistogramBuckets;
 
 /// Jobs that are listed; of more only the number is shown.
 const MOST_JOBS: usize = 50;
@@ -63,7 +63,7 @@ impl StatusView {
 impl LookupsView {
     fn new(window: &HistoryWindow) -> Self {
         let all = |sample: &Sample| {
-            let mut all = Buckets::default();
+            let mut all = HistogramBuckets::default();
             sample.lookups.iter().for_each(|source| all.add(source));
             all
         };

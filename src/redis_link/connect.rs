@@ -15,7 +15,7 @@ use redis::{
 use secrecy::ExposeSecret as _;
 
 use super::url::{RedisUrl, Topology};
-use super::{CaCertificates, Config};
+use super::{CaCertificates, LinkConfig};
 
 /// Commands that may queue on the connection before their senders wait; the crate's default of 50
 /// is less than one burst of call pops.
@@ -23,14 +23,14 @@ const QUEUE: usize = 1024;
 
 /// One connection that all callers share.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(super) enum RedisConnection {
     /// To one server.
     Single(MultiplexedConnection),
     /// To all nodes of a cluster.
     Cluster(ClusterConnection),
 }
 
-impl ConnectionLike for Connection {
+impl ConnectionLike for RedisConnection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Self::Single(connection) => connection.req_packed_command(cmd),
@@ -59,15 +59,15 @@ impl ConnectionLike for Connection {
 }
 
 /// Makes connections.
-pub(super) enum Connector {
+pub(super) enum RedisConnector {
     Single(Box<Client>),
     Cluster(Box<ClusterClient>),
     Sentinel(Box<SentinelClient>),
 }
 
-impl Connector {
+impl RedisConnector {
     /// Reads the options; asks the network nothing.
-    pub(super) fn new(config: &Config) -> RedisResult<Self> {
+    pub(super) fn new(config: &LinkConfig) -> RedisResult<Self> {
         // Fails only where a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let url = &config.url;
@@ -84,22 +84,22 @@ impl Connector {
     }
 
     /// A new connection. The caller limits the time, and asks it something before it is trusted.
-    pub(super) async fn connect(&mut self) -> RedisResult<Connection> {
+    pub(super) async fn connect(&mut self) -> RedisResult<RedisConnection> {
         // No limits of the crate's own here: `Link` limits each call as a whole.
         let options = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
         Ok(match self {
-            Self::Single(client) => Connection::Single(
+            Self::Single(client) => RedisConnection::Single(
                 client
                     .get_multiplexed_async_connection_with_config(&options)
                     .await?,
             ),
-            Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+            Self::Cluster(client) => RedisConnection::Cluster(client.get_async_connection().await?),
             // Asks the sentinels each time, because the master may be another one since.
             Self::Sentinel(client) => {
-                Connection::Single(client.get_async_connection_with_config(&options).await?)
+                RedisConnection::Single(client.get_async_connection_with_config(&options).await?)
             }
         })
     }
@@ -151,7 +151,7 @@ fn single(url: &RedisUrl, roots: Option<TlsCertificates>) -> RedisResult<Client>
     }
 }
 
-fn cluster(config: &Config, roots: Option<TlsCertificates>) -> RedisResult<ClusterClient> {
+fn cluster(config: &LinkConfig, roots: Option<TlsCertificates>) -> RedisResult<ClusterClient> {
     let mut builder = ClusterClient::builder(infos(&config.url)?)
         .tcp_settings(tcp_settings())
         .connection_timeout(super::CONNECT_LIMIT)

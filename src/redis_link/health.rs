@@ -1,8 +1,8 @@
-//! What is shown of the link: whether Redis can be used for what it is used for, and what it
+//! The health of the link, as metrics and log show it: whether Redis can be used, and what it
 //! refuses.
 //!
 //! Owns `contactd_redis_up`: 1 only while there is a connection, nothing on it is refused that is
-//! not about one key, and what replicas tell each other can be read. Promises that a refusal is
+//! not about one key, and the log of invalidations can be read. Promises that a refusal is
 //! counted each time and logged once for each code on a connection. Knows nothing of connections.
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::fmt;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 
-/// Where the link's state is shown.
+/// The metrics that show the link's health.
 pub struct Signals {
     /// `contactd_redis_up`.
     pub(crate) up: Gauge,
@@ -39,15 +39,15 @@ impl From<Gauge> for Signals {
 
 pub(super) struct Health {
     signals: Signals,
-    state: Mutex<State>,
+    state: Mutex<HealthState>,
 }
 
 #[derive(Default)]
-struct State {
+struct HealthState {
     sound: bool,
     impaired: bool,
     /// Codes that were logged.
-    said: HashSet<&'static str>,
+    logged: HashSet<&'static str>,
 }
 
 impl Health {
@@ -71,15 +71,15 @@ impl Health {
         self.state.lock().impaired
     }
 
-    /// What is refused from now on is news again.
-    pub(super) fn forget_said(&self) {
-        self.state.lock().said.clear();
+    /// Logs each code once more.
+    pub(super) fn forget_logged(&self) {
+        self.state.lock().logged.clear();
     }
 
-    /// Counts a refused command. The keeper says what a `general` one means.
+    /// Counts a refused command. The keeper logs what a `general` one means.
     pub(super) fn count(&self, code: &'static str, general: bool) {
         (self.signals.refused)(code);
-        if !general && self.state.lock().said.insert(code) {
+        if !general && self.state.lock().logged.insert(code) {
             tracing::warn!(
                 code,
                 "Redis refused a command, perhaps for a key that contactd did not write; more are only counted"
@@ -87,7 +87,7 @@ impl Health {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut HealthState)) {
         let mut state = self.state.lock();
         change(&mut state);
         self.signals

@@ -13,11 +13,12 @@ use std::time::Duration;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult};
 use tokio::sync::watch;
 
-use super::connect::{Connection, Connector};
+use super::connect::{RedisConnection, RedisConnector};
 use super::health::Health;
+use super::live::{ConnectionStatus, LiveConnection, give_up};
 use super::probe::{self, Shortfall};
-use super::refusal::{self, Said};
-use super::{CONNECT_LIMIT, Config, KeyNames, Link, Live, Status, give_up};
+use super::refusal::{self, ErrorClass};
+use super::{CONNECT_LIMIT, KeyNames, LinkConfig};
 use crate::clock::{self, Stopwatch};
 
 /// The distance between the first attempts.
@@ -27,18 +28,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection that lived for so long was a good one.
 const SETTLED: Duration = Duration::from_secs(5);
-/// So many that did not are replaced at once; the next ones wait.
+/// So many that lived shorter are replaced at once. The next ones wait.
 const AT_ONCE: u32 = 5;
 
 /// How long a connection may be silent before it is given up. Longer than a blip.
 const SILENCE: Duration = Duration::from_secs(1);
-/// The distance between a question that failed and the next one.
+/// The distance between two attempts to get an answer from a silent connection.
 const ASK_PAUSE: Duration = Duration::from_millis(20);
 
-/// The background half of a [`Link`].
+/// The background half of a [`Link`](super::Link).
 pub struct Keeper {
-    connector: Connector,
-    status: Arc<watch::Sender<Status>>,
+    connector: RedisConnector,
+    status: Arc<watch::Sender<ConnectionStatus>>,
     health: Arc<Health>,
     names: KeyNames,
     shown_url: String,
@@ -46,26 +47,26 @@ pub struct Keeper {
     patience: Duration,
     /// Connections in a row that did not settle.
     unsettled: u32,
-    /// What was last said of them.
-    said: Option<String>,
-    /// The refusal that was last said to have passed.
+    /// The line that was logged last, so that it is not logged again.
+    logged: Option<String>,
+    /// The passed refusal that was logged last.
     passed: Option<&'static str>,
 }
 
 /// A connection that answers, and what it refuses.
-struct Made {
-    connection: Connection,
+struct ProvenConnection {
+    connection: RedisConnection,
     shortfall: Option<Shortfall>,
 }
 
-/// Why a connection is watched no longer.
-enum Ended {
+/// Why the watch of a connection ended.
+enum WatchEnd {
     Lost,
-    Replaced(Made),
+    Replaced(ProvenConnection),
 }
 
-/// What became known of a connection.
-enum News {
+/// What happened to a watched connection.
+enum WatchEvent {
     Lost,
     /// It is in doubt, or has begun to refuse something.
     Changed,
@@ -82,16 +83,22 @@ impl fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(connector: Connector, link: &Link, config: &Config) -> Self {
+    pub(super) fn new(
+        connector: RedisConnector,
+        status: Arc<watch::Sender<ConnectionStatus>>,
+        health: Arc<Health>,
+        names: KeyNames,
+        config: &LinkConfig,
+    ) -> Self {
         Self {
             connector,
-            status: Arc::clone(&link.status),
-            health: Arc::clone(&link.health),
-            names: link.names.clone(),
+            status,
+            health,
+            names,
             shown_url: config.url.to_string(),
             patience: config.timeout,
             unsettled: 0,
-            said: None,
+            logged: None,
             passed: None,
         }
     }
@@ -101,40 +108,40 @@ impl Keeper {
     pub async fn run(mut self) {
         let mut ready = None;
         loop {
-            let Made {
+            let ProvenConnection {
                 connection,
                 shortfall,
             } = match ready.take() {
                 Some(made) => made,
                 None => self.connect().await,
             };
-            let live = Arc::new(Live::new(connection));
+            let live = Arc::new(LiveConnection::new(connection));
             let sound = shortfall.is_none();
             self.begin(&live, shortfall);
             match self.watch(&live, sound).await {
-                Ended::Replaced(made) => {
+                WatchEnd::Replaced(made) => {
                     if let (true, None, Some(code)) = (sound, &made.shortfall, live.refusing()) {
-                        self.has_passed(code);
+                        self.log_passed(code);
                     }
                     ready = Some(made);
                 }
-                Ended::Lost => {
+                WatchEnd::Lost => {
                     self.health.set_sound(false);
                     let lost = "the connection to Redis is lost; answers come from memory and CRMs";
-                    self.say(lost.to_owned(), |url| tracing::warn!(redis = url, "{lost}"));
+                    self.log_once(lost.to_owned(), |url| tracing::warn!(redis = url, "{lost}"));
                 }
             }
             self.unsettled = self.unsettled.saturating_add(1);
         }
     }
 
-    /// From here on callers use it.
-    fn begin(&mut self, live: &Arc<Live>, shortfall: Option<Shortfall>) {
+    /// Makes a connection the one that callers use.
+    fn begin(&mut self, live: &Arc<LiveConnection>, shortfall: Option<Shortfall>) {
         self.health.set_sound(shortfall.is_none());
         if let Some(shortfall) = shortfall {
-            *live.refusing.lock() = Some("at connect");
+            live.refused_at_connect();
             let (refused, without) = (shortfall.to_string(), shortfall.without());
-            self.say(refused.clone(), |url| {
+            self.log_once(refused.clone(), |url| {
                 tracing::warn!(
                     redis = url,
                     refused,
@@ -142,25 +149,26 @@ impl Keeper {
                 );
             });
         } else {
-            self.say("connected".to_owned(), |url| {
+            self.log_once("connected".to_owned(), |url| {
                 tracing::info!(redis = url, "connected to Redis")
             });
         }
-        self.status.send_replace(Status::Up(Arc::clone(live)));
+        self.status
+            .send_replace(ConnectionStatus::Up(Arc::clone(live)));
     }
 
-    /// A connection is gone, or refuses something. If it lived long, that is news and not one more
-    /// of a row.
+    /// A connection is gone, or refuses something. If it lived long, it is logged anew and is not
+    /// one more of a row.
     fn settle(&mut self, lived: Stopwatch) {
         if lived.elapsed() >= SETTLED {
-            (self.unsettled, self.said, self.passed) = (0, None, None);
-            self.health.forget_said();
+            (self.unsettled, self.logged, self.passed) = (0, None, None);
+            self.health.forget_logged();
         }
     }
 
-    /// A refusal that a new connection does not meet, such as that of a master that has become a
-    /// replica.
-    fn has_passed(&mut self, code: &'static str) {
+    /// Logs a refusal that a new connection does not meet, such as that of a master that has become
+    /// a replica.
+    fn log_passed(&mut self, code: &'static str) {
         if self.passed.replace(code) != Some(code) {
             tracing::warn!(
                 redis = self.shown_url,
@@ -170,29 +178,29 @@ impl Keeper {
         }
     }
 
-    /// Once for each thing to say: an hour without Redis is not an hour of lines.
-    fn say(&mut self, what: String, log: impl FnOnce(&str)) {
-        if self.said.as_ref() != Some(&what) {
+    /// Logs `what` unless it was logged last: an hour without Redis is not an hour of lines.
+    fn log_once(&mut self, what: String, log: impl FnOnce(&str)) {
+        if self.logged.as_ref() != Some(&what) {
             log(&self.shown_url);
-            self.said = Some(what);
+            self.logged = Some(what);
         }
     }
 
     /// Tries until there is a connection.
-    async fn connect(&mut self) -> Made {
+    async fn connect(&mut self) -> ProvenConnection {
         let mut pause = FIRST_PAUSE;
         let distance = distance(self.unsettled, AT_ONCE);
         if !distance.is_zero() {
-            self.status.send_replace(Status::Down);
+            self.status.send_replace(ConnectionStatus::Down);
             clock::sleep(jittered(distance)).await;
         }
         loop {
             match self.attempt().await {
                 Some(Ok(made)) => return made,
                 tried => {
-                    self.status.send_replace(Status::Down);
+                    self.status.send_replace(ConnectionStatus::Down);
                     let reason = reason(tried.and_then(Result::err).as_ref());
-                    self.say(reason.clone(), |url| {
+                    self.log_once(reason.clone(), |url| {
                         tracing::warn!(
                             redis = url,
                             reason,
@@ -206,21 +214,21 @@ impl Keeper {
         }
     }
 
-    /// One attempt; `None` where there was no answer. Callers wait for it as long as for an answer,
-    /// then no more.
-    async fn attempt(&mut self) -> Option<RedisResult<Made>> {
+    /// One attempt; `None` if there was no answer. Callers wait for it for as long as for an
+    /// answer, then calls fail at once.
+    async fn attempt(&mut self) -> Option<RedisResult<ProvenConnection>> {
         let mut attempt = pin!(prove(&mut self.connector, &self.names, self.patience));
         if let Some(made) = clock::timeout(self.patience, &mut attempt).await {
             return made;
         }
-        self.status.send_replace(Status::Down);
+        self.status.send_replace(ConnectionStatus::Down);
         attempt.await
     }
 
-    /// Whether a silent connection answers again, as fast as callers will want it to, before it has
-    /// been silent for long. It is asked for a key, because a node of a cluster that is down, or a
+    /// Whether a silent connection answers again, fast enough for callers, before it has been
+    /// silent for long. It is asked for a key, because a node of a cluster that is down, or a
     /// replica that has lost its master, still answers a PING.
-    async fn answers_again(&self, live: &Live) -> bool {
+    async fn answers_again(&self, live: &LiveConnection) -> bool {
         let (silence, longest) = (Stopwatch::start(), SILENCE.max(self.patience * 2));
         let get = Cmd::get(probe::key(&self.names));
         while live.doubt.is_there() {
@@ -237,7 +245,7 @@ impl Keeper {
                 _ if answered && watch.elapsed() <= self.patience => live.doubt.answered(),
                 // A cluster's connection mends itself.
                 Err(error)
-                    if error.is_io_error() && matches!(connection, Connection::Single(_)) =>
+                    if error.is_io_error() && matches!(connection, RedisConnection::Single(_)) =>
                 {
                     return false;
                 }
@@ -247,12 +255,28 @@ impl Keeper {
         true
     }
 
+    /// If the connection is silent, waits until it answers, or gives it up.
+    async fn wait_for_answer(&self, live: &Arc<LiveConnection>) {
+        if !live.doubt.is_there() {
+            return;
+        }
+        let mut status = self.status.subscribe();
+        let answers = tokio::select! {
+            biased;
+            _ = status.wait_for(|status| !status.is_up_on(live)) => false,
+            answers = self.answers_again(live) => answers,
+        };
+        if !answers {
+            // Calls do not wait for the next attempt: a server that does not answer will not accept
+            // a connection either.
+            give_up(&self.status, live, ConnectionStatus::Down);
+        }
+    }
+
     /// Waits until the connection is lost, or until there is a better one than one that refuses
     /// something.
-    async fn watch(&mut self, live: &Arc<Live>, mut sound: bool) -> Ended {
+    async fn watch(&mut self, live: &Arc<LiveConnection>, mut sound: bool) -> WatchEnd {
         let (mut status, lived) = (self.status.subscribe(), Stopwatch::start());
-        let is_lost =
-            |status: &Status| !matches!(status, Status::Up(current) if Arc::ptr_eq(current, live));
         loop {
             if sound && live.refusing().is_some() {
                 sound = false;
@@ -260,35 +284,25 @@ impl Keeper {
                 self.settle(lived);
             }
             let again = jittered(distance(self.unsettled, 0));
-            let news = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                _ = status.wait_for(is_lost) => News::Lost,
-                () = live.changed.notified() => News::Changed,
-                () = clock::sleep(again), if !sound => News::Again,
+                _ = status.wait_for(|status| !status.is_up_on(live)) => WatchEvent::Lost,
+                () = live.changed.notified() => WatchEvent::Changed,
+                () = clock::sleep(again), if !sound => WatchEvent::Again,
             };
-            match news {
-                News::Changed if live.doubt.is_there() => {
-                    let answers = tokio::select! {
-                        biased;
-                        _ = status.wait_for(is_lost) => false,
-                        answers = self.answers_again(live) => answers,
-                    };
-                    if !answers {
-                        // Nobody waits for the next attempt: who does not answer will not accept
-                        // either.
-                        give_up(&self.status, live, Status::Down);
+            match event {
+                WatchEvent::Changed => self.wait_for_answer(live).await,
+                WatchEvent::Again => {
+                    match prove(&mut self.connector, &self.names, self.patience).await {
+                        Some(Ok(made)) => return WatchEnd::Replaced(made),
+                        _ => self.unsettled = self.unsettled.saturating_add(1),
                     }
                 }
-                News::Changed => {}
-                News::Again => match prove(&mut self.connector, &self.names, self.patience).await {
-                    Some(Ok(made)) => return Ended::Replaced(made),
-                    _ => self.unsettled = self.unsettled.saturating_add(1),
-                },
-                News::Lost => {
+                WatchEvent::Lost => {
                     if sound {
                         self.settle(lived);
                     }
-                    return Ended::Lost;
+                    return WatchEnd::Lost;
                 }
             }
         }
@@ -296,16 +310,16 @@ impl Keeper {
 }
 
 fn is_refusal(error: &RedisError) -> bool {
-    matches!(refusal::said(error), Some(Said::Refused(_)))
+    matches!(refusal::classify(error), Some(ErrorClass::Refused(_)))
 }
 
-/// A connection that has answered as fast as callers will want it to: one that does not would only
-/// cost each of them the timeout. Making it may take longer (names, TLS).
+/// A connection that has answered fast enough for callers: a slower one would only cost each of
+/// them the timeout. Making it may take longer (names, TLS).
 async fn prove(
-    connector: &mut Connector,
+    connector: &mut RedisConnector,
     names: &KeyNames,
     patience: Duration,
-) -> Option<RedisResult<Made>> {
+) -> Option<RedisResult<ProvenConnection>> {
     let mut connection = match clock::timeout(CONNECT_LIMIT, connector.connect()).await? {
         Ok(connection) => connection,
         Err(error) => return Some(Err(error)),
@@ -316,13 +330,13 @@ async fn prove(
         return Some(Err(error));
     }
     let shortfall = probe::shortfall(&mut connection, names, patience).await?;
-    Some(shortfall.map(|shortfall| Made {
+    Some(shortfall.map(|shortfall| ProvenConnection {
         connection,
         shortfall,
     }))
 }
 
-/// How long to wait after so many attempts in a row that led to nothing lasting; no time for the
+/// How long to wait after so many attempts in a row without a lasting connection; no time for the
 /// first few.
 fn distance(attempts: u32, at_once: u32) -> Duration {
     match attempts.checked_sub(at_once + 1) {
@@ -342,7 +356,7 @@ fn longer(pause: Duration) -> Duration {
     (pause * 2).min(LONGEST_PAUSE)
 }
 
-/// Why an attempt failed, in words that hold nothing of the URL's user and password.
+/// Why an attempt failed, without the URL's user and password.
 fn reason(error: Option<&RedisError>) -> String {
     let Some(error) = error else {
         return "no answer in time".to_owned();
@@ -381,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_password_is_told_without_it() {
+    fn a_refused_password_is_reported_without_it() {
         let refused = RedisError::from((ErrorKind::AuthenticationFailed, "AUTH", "pw".to_owned()));
         assert_eq!(reason(Some(&refused)), "the user or password was refused");
     }

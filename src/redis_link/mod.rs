@@ -4,36 +4,32 @@
 //! `redis.timeout`, whatever Redis does, and that start-up waits for nothing. Knows nothing of what
 //! is stored.
 //!
-//! A [`Link`] is handed to everything that talks to Redis; its [`Keeper`] runs in the background
-//! and is the only one that connects.
+//! A [`Link`] is handed to everything that talks to Redis; its [`Keeper`](keeper::Keeper) runs in
+//! the background and is the only one that connects.
 //!
 //! * A connection that breaks is replaced at once, and at a growing distance if that happens again
 //!   and again.
-//! * One that leaves a call without an answer is in doubt: nobody else waits for it, calls fail at
-//!   once with [`LinkError::Down`], until it has answered the keeper within the timeout. So a blip
+//! * One that leaves a call without an answer is in doubt: calls fail at once with
+//!   [`LinkError::Down`] until it has answered the keeper within the timeout. So a blip
 //!   costs one timeout. If it stays silent for a second (a stopped server keeps its sockets open)
-//!   it is given up, and the keeper looks for a new one that answers in time.
-//! * A command that Redis refuses says nothing about the connection, which is used on for whatever
-//!   works. What is used at all is tried once on each new connection. If Redis refuses a part of
-//!   it, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0, the log
-//!   says what does not work, and the keeper goes on making new connections, from the name on,
-//!   until one is sound: after a failover the name may lead to the new master.
+//!   it is given up, and the keeper makes a new one.
+//! * A command that Redis refuses says nothing about the connection, which stays in use for what
+//!   works. Every command that is used is tried once on each new connection. If Redis refuses a
+//!   part of it, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0,
+//!   the log says what does not work, and the keeper goes on making new connections, from the name
+//!   on, until one is sound: after a failover the name may lead to the new master.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script};
-use tokio::sync::{Notify, watch};
-
-use crate::clock::{self, Stopwatch};
+use redis::RedisError;
 
 mod ca;
 mod connect;
 mod doubt;
 mod health;
 mod keeper;
+mod link;
+mod live;
 mod names;
 mod probe;
 mod reads;
@@ -44,15 +40,12 @@ mod url;
 pub mod user;
 
 pub use ca::CaCertificates;
-use connect::{Connection, Connector};
-use doubt::Doubt;
-use health::Health;
 pub(crate) use health::Signals;
-pub(crate) use keeper::Keeper;
+pub use link::Link;
+pub(crate) use link::LinkState;
 pub use names::{KeyNames, KeyPrefix};
 pub(crate) use names::{PartyHash, hex};
 pub use reads::Reads;
-use refusal::Said;
 pub use secret::SharedSecret;
 pub(crate) use secret::derive_secret;
 pub use time::RedisTime;
@@ -63,7 +56,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Settings of the link.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct LinkConfig {
     /// Where Redis is.
     pub url: RedisUrl,
     /// What the names of all keys begin with.
@@ -79,13 +72,13 @@ pub struct Config {
 /// Why Redis gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// There is no connection, or none that answers at the moment; nothing was asked.
+    /// There is no connection, or none that answers at the moment. Nothing was sent.
     #[error("Redis is down")]
     Down,
-    /// No answer in time. What was asked may have been done.
+    /// No answer in time. The command may have been executed.
     #[error("Redis did not answer in time")]
     Timeout,
-    /// The connection broke. What was asked may have been done.
+    /// The connection broke. The command may have been executed.
     #[error("the connection to Redis broke")]
     Broken,
     /// Redis refused this command; the connection is sound. Holds the error's code (`WRONGTYPE`,
@@ -110,352 +103,3 @@ impl LinkError {
 #[derive(Debug, thiserror::Error)]
 #[error("the connection to Redis cannot be set up: {0}")]
 pub struct SetupError(RedisError);
-
-/// The shared connection; clones are the same one.
-#[derive(Clone)]
-pub struct Link {
-    status: Arc<watch::Sender<Status>>,
-    timeout: Duration,
-    names: KeyNames,
-    sharded: bool,
-    health: Arc<Health>,
-}
-
-impl fmt::Debug for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link")
-            .field("up", &self.is_up())
-            .finish_non_exhaustive()
-    }
-}
-
-/// What callers find.
-#[derive(Clone)]
-enum Status {
-    /// A first attempt is under way: worth waiting for.
-    Connecting,
-    /// A connection that works as far as known.
-    Up(Arc<Live>),
-    /// The last attempt failed.
-    Down,
-}
-
-/// How it stands with the connection, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// The first attempt, or the first after a break, is under way; calls wait for it.
-    Connecting,
-    /// There is a connection that works as far as known.
-    Up {
-        /// Calls in a row that it left without an answer; nobody waits for it until it has answered
-        /// again.
-        failures: u32,
-    },
-    /// There is a connection, and Redis refuses a part of what it is used for.
-    Limited,
-    /// There is no connection: calls fail at once, until an attempt to connect succeeds.
-    Down,
-}
-
-/// A connection, and what is known of it.
-struct Live {
-    connection: Connection,
-    doubt: Doubt,
-    /// The code of a refusal that is not about one key only.
-    refusing: Mutex<Option<&'static str>>,
-    /// Wakes the keeper when one of these begins.
-    changed: Notify,
-}
-
-impl Live {
-    fn new(connection: Connection) -> Self {
-        Self {
-            connection,
-            doubt: Doubt::default(),
-            refusing: Mutex::default(),
-            changed: Notify::new(),
-        }
-    }
-
-    fn refusing(&self) -> Option<&'static str> {
-        *self.refusing.lock()
-    }
-
-    fn refuses(&self, code: &'static str) {
-        if self.refusing.lock().replace(code).is_none() {
-            self.changed.notify_one();
-        }
-    }
-
-    fn leaves_unanswered(&self) {
-        self.doubt.unanswered();
-        self.changed.notify_one();
-    }
-}
-
-impl Link {
-    /// A link that connects as soon as its keeper runs. Asks the network nothing.
-    ///
-    /// # Errors
-    /// Where the options can never work, such as certificates that cannot be read.
-    pub fn new(config: &Config, signals: impl Into<Signals>) -> Result<(Self, Keeper), SetupError> {
-        let connector = Connector::new(config).map_err(SetupError)?;
-        let link = Self {
-            status: Arc::new(watch::Sender::new(Status::Connecting)),
-            timeout: config.timeout,
-            names: KeyNames::new(config.key_prefix.clone(), &derive_secret(config)),
-            sharded: connector.shards(),
-            health: Arc::new(Health::new(signals.into())),
-        };
-        let keeper = Keeper::new(connector, &link, config);
-        Ok((link, keeper))
-    }
-
-    /// Runs one command.
-    ///
-    /// # Errors
-    /// [`LinkError`], within the timeout.
-    pub async fn query<T: FromRedisValue>(&self, cmd: Cmd) -> Result<T, LinkError> {
-        self.run(async |mut connection| cmd.query_async(&mut connection).await)
-            .await
-    }
-
-    /// Runs several commands in one round trip. On a cluster all their keys must share a hash slot.
-    ///
-    /// # Errors
-    /// [`LinkError`], within the timeout; [`LinkError::Failed`] if any command was refused.
-    pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipe: Pipeline) -> Result<T, LinkError> {
-        self.run(async |mut connection| pipe.query_async(&mut connection).await)
-            .await
-    }
-
-    /// Runs a script, by its hash where the server knows it. On a cluster all keys must share a
-    /// hash slot.
-    ///
-    /// # Errors
-    /// [`LinkError`], within the timeout.
-    pub async fn script<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        keys: &[String],
-        args: &[&[u8]],
-    ) -> Result<T, LinkError> {
-        let mut call = script.prepare_invoke();
-        for key in keys {
-            call.key(key);
-        }
-        for arg in args {
-            call.arg(*arg);
-        }
-        self.run(async |mut connection| call.invoke_async(&mut connection).await)
-            .await
-    }
-
-    /// Whether there is a connection that works as far as known.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        matches!(*self.status.borrow(), Status::Up(_))
-    }
-
-    /// How it stands with the connection.
-    #[must_use]
-    pub(crate) fn standing(&self) -> Standing {
-        match &*self.status.borrow() {
-            Status::Connecting => Standing::Connecting,
-            Status::Up(live) if live.refusing().is_some() || self.health.is_impaired() => {
-                Standing::Limited
-            }
-            Status::Up(live) => Standing::Up {
-                failures: live.doubt.failures(),
-            },
-            Status::Down => Standing::Down,
-        }
-    }
-
-    /// Counts a command that was refused within a script that went on without it; `reply` is the
-    /// error's text. Returns it as the error that it would have been.
-    #[must_use]
-    pub(crate) fn refused(&self, reply: &str) -> LinkError {
-        let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
-        let code = refusal::read(code, text);
-        if let Some(live) = self.up() {
-            self.note(&live, code);
-        }
-        LinkError::Failed(code.to_owned())
-    }
-
-    /// Says whether what replicas tell each other can be read: if not, Redis is not up.
-    pub(crate) fn set_impaired(&self, impaired: bool) {
-        self.health.set_impaired(impaired);
-    }
-
-    /// A name of no user: the prefix and the parts, joined by colons. Braces in a part set the hash
-    /// slot.
-    #[must_use]
-    pub(crate) fn key(&self, parts: &[&str]) -> String {
-        self.names.shared(parts)
-    }
-
-    /// Whether the keys of two users may lie on two servers, so that one command cannot read both.
-    #[must_use]
-    pub(crate) fn is_sharded(&self) -> bool {
-        self.sharded
-    }
-
-    /// The spelling of names.
-    #[must_use]
-    pub fn names(&self) -> &KeyNames {
-        &self.names
-    }
-
-    async fn run<T>(
-        &self,
-        ask: impl AsyncFnOnce(Connection) -> RedisResult<T>,
-    ) -> Result<T, LinkError> {
-        let watch = Stopwatch::start();
-        let live = match self.up() {
-            Some(live) => live,
-            None => clock::timeout(self.timeout, self.live())
-                .await
-                .unwrap_or(Err(LinkError::Down))?,
-        };
-        if live.doubt.is_there() {
-            return Err(LinkError::Down);
-        }
-        let left = self.timeout.saturating_sub(watch.elapsed());
-        match clock::timeout(left, ask(live.connection.clone())).await {
-            Some(Ok(answer)) => {
-                live.doubt.answered();
-                Ok(answer)
-            }
-            Some(Err(error)) => Err(self.judge(&live, &error)),
-            None => {
-                // Who has waited for the connection itself knows nothing of how fast it answers.
-                if left * 2 > self.timeout {
-                    live.leaves_unanswered();
-                }
-                Err(LinkError::Timeout)
-            }
-        }
-    }
-
-    /// The connection, where there is one.
-    fn up(&self) -> Option<Arc<Live>> {
-        match &*self.status.borrow() {
-            Status::Up(live) => Some(Arc::clone(live)),
-            Status::Connecting | Status::Down => None,
-        }
-    }
-
-    /// The connection; waits only for a first attempt.
-    async fn live(&self) -> Result<Arc<Live>, LinkError> {
-        let mut status = self.status.subscribe();
-        let decided = status
-            .wait_for(|status| !matches!(status, Status::Connecting))
-            .await;
-        match decided.as_deref() {
-            Ok(Status::Up(live)) => Ok(Arc::clone(live)),
-            _ => Err(LinkError::Down),
-        }
-    }
-
-    /// What an error says about the connection.
-    fn judge(&self, live: &Arc<Live>, error: &RedisError) -> LinkError {
-        let single = matches!(live.connection, Connection::Single(_));
-        match refusal::said(error) {
-            Some(Said::Refused(code)) => {
-                live.doubt.answered();
-                self.note(live, code);
-                LinkError::Failed(code.to_owned())
-            }
-            Some(Said::LockedOut) => {
-                give_up(&self.status, live, Status::Connecting);
-                LinkError::Broken
-            }
-            // A cluster connection mends itself, unless its failures last.
-            None if single && error.is_io_error() => {
-                give_up(&self.status, live, Status::Connecting);
-                LinkError::Broken
-            }
-            None if matches!(
-                error.kind(),
-                ErrorKind::UnexpectedReturnType | ErrorKind::Parse
-            ) =>
-            {
-                LinkError::Failed("an unexpected reply".to_owned())
-            }
-            Some(Said::NotReady) | None => {
-                live.leaves_unanswered();
-                LinkError::Broken
-            }
-        }
-    }
-
-    fn note(&self, live: &Live, code: &'static str) {
-        self.health.count(code, refusal::is_general(code));
-        if refusal::is_general(code) {
-            live.refuses(code);
-        }
-    }
-}
-
-/// Lets go of this connection, unless it has been replaced already.
-fn give_up(status: &watch::Sender<Status>, live: &Arc<Live>, next: Status) {
-    status.send_if_modified(|status| {
-        let current = matches!(status, Status::Up(current) if Arc::ptr_eq(current, live));
-        if current {
-            *status = next;
-        }
-        current
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use prometheus_client::metrics::gauge::Gauge;
-
-    use super::*;
-
-    fn config(url: &str) -> Config {
-        Config {
-            url: url.parse().unwrap(),
-            key_prefix: "contactd".parse().unwrap(),
-            timeout: Duration::from_millis(50),
-            secret: None,
-            ca: None,
-        }
-    }
-
-    fn assert_send<T: Send>(value: T) -> T {
-        value
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_its_keeper_a_call_waits_its_timeout_and_no_longer() {
-        let (link, keeper) = Link::new(&config("redis://127.0.0.1:1"), Gauge::default()).unwrap();
-        let watch = Stopwatch::start();
-        assert_eq!(
-            assert_send(link.query::<()>(redis::cmd("PING"))).await,
-            Err(LinkError::Down)
-        );
-        assert_eq!(watch.elapsed(), Duration::from_millis(50));
-        drop(assert_send(keeper.run()));
-    }
-
-    #[tokio::test]
-    async fn scripts_and_pipelines_may_run_in_tasks() {
-        let (link, _keeper) = Link::new(&config("redis://127.0.0.1:1"), Gauge::default()).unwrap();
-        let script = Script::new("return 1");
-        assert!(
-            assert_send(link.script::<()>(&script, &[], &[]))
-                .await
-                .is_err()
-        );
-        assert!(
-            assert_send(link.pipeline::<()>(redis::pipe()))
-                .await
-                .is_err()
-        );
-        assert!(!link.is_up());
-    }
-}

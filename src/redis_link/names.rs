@@ -68,7 +68,7 @@ pub struct KeyNames {
 
 impl fmt::Debug for KeyNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Names")
+        f.debug_struct("KeyNames")
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn parties_are_told_apart_by_user_kind_and_number() {
+    fn parties_differ_by_user_kind_and_number() {
         let maker = KeyMaker::new([1; 16]);
         let (one, other) = (maker.user("clio", "", "1"), maker.user("clio", "", "2"));
         let number = |text: &str| Party::Number(E164::parse(text, None).unwrap());

@@ -1,4 +1,4 @@
-//! Whether Redis permits what this program asks of it, found out when a connection is made.
+//! Whether Redis permits the commands that this program uses, found out when a connection is made.
 //!
 //! Owns the list of commands that are used, and what each is used for. Promises that a
 //! [`Shortfall`] names every command that is refused, because Redis does not know it, its user may
@@ -14,8 +14,8 @@ use futures_util::future::join_all;
 use redis::{Cmd, RedisResult, Script, cmd};
 
 use super::KeyNames;
-use super::connect::Connection;
-use super::refusal::{self, Said};
+use super::connect::RedisConnection;
+use super::refusal::{self, ErrorClass};
 use crate::clock;
 
 static IN_SCRIPTS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("probe.lua")));
@@ -105,7 +105,7 @@ pub(super) struct Shortfall {
 }
 
 impl Shortfall {
-    fn of(refused: Vec<(&'static str, &'static str)>) -> Option<Self> {
+    fn of(refused: Vec<Refusal>) -> Option<Self> {
         let mut by_code: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (command, code) in refused {
             let commands = by_code.entry(code).or_default();
@@ -143,44 +143,70 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// Tries everything that is used; each step within `patience`.
+/// Tries every command that is used, each step within `patience`.
 ///
 /// # Errors
 /// Those that say nothing about a command, such as a broken connection; `None` if an answer came
 /// too late.
 pub(super) async fn shortfall(
-    connection: &mut Connection,
+    connection: &mut RedisConnection,
     names: &KeyNames,
     patience: Duration,
 ) -> Option<RedisResult<Option<Shortfall>>> {
     let keys = ["s", "z", "h", "x"].map(|kind| names.shared(&["{probe}", kind]));
-    let mut refused = Vec::new();
-    // All at once: it costs one round trip.
-    let tried = alone(&keys).into_iter().map(|(name, command)| {
-        let mut connection = connection.clone();
-        async move { (name, command.exec_async(&mut connection).await) }
-    });
-    for (name, tried) in clock::timeout(patience, join_all(tried)).await? {
-        match tried.map_err(|error| (refusal::said(&error), error)) {
-            Ok(()) => {}
-            Err((Some(Said::Refused(code)), _)) => refused.push((name, code)),
-            Err((_, error)) => return Some(Err(error)),
-        }
-    }
+    let mut refused = match clock::timeout(patience, refused_alone(connection, &keys)).await? {
+        Ok(refused) => refused,
+        Err(error) => return Some(Err(error)),
+    };
     if refused.iter().all(|(name, _)| *name != "SCRIPT LOAD") {
-        let mut call = IN_SCRIPTS.prepare_invoke();
-        for key in &keys {
-            call.key(key);
-        }
-        match clock::timeout(patience, call.invoke_async::<Vec<String>>(connection)).await? {
-            Ok(replies) => refused.extend(replies.chunks_exact(2).filter_map(in_script)),
-            Err(error) => match refusal::said(&error) {
-                Some(Said::Refused(code)) => refused.push(("EVALSHA", code)),
-                _ => return Some(Err(error)),
-            },
+        match clock::timeout(patience, refused_in_script(connection, &keys)).await? {
+            Ok(more) => refused.extend(more),
+            Err(error) => return Some(Err(error)),
         }
     }
     Some(Ok(Shortfall::of(refused)))
+}
+
+/// A command that was refused, and the code.
+type Refusal = (&'static str, &'static str);
+
+/// Tries the commands that are sent outside of scripts.
+async fn refused_alone(
+    connection: &RedisConnection,
+    keys: &[String; 4],
+) -> RedisResult<Vec<Refusal>> {
+    // All at once: it costs one round trip.
+    let tried = alone(keys).into_iter().map(|(name, command)| {
+        let mut connection = connection.clone();
+        async move { (name, command.exec_async(&mut connection).await) }
+    });
+    let mut refused = Vec::new();
+    for (name, tried) in join_all(tried).await {
+        match tried.map_err(|error| (refusal::classify(&error), error)) {
+            Ok(()) => {}
+            Err((Some(ErrorClass::Refused(code)), _)) => refused.push((name, code)),
+            Err((_, error)) => return Err(error),
+        }
+    }
+    Ok(refused)
+}
+
+/// Tries the commands that scripts use.
+async fn refused_in_script(
+    connection: &mut RedisConnection,
+    keys: &[String; 4],
+) -> RedisResult<Vec<Refusal>> {
+    let mut call = IN_SCRIPTS.prepare_invoke();
+    for key in keys {
+        call.key(key);
+    }
+    match call.invoke_async::<Vec<String>>(connection).await {
+        Ok(replies) => Ok(replies.chunks_exact(2).filter_map(in_script).collect()),
+        Err(error) => match refusal::classify(&error) {
+            Some(ErrorClass::Refused(code)) => Ok(vec![("EVALSHA", code)]),
+            _ => Err(error),
+        },
+    }
 }
 
 /// A key that may be read to see whether keys are served.
@@ -209,7 +235,7 @@ fn alone(keys: &[String; 4]) -> Vec<(&'static str, Cmd)> {
     ]
 }
 
-fn in_script(pair: &[String]) -> Option<(&'static str, &'static str)> {
+fn in_script(pair: &[String]) -> Option<Refusal> {
     let command = USES
         .iter()
         .flat_map(|(_, commands)| *commands)

@@ -1,11 +1,10 @@
 //! Reads that come at the same moment travel as one command.
 //!
-//! Owns the line of those who want to read. A burst of call pops then costs Redis, and the
-//! connection to it, a fraction of the commands; a single one costs what it always did. Promises
-//! that nobody in line waits for the reply to a command that left before, so that each is answered
-//! within the link's timeout, and that a reader who leaves takes nobody along. On a cluster
-//! everybody reads alone, because two users' keys are rarely in one hash slot; so they do after
-//! Redis has once refused a shared command.
+//! Owns the queue of reads. A burst of call pops then costs Redis, and the connection to it, a
+//! fraction of the commands; a single one costs what it always did. Promises that no read waits for
+//! the reply to an earlier command, so that each is answered within the link's timeout, and that a
+//! dropped read ends no other. On a cluster each read is a command of its own, because two users'
+//! keys are rarely in one hash slot. The same holds once Redis has refused a shared command.
 
 use std::fmt;
 use std::mem;
@@ -24,23 +23,23 @@ use super::{Link, LinkError};
 /// timeout.
 const AT_ONCE: usize = 64;
 
-/// Reads of single keys. Clones share the line.
+/// Reads of single keys. Clones share the queue.
 #[derive(Clone)]
 pub struct Reads {
     link: Link,
     tasks: TaskTracker,
-    line: Arc<Line>,
+    queue: Arc<ReadQueue>,
 }
 
 #[derive(Default)]
-struct Line {
-    wanted: Mutex<Vec<Wanted>>,
+struct ReadQueue {
+    pending: Mutex<Vec<PendingRead>>,
     /// Whether a shared command was refused.
     alone: AtomicBool,
 }
 
-/// A key, and who wants its value.
-struct Wanted {
+/// A key, and where its value goes.
+struct PendingRead {
     key: String,
     reply: oneshot::Sender<Result<Option<Vec<u8>>, LinkError>>,
 }
@@ -59,7 +58,7 @@ impl Reads {
         Self {
             link,
             tasks,
-            line: Arc::default(),
+            queue: Arc::default(),
         }
     }
 
@@ -68,71 +67,71 @@ impl Reads {
     /// # Errors
     /// [`LinkError`], within the link's timeout.
     pub(crate) async fn get(&self, key: String) -> Result<Option<Vec<u8>>, LinkError> {
-        if self.link.is_sharded() || self.line.alone.load(Ordering::Relaxed) {
+        if self.link.is_sharded() || self.queue.alone.load(Ordering::Relaxed) {
             return get(&self.link, &key).await;
         }
         let (reply, value) = oneshot::channel();
         let first = {
-            let mut wanted = self.line.wanted.lock();
-            wanted.push(Wanted { key, reply });
-            wanted.len() == 1
+            let mut pending = self.queue.pending.lock();
+            pending.push(PendingRead { key, reply });
+            pending.len() == 1
         };
         if first {
-            let (link, line) = (self.link.clone(), Arc::clone(&self.line));
-            self.tasks.spawn(depart(link, line));
+            let (link, queue) = (self.link.clone(), Arc::clone(&self.queue));
+            self.tasks.spawn(send_all(link, queue));
         }
-        // Nobody answers where the runtime shuts down.
+        // There is no answer if the runtime shuts down.
         value.await.unwrap_or(Err(LinkError::Down))
     }
 }
 
-/// Takes along all who stand in line, after those who are ready to run have had their turn to join
-/// it.
-async fn depart(link: Link, line: Arc<Line>) {
+/// Sends all reads of the queue, after tasks that are ready to run have had the chance to join it.
+async fn send_all(link: Link, queue: Arc<ReadQueue>) {
     tokio::task::yield_now().await;
-    let mut wanted = mem::take(&mut *line.wanted.lock());
+    let mut pending = mem::take(&mut *queue.pending.lock());
     let mut commands = Vec::new();
-    while !wanted.is_empty() {
+    while !pending.is_empty() {
         commands.push(read(
             &link,
-            &line.alone,
-            wanted.split_off(wanted.len().saturating_sub(AT_ONCE)),
+            &queue.alone,
+            pending.split_off(pending.len().saturating_sub(AT_ONCE)),
         ));
     }
     join_all(commands).await;
 }
 
-/// One command for all of them. Whoever has left is not there to be told.
-async fn read(link: &Link, alone: &AtomicBool, wanted: Vec<Wanted>) {
+/// Reads all keys with one command. The receiver of a dropped read is gone, which is no error.
+async fn read(link: &Link, alone: &AtomicBool, pending: Vec<PendingRead>) {
     let mut mget = redis::cmd("MGET");
-    for Wanted { key, .. } in &wanted {
+    for PendingRead { key, .. } in &pending {
         mget.arg(key);
     }
     match link.query::<Vec<Value>>(mget).await {
         Ok(values) => {
-            for (Wanted { reply, .. }, value) in wanted.into_iter().zip(values) {
-                let _ = reply.send(Ok(if let Value::BulkString(value) = value {
-                    Some(value)
-                } else {
-                    None
-                }));
+            for (PendingRead { reply, .. }, value) in pending.into_iter().zip(values) {
+                let _ = reply.send(Ok(bulk(value)));
             }
         }
         // A cluster's node reached as if it were alone, or a user who may not MGET.
         Err(LinkError::Failed(code)) if matches!(code.as_str(), "CROSSSLOT" | "NOPERM") => {
             alone.store(true, Ordering::Relaxed);
-            join_all(
-                wanted
-                    .into_iter()
-                    .map(async |Wanted { key, reply }| reply.send(get(link, &key).await)),
-            )
-            .await;
+            let reads = pending.into_iter().map(async |PendingRead { key, reply }| {
+                let _ = reply.send(get(link, &key).await);
+            });
+            join_all(reads).await;
         }
         Err(error) => {
-            for Wanted { reply, .. } in wanted {
+            for PendingRead { reply, .. } in pending {
                 let _ = reply.send(Err(error.clone()));
             }
         }
+    }
+}
+
+fn bulk(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(value) => Some(value),
+        _ => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What Redis says if it refuses a command.
+//! What an error reply of Redis means.
 //!
 //! Owns the words for it: a closed set of codes, which may be logged and counted, since a reply's
 //! text may hold names of keys. Promises that a command which Redis does not know or does not
@@ -16,7 +16,7 @@ const OTHER: &str = "other";
 /// Refusals of writes, whatever the key.
 const NO_WRITES: [&str; 4] = ["OOM", "READONLY", "MISCONF", "NOREPLICAS"];
 
-/// Codes that are told by their own name.
+/// Codes that are reported by their own name.
 const NAMED: [&str; 5] = ["WRONGTYPE", "CROSSSLOT", "NOSCRIPT", "EXECABORT", "ERR"];
 
 /// Codes of a server that is there but cannot serve anybody yet, or not this key.
@@ -30,22 +30,22 @@ const NOT_READY: [&str; 7] = [
     "TRYAGAIN",
 ];
 
-/// What an error reply says.
+/// What an error reply means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum ErrorClass {
     /// The command was refused, with this code.
     Refused(&'static str),
-    /// Nobody is served at the moment.
+    /// No command is served at the moment.
     NotReady,
-    /// The connection's user or password does not count any more.
+    /// The connection's user or password is no longer accepted.
     LockedOut,
 }
 
-/// What Redis has replied; `None` if the error is no reply of Redis. Of a pipeline's errors the
+/// The meaning of an error; `None` if it is no reply of Redis. Of a pipeline's errors the
 /// first one counts.
-pub(super) fn said(error: &RedisError) -> Option<Said> {
+pub(super) fn classify(error: &RedisError) -> Option<ErrorClass> {
     if error.kind() == ErrorKind::AuthenticationFailed {
-        return Some(Said::LockedOut);
+        return Some(ErrorClass::LockedOut);
     }
     let replies = error.clone().into_server_errors();
     let (code, text) = match replies.as_deref() {
@@ -53,9 +53,9 @@ pub(super) fn said(error: &RedisError) -> Option<Said> {
         _ => (error.code()?, error.detail().unwrap_or_default()),
     };
     Some(match code {
-        "NOAUTH" | "WRONGPASS" => Said::LockedOut,
-        code if NOT_READY.contains(&code) => Said::NotReady,
-        code => Said::Refused(read(code, text)),
+        "NOAUTH" | "WRONGPASS" => ErrorClass::LockedOut,
+        code if NOT_READY.contains(&code) => ErrorClass::NotReady,
+        code => ErrorClass::Refused(read(code, text)),
     })
 }
 

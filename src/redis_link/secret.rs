@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretBox};
 
-use super::Config;
+use super::LinkConfig;
 
 /// The root of all keyed hashes. Replicas that share a Redis share it.
 ///
@@ -17,7 +17,7 @@ use super::Config;
 /// Redis password and the key prefix: whoever knows both can find numbers out by trying them all.
 /// Without a password as well it hides numbers from a casual look only.
 #[must_use]
-pub(crate) fn derive_secret(config: &Config) -> SharedSecret {
+pub(crate) fn derive_secret(config: &LinkConfig) -> SharedSecret {
     if let Some(secret) = &config.secret {
         return secret.clone();
     }
@@ -71,8 +71,8 @@ mod tests {
 
     use super::*;
 
-    fn config(url: &str, prefix: &str, secret: Option<[u8; 32]>) -> Config {
-        Config {
+    fn config(url: &str, prefix: &str, secret: Option<[u8; 32]>) -> LinkConfig {
+        LinkConfig {
             url: url.parse().unwrap(),
             key_prefix: prefix.parse().unwrap(),
             timeout: Duration::from_millis(50),

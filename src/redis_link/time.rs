@@ -1,10 +1,10 @@
 //! Redis' time, as far as this process knows it.
 //!
-//! Owns the difference between Redis' clock and the clock of this process, renewed with every time
-//! that Redis tells: five times a second while the log is read. Promises that no replica's time of
-//! day has a say in how old an answer is: what replicas compare is Redis' time, and what happens in
-//! between is counted by a clock that only moves forward. The difference is as exact as the round
-//! trip in which Redis told its time.
+//! Owns the difference between Redis' clock and the clock of this process, renewed with every
+//! reading of Redis' time: ten times a second while the log is read. Promises that the age of an
+//! answer depends on no replica's time of day: what replicas compare is Redis' time, and what
+//! happens in between is counted by a clock that only moves forward. The difference is as exact as
+//! the round trip of the reading was short.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use crate::domain::{SharedTime, Timestamp};
 #[derive(Debug, Clone)]
 pub struct RedisTime {
     clock: Arc<dyn Clock>,
-    latest: Arc<Mutex<Option<Told>>>,
+    latest: Arc<Mutex<Option<TimeReading>>>,
 }
 
-/// What Redis told, and when.
+/// A time of Redis' clock, and when it was read.
 #[derive(Debug, Clone, Copy)]
-struct Told {
+struct TimeReading {
     shared: SharedTime,
     here: Timestamp,
 }
@@ -37,17 +37,17 @@ impl RedisTime {
         }
     }
 
-    /// Takes in what Redis has just told, and returns it as this process should take it.
-    pub fn hear(&self, told: SharedTime) -> SharedTime {
-        let (shared, here) = (self.clock.elsewhere(told), self.clock.now());
-        *self.latest.lock() = Some(Told { shared, here });
+    /// Applies a time that Redis has just returned. Returns it as this process should use it.
+    pub fn apply(&self, reading: SharedTime) -> SharedTime {
+        let (shared, here) = (self.clock.elsewhere(reading), self.clock.now());
+        *self.latest.lock() = Some(TimeReading { shared, here });
         shared
     }
 
-    /// Redis' time now; `None` until Redis has told it once.
+    /// Redis' time now; `None` before the first reading.
     #[must_use]
     pub(crate) fn now(&self) -> Option<SharedTime> {
-        let Told { shared, here } = (*self.latest.lock())?;
+        let TimeReading { shared, here } = (*self.latest.lock())?;
         Some(SharedTime(
             shared.0 + (self.clock.now().0.saturating_sub(here.0)),
         ))
@@ -79,7 +79,7 @@ mod tests {
     use crate::clock::ManualClock;
 
     #[test]
-    fn moments_are_translated_both_ways_once_redis_has_told_its_time() {
+    fn moments_are_translated_both_ways_after_the_first_reading() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let time = RedisTime::new(Arc::new(clock.clone()));
         assert_eq!(
@@ -90,7 +90,7 @@ mod tests {
             ),
             (None, None, None)
         );
-        assert_eq!(time.hear(SharedTime(70_000)), SharedTime(70_000));
+        assert_eq!(time.apply(SharedTime(70_000)), SharedTime(70_000));
         clock.advance(Duration::from_secs(2));
         assert_eq!(time.now(), Some(SharedTime(72_000)));
         assert_eq!(time.here(SharedTime(71_000)), Some(Timestamp(1_001_000)));
@@ -102,7 +102,7 @@ mod tests {
     fn a_time_of_day_that_jumps_changes_nothing() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let time = RedisTime::new(Arc::new(clock.clone()));
-        time.hear(SharedTime(70_000));
+        time.apply(SharedTime(70_000));
         for jump in [3_600_000, -7_200_000] {
             clock.set_wall(jump);
             assert_eq!(

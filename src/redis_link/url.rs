@@ -115,16 +115,9 @@ impl RedisUrl {
         if master.is_empty() {
             return Err(RedisUrlError::Master);
         }
-        let mut password = None;
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            if name != "sentinel_password" {
-                return Err(RedisUrlError::Extra);
-            }
-            password = Some(SecretString::from(value.into_owned()));
-        }
         let topology = Topology::Sentinel {
             master: master.to_owned(),
-            password,
+            password: sentinel_password(query)?,
         };
         let mut url = Self::from_infos(topology, tls, read_all(authority, tls)?);
         url.database = database.parse().map_err(|_| RedisUrlError::Address)?;
@@ -177,9 +170,20 @@ fn read_all(authority: &str, tls: bool) -> Result<Vec<ConnectionInfo>, RedisUrlE
         .collect()
 }
 
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match (&self.topology, self.addresses.first()) {
+fn sentinel_password(query: &str) -> Result<Option<SecretString>, RedisUrlError> {
+    let mut password = None;
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        if name != "sentinel_password" {
+            return Err(RedisUrlError::Extra);
+        }
+        password = Some(SecretString::from(value.into_owned()));
+    }
+    Ok(password)
+}
+
+impl RedisUrl {
+    fn scheme(&self) -> &'static str {
+        match (&self.topology, self.addresses.first()) {
             (Topology::Single, Some(ConnectionAddr::Unix(_))) => "unix",
             (Topology::Single, _) if self.tls => "rediss",
             (Topology::Single, _) => "redis",
@@ -187,8 +191,13 @@ impl fmt::Display for RedisUrl {
             (Topology::Cluster, _) => "redis+cluster",
             (Topology::Sentinel { .. }, _) if self.tls => "rediss+sentinel",
             (Topology::Sentinel { .. }, _) => "redis+sentinel",
-        };
-        write!(f, "{scheme}://")?;
+        }
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.scheme())?;
         if self.user.is_some() || self.password.is_some() {
             write!(f, "{}:***@", self.user.as_deref().unwrap_or_default())?;
         }

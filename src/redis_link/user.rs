@@ -4,13 +4,13 @@
 //!
 //! * the *index* (`…:i`, a sorted set): the suffix of every key of the user with the time when it
 //!   expires, so that erasing a user finds them all without a scan of the whole store;
-//! * the *generation* (`…:g`): a random token that whatever is stored of the user carries along.
-//!   Something with another token, or with none to compare, is not there. So erasing takes effect
-//!   with one deletion (within a second: for so long readers of answers may remember it), and holds
+//! * the *user token* (`…:g`): a random token that everything stored of the user carries along.
+//!   Something with another token, or with none to compare, does not count. So erasing takes effect
+//!   with one deletion (within a second, for which readers of answers may remember it), and holds
 //!   for keys that the index has lost, because Redis evicted it to make room, as well.
 //!
-//! Promises that after [`forget`] no key of the user is left, except such lost ones, which nothing
-//! reads and which expire by themselves. Knows nothing of what the keys hold.
+//! Promises that after [`delete_keys`] no key of the user is left, except such lost ones, which
+//! nothing reads and which expire by themselves. Knows nothing of what the keys hold.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::domain::UserTag;
 /// Bytes of a token.
 const TOKEN: usize = 16;
 
-/// How many keys one call of [`forget`] deletes at most: Redis serves nobody else meanwhile.
+/// How many keys one call of [`delete_keys`] deletes at most: Redis serves nobody else meanwhile.
 const CHUNK: usize = 1000;
 
 /// What all scripts begin with. Times are Redis's own, so that replicas with other clocks agree.
@@ -35,8 +35,8 @@ end
 local function keep(key, ttl)
     if redis.call('PTTL', key) < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
 end
--- The user's generation, begun with the candidate where there is none.
-local function generation(key, candidate, ttl)
+-- The user token, begun with the candidate if there is none.
+local function user_token(key, candidate, ttl)
     local held = redis.call('GET', key)
     if not held or #held ~= 16 then
         redis.call('SET', key, candidate, 'PX', ttl)
@@ -54,8 +54,7 @@ local function enter(index, suffix, key)
 end
 ";
 
-/// Deletes some of what the index names; the generation goes first, because all of it is void
-/// without it.
+/// Deletes some of what the index names. The user token goes first: without it all of it is void.
 const FORGET: &str = "
 local suffixes = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1)
 redis.call('DEL', KEYS[1])
@@ -67,37 +66,37 @@ redis.call('ZREM', KEYS[2], unpack(suffixes))
 return redis.call('ZCARD', KEYS[2])
 ";
 
-/// A user's generation. Tells one from another and is nobody's secret.
+/// A user's token. It is not secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserToken([u8; TOKEN]);
 
 impl UserToken {
-    /// What the key holds, if it is a generation.
+    /// What the key holds, if it is a user token.
     #[must_use]
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 }
 
-/// A script that may call `now`, `keep`, `generation` and `enter`.
+/// A script that may call `now`, `keep`, `token_key` and `enter`.
 #[must_use]
 pub(crate) fn script(body: &str) -> Script {
     Script::new(&format!("{PRELUDE}{body}"))
 }
 
-/// The name of the user's generation.
+/// The name of the key of the user token.
 #[must_use]
-pub(crate) fn generation(names: &KeyNames, user: UserTag) -> String {
+pub(crate) fn token_key(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "g")
 }
 
 /// The name of the user's index.
 #[must_use]
-pub(crate) fn index(names: &KeyNames, user: UserTag) -> String {
+pub(crate) fn index_key(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "i")
 }
 
-/// A new random token, for a generation or whatever else nobody may guess or repeat.
+/// A new random token, for whatever nobody may guess or repeat.
 #[must_use]
 pub fn token() -> [u8; TOKEN] {
     let mut token = [0; TOKEN];
@@ -115,14 +114,14 @@ pub(crate) fn millis(duration: Duration) -> Vec<u8> {
     duration.as_millis().max(1).to_string().into_bytes()
 }
 
-/// Deletes every key of a user. What was stored before is void from the first moment, but for
-/// readers who remember the generation; a load or an admission that began before finds it gone.
+/// Deletes every key of a user. What was stored before is void from the first moment, except for
+/// readers that remember the user token. A load or an admission that began before finds it gone.
 ///
 /// # Errors
 /// [`LinkError`]; then some or all of it may still be there, and the call should be made again.
-pub(crate) async fn forget(link: &Link, user: UserTag) -> Result<(), LinkError> {
+pub(crate) async fn delete_keys(link: &Link, user: UserTag) -> Result<(), LinkError> {
     let script = Script::new(FORGET);
-    let keys = [generation(link.names(), user), index(link.names(), user)];
+    let keys = [token_key(link.names(), user), index_key(link.names(), user)];
     let (base, chunk) = (link.names().of_user(user, ""), CHUNK.to_string());
     while link
         .script::<usize>(&script, &keys, &[base.as_bytes(), chunk.as_bytes()])

@@ -12,7 +12,7 @@ use super::asker::Asker;
 use super::load_task::{Load, Loaded, SearchTiming};
 use super::question::Trigger;
 use super::whoami::NamedCredential;
-use crate::cache::Ticket;
+use crate::cache::LoadTicket;
 use crate::clock;
 use crate::connector::{CrmSession, Details, Found};
 use crate::domain::{ContactKey, Entry, Freshness, Identity, Lane, Source};
@@ -29,7 +29,7 @@ pub(super) enum AnswerOwner {
 pub(super) struct Answering<'a> {
     load: &'a Load,
     session: CrmSession,
-    ticket: Ticket,
+    ticket: LoadTicket,
     owner: AnswerOwner,
     timing: SearchTiming,
 }
@@ -38,7 +38,7 @@ impl<'a> Answering<'a> {
     pub(super) fn new(
         load: &'a Load,
         session: CrmSession,
-        ticket: Ticket,
+        ticket: LoadTicket,
         owner: AnswerOwner,
         timing: SearchTiming,
     ) -> Self {
@@ -107,7 +107,7 @@ impl<'a> Answering<'a> {
     }
 
     fn begin_details(&self, found: Found) -> Details {
-        let (platform, user) = (self.asker().platform(), self.asker().user());
+        let platform = self.asker().platform();
         let lane = self.load.urgency.lane();
         // Somebody who pressed refresh waits for all of them.
         let urgent = if self.waits_for_all() {
@@ -115,13 +115,7 @@ impl<'a> Answering<'a> {
         } else {
             platform.urgent_contacts()
         };
-        Details::begin(
-            platform.connector(),
-            &self.session,
-            &Arc::new(user.settings.clone()),
-            found,
-            (lane, urgent),
-        )
+        Details::begin(platform.connector(), &self.session, found, (lane, urgent))
     }
 
     fn waits_for_all(&self) -> bool {

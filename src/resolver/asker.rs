@@ -33,9 +33,8 @@ impl Asker {
         credential: AuthHeader,
         formats: Vec<NumberFormat>,
     ) -> Self {
-        let (keys, crm) = (platform.keys(), platform.crm());
-        let auth_tag = keys.auth(&crm, &credential, user.host.as_ref());
-        let keys = keys.prefix(&crm, &user, &formats);
+        let auth_tag = platform.auth_tag(&user, &credential);
+        let keys = platform.keys().prefix(&platform.crm(), &user, &formats);
         Self {
             platform,
             user,

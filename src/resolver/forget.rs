@@ -29,10 +29,10 @@ impl Resolver {
     ) -> Result<(), LinkError> {
         let user: UserTag = self.deps.keys.user(platform.name(), account, user);
         match what {
-            Forgotten::Parties(parties) => self.deps.cache.forget_numbers(user, parties).await,
+            Forgotten::Parties(parties) => self.deps.cache.invalidate_numbers(user, parties).await,
             Forgotten::Everything => {
                 self.deps.admissions.forget_user_here(user);
-                let forgotten = self.deps.cache.forget_user(user).await;
+                let forgotten = self.deps.cache.invalidate_user(user).await;
                 // Once more, for what was taken from Redis in between.
                 self.deps.admissions.forget_user_here(user);
                 forgotten

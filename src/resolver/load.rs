@@ -7,7 +7,7 @@ use super::answering::{AnswerOwner, Answering};
 use super::load_request::Reuse;
 use super::load_task::{Load, Loaded, SearchTiming};
 use crate::admission::Credential;
-use crate::cache::Ticket;
+use crate::cache::LoadTicket;
 use crate::clock::{self, Stopwatch};
 use crate::connector::{self, CrmSession, Found};
 use crate::domain::{Freshness, LookupError};
@@ -85,7 +85,7 @@ impl Load {
     }
 
     /// What was stored when the load began if that is good enough, else what the CRM says.
-    async fn load_since(&self, ticket: Ticket) -> LoadResult<Loaded> {
+    async fn load_since(&self, ticket: LoadTicket) -> LoadResult<Loaded> {
         match self.good_enough(&ticket).await {
             Some(stored) => Ok(stored),
             None => self.ask(ticket).await,
@@ -104,7 +104,7 @@ impl Load {
     }
 
     /// A stored answer that makes the CRM call needless: fresh, and this credential may see it.
-    async fn good_enough(&self, ticket: &Ticket) -> Option<Loaded> {
+    async fn good_enough(&self, ticket: &LoadTicket) -> Option<Loaded> {
         if self.request.reuse == Reuse::Never {
             return None;
         }
@@ -126,7 +126,7 @@ impl Load {
     }
 
     /// Searches, and beside it asks who the credential is if nobody knows.
-    async fn ask(&self, ticket: Ticket) -> LoadResult<Loaded> {
+    async fn ask(&self, ticket: LoadTicket) -> LoadResult<Loaded> {
         self.urgency
             .set_verified(self.resolver.has_been_verified(&self.request.asker));
         let owner = self.owner();
@@ -172,13 +172,13 @@ impl Load {
 
     async fn search(&self, session: &CrmSession) -> LoadResult<Found> {
         let asker = &self.request.asker;
-        let search = connector::Question {
+        let plan = connector::SearchPlan {
             party: self.request.key.party(),
             formats: asker.formats(),
             regions: asker.regions(),
         };
         let connector = asker.platform().connector();
-        self.in_time(connector::search(connector.as_ref(), session, &search))
+        self.in_time(connector::search(connector.as_ref(), session, &plan))
             .await
     }
 }

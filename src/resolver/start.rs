@@ -41,7 +41,7 @@ impl Resolver {
             question: request.key,
             auth: request.asker.auth_tag(),
             reuse: request.reuse,
-            since: self.deps.cache.forgotten_at(&request.key),
+            since: self.deps.cache.invalidated_at(&request.key),
         };
         let demand = Demand {
             lane: request.lane,

@@ -27,8 +27,7 @@ pub(super) struct NamedCredential {
 impl Resolver {
     /// Whether the CRM can be asked now who the credential is.
     pub(super) fn may_ask_who(&self, asker: &Asker) -> bool {
-        asker.platform().connector().names_users()
-            && self.deps.admissions.may_ask_who(asker.auth_tag())
+        asker.platform().profile().names_users && self.deps.admissions.may_ask_who(asker.auth_tag())
     }
 
     /// Who the credential is, by the CRM's word; it is verified then.

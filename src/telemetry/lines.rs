@@ -1,9 +1,9 @@
 //! Log lines on their way to standard error.
 //!
-//! Owns the lines that wait and the thread that writes them. Promises that whoever puts a line
-//! never waits for standard error, that no more than a MiB of lines waits, that what does not fit
-//! or cannot be written is dropped and counted, and that a reader who comes back learns how many
-//! lines are missing.
+//! Owns the lines that wait and the thread that writes them. Promises that nobody who logs
+//! ever waits for standard error, that no more than a MiB of lines waits, that what does not fit
+//! or cannot be written is dropped and counted, and that the log says how many lines
+//! are missing once it is read again.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -20,13 +20,13 @@ const ROOM: usize = 1 << 20;
 /// What a line costs beside its text.
 const PLACE: usize = size_of::<Box<[u8]>>();
 
-/// Where log lines go. Clones share the way.
+/// The way of log lines to standard error. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Lines(Arc<Shared>);
+pub struct LogLines(Arc<LineBuffer>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct LineBuffer {
+    queue: Mutex<LineQueue>,
     /// A line waits.
     arrived: Condvar,
     /// No line waits any more, and none is being written.
@@ -35,13 +35,13 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct LineQueue {
     lines: VecDeque<Box<[u8]>>,
     /// Of the lines that wait and the one that is being written.
     bytes: usize,
 }
 
-impl Lines {
+impl LogLines {
     /// The way to standard error, for as long as the process runs.
     #[must_use]
     pub fn start() -> Self {
@@ -59,7 +59,7 @@ impl Lines {
         lines
     }
 
-    /// Takes a line along, its line break included, or drops it.
+    /// Queues a line, its line break included, or drops it.
     pub(crate) fn put(&self, line: &[u8]) {
         let size = line.len() + PLACE;
         let line = Box::from(line);
@@ -90,15 +90,15 @@ impl Lines {
     }
 
     fn write_into(&self, mut sink: impl Write) {
-        let mut told = 0;
+        let mut reported = 0;
         loop {
             let line = self.next();
             if sink.write_all(&line).is_err() {
                 self.0.dropped.inc();
-            } else if self.0.dropped.get() > told {
+            } else if self.0.dropped.get() > reported {
                 let dropped = self.0.dropped.get();
-                tracing::warn!(lines = dropped - told, "log lines were dropped");
-                told = dropped;
+                tracing::warn!(lines = dropped - reported, "log lines were dropped");
+                reported = dropped;
             }
             self.settle(line.len() + PLACE);
         }
@@ -124,7 +124,7 @@ impl Lines {
 }
 
 /// Each call takes a whole line.
-impl Write for Lines {
+impl Write for LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.put(line);
         Ok(line.len())
@@ -159,9 +159,13 @@ mod tests {
         }
     }
 
-    fn reluctant() -> (Lines, Sender<io::Result<()>>, Receiver<Vec<u8>>) {
+    fn reluctant() -> (LogLines, Sender<io::Result<()>>, Receiver<Vec<u8>>) {
         let ((turn, turns), (taken, written)) = (channel(), channel());
-        (Lines::leading_to(Reluctant { turns, taken }), turn, written)
+        (
+            LogLines::leading_to(Reluctant { turns, taken }),
+            turn,
+            written,
+        )
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Logs: for people on a terminal, JSON elsewhere, always on standard error.
 //!
-//! Promises that nobody waits for standard error: whoever logs, panics or stops goes on, whatever
+//! Promises that nothing waits for standard error: logging, panics and the stop go on, whatever
 //! becomes of the line.
 
 use std::io::IsTerminal as _;
@@ -12,7 +12,7 @@ mod lines;
 mod panics;
 
 pub use level::{Level, Volume};
-pub use lines::Lines;
+pub use lines::LogLines;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,13 +40,13 @@ impl LogFormat {
 
 /// Starts logging to `lines`; panics are reported there as well, at every level. Returns what
 /// changes the level from then on.
-pub fn start(format: LogFormat, level: &Level, lines: &Lines) -> Volume {
+pub fn start(format: LogFormat, level: &Level, lines: &LogLines) -> Volume {
     panics::report_to(lines.clone(), format);
     let sink = lines.clone();
     let log = tracing_subscriber::fmt()
         .with_env_filter(level.filter())
         .with_writer(move || sink.clone())
-        // What cannot be formatted would be told by `eprintln!`, which waits for standard error.
+        // Formatting errors would be reported by `eprintln!`, which waits for standard error.
         .log_internal_errors(false);
     // A second start in one process (tests) keeps the first.
     if format.is_human() {

@@ -11,12 +11,12 @@ use serde_json::json;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
-use super::{Lines, LogFormat};
+use super::{LogFormat, LogLines};
 
 const TARGET: &str = "contactd::panic";
 
 /// Reports the panics of the process to `lines` from now on.
-pub(super) fn report_to(lines: Lines, format: LogFormat) {
+pub(super) fn report_to(lines: LogLines, format: LogFormat) {
     let is_human = format.is_human();
     panic::set_hook(Box::new(move |panic| {
         lines.put(report(panic, is_human).as_bytes())
@@ -27,18 +27,12 @@ fn report(panic: &PanicHookInfo<'_>, is_human: bool) -> String {
     let mut timestamp = String::new();
     // Writing to a String cannot fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
-    let message = match panic.payload().downcast_ref::<&'static str>() {
-        Some(literal) => format!("a panic: {literal}"),
-        None => "a panic; its text is left out, for it may hold what somebody sent".to_owned(),
-    };
+    let message = message(panic);
     let location = panic
         .location()
         .map(ToString::to_string)
         .unwrap_or_default();
-    // Where RUST_BACKTRACE asks for one.
-    let backtrace =
-        Some(Backtrace::capture()).filter(|taken| taken.status() == BacktraceStatus::Captured);
-    let backtrace = backtrace.map(|taken| taken.to_string());
+    let backtrace = backtrace();
     if is_human {
         return format!(
             "{timestamp} ERROR {message} location={location}\n{}",
@@ -52,4 +46,17 @@ fn report(panic: &PanicHookInfo<'_>, is_human: bool) -> String {
         line["backtrace"] = backtrace.into();
     }
     format!("{line}\n")
+}
+
+fn message(panic: &PanicHookInfo<'_>) -> String {
+    match panic.payload().downcast_ref::<&'static str>() {
+        Some(literal) => format!("a panic: {literal}"),
+        None => "a panic; its text is left out, for it may hold what somebody sent".to_owned(),
+    }
+}
+
+/// If `RUST_BACKTRACE` asks for one.
+fn backtrace() -> Option<String> {
+    let taken = Backtrace::capture();
+    (taken.status() == BacktraceStatus::Captured).then(|| taken.to_string())
 }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use contactd::cache::{Config, MemoryCache, TieredCache};
+use contactd::cache::{MemoryCache, MemoryConfig, TieredCache};
 use contactd::clock::{Clock, SystemClock};
-use contactd::domain::user::Settings;
+use contactd::domain::user::{AdditionalInfo, Settings};
 use contactd::domain::{
     AgePolicy, Ages, Contact, Crm, Entry, Extension, Identity, KeyMaker, Party, User,
 };
@@ -89,7 +89,7 @@ fn fill_and_print(kind: &str, count: u32) -> anyhow::Result<()> {
         absent: ages,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let memory = MemoryCache::new(Config { bytes: u64::MAX }, ages, Arc::clone(&clock));
+    let memory = MemoryCache::new(MemoryConfig { bytes: u64::MAX }, ages, Arc::clone(&clock));
     let names = KeyNames::new(KeyPrefix::default(), &SharedSecret::new([7; 32]));
     let cache = TieredCache::new(memory, None, names, clock, &Metrics::default());
     let keys = KeyMaker::new([7; 16]);
@@ -117,12 +117,14 @@ fn store(cache: &TieredCache, keys: &KeyMaker, kind: &str, n: u32) -> anyhow::Re
         host: None,
         region: None,
         settings: Settings::default(),
+        info: AdditionalInfo::default(),
     };
     let crm = Crm {
         connector: "example",
         base_url: "",
         regions: &[],
         settings: &[],
+        info: &[],
     };
     let question = keys.prefix(&crm, &user, &[]).question(party);
     let key = question.of(&Identity::Caller);

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use contactd::cache::codec::Codec;
 use contactd::cache::{
-    Config, Log, MemoryCache, Outcome, Place, RedisTier, SharedTier, TieredCache,
+    InvalidationLog, MemoryCache, MemoryConfig, RedisTier, SealContext, SharedTier, StoreOutcome,
+    TieredCache,
 };
 use contactd::clock::{Clock, Stopwatch, SystemClock};
-use contactd::domain::user::Settings;
+use contactd::domain::user::{AdditionalInfo, Settings};
 use contactd::domain::{
     AgePolicy, Ages, ContactKey, Crm, Entry, Extension, Identity, KeyMaker, Party, QuestionKey,
     SharedTime, Source, User,
@@ -42,7 +43,7 @@ pub(super) async fn run(url: &str) -> anyhow::Result<()> {
         .get_multiplexed_async_connection()
         .await?;
     let (_, key) = &stored.keys[0];
-    let place = Place::new(
+    let place = SealContext::new(
         stored.link.names().party(key.user(), key.party()),
         key.slot(),
     );
@@ -195,7 +196,7 @@ struct Stored {
 
 impl Stored {
     async fn fill(url: &str) -> anyhow::Result<Self> {
-        let config = redis_link::Config {
+        let config = redis_link::LinkConfig {
             url: url.parse()?,
             key_prefix: KeyPrefix::default(),
             timeout: Duration::from_secs(1),
@@ -232,9 +233,13 @@ impl Stored {
     fn cold(&self) -> TieredCache {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let time = RedisTime::new(Arc::clone(&clock));
-        time.hear(self.now);
-        let memory = MemoryCache::new(Config { bytes: 1 << 30 }, self.ages, Arc::clone(&clock));
-        let log = Log::new(self.link.clone());
+        time.apply(self.now);
+        let memory = MemoryCache::new(
+            MemoryConfig { bytes: 1 << 30 },
+            self.ages,
+            Arc::clone(&clock),
+        );
+        let log = InvalidationLog::new(self.link.clone());
         let shared = SharedTier {
             redis: self.tier(),
             log,
@@ -264,9 +269,9 @@ async fn store(
     let (_, key) = &keys[n as usize];
     let begun = tier.begin(key.user(), key.party()).await?;
     let outcome = tier
-        .store(key, &begun.epoch, &entry(n, now)?, life, now)
+        .store(key, &begun.number_token, &entry(n, now)?, life, now)
         .await?;
-    ensure!(outcome == Outcome::Kept(None), "not stored");
+    ensure!(outcome == StoreOutcome::Stored(None), "not stored");
     Ok(())
 }
 
@@ -279,12 +284,14 @@ fn keys() -> anyhow::Result<Vec<Key>> {
             host: None,
             region: None,
             settings: Settings::default(),
+            info: AdditionalInfo::default(),
         };
         let crm = Crm {
             connector: "example",
             base_url: "",
             regions: &[],
             settings: &[],
+            info: &[],
         };
         let question = maker.prefix(&crm, &user, &[]).question(party(n)?);
         anyhow::Ok((question, question.of(&Identity::Caller)))

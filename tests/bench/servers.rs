@@ -105,7 +105,7 @@ pub(super) async fn serve(question: impl Fn(&str) -> pb::FindContactRequest) -> 
     let _ = telemetry::start(
         telemetry::LogFormat::Json,
         &"warn".parse()?,
-        &telemetry::Lines::start(),
+        &telemetry::LogLines::start(),
     );
     let tasks = TaskTracker::new();
     let crm = Arc::new(ExampleCrm::new(Options::default()));

@@ -340,7 +340,7 @@ const PANICS: &str = "logs::panics_as_a_process_of_its_own";
 #[test]
 #[ignore = "run by a_panic_is_reported_and_waits_for_nobody"]
 fn panics_as_a_process_of_its_own() {
-    let lines = contactd::telemetry::Lines::start();
+    let lines = contactd::telemetry::LogLines::start();
     let _ = contactd::telemetry::start(
         contactd::telemetry::LogFormat::Json,
         &"off".parse().unwrap(),

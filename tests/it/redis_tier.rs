@@ -11,9 +11,9 @@ mod shared;
 
 use std::time::Duration;
 
-use contactd::cache::{Begun, NumberToken, Outcome, RedisTier};
+use contactd::cache::{Begun, NumberToken, RedisTier, StoreOutcome};
 use contactd::clock::Stopwatch;
-use contactd::domain::user::Settings;
+use contactd::domain::user::{AdditionalInfo, Settings};
 use contactd::domain::{
     AuthTag, Contact, ContactKey, Crm, E164, Entry, Identity, KeyMaker, MatchQuality, NumberFormat,
     Party, QuestionKey, SharedTime, User,
@@ -40,12 +40,14 @@ fn question_in(id: &str, n: u32, formats: &[NumberFormat]) -> QuestionKey {
         host: None,
         region: None,
         settings: Settings::default(),
+        info: AdditionalInfo::default(),
     };
     let crm = Crm {
         connector: "example",
         base_url: "",
         regions: &[],
         settings: &[],
+        info: &[],
     };
     KeyMaker::new([1; 16])
         .prefix(&crm, &user, formats)
@@ -86,8 +88,8 @@ pub(crate) fn entry(name: &str, asked_at: u64) -> Entry {
 }
 
 pub(crate) async fn load(tier: &RedisTier, key: &ContactKey, entry: &Entry) -> bool {
-    let epoch = begin(tier, key).await.unwrap().epoch;
-    store(tier, key, &epoch, entry).await.unwrap()
+    let number_token = begin(tier, key).await.unwrap().number_token;
+    store(tier, key, &number_token, entry).await.unwrap()
 }
 
 /// Begins a load of this number.
@@ -99,11 +101,11 @@ pub(crate) async fn begin(tier: &RedisTier, key: &ContactKey) -> Result<Begun, L
 pub(crate) async fn store(
     tier: &RedisTier,
     key: &ContactKey,
-    epoch: &NumberToken,
+    number_token: &NumberToken,
     entry: &Entry,
 ) -> Result<bool, LinkError> {
-    let outcome = tier.store(key, epoch, entry, HOUR, NOW).await?;
-    Ok(matches!(outcome, Outcome::Kept(_)))
+    let outcome = tier.store(key, number_token, entry, HOUR, NOW).await?;
+    Ok(matches!(outcome, StoreOutcome::Stored(_)))
 }
 
 /// The stored answer, as somebody reads it who knows no generation.
@@ -156,7 +158,7 @@ async fn questions_about_one_number_are_kept_and_forgotten_together() {
     assert!(load(&tier, &spelt, &entry("Bob", 2)).await);
     let both = tier.get_many(plain.user(), &[plain, spelt]).await.unwrap();
     assert_eq!(both, [Some(entry("Ann", 1)), Some(entry("Bob", 2))]);
-    tier.forget_numbers(plain.user(), &[party(1)])
+    tier.invalidate_numbers(plain.user(), &[party(1)])
         .await
         .unwrap();
     assert_eq!(
@@ -236,15 +238,20 @@ async fn who_stores_an_answer_hears_when_the_one_was_asked_for_that_it_replaces(
     let key = key("u", 1);
     let begun = begin(&tier, &key).await.unwrap();
     let store = async |asked| {
-        tier.store(&key, &begun.epoch, &entry("Ann", asked), HOUR, NOW)
+        tier.store(&key, &begun.number_token, &entry("Ann", asked), HOUR, NOW)
             .await
             .unwrap()
     };
-    assert_eq!(store(5_000).await, Outcome::Kept(None));
-    assert_eq!(store(6_000).await, Outcome::Kept(Some(SharedTime(5_000))));
-    assert_eq!(store(5_500).await, Outcome::Outdone);
-    tier.forget_numbers(key.user(), &[party(1)]).await.unwrap();
-    assert_eq!(store(7_000).await, Outcome::Invalidated);
+    assert_eq!(store(5_000).await, StoreOutcome::Stored(None));
+    assert_eq!(
+        store(6_000).await,
+        StoreOutcome::Stored(Some(SharedTime(5_000)))
+    );
+    assert_eq!(store(5_500).await, StoreOutcome::Superseded);
+    tier.invalidate_numbers(key.user(), &[party(1)])
+        .await
+        .unwrap();
+    assert_eq!(store(7_000).await, StoreOutcome::Invalidated);
 }
 
 #[tokio::test]
@@ -290,8 +297,11 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
             server.run::<()>(&["DEL", &name]);
         };
         match what {
-            "number" => tier.forget_numbers(key.user(), &[party(1)]).await.unwrap(),
-            "user" => tier.forget_user(key.user()).await.unwrap(),
+            "number" => tier
+                .invalidate_numbers(key.user(), &[party(1)])
+                .await
+                .unwrap(),
+            "user" => tier.invalidate_user(key.user()).await.unwrap(),
             "flush" => server.flush(),
             "generation evicted" => evict(":g"),
             _ => evict(":a:"),
@@ -299,19 +309,19 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
         // Another load that begins now is another matter, and lends its epoch to nobody.
         let later = begin(&tier, &key).await.unwrap();
         assert_eq!(
-            store(&tier, &key, &begun.epoch, &entry("old", 9)).await,
+            store(&tier, &key, &begun.number_token, &entry("old", 9)).await,
             Ok(false),
             "{what}"
         );
         assert_eq!(stored(&tier, &key).await, Ok(None), "{what}");
         assert_eq!(
-            store(&tier, &key, &later.epoch, &entry("new", 1)).await,
+            store(&tier, &key, &later.number_token, &entry("new", 1)).await,
             Ok(true),
             "{what}"
         );
-        tier.forget_user(key.user()).await.unwrap();
+        tier.invalidate_user(key.user()).await.unwrap();
         assert_eq!(
-            store(&tier, &key, &later.epoch, &entry("old", 9)).await,
+            store(&tier, &key, &later.number_token, &entry("old", 9)).await,
             Ok(false),
             "{what}"
         );
@@ -329,7 +339,7 @@ async fn answers_that_an_evicted_index_has_lost_are_void_after_an_erasure() {
         .find(|name| name.ends_with(":i"))
         .unwrap();
     server.run::<()>(&["DEL", &index]);
-    tier.forget_user(key("u", 1).user()).await.unwrap();
+    tier.invalidate_user(key("u", 1).user()).await.unwrap();
     assert_eq!(stored(&tier, &key("u", 1)).await, Ok(None));
     assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     assert_eq!(
@@ -349,16 +359,28 @@ async fn an_older_answer_does_not_replace_a_newer_one() {
         begin(&tier, &key("u", 1)).await.unwrap(),
     );
     assert_eq!(
-        slow.epoch, fast.epoch,
+        slow.number_token, fast.number_token,
         "two loads of one number share an epoch"
     );
     // More digits, and a comparison as text would say the opposite.
     assert_eq!(
-        store(&tier, &key("u", 1), &fast.epoch, &entry("new", 10_000)).await,
+        store(
+            &tier,
+            &key("u", 1),
+            &fast.number_token,
+            &entry("new", 10_000)
+        )
+        .await,
         Ok(true)
     );
     assert_eq!(
-        store(&tier, &key("u", 1), &slow.epoch, &entry("old", 9_999)).await,
+        store(
+            &tier,
+            &key("u", 1),
+            &slow.number_token,
+            &entry("old", 9_999)
+        )
+        .await,
         Ok(false)
     );
     assert_eq!(
@@ -378,7 +400,7 @@ async fn a_user_who_is_erased_leaves_no_key_and_others_keep_theirs() {
     }
     begin(&tier, &key("u", 9_999)).await.unwrap(); // a load under way
     assert!(server.keys().len() > 2_500);
-    tier.forget_user(key("u", 1).user()).await.unwrap();
+    tier.invalidate_user(key("u", 1).user()).await.unwrap();
     assert_eq!(server.keys(), others);
 }
 
@@ -390,13 +412,13 @@ async fn no_key_lives_for_ever_or_spells_a_number() {
     assert!(matches!(
         tier.store(
             &key("u", 1),
-            &begun.epoch,
+            &begun.number_token,
             &entry("Ann", 1),
             Duration::from_millis(1),
             NOW
         )
         .await,
-        Ok(Outcome::Kept(_))
+        Ok(StoreOutcome::Stored(_))
     ));
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
     for name in server.keys() {
@@ -535,7 +557,7 @@ async fn a_key_of_another_type_is_in_the_way_of_that_key_only() {
         ));
         assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     }
-    tier.forget_numbers(key("u", 1).user(), &[party(1)])
+    tier.invalidate_numbers(key("u", 1).user(), &[party(1)])
         .await
         .unwrap();
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::budget::Scope;
-use crate::budget::queue::Ahead;
+use crate::budget::queue::WaitersAhead;
 use crate::clock::sleep;
 use crate::domain::KeyMaker;
 use crate::domain::lane::Lane;
@@ -15,40 +15,40 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-struct Count {
-    local: Local,
+struct LocalCount {
+    local: LocalLimiter,
     quota: Quota,
-    standing: Standing,
-    keeps_one_for: Duration,
+    proof: CredentialProof,
+    reserve_for: Duration,
 }
 
-impl Count {
+impl LocalCount {
     fn new(rate: u32, burst: u32, share: f64) -> Self {
         let quota = Quota::new(rate, PER, burst, Scope::Account, share).unwrap();
         Self {
-            local: Local::new(&quota, NonZeroU32::MIN),
+            local: LocalLimiter::new(&quota, NonZeroU32::MIN),
             quota,
-            standing: Standing::Proven,
-            keeps_one_for: Duration::ZERO,
+            proof: CredentialProof::Proven,
+            reserve_for: Duration::ZERO,
         }
     }
 
-    fn ask(&self, name: &str, lane: Lane) -> Answer {
-        let (scope, limits, standing) = (scope(name), self.quota.limits(None), self.standing);
-        let ask = Ask {
+    fn request(&self, name: &str, lane: Lane) -> SlotReply {
+        let (scope, limits, proof) = (scope(name), self.quota.limits(None), self.proof);
+        let request = SlotRequest {
             scope,
             lane,
             limits,
-            standing,
+            proof,
             is_probe: false,
             is_paced: true,
             patience: None,
             is_made: false,
         };
-        self.local.ask(
+        self.local.request(
             &self.quota,
-            self.keeps_one_for,
-            &ask,
+            self.reserve_for,
+            &request,
             clock::now() + 6 * PER,
         )
     }
@@ -56,7 +56,7 @@ impl Count {
     /// Spends what can be spent now, and says how much that was.
     fn spend(&self, name: &str, lane: Lane) -> usize {
         (0..100)
-            .take_while(|_| self.release(self.ask(name, lane).granted))
+            .take_while(|_| self.release(self.request(name, lane).granted))
             .count()
     }
 
@@ -68,7 +68,7 @@ impl Count {
 
 #[tokio::test(start_paused = true)]
 async fn a_denied_ask_spends_nothing_of_any_window_or_pace() {
-    let count = Count::new(10, 4, 0.5);
+    let count = LocalCount::new(10, 4, 0.5);
     assert_eq!(
         count.spend("a", Lane::Prefetch),
         1,
@@ -76,8 +76,8 @@ async fn a_denied_ask_spends_nothing_of_any_window_or_pace() {
     );
     assert_eq!(count.spend("a", Lane::CallPop), 3);
     for _ in 0..20 {
-        assert!(count.ask("a", Lane::Prefetch).granted.is_none());
-        assert!(count.ask("a", Lane::CallPop).granted.is_none());
+        assert!(count.request("a", Lane::Prefetch).granted.is_none());
+        assert!(count.request("a", Lane::CallPop).granted.is_none());
     }
     sleep(ms(400)).await;
     assert_eq!(
@@ -88,10 +88,10 @@ async fn a_denied_ask_spends_nothing_of_any_window_or_pace() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_holds_no_more_than_the_rate_and_the_share_until_the_replies_are_a_window_old() {
-    let count = Count::new(10, 10, 0.2);
+    let count = LocalCount::new(10, 10, 0.2);
     assert_eq!(count.spend("a", Lane::Prefetch), 1);
     let held: Vec<_> = (0..8)
-        .map(|_| count.ask("a", Lane::CallPop).granted)
+        .map(|_| count.request("a", Lane::CallPop).granted)
         .collect();
     sleep(ms(900)).await;
     assert_eq!(count.spend("a", Lane::Prefetch), 1, "the last of all");
@@ -108,9 +108,9 @@ async fn a_window_holds_no_more_than_the_rate_and_the_share_until_the_replies_ar
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_of_which_nothing_is_heard_is_held_as_long_as_it_may_arrive_and_a_window_more() {
-    let count = Count::new(1, 1, 1.0);
-    assert!(count.ask("a", Lane::CallPop).granted.is_some());
+async fn a_call_without_a_known_end_is_held_as_long_as_it_may_arrive_and_a_window_more() {
+    let count = LocalCount::new(1, 1, 1.0);
+    assert!(count.request("a", Lane::CallPop).granted.is_some());
     sleep(ms(5_999)).await;
     assert_eq!(count.spend("a", Lane::CallPop), 0);
     sleep(ms(1)).await;
@@ -119,12 +119,12 @@ async fn a_call_of_which_nothing_is_heard_is_held_as_long_as_it_may_arrive_and_a
 
 #[tokio::test(start_paused = true)]
 async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
-    let count = Count::new(10, 4, 0.5);
-    let pop = |ahead, outlook: &Outlook| {
-        outlook
+    let count = LocalCount::new(10, 4, 0.5);
+    let pop = |ahead, forecast: &Forecast| {
+        forecast
             .wait(
-                (Lane::CallPop, Standing::Proven),
-                Ahead {
+                (Lane::CallPop, CredentialProof::Proven),
+                WaitersAhead {
                     all: ahead,
                     background: 0,
                 },
@@ -132,77 +132,83 @@ async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
             )
             .as_millis()
     };
-    let outlook = count.ask("a", Lane::CallPop).outlook;
+    let forecast = count.request("a", Lane::CallPop).forecast;
     assert_eq!(
-        [0, 2, 3, 5].map(|ahead| pop(ahead, &outlook)),
+        [0, 2, 3, 5].map(|ahead| pop(ahead, &forecast)),
         [0, 0, 100, 300]
     );
-    (0..3).for_each(|_| assert!(count.ask("a", Lane::CallPop).granted.is_some()));
-    let outlook = count.ask("a", Lane::CallPop).outlook;
-    assert_eq!([0, 1].map(|ahead| pop(ahead, &outlook)), [100, 200]);
+    (0..3).for_each(|_| assert!(count.request("a", Lane::CallPop).granted.is_some()));
+    let forecast = count.request("a", Lane::CallPop).forecast;
+    assert_eq!([0, 1].map(|ahead| pop(ahead, &forecast)), [100, 200]);
     sleep(ms(70)).await;
-    assert_eq!(pop(0, &outlook), 30);
+    assert_eq!(pop(0, &forecast), 30);
 }
 
 #[tokio::test(start_paused = true)]
 async fn scopes_do_not_share_and_replicas_get_equal_parts() {
-    let count = Count::new(10, 10, 0.5);
+    let count = LocalCount::new(10, 10, 0.5);
     assert_eq!(
         ["a", "b"].map(|name| count.spend(name, Lane::CallPop)),
         [10, 10]
     );
     let three = NonZeroU32::new(3).unwrap();
-    assert!(count.local.divide(&count.quota, three));
-    assert!(!count.local.divide(&count.quota, three));
+    assert!(count.local.set_replicas(&count.quota, three));
+    assert!(!count.local.set_replicas(&count.quota, three));
     assert_eq!(count.spend("c", Lane::CallPop), 3);
     assert_eq!(
         count.spend("a", Lane::CallPop),
         0,
         "what is held stays held"
     );
-    let at_least_five = Count {
-        local: Local::new(&count.quota, NonZeroU32::new(5).unwrap()),
+    let at_least_five = LocalCount {
+        local: LocalLimiter::new(&count.quota, NonZeroU32::new(5).unwrap()),
         ..count
     };
-    at_least_five.local.divide(&at_least_five.quota, three);
+    at_least_five
+        .local
+        .set_replicas(&at_least_five.quota, three);
     assert_eq!(at_least_five.spend("d", Lane::CallPop), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_lately() {
-    let mut count = Count {
-        standing: Standing::Unproven,
-        ..Count::new(10, 10, 0.5)
+    let mut count = LocalCount {
+        proof: CredentialProof::Unproven,
+        ..LocalCount::new(10, 10, 0.5)
     };
-    count.keeps_one_for = 60 * PER;
+    count.reserve_for = 60 * PER;
     assert_eq!(count.spend("a", Lane::CallPop), 10, "nobody is proven");
     sleep(PER).await;
-    count.standing = Standing::Proven;
-    assert!(count.release(count.ask("a", Lane::CallPop).granted));
+    count.proof = CredentialProof::Proven;
+    assert!(count.release(count.request("a", Lane::CallPop).granted));
     for _ in 0..50 {
         sleep(PER).await;
-        count.standing = Standing::Unproven;
+        count.proof = CredentialProof::Unproven;
         assert_eq!(count.spend("a", Lane::CallPop), 9);
-        count.standing = Standing::Proven;
-        assert!(count.ask("b", Lane::CallPop).granted.is_some());
+        count.proof = CredentialProof::Proven;
+        assert!(count.request("b", Lane::CallPop).granted.is_some());
     }
-    let last = count.ask("a", Lane::CallPop);
+    let last = count.request("a", Lane::CallPop);
     assert!(last.granted.is_some(), "it was kept");
     sleep(61 * PER).await;
-    count.standing = Standing::Unproven;
+    count.proof = CredentialProof::Unproven;
     assert_eq!(count.spend("a", Lane::CallPop), 10);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sweep_keeps_an_outage_and_that_others_may_count_for_themselves() {
-    let (count, a) = (Count::new(10, 10, 1.0), scope("a"));
-    let holds = || count.local.count_of(a, crate::budget::past::Count::Shared);
-    count.local.was_not_answered(a, PER);
+    let (count, a) = (LocalCount::new(10, 10, 1.0), scope("a"));
+    let holds = || {
+        count
+            .local
+            .source_for(a, crate::budget::past::CountSource::Shared)
+    };
+    count.local.redis_failed(a, PER);
     sleep(10 * PER).await;
-    count.local.was_not_answered(a, PER);
+    count.local.redis_failed(a, PER);
     count.local.sweep();
-    assert_eq!(holds(), crate::budget::past::Count::Own);
-    count.local.was_answered(a, &count.quota);
+    assert_eq!(holds(), crate::budget::past::CountSource::Own);
+    count.local.redis_answered(a, &count.quota);
     count.local.sweep();
-    assert_eq!(holds(), crate::budget::past::Count::SharedWithinShare);
+    assert_eq!(holds(), crate::budget::past::CountSource::SharedWithinShare);
 }

@@ -51,7 +51,7 @@ async fn the_estimate_knows_the_share_of_the_background() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_is_overtaken_past_its_deadline_is_told_then() {
+async fn a_waiter_that_is_overtaken_past_its_deadline_is_refused_then() {
     let budget = slow();
     let mut race = Race::new(&budget);
     race.enter("spent", Lane::CallPop).await;

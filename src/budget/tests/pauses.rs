@@ -1,6 +1,6 @@
 //! What a CRM's hints hold back, and for how long.
 
-use super::super::hint::LONGEST_PAUSE;
+use super::super::pauses::LONGEST_PAUSE;
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -47,7 +47,7 @@ async fn retry_after_pauses_all_lanes_of_the_scope_and_then_they_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_tells_those_who_wait_already() {
+async fn a_pause_reaches_those_who_wait_already() {
     let budget = slow();
     let first = spend(&budget, Lane::CallPop).await.unwrap();
     let urgency = Urgency::new(Lane::CallPop, within_from_now(5 * SECOND));
@@ -158,4 +158,60 @@ async fn a_pause_is_not_forgotten_with_its_scope() {
             .await
             .is_err()
     );
+}
+
+/// A pause of ten minutes of which half a minute is over: a ringing phone may probe.
+async fn paused_until_a_probe(budget: &Budget, name: &str) {
+    let hint = RateHint {
+        retry_after: Some(600 * SECOND),
+        ..RateHint::default()
+    };
+    budget
+        .acquire(
+            scope(name),
+            CallKind::Search,
+            &Urgency::new(Lane::CallPop, None),
+        )
+        .await
+        .unwrap()
+        .observe(&hint)
+        .await;
+    sleep(30 * SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_given_back_is_free_for_the_next_phone() {
+    let budget = slow();
+    paused_until_a_probe(&budget, "a").await;
+    let watch = Stopwatch::start();
+    spend(&budget, Lane::CallPop).await.unwrap().give_back();
+    let _probe = spend(&budget, Lane::CallPop).await.unwrap();
+    assert!(watch.elapsed() < SECOND, "{:?}", watch.elapsed());
+    let urgency = Urgency::new(Lane::CallPop, within_from_now(SECOND));
+    let third = budget.acquire(scope("a"), CallKind::Search, &urgency).await;
+    assert!(third.is_err(), "one probe is under way");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_is_free_again_if_the_credential_of_the_call_has_no_room() {
+    let budget = budget(4, 3_600 * SECOND, 4, 1.0);
+    for _ in 0..4 {
+        let urgency = Urgency::new(Lane::CallPop, None);
+        let _spent = budget
+            .acquire(scope("credential"), CallKind::Search, &urgency)
+            .await;
+    }
+    // Forgets what is known of the credential's room, but not its calls.
+    budget.sweep();
+    paused_until_a_probe(&budget, "a").await;
+    let scopes = Scopes {
+        owner: scope("a"),
+        credential: scope("credential"),
+    };
+    let urgency = Urgency::new(Lane::CallPop, within_from_now(10 * SECOND));
+    let denied = budget.acquire(scopes, CallKind::Search, &urgency).await;
+    assert!(denied.is_err(), "the credential has spent its window");
+    let watch = Stopwatch::start();
+    let _probe = spend(&budget, Lane::CallPop).await.unwrap();
+    assert!(watch.elapsed() < SECOND, "{:?}", watch.elapsed());
 }

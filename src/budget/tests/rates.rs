@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::quota::Pace;
+use super::super::quota::TokenBucket;
 use super::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +64,7 @@ async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool
 }
 
 /// No window of time holds more than its burst and its rate.
-fn check(times: &[Duration], pace: Pace) {
+fn check(times: &[Duration], pace: TokenBucket) {
     for (first, from) in times.iter().enumerate() {
         for (last, to) in times.iter().enumerate().skip(first) {
             let allowed = u128::from(pace.burst.get())
@@ -99,14 +99,14 @@ proptest! {
     ) {
         let burst = (rate * burst / 100).max(1);
         let quota = Quota::new(rate, SECOND, burst, Scope::User, share).unwrap();
-        let budget = Arc::new(Budget::new(quota, &Config::default(), "test", &Metrics::default(), None));
+        let budget = Arc::new(Budget::new(quota, &BudgetConfig::default(), "test", &Metrics::default(), None));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let grants = runtime.block_on(run(Arc::clone(&budget), arrivals));
         let all: Vec<_> = grants.iter().map(|(at, _)| *at).collect();
-        check(&all, quota.all());
+        check(&all, quota.bucket());
         check_windows(&all, rate);
         let background: Vec<_> = grants.iter().filter(|(_, background)| *background).map(|(at, _)| *at).collect();
-        check(&background, quota.background());
+        check(&background, quota.background_bucket());
         check_windows(&background, quota.limits(None).background);
         budget.sweep();
         pause_and_sweep(&runtime, &budget);

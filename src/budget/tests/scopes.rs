@@ -45,9 +45,9 @@ fn accepted() -> RateHint {
 
 fn of_account(rate: u32, share: f64) -> Arc<Budget> {
     let quota = Quota::new(rate, SECOND, rate, Scope::Account, share).unwrap();
-    let config = Config {
+    let config = BudgetConfig {
         call_timeout: CALL_TIMEOUT,
-        ..Config::default()
+        ..BudgetConfig::default()
     };
     Arc::new(Budget::new(
         quota,
@@ -106,7 +106,7 @@ async fn all_calls_of_a_credential_are_in_one_window_whoever_they_were_made_for(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_from_before_a_rest_does_not_end_it_when_it_is_adopted() {
+async fn a_success_from_before_a_pause_does_not_end_it_when_it_is_adopted() {
     let (budget, asked) = (budget(10, SECOND, 10, 1.0), clock::now());
     unidentified(&budget, "new token")
         .await
@@ -159,7 +159,7 @@ async fn refusals_of_calls_that_were_under_way_together_count_once_when_they_are
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_that_rests_keeps_nothing_from_others_of_its_account() {
+async fn a_paused_credential_keeps_nothing_from_others_of_its_account() {
     let budget = of_account(10, 0.5);
     pop(&budget, "account", "resting")
         .await
@@ -179,7 +179,7 @@ async fn a_credential_that_rests_keeps_nothing_from_others_of_its_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_call_goes_while_its_owner_rests_though_it_has_its_turn() {
+async fn no_call_goes_while_its_owner_is_paused_though_it_has_its_turn() {
     let budget = budget(10, SECOND, 10, 1.0);
     // The credential has room in 150 ms: ten calls that the owner does not know of.
     for _ in 0..10 {
@@ -203,7 +203,7 @@ async fn no_call_goes_while_its_owner_rests_though_it_has_its_turn() {
 async fn the_whole_wait_is_measured() {
     let metrics = Metrics::default();
     let quota = Quota::new(10, SECOND, 10, Scope::User, 1.0).unwrap();
-    let budget = Budget::new(quota, &Config::default(), "test", &metrics, None);
+    let budget = Budget::new(quota, &BudgetConfig::default(), "test", &metrics, None);
     unidentified(&budget, "resting")
         .await
         .observe(&refused(Some(20 * SECOND)))
@@ -260,9 +260,9 @@ async fn a_credential_whose_owner_is_known_by_now_is_no_scope_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn the_owners_call_is_held_for_as_long_as_the_crm_may_count_it() {
     let quota = Quota::new(2, SECOND, 2, Scope::User, 1.0).unwrap();
-    let config = Config {
+    let config = BudgetConfig {
         call_timeout: CALL_TIMEOUT + STALE,
-        ..Config::default()
+        ..BudgetConfig::default()
     };
     let budget = Budget::new(quota, &config, "test", &Metrics::default(), None);
     for _ in 0..2 {

@@ -125,14 +125,14 @@ async fn a_kind_of_calls_is_counted_apart_and_together_again() {
 #[tokio::test(start_paused = true)]
 async fn the_scope_stays_what_it_was_and_one_call_is_kept_for_as_long_as_the_settings_say() {
     let account = |rate| Quota::new(rate, SECOND, rate, Scope::Account, 1.0).unwrap();
-    let config = Config {
+    let config = BudgetConfig {
         admitted: SECOND,
-        ..Config::default()
+        ..BudgetConfig::default()
     };
     let budget = Budget::new(account(2), &config, "test", &Metrics::default(), None);
     budget.set(quota(2, SECOND), 100 * SECOND);
     assert_eq!(budget.quota(None).scope(), Scope::Account);
-    budget.keep_one(scope("a")).await;
+    budget.reserve_one(scope("a")).await;
     sleep(50 * SECOND).await;
     let unproven = async || {
         let urgency = Urgency::new(Lane::CallPop, within_from_now(ms(600)));

@@ -115,10 +115,10 @@ async fn call_all(
 }
 
 fn cold(quota: Quota) -> Arc<Budget> {
-    let config = Config {
+    let config = BudgetConfig {
         call_timeout: 5 * SECOND,
         is_past_known: false,
-        ..Config::default()
+        ..BudgetConfig::default()
     };
     Arc::new(Budget::new(
         quota,

@@ -8,8 +8,8 @@ use crate::redis_link::PartyHash;
 const GOLDEN_4: &[u8] = include_bytes!("../../../tests/data/store-v4.bin");
 const GOLDEN_5: &[u8] = include_bytes!("../../../tests/data/store-v5.bin");
 
-fn parts() -> Parts {
-    Parts {
+fn parts() -> EntryParts {
+    EntryParts {
         encoded: Bytes::from_static(b"\x0a\x05\x0a\x017\x12\x00"),
         count: 1,
         complete: true,
@@ -40,8 +40,8 @@ fn sealed(bytes: &[u8]) -> Codec {
     Codec::new(Some(ring(bytes)))
 }
 
-fn place(user: u8, party: u8, question: u8) -> Place {
-    Place::new(
+fn context(user: u8, party: u8, question: u8) -> SealContext {
+    SealContext::new(
         PartyHash([party; 16]),
         SlotKey::from_bytes(UserTag::from_bytes([user; 16]), [question; 16]),
     )
@@ -49,7 +49,7 @@ fn place(user: u8, party: u8, question: u8) -> Place {
 
 #[test]
 fn version_5_is_read_and_written_as_it_was_on_its_first_day() {
-    let here = place(1, 2, 3);
+    let here = context(1, 2, 3);
     assert_eq!(plain().decode(&here, GOLDEN_5).unwrap().parts(), parts());
     assert_eq!(
         plain().encode(&here, &Entry::from_parts(parts())).unwrap(),
@@ -59,7 +59,7 @@ fn version_5_is_read_and_written_as_it_was_on_its_first_day() {
 
 #[test]
 fn version_4_is_read_and_written_as_it_was_on_its_first_day() {
-    let here = place(1, 2, 3);
+    let here = context(1, 2, 3);
     assert_eq!(
         encode_sealed(&ring(&[7]), &here, [9; NONCE], &Entry::from_parts(parts())).unwrap(),
         GOLDEN_4
@@ -74,15 +74,15 @@ fn version_4_is_read_and_written_as_it_was_on_its_first_day() {
 fn a_value_is_an_answer_at_its_place_only() {
     for codec in [plain(), sealed(&[7])] {
         let bytes = codec
-            .encode(&place(1, 2, 3), &Entry::from_parts(parts()))
+            .encode(&context(1, 2, 3), &Entry::from_parts(parts()))
             .unwrap();
-        assert!(codec.decode(&place(1, 2, 3), &bytes).is_some());
+        assert!(codec.decode(&context(1, 2, 3), &bytes).is_some());
         for elsewhere in [
-            place(9, 2, 3),
-            place(1, 9, 3),
-            place(1, 2, 9),
-            place(2, 1, 3),
-            place(3, 2, 1),
+            context(9, 2, 3),
+            context(1, 9, 3),
+            context(1, 2, 9),
+            context(2, 1, 3),
+            context(3, 2, 1),
         ] {
             assert!(codec.decode(&elsewhere, &bytes).is_none());
         }
@@ -91,7 +91,7 @@ fn a_value_is_an_answer_at_its_place_only() {
 
 #[test]
 fn keys_are_changed_by_adding_the_new_one_first_behind_and_then_before_the_old_one() {
-    let (here, entry) = (place(1, 2, 3), Entry::from_parts(parts()));
+    let (here, entry) = (context(1, 2, 3), Entry::from_parts(parts()));
     let [old, new] = [&[1][..], &[2]].map(|keys| sealed(keys).encode(&here, &entry).unwrap());
     for both in [&[1, 2], &[2, 1]] {
         assert!(
@@ -112,7 +112,7 @@ fn keys_are_changed_by_adding_the_new_one_first_behind_and_then_before_the_old_o
 
 #[test]
 fn plain_and_sealed_values_are_nothing_to_each_other() {
-    let (here, entry) = (place(1, 2, 3), Entry::from_parts(parts()));
+    let (here, entry) = (context(1, 2, 3), Entry::from_parts(parts()));
     assert!(
         sealed(&[7])
             .decode(&here, &plain().encode(&here, &entry).unwrap())
@@ -131,8 +131,8 @@ fn plain_and_sealed_values_are_nothing_to_each_other() {
 
 #[test]
 fn equal_answers_are_sealed_to_unequal_bytes_that_show_nothing() {
-    let (here, name) = (place(1, 2, 3), b"Ada Lovelace");
-    let entry = Entry::from_parts(Parts {
+    let (here, name) = (context(1, 2, 3), b"Ada Lovelace");
+    let entry = Entry::from_parts(EntryParts {
         encoded: Bytes::from_static(name),
         ..parts()
     });
@@ -143,7 +143,7 @@ fn equal_answers_are_sealed_to_unequal_bytes_that_show_nothing() {
 
 #[test]
 fn unknown_versions_and_damage_are_no_answer() {
-    let here = place(1, 2, 3);
+    let here = context(1, 2, 3);
     for codec in [plain(), sealed(&[7])] {
         let good = codec.encode(&here, &Entry::from_parts(parts())).unwrap();
         for bit in 0..good.len() * 8 {
@@ -159,7 +159,7 @@ fn unknown_versions_and_damage_are_no_answer() {
 
 #[test]
 fn absence_that_was_not_proven_is_no_answer() {
-    let unproven = Entry::from_parts(Parts {
+    let unproven = Entry::from_parts(EntryParts {
         count: 0,
         complete: false,
         ..parts()
@@ -168,8 +168,8 @@ fn absence_that_was_not_proven_is_no_answer() {
         assert!(
             codec
                 .decode(
-                    &place(1, 2, 3),
-                    &codec.encode(&place(1, 2, 3), &unproven).unwrap()
+                    &context(1, 2, 3),
+                    &codec.encode(&context(1, 2, 3), &unproven).unwrap()
                 )
                 .is_none()
         );
@@ -179,14 +179,14 @@ fn absence_that_was_not_proven_is_no_answer() {
 proptest! {
     #[test]
     fn junk_is_no_answer(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(plain().decode(&place(1, 2, 3), &bytes).is_none());
-        prop_assert!(sealed(&[7]).decode(&place(1, 2, 3), &bytes).is_none());
+        prop_assert!(plain().decode(&context(1, 2, 3), &bytes).is_none());
+        prop_assert!(sealed(&[7]).decode(&context(1, 2, 3), &bytes).is_none());
     }
 
     #[test]
     fn junk_with_a_right_checksum_does_no_harm(body in prop::collection::vec(any::<u8>(), 0..300)) {
-        let bytes = [&[PLAIN][..], &checksum(&place(1, 2, 3), &body), &body].concat();
-        let _ = plain().decode(&place(1, 2, 3), &bytes);
+        let bytes = [&[PLAIN][..], &checksum(&context(1, 2, 3), &body), &body].concat();
+        let _ = plain().decode(&context(1, 2, 3), &bytes);
     }
 
     #[test]
@@ -198,11 +198,11 @@ proptest! {
         let asked_at = SharedTime(asked_at);
         let quality = Some(MatchQuality::ALL[usize::from(jitter % 3)]);
         let extensions = vec!["2".to_owned(), String::new()];
-        let parts = Parts { encoded: encoded.into(), count, complete, asked_at, jitter, absences, extensions, quality };
+        let parts = EntryParts { encoded: encoded.into(), count, complete, asked_at, jitter, absences, extensions, quality };
         let entry = Entry::from_parts(parts);
         for codec in [plain(), sealed(&[7])] {
-            let bytes = codec.encode(&place(1, 2, 3), &entry).unwrap();
-            prop_assert_eq!(codec.decode(&place(1, 2, 3), &bytes), Some(entry.clone()));
+            let bytes = codec.encode(&context(1, 2, 3), &entry).unwrap();
+            prop_assert_eq!(codec.decode(&context(1, 2, 3), &bytes), Some(entry.clone()));
         }
     }
 }

@@ -6,18 +6,18 @@
 use crate::domain::{AuthTag, SharedTime, SlotKey, UserTag};
 use crate::redis_link::PartyHash;
 
-/// What another replica was told.
+/// What other replicas must apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A number of a user is to be forgotten.
-    ForgetNumber(UserTag, PartyHash),
-    /// All numbers of a user are to be forgotten, because many are.
-    ForgetNumbers(UserTag),
-    /// Everything of a user is to be forgotten.
-    ForgetUser(UserTag),
+    /// A number of a user is invalid.
+    InvalidateNumber(UserTag, PartyHash),
+    /// All numbers of a user are invalid, because many are.
+    InvalidateNumbers(UserTag),
+    /// Everything of a user is invalid.
+    InvalidateUser(UserTag),
     /// A credential is not accepted any more.
     Revoke(AuthTag),
-    /// Some events will never be known: everything in memory is to be forgotten.
+    /// Some events are lost: everything in memory is invalid.
     Lost,
     /// An answer was replaced by one that was asked for then: older copies are to be dropped. No
     /// load is void by it.
@@ -26,18 +26,18 @@ pub enum Event {
     ReplacedMany(UserTag, SharedTime),
 }
 
-/// The replica's name, a byte of kind, the user or credential, what of it, and a time, where the
+/// The replica's name, a byte of kind, the user or credential, what of it, and a time if the
 /// kind has one.
 pub(super) fn encode(replica: [u8; 16], event: Event) -> Vec<u8> {
     const NONE: [u8; 16] = [0; 16];
     let (kind, whose, what, time) = match event {
-        Event::ForgetNumber(user, party) => (1, user.to_bytes(), party.0, None),
-        Event::ForgetUser(user) => (2, user.to_bytes(), NONE, None),
+        Event::InvalidateNumber(user, party) => (1, user.to_bytes(), party.0, None),
+        Event::InvalidateUser(user) => (2, user.to_bytes(), NONE, None),
         Event::Revoke(auth) => (3, NONE, auth.to_bytes(), None),
         Event::Lost => (4, NONE, NONE, None),
         Event::Replaced(slot, at) => (5, slot.user().to_bytes(), slot.to_bytes(), Some(at)),
         Event::ReplacedMany(user, at) => (6, user.to_bytes(), NONE, Some(at)),
-        Event::ForgetNumbers(user) => (7, user.to_bytes(), NONE, None),
+        Event::InvalidateNumbers(user) => (7, user.to_bytes(), NONE, None),
     };
     let time = time.map(|SharedTime(at)| at.to_be_bytes());
     [
@@ -58,13 +58,13 @@ pub(super) fn decode(payload: &[u8]) -> Option<([u8; 16], Event)> {
     let user = UserTag::from_bytes(*whose);
     let at = || Some(SharedTime(u64::from_be_bytes(time.try_into().ok()?)));
     let event = match kind {
-        1 => Event::ForgetNumber(user, PartyHash(*what)),
-        2 => Event::ForgetUser(user),
+        1 => Event::InvalidateNumber(user, PartyHash(*what)),
+        2 => Event::InvalidateUser(user),
         3 => Event::Revoke(AuthTag::from_bytes(*what)),
         4 => Event::Lost,
         5 => Event::Replaced(SlotKey::from_bytes(user, *what), at()?),
         6 => Event::ReplacedMany(user, at()?),
-        7 => Event::ForgetNumbers(user),
+        7 => Event::InvalidateNumbers(user),
         _ => return None,
     };
     Some((*replica, event))
@@ -78,9 +78,9 @@ mod tests {
     fn events_survive_their_bytes() {
         let user = UserTag::from_bytes([1; 16]);
         for event in [
-            Event::ForgetNumber(user, PartyHash([7; 16])),
-            Event::ForgetNumbers(user),
-            Event::ForgetUser(UserTag::from_bytes([2; 16])),
+            Event::InvalidateNumber(user, PartyHash([7; 16])),
+            Event::InvalidateNumbers(user),
+            Event::InvalidateUser(UserTag::from_bytes([2; 16])),
             Event::Revoke(AuthTag::from_bytes([9; 16])),
             Event::Lost,
             Event::Replaced(

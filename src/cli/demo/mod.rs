@@ -16,7 +16,7 @@ use crate::example_crm::{ExampleCrm, Options, RateLimit};
 use crate::grpc::client::ContactServiceClient;
 use crate::lifecycle;
 use crate::pb::v1 as pb;
-use crate::telemetry::Lines;
+use crate::telemetry::LogLines;
 
 mod batch;
 mod tour;
@@ -36,7 +36,7 @@ pub(super) struct DemoArgs {
     keep_running: bool,
 }
 
-pub(super) async fn run(args: DemoArgs, lines: &Lines) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: DemoArgs, lines: &LogLines) -> Result<ExitCode, Failure> {
     let tasks = TaskTracker::new();
     let options = Options {
         latency: args.latency,

@@ -92,7 +92,7 @@ fn without_preamble(text: &str) -> &str {
     &text[preamble.map(str::len).sum()..]
 }
 
-/// Lines with their ends: `\n`, `\r\n` or `\r`.
+/// LogLines with their ends: `\n`, `\r\n` or `\r`.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(['\n', '\r'])
 }

@@ -3,7 +3,7 @@ use prost_types::{Struct, Value, value::Kind};
 
 use super::*;
 use crate::domain::phone::{E164, Extension};
-use crate::domain::user::{Host, Settings};
+use crate::domain::user::{AdditionalInfo, Host, Settings};
 
 #[derive(Debug, Clone, PartialEq)]
 struct Inputs {
@@ -19,26 +19,19 @@ struct Inputs {
     extension: bool,
     formats: Vec<String>,
     setting: Option<String>,
+    info: Option<String>,
 }
 
 impl Inputs {
     fn key(&self) -> ContactKey {
-        let fields = self.setting.iter().map(|text| {
-            (
-                "clioSeeClosedMatters".to_owned(),
-                Value {
-                    kind: Some(Kind::StringValue(text.clone())),
-                },
-            )
-        });
+        let (settings, info) = (["clioSeeClosedMatters".to_owned()], ["apiUrl".to_owned()]);
         let user = User {
             id: self.id.clone(),
             account: self.account.clone(),
             host: self.host.as_deref().map(|host| Host::parse(host).unwrap()),
             region: self.region.and_then(Region::parse),
-            settings: Settings::new(Struct {
-                fields: fields.collect(),
-            }),
+            settings: Settings::new(fields(&settings[0], self.setting.as_deref())),
+            info: AdditionalInfo::only(&fields(&info[0], self.info.as_deref()), &info),
         };
         let party = if self.extension {
             Party::Extension(Extension::parse(&self.number.to_string()).unwrap())
@@ -61,13 +54,26 @@ impl Inputs {
             connector: &self.connector,
             base_url: &self.base_url,
             regions: &regions,
-            settings: &["clioSeeClosedMatters"],
+            settings: &settings,
+            info: &info,
         };
         let identity = Identity::Credential(AuthTag::from_bytes([self.identity; 16]));
         KeyMaker::new([7; 16])
             .prefix(&crm, &user, &formats)
             .question(party)
             .of(&identity)
+    }
+}
+
+fn fields(name: &str, text: Option<&str>) -> Struct {
+    let value = |text: &str| Value {
+        kind: Some(Kind::StringValue(text.to_owned())),
+    };
+    Struct {
+        fields: text
+            .map(|text| (name.to_owned(), value(text)))
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -95,8 +101,9 @@ fn inputs() -> impl Strategy<Value = Inputs> {
         any::<bool>(),
         prop::collection::vec("[#|,]{1,2}#", 0..3),
         prop::option::of("[a|,]{0,2}"),
+        prop::option::of("[a|,]{0,2}"),
     );
-    (crm, user, question).prop_map(|(crm, user, (number, extension, formats, setting))| {
+    (crm, user, question).prop_map(|(crm, user, (number, extension, formats, setting, info))| {
         let ((connector, base_url, regions), (account, id, host, region, identity)) = (crm, user);
         Inputs {
             connector,
@@ -111,6 +118,7 @@ fn inputs() -> impl Strategy<Value = Inputs> {
             extension,
             formats,
             setting,
+            info,
         }
     })
 }
@@ -138,6 +146,7 @@ fn each_single_input_changes_the_key() {
         extension: false,
         formats: vec!["##".into(), "#-#".into()],
         setting: Some("x".into()),
+        info: Some("z".into()),
     };
     let changed = [
         Inputs {
@@ -212,6 +221,19 @@ fn each_single_input_changes_the_key() {
             setting: None,
             ..base.clone()
         },
+        Inputs {
+            info: Some("y".into()),
+            ..base.clone()
+        },
+        Inputs {
+            info: None,
+            ..base.clone()
+        },
+        Inputs {
+            setting: base.info.clone(),
+            info: base.setting.clone(),
+            ..base.clone()
+        },
     ];
     for other in changed {
         assert_ne!(base.key(), other.key(), "{other:?}");
@@ -233,6 +255,7 @@ fn hostile_ids_do_not_meet() {
         extension: false,
         formats: vec![],
         setting: None,
+        info: None,
     };
     let other = Inputs {
         account: "a".into(),
@@ -248,13 +271,14 @@ fn crm(base_url: &str) -> Crm<'_> {
         base_url,
         regions: &[],
         settings: &[],
+        info: &[],
     }
 }
 
 #[test]
 fn credentials_are_told_apart_without_being_kept() {
     let maker = KeyMaker::new([7; 16]);
-    let tag = |text: &str, url| maker.auth(&crm(url), &AuthHeader::parse(text).unwrap(), None);
+    let tag = |text: &str, url| maker.auth(&crm(url), None, [("authorization", text)]);
     assert_eq!(tag("Bearer a", ""), tag("Bearer a", ""));
     assert_ne!(tag("Bearer a", ""), tag("Bearer b", ""));
     assert_ne!(
@@ -262,6 +286,24 @@ fn credentials_are_told_apart_without_being_kept() {
         tag("Bearer a", "https://b.example/"),
         "what one CRM accepts"
     );
+}
+
+#[test]
+fn every_header_of_a_credential_counts_by_name_and_value() {
+    let maker = KeyMaker::new([7; 16]);
+    let tag = |headers: &[(&'static str, &str)]| maker.auth(&crm(""), None, headers.to_vec());
+    let base = tag(&[("x-token", "a"), ("x-user", "b")]);
+    for other in [
+        &[("x-token", "c"), ("x-user", "b")][..],
+        &[("x-token", "a"), ("x-user", "c")],
+        &[("x-token", "b"), ("x-user", "a")],
+        &[("x-key", "a"), ("x-user", "b")],
+        &[("x-token", "a")],
+        &[("x-token", "ax-user"), ("", "b")],
+        &[],
+    ] {
+        assert_ne!(base, tag(other), "{other:?}");
+    }
 }
 
 #[test]
@@ -296,18 +338,18 @@ fn a_host_that_nobody_is_asked_at_makes_no_other_credential_and_no_other_user() 
         KeyMaker::new([7; 16]),
         WhoAmI::new("u".to_owned(), String::new()).unwrap(),
     );
-    let header = AuthHeader::parse("Bearer a").unwrap();
     for (base_url, is_asked) in [("", true), ("https://crm.example/", false)] {
         let crm = Crm {
             connector: "a",
             base_url,
             regions: &[],
             settings: &[],
+            info: &[],
         };
         let [one, other] = ["a.example", "b.example"].map(|name| {
             let host = Host::parse(name);
             (
-                keys.auth(&crm, &header, host.as_ref()),
+                keys.auth(&crm, host.as_ref(), [("authorization", "Bearer a")]),
                 keys.identity(&crm, host.as_ref(), &who),
             )
         });

@@ -38,8 +38,8 @@ const DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
 /// A telephone number in the sense of ITU-T E.164: calling code and national significant number.
 ///
-/// Made only by [`parse_remote`] and the like; two spellings of one number are equal. `Display` is E.164
-/// (`+16505551234`), `Debug` masks it, because numbers are personal data.
+/// Made only by [`parse_remote`] and the like; two spellings of one number are equal. `Display` is
+/// E.164 (`+16505551234`), `Debug` masks it, because numbers are personal data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct E164 {
     calling_code: u16,

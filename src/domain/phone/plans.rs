@@ -30,7 +30,7 @@ const fn likely(was: &'static str, is: &'static str) -> Change {
     }
 }
 
-/// Where each rule comes from stands above it. Of several that fit, the first counts.
+/// The source of each rule stands above it. Of several that fit, the first counts.
 #[rustfmt::skip]
 const CHANGES: &[Change] = &[
     // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07-29 to 2016-11-06
@@ -105,9 +105,9 @@ pub fn other_form(number: &E164) -> Option<(E164, Certainty)> {
 const ITALY: u16 = 39;
 
 /// Italy: the zero of a fixed line belongs to it also behind +39, from 1998-06-19 on (DM
-/// 1997-07-01, art. 1), and is lost by whoever thinks otherwise. Mobiles had a zero until 2001,
-/// which old address books keep. The form that is nobody's number is the slip or the old form; if
-/// both are somebody's, as 0331 … and mobile 331 …, they are two.
+/// 1997-07-01, art. 1), and people who do not know that leave it out. Mobiles had a zero until
+/// 2001, which old address books keep. The form that is nobody's number is the slip or the old
+/// form; if both are somebody's, as 0331 … and mobile 331 …, they are two.
 fn italian(number: &E164) -> Option<(E164, Certainty)> {
     let other = match number.leading_zeros {
         0 => E164 {
@@ -127,44 +127,44 @@ fn italian(number: &E164) -> Option<(E164, Certainty)> {
 fn rewrite(digits: &str, from: &str, to: &str) -> Option<String> {
     let mut rest = digits.chars();
     let mut taken = Vec::new();
-    for place in places(from) {
+    for pattern in pattern_digits(from) {
         let digit = rest.next()?;
-        match place {
-            Place::Digit(fixed) if fixed != digit => return None,
-            Place::Digit(_) => {}
-            Place::Any => taken.push(digit),
-            Place::OneOf(set) if set.contains(digit) => taken.push(digit),
-            Place::OneOf(_) => return None,
+        match pattern {
+            PatternDigit::Digit(fixed) if fixed != digit => return None,
+            PatternDigit::Digit(_) => {}
+            PatternDigit::Any => taken.push(digit),
+            PatternDigit::OneOf(set) if set.contains(digit) => taken.push(digit),
+            PatternDigit::OneOf(_) => return None,
         }
     }
     let mut taken = taken.into_iter();
-    let written = places(to).map(|place| match place {
-        Place::Digit(fixed) => Some(fixed),
-        Place::Any | Place::OneOf(_) => taken.next(),
+    let written = pattern_digits(to).map(|pattern| match pattern {
+        PatternDigit::Digit(fixed) => Some(fixed),
+        PatternDigit::Any | PatternDigit::OneOf(_) => taken.next(),
     });
     rest.next().is_none().then(|| written.collect()).flatten()
 }
 
-enum Place<'a> {
+enum PatternDigit<'a> {
     Digit(char),
     Any,
     OneOf(&'a str),
 }
 
-fn places(form: &str) -> impl Iterator<Item = Place<'_>> {
+fn pattern_digits(form: &str) -> impl Iterator<Item = PatternDigit<'_>> {
     let mut rest = form;
     std::iter::from_fn(move || {
         let first = rest.chars().next()?;
         if first == '[' {
             let (set, after) = rest[1..].split_once(']')?;
             rest = after;
-            return Some(Place::OneOf(set));
+            return Some(PatternDigit::OneOf(set));
         }
         rest = &rest[1..];
         Some(if first == '#' {
-            Place::Any
+            PatternDigit::Any
         } else {
-            Place::Digit(first)
+            PatternDigit::Digit(first)
         })
     })
 }
@@ -241,17 +241,17 @@ mod tests {
     fn every_rule_can_be_turned_round_and_no_number_has_two_forms_of_the_list() {
         for change in CHANGES {
             let holes = |form| {
-                places(form)
-                    .filter(|place| !matches!(place, Place::Digit(_)))
+                pattern_digits(form)
+                    .filter(|pattern| !matches!(pattern, PatternDigit::Digit(_)))
                     .count()
             };
             assert_eq!(holes(change.was), holes(change.is), "{}", change.was);
             for form in [change.was, change.is] {
-                let sample: String = places(form)
-                    .map(|place| match place {
-                        Place::Digit(digit) => digit,
-                        Place::Any => '5',
-                        Place::OneOf(set) => set.chars().next().unwrap(),
+                let sample: String = pattern_digits(form)
+                    .map(|pattern| match pattern {
+                        PatternDigit::Digit(digit) => digit,
+                        PatternDigit::Any => '5',
+                        PatternDigit::OneOf(set) => set.chars().next().unwrap(),
                     })
                     .collect();
                 let forms: BTreeSet<_> = CHANGES

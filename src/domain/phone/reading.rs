@@ -6,7 +6,7 @@ use super::{E164, Region};
 
 /// How digits are read in a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct HomeReading {
     /// The first reading.
     pub(super) number: E164,
     /// The second one: the region's own calling code may be a calling code, or the first digits of
@@ -21,7 +21,7 @@ pub(super) struct Reading {
     pub(super) valid: bool,
 }
 
-impl Reading {
+impl HomeReading {
     /// Whether the digits need nothing before them: a number that exists, or that is new, but has
     /// its trunk prefix or, in North America, its area code.
     pub(super) fn is_whole(&self, digits: &str) -> bool {
@@ -35,7 +35,7 @@ impl Reading {
 const NORTH_AMERICA: u16 = 1;
 
 /// Reads digits; `None` if they are nothing like a number.
-pub(super) fn read_at_home(digits: &str, region: Region) -> Option<Reading> {
+pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> {
     let parsed = PHONE_NUMBER_UTIL
         .parse_and_keep_raw_input(digits, Some(region.engine))
         .ok()?;
@@ -43,7 +43,7 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<Reading> {
     let valid = number.is_valid();
     if parsed.country_code_source() == CountryCodeSource::FromNumberWithIdd {
         let possible = number.is_possible() && !number.is_local();
-        return Some(Reading {
+        return Some(HomeReading {
             number,
             other: None,
             certain: true,
@@ -62,7 +62,7 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<Reading> {
         behind_calling_code(digits, home)
     };
     let certain = !stripped && other.is_none() && is_written_so(digits, number, region);
-    Some(Reading {
+    Some(HomeReading {
         number,
         other,
         certain,

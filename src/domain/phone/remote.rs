@@ -71,35 +71,11 @@ struct Sent<'a> {
 impl<'a> Sent<'a> {
     fn read(text: &'a str) -> Self {
         let text = text.trim();
-        let (display, address) = match text.split_once('<') {
-            Some((display, rest)) => (display, rest.split('>').next().unwrap_or(rest)),
-            None => text.rsplit_once('"').unwrap_or(("", text)),
-        };
-        let (display, address) = (display.trim().trim_matches('"'), address.trim());
-        let (display, address) = if address.is_empty() {
-            ("", display)
-        } else {
-            (display, address)
-        };
-        let scheme = ["sips:", "sip:"]
-            .into_iter()
-            .find_map(|scheme| strip_scheme(address, scheme));
-        let user = match (scheme, address.split_once('@')) {
-            // A host alone, which is nobody; "sip:+1650…" has no host.
-            (Some(host), None) if is_host(host) => "",
-            (Some(rest), _) => rest.split('@').next().unwrap_or(rest),
-            (None, Some((user, _))) => user,
-            (None, None) => address,
-        };
-        let user = user
-            .split(':')
-            .next()
-            .filter(|_| scheme.is_some())
-            .unwrap_or(user);
+        let (display, address) = display_and_address(text);
         Self {
             all: text,
             display,
-            user: without_parameters(decoded(user)),
+            user: without_parameters(decoded(user_part(address))),
         }
     }
 
@@ -139,16 +115,49 @@ impl<'a> Sent<'a> {
                 RemoteParty::Party(Party::Number(number))
             }));
         }
-        let keypad = KEYPAD.contains(&user);
-        Ok(match E164::parse(user, region) {
-            Ok(number) if number.national == 0 || keypad && !number.is_valid() => {
-                RemoteParty::Withheld
-            }
-            Err(_) if keypad => RemoteParty::Withheld,
-            Ok(number) => RemoteParty::Party(Party::Number(number)),
-            Err(error) => RemoteParty::Unusable(error),
-        })
+        Ok(parsed(user, region))
     }
+}
+
+/// A text with digits as a number, unless it is a keypad's spelling of a word.
+fn parsed(user: &str, region: Option<Region>) -> RemoteParty {
+    let keypad = KEYPAD.contains(&user);
+    match E164::parse(user, region) {
+        Ok(number) if number.national == 0 || keypad && !number.is_valid() => RemoteParty::Withheld,
+        Err(_) if keypad => RemoteParty::Withheld,
+        Ok(number) => RemoteParty::Party(Party::Number(number)),
+        Err(error) => RemoteParty::Unusable(error),
+    }
+}
+
+/// The display name and the address of `"Name" <address>`; a text alone is an address.
+fn display_and_address(text: &str) -> (&str, &str) {
+    let (display, address) = match text.split_once('<') {
+        Some((display, rest)) => (display, rest.split('>').next().unwrap_or(rest)),
+        None => text.rsplit_once('"').unwrap_or(("", text)),
+    };
+    let (display, address) = (display.trim().trim_matches('"'), address.trim());
+    if address.is_empty() {
+        ("", display)
+    } else {
+        (display, address)
+    }
+}
+
+/// What stands before the host, without scheme and password.
+fn user_part(address: &str) -> &str {
+    let scheme = ["sips:", "sip:"]
+        .into_iter()
+        .find_map(|scheme| strip_scheme(address, scheme));
+    let user = match (scheme, address.split_once('@')) {
+        // A host alone, which is nobody; "sip:+1650…" has no host.
+        (Some(host), None) if is_host(host) => "",
+        (Some(rest), _) => rest.split('@').next().unwrap_or(rest),
+        (None, Some((user, _))) => user,
+        (None, None) => address,
+    };
+    let before_password = user.split(':').next();
+    before_password.filter(|_| scheme.is_some()).unwrap_or(user)
 }
 
 /// A number of a plan whose whole numbers are so short: the Faroes, Andorra, Niue and a few more.

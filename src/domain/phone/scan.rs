@@ -6,7 +6,7 @@
 
 use super::{Certainty, Extension};
 
-/// A run of digits that belong to one number, as far as their separators tell.
+/// A run of digits that belong to one number, as far as their separators show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
     /// What stood between this piece and the one before it.

@@ -1,12 +1,12 @@
 //! Whether a phone field of a record is the calling number: certainly, likely, or not.
 //!
-//! A stored spelling without a calling code is read as the people would read it who typed it: in
+//! A stored spelling without a calling code is read as the people who typed it would read it: in
 //! the regions of the CRM. What it is there counts first. Only a spelling that is nobody's number
 //! there may be one of the caller's own country, and then it is likely at best: nearly every
 //! national spelling is a number somewhere else too.
 
 use super::fold::fold;
-use super::reading::{Reading, read_at_home};
+use super::reading::{HomeReading, read_at_home};
 use super::scan::{Gap, Piece, pieces};
 use super::{E164, Extension, MAX_SPELLING, Region, other_form};
 
@@ -26,6 +26,24 @@ pub struct Match {
     pub certainty: Certainty,
     /// The extensions beside the number in this field.
     pub(crate) extensions: Vec<Extension>,
+}
+
+impl Match {
+    /// The better of what was found before and another number of the field. Extensions of numbers
+    /// that are equally good add up.
+    fn better(found: Option<Self>, certainty: Certainty, extension: Option<Extension>) -> Self {
+        match found {
+            Some(found) if found.certainty < certainty => found,
+            Some(mut found) if found.certainty == certainty => {
+                found.extensions.extend(extension);
+                found
+            }
+            _ => Self {
+                certainty,
+                extensions: extension.into_iter().collect(),
+            },
+        }
+    }
 }
 
 /// Digits at the end that all spellings of a number share, whatever stands in front.
@@ -70,7 +88,7 @@ impl<'a> Sought<'a> {
         }
     }
 
-    /// What `field` says of the number; `None` if it is not there. A field longer than 256 bytes
+    /// Finds the number in `field`; `None` if it is not there. A field longer than 256 bytes
     /// counts up to there.
     #[must_use]
     pub fn find_in(&self, field: &str) -> Option<Match> {
@@ -83,42 +101,30 @@ impl<'a> Sought<'a> {
         {
             return None;
         }
+        let ends_right = |number: &FieldNumber| number.digits.ends_with(&self.tail);
         let mut best: Option<Match> = None;
-        let ends_right = |spelling: &Spelling| spelling.digits.ends_with(&self.tail);
-        for spelling in self.spellings(pieces).into_iter().filter(ends_right) {
-            let Some(certainty) = self.judge(&spelling) else {
-                continue;
-            };
-            let certainty = certainty.max(spelling.at_best);
-            match &mut best {
-                Some(best) if best.certainty < certainty => {}
-                Some(best) if best.certainty == certainty => {
-                    best.extensions.extend(spelling.extension)
-                }
-                _ => {
-                    best = Some(Match {
-                        certainty,
-                        extensions: spelling.extension.into_iter().collect(),
-                    })
-                }
+        for number in self.spellings(pieces).into_iter().filter(ends_right) {
+            if let Some(certainty) = self.judge(&number) {
+                let certainty = certainty.max(number.at_best);
+                best = Some(Match::better(best, certainty, number.extension));
             }
         }
         best
     }
 
-    /// The numbers that the pieces of a field are. Pieces are joined where one alone is no number,
-    /// and left out where nothing says what they are: a part of a number must not pass for another.
-    fn spellings(&self, pieces: Vec<Piece>) -> Vec<Spelling> {
-        let mut list: Vec<Spelling> = Vec::new();
-        let mut dear = JUDGED;
+    /// The numbers that the pieces of a field are. Pieces are joined if one alone is no number,
+    /// and left out if it is unknown what they are: a part of a number must not pass for another.
+    fn spellings(&self, pieces: Vec<Piece>) -> Vec<FieldNumber> {
+        let mut list: Vec<FieldNumber> = Vec::new();
+        let mut judgements_left = JUDGED;
         for piece in pieces.into_iter().take(PIECES) {
             let listed = piece.gap == Gap::Punctuation && !piece.plus;
-            let next = Spelling::from(piece);
+            let next = FieldNumber::from(piece);
             if self.matters(&next, &next) {
-                let Some(left) = dear.checked_sub(1) else {
+                let Some(left) = judgements_left.checked_sub(1) else {
                     break;
                 };
-                dear = left;
+                judgements_left = left;
             }
             let Some(last) = list.last_mut() else {
                 list.push(next);
@@ -143,15 +149,15 @@ impl<'a> Sought<'a> {
     }
 
     /// Whether it can make a difference what two spellings are: one of them has the right end.
-    fn matters(&self, one: &Spelling, other: &Spelling) -> bool {
+    fn matters(&self, one: &FieldNumber, other: &FieldNumber) -> bool {
         [one, other]
             .into_iter()
             .any(|spelling| spelling.digits.ends_with(&self.tail))
     }
 
-    /// Whether `next` may be a part of the number that stands before it. Asking the engine is dear,
-    /// so only where it makes a difference.
-    fn is_fragment(&self, next: &Spelling, last: &Spelling) -> bool {
+    /// Whether `next` may be a part of the number that stands before it. The engine is slow, so it
+    /// is only asked if it makes a difference.
+    fn is_fragment(&self, next: &FieldNumber, last: &FieldNumber) -> bool {
         if !self.matters(next, next) {
             return next.is_short() && !last.is_short() && !next.digits.starts_with('0');
         }
@@ -159,13 +165,13 @@ impl<'a> Sought<'a> {
     }
 
     /// Whether the spelling is the number.
-    fn judge(&self, spelling: &Spelling) -> Option<Certainty> {
+    fn judge(&self, spelling: &FieldNumber) -> Option<Certainty> {
         let digits = spelling.digits.as_str();
         if spelling.plus {
             // "+0049…" is two ways of saying the same.
             return self.form(E164::abroad(digits.strip_prefix("00").unwrap_or(digits))?);
         }
-        let verdicts: Vec<Verdict> = self
+        let verdicts: Vec<RegionVerdict> = self
             .regions
             .iter()
             .map(|region| self.at_home(digits, *region))
@@ -174,12 +180,15 @@ impl<'a> Sought<'a> {
             .iter()
             .filter_map(|verdict| verdict.certainty())
             .min();
-        let another_for_certain = verdicts.contains(&Verdict::Another { certain: true });
+        let another_for_certain = verdicts.contains(&RegionVerdict::Another { certain: true });
         match best {
             Some(certainty) if !another_for_certain => Some(certainty),
             // Certain in two regions of the CRM, as two numbers.
             Some(Certainty::Certain) => Some(Certainty::Likely),
-            None if verdicts.iter().all(|verdict| *verdict == Verdict::Nobody) => {
+            None if verdicts
+                .iter()
+                .all(|verdict| *verdict == RegionVerdict::Nobody) =>
+            {
                 self.elsewhere(digits)
             }
             Some(Certainty::Likely) | None => None,
@@ -187,8 +196,8 @@ impl<'a> Sought<'a> {
     }
 
     /// What the digits are in one region of the CRM.
-    fn at_home(&self, digits: &str, region: Region) -> Verdict {
-        let Some(Reading {
+    fn at_home(&self, digits: &str, region: Region) -> RegionVerdict {
+        let Some(HomeReading {
             number,
             other,
             certain,
@@ -196,15 +205,15 @@ impl<'a> Sought<'a> {
             valid,
         }) = read_at_home(digits, region)
         else {
-            return Verdict::Nobody;
+            return RegionVerdict::Nobody;
         };
         match (self.form(number), other.and_then(|other| self.form(other))) {
-            (Some(form), _) => Verdict::This(if certain { form } else { Certainty::Likely }),
-            (None, Some(_)) => Verdict::This(Certainty::Likely),
-            (None, None) if possible || other.is_some() => Verdict::Another {
+            (Some(form), _) => RegionVerdict::This(if certain { form } else { Certainty::Likely }),
+            (None, Some(_)) => RegionVerdict::This(Certainty::Likely),
+            (None, None) if possible || other.is_some() => RegionVerdict::Another {
                 certain: certain && valid,
             },
-            (None, None) => Verdict::Nobody,
+            (None, None) => RegionVerdict::Nobody,
         }
     }
 
@@ -242,7 +251,7 @@ impl<'a> Sought<'a> {
     }
 
     /// Whether the digits are a number that needs nothing before it.
-    fn is_whole(&self, spelling: &Spelling) -> bool {
+    fn is_whole(&self, spelling: &FieldNumber) -> bool {
         if spelling.plus || spelling.is_short() {
             return !spelling.is_short();
         }
@@ -261,13 +270,13 @@ impl<'a> Sought<'a> {
 
 /// What a spelling is in one region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum RegionVerdict {
     This(Certainty),
     Another { certain: bool },
     Nobody,
 }
 
-impl Verdict {
+impl RegionVerdict {
     fn certainty(self) -> Option<Certainty> {
         match self {
             Self::This(certainty) => Some(certainty),
@@ -278,14 +287,14 @@ impl Verdict {
 
 /// One spelling of a number, digits only.
 #[derive(Debug, Clone)]
-struct Spelling {
+struct FieldNumber {
     plus: bool,
     digits: String,
     extension: Option<Extension>,
     at_best: Certainty,
 }
 
-impl From<Piece> for Spelling {
+impl From<Piece> for FieldNumber {
     fn from(piece: Piece) -> Self {
         let Piece {
             plus,
@@ -303,7 +312,7 @@ impl From<Piece> for Spelling {
     }
 }
 
-impl Spelling {
+impl FieldNumber {
     /// Too few digits for a number, calling code and trunk prefix not counted.
     fn is_short(&self) -> bool {
         let before = match (self.plus, self.digits.as_bytes()) {

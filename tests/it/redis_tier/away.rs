@@ -89,7 +89,7 @@ async fn a_restarted_server_is_used_again_and_has_nothing() {
     server.restart().await;
     comes_back(&link).await;
     assert_eq!(
-        store(&tier, &key("u", 1), &begun.epoch, &entry("old", 1)).await,
+        store(&tier, &key("u", 1), &begun.number_token, &entry("old", 1)).await,
         Ok(false)
     );
     assert!(load(&tier, &key("u", 1), &entry("Ann", 1)).await);
@@ -119,12 +119,12 @@ async fn a_full_server_refuses_to_store_and_goes_on_answering() {
     assert!(load(&tier, &key("u", 2), &entry("Bob", 1)).await);
     server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     for _ in 0..5 {
-        let kept = store(&tier, &key("u", 1), &begun.epoch, &entry("Ann", 1)).await;
+        let kept = store(&tier, &key("u", 1), &begun.number_token, &entry("Ann", 1)).await;
         assert_eq!(kept, Err(LinkError::Failed("OOM".to_owned())));
     }
     assert_eq!(stored(&tier, &key("u", 2)).await, Ok(Some(entry("Bob", 1))));
     assert!(link.is_up());
-    tier.forget_user(key("u", 1).user()).await.unwrap();
+    tier.invalidate_user(key("u", 1).user()).await.unwrap();
     assert_eq!(
         server.keys(),
         Vec::<String>::new(),
@@ -146,7 +146,7 @@ async fn a_read_only_server_answers_what_it_has() {
             LinkError::Failed("READONLY".to_owned())
         );
         assert_eq!(
-            tier.forget_user(key("u", 1).user()).await,
+            tier.invalidate_user(key("u", 1).user()).await,
             Err(LinkError::Failed("READONLY".to_owned()))
         );
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contactd::clock::{Stopwatch, sleep, timeout};
-use contactd::redis_link::{Config, Link, LinkError};
+use contactd::redis_link::{Link, LinkConfig, LinkError};
 
 use crate::faults::loopback;
 use crate::support::chaos::{ChaosProxy, Mode};
@@ -62,7 +62,7 @@ async fn a_way_almost_as_long_as_the_timeout_is_used_again_after_a_blip() {
     let server = RedisServer::start().await;
     let proxy = ChaosProxy::before(loopback(server.port)).await;
     let timeout = Duration::from_secs(1);
-    let (link, _) = link_with(&Config {
+    let (link, _) = link_with(&LinkConfig {
         timeout,
         ..config(&format!("redis://{}", proxy.addr))
     });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contactd::cache::RedisTier;
 use contactd::clock::sleep;
-use contactd::redis_link::{CaCertificates, Config};
+use contactd::redis_link::{CaCertificates, LinkConfig};
 
 use super::{begin, entry, key, load, stored};
 use crate::support::eventually;
@@ -48,7 +48,7 @@ async fn tls_with_an_authority_of_ones_own() {
 
     let url = format!("rediss://localhost:{port}");
     let trusting = tier_on(
-        link_with(&Config {
+        link_with(&LinkConfig {
             ca: Some(CaCertificates::parse(authority.pem().into_bytes()).unwrap()),
             ..config(&url)
         })

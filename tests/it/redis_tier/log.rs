@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contactd::cache::{Event, Log, LogReader};
+use contactd::cache::{Event, InvalidationLog, LogReader};
 use contactd::clock::sleep;
 use contactd::domain::{AuthTag, SharedTime, UserTag};
 
@@ -14,9 +14,9 @@ fn user(n: u8) -> UserTag {
 }
 
 /// Two replicas that have begun to read.
-async fn two(server: &RedisServer) -> [(Log, LogReader); 2] {
+async fn two(server: &RedisServer) -> [(InvalidationLog, LogReader); 2] {
     let mut replicas = [(); 2].map(|()| {
-        let log = Log::new(link_to(&server.url()));
+        let log = InvalidationLog::new(link_to(&server.url()));
         let reader = log.reader();
         (log, reader)
     });
@@ -32,15 +32,15 @@ async fn events(reader: &mut LogReader) -> Vec<Event> {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn a_replica_hears_what_others_publish_once_and_in_order() {
+async fn a_replica_gets_what_others_publish_once_and_in_order() {
     let server = RedisServer::start().await;
     let [(one, mut own), (_, mut other)] = two(&server).await;
     let hash = link_to(&server.url())
         .names()
         .party(key("u", 1).user(), party(1));
     let published = [
-        Event::ForgetNumber(key("u", 1).user(), hash),
-        Event::ForgetUser(user(2)),
+        Event::InvalidateNumber(key("u", 1).user(), hash),
+        Event::InvalidateUser(user(2)),
         Event::Revoke(AuthTag::from_bytes([4; 16])),
         Event::Replaced(key("u", 1).slot(), SharedTime(7)),
         Event::ReplacedMany(user(5), SharedTime(8)),
@@ -60,8 +60,8 @@ async fn a_replica_hears_what_others_publish_once_and_in_order() {
         "Redis' own time: {polled:?}"
     );
     assert_eq!(events(&mut own).await, [], "its own are not repeated to it");
-    one.publish(Event::ForgetUser(user(5))).await.unwrap();
-    assert_eq!(events(&mut other).await, [Event::ForgetUser(user(5))]);
+    one.publish(Event::InvalidateUser(user(5))).await.unwrap();
+    assert_eq!(events(&mut other).await, [Event::InvalidateUser(user(5))]);
 }
 
 #[tokio::test]
@@ -69,40 +69,40 @@ async fn a_replica_hears_what_others_publish_once_and_in_order() {
 async fn a_reader_begins_at_the_end() {
     let server = RedisServer::start().await;
     let [(one, _), _] = two(&server).await;
-    one.publish(Event::ForgetUser(user(1))).await.unwrap();
-    let mut late = Log::new(link_to(&server.url())).reader();
+    one.publish(Event::InvalidateUser(user(1))).await.unwrap();
+    let mut late = InvalidationLog::new(link_to(&server.url())).reader();
     assert_eq!(events(&mut late).await, []);
-    one.publish(Event::ForgetUser(user(2))).await.unwrap();
-    assert_eq!(events(&mut late).await, [Event::ForgetUser(user(2))]);
+    one.publish(Event::InvalidateUser(user(2))).await.unwrap();
+    assert_eq!(events(&mut late).await, [Event::InvalidateUser(user(2))]);
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn many_events_come_in_batches_and_a_reader_too_far_behind_is_told() {
+async fn many_events_come_in_batches_and_a_reader_too_far_behind_learns_it() {
     let server = RedisServer::start().await;
     let [(one, _), (_, mut other)] = two(&server).await;
     for n in 0..2_500_u32 {
-        one.publish(Event::ForgetUser(user(u8::try_from(n % 250).unwrap())))
+        one.publish(Event::InvalidateUser(user(u8::try_from(n % 250).unwrap())))
             .await
             .unwrap();
     }
-    let mut heard = Vec::new();
-    while heard.len() < 2_500 {
+    let mut read = Vec::new();
+    while read.len() < 2_500 {
         let batch = events(&mut other).await;
         assert!(!batch.is_empty() && !batch.contains(&Event::Lost));
-        heard.extend(batch);
+        read.extend(batch);
     }
     assert_eq!(events(&mut other).await, []);
 
     for n in 0..20 {
-        one.publish(Event::ForgetUser(user(n))).await.unwrap();
+        one.publish(Event::InvalidateUser(user(n))).await.unwrap();
     }
     server.run::<()>(&["XTRIM", "contactd:{log}:s", "MAXLEN", "5"]);
     assert_eq!(events(&mut other).await, [Event::Lost]);
-    one.publish(Event::ForgetUser(user(9))).await.unwrap();
+    one.publish(Event::InvalidateUser(user(9))).await.unwrap();
     assert_eq!(
         events(&mut other).await,
-        [Event::ForgetUser(user(9))],
+        [Event::InvalidateUser(user(9))],
         "and goes on"
     );
 }
@@ -114,10 +114,10 @@ async fn a_flushed_or_evicted_log_is_noticed() {
     let [(one, _), (_, mut other)] = two(&server).await;
     for (n, gone) in (0..).zip(["everything", "contactd:{log}:s", "contactd:{log}:h"]) {
         for before in [true, false] {
-            one.publish(Event::ForgetUser(user(n))).await.unwrap();
-            assert_eq!(events(&mut other).await, [Event::ForgetUser(user(n))]);
+            one.publish(Event::InvalidateUser(user(n))).await.unwrap();
+            assert_eq!(events(&mut other).await, [Event::InvalidateUser(user(n))]);
             if before {
-                one.publish(Event::ForgetUser(user(n))).await.unwrap();
+                one.publish(Event::InvalidateUser(user(n))).await.unwrap();
             }
             if gone == "everything" {
                 server.flush()
@@ -125,15 +125,15 @@ async fn a_flushed_or_evicted_log_is_noticed() {
                 server.run::<()>(&["DEL", gone])
             }
             if !before {
-                one.publish(Event::ForgetUser(user(n))).await.unwrap();
+                one.publish(Event::InvalidateUser(user(n))).await.unwrap();
             }
-            let heard = events(&mut other).await;
+            let read = events(&mut other).await;
             // With the stream alone gone and everything heard before, nothing was missed.
             let whole = !before && gone.ends_with('s');
             assert_eq!(
-                heard,
+                read,
                 [if whole {
-                    Event::ForgetUser(user(n))
+                    Event::InvalidateUser(user(n))
                 } else {
                     Event::Lost
                 }],
@@ -157,7 +157,7 @@ async fn a_replica_that_was_cut_off_catches_up() {
     publish_when_up(&one).await;
     assert_eq!(
         poll_when_up(&mut other).await,
-        [Event::ForgetUser(user(1))],
+        [Event::InvalidateUser(user(1))],
         "nothing was missed"
     );
 
@@ -173,7 +173,7 @@ async fn a_replica_that_was_cut_off_catches_up() {
 #[ignore = "needs redis-server: tests/run gets it"]
 async fn a_reader_that_could_not_begin_may_have_missed_some() {
     let mut server = RedisServer::on(crate::support::redis::free_port(), &[]);
-    let mut reader = Log::new(link_to(&server.url())).reader();
+    let mut reader = InvalidationLog::new(link_to(&server.url())).reader();
     assert!(reader.poll().await.is_err());
     server.restart().await;
     assert_eq!(poll_when_up(&mut reader).await, [Event::Lost]);
@@ -209,9 +209,9 @@ async fn replicas_that_are_gone_are_not_counted() {
     assert_eq!(own.poll().await.unwrap().replicas, Some(1));
 }
 
-async fn publish_when_up(log: &Log) {
+async fn publish_when_up(log: &InvalidationLog) {
     for _ in 0..200 {
-        if log.publish(Event::ForgetUser(user(1))).await.is_ok() {
+        if log.publish(Event::InvalidateUser(user(1))).await.is_ok() {
             return;
         }
         sleep(Duration::from_millis(20)).await;

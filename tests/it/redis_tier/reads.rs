@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::cache::{Config, Event, Log, MemoryCache, SharedTier, TieredCache};
+use contactd::cache::{Event, InvalidationLog, MemoryCache, MemoryConfig, SharedTier, TieredCache};
 use contactd::clock::{Clock, Stopwatch, SystemClock};
 use contactd::domain::{AgePolicy, Ages, ContactKey, Source};
 use contactd::metrics::Metrics;
@@ -30,7 +30,7 @@ fn calls(server: &RedisServer, command: &str) -> u32 {
 async fn look_ups_that_come_at_the_same_moment_share_a_command() {
     let server = RedisServer::start().await;
     // Longer than any machine takes for a share of it.
-    let patient = redis_link::Config {
+    let patient = redis_link::LinkConfig {
         timeout: Duration::from_secs(10),
         ..config(&server.url())
     };
@@ -106,7 +106,7 @@ async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
     let (one, two) = (key("u", 1), key("u", 2));
     let get = async |key: &ContactKey, known: Option<UserToken>| {
         let held = tier.get(key.user(), key.party(), known).await.unwrap();
-        (tier.entry(&held, key), held.generation)
+        (tier.entry(&held, key), held.user_token)
     };
     assert!(load(&tier, &one, &entry("Ann", 1)).await);
     let first = get(&one, None).await;
@@ -121,7 +121,7 @@ async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
     assert_eq!(stored(&tier, &one).await, Ok(None));
     server.run::<()>(&["RENAME", "elsewhere", &generation]);
     assert_eq!(get(&two, first.1).await.0, None);
-    tier.forget_user(one.user()).await.unwrap();
+    tier.invalidate_user(one.user()).await.unwrap();
     assert_eq!(get(&one, first.1).await.0, None);
     assert!(load(&tier, &one, &entry("Bob", 2)).await);
     let second = get(&one, first.1).await;
@@ -141,11 +141,11 @@ fn replica(server: &RedisServer) -> TieredCache {
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let link = link_to(&server.url());
-    let memory = MemoryCache::new(Config { bytes: 1 << 20 }, ages, Arc::clone(&clock));
+    let memory = MemoryCache::new(MemoryConfig { bytes: 1 << 20 }, ages, Arc::clone(&clock));
     let names = link.names().clone();
     let shared = SharedTier {
         redis: tier_on(link.clone()),
-        log: Log::new(link),
+        log: InvalidationLog::new(link),
         time: RedisTime::new(Arc::clone(&clock)),
         tasks: TaskTracker::new(),
     };
@@ -188,16 +188,16 @@ async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
         .find(|name| name.ends_with(":i"))
         .unwrap();
     server.run::<()>(&["DEL", &index]);
-    one.forget_user(key("u", 1).user()).await.unwrap();
+    one.invalidate_user(key("u", 1).user()).await.unwrap();
     let user = key("u", 1).user();
     let unrelated = link_to(&server.url()).names().party(user, party(9));
-    other.hear(&Event::ForgetNumber(user, unrelated));
+    other.apply(&Event::InvalidateNumber(user, unrelated));
     let third = source(&other, 3).await;
     // On a machine that stood still meanwhile the generation is read again.
     if watch.elapsed() < Duration::from_secs(1) {
         assert_eq!(third, Some(Source::Redis), "until it hears of it");
     }
-    other.hear(&Event::ForgetUser(user));
+    other.apply(&Event::InvalidateUser(user));
     for n in 1..=3 {
         assert_eq!(source(&other, n).await, None, "{n}");
     }

@@ -271,7 +271,7 @@ async fn admissions(server: &RedisServer, remembered: Duration) -> (Admissions, 
     );
     // As the first reading of the log would say it.
     let now: (u64, u64) = server.run(&["TIME"]);
-    time.hear(SharedTime(now.0 * 1000 + now.1 / 1000));
+    time.apply(SharedTime(now.0 * 1000 + now.1 / 1000));
     (
         Admissions::new(config, Arc::new(clock.clone()), Some((link, reads, time))),
         clock,
@@ -408,7 +408,7 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
         .unwrap();
     server.run::<()>(&["ZREM", &index, lost.split("}:").last().unwrap()]);
     tier_on(link_to(&server.url()))
-        .forget_user(user)
+        .invalidate_user(user)
         .await
         .unwrap();
     assert_eq!(server.keys(), [lost]);

@@ -1,4 +1,4 @@
-//! Invalidations while something is under way or somebody cannot hear.
+//! Invalidations while a load is under way or a replica is cut off.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::fleet::{
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, eventually, find};
 
-/// How long a replica may take to hear of an invalidation.
+/// How long a replica may take to apply an invalidation.
 const SOON: Duration = Duration::from_secs(5);
 
 /// A CRM that takes its time.
@@ -148,7 +148,7 @@ async fn a_replica_whose_redis_was_flushed_trusts_nothing_that_it_had() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn an_invalidation_that_redis_cannot_be_told_is_said_to_have_failed() {
+async fn an_invalidation_that_does_not_reach_redis_is_reported_as_failed() {
     let (crm, mut redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let daemons = replicas(&crm, &redis.url(), 1).await;
     daemons[0].find(find()).await.unwrap();
@@ -169,9 +169,44 @@ async fn an_invalidation_that_redis_cannot_be_told_is_said_to_have_failed() {
     assert_eq!(source(&here), contactd::pb::v1::Source::Crm);
 }
 
+/// The keys of the log are there, and hold something of another type.
+async fn an_invalidation_fails_over(key: &str) {
+    let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
+    let daemons = replicas(&crm, &redis.url(), 2).await;
+    for daemon in &daemons {
+        daemon.find(find()).await.unwrap();
+    }
+    redis.run::<()>(&["SET", key, "of another type"]);
+    crm.becomes(|seen| named("Ada King", seen));
+    for scope in [the_number(), everything()] {
+        let status = forget(&daemons[0], scope).await.unwrap_err();
+        assert_eq!(
+            (status.code(), details(&status).reason.as_str()),
+            (Code::Unavailable, "REDIS_UNAVAILABLE"),
+            "{key}"
+        );
+    }
+    let here = daemons[0].find(find()).await.unwrap();
+    assert_eq!(names(&here), ["Ada King"], "the answer is invalid here");
+    redis.run::<u32>(&["DEL", key]);
+    forget(&daemons[0], the_number()).await.unwrap();
+    answers(&daemons[1], "Ada King", SOON).await;
+}
+
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn while_redis_is_away_all_numbers_are_forgotten_here_and_the_caller_is_told_of_the_others() {
+async fn an_invalidation_fails_openly_if_the_counter_of_the_log_is_of_another_type() {
+    an_invalidation_fails_over("contactd:{log}:h").await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn an_invalidation_fails_openly_if_the_stream_of_the_log_is_of_another_type() {
+    an_invalidation_fails_over("contactd:{log}:s").await;
+}
+
+#[tokio::test]
+async fn while_redis_is_away_all_numbers_are_invalid_here_and_the_caller_gets_an_error() {
     let (crm, mut redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let daemon = replica(&crm, &redis.url(), "").await;
     for n in 1..=3 {
@@ -196,7 +231,7 @@ async fn while_redis_is_away_all_numbers_are_forgotten_here_and_the_caller_is_to
 }
 
 #[tokio::test]
-async fn a_number_that_cannot_be_read_does_not_pass_for_forgotten() {
+async fn a_number_that_cannot_be_read_does_not_pass_for_invalidated() {
     let crm = FakeCrm::start(ada).await;
     let daemon = crate::support::TestDaemon::over(&crm).await;
     let scope = |text: &str| {

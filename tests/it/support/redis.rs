@@ -170,8 +170,8 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-pub(crate) fn config(url: &str) -> redis_link::Config {
-    redis_link::Config {
+pub(crate) fn config(url: &str) -> redis_link::LinkConfig {
+    redis_link::LinkConfig {
         url: url.parse().unwrap(),
         key_prefix: "contactd".parse().unwrap(),
         timeout: Duration::from_millis(50),
@@ -182,7 +182,7 @@ pub(crate) fn config(url: &str) -> redis_link::Config {
 }
 
 /// A link to `url` with its keeper running, and its gauge.
-pub(crate) fn link_with(config: &redis_link::Config) -> (Link, Gauge) {
+pub(crate) fn link_with(config: &redis_link::LinkConfig) -> (Link, Gauge) {
     let up = Gauge::default();
     let (link, keeper) = Link::new(config, up.clone()).unwrap();
     TaskTracker::new().spawn(keeper.run());

@@ -1,7 +1,8 @@
 //! The HTTP client: hyper's, over connections on which a reply's heads are bounded ([`Heads`]).
 //!
-//! Owns connections, TLS, and what is asked for with every call. Unpacks gzip as it is read.
-//! Follows no redirects, keeps no cookies, knows no proxies.
+//! Owns connections, TLS, and the headers of every call. Unpacks gzip as it is read. Follows no
+//! redirects, keeps no cookies, uses no proxies. Promises that nothing but a GET or a POST that only
+//! reads ([`Method`]) is ever sent.
 
 use std::error::Error;
 use std::fmt;
@@ -13,9 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty};
+use http::header::{ACCEPT, CONTENT_LENGTH, HeaderMap, HeaderValue, USER_AGENT};
+use http::{StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy;
@@ -27,8 +28,9 @@ use tower_http::decompression::{Decompression, DecompressionBody};
 use tower_service::Service;
 use url::Url;
 
-use super::dns::{NotPublic, Resolver};
+use super::dns::{CrmResolver, NotPublic};
 use super::heads::{Heads, TooMuch};
+use super::request::Method;
 use crate::clock;
 
 /// Header lines of one reply over HTTP/1; more break the call.
@@ -37,8 +39,8 @@ const HEADER_LINES: usize = 100;
 /// Bytes of the headers of one reply over HTTP/2, names included; more break the call.
 const HEADER_BYTES: u32 = 16 * 1024;
 
-/// How often a connection over HTTP/2 is asked whether it still works, and how long it may take to
-/// say so. Many calls share it, so a dead one must not be found out by each of them in turn.
+/// How often a connection over HTTP/2 is probed, and how long the reply may take. Many calls share
+/// one, so that one probe discovers for all of them that it is dead.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
 
 /// How long a connection may take to be there, TLS included.
@@ -60,14 +62,14 @@ const KEEPALIVES: u32 = 2;
 /// Idle connections that a client keeps to each host: as many as there were calls at once.
 pub(super) const KEPT: usize = usize::MAX;
 
-/// Bytes read in one go before others have their turn.
+/// Bytes read in one go before other tasks run.
 const AT_A_TIME: usize = 64 << 10;
 
-type Inner = Decompression<legacy::Client<Connector, Empty<Bytes>>>;
+type HyperClient = Decompression<legacy::Client<BoundedConnector, Full<Bytes>>>;
 
 /// Why there is no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum TransportError {
     #[error("no public address")]
     NotPublic,
     #[error("no connection")]
@@ -83,19 +85,19 @@ pub(super) enum Failure {
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub(super) struct HttpClient {
-    inner: Inner,
+    inner: HyperClient,
 }
 
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Client(…)")
+        f.write_str("HttpClient(…)")
     }
 }
 
 impl HttpClient {
     /// One that keeps so many idle connections to each host.
     pub(super) fn new(
-        resolver: Resolver,
+        resolver: CrmResolver,
         tls: &Arc<rustls::ClientConfig>,
         https_only: bool,
         kept: usize,
@@ -113,67 +115,80 @@ impl HttpClient {
             .http2_max_header_list_size(HEADER_BYTES)
             .http2_keep_alive_interval(ALIVE.0)
             .http2_keep_alive_timeout(ALIVE.1)
-            .build(Connector { https });
+            .build(BoundedConnector { https });
         Self {
             inner: Decompression::new(client),
         }
     }
 
-    /// A GET of this URL.
-    pub(super) fn get(&self, url: Url) -> RequestBuilder {
-        let accept = (ACCEPT, HeaderValue::from_static("application/json"));
-        let agent = (
-            USER_AGENT,
-            HeaderValue::from_static(concat!("contactd/", env!("CARGO_PKG_VERSION"))),
-        );
-        RequestBuilder {
-            client: self.clone(),
-            url,
-            headers: HeaderMap::from_iter([accept, agent]),
+    /// Sends a request and waits for the head of the reply.
+    pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let url = request.url.clone();
+        // A clone, because calling takes the client exclusively.
+        let mut inner = self.inner.clone();
+        match inner.call(request.into_http()?).await {
+            Ok(response) => Ok(HttpResponse {
+                url,
+                inner: response,
+            }),
+            Err(error) => Err(transport_error(&error)),
         }
     }
 }
 
-/// A call that is not made yet.
-#[derive(Debug, Clone)]
-pub(super) struct RequestBuilder {
-    client: HttpClient,
-    url: Url,
-    headers: HeaderMap,
+/// A request with an address.
+#[derive(Clone)]
+pub(super) struct HttpRequest {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    /// Empty for a GET.
+    pub(super) body: Bytes,
 }
 
-impl RequestBuilder {
-    /// With this header.
-    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
-        self
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpRequest {
+    /// A GET of this URL.
+    pub(super) fn get(url: Url) -> Self {
+        Self {
+            method: Method::Get,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
     }
 
-    /// Makes the call, and waits for the head of the reply.
-    pub(super) async fn send(mut self) -> Result<Response, Failure> {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = self.url.as_str().parse().map_err(|_| Failure::Connect)?;
+    fn into_http(mut self) -> Result<http::Request<Full<Bytes>>, TransportError> {
+        let accept = HeaderValue::from_static("application/json");
+        let agent = HeaderValue::from_static(concat!("contactd/", env!("CARGO_PKG_VERSION")));
+        self.headers.entry(ACCEPT).or_insert(accept);
+        self.headers.insert(USER_AGENT, agent);
+        let mut request = http::Request::new(Full::new(self.body));
+        *request.method_mut() = match self.method {
+            Method::Get => http::Method::GET,
+            Method::ReadByPost => http::Method::POST,
+        };
+        let uri = self.url.as_str().parse();
+        *request.uri_mut() = uri.map_err(|_| TransportError::Connect)?;
         *request.headers_mut() = self.headers;
-        let response = self
-            .client
-            .inner
-            .call(request)
-            .await
-            .map_err(|error| failure(&error))?;
-        Ok(Response {
-            url: self.url,
-            inner: response,
-        })
+        Ok(request)
     }
 }
 
 /// A reply whose head is there.
-pub(super) struct Response {
+pub(super) struct HttpResponse {
     url: Url,
     inner: http::Response<DecompressionBody<Incoming>>,
 }
 
-impl Response {
+impl HttpResponse {
     pub(super) fn status(&self) -> StatusCode {
         self.inner.status()
     }
@@ -198,17 +213,9 @@ impl Response {
     }
 
     /// The next part of the body, unpacked.
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
         while let Some(frame) = self.inner.body_mut().frame().await {
-            let frame = frame.map_err(|error| {
-                // Else it is the fault of what unpacks.
-                let is_the_connections = is_caused_by::<hyper::Error>(&*error);
-                if is_the_connections {
-                    Failure::Broken
-                } else {
-                    Failure::Encoding
-                }
-            })?;
+            let frame = frame.map_err(|error| body_error(&*error))?;
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
@@ -218,7 +225,7 @@ impl Response {
 }
 
 /// Makes TCP connections that notice when their peer vanishes.
-fn http(resolver: Resolver) -> HttpConnector<Resolver> {
+fn http(resolver: CrmResolver) -> HttpConnector<CrmResolver> {
     let mut http = HttpConnector::new_with_resolver(resolver);
     http.enforce_http(false);
     http.set_nodelay(true);
@@ -231,15 +238,24 @@ fn http(resolver: Resolver) -> HttpConnector<Resolver> {
     http
 }
 
-fn failure(error: &legacy::Error) -> Failure {
-    if is_caused_by::<NotPublic>(error) {
-        Failure::NotPublic
-    } else if is_caused_by::<TooMuch>(error) {
-        Failure::TooMuch
-    } else if error.is_connect() {
-        Failure::Connect
+/// A broken body is the connection's fault, or that of the CRM's compression.
+fn body_error(error: &(dyn Error + 'static)) -> TransportError {
+    if is_caused_by::<hyper::Error>(error) {
+        TransportError::Broken
     } else {
-        Failure::Broken
+        TransportError::Encoding
+    }
+}
+
+fn transport_error(error: &legacy::Error) -> TransportError {
+    if is_caused_by::<NotPublic>(error) {
+        TransportError::NotPublic
+    } else if is_caused_by::<TooMuch>(error) {
+        TransportError::TooMuch
+    } else if error.is_connect() {
+        TransportError::Connect
+    } else {
+        TransportError::Broken
     }
 }
 
@@ -254,18 +270,18 @@ fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
         || error.source().is_some_and(is_caused_by::<E>)
 }
 
-type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
+type CrmStream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
 /// Makes connections.
 #[derive(Clone)]
-struct Connector {
-    https: HttpsConnector<HttpConnector<Resolver>>,
+struct BoundedConnector {
+    https: HttpsConnector<HttpConnector<CrmResolver>>,
 }
 
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Watched>;
+impl Service<Uri> for BoundedConnector {
+    type Response = TokioIo<BoundedStream>;
     type Error = Box<dyn Error + Send + Sync>;
-    type Future = BoxFuture<'static, Result<TokioIo<Watched>, Self::Error>>;
+    type Future = BoxFuture<'static, Result<TokioIo<BoundedStream>, Self::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.https.poll_ready(cx)
@@ -278,7 +294,7 @@ impl Service<Uri> for Connector {
             let stream = connected
                 .unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
             let heads = Heads::new(stream.connected().is_negotiated_h2());
-            Ok(TokioIo::new(Watched {
+            Ok(TokioIo::new(BoundedStream {
                 stream: TokioIo::new(stream),
                 heads,
                 read: 0,
@@ -288,20 +304,20 @@ impl Service<Uri> for Connector {
 }
 
 /// A connection whose heads are counted.
-struct Watched {
-    stream: Stream,
+struct BoundedStream {
+    stream: CrmStream,
     heads: Heads,
-    /// Bytes since others last had their turn.
+    /// Bytes since other tasks last ran.
     read: usize,
 }
 
-impl Connection for Watched {
+impl Connection for BoundedStream {
     fn connected(&self) -> Connected {
         self.stream.inner().connected()
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for BoundedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -325,7 +341,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for BoundedStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -368,7 +384,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crm_that_vanishes_is_noticed_on_kept_connections_within_a_quarter_of_a_minute() {
-        let resolver = Resolver {
+        let resolver = CrmResolver {
             dns: Dns::system(),
             only_public: false,
         };

@@ -1,49 +1,30 @@
-//! Work on what a CRM sent, in turns with others.
+//! How long work on a CRM's reply may keep a thread.
 //!
 //! A reply may hold tens of thousands of records, and a record a hundred phone fields. Promises
-//! that whoever asks before each of them keeps its thread for less than a millisecond in one go.
+//! that code which calls [`CpuShare::yield_if_used`] before each of them keeps its thread for less
+//! than a millisecond at a time.
 
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::{Hits, Record};
 use crate::clock::Stopwatch;
 
-/// How long work goes on before others have their turn.
-const AT_A_TIME: Duration = Duration::from_micros(500);
+/// How long work goes on before other tasks run.
+const SHARE: Duration = Duration::from_micros(500);
 
-/// Since when this work has had its turn.
-pub(super) struct Turn(Stopwatch);
+/// The time since this work last let others run.
+pub(super) struct CpuShare(Stopwatch);
 
-impl Turn {
+impl CpuShare {
     pub(super) fn begin() -> Self {
         Self(Stopwatch::start())
     }
 
-    /// Lets others go first if this has gone on for long enough.
-    pub(super) async fn share(&mut self) {
-        if self.0.elapsed() > AT_A_TIME {
+    /// Lets other tasks run if this one has used its share.
+    pub(super) async fn yield_if_used(&mut self) {
+        if self.0.elapsed() > SHARE {
             tokio::task::yield_now().await;
             *self = Self::begin();
         }
-    }
-}
-
-impl Hits {
-    /// The records that a connector reads from the entries of a list.
-    pub(super) async fn read(
-        items: Vec<Value>,
-        complete: bool,
-        record: impl Fn(&Value) -> Record,
-    ) -> Self {
-        let (mut records, mut turn) = (Vec::with_capacity(items.len()), Turn::begin());
-        // Each entry is dropped when it is read: to drop them all at once takes long as well.
-        for item in items {
-            turn.share().await;
-            records.push(record(&item));
-        }
-        Self { records, complete }
     }
 }
 
@@ -54,7 +35,10 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
+    use serde_json::Value;
+
     use super::*;
+    use crate::connector::record::List;
 
     #[tokio::test]
     async fn records_are_read_for_less_than_a_millisecond_in_one_go() {
@@ -64,9 +48,15 @@ mod tests {
             let stopwatch = Stopwatch::start();
             while stopwatch.elapsed() < EACH {}
             read_now.set(read_now.get() + 1);
-            super::super::example::record(item)
+            crate::connector::example::record(item)
         };
-        let mut reading = pin!(Hits::read(vec![Value::Null; 500], true, record));
+        let mut reading = pin!(
+            List {
+                items: vec![Value::Null; 500],
+                complete: true,
+            }
+            .read(record)
+        );
         let mut cx = Context::from_waker(Waker::noop());
         let mut read = 0;
         loop {

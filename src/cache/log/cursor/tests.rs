@@ -15,8 +15,8 @@ fn user(n: u8) -> UserTag {
     UserTag::from_bytes([n; 16])
 }
 
-fn place(number: u64) -> Place {
-    Place {
+fn cursor(number: u64) -> Cursor {
+    Cursor {
         identity: b"log".to_vec(),
         number,
         random: Some(number.to_string()),
@@ -24,9 +24,9 @@ fn place(number: u64) -> Place {
 }
 
 /// A reply with the events of these numbers, all by another replica.
-fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> Reply {
+fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> LogReply {
     let entries = numbers.into_iter().flat_map(|n| {
-        let event = Event::ForgetUser(user(u8::try_from(n).unwrap()));
+        let event = Event::InvalidateUser(user(u8::try_from(n).unwrap()));
         [format!("{n}-{n}").into_bytes(), encode(OTHER, event)]
     });
     (
@@ -44,25 +44,25 @@ fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> Reply {
 
 /// Where the reader stands then, and how many events it has heard of; `None` if it knows that some
 /// are missing.
-fn followed(from: Place, reply: Reply) -> Option<(u64, usize)> {
+fn followed(from: Cursor, reply: LogReply) -> Option<(u64, usize)> {
     let mut events = Vec::new();
-    let place = from.follow(&reply, 3, OWN, &mut events);
+    let cursor = from.advance(&reply, 3, OWN, &mut events);
     if events.last() != Some(&Event::Lost) {
-        return Some((place.number, events.len()));
+        return Some((cursor.number, events.len()));
     }
     // Having lost some, it goes on from where this reply ends.
-    assert_eq!(place, Place::behind(&reply));
+    assert_eq!(cursor, Cursor::after(&reply));
     None
 }
 
 #[test]
 fn every_event_is_delivered_once_and_in_order() {
-    assert_eq!(followed(place(0), reply(0, [])), Some((0, 0)));
-    assert_eq!(followed(place(0), reply(2, [1, 2])), Some((2, 2)));
-    assert_eq!(followed(place(2), reply(2, [2])), Some((2, 0)));
-    assert_eq!(followed(place(2), reply(4, [2, 3, 4])), Some((4, 2)));
+    assert_eq!(followed(cursor(0), reply(0, [])), Some((0, 0)));
+    assert_eq!(followed(cursor(0), reply(2, [1, 2])), Some((2, 2)));
+    assert_eq!(followed(cursor(2), reply(2, [2])), Some((2, 0)));
+    assert_eq!(followed(cursor(2), reply(4, [2, 3, 4])), Some((4, 2)));
     assert_eq!(
-        followed(place(2), reply(9, [2, 3, 4])),
+        followed(cursor(2), reply(9, [2, 3, 4])),
         Some((4, 2)),
         "a full reply is not the end"
     );
@@ -70,38 +70,38 @@ fn every_event_is_delivered_once_and_in_order() {
 
 #[test]
 fn an_end_that_was_cut_off_behind_the_reader_loses_nothing() {
-    assert_eq!(followed(place(2), reply(4, [3, 4])), Some((4, 2)));
+    assert_eq!(followed(cursor(2), reply(4, [3, 4])), Some((4, 2)));
 }
 
 #[test]
 fn a_gap_is_noticed() {
     assert_eq!(
-        followed(place(2), reply(5, [4, 5])),
+        followed(cursor(2), reply(5, [4, 5])),
         None,
         "cut off before the reader"
     );
     assert_eq!(
-        followed(place(2), reply(5, [])),
+        followed(cursor(2), reply(5, [])),
         None,
         "the stream was evicted"
     );
-    assert_eq!(followed(place(2), reply(3, [2])), None, "the end was lost");
+    assert_eq!(followed(cursor(2), reply(3, [2])), None, "the end was lost");
 }
 
 #[test]
 fn another_log_is_noticed() {
     let mut flushed = reply(2, [2]);
     flushed.0 = b"other".to_vec();
-    assert_eq!(followed(place(2), flushed), None);
+    assert_eq!(followed(cursor(2), flushed), None);
     assert_eq!(
-        followed(place(2), reply(1, [])),
+        followed(cursor(2), reply(1, [])),
         None,
         "failed over to a server that knew less"
     );
     let mut again = reply(2, [2]);
     again.3[0] = b"2-77".to_vec();
     assert_eq!(
-        followed(place(2), again),
+        followed(cursor(2), again),
         None,
         "the number was given again"
     );
@@ -111,7 +111,7 @@ fn another_log_is_noticed() {
 fn a_replicas_own_events_are_not_repeated_to_it() {
     let mut own = reply(1, [1]);
     own.3[1] = encode(OWN, Event::Lost);
-    assert_eq!(followed(place(0), own), Some((1, 0)));
+    assert_eq!(followed(cursor(0), own), Some((1, 0)));
 }
 
 #[test]
@@ -119,6 +119,6 @@ fn an_event_of_a_later_version_means_everything() {
     let mut later = reply(1, [1]);
     later.3[1][16] = 99;
     let mut events = Vec::new();
-    place(0).follow(&later, 3, OWN, &mut events);
+    cursor(0).advance(&later, 3, OWN, &mut events);
     assert_eq!(events, [Event::Lost]);
 }

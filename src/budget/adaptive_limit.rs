@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::quota::Quota;
-use super::window::Window;
+use super::window::SlidingWindow;
 use crate::clock::Instant;
 
 /// A refusal leaves at least this part of the limit, however little the CRM has just accepted.
@@ -20,14 +20,14 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// See the header.
 #[derive(Debug, Default)]
-pub(super) struct Allowed {
+pub(super) struct AdaptiveLimit {
     /// Calls that the CRM accepted within the last window, as far as known here.
-    accepted: Window,
-    fallen: Option<Fallen>,
+    accepted: SlidingWindow,
+    fallen: Option<LoweredLimit>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Fallen {
+struct LoweredLimit {
     limit: u32,
     /// When the last refusal was counted.
     refused: Instant,
@@ -38,9 +38,9 @@ struct Fallen {
     has_risen: bool,
 }
 
-/// A change of the limit that the other replicas should hear of.
+/// A change of the limit that the other replicas should apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NewLimit {
+pub(super) struct LimitChange {
     pub(crate) limit: u32,
     /// For how long it holds if nobody says otherwise.
     pub(crate) lasts: Duration,
@@ -48,10 +48,28 @@ pub(super) struct NewLimit {
     pub(crate) before: u32,
 }
 
-impl Fallen {
+impl LoweredLimit {
+    fn at(limit: u32, stays: Duration, now: Instant) -> Self {
+        Self {
+            limit,
+            refused: now,
+            rises: now + stays,
+            stays,
+            has_risen: false,
+        }
+    }
+
+    fn rise(&mut self, quota: &Quota, now: Instant) {
+        self.limit += (self.limit / STEP).max(1);
+        if self.has_risen {
+            self.stays = (self.stays / 2).max(first(quota));
+        }
+        (self.has_risen, self.rises) = (true, now + self.stays);
+    }
+
     /// One who has stopped does not raise it any more.
-    fn told(&self, before: u32) -> NewLimit {
-        NewLimit {
+    fn change_from(&self, before: u32) -> LimitChange {
+        LimitChange {
             limit: self.limit,
             lasts: 2 * self.stays,
             before,
@@ -59,7 +77,7 @@ impl Fallen {
     }
 }
 
-impl Allowed {
+impl AdaptiveLimit {
     /// How many calls a window may hold, if fewer than documented.
     pub(super) fn limit(&self) -> Option<u32> {
         self.fallen.map(|fallen| fallen.limit)
@@ -78,7 +96,7 @@ impl Allowed {
         quota: &Quota,
         granted: Instant,
         now: Instant,
-    ) -> Option<NewLimit> {
+    ) -> Option<LimitChange> {
         self.accepted.slide(now);
         self.accepted.hold(now + quota.per());
         let accepted = self.accepted.held();
@@ -88,21 +106,17 @@ impl Allowed {
             // One of those that were under way when the limit fell: it was allowed as well.
             fallen.limit = fallen.limit.max(accepted);
         } else if now >= fallen.rises {
-            fallen.limit += (fallen.limit / STEP).max(1);
-            if fallen.has_risen {
-                fallen.stays = (fallen.stays / 2).max(first(quota));
-            }
-            (fallen.has_risen, fallen.rises) = (true, now + fallen.stays);
+            fallen.rise(quota, now);
         }
-        let told = fallen.told(before);
+        let change = fallen.change_from(before);
         if fallen.limit >= quota.rate().get() {
             self.fallen = None;
-            return Some(NewLimit {
+            return Some(LimitChange {
                 lasts: Duration::ZERO,
-                ..told
+                ..change
             });
         }
-        (told.limit > before).then_some(told)
+        (change.limit > before).then_some(change)
     }
 
     /// The CRM has refused a call that was granted at `granted`. Calls that were under way together
@@ -114,7 +128,7 @@ impl Allowed {
         granted: Instant,
         is_alone: bool,
         now: Instant,
-    ) -> Option<NewLimit> {
+    ) -> Option<LimitChange> {
         if self.fallen.is_some_and(|fallen| granted <= fallen.refused) {
             return None;
         }
@@ -136,19 +150,16 @@ impl Allowed {
             was / 2
         };
         let limit = accepted.max(least).clamp(1, (was - 1).max(1));
+        let lowered = LoweredLimit::at(limit, self.next_stay(quota), now);
+        self.fallen = Some(lowered);
+        Some(lowered.change_from(was))
+    }
+
+    /// How long the limit stays after a refusal: twice as long as after the one before.
+    fn next_stay(&self, quota: &Quota) -> Duration {
         let first = first(quota);
-        let stays = self
-            .fallen
-            .map_or(first, |fallen| (2 * fallen.stays).min(LONGEST.max(first)));
-        let fallen = Fallen {
-            limit,
-            refused: now,
-            rises: now + stays,
-            stays,
-            has_risen: false,
-        };
-        self.fallen = Some(fallen);
-        Some(fallen.told(was))
+        self.fallen
+            .map_or(first, |fallen| (2 * fallen.stays).min(LONGEST.max(first)))
     }
 }
 
@@ -171,7 +182,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_limit_falls_to_what_was_accepted_whatever_the_order_of_the_replies() {
-        let (quota, start, mut allowed) = (quota(), clock::now(), Allowed::default());
+        let (quota, start, mut allowed) = (quota(), clock::now(), AdaptiveLimit::default());
         for n in 0..20_u32 {
             let now = start + n * Duration::from_millis(1);
             if [0, 3, 4, 15, 19].contains(&n) {
@@ -192,7 +203,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn beside_others_who_call_the_crm_it_falls_by_half() {
         for (accepted, is_alone) in [(5, false), (0, true)] {
-            let (quota, now, mut allowed) = (quota(), clock::now(), Allowed::default());
+            let (quota, now, mut allowed) = (quota(), clock::now(), AdaptiveLimit::default());
             for _ in 0..accepted {
                 allowed.accepted(&quota, now, now);
             }
@@ -203,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_recovers_step_by_step_and_more_slowly_after_each_refusal() {
-        let (quota, mut now, mut allowed) = (quota(), clock::now(), Allowed::default());
+        let (quota, mut now, mut allowed) = (quota(), clock::now(), AdaptiveLimit::default());
         let mut rise_after = |now: &mut Instant| {
             allowed.refused(&quota, *now, true, *now);
             let (fallen, at) = (allowed.limit(), *now);
@@ -224,11 +235,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_that_nobody_tries_any_more_is_forgotten() {
-        let (quota, now, mut allowed) = (quota(), clock::now(), Allowed::default());
-        let told = allowed.refused(&quota, now, true, now);
+        let (quota, now, mut allowed) = (quota(), clock::now(), AdaptiveLimit::default());
+        let change = allowed.refused(&quota, now, true, now);
         assert_eq!(
-            told,
-            Some(NewLimit {
+            change,
+            Some(LimitChange {
                 limit: 25,
                 lasts: 2 * SHORTEST,
                 before: 50
@@ -242,7 +253,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_crm_that_refuses_everything_for_a_while_lowers_the_limit_once_and_it_is_soon_back() {
-        let (quota, mut now, mut allowed) = (quota(), clock::now(), Allowed::default());
+        let (quota, mut now, mut allowed) = (quota(), clock::now(), AdaptiveLimit::default());
         for _ in 0..10 {
             now += 6 * SECOND;
             allowed.refused(&quota, now, true, now);
@@ -258,7 +269,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn there_is_always_a_call_to_find_out_with() {
-        let (quota, mut now, mut allowed) = (quota(), clock::now(), Allowed::default());
+        let (quota, mut now, mut allowed) = (quota(), clock::now(), AdaptiveLimit::default());
         for _ in 0..20 {
             now += SECOND;
             allowed.accepted(&quota, now, now);

@@ -2,16 +2,16 @@
 //!
 //! Owns its layout:
 //!
-//! * 16 bytes of the user's generation (see `redis_link::user`) under which it began;
-//! * 16 bytes of an epoch, a random token;
+//! * 16 bytes of the user token (see `redis_link::user`) under which it began;
+//! * 16 bytes of the number token;
 //! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of
 //!   question and identity together, 8 of the time when the CRM was asked (milliseconds, by Redis'
 //!   clock) and 4 of a length, both big-endian, then so many bytes of [`codec`](super::codec).
 //!
 //! So a look-up reads one value before it knows whose credential it has, and an invalidation
-//! deletes it. Each identity has its own share of a sheet: one that asks in many formats pushes out
-//! its own answers only. Promises that foreign or damaged bytes are no sheet, or one without the
-//! record. The scripts of [`redis`](super::redis) write sheets; they know the same layout.
+//! deletes it. Each identity has its own share of a value: one that asks in many formats pushes out
+//! its own answers only. Promises that foreign or damaged bytes have no layout, or one without the
+//! record. The scripts of [`redis`](super::redis) write values; they know the same layout.
 
 use crate::domain::ContactKey;
 use crate::redis_link::user::UserToken;
@@ -30,20 +30,20 @@ const TIME: usize = 8;
 
 /// The parts of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sheet<'a> {
-    pub(super) generation: UserToken,
-    pub(super) epoch: &'a [u8],
+pub(super) struct Layout<'a> {
+    pub(super) user_token: UserToken,
+    pub(super) number_token: &'a [u8],
     records: &'a [u8],
 }
 
-impl<'a> Sheet<'a> {
+impl<'a> Layout<'a> {
     /// Takes a value apart.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
-        let (generation, rest) = bytes.split_at_checked(TOKEN)?;
-        let (epoch, records) = rest.split_at_checked(TOKEN)?;
+        let (user_token, rest) = bytes.split_at_checked(TOKEN)?;
+        let (number_token, records) = rest.split_at_checked(TOKEN)?;
         Some(Self {
-            generation: UserToken::read(generation)?,
-            epoch,
+            user_token: UserToken::read(user_token)?,
+            number_token,
             records,
         })
     }
@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::user::Settings;
+    use crate::domain::user::{AdditionalInfo, Settings};
     use crate::domain::{AuthTag, Crm, E164, Identity, KeyMaker, Party, User};
 
     fn key(identity: u8) -> ContactKey {
@@ -102,6 +102,7 @@ mod tests {
             base_url: "",
             regions: &[],
             settings: &[],
+            info: &[],
         };
         let user = User {
             id: "u".into(),
@@ -109,6 +110,7 @@ mod tests {
             host: None,
             region: None,
             settings: Settings::default(),
+            info: AdditionalInfo::default(),
         };
         let party = Party::Number(E164::parse("+16505551234", None).unwrap());
         let question = KeyMaker::new([1; 16])
@@ -117,31 +119,31 @@ mod tests {
         question.of(&Identity::Credential(AuthTag::from_bytes([identity; 16])))
     }
 
-    fn sheet(records: &[Vec<u8>]) -> Vec<u8> {
+    fn layout(records: &[Vec<u8>]) -> Vec<u8> {
         [vec![b'g'; TOKEN], vec![b'e'; TOKEN], records.concat()].concat()
     }
 
     #[test]
     fn each_identity_has_its_own_record_and_the_first_one_counts() {
         let record = |identity: u8, bytes| record(&key(identity), 7, bytes).unwrap();
-        let value = sheet(&[record(1, b"new"), record(2, b""), record(1, b"old")]);
-        let read = Sheet::read(&value).unwrap();
+        let value = layout(&[record(1, b"new"), record(2, b""), record(1, b"old")]);
+        let read = Layout::read(&value).unwrap();
         assert_eq!(
-            (Some(read.generation), read.epoch),
+            (Some(read.user_token), read.number_token),
             (UserToken::read(&[b'g'; TOKEN]), &[b'e'; TOKEN][..])
         );
         assert_eq!(read.find(&key(1)), Some(&b"new"[..]));
         assert_eq!(read.find(&key(2)), Some(&b""[..]));
         assert_eq!(read.find(&key(3)), None);
-        assert!(!read.is_empty() && Sheet::read(&sheet(&[])).unwrap().is_empty());
+        assert!(!read.is_empty() && Layout::read(&layout(&[])).unwrap().is_empty());
     }
 
     #[test]
     fn a_value_cut_short_has_no_record() {
-        let value = sheet(&[record(&key(1), 7, b"bytes").unwrap()]);
+        let value = layout(&[record(&key(1), 7, b"bytes").unwrap()]);
         for length in 0..value.len() {
             assert_eq!(
-                Sheet::read(&value[..length]).and_then(|sheet| sheet.find(&key(1))),
+                Layout::read(&value[..length]).and_then(|layout| layout.find(&key(1))),
                 None,
                 "{length}"
             );
@@ -151,8 +153,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_junk_is_read_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Some(sheet) = Sheet::read(&junk) {
-                prop_assert!(sheet.find(&key(0)).is_none_or(|bytes| bytes.len() < junk.len()));
+            if let Some(layout) = Layout::read(&junk) {
+                prop_assert!(layout.find(&key(0)).is_none_or(|bytes| bytes.len() < junk.len()));
             }
         }
     }

@@ -7,23 +7,23 @@ use super::event::{self, Event};
 
 /// What one poll returns: the log's identity, the number of its last event, the replicas alive, and
 /// id and payload of events: from the reader's last one on, itself included, or the log's last one
-/// for a reader that has no place yet. Then come Redis' time, why the replicas could not be
+/// for a reader that has no cursor yet. Then come Redis' time, why the replicas could not be
 /// counted, if so, and for how long Redis has kept its data.
-pub(super) type Reply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64, u32, u64);
+pub(super) type LogReply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64, u32, u64);
 
 /// How far a reader has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Cursor {
     identity: Vec<u8>,
     /// The last event's number; 0 before the first one.
     pub(super) number: u64,
-    /// The random half of the last event's id, where it is known.
+    /// The random half of the last event's id, if it is known.
     random: Option<String>,
 }
 
-impl Place {
+impl Cursor {
     /// Behind the last event of a reply.
-    pub(super) fn behind((identity, end, _, entries, ..): &Reply) -> Self {
+    pub(super) fn after((identity, end, _, entries, ..): &LogReply) -> Self {
         let last = entries
             .chunks_exact(2)
             .last()
@@ -37,23 +37,24 @@ impl Place {
     }
 
     /// Goes on over the events of a reply that holds `most` events at most, and adds those of
-    /// others to `events`. Where one is missing, the last event added is [`Event::Lost`].
-    pub(super) fn follow(
+    /// others to `events`. If one is missing, the last event added is [`Event::Lost`].
+    pub(super) fn advance(
         self,
-        reply: &Reply,
+        reply: &LogReply,
         most: usize,
         own: [u8; 16],
         events: &mut Vec<Event>,
     ) -> Self {
-        self.over(reply, most, own, events).unwrap_or_else(|| {
-            events.push(Event::Lost);
-            Self::behind(reply)
-        })
+        self.advanced_over(reply, most, own, events)
+            .unwrap_or_else(|| {
+                events.push(Event::Lost);
+                Self::after(reply)
+            })
     }
 
-    fn over(
+    fn advanced_over(
         self,
-        reply: &Reply,
+        reply: &LogReply,
         most: usize,
         own: [u8; 16],
         events: &mut Vec<Event>,
@@ -74,20 +75,21 @@ impl Place {
             if number != at.number + 1 {
                 return None;
             }
-            at = Self {
-                number,
-                random: Some(random),
-                ..at
-            };
-            match event::decode(&entry[1]) {
-                Some((replica, _)) if replica == own => {}
-                Some((_, event)) => events.push(event),
-                // Of a later version: whatever it says, forgetting everything does it.
-                None => events.push(Event::Lost),
-            }
+            (at.number, at.random) = (number, Some(random));
+            events.extend(event_of_another(&entry[1], own));
         }
         // A reply that is not full must reach the end, or the stream has been cut or evicted.
         (at.number == *end || entries.len() / 2 >= most).then_some(at)
+    }
+}
+
+/// The event of a payload, unless this replica has published it.
+fn event_of_another(payload: &[u8], own: [u8; 16]) -> Option<Event> {
+    match event::decode(payload) {
+        Some((replica, _)) if replica == own => None,
+        Some((_, event)) => Some(event),
+        // Of a later version: whatever it says, invalidating everything covers it.
+        None => Some(Event::Lost),
     }
 }
 

@@ -1,0 +1,129 @@
+//! When a scope will have room for a waiter, as far as a limiter knew when it was asked.
+//!
+//! Owns the arithmetic of waits: free times of the window, the pace, waiters ahead, and the calls
+//! that are reserved for proven credentials. Knows no queue, and does not know where the numbers
+//! come from.
+
+use std::time::Duration;
+
+use super::queue::{CredentialProof, WaitersAhead};
+use super::window::{FreeTimes, micros};
+use crate::clock::{self, Instant};
+use crate::domain::lane::Lane;
+
+/// When a pace has its next calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct NextCalls {
+    /// Microseconds until the next call is due. Zero or negative if a call is due now: one interval
+    /// lower for each further call that is due.
+    pub(crate) next: i64,
+    /// Microseconds between calls.
+    pub(crate) interval: i64,
+}
+
+impl NextCalls {
+    /// Microseconds until a call is due for a waiter with `ahead` others before it.
+    pub(super) fn behind(self, ahead: usize) -> i64 {
+        let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+        self.next
+            .saturating_add(self.interval.saturating_mul(ahead))
+    }
+}
+
+/// When there is room for a call, in one kind of lanes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RoomForecast {
+    pub(crate) limit: u32,
+    pub(crate) free_times: FreeTimes,
+    pub(crate) next_calls: NextCalls,
+    /// How many calls of the window, and of a burst, are reserved for proven credentials.
+    pub(crate) reserved: Reserved,
+}
+
+/// See [`RoomForecast::reserved`]. The only call of a window or a burst cannot be reserved.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reserved {
+    window: usize,
+    burst: usize,
+}
+
+impl Reserved {
+    /// One call, if one `is_reserved` at all.
+    pub(super) fn one_if(is_reserved: bool, limit: u32, burst: u32) -> Self {
+        if is_reserved {
+            Self::one(limit, burst)
+        } else {
+            Self::default()
+        }
+    }
+
+    fn one(limit: u32, burst: u32) -> Self {
+        Self {
+            window: usize::from(limit > 1),
+            burst: usize::from(burst > 1),
+        }
+    }
+}
+
+impl RoomForecast {
+    /// Microseconds until there is room for a waiter with `ahead` others before it. Zero if there
+    /// is room now.
+    fn in_micros(&self, ahead: usize, reserved: Reserved) -> i64 {
+        let in_window = ahead.saturating_add(reserved.window);
+        let in_burst = ahead.saturating_add(reserved.burst);
+        let free = self.free_times.room_in(self.limit, in_window);
+        free.max(self.next_calls.behind(in_burst)).max(0)
+    }
+}
+
+/// When there will be room, as far as a limiter knew when it was asked.
+#[derive(Debug, Clone)]
+pub(super) struct Forecast {
+    seen: Instant,
+    all: RoomForecast,
+    background: RoomForecast,
+}
+
+impl Forecast {
+    /// A forecast of this moment.
+    pub(super) fn now(all: RoomForecast, background: RoomForecast) -> Self {
+        Self {
+            seen: clock::now(),
+            all,
+            background,
+        }
+    }
+
+    /// Nobody knows, or looks again, before `wait` is over.
+    pub(super) fn after(wait: Duration) -> Self {
+        let next_calls = NextCalls {
+            next: micros(wait),
+            interval: 0,
+        };
+        let room = RoomForecast {
+            limit: u32::MAX,
+            next_calls,
+            ..RoomForecast::default()
+        };
+        Self::now(room.clone(), room)
+    }
+
+    /// Time until there is room for a waiter behind others. A background lane needs room in both.
+    pub(super) fn wait(
+        &self,
+        (lane, proof): (Lane, CredentialProof),
+        ahead: WaitersAhead,
+        now: Instant,
+    ) -> Duration {
+        let room_in = |room: &RoomForecast, ahead: usize| match proof {
+            CredentialProof::Proven => room.in_micros(ahead, Reserved::default()),
+            CredentialProof::Unproven => room.in_micros(ahead, room.reserved),
+        };
+        let mut micros = room_in(&self.all, ahead.all);
+        if lane.is_background() {
+            micros = micros.max(room_in(&self.background, ahead.background));
+        }
+        let from_seen = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        from_seen.saturating_sub(now.saturating_duration_since(self.seen))
+    }
+}

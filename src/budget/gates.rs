@@ -1,0 +1,166 @@
+//! One quota of a connector: its limiter, and a gate for each scope in use.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::gate::Gate;
+use super::limiter::QuotaLimiter;
+use super::permit::{CountedSlot, SlotGuard};
+use super::quota::Quota;
+use super::request::Slot;
+use super::shared::SharedQuota;
+use super::usage::Usage;
+use super::waiting::{self, GrantedSlot};
+use super::{BudgetConfig, Exhausted, STALE};
+use crate::clock;
+use crate::domain::ScopeTag;
+use crate::urgency::Urgency;
+
+/// How often a call that waits for its credential's gate looks at it again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// See the header.
+pub(super) struct QuotaGates {
+    /// Whether calls wait here. They do not for a kind of calls without a quota of its own.
+    is_used: AtomicBool,
+    pub(super) limiter: Arc<QuotaLimiter>,
+    pub(super) gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
+}
+
+impl QuotaGates {
+    pub(super) fn new(
+        quota: Quota,
+        is_used: bool,
+        config: &BudgetConfig,
+        shared: Option<SharedQuota>,
+    ) -> Self {
+        let limiter = Arc::new(QuotaLimiter::new(quota, config, shared));
+        Self {
+            is_used: AtomicBool::new(is_used),
+            limiter,
+            gates: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_used(&self, is_used: bool) {
+        self.is_used.store(is_used, Ordering::Release);
+    }
+
+    /// Other settings hold. `forgets`: calls that were counted elsewhere are counted here from now
+    /// on.
+    pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) {
+        if self.limiter.set(quota, admitted, forgets) {
+            self.refresh();
+        }
+    }
+
+    pub(super) fn gate(&self, scope: ScopeTag) -> Arc<Gate> {
+        let mut gates = self.gates.lock();
+        Arc::clone(
+            gates
+                .entry(scope)
+                .or_insert_with(|| Arc::new(Gate::new(scope))),
+        )
+    }
+
+    pub(super) fn counted(&self, gate: Arc<Gate>, slot: Slot) -> SlotGuard {
+        SlotGuard::new(CountedSlot {
+            gate,
+            limiter: Arc::clone(&self.limiter),
+            slot,
+        })
+    }
+
+    /// Waits for a call's turn in the scope of its owner, at the pace of the quota.
+    pub(super) async fn pass_owner(
+        &self,
+        owner: ScopeTag,
+        urgency: &Urgency,
+    ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
+        let gate = self.gate(owner);
+        gate.mark_owner();
+        self.pass(gate, urgency, true).await
+    }
+
+    /// Waits a moment for room in the scope of a call's credential.
+    pub(super) async fn pass_credential(
+        &self,
+        credential: ScopeTag,
+        urgency: &Urgency,
+    ) -> Result<SlotGuard, Exhausted> {
+        let gate = self.gate(credential);
+        self.pass(gate, urgency, false).await.map(|(slot, _)| slot)
+    }
+
+    async fn pass(
+        &self,
+        gate: Arc<Gate>,
+        urgency: &Urgency,
+        is_paced: bool,
+    ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
+        // Large, and there are two of them in a call.
+        let granted = Box::pin(waiting::pass(&gate, &self.limiter, urgency, is_paced)).await?;
+        Ok((self.counted(gate, granted.slot.clone()), granted))
+    }
+
+    /// Waits until a call may pass the gate of a credential, as far as known. Spends nothing.
+    pub(super) async fn wait_until_open(
+        &self,
+        credential: ScopeTag,
+        urgency: &Urgency,
+    ) -> Result<(), Exhausted> {
+        let gate = self.gate(credential);
+        loop {
+            let closed = gate.closed_for(urgency);
+            if closed <= STALE {
+                return Ok(());
+            }
+            let (now, deadline) = (clock::now(), urgency.deadline());
+            if deadline.is_some_and(|deadline| now < deadline && deadline < now + closed) {
+                return Err(Exhausted {
+                    retry_after: closed,
+                });
+            }
+            let _counted = gate.wait_outside(urgency.lane());
+            tokio::select! {
+                () = clock::sleep(closed.min(LOOK_AGAIN)) => {}
+                () = urgency.changed() => {}
+            }
+        }
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        // Not under the lock: calls begin meanwhile.
+        let gates: Vec<Arc<Gate>> = self.gates.lock().values().map(Arc::clone).collect();
+        let mut usage = Usage::default();
+        for gate in gates {
+            gate.add_to(&mut usage);
+        }
+        usage
+    }
+
+    /// Makes all who wait look at the limiter again.
+    pub(super) fn refresh(&self) {
+        for gate in self.gates.lock().values() {
+            gate.refresh();
+        }
+    }
+
+    /// Forgets the scopes that nobody uses.
+    pub(super) fn sweep(&self) {
+        let mut gates = self.gates.lock();
+        // Whoever uses a gate holds a clone of it, and clones are made under this lock.
+        gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
+        gates.shrink_to_fit();
+        drop(gates);
+        self.limiter.sweep();
+    }
+}

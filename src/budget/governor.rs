@@ -1,0 +1,227 @@
+//! The pace of calls within a window, by the governor crate.
+//!
+//! Owns two governors, because governor knows no lanes: one for all calls, one for the background
+//! lanes' share of them. Both can be asked without being spent.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::RateLimiter;
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::state::keyed::ShrinkableKeyedStateStore;
+use parking_lot::Mutex;
+
+use super::forecast::NextCalls;
+use super::quota::{Quota, TokenBucket};
+use super::request::SlotRequest;
+use super::window::micros;
+use crate::clock::{self, Instant};
+use crate::domain::ScopeTag;
+
+/// Both governors of a quota, at the pace of one replica's share.
+pub(super) struct Governors {
+    replicas: NonZeroU32,
+    /// How many replicas the settings say there are at least.
+    at_least: NonZeroU32,
+    all: Governor,
+    background: Governor,
+    /// By how many microseconds call pops may run further ahead of the pace than the background
+    /// lanes.
+    ahead: i64,
+}
+
+impl Governors {
+    pub(super) fn new(quota: &Quota, replicas: NonZeroU32, at_least: NonZeroU32) -> Self {
+        let sharing = replicas.max(at_least);
+        let all = Governor::new(quota.bucket().among(sharing));
+        let background = Governor::new(quota.background_bucket().among(sharing));
+        let even = quota.even_bucket().among(sharing);
+        let ahead = micros(all.bucket.tolerance()) - micros(even.tolerance());
+        Self {
+            replicas,
+            at_least,
+            all,
+            background,
+            ahead,
+        }
+    }
+
+    /// The pace of all lanes and that of the background lanes, for a request.
+    pub(super) fn pace_of(&self, request: &SlotRequest) -> [Pace; 2] {
+        if !request.is_paced {
+            return [Pace::UNPACED; 2];
+        }
+        let mut paces = [&self.all, &self.background].map(|governor| governor.pace(request.scope));
+        let [all, share] = &mut paces;
+        share.next_calls.next = share.next_calls.next.max(all.next_calls.next + self.ahead);
+        paces
+    }
+
+    /// The same governors for another quota. They begin afresh, because governor's quota cannot be
+    /// changed.
+    pub(super) fn renewed(&self, quota: &Quota) -> Self {
+        Self::new(quota, self.replicas, self.at_least)
+    }
+
+    /// The same governors among so many replicas; `None` if they share with so many already.
+    pub(super) fn among(&self, quota: &Quota, replicas: NonZeroU32) -> Option<Self> {
+        (self.replicas != replicas).then(|| Self::new(quota, replicas, self.at_least))
+    }
+
+    /// Counts a call for which there was room.
+    pub(super) fn spend(&self, scope: ScopeTag, is_background: bool) {
+        self.all.spend(scope);
+        if is_background {
+            self.background.spend(scope);
+        }
+    }
+
+    /// Forgets the scopes whose calls lie far enough back.
+    pub(super) fn sweep(&self) {
+        for governor in [&self.all, &self.background] {
+            governor.limiter.retain_recent();
+            governor.limiter.shrink_to_fit();
+        }
+    }
+
+    /// Scopes remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.all.limiter.len() + self.background.limiter.len()
+    }
+
+    /// How many replicas share the quota.
+    pub(super) fn sharing(&self) -> NonZeroU32 {
+        self.replicas.max(self.at_least)
+    }
+}
+
+/// What a governor says of the next calls of a scope.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) next_calls: NextCalls,
+    pub(super) burst: u32,
+}
+
+impl Pace {
+    /// Calls are due whenever the window has room.
+    const UNPACED: Self = Self {
+        next_calls: NextCalls {
+            next: 0,
+            interval: 0,
+        },
+        burst: 1,
+    };
+}
+
+/// One governor with a state for each scope.
+struct Governor {
+    limiter: RateLimiter<ScopeTag, ArrivalTimes, GovernorClock, NoOpMiddleware<Nanos>>,
+    arrivals: ArrivalTimes,
+    start: GovernorClock,
+    bucket: TokenBucket,
+}
+
+impl Governor {
+    fn new(bucket: TokenBucket) -> Self {
+        let (start, arrivals) = (GovernorClock(clock::now()), ArrivalTimes::default());
+        // Never less than a nanosecond: a bucket has an interval.
+        let quota = governor::Quota::with_period(bucket.interval)
+            .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
+            .allow_burst(bucket.burst);
+        Self {
+            limiter: RateLimiter::new(quota, arrivals.clone(), start),
+            arrivals,
+            start,
+            bucket,
+        }
+    }
+
+    /// Counts a call for which there was room.
+    fn spend(&self, scope: ScopeTag) {
+        let _ = self.limiter.check_key(&scope);
+    }
+
+    fn pace(&self, scope: ScopeTag) -> Pace {
+        Pace {
+            next_calls: self.next_calls(scope),
+            burst: self.bucket.burst.get(),
+        }
+    }
+
+    /// When the next call is due: governor's own rule, asked without spending.
+    fn next_calls(&self, scope: ScopeTag) -> NextCalls {
+        let now = self.start.now().as_u64();
+        let arrival = self.arrivals.get(scope).unwrap_or(0).max(now);
+        // Rounded up, so that a wait of this length is long enough.
+        let next = micros(Duration::from_nanos(arrival - now + 999))
+            .saturating_sub(micros(self.bucket.tolerance()));
+        NextCalls {
+            next,
+            interval: micros(self.bucket.interval),
+        }
+    }
+}
+
+/// What governor stores for each scope: the theoretical arrival time of the next call, in
+/// nanoseconds since the limiter's start. Ours and not governor's own, so that it can be read.
+#[derive(Clone, Default)]
+struct ArrivalTimes(Arc<Mutex<HashMap<ScopeTag, u64, foldhash::fast::RandomState>>>);
+
+impl ArrivalTimes {
+    fn get(&self, scope: ScopeTag) -> Option<u64> {
+        self.0.lock().get(&scope).copied()
+    }
+}
+
+impl StateStore for ArrivalTimes {
+    type Key = ScopeTag;
+
+    fn measure_and_replace<T, F, E>(&self, scope: &ScopeTag, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut arrivals = self.0.lock();
+        let (outcome, next) = measure(arrivals.get(scope).map(|arrival| Nanos::new(*arrival)))?;
+        arrivals.insert(*scope, next.as_u64());
+        Ok(outcome)
+    }
+}
+
+impl ShrinkableKeyedStateStore<ScopeTag> for ArrivalTimes {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.0
+            .lock()
+            .retain(|_, arrival| *arrival > drop_below.as_u64());
+    }
+
+    fn shrink_to_fit(&self) {
+        self.0.lock().shrink_to_fit();
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+}
+
+/// governor's view of the clock: time since a moment.
+#[derive(Debug, Clone, Copy)]
+struct GovernorClock(Instant);
+
+impl Clock for GovernorClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        let since = clock::now().saturating_duration_since(self.0);
+        Nanos::new(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+}

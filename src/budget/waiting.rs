@@ -1,0 +1,283 @@
+//! A call that waits at a gate.
+//!
+//! Owns what a waiter does next. Only the head of the line asks the limiter, one request at a time,
+//! so that nobody overtakes by luck. Promises that a waiter whose future is dropped leaves the line
+//! and lets the next one go.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::gate::{Gate, GateState};
+use super::limiter::QuotaLimiter;
+use super::queue::{CredentialProof, QueueKey};
+use super::request::{Slot, SlotReply, SlotRequest};
+use super::{Exhausted, STALE};
+use crate::clock::{self, Instant, Stopwatch};
+use crate::domain::lane::Lane;
+use crate::urgency::Urgency;
+
+/// A call that has passed the gate.
+#[derive(Debug)]
+pub(super) struct GrantedSlot {
+    /// What it may spend.
+    pub(crate) slot: Slot,
+    /// The lane it passed in.
+    pub(crate) lane: Lane,
+    /// How long it waited in that lane.
+    pub(crate) waited: Duration,
+}
+
+/// Waits for the call's turn at `gate` and spends a slot: at the pace of the quota, or only within
+/// its window if the same call has passed another gate, where it holds a slot; then only for a
+/// moment ([`STALE`]). Once the deadline has passed nobody waits for the load any more: it goes on
+/// without one, behind the scenes, because its answer is wanted the next time.
+///
+/// # Errors
+/// [`Exhausted`] as soon as it is known that the turn would come too late; then nothing is spent.
+pub(super) async fn pass(
+    gate: &Gate,
+    limiter: &QuotaLimiter,
+    urgency: &Urgency,
+    is_paced: bool,
+) -> Result<GrantedSlot, Exhausted> {
+    let mut call = QueuedCall::enter(gate, limiter, urgency, is_paced);
+    loop {
+        // Before the urgency is read, so that no change is missed between reading and waiting.
+        let changed = urgency.changed();
+        let now = clock::now();
+        let (lane, deadline) = wanted(urgency, now);
+        match call.next_step(lane, deadline, now) {
+            NextStep::Pass(slot) => return Ok(call.granted(slot)),
+            NextStep::Refuse(exhausted) => return Err(exhausted),
+            NextStep::Request(request) => request.send(deadline).await,
+            NextStep::Wait(until) => {
+                tokio::select! {
+                    () = call.wake.notified() => {}
+                    () = changed => {}
+                    () = wait_until(until) => {}
+                }
+            }
+        }
+    }
+}
+
+/// The lane and the deadline that a load has now. A load that is overdue has no deadline, and is no
+/// call pop.
+fn wanted(urgency: &Urgency, now: Instant) -> (Lane, Option<Instant>) {
+    let (lane, latest) = (urgency.lane(), urgency.deadline());
+    match latest {
+        Some(deadline) if deadline <= now => (lane.max(Lane::Revalidate), None),
+        deadline => (lane, deadline),
+    }
+}
+
+/// What a waiter does next.
+enum NextStep<'a> {
+    Pass(Slot),
+    Refuse(Exhausted),
+    Request(PendingRequest<'a>),
+    /// Until woken, or until this moment.
+    Wait(Option<Instant>),
+}
+
+/// A call in the line; it leaves when dropped.
+struct QueuedCall<'a> {
+    gate: &'a Gate,
+    limiter: &'a QuotaLimiter,
+    key: QueueKey,
+    wake: Arc<Notify>,
+    /// Since it came to its lane.
+    since: Stopwatch,
+    began: Stopwatch,
+    is_paced: bool,
+    /// Whether it has asked the limiter in its lane.
+    has_asked: bool,
+}
+
+impl<'a> QueuedCall<'a> {
+    fn enter(gate: &'a Gate, limiter: &'a QuotaLimiter, urgency: &Urgency, is_paced: bool) -> Self {
+        let wake = Arc::new(Notify::new());
+        let key = gate.lock().queue.enter(
+            urgency.lane(),
+            CredentialProof::of(urgency),
+            urgency.began(),
+            Arc::clone(&wake),
+        );
+        Self {
+            gate,
+            limiter,
+            key,
+            wake,
+            since: Stopwatch::start(),
+            began: Stopwatch::start(),
+            is_paced,
+            has_asked: false,
+        }
+    }
+
+    fn granted(&self, slot: Slot) -> GrantedSlot {
+        GrantedSlot {
+            slot,
+            lane: self.key.lane,
+            waited: self.since.elapsed(),
+        }
+    }
+
+    fn next_step(&mut self, lane: Lane, deadline: Option<Instant>, now: Instant) -> NextStep<'a> {
+        let mut state = self.gate.lock();
+        self.move_to(&mut state, lane, deadline.is_some());
+        let is_head = state.queue.is_head(self.key);
+        if is_head && let Some(slot) = self.claim(&mut state) {
+            return NextStep::Pass(slot);
+        }
+        // The slot of the other gate is kept for a moment only.
+        let patience = (!self.is_paced).then(|| STALE.saturating_sub(self.began.elapsed()));
+        let deadline = patience.map(|patience| now + patience).or(deadline);
+        if !is_head && deadline.is_none() {
+            return NextStep::Wait(None);
+        }
+        let ready_in = state.turn_of(self.key, now);
+        let is_late = patience.is_some_and(|patience| patience.is_zero())
+            || deadline.is_some_and(|deadline| ready_in > deadline.saturating_duration_since(now));
+        if is_late {
+            return NextStep::Refuse(Exhausted {
+                retry_after: ready_in,
+            });
+        }
+        if !is_head || state.is_requesting {
+            return NextStep::Wait(deadline);
+        }
+        self.ask_or_wait(&mut state, ready_in, now)
+    }
+
+    /// What the head of the line does.
+    fn ask_or_wait(
+        &mut self,
+        state: &mut GateState,
+        ready_in: Duration,
+        now: Instant,
+    ) -> NextStep<'a> {
+        let lane = self.key.lane;
+        // While the scope is paused the limiter is not asked: without Redis it knows of calls only,
+        // and would grant one. The exception is whether the pause of another replica still holds.
+        let is_paused = !state.pauses.left(lane, now).is_zero();
+        let recheck_in = state.pauses.recheck_in(now).filter(|_| is_paused);
+        // A call pop asks once though it knows that it must wait: the limiter then makes the
+        // background lanes of the other replicas stand aside.
+        let announces_itself = !is_paused && !lane.is_background() && !self.has_asked;
+        if ready_in.is_zero() || announces_itself || recheck_in == Some(Duration::ZERO) {
+            let is_probe = ready_in.is_zero() && state.pauses.all_paused(now);
+            return NextStep::Request(self.request(state, is_probe));
+        }
+        let wait = recheck_in.map_or(ready_in, |recheck_in| recheck_in.min(ready_in));
+        NextStep::Wait(Some(now + wait))
+    }
+
+    /// The slot that was granted to an earlier head of the line. A call pop's slot is not counted
+    /// in the share of the background lanes, so they cannot take it.
+    fn claim(&self, state: &mut GateState) -> Option<Slot> {
+        let slot = state.unclaimed.take()?;
+        if slot.is_background || !self.key.lane.is_background() {
+            return Some(slot);
+        }
+        state.give_back(self.limiter, &slot);
+        state.forecast = None;
+        None
+    }
+
+    fn request(&mut self, state: &mut GateState, is_probe: bool) -> PendingRequest<'a> {
+        state.is_requesting = true;
+        self.has_asked = true;
+        let request = SlotRequest {
+            proof: self.key.proof,
+            is_probe,
+            is_paced: self.is_paced,
+            ..state.request(self.gate.scope(), self.limiter, self.key.lane)
+        };
+        PendingRequest {
+            gate: self.gate,
+            limiter: self.limiter,
+            request,
+        }
+    }
+
+    fn move_to(&mut self, state: &mut GateState, lane: Lane, is_impatient: bool) {
+        let moves = lane != self.key.lane;
+        self.key = state.queue.update(self.key, lane, is_impatient);
+        if moves {
+            self.since = Stopwatch::start();
+            self.has_asked = false;
+            // Another waiter may be head now.
+            state.queue.wake_head();
+        }
+    }
+}
+
+impl Drop for QueuedCall<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        state.queue.leave(self.key);
+        if state.queue.is_empty()
+            && let Some(slot) = state.unclaimed.take()
+        {
+            state.give_back(self.limiter, &slot);
+        }
+        state.queue.wake_head();
+    }
+}
+
+/// The only request to the limiter that is under way at this gate; the next one may begin when it
+/// is dropped.
+struct PendingRequest<'a> {
+    gate: &'a Gate,
+    limiter: &'a QuotaLimiter,
+    request: SlotRequest,
+}
+
+impl PendingRequest<'_> {
+    async fn send(mut self, deadline: Option<Instant>) {
+        let left = |deadline: Instant| deadline.saturating_duration_since(clock::now());
+        self.request.patience = deadline.map(left);
+        let reply = self.limiter.request(&self.request).await;
+        self.take_in(reply);
+    }
+
+    fn take_in(&self, reply: SlotReply) {
+        let (mut state, now) = (self.gate.lock(), clock::now());
+        let is_expected = state.forecast.is_some() && reply.granted.is_some();
+        if let Some(mut slot) = reply.granted {
+            if self.request.is_probe {
+                state.pauses.probed(now);
+                slot.probe = Some(now);
+            }
+            // Requests go one by one, and an unclaimed slot is taken before the next: there is
+            // none.
+            if let Some(unused) = state.unclaimed.replace(slot) {
+                state.give_back(self.limiter, &unused);
+            }
+        }
+        state.forecast = Some(reply.forecast);
+        let is_longer = state.pauses.apply_shared(reply.pause, now);
+        if !is_expected || is_longer {
+            state.queue.wake_impatient();
+        }
+    }
+}
+
+impl Drop for PendingRequest<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        state.is_requesting = false;
+        state.queue.wake_head();
+    }
+}
+
+async fn wait_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => clock::sleep_until(moment).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,134 @@
+//! Invalidation: here, in Redis, and at the other replicas.
+//!
+//! Promises that an invalidation which is confirmed holds at all replicas within a second. If Redis
+//! does not confirm it, that is an error and not a miss: "invalidated" must not be said while a
+//! replica may still serve the answer.
+
+use std::sync::atomic::Ordering;
+
+use futures_util::future::try_join_all;
+use tokio::task::yield_now;
+
+use super::{SharedParts, TieredCache};
+use crate::cache::log::Event;
+use crate::domain::{Party, SharedTime, Timestamp, UserTag};
+use crate::redis_link::{LinkError, PartyHash};
+
+/// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly
+/// as round trips are short. A copy that is dropped though it was new is read from Redis again.
+const INEXACT_MS: u64 = 1_000;
+
+/// Numbers invalidated in one go before other tasks may run.
+const AT_A_TIME: usize = 256;
+
+/// Numbers of one invalidation published one by one. Beyond it the other replicas invalidate all
+/// numbers of the user: the log keeps so many events, and a reader that misses some invalidates
+/// everything of everybody.
+const SINGLE: usize = 64;
+
+impl TieredCache {
+    /// Invalidates all answers about some parties, on all replicas within a second.
+    ///
+    /// # Errors
+    /// If Redis does not confirm it. In this process they are invalid all the same.
+    pub(crate) async fn invalidate_numbers(
+        &self,
+        user: UserTag,
+        parties: &[Party],
+    ) -> Result<(), LinkError> {
+        let mut hashes: Vec<PartyHash> = Vec::with_capacity(parties.len());
+        for some in parties.chunks(AT_A_TIME) {
+            hashes.extend(some.iter().map(|party| self.names.party(user, *party)));
+            yield_now().await;
+        }
+        self.invalidate_numbers_here(user, &hashes).await;
+        let Some(SharedParts { redis, log, .. }) = &self.shared else {
+            return Ok(());
+        };
+        redis.invalidate_numbers(user, parties).await?;
+        // Once more, for a look-up that has read from Redis in between what was deleted there.
+        self.invalidate_numbers_here(user, &hashes).await;
+        if hashes.len() > SINGLE {
+            return log.publish(Event::InvalidateNumbers(user)).await;
+        }
+        let events = hashes
+            .iter()
+            .map(|hash| log.publish(Event::InvalidateNumber(user, *hash)));
+        try_join_all(events).await.map(|_| ())
+    }
+
+    /// Invalidates all that is stored for a user, on all replicas within a second.
+    ///
+    /// # Errors
+    /// As [`TieredCache::invalidate_numbers`].
+    pub async fn invalidate_user(&self, user: UserTag) -> Result<(), LinkError> {
+        self.invalidate_user_here(user);
+        let Some(SharedParts { redis, log, .. }) = &self.shared else {
+            return Ok(());
+        };
+        redis.invalidate_user(user).await?;
+        self.invalidate_user_here(user);
+        log.publish(Event::InvalidateUser(user)).await
+    }
+
+    /// Publishes something that concerns the other replicas' memory.
+    ///
+    /// # Errors
+    /// Of Redis: the other replicas may not learn of it.
+    pub(crate) async fn publish(&self, event: Event) -> Result<(), LinkError> {
+        match &self.shared {
+            Some(SharedParts { log, .. }) => log.publish(event).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Applies an event of another replica.
+    pub fn apply(&self, event: &Event) {
+        match event {
+            Event::InvalidateNumber(user, party) => {
+                self.invalidations.invalidate_number(*user, *party)
+            }
+            Event::InvalidateNumbers(user) | Event::InvalidateUser(user) => {
+                self.invalidate_user_here(*user)
+            }
+            Event::Lost => {
+                // It is unknown what is invalid, so everything is.
+                self.invalidations.clear();
+                self.memory.clear();
+            }
+            Event::Replaced(slot, asked) => {
+                self.replaced(*asked, |asked| self.memory.drop_older(slot, asked))
+            }
+            Event::ReplacedMany(user, asked) => {
+                self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked))
+            }
+            Event::Revoke(..) => {}
+        }
+    }
+
+    /// Drops copies that are older than an answer of another replica. A look-up that has read such
+    /// a copy and not kept it yet sees by the count that it must not.
+    fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
+        self.replacements.fetch_add(1, Ordering::AcqRel);
+        let here = self
+            .shared
+            .as_ref()
+            .and_then(|shared| shared.time.here(asked));
+        let Timestamp(here) = here.unwrap_or_else(|| self.clock.now());
+        drop_older(Timestamp(here + INEXACT_MS));
+    }
+
+    async fn invalidate_numbers_here(&self, user: UserTag, hashes: &[PartyHash]) {
+        for some in hashes.chunks(AT_A_TIME) {
+            for hash in some {
+                self.invalidations.invalidate_number(user, *hash);
+            }
+            yield_now().await;
+        }
+    }
+
+    fn invalidate_user_here(&self, user: UserTag) {
+        self.invalidations.invalidate_user(user);
+        self.memory.drop_user(user);
+    }
+}

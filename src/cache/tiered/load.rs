@@ -1,0 +1,145 @@
+//! Loads: what is taken along from the begin to the end, and what a stored answer replaces.
+
+use std::sync::Arc;
+
+use super::{SharedParts, Stored, TieredCache};
+use crate::cache::load_ticket::{Fetched, LoadTicket, RedisTicket};
+use crate::cache::memory::MemoryEntry;
+use crate::cache::redis::StoreOutcome;
+use crate::domain::{ContactKey, Entry, QuestionKey, SharedTime, Timestamp};
+
+impl TieredCache {
+    /// Begins a load: the ticket for [`TieredCache::store`], with what is stored by now.
+    pub async fn begin(&self, question: &QuestionKey) -> LoadTicket {
+        let (mark, asked) = (self.mark(), self.clock.now());
+        let ticket = |shared, held| LoadTicket {
+            watermark: mark.watermark,
+            asked,
+            shared,
+            before: Fetched { held, mark },
+        };
+        let Some(SharedParts { redis, time, .. }) = &self.shared else {
+            return ticket(None, None);
+        };
+        let Ok(begun) = redis.begin(question.user(), question.party()).await else {
+            self.redis_counters.error.inc();
+            return ticket(None, None);
+        };
+        let redis_ticket = RedisTicket {
+            number_token: begun.number_token,
+            asked: time.apply(begun.now),
+        };
+        ticket(Some(redis_ticket), Some(begun.held))
+    }
+
+    /// What was stored when a load began: the latest of both tiers, if it may be served.
+    #[must_use]
+    pub(crate) fn stored_before(&self, ticket: &LoadTicket, key: &ContactKey) -> Option<Stored> {
+        // Memory first, because what is found in Redis is in memory afterwards.
+        let in_memory = self.in_memory(key);
+        let held = ticket.before.held.as_ref();
+        let in_redis =
+            held.and_then(|held| self.promote(key, ticket.before.mark, self.entry(held, key)));
+        in_redis
+            .into_iter()
+            .chain(in_memory)
+            .max_by_key(|stored| stored.asked)
+    }
+
+    /// Ends a load: keeps its answer in both tiers, unless it was invalidated since the load began
+    /// or a later one is there. If it replaces another answer, the other replicas drop their copies
+    /// of that within a second. A `refresh` that a person asked for is published to them in any
+    /// case, unless the answer is the same.
+    pub async fn store(
+        &self,
+        key: &ContactKey,
+        ticket: &LoadTicket,
+        entry: &Arc<Entry>,
+        refresh: bool,
+    ) {
+        let earlier_here = self.store_in_memory(key, ticket, entry);
+        let (Some(shared), Some(begun)) = (&self.shared, &ticket.shared) else {
+            return;
+        };
+        match self.store_in_redis(shared, begun, key, entry).await {
+            None | Some(StoreOutcome::Invalidated) => {}
+            // Another replica has a later answer, which is read from Redis.
+            Some(StoreOutcome::Superseded) => {
+                let after = Timestamp(ticket.asked.0 + 1);
+                self.memory.drop_older(&key.slot(), after);
+            }
+            Some(StoreOutcome::Stored(replaced)) => {
+                let held = ticket.before.held.as_ref();
+                let is_published = is_replacement(
+                    entry,
+                    held.and_then(|held| self.entry(held, key)),
+                    replaced,
+                    refresh || earlier_here.is_some_and(|earlier| !is_same(&earlier, entry)),
+                );
+                if is_published {
+                    shared.replaced.push(key.slot(), begun.asked);
+                }
+            }
+        }
+    }
+
+    /// Returns the earlier answer that is replaced.
+    fn store_in_memory(
+        &self,
+        key: &ContactKey,
+        ticket: &LoadTicket,
+        entry: &Arc<Entry>,
+    ) -> Option<Arc<Entry>> {
+        let known = self.memory.get(&key.slot());
+        let answer = MemoryEntry {
+            entry: Arc::clone(entry),
+            asked: ticket.asked,
+            watermark: ticket.watermark,
+        };
+        self.memory.store(key.slot(), answer);
+        known
+            .filter(|known| known.asked < ticket.asked)
+            .map(|known| known.entry)
+    }
+
+    /// `None` if Redis is in trouble.
+    async fn store_in_redis(
+        &self,
+        shared: &SharedParts,
+        begun: &RedisTicket,
+        key: &ContactKey,
+        entry: &Entry,
+    ) -> Option<StoreOutcome> {
+        let life = self.memory.ages().get().ages(entry).stale;
+        let now = shared.time.now().unwrap_or(begun.asked);
+        let stored = shared
+            .redis
+            .store(key, &begun.number_token, entry, life, now)
+            .await;
+        if stored.is_err() {
+            self.redis_counters.error.inc();
+        }
+        stored.ok()
+    }
+}
+
+/// Whether an answer that was stored in Redis makes copies at other replicas worthless. `earlier`
+/// was there when the load began, `replaced` is when the answer was asked for whose place it has
+/// taken. Without an earlier answer `otherwise` decides.
+fn is_replacement(
+    entry: &Entry,
+    earlier: Option<Entry>,
+    replaced: Option<SharedTime>,
+    otherwise: bool,
+) -> bool {
+    let earlier_asked = earlier.as_ref().map(Entry::asked_at);
+    // Stored by another load since this one began.
+    if replaced.is_some() && replaced != earlier_asked {
+        return true;
+    }
+    earlier.map_or(otherwise, |earlier| !is_same(&earlier, entry))
+}
+
+fn is_same(one: &Entry, other: &Entry) -> bool {
+    one.encoded() == other.encoded()
+}

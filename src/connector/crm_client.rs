@@ -1,0 +1,84 @@
+//! What all calls of one connector share: the way out, the limits, the quota, the metrics.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::log_throttle::LogThrottle;
+use super::outbound::Egress;
+use super::profile::Profile;
+use super::readers::Readers;
+use super::refusals::Refusals;
+use super::settings::ConnectorConfig;
+use super::tally::CallMetrics;
+use crate::budget::{Budget, CallKind};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+/// What one find may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallLimits {
+    /// Time for one HTTP call, its reply included.
+    pub(crate) call_timeout: Duration,
+    /// Bytes of one reply, decompressed.
+    pub(crate) reply_bytes: usize,
+    /// Pages read of one list.
+    pub(crate) pages: u32,
+    /// Contacts in one answer.
+    pub(crate) contacts: usize,
+    /// HTTP calls of one find that may be under way at once.
+    pub(crate) concurrent_calls: usize,
+}
+
+/// The client of one connector; sessions are opened from it.
+#[derive(Clone)]
+pub(crate) struct CrmClient {
+    pub(super) egress: Egress,
+    pub(super) limits: CallLimits,
+    pub(super) profile: Arc<Profile>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) call_metrics: Arc<CallMetrics>,
+    pub(super) log_throttle: Arc<LogThrottle>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) readers: Arc<Readers>,
+}
+
+impl fmt::Debug for CrmClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CrmClient")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CrmClient {
+    /// The client of this connector.
+    #[must_use]
+    pub(crate) fn new(
+        egress: Egress,
+        limits: CallLimits,
+        budget: Arc<Budget>,
+        clock: Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
+        config: &ConnectorConfig,
+    ) -> Self {
+        Self {
+            egress,
+            limits,
+            profile: Arc::clone(config.connector.profile()),
+            budget,
+            clock,
+            call_metrics: Arc::new(CallMetrics::new(metrics, &config.name)),
+            log_throttle: Arc::default(),
+            refusals: Arc::default(),
+            readers: Arc::default(),
+        }
+    }
+
+    /// How many calls of a kind may go at once, by the current settings.
+    pub(super) fn burst(&self, kind: CallKind) -> NonZeroU32 {
+        self.budget.quota(Some(kind)).burst()
+    }
+}

@@ -1,0 +1,313 @@
+//! One call to a CRM: request, reply, and what follows from it.
+//!
+//! Every HTTP call passes here. Owns whether the quota has room for it now, how long it may take,
+//! how many bytes its reply may have, which redirects are followed, and whether it is sent again.
+//! What a reply means is read by the table of [`reply_class`]. Texts of the CRM and of the HTTP
+//! library stay here, because they may hold numbers.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{HeaderName, LOCATION};
+use serde_json::Value;
+
+use super::headers;
+use super::http_client::{HttpClient, HttpRequest, HttpResponse, TransportError};
+use super::part::DetailsPart;
+use super::readers::ReadingTurn;
+use super::redirect::keeps_request;
+use super::repeat::Repeat;
+use super::reply_class::{self, ReplyClass, ReplyFacts, ReplyMeaning, ReplyRule};
+use super::session::CrmSession;
+use super::spent::Granted;
+use super::tally::CallTally;
+use crate::budget::CallKind;
+use crate::clock::{self, Instant};
+use crate::domain::LookupError;
+use crate::domain::error::{BadReply, Unavailable};
+
+/// Room that is made for a reply before it comes, whatever length it announces.
+const FIRST_ROOM: usize = 64 * 1024;
+
+/// Trace context (W3C).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Redirects followed within one call, all to the same host.
+const MAX_REDIRECTS: u32 = 3;
+
+/// Bytes and time for the body of a reply that is no answer. It is read for a code only.
+const REFUSAL: (usize, Duration) = (16 * 1024, Duration::from_secs(1));
+
+/// No call takes longer, whatever the settings allow.
+const LONGEST_CALL: Duration = Duration::from_secs(86_400);
+
+const TIMEOUT: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
+
+/// What a CRM replied to one request, unless it failed.
+#[derive(Debug)]
+pub(super) enum CrmReply {
+    /// The body of a reply that may be a success.
+    Json(Value),
+    /// There are no such records.
+    Nobody,
+    /// The CRM cannot answer this call, but others.
+    Partial,
+}
+
+/// How an exchange ended.
+enum Exchanged {
+    Reply(CrmReply),
+    MovedTo(HttpRequest),
+}
+
+impl CrmSession {
+    /// Calls, unless it is for a part that was refused before or while this call waited.
+    ///
+    /// # Errors
+    /// Every way in which a CRM can fail, as a [`LookupError`].
+    pub(super) async fn fetch(
+        &self,
+        mut request: HttpRequest,
+        kind: CallKind,
+        part: Option<DetailsPart<'_>>,
+    ) -> Result<CrmReply, LookupError> {
+        let slot = self.find.slots.acquire().await;
+        let _slot = slot.map_err(|_| LookupError::Internal)?;
+        if let Some(refusal) = part.and_then(|part| self.known_refusal(part)) {
+            return Err(refusal);
+        }
+        for _ in 0..=MAX_REDIRECTS {
+            match Box::pin(self.call(&request, kind)).await? {
+                Exchanged::Reply(answer) => return Ok(answer),
+                Exchanged::MovedTo(target) => request = target,
+            }
+        }
+        Err(LookupError::CrmBadReply(BadReply::Redirect))
+    }
+
+    /// Calls, and once more if it may help. Each call takes a permit of its own.
+    async fn call(&self, request: &HttpRequest, kind: CallKind) -> Result<Exchanged, LookupError> {
+        let egress = &self.find.client.egress;
+        let first = self.call_once(request, kind, &egress.client).await;
+        let Err(failure) = first else { return first };
+        let Some(repeat) = Repeat::of(&failure, self.urgency.deadline()) else {
+            return Err(failure);
+        };
+        clock::sleep(repeat.after).await;
+        let client = if repeat.afresh {
+            &egress.afresh
+        } else {
+            &egress.client
+        };
+        match self.call_once(request, kind, client).await {
+            // The CRM's failure is worth more than that there is no room to ask again.
+            Err(LookupError::BudgetExhausted { .. }) => Err(failure),
+            second => second,
+        }
+    }
+
+    async fn call_once(
+        &self,
+        request: &HttpRequest,
+        kind: CallKind,
+        client: &HttpClient,
+    ) -> Result<Exchanged, LookupError> {
+        if !self.find.client.egress.allows(&request.url) {
+            return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
+        }
+        let granted = self.find.spent.acquire(kind, &self.urgency).await?;
+        let span = self.find.span.call("crm call");
+        let mut tally = CallTally::begin(&self.find.client.call_metrics, span);
+        tally.span.set("lane", self.urgency.lane().label());
+        let number = i64::try_from(granted.number + 1).unwrap_or(i64::MAX);
+        tally.span.set("call", number);
+        Box::pin(self.exchange(client, request, granted, &mut tally)).await
+    }
+
+    async fn exchange(
+        &self,
+        client: &HttpClient,
+        request: &HttpRequest,
+        granted: Granted,
+        tally: &mut CallTally<'_>,
+    ) -> Result<Exchanged, LookupError> {
+        let until = clock::now() + self.find.client.limits.call_timeout.min(LONGEST_CALL);
+        let sending = self.send(client, request.clone(), tally);
+        let response = match clock::timeout_at(until, sending).await {
+            Some(Ok(response)) => response,
+            Some(Err(failure)) => {
+                self.find.spent.broke(granted).await;
+                return Err(failure);
+            }
+            // It may still arrive.
+            None => return Err(TIMEOUT),
+        };
+        self.receive(request, response, until, granted, tally).await
+    }
+
+    /// Sends a request with the credential and the trace.
+    async fn send(
+        &self,
+        client: &HttpClient,
+        mut request: HttpRequest,
+        tally: &CallTally<'_>,
+    ) -> Result<HttpResponse, LookupError> {
+        self.find.credential.add_to(&mut request.headers);
+        if let Some(traceparent) = tally.span.traceparent().and_then(|text| text.parse().ok()) {
+            request.headers.insert(TRACEPARENT, traceparent);
+        }
+        let response = client.send(request).await;
+        response.map_err(|error| match error {
+            TransportError::Broken => LookupError::CrmUnavailable(Unavailable::NoReply),
+            error => failure_of(error),
+        })
+    }
+
+    /// Reads a reply, and reports to the quota what it says.
+    async fn receive(
+        &self,
+        request: &HttpRequest,
+        response: HttpResponse,
+        until: Instant,
+        granted: Granted,
+        tally: &mut CallTally<'_>,
+    ) -> Result<Exchanged, LookupError> {
+        let status = response.status();
+        if status != StatusCode::OK {
+            tally.replied(status);
+        }
+        let (profile, now) = (&self.find.client.profile, self.find.client.clock.wall());
+        let hint = headers::rate_hint(response.headers(), &profile.rate, now);
+        let moved = status
+            .is_redirection()
+            .then(|| self.moved(request, &response));
+        let body = self.body(response, until, tally).await;
+        let facts = ReplyFacts {
+            status: status.as_u16(),
+            headers: &hint,
+            body: body.as_ref().ok(),
+        };
+        let meaning = reply_class::read(&profile.replies, facts);
+        self.find.spent.observe(granted, &meaning.hint).await;
+        match moved {
+            Some(moved) => moved.map(Exchanged::MovedTo),
+            None => reply_of(meaning, body).map(Exchanged::Reply),
+        }
+    }
+
+    /// The body as JSON. That of a reply which is no answer is read only if the table looks at it,
+    /// and not for long.
+    async fn body(
+        &self,
+        response: HttpResponse,
+        until: Instant,
+        tally: &mut CallTally<'_>,
+    ) -> Result<Value, LookupError> {
+        let client = &self.find.client;
+        let status = response.status();
+        let (limit, until) = match size_of_body(&client.profile.replies, status.as_u16()) {
+            BodySize::Answer => (client.limits.reply_bytes, until),
+            BodySize::Refusal => (
+                client.limits.reply_bytes.min(REFUSAL.0),
+                until.min(clock::now() + REFUSAL.1),
+            ),
+            BodySize::Nothing => {
+                return Err(LookupError::CrmBadReply(BadReply::Status(status.as_u16())));
+            }
+        };
+        let declared = headers::encoding(response.headers());
+        let reading = async {
+            let body = read(response, limit).await?;
+            tally.replied(status);
+            let turn = self.reading_turn();
+            client.readers.read(turn, body, declared, limit).await
+        };
+        clock::timeout_at(until, reading)
+            .await
+            .unwrap_or(Err(TIMEOUT))
+    }
+
+    /// In whose turn a reply is read.
+    fn reading_turn(&self) -> ReadingTurn<'_> {
+        let named = self.find.client.egress.is_named();
+        ReadingTurn {
+            scope: self.find.spent.scope(),
+            host: named.then(|| self.find.base.host_str()).flatten(),
+        }
+    }
+
+    /// The request that a redirect leads to, if it stays with this session's host and keeps the
+    /// request what it is.
+    fn moved(
+        &self,
+        request: &HttpRequest,
+        response: &HttpResponse,
+    ) -> Result<HttpRequest, LookupError> {
+        let location = response.headers().get(LOCATION);
+        let location = location.and_then(|value| value.to_str().ok());
+        let target = location
+            .and_then(|text| response.url().join(text).ok())
+            .filter(|url| self.is_home(url))
+            .filter(|_| keeps_request(request.method, response.status()));
+        let url = target.ok_or(LookupError::CrmBadReply(BadReply::Redirect))?;
+        Ok(HttpRequest {
+            url,
+            ..request.clone()
+        })
+    }
+}
+
+fn reply_of(
+    meaning: ReplyMeaning,
+    body: Result<Value, LookupError>,
+) -> Result<CrmReply, LookupError> {
+    match (meaning.failure(), meaning.class) {
+        (Some(failure), _) => Err(failure),
+        (None, ReplyClass::Nobody) => Ok(CrmReply::Nobody),
+        (None, ReplyClass::Partial) => Ok(CrmReply::Partial),
+        (None, _) => body.map(CrmReply::Json),
+    }
+}
+
+/// How much of a reply's body is wanted.
+enum BodySize {
+    Answer,
+    Refusal,
+    Nothing,
+}
+
+fn size_of_body(rules: &[ReplyRule], status: u16) -> BodySize {
+    if reply_class::may_be_found(rules, status) {
+        BodySize::Answer
+    } else if reply_class::needs_body(rules, status) {
+        BodySize::Refusal
+    } else {
+        BodySize::Nothing
+    }
+}
+
+/// A body, read no further than the limit. Sizes are after decompression, so a small bomb is a
+/// large body.
+async fn read(mut response: HttpResponse, limit: usize) -> Result<Vec<u8>, LookupError> {
+    let announced = response.content_length().unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(LookupError::CrmBadReply(BadReply::TooLarge));
+    }
+    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(FIRST_ROOM));
+    while let Some(chunk) = response.chunk().await.map_err(failure_of)? {
+        if body.len() + chunk.len() > limit {
+            return Err(LookupError::CrmBadReply(BadReply::TooLarge));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn failure_of(error: TransportError) -> LookupError {
+    LookupError::CrmUnavailable(match error {
+        TransportError::Encoding => return LookupError::CrmBadReply(BadReply::Encoding),
+        TransportError::NotPublic => Unavailable::NotPublic,
+        TransportError::Connect => Unavailable::Connect,
+        TransportError::Broken | TransportError::TooMuch => Unavailable::Broken,
+    })
+}

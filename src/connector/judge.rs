@@ -1,0 +1,271 @@
+//! Whether a record is the party: a value for each record, the dropped ones included.
+//!
+//! CRM search is fuzzy, and a wrong name on the screen is worse than none. Promises a verdict with
+//! its reason for every record, in the CRM's order, and that no verdict holds a number or a name.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::bounds;
+use super::cpu_share::CpuShare;
+use super::record::{List, Record};
+use crate::domain::MatchQuality;
+use crate::domain::contact::extension_list;
+use crate::domain::phone::{Certainty, Match, Sought};
+
+/// A record, and whether it is the party.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) record: Record,
+    pub(super) verdict: RecordVerdict,
+    /// The extensions beside the number, as [`extension_list`] writes them.
+    pub(super) extensions: String,
+}
+
+/// Whether a record is the party. Fields are counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RecordVerdict {
+    /// This phone field is the number for certain.
+    Exact { field: usize },
+    /// This phone field is the number in all likelihood.
+    Likely { field: usize },
+    /// The CRM shows no phone field of the record.
+    Unverified,
+    /// The record is not served.
+    Dropped(DropReason),
+}
+
+/// Why a record is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DropReason {
+    /// It has no id that can be used again.
+    NoUsableId,
+    /// All its phone fields are other numbers.
+    OtherNumbers,
+    /// It came before.
+    SameRecord,
+    /// There are as many surer or earlier records as one answer may have.
+    OverTheLimit,
+}
+
+impl RecordVerdict {
+    /// The quality of a record that is served.
+    pub(super) fn quality(self) -> Option<MatchQuality> {
+        match self {
+            Self::Exact { .. } => Some(MatchQuality::Exact),
+            Self::Likely { .. } => Some(MatchQuality::Likely),
+            Self::Unverified => Some(MatchQuality::Unverified),
+            Self::Dropped(_) => None,
+        }
+    }
+
+    /// Whether the answer lacks something without the record.
+    fn is_loss(self) -> bool {
+        matches!(
+            self,
+            Self::Dropped(DropReason::NoUsableId | DropReason::OverTheLimit)
+        )
+    }
+}
+
+/// What phone fields are compared with.
+pub(super) enum SearchedParty<'a> {
+    /// A number.
+    Number(Sought<'a>),
+    /// An extension: the CRM compares it itself, so that every field counts as it.
+    Extension,
+}
+
+impl SearchedParty<'_> {
+    fn find_in(&self, phone: &str) -> Option<Match> {
+        match self {
+            Self::Number(sought) => sought.find_in(phone),
+            Self::Extension => Some(Match {
+                certainty: Certainty::Certain,
+                extensions: Vec::new(),
+            }),
+        }
+    }
+}
+
+/// Judges the records of one find.
+pub(super) struct Judge<'a> {
+    party: SearchedParty<'a>,
+    /// Records served of each quality: more of them will not be shown.
+    most: usize,
+    known: HashSet<(String, String)>,
+    kept: BTreeMap<MatchQuality, usize>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(party: SearchedParty<'a>, most: usize) -> Self {
+        Self {
+            party,
+            most,
+            known: HashSet::new(),
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// Judges the records of a list, and bounds what they hold. Other tasks run in between, and the
+    /// time limit of the look-up can end it: a hostile page of many records with many phone fields
+    /// takes seconds.
+    pub(super) async fn all(&mut self, records: List<Record>) -> List<Judged> {
+        let (mut share, mut complete) = (CpuShare::begin(), records.complete);
+        let mut items = Vec::with_capacity(records.items.len());
+        for record in records.items {
+            share.yield_if_used().await;
+            let judged = self.one(record, &mut share).await;
+            complete &= !judged.verdict.is_loss();
+            items.push(judged);
+        }
+        List { items, complete }
+    }
+
+    async fn one(&mut self, mut record: Record, share: &mut CpuShare) -> Judged {
+        let (mut verdict, mut extensions) = (
+            RecordVerdict::Dropped(DropReason::NoUsableId),
+            String::new(),
+        );
+        if bounds::record(&mut record) {
+            (verdict, extensions) = self.compare(&record.phones, share).await;
+        }
+        if let Some(quality) = verdict.quality() {
+            record.contact.quality = quality;
+            if let Err(reason) = self.take(&record, quality) {
+                verdict = RecordVerdict::Dropped(reason);
+            }
+        }
+        Judged {
+            record,
+            verdict,
+            extensions,
+        }
+    }
+
+    async fn compare(&self, phones: &[String], share: &mut CpuShare) -> (RecordVerdict, String) {
+        if phones.iter().all(|phone| phone.trim().is_empty()) {
+            return (RecordVerdict::Unverified, String::new());
+        }
+        let mut matches = Vec::new();
+        for (field, phone) in phones.iter().enumerate() {
+            share.yield_if_used().await;
+            matches.extend(self.party.find_in(phone).map(|found| (field, found)));
+        }
+        verdict_of(matches)
+    }
+
+    /// Takes a record of this quality into the answer, once and up to the limit.
+    fn take(&mut self, record: &Record, quality: MatchQuality) -> Result<(), DropReason> {
+        let name = (record.contact.kind.clone(), record.contact.id.clone());
+        let kept = self.kept.entry(quality).or_default();
+        if self.known.contains(&name) {
+            return Err(DropReason::SameRecord);
+        }
+        if *kept >= self.most {
+            return Err(DropReason::OverTheLimit);
+        }
+        *kept += 1;
+        self.known.insert(name);
+        Ok(())
+    }
+}
+
+/// The verdict by the surest of the matching fields, and the extensions beside the number in all
+/// fields that are as sure.
+fn verdict_of(matches: Vec<(usize, Match)>) -> (RecordVerdict, String) {
+    let surest = matches.iter().min_by_key(|(_, found)| found.certainty);
+    let Some((field, certainty)) = surest.map(|(field, found)| (*field, found.certainty)) else {
+        let verdict = RecordVerdict::Dropped(DropReason::OtherNumbers);
+        return (verdict, String::new());
+    };
+    let verdict = match certainty {
+        Certainty::Certain => RecordVerdict::Exact { field },
+        Certainty::Likely => RecordVerdict::Likely { field },
+    };
+    let as_sure = matches
+        .into_iter()
+        .filter(|(_, found)| found.certainty == certainty);
+    let extensions: Vec<_> = as_sure.flat_map(|(_, found)| found.extensions).collect();
+    (verdict, extension_list(&extensions))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use serde_json::json;
+
+    use super::*;
+    use crate::connector::example;
+    use crate::domain::{E164, Region};
+
+    const NUMBER: &str = "+16505551234";
+
+    fn record(id: &str, phones: &[&str]) -> Record {
+        let phones: Vec<Value> = phones
+            .iter()
+            .map(|phone| json!({"number": phone}))
+            .collect();
+        example::record(
+            &json!({"id": id, "name": "Ada Lovelace", "kind": "contact", "phones": phones}),
+        )
+    }
+
+    async fn judged(records: Vec<Record>, most: usize) -> List<Judged> {
+        let regions = [Region::parse("US").unwrap()];
+        let number = E164::parse(NUMBER, None).unwrap();
+        let party = SearchedParty::Number(Sought::new(number, &regions));
+        let list = List {
+            items: records,
+            complete: true,
+        };
+        Judge::new(party, most).all(list).await
+    }
+
+    #[tokio::test]
+    async fn every_record_has_a_verdict_with_its_reason() {
+        let judged = judged(
+            vec![
+                record("1", &["+49 30 1234567", "650-555-1234"]),
+                record("2", &[" "]),
+                record("3", &["+1 650 555 9999"]),
+                record("", &[NUMBER]),
+                record("1", &[NUMBER]),
+                record("4", &[NUMBER]),
+                record("5", &[NUMBER]),
+                record("1", &[NUMBER]),
+            ],
+            2,
+        )
+        .await;
+        let verdicts: Vec<_> = judged.items.iter().map(|judged| judged.verdict).collect();
+        assert_eq!(
+            verdicts,
+            [
+                RecordVerdict::Exact { field: 1 },
+                RecordVerdict::Unverified,
+                RecordVerdict::Dropped(DropReason::OtherNumbers),
+                RecordVerdict::Dropped(DropReason::NoUsableId),
+                RecordVerdict::Dropped(DropReason::SameRecord),
+                RecordVerdict::Exact { field: 0 },
+                RecordVerdict::Dropped(DropReason::OverTheLimit),
+                RecordVerdict::Dropped(DropReason::SameRecord),
+            ]
+        );
+        assert!(!judged.complete);
+        let shown = format!("{:?}", judged.items);
+        assert!(!shown.contains("555") && !shown.contains("Ada"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_lacks_what_is_unusable_or_over_the_limit_only() {
+        for (records, complete) in [
+            (vec![record("1", &[NUMBER]), record("1", &[NUMBER])], true),
+            (vec![record("1", &["+1 650 555 9999"])], true),
+            (vec![record(" ", &[NUMBER])], false),
+            (vec![record("1", &[NUMBER]), record("2", &[NUMBER])], false),
+        ] {
+            let shown = format!("{records:?}");
+            assert_eq!(judged(records, 1).await.complete, complete, "{shown}");
+        }
+    }
+}

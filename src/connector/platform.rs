@@ -1,0 +1,237 @@
+//! A configured connector: which user's request goes where, under which credential, and whose quota
+//! it spends.
+
+use std::sync::Arc;
+
+use prost_types::Struct;
+use url::Url;
+
+use super::Connector;
+use super::crm_client::CrmClient;
+use super::hosts::HostError;
+use super::log_throttle::LogThrottle;
+use super::profile::Profile;
+use super::session::CrmSession;
+use super::settings::{ConnectorConfig, IdentitySource};
+use crate::budget::{CallKind, Scope, Scopes};
+use crate::domain::user::AdditionalInfo;
+use crate::domain::{
+    AuthHeader, AuthTag, Crm, Host, Identity, KeyMaker, LookupError, Region, ScopeTag, User,
+};
+use crate::trace::Span;
+use crate::urgency::Urgency;
+
+/// A configured connector: what a request's `platform` names.
+#[derive(Debug)]
+pub(crate) struct Platform {
+    config: ConnectorConfig,
+    client: CrmClient,
+    keys: KeyMaker,
+}
+
+impl Platform {
+    /// The connector of `config`, calling by `client`. `keys` name credentials and the scopes of its
+    /// quota.
+    #[must_use]
+    pub(crate) fn new(config: ConnectorConfig, client: CrmClient, keys: KeyMaker) -> Self {
+        Self {
+            config,
+            client,
+            keys,
+        }
+    }
+
+    /// What requests call it in `User.platform`.
+    #[must_use]
+    pub(crate) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Whether answers end with the "create new contact" entry.
+    #[must_use]
+    pub(crate) fn create_option(&self) -> bool {
+        self.config.create_option
+    }
+
+    /// The regions in which the phone fields of this user's CRM were typed: those of the settings,
+    /// else the user's own.
+    #[must_use]
+    pub(crate) fn regions_for<'a>(&'a self, user: &'a User) -> &'a [Region] {
+        if self.config.regions.is_empty() {
+            user.region.as_slice()
+        } else {
+            &self.config.regions
+        }
+    }
+
+    /// How the CRM is searched.
+    #[must_use]
+    pub(crate) fn connector(&self) -> &Arc<dyn Connector> {
+        &self.config.connector
+    }
+
+    /// What the CRM is like.
+    #[must_use]
+    pub(crate) fn profile(&self) -> &Profile {
+        &self.client.profile
+    }
+
+    /// What the connector reads of a request's `platform_additional_info`; the rest is not kept.
+    #[must_use]
+    pub(crate) fn info_of(&self, sent: Option<&Struct>) -> AdditionalInfo {
+        sent.map_or_else(AdditionalInfo::default, |sent| {
+            AdditionalInfo::only(sent, &self.profile().inputs.info)
+        })
+    }
+
+    /// What of the configuration can change an answer.
+    #[must_use]
+    pub(crate) fn crm(&self) -> Crm<'_> {
+        Crm {
+            connector: &self.config.name,
+            base_url: self.config.base_url.as_ref().map_or("", Url::as_str),
+            regions: &self.config.regions,
+            settings: &self.profile().inputs.settings,
+            info: &self.profile().inputs.info,
+        }
+    }
+
+    /// What makes the keys of questions to this connector.
+    #[must_use]
+    pub(crate) fn keys(&self) -> &KeyMaker {
+        &self.keys
+    }
+
+    /// The tag of a credential at the user's CRM: of all headers that are sent for it, and of the
+    /// address.
+    #[must_use]
+    pub(crate) fn auth_tag(&self, user: &User, auth: &AuthHeader) -> AuthTag {
+        let headers = self.profile().credential.values(auth, &user.info);
+        self.keys.auth(&self.crm(), user.host.as_ref(), headers)
+    }
+
+    /// Who decides whose a credential is.
+    #[must_use]
+    pub(crate) fn identity(&self) -> IdentitySource {
+        self.config.identity
+    }
+
+    /// Contacts of one answer whose details are loaded at once. A burst has room for them, for the
+    /// share of the background lanes, and for the next ringing phone.
+    #[must_use]
+    pub(crate) fn urgent_contacts(&self) -> usize {
+        (self.client.burst(CallKind::Other).get() as usize / 4).max(1)
+    }
+
+    /// The failures of this connector that were logged.
+    #[must_use]
+    pub(crate) fn log_throttle(&self) -> &LogThrottle {
+        &self.client.log_throttle
+    }
+
+    /// Reads `User.hostname`. A name is checked even if the base URL decides, so that a wrong one
+    /// does not go unnoticed until the base URL is taken away.
+    ///
+    /// # Errors
+    /// [`HostError`] is the reason why the name is refused, without the name.
+    pub(crate) fn host(&self, hostname: &str) -> Result<Option<Host>, HostError> {
+        if hostname.is_empty() {
+            return if self.config.base_url.is_some() {
+                Ok(None)
+            } else {
+                Err(HostError::Missing)
+            };
+        }
+        let host = Host::parse(hostname).ok_or(HostError::NotAName)?;
+        let patterns = &self.config.allowed_hosts;
+        let allowed = patterns.iter().any(|pattern| pattern.matches(&host));
+        let irrelevant = patterns.is_empty() && self.config.base_url.is_some();
+        if allowed || irrelevant {
+            Ok(Some(host))
+        } else {
+            Err(HostError::NotAllowed)
+        }
+    }
+
+    /// A session for one find, on behalf of `user` with the credential of `auth`, whose `identity`
+    /// may be known; its calls are steps of `span`.
+    ///
+    /// # Errors
+    /// [`LookupError::Internal`] if neither the settings nor the user name the CRM's host;
+    /// [`LookupError::CrmUnauthenticated`] if what the caller sent makes no credential.
+    pub(crate) fn session(
+        &self,
+        user: &User,
+        (auth, tag): (&AuthHeader, AuthTag),
+        identity: Option<&Identity>,
+        urgency: Arc<Urgency>,
+        span: Span,
+    ) -> Result<CrmSession, LookupError> {
+        let scopes = Scopes {
+            owner: self.scope(user, tag, identity),
+            credential: self.scope_of(user, tag),
+        };
+        let base = self.base(user)?;
+        CrmSession::open(&self.client, base, (user, auth), scopes, urgency, span)
+    }
+
+    fn base(&self, user: &User) -> Result<Url, LookupError> {
+        match (&self.config.base_url, &user.host) {
+            (Some(base), _) => Ok(base.clone()),
+            (None, Some(host)) => {
+                Url::parse(&format!("https://{}", host.as_str())).map_err(|_| LookupError::Internal)
+            }
+            (None, None) => Err(LookupError::Internal),
+        }
+    }
+
+    /// The scope of a credential alone, whoever it is.
+    fn scope_of(&self, user: &User, auth: AuthTag) -> ScopeTag {
+        self.scope_named(user, "credential", &auth.to_bytes())
+    }
+
+    fn scope_named(&self, user: &User, kind: &str, whose: &[u8]) -> ScopeTag {
+        let Crm {
+            connector,
+            base_url,
+            ..
+        } = self.crm();
+        let host = user
+            .host
+            .as_ref()
+            .filter(|_| base_url.is_empty())
+            .map_or("", Host::as_str);
+        self.keys.scope(&[
+            kind.as_bytes(),
+            connector.as_bytes(),
+            base_url.as_bytes(),
+            host.as_bytes(),
+            whose,
+        ])
+    }
+
+    /// Whose quota a call spends: that of the CRM's own user or account. A credential that the CRM
+    /// has not named yet has a quota of its own, so that a claimed user id spends nobody else's.
+    #[must_use]
+    pub(crate) fn scope(
+        &self,
+        user: &User,
+        auth: AuthTag,
+        identity: Option<&Identity>,
+    ) -> ScopeTag {
+        let by_account = self.config.quotas.all.scope() == Scope::Account;
+        match identity {
+            Some(Identity::Crm {
+                account: Some(account),
+                ..
+            }) if by_account => self.scope_named(user, "account", &account.to_bytes()),
+            _ if by_account && !user.account.is_empty() => {
+                self.scope_named(user, "claimed account", user.account.as_bytes())
+            }
+            Some(Identity::Crm { user: named, .. }) => {
+                self.scope_named(user, "user", &named.to_bytes())
+            }
+            _ => self.scope_of(user, auth),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What a CRM is like, as data.
+//!
+//! Owns [`Profile`], which a connector hands out and the rest of the room reads. A profile may be a
+//! literal of this program or come from a file at run time, so nothing in it is `'static`. Promises that a setting or an info field that the profile does not name reaches
+//! no request ([`Inputs`]), so that each of those that can change an answer is a part of its key.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::credential::CredentialForm;
+use super::headers::RateSignals;
+use super::hosts::HostPattern;
+use super::reply_class::ReplyRule;
+use super::request::{ReadByPost, Request};
+use crate::budget::{Quota, Quotas, Scope};
+use crate::domain::Spelling;
+
+/// What a CRM is like.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    /// The spellings to search for in any case, before the user's formats.
+    pub(crate) spellings: Vec<Spelling>,
+    /// When the search of further spellings ends.
+    pub(crate) stop: StopRule,
+    /// What can change an answer beside the question.
+    pub(crate) inputs: Inputs,
+    /// Hosts that `User.hostname` may be, unless the settings say otherwise.
+    pub(crate) hosts: Vec<HostPattern>,
+    /// The CRM's documented limit, unless the settings say otherwise.
+    pub(crate) quotas: Quotas,
+    /// How many numbers one search may ask for.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a batch asks for one number at a time today")
+    )]
+    pub(crate) numbers_at_once: NonZeroUsize,
+    /// How many contacts one `Connector::enrich` serves. Details of a group come together, so
+    /// this is 1 unless the CRM is asked for all of them by the same calls.
+    pub(crate) contacts_at_once: NonZeroUsize,
+    /// How the caller's credential is put into headers.
+    pub(crate) credential: CredentialForm,
+    /// The POSTs that only read. No other is ever sent.
+    pub(crate) reads_by_post: Vec<ReadByPost>,
+    /// How replies are read if that is not as the common table has it. These rules come first.
+    pub(crate) replies: Vec<ReplyRule>,
+    /// The headers by which the CRM reports its quota, if they are not the usual ones.
+    pub(crate) rate: RateSignals,
+    /// Whether `Connector::whoami` can name a user.
+    pub(crate) names_users: bool,
+    /// Whether `Connector::search` can find an extension.
+    pub(crate) finds_extensions: bool,
+}
+
+/// When the search of further spellings ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopRule {
+    /// At the first spelling that finds a contact.
+    AtFirstContact,
+    /// Never: other spellings may find further contacts.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "no built-in CRM stores one number in several ways"
+        )
+    )]
+    Never,
+}
+
+/// The names of what a connector reads beside the question. Nothing else reaches it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inputs {
+    /// User settings.
+    pub(crate) settings: Vec<String>,
+    /// Fields of `platform_additional_info`.
+    pub(crate) info: Vec<String>,
+}
+
+impl Profile {
+    /// The profile of a CRM that is as most are: it searches one spelling after the other, takes
+    /// the caller's `Authorization` header, and has nothing of its own.
+    pub(super) fn new(spelling: Spelling, quotas: Quotas) -> Self {
+        Self {
+            spellings: vec![spelling],
+            stop: StopRule::AtFirstContact,
+            inputs: Inputs::default(),
+            hosts: Vec::new(),
+            quotas,
+            numbers_at_once: NonZeroUsize::MIN,
+            contacts_at_once: NonZeroUsize::MIN,
+            credential: CredentialForm::authorization(),
+            reads_by_post: Vec::new(),
+            replies: Vec::new(),
+            rate: RateSignals::default(),
+            names_users: false,
+            finds_extensions: false,
+        }
+    }
+
+    /// Whether a request only reads, as far as this profile says.
+    pub(super) fn permits(&self, request: &Request) -> bool {
+        match request.read_by_post_path() {
+            None => true,
+            Some(path) => self.reads_by_post.iter().any(|read| read.is(path)),
+        }
+    }
+}
+
+/// A limit of calls for each user, as a CRM documents it. Prefetch may have half of it.
+#[expect(
+    clippy::expect_used,
+    reason = "literals of this program, read by every test"
+)]
+pub(super) fn documented_quota(calls: u32, seconds: u64, burst: u32) -> Quota {
+    let per = Duration::from_secs(seconds);
+    Quota::new(calls, per, burst, Scope::User, 0.5).expect("a documented quota is valid")
+}

@@ -1,0 +1,114 @@
+//! What connectors read from a CRM's replies: lists, records, details.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::cpu_share::CpuShare;
+use super::log_throttle::LogThrottle;
+use super::refusals;
+use crate::domain::{Contact, LookupError};
+
+/// Items of a CRM's list.
+#[derive(Debug)]
+pub(crate) struct List<T> {
+    /// In the CRM's order.
+    pub(crate) items: Vec<T>,
+    /// False if some are missing: pages beyond the limit, or a part that the CRM could not give.
+    pub(crate) complete: bool,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            complete: true,
+        }
+    }
+}
+
+impl<T> List<T> {
+    /// Reads each item, and lets other tasks run in between.
+    pub(super) async fn read<U>(self, read: impl Fn(&T) -> U) -> List<U> {
+        let (mut items, mut share) = (Vec::with_capacity(self.items.len()), CpuShare::begin());
+        // Each item is dropped once it is read: to drop them all at once takes long as well.
+        for item in self.items {
+            share.yield_if_used().await;
+            items.push(read(&item));
+        }
+        List {
+            items,
+            complete: self.complete,
+        }
+    }
+
+    /// The same items, each as something else.
+    pub(super) fn map<U>(self, become_: impl FnMut(T) -> U) -> List<U> {
+        List {
+            items: self.items.into_iter().map(become_).collect(),
+            complete: self.complete,
+        }
+    }
+}
+
+/// One record of a search.
+pub(crate) struct Record {
+    /// The contact; its quality is judged later.
+    pub(crate) contact: Contact,
+    /// The phone fields that the CRM shows, as they are stored there. Empty if it shows none.
+    pub(crate) phones: Vec<String>,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("phones", &self.phones.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The details of one contact, as far as they could be loaded.
+#[derive(Debug)]
+pub(crate) struct Enrichment {
+    /// Choices by field name.
+    pub(crate) info: Map<String, Value>,
+    /// False if a part is missing.
+    pub(crate) complete: bool,
+}
+
+impl Default for Enrichment {
+    fn default() -> Self {
+        Self {
+            info: Map::new(),
+            complete: true,
+        }
+    }
+}
+
+impl Enrichment {
+    /// Adds the choices of one field. A field without choices is left out, and so is one that the
+    /// CRM refuses for good. A failure makes the enrichment incomplete and is logged.
+    pub(super) fn add(
+        &mut self,
+        log_throttle: &LogThrottle,
+        field: &str,
+        choices: Result<List<Value>, LookupError>,
+    ) {
+        match choices {
+            Ok(choices) => {
+                self.complete &= choices.complete;
+                if !choices.items.is_empty() {
+                    self.info
+                        .insert(field.to_owned(), Value::Array(choices.items));
+                }
+            }
+            Err(error) if refusals::is_lasting(&error) => {}
+            Err(error) => {
+                log_throttle.about(field, &error, |suppressed| {
+                    tracing::warn!(field, %error, suppressed, "a part of the contact could not be loaded");
+                });
+                self.complete = false;
+            }
+        }
+    }
+}

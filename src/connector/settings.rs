@@ -1,0 +1,47 @@
+//! The settings of one connector.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use super::Connector;
+use super::hosts::HostPattern;
+use crate::budget::Quotas;
+use crate::domain::Region;
+
+/// Settings of one connector.
+#[derive(Debug, Clone)]
+pub struct ConnectorConfig {
+    /// What requests call it in `User.platform`.
+    pub name: String,
+    /// How the CRM is searched.
+    pub(crate) connector: Arc<dyn Connector>,
+    /// Where the CRM is; without it `https://{user.hostname}`.
+    pub(crate) base_url: Option<Url>,
+    /// What `User.hostname` may be.
+    pub allowed_hosts: Vec<HostPattern>,
+    /// Whether answers end with the "create new contact" entry.
+    pub create_option: bool,
+    /// Who decides whose a credential is.
+    pub(crate) identity: IdentitySource,
+    /// How stored spellings without a calling code are read; without any, in the region of the
+    /// user.
+    pub regions: Vec<Region>,
+    /// What may be spent on the CRM.
+    pub(crate) quotas: Quotas,
+}
+
+/// Who decides whose a credential is, and with it whose the stored answers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdentitySource {
+    /// The CRM.
+    Crm,
+    /// The calling service, which is believed under any credential that the CRM accepts.
+    Caller,
+}
+
+impl IdentitySource {
+    /// Each with its name in the settings.
+    pub(crate) const ALL: [(&'static str, Self); 2] =
+        [("crm", Self::Crm), ("caller", Self::Caller)];
+}
