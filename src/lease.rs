@@ -200,7 +200,7 @@ impl Holding {
         for _ in 0..TRIES {
             match self.run(&self.scripts.release).await {
                 Err(LinkError::Down | LinkError::Broken | LinkError::Timeout) => {
-                    sleep(BETWEEN).await
+                    sleep(BETWEEN).await;
                 }
                 _ => return,
             }

@@ -225,9 +225,9 @@ impl Admissions {
     /// The CRM was asked who the credential is, and said it or not.
     pub(crate) fn asked_who(&self, auth: AuthTag, said: bool) {
         if said {
-            self.backoff.succeeded(auth)
+            self.backoff.succeeded(auth);
         } else {
-            self.backoff.failed(auth, self.clock.now())
+            self.backoff.failed(auth, self.clock.now());
         }
     }
 

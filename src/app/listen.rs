@@ -73,7 +73,7 @@ impl Gatekeeper {
                 refused.log(|| {
                     tracing::warn!(
                         "connections are refused: there are grpc.max_connections already"
-                    )
+                    );
                 });
                 continue;
             };

@@ -64,7 +64,7 @@ fn differences(path: &[String], before: &Table, after: &Table, found: &mut BTree
         let path = [path, std::slice::from_ref(key)].concat();
         match (before.get(key), after.get(key)) {
             (Some(Value::Table(before)), Some(Value::Table(after))) => {
-                differences(&path, before, after, found)
+                differences(&path, before, after, found);
             }
             (before, after) if before != after => {
                 found.insert(path);

@@ -119,7 +119,7 @@ mod tests {
         let logged = || {
             let mut logged = Vec::new();
             log_throttle.about_refusal("leads", &LookupError::CrmForbidden, |suppressed| {
-                logged.push(suppressed)
+                logged.push(suppressed);
             });
             logged
         };

@@ -90,7 +90,7 @@ impl Encoder for ReplyEncoder {
 
     fn encode(&mut self, reply: FindReply, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         reply
-            .encode(buffer, |buffer, bytes| buffer.reserve(bytes))
+            .encode(buffer, tonic::codec::EncodeBuf::reserve)
             .map_err(|_| Status::internal("the reply could not be written"))
     }
 }

@@ -114,7 +114,7 @@ fn layer(svg: &mut String, class: &str, lower: Vec<(f64, f64)>, mut upper: Vec<(
     let around = path(&upper);
     let _ = write!(
         svg,
-        r##"<path class="{class}" fill="url(#{class})" d="{around}Z"/>"##
+        r#"<path class="{class}" fill="url(#{class})" d="{around}Z"/>"#
     );
     let _ = write!(svg, r#"<path class="{class} line" d="{line}"/>"#);
 }

@@ -46,12 +46,11 @@ impl Load {
     /// What another flight or another replica has stored by now, else what the CRM says.
     async fn load(&self) -> LoadResult<Loaded> {
         let deps = &self.resolver.deps;
-        match (&deps.leases, self.request.reuse) {
-            (Some(leases), Reuse::Fresh) => self.load_in_turn(leases).await,
-            _ => {
-                let begin = async { Ok(deps.cache.begin(&self.request.key).await) };
-                self.load_since(self.in_time(begin).await?).await
-            }
+        if let (Some(leases), Reuse::Fresh) = (&deps.leases, self.request.reuse) {
+            self.load_in_turn(leases).await
+        } else {
+            let begin = async { Ok(deps.cache.begin(&self.request.key).await) };
+            self.load_since(self.in_time(begin).await?).await
         }
     }
 
