@@ -337,9 +337,9 @@ mod tests {
         for of_user in [false, true] {
             let drop_older = |asked| {
                 if of_user {
-                    cache.drop_older_of(key.user(), asked)
+                    cache.drop_older_of(key.user(), asked);
                 } else {
-                    cache.drop_older(&key, asked)
+                    cache.drop_older(&key, asked);
                 }
             };
             cache.store(key, kept.clone());

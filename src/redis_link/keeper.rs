@@ -150,7 +150,7 @@ impl Keeper {
             });
         } else {
             self.log_once("connected".to_owned(), |url| {
-                tracing::info!(redis = url, "connected to Redis")
+                tracing::info!(redis = url, "connected to Redis");
             });
         }
         self.status

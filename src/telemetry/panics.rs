@@ -19,7 +19,7 @@ const TARGET: &str = "contactd::panic";
 pub(super) fn report_to(lines: LogLines, format: LogFormat) {
     let is_human = format.is_human();
     panic::set_hook(Box::new(move |panic| {
-        lines.put(report(panic, is_human).as_bytes())
+        lines.put(report(panic, is_human).as_bytes());
     }));
 }
 

@@ -86,10 +86,10 @@ impl TieredCache {
     pub fn apply(&self, event: &Event) {
         match event {
             Event::InvalidateNumber(user, party) => {
-                self.invalidations.invalidate_number(*user, *party)
+                self.invalidations.invalidate_number(*user, *party);
             }
             Event::InvalidateNumbers(user) | Event::InvalidateUser(user) => {
-                self.invalidate_user_here(*user)
+                self.invalidate_user_here(*user);
             }
             Event::Lost => {
                 // It is unknown what is invalid, so everything is.
@@ -97,10 +97,10 @@ impl TieredCache {
                 self.memory.clear();
             }
             Event::Replaced(slot, asked) => {
-                self.replaced(*asked, |asked| self.memory.drop_older(slot, asked))
+                self.replaced(*asked, |asked| self.memory.drop_older(slot, asked));
             }
             Event::ReplacedMany(user, asked) => {
-                self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked))
+                self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked));
             }
             Event::Revoke(..) => {}
         }
