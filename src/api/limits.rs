@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::counts::{count_refusal, count_unread_lookup};
 use super::error::{ApiError, Overload};
-use crate::clients::{Busy, Client, Clients, Peer, Place};
+use crate::clients::{Busy, CallPlace, Client, Clients, Peer};
 use crate::metrics::Metrics;
 
 /// Calls in hand for each that one user may have wait for a CRM. The resolver lets no connector
@@ -65,7 +65,7 @@ pub(crate) struct ClientLimits {
 #[derive(Debug)]
 pub(crate) struct RequestPlaces {
     _room: OwnedSemaphorePermit,
-    _client: Option<Place>,
+    _client: Option<CallPlace>,
     _busy: Option<Busy>,
 }
 
@@ -133,7 +133,7 @@ impl ClientLimits {
     pub(crate) fn take(
         &self,
         kind: RequestKind,
-        client: Option<Place>,
+        client: Option<CallPlace>,
         peer: Option<&Peer>,
     ) -> Result<RequestPlaces, ApiError> {
         let (room, full) = self.room(kind);
@@ -167,7 +167,7 @@ impl ClientLimits {
 ///
 /// # Errors
 /// If it is at its limits.
-pub(crate) fn enter(client: Option<&Client>) -> Result<Option<Place>, ApiError> {
+pub(crate) fn enter(client: Option<&Client>) -> Result<Option<CallPlace>, ApiError> {
     let Some(client) = client else {
         return Ok(None);
     };

@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
-use super::crowd::Place;
+use super::crowd::ConnectionPlace;
 use crate::clients::Peer;
 use crate::clock;
 use crate::frames::{Allowance, Frames};
@@ -59,13 +59,13 @@ pub(super) struct Connection {
     held_back: Option<Alarm>,
     /// Bytes since other connections last had their turn.
     read: usize,
-    place: Place,
+    place: ConnectionPlace,
 }
 
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Connection {
-    pub(super) fn plain(stream: TcpStream, place: Place, longest: Duration) -> Self {
+    pub(super) fn plain(stream: TcpStream, place: ConnectionPlace, longest: Duration) -> Self {
         let peer = Peer::new(Arc::clone(place.origin()));
         Self::new(Either::Left(stream), peer, place, longest)
     }
@@ -73,13 +73,13 @@ impl Connection {
     pub(super) fn encrypted(
         stream: TlsStream<TcpStream>,
         peer: Peer,
-        place: Place,
+        place: ConnectionPlace,
         longest: Duration,
     ) -> Self {
         Self::new(Either::Right(Box::new(stream)), peer, place, longest)
     }
 
-    fn new(stream: Stream, peer: Peer, place: Place, longest: Duration) -> Self {
+    fn new(stream: Stream, peer: Peer, place: ConnectionPlace, longest: Duration) -> Self {
         let alarm = Box::pin(clock::sleep(FIRST_WORDS));
         Self {
             stream: stream.take(0),

@@ -47,7 +47,7 @@ struct Open {
 }
 
 /// A connection's place, until it is dropped.
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     crowd: Crowd,
     origin: Arc<Origin>,
     end: CancellationToken,
@@ -73,7 +73,7 @@ impl Crowd {
     }
 
     /// A place for a connection from there; `None` if there is none for it.
-    pub(super) fn enter(&self, from: IpAddr) -> Option<Place> {
+    pub(super) fn enter(&self, from: IpAddr) -> Option<ConnectionPlace> {
         let mut state = self.state.lock();
         let origin = Arc::new(Origin::new(from, state.next, self.opened));
         if state.all >= self.most && !state.make_room_for(origin.network(), self.most) {
@@ -89,7 +89,7 @@ impl Crowd {
         let network = state.networks.entry(origin.network()).or_default();
         network.insert(origin.connection(), open);
         let ended = Box::pin(end.clone().cancelled_owned());
-        Some(Place {
+        Some(ConnectionPlace {
             crowd: self.clone(),
             origin,
             end,
@@ -158,7 +158,7 @@ impl State {
     }
 }
 
-impl Place {
+impl ConnectionPlace {
     /// The connection as others see it.
     pub(super) fn origin(&self) -> &Arc<Origin> {
         &self.origin
@@ -175,7 +175,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.crowd.state.lock().leave(&self.origin);
     }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::clients::Peer;
 
-    fn ended(places: &mut [Place]) -> Vec<bool> {
+    fn ended(places: &mut [ConnectionPlace]) -> Vec<bool> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         places
             .iter_mut()
@@ -217,13 +217,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn known_clients_give_way_only_while_strangers_have_less_than_their_part() {
         let crowd = Crowd::new(8);
-        let mut proxy: Vec<Place> = (0..8)
+        let mut proxy: Vec<ConnectionPlace> = (0..8)
             .map(|_| crowd.enter(addr("10.0.0.1")).unwrap())
             .collect();
         for place in &proxy {
             drop(Peer::new(Arc::clone(place.origin())).busy());
         }
-        let mut strangers: Vec<Place> = (2..9)
+        let mut strangers: Vec<ConnectionPlace> = (2..9)
             .filter_map(|n| crowd.enter(IpAddr::from([10, 0, 0, n])))
             .collect();
         let gone = ended(&mut proxy).into_iter().filter(|ended| *ended);

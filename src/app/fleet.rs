@@ -27,7 +27,7 @@ use crate::domain::KeyMaker;
 use crate::lease::Leases;
 use crate::metrics::{Metrics, RedisRefusalLabels};
 use crate::redis_link::{
-    self, KeyNames, KeyPrefix, Link, Reads, RedisTime, SharedSecret, Signals, derive_secret,
+    self, KeyNames, KeyPrefix, Link, LinkSignals, Reads, RedisTime, SharedSecret, derive_secret,
 };
 use crate::resolver::Deps;
 use crate::tls::Tls;
@@ -203,12 +203,12 @@ impl SharedRedis {
 }
 
 /// Where the link to Redis shows how it stands.
-fn signals(metrics: &Metrics) -> Signals {
+fn signals(metrics: &Metrics) -> LinkSignals {
     let refused = metrics.redis_refused.clone();
     let refused = Box::new(move |code| {
         refused.get_or_create(&RedisRefusalLabels { code }).inc();
     });
-    Signals {
+    LinkSignals {
         up: metrics.redis_up.clone(),
         refused,
     }

@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
-use super::crowd::{Crowd, Place};
+use super::crowd::{ConnectionPlace, Crowd};
 use super::supervisor::Supervisor;
 use crate::clients::Peer;
 use crate::clock::{self, OncePerMinute};
@@ -94,7 +94,7 @@ impl Gatekeeper {
 async fn shake(
     stream: TcpStream,
     tls: Option<Tls>,
-    place: Place,
+    place: ConnectionPlace,
     longest: Duration,
 ) -> Option<Connection> {
     // Without it a reply waits for the acknowledgement of the one before it.

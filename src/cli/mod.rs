@@ -198,7 +198,7 @@ async fn serve(
 ) -> Result<ExitCode, Failure> {
     // First of all: a signal that comes before would end the process on the spot.
     let mut signals = Signals::watch().context("signals cannot be watched")?;
-    let Some(settings) = serve::Settings::read_until(&mut signals.stops, config).await? else {
+    let Some(settings) = serve::StartSettings::read_until(&mut signals.stops, config).await? else {
         lines.put(b"contactd: asked to stop before the settings were read\n");
         return Ok(ExitCode::SUCCESS);
     };

@@ -22,13 +22,13 @@ use crate::telemetry::{LogLines, Volume};
 const LATENCY: Duration = Duration::from_millis(50);
 
 /// What a daemon is started with.
-pub(super) struct Settings {
+pub(super) struct StartSettings {
     /// None on defaults, whose CRM has no address yet.
     path: Option<PathBuf>,
     effective: Effective,
 }
 
-impl Settings {
+impl StartSettings {
     /// From this file, or on defaults; `None` if the process is asked to stop before they are read.
     pub(super) async fn read_until(
         stops: &mut Stops,
@@ -61,7 +61,7 @@ impl Settings {
 /// Serves until it is asked to stop. `volume` changes the log level, if the settings have a say in
 /// it.
 pub(super) async fn run(
-    settings: Settings,
+    settings: StartSettings,
     signals: Signals,
     volume: Option<Volume>,
     lines: &LogLines,
@@ -72,7 +72,7 @@ pub(super) async fn run(
         mut again,
     } = signals;
     let tasks = TaskTracker::new();
-    let Settings {
+    let StartSettings {
         path,
         mut effective,
     } = settings;

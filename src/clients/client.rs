@@ -20,7 +20,7 @@ pub(crate) struct Client {
 
 /// A place among the calls that a client has in hand, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place(
+pub(crate) struct CallPlace(
     #[expect(dead_code, reason = "held, and given back when dropped")] Option<OwnedSemaphorePermit>,
 );
 
@@ -83,7 +83,7 @@ impl Client {
     ///
     /// # Errors
     /// If that is more than the client may make or have in hand.
-    pub(crate) fn enter(&self) -> Result<Place, Excess> {
+    pub(crate) fn enter(&self) -> Result<CallPlace, Excess> {
         let place = match &self.in_flight {
             Some(places) => Some(
                 Arc::clone(places)
@@ -97,7 +97,7 @@ impl Client {
                 wait: until.wait_time_from(rate.clock().now()),
             })?;
         }
-        Ok(Place(place))
+        Ok(CallPlace(place))
     }
 
     /// Whether the client may ask this of the daemon.

@@ -17,7 +17,7 @@ pub struct Grpc {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The certificates, where connections are encrypted.
-    pub(crate) tls: Option<tls::Config>,
+    pub(crate) tls: Option<tls::TlsConfig>,
     /// Who may call; everybody where nobody is listed.
     pub(crate) clients: Vec<ClientConfig>,
     /// Everybody who reaches the port may call, and that is meant so.
@@ -182,7 +182,7 @@ fn check_clients(grpc: &Grpc, section: &mut Section<'_>) {
     }
 }
 
-fn tls(section: &mut Section<'_>, in_use: Option<&Tls>) -> Option<tls::Config> {
+fn tls(section: &mut Section<'_>, in_use: Option<&Tls>) -> Option<tls::TlsConfig> {
     let text = |text: &str| Ok::<_, String>(text.to_owned());
     let cert = section
         .required("cert", "the path of a PEM file", text)
@@ -191,7 +191,7 @@ fn tls(section: &mut Section<'_>, in_use: Option<&Tls>) -> Option<tls::Config> {
         .required("key", "the path of a PEM file", text)
         .map(PathBuf::from);
     let client_ca = section.optional("client_ca", text).map(PathBuf::from);
-    let config = tls::Config {
+    let config = tls::TlsConfig {
         cert: cert?,
         key: key?,
         client_ca,

@@ -23,7 +23,7 @@ use super::body::WholeBody;
 use super::fair::FairPlace;
 use super::gate::{CallGate, Timer, kind, peer};
 use crate::api::{ApiError, Overload, RequestKind, RequestPlaces, enter};
-use crate::clients::Place;
+use crate::clients::CallPlace;
 use crate::clock;
 
 /// How long a request that was sent away waits for its answer at least, and at most twice as long,
@@ -52,7 +52,7 @@ impl CallGate {
     }
 
     /// Lets the head of a request in: its client is known, and there is a place now.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<Place>, ApiError> {
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<CallPlace>, ApiError> {
         let client = self.identify(request)?;
         let place = enter(client.as_deref())?;
         if let Some(client) = client {
@@ -66,7 +66,7 @@ impl CallGate {
     fn seat<B>(
         &self,
         request: &mut Request<B>,
-        place: Option<Place>,
+        place: Option<CallPlace>,
     ) -> Result<Option<RequestPlaces>, ApiError> {
         let kind = kind(request);
         let places = self.limits().take(kind, place, peer(request))?;
@@ -132,7 +132,7 @@ pub(crate) struct ArrivingCall<S> {
     request: Option<Request<WholeBody>>,
     inner: S,
     gate: CallGate,
-    place: Option<Place>,
+    place: Option<CallPlace>,
     /// Set if it does not come in one piece.
     pending: Option<FairPlace>,
     /// The answer to one that was sent away, and when it is given.

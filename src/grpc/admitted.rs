@@ -14,9 +14,9 @@ use tonic::body::Body;
 use crate::api::{ApiError, RequestPlaces};
 
 /// A call whose admission is decided.
-pub(crate) struct AdmittedCall<F>(Decision<F>);
+pub(crate) struct AdmittedCall<F>(AdmitDecision<F>);
 
-enum Decision<F> {
+enum AdmitDecision<F> {
     /// Let in. The places are given back with the answer.
     Admitted {
         call: F,
@@ -29,7 +29,7 @@ enum Decision<F> {
 impl<F> AdmittedCall<F> {
     /// A call that holds its places until it is answered.
     pub(super) fn new(call: F, places: Option<RequestPlaces>) -> Self {
-        Self(Decision::Admitted {
+        Self(AdmitDecision::Admitted {
             call,
             _places: places,
         })
@@ -37,7 +37,7 @@ impl<F> AdmittedCall<F> {
 
     /// A call that was not let in.
     pub(super) fn refused(answer: Response<Body>) -> Self {
-        Self(Decision::Refused(Some(answer)))
+        Self(AdmitDecision::Refused(Some(answer)))
     }
 }
 
@@ -53,11 +53,11 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match &mut self.get_mut().0 {
             // Its connection carries others' calls as well. Nothing of the call is looked at again.
-            Decision::Admitted { call, .. } => {
+            AdmitDecision::Admitted { call, .. } => {
                 catch_unwind(AssertUnwindSafe(|| Pin::new(call).poll(cx)))
                     .unwrap_or_else(|_| Poll::Ready(Ok(broke_off())))
             }
-            Decision::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
+            AdmitDecision::Refused(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::fair::{FairPlace, FairPlaces};
 use super::gate::{CallGate, origin};
 use super::health::{GAVE_WAY, NO_PLACE};
 use crate::api::{ApiError, Overload, enter};
-use crate::clients::Place;
+use crate::clients::CallPlace;
 
 /// How long a reflection stream may take.
 const REFLECTION: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ const CHECK: Duration = Duration::from_secs(10);
 pub(super) struct Hold {
     gate: CallGate,
     health: Option<FairPlace>,
-    _reflection: Option<(OwnedSemaphorePermit, Option<Place>)>,
+    _reflection: Option<(OwnedSemaphorePermit, Option<CallPlace>)>,
     pub(super) longest: Duration,
 }
 

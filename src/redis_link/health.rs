@@ -12,23 +12,23 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 
 /// The metrics that show the link's health.
-pub struct Signals {
+pub struct LinkSignals {
     /// `contactd_redis_up`.
     pub(crate) up: Gauge,
     /// Counts a refused command by its code, which is one of a closed set.
     pub(crate) refused: Box<dyn Fn(&'static str) + Send + Sync>,
 }
 
-impl fmt::Debug for Signals {
+impl fmt::Debug for LinkSignals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signals")
+        f.debug_struct("LinkSignals")
             .field("up", &self.up)
             .finish_non_exhaustive()
     }
 }
 
 /// Refusals are not counted.
-impl From<Gauge> for Signals {
+impl From<Gauge> for LinkSignals {
     fn from(up: Gauge) -> Self {
         Self {
             up,
@@ -38,7 +38,7 @@ impl From<Gauge> for Signals {
 }
 
 pub(super) struct Health {
-    signals: Signals,
+    signals: LinkSignals,
     state: Mutex<HealthState>,
 }
 
@@ -51,7 +51,7 @@ struct HealthState {
 }
 
 impl Health {
-    pub(super) fn new(signals: Signals) -> Self {
+    pub(super) fn new(signals: LinkSignals) -> Self {
         Self {
             signals,
             state: Mutex::default(),

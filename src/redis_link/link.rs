@@ -10,7 +10,7 @@ use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, S
 use tokio::sync::watch;
 
 use super::connect::{RedisConnection, RedisConnector};
-use super::health::{Health, Signals};
+use super::health::{Health, LinkSignals};
 use super::keeper::Keeper;
 use super::live::{ConnectionStatus, LiveConnection, give_up};
 use super::names::KeyNames;
@@ -61,7 +61,7 @@ impl Link {
     /// If the options can never work, such as certificates that cannot be read.
     pub fn new(
         config: &LinkConfig,
-        signals: impl Into<Signals>,
+        signals: impl Into<LinkSignals>,
     ) -> Result<(Self, Keeper), SetupError> {
         let connector = RedisConnector::new(config).map_err(SetupError)?;
         let link = Self {

@@ -40,7 +40,7 @@ mod url;
 pub mod user;
 
 pub use ca::CaCertificates;
-pub(crate) use health::Signals;
+pub(crate) use health::LinkSignals;
 pub use link::Link;
 pub(crate) use link::LinkState;
 pub use names::{KeyNames, KeyPrefix};

@@ -13,7 +13,7 @@ use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::validity::{Ending, Validity};
-use super::{Config, Error};
+use super::{Error, TlsConfig};
 use crate::domain::Timestamp;
 
 /// The only protocol that is spoken behind the handshake (ALPN).
@@ -34,7 +34,7 @@ impl PartialEq for Pems {
 }
 
 impl Pems {
-    pub(super) fn read(config: &Config) -> Result<Self, Error> {
+    pub(super) fn read(config: &TlsConfig) -> Result<Self, Error> {
         Ok(Self {
             cert: read("cert", &config.cert)?,
             key: read("key", &config.key)?.into(),
@@ -51,7 +51,7 @@ impl Pems {
     /// is in use is told, and keeps nothing else from changing.
     pub(super) fn server_config(
         &self,
-        config: &Config,
+        config: &TlsConfig,
         wall: Timestamp,
         in_use: Option<&Self>,
     ) -> Result<(Arc<ServerConfig>, Vec<Ending>), Error> {
@@ -76,7 +76,7 @@ impl Pems {
 
     fn server(
         &self,
-        config: &Config,
+        config: &TlsConfig,
         chain: Certificates<'_>,
         authorities: Option<Certificates<'_>>,
     ) -> Result<ServerConfig, Error> {

@@ -31,7 +31,7 @@ use validity::{Ending, Invalid};
 
 /// Where the certificates are, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Config {
+pub(crate) struct TlsConfig {
     /// The server's certificate, the ones between it and its authority behind it.
     pub(crate) cert: PathBuf,
     /// Its private key.
@@ -60,7 +60,7 @@ struct Shared {
 }
 
 struct InUse {
-    config: Config,
+    config: TlsConfig,
     pems: Pems,
     server: Arc<ServerConfig>,
     endings: Vec<Ending>,
@@ -73,13 +73,13 @@ impl fmt::Debug for Tls {
 }
 
 impl InUse {
-    fn read(config: &Config, wall: Timestamp) -> Result<Self, Error> {
+    fn read(config: &TlsConfig, wall: Timestamp) -> Result<Self, Error> {
         Self::of(Pems::read(config)?, config, wall, None)
     }
 
     fn of(
         pems: Pems,
-        config: &Config,
+        config: &TlsConfig,
         wall: Timestamp,
         in_use: Option<&Pems>,
     ) -> Result<Self, Error> {
@@ -98,7 +98,7 @@ impl InUse {
 /// # Errors
 /// If one cannot be read, they do not fit together, or one of the certificates in them has expired
 /// or is not valid yet.
-pub(crate) fn check(config: &Config, wall: Timestamp) -> Result<(), Error> {
+pub(crate) fn check(config: &TlsConfig, wall: Timestamp) -> Result<(), Error> {
     InUse::read(config, wall).map(|_| ())
 }
 
@@ -107,7 +107,7 @@ impl Tls {
     ///
     /// # Errors
     /// As [`check`].
-    pub(crate) fn load(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub(crate) fn load(config: &TlsConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let in_use = RwLock::new(InUse::read(config, clock.wall())?);
         Ok(Self(Arc::new(Shared { in_use, clock })))
     }
@@ -116,7 +116,7 @@ impl Tls {
     ///
     /// # Errors
     /// As [`check`], but a file that holds what is in use may have expired.
-    pub(crate) fn check(&self, config: &Config) -> Result<(), Error> {
+    pub(crate) fn check(&self, config: &TlsConfig) -> Result<(), Error> {
         self.read(config).map(|_| ())
     }
 
@@ -125,7 +125,7 @@ impl Tls {
     ///
     /// # Errors
     /// As [`Tls::check`].
-    pub(crate) fn exchange(&self, config: &Config) -> Result<bool, Error> {
+    pub(crate) fn exchange(&self, config: &TlsConfig) -> Result<bool, Error> {
         let new = self.read(config)?;
         let mut in_use = self.0.in_use.write();
         let changed = in_use.pems != new.pems;
@@ -133,7 +133,7 @@ impl Tls {
         Ok(changed)
     }
 
-    fn read(&self, config: &Config) -> Result<InUse, Error> {
+    fn read(&self, config: &TlsConfig) -> Result<InUse, Error> {
         let pems = Pems::read(config)?;
         let in_use = self.0.in_use.read();
         InUse::of(pems, config, self.0.clock.wall(), Some(&in_use.pems))
