@@ -128,7 +128,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::single_range_in_vec_init, reason = "a group of all is a range")]
     fn contacts_are_grouped_and_urgent_ones_stay_among_themselves() {
         for (contacts, urgent, size, expected) in [
             (3, 1, 1, vec![0..1, 1..2, 2..3]),

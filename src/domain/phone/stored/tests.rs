@@ -137,7 +137,6 @@ fn several_regions_are_certain_together_only_if_they_do_not_disagree() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn numbers_are_found_in_prose() {
     all(&[
         ("+46701234567", "070-123 45 67 (Axel)", "SE", "exact"),
