@@ -49,6 +49,7 @@ mod part;
 mod pipedrive;
 mod platform;
 mod profile;
+mod readers;
 mod record;
 mod redirect;
 mod refusals;
