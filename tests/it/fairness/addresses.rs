@@ -44,8 +44,8 @@ async fn half(
     (response, upload)
 }
 
-/// A client that is slow with its request, while 40 half requests come from `BAD` where there is
-/// room for eight.
+/// A client that is slow with its request, while 40 half requests come from `BAD` on five
+/// connections, and there is room for eight.
 async fn a_slow_client_is_served(from: &str) {
     let (_crm, daemon) = daemon("[grpc]\nmax_in_flight = 8\n").await;
     let good = connect_from(from, daemon.grpc).await;
@@ -55,9 +55,9 @@ async fn a_slow_client_is_served(from: &str) {
         .await
         .unwrap();
     let (mut flood, mut uploads) = (FuturesUnordered::new(), Vec::new());
-    for _ in 0..10 {
+    for _ in 0..5 {
         let bad = connect_from(BAD, daemon.grpc).await;
-        for _ in 0..4 {
+        for _ in 0..8 {
             let (response, upload) = half(&bad, daemon.grpc).await;
             flood.push(response);
             uploads.push(upload);
