@@ -17,7 +17,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);
 const LONGEST_PERIOD: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Calls that are due within this time may go together. A pace would otherwise fall behind by the
 /// lateness of timers.
-const LATENESS: Duration = Duration::from_millis(50);
+const TIMER_LATENESS: Duration = Duration::from_millis(50);
 
 /// Whose calls a CRM counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -329,7 +329,7 @@ pub(super) struct TokenBucket {
 impl TokenBucket {
     /// Lets a caller that is a little late catch up.
     fn catching_up(self) -> Self {
-        let due = u32::try_from(LATENESS.as_nanos() / self.interval.as_nanos().max(1))
+        let due = u32::try_from(TIMER_LATENESS.as_nanos() / self.interval.as_nanos().max(1))
             .unwrap_or(u32::MAX);
         Self {
             burst: self.burst.max(at_least_one(due)),

@@ -93,14 +93,30 @@ impl Outbox {
         loop {
             // Left in the map while they are sent, so that no second task begins meanwhile.
             let sending = self.waiting.lock().clone();
-            let events = sending.events();
-            let sent = join_all(events.map(|event| self.log.publish(event))).await;
-            let all_sent = sent.iter().all(Result::is_ok);
+            let all_sent = self.publish_overflow(&sending).await && self.publish(&sending).await;
             if all_sent && self.settle(&sending) {
                 return;
             }
             clock::sleep(if all_sent { COLLECT } else { AGAIN }).await;
         }
+    }
+
+    /// Publishes that there were too many users, and only once: readers forget everything for it.
+    async fn publish_overflow(&self, sending: &PendingReplacements) -> bool {
+        if !sending.is_overfull() {
+            return true;
+        }
+        let is_published = self.log.publish(Event::Lost).await.is_ok();
+        if is_published {
+            self.waiting.lock().overflow_published(sending);
+        }
+        is_published
+    }
+
+    async fn publish(&self, sending: &PendingReplacements) -> bool {
+        let events = sending.events();
+        let sent = join_all(events.map(|event| self.log.publish(event))).await;
+        sent.iter().all(Result::is_ok)
     }
 
     /// Takes out what was sent. True if nothing is left.
@@ -113,14 +129,21 @@ impl Outbox {
 
 impl PendingReplacements {
     fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.published == self.overfull
+        self.users.is_empty() && !self.is_overfull()
+    }
+
+    /// Whether there were too many users and readers do not know it yet.
+    fn is_overfull(&self) -> bool {
+        self.published < self.overfull
+    }
+
+    fn overflow_published(&mut self, sent: &Self) {
+        self.published = sent.overfull;
     }
 
     fn events(&self) -> impl Iterator<Item = Event> {
-        let everything = (self.published < self.overfull).then_some(Event::Lost);
         let of_users = self.users.iter();
-        let of_users = of_users.flat_map(|(user, of_user)| of_user.events(*user));
-        everything.into_iter().chain(of_users)
+        of_users.flat_map(|(user, of_user)| of_user.events(*user))
     }
 
     /// Adds what was replaced of a user. Each answer stands there once.
@@ -140,7 +163,6 @@ impl PendingReplacements {
     fn settle(&mut self, sent: &Self) {
         self.users
             .retain(|user, now| sent.users.get(user) != Some(now));
-        self.published = sent.overfull;
     }
 }
 
@@ -238,15 +260,17 @@ mod tests {
             assert!(waiting.users.len() <= MOST);
         }
         let sent = waiting.clone();
-        assert_eq!(sent.events().next(), Some(Event::Lost));
+        assert!(sent.is_overfull());
         (0..2 * MOST).for_each(|user| push(&mut waiting, user));
-        waiting.settle(&sent);
-        assert_eq!(
-            waiting.events().next(),
-            Some(Event::Lost),
+        waiting.overflow_published(&sent);
+        assert!(
+            waiting.is_overfull(),
             "there were too many once more while it was sent"
         );
-        waiting.settle(&waiting.clone());
+        let sent = waiting.clone();
+        waiting.overflow_published(&sent);
+        assert!(!waiting.is_overfull() && !waiting.is_empty());
+        waiting.settle(&sent);
         assert!(waiting.is_empty() && waiting.events().next().is_none());
     }
 }

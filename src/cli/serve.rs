@@ -83,7 +83,13 @@ pub(super) async fn run(
         tracing::warn!(setting = warning.path, "{}", warning.message);
     }
     lifecycle::raise_file_limit();
-    let app = App::build(effective.config.clone(), lines.dropped()).await?;
+    let app = tokio::select! {
+        app = App::build(effective.config.clone(), lines.dropped()) => app?,
+        () = stops.next() => {
+            lines.put(b"contactd: asked to stop before it served\n");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let settings = path.map(|path| Again::new(path, effective, app.reload(), volume));
     let reloads = reload_on(&mut hangups, settings);
     let impatient = async {

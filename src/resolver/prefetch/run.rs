@@ -90,7 +90,11 @@ impl BatchRun {
     }
 
     async fn work(&self) -> Result<(), Stop> {
-        let (identity, proof) = match self.identify().await {
+        let identified = tokio::select! {
+            identified = self.identify() => identified,
+            () = self.grace() => return self.stop_before_start().await,
+        };
+        let (identity, proof) = match identified {
             Ok(identified) => identified,
             Err(failure) => {
                 self.report_start(0).await?;
@@ -109,6 +113,12 @@ impl BatchRun {
         self.ask_for(missing, identity).await
     }
 
+    /// Reports a start without anything stored, since the credential is not verified.
+    async fn stop_before_start<T>(&self) -> Result<T, Stop> {
+        self.report_start(0).await?;
+        Err(CutShort::Stopping.into())
+    }
+
     /// Reports the start, and verifies the credential if that is still to be done. Returns what the
     /// search has brought that verified it.
     async fn start(
@@ -119,7 +129,10 @@ impl BatchRun {
     ) -> Result<Option<PartyResult>, Stop> {
         let mut first = None;
         if proof == Proof::ToVerify && plan.cached() > 0 {
-            (proof, first) = self.try_credential(identity, plan).await;
+            (proof, first) = tokio::select! {
+                tried = self.try_credential(identity, plan) => tried,
+                () = self.grace() => return self.stop_before_start().await,
+            };
         }
         self.report_start(plan.cached()).await?;
         // One call shows whether the CRM takes the credential at all, before many are made.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use contactd::clock;
 use contactd::pb::v1::FindContactResponse;
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use futures_util::stream::FuturesUnordered;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
@@ -102,12 +102,20 @@ async fn watch(
     (Status::from_header_map(&head.headers), body)
 }
 
+/// How a watch ends.
+async fn end(mut body: h2::RecvStream) -> Status {
+    while let Some(data) = body.data().await {
+        data.unwrap();
+    }
+    Status::from_header_map(&body.trailers().await.unwrap().unwrap()).unwrap()
+}
+
 #[tokio::test]
 async fn a_proxy_may_watch_health_for_many_until_somebody_with_fewer_needs_a_place() {
     let (_crm, daemon) = daemon("[grpc]\nmax_connections = 4\n").await;
     let proxy = connect_from(BAD, daemon.grpc).await;
     let watches = join_all((0..40).map(|_| watch(&proxy, daemon.grpc))).await;
-    let (mut held, refused): (Vec<_>, Vec<_>) = watches
+    let (held, refused): (Vec<_>, Vec<_>) = watches
         .into_iter()
         .partition(|(status, _)| status.is_none());
     assert_eq!((held.len(), refused.len()), (32, 8), "eight a connection");
@@ -119,16 +127,20 @@ async fn a_proxy_may_watch_health_for_many_until_somebody_with_fewer_needs_a_pla
         assert_eq!(details.reason, "OVERLOADED");
         assert!(details.retry_after.is_some());
     }
-    // Of the same address, then of another one.
+    let mut held: Vec<_> = held
+        .into_iter()
+        .map(|(_, body)| Box::pin(end(body)))
+        .collect();
+    let mut others = Vec::new();
+    // Of the same address, then of another one: one of the proxy's gives its place.
     for from in [BAD, GOOD] {
         let other = connect_from(from, daemon.grpc).await;
         let (status, mut body) = watch(&other, daemon.grpc).await;
         assert!(status.is_none(), "{from}: {status:?}");
         assert!(body.data().await.is_some_and(|data| data.is_ok()));
-        let (_, mut oldest) = held.remove(0);
-        assert!(oldest.data().await.is_some_and(|data| data.is_ok()));
-        assert!(oldest.data().await.is_none(), "the oldest gives its place");
-        let ended = Status::from_header_map(&oldest.trailers().await.unwrap().unwrap()).unwrap();
+        others.push((other, body));
+        let (ended, _, rest) = select_all(held).await;
+        held = rest;
         assert_eq!(ended.code(), Code::ResourceExhausted);
         assert_eq!(details(&ended).reason, "OVERLOADED");
     }
