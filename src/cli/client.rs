@@ -27,16 +27,16 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ClientArgs {
-    /// The daemon.
+    /// The address of the daemon.
     #[arg(long, default_value = "http://127.0.0.1:50051", value_name = "URL")]
     server: String,
     /// The connector to ask, as the daemon's settings name it.
     #[arg(long, default_value = "example", value_name = "NAME")]
     platform: String,
-    /// On whose behalf: the user's id. Answers are kept per id.
+    /// The id of the user for whom to look up. Answers are stored per id.
     #[arg(long, default_value = "cli", value_name = "ID")]
     user_id: String,
-    /// The user's CRM account, where there is one.
+    /// The user's CRM account, if there is one.
     #[arg(long, default_value = "", value_name = "ID", hide_default_value = true)]
     account_id: String,
     /// The user's CRM host, such as acme.pipedrive.com.
@@ -47,25 +47,25 @@ pub(super) struct ClientArgs {
         hide_default_value = true
     )]
     hostname: String,
-    /// How a number without a leading + is read: a country such as US.
+    /// The country in which a number without a leading + is read, such as US.
     #[arg(long, default_value = "", value_name = "CC", hide_default_value = true)]
     region: String,
-    /// A further spelling to search for, such as "(###) ###-####"; may be given several times.
+    /// A further number format to search for, such as "(###) ###-####"; can be repeated.
     #[arg(long = "format", value_name = "PATTERN")]
     formats: Vec<String>,
-    /// A file with the Authorization header for the CRM; else the variable CONTACTD_AUTH_HEADER is
-    /// taken. (There is no option for the header itself: arguments are seen by every user of a
-    /// machine.)
+    /// A file with the Authorization header for the CRM. Without it, the variable
+    /// CONTACTD_AUTH_HEADER is used. (There is no option for the header itself, because every user
+    /// of a machine can see arguments.)
     #[arg(long, value_name = "FILE")]
     auth_header_file: Option<PathBuf>,
-    /// A file with the token by which the daemon knows its clients; else the variable
-    /// CONTACTD_TOKEN is taken. Needed where the daemon has grpc.tokens.
+    /// A file with the client token for the daemon. Without it, the variable CONTACTD_TOKEN is
+    /// used. Required if the daemon has grpc.tokens.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// The authority (PEM) to trust for an https:// server instead of the system's.
+    /// The authority (PEM) to trust for an https:// server, instead of the system's authorities.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// This client's certificate (PEM), where the daemon has grpc.tls.client_ca.
+    /// The client certificate (PEM). Required if the daemon has grpc.tls.client_ca.
     #[arg(long, value_name = "FILE", requires = "key_file")]
     cert_file: Option<PathBuf>,
     /// The certificate's private key (PEM).

@@ -14,22 +14,23 @@ use crate::lifecycle;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExampleCrmArgs {
-    /// Where to listen; port 0 takes a free one.
+    /// Where to listen; port 0 picks a free port.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
     /// How long each reply takes.
     #[arg(long, default_value = "50ms", value_parser = humantime::parse_duration)]
     latency: Duration,
-    /// Share of replies that are 500, from 0 to 1.
+    /// Share of replies with status 500, from 0 to 1.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     error_rate: f64,
-    /// Requests a credential may make in a time, such as 40/2s; more get 429 with Retry-After.
+    /// How many requests each credential may make in which time, such as 40/2s. More get 429 with
+    /// Retry-After.
     #[arg(long, value_name = "N/TIME")]
     rate_limit: Option<RateLimit>,
-    /// Which data set is generated; equal seeds give equal contacts.
+    /// The seed of the generated contacts; equal seeds give equal contacts.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many contacts there are.
+    /// How many contacts to generate.
     #[arg(long, default_value_t = 10_000)]
     contacts: usize,
 }

@@ -16,20 +16,20 @@ const NOT_FOUND: u8 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct FindArgs {
-    /// The telephone number, best in E.164 (+16505551234).
+    /// The telephone number, preferably in E.164 (+16505551234).
     number: String,
     #[command(flatten)]
     client: ClientArgs,
     /// The number is an internal extension.
     #[arg(long)]
     extension: bool,
-    /// Ask the CRM even if the answer is stored, and store what it says.
+    /// Ask the CRM even if an answer is stored, and store the new answer.
     #[arg(long, conflicts_with = "only_if_cached")]
     refresh: bool,
-    /// Make no CRM call.
+    /// Answer only from stored answers, without a call to the CRM.
     #[arg(long)]
     only_if_cached: bool,
-    /// How the answer is printed.
+    /// How to print the answer.
     #[arg(long, value_enum, default_value = "human")]
     output: FindOutput,
 }

@@ -18,10 +18,10 @@ pub(super) struct InvalidateArgs {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct What {
-    /// Forget the answers for these numbers.
+    /// Invalidate the answers for these numbers.
     #[arg(value_name = "NUMBER")]
     numbers: Vec<String>,
-    /// Forget all that is stored for the user.
+    /// Invalidate all stored answers of the user.
     #[arg(long)]
     everything: bool,
 }

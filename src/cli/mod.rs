@@ -43,11 +43,11 @@ pub(crate) struct CliArgs {
     #[command(subcommand)]
     command: Command,
 
-    /// How log lines on standard error look; wins over log.format of the settings [default: auto].
+    /// How log lines on standard error look; overrides log.format of the settings [default: auto].
     #[arg(long, global = true, value_enum, env = "CONTACTD_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 
-    /// What is logged: error, warn, info, debug, or directives such as contactd=debug; wins over
+    /// What is logged: error, warn, info, debug, or directives such as contactd=debug; overrides
     /// log.level of the settings [default: info].
     #[arg(long, global = true, env = "CONTACTD_LOG", value_name = "LEVEL")]
     log_level: Option<Level>,
@@ -57,42 +57,42 @@ pub(crate) struct CliArgs {
 enum Command {
     /// Run the daemon.
     ///
-    /// Without --config it runs on embedded defaults: answers are kept in memory only, and the
-    /// built-in Example CRM is the platform "example" (credential "Bearer demo").
+    /// Without --config it runs with built-in defaults: it stores answers only in memory, and its
+    /// only platform is "example", the built-in Example CRM (credential "Bearer demo").
     ///
-    /// SIGTERM or ctrl-c stops it in order, a second one at once. SIGHUP reads --config again:
-    /// clients, certificates, quotas, ages and the log level change at run time; the log names what
-    /// waits for a restart.
+    /// SIGTERM or ctrl-c stops it in order; a second signal stops it at once. SIGHUP reads --config
+    /// again: clients, certificates, quotas, ages and the log level change at run time. The log
+    /// lists the changes that wait for a restart.
     Serve {
-        /// The settings, a TOML file; deploy/config.example.toml documents every key. Variables
-        /// such as CONTACTD__GRPC__LISTEN win over it.
+        /// The settings, a TOML file. deploy/config.example.toml documents every key. Variables
+        /// such as CONTACTD__GRPC__LISTEN override it.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Look up one number through a running daemon.
     Find(find::FindArgs),
-    /// Look up many numbers through a running daemon before their calls come.
+    /// Look up many numbers through a running daemon before the next calls come.
     ///
-    /// For the first run of a user: hand it the recent calls, and when one of them calls again, the
-    /// answer is there at once. Calls that ring meanwhile go first, and the CRM's rate limit is
-    /// kept. What is cached costs nothing, so a batch that broke off can simply be run again.
+    /// When a user signs in for the first time, pass the numbers of recent calls. If one of them
+    /// calls again, the answer is there at once. Live calls go first, and the CRM's rate limit is
+    /// kept. Numbers with a fresh answer make no CRM call, so you can run an interrupted batch
+    /// again.
     ///
-    /// Exit codes: 0 every number has its answer (that nobody has it is one, too), 4 some numbers
-    /// were invalid or failed, 1 the batch failed as a whole, 2 used wrongly.
+    /// Exit codes: 0 every number has an answer ("not found" is one), 4 some numbers were invalid
+    /// or failed, 1 the whole batch failed, 2 wrong arguments.
     #[command(after_help = PREFETCH_EXAMPLES)]
     Prefetch(prefetch::PrefetchArgs),
-    /// Make a running daemon forget stored answers, on all replicas.
+    /// Invalidate stored answers of a running daemon, on all replicas.
     ///
-    /// After a contact was created or changed in the CRM, forget its number, and the next call asks
-    /// the CRM again. When a user logs out or asks for erasure, forget everything. The CRM itself
-    /// is not touched, and its credential is not needed.
+    /// After a contact was created or changed in the CRM, invalidate its number; the next call then
+    /// asks the CRM again. When a user logs out or asks for erasure, use --everything. The command
+    /// does not change the CRM and needs no credential for it.
     #[command(mut_arg("formats", |arg| arg.hide(true)), mut_arg("auth_header_file", |arg| arg.hide(true)))]
     Invalidate(invalidate::InvalidateArgs),
-    /// Show on this machine what contactd does: a miss, a hit, several contacts, nobody, a refresh,
-    /// and a batch of recent calls that warms up while phones ring; with latencies.
+    /// Show on this machine what contactd does, with latencies: a miss, a hit, several contacts,
+    /// nobody, a refresh, and a prefetch of recent calls while phones ring.
     Demo(demo::DemoArgs),
-    /// Run the Example CRM alone: a real HTTP server over generated contacts, to try contactd
-    /// against.
+    /// Run the Example CRM alone: a real HTTP server with generated contacts, to try contactd with.
     ExampleCrm(example_crm::ExampleCrmArgs),
     /// Check a settings file: print every fault with its path, or the effective settings.
     CheckConfig {

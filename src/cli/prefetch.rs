@@ -29,12 +29,12 @@ const PARTLY: u8 = 4;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PrefetchArgs {
-    /// The numbers, the most recent calls first: one a line, or a CSV with a column phone_number.
-    /// Standard input where it is - or missing. At most 10,000.
+    /// A file with the numbers, most recent calls first: one per line, or a CSV with a column
+    /// phone_number. If it is - or missing, standard input is read. At most 10,000 numbers.
     file: Option<PathBuf>,
     #[command(flatten)]
     client: ClientArgs,
-    /// How the summary is printed.
+    /// How to print the summary.
     #[arg(long, value_enum, default_value = "human")]
     output: PrefetchOutput,
 }
@@ -43,7 +43,7 @@ pub(super) struct PrefetchArgs {
 enum PrefetchOutput {
     /// A table.
     Human,
-    /// One JSON object, with each number that has no answer and why.
+    /// One JSON object, with the numbers that have no answer, and why.
     Json,
 }
 

@@ -28,10 +28,10 @@ pub(super) struct DemoArgs {
     /// How long each reply of the Example CRM takes.
     #[arg(long, default_value = "80ms", value_parser = humantime::parse_duration)]
     latency: Duration,
-    /// How many requests the Example CRM takes in a time; more get 429.
+    /// How many requests the Example CRM accepts in which time; more get 429.
     #[arg(long, default_value = "50/1s", value_name = "N/TIME")]
     rate_limit: RateLimit,
-    /// Leave the daemon and the CRM up at the end, until ctrl-c.
+    /// Keep the daemon and the CRM running at the end, until ctrl-c.
     #[arg(long)]
     keep_running: bool,
 }

@@ -27,19 +27,19 @@ const fn in_words(key: &'static str, default: &'static str, meaning: &'static st
 pub(super) const SETTINGS: [Setting; 47] = [
     setting(
         "grpc.listen",
-        "where callers connect; port 0 takes a free one, which the log names",
+        "where clients connect. Port 0 picks a free port; the log says which",
     ),
     in_words(
         "grpc.tls",
         "none",
-        "`{ cert, key, client_ca }`: paths of PEM files, read again when they change; with \
-         `client_ca`, callers need a certificate of it",
+        "`{ cert, key, client_ca }`: paths of PEM files, read again when they change. With \
+         `client_ca`, clients need a certificate from that authority",
     ),
     in_words(
         "grpc.tokens",
         "none",
-        "who may call: `{ name, sha256 or certificate, platforms, accounts, rate, \
-         max_in_flight }` each",
+        "who may call: a list of `{ name, sha256 or certificate, platforms, accounts, rate, \
+         max_in_flight }`",
     ),
     setting(
         "grpc.insecure",
@@ -47,46 +47,50 @@ pub(super) const SETTINGS: [Setting; 47] = [
     ),
     setting(
         "grpc.max_in_flight",
-        "calls of one CRM user that may wait for the CRM, and look-ups of one user under way; \
-         more are refused at once. In all there are twice as many places, of which one CRM \
-         gets three quarters if there are others",
+        "how many calls of one CRM user may wait for the CRM, and how many CRM look-ups of one \
+         user may be under way. More are refused at once. In all there are twice as many places; \
+         one CRM gets at most three quarters of them if there are other connectors",
     ),
     setting(
         "grpc.max_prefetch_jobs",
-        "batches at once; half of them are one user's at most, also if nobody else has any, and \
-         three quarters one CRM's if there are others",
+        "batches at once. One user gets at most half of them, even if nobody else has a batch. \
+         One CRM gets at most three quarters if there are other connectors",
     ),
     setting(
         "grpc.max_connections",
-        "connections at once; if all are taken, an address with few takes a place of the one \
-         with most. \
-         Connections that known callers use go last",
+        "connections at once. If all are in use, an address with few connections takes the place \
+         of one from the address with the most. Connections that known clients use are closed \
+         last",
     ),
     setting(
         "grpc.max_connection_age",
-        "when a connection is told to end, so that callers spread over replicas",
+        "when the daemon asks a client to close its connection, so that clients spread over \
+         replicas",
     ),
     setting(
         "grpc.max_connection_age_grace",
-        "what the calls of such a connection may take after that",
+        "how long calls on such a connection may take after that",
     ),
     setting(
         "grpc.drain_delay",
-        "how long to go on serving after the stop was announced",
+        "how long the daemon keeps taking calls after it has announced its stop",
     ),
     setting(
         "grpc.drain_timeout",
-        "how long calls in hand may take after that",
+        "how long running calls may take after that",
     ),
     setting("ops.listen", "status page, metrics and probes"),
     setting("log.level", "what is logged: a level or directives"),
     setting("log.format", "how lines look: `auto`, `human` or `json`"),
     setting(
         "cache.memory",
-        "memory for stored answers, bookkeeping included; one takes about 0.5 to 1 KiB",
+        "memory for stored answers, bookkeeping included. One answer takes about 0.5 to 1 KiB",
     ),
     setting("cache.found.fresh", "how long a found contact is fresh"),
-    setting("cache.found.stale", "how long it may be served at all"),
+    setting(
+        "cache.found.stale",
+        "how long it may be served, fresh or stale",
+    ),
     setting(
         "cache.absent.fresh",
         "the same for \"nobody\" and for partial answers",
@@ -97,10 +101,10 @@ pub(super) const SETTINGS: [Setting; 47] = [
     ),
     setting(
         "cache.admitted",
-        "how long a credential is trusted after the CRM accepted it. After that the CRM is \
-         asked first; stored answers are served without it only if it cannot be reached. A \
-         hit in the last fifth of this time renews the trust behind the answer. \
-         [Example](SECURITY.md#whose-answer-it-is)",
+        "how long a credential stays verified after the CRM accepted it. After that, contactd \
+         asks the CRM before it serves a stored answer; if the CRM cannot be reached, it serves \
+         the stored answer. A hit in the last fifth of this time verifies the credential again in \
+         the background. [Example](SECURITY.md#whose-answer-it-is)",
     ),
     in_words(
         "redis.url",
@@ -109,25 +113,26 @@ pub(super) const SETTINGS: [Setting; 47] = [
          `redis+sentinel://a:1,b:2/master`; in a user or password `#` is `%23`, `?` is `%3F`, \
          `@` is `%40`, `/` is `%2F`",
     ),
-    setting("redis.key_prefix", "what names of keys begin with"),
+    setting("redis.key_prefix", "the prefix of all key names"),
     setting(
         "redis.timeout",
-        "the longest that one question to Redis may take",
+        "the longest that one command to Redis may take",
     ),
     setting(
         "redis.replicas",
-        "how many replicas you run: each that does not reach Redis has an equal part of the \
-         quota, and the others leave it. If it is not set, the start warns",
+        "how many replicas you run. A replica that cannot reach Redis uses an equal part of the \
+         quota, and the others leave that part unused. contactd warns at the start if this is not \
+         set",
     ),
     in_words(
         "redis.encryption_key_file",
         "none",
-        "keys that seal stored answers, `ID:KEY` a line; see [PRIVACY.md](PRIVACY.md)",
+        "keys that encrypt stored answers, one `ID:KEY` per line; see [PRIVACY.md](PRIVACY.md)",
     ),
     in_words(
         "redis.key_secret_file",
         "none",
-        "a secret for the hashes in names of keys",
+        "a secret for the hashes in key names",
     ),
     in_words(
         "redis.ca_file",
@@ -137,59 +142,59 @@ pub(super) const SETTINGS: [Setting; 47] = [
     in_words(
         "tracing.otlp_endpoint",
         "none; required in section `tracing`",
-        "the collector that gets traces, OTLP over gRPC: `http://host:4317`; without this \
-         section nothing is traced",
+        "the collector that gets traces, OTLP over gRPC: `http://host:4317`. Without this section \
+         there are no traces",
     ),
     setting(
         "tracing.sample",
-        "the part of the requests that are traced if the caller has not decided",
+        "the share of requests that are traced if the client has not decided",
     ),
     setting(
         "lookup.soft_deadline",
-        "how long a manual refresh, or a look-up under a credential that is no longer \
-         trusted, waits for the CRM if something is stored. Then the stored answer is served, \
-         labelled stale",
+        "how long contactd waits for the CRM if something is stored and the call is a manual \
+         refresh, or its credential is no longer verified. After that it serves the stored \
+         answer, labelled stale",
     ),
     setting(
         "lookup.details_timeout",
-        "how long a ringing phone waits for the details of contacts that are found, or twice \
-         as long as the search took if that is more",
+        "how long a ringing phone waits for the details of the contacts found, or twice as long \
+         as the search took if that is more",
     ),
     setting(
         "lookup.timeout",
-        "time for one look-up in a CRM that a phone rings for; behind the scenes it may wait \
-         for the quota as long as it takes",
+        "time for one look-up in a CRM while a phone rings. Prefetch and refreshes may wait for \
+         the quota as long as it takes",
     ),
     setting("lookup.call_timeout", "time for one HTTP call"),
     setting(
         "lookup.max_reply",
         "largest reply that is read, after decompression",
     ),
-    setting("lookup.max_pages", "pages read of one list"),
-    setting("lookup.max_contacts", "contacts in one answer"),
+    setting("lookup.max_pages", "pages read per list"),
+    setting("lookup.max_contacts", "contacts per answer"),
     setting(
         "lookup.withheld",
-        "a house's own texts for \"no number came with the call\"",
+        "your own texts for \"no number came with the call\"",
     ),
     setting(
         "lookup.max_concurrent_calls",
-        "HTTP calls of one look-up at once",
+        "HTTP calls of one look-up at the same time",
     ),
     in_words(
         "connectors.NAME.kind",
         "required",
-        "what the CRM is, see [below](#what-each-kind-brings); `NAME` is what `user.platform` \
-         says",
+        "which CRM it is, see [below](#what-each-kind-brings). `NAME` is the value of \
+         `user.platform`",
     ),
     in_words(
         "connectors.NAME.base_url",
         "none",
-        "where the CRM is, instead of `https://{user.hostname}`",
+        "the address of the CRM, instead of `https://{user.hostname}`",
     ),
     in_words(
         "connectors.NAME.allowed_hosts",
         "by kind",
-        "what `user.hostname` may be; `*.` stands for any name below",
+        "which values `user.hostname` may have; `*.` stands for any subdomain",
     ),
     in_words(
         "connectors.NAME.quota",
@@ -200,7 +205,7 @@ pub(super) const SETTINGS: [Setting; 47] = [
     in_words(
         "connectors.NAME.quota.search",
         "by kind",
-        "the same without `scope`, for searches only, if the CRM counts them apart",
+        "the same without `scope`, for searches only, if the CRM counts searches separately",
     ),
     in_words(
         "connectors.NAME.quota.other",
@@ -209,15 +214,16 @@ pub(super) const SETTINGS: [Setting; 47] = [
     ),
     setting(
         "connectors.NAME.create_option",
-        "whether answers end with \"Create new contact...\"",
+        "whether answers end with the entry \"Create new contact...\"",
     ),
     setting(
         "connectors.NAME.identity",
-        "who says whose a credential is: `\"crm\"` asks the CRM; `\"caller\"` believes the \
-         user id that the caller names, under any credential that the CRM accepts",
+        "whose credential it is: with `\"crm\"`, contactd asks the CRM; with `\"caller\"`, it \
+         believes the user id that the client sends, under any credential that the CRM accepts",
     ),
     setting(
         "connectors.NAME.region",
-        "where phone fields were typed: one ISO 3166 code or a list; without it `user.region`",
+        "the country in which phone fields were typed: one ISO 3166 code or a list. If it is \
+         empty, `user.region` is used",
     ),
 ];
