@@ -3,7 +3,6 @@
 //! The limit of one scope falls when the CRM refuses a call, and recovers step by step. The
 //! documented limit may be shared with others who call the CRM, or set too high. Does not wait, and
 //! knows no limiter.
-//! waiting and knows no limiter.
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ pub(super) struct Gate {
 #[derive(Debug, Default)]
 pub(super) struct GateState {
     pub(super) queue: WaitQueue,
-    /// Whether a request to the limiter is under way.
+    /// Whether a request to the limiter is running.
     pub(super) is_requesting: bool,
     /// A slot that was granted to a waiter that is no longer the head.
     pub(super) unclaimed: Option<Slot>,

@@ -25,7 +25,7 @@ use crate::redis_link::user::token;
 use crate::redis_link::{Link, LinkError, hex};
 
 /// How much later than its turn a call pop may come back and still find the background lanes
-/// standing aside. If it never comes back, they have waited this long for nothing.
+/// stopped. If it never comes back, they have waited this long for nothing.
 const LATENESS: Duration = Duration::from_millis(100);
 
 /// One quota, as all replicas share it.

@@ -94,7 +94,8 @@ pub(super) struct FreeTimes {
 
 impl FreeTimes {
     /// Microseconds until a window of `limit` calls has room for a waiter with `ahead` others
-    /// before it. Zero if it has room now. At the earliest: calls under way may take longer.
+    /// before it. Zero if it has room now. This is the earliest time: running calls may take
+    /// longer.
     pub(super) fn room_in(&self, limit: u32, ahead: usize) -> i64 {
         let wanted = (self.held as usize).saturating_add(ahead).saturating_add(1);
         let Some(before) = wanted

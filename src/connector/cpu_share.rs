@@ -3,7 +3,6 @@
 //! A reply may contain tens of thousands of records, and a record a hundred phone fields. Code that
 //! calls [`CpuShare::yield_if_used`] before each of them keeps its thread for less than a
 //! millisecond at a time.
-//! than a millisecond at a time.
 
 use std::time::Duration;
 
