@@ -272,7 +272,7 @@ impl WindowLimits {
 pub(crate) enum CallKind {
     /// A page of a search.
     Search,
-    /// Anything else: details of a contact, whose a credential is.
+    /// Anything else: details of a contact, or whose a credential is.
     Other,
 }
 

@@ -29,8 +29,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// are dropped.
 const SINGLE: usize = 8;
 
-/// Users whose answers wait. A log that does not take events may last while others are stored; if
-/// it took more than this at once, its readers would miss some and forget everything as well.
+/// Users with waiting replacements. The log may be unavailable for a while as others are stored. If
+/// more than this were then published at once, its readers would miss some and forget everything
+/// anyway.
 const MOST: usize = 10_000;
 
 /// Waiting replacements. Clones share them.

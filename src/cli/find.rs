@@ -78,7 +78,7 @@ fn request(args: &FindArgs) -> Result<pb::FindContactRequest, Failure> {
     })
 }
 
-/// The contacts of an answer, without the offer to create one.
+/// The contacts of an answer, without the option to create one.
 pub(super) fn found(response: &pb::FindContactResponse) -> impl Iterator<Item = &pb::ContactInfo> {
     response
         .matched_contact_info
@@ -86,7 +86,7 @@ pub(super) fn found(response: &pb::FindContactResponse) -> impl Iterator<Item = 
         .filter(|contact| !contact.is_new_contact)
 }
 
-/// The answer for a person: the message, where it came from, one block a contact.
+/// The answer for a person: the message, its source, and one block for each contact.
 pub(super) fn human(response: &pb::FindContactResponse) -> String {
     let mut text = String::new();
     let has_contacts = found(response).next().is_some();

@@ -89,7 +89,8 @@ impl<'a> Sent<'a> {
             let zeros = digits().all(|digit| digit == b'0') && user != "000";
             return zeros || is_keypad_word(user) || words.contain(user);
         }
-        // Beside an address of no number the name decides: anonymisers make addresses up.
+        // If the address contains no number, the display name decides: anonymisers make addresses
+        // up.
         let empty = user.trim().is_empty() && self.display.is_empty();
         empty
             || [user, self.display]
