@@ -281,7 +281,7 @@ impl Metrics {
         );
         r.register(
             "calls_refused",
-            "Calls that were not let in or found no place",
+            "Calls that were refused",
             self.calls_refused.clone(),
         );
     }
@@ -350,7 +350,7 @@ impl Metrics {
         );
         r.register(
             "log_lines_dropped",
-            "Log lines that nobody got",
+            "Log lines that were dropped",
             self.log_lines_dropped.clone(),
         );
         r.register("build_info", "Which build this is", build_info());

@@ -180,7 +180,7 @@ impl ApiError {
         }
     }
 
-    /// The `reason` of `contactd_calls_refused_total`, if the request was refused without a look-up.
+    /// The `reason` of `contactd_calls_refused_total` if the request was refused without a look-up.
     #[must_use]
     pub(super) fn refusal(&self) -> Option<&'static str> {
         match self {

@@ -88,7 +88,7 @@ impl RequestContext {
                 tracing::debug!(
                     client = client.name(),
                     ?what,
-                    "a call is refused: its client may not ask this"
+                    "a call is refused: its client lacks the permission"
                 );
                 what.into()
             })

@@ -218,6 +218,6 @@ fn signals(metrics: &Metrics) -> LinkSignals {
 fn random_secret() -> anyhow::Result<SharedSecret> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)
-        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+        .map_err(|error| anyhow::anyhow!("the system provides no random bytes: {error}"))?;
     Ok(SharedSecret::new(secret))
 }

@@ -71,9 +71,7 @@ impl Gatekeeper {
             };
             let Some(place) = crowd.enter(from.ip()) else {
                 refused.log(|| {
-                    tracing::warn!(
-                        "connections are refused: there are grpc.max_connections already"
-                    );
+                    tracing::warn!("connections are refused: grpc.max_connections is reached");
                 });
                 continue;
             };

@@ -102,7 +102,7 @@ impl Daemon {
 
     /// Reports that no more calls are wanted, and gives balancers time to notice.
     async fn announce_stop(&self, serving: &Serving) {
-        tracing::info!("stopping: not ready any more, calls in hand are answered");
+        tracing::info!("stopping: no longer ready, running calls are answered");
         self.ready.store(false, Ordering::Relaxed);
         let health = &serving.health;
         health
@@ -120,7 +120,7 @@ impl Daemon {
         serving.drain.cancel();
         let served = match clock::timeout(self.config.grpc.drain_timeout, serving.calls).await {
             Some(Ok(served)) => served.context("the gRPC server failed"),
-            Some(Err(panicked)) => Err(panicked).context("the gRPC server broke off"),
+            Some(Err(panicked)) => Err(panicked).context("the gRPC server ended unexpectedly"),
             None => {
                 tracing::warn!("some connections did not end within grpc.drain_timeout");
                 Ok(())
@@ -142,7 +142,7 @@ impl Daemon {
         // On a blocking thread: the last spans are sent now, within their time limit.
         tokio::task::spawn_blocking(move || self.tracer.finish())
             .await
-            .context("the spans broke off")?;
+            .context("sending the last spans failed")?;
         drop(self.stop_with_it);
         if let Some(log) = &self.log {
             // The log reader, which would count this replica again, has ended.

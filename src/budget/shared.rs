@@ -233,7 +233,7 @@ impl SharedQuota {
             .run::<i64>(&self.scripts.note, &self.keys(scope)[..1], &texts)
             .await
         {
-            tracing::debug!(%error, "the other replicas do not learn what a reply means for the quota");
+            tracing::debug!(%error, "the other replicas were not informed of a quota change");
         }
     }
 
@@ -247,7 +247,7 @@ impl SharedQuota {
                 .run::<i64>(&shared.scripts.release, &keys[1..], &texts)
                 .await
             {
-                tracing::debug!(%error, "a call is counted for longer than it had to");
+                tracing::debug!(%error, "a call is counted for longer than necessary");
             }
         });
     }

@@ -5,8 +5,8 @@
 //! * version 5, plain: the byte 5, the CRC-32 of where it is stored and of what follows,
 //!   big-endian, then `contactd.store.v1.Entry`;
 //! * version 4, sealed: the byte 4, the length of the key's id and the id, 24 bytes of a nonce,
-//!   then the sealed `contactd.store.v1.Entry`, bound to all that stands before it and to where it
-//!   is stored.
+//!   then the sealed `contactd.store.v1.Entry`, bound to everything before it and to its
+//!   place in Redis.
 //!
 //! With keys only version 4 is written and read, without keys only version 5. So nobody without the
 //! keys can store an answer that is accepted. Later versions read whatever this one writes

@@ -35,7 +35,7 @@ pub(super) struct ClientArgs {
     /// On whose behalf: the user's id. Answers are kept per id.
     #[arg(long, default_value = "cli", value_name = "ID")]
     user_id: String,
-    /// The user's CRM account, where there is one.
+    /// The user's CRM account, if there is one.
     #[arg(long, default_value = "", value_name = "ID", hide_default_value = true)]
     account_id: String,
     /// The user's CRM host, such as acme.pipedrive.com.
@@ -58,13 +58,13 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "FILE")]
     auth_header_file: Option<PathBuf>,
     /// A file with the token by which the daemon knows its clients; else the variable
-    /// CONTACTD_TOKEN is taken. Needed where the daemon has grpc.tokens.
+    /// CONTACTD_TOKEN is taken. Needed if the daemon has grpc.tokens.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The authority (PEM) to trust for an https:// server instead of the system's.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// This client's certificate (PEM), where the daemon has grpc.tls.client_ca.
+    /// This client's certificate (PEM), if the daemon has grpc.tls.client_ca.
     #[arg(long, value_name = "FILE", requires = "key_file")]
     cert_file: Option<PathBuf>,
     /// The certificate's private key (PEM).
@@ -93,7 +93,7 @@ impl ClientArgs {
         let is_there = chain(&error).any(is_of_handshake);
         let error = anyhow::Error::from(error);
         if is_there {
-            let words = format!("{} does not shake hands", self.server);
+            let words = format!("{} did not complete the TLS handshake", self.server);
             Failure::from(error.context(words)).with_note(self.hint())
         } else {
             let words = format!("no daemon at {}; is `contactd serve` running?", self.server);

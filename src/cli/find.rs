@@ -48,7 +48,7 @@ pub(super) async fn run(args: FindArgs) -> Result<ExitCode, Failure> {
     let response = match client.find_contact(args.client.request(request)?).await {
         Ok(response) => response.into_inner(),
         Err(status) if status.code() == Code::NotFound => {
-            say("contactd: nothing is stored for this number that this credential may have now");
+            say("contactd: nothing is stored for this number that this credential may see now");
             return Ok(ExitCode::from(NOT_FOUND));
         }
         Err(status) => return Err(args.client.explain(&status)),

@@ -30,7 +30,7 @@ const PARTLY: u8 = 4;
 #[derive(Debug, clap::Args)]
 pub(super) struct PrefetchArgs {
     /// The numbers, the most recent calls first: one a line, or a CSV with a column phone_number.
-    /// Standard input where it is - or missing. At most 10,000.
+    /// Standard input if it is - or missing. At most 10,000.
     file: Option<PathBuf>,
     #[command(flatten)]
     client: ClientArgs,

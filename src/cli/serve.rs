@@ -93,7 +93,7 @@ pub(super) async fn run(
     };
     tokio::select! {
         ended = app.run(async move { stops.next().await }) => ended?,
-        () = impatient => return Err(anyhow::anyhow!("asked to stop a second time: calls in hand were cut off").into()),
+        () = impatient => return Err(anyhow::anyhow!("asked to stop a second time: running calls were cut off").into()),
         () = reloads => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -28,10 +28,10 @@ pub(crate) struct CallPlace(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Excess {
     /// It has the most running calls already.
-    #[error("this client has as many calls in flight as it may")]
+    #[error("this client has too many calls in flight")]
     InFlight,
     /// It called too often.
-    #[error("this client calls more often than it may")]
+    #[error("this client calls too often")]
     Rate {
         /// When it may call again.
         wait: Duration,

@@ -130,8 +130,7 @@ fn is_id(text: &str) -> bool {
     is_word(text, ID) && !is_blank(text)
 }
 
-/// Returns whether the text is usable, where only the whole of it means something. U+FFFD shows
-/// that a part was lost.
+/// Returns whether a text that must not be cut is usable. U+FFFD shows that a part of it was lost.
 fn is_word(text: &str, limit: usize) -> bool {
     text.len() <= limit && !text.contains(|c: char| c.is_control() || c == '\u{fffd}')
 }

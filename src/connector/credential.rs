@@ -63,7 +63,7 @@ impl AsRef<str> for HeaderText<'_> {
 /// The caller's input does not fit the form of the credential: a field is missing, or a value is
 /// not a valid header value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what was sent makes no credential for this CRM")]
+#[error("what the caller sent is not a valid credential for this CRM")]
 pub(super) struct NoCredential;
 
 impl CredentialForm {

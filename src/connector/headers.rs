@@ -34,7 +34,7 @@ pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     })
 }
 
-/// Reads a number that stands for a moment: seconds from now (Pipedrive), a Unix time in seconds
+/// Reads a number that denotes a moment: seconds from now (Pipedrive), a Unix time in seconds
 /// (Clio), or a Unix time in milliseconds (HubSpot, Keap), microseconds or nanoseconds. The size of
 /// the number shows which it is, because no CRM asks for more than a day or for a time before 2001.
 /// A past time is zero.

@@ -78,7 +78,7 @@ pub(super) enum TransportError {
     Broken,
     #[error("too much before the reply")]
     TooMuch,
-    #[error("the body is not encoded as it says")]
+    #[error("the body does not match its Content-Encoding")]
     Encoding,
 }
 

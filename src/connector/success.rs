@@ -19,7 +19,7 @@ const SHAPE: LookupError = LookupError::CrmBadReply(BadReply::Shape);
 pub(super) struct ListForm {
     /// Where the list is, as a JSON pointer.
     pub(super) list: Cow<'static, str>,
-    /// Whether null stands for a list without entries.
+    /// Whether null means a list without entries.
     pub(super) null_is_empty: bool,
     /// The member that is `true` on success, if the CRM has one.
     pub(super) success: Option<Cow<'static, str>>,

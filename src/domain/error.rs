@@ -37,7 +37,7 @@ pub(crate) enum LookupError {
     #[error("no stored answer")]
     NotCached,
     /// The limit of running look-ups is reached. The CRM was not asked.
-    #[error("too many look-ups under way")]
+    #[error("too many look-ups are running")]
     Overloaded,
     /// An internal fault.
     #[error("internal error")]
@@ -51,7 +51,7 @@ pub(crate) enum Unavailable {
     #[error("no connection")]
     Connect,
     /// The user's host resolves to no address of the public internet.
-    #[error("the user's host leads to no public address")]
+    #[error("the user's host resolves to no public address")]
     NotPublic,
     /// No complete reply in time.
     #[error("timed out")]
@@ -95,7 +95,7 @@ pub(crate) enum BadReply {
     Redirect,
     /// A next page that cannot be read: its link leads to another host or is too long, or the CRM
     /// refuses it.
-    #[error("a next page that is not to be had")]
+    #[error("a next page that cannot be read")]
     NextLink,
     /// An id that cannot be a path segment: empty, `.` or `..`.
     #[error("an id that is no path segment")]

@@ -37,7 +37,7 @@ impl TimedBody {
             return Poll::Ready(status);
         }
         self.timer.as_mut().poll(cx).map(|()| {
-            Status::unavailable("this stream has lived as long as it may: begin another one")
+            Status::unavailable("this stream has reached its time limit: open another one")
         })
     }
 }

@@ -204,7 +204,7 @@ impl Keeper {
                         tracing::warn!(
                             redis = url,
                             reason,
-                            "Redis cannot be reached; going on without it"
+                            "Redis cannot be reached; continuing without it"
                         );
                     });
                 }

@@ -9,9 +9,9 @@
 //! * A broken connection is replaced immediately, and at growing intervals if that happens
 //!   repeatedly.
 //! * A connection that leaves a call without an answer is in doubt: calls fail at once with
-//!   [`LinkError::Down`] until it has answered the keeper within the timeout. So a brief stall costs
-//!   one timeout. If it stays silent for a second (a stopped server keeps its sockets open), it is
-//!   given up, and the keeper makes a new one.
+//!   [`LinkError::Down`] until it has answered the keeper within the timeout. So a brief stall
+//!   costs one timeout. If it stays silent for a second (a stopped server keeps its sockets open),
+//!   it is given up, and the keeper makes a new one.
 //! * A command that Redis refuses says nothing about the connection, which stays in use for what
 //!   works. Every command in use is tried once on each new connection. If Redis refuses some of
 //!   them, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0, the

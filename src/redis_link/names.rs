@@ -114,7 +114,7 @@ impl KeyNames {
         format!("a:{}", hex(&party.0))
     }
 
-    /// The hash that stands for a party.
+    /// The hash of a party.
     #[must_use]
     pub fn party(&self, user: UserTag, party: Party) -> PartyHash {
         let mut named = [0; 28];

@@ -57,7 +57,7 @@ const USES: [(&str, &[&str]); 6] = [
         &["EVALSHA", "SCRIPT LOAD", "DEL", "ZREM", "ZRANGE", "ZCARD"],
     ),
     (
-        "telling other replicas of invalidations",
+        "informing other replicas of invalidations",
         &[
             "EVALSHA",
             "SCRIPT LOAD",

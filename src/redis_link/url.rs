@@ -124,7 +124,7 @@ impl RedisUrl {
     }
 
     fn from_infos(topology: Topology, tls: bool, infos: Vec<ConnectionInfo>) -> Self {
-        // One user and password stand before all hosts, so that the first one's are everybody's.
+        // One user and password precede all hosts, so the first host's are those of all.
         let first = infos.first().map(ConnectionInfo::redis_settings);
         Self {
             topology,
@@ -139,12 +139,12 @@ impl RedisUrl {
     }
 }
 
-/// Whether a character that ends user, password and host stands before the `@` that divides them.
+/// Returns whether a character that ends user, password and host comes before the `@` after them.
 fn ends_too_early(rest: &str) -> bool {
     let (end, query) = (rest.find(['#', '?', '/']), rest.find('?'));
     let divided = rest.rfind('@');
     match (end, divided) {
-        // A query may hold an @ behind a path, as in /master?sentinel_password=p@q.
+        // A query may contain an @ after a path, as in /master?sentinel_password=p@q.
         (Some(end), Some(at)) if end < at => {
             !rest[end..].starts_with('/') || query.is_none_or(|query| query > at)
         }
@@ -157,7 +157,7 @@ fn read(text: &str) -> Result<ConnectionInfo, RedisUrlError> {
         .map_err(|_| RedisUrlError::Address)
 }
 
-/// Reads `user:password@host:port,host:port` by giving the user to each host.
+/// Reads `user:password@host:port,host:port` by adding the user to each host.
 fn read_all(authority: &str, tls: bool) -> Result<Vec<ConnectionInfo>, RedisUrlError> {
     let (user, hosts) = authority
         .rsplit_once('@')

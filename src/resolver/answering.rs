@@ -190,7 +190,10 @@ impl<'a> Answering<'a> {
             cache.store(key, &self.ticket, entry, is_refresh).await;
         } else {
             let platform = self.asker().platform().name();
-            tracing::warn!(platform, "a search was cut short; its absence is not kept");
+            tracing::warn!(
+                platform,
+                "a search was cut short; its empty answer is not stored"
+            );
         }
     }
 

@@ -149,7 +149,7 @@ impl Resolver {
         self.deps.cache.memory_size()
     }
 
-    /// How far the prefetch jobs under way are, the oldest first.
+    /// How far the running prefetch jobs are, the oldest first.
     #[must_use]
     pub(crate) fn jobs(&self) -> Vec<JobProgress> {
         self.jobs.progress()

@@ -51,7 +51,9 @@ fn report(panic: &PanicHookInfo<'_>, is_human: bool) -> String {
 fn message(panic: &PanicHookInfo<'_>) -> String {
     match panic.payload().downcast_ref::<&'static str>() {
         Some(literal) => format!("a panic: {literal}"),
-        None => "a panic; its text is left out, for it may hold what somebody sent".to_owned(),
+        None => {
+            "a panic; its text is left out because it may contain what somebody sent".to_owned()
+        }
     }
 }
 

@@ -92,7 +92,7 @@ impl Watch {
                 // Files that are being replaced do not match for a moment, so the second check
                 // decides, and logs once.
                 if times == 2 {
-                    tracing::warn!(%error, "new certificates cannot be used; the ones before stay in use");
+                    tracing::warn!(%error, "new certificates cannot be used; the previous ones stay in use");
                 }
                 self.doubt = Some((error, times));
             }

@@ -59,7 +59,7 @@ impl<E> Drop for Watched<E> {
         if !self.stopped.load(Ordering::Relaxed) {
             tracing::error!(
                 panicked = thread::panicking(),
-                "the thread that sends spans has ended: no more spans are sent until a restart; look-ups go on"
+                "the thread that sends spans has ended: no more spans are sent until a restart; look-ups continue"
             );
         }
     }

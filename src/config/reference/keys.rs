@@ -2,7 +2,7 @@
 
 /// One key of the settings.
 pub(super) struct Setting {
-    /// Its path; `NAME` stands for the name of a connector.
+    /// Its path, with `NAME` for the name of a connector.
     pub(super) key: &'static str,
     /// Its default in words. If empty, the effective value is shown.
     pub(super) default: &'static str,

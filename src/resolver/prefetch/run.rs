@@ -24,7 +24,7 @@ use crate::resolver::question::Trigger;
 use crate::resolver::trouble::{self, Tries, Trouble};
 use crate::share::Share;
 
-/// Look-ups of one job under way at once: enough to use up any CRM's quota at its usual latency.
+/// Look-ups of one job running at once: enough to use up any CRM's quota at its usual latency.
 const AT_ONCE: usize = 32;
 
 /// How long a number waits if its scope or its CRM has the most loads already.
