@@ -236,7 +236,7 @@ impl MemoryCache {
         self.entries.invalidate_all();
     }
 
-    /// Entries and bytes held, not counting pending evictions.
+    /// Entries and bytes held, once pending evictions are done.
     #[must_use]
     pub(crate) fn size(&self) -> (u64, u64) {
         self.entries.run_pending_tasks();

@@ -202,7 +202,7 @@ impl CrmSession {
     }
 
     /// The CRM has accepted the credential. If that is new, one call of its account's quota is
-    /// reserved for credentials of this kind.
+    /// reserved for verified credentials.
     pub(crate) async fn prove(&self) {
         if !self.urgency.is_verified() {
             self.urgency.set_verified(true);

@@ -19,8 +19,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::clients::Origin;
 
-/// Places that were taken back but are still held by peers that read nothing, as a multiple of all
-/// places. Beyond this [`FairPlaces::try_enter`] refuses.
+/// Peers that read nothing may still hold places that were taken back. For every three places there
+/// may be one of these; beyond that, [`FairPlaces::try_enter`] refuses.
 pub(super) const LINGERING: usize = 3;
 
 /// The places. Clones share them.
