@@ -55,7 +55,7 @@ impl Load {
         self.load_since(self.in_time(begin).await?).await
     }
 
-    /// Replicas take turns by a lease. If Redis is away, each asks the CRM.
+    /// Replicas take turns by a lease. If Redis is down, each asks the CRM.
     async fn load_in_turn(&self, leases: &Leases) -> LoadResult<Loaded> {
         let (key, auth) = (&self.request.key, self.request.asker.auth_tag());
         let cache = &self.resolver.deps.cache;
