@@ -16,23 +16,23 @@ use crate::domain::{SharedTime, Timestamp};
 
 /// The time of this process.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// Now, on a clock that only moves forward, whatever is done to the time of day: ages are
-    /// counted by it. Its zero is long before the process began.
+    /// The current time on a monotonic clock, whatever happens to the time of day: ages use it. Its
+    /// zero is long before the process began.
     fn now(&self) -> Timestamp;
 
-    /// The time of day in milliseconds since the Unix epoch, for comparing with dates that others
-    /// write. It may jump.
+    /// The time of day in milliseconds since the Unix epoch, for comparison with dates from others.
+    /// It may jump.
     fn wall(&self) -> Timestamp;
 
-    /// What another machine's clock shows that has just said `told`. A clock that tests move
-    /// forward moves that one with it.
+    /// The time of another machine's clock that has just reported `told`. A clock that tests move
+    /// also moves that one.
     fn elsewhere(&self, told: SharedTime) -> SharedTime {
         told
     }
 }
 
-/// How long before the start of the process its clock begins, so that what is older than the
-/// process has a time.
+/// How long before the start of the process its clock begins, so that older moments have a time
+/// too.
 const BEFORE: Duration = Duration::from_secs(1 << 33);
 
 /// The system's clock.
@@ -65,7 +65,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A clock that moves when it is told to; clones show the same time.
+/// A clock that only moves when a test moves it. Clones show the same time.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Manual>);
 
@@ -73,7 +73,7 @@ pub struct ManualClock(Arc<Manual>);
 struct Manual {
     start: Timestamp,
     moved: AtomicU64,
-    /// How far the time of day alone was set, in milliseconds.
+    /// How far the time of day alone was moved, in milliseconds.
     set: AtomicI64,
 }
 
@@ -93,7 +93,7 @@ impl ManualClock {
         self.0.moved.fetch_add(millis(by), Ordering::Relaxed);
     }
 
-    /// Sets the time of day forward, or back if negative. No time passes.
+    /// Moves the time of day forward, or back if negative. No time passes.
     pub fn set_wall(&self, by_millis: i64) {
         self.0.set.fetch_add(by_millis, Ordering::Relaxed);
     }
@@ -122,7 +122,6 @@ impl Clock for ManualClock {
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Starts now.
     #[must_use]
     pub fn start() -> Self {
         Self(Instant::now())
@@ -135,12 +134,12 @@ impl Stopwatch {
     }
 }
 
-/// Logs something that may happen often once a minute at most.
+/// Logs something frequent at most once a minute.
 #[derive(Debug, Default)]
 pub(crate) struct OncePerMinute(Option<Stopwatch>);
 
 impl OncePerMinute {
-    /// Calls `log` unless that was done less than a minute ago.
+    /// Calls `log` unless it was called less than a minute ago.
     pub(crate) fn log(&mut self, log: impl FnOnce()) {
         if self
             .0
@@ -152,13 +151,13 @@ impl OncePerMinute {
     }
 }
 
-/// The moment `duration` from now; `None` if no calendar reaches that far.
+/// The moment `duration` from now; `None` if that is out of range.
 #[must_use]
 pub(crate) fn after(duration: Duration) -> Option<Instant> {
     Instant::now().checked_add(duration)
 }
 
-/// Now, on a clock that only moves forward and shares nothing with other machines.
+/// The current moment on a monotonic clock of this machine.
 #[must_use]
 pub fn now() -> Instant {
     Instant::now()
@@ -174,7 +173,7 @@ pub async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output>
     tokio::time::timeout(limit, future).await.ok()
 }
 
-/// The result of `future`, or `None` once `moment` has come.
+/// The result of `future`, or `None` once `moment` is reached.
 pub(crate) async fn timeout_at<F: Future>(moment: Instant, future: F) -> Option<F::Output> {
     tokio::time::timeout_at(moment, future).await.ok()
 }

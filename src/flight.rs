@@ -1,15 +1,15 @@
 //! Single flight: one load per key, however many callers ask.
 //!
-//! The load is a task of its own, not a part of the first caller's future. So a caller that leaves,
-//! the first one included, breaks nothing: the load ends by itself and its answer is stored.
-//! Callers wait for the same result, each for as long as it likes. A load may show the main part of
-//! its result before it ends; whoever waits may take that. A load that panics is reported to its
-//! callers and leaves no trace. Given up once nobody waits for it is only a load that a batch alone
-//! asked for and that has made no call, and one whose credential has not been accepted: it ends
-//! before it would make another call.
+//! The load is a task of its own, not a part of the first caller's future. So no harm is done if a
+//! caller leaves, even the first one: the load ends by itself and its answer is stored. All callers
+//! wait for the same result, each with its own time limit. A load may publish the main part of its
+//! result before it ends, and waiting callers may take that. A load that panics is reported to its
+//! callers and leaves no trace. Once nobody waits, two kinds of loads are given up. One is a load
+//! that only batches asked for and that has made no call. The other is a load whose credential has
+//! not been accepted: it ends before its next call.
 //!
-//! A caller that is in more of a hurry than those before makes the whole flight hurry: a call pop
-//! that joins a prefetch's flight must not inherit its wait.
+//! A more urgent caller makes the whole flight more urgent: a call pop that joins a prefetch's
+//! flight must not wait as long as the prefetch.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,7 +30,7 @@ use crate::urgency::{Demand, Urgency};
 /// The result of a load, shared by its callers.
 pub(crate) type LoadResult<T> = Result<T, LookupError>;
 
-/// How far a load is.
+/// The state of a load.
 #[derive(Debug, Clone)]
 enum Stage<T> {
     Waiting,
@@ -39,12 +39,12 @@ enum Stage<T> {
     Done(LoadResult<T>),
 }
 
-/// Shows the main part of a result before the load ends.
+/// Publishes the main part of a result before the load ends.
 #[derive(Debug, Clone)]
 pub(crate) struct EarlyResult<T>(Arc<watch::Sender<Stage<T>>>);
 
 impl<T> EarlyResult<T> {
-    /// Shows it to whoever waits now or later.
+    /// Publishes it to all callers that wait now or later.
     pub(crate) fn show(&self, part: T) {
         self.0.send_replace(Stage::Early(part));
     }
@@ -70,7 +70,7 @@ impl<T> Clone for Flight<T> {
 
 type Board<K, T> = Arc<Mutex<HashMap<K, Flight<T>>>>;
 
-/// The loads under way, each under its key. Clones share them.
+/// The running loads by key. Clones share them.
 pub(crate) struct Flights<K, T> {
     open: Board<K, T>,
     tasks: TaskTracker,
@@ -98,19 +98,19 @@ impl<K, T> fmt::Debug for Flights<K, T> {
 /// Which loads a caller may join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Join {
-    /// Any that is under way.
+    /// Any running load.
     Any,
-    /// One that has made no call yet: what the CRM has answered before may be from before what the
+    /// A load that has made no call yet: an answer that the CRM gave earlier may lack what the
     /// person just changed.
     NotCalledYet,
 }
 
-/// A load that begins.
+/// A load to start.
 #[derive(Debug)]
 pub(crate) struct NewLoad<P, F> {
-    /// Held for as long as the load lasts.
+    /// Held as long as the load runs.
     pub(crate) place: P,
-    /// In which the load runs.
+    /// The span in which the load runs.
     pub(crate) span: Span,
     /// The load itself.
     pub(crate) load: F,
@@ -130,7 +130,7 @@ where
     K: Copy + Eq + Hash + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// No loads yet; they will belong to `tasks` and run on `runtime`.
+    /// No loads yet. They will run on `runtime` and be tracked by `tasks`.
     #[must_use]
     pub(crate) fn new(tasks: TaskTracker, runtime: Handle) -> Self {
         Self {
@@ -140,9 +140,9 @@ where
         }
     }
 
-    /// A seat on the flight for `key`: the one under way, if it may be joined, which from now on is
-    /// at least as urgent as this caller, or a new one. For that `begin` makes the load and takes a
-    /// place for it. If there is no place, no load begins, and whoever waits in the seat gets
+    /// A seat on the flight for `key`. A running flight is used if it may be joined, and becomes at
+    /// least as urgent as this caller. Otherwise `begin` makes a new load and takes a place for it.
+    /// If there is no place, no load begins, and whoever waits in the seat gets
     /// [`LookupError::Overloaded`] at once.
     pub(crate) fn join_or_lead<P, F>(
         &self,
@@ -166,7 +166,7 @@ where
         };
         flight.span = span;
         let seat = flight.seat(false);
-        // In the place of one that may not be joined, which ends off the board.
+        // Replaces one that may not be joined, which ends without an entry.
         open.insert(key, flight.clone());
         drop(open);
         let entry = BoardEntry {
@@ -196,7 +196,7 @@ impl<T> Flight<T> {
         EarlyResult(Arc::clone(&self.stage))
     }
 
-    /// A seat for one more caller, who may make the flight hurry.
+    /// A seat for one more caller, who may make the flight more urgent.
     fn join(&self, demand: Demand) -> Seat<T> {
         if demand.verified {
             self.urgency.set_verified(true);
@@ -219,7 +219,7 @@ impl<T> Flight<T> {
     }
 }
 
-/// Keeps the flight on the board; takes it off when it is dropped, also when its load panics.
+/// The flight's entry on the board, removed on drop, even if its load panics.
 struct BoardEntry<K: Eq + Hash + Copy, T> {
     open: Board<K, T>,
     key: K,
@@ -227,7 +227,7 @@ struct BoardEntry<K: Eq + Hash + Copy, T> {
 }
 
 impl<K: Eq + Hash + Copy, T> BoardEntry<K, T> {
-    /// Runs the load and gives its result to all who wait, unless it is abandoned before.
+    /// Runs the load and gives its result to all waiting callers, unless it is abandoned first.
     async fn run<P>(mut self, place: P, load: impl Future<Output = LoadResult<T>>) {
         let _place = place;
         let load = pin!(load);
@@ -236,14 +236,15 @@ impl<K: Eq + Hash + Copy, T> BoardEntry<K, T> {
             () = self.abandoned() => return self.flight.span.set("outcome", "given_up"),
             result = load => result,
         };
-        // Off the board before anybody gets the result: whoever asks after that finds the stored
+        // Removed from the board before anybody gets the result: a later caller finds the stored
         // answer, or tries again if there is none.
         let stage = Arc::clone(&self.flight.stage);
         drop(self);
         stage.send_replace(Stage::Done(result));
     }
 
-    /// Ends, with the flight off the board, once nobody waits for a load that may be given up.
+    /// Removes the flight from the board and returns, once nobody waits for a load that may be
+    /// given up.
     async fn abandoned(&mut self) {
         let urgency = Arc::clone(&self.flight.urgency);
         loop {
@@ -266,8 +267,8 @@ impl<K: Eq + Hash + Copy, T> BoardEntry<K, T> {
         }
     }
 
-    /// Takes the flight off the board, unless somebody has come meanwhile or its answer is wanted
-    /// by now.
+    /// Removes the flight from the board, unless a caller has joined meanwhile or its answer is now
+    /// wanted. Returns whether it did.
     fn withdraw(&mut self) -> bool {
         let mut open = self.open.lock();
         let withdrawn =
@@ -278,7 +279,7 @@ impl<K: Eq + Hash + Copy, T> BoardEntry<K, T> {
         withdrawn
     }
 
-    /// A later flight may stand in the place of this one.
+    /// A later flight may have replaced this one.
     fn remove_from(&self, open: &mut HashMap<K, Flight<T>>) {
         if open
             .get(&self.key)
@@ -296,7 +297,7 @@ impl<K: Eq + Hash + Copy, T> Drop for BoardEntry<K, T> {
 }
 
 impl<T> Seat<T> {
-    /// The seat of a caller for whose load there is no place.
+    /// The seat of a caller whose load has no place.
     fn refused(urgency: Arc<Urgency>) -> Self {
         let (_, stage) = watch::channel(Stage::Done(Err(LookupError::Overloaded)));
         Self {
@@ -309,7 +310,7 @@ impl<T> Seat<T> {
 }
 
 impl<T: Clone> Seat<T> {
-    /// Whether another caller leads this flight.
+    /// Returns whether another caller leads this flight.
     #[must_use]
     pub(crate) fn joined(&self) -> bool {
         self.joined
@@ -321,7 +322,7 @@ impl<T: Clone> Seat<T> {
         &self.span
     }
 
-    /// The load's urgency, which says when it first called the CRM.
+    /// The load's urgency, which records when it first called the CRM.
     #[must_use]
     pub(crate) fn urgency(&self) -> &Arc<Urgency> {
         &self.urgency
@@ -335,7 +336,7 @@ impl<T: Clone> Seat<T> {
         self.done().await
     }
 
-    /// As [`Seat::wait`], for a seat that is used further.
+    /// As [`Seat::wait`], for a seat that is used again.
     ///
     /// # Errors
     /// As [`Seat::wait`].

@@ -1,9 +1,8 @@
-//! HTTP/2 frames, seen while they are read.
+//! HTTP/2 frames, observed while they are read.
 //!
-//! Owns the walk over frame heads (RFC 9113, 4.1) and an allowance for frames that bring nothing:
-//! window updates, priorities, pings, settings, empty data. HTTP/2 puts no bound on them and
-//! libraries take each that comes, so that a peer that sends nothing else keeps a core busy. Knows
-//! nothing of connections.
+//! Iterates over frame heads (RFC 9113, 4.1), and limits frames that carry nothing: window updates,
+//! priorities, pings, settings, empty data. HTTP/2 does not limit them and libraries process all of
+//! them, so a peer that sends nothing else keeps a core busy. Knows nothing of connections.
 
 use std::time::Duration;
 
@@ -12,13 +11,13 @@ use crate::clock::Instant;
 /// A frame's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Bytes that follow.
+    /// Length of the payload.
     pub(crate) length: usize,
     /// Its type.
     pub(crate) kind: u8,
     /// Its flags.
     pub(crate) flags: u8,
-    /// The stream that it is of.
+    /// Its stream.
     pub(crate) stream: u32,
 }
 
@@ -37,17 +36,17 @@ const HEAD: usize = 9;
 /// The length of what a client sends before its first frame.
 const PREFACE: usize = 24;
 
-/// Frames that bring nothing which may come at once.
+/// Frames without content that may arrive at once.
 const BURST: u32 = 10_000;
 
-/// So many more may come in a second.
+/// Further ones per second.
 const PER_SECOND: u32 = 1_000;
 
-/// So many more may come with each frame that brings something.
+/// Further ones for each frame with content.
 const WITH_EACH: u32 = 4;
 
 impl Frame {
-    /// Whether it brings something: a part of a message.
+    /// Returns whether it carries content: a part of a message.
     #[must_use]
     pub(crate) fn is_of_use(&self) -> bool {
         match self.kind {
@@ -57,13 +56,13 @@ impl Frame {
     }
 }
 
-/// A walk over the frames of one direction of a connection.
+/// Iterates over the frames of one direction of a connection.
 #[derive(Debug)]
 pub(crate) struct Frames {
     head: [u8; HEAD],
-    /// Bytes of the head that are there.
+    /// Bytes of the head read so far.
     known: usize,
-    /// Bytes to pass over before the next head.
+    /// Bytes to skip before the next head.
     skip: usize,
 }
 
@@ -87,7 +86,7 @@ impl Frames {
         }
     }
 
-    /// Bytes of the last frame that are still to come.
+    /// Remaining bytes of the last frame.
     #[must_use]
     pub(crate) fn rest(&self) -> usize {
         self.skip
@@ -120,7 +119,7 @@ impl Frames {
     }
 }
 
-/// How many frames that bring nothing may still come.
+/// How many frames without content may still arrive.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     left: u32,
@@ -128,7 +127,7 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    /// All of it.
+    /// The full allowance.
     #[must_use]
     pub(crate) fn new(now: Instant) -> Self {
         Self {
@@ -137,10 +136,10 @@ impl Allowance {
         }
     }
 
-    /// Takes in a frame.
+    /// Counts a frame.
     ///
     /// # Errors
-    /// There are too many: until then nothing more should be read.
+    /// There are too many: nothing more should be read until the returned moment.
     pub(crate) fn take(&mut self, frame: Frame, now: Instant) -> Result<(), Instant> {
         self.refill(now);
         if frame.is_of_use() {

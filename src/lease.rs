@@ -1,10 +1,9 @@
 //! One load per key across replicas.
 //!
-//! Owns the leases in Redis: a key with a random token of its holder that expires by itself.
-//! Promises that at most one replica holds the lease of a question at a time, as long as Redis
-//! remembers it, and that the lease of a holder that died is free again within three seconds. A
-//! lease saves calls; nothing relies on it for correctness: without Redis everybody loads. Knows
-//! nothing of what is loaded.
+//! A lease is a key in Redis with a random token of its holder, and expires by itself. As long as
+//! Redis keeps it, at most one replica holds the lease of a question. If a holder dies, its lease
+//! is free again within three seconds. A lease saves calls, but correctness does not depend on it:
+//! without Redis every replica loads. Knows nothing of what is loaded.
 
 use std::fmt;
 use std::future::Future;
@@ -26,13 +25,13 @@ const LIFE: Duration = Duration::from_secs(3);
 /// How often a holder renews it: two of three renewals may be lost.
 const RENEWAL: Duration = Duration::from_secs(1);
 
-/// How often giving a lease back is tried, and the time between: a good second in all.
+/// How often a release is tried, and the time between: a bit over a second in all.
 const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// The same token again is the same holder: its first request may have been carried out though no
-/// reply arrived. Whoever waits for a ringing phone takes the lease from one who does not: that one may
-/// stand in line for minutes.
+/// The same token means the same holder: its first request may have been executed although no reply
+/// arrived. A load for a ringing phone takes the lease from one that is not, because that one may
+/// wait in the queue for minutes.
 const ACQUIRE: &str = "
 local holder = redis.call('GET', KEYS[1])
 local hurry = string.byte(ARGV[1]) == 1 and holder and string.byte(holder) == 0
@@ -82,14 +81,14 @@ impl fmt::Debug for Leases {
 pub enum Acquired {
     /// Load within [`Lease::keep`].
     Lease(Lease),
-    /// Another replica loads: look into Redis again in a moment.
+    /// Another replica loads: check Redis again in a moment.
     Held,
-    /// Redis cannot be asked: load.
+    /// Redis cannot be reached: load.
     Unavailable,
 }
 
-/// The right to load, until it expires. It is given back when this is dropped, without waiting for
-/// that, so that others need not wait for its end.
+/// The right to load, until it expires. On drop it is given back in the background, so that others
+/// need not wait for its expiry.
 pub struct Lease {
     holding: Arc<Holding>,
     tasks: TaskTracker,
@@ -111,7 +110,7 @@ impl fmt::Debug for Lease {
 }
 
 impl Leases {
-    /// Leases behind a link; giving them back are tasks of `tasks`.
+    /// Leases over a link. They are given back in tasks of `tasks`.
     #[must_use]
     pub fn new(link: Link, tasks: TaskTracker) -> Self {
         let scripts = LeaseScripts {
@@ -126,8 +125,8 @@ impl Leases {
         }
     }
 
-    /// Asks for the lease of a question under a credential, within the link's timeout. A call pop
-    /// takes it from work behind the scenes, at the cost of one load more.
+    /// Requests the lease of a question under a credential, within the link's timeout. A call pop
+    /// takes it from background work, which costs one more load.
     pub async fn acquire(&self, question: &QuestionKey, auth: AuthTag, lane: Lane) -> Acquired {
         let names = self.link.names();
         let user = question.user();
@@ -143,7 +142,7 @@ impl Leases {
             suffix,
             token,
         });
-        // Held from the first moment: who asks and leaves before the answer may have got it.
+        // Held from the first moment: a caller that leaves before the answer may have got it.
         let mut lease = Lease {
             holding,
             tasks: self.tasks.clone(),
@@ -164,15 +163,14 @@ impl Leases {
 }
 
 impl Lease {
-    /// Runs a load and renews the lease while it runs. A lease that was lost meanwhile does not end
-    /// the load.
+    /// Runs a load and renews the lease meanwhile. If the lease is lost, the load continues.
     pub async fn keep<F: Future>(&self, load: F) -> F::Output {
         let mut load = pin!(load);
         loop {
-            // The wait and the renewal run beside the load, which must not stand still meanwhile.
+            // The wait and the renewal run beside the load, which must not pause.
             let renewal = async {
                 sleep(RENEWAL).await;
-                // Trouble looks like a lost lease, and nothing can be done about either.
+                // A failure looks like a lost lease, and nothing can be done about either.
                 let _ = self.holding.run(&self.holding.scripts.renew).await;
             };
             tokio::select! {
@@ -194,8 +192,8 @@ impl Drop for Lease {
 }
 
 impl Holding {
-    /// A connection that breaks is there again in a moment, and another replica's phone may ring
-    /// meanwhile. If all of this fails the lease expires by itself.
+    /// A broken connection is usually replaced in a moment, and another replica's phone may ring
+    /// meanwhile. If all attempts fail, the lease expires by itself.
     async fn release(&self) {
         for _ in 0..TRIES {
             match self.run(&self.scripts.release).await {

@@ -1,35 +1,35 @@
-//! The process: when to stop, when to read the settings again, and how many files it may open.
-//! SIGTERM or ctrl-c asks for an orderly stop, a second one ends at once; SIGHUP asks to read the
-//! settings again.
+//! The process: when to stop, when to reload the settings, and how many files it may open. SIGTERM
+//! or ctrl-c requests an orderly stop, a second one ends the process at once. SIGHUP reloads the
+//! settings.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Takes as many open files as the system grants. The lower limit at which processes start is for
-/// programs that use `select(2)`.
+/// Raises the limit of open files as far as the system permits. The lower limit at which processes
+/// start is meant for programs that use `select(2)`.
 pub(crate) fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // If it is refused, the start says whether the limit is too low.
+    // If it is refused, a warning at start reports if the limit is too low.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// The signals that a daemon is sent, watched from when this is made: what comes before somebody
+/// The signals for a daemon, watched from when this is made. A signal that arrives before anybody
 /// waits for it is not lost, and does not end the process.
 #[derive(Debug)]
 pub(crate) struct Signals {
     pub(crate) hangups: Hangups,
-    /// The first of them is for an orderly stop.
+    /// The first one requests an orderly stop.
     pub(crate) stops: Stops,
-    /// The same again, for whoever waits for the second one.
+    /// The same for code that waits for the second one.
     pub(crate) again: Stops,
 }
 
 impl Signals {
-    /// Watches from now on. Needs a runtime around it.
+    /// Watches from now on. Needs a runtime.
     ///
     /// # Errors
-    /// Where the signals cannot be watched.
+    /// If the signals cannot be watched.
     pub(crate) fn watch() -> std::io::Result<Self> {
         Ok(Self {
             hangups: Hangups::watch()?,
@@ -54,7 +54,7 @@ impl Stops {
         })
     }
 
-    /// Waits for the next one; several at once are one.
+    /// Waits for the next one. Several at once count as one.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -63,17 +63,17 @@ impl Stops {
     }
 }
 
-/// Ends when the process is asked to stop.
+/// Returns when the process is asked to stop.
 ///
 /// # Errors
-/// Where the signals cannot be watched.
+/// If the signals cannot be watched.
 pub(crate) fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut stops = Stops::watch()?;
     Ok(async move { stops.next().await })
 }
 
-/// Requests to read the settings again. As long as it lives a SIGHUP does not end the process; a
-/// terminal that is closed sends one as well.
+/// Requests to reload the settings. As long as this lives, a SIGHUP does not end the process. A
+/// closed terminal also sends one.
 #[derive(Debug)]
 pub(crate) struct Hangups(Signal);
 
@@ -82,7 +82,7 @@ impl Hangups {
         signal(SignalKind::hangup()).map(Self)
     }
 
-    /// Waits for the next one; several at once are one.
+    /// Waits for the next one. Several at once count as one.
     pub(crate) async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             // There will be no more.

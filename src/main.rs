@@ -1,4 +1,4 @@
-//! `contactd`: run the command, map to an exit code.
+//! `contactd`: runs the command and returns its exit code.
 
 use std::process::ExitCode;
 

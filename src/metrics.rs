@@ -1,5 +1,5 @@
-//! Every metric family, declared once. Labels come from the configuration and closed enums only:
-//! never a user, an account, a number, or a host name of a request.
+//! Every metric family, declared once. Labels come only from the configuration and closed enums:
+//! never a user, an account, a number, or a request's host name.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,7 @@ mod reading;
 use reading::BUCKETS;
 pub(crate) use reading::{HistogramBuckets, MetricsReading};
 
-/// Upper bounds in seconds. Memory answers take microseconds, a CRM that is about to time out takes
+/// Upper bounds in seconds. A memory hit takes microseconds, a CRM call that nearly times out takes
 /// seconds.
 const SECONDS: [f64; BUCKETS - 1] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -120,7 +120,7 @@ struct BuildLabels {
     revision: &'static str,
 }
 
-/// A gauge of something that not every daemon has: there is no series until somebody takes it.
+/// A gauge that not every daemon has: it has no series until it is used.
 #[derive(Debug, Clone)]
 pub(crate) struct Optional {
     name: &'static str,
@@ -137,7 +137,7 @@ impl Optional {
         }
     }
 
-    /// The gauge, which is printed from now on.
+    /// The gauge, which is exported from now on.
     #[must_use]
     pub(crate) fn gauge(&self) -> Gauge {
         self.gauge.get_or_init(Gauge::default).clone()
@@ -177,21 +177,21 @@ pub struct Metrics {
     pub(crate) lookups_shared: Family<PlatformLabels, Counter>,
     /// Answers with contacts, by the best match among them.
     pub(crate) answers_by_quality: Family<QualityLabels, Counter>,
-    /// Calls that were not let in.
+    /// Calls that were refused.
     pub(crate) calls_refused: Family<RefusalLabels, Counter>,
     /// HTTP calls to CRMs.
     pub(crate) crm_requests: Family<CrmLabels, Counter>,
-    /// From sending a call to having read its reply.
+    /// From sending a call to reading its reply.
     pub(crate) crm_request_duration: Durations<PlatformLabels>,
     /// Look-ups in each cache tier.
     pub(crate) cache_requests: Family<CacheLabels, Counter>,
-    /// From asking for a CRM call to being granted it.
+    /// From requesting a CRM call to its permit.
     pub(crate) quota_wait: Durations<QuotaLabels>,
-    /// Prefetch jobs under way.
+    /// Running prefetch jobs.
     pub(crate) prefetch_jobs: Family<PlatformLabels, Gauge>,
-    /// Numbers of prefetch jobs that are settled.
+    /// Finished numbers of prefetch jobs.
     pub(crate) prefetch_numbers: Family<PrefetchLabels, Counter>,
-    /// 1 while Redis can be used for all that it is used for.
+    /// 1 while Redis can be used for everything that needs it.
     pub redis_up: Gauge,
     /// Commands that Redis refused.
     pub(crate) redis_refused: Family<RedisRefusalLabels, Counter>,
@@ -201,9 +201,9 @@ pub struct Metrics {
     pub(crate) trace_exporter_up: Optional,
     /// Entries in the memory tier.
     pub(crate) cache_entries: Gauge,
-    /// Bytes that the memory tier counts for its entries, its own overhead included.
+    /// Bytes that the memory tier counts for its entries, including its own overhead.
     pub(crate) cache_bytes: Gauge,
-    /// Log lines of this process that nobody got.
+    /// Log lines of this process that were dropped.
     log_lines_dropped: Counter,
 }
 
@@ -220,7 +220,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All families at zero, but for the log lines that were dropped, which are counted elsewhere.
+    /// All families at zero, except dropped log lines, which are counted elsewhere.
     #[must_use]
     pub(crate) fn new(log_lines_dropped: Counter) -> Self {
         let mut metrics = Self {
@@ -281,7 +281,7 @@ impl Metrics {
         );
         r.register(
             "calls_refused",
-            "Calls that were not let in or found no place",
+            "Calls that were refused",
             self.calls_refused.clone(),
         );
     }
@@ -350,7 +350,7 @@ impl Metrics {
         );
         r.register(
             "log_lines_dropped",
-            "Log lines that nobody got",
+            "Log lines that were dropped",
             self.log_lines_dropped.clone(),
         );
         r.register("build_info", "Which build this is", build_info());
@@ -360,12 +360,12 @@ impl Metrics {
     #[must_use]
     pub(crate) fn render(&self) -> String {
         let mut page = String::new();
-        // Writing to a String cannot fail; a page cut short would be the scraper's to refuse.
+        // Writing to a String cannot fail. A truncated page would be rejected by the scraper.
         let _ = text::encode(&mut page, &self.registry);
         page
     }
 
-    /// All figures of this moment. As slow as printing them, so for pages and not for look-ups.
+    /// All current figures. As slow as exporting them, so for pages and not for look-ups.
     #[must_use]
     pub(crate) fn read(&self) -> MetricsReading {
         MetricsReading::parse(&self.render())

@@ -31,7 +31,7 @@ pub mod v1 {
     }
 }
 
-/// What Redis holds, package `contactd.store.v1`.
+/// Messages stored in Redis, package `contactd.store.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
 pub(crate) mod store {
     include!(concat!(env!("OUT_DIR"), "/contactd.store.v1.rs"));

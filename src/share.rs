@@ -1,11 +1,12 @@
-//! Places that many share, so that nobody holds what the others need.
+//! Places shared by scopes and connectors, so that nobody takes those that others need.
 //!
-//! Owns the count of places by scope and by connector. Promises that a holder of many is refused
-//! before a holder of few: a scope may take a place while it holds fewer than are free, a
-//! connector while it holds fewer than three times as many. So one scope alone gets half of all
-//! places, one connector three quarters, and however many CRMs hang, some places stay free. If there
-//! is one connector only, its scopes together get all of them. Credentials that a CRM has not
-//! accepted cost nothing to make up, so all of them at one connector together get two thirds. Knows nothing of what a place is for.
+//! Counts places by scope and by connector. Whoever holds many is refused before whoever holds few.
+//! A scope may take a place while it holds fewer than are free. A connector may while it holds
+//! fewer than three times as many. So one scope alone gets half of all places and one connector
+//! three quarters, and however many CRMs hang, some places stay free. If there is only one
+//! connector, its scopes together get all of them. Anybody can make up credentials that a CRM has
+//! not accepted, so all of them together get two thirds at one connector. Knows nothing of what a
+//! place is for.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,17 +19,17 @@ use parking_lot::Mutex;
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 
-/// How many times the free places one connector may hold.
+/// A connector may hold this many times the free places.
 const OF_A_CONNECTOR: usize = 3;
 
-/// The same of credentials at one connector that are not proven.
+/// The same for unverified credentials at one connector.
 const OF_THE_UNPROVEN: usize = 2;
 
-/// Work behind the scenes leaves its own scope's calls some of the scope's places: each of it
-/// counts twice.
+/// Background work leaves some of its scope's places to the scope's callers: each load counts
+/// twice.
 const BEHIND: usize = 2;
 
-/// Who wants a place.
+/// A request for a place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Claim<'a> {
     /// The connector that is called.
@@ -41,7 +42,7 @@ pub(crate) struct Claim<'a> {
     pub(crate) proven: bool,
 }
 
-/// So many places. Clones share them.
+/// A number of places. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Shares(Arc<SharePool>);
 
@@ -56,12 +57,12 @@ struct SharePool {
 struct HeldShares {
     all: usize,
     connectors: HashMap<String, usize>,
-    /// Of those the ones under credentials that are not proven.
+    /// The part of them under unverified credentials.
     unproven: HashMap<String, usize>,
     scopes: HashMap<ScopeTag, usize, foldhash::fast::RandomState>,
 }
 
-/// A place, given back when it is dropped.
+/// A place, given back on drop.
 #[must_use = "a place is given back when it is dropped"]
 pub(crate) struct Share {
     shares: Shares,
@@ -94,7 +95,7 @@ impl Shares {
         Self::with(most, Some(OF_A_CONNECTOR))
     }
 
-    /// The same for the scopes of one connector, if there is no other.
+    /// The same for the scopes of a single connector.
     #[must_use]
     pub(crate) fn of_one_connector(most: usize) -> Self {
         Self::with(most, None)
@@ -108,7 +109,7 @@ impl Shares {
         }))
     }
 
-    /// Takes a place; `None` if the scope or the connector has its share.
+    /// Takes a place; `None` if the scope or the connector already has its share.
     #[must_use]
     pub(crate) fn enter(&self, claim: Claim<'_>) -> Option<Share> {
         let mut held = self.0.held.lock();
@@ -165,7 +166,7 @@ impl Drop for Share {
     }
 }
 
-/// Counts down; what nobody holds is forgotten, because scopes are without number.
+/// Decrements the count, and removes it at zero, because the number of scopes is unlimited.
 pub(crate) fn one_less<K: Eq + Hash, S: std::hash::BuildHasher>(
     counts: &mut HashMap<K, usize, S>,
     key: K,

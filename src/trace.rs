@@ -1,11 +1,12 @@
 //! Traces: one span for each request, load and CRM call, sent to an OpenTelemetry collector if
 //! the settings name one.
 //!
-//! Owns the way out (OTLP over gRPC) and W3C trace context in, `traceparent` out. Without a
-//! collector nothing is made: a [`Span`] is then an empty value. Promises that neither a slow nor
-//! an absent collector holds up or fails a call: spans go into a bounded queue that a thread of its
-//! own empties, and what does not fit is dropped; that the end of that thread is told. Attributes are connectors' names, closed enums
-//! and numbers, never a telephone number, a user, an account, a host or a text of a CRM.
+//! Exports spans by OTLP over gRPC. Reads W3C trace context from requests and adds `traceparent` to
+//! calls. Without a collector a [`Span`] is an empty value. A slow or absent collector neither
+//! delays nor fails a call: spans wait in a bounded queue for a thread of their own, and what does
+//! not fit is dropped. If that thread ends, that is logged. Attributes are connectors' names,
+//! closed enums and numbers, never a telephone number, a user, an account, a host or a text of a
+//! CRM.
 //!
 //! Nothing here is process-wide: two daemons in one process have two tracers.
 
@@ -30,7 +31,7 @@ use exporter::Watched;
 
 /// How long one export may take.
 const EXPORT: Duration = Duration::from_secs(5);
-/// How long the last export may hold up the stop.
+/// How long the last export may delay the stop.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Settings of traces.
@@ -38,11 +39,11 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub(crate) struct TraceConfig {
     /// The collector's address for OTLP over gRPC.
     pub(crate) otlp_endpoint: url::Url,
-    /// The part of the requests that are traced if the caller has not decided.
+    /// The fraction of requests that are traced if the caller has not decided.
     pub(crate) sample: f64,
 }
 
-/// Makes spans, or none.
+/// Makes spans if there is a collector.
 #[derive(Clone, Default)]
 pub(crate) struct Tracer(Option<(SdkTracerProvider, SdkTracer)>);
 
@@ -53,8 +54,8 @@ impl fmt::Debug for Tracer {
 }
 
 impl Tracer {
-    /// A tracer that sends to the collector. Connects when there is something to send. `up` is 1
-    /// for as long as it can send. Needs a runtime around it.
+    /// A tracer that sends to the collector. It connects when there is something to send. `up` is 1
+    /// as long as it can send. Needs a runtime.
     ///
     /// # Errors
     /// If the endpoint can never work.
@@ -70,7 +71,7 @@ impl Tracer {
         let resource = Resource::builder_empty().with_attributes([
             KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
             KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-            // A new one at each start: the machine's name is nobody's business.
+            // A new one at each start, so that the machine's name is not sent.
             KeyValue::new("service.instance.id", format!("{:016x}", fastrand::u64(..))),
         ]);
         let provider = SdkTracerProvider::builder()
@@ -87,12 +88,12 @@ impl Tracer {
     #[cfg(test)]
     fn flush(&self) {
         if let Some((provider, _)) = &self.0 {
-            // Fails where the exporter does.
+            // Fails if the exporter does.
             let _ = provider.force_flush();
         }
     }
 
-    /// The span of a request, below the client's span if its `traceparent` names one. `header`
+    /// The span of a request. Its parent is the client's span if `traceparent` names one. `header`
     /// reads the metadata.
     pub(crate) fn request<'a>(
         &self,
@@ -115,7 +116,7 @@ impl Tracer {
         )))
     }
 
-    /// Sends what is left, for two seconds at most. Blocks its thread.
+    /// Sends the remaining spans, for at most two seconds. Blocks its thread.
     pub(crate) fn finish(&self) {
         if let Some((provider, _)) = &self.0
             && provider.shutdown_with_timeout(FLUSH).is_err()
@@ -145,7 +146,7 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// One step of a request, or nothing without a collector. Clones are the same span.
+/// One step of a request, or empty without a collector. Clones are the same span.
 #[derive(Clone, Default)]
 pub(crate) struct Span(Option<Arc<LiveSpan>>);
 
@@ -195,7 +196,7 @@ impl Span {
         self.child(name, SpanKind::Client)
     }
 
-    /// Whether it is recorded. If not, its attributes need not be computed.
+    /// Returns whether it is recorded. If not, its attributes need not be computed.
     #[must_use]
     pub(crate) fn is_traced(&self) -> bool {
         self.0
@@ -203,21 +204,21 @@ impl Span {
             .is_some_and(|live| live.context.span().is_recording())
     }
 
-    /// Adds an attribute. Never anything of a user, see the header.
+    /// Adds an attribute. It must not contain anything of a user; see the module's header.
     pub(crate) fn set(&self, key: &'static str, value: impl Into<Value>) {
         if let Some(live) = &self.0 {
             live.context.span().set_attribute(KeyValue::new(key, value));
         }
     }
 
-    /// Links another step that this one waits for, of this trace or another.
+    /// Links another step that this one waits for, in this trace or another.
     pub(crate) fn link(&self, other: &Self) {
         if let (Some(live), Some(other)) = (&self.0, &other.0) {
             live.context.span().add_link(other.names(), Vec::new());
         }
     }
 
-    /// Ends the step. Its clones change nothing any more.
+    /// Ends the step. Its clones have no effect after that.
     pub(crate) fn end(&self) {
         if let Some(live) = &self.0 {
             live.context.span().end();

@@ -1,8 +1,8 @@
-//! How urgent a load is: shared by the load and by whoever waits for it.
+//! How urgent a load is: shared by the load and its callers.
 //!
-//! A load that a prefetch began may become what a ringing phone waits for. Then it must not stand
-//! in the prefetch's line any longer: the caller that joins raises the load's urgency, and a budget
-//! in which it waits notices at once.
+//! A ringing phone may join a load that a prefetch began. Then the load must not wait in the
+//! prefetch's lane any longer. The joining caller raises the load's urgency, and a budget in which
+//! it waits notices that at once.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -17,34 +17,34 @@ use tokio::sync::futures::Notified;
 use crate::clock::{self, Instant};
 use crate::domain::lane::Lane;
 
-/// The lane and the deadline of one load. Callers only raise the lane; the deadline is that of the
-/// most patient caller in this lane.
+/// The lane and the deadline of one load. Callers can only raise the lane. The deadline is that of
+/// the most patient caller in this lane.
 pub(crate) struct Urgency {
     began: Instant,
-    /// Whether its answer is wanted though nobody should wait for it.
+    /// Whether its answer is wanted even if nobody waits for it.
     wanted: AtomicBool,
     /// When it first spent a call.
     called: OnceLock<Instant>,
-    /// Calls on the wire.
+    /// Running calls.
     calls: AtomicUsize,
-    /// Whether the CRM has accepted the credential under which it calls, now or before.
+    /// Whether the CRM has accepted the load's credential, now or earlier.
     verified: AtomicBool,
     now: Mutex<(Lane, Option<Instant>)>,
     changed: Notify,
 }
 
-/// What somebody who asks for a load demands of it.
+/// What a caller demands of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demand {
     /// How urgent it is.
     pub(crate) lane: Lane,
-    /// Without one the load waits for its turn however long that takes.
+    /// Without a deadline the load waits for its turn without a limit.
     pub(crate) deadline: Option<Instant>,
     /// Whether the CRM has accepted the credential, and not refused it since.
     pub(crate) verified: bool,
 }
 
-/// A call on the wire, until it is dropped.
+/// A running call, counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct OnTheWire(Arc<Urgency>);
 
@@ -56,8 +56,8 @@ impl Drop for OnTheWire {
 }
 
 impl Urgency {
-    /// The urgency of a load for one caller under a credential that is good. Without a deadline the
-    /// load waits for its turn however long that takes.
+    /// The urgency of a load for one caller under a verified credential. Without a deadline the
+    /// load waits for its turn without a limit.
     #[must_use]
     pub(crate) fn new(lane: Lane, deadline: Option<Instant>) -> Self {
         Self::of(Demand {
@@ -67,7 +67,7 @@ impl Urgency {
         })
     }
 
-    /// The urgency of a load for whoever asks first.
+    /// The urgency of a load for its first caller.
     #[must_use]
     pub(crate) fn of(demand: Demand) -> Self {
         Self {
@@ -81,20 +81,19 @@ impl Urgency {
         }
     }
 
-    /// Sets whether the CRM has accepted the credential of the load, now or before.
+    /// Sets whether the CRM has accepted the load's credential, now or earlier.
     pub(crate) fn set_verified(&self, verified: bool) {
         self.verified.store(verified, Relaxed);
     }
 
-    /// Whether the CRM has accepted the credential of the load, now or before.
     #[must_use]
     pub(crate) fn is_verified(&self) -> bool {
         self.verified.load(Relaxed)
     }
 
-    /// Takes in another caller. One in a more urgent lane sets lane and deadline: it wants
-    /// an error in time. One in the same lane may move the deadline back; none is latest. One in a less
-    /// urgent lane changes nothing.
+    /// Adds another caller. A caller in a more urgent lane sets lane and deadline, because it needs
+    /// an error in time. One in the same lane may move the deadline back; having none is the
+    /// latest. One in a less urgent lane changes nothing.
     pub(crate) fn join(&self, lane: Lane, deadline: Option<Instant>) {
         if self.is_verified() && is_a_callers(lane, deadline) {
             self.wanted.store(true, Relaxed);
@@ -109,15 +108,15 @@ impl Urgency {
         });
     }
 
-    /// The CRM has accepted the credential: from now on the answer is wanted, whoever is still
-    /// there.
+    /// The CRM has accepted the credential: from now on the answer is wanted, even if no caller is
+    /// left.
     pub(crate) fn want(&self) {
         self.wanted.store(true, Relaxed);
         self.changed.notify_waiters();
     }
 
-    /// The load has spent a call of the CRM's quota, which should not be for nothing: the call is
-    /// waited for, and under a credential that is good the answer as well.
+    /// The load has spent a call of the CRM's quota, which should not be wasted: the load waits for
+    /// the call, and under a verified credential its answer is wanted.
     pub(crate) fn spend(self: &Arc<Self>) -> OnTheWire {
         self.calls.fetch_add(1, Relaxed);
         if self.is_verified() {
@@ -129,13 +128,13 @@ impl Urgency {
         OnTheWire(Arc::clone(self))
     }
 
-    /// Whether the load has called the CRM.
+    /// Returns whether the load has called the CRM.
     #[must_use]
     pub(crate) fn has_called(&self) -> bool {
         self.called.get().is_some()
     }
 
-    /// Ends once a call of the load has been on the wire for `time`.
+    /// Returns once a call of the load has been running for `time`.
     pub(crate) async fn on_the_wire_for(&self, time: Duration) {
         loop {
             let changed = self.changed();
@@ -146,7 +145,7 @@ impl Urgency {
         }
     }
 
-    /// Ends once a ringing phone has waited for the load for `limit`.
+    /// Returns once a ringing phone has waited for the load for `limit`.
     pub(crate) async fn overdue(&self, limit: Duration) {
         loop {
             let changed = self.changed();
@@ -157,21 +156,21 @@ impl Urgency {
         }
     }
 
-    /// Nobody waits for what is left of the load: it goes on behind the scenes, without a deadline.
+    /// Nobody waits for the rest of the load: it continues in the background, without a deadline.
     pub(crate) fn relax(&self) {
         self.change(|now| (now.0.max(Lane::Revalidate), None));
     }
 
-    /// Whether the load is wanted though nobody should wait for it. Once true it stays so. It is
-    /// not if only batches ever asked for it and it has spent nothing, or if nothing shows that its
-    /// credential is good.
+    /// Returns whether the load is wanted even if nobody waits for it. Once true it stays true. It
+    /// is false if only batches have asked for the load and it has spent nothing, or if its
+    /// credential is not verified.
     #[must_use]
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Relaxed)
     }
 
-    /// Whether the load is for nobody once those who wait for it are gone. A call on the wire is
-    /// waited for in any case: it may show that the credential is good.
+    /// Returns whether the load may end once all its callers are gone. A running call is always
+    /// completed: it may verify the credential.
     #[must_use]
     pub(crate) fn may_be_abandoned(&self) -> bool {
         !self.is_wanted() && self.calls.load(Relaxed) == 0
@@ -189,14 +188,14 @@ impl Urgency {
         self.now.lock().0
     }
 
-    /// The latest deadline of a caller in the present lane.
+    /// The latest deadline of a caller in the current lane.
     #[must_use]
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.now.lock().1
     }
 
-    /// Ends at the first change after this call, even if it is polled later. So
-    /// whoever wants to miss nothing calls it, reads, and then waits.
+    /// Returns at the first change after this call, even if it is polled later. To miss no change,
+    /// call it, read, and then wait.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
@@ -213,8 +212,8 @@ impl Urgency {
     }
 }
 
-/// Whether this is a caller, or work behind the scenes for one, whose next question the answer is
-/// for. Batches wait in their lane for as long as it takes; callers do not.
+/// Returns whether this is a caller, or background work for one, whose next question the answer is
+/// for. Batches wait in their lane as long as needed; callers do not.
 fn is_a_callers(lane: Lane, deadline: Option<Instant>) -> bool {
     lane != Lane::Prefetch || deadline.is_some()
 }

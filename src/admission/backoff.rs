@@ -1,4 +1,4 @@
-//! When a CRM that did not say who a credential is may be asked again.
+//! When to ask a CRM again that did not say whose a credential is.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Credentials remembered.
 const MOST: u64 = 100_000;
 
-/// Credentials whose CRM did not say who they are. Clones share them.
+/// Credentials whose owner the CRM did not name. Clones share them.
 #[derive(Clone)]
 pub(super) struct Backoff(Cache<AuthTag, FailedWhoAmI, foldhash::fast::RandomState>);
 
@@ -42,7 +42,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Whether the CRM may be asked now.
+    /// Returns whether the CRM may be asked now.
     pub(super) fn is_over(&self, auth: AuthTag, now: Timestamp) -> bool {
         self.0
             .get(&auth)
@@ -58,7 +58,7 @@ impl Backoff {
         self.0.insert(auth, FailedWhoAmI { wait, at: now });
     }
 
-    /// The CRM has said.
+    /// The CRM has said it.
     pub(super) fn succeeded(&self, auth: AuthTag) {
         self.0.invalidate(&auth);
     }

@@ -1,18 +1,18 @@
-//! How far a credential is trusted: a value that a pure function makes of the age of its acceptance.
+//! How far a credential is trusted, decided by a pure function from the age of its acceptance.
 
 use std::time::Duration;
 
 use crate::domain::Identity;
 
-/// A verified credential is renewed from this part of `cache.admitted` on, in tenths.
+/// A verified credential is renewed after this part of `cache.admitted`, in tenths.
 const RENEWED_FROM: u32 = 8;
 
 /// Settings of admissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdmissionConfig {
-    /// How long a credential that the CRM accepted is believed without asking it again.
+    /// How long a credential that the CRM accepted is trusted without asking again.
     pub admitted: Duration,
-    /// How long it is remembered that the CRM accepted it: longer than any answer is kept.
+    /// How long its acceptance is remembered: longer than any answer is kept.
     pub remembered: Duration,
 }
 
@@ -21,8 +21,8 @@ pub struct AdmissionConfig {
 pub enum Trust {
     /// The CRM accepted it a short time ago.
     Verified,
-    /// The CRM accepted it, but it is time to ask again. If the CRM cannot be reached, it is still
-    /// better than none.
+    /// The CRM accepted it, but it is time to ask again. It still counts if the CRM cannot be
+    /// reached.
     Lapsed,
 }
 
@@ -38,8 +38,7 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// What a credential is worth whose acceptance by the CRM is of this `age`; `None` if it is too
-    /// old to count.
+    /// Judges a credential that the CRM accepted at this `age`; `None` if that is too old to count.
     #[must_use]
     pub(super) fn judge(
         identity: Identity,
@@ -64,7 +63,7 @@ impl Credential {
         })
     }
 
-    /// Whether stored answers may be served under it without asking the CRM.
+    /// Returns whether stored answers may be served under it without asking the CRM.
     #[must_use]
     pub(crate) fn is_verified(&self) -> bool {
         self.trust == Trust::Verified

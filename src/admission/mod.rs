@@ -1,9 +1,9 @@
 //! Which credential the CRM has accepted for which user, and whose it is.
 //!
-//! Owns that memory, in this process and in Redis. Promises that a credential counts as verified only
-//! for a limited time after the CRM accepted it, after that as lapsed until no stored answer is
-//! left that it was accepted for; that a refusal by the CRM ends it for all users at once; and that
-//! Redis trouble admits nobody. Keeps keyed hashes only. Knows nothing of how the CRM is asked.
+//! Keeps this in the process and in Redis. A credential counts as verified only for a limited time
+//! after the CRM accepted it. After that it counts as lapsed, until no stored answer is left that
+//! it was accepted for. If the CRM refuses it, it ends at once for all users. A failure of Redis
+//! admits nobody. Stores only keyed hashes. Knows nothing of how the CRM is asked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,28 +32,28 @@ pub struct Admissions {
     config: Arc<RwLock<AdmissionConfig>>,
     clock: Arc<dyn Clock>,
     memory: Remembered<(UserTag, AuthTag), Arc<Verification>>,
-    /// When it was taken back, for calls that began before.
+    /// When it was revoked, for calls that began before.
     revoked: Remembered<AuthTag, Timestamp>,
-    /// Counts what was taken back, so that what was known before is looked at again.
+    /// Counts revocations, so that what was known before is checked again.
     revocations: Arc<AtomicU64>,
-    /// Whose a credential is by the CRM's word, whichever user id comes with it.
+    /// Whose a credential is according to the CRM, for any user id.
     owners: Remembered<AuthTag, Identity>,
-    /// Whose answers this process may hold for a user id.
+    /// The identities whose answers this process may hold for a user id.
     identities: Remembered<UserTag, Arc<[Identity]>>,
     backoff: Backoff,
     shared: Option<SharedCredentials>,
 }
 
-/// Identities remembered of one user id.
+/// Identities remembered per user id.
 const IDENTITIES: usize = 8;
 
-/// That the CRM has accepted a credential.
+/// The CRM's acceptance of a credential.
 #[derive(Debug)]
 struct Verification {
     /// When the CRM was asked.
     asked: Timestamp,
     identity: Identity,
-    /// Up to which revocation it is known to hold.
+    /// The last revocation that it was checked against.
     checked: AtomicU64,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Debug for Admissions {
 }
 
 impl Admissions {
-    /// Nobody is admitted yet in this process; without Redis nobody elsewhere counts.
+    /// Nobody is admitted in this process yet. Without Redis, other replicas do not count.
     #[must_use]
     pub fn new(
         config: AdmissionConfig,
@@ -94,7 +94,7 @@ impl Admissions {
         }
     }
 
-    /// What this process knows of the credential. Asks nobody.
+    /// What this process knows of the credential. Does not wait for Redis.
     #[must_use]
     pub(crate) fn known(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let verification = self.memory.get(&(user, auth))?;
@@ -108,8 +108,8 @@ impl Admissions {
         self.judge(verification.asked, verification.identity)
     }
 
-    /// What this process or another one knows of the credential. Waits for Redis, at most for the
-    /// link's timeout, if this process does not know it as verified.
+    /// What this process or another replica knows of the credential. If it is not verified here,
+    /// this waits for Redis, at most for the link's timeout.
     pub async fn lookup(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let known = self.known(user, auth);
         if known.is_some_and(|known| known.is_verified()) {
@@ -118,7 +118,7 @@ impl Admissions {
         self.lookup_shared(user, auth).await.or(known)
     }
 
-    /// What Redis knows of the credential, which this process then knows as well.
+    /// What Redis knows of the credential. This process remembers it.
     async fn lookup_shared(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let shared = self.shared.as_ref()?;
         let before = self.revocations.load(Ordering::Acquire);
@@ -138,11 +138,11 @@ impl Admissions {
         self.judge(asked, identity)
     }
 
-    /// The CRM has accepted the credential in a call that began at `asked`, and this is whose it
-    /// is. This process knows at once; Redis, and with it the others, as soon as this ends, if it
-    /// can be reached. A refusal that came after the call began has the last word.
+    /// The CRM has accepted the credential in a call that began at `asked`, and it belongs to
+    /// `identity`. This process knows it at once. Redis and the other replicas know it when this
+    /// returns, if Redis can be reached. A refusal after the call began takes precedence.
     pub async fn admit(&self, user: UserTag, auth: AuthTag, identity: Identity, asked: Timestamp) {
-        // Counted before it is looked at, so that a refusal between the two is not missed for good.
+        // Read before the check, so that a refusal in between is not missed for good.
         let checked = self.revocations.load(Ordering::Acquire);
         if self.is_revoked(auth, asked) {
             return;
@@ -156,15 +156,16 @@ impl Admissions {
         if let Some(shared) = &self.shared
             && let Some(accepted) = shared.time().there(asked)
         {
-            // If Redis does not get it, another replica asks the CRM once more.
+            // If Redis does not get it, another replica asks the CRM again.
             let _ = shared
                 .admit(user, auth, accepted, &identity, self.remembered())
                 .await;
         }
     }
 
-    /// Has Redis remember that the CRM refused the credential at `refused`. Returns whether it
-    /// does; true without Redis. The other replicas' memory is for `cache::Event::Revoke`.
+    /// Stores in Redis that the CRM refused the credential at `refused`. Returns whether that
+    /// succeeded; true without Redis. The other replicas' memory is updated by
+    /// `cache::Event::Revoke`.
     pub async fn revoke_elsewhere(&self, auth: AuthTag, refused: Timestamp) -> bool {
         let Some(shared) = &self.shared else {
             return true;
@@ -175,16 +176,16 @@ impl Admissions {
         shared.revoke(auth, at, self.remembered()).await.is_ok()
     }
 
-    /// The CRM has refused the credential, here or at another replica: this process believes it no
-    /// more.
+    /// The CRM has refused the credential, here or at another replica: this process no longer
+    /// trusts it.
     pub fn revoke_here(&self, auth: AuthTag) {
         self.refuse(auth, self.clock.now());
         self.owners.invalidate(&auth);
         self.revocations.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes back all admissions of a user in this process. Those in Redis go with all else of the
-    /// user ([`crate::redis_link::user::delete_keys`]).
+    /// Revokes all admissions of a user in this process. Those in Redis are deleted with everything
+    /// else of the user ([`crate::redis_link::user::delete_keys`]).
     pub(crate) fn forget_user_here(&self, user: UserTag) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         // Fails only if the cache was built without support for it.
@@ -193,14 +194,14 @@ impl Admissions {
             .invalidate_entries_if(move |(of, _), _| *of == user);
     }
 
-    /// Takes back everything in this process.
+    /// Revokes everything in this process.
     pub(crate) fn clear_here(&self) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         self.memory.invalidate_all();
     }
 
-    /// Whose quota a credential spends: its identity if the CRM has said it, else what the CRM has
-    /// said of the credential under whichever user id. It admits nobody.
+    /// Whose quota a credential spends: its identity if the CRM has said it, otherwise what the CRM
+    /// has said of the credential under any user id. This does not admit anybody.
     #[must_use]
     pub(crate) fn owner_of(&self, identity: Option<Identity>, auth: AuthTag) -> Option<Identity> {
         match identity {
@@ -210,19 +211,20 @@ impl Admissions {
         }
     }
 
-    /// The identities that credentials had which were accepted for the user, the latest first.
+    /// The identities of credentials that were accepted for the user, the latest first.
     #[must_use]
     pub(crate) fn identities(&self, user: UserTag) -> Arc<[Identity]> {
         self.identities.get(&user).unwrap_or_default()
     }
 
-    /// Whether the CRM may be asked who the credential is: not for a while after it did not say.
+    /// Returns whether the CRM may be asked whose the credential is. It is not asked for a while
+    /// after it did not say.
     #[must_use]
     pub(crate) fn may_ask_who(&self, auth: AuthTag) -> bool {
         self.backoff.is_over(auth, self.clock.now())
     }
 
-    /// The CRM was asked who the credential is, and said it or not.
+    /// The CRM was asked whose the credential is. `said` is whether it said so.
     pub(crate) fn asked_who(&self, auth: AuthTag, said: bool) {
         if said {
             self.backoff.succeeded(auth);
@@ -231,13 +233,13 @@ impl Admissions {
         }
     }
 
-    /// Other settings hold from now on, for what is remembered as well.
+    /// Applies other settings, also to what is remembered.
     pub(crate) fn set_config(&self, config: AdmissionConfig) {
         let before = std::mem::replace(&mut *self.config.write(), config);
         if before == config {
             return;
         }
-        // What has ended by the settings before stays ended: its refusal may be forgotten by now.
+        // What has ended by the old settings stays ended: its refusal may be forgotten already.
         let ended = self.clock.now().before(before.remembered);
         // Fails only if the cache was built without support for it.
         let _ = self
@@ -253,14 +255,14 @@ impl Admissions {
             .collect()
     }
 
-    /// A refusal lasts as long as what it refuses: from now on by the settings of now.
+    /// A refusal is kept as long as what it refuses: from now on, by the current settings.
     fn keep_refusals(&self, refusals: Vec<(AuthTag, Timestamp)>) {
         for (auth, refused) in refusals {
             self.refuse(auth, refused);
         }
     }
 
-    /// The latest refusal counts, whichever is noted last.
+    /// The latest refusal counts, whatever the order in which they arrive.
     fn refuse(&self, auth: AuthTag, refused: Timestamp) {
         self.revoked.entry(auth).and_upsert_with(|known| {
             known.map_or(refused, |known| known.into_value().max(refused))
@@ -277,7 +279,7 @@ impl Admissions {
             .is_some_and(|revoked| revoked >= asked)
     }
 
-    /// Never in the place of a later verification.
+    /// Never replaces a later verification.
     fn remember(&self, (user, auth): (UserTag, AuthTag), verification: Verification) {
         let (identity, asked) = (verification.identity, verification.asked);
         let known = self.memory.get(&(user, auth));
@@ -291,7 +293,7 @@ impl Admissions {
         self.remember_identity(user, identity);
     }
 
-    /// As the latest one of the user.
+    /// Adds the identity as the user's latest one.
     fn remember_identity(&self, user: UserTag, identity: Identity) {
         let known = self.identities(user);
         if known.first() == Some(&identity) {

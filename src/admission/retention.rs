@@ -1,4 +1,4 @@
-//! For how long this process remembers what it knows of credentials.
+//! How long this process remembers what it knows of credentials.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use parking_lot::RwLock;
 
 use super::credential::AdmissionConfig;
 
-/// Credentials remembered in this process, at some 200 bytes each; the least recently used is
+/// Credentials remembered in this process, about 200 bytes each. The least recently used is
 /// forgotten first.
 const MOST: u64 = 100_000;
 
-/// What is remembered.
+/// A cache of what is remembered.
 pub(super) type Remembered<K, V> = Cache<K, V, foldhash::fast::RandomState>;
 
-/// How long something is remembered: for the time that is set, from when it was stored or used.
+/// How long something is remembered after it was stored or used.
 pub(super) struct Retention {
     config: Arc<RwLock<AdmissionConfig>>,
     since: KeptSince,
 }
 
-/// From when on something is remembered.
+/// The event from which the time counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeptSince {
     Stored,
@@ -37,7 +37,7 @@ impl Retention {
         }
     }
 
-    /// A cache of what is remembered; what was used least recently is forgotten first.
+    /// A cache with this retention. The least recently used entry is forgotten first.
     pub(super) fn cache<K, V>(self) -> CacheBuilder<K, V, Cache<K, V>>
     where
         K: Eq + Hash + Send + Sync + 'static,

@@ -1,9 +1,9 @@
-//! What replicas share of credentials, in Redis.
+//! What replicas share about credentials, in Redis.
 //!
-//! Owns two keys of a credential: the *record* (`…:c:<credential>`, among the keys of the claimed
-//! user) with the user's generation, the time of acceptance and the identity, and the *refusal*
-//! (`…:r`, of the credential alone) with the time at which the CRM refused it. A record counts if
-//! it is of the user's generation and later than the refusal. So one refusal is known for all
+//! A credential has two keys. The *record* (`…:c:<credential>`, among the keys of the claimed user)
+//! contains the user's generation, the time of acceptance and the identity. The *refusal* (`…:r`,
+//! of the credential alone) contains the time at which the CRM refused it. A record counts if it
+//! has the user's current generation and is later than the refusal. So one refusal applies to all
 //! users, and erasing a user ends the user's records. Times are Redis' own.
 
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::domain::{AuthTag, Identity, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis};
 use crate::redis_link::{Link, LinkError, Reads, RedisTime, hex};
 
-/// The record carries the user's generation, so that it ends with it. It begins none: the load that
-/// used the credential did, and if that one is gone the user was erased meanwhile, and nothing of
-/// theirs is to be written.
+/// The record contains the user's generation, so that it ends with it. This script never starts
+/// one: the load that used the credential did. If that generation is gone, the user was erased
+/// meanwhile, and nothing of theirs may be written.
 const ADMIT: &str = "
 local held = redis.call('GET', KEYS[1])
 if not held then return 0 end
@@ -54,8 +54,8 @@ impl SharedCredentials {
         &self.time
     }
 
-    /// When the credential was accepted for the user, and whose it is. Joins the look-ups of this
-    /// moment.
+    /// When the credential was accepted for the user, and whose it is. Shares a command with
+    /// concurrent look-ups.
     pub(super) async fn read(
         &self,
         user: UserTag,
@@ -117,7 +117,7 @@ impl SharedCredentials {
     }
 }
 
-/// A record, taken apart.
+/// A parsed record.
 struct CredentialRecord {
     generation: UserToken,
     accepted: SharedTime,
@@ -143,7 +143,7 @@ fn suffix(auth: AuthTag) -> String {
     format!("c:{}", hex(&auth.to_bytes()))
 }
 
-/// The name of the refusal, which has a hash slot of its own.
+/// The key of the refusal, which has a hash slot of its own.
 fn refusal(link: &Link, auth: AuthTag) -> String {
     link.key(&[&format!("{{{}}}", hex(&auth.to_bytes())), "r"])
 }

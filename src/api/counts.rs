@@ -1,4 +1,4 @@
-//! Counting look-ups: each one once, whatever becomes of it.
+//! Counts each look-up once, however it ends.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
@@ -12,16 +12,16 @@ use crate::metrics::{
 use crate::resolver::{Answer, Source, Trigger};
 use crate::trace::Span;
 
-/// The label for a request that names no platform of ours, or was not read.
+/// The platform label if the request was not read or names no configured platform.
 const NO_PLATFORM: &str = "unknown";
 
-/// The label of look-ups that no tier and no CRM answered.
+/// The source label of look-ups that neither a tier nor the CRM answered.
 const NO_SOURCE: &str = "none";
 
-/// The outcome of a look-up that its client has cancelled.
+/// The outcome of a look-up that its client cancelled.
 const CANCELLED: &str = "cancelled";
 
-/// The outcome of a look-up that broke off by a fault of ours.
+/// The outcome of a look-up that an internal fault ended.
 const INTERNAL: &str = "internal";
 
 const TRIGGERS: [Trigger; 3] = [
@@ -30,7 +30,7 @@ const TRIGGERS: [Trigger; 3] = [
     Trigger::InitialMatch,
 ];
 
-/// The counters of one platform that a hit touches, found at start.
+/// The counters of one platform that a hit increments, looked up at start.
 #[derive(Debug)]
 pub(super) struct PlatformCounters {
     platform: String,
@@ -42,7 +42,7 @@ pub(super) struct PlatformCounters {
 }
 
 impl PlatformCounters {
-    /// Series that nothing has touched yet read 0 from here on, and are not missing.
+    /// Creates every series, so that those not incremented yet read 0 and are not missing.
     pub(super) fn new(platform: &str, metrics: &Metrics) -> Self {
         let labels = PlatformLabels {
             platform: platform.to_owned(),
@@ -80,8 +80,8 @@ fn quality_counter(platform: &str, quality: MatchQuality, metrics: &Metrics) -> 
     metrics.answers_by_quality.get_or_create(&labels).clone()
 }
 
-/// One look-up, counted and described on its span when it ends. If it is dropped before, its client
-/// has cancelled it.
+/// One look-up: counted, and described on its span, when it ends. If it is dropped before that, its
+/// client has cancelled it.
 pub(super) struct LookupTally<'a> {
     metrics: &'a Metrics,
     trigger: Trigger,
@@ -92,7 +92,7 @@ pub(super) struct LookupTally<'a> {
 }
 
 impl<'a> LookupTally<'a> {
-    /// A look-up begins. Its platform is not known yet.
+    /// Starts a tally whose platform is not known yet.
     pub(super) fn start(metrics: &'a Metrics, trigger: Trigger, span: Span) -> Self {
         Self {
             metrics,
@@ -104,12 +104,10 @@ impl<'a> LookupTally<'a> {
         }
     }
 
-    /// It is about a contact of this platform.
     pub(super) fn set_platform(&mut self, platform: &'a PlatformCounters) {
         self.platform = Some(platform);
     }
 
-    /// It is answered.
     pub(super) fn answered(&mut self, answer: &Answer) {
         let is_found = answer.entry.count() > 0;
         let (source, outcome) = (
@@ -128,12 +126,12 @@ impl<'a> LookupTally<'a> {
         }
     }
 
-    /// There is nobody to look up.
+    /// The request was answered without a look-up.
     pub(super) fn nobody(&mut self) {
         self.count(NO_SOURCE, "not_found");
     }
 
-    /// It failed, or was refused.
+    /// The look-up failed or was refused.
     pub(super) fn failed(&mut self, error: &ApiError) {
         count_refusal(self.metrics, error);
         self.count(NO_SOURCE, &error.reason().to_ascii_lowercase());
@@ -152,7 +150,7 @@ impl<'a> LookupTally<'a> {
         observe(&durations, self.stopwatch.elapsed());
     }
 
-    /// Puts on the span what the metrics count.
+    /// Records on the span what the metrics count.
     fn describe(&mut self, source: &'static str, outcome: &str) {
         self.is_counted = true;
         if self.span.is_traced() {
@@ -179,7 +177,7 @@ impl Drop for LookupTally<'_> {
     }
 }
 
-/// Counts a request that was refused without a look-up; other failures are not counted here.
+/// Counts a request that was refused without a look-up. Other failures are not counted here.
 pub(super) fn count_refusal(metrics: &Metrics, error: &ApiError) {
     if let Some(reason) = error.refusal() {
         let labels = RefusalLabels { reason };
@@ -187,7 +185,7 @@ pub(super) fn count_refusal(metrics: &Metrics, error: &ApiError) {
     }
 }
 
-/// Counts a look-up that was refused before it was read: its trigger and platform are not known.
+/// Counts a look-up that was refused before it was read: its trigger and platform are unknown.
 pub(super) fn count_unread_lookup(metrics: &Metrics, error: &ApiError) {
     LookupTally::start(metrics, Trigger::IncomingCall, Span::default()).failed(error);
 }

@@ -1,4 +1,4 @@
-//! What goes with a failure: `google.rpc`'s details as values, and the words for a person.
+//! What accompanies a failure: `google.rpc`'s details as values, and the words for a person.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::pb::v1 as pb;
 /// The `domain` of all reasons.
 const DOMAIN: &str = "contactd";
 
-/// Where the operator of the telephony service looks.
+/// Points a person to the operator of the telephony service.
 const OPERATOR: &str = "Its operator finds the reason in the status details.";
 
-/// How a batch that ended early goes on.
+/// How to continue a batch that ended early.
 const AGAIN: &str = "What was looked up is kept. Start the warm-up again for the rest.";
 
-/// The details of a failure. A front writes them in its own way.
+/// The details of a failure. Each front writes them in its own format.
 #[derive(Debug)]
 pub(crate) struct ErrorDetails<'a> {
     /// `ErrorInfo.reason`.
@@ -31,7 +31,6 @@ pub(crate) struct ErrorDetails<'a> {
 }
 
 impl ApiError {
-    /// All details of this failure.
     #[must_use]
     pub(crate) fn details(&self) -> ErrorDetails<'_> {
         ErrorDetails {
@@ -68,7 +67,7 @@ impl ApiError {
             Self::Stopping => words::warning("The look-up service is restarting", AGAIN),
             Self::NotForgottenEverywhere => words::danger(
                 "Stored answers could not be forgotten everywhere",
-                "It is forgotten in one place, but others could not be told. Try again in a moment.",
+                "They are forgotten in one place, but not yet in others. Try again in a moment.",
             ),
         }
     }

@@ -6,26 +6,26 @@ use std::time::Duration;
 use crate::clients::{Excess, Forbidden};
 use crate::domain::LookupError;
 
-/// When to try again if the CRM's limit is reached and the CRM does not say until when.
+/// When to try again if the CRM's limit is reached and the CRM does not say when it ends.
 const AFTER_A_LIMIT: Duration = Duration::from_secs(60);
 
 /// When to try again if the daemon is full: its queue is short.
 const AFTER_OVERLOAD: Duration = Duration::from_millis(250);
 
-/// Why a request has no answer. What it displays is for the client's programmers, and repeats no
+/// Why a request has no answer. The `Display` text is for the client's programmers and contains no
 /// value of the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ApiError {
     /// A field of the request cannot be used.
     #[error(transparent)]
     InvalidRequest(#[from] Violation),
-    /// The client has shown no credential that is listed.
+    /// The client sent no listed credential.
     #[error(
         "the client is not known: send `authorization: Bearer TOKEN` with a token of grpc.tokens, or use a certificate \
          that is listed there"
     )]
     ClientUnauthenticated,
-    /// The client is known, but may not have this.
+    /// The client is known, but not allowed to do this.
     #[error(transparent)]
     ClientForbidden(#[from] Forbidden),
     /// The daemon, or the client's share of it, is full.
@@ -34,22 +34,21 @@ pub(crate) enum ApiError {
     /// The look-up, or the batch, failed.
     #[error("{error}")]
     LookupFailed {
-        /// How.
         error: LookupError,
-        /// The name of the CRM for people.
+        /// The CRM's name as people know it.
         platform: String,
     },
     /// The request did not arrive in time.
     #[error("the request did not arrive within 10 seconds of its headers")]
     RequestTooSlow,
-    /// The progress of a batch was not read.
+    /// The client did not read the batch's progress.
     #[error("the batch was ended because its progress was not read for a minute")]
     ReadTooSlowly,
     /// A batch ends because the daemon stops.
     #[error("the daemon is stopping; run the batch again for the rest")]
     Stopping,
     /// Other replicas may still serve what this one has forgotten.
-    #[error("forgotten by this replica, but Redis could not be told; try again")]
+    #[error("forgotten by this replica, but Redis could not be reached; try again")]
     NotForgottenEverywhere,
 }
 
@@ -79,24 +78,24 @@ pub(crate) enum Overload {
     /// The client is at its own limits.
     #[error(transparent)]
     Client(Excess),
-    /// As many calls are in hand as may be.
+    /// The most calls are in progress already.
     #[error("too many requests in flight")]
     Calls,
-    /// As many prefetch jobs are under way as may be.
+    /// The most prefetch jobs are running already.
     #[error("too many prefetch jobs at once")]
     Jobs,
-    /// The places are taken of something that one front has beside the methods.
+    /// Something that only one front offers is full.
     #[error("{message}")]
     Front {
-        /// What is full.
+        /// The error message.
         message: &'static str,
         /// When to try again.
         retry_after: Duration,
     },
 }
 
-/// The kind of a failure. The values are those of `google.rpc.Code`, as gRPC and the Connect
-/// protocol have them.
+/// The kind of a failure, with the values of `google.rpc.Code`, which gRPC and the Connect protocol
+/// share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorCode {
     /// The request is wrong.
@@ -105,22 +104,22 @@ pub(crate) enum ErrorCode {
     DeadlineExceeded,
     /// Only a stored answer was wanted, and there is none.
     NotFound,
-    /// The client, or the CRM's user, may not have this.
+    /// The client, or the CRM's user, lacks the permission.
     PermissionDenied,
     /// A limit is reached.
     ResourceExhausted,
-    /// Ended by the daemon before its end.
+    /// The daemon ended it early.
     Aborted,
-    /// The CRM's or the daemon's fault.
+    /// A fault of the CRM or the daemon.
     Internal,
-    /// It may work in a moment.
+    /// It may succeed in a moment.
     Unavailable,
     /// The client, or the CRM's user, is not known.
     Unauthenticated,
 }
 
 impl ApiError {
-    /// A fault of ours, if it is not even known which platform was meant.
+    /// An internal fault before the platform is known.
     pub(crate) fn internal() -> Self {
         Self::LookupFailed {
             error: LookupError::Internal,
@@ -128,7 +127,6 @@ impl ApiError {
         }
     }
 
-    /// The kind of failure.
     #[must_use]
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
@@ -143,7 +141,8 @@ impl ApiError {
         }
     }
 
-    /// The reason of the public contract (`ErrorInfo.reason`); in lower case the metrics' `outcome`.
+    /// The reason in the public contract (`ErrorInfo.reason`). In lower case it is the metrics'
+    /// `outcome`.
     #[must_use]
     pub(crate) fn reason(&self) -> &'static str {
         match self {
@@ -181,7 +180,7 @@ impl ApiError {
         }
     }
 
-    /// The `reason` of `contactd_calls_refused_total`, if the request was refused without a look-up.
+    /// The `reason` of `contactd_calls_refused_total` if the request was refused without a look-up.
     #[must_use]
     pub(super) fn refusal(&self) -> Option<&'static str> {
         match self {

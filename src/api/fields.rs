@@ -11,7 +11,7 @@ use crate::domain::{AuthHeader, NumberFormat, Region, User};
 use crate::pb::v1 as pb;
 use crate::resolver::Trigger;
 
-/// Longest id that is taken, in bytes.
+/// Longest id that is accepted, in bytes.
 const MAX_ID: usize = 512;
 
 /// Most formats of a user; App Connect offers three.
@@ -20,13 +20,13 @@ const MAX_FORMATS: usize = 16;
 /// Most bytes of a Struct in a request; App Connect's user settings are a few switches.
 const MAX_STRUCT_BYTES: usize = 16 << 10;
 
-/// Most values in it, those of all levels together.
+/// Most values in it, counted over all levels.
 const MAX_STRUCT_VALUES: usize = 1000;
 
-/// Most levels of it.
+/// Most levels in it.
 const MAX_STRUCT_LEVELS: usize = 16;
 
-/// The trigger that a request names; an unknown value counts as an incoming call.
+/// The trigger that a request names. An unknown value counts as an incoming call.
 pub(super) fn trigger(trigger: pb::Trigger) -> Trigger {
     match trigger {
         pb::Trigger::Unspecified | pb::Trigger::IncomingCall => Trigger::IncomingCall,
@@ -70,7 +70,7 @@ pub(super) fn check_ids(user: &pb::User) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Bounds a Struct.
+/// Checks the limits of a Struct.
 fn check_struct(field: &str, fields: Option<&Struct>) -> Result<(), Violation> {
     let Some(fields) = fields else { return Ok(()) };
     let too = |what: String| Err(Violation::new(field, what));
@@ -78,7 +78,7 @@ fn check_struct(field: &str, fields: Option<&Struct>) -> Result<(), Violation> {
         return too(format!("is larger than {MAX_STRUCT_BYTES} bytes"));
     }
     let mut values = 0;
-    // A list instead of a recursion; prost has refused more than a hundred levels already.
+    // A list instead of recursion; prost has already refused more than a hundred levels.
     let mut todo: Vec<(&Value, usize)> = fields.fields.values().map(|value| (value, 1)).collect();
     while let Some((value, level)) = todo.pop() {
         values += 1;
@@ -93,7 +93,7 @@ fn check_struct(field: &str, fields: Option<&Struct>) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The values that lie directly within one.
+/// The values directly inside a value.
 fn values_within(value: &Value) -> impl Iterator<Item = &Value> {
     let (fields, items) = match &value.kind {
         Some(ValueKind::StructValue(inner)) => (Some(inner.fields.values()), None),
@@ -133,8 +133,7 @@ pub(super) fn auth(header: String) -> Result<AuthHeader, Violation> {
     })
 }
 
-/// Formats that can spell nothing are passed over: a slip in the settings must not cost the call
-/// pop.
+/// Skips formats that can spell nothing: a typo in the settings must not cost the call pop.
 pub(super) fn formats(patterns: &[String]) -> Result<Vec<NumberFormat>, Violation> {
     if patterns.len() > MAX_FORMATS {
         let description = format!("has more than {MAX_FORMATS} entries");

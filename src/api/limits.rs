@@ -1,4 +1,4 @@
-//! Who calls, and is there room: before a request is read.
+//! Before a request is read: who calls, and whether there is room.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use super::error::{ApiError, Overload};
 use crate::clients::{Busy, CallPlace, Client, Clients, Peer};
 use crate::metrics::Metrics;
 
-/// Calls in hand for each that one user may have wait for a CRM. The resolver lets no connector
-/// fill all of them, so that what is stored is served whichever CRM hangs.
+/// Calls in progress, as a multiple of those that one user may have waiting for a CRM. The resolver
+/// lets no connector take all of them, so that stored answers are served whichever CRM hangs.
 const FOR_ALL: usize = 2;
 
-/// Largest look-up: a credential of 8 KiB, ids and formats at their limits, and settings, with
-/// room.
+/// Largest look-up request: a credential of 8 KiB, ids and formats at their limits, and settings,
+/// with some room to spare.
 const LOOKUP_BYTES: usize = 64 << 10;
 
-/// Largest request of another kind: 10,000 numbers, with room.
+/// Largest request of another kind: 10,000 numbers, with some room to spare.
 const LIST_BYTES: usize = 1 << 20;
 
-/// A kind of request, as far as its limits go.
+/// A kind of request, by its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestKind {
     /// One number, one answer.
@@ -52,7 +52,7 @@ impl RequestKind {
     }
 }
 
-/// The clients, and room for what they have in hand, on all fronts together. Clones share it.
+/// The clients, and the room for their requests, over all fronts. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientLimits {
     clients: Clients,
@@ -61,7 +61,7 @@ pub(crate) struct ClientLimits {
     metrics: Arc<Metrics>,
 }
 
-/// What a request in hand holds, given back when it is dropped.
+/// The places of a request in progress, given back on drop.
 #[derive(Debug)]
 pub(crate) struct RequestPlaces {
     _room: OwnedSemaphorePermit,
@@ -87,11 +87,11 @@ impl ClientLimits {
         }
     }
 
-    /// Who calls; `None` if nobody is listed. The `Authorization` header decides if there is one,
-    /// else the certificate.
+    /// Returns who calls, or `None` if no clients are listed. The `Authorization` header decides if
+    /// there is one, otherwise the certificate.
     ///
     /// # Errors
-    /// If neither is listed, or a certificate is needed and there is none.
+    /// If the client is not listed, or a certificate is required and there is none.
     pub(crate) fn identify(
         &self,
         authorization: Option<&[u8]>,
@@ -112,10 +112,10 @@ impl ClientLimits {
         client.map(Some).ok_or(ApiError::ClientUnauthenticated)
     }
 
-    /// Whether there is room for a request now. It may be gone when the request is read.
+    /// Checks that there is room for a request now. The room may be gone once the request is read.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is no room.
     pub(crate) fn check_room(&self, kind: RequestKind) -> Result<(), ApiError> {
         let (room, full) = self.room(kind);
         if room.available_permits() == 0 {
@@ -125,8 +125,8 @@ impl ClientLimits {
         }
     }
 
-    /// The places of a request that is whole: one of the daemon, beside the one of its client. A
-    /// connection whose client has proved who it is counts the request as in hand.
+    /// Takes the places of a completely received request: one of the daemon and one of its client.
+    /// From then on a connection with an authenticated client counts the request as in progress.
     ///
     /// # Errors
     /// If there is no room.
@@ -163,10 +163,10 @@ impl ClientLimits {
     }
 }
 
-/// A place under the client's own limits, if it has any.
+/// Takes a place under the client's own limits, if it has any.
 ///
 /// # Errors
-/// If it is at its limits.
+/// If the client is at its limits.
 pub(crate) fn enter(client: Option<&Client>) -> Result<Option<CallPlace>, ApiError> {
     let Some(client) = client else {
         return Ok(None);

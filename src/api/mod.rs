@@ -1,9 +1,9 @@
 //! What every front needs and no front owns.
 //!
-//! A front hands over a message of `contactd.v1` and who sends it. From there on everything is the
-//! same on all wires: the request is parsed, the client may ask this or not, the resolver answers
-//! within the deadline, the look-up is counted, and a failure has its reason, its details and words
-//! for a person. Promises that a look-up is counted exactly once, also if its client cancels it.
+//! A front passes on a message of `contactd.v1` and who sends it. All that follows is the same on
+//! every wire: the request is parsed, the client's permission is checked, the resolver answers
+//! within the deadline, the look-up is counted, and a failure gets its reason, its details and
+//! words for a person. Each look-up is counted exactly once, even if its client cancels it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,10 +41,10 @@ use parse::ParsedLookup;
 use platforms::{Platforms, ServedPlatform};
 pub use reply::FindReply;
 
-/// Numbers of one request that are read without leaving the thread: a millisecond.
+/// Most numbers of one request that are parsed on the current thread: this takes a millisecond.
 const READ_AT_ONCE: usize = 100;
 
-/// What an answer needs for its way back, at most.
+/// The most time that an answer needs to reach the client.
 const WAY_BACK: Duration = Duration::from_millis(20);
 
 /// Answers the methods of `contactd.v1.ContactService`.
@@ -57,7 +57,7 @@ pub(crate) struct ContactApi {
     tracer: Tracer,
 }
 
-/// What a front knows of a request beside its message.
+/// What a front knows of a request besides its message.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     client: Option<Arc<Client>>,
@@ -66,8 +66,8 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
-    /// A request of this client, if clients are listed, that is given up after `timeout`. The answer
-    /// leaves a little earlier, so that it arrives.
+    /// A request that is given up after `timeout`, from this client if clients are listed. The
+    /// answer is sent a little earlier, so that it arrives in time.
     #[must_use]
     pub(crate) fn new(client: Option<Arc<Client>>, timeout: Option<Duration>, span: Span) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl RequestContext {
         }
     }
 
-    /// Whether the lists of the client, if it has any, name what it asks for.
+    /// Checks that the client's lists, if it has any, contain what it asks for.
     fn may_ask(&self, user: &pb::User) -> Result<(), ApiError> {
         let Some(client) = &self.client else {
             return Ok(());
@@ -88,7 +88,7 @@ impl RequestContext {
                 tracing::debug!(
                     client = client.name(),
                     ?what,
-                    "a call is refused: its client may not ask this"
+                    "a call is refused: its client lacks the permission"
                 );
                 what.into()
             })
@@ -104,8 +104,8 @@ impl fmt::Debug for ContactApi {
 }
 
 impl ContactApi {
-    /// The methods over `resolver`. Jobs belong to `tasks`; `words` are the house's own ones for
-    /// withheld numbers.
+    /// The methods over `resolver`. Jobs run on `tasks`; `words` are the installation's own words
+    /// for withheld numbers.
     #[must_use]
     pub(crate) fn new(
         resolver: Resolver,
@@ -125,7 +125,7 @@ impl ContactApi {
         }
     }
 
-    /// The span of a request, below the client's if its headers name one.
+    /// The span of a request. Its parent is the client's span if the headers name one.
     pub(crate) fn span<'a>(
         &self,
         method: &'static str,
@@ -134,7 +134,7 @@ impl ContactApi {
         self.tracer.request(method, header)
     }
 
-    /// `FindContact`. Counted when it ends, or when it is dropped before.
+    /// `FindContact`. Counted when it ends or is dropped.
     ///
     /// # Errors
     /// If the request is refused, or the look-up fails.
@@ -193,7 +193,8 @@ impl ContactApi {
     /// `InvalidateContacts`.
     ///
     /// # Errors
-    /// If the request is refused, or it is not certain that all replicas forget.
+    /// If the request is refused, or it is not certain that all replicas have forgotten the
+    /// answers.
     pub(crate) async fn invalidate(
         &self,
         context: RequestContext,
@@ -234,7 +235,7 @@ impl ServedPlatform {
         }
     }
 
-    /// Reads a request with so many entries; one with many on a thread that may be kept busy.
+    /// Parses a request with so many entries. One with many is parsed on a thread that may block.
     async fn read<T: Send + 'static>(
         &self,
         entries: usize,

@@ -1,4 +1,4 @@
-//! Requests become questions: every violation of a request arises here or in [`fields`].
+//! Turns requests into questions. Every violation of a request arises here or in [`fields`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use crate::pb::v1::invalidate_contacts_request::Scope;
 use crate::resolver::{Asker, Batch, Forgotten, Question, Trigger};
 use crate::trace::Span;
 
-/// Longest text of digits that an invalidation takes for an extension.
+/// The most digits that an invalidation accepts as an extension.
 const LONGEST_EXTENSION: usize = 6;
 
 /// Most numbers of one request.
 const MAX_NUMBERS: usize = 10_000;
 
-/// What a look-up comes to.
+/// What a look-up request asks for.
 #[derive(Debug)]
 pub(super) enum ParsedLookup {
     /// A question for the resolver.
     Question(Question),
-    /// An answer without one.
+    /// The request is answered without a question.
     NoLookup(NoLookup),
 }
 
@@ -35,13 +35,12 @@ pub(super) enum NoLookup {
     Withheld,
     /// An emergency or service number.
     ShortCode,
-    /// Digits that are no whole number.
+    /// Digits that are not a complete number.
     Unusable(NumberError),
     /// The CRM cannot search for extensions.
     NoExtensions,
 }
 
-/// Who asks a CRM, on whose behalf.
 fn asker(
     platform: &Arc<Platform>,
     user: Option<pb::User>,
@@ -126,20 +125,20 @@ fn remote_party(
     }
 }
 
-/// A prefetch request, taken apart.
+/// A parsed prefetch request.
 #[derive(Debug)]
 pub(super) struct ParsedBatch {
     /// The numbers of the request, repeated ones included.
     pub(super) requested: usize,
-    /// Its different texts and parties.
+    /// Its distinct texts and parties.
     pub(super) distinct: usize,
     /// The job, unless no number can be looked up.
     pub(super) batch: Option<Batch>,
-    /// Texts that are nobody's number, each once, with what is wrong with them.
+    /// Texts that are no number, each once, with the reason.
     pub(super) invalid: Vec<(String, String)>,
 }
 
-/// The batch that a request asks for. An ill-formed number is a result, not a violation.
+/// The batch that a request asks for. An invalid number is a result, not a violation.
 pub(super) fn batch(
     request: pb::PrefetchContactsRequest,
     platform: &Arc<Platform>,
@@ -172,7 +171,7 @@ pub(super) fn batch(
     })
 }
 
-/// The parties of a batch, and the texts that are none with what is wrong with them; each once.
+/// The parties of a batch, and the texts that name none with the reason; each once.
 fn parties_of(
     numbers: Vec<String>,
     user: &User,
@@ -192,7 +191,7 @@ fn parties_of(
     (parties, invalid)
 }
 
-/// Whom a number of a batch is, or what is wrong with it.
+/// The party that a number of a batch names, or what is wrong with it.
 fn batch_party(text: &str, user: &User, words: &HouseWords) -> Result<Party, String> {
     match phone::parse_remote(text, user.region, words) {
         Ok(RemoteParty::Party(party)) => Ok(party),
@@ -202,7 +201,7 @@ fn batch_party(text: &str, user: &User, words: &HouseWords) -> Result<Party, Str
     }
 }
 
-/// What a request wants forgotten.
+/// What a request asks to forget.
 pub(super) fn forgotten(
     user: &pb::User,
     scope: Option<&Scope>,
@@ -239,9 +238,9 @@ fn forgotten_parties(
     Ok(parties)
 }
 
-/// Adds the parties that a text may name. A few digits may be an extension; there is no harm in
-/// forgetting both. More are a number, and one that cannot be read for want of a region must not
-/// pass for forgotten.
+/// Adds the parties that a text may name. A few digits may be a number or an extension: both are
+/// forgotten, which does no harm. More digits are a number. If it cannot be parsed because no
+/// region is given, that is an error: it must not look forgotten.
 fn push_forgotten(
     parties: &mut Vec<Party>,
     text: &str,

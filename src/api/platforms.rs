@@ -11,10 +11,10 @@ use crate::connector::Platform;
 use crate::metrics::Metrics;
 use crate::pb::v1 as pb;
 
-/// All of them by name.
+/// All platforms, by name.
 pub(super) struct Platforms(HashMap<String, ServedPlatform>);
 
-/// One of them.
+/// One platform.
 pub(super) struct ServedPlatform {
     pub(super) platform: Arc<Platform>,
     pub(super) replies: PlatformReplies,
@@ -41,7 +41,7 @@ impl Platforms {
         Self(served.collect())
     }
 
-    /// The platform that a request names, and the user that names it.
+    /// The platform that a request names, and its user.
     pub(super) fn named<'a>(
         &self,
         user: Option<&'a pb::User>,

@@ -16,12 +16,11 @@ use super::{ContactApi, RequestContext, RequestPlaces};
 use crate::clock;
 use crate::pb::v1 as pb;
 
-/// Events that wait for a slow client. What else it holds up is with the job, which ends if nothing
-/// moves.
+/// Events that wait for a slow client. Beyond that the job itself waits, and ends if nothing moves.
 const BACKLOG: usize = 16;
 
-/// How long the next event waits to be taken before the batch is given up: a client that stops
-/// reading would hold its place for ever.
+/// How long the next event waits for the client before the batch is given up. Without a limit, a
+/// client that stops reading would keep its place for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type ProgressEvent = Result<pb::PrefetchContactsResponse, ApiError>;
@@ -59,7 +58,7 @@ impl ContactApi {
             .await?;
         let mut job = None;
         if let Some(mut batch) = parsed.batch.take() {
-            // Ends with the job, which holds the last clone of it.
+            // The span ends with the job, which holds its last clone.
             batch.span = context.span;
             let started = self.resolver.prefetch(batch);
             job = Some(started.map_err(|error| served.failed(error))?);
@@ -69,8 +68,8 @@ impl ContactApi {
     }
 }
 
-/// Publishes the progress of a job, one event at a time: a client that reads slowly slows the job
-/// down, one that leaves or stops reading ends it and gives the places back.
+/// Publishes the progress of a job, one event at a time. A client that reads slowly slows the job
+/// down. A client that leaves or stops reading ends it, and the places are given back.
 fn publish(
     progress: ProgressStream,
     places: Option<Arc<RequestPlaces>>,
@@ -81,7 +80,7 @@ fn publish(
     tasks.spawn(async move {
         let _places = places;
         if let Err(error) = publish_all(progress, &events).await {
-            // Read when the client reads on. The rest of the batch is gone by then.
+            // Delivered when the client reads on. The rest of the batch is gone by then.
             let _ = give_up.send(error);
         }
     });
@@ -90,7 +89,7 @@ fn publish(
     ReceiverStream::new(published).chain(end)
 }
 
-/// Ends with the job or when the client leaves.
+/// Returns when the job ends or the client leaves.
 async fn publish_all(
     mut progress: ProgressStream,
     events: &mpsc::Sender<ProgressEvent>,

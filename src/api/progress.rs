@@ -1,4 +1,4 @@
-//! The progress of a prefetch job, event by event, counted as it goes.
+//! The progress of a prefetch job as events, with running totals.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ pub(super) struct ProgressStream {
     total: u32,
     done: u32,
     sums: pb::PrefetchFinished,
-    /// Texts that are nobody's number, with what is wrong with them, until they are reported.
+    /// Texts that are no number, with the reason, until they are reported.
     invalid: Vec<(String, String)>,
     pending: VecDeque<Result<Event, ApiError>>,
-    /// Until its last event.
+    /// `None` after the last event.
     job: Option<PrefetchEvents>,
 }
 
 impl ProgressStream {
-    /// The progress of `job`, which looks up what can be looked up of `parsed`.
+    /// The progress of `job`, which looks up the valid part of `parsed`.
     pub(super) fn new(
         platform: String,
         metrics: Arc<Metrics>,
@@ -53,7 +53,7 @@ impl ProgressStream {
         stream
     }
 
-    /// The first event, and those that need no job.
+    /// Queues the first event, and those that need no job.
     fn start(&mut self, already_cached: usize) {
         let started = pb::PrefetchStarted {
             requested: self.requested,
@@ -66,14 +66,14 @@ impl ProgressStream {
         }
     }
 
-    /// The next event; none after the last.
+    /// The next event; `None` after the last.
     pub(super) async fn next(&mut self) -> Option<Result<Event, ApiError>> {
         if let Some(event) = self.pending.pop_front() {
             return Some(event);
         }
         match self.job.as_mut()?.recv().await {
             Some(progress) => self.apply(progress),
-            // The job ends with its last event; without one it broke off.
+            // A job ends with its last event. Without one it broke off.
             None => self.fail(LookupError::Internal),
         }
         self.pending.pop_front()
@@ -127,7 +127,7 @@ impl ProgressStream {
         self.job = None;
     }
 
-    /// One more number is settled.
+    /// Counts one more finished number.
     fn settle(
         &mut self,
         phone_number: String,

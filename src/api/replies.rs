@@ -1,4 +1,4 @@
-//! What one platform's replies are made of, encoded at start, so that a hit formats nothing.
+//! The parts of one platform's replies, encoded at start, so that a hit formats nothing.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -11,10 +11,10 @@ use crate::domain::{Extension, Freshness};
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Source};
 
-/// Numbers of contacts whose message is encoded at start; more of them are rare.
+/// Up to this many contacts, messages are encoded at start. Larger counts are rare.
 const COUNTED: u32 = 32;
 
-/// How good an answer is, as far as its message shows.
+/// How good an answer is, as far as its message shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quality {
     /// Fresh and complete.
@@ -64,7 +64,7 @@ impl PlatformReplies {
         }
     }
 
-    /// The reply to a request for this extension of the number, if for any.
+    /// The reply with this answer, for the requested extension if there is one.
     pub(super) fn found(&self, answer: &Answer, asked: Option<Extension>) -> FindReply {
         FindReply {
             stored: answer.entry.encoded_for(asked),
@@ -74,13 +74,13 @@ impl PlatformReplies {
         }
     }
 
-    /// The reply if there is nobody to look up: no contact, and nothing to create one from.
+    /// The reply to a request without a look-up: no contact, and no option to create one.
     pub(super) fn nobody(&self, why: &NoLookup) -> FindReply {
         let message = match why {
             NoLookup::Withheld => self.withheld.clone(),
             NoLookup::ShortCode => self.short_code.clone(),
             NoLookup::NoExtensions => self.no_extensions.clone(),
-            // Rare enough to be written each time.
+            // Rare enough to be formatted each time.
             NoLookup::Unusable(why) => encode(words::warning(
                 "No whole telephone number came with the call",
                 &*format!("The number {why}."),
@@ -112,7 +112,7 @@ fn quality(answer: &Answer) -> Quality {
     }
 }
 
-/// The facts about an answer. The number and `complete` are in the stored part.
+/// The facts about an answer, except the number and `complete`, which are in the stored part.
 fn lookup(answer: &Answer) -> pb::Lookup {
     let source = match answer.source {
         Source::Memory => pb::Source::Memory,

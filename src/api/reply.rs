@@ -1,9 +1,9 @@
-//! The reply of `FindContact`, put together from stored bytes.
+//! The reply of `FindContact`, assembled from stored bytes.
 //!
-//! A stored answer is kept encoded. Protobuf lets parts of one message follow each other: repeated
-//! fields add up and embedded messages merge. So a reply is the stored bytes, the create option,
-//! the return message and the facts about this answer, one behind the other. Nothing is decoded,
-//! formatted or copied twice.
+//! A stored answer is kept encoded. Protobuf allows the parts of a message to be concatenated:
+//! repeated fields add up and embedded messages merge. So a reply is the stored bytes, the create
+//! option, the return message and the facts about this answer, one after the other. Nothing is
+//! decoded, formatted or copied twice.
 
 use bytes::{BufMut, Bytes};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
@@ -28,7 +28,7 @@ pub struct FindReply {
 }
 
 impl FindReply {
-    /// Writes the message behind what is in `buffer`; `reserve` makes room for so many bytes.
+    /// Appends the encoded message to `buffer`. `reserve` makes room for the given number of bytes.
     ///
     /// # Errors
     /// If `reserve` made too little room.

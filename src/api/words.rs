@@ -1,4 +1,4 @@
-//! Return messages: what a person may be shown, in our own words.
+//! Return messages: what a person may be shown, in contactd's own words.
 
 use std::fmt::Display;
 
@@ -9,12 +9,11 @@ use crate::pb::v1 as pb;
 const SHORT: u32 = 3_000;
 const LONG: u32 = 5_000;
 
-/// A message that all is well.
 pub(super) fn success(message: impl Display) -> pb::ReturnMessage {
     message_of(message, "success", SHORT, None)
 }
 
-/// A message for something that did not work out, but is nobody's fault.
+/// A message for something that did not work and is nobody's fault.
 pub(super) fn warning<'a>(
     message: impl Display,
     hint: impl Into<Option<&'a str>>,

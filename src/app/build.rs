@@ -1,4 +1,4 @@
-//! Building every room from the settings.
+//! Builds every room from the settings.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -142,7 +142,7 @@ fn platforms(site: &Site<'_>, fleet: &Fleet, dns: &Dns) -> anyhow::Result<Vec<Pl
     Ok(site.config.connectors.iter().map(platform).collect())
 }
 
-/// What connections are encrypted with, and the watch over it.
+/// The TLS of connections, and the task that watches the certificates.
 fn encryption(site: &Site<'_>) -> Result<Option<Tls>, tls::Error> {
     let Some(files) = &site.config.grpc.tls else {
         return Ok(None);
@@ -155,7 +155,7 @@ fn encryption(site: &Site<'_>) -> Result<Option<Tls>, tls::Error> {
     Ok(Some(tls))
 }
 
-/// The operations port, and the record of its plots.
+/// The operations port, and the task that records its plots.
 fn pages(site: &Site<'_>, fleet: &Fleet, resolver: Resolver, ready: &Arc<AtomicBool>) -> OpsServer {
     let stats = fleet.live_stats(site.config);
     let pages = OpsServer::new(

@@ -1,5 +1,5 @@
-//! The most memory that the process takes by its settings, for the worst that clients and CRMs can
-//! do. The sum is the one in `deploy/SECURITY.md`, which says what each part is for.
+//! The most memory that the process can take with its settings, in the worst case that clients and
+//! CRMs can cause. `deploy/SECURITY.md` has the same sum and explains each part.
 
 use crate::config::Config;
 use crate::grpc;
@@ -8,7 +8,7 @@ use crate::ops;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// The program, with the metadata of all numbering plans.
+/// The program, including the metadata of all numbering plans.
 const PROGRAM: u64 = 48 * MIB;
 
 /// The patterns of numbering plans, which are compiled on first use and kept: 532 MiB were measured
@@ -18,33 +18,33 @@ const NUMBERING_PLANS: u64 = 544 * MIB;
 /// What the allocator keeps for itself.
 const ALLOCATOR: u64 = 48 * MIB;
 
-/// Credentials, identities, refusals and invalidations, 100,000 of each: 185 MiB were measured,
-/// with one identity a user.
+/// Credentials, identities, refusals and invalidations, 100,000 of each. 185 MiB were measured,
+/// with one identity per user.
 const REMEMBERED: u64 = 256 * MIB;
 
 /// A reply as bytes, as JSON, and as an answer.
 const FORMS_OF_A_REPLY: u64 = 6;
 
-/// Two calls in hand with request and answer, and half a request beside them: it may be a list of
-/// up to a MiB, in a buffer that doubles.
+/// Two calls in progress with request and answer, and one incomplete request: a list of up to one
+/// MiB, in a buffer that doubles.
 const CALL: u64 = 512 * KIB + 2 * MIB;
 
 /// A batch of 10,000 numbers.
 const JOB: u64 = 4 * MIB;
 
-/// What a connection may hold unread, and its own state.
+/// A connection's unread bytes, and its own state.
 const CONNECTION: u64 = 320 * KIB;
 
-/// A stream of health.
+/// A health stream.
 const OPEN_STREAM: u64 = 12 * KIB;
 
-/// A stream of reflection, with the request under way.
+/// A reflection stream, with its request.
 const REFLECTION: u64 = 128 * KIB;
 
 /// A connection of the operations port, with its page.
 const OPERATIONS: u64 = 256 * KIB;
 
-/// The ceiling in bytes.
+/// The sum in bytes.
 pub(super) fn bytes(config: &Config) -> u64 {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let loads = count(config.resolver.max_loads).saturating_mul(FORMS_OF_A_REPLY);

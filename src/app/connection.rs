@@ -1,9 +1,9 @@
-//! One connection: plain or encrypted, with its place among all, and three limits of time.
+//! One connection, plain or encrypted: its place among all connections, and three time limits.
 //!
-//! HTTP/2's own limits are the server's. Here is what it has no say in: a client that sends frames
-//! which bring nothing without end is read as slowly as it may send them, one that connects and
-//! says nothing, one that takes nothing of what is written, and one that stays for ever; and that
-//! another one has taken its place.
+//! The server enforces HTTP/2's own limits. This module handles what HTTP/2 does not. A client that
+//! keeps sending frames that carry nothing is read only as fast as such frames are allowed. A
+//! client that connects and sends nothing, one that reads nothing, and one that stays for ever are
+//! closed. So is one whose place another connection has taken.
 
 use std::future::Future;
 use std::io;
@@ -23,22 +23,22 @@ use crate::clients::Peer;
 use crate::clock;
 use crate::frames::{Allowance, Frames};
 
-/// Within this time a client has said its first words. Afterwards the server asks for signs of life
-/// itself.
+/// The time in which a client must send its first bytes. After that the server itself sends
+/// keepalives.
 const FIRST_WORDS: Duration = Duration::from_secs(10);
 
-/// HTTP/2's greeting and the head of the first frame.
+/// HTTP/2's preface and the head of the first frame.
 const GREETING: usize = 24 + 9;
 
-/// How long nothing of what is written may be taken.
+/// How long written bytes may remain unread.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Bytes read in one go before other connections have their turn: a few small requests. Each
-/// becomes a task, and a connection that brought hundreds at once would put all of them before the
-/// others' next one.
+/// Bytes read before other connections have their turn: a few small requests. Each becomes a task.
+/// If a connection brought hundreds at once, all of them would run before the other connections'
+/// next one.
 const AT_A_TIME: usize = 1 << 10;
 
-/// The same of a large request, whose bytes cost little.
+/// The same within a large request, whose bytes cost little.
 const OF_ONE_FRAME: usize = 16 << 10;
 
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -49,15 +49,15 @@ pub(super) struct Connection {
     peer: Peer,
     heard: usize,
     longest: Duration,
-    /// For the first words, then for the end.
+    /// For the first bytes, then for the end of the connection.
     alarm: Alarm,
-    /// Set while nothing is taken.
+    /// Set while the peer reads nothing.
     stalled: Option<Alarm>,
     frames: Frames,
     allowance: Allowance,
-    /// Set while nothing is read, because too many frames brought nothing.
+    /// Set while nothing is read, because too many frames carried nothing.
     held_back: Option<Alarm>,
-    /// Bytes since other connections last had their turn.
+    /// Bytes read since other connections last had their turn.
     read: usize,
     place: ConnectionPlace,
 }
@@ -110,7 +110,7 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// Takes in what was read.
+    /// Processes bytes that were read.
     fn hear(&mut self, bytes: &[u8]) {
         self.read += bytes.len();
         if bytes.is_empty() {
@@ -123,7 +123,7 @@ impl Connection {
         self.held_back = until.map(|until| Box::pin(clock::sleep_until(until)) as Alarm);
     }
 
-    /// Watches over what was tried to be written.
+    /// Checks the result of a write.
     fn taken<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -151,14 +151,14 @@ impl Connection {
         Poll::Ready(io::ErrorKind::ConnectionAborted.into())
     }
 
-    /// The system keeps nothing of this connection once it is closed, and waits for nothing that
-    /// its peer might still take.
+    /// Makes the system drop everything of this connection when it is closed, without waiting for
+    /// its peer to read the rest.
     fn abort(&self) {
         let tcp = match self.stream.get_ref() {
             Either::Left(tcp) => tcp,
             Either::Right(tls) => tls.get_ref().0,
         };
-        // Fails if the connection has broken, and then there is nothing to keep.
+        // Fails if the connection has broken, and then there is nothing to drop.
         let _ = tcp.set_zero_linger();
     }
 }
@@ -199,7 +199,7 @@ impl AsyncRead for Connection {
             this.heard += heard;
             if this.heard >= GREETING {
                 this.alarm = Box::pin(clock::sleep(this.longest));
-                // Once, so that it wakes this task.
+                // Polled once, so that it wakes this task.
                 let _ = this.alarm.as_mut().poll(cx);
             }
         }

@@ -1,12 +1,12 @@
-//! The connections that are open, by the address of their peer.
+//! The open connections, by the address of their peer.
 //!
-//! Owns their number. Promises that there are so many at most, and that no address keeps others
-//! out: if all places are taken, a connection from an address that has fewer takes the place of one
-//! of the address that has most: of the one that has been silent for longest, and never of one with
-//! a call of a known client in hand. Connections on which a known client was served lately stay
-//! as long as strangers hold a quarter of all places or more; then strangers give way to each other
-//! only. An IPv6 client has a whole /64, which counts as one address. Clients behind one proxy share
-//! its address, and are kept apart by the proxy.
+//! Their number is limited, and no address can keep others out. If all places are taken, a new
+//! connection from an address with fewer connections takes the place of another one. That is the
+//! one of the address with the most connections that has been silent for longest, and never one
+//! with a call of a known client in progress. Connections that recently served a known client stay
+//! as long as strangers hold at least a quarter of all places. Then strangers only take places from
+//! each other. An IPv6 client has a whole /64, which counts as one address. Clients behind one
+//! proxy share its address, and the proxy has to keep them apart.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,11 +21,11 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::clients::Origin;
 use crate::clock::{self, Instant};
 
-/// Strangers get one in so many places, whatever known clients hold: a known client that comes is a
-/// stranger until its first call.
+/// Strangers get one in this many places, whatever known clients hold: a known client is a stranger
+/// until its first call.
 const OF_STRANGERS: usize = 4;
 
-/// Clones share the places.
+/// The places. Clones share them.
 #[derive(Clone)]
 pub(super) struct Crowd {
     most: usize,
@@ -40,13 +40,13 @@ struct State {
     networks: HashMap<IpAddr, HashMap<u64, Open>>,
 }
 
-/// A connection, seen from here.
+/// A connection, as this table sees it.
 struct Open {
     origin: Arc<Origin>,
     end: CancellationToken,
 }
 
-/// A connection's place, until it is dropped.
+/// A connection's place, held until it is dropped.
 pub(super) struct ConnectionPlace {
     crowd: Crowd,
     origin: Arc<Origin>,
@@ -63,7 +63,7 @@ impl fmt::Debug for Crowd {
 }
 
 impl Crowd {
-    /// Room for `most` connections.
+    /// Places for `most` connections.
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -72,7 +72,7 @@ impl Crowd {
         }
     }
 
-    /// A place for a connection from there; `None` if there is none for it.
+    /// A place for a connection from this address; `None` if there is none.
     pub(super) fn enter(&self, from: IpAddr) -> Option<ConnectionPlace> {
         let mut state = self.state.lock();
         let origin = Arc::new(Origin::new(from, state.next, self.opened));
@@ -99,8 +99,8 @@ impl Crowd {
 }
 
 impl State {
-    /// Ends an idle connection of the address that has most, if that has more than this one would
-    /// have: a stranger's, else a known client's if strangers have less than their part.
+    /// Ends an idle connection of the address with the most, if that has more than the new one
+    /// would have: a stranger's first, or a known client's if strangers have less than their part.
     fn make_room_for(&mut self, newcomer: IpAddr, most: usize) -> bool {
         let strangers = self.count(newcomer, false);
         let all_strangers: usize = self.networks.keys().map(|of| self.count(*of, false)).sum();
@@ -119,7 +119,7 @@ impl State {
         true
     }
 
-    /// Connections from there of known clients, or of strangers.
+    /// The number of connections from there, of known clients or of strangers.
     fn count(&self, network: IpAddr, known: bool) -> usize {
         self.networks.get(&network).map_or(0, |open| {
             open.values()
@@ -128,8 +128,8 @@ impl State {
         })
     }
 
-    /// The idle connection that has been silent for longest, of the address with most of them, if
-    /// that has more than `than`.
+    /// The idle connection that has been silent for longest, of the address with the most of them,
+    /// if that has more than `than`.
     fn silent_of_largest(&self, known: bool, than: usize) -> Option<Arc<Origin>> {
         let counts = self.networks.keys().map(|of| (self.count(*of, known), *of));
         let (_, largest) = counts.max().filter(|(count, _)| *count > than)?;
@@ -142,7 +142,7 @@ impl State {
             .cloned()
     }
 
-    /// Takes a connection out, if it is still there, and ends it.
+    /// Removes a connection, if it is still there, and ends it.
     fn leave(&mut self, origin: &Origin) {
         let Some(open) = self.networks.get_mut(&origin.network()) else {
             return;
@@ -159,12 +159,12 @@ impl State {
 }
 
 impl ConnectionPlace {
-    /// The connection as others see it.
+    /// The connection's identity for other rooms.
     pub(super) fn origin(&self) -> &Arc<Origin> {
         &self.origin
     }
 
-    /// Ends with the place, also when another connection takes it.
+    /// Cancelled when the place ends, also if another connection takes it.
     pub(super) fn end(&self) -> CancellationToken {
         self.end.clone()
     }

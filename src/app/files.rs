@@ -1,4 +1,4 @@
-//! Open files: how many the settings may need, and how many the system gives.
+//! Open files: how many the settings may need, and how many the system allows.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -7,7 +7,7 @@ use crate::config::Config;
 /// Listeners, Redis, the operations port, certificates, the runtime, log and spans.
 const OTHERS: u64 = 128;
 
-/// What to say if there are too few.
+/// The warning to log if there are too few.
 pub(super) fn warning(config: &Config) -> Option<String> {
     let given = getrlimit(Resource::Nofile).current?;
     let (connections, loads) = (config.grpc.max_connections, config.resolver.max_loads);

@@ -1,5 +1,5 @@
-//! What replicas share through Redis, or what stands in for it without Redis, and the parts that
-//! keep it going.
+//! What replicas share through Redis, its replacement without Redis, and the tasks that maintain
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -32,7 +32,7 @@ use crate::redis_link::{
 use crate::resolver::Deps;
 use crate::tls::Tls;
 
-/// How often scopes that nobody uses are dropped from the budgets.
+/// How often unused scopes are dropped from the budgets.
 const SWEEP: Duration = Duration::from_secs(60);
 
 /// See the header.
@@ -42,7 +42,7 @@ pub(super) struct Fleet {
     admissions: Admissions,
     shared: Option<SharedRedis>,
     budgets: Arc<Mutex<Budgets>>,
-    /// As many as the log knows of.
+    /// The number of replicas, from the log.
     replicas: Arc<AtomicU32>,
 }
 
@@ -127,7 +127,7 @@ impl Fleet {
         budget
     }
 
-    /// What the status page shows beside the metrics.
+    /// What the status page shows besides the metrics.
     pub(super) fn live_stats(&self, config: &Config) -> LiveStats {
         LiveStats {
             budgets: self.budgets.lock().clone(),
@@ -138,7 +138,7 @@ impl Fleet {
         }
     }
 
-    /// What takes up other settings.
+    /// The rooms that apply new settings.
     pub(super) fn reload(&self, clients: Clients, tls: Option<Tls>) -> Reload {
         let (cache, admissions) = (self.cache.clone(), self.admissions.clone());
         Reload {
@@ -150,7 +150,7 @@ impl Fleet {
         }
     }
 
-    /// What the resolver depends on; its loads run on `runtime`.
+    /// What the resolver depends on. Its loads run on `runtime`.
     pub(super) fn deps(&self, site: &Site<'_>, runtime: Handle) -> Deps {
         let leases = |shared: &SharedRedis| Leases::new(shared.link.clone(), site.loads.clone());
         Deps {
@@ -166,12 +166,12 @@ impl Fleet {
         }
     }
 
-    /// What invalidations are published through.
+    /// The log that publishes invalidations.
     pub(super) fn log(&self) -> Option<InvalidationLog> {
         self.shared.as_ref().map(|shared| shared.log.clone())
     }
 
-    /// Begins to apply what other replicas publish.
+    /// Starts to apply what other replicas publish.
     pub(super) fn listen(&self, supervisor: &Supervisor) {
         let Some(shared) = &self.shared else {
             return;
@@ -189,7 +189,7 @@ impl Fleet {
 }
 
 impl SharedRedis {
-    /// Begins to connect; the Redis keeper goes on with it.
+    /// Starts to connect. The Redis keeper maintains the connection.
     fn connect(redis: &redis_link::LinkConfig, site: &Site<'_>) -> anyhow::Result<Self> {
         let (link, keeper) = Link::new(redis, signals(site.metrics)).context("section redis")?;
         site.supervisor.spawn("the Redis keeper", keeper.run());
@@ -202,7 +202,7 @@ impl SharedRedis {
     }
 }
 
-/// Where the link to Redis shows how it stands.
+/// The metrics that show the state of the link to Redis.
 fn signals(metrics: &Metrics) -> LinkSignals {
     let refused = metrics.redis_refused.clone();
     let refused = Box::new(move |code| {
@@ -214,10 +214,10 @@ fn signals(metrics: &Metrics) -> LinkSignals {
     }
 }
 
-/// Without Redis nobody else needs to know it.
+/// Without Redis no other replica needs to know it.
 fn random_secret() -> anyhow::Result<SharedSecret> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)
-        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+        .map_err(|error| anyhow::anyhow!("the system provides no random bytes: {error}"))?;
     Ok(SharedSecret::new(secret))
 }

@@ -1,4 +1,4 @@
-//! How connections come in: counted, shaken hands with beside each other, each within a time.
+//! How connections are accepted: counted, with concurrent TLS handshakes, each with a time limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,23 +18,23 @@ use crate::tls::{self, Tls};
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Time before the next connection is tried where the system gives none, for want of file
-/// descriptors mostly.
+/// How long to wait if the system cannot accept a connection, mostly because it has no file
+/// descriptors left.
 const REST: Duration = Duration::from_millis(100);
 
-/// What connections need to come in.
+/// What accepting connections needs.
 pub(super) struct Gatekeeper {
     pub(super) tls: Option<Tls>,
-    /// Most connections at once. More are closed as soon as they are there, or take the place of
-    /// one whose address has more than theirs ([`Crowd`]).
+    /// Most connections at once. Further ones are closed immediately, or take the place of one
+    /// whose address has more than theirs ([`Crowd`]).
     pub(super) most: usize,
-    /// When a connection is cut off, whatever is under way on it.
+    /// When a connection is closed, even if calls are in progress.
     pub(super) longest: Duration,
     pub(super) supervisor: Supervisor,
 }
 
 impl Gatekeeper {
-    /// The connections that came in, until the stream is dropped; then the port is closed.
+    /// The accepted connections. The port is closed when the stream is dropped.
     pub(super) fn incoming(
         self,
         listener: TcpListener,
@@ -71,9 +71,7 @@ impl Gatekeeper {
             };
             let Some(place) = crowd.enter(from.ip()) else {
                 refused.log(|| {
-                    tracing::warn!(
-                        "connections are refused: there are grpc.max_connections already"
-                    );
+                    tracing::warn!("connections are refused: grpc.max_connections is reached");
                 });
                 continue;
             };
@@ -84,7 +82,7 @@ impl Gatekeeper {
                 let Some(Some(Some(connection))) = end.run_until_cancelled(shaken).await else {
                     return;
                 };
-                // Fails where the daemon stops.
+                // Fails if the daemon stops.
                 let _ = ready.send(Ok(connection)).await;
             });
         }
@@ -97,7 +95,7 @@ async fn shake(
     place: ConnectionPlace,
     longest: Duration,
 ) -> Option<Connection> {
-    // Without it a reply waits for the acknowledgement of the one before it.
+    // Otherwise a reply waits for the acknowledgement of the previous one.
     stream.set_nodelay(true).ok()?;
     let Some(tls) = tls else {
         return Some(Connection::plain(stream, place, longest));

@@ -1,4 +1,4 @@
-//! What the status page shows beside the metrics: sums from the rooms that the page does not see.
+//! What the status page shows besides the metrics: totals from rooms that the page does not see.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +8,7 @@ use crate::budget::{Budget, CallKind, Quota, Usage};
 use crate::ops::{LiveView, QuotaView, RedisView, SeparateQuota, WaitingView};
 use crate::redis_link::{Link, LinkState};
 
-/// Where the figures are. Reading them costs a look-up nothing.
+/// The sources of the figures. Reading them does not slow look-ups down.
 pub(super) struct LiveStats {
     pub(super) budgets: Budgets,
     pub(super) link: Option<Link>,
@@ -36,8 +36,8 @@ impl LiveStats {
     }
 }
 
-/// All quotas of a connector in one: an owner's calls of each kind have a quota, and wait in one of
-/// these lines.
+/// All quotas of a connector as one. Calls of each kind have their own quota, and wait in one of
+/// these lanes.
 fn quota(name: &str, budget: &Budget) -> QuotaView {
     let all = budget.quota(None);
     let mut sum = QuotaView {

@@ -1,5 +1,4 @@
-//! What other replicas publish, applied here: invalidations, revoked credentials, how many
-//! replicas there are.
+//! Applies what other replicas publish: invalidations, revoked credentials, the number of replicas.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,11 +14,11 @@ use crate::cache::{self, Event, PollResult, TieredCache};
 use crate::clock;
 use crate::redis_link::RedisTime;
 
-/// How often the log of invalidations is read: what is forgotten at one replica is forgotten at all
+/// How often the log of invalidations is read, so that what one replica forgets is forgotten by all
 /// within a second.
 const LISTEN: Duration = Duration::from_millis(100);
 
-/// How soon after the start, or after Redis was reached, the log is first read.
+/// How soon the log is first read after the start, or after Redis was reached.
 const FIRST: Duration = Duration::from_millis(20);
 
 pub(super) struct LogFollower {
@@ -28,7 +27,7 @@ pub(super) struct LogFollower {
     pub(super) cache: TieredCache,
     pub(super) admissions: Admissions,
     pub(super) budgets: Arc<Mutex<Budgets>>,
-    /// As many as the log knows of.
+    /// The number of replicas, from the log.
     pub(super) replicas: Arc<AtomicU32>,
 }
 
@@ -38,14 +37,14 @@ impl LogFollower {
         loop {
             clock::sleep(wait).await;
             let Ok(polled) = self.log.poll().await else {
-                // A single failure may just have been slow.
+                // A single failure may just be a slow reply.
                 wait = if ever_read && failed { LISTEN } else { FIRST };
                 failed = true;
                 self.no_replicas_known();
                 continue;
             };
             if !ever_read {
-                // What was forgotten before the log was first read may be in memory already.
+                // Memory may already contain what was forgotten before the log was first read.
                 self.cache.apply(&Event::Lost);
             }
             (ever_read, failed) = (true, false);

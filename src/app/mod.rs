@@ -1,4 +1,4 @@
-//! Config -> build -> run: the only place that knows all rooms.
+//! From config to a running daemon: the only place that knows all rooms.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ struct Ports {
     ops: TcpListener,
 }
 
-/// What serving and stopping need.
+/// What is needed to serve and to stop.
 #[derive(Debug)]
 struct Daemon {
     config: Config,
@@ -66,12 +66,12 @@ struct Daemon {
     tls: Option<Tls>,
     pages: OpsServer,
     ready: Arc<AtomicBool>,
-    /// Loads and jobs, which may end in peace.
+    /// Loads and jobs, which get time to end.
     loads: TaskTracker,
-    /// No new jobs from here on.
+    /// Cancelled when no new jobs may start.
     stopping: CancellationToken,
     supervisor: Supervisor,
-    /// A daemon that is given up half-way has no parts that ended too early.
+    /// If a daemon is dropped midway, its parts have not ended too early.
     stop_with_it: DropGuard,
     tracer: Tracer,
     log: Option<InvalidationLog>,
@@ -80,8 +80,8 @@ struct Daemon {
 }
 
 impl App {
-    /// Binds the ports and builds every room. Log lines that were dropped are counted by whoever
-    /// writes them.
+    /// Binds the ports and builds every room. The log writer counts dropped lines in
+    /// `log_lines_dropped`.
     ///
     /// # Errors
     /// If a port cannot be bound or TLS for CRM calls cannot be set up.
@@ -90,7 +90,7 @@ impl App {
         build::app(config, Arc::new(clock), &Dns::system(), metrics).await
     }
 
-    /// As [`App::build`], with another clock and other addresses behind names.
+    /// As [`App::build`], with another clock and name resolver.
     ///
     /// # Errors
     /// As [`App::build`].
@@ -110,7 +110,7 @@ impl App {
         Ok((self.ports.grpc.local_addr()?, self.ports.ops.local_addr()?))
     }
 
-    /// What takes up other settings while it runs.
+    /// Applies new settings at run time.
     #[must_use]
     pub(crate) fn reload(&self) -> Reload {
         self.reload.clone()

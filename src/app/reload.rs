@@ -1,4 +1,4 @@
-//! What of the settings changes while the daemon runs.
+//! Which settings change while the daemon runs.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::clients::Clients;
 use crate::config::{Config, Grpc};
 use crate::tls::{self, Tls};
 
-/// The rooms that take up new settings. Clones reach the same daemon.
+/// The rooms that apply new settings. Clones refer to the same daemon.
 #[derive(Clone)]
 pub(crate) struct Reload {
     pub(super) clients: Clients,
@@ -33,11 +33,11 @@ impl Reload {
         self.tls.as_ref()
     }
 
-    /// Takes up what of these settings can change at run time: clients and the files of
-    /// certificates as `grpc` has them, ages and quotas. All else stays as it was at the start.
+    /// Applies the settings that can change at run time: clients and certificates as given in
+    /// `grpc`, ages, and quotas. All others stay as at the start.
     ///
     /// # Errors
-    /// If the certificates cannot be used. Then nothing has changed.
+    /// If the certificates cannot be used. Nothing has changed then.
     pub(crate) fn apply(&self, config: &Config, grpc: &Grpc) -> Result<(), tls::Error> {
         if let (Some(tls), Some(files)) = (&self.tls, &grpc.tls)
             && tls.exchange(files)?

@@ -16,24 +16,24 @@ use crate::clock;
 use crate::grpc::ContactRpc;
 use crate::grpc::server::ContactServiceServer;
 
-/// How long after the last call background loads may take to end.
+/// How long background loads may run after the last call.
 const LOADS_AFTER_DRAIN: Duration = Duration::from_secs(2);
 
 /// The gRPC server while it runs.
 struct Serving {
     health: HealthReporter,
-    /// Cancelled, it takes no more connections and ends when the last call has ended.
+    /// When cancelled, it takes no more connections and ends with the last call.
     drain: CancellationToken,
     calls: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
 impl App {
-    /// Serves until `shutdown` or a part of the daemon ends, then stops in order: says NOT_SERVING
-    /// and not ready, goes on serving for `grpc.drain_delay` so that balancers notice, takes no new
-    /// connections, and lets calls and loads end within `grpc.drain_timeout`.
+    /// Serves until `shutdown` or a part of the daemon ends, then stops in order. It reports
+    /// NOT_SERVING and not ready, serves for `grpc.drain_delay` so that balancers notice, takes no
+    /// new connections, and lets calls and loads end within `grpc.drain_timeout`.
     ///
     /// # Errors
-    /// If a listener fails, or a part of the daemon has ended before the stop.
+    /// If a listener fails, or a part of the daemon ended early.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (grpc_addr, ops_addr) = self.addresses()?;
         let Self {
@@ -100,9 +100,9 @@ impl Daemon {
         })
     }
 
-    /// Says that no more calls are wanted, and gives balancers time to notice.
+    /// Reports that no more calls are wanted, and gives balancers time to notice.
     async fn announce_stop(&self, serving: &Serving) {
-        tracing::info!("stopping: not ready any more, calls in hand are answered");
+        tracing::info!("stopping: no longer ready, running calls are answered");
         self.ready.store(false, Ordering::Relaxed);
         let health = &serving.health;
         health
@@ -115,12 +115,12 @@ impl Daemon {
         clock::sleep(self.config.grpc.drain_delay).await;
     }
 
-    /// Lets calls and loads end, each within their time.
+    /// Lets calls and loads end, each within a time limit.
     async fn drain(&self, serving: Serving) -> anyhow::Result<()> {
         serving.drain.cancel();
         let served = match clock::timeout(self.config.grpc.drain_timeout, serving.calls).await {
             Some(Ok(served)) => served.context("the gRPC server failed"),
-            Some(Err(panicked)) => Err(panicked).context("the gRPC server broke off"),
+            Some(Err(panicked)) => Err(panicked).context("the gRPC server ended unexpectedly"),
             None => {
                 tracing::warn!("some connections did not end within grpc.drain_timeout");
                 Ok(())
@@ -137,15 +137,15 @@ impl Daemon {
     /// Sends the last spans and ends all parts.
     ///
     /// # Errors
-    /// If a part has ended before the stop.
+    /// If a part ended early.
     async fn finish(self) -> anyhow::Result<()> {
-        // In a thread that may block: the last spans go out now, within their time.
+        // On a blocking thread: the last spans are sent now, within their time limit.
         tokio::task::spawn_blocking(move || self.tracer.finish())
             .await
-            .context("the spans broke off")?;
+            .context("sending the last spans failed")?;
         drop(self.stop_with_it);
         if let Some(log) = &self.log {
-            // The reader, which would count this replica again, has ended.
+            // The log reader, which would count this replica again, has ended.
             log.leave().await;
         }
         tracing::info!("stopped");

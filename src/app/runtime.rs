@@ -1,24 +1,24 @@
-//! The runtime on which CRMs are called and their replies are read.
+//! The runtime that calls CRMs and parses their replies.
 //!
-//! Apart from that of the ports, so that what a CRM sends takes threads from other CRMs' look-ups
-//! at most, and the system shares the cores among both: a memory hit does not stand behind a reply
-//! of megabytes.
+//! It is separate from the runtime of the ports. So what a CRM sends can only slow down look-ups in
+//! other CRMs, and the system divides the cores between both. A memory hit does not wait behind a
+//! reply of several megabytes.
 //!
-//! Measured by `fairness::attacks` on two cores, debug build, p99 of another user's memory hits
-//! with and without it: replies of many records 6 and 15 to 21 ms, a CRM that hangs 4 to 9 and 17
-//! ms, early hints 3 and 7 ms.
+//! Measured by `fairness::attacks` on two cores, in a debug build, as the p99 of another user's
+//! memory hits with and without it: for replies of many records 6 ms and 15 to 21 ms, for a CRM
+//! that hangs 4 to 9 ms and 17 ms, for early hints 3 ms and 7 ms.
 
 use std::thread::available_parallelism;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Ends with its owner, and does not wait for what still runs on it.
+/// Ends with its owner, without waiting for what still runs on it.
 #[derive(Debug)]
 pub(super) struct CrmRuntime(Option<Runtime>);
 
 impl CrmRuntime {
-    /// With half as many threads as the machine has cores, so that the ports have the larger part
-    /// when all are busy.
+    /// Uses half as many threads as the machine has cores, so that the ports get the larger part if
+    /// all are busy.
     pub(super) fn start() -> std::io::Result<Self> {
         let threads = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         let runtime = Builder::new_multi_thread()
@@ -38,7 +38,7 @@ impl CrmRuntime {
 
 impl Drop for CrmRuntime {
     fn drop(&mut self) {
-        // Without waiting: it may be dropped where nobody may block.
+        // Without waiting: it may be dropped on a thread that must not block.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

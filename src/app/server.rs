@@ -1,4 +1,4 @@
-//! The gRPC server: its limits of HTTP/2, and what it serves.
+//! The gRPC server: its HTTP/2 limits, and the services.
 
 use std::time::Duration;
 
@@ -10,27 +10,27 @@ use crate::grpc::server::ContactServiceServer;
 use crate::grpc::{CallGate, ContactRpc};
 use crate::pb;
 
-/// Calls in hand on one connection: more than services multiplex in practice.
+/// Calls in progress on one connection: more than services multiplex in practice.
 const STREAMS: u32 = 256;
 
 /// Bytes of one request's headers: a token and trace context need less than one KiB.
 const HEADERS: u32 = 16 << 10;
 
-/// Bytes of one request that may be under way unread: all of a usual one.
+/// Unread bytes of one request: enough for a whole usual one.
 const STREAM_WINDOW: u32 = 64 << 10;
 
-/// The same of all requests of one connection.
+/// The same for all requests of one connection.
 const CONNECTION_WINDOW: u32 = 256 << 10;
 
-/// Largest request of reflection: the name of a symbol or file, with room.
+/// Largest reflection request: the name of a symbol or file, with some room to spare.
 const REFLECTION_BYTES: usize = 16 << 10;
 
-/// When a silent client is asked for a sign of life, and how long it may take to give it.
+/// When a silent client is sent a keepalive, and how long it may take to answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The server with HTTP/2's limits. h2 itself ends a connection whose client opens streams and
-/// resets them at once (20 that were not looked at yet), or sends header blocks or empty frames
+/// resets them immediately (20 that were not accepted yet), or sends header blocks or empty frames
 /// without end.
 pub(super) fn server(age: Duration) -> Server {
     Server::builder()
@@ -40,15 +40,15 @@ pub(super) fn server(age: Duration) -> Server {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        // Without tonic's grace, which would leave out the announcement: the connection itself ends
-        // after it.
+        // Without tonic's grace period, which would skip the GOAWAY announcement. The connection
+        // ends itself after it.
         .max_connection_age(age)
 }
 
 /// The service with health and reflection (v1, and v1alpha for older clients).
 ///
 /// # Errors
-/// If the descriptors that this program was built with cannot be read.
+/// If the descriptors compiled into this program cannot be read.
 pub(super) async fn routes(
     mut server: Server,
     service: ContactRpc,
@@ -72,7 +72,7 @@ pub(super) async fn routes(
         .max_decoding_message_size(REFLECTION_BYTES);
     let router = server
         .add_service(gate.before_calls(ContactServiceServer::new(service)))
-        // A watch ends when its connection is about to end anyway; its client begins again.
+        // A watch ends shortly before its connection would. Its client begins again.
         .add_service(gate.before_health(health_service, watch))
         .add_service(gate.before_reflection(v1))
         .add_service(gate.before_reflection(v1alpha));

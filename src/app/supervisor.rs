@@ -1,7 +1,7 @@
 //! The parts of the daemon: tasks that run until it stops.
 //!
-//! Promises that a part that ends before, by itself or by a panic, is logged and makes the daemon
-//! stop: one that serves without it would only look well.
+//! If a part ends early, by itself or by a panic, that is logged and the daemon stops. A daemon
+//! that served without it would only look healthy.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Starts parts, and knows whether all of them run. Clones share that.
+/// Starts parts, and knows whether all of them run. Clones share this.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Supervisor {
     pub(super) tasks: TaskTracker,
-    /// Everything ends.
+    /// Cancelled when everything ends.
     pub(super) stop: CancellationToken,
-    /// The first part that ended too early.
+    /// The first part that ended early.
     broken: Arc<SetOnce<&'static str>>,
     #[cfg(test)]
     pub(super) breaks: super::tests::Breaks,
@@ -56,13 +56,12 @@ impl Supervisor {
         })
     }
 
-    /// Waits until a part has ended too early, and returns its name.
+    /// Waits until a part has ended early, and returns its name.
     pub(super) async fn broken(&self) -> &'static str {
         self.broken.wait().await
     }
 
-    /// Whether all parts ran for as long as they should; else an error with the name of the first
-    /// that did not.
+    /// Returns an error with the name of the first part that ended early, if one did.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         match self.broken.get() {
             Some(part) => Err(anyhow::anyhow!(
@@ -73,7 +72,7 @@ impl Supervisor {
     }
 }
 
-/// Dropped with its part, however that ends.
+/// Dropped with its part, however the part ends.
 struct PartGuard {
     part: &'static str,
     end: CancellationToken,
@@ -89,7 +88,7 @@ impl Drop for PartGuard {
                 panicked,
                 "a part of the daemon has ended: the daemon stops"
             );
-            // The first one counts.
+            // Only the first one counts.
             let _ = self.broken.set(self.part);
         }
     }

@@ -43,7 +43,7 @@ impl Breaks {
             let broken = async {
                 match told.await {
                     Ok(()) => panic!("as the test says"),
-                    // Nobody will say it.
+                    // Nobody sends it.
                     Err(_) => pending::<()>().await,
                 }
             };
@@ -64,7 +64,7 @@ impl Breaks {
     }
 }
 
-/// A daemon with everything that there can be; Redis is away, which ends nothing.
+/// A daemon with every optional part. Redis is down, which ends nothing.
 async fn daemon(certificates: Option<&tempfile::TempDir>) -> App {
     let mut settings = "[ops]\nlisten = \"127.0.0.1:0\"\n[redis]\nurl = \"redis://127.0.0.1:1\"\n\
                         [connectors.example]\nkind = \"example\"\nbase_url = \"http://127.0.0.1:1\"\n\
@@ -125,7 +125,7 @@ async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) {
     assert!(waited.await.is_some(), "{what}: still not so");
 }
 
-/// What becomes of the daemon when a part panics.
+/// What happens to the daemon if a part panics.
 async fn panics_in(part: &'static str) {
     let folder = tempfile::tempdir().unwrap();
     let app = daemon((part == CERTIFICATES).then_some(&folder)).await;
@@ -135,7 +135,7 @@ async fn panics_in(part: &'static str) {
     );
     let running = TaskTracker::new().spawn(app.run(pending()));
     eventually("ready", async || is_ready(ops).await).await;
-    // A server that is gone cannot be asked, and one with TLS needs another client.
+    // A server that is gone cannot be called, and one with TLS needs another client.
     let is_asked = ![GRPC, ACCEPT, CERTIFICATES].contains(&part);
     let channel = Endpoint::from_shared(format!("http://{grpc}"))
         .unwrap()

@@ -1,10 +1,9 @@
 //! How many replicas count without Redis.
 
-/// Replicas that share a quota and do not reach Redis.
+/// Replicas that share a quota and cannot reach Redis.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct AbsentReplicas {
-    /// How many.
     pub(crate) count: u32,
-    /// Of so many in all; zero if Redis has not said yet.
+    /// The number of all replicas; zero if Redis has not reported it yet.
     pub(crate) of: u32,
 }

@@ -1,8 +1,8 @@
-//! What a CRM has lately allowed, if that is less than its documented limit.
+//! What a CRM has recently allowed, if that is less than its documented limit.
 //!
-//! Owns the limit of one scope that falls when the CRM refuses a call and recovers step by step.
-//! The documented limit may be shared with others who call the CRM, or set too high. Does no
-//! waiting and knows no limiter.
+//! The limit of one scope falls when the CRM refuses a call, and recovers step by step. The
+//! documented limit may be shared with others who call the CRM, or set too high. Does not wait, and
+//! knows no limiter.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use super::quota::Quota;
 use super::window::SlidingWindow;
 use crate::clock::Instant;
 
-/// A refusal leaves at least this part of the limit, however little the CRM has just accepted.
+/// A refusal leaves at least this fraction of the limit, however little the CRM has just accepted.
 const STEEPEST: u32 = 8;
-/// Each step back adds this part of the limit, at least one call.
+/// Each step up adds this fraction of the limit, at least one call.
 const STEP: u32 = 4;
-/// The shortest and the longest time between two steps back.
+/// The shortest and the longest time between two steps up.
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// See the header.
 #[derive(Debug, Default)]
 pub(super) struct AdaptiveLimit {
-    /// Calls that the CRM accepted within the last window, as far as known here.
+    /// Calls that the CRM accepted within the last window, as far as this replica knows.
     accepted: SlidingWindow,
     fallen: Option<LoweredLimit>,
 }
@@ -31,10 +31,10 @@ struct LoweredLimit {
     limit: u32,
     /// When the last refusal was counted.
     refused: Instant,
-    /// When the limit rises next, and how long it stays then.
+    /// When the limit rises next, and how long it stays after that.
     rises: Instant,
     stays: Duration,
-    /// Whether it has risen since the last refusal. The next steps are quicker then.
+    /// Whether it has risen since the last refusal. If so, the next steps are quicker.
     has_risen: bool,
 }
 
@@ -42,9 +42,9 @@ struct LoweredLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LimitChange {
     pub(crate) limit: u32,
-    /// For how long it holds if nobody says otherwise.
+    /// How long it holds if nobody changes it.
     pub(crate) lasts: Duration,
-    /// What it was before.
+    /// The limit before the change.
     pub(crate) before: u32,
 }
 
@@ -67,7 +67,7 @@ impl LoweredLimit {
         (self.has_risen, self.rises) = (true, now + self.stays);
     }
 
-    /// One who has stopped does not raise it any more.
+    /// A replica that has stopped no longer raises it.
     fn change_from(&self, before: u32) -> LimitChange {
         LimitChange {
             limit: self.limit,
@@ -78,12 +78,12 @@ impl LoweredLimit {
 }
 
 impl AdaptiveLimit {
-    /// How many calls a window may hold, if fewer than documented.
+    /// The most calls of a window, if fewer than documented.
     pub(super) fn limit(&self) -> Option<u32> {
         self.fallen.map(|fallen| fallen.limit)
     }
 
-    /// Whether nothing is lost by forgetting. A refusal of long ago says nothing of today.
+    /// Whether the limit can be forgotten without loss. An old refusal says nothing about today.
     pub(super) fn is_as_documented(&self, now: Instant) -> bool {
         self.fallen
             .is_none_or(|fallen| now >= fallen.rises + LONGEST)
@@ -103,7 +103,7 @@ impl AdaptiveLimit {
         let fallen = self.fallen.as_mut()?;
         let before = fallen.limit;
         if granted <= fallen.refused {
-            // One of those that were under way when the limit fell: it was allowed as well.
+            // A call that was running when the limit fell: it was allowed as well.
             fallen.limit = fallen.limit.max(accepted);
         } else if now >= fallen.rises {
             fallen.rise(quota, now);
@@ -119,9 +119,9 @@ impl AdaptiveLimit {
         (change.limit > before).then_some(change)
     }
 
-    /// The CRM has refused a call that was granted at `granted`. Calls that were under way together
-    /// count once. `is_alone`: whether all calls that the CRM counts are made here, as far as
-    /// known. Returns the new limit if it falls.
+    /// The CRM has refused a call that was granted at `granted`. Calls that ran at the same time
+    /// count as one refusal. `is_alone` says whether all calls that the CRM counts come from here,
+    /// as far as known. Returns the new limit if it falls.
     pub(super) fn refused(
         &mut self,
         quota: &Quota,
@@ -138,11 +138,11 @@ impl AdaptiveLimit {
         if accepted == 0
             && let Some(fallen) = &mut self.fallen
         {
-            // A CRM that accepts nothing at all says nothing of how many calls it would accept.
+            // If a CRM accepts nothing at all, that does not show how many calls it would accept.
             (fallen.refused, fallen.rises) = (now, now + fallen.stays);
             return None;
         }
-        // A CRM that has accepted nothing from here also counts calls of others. Their number is
+        // If a CRM has accepted nothing from here, it also counts calls of others. Their number is
         // unknown.
         let least = if is_alone && accepted > 0 {
             was / STEEPEST
@@ -155,7 +155,7 @@ impl AdaptiveLimit {
         Some(lowered.change_from(was))
     }
 
-    /// How long the limit stays after a refusal: twice as long as after the one before.
+    /// How long the limit stays after a refusal: twice as long as after the previous one.
     fn next_stay(&self, quota: &Quota) -> Duration {
         let first = first(quota);
         self.fallen

@@ -1,8 +1,7 @@
-//! When a scope will have room for a waiter, as far as a limiter knew when it was asked.
+//! When a scope will have room for a waiter, as known when the limiter was asked.
 //!
-//! Owns the arithmetic of waits: free times of the window, the pace, waiters ahead, and the calls
-//! that are reserved for proven credentials. Knows no queue, and does not know where the numbers
-//! come from.
+//! Calculates waits from the free times of the window, the pace, the waiters ahead, and the calls
+//! reserved for verified credentials. Knows no queue, and not where the numbers come from.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::window::{FreeTimes, micros};
 use crate::clock::{self, Instant};
 use crate::domain::lane::Lane;
 
-/// When a pace has its next calls.
+/// When the pace allows the next calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct NextCalls {
     /// Microseconds until the next call is due. Zero or negative if a call is due now: one interval
@@ -30,17 +29,17 @@ impl NextCalls {
     }
 }
 
-/// When there is room for a call, in one kind of lanes.
+/// When there is room for a call, for one group of lanes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RoomForecast {
     pub(crate) limit: u32,
     pub(crate) free_times: FreeTimes,
     pub(crate) next_calls: NextCalls,
-    /// How many calls of the window, and of a burst, are reserved for proven credentials.
+    /// How many calls of the window, and of a burst, are reserved for verified credentials.
     pub(crate) reserved: Reserved,
 }
 
-/// See [`RoomForecast::reserved`]. The only call of a window or a burst cannot be reserved.
+/// See [`RoomForecast::reserved`]. If a window or a burst has only one call, it cannot be reserved.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reserved {
     window: usize,
@@ -48,7 +47,7 @@ pub(super) struct Reserved {
 }
 
 impl Reserved {
-    /// One call, if one `is_reserved` at all.
+    /// One call if `is_reserved`, otherwise none.
     pub(super) fn one_if(is_reserved: bool, limit: u32, burst: u32) -> Self {
         if is_reserved {
             Self::one(limit, burst)
@@ -76,7 +75,7 @@ impl RoomForecast {
     }
 }
 
-/// When there will be room, as far as a limiter knew when it was asked.
+/// When there will be room, as known when the limiter was asked.
 #[derive(Debug, Clone)]
 pub(super) struct Forecast {
     seen: Instant,
@@ -94,7 +93,7 @@ impl Forecast {
         }
     }
 
-    /// Nobody knows, or looks again, before `wait` is over.
+    /// Room is unknown, or not checked again, before `wait` is over.
     pub(super) fn after(wait: Duration) -> Self {
         let next_calls = NextCalls {
             next: micros(wait),

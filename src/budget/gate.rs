@@ -1,8 +1,8 @@
-//! The line before one scope's quota, and what is known of that scope.
+//! The queue for one scope's quota, and what is known of that scope.
 //!
-//! Owns who goes next, the pauses of the scope, the limit that the CRM allows now, and the last
-//! forecast. A slot that is granted belongs to the gate: the head of the line at that moment takes
-//! it. Knows nothing of what the calls are for, and does not wait: [`waiting`](super::waiting)
+//! Holds the order of waiters, the scope's pauses, the limit that the CRM allows now, and the last
+//! forecast. A granted slot belongs to the gate: whoever is head of the queue at that moment takes
+//! it. Knows nothing of the purpose of the calls, and does not wait: [`waiting`](super::waiting)
 //! does.
 
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
-/// A scope counts as in use for so long after its last call.
+/// A scope counts as in use for this long after its last call.
 const IN_USE: Duration = Duration::from_secs(60);
 
 /// The gate of one scope.
@@ -35,17 +35,17 @@ pub(super) struct Gate {
 #[derive(Debug, Default)]
 pub(super) struct GateState {
     pub(super) queue: WaitQueue,
-    /// Whether a request to the limiter is under way.
+    /// Whether a request to the limiter is running.
     pub(super) is_requesting: bool,
-    /// A slot that was granted to a waiter who is not head any more.
+    /// A slot that was granted to a waiter that is no longer the head.
     pub(super) unclaimed: Option<Slot>,
     /// The limiter's last forecast.
     pub(super) forecast: Option<Forecast>,
     pub(super) pauses: Pauses,
     allowed: AdaptiveLimit,
-    /// Calls that wait for the gate to open and are not in the queue, by lane.
+    /// Calls outside the queue that wait for the gate to open, by lane.
     outside: [usize; Lane::ALL.len()],
-    /// When it was last the scope of a call's owner, and not of its credential only.
+    /// When it was last used as the scope of a call's owner, and not only of its credential.
     owned: Option<Instant>,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// A gate with nobody before it.
+    /// A gate without waiters.
     pub(super) fn new(scope: ScopeTag) -> Self {
         Self {
             scope,
@@ -66,7 +66,6 @@ impl Gate {
         }
     }
 
-    /// The scope whose quota is behind it.
     pub(super) fn scope(&self) -> ScopeTag {
         self.scope
     }
@@ -75,7 +74,7 @@ impl Gate {
         self.state.lock()
     }
 
-    /// Counts a call that was made before it was known to be of this scope.
+    /// Counts a call that was made before it was known to belong to this scope.
     pub(super) async fn count_made(&self, limiter: &QuotaLimiter, lane: Lane) -> Option<Slot> {
         let request = self.lock().request(self.scope, limiter, lane);
         let reply = limiter
@@ -88,8 +87,8 @@ impl Gate {
         reply.granted
     }
 
-    /// Takes in what a reply said. Returns what the other replicas should apply. How many calls the
-    /// CRM allows is counted in the scope of their owner only: a credential has made a part of
+    /// Applies a reply's hint. Returns the update for the other replicas. How many calls the CRM
+    /// allows is only counted in the owner's scope, because one credential makes only a part of
     /// them.
     pub(super) fn apply_hint(
         &self,
@@ -120,43 +119,44 @@ impl Gate {
         })
     }
 
-    /// This is the scope of a call's owner.
+    /// Notes that this is the scope of a call's owner.
     pub(super) fn mark_owner(&self) {
         self.lock().owned = Some(clock::now());
     }
 
-    /// Whether a pause of all lanes has begun since then.
+    /// Returns whether a pause of all lanes has begun since `moment`.
     pub(super) fn paused_since(&self, moment: Instant) -> bool {
         self.lock().pauses.began_after(moment, clock::now())
     }
 
-    /// How long no call of this lane and credential passes, as far as known, if nobody else waits.
+    /// How long the gate stays closed for a call of this lane and credential, as far as known, if
+    /// nobody else waits.
     pub(super) fn closed_for(&self, urgency: &Urgency) -> Duration {
         let whose = (urgency.lane(), CredentialProof::of(urgency));
         self.lock()
             .ready_in(whose, WaitersAhead::default(), clock::now())
     }
 
-    /// A call waits for this gate to open and is not in the queue. Counted until dropped.
+    /// A call waits for this gate to open without being in the queue. Counted until dropped.
     pub(super) fn wait_outside(&self, lane: Lane) -> OutsideWait<'_> {
         self.lock().outside[lane as usize] += 1;
         OutsideWait { gate: self, lane }
     }
 
-    /// A call of this scope is not made: its slot is free, and so is the probe if it was one.
+    /// A call of this scope is not made: frees its slot, and the probe if it was one.
     pub(super) fn give_back(&self, limiter: &QuotaLimiter, slot: &Slot) {
         self.lock().give_back(limiter, slot);
         self.refresh();
     }
 
-    /// Forgets the limiter's forecast, which holds no longer.
+    /// Discards the limiter's forecast, which no longer holds.
     pub(super) fn refresh(&self) {
         let mut state = self.lock();
         state.forecast = None;
         state.queue.wake_head();
     }
 
-    /// Adds the figures of this scope.
+    /// Adds this scope's figures.
     pub(super) fn add_to(&self, usage: &mut Usage) {
         let state = self.lock();
         let now = clock::now();
@@ -174,7 +174,7 @@ impl Gate {
         }
     }
 
-    /// Whether nobody waits and nothing is lost by forgetting this gate.
+    /// Returns whether nobody waits and this gate can be dropped without loss.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.lock();
         let now = clock::now();
@@ -203,7 +203,7 @@ impl GateState {
         self.ready_in((key.lane, key.proof), self.queue.ahead(key), now)
     }
 
-    /// A request for a call of a proven credential.
+    /// A limiter request for a call with a verified credential.
     pub(super) fn request(
         &self,
         scope: ScopeTag,

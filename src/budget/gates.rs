@@ -20,12 +20,12 @@ use crate::clock;
 use crate::domain::ScopeTag;
 use crate::urgency::Urgency;
 
-/// How often a call that waits for its credential's gate looks at it again.
+/// How often a call that waits for its credential's gate checks it again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// See the header.
 pub(super) struct QuotaGates {
-    /// Whether calls wait here. They do not for a kind of calls without a quota of its own.
+    /// Whether calls wait here. They do not if this kind of calls has no quota of its own.
     is_used: AtomicBool,
     pub(super) limiter: Arc<QuotaLimiter>,
     pub(super) gates: Mutex<HashMap<ScopeTag, Arc<Gate>, foldhash::fast::RandomState>>,
@@ -54,8 +54,8 @@ impl QuotaGates {
         self.is_used.store(is_used, Ordering::Release);
     }
 
-    /// Other settings hold. `forgets`: calls that were counted elsewhere are counted here from now
-    /// on.
+    /// Applies other settings. With `forgets`, calls that were counted elsewhere are counted here
+    /// from now on.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) {
         if self.limiter.set(quota, admitted, forgets) {
             self.refresh();
@@ -90,7 +90,7 @@ impl QuotaGates {
         self.pass(gate, urgency, true).await
     }
 
-    /// Waits a moment for room in the scope of a call's credential.
+    /// Waits briefly for room in the scope of a call's credential.
     pub(super) async fn pass_credential(
         &self,
         credential: ScopeTag,
@@ -106,7 +106,7 @@ impl QuotaGates {
         urgency: &Urgency,
         is_paced: bool,
     ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
-        // Large, and there are two of them in a call.
+        // Boxed: it is large, and a call has two of them.
         let granted = Box::pin(waiting::pass(&gate, &self.limiter, urgency, is_paced)).await?;
         Ok((self.counted(gate, granted.slot.clone()), granted))
     }
@@ -138,7 +138,7 @@ impl QuotaGates {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        // Not under the lock: calls begin meanwhile.
+        // Not under the lock, because calls begin meanwhile.
         let gates: Vec<Arc<Gate>> = self.gates.lock().values().map(Arc::clone).collect();
         let mut usage = Usage::default();
         for gate in gates {
@@ -147,17 +147,17 @@ impl QuotaGates {
         usage
     }
 
-    /// Makes all who wait look at the limiter again.
+    /// Makes all waiters ask the limiter again.
     pub(super) fn refresh(&self) {
         for gate in self.gates.lock().values() {
             gate.refresh();
         }
     }
 
-    /// Forgets the scopes that nobody uses.
+    /// Drops the scopes that nobody uses.
     pub(super) fn sweep(&self) {
         let mut gates = self.gates.lock();
-        // Whoever uses a gate holds a clone of it, and clones are made under this lock.
+        // Every user of a gate holds a clone of it, and clones are made under this lock.
         gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
         gates.shrink_to_fit();
         drop(gates);

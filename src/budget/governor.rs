@@ -1,7 +1,7 @@
-//! The pace of calls within a window, by the governor crate.
+//! The pace of calls within a window, using the governor crate.
 //!
-//! Owns two governors, because governor knows no lanes: one for all calls, one for the background
-//! lanes' share of them. Both can be asked without being spent.
+//! Uses two governors, because governor has no lanes: one for all calls, one for the background
+//! lanes' share. Both can be queried without spending.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -26,12 +26,12 @@ use crate::domain::ScopeTag;
 /// Both governors of a quota, at the pace of one replica's share.
 pub(super) struct Governors {
     replicas: NonZeroU32,
-    /// How many replicas the settings say there are at least.
+    /// The least number of replicas, from the settings.
     at_least: NonZeroU32,
     all: Governor,
     background: Governor,
-    /// By how many microseconds call pops may run further ahead of the pace than the background
-    /// lanes.
+    /// How much further call pops may run ahead of the pace than the background lanes, in
+    /// microseconds.
     ahead: i64,
 }
 
@@ -51,7 +51,7 @@ impl Governors {
         }
     }
 
-    /// The pace of all lanes and that of the background lanes, for a request.
+    /// The pace of all lanes and of the background lanes, for a request.
     pub(super) fn pace_of(&self, request: &SlotRequest) -> [Pace; 2] {
         if !request.is_paced {
             return [Pace::UNPACED; 2];
@@ -62,18 +62,18 @@ impl Governors {
         paces
     }
 
-    /// The same governors for another quota. They begin afresh, because governor's quota cannot be
+    /// The same governors for another quota. Their state is new, because governor's quota cannot be
     /// changed.
     pub(super) fn renewed(&self, quota: &Quota) -> Self {
         Self::new(quota, self.replicas, self.at_least)
     }
 
-    /// The same governors among so many replicas; `None` if they share with so many already.
+    /// The same governors for that many replicas; `None` if the number is unchanged.
     pub(super) fn among(&self, quota: &Quota, replicas: NonZeroU32) -> Option<Self> {
         (self.replicas != replicas).then(|| Self::new(quota, replicas, self.at_least))
     }
 
-    /// Counts a call for which there was room.
+    /// Counts a call that had room.
     pub(super) fn spend(&self, scope: ScopeTag, is_background: bool) {
         self.all.spend(scope);
         if is_background {
@@ -81,7 +81,7 @@ impl Governors {
         }
     }
 
-    /// Forgets the scopes whose calls lie far enough back.
+    /// Drops the scopes whose calls are old enough.
     pub(super) fn sweep(&self) {
         for governor in [&self.all, &self.background] {
             governor.limiter.retain_recent();
@@ -89,19 +89,17 @@ impl Governors {
         }
     }
 
-    /// Scopes remembered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.all.limiter.len() + self.background.limiter.len()
     }
 
-    /// How many replicas share the quota.
     pub(super) fn sharing(&self) -> NonZeroU32 {
         self.replicas.max(self.at_least)
     }
 }
 
-/// What a governor says of the next calls of a scope.
+/// What a governor says about the next calls of a scope.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     pub(super) next_calls: NextCalls,
@@ -119,7 +117,7 @@ impl Pace {
     };
 }
 
-/// One governor with a state for each scope.
+/// One governor, with a state for each scope.
 struct Governor {
     limiter: RateLimiter<ScopeTag, ArrivalTimes, GovernorClock, NoOpMiddleware<Nanos>>,
     arrivals: ArrivalTimes,
@@ -130,7 +128,7 @@ struct Governor {
 impl Governor {
     fn new(bucket: TokenBucket) -> Self {
         let (start, arrivals) = (GovernorClock(clock::now()), ArrivalTimes::default());
-        // Never less than a nanosecond: a bucket has an interval.
+        // At least a nanosecond, because a bucket needs an interval.
         let quota = governor::Quota::with_period(bucket.interval)
             .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
             .allow_burst(bucket.burst);
@@ -142,7 +140,7 @@ impl Governor {
         }
     }
 
-    /// Counts a call for which there was room.
+    /// Counts a call that had room.
     fn spend(&self, scope: ScopeTag) {
         let _ = self.limiter.check_key(&scope);
     }
@@ -154,11 +152,11 @@ impl Governor {
         }
     }
 
-    /// When the next call is due: governor's own rule, asked without spending.
+    /// When the next call is due: governor's own rule, without spending.
     fn next_calls(&self, scope: ScopeTag) -> NextCalls {
         let now = self.start.now().as_u64();
         let arrival = self.arrivals.get(scope).unwrap_or(0).max(now);
-        // Rounded up, so that a wait of this length is long enough.
+        // Rounded up, so that waiting this long is enough.
         let next = micros(Duration::from_nanos(arrival - now + 999))
             .saturating_sub(micros(self.bucket.tolerance()));
         NextCalls {
@@ -169,7 +167,8 @@ impl Governor {
 }
 
 /// What governor stores for each scope: the theoretical arrival time of the next call, in
-/// nanoseconds since the limiter's start. Ours and not governor's own, so that it can be read.
+/// nanoseconds since the limiter's start. It is a type of our own because governor's cannot be
+/// read.
 #[derive(Clone, Default)]
 struct ArrivalTimes(Arc<Mutex<HashMap<ScopeTag, u64, foldhash::fast::RandomState>>>);
 

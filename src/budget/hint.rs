@@ -1,9 +1,9 @@
-//! What one reply of a CRM says about its limit.
+//! What one reply of a CRM reports about its limit.
 
 use std::time::Duration;
 
-/// What one reply of a CRM says about its limit. The default says nothing, and is what a plain
-/// success gives.
+/// What one reply of a CRM reports about its limit. The default reports nothing, as a plain success
+/// does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RateHint {
     /// Whether the CRM refused the call because of its limit (429).
@@ -19,8 +19,8 @@ pub(crate) struct RateHint {
 }
 
 impl RateHint {
-    /// What is left of it so long after the reply. A time that is over says nothing any more; a
-    /// refusal was one.
+    /// The part that still holds this long after the reply. A time that is over no longer counts. A
+    /// refusal still does.
     pub(super) fn after(&self, age: Duration) -> Self {
         let left = |time: Option<Duration>| {
             time.map(|time| time.saturating_sub(age))

@@ -1,6 +1,6 @@
-//! Where the calls are counted: in Redis for all replicas, or here within this replica's share.
+//! Decides where calls are counted: in Redis for all replicas, or here within this replica's share.
 //!
-//! Owns the choice between the two. Knows no queue and no pause of its own.
+//! Knows no queue and no pause.
 
 use std::time::Duration;
 
@@ -21,26 +21,26 @@ use crate::domain::ScopeTag;
 #[derive(Debug)]
 pub(super) struct QuotaLimiter {
     settings: RwLock<LimiterSettings>,
-    /// The longest time after its permit at which a call may still arrive.
+    /// The longest time after the permit at which a call may still arrive.
     call_timeout: Duration,
     local: LocalLimiter,
     shared: Option<SharedQuota>,
     past: Mutex<Past>,
 }
 
-/// What the settings say; changes at run time.
+/// The values that the settings determine, which change at run time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct LimiterSettings {
     quota: Quota,
     /// How long the windows hold a call without a known end.
     hold: Duration,
-    /// For how long after a proven call one call of each window is reserved for proven credentials.
+    /// How long after a verified call one call of each window is reserved for verified credentials.
     reserve_for: Duration,
 }
 
 impl LimiterSettings {
     fn new(quota: Quota, call_timeout: Duration, admitted: Duration) -> Self {
-        // Nobody else's credential counts in the quota of a user.
+        // In the quota of a user, no other user's credential counts.
         let reserve_for = if quota.scope() == Scope::Account {
             admitted
         } else {
@@ -53,7 +53,7 @@ impl LimiterSettings {
         }
     }
 
-    /// What Redis must know to count by these settings, if nobody is absent and nothing is expected
+    /// What Redis needs to count by these settings, if no replica is absent and nothing is expected
     /// of it.
     fn shared_terms(&self) -> SharedTerms {
         SharedTerms {
@@ -89,8 +89,8 @@ impl QuotaLimiter {
         *self.settings.read()
     }
 
-    /// Applies other settings from the next request on, except for the quota's scope. Calls that
-    /// are held stay so. If `forgets`, or if windows become longer, the past is unknown. True if
+    /// Applies other settings, except the quota's scope, from the next request on. Held calls stay
+    /// held. With `forgets`, or if windows become longer, the past is unknown. Returns true if
     /// anything changes.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
         let quota = quota.of(self.quota().scope());
@@ -105,7 +105,7 @@ impl QuotaLimiter {
         forgets || new != before
     }
 
-    /// Whether all calls are made here, as far as known.
+    /// Returns whether all calls are made here, as far as known.
     pub(super) fn is_alone(&self) -> bool {
         self.shared.is_none()
     }
@@ -114,9 +114,9 @@ impl QuotaLimiter {
         self.settings().quota
     }
 
-    /// Asks for a call. Never two requests for one scope at a time.
+    /// Requests a call. There must be only one request for a scope at a time.
     ///
-    /// Ends at once, or within the timeout of the link to Redis.
+    /// Returns at once, or within the timeout of the link to Redis.
     pub(super) async fn request(&self, request: &SlotRequest) -> SlotReply {
         let settings = self.settings();
         let until = clock::now() + settings.hold;
@@ -169,7 +169,7 @@ impl QuotaLimiter {
         reply
     }
 
-    /// Counts a call that is made already, whether there is room or not.
+    /// Counts a call that was already made, whether there is room or not.
     async fn count_made(&self, request: &SlotRequest, until: Instant) -> SlotReply {
         let terms = self.settings().shared_terms();
         let counted_in_redis = match &self.shared {
@@ -187,8 +187,7 @@ impl QuotaLimiter {
         }
     }
 
-    /// The call has had its reply at `at`, or its connection broke: it is counted for one window
-    /// more from then.
+    /// The call got its reply at `at`, or its connection broke: it is counted for one more window.
     pub(super) fn release(&self, slot: &Slot, at: Instant) {
         self.free(
             slot,
@@ -215,8 +214,8 @@ impl QuotaLimiter {
         }
     }
 
-    /// A credential of the scope is proven: reserves one call of each window for proven ones for a
-    /// while.
+    /// A credential of the scope was verified: reserves one call of each window for verified ones
+    /// for a while.
     pub(super) async fn reserve_one(&self, scope: ScopeTag) {
         let reserve_for = self.settings().reserve_for;
         if reserve_for.is_zero() {
@@ -228,7 +227,7 @@ impl QuotaLimiter {
         }
     }
 
-    /// Applies what Redis knows of the replicas. True if those who wait should look again. Changes
+    /// Applies what Redis knows of the replicas. Returns true if waiters should ask again. Changes
     /// nothing without Redis.
     pub(super) fn apply_replicas(&self, replicas: &Replicas) -> bool {
         if self.shared.is_none() {
@@ -243,7 +242,7 @@ impl QuotaLimiter {
             )
         };
         if began_anew {
-            // All counts are lost and waited for at once, not again in each scope.
+            // All counts are lost, which is waited for once, and not again in each scope.
             self.local.forget_expected();
         }
         self.local.set_replicas(&self.quota(), replicas.count) || changes_count
@@ -254,12 +253,11 @@ impl QuotaLimiter {
         self.past.lock().redis_unreachable(clock::now());
     }
 
-    /// Forgets the scopes that hold nothing.
+    /// Drops the scopes that hold nothing.
     pub(super) fn sweep(&self) {
         self.local.sweep();
     }
 
-    /// Scopes remembered here.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.local.len()

@@ -1,9 +1,9 @@
-//! This replica's own count: of the whole quota without Redis, of an equal share of it while Redis
-//! is away.
+//! This replica's own count: of the whole quota without Redis, or of an equal share of it while
+//! Redis is down.
 //!
-//! Owns the windows of each scope, which guard the quota: one of all calls, one of the background
-//! lanes' share. The [`governor`](super::governor) paces the calls within them. Promises that a
-//! request which is denied spends nothing of either. Never waits.
+//! Each scope has two windows that guard the quota: one of all calls, one of the background lanes'
+//! share. The [`governor`](super::governor) paces the calls within them. A denied request spends
+//! nothing in either. Never waits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,10 +23,9 @@ use super::window::SlidingWindow;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 
-/// By how much at least a call must be held longer here before Redis is expected to hold it.
+/// How much longer a call must be held here before Redis is expected to hold it.
 const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
 
-/// The own count of one quota.
 pub(super) struct LocalLimiter {
     governors: RwLock<Governors>,
     scopes: Mutex<HashMap<ScopeTag, ScopeCalls, foldhash::fast::RandomState>>,
@@ -37,15 +36,15 @@ pub(super) struct LocalLimiter {
 struct ScopeCalls {
     all: SlidingWindow,
     background: SlidingWindow,
-    /// The latest call that Redis has counted for this replica, and until when.
+    /// The latest call that Redis has counted for this replica, and how long it is held.
     last: Option<(String, Instant)>,
     /// When Redis last counted one.
     counted: Option<Instant>,
-    /// Until when a call of each window is reserved for proven credentials.
+    /// One call of each window is reserved for verified credentials until then.
     reserved_until: Option<Instant>,
-    /// Redis does not answer requests of this scope.
+    /// Set while Redis does not answer requests of this scope.
     outage: Option<ScopeOutage>,
-    /// From when on all replicas count this scope in Redis again.
+    /// The time from which all replicas count this scope in Redis again.
     all_shared_from: Option<Instant>,
 }
 
@@ -74,7 +73,7 @@ impl fmt::Debug for LocalLimiter {
 }
 
 impl LocalLimiter {
-    /// The count of a replica that knows of no other. So many share the quota at least.
+    /// The count of a replica that knows no others, with the least number of replicas.
     pub(super) fn new(quota: &Quota, at_least: NonZeroU32) -> Self {
         Self {
             governors: RwLock::new(Governors::new(quota, NonZeroU32::MIN, at_least)),
@@ -101,7 +100,7 @@ impl LocalLimiter {
             .map_or(shared, |outage| outage.source(shared, now))
     }
 
-    /// Redis has answered a request of a scope.
+    /// Redis answered a request of a scope.
     pub(super) fn redis_answered(&self, scope: ScopeTag, quota: &Quota) {
         if let Some(held) = self.scopes.lock().get_mut(&scope)
             && let Some(outage) = held.outage.take()
@@ -112,15 +111,15 @@ impl LocalLimiter {
         }
     }
 
-    /// Redis has not answered a request of a scope. It is waited for so long.
+    /// Redis did not answer a request of a scope. This replica waits for it for `wait`.
     pub(super) fn redis_failed(&self, scope: ScopeTag, wait: Duration) {
         let mut scopes = self.scopes.lock();
         let held = scopes.entry(scope).or_default();
         held.outage = Some(ScopeOutage::prolonged(held.outage, wait, clock::now()));
     }
 
-    /// Spends a call if there is room. Never two requests for one scope at a time: what was seen
-    /// must still be so.
+    /// Spends a call if there is room. There must be only one request for a scope at a time, so
+    /// that the forecast still holds.
     pub(super) fn request(
         &self,
         quota: &Quota,
@@ -129,7 +128,7 @@ impl LocalLimiter {
         until: Instant,
     ) -> SlotReply {
         let governors = self.governors.read();
-        // governor gives nothing back. So everything is looked at before anything is spent.
+        // governor cannot give anything back. So everything is checked before anything is spent.
         let before = self.forecast(quota, request, &governors);
         if !request.wait_for(&before).is_zero() {
             return SlotReply::denied(before);
@@ -176,12 +175,12 @@ impl LocalLimiter {
         Forecast::now(all, share)
     }
 
-    /// Reserves one call of each window for proven credentials until then.
+    /// Reserves one call of each window for verified credentials until then.
     pub(super) fn reserve_one(&self, scope: ScopeTag, until: Instant) {
         self.scopes.lock().entry(scope).or_default().reserved_until = Some(until);
     }
 
-    /// What Redis must know of a scope: if it does not, it has lost its count. A call that is free
+    /// What Redis must know of a scope. If it does not, it has lost its count. A call that is free
     /// in a moment is not expected.
     pub(super) fn expected_in_redis(&self, scope: ScopeTag, per: Duration) -> ExpectedInRedis {
         let (scopes, now) = (self.scopes.lock(), clock::now());
@@ -199,7 +198,7 @@ impl LocalLimiter {
         }
     }
 
-    /// Expects no longer that Redis knows what it has counted until now.
+    /// Stops expecting that Redis knows what it has counted so far.
     pub(super) fn forget_expected(&self) {
         for held in self.scopes.lock().values_mut() {
             (held.last, held.counted) = (None, None);
@@ -220,7 +219,7 @@ impl LocalLimiter {
         }
     }
 
-    /// The call is held until `until` only.
+    /// Holds the call only until `until`.
     pub(super) fn release(&self, slot: &Slot, until: Instant) {
         if let Some(held) = self.scopes.lock().get_mut(&slot.scope) {
             if let Some((_, held_until)) = held
@@ -237,8 +236,8 @@ impl LocalLimiter {
         }
     }
 
-    /// So many replicas share the quota. True if that changes anything; then the pace begins
-    /// afresh.
+    /// That many replicas share the quota. Returns true if the number changes; then the pace starts
+    /// again.
     pub(super) fn set_replicas(&self, quota: &Quota, replicas: NonZeroU32) -> bool {
         let mut governors = self.governors.write();
         let Some(changed) = governors.among(quota, replicas) else {
@@ -248,13 +247,13 @@ impl LocalLimiter {
         true
     }
 
-    /// The quota is another one. The pace begins afresh, the windows hold what they held.
+    /// The quota has changed. The pace starts again, the windows keep their calls.
     pub(super) fn set_quota(&self, quota: &Quota) {
         let mut governors = self.governors.write();
         *governors = governors.renewed(quota);
     }
 
-    /// Forgets the scopes that hold nothing.
+    /// Drops the scopes that hold nothing.
     pub(super) fn sweep(&self) {
         self.governors.read().sweep();
         let (mut scopes, now) = (self.scopes.lock(), clock::now());
@@ -265,7 +264,6 @@ impl LocalLimiter {
         scopes.shrink_to_fit();
     }
 
-    /// Scopes remembered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.governors.read().len() + self.scopes.lock().len()

@@ -1,66 +1,65 @@
-//! What may be spent on a CRM now.
+//! The budget: what may be spent on a CRM now.
 //!
-//! A CRM allows so many HTTP calls in so much time, counted for each user or for a whole account,
-//! and punishes whoever takes more. Three kinds of work want the same calls: a phone that rings, a
-//! stale answer that is refreshed, and a call log of thousands that is prefetched. This room
-//! decides who gets the next call.
+//! A CRM allows so many HTTP calls in a period, counted for each user or for a whole account, and
+//! penalizes anyone who makes more. Three kinds of work compete for the same calls: a phone that
+//! rings, a stale answer that is refreshed, and a call log of thousands that is prefetched. This
+//! room decides which of them makes the next call.
 //!
 //! # The way of one call
-//! [`Budget::acquire`] -> the [`gate`] of each scope, a line ordered by lane and arrival -> the
-//! [`limiter`], which only the head of the line asks -> a [`Permit`]. After the reply
-//! [`Permit::observe_since`] takes in what the CRM said of its limit.
+//! [`Budget::acquire`] -> the [`gate`] of each scope, with a queue ordered by lane and arrival ->
+//! the [`limiter`], which only the head of the queue asks -> a [`Permit`]. After the reply,
+//! [`Permit::observe_since`] applies what the CRM reported about its limit.
 //!
 //! # Words
-//! *Limit*: calls that a window may hold. *Window*: the length of time that a CRM counts. *Burst*:
-//! calls that may go at once. *Scope*: whose calls are counted together. *Slot*: a call that a
-//! window holds. *Permit*: the slots of one call. *Lane*: how urgent it is. *Pause*: a time in
+//! *Limit*: the most calls of a window. *Window*: the length of time over which a CRM counts.
+//! *Burst*: the most calls at once. *Scope*: whose calls are counted together. *Slot*: a call that
+//! a window holds. *Permit*: the slots of one call. *Lane*: how urgent it is. *Pause*: a time in
 //! which a scope makes no call.
 //!
 //! # Scopes
 //! CRMs count by token, by user or by account. A call spends a slot of its owner's scope if the
-//! owner is known, and always one of its credential's ([`Scopes`]): so there is one count that
-//! knows every call under the credential.
+//! owner is known, and always one of its credential's scope ([`Scopes`]). So one count contains
+//! every call under the credential.
 //!
 //! # Windows
-//! A CRM counts the calls of a sliding window, on arrival. So a call is held in a [`window`] from
-//! its permit until one window after its reply. A call without a reply is held for as long as it
-//! may still arrive, and one window more. Each scope has two windows: of *all* calls, and of the
+//! A CRM counts the calls of a sliding window, on arrival. So a [`window`] holds a call from its
+//! permit until one window after its reply. A call without a reply is held as long as it may still
+//! arrive, and one window longer. Each scope has two windows: one of *all* calls, and one of the
 //! *background* lanes' share. Within the windows a [`governor`] paces the calls: the background
 //! lanes evenly, call pops with a burst.
 //!
 //! # Lanes
-//! A call pop needs room in one window, the other lanes in both. Both are looked at before either
-//! is spent. While a call pop waits in the line, no other lane goes. A load that becomes more
-//! urgent moves up at once ([`Urgency`]): otherwise a phone that rings for a number being
-//! prefetched would wait as long as the prefetch. Within a lane proven credentials come first, and
-//! one call of each window of an account is reserved for them.
+//! A call pop needs room in one window, the other lanes in both. Both are checked before either is
+//! spent. While a call pop waits in the queue, no other lane gets a slot. A load that becomes more
+//! urgent moves up at once ([`Urgency`]). Otherwise a phone that rings for a number being
+//! prefetched would wait as long as the prefetch. Within a lane, verified credentials come first,
+//! and one call of each window of an account is reserved for them.
 //!
 //! # Deadlines
-//! A waiter that cannot be served before its deadline is refused at once, with the time after which
-//! it can be served, and has spent nothing. The forecast knows the calls held, the waiters ahead
-//! and the pauses. What changes it later (a more urgent waiter, a pause) is applied when it
-//! happens.
+//! A waiter that cannot get a slot before its deadline is refused at once. The error says when it
+//! could get one, and nothing was spent. The forecast knows the held calls, the waiters ahead and
+//! the pauses. Later changes (a more urgent waiter, a pause) are applied when they happen.
 //!
 //! # Replicas
-//! With Redis the whole fleet stays within one quota. Redis holds the same windows for each scope
-//! ([`shared`]), the pauses, the lowered limit, and a mark that makes the background lanes of every
-//! replica stand aside while a call pop waits at any of them. A replica that does not reach Redis
-//! keeps to an equal share of the quota, and the others leave that share to it
+//! With Redis all replicas together stay within one quota. For each scope Redis holds the same
+//! windows ([`shared`]), the pauses, and the lowered limit. It also holds a mark that stops the
+//! background lanes of every replica while a call pop waits at any of them. A replica that cannot
+//! reach Redis keeps to an equal share of the quota, and the others do not use that share
 //! ([`Budget::apply_replicas`]). A request to Redis takes at most the link's timeout.
 //!
 //! # Calls of an unknown past
-//! A daemon that has just begun without Redis does not know the calls of the last window. Nor does
-//! a Redis that has lost its data or the count of one scope. For windows of up to five seconds
-//! nothing is spent until those calls are out of the window ([`past`]). For longer windows a
-//! restart may spend the quota a second time. The fleet's log notices the loss of all data; the
-//! loss of one scope is noticed by whoever has called there within the last minute.
+//! A daemon that starts without Redis does not know the calls of the last window. Neither does a
+//! Redis that has lost its data, or the count of one scope. For windows of up to five seconds
+//! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
+//! may spend the quota a second time. The log of invalidations shows the loss of all data. The loss
+//! of one scope is noticed by a replica that made calls in it within the last minute.
 //!
 //! # Hints
-//! A refusal (429) pauses the scope for as long as it says, or for 1 s doubling to 60 s, and lowers
-//! its limit until the CRM allows more again ([`adaptive_limit`]). If no calls are left until a
-//! known reset, the scope is paused until then; if few are left, only the background lanes are. A
-//! pause holds for all replicas and is never longer than an hour. A ringing phone may probe it
-//! every 30 s.
+//! A refusal (429) pauses the scope for as long as the reply says, or for 1 s doubling up to 60 s.
+//! It also lowers the limit until the CRM allows more again ([`adaptive_limit`]). If no calls are
+//! left until a known reset, the scope is paused until then. If few are left, only the background
+//! lanes are paused. A pause holds for all replicas and never lasts longer than an hour. A ringing
+//! phone may probe it every 30 s.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -111,7 +110,7 @@ pub(crate) const STALE: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the CRM's quota has no call left before the deadline")]
 pub(crate) struct Exhausted {
-    /// After this time there will be one, as far as known.
+    /// The time after which there will be one, as far as known.
     pub(crate) retry_after: Duration,
 }
 
@@ -121,16 +120,16 @@ pub(crate) struct BudgetConfig {
     /// The longest time after its owner's turn at which a call may still arrive at the CRM: its own
     /// timeout and [`STALE`].
     pub(crate) call_timeout: Duration,
-    /// How long a credential counts as proven; see [`Budget::acquire`].
+    /// How long a credential counts as verified; see [`Budget::acquire`].
     pub(crate) admitted: Duration,
-    /// How many replicas share the quotas at least.
+    /// The least number of replicas that share the quotas.
     pub(crate) replicas: NonZeroU32,
-    /// Whether nobody can have called the CRM before, so that a start has nothing to wait for.
+    /// Whether nobody can have called the CRM before, so that nothing is waited for at start.
     pub(crate) is_past_known: bool,
 }
 
 impl Default for BudgetConfig {
-    /// One replica, nothing to wait for.
+    /// One replica, and nothing to wait for.
     fn default() -> Self {
         let (call_timeout, admitted) = (Duration::ZERO, Duration::ZERO);
         Self {
@@ -145,14 +144,14 @@ impl Default for BudgetConfig {
 /// Whose quota a call spends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scopes {
-    /// The CRM's user or account, as far as known; else the credential.
+    /// The CRM's user or account if known, otherwise the credential.
     pub(crate) owner: ScopeTag,
     /// The credential.
     pub(crate) credential: ScopeTag,
 }
 
 impl From<ScopeTag> for Scopes {
-    /// Of a credential of which it is not known whose it is.
+    /// The scopes of a credential whose owner is not known.
     fn from(credential: ScopeTag) -> Self {
         Self {
             owner: credential,
@@ -207,12 +206,12 @@ impl Budget {
         }
     }
 
-    /// Waits for the turn of a load and spends one HTTP call of its scopes. A future that is
-    /// dropped leaves the line.
+    /// Waits for the load's turn and spends one HTTP call of its scopes. If the future is dropped,
+    /// the call leaves the queue.
     ///
-    /// If the quota is an account's, one call of each window is reserved for loads whose credential
-    /// is proven ([`Urgency::set_verified`]), for [`BudgetConfig::admitted`] after such a load has
-    /// called or a credential was proven.
+    /// If the quota is an account's, one call of each window is reserved for loads with a verified
+    /// credential ([`Urgency::set_verified`]). The reservation lasts [`BudgetConfig::admitted`]
+    /// after such a load made a call or a credential was verified.
     ///
     /// # Errors
     /// [`Exhausted`] as soon as it is known that the turn would come after the latest deadline of
@@ -230,7 +229,7 @@ impl Budget {
             else {
                 continue;
             };
-            // A load that was raised meanwhile has waited in its new lane since then only.
+            // A load that was raised meanwhile has waited in its new lane only since then.
             let waited = if lane == began_as {
                 stopwatch.elapsed()
             } else {
@@ -241,9 +240,9 @@ impl Budget {
         }
     }
 
-    /// Waits for a turn in both scopes, one after the other. `None` if the first one was given back
-    /// because the other had no room soon, or because it holds no longer. With the permit come the
-    /// lane and how long the load waited in it.
+    /// Waits for a turn in both scopes, one after the other. `None` if the first slot was given
+    /// back, because the other scope had no room soon or the slot became too old. Also returns the
+    /// lane, and how long the load waited in it.
     async fn try_acquire(
         &self,
         scopes: Scopes,
@@ -261,7 +260,7 @@ impl Budget {
             None => None,
             Some(credential) => match gates.pass_credential(credential, urgency).await {
                 Ok(slot) => Some(slot),
-                // Not while it holds the owner's slot: others of that owner would wait for this
+                // Not while it holds the owner's slot: the owner's other calls would wait for this
                 // credential.
                 Err(_) => return Ok(None),
             },
@@ -283,8 +282,8 @@ impl Budget {
         }
     }
 
-    /// Counts a call that was granted at `granted` under another scope before it was known to be
-    /// one of this scope, whether there is room for it or not.
+    /// Counts a call that was granted at `granted` under another scope, before it was known to
+    /// belong to this one. It counts even if there is no room.
     pub(crate) async fn adopt(
         &self,
         scope: ScopeTag,
@@ -298,11 +297,11 @@ impl Budget {
         Some(Permit::new(gates.counted(gate, slot), None, granted))
     }
 
-    /// Other quotas, and another [`BudgetConfig::admitted`], hold from the next call on, for those
-    /// that wait as well. A quota's scope stays what it was.
+    /// Applies other quotas and another [`BudgetConfig::admitted`] from the next call on, also to
+    /// calls that wait. A quota's scope does not change.
     ///
-    /// What was called lately goes on to count. If it cannot be counted (a longer window, a kind of
-    /// calls that is counted apart now, or no longer), the past is unknown as it is at a start, for
+    /// Recent calls still count. If they cannot be counted (a longer window, or a kind of calls
+    /// that is now counted separately, or no longer), the past is unknown as at a start, for
     /// windows of up to five seconds.
     pub(crate) fn set(&self, quotas: impl Into<Quotas>, admitted: Duration) {
         let quotas = quotas.into();
@@ -332,8 +331,8 @@ impl Budget {
         [&self.all, &self.search, &self.other]
     }
 
-    /// Redis said this of the replicas that share the quotas. Without Redis nothing is shared and
-    /// this changes nothing.
+    /// Redis reported this about the replicas that share the quotas. Without Redis nothing is
+    /// shared and this changes nothing.
     pub(crate) fn apply_replicas(&self, replicas: &Replicas) {
         for gates in self.all_gates() {
             if gates.limiter.apply_replicas(replicas) {
@@ -349,7 +348,7 @@ impl Budget {
             .for_each(|gates| gates.limiter.redis_unreachable());
     }
 
-    /// The quota of a kind of call, or of all that have none for themselves.
+    /// The quota of a kind of call, or of all kinds without a quota of their own.
     #[must_use]
     pub(crate) fn quota(&self, kind: Option<CallKind>) -> Quota {
         kind.map_or(&self.all, |kind| self.gates(kind))
@@ -357,8 +356,8 @@ impl Budget {
             .quota()
     }
 
-    /// How it stands with each quota in this process, with the kind of call that has it for itself.
-    /// Looks at every scope in use.
+    /// The use of each quota in this process, with the kind of call if it has its own quota. Visits
+    /// every scope in use.
     #[must_use]
     pub(crate) fn usage(&self) -> Vec<(Option<CallKind>, Quota, Usage)> {
         let own = [
@@ -376,7 +375,7 @@ impl Budget {
             .collect()
     }
 
-    /// Forgets the scopes that nobody uses and that hold no call. To be called now and then.
+    /// Drops the scopes that nobody uses and that hold no call. Called periodically.
     pub(crate) fn sweep(&self) {
         self.all_gates().into_iter().for_each(QuotaGates::sweep);
     }

@@ -1,14 +1,14 @@
-//! What is known of the calls of the past, and what may be spent while it is not known.
+//! What is known of past calls, and what may be spent while they are unknown.
 //!
-//! A CRM remembers the calls of the last window. A limiter that has just begun does not, nor does a
-//! Redis that has lost its data. Owns the moments from which the count of each is right again. Knows
-//! no scope and no call.
+//! A CRM remembers the calls of the last window. A limiter that has just started does not, and
+//! neither does a Redis that has lost its data. This module knows from when each count is right
+//! again. Knows no scope and no call.
 //!
-//! A replica that does not reach Redis spends its share all the same, after a while. So the others
-//! leave the share of each one that is missing.
+//! A replica that cannot reach Redis spends its share anyway, after a while. So the others do not
+//! use the share of a missing replica.
 //!
-//! For a window of up to [`LONGEST_WAIT`] nothing is spent until every unknown call has left the
-//! window. Longer windows would stop all calls for too long: with them a start may spend the quota
+//! For a window of up to [`LONGEST_WAIT`], nothing is spent until every unknown call has left the
+//! window. For longer windows that would stop all calls for too long: a start may spend their quota
 //! a second time.
 
 use std::num::NonZeroU32;
@@ -19,31 +19,31 @@ use super::absent::AbsentReplicas;
 use super::quota::Quota;
 use crate::clock::Instant;
 
-/// Windows up to this length are waited for.
+/// The longest window for which calls wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// Within this time after Redis is back all replicas have noticed.
+/// The time after which all replicas have noticed that Redis is back.
 const ALL_NOTICE: Duration = Duration::from_secs(3);
-/// Redis is waited for so long at least, at the start and in an outage, before a replica counts for
-/// itself.
+/// The shortest time that a replica waits for Redis, at start and in an outage, before it counts
+/// for itself.
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
-/// Within this time after a replica has lost Redis the others know it, and leave its share to it.
+/// The time after which the others know that a replica has lost Redis, and do not use its share.
 const ABSENCE_SHOWS: Duration = Duration::from_millis(500);
-/// How long a call may be on its way to the CRM if Redis has just lost the count of it.
+/// How long a call may be on its way to the CRM if Redis has just lost its count.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
-/// How soon a caller looks again if Redis is to be used and is not there.
+/// How soon a caller checks again if Redis should be used and is not there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How soon Redis is asked again of a scope that it did not answer: later than a poll notices that
-/// it was replaced.
+/// How soon Redis is asked again about a scope that it did not answer for. By then a poll has
+/// noticed if Redis was replaced.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// An outage of one scope is remembered for so long if no request comes.
+/// How long an outage of one scope is remembered if no request comes.
 const FORGOTTEN: Duration = Duration::from_secs(300);
-/// A Redis that begins later than known by more than this has lost its data in between.
+/// If Redis reports a later start of its data than known, by more than this, it has lost its data.
 const SAME: Duration = Duration::from_millis(500);
 
 /// Whose count of the calls holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CountSource {
-    /// Nothing may be spent for so long. Those who wait look again then.
+    /// Nothing may be spent for this long. Waiters ask again after that.
     Unknown(Duration),
     /// This replica's own, within its share of the quota.
     Own,
@@ -56,38 +56,39 @@ pub(super) enum CountSource {
 /// What replicas know of each other through Redis.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replicas {
-    /// How many there are, this one included, and those that have been missing for a few seconds.
+    /// The number of replicas, including this one and those that have been missing for a few
+    /// seconds.
     pub(crate) count: NonZeroU32,
-    /// How many of them are there now.
+    /// The number of replicas that are there now.
     pub(crate) present: u32,
-    /// For how long Redis has kept its data.
+    /// How long Redis has kept its data.
     pub(crate) kept_for: Duration,
 }
 
-/// See the header. Of one quota.
+/// The past of one quota; see the module's header.
 #[derive(Debug)]
 pub(super) struct Past {
     per: Duration,
     /// Whether there is a Redis that counts for all replicas.
     is_shared: bool,
-    /// Whether nobody can have called before the start.
+    /// Whether nobody can have made a call before the start.
     is_known: bool,
-    /// How many replicas share the quota at least.
+    /// The least number of replicas that share the quota.
     at_least: NonZeroU32,
     missing: RecentAbsence,
-    /// Since when the own count holds every call of this replica's share.
+    /// The time from which the own count holds every call of this replica's share.
     own_from: Instant,
-    /// Since when Redis has not been there, or the start.
+    /// When Redis went away, or the start.
     away_since: Option<Instant>,
-    /// Since when Redis has kept its data.
+    /// The time since which Redis has kept its data.
     kept_since: Option<Instant>,
-    /// From when on Redis' count holds every call.
+    /// The time from which Redis' count holds every call.
     shared_from: Option<Instant>,
-    /// From when on all replicas count in Redis.
+    /// The time from which all replicas count in Redis.
     all_shared_from: Option<Instant>,
 }
 
-/// Who is missing, and who was until lately: their calls still count.
+/// Replicas that are missing, or were until recently: their calls still count.
 #[derive(Debug, Default)]
 struct RecentAbsence {
     now: AbsentReplicas,
@@ -114,8 +115,8 @@ impl RecentAbsence {
 }
 
 impl Past {
-    /// Of a quota. Whoever is the only one to call the CRM, and has just begun, knows the whole
-    /// past.
+    /// The past of a quota. If this replica is the only one to call the CRM and has just started,
+    /// it knows the whole past.
     pub(super) fn new(quota: &Quota, config: &BudgetConfig, is_shared: bool, now: Instant) -> Self {
         let (per, is_known) = (quota.per(), config.is_past_known);
         let wait = if is_known { Duration::ZERO } else { wait(per) };
@@ -146,7 +147,7 @@ impl Past {
         }
     }
 
-    /// Applies what Redis knows of the replicas. True if that changes whose count holds.
+    /// Applies what Redis knows of the replicas. Returns true if another count holds after that.
     pub(super) fn apply_replicas(&mut self, replicas: &Replicas, now: Instant) -> bool {
         let leaves_other_part = self.count_absent(replicas, now);
         let before = self.kept_since;
@@ -161,7 +162,7 @@ impl Past {
         true
     }
 
-    /// True if another part is left to absent replicas now.
+    /// Returns true if the share left to absent replicas changes.
     fn count_absent(&mut self, replicas: &Replicas, now: Instant) -> bool {
         let of = replicas.count.max(self.at_least).get();
         let before = self.missing.at(now).count;
@@ -171,7 +172,7 @@ impl Past {
         self.missing.at(now).count != before
     }
 
-    /// True if Redis holds other data than before; then its count is not believed at once.
+    /// Returns true if Redis lost its data. Its count is not trusted at once then.
     fn data_began_anew(&mut self, kept_for: Duration, now: Instant) -> bool {
         let kept_since = now.checked_sub(kept_for).unwrap_or(now);
         let before = self.kept_since;
@@ -179,7 +180,7 @@ impl Past {
             return false;
         }
         self.kept_since = Some(kept_since);
-        // A CRM that begins with the daemon has had no calls that Redis could have lost.
+        // If the CRM starts with the daemon, there were no calls that Redis could have lost.
         if before.is_some() || !self.is_known {
             self.shared_from = Some(kept_since + wait(self.per));
             self.count_in_redis_from(kept_since + self.per + ALL_NOTICE);
@@ -187,8 +188,8 @@ impl Past {
         true
     }
 
-    /// The windows are of another length or count other calls from now on: what was called before
-    /// is not in them.
+    /// The windows have another length or count other calls from now on: earlier calls are not in
+    /// them.
     pub(super) fn forget(&mut self, per: Duration, now: Instant) {
         let from = now + unknown_for(per);
         self.per = per;
@@ -196,17 +197,17 @@ impl Past {
         self.shared_from = self.shared_from.max(Some(from));
     }
 
-    /// Since when Redis has kept its data, if it ever answered.
+    /// The time since which Redis has kept its data, if it ever answered.
     pub(super) fn kept_since(&self) -> Option<Instant> {
         self.kept_since
     }
 
-    /// How long Redis is waited for before this replica counts for itself.
+    /// How long to wait for Redis before this replica counts for itself.
     pub(super) fn outage(&self) -> Duration {
         outage(wait(self.per), self.missing.now.of.max(self.at_least.get()))
     }
 
-    /// Whose share is to be left to them.
+    /// The replicas whose share must not be used.
     pub(super) fn absent(&self, now: Instant) -> AbsentReplicas {
         self.missing.at(now)
     }
@@ -234,18 +235,18 @@ impl Past {
     }
 }
 
-/// An outage of Redis for one scope only: requests of the scope fail, while Redis answers about the
-/// replicas. Causes are a shard of a cluster that is down, or a key of another type.
+/// An outage of Redis for one scope only: requests of the scope fail, while Redis still answers
+/// about the replicas. Possible causes are a cluster shard that is down, or a key of another type.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScopeOutage {
     since: Instant,
     asks_again: Instant,
-    /// From when on this replica counts for itself.
+    /// The time from which this replica counts for itself.
     own_from: Instant,
 }
 
 impl ScopeOutage {
-    /// A request has failed, and perhaps others before it. Redis is waited for so long.
+    /// A request failed, perhaps after others. This replica waits for Redis for this long.
     pub(super) fn prolonged(before: Option<Self>, wait: Duration, now: Instant) -> Self {
         let since = before.map_or(now, |outage| outage.since);
         Self {
@@ -255,7 +256,7 @@ impl ScopeOutage {
         }
     }
 
-    /// Whose count holds for the scope, if it is `shared` for others.
+    /// Whose count holds for the scope, if `shared` holds for others.
     pub(super) fn source(&self, shared: CountSource, now: Instant) -> CountSource {
         if now >= self.asks_again {
             return shared;
@@ -265,20 +266,20 @@ impl ScopeOutage {
         })
     }
 
-    /// Whether the last request lies so far back that it says nothing of Redis.
+    /// Returns whether the last request was so long ago that it says nothing about Redis.
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
         now >= self.asks_again + FORGOTTEN
     }
 
-    /// A request was answered. From when on all replicas count in Redis again, if they may have
-    /// counted for themselves.
+    /// A request was answered. Returns the time from which all replicas count in Redis again, if
+    /// they may have counted for themselves.
     pub(super) fn ends(&self, per: Duration, now: Instant) -> Option<Instant> {
         (now >= self.own_from).then(|| now + per + ALL_NOTICE)
     }
 }
 
-/// How long Redis is waited for. Beside others until they know that this replica is missing, and
-/// what they have spent of its share is out of the window.
+/// How long to wait for Redis. If there are other replicas, that is until they know that this one
+/// is missing, and what they spent of its share has left the window.
 fn outage(window: Duration, replicas: u32) -> Duration {
     if replicas > 1 {
         window + ABSENCE_SHOWS
@@ -287,7 +288,7 @@ fn outage(window: Duration, replicas: u32) -> Duration {
     }
 }
 
-/// How long nothing is spent of a scope whose count Redis has lost.
+/// How long nothing is spent in a scope whose count Redis has lost.
 pub(super) fn unknown_for(per: Duration) -> Duration {
     if per <= LONGEST_WAIT {
         per + ON_ITS_WAY
@@ -296,7 +297,7 @@ pub(super) fn unknown_for(per: Duration) -> Duration {
     }
 }
 
-/// How long a window of length `per` is waited for.
+/// How long to wait for a window of length `per`.
 fn wait(per: Duration) -> Duration {
     if per <= LONGEST_WAIT {
         per

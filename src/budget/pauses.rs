@@ -1,7 +1,7 @@
 //! The pauses of one scope.
 //!
-//! Owns the rules from what a CRM's reply says ([`RateHint`]) to a pause, and when a ringing phone
-//! may probe one. Does no waiting itself and knows no limiter.
+//! Turns what a CRM's reply reports ([`RateHint`]) into a pause, and decides when a ringing phone
+//! may probe it. Does not wait, and knows no limiter.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use super::hint::RateHint;
 use crate::clock::Instant;
 use crate::domain::lane::Lane;
 
-/// No pause is longer, whatever a CRM says: a wrong clock must not silence an account for days.
+/// The longest pause, whatever a CRM says: a wrong clock must not block an account for days.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// The first pause after a 429 that names no time; each further one is twice as long, up to the
+/// The first pause after a 429 that names no time. Each further one is twice as long, up to the
 /// longest.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How often a ringing phone may probe whether a pause still holds.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
-/// If the limit is unknown, so many calls left or fewer are few.
+/// If the limit is unknown, this many remaining calls are few.
 const FEW: u32 = 2;
-/// How often Redis is asked whether a pause that another replica has set still holds.
+/// How often Redis is asked whether a pause of another replica still holds.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// A pause that grows by less is not published again.
 const WORTH_PUBLISHING: Duration = Duration::from_millis(100);
 
-/// For how long from now which lanes are paused.
+/// How long from now the lanes are paused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Pause {
     /// All lanes.
     pub(crate) all: Duration,
     /// The background lanes.
     pub(crate) background: Duration,
-    /// Whether earlier pauses are over.
+    /// Whether this ends earlier pauses.
     pub(crate) is_over: bool,
 }
 
@@ -40,19 +40,19 @@ pub(super) struct Pause {
 pub(super) struct Pauses {
     all: Option<Instant>,
     background: Option<Instant>,
-    /// What other replicas have set, and when Redis last said so.
+    /// The pause that other replicas have set, and when Redis last reported it.
     shared: (Option<Instant>, Option<Instant>),
     shared_at: Option<Instant>,
     /// When the pause of all lanes was set, and when it was last probed.
     began: Option<Instant>,
     probed: Option<Instant>,
-    /// Refusals in a row that named no time, and when the last one was counted.
+    /// Consecutive refusals that named no time, and when the last one was counted.
     refusals: Option<(u32, Instant)>,
 }
 
 impl Pauses {
-    /// Takes in the hint of a call that was granted at `granted`. Returns what the other replicas
-    /// should apply, if that is anything new.
+    /// Applies the hint of a call that was granted at `granted`. Returns the update for other
+    /// replicas, if there is anything new.
     pub(super) fn apply_hint(
         &mut self,
         hint: &RateHint,
@@ -75,7 +75,7 @@ impl Pauses {
         (is_longer || is_over).then_some(pause)
     }
 
-    /// Pauses for at least so long. True if that is notably longer than before.
+    /// Pauses for at least this long. Returns true if that is notably longer than before.
     fn set(&mut self, pause: Pause, now: Instant) -> bool {
         self.begin(pause, now);
         let all = lengthen(&mut self.all, pause.all, now);
@@ -83,8 +83,8 @@ impl Pauses {
         all || background
     }
 
-    /// Applies what the replicas together have set, in place of what they had set before. True if
-    /// that is notably longer.
+    /// Replaces the pauses set by all replicas together. Returns true if the new one is notably
+    /// longer.
     pub(super) fn apply_shared(&mut self, pause: Pause, now: Instant) -> bool {
         self.begin(pause, now);
         let before = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
@@ -103,17 +103,17 @@ impl Pauses {
         }
     }
 
-    /// Whether all lanes are paused, even if a probe may go.
+    /// Returns whether all lanes are paused, even if a probe may go.
     pub(super) fn all_paused(&self, now: Instant) -> bool {
         !left(self.all.max(self.shared.0), now).is_zero()
     }
 
-    /// Whether all lanes are paused, and were not at `moment`.
+    /// Returns whether all lanes are paused, and were not at `moment`.
     pub(super) fn began_after(&self, moment: Instant, now: Instant) -> bool {
         self.all_paused(now) && self.began.is_some_and(|began| began > moment)
     }
 
-    /// How long a lane is still paused. A call pop is paused until it may probe.
+    /// How long a lane is still paused. For a call pop, this ends when it may probe.
     pub(super) fn left(&self, lane: Lane, now: Instant) -> Duration {
         let all = left(self.all.max(self.shared.0), now);
         if lane.is_background() {
@@ -136,7 +136,7 @@ impl Pauses {
         again.map(|again| again.saturating_duration_since(now))
     }
 
-    /// A call goes although the pause still holds.
+    /// A call is made although the pause still holds.
     pub(super) fn probed(&mut self, now: Instant) {
         self.probed = Some(now);
     }
@@ -149,8 +149,8 @@ impl Pauses {
         }
     }
 
-    /// Whether nothing is lost by forgetting: all pauses are over, and so is the memory of
-    /// refusals.
+    /// Returns whether this can be dropped without loss: all pauses are over, and earlier refusals
+    /// no longer count.
     pub(super) fn are_over(&self, now: Instant) -> bool {
         let forgotten = self
             .refusals
@@ -175,8 +175,8 @@ impl Pauses {
         refused.max(spent.unwrap_or_default())
     }
 
-    /// One step for all calls that were under way together: only a call granted after the last
-    /// refusal was counted shows that the pause was too short.
+    /// One step for all calls that ran at the same time. Only a call that was granted after the
+    /// last refusal shows that the pause was too short.
     fn back_off(&mut self, granted: Instant, now: Instant) -> Duration {
         let refusals = match self.refusals {
             None => 1,
@@ -196,7 +196,7 @@ impl Pauses {
     }
 }
 
-/// The last few calls before the reset are left to call pops.
+/// The last few calls before the reset are reserved for call pops.
 fn pause_of_background(hint: &RateHint) -> Duration {
     let few = match (hint.remaining, hint.limit) {
         (Some(left), Some(limit)) => u64::from(left) * 10 <= u64::from(limit),

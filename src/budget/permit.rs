@@ -1,7 +1,7 @@
 //! A call that may be made, and how its end is counted.
 //!
-//! Owns the promise that a turn which comes to nothing is given back: its waiter has left, or the
-//! other scope of the same call has no room in time.
+//! A slot that is not used is given back: its waiter has left, or the call's other scope has no
+//! room in time.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ impl CountedSlot {
     }
 }
 
-/// A call that one gate has let pass and that is not made yet; given back when dropped.
+/// A call that one gate has let pass and that is not made yet. Given back on drop.
 #[derive(Debug)]
 pub(super) struct SlotGuard(Option<CountedSlot>);
 
@@ -70,13 +70,13 @@ impl Drop for SlotGuard {
     }
 }
 
-/// One HTTP call that may be made now. Dropped without [`Permit::observe_since`], it counts as one
-/// that may still arrive.
+/// One HTTP call that may be made now. If it is dropped without [`Permit::observe_since`], the call
+/// counts as one that may still arrive.
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
 pub(crate) struct Permit {
     owner: Option<CountedSlot>,
-    /// In the scope of its credential, if that is another.
+    /// The slot in the credential's scope, if that is another one.
     credential: Option<CountedSlot>,
     granted: Instant,
 }
@@ -91,18 +91,16 @@ impl Permit {
         }
     }
 
-    /// When it was granted.
     #[must_use]
     pub(crate) fn granted(&self) -> Instant {
         self.granted
     }
 
-    /// The call has had its reply. Takes in what the reply said of the CRM's limit. A plain success
-    /// counts too: it ends pauses, and the doubling of them. What it said counts from `at`, when it
-    /// came.
+    /// The call got its reply at `at`. Applies what the reply reports about the CRM's limit. A
+    /// plain success counts too: it ends pauses and resets their doubling.
     ///
-    /// Takes effect here before the first await. What is new is then published to the other
-    /// replicas, which takes at most the timeout of the link to Redis.
+    /// Takes effect here before the first await. Changes are then published to the other replicas,
+    /// which takes at most the timeout of the link to Redis.
     pub(crate) async fn observe_since(self, hint: &RateHint, at: Instant) {
         let hint = hint.after(clock::now().saturating_duration_since(at));
         let owner = self
@@ -121,8 +119,8 @@ impl Permit {
         self.counted().for_each(CountedSlot::give_back);
     }
 
-    /// The call will have no reply and can no longer arrive from `at` on: its connection could not
-    /// be made, or broke.
+    /// The call gets no reply and can no longer arrive after `at`: its connection could not be
+    /// made, or broke.
     pub(crate) fn end_since(self, at: Instant) {
         self.counted()
             .for_each(|counted| counted.limiter.release(&counted.slot, at));

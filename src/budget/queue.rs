@@ -1,7 +1,6 @@
-//! Who waits at a gate, in the order in which they go: by lane, then by the age of the load, then
-//! by arrival.
+//! The waiters at a gate in their order: by lane, then by the age of the load, then by arrival.
 //!
-//! Owns the order and nothing else: no time, no limiter.
+//! Only the order: no time, no limiter.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,18 +12,18 @@ use crate::clock::Instant;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
-/// A place in the queue. The most urgent lane comes first, within a lane the load that began first:
-/// else the later calls of a load would stand behind the first calls of all others, and a batch
-/// would end everything at its very end.
+/// A place in the queue. The most urgent lane comes first. Within a lane, the oldest load comes
+/// first. Otherwise the later calls of a load would wait behind the first calls of all others, and
+/// all loads of a batch would end only at its very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueueKey {
     /// Changes when the waiter is raised.
     pub(crate) lane: Lane,
-    /// So that a credential which nobody knows never stands before one that is proven.
+    /// Orders verified credentials before unknown ones.
     pub(crate) proof: CredentialProof,
     /// When the load began.
     began: Instant,
-    /// Stays, so that a raised waiter comes before those of its new lane who came after it.
+    /// Unchanged if the waiter is raised, so that it comes before later arrivals of its new lane.
     arrival: u64,
 }
 
@@ -47,7 +46,7 @@ impl CredentialProof {
     }
 }
 
-/// How many go before a waiter.
+/// How many waiters are ahead of one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct WaitersAhead {
     /// In any lane.
@@ -58,7 +57,7 @@ pub(super) struct WaitersAhead {
 
 struct Waiter {
     wake: Arc<Notify>,
-    /// Whether it has a deadline, and so must know if its turn comes later.
+    /// Whether it has a deadline, and so must be woken if its turn comes later.
     impatient: bool,
 }
 
@@ -70,8 +69,7 @@ pub(super) struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// Enters a waiter, last among those of its lane whose load began no later. It must leave
-    /// again.
+    /// Adds a waiter behind those of its lane whose load is not younger. It must leave again.
     pub(super) fn enter(
         &mut self,
         lane: Lane,
@@ -96,7 +94,7 @@ impl WaitQueue {
         key
     }
 
-    /// Brings a waiter up to date; its ticket may be another one afterwards.
+    /// Updates a waiter, which may change its key.
     pub(super) fn update(&mut self, key: QueueKey, lane: Lane, impatient: bool) -> QueueKey {
         if lane == key.lane {
             if let Some(waiter) = self.waiters.get_mut(&key) {
@@ -117,7 +115,6 @@ impl WaitQueue {
         moved
     }
 
-    /// Takes a waiter out.
     pub(super) fn leave(&mut self, key: QueueKey) {
         self.waiters.remove(&key);
     }
@@ -134,7 +131,7 @@ impl WaitQueue {
             .is_some_and(|(head, _)| *head == key)
     }
 
-    /// How many go before this waiter.
+    /// The number of waiters ahead of this one.
     pub(super) fn ahead(&self, key: QueueKey) -> WaitersAhead {
         let pops = self
             .waiters
@@ -153,14 +150,14 @@ impl WaitQueue {
         self.waiters.keys().map(|key| key.lane)
     }
 
-    /// Wakes whose turn it is.
+    /// Wakes the head.
     pub(super) fn wake_head(&self) {
         if let Some((_, head)) = self.waiters.first_key_value() {
             head.wake.notify_one();
         }
     }
 
-    /// Wakes all that have a deadline.
+    /// Wakes all waiters that have a deadline.
     pub(super) fn wake_impatient(&self) {
         for waiter in self.waiters.values().filter(|waiter| waiter.impatient) {
             waiter.wake.notify_one();

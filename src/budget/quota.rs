@@ -1,8 +1,7 @@
-//! What a CRM allows: a quota as the settings give it, the limits of a window, and the paces within
-//! it.
+//! What a CRM allows: a quota as configured, the limits of a window, and the paces within it.
 //!
-//! Owns the rules of a sound quota and how it is divided, between lanes, replicas and kinds of
-//! calls. Knows no scope, no time.
+//! Defines which quotas are valid, and how they are divided between lanes, replicas and kinds of
+//! calls. Knows no scope and no time.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -10,26 +9,25 @@ use std::time::Duration;
 
 use super::absent::AbsentReplicas;
 
-/// Calls closer together than this are no CRM's limit, and too close for a limiter that counts
-/// microseconds.
+/// The shortest interval between calls. No CRM's limit is shorter, and a limiter that counts
+/// microseconds needs it.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);
-/// The longest period: a month, the longest that a CRM counts by.
+/// The longest period: a month, which is the longest that any CRM counts.
 const LONGEST_PERIOD: Duration = Duration::from_secs(31 * 24 * 3600);
-/// Calls that are due within this time may go together. A pace would otherwise fall behind by the
-/// lateness of timers.
+/// Calls that are due within this time may go together. Without this, late timers would slow the
+/// pace down.
 const TIMER_LATENESS: Duration = Duration::from_millis(50);
 
 /// Whose calls a CRM counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
-    /// Each user's, as a CRM does that counts by access token.
+    /// Each user's, for a CRM that counts by access token.
     User,
     /// Those of all users of an account.
     Account,
 }
 
 impl Scope {
-    /// The word in the settings.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -50,7 +48,7 @@ impl FromStr for Scope {
     }
 }
 
-/// Why a quota is refused; worded for the person who wrote it.
+/// Why a quota is refused, worded for the person who wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QuotaError {
     /// No calls at all.
@@ -74,7 +72,7 @@ pub(crate) enum QuotaError {
 }
 
 impl QuotaError {
-    /// The setting that is at fault.
+    /// The faulty setting.
     #[must_use]
     pub(crate) fn key(self) -> &'static str {
         match self {
@@ -103,7 +101,7 @@ impl Quota {
     /// together, from just above 0 to 1.
     ///
     /// # Errors
-    /// The first rule that a value breaks.
+    /// The first rule that a value violates.
     pub(crate) fn new(
         rate: u32,
         per: Duration,
@@ -158,7 +156,7 @@ impl Quota {
         self.scope
     }
 
-    /// The same, of this scope.
+    /// The same quota with this scope.
     pub(super) fn of(self, scope: Scope) -> Self {
         Self { scope, ..self }
     }
@@ -169,20 +167,20 @@ impl Quota {
         self.prefetch_share
     }
 
-    /// Time between two calls at the full rate, in whole microseconds and rounded up: never faster
-    /// than allowed.
+    /// Time between two calls at the full rate, in whole microseconds. Rounded up, so that it is
+    /// never faster than allowed.
     #[must_use]
     pub(crate) fn interval(&self) -> Duration {
         whole_micros(self.per.as_nanos().div_ceil(u128::from(self.rate.get())))
     }
 
-    /// How many calls a window may hold. `known` is what the CRM has lately allowed, if that is
-    /// less than documented.
+    /// The most calls of a window. `known` is what the CRM has recently allowed, if that is less
+    /// than documented.
     #[must_use]
     pub(super) fn limits(&self, known: Option<u32>) -> WindowLimits {
         let all = known.unwrap_or(u32::MAX).clamp(1, self.rate.get());
-        // The share is a part of what is documented. If the CRM allows less, the background leaves
-        // one call for phones.
+        // The share is a part of the documented limit. If the CRM allows less, the background lanes
+        // leave one call for phones.
         let most = if all < self.rate.get() { all - 1 } else { all };
         WindowLimits {
             all,
@@ -200,8 +198,8 @@ impl Quota {
         .catching_up()
     }
 
-    /// The pace that the background lanes leave to all: a phone that rings for a call takes it from
-    /// them.
+    /// The pace of all lanes as the background lanes must keep to it: a ringing phone takes its
+    /// calls from them.
     #[must_use]
     pub(super) fn even_bucket(&self) -> TokenBucket {
         TokenBucket {
@@ -211,8 +209,7 @@ impl Quota {
         .catching_up()
     }
 
-    /// The pace of the background lanes together: evenly, as many calls in each period as their
-    /// share.
+    /// The pace of the background lanes together: evenly, with their share of calls in each period.
     #[must_use]
     pub(super) fn background_bucket(&self) -> TokenBucket {
         let calls = part(self.rate.get(), self.prefetch_share).max(1);
@@ -225,7 +222,7 @@ impl Quota {
     }
 }
 
-/// How many calls one window may hold.
+/// The most calls of one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WindowLimits {
     /// Of all lanes.
@@ -235,8 +232,8 @@ pub(super) struct WindowLimits {
 }
 
 impl WindowLimits {
-    /// One replica's part, if `replicas` share the limits without speaking to each other. Never
-    /// less than one call, so a fleet larger than the limit may make one call each.
+    /// One replica's part, if `replicas` share the limits without communicating. At least one call,
+    /// so that replicas beyond the limit may make one call each.
     pub(super) fn among(self, replicas: NonZeroU32) -> Self {
         let part = |limit: u32| (limit / replicas).max(1);
         Self {
@@ -245,7 +242,7 @@ impl WindowLimits {
         }
     }
 
-    /// What is left if the absent replicas have their part. Never less than one call.
+    /// The limits without the part of absent replicas. At least one call.
     pub(super) fn leaving(self, absent: AbsentReplicas) -> Self {
         let Some(of) = NonZeroU32::new(absent.of) else {
             return self;
@@ -270,23 +267,23 @@ impl WindowLimits {
     }
 }
 
-/// What a call is for. CRMs may count the two apart.
+/// The purpose of a call. CRMs may count the two separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum CallKind {
     /// A page of a search.
     Search,
-    /// Anything else: details of a contact, whose a credential is.
+    /// Anything else: details of a contact, or whose a credential is.
     Other,
 }
 
 /// A CRM's quotas, by the kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Quotas {
-    /// Of every call without a quota of its own.
+    /// The quota of every call without a quota of its own.
     pub(crate) all: Quota,
-    /// Of searches, if the CRM counts them apart.
+    /// The quota of searches, if the CRM counts them separately.
     pub(crate) search: Option<Quota>,
-    /// Of other calls, if the CRM counts them apart.
+    /// The quota of other calls, if the CRM counts them separately.
     pub(crate) other: Option<Quota>,
 }
 
@@ -297,7 +294,7 @@ impl Quotas {
         self.own(kind).unwrap_or(&self.all)
     }
 
-    /// The quota that a kind of call has for itself.
+    /// The quota that applies to this kind of call only.
     #[must_use]
     pub(crate) fn own(&self, kind: CallKind) -> Option<&Quota> {
         match kind {
@@ -317,17 +314,17 @@ impl From<Quota> for Quotas {
     }
 }
 
-/// A token bucket: how evenly calls go within a window.
+/// A token bucket: how evenly calls are spread within a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TokenBucket {
     /// Time between two calls, in whole microseconds.
     pub(crate) interval: Duration,
-    /// Calls at once after an idle time.
+    /// Calls at once after idle time.
     pub(crate) burst: NonZeroU32,
 }
 
 impl TokenBucket {
-    /// Lets a caller that is a little late catch up.
+    /// Lets a caller that is slightly late catch up.
     fn catching_up(self) -> Self {
         let due = u32::try_from(TIMER_LATENESS.as_nanos() / self.interval.as_nanos().max(1))
             .unwrap_or(u32::MAX);
@@ -337,9 +334,8 @@ impl TokenBucket {
         }
     }
 
-    /// One replica's part of this pace, if `replicas` share it without speaking to each other. The
-    /// burst is never less than one call, so a fleet larger than the burst may make one call each
-    /// at once.
+    /// One replica's part of this pace, if `replicas` share it without communicating. The burst is
+    /// at least one call, so that replicas beyond the burst may make one call each at once.
     pub(super) fn among(self, replicas: NonZeroU32) -> Self {
         let interval = self.interval.saturating_mul(replicas.get());
         Self {
@@ -358,7 +354,7 @@ fn whole_micros(nanos: u128) -> Duration {
     Duration::from_micros(u64::try_from(nanos.div_ceil(1_000)).unwrap_or(u64::MAX))
 }
 
-/// A share of so many calls, without the part of a call.
+/// A share of that many calls, rounded down.
 fn part(calls: u32, share: f64) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,

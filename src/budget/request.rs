@@ -1,5 +1,4 @@
-//! How a slot is requested and granted: the same for the count of this replica and for that in
-//! Redis.
+//! How a slot is requested and granted: the same for this replica's count and for that in Redis.
 
 use std::time::Duration;
 
@@ -12,29 +11,29 @@ use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 
-/// For how long after its last call Redis must know a scope.
+/// How long after its last call Redis must know a scope.
 pub(super) const SCOPE_KNOWN: Duration = Duration::from_secs(60);
 
-/// A call that wants a slot.
+/// A call that needs a slot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlotRequest {
     pub(crate) scope: ScopeTag,
     pub(crate) lane: Lane,
-    /// How many calls the window may hold.
+    /// The most calls of the window.
     pub(crate) limits: WindowLimits,
     pub(crate) proof: CredentialProof,
     /// Whether it asks although the scope is paused.
     pub(crate) is_probe: bool,
-    /// Whether it goes at the pace of the quota, and not only within the window.
+    /// Whether the quota's pace applies, and not only the window.
     pub(crate) is_paced: bool,
-    /// How long it would wait; `None` for however long.
+    /// How long it would wait; `None` if without a limit.
     pub(crate) patience: Option<Duration>,
-    /// Whether the call is made already and only to be counted.
+    /// Whether the call was already made and is only counted.
     pub(crate) is_made: bool,
 }
 
 impl SlotRequest {
-    /// How long it waits by a forecast if nobody is ahead of it.
+    /// How long it waits according to a forecast, if nobody is ahead of it.
     pub(super) fn wait_for(&self, forecast: &Forecast) -> Duration {
         let whose = (self.lane, self.proof);
         forecast.wait(whose, WaitersAhead::default(), clock::now())
@@ -46,7 +45,7 @@ impl SlotRequest {
 pub(super) struct Slot {
     pub(crate) scope: ScopeTag,
     pub(crate) is_background: bool,
-    /// Until when, unless it is released.
+    /// Held until then, unless it is released.
     pub(crate) until: Instant,
     /// Its name in Redis, if it is counted there.
     pub(crate) name: Option<String>,
@@ -88,7 +87,7 @@ impl SlotReply {
     }
 }
 
-/// What the other replicas should apply to a scope.
+/// An update of a scope for the other replicas.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScopeUpdate {
     pub(crate) pause: Pause,
@@ -96,17 +95,17 @@ pub(super) struct ScopeUpdate {
     pub(crate) limit: Option<LimitChange>,
 }
 
-/// What Redis must know of a quota to count a call of it.
+/// What Redis must know of a quota to count its calls.
 #[derive(Debug)]
 pub(super) struct SharedTerms {
     pub(crate) quota: Quota,
     /// How long a call without a known end is held.
     pub(crate) hold: Duration,
-    /// For how long after a proven call one call of each window is reserved for proven credentials.
+    /// How long after a verified call one call of each window is reserved for verified credentials.
     pub(crate) reserve_for: Duration,
-    /// How long nothing is spent of a scope whose count Redis has lost.
+    /// How long nothing is spent in a scope whose count Redis has lost.
     pub(crate) unknown_for: Duration,
-    /// How many calls of a window are left to replicas that do not reach Redis.
+    /// The calls of a window that are left to replicas without Redis.
     pub(crate) left_to_absent: u32,
     pub(crate) expected: ExpectedInRedis,
 }
@@ -114,7 +113,7 @@ pub(super) struct SharedTerms {
 /// What Redis must know of a scope, unless it has lost its count.
 #[derive(Debug, Default)]
 pub(super) struct ExpectedInRedis {
-    /// Whether it has counted a call lately, so that the scope's hash must be there.
+    /// Whether it has counted a call recently, so that the scope's hash must exist.
     pub(crate) is_scope_known: bool,
     pub(crate) call: Option<ExpectedCall>,
 }

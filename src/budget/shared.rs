@@ -1,10 +1,9 @@
-//! The fleet's count: one hash and two sorted sets in Redis for each scope, changed by scripts
-//! only.
+//! The count of all replicas: one hash and two sorted sets in Redis for each scope, changed only by
+//! scripts.
 //!
-//! Owns the names of those keys and the scripts' arguments. Promises that all replicas together
-//! spend no more than the quota while Redis keeps the keys, that a request ends within the link's
-//! timeout, and that keys which are of no more use expire. Time is Redis' own: the replicas'
-//! clocks need not agree.
+//! Defines the names of those keys and the scripts' arguments. As long as Redis keeps the keys, all
+//! replicas together stay within the quota. A request ends within the link's timeout. Keys that are
+//! no longer needed expire. Time is Redis' own, so the replicas' clocks need not agree.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use crate::redis_link::user::token;
 use crate::redis_link::{Link, LinkError, hex};
 
 /// How much later than its turn a call pop may come back and still find the background lanes
-/// standing aside. If it never comes back, they have waited this long for nothing.
+/// stopped. If it never comes back, they have waited this long for nothing.
 const LATENESS: Duration = Duration::from_millis(100);
 
 /// One quota, as all replicas share it.
@@ -36,7 +35,7 @@ pub(crate) struct SharedQuota {
     tasks: TaskTracker,
     /// The connector, and the kind of call if it has a quota of its own.
     whose: String,
-    /// What the names of this replica's calls begin with.
+    /// The prefix of the names of this replica's calls.
     replica: String,
     calls: Arc<AtomicU64>,
     scripts: Arc<QuotaScripts>,
@@ -56,7 +55,7 @@ impl fmt::Debug for SharedQuota {
     }
 }
 
-/// What the request script returns; see there.
+/// What the request script returns; documented there.
 type ScriptReply = (
     i64,
     i64,
@@ -80,8 +79,9 @@ struct Gcra {
 }
 
 impl Gcra {
-    /// Of all lanes, of the share, and of all for the background lanes. Whoever is not paced may
-    /// run ahead by a whole window, and takes nothing of the pace.
+    /// The paces for a request: of all lanes, of the share, and of all lanes for the background
+    /// lanes. A request without a pace may run ahead by a whole window, and does not use up the
+    /// pace.
     fn for_request(quota: &Quota, request: &SlotRequest) -> [Self; 3] {
         let paces = [
             quota.bucket(),
@@ -110,7 +110,7 @@ impl Gcra {
     }
 }
 
-/// Gives a call back whose reply was lost, unless its name is taken out before.
+/// Gives back a call whose reply was lost, unless its name is taken out first.
 struct GiveBackOnDrop<'a> {
     shared: &'a SharedQuota,
     scope: ScopeTag,
@@ -126,11 +126,11 @@ impl Drop for GiveBackOnDrop<'_> {
 }
 
 impl SharedQuota {
-    /// The quota of the connector called `connector`, which must be called so on all replicas. What
-    /// nobody waits for is sent from `tasks`.
+    /// The quota of the connector called `connector`. All replicas must use the same name. Updates
+    /// that nobody waits for are sent from `tasks`.
     #[must_use]
     pub(crate) fn new(link: Link, connector: &str, tasks: TaskTracker) -> Self {
-        // A hash, because a connector's name may hold what would move the key to another slot.
+        // A hash, because a connector's name may contain braces, which would change the hash slot.
         let name = blake3::hash(connector.as_bytes());
         let scripts = QuotaScripts {
             request: Script::new(include_str!("request.lua")),
@@ -148,7 +148,7 @@ impl SharedQuota {
         }
     }
 
-    /// The quota of one kind of call alone.
+    /// The quota of one kind of call only.
     pub(super) fn of(&self, kind: CallKind) -> Self {
         let kind = match kind {
             CallKind::Search => "search",
@@ -160,12 +160,12 @@ impl SharedQuota {
         }
     }
 
-    /// Spends a call if there is room. A call pop that is denied and would wait makes the
-    /// background lanes of all replicas stand aside.
+    /// Spends a call if there is room. If a call pop is denied and would wait, this stops the
+    /// background lanes of all replicas.
     ///
     /// # Errors
-    /// [`LinkError`], within the link's timeout. A call that was spent all the same is given back,
-    /// and so is that of a future which is dropped.
+    /// [`LinkError`], within the link's timeout. A call that was spent anyway is given back, also
+    /// if the future is dropped.
     pub(super) async fn request(
         &self,
         terms: &SharedTerms,
@@ -178,7 +178,7 @@ impl SharedQuota {
         let mut undelivered = GiveBackOnDrop {
             shared: self,
             scope: request.scope,
-            // A call that is made already counts in any case.
+            // A call that was already made always counts.
             name: (!request.is_made).then(|| name.clone()),
         };
         let reply: ScriptReply = self.run(&self.scripts.request, &keys, &args).await?;
@@ -199,14 +199,14 @@ impl SharedQuota {
         })
     }
 
-    /// A name that no other call has, of any replica.
+    /// A name that is unique among the calls of all replicas.
     fn next_name(&self) -> String {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         format!("{}:{number}", self.replica)
     }
 
     /// Publishes a pause, the end of one, or a new limit to all replicas. Best effort: if Redis is
-    /// away, only this replica knows.
+    /// down, only this replica knows.
     pub(super) async fn publish(&self, scope: ScopeTag, update: &ScopeUpdate) {
         let ScopeUpdate { pause, limit } = update;
         let all = if pause.is_over { -1 } else { micros(pause.all) };
@@ -222,7 +222,7 @@ impl SharedQuota {
             .await;
     }
 
-    /// Reserves a call of each window for proven credentials, for so long. Best effort.
+    /// Reserves one call of each window for verified credentials, for that long. Best effort.
     pub(super) async fn reserve_one(&self, scope: ScopeTag, lasts: Duration) {
         self.note(scope, [0, 0, micros(lasts), 0, 0, 0]).await;
     }
@@ -233,12 +233,12 @@ impl SharedQuota {
             .run::<i64>(&self.scripts.note, &self.keys(scope)[..1], &texts)
             .await
         {
-            tracing::debug!(%error, "the other replicas do not learn what a reply means for the quota");
+            tracing::debug!(%error, "the other replicas were not informed of a quota change");
         }
     }
 
-    /// The call of this name is held for `after` from now and no longer. Best effort: else it is
-    /// held for as long as one without a known end.
+    /// Holds the call of this name for `after` from now and no longer. Best effort: otherwise it is
+    /// held as long as one without a known end.
     pub(super) fn release(&self, scope: ScopeTag, name: &str, after: Duration) {
         let (shared, texts) = (self.clone(), [name.to_owned(), micros(after).to_string()]);
         self.tasks.spawn(async move {
@@ -247,12 +247,12 @@ impl SharedQuota {
                 .run::<i64>(&shared.scripts.release, &keys[1..], &texts)
                 .await
             {
-                tracing::debug!(%error, "a call is counted for longer than it had to");
+                tracing::debug!(%error, "a call is counted for longer than necessary");
             }
         });
     }
 
-    /// One hash slot, so that a script may touch them all.
+    /// In one hash slot, so that a script may use all of them.
     fn keys(&self, scope: ScopeTag) -> [String; 3] {
         let tag = format!("{{q:{}:{}}}", self.whose, hex(&scope.to_bytes()));
         ["q", "w", "b"].map(|part| self.link.key(&[&tag, part]))
@@ -287,7 +287,7 @@ fn arguments(
         .collect()
 }
 
-/// The arguments 1 to 11: the pace and the windows.
+/// Arguments 1 to 11: the pace and the windows.
 fn window_arguments(
     terms: &SharedTerms,
     request: &SlotRequest,
@@ -308,13 +308,13 @@ fn window_arguments(
     ]
 }
 
-/// The arguments from 14 on: whose call it is, and what Redis must know.
+/// The arguments from 14 on: the owner of the call, and what Redis must know.
 fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra; 3]) -> [i64; 11] {
     let expected = terms.expected.call.as_ref();
     let unknown_for = if request.is_paced {
         terms.unknown_for
     } else {
-        // Another scope counts the same call, and has waited already if Redis lost both.
+        // Another scope counts the same call, and has already waited if Redis lost both.
         Duration::ZERO
     };
     [

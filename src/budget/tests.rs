@@ -72,7 +72,7 @@ fn used(budget: &Budget) -> Usage {
     usage
 }
 
-/// Tasks that acquire, and who was granted when, in milliseconds since the start.
+/// Tasks that acquire, and which was granted when, in milliseconds since the start.
 struct Race {
     budget: Arc<Budget>,
     start: Stopwatch,
@@ -90,7 +90,7 @@ impl Race {
         }
     }
 
-    /// Enters a runner and lets it come to its place.
+    /// Adds a runner and lets it reach its place.
     async fn enter(&mut self, name: &'static str, lane: Lane) -> Arc<Urgency> {
         let urgency = Arc::new(Urgency::new(lane, None));
         let (budget, granted, start) = (
@@ -127,7 +127,7 @@ async fn the_burst_goes_at_once_and_then_the_rate_exactly() {
         times.push(start.elapsed().as_millis());
     }
     assert_eq!(times, [0, 0, 0, 0, 100, 200, 300]);
-    // After a rest the burst is there again, and no more than that.
+    // After a pause the burst is available again, and no more than that.
     sleep(10 * SECOND).await;
     let start = Stopwatch::start();
     for _ in 0..5 {

@@ -1,15 +1,15 @@
-//! How much of a quota is in use, in sums only: never a scope, a user or an account.
+//! How much of a quota is in use, as sums only: never a scope, a user or an account.
 
 use crate::domain::lane::Lane;
 
 /// The use of one connector's quota in this process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Users or accounts whose calls are counted now, those included that have just ended.
+    /// Users or accounts whose calls are counted now, including calls that have just ended.
     pub(crate) scopes: usize,
-    /// How many of them are paused: they make no call now.
+    /// How many of them are paused and make no call now.
     pub(crate) paused: usize,
-    /// How many of them make no background call now. Those that are paused are among them.
+    /// How many of them make no background call now, including paused ones.
     pub(crate) background_paused: usize,
     /// Calls that wait for their turn, in the order of [`Lane::ALL`].
     pub(crate) waiting: [usize; Lane::ALL.len()],

@@ -1,8 +1,8 @@
 //! A call that waits at a gate.
 //!
-//! Owns what a waiter does next. Only the head of the line asks the limiter, one request at a time,
-//! so that nobody overtakes by luck. Promises that a waiter whose future is dropped leaves the line
-//! and lets the next one go.
+//! Decides what a waiter does next. Only the head of the queue asks the limiter, one request at a
+//! time, so that nobody overtakes by chance. If a waiter's future is dropped, it leaves the queue
+//! and the next one continues.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::urgency::Urgency;
 /// A call that has passed the gate.
 #[derive(Debug)]
 pub(super) struct GrantedSlot {
-    /// What it may spend.
+    /// The slot that it may spend.
     pub(crate) slot: Slot,
     /// The lane it passed in.
     pub(crate) lane: Lane,
@@ -30,13 +30,13 @@ pub(super) struct GrantedSlot {
     pub(crate) waited: Duration,
 }
 
-/// Waits for the call's turn at `gate` and spends a slot: at the pace of the quota, or only within
-/// its window if the same call has passed another gate, where it holds a slot; then only for a
-/// moment ([`STALE`]). Once the deadline has passed nobody waits for the load any more: it goes on
-/// without one, behind the scenes, because its answer is wanted the next time.
+/// Waits for the call's turn at `gate` and spends a slot: at the pace of the quota, or, if the call
+/// already holds a slot of another gate, only within the window and only briefly ([`STALE`]). After
+/// the deadline nobody waits for the load any more. It continues in the background without a
+/// deadline, because its answer will be wanted next time.
 ///
 /// # Errors
-/// [`Exhausted`] as soon as it is known that the turn would come too late; then nothing is spent.
+/// [`Exhausted`] as soon as it is known that the turn would come too late. Nothing is spent then.
 pub(super) async fn pass(
     gate: &Gate,
     limiter: &QuotaLimiter,
@@ -64,8 +64,7 @@ pub(super) async fn pass(
     }
 }
 
-/// The lane and the deadline that a load has now. A load that is overdue has no deadline, and is no
-/// call pop.
+/// The current lane and deadline of a load. An overdue load has no deadline and is not a call pop.
 fn wanted(urgency: &Urgency, now: Instant) -> (Lane, Option<Instant>) {
     let (lane, latest) = (urgency.lane(), urgency.deadline());
     match latest {
@@ -79,17 +78,17 @@ enum NextStep<'a> {
     Pass(Slot),
     Refuse(Exhausted),
     Request(PendingRequest<'a>),
-    /// Until woken, or until this moment.
+    /// Wait until woken, or until this moment.
     Wait(Option<Instant>),
 }
 
-/// A call in the line; it leaves when dropped.
+/// A call in the queue, which it leaves on drop.
 struct QueuedCall<'a> {
     gate: &'a Gate,
     limiter: &'a QuotaLimiter,
     key: QueueKey,
     wake: Arc<Notify>,
-    /// Since it came to its lane.
+    /// Time since it entered its lane.
     since: Stopwatch,
     began: Stopwatch,
     is_paced: bool,
@@ -133,7 +132,7 @@ impl<'a> QueuedCall<'a> {
         if is_head && let Some(slot) = self.claim(&mut state) {
             return NextStep::Pass(slot);
         }
-        // The slot of the other gate is kept for a moment only.
+        // The slot of the other gate is kept only briefly.
         let patience = (!self.is_paced).then(|| STALE.saturating_sub(self.began.elapsed()));
         let deadline = patience.map(|patience| now + patience).or(deadline);
         if !is_head && deadline.is_none() {
@@ -161,12 +160,13 @@ impl<'a> QueuedCall<'a> {
         now: Instant,
     ) -> NextStep<'a> {
         let lane = self.key.lane;
-        // While the scope is paused the limiter is not asked: without Redis it knows of calls only,
-        // and would grant one. The exception is whether the pause of another replica still holds.
+        // While the scope is paused, the limiter is not asked: without Redis it knows only calls,
+        // not pauses, and would grant one. The exception is asking whether another replica's pause
+        // still holds.
         let is_paused = !state.pauses.left(lane, now).is_zero();
         let recheck_in = state.pauses.recheck_in(now).filter(|_| is_paused);
-        // A call pop asks once though it knows that it must wait: the limiter then makes the
-        // background lanes of the other replicas stand aside.
+        // A call pop asks once even if it must wait: the limiter then stops the background lanes of
+        // the other replicas.
         let announces_itself = !is_paused && !lane.is_background() && !self.has_asked;
         if ready_in.is_zero() || announces_itself || recheck_in == Some(Duration::ZERO) {
             let is_probe = ready_in.is_zero() && state.pauses.all_paused(now);
@@ -176,8 +176,8 @@ impl<'a> QueuedCall<'a> {
         NextStep::Wait(Some(now + wait))
     }
 
-    /// The slot that was granted to an earlier head of the line. A call pop's slot is not counted
-    /// in the share of the background lanes, so they cannot take it.
+    /// Takes the slot that was granted to an earlier head of the queue. A call pop's slot is not
+    /// counted in the share of the background lanes, so they cannot take it.
     fn claim(&self, state: &mut GateState) -> Option<Slot> {
         let slot = state.unclaimed.take()?;
         if slot.is_background || !self.key.lane.is_background() {
@@ -210,7 +210,7 @@ impl<'a> QueuedCall<'a> {
         if moves {
             self.since = Stopwatch::start();
             self.has_asked = false;
-            // Another waiter may be head now.
+            // Another waiter may be the head now.
             state.queue.wake_head();
         }
     }
@@ -229,8 +229,7 @@ impl Drop for QueuedCall<'_> {
     }
 }
 
-/// The only request to the limiter that is under way at this gate; the next one may begin when it
-/// is dropped.
+/// The only request to the limiter running at this gate. The next one may begin when it is dropped.
 struct PendingRequest<'a> {
     gate: &'a Gate,
     limiter: &'a QuotaLimiter,
@@ -253,8 +252,8 @@ impl PendingRequest<'_> {
                 state.pauses.probed(now);
                 slot.probe = Some(now);
             }
-            // Requests go one by one, and an unclaimed slot is taken before the next: there is
-            // none.
+            // Requests run one at a time, and an unclaimed slot is taken before the next one. So
+            // there is none.
             if let Some(unused) = state.unclaimed.replace(slot) {
                 state.give_back(self.limiter, &unused);
             }

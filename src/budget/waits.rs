@@ -21,7 +21,7 @@ impl WaitHistograms {
         }))
     }
 
-    /// A call has waited so long in this lane.
+    /// A call has waited this long in this lane.
     pub(super) fn observe(&self, lane: Lane, waited: Duration) {
         observe(self.of(lane), waited);
     }

@@ -1,16 +1,16 @@
-//! A sliding window: the calls that a CRM may still count, and when each is free again.
+//! A sliding window: the calls that a CRM may still count, and when each becomes free.
 //!
-//! Owns the count and nothing else: no limit, no scope, no clock. A call is held from its permit
-//! on, until one window after its reply; a call without a reply for as long as it may still arrive,
-//! and one window more.
+//! Only the count: no limit, no scope, no clock. A call is held from its permit until one window
+//! after its reply. A call without a reply is held as long as it may still arrive, and one window
+//! longer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Instant;
 
-/// Calls of which a forecast knows when they are free. Those behind them count as free with the
-/// last of these.
+/// Calls whose free times a forecast knows. Later ones count as free together with the last of
+/// these.
 pub(super) const FORESEEN: usize = 128;
 
 /// Whole microseconds, the unit of forecasts and of Redis' clock.
@@ -18,7 +18,7 @@ pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The calls held, by the moment at which they are free again.
+/// The held calls, by the moment at which they become free.
 #[derive(Debug, Default)]
 pub(super) struct SlidingWindow {
     calls: BTreeMap<Instant, u32>,
@@ -32,8 +32,8 @@ impl SlidingWindow {
         self.held += 1;
     }
 
-    /// A call that was held until `was` is held until `until` instead. One that is free already
-    /// stays so.
+    /// A call that was held until `was` is held until `until` instead. One that is already free
+    /// stays free.
     pub(super) fn release(&mut self, was: Instant, until: Instant) {
         let Some(calls) = self.calls.get_mut(&was) else {
             return;
@@ -46,7 +46,7 @@ impl SlidingWindow {
         self.hold(until);
     }
 
-    /// Drops what is free by now.
+    /// Drops the calls that are free now.
     pub(super) fn slide(&mut self, now: Instant) {
         while let Some(first) = self.calls.first_entry()
             && *first.key() <= now
@@ -55,7 +55,7 @@ impl SlidingWindow {
         }
     }
 
-    /// How many calls are held, those included that are free since it slid last.
+    /// The number of held calls, including those that became free since the last slide.
     pub(super) fn held(&self) -> u32 {
         self.held
     }
@@ -65,7 +65,7 @@ impl SlidingWindow {
         self.calls.is_empty()
     }
 
-    /// When calls will be free. One that is under way may be free as soon as `per` from now.
+    /// When calls will be free. A running call may be free as soon as `per` from now.
     pub(super) fn free_times(&self, now: Instant, per: Duration) -> FreeTimes {
         let latest = micros(per);
         let each = |(until, calls): (&Instant, &u32)| {
@@ -80,8 +80,8 @@ impl SlidingWindow {
     }
 }
 
-/// When the calls of a window will be free, as seen at one moment. Times are microseconds from
-/// then.
+/// When the calls of a window will be free, as seen at one moment. Times are microseconds from that
+/// moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FreeTimes {
     /// Calls held.
@@ -94,7 +94,8 @@ pub(super) struct FreeTimes {
 
 impl FreeTimes {
     /// Microseconds until a window of `limit` calls has room for a waiter with `ahead` others
-    /// before it. Zero if it has room now. At the earliest: calls under way may take longer.
+    /// before it. Zero if it has room now. This is the earliest time: running calls may take
+    /// longer.
     pub(super) fn room_in(&self, limit: u32, ahead: usize) -> i64 {
         let wanted = (self.held as usize).saturating_add(ahead).saturating_add(1);
         let Some(before) = wanted
@@ -106,7 +107,7 @@ impl FreeTimes {
         if let Some(free) = self.times.get(before) {
             return *free;
         }
-        // Those ahead must come and go first, one full window after another.
+        // Those ahead must finish first, one full window after another.
         let rounds = before.saturating_sub(self.times.len()) / (limit.max(1) as usize) + 1;
         let rounds = if before < self.held as usize {
             0

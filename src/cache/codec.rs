@@ -1,17 +1,17 @@
 //! The bytes of a stored answer.
 //!
-//! Owns their two formats:
+//! Defines two formats:
 //!
 //! * version 5, plain: the byte 5, the CRC-32 of where it is stored and of what follows,
 //!   big-endian, then `contactd.store.v1.Entry`;
 //! * version 4, sealed: the byte 4, the length of the key's id and the id, 24 bytes of a nonce,
-//!   then the sealed `contactd.store.v1.Entry`, bound to all that stands before it and to where it
-//!   is stored.
+//!   then the sealed `contactd.store.v1.Entry`, bound to everything before it and to its
+//!   place in Redis.
 //!
-//! With keys only version 4 is written and read, without keys only version 5: what somebody without
-//! the keys has put there is no answer. Promises that what this version writes is read by every
-//! later one (tests/data/store-v4.bin, store-v5.bin), and that unknown, damaged, foreign or moved
-//! bytes are no answer, never an error.
+//! With keys only version 4 is written and read, without keys only version 5. So nobody without the
+//! keys can store an answer that is accepted. Later versions read whatever this one writes
+//! (tests/data/store-v4.bin, store-v5.bin). Unknown, damaged, foreign or moved bytes count as no
+//! answer, never as an error.
 
 use prost::Message as _;
 use secrecy::zeroize::Zeroizing;
@@ -25,7 +25,7 @@ const SEALED: u8 = 4;
 const PLAIN: u8 = 5;
 const CHECKSUM: usize = 4;
 
-/// Writes and reads stored answers; sealed ones if it has keys.
+/// Encodes and decodes stored answers, sealed if it has keys.
 #[derive(Debug, Clone, Default)]
 pub struct Codec {
     keys: Option<KeyRing>,
@@ -38,8 +38,7 @@ impl Codec {
         Self { keys }
     }
 
-    /// The bytes of an entry for this context. `None` if the system gives no random bytes for a
-    /// nonce.
+    /// Encodes an entry for this context. `None` if the system has no random bytes for a nonce.
     #[must_use]
     pub fn encode(&self, context: &SealContext, entry: &Entry) -> Option<Vec<u8>> {
         match &self.keys {
@@ -52,8 +51,7 @@ impl Codec {
         }
     }
 
-    /// The entry in the bytes found in this context, if they are sound and of the version that is
-    /// read.
+    /// Decodes the entry found in this context, if the bytes are valid and of the accepted version.
     #[must_use]
     pub(crate) fn decode(&self, context: &SealContext, bytes: &[u8]) -> Option<Entry> {
         match &self.keys {
@@ -147,12 +145,12 @@ fn entry(body: &[u8]) -> Option<Entry> {
             .into_iter()
             .find(|known| known.rank() == quality),
     });
-    // Absence that was not proven is never stored, so these are not our bytes.
+    // Absence that was not proven is never stored, so contactd did not write these bytes.
     entry.is_storable().then_some(entry)
 }
 
-/// Shows damage and a value that was moved, not forgery: anybody who can write to Redis can write
-/// this. Sealed values need none.
+/// Detects damage and moved values, not forgery: anybody who can write to Redis can compute it.
+/// Sealed values do not need it.
 fn checksum(context: &SealContext, body: &[u8]) -> [u8; CHECKSUM] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(context.as_bytes());

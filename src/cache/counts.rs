@@ -5,7 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::domain::Freshness;
 use crate::metrics::{CacheLabels, Metrics};
 
-/// Metric handles of one tier.
+/// The metrics of one tier.
 #[derive(Debug, Clone)]
 pub(super) struct TierCounters {
     hit: Counter,

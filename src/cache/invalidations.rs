@@ -1,12 +1,12 @@
-//! What has been invalidated, as this process knows it.
+//! Which answers have been invalidated, as this process knows it.
 //!
-//! Owns the notes of invalidations, its own and those of other replicas. Promises that what was
-//! begun before an invalidation never passes for what was begun after it, whatever the order of
-//! events: a load takes a [`Watermark`] when it begins, its answer keeps it, and every reader asks
-//! whether it is current. Never loses a note, and keeps a bounded number: many of one user become
-//! one for all of that user, and if there are too many users, the oldest note becomes one for all
-//! users that share its slot, one in 65,536. That costs loads, not correctness, and first of all
-//! those of the user whose numbers were invalidated. Knows nothing of tiers, tasks or time.
+//! Keeps notes of invalidations, of this replica and of others. What began before an invalidation
+//! never counts as begun after it, whatever the order of events: a load takes a [`Watermark`] when
+//! it begins, its answer keeps it, and every reader checks whether it is current. No note is lost,
+//! and their number is bounded. Many notes of one user are merged into one for the whole user. If
+//! there are too many users, the oldest note is merged into one for all users of its slot, one user
+//! in 65,536. That costs loads, not correctness, and mostly those of the user whose numbers were
+//! invalidated. Knows nothing of tiers, tasks or time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,20 +16,20 @@ use parking_lot::RwLock;
 use crate::domain::UserTag;
 use crate::redis_link::PartyHash;
 
-/// Notes kept of all users: some 10 MB.
+/// The most notes of all users: about 10 MB.
 const MOST: usize = 100_000;
 
-/// Notes kept of one user before they are merged into one for all of the user.
+/// The most notes of one user before they are merged into one for the whole user.
 const OF_A_USER: usize = 1_000;
 
-/// Users without a note of their own share the notes of so many slots.
+/// The number of slots that share the notes of users without a note of their own.
 const SLOTS: usize = 1 << 16;
 
 /// A moment between two invalidations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Watermark(u64);
 
-/// Counts invalidations and remembers what they were about.
+/// Counts invalidations and remembers what they apply to.
 #[derive(Debug)]
 pub(crate) struct Invalidations {
     count: AtomicU64,
@@ -37,14 +37,14 @@ pub(crate) struct Invalidations {
     most: usize,
 }
 
-/// For each thing, the count when it was last invalidated.
+/// For each user and number, the count when it was last invalidated.
 #[derive(Debug, Default)]
 struct InvalidationNotes {
     everything: u64,
     users: HashMap<UserTag, UserNotes>,
-    /// The users by their last note, the oldest first.
+    /// The users in the order of their last note, the oldest first.
     order: BTreeMap<u64, UserTag>,
-    /// Notes of users that have none of their own any more. None until the first one.
+    /// Merged notes of users without a note of their own. Empty until the first one.
     slots: Vec<u64>,
     len: usize,
 }
@@ -71,13 +71,13 @@ impl Invalidations {
         }
     }
 
-    /// Now.
+    /// The watermark of this moment.
     #[must_use]
     pub(crate) fn watermark(&self) -> Watermark {
         Watermark(self.count.load(Ordering::Acquire))
     }
 
-    /// Whatever is known of a party of this user is void.
+    /// Invalidates a party of this user.
     pub(crate) fn invalidate_number(&self, user: UserTag, party: PartyHash) {
         self.note(|notes, count| {
             notes.change(user, count, |of_user| {
@@ -92,7 +92,7 @@ impl Invalidations {
         });
     }
 
-    /// Whatever is known of this user is void.
+    /// Invalidates everything of this user.
     pub(crate) fn invalidate_user(&self, user: UserTag) {
         self.note(|notes, count| {
             notes.change(user, count, |of_user| {
@@ -104,7 +104,7 @@ impl Invalidations {
         });
     }
 
-    /// Everything is void.
+    /// Invalidates everything.
     pub(crate) fn clear(&self) {
         self.note(|notes, count| {
             *notes = InvalidationNotes {
@@ -114,8 +114,8 @@ impl Invalidations {
         });
     }
 
-    /// Whether what was begun at `watermark` still holds. `party` is called only if it matters,
-    /// because a hash takes longer than all of the rest.
+    /// Returns whether what began at `watermark` is still valid. `party` is called only if it
+    /// matters, because a hash takes longer than everything else here.
     #[must_use]
     pub(crate) fn is_current(
         &self,
@@ -141,14 +141,14 @@ impl Invalidations {
             })
     }
 
-    /// Whether what was known of the user as a whole at `watermark` still holds; invalidations of
-    /// single numbers do not matter to it.
+    /// Returns whether what was known of the whole user at `watermark` is still valid.
+    /// Invalidations of single numbers do not affect it.
     #[must_use]
     pub(crate) fn is_user_current(&self, watermark: Watermark, user: UserTag) -> bool {
         self.watermark() == watermark || self.notes.read().last_for_user(user) <= watermark.0
     }
 
-    /// Which invalidation was the last to concern a party of this user: 0 for none.
+    /// The last invalidation of a party of this user; 0 if there is none.
     #[must_use]
     pub(crate) fn last_for(&self, user: UserTag, party: impl FnOnce() -> PartyHash) -> u64 {
         if self.watermark() == Watermark(0) {
@@ -167,13 +167,14 @@ impl Invalidations {
         let count = self.count.load(Ordering::Relaxed) + 1;
         write(&mut notes, count);
         while notes.len > self.most && notes.merge_oldest() {}
-        // Raised while the notes are locked: a reader that sees the new count finds the note.
+        // Raised while the notes are locked, so that a reader that sees the new count finds the
+        // note.
         self.count.store(count, Ordering::Release);
     }
 }
 
 impl InvalidationNotes {
-    /// When all of this user was last invalidated.
+    /// The last invalidation of the whole user.
     fn last_for_user(&self, user: UserTag) -> u64 {
         let own = self
             .users
@@ -193,7 +194,7 @@ impl InvalidationNotes {
         self.order.insert(count, user);
     }
 
-    /// Moves the notes of the user who has none later than the others have to that user's slot.
+    /// Merges the notes of the user with the oldest last note into the user's slot.
     fn merge_oldest(&mut self) -> bool {
         let Some((last, user)) = self.order.pop_first() else {
             return false;
@@ -207,7 +208,7 @@ impl InvalidationNotes {
     }
 }
 
-/// Which slot is a user's. A tag is a hash under a secret, so nobody can aim for another one's.
+/// The slot of a user. A tag is a hash under a secret, so nobody can choose another user's slot.
 fn slot(user: UserTag) -> usize {
     let [.., high, low] = user.to_bytes();
     usize::from(u16::from_be_bytes([high, low]))

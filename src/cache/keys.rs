@@ -1,9 +1,9 @@
-//! Keys under which stored answers are sealed, and the file that holds them.
+//! Keys that seal stored answers, and the file that contains them.
 //!
-//! Owns XChaCha20-Poly1305 (a random nonce of 24 bytes never repeats by chance) and what a sealed
-//! value is bound to: where it is stored. Promises that a value copied to another user,
-//! party or question does not open there, that wrong, absent or foreign keys open nothing, and that
-//! no key is printed; keys are wiped from memory when dropped. Knows nothing of what is sealed.
+//! Uses XChaCha20-Poly1305 (a random nonce of 24 bytes never repeats by chance), and binds a sealed
+//! value to its place. A value copied to another user, party or question does not open there.
+//! Wrong, missing or foreign keys open nothing. No key is printed, and keys are erased from memory
+//! on drop. Knows nothing of what is sealed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) const NONCE: usize = 24;
 /// Longest id of a key.
 const ID: usize = 32;
 
-/// Where a sealed value is stored: it opens nowhere else.
+/// The place of a sealed value, which opens nowhere else.
 #[derive(Clone, Copy)]
 pub struct SealContext([u8; 48]);
 
@@ -34,7 +34,7 @@ impl fmt::Debug for SealContext {
 }
 
 impl SealContext {
-    /// The context of an answer: whose, about whom, to which question.
+    /// The context of an answer: the user, the party and the question.
     #[must_use]
     pub fn new(party: PartyHash, slot: SlotKey) -> Self {
         let mut context = [0; 48];
@@ -66,7 +66,7 @@ struct SealKey {
     secret: SecretBox<[u8; 32]>,
 }
 
-/// What is wrong with a file of keys; never what is in it.
+/// What is wrong with a key file, without its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRingError {
     /// Nothing to seal with.
@@ -89,7 +89,7 @@ pub enum KeyRingError {
 }
 
 impl KeyRing {
-    /// Reads lines `ID:KEY`; empty ones and those that begin with `#` are passed over.
+    /// Parses lines of the form `ID:KEY`. Skips empty lines and those that begin with `#`.
     ///
     /// # Errors
     /// [`KeyRingError`] with the number of the line.
@@ -113,12 +113,11 @@ impl KeyRing {
         }
     }
 
-    /// The id of the key that seals.
     pub(super) fn first_id(&self) -> &str {
         &self.0[0].id
     }
 
-    /// Seals under the first key. `head` is what stands unsealed before it, and is bound as well.
+    /// Seals under the first key. `head` precedes the sealed text unsealed, and is bound to it.
     pub(super) fn seal(
         &self,
         head: &[u8],
@@ -139,7 +138,7 @@ impl KeyRing {
             .ok()
     }
 
-    /// Opens what was sealed under the key called `id`, if it is here and all is as it was sealed.
+    /// Opens what was sealed under the key called `id`, if that key exists and nothing was changed.
     pub(super) fn open(
         &self,
         id: &[u8],
@@ -164,7 +163,7 @@ impl KeyRing {
 }
 
 impl SealKey {
-    /// Reads `ID:KEY`, the line number `n`.
+    /// Parses `ID:KEY` in line `n`.
     fn parse(line: &str, n: usize) -> Result<Self, KeyRingError> {
         let (id, key) = line.split_once(':').ok_or(KeyRingError::Line(n))?;
         let plain = id
@@ -185,7 +184,7 @@ impl SealKey {
         })
     }
 
-    /// Its copy of the key is wiped when it is dropped.
+    /// The cipher erases its copy of the key on drop.
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(self.secret.expose_secret().into())
     }

@@ -1,6 +1,6 @@
-//! What Redis holds of one number of one user, in one value.
+//! The value in Redis for one number of one user.
 //!
-//! Owns its layout:
+//! Defines its layout:
 //!
 //! * 16 bytes of the user token (see `redis_link::user`) under which it began;
 //! * 16 bytes of the number token;
@@ -9,19 +9,19 @@
 //!   clock) and 4 of a length, both big-endian, then so many bytes of [`codec`](super::codec).
 //!
 //! So a look-up reads one value before it knows whose credential it has, and an invalidation
-//! deletes it. Each identity has its own share of a value: one that asks in many formats pushes out
-//! its own answers only. Promises that foreign or damaged bytes have no layout, or one without the
-//! record. The scripts of [`redis`](super::redis) write values; they know the same layout.
+//! deletes one. Each identity has its own part of a value: one that asks in many formats only
+//! replaces its own answers. Foreign or damaged bytes have no layout, or a layout without the
+//! record. The scripts of [`redis`](super::redis) write values and use the same layout.
 
 use crate::domain::ContactKey;
 use crate::redis_link::user::UserToken;
 
-/// Records kept of one identity. Services that ask about one user may differ in their formats, but
-/// not without end.
+/// Records kept per identity. Services that ask about one user may use different formats, but not
+/// any number of them.
 pub(super) const RECORDS: usize = 4;
 
-/// Identities kept. Two agents who share a user id are two; a user whose CRM names nobody is
-/// another with each token.
+/// Identities kept. Two agents who share a user id are two. A user whose CRM names nobody gets
+/// another one with each token.
 pub(super) const OWNERS: usize = 8;
 
 const TOKEN: usize = 16;
@@ -37,7 +37,7 @@ pub(super) struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
-    /// Takes a value apart.
+    /// Splits a value into its parts.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let (user_token, rest) = bytes.split_at_checked(TOKEN)?;
         let (number_token, records) = rest.split_at_checked(TOKEN)?;
@@ -48,12 +48,11 @@ impl<'a> Layout<'a> {
         })
     }
 
-    /// Whether nothing is stored.
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The bytes that were stored under a question and an identity.
+    /// The bytes stored for a question and an identity.
     pub(super) fn find(&self, key: &ContactKey) -> Option<&'a [u8]> {
         let wanted = key.slot().to_bytes();
         let mut rest = self.records;
@@ -72,7 +71,7 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// One record; none for bytes that are too many for their length.
+/// One record; `None` if the bytes are too many for the length field.
 pub(super) fn record(key: &ContactKey, asked_at: u64, bytes: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(bytes.len()).ok()?;
     let owner = &key.owner().to_bytes()[..OWNER];

@@ -1,10 +1,10 @@
-//! What a look-up or a load holds between its begin and its end.
+//! What a look-up or a load keeps between its start and its end.
 
 use super::invalidations::Watermark;
 use super::redis::{NumberAnswers, NumberToken};
 use crate::domain::{SharedTime, Timestamp};
 
-/// What was read of one number, before it is known whose answer is wanted.
+/// What was read for one number, before it is known whose answer is needed.
 #[derive(Debug, Default)]
 pub(crate) struct Fetched {
     pub(super) held: Option<NumberAnswers>,
@@ -12,29 +12,29 @@ pub(crate) struct Fetched {
 }
 
 impl Fetched {
-    /// Whether Redis has something stored for the number, for whomever.
+    /// Returns whether Redis has nothing stored for the number, for any identity.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.held.as_ref().is_none_or(NumberAnswers::is_empty)
     }
 }
 
-/// When a read began, in the counts of invalidations and replacements: if either has grown since,
-/// its result may be too old to keep.
+/// When a read began, as counts of invalidations and replacements. If either has grown since, the
+/// result may be too old to keep.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ReadMark {
     pub(super) watermark: Watermark,
     pub(super) replacements: u64,
 }
 
-/// What a load holds from its begin to its end: when that was, and proof that nothing was
-/// invalidated in between.
+/// What a load keeps from start to end: when it began, and how to check that nothing was
+/// invalidated meanwhile.
 #[derive(Debug)]
 pub struct LoadTicket {
     pub(super) watermark: Watermark,
     pub(super) asked: Timestamp,
     pub(super) shared: Option<RedisTicket>,
-    /// What was there when the load began.
+    /// What was stored when the load began.
     pub(super) before: Fetched,
 }
 

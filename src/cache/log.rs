@@ -1,12 +1,13 @@
-//! The log of invalidations: how an event reaches the other replicas.
+//! The log of invalidations, which carries events to the other replicas.
 //!
-//! Owns a stream in Redis, not pub/sub, because a stream can be read again: a replica that was
-//! away, or whose connection broke, goes on where it was. Promises that a reader gets every
-//! event or [`Event::Lost`], never less: events are numbered without gaps, so that a reader
-//! notices a cut end (`MAXLEN`), an evicted stream, a flushed Redis (the log has an identity), and
-//! a failover to a server without the last events. Knows nothing of what the events mean.
+//! It is a stream in Redis, not pub/sub, because a stream can be read again: a replica that was
+//! away, or whose connection broke, continues where it stopped. A reader gets every event or
+//! [`Event::Lost`]. Events are numbered without gaps. So a reader notices a trimmed stream
+//! (`MAXLEN`), an evicted stream, a flushed Redis (the log has an identity), and a failover to a
+//! server without the last events. Knows nothing of what the events mean.
 //!
-//! The same round trip shows that this replica is alive, and returns how many are and Redis' time.
+//! The same round trip reports this replica as alive, and returns the number of replicas and Redis'
+//! time.
 
 mod cursor;
 mod event;
@@ -24,21 +25,21 @@ use crate::redis_link::{Link, LinkError};
 use cursor::{Cursor, LogReply};
 pub use event::Event;
 
-/// Events kept, roughly. A reader that is further behind has lost some.
+/// Events kept, approximately. A reader that is further behind has lost some.
 const MOST: &str = "10000";
 
 /// How long a replica counts as alive after its last poll, in milliseconds.
 const ALIVE_MS: &str = "10000";
 
-/// How long after its last poll a replica counts as present, in milliseconds: it polls every 100 or
-/// so.
+/// How long after its last poll a replica counts as present, in milliseconds. It polls about every
+/// 100.
 const PRESENT_MS: &str = "350";
 
-/// Events read by one poll, the last one known included.
+/// Events read by one poll, including the last known one.
 const BATCH: usize = 1000;
 
-/// Numbers the event and appends it. The number is the first half of the entry's id; the second is
-/// random, so that a number that is given again after a failover differs from the first.
+/// Numbers the event and appends it. The number is the first half of the entry's id. The second
+/// half is random, so that a number that is reused after a failover makes a different id.
 const PUBLISH: &str = "
 if redis.call('HSETNX', KEYS[1], 'id', ARGV[1]) == 1 then redis.call('DEL', KEYS[2]) end
 local number = redis.call('HINCRBY', KEYS[1], 'n', 1)
@@ -46,9 +47,9 @@ redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], number .. '-' .. ARGV[3], 'e
 return number
 ";
 
-/// Reads from the last event known, itself included, to see that it is still the same. Reading goes
-/// on if this replica cannot be counted: a full Redis, one that takes no writes, a key of
-/// another type.
+/// Reads from the last known event on. That event is included, to check that it is still the same.
+/// Reading continues if this replica cannot be counted: if Redis is full or takes no writes, or a
+/// key has another type.
 const POLL: &str = "
 if not redis.call('HGET', KEYS[1], 'id') then
     redis.call('HSETNX', KEYS[1], 'id', ARGV[1])
@@ -95,16 +96,16 @@ return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, 
 pub struct PollResult {
     /// Events of other replicas since the last poll, in their order.
     pub events: Vec<Event>,
-    /// Replicas that polled within the last ten seconds, this one included: at least 1. `None` if
-    /// Redis would not count.
+    /// Replicas that polled within the last ten seconds, including this one: at least 1. `None` if
+    /// Redis could not count them.
     pub replicas: Option<u32>,
-    /// How many of them have polled within the last moment.
+    /// How many of them have just polled.
     pub(crate) present: u32,
-    /// Whether there may be more to read at once.
+    /// Whether there may be more to read immediately.
     pub more: bool,
     /// Redis' time.
     pub now: SharedTime,
-    /// For how long Redis has kept its data, as far as the log has been there.
+    /// How long Redis has kept its data, as far as the log shows it.
     pub(crate) kept_for: Duration,
 }
 
@@ -125,7 +126,7 @@ impl fmt::Debug for InvalidationLog {
 }
 
 impl InvalidationLog {
-    /// The log behind a link, for a replica with a new random name.
+    /// The log over a link, for a replica with a new random name.
     #[must_use]
     pub fn new(link: Link) -> Self {
         Self {
@@ -135,14 +136,14 @@ impl InvalidationLog {
         }
     }
 
-    /// Publishes an event to the other replicas. This one must act by itself: its reader does not
-    /// repeat its own events. [`Event::Lost`] makes them invalidate everything.
+    /// Publishes an event to the other replicas. This replica must apply it itself: its reader
+    /// skips its own events. [`Event::Lost`] makes the others invalidate everything.
     ///
     /// # Errors
-    /// [`LinkError`]; the others may not know, and the call should be made again.
+    /// [`LinkError`]. The others may not have the event, and the call should be repeated.
     pub async fn publish(&self, event: Event) -> Result<(), LinkError> {
         let identity = token();
-        // 63 bits, because Lua and Redis must agree on what this text means.
+        // 63 bits, so that Lua and Redis read this text in the same way.
         let random = (fastrand::u64(..) >> 1).to_string();
         let payload = event::encode(self.replica, event);
         let args: [&[u8]; 4] = [&identity, MOST.as_bytes(), random.as_bytes(), &payload];
@@ -153,7 +154,7 @@ impl InvalidationLog {
             .map(|_| ())
     }
 
-    /// This replica stops: the others need not leave a share to it. Best effort.
+    /// This replica stops: the others need not reserve a share for it. Best effort.
     pub(crate) async fn leave(&self) {
         let mut leave = Cmd::new();
         leave
@@ -161,11 +162,11 @@ impl InvalidationLog {
             .arg(&keys(&self.link)[2])
             .arg(&self.replica);
         if let Err(error) = self.link.query::<u32>(leave).await {
-            tracing::debug!(%error, "the other replicas count this one for some seconds more");
+            tracing::debug!(%error, "the other replicas count this one for some more seconds");
         }
     }
 
-    /// A reader that begins at the end of the log. One for each replica, polled every 100 ms or so.
+    /// A reader that starts at the end of the log. Each replica has one, polled about every 100 ms.
     #[must_use]
     pub fn reader(&self) -> LogReader {
         LogReader {
@@ -188,9 +189,9 @@ pub struct LogReader {
     cursor: Option<Cursor>,
     /// Whether events may have been missed before the first successful poll.
     failed_before: bool,
-    /// The trouble that was logged last.
+    /// The failure that was logged last.
     logged: Option<String>,
-    /// How many polls Redis had counted.
+    /// The number of polls that Redis had counted.
     beat: u64,
 }
 
@@ -203,11 +204,11 @@ impl fmt::Debug for LogReader {
 }
 
 impl LogReader {
-    /// What happened since the last poll, without waiting for anything to happen: a batch, so that
-    /// a reader that was away for long is up to date after several polls. May be dropped half-way.
+    /// Returns the events since the last poll, without waiting for new ones. It returns one batch,
+    /// so a reader that was away for long needs several polls. May be dropped midway.
     ///
     /// # Errors
-    /// [`LinkError`]; nothing is missed by it, the next successful poll goes on from here.
+    /// [`LinkError`]. Nothing is lost: the next successful poll continues from here.
     pub async fn poll(&mut self) -> Result<PollResult, LinkError> {
         let reply = self.request().await.inspect_err(|error| self.note(error))?;
         let replicas = self.count(&reply);
@@ -215,8 +216,8 @@ impl LogReader {
         self.cursor = Some(if let Some(cursor) = self.cursor.take() {
             cursor.advance(&reply, BATCH, self.replica, &mut events)
         } else {
-            // What was published before is not read: a replica that has served meanwhile applied it
-            // itself. If Redis was away at first, more than memory may have missed it.
+            // Earlier events are not read: a replica that served meanwhile applied them itself. If
+            // Redis was down at first, memory may have missed some.
             events.extend(self.failed_before.then_some(Event::Lost));
             Cursor::after(&reply)
         });
@@ -233,7 +234,6 @@ impl LogReader {
         })
     }
 
-    /// A poll has failed.
     fn note(&mut self, error: &LinkError) {
         self.failed_before = true;
         if let Some(code) = error.about_a_key() {
@@ -242,7 +242,7 @@ impl LogReader {
         }
     }
 
-    /// How many replicas there are.
+    /// Counts the replicas.
     fn count(&mut self, (_, _, replicas, _, _, refused, ..): &LogReply) -> Option<u32> {
         if refused.is_empty() {
             self.logged = None;
@@ -259,7 +259,7 @@ impl LogReader {
         None
     }
 
-    /// Logs each trouble once.
+    /// Logs each failure once.
     fn log_once(&mut self, keys: &[String], code: &str, consequence: &str) {
         self.link.set_impaired(true);
         if self.logged.as_deref() != Some(code) {
@@ -297,7 +297,7 @@ impl LogReader {
     }
 }
 
-/// Identity and counter, stream, replicas: one hash slot.
+/// Identity and counter, stream, replicas: in one hash slot.
 fn keys(link: &Link) -> [String; 3] {
     ["{log}:h", "{log}:s", "{log}:r"].map(|part| link.key(&[part]))
 }

@@ -13,16 +13,17 @@ use super::invalidations::Watermark;
 use crate::clock::Clock;
 use crate::domain::{AgePolicy, Entry, SlotKey, Timestamp, UserTag};
 
-/// What an entry costs beside its encoded bytes: key, `Arc`, moka's bookkeeping. Measured, with the
-/// allocator's rounding, as resident memory per entry less its payload (tests/bench/memory.rs).
+/// The memory of an entry besides its encoded bytes: key, `Arc`, moka's bookkeeping. Measured as
+/// resident memory per entry minus its payload, including the allocator's rounding
+/// (tests/bench/memory.rs).
 const OVERHEAD: usize = 530;
 
-/// How long answers live, as the settings say now. Clones share it.
+/// How long answers live, by the current settings. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct CurrentAges(Arc<RwLock<AgePolicy>>);
 
 impl CurrentAges {
-    /// These, until others are set.
+    /// Uses `ages` until others are set.
     fn new(ages: AgePolicy) -> Self {
         Self(Arc::new(RwLock::new(ages)))
     }
@@ -31,7 +32,7 @@ impl CurrentAges {
         *self.0.read()
     }
 
-    /// True if these are others.
+    /// Returns true if the ages differ.
     fn set(&self, ages: AgePolicy) -> bool {
         let mut in_force = self.0.write();
         std::mem::replace(&mut *in_force, ages) != ages
@@ -41,14 +42,14 @@ impl CurrentAges {
 /// Settings of the memory tier.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryConfig {
-    /// Most bytes to hold, bookkeeping included.
+    /// Most bytes to hold, including bookkeeping.
     pub bytes: u64,
 }
 
 /// Answers in this process, the least recently used dropped first.
 ///
-/// Not TinyLFU, moka's default: that refuses new keys when it is full of popular ones, and a
-/// warm-up is all new keys.
+/// Not TinyLFU, moka's default: it refuses new keys if the cache is full of popular ones, and a
+/// warm-up consists of new keys.
 #[derive(Clone)]
 pub struct MemoryCache {
     entries: Cache<SlotKey, MemoryEntry, foldhash::fast::RandomState>,
@@ -56,8 +57,8 @@ pub struct MemoryCache {
     ages: CurrentAges,
 }
 
-/// Locks by key, for writers. Moka's own `and_compute_with` would take three
-/// times as long, and every hit in Redis is stored here.
+/// Locks by key, for writers. Moka's own `and_compute_with` would take three times as long, and
+/// every hit in Redis is stored here.
 #[derive(Default)]
 struct KeyLocks {
     locks: [Mutex<()>; 32],
@@ -70,14 +71,13 @@ impl KeyLocks {
         self.locks[usize::from(index) % self.locks.len()].lock()
     }
 
-    /// Always in the same order, and nobody who holds one lock waits for another.
+    /// Always in the same order, and nobody waits for a lock while holding another.
     fn lock_all(&self) -> Vec<MutexGuard<'_, ()>> {
         self.locks.iter().map(Mutex::lock).collect()
     }
 }
 
-/// An answer, with the moment at which its load began, by the clock and in the daemon's own count
-/// of invalidations.
+/// An answer and when its load began, by the clock and as a watermark of invalidations.
 #[derive(Debug, Clone)]
 pub(super) struct MemoryEntry {
     pub(super) entry: Arc<Entry>,
@@ -94,7 +94,7 @@ impl fmt::Debug for MemoryCache {
 }
 
 /// Lets moka drop what no policy would serve any more, whether it was loaded here or came from
-/// Redis half-way through its life. Only garbage collection.
+/// Redis midway through its life. This is only garbage collection.
 struct EntryExpiry {
     ages: CurrentAges,
     clock: Arc<dyn Clock>,
@@ -112,7 +112,7 @@ impl moka::Expiry<SlotKey, MemoryEntry> for EntryExpiry {
         Some(self.left(kept))
     }
 
-    // Without this a replaced entry would keep the old one's end.
+    // Otherwise a replaced entry would keep the old one's expiry.
     fn expire_after_update(
         &self,
         _: &SlotKey,
@@ -124,8 +124,8 @@ impl moka::Expiry<SlotKey, MemoryEntry> for EntryExpiry {
     }
 }
 
-/// Bytes that an answer of so many encoded bytes takes. The allocator rounds up by an eighth at
-/// most.
+/// The memory of an answer with that many encoded bytes. The allocator rounds up by at most an
+/// eighth.
 fn weight(encoded: usize) -> usize {
     encoded + encoded / 8 + OVERHEAD
 }
@@ -157,20 +157,20 @@ impl MemoryCache {
         }
     }
 
-    /// The stored answer, however old.
+    /// The stored answer, whatever its age.
     #[must_use]
     pub(super) fn get(&self, key: &SlotKey) -> Option<MemoryEntry> {
         self.entries.get(key)
     }
 
-    /// Stores an answer, unless one that was asked for later is there already: a slow load that
-    /// began before a manual refresh must not undo it.
+    /// Stores an answer unless a later one is already there: a slow load that began before a manual
+    /// refresh must not undo it.
     pub(super) fn store(&self, key: SlotKey, kept: MemoryEntry) {
         self.store_if(key, kept, || true);
     }
 
-    /// As [`MemoryCache::store`], if `wanted` says so while it is stored: nothing drops answers
-    /// in between.
+    /// As [`MemoryCache::store`], if `wanted` returns true while it is stored. Nothing drops
+    /// answers in between.
     pub(super) fn store_if(&self, key: SlotKey, kept: MemoryEntry, wanted: impl FnOnce() -> bool) {
         let _writing = self.writers.lock(&key);
         let later = self
@@ -187,8 +187,8 @@ impl MemoryCache {
         &self.ages
     }
 
-    /// Other ages hold from now on. Moka reckons the end of what is stored again, a microsecond or
-    /// two for each answer; answers count as just used afterwards, in no particular order.
+    /// Applies other ages. Moka recalculates the expiry of all entries, which takes a microsecond
+    /// or two each. Afterwards all answers count as just used, in no particular order.
     pub(super) fn set_ages(&self, ages: AgePolicy) {
         if !self.ages.set(ages) {
             return;
@@ -201,7 +201,7 @@ impl MemoryCache {
         }
     }
 
-    /// Drops the answer if it was asked for before `asked`.
+    /// Drops the answer if it was loaded before `asked`.
     pub(super) fn drop_older(&self, key: &SlotKey, asked: Timestamp) {
         let _writing = self.writers.lock(key);
         if self
@@ -213,9 +213,9 @@ impl MemoryCache {
         }
     }
 
-    /// Drops what is kept for a user and was asked for before `asked`.
+    /// Drops a user's answers that were loaded before `asked`.
     pub(super) fn drop_older_of(&self, user: UserTag, asked: Timestamp) {
-        // Moka drops what is there at this moment only.
+        // Moka drops only what is there at this moment.
         let _writing = self.writers.lock_all();
         // Fails only if the cache was built without support for it.
         let _ = self
@@ -223,8 +223,7 @@ impl MemoryCache {
             .invalidate_entries_if(move |key, kept| key.user() == user && kept.asked < asked);
     }
 
-    /// Drops what is kept for a user. The watermarks decide what is read; this gives the memory
-    /// back.
+    /// Drops a user's answers. The watermarks already prevent reading them; this frees the memory.
     pub(super) fn drop_user(&self, user: UserTag) {
         // Fails only if the cache was built without support for it.
         let _ = self
@@ -237,7 +236,7 @@ impl MemoryCache {
         self.entries.invalidate_all();
     }
 
-    /// Entries and bytes held, after pending evictions.
+    /// Entries and bytes held, once pending evictions are done.
     #[must_use]
     pub(crate) fn size(&self) -> (u64, u64) {
         self.entries.run_pending_tasks();

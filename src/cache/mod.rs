@@ -1,14 +1,14 @@
 //! Stored answers.
 //!
-//! A look-up passes the tiers from the fastest to the slowest: memory (this process), Redis (shared
-//! by replicas), then the CRM. What the tiers hold is an [`Entry`](crate::domain::Entry): an
-//! answer, possibly "nobody", never an error. Whether an entry may be served is decided by
-//! [`judge`](crate::domain::judge) from the entry's own time; a tier only bounds how much is kept,
-//! and for how long at most.
+//! A look-up goes through the tiers from the fastest to the slowest: memory (this process), Redis
+//! (shared by replicas), then the CRM. A tier stores each answer as an
+//! [`Entry`](crate::domain::Entry): possibly "nobody", never an error.
+//! [`judge`](crate::domain::judge) decides from the entry's own time whether it may be served. A
+//! tier only limits how much is kept, and for how long.
 //!
-//! The key must hold every input that can change the answer
-//! ([`ContactKey`](crate::domain::ContactKey)): a forgotten input shows one user's contact to
-//! another, or yesterday's setting to everybody.
+//! The key must contain every input that can change the answer
+//! ([`ContactKey`](crate::domain::ContactKey)). If an input is forgotten, one user's contact is
+//! shown to another, or yesterday's setting to everybody.
 
 pub mod codec;
 mod counts;

@@ -1,25 +1,25 @@
 //! The second tier: answers in Redis, shared by replicas.
 //!
-//! Owns the keys of stored answers. All keys of one user share a hash slot; a number stands in them
-//! as a keyed hash. One value for each user and number, `…:a:<party>`, holds the answers to all
-//! questions about it ([`layout`](super::layout)), the user token and the number token of what is
-//! stored there. It expires with the last of its answers.
+//! Defines the keys of stored answers. All keys of one user share a hash slot; a number appears in
+//! them as a keyed hash. There is one value for each user and number, `…:a:<party>`. It contains
+//! the answers to all questions about the number ([`layout`](super::layout)), the user token and
+//! the number token. It expires with the last of its answers.
 //!
-//! Promises that a load which began before an invalidation never fills this tier after it:
+//! A load that began before an invalidation never fills this tier after it:
 //!
-//! * A load *begins*: it finds or creates the value and takes its number token along.
-//! * An invalidation of the number deletes the value; one of the user deletes the user token first.
+//! * A load *begins*: it finds or creates the value and keeps its number token.
+//! * An invalidation of the number deletes the value. One of the user deletes the user token first.
 //! * The load ends and *stores*. If its number token is gone, or another load has begun since and
 //!   made a new one, the answer is refused.
 //!
-//! Nothing can overtake this, because the token is random and lives beside the answers. If Redis
-//! was flushed, restarted empty, failed over to a replica without the value, or evicted it in
-//! between, the number token is gone as well and the answer is refused, which costs one more load.
-//! If Redis evicted the user token, readers ignore everything that carries it, except for those who
-//! read it within the last second ([`token_cache`](super::token_cache)).
+//! The order of events does not matter, because the token is random and stored with the answers. If
+//! Redis was flushed, restarted empty, failed over to a replica without the value, or evicted it,
+//! the number token is gone as well. Then the answer is refused, which costs one more load. If
+//! Redis evicted the user token, readers ignore everything with that token, except those who read
+//! it within the last second ([`token_cache`](super::token_cache)).
 //!
-//! Knows nothing of freshness or of the CRM. Redis trouble is a [`LinkError`], for the caller to
-//! treat as a miss.
+//! Knows nothing of freshness or of the CRM. Redis failures are [`LinkError`]s, which the caller
+//! treats as misses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,12 +34,11 @@ use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis, token};
 use crate::redis_link::{KeyNames, Link, LinkError, PartyHash, Reads};
 
-/// How long a number token waits for its load. A load that takes longer is served, but not stored
-/// here.
+/// How long a number token waits for its load. A longer load is served, but not stored here.
 const TOKEN_LIFE: Duration = Duration::from_secs(900);
 
-/// Answers read in one round trip: Redis serves nobody else meanwhile, and the reply must fit into
-/// the timeout.
+/// Answers read in one round trip: Redis serves nobody else meanwhile, and the reply must arrive
+/// within the timeout.
 pub(super) const CHUNK: usize = 500;
 
 const BEGIN: &str = "
@@ -55,12 +54,12 @@ return {value, now()}
 ";
 
 /// What [`STORE`] returns if the number or the user was invalidated, and if a later answer is
-/// there.
+/// stored.
 const INVALIDATED: i64 = -1;
 const SUPERSEDED: i64 = -2;
 
-/// Returns when the answer that it replaces was asked for, zero if there is none. A length that is
-/// damaged ends the walk over the records, or lets one pass that nobody will take for sound.
+/// Returns when the replaced answer was loaded, or zero if there is none. A damaged length ends the
+/// loop over the records, or lets one through that no reader accepts.
 const STORE: &str = "
 local value, record = redis.call('GET', KEYS[2]), ARGV[2]
 if not value or string.sub(value, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
@@ -89,7 +88,7 @@ enter(KEYS[3], ARGV[4], KEYS[2])
 return replaced
 ";
 
-/// What a load takes along from its beginning to its end.
+/// What a load keeps from its start to its end.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NumberToken(Vec<u8>);
 
@@ -99,7 +98,7 @@ impl fmt::Debug for NumberToken {
     }
 }
 
-/// What a reader found of one number, for whichever identity.
+/// What was read for one number, for all identities.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NumberAnswers {
     party: PartyHash,
@@ -115,23 +114,23 @@ impl fmt::Debug for NumberAnswers {
 }
 
 impl NumberAnswers {
-    /// The value's parts, if they carry the user's token.
+    /// The value's parts, if they have the user's token.
     fn layout(&self) -> Option<Layout<'_>> {
         let layout = Layout::read(self.value.as_deref()?)?;
         (Some(layout.user_token) == self.user_token).then_some(layout)
     }
 
-    /// Whether nothing is stored for anybody.
+    /// Returns whether nothing is stored for any identity.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.layout().is_none_or(|layout| layout.is_empty())
     }
 }
 
-/// The beginning of a load.
+/// The start of a load.
 #[derive(Debug)]
 pub struct Begun {
-    /// What is stored already, however old: another replica may have been faster.
+    /// What is already stored, whatever its age: another replica may have been faster.
     pub held: NumberAnswers,
     /// For [`RedisTier::store`].
     pub number_token: NumberToken,
@@ -139,19 +138,19 @@ pub struct Begun {
     pub now: SharedTime,
 }
 
-/// What became of an answer.
+/// How storing an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreOutcome {
-    /// It is stored, in place of an earlier one that was asked for then, if there was one.
+    /// It is stored. If it replaced an earlier one: when that was loaded.
     Stored(Option<SharedTime>),
     /// The number or user was invalidated since the load began.
     Invalidated,
-    /// An answer that was asked for later is there.
+    /// A later answer is stored.
     Superseded,
 }
 
 impl StoreOutcome {
-    /// What [`STORE`] has returned.
+    /// Decodes the return value of [`STORE`].
     fn read(replaced: i64) -> Self {
         match replaced {
             INVALIDATED => Self::Invalidated,
@@ -183,7 +182,7 @@ impl fmt::Debug for RedisTier {
 }
 
 impl RedisTier {
-    /// A tier behind a link; its look-ups join the others among `reads`.
+    /// A tier over a link. Its look-ups are batched with others by `reads`.
     #[must_use]
     pub fn new(link: Link, reads: Reads) -> Self {
         let codec = Codec::default();
@@ -205,10 +204,10 @@ impl RedisTier {
         }
     }
 
-    /// The beginning of a load, in one round trip.
+    /// Begins a load, in one round trip.
     ///
     /// # Errors
-    /// [`LinkError`]; the load may go on, but has nothing to store its answer under.
+    /// [`LinkError`]. The load may continue, but cannot store its answer.
     pub async fn begin(&self, user: UserTag, party: Party) -> Result<Begun, LinkError> {
         let (keys, suffix, party) = self.keys(user, party);
         let (user_token, number_token, ttl) = (token(), token(), millis(TOKEN_LIFE));
@@ -231,9 +230,9 @@ impl RedisTier {
         })
     }
 
-    /// What is stored of a number, however old. Writes nothing. Takes one round trip, which
-    /// look-ups that come at the same moment share, and reads one key if the user token is
-    /// `known`, otherwise two. If the user has another token by now it takes a second round trip.
+    /// Reads what is stored for a number, whatever its age. Writes nothing. Takes one round trip,
+    /// which concurrent look-ups share, and reads one key if the user token is `known`, otherwise
+    /// two. If the user has another token by now, it takes a second round trip.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -269,7 +268,7 @@ impl RedisTier {
         Ok(held.and_then(|held| UserToken::read(&held)))
     }
 
-    /// The answer to one question for one identity, if it is among what was found.
+    /// The answer to one question for one identity, if `held` contains it.
     #[must_use]
     pub fn entry(&self, held: &NumberAnswers, key: &ContactKey) -> Option<Entry> {
         self.codec.decode(
@@ -278,12 +277,12 @@ impl RedisTier {
         )
     }
 
-    /// The end of a load: stores its answer for `ttl`. `now` is Redis' time: what is further ahead
-    /// of it than clocks can differ is replaced as if it were older.
+    /// Ends a load: stores its answer for `ttl`. `now` is Redis' time. An answer that is further
+    /// ahead of it than clocks can differ is replaced as if it were older.
     ///
     /// # Errors
-    /// [`LinkError`]; after [`LinkError::Timeout`] or [`LinkError::Broken`] it may be stored all
-    /// the same.
+    /// [`LinkError`]. After [`LinkError::Timeout`] or [`LinkError::Broken`] the answer may be
+    /// stored anyway.
     pub async fn store(
         &self,
         key: &ContactKey,
@@ -315,10 +314,10 @@ impl RedisTier {
         Ok(StoreOutcome::read(replaced))
     }
 
-    /// Deletes all answers about some parties. Loads under way will be refused.
+    /// Deletes all answers about some parties. Running loads will be refused.
     ///
     /// # Errors
-    /// [`LinkError`]; then they may still be there, and the call should be made again.
+    /// [`LinkError`]. Then they may still be there, and the call should be repeated.
     pub async fn invalidate_numbers(
         &self,
         user: UserTag,
@@ -335,15 +334,15 @@ impl RedisTier {
         Ok(())
     }
 
-    /// Deletes every key of a user, those of other rooms included.
+    /// Deletes every key of a user, including those of other rooms.
     ///
     /// # Errors
-    /// [`LinkError`]; then some or all may still be there, and the call should be made again.
+    /// [`LinkError`]. Then some or all may still be there, and the call should be repeated.
     pub async fn invalidate_user(&self, user: UserTag) -> Result<(), LinkError> {
         user::delete_keys(&self.link, user).await
     }
 
-    /// The stored answers to at most 500 questions of one user, in the order asked, by one command.
+    /// The stored answers to at most 500 questions of one user, in their order, with one command.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -374,7 +373,8 @@ impl RedisTier {
         Ok(values.zip(parties).zip(keys).map(entry).collect())
     }
 
-    /// Keys of user token, value and index; the value's name in the index; the party's hash.
+    /// The keys of the user token, value and index, the value's name in the index, and the party's
+    /// hash.
     fn keys(&self, user: UserTag, party: Party) -> ([String; 3], String, PartyHash) {
         let names = self.link.names();
         let party = names.party(user, party);

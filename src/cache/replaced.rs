@@ -1,10 +1,10 @@
-//! Answers that were replaced, on their way to the other replicas.
+//! Replaced answers that the other replicas do not know of yet.
 //!
-//! Owns what the log has not been given yet. Promises that every replacement reaches the log, the
-//! latest time of each, within a fraction of a second while Redis answers, and later if it does
-//! not; and that a batch that replaces thousands of answers of one user costs the log a few events:
-//! many of one user become one for all of that user, and those of more users than the log can hold
-//! events of become one for everybody. Knows nothing of what the answers say.
+//! Every replacement reaches the log, with its latest time: within a fraction of a second while
+//! Redis answers, later if it does not. A batch that replaces thousands of answers of one user adds
+//! only a few events to the log. Many replacements of one user become one event for the whole user.
+//! If there are more users than the log can keep events, they become one event for everybody. Knows
+//! nothing of the answers' content.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,14 +25,16 @@ const COLLECT: Duration = Duration::from_millis(50);
 /// How long to wait before the log is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Answers of one user published one by one. Beyond it all of the user's older answers are dropped.
+/// Answers of one user that are published one by one. Beyond this, all older answers of the user
+/// are dropped.
 const SINGLE: usize = 8;
 
-/// Users whose answers wait. A log that does not take events may last while others are stored; if
-/// it took more than this at once, its readers would miss some and forget everything as well.
+/// Users with waiting replacements. The log may be unavailable for a while as others are stored. If
+/// more than this were then published at once, its readers would miss some and forget everything
+/// anyway.
 const MOST: usize = 10_000;
 
-/// Replacements that wait. Clones share them.
+/// Waiting replacements. Clones share them.
 #[derive(Clone)]
 pub(super) struct Outbox {
     log: InvalidationLog,
@@ -40,16 +42,15 @@ pub(super) struct Outbox {
     waiting: Arc<Mutex<PendingReplacements>>,
 }
 
-/// What waits.
 #[derive(Debug, Clone, Default)]
 struct PendingReplacements {
     users: HashMap<UserTag, UserReplacements>,
-    /// How often there were too many users, and how many of those times were published.
+    /// How often there were too many users, and how many of these times were published.
     overfull: u64,
     published: u64,
 }
 
-/// What was replaced of one user.
+/// The replacements of one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum UserReplacements {
     Some(Vec<(SlotKey, SharedTime)>),
@@ -65,7 +66,7 @@ impl fmt::Debug for Outbox {
 }
 
 impl Outbox {
-    /// An outbox before `log`; sending are tasks of `tasks`.
+    /// An outbox for `log`, which sends in tasks of `tasks`.
     pub(super) fn new(log: InvalidationLog, tasks: TaskTracker) -> Self {
         Self {
             log,
@@ -74,7 +75,7 @@ impl Outbox {
         }
     }
 
-    /// An answer was replaced by one that was asked for at `asked`.
+    /// An answer was replaced by one loaded at `asked`.
     pub(super) fn push(&self, slot: SlotKey, asked: SharedTime) {
         let first = {
             let mut waiting = self.waiting.lock();
@@ -87,11 +88,11 @@ impl Outbox {
         }
     }
 
-    /// Sends until nothing is left. Another task begins with the next replacement after that.
+    /// Sends until nothing is left. The next replacement after that starts another task.
     async fn send(self) {
         clock::sleep(COLLECT).await;
         loop {
-            // Left in the map while they are sent, so that no second task begins meanwhile.
+            // They stay in the map while they are sent, so that no second task starts meanwhile.
             let sending = self.waiting.lock().clone();
             let all_sent = self.publish_overflow(&sending).await && self.publish(&sending).await;
             if all_sent && self.settle(&sending) {
@@ -146,7 +147,7 @@ impl PendingReplacements {
         of_users.flat_map(|(user, of_user)| of_user.events(*user))
     }
 
-    /// Adds what was replaced of a user. Each answer stands there once.
+    /// Adds replacements of a user, each answer once.
     fn add(&mut self, user: UserTag, new: UserReplacements) {
         if let Some(known) = self.users.get_mut(&user) {
             return known.add(new);
@@ -159,7 +160,7 @@ impl PendingReplacements {
         self.users.insert(user, new);
     }
 
-    /// Takes out what was sent, unless there is more of the same user by now.
+    /// Removes what was sent, unless the user has newer ones by now.
     fn settle(&mut self, sent: &Self) {
         self.users
             .retain(|user, now| sent.users.get(user) != Some(now));

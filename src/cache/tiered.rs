@@ -1,6 +1,7 @@
-//! Memory, then Redis: one look-up, one store, one way to invalidate.
+//! Memory, then Redis, behind one interface: look-ups, stores, invalidation.
 //!
-//! Redis trouble is a miss, never an error: the tier below answers. Invalidation is the exception.
+//! A failure of Redis is a miss, never an error: the next tier answers. Invalidation is the
+//! exception.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,11 +38,11 @@ pub struct Stored {
     pub(crate) asked: Timestamp,
     /// Time since the CRM was asked.
     pub(crate) age: Duration,
-    /// Where it was found.
+    /// The tier in which it was found.
     pub source: Source,
 }
 
-/// Both tiers. Cheap to clone; clones share everything.
+/// Both tiers. Clones are cheap and share everything.
 #[derive(Debug, Clone)]
 pub struct TieredCache {
     memory: MemoryCache,
@@ -60,11 +61,11 @@ pub struct TieredCache {
 pub struct SharedTier {
     /// Stored answers.
     pub redis: RedisTier,
-    /// Where other replicas learn of invalidations.
+    /// Reports invalidations to other replicas.
     pub log: InvalidationLog,
     /// Redis' time.
     pub time: RedisTime,
-    /// Tasks that publish belong to these.
+    /// The tasks that publish.
     pub tasks: TaskTracker,
 }
 
@@ -125,7 +126,7 @@ impl TieredCache {
         }
     }
 
-    /// The answer in memory, if it may be served. Touches no network.
+    /// The answer in memory, if it may be served. Does not use the network.
     #[must_use]
     pub(crate) fn hit(&self, key: &ContactKey) -> Option<Stored> {
         let stored = self.in_memory(key)?;
@@ -133,7 +134,7 @@ impl TieredCache {
         Some(stored)
     }
 
-    /// As [`TieredCache::hit`] for an answer that is fresh; any other is not counted.
+    /// As [`TieredCache::hit`], but only for fresh answers. Others are not counted.
     #[must_use]
     pub(crate) fn fresh_hit(&self, key: &ContactKey) -> Option<Stored> {
         let stored = self.in_memory(key)?;
@@ -144,7 +145,7 @@ impl TieredCache {
         })
     }
 
-    /// As [`TieredCache::hit`], and counts nothing.
+    /// As [`TieredCache::hit`], without counting.
     #[must_use]
     pub fn in_memory(&self, key: &ContactKey) -> Option<Stored> {
         let MemoryEntry {
@@ -158,7 +159,7 @@ impl TieredCache {
         current.then(|| self.servable(entry, asked, Source::Memory))?
     }
 
-    /// Reads what Redis holds of a number, for whichever identity; nothing without Redis.
+    /// Reads what Redis has for a number, for all identities; empty without Redis.
     pub(crate) async fn fetch(&self, question: &QuestionKey) -> Fetched {
         let Some(shared) = &self.shared else {
             return Fetched::default();
@@ -178,8 +179,8 @@ impl TieredCache {
         }
     }
 
-    /// The best stored answer for an identity: a servable one from memory, else from what was
-    /// fetched, which is then kept in memory too.
+    /// The best stored answer for an identity: a servable one from memory, otherwise from what was
+    /// fetched. The latter is then kept in memory too.
     #[must_use]
     pub(crate) fn pick(&self, fetched: &Fetched, key: &ContactKey) -> Option<Stored> {
         let in_memory = self.in_memory(key);
@@ -194,7 +195,7 @@ impl TieredCache {
         stored
     }
 
-    /// Counts that nothing was found: nobody knows yet whose answer is wanted.
+    /// Counts a miss, if it is not yet known whose answer is needed.
     pub(crate) fn missed(&self, fetched: &Fetched) {
         self.memory_counters.count(None);
         if fetched.held.is_some() {
@@ -202,7 +203,7 @@ impl TieredCache {
         }
     }
 
-    /// The best stored answer: a servable one from memory, else from Redis.
+    /// The best stored answer: a servable one from memory, otherwise from Redis.
     pub async fn lookup(&self, question: &QuestionKey, key: &ContactKey) -> Option<Stored> {
         match self.hit(key) {
             Some(stored) => Some(stored),
@@ -210,8 +211,8 @@ impl TieredCache {
         }
     }
 
-    /// The servable answer to each question of one user, if one is stored: one round trip for
-    /// each 500 that memory does not hold.
+    /// The servable answer to each question of one user, if one is stored. Takes one round trip for
+    /// each 500 that are not in memory.
     pub(crate) async fn lookup_many(
         &self,
         user: UserTag,
@@ -224,7 +225,7 @@ impl TieredCache {
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
         for missing in missing.chunks(CHUNK) {
             let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
-            // What was read so far is good. For the rest each load looks once more before it asks
+            // What was read so far is good. For the rest each load checks once more before it asks
             // the CRM.
             let Some(read) = self.read_many(redis, user, &wanted).await else {
                 break;
@@ -236,7 +237,7 @@ impl TieredCache {
         found
     }
 
-    /// The servable answers in Redis to at most [`CHUNK`] questions; `None` if Redis is in trouble.
+    /// The servable answers in Redis to at most [`CHUNK`] questions; `None` if Redis fails.
     async fn read_many(
         &self,
         redis: &RedisTier,
@@ -257,14 +258,14 @@ impl TieredCache {
         Some(promoted.collect())
     }
 
-    /// Other ages hold from now on, for what is stored in memory as well. What is in Redis is
-    /// judged by them when it is read, but goes at the latest at the end that it was stored with.
-    /// May take some tenths of a second.
+    /// Applies other ages, also to what is stored in memory. What is stored in Redis is judged by
+    /// them when it is read, but expires at the latest at the end that it was stored with. May take
+    /// some tenths of a second.
     pub(crate) fn set_ages(&self, ages: AgePolicy) {
         self.memory.set_ages(ages);
     }
 
-    /// Which invalidation was the last to concern this question.
+    /// The last invalidation that concerns this question.
     #[must_use]
     pub(crate) fn invalidated_at(&self, question: &QuestionKey) -> u64 {
         self.invalidations.last_for(question.user(), || {

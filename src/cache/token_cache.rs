@@ -1,9 +1,9 @@
-//! The user tokens that were last read from Redis.
+//! The user tokens that were recently read from Redis.
 //!
-//! Owns a table of fixed size. Promises that nothing is known for longer than [`LIFE`], within
-//! which an invalidation has to be known everywhere, nor after this process knows that the user was
-//! invalidated: the watermarks that void answers in memory void this as well. Saves a key of a
-//! command, decides nothing.
+//! A table of fixed size. A token is known for no longer than [`LIFE`], the time in which an
+//! invalidation must be known everywhere. It is also dropped as soon as this process knows that the
+//! user was invalidated: the watermarks that invalidate answers in memory apply here as well. Saves
+//! one key of a command, and decides nothing.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::clock::Stopwatch;
 use crate::domain::UserTag;
 use crate::redis_link::user::UserToken;
 
-/// After this the token is read again. Redis, which evicts what is read least, sees by that
+/// After this the token is read again. That also shows Redis, which evicts the least read keys,
 /// that it is in use.
 const LIFE: Duration = Duration::from_secs(1);
 
-/// Slots, of some 60 bytes each. Users who fall on the same one push each other out, at the price
-/// of a command.
+/// Slots of about 60 bytes each. If two users have the same slot, they replace each other, which
+/// costs a command.
 const SLOTS: usize = 1 << 14;
 
 /// The token that was read last in each slot.
@@ -47,7 +47,7 @@ impl Default for UserTokenCache {
 }
 
 impl UserTokenCache {
-    /// The token that the user had, if no invalidation since has ended it.
+    /// The user's token, unless an invalidation has ended it since.
     pub(super) fn get(&self, user: UserTag, invalidations: &Invalidations) -> Option<UserToken> {
         let tokens = (*self.slot(user).lock())
             .filter(|tokens| tokens.user == user && tokens.since.elapsed() < LIFE)?;

@@ -1,5 +1,4 @@
-//! What the client commands share: where the daemon is, on whose behalf they ask, how failures are
-//! told.
+//! What the client commands share: the daemon's address, the user, and how failures are reported.
 
 use std::error::Error;
 use std::fs;
@@ -18,11 +17,11 @@ use super::Failure;
 use crate::grpc::client::ContactServiceClient;
 use crate::pb::v1 as pb;
 
-/// How long one answer is waited for.
+/// How long to wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a silent connection is tried: without it, a batch would wait for ever for a machine
-/// that is gone.
+/// How often a silent connection is tried. Otherwise a batch would wait for ever for a machine that
+/// is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
@@ -94,7 +93,7 @@ impl ClientArgs {
         let is_there = chain(&error).any(is_of_handshake);
         let error = anyhow::Error::from(error);
         if is_there {
-            let words = format!("{} does not shake hands", self.server);
+            let words = format!("{} did not complete the TLS handshake", self.server);
             Failure::from(error.context(words)).with_note(self.hint())
         } else {
             let words = format!("no daemon at {}; is `contactd serve` running?", self.server);
@@ -102,10 +101,12 @@ impl ClientArgs {
         }
     }
 
-    /// Says what failed. If the connection broke, says which option may be the reason.
+    /// The words for a failure. If the connection broke, they name the option that may be the
+    /// reason.
     pub(super) fn explain(&self, status: &Status) -> Failure {
         let failure = explain(status);
-        // What the daemon itself says has no source. A time limit is none of the connection's.
+        // A status from the daemon itself has no source. A time limit is not a fault of the
+        // connection.
         let is_own = status.source().is_none();
         let is_late = chain(status).any(<dyn Error>::is::<TimeoutExpired>);
         if is_own || is_late {
@@ -115,7 +116,7 @@ impl ClientArgs {
         }
     }
 
-    /// What may be missing if the daemon is there and nothing gets through.
+    /// What may be missing if the daemon is there but calls fail.
     fn hint(&self) -> &'static str {
         let is_encrypted = self.server.starts_with("https:");
         match (is_encrypted, &self.cert_file) {
@@ -132,7 +133,7 @@ impl ClientArgs {
         }
     }
 
-    /// With TLS where the URL says https.
+    /// Adds TLS if the URL is https.
     fn encrypted(&self, endpoint: Endpoint) -> Result<Endpoint, Failure> {
         if endpoint.uri().scheme_str() != Some("https") {
             if self.ca_file.is_some() || self.cert_file.is_some() {
@@ -229,7 +230,7 @@ impl ClientArgs {
         self.timeout
     }
 
-    /// A request that takes as long as it needs, unless a time limit was given.
+    /// A request without a time limit, unless one was given.
     pub(super) fn batch_request<T>(&self, message: T) -> Result<Request<T>, Failure> {
         let mut request = self.authorized(message)?;
         if let Some(limit) = self.timeout {
@@ -239,7 +240,7 @@ impl ClientArgs {
     }
 }
 
-/// Where `--server` leads.
+/// The address in `--server`.
 fn endpoint(server: &str) -> Result<Endpoint, Failure> {
     let wrong = |advice: String| Failure::Misused(format!("--server {server:?} {advice}"));
     let example = || wrong("is not a URL such as http://127.0.0.1:50051".to_owned());
@@ -255,12 +256,12 @@ fn endpoint(server: &str) -> Result<Endpoint, Failure> {
     }
 }
 
-/// An error and those behind it.
+/// An error and its sources.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
 }
 
-/// Whether somebody was there, but spoke no TLS or was not trusted.
+/// Returns whether the peer was there, but did not speak TLS or was not trusted.
 fn is_of_handshake(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| {
         matches!(
@@ -274,7 +275,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Says what failed: the words for a person, the status, and its reason.
+/// The message for a failure: the words for a person, the status, and its reason.
 pub(super) fn explain(status: &Status) -> Failure {
     let details = tonic_types::pb::Status::decode(status.details())
         .unwrap_or_default()

@@ -25,9 +25,9 @@ pub(super) async fn start(
     Ok((crm, addr))
 }
 
-/// Settings whose only platform is the Example CRM at `crm`, which keeps the given rate limit; the
-/// environment still wins. `listen` are the gRPC and operations addresses, where they are not the
-/// defaults.
+/// Settings whose only platform is the Example CRM at `crm`, which has the given rate limit. The
+/// environment takes precedence. `listen` are the gRPC and operations addresses, if they are not
+/// the defaults.
 pub(super) fn config(
     crm: SocketAddr,
     listen: Option<&str>,
@@ -50,7 +50,7 @@ pub(super) fn config(
     Ok(effective)
 }
 
-/// The connector's quota for a CRM with this rate limit: a batch leaves a fifth of it to calls.
+/// The connector's quota for a CRM with this rate limit. A batch leaves a fifth of it to calls.
 fn quota(limit: RateLimit) -> String {
     let (rate, per) = (limit.requests, humantime::format_duration(limit.per));
     format!(

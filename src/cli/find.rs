@@ -48,7 +48,7 @@ pub(super) async fn run(args: FindArgs) -> Result<ExitCode, Failure> {
     let response = match client.find_contact(args.client.request(request)?).await {
         Ok(response) => response.into_inner(),
         Err(status) if status.code() == Code::NotFound => {
-            say("contactd: nothing is stored for this number that this credential may have now");
+            say("contactd: nothing is stored for this number that this credential may see now");
             return Ok(ExitCode::from(NOT_FOUND));
         }
         Err(status) => return Err(args.client.explain(&status)),
@@ -78,7 +78,7 @@ fn request(args: &FindArgs) -> Result<pb::FindContactRequest, Failure> {
     })
 }
 
-/// The contacts of an answer, without the offer to create one.
+/// The contacts of an answer, without the option to create one.
 pub(super) fn found(response: &pb::FindContactResponse) -> impl Iterator<Item = &pb::ContactInfo> {
     response
         .matched_contact_info
@@ -86,7 +86,7 @@ pub(super) fn found(response: &pb::FindContactResponse) -> impl Iterator<Item = 
         .filter(|contact| !contact.is_new_contact)
 }
 
-/// The answer for a person: the message, where it came from, one block a contact.
+/// The answer for a person: the message, its source, and one block for each contact.
 pub(super) fn human(response: &pb::FindContactResponse) -> String {
     let mut text = String::new();
     let has_contacts = found(response).next().is_some();

@@ -44,7 +44,7 @@ pub(super) async fn run(args: InvalidateArgs) -> Result<ExitCode, Failure> {
 }
 
 impl What {
-    /// What the daemon is asked to forget, and what is said when it has.
+    /// What the daemon is asked to forget, and the message after that.
     fn scope(self, whose: &str) -> (Scope, String) {
         if self.everything {
             let done = format!("Forgot all that was stored for {whose}.");

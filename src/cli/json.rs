@@ -1,5 +1,4 @@
-//! proto3 JSON of a response, with fields at their defaults shown, as App Connect's own object has
-//! them.
+//! proto3 JSON of a response, including fields with default values, as in App Connect's own object.
 
 use prost::Message;
 use prost::Name;
@@ -21,7 +20,7 @@ pub(super) fn to_json<M: Message + Name>(message: &M) -> anyhow::Result<Value> {
     Ok(value)
 }
 
-/// A Struct holds doubles; an id that the CRM wrote as 7 should not become 7.0 on its way.
+/// A Struct contains doubles. An id that the CRM wrote as 7 should not become 7.0.
 fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {

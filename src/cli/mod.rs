@@ -119,7 +119,7 @@ enum Failure {
 }
 
 impl Failure {
-    /// What a person is told.
+    /// The message for a person.
     fn words(&self) -> String {
         match self {
             Self::Failed(error) => format!("{error:#}"),
@@ -127,7 +127,7 @@ impl Failure {
         }
     }
 
-    /// The same with another line.
+    /// The same with one more line.
     fn with_note(self, note: &str) -> Self {
         let text = format!("{}\n  {note}", self.words());
         match self {
@@ -161,7 +161,7 @@ fn command(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure> {
         .build()
         .map_err(anyhow::Error::from)?;
     let done = runtime.block_on(carry_out(args, lines));
-    // The command is done; what a thread still waits for, such as a name, holds nobody up.
+    // The command is done. A thread that still waits, for example for DNS, must not delay the exit.
     runtime.shutdown_background();
     done
 }
@@ -196,25 +196,25 @@ async fn serve(
     log: &LogArgs,
     lines: &LogLines,
 ) -> Result<ExitCode, Failure> {
-    // First of all: a signal that comes before would end the process on the spot.
+    // First of all: an earlier signal would end the process immediately.
     let mut signals = Signals::watch().context("signals cannot be watched")?;
     let Some(settings) = serve::StartSettings::read_until(&mut signals.stops, config).await? else {
         lines.put(b"contactd: asked to stop before the settings were read\n");
         return Ok(ExitCode::SUCCESS);
     };
-    // How lines look is in the settings.
+    // The settings contain the format of the lines.
     let volume = log.start(Some(settings.log()), lines);
     Box::pin(serve::run(settings, signals, volume, lines)).await
 }
 
-/// What the command line says of log lines.
+/// The log options of the command line.
 struct LogArgs {
     format: Option<LogFormat>,
     level: Option<Level>,
 }
 
 impl LogArgs {
-    /// Starts logging. Returns what changes the level, unless the command line has decided it.
+    /// Starts logging. Returns a handle that changes the level, unless the command line has set it.
     fn start(&self, settings: Option<&config::Log>, lines: &LogLines) -> Option<Volume> {
         let format = self.format.or(settings.map(|log| log.format));
         let level = self.level.as_ref().or(settings.map(|log| &log.level));
@@ -241,7 +241,7 @@ fn exit_code(done: Result<ExitCode, Failure>, lines: &LogLines) -> ExitCode {
     }
 }
 
-/// Help and version, which were asked for, or what is wrong with the arguments.
+/// Prints help and version if they were requested, or the error in the arguments.
 fn without_command(error: &clap::Error, lines: &LogLines) -> ExitCode {
     if error.use_stderr() {
         let words = error.render();
@@ -252,7 +252,7 @@ fn without_command(error: &clap::Error, lines: &LogLines) -> ExitCode {
         };
         lines.put(words.as_bytes());
     } else {
-        // Whoever asked may have read enough.
+        // The reader may have closed the pipe.
         let _ = error.print();
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

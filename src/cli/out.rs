@@ -1,5 +1,5 @@
-//! What commands write: results to standard output, words for a person to standard error. A reader
-//! that has seen enough (`| head`) is no failure.
+//! The output of commands: results on standard output, messages for a person on standard error. If
+//! a reader stops early (`| head`), that is not a failure.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -17,7 +17,7 @@ pub(super) fn show(result: impl Display) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line beside the result. Nothing depends on whether anybody reads it.
+/// Writes a line besides the result. Nobody needs to read it.
 pub(super) fn say(words: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{words}");
 }

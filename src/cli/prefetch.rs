@@ -67,14 +67,14 @@ pub(super) async fn run(args: PrefetchArgs) -> Result<ExitCode, Failure> {
             show(format_args!("{:#}\n", tally.json(failure.as_deref())?))?;
         }
         (PrefetchOutput::Human, Ok(())) => show(tally.table())?,
-        // The message of the failure says how far it came.
+        // The failure's message reports the progress.
         (PrefetchOutput::Human, Err(_)) => {}
     }
     ended.map_err(|failure| failure.with_note(&tally.so_far()))?;
     Ok(ExitCode::from(if tally.is_complete() { 0 } else { PARTLY }))
 }
 
-/// Follows the batch to its end, to the time limit or until somebody stops it.
+/// Follows the batch until it ends, the time limit passes or somebody stops it.
 async fn until_the_end(
     args: &ClientArgs,
     client: ContactServiceClient<Channel>,
@@ -88,11 +88,11 @@ async fn until_the_end(
     );
     let ended = tokio::select! {
         followed = followed => followed.ok_or_else(|| anyhow!("the time limit passed"))?,
-        // Leaving drops the call, and with it the daemon ends the batch.
+        // Returning drops the call, which makes the daemon end the batch.
         () = stop => return Err(anyhow!("stopped").into()),
     };
     match ended {
-        // The way to the daemon was good.
+        // The connection to the daemon worked.
         Err(status) if tally.has_begun() => Err(explain(&status)),
         Err(status) => Err(args.explain(&status)),
         Ok(()) if tally.finished => Ok(()),
@@ -100,7 +100,8 @@ async fn until_the_end(
     }
 }
 
-/// Runs a batch, counting and showing what comes. It may have ended early: see [`BatchTally::finished`].
+/// Runs a batch, counting and showing its events. It may have ended early: see
+/// [`BatchTally::finished`].
 pub(super) async fn follow(
     mut client: ContactServiceClient<Channel>,
     request: Request<pb::PrefetchContactsRequest>,
@@ -117,7 +118,7 @@ pub(super) async fn follow(
             Event::Result(result) => progress
                 .iter()
                 .for_each(|progress| progress.show_result(result)),
-            // The summary is printed by whoever asked.
+            // The caller prints the summary.
             Event::Finished(_) => progress = None,
         }
         tally.take(event);

@@ -1,4 +1,4 @@
-//! SIGHUP: the settings file is read again, and what can change at run time does.
+//! SIGHUP: reads the settings file again, and applies what can change at run time.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,26 +9,27 @@ use crate::lifecycle::Hangups;
 use crate::telemetry::Volume;
 use crate::tls::Tls;
 
-/// The settings of a running daemon, and what takes up others.
+/// The settings of a running daemon, and the rooms that apply others.
 pub(super) struct Again {
     path: PathBuf,
-    /// What the daemon was started with.
+    /// The settings at start.
     started: Effective,
-    /// What was read last without a fault.
+    /// The last settings without a fault.
     latest: Effective,
-    /// What of `[grpc]` holds.
+    /// The current settings of `[grpc]`.
     grpc: Grpc,
     reload: Reload,
-    /// None if the command line decides what is logged.
+    /// `None` if the command line sets what is logged.
     volume: Option<Volume>,
 }
 
-/// Reads the settings at each SIGHUP, for ever. Without a settings file a SIGHUP changes nothing.
+/// Reads the settings at each SIGHUP, and never returns. Without a settings file a SIGHUP changes
+/// nothing.
 pub(super) async fn reload_on(hangups: &mut Hangups, mut again: Option<Again>) {
     loop {
         hangups.next().await;
         if let Some(again) = &mut again {
-            // Files are read, and the ends of all stored answers are reckoned again.
+            // This reads files, and recalculates the expiry of all stored answers.
             tokio::task::block_in_place(|| again.read());
         } else {
             tracing::info!(
@@ -92,7 +93,7 @@ impl Again {
         }
     }
 
-    /// Says what has changed, and what has not.
+    /// Applies the settings, and logs what has changed and what has not.
     fn take_up(&mut self, new: Effective, grpc: Grpc) {
         for warning in &new.warnings {
             tracing::warn!(setting = warning.path, "{}", warning.message);

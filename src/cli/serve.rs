@@ -17,24 +17,25 @@ use crate::example_crm::Options;
 use crate::lifecycle::{self, Signals, Stops};
 use crate::telemetry::{LogLines, Volume};
 
-/// How slow the embedded Example CRM is: like a quick CRM across the internet, so that a hit is
-/// seen to be one.
+/// The latency of the embedded Example CRM: that of a quick CRM across the internet, so that a hit
+/// is visibly faster.
 const LATENCY: Duration = Duration::from_millis(50);
 
-/// What a daemon is started with.
+/// The settings and options of a daemon at start.
 pub(super) struct StartSettings {
-    /// None on defaults, whose CRM has no address yet.
+    /// `None` with embedded settings, because the CRM has no address yet.
     path: Option<PathBuf>,
     effective: Effective,
 }
 
 impl StartSettings {
-    /// From this file, or on defaults; `None` if the process is asked to stop before they are read.
+    /// Reads this file, or uses embedded settings. `None` if the process is asked to stop before
+    /// that.
     pub(super) async fn read_until(
         stops: &mut Stops,
         path: Option<PathBuf>,
     ) -> Result<Option<Self>, Failure> {
-        // A file may be a pipe, or on a disk that does not answer.
+        // A file may be a pipe, or on a disk that does not respond.
         let read = tokio::task::spawn_blocking(move || Self::read(path.as_deref()));
         tokio::select! {
             read = read => read.context("the reading of the settings broke off")?.map(Some),
@@ -58,7 +59,7 @@ impl StartSettings {
     }
 }
 
-/// Serves until it is asked to stop. `volume` changes the log level, if the settings have a say in
+/// Serves until it is asked to stop. `volume` changes the log level, unless the command line sets
 /// it.
 pub(super) async fn run(
     settings: StartSettings,
@@ -98,7 +99,7 @@ pub(super) async fn run(
     };
     tokio::select! {
         ended = app.run(async move { stops.next().await }) => ended?,
-        () = impatient => return Err(anyhow::anyhow!("asked to stop a second time: calls in hand were cut off").into()),
+        () = impatient => return Err(anyhow::anyhow!("asked to stop a second time: running calls were cut off").into()),
         () = reloads => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -18,7 +18,7 @@ pub(crate) struct Client {
     in_flight: Option<Arc<Semaphore>>,
 }
 
-/// A place among the calls that a client has in hand, given back when it is dropped.
+/// A place among the running calls of a client, given back on drop.
 #[derive(Debug)]
 pub(crate) struct CallPlace(
     #[expect(dead_code, reason = "held, and given back when dropped")] Option<OwnedSemaphorePermit>,
@@ -27,18 +27,18 @@ pub(crate) struct CallPlace(
 /// Why a call of a known client is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Excess {
-    /// It has as many calls in hand as it may.
-    #[error("this client has as many calls in flight as it may")]
+    /// It has the most running calls already.
+    #[error("this client has too many calls in flight")]
     InFlight,
     /// It called too often.
-    #[error("this client calls more often than it may")]
+    #[error("this client calls too often")]
     Rate {
         /// When it may call again.
         wait: Duration,
     },
 }
 
-/// What a client asked for and may not have.
+/// What a client asked for without permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Forbidden {
     /// The platform is not on its list.
@@ -50,8 +50,8 @@ pub(crate) enum Forbidden {
 }
 
 impl Client {
-    /// The client of `config`. It continues the counts of the client with the same name in `before`
-    /// for those limits that are the same.
+    /// The client of `config`. It continues the counts of the client with the same name in
+    /// `before`, for those limits that are unchanged.
     pub(super) fn continuing(config: &ClientConfig, before: &[Arc<Self>]) -> Self {
         let before = before.iter().find(|before| before.name() == config.name);
         let same_rate = before.filter(|before| before.config.rate == config.rate);
@@ -79,10 +79,10 @@ impl Client {
         &self.config.name
     }
 
-    /// Counts one more call.
+    /// Counts a call.
     ///
     /// # Errors
-    /// If that is more than the client may make or have in hand.
+    /// If the client may not make or run another call now.
     pub(crate) fn enter(&self) -> Result<CallPlace, Excess> {
         let place = match &self.in_flight {
             Some(places) => Some(
@@ -100,10 +100,10 @@ impl Client {
         Ok(CallPlace(place))
     }
 
-    /// Whether the client may ask this of the daemon.
+    /// Checks that the client may ask this.
     ///
     /// # Errors
-    /// If a list of the client does not name it.
+    /// If a list of the client does not contain it.
     pub(crate) fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
         if !names(self.config.platforms.as_deref(), platform) {
             return Err(Forbidden::Platform);
@@ -115,7 +115,7 @@ impl Client {
     }
 }
 
-/// Whether the list names it; no list names everything.
+/// Returns whether the list contains `name`. No list contains everything.
 fn names(list: Option<&[String]>, name: &str) -> bool {
     list.is_none_or(|list| list.iter().any(|listed| listed == name))
 }

@@ -1,10 +1,9 @@
 //! Which services may call, and how much.
 //!
-//! Owns the list of clients and the calls that each has in hand. Promises that a token is compared
-//! in constant time with every one that is configured, that the limits of a client hold whichever of
-//! its credentials it shows, and that a new list holds from the next call on. Keeps hashes of tokens
-//! only. Knows neither gRPC nor TLS: it receives a token, or the name in a certificate that has been
-//! verified.
+//! Holds the list of clients and the running calls of each. A token is compared in constant time
+//! with every configured one. The limits of a client apply whichever of its credentials it sends. A
+//! new list applies from the next call on. Only hashes of tokens are kept. Knows neither gRPC nor
+//! TLS: it receives a token, or the name in a verified certificate.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -30,7 +29,7 @@ pub(crate) use token::TokenHash;
 pub(crate) struct ClientConfig {
     /// Its name in logs.
     pub(crate) name: String,
-    /// Its tokens: one, or two while they are exchanged.
+    /// Its tokens: one, or two during a change of tokens.
     pub(crate) tokens: Vec<TokenHash>,
     /// The names in its certificates.
     pub(crate) certificates: Vec<String>,
@@ -38,19 +37,19 @@ pub(crate) struct ClientConfig {
     pub(crate) platforms: Option<Vec<String>>,
     /// The accounts that it may ask for; all if there is no list.
     pub(crate) accounts: Option<Vec<String>>,
-    /// Calls that it may make in a second, as many at once after a rest.
+    /// Calls per second, and as many at once after a pause.
     pub(crate) rate: Option<NonZeroU32>,
-    /// Calls that it may have in hand.
+    /// Its most calls in progress.
     pub(crate) max_in_flight: Option<usize>,
 }
 
-/// The services that may call. Cheap to clone; clones share everything, a new list included.
+/// The services that may call. Clones are cheap and share everything, including a new list.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Clients(Arc<RwLock<ClientList>>);
 
 #[derive(Debug, Default)]
 struct ClientList {
-    /// Whether a connection must have shown a certificate although no client is listed.
+    /// Whether a connection must have sent a certificate although no client is listed.
     needs_certificate: bool,
     clients: Vec<Arc<Client>>,
     /// Each with the index of its client.
@@ -59,29 +58,29 @@ struct ClientList {
 }
 
 impl Clients {
-    /// The clients of the settings, whose names and credentials are different. If there are none,
-    /// everybody may call, or everybody who has shown a certificate.
+    /// The clients of the settings, with distinct names and credentials. If there are none,
+    /// everybody may call, or everybody with a certificate.
     #[must_use]
     pub(crate) fn new(configs: &[ClientConfig], needs_certificate: bool) -> Self {
         let list = ClientList::new(configs, needs_certificate, &[]);
         Self(Arc::new(RwLock::new(list)))
     }
 
-    /// Another list holds from the next call on. Calls in hand end as they began. They count towards
-    /// the limits of their client if those are the same in the new list.
+    /// Applies another list from the next call on. Running calls are not affected. They count
+    /// towards their client's limits if those are the same in the new list.
     pub(crate) fn replace(&self, configs: &[ClientConfig], needs_certificate: bool) {
         let before = self.0.read().clients.clone();
         *self.0.write() = ClientList::new(configs, needs_certificate, &before);
     }
 
-    /// Whether nobody is listed.
+    /// Returns whether no clients are listed.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.read().clients.is_empty()
     }
 
-    /// Whether nobody is listed, but whoever calls must have shown a certificate. A connection may
-    /// be older than that rule.
+    /// Returns whether no clients are listed, but callers must have sent a certificate. A
+    /// connection may be older than that rule.
     #[must_use]
     pub(crate) fn need_certificates(&self) -> bool {
         let list = self.0.read();

@@ -1,4 +1,4 @@
-//! Where calls come from: a connection and the address of its peer, by which places are shared.
+//! The origin of calls: a connection and the address of its peer, by which places are shared.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -7,36 +7,36 @@ use std::time::Duration;
 
 use crate::clock::{self, Instant};
 
-/// How long a connection counts as a known client's after its last call: longer than telephones
-/// are silent in business hours.
+/// How long a connection counts as a known client's after its last call: longer than the usual gap
+/// between calls in business hours.
 const LATELY: Duration = Duration::from_secs(900);
 
-/// One connection, and what is known of its use.
+/// One connection and its use.
 #[derive(Debug)]
 pub(crate) struct Origin {
     network: IpAddr,
     connection: u64,
-    /// What the times below count from, in milliseconds. All connections have the same.
+    /// The zero of the times below, which are in milliseconds. It is the same for all connections.
     since: Instant,
     last_active: AtomicU64,
-    /// When a known client was last served; 0 if none was.
+    /// When a known client was last served; 0 if never.
     served: AtomicU64,
     in_hand: AtomicUsize,
 }
 
-/// A call in hand of a client that has proved who it is; counted until dropped.
+/// A running call of an authenticated client, counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Origin>);
 
 impl Default for Origin {
-    /// Of calls that come over no connection.
+    /// For calls without a connection.
     fn default() -> Self {
         Self::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, clock::now())
     }
 }
 
 impl Origin {
-    /// The connection of this number, from there.
+    /// The connection with this number, from this address.
     pub(crate) fn new(from: IpAddr, connection: u64, since: Instant) -> Self {
         let origin = Self {
             network: network(from),
@@ -50,32 +50,32 @@ impl Origin {
         origin
     }
 
-    /// What counts as the peer's address: of IPv6 the /64, all of which one client has.
+    /// The address for sharing places: for IPv6 the /64, because one client has all of it.
     pub(crate) fn network(&self) -> IpAddr {
         self.network
     }
 
-    /// The number of the connection, which no other has.
+    /// The unique number of the connection.
     pub(crate) fn connection(&self) -> u64 {
         self.connection
     }
 
-    /// Something came from the peer.
+    /// The peer sent something.
     pub(crate) fn touch(&self) {
         self.last_active.store(self.now(), Ordering::Relaxed);
     }
 
-    /// When something last came; greater is later, also among connections.
+    /// When the peer last sent something. A greater value is later, also between connections.
     pub(crate) fn last_active(&self) -> u64 {
         self.last_active.load(Ordering::Relaxed)
     }
 
-    /// Whether no known client has a call in hand.
+    /// Returns whether no known client has a running call.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_hand.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether a known client is served, or was lately.
+    /// Returns whether a known client is served, or was recently.
     pub(crate) fn is_known(&self) -> bool {
         let served = self.served.load(Ordering::Relaxed);
         let lately = || u128::from(self.now().saturating_sub(served)) < LATELY.as_millis();
@@ -92,7 +92,7 @@ impl Origin {
 }
 
 impl Busy {
-    /// A call over this connection is in hand.
+    /// Starts a call over this connection.
     pub(super) fn begin(origin: &Arc<Origin>) -> Self {
         origin.in_hand.fetch_add(1, Ordering::Relaxed);
         origin.serve();

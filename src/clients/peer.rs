@@ -1,21 +1,21 @@
-//! The other end of a connection, and what it has proved.
+//! The peer of a connection, and what is verified about it.
 
 use std::sync::Arc;
 
 use super::origin::{Busy, Origin};
 
-/// Who is at the other end of a connection, as far as the connection itself shows.
+/// The peer of a connection, as far as the connection itself identifies it.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    /// The name in its certificate, which has been verified.
+    /// The name in its verified certificate.
     pub(crate) certificate: Option<Arc<str>>,
-    /// Whether it has shown a certificate, with a name or without.
+    /// Whether it sent a certificate, with a name or without.
     is_verified: bool,
     origin: Arc<Origin>,
 }
 
 impl Peer {
-    /// A peer that has shown no certificate.
+    /// A peer without a certificate.
     #[must_use]
     pub(crate) fn new(origin: Arc<Origin>) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Peer {
         }
     }
 
-    /// The peer after it has shown a certificate or not, and the name in it.
+    /// The peer with or without a certificate, and the name in it.
     #[must_use]
     pub(crate) fn showing(self, is_verified: bool, name: Option<String>) -> Self {
         Self {
@@ -35,13 +35,13 @@ impl Peer {
         }
     }
 
-    /// Whether it has shown a certificate.
+    /// Returns whether it sent a certificate.
     #[must_use]
     pub(crate) fn is_verified(&self) -> bool {
         self.is_verified
     }
 
-    /// Counts one more of its calls as in hand.
+    /// Counts one more running call.
     #[must_use]
     pub(crate) fn busy(&self) -> Busy {
         Busy::begin(&self.origin)

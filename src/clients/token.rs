@@ -1,4 +1,4 @@
-//! Bearer tokens, of which contactd keeps nothing but a hash.
+//! Bearer tokens, of which contactd keeps only a hash.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +8,8 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 /// The SHA-256 of a bearer token, written as 64 hexadecimal digits.
 ///
-/// A plain hash is enough if the token is random and long; nobody can try out 2^128 of them. The
-/// texts that are parsed are never repeated in an error: somebody may have written the token itself
-/// by mistake.
+/// A plain hash is enough if the token is random and long, because nobody can try 2^128 of them.
+/// Errors never repeat the parsed text: somebody may have written the token itself by mistake.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TokenHash([u8; 32]);
 
@@ -22,7 +21,7 @@ pub(crate) struct TokenHash([u8; 32]);
 pub(crate) struct NotAHash;
 
 impl TokenHash {
-    /// The hash of a token as a client presents it.
+    /// The hash of a token that a client sends.
     #[must_use]
     pub(crate) fn of(token: &[u8]) -> Self {
         let mut hash = [0; 32];
@@ -30,7 +29,7 @@ impl TokenHash {
         Self(hash)
     }
 
-    /// Whether both are the same, in a time that does not depend on how much of them is.
+    /// Compares both in constant time.
     pub(super) fn is(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }
@@ -40,7 +39,7 @@ impl FromStr for TokenHash {
     type Err = NotAHash;
 
     fn from_str(text: &str) -> Result<Self, NotAHash> {
-        // Its own hashes are as long and written alike; nothing else of blake3 is meant here.
+        // blake3's own hashes have the same length and notation. Only its parser is used here.
         blake3::Hash::from_hex(text)
             .map(|hash| Self(hash.into()))
             .map_err(|_| NotAHash)

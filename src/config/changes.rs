@@ -1,4 +1,4 @@
-//! What is different in settings that were read again, and which of it has to wait for a restart.
+//! Which settings differ after a reload, and which of them need a restart.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::Effective;
 
-/// What a running daemon takes up. `*` is any name. All else waits for a restart.
+/// The settings that a running daemon applies. `*` is any name. All others need a restart.
 const TAKEN_UP: [&str; 8] = [
     "log.level",
     "cache.found",
@@ -21,14 +21,14 @@ const TAKEN_UP: [&str; 8] = [
 /// The settings that differ, by their paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// Those that a running daemon takes up.
+    /// Those that a running daemon applies.
     pub(crate) taken_up: Vec<String>,
-    /// Those that have to wait for a restart.
+    /// Those that need a restart.
     pub(crate) waiting: Vec<String>,
 }
 
 impl Effective {
-    /// What is different in `new`.
+    /// The differences of `new`.
     #[must_use]
     pub(crate) fn changes(&self, new: &Self) -> Changes {
         // Both were written by this program.
@@ -38,8 +38,7 @@ impl Effective {
         let (taken_up, waiting): (Vec<_>, Vec<_>) =
             paths.into_iter().partition(|path| is_taken_up(path));
         let secrets = |effective: &Self| effective.config.redis_secrets.clone();
-        // It looks the same, and is not: another password, or the same path and something else in
-        // the file.
+        // It looks the same, but is not: another password, or the same path with other content.
         let rewritten = secrets(new).into_iter().filter(|(setting, hash)| {
             secrets(self)
                 .iter()
@@ -57,7 +56,7 @@ impl Effective {
     }
 }
 
-/// The paths at which two tables differ. A table that only one of them has is one difference.
+/// The paths at which two tables differ. A table that exists in only one of them is one difference.
 fn differences(path: &[String], before: &Table, after: &Table, found: &mut BTreeSet<Vec<String>>) {
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for key in keys {
@@ -75,8 +74,8 @@ fn differences(path: &[String], before: &Table, after: &Table, found: &mut BTree
 }
 
 fn is_taken_up(path: &[String]) -> bool {
-    // Whether connections are encrypted at all is decided at start; with which files is not. Calls
-    // that wait do so in the scope that they came with.
+    // Whether connections are encrypted is decided at start; the files are not. Waiting calls keep
+    // the scope with which they came.
     let is_fixed = path == ["grpc", "tls"] || is_within(path, "connectors.*.quota.scope");
     !is_fixed && TAKEN_UP.iter().any(|taken_up| is_within(path, taken_up))
 }

@@ -10,7 +10,8 @@ use crate::domain::Region;
 pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<ConnectorConfig> {
     let kinds: Vec<&str> = kinds().collect();
     let kind = section.one_of("kind", &kinds);
-    // A section without a sound kind is read on for its other faults, by the first one's defaults.
+    // If `kind` is invalid, the section is still checked for other faults, with the first kind's
+    // defaults.
     let connector = built_in(kind.as_deref().unwrap_or(kinds[0]))?;
     let profile = Arc::clone(connector.profile());
     let base_url = section.optional("base_url", base_url);
@@ -58,7 +59,7 @@ fn identity(section: &mut Section<'_>) -> IdentitySource {
     identity
 }
 
-/// Most regions of one connector: each is one more reading of every phone field.
+/// Most regions of one connector: each adds one more reading of every phone field.
 const MAX_REGIONS: usize = 16;
 
 fn regions(section: &mut Section<'_>) -> Vec<Region> {

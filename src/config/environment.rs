@@ -1,13 +1,13 @@
-//! The environment: which variables are settings, and which only look like it.
+//! The environment: which variables are settings, and which only look like settings.
 //!
-//! Owns the names that begin with `CONTACTD`. Promises that one which means nothing is noticed and
-//! that no value is shown.
+//! Handles the names that begin with `CONTACTD`. A variable without a meaning is reported. No value
+//! is shown.
 
 use std::collections::BTreeMap;
 
 use super::section::ENV_PREFIX;
 
-/// Variables of commands, and of builds and tests. They are no settings of the daemon.
+/// Variables of commands, builds and tests. They are not settings of the daemon.
 const KNOWN: [&str; 6] = [
     "CONTACTD_AUTH_HEADER",
     "CONTACTD_TOKEN",
@@ -17,11 +17,11 @@ const KNOWN: [&str; 6] = [
     "CONTACTD_BLESS",
 ];
 
-/// What is said of a variable that means nothing.
+/// The message about a variable without a meaning.
 pub(super) const STRAY: &str = "is an environment variable that means nothing here; settings are written with two \
                                 underscores, such as CONTACTD__CACHE__MEMORY";
 
-/// Environment variables that are settings, or look like it.
+/// Environment variables that are settings, or look like them.
 #[must_use]
 pub(crate) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
@@ -30,7 +30,7 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Whether a variable looks like a setting and is none.
+/// Returns whether a variable looks like a setting but is not.
 pub(super) fn is_stray(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     upper.starts_with("CONTACTD_")
@@ -39,8 +39,8 @@ pub(super) fn is_stray(name: &str) -> bool {
         && !is_of_kubernetes(name)
 }
 
-/// Kubernetes names the services of a namespace so in each of its pods: `CONTACTD_SERVICE_HOST`,
-/// `CONTACTD_PORT`, `CONTACTD_PORT_50051_TCP_ADDR`.
+/// Kubernetes sets variables like these for each service in the pods of a namespace:
+/// `CONTACTD_SERVICE_HOST`, `CONTACTD_PORT`, `CONTACTD_PORT_50051_TCP_ADDR`.
 fn is_of_kubernetes(name: &str) -> bool {
     let port = |rest: &str| rest.is_empty() || rest.starts_with(|next: char| next.is_ascii_digit());
     name.ends_with("_SERVICE_HOST")

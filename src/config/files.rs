@@ -1,5 +1,5 @@
-//! Files that settings name: read and checked when the settings are, so that a fault is found
-//! before it matters.
+//! Files named by settings. They are read and checked together with the settings, so that a fault
+//! is found before it matters.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -9,8 +9,8 @@ use super::section::Section;
 use crate::cache;
 use crate::redis_link::{CaCertificates, SharedSecret};
 
-/// A file of secrets. It works whoever may read it, because secrets that an orchestrator mounts are
-/// often readable by all within the container; but a person should know.
+/// A file of secrets. It is accepted whatever its permissions, because secrets mounted by an
+/// orchestrator can often be read by everybody in the container. A warning reports it.
 pub(super) fn secrets<T>(
     section: &mut Section<'_>,
     key: &str,
@@ -29,11 +29,11 @@ pub(super) fn secrets<T>(
     Some(file)
 }
 
-/// A file that a setting names. The effective settings show its name, never its content.
+/// A file named by a setting. The effective settings show its path, never its content.
 pub(super) struct File<T> {
     path: String,
     mode: u32,
-    /// Of what it holds.
+    /// The hash of its content.
     pub(super) hash: blake3::Hash,
     pub(super) content: T,
 }

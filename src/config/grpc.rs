@@ -1,4 +1,4 @@
-//! Section `grpc`: where to listen, who may call, how much.
+//! Section `grpc`: the address, the clients, and the limits.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -14,32 +14,32 @@ use crate::tls::{self, Tls};
 /// The gRPC server.
 #[derive(Debug, Clone)]
 pub struct Grpc {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The certificates, where connections are encrypted.
+    /// The certificates, if connections are encrypted.
     pub(crate) tls: Option<tls::TlsConfig>,
-    /// Who may call; everybody where nobody is listed.
+    /// Who may call: everybody if no clients are listed.
     pub(crate) clients: Vec<ClientConfig>,
-    /// Everybody who reaches the port may call, and that is meant so.
+    /// Everybody who can reach the port may call, and this is intended.
     pub(crate) insecure: bool,
-    /// Most calls in hand; more are refused at once.
+    /// Most calls in progress. More are refused at once.
     pub max_in_flight: usize,
     /// Most prefetch jobs at once.
     pub(crate) max_prefetch_jobs: usize,
     /// Most connections at once.
     pub(crate) max_connections: usize,
-    /// When a connection is told to end.
+    /// The age at which a connection must end.
     pub(crate) max_connection_age: Duration,
-    /// What calls may take after that.
+    /// The time for its calls after that.
     pub(crate) max_connection_age_grace: Duration,
-    /// How long to go on serving after the stop was announced.
+    /// How long to continue serving after the stop was announced.
     pub drain_delay: Duration,
-    /// How long calls in hand may take after that.
+    /// The time for running calls after that.
     pub(crate) drain_timeout: Duration,
 }
 
 impl Grpc {
-    /// What works, but should be known to whoever starts it.
+    /// Warnings for whoever starts the daemon: this works, but they should know it.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -59,12 +59,11 @@ impl Grpc {
         warnings
     }
 
-    /// What a daemon that was started with these settings makes of `new`. Where it listens, and
-    /// whether connections are encrypted at all, is as it was.
+    /// The settings of a daemon that was started with these and reloads `new`. The address, and
+    /// whether connections are encrypted at all, do not change.
     ///
     /// # Errors
-    /// If everybody could call then: the port that is open may be another one than the port of
-    /// `new`.
+    /// If everybody could call then: the open port may differ from the port of `new`.
     pub(crate) fn reloaded(&self, new: &Self) -> Result<Self, Fault> {
         let tls = self
             .tls
@@ -105,14 +104,14 @@ impl Grpc {
         !self.clients.is_empty() || self.needs_certificates()
     }
 
-    /// Whether connections have to show a certificate.
+    /// Returns whether connections must send a certificate.
     #[must_use]
     pub fn needs_certificates(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
     }
 }
 
-/// `in_use` are the certificates of the daemon that reads its settings again.
+/// `in_use` are the certificates of a daemon that reloads its settings.
 pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
     let grpc = Grpc {
         listen: section.parsed("listen", "127.0.0.1:50051"),

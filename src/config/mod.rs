@@ -1,7 +1,7 @@
-//! Settings: one TOML file, environment on top, every fault reported at once.
+//! Settings: one TOML file, overridden by the environment. Every fault is reported at once.
 //!
-//! The rooms own what they need; this room reads it. [`read`] walks the sections once, and that
-//! walk is at the same time the check and the list of effective settings.
+//! The rooms define the settings they need; this room reads them. [`read`] goes through the
+//! sections once, which both checks them and lists the effective settings.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -31,8 +31,8 @@ use redis::Secrets;
 pub(crate) use section::Fault;
 use section::{Section, SettingsReader};
 
-/// Loads under way at once for each call in hand: clients that leave before their answers are there
-/// must not pile up loads without end.
+/// Running loads per running call: clients that leave before their answers arrive must not
+/// accumulate loads without a limit.
 const LOADS_PER_CALL: usize = 2;
 
 /// The settings of a daemon.
@@ -48,26 +48,26 @@ pub struct Config {
     pub(crate) memory: cache::MemoryConfig,
     /// `cache.found`, `cache.absent`.
     pub ages: AgePolicy,
-    /// `cache.admitted`: how long a credential that has proved itself is believed.
+    /// `cache.admitted`: how long a verified credential is trusted.
     pub(crate) admitted: Duration,
     /// Section `tracing`, if there is one.
     pub(crate) tracing: Option<trace::TraceConfig>,
     /// Section `redis`, if there is one.
     pub(crate) redis: Option<redis_link::LinkConfig>,
-    /// `redis.replicas`: how many replicas share the quotas at least.
+    /// `redis.replicas`: the least number of replicas that share the quotas.
     pub(crate) replicas: NonZeroU32,
-    /// Whether nobody can have called the CRMs before this start: only of those that begin with the
+    /// Whether nobody can have called the CRMs before this start: only for CRMs that start with the
     /// daemon.
     pub are_crms_new: bool,
-    /// `redis.encryption_key_file`: what stored answers are sealed under.
+    /// `redis.encryption_key_file`: the keys that seal stored answers.
     pub(crate) redis_keys: Option<cache::KeyRing>,
-    /// Secrets of section `redis`, which are read at start only.
+    /// Secrets of section `redis`, which are only read at start.
     redis_secrets: Secrets,
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
     pub(crate) resolver: resolver::ResolverConfig,
     /// The rest of section `lookup`.
     pub(crate) limits: CallLimits,
-    /// `lookup.withheld`: a house's own texts for "no number".
+    /// `lookup.withheld`: an installation's own texts for "no number".
     pub(crate) withheld: HouseWords,
     /// Sections `connectors.NAME`.
     pub connectors: Vec<ConnectorConfig>,
@@ -76,31 +76,31 @@ pub struct Config {
 /// The operations port.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ops {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on. Port 0 takes a free one.
     pub(crate) listen: SocketAddr,
 }
 
-/// Log lines. What the command line and its variables say wins.
+/// Log lines. The command line and its variables take precedence.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     /// What is logged.
     pub(crate) level: telemetry::Level,
-    /// How lines look.
+    /// The format of the lines.
     pub(crate) format: LogFormat,
 }
 
 /// Settings that were read, with the effective value of each.
 #[derive(Debug, Clone)]
 pub struct Effective {
-    /// What the daemon runs on.
+    /// The settings of the daemon.
     pub config: Config,
-    /// The same as TOML, secrets masked.
+    /// The same as TOML, with masked secrets.
     pub toml: String,
-    /// What works, but is worth a second thought: told at start and by `check-config`.
+    /// What works, but may not be intended: reported at start and by `check-config`.
     pub warnings: Vec<Fault>,
 }
 
-/// Reads settings from a TOML text and from `CONTACTD__…` variables, which win.
+/// Reads settings from a TOML text and from `CONTACTD__…` variables, which take precedence.
 ///
 /// # Errors
 /// Every fault, each with its path.
@@ -111,7 +111,7 @@ pub fn read(
     read_beside(None, text, env)
 }
 
-/// The same in a running daemon: certificates that it uses already may have expired.
+/// The same in a running daemon: certificates in use may have expired.
 ///
 /// # Errors
 /// As [`read`].
@@ -171,7 +171,7 @@ pub(crate) fn read_beside(
     })
 }
 
-/// The connectors, of which there must be one, and every one that a client may use.
+/// The connectors. There must be at least one, and every one that a client may use.
 fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<ConnectorConfig> {
     let connectors = reader.sections("connectors", connectors::connector);
     for (n, client) in grpc.clients.iter().enumerate() {
@@ -193,7 +193,7 @@ fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<ConnectorConfig> 
     read.filter_map(|(_, connector)| connector).collect()
 }
 
-/// Two servers cannot have one port. Port 0 is a free one for each.
+/// Two servers cannot use one port. Port 0 is a free one for each.
 fn check_ports(reader: &mut SettingsReader, grpc: &Grpc, ops: Ops) {
     let (one, other) = (grpc.listen, ops.listen);
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());

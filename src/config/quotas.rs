@@ -5,8 +5,9 @@ use std::num::NonZeroU32;
 use super::section::Section;
 use crate::budget::{CallKind, Quota, Quotas, Scope};
 
-/// A CRM's quotas; what is not given is the CRM's documented limit. Whoever gives a limit means all
-/// calls, unless one kind of them has its own in the settings as well. All have one scope.
+/// A CRM's quotas. Values that are not set are the CRM's documented limits. A limit for all calls
+/// also replaces the default of one kind of calls, unless the settings give that kind its own. All
+/// have one scope.
 pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quotas> {
     let given = Given {
         limit: section.is_given("rate") || section.is_given("per"),
@@ -31,7 +32,7 @@ pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quota
     })
 }
 
-/// What the settings give for all calls.
+/// The settings for all calls.
 struct Given {
     limit: bool,
     burst: bool,
@@ -39,7 +40,7 @@ struct Given {
 }
 
 impl Given {
-    /// The quota of one kind of call, with what is given for all calls.
+    /// The quota of one kind of call, with the settings for all calls applied.
     fn applied(&self, own: Quota, all: Quota, scope: Scope) -> Option<Quota> {
         let burst = if self.burst {
             own.burst().min(all.burst())
@@ -71,7 +72,7 @@ fn quota(default: Quota, scope: Scope, section: &mut Section<'_>) -> Option<Quot
     let known = ["rate", "per", "burst", "scope", "prefetch_share"]
         .iter()
         .all(|key| section.is_sound(key));
-    // Values that stand in for faulty ones are no fault of the person's.
+    // Replacements for faulty values are not the person's faults.
     quota
         .map_err(|error| {
             if known {

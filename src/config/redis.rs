@@ -8,7 +8,7 @@ use super::section::Section;
 use crate::cache;
 use crate::redis_link::{self, RedisUrl};
 
-/// What the section says.
+/// The content of the section.
 pub(super) struct RedisSettings {
     pub(super) link: Option<redis_link::LinkConfig>,
     pub(super) keys: Option<cache::KeyRing>,
@@ -27,7 +27,7 @@ impl Default for RedisSettings {
     }
 }
 
-/// Settings of which the effective ones do not show everything, each with a hash of what was read.
+/// Settings that the effective settings do not show completely, each with a hash of its value.
 pub(super) type Secrets = Vec<(&'static str, blake3::Hash)>;
 
 pub(super) fn redis(section: &mut Section<'_>) -> RedisSettings {
@@ -70,8 +70,8 @@ fn hash_of<T>(file: Option<&File<T>>) -> Option<blake3::Hash> {
     file.map(|file| file.hash)
 }
 
-/// The fleet's size: what shares of a quota are reckoned by if Redis cannot say how many replicas
-/// there are.
+/// The number of replicas. It determines each replica's share of a quota if Redis cannot report how
+/// many there are.
 fn replicas(section: &mut Section<'_>) -> NonZeroU32 {
     if !section.is_given("replicas") {
         section.warn(

@@ -1,8 +1,8 @@
 //! The reference of the settings: `deploy/SETTINGS.md`, as `contactd settings` prints it.
 //!
-//! Owns what each key means (`reference/keys.rs`) and the chapters around the table (`reference/page.template`).
-//! Promises that every default of the page is the one that takes effect, because the page is made
-//! from settings that were read.
+//! Contains the meaning of each key (`reference/keys.rs`) and the chapters around the table
+//! (`reference/page.template`). The page is made from settings that were read, so every default on
+//! it is the effective one.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(crate) fn page() -> String {
     })
 }
 
-/// What takes effect if nothing but what is required is set, with a connector of each kind.
+/// The effective settings if only what is required is set, with a connector of each kind.
 #[expect(
     clippy::expect_used,
     reason = "a text of this program, read by a test of this room"
@@ -54,7 +54,7 @@ fn defaults() -> Table {
     read.toml.parse().expect("what takes effect is TOML")
 }
 
-/// Each value with its path. Those of connectors are of one kind, under `NAME`.
+/// Each value with its path. Connectors of one kind appear under `NAME`.
 fn flatten<'a>(path: &str, table: &'a Table, into: &mut BTreeMap<String, &'a Value>) {
     for (key, value) in table {
         let key = if path == "connectors" { "NAME" } else { key };
@@ -88,7 +88,7 @@ fn kind_row(kind: &str, connector: &Value) -> String {
     format!("| `{kind}` | {hosts} | {quota} |")
 }
 
-/// A value as it is written in a line of Markdown: a text without its quotes.
+/// A value in a line of Markdown: a text without its quotes.
 fn code(value: &Value) -> String {
     match value {
         Value::String(text) => format!("`{text}`"),

@@ -1,7 +1,7 @@
-//! A reader of settings that goes on after a fault, so that a person mends a file in one round.
+//! A settings reader that continues after a fault, so that a person can correct a file in one pass.
 //!
-//! Each getter takes a key out of its section, from the environment if it is there. What is left
-//! over at the end is unknown. What was taken is written down as the effective settings.
+//! Each getter takes a key out of its section, or from the environment if it is set there. The keys
+//! left over at the end are unknown. The taken ones are recorded as the effective settings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,15 +14,16 @@ mod values;
 
 pub(super) use reader::SettingsReader;
 
-/// Environment variables that begin so are settings: `CONTACTD__CACHE__MEMORY` is `cache.memory`.
+/// The prefix of environment variables that are settings: `CONTACTD__CACHE__MEMORY` is
+/// `cache.memory`.
 pub(super) const ENV_PREFIX: &str = "CONTACTD__";
 
 /// Something wrong with one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Where: `connectors.clio.base_url`, or empty for the whole file.
+    /// Its path: `connectors.clio.base_url`, or empty for the whole file.
     pub(crate) path: String,
-    /// What, and what was expected.
+    /// What is wrong, and what was expected.
     pub(crate) message: String,
 }
 
@@ -40,11 +41,11 @@ impl fmt::Display for Fault {
 pub(super) struct Section<'a> {
     path: String,
     table: Table,
-    /// Every key that was asked for, in this order: what the section can have.
+    /// Every key that was requested, in this order: the keys that the section can have.
     known: Vec<String>,
     /// Required keys that are absent, each with what is expected.
     missing: Vec<(String, String)>,
-    /// Whether this is no table at all: then nothing more is said about it.
+    /// Whether this is not a table at all: then no other fault is reported.
     misshapen: bool,
     effective: Table,
     findings: &'a mut Findings,
@@ -53,7 +54,7 @@ pub(super) struct Section<'a> {
 /// What all sections share while they are read.
 #[derive(Default)]
 struct Findings {
-    /// Variables that no setting has taken yet, by the setting's path.
+    /// Variables that no setting has used yet, by the setting's path.
     env: BTreeMap<String, String>,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
@@ -81,7 +82,7 @@ impl<'a> Section<'a> {
         let faults = self.findings.faults.len();
         let read = read(&mut self);
         if self.misshapen {
-            // What is missing in it is missing because of that.
+            // Keys are only missing in it because it is missing itself.
             self.findings.faults.truncate(faults);
             self.missing.clear();
         }
@@ -98,7 +99,7 @@ impl<'a> Section<'a> {
         read
     }
 
-    /// Reads a table at `path`, and what of it takes effect.
+    /// Reads a table at `path`, and records its effective settings.
     fn below<T>(
         &mut self,
         path: String,
@@ -108,7 +109,7 @@ impl<'a> Section<'a> {
         Section::new(path, self.findings).walk(value, read)
     }
 
-    /// Whether a table within this one is there; one variable of it is enough.
+    /// Returns whether a table exists within this one. One of its variables is enough.
     pub(super) fn has_below(&mut self, key: &str) -> bool {
         self.know(key);
         let prefix = format!("{}.", self.path_of(key).to_ascii_lowercase());
@@ -120,13 +121,13 @@ impl<'a> Section<'a> {
                 .any(|path| path.starts_with(&prefix))
     }
 
-    /// Whether a key was there.
+    /// Returns whether a key was set.
     pub(super) fn has(&self, key: &str) -> bool {
         self.effective.contains_key(key)
     }
 
-    /// A text that may be absent. The effective settings show what was read by its `Display`, which
-    /// masks secrets; `parse` must not repeat a text that may hold one.
+    /// An optional text. The effective settings contain the `Display` of the parsed value, which
+    /// masks secrets. `parse` must not repeat a text that may be secret.
     pub(super) fn optional<T: fmt::Display>(
         &mut self,
         key: &str,
@@ -144,7 +145,7 @@ impl<'a> Section<'a> {
         Some(parsed)
     }
 
-    /// As [`Section::optional`], for a key that must be there; `expected` says what it is.
+    /// As [`Section::optional`], for a required key. `expected` describes it.
     pub(super) fn required<T: fmt::Display>(
         &mut self,
         key: &str,
@@ -157,7 +158,7 @@ impl<'a> Section<'a> {
         self.optional(key, parse)
     }
 
-    /// A key must be there and is not.
+    /// Reports that a required key is missing.
     pub(super) fn missing(&mut self, key: &str, expected: &str) {
         self.missing.push((key.to_owned(), expected.to_owned()));
     }
@@ -171,8 +172,8 @@ impl<'a> Section<'a> {
                 .contains_key(&self.path_of(key).to_ascii_lowercase())
     }
 
-    /// Whether nothing was wrong with this key, or with what is below it. A rule about several
-    /// settings says nothing where one of them could not be read.
+    /// Returns whether this key, and everything below it, has no fault. A rule about several
+    /// settings is skipped if one of them could not be read.
     pub(super) fn is_sound(&self, key: &str) -> bool {
         let path = self.path_of(key);
         let below = |fault: &Fault| {
@@ -192,7 +193,7 @@ impl<'a> Section<'a> {
         });
     }
 
-    /// Something that works, but is worth a second thought.
+    /// Reports something that works, but may not be intended.
     pub(super) fn warn(&mut self, key: &str, message: &str) {
         let path = self.path_of(key);
         self.findings.warnings.push(Fault {
@@ -210,8 +211,7 @@ impl<'a> Section<'a> {
     fn take(&mut self, key: &str) -> Option<Value> {
         self.know(key);
         let from_file = self.table.remove(key);
-        // Variables are read in lower case, so that they reach a connector whose name is written in
-        // any case.
+        // Variables are read in lower case, so that they match a connector's name in any case.
         let from_env = self
             .findings
             .env
@@ -240,8 +240,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// What was not asked for is unknown. Beside an unknown key a missing one is that key,
-    /// misspelt.
+    /// Keys that were not requested are unknown. If there is an unknown key, a missing one is
+    /// probably that key, misspelt.
     fn close(mut self) -> Table {
         let unknown = self.unknown();
         let missing = std::mem::take(&mut self.missing);
@@ -266,7 +266,7 @@ impl<'a> Section<'a> {
         self.effective
     }
 
-    /// Keys and variables that nothing has asked for, each with what is wrong.
+    /// Keys and variables that nothing requested, each with the fault.
     fn unknown(&mut self) -> Vec<(String, String)> {
         let in_file = std::mem::take(&mut self.table);
         let mut unknown: Vec<_> = in_file

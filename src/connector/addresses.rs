@@ -1,23 +1,23 @@
-//! Which addresses a host that a user names may lead to.
+//! Which addresses a user's host may resolve to.
 //!
-//! Only those of the public internet. A name is a user's word, and whoever owns the name decides
-//! what it resolves to: without this rule `crm.example.com` could lead a request, credential
-//! included, to the machine itself, to a neighbour in the private network, or to the metadata
+//! Only addresses of the public internet. A user chooses the name, and the name's owner decides
+//! what it resolves to. Without this rule `crm.example.com` could send a request with its
+//! credential to the machine itself, to a neighbour in the private network, or to the metadata
 //! service of the cloud.
 //!
 //! Sources: IANA's IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190), IANA's
 //! IPv6 Address Space registry (global unicast is 2000::/3, RFC 4291), and the RFC beside each
-//! range. Metadata services live in link-local, shared or unique local space and are covered by it,
-//! but for Azure's, which has a line of its own. Ranges that the registries call reachable but that
-//! hold no server of a CRM (anycast relays, multicast) are refused as well.
+//! range. Metadata services have link-local, shared or unique local addresses, which are refused
+//! anyway. Azure's is the exception and has a line of its own. Some ranges are reachable according
+//! to the registries but contain no CRM (anycast relays, multicast). They are refused too.
 //!
-//! A network's own NAT64 prefix (RFC 6052 lets it be any) looks like any public address from here.
-//! Where there is one, a firewall or NetworkPolicy has to keep contactd from the private addresses
-//! behind it.
+//! A network's own NAT64 prefix (RFC 6052 allows any prefix) cannot be distinguished from other
+//! public addresses here. In such a network, a firewall or NetworkPolicy has to keep contactd from
+//! the private addresses behind the prefix.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// First address, bits of the prefix.
+/// First address, and length of the prefix.
 #[rustfmt::skip]
 const REFUSED_V4: [(Ipv4Addr, u32); 19] = [
     (Ipv4Addr::UNSPECIFIED, 8),                // this network (RFC 791), 0.0.0.0 = this machine
@@ -41,7 +41,7 @@ const REFUSED_V4: [(Ipv4Addr, u32); 19] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),          // reserved (RFC 1112), broadcast 255.255.255.255 (RFC 919)
 ];
 
-/// What of 2000::/3 is refused. All that is outside of it is: unspecified, loopback,
+/// Refused ranges within 2000::/3. Everything outside it is refused: unspecified, loopback,
 /// IPv4-compatible, discard-only (RFC 6666), NAT64 for local use (RFC 8215), SRv6 (RFC 9602),
 /// unique local (RFC 4193, metadata fd00:ec2::254 and fd20:ce::254), link-local, site-local,
 /// multicast.
@@ -56,14 +56,14 @@ const REFUSED_V6: [(Ipv6Addr, u32); 5] = [
 
 const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// IPv4 in IPv6 that ends at the IPv4 address: mapped (RFC 4291, 2.5.5.2), and the well-known
-/// prefix of NAT64 (RFC 6052), behind which networks without IPv4 see all IPv4 servers.
+/// IPv6 prefixes followed by an IPv4 address: mapped (RFC 4291, 2.5.5.2), and the well-known prefix
+/// of NAT64 (RFC 6052), which networks without IPv4 use for all IPv4 servers.
 const EMBEDDED: [(Ipv6Addr, u32); 2] = [
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96),
     (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96),
 ];
 
-/// Whether the address is one of the public internet.
+/// Returns whether the address belongs to the public internet.
 #[must_use]
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {

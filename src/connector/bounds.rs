@@ -1,14 +1,14 @@
-//! How much of a record is taken over into an answer.
+//! How much of a CRM's record is kept in an answer.
 //!
-//! What a CRM stores about a contact is other people's typing, and it ends on a screen, in the
-//! cache and in Redis. So every field has a limit, and what happens to a longer one depends on what
-//! it is: a text to be read is cut, an address or a time is left out (a part of it would be another
-//! one), a record without a usable id is left out as a whole. Control characters become spaces,
-//! because answers are printed on terminals too.
+//! What a CRM stores about a contact was typed by other people. It ends up on a screen, in the
+//! cache and in Redis, so every field has a limit. A text to be read is cut. An address or a time
+//! that is too long is left out, because a part of it would be another one. A record without a
+//! usable id is left out completely. Control characters become spaces, because answers are also
+//! printed on terminals.
 //!
-//! A record without a name is shown by its company, else by its e-mail address, because a person
-//! must have something to click on. If it has neither, the name stays empty: the number is on the
-//! screen anyway, and is no name.
+//! If a record has no name, its company is shown instead, or else its e-mail address, because a
+//! person must have something to click on. If it has neither, the name stays empty. The number does
+//! not replace it: it is on the screen anyway.
 
 use serde_json::{Map, Value};
 
@@ -30,11 +30,11 @@ const WORD: usize = 64;
 /// Phone fields of one record that are compared. Each costs some microseconds.
 const PHONES: usize = 100;
 
-/// Bytes of all choices in one answer, as text: with 25 contacts an answer stays below the 4 MB
-/// that gRPC clients take by default.
+/// Total size of the choices in one answer, in bytes of text. With 25 contacts an answer stays
+/// below 4 MB, the default limit of gRPC clients.
 pub(super) const CHOICES: usize = 512 * 1024;
 
-/// Bounds a record in place. False if it has to be left out.
+/// Applies the limits to a record. Returns false if it has to be left out.
 pub(super) fn record(record: &mut Record) -> bool {
     if !is_id(&record.contact.id) {
         return false;
@@ -72,8 +72,8 @@ pub(super) fn record(record: &mut Record) -> bool {
     true
 }
 
-/// Bounds the choices of one contact in place, within what is left of `room` for the whole answer.
-/// False if some had to be left out.
+/// Applies the limits to the choices of one contact, within the remaining `room` of the whole
+/// answer. Returns false if some had to be left out.
 pub(super) fn choices(info: &mut Map<String, Value>, room: &mut usize) -> bool {
     let mut complete = true;
     for list in info.values_mut() {
@@ -92,7 +92,7 @@ pub(super) fn choices(info: &mut Map<String, Value>, room: &mut usize) -> bool {
     complete
 }
 
-/// A choice is an object of scalars, told apart by its `const`.
+/// A choice is an object of scalars, identified by its `const`.
 fn choice_is_usable(choice: &mut Value) -> bool {
     let Value::Object(members) = choice else {
         return false;
@@ -110,7 +110,7 @@ fn choice_is_usable(choice: &mut Value) -> bool {
     }
 }
 
-/// Roughly, in bytes.
+/// Approximate size in bytes.
 fn size(choice: &Value) -> usize {
     let members = choice.as_object().into_iter().flatten();
     members
@@ -124,25 +124,25 @@ fn take(room: &mut usize, bytes: usize) -> bool {
         .is_some()
 }
 
-/// An id that can be used again: a record without one cannot be opened, nor its details be asked
-/// for.
+/// Returns whether the id can be used again. Without such an id, a record cannot be opened and its
+/// details cannot be loaded.
 fn is_id(text: &str) -> bool {
     is_word(text, ID) && !is_blank(text)
 }
 
-/// A text that means something as a whole only. With U+FFFD in it, a part of it was lost.
+/// Returns whether a text that must not be cut is usable. U+FFFD shows that a part of it was lost.
 fn is_word(text: &str, limit: usize) -> bool {
     text.len() <= limit && !text.contains(|c: char| c.is_control() || c == '\u{fffd}')
 }
 
-/// Whether nothing of it can be seen.
+/// Returns whether nothing of the text is visible.
 fn is_blank(text: &str) -> bool {
     text.chars()
         .all(|c| c.is_whitespace() || c.is_control() || is_invisible(c))
 }
 
-/// Characters that take no ink: those which Unicode 16 calls default ignorable, and the empty
-/// Braille pattern.
+/// Characters without ink: those that Unicode 16 calls default ignorable, and the empty Braille
+/// pattern.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -153,7 +153,7 @@ fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Makes a text fit to be shown.
+/// Makes a text fit for display.
 fn show(text: &mut String) {
     if let Some((end, _)) = text.char_indices().nth(SHOWN) {
         let last = text[..end]

@@ -1,4 +1,4 @@
-//! The CRMs that this build knows without a file.
+//! The CRMs that are compiled in.
 
 use std::sync::Arc;
 
@@ -18,7 +18,6 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
 }
 
-/// The connector of a built-in CRM.
 #[must_use]
 pub(crate) fn built_in(kind: &str) -> Option<Arc<dyn Connector>> {
     let (_, make) = BUILT_IN.iter().find(|(name, _)| *name == kind)?;

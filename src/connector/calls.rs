@@ -1,4 +1,4 @@
-//! The calls of a find for one purpose: its search, or one part of a contact's details.
+//! The calls of a find for one purpose: the search, or one part of a contact's details.
 
 use serde_json::Value;
 
@@ -14,13 +14,13 @@ use crate::budget::CallKind;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
-/// Calls for one purpose. A part of details that was refused for good is not asked for again for a
-/// while.
+/// Calls for one purpose. A part of the details that the CRM refused for good is not requested
+/// again for a while.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Calls<'a> {
     session: &'a CrmSession,
     part: Option<DetailsPart<'a>>,
-    /// Whether a page of the list was read before.
+    /// Whether a page of the list was already read.
     is_further: bool,
 }
 
@@ -37,7 +37,7 @@ impl CrmSession {
         }
     }
 
-    /// Calls without which there is no answer.
+    /// Calls that an answer cannot do without.
     pub(super) fn search(&self) -> Calls<'_> {
         Calls {
             session: self,
@@ -46,7 +46,7 @@ impl CrmSession {
         }
     }
 
-    /// Calls for a part of the details of contacts; `record` is the contact if their path names it.
+    /// Calls for a part of the contacts' details. `record` is the contact, if the path names one.
     pub(super) fn part<'a>(&'a self, name: &'a str, record: Option<&'a str>) -> Calls<'a> {
         let part = DetailsPart {
             name,
@@ -62,11 +62,11 @@ impl CrmSession {
 }
 
 impl Calls<'_> {
-    /// All pages of a list, up to the session's limit.
+    /// Reads all pages of a list, up to the session's limit.
     ///
     /// # Errors
-    /// Every way in which a CRM can fail, of any page. A part that was refused lately fails as it
-    /// did then, without a call.
+    /// Any failure of a CRM, on any page, as a [`LookupError`]. A part that was refused recently
+    /// fails in the same way, without a call.
     pub(super) async fn list(
         mut self,
         request: Request,
@@ -111,7 +111,7 @@ impl Calls<'_> {
         }
     }
 
-    /// Remembers a refusal for good. Of a further page it is a failure only, because the part
+    /// Remembers a refusal for good. A refused further page is only a failure, because the part
     /// itself was granted.
     fn settle<T>(&self, result: Result<T, LookupError>) -> Result<T, LookupError> {
         match (self.part, result) {
@@ -127,7 +127,7 @@ impl Calls<'_> {
     }
 
     fn remember(&self, part: DetailsPart<'_>, error: &LookupError) {
-        // A refusal that is known already comes from memory, or another call got it as well.
+        // If the refusal is known already, it was remembered earlier, or another call got it too.
         if self.session.known_refusal(part).is_some() {
             return;
         }

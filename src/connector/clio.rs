@@ -1,5 +1,5 @@
-//! Clio Manage, API v4: contacts by a text search per spelling, and their matters, as client and by
-//! relationship.
+//! Clio Manage, API v4: contacts by one text search per spelling. Their matters, both as client and
+//! by relationship.
 //!
 //! Success is 200 with `{"data": [...], "meta": {"paging": {"next": link}}}`, without a `next` on
 //! the last page; a failure has an `error` (docs.developers.clio.com/api-docs: paging, errors).
@@ -46,7 +46,7 @@ const PAGES: Pager = Pager::Link {
     at: Cow::Borrowed("/meta/paging/next"),
 };
 
-/// App Connect's switch: offer closed matters too.
+/// App Connect's setting: offer closed matters too.
 const SEE_CLOSED: &str = "clioSeeClosedMatters";
 
 #[derive(Debug)]
@@ -129,15 +129,15 @@ async fn details(crm: &CrmSession, contact: &Contact) -> Enrichment {
     matters(crm.log_throttle(), [as_client, related], see_closed)
 }
 
-/// The matters of relationships. It is null if the user may not see the matter.
+/// The matters of relationships. A matter is null if the user may not see it.
 fn matters_of(relationships: List<Value>) -> List<Value> {
     let mut matters = relationships.map(|mut relationship| take(&mut relationship, "matter"));
     matters.items.retain(|matter| !matter.is_null());
     matters
 }
 
-/// The client's matters, then related ones, each once. What one of the two lists holds is offered
-/// even if the other failed.
+/// The client's matters, then related ones, each once. If one of the two lists failed, the other's
+/// matters are still offered.
 fn matters(
     log_throttle: &LogThrottle,
     lists: [Result<List<Value>, LookupError>; 2],

@@ -1,17 +1,17 @@
-//! How long work on a CRM's reply may keep a thread.
+//! How long processing a CRM's reply may keep a thread.
 //!
-//! A reply may hold tens of thousands of records, and a record a hundred phone fields. Promises
-//! that code which calls [`CpuShare::yield_if_used`] before each of them keeps its thread for less
-//! than a millisecond at a time.
+//! A reply may contain tens of thousands of records, and a record a hundred phone fields. Code that
+//! calls [`CpuShare::yield_if_used`] before each of them keeps its thread for less than a
+//! millisecond at a time.
 
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
 
-/// How long work goes on before other tasks run.
+/// How long processing continues before other tasks run.
 const SHARE: Duration = Duration::from_micros(500);
 
-/// The time since this work last let others run.
+/// The time since this task last let others run.
 pub(super) struct CpuShare(Stopwatch);
 
 impl CpuShare {

@@ -1,8 +1,8 @@
-//! How a caller's credential becomes the headers of a CRM call.
+//! Turns a caller's credential into the headers of a CRM call.
 //!
-//! Owns the form, which a profile states, and its rendering. The tag of a credential
+//! The profile states the form; this module renders it. The tag of a credential
 //! ([`CredentialForm::values`]) and the headers that are sent ([`CredentialForm::render`]) come
-//! from the same texts, so that whatever goes to the CRM as a credential is a part of the tag.
+//! from the same texts. So everything that is sent as a credential is part of the tag.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use secrecy::zeroize::Zeroizing;
 use crate::domain::AuthHeader;
 use crate::domain::user::AdditionalInfo;
 
-/// Headers, each with the pieces that its value is joined from.
+/// Headers, each with the pieces that make up its value.
 #[derive(Debug, Clone)]
 pub(crate) struct CredentialForm(Vec<(HeaderName, Vec<CredentialPiece>)>);
 
@@ -23,13 +23,13 @@ pub(crate) struct CredentialForm(Vec<(HeaderName, Vec<CredentialPiece>)>);
     expect(dead_code, reason = "built-in CRMs take the header as it came")
 )]
 pub(crate) enum CredentialPiece {
-    /// The caller's header as it came.
+    /// The caller's header, unchanged.
     Header,
     /// The caller's header without its scheme: the `abc` of `Bearer abc`.
     Secret,
     /// A field of `platform_additional_info`, which the profile's inputs name as well.
     Info(String),
-    /// This text.
+    /// Fixed text.
     Text(String),
 }
 
@@ -45,7 +45,7 @@ impl fmt::Debug for RenderedCredential {
     }
 }
 
-/// A header's value, wiped from memory if it was joined here.
+/// A header's value, erased from memory if it was assembled here.
 pub(super) enum HeaderText<'a> {
     Whole(&'a str),
     Joined(Zeroizing<String>),
@@ -60,25 +60,24 @@ impl AsRef<str> for HeaderText<'_> {
     }
 }
 
-/// What the caller sent makes no credential of this form: a field is missing, or a value is no
-/// header value.
+/// The caller's input does not fit the form of the credential: a field is missing, or a value is
+/// not a valid header value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what was sent makes no credential for this CRM")]
+#[error("what the caller sent is not a valid credential for this CRM")]
 pub(super) struct NoCredential;
 
 impl CredentialForm {
-    /// The caller's header as it came, as `Authorization`.
+    /// The caller's header, unchanged, as `Authorization`.
     pub(super) fn authorization() -> Self {
         Self(vec![(AUTHORIZATION, vec![CredentialPiece::Header])])
     }
 
-    /// These headers.
     #[cfg(test)]
     pub(super) fn of(headers: Vec<(HeaderName, Vec<CredentialPiece>)>) -> Self {
         Self(headers)
     }
 
-    /// Names and values of the headers. A field that is missing is empty.
+    /// Names and values of the headers. A missing field is empty.
     pub(super) fn values<'a>(
         &'a self,
         auth: &'a AuthHeader,
@@ -90,7 +89,7 @@ impl CredentialForm {
         })
     }
 
-    /// The headers to send.
+    /// Renders the headers to send.
     ///
     /// # Errors
     /// [`NoCredential`].
@@ -145,14 +144,14 @@ impl CredentialPiece {
 }
 
 impl RenderedCredential {
-    /// Adds the headers to a request, in place of others of these names.
+    /// Adds the headers to a request, replacing others with the same names.
     pub(super) fn add_to(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
     }
 
-    /// The values, for a keyed hash.
+    /// The values, as input of a keyed hash.
     pub(super) fn bytes(&self) -> Vec<&[u8]> {
         self.headers
             .iter()

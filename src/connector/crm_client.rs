@@ -1,4 +1,4 @@
-//! What all calls of one connector share: the way out, the limits, the quota, the metrics.
+//! What all calls of one connector share: HTTP client, limits, quota, metrics.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -16,10 +16,10 @@ use crate::budget::{Budget, CallKind};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// What one find may cost.
+/// Limits of one find.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallLimits {
-    /// Time for one HTTP call, its reply included.
+    /// Time for one HTTP call, including its reply.
     pub(crate) call_timeout: Duration,
     /// Bytes of one reply, decompressed.
     pub(crate) reply_bytes: usize,
@@ -27,11 +27,11 @@ pub(crate) struct CallLimits {
     pub(crate) pages: u32,
     /// Contacts in one answer.
     pub(crate) contacts: usize,
-    /// HTTP calls of one find that may be under way at once.
+    /// HTTP calls of one find that may run at once.
     pub(crate) concurrent_calls: usize,
 }
 
-/// The client of one connector; sessions are opened from it.
+/// The client of one connector. It opens sessions.
 #[derive(Clone)]
 pub(crate) struct CrmClient {
     pub(super) egress: Egress,
@@ -54,7 +54,6 @@ impl fmt::Debug for CrmClient {
 }
 
 impl CrmClient {
-    /// The client of this connector.
     #[must_use]
     pub(crate) fn new(
         egress: Egress,
@@ -77,7 +76,7 @@ impl CrmClient {
         }
     }
 
-    /// How many calls of a kind may go at once, by the current settings.
+    /// How many calls of a kind may run at once, by the current settings.
     pub(super) fn burst(&self, kind: CallKind) -> NonZeroU32 {
         self.budget.quota(Some(kind)).burst()
     }

@@ -1,8 +1,8 @@
-//! The details of found contacts: deals, matters, what else the call form offers.
+//! The details of found contacts: deals, matters, and whatever else the call form offers.
 //!
-//! Loading them may take longer than a phone rings. Promises that whoever waits can take the
-//! contacts at any time with the details that are there by then, that those of the first few
-//! contacts are loaded as urgently as the call, and that the rest follows behind the scenes.
+//! Loading them may take longer than a phone rings. A waiting caller can take the contacts at any
+//! time, with the details loaded so far. The details of the first few contacts are loaded with the
+//! call's urgency, the rest in the background.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -22,12 +22,12 @@ use crate::urgency::Urgency;
 /// The details of one group of contacts, by their places in the answer.
 type Group = (Range<usize>, Vec<Enrichment>);
 
-/// The details of found contacts, while they are loaded.
+/// The details of found contacts, while they load.
 pub(crate) struct Details {
     found: Found,
     loading: FuturesUnordered<BoxFuture<'static, Group>>,
     urgencies: [Arc<Urgency>; 2],
-    /// Bytes of choices that still fit into the answer.
+    /// Bytes of choices that still fit in the answer.
     room: usize,
 }
 
@@ -40,8 +40,8 @@ impl fmt::Debug for Details {
 }
 
 impl Details {
-    /// Begins to load the details of `found` in a lane; beyond the first `urgent` contacts behind
-    /// the scenes. Nothing moves before [`Details::load`].
+    /// Prepares to load the details of `found` in a lane. Those beyond the first `urgent` contacts
+    /// are loaded in the background. Nothing runs before [`Details::load`].
     #[must_use]
     pub(crate) fn begin(
         connector: &Arc<dyn Connector>,
@@ -69,7 +69,8 @@ impl Details {
         }
     }
 
-    /// Loads until all is there that the CRM gives. May be dropped half-way and called again.
+    /// Loads until all details are there that the CRM provides. May be dropped midway and called
+    /// again.
     pub(crate) async fn load(&mut self) {
         while let Some((group, details)) = self.loading.next().await {
             self.found.complete &= details.len() == group.len();
@@ -85,19 +86,19 @@ impl Details {
         self.found.contacts[n].additional_info = details.info;
     }
 
-    /// Whether all is there.
+    /// Returns whether all details are loaded.
     #[must_use]
     pub(crate) fn is_done(&self) -> bool {
         self.loading.is_empty()
     }
 
-    /// Nobody waits for the rest any more.
+    /// Lowers the urgency of the rest, because nobody waits for it any more.
     pub(crate) fn relax(&self) {
         self.urgencies.iter().for_each(|urgency| urgency.relax());
     }
 
-    /// The contacts with the details that are there by now. They are not complete while some are
-    /// under way.
+    /// The contacts with the details loaded so far. They are incomplete while some are still
+    /// loading.
     #[must_use]
     pub(crate) fn found(&self) -> Found {
         Found {
@@ -107,7 +108,8 @@ impl Details {
     }
 }
 
-/// So many contacts in groups of at most `size`, none of which holds both urgent and other ones.
+/// Splits that many contacts into groups of at most `size`. No group contains both urgent and other
+/// contacts.
 fn groups(
     contacts: usize,
     urgent: usize,

@@ -1,4 +1,4 @@
-//! How names become addresses, and which of these are left out.
+//! How names are resolved, and which addresses are rejected.
 
 use std::fmt;
 use std::io;
@@ -14,7 +14,7 @@ use super::addresses::is_public;
 
 type Lookup = dyn Fn(&str) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
 
-/// How names become addresses.
+/// A name resolver.
 #[derive(Clone)]
 pub struct Dns(Arc<Lookup>);
 
@@ -25,7 +25,7 @@ impl fmt::Debug for Dns {
 }
 
 impl Dns {
-    /// The system's way (`getaddrinfo`).
+    /// The system's resolver (`getaddrinfo`).
     #[must_use]
     pub fn system() -> Self {
         Self::by(|name| {
@@ -34,7 +34,7 @@ impl Dns {
         })
     }
 
-    /// Another way. Port 0 stands for the port of the URL or its scheme.
+    /// Another resolver. Port 0 means the port of the URL or its scheme.
     #[must_use]
     pub fn by<F>(lookup: impl Fn(&str) -> F + Send + Sync + 'static) -> Self
     where
@@ -64,7 +64,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 type Resolved = Result<std::vec::IntoIter<SocketAddr>, BoxError>;
 
-/// A name that a user gave leads to no public address.
+/// A user's host name resolves to no public address.
 #[derive(Debug, thiserror::Error)]
 #[error("no public address")]
 pub(super) struct NotPublic;

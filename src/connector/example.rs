@@ -74,8 +74,8 @@ impl Connector for ExampleConnector {
             Search::Extension(extension) => {
                 let extension = extension.to_string();
                 let records = contacts(crm, "extension", &extension).await?;
-                // The CRM compares extensions exactly, so that the telephone numbers of the record
-                // do not count.
+                // The CRM compares extensions exactly, so the record's telephone numbers do not
+                // count.
                 Ok(records.map(|record| Record {
                     phones: vec![extension.clone()],
                     ..record

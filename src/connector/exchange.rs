@@ -1,9 +1,9 @@
-//! One call to a CRM: request, reply, and what follows from it.
+//! One call to a CRM: request, reply, and what follows.
 //!
-//! Every HTTP call passes here. Owns whether the quota has room for it now, how long it may take,
-//! how many bytes its reply may have, which redirects are followed, and whether it is sent again.
-//! What a reply means is read by the table of [`reply_class`]. Texts of the CRM and of the HTTP
-//! library stay here, because they may hold numbers.
+//! Every HTTP call goes through this module. It decides whether the quota has room, how long the
+//! call may take, how large the reply may be, which redirects are followed, and whether the request
+//! is sent again. The table in [`reply_class`] decides what a reply means. Texts of the CRM and of
+//! the HTTP library do not leave this module, because they may contain numbers.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::clock::{self, Instant};
 use crate::domain::LookupError;
 use crate::domain::error::{BadReply, Unavailable};
 
-/// Room that is made for a reply before it comes, whatever length it announces.
+/// The most memory reserved for a reply before it arrives, whatever length it announces.
 const FIRST_ROOM: usize = 64 * 1024;
 
 /// Trace context (W3C).
@@ -35,7 +35,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Redirects followed within one call, all to the same host.
 const MAX_REDIRECTS: u32 = 3;
 
-/// Bytes and time for the body of a reply that is no answer. It is read for a code only.
+/// Limits for the body of an error reply, in bytes and time. It is read only for an error code.
 const REFUSAL: (usize, Duration) = (16 * 1024, Duration::from_secs(1));
 
 /// No call takes longer, whatever the settings allow.
@@ -43,14 +43,14 @@ const LONGEST_CALL: Duration = Duration::from_secs(86_400);
 
 const TIMEOUT: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 
-/// What a CRM replied to one request, unless it failed.
+/// What a CRM replied to one request, except a failure.
 #[derive(Debug)]
 pub(super) enum CrmReply {
     /// The body of a reply that may be a success.
     Json(Value),
     /// There are no such records.
     Nobody,
-    /// The CRM cannot answer this call, but others.
+    /// The CRM cannot answer this call, but it answers others.
     Partial,
 }
 
@@ -61,10 +61,10 @@ enum Exchanged {
 }
 
 impl CrmSession {
-    /// Calls, unless it is for a part that was refused before or while this call waited.
+    /// Makes the call, unless it is for a part that was refused earlier or while this call waited.
     ///
     /// # Errors
-    /// Every way in which a CRM can fail, as a [`LookupError`].
+    /// Any failure of a CRM, as a [`LookupError`].
     pub(super) async fn fetch(
         &self,
         mut request: HttpRequest,
@@ -85,7 +85,8 @@ impl CrmSession {
         Err(LookupError::CrmBadReply(BadReply::Redirect))
     }
 
-    /// Calls, and once more if it may help. Each call takes a permit of its own.
+    /// Makes the call, and repeats it once if that may help. Each attempt takes a permit of its
+    /// own.
     async fn call(&self, request: &HttpRequest, kind: CallKind) -> Result<Exchanged, LookupError> {
         let egress = &self.find.client.egress;
         let first = self.call_once(request, kind, &egress.client).await;
@@ -100,7 +101,7 @@ impl CrmSession {
             &egress.client
         };
         match self.call_once(request, kind, client).await {
-            // The CRM's failure is worth more than that there is no room to ask again.
+            // The CRM's failure says more than the lack of room for a second attempt.
             Err(LookupError::BudgetExhausted { .. }) => Err(failure),
             second => second,
         }
@@ -139,13 +140,13 @@ impl CrmSession {
                 self.find.spent.broke(granted).await;
                 return Err(failure);
             }
-            // It may still arrive.
+            // The request may still arrive.
             None => return Err(TIMEOUT),
         };
         self.receive(request, response, until, granted, tally).await
     }
 
-    /// Sends a request with the credential and the trace.
+    /// Sends a request with the credential and the trace context.
     async fn send(
         &self,
         client: &HttpClient,
@@ -163,7 +164,7 @@ impl CrmSession {
         })
     }
 
-    /// Reads a reply, and reports to the quota what it says.
+    /// Reads a reply, and reports its hints to the quota.
     async fn receive(
         &self,
         request: &HttpRequest,
@@ -195,8 +196,8 @@ impl CrmSession {
         }
     }
 
-    /// The body as JSON. That of a reply which is no answer is read only if the table looks at it,
-    /// and not for long.
+    /// The body as JSON. The body of an error reply is read only if the table needs it, and only
+    /// for a short time.
     async fn body(
         &self,
         response: HttpResponse,
@@ -227,7 +228,7 @@ impl CrmSession {
             .unwrap_or(Err(TIMEOUT))
     }
 
-    /// In whose turn a reply is read.
+    /// The turn in which a reply is read.
     fn reading_turn(&self) -> ReadingTurn<'_> {
         let named = self.find.client.egress.is_named();
         ReadingTurn {
@@ -236,8 +237,8 @@ impl CrmSession {
         }
     }
 
-    /// The request that a redirect leads to, if it stays with this session's host and keeps the
-    /// request what it is.
+    /// The request after a redirect, if it stays on this session's host with the same method and
+    /// body.
     fn moved(
         &self,
         request: &HttpRequest,
@@ -269,7 +270,7 @@ fn reply_of(
     }
 }
 
-/// How much of a reply's body is wanted.
+/// How much of a reply's body is read.
 enum BodySize {
     Answer,
     Refusal,
@@ -286,8 +287,8 @@ fn size_of_body(rules: &[ReplyRule], status: u16) -> BodySize {
     }
 }
 
-/// A body, read no further than the limit. Sizes are after decompression, so a small bomb is a
-/// large body.
+/// Reads a body up to the limit. Sizes are after decompression, so that a small compressed body
+/// cannot expand without a limit.
 async fn read(mut response: HttpResponse, limit: usize) -> Result<Vec<u8>, LookupError> {
     let announced = response.content_length().unwrap_or(0);
     if announced > limit as u64 {

@@ -1,5 +1,5 @@
-//! One find: search the spellings in order until a contact is found, and keep only records that are
-//! this number.
+//! One find: search the spellings in order until a contact is found, and keep only records with
+//! this very number.
 
 use super::cpu_share::CpuShare;
 use super::judge::{Judge, Judged, SearchedParty};
@@ -14,7 +14,7 @@ use crate::domain::{Contact, LookupError, NumberFormat, Party, Region, Variants}
 pub(crate) struct SearchPlan<'a> {
     /// Whom it is about.
     pub(crate) party: Party,
-    /// The user's own ways of writing numbers.
+    /// The user's own number formats.
     pub(crate) formats: &'a [NumberFormat],
     /// The regions in which the CRM's phone fields were typed, if they are known.
     pub(crate) regions: &'a [Region],
@@ -50,9 +50,9 @@ impl SearchPlan<'_> {
 /// What a CRM answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
-    /// The surest matches first, equal ones in the CRM's order.
+    /// Best matches first, equal ones in the CRM's order.
     pub(crate) contacts: Vec<Contact>,
-    /// The extensions beside each contact's number, as `extension_list` writes them.
+    /// The extensions of each contact's number, as `extension_list` formats them.
     pub(crate) extensions: Vec<String>,
     /// False if something is missing.
     pub(crate) complete: bool,
@@ -61,7 +61,7 @@ pub(crate) struct Found {
 /// Searches a CRM for contacts, without their details.
 ///
 /// # Errors
-/// Of any search.
+/// Any failure of a search.
 pub(crate) async fn search(
     connector: &dyn Connector,
     crm: &CrmSession,
@@ -80,8 +80,8 @@ pub(crate) async fn search(
     Ok(served(accepted, most))
 }
 
-/// Adds the records that are the party. The others are dropped one by one, because to drop many at
-/// once keeps the thread for long.
+/// Keeps the records that are the party. The others are dropped one by one, because dropping many
+/// at once blocks the thread for long.
 async fn accept(accepted: &mut List<Judged>, judged: List<Judged>) {
     accepted.complete &= judged.complete;
     let mut share = CpuShare::begin();
@@ -93,7 +93,7 @@ async fn accept(accepted: &mut List<Judged>, judged: List<Judged>) {
     }
 }
 
-/// The accepted records as an answer, the surest first.
+/// The accepted records as an answer, best matches first.
 fn served(mut accepted: List<Judged>, most: usize) -> Found {
     accepted
         .items

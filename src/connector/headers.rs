@@ -1,4 +1,4 @@
-//! What the headers of a CRM's reply report: times, the quota, and the encoding of the body.
+//! What the headers of a CRM's reply report: times, quota, and the encoding of the body.
 
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,11 +9,11 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use crate::budget::RateHint;
 use crate::domain::Timestamp;
 
-/// Longest wait that is believed. A CRM that asks for more is asked again after a day.
+/// The longest wait that is accepted. If a CRM asks for more, it is called again after a day.
 pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
 
-/// How the names of quota headers begin: of most CRMs, the IETF's draft and
-/// Zendesk, Zendesk's older ones, HubSpot.
+/// Prefixes of the quota headers: of most CRMs, of the IETF's draft and Zendesk, Zendesk's older
+/// ones, HubSpot's.
 const FAMILIES: [&str; 4] = [
     "x-ratelimit-",
     "ratelimit-",
@@ -21,8 +21,8 @@ const FAMILIES: [&str; 4] = [
     "x-hubspot-ratelimit-",
 ];
 
-/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds or an HTTP date, and what CRMs write there else
-/// (see [`wait`]). A date that has passed is zero; a value that is nothing of that is `None`.
+/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds, an HTTP date, or other forms that CRMs send
+/// (see [`wait`]). A past date is zero. `None` if the value has no known form.
 #[must_use]
 pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     wait(value, now).or_else(|| {
@@ -34,10 +34,10 @@ pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     })
 }
 
-/// Reads a number that stands for a moment: seconds from now (Pipedrive), a Unix time in seconds
-/// (Clio), or the same in milliseconds (HubSpot, Keap), microseconds or nanoseconds. They are told
-/// apart by size, since no CRM asks for more than a day or for a time before 2001. A time that has
-/// passed is zero.
+/// Reads a number that denotes a moment: seconds from now (Pipedrive), a Unix time in seconds
+/// (Clio), or a Unix time in milliseconds (HubSpot, Keap), microseconds or nanoseconds. The size of
+/// the number shows which it is, because no CRM asks for more than a day or for a time before 2001.
+/// A past time is zero.
 #[must_use]
 pub(crate) fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     const MILLIS: f64 = 1e3;
@@ -58,20 +58,20 @@ pub(crate) fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(seconds.max(0.0)).map_or(LONGEST, |wait| wait.min(LONGEST)))
 }
 
-/// The names of the headers by which a CRM reports its quota, if they are not the usual ones. They
-/// are looked at first.
+/// The names of the headers in which a CRM reports its quota, if they are not the usual ones. They
+/// are checked first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RateSignals {
-    /// Calls that are left.
+    /// Remaining calls.
     pub(crate) remaining: Option<HeaderName>,
-    /// Calls of a window.
+    /// Calls allowed in a window.
     pub(crate) limit: Option<HeaderName>,
-    /// When calls are left again, as [`wait`] reads it.
+    /// When calls are available again, as [`wait`] reads it.
     pub(crate) reset: Option<HeaderName>,
 }
 
-/// What the headers of a reply report about the quota. They do not decide whether the reply is a
-/// refusal, nor whether its `Retry-After` is about the quota.
+/// The quota as the reply's headers report it. This does not decide whether the reply is a refusal,
+/// or whether its `Retry-After` is about the quota.
 #[must_use]
 pub(crate) fn rate_hint(headers: &HeaderMap, own: &RateSignals, now: Timestamp) -> RateHint {
     let text = |own: &Option<HeaderName>, usual| {
@@ -108,8 +108,8 @@ fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// The value of a header of any family, or of a parameter of the one header that the IETF's draft
-/// has for all: named as in its older form (Close), or by a letter.
+/// The value of a header of any family, or of a parameter of the single header in the IETF's draft.
+/// The parameter has the draft's older name (Close) or is one letter.
 fn usual_text<'a>(headers: &'a HeaderMap, [name, letter]: [&str; 2]) -> Option<&'a str> {
     let of_family = |family: &&str| text_of(headers, &format!("{family}{name}"));
     let own_header = FAMILIES.iter().find_map(of_family);

@@ -1,10 +1,10 @@
-//! Bounds what a CRM sends before its answer.
+//! Limits what a CRM sends before its final reply.
 //!
-//! An HTTP library skips any number of interim heads (1xx). Owns the count of them, as the bytes
-//! come from the connection: of HTTP/1.1 by the lines of each head, of HTTP/2 by its frames.
-//! Promises that before the end of a reply's final head no more than [`BYTES`] and [`INTERIM`]
-//! interim heads are read, and that the number of frames which bring nothing is limited as well. Of
-//! the heads it reads the first digit of the status only.
+//! An HTTP library skips any number of interim responses (1xx). This module counts them as the
+//! bytes arrive from the connection: over HTTP/1.1 by the lines of each head, over HTTP/2 by its
+//! frames. At most [`BYTES`] and [`INTERIM`] interim heads are read before the end of the final
+//! head. The number of frames that carry nothing is limited as well. Of a head it interprets only
+//! the first digit of the status.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,13 +18,14 @@ const BYTES: usize = 64 << 10;
 /// Interim heads of one reply.
 const INTERIM: usize = 32;
 
-/// Replies over HTTP/2 whose heads are counted at once; the oldest are not any more.
+/// Replies over HTTP/2 whose heads are counted at once. Beyond that, the oldest are no longer
+/// counted.
 const STREAMS: usize = 1_000;
 
-/// Where in a status line the status begins: behind `HTTP/1.1 `.
+/// The offset of the status in a status line: after `HTTP/1.1 `.
 const STATUS: usize = 9;
 
-/// There was too much.
+/// The limit was exceeded.
 #[derive(Debug, thiserror::Error)]
 #[error("too much before the reply")]
 pub(super) struct TooMuch;
@@ -60,14 +61,14 @@ impl Heads {
         }
     }
 
-    /// A request is written: over HTTP/1.1 a new reply begins.
+    /// A request is sent. Over HTTP/1.1 a new reply begins.
     pub(super) fn request(&mut self) {
         if let Self::Http1(lines) = self {
             *lines = Http1Heads::default();
         }
     }
 
-    /// Takes in what was read.
+    /// Processes bytes that were read.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), TooMuch> {
         match self {
             Self::Http1(lines) => lines.read(bytes),
@@ -92,7 +93,7 @@ impl Heads {
     }
 }
 
-/// What has come of one reply's heads.
+/// What has arrived of one reply's heads.
 #[derive(Debug, Default)]
 pub(super) struct HeadCount {
     bytes: usize,
@@ -109,8 +110,8 @@ impl HeadCount {
     }
 }
 
-/// Counts a frame with those of its stream. Which head is final is in compressed fields, so the
-/// next one that comes shows that the one before was not.
+/// Counts a frame for its stream. Whether a head is final is in compressed fields. So only the next
+/// head shows that the previous one was not final.
 fn count(open: &mut BTreeMap<u32, HeadCount>, frame: Frame) -> Result<(), TooMuch> {
     match frame.kind {
         HEADERS | CONTINUATION => {
@@ -141,14 +142,14 @@ pub(super) struct Http1Heads {
     state: HeadState,
     /// Bytes of this head.
     head: usize,
-    /// Bytes of this line without its end.
+    /// Bytes of this line, without the line ending.
     line: usize,
     is_interim: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum HeadState {
-    /// Before a head, where empty lines count for nothing.
+    /// Before a head. Empty lines are ignored here.
     #[default]
     Start,
     Head,

@@ -30,7 +30,7 @@ impl FromStr for HostPattern {
 }
 
 impl HostPattern {
-    /// Whether `host` is one of these.
+    /// Returns whether `host` matches the pattern.
     #[must_use]
     pub(crate) fn matches(&self, host: &Host) -> bool {
         if self.below {
@@ -43,7 +43,7 @@ impl HostPattern {
     }
 }
 
-/// The patterns that these literals of a built-in CRM are.
+/// Parses the literal patterns of a built-in CRM.
 #[expect(
     clippy::expect_used,
     reason = "literals of this program, read by every test"
@@ -67,7 +67,7 @@ impl std::fmt::Display for HostPattern {
 /// Why a user's host is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HostError {
-    /// The connector has no base URL, so the user must bring the host.
+    /// The connector has no base URL, so the user must give the host.
     #[error("is required: the platform has no base_url")]
     Missing,
     /// Not a DNS name.

@@ -1,8 +1,8 @@
-//! The HTTP client: hyper's, over connections on which a reply's heads are bounded ([`Heads`]).
+//! The HTTP client: hyper's, over connections that limit the heads of a reply ([`Heads`]).
 //!
-//! Owns connections, TLS, and the headers of every call. Unpacks gzip as it is read. Follows no
-//! redirects, keeps no cookies, uses no proxies. Promises that nothing but a GET or a POST that
-//! only reads ([`Method`]) is ever sent.
+//! Handles connections, TLS, and the headers of every call. Decompresses gzip while reading.
+//! Follows no redirects, keeps no cookies, uses no proxies. Sends nothing but GET, and POST that
+//! only reads ([`Method`]).
 
 use std::error::Error;
 use std::fmt;
@@ -33,36 +33,36 @@ use super::heads::{Heads, TooMuch};
 use super::request::Method;
 use crate::clock;
 
-/// Header lines of one reply over HTTP/1; more break the call.
+/// Header lines of one reply over HTTP/1. With more, the call fails.
 const HEADER_LINES: usize = 100;
 
-/// Bytes of the headers of one reply over HTTP/2, names included; more break the call.
+/// Bytes of the headers of one reply over HTTP/2, including names. With more, the call fails.
 const HEADER_BYTES: u32 = 16 * 1024;
 
-/// How often a connection over HTTP/2 is probed, and how long the reply may take. Many calls share
-/// one, so that one probe discovers for all of them that it is dead.
+/// How often a connection over HTTP/2 is pinged, and how long the pong may take. Many calls share a
+/// connection, so one ping detects a dead connection for all of them.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
 
-/// How long a connection may take to be there, TLS included.
+/// How long connecting may take, including TLS.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// How long a connection is kept that nobody uses.
+/// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// How often TCP asks a silent connection whether it still works, and how long nothing may be
-/// acknowledged before it is given up. Each call that is made over a dead connection costs its
-/// whole time, so dead ones should be gone soon.
+/// How often TCP sends keepalives on a silent connection, and how long data may stay unacknowledged
+/// before the connection is closed. Each call over a dead connection waits for its whole time
+/// limit, so dead ones should be closed soon.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
-/// The keepalives in vain that come to the same where the system does not know of that time.
+/// The number of unanswered keepalives with the same effect, if the system lacks that timeout.
 const KEEPALIVES: u32 = 2;
 
-/// Idle connections that a client keeps to each host: as many as there were calls at once.
+/// Idle connections that a client keeps to each host: as many as there were concurrent calls.
 pub(super) const KEPT: usize = usize::MAX;
 
-/// Bytes read in one go before other tasks run.
+/// Bytes read without a pause before other tasks run.
 const AT_A_TIME: usize = 64 << 10;
 
 type HyperClient = Decompression<legacy::Client<BoundedConnector, Full<Bytes>>>;
@@ -78,7 +78,7 @@ pub(super) enum TransportError {
     Broken,
     #[error("too much before the reply")]
     TooMuch,
-    #[error("the body is not encoded as it says")]
+    #[error("the body does not match its Content-Encoding")]
     Encoding,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// One that keeps so many idle connections to each host.
+    /// A client that keeps that many idle connections to each host.
     pub(super) fn new(
         resolver: CrmResolver,
         tls: &Arc<rustls::ClientConfig>,
@@ -136,7 +136,7 @@ impl HttpClient {
     }
 }
 
-/// A request with an address.
+/// A request with its address.
 #[derive(Clone)]
 pub(super) struct HttpRequest {
     pub(super) method: Method,
@@ -182,7 +182,7 @@ impl HttpRequest {
     }
 }
 
-/// A reply whose head is there.
+/// A reply whose head has arrived.
 pub(super) struct HttpResponse {
     url: Url,
     inner: http::Response<DecompressionBody<Incoming>>,
@@ -197,12 +197,12 @@ impl HttpResponse {
         self.inner.headers()
     }
 
-    /// What was called.
+    /// The URL that was called.
     pub(super) fn url(&self) -> &Url {
         &self.url
     }
 
-    /// How long the body is, if it is said; not of one that is unpacked.
+    /// The length of the body, if the reply states it. `None` for a compressed body.
     pub(super) fn content_length(&self) -> Option<u64> {
         self.headers()
             .get(CONTENT_LENGTH)?
@@ -212,7 +212,7 @@ impl HttpResponse {
             .ok()
     }
 
-    /// The next part of the body, unpacked.
+    /// The next part of the body, decompressed.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
         while let Some(frame) = self.inner.body_mut().frame().await {
             let frame = frame.map_err(|error| body_error(&*error))?;
@@ -224,7 +224,7 @@ impl HttpResponse {
     }
 }
 
-/// Makes TCP connections that notice when their peer vanishes.
+/// Makes TCP connections that notice if their peer disappears.
 fn http(resolver: CrmResolver) -> HttpConnector<CrmResolver> {
     let mut http = HttpConnector::new_with_resolver(resolver);
     http.enforce_http(false);
@@ -238,7 +238,7 @@ fn http(resolver: CrmResolver) -> HttpConnector<CrmResolver> {
     http
 }
 
-/// A broken body is the connection's fault, or that of the CRM's compression.
+/// The cause of a failed body: the connection, or the CRM's compression.
 fn body_error(error: &(dyn Error + 'static)) -> TransportError {
     if is_caused_by::<hyper::Error>(error) {
         TransportError::Broken
@@ -259,9 +259,9 @@ fn transport_error(error: &legacy::Error) -> TransportError {
     }
 }
 
-/// Whether an error is one of this type, or one of its causes is.
+/// Returns whether an error, or one of its causes, is of this type.
 fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    // An I/O error does not name the error that it was made of as its source.
+    // An I/O error does not report the error inside it as its source.
     let made_of = error
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref);
@@ -303,7 +303,7 @@ impl Service<Uri> for BoundedConnector {
     }
 }
 
-/// A connection whose heads are counted.
+/// A connection that counts heads.
 struct BoundedStream {
     stream: CrmStream,
     heads: Heads,
@@ -397,8 +397,8 @@ mod tests {
             .unwrap();
         let socket = connected.inner();
         assert!(sockopt::socket_keepalive(socket).unwrap());
-        // A connection that waits for a reply or for its next call is asked by keepalives; one with
-        // a request that is not acknowledged ends by the time alone.
+        // Keepalives probe a connection that waits for a reply or for its next call. If a request
+        // is not acknowledged, only the timeout ends the connection.
         let probed = sockopt::tcp_keepidle(socket).unwrap()
             + sockopt::tcp_keepintvl(socket).unwrap() * sockopt::tcp_keepcnt(socket).unwrap();
         assert!(probed <= Duration::from_secs(15), "{probed:?}");

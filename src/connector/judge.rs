@@ -1,7 +1,7 @@
-//! Whether a record is the party: a value for each record, the dropped ones included.
+//! Decides whether a record is the party: one verdict for each record, dropped ones included.
 //!
-//! CRM search is fuzzy, and a wrong name on the screen is worse than none. Promises a verdict with
-//! its reason for every record, in the CRM's order, and that no verdict holds a number or a name.
+//! CRM search is fuzzy, and a wrong name on the screen is worse than none. Every record gets a
+//! verdict with its reason, in the CRM's order. No verdict contains a number or a name.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,16 +17,16 @@ use crate::domain::phone::{Certainty, Match, Sought};
 pub(super) struct Judged {
     pub(super) record: Record,
     pub(super) verdict: RecordVerdict,
-    /// The extensions beside the number, as [`extension_list`] writes them.
+    /// The extensions of the number, as [`extension_list`] formats them.
     pub(super) extensions: String,
 }
 
 /// Whether a record is the party. Fields are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RecordVerdict {
-    /// This phone field is the number for certain.
+    /// This phone field is certainly the number.
     Exact { field: usize },
-    /// This phone field is the number in all likelihood.
+    /// This phone field is very probably the number.
     Likely { field: usize },
     /// The CRM shows no phone field of the record.
     Unverified,
@@ -41,14 +41,14 @@ pub(super) enum DropReason {
     NoUsableId,
     /// All its phone fields are other numbers.
     OtherNumbers,
-    /// It came before.
+    /// It duplicates an earlier record.
     SameRecord,
-    /// There are as many surer or earlier records as one answer may have.
+    /// The answer already has the most records, all better or earlier.
     OverTheLimit,
 }
 
 impl RecordVerdict {
-    /// The quality of a record that is served.
+    /// The quality of a record that is served; `None` if it is dropped.
     pub(super) fn quality(self) -> Option<MatchQuality> {
         match self {
             Self::Exact { .. } => Some(MatchQuality::Exact),
@@ -58,7 +58,7 @@ impl RecordVerdict {
         }
     }
 
-    /// Whether the answer lacks something without the record.
+    /// Returns whether the answer is incomplete without the record.
     fn is_loss(self) -> bool {
         matches!(
             self,
@@ -71,7 +71,7 @@ impl RecordVerdict {
 pub(super) enum SearchedParty<'a> {
     /// A number.
     Number(Sought<'a>),
-    /// An extension: the CRM compares it itself, so that every field counts as it.
+    /// An extension. The CRM compares it itself, so every field counts as a match.
     Extension,
 }
 
@@ -90,7 +90,7 @@ impl SearchedParty<'_> {
 /// Judges the records of one find.
 pub(super) struct Judge<'a> {
     party: SearchedParty<'a>,
-    /// Records served of each quality: more of them will not be shown.
+    /// The most records of each quality that are served.
     most: usize,
     known: HashSet<(String, String)>,
     kept: BTreeMap<MatchQuality, usize>,
@@ -106,9 +106,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Judges the records of a list, and bounds what they hold. Other tasks run in between, and the
-    /// time limit of the look-up can end it: a hostile page of many records with many phone fields
-    /// takes seconds.
+    /// Judges the records of a list, and limits their content. A hostile page of many records with
+    /// many phone fields takes seconds. So other tasks run in between, and the look-up's time limit
+    /// can stop it.
     pub(super) async fn all(&mut self, records: List<Record>) -> List<Judged> {
         let (mut share, mut complete) = (CpuShare::begin(), records.complete);
         let mut items = Vec::with_capacity(records.items.len());
@@ -154,7 +154,7 @@ impl<'a> Judge<'a> {
         verdict_of(matches)
     }
 
-    /// Takes a record of this quality into the answer, once and up to the limit.
+    /// Accepts a record of this quality, once and up to the limit.
     fn take(&mut self, record: &Record, quality: MatchQuality) -> Result<(), DropReason> {
         let name = (record.contact.kind.clone(), record.contact.id.clone());
         let kept = self.kept.entry(quality).or_default();
@@ -170,8 +170,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The verdict by the surest of the matching fields, and the extensions beside the number in all
-/// fields that are as sure.
+/// The verdict of the best matching field, and the extensions of all fields that match as well.
 fn verdict_of(matches: Vec<(usize, Match)>) -> (RecordVerdict, String) {
     let surest = matches.iter().min_by_key(|(_, found)| found.certainty);
     let Some((field, certainty)) = surest.map(|(field, found)| (*field, found.certainty)) else {

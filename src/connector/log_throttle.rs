@@ -1,8 +1,8 @@
-//! One log line for many failures alike.
+//! Logs one line for many equal failures.
 //!
-//! While a CRM is away every look-up in it fails, thousands a minute on a busy day. The first
-//! failure of a kind is logged at once. Those that follow are counted, and one line every ten
-//! seconds reports their number. The metrics count all.
+//! If a CRM is down, every look-up in it fails: thousands a minute on a busy day. The first failure
+//! of a kind is logged at once. Later ones are counted, and one line every ten seconds reports
+//! their number. The metrics count all of them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,11 +15,10 @@ use crate::domain::LookupError;
 /// How often failures of one kind are logged.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How often it is logged that a CRM refuses something for good: once a day, for those who keep
-/// logs no longer.
+/// How often a permanent refusal is logged: once a day, in case logs are kept no longer.
 const EVERY_REFUSAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The failures of one connector that were logged.
+/// The logged failures of one connector.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle(Mutex<HashMap<(String, String), LoggedFailure>>);
 
@@ -30,7 +29,7 @@ struct LoggedFailure {
 }
 
 impl LogThrottle {
-    /// Calls `log` if it is time for a line about this failure of `what`, with the number of equal
+    /// Calls `log` if a line about this failure of `what` is due. Passes the number of equal
     /// failures since the last line, if there are any.
     pub(crate) fn about(&self, what: &str, error: &LookupError, log: impl FnOnce(Option<u64>)) {
         self.about_every(EVERY, what, error, log);
@@ -59,9 +58,9 @@ impl LogThrottle {
         }
     }
 
-    /// The number of failures since the last line, if it is time for another one.
+    /// The number of failures since the last line, if another line is due.
     fn next_line(&self, every: Duration, what: &str, error: &LookupError) -> Option<u64> {
-        // The text of an error holds its kind and at most a status, so there are few of them.
+        // An error's text contains its kind and at most a status, so there are few different texts.
         let kind = (what.to_owned(), error.to_string());
         let mut logged = self.0.lock();
         if let Some(known) = logged.get_mut(&kind)

@@ -1,10 +1,10 @@
-//! A reply that is not quite JSON, made readable: one odd record must not hide all others.
+//! Repairs a reply that is not quite JSON: one odd record must not hide all others.
 //!
-//! What people typed into a CRM comes back by way of exports, old databases and hand-written
-//! serializers. So a text may hold half a surrogate pair, a raw tab, a byte that is no UTF-8, or
-//! all of the reply is in another encoding. What has a meaning is kept (a raw tab is a tab), what
-//! has none becomes U+FFFD, and the rest of the reply stays as it is. Only replies that
-//! [`super::reply`] could not read come here.
+//! What people typed into a CRM comes back through exports, old databases and hand-written
+//! serializers. So a text may contain half a surrogate pair, a raw tab, or a byte that is not
+//! UTF-8, or the whole reply may be in another encoding. What has a meaning is kept (a raw tab is a
+//! tab), what has none becomes U+FFFD, and the rest of the reply is unchanged. Only replies that
+//! [`super::reply`] could not parse come here.
 
 use std::fmt::Write as _;
 
@@ -13,9 +13,9 @@ use serde::de::IgnoredAny;
 
 const UNREADABLE: char = '\u{fffd}';
 
-/// The body as text. A byte order mark says most about its encoding, then the zero bytes of UTF-16
-/// (RFC 4627, 3), then the bytes themselves if they are UTF-8 (RFC 8259 asks for it, and many
-/// servers declare what they do not send), then what was declared.
+/// The body as text. The encoding is chosen by the byte order mark first, then by the zero bytes of
+/// UTF-16 (RFC 4627, 3). If the bytes are valid UTF-8, that comes next: RFC 8259 requires it, and
+/// many servers declare another encoding than they send. The declared encoding is last.
 pub(super) fn decode(body: &[u8], declared: Option<&'static Encoding>) -> String {
     let (encoding, mark) = Encoding::for_bom(body).unwrap_or_else(|| (unmarked(body, declared), 0));
     let (text, _) = encoding.decode_without_bom_handling(body.get(mark..).unwrap_or_default());
@@ -34,8 +34,8 @@ fn unmarked(body: &[u8], declared: Option<&'static Encoding>) -> &'static Encodi
     }
 }
 
-/// The text with every string literal in order, and numbers that a double would change as string
-/// literals. `None` if that takes more than `limit` bytes.
+/// Returns the text with every string literal repaired. A number that a double would change becomes
+/// a string literal. `None` if the result exceeds `limit` bytes.
 pub(super) fn mend(text: &str, limit: usize) -> Option<String> {
     let mut mended = String::with_capacity(text.len());
     let mut rest = text;
@@ -57,7 +57,7 @@ pub(super) fn mend(text: &str, limit: usize) -> Option<String> {
     Some(mended)
 }
 
-/// Goes on inside a string literal. Returns how many bytes were read.
+/// Continues inside a string literal. Returns how many bytes were read.
 fn mend_string(first: char, rest: &str, mended: &mut String) -> Option<usize> {
     let taken = match first {
         '\\' => escape(rest, mended),
@@ -73,7 +73,7 @@ fn mend_string(first: char, rest: &str, mended: &mut String) -> Option<usize> {
     Some(taken)
 }
 
-/// Goes on outside of string literals. Returns how many bytes were read.
+/// Continues outside of string literals. Returns how many bytes were read.
 fn mend_value(first: char, rest: &str, mended: &mut String) -> usize {
     let begins_number = |c| matches!(c, '-' | '0'..='9' | 'N' | 'I');
     if begins_number(first) {
@@ -82,7 +82,7 @@ fn mend_value(first: char, rest: &str, mended: &mut String) -> usize {
     copy(rest, run(rest, |c| c == '"' || begins_number(c)), mended)
 }
 
-/// How many bytes come before the end of a run.
+/// The number of bytes before the end of a run.
 fn run(rest: &str, ends: impl Fn(char) -> bool) -> usize {
     rest.find(ends).unwrap_or(rest.len())
 }
@@ -92,7 +92,7 @@ fn copy(rest: &str, bytes: usize, mended: &mut String) -> usize {
     bytes
 }
 
-/// An escape sequence (RFC 8259, 7), or U+FFFD for what is none.
+/// An escape sequence (RFC 8259, 7), or U+FFFD for an invalid one.
 fn escape(rest: &str, mended: &mut String) -> usize {
     let length = match rest.as_bytes().get(1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
@@ -114,7 +114,7 @@ fn escape(rest: &str, mended: &mut String) -> usize {
     copy(rest, length, mended)
 }
 
-/// The code unit of the `\uXXXX` at this place.
+/// The code unit of the `\uXXXX` at this position.
 fn utf16(text: &str, at: usize) -> Option<u16> {
     let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
     let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -122,7 +122,7 @@ fn utf16(text: &str, at: usize) -> Option<u16> {
 }
 
 fn number(rest: &str, mended: &mut String) -> usize {
-    // What some serializers write for doubles that are no numbers.
+    // What some serializers write for doubles that are not numbers.
     if let Some(none) = ["NaN", "Infinity", "-Infinity"]
         .into_iter()
         .find(|none| rest.starts_with(none))
@@ -143,7 +143,7 @@ fn number(rest: &str, mended: &mut String) -> usize {
     }
 }
 
-/// Whether it is a number that is neither a 64-bit integer nor what its double is written as.
+/// Returns whether it is a number, but no 64-bit integer, and its double prints differently.
 fn is_changed_by_a_double(number: &str) -> bool {
     let is_integer = !number.contains(['.', 'e', 'E']);
     if is_integer && (number.parse::<u64>().is_ok() || number.parse::<i64>().is_ok()) {

@@ -3,7 +3,7 @@
 //! # Adding a CRM
 //! 1. Copy `example.rs`. State the CRM's facts, each with its source, in a [`Profile`]: spellings,
 //!    hosts, quota, the user settings that can change the answer, and how its replies report a
-//!    limit, a fault or a missing permission if the common table (`reply_class.rs`) does not know.
+//!    limit, a fault or a missing permission if the common table (`reply_class.rs`) lacks it.
 //! 2. Implement [`Connector::search`]: one search in, records out, each with the phone fields that
 //!    the CRM shows. Do not judge matches: [`search()`] verifies every record against the number.
 //! 3. State the form of a successful reply with its source, and read lists by it (`success.rs`,
@@ -83,11 +83,11 @@ pub(crate) use settings::{ConnectorConfig, IdentitySource};
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
 #[async_trait]
 pub(crate) trait Connector: Send + Sync + fmt::Debug {
-    /// What the CRM is like.
+    /// The CRM's properties.
     fn profile(&self) -> &Arc<Profile>;
 
-    /// Asks who the session's credential is, in one call. `None` if the CRM's reply names no user.
-    /// Called only if [`Profile::names_users`].
+    /// Asks the CRM whose the session's credential is, in one call. `None` if the reply names no
+    /// user. Only called if [`Profile::names_users`].
     async fn whoami(&self, _: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
         Ok(None)
     }
@@ -99,10 +99,10 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
         search: &Search<'_>,
     ) -> Result<List<Record>, LookupError>;
 
-    /// Loads what the call form offers for these contacts of one answer: at most
-    /// [`Profile::contacts_at_once`] of them, and one [`Enrichment`] for each, in their order. A
-    /// failure makes an enrichment incomplete and is no error: a contact without its deals is
-    /// better than none.
+    /// Loads the details that the call form offers for these contacts of one answer. There are at
+    /// most [`Profile::contacts_at_once`] contacts. Returns one [`Enrichment`] for each, in their
+    /// order. A failure makes an enrichment incomplete and is not an error: a contact without its
+    /// deals is better than none.
     async fn enrich(&self, _: &CrmSession, contacts: &[Contact]) -> Vec<Enrichment> {
         contacts.iter().map(|_| Enrichment::default()).collect()
     }
@@ -113,7 +113,7 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
 pub(crate) enum Search<'a> {
     /// A number, in one of its spellings.
     Number(&'a str),
-    /// An internal extension. Asked only if [`Profile::finds_extensions`].
+    /// An internal extension. Only used if [`Profile::finds_extensions`].
     Extension(Extension),
 }
 

@@ -1,10 +1,10 @@
-//! The HTTP clients of all connectors, and where each may go.
+//! The HTTP clients of all connectors, and which addresses each may call.
 //!
-//! A connector with a `base_url` goes where its operator says. Without one the *user* names the
-//! host, and then the name must lead to the public internet, over TLS. That is decided after name
-//! resolution and for every new connection, on the very addresses that are connected to. So a name
-//! that resolves to a public address when it is checked and to a private one when it is called
-//! (rebinding) gains nothing.
+//! A connector with a `base_url` calls what its operator configured. Without one the *user* names
+//! the host. Then it must be called over TLS, at an address of the public internet. That is checked
+//! after name resolution, for every new connection, on the very addresses used. So a name that
+//! resolves to a public address when checked and to a private one when called (rebinding) gains
+//! nothing.
 
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ pub(crate) struct HttpClients {
     named: Egress,
 }
 
-/// Two clients, and whether they may leave for the public internet only.
+/// Two clients, and whether they may only call the public internet.
 #[derive(Debug, Clone)]
 pub(crate) struct Egress {
     pub(super) client: HttpClient,
-    /// Keeps no connection: each call opens one. If a kept one broke, the next kept one may be as
-    /// old.
+    /// Keeps no connections: each call opens one. If a kept connection broke, the next kept one may
+    /// be as old.
     pub(super) afresh: HttpClient,
     only_public: bool,
 }
@@ -52,7 +52,8 @@ impl HttpClients {
         })
     }
 
-    /// Where calls of a connector may go: to its `base_url` if it has one, else to hosts that users name.
+    /// Which addresses a connector may call: its `base_url` if it has one, otherwise hosts that
+    /// users name.
     #[must_use]
     pub(crate) fn egress(&self, has_base_url: bool) -> Egress {
         if has_base_url {
@@ -64,13 +65,13 @@ impl HttpClients {
 }
 
 impl Egress {
-    /// Whether users name the hosts.
+    /// Returns whether users name the hosts.
     pub(super) fn is_named(&self) -> bool {
         self.only_public
     }
 
-    /// Whether the URL may be called at all. An IP address in a URL is never resolved, so it is
-    /// judged here.
+    /// Returns whether the URL may be called at all. An IP address in a URL is never resolved, so
+    /// it is checked here.
     pub(super) fn allows(&self, url: &Url) -> bool {
         !self.only_public
             || (url.scheme() == "https" && matches!(url.host(), Some(Host::Domain(_))))
@@ -79,8 +80,8 @@ impl Egress {
 
 fn tls() -> anyhow::Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
-    // Mozilla's roots are compiled in, because a small container image often has none; the system's
-    // come on top, because a company's own authority is there.
+    // Mozilla's roots are compiled in, because a small container image often has none. The system's
+    // are added, because a company's own authority is there.
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,7 +1,7 @@
-//! How a CRM's list goes on: by a link, by a cursor, or by an offset that the reply names.
+//! How a CRM's list continues: by a link, a cursor, or an offset in the reply.
 //!
-//! Owns the three forms. Promises that a word about further pages which cannot be read is a
-//! failure, because then it is unknown whether there are any (`success.rs`).
+//! Defines the three forms. If the field about further pages cannot be read, that is a failure,
+//! because it is unknown whether there are any (`success.rs`).
 
 use std::borrow::Cow;
 
@@ -12,18 +12,18 @@ use super::success::{is_true, next_number, next_text};
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
-/// Where a reply says how its list goes on. Places are JSON pointers.
+/// How a reply says that its list continues. Positions are JSON pointers.
 #[derive(Debug, Clone)]
 pub(super) enum Pager {
-    /// A link to the next page; none on the last one.
+    /// A link to the next page, absent on the last one.
     Link { at: Cow<'static, str> },
-    /// A text that a parameter takes; none on the last page.
+    /// A text for a request parameter, absent on the last page.
     Cursor {
         at: Cow<'static, str>,
         parameter: Cow<'static, str>,
     },
-    /// A number that a parameter takes, of the next page or its first item. It ends the list if
-    /// there is none, or if the switch `more`, where there is one, is off.
+    /// A number for a request parameter: the next page or its first item. The list ends if the
+    /// number is absent, or if the flag `more` is configured and false.
     Offset {
         at: Cow<'static, str>,
         parameter: Cow<'static, str>,
@@ -34,17 +34,17 @@ pub(super) enum Pager {
 /// One page of a list.
 #[derive(Debug)]
 pub(super) enum Page {
-    /// By a request of the connector.
+    /// Through a request of the connector.
     Asked(Request),
-    /// By a link of the CRM.
+    /// Through a link of the CRM.
     Linked(String),
 }
 
 impl Pager {
-    /// The page behind the one that `reply` is, of the list that `request` asks for.
+    /// The page after `reply`, in the list that `request` asks for.
     ///
     /// # Errors
-    /// [`BadReply::Shape`] if it cannot be read whether there is one.
+    /// [`BadReply::Shape`] if it cannot be determined whether there is one.
     pub(super) fn next(
         &self,
         request: &Request,
@@ -71,7 +71,7 @@ impl Pager {
     }
 }
 
-/// The next offset. If the CRM has a switch that says there are more, it has to name the offset.
+/// The next offset. If the CRM has a flag for further pages and it is set, the offset is required.
 fn offset(reply: &Value, at: &str, more: Option<&str>) -> Result<Option<String>, LookupError> {
     match more {
         None => next_number(reply, at),

@@ -4,14 +4,14 @@ use super::refusals::RefusalKey;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
-/// A part of the details, and the names of its refusals.
+/// A part of the details, and the keys of its refusals.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DetailsPart<'a> {
     pub(super) name: &'a str,
-    /// For the credential.
+    /// The key for the credential.
     pub(super) whole: RefusalKey,
-    /// For the credential and one record, if the path names it: then "not found" may be about the
-    /// record.
+    /// The key for the credential and one record, if the path names the record. In that case "not
+    /// found" may be about the record.
     pub(super) record: RefusalKey,
 }
 

@@ -1,12 +1,12 @@
 //! Pipedrive: persons by phone (API v2), their open deals (v2) and leads (v1).
 //!
-//! Its search reads the digits of a phone field, so the national significant number finds every
-//! stored spelling, other people's numbers that contain it among them.
+//! Its search compares the digits of a phone field, so the national significant number finds every
+//! stored spelling. It also finds other people's numbers that contain it.
 //!
 //! Success is 200 with `success: true` and `data`, which is null for an empty list of leads or
-//! deals; a failure has `success: false`, `error` and sometimes `errorCode`, an HTTP status
-//! (pipedrive.readme.io/docs/core-api-concepts-responses). Whoever goes on after a 429 gets 403 and
-//! a page of Cloudflare's (ibid., core-api-concepts-rate-limiting). Lists end without a
+//! deals. A failure has `success: false`, `error` and sometimes `errorCode`, an HTTP status
+//! (pipedrive.readme.io/docs/core-api-concepts-responses). A client that continues after a 429 gets
+//! 403 and a Cloudflare page (ibid., core-api-concepts-rate-limiting). A list ends without a
 //! `next_cursor` (v2) or with `more_items_in_collection: false` (v1; ibid.,
 //! core-api-concepts-pagination).
 
@@ -75,8 +75,8 @@ impl Pipedrive {
 }
 
 /// Ten search requests in two seconds for each token, and 20 requests in two seconds on the
-/// smallest plan. The documentation does not say whether searches are among those, so that other
-/// calls have ten (core-api-concepts-rate-limiting).
+/// smallest plan. The documentation does not say whether searches are part of the 20, so other
+/// calls get ten (core-api-concepts-rate-limiting).
 fn quotas() -> Quotas {
     let ten = documented_quota(10, 2, 10);
     Quotas {

@@ -1,5 +1,5 @@
-//! A configured connector: which user's request goes where, under which credential, and whose quota
-//! it spends.
+//! A configured connector: which host a user's request calls, under which credential, and whose
+//! quota it spends.
 
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
-    /// The connector of `config`, calling by `client`. `keys` name credentials and the scopes of
-    /// its quota.
+    /// The connector of `config`, calling through `client`. `keys` hash credentials and the scopes
+    /// of its quota.
     #[must_use]
     pub(crate) fn new(config: ConnectorConfig, client: CrmClient, keys: KeyMaker) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Platform {
         }
     }
 
-    /// What requests call it in `User.platform`.
+    /// Its name in `User.platform`.
     #[must_use]
     pub(crate) fn name(&self) -> &str {
         &self.config.name
@@ -53,7 +53,7 @@ impl Platform {
         self.config.create_option
     }
 
-    /// The regions in which the phone fields of this user's CRM were typed: those of the settings,
+    /// The regions in which the phone fields of this user's CRM were typed: from the settings, or
     /// else the user's own.
     #[must_use]
     pub(crate) fn regions_for<'a>(&'a self, user: &'a User) -> &'a [Region] {
@@ -64,19 +64,19 @@ impl Platform {
         }
     }
 
-    /// How the CRM is searched.
     #[must_use]
     pub(crate) fn connector(&self) -> &Arc<dyn Connector> {
         &self.config.connector
     }
 
-    /// What the CRM is like.
+    /// The CRM's properties.
     #[must_use]
     pub(crate) fn profile(&self) -> &Profile {
         &self.client.profile
     }
 
-    /// What the connector reads of a request's `platform_additional_info`; the rest is not kept.
+    /// The fields of a request's `platform_additional_info` that the connector reads. The others
+    /// are dropped.
     #[must_use]
     pub(crate) fn info_of(&self, sent: Option<&Struct>) -> AdditionalInfo {
         sent.map_or_else(AdditionalInfo::default, |sent| {
@@ -84,7 +84,7 @@ impl Platform {
         })
     }
 
-    /// What of the configuration can change an answer.
+    /// The part of the configuration that can change an answer.
     #[must_use]
     pub(crate) fn crm(&self) -> Crm<'_> {
         Crm {
@@ -96,14 +96,14 @@ impl Platform {
         }
     }
 
-    /// What makes the keys of questions to this connector.
+    /// The key maker for questions to this connector.
     #[must_use]
     pub(crate) fn keys(&self) -> &KeyMaker {
         &self.keys
     }
 
-    /// The tag of a credential at the user's CRM: of all headers that are sent for it, and of the
-    /// address.
+    /// The tag of a credential at the user's CRM. It covers all headers sent for the credential,
+    /// and the address.
     #[must_use]
     pub(crate) fn auth_tag(&self, user: &User, auth: &AuthHeader) -> AuthTag {
         let headers = self.profile().credential.values(auth, &user.info);
@@ -116,24 +116,24 @@ impl Platform {
         self.config.identity
     }
 
-    /// Contacts of one answer whose details are loaded at once. A burst has room for them, for the
-    /// share of the background lanes, and for the next ringing phone.
+    /// Contacts of one answer whose details are loaded at once. A burst has room for them, the
+    /// background lanes' share, and the next ringing phone.
     #[must_use]
     pub(crate) fn urgent_contacts(&self) -> usize {
         (self.client.burst(CallKind::Other).get() as usize / 4).max(1)
     }
 
-    /// The failures of this connector that were logged.
+    /// The logged failures of this connector.
     #[must_use]
     pub(crate) fn log_throttle(&self) -> &LogThrottle {
         &self.client.log_throttle
     }
 
-    /// Reads `User.hostname`. A name is checked even if the base URL decides, so that a wrong one
-    /// does not go unnoticed until the base URL is taken away.
+    /// Parses `User.hostname`. A name is checked even if the base URL decides, so that a wrong one
+    /// is noticed before the base URL is removed.
     ///
     /// # Errors
-    /// [`HostError`] is the reason why the name is refused, without the name.
+    /// [`HostError`] with the reason why the name is refused, without the name.
     pub(crate) fn host(&self, hostname: &str) -> Result<Option<Host>, HostError> {
         if hostname.is_empty() {
             return if self.config.base_url.is_some() {
@@ -154,11 +154,11 @@ impl Platform {
     }
 
     /// A session for one find, on behalf of `user` with the credential of `auth`, whose `identity`
-    /// may be known; its calls are steps of `span`.
+    /// may be known. Its calls are traced under `span`.
     ///
     /// # Errors
-    /// [`LookupError::Internal`] if neither the settings nor the user name the CRM's host;
-    /// [`LookupError::CrmUnauthenticated`] if what the caller sent makes no credential.
+    /// [`LookupError::Internal`] if neither the settings nor the user name the CRM's host.
+    /// [`LookupError::CrmUnauthenticated`] if the caller's input is not a valid credential.
     pub(crate) fn session(
         &self,
         user: &User,
@@ -185,7 +185,7 @@ impl Platform {
         }
     }
 
-    /// The scope of a credential alone, whoever it is.
+    /// The scope of a credential, independent of its owner.
     fn scope_of(&self, user: &User, auth: AuthTag) -> ScopeTag {
         self.scope_named(user, "credential", &auth.to_bytes())
     }
@@ -210,8 +210,9 @@ impl Platform {
         ])
     }
 
-    /// Whose quota a call spends: that of the CRM's own user or account. A credential that the CRM
-    /// has not named yet has a quota of its own, so that a claimed user id spends nobody else's.
+    /// The scope whose quota a call spends: the CRM's own user or account. A credential that the
+    /// CRM has not named yet has a quota of its own, so that a claimed user id cannot spend another
+    /// user's.
     #[must_use]
     pub(crate) fn scope(
         &self,

@@ -1,9 +1,9 @@
-//! What a CRM is like, as data.
+//! A CRM's properties, as data.
 //!
-//! Owns [`Profile`], which a connector hands out and the rest of the room reads. A profile may be a
-//! literal of this program or come from a file at run time, so nothing in it is `'static`. Promises
-//! that a setting or an info field that the profile does not name reaches no request ([`Inputs`]),
-//! so that each of those that can change an answer is a part of its key.
+//! A connector provides a [`Profile`], and the rest of the room reads it. A profile may be a
+//! literal of this program or come from a file at run time, so nothing in it is `'static`. A
+//! setting or an info field that the profile does not name reaches no request ([`Inputs`]). So
+//! every field that can change an answer is part of its key.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use super::request::{ReadByPost, Request};
 use crate::budget::{Quota, Quotas, Scope};
 use crate::domain::Spelling;
 
-/// What a CRM is like.
+/// A CRM's properties.
 #[derive(Debug)]
 pub(crate) struct Profile {
-    /// The spellings to search for in any case, before the user's formats.
+    /// The spellings that are always searched, before the user's formats.
     pub(crate) spellings: Vec<Spelling>,
     /// When the search of further spellings ends.
     pub(crate) stop: StopRule,
-    /// What can change an answer beside the question.
+    /// What can change an answer besides the question.
     pub(crate) inputs: Inputs,
     /// Hosts that `User.hostname` may be, unless the settings say otherwise.
     pub(crate) hosts: Vec<HostPattern>,
@@ -35,16 +35,16 @@ pub(crate) struct Profile {
         expect(dead_code, reason = "a batch asks for one number at a time today")
     )]
     pub(crate) numbers_at_once: NonZeroUsize,
-    /// How many contacts one `Connector::enrich` serves. Details of a group come together, so
-    /// this is 1 unless the CRM is asked for all of them by the same calls.
+    /// How many contacts one `Connector::enrich` serves. A group's details arrive together, so this
+    /// is 1 unless the same calls load the details of all of them.
     pub(crate) contacts_at_once: NonZeroUsize,
     /// How the caller's credential is put into headers.
     pub(crate) credential: CredentialForm,
-    /// The POSTs that only read. No other is ever sent.
+    /// The POSTs that only read. No other POST is ever sent.
     pub(crate) reads_by_post: Vec<ReadByPost>,
-    /// How replies are read if that is not as the common table has it. These rules come first.
+    /// How replies are classified if the common table is wrong for them. These rules come first.
     pub(crate) replies: Vec<ReplyRule>,
-    /// The headers by which the CRM reports its quota, if they are not the usual ones.
+    /// The headers in which the CRM reports its quota, if they are not the usual ones.
     pub(crate) rate: RateSignals,
     /// Whether `Connector::whoami` can name a user.
     pub(crate) names_users: bool,
@@ -68,7 +68,7 @@ pub(crate) enum StopRule {
     Never,
 }
 
-/// The names of what a connector reads beside the question. Nothing else reaches it.
+/// The names of a connector's inputs besides the question. No other input reaches it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
     /// User settings.
@@ -78,8 +78,8 @@ pub(crate) struct Inputs {
 }
 
 impl Profile {
-    /// The profile of a CRM that is as most are: it searches one spelling after the other, takes
-    /// the caller's `Authorization` header, and has nothing of its own.
+    /// The profile of a typical CRM: it is searched for one spelling after the other, takes the
+    /// caller's `Authorization` header, and needs no rules of its own.
     pub(super) fn new(spelling: Spelling, quotas: Quotas) -> Self {
         Self {
             spellings: vec![spelling],
@@ -98,7 +98,7 @@ impl Profile {
         }
     }
 
-    /// Whether a request only reads, as far as this profile says.
+    /// Returns whether this profile declares that the request only reads.
     pub(super) fn permits(&self, request: &Request) -> bool {
         match request.read_by_post_path() {
             None => true,
@@ -107,7 +107,7 @@ impl Profile {
     }
 }
 
-/// A limit of calls for each user, as a CRM documents it. Prefetch may have half of it.
+/// A limit of calls per user, as a CRM documents it. Prefetch may use half of it.
 #[expect(
     clippy::expect_used,
     reason = "literals of this program, read by every test"

@@ -1,9 +1,8 @@
-//! Large replies are read aside, in turns.
+//! Parses large replies on separate threads, in turns.
 //!
-//! Promises that however many come, they compete with the rest of the daemon for the cores as a few
-//! threads; that of one scope, and of one host that a user names, one reply is read at a time, so
-//! that whoever brings many or long ones waits for its own; and that whoever gives up leaves the
-//! line.
+//! However many replies arrive, parsing them takes only a few threads from the rest of the daemon.
+//! One reply at a time is parsed for each scope, and for each host that a user names. So a user
+//! with many or long replies waits for those. A call that is given up leaves the queue.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,14 +18,15 @@ use tokio::task::spawn_blocking;
 use super::reply;
 use crate::domain::{LookupError, ScopeTag};
 
-/// Bytes that are read without leaving the thread: a fraction of a millisecond.
+/// Bytes that are parsed on the current thread: this takes a fraction of a millisecond.
 const READ_AT_ONCE: usize = 32 * 1024;
 
-/// Larger replies of one connector that are read at once.
+/// Larger replies of one connector that are parsed at once.
 const AT_ONCE: usize = 2;
 
-/// See the header. Who waits for a thread is the first of its host, and before that of its scope;
-/// so a scope has one place in its host's line, and a host one in the last.
+/// Limits who parses when; see the module's header. A reply first waits in its scope's queue, then
+/// in its host's, then for a thread. So each scope has one place in its host's queue, and each host
+/// one in the last queue.
 #[derive(Debug)]
 pub(super) struct Readers {
     scopes: OneEach<ScopeTag>,
@@ -34,7 +34,7 @@ pub(super) struct Readers {
     threads: Arc<Semaphore>,
 }
 
-/// ReadingTurn reply it is.
+/// Whose turn a reply takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadingTurn<'a> {
     pub(super) scope: ScopeTag,
@@ -42,7 +42,7 @@ pub(super) struct ReadingTurn<'a> {
     pub(super) host: Option<&'a str>,
 }
 
-/// A reply's turn, until it is dropped.
+/// A reply's turn, held until it is dropped.
 type Held = (
     One<ScopeTag>,
     Option<One<String>>,
@@ -73,7 +73,7 @@ impl Readers {
         }
         let turn = self.turn(whose).await;
         let reading = spawn_blocking(move || {
-            // Until the thread is done, whoever still waits for it.
+            // Held until the thread is done, whoever still waits for it.
             let _turn = turn;
             reply::read(body, declared, limit)
         });
@@ -89,25 +89,25 @@ impl Readers {
             Some(host) => Some(self.hosts.enter(host.to_owned()).await),
             None => None,
         };
-        // Fails if the semaphore is closed, which nobody does.
+        // Fails if the semaphore is closed, which never happens.
         let thread = Arc::clone(&self.threads).acquire_owned().await.ok();
         (scope, host, thread)
     }
 }
 
-/// One at a time of each key, in their order.
+/// One at a time for each key, first come, first served.
 struct OneEach<K: Key>(Arc<Mutex<HashMap<K, Line>>>);
 
 trait Key: Clone + Eq + Hash {}
 impl<K: Clone + Eq + Hash> Key for K {}
 
-/// The line of a key, and how many stand in it or are at its end.
+/// The queue of a key, and how many wait in it or have reached its front.
 struct Line {
     turn: Arc<Semaphore>,
     count: usize,
 }
 
-/// A place in the line of a key, until it is dropped.
+/// A place in the queue of a key, held until it is dropped.
 struct One<K: Key> {
     all: Arc<Mutex<HashMap<K, Line>>>,
     key: K,
@@ -139,7 +139,7 @@ impl<K: Key> OneEach<K> {
             line.count += 1;
             Arc::clone(&line.turn)
         };
-        // Counted out also if it is given up while it waits.
+        // Also counted out if it is given up while it waits.
         let mut one = One {
             all: Arc::clone(&self.0),
             key,

@@ -28,10 +28,10 @@ impl<T> Default for List<T> {
 }
 
 impl<T> List<T> {
-    /// Reads each item, and lets other tasks run in between.
+    /// Converts each item, and lets other tasks run in between.
     pub(super) async fn read<U>(self, read: impl Fn(&T) -> U) -> List<U> {
         let (mut items, mut share) = (Vec::with_capacity(self.items.len()), CpuShare::begin());
-        // Each item is dropped once it is read: to drop them all at once takes long as well.
+        // Each item is dropped once it is converted: dropping all at once takes long as well.
         for item in self.items {
             share.yield_if_used().await;
             items.push(read(&item));
@@ -42,7 +42,7 @@ impl<T> List<T> {
         }
     }
 
-    /// The same items, each as something else.
+    /// The same items, each converted.
     pub(super) fn map<U>(self, become_: impl FnMut(T) -> U) -> List<U> {
         List {
             items: self.items.into_iter().map(become_).collect(),
@@ -55,7 +55,7 @@ impl<T> List<T> {
 pub(crate) struct Record {
     /// The contact; its quality is judged later.
     pub(crate) contact: Contact,
-    /// The phone fields that the CRM shows, as they are stored there. Empty if it shows none.
+    /// The phone fields that the CRM shows, as stored there. Empty if it shows none.
     pub(crate) phones: Vec<String>,
 }
 

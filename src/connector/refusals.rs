@@ -1,9 +1,9 @@
-//! Parts of contacts that a CRM refuses for good.
+//! Parts of contacts that a CRM refuses permanently.
 //!
-//! A user may have no right to see leads, or an account's plan may have none: the CRM refuses every
-//! such call. That is no failure, and each further call is wasted. So the part is left out, the
-//! answer is complete without it, and the CRM is asked again after a while. Each replica remembers
-//! for itself; nothing is stored.
+//! A user may have no permission to see leads, or an account's plan may not include them: the CRM
+//! refuses every such call. That is not a failure, and each further call is wasted. So the part is
+//! left out, the answer is complete without it, and the CRM is asked again after a while. Each
+//! replica remembers refusals itself; nothing is stored.
 
 use std::collections::HashMap;
 use std::hash::{Hash, RandomState};
@@ -15,15 +15,16 @@ use crate::clock::Stopwatch;
 use crate::domain::LookupError;
 use crate::domain::error::{BadReply, Unavailable};
 
-/// How long a refusal is believed. Rights change seldom, and then a person may wait for as long.
+/// How long a refusal is remembered. Permissions change rarely; a person may wait that long for a
+/// change.
 const BELIEVED: Duration = Duration::from_secs(15 * 60);
 
-/// Refusals remembered for one connector, some 100 bytes each. Parts beyond that are asked for each
+/// Refusals remembered for one connector, about 100 bytes each. Further parts are requested each
 /// time.
 const MOST: usize = 10_000;
 
-/// Whether every further call for this part would be refused like this. A limit or an outage is no
-/// refusal. A 401 is one, because the search under the same credential was answered.
+/// Returns whether every further call for this part would be refused like this. A limit or an
+/// outage is not a refusal. A 401 is, because the search under the same credential was answered.
 pub(super) fn is_lasting(error: &LookupError) -> bool {
     match error {
         LookupError::CrmUnauthenticated | LookupError::CrmForbidden => true,
@@ -52,7 +53,7 @@ impl Refusals {
         RefusalKey(std::hash::BuildHasher::hash_one(&self.hasher, of))
     }
 
-    /// How this part was refused lately.
+    /// How this part was refused recently.
     pub(super) fn known(&self, part: RefusalKey) -> Option<LookupError> {
         let recent = self.recent.lock();
         let (since, error) = recent.get(&part)?;

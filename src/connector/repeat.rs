@@ -1,9 +1,8 @@
 //! When a read is sent again.
 //!
-//! Once, if there is reason to think that the CRM answers the second time: the connection broke
-//! before a reply, or a balancer had no server behind it for a moment. Every call is a GET or a
-//! POST that its profile declares to be a read, so that sending it twice changes nothing in the
-//! CRM.
+//! A read is sent once more if the second attempt may succeed: the connection broke before a reply,
+//! or a balancer had no server for a moment. Every call is a GET or a POST that its profile
+//! declares to be a read, so sending it twice changes nothing in the CRM.
 
 use std::time::Duration;
 
@@ -11,23 +10,24 @@ use crate::clock::{self, Instant};
 use crate::domain::LookupError;
 use crate::domain::error::Unavailable;
 
-/// How long a balancer has to find another server.
+/// How long a balancer gets to find another server.
 const MOMENT: Duration = Duration::from_millis(250);
 
-/// A CRM that asks for a longer wait is not asked again by the same look-up.
+/// If a CRM asks for a longer wait, the same look-up does not call it again.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// How a read is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Repeat {
-    /// How long after the failure. (The quota may have room later only.)
+    /// The delay after the failure. (The quota may have room only later.)
     pub(crate) after: Duration,
-    /// Whether by a connection of its own: others that are kept may be as broken.
+    /// Whether to use a new connection: other kept ones may be broken too.
     pub(crate) afresh: bool,
 }
 
 impl Repeat {
-    /// How a read that failed like this is sent again, if it is and the latest deadline allows it.
+    /// How a read that failed like this is sent again, or `None` if it is not, or not before
+    /// `deadline`.
     pub(crate) fn of(failure: &LookupError, deadline: Option<Instant>) -> Option<Self> {
         let repeat = match failure {
             LookupError::CrmUnavailable(Unavailable::NoReply) => Self {

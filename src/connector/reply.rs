@@ -1,8 +1,8 @@
-//! A CRM's reply as JSON, within limits.
+//! Parses a CRM's reply as JSON, within limits.
 //!
-//! The size of a reply is limited before it comes here, but a small text can make a large tree
-//! (`[[],[],[],…`), and a deep one ends the program when the tree is walked or dropped by
-//! recursion. So both are counted while it is read.
+//! The size of a reply is limited before it gets here. But a small text can become a large tree
+//! (`[[],[],[],…`), and walking or dropping a deep tree by recursion overflows the stack. So values
+//! and levels are counted while parsing.
 
 use std::cell::Cell;
 use std::fmt;
@@ -14,21 +14,21 @@ use serde_json::{Map, Value};
 use super::mend;
 use crate::domain::error::BadReply;
 
-/// Lists and objects within each other. CRMs nest fewer than ten.
+/// The most levels of lists and objects. CRMs nest fewer than ten.
 const DEPTH: u32 = 32;
 
-/// Values in one reply, members of objects and elements of lists included: a page of 500 records
-/// with 200 fields each. One takes some 100 bytes.
+/// The most values in one reply, including members of objects and elements of lists. That is a page
+/// of 500 records with 200 fields each. A value takes about 100 bytes.
 const VALUES: u32 = 100_000;
 
-/// The byte order mark of UTF-8, which RFC 8259 lets a reader ignore.
+/// The byte order mark of UTF-8, which RFC 8259 allows a parser to ignore.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads the body of a reply, whose headers declared this encoding. One that is no sound JSON is
-/// mended once; that may take `limit` bytes.
+/// Parses the body of a reply whose headers declared this encoding. If it is not valid JSON it is
+/// repaired once, which may take `limit` bytes.
 ///
 /// # Errors
-/// [`BadReply`] names the limit that it exceeds, or that it is no JSON.
+/// [`BadReply`] with the limit that was exceeded, or that the body is not JSON.
 pub(super) fn read(
     body: Vec<u8>,
     declared: Option<&'static Encoding>,
@@ -57,7 +57,7 @@ pub(super) fn read(
 #[derive(Debug, PartialEq)]
 struct ParsedReply {
     value: Value,
-    /// Whether a number may be another one than in the text.
+    /// Whether a number may differ from the one in the text.
     changed: bool,
 }
 
@@ -85,15 +85,15 @@ fn parse(text: &[u8]) -> Result<ParsedReply, BadReply> {
 }
 
 struct TreeLimits {
-    /// How many more values may come.
+    /// How many more values are allowed.
     values: Cell<u32>,
     exceeded: Cell<bool>,
-    /// Whether a double came that may stand for other numbers too.
+    /// Whether a double occurred that may stand for other numbers too.
     changed: Cell<bool>,
 }
 
-/// Whether a double may have been written with more digits than it holds: a large one may be an
-/// integer beyond 64 bits, and every decimal of up to 15 digits is held.
+/// Returns whether a double may have been written with more digits than it can hold. A large one
+/// may be an integer beyond 64 bits. Decimals of up to 15 digits are always exact.
 fn may_be_changed(double: f64) -> bool {
     const FIRST_WITH_GAPS: f64 = 9_007_199_254_740_992.0;
     #[expect(
@@ -115,7 +115,7 @@ fn may_be_changed(double: f64) -> bool {
 #[derive(Clone, Copy)]
 struct ValueReader<'a> {
     limits: &'a TreeLimits,
-    /// How many more levels may come.
+    /// How many more levels are allowed.
     depth: u32,
 }
 

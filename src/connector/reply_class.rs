@@ -1,12 +1,12 @@
-//! What a reply means: one table from status, headers and body to a class.
+//! What a reply means: one table maps status, headers and body to a class.
 //!
-//! Owns the rules that hold for all CRMs. A profile adds those of its own CRM, which come first.
-//! Promises that a limit is never taken for a missing permission if the CRM shows any sign of it,
-//! because a permission ends a whole batch and a limit is waited for. Reads machine words only,
+//! The table holds the rules for all CRMs. A profile adds those of its own CRM, which come first.
+//! If a reply shows any sign of a limit, it is not taken for a missing permission: a missing
+//! permission ends a whole batch, and a limit only delays it. Only machine-readable codes are read,
 //! never a CRM's prose.
 //!
 //! Sources: RFC 9110 (408, 503, `Retry-After`), RFC 6585 (429), RFC 8470 (425), RFC 4918 (423), and
-//! the error pages of the CRMs that are named beside the words.
+//! the error pages of the CRMs named beside the codes.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -23,7 +23,7 @@ use crate::domain::json::text;
 /// What a reply means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplyClass {
-    /// An answer, in the form of success that the connector states.
+    /// An answer, in the connector's form of success.
     Found,
     /// An answer without a body: there are no such records.
     #[cfg_attr(
@@ -35,13 +35,13 @@ pub(crate) enum ReplyClass {
     RateLimited,
     /// The credential is not accepted.
     Unauthenticated,
-    /// The user may not have this.
+    /// The user lacks the permission.
     Forbidden,
-    /// Trouble of the CRM that may pass.
+    /// The CRM has temporary trouble.
     Unavailable,
-    /// Nothing of that kind, and no answer.
+    /// None of these, and no answer.
     Bad,
-    /// No answer to this call, and none that other calls lack: what they find is partial.
+    /// This call has no answer, but other calls do: what they find is partial.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "no built-in CRM has optional fields")
@@ -52,31 +52,31 @@ pub(crate) enum ReplyClass {
 /// A rule of the table.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplyRule {
-    /// The statuses that it is about.
+    /// The statuses that it applies to.
     pub(crate) statuses: Cow<'static, [RangeInclusive<u16>]>,
-    /// What else has to be there.
+    /// The other condition.
     pub(crate) sign: ReplySign,
     /// What such a reply means.
     pub(crate) class: ReplyClass,
 }
 
-/// What a reply shows beside its status.
+/// A sign in a reply besides its status.
 #[derive(Debug, Clone)]
 pub(crate) enum ReplySign {
     /// Anything.
     Any,
-    /// The headers say when to come back, or that no call is left.
+    /// The headers say when to retry, or that no call is left.
     Wait,
-    /// One of these words stands in a place that CRMs use for their codes.
+    /// One of these codes is in one of the usual positions.
     Word(Cow<'static, [Cow<'static, str>]>),
-    /// The body is no JSON.
+    /// The body is not JSON.
     NoJson,
 }
 
-/// The rules for all CRMs. Only 200 brings an answer: 202 is one that comes later, 203 another's,
-/// 206 a part of one.
+/// The rules for all CRMs. Only 200 is an answer: 202 promises one for later, 203 is another
+/// server's, 206 is a part of one.
 static COMMON: [ReplyRule; 8] = [
-    // 420 and 509 are older ways to say 429.
+    // 420 and 509 are older codes with the meaning of 429.
     common(
         &[420..=420, 429..=429, 509..=509],
         ReplySign::Any,
@@ -117,7 +117,7 @@ impl ReplyRule {
     }
 }
 
-/// Words that mean a limit in any CRM's reply, whatever its status.
+/// Codes that mean a limit in any CRM's reply, whatever its status.
 static LIMITS: [Cow<'static, str>; 20] = [
     Cow::Borrowed("REQUEST_LIMIT_EXCEEDED"), // Salesforce, by 403
     Cow::Borrowed("SSS_REQUEST_LIMIT_EXCEEDED"), // NetSuite, by 400
@@ -141,13 +141,13 @@ static LIMITS: [Cow<'static, str>; 20] = [
     Cow::Borrowed("OPERATION_TIME_LIMIT"),   // Bitrix24
 ];
 
-/// Members that only failures have, unless they are empty. One may hold an HTTP status.
+/// Members that only failures have, unless they are empty. One may contain an HTTP status.
 pub(super) const ERRORS: [&str; 3] = ["error", "errors", "errorCode"];
 
-/// Where a failure is described: Salesforce lists them, Google and Close nest them.
+/// Where a failure is described: Salesforce sends a list, Google and Close nest it.
 const PLACES: [&str; 5] = ["", "/0", "/error", "/errors/0", "/error/errors/0"];
 
-/// Members of such a place that hold a code.
+/// Members of such a place that contain a code.
 const CODES: [&str; 8] = [
     "errorCode",
     "code",
@@ -159,10 +159,10 @@ const CODES: [&str; 8] = [
     "error",
 ];
 
-/// Members of such a place that hold the seconds to wait.
+/// Members of such a place that contain the seconds to wait.
 const WAITS: [&str; 3] = ["rate_reset", "retry_after", "retryAfter"];
 
-/// What the table looks at of one reply.
+/// The facts of one reply that the table uses.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReplyFacts<'a> {
     pub(super) status: u16,
@@ -172,29 +172,29 @@ pub(super) struct ReplyFacts<'a> {
     pub(super) body: Option<&'a Value>,
 }
 
-/// What a reply means, and what follows from it.
+/// The meaning of a reply, and its consequences.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReplyMeaning {
     pub(super) class: ReplyClass,
-    /// The status of the reply, or the one that a reply with status 200 has in its body.
+    /// The status of the reply, or the one in the body of a reply with status 200.
     status: u16,
-    /// What the budget has to know.
+    /// What the reply reports to the budget.
     pub(super) hint: RateHint,
 }
 
-/// Whether a reply with this status may be an answer, whose body is wanted in full.
+/// Returns whether a reply with this status may be an answer. Its body is then read in full.
 pub(super) fn may_be_found(own: &[ReplyRule], status: u16) -> bool {
     rules(own).any(|rule| rule.class == ReplyClass::Found && rule.is_about(status))
 }
 
-/// Whether the table has to see the body of a reply with this status.
+/// Returns whether the table needs the body of a reply with this status.
 pub(super) fn needs_body(own: &[ReplyRule], status: u16) -> bool {
     let may_say_wait = matches!(status, 420 | 429 | 509);
     let looks_for_words = |rule: &ReplyRule| matches!(rule.sign, ReplySign::Word(_));
     may_say_wait || rules(own).any(|rule| looks_for_words(rule) && rule.is_about(status))
 }
 
-/// Reads a reply by the rules of its CRM, then by those for all.
+/// Classifies a reply by the rules of its CRM, then by those for all.
 pub(super) fn read(own: &[ReplyRule], reply: ReplyFacts<'_>) -> ReplyMeaning {
     let in_body = reply.body.filter(|_| reply.status == 200);
     let reply = ReplyFacts {
@@ -215,7 +215,7 @@ pub(super) fn read(own: &[ReplyRule], reply: ReplyFacts<'_>) -> ReplyMeaning {
     }
 }
 
-/// How long the CRM asks to wait. Only a limit and a fault say it.
+/// How long the CRM asks to wait. Only limits and faults have such a time.
 fn retry_after(class: ReplyClass, reply: &ReplyFacts<'_>) -> Option<Duration> {
     let named = reply.headers.retry_after;
     match class {
@@ -232,7 +232,7 @@ fn rules(own: &[ReplyRule]) -> impl Iterator<Item = &ReplyRule> {
 }
 
 impl ReplyMeaning {
-    /// Why the reply brings no answer.
+    /// The error of the reply, or `None` if it brings an answer.
     pub(super) fn failure(&self) -> Option<LookupError> {
         let retry_after = self.hint.retry_after;
         match self.class {
@@ -267,7 +267,7 @@ fn has_word(words: &[Cow<'static, str>], body: &Value, is_success: bool) -> bool
     codes(body, is_success).any(is_word)
 }
 
-/// The codes of a body's failure. What else a success has is data.
+/// The codes of a body's failure. Other members of a success are data.
 fn codes(body: &Value, is_success: bool) -> impl Iterator<Item = String> {
     let direct = ERRORS.iter().filter_map(move |name| body.get(name));
     let skipped = if is_success { 2 } else { 0 };
@@ -279,7 +279,7 @@ fn codes(body: &Value, is_success: bool) -> impl Iterator<Item = String> {
     direct.chain(nested).map(|code| text(Some(code)))
 }
 
-/// The HTTP status that a success has among its errors.
+/// The HTTP status among the errors of a success.
 fn said_status(body: &Value) -> Option<u16> {
     codes(body, true)
         .filter_map(|code| code.parse().ok())
@@ -299,7 +299,7 @@ fn wait_in(body: Option<&Value>) -> Option<Duration> {
         .next()
 }
 
-/// When calls are left again, unless some are left now: then another limit was meant.
+/// When calls are available again. `None` if some are left now: then another limit was meant.
 fn reset(headers: &RateHint) -> Option<Duration> {
     headers
         .reset_after

@@ -1,8 +1,8 @@
 //! A request to a CRM, before it has an address and a credential.
 //!
-//! Owns what a connector can ask for. Promises that a request only reads: it is a GET, or a POST to
-//! a path that the connector's profile declares to be a read ([`ReadByPost`]). Texts are encoded
-//! when the session makes a URL of them.
+//! Defines what a connector can send. A request only reads: it is a GET, or a POST to a path that
+//! the connector's profile declares to be a read ([`ReadByPost`]). Texts are encoded when the
+//! session builds the URL.
 
 use std::fmt;
 
@@ -14,16 +14,16 @@ use serde_json::Value;
 pub(crate) enum Method {
     /// GET.
     Get,
-    /// A POST that creates and changes nothing: the query is in its body.
+    /// A POST that creates and changes nothing: its body is a query.
     ReadByPost,
 }
 
-/// A path whose POST only reads, by the word of the CRM's documentation.
+/// A path whose POST only reads, according to the CRM's documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReadByPost(Vec<String>);
 
 impl ReadByPost {
-    /// Whether it is about this path.
+    /// Returns whether it is for this path.
     pub(super) fn is(&self, path: &[String]) -> bool {
         self.0 == path
     }
@@ -60,7 +60,7 @@ impl Request {
         }
     }
 
-    /// The same request with this parameter, in place of any other value of it.
+    /// The same request with this parameter, replacing any other value of it.
     #[must_use]
     pub(super) fn with_parameter(mut self, name: &str, value: String) -> Self {
         match self.query.iter_mut().find(|(known, _)| known == name) {
@@ -90,7 +90,7 @@ impl Request {
         self.body.as_ref()
     }
 
-    /// The path, if it is called by POST.
+    /// The path if the method is POST.
     pub(super) fn read_by_post_path(&self) -> Option<&[String]> {
         (self.method == Method::ReadByPost).then_some(&self.path)
     }
@@ -128,8 +128,8 @@ impl Request {
         }
     }
 
-    /// The same request with this header. The credential's headers and those of the body come after
-    /// it and replace it.
+    /// The same request with this header. The credential's headers and those of the body are added
+    /// later and replace it.
     #[must_use]
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);

@@ -1,8 +1,8 @@
 //! Calls to one CRM on behalf of one user, for one find.
 //!
-//! Owns what those calls share: the address, the credential, the user's settings that the profile
-//! reads, and how many calls are under way. Promises that a call goes to the session's own scheme,
-//! host and port, and that a POST is sent only if the profile declares that it reads.
+//! Holds what those calls share: the address, the credential, the user settings that the profile
+//! names, and the number of running calls. A call only goes to the session's own scheme, host and
+//! port. A POST is sent only if the profile declares it to be a read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::domain::{AuthHeader, LookupError, ScopeTag, User};
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
-/// Longest URL that is called. What makes one longer comes from the CRM: a cursor, a link, an id.
+/// Longest URL that is called. A longer one comes from the CRM: a cursor, a link, an id.
 const LONGEST_URL: usize = 8 * 1024;
 
 /// Calls to one CRM on behalf of one user, for one find. Clones share everything.
@@ -44,7 +44,7 @@ pub(super) struct Find {
     pub(super) credential: RenderedCredential,
     pub(super) span: Span,
     pub(super) spent: Arc<SpentCalls>,
-    /// One for each call that may be under way.
+    /// One permit for each call that may run at once.
     pub(super) slots: Semaphore,
     pub(super) base: Url,
     settings: Settings,
@@ -58,11 +58,11 @@ impl fmt::Debug for CrmSession {
 
 impl CrmSession {
     /// A session with the CRM at `base` on behalf of `user`. Its calls spend the quota of `scopes`,
-    /// as urgently as `urgency` is by then.
+    /// each with the `urgency` of that moment.
     ///
     /// # Errors
-    /// [`LookupError::CrmUnauthenticated`] if what the caller sent makes no credential for this
-    /// CRM. A CRM that takes the `Authorization` header as it came accepts all of them.
+    /// [`LookupError::CrmUnauthenticated`] if the caller's input is not a valid credential for this
+    /// CRM. If the CRM takes the `Authorization` header unchanged, any input is valid.
     pub(super) fn open(
         client: &CrmClient,
         base: Url,
@@ -88,7 +88,7 @@ impl CrmSession {
         })
     }
 
-    /// The user's settings, those that the profile names.
+    /// The user settings that the profile names.
     #[must_use]
     pub(crate) fn settings(&self) -> &Settings {
         &self.find.settings
@@ -97,8 +97,8 @@ impl CrmSession {
     /// A request with its address.
     ///
     /// # Errors
-    /// [`BadReply::Segment`] if a segment cannot arrive as one: clients and servers drop empty
-    /// ones, and walk along `.` and `..` however they are encoded. [`BadReply::NextLink`] if the
+    /// [`BadReply::Segment`] if a path segment would not arrive unchanged: clients and servers drop
+    /// empty ones, and resolve `.` and `..` however they are encoded. [`BadReply::NextLink`] if the
     /// URL is too long. [`LookupError::Internal`] for a POST that the profile does not declare.
     pub(super) fn outgoing(&self, request: &Request) -> Result<HttpRequest, LookupError> {
         if !self.find.client.profile.permits(request) {
@@ -137,10 +137,10 @@ impl CrmSession {
             .ok_or(LookupError::CrmBadReply(BadReply::NextLink))
     }
 
-    /// A next-page link, if it leads to this session's host; another is not called.
+    /// A next-page link, if it leads to this session's host. Other links are not followed.
     ///
     /// # Errors
-    /// [`BadReply::NextLink`].
+    /// [`BadReply::NextLink`] if it leads elsewhere.
     pub(super) fn next_page(&self, link: &str) -> Result<HttpRequest, LookupError> {
         let url = self.find.base.join(link).ok();
         let url = url.filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL);
@@ -148,14 +148,14 @@ impl CrmSession {
             .ok_or(LookupError::CrmBadReply(BadReply::NextLink))
     }
 
-    /// Same scheme, host and port, and no user in it: the credential may go there.
+    /// Returns whether the credential may be sent there: same scheme, host and port, no user name.
     pub(super) fn is_home(&self, url: &Url) -> bool {
         url.origin() == self.find.base.origin()
             && url.username().is_empty()
             && url.password().is_none()
     }
 
-    /// The key under which a refusal of a part of details is remembered, for this credential and
+    /// The key for remembering that a part of the details was refused, for this credential and
     /// address.
     pub(super) fn refusal_key(&self, part: &str, record: Option<&str>) -> RefusalKey {
         let credential = self.find.credential.bytes();
@@ -167,14 +167,14 @@ impl CrmSession {
         &self.find.client.refusals
     }
 
-    /// How this part was refused lately.
+    /// How this part was refused recently.
     pub(super) fn known_refusal(&self, part: DetailsPart<'_>) -> Option<LookupError> {
         [part.whole, part.record]
             .into_iter()
             .find_map(|refused| self.refusals().known(refused))
     }
 
-    /// The failures of this connector that were logged.
+    /// The logged failures of this connector.
     #[must_use]
     pub(crate) fn log_throttle(&self) -> &LogThrottle {
         &self.find.client.log_throttle
@@ -201,8 +201,8 @@ impl CrmSession {
         }
     }
 
-    /// The CRM has accepted the credential. If that is news, a call of its account's quota is kept
-    /// for such ones.
+    /// The CRM has accepted the credential. If that is new, one call of its account's quota is
+    /// reserved for verified credentials.
     pub(crate) async fn prove(&self) {
         if !self.urgency.is_verified() {
             self.urgency.set_verified(true);
@@ -210,8 +210,8 @@ impl CrmSession {
         }
     }
 
-    /// Spends another scope's quota from now on, because the owner of the credential has become
-    /// known. What was spent before counts there too; the future ends when all of it does.
+    /// The owner of the credential has become known: spends the owner's quota from now on. Earlier
+    /// calls are counted there too; the future completes when all of them are.
     pub(crate) fn belongs_to(&self, scope: ScopeTag) -> impl Future<Output = ()> + use<> {
         self.find.spent.belongs_to(scope)
     }

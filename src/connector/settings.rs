@@ -12,36 +12,36 @@ use crate::domain::Region;
 /// Settings of one connector.
 #[derive(Debug, Clone)]
 pub struct ConnectorConfig {
-    /// What requests call it in `User.platform`.
+    /// The connector's name in `User.platform`.
     pub name: String,
     /// How the CRM is searched.
     pub(crate) connector: Arc<dyn Connector>,
-    /// Where the CRM is; without it `https://{user.hostname}`.
+    /// The CRM's address. Without it, `https://{user.hostname}` is called.
     pub(crate) base_url: Option<Url>,
-    /// What `User.hostname` may be.
+    /// Allowed values of `User.hostname`.
     pub allowed_hosts: Vec<HostPattern>,
     /// Whether answers end with the "create new contact" entry.
     pub create_option: bool,
     /// Who decides whose a credential is.
     pub(crate) identity: IdentitySource,
-    /// How stored spellings without a calling code are read; without any, in the region of the
-    /// user.
+    /// The regions for stored spellings without a calling code. If empty, the user's region is
+    /// used.
     pub regions: Vec<Region>,
     /// What may be spent on the CRM.
     pub(crate) quotas: Quotas,
 }
 
-/// Who decides whose a credential is, and with it whose the stored answers are.
+/// Who decides whose a credential is, and so whose the stored answers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdentitySource {
     /// The CRM.
     Crm,
-    /// The calling service, which is believed under any credential that the CRM accepts.
+    /// The calling service. It is believed under any credential that the CRM accepts.
     Caller,
 }
 
 impl IdentitySource {
-    /// Each with its name in the settings.
+    /// Each value with its name in the settings.
     pub(crate) const ALL: [(&'static str, Self); 2] =
         [("crm", Self::Crm), ("caller", Self::Caller)];
 }

@@ -1,8 +1,8 @@
-//! What a find has spent, and of whose quota.
+//! The calls that a find has made, and whose quota they spend.
 //!
-//! Owns the count of a find's calls and the scope that they spend. A find may begin before the
-//! owner of its credential is known. Promises that once the owner is known every call counts in the
-//! owner's scope, with what its reply reported, even one that was made before or was under way.
+//! Counts a find's calls, and knows the scope that they spend. A find may begin before the owner of
+//! its credential is known. Once the owner is known, every call counts in the owner's scope, with
+//! the quota hints of its reply. That includes calls that were made before or are still running.
 
 use std::sync::Arc;
 
@@ -25,24 +25,24 @@ struct Spending {
     calls: Vec<SpentCall>,
 }
 
-/// A call that was made, as far as the quota is concerned.
+/// A call that was made, as the quota sees it.
 struct SpentCall {
     lane: Lane,
     kind: CallKind,
     granted: Instant,
     outcome: CallOutcome,
-    /// In the scope that adopted it, as long as it has no outcome.
+    /// In the scope that adopted it, until it has an outcome.
     adopted: Option<Permit>,
 }
 
-/// How a call ended, as far as the quota is concerned.
+/// How a call ended, as the quota sees it.
 #[derive(Clone, Copy)]
 enum CallOutcome {
-    /// It may still arrive.
+    /// The request may still arrive.
     Open,
     /// The reply reported this at that time.
     Replied(RateHint, Instant),
-    /// It had no reply, and could not arrive any more from that time on.
+    /// There was no reply, and the request could not arrive any more after that time.
     Broken(Instant),
 }
 
@@ -56,8 +56,8 @@ impl CallOutcome {
     }
 }
 
-/// A call that may be made, and its number, which counts from 0. It counts as on the wire until
-/// this is dropped.
+/// A call that may be made, and its number, counted from 0. It counts as running until this is
+/// dropped.
 pub(super) struct Granted {
     pub(crate) number: usize,
     permit: Permit,
@@ -65,7 +65,7 @@ pub(super) struct Granted {
 }
 
 impl SpentCalls {
-    /// Of a find that spends these scopes now.
+    /// The calls of a find that spends these scopes now.
     pub(crate) fn new(budget: Arc<Budget>, scopes: Scopes) -> Arc<Self> {
         Arc::new(Self {
             budget,
@@ -127,13 +127,13 @@ impl SpentCalls {
         self.budget.reserve_one(scopes.owner).await;
     }
 
-    /// The reply to a call has reported this about the quota.
+    /// The reply to a call reported this about the quota.
     pub(crate) async fn observe(&self, granted: Granted, hint: &RateHint) {
         self.end(granted, CallOutcome::Replied(*hint, clock::now()))
             .await;
     }
 
-    /// A call will have no reply and cannot arrive any more.
+    /// A call gets no reply and cannot arrive any more.
     pub(crate) async fn broke(&self, granted: Granted) {
         self.end(granted, CallOutcome::Broken(clock::now())).await;
     }
@@ -154,8 +154,8 @@ impl SpentCalls {
         outcome.report(granted.permit).await;
     }
 
-    /// The scope of another owner is spent from now on. What was spent before counts there too; the
-    /// future ends when all of it does.
+    /// Spends the scope of another owner from now on. Earlier calls are counted there too; the
+    /// future completes when all of them are.
     pub(crate) fn belongs_to(
         self: &Arc<Self>,
         scope: ScopeTag,

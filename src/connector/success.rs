@@ -1,9 +1,8 @@
-//! What counts as an answer.
+//! Which replies count as an answer.
 //!
-//! "Nobody has this number" is stored and believed, so it has to be said: with status 200, in the
-//! form that the CRM's documentation gives for success, with a list, and with a word on further
-//! pages that can be read. Everything else is a failure. Each connector states its CRM's form with
-//! the source.
+//! "Nobody has this number" is stored and trusted, so the CRM must say it clearly: with status 200,
+//! in its documented form of success, with a list, and with a readable statement about further
+//! pages. Everything else is a failure. Each connector states its CRM's form with the source.
 
 use std::borrow::Cow;
 
@@ -20,18 +19,18 @@ const SHAPE: LookupError = LookupError::CrmBadReply(BadReply::Shape);
 pub(super) struct ListForm {
     /// Where the list is, as a JSON pointer.
     pub(super) list: Cow<'static, str>,
-    /// Whether null stands for a list without entries.
+    /// Whether null means a list without entries.
     pub(super) null_is_empty: bool,
     /// The member that is `true` on success, if the CRM has one.
     pub(super) success: Option<Cow<'static, str>>,
 }
 
 impl ListForm {
-    /// Takes the list out of a reply. Entries that are no objects stay in it, to be left out one by
-    /// one; a list of nothing else is not the CRM's.
+    /// Takes the list out of a reply. Entries that are not objects stay in it and are left out one
+    /// by one. A list with no objects at all is not the CRM's.
     ///
     /// # Errors
-    /// [`BadReply::Shape`]. A failure that can be read from the reply never comes here
+    /// [`BadReply::Shape`]. A failure that can be recognized in the reply never gets here
     /// (`reply_class.rs`).
     pub(crate) fn entries(&self, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
         if self.is_failure(reply) {
@@ -72,11 +71,11 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The value at this JSON pointer (of names without `/` and `~`), unless a name is missing or null
-/// on the way. An empty list counts as an object without members.
+/// The value at this JSON pointer (of names without `/` and `~`). `None` if a name on the way is
+/// missing or null. An empty list counts as an object without members.
 ///
 /// # Errors
-/// [`BadReply::Shape`] if something else than an object is on the way.
+/// [`BadReply::Shape`] if something other than an object is on the way.
 pub(super) fn member<'a>(
     reply: &'a Value,
     pointer: &str,
@@ -93,11 +92,10 @@ pub(super) fn member<'a>(
     Ok(Some(value).filter(|value| !value.is_null()))
 }
 
-/// The text at this pointer: a cursor or a link to the next page. An empty one is none.
+/// The text at this pointer: a cursor or a link to the next page. `None` if it is empty.
 ///
 /// # Errors
-/// [`BadReply::Shape`] if it is something else, because then it is unknown whether there are more
-/// pages.
+/// [`BadReply::Shape`] if it is something else: then it is unknown whether there are more pages.
 pub(super) fn next_text(reply: &Value, pointer: &str) -> Result<Option<String>, LookupError> {
     match member(reply, pointer)? {
         None => Ok(None),
@@ -106,10 +104,10 @@ pub(super) fn next_text(reply: &Value, pointer: &str) -> Result<Option<String>, 
     }
 }
 
-/// The number at this pointer: that of the next page.
+/// The number of the next page, at this pointer.
 ///
 /// # Errors
-/// As of [`next_text`].
+/// As [`next_text`].
 pub(super) fn next_number(reply: &Value, pointer: &str) -> Result<Option<String>, LookupError> {
     match member(reply, pointer)? {
         None => Ok(None),
@@ -118,10 +116,10 @@ pub(super) fn next_number(reply: &Value, pointer: &str) -> Result<Option<String>
     }
 }
 
-/// The yes or no at this pointer; no if there is none.
+/// The flag at this pointer; false if it is absent.
 ///
 /// # Errors
-/// As of [`next_text`].
+/// As [`next_text`].
 pub(super) fn is_true(reply: &Value, pointer: &str) -> Result<bool, LookupError> {
     match member(reply, pointer)? {
         None => Ok(false),

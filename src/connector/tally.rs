@@ -9,7 +9,7 @@ use crate::clock::Stopwatch;
 use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};
 use crate::trace::Span;
 
-/// Metric handles of one connector.
+/// The metrics of one connector.
 pub(super) struct CallMetrics {
     metrics: Arc<Metrics>,
     platform: String,
@@ -17,7 +17,7 @@ pub(super) struct CallMetrics {
 }
 
 impl CallMetrics {
-    /// Those of the connector called `platform`.
+    /// The metrics of the connector called `platform`.
     pub(crate) fn new(metrics: &Arc<Metrics>, platform: &str) -> Self {
         let labels = PlatformLabels {
             platform: platform.to_owned(),
@@ -39,8 +39,8 @@ impl CallMetrics {
     }
 }
 
-/// Counts and measures one call when it is over, even if it is given up: by its status if the
-/// reply is one, else as an error.
+/// Counts and measures one call when it ends, even if it is given up. The label is the status of
+/// the reply, or an error.
 pub(super) struct CallTally<'a> {
     counts: &'a CallMetrics,
     pub(crate) span: Span,
@@ -49,7 +49,7 @@ pub(super) struct CallTally<'a> {
 }
 
 impl<'a> CallTally<'a> {
-    /// A call begins, as this step.
+    /// A call begins, traced as this step.
     pub(crate) fn begin(counts: &'a CallMetrics, span: Span) -> Self {
         span.set("platform", counts.platform.clone());
         Self {
@@ -60,7 +60,7 @@ impl<'a> CallTally<'a> {
         }
     }
 
-    /// There is a reply with this status.
+    /// The reply has this status.
     pub(crate) fn replied(&mut self, status: StatusCode) {
         self.status = class(status);
     }

@@ -35,7 +35,7 @@ use crate::urgency::Urgency;
 
 mod replies;
 
-/// A request as it came to the CRM.
+/// A request as the CRM received it.
 #[derive(Debug, Clone)]
 struct Seen {
     method: HttpMethod,
@@ -97,7 +97,7 @@ fn person(seen: &Seen) -> Value {
     json!({"found": [{"id": number, "name": "Ada", "kind": "contact", "phones": [{"number": number}]}]})
 }
 
-/// Searches by POST, and writes down how many contacts it is asked to enrich at once.
+/// Searches by POST, and records how many contacts it is asked to enrich at once.
 #[derive(Debug)]
 struct PostConnector {
     profile: Arc<Profile>,
@@ -505,7 +505,7 @@ fn a_connector_sees_no_setting_and_no_info_that_its_profile_does_not_name() {
     );
 }
 
-/// Whom a request is made for, as far as it differs below.
+/// The user and credential of a request, as far as the cases below differ.
 #[derive(Debug, Clone)]
 struct Sent {
     base_url: Option<&'static str>,
@@ -541,7 +541,7 @@ impl Sent {
     }
 }
 
-/// What may differ from `base`, and whether that makes another tag and another key.
+/// What differs from `base`, and whether that makes another tag and another key.
 fn flips(base: &Sent) -> [(Sent, bool, bool); 6] {
     [
         (

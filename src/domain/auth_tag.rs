@@ -1,20 +1,20 @@
-//! A credential, as it is sent to one address, as a keyed hash.
+//! A credential for one address, as a keyed hash.
 
 use std::fmt;
 
-/// A keyed hash of the headers of a credential and of the address that they are sent to: tells two
-/// credentials apart without keeping either.
+/// A keyed hash of a credential's headers and of the address that they are sent to. It
+/// distinguishes two credentials without storing either.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AuthTag(pub(super) u128);
 
 impl AuthTag {
-    /// What [`Self::to_bytes`] gave on another replica.
+    /// Converts back from [`Self::to_bytes`] of another replica.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 
-    /// For names in a shared store.
+    /// For keys in a shared store.
     #[must_use]
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()

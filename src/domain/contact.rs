@@ -1,4 +1,4 @@
-//! A contact of a CRM, and its encoded form that is stored and sent.
+//! A contact of a CRM, and the encoded form that is stored and sent.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ use super::json;
 use super::phone::{Certainty, Extension, Party};
 use crate::pb::v1 as pb;
 
-/// How sure it is that a contact has the number.
+/// How certain it is that a contact has the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MatchQuality {
-    /// A phone field of the record is this very number, for certain.
+    /// A phone field of the record is certainly this very number.
     Exact,
-    /// A phone field of the record is this number in all likelihood: see [`Certainty::Likely`].
+    /// A phone field of the record is very probably this number: see [`Certainty::Likely`].
     Likely,
     /// The CRM found the record by this number, but showed no phone field.
     Unverified,
 }
 
 impl MatchQuality {
-    /// From the surest to the least sure, in the order of answers.
+    /// From the most to the least certain, in the order of answers.
     pub(crate) const ALL: [Self; 3] = [Self::Exact, Self::Likely, Self::Unverified];
 
     /// The metrics' label.
@@ -35,7 +35,7 @@ impl MatchQuality {
         }
     }
 
-    /// The place in that order, from 1 on: how a stored answer says it.
+    /// The position in that order, counted from 1, as stored answers contain it.
     #[must_use]
     pub(crate) fn rank(self) -> u32 {
         match self {
@@ -79,13 +79,13 @@ pub struct Contact {
     pub company: String,
     /// E-mail address, or empty.
     pub email: String,
-    /// As the CRM writes it, or empty.
+    /// In the CRM's spelling, or empty.
     pub created: String,
-    /// As the CRM writes it, or empty.
+    /// In the CRM's spelling, or empty.
     pub last_activity: String,
     /// Choices that depend on the contact, by field name: deals, leads, matters.
     pub additional_info: Map<String, Value>,
-    /// How sure the match is.
+    /// How certain the match is.
     pub quality: MatchQuality,
 }
 
@@ -97,9 +97,9 @@ impl fmt::Debug for Contact {
     }
 }
 
-/// What a look-up of one party found, as the bytes of a `FindContactResponse`: the contacts, and in
-/// `lookup` the number and whether the answer is complete. Protobuf merges it with what is sent
-/// behind it, so a hit encodes nothing.
+/// Encodes the result of a look-up as the bytes of a `FindContactResponse`: the contacts, and in
+/// `lookup` the number and whether the answer is complete. Protobuf merges them with the parts that
+/// follow, so a hit encodes nothing.
 #[must_use]
 pub(crate) fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Bytes {
     let phone = party.to_string();
@@ -119,9 +119,9 @@ pub(crate) fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Byt
     response.encode_to_vec().into()
 }
 
-/// The same bytes with the contacts in another order: within one quality those of the extension
-/// asked for come first, those of other extensions last. `extensions` are the contacts' own, as
-/// [`extension_list`] writes them.
+/// Reorders the contacts of the encoded bytes. Among contacts of equal quality those with the
+/// requested extension come first, those with other extensions last. `extensions` are the contacts'
+/// own, as [`extension_list`] formats them.
 #[must_use]
 pub(crate) fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -> Bytes {
     let Ok(mut response) = pb::FindContactResponse::decode(encoded.clone()) else {
@@ -143,7 +143,7 @@ pub(crate) fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -
     response.encode_to_vec().into()
 }
 
-/// The extensions of one contact as they are stored: separated by commas, empty for none.
+/// Formats the extensions of one contact for storage: separated by commas, empty for none.
 #[must_use]
 pub(crate) fn extension_list(extensions: &[Extension]) -> String {
     extensions

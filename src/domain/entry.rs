@@ -1,5 +1,5 @@
-//! A stored answer and its freshness: a pure function of the entry, the time and the policy. What
-//! moka or Redis expire is only garbage collection.
+//! A stored answer and its freshness: a pure function of the entry, the time and the policy. The
+//! expiry in moka and Redis is only garbage collection.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,25 +31,24 @@ impl Timestamp {
     }
 }
 
-/// A moment by Redis' own clock, in milliseconds since the Unix epoch: the one time that replicas
+/// A moment by Redis' own clock, in milliseconds since the Unix epoch: the only time that replicas
 /// share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedTime(pub u64);
 
-/// How far a stored time may be ahead of Redis' time. What is further ahead was written under
-/// another clock.
+/// How far a stored time may be ahead of Redis' time. If it is further ahead, another clock was
+/// used.
 const AHEAD: Duration = Duration::from_secs(5);
 
 impl SharedTime {
-    /// Time since `earlier`. `None` if that is more than five seconds ahead: nobody knows how old
-    /// it is.
+    /// Time since `earlier`. `None` if that is more than five seconds ahead: its age is unknown.
     #[must_use]
     pub(crate) fn since(self, earlier: Self) -> Option<Duration> {
         let ahead = Duration::from_millis(earlier.0.saturating_sub(self.0));
         (ahead <= AHEAD).then(|| Duration::from_millis(self.0.saturating_sub(earlier.0)))
     }
 
-    /// The latest moment that [`SharedTime::since`] takes for an earlier one.
+    /// The latest moment that [`SharedTime::since`] accepts as an earlier one.
     #[must_use]
     pub(crate) fn latest(self) -> Self {
         Self(
@@ -59,7 +58,7 @@ impl SharedTime {
     }
 }
 
-/// What the CRM answered for one key: never an error. `count` 0 is proven absence.
+/// The CRM's answer for one key, never an error. `count` 0 is proven absence.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     encoded: Bytes,
@@ -72,7 +71,7 @@ pub struct Entry {
     quality: Option<MatchQuality>,
 }
 
-/// The parts of an entry, for the tiers that keep it outside this process.
+/// The parts of an entry, for tiers outside this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EntryParts {
     /// See [`Entry::encoded`].
@@ -87,16 +86,16 @@ pub(crate) struct EntryParts {
     pub(crate) jitter: u8,
     /// See [`Entry::absences`].
     pub(crate) absences: u8,
-    /// The contacts' extensions, each as [`contact::extension_list`] writes it; empty if no contact
-    /// has any.
+    /// The contacts' extensions, each as [`contact::extension_list`] formats it. Empty if no
+    /// contact has any.
     pub(crate) extensions: Vec<String>,
     /// See [`Entry::quality`].
     pub(crate) quality: Option<MatchQuality>,
 }
 
 impl Entry {
-    /// Builds the answer of a load that began at `asked_at`. Freshness counts from there, because
-    /// the CRM may have changed while it answered.
+    /// The answer of a load that began at `asked_at`. Its age counts from that moment, because the
+    /// CRM may have changed while it answered.
     #[must_use]
     pub fn new(party: &Party, contacts: &[Contact], complete: bool, asked_at: SharedTime) -> Self {
         Self {
@@ -111,7 +110,7 @@ impl Entry {
         }
     }
 
-    /// The same answer with the extensions beside the contacts' numbers, one text for each contact.
+    /// The same answer with the extensions of the contacts' numbers, one text for each contact.
     #[must_use]
     pub(crate) fn with_extensions(self, extensions: Vec<String>) -> Self {
         let any = extensions.iter().any(|list| !list.is_empty())
@@ -123,14 +122,14 @@ impl Entry {
     }
 
     /// The same answer with a life shortened by `jitter` / 255 of a tenth, so that answers that
-    /// were loaded together do not all grow stale together.
+    /// were loaded together do not all become stale together.
     #[must_use]
     pub fn with_jitter(self, jitter: u8) -> Self {
         Self { jitter, ..self }
     }
 
-    /// The same answer as the successor of `earlier`: absence that repeats is believed for longer,
-    /// because a number that nobody has rarely becomes somebody's within the minute.
+    /// The same answer as the successor of `earlier`. Repeated absence is trusted for longer,
+    /// because a number that nobody has rarely becomes somebody's within a minute.
     #[must_use]
     pub(crate) fn after(self, earlier: Option<&Self>) -> Self {
         let repeats = self.count == 0 && earlier.is_some_and(|earlier| earlier.count == 0);
@@ -140,7 +139,7 @@ impl Entry {
         Self { absences, ..self }
     }
 
-    /// Puts together what [`Entry::parts`] took apart.
+    /// Reassembles the result of [`Entry::parts`].
     #[must_use]
     pub(crate) fn from_parts(parts: EntryParts) -> Self {
         let EntryParts {
@@ -165,7 +164,7 @@ impl Entry {
         }
     }
 
-    /// What there is to keep.
+    /// The parts to store.
     #[must_use]
     pub(crate) fn parts(&self) -> EntryParts {
         let Self {
@@ -207,14 +206,14 @@ impl Entry {
         }
     }
 
-    /// The best quality among the contacts; none without contacts, or if a replica of an earlier
-    /// version stored it.
+    /// The best quality among the contacts. `None` without contacts, or if a replica of an earlier
+    /// version stored the answer.
     #[must_use]
     pub(crate) fn quality(&self) -> Option<MatchQuality> {
         self.quality
     }
 
-    /// Bytes of the extensions, for the bound of memory.
+    /// Bytes of the extensions, for the memory limit.
     #[must_use]
     pub(crate) fn extension_bytes(&self) -> usize {
         self.extensions
@@ -235,13 +234,13 @@ impl Entry {
         self.complete
     }
 
-    /// When the load of this answer began, by Redis' clock; zero if Redis was away.
+    /// When the load of this answer began, by Redis' clock; zero if Redis was down.
     #[must_use]
     pub fn asked_at(&self) -> SharedTime {
         self.asked_at
     }
 
-    /// Whether the answer may be kept: absence only if the search was complete.
+    /// Returns whether the answer may be stored: absence only if the search was complete.
     #[must_use]
     pub(crate) fn is_storable(&self) -> bool {
         self.count > 0 || self.complete
@@ -280,13 +279,13 @@ impl Source {
     }
 }
 
-/// How long one kind of answer lives, counted from the moment the CRM was asked.
+/// How long one kind of answer lives, counted from when the CRM was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ages {
-    /// Served as it is until this age.
+    /// Up to this age it is served without a refresh.
     pub fresh: Duration,
-    /// Served, labelled stale and refreshed behind the answer, until this age; not at all
-    /// afterwards.
+    /// Up to this age it is served, labelled stale, and refreshed in the background. After that it
+    /// is not served.
     pub stale: Duration,
 }
 
@@ -300,7 +299,7 @@ pub struct AgePolicy {
 }
 
 impl AgePolicy {
-    /// The ages that hold for an entry.
+    /// The ages that apply to an entry.
     #[must_use]
     pub(crate) fn ages(&self, entry: &Entry) -> Ages {
         let ages = if entry.count > 0 && entry.complete {
@@ -328,7 +327,7 @@ impl AgePolicy {
     }
 }
 
-/// How good a stored answer still is.
+/// Whether a stored answer may still be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Freshness {
     /// Serve it.
@@ -339,7 +338,7 @@ pub(crate) enum Freshness {
     Expired,
 }
 
-/// How good `entry` is at this age.
+/// The freshness of `entry` at this age.
 #[must_use]
 pub(crate) fn judge(entry: &Entry, age: Duration, policy: &AgePolicy) -> Freshness {
     let ages = policy.ages(entry);

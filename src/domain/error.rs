@@ -1,5 +1,5 @@
-//! Why a look-up has no answer. A value that waiters share; it never holds a number, a name, a
-//! header or a CRM's words.
+//! Why a look-up has no answer. Waiters share the value. It never contains a number, a name, a
+//! header or a CRM's text.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ pub(crate) enum LookupError {
     /// The CRM answered 401.
     #[error("the CRM does not accept the credential")]
     CrmUnauthenticated,
-    /// The CRM answered 403, and not because of its limit.
+    /// The CRM answered 403, but not because of its limit.
     #[error("the CRM forbids this to the user")]
     CrmForbidden,
-    /// The CRM refused the call because of its limit: by 429, or in a way of its own.
+    /// The CRM refused the call because of its limit: with 429, or in its own way.
     #[error("the CRM's rate limit is reached")]
     CrmRateLimited {
         /// When the CRM asks to be called again, if it says.
@@ -30,28 +30,28 @@ pub(crate) enum LookupError {
     /// The CRM's reply cannot be used.
     #[error("the CRM's reply cannot be used: {0}")]
     CrmBadReply(BadReply),
-    /// The caller's deadline passed; the load goes on and fills the cache.
+    /// The caller's deadline passed. The load continues and fills the cache.
     #[error("the deadline passed before the CRM answered")]
     DeadlineExceeded,
     /// Only a stored answer was wanted, and there is none.
     #[error("no stored answer")]
     NotCached,
-    /// The limit of look-ups under way is reached; the CRM was not asked.
-    #[error("too many look-ups under way")]
+    /// The limit of running look-ups is reached. The CRM was not asked.
+    #[error("too many look-ups are running")]
     Overloaded,
-    /// A fault of ours.
+    /// An internal fault.
     #[error("internal error")]
     Internal,
 }
 
-/// How a CRM was not available.
+/// Why a CRM was not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unavailable {
     /// No connection.
     #[error("no connection")]
     Connect,
-    /// The host that the user names leads to no address of the public internet.
-    #[error("the user's host leads to no public address")]
+    /// The user's host resolves to no address of the public internet.
+    #[error("the user's host resolves to no public address")]
     NotPublic,
     /// No complete reply in time.
     #[error("timed out")]
@@ -62,7 +62,7 @@ pub(crate) enum Unavailable {
     /// The connection broke before the reply was complete.
     #[error("the connection broke")]
     Broken,
-    /// A status of trouble that may pass: 5xx, 408, 423 or 425.
+    /// A status of temporary trouble: 5xx, 408, 423 or 425.
     #[error("HTTP status {code}")]
     Status {
         /// The status.
@@ -78,7 +78,7 @@ pub(crate) enum BadReply {
     /// Not JSON.
     #[error("not JSON")]
     NotJson,
-    /// JSON of another shape than the CRM's documentation says.
+    /// JSON of another shape than in the CRM's documentation.
     #[error("unexpected JSON")]
     Shape,
     /// More bytes than the limit.
@@ -87,17 +87,17 @@ pub(crate) enum BadReply {
     /// Nested too deeply, or too many values.
     #[error("too complex")]
     TooComplex,
-    /// A `Content-Encoding` that the body does not have.
+    /// The body does not match its `Content-Encoding`.
     #[error("wrongly compressed")]
     Encoding,
     /// A redirect that leads to another host, or too many of them.
     #[error("a redirect that is not followed")]
     Redirect,
-    /// A next page that is not to be had: its link leads to another host or is too long, or the CRM
+    /// A next page that cannot be read: its link leads to another host or is too long, or the CRM
     /// refuses it.
-    #[error("a next page that is not to be had")]
+    #[error("a next page that cannot be read")]
     NextLink,
-    /// An id that is no segment of a path: empty, `.` or `..`.
+    /// An id that cannot be a path segment: empty, `.` or `..`.
     #[error("an id that is no path segment")]
     Segment,
     /// A status that this request should not get.
@@ -106,14 +106,14 @@ pub(crate) enum BadReply {
 }
 
 impl LookupError {
-    /// Whether every other number of the same user would meet the same failure now.
+    /// Returns whether every other number of the same user would fail in the same way now.
     #[must_use]
     pub(crate) fn is_fatal_for_batch(&self) -> bool {
         matches!(self, Self::CrmUnauthenticated | Self::CrmForbidden)
     }
 
-    /// Whether it is not about the question or the credential: the same may be answered in a
-    /// moment.
+    /// Returns whether the failure is independent of question and credential: the same question may
+    /// be answered in a moment.
     #[must_use]
     pub(crate) fn is_passing(&self) -> bool {
         matches!(
@@ -136,7 +136,7 @@ impl LookupError {
         }
     }
 
-    /// The reason of the public contract (`ErrorInfo.reason`); in lower case the metrics'
+    /// The reason in the public contract (`ErrorInfo.reason`). In lower case it is the metrics'
     /// `outcome`.
     #[must_use]
     pub(crate) fn reason(&self) -> &'static str {

@@ -1,19 +1,19 @@
-//! Spellings: in which texts one number is searched for, in which order.
+//! Spellings: the texts in which one number is searched for, and their order.
 
 use super::phone::{E164, other_form};
 
-/// Longest pattern that is read, in characters.
+/// Longest pattern that is accepted, in characters.
 const MAX_PATTERN: usize = 64;
 
-/// A user's way of writing telephone numbers, such as `(###) ###-####`: `#` and `*` take the digits
-/// of the national significant number one by one, everything else stays as it is.
+/// A user's way of writing telephone numbers, such as `(###) ###-####`: `#` and `*` are replaced by
+/// the digits of the national significant number one by one, everything else stays unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NumberFormat {
     pattern: String,
     places: usize,
 }
 
-/// A spelling that a connector asks for in any case, before the user's formats.
+/// A spelling that a connector always searches for, before the user's formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelling {
     /// `+16505551234`
@@ -36,9 +36,9 @@ impl Spelling {
 pub struct Variants(Vec<String>);
 
 impl NumberFormat {
-    /// Reads a pattern. `None` if it can spell no number: empty, without a placeholder, longer
-    /// than 64 characters, or with control characters. Such a pattern is ignored, because a
-    /// slip in a user's settings must not cost the call pop.
+    /// Parses a pattern. `None` if it can spell no number: empty, without a placeholder, longer
+    /// than 64 characters, or with control characters. Such a pattern is ignored, because a typo in
+    /// a user's settings must not cost the call pop.
     #[must_use]
     pub fn parse(pattern: &str) -> Option<Self> {
         let pattern = pattern.trim();
@@ -52,8 +52,8 @@ impl NumberFormat {
         })
     }
 
-    /// The number in this spelling. `None` if the placeholders are not as many as the digits:
-    /// half a number would find other people, and a left-over `#` nobody.
+    /// The number in this spelling. `None` unless there are as many placeholders as digits: half a
+    /// number would find other people, and a left-over `#` would find nobody.
     #[must_use]
     pub(crate) fn spell(&self, number: &E164) -> Option<String> {
         let national = number.national();
@@ -84,8 +84,8 @@ fn is_place(c: char) -> bool {
 }
 
 impl Variants {
-    /// The connector's own spellings first, then the first of them of the subscriber's other form,
-    /// if there is one, then the user's formats in the user's order.
+    /// The connector's own spellings come first. Then comes the first of them for the subscriber's
+    /// other form, if there is one, and then the user's formats in the user's order.
     #[must_use]
     pub fn new(number: &E164, own: &[Spelling], formats: &[NumberFormat]) -> Self {
         let other = other_form(number).and_then(|(other, _)| Some(own.first()?.of(&other)));

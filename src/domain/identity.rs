@@ -1,8 +1,7 @@
-//! Whom stored answers belong to: the user whom the CRM names for the credential, if it is known.
+//! Whom stored answers belong to: the user that the CRM names for the credential, if any.
 //!
-//! A caller's user id is a claim that nobody has checked. So answers are stored under an identity
-//! as well, and a valid credential of somebody else, together with a user id that was learnt
-//! somewhere, finds nothing.
+//! A caller's user id is an unverified claim. So answers are stored under an identity as well.
+//! Somebody else's valid credential, with a user id that was found out somewhere, finds nothing.
 
 use std::fmt;
 
@@ -21,7 +20,7 @@ impl IdentityTag {
         self.0
     }
 
-    /// For names in a shared store.
+    /// For keys in a shared store.
     #[must_use]
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
@@ -37,7 +36,7 @@ impl fmt::Debug for IdentityTag {
 /// Whom an answer belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
-    /// A user of the CRM, by the CRM's own word.
+    /// A user of the CRM, as the CRM says.
     Crm {
         /// Address, account and user.
         user: IdentityTag,
@@ -46,7 +45,7 @@ pub enum Identity {
     },
     /// The CRM names nobody: only this very credential finds its answers.
     Credential(AuthTag),
-    /// The caller's word counts (`identity = "caller"`).
+    /// The caller's user id is trusted (`identity = "caller"`).
     Caller,
 }
 
@@ -54,18 +53,18 @@ pub enum Identity {
 pub(crate) const IDENTITY_BYTES: usize = 33;
 
 impl Identity {
-    /// What the key of an answer takes of it.
+    /// The identity's part of an answer's key.
     #[must_use]
     pub(crate) fn tag(&self) -> IdentityTag {
         match self {
             Self::Crm { user, .. } => *user,
             Self::Credential(auth) => IdentityTag(u128::from_be_bytes(auth.to_bytes())),
-            // Any constant does: the claimed user is a part of the key.
+            // Any constant works: the claimed user is a part of the key.
             Self::Caller => IdentityTag(0),
         }
     }
 
-    /// Whether the CRM has named the user.
+    /// Returns whether the CRM has named the user.
     #[must_use]
     pub(crate) fn is_known(&self) -> bool {
         matches!(self, Self::Crm { .. })
@@ -90,7 +89,7 @@ impl Identity {
         bytes
     }
 
-    /// What [`Identity::to_bytes`] gave on another replica. `None` for other bytes.
+    /// Converts back from [`Identity::to_bytes`] of another replica. `None` for other bytes.
     #[must_use]
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (&kind, rest) = bytes.split_first()?;

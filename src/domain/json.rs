@@ -1,9 +1,9 @@
-//! JSON as `google.protobuf.Struct`, and what a field of a CRM's reply says.
+//! JSON as `google.protobuf.Struct`, and the texts in fields of a CRM's reply.
 
 use prost_types::{ListValue, Struct, Value as PbValue, value::Kind};
 use serde_json::{Map, Number, Value};
 
-/// A JSON object as a Struct. Numbers become doubles, as in proto3's own JSON mapping; integers
+/// A JSON object as a Struct. Numbers become doubles, as in proto3's own JSON mapping. Integers
 /// that a double cannot hold become texts, because two ids must not become one.
 #[must_use]
 pub fn to_struct(object: &Map<String, Value>) -> Struct {
@@ -31,7 +31,7 @@ fn to_value(value: &Value) -> PbValue {
     PbValue { kind: Some(kind) }
 }
 
-/// The number as a double, unless it is an integer that would become another one.
+/// The number as a double, unless it is an integer that would change.
 fn double(number: &Number) -> Option<f64> {
     let double = number.as_f64()?;
     match number.as_i128() {
@@ -44,15 +44,15 @@ fn double(number: &Number) -> Option<f64> {
     }
 }
 
-/// Moves a field out of a CRM's reply; null if the reply is no object or has no such field.
+/// Moves a field out of a CRM's reply; null if the reply is not an object or lacks the field.
 /// (Indexing would panic on a reply of another shape.)
 #[must_use]
 pub(crate) fn take(reply: &mut Value, field: &str) -> Value {
     reply.get_mut(field).map(Value::take).unwrap_or_default()
 }
 
-/// A field of a CRM's reply as text. Numbers are written without a decimal point if they are whole.
-/// What is neither text nor number is empty: some CRMs write an empty field as `false`.
+/// A field of a CRM's reply as text. Whole numbers are written without a decimal point. Anything
+/// but text and numbers is empty: some CRMs write an empty field as `false`.
 #[must_use]
 pub(crate) fn text(value: Option<&Value>) -> String {
     match value {
@@ -62,8 +62,7 @@ pub(crate) fn text(value: Option<&Value>) -> String {
     }
 }
 
-/// `7.0` as `7`; `None` for other numbers, and for those whose neighbours a double cannot tell
-/// apart.
+/// `7.0` as `7`. `None` for other numbers, and for those beyond the exact integers of a double.
 fn whole(number: &Number) -> Option<String> {
     const LAST_TOLD_APART: f64 = 9_007_199_254_740_991.0;
     let double = number
@@ -82,11 +81,11 @@ fn whole(number: &Number) -> Option<String> {
     (integer as f64 == double).then(|| integer.to_string())
 }
 
-/// Texts of one list: nobody has so many numbers or addresses.
+/// The most texts of one list: nobody has so many numbers or addresses.
 const MOST_TEXTS: usize = 100;
 
-/// The texts of a field that CRMs fill with a text, an object that holds it as `member`, or a list
-/// of these. Empty ones are left out, and those behind the first hundred of a list.
+/// The texts of a field in which CRMs send a text, an object with it as `member`, or a list of
+/// these. Leaves out empty ones, and all after the first hundred of a list.
 #[must_use]
 pub(crate) fn texts(value: Option<&Value>, member: &str) -> Vec<String> {
     let text = match value {

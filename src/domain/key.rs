@@ -1,14 +1,14 @@
 //! Keys: every input that can change an answer, and nothing else.
 //!
-//! Parts are length-prefixed before they are hashed, so that no two lists of parts share an
-//! encoding (`a|b`, `c` and `a`, `b|c`), and each kind of key begins with a byte of its own. The
-//! hash is SipHash-1-3 with 128 bits under a secret key: nobody outside can aim for a collision.
-//! Replicas that share a Redis share the secret.
+//! Parts are length-prefixed before they are hashed, so that no two lists of parts have the same
+//! encoding (`a|b`, `c` and `a`, `b|c`). Each kind of key begins with its own byte. The hash is
+//! SipHash-1-3 with 128 bits under a secret key, so nobody outside can choose a collision. Replicas
+//! with the same Redis share the secret.
 //!
-//! What all questions of one asker have in common is hashed once ([`QuestionPrefix`]); each of them then
-//! costs the hash of its number. A question is hashed without the identity of who asks it
-//! ([`QuestionKey`]). Together with an identity it names a stored answer ([`ContactKey`]), so that
-//! what one identity was shown is never found under another.
+//! What all questions of one asker have in common is hashed once ([`QuestionPrefix`]). Each
+//! question then only hashes its number. A question is hashed without the identity of the asker
+//! ([`QuestionKey`]). Together with an identity it is the key of a stored answer ([`ContactKey`]).
+//! So answers of one identity are never found under another.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -23,11 +23,11 @@ use super::identity::{Identity, IdentityTag};
 use super::phone::{Party, Region};
 use super::user::{Host, User, WhoAmI};
 
-/// Changes when the parts or their order change. So replicas of two versions never read each
+/// Changes when the parts or their order change, so that replicas of two versions never read each
 /// other's answers.
 const SCHEMA: u8 = 3;
 
-/// What a hash stands for; two kinds never collide.
+/// The purpose of a hash. Two kinds never collide.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TagKind {
     User = 1,
@@ -43,13 +43,13 @@ enum TagKind {
 pub struct UserTag(u128);
 
 impl UserTag {
-    /// What [`Self::to_bytes`] gave on another replica.
+    /// Converts back from [`Self::to_bytes`] of another replica.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 
-    /// For names in a shared store.
+    /// For keys in a shared store.
     #[must_use]
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
@@ -62,8 +62,7 @@ impl fmt::Debug for UserTag {
     }
 }
 
-/// All inputs of a question but the party, hashed as far as they go: made once for a call or a
-/// batch.
+/// All inputs of a question except the party, already hashed. Made once for a call or a batch.
 #[derive(Clone)]
 pub struct QuestionPrefix {
     user: UserTag,
@@ -96,7 +95,7 @@ impl fmt::Debug for QuestionPrefix {
     }
 }
 
-/// One question of a user about a party, whoever the CRM says the user is.
+/// One question of a user about a party, without the identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct QuestionKey {
     user: UserTag,
@@ -111,20 +110,20 @@ impl QuestionKey {
         self.user
     }
 
-    /// Whom it is about.
+    /// The party that it is about.
     #[must_use]
     pub(crate) fn party(&self) -> Party {
         self.party
     }
 
-    /// What else the answer depends on, for names in a shared store.
+    /// The other inputs of the answer, for keys in a shared store.
     #[must_use]
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.hash.to_be_bytes()
     }
 
-    /// Where the answer for this identity is kept. Both hashes are secret and random, so their sum
-    /// is as good as a hash of both.
+    /// The key of the answer for this identity. Both hashes are secret and random, so their sum is
+    /// as good as a hash of both.
     #[must_use]
     pub fn of(&self, identity: &Identity) -> ContactKey {
         let owner = identity.tag();
@@ -146,7 +145,7 @@ impl fmt::Debug for QuestionKey {
     }
 }
 
-/// Where an answer is kept: question and identity, with what the stores group it by.
+/// The key of a stored answer: question and identity, with the fields by which stores group it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContactKey {
     slot: SlotKey,
@@ -154,7 +153,7 @@ pub struct ContactKey {
     owner: IdentityTag,
 }
 
-/// A [`ContactKey`] as two hashes, the party's digits left out.
+/// A [`ContactKey`] as two hashes, without the party's digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SlotKey {
     user: UserTag,
@@ -162,19 +161,19 @@ pub struct SlotKey {
 }
 
 impl ContactKey {
-    /// The claimed user, by whom everything is invalidated.
+    /// The claimed user, by which everything is invalidated.
     #[must_use]
     pub fn user(&self) -> UserTag {
         self.slot.user
     }
 
-    /// Whom it is about.
+    /// The party that it is about.
     #[must_use]
     pub fn party(&self) -> Party {
         self.party
     }
 
-    /// Whose answer it is.
+    /// The owner of the answer.
     #[must_use]
     pub(crate) fn owner(&self) -> IdentityTag {
         self.owner
@@ -188,7 +187,7 @@ impl ContactKey {
 }
 
 impl SlotKey {
-    /// What [`SlotKey::user`] and [`SlotKey::to_bytes`] gave on another replica.
+    /// Converts back from [`SlotKey::user`] and [`SlotKey::to_bytes`] of another replica.
     #[must_use]
     pub(crate) fn from_bytes(user: UserTag, hash: [u8; 16]) -> Self {
         Self {
@@ -203,7 +202,7 @@ impl SlotKey {
         self.user
     }
 
-    /// Question and identity, for names in a shared store.
+    /// Question and identity, for keys in a shared store.
     #[must_use]
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.hash.to_be_bytes()
@@ -227,21 +226,21 @@ impl fmt::Debug for SlotKey {
 pub(crate) struct ScopeTag(u128);
 
 impl ScopeTag {
-    /// For names in a shared store.
+    /// For keys in a shared store.
     #[must_use]
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 }
 
-/// What of a connector's configuration can change an answer.
+/// The part of a connector's configuration that can change an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Crm<'a> {
     /// The connector's name.
     pub connector: &'a str,
-    /// Where the CRM is; empty if users name its host.
+    /// The address of the CRM; empty if users name its host.
     pub base_url: &'a str,
-    /// By which regions stored spellings are read; empty if by the user's.
+    /// The regions for reading stored spellings; empty to use the user's.
     pub regions: &'a [Region],
     /// The names of the user settings that the connector reads.
     pub settings: &'a [String],
@@ -268,7 +267,7 @@ impl KeyMaker {
         Self { secret }
     }
 
-    /// What the keys of all questions have in common that one user asks in one way.
+    /// The common part of the keys of all questions of one user with the same settings.
     #[must_use]
     pub fn prefix(&self, crm: &Crm<'_>, user: &User, formats: &[NumberFormat]) -> QuestionPrefix {
         let mut parts = self.parts_at(TagKind::Question, crm, user.host.as_ref());
@@ -289,7 +288,7 @@ impl KeyMaker {
         }
     }
 
-    /// The tag of a user, as the caller names them.
+    /// The tag of a user, as named by the caller.
     #[must_use]
     pub(crate) fn user(&self, connector: &str, account: &str, id: &str) -> UserTag {
         let mut parts = self.parts(TagKind::User);
@@ -299,8 +298,8 @@ impl KeyMaker {
         UserTag(parts.finish())
     }
 
-    /// The tag of a credential: of all its headers, names and values. It is good for one address:
-    /// what one CRM accepts says nothing about another.
+    /// The tag of a credential: of the names and values of all its headers. It is valid for one
+    /// address: acceptance by one CRM says nothing about another.
     #[must_use]
     pub(crate) fn auth<'a>(
         &self,
@@ -316,7 +315,7 @@ impl KeyMaker {
         AuthTag(parts.finish())
     }
 
-    /// Who the CRM says a credential is.
+    /// Whose a credential is, as the CRM says.
     #[must_use]
     pub(crate) fn identity(&self, crm: &Crm<'_>, host: Option<&Host>, who: &WhoAmI) -> Identity {
         let tag = |kind, parts_of_it: &[&str]| {
@@ -347,11 +346,11 @@ impl KeyMaker {
         ScopeTag(parts.finish())
     }
 
-    /// Parts that hold for one address of one connector only.
+    /// Parts that are valid only for one address of one connector.
     fn parts_at(&self, kind: TagKind, crm: &Crm<'_>, host: Option<&Host>) -> HashParts {
         let mut parts = self.parts(kind);
-        // With an address in the settings nobody is asked at the host that a caller names, and a
-        // quota is one for all of them. Answers are kept apart all the same.
+        // If the settings contain an address, no call goes to the host that a caller names, and all
+        // share one quota. Answers are still kept separate.
         let host = host.filter(|_| kind == TagKind::Question || crm.base_url.is_empty());
         for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
             parts.push(part.as_bytes());
@@ -381,7 +380,7 @@ impl HashParts {
         self.0.write_u64(count as u64);
     }
 
-    /// Values by their names. A value is encoded deterministically: its maps are ordered.
+    /// Values by their names. The encoding of a value is deterministic: its maps are ordered.
     fn inputs<'a>(&mut self, names: &[String], get: impl Fn(&str) -> Option<&'a Value>) {
         self.count(names.len());
         for name in names {

@@ -1,9 +1,9 @@
-//! Lanes: which calls get a CRM's quota first.
+//! Lanes: which calls use a CRM's quota first.
 
-/// Lanes from the most to the least urgent.
+/// Lanes, from the most to the least urgent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Somebody waits for the answer: a phone rings, a person pressed refresh.
+    /// Somebody waits for the answer: a phone rings, or a person pressed refresh.
     CallPop,
     /// A stale answer is refreshed after it was served.
     Revalidate,
@@ -15,7 +15,7 @@ impl Lane {
     /// All lanes, from the most to the least urgent.
     pub(crate) const ALL: [Self; 3] = [Self::CallPop, Self::Revalidate, Self::Prefetch];
 
-    /// Whether nobody waits for the answer.
+    /// Returns whether nobody waits for the answer.
     #[must_use]
     pub(crate) fn is_background(self) -> bool {
         self != Self::CallPop

@@ -1,5 +1,5 @@
-//! Pure values and rules: no I/O, no clock, no async. Everything here is made by a parser and can
-//! be trusted after.
+//! Pure values and rules: no I/O, no clock, no async. Every value here was parsed and can be
+//! trusted.
 
 mod auth_tag;
 pub(crate) mod contact;

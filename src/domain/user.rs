@@ -1,4 +1,4 @@
-//! On whose behalf a CRM is asked: the user, the CRM host, the credential.
+//! On whose behalf a CRM is called: the user, the CRM host, the credential.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::phone::Region;
 
 /// A user of a CRM. Ids are opaque texts of the calling service; nothing is derived from their
-/// form. Not `Clone`: one is shared by all questions of a batch.
+/// form. Not `Clone`: all questions of a batch share one.
 pub struct User {
     /// The caller's id of the user; never empty.
     pub id: String,
     /// The CRM account, or empty.
     pub account: String,
-    /// The CRM host; connectors with a base URL need none.
+    /// The CRM host. Not needed if the connector has a base URL.
     pub host: Option<Host>,
-    /// How numbers without `+` are read.
+    /// The region for numbers without `+`.
     pub region: Option<Region>,
     /// App Connect's user settings.
     pub settings: Settings,
-    /// What the connector reads of `platform_additional_info`.
+    /// The fields of `platform_additional_info` that the connector reads.
     pub info: AdditionalInfo,
 }
 
@@ -32,18 +32,18 @@ impl fmt::Debug for User {
     }
 }
 
-/// Who a credential is, in the CRM's own words.
+/// Whose a credential is, as the CRM says.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct WhoAmI {
     user: String,
     account: String,
 }
 
-/// Longest id of a user or an account that is believed, in bytes.
+/// Longest id of a user or an account that is accepted, in bytes.
 const MAX_ID: usize = 256;
 
 impl WhoAmI {
-    /// `None` without a user id: an account has many users, and naming the account names none of
+    /// `None` without a user id: an account has many users, so an account id identifies none of
     /// them.
     #[must_use]
     pub(crate) fn new(user: String, account: String) -> Option<Self> {
@@ -71,8 +71,8 @@ impl fmt::Debug for WhoAmI {
     }
 }
 
-/// User settings, read as App Connect writes them (`{"name": {"value": v}}`) and plainly
-/// (`{"name": v}`). Clones share them.
+/// User settings, both in App Connect's form (`{"name": {"value": v}}`) and plain (`{"name": v}`).
+/// Clones share them.
 #[derive(Clone, Default)]
 pub struct Settings(Arc<Struct>);
 
@@ -99,13 +99,14 @@ impl Settings {
         }
     }
 
-    /// These settings alone, as the caller sent them.
+    /// Only these settings, as the caller sent them.
     #[must_use]
     pub(crate) fn only(&self, names: &[String]) -> Self {
         Self(Arc::new(only(&self.0, names)))
     }
 
-    /// Whether a switch is on, read as JavaScript would: absent, null, false, 0 and "" are off.
+    /// Returns whether a switch is on, with JavaScript's rules: absent, null, false, 0 and "" are
+    /// off.
     #[must_use]
     pub(crate) fn is_on(&self, name: &str) -> bool {
         match self.get(name).and_then(|value| value.kind.as_ref()) {
@@ -118,7 +119,7 @@ impl Settings {
     }
 }
 
-/// What the calling service stores of a user beside the credential. Connectors read tokens and
+/// What the calling service stores of a user besides the credential. Connectors read tokens and
 /// addresses from it, so it is never printed.
 #[derive(Clone, Default)]
 pub struct AdditionalInfo(Struct);
@@ -130,7 +131,7 @@ impl fmt::Debug for AdditionalInfo {
 }
 
 impl AdditionalInfo {
-    /// These fields of what the caller sent; the others are dropped.
+    /// Only these fields of what the caller sent.
     #[must_use]
     pub(crate) fn only(fields: &Struct, names: &[String]) -> Self {
         Self(only(fields, names))
@@ -142,7 +143,7 @@ impl AdditionalInfo {
         self.0.fields.get(name)
     }
 
-    /// The text of one field; `None` if it is missing, empty or something else.
+    /// The text of one field; `None` if it is missing, empty or not a text.
     #[must_use]
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match &self.get(name)?.kind {
@@ -159,20 +160,20 @@ fn only(fields: &Struct, names: &[String]) -> Struct {
     }
 }
 
-/// The name of a CRM host: a DNS name in lower case and nothing else. No port, no user, no path, no
-/// IP address in any spelling, so that joining it into a URL cannot lead elsewhere.
+/// The name of a CRM host: only a DNS name in lower case. It contains no port, user, path, or IP
+/// address in any spelling, so a URL made from it cannot lead elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host(String);
 
 impl Host {
-    /// Reads a DNS name of two or more labels (RFC 1123); `None` for everything else.
+    /// Parses a DNS name of two or more labels (RFC 1123); `None` for everything else.
     #[must_use]
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let name = text.to_ascii_lowercase();
         let labels: Vec<&str> = name.split('.').collect();
         let named = labels.iter().all(|label| is_label(label));
-        // "127.1", "0x7f.1" and the like are addresses to a URL parser: a top-level domain starts
-        // with a letter and is not a hexadecimal number.
+        // URL parsers read "127.1", "0x7f.1" and the like as addresses. So a top-level domain must
+        // start with a letter and must not be a hexadecimal number.
         let top = labels.last().is_some_and(|top| {
             top.starts_with(|c: char| c.is_ascii_alphabetic())
                 && top.len() >= 2
@@ -195,18 +196,18 @@ fn is_label(label: &str) -> bool {
     (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
 }
 
-/// The value of the HTTP `Authorization` header for the CRM. Never printed; wiped from memory when
-/// dropped. Not `Clone`: one is shared by all questions of a batch.
+/// The value of the HTTP `Authorization` header for the CRM. Never printed; erased from memory on
+/// drop. Not `Clone`: all questions of a batch share one.
 pub(crate) struct AuthHeader(SecretString);
 
 impl AuthHeader {
-    /// Reads a header value: 1 to 8,192 bytes of visible ASCII and spaces (RFC 9110), so that it
-    /// cannot smuggle in another header. `None` for everything else.
+    /// Parses a header value: 1 to 8,192 bytes of visible ASCII and spaces (RFC 9110), so that it
+    /// cannot inject another header. `None` for everything else.
     #[must_use]
     pub(crate) fn parse(text: impl Into<String>) -> Option<Self> {
         let text = Zeroizing::new(text.into());
-        // Without white space around it the text is taken over, not copied: tokens are long. What
-        // is not taken over is wiped.
+        // If there is no white space around the text, it is moved, not copied, because tokens are
+        // long. The rest is erased.
         let mut text = if text.trim().len() == text.len() {
             text
         } else {
@@ -219,7 +220,7 @@ impl AuthHeader {
         (!odd && (1..=8192).contains(&text.len())).then(|| Self(std::mem::take(&mut *text).into()))
     }
 
-    /// The header's value, for the one place that sends it and the one that hashes it.
+    /// The header's value, for the code that sends it and the code that hashes it.
     #[must_use]
     pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()

@@ -11,7 +11,7 @@ use super::generate;
 use super::numbers::Number;
 use super::records::{SampleContact, Samples};
 
-/// How many trailing digits two numbers share when the search takes one for the other.
+/// How many trailing digits two numbers share if the search treats them as the same.
 const COMPARED_DIGITS: usize = 7;
 
 /// Generated contacts, indexed for the search.
@@ -68,8 +68,8 @@ impl DataSet {
         self.samples.clone()
     }
 
-    /// `count` E.164 numbers as they would stand in a call log: most are a contact's, some are
-    /// unknown, and about one in five called before. Equal arguments make equal logs.
+    /// `count` E.164 numbers as in a call log: most are a contact's, some are unknown, and about
+    /// one in five called before. Equal arguments make equal logs.
     #[must_use]
     pub fn recent_calls(&self, count: usize, seed: u64) -> Vec<String> {
         let mut rng = Rng::with_seed(seed);
@@ -86,8 +86,8 @@ impl DataSet {
     }
 
     /// The contacts that have a phone whose last seven digits are those of `text`, in order of
-    /// their ids. None when `text` has fewer digits. Most are not whom the caller looks for: real
-    /// CRMs search like this, too.
+    /// their ids. None if `text` has fewer digits. Most are not the caller: real CRMs search like
+    /// this, too.
     pub(super) fn search(&self, text: &str) -> Vec<&SampleContact> {
         let found = tail(text).and_then(|tail| self.by_tail.get(&tail));
         found
@@ -109,7 +109,7 @@ impl DataSet {
         self.contacts.get(id.checked_sub(1)?)
     }
 
-    /// A number of some contact, unless the one drawn has none.
+    /// A random contact's number; `None` if that contact has no number.
     fn some_number(&self, rng: &mut Rng) -> Option<String> {
         let contact = rng.choice(&self.contacts)?;
         Some(rng.choice(&contact.phones)?.e164.clone())

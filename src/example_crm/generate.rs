@@ -1,5 +1,5 @@
-//! Makes the people and companies of the data set: who there is, who shares a number, whose number
-//! ends like another's.
+//! Makes the people and companies of the data set: who exists, who shares a number, and whose
+//! number ends like another's.
 //!
 //! All randomness comes from one seeded generator, so equal arguments make an equal population.
 
@@ -24,12 +24,12 @@ const HOME_COMPANY: &str = "Example Telephony";
 const FIRST_EXTENSION: usize = 1000;
 const MAX_COLLEAGUES: usize = 200;
 
-/// When contacts came to be: 2023 to 2025, in seconds since 1970.
+/// When contacts were created: 2023 to 2025, in seconds since 1970.
 const CREATED: Range<u64> = 1_672_531_200..1_767_225_600;
 /// No activity is later than this: 2026-04-01.
 const ACTIVE_UNTIL: u64 = 1_775_001_600;
 
-/// One contact in so many has more deals than a page holds.
+/// One contact in this many has more deals than a page holds.
 const BUSY_EVERY: usize = 1_000;
 
 /// Makes at least [`MIN_CONTACTS`] contacts, in no order, with ids from 1 on.
@@ -55,7 +55,7 @@ pub(super) fn population(seed: u64, contacts: usize) -> (Vec<SampleContact>, Sam
 struct Population {
     rng: Rng,
     contacts: Vec<SampleContact>,
-    /// The E.164 numbers that are given away, so that numbers are shared on purpose only.
+    /// The E.164 numbers already used, so that numbers are only shared on purpose.
     used: HashSet<String>,
 }
 
@@ -68,7 +68,7 @@ impl Population {
         }
     }
 
-    /// Pairs of people whose numbers differ in the area code only; at least one pair. Returns a
+    /// Pairs of people whose numbers differ only in the area code; at least one pair. Returns a
     /// number of the first.
     fn near_misses(&mut self, pairs: usize) -> String {
         let first = self.near_miss();
@@ -192,7 +192,7 @@ impl Population {
         self.contact("company", name.clone(), name, "office", phones)
     }
 
-    /// What people and companies have in common. Ids are given when all are there.
+    /// Makes a person or a company. Ids are assigned when all are made.
     fn contact(
         &mut self,
         kind: &'static str,
@@ -258,8 +258,7 @@ impl Population {
         }
     }
 
-    /// A number that nobody has, from `draw`, which may change the country each time: small plans
-    /// run out.
+    /// An unused number from `draw`, which may change the country each time: small plans run out.
     fn fresh(&mut self, draw: fn(&mut Rng) -> Number) -> Number {
         loop {
             let number = draw(&mut self.rng);
@@ -278,8 +277,8 @@ impl Population {
     }
 }
 
-/// `text` as a part of an email address: in lower case, words joined by `-`, without what is not
-/// ASCII.
+/// `text` as a part of an email address: in lower case, words joined by `-`, without non-ASCII
+/// characters.
 fn ascii_word(text: &str) -> String {
     let words = text.chars().map(|c| {
         if c == ' ' {

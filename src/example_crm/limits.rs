@@ -1,5 +1,5 @@
 //! The Example CRM's rate limit: what `40/2s` means, one bucket per bearer token, and the headers
-//! that tell a client.
+//! that report it to a client.
 //!
 //! A bucket holds `requests` and gains them back one by one, evenly over `per` (the generic cell
 //! rate algorithm).
@@ -19,10 +19,10 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// From so many buckets on, the full ones are dropped: they are as good as new ones.
+/// From this many buckets on, full ones are dropped, because they equal new ones.
 const MANY_BUCKETS: usize = 1_024;
 
-/// So many requests per time span, for each bearer token. Written as `40/2s`.
+/// This many requests per time span, for each bearer token. Written as `40/2s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// How many requests may come at once, and also how many come back in `per`.
@@ -42,10 +42,10 @@ pub enum RateLimitError {
     /// There is no `/`.
     #[error("a rate limit is written as requests/time, for example 40/2s")]
     NoSlash,
-    /// What stands before the `/` is not a number from 1 on.
+    /// The part before the `/` is not a number from 1 on.
     #[error("the number of requests: {0}")]
     Requests(ParseIntError),
-    /// What stands after the `/` is not a time span.
+    /// The part after the `/` is not a time span.
     #[error("the time span: {0}")]
     Per(humantime::DurationError),
     /// The time span is zero or longer than a day.
@@ -79,19 +79,19 @@ pub(super) struct RequestLimiter {
     buckets: Buckets,
 }
 
-/// What the limiter says of one request.
+/// The limiter's decision about one request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestVerdict {
     limit: u32,
     remaining: u32,
     /// Until the bucket is full again.
     reset: Duration,
-    /// Until the next request passes, when this one does not.
+    /// Until the next request passes, if this one does not.
     retry_after: Option<Duration>,
 }
 
 impl RequestLimiter {
-    /// A limiter with full buckets; nothing if the limit is more than a request per nanosecond,
+    /// A limiter with full buckets. `None` if the limit is more than a request per nanosecond,
     /// which limits nobody.
     pub(super) fn new(limit: RateLimit) -> Option<Self> {
         let interval = limit.per.min(RateLimit::LONGEST) / limit.requests.get();

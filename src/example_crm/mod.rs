@@ -1,8 +1,8 @@
 //! The Example CRM: a real HTTP server over a generated data set, for the demo, tests and
 //! benchmarks.
 //!
-//! It behaves as CRMs do: its search is fuzzy, it pages, it wants a bearer token, and on request it
-//! is slow, fails or limits the rate. Equal options make equal data.
+//! It behaves as CRMs do: its search is fuzzy, it pages, and it requires a bearer token. On request
+//! it is slow, fails or limits the rate. Equal options make equal data.
 
 use std::future::Future;
 use std::io;
@@ -31,7 +31,7 @@ pub(crate) use records::Samples;
 
 use limits::RequestLimiter;
 
-/// What the Example CRM holds and how badly it behaves.
+/// The content of the Example CRM, and its faults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
     /// How long every reply waits, refusals too.
@@ -102,7 +102,7 @@ impl ExampleCrm {
         &self.data
     }
 
-    /// How many HTTP requests came so far, refused ones included; to be asked while it serves, too.
+    /// How many HTTP requests have arrived, including refused ones. May be read while it serves.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
@@ -118,8 +118,7 @@ impl ExampleCrm {
     ///
     /// # Errors
     ///
-    /// None in practice: a connection that cannot be accepted is passed over, and accepting goes
-    /// on.
+    /// None in practice: if a connection cannot be accepted, it is skipped.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
@@ -127,7 +126,7 @@ impl ExampleCrm {
     ) -> io::Result<()> {
         let listener = listener.tap_io(|connection| {
             // Replies are small: without this each could wait for an acknowledgement. A failure
-            // makes them slower only.
+            // only makes them slower.
             let _ = connection.set_nodelay(true);
         });
         axum::serve(listener, server::router(self))

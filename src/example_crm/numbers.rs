@@ -1,14 +1,14 @@
-//! Phone numbers: made up under the numbering plans of a few countries and spelled as people type
+//! Phone numbers: made up under the numbering plans of a few countries, and spelled as people type
 //! them.
 //!
-//! The numbers are valid under their plans; that somebody really has one of them is chance.
+//! The numbers are valid under their plans. If somebody really has one of them, that is chance.
 
 use fastrand::Rng;
 
 /// How the numbers of one country, or of one kind of them, are made and spelled.
 #[derive(Debug)]
 struct Plan {
-    /// How many of a hundred numbers are of this plan; the rest is North American.
+    /// How many of a hundred numbers use this plan. The rest is North American.
     share: u8,
     /// The country code.
     country: &'static str,
@@ -20,7 +20,7 @@ struct Plan {
     spellings: &'static [&'static str],
 }
 
-/// The North American plan, which most numbers are of.
+/// The North American plan, used by most numbers.
 static NANP: Plan = Plan {
     share: 0,
     country: "1",
@@ -150,8 +150,8 @@ impl Number {
     fn under(plan: &'static Plan, rng: &mut Rng) -> Self {
         loop {
             let subscriber: String = plan.subscriber.chars().map(|c| digit(c, rng)).collect();
-            // A North American exchange is not N11, which is a service such as 911; the other plans
-            // do not mind.
+            // A North American exchange is not N11, which is a service such as 911. The other plans
+            // allow it.
             if subscriber.get(1..3) != Some("11") {
                 return Self {
                     plan,
@@ -179,7 +179,7 @@ impl Number {
     /// The numbers of the plan's other areas that have this number's digits after the area code.
     pub(super) fn elsewhere(&self) -> impl Iterator<Item = Self> {
         let areas = self.plan.areas;
-        // Starts after the own area and goes round, so that no area is preferred.
+        // Starts after the own area and wraps around, so that no area is preferred.
         let start = areas
             .iter()
             .position(|&area| area == self.area)
@@ -192,7 +192,7 @@ impl Number {
     }
 }
 
-/// One of `items`, which are a list of this module or of the word lists and so never empty.
+/// One of `items`. They are a list of this module or of the word lists, so never empty.
 pub(super) fn pick<T: Copy>(items: &[T], rng: &mut Rng) -> T {
     items[rng.usize(..items.len())]
 }

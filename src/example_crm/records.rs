@@ -20,7 +20,7 @@ pub(super) struct SampleContact {
     /// RFC 3339, UTC, whole seconds; as the next one.
     pub(super) created_at: String,
     pub(super) last_activity_at: String,
-    /// Served under an address of their own.
+    /// Served at an address of their own.
     #[serde(skip)]
     pub(super) deals: Vec<Deal>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Phone {
     pub(super) label: &'static str,
     /// As it was typed.
     pub(super) number: String,
-    /// What it means, which the CRM does not tell.
+    /// Its E.164 form, which the CRM does not return.
     #[serde(skip)]
     pub(super) e164: String,
 }

@@ -1,7 +1,7 @@
 //! The HTTP API: routes, the gate that every request passes, and the JSON of replies.
 //!
-//! At the gate a request is counted, then refused by the rate limit (429), for its bearer token
-//! (401, 403) or by chance (500), in this order. Whatever is not in the API is 404. Every refusal
+//! At the gate a request is counted. It may then be refused by the rate limit (429), for its bearer
+//! token (401, 403) or by chance (500), in this order. A path outside the API is 404. Every refusal
 //! is `{"error": "..."}`.
 
 use std::num::NonZeroUsize;
@@ -26,7 +26,7 @@ use crate::clock;
 
 const PAGE_SIZE: usize = 50;
 
-/// Bearer tokens that begin so are accepted.
+/// Bearer tokens with this prefix are accepted.
 const TOKEN_PREFIX: &str = "demo";
 /// The token of a user who may not read contacts.
 const FORBIDDEN_TOKEN: &str = "demo-forbidden";
@@ -66,8 +66,8 @@ async fn nothing_here() -> Rejection {
     NOTHING_HERE
 }
 
-/// Lets a request through to its handler, or answers in its place; in both cases not before the
-/// latency is over.
+/// Passes a request to its handler, or answers it here. In both cases the reply waits for the
+/// latency.
 async fn gate(State(crm): State<Arc<ExampleCrm>>, request: Request, next: Next) -> Response {
     crm.requests.fetch_add(1, Ordering::Relaxed);
     let (verdict, admitted) = crm.admit(request.headers());
@@ -83,7 +83,7 @@ async fn gate(State(crm): State<Arc<ExampleCrm>>, request: Request, next: Next) 
 }
 
 impl ExampleCrm {
-    /// Whether a request with these headers may pass, and what the rate limit says of it.
+    /// Returns whether a request with these headers may pass, and the rate limit's decision.
     fn admit(&self, headers: &HeaderMap) -> (Option<RequestVerdict>, Result<(), Rejection>) {
         // A request without a token has a bucket, too: that of the empty token.
         let token = bearer_token(headers).unwrap_or_default();
@@ -102,7 +102,7 @@ impl ExampleCrm {
 
     /// Fails as often as the error rate says.
     fn chance(&self) -> Result<(), Rejection> {
-        // A rate of 1 always fails, since what is drawn is less than 1.
+        // A rate of 1 always fails, because the drawn number is less than 1.
         if self.error_rate > 0.0 && self.faults.lock().f64() < self.error_rate {
             return Err(Rejection(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -175,8 +175,8 @@ struct Me<'a> {
 /// Longest id of a user.
 const LONGEST_ID: usize = 64;
 
-/// `GET /api/v1/me`: whose the token is. All tokens that are the same up to the first dot are one
-/// user's, so that a token can be exchanged: `demo-ann.1` and `demo-ann.2` are both `demo-ann`.
+/// `GET /api/v1/me`: whose the token is. All tokens with the same text before the first dot belong
+/// to one user, so that a token can be replaced: `demo-ann.1` and `demo-ann.2` are both `demo-ann`.
 async fn me(headers: HeaderMap) -> Response {
     let token = bearer_token(&headers).unwrap_or_default();
     let id = token.split('.').next().unwrap_or(token);

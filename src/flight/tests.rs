@@ -14,7 +14,7 @@ fn flights() -> Test {
     Flights::new(TaskTracker::new(), Handle::current())
 }
 
-/// In a lane, without a deadline, under a credential that is good.
+/// A demand in a lane, without a deadline, under a verified credential.
 fn in_lane(lane: Lane) -> Demand {
     Demand {
         lane,
@@ -190,7 +190,7 @@ async fn without_a_place_no_load_begins_but_those_under_way_are_joined() {
     assert!(board(&flights, 2, slow).wait().await.is_ok());
 }
 
-/// A load under a credential that nothing shows to be good.
+/// A load under a credential that is not verified.
 fn untrusted<F>(flights: &Test, load: impl FnOnce(Arc<Urgency>) -> F) -> Seat<u8>
 where
     F: Future<Output = LoadResult<u8>> + Send + 'static,

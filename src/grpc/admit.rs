@@ -1,8 +1,8 @@
-//! Before a call is read: who calls, and is there room.
+//! Before a call is read: who calls, and whether there is room.
 //!
-//! Promises that nothing of a request is read for a client that is not known or if there is no
-//! place, so that a refusal is quick and costs no memory; and that a request takes a place among
-//! the calls in hand when it is whole.
+//! If the client is unknown or there is no place, nothing of the request is read. So a refusal is
+//! quick and costs no memory. A request takes a place among the calls in progress once it is
+//! complete.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -26,9 +26,9 @@ use crate::api::{ApiError, Overload, RequestKind, RequestPlaces, enter};
 use crate::clients::CallPlace;
 use crate::clock;
 
-/// How long a request that was sent away waits for its answer at least, and at most twice as long,
-/// so that not all are given at once. A client with nothing but half requests spends its own
-/// streams on that, and not the daemon's time.
+/// The shortest time that a rejected request waits for its answer. The longest is twice as long, so
+/// that the answers are spread out. A client that only sends incomplete requests uses up its own
+/// streams with that, not the daemon's time.
 const SENT_AWAY: Duration = Duration::from_secs(1);
 
 /// The places of a prefetch job, which outlives the call that starts it.
@@ -43,7 +43,7 @@ pub(crate) struct AdmitCalls<S> {
 }
 
 impl CallGate {
-    /// The service behind the whole check.
+    /// The service after all checks.
     pub(crate) fn before_calls<S>(&self, inner: S) -> AdmitCalls<S> {
         AdmitCalls {
             inner,
@@ -51,7 +51,7 @@ impl CallGate {
         }
     }
 
-    /// Lets the head of a request in: its client is known, and there is a place now.
+    /// Admits a request by its headers: the client is known, and there is a place now.
     fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<CallPlace>, ApiError> {
         let client = self.identify(request)?;
         let place = enter(client.as_deref())?;
@@ -62,7 +62,7 @@ impl CallGate {
         Ok(place)
     }
 
-    /// The places of a request that is whole. A job takes its own with it.
+    /// Takes the places of a complete request. A job keeps its own.
     fn seat<B>(
         &self,
         request: &mut Request<B>,
@@ -117,25 +117,25 @@ where
     }
 }
 
-/// A call from its first bytes on.
+/// A call, from its first bytes on.
 #[derive(Debug)]
 pub(crate) enum CallFuture<S: Service<Request<WholeBody>>> {
-    /// The request is not whole yet, or was not polled yet.
+    /// The request is not complete yet, or was not polled yet.
     Arriving(Box<ArrivingCall<S>>),
-    /// It has its places, or was refused.
+    /// The call has its places, or was refused.
     Decided(AdmittedCall<S::Future>),
 }
 
-/// A request that arrives.
+/// A request that is still arriving.
 pub(crate) struct ArrivingCall<S> {
-    /// Taken when it is whole.
+    /// Taken when it is complete.
     request: Option<Request<WholeBody>>,
     inner: S,
     gate: CallGate,
     place: Option<CallPlace>,
-    /// Set if it does not come in one piece.
+    /// Set if it does not arrive all at once.
     pending: Option<FairPlace>,
-    /// The answer to one that was sent away, and when it is given.
+    /// The answer to a rejected request, and when it is sent.
     sent_away: Option<(Response<Body>, Timer)>,
 }
 
@@ -166,14 +166,14 @@ where
         self.poll_sent_away(cx)
     }
 
-    /// Ready if newer requests that are not whole need this one's room.
+    /// Ready if newer incomplete requests need this one's room.
     fn poll_room(&mut self, request: &Request<WholeBody>, cx: &mut Context<'_>) -> Poll<()> {
         let gate = &self.gate;
         let pending = self.pending.get_or_insert_with(|| gate.pend(request));
         pending.poll_taken_back(cx)
     }
 
-    /// What was read of the request is dropped now. The stream stays its client's for a while.
+    /// Drops what was read of the request. Its client keeps the stream occupied for a while.
     fn send_away(&mut self, request: &Request<WholeBody>) {
         (self.pending, self.place) = (None, None);
         let answer = self.gate.refuse(request, Overload::Calls.into());
@@ -189,7 +189,7 @@ where
         Poll::Ready(AdmittedCall::refused(std::mem::take(answer)))
     }
 
-    /// The request is whole, or never will be.
+    /// The request is complete, or never will be.
     fn decide(
         &mut self,
         mut request: Request<WholeBody>,

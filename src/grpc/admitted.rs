@@ -1,4 +1,4 @@
-//! A call that was let in, or the answer to one that was not.
+//! A call that was admitted, or the answer to one that was refused.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,11 +13,11 @@ use tonic::body::Body;
 
 use crate::api::{ApiError, RequestPlaces};
 
-/// A call whose admission is decided.
+/// A call with a decision about its admission.
 pub(crate) struct AdmittedCall<F>(AdmitDecision<F>);
 
 enum AdmitDecision<F> {
-    /// Let in. The places are given back with the answer.
+    /// Admitted. The places are given back with the answer.
     Admitted {
         call: F,
         _places: Option<RequestPlaces>,
@@ -27,7 +27,7 @@ enum AdmitDecision<F> {
 }
 
 impl<F> AdmittedCall<F> {
-    /// A call that holds its places until it is answered.
+    /// A call that keeps its places until it is answered.
     pub(super) fn new(call: F, places: Option<RequestPlaces>) -> Self {
         Self(AdmitDecision::Admitted {
             call,
@@ -35,7 +35,7 @@ impl<F> AdmittedCall<F> {
         })
     }
 
-    /// A call that was not let in.
+    /// A call that was refused.
     pub(super) fn refused(answer: Response<Body>) -> Self {
         Self(AdmitDecision::Refused(Some(answer)))
     }
@@ -52,7 +52,8 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match &mut self.get_mut().0 {
-            // Its connection carries others' calls as well. Nothing of the call is looked at again.
+            // After a panic. The connection also carries other calls, and nothing of this call is
+            // used again.
             AdmitDecision::Admitted { call, .. } => {
                 catch_unwind(AssertUnwindSafe(|| Pin::new(call).poll(cx)))
                     .unwrap_or_else(|_| Poll::Ready(Ok(broke_off())))

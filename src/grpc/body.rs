@@ -1,9 +1,9 @@
-//! The body of a request, handed on when all of it is there.
+//! The body of a request, passed on once it is complete.
 //!
-//! Every method of the service takes one message. Holding it back until the request has ended keeps
-//! half a request from being more than its bytes: it has no place, nothing is reserved for what it
-//! announces, nothing of it is decoded. Bounds size and time. Costs nothing if a request comes in
-//! one piece.
+//! Every method of the service takes one message. Until the request has ended, it is held back. So
+//! an incomplete request costs only its bytes: it has no place, no memory is reserved for its
+//! announced length, and nothing is decoded. Limits size and time. Costs nothing if a request
+//! arrives all at once.
 
 use std::fmt;
 use std::pin::Pin;
@@ -19,10 +19,10 @@ use super::gate::Timer;
 use crate::api::{ApiError, Violation};
 use crate::clock;
 
-/// How long a request may take to arrive. Its headers are there already; this is for a few packets.
+/// How long a request may take to arrive after its headers: the rest is a few packets.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
-/// What precedes a message: a flag and its length.
+/// The bytes before a message: a flag and its length.
 const PREFIX: usize = 5;
 
 /// See the header of this file.
@@ -32,7 +32,7 @@ pub(crate) struct WholeBody {
     first: Bytes,
     more: BytesMut,
     whole: bool,
-    /// Set when the request is first waited for.
+    /// Set when the request is first awaited.
     timer: Option<Timer>,
 }
 
@@ -66,8 +66,8 @@ impl WholeBody {
         Ok(())
     }
 
-    /// The announced length has to be the length: a request that says otherwise was cut off, or is
-    /// none.
+    /// The announced length must match. Otherwise the request was cut off, or is not a gRPC
+    /// message.
     fn check(&self) -> Result<(), Status> {
         let mut prefix = self.first.iter().chain(self.more.iter());
         let flag = prefix.next();
@@ -82,7 +82,7 @@ impl WholeBody {
         }
     }
 
-    /// Ready when all of it is there, or will never be; then it must not be handed on.
+    /// Ready when the body is complete, or never will be. In that case it must not be passed on.
     pub(super) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         self.poll_whole(cx)
             .map(|whole| whole.and_then(|()| self.check()))
@@ -128,7 +128,7 @@ impl HttpBody for WholeBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        // Health checks are handed on before they are there.
+        // Health checks are passed on before they are complete.
         if !this.whole
             && let Err(status) = std::task::ready!(this.poll_arrived(cx))
         {

@@ -1,4 +1,4 @@
-//! Messages on the wire: replies written from stored bytes, requests read.
+//! Messages on the wire: replies encoded from stored bytes, requests decoded.
 
 use std::marker::PhantomData;
 
@@ -9,7 +9,7 @@ use tonic_prost::ProstEncoder;
 use crate::api::{ApiError, FindReply, Violation};
 use crate::pb::v1 as pb;
 
-/// Writes [`FindReply`], reads `FindContactRequest`.
+/// Encodes [`FindReply`], decodes `FindContactRequest`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ReplyCodec;
 
@@ -28,7 +28,7 @@ impl Codec for ReplyCodec {
     }
 }
 
-/// Writes `E` as prost does, reads `D`: for the methods whose replies are not stored.
+/// Encodes `E` and decodes `D` as prost does, for methods whose replies are not stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlainCodec<E, D>(PhantomData<(E, D)>);
 
@@ -57,8 +57,8 @@ where
     }
 }
 
-/// Reads a request. Bytes that are no message are the client's fault and reported as such, also a
-/// Struct of a hundred levels.
+/// Decodes a request. Bytes that are not a valid message are reported as the client's fault. So is
+/// a Struct of a hundred levels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestDecoder<T>(PhantomData<T>);
 
@@ -80,7 +80,7 @@ impl<T: prost::Message + Default> Decoder for RequestDecoder<T> {
     }
 }
 
-/// Writes [`FindReply`].
+/// Encodes [`FindReply`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReplyEncoder;
 

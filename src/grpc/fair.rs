@@ -1,8 +1,8 @@
-//! Places that addresses and their connections share, if nothing is known of who asks.
+//! Places shared by addresses and their connections, for requests of unknown clients.
 //!
-//! Owns their number. Promises that there are so many at most, that whoever needs one place finds
-//! it while others hold many, and that it is the oldest place of the connection with most, of the
-//! address with most, that is taken back. An address is what connections count as one ([`Origin`]).
+//! Their number is limited. If one connection holds many places, others still get one. For that,
+//! the oldest place is taken back of the connection with the most places, of the address with the
+//! most. [`Origin`] defines which connections count as one address.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,8 +19,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::clients::Origin;
 
-/// Places that were taken back and are still held, by peers that take nothing: one for so many.
-/// Beyond them nobody is let in where that has to be asked.
+/// Peers that read nothing may still hold places that were taken back. For every three places there
+/// may be one of these; beyond that, [`FairPlaces::try_enter`] refuses.
 pub(super) const LINGERING: usize = 3;
 
 /// The places. Clones share them.
@@ -33,17 +33,17 @@ pub(super) struct FairPlaces {
 #[derive(Default)]
 struct FairState {
     next: u64,
-    /// Those included that were taken back.
+    /// Held places, including those that were taken back.
     held: usize,
     taken: BTreeMap<PlaceKey, CancellationToken>,
     networks: Ranking<IpAddr>,
     connections: HashMap<IpAddr, Ranking<u64>>,
 }
 
-/// Address, connection, and the place's number, which grows.
+/// Address, connection, and the place's number, which increases.
 type PlaceKey = (IpAddr, u64, u64);
 
-/// A place, until it is dropped.
+/// A place, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct FairPlace {
     fair: FairPlaces,
@@ -68,7 +68,7 @@ impl FairPlaces {
         }
     }
 
-    /// A place in any case. If there are too many, one is taken back.
+    /// Takes a place in any case. If there are too many, another is taken back.
     pub(super) fn enter(&self, from: &Origin) -> FairPlace {
         let mut state = self.state.lock();
         let place = self.take(&mut state, from);
@@ -80,7 +80,7 @@ impl FairPlaces {
         place
     }
 
-    /// A place, unless all are taken and whoever holds most has no more than this one would have.
+    /// Takes a place, unless all are taken and no connection holds more than this one would have.
     pub(super) fn try_enter(&self, from: &Origin) -> Option<FairPlace> {
         let mut state = self.state.lock();
         if state.held >= self.most + self.most / LINGERING {
@@ -109,7 +109,7 @@ impl FairPlaces {
 }
 
 impl FairState {
-    /// The address that has to give a place back for this connection's, if there is one.
+    /// The address that must give back a place for this connection, if there is one.
     fn gives_way_to(&self, newcomer: &Origin) -> Option<IpAddr> {
         let network = newcomer.network();
         let (largest, count) = self.networks.first()?;
@@ -121,7 +121,7 @@ impl FairState {
         (count > of_network.count(newcomer.connection()) + 1).then_some(network)
     }
 
-    /// Takes the oldest place back of the connection with most.
+    /// Takes back the oldest place of the connection with the most.
     fn take_back_from(&mut self, network: IpAddr) {
         let connection = self.connections.get(&network).and_then(Ranking::first);
         let Some((connection, _)) = connection else {
@@ -154,7 +154,8 @@ impl FairState {
     }
 }
 
-/// Who has how many, and who has most: of equals the one that has had so many for longest.
+/// How many places each holds, and which holds the most. If several do, the one that has had its
+/// places for longest.
 struct Ranking<K> {
     counts: HashMap<K, (usize, Reverse<u64>)>,
     order: BTreeSet<(usize, Reverse<u64>, K)>,

@@ -1,4 +1,4 @@
-//! The gate that all calls pass: who calls, is there room, and what a refusal looks like.
+//! The gate for all calls: who calls, whether there is room, and how a refusal is reported.
 
 use std::fmt;
 use std::future::Future;
@@ -15,23 +15,23 @@ use super::health::HealthPlaces;
 use crate::api::{ApiError, ClientLimits, RequestKind};
 use crate::clients::{Client, Origin, Peer};
 
-/// Reflection streams of all connections together. It is for people who explore; one such stream
-/// takes 30 KiB.
+/// Reflection streams of all connections together. Reflection is for people who explore the
+/// service; one stream takes 30 KiB.
 pub const REFLECTIONS: usize = 16;
 
 /// The end of a wait.
 pub(super) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// How much there is room for at the gate.
+/// The capacity of the gate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Capacity {
-    /// Requests that are not whole yet.
+    /// Incomplete requests.
     pub(crate) pending: usize,
-    /// Connections, each with its part of the places for health.
+    /// Connections. Each adds places for health.
     pub(crate) connections: usize,
 }
 
-/// What all calls pass. Clones share it.
+/// Passed by all calls. Clones share it.
 #[derive(Clone)]
 pub(crate) struct CallGate(Arc<GateParts>);
 
@@ -52,7 +52,7 @@ impl fmt::Debug for CallGate {
 }
 
 impl CallGate {
-    /// A gate to what `limits` let in.
+    /// A gate with the clients and room of `limits`.
     #[must_use]
     pub(crate) fn new(limits: ClientLimits, capacity: Capacity) -> Self {
         Self(Arc::new(GateParts {
@@ -67,7 +67,7 @@ impl CallGate {
         &self.0.limits
     }
 
-    /// One more request that is not whole yet.
+    /// Adds an incomplete request.
     pub(super) fn pend<B>(&self, request: &Request<B>) -> FairPlace {
         self.0.pending.enter(&origin(request))
     }
@@ -77,12 +77,12 @@ impl CallGate {
         &self.0.health
     }
 
-    /// RequestPlaces for reflection, of all connections together.
+    /// Places for reflection, of all connections together.
     pub(super) fn reflections(&self) -> &Arc<Semaphore> {
         &self.0.reflections
     }
 
-    /// Who calls; `None` if nobody is listed.
+    /// Returns who calls, or `None` if no clients are listed.
     pub(super) fn identify<B>(
         &self,
         request: &Request<B>,
@@ -94,19 +94,19 @@ impl CallGate {
         )
     }
 
-    /// Counts the refusal of something beside look-ups.
+    /// Counts the refusal of a call that is not a look-up.
     pub(super) fn count_refused(&self, error: &ApiError) {
         self.0.limits.count_refused(RequestKind::Other, error);
     }
 
-    /// Counts a refusal and writes it.
+    /// Counts a refusal and encodes it.
     pub(super) fn refuse<B>(&self, request: &Request<B>, error: ApiError) -> Response<Body> {
         self.0.limits.count_refused(kind(request), &error);
         Status::from(error).into_http()
     }
 }
 
-/// The other end of the connection, unless a test calls without one.
+/// The peer of the connection, unless a test calls without one.
 pub(super) fn peer<B>(request: &Request<B>) -> Option<&Peer> {
     request.extensions().get()
 }
@@ -118,7 +118,7 @@ pub(super) fn origin<B>(request: &Request<B>) -> Arc<Origin> {
         .unwrap_or_default()
 }
 
-/// The kind of a request, by its path. Health and reflection are of none that is special.
+/// The kind of a request, by its path. Health and reflection have no kind of their own.
 pub(super) fn kind<B>(request: &Request<B>) -> RequestKind {
     let method = request
         .uri()

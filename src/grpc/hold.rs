@@ -1,4 +1,4 @@
-//! What an answer beside look-ups holds until it has ended.
+//! What a health or reflection answer holds until it ends.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,7 +20,7 @@ const REFLECTION: Duration = Duration::from_secs(60);
 /// How long an answer to a health check may take.
 const CHECK: Duration = Duration::from_secs(10);
 
-/// The places of an answer, and how long it may take. Given back when it has ended.
+/// The places of an answer, given back when it ends, and how long it may take.
 #[derive(Debug)]
 pub(super) struct Hold {
     gate: CallGate,
@@ -35,7 +35,7 @@ impl Hold {
         Self::health(gate, &gate.health().checks, request, CHECK)
     }
 
-    /// The place of a watch of health.
+    /// The place of a health watch.
     pub(super) fn watch<B>(
         gate: &CallGate,
         request: &Request<B>,

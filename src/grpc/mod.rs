@@ -1,7 +1,7 @@
 //! tonic in, tonic out: a thin front over [`crate::api`].
 //!
-//! Owns what is gRPC's alone: reading bodies whole, the layers around calls, health and reflection,
-//! statuses.
+//! Only what is specific to gRPC: reading complete bodies, the layers around calls, health and
+//! reflection, statuses.
 
 mod admit;
 mod admitted;

@@ -1,4 +1,4 @@
-//! The service: each method hands its message to [`ContactApi`] and writes what comes back.
+//! The service: each method passes its message to [`ContactApi`] and encodes the result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) struct ContactRpc {
 }
 
 impl ContactRpc {
-    /// The methods of `api`. Who may call them and how often is for [`super::CallGate`].
+    /// The methods of `api`. [`super::CallGate`] decides who may call them and how often.
     #[must_use]
     pub(crate) fn new(api: Arc<ContactApi>) -> Self {
         Self { api }
@@ -77,8 +77,9 @@ fn context<T>(request: &Request<T>, span: Span) -> RequestContext {
     RequestContext::new(client, timeout(request.metadata()), span)
 }
 
-/// How long the client waits (`grpc-timeout`). tonic would end the call as CANCELLED then;
-/// [`RequestContext`] answers just before, so that the contract's DEADLINE_EXCEEDED arrives.
+/// How long the client waits (`grpc-timeout`). tonic would then end the call as CANCELLED.
+/// [`RequestContext`] answers just before, so that the client gets the contract's
+/// DEADLINE_EXCEEDED.
 fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -1,11 +1,11 @@
-//! Health and reflection: what is answered beside look-ups, health to everybody who reaches the
-//! port.
+//! Health and reflection, the services besides look-ups. Health is open to everybody who can reach
+//! the port.
 //!
-//! Promises that nobody holds much by it: there are places for eight watches and four checks of
-//! health for each connection that may be open. One connection may take as many as are free, and
-//! gives way to one that has fewer. All connections together have a few for reflection. A place is
-//! kept until the stream ends, and a stream ends in time. A health check has to arrive in time as
-//! well.
+//! Nobody can use up much with them. For each connection that may be open, there are places for
+//! eight watches and four checks of health. One connection may take as many as are free, and gives
+//! them back to one that has fewer. All connections together have a few places for reflection. A
+//! stream keeps its place until it ends, and its time is limited. The time for a health check to
+//! arrive is limited as well.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -25,12 +25,12 @@ use super::hold::Hold;
 use super::timed::TimedBody;
 use crate::api::ApiError;
 
-/// Largest request for health: the name of a service, with room.
+/// Largest health request: the name of a service, with some room to spare.
 const HEALTH_BYTES: usize = 1 << 10;
 
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
-/// A service beside look-ups, with its bounds; see the header of this file.
+/// A service besides look-ups, with its limits; see the module's header.
 #[derive(Debug, Clone)]
 pub(crate) struct SideService<S> {
     inner: S,
@@ -40,19 +40,19 @@ pub(crate) struct SideService<S> {
 
 #[derive(Debug, Clone, Copy)]
 enum SideBounds {
-    /// Open to everybody; a watch ends after this time.
+    /// Open to everybody. A watch ends after this time.
     Health(Duration),
     /// For known clients.
     Reflection,
 }
 
 impl CallGate {
-    /// Health, which needs no credential. Whoever watches it is asked to begin again after `watch`.
+    /// Health, without a credential. A watch ends after `watch`, and its client begins again.
     pub(crate) fn before_health<S>(&self, inner: S, watch: Duration) -> SideService<S> {
         self.beside(inner, SideBounds::Health(watch))
     }
 
-    /// Reflection, for which the credential of a client is enough.
+    /// Reflection, for any known client.
     pub(crate) fn before_reflection<S>(&self, inner: S) -> SideService<S> {
         self.beside(inner, SideBounds::Reflection)
     }
@@ -109,13 +109,13 @@ where
     }
 }
 
-/// The answer of a service beside look-ups.
+/// The answer of a service besides look-ups.
 pub(crate) struct SideFuture<F>(SideCall<F>);
 
 enum SideCall<F> {
-    /// Let in; what it holds moves into the answer's body.
+    /// Admitted. What it holds moves into the answer's body.
     Admitted { call: F, hold: Option<Hold> },
-    /// Refused; taken when it is polled.
+    /// Refused. The answer is taken when it is polled.
     Refused(Option<Response<Body>>),
 }
 

@@ -1,4 +1,4 @@
-//! Failures on gRPC's wire: the one place that makes statuses of [`ApiError`]s.
+//! Turns every [`ApiError`] into a gRPC status.
 
 use prost::{Message as _, Name as _};
 use prost_types::Any;

@@ -1,4 +1,4 @@
-//! A body that ends in time, or when its place is taken back.
+//! A body that ends after a time limit, or when its place is taken back.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,7 +13,7 @@ use super::gate::Timer;
 use super::hold::Hold;
 use crate::clock;
 
-/// The body of an answer beside look-ups, with what it holds.
+/// The body of a health or reflection answer, with what it holds.
 pub(super) struct TimedBody {
     inner: Body,
     timer: Timer,
@@ -31,13 +31,13 @@ impl TimedBody {
         }
     }
 
-    /// Ready with the reason once it may go on no longer.
+    /// Ready with the reason when it must end.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         if let Poll::Ready(status) = self.hold.poll_taken_back(cx) {
             return Poll::Ready(status);
         }
         self.timer.as_mut().poll(cx).map(|()| {
-            Status::unavailable("this stream has lived as long as it may: begin another one")
+            Status::unavailable("this stream has reached its time limit: open another one")
         })
     }
 }

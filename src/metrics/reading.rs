@@ -1,14 +1,14 @@
-//! Figures read back from the families, for the status page.
+//! Figures read from the metric families, for the status page.
 //!
-//! prometheus-client shows what a histogram or a family holds to its text encoder only. So the page
-//! that Prometheus gets is read again: whatever is exported can be shown, and counting costs
-//! nothing more.
+//! prometheus-client gives the values of a histogram or a family only to its text encoder. So the
+//! text for Prometheus is parsed again. Everything that is exported can be shown, and counting does
+//! not become slower.
 
 use std::collections::BTreeMap;
 
 use super::SECONDS;
 
-/// Buckets of a histogram, the one without an upper bound included.
+/// Buckets of a histogram, including the one without an upper bound.
 pub(super) const BUCKETS: usize = 17;
 
 /// Observations of one or several histograms, by bucket.
@@ -22,7 +22,7 @@ impl HistogramBuckets {
         self.0.iter().sum()
     }
 
-    /// Those that came after `earlier`.
+    /// The observations after `earlier`.
     #[must_use]
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let mut later = *self;
@@ -32,16 +32,16 @@ impl HistogramBuckets {
         later
     }
 
-    /// These and `others`.
+    /// Adds the observations of `others`.
     pub(crate) fn add(&mut self, others: &Self) {
         for (count, other) in self.0.iter_mut().zip(others.0) {
             *count += other;
         }
     }
 
-    /// The time in seconds that the part `q` of them did not exceed, interpolated within its bucket
-    /// as PromQL's `histogram_quantile` does; the highest bound if it lies beyond. `None` if
-    /// there are none.
+    /// The quantile `q` in seconds, interpolated within its bucket as in PromQL's
+    /// `histogram_quantile`. It is the highest bound if it lies beyond it. `None` if there are no
+    /// observations.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,
@@ -99,7 +99,7 @@ impl MetricsReading {
         )
     }
 
-    /// The sum of all series of a counter, by its exported name, that carry these labels.
+    /// The sum of all series of a counter, by its exported name, with these labels.
     #[must_use]
     pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         whole(
@@ -123,12 +123,11 @@ impl MetricsReading {
         counts
     }
 
-    /// The observations of all series of a histogram, by its exported name, that carry these
-    /// labels.
+    /// The observations of all series of a histogram, by its exported name, with these labels.
     #[must_use]
     pub(crate) fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> HistogramBuckets {
         let (name, mut buckets) = (format!("{name}_bucket"), HistogramBuckets::default());
-        // Lines of one series follow each other, each bucket with all below it.
+        // The lines of one series are consecutive, and each bucket includes all below it.
         let mut below = 0;
         for series in self.0.iter().filter(|series| series.matches(&name, labels)) {
             let bound = series

@@ -1,8 +1,8 @@
 //! The connections of the operations port: few at once, and none for long.
 //!
-//! Promises that whoever comes is let in. If there are too many connections, the oldest ends: a
-//! probe takes a millisecond, while whoever fills the port holds on. Half a request ends in time,
-//! and so does a connection that waits for its next request, or takes nothing of an answer.
+//! Every new connection is accepted. If there are too many, the oldest is closed: a probe takes a
+//! millisecond, while a client that fills the port holds on. An incomplete request has a time
+//! limit. So has a connection that waits for its next request, or does not read an answer.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -21,20 +21,20 @@ use crate::clock::{self, OncePerMinute};
 /// Most connections at once: probes, a few scrapers and browsers.
 pub(crate) const CONNECTIONS: usize = 64;
 
-/// How long the head of a request may take, and the pause between two requests.
+/// The time limit for the head of a request, and for the pause between two requests.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// How long a connection may live: several scrapes.
+/// The longest life of a connection: several scrapes.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// Most bytes of a request's head.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// Time before the next connection is tried if the system gives none, for want of file descriptors
-/// mostly.
+/// How long to wait if the system cannot accept a connection, mostly because it has no file
+/// descriptors left.
 const REST: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` ends. Requests that are in hand then are cut off.
+/// Serves until `shutdown` completes. Running requests are then cut off.
 pub(super) async fn serve(
     listener: TcpListener,
     routes: Router,
@@ -58,7 +58,7 @@ pub(super) async fn serve(
     }
 }
 
-/// The connections at this moment. They end when this is dropped.
+/// The open connections, closed on drop.
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<Option<()>>,
@@ -66,7 +66,7 @@ struct Connections {
 }
 
 impl Connections {
-    /// Serves one more. If that is too many, the oldest ends.
+    /// Serves one more. If there are too many, closes the oldest.
     fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
         self.oldest_first.retain(|handle| !handle.is_finished());
@@ -86,6 +86,6 @@ async fn connection(stream: TcpStream, routes: Router) {
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    // A client that breaks off is no failure of ours.
+    // If a client breaks off, that is not a failure of the daemon.
     let _ = served.await;
 }

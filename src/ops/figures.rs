@@ -1,4 +1,4 @@
-//! How figures are written for people.
+//! Formats figures for people.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A whole number with its thousands apart: `12 345`, with narrow spaces that do not break.
+/// A whole number with separated thousands: `12 345`, with narrow non-breaking spaces.
 pub(super) fn whole(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() * 2);
@@ -53,7 +53,7 @@ pub(super) fn rate(per_second: f64) -> String {
     }
 }
 
-/// A time with two digits that count; the highest bound of the histograms means "or more".
+/// A time with two significant digits. The highest bound of the histograms means "or more".
 pub(super) fn seconds(seconds: Option<f64>) -> String {
     let Some(seconds) = seconds else {
         return "–".to_owned();
@@ -71,7 +71,7 @@ pub(super) fn seconds(seconds: Option<f64>) -> String {
     }
 }
 
-/// A part of a whole.
+/// A fraction as percent.
 pub(super) fn percent(part: f64) -> String {
     match part * 100.0 {
         p if p > 0.0 && p < 1.0 => "under 1 %".to_owned(),
@@ -80,7 +80,7 @@ pub(super) fn percent(part: f64) -> String {
     }
 }
 
-/// A stretch of time in its two largest units.
+/// A duration in its two largest units.
 pub(super) fn duration(seconds: u64) -> String {
     let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")

@@ -1,8 +1,8 @@
-//! The last five minutes: what the counters said every two seconds.
+//! The last five minutes: the counters, sampled every two seconds.
 //!
-//! Owns the ring of samples and the sums over it. A sample is a copy of counters, so two of them
-//! show what happened in between, and nothing is counted twice. Bounded: about 1 KiB a sample, and
-//! 300 bytes for each connector.
+//! Holds the ring of samples and calculates sums over it. A sample is a copy of counters: the
+//! difference of two is what happened in between, and nothing is counted twice. Bounded: about 1
+//! KiB per sample, and 300 bytes for each connector.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::metrics::{HistogramBuckets, Metrics, MetricsReading};
 pub(super) const STEP: Duration = Duration::from_secs(2);
 /// Steps that are remembered: five minutes.
 const STEPS: usize = 150;
-/// Steps over which "now" is reckoned: ten seconds.
+/// The steps that count as "now": ten seconds.
 const NOW: usize = 5;
 
-/// Where answers come from, in the order in which a look-up asks.
+/// The sources of answers, in the order in which a look-up asks them.
 pub(super) const SOURCES: [&str; 4] = ["memory", "redis", "crm", "none"];
 /// Tiers, in the same order.
 pub(super) const TIERS: [&str; 2] = ["memory", "redis"];
-/// What a tier says.
+/// The results of a tier.
 pub(super) const RESULTS: [&str; 4] = ["hit", "stale", "miss", "error"];
 
-/// What the counters said at one moment.
+/// The counters at one moment.
 #[derive(Debug)]
 pub(super) struct Sample {
     at: Instant,
@@ -48,7 +48,7 @@ pub(super) struct Sample {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CrmSample {
     pub(crate) calls: u64,
-    /// Those that brought no 2xx or 3xx.
+    /// Calls without a 2xx or 3xx reply.
     pub(crate) failed: u64,
     pub(crate) duration: HistogramBuckets,
 }
@@ -138,28 +138,28 @@ impl History {
         }
     }
 
-    /// What is remembered.
+    /// The remembered samples.
     pub(super) fn window(&self) -> HistoryWindow {
         HistoryWindow(self.ring.lock().iter().map(Arc::clone).collect())
     }
 }
 
-/// A stretch of history.
+/// A period of history.
 #[derive(Debug)]
 pub(super) struct HistoryWindow(Vec<Arc<Sample>>);
 
 impl HistoryWindow {
-    /// From its first sample to its last.
+    /// The time from its first sample to its last.
     pub(super) fn length(&self) -> Duration {
         self.between(0, self.0.len().saturating_sub(1))
     }
 
-    /// The last sample; the figures since the start of the process.
+    /// The last sample: the counts since the start of the process.
     pub(super) fn last(&self) -> Option<&Sample> {
         self.0.last().map(Arc::as_ref)
     }
 
-    /// How far a counter rose over the whole window.
+    /// The increase of a counter over the whole window.
     pub(super) fn rise(&self, counter: impl Fn(&Sample) -> u64) -> u64 {
         match (self.0.first(), self.0.last()) {
             (Some(first), Some(last)) => counter(last).saturating_sub(counter(first)),
@@ -178,7 +178,7 @@ impl HistoryWindow {
         }
     }
 
-    /// How fast a counter has risen in the last ten seconds, a second.
+    /// The increase of a counter per second, over the last ten seconds.
     pub(super) fn rate(&self, counter: impl Fn(&Sample) -> u64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         self.rate_between(last.saturating_sub(NOW), last, &counter)
@@ -191,7 +191,7 @@ impl HistoryWindow {
             .collect()
     }
 
-    /// A quantile for each step, over the ten seconds that end with it; `None` if nothing was
+    /// A quantile for each step, over the ten seconds that end with it. `None` if nothing was
     /// observed.
     pub(super) fn quantiles(
         &self,

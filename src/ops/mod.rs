@@ -1,9 +1,9 @@
-//! The operations port: the status page, `/status.json`, `/metrics`, `/livez`, `/readyz`. It holds
-//! nothing personal.
+//! The operations port: the status page, `/status.json`, `/metrics`, `/livez`, `/readyz`. It shows
+//! no personal data.
 //!
-//! The page is rendered here and needs no script; the one it brings renews it. Everything it needs
-//! is in this program. What it shows is put together at most once a second, however many look, and
-//! costs a look-up nothing.
+//! The page is rendered here and works without its script, which only refreshes it. Everything it
+//! needs is compiled in. Its content is computed at most once a second, however many people look,
+//! and does not slow look-ups down.
 
 use std::fmt;
 use std::future::Future;
@@ -40,11 +40,11 @@ use history::History;
 use status::ProcessView;
 use view::{JobView, StatusView};
 
-/// How long what was put together is shown again.
+/// How long rendered content is reused.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// For every page: read as what it says it is, kept by nobody, framed by nobody, and nothing loaded
-/// from elsewhere.
+/// Headers of every page: no content sniffing, no caching, no framing, and nothing loaded from
+/// elsewhere.
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (
         header::X_CONTENT_TYPE_OPTIONS,
@@ -80,7 +80,7 @@ pub(crate) struct OpsServer {
     rendered: Arc<Mutex<Option<RenderedStatus>>>,
 }
 
-/// The status as it was put together last.
+/// The last rendered status.
 #[derive(Clone)]
 struct RenderedStatus {
     age: Stopwatch,
@@ -97,7 +97,7 @@ impl fmt::Debug for OpsServer {
 }
 
 impl OpsServer {
-    /// Pages over the daemon's metrics; `ready` turns false when it begins to stop, `live`
+    /// Pages over the daemon's metrics. `ready` becomes false when it begins to stop. `live`
     /// returns what metrics do not show.
     #[must_use]
     pub(crate) fn new(
@@ -118,12 +118,12 @@ impl OpsServer {
         }
     }
 
-    /// Remembers the last minutes for the plots, for as long as it runs.
+    /// Records the last minutes for the plots, as long as it runs.
     pub(crate) fn record(&self) -> impl Future<Output = ()> + Send + use<> {
         self.history.clone().record()
     }
 
-    /// Serves until `shutdown` ends.
+    /// Serves until `shutdown` completes.
     pub(crate) async fn serve(
         self,
         listener: TcpListener,
@@ -155,7 +155,7 @@ impl OpsServer {
             .with_state(self)
     }
 
-    /// The status as it is now, or was less than [`KEPT`] ago.
+    /// The current status, or one that is less than [`KEPT`] old.
     fn rendered(&self) -> RenderedStatus {
         let mut rendered = self.rendered.lock();
         if let Some(kept) = rendered.as_ref()
@@ -167,7 +167,7 @@ impl OpsServer {
         let fresh = RenderedStatus {
             age: Stopwatch::start(),
             html: Bytes::from(page::html(&status)),
-            // Fails for maps with keys that are no strings only.
+            // Fails only for maps whose keys are not strings.
             json: Bytes::from(serde_json::to_vec(&status).unwrap_or_default()),
         };
         *rendered = Some(fresh.clone());
@@ -223,7 +223,7 @@ async fn metrics(State(ops): State<OpsServer>) -> impl IntoResponse {
 }
 
 /// Ready means "send calls here": from the bound port until the stop begins. A CRM that is down
-/// changes nothing, for stored answers are still served and no other replica could do better.
+/// changes nothing, because stored answers are still served and no other replica could do better.
 async fn readyz(State(ops): State<OpsServer>) -> impl IntoResponse {
     if ops.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ready\n")

@@ -1,7 +1,7 @@
 //! Small plots as SVG: the last five minutes, the newest on the right.
 //!
-//! Drawn without words and without colours of their own: the style sheet brings the colours, each
-//! area has a pattern, and the text beside a plot says what it shows.
+//! Drawn without text and without colours: the style sheet sets the colours, each area has a
+//! pattern, and the text beside a plot explains it.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ const WIDTH: f64 = 600.0;
 /// Height of a plot with several layers.
 const STACK_HEIGHT: f64 = 150.0;
 
-/// One value for each step, drawn as a line over an area. `label` says it in words.
+/// One value for each step, drawn as a line over an area. `label` describes it.
 pub(super) fn line(values: &[f64], label: &str) -> String {
     const HEIGHT: f64 = 40.0;
     let top = highest(values.iter().copied());
@@ -36,7 +36,7 @@ pub(super) fn line(values: &[f64], label: &str) -> String {
 }
 
 /// Times on a logarithmic scale from 100 µs at the bottom to 10 s at the top, with gaps for steps
-/// without one.
+/// without a value.
 pub(super) fn times(values: &[Option<f64>], label: &str) -> String {
     const HEIGHT: f64 = 40.0;
     let mut svg = open("spark", HEIGHT, label);
@@ -61,8 +61,7 @@ pub(super) fn times(values: &[Option<f64>], label: &str) -> String {
     svg + "</svg>"
 }
 
-/// Several values for each step, one on top of the other, each with its class. Returns the top of
-/// the scale as well.
+/// Several values for each step, stacked, each with its class. Also returns the top of the scale.
 pub(super) fn stack(layers: &[(&str, &[f64])], label: &str) -> (String, f64) {
     let lengths = layers.iter().map(|(_, values)| values.len());
     let ground = vec![0.0; lengths.max().unwrap_or(0)];
@@ -119,7 +118,7 @@ fn layer(svg: &mut String, class: &str, lower: Vec<(f64, f64)>, mut upper: Vec<(
     let _ = write!(svg, r#"<path class="{class} line" d="{line}"/>"#);
 }
 
-/// One pattern for each source, so that areas differ without their colours.
+/// One pattern for each source, so that areas differ without colours.
 const PATTERNS: &str = concat!(
     "<defs>",
     r#"<pattern id="memory" width="6" height="6" patternUnits="userSpaceOnUse"><path class="ground" d="M0 0h6v6H0z"/></pattern>"#,
@@ -151,7 +150,7 @@ fn x(n: usize, length: usize) -> f64 {
     WIDTH * ((STEPS - 1).saturating_sub(length - 1 - n)) as f64 / (STEPS - 1) as f64
 }
 
-/// A little below the edge at the most, so that no line is cut.
+/// Slightly inside the edge, so that no line is cut off.
 fn y(part: f64, height: f64) -> f64 {
     height - 1.0 - part.clamp(0.0, 1.0) * (height - 3.0)
 }
@@ -170,7 +169,7 @@ fn highest(values: impl Iterator<Item = f64>) -> f64 {
     if highest > 0.0 { highest } else { 1.0 }
 }
 
-/// The next number of the kind 1, 2, 4 times a power of ten: four parts of it are easy to read.
+/// The next number of the form 1, 2, 4 times a power of ten: a quarter of it is easy to read.
 fn round_up(value: f64) -> f64 {
     let power = 10.0_f64.powf(value.log10().floor());
     [1.0, 2.0, 4.0, 10.0]

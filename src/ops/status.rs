@@ -1,4 +1,4 @@
-//! The status put together: from the history of the counters and what else is known.
+//! Assembles the status from the history of the counters and the other sources.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::view::{
 };
 use crate::metrics::HistogramBuckets;
 
-/// Jobs that are listed; of more only the number is shown.
+/// The most jobs that are listed. Of further ones only the number is shown.
 const MOST_JOBS: usize = 50;
 
-/// What this process knows of itself.
+/// What the metrics do not contain of this process.
 #[derive(Debug)]
 pub(super) struct ProcessView {
     pub(crate) ready: bool,
@@ -125,14 +125,14 @@ impl ConnectorView {
 }
 
 impl QuotaView {
-    /// Calls a second that the scopes in use may make together.
+    /// Calls per second that the scopes in use may make together.
     #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 users")]
     fn per_second(&self) -> f64 {
         let kinds = self.apart.iter();
         let apart: f64 = kinds
             .map(|kind| f64::from(kind.rate) / kind.per_seconds)
             .sum();
-        // With a quota for each kind there are no calls without one.
+        // If each kind has its own quota, there are no other calls.
         let all_others = if self.apart.len() == 2 {
             0.0
         } else {
@@ -159,7 +159,7 @@ fn tiers(
 }
 
 impl TierView {
-    /// The tier at this place in [`TIERS`], without its size.
+    /// The tier at this position in [`TIERS`], without its size.
     fn new(window: &HistoryWindow, n: usize) -> Self {
         let rise = |(at, result)| (result, window.rise(|sample| sample.tiers[n][at]));
         let per_second = |counter: fn(&[u64; RESULTS.len()]) -> u64| {
@@ -178,7 +178,7 @@ impl TierView {
     }
 }
 
-/// How far each counter of a family rose; those that did not are left out.
+/// The increase of each counter of a family. Counters without an increase are left out.
 fn rises(
     window: &HistoryWindow,
     family: impl Fn(&Sample) -> &BTreeMap<String, u64>,
@@ -198,7 +198,7 @@ fn rises(
         .collect()
 }
 
-/// To a thousandth: more digits say nothing.
+/// Rounded to a thousandth, because more digits mean nothing.
 fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
@@ -207,7 +207,7 @@ fn rounded_all(values: Vec<f64>) -> Vec<f64> {
     values.into_iter().map(rounded).collect()
 }
 
-/// Seconds to a millionth.
+/// Seconds, rounded to a millionth.
 fn micros(seconds: Option<f64>) -> Option<f64> {
     seconds.map(|seconds| (seconds * 1e6).round() / 1e6)
 }

@@ -1,29 +1,29 @@
-//! `/status.json`: how it stands with this process, for programs and for the page.
+//! `/status.json`: the state of this process, for programs and for the page.
 //!
-//! Owns the shape, which only grows: a field keeps its name and meaning. Holds sums by connector,
-//! source and lane, and nothing that belongs to a user: no number, name, user, account, host or
-//! credential can stand in it, because none of them reaches the figures it is made from.
+//! Defines its fields. Fields may be added; an existing field keeps its name and meaning. Contains
+//! sums by connector, source and lane, and nothing that belongs to a user: no number, name, user,
+//! account, host or credential reaches the figures it is made from.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What the counters do not show, at this moment. The app fills it in, which knows all rooms.
+/// The current values that the counters do not show. The app, which knows all rooms, sets them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LiveView {
     /// Connectors by name.
     pub(crate) connectors: Vec<QuotaView>,
     /// The connection to Redis, if there is one.
     pub(crate) redis: Option<RedisView>,
-    /// Replicas that this one knows of, itself included; none without Redis.
+    /// Replicas that this one knows of, including itself. `None` without Redis.
     pub(crate) replicas: Option<u32>,
     /// Most bytes that the memory tier may hold.
     pub(crate) memory_limit: u64,
-    /// Most bytes that the process takes by its settings, whatever clients and CRMs do.
+    /// The most bytes that the process can take with its settings, whatever clients and CRMs do.
     pub(crate) memory_ceiling: u64,
 }
 
-/// One connector's quota and what waits for it.
+/// One connector's quota, and the calls that wait for it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QuotaView {
     /// The connector's name.
@@ -32,17 +32,17 @@ pub(crate) struct QuotaView {
     pub(crate) rate: u32,
     /// The period.
     pub(crate) per_seconds: f64,
-    /// Calls at once after a rest.
+    /// Calls at once after a pause.
     pub(crate) burst: u32,
     /// `user` or `account`: whose calls are counted together.
     pub(crate) scope: &'static str,
-    /// Quotas of one kind of call, beside that of all the rest.
+    /// Separate quotas of one kind of call.
     pub(crate) apart: Vec<SeparateQuota>,
-    /// How many of them are in use now.
+    /// The number of scopes in use now.
     pub(crate) scopes: usize,
-    /// How many of them rest because the CRM asked for it.
+    /// How many of them are paused because the CRM asked for it.
     pub(crate) resting: usize,
-    /// How many of them make no refresh and no prefetch call now; those that rest are among them.
+    /// How many of them make no refresh and no prefetch call now, including paused ones.
     pub(crate) background_resting: usize,
     /// Calls that wait for their turn.
     pub(crate) waiting: WaitingView,
@@ -57,7 +57,7 @@ pub(crate) struct SeparateQuota {
     pub(crate) rate: u32,
     /// The period.
     pub(crate) per_seconds: f64,
-    /// Calls at once after a rest.
+    /// Calls at once after a pause.
     pub(crate) burst: u32,
 }
 
@@ -68,21 +68,21 @@ pub(crate) struct WaitingView {
     pub(crate) call_pop: usize,
     /// Stale answers that are refreshed.
     pub(crate) revalidate: usize,
-    /// Call logs that warm up.
+    /// Call logs that are prefetched.
     pub(crate) prefetch: usize,
 }
 
 /// The connection to Redis.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct RedisView {
-    /// `up`, `limited` if Redis refuses a part of what it is used for, `connecting`, or `down` if
-    /// nobody asks it.
+    /// `up`, `limited` if Redis refuses some of the commands in use, `connecting`, or `down` if no
+    /// calls are sent to it.
     pub(crate) state: &'static str,
-    /// Calls in a row without an answer; nobody waits for it until it answers again.
+    /// Calls in a row without an answer. Nobody waits for Redis until it answers again.
     pub(crate) failures_in_a_row: u32,
 }
 
-/// The whole of it.
+/// The whole status.
 #[derive(Debug, Serialize)]
 pub(super) struct StatusView {
     pub(crate) version: &'static str,
@@ -90,12 +90,12 @@ pub(super) struct StatusView {
     /// `ready` or `stopping`.
     pub(crate) state: &'static str,
     pub(crate) uptime_seconds: u64,
-    /// The most that the process takes by its settings, whatever clients and CRMs do.
+    /// The most bytes that the process can take with its settings, whatever clients and CRMs do.
     pub(crate) memory_ceiling_bytes: u64,
     pub(crate) replicas: Option<u32>,
     /// The time that "in the window" means: at most five minutes.
     pub(crate) window_seconds: f64,
-    /// The distance of the values in each `history`, of which the last is the newest.
+    /// The interval of the values in each `history`, the newest last.
     pub(crate) step_seconds: f64,
     pub(crate) lookups: LookupsView,
     pub(crate) connectors: Vec<ConnectorView>,
@@ -108,13 +108,13 @@ pub(super) struct StatusView {
 pub(super) struct LookupsView {
     pub(crate) per_second: f64,
     pub(crate) in_window: u64,
-    /// Those that joined another's CRM call.
+    /// Those that joined another caller's load.
     pub(crate) shared_in_window: u64,
     pub(crate) p50_seconds: Option<f64>,
     pub(crate) p99_seconds: Option<f64>,
-    /// Where answers came from; `none` is a failure, or a number that nobody is looked up for.
+    /// Where answers came from. `none` is a failure, or a number without a look-up.
     pub(crate) sources: Vec<SourceView>,
-    /// `found`, `not_found`, or why not.
+    /// `found`, `not_found`, or the reason of a failure.
     pub(crate) outcomes_in_window: BTreeMap<String, u64>,
 }
 
@@ -137,10 +137,10 @@ pub(super) struct ConnectorView {
     #[serde(flatten)]
     pub(crate) quota: QuotaView,
     pub(crate) calls_per_second: f64,
-    /// The part of what the scopes in use may spend together that is spent now; 1 is all.
+    /// The fraction of the quota of all scopes in use that is spent now; 1 is all.
     pub(crate) spent: Option<f64>,
     pub(crate) calls_in_window: u64,
-    /// Calls that brought no 2xx or 3xx.
+    /// Calls without a 2xx or 3xx reply.
     pub(crate) failed_in_window: u64,
     pub(crate) p50_seconds: Option<f64>,
     pub(crate) p99_seconds: Option<f64>,

@@ -1,7 +1,6 @@
 //! The certificates to trust for TLS, from a PEM file.
 //!
-//! Owns how the file of `redis.ca_file` is read. Promises at least one certificate, each of which
-//! can be used.
+//! Parses the file of `redis.ca_file`: at least one certificate, and all must be usable.
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -10,16 +9,16 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 #[derive(Debug, Clone)]
 pub struct CaCertificates(Vec<u8>);
 
-/// A file holds no certificates that can be used.
+/// A file contains no usable certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("holds no certificate in PEM format that can be used")]
 pub struct CaCertificatesError;
 
 impl CaCertificates {
-    /// Reads the content of a PEM file.
+    /// Parses the content of a PEM file.
     ///
     /// # Errors
-    /// [`CaCertificatesError`] if there is none, or one that is damaged.
+    /// [`CaCertificatesError`] if there is no certificate, or a damaged one.
     pub fn parse(pem: Vec<u8>) -> Result<Self, CaCertificatesError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {

@@ -1,6 +1,6 @@
 //! How a connection to Redis is made, for each topology.
 //!
-//! Owns the redis crate's clients and their options. Promises one multiplexed connection, or an
+//! Uses the redis crate's clients with their options. Returns one multiplexed connection, or an
 //! error. Knows nothing of when to connect.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -17,7 +17,7 @@ use secrecy::ExposeSecret as _;
 use super::url::{RedisUrl, Topology};
 use super::{CaCertificates, LinkConfig};
 
-/// Commands that may queue on the connection before their senders wait; the crate's default of 50
+/// Commands that may queue on the connection before their senders wait. The crate's default of 50
 /// is less than one burst of call pops.
 const QUEUE: usize = 1024;
 
@@ -66,9 +66,9 @@ pub(super) enum RedisConnector {
 }
 
 impl RedisConnector {
-    /// Reads the options; asks the network nothing.
+    /// Prepares the options, without using the network.
     pub(super) fn new(config: &LinkConfig) -> RedisResult<Self> {
-        // Fails only where a provider is installed already, which is as good.
+        // Fails only if a provider is already installed, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let url = &config.url;
         let roots = config.ca.as_ref().filter(|_| url.tls).map(roots);
@@ -83,7 +83,7 @@ impl RedisConnector {
         }
     }
 
-    /// A new connection. The caller limits the time, and asks it something before it is trusted.
+    /// A new connection. The caller limits the time, and tests the connection before use.
     pub(super) async fn connect(&mut self) -> RedisResult<RedisConnection> {
         // No limits of the crate's own here: `Link` limits each call as a whole.
         let options = AsyncConnectionConfig::new()
@@ -97,14 +97,14 @@ impl RedisConnector {
                     .await?,
             ),
             Self::Cluster(client) => RedisConnection::Cluster(client.get_async_connection().await?),
-            // Asks the sentinels each time, because the master may be another one since.
+            // Asks the sentinels each time, because the master may have changed.
             Self::Sentinel(client) => {
                 RedisConnection::Single(client.get_async_connection_with_config(&options).await?)
             }
         })
     }
 
-    /// Whether keys are spread over several servers.
+    /// Returns whether keys are spread over several servers.
     pub(super) fn shards(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
@@ -134,7 +134,7 @@ fn infos(url: &RedisUrl) -> RedisResult<Vec<ConnectionInfo>> {
     url.addresses.iter().map(info).collect()
 }
 
-/// Without nodelay a pipelined reply waits for the acknowledgement of the one before it: 40 ms.
+/// Without nodelay a pipelined reply waits for the acknowledgement of the previous one: 40 ms.
 fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
@@ -155,7 +155,7 @@ fn cluster(config: &LinkConfig, roots: Option<TlsCertificates>) -> RedisResult<C
     let mut builder = ClusterClient::builder(infos(&config.url)?)
         .tcp_settings(tcp_settings())
         .connection_timeout(super::CONNECT_LIMIT)
-        // Frees the crate's own bookkeeping; callers have left by then.
+        // Frees the crate's own bookkeeping. Callers have left by then.
         .response_timeout(config.timeout)
         .retries(1)
         .min_retry_wait(1)

@@ -1,34 +1,33 @@
-//! Whether a connection is silent: a count of calls in a row that it left without an answer.
+//! Counts calls in a row that a connection left without an answer.
 //!
-//! Owns that count for one connection. Promises that any answer ends the doubt. Knows nothing of
-//! Redis or time: how long a doubt may last is the keeper's to decide.
+//! One count for one connection; any answer resets it. Knows nothing of Redis or time: the keeper
+//! decides how long a doubt may last.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Counts calls in a row without an answer.
+/// Calls in a row without an answer.
 #[derive(Debug, Default)]
 pub(super) struct Doubt(AtomicU32);
 
 impl Doubt {
-    /// Calls in a row without an answer so far.
     pub(super) fn failures(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Whether the last call was left without an answer.
+    /// Returns whether the last call got no answer.
     pub(super) fn is_there(&self) -> bool {
         self.failures() > 0
     }
 
     /// A call was answered in time.
     pub(super) fn answered(&self) {
-        // Read first: the usual call must not write to what all cores share.
+        // Read first: the usual call must not write to memory that all cores share.
         if self.is_there() {
             self.0.store(0, Ordering::Relaxed);
         }
     }
 
-    /// A call was not answered.
+    /// A call got no answer.
     pub(super) fn unanswered(&self) {
         let _ = self
             .0

@@ -1,9 +1,8 @@
-//! The health of the link, as metrics and log show it: whether Redis can be used, and what it
-//! refuses.
+//! The link's health in metrics and log: whether Redis can be used, and what it refuses.
 //!
-//! Owns `contactd_redis_up`: 1 only while there is a connection, nothing on it is refused that is
-//! not about one key, and the log of invalidations can be read. Promises that a refusal is
-//! counted each time and logged once for each code on a connection. Knows nothing of connections.
+//! Sets `contactd_redis_up`. It is 1 only if there is a connection, Redis refuses nothing on it
+//! except for single keys, and the log of invalidations can be read. A refusal is counted each
+//! time, and logged once per code and connection. Knows nothing of connections.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -46,7 +45,7 @@ pub(super) struct Health {
 struct HealthState {
     sound: bool,
     impaired: bool,
-    /// Codes that were logged.
+    /// Codes that were already logged.
     logged: HashSet<&'static str>,
 }
 
@@ -58,7 +57,7 @@ impl Health {
         }
     }
 
-    /// Whether there is a connection that refuses nothing.
+    /// Sets whether there is a connection that refuses nothing.
     pub(super) fn set_sound(&self, sound: bool) {
         self.change(|state| state.sound = sound);
     }
@@ -71,12 +70,12 @@ impl Health {
         self.state.lock().impaired
     }
 
-    /// Logs each code once more.
+    /// Lets each code be logged again.
     pub(super) fn forget_logged(&self) {
         self.state.lock().logged.clear();
     }
 
-    /// Counts a refused command. The keeper logs what a `general` one means.
+    /// Counts a refused command. The keeper logs the consequences if it is `general`.
     pub(super) fn count(&self, code: &'static str, general: bool) {
         (self.signals.refused)(code);
         if !general && self.state.lock().logged.insert(code) {

@@ -1,9 +1,9 @@
-//! Connects, and connects again.
+//! Connects and reconnects to Redis.
 //!
-//! Owns the attempts: one at a time, at once after a break and then at growing distances, also if
-//! connections are made and break again. Promises to go on for as long as it runs, that a
-//! connection which refuses something is used until there is a better one, and that no password is
-//! logged. Knows nothing of the calls.
+//! Makes one attempt at a time: immediately after a break, then at growing intervals, also if
+//! connections are made and break again. It continues as long as it runs. A connection that refuses
+//! something is used until there is a better one. No password is logged. Knows nothing of the
+//! calls.
 
 use std::fmt;
 use std::pin::pin;
@@ -21,19 +21,19 @@ use super::refusal::{self, ErrorClass};
 use super::{CONNECT_LIMIT, KeyNames, LinkConfig};
 use crate::clock::{self, Stopwatch};
 
-/// The distance between the first attempts.
+/// The interval between the first attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest distance: how long after its return Redis is used again.
+/// The longest interval: how long after its return Redis is used again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A connection that lived for so long was a good one.
+/// A connection that lived this long was good.
 const SETTLED: Duration = Duration::from_secs(5);
-/// So many that lived shorter are replaced at once. The next ones wait.
+/// This many connections that lived shorter are replaced immediately. The next ones wait.
 const AT_ONCE: u32 = 5;
 
-/// How long a connection may be silent before it is given up. Longer than a blip.
+/// How long a connection may be silent before it is given up. Longer than a brief stall.
 const SILENCE: Duration = Duration::from_secs(1);
-/// The distance between two attempts to get an answer from a silent connection.
+/// The interval between two attempts to get an answer from a silent connection.
 const ASK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The background half of a [`Link`](super::Link).
@@ -47,9 +47,9 @@ pub struct Keeper {
     patience: Duration,
     /// Connections in a row that did not settle.
     unsettled: u32,
-    /// The line that was logged last, so that it is not logged again.
+    /// The line that was logged last, so that it is not repeated.
     logged: Option<String>,
-    /// The passed refusal that was logged last.
+    /// The temporary refusal that was logged last.
     passed: Option<&'static str>,
 }
 
@@ -68,9 +68,9 @@ enum WatchEnd {
 /// What happened to a watched connection.
 enum WatchEvent {
     Lost,
-    /// It is in doubt, or has begun to refuse something.
+    /// It is in doubt, or began to refuse something.
     Changed,
-    /// Time to look for a better one.
+    /// It is time to look for a better one.
     Again,
 }
 
@@ -103,8 +103,8 @@ impl Keeper {
         }
     }
 
-    /// Keeps the link connected; never ends by itself. Once dropped, a connection that breaks stays
-    /// down.
+    /// Keeps the link connected, and never ends by itself. After it is dropped, a broken connection
+    /// is not replaced.
     pub async fn run(mut self) {
         let mut ready = None;
         loop {
@@ -157,8 +157,8 @@ impl Keeper {
             .send_replace(ConnectionStatus::Up(Arc::clone(live)));
     }
 
-    /// A connection is gone, or refuses something. If it lived long, it is logged anew and is not
-    /// one more of a row.
+    /// A connection is gone, or refuses something. If it lived long, it is logged again and does
+    /// not count as unsettled.
     fn settle(&mut self, lived: Stopwatch) {
         if lived.elapsed() >= SETTLED {
             (self.unsettled, self.logged, self.passed) = (0, None, None);
@@ -166,8 +166,8 @@ impl Keeper {
         }
     }
 
-    /// Logs a refusal that a new connection does not meet, such as that of a master that has become
-    /// a replica.
+    /// Logs a refusal that does not occur on a new connection, such as that of a master that has
+    /// become a replica.
     fn log_passed(&mut self, code: &'static str) {
         if self.passed.replace(code) != Some(code) {
             tracing::warn!(
@@ -178,7 +178,7 @@ impl Keeper {
         }
     }
 
-    /// Logs `what` unless it was logged last: an hour without Redis is not an hour of lines.
+    /// Logs `what` unless it was logged last, so that an hour without Redis does not fill the log.
     fn log_once(&mut self, what: String, log: impl FnOnce(&str)) {
         if self.logged.as_ref() != Some(&what) {
             log(&self.shown_url);
@@ -204,7 +204,7 @@ impl Keeper {
                         tracing::warn!(
                             redis = url,
                             reason,
-                            "Redis cannot be reached; going on without it"
+                            "Redis cannot be reached; continuing without it"
                         );
                     });
                 }
@@ -214,8 +214,8 @@ impl Keeper {
         }
     }
 
-    /// One attempt; `None` if there was no answer. Callers wait for it for as long as for an
-    /// answer, then calls fail at once.
+    /// One attempt; `None` if there was no answer. Callers wait for it as long as for an answer.
+    /// After that, calls fail at once.
     async fn attempt(&mut self) -> Option<RedisResult<ProvenConnection>> {
         let mut attempt = pin!(prove(&mut self.connector, &self.names, self.patience));
         if let Some(made) = clock::timeout(self.patience, &mut attempt).await {
@@ -225,9 +225,9 @@ impl Keeper {
         attempt.await
     }
 
-    /// Whether a silent connection answers again, fast enough for callers, before it has been
-    /// silent for long. It is asked for a key, because a node of a cluster that is down, or a
-    /// replica that has lost its master, still answers a PING.
+    /// Waits for a silent connection to answer again, fast enough for callers. Returns whether it
+    /// did before it was silent for too long. It is asked for a key, because a cluster node that is
+    /// down, or a replica that has lost its master, still answers a PING.
     async fn answers_again(&self, live: &LiveConnection) -> bool {
         let (silence, longest) = (Stopwatch::start(), SILENCE.max(self.patience * 2));
         let get = Cmd::get(probe::key(&self.names));
@@ -243,7 +243,7 @@ impl Keeper {
             let answered = asked.as_ref().err().is_none_or(is_refusal);
             match asked {
                 _ if answered && watch.elapsed() <= self.patience => live.doubt.answered(),
-                // A cluster's connection mends itself.
+                // A cluster's connection repairs itself.
                 Err(error)
                     if error.is_io_error() && matches!(connection, RedisConnection::Single(_)) =>
                 {
@@ -273,8 +273,8 @@ impl Keeper {
         }
     }
 
-    /// Waits until the connection is lost, or until there is a better one than one that refuses
-    /// something.
+    /// Waits until the connection is lost. If it refuses something, also until there is a better
+    /// one.
     async fn watch(&mut self, live: &Arc<LiveConnection>, mut sound: bool) -> WatchEnd {
         let (mut status, lived) = (self.status.subscribe(), Stopwatch::start());
         loop {
@@ -313,8 +313,8 @@ fn is_refusal(error: &RedisError) -> bool {
     matches!(refusal::classify(error), Some(ErrorClass::Refused(_)))
 }
 
-/// A connection that has answered fast enough for callers: a slower one would only cost each of
-/// them the timeout. Making it may take longer (names, TLS).
+/// Tests that a connection answers fast enough for callers: with a slower one, each call would time
+/// out. Connecting may take longer (names, TLS).
 async fn prove(
     connector: &mut RedisConnector,
     names: &KeyNames,
@@ -336,7 +336,7 @@ async fn prove(
     }))
 }
 
-/// How long to wait after so many attempts in a row without a lasting connection; no time for the
+/// How long to wait after that many attempts in a row without a lasting connection; zero for the
 /// first few.
 fn distance(attempts: u32, at_once: u32) -> Duration {
     match attempts.checked_sub(at_once + 1) {
@@ -347,7 +347,7 @@ fn distance(attempts: u32, at_once: u32) -> Duration {
     }
 }
 
-/// So that replicas do not come all at once.
+/// Randomized, so that replicas do not connect all at once.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.75 + 0.5 * fastrand::f64())
 }

@@ -1,6 +1,6 @@
 //! Calls to Redis, each within the timeout.
 //!
-//! Owns what an error of a call says about the connection. Never connects: the [`Keeper`] does.
+//! Decides what an error of a call means for the connection. Never connects: the [`Keeper`] does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::secret::derive_secret;
 use super::{LinkConfig, LinkError, SetupError};
 use crate::clock::{self, Stopwatch};
 
-/// The shared connection; clones are the same one.
+/// The shared connection. Clones are the same one.
 #[derive(Clone)]
 pub struct Link {
     status: Arc<watch::Sender<ConnectionStatus>>,
@@ -40,22 +40,21 @@ impl fmt::Debug for Link {
 /// The state of the connection, for the status page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkState {
-    /// The first attempt, or the first after a break, is under way; calls wait for it.
+    /// The first attempt, or the first after a break, is running. Calls wait for it.
     Connecting,
-    /// There is a connection that works as far as known.
+    /// There is a connection that works, as far as known.
     Up {
-        /// Calls in a row that it left without an answer; calls fail at once until it has answered
-        /// again.
+        /// Calls in a row without an answer. Calls fail at once until it has answered again.
         failures: u32,
     },
-    /// There is a connection, and Redis refuses a part of what it is used for.
+    /// There is a connection, but Redis refuses some of the commands in use.
     Limited,
-    /// There is no connection: calls fail at once, until an attempt to connect succeeds.
+    /// There is no connection. Calls fail at once until a connection attempt succeeds.
     Down,
 }
 
 impl Link {
-    /// A link that connects as soon as its keeper runs. Asks the network nothing.
+    /// A link that connects as soon as its keeper runs. Does not use the network.
     ///
     /// # Errors
     /// If the options can never work, such as certificates that cannot be read.
@@ -99,8 +98,8 @@ impl Link {
             .await
     }
 
-    /// Runs a script, by its hash if the server knows it. On a cluster all keys must share a
-    /// hash slot.
+    /// Runs a script, by its hash if the server knows it. On a cluster all keys must share a hash
+    /// slot.
     ///
     /// # Errors
     /// [`LinkError`], within the timeout.
@@ -121,13 +120,12 @@ impl Link {
             .await
     }
 
-    /// Whether there is a connection that works as far as known.
+    /// Returns whether there is a connection that works, as far as known.
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(*self.status.borrow(), ConnectionStatus::Up(_))
     }
 
-    /// The state of the connection.
     #[must_use]
     pub(crate) fn state(&self) -> LinkState {
         match &*self.status.borrow() {
@@ -144,8 +142,8 @@ impl Link {
         }
     }
 
-    /// Counts a command that was refused within a script that went on without it; `reply` is the
-    /// error's text. Returns it as the error that it would have been.
+    /// Counts a command that was refused within a script that continued without it. `reply` is the
+    /// error's text. Returns the corresponding error.
     #[must_use]
     pub(crate) fn refused(&self, reply: &str) -> LinkError {
         let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
@@ -156,25 +154,25 @@ impl Link {
         LinkError::Failed(code.to_owned())
     }
 
-    /// Reports whether the log of invalidations can be read: if not, Redis is not up.
+    /// Reports whether the log of invalidations can be read. If not, Redis does not count as up.
     pub(crate) fn set_impaired(&self, impaired: bool) {
         self.health.set_impaired(impaired);
     }
 
-    /// A name of no user: the prefix and the parts, joined by colons. Braces in a part set the hash
-    /// slot.
+    /// A key that belongs to no user: the prefix and the parts, joined by colons. Braces in a part
+    /// set the hash slot.
     #[must_use]
     pub(crate) fn key(&self, parts: &[&str]) -> String {
         self.names.shared(parts)
     }
 
-    /// Whether the keys of two users may lie on two servers, so that one command cannot read both.
+    /// Returns whether the keys of two users may be on two servers, so that one command cannot read
+    /// both.
     #[must_use]
     pub(crate) fn is_sharded(&self) -> bool {
         self.sharded
     }
 
-    /// The spelling of names.
     #[must_use]
     pub fn names(&self) -> &KeyNames {
         &self.names
@@ -202,7 +200,7 @@ impl Link {
             }
             Some(Err(error)) => Err(self.judge(&live, &error)),
             None => {
-                // A call that had to wait for the connection says nothing of how fast it answers.
+                // A call that had to wait for the connection does not show how fast it answers.
                 if left * 2 > self.timeout {
                     live.leaves_unanswered();
                 }
@@ -219,7 +217,7 @@ impl Link {
         }
     }
 
-    /// The connection; waits only for a first attempt.
+    /// The connection. Waits only for a first attempt.
     async fn live(&self) -> Result<Arc<LiveConnection>, LinkError> {
         let mut status = self.status.subscribe();
         let decided = status
@@ -231,7 +229,7 @@ impl Link {
         }
     }
 
-    /// What an error says about the connection.
+    /// Decides what an error means for the connection.
     fn judge(&self, live: &Arc<LiveConnection>, error: &RedisError) -> LinkError {
         let single = matches!(live.connection, RedisConnection::Single(_));
         match refusal::classify(error) {
@@ -244,7 +242,7 @@ impl Link {
                 give_up(&self.status, live, ConnectionStatus::Connecting);
                 LinkError::Broken
             }
-            // A cluster connection mends itself, unless its failures last.
+            // A cluster connection repairs itself, unless its failures last.
             None if single && error.is_io_error() => {
                 give_up(&self.status, live, ConnectionStatus::Connecting);
                 LinkError::Broken

@@ -1,4 +1,4 @@
-//! The connection that is in use, and what is known of it.
+//! The connection in use, and what is known of it.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use super::doubt::Doubt;
 /// Whether calls can be made now.
 #[derive(Clone)]
 pub(super) enum ConnectionStatus {
-    /// A first attempt is under way: worth waiting for.
+    /// A first attempt is running: worth waiting for.
     Connecting,
-    /// A connection that works as far as known.
+    /// There is a connection that works, as far as known.
     Up(Arc<LiveConnection>),
     /// The last attempt failed.
     Down,
 }
 
 impl ConnectionStatus {
-    /// Whether callers use this connection.
+    /// Returns whether callers use this connection.
     pub(super) fn is_up_on(&self, live: &Arc<LiveConnection>) -> bool {
         matches!(self, Self::Up(current) if Arc::ptr_eq(current, live))
     }
@@ -30,9 +30,9 @@ impl ConnectionStatus {
 pub(super) struct LiveConnection {
     pub(super) connection: RedisConnection,
     pub(super) doubt: Doubt,
-    /// The code of a refusal that is not about one key only.
+    /// The code of a refusal that affects more than one key.
     refusing: Mutex<Option<&'static str>>,
-    /// Wakes the keeper when one of these begins.
+    /// Wakes the keeper when a doubt or a refusal begins.
     pub(super) changed: Notify,
 }
 
@@ -46,31 +46,31 @@ impl LiveConnection {
         }
     }
 
-    /// The code of what it refuses, if it refuses anything beyond one key.
+    /// The code of its refusal, if that affects more than one key.
     pub(super) fn refusing(&self) -> Option<&'static str> {
         *self.refusing.lock()
     }
 
-    /// It refused something when it was made: the keeper knows already.
+    /// It refused something when it was made: the keeper already knows.
     pub(super) fn refused_at_connect(&self) {
         *self.refusing.lock() = Some("at connect");
     }
 
-    /// Notes a refusal, and wakes the keeper for the first one.
+    /// Records a refusal, and wakes the keeper for the first one.
     pub(super) fn refuses(&self, code: &'static str) {
         if self.refusing.lock().replace(code).is_none() {
             self.changed.notify_one();
         }
     }
 
-    /// Notes a call without an answer, and wakes the keeper.
+    /// Records a call without an answer, and wakes the keeper.
     pub(super) fn leaves_unanswered(&self) {
         self.doubt.unanswered();
         self.changed.notify_one();
     }
 }
 
-/// Gives this connection up, unless it has been replaced already.
+/// Gives this connection up, unless it was already replaced.
 pub(super) fn give_up(
     status: &watch::Sender<ConnectionStatus>,
     live: &Arc<LiveConnection>,

@@ -1,23 +1,22 @@
 //! The one connection to Redis.
 //!
-//! Owns the connection, its limits and its breaker. Promises that a call ends within
-//! `redis.timeout`, whatever Redis does, and that start-up waits for nothing. Knows nothing of what
-//! is stored.
+//! Contains the connection, its limits and its circuit breaker. A call ends within `redis.timeout`,
+//! whatever Redis does, and start-up does not wait. Knows nothing of what is stored.
 //!
-//! A [`Link`] is handed to everything that talks to Redis; its [`Keeper`](keeper::Keeper) runs in
-//! the background and is the only one that connects.
+//! Everything that talks to Redis has a [`Link`]. Its [`Keeper`](keeper::Keeper) runs in the
+//! background and is the only one that connects.
 //!
-//! * A connection that breaks is replaced at once, and at a growing distance if that happens again
-//!   and again.
-//! * One that leaves a call without an answer is in doubt: calls fail at once with
-//!   [`LinkError::Down`] until it has answered the keeper within the timeout. So a blip
-//!   costs one timeout. If it stays silent for a second (a stopped server keeps its sockets open)
+//! * A broken connection is replaced immediately, and at growing intervals if that happens
+//!   repeatedly.
+//! * A connection that leaves a call without an answer is in doubt: calls fail at once with
+//!   [`LinkError::Down`] until it has answered the keeper within the timeout. So a brief stall
+//!   costs one timeout. If it stays silent for a second (a stopped server keeps its sockets open),
 //!   it is given up, and the keeper makes a new one.
 //! * A command that Redis refuses says nothing about the connection, which stays in use for what
-//!   works. Every command that is used is tried once on each new connection. If Redis refuses a
-//!   part of it, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0,
-//!   the log says what does not work, and the keeper goes on making new connections, from the name
-//!   on, until one is sound: after a failover the name may lead to the new master.
+//!   works. Every command in use is tried once on each new connection. If Redis refuses some of
+//!   them, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0, the
+//!   log says what does not work, and the keeper makes new connections until one is fine. It
+//!   resolves the name each time: after a failover the name may lead to the new master.
 
 use std::time::Duration;
 
@@ -51,17 +50,17 @@ pub(crate) use secret::derive_secret;
 pub use time::RedisTime;
 pub(crate) use url::RedisUrl;
 
-/// How long one attempt to connect may take, name resolution and TLS included.
+/// How long one connection attempt may take, including name resolution and TLS.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Settings of the link.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
-    /// Where Redis is.
+    /// The address of Redis.
     pub url: RedisUrl,
-    /// What the names of all keys begin with.
+    /// The prefix of all keys.
     pub key_prefix: KeyPrefix,
-    /// The longest that one call may take.
+    /// The longest time for one call.
     pub timeout: Duration,
     /// The content of `redis.key_secret_file`; see [`derive_secret`].
     pub secret: Option<SharedSecret>,
@@ -69,7 +68,7 @@ pub struct LinkConfig {
     pub ca: Option<CaCertificates>,
 }
 
-/// Why Redis gave no answer.
+/// Why there was no answer from Redis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// There is no connection, or none that answers at the moment. Nothing was sent.
@@ -81,7 +80,7 @@ pub enum LinkError {
     /// The connection broke. The command may have been executed.
     #[error("the connection to Redis broke")]
     Broken,
-    /// Redis refused this command; the connection is sound. Holds the error's code (`WRONGTYPE`,
+    /// Redis refused this command; the connection is fine. Contains the error's code (`WRONGTYPE`,
     /// `READONLY`, `OOM`, `NOPERM`, `unknown command`), never its text.
     #[error("Redis refused: {0}")]
     Failed(String),
@@ -99,7 +98,7 @@ impl LinkError {
     }
 }
 
-/// Options that cannot be used at all.
+/// Options that can never work.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection to Redis cannot be set up: {0}")]
 pub struct SetupError(RedisError);

@@ -1,8 +1,8 @@
 //! Names of keys in Redis.
 //!
-//! Owns their spelling. Promises that all keys of one user share a hash slot, so that one script
-//! may touch them together, and that no name holds a phone number, an id or a credential: only
-//! keyed hashes. Knows nothing of what the keys hold.
+//! All keys of one user share a hash slot, so that one script may use them together. No name
+//! contains a phone number, an id or a credential, only keyed hashes. Knows nothing of what the
+//! keys contain.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use super::secret::SharedSecret;
 use crate::domain::{Party, UserTag};
 
-/// What every name begins with: 1 to 64 letters, digits and `: . _ -`. Braces would move the hash
+/// The prefix of every name: 1 to 64 letters, digits and `: . _ -`. Braces would change the hash
 /// slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPrefix(String);
@@ -59,7 +59,7 @@ impl fmt::Debug for PartyHash {
     }
 }
 
-/// Spells names.
+/// Makes names.
 #[derive(Clone)]
 pub struct KeyNames {
     prefix: KeyPrefix,
@@ -75,7 +75,7 @@ impl fmt::Debug for KeyNames {
 }
 
 impl KeyNames {
-    /// Names under a prefix; replicas with the same secret spell the same ones.
+    /// Names under a prefix. Replicas with the same secret make the same names.
     #[must_use]
     pub fn new(prefix: KeyPrefix, secret: &SharedSecret) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl KeyNames {
         }
     }
 
-    /// A name of no user: the prefix and the parts, joined by colons.
+    /// A name that belongs to no user: the prefix and the parts, joined by colons.
     #[must_use]
     pub(crate) fn shared(&self, parts: &[&str]) -> String {
         format!("{}:{}", self.prefix.0, parts.join(":"))
@@ -96,8 +96,7 @@ impl KeyNames {
         format!("{}:{{{}}}:{suffix}", self.prefix.0, hex(&user.to_bytes()))
     }
 
-    /// The name of what is stored of a number. Every look-up in Redis needs it, so it is written at
-    /// one go.
+    /// The name of a number's value. Every look-up in Redis needs it, so it is built in one step.
     #[must_use]
     pub(crate) fn number(&self, user: UserTag, party: PartyHash) -> String {
         let mut name = String::with_capacity(self.prefix.0.len() + 6 + 4 * 16);
@@ -115,7 +114,7 @@ impl KeyNames {
         format!("a:{}", hex(&party.0))
     }
 
-    /// The hash that stands for a party.
+    /// The hash of a party.
     #[must_use]
     pub fn party(&self, user: UserTag, party: Party) -> PartyHash {
         let mut named = [0; 28];

@@ -1,9 +1,9 @@
-//! Whether Redis permits the commands that this program uses, found out when a connection is made.
+//! Tests whether Redis permits the commands in use, when a connection is made.
 //!
-//! Owns the list of commands that are used, and what each is used for. Promises that a
-//! [`Shortfall`] names every command that is refused, because Redis does not know it, its user may
-//! not use it, or it takes no writes. Leaves no key behind. On a cluster one node answers for all.
-//! Knows nothing of what the commands are sent for.
+//! Lists the commands in use, and what each is needed for. A [`Shortfall`] names every refused
+//! command: Redis does not know it, its user may not use it, or Redis takes no writes. Leaves no
+//! key behind. On a cluster one node answers for all. Knows nothing else of what the commands are
+//! sent for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::clock;
 
 static IN_SCRIPTS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("probe.lua")));
 
-/// What does not work without which commands.
+/// The features that need each command.
 const USES: [(&str, &[&str]); 6] = [
     ("reading stored answers", &["GET", "MGET"]),
     (
@@ -57,7 +57,7 @@ const USES: [(&str, &[&str]); 6] = [
         &["EVALSHA", "SCRIPT LOAD", "DEL", "ZREM", "ZRANGE", "ZCARD"],
     ),
     (
-        "telling other replicas of invalidations",
+        "informing other replicas of invalidations",
         &[
             "EVALSHA",
             "SCRIPT LOAD",
@@ -97,7 +97,7 @@ const USES: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// What Redis refuses of what is used.
+/// The commands in use that Redis refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shortfall {
     /// By the code of the refusal.
@@ -116,7 +116,7 @@ impl Shortfall {
         (!by_code.is_empty()).then_some(Self { refused: by_code })
     }
 
-    /// What does not work because of it.
+    /// The features that do not work because of it.
     pub(super) fn without(&self) -> String {
         let refused: Vec<_> = self.refused.values().flatten().collect();
         let hit = |commands: &[&str]| commands.iter().any(|command| refused.contains(&command));
@@ -143,10 +143,10 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// Tries every command that is used, each step within `patience`.
+/// Tries every command in use, each step within `patience`.
 ///
 /// # Errors
-/// Those that say nothing about a command, such as a broken connection; `None` if an answer came
+/// Errors that say nothing about a command, such as a broken connection; `None` if an answer came
 /// too late.
 pub(super) async fn shortfall(
     connection: &mut RedisConnection,
@@ -167,7 +167,7 @@ pub(super) async fn shortfall(
     Some(Ok(Shortfall::of(refused)))
 }
 
-/// A command that was refused, and the code.
+/// A refused command, and the code.
 type Refusal = (&'static str, &'static str);
 
 /// Tries the commands that are sent outside of scripts.
@@ -175,7 +175,7 @@ async fn refused_alone(
     connection: &RedisConnection,
     keys: &[String; 4],
 ) -> RedisResult<Vec<Refusal>> {
-    // All at once: it costs one round trip.
+    // All at once, which takes one round trip.
     let tried = alone(keys).into_iter().map(|(name, command)| {
         let mut connection = connection.clone();
         async move { (name, command.exec_async(&mut connection).await) }
@@ -209,7 +209,7 @@ async fn refused_in_script(
     }
 }
 
-/// A key that may be read to see whether keys are served.
+/// A key to read in order to see whether keys are served.
 pub(super) fn key(names: &KeyNames) -> String {
     names.shared(&["{probe}", "s"])
 }

@@ -1,10 +1,10 @@
-//! Reads that come at the same moment travel as one command.
+//! Sends concurrent reads as one command.
 //!
-//! Owns the queue of reads. A burst of call pops then costs Redis, and the connection to it, a
-//! fraction of the commands; a single one costs what it always did. Promises that no read waits for
-//! the reply to an earlier command, so that each is answered within the link's timeout, and that a
-//! dropped read ends no other. On a cluster each read is a command of its own, because two users'
-//! keys are rarely in one hash slot. The same holds once Redis has refused a shared command.
+//! Holds the queue of reads. A burst of call pops then costs Redis, and the connection, a fraction
+//! of the commands; a single read costs the same as before. No read waits for the reply to an
+//! earlier command, so each is answered within the link's timeout. A dropped read does not end
+//! others. On a cluster each read is a command of its own, because two users' keys are rarely in
+//! one hash slot. The same applies once Redis has refused a shared command.
 
 use std::fmt;
 use std::mem;
@@ -19,8 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Link, LinkError};
 
-/// Keys read by one command at most: their values come in one reply, which must fit into the
-/// timeout.
+/// The most keys read by one command: all values arrive in one reply, within the timeout.
 const AT_ONCE: usize = 64;
 
 /// Reads of single keys. Clones share the queue.
@@ -38,7 +37,7 @@ struct ReadQueue {
     alone: AtomicBool,
 }
 
-/// A key, and where its value goes.
+/// A key, and the receiver of its value.
 struct PendingRead {
     key: String,
     reply: oneshot::Sender<Result<Option<Vec<u8>>, LinkError>>,
@@ -53,7 +52,7 @@ impl fmt::Debug for Reads {
 }
 
 impl Reads {
-    /// Reads behind a link; commands that several share are tasks of `tasks`.
+    /// Reads over a link. Shared commands run as tasks of `tasks`.
     pub fn new(link: Link, tasks: TaskTracker) -> Self {
         Self {
             link,
@@ -62,7 +61,7 @@ impl Reads {
         }
     }
 
-    /// The value of a key. One of another type has none, or is an error.
+    /// The value of a key. A key of another type has none, or is an error.
     ///
     /// # Errors
     /// [`LinkError`], within the link's timeout.
@@ -85,7 +84,7 @@ impl Reads {
     }
 }
 
-/// Sends all reads of the queue, after tasks that are ready to run have had the chance to join it.
+/// Sends all reads of the queue, after tasks that are ready to run could join it.
 async fn send_all(link: Link, queue: Arc<ReadQueue>) {
     tokio::task::yield_now().await;
     let mut pending = mem::take(&mut *queue.pending.lock());
@@ -100,7 +99,7 @@ async fn send_all(link: Link, queue: Arc<ReadQueue>) {
     join_all(commands).await;
 }
 
-/// Reads all keys with one command. The receiver of a dropped read is gone, which is no error.
+/// Reads all keys with one command. If a read was dropped, its receiver is gone, which is no error.
 async fn read(link: &Link, alone: &AtomicBool, pending: Vec<PendingRead>) {
     let mut mget = redis::cmd("MGET");
     for PendingRead { key, .. } in &pending {
@@ -112,7 +111,7 @@ async fn read(link: &Link, alone: &AtomicBool, pending: Vec<PendingRead>) {
                 let _ = reply.send(Ok(bulk(value)));
             }
         }
-        // A cluster's node reached as if it were alone, or a user who may not MGET.
+        // A cluster's node used as a single server, or a user without permission for MGET.
         Err(LinkError::Failed(code)) if matches!(code.as_str(), "CROSSSLOT" | "NOPERM") => {
             alone.store(true, Ordering::Relaxed);
             let reads = pending.into_iter().map(async |PendingRead { key, reply }| {

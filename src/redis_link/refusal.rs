@@ -1,8 +1,8 @@
 //! What an error reply of Redis means.
 //!
-//! Owns the words for it: a closed set of codes, which may be logged and counted, since a reply's
-//! text may hold names of keys. Promises that a command which Redis does not know or does not
-//! permit has one code, inside a script and outside.
+//! Maps replies to a closed set of codes, which may be logged and counted. A reply's text may not,
+//! because it may contain names of keys. A command that Redis does not know or permit has the same
+//! code inside a script and outside.
 
 use redis::{ErrorKind, RedisError};
 
@@ -16,10 +16,10 @@ const OTHER: &str = "other";
 /// Refusals of writes, whatever the key.
 const NO_WRITES: [&str; 4] = ["OOM", "READONLY", "MISCONF", "NOREPLICAS"];
 
-/// Codes that are reported by their own name.
+/// Codes that are reported unchanged.
 const NAMED: [&str; 5] = ["WRONGTYPE", "CROSSSLOT", "NOSCRIPT", "EXECABORT", "ERR"];
 
-/// Codes of a server that is there but cannot serve anybody yet, or not this key.
+/// Codes of a server that is up but cannot serve anybody yet, or not this key.
 const NOT_READY: [&str; 7] = [
     "LOADING",
     "MASTERDOWN",
@@ -35,14 +35,14 @@ const NOT_READY: [&str; 7] = [
 pub(super) enum ErrorClass {
     /// The command was refused, with this code.
     Refused(&'static str),
-    /// No command is served at the moment.
+    /// No command is served now.
     NotReady,
     /// The connection's user or password is no longer accepted.
     LockedOut,
 }
 
-/// The meaning of an error; `None` if it is no reply of Redis. Of a pipeline's errors the
-/// first one counts.
+/// The meaning of an error; `None` if it is not a reply of Redis. For a pipeline, the first error
+/// counts.
 pub(super) fn classify(error: &RedisError) -> Option<ErrorClass> {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return Some(ErrorClass::LockedOut);
@@ -59,7 +59,7 @@ pub(super) fn classify(error: &RedisError) -> Option<ErrorClass> {
     })
 }
 
-/// The code of a reply that begins with `code` and goes on with `text`.
+/// The code of a reply that begins with `code` and continues with `text`.
 pub(super) fn read(code: &str, text: &str) -> &'static str {
     let text = text.to_ascii_lowercase();
     let denied = [
@@ -80,7 +80,7 @@ pub(super) fn read(code: &str, text: &str) -> &'static str {
     known.unwrap_or(OTHER)
 }
 
-/// Whether a refusal with this code is likely to hold for other keys and calls as well.
+/// Returns whether a refusal with this code is likely to affect other keys and calls as well.
 pub(super) fn is_general(code: &str) -> bool {
     NO_WRITES.contains(&code) || [NO_PERMISSION, UNKNOWN_COMMAND].contains(&code)
 }

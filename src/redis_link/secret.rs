@@ -1,7 +1,7 @@
 //! The secret that replicas share, and what is derived from it.
 //!
-//! Owns the derivation of all keys of keyed hashes. Promises that replicas with the same settings
-//! derive the same keys, so that one finds what the other stored. Knows nothing of what is hashed.
+//! Derives all keys of keyed hashes. Replicas with the same settings derive the same keys, so that
+//! one finds what another stored. Knows nothing of what is hashed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use secrecy::{ExposeSecret as _, SecretBox};
 
 use super::LinkConfig;
 
-/// The root of all keyed hashes. Replicas that share a Redis share it.
+/// The root of all keyed hashes. Replicas with the same Redis share it.
 ///
-/// With `redis.key_secret_file` it is what that file holds, and what stands in Redis tells nobody
-/// without the file which number or user a key is about. Without the file it is derived from the
-/// Redis password and the key prefix: whoever knows both can find numbers out by trying them all.
-/// Without a password as well it hides numbers from a casual look only.
+/// With `redis.key_secret_file` it is the file's content, and without the file nobody can see from
+/// the keys in Redis which number or user they belong to. Without the file setting it is derived
+/// from the Redis password and the key prefix: anyone who knows both can find numbers by trying all
+/// of them. Without a password, it only hides numbers from a casual look.
 #[must_use]
 pub(crate) fn derive_secret(config: &LinkConfig) -> SharedSecret {
     if let Some(secret) = &config.secret {
@@ -53,7 +53,7 @@ impl SharedSecret {
         secret
     }
 
-    /// The key of the hashes that stand for numbers in names in Redis.
+    /// The key of the hashes that replace numbers in names in Redis.
     pub(super) fn for_names(&self) -> [u8; 32] {
         blake3::derive_key("contactd 2026 names in redis", self.0.expose_secret())
     }

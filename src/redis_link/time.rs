@@ -1,10 +1,10 @@
 //! Redis' time, as far as this process knows it.
 //!
-//! Owns the difference between Redis' clock and the clock of this process, renewed with every
-//! reading of Redis' time: ten times a second while the log is read. Promises that the age of an
-//! answer depends on no replica's time of day: what replicas compare is Redis' time, and what
-//! happens in between is counted by a clock that only moves forward. The difference is as exact as
-//! the round trip of the reading was short.
+//! Keeps the difference between Redis' clock and the clock of this process. It is updated with
+//! every reading of Redis' time: ten times a second while the log is read. The age of an answer
+//! does not depend on any replica's time of day: replicas compare Redis' time, and measure between
+//! readings with a monotonic clock. The shorter the round trip of a reading, the more exact the
+//! difference.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::domain::{SharedTime, Timestamp};
 
-/// Translates between the two clocks. Clones share what is known.
+/// Converts between the two clocks. Clones share the readings.
 #[derive(Debug, Clone)]
 pub struct RedisTime {
     clock: Arc<dyn Clock>,
@@ -28,7 +28,7 @@ struct TimeReading {
 }
 
 impl RedisTime {
-    /// Nothing is known yet.
+    /// Starts without a reading.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl RedisTime {
         }
     }
 
-    /// Applies a time that Redis has just returned. Returns it as this process should use it.
+    /// Applies a time that Redis has just returned. Returns the time that this process should use.
     pub fn apply(&self, reading: SharedTime) -> SharedTime {
         let (shared, here) = (self.clock.elsewhere(reading), self.clock.now());
         *self.latest.lock() = Some(TimeReading { shared, here });
@@ -53,15 +53,15 @@ impl RedisTime {
         ))
     }
 
-    /// The moment of this process at which Redis' clock showed `shared`; `None` if it is too far
-    /// ahead of Redis' time, or that is not known.
+    /// The moment of this process at which Redis' clock showed `shared`. `None` if it is too far
+    /// ahead of Redis' time, or that time is not known.
     #[must_use]
     pub(crate) fn here(&self, shared: SharedTime) -> Option<Timestamp> {
         let age = self.now()?.since(shared)?;
         Some(self.clock.now().before(age))
     }
 
-    /// What Redis' clock showed at a moment of this process.
+    /// The time of Redis' clock at a moment of this process.
     #[must_use]
     pub(crate) fn there(&self, here: Timestamp) -> Option<SharedTime> {
         let ago = self.clock.now().since(here);

@@ -1,8 +1,7 @@
-//! Where Redis is, as one URL.
+//! The address of Redis, as one URL.
 //!
-//! Owns the spelling of the setting `redis.url`. Promises that a parsed URL names at least one
-//! address and that no password stands in its `Debug` or `Display`. Knows nothing of how a
-//! connection is made.
+//! Parses the setting `redis.url`. A parsed URL has at least one address, and its `Debug` and
+//! `Display` contain no password. Knows nothing of how a connection is made.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +24,7 @@ pub struct RedisUrl {
     pub(super) database: i64,
 }
 
-/// How the servers behind a URL belong together.
+/// The kind of servers behind a URL.
 #[derive(Clone)]
 pub(super) enum Topology {
     /// One server, or a proxy that looks like one.
@@ -39,10 +38,10 @@ pub(super) enum Topology {
     },
 }
 
-/// How to write what has a meaning of its own in a URL.
+/// How to escape characters with a special meaning in a URL.
 const SPECIAL: &str = "in a user or password write # as %23, ? as %3F, / as %2F, @ as %40, : as %3A, % as %25 and , as %2C";
 
-/// Why a text is not a `redis.url`. Never holds a part of it, which may be the password.
+/// Why a text is not a valid `redis.url`. Contains no part of it, because that may be the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RedisUrlError {
     /// Not one of the known beginnings.
@@ -125,7 +124,7 @@ impl RedisUrl {
     }
 
     fn from_infos(topology: Topology, tls: bool, infos: Vec<ConnectionInfo>) -> Self {
-        // One user and password stand before all hosts, so that the first one's are everybody's.
+        // One user and password precede all hosts, so the first host's are those of all.
         let first = infos.first().map(ConnectionInfo::redis_settings);
         Self {
             topology,
@@ -140,12 +139,12 @@ impl RedisUrl {
     }
 }
 
-/// Whether a character that ends user, password and host stands before the `@` that divides them.
+/// Returns whether a character that ends user, password and host comes before the `@` after them.
 fn ends_too_early(rest: &str) -> bool {
     let (end, query) = (rest.find(['#', '?', '/']), rest.find('?'));
     let divided = rest.rfind('@');
     match (end, divided) {
-        // A query may hold an @ behind a path, as in /master?sentinel_password=p@q.
+        // A query may contain an @ after a path, as in /master?sentinel_password=p@q.
         (Some(end), Some(at)) if end < at => {
             !rest[end..].starts_with('/') || query.is_none_or(|query| query > at)
         }
@@ -158,7 +157,7 @@ fn read(text: &str) -> Result<ConnectionInfo, RedisUrlError> {
         .map_err(|_| RedisUrlError::Address)
 }
 
-/// Reads `user:password@host:port,host:port` by giving the user to each host.
+/// Reads `user:password@host:port,host:port` by adding the user to each host.
 fn read_all(authority: &str, tls: bool) -> Result<Vec<ConnectionInfo>, RedisUrlError> {
     let (user, hosts) = authority
         .rsplit_once('@')

@@ -1,16 +1,16 @@
-//! What belongs to a user in Redis.
+//! The keys of a user in Redis.
 //!
-//! Owns the two keys that hold a user's keys together, for all rooms that keep something of a user:
+//! Defines the two keys that connect all keys of a user, in all rooms that store something:
 //!
 //! * the *index* (`…:i`, a sorted set): the suffix of every key of the user with the time when it
 //!   expires, so that erasing a user finds them all without a scan of the whole store;
-//! * the *user token* (`…:g`): a random token that everything stored of the user carries along.
-//!   Something with another token, or with none to compare, does not count. So erasing takes effect
-//!   with one deletion (within a second, for which readers of answers may remember it), and holds
-//!   for keys that the index has lost, because Redis evicted it to make room, as well.
+//! * the *user token* (`…:g`): a random token in every value stored of the user. A value with
+//!   another token does not count, and no value counts without the key. So erasing takes effect with
+//!   one deletion (within a second, because readers of answers may remember the token that long). It
+//!   also covers keys that the index has lost because Redis evicted it.
 //!
-//! Promises that after [`delete_keys`] no key of the user is left, except such lost ones, which
-//! nothing reads and which expire by themselves. Knows nothing of what the keys hold.
+//! After [`delete_keys`] no key of the user is left, except such lost ones, which nothing reads and
+//! which expire by themselves. Knows nothing of what the keys contain.
 
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ use crate::domain::UserTag;
 /// Bytes of a token.
 const TOKEN: usize = 16;
 
-/// How many keys one call of [`delete_keys`] deletes at most: Redis serves nobody else meanwhile.
+/// The most keys that one call of [`delete_keys`] deletes: Redis serves nobody else meanwhile.
 const CHUNK: usize = 1000;
 
-/// What all scripts begin with. Times are Redis's own, so that replicas with other clocks agree.
+/// The prelude of all scripts. Times are Redis' own, so that replicas with other clocks agree.
 const PRELUDE: &str = "
 local function now()
     local time = redis.call('TIME')
@@ -54,7 +54,7 @@ local function enter(index, suffix, key)
 end
 ";
 
-/// Deletes some of what the index names. The user token goes first: without it all of it is void.
+/// Deletes some keys of the index. The user token goes first: without it no other key counts.
 const FORGET: &str = "
 local suffixes = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1)
 redis.call('DEL', KEYS[1])
@@ -71,7 +71,7 @@ return redis.call('ZCARD', KEYS[2])
 pub struct UserToken([u8; TOKEN]);
 
 impl UserToken {
-    /// What the key holds, if it is a user token.
+    /// The user token in the key's value, if it is one.
     #[must_use]
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -96,29 +96,28 @@ pub(crate) fn index_key(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "i")
 }
 
-/// A new random token, for whatever nobody may guess or repeat.
+/// A new random token, for anything that nobody may guess or repeat.
 #[must_use]
 pub fn token() -> [u8; TOKEN] {
     let mut token = [0; TOKEN];
     if getrandom::fill(&mut token).is_err() {
-        // The system has refused random bytes, which it did not at start. Unequal tokens are still
-        // unequal.
+        // The system has no random bytes, which it had at start. The tokens must still differ.
         token = fastrand::u128(..).to_be_bytes();
     }
     token
 }
 
-/// A duration as scripts take it: whole milliseconds, at least one, because Redis refuses zero.
+/// A duration for scripts: whole milliseconds, at least one, because Redis refuses zero.
 #[must_use]
 pub(crate) fn millis(duration: Duration) -> Vec<u8> {
     duration.as_millis().max(1).to_string().into_bytes()
 }
 
-/// Deletes every key of a user. What was stored before is void from the first moment, except for
-/// readers that remember the user token. A load or an admission that began before finds it gone.
+/// Deletes every key of a user. What was stored is invalid immediately, except for readers that
+/// remember the user token. If a load or an admission began before, it finds the token gone.
 ///
 /// # Errors
-/// [`LinkError`]; then some or all of it may still be there, and the call should be made again.
+/// [`LinkError`]. Then some or all keys may still be there, and the call should be repeated.
 pub(crate) async fn delete_keys(link: &Link, user: UserTag) -> Result<(), LinkError> {
     let script = Script::new(FORGET);
     let keys = [token_key(link.names(), user), index_key(link.names(), user)];

@@ -1,8 +1,9 @@
-//! From verified contacts to a stored answer: load their details, learn whose they are, store both.
+//! From verified contacts to a stored answer: load their details, find out whose they are, store
+//! both.
 //!
-//! Contacts are shown to whoever waits as soon as they are verified. If their details take longer
-//! than a phone rings, the contacts are stored without them, and the rest is loaded behind the
-//! answer and stored in its place.
+//! Waiting callers see the contacts as soon as they are verified. If the details take longer than a
+//! phone rings, the contacts are stored without them. The rest is loaded in the background and then
+//! replaces that answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +26,7 @@ pub(super) enum AnswerOwner {
     BeingAsked(Seat<NamedCredential>),
 }
 
-/// An answer on its way.
+/// An answer in preparation.
 pub(super) struct Answering<'a> {
     load: &'a Load,
     session: CrmSession,
@@ -74,7 +75,7 @@ impl<'a> Answering<'a> {
         self.loaded(entry)
     }
 
-    /// Stores the answer without the details that are missing; they are loaded behind the scenes.
+    /// Stores the answer without the missing details, which are loaded in the background.
     async fn store_early(&mut self, details: &mut Details) {
         details.relax();
         if let AnswerOwner::Known(identity) = self.owner {
@@ -82,8 +83,8 @@ impl<'a> Answering<'a> {
         }
     }
 
-    /// There is no answer. The calls that were made for it still count for whoever the credential
-    /// turns out to be.
+    /// There is no answer. The calls made so far still count for the credential's owner, once
+    /// known.
     pub(super) fn give_up(self) {
         self.count_calls();
         let asker = Arc::clone(self.asker());
@@ -109,7 +110,7 @@ impl<'a> Answering<'a> {
     fn begin_details(&self, found: Found) -> Details {
         let platform = self.asker().platform();
         let lane = self.load.urgency.lane();
-        // Somebody who pressed refresh waits for all of them.
+        // A person who pressed refresh waits for all details.
         let urgent = if self.waits_for_all() {
             found.contacts.len()
         } else {
@@ -122,21 +123,21 @@ impl<'a> Answering<'a> {
         self.load.request.trigger == Trigger::ManualRefresh
     }
 
-    /// How long from the moment of verification until the answer is stored without what is missing.
-    /// Work behind the scenes takes as long as it takes.
+    /// How long after verification the answer is stored without the missing details. Background
+    /// work has no such limit.
     fn patience(&self) -> Option<Duration> {
         let config = &self.load.resolver.config;
         if self.load.urgency.lane() != Lane::CallPop {
             return None;
         }
         if self.waits_for_all() {
-            // Before the time of the whole load is up.
+            // Before the time limit of the whole load.
             return Some((config.timeout / 5 * 4).saturating_sub(self.timing.took));
         }
         Some(self.timing.patience(config.details_timeout))
     }
 
-    /// Waits for all details and for the identity. May be dropped half-way and called again.
+    /// Waits for all details and for the identity. May be dropped midway and called again.
     async fn complete(&mut self, details: &mut Details) {
         tokio::join!(details.load(), self.settle());
     }
@@ -152,7 +153,7 @@ impl<'a> Answering<'a> {
         self.load.resolver.deps.tasks.spawn(belongs);
     }
 
-    /// The answer as it is by now. `before` is what it follows.
+    /// The answer at this point. `before` is the answer that it replaces.
     fn entry(&self, found: &Found, before: Option<&Entry>) -> Arc<Entry> {
         let entry = Entry::new(
             &self.load.request.key.party(),
@@ -164,14 +165,14 @@ impl<'a> Answering<'a> {
         Arc::new(entry.after(before).with_jitter(fastrand::u8(..)))
     }
 
-    /// Keeps the answer, and that the credential is good.
+    /// Stores the answer, and that the credential is verified.
     async fn store(&self, identity: Identity, found: &Found) -> Arc<Entry> {
         let (deps, key) = (
             &self.load.resolver.deps,
             self.load.request.key.of(&identity),
         );
-        // Asked again while it was fresh it proves nothing new: the CRM may index a new contact any
-        // moment.
+        // If it was loaded again while it was fresh, it proves nothing new: the CRM may index a new
+        // contact any moment.
         let stored = deps.cache.in_memory(&key);
         let before = stored.filter(|stored| stored.freshness != Freshness::Fresh);
         let entry = self.entry(found, before.as_ref().map(|stored| &*stored.entry));
@@ -189,7 +190,10 @@ impl<'a> Answering<'a> {
             cache.store(key, &self.ticket, entry, is_refresh).await;
         } else {
             let platform = self.asker().platform().name();
-            tracing::warn!(platform, "a search was cut short; its absence is not kept");
+            tracing::warn!(
+                platform,
+                "a search was cut short; its empty answer is not stored"
+            );
         }
     }
 
@@ -205,7 +209,7 @@ impl<'a> Answering<'a> {
     }
 }
 
-/// Whose the credential is, when the CRM has been asked.
+/// The owner of the credential, once the CRM has answered.
 async fn identity(asker: &Asker, seat: &mut Seat<NamedCredential>) -> Identity {
     match seat.done().await {
         Ok(named) => asker.identity_said(named.identity),
@@ -213,8 +217,9 @@ async fn identity(asker: &Asker, seat: &mut Seat<NamedCredential>) -> Identity {
     }
 }
 
-/// Has the session's calls count for `identity`: at once, as far as it is about what replies have
-/// said. If the CRM has not said whose the credential is, they count for whom they count already.
+/// Counts the session's calls for `identity`. Pauses and quota hints from replies apply at once. If
+/// the CRM has not said whose the credential is, the calls stay with the owner they count for
+/// already.
 fn belongs_to(
     asker: &Asker,
     session: &CrmSession,

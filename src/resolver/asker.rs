@@ -1,7 +1,7 @@
-//! Who asks: what all questions of one call or of one batch have in common.
+//! Who asks: what all questions of one call or one batch have in common.
 //!
-//! Made once and shared in an `Arc`. Promises that its tags belong to its user and credential: no
-//! field changes after it is made.
+//! Made once and shared in an `Arc`. No field changes afterwards, so its tags always belong to its
+//! user and credential.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    /// Hashes what the keys of all its questions begin with, and the credential.
+    /// Hashes the credential, and the prefix that all keys of its questions share.
     #[must_use]
     pub(crate) fn new(
         platform: Arc<Platform>,
@@ -45,19 +45,17 @@ impl Asker {
         }
     }
 
-    /// The connector that is asked.
     #[must_use]
     pub(crate) fn platform(&self) -> &Platform {
         &self.platform
     }
 
-    /// On whose behalf.
     #[must_use]
     pub(crate) fn user(&self) -> &User {
         &self.user
     }
 
-    /// The user's ways of writing numbers.
+    /// The formats in which the user writes numbers.
     pub(super) fn formats(&self) -> &[NumberFormat] {
         &self.formats
     }
@@ -76,17 +74,17 @@ impl Asker {
         self.keys.question(party)
     }
 
-    /// Where the phone fields of this user's CRM were typed.
+    /// The regions in which the phone fields of this user's CRM were typed.
     pub(super) fn regions(&self) -> &[Region] {
         self.platform.regions_for(&self.user)
     }
 
-    /// Whose quota its calls spend, as far as it is known whose the credential is.
+    /// Whose quota its calls spend, if it is known whose the credential is.
     pub(super) fn scope(&self, identity: Option<&Identity>) -> ScopeTag {
         self.platform.scope(&self.user, self.auth_tag, identity)
     }
 
-    /// A session with the CRM under the credential, which is `owner`'s if that is known.
+    /// A session with the CRM under the credential. `owner` is the credential's owner, if known.
     pub(super) fn session(
         &self,
         owner: Option<&Identity>,
@@ -98,8 +96,8 @@ impl Asker {
             .session(&self.user, credential, owner, urgency, span)
     }
 
-    /// The identity of the credential if the CRM has said `said`: that, unless the settings leave
-    /// it to the caller.
+    /// The identity of the credential if the CRM names one: that one, unless the settings leave it
+    /// to the caller.
     pub(super) fn identity_said(&self, said: Identity) -> Identity {
         match self.platform.identity() {
             IdentitySource::Crm => said,
@@ -107,12 +105,12 @@ impl Asker {
         }
     }
 
-    /// The identity of the credential if the CRM does not say it.
+    /// The identity of the credential if the CRM names none.
     pub(super) fn identity_unsaid(&self) -> Identity {
         self.identity_said(Identity::Credential(self.auth_tag))
     }
 
-    /// The identity that is known without asking anybody.
+    /// The identity if it is known without asking the CRM.
     pub(super) fn identity_given(&self) -> Option<Identity> {
         match self.platform.identity() {
             IdentitySource::Crm => None,

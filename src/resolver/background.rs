@@ -1,6 +1,6 @@
-//! How much is done behind callers' backs: one refresh at a time per key, a few at once for each
-//! scope, and none for a while after a failure, because a CRM in trouble needs no more questions. A
-//! scope whose refreshes fail holds up its own and no others.
+//! Limits background refreshes: one at a time per key, a few at once per scope, and none for a
+//! while after a failure, because a CRM in trouble needs no more requests. Failing refreshes hold
+//! up only their own scope.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,16 +11,16 @@ use parking_lot::Mutex;
 use crate::domain::{ScopeTag, Timestamp};
 use crate::share::one_less;
 
-/// Refreshes of one scope under way at once. More are left to the next caller.
+/// Refreshes of one scope running at once. Further ones are left to the next caller.
 pub(super) const OF_A_SCOPE: usize = 8;
 
-/// How long a key rests after a refresh of it failed.
+/// How long a key rests after its refresh failed.
 const COOL_DOWN: Duration = Duration::from_secs(30);
 
-/// How often keys that have rested are swept out.
+/// How often keys that have rested are removed.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Keys that are being refreshed or rest after a failure: so many at once in each scope.
+/// Keys that are being refreshed, or rest after a failure: up to a limit in each scope.
 #[derive(Debug)]
 pub(super) struct BackgroundLimit<K, S = ScopeTag> {
     at_once: usize,
@@ -53,14 +53,14 @@ impl<K: Copy + Eq + Hash, S: Copy + Eq + Hash> BackgroundLimit<K, S> {
         }
     }
 
-    /// Whether a refresh of `key` failed a moment ago.
+    /// Returns whether a refresh of `key` failed a moment ago.
     pub(super) fn rests(&self, key: &K, now: Timestamp) -> bool {
         let state = self.keys.lock().states.get(key).copied();
         state.is_some_and(|state| state != KeyState::UnderWay && !state.has_rested(now))
     }
 
-    /// Whether `key` may be refreshed now; if so it is under way. Called for each stale hit, so it
-    /// looks at one key.
+    /// Returns whether `key` may be refreshed now, and if so marks it as being refreshed. This runs
+    /// on each stale hit, so it looks at one key only.
     pub(super) fn take(&self, key: K, scope: S, now: Timestamp) -> bool {
         let mut keys = self.keys.lock();
         if now.since(keys.swept) >= SWEEP {

@@ -1,47 +1,47 @@
-//! What is done about a question, by what is known here: a value that a pure function makes.
+//! What to do about a question, decided from what is known locally: a pure function returns a
+//! value.
 //!
-//! Knows nothing of how any of it is done, or of whether there is room for it.
+//! Knows neither how a decision is carried out, nor whether there is room for it.
 
 use super::question::{Question, Trigger};
 use crate::admission::Trust;
 use crate::cache::Stored;
 use crate::domain::Freshness;
 
-/// What the caller wants.
+/// What the caller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wish {
     pub(super) trigger: Trigger,
     pub(super) only_if_cached: bool,
 }
 
-/// What of a stored answer counts for the decision.
+/// What the decision needs to know of a stored answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StoredFacts {
     /// Never `Expired`.
     pub(super) freshness: Freshness,
-    /// It says that the CRM has no such contact.
+    /// Whether it says that the CRM has no such contact.
     pub(super) is_nobody: bool,
 }
 
-/// What is done about a question.
+/// What to do about a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// A person wants to know what the CRM says now.
+    /// A person wants the CRM's answer of now.
     Refresh,
     /// The stored answer is served.
     Serve,
-    /// The stored answer is stale: it is served and refreshed behind the caller's back.
+    /// The stored answer is stale: it is served, and refreshed in the background.
     ServeAndRefresh,
-    /// The stored answer is a stale "nobody": a ringing phone waits for the CRM for a moment before
-    /// it is served.
+    /// The stored answer is a stale "nobody": a ringing phone first waits for the CRM for a moment.
     AwaitNews,
-    /// Something is stored, but the CRM has to accept the credential again.
+    /// An answer is stored, but the CRM has to accept the credential again.
     Renew,
-    /// Nobody knows the credential: the CRM says whose it is.
+    /// The credential is unknown: the CRM is asked whose it is.
     Identify,
-    /// Nothing is stored: the CRM is asked.
+    /// Nothing is stored: the CRM is searched.
     Load,
-    /// Nothing may be served, and no call may be made.
+    /// No answer may be served, and no call may be made.
     NotCached,
 }
 
@@ -63,7 +63,7 @@ impl From<&Stored> for StoredFacts {
     }
 }
 
-/// Decides by how far the credential is trusted, and by what is stored for its identity.
+/// Decides by the trust in the credential, and by what is stored for its identity.
 pub(super) fn decide(wish: Wish, trust: Option<Trust>, stored: Option<StoredFacts>) -> Decision {
     if wish.trigger == Trigger::ManualRefresh {
         return Decision::Refresh;

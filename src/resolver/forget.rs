@@ -1,11 +1,11 @@
-//! Forgetting: some numbers of a user, or all that is kept for the user.
+//! Forgetting: some numbers of a user, or everything stored for the user.
 
 use super::Resolver;
 use crate::connector::Platform;
 use crate::domain::{Party, UserTag};
 use crate::redis_link::LinkError;
 
-/// What is to be forgotten.
+/// What to forget.
 #[derive(Debug, Clone)]
 pub(crate) enum Forgotten {
     /// The answers about these parties, whatever formats, host and settings they were asked with.
@@ -15,11 +15,11 @@ pub(crate) enum Forgotten {
 }
 
 impl Resolver {
-    /// Forgets, on all replicas within a second. A load that began before never fills any tier
+    /// Forgets on all replicas within a second. A load that began earlier never fills any tier
     /// afterwards.
     ///
     /// # Errors
-    /// If Redis cannot be reached: this process has forgotten, other replicas may not have.
+    /// If Redis cannot be reached. This process has forgotten then; other replicas may not have.
     pub(crate) async fn forget(
         &self,
         platform: &Platform,
@@ -33,7 +33,7 @@ impl Resolver {
             Forgotten::Everything => {
                 self.deps.admissions.forget_user_here(user);
                 let forgotten = self.deps.cache.invalidate_user(user).await;
-                // Once more, for what was taken from Redis in between.
+                // Again, for what was read from Redis in between.
                 self.deps.admissions.forget_user_here(user);
                 forgotten
             }

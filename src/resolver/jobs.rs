@@ -1,5 +1,4 @@
-//! The prefetch jobs under way, for whoever wants to see how far they are. Knows nothing of whose
-//! they are.
+//! The running prefetch jobs and their progress. Does not know whose they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,20 +9,20 @@ use parking_lot::Mutex;
 
 use crate::clock::Stopwatch;
 
-/// How far one job is.
+/// The progress of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobProgress {
     /// The connector's name.
     pub(crate) platform: String,
-    /// Numbers settled.
+    /// Finished numbers.
     pub(crate) done: usize,
-    /// Numbers in all.
+    /// All numbers.
     pub(crate) total: usize,
     /// Time since it began.
     pub(crate) since: Duration,
 }
 
-/// All jobs under way, by their order of beginning.
+/// All running jobs, in the order in which they began.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Jobs(Arc<Mutex<JobTable>>);
 
@@ -41,7 +40,7 @@ struct RunningJob {
     since: Stopwatch,
 }
 
-/// A job's entry among them; taken out when dropped.
+/// A job's entry in the table, removed on drop.
 #[derive(Debug)]
 pub(super) struct JobEntry {
     jobs: Jobs,
@@ -50,7 +49,7 @@ pub(super) struct JobEntry {
 }
 
 impl Jobs {
-    /// Enters a job over so many numbers.
+    /// Adds a job over so many numbers.
     pub(super) fn enter(&self, platform: &str, total: usize) -> JobEntry {
         let job = RunningJob {
             platform: platform.to_owned(),
@@ -70,7 +69,7 @@ impl Jobs {
         }
     }
 
-    /// How far each is, the oldest first.
+    /// The progress of each, the oldest first.
     pub(super) fn progress(&self) -> Vec<JobProgress> {
         let jobs: Vec<Arc<RunningJob>> = self.0.lock().under_way.values().map(Arc::clone).collect();
         let progress = jobs.into_iter().map(|job| JobProgress {
@@ -84,7 +83,7 @@ impl Jobs {
 }
 
 impl JobEntry {
-    /// One more number is settled.
+    /// Counts one more finished number.
     pub(super) fn settle(&self) {
         self.job.done.fetch_add(1, Ordering::Relaxed);
     }

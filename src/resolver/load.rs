@@ -1,4 +1,4 @@
-//! A load: ask the CRM once, store what it says, give it to everybody who waits.
+//! A load: ask the CRM once, store the answer, give it to everybody who waits.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::domain::{Freshness, LookupError};
 use crate::flight::LoadResult;
 use crate::lease::{Acquired, Leases};
 
-/// How often Redis is looked at while another replica loads the same question.
+/// How often Redis is checked while another replica loads the same question.
 const WATCH: Duration = Duration::from_millis(20);
 
 impl Load {
@@ -43,7 +43,7 @@ impl Load {
         });
     }
 
-    /// What another flight or another replica has stored by now, else what the CRM says.
+    /// The answer that another flight or replica has stored by now, or else the CRM's.
     async fn load(&self) -> LoadResult<Loaded> {
         let deps = &self.resolver.deps;
         if let Some(leases) = &deps.leases
@@ -55,13 +55,13 @@ impl Load {
         self.load_since(self.in_time(begin).await?).await
     }
 
-    /// Replicas take turns by a lease. Everybody asks if Redis is away.
+    /// Replicas take turns by a lease. If Redis is down, each asks the CRM.
     async fn load_in_turn(&self, leases: &Leases) -> LoadResult<Loaded> {
         let (key, auth) = (&self.request.key, self.request.asker.auth_tag());
         let cache = &self.resolver.deps.cache;
         loop {
-            // Asked for together and in this order: the lease's last holder may have stored the
-            // answer before.
+            // Sent together and in this order: the previous holder of the lease may have stored the
+            // answer.
             let begun = async {
                 let lease = leases.acquire(key, auth, self.urgency.lane());
                 Ok(tokio::join!(lease, cache.begin(key)))
@@ -84,7 +84,7 @@ impl Load {
         }
     }
 
-    /// What was stored when the load began if that is good enough, else what the CRM says.
+    /// The answer that was stored when the load began if it is good enough, or else the CRM's.
     async fn load_since(&self, ticket: LoadTicket) -> LoadResult<Loaded> {
         match self.good_enough(&ticket).await {
             Some(stored) => Ok(stored),
@@ -92,9 +92,8 @@ impl Load {
         }
     }
 
-    /// Ends a step once a ringing phone has waited for this load for too long. Work behind the
-    /// scenes waits for its turn in the CRM's quota however long that takes, and its calls have
-    /// limits of their own.
+    /// Ends a step if a ringing phone has waited for this load for too long. Background work waits
+    /// for its turn in the CRM's quota without a limit; its calls have limits of their own.
     async fn in_time<T>(&self, step: impl Future<Output = LoadResult<T>>) -> LoadResult<T> {
         tokio::select! {
             biased;
@@ -103,7 +102,7 @@ impl Load {
         }
     }
 
-    /// A stored answer that makes the CRM call needless: fresh, and this credential may see it.
+    /// A stored answer that makes the CRM call unnecessary: fresh, and visible to this credential.
     async fn good_enough(&self, ticket: &LoadTicket) -> Option<Loaded> {
         if self.request.reuse == Reuse::Never {
             return None;
@@ -125,7 +124,7 @@ impl Load {
         })
     }
 
-    /// Searches, and beside it asks who the credential is if nobody knows.
+    /// Searches the CRM. If the credential is unknown, also asks whose it is, at the same time.
     async fn ask(&self, ticket: LoadTicket) -> LoadResult<Loaded> {
         self.urgency
             .set_verified(self.resolver.has_been_verified(&self.request.asker));
@@ -149,7 +148,7 @@ impl Load {
         }
     }
 
-    /// Whose the answer is; the CRM is asked if that is not known.
+    /// The owner of the answer. Asks the CRM if it is not known.
     fn owner(&self) -> AnswerOwner {
         let (asker, urgency) = (&self.request.asker, &self.urgency);
         match self.request.identity {
@@ -183,7 +182,7 @@ impl Load {
     }
 }
 
-/// As in the metrics.
+/// The metrics' label.
 fn outcome(result: &LoadResult<Loaded>) -> String {
     match result {
         Ok(loaded) if loaded.entry.count() > 0 => "found".to_owned(),

@@ -1,4 +1,4 @@
-//! What a load is made for.
+//! The purpose of a load.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -10,35 +10,35 @@ use crate::domain::{Identity, Lane, QuestionKey};
 use crate::flight::Join;
 use crate::trace::Span;
 
-/// Which stored answers make a load's call to the CRM needless.
+/// Which stored answers make the load's CRM call unnecessary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Reuse {
     /// Fresh ones.
     Fresh,
-    /// None: a person wants to know what the CRM says now, or the credential has to prove itself.
+    /// None: a person wants the CRM's answer of now, or the credential has to be verified.
     Never,
 }
 
-/// What a load is made for.
+/// The purpose of a load.
 #[derive(Debug)]
 pub(super) struct LoadRequest {
     pub(super) asker: Arc<Asker>,
     pub(super) key: QuestionKey,
-    /// Whose answer it brings; if nobody knows, the CRM is asked beside the search.
+    /// The owner of the answer. If it is not known, the CRM is asked alongside the search.
     pub(super) identity: Option<Identity>,
     pub(super) trigger: Trigger,
     pub(super) lane: Lane,
-    /// Without one the load waits for its turn in the quota however long that takes.
+    /// Without a deadline the load waits for its turn in the quota without a limit.
     pub(super) deadline: Option<Instant>,
     pub(super) reuse: Reuse,
-    /// Where its HTTP calls are counted.
+    /// The counter of its HTTP calls.
     pub(super) spent: Arc<AtomicU32>,
-    /// The span of whoever asks for it.
+    /// The span of the caller.
     pub(super) span: Span,
 }
 
 impl LoadRequest {
-    /// The same load behind the caller's back.
+    /// The same load in the background.
     pub(super) fn behind(self, lane: Lane) -> Self {
         Self {
             lane,
@@ -47,7 +47,7 @@ impl LoadRequest {
         }
     }
 
-    /// The same load, whatever is stored.
+    /// The same load, but stored answers do not count.
     pub(super) fn anew(self) -> Self {
         Self {
             reuse: Reuse::Never,
@@ -55,7 +55,7 @@ impl LoadRequest {
         }
     }
 
-    /// What the CRM has answered before may be older than what a person has just changed there.
+    /// An answer that the CRM gave earlier may lack what a person has just changed there.
     pub(super) fn join(&self) -> Join {
         match self.trigger {
             Trigger::ManualRefresh => Join::NotCalledYet,

@@ -1,4 +1,4 @@
-//! A load under way: what may share it, and what it brings back.
+//! A load that runs: who may share it, and what it returns.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,25 +19,24 @@ pub(super) struct SearchTiming {
 }
 
 impl SearchTiming {
-    /// How long a ringing phone waits for details from then on. A CRM that takes long to search
-    /// takes long for all.
+    /// How long a ringing phone waits for details after that. A slow CRM is slow for every call.
     pub(super) fn patience(self, details_timeout: Duration) -> Duration {
         details_timeout.max(self.took * 2)
     }
 }
 
-/// What may share a load: the same question under the same credential.
+/// The same key means the same load: the same question under the same credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct LoadKey {
     pub(super) question: QuestionKey,
     pub(super) auth: AuthTag,
     pub(super) reuse: Reuse,
-    /// What was invalidated last of this question: a load that began before may bring what should
-    /// be gone.
+    /// The last invalidation of this question. A load that began before it may return what it
+    /// removed.
     pub(super) since: u64,
 }
 
-/// What a load brought back.
+/// What a load returned.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
     /// The answer.
@@ -46,18 +45,17 @@ pub(super) struct Loaded {
     pub(super) asked: Timestamp,
     /// The CRM, or the tier that had it by then.
     pub(super) source: Source,
-    /// HTTP calls to the CRM that it took.
+    /// HTTP calls to the CRM that it made.
     pub(super) crm_requests: u32,
     pub(super) timing: SearchTiming,
 }
 
-/// One load. It runs as a task of its own: callers come and go, the load ends under its own time
-/// limit.
+/// One load. It runs as a task of its own with its own time limit: callers come and go.
 pub(super) struct Load {
     pub(super) resolver: Resolver,
     pub(super) request: LoadRequest,
     pub(super) urgency: Arc<Urgency>,
-    /// Shows the contacts while their details are still loaded.
+    /// Publishes the contacts while their details are still loading.
     pub(super) early: EarlyResult<Loaded>,
     pub(super) span: Span,
 }

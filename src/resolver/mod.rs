@@ -1,12 +1,12 @@
-//! The one place that knows the order of things.
+//! The only module that knows the order of a look-up's steps.
 //!
-//! [`Resolver::find`] is the walk of every look-up; [`Resolver::stored`] is its first step, for
-//! those who have no time for a future. A stored answer is served under a credential that the CRM
-//! has accepted a short time ago, to the identity that the CRM says the credential is: fresh as it
-//! is, stale with a refresh behind it ([`decision`]). An unknown credential is asked about first
-//! ([`trust`], [`whoami`]). If nothing is stored one load per question asks the CRM, and all
-//! callers wait for it ([`load`]). A manual refresh goes to the CRM in any case, and only its
-//! success changes what is stored.
+//! [`Resolver::find`] does every look-up; [`Resolver::stored`] is its first step, for callers that
+//! want no future. A stored answer is served only under a credential that the CRM accepted a short
+//! time ago, and only to the identity that the CRM names for it. A fresh answer is served as it is,
+//! a stale one is also refreshed ([`decision`]). If the credential is unknown, the CRM is first
+//! asked whose it is ([`trust`], [`whoami`]). If nothing is stored, one load per question asks the
+//! CRM, and all callers wait for it ([`load`]). A manual refresh always asks the CRM, and replaces
+//! what is stored only if it succeeds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -60,21 +60,21 @@ use whoami::NamedCredential;
 /// The error of a caller whose look-up took longer than `lookup.timeout`.
 const TOO_LONG: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 
-/// Settings of the walk.
+/// Settings of the resolver.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResolverConfig {
-    /// Time for one load, all its CRM calls included.
+    /// Time for one load, including all its CRM calls.
     pub timeout: Duration,
     /// How long a manual refresh waits for the CRM before the stored answer is served instead,
-    /// labelled stale; also when a call to the CRM that has no reply yet counts as out of reach.
+    /// labelled stale. A call to the CRM without a reply for this long also counts as out of reach.
     pub(crate) soft_deadline: Duration,
-    /// How long a ringing phone waits for the details of contacts that are found already.
+    /// How long a ringing phone waits for the details of contacts that are already found.
     pub(crate) details_timeout: Duration,
-    /// Loads under way at once, those included whose callers have left. More are refused.
+    /// Loads running at once, including those whose callers have left. More are refused.
     pub(crate) max_loads: usize,
-    /// Batches under way at once.
+    /// Batches running at once.
     pub(crate) max_jobs: usize,
-    /// Whether there is one connector only, which leaves nothing to others.
+    /// Whether there is only one connector. It need not leave places to others.
     pub(crate) is_one_connector: bool,
 }
 
@@ -101,18 +101,18 @@ pub(crate) struct Deps {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Answers questions. Cheap to clone; clones share everything.
+/// Answers questions. Clones are cheap and share everything.
 #[derive(Clone)]
 pub(crate) struct Resolver {
     config: ResolverConfig,
     deps: Arc<Deps>,
     loads: Flights<LoadKey, Loaded>,
-    /// Who a credential is: one question at a time for each.
+    /// Whose a credential is: one question at a time for each.
     whoami: Flights<AuthTag, NamedCredential>,
     places: Places,
     refreshing: Arc<BackgroundLimit<QuestionKey>>,
     renewing: Arc<BackgroundLimit<(UserTag, AuthTag)>>,
-    /// Revocations that the other replicas do not know of yet.
+    /// Revocations that other replicas do not know yet.
     revoking: Arc<BackgroundLimit<AuthTag, ()>>,
     jobs: jobs::Jobs,
 }
@@ -149,7 +149,7 @@ impl Resolver {
         self.deps.cache.memory_size()
     }
 
-    /// How far the prefetch jobs under way are, the oldest first.
+    /// How far the running prefetch jobs are, the oldest first.
     #[must_use]
     pub(crate) fn jobs(&self) -> Vec<JobProgress> {
         self.jobs.progress()

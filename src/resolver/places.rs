@@ -1,9 +1,9 @@
-//! Places of look-ups: for callers that wait for a CRM, for loads, for questions whose a credential
-//! is, and for batches.
+//! Limited places for look-ups: for callers that wait for a CRM, for loads, for asking whose a
+//! credential is, and for batches.
 //!
-//! A CRM that hangs or rests, and a user whose quota is used up, fill places. Each pool is shared
-//! by scope and connector ([`Shares`]), so that they fill their own. What is stored is served
-//! without a place.
+//! A CRM that hangs or rests fills places, and so does a user whose quota is used up. Each pool is
+//! shared by scope and connector ([`Shares`]), so that they fill only their own places. Stored
+//! answers are served without a place.
 
 use super::asker::Asker;
 use super::{Resolver, ResolverConfig};
@@ -38,7 +38,7 @@ impl Places {
 }
 
 impl Resolver {
-    /// A place for a caller that waits for the CRM. (A batch counts as a whole, when it begins.)
+    /// A place for a caller that waits for the CRM. (A batch takes one place when it begins.)
     pub(super) fn wait_place(
         &self,
         asker: &Asker,
@@ -51,7 +51,7 @@ impl Resolver {
             .ok_or(LookupError::Overloaded)
     }
 
-    /// A place for a load, also when its callers have left.
+    /// A place for a load. The load keeps it even if its callers leave.
     pub(super) fn load_place(
         &self,
         asker: &Asker,
@@ -61,7 +61,7 @@ impl Resolver {
         self.places.loads.enter(self.claim(asker, identity, lane))
     }
 
-    /// A place for the question whose a credential is.
+    /// A place for asking whose the credential is.
     pub(super) fn whoami_place(&self, asker: &Asker, lane: Lane) -> Option<Share> {
         let identity = self.known_identity(asker);
         self.places
@@ -86,8 +86,8 @@ impl Resolver {
         self.known(asker).map(|credential| credential.identity)
     }
 
-    /// Whether the CRM has accepted the credential, and not refused it since. Only then a look-up
-    /// goes on when its callers have left.
+    /// Returns whether the CRM has accepted the credential, and not refused it since. Only then
+    /// does a look-up continue after its callers have left.
     pub(super) fn has_been_verified(&self, asker: &Asker) -> bool {
         self.known(asker).is_some()
     }

@@ -1,4 +1,4 @@
-//! What is asked of the resolver, and what it answers.
+//! Questions to the resolver, and its answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +46,8 @@ impl Trigger {
 pub(crate) struct Question {
     asker: Arc<Asker>,
     key: QuestionKey,
-    /// The extension of the number that was asked for: it ranks the contacts of a reply, and is no
-    /// part of the key.
+    /// The extension of the requested number. It ranks the contacts of a reply and is not part of
+    /// the key.
     pub(crate) extension: Option<Extension>,
     /// Why.
     pub(crate) trigger: Trigger,
@@ -60,7 +60,7 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// `asker` asks about `party`: without a deadline, and the CRM may be called.
+    /// A question of `asker` about `party` without a deadline. It may call the CRM.
     #[must_use]
     pub(crate) fn new(asker: Arc<Asker>, party: Party, trigger: Trigger) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Question {
     }
 }
 
-/// The answer to a question, with what is known about it.
+/// The answer to a question, with the facts about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     /// What was found.

@@ -1,5 +1,5 @@
-//! Stale answers are refreshed behind the caller's back, as far as [`background`](super::background)
-//! permits.
+//! Refreshes stale answers in the background, within the limits of
+//! [`background`](super::background).
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::question::Question;
 use crate::domain::{Identity, Lane, QuestionKey};
 
 impl Resolver {
-    /// Refreshes a stale answer; a flight that runs already is enough.
+    /// Refreshes a stale answer, unless a flight does so already.
     pub(super) fn revalidate(&self, question: &Question, identity: Identity) {
         let (key, scope) = (*question.key(), question.asker().scope(Some(&identity)));
         let clock = Arc::clone(&self.deps.clock);
@@ -24,7 +24,7 @@ impl Resolver {
         });
     }
 
-    /// Whether a refresh of this question failed a moment ago.
+    /// Returns whether a refresh of this question failed a moment ago.
     pub(super) fn rests(&self, key: &QuestionKey) -> bool {
         self.refreshing.rests(key, self.deps.clock.now())
     }

@@ -1,8 +1,8 @@
-//! The CRM has refused a credential: it is revoked on all replicas.
+//! Revokes a credential that the CRM has refused, on all replicas.
 //!
-//! Promises that this process forgets it at once, and that Redis and the other replicas learn of it
-//! now or as soon as they can be reached. At most 32 revocations wait for that at once, and none
-//! outlives this process.
+//! This process forgets the credential at once. Redis and the other replicas learn of it now, or as
+//! soon as they can be reached. At most 32 revocations wait for that at once, and they are lost if
+//! this process ends.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) const AT_ONCE: usize = 32;
 const AGAIN: Duration = Duration::from_millis(500);
 
 impl Resolver {
-    /// Takes back the trust in a credential, for all users.
+    /// Revokes the trust in a credential for all users.
     pub(super) async fn revoke(&self, auth: AuthTag) {
         let refused = self.deps.clock.now();
         self.deps.admissions.revoke_here(auth);

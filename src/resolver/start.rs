@@ -1,4 +1,4 @@
-//! The one way to start a load.
+//! The only way to start a load.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::flight::{NewLoad, Seat};
 use crate::urgency::Demand;
 
 impl Resolver {
-    /// A load for a caller that waits: it gets an error in time if the quota has no room.
+    /// A load for a waiting caller, which gets an error early if the quota has no room in time.
     pub(super) fn request(&self, question: &Question, identity: Option<Identity>) -> LoadRequest {
         LoadRequest {
             asker: Arc::clone(question.asker()),
@@ -27,7 +27,7 @@ impl Resolver {
         }
     }
 
-    /// When a CRM call for the question is too late: as the caller says, else after
+    /// When a CRM call for the question would be too late: at the caller's deadline, or else after
     /// `lookup.timeout`.
     pub(super) fn deadline(&self, question: &Question) -> Option<Instant> {
         question
@@ -35,7 +35,7 @@ impl Resolver {
             .or_else(|| clock::after(self.config.timeout))
     }
 
-    /// A seat on the load that was requested: a new one, or one under way that may be shared.
+    /// A seat on the requested load: on a running one if it may be shared, or else on a new one.
     pub(super) fn start(&self, request: LoadRequest) -> Seat<Loaded> {
         let key = LoadKey {
             question: request.key,

@@ -1,8 +1,8 @@
-//! Trouble of a CRM, as one batch meets it.
+//! A CRM's trouble, as one batch sees it.
 //!
-//! Owns which failures are waited out, who tries meanwhile whether the trouble is over, and when it
-//! has lasted for too long. Promises that a batch spends few calls on a CRM in trouble: one look-up
-//! at a time tries, the others wait. Knows nothing of how a look-up is made.
+//! Decides which failures a batch waits out, which look-up tries whether the trouble is over, and
+//! when it has lasted too long. A batch spends few calls on a CRM in trouble: one look-up at a time
+//! tries, the others wait. Knows nothing of how a look-up is made.
 
 use std::time::Duration;
 
@@ -13,35 +13,34 @@ use crate::clock::{self, Instant};
 use crate::domain::LookupError;
 use crate::domain::error::Unavailable;
 
-/// How long a batch waits for an answer in trouble, beside the time that the CRM asks for.
+/// How long a batch in trouble waits for an answer, besides the time that the CRM asks for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The longest wait that a CRM may ask for: two of the longest windows that CRMs count calls in,
-/// but for days.
+/// The longest wait that a CRM may ask for: twice the longest window, except windows of days.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// When it is tried whether a fault is over: after the first time, then after twice as long each,
-/// up to the second.
+/// The delays before it is tried whether a fault is over: the first one, doubled each time up to
+/// the second one.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 
-/// How often a number may fail while others are answered: then it is the number, not the CRM.
+/// How often a number may fail while others are answered. Beyond that the number is the cause.
 const TRIES: u32 = 5;
 
-/// The same for refusals, which the quota hands out to whoever comes in a bad moment.
+/// The same for refusals by the quota, which can hit any look-up at a bad moment.
 const REFUSALS: u32 = 20;
 
 /// The trouble of one batch.
 #[derive(Debug)]
 pub(super) struct Trouble {
     state: Mutex<TroubleState>,
-    /// The turn to try whether it is over.
+    /// Held by the look-up that tries whether the trouble is over.
     probe: Semaphore,
     over: Notify,
 }
 
 #[derive(Debug, Default)]
 struct TroubleState {
-    /// Look-ups that the CRM has answered, in whatever words.
+    /// Look-ups that the CRM has answered, whatever it said.
     answers: u64,
     now: Option<Spell>,
 }
@@ -50,9 +49,9 @@ struct TroubleState {
 #[derive(Debug, Clone, Copy)]
 struct Spell {
     since: Instant,
-    /// From then on it lasts for too long.
+    /// After this it has lasted too long.
     until: Instant,
-    /// When it is tried next whether it is over, after the last try. The quota knows it for limits.
+    /// The delay before the next try, counted from the last one. For limits the quota knows it.
     backoff: Duration,
 }
 
@@ -60,17 +59,17 @@ struct Spell {
 #[derive(Debug, Default)]
 pub(super) struct Tries {
     count: u32,
-    /// How many look-ups had been answered when it failed first.
+    /// How many look-ups had been answered when this one failed first.
     answers: u64,
 }
 
-/// Whether this may be over in a moment, for whatever number.
+/// Returns whether this may be over in a moment, for any number.
 pub(super) fn is_trouble(failure: &LookupError) -> bool {
     let passes = failure.is_passing() && *failure != LookupError::Overloaded;
     passes && *failure != LookupError::CrmUnavailable(Unavailable::NotPublic)
 }
 
-/// Whether the CRM asks to be left alone for longer than a batch waits.
+/// Returns whether the CRM asks for a longer pause than a batch waits.
 pub(super) fn is_hopeless(failure: &LookupError) -> bool {
     is_trouble(failure) && asked_wait(failure) > LONGEST
 }
@@ -84,8 +83,8 @@ impl Trouble {
         }
     }
 
-    /// Waits while there is trouble: until it is over, or until it is this look-up's turn to try,
-    /// which it has as long as it keeps what it gets.
+    /// Waits while there is trouble: until it is over, or until it is this look-up's turn to try.
+    /// It has the turn as long as it keeps the returned permit.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.state.lock().now?;
         let turn = self.probe.acquire().await.ok()?;
@@ -98,8 +97,8 @@ impl Trouble {
         }
     }
 
-    /// Takes in how a look-up ended that had the `turn` to try, or none. True if it should be made
-    /// again.
+    /// Records how a look-up ended, with the `turn` to try or without. Returns true if it should be
+    /// repeated.
     pub(super) fn is_waited_out<T>(
         &self,
         result: &Result<T, LookupError>,
@@ -126,14 +125,14 @@ impl Trouble {
         !is_the_number && !spell.lasts()
     }
 
-    /// Whether there is trouble that lasts for too long.
+    /// Returns whether the trouble has lasted too long.
     pub(super) fn lasts(&self) -> bool {
         self.state.lock().now.is_some_and(|spell| spell.lasts())
     }
 }
 
 impl Spell {
-    /// With one more failure, of a look-up that `tried` whether it is over or had begun before.
+    /// Adds a failure of a look-up that `tried` whether the trouble is over, or began before it.
     fn with(before: Option<Self>, failure: &LookupError, tried: bool) -> Self {
         let now = clock::now();
         let asked = asked_wait(failure);
@@ -168,7 +167,7 @@ impl Spell {
     }
 }
 
-/// How long the CRM asks to be left alone. (What the quota says is no word of the CRM.)
+/// How long the CRM asks to be left alone. (What the quota says does not come from the CRM.)
 fn asked_wait(failure: &LookupError) -> Duration {
     let is_the_crms = !matches!(failure, LookupError::BudgetExhausted { .. });
     failure

@@ -1,4 +1,4 @@
-//! How long it is believed whose a credential is, and what follows when nobody knows.
+//! How long it is believed whose a credential is, and what happens if that is not known.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,14 @@ use crate::connector::IdentitySource;
 use crate::domain::{Freshness, Identity, Lane, LookupError};
 use crate::urgency::Urgency;
 
-/// How long the question who somebody is goes before the search if there may be an answer in store.
+/// If an answer may be stored, the question whose the credential is starts this long before the
+/// search.
 const HEAD_START: Duration = Duration::from_millis(150);
 
 impl Resolver {
-    /// A look-up under a credential that nobody knows. If something is stored for the number,
-    /// whomever it belongs to, the question who this is goes first: its answer may make the search
-    /// needless. Otherwise both go together.
+    /// A look-up under an unknown credential. If anything is stored for the number, for any owner,
+    /// the CRM is first asked whose the credential is: the answer may make the search unnecessary.
+    /// Otherwise both start together.
     pub(super) async fn identify(
         &self,
         question: &Question,
@@ -42,7 +43,7 @@ impl Resolver {
         self.load(question, asker.identity_given()).await
     }
 
-    /// Whether anything is stored for the number under the claimed user id.
+    /// Returns whether anything is stored for the number under the claimed user id.
     fn may_be_stored(&self, question: &Question, fetched: &Fetched) -> bool {
         let identities = self.deps.admissions.identities(question.asker().user_tag());
         let is_in_memory = |identity: &Identity| {
@@ -52,9 +53,9 @@ impl Resolver {
         !fetched.is_empty() || identities.iter().any(is_in_memory)
     }
 
-    /// A stored answer under a credential that was accepted some time ago: the CRM is asked once
-    /// more. Only if it cannot be reached the answer is served all the same, labelled stale; never
-    /// because a caller, the quota or the daemon itself has no time for the question.
+    /// An answer is stored, but the credential was accepted too long ago: the CRM is asked again.
+    /// Only if the CRM cannot be reached is the answer served anyway, labelled stale. A caller, a
+    /// quota or a daemon without time for the question is no reason to serve it.
     pub(super) async fn renew(
         &self,
         question: &Question,
@@ -97,14 +98,14 @@ impl Resolver {
         }
     }
 
-    /// What is stored now: while the CRM was asked it may have been erased or replaced.
+    /// What is stored now. While the CRM was asked it may have been removed or replaced.
     async fn stored_by_now(&self, question: &Question, identity: Identity) -> Option<Stored> {
         let key = question.key_of(&identity);
         self.deps.cache.lookup(question.key(), &key).await
     }
 
-    /// As [`Self::stored_by_now`] under a credential whose trust could not be renewed, labelled
-    /// stale. Unless it has been refused meanwhile.
+    /// As [`Self::stored_by_now`], labelled stale, under a credential whose trust could not be
+    /// renewed. `None` if the credential has been refused meanwhile.
     async fn stale_by_now(
         &self,
         question: &Question,
@@ -121,8 +122,8 @@ impl Resolver {
         }
     }
 
-    /// The result of something that calls the CRM; `None` if the CRM was called and cannot be
-    /// reached, or leaves the call without a reply for longer than `lookup.soft_deadline`.
+    /// The `result` of calling the CRM, or `None` if the CRM was called and cannot be reached, or
+    /// has not replied within `lookup.soft_deadline`.
     async fn unless_out_of_reach<T>(
         &self,
         urgency: &Urgency,
@@ -138,16 +139,16 @@ impl Resolver {
         }
     }
 
-    /// Whether the CRM should be asked about a verified credential behind a hit: its trust ends
-    /// soon, or the CRM has not said yet whose it is.
+    /// Returns whether a hit should ask the CRM about a verified credential in the background: its
+    /// trust ends soon, or the CRM has not said yet whose it is.
     pub(super) fn is_renewal_due(&self, asker: &Asker, credential: &Credential) -> bool {
         let is_unsaid =
             !credential.identity.is_known() && asker.platform().identity() == IdentitySource::Crm;
         credential.due || (is_unsaid && self.may_ask_who(asker))
     }
 
-    /// Behind a hit: renews trust that ends soon, and asks again who somebody is if the CRM has not
-    /// said it.
+    /// After a hit: renews trust that ends soon, and asks again whose the credential is if the CRM
+    /// has not said it.
     pub(super) fn keep_trust(&self, question: &Question, credential: &Credential) {
         let (asker, identity) = (question.asker(), credential.identity);
         if !self.is_renewal_due(asker, credential) {
@@ -187,13 +188,13 @@ impl Resolver {
     }
 }
 
-/// Whether a search may still show that a credential is good, after the CRM did not say whose it
-/// is. It may not if the CRM has named it before and refuses it now.
+/// The CRM did not say whose a credential is: returns whether a search may still verify it. It may
+/// not if the CRM has named the owner before and refuses the credential now.
 fn is_left_to_a_search(error: &LookupError, known: Identity) -> bool {
     is_unsaid(error) && !(*error == LookupError::CrmUnauthenticated && known.is_known())
 }
 
-/// Whether the CRM has answered without saying who the credential is, which says nothing about the
+/// Returns whether the CRM answered without naming an owner, which says nothing about the
 /// credential.
 fn is_unsaid(error: &LookupError) -> bool {
     matches!(

@@ -1,4 +1,4 @@
-//! How long a caller waits for a load, and what it takes of it.
+//! How long a caller waits for a load, and which part of its result the caller takes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::flight::Seat;
 use crate::metrics::PlatformLabels;
 
 impl Resolver {
-    /// Waits for a load, and counts who shares one.
+    /// Waits for a load, and counts callers that share one.
     pub(super) async fn wait_for(
         &self,
         mut seat: Seat<Loaded>,
@@ -22,7 +22,7 @@ impl Resolver {
             self.count_shared(question);
         }
         let waiting = self.names_or_all(&mut seat, question);
-        // A caller without a deadline of its own does not wait for a load that stands in line for
+        // Without a deadline, a caller does not wait for a load that stays in the queue for
         // minutes.
         let loaded = match question.deadline {
             Some(_) => waiting.await,
@@ -48,8 +48,8 @@ impl Resolver {
         shared.get_or_create(&labels).inc();
     }
 
-    /// The result of a load; its contacts without all of their details if those take too long for
-    /// this caller.
+    /// The result of a load, or its contacts without all details if those take too long for this
+    /// caller.
     async fn names_or_all(
         &self,
         seat: &mut Seat<Loaded>,
@@ -65,8 +65,8 @@ impl Resolver {
             .unwrap_or(names))
     }
 
-    /// How long an answer of the CRM is waited for if a stored one is good enough. Less than half
-    /// of what the caller waits, so that there is time for the stored one.
+    /// How long to wait for the CRM if a stored answer is good enough. Less than half of the
+    /// caller's time, so that there is time to return the stored one.
     pub(super) fn patience(&self, question: &Question) -> Duration {
         let soft = self.config.soft_deadline;
         question.deadline.map_or(soft, |deadline| {
@@ -74,8 +74,8 @@ impl Resolver {
         })
     }
 
-    /// How long this caller waits for details, from the moment the contacts were verified: a
-    /// ringing phone not for long, others as long as they can.
+    /// How long this caller waits for details after the contacts were verified: a ringing phone not
+    /// for long, others without a limit of their own.
     fn details_patience(&self, names: &Loaded, question: &Question) -> Duration {
         let timing = names.timing;
         let left = match question.deadline {

@@ -1,4 +1,4 @@
-//! The walk of every look-up: what is stored, what the CRM says, and in which order.
+//! The steps of every look-up: what is stored, what the CRM says, and in which order.
 
 use std::time::Duration;
 
@@ -15,9 +15,8 @@ use crate::domain::{Freshness, Identity, Lane, LookupError};
 const NEWS: Duration = Duration::from_millis(800);
 
 impl Resolver {
-    /// The answer that can be served at once: a fresh one in memory, under a credential that
-    /// nothing has to be done about. `None` says nothing about the question:
-    /// [`find`](Self::find) it.
+    /// The answer that can be served at once: a fresh one in memory, under a credential that needs
+    /// no check. `None` says nothing about the question: continue with [`find`](Self::find).
     #[must_use]
     pub(crate) fn stored(&self, question: &Question) -> Option<Answer> {
         if question.trigger == Trigger::ManualRefresh {
@@ -34,12 +33,11 @@ impl Resolver {
 
     /// Answers one question.
     ///
-    /// Dropping the future drops only the waiting: a load that has begun goes on and its answer is
+    /// Dropping the future only ends the waiting: a load that has begun continues and its answer is
     /// stored.
     ///
     /// # Errors
-    /// [`LookupError::NotCached`] if only a stored answer was wanted, else what the CRM's failure
-    /// is.
+    /// [`LookupError::NotCached`] if only a stored answer was wanted, or else the CRM's failure.
     pub(crate) async fn find(&self, question: &Question) -> Result<Answer, LookupError> {
         if question.trigger == Trigger::ManualRefresh {
             return Box::pin(self.refresh(question)).await;
@@ -55,10 +53,10 @@ impl Resolver {
         Box::pin(self.look_further(question)).await
     }
 
-    /// What is not in memory under a credential that is known to be good: Redis, then the CRM.
+    /// What memory does not answer under a verified credential: asks Redis, then the CRM.
     async fn look_further(&self, question: &Question) -> Result<Answer, LookupError> {
         let asker = question.asker();
-        // Together, so that Redis is waited for once.
+        // Together, so that there is one wait for Redis.
         let (fetched, credential) = tokio::join!(
             self.deps.cache.fetch(question.key()),
             self.lookup_credential(asker)
@@ -73,7 +71,7 @@ impl Resolver {
         }
     }
 
-    /// A look-up under a credential that the CRM has accepted once.
+    /// A look-up under a credential that the CRM has accepted before.
     async fn find_known(
         &self,
         question: &Question,
@@ -104,8 +102,8 @@ impl Resolver {
         }
     }
 
-    /// Serves what is stored for a verified credential. What is stale is refreshed; if that said
-    /// "nobody", a ringing phone waits a moment for news.
+    /// Serves what is stored for a verified credential. A stale answer is refreshed. If it says
+    /// "nobody", a ringing phone first waits for the CRM for a moment.
     pub(super) async fn serve(
         &self,
         question: &Question,
@@ -126,7 +124,7 @@ impl Resolver {
         Ok(stored.into())
     }
 
-    /// What the CRM says within a moment, unless it failed to a moment ago.
+    /// The CRM's answer within a moment. Does not ask if that failed a moment ago.
     async fn news(&self, question: &Question, identity: Identity) -> Option<Answer> {
         if self.rests(question.key()) {
             return None;
@@ -141,7 +139,7 @@ impl Resolver {
         answer?.ok()
     }
 
-    /// Asks the CRM and waits for what it says. Whoever calls it has a place to wait.
+    /// Asks the CRM and waits for its answer. The caller must have a place to wait.
     pub(super) async fn load(
         &self,
         question: &Question,
@@ -151,8 +149,8 @@ impl Resolver {
         self.wait_for(seat, question).await
     }
 
-    /// Asks the CRM, whatever is stored. If it takes long and an answer is stored, that one is
-    /// better than none; the refresh goes on behind it.
+    /// Asks the CRM, whatever is stored. If that takes long, a stored answer is served, and the
+    /// refresh continues in the background.
     async fn refresh(&self, question: &Question) -> Result<Answer, LookupError> {
         let asker = question.asker();
         let credential = self.lookup_credential(asker).await;
@@ -182,7 +180,7 @@ impl Resolver {
         self.deps.cache.lookup(question.key(), &key).await
     }
 
-    /// What this process or another one knows of the credential.
+    /// What this process or another replica knows of the credential.
     pub(super) async fn lookup_credential(&self, asker: &Asker) -> Option<Credential> {
         let admissions = &self.deps.admissions;
         admissions.lookup(asker.user_tag(), asker.auth_tag()).await

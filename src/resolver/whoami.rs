@@ -1,8 +1,8 @@
-//! Whose a credential is, by the CRM's word.
+//! Whose a credential is, as the CRM says.
 //!
-//! The CRM is asked once for many look-ups under one credential. What it says is at the same time
-//! the proof that the credential is good. If it does not say, the credential's own tag stands for
-//! the identity, and only a search verifies it.
+//! The CRM is asked once for many look-ups under one credential. Its answer also verifies the
+//! credential. If it does not name an owner, the credential's own tag serves as the identity, and
+//! only a search verifies it.
 
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ pub(super) struct NamedCredential {
 }
 
 impl Resolver {
-    /// Whether the CRM can be asked now who the credential is.
+    /// Returns whether the CRM can be asked now whose the credential is.
     pub(super) fn may_ask_who(&self, asker: &Asker) -> bool {
         asker.platform().profile().names_users && self.deps.admissions.may_ask_who(asker.auth_tag())
     }
 
-    /// Who the credential is, by the CRM's word; it is verified then.
+    /// Whose the credential is, as the CRM says. It is verified then.
     pub(super) async fn who(
         &self,
         asker: &Arc<Asker>,
@@ -42,8 +42,8 @@ impl Resolver {
             .await
     }
 
-    /// What the CRM says in a flight. Whoever has joined it may claim another user id than the one
-    /// that leads it.
+    /// What the CRM says in a flight. A caller that joins it may claim another user id than its
+    /// leader.
     pub(super) async fn named(
         &self,
         asker: &Asker,
@@ -60,7 +60,7 @@ impl Resolver {
         Ok(identity)
     }
 
-    /// A seat on the flight that asks the CRM who the credential is. Many look-ups under one
+    /// A seat on the flight that asks the CRM whose the credential is. Many look-ups under one
     /// credential share it.
     pub(super) fn ask_who(
         &self,
@@ -103,7 +103,7 @@ impl Resolver {
         span: Span,
     ) -> LoadResult<NamedCredential> {
         let began = self.deps.clock.now();
-        // Of a credential that was named before it is known whose quota it spends.
+        // If the credential was named before, it is known whose quota the call spends.
         let known = self.known_identity(asker);
         urgency.set_verified(known.is_some());
         let admissions = &self.deps.admissions;
@@ -127,8 +127,8 @@ impl Resolver {
         }
     }
 
-    /// Takes in that the CRM has not said who the credential is. One that it has `known` before is
-    /// not accepted any more if it refuses it now. Of any other a search shows it.
+    /// The CRM has not said whose the credential is. If it has `known` the credential before and
+    /// refuses it now, the credential is revoked. Otherwise a search decides.
     async fn unnamed(
         &self,
         asker: &Asker,
@@ -142,7 +142,7 @@ impl Resolver {
         error
     }
 
-    /// Keeps what the CRM has said when it was asked at `began`.
+    /// Stores what the CRM said when it was asked at `began`.
     async fn learn(
         &self,
         asker: &Asker,

@@ -1,4 +1,4 @@
-//! What is logged, and the handle that changes it while the process runs.
+//! What is logged, and the handle that changes it at run time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,12 +10,11 @@ use tracing_subscriber::reload;
 /// What is logged: a level of contactd's own lines, or `tracing` directives (`info`,
 /// `contactd=debug`).
 ///
-/// A level alone leaves the libraries beneath at `info`: at `debug` they write host names and
-/// numbers.
+/// A level alone leaves the libraries at `info`: at `debug` they log host names and numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level(String);
 
-/// Neither a level nor directives.
+/// The text is neither a level nor directives.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "is neither a level (error, warn, info, debug, trace) nor directives such as \"contactd=debug\": {0}"
@@ -38,8 +37,8 @@ impl FromStr for Level {
     type Err = NotALevel;
 
     fn from_str(text: &str) -> Result<Self, NotALevel> {
-        // A word that is no level would be read as the name of a library, of which alone everything
-        // is logged.
+        // A word that is not a level would be read as the name of a library, and only that library
+        // would be logged.
         let is_word = text.chars().all(|c| !matches!(c, '=' | ',' | '[' | ':'));
         if text.is_empty() || (is_word && text.parse::<LevelFilter>().is_err()) {
             return Err(NotALevel("it is no level".to_owned()));
@@ -56,7 +55,7 @@ impl Level {
             .0
             .parse::<tracing::Level>()
             .is_ok_and(|level| level > tracing::Level::INFO);
-        // It was read before, so nothing of it is left out.
+        // It was parsed before, so nothing of it is left out.
         if is_more {
             EnvFilter::new(format!("info,contactd={}", self.0))
         } else {
@@ -79,9 +78,9 @@ impl Volume {
         Self(Box::new(move |filter| handle.reload(filter).is_ok()))
     }
 
-    /// Logs this from now on.
+    /// Applies this level from now on.
     pub(crate) fn set(&self, level: &Level) {
-        // Fails only if the lines go elsewhere: another start in this process was first.
+        // Fails only if the lines go elsewhere: another start in this process came first.
         (self.0)(level.filter());
     }
 }

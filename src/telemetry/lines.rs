@@ -1,9 +1,8 @@
-//! Log lines on their way to standard error.
+//! Writes log lines to standard error.
 //!
-//! Owns the lines that wait and the thread that writes them. Promises that nobody who logs
-//! ever waits for standard error, that no more than a MiB of lines waits, that what does not fit
-//! or cannot be written is dropped and counted, and that the log says how many lines
-//! are missing once it is read again.
+//! Holds the queue of lines and the thread that writes them. Nobody who logs ever waits for
+//! standard error. At most one MiB of lines waits. Lines that do not fit or cannot be written are
+//! dropped and counted. Once the log is read again, it reports how many are missing.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -14,22 +13,22 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
 
-/// Bytes of lines that may wait: some thousands of lines.
+/// Bytes of waiting lines: some thousands of lines.
 const ROOM: usize = 1 << 20;
 
-/// What a line costs beside its text.
+/// The memory of a line besides its text.
 const PLACE: usize = size_of::<Box<[u8]>>();
 
-/// The way of log lines to standard error. Clones share it.
+/// The queue of log lines for standard error. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LogLines(Arc<LineBuffer>);
 
 #[derive(Debug, Default)]
 struct LineBuffer {
     queue: Mutex<LineQueue>,
-    /// A line waits.
+    /// A line is waiting.
     arrived: Condvar,
-    /// No line waits any more, and none is being written.
+    /// No line is waiting or being written.
     emptied: Condvar,
     dropped: Counter,
 }
@@ -37,12 +36,12 @@ struct LineBuffer {
 #[derive(Debug, Default)]
 struct LineQueue {
     lines: VecDeque<Box<[u8]>>,
-    /// Of the lines that wait and the one that is being written.
+    /// Bytes of the waiting lines and the one being written.
     bytes: usize,
 }
 
 impl LogLines {
-    /// The way to standard error, for as long as the process runs.
+    /// Starts writing to standard error, as long as the process runs.
     #[must_use]
     pub fn start() -> Self {
         Self::leading_to(io::stderr())
@@ -51,15 +50,15 @@ impl LogLines {
     fn leading_to(sink: impl Write + Send + 'static) -> Self {
         let lines = Self(Arc::default());
         let writer = lines.clone();
-        // Without a thread the lines are dropped, once they are too many; the start fails for want
-        // of others anyway.
+        // Without a thread, lines are dropped once there are too many. Other threads fail to start
+        // then anyway, which ends the daemon.
         let _ = thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || writer.write_into(sink));
         lines
     }
 
-    /// Queues a line, its line break included, or drops it.
+    /// Queues a line with its line break, or drops it.
     pub(crate) fn put(&self, line: &[u8]) {
         let size = line.len() + PLACE;
         let line = Box::from(line);
@@ -75,13 +74,13 @@ impl LogLines {
         self.0.arrived.notify_one();
     }
 
-    /// How many lines were dropped.
+    /// The number of dropped lines.
     #[must_use]
     pub(crate) fn dropped(&self) -> Counter {
         self.0.dropped.clone()
     }
 
-    /// Waits until every line is written, for `limit` at most.
+    /// Waits until every line is written, for at most `limit`.
     pub fn finish(&self, limit: Duration) {
         let mut queue = self.0.queue.lock();
         self.0
@@ -123,7 +122,7 @@ impl LogLines {
     }
 }
 
-/// Each call takes a whole line.
+/// Each call takes one whole line.
 impl Write for LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.put(line);

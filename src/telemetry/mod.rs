@@ -1,7 +1,7 @@
-//! Logs: for people on a terminal, JSON elsewhere, always on standard error.
+//! Logs: readable on a terminal, JSON elsewhere, always on standard error.
 //!
-//! Promises that nothing waits for standard error: logging, panics and the stop go on, whatever
-//! becomes of the line.
+//! Nothing waits for standard error: logging, panics and the stop continue even if a line cannot be
+//! written.
 
 use std::io::IsTerminal as _;
 
@@ -14,10 +14,10 @@ mod panics;
 pub use level::{Level, Volume};
 pub use lines::LogLines;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people if standard error is a terminal, else JSON.
+    /// `Human` if standard error is a terminal, otherwise `Json`.
     Auto,
     /// One readable line each.
     Human,
@@ -26,7 +26,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// By their names in the settings, the default first.
+    /// Each with its name in the settings, the default first.
     pub(crate) const ALL: [(&'static str, Self); 3] = [
         ("auto", Self::Auto),
         ("human", Self::Human),
@@ -38,8 +38,8 @@ impl LogFormat {
     }
 }
 
-/// Starts logging to `lines`; panics are reported there as well, at every level. Returns what
-/// changes the level from then on.
+/// Starts logging to `lines`, and reports panics there at every level. Returns a handle that
+/// changes the level.
 pub fn start(format: LogFormat, level: &Level, lines: &LogLines) -> Volume {
     panics::report_to(lines.clone(), format);
     let sink = lines.clone();

@@ -1,8 +1,8 @@
-//! Panics in the log. Rust's own report goes to standard error at once, and waits for it.
+//! Logs panics. Rust's own report is written directly to standard error, and waits for it.
 //!
-//! Promises one line for each panic, past every filter and without `tracing`, in whose midst it may
-//! have happened. A text that was put together is left out: it may hold what somebody sent. The
-//! place says enough to find it.
+//! Logs one line for each panic, past every filter and without `tracing`, because the panic may
+//! have happened inside it. A formatted message is left out, because it may contain what somebody
+//! sent. The location is enough to find it.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
@@ -15,7 +15,7 @@ use super::{LogFormat, LogLines};
 
 const TARGET: &str = "contactd::panic";
 
-/// Reports the panics of the process to `lines` from now on.
+/// Reports the process's panics to `lines` from now on.
 pub(super) fn report_to(lines: LogLines, format: LogFormat) {
     let is_human = format.is_human();
     panic::set_hook(Box::new(move |panic| {
@@ -51,11 +51,13 @@ fn report(panic: &PanicHookInfo<'_>, is_human: bool) -> String {
 fn message(panic: &PanicHookInfo<'_>) -> String {
     match panic.payload().downcast_ref::<&'static str>() {
         Some(literal) => format!("a panic: {literal}"),
-        None => "a panic; its text is left out, for it may hold what somebody sent".to_owned(),
+        None => {
+            "a panic; its text is left out because it may contain what somebody sent".to_owned()
+        }
     }
 }
 
-/// If `RUST_BACKTRACE` asks for one.
+/// A backtrace if `RUST_BACKTRACE` asks for one.
 fn backtrace() -> Option<String> {
     let taken = Backtrace::capture();
     (taken.status() == BacktraceStatus::Captured).then(|| taken.to_string())

@@ -1,4 +1,4 @@
-//! The files of certificates: read, checked, made into what rustls wants.
+//! The certificate files: read, checked, and converted for rustls.
 
 use std::fs;
 use std::path::Path;
@@ -16,10 +16,10 @@ use super::validity::{Ending, Validity};
 use super::{Error, TlsConfig};
 use crate::domain::Timestamp;
 
-/// The only protocol that is spoken behind the handshake (ALPN).
+/// The only protocol offered in the handshake (ALPN).
 const HTTP2: &[u8] = b"h2";
 
-/// What the files hold.
+/// The content of the files.
 pub(super) struct Pems {
     cert: Vec<u8>,
     key: SecretSlice<u8>,
@@ -46,9 +46,9 @@ impl Pems {
         })
     }
 
-    /// Checks that the files fit together and that each certificate in them is valid at this time
-    /// of day. A file that holds what is in use already may have expired since: the end of what
-    /// is in use is told, and keeps nothing else from changing.
+    /// Checks that the files match and that each certificate in them is valid at this time of day.
+    /// A file whose content is already in use may have expired since: that is reported, and does
+    /// not keep other settings from changing.
     pub(super) fn server_config(
         &self,
         config: &TlsConfig,
@@ -107,7 +107,7 @@ impl Pems {
     }
 }
 
-/// The certificates of one file, of which there is at least one.
+/// The certificates of one file, at least one.
 struct Certificates<'a> {
     setting: &'static str,
     path: &'a Path,
@@ -133,8 +133,8 @@ impl<'a> Certificates<'a> {
         })
     }
 
-    /// Every one counts, also one that a verifier could do without: some stumble over it, and
-    /// nobody else can tell which the clients are.
+    /// Every certificate counts, even one that a verifier does not need: some clients fail on it,
+    /// and nobody else can find out which.
     fn check(&self, wall: Timestamp) -> Result<(), Error> {
         let count = self.validities.len();
         for (n, validity) in self.validities.iter().enumerate() {

@@ -1,10 +1,10 @@
 //! TLS on the gRPC port.
 //!
-//! Owns the certificates: reads them, checks them, and reads them again when the files change.
-//! Promises that new handshakes use the new ones, that connections which are there stay, and that
-//! files which cannot be used change nothing: a file with a certificate that has expired, or is not
-//! valid yet, cannot come into use. One that expires in use stays there, and is told of. Knows nothing of who may call; it only reports the name in a certificate that it
-//! has verified.
+//! Reads the certificates, checks them, and reads them again when the files change. New handshakes
+//! use the new ones, and existing connections stay. Unusable files change nothing: a certificate
+//! that has expired, or is not valid yet, cannot come into use. One that expires in use stays in
+//! use, and that is logged. Knows nothing of who may call; it only reports the name in a verified
+//! certificate.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,14 +29,14 @@ pub(crate) use watch::Watch;
 use files::Pems;
 use validity::{Ending, Invalid};
 
-/// Where the certificates are, in PEM format.
+/// The paths of the certificates, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TlsConfig {
-    /// The server's certificate, the ones between it and its authority behind it.
+    /// The server's certificate, followed by its intermediate certificates.
     pub(crate) cert: PathBuf,
     /// Its private key.
     pub(crate) key: PathBuf,
-    /// The authorities whose certificates clients must have. Without it, clients need none.
+    /// The authorities for client certificates. If absent, clients need none.
     pub(crate) client_ca: Option<PathBuf>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct TlsConfig {
 pub(crate) struct Error {
     /// The setting that names the file: cert, key or client_ca.
     pub(crate) setting: &'static str,
-    /// What is wrong. Holds the path, never the content.
+    /// What is wrong. Contains the path, never the content.
     pub(crate) message: String,
 }
 
@@ -93,17 +93,17 @@ impl InUse {
     }
 }
 
-/// Reads the files, and reports whether they can be used at this time of day.
+/// Reads the files, and checks that they can be used at this time of day.
 ///
 /// # Errors
-/// If one cannot be read, they do not fit together, or one of the certificates in them has expired
-/// or is not valid yet.
+/// If a file cannot be read, the files do not match, or one of the certificates has expired or is
+/// not valid yet.
 pub(crate) fn check(config: &TlsConfig, wall: Timestamp) -> Result<(), Error> {
     InUse::read(config, wall).map(|_| ())
 }
 
 impl Tls {
-    /// Takes the certificates of these files into use.
+    /// Starts to use the certificates of these files.
     ///
     /// # Errors
     /// As [`check`].
@@ -112,16 +112,15 @@ impl Tls {
         Ok(Self(Arc::new(Shared { in_use, clock })))
     }
 
-    /// Reads files, and reports whether they can come into use in the place of those that are.
+    /// Reads files, and checks that they can replace those in use.
     ///
     /// # Errors
-    /// As [`check`], but a file that holds what is in use may have expired.
+    /// As [`check`], but a file whose content is in use may have expired.
     pub(crate) fn check(&self, config: &TlsConfig) -> Result<(), Error> {
         self.read(config).map(|_| ())
     }
 
-    /// Takes other files into use. Returns whether anything is different. After an error nothing
-    /// is.
+    /// Switches to other files. Returns whether anything changed. An error changes nothing.
     ///
     /// # Errors
     /// As [`Tls::check`].
@@ -139,8 +138,7 @@ impl Tls {
         InUse::of(pems, config, self.0.clock.wall(), Some(&in_use.pems))
     }
 
-    /// Reads the files that are in use again. Returns whether anything is different. After an error
-    /// nothing is.
+    /// Reads the files in use again. Returns whether anything changed. An error changes nothing.
     fn look_again(&self) -> Result<bool, Error> {
         let config = self.0.in_use.read().config.clone();
         let pems = Pems::read(&config)?;
@@ -152,7 +150,7 @@ impl Tls {
             InUse::of(pems, &config, self.0.clock.wall(), Some(&in_use.pems))?
         };
         let mut in_use = self.0.in_use.write();
-        // Other files came into use meanwhile: theirs is the last word.
+        // Other files came into use meanwhile and take precedence.
         let still_wanted = in_use.config == config;
         if still_wanted {
             *in_use = new;
@@ -160,7 +158,7 @@ impl Tls {
         Ok(still_wanted)
     }
 
-    /// The files in use that hold a certificate which has expired.
+    /// The files in use that contain an expired certificate.
     pub(crate) fn expired(&self) -> Vec<Error> {
         let wall = self.0.clock.wall();
         let expired = |ending: &Ending| match ending.validity.check(wall) {
@@ -179,17 +177,17 @@ impl Tls {
         self.0.in_use.read().endings.clone()
     }
 
-    /// Shakes hands. Ends whenever the other side lets it; the caller limits the time.
+    /// Performs a TLS handshake. It ends only when the peer lets it; the caller limits the time.
     ///
     /// # Errors
-    /// Where the other side does not speak TLS, or shows no certificate that is wanted.
+    /// If the peer does not speak TLS, or sends no acceptable certificate.
     pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let config = Arc::clone(&self.0.in_use.read().server);
         TlsAcceptor::from(config).accept(stream).await
     }
 }
 
-/// Whether the other side has shown a certificate.
+/// Returns whether the peer sent a certificate.
 #[must_use]
 pub(crate) fn is_verified(stream: &TlsStream<TcpStream>) -> bool {
     stream
@@ -199,8 +197,7 @@ pub(crate) fn is_verified(stream: &TlsStream<TcpStream>) -> bool {
         .is_some_and(|chain| !chain.is_empty())
 }
 
-/// The name in the certificate that the other side has shown: its first DNS name, else its common
-/// name.
+/// The name in the peer's certificate: its first DNS name, or else its common name.
 #[must_use]
 pub(crate) fn peer_name(stream: &TlsStream<TcpStream>) -> Option<String> {
     name::of(stream.get_ref().1.peer_certificates()?.first()?)

@@ -6,8 +6,8 @@ use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::{DirectoryString, GeneralName};
 
-/// The first DNS name of a certificate, else its common name. The handshake has verified the
-/// certificate already.
+/// The first DNS name of a certificate, or else its common name. The handshake has already verified
+/// the certificate.
 pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<String> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let certificate = certificate.tbs_certificate();

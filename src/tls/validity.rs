@@ -1,4 +1,4 @@
-//! From when to when a certificate is valid.
+//! The validity period of a certificate.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,14 +9,14 @@ use x509_cert::der::Decode as _;
 
 use crate::domain::Timestamp;
 
-/// The first and the last moment of a certificate, by the time of day.
+/// The first and the last moment of validity, by the time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Validity {
     from: Timestamp,
     pub(super) to: Timestamp,
 }
 
-/// The certificate of a file that ends first.
+/// The certificate of a file that expires first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
     /// The setting that names the file: cert or client_ca.
@@ -24,7 +24,7 @@ pub(super) struct Ending {
     pub(super) validity: Validity,
 }
 
-/// Why a certificate is no good at a moment.
+/// Why a certificate is not valid at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Invalid {
     Expired(Timestamp),
@@ -62,7 +62,7 @@ impl Validity {
         Ok(())
     }
 
-    /// Seconds until it expires; fewer than zero afterwards.
+    /// Seconds until it expires; negative afterwards.
     pub(super) fn seconds_left(self, wall: Timestamp) -> i64 {
         let seconds = |time: Timestamp| i64::try_from(time.0 / 1000).unwrap_or(i64::MAX);
         seconds(self.to) - seconds(wall)
@@ -75,8 +75,7 @@ impl Validity {
 
 /// In UTC, to the second.
 fn date(at: Timestamp) -> String {
-    // The last moment that is written with four digits of a year; later ones are written as this
-    // one.
+    // The last moment whose year has four digits. Later moments are printed as this one.
     const LAST: u64 = 253_402_300_799_000;
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at.0.min(LAST)))
         .to_string()

@@ -1,5 +1,4 @@
-//! What goes on while certificates are in use: new files are taken up, and their end is told before
-//! it comes.
+//! Watches the certificates in use: new files are taken into use, and a coming expiry is logged.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,28 +11,29 @@ use super::validity::Ending;
 use super::{Error, Tls};
 use crate::clock::{self, Clock, Stopwatch};
 
-/// How often the files are looked at. They are small, and what a new certificate waits is not felt.
+/// How often the files are checked. They are small, and nobody notices this delay for a new
+/// certificate.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// A certificate that expires within this time is told of.
+/// A certificate that expires within this time is logged.
 const SOON_SECONDS: i64 = 30 * 24 * 3600;
 
-/// How often that is told.
+/// How often that is logged.
 const TELL: Duration = Duration::from_secs(24 * 3600);
 
-/// Looks at the files and exchanges the certificates in use.
+/// Checks the files and replaces the certificates in use.
 pub(crate) struct Watch {
     tls: Tls,
     clock: Arc<dyn Clock>,
     /// `contactd_tls_certificate_expires_seconds`
     expires: Gauge,
-    /// What was wrong at the last look, and at how many before.
+    /// The fault at the last check, and at how many checks before.
     doubt: Option<(Error, u32)>,
     /// By the setting that names the file.
     reminders: BTreeMap<&'static str, Reminder>,
 }
 
-/// When to tell of the end: as soon as it is near, as soon as it is past, and every day then.
+/// When to log the expiry: when it is near, when it is past, and every day after that.
 #[derive(Debug, Default)]
 struct Reminder(Option<(End, Stopwatch)>);
 
@@ -52,7 +52,7 @@ impl fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// Over the certificates in use; `expires` shows how many seconds they have left.
+    /// A watch over the certificates in use. `expires` shows their remaining seconds.
     #[must_use]
     pub(crate) fn new(tls: Tls, clock: Arc<dyn Clock>, expires: Gauge) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Watch {
         }
     }
 
-    /// Looks now and then, for ever.
+    /// Checks the files periodically, and never returns.
     pub(crate) async fn run(mut self) {
         loop {
             self.tell_ends();
@@ -89,17 +89,17 @@ impl Watch {
                     .take()
                     .filter(|(before, _)| *before == error)
                     .map_or(1, |(_, times)| times + 1);
-                // Files that are being exchanged do not fit for a moment, so the second look
-                // counts, and once.
+                // Files that are being replaced do not match for a moment, so the second check
+                // decides, and logs once.
                 if times == 2 {
-                    tracing::warn!(%error, "new certificates cannot be used; the ones before stay in use");
+                    tracing::warn!(%error, "new certificates cannot be used; the previous ones stay in use");
                 }
                 self.doubt = Some((error, times));
             }
         }
     }
 
-    /// The metric shows the earliest end; each file is told of.
+    /// The metric shows the earliest expiry. Each file is logged separately.
     fn tell_ends(&mut self) {
         let (endings, wall) = (self.tls.endings(), self.clock.wall());
         let left = |ending: &Ending| ending.validity.seconds_left(wall);
@@ -136,7 +136,7 @@ fn tell(ending: Ending, end: End, left: i64) {
 }
 
 impl Reminder {
-    /// What is to be told now of a certificate with so many seconds left.
+    /// What to log now about a certificate with this many seconds left.
     fn due(&mut self, left: i64) -> Option<End> {
         if left > SOON_SECONDS {
             self.0 = None;

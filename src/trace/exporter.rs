@@ -1,8 +1,8 @@
-//! The way to the collector, watched.
+//! Watches the exporter of spans.
 //!
-//! OpenTelemetry's thread owns the exporter and is out of our reach, so its end is seen by the end
-//! of the exporter. Promises one log line and a gauge at 0 if that comes before the stop. The daemon
-//! goes on: traces are a help, and no look-up needs them.
+//! OpenTelemetry's thread owns the exporter and cannot be observed from here. So its end is noticed
+//! when the exporter is dropped. If that happens before the stop, one line is logged and a gauge is
+//! set to 0. The daemon continues: no look-up needs traces.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,7 +59,7 @@ impl<E> Drop for Watched<E> {
         if !self.stopped.load(Ordering::Relaxed) {
             tracing::error!(
                 panicked = thread::panicking(),
-                "the thread that sends spans has ended: no more spans are sent until a restart; look-ups go on"
+                "the thread that sends spans has ended: no more spans are sent until a restart; look-ups continue"
             );
         }
     }

@@ -53,7 +53,7 @@ impl LocalCount {
         )
     }
 
-    /// Spends what can be spent now, and says how much that was.
+    /// Spends what can be spent now, and returns how much that was.
     fn spend(&self, name: &str, lane: Lane) -> usize {
         (0..100)
             .take_while(|_| self.release(self.request(name, lane).granted))

@@ -1,4 +1,4 @@
-//! Who is told in time, and who goes on without a caller.
+//! Which waiters get an error in time, and which continue without a caller.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What a CRM's hints hold back, and for how long.
+//! What a CRM's hints delay, and for how long.
 
 use super::super::pauses::LONGEST_PAUSE;
 use super::*;
@@ -160,7 +160,7 @@ async fn a_pause_is_not_forgotten_with_its_scope() {
     );
 }
 
-/// A pause of ten minutes of which half a minute is over: a ringing phone may probe.
+/// A pause of ten minutes, after half a minute: a ringing phone may probe.
 async fn paused_until_a_probe(budget: &Budget, name: &str) {
     let hint = RateHint {
         retry_after: Some(600 * SECOND),

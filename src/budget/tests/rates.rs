@@ -1,4 +1,4 @@
-//! Whatever comes in whatever order: never more calls than the quota.
+//! In any order of arrivals, there are never more calls than the quota allows.
 
 use proptest::prelude::*;
 
@@ -30,8 +30,8 @@ fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
     prop::collection::vec(arrival, 1..80)
 }
 
-/// Runs the arrivals, with a call log that warms up beside them; returns when calls were granted,
-/// and whether each was of the background.
+/// Runs the arrivals during a prefetch. Returns when calls were granted, and whether each was a
+/// background call.
 async fn run(budget: Arc<Budget>, arrivals: Vec<Arrival>) -> Vec<(Duration, bool)> {
     let (start, granted, mut tasks) = (
         Stopwatch::start(),

@@ -26,7 +26,7 @@ async fn pop(budget: &Budget, owner: &str, credential: &str) -> Permit {
         .unwrap()
 }
 
-/// Of a credential of which it is not known whose it is.
+/// The scopes of a credential whose owner is not known.
 async fn unidentified(budget: &Budget, credential: &str) -> Permit {
     pop(budget, credential, credential).await
 }
@@ -58,7 +58,7 @@ fn of_account(rate: u32, share: f64) -> Arc<Budget> {
     ))
 }
 
-/// How many background calls a credential of the account makes within so long.
+/// How many background calls a credential of the account makes within this time.
 async fn prefetched(budget: &Budget, credential: &str, time: Duration) -> u32 {
     let mut calls = 0;
     let run = Box::pin(async {
@@ -74,7 +74,7 @@ async fn prefetched(budget: &Budget, credential: &str, time: Duration) -> u32 {
     calls
 }
 
-/// Prefetch calls of a credential that are made as soon as they may.
+/// Prefetch calls of a credential, each made as soon as possible.
 fn waiting(budget: &Arc<Budget>, credential: &'static str, calls: usize) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for _ in 0..calls {
@@ -181,7 +181,7 @@ async fn a_paused_credential_keeps_nothing_from_others_of_its_account() {
 #[tokio::test(start_paused = true)]
 async fn no_call_goes_while_its_owner_is_paused_though_it_has_its_turn() {
     let budget = budget(10, SECOND, 10, 1.0);
-    // The credential has room in 150 ms: ten calls that the owner does not know of.
+    // The credential has room in 150 ms: ten calls that the owner's scope does not count.
     for _ in 0..10 {
         unidentified(&budget, "full")
             .await
@@ -277,7 +277,7 @@ async fn the_owners_call_is_held_for_as_long_as_the_crm_may_count_it() {
         pop(&budget, "user", "token").await,
     );
     let sent = Stopwatch::start();
-    // Without a reply: they may arrive after five seconds, and count for one more.
+    // Without a reply: they may arrive within five seconds, and count for one more.
     drop((one, two));
     let _next = pop(&budget, "user", "another token").await;
     assert!(sent.elapsed() >= 6 * SECOND, "{:?}", sent.elapsed());

@@ -10,7 +10,7 @@ fn full(rate: u32, per: Duration) -> Arc<Budget> {
     budget(rate, per, rate, 1.0)
 }
 
-/// So many calls that have had their replies.
+/// This many calls that have had their replies.
 async fn call(budget: &Budget, kind: CallKind, calls: usize) {
     for _ in 0..calls {
         let permit = budget
@@ -31,7 +31,7 @@ async fn calls_that_wait_go_at_once_if_the_quota_rises_far_enough() {
     }
     sleep(SECOND).await;
     budget.set(quota(6, 10 * SECOND), SECOND);
-    // The calls before count as they did: two of six are left.
+    // Earlier calls still count: two of six are left.
     assert_eq!(
         race.finish().await,
         [("pop", 1_000), ("other pop", 1_000), ("third pop", 10_000)]
@@ -68,7 +68,7 @@ async fn calls_that_wait_keep_to_a_quota_that_falls() {
 async fn the_past_is_unknown_if_the_window_becomes_longer() {
     let budget = full(4, SECOND);
     call(&budget, CallKind::Search, 4).await;
-    // Out of the window of one second, not out of that of four.
+    // Outside the window of one second, but not outside that of four.
     sleep(2 * SECOND).await;
     budget.set(quota(4, 4 * SECOND), SECOND);
     let start = Stopwatch::start();

@@ -1,4 +1,4 @@
-//! A CRM that enforces its limit strictly, as the calls arrive, at the end of a line whose delay
+//! A CRM that enforces its limit strictly, as the calls arrive, over a connection whose latency
 //! changes.
 
 use std::collections::VecDeque;
@@ -8,9 +8,9 @@ use super::*;
 /// How a CRM counts.
 #[derive(Debug, Clone, Copy)]
 enum Counting {
-    /// So many in any stretch of time as long as a window.
+    /// This many within any period as long as a window.
     Sliding,
-    /// So many from each full window to the next.
+    /// This many from each full window to the next.
     Fixed,
 }
 
@@ -35,7 +35,7 @@ impl StrictCrm {
             accepted: VecDeque::new(),
             refused: 0,
         };
-        // Its windows do not begin when the daemon does.
+        // Its windows do not start when the daemon does.
         let start = clock::now() - per.mul_f64(0.3);
         Arc::new(Self {
             counting,
@@ -46,7 +46,7 @@ impl StrictCrm {
         })
     }
 
-    /// How long a call is on its way: 50 ms, give or take 40.
+    /// How long a call takes to arrive: 50 ms, plus or minus 40.
     fn delay(&self) -> Duration {
         ms(self.state.lock().random.u64(10..=90))
     }
@@ -87,7 +87,7 @@ impl StrictCrm {
     }
 }
 
-/// Calls in a lane as fast as the budget lets it, from many tasks; returns how long that took.
+/// Makes calls in a lane as fast as the budget allows, from many tasks. Returns how long that took.
 async fn call_all(
     budget: &Arc<Budget>,
     crm: &Arc<StrictCrm>,
@@ -131,7 +131,7 @@ fn cold(quota: Quota) -> Arc<Budget> {
 
 const WINDOWS: usize = 40;
 
-/// From a cold start, after idle, in every lane: nothing is refused.
+/// From a cold start and after idle time, in every lane: nothing is refused.
 async fn is_never_refused(counting: Counting, per: Duration, rate: u32, burst: u32, seed: u64) {
     let quota = Quota::new(rate, per, burst, Scope::User, 1.0).unwrap();
     let (budget, crm) = (cold(quota), StrictCrm::new(counting, rate, per, seed));

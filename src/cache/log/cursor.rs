@@ -1,14 +1,13 @@
-//! How far a reader has read, and whether anything is missing between there and the log's end.
+//! How far a reader has read, and whether an event is missing before the log's end.
 //!
-//! Owns that judgement. Promises never to pass over a missing event. Pure: knows nothing of
-//! connections or time.
+//! Never skips a missing event. Pure: knows nothing of connections or time.
 
 use super::event::{self, Event};
 
-/// What one poll returns: the log's identity, the number of its last event, the replicas alive, and
-/// id and payload of events: from the reader's last one on, itself included, or the log's last one
-/// for a reader that has no cursor yet. Then come Redis' time, why the replicas could not be
-/// counted, if so, and for how long Redis has kept its data.
+/// The reply of one poll: the log's identity, the number of its last event, the number of live
+/// replicas, and ids and payloads of events. These start with the reader's last event, or with the
+/// log's last one if the reader has no cursor yet. Then come Redis' time, the reason if the
+/// replicas could not be counted, and how long Redis has kept its data.
 pub(super) type LogReply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64, u32, u64);
 
 /// How far a reader has read.
@@ -22,7 +21,7 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// Behind the last event of a reply.
+    /// A cursor behind the last event of a reply.
     pub(super) fn after((identity, end, _, entries, ..): &LogReply) -> Self {
         let last = entries
             .chunks_exact(2)
@@ -36,8 +35,8 @@ impl Cursor {
         }
     }
 
-    /// Goes on over the events of a reply that holds `most` events at most, and adds those of
-    /// others to `events`. If one is missing, the last event added is [`Event::Lost`].
+    /// Moves over the events of a reply with at most `most` events, and adds those of other
+    /// replicas to `events`. If one is missing, the last event added is [`Event::Lost`].
     pub(super) fn advance(
         self,
         reply: &LogReply,
@@ -78,17 +77,17 @@ impl Cursor {
             (at.number, at.random) = (number, Some(random));
             events.extend(event_of_another(&entry[1], own));
         }
-        // A reply that is not full must reach the end, or the stream has been cut or evicted.
+        // A reply that is not full must reach the end. Otherwise the stream was trimmed or evicted.
         (at.number == *end || entries.len() / 2 >= most).then_some(at)
     }
 }
 
-/// The event of a payload, unless this replica has published it.
+/// The event of a payload, unless this replica published it.
 fn event_of_another(payload: &[u8], own: [u8; 16]) -> Option<Event> {
     match event::decode(payload) {
         Some((replica, _)) if replica == own => None,
         Some((_, event)) => Some(event),
-        // Of a later version: whatever it says, invalidating everything covers it.
+        // From a later version: invalidating everything covers any meaning.
         None => Some(Event::Lost),
     }
 }

@@ -1,33 +1,33 @@
 //! Events of the log and their bytes.
 //!
-//! Owns the payload of an entry. Promises that every payload of this version is read by later ones.
-//! Knows nothing of the stream.
+//! Defines the payload of an entry. Later versions read every payload of this one. Knows nothing of
+//! the stream.
 
 use crate::domain::{AuthTag, SharedTime, SlotKey, UserTag};
 use crate::redis_link::PartyHash;
 
-/// What other replicas must apply.
+/// An event that other replicas must apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A number of a user is invalid.
     InvalidateNumber(UserTag, PartyHash),
-    /// All numbers of a user are invalid, because many are.
+    /// All numbers of a user are invalid, because many were invalidated.
     InvalidateNumbers(UserTag),
     /// Everything of a user is invalid.
     InvalidateUser(UserTag),
-    /// A credential is not accepted any more.
+    /// A credential is no longer accepted.
     Revoke(AuthTag),
     /// Some events are lost: everything in memory is invalid.
     Lost,
-    /// An answer was replaced by one that was asked for then: older copies are to be dropped. No
-    /// load is void by it.
+    /// An answer was replaced by one that was loaded at this time: older copies are dropped.
+    /// Running loads stay valid.
     Replaced(SlotKey, SharedTime),
     /// As [`Event::Replaced`], for all answers of a user.
     ReplacedMany(UserTag, SharedTime),
 }
 
-/// The replica's name, a byte of kind, the user or credential, what of it, and a time if the
-/// kind has one.
+/// The replica's name, a byte for the kind, the user or credential, the number or slot if any, and
+/// a time if the kind has one.
 pub(super) fn encode(replica: [u8; 16], event: Event) -> Vec<u8> {
     const NONE: [u8; 16] = [0; 16];
     let (kind, whose, what, time) = match event {

@@ -1,8 +1,8 @@
 //! Invalidation: here, in Redis, and at the other replicas.
 //!
-//! Promises that an invalidation which is confirmed holds at all replicas within a second. If Redis
-//! does not confirm it, that is an error and not a miss: "invalidated" must not be said while a
-//! replica may still serve the answer.
+//! A confirmed invalidation takes effect at all replicas within a second. If Redis does not confirm
+//! it, that is an error and not a miss: contactd must not report "invalidated" while a replica may
+//! still serve the answer.
 
 use std::sync::atomic::Ordering;
 
@@ -14,23 +14,23 @@ use crate::cache::log::Event;
 use crate::domain::{Party, SharedTime, Timestamp, UserTag};
 use crate::redis_link::{LinkError, PartyHash};
 
-/// How much older than it seems an answer may be, in milliseconds: Redis' time is known as exactly
-/// as round trips are short. A copy that is dropped though it was new is read from Redis again.
+/// How much older than it seems an answer may be, in milliseconds: Redis' time is as exact as round
+/// trips are short. If a new copy is dropped by mistake, it is read from Redis again.
 const INEXACT_MS: u64 = 1_000;
 
-/// Numbers invalidated in one go before other tasks may run.
+/// Numbers invalidated without a pause before other tasks run.
 const AT_A_TIME: usize = 256;
 
-/// Numbers of one invalidation published one by one. Beyond it the other replicas invalidate all
-/// numbers of the user: the log keeps so many events, and a reader that misses some invalidates
-/// everything of everybody.
+/// Numbers of one invalidation that are published one by one. Beyond this, the other replicas
+/// invalidate all numbers of the user: the log keeps a limited number of events, and a reader that
+/// misses some invalidates everything of everybody.
 const SINGLE: usize = 64;
 
 impl TieredCache {
     /// Invalidates all answers about some parties, on all replicas within a second.
     ///
     /// # Errors
-    /// If Redis does not confirm it. In this process they are invalid all the same.
+    /// If Redis does not confirm it. In this process they are invalid anyway.
     pub(crate) async fn invalidate_numbers(
         &self,
         user: UserTag,
@@ -46,7 +46,7 @@ impl TieredCache {
             return Ok(());
         };
         redis.invalidate_numbers(user, parties).await?;
-        // Once more, for a look-up that has read from Redis in between what was deleted there.
+        // Again, for a look-up that read from Redis before the answers were deleted there.
         self.invalidate_numbers_here(user, &hashes).await;
         if hashes.len() > SINGLE {
             return log.publish(Event::InvalidateNumbers(user)).await;
@@ -57,7 +57,7 @@ impl TieredCache {
         try_join_all(events).await.map(|_| ())
     }
 
-    /// Invalidates all that is stored for a user, on all replicas within a second.
+    /// Invalidates everything stored for a user, on all replicas within a second.
     ///
     /// # Errors
     /// As [`TieredCache::invalidate_numbers`].
@@ -71,10 +71,10 @@ impl TieredCache {
         log.publish(Event::InvalidateUser(user)).await
     }
 
-    /// Publishes something that concerns the other replicas' memory.
+    /// Publishes an event that concerns the other replicas' memory.
     ///
     /// # Errors
-    /// Of Redis: the other replicas may not learn of it.
+    /// Any error of Redis: the other replicas may not get the event.
     pub(crate) async fn publish(&self, event: Event) -> Result<(), LinkError> {
         match &self.shared {
             Some(SharedParts { log, .. }) => log.publish(event).await,
@@ -107,7 +107,7 @@ impl TieredCache {
     }
 
     /// Drops copies that are older than an answer of another replica. A look-up that has read such
-    /// a copy and not kept it yet sees by the count that it must not.
+    /// a copy but not kept it yet sees from the count that it must not keep it.
     fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
         self.replacements.fetch_add(1, Ordering::AcqRel);
         let here = self

@@ -1,4 +1,4 @@
-//! Loads: what is taken along from the begin to the end, and what a stored answer replaces.
+//! Loads: what they keep from start to end, and what a stored answer replaces.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::cache::redis::StoreOutcome;
 use crate::domain::{ContactKey, Entry, QuestionKey, SharedTime, Timestamp};
 
 impl TieredCache {
-    /// Begins a load: the ticket for [`TieredCache::store`], with what is stored by now.
+    /// Begins a load. Returns the ticket for [`TieredCache::store`], with what is stored now.
     pub async fn begin(&self, question: &QuestionKey) -> LoadTicket {
         let (mark, asked) = (self.mark(), self.clock.now());
         let ticket = |shared, held| LoadTicket {
@@ -32,7 +32,7 @@ impl TieredCache {
         ticket(Some(redis_ticket), Some(begun.held))
     }
 
-    /// What was stored when a load began: the latest of both tiers, if it may be served.
+    /// What was stored when a load began: the later one of both tiers, if it may be served.
     #[must_use]
     pub(crate) fn stored_before(&self, ticket: &LoadTicket, key: &ContactKey) -> Option<Stored> {
         // Memory first, because what is found in Redis is in memory afterwards.
@@ -46,10 +46,10 @@ impl TieredCache {
             .max_by_key(|stored| stored.asked)
     }
 
-    /// Ends a load: keeps its answer in both tiers, unless it was invalidated since the load began
-    /// or a later one is there. If it replaces another answer, the other replicas drop their copies
-    /// of that within a second. A `refresh` that a person asked for is published to them in any
-    /// case, unless the answer is the same.
+    /// Ends a load: stores its answer in both tiers, unless it was invalidated since the load began
+    /// or a later one is stored. If it replaces another answer, the other replicas drop their
+    /// copies of that within a second. A `refresh` that a person requested is always published to
+    /// them, unless the answer is the same.
     pub async fn store(
         &self,
         key: &ContactKey,
@@ -83,7 +83,7 @@ impl TieredCache {
         }
     }
 
-    /// Returns the earlier answer that is replaced.
+    /// Returns the replaced answer.
     fn store_in_memory(
         &self,
         key: &ContactKey,
@@ -102,7 +102,7 @@ impl TieredCache {
             .map(|known| known.entry)
     }
 
-    /// `None` if Redis is in trouble.
+    /// `None` if Redis fails.
     async fn store_in_redis(
         &self,
         shared: &SharedParts,
@@ -123,9 +123,9 @@ impl TieredCache {
     }
 }
 
-/// Whether an answer that was stored in Redis makes copies at other replicas worthless. `earlier`
-/// was there when the load began, `replaced` is when the answer was asked for whose place it has
-/// taken. Without an earlier answer `otherwise` decides.
+/// Returns whether an answer that was stored in Redis makes copies at other replicas obsolete.
+/// `earlier` was stored when the load began. `replaced` is when the answer was loaded that it has
+/// replaced. Without an earlier answer, `otherwise` decides.
 fn is_replacement(
     entry: &Entry,
     earlier: Option<Entry>,

@@ -1,4 +1,4 @@
-//! The second part of the demo: a call log warms up behind a rate limit while phones ring.
+//! The second part of the demo: a call log is prefetched behind a rate limit while phones ring.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -24,7 +24,7 @@ const NUMBERS: usize = 250;
 /// How often a phone rings meanwhile.
 const RING_EVERY: Duration = Duration::from_millis(150);
 
-/// Which call log, and which strangers call.
+/// The seeds of the call log, and of the strangers who call.
 const SEEDS: [u64; 2] = [7, 8];
 
 /// One phone that rang.
@@ -35,7 +35,7 @@ struct CallPop {
     latency: Duration,
 }
 
-/// Prefetches the call log of the Example CRM and shows how calls fared meanwhile.
+/// Prefetches the call log of the Example CRM and shows the latency of calls meanwhile.
 pub(super) async fn run(
     client: ContactServiceClient<Channel>,
     crm: &ExampleCrm,
@@ -80,7 +80,7 @@ fn request(numbers: Vec<String>) -> Request<pb::PrefetchContactsRequest> {
     })
 }
 
-/// How long the people waited whose phones rang.
+/// How long the callers waited meanwhile.
 fn report(pops: Vec<CallPop>) -> Result<(), Failure> {
     let (answered, failed): (Vec<_>, Vec<_>) =
         pops.into_iter().partition(|pop| pop.source.is_some());
@@ -107,7 +107,7 @@ fn a_second(count: u64, span: Duration) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / span.as_secs_f64()
 }
 
-/// Who rings: by turns a caller whose answer is stored, and one that nobody asked for and that is
+/// The callers: alternately one whose answer is stored, and one that nobody asked for and that is
 /// not in the call log.
 fn callers(crm: &ExampleCrm, calls: &[String]) -> Vec<String> {
     let known = crm.data().samples().one;

@@ -71,7 +71,7 @@ pub(super) async fn run(args: DemoArgs, lines: &LogLines) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
-/// The embedded defaults, for a CRM with this limit.
+/// The embedded settings, for a CRM with this limit.
 fn config(crm: SocketAddr, limit: RateLimit) -> Result<Config, Failure> {
     let Effective { mut config, .. } = embedded::config(crm, Some("127.0.0.1:0"), Some(limit))
         .map_err(|faults| {
@@ -92,7 +92,7 @@ async fn connect(grpc: SocketAddr) -> anyhow::Result<ContactServiceClient<Channe
     Ok(ContactServiceClient::new(channel))
 }
 
-/// Says what can be tried, and waits for ctrl-c.
+/// Prints what can be tried, and waits for ctrl-c.
 async fn stay(grpc: SocketAddr, ops: SocketAddr, crm: &ExampleCrm) -> Result<(), Failure> {
     show(format_args!(
         "\nStill running; in another terminal:\n  \

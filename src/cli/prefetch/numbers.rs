@@ -1,4 +1,4 @@
-//! The numbers of a batch, out of a file or standard input: one a line, or one column of a CSV.
+//! Reads the numbers of a batch from a file or standard input: one a line, or one column of a CSV.
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Read as _};
@@ -8,16 +8,16 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 
 use crate::cli::{Failure, say};
 
-/// The most numbers of one batch, as the daemon takes them.
+/// The most numbers that the daemon accepts in one batch.
 pub(super) const MOST: usize = 10_000;
 
-/// The column of a CSV that holds the numbers.
+/// The column of a CSV that contains the numbers.
 const COLUMN: &str = "phone_number";
 
-/// How many columns a message names.
+/// How many columns an error message lists.
 const NAMED_COLUMNS: usize = 20;
 
-/// The numbers of `file`; of standard input if there is none, or if it is `-`.
+/// The numbers of `file`, or of standard input if there is none or it is `-`.
 pub(super) fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     let file = file.filter(|path| *path != Path::new("-"));
     let origin = file.map_or_else(
@@ -38,7 +38,7 @@ pub(super) fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     numbers.map_err(|fault| Failure::Misused(format!("{origin}{fault}")))
 }
 
-/// The numbers, or the rest of a sentence that begins with where they come from.
+/// The numbers, or the rest of an error message that begins with their origin.
 fn bounded(numbers: Vec<String>) -> Result<Vec<String>, String> {
     match numbers.len() {
         0 => Err(" holds no numbers".to_owned()),
@@ -60,7 +60,7 @@ fn read_input() -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The numbers in a text. `is_csv` says that it must be a CSV; else one is known by its first line.
+/// The numbers in a text. It is parsed as a CSV if `is_csv`, or if its first line looks like one.
 fn parse(bytes: &[u8], is_csv: bool) -> Result<Vec<String>, String> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err("the text is UTF-16; save it as UTF-8".to_owned());
@@ -77,7 +77,7 @@ fn parse(bytes: &[u8], is_csv: bool) -> Result<Vec<String>, String> {
             return column_of(body, delimiter, column);
         }
     }
-    // No telephone number has one of these in it, so this is a table of something else.
+    // No telephone number contains one of these, so this is another table.
     let first = lines(body).next().unwrap_or_default();
     if is_csv || first.contains([',', '\t']) {
         return Err(no_column(&header(body, b',')?));
@@ -86,13 +86,13 @@ fn parse(bytes: &[u8], is_csv: bool) -> Result<Vec<String>, String> {
     Ok(numbers.map(|line| line.trim().to_owned()).collect())
 }
 
-/// What follows the blank lines and comments at the beginning.
+/// The text after the blank lines and comments at its beginning.
 fn without_preamble(text: &str) -> &str {
     let preamble = lines(text).take_while(|line| is_empty(line));
     &text[preamble.map(str::len).sum()..]
 }
 
-/// LogLines with their ends: `\n`, `\r\n` or `\r`.
+/// Lines with their ends: `\n`, `\r\n` or `\r`.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(['\n', '\r'])
 }
@@ -118,7 +118,7 @@ fn header(text: &str, delimiter: u8) -> Result<StringRecord, String> {
         .map_err(|error| format!("the header cannot be read: {error}"))
 }
 
-/// The cells of one column; rows without one are passed over.
+/// The cells of one column. Rows without it are skipped.
 fn column_of(text: &str, delimiter: u8, column: usize) -> Result<Vec<String>, String> {
     let mut numbers = Vec::new();
     for row in table(text, delimiter).records() {

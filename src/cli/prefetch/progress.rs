@@ -1,4 +1,4 @@
-//! How far a batch is, on standard error: a bar on a terminal, a line a second elsewhere.
+//! The progress of a batch on standard error: a bar on a terminal, a line every second elsewhere.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::pb::v1 as pb;
 /// How often a line is printed if there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
-/// Redraws the bar, so that the time runs on while the CRM makes the batch wait.
+/// Redraws the bar, so that the time advances while the batch waits for the CRM.
 const TICK: Duration = Duration::from_millis(200);
 
 const TEMPLATE: &str = "{bar:30.green} {pos}/{len} in {elapsed}{wide_msg}";
 
-/// Shows a batch; the bar vanishes when this is dropped.
+/// Shows a batch. The bar disappears on drop.
 #[derive(Debug)]
 pub(super) struct ProgressView {
-    /// `None` if standard error is no terminal.
+    /// `None` if standard error is not a terminal.
     bar: Option<ProgressBar>,
     since_start: Stopwatch,
     since_line: Stopwatch,
 }
 
 impl ProgressView {
-    /// Begins with a batch of so many numbers.
+    /// Starts with a batch of this many numbers.
     pub(super) fn start(total: u32) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total.into()), ProgressDrawTarget::stderr());
         let bar = (!bar.is_hidden()).then_some(bar);
@@ -45,7 +45,7 @@ impl ProgressView {
         }
     }
 
-    /// Shows how far it is.
+    /// Shows the progress.
     pub(super) fn show(&mut self, tally: &BatchTally) {
         match &self.bar {
             Some(bar) => {
@@ -65,7 +65,7 @@ impl ProgressView {
         }
     }
 
-    /// Tells of a number that has no answer, in a line of its own.
+    /// Reports a number without an answer, in a line of its own.
     pub(super) fn show_result(&self, result: &pb::PrefetchResult) {
         if !is_problem(result) {
             return;
@@ -82,8 +82,8 @@ impl ProgressView {
         }
     }
 
-    /// How fast it goes, how long it will take, and what was found; the last may be cut off on a
-    /// narrow terminal.
+    /// The speed, the remaining time, and the results. The last may be cut off on a narrow
+    /// terminal.
     fn words(&self, tally: &BatchTally) -> String {
         let mut words = String::new();
         let rate =
@@ -92,7 +92,7 @@ impl ProgressView {
             words += &format!(", {rate:.0}/s");
         }
         if rate > 0.0 && tally.left() > 0 {
-            // One was done and at most some 10,000 are left: this is no span that overflows.
+            // At least one was done and at most 10,000 are left, so the duration cannot overflow.
             let left = Duration::from_secs_f64((f64::from(tally.left()) / rate).ceil());
             words += &format!(", {} left", humantime::format_duration(left));
         }

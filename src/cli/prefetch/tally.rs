@@ -1,5 +1,4 @@
-//! What is known of a batch: counted by its events while it runs, and in the daemon's own words at
-//! the end.
+//! The counts of a batch: from its events while it runs, and from the daemon's summary at the end.
 
 use std::time::Duration;
 
@@ -14,16 +13,16 @@ use pb::prefetch_contacts_response::Event;
 #[derive(Debug, Default)]
 pub(in crate::cli) struct BatchTally {
     pub(in crate::cli) started: pb::PrefetchStarted,
-    /// Counted here, until the daemon gives its own summary.
+    /// Counted here, until the daemon sends its summary.
     pub(in crate::cli) counts: pb::PrefetchFinished,
-    /// The daemon has given its summary.
+    /// Whether the daemon has sent its summary.
     pub(in crate::cli) finished: bool,
     /// Results of numbers that are invalid or failed.
     problems: Vec<pb::PrefetchResult>,
 }
 
 impl BatchTally {
-    /// Whether anything came from the daemon.
+    /// Returns whether any event has arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.started != pb::PrefetchStarted::default() || self.done() > 0 || self.finished
     }
@@ -44,7 +43,7 @@ impl BatchTally {
             Outcome::NotFound => counts.not_found += 1,
             Outcome::AlreadyCached => counts.already_cached += 1,
             Outcome::InvalidNumber => counts.invalid += 1,
-            // An outcome of a later version is at least not known to be good.
+            // An outcome of a later version is at least not known to be a success.
             Outcome::Failed | Outcome::Unspecified => counts.failed += 1,
         }
         if is_problem(&result) {
@@ -58,7 +57,7 @@ impl BatchTally {
         self.looked_up() + counts.already_cached + counts.invalid
     }
 
-    /// Numbers that the CRM was asked for.
+    /// Numbers for which the CRM was asked.
     pub(super) fn looked_up(&self) -> u32 {
         self.counts.found + self.counts.not_found + self.counts.failed
     }
@@ -73,7 +72,7 @@ impl BatchTally {
         self.finished && self.counts.failed == 0 && self.counts.invalid == 0 && self.left() == 0
     }
 
-    /// What came of the numbers, in some words.
+    /// The results of the numbers, in words.
     pub(super) fn outcomes(&self) -> String {
         let counts = &self.counts;
         let mut parts = vec![format!(
@@ -92,7 +91,7 @@ impl BatchTally {
         parts.join(", ")
     }
 
-    /// How far a batch came that did not reach its end.
+    /// The progress of a batch that did not finish.
     pub(super) fn so_far(&self) -> String {
         match self.done() {
             0 => "No number was done.".to_owned(),
@@ -155,7 +154,7 @@ impl BatchTally {
     }
 }
 
-/// The number has no answer.
+/// Returns whether the number has no answer.
 pub(super) fn is_problem(result: &pb::PrefetchResult) -> bool {
     matches!(
         result.outcome(),

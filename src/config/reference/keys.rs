@@ -2,10 +2,9 @@
 
 /// One key of the settings.
 pub(super) struct Setting {
-    /// Its path; `NAME` stands for the name of a connector.
+    /// Its path, with `NAME` for the name of a connector.
     pub(super) key: &'static str,
-    /// Its default in words. Empty if the default is a value: then the value that takes effect is
-    /// shown.
+    /// Its default in words. If empty, the effective value is shown.
     pub(super) default: &'static str,
     /// What it is for, as Markdown in one line.
     pub(super) meaning: &'static str,
@@ -23,7 +22,7 @@ const fn in_words(key: &'static str, default: &'static str, meaning: &'static st
     }
 }
 
-/// All of them, in the order of the page.
+/// All settings, in the order of the page.
 pub(super) const SETTINGS: [Setting; 47] = [
     setting(
         "grpc.listen",

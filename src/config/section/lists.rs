@@ -8,7 +8,7 @@ use toml::Value;
 use super::Section;
 
 impl Section<'_> {
-    /// Reads each table of a list, which only the file can hold.
+    /// Reads each table of a list, which can only be in the file.
     pub(in crate::config) fn tables<T>(
         &mut self,
         key: &str,
@@ -35,8 +35,7 @@ impl Section<'_> {
         list
     }
 
-    /// One text or a list of texts; `None` where the key is absent. Its values are not repeated in
-    /// faults.
+    /// One text or a list of texts; `None` if the key is absent. Faults do not repeat its values.
     pub(in crate::config) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
         let value = self.take(key)?;
         self.effective.insert(key.to_owned(), value.clone());
@@ -56,7 +55,7 @@ impl Section<'_> {
         Some(texts.unwrap_or_default())
     }
 
-    /// A list of texts that `T` can be parsed from; in the environment separated by commas.
+    /// A list of texts that parse as `T`. In the environment it is separated by commas.
     pub(in crate::config) fn list<T: FromStr<Err: fmt::Display>>(
         &mut self,
         key: &str,

@@ -17,7 +17,7 @@ impl SettingsReader {
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Fault>> {
         let root = text.parse::<Table>().map_err(|error| {
-            // toml's message shows the line with a caret, which may hold a value but no secret:
+            // toml's message shows the line with a caret. It may contain a value but no secret:
             // secrets are in files.
             vec![Fault {
                 path: String::new(),
@@ -54,7 +54,7 @@ impl SettingsReader {
         read
     }
 
-    /// Reads a section that may be absent; one variable of it is enough to be there.
+    /// Reads an optional section. One of its variables is enough for it to exist.
     pub(in crate::config) fn optional_section<T>(
         &mut self,
         name: &str,
@@ -70,7 +70,7 @@ impl SettingsReader {
         there.then(|| self.section(name, read))
     }
 
-    /// Reads each table below `name`, those that only the environment names included; `None` for
+    /// Reads each table below `name`, including those that only the environment names; `None` for
     /// one that could not be read.
     pub(in crate::config) fn sections<T>(
         &mut self,
@@ -114,7 +114,7 @@ impl SettingsReader {
         tables
     }
 
-    /// Whether something was wrong with what has this path.
+    /// Returns whether this path has no fault.
     pub(in crate::config) fn is_sound(&self, path: &str) -> bool {
         !self.findings.faults.iter().any(|fault| fault.path == path)
     }
@@ -133,7 +133,7 @@ impl SettingsReader {
         });
     }
 
-    /// The effective settings as TOML, and what a person should know about them.
+    /// The effective settings as TOML, and the warnings.
     pub(in crate::config) fn finish(mut self) -> Result<(String, Vec<Fault>), Vec<Fault>> {
         for (name, _) in std::mem::take(&mut self.root) {
             self.fault(&name, "unknown section");

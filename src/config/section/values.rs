@@ -1,7 +1,6 @@
 //! Settings that are one value: a text, a duration, a size, a number, a switch.
 //!
-//! Owns their limits. Promises that a value within them can be counted with, whatever is added to
-//! it.
+//! Defines their limits. Calculations with values within them cannot overflow.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -12,15 +11,15 @@ use toml::Value;
 
 use super::Section;
 
-/// The longest duration of a setting. Keeps every sum of times within what clocks, Redis and caches
-/// can count.
+/// The longest duration of a setting. It keeps every sum of times within the range of clocks, Redis
+/// and caches.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-/// The largest size of a setting. Keeps every sum of bytes within its integers.
+/// The largest size of a setting. It keeps every sum of bytes within its integer type.
 const LARGEST: u64 = 1 << 50;
 
 impl Section<'_> {
-    /// A whole number within a range that may be absent.
+    /// An optional whole number within a range.
     pub(in crate::config) fn optional_count(
         &mut self,
         key: &str,
@@ -30,7 +29,7 @@ impl Section<'_> {
             .then(|| self.count(key, *range.start(), range))
     }
 
-    /// A text that `T` can be parsed from.
+    /// A text that parses as `T`.
     pub(in crate::config) fn parsed<T: FromStr<Err: fmt::Display>>(
         &mut self,
         key: &str,
@@ -99,7 +98,7 @@ impl Section<'_> {
         number
     }
 
-    /// A part of a whole, nothing and all included.
+    /// A fraction, from 0 to 1.
     pub(in crate::config) fn part(&mut self, key: &str, default: f64) -> f64 {
         self.number(key, default, "must be a number from 0 to 1", |number| {
             (0.0..=1.0).contains(&number)
@@ -153,7 +152,7 @@ impl Section<'_> {
         on
     }
 
-    /// One of some values by its name, the first one by default.
+    /// One of several values, by name. The first one is the default.
     pub(in crate::config) fn choice<T: Copy>(&mut self, key: &str, values: &[(&str, T)]) -> T {
         let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
         self.read(key, names[0], |text| {
@@ -165,7 +164,7 @@ impl Section<'_> {
         })
     }
 
-    /// One of some names; required.
+    /// One of several names; required.
     pub(in crate::config) fn one_of(&mut self, key: &str, names: &[&str]) -> Option<String> {
         let expected = format!("one of \"{}\"", names.join("\", \""));
         match self.take(key) {

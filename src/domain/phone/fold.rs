@@ -1,10 +1,10 @@
-//! One kind of digits, spaces and dashes in place of the many that keyboards, web pages and contact
-//! cards bring along.
+//! Replaces the many kinds of digits, spaces and dashes from keyboards, web pages and contact cards
+//! with one kind.
 
 use std::borrow::Cow;
 
-/// The text with ASCII digits, spaces and dashes in place of their many kinds, and without
-/// characters that are invisible.
+/// The text with ASCII digits, spaces and dashes instead of other kinds, and without invisible
+/// characters.
 pub(super) fn fold(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii() && !matches!(byte, b'_' | b'\'' | b'&' | b'\t');
     if text.bytes().all(plain) {
@@ -24,8 +24,7 @@ pub(super) fn fold(text: &str) -> Cow<'_, str> {
     Cow::Owned(folded)
 }
 
-/// What follows an entity of HTML at the beginning of `text`; those that stand in phone fields are
-/// spaces.
+/// The rest of `text` after an HTML entity at its start. The entities in phone fields are spaces.
 fn entity(text: &str) -> Option<&str> {
     const LONGEST: usize = 8;
     let (name, after) = text.strip_prefix('&')?.split_once(';')?;
@@ -52,14 +51,14 @@ fn folded_char(c: char) -> Option<char> {
     }
 }
 
-/// Marks of direction and joining, and others that print nothing.
+/// Direction and joining marks, and others that print nothing.
 fn is_invisible(c: char) -> bool {
     let marks = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
     marks || matches!(c, '\u{2060}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
-/// The ASCII digit of a decimal digit of another script. Unicode keeps the ten of a script
-/// together.
+/// The ASCII digit for a decimal digit of another script. In Unicode the ten digits of a script are
+/// consecutive.
 fn digit(c: char) -> Option<char> {
     const ZEROS: [u32; 20] = [
         0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xe50,

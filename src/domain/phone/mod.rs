@@ -1,10 +1,9 @@
-//! Telephone numbers: what a switch sends becomes one [`Party`] per number, whatever its spelling,
-//! and what people typed into a phone field is read for the numbers in it. The engine is Google's
-//! rules and metadata (`rlibphonenumber`).
+//! Telephone numbers. A number from a telephone switch becomes one [`Party`], whatever its
+//! spelling. A phone field that people typed is searched for the numbers in it. Google's rules and
+//! metadata (`rlibphonenumber`) interpret the digits.
 //!
-//! `remote` reads what switches send. `stored` judges phone fields: `scan` finds the numbers in
-//! prose, `reading` says what digits are in a region, `plans` knows the subscribers that have two
-//! forms.
+//! `remote` parses what switches send. `stored` judges phone fields: `scan` finds the numbers in
+//! prose, `reading` interprets digits in a region, `plans` knows the subscribers with two forms.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,20 +29,21 @@ pub use stored::{Certainty, Sought};
 pub(crate) use words::HouseWord;
 pub use words::HouseWords;
 
-/// Longest text that is read as a number, in bytes; tel: URIs with parameters fit.
+/// Longest text that is parsed as a number, in bytes. A tel: URI with parameters fits.
 const MAX_SPELLING: usize = 256;
 
-/// Digits of a number after its `+`: fewer reach nobody abroad, more do not exist (ITU-T E.164).
+/// Digits of a number after its `+`: with fewer it cannot be called from abroad, with more it does
+/// not exist (ITU-T E.164).
 const DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
 /// A telephone number in the sense of ITU-T E.164: calling code and national significant number.
 ///
-/// Made only by [`parse_remote`] and the like; two spellings of one number are equal. `Display` is
-/// E.164 (`+16505551234`), `Debug` masks it, because numbers are personal data.
+/// Only made by parsing, such as [`parse_remote`]. Two spellings of one number are equal. `Display`
+/// is E.164 (`+16505551234`). `Debug` masks it, because numbers are personal data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct E164 {
     calling_code: u16,
-    /// Zeros that belong to the national significant number (Italy: `+39 06…`).
+    /// Leading zeros of the national significant number (Italy: `+39 06…`).
     leading_zeros: u8,
     national: u64,
 }
@@ -64,16 +64,16 @@ pub enum Party {
     Extension(Extension),
 }
 
-/// What a telephone system sent as the other side of a call.
+/// What a telephone system sent as the other party of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoteParty {
-    /// Somebody who can be looked up.
+    /// A party that can be looked up.
     Party(Party),
-    /// The caller withheld the number, or the network did not bring one.
+    /// The caller withheld the number, or the network did not send one.
     Withheld,
     /// An emergency or other short service number, which is no contact's number.
     ShortCode,
-    /// Digits that are no whole number, with what is missing.
+    /// Digits that are not a complete number, with the reason.
     Unusable(NumberError),
 }
 
@@ -83,7 +83,7 @@ pub enum NumberError {
     /// Nothing but white space.
     #[error("is empty")]
     Empty,
-    /// National spelling, and no region to read it by.
+    /// A national spelling without a region to interpret it.
     #[error("has no leading '+' and no user.region says how to read it")]
     NoRegion,
     /// Neither digits nor a word for "no number".
@@ -98,7 +98,7 @@ pub enum NumberError {
     /// More digits than any number of its country.
     #[error("is too long for a telephone number of its country")]
     TooLong,
-    /// More than anybody writes for a number.
+    /// More bytes than anybody uses for a number.
     #[error("is longer than 256 bytes")]
     TooManyBytes,
     /// Not 1 to 15 digits.
@@ -113,13 +113,13 @@ pub struct Region {
     code: [u8; 2],
 }
 
-/// A text names no region with a numbering plan.
+/// A text is not a region with a numbering plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not an ISO 3166 alpha-2 code of a country with a numbering plan")]
 pub struct NoSuchRegion;
 
 impl Region {
-    /// Reads `"US"` or `"us"`; `None` if no numbering plan has that name.
+    /// Parses `"US"` or `"us"`; `None` if no numbering plan has that name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let name = text.trim().to_ascii_uppercase();
@@ -137,7 +137,7 @@ impl Region {
         Self::parse(&region.to_string())
     }
 
-    /// The calling code of the plan that the region belongs to.
+    /// The calling code of the region's plan.
     fn calling_code(self) -> u16 {
         let code = PHONE_NUMBER_UTIL.get_country_code_for_region(self.engine);
         code.and_then(|code| u16::try_from(code).ok())
@@ -160,20 +160,20 @@ impl FromStr for Region {
 }
 
 impl E164 {
-    /// Reads one telephone number; `region` says how a spelling without `+` is read.
+    /// Parses one telephone number. `region` determines how a spelling without `+` is interpreted.
     ///
-    /// A number that is merely not assigned yet is no error, because numbering plans change more
-    /// often than metadata. For the same reason a `+`, a known calling code and 5 to 15 digits are
-    /// a number of whatever length the metadata expects.
+    /// A number that is merely not assigned yet is not an error, because numbering plans change
+    /// more often than metadata. For the same reason a `+`, a known calling code and 5 to 15 digits
+    /// are a number, whatever length the metadata expects.
     ///
     /// # Errors
-    /// [`NumberError`] says what is wrong without repeating the text.
+    /// [`NumberError`] with the reason, without the text.
     pub fn parse(text: &str, region: Option<Region>) -> Result<Self, NumberError> {
         Self::north_american(text).map_or_else(|| Self::by_engine(text, region), Ok)
     }
 
-    /// `+1` and ten digits, the first neither 0 nor 1: what the engine says of this spelling is
-    /// known in every region, and asking it would take a twentieth of the time of a hit
+    /// `+1` and ten digits, the first neither 0 nor 1. The engine's result for this spelling is
+    /// known in every region, and calling it would take a twentieth of the time of a hit
     /// (tests/bench/hit_path.rs).
     fn north_american(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("+1")?.as_bytes();
@@ -214,8 +214,8 @@ impl E164 {
         }
     }
 
-    /// The number that `digits` are behind a `+`, of any length; `None` if no country has that
-    /// calling code.
+    /// The number with `digits` after a `+`, of any length; `None` if no country has that calling
+    /// code.
     fn abroad(digits: &str) -> Option<Self> {
         PHONE_NUMBER_UTIL
             .parse(format!("+{digits}"), None)
@@ -229,8 +229,8 @@ impl E164 {
             _ => 0,
         };
         Self {
-            // Calling codes have three digits at most, zeros are fewer than the 17 digits the
-            // engine reads.
+            // Calling codes have at most three digits, and there are fewer zeros than the 17 digits
+            // that the engine reads.
             calling_code: u16::try_from(number.country_code).unwrap_or_default(),
             leading_zeros: u8::try_from(zeros).unwrap_or_default(),
             national: number.national_number,
@@ -248,25 +248,25 @@ impl E164 {
         }
     }
 
-    /// Whether the metadata knows the number as one that is in use.
+    /// Returns whether the number is in use according to the metadata.
     fn is_valid(self) -> bool {
         PHONE_NUMBER_UTIL.is_valid_number(&self.to_engine())
     }
 
-    /// Whether the number has as many digits as numbers of its plan may have, local ones included.
+    /// Returns whether the number has a possible length in its plan, including local numbers.
     fn is_possible(self) -> bool {
         PHONE_NUMBER_UTIL
             .is_possible_number_with_reason(&self.to_engine())
             .is_ok()
     }
 
-    /// Whether the number has too few digits to be called from elsewhere.
+    /// Returns whether the number has too few digits to be called from elsewhere.
     fn is_local(self) -> bool {
         let length = PHONE_NUMBER_UTIL.is_possible_number_with_reason(&self.to_engine());
         length == Ok(NumberLengthType::IsPossibleLocalOnly)
     }
 
-    /// The national significant number, digits only, zeros that belong to it included.
+    /// The national significant number, digits only, including its leading zeros.
     #[must_use]
     pub(crate) fn national(&self) -> String {
         let zeros = usize::from(self.leading_zeros);
@@ -297,7 +297,7 @@ impl fmt::Debug for E164 {
 }
 
 impl Extension {
-    /// Reads 1 to 15 digits.
+    /// Parses 1 to 15 digits.
     ///
     /// # Errors
     /// [`NumberError::Empty`] or [`NumberError::NotAnExtension`].
@@ -331,7 +331,7 @@ impl fmt::Debug for Extension {
 }
 
 impl Party {
-    /// For hashes: no two parties have the same bytes.
+    /// For hashes. No two parties have the same bytes.
     #[must_use]
     pub(crate) fn to_bytes(self) -> [u8; 12] {
         // The number +123 and the extension 123 are two parties.
@@ -361,7 +361,7 @@ impl fmt::Display for Party {
     }
 }
 
-/// Loads the engine's metadata, which takes some ten milliseconds: better at start than while a
+/// Loads the engine's metadata, which takes about ten milliseconds: better at start than while a
 /// phone rings.
 pub(crate) fn warm_up() {
     static WARM: LazyLock<bool> = LazyLock::new(|| E164::by_engine("+16505550100", None).is_ok());

@@ -1,13 +1,14 @@
-//! Subscribers with two E.164 forms: their numbering plan changed, or calls from abroad have a form
+//! Subscribers with two E.164 forms: their numbering plan changed, or calls from abroad use a form
 //! of their own.
 //!
-//! People's address books keep the old form for decades, switches send either. Both forms are
-//! searched for, and a record with one of them is a match for the other.
+//! People's address books keep the old form for decades, and switches send either one. Both forms
+//! are searched for, and a record with one of them matches the other.
 
 use super::{Certainty, E164};
 
-/// One rule: every number of the form `was` is the subscriber of the form `is`, and the other way
-/// round. `#` stands for any digit, `[…]` for one of those; what they take goes over in order.
+/// One rule: a number of the form `was` and the corresponding number of the form `is` have the same
+/// subscriber. `#` stands for any digit, `[…]` for one of the listed digits. The matched digits are
+/// copied in order.
 struct Change {
     was: &'static str,
     is: &'static str,
@@ -30,38 +31,38 @@ const fn likely(was: &'static str, is: &'static str) -> Change {
     }
 }
 
-/// The source of each rule stands above it. Of several that fit, the first counts.
+/// The source of each rule is above it. If several rules fit, the first one counts.
 #[rustfmt::skip]
 const CHANGES: &[Change] = &[
-    // Brazil: a 9 in front of all mobile numbers, area by area from 2012-07-29 to 2016-11-06
-    // (Anatel, Resolução 553/2010, art. 2). The range 7 was trunked radio in part (Nextel), which
-    // kept eight digits.
+    // Brazil: a 9 before all mobile numbers, area by area from 2012-07-29 to 2016-11-06 (Anatel,
+    // Resolução 553/2010, art. 2). The range 7 was partly trunked radio (Nextel), which kept eight
+    // digits.
     certain("55##[689]#######", "55##9[689]#######"),
     likely("55##7#######", "55##97#######"),
-    // Mexico: the 1 behind +52 for mobiles called from abroad, and within the country the prefixes
-    // 01 and for mobiles 044 and 045, ended from 2019-08-03 on (Acuerdo of 2018-05-11 in the Diario
-    // Oficial; reports of the IFT).
+    // Mexico: the 1 after +52 for mobiles called from abroad ended from 2019-08-03 on, and so did
+    // the prefixes within the country: 01, and 044 and 045 for mobiles (Acuerdo of 2018-05-11 in
+    // the Diario Oficial; reports of the IFT).
     certain("521##########", "52##########"),
     certain("5201##########", "52##########"),
     certain("52044##########", "52##########"), certain("52045##########", "52##########"),
-    // Argentina: the 9 behind +54 (15 behind the area code at home) says "mobile"; mobiles have the
-    // area codes of fixed lines, which begin with 1, 2 or 3. No source says that no fixed line has
-    // the same ten digits.
+    // Argentina: the 9 after +54 (at home, 15 after the area code) means "mobile". Mobiles use the
+    // area codes of fixed lines, which begin with 1, 2 or 3. No source excludes that a fixed line
+    // has the same ten digits.
     likely("54[123]#########", "549[123]#########"),
-    // Benin: 01 in front of fixed and mobile numbers on 2024-11-30 (reports of ARCEP's
-    // announcement). Service numbers with 8 have eight digits still (the engine's metadata).
+    // Benin: 01 before fixed and mobile numbers on 2024-11-30 (reports of ARCEP's announcement).
+    // Service numbers with 8 still have eight digits (the engine's metadata).
     certain("229[24569]#######", "22901[24569]#######"),
     // Ivory Coast: eight digits became ten on 2021-01-31, by operator: Moov 01, MTN 05, Orange 07
     // for mobiles, Moov 21, MTN 25, Orange 27 for fixed lines (reports of ARTCI's announcement).
-    // Which mobile numbers an operator had is in libphonenumber's carrier data until 8.12.16; for
-    // fixed lines there are the lists of public migration scripts only.
+    // libphonenumber's carrier data until 8.12.16 shows which mobile numbers an operator had. For
+    // fixed lines there are only the lists of public migration scripts.
     certain("2250[123]######", "225010[123]######"), certain("225[457][0123]######", "22501[457][0123]######"),
     certain("225[0456789][456]######", "22505[0456789][456]######"),
     certain("225[045789][789]######", "22507[045789][789]######"), certain("2256[78]######", "225076[78]######"),
     likely("2252[0123]8#####", "225212[0123]8#####"),
     likely("225[23]#0#####", "22525[23]#0#####"),
     likely("225[23]#[12345679]#####", "22527[23]#[12345679]#####"), likely("225368#####", "22527368#####"),
-    // Colombia: 60 in front of the area digit of fixed lines on 2021-09-01 (reports of the CRC's
+    // Colombia: 60 before the area digit of fixed lines on 2021-09-01 (reports of the CRC's
     // announcement).
     certain("57[1245678]#######", "5760[1245678]#######"),
     // Viet Nam: mobiles of eleven digits became ten from 2018-09-15 (list published by Thái Bình
@@ -74,10 +75,10 @@ const CHANGES: &[Change] = &[
     certain("8416[23456789]#######", "843[23456789]#######"),
     certain("84186#######", "8456#######"), certain("84188#######", "8458#######"),
     certain("84199#######", "8459#######"),
-    // Ecuador: a 9 in front of mobile numbers on 2012-09-30 (reports).
+    // Ecuador: a 9 before mobile numbers on 2012-09-30 (reports).
     certain("593[89]#######", "5939[89]#######"),
-    // Kosovo: +383 took over from Monaco's, Slovenia's and Serbia's codes after the ITU assigned it
-    // in 2016-12 (reports; the engine's metadata on Monaco).
+    // Kosovo: +383 replaced Monaco's, Slovenia's and Serbia's codes after the ITU assigned it in
+    // 2016-12 (reports; the engine's metadata on Monaco).
     certain("377[4][45]######", "383[4][45]######"),
     certain("386[4][39]######", "383[4][39]######"),
     certain("381[23][89]######", "383[23][89]######"),
@@ -86,7 +87,7 @@ const CHANGES: &[Change] = &[
     certain("5995######", "17215######"),
 ];
 
-/// The other form of this subscriber, and how sure it is that both are one.
+/// The other form of this subscriber, and how certain it is that both are the same.
 #[must_use]
 pub fn other_form(number: &E164) -> Option<(E164, Certainty)> {
     let digits = number.digits();
@@ -104,10 +105,10 @@ pub fn other_form(number: &E164) -> Option<(E164, Certainty)> {
 
 const ITALY: u16 = 39;
 
-/// Italy: the zero of a fixed line belongs to it also behind +39, from 1998-06-19 on (DM
-/// 1997-07-01, art. 1), and people who do not know that leave it out. Mobiles had a zero until
-/// 2001, which old address books keep. The form that is nobody's number is the slip or the old
-/// form; if both are somebody's, as 0331 … and mobile 331 …, they are two.
+/// Italy: since 1998-06-19 the zero of a fixed line is also dialled after +39 (DM 1997-07-01, art.
+/// 1), and people who do not know that omit it. Mobiles had a zero until 2001, which old address
+/// books keep. If one form is nobody's number, it is the mistake or the old form. If both are
+/// somebody's, as with 0331 … and mobile 331 …, they are two subscribers.
 fn italian(number: &E164) -> Option<(E164, Certainty)> {
     let other = match number.leading_zeros {
         0 => E164 {
@@ -123,7 +124,7 @@ fn italian(number: &E164) -> Option<(E164, Certainty)> {
     (number.is_valid() != other.is_valid()).then_some((other, Certainty::Certain))
 }
 
-/// `digits` in the form `to`, if they have the form `from`.
+/// `digits` converted to the form `to`, if they have the form `from`.
 fn rewrite(digits: &str, from: &str, to: &str) -> Option<String> {
     let mut rest = digits.chars();
     let mut taken = Vec::new();

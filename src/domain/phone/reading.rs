@@ -1,29 +1,29 @@
-//! What digits without a `+` are for somebody who writes them in one region.
+//! Interprets digits without a `+` as somebody in one region writes them.
 
 use rlibphonenumber::{CountryCodeSource, PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
 
 use super::{E164, Region};
 
-/// How digits are read in a region.
+/// How digits are interpreted in a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HomeReading {
     /// The first reading.
     pub(super) number: E164,
-    /// The second one: the region's own calling code may be a calling code, or the first digits of
-    /// a home number.
+    /// The second reading: the region's own calling code may be a calling code, or the first digits
+    /// of a home number.
     pub(super) other: Option<E164>,
     /// The digits have the form in which the region writes `number`, and there is no second
     /// reading.
     pub(super) certain: bool,
-    /// `number` may exist: it has as many digits as numbers, or local numbers, of its plan have.
+    /// `number` may exist: it has a possible length in its plan, local numbers included.
     pub(super) possible: bool,
-    /// `number` exists, as far as the metadata knows.
+    /// `number` exists according to the metadata.
     pub(super) valid: bool,
 }
 
 impl HomeReading {
-    /// Whether the digits need nothing before them: a number that exists, or that is new, but has
-    /// its trunk prefix or, in North America, its area code.
+    /// Returns whether the digits are complete: a number that exists, or a new one with its trunk
+    /// prefix or, in North America, its area code.
     pub(super) fn is_whole(&self, digits: &str) -> bool {
         let all_of_it = digits.len() > self.number.national().len()
             || self.number.calling_code == NORTH_AMERICA;
@@ -34,7 +34,7 @@ impl HomeReading {
 /// In North America the trunk prefix is the calling code, and no number begins with it.
 const NORTH_AMERICA: u16 = 1;
 
-/// Reads digits; `None` if they are nothing like a number.
+/// Interprets digits; `None` if they cannot be a number.
 pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> {
     let parsed = PHONE_NUMBER_UTIL
         .parse_and_keep_raw_input(digits, Some(region.engine))
@@ -71,7 +71,7 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
     })
 }
 
-/// The digits as a national number, all of them.
+/// All the digits as a national number.
 fn unstripped(digits: &str, home: u16) -> Option<E164> {
     let zeros = digits.bytes().take_while(|byte| *byte == b'0').count();
     let leading_zeros = u8::try_from(zeros).ok()?;
@@ -83,7 +83,7 @@ fn unstripped(digits: &str, home: u16) -> Option<E164> {
     number.is_possible().then_some(number)
 }
 
-/// The rest of digits that begin with the region's own calling code, if that is a home number.
+/// The digits after the region's own calling code, if they are a home number.
 fn behind_calling_code(digits: &str, home: u16) -> Option<E164> {
     if home == NORTH_AMERICA || !digits.starts_with(&home.to_string()) {
         return None;
@@ -91,15 +91,15 @@ fn behind_calling_code(digits: &str, home: u16) -> Option<E164> {
     E164::abroad(digits).filter(|number| number.calling_code == home && number.is_valid())
 }
 
-/// Calling codes whose numbers may begin with a zero that belongs to them, as in Italy: those of
-/// which the metadata shows such an example. Written down because asking the metadata compiles the
-/// patterns of all numbering plans: a quarter of a second, and 41 MiB that stay.
+/// Calling codes whose numbers may begin with a zero, as in Italy: those with such an example in
+/// the metadata. They are listed here because asking the metadata compiles the patterns of all
+/// numbering plans: that takes a quarter of a second, and 41 MiB permanently.
 const WITH_ZEROS: [u16; 15] = [
     39, 47, 225, 227, 229, 241, 242, 267, 268, 378, 501, 676, 679, 687, 853,
 ];
 
-/// Whether people in the region write `number` with these digits: with a trunk prefix if its plan
-/// has one, else bare.
+/// Returns whether people in the region write `number` with these digits: with a trunk prefix if
+/// its plan has one, otherwise without.
 fn is_written_so(digits: &str, number: E164, region: Region) -> bool {
     let national = number.national();
     if digits == national {
@@ -109,8 +109,8 @@ fn is_written_so(digits: &str, number: E164, region: Region) -> bool {
     }
 }
 
-/// Whether a number is written without a trunk prefix, as the metadata prints it; one that the
-/// metadata does not know as others of its plan.
+/// Returns whether a number is written without a trunk prefix, as the metadata prints it. A number
+/// that the metadata does not know is treated like others of its plan.
 fn is_written_bare(number: E164, region: Region) -> bool {
     const INDIA: u16 = 91;
     let known = number.is_valid().then(|| number.to_engine());

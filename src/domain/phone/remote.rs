@@ -1,5 +1,5 @@
-//! What switches send as the other side of a call: numbers in national and international spellings,
-//! `tel:` and `sip:` addresses, words and keypad codes that stand for no number.
+//! Parses what switches send as the other party of a call: numbers in national and international
+//! spellings, `tel:` and `sip:` addresses, and words and keypad codes that mean "no number".
 
 use std::borrow::Cow;
 
@@ -11,12 +11,12 @@ use super::{
     has_plus,
 };
 
-/// Reads what a telephone system sent: E.164, `tel:` and `sip:` addresses, national and
-/// internationally dialled spellings, and texts in place of a number. `words` are the house's own
+/// Parses what a telephone system sent: E.164, `tel:` and `sip:` addresses, national and
+/// internationally dialled spellings, and words for "no number". `words` are the installation's own
 /// ones.
 ///
-/// No number is no error. An extension in the text (`;ext=`, `x42`) is dropped, because the contact
-/// is found by the main number; [`extension_asked`] reads it.
+/// "No number" is not an error. An extension in the text (`;ext=`, `x42`) is dropped, because the
+/// contact is found by the main number. [`extension_asked`] returns it.
 ///
 /// # Errors
 /// [`NumberError::NotANumber`] for a text without any digit or known word,
@@ -26,7 +26,7 @@ pub fn parse_remote(
     region: Option<Region>,
     words: &HouseWords,
 ) -> Result<RemoteParty, NumberError> {
-    // As good as every call: no need to look for words in it.
+    // Nearly every call takes this path: there is no need to look for words.
     if let Some(number) = E164::north_american(text)
         && !words.contain(text)
     {
@@ -43,7 +43,7 @@ pub fn parse_remote(
     sent.number(region)
 }
 
-/// The extension that a text names beside the number, if it does.
+/// The extension in the text besides the number, if there is one.
 #[must_use]
 pub(crate) fn extension_asked(text: &str) -> Option<Extension> {
     let plain = text
@@ -59,12 +59,12 @@ pub(crate) fn extension_asked(text: &str) -> Option<Extension> {
         .find_map(|piece| piece.extension)
 }
 
-/// An address as SIP writes it (RFC 3261, name-addr and addr-spec), or a text alone.
+/// A SIP address (RFC 3261, name-addr and addr-spec), or a text alone.
 #[derive(Debug)]
 struct Sent<'a> {
     all: &'a str,
     display: &'a str,
-    /// What stands for the party: the user part of an address, or all of the text.
+    /// The part that names the party: the user part of an address, or the whole text.
     user: Cow<'a, str>,
 }
 
@@ -89,7 +89,8 @@ impl<'a> Sent<'a> {
             let zeros = digits().all(|digit| digit == b'0') && user != "000";
             return zeros || is_keypad_word(user) || words.contain(user);
         }
-        // Beside an address of no number the name decides: anonymisers make addresses up.
+        // If the address contains no number, the display name decides: anonymisers make addresses
+        // up.
         let empty = user.trim().is_empty() && self.display.is_empty();
         empty
             || [user, self.display]
@@ -119,7 +120,7 @@ impl<'a> Sent<'a> {
     }
 }
 
-/// A text with digits as a number, unless it is a keypad's spelling of a word.
+/// Parses a text with digits as a number, unless it is a word in keypad digits.
 fn parsed(user: &str, region: Option<Region>) -> RemoteParty {
     let keypad = KEYPAD.contains(&user);
     match E164::parse(user, region) {
@@ -144,13 +145,13 @@ fn display_and_address(text: &str) -> (&str, &str) {
     }
 }
 
-/// What stands before the host, without scheme and password.
+/// The part before the host, without scheme and password.
 fn user_part(address: &str) -> &str {
     let scheme = ["sips:", "sip:"]
         .into_iter()
         .find_map(|scheme| strip_scheme(address, scheme));
     let user = match (scheme, address.split_once('@')) {
-        // A host alone, which is nobody; "sip:+1650…" has no host.
+        // Only a host, which is nobody. "sip:+1650…" has no host.
         (Some(host), None) if is_host(host) => "",
         (Some(rest), _) => rest.split('@').next().unwrap_or(rest),
         (None, Some((user, _))) => user,
@@ -160,7 +161,7 @@ fn user_part(address: &str) -> &str {
     before_password.filter(|_| scheme.is_some()).unwrap_or(user)
 }
 
-/// A number of a plan whose whole numbers are so short: the Faroes, Andorra, Niue and a few more.
+/// A number of a plan with such short complete numbers: the Faroes, Andorra, Niue and a few more.
 fn short_subscriber(text: &str, region: Region) -> Option<E164> {
     let example = PHONE_NUMBER_UTIL.get_example_number(region.engine).ok()?;
     let short = E164::from_engine(&example).national().len() <= 6;
@@ -185,7 +186,7 @@ fn has_name(host: &str) -> bool {
     host.contains('.') && host.chars().any(|c| c.is_ascii_alphabetic())
 }
 
-/// Without parameters that are not of the number; extension and phone context are (RFC 3966).
+/// Removes parameters that are not part of the number. Extension and phone context are (RFC 3966).
 fn without_parameters(user: Cow<'_, str>) -> Cow<'_, str> {
     if !user.contains(';') {
         return user;
@@ -204,7 +205,7 @@ fn is_of_the_number(parameter: &str) -> bool {
     name.eq_ignore_ascii_case("ext") || name.eq_ignore_ascii_case("phone-context")
 }
 
-/// `%2B` and the like; what is no such code stays.
+/// Decodes `%2B` and the like. Anything else is unchanged.
 fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);

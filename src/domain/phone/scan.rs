@@ -1,30 +1,30 @@
-//! Numbers in prose: a phone field holds what somebody typed, with remarks, second numbers,
-//! extensions and characters that nobody sees.
+//! Finds numbers in prose: a phone field contains what somebody typed, with remarks, second
+//! numbers, extensions and invisible characters.
 //!
-//! [`pieces`] finds the runs of digits that belong together in a folded text. What pieces mean
-//! together is for `stored`.
+//! [`pieces`] finds the runs of digits that belong together in a folded text. `stored` decides what
+//! several pieces mean together.
 
 use super::{Certainty, Extension};
 
 /// A run of digits that belong to one number, as far as their separators show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// What stood between this piece and the one before it.
+    /// What is between this piece and the previous one.
     pub(super) gap: Gap,
-    /// A `+` stood before the digits.
+    /// Whether a `+` precedes the digits.
     pub(super) plus: bool,
     /// ASCII digits, never empty.
     pub(super) digits: String,
-    /// The extension named behind it.
+    /// The extension after it.
     pub(super) extension: Option<Extension>,
-    /// `Likely` if letters complete it that may as well be a remark.
+    /// `Likely` if letters complete it that may also be a remark.
     pub(super) at_best: Certainty,
 }
 
-/// What stands between two pieces.
+/// What is between two pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gap {
-    /// The beginning of the text, or words: a remark ends the number before it.
+    /// The beginning of the text, or words. A remark ends the number before it.
     Words,
     /// Punctuation such as `/` and `,`, which separates numbers, but also area codes.
     Punctuation,
@@ -48,7 +48,7 @@ const EXTENSION: [&str; 14] = [
     "wew",
 ];
 
-/// What makes "2nd" of a 2.
+/// What turns a 2 into "2nd".
 const ORDINALS: [&str; 4] = ["st", "nd", "rd", "th"];
 
 /// The pieces of a folded text, in its order.
@@ -70,13 +70,13 @@ pub(super) fn pieces(text: &str) -> Vec<Piece> {
 struct Scan {
     pieces: Vec<Piece>,
     open: Option<Piece>,
-    /// A number with letters of the keypad in it, from its first digit on.
+    /// A number with keypad letters, from its first digit on.
     spelt: Option<Piece>,
     gap: Option<Gap>,
     plus: bool,
-    /// An extension is announced, for the last piece.
+    /// Whether an extension was announced for the last piece.
     announced: bool,
-    /// A parenthesis has words in it, so its end is the end of a remark.
+    /// Whether a parenthesis contains words, so that its end is the end of a remark.
     remark: bool,
     /// Digits since the last mark.
     run: usize,
@@ -159,7 +159,7 @@ impl Scan {
         }
     }
 
-    /// The last digits belong to the word behind them.
+    /// The last digits belong to the word after them.
     fn forget_run(&mut self) {
         if let Some(open) = &mut self.open {
             open.digits.truncate(open.digits.len() - self.run);
@@ -167,7 +167,7 @@ impl Scan {
         self.open.take_if(|open| open.digits.is_empty());
     }
 
-    /// Ends the open piece; a remark weighs more than punctuation beside it.
+    /// Ends the open piece. A remark takes precedence over punctuation next to it.
     fn close(&mut self, gap: Gap) {
         let open = self.open.take();
         let words = gap == Gap::Words
@@ -177,11 +177,11 @@ impl Scan {
         self.pieces.extend(open);
     }
 
-    /// "1-800-FLOWERS": letters of the keypad that go on where the digits of a number stop too
-    /// soon.
+    /// "1-800-FLOWERS": keypad letters that continue a number with too few digits.
     fn remember_spelt(&mut self, letters: &str) {
         let keys = letters.chars().map(key).collect::<Option<String>>();
-        // Behind a space they are a remark, unless they shout; then too behind more than a prefix.
+        // After a space they are a remark, unless they are in capitals. Then they may follow more
+        // than a prefix.
         let shouted = letters.len() > 1 && letters.bytes().all(|byte| byte.is_ascii_uppercase());
         let joined = matches!(self.last, None | Some('-'));
         let begun = self
@@ -215,16 +215,17 @@ impl Scan {
     }
 }
 
-/// Digits of the prefixes that vanity numbers have: "1-800", "0800", "1300".
+/// The most digits of a vanity number's prefix: "1-800", "0800", "1300".
 const PREFIX: usize = 4;
 
-/// Whether the digits are enough for a number without area code: letters behind them are a remark.
+/// Returns whether the digits suffice for a number without area code: letters after them are a
+/// remark.
 fn is_local_number(piece: &Piece) -> bool {
     let before = usize::from(piece.plus || piece.digits.starts_with('1'));
     piece.digits.len() >= 7 + before
 }
 
-/// The key of a telephone that has this letter (ITU-T E.161).
+/// The telephone key with this letter (ITU-T E.161).
 fn key(letter: char) -> Option<char> {
     Some(match letter.to_ascii_lowercase() {
         'a'..='c' => '2',

@@ -1,16 +1,16 @@
-//! Whether a phone field of a record is the calling number: certainly, likely, or not.
+//! Decides whether a phone field of a record is the calling number: certainly, likely, or not.
 //!
-//! A stored spelling without a calling code is read as the people who typed it would read it: in
-//! the regions of the CRM. What it is there counts first. Only a spelling that is nobody's number
-//! there may be one of the caller's own country, and then it is likely at best: nearly every
-//! national spelling is a number somewhere else too.
+//! A stored spelling without a calling code is interpreted as the people who typed it would: in the
+//! regions of the CRM. If it is a number there, that counts. Otherwise it may be a number of the
+//! caller's own country, but is at best likely: nearly every national spelling is also a number
+//! somewhere else.
 
 use super::fold::fold;
 use super::reading::{HomeReading, read_at_home};
 use super::scan::{Gap, Piece, pieces};
 use super::{E164, Extension, MAX_SPELLING, Region, other_form};
 
-/// How sure it is that a spelling is a number.
+/// How certain it is that a spelling is a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Certainty {
     /// It is this number and no other.
@@ -19,18 +19,18 @@ pub enum Certainty {
     Likely,
 }
 
-/// A phone field that is the number.
+/// A phone field that matches the number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
-    /// How sure it is.
+    /// How certain it is.
     pub certainty: Certainty,
-    /// The extensions beside the number in this field.
+    /// The extensions of the number in this field.
     pub(crate) extensions: Vec<Extension>,
 }
 
 impl Match {
-    /// The better of what was found before and another number of the field. Extensions of numbers
-    /// that are equally good add up.
+    /// The better of the earlier match and another number of the field. If both are equally good,
+    /// their extensions are combined.
     fn better(found: Option<Self>, certainty: Certainty, extension: Option<Extension>) -> Self {
         match found {
             Some(found) if found.certainty < certainty => found,
@@ -46,16 +46,16 @@ impl Match {
     }
 }
 
-/// Digits at the end that all spellings of a number share, whatever stands in front.
+/// The number of last digits that all spellings of a number share, whatever precedes them.
 const TAIL: usize = 6;
 
-/// Pieces of one field that are read. More of them are no prose.
+/// Most pieces of one field that are read. A field with more is not prose.
 const PIECES: usize = 16;
 
-/// Numbers of one field that are judged. More with the same end are no prose either.
+/// Most numbers of one field that are judged. A field with more that end alike is not prose either.
 const JUDGED: usize = 4;
 
-/// Fewer digits are the beginning of a number (an area code) and not one.
+/// With fewer digits it is the beginning of a number (an area code), not a number.
 const SHORT: usize = 7;
 
 /// A number that is looked for in phone fields.
@@ -64,13 +64,13 @@ pub struct Sought<'a> {
     /// The number, and the subscriber's other form if there is one.
     forms: Vec<(E164, Certainty)>,
     regions: &'a [Region],
-    /// The main region of the number's plan; none for a plan of no country.
+    /// The main region of the number's plan; `None` for a plan of no country.
     own: Option<Region>,
     tail: String,
 }
 
 impl<'a> Sought<'a> {
-    /// Looks for `number` in fields that were typed in `regions`. Without regions nothing that
+    /// A search for `number` in fields that were typed in `regions`. Without regions, nothing that
     /// lacks a calling code is certain.
     #[must_use]
     pub fn new(number: E164, regions: &'a [Region]) -> Self {
@@ -88,8 +88,8 @@ impl<'a> Sought<'a> {
         }
     }
 
-    /// Finds the number in `field`; `None` if it is not there. A field longer than 256 bytes
-    /// counts up to there.
+    /// Finds the number in `field`; `None` if it is not there. Only the first 256 bytes of a field
+    /// count.
     #[must_use]
     pub fn find_in(&self, field: &str) -> Option<Match> {
         let text = fold(beginning(field));
@@ -112,8 +112,8 @@ impl<'a> Sought<'a> {
         best
     }
 
-    /// The numbers that the pieces of a field are. Pieces are joined if one alone is no number,
-    /// and left out if it is unknown what they are: a part of a number must not pass for another.
+    /// The numbers in the pieces of a field. Pieces that are not a number alone are joined.
+    /// Ambiguous pieces are left out: a part of a number must not count as another number.
     fn spellings(&self, pieces: Vec<Piece>) -> Vec<FieldNumber> {
         let mut list: Vec<FieldNumber> = Vec::new();
         let mut judgements_left = JUDGED;
@@ -148,15 +148,15 @@ impl<'a> Sought<'a> {
         list
     }
 
-    /// Whether it can make a difference what two spellings are: one of them has the right end.
+    /// Returns whether it matters what two spellings are: one of them has the right last digits.
     fn matters(&self, one: &FieldNumber, other: &FieldNumber) -> bool {
         [one, other]
             .into_iter()
             .any(|spelling| spelling.digits.ends_with(&self.tail))
     }
 
-    /// Whether `next` may be a part of the number that stands before it. The engine is slow, so it
-    /// is only asked if it makes a difference.
+    /// Returns whether `next` may be a part of the previous number. The engine is slow, so it is
+    /// only called if that matters.
     fn is_fragment(&self, next: &FieldNumber, last: &FieldNumber) -> bool {
         if !self.matters(next, next) {
             return next.is_short() && !last.is_short() && !next.digits.starts_with('0');
@@ -168,7 +168,7 @@ impl<'a> Sought<'a> {
     fn judge(&self, spelling: &FieldNumber) -> Option<Certainty> {
         let digits = spelling.digits.as_str();
         if spelling.plus {
-            // "+0049…" is two ways of saying the same.
+            // "+0049…" contains two international prefixes.
             return self.form(E164::abroad(digits.strip_prefix("00").unwrap_or(digits))?);
         }
         let verdicts: Vec<RegionVerdict> = self
@@ -183,7 +183,7 @@ impl<'a> Sought<'a> {
         let another_for_certain = verdicts.contains(&RegionVerdict::Another { certain: true });
         match best {
             Some(certainty) if !another_for_certain => Some(certainty),
-            // Certain in two regions of the CRM, as two numbers.
+            // Certain in two regions of the CRM, but as two numbers.
             Some(Certainty::Certain) => Some(Certainty::Likely),
             None if verdicts
                 .iter()
@@ -195,7 +195,7 @@ impl<'a> Sought<'a> {
         }
     }
 
-    /// What the digits are in one region of the CRM.
+    /// What the digits mean in one region of the CRM.
     fn at_home(&self, digits: &str, region: Region) -> RegionVerdict {
         let Some(HomeReading {
             number,
@@ -217,8 +217,8 @@ impl<'a> Sought<'a> {
         }
     }
 
-    /// Digits that are nobody's at home: as the number's own country writes them, or with a calling
-    /// code without `+`.
+    /// Digits that are no number at home: in the spelling of the number's own country, or with a
+    /// calling code without `+`.
     fn elsewhere(&self, digits: &str) -> Option<Certainty> {
         let nationally = self
             .own
@@ -232,7 +232,7 @@ impl<'a> Sought<'a> {
             .then_some(Certainty::Likely)
     }
 
-    /// How sure it is that `number` is the subscriber's.
+    /// How certain it is that `number` is the subscriber's.
     fn form(&self, number: E164) -> Option<Certainty> {
         let known = |number| {
             self.forms
@@ -250,7 +250,7 @@ impl<'a> Sought<'a> {
         })
     }
 
-    /// Whether the digits are a number that needs nothing before it.
+    /// Returns whether the digits are a complete number.
     fn is_whole(&self, spelling: &FieldNumber) -> bool {
         if spelling.plus || spelling.is_short() {
             return !spelling.is_short();
@@ -268,7 +268,7 @@ impl<'a> Sought<'a> {
     }
 }
 
-/// What a spelling is in one region.
+/// What a spelling means in one region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RegionVerdict {
     This(Certainty),
@@ -313,7 +313,8 @@ impl From<Piece> for FieldNumber {
 }
 
 impl FieldNumber {
-    /// Too few digits for a number, calling code and trunk prefix not counted.
+    /// Returns whether there are too few digits for a number, without calling code and trunk
+    /// prefix.
     fn is_short(&self) -> bool {
         let before = match (self.plus, self.digits.as_bytes()) {
             (true, _) => 2,
@@ -332,7 +333,7 @@ impl FieldNumber {
         }
     }
 
-    /// A second number, of which only the end is written.
+    /// A second number, of which only the last digits are written.
     fn ending_in(&self, end: &Self) -> Option<Self> {
         let kept = self
             .digits

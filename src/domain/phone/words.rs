@@ -1,13 +1,12 @@
-//! Texts in place of a number: words for a withheld one, in the languages of telephones and on
-//! their keypads.
+//! Texts that mean a withheld number, in the languages of telephones and on their keypads.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::MAX_SPELLING;
 
-/// Words that say that a number is withheld or did not arrive: RFC 3323, the caller-ID texts of
-/// carriers and phones, and the same in the languages of the telephones that send them.
+/// Words that mean that a number is withheld or did not arrive: RFC 3323, the caller-ID texts of
+/// carriers and phones, and translations in the languages of the telephones that send them.
 const WITHHOLDING: [&str; 43] = [
     "anonymous",
     "anon",
@@ -54,7 +53,7 @@ const WITHHOLDING: [&str; 43] = [
     "dold",
 ];
 
-/// Words that may stand beside those.
+/// Words that may accompany those.
 const BESIDE: [&str; 24] = [
     "provided",
     "available",
@@ -82,8 +81,8 @@ const BESIDE: [&str; 24] = [
     "appel",
 ];
 
-/// Texts of which no word alone says it. `o` and `p` are the reasons "out of area" and "private" of
-/// analogue caller ID (Telcordia GR-30-CORE).
+/// Phrases of which no single word means it. `o` and `p` are the reasons "out of area" and
+/// "private" of analogue caller ID (Telcordia GR-30-CORE).
 const PHRASES: [&str; 20] = [
     "no number",
     "no caller id",
@@ -107,8 +106,8 @@ const PHRASES: [&str; 20] = [
     "p",
 ];
 
-/// Words as digits of a keypad, for fields that take digits only: ANONYMOUS, RESTRICTED,
-/// UNAVAILABLE, BLOCKED, UNKNOWN, PRIVATE, WITHHELD.
+/// Words as keypad digits, for fields that accept only digits: ANONYMOUS, RESTRICTED, UNAVAILABLE,
+/// BLOCKED, UNKNOWN, PRIVATE, WITHHELD.
 pub(super) const KEYPAD: [&str; 7] = [
     "266696687",
     "7378742833",
@@ -119,7 +118,7 @@ pub(super) const KEYPAD: [&str; 7] = [
     "94844353",
 ];
 
-/// A house's own text for "no number", in the form in which texts are compared.
+/// An installation's own text for "no number", normalized for comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HouseWord(String);
 
@@ -127,7 +126,7 @@ pub(crate) struct HouseWord(String);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HouseWords(Vec<HouseWord>);
 
-/// A house word without a letter or digit would stand for everything.
+/// A word without a letter or digit would match everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must have a letter or a digit, and at most 256 bytes")]
 pub(crate) struct NotAWord;
@@ -166,12 +165,12 @@ impl HouseWords {
     }
 }
 
-/// "+266696687", and the digits alone unless they are a number somewhere.
+/// "+266696687", or the digits alone unless they are a number somewhere.
 pub(super) fn is_keypad_word(text: &str) -> bool {
     let (plus, digits) = text
         .strip_prefix('+')
         .map_or((false, text), |digits| (true, digits));
-    // (737) 874-2833 is in Texas, and other words may be numbers too; nine digits that begin with
+    // (737) 874-2833 is in Texas, and other words may be numbers too. Nine digits that begin with
     // 26 hardly are.
     KEYPAD.contains(&digits) && (plus || digits == KEYPAD[0])
 }
@@ -190,7 +189,7 @@ pub(super) fn says_withheld(text: &str) -> bool {
         || behind.any(|rest| rest.is_empty() || rest.strip_prefix(' ').is_some_and(fits))
 }
 
-/// Lower case, one space for whatever is neither letter nor digit.
+/// Lower case, with one space for each run of other characters than letters and digits.
 fn comparable(text: &str) -> String {
     let mut form = String::with_capacity(text.len());
     for c in text.chars().flat_map(char::to_lowercase) {

@@ -228,7 +228,7 @@ async fn the_rate_limit_refuses_and_tells() {
     assert!((1..=30).contains(&wait), "{wait}");
     let (status, ..) = get_as(&crm, path, "demo-other").await;
     assert_eq!(status, StatusCode::OK);
-    // Before the token is looked at, and on refusals of all sorts.
+    // Before the token is checked, and on refusals of all kinds.
     for expected in [401, 401, 429] {
         let (status, headers, _) = get_as(&crm, path, "wrong").await;
         assert_eq!(status.as_u16(), expected);

@@ -1,4 +1,4 @@
-//! Calls to CRMs, and what may be spent on them.
+//! Calls to CRMs, and their quotas.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -28,7 +28,7 @@ pub(super) fn section(status: &StatusView) -> String {
     )
 }
 
-/// Look-ups by source, one upon the other.
+/// Look-ups by source, stacked.
 fn figure(lookups: &LookupsView) -> String {
     let sources = lookups.sources.iter();
     let layers: Vec<(&str, &[f64])> = sources

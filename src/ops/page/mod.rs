@@ -1,5 +1,4 @@
-//! The status page: the figures of [`StatusView`] as HTML. Every plot stands beside the figures that
-//! it draws.
+//! The status page: the figures of [`StatusView`] as HTML. Every plot is next to its figures.
 
 use bytesize::ByteSize;
 

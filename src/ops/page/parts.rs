@@ -1,4 +1,4 @@
-//! What several sections of the page are made of.
+//! Elements that several sections of the page share.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use super::super::figures::{Escaped, duration, percent, whole};
 use super::super::view::{LookupsView, StatusView};
 
-/// Outcomes that are no failure.
+/// Outcomes that are not failures.
 const NO_FAILURES: [&str; 3] = ["found", "not_found", "not_cached"];
 
-/// The time that the figures are about.
+/// The period of the figures.
 pub(super) fn period(status: &StatusView) -> String {
     duration(Duration::from_secs_f64(status.window_seconds.max(0.0)).as_secs())
 }
 
-/// A table that scrolls by itself if the window is narrow.
+/// A table that scrolls horizontally in a narrow window.
 pub(super) fn table(caption: &str, head: &str, rows: &str) -> String {
     format!(
         "<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\">\
@@ -49,7 +49,7 @@ pub(super) fn failures(lookups: &LookupsView) -> impl Iterator<Item = (&String, 
     outcomes.filter(|(reason, _)| !NO_FAILURES.contains(&reason.as_str()))
 }
 
-/// What people call a source or a tier.
+/// The display name of a source or a tier.
 pub(super) fn source_name(source: &str) -> &'static str {
     match source {
         "memory" => "Memory",
@@ -59,7 +59,7 @@ pub(super) fn source_name(source: &str) -> &'static str {
     }
 }
 
-/// A part of a whole in percent.
+/// A fraction in percent.
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts of calls are far below 2^52"

@@ -1,4 +1,4 @@
-//! The prefetch jobs under way, and what they have settled.
+//! The running prefetch jobs, and their results.
 
 use super::super::figures::{Escaped, duration, percent, plural, rate, whole};
 use super::super::view::{JobView, PrefetchView, StatusView};

@@ -1,4 +1,4 @@
-//! The figures that stand first.
+//! The figures at the top.
 
 use std::fmt::Write as _;
 

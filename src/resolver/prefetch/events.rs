@@ -1,4 +1,4 @@
-//! What a batch is, and what is reported of it while it runs.
+//! A batch, and the events that report its progress.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::domain::{LookupError, Party};
 use crate::resolver::asker::Asker;
 use crate::trace::Span;
 
-/// Many numbers of one asker, parsed.
+/// Many parsed numbers of one asker.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     /// Who asks.
@@ -20,8 +20,8 @@ pub(crate) struct Batch {
     pub(crate) span: Span,
 }
 
-/// Where a job's events arrive. Dropping it ends the job: what is being asked ends, what stands in
-/// line is given up.
+/// The receiver of a job's events. Dropping it ends the job: calls that have begun are completed,
+/// waiting look-ups are given up.
 pub(crate) type PrefetchEvents = mpsc::Receiver<PrefetchEvent>;
 
 /// One event of a job.
@@ -32,11 +32,11 @@ pub(crate) enum PrefetchEvent {
         /// How many of the parties have a fresh answer already.
         already_cached: usize,
     },
-    /// A stored answer is fresh; so many contacts it has.
+    /// The stored answer is fresh and has so many contacts.
     Cached(Party, u32),
     /// The CRM was asked.
     Loaded(Party, Result<u32, LookupError>),
-    /// The job is done, or was stopped; the last event.
+    /// The last event: the job is done, or was stopped.
     Ended {
         /// HTTP calls to the CRM made for this job.
         crm_requests: u32,
@@ -50,8 +50,7 @@ pub(crate) enum PrefetchEvent {
 /// Why a job ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CutShort {
-    /// A failure that every further number would meet too: for good, or because the CRM's trouble
-    /// lasts.
+    /// Every further number would fail as well: for good, or because the CRM's trouble lasts.
     Doomed(LookupError),
     /// The daemon is stopping.
     Stopping,

@@ -1,10 +1,10 @@
-//! The first-run batch: many numbers behind live calls.
+//! The first-run batch: looks up many numbers, after live calls.
 //!
-//! Fresh answers are found first, in one round trip for each 500. The rest goes in the order given,
-//! most recent calls first, a bounded number at a time, each through the same flights as a ringing
-//! call but in the prefetch lane. An error of one number is a result; one that dooms all of them
-//! ends the job. A CRM in trouble is waited for, but not for long
-//! ([`trouble`](super::trouble)).
+//! Fresh answers are found first, with one round trip for each 500 numbers. The rest are looked up
+//! in the given order, most recent calls first, a limited number at a time. Each goes through the
+//! same flights as a ringing call, but in the prefetch lane. An error of one number is a result; an
+//! error that every number would meet ends the job. If a CRM is in trouble, the batch waits, but
+//! not for long ([`trouble`](super::trouble)).
 
 use std::sync::Arc;
 
@@ -27,13 +27,13 @@ use run::BatchRun;
 const BACKLOG: usize = 64;
 
 impl Resolver {
-    /// Starts a job. Unless the credential is verified, the CRM is asked first who it is; if it
-    /// does not say, one search verifies the credential: not even how many answers are stored is
-    /// reported before.
+    /// Starts a job. Unless the credential is verified, the CRM is first asked whose it is. If it
+    /// does not say, one search verifies the credential. Until then nothing is reported, not even
+    /// how many answers are stored.
     ///
     /// # Errors
-    /// [`LookupError::Overloaded`] if the user, or the CRM's users together, have as many jobs
-    /// under way as they may.
+    /// [`LookupError::Overloaded`] if the user, or all users of the CRM together, have the most
+    /// jobs already.
     pub(crate) fn prefetch(&self, batch: Batch) -> Result<PrefetchEvents, LookupError> {
         let place = self.job_place(&batch.asker)?;
         let platform = batch.asker.platform().name().to_owned();

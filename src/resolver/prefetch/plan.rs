@@ -1,15 +1,15 @@
-//! What is done about the numbers of a batch, in which order, as far as its credential is verified.
-//! Pure values.
+//! What to do about the numbers of a batch, and in which order, depending on whether its credential
+//! is verified. Pure values.
 
 use std::collections::VecDeque;
 
 use crate::domain::{LookupError, Party};
 use crate::resolver::trouble;
 
-/// How the credential of a batch stands with the CRM.
+/// Whether the CRM accepts the credential of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// One search has to show whether the CRM accepts it, before anything stored is reported.
+    /// One search has to show it before anything stored is reported.
     ToVerify,
     /// The CRM has accepted it: what is stored may be reported.
     Verified,
@@ -18,7 +18,7 @@ pub(super) enum Proof {
 }
 
 impl Proof {
-    /// What a search under the credential shows. Trouble that passes shows nothing.
+    /// What the result of a search shows. Temporary trouble shows nothing.
     pub(super) fn shown_by<T>(result: &Result<T, LookupError>) -> Self {
         match result {
             Ok(_) => Self::Verified,
@@ -31,7 +31,7 @@ impl Proof {
 /// The numbers of a batch, each in one of two lists, in the batch's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BatchPlan {
-    /// With a fresh answer, and the number of its contacts.
+    /// Those with a fresh answer, with the number of its contacts.
     cached: VecDeque<(Party, u32)>,
     missing: VecDeque<Party>,
 }
@@ -53,16 +53,16 @@ impl BatchPlan {
         self.cached.len()
     }
 
-    /// Takes out the party whose search shows whether the credential is good: one that has to be
-    /// asked for anyway if there is one.
+    /// Removes the party whose search shows whether the credential is good: a missing one if
+    /// possible, because that has to be searched anyway.
     pub(super) fn take_first(&mut self) -> Option<Party> {
         let missing = self.missing.pop_front();
         missing.or_else(|| self.cached.pop_front().map(|(party, _)| party))
     }
 
-    /// Takes in what the search for `first`, which was taken out, has shown. A credential that is
-    /// not verified sees nothing of what is stored: all other `parties` are missing. As long as it
-    /// is to be verified `first` is the one to be asked for again.
+    /// Applies the result of the search for `first`, which was removed. Unless the credential is
+    /// verified nothing stored is reported: all other `parties` count as missing. While it is still
+    /// to be verified, `first` is searched again.
     pub(super) fn shown(&mut self, proof: Proof, first: Party, parties: &[Party]) {
         if proof != Proof::Verified {
             self.cached.clear();
@@ -74,7 +74,7 @@ impl BatchPlan {
         }
     }
 
-    /// The parties with a fresh answer, and those to ask for.
+    /// The parties with a fresh answer, and those to load.
     pub(super) fn into_parts(self) -> (VecDeque<(Party, u32)>, VecDeque<Party>) {
         (self.cached, self.missing)
     }

@@ -1,4 +1,4 @@
-//! A batch while it runs: proves the credential, reports what is stored, asks for the rest.
+//! A running batch: verifies the credential, reports what is stored, loads the rest.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -24,13 +24,13 @@ use crate::resolver::question::Trigger;
 use crate::resolver::trouble::{self, Tries, Trouble};
 use crate::share::Share;
 
-/// Look-ups of one job under way at once: enough to use up any CRM's quota at its usual latency.
+/// Look-ups of one job running at once: enough to use up any CRM's quota at its usual latency.
 const AT_ONCE: usize = 32;
 
-/// How long a number waits if its scope or its CRM has as many loads under way as may be.
+/// How long a number waits if its scope or its CRM has the most loads already.
 const FULL: Duration = Duration::from_secs(1);
 
-/// What look-ups under way may still take when the daemon stops.
+/// How long running look-ups may take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(3);
 
 pub(super) struct BatchRun {
@@ -44,7 +44,7 @@ pub(super) struct BatchRun {
     pub(super) _place: Share,
 }
 
-/// Nobody listens any more.
+/// The client has left.
 struct Gone;
 
 /// Why a job ends before all is done.
@@ -65,7 +65,7 @@ impl From<Gone> for Stop {
     }
 }
 
-/// A party and what came of asking for it.
+/// A party and the result of its load.
 type PartyResult = (Party, LoadResult<Loaded>);
 
 impl BatchRun {
@@ -85,7 +85,7 @@ impl BatchRun {
             elapsed: stopwatch.elapsed(),
             cut_short,
         };
-        // A client that left in the last moment misses the summary only.
+        // A client that left at the last moment only misses the summary.
         let _ = self.report(ended).await;
     }
 
@@ -135,7 +135,7 @@ impl BatchRun {
             };
         }
         self.report_start(plan.cached()).await?;
-        // One call shows whether the CRM takes the credential at all, before many are made.
+        // One call shows whether the CRM accepts the credential, before many are made.
         if proof == Proof::ToVerify
             && let Some(party) = plan.take_first()
         {
@@ -147,10 +147,10 @@ impl BatchRun {
         Ok(first)
     }
 
-    /// Whose the batch is, and whether its credential is verified. Unless it is, the CRM is asked.
+    /// The owner of the batch, and whether its credential is verified. Asks the CRM if it is not.
     ///
     /// # Errors
-    /// If the CRM asks to be left alone for longer than a batch waits.
+    /// If the CRM asks for a longer pause than a batch waits.
     async fn identify(&self) -> Result<(Identity, Proof), LookupError> {
         let (resolver, asker) = (&self.resolver, &self.batch.asker);
         let known = resolver.lookup_credential(asker).await;
@@ -171,7 +171,7 @@ impl BatchRun {
         Ok((identity, Proof::ToVerify))
     }
 
-    /// What is stored, in one round trip for each 500. What is stale is looked up like what is
+    /// Reads what is stored, with one round trip for each 500 numbers. Stale answers count as
     /// missing.
     async fn plan(&self, identity: &Identity) -> BatchPlan {
         let Batch { asker, parties, .. } = &self.batch;
@@ -186,8 +186,8 @@ impl BatchRun {
         BatchPlan::new(parties, contacts)
     }
 
-    /// One search under a credential that is not verified though something is stored. A batch
-    /// waits out trouble, but not before it has reported its start.
+    /// Searches once under a credential that is not verified although answers are stored. A batch
+    /// waits while the CRM is in trouble, but not before it has reported its start.
     async fn try_credential(
         &self,
         identity: Identity,
@@ -202,8 +202,8 @@ impl BatchRun {
         (proof, (proof != Proof::ToVerify).then_some((party, result)))
     }
 
-    /// Asks for what is missing. When the daemon stops nothing new begins, and what is under way
-    /// has a moment to end: it may stand in line for minutes.
+    /// Loads what is missing. When the daemon stops, no look-up begins, and running ones get a
+    /// moment to end: one may wait in the queue for minutes.
     async fn ask_for(&self, missing: VecDeque<Party>, identity: Identity) -> Result<(), Stop> {
         let stopping = &self.resolver.deps.stopping;
         let mut left = missing.len();
@@ -222,13 +222,13 @@ impl BatchRun {
         Ok(())
     }
 
-    /// Ends when the daemon stops and what is under way has had a moment.
+    /// Returns after the daemon stops and running look-ups have had a moment.
     async fn grace(&self) {
         self.resolver.deps.stopping.cancelled().await;
         clock::sleep(GRACE).await;
     }
 
-    /// Looks one party up, again and again as long as the CRM is in trouble that may pass.
+    /// Looks one party up, and repeats that while the CRM is in temporary trouble.
     async fn look_up(&self, party: Party, identity: Identity, reuse: Reuse) -> PartyResult {
         let mut tries = Tries::default();
         loop {
@@ -241,8 +241,7 @@ impl BatchRun {
         }
     }
 
-    /// Asks for one party in the prefetch lane. The budget holds the job back as long as the CRM
-    /// rests.
+    /// Loads one party in the prefetch lane. The budget delays the job while the CRM rests.
     async fn ask(&self, party: Party, identity: Identity, reuse: Reuse) -> LoadResult<Loaded> {
         loop {
             let request = LoadRequest {

@@ -42,15 +42,15 @@ fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> LogReply {
     )
 }
 
-/// Where the reader stands then, and how many events it has heard of; `None` if it knows that some
-/// are missing.
+/// The reader's position afterwards, and how many events it has received; `None` if it knows that
+/// some are missing.
 fn followed(from: Cursor, reply: LogReply) -> Option<(u64, usize)> {
     let mut events = Vec::new();
     let cursor = from.advance(&reply, 3, OWN, &mut events);
     if events.last() != Some(&Event::Lost) {
         return Some((cursor.number, events.len()));
     }
-    // Having lost some, it goes on from where this reply ends.
+    // After losing some, it continues from the end of this reply.
     assert_eq!(cursor, Cursor::after(&reply));
     None
 }

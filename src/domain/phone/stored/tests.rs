@@ -8,7 +8,7 @@ fn regions(text: &str) -> Vec<Region> {
         .collect()
 }
 
-/// What a field typed in these regions is for a call from `number`.
+/// What a field typed in these regions means for a call from `number`.
 fn judged(number: &str, stored: &str, in_regions: &str) -> &'static str {
     let regions = regions(in_regions);
     let sought = E164::parse(number, None).unwrap();
@@ -85,7 +85,7 @@ fn a_spelling_is_read_where_it_was_typed() {
         ("+442079460018", "+44 20 7946 0018", "", "exact"),
         ("+16505551234", "+6505551234", "US", "no"),
         ("+442079460018", "+1 207 946 0018", "GB", "no"),
-        // Likely: bare digits where a trunk prefix is usual.
+        // Likely: bare digits, although a trunk prefix is usual.
         ("+442079460018", "(207) 946-0018", "GB", "likely"),
         ("+495551234", "555 1234", "DE", "likely"),
         ("+493055512345", "30 555 12345", "DE", "likely"),
