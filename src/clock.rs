@@ -122,6 +122,7 @@ impl Clock for ManualClock {
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
+    /// Starts now.
     #[must_use]
     pub fn start() -> Self {
         Self(Instant::now())

@@ -173,6 +173,7 @@ impl Link {
         self.sharded
     }
 
+    /// The names of keys in this Redis.
     #[must_use]
     pub fn names(&self) -> &KeyNames {
         &self.names

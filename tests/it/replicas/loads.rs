@@ -35,7 +35,7 @@ async fn a_replica_that_is_killed_in_the_middle_of_a_load_leaves_it_to_another_w
     })
     .await;
     let toml = format!(
-        "[redis]\nurl = \"{}\"\n[lookup]\ncall_timeout = \"60s\"\ntimeout = \"60s\"\n[connectors.example]\nkind = \
+        "[redis]\nurl = \"{}\"\ntimeout = \"500ms\"\n[lookup]\ncall_timeout = \"60s\"\ntimeout = \"60s\"\n[connectors.example]\nkind = \
          \"example\"\nbase_url = \"{}\"\n",
         redis.url(),
         crm.url()

@@ -10,12 +10,18 @@ use super::daemon::{NUMBER, TestDaemon, find, names};
 use super::{FakeCrm, Reply, contact};
 use crate::support::crm::{Seen, example};
 
-/// A replica on the Redis at `url`, once it has reached it; `more` is further TOML.
+/// A replica on the Redis at `url`, once it has reached it; `more` is further TOML. Unless `more` says otherwise, Redis may
+/// take its time: these tests are about what replicas share, on machines that may be busy.
 pub(crate) async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon {
+    let patience = if more.contains("timeout") {
+        ""
+    } else {
+        "timeout = \"500ms\"\n"
+    };
     let daemon = TestDaemon::with(
         crm,
         "example",
-        &format!("[redis]\nurl = \"{url}\"\n{more}\n"),
+        &format!("[redis]\nurl = \"{url}\"\n{patience}{more}\n"),
     )
     .await;
     redis_is(&daemon, true).await;
