@@ -1,12 +1,12 @@
-//! Places shared by scopes and connectors, so that nobody takes those that others need.
+//! Places shared by scopes and connectors, so that none of them takes the places that others need.
 //!
-//! Counts places by scope and by connector. Whoever holds many is refused before whoever holds few.
-//! A scope may take a place while it holds fewer than are free. A connector may while it holds
-//! fewer than three times as many. So one scope alone gets half of all places and one connector
-//! three quarters, and however many CRMs hang, some places stay free. If there is only one
-//! connector, its scopes together get all of them. Anybody can make up credentials that a CRM has
-//! not accepted, so all of them together get two thirds at one connector. Knows nothing of what a
-//! place is for.
+//! Counts places by scope and by connector. A holder of many places is refused before a holder of
+//! few. A scope may take a place while it holds fewer than are free. A connector may take one while
+//! it holds fewer than three times the free places. So one scope alone gets half of all places and
+//! one connector three quarters, and however many CRMs hang, some places stay free. If there is
+//! only one connector, its scopes together get all places. Anybody can make up credentials that a
+//! CRM has not accepted, so all such credentials of one connector together get two thirds. Knows
+//! nothing of what a place is for.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,10 +1,10 @@
 //! What replicas share about credentials, in Redis.
 //!
 //! A credential has two keys. The *record* (`…:c:<credential>`, among the keys of the claimed user)
-//! contains the user's generation, the time of acceptance and the identity. The *refusal* (`…:r`,
-//! of the credential alone) contains the time at which the CRM refused it. A record counts if it
-//! has the user's current generation and is later than the refusal. So one refusal applies to all
-//! users, and erasing a user ends the user's records. Times are Redis' own.
+//! contains the user token, the time of acceptance and the identity. The *refusal* (`…:r`, of the
+//! credential alone) contains the time at which the CRM refused it. A record counts if it has the
+//! current user token and is later than the refusal. So one refusal applies to all users, and
+//! erasing a user ends the user's records. Times are Redis' own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::domain::{AuthTag, Identity, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis};
 use crate::redis_link::{Link, LinkError, Reads, RedisTime, hex};
 
-/// The record contains the user's generation, so that it ends with it. This script never starts
-/// one: the load that used the credential did. If that generation is gone, the user was erased
+/// The record contains the user token, and does not count without it. This script never creates a
+/// user token: the load that used the credential did. If the token is gone, the user was erased
 /// meanwhile, and nothing of theirs may be written.
 const ADMIT: &str = "
 local held = redis.call('GET', KEYS[1])

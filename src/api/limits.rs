@@ -9,8 +9,9 @@ use super::error::{ApiError, Overload};
 use crate::clients::{Busy, CallPlace, Client, Clients, Peer};
 use crate::metrics::Metrics;
 
-/// Calls in progress, as a multiple of those that one user may have waiting for a CRM. The resolver
-/// lets no connector take all of them, so that stored answers are served whichever CRM hangs.
+/// The most calls in progress, as a multiple of one user's calls that may wait for a CRM. The
+/// resolver lets no connector take all of them, so that stored answers are served whichever CRM
+/// hangs.
 const FOR_ALL: usize = 2;
 
 /// Largest look-up request: a credential of 8 KiB, ids and formats at their limits, and settings,

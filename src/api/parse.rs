@@ -240,7 +240,7 @@ fn forgotten_parties(
 
 /// Adds the parties that a text may name. A few digits may be a number or an extension: both are
 /// forgotten, which does no harm. More digits are a number. If it cannot be parsed because no
-/// region is given, that is an error: it must not look forgotten.
+/// region is given, that is an error: the client must not take it for forgotten.
 fn push_forgotten(
     parties: &mut Vec<Party>,
     text: &str,

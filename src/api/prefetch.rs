@@ -16,7 +16,8 @@ use super::{ContactApi, RequestContext, RequestPlaces};
 use crate::clock;
 use crate::pb::v1 as pb;
 
-/// Events that wait for a slow client. Beyond that the job itself waits, and ends if nothing moves.
+/// Events that wait for a slow client. With more, the job itself waits. It ends if the client reads
+/// nothing for [`PATIENCE`].
 const BACKLOG: usize = 16;
 
 /// How long the next event waits for the client before the batch is given up. Without a limit, a

@@ -1,12 +1,13 @@
 //! The open connections, by the address of their peer.
 //!
 //! Their number is limited, and no address can keep others out. If all places are taken, a new
-//! connection from an address with fewer connections takes the place of another one. That is the
-//! one of the address with the most connections that has been silent for longest, and never one
-//! with a call of a known client in progress. Connections that recently served a known client stay
-//! as long as strangers hold at least a quarter of all places. Then strangers only take places from
-//! each other. An IPv6 client has a whole /64, which counts as one address. Clients behind one
-//! proxy share its address, and the proxy has to keep them apart.
+//! connection from an address with fewer connections takes the place of another one. The place is
+//! taken from the address with the most connections, there from the connection that has been silent
+//! for longest. A connection with a call of a known client in progress keeps its place. While
+//! strangers hold at least a quarter of all places, they only take places from each other, and
+//! connections that recently served a known client stay. An IPv6 client has a whole /64, which
+//! counts as one address. Clients behind one proxy share its address, and the proxy has to keep
+//! them apart.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,12 +1,12 @@
 //! The runtime that calls CRMs and parses their replies.
 //!
 //! It is separate from the runtime of the ports. So what a CRM sends can only slow down look-ups in
-//! other CRMs, and the system divides the cores between both. A memory hit does not wait behind a
-//! reply of several megabytes.
+//! other CRMs. The system divides the cores between the two runtimes. A memory hit does not wait
+//! behind a reply of several megabytes.
 //!
 //! Measured by `fairness::attacks` on two cores, in a debug build, as the p99 of another user's
-//! memory hits with and without it: for replies of many records 6 ms and 15 to 21 ms, for a CRM
-//! that hangs 4 to 9 ms and 17 ms, for early hints 3 ms and 7 ms.
+//! memory hits with and without this runtime: for replies of many records 6 ms and 15 to 21 ms, for
+//! a CRM that hangs 4 to 9 ms and 17 ms, for early hints 3 ms and 7 ms.
 
 use std::thread::available_parallelism;
 

@@ -19,8 +19,8 @@ pub(crate) struct RateHint {
 }
 
 impl RateHint {
-    /// The part that still holds this long after the reply. A time that is over no longer counts. A
-    /// refusal still does.
+    /// What still holds of the hint this long after the reply. A time that is over no longer
+    /// counts. A refusal still does.
     pub(super) fn after(&self, age: Duration) -> Self {
         let left = |time: Option<Duration>| {
             time.map(|time| time.saturating_sub(age))

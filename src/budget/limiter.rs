@@ -242,7 +242,7 @@ impl QuotaLimiter {
             )
         };
         if began_anew {
-            // All counts are lost, which is waited for once, and not again in each scope.
+            // All counts are lost. Calls wait for that once, and not again in each scope.
             self.local.forget_expected();
         }
         self.local.set_replicas(&self.quota(), replicas.count) || changes_count

@@ -66,7 +66,7 @@ impl ScopeCalls {
 
 impl fmt::Debug for LocalLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local")
+        f.debug_struct("LocalLimiter")
             .field("replicas", &self.governors.read().sharing())
             .finish_non_exhaustive()
     }

@@ -1,9 +1,9 @@
--- What a reply has said: a scope rests for at least so long, or rests no more; a call of each window is kept; the CRM
--- allows fewer calls than documented, or more again. Times are microseconds of this server's clock.
+-- Applies an update of a scope: a pause of at least this length, or the end of all pauses; the reservation of a call of
+-- each window; a lower limit of the CRM, or a higher one again. Times are microseconds of this server's clock.
 -- KEYS[1]  the scope's hash, as in request.lua
--- ARGV     1: rest of all lanes, -1 for none any more   2: rest of the background lanes
---          3: for how long a call is kept for credentials that are proven
---          4: how many calls the CRM allows, 0 for no news   5: for how long that holds   6: how many before
+-- ARGV     1: pause of all lanes, -1 to end all pauses   2: pause of the background lanes
+--          3: how long a call is reserved for verified credentials
+--          4: how many calls the CRM allows, 0 if unchanged   5: how long that holds   6: how many before
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
@@ -25,7 +25,7 @@ end
 
 local limit, lasts, before = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local others = stored('allowed_until') > now and stored('allowed') or limit
--- Of several replicas that were refused calls the one with the lowest limit is right, and it alone raises it.
+-- If several replicas were refused calls, the lowest limit holds, and only its replica raises it.
 if limit > 0 and (limit < others or others == limit or others >= before) then
   redis.call('HSET', KEYS[1], 'allowed', text(limit), 'allowed_until', text(now + lasts))
   longest = math.max(longest, lasts)

@@ -30,7 +30,7 @@ const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 const ABSENCE_SHOWS: Duration = Duration::from_millis(500);
 /// How long a call may be on its way to the CRM if Redis has just lost its count.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
-/// How soon a caller checks again if Redis should be used and is not there.
+/// How soon a caller checks again if Redis should be used and is down.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How soon Redis is asked again about a scope that it did not answer for. By then a poll has
 /// noticed if Redis was replaced.
@@ -78,7 +78,7 @@ pub(super) struct Past {
     missing: RecentAbsence,
     /// The time from which the own count holds every call of this replica's share.
     own_from: Instant,
-    /// When Redis went away, or the start.
+    /// When Redis went down, or the start.
     away_since: Option<Instant>,
     /// The time since which Redis has kept its data.
     kept_since: Option<Instant>,

@@ -69,7 +69,8 @@ pub(super) struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// Adds a waiter behind those of its lane whose load is not younger. It must leave again.
+    /// Adds a waiter behind those of its lane whose load is not younger. The waiter must leave the
+    /// queue again.
     pub(super) fn enter(
         &mut self,
         lane: Lane,

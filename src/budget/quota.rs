@@ -198,8 +198,8 @@ impl Quota {
         .catching_up()
     }
 
-    /// The pace of all lanes as the background lanes must keep to it: a ringing phone takes its
-    /// calls from them.
+    /// The pace of all lanes that the background lanes must keep to as well: the calls of a ringing
+    /// phone are taken from them.
     #[must_use]
     pub(super) fn even_bucket(&self) -> TokenBucket {
         TokenBucket {

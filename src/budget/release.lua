@@ -1,4 +1,4 @@
--- A call is held for so long from now and no longer. One that is free already stays so. Times are microseconds.
+-- Holds a call for this long from now and no longer. A call that is free already stays free. Times are microseconds.
 -- KEYS[1], KEYS[2]  the calls held, as in request.lua
 -- ARGV     1: the name of the call   2: how long it is held from now
 local time = redis.call('TIME')

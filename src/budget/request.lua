@@ -1,26 +1,26 @@
 -- Spends a call of a scope's quota, or says when there will be room. Times are microseconds of this server's clock.
 -- KEYS[1]  the scope's hash:
 --            all, share        when the next call is due at an even pace (GCRA), of all lanes and of the share
---            rest, share_rest  until when nobody, or no background lane, may call
---            pop               until when the background lanes stand aside for a call pop
---            kept              until when a call of each window is kept for credentials that are proven
+--            rest, share_rest  until when all lanes, or the background lanes, are paused
+--            pop               until when the background lanes are stopped for a call pop
+--            kept              until when one call of each window is reserved for verified credentials
 --            allowed, allowed_until  how many calls the CRM allows if fewer than documented, and how long that holds
 --            unknown           until when nobody may call, because the count was lost
 -- KEYS[2], KEYS[3]  the calls held, of all lanes and of the background lanes: a name each, and until when
 -- ARGV     1: '1' for a background lane   2, 3: interval and tolerance of all   4, 5: of the share
 --          6: how long the caller would wait, -1 for however long   7: how long a call pop may be late
 --          8, 9: calls that a window may hold, of all and of the share   10: the length of a window
---          11: how long a call is held of which nothing is heard any more   12: the name of the call
+--          11: how long a call without a known end is held   12: the name of the call
 --          13: the name of a call that must be held, or nothing
---          14: for how long after a call of a proven credential one is kept for such   15: '1' if this one is proven
---          16: '1' for a probe, which goes although the scope rests   17: '1' if the call is made already
---          18: how many calls a forecast foresees   19: tolerance of all for the background lanes
---          20: how long nobody may call after the count was lost   21: how long the call that must be held is held yet
+--          14: how long after a verified call one is reserved for verified ones   15: '1' if this one is verified
+--          16: '1' for a probe, which goes although the scope is paused   17: '1' if the call is made already
+--          18: how many calls a forecast knows   19: tolerance of all for the background lanes
+--          20: how long nobody may call after the count was lost   21: how much longer to hold the call of 13
 --          22: '1' if the scope must be known here   23: for how long it must be after a call
---          24: calls of a window that are left to replicas which do not reach this server
+--          24: calls of a window that are left to replicas that cannot reach this server
 -- Returns  granted (0 or 1), wait for the pace of all, of the share, pause of all, pause of the background lanes,
 --          calls held by all, when they are free, calls held by the share, when they are free,
---          1 if a call is kept for credentials that are proven, the limits of all and of the share
+--          1 if a call is reserved for verified credentials, the limits of all and of the share
 local LONGEST_PAUSE = 3600 * 1000000
 
 local background = ARGV[1] == '1'
@@ -57,7 +57,7 @@ limit = math.max(limit - tonumber(ARGV[24]), 1)
 share_limit = math.min(share_limit, limit)
 local most = limit
 
--- The only call of a window or a burst cannot be kept.
+-- The only call of a window or a burst cannot be reserved.
 local burst_tolerance = tolerance
 if not proven and kept > now then
   if limit > 1 then limit = limit - 1 end
@@ -95,7 +95,7 @@ if unknown_for > 0 and not made then
   local forgotten = ARGV[22] == '1' and not stored[1]
   local last_is_gone = ARGV[13] ~= '' and not redis.call('ZSCORE', KEYS[2], ARGV[13])
   if forgotten or last_is_gone then unknown = now + unknown_for end
-  -- Once is enough.
+  -- It is held again, so that its loss is noticed only once.
   if last_is_gone then redis.call('ZADD', KEYS[2], text(now + tonumber(ARGV[21])), ARGV[13]) end
 end
 local wait = math.max(all - tolerance, unknown) - now

@@ -1,12 +1,12 @@
 //! Which answers have been invalidated, as this process knows it.
 //!
 //! Keeps notes of invalidations, of this replica and of others. What began before an invalidation
-//! never counts as begun after it, whatever the order of events: a load takes a [`Watermark`] when
-//! it begins, its answer keeps it, and every reader checks whether it is current. No note is lost,
-//! and their number is bounded. Many notes of one user are merged into one for the whole user. If
-//! there are too many users, the oldest note is merged into one for all users of its slot, one user
-//! in 65,536. That costs loads, not correctness, and mostly those of the user whose numbers were
-//! invalidated. Knows nothing of tiers, tasks or time.
+//! never counts as begun after it, whatever the order of events. A load takes a [`Watermark`] when
+//! it begins, and its answer keeps that. Every reader checks whether the watermark is current. No
+//! note is lost, and their number is bounded. Many notes of one user are merged into one for the
+//! whole user. If there are too many users, the oldest note is merged into a note for all users of
+//! its slot, which are one user in 65,536. Merging costs loads, not correctness. These are mostly
+//! loads of the user whose numbers were invalidated. Knows nothing of tiers, tasks or time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};

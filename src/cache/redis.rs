@@ -8,7 +8,8 @@
 //! A load that began before an invalidation never fills this tier after it:
 //!
 //! * A load *begins*: it finds or creates the value and keeps its number token.
-//! * An invalidation of the number deletes the value. One of the user deletes the user token first.
+//! * An invalidation of the number deletes the value. An invalidation of the user deletes the user
+//!   token first.
 //! * The load ends and *stores*. If its number token is gone, or another load has begun since and
 //!   made a new one, the answer is refused.
 //!

@@ -1,5 +1,5 @@
-//! Clio Manage, API v4: contacts by one text search per spelling. Their matters, both as client and
-//! by relationship.
+//! Clio Manage, API v4: contacts by one text search per spelling, and their matters, both as client
+//! and by relationship.
 //!
 //! Success is 200 with `{"data": [...], "meta": {"paging": {"next": link}}}`, without a `next` on
 //! the last page; a failure has an `error` (docs.developers.clio.com/api-docs: paging, errors).

@@ -33,7 +33,7 @@ pub(crate) enum CredentialPiece {
     Text(String),
 }
 
-/// The headers of a credential. The HTTP client marks them as sensitive.
+/// The headers of a credential. Their values are marked as sensitive.
 #[derive(Clone)]
 pub(super) struct RenderedCredential {
     headers: Vec<(HeaderName, HeaderValue)>,

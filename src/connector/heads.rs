@@ -2,9 +2,9 @@
 //!
 //! An HTTP library skips any number of interim responses (1xx). This module counts them as the
 //! bytes arrive from the connection: over HTTP/1.1 by the lines of each head, over HTTP/2 by its
-//! frames. At most [`BYTES`] and [`INTERIM`] interim heads are read before the end of the final
-//! head. The number of frames that carry nothing is limited as well. Of a head it interprets only
-//! the first digit of the status.
+//! frames. At most [`BYTES`] bytes and [`INTERIM`] interim heads are read before the end of the
+//! final head. The number of frames that carry nothing is limited as well. Of a head it interprets
+//! only the first digit of the status.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -110,8 +110,8 @@ impl HeadCount {
     }
 }
 
-/// Counts a frame for its stream. Whether a head is final is in compressed fields. So only the next
-/// head shows that the previous one was not final.
+/// Counts a frame for its stream. Compressed fields say whether a head is final, and they are not
+/// read. So only the next head shows that the previous one was not final.
 fn count(open: &mut BTreeMap<u32, HeadCount>, frame: Frame) -> Result<(), TooMuch> {
     match frame.kind {
         HEADERS | CONTINUATION => {

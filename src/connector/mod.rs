@@ -8,9 +8,9 @@
 //!    the CRM shows. Do not judge matches: [`search()`] verifies every record against the number.
 //! 3. State the form of a successful reply with its source, and read lists by it (`success.rs`,
 //!    `pages.rs`): an empty list in any other form is a failure, not "nobody". Call the CRM through
-//!    [`CrmSession`] only, details by its `part`. It brings the credential, the time and size
-//!    limits, the host check and the error of each status; a connector has no HTTP client. Every
-//!    `Request` is a GET, or a POST that the profile declares to be a read.
+//!    [`CrmSession`] only, and load details by its `part`. The session brings the credential, the
+//!    time and size limits, the host check and the error of each status; a connector has no HTTP
+//!    client. Every `Request` is a GET, or a POST that the profile declares to be a read.
 //! 4. If the call form needs data of the contact (deals, matters), implement [`Connector::enrich`].
 //! 5. Implement [`Connector::whoami`] if the CRM has an endpoint that names the user of a
 //!    credential. Without it stored answers live only as long as a token does.

@@ -24,8 +24,8 @@ pub(crate) struct HttpClients {
 #[derive(Debug, Clone)]
 pub(crate) struct Egress {
     pub(super) client: HttpClient,
-    /// Keeps no connections: each call opens one. If a kept connection broke, the next kept one may
-    /// be as old.
+    /// Keeps no connections: each call opens one. Used after a kept connection broke, because the
+    /// next kept one may be as old.
     pub(super) afresh: HttpClient,
     only_public: bool,
 }

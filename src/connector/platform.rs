@@ -116,8 +116,8 @@ impl Platform {
         self.config.identity
     }
 
-    /// Contacts of one answer whose details are loaded at once. A burst has room for them, the
-    /// background lanes' share, and the next ringing phone.
+    /// Contacts of one answer whose details are loaded at once. A burst has room for their calls,
+    /// for the background lanes' share, and for the next ringing phone.
     #[must_use]
     pub(crate) fn urgent_contacts(&self) -> usize {
         (self.client.burst(CallKind::Other).get() as usize / 4).max(1)

@@ -2,7 +2,8 @@
 //!
 //! However many replies arrive, parsing them takes only a few threads from the rest of the daemon.
 //! One reply at a time is parsed for each scope, and for each host that a user names. So a user
-//! with many or long replies waits for those. A call that is given up leaves the queue.
+//! with many or long replies waits for one after the other. A call that is given up leaves the
+//! queue.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -139,7 +140,7 @@ impl<K: Key> OneEach<K> {
             line.count += 1;
             Arc::clone(&line.turn)
         };
-        // Also counted out if it is given up while it waits.
+        // Made before the wait: a place that is given up while it waits is counted out as well.
         let mut one = One {
             all: Arc::clone(&self.0),
             key,

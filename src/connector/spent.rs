@@ -31,7 +31,7 @@ struct SpentCall {
     kind: CallKind,
     granted: Instant,
     outcome: CallOutcome,
-    /// In the scope that adopted it, until it has an outcome.
+    /// The permit in the scope that adopted the call, until the call has an outcome.
     adopted: Option<Permit>,
 }
 
@@ -56,8 +56,8 @@ impl CallOutcome {
     }
 }
 
-/// A call that may be made, and its number, counted from 0. It counts as running until this is
-/// dropped.
+/// A call that may be made, and its number, counted from 0. The call counts as running until this
+/// value is dropped.
 pub(super) struct Granted {
     pub(crate) number: usize,
     permit: Permit,

@@ -1,9 +1,9 @@
 //! The body of a request, passed on once it is complete.
 //!
-//! Every method of the service takes one message. Until the request has ended, it is held back. So
-//! an incomplete request costs only its bytes: it has no place, no memory is reserved for its
-//! announced length, and nothing is decoded. Limits size and time. Costs nothing if a request
-//! arrives all at once.
+//! Every method of the service takes one message. The body is held back until the request has
+//! ended. So an incomplete request costs only its bytes: it has no place, no memory is reserved for
+//! its announced length, and nothing is decoded. Size and time are limited. A request that arrives
+//! all at once costs nothing more.
 
 use std::fmt;
 use std::pin::Pin;

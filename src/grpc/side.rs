@@ -2,10 +2,10 @@
 //! the port.
 //!
 //! Nobody can use up much with them. For each connection that may be open, there are places for
-//! eight watches and four checks of health. One connection may take as many as are free, and gives
-//! them back to one that has fewer. All connections together have a few places for reflection. A
-//! stream keeps its place until it ends, and its time is limited. The time for a health check to
-//! arrive is limited as well.
+//! eight watches and four checks of health. One connection may take all that are free. It gives
+//! places back to a connection that has fewer. All connections together have a few places for
+//! reflection. A stream keeps its place until it ends, and its time is limited. The time for a
+//! health check to arrive is limited as well.
 
 use std::convert::Infallible;
 use std::fmt;

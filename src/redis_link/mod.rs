@@ -15,8 +15,8 @@
 //! * A command that Redis refuses says nothing about the connection, which stays in use for what
 //!   works. Every command in use is tried once on each new connection. If Redis refuses some of
 //!   them, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0, the
-//!   log says what does not work, and the keeper makes new connections until one is fine. It
-//!   resolves the name each time: after a failover the name may lead to the new master.
+//!   log says what does not work, and the keeper makes new connections until one is fine. The
+//!   keeper resolves the name each time: after a failover the name may lead to the new master.
 
 use std::time::Duration;
 

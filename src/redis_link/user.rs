@@ -78,7 +78,7 @@ impl UserToken {
     }
 }
 
-/// A script that may call `now`, `keep`, `token_key` and `enter`.
+/// A script that may call `now`, `keep`, `user_token` and `enter`.
 #[must_use]
 pub(crate) fn script(body: &str) -> Script {
     Script::new(&format!("{PRELUDE}{body}"))

@@ -1,5 +1,5 @@
-//! From verified contacts to a stored answer: load their details, find out whose they are, store
-//! both.
+//! From verified contacts to a stored answer: load their details, find out whose the answer is,
+//! store it.
 //!
 //! Waiting callers see the contacts as soon as they are verified. If the details take longer than a
 //! phone rings, the contacts are stored without them. The rest is loaded in the background and then
@@ -171,8 +171,8 @@ impl<'a> Answering<'a> {
             &self.load.resolver.deps,
             self.load.request.key.of(&identity),
         );
-        // If it was loaded again while it was fresh, it proves nothing new: the CRM may index a new
-        // contact any moment.
+        // If the stored answer is still fresh, loading it again proves nothing new: the CRM may
+        // index a new contact any moment.
         let stored = deps.cache.in_memory(&key);
         let before = stored.filter(|stored| stored.freshness != Freshness::Fresh);
         let entry = self.entry(found, before.as_ref().map(|stored| &*stored.entry));

@@ -96,8 +96,8 @@ impl Asker {
             .session(&self.user, credential, owner, urgency, span)
     }
 
-    /// The identity of the credential if the CRM names one: that one, unless the settings leave it
-    /// to the caller.
+    /// The identity of the credential if the CRM names `said`: that one, unless the settings leave
+    /// the identity to the caller.
     pub(super) fn identity_said(&self, said: Identity) -> Identity {
         match self.platform.identity() {
             IdentitySource::Crm => said,

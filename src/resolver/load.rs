@@ -84,7 +84,7 @@ impl Load {
         }
     }
 
-    /// The answer that was stored when the load began if it is good enough, or else the CRM's.
+    /// The answer that was stored when the load began, if that is good enough. Otherwise the CRM's.
     async fn load_since(&self, ticket: LoadTicket) -> LoadResult<Loaded> {
         match self.good_enough(&ticket).await {
             Some(stored) => Ok(stored),

@@ -31,8 +31,8 @@ pub(super) struct LoadKey {
     pub(super) question: QuestionKey,
     pub(super) auth: AuthTag,
     pub(super) reuse: Reuse,
-    /// The last invalidation of this question. A load that began before it may return what it
-    /// removed.
+    /// The last invalidation of this question. A load that began before the invalidation may return
+    /// a removed answer.
     pub(super) since: u64,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Loaded {
     pub(super) entry: Arc<Entry>,
     /// When the CRM was asked.
     pub(super) asked: Timestamp,
-    /// The CRM, or the tier that had it by then.
+    /// The CRM, or the tier that had the answer by then.
     pub(super) source: Source,
     /// HTTP calls to the CRM that it made.
     pub(super) crm_requests: u32,

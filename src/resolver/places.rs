@@ -1,8 +1,8 @@
 //! Limited places for look-ups: for callers that wait for a CRM, for loads, for asking whose a
 //! credential is, and for batches.
 //!
-//! A CRM that hangs or rests fills places, and so does a user whose quota is used up. Each pool is
-//! shared by scope and connector ([`Shares`]), so that they fill only their own places. Stored
+//! A CRM that hangs or is paused fills places, and so does a user whose quota is used up. Each pool
+//! is shared by scope and connector ([`Shares`]), so that they fill only their own places. Stored
 //! answers are served without a place.
 
 use super::asker::Asker;

@@ -132,7 +132,8 @@ impl Trouble {
 }
 
 impl Spell {
-    /// Adds a failure of a look-up that `tried` whether the trouble is over, or began before it.
+    /// Adds a failure of a look-up. It `tried` whether the trouble is over, or else had begun
+    /// before the trouble.
     fn with(before: Option<Self>, failure: &LookupError, tried: bool) -> Self {
         let now = clock::now();
         let asked = asked_wait(failure);

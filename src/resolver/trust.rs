@@ -1,4 +1,4 @@
-//! How long it is believed whose a credential is, and what happens if that is not known.
+//! How long a credential's known owner is trusted, and what happens if the owner is not known.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,7 @@ use crate::connector::IdentitySource;
 use crate::domain::{Freshness, Identity, Lane, LookupError};
 use crate::urgency::Urgency;
 
-/// If an answer may be stored, the question whose the credential is starts this long before the
-/// search.
+/// How long before the search the CRM is asked whose the credential is, if an answer may be stored.
 const HEAD_START: Duration = Duration::from_millis(150);
 
 impl Resolver {
@@ -54,8 +53,8 @@ impl Resolver {
     }
 
     /// An answer is stored, but the credential was accepted too long ago: the CRM is asked again.
-    /// Only if the CRM cannot be reached is the answer served anyway, labelled stale. A caller, a
-    /// quota or a daemon without time for the question is no reason to serve it.
+    /// Only if the CRM cannot be reached is the answer served anyway, labelled stale. A caller's
+    /// deadline, the quota or a full daemon is no reason to serve it.
     pub(super) async fn renew(
         &self,
         question: &Question,
@@ -188,8 +187,8 @@ impl Resolver {
     }
 }
 
-/// The CRM did not say whose a credential is: returns whether a search may still verify it. It may
-/// not if the CRM has named the owner before and refuses the credential now.
+/// The CRM did not say whose a credential is: returns whether a search may still verify it. A
+/// search may not if the CRM has named the owner before and refuses the credential now.
 fn is_left_to_a_search(error: &LookupError, known: Identity) -> bool {
     is_unsaid(error) && !(*error == LookupError::CrmUnauthenticated && known.is_known())
 }

@@ -1,4 +1,4 @@
-//! Logs panics. Rust's own report is written directly to standard error, and waits for it.
+//! Logs panics. Rust's own report would write directly to standard error, and wait for it.
 //!
 //! Logs one line for each panic, past every filter and without `tracing`, because the panic may
 //! have happened inside it. A formatted message is left out, because it may contain what somebody

@@ -119,8 +119,8 @@ impl BatchRun {
         Err(CutShort::Stopping.into())
     }
 
-    /// Reports the start, and verifies the credential if that is still to be done. Returns what the
-    /// search has brought that verified it.
+    /// Reports the start, and verifies the credential if that is still to be done. Returns the
+    /// result of the search for that, if one was made.
     async fn start(
         &self,
         identity: Identity,
