@@ -10,18 +10,12 @@ use super::daemon::{NUMBER, TestDaemon, find, names};
 use super::{FakeCrm, Reply, contact};
 use crate::support::crm::{Seen, example};
 
-/// A replica on the Redis at `url`, once it has reached it; `more` is further TOML. Unless `more` says otherwise, Redis may
-/// take its time: these tests are about what replicas share, on machines that may be busy.
+/// A replica on the Redis at `url`, once it has reached it; `more` is further TOML.
 pub(crate) async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon {
-    let patience = if more.contains("timeout") {
-        ""
-    } else {
-        "timeout = \"500ms\"\n"
-    };
     let daemon = TestDaemon::with(
         crm,
         "example",
-        &format!("[redis]\nurl = \"{url}\"\n{patience}{more}\n"),
+        &format!("[redis]\nurl = \"{url}\"\n{more}\n"),
     )
     .await;
     redis_is(&daemon, true).await;
@@ -30,11 +24,12 @@ pub(crate) async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon 
     daemon
 }
 
-/// So many replicas.
+/// So many replicas. Redis may take its time, because these tests are about what replicas share, on
+/// machines that may be busy.
 pub(crate) async fn replicas(crm: &FakeCrm, url: &str, count: usize) -> Vec<TestDaemon> {
     let mut daemons = Vec::new();
     for _ in 0..count {
-        daemons.push(replica(crm, url, "").await);
+        daemons.push(replica(crm, url, "timeout = \"500ms\"").await);
     }
     daemons
 }
