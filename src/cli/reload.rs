@@ -1,7 +1,7 @@
 //! SIGHUP: reads the settings file again, and applies what can change at run time.
 
-use std::fs;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use crate::app::Reload;
 use crate::config::{self, Effective, Fault, Grpc};
@@ -29,8 +29,13 @@ pub(super) async fn reload_on(hangups: &mut Hangups, mut again: Option<Again>) {
     loop {
         hangups.next().await;
         if let Some(again) = &mut again {
-            // This reads files, and recalculates the expiry of all stored answers.
-            tokio::task::block_in_place(|| again.read());
+            // The file may be a pipe, or on a disk that does not respond. The daemon serves and
+            // stops meanwhile.
+            let path = again.path.clone();
+            let text = tokio::task::spawn_blocking(move || fs::read_to_string(path));
+            let text = text.await.unwrap_or_else(|broken| Err(broken.into()));
+            // This reads certificates, and recalculates the expiry of all stored answers.
+            tokio::task::block_in_place(|| again.read(text));
         } else {
             tracing::info!(
                 "SIGHUP: the daemon was started without --config: there is nothing to read again"
@@ -57,8 +62,8 @@ impl Again {
         }
     }
 
-    fn read(&mut self) {
-        let read = fs::read_to_string(&self.path)
+    fn read(&mut self, text: io::Result<String>) {
+        let read = text
             .map_err(|error| {
                 vec![Fault {
                     path: String::new(),
