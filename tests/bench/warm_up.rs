@@ -181,7 +181,7 @@ async fn ten_thousand(redis: &Redis, tasks: &TaskTracker) -> anyhow::Result<()> 
         .map(|n| format!("+1650{:07}", 2_000_000 + n))
         .collect();
     let first = crm
-        .daemon(1.0, 10_000, 100_000, Some(&redis.url), tasks)
+        .daemon(1.0, 10_000, 10_000, Some(&redis.url), tasks)
         .await?;
     let before = redis.memory().await?;
     prefetch(first.clone(), "log", log.clone()).await?;
@@ -190,7 +190,7 @@ async fn ten_thousand(redis: &Redis, tasks: &TaskTracker) -> anyhow::Result<()> 
         ("memory", first),
         (
             "Redis",
-            crm.daemon(1.0, 10_000, 100_000, Some(&redis.url), tasks)
+            crm.daemon(1.0, 10_000, 10_000, Some(&redis.url), tasks)
                 .await?,
         ),
     ] {

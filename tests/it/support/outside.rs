@@ -17,7 +17,7 @@ const TOOLS: [&str; 2] = ["target/tools/python/bin", "target/tools/bin"];
 /// machine, those that have the program included.
 pub(crate) fn program(name: &str) -> Command {
     assert!(
-        is_marked() || !cfg!(test),
+        is_marked() || is_benchmark(),
         "a test that needs {name} is marked: #[ignore = \"needs {name}: tests/run gets it\"]"
     );
     let path = find(name).unwrap_or_else(|| panic!("{name} is missing: tests/run gets it"));
@@ -27,6 +27,12 @@ pub(crate) fn program(name: &str) -> Command {
 /// Whether ignored tests run. Only then may a test need what is not in this repository.
 fn is_marked() -> bool {
     env::args().any(|arg| arg == "--ignored" || arg == "--include-ignored")
+}
+
+/// Whether this is part of a benchmark, which has no mark. Cargo builds benchmarks with
+/// `cfg(test)`, too.
+fn is_benchmark() -> bool {
+    env!("CARGO_CRATE_NAME") != "it"
 }
 
 fn find(name: &str) -> Option<PathBuf> {
