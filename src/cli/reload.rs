@@ -1,7 +1,10 @@
 //! SIGHUP: reads the settings file again, and applies what can change at run time.
 
+use std::convert::Infallible;
+use std::fs;
 use std::path::PathBuf;
-use std::{fs, io};
+
+use anyhow::Context as _;
 
 use crate::app::Reload;
 use crate::config::{self, Effective, Fault, Grpc};
@@ -25,22 +28,28 @@ pub(super) struct Again {
 
 /// Reads the settings at each SIGHUP, and never returns. Without a settings file a SIGHUP changes
 /// nothing.
-pub(super) async fn reload_on(hangups: &mut Hangups, mut again: Option<Again>) {
+///
+/// # Errors
+/// If reading them panicked.
+pub(super) async fn reload_on(
+    hangups: &mut Hangups,
+    mut again: Option<Again>,
+) -> anyhow::Result<Infallible> {
     loop {
         hangups.next().await;
-        if let Some(again) = &mut again {
-            // The file may be a pipe, or on a disk that does not respond. The daemon serves and
-            // stops meanwhile.
-            let path = again.path.clone();
-            let text = tokio::task::spawn_blocking(move || fs::read_to_string(path));
-            let text = text.await.unwrap_or_else(|broken| Err(broken.into()));
-            // This reads certificates, and recalculates the expiry of all stored answers.
-            tokio::task::block_in_place(|| again.read(text));
-        } else {
+        let Some(mut settings) = again.take() else {
             tracing::info!(
                 "SIGHUP: the daemon was started without --config: there is nothing to read again"
             );
-        }
+            continue;
+        };
+        // Aside, because a file may be a pipe, or on a disk that does not respond, and the expiry
+        // of all stored answers is recalculated. The daemon serves and stops meanwhile.
+        let read = tokio::task::spawn_blocking(move || {
+            settings.read();
+            settings
+        });
+        again = Some(read.await.context("the settings were not read again")?);
     }
 }
 
@@ -62,8 +71,8 @@ impl Again {
         }
     }
 
-    fn read(&mut self, text: io::Result<String>) {
-        let read = text
+    fn read(&mut self) {
+        let read = fs::read_to_string(&self.path)
             .map_err(|error| {
                 vec![Fault {
                     path: String::new(),

@@ -84,8 +84,10 @@ pub(super) async fn run(
         tracing::warn!(setting = warning.path, "{}", warning.message);
     }
     lifecycle::raise_file_limit();
+    // As a task of its own: it reads files, and a stop must not wait for a disk.
+    let building = tasks.spawn(App::build(effective.config.clone(), lines.dropped()));
     let app = tokio::select! {
-        app = App::build(effective.config.clone(), lines.dropped()) => app?,
+        app = building => app.context("the daemon was not built")??,
         () = stops.next() => {
             lines.put(b"contactd: asked to stop before it served\n");
             return Ok(ExitCode::SUCCESS);
@@ -100,7 +102,7 @@ pub(super) async fn run(
     tokio::select! {
         ended = app.run(async move { stops.next().await }) => ended?,
         () = impatient => return Err(anyhow::anyhow!("asked to stop a second time: running calls were cut off").into()),
-        () = reloads => {}
+        broken = reloads => match broken? {},
     }
     Ok(ExitCode::SUCCESS)
 }

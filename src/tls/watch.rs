@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const SOON_SECONDS: i64 = 30 * 24 * 3600;
 
 /// How often that is logged.
-const TELL: Duration = Duration::from_secs(24 * 3600);
+const REPORT: Duration = Duration::from_secs(24 * 3600);
 
 /// Checks the files and replaces the certificates in use.
 pub(crate) struct Watch {
@@ -64,17 +65,27 @@ impl Watch {
         }
     }
 
-    /// Checks the files periodically, and never returns.
+    /// Checks the files periodically, until the runtime ends.
     pub(crate) async fn run(mut self) {
         loop {
-            self.tell_ends();
+            self.report_ends();
             clock::sleep(LOOK).await;
-            self.look();
+            let tls = self.tls.clone();
+            // Aside, because the files may be on a disk that does not respond.
+            let looked = tokio::task::spawn_blocking(move || tls.look_again()).await;
+            match looked {
+                Ok(looked) => self.report(looked),
+                Err(broken) => match broken.try_into_panic() {
+                    Ok(panic) => resume_unwind(panic),
+                    // The runtime ends.
+                    Err(_) => return,
+                },
+            }
         }
     }
 
-    fn look(&mut self) {
-        match self.tls.look_again() {
+    fn report(&mut self, looked: Result<bool, Error>) {
+        match looked {
             Ok(changed) => {
                 self.doubt = None;
                 if changed {
@@ -100,7 +111,7 @@ impl Watch {
     }
 
     /// The metric shows the earliest expiry. Each file is logged separately.
-    fn tell_ends(&mut self) {
+    fn report_ends(&mut self) {
         let (endings, wall) = (self.tls.endings(), self.clock.wall());
         let left = |ending: &Ending| ending.validity.seconds_left(wall);
         if let Some(earliest) = endings.iter().map(left).min() {
@@ -145,7 +156,7 @@ impl Reminder {
         let end = if left < 0 { End::Past } else { End::Soon };
         let is_told = self
             .0
-            .is_some_and(|(told, when)| told == end && when.elapsed() < TELL);
+            .is_some_and(|(told, when)| told == end && when.elapsed() < REPORT);
         if is_told {
             return None;
         }

@@ -1,11 +1,14 @@
 //! SIGHUP: the settings are read again while the daemon runs.
 
+use std::fs::File;
+use std::process::Command;
 use std::time::Duration;
 
 use contactd::clock;
 use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1::{Freshness, Lookup, Source};
 use nix::sys::signal::Signal;
+use tokio::task::spawn_blocking;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
@@ -58,6 +61,32 @@ async fn without_a_settings_file_a_sighup_changes_nothing() {
     assert_eq!(get(&format!("{}/readyz", program.ops)).await.0, 200);
     program.signal(Signal::SIGTERM);
     assert_eq!(program.end().await.0, Some(0));
+}
+
+/// A pipe that nobody writes to stands for a disk that does not respond.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_to_its_end_holds_up_neither_look_ups_nor_the_stop() {
+    let (crm, folder) = (ada().await, tempfile::tempdir().unwrap());
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    for section in [
+        format!("[grpc]\ntls = {{ cert = {pipe:?}, key = {pipe:?} }}\n"),
+        format!("[redis]\nurl = \"redis://127.0.0.1:1\"\nkey_secret_file = {pipe:?}\n"),
+        format!("[redis]\nurl = \"rediss://127.0.0.1:1\"\nca_file = {pipe:?}\n"),
+    ] {
+        let program = Program::start(&settings(&crm, "", "")).await;
+        program.reload(&settings(&crm, &section, ""));
+        let reader = pipe.clone();
+        let read = spawn_blocking(|| File::options().write(true).open(reader));
+        let read = clock::timeout(Duration::from_secs(10), read).await;
+        let _open = read.expect("the file is read").unwrap().unwrap();
+        let mut client = client(&program).await;
+        let answer = clock::timeout(Duration::from_secs(5), client.find_contact(find())).await;
+        assert!(answer.is_some_and(|answer| answer.is_ok()), "{section}");
+        program.signal(Signal::SIGTERM);
+        assert_eq!(program.end().await.0, Some(0), "{section}");
+    }
 }
 
 #[tokio::test]
