@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::counts::{count_refusal, count_unread_lookup};
 use super::error::{ApiError, Overload};
-use crate::clients::{Busy, CallPlace, Client, Clients, Peer};
+use crate::clients::{Busy, CallPlace, Client, Clients, Peer, places};
 use crate::metrics::Metrics;
 
 /// The most calls in progress, as a multiple of one user's calls that may wait for a CRM. The
@@ -79,11 +79,10 @@ impl ClientLimits {
         max_jobs: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Self {
             clients,
-            in_flight: places(max_in_flight.saturating_mul(FOR_ALL)),
-            jobs: places(max_jobs),
+            in_flight: Arc::new(places(max_in_flight.saturating_mul(FOR_ALL))),
+            jobs: Arc::new(places(max_jobs)),
             metrics,
         }
     }

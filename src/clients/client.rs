@@ -124,7 +124,8 @@ fn limiter(rate: NonZeroU32) -> DefaultDirectRateLimiter {
     RateLimiter::direct(Quota::per_second(rate))
 }
 
-fn places(most: usize) -> Semaphore {
+/// So many places; without limit if the semaphore cannot count them.
+pub(crate) fn places(most: usize) -> Semaphore {
     Semaphore::new(most.min(Semaphore::MAX_PERMITS))
 }
 

@@ -19,7 +19,7 @@ mod peer;
 mod tests;
 mod token;
 
-pub(crate) use client::{CallPlace, Client, Excess, Forbidden};
+pub(crate) use client::{CallPlace, Client, Excess, Forbidden, places};
 pub(crate) use origin::{Busy, Origin};
 pub(crate) use peer::Peer;
 pub(crate) use token::TokenHash;

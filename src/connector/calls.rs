@@ -76,7 +76,7 @@ impl Calls<'_> {
         let mut list = List::default();
         let mut page = Page::Asked(request.clone());
         for _ in 0..self.session.limits().pages {
-            let mut reply = match self.settle(self.ask(&page).await)? {
+            let mut reply = match self.settle(self.ask(&request, &page).await)? {
                 CrmReply::Json(reply) => reply,
                 CrmReply::Nobody => return Ok(list),
                 CrmReply::Partial => {
@@ -95,10 +95,10 @@ impl Calls<'_> {
         Ok(list)
     }
 
-    async fn ask(&self, page: &Page) -> Result<CrmReply, LookupError> {
+    async fn ask(&self, first: &Request, page: &Page) -> Result<CrmReply, LookupError> {
         let request = match page {
             Page::Asked(request) => self.session.outgoing(request)?,
-            Page::Linked(link) => self.session.next_page(link)?,
+            Page::Linked(link) => self.session.next_page(first, link)?,
         };
         self.session.fetch(request, self.kind(), self.part).await
     }
@@ -132,8 +132,15 @@ impl Calls<'_> {
             return;
         }
         self.session.refusals().add(part.refused(error), error);
-        self.session.log_throttle().about_refusal(part.name, error, |suppressed| {
-            tracing::warn!(part = part.name, %error, suppressed, "the CRM refuses a part of the contacts; it is left out");
-        });
+        self.session
+            .log_throttle()
+            .about_refusal(part.name, error, |suppressed| {
+                tracing::warn!(
+                    part = part.name,
+                    %error,
+                    suppressed,
+                    "the CRM refuses a part of the contacts; it is left out"
+                );
+            });
     }
 }

@@ -137,15 +137,25 @@ impl CrmSession {
             .ok_or(LookupError::CrmBadReply(BadReply::NextLink))
     }
 
-    /// A next-page link, if it leads to this session's host. Other links are not followed.
+    /// A next-page link of the list that `request` asks for, if it leads to this session's host.
+    /// Other links are not followed. A link is a GET with the headers of that request, also if the
+    /// list was asked for by POST: no other path than a declared one gets a POST.
     ///
     /// # Errors
     /// [`BadReply::NextLink`] if it leads elsewhere.
-    pub(super) fn next_page(&self, link: &str) -> Result<HttpRequest, LookupError> {
+    pub(super) fn next_page(
+        &self,
+        request: &Request,
+        link: &str,
+    ) -> Result<HttpRequest, LookupError> {
         let url = self.find.base.join(link).ok();
-        let url = url.filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL);
-        url.map(HttpRequest::get)
-            .ok_or(LookupError::CrmBadReply(BadReply::NextLink))
+        let url = url
+            .filter(|url| self.is_home(url) && url.as_str().len() <= LONGEST_URL)
+            .ok_or(LookupError::CrmBadReply(BadReply::NextLink))?;
+        Ok(HttpRequest {
+            headers: request.headers().clone(),
+            ..HttpRequest::get(url)
+        })
     }
 
     /// Returns whether the credential may be sent there: same scheme, host and port, no user name.

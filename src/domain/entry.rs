@@ -60,16 +60,7 @@ impl SharedTime {
 
 /// The CRM's answer for one key, never an error. `count` 0 is proven absence.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Entry {
-    encoded: Bytes,
-    count: u32,
-    complete: bool,
-    asked_at: SharedTime,
-    jitter: u8,
-    absences: u8,
-    extensions: Vec<String>,
-    quality: Option<MatchQuality>,
-}
+pub struct Entry(EntryParts);
 
 /// The parts of an entry, for tiers outside this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +89,7 @@ impl Entry {
     /// CRM may have changed while it answered.
     #[must_use]
     pub fn new(party: &Party, contacts: &[Contact], complete: bool, asked_at: SharedTime) -> Self {
-        Self {
+        Self(EntryParts {
             encoded: contact::encode(party, contacts, complete),
             count: u32::try_from(contacts.len()).unwrap_or(u32::MAX),
             complete,
@@ -107,102 +98,64 @@ impl Entry {
             absences: 0,
             extensions: Vec::new(),
             quality: contacts.iter().map(|contact| contact.quality).min(),
-        }
+        })
     }
 
     /// The same answer with the extensions of the contacts' numbers, one text for each contact.
     #[must_use]
     pub(crate) fn with_extensions(self, extensions: Vec<String>) -> Self {
         let any = extensions.iter().any(|list| !list.is_empty())
-            && extensions.len() == self.count as usize;
-        Self {
+            && extensions.len() == self.0.count as usize;
+        Self(EntryParts {
             extensions: if any { extensions } else { Vec::new() },
-            ..self
-        }
+            ..self.0
+        })
     }
 
     /// The same answer with a life shortened by `jitter` / 255 of a tenth, so that answers that
     /// were loaded together do not all become stale together.
     #[must_use]
     pub fn with_jitter(self, jitter: u8) -> Self {
-        Self { jitter, ..self }
+        Self(EntryParts { jitter, ..self.0 })
     }
 
     /// The same answer as the successor of `earlier`. Repeated absence is trusted for longer,
     /// because a number that nobody has rarely becomes somebody's within a minute.
     #[must_use]
     pub(crate) fn after(self, earlier: Option<&Self>) -> Self {
-        let repeats = self.count == 0 && earlier.is_some_and(|earlier| earlier.count == 0);
+        let repeats = self.0.count == 0 && earlier.is_some_and(|earlier| earlier.0.count == 0);
         let absences = earlier
             .filter(|_| repeats)
-            .map_or(0, |earlier| earlier.absences.saturating_add(1));
-        Self { absences, ..self }
+            .map_or(0, |earlier| earlier.0.absences.saturating_add(1));
+        Self(EntryParts { absences, ..self.0 })
     }
 
     /// Reassembles the result of [`Entry::parts`].
     #[must_use]
     pub(crate) fn from_parts(parts: EntryParts) -> Self {
-        let EntryParts {
-            encoded,
-            count,
-            complete,
-            asked_at,
-            jitter,
-            absences,
-            extensions,
-            quality,
-        } = parts;
-        Self {
-            encoded,
-            count,
-            complete,
-            asked_at,
-            jitter,
-            absences,
-            extensions,
-            quality,
-        }
+        Self(parts)
     }
 
     /// The parts to store.
     #[must_use]
     pub(crate) fn parts(&self) -> EntryParts {
-        let Self {
-            encoded,
-            count,
-            complete,
-            asked_at,
-            jitter,
-            absences,
-            extensions,
-            quality,
-        } = self.clone();
-        EntryParts {
-            encoded,
-            count,
-            complete,
-            asked_at,
-            jitter,
-            absences,
-            extensions,
-            quality,
-        }
+        self.0.clone()
     }
 
     /// Contacts and number as the first bytes of a `FindContactResponse`.
     #[must_use]
     pub fn encoded(&self) -> &Bytes {
-        &self.encoded
+        &self.0.encoded
     }
 
     /// [`Entry::encoded`] for a question about this extension of the number.
     #[must_use]
     pub(crate) fn encoded_for(&self, asked: Option<Extension>) -> Bytes {
         match asked {
-            Some(asked) if !self.extensions.is_empty() => {
-                contact::ranked(&self.encoded, &self.extensions, asked)
+            Some(asked) if !self.0.extensions.is_empty() => {
+                contact::ranked(&self.0.encoded, &self.0.extensions, asked)
             }
-            _ => self.encoded.clone(),
+            _ => self.0.encoded.clone(),
         }
     }
 
@@ -210,13 +163,14 @@ impl Entry {
     /// version stored the answer.
     #[must_use]
     pub(crate) fn quality(&self) -> Option<MatchQuality> {
-        self.quality
+        self.0.quality
     }
 
     /// Bytes of the extensions, for the memory limit.
     #[must_use]
     pub(crate) fn extension_bytes(&self) -> usize {
-        self.extensions
+        self.0
+            .extensions
             .iter()
             .map(|list| list.len() + size_of::<String>())
             .sum()
@@ -225,33 +179,33 @@ impl Entry {
     /// How many contacts were found.
     #[must_use]
     pub fn count(&self) -> u32 {
-        self.count
+        self.0.count
     }
 
     /// False if something is missing from the answer.
     #[must_use]
     pub(crate) fn is_complete(&self) -> bool {
-        self.complete
+        self.0.complete
     }
 
     /// When the load of this answer began, by Redis' clock; zero if Redis was down.
     #[must_use]
     pub fn asked_at(&self) -> SharedTime {
-        self.asked_at
+        self.0.asked_at
     }
 
     /// Returns whether the answer may be stored: absence only if the search was complete.
     #[must_use]
     pub(crate) fn is_storable(&self) -> bool {
-        self.count > 0 || self.complete
+        self.0.count > 0 || self.0.complete
     }
 }
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
-            .field("count", &self.count)
-            .field("complete", &self.complete)
+            .field("count", &self.0.count)
+            .field("complete", &self.0.complete)
             .finish_non_exhaustive()
     }
 }
@@ -302,7 +256,7 @@ impl AgePolicy {
     /// The ages that apply to an entry.
     #[must_use]
     pub(crate) fn ages(&self, entry: &Entry) -> Ages {
-        let ages = if entry.count > 0 && entry.complete {
+        let ages = if entry.0.count > 0 && entry.0.complete {
             self.found
         } else {
             self.absent
@@ -310,10 +264,11 @@ impl AgePolicy {
         // Each repeat doubles the fresh age of absence, up to its hard end.
         let doubled = ages
             .fresh
-            .saturating_mul(1 << entry.absences.min(16))
+            .saturating_mul(1 << entry.0.absences.min(16))
             .min(ages.stale);
-        let shortened =
-            |age: Duration| age.saturating_sub(age.saturating_mul(u32::from(entry.jitter)) / 2550);
+        let shortened = |age: Duration| {
+            age.saturating_sub(age.saturating_mul(u32::from(entry.0.jitter)) / 2550)
+        };
         Ages {
             fresh: shortened(doubled),
             stale: shortened(ages.stale),
@@ -395,7 +350,7 @@ mod tests {
             latest = entry(true).after(Some(&latest));
         }
         let found = entry(true).after(None);
-        assert_eq!(found.absences, 0);
+        assert_eq!(found.0.absences, 0);
     }
 
     #[test]

@@ -198,7 +198,9 @@ proptest! {
         let asked_at = SharedTime(asked_at);
         let quality = Some(MatchQuality::ALL[usize::from(jitter % 3)]);
         let extensions = vec!["2".to_owned(), String::new()];
-        let parts = EntryParts { encoded: encoded.into(), count, complete, asked_at, jitter, absences, extensions, quality };
+        let parts = EntryParts {
+            encoded: encoded.into(), count, complete, asked_at, jitter, absences, extensions, quality,
+        };
         let entry = Entry::from_parts(parts);
         for codec in [plain(), sealed(&[7])] {
             let bytes = codec.encode(&context(1, 2, 3), &entry).unwrap();

@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_plain_list_has_one_number_a_line_between_blanks_and_comments() {
-        let text = "\u{feff}# recent calls, newest first\r\n\r\n +1 (650) 555-1234 \r\n#off\n030 123456\n\ntel:+49301;ext=5";
+        let text = "\u{feff}# recent calls, newest first\r\n\r\n +1 (650) 555-1234 \r\n\
+                    #off\n030 123456\n\ntel:+49301;ext=5";
         assert_eq!(
             numbers(text),
             ["+1 (650) 555-1234", "030 123456", "tel:+49301;ext=5"]
