@@ -75,7 +75,7 @@ pub(crate) struct EntryParts {
     pub(crate) asked_at: SharedTime,
     /// Shortens the life by up to a tenth.
     pub(crate) jitter: u8,
-    /// See [`Entry::absences`].
+    /// How often the CRM has repeated that nobody has the number.
     pub(crate) absences: u8,
     /// The contacts' extensions, each as [`contact::extension_list`] formats it. Empty if no
     /// contact has any.
