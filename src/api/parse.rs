@@ -50,6 +50,9 @@ fn asker(
     let user = fields::user(user.unwrap_or_default(), platform)?;
     let auth = fields::auth(auth_header)?;
     let formats = fields::formats(formats)?;
+    platform
+        .check(&user, &auth)
+        .map_err(|(field, reason)| Violation::new(field, reason))?;
     Ok(Asker::new(Arc::clone(platform), user, auth, formats))
 }
 

@@ -6,29 +6,40 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::domain::AuthHeader;
-use crate::domain::user::AdditionalInfo;
+use crate::domain::{AuthHeader, Host, User};
 
-/// Headers, each with the pieces that make up its value.
+/// Headers, each with the form of its value.
 #[derive(Debug, Clone)]
-pub(crate) struct CredentialForm(Vec<(HeaderName, Vec<CredentialPiece>)>);
+pub(crate) struct CredentialForm(Vec<(HeaderName, HeaderForm)>);
+
+/// The form of a header's value: `prefix`, and then the pieces, in base64 if the CRM wants that.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HeaderForm {
+    pub(crate) prefix: String,
+    pub(crate) base64: bool,
+    pub(crate) pieces: Vec<CredentialPiece>,
+}
 
 /// A piece of a header's value.
 #[derive(Debug, Clone)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "built-in CRMs take the header as it came")
-)]
 pub(crate) enum CredentialPiece {
     /// The caller's header, unchanged.
     Header,
     /// The caller's header without its scheme: the `abc` of `Bearer abc`.
     Secret,
-    /// A field of `platform_additional_info`, which the profile's inputs name as well.
-    Info(String),
+    /// A field of `platform_additional_info`, which the profile's inputs name as well, and the keys
+    /// below it.
+    Info(String, Vec<String>),
+    /// The host that the user names.
+    Host,
+    /// A secret of the settings.
+    Configured(SecretString),
     /// Fixed text.
     Text(String),
 }
@@ -63,30 +74,71 @@ impl AsRef<str> for HeaderText<'_> {
 /// The caller's input does not fit the form of the credential: a field is missing, or a value is
 /// not a valid header value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what the caller sent is not a valid credential for this CRM")]
-pub(super) struct NoCredential;
+#[error(
+    "does not make a credential for this CRM: a part is missing, or has characters that no header may have"
+)]
+pub(crate) struct NoCredential;
+
+/// What the pieces of a credential are taken from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CredentialSource<'a> {
+    pub(super) auth: &'a AuthHeader,
+    pub(super) user: &'a User,
+}
 
 impl CredentialForm {
     /// The caller's header, unchanged, as `Authorization`.
     pub(super) fn authorization() -> Self {
-        Self(vec![(AUTHORIZATION, vec![CredentialPiece::Header])])
+        Self::of(vec![(AUTHORIZATION, vec![CredentialPiece::Header])])
     }
 
-    #[cfg(test)]
+    /// Headers made of pieces.
     pub(super) fn of(headers: Vec<(HeaderName, Vec<CredentialPiece>)>) -> Self {
+        let form = |(name, pieces)| {
+            let form = HeaderForm {
+                pieces,
+                ..HeaderForm::default()
+            };
+            (name, form)
+        };
+        Self(headers.into_iter().map(form).collect())
+    }
+
+    /// Headers of these forms.
+    pub(super) fn of_forms(headers: Vec<(HeaderName, HeaderForm)>) -> Self {
         Self(headers)
+    }
+
+    /// The field of a request that is to blame if it makes no credential.
+    pub(super) fn field(&self) -> &'static str {
+        let is_info = |piece: &CredentialPiece| matches!(piece, CredentialPiece::Info(..));
+        let reads_info = self
+            .0
+            .iter()
+            .any(|(_, form)| form.pieces.iter().any(is_info));
+        if reads_info {
+            "user.platform_additional_info"
+        } else {
+            "auth_header"
+        }
+    }
+
+    /// Whether any input makes a credential.
+    pub(super) fn takes_any_header(&self) -> bool {
+        let takes_any = |(_, form): &(HeaderName, HeaderForm)| {
+            form.prefix.is_empty() && matches!(form.pieces.as_slice(), [CredentialPiece::Header])
+        };
+        self.0.iter().all(takes_any)
     }
 
     /// Names and values of the headers. A missing field is empty.
     pub(super) fn values<'a>(
         &'a self,
-        auth: &'a AuthHeader,
-        info: &'a AdditionalInfo,
+        from: CredentialSource<'a>,
     ) -> impl Iterator<Item = (&'a str, HeaderText<'a>)> {
-        self.0.iter().map(move |(name, pieces)| {
-            let text = |piece: &'a CredentialPiece| piece.text(auth, info).unwrap_or_default();
-            (name.as_str(), join(pieces, text))
-        })
+        self.0
+            .iter()
+            .map(move |(name, form)| (name.as_str(), form.text(from)))
     }
 
     /// Renders the headers to send.
@@ -95,49 +147,53 @@ impl CredentialForm {
     /// [`NoCredential`].
     pub(super) fn render(
         &self,
-        auth: &AuthHeader,
-        info: &AdditionalInfo,
+        from: CredentialSource<'_>,
     ) -> Result<RenderedCredential, NoCredential> {
-        let header = |(name, pieces): &(HeaderName, Vec<CredentialPiece>)| {
-            Ok((name.clone(), header_value(pieces, auth, info)?))
-        };
+        let header =
+            |(name, form): &(HeaderName, HeaderForm)| Ok((name.clone(), form.value(from)?));
         Ok(RenderedCredential {
             headers: self.0.iter().map(header).collect::<Result<_, _>>()?,
         })
     }
 }
 
-fn header_value(
-    pieces: &[CredentialPiece],
-    auth: &AuthHeader,
-    info: &AdditionalInfo,
-) -> Result<HeaderValue, NoCredential> {
-    if pieces.iter().any(|piece| piece.text(auth, info).is_none()) {
-        return Err(NoCredential);
+impl HeaderForm {
+    fn text<'a>(&'a self, from: CredentialSource<'a>) -> HeaderText<'a> {
+        let text = |piece: &'a CredentialPiece| piece.text(from).unwrap_or_default();
+        if let ([piece], true, false) =
+            (self.pieces.as_slice(), self.prefix.is_empty(), self.base64)
+        {
+            return HeaderText::Whole(text(piece));
+        }
+        let joined: Zeroizing<String> = Zeroizing::new(self.pieces.iter().map(text).collect());
+        HeaderText::Joined(Zeroizing::new(if self.base64 {
+            format!("{}{}", self.prefix, STANDARD.encode(joined.as_bytes()))
+        } else {
+            format!("{}{}", self.prefix, joined.as_str())
+        }))
     }
-    let text = join(pieces, |piece| piece.text(auth, info).unwrap_or_default());
-    let mut value = HeaderValue::from_str(text.as_ref()).map_err(|_| NoCredential)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
 
-fn join<'a>(
-    pieces: &'a [CredentialPiece],
-    text: impl Fn(&'a CredentialPiece) -> &'a str,
-) -> HeaderText<'a> {
-    match pieces {
-        [piece] => HeaderText::Whole(text(piece)),
-        pieces => HeaderText::Joined(Zeroizing::new(pieces.iter().map(text).collect())),
+    fn value(&self, from: CredentialSource<'_>) -> Result<HeaderValue, NoCredential> {
+        let is_missing = |piece: &CredentialPiece| piece.text(from).is_none_or(str::is_empty);
+        if self.pieces.iter().any(is_missing) {
+            return Err(NoCredential);
+        }
+        let text = self.text(from);
+        let mut value = HeaderValue::from_str(text.as_ref()).map_err(|_| NoCredential)?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 }
 
 impl CredentialPiece {
-    fn text<'a>(&'a self, auth: &'a AuthHeader, info: &'a AdditionalInfo) -> Option<&'a str> {
-        let header = auth.expose();
+    fn text<'a>(&'a self, from: CredentialSource<'a>) -> Option<&'a str> {
+        let header = from.auth.expose();
         match self {
             Self::Header => Some(header),
             Self::Secret => Some(header.split_once(' ').map_or(header, |(_, secret)| secret)),
-            Self::Info(name) => info.text(name),
+            Self::Info(name, below) => from.user.info.text(name, below),
+            Self::Host => from.user.host.as_ref().map(Host::as_str),
+            Self::Configured(secret) => Some(secret.expose_secret()),
             Self::Text(text) => Some(text),
         }
     }
@@ -165,8 +221,9 @@ mod tests {
     use prost_types::{Struct, Value, value::Kind};
 
     use super::*;
+    use crate::domain::user::{AdditionalInfo, Settings};
 
-    fn info(fields: &[(&str, &str)]) -> AdditionalInfo {
+    fn info(fields: &[(&str, &str)]) -> User {
         let value = |text: &str| Value {
             kind: Some(Kind::StringValue(text.to_owned())),
         };
@@ -177,12 +234,20 @@ mod tests {
             fields: fields.collect(),
         };
         let names: Vec<String> = fields.fields.keys().cloned().collect();
-        AdditionalInfo::only(&fields, &names)
+        User {
+            id: "u".to_owned(),
+            account: String::new(),
+            host: Host::parse("acme.example.com"),
+            region: None,
+            settings: Settings::default(),
+            info: AdditionalInfo::only(&fields, &names),
+        }
     }
 
-    fn rendered(form: &CredentialForm, header: &str, info: &AdditionalInfo) -> Option<String> {
+    fn rendered(form: &CredentialForm, header: &str, user: &User) -> Option<String> {
         let auth = AuthHeader::parse(header).unwrap();
-        let rendered = form.render(&auth, info).ok()?;
+        let source = CredentialSource { auth: &auth, user };
+        let rendered = form.render(source).ok()?;
         let mut headers = HeaderMap::new();
         rendered.add_to(&mut headers);
         assert!(headers.values().all(HeaderValue::is_sensitive));
@@ -197,6 +262,7 @@ mod tests {
     fn a_credential_is_put_into_the_headers_that_its_form_names() {
         let token = || HeaderName::from_static("x-api-token");
         let user = || HeaderName::from_static("x-user");
+        let mail = || CredentialPiece::Info("mail".to_owned(), Vec::new());
         let none = info(&[]);
         for (form, info, expected) in [
             (
@@ -218,24 +284,18 @@ mod tests {
                             CredentialPiece::Secret,
                         ],
                     ),
-                    (user(), vec![CredentialPiece::Info("mail".to_owned())]),
+                    (user(), vec![mail()]),
                 ]),
                 &info(&[("mail", "ada@example.com")]),
                 Some("x-api-token: key abc\nx-user: ada@example.com\n"),
             ),
             (
-                CredentialForm::of(vec![(
-                    user(),
-                    vec![CredentialPiece::Info("mail".to_owned())],
-                )]),
+                CredentialForm::of(vec![(user(), vec![mail()])]),
                 &none,
                 None,
             ),
             (
-                CredentialForm::of(vec![(
-                    user(),
-                    vec![CredentialPiece::Info("mail".to_owned())],
-                )]),
+                CredentialForm::of(vec![(user(), vec![mail()])]),
                 &info(&[("mail", "a\r\nx-admin: 1")]),
                 None,
             ),
@@ -246,5 +306,25 @@ mod tests {
                 "{form:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_value_may_be_base64_with_a_scheme_before_it_and_come_from_the_settings() {
+        let form = CredentialForm::of_forms(vec![(
+            AUTHORIZATION,
+            HeaderForm {
+                prefix: "Basic ".to_owned(),
+                base64: true,
+                pieces: vec![
+                    CredentialPiece::Configured(SecretString::from("key")),
+                    CredentialPiece::Text(":".to_owned()),
+                    CredentialPiece::Host,
+                ],
+            },
+        )]);
+        let text = rendered(&form, "Bearer abc", &info(&[])).unwrap();
+        let encoded = STANDARD.encode("key:acme.example.com");
+        assert_eq!(text, format!("authorization: Basic {encoded}\n"));
+        assert!(!format!("{form:?}").contains("\"key"), "{form:?}");
     }
 }

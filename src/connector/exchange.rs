@@ -46,8 +46,12 @@ const TIMEOUT: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 /// What a CRM replied to one request, except a failure.
 #[derive(Debug)]
 pub(super) enum CrmReply {
-    /// The body of a reply that may be a success.
-    Json(Value),
+    /// A reply that may be a success.
+    Json {
+        body: Value,
+        /// The target of its `Link` header with `rel="next"`.
+        next: Option<String>,
+    },
     /// There are no such records.
     Nobody,
     /// The CRM cannot answer this call, but it answers others.
@@ -182,17 +186,20 @@ impl CrmSession {
         let moved = status
             .is_redirection()
             .then(|| self.moved(request, &response));
+        let next = headers::next_link(response.headers());
+        let fields = response.headers().clone();
         let body = self.body(response, until, tally).await;
         let facts = ReplyFacts {
             status: status.as_u16(),
             headers: &hint,
+            fields: &fields,
             body: body.as_ref().ok(),
         };
         let meaning = reply_class::read(&profile.replies, facts);
         self.find.spent.observe(granted, &meaning.hint).await;
         match moved {
             Some(moved) => moved.map(Exchanged::MovedTo),
-            None => reply_of(meaning, body).map(Exchanged::Reply),
+            None => reply_of(meaning, body, next).map(Exchanged::Reply),
         }
     }
 
@@ -261,12 +268,13 @@ impl CrmSession {
 fn reply_of(
     meaning: ReplyMeaning,
     body: Result<Value, LookupError>,
+    next: Option<String>,
 ) -> Result<CrmReply, LookupError> {
     match (meaning.failure(), meaning.class) {
         (Some(failure), _) => Err(failure),
         (None, ReplyClass::Nobody) => Ok(CrmReply::Nobody),
         (None, ReplyClass::Partial) => Ok(CrmReply::Partial),
-        (None, _) => body.map(CrmReply::Json),
+        (None, _) => body.map(|body| CrmReply::Json { body, next }),
     }
 }
 

@@ -3,9 +3,9 @@
 
 use super::cpu_share::CpuShare;
 use super::judge::{Judge, Judged, SearchedParty};
-use super::profile::{Profile, StopRule};
+use super::profile::StopRule;
 use super::record::List;
-use super::{Connector, CrmSession, Search};
+use super::{Connector, CrmSession, NumberSearch, Search};
 use crate::domain::phone::Sought;
 use crate::domain::{Contact, LookupError, NumberFormat, Party, Region, Variants};
 
@@ -18,33 +18,6 @@ pub(crate) struct SearchPlan<'a> {
     pub(crate) formats: &'a [NumberFormat],
     /// The regions in which the CRM's phone fields were typed, if they are known.
     pub(crate) regions: &'a [Region],
-}
-
-impl SearchPlan<'_> {
-    fn searched_party(&self) -> SearchedParty<'_> {
-        match self.party {
-            Party::Number(number) => SearchedParty::Number(Sought::new(number, self.regions)),
-            Party::Extension(_) => SearchedParty::Extension,
-        }
-    }
-
-    /// The texts to search for; none for an extension.
-    fn variants(&self, profile: &Profile) -> Option<Variants> {
-        match &self.party {
-            Party::Number(number) => Some(Variants::new(number, &profile.spellings, self.formats)),
-            Party::Extension(_) => None,
-        }
-    }
-
-    fn searches<'v>(&self, variants: Option<&'v Variants>) -> Vec<Search<'v>> {
-        match self.party {
-            Party::Number(_) => {
-                let texts = variants.into_iter().flat_map(Variants::iter);
-                texts.map(Search::Number).collect()
-            }
-            Party::Extension(extension) => vec![Search::Extension(extension)],
-        }
-    }
 }
 
 /// What a CRM answered.
@@ -67,14 +40,28 @@ pub(crate) async fn search(
     crm: &CrmSession,
     plan: &SearchPlan<'_>,
 ) -> Result<Found, LookupError> {
-    let (profile, most) = (connector.profile(), crm.limits().contacts);
-    let variants = plan.variants(profile);
-    let (mut judge, mut accepted) = (Judge::new(plan.searched_party(), most), List::default());
-    for search in plan.searches(variants.as_ref()) {
-        let records = connector.search(crm, &search).await?;
-        accept(&mut accepted, judge.all(records).await).await;
-        if profile.stop == StopRule::AtFirstContact && !accepted.items.is_empty() {
-            break;
+    let most = crm.limits().contacts;
+    let mut accepted = List::default();
+    match plan.party {
+        Party::Number(number) => {
+            let sought = Sought::new(number, plan.regions);
+            let variants = Variants::new(&number, &connector.profile().spellings, plan.formats);
+            let mut judge = Judge::new(SearchedParty::Number(&sought), most);
+            for at in 0..variants.all().len() {
+                let search = NumberSearch::new(&variants, &sought, at);
+                let records = connector.search(crm, &Search::Number(search)).await?;
+                accept(&mut accepted, judge.all(records).await).await;
+                match connector.profile().stop {
+                    StopRule::AtFirstContact if accepted.items.is_empty() => {}
+                    StopRule::Never => {}
+                    StopRule::AtFirstContact | StopRule::AfterOneSearch => break,
+                }
+            }
+        }
+        Party::Extension(extension) => {
+            let records = connector.search(crm, &Search::Extension(extension)).await?;
+            let mut judge = Judge::new(SearchedParty::Extension, most);
+            accept(&mut accepted, judge.all(records).await).await;
         }
     }
     Ok(served(accepted, most))

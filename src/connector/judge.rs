@@ -70,7 +70,7 @@ impl RecordVerdict {
 /// What phone fields are compared with.
 pub(super) enum SearchedParty<'a> {
     /// A number.
-    Number(Sought<'a>),
+    Number(&'a Sought<'a>),
     /// An extension. The CRM compares it itself, so every field counts as a match.
     Extension,
 }
@@ -118,7 +118,11 @@ impl<'a> Judge<'a> {
             complete &= !judged.verdict.is_loss();
             items.push(judged);
         }
-        List { items, complete }
+        List {
+            items,
+            complete,
+            ..List::default()
+        }
     }
 
     async fn one(&mut self, mut record: Record, share: &mut CpuShare) -> Judged {
@@ -212,10 +216,11 @@ mod tests {
     async fn judged(records: Vec<Record>, most: usize) -> List<Judged> {
         let regions = [Region::parse("US").unwrap()];
         let number = E164::parse(NUMBER, None).unwrap();
-        let party = SearchedParty::Number(Sought::new(number, &regions));
+        let sought = Sought::new(number, &regions);
+        let party = SearchedParty::Number(&sought);
         let list = List {
             items: records,
-            complete: true,
+            ..List::default()
         };
         Judge::new(party, most).all(list).await
     }

@@ -21,13 +21,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::{Contact, Extension, LookupError, WhoAmI};
+use crate::domain::phone::Sought;
+use crate::domain::{Contact, Extension, LookupError, Variant, Variants, WhoAmI};
 
 mod addresses;
+mod base;
 mod bounds;
 mod built_in;
 mod calls;
-mod clio;
 mod cpu_share;
 mod credential;
 mod crm_client;
@@ -35,6 +36,7 @@ mod details;
 mod dns;
 mod example;
 mod exchange;
+mod file;
 mod find;
 mod headers;
 mod heads;
@@ -46,7 +48,7 @@ mod mend;
 mod outbound;
 mod pages;
 mod part;
-mod pipedrive;
+mod path;
 mod platform;
 mod profile;
 mod readers;
@@ -66,10 +68,12 @@ mod tally;
 mod tests;
 
 pub(crate) use built_in::built_in;
+pub(crate) use built_in::embedded;
 pub use built_in::kinds;
 pub(crate) use crm_client::{CallLimits, CrmClient};
 pub(crate) use details::Details;
 pub use dns::Dns;
+pub(crate) use file::{FileConnector, Secrets, SpecFault, SpecKind, read_spec, secret_names};
 pub(crate) use find::{Found, SearchPlan, search};
 pub(crate) use hosts::HostPattern;
 pub(crate) use log_throttle::LogThrottle;
@@ -109,12 +113,60 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
 }
 
 /// What one call of [`Connector::search`] asks for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Search<'a> {
     /// A number, in one of its spellings.
-    Number(&'a str),
+    Number(NumberSearch<'a>),
     /// An internal extension. Only used if [`Profile::finds_extensions`].
     Extension(Extension),
+}
+
+/// A search for a number in one of its spellings.
+#[derive(Clone, Copy)]
+pub(crate) struct NumberSearch<'a> {
+    variants: &'a Variants,
+    sought: &'a Sought<'a>,
+    at: usize,
+}
+
+impl<'a> NumberSearch<'a> {
+    /// The search for the spelling at this position.
+    pub(crate) fn new(variants: &'a Variants, sought: &'a Sought<'a>, at: usize) -> Self {
+        Self {
+            variants,
+            sought,
+            at,
+        }
+    }
+
+    /// The spelling.
+    pub(crate) fn text(&self) -> &'a str {
+        self.variants
+            .all()
+            .get(self.at)
+            .map_or("", |variant| &variant.text)
+    }
+
+    /// All spellings of the number.
+    fn variants(&self) -> &'a Variants {
+        self.variants
+    }
+
+    fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The spelling, and the form of the number that it spells.
+    fn variant(&self) -> Option<&'a Variant> {
+        self.variants.all().get(self.at)
+    }
+
+    /// Whether one of these phone fields is the number.
+    fn is_in(&self, phones: &[String]) -> bool {
+        phones
+            .iter()
+            .any(|phone| self.sought.find_in(phone).is_some())
+    }
 }
 
 impl fmt::Debug for Search<'_> {

@@ -6,8 +6,10 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
+use url::form_urlencoded;
 
 /// How a CRM is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,14 +20,44 @@ pub(crate) enum Method {
     ReadByPost,
 }
 
-/// A path whose POST only reads, according to the CRM's documentation.
+/// A path whose POST only reads, according to the CRM's documentation. `None` is any segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ReadByPost(Vec<String>);
+pub(crate) struct ReadByPost(pub(super) Vec<Option<String>>);
 
 impl ReadByPost {
     /// Returns whether it is for this path.
     pub(super) fn is(&self, path: &[String]) -> bool {
-        self.0 == path
+        let fits = |(declared, segment): (&Option<String>, &String)| {
+            declared.as_ref().is_none_or(|declared| declared == segment)
+        };
+        self.0.len() == path.len() && self.0.iter().zip(path).all(fits)
+    }
+}
+
+/// The body of a POST.
+#[derive(Clone)]
+pub(crate) enum RequestBody {
+    Json(Value),
+    /// `application/x-www-form-urlencoded`
+    Form(Vec<(String, String)>),
+}
+
+impl RequestBody {
+    pub(super) fn media_type(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "application/json",
+            Self::Form(_) => "application/x-www-form-urlencoded",
+        }
+    }
+
+    pub(super) fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Json(body) => body.to_string().into(),
+            Self::Form(fields) => {
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                form.extend_pairs(fields).finish().into()
+            }
+        }
     }
 }
 
@@ -36,7 +68,7 @@ pub(crate) struct Request {
     path: Vec<String>,
     query: Vec<(String, String)>,
     headers: HeaderMap,
-    body: Option<Value>,
+    body: Option<RequestBody>,
 }
 
 impl fmt::Debug for Request {
@@ -86,7 +118,7 @@ impl Request {
         &self.headers
     }
 
-    pub(super) fn body(&self) -> Option<&Value> {
+    pub(super) fn body(&self) -> Option<&RequestBody> {
         self.body.as_ref()
     }
 
@@ -96,35 +128,20 @@ impl Request {
     }
 }
 
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "no built-in CRM needs a POST or a header of its own"
-    )
-)]
-impl ReadByPost {
-    /// Declares that a POST to these path segments only reads.
-    pub(crate) fn declare(path: &[&str]) -> Self {
-        Self(path.iter().map(|segment| (*segment).to_owned()).collect())
-    }
-}
-
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "no built-in CRM needs a POST or a header of its own"
-    )
-)]
 impl Request {
-    /// A POST of `body` that only reads.
-    pub(crate) fn read_by_post(read: &ReadByPost, body: Value) -> Self {
+    /// A GET, or a POST of `body` that only reads, of these path segments.
+    pub(super) fn of(
+        method: Method,
+        path: Vec<String>,
+        query: Vec<(String, String)>,
+        body: Option<RequestBody>,
+    ) -> Self {
         Self {
-            method: Method::ReadByPost,
-            path: read.0.clone(),
-            body: Some(body),
-            ..Self::get(&[], &[])
+            method,
+            path,
+            query,
+            headers: HeaderMap::new(),
+            body,
         }
     }
 
@@ -134,5 +151,58 @@ impl Request {
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
+    }
+
+    /// The body, if it is JSON.
+    pub(super) fn json(&self) -> Option<&Value> {
+        match &self.body {
+            Some(RequestBody::Json(body)) => Some(body),
+            Some(RequestBody::Form(_)) | None => None,
+        }
+    }
+
+    /// A member of a JSON body.
+    pub(super) fn member(&self, keys: &[String]) -> Option<&Value> {
+        keys.iter()
+            .try_fold(self.json()?, |value, key| value.get(key))
+    }
+
+    /// The same request with this member of its JSON body.
+    #[must_use]
+    pub(super) fn with_member(mut self, keys: &[String], value: Value) -> Self {
+        let Some(RequestBody::Json(body)) = &mut self.body else {
+            return self;
+        };
+        let mut place = body;
+        for key in keys {
+            if !place.is_object() {
+                *place = Value::Object(serde_json::Map::new());
+            }
+            place = &mut place[key.as_str()];
+        }
+        *place = value;
+        self
+    }
+}
+
+#[cfg(test)]
+impl ReadByPost {
+    /// Declares that a POST to these path segments only reads.
+    pub(crate) fn declare(path: &[&str]) -> Self {
+        Self(
+            path.iter()
+                .map(|segment| Some((*segment).to_owned()))
+                .collect(),
+        )
+    }
+}
+
+#[cfg(test)]
+impl Request {
+    /// A POST of `body` that only reads.
+    pub(crate) fn read_by_post(read: &ReadByPost, body: Value) -> Self {
+        let path = read.0.iter().flatten().cloned().collect();
+        let body = Some(RequestBody::Json(body));
+        Self::of(Method::ReadByPost, path, Vec::new(), body)
     }
 }

@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::credential::RenderedCredential;
+use super::credential::{CredentialSource, RenderedCredential};
 use super::crm_client::{CallLimits, CrmClient};
 use super::http_client::HttpRequest;
 use super::log_throttle::LogThrottle;
@@ -23,8 +22,8 @@ use super::request::Request;
 use super::spent::SpentCalls;
 use crate::budget::Scopes;
 use crate::domain::error::BadReply;
-use crate::domain::user::Settings;
-use crate::domain::{AuthHeader, LookupError, ScopeTag, User};
+use crate::domain::user::{AdditionalInfo, Settings};
+use crate::domain::{AuthHeader, Host, LookupError, ScopeTag, User};
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
@@ -47,7 +46,9 @@ pub(super) struct Find {
     /// One permit for each call that may run at once.
     pub(super) slots: Semaphore,
     pub(super) base: Url,
+    host: Option<Host>,
     settings: Settings,
+    info: AdditionalInfo,
 }
 
 impl fmt::Debug for CrmSession {
@@ -72,7 +73,7 @@ impl CrmSession {
         span: Span,
     ) -> Result<Self, LookupError> {
         let profile = &client.profile;
-        let credential = profile.credential.render(auth, &user.info);
+        let credential = profile.credential.render(CredentialSource { auth, user });
         let find = Find {
             client: client.clone(),
             credential: credential.map_err(|_| LookupError::CrmUnauthenticated)?,
@@ -80,7 +81,9 @@ impl CrmSession {
             spent: SpentCalls::new(Arc::clone(&client.budget), scopes),
             slots: Semaphore::new(client.limits.concurrent_calls),
             base,
+            host: user.host.clone(),
             settings: user.settings.only(&profile.inputs.settings),
+            info: user.info.clone(),
         };
         Ok(Self {
             find: Arc::new(find),
@@ -94,6 +97,18 @@ impl CrmSession {
         &self.find.settings
     }
 
+    /// The fields of `platform_additional_info` that the profile names.
+    #[must_use]
+    pub(super) fn info(&self) -> &AdditionalInfo {
+        &self.find.info
+    }
+
+    /// The host that the user names.
+    #[must_use]
+    pub(super) fn host(&self) -> Option<&Host> {
+        self.find.host.as_ref()
+    }
+
     /// A request with its address.
     ///
     /// # Errors
@@ -104,15 +119,16 @@ impl CrmSession {
         if !self.find.client.profile.permits(request) {
             return Err(LookupError::Internal);
         }
-        let (mut headers, body) = (request.headers().clone(), request.body());
-        if body.is_some() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
+        let mut headers = request.headers().clone();
+        let body = request.body().map_or_else(Bytes::new, |body| {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.media_type()));
+            body.to_bytes()
+        });
         Ok(HttpRequest {
             method: request.method(),
             url: self.address(request.path(), request.query())?,
             headers,
-            body: body.map_or_else(Bytes::new, |body: &Value| body.to_string().into()),
+            body,
         })
     }
 

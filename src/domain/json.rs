@@ -31,6 +31,30 @@ fn to_value(value: &Value) -> PbValue {
     PbValue { kind: Some(kind) }
 }
 
+/// A value of a Struct as JSON. Whole numbers are integers.
+#[must_use]
+pub(crate) fn from_value(value: &PbValue) -> Value {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(on)) => Value::Bool(*on),
+        Some(Kind::NumberValue(number)) => from_double(*number),
+        Some(Kind::StringValue(text)) => Value::String(text.clone()),
+        Some(Kind::ListValue(list)) => list.values.iter().map(from_value).collect(),
+        Some(Kind::StructValue(fields)) => {
+            let member = |(name, value): (&String, &PbValue)| (name.clone(), from_value(value));
+            fields.fields.iter().map(member).collect()
+        }
+    }
+}
+
+fn from_double(number: f64) -> Value {
+    let Some(number) = Number::from_f64(number) else {
+        return Value::Null;
+    };
+    let integer = whole(&number).and_then(|text| text.parse::<i64>().ok());
+    integer.map_or(Value::Number(number), Value::from)
+}
+
 /// The number as a double, unless it is an integer that would change.
 fn double(number: &Number) -> Option<f64> {
     let double = number.as_f64()?;

@@ -10,6 +10,7 @@
 //! ([`QuestionKey`]). Together with an identity it is the key of a stored answer ([`ContactKey`]).
 //! So answers of one identity are never found under another.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hasher as _;
 
@@ -248,6 +249,23 @@ pub struct Crm<'a> {
     pub info: &'a [String],
 }
 
+/// The CRM that a user's calls go to.
+#[derive(Debug, Clone)]
+pub struct CrmPlace<'a> {
+    /// The connector's name.
+    pub connector: &'a str,
+    /// The address of the CRM; empty if it is the host.
+    pub base_url: Cow<'a, str>,
+    /// The host that the user names; empty if it does not decide.
+    pub host: &'a str,
+}
+
+impl CrmPlace<'_> {
+    fn parts(&self) -> [&str; 3] {
+        [self.connector, &self.base_url, self.host]
+    }
+}
+
 /// Makes keys under one secret.
 #[derive(Clone)]
 pub struct KeyMaker {
@@ -270,7 +288,9 @@ impl KeyMaker {
     /// The common part of the keys of all questions of one user with the same settings.
     #[must_use]
     pub fn prefix(&self, crm: &Crm<'_>, user: &User, formats: &[NumberFormat]) -> QuestionPrefix {
-        let mut parts = self.parts_at(TagKind::Question, crm, user.host.as_ref());
+        // Answers are kept separate by host even if the settings contain an address.
+        let host = user.host.as_ref().map_or("", Host::as_str);
+        let mut parts = self.parts_at(TagKind::Question, [crm.connector, crm.base_url, host]);
         parts.push(&user.region.map_or([0; 2], Region::to_bytes));
         parts.count(crm.regions.len());
         for region in crm.regions {
@@ -303,11 +323,10 @@ impl KeyMaker {
     #[must_use]
     pub(crate) fn auth<'a>(
         &self,
-        crm: &Crm<'_>,
-        host: Option<&Host>,
+        crm: &CrmPlace<'_>,
         headers: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>,
     ) -> AuthTag {
-        let mut parts = self.parts_at(TagKind::Credential, crm, host);
+        let mut parts = self.parts_at(TagKind::Credential, crm.parts());
         for (name, value) in headers {
             parts.push(name.as_bytes());
             parts.push(value.as_ref().as_bytes());
@@ -317,9 +336,9 @@ impl KeyMaker {
 
     /// Whose a credential is, as the CRM says.
     #[must_use]
-    pub(crate) fn identity(&self, crm: &Crm<'_>, host: Option<&Host>, who: &WhoAmI) -> Identity {
+    pub(crate) fn identity(&self, crm: &CrmPlace<'_>, who: &WhoAmI) -> Identity {
         let tag = |kind, parts_of_it: &[&str]| {
-            let mut parts = self.parts_at(kind, crm, host);
+            let mut parts = self.parts_at(kind, crm.parts());
             for part in parts_of_it {
                 parts.push(part.as_bytes());
             }
@@ -347,12 +366,9 @@ impl KeyMaker {
     }
 
     /// Parts that are valid only for one address of one connector.
-    fn parts_at(&self, kind: TagKind, crm: &Crm<'_>, host: Option<&Host>) -> HashParts {
+    fn parts_at(&self, kind: TagKind, place: [&str; 3]) -> HashParts {
         let mut parts = self.parts(kind);
-        // If the settings contain an address, no call goes to the host that a caller names, and all
-        // share one quota. Answers are still kept separate.
-        let host = host.filter(|_| kind == TagKind::Question || crm.base_url.is_empty());
-        for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
+        for part in place {
             parts.push(part.as_bytes());
         }
         parts

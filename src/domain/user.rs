@@ -143,10 +143,18 @@ impl AdditionalInfo {
         self.0.fields.get(name)
     }
 
-    /// The text of one field; `None` if it is missing, empty or not a text.
+    /// The text of one field, or of a member below it; `None` if it is missing, empty or not a
+    /// text.
     #[must_use]
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        match &self.get(name)?.kind {
+    pub(crate) fn text(&self, name: &str, below: &[String]) -> Option<&str> {
+        let mut value = self.get(name)?;
+        for key in below {
+            value = match &value.kind {
+                Some(Kind::StructValue(fields)) => fields.fields.get(key)?,
+                _ => return None,
+            };
+        }
+        match &value.kind {
             Some(Kind::StringValue(text)) if !text.is_empty() => Some(text),
             _ => None,
         }

@@ -83,6 +83,7 @@ pub(crate) fn entry(name: &str, asked_at: u64) -> Entry {
         last_activity: String::new(),
         additional_info: serde_json::Map::new(),
         quality: MatchQuality::Exact,
+        kept: Vec::new(),
     };
     Entry::new(&party(1), &[contact], true, SharedTime(asked_at)).with_jitter(7)
 }

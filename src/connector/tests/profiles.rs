@@ -86,7 +86,7 @@ fn a_connector_sees_no_setting_and_no_info_that_its_profile_does_not_name() {
     let sent = [("closed", "yes"), ("open", "yes")];
     let user = user(&platform, &sent, &[("mail", "a"), ("token", "b")]);
     assert_eq!(
-        (user.info.text("mail"), user.info.text("token")),
+        (user.info.text("mail", &[]), user.info.text("token", &[])),
         (Some("a"), None)
     );
     let crm = session(&platform, &user).unwrap();

@@ -10,7 +10,8 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use rlibphonenumber::{
-    NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, ValidationError,
+    NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, PhoneNumberFormat,
+    ValidationError,
 };
 
 mod fold;
@@ -271,6 +272,24 @@ impl E164 {
     pub(crate) fn national(&self) -> String {
         let zeros = usize::from(self.leading_zeros);
         format!("{:0<zeros$}{}", "", self.national)
+    }
+
+    /// As people of the country write it, with the trunk prefix if there is one.
+    #[must_use]
+    pub(crate) fn local(&self) -> String {
+        let number = self.to_engine();
+        PHONE_NUMBER_UTIL
+            .format(&number, PhoneNumberFormat::National)
+            .into_owned()
+    }
+
+    /// In the international format of ITU-T E.123.
+    #[must_use]
+    pub(crate) fn international(&self) -> String {
+        let number = self.to_engine();
+        PHONE_NUMBER_UTIL
+            .format(&number, PhoneNumberFormat::International)
+            .into_owned()
     }
 
     /// All digits, calling code first.
