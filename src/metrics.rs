@@ -63,6 +63,15 @@ pub(crate) struct QualityLabels {
     pub(crate) quality: &'static str,
 }
 
+/// Labels of `contactd_found_by_search_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SearchLabels {
+    /// The connector's name.
+    pub(crate) platform: String,
+    /// 1, 2, 3, 4+: which search of a look-up found contacts
+    pub(crate) search: &'static str,
+}
+
 /// Labels of `contactd_crm_requests_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CrmLabels {
@@ -177,6 +186,8 @@ pub struct Metrics {
     pub(crate) lookups_shared: Family<PlatformLabels, Counter>,
     /// Answers with contacts, by the best match among them.
     pub(crate) answers_by_quality: Family<QualityLabels, Counter>,
+    /// `contactd_found_by_search_total`
+    pub(crate) found_by_search: Family<SearchLabels, Counter>,
     /// Calls that were refused.
     pub(crate) calls_refused: Family<RefusalLabels, Counter>,
     /// HTTP calls to CRMs.
@@ -229,6 +240,7 @@ impl Metrics {
             lookup_duration: Family::new_with_constructor(Seconds),
             lookups_shared: Family::default(),
             answers_by_quality: Family::default(),
+            found_by_search: Family::default(),
             calls_refused: Family::default(),
             crm_requests: Family::default(),
             crm_request_duration: Family::new_with_constructor(Seconds),
@@ -278,6 +290,11 @@ impl Metrics {
             "answers_by_quality",
             "Answers with contacts by their best match",
             self.answers_by_quality.clone(),
+        );
+        r.register(
+            "found_by_search",
+            "Look-ups that found contacts, by which search found them",
+            self.found_by_search.clone(),
         );
         r.register(
             "calls_refused",

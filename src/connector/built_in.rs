@@ -23,19 +23,23 @@ macro_rules! file {
 const EMBEDDED: &[(&str, &str)] = &[
     file!("activecampaign"),
     file!("attio"),
+    file!("bullhorn"),
     file!("clio"),
     file!("close"),
     file!("copper"),
     file!("freshdesk"),
     file!("gohighlevel"),
+    file!("googlesheets"),
     file!("insightly"),
     file!("intercom"),
     file!("keap"),
     file!("netsuite"),
     file!("odoo"),
     file!("pipedrive"),
+    file!("redtail"),
     file!("servicenow"),
     file!("suitecrm"),
+    file!("vinsolutions"),
     file!("zendesk"),
 ];
 

@@ -5,12 +5,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::group::Groups;
 use super::log_throttle::LogThrottle;
 use super::outbound::Egress;
 use super::profile::Profile;
 use super::readers::Readers;
 use super::refusals::Refusals;
 use super::settings::ConnectorConfig;
+use super::spelling_order::SpellingOrder;
 use super::tally::CallMetrics;
 use crate::budget::{Budget, CallKind};
 use crate::clock::Clock;
@@ -43,6 +45,8 @@ pub(crate) struct CrmClient {
     pub(super) log_throttle: Arc<LogThrottle>,
     pub(super) refusals: Arc<Refusals>,
     pub(super) readers: Arc<Readers>,
+    pub(super) groups: Arc<Groups>,
+    pub(super) spelling_order: Arc<SpellingOrder>,
 }
 
 impl fmt::Debug for CrmClient {
@@ -73,6 +77,8 @@ impl CrmClient {
             log_throttle: Arc::default(),
             refusals: Arc::default(),
             readers: Arc::default(),
+            groups: Arc::default(),
+            spelling_order: Arc::default(),
         }
     }
 

@@ -5,9 +5,10 @@ use super::cpu_share::CpuShare;
 use super::judge::{Judge, Judged, SearchedParty};
 use super::profile::StopRule;
 use super::record::List;
+use super::spelling_order::OrderKey;
 use super::{Connector, CrmSession, NumberSearch, Search};
 use crate::domain::phone::Sought;
-use crate::domain::{Contact, LookupError, NumberFormat, Party, Region, Variants};
+use crate::domain::{Contact, GroupTag, LookupError, NumberFormat, Party, Region, Variants};
 
 /// Whom to search for, and how.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct SearchPlan<'a> {
     pub(crate) formats: &'a [NumberFormat],
     /// The regions in which the CRM's phone fields were typed, if they are known.
     pub(crate) regions: &'a [Region],
+    /// Searches of one group may be made in one call.
+    pub(crate) group: GroupTag,
 }
 
 /// What a CRM answered.
@@ -47,10 +50,18 @@ pub(crate) async fn search(
             let sought = Sought::new(number, plan.regions);
             let variants = Variants::new(&number, &connector.profile().spellings, plan.formats);
             let mut judge = Judge::new(SearchedParty::Number(&sought), most);
-            for at in 0..variants.all().len() {
-                let search = NumberSearch::new(&variants, &sought, at);
-                let records = connector.search(crm, &Search::Number(search)).await?;
+            let key = OrderKey::new(crm.scope(), plan.formats);
+            let order = crm.spelling_order().of(key, &variants);
+            for asked in 1..=order.len() {
+                let search = NumberSearch::new(&variants, &sought, &order[..asked]);
+                let groups = crm.groups();
+                let records = groups.search(connector, crm, plan, (number, search)).await?;
+                let so_far = accepted.items.len();
                 accept(&mut accepted, judge.all(records).await).await;
+                if accepted.items.len() > so_far {
+                    crm.spelling_order().found(key, &variants, order[asked - 1]);
+                    crm.count_search_that_found(asked);
+                }
                 match connector.profile().stop {
                     StopRule::AtFirstContact if accepted.items.is_empty() => {}
                     StopRule::Never => {}

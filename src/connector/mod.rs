@@ -38,6 +38,7 @@ mod example;
 mod exchange;
 mod file;
 mod find;
+mod group;
 mod headers;
 mod heads;
 mod hosts;
@@ -61,6 +62,7 @@ mod reply_class;
 mod request;
 mod session;
 mod settings;
+mod spelling_order;
 mod spent;
 mod success;
 mod tally;
@@ -73,13 +75,14 @@ pub use built_in::kinds;
 pub(crate) use crm_client::{CallLimits, CrmClient};
 pub(crate) use details::Details;
 pub use dns::Dns;
-pub(crate) use file::{FileConnector, Secrets, SpecFault, SpecKind, read_spec, secret_names};
+pub(crate) use file::{Secrets, SpecFault, SpecKind, read_spec, secret_names};
 pub(crate) use find::{Found, SearchPlan, search};
 pub(crate) use hosts::HostPattern;
 pub(crate) use log_throttle::LogThrottle;
 pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;
 pub(crate) use profile::Profile;
+use group::GroupResult;
 use record::{Enrichment, List, Record};
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
@@ -102,6 +105,16 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
         crm: &CrmSession,
         search: &Search<'_>,
     ) -> Result<List<Record>, LookupError>;
+
+    /// Searches for many numbers at once, each in all its spellings. Returns one result for each
+    /// number, in their order. Only used if [`Profile::numbers_at_once`] is more than 1.
+    async fn search_many(
+        &self,
+        _: &CrmSession,
+        searches: &[NumberSearch<'_>],
+    ) -> Result<Vec<GroupResult>, LookupError> {
+        Ok(searches.iter().map(|_| GroupResult::Alone).collect())
+    }
 
     /// Loads the details that the call form offers for these contacts of one answer. There are at
     /// most [`Profile::contacts_at_once`] contacts. Returns one [`Enrichment`] for each, in their
@@ -127,15 +140,20 @@ pub(crate) struct NumberSearch<'a> {
     variants: &'a Variants,
     sought: &'a Sought<'a>,
     at: usize,
+    /// The positions that were asked for before.
+    earlier: &'a [usize],
 }
 
 impl<'a> NumberSearch<'a> {
-    /// The search for the spelling at this position.
-    pub(crate) fn new(variants: &'a Variants, sought: &'a Sought<'a>, at: usize) -> Self {
+    /// The search for the spelling at the last of these positions. The others were asked for
+    /// before.
+    pub(crate) fn new(variants: &'a Variants, sought: &'a Sought<'a>, asked: &'a [usize]) -> Self {
+        let (at, earlier) = asked.split_last().map_or((0, asked), |(at, rest)| (*at, rest));
         Self {
             variants,
             sought,
             at,
+            earlier,
         }
     }
 
@@ -152,8 +170,16 @@ impl<'a> NumberSearch<'a> {
         self.variants
     }
 
-    fn at(&self) -> usize {
-        self.at
+    /// Whether nothing was asked for before.
+    fn is_first(&self) -> bool {
+        self.earlier.is_empty()
+    }
+
+    /// Whether this form of the number was not asked for before.
+    fn is_new_form(&self) -> bool {
+        let all = self.variants.all();
+        let form = |at: usize| all.get(at).map(|variant| variant.number);
+        self.earlier.iter().all(|at| form(*at) != form(self.at))
     }
 
     /// The spelling, and the form of the number that it spells.

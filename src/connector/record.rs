@@ -58,6 +58,7 @@ impl<T> List<T> {
 }
 
 /// One record of a search.
+#[derive(Clone)]
 pub(crate) struct Record {
     /// The contact; its quality is judged later.
     pub(crate) contact: Contact,

@@ -14,11 +14,13 @@ use url::Url;
 
 use super::credential::{CredentialSource, RenderedCredential};
 use super::crm_client::{CallLimits, CrmClient};
+use super::group::Groups;
 use super::http_client::HttpRequest;
 use super::log_throttle::LogThrottle;
 use super::part::DetailsPart;
 use super::refusals::{RefusalKey, Refusals};
 use super::request::Request;
+use super::spelling_order::SpellingOrder;
 use super::spent::SpentCalls;
 use crate::budget::Scopes;
 use crate::domain::error::BadReply;
@@ -204,6 +206,26 @@ impl CrmSession {
     #[must_use]
     pub(crate) fn log_throttle(&self) -> &LogThrottle {
         &self.find.client.log_throttle
+    }
+
+    /// Whose quota its calls spend.
+    pub(super) fn scope(&self) -> ScopeTag {
+        self.find.spent.scope()
+    }
+
+    /// Which spellings found contacts so far.
+    pub(super) fn spelling_order(&self) -> &SpellingOrder {
+        &self.find.client.spelling_order
+    }
+
+    /// Counts which search of a look-up found contacts, from 1.
+    pub(super) fn count_search_that_found(&self, search: usize) {
+        self.find.client.call_metrics.found_by(search);
+    }
+
+    /// The open groups of this connector's searches.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.find.client.groups
     }
 
     /// The limits of this find.

@@ -6,7 +6,7 @@ use http::StatusCode;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::clock::Stopwatch;
-use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};
+use crate::metrics::{CrmLabels, Metrics, PlatformLabels, SearchLabels, observe};
 use crate::trace::Span;
 
 /// The metrics of one connector.
@@ -28,6 +28,20 @@ impl CallMetrics {
             platform: platform.to_owned(),
             duration,
         }
+    }
+
+    /// The search of this number, from 1, found contacts.
+    pub(super) fn found_by(&self, search: usize) {
+        let labels = SearchLabels {
+            platform: self.platform.clone(),
+            search: match search {
+                1 => "1",
+                2 => "2",
+                3 => "3",
+                _ => "4+",
+            },
+        };
+        self.metrics.found_by_search.get_or_create(&labels).inc();
     }
 
     fn count(&self, status: &'static str) {

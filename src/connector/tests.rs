@@ -235,7 +235,10 @@ async fn find(profile: Profile, url: &Url) -> Result<Found, LookupError> {
     let platform = platform(&connector, Some(url.clone()));
     let user = user(&platform, &[], &[("mail", "ada@example.com")]);
     let crm = session(&platform, &user)?;
+    let auth = AuthHeader::parse("Bearer abc").unwrap();
+    let keys = platform.keys().prefix(&platform.crm(), &user, &[]);
     let plan = SearchPlan {
+        group: keys.group(platform.auth_tag(&user, &auth)),
         party: Party::Number(number()),
         formats: &[],
         regions: platform.regions_for(&user),

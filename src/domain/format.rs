@@ -78,6 +78,9 @@ pub struct Variant {
     pub text: String,
     /// The number, or the subscriber's other form of it.
     pub number: E164,
+    /// The position of its spelling: that of the list, then those of the user's formats, and last
+    /// the other form's.
+    pub(crate) rule: usize,
 }
 
 /// The texts to search for one number: in order, without duplicates, never empty.
@@ -144,7 +147,7 @@ impl Variants {
                 .iter()
                 .find(|spelling| **spelling != Spelling::Formats);
             if let (Some(first), Some(other)) = (first, &other) {
-                variants.add(first.of(other), *other);
+                variants.add(first.of(other), *other, spellings.len() + formats.len());
             }
         };
         for (n, spelling) in spellings.iter().enumerate() {
@@ -152,24 +155,24 @@ impl Variants {
                 if n > 0 {
                     add_other(&mut variants);
                 }
-                for format in formats {
-                    variants.add(format.spell(number), *number);
+                for (m, format) in formats.iter().enumerate() {
+                    variants.add(format.spell(number), *number, spellings.len() + m);
                 }
             } else {
-                variants.add(spelling.of(number), *number);
+                variants.add(spelling.of(number), *number, n);
             }
         }
         add_other(&mut variants);
         if variants.0.is_empty() {
-            variants.add(Some(number.to_string()), *number);
+            variants.add(Some(number.to_string()), *number, 0);
         }
         variants
     }
 
-    fn add(&mut self, text: Option<String>, number: E164) {
+    fn add(&mut self, text: Option<String>, number: E164, rule: usize) {
         let Some(text) = text else { return };
         if self.0.iter().all(|known| known.text != text) {
-            self.0.push(Variant { text, number });
+            self.0.push(Variant { text, number, rule });
         }
     }
 

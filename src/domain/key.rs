@@ -90,6 +90,24 @@ impl QuestionPrefix {
     }
 }
 
+/// Questions that one asker may ask together: of one user, with the same inputs and credential.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct GroupTag(u128, AuthTag);
+
+impl QuestionPrefix {
+    /// The group of the asker's questions.
+    #[must_use]
+    pub(crate) fn group(&self, auth: AuthTag) -> GroupTag {
+        GroupTag(self.parts.clone().finish(), auth)
+    }
+}
+
+impl fmt::Debug for GroupTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GroupTag({:08x})", self.0 >> 96)
+    }
+}
+
 impl fmt::Debug for QuestionPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "QuestionPrefix({:?})", self.user)

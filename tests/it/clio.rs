@@ -62,6 +62,7 @@ async fn start() -> (FakeCrm, TestDaemon) {
 
 /// What the call form of App Connect expects of a contact with these matters.
 fn with_time_entry<const N: usize>(matters: [Value; N]) -> Value {
+    let matters = matters.to_vec();
     json!({
         "matters": matters, "logTimeEntry": true,
         "billableStatus": [

@@ -26,13 +26,15 @@ pub(super) enum Language {
     Quoted,
     /// Freshdesk's search: `'…'` inside one outer pair of quotation marks, without escapes.
     Freshdesk,
+    /// Conditions without quotes, as in Keap's `field==value;…`.
+    Plain,
     /// ServiceNow's encoded queries, in which `^` begins a condition.
     ServiceNow,
 }
 
 impl Language {
     /// Each language with its name in a file.
-    pub(super) const ALL: [(&'static str, Self); 10] = [
+    pub(super) const ALL: [(&'static str, Self); 11] = [
         ("soql", Self::Soql),
         ("coql", Self::Coql),
         ("suiteql", Self::SuiteQl),
@@ -42,6 +44,7 @@ impl Language {
         ("lucene", Self::Lucene),
         ("quoted", Self::Quoted),
         ("freshdesk", Self::Freshdesk),
+        ("plain", Self::Plain),
         ("servicenow", Self::ServiceNow),
     ];
 
@@ -54,13 +57,13 @@ impl Language {
     pub(super) fn has_patterns(self) -> bool {
         !matches!(
             self,
-            Self::OData | Self::Quoted | Self::Freshdesk | Self::ServiceNow
+            Self::OData | Self::Quoted | Self::Freshdesk | Self::Plain | Self::ServiceNow
         )
     }
 
     /// Whether the language has literals of lists.
     pub(super) fn has_lists(self) -> bool {
-        !matches!(self, Self::Quoted | Self::Freshdesk)
+        !matches!(self, Self::Quoted | Self::Freshdesk | Self::Plain)
     }
 
     /// The literal of one value. `None` if it cannot be written safely.
@@ -80,7 +83,17 @@ impl Language {
                 let is_clean = !value.contains(['\'', '"', '\\']);
                 is_clean.then(|| format!("'{value}'"))
             }
-            Self::ServiceNow => (!value.contains('^')).then(|| value.to_owned()),
+            // ServiceNow evaluates a value that begins with javascript:.
+            Self::ServiceNow => {
+                let is_code = value.to_ascii_lowercase().contains("javascript:");
+                (!value.contains('^') && !is_code).then(|| value.to_owned())
+            }
+            Self::Plain => {
+                let is_plain = !value.contains([
+                    ';', ',', '*', '=', '<', '>', '!', '~', '\'', '"', '\\', '&', '|',
+                ]);
+                is_plain.then(|| value.to_owned())
+            }
         }
     }
 
@@ -98,7 +111,7 @@ impl Language {
                 let is_clean = items.iter().all(|item| !item.contains(','));
                 is_clean.then(|| items.join(","))
             }
-            Self::Quoted | Self::Freshdesk => None,
+            Self::Quoted | Self::Freshdesk | Self::Plain => None,
             _ => Some(format!("({})", items.join(", "))),
         }
     }
@@ -213,6 +226,9 @@ mod tests {
             (Language::Quoted, "a\" OR x:\"b\\", r#""a\" OR x:\"b\\""#),
             (Language::ServiceNow, "650 555", "650 555"),
             (Language::ServiceNow, "1^ORnameSTARTSWITHa", ""),
+            (Language::ServiceNow, "JavaScript:gs.getUser()", ""),
+            (Language::Plain, "(650) 555-0101", "(650) 555-0101"),
+            (Language::Plain, "a;b==c", ""),
             (Language::Soql, "a\nb", ""),
             (Language::Lucene, "", ""),
         ] {

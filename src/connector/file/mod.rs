@@ -15,7 +15,8 @@ use async_trait::async_trait;
 
 use super::profile::Profile;
 use super::record::{Enrichment, List, Record};
-use super::{Connector, CrmSession, Search};
+use super::group::GroupResult;
+use super::{Connector, CrmSession, NumberSearch, Search};
 use crate::domain::json::text;
 use crate::domain::{Contact, LookupError, WhoAmI};
 
@@ -23,6 +24,7 @@ mod details;
 mod fill;
 mod keys;
 mod literal;
+mod many;
 mod mapping;
 mod plan;
 mod read;
@@ -107,6 +109,14 @@ impl Connector for FileConnector {
             Search::Number(search) => self.search_number(crm, *search).await,
             Search::Extension(_) => Ok(List::default()),
         }
+    }
+
+    async fn search_many(
+        &self,
+        crm: &CrmSession,
+        searches: &[NumberSearch<'_>],
+    ) -> Result<Vec<GroupResult>, LookupError> {
+        self.search_numbers(crm, searches).await
     }
 
     async fn enrich(&self, crm: &CrmSession, contacts: &[Contact]) -> Vec<Enrichment> {

@@ -9,7 +9,7 @@ use super::run::scope_of;
 use crate::connector::record::{List, Record};
 use crate::connector::{CrmSession, NumberSearch, refusals};
 use crate::domain::error::BadReply;
-use crate::domain::{LookupError, Variants};
+use crate::domain::LookupError;
 
 impl FileConnector {
     /// Asks for one spelling of a number, with all searches that depend on it.
@@ -69,6 +69,18 @@ impl FileConnector {
         scope: &Scope<'_>,
         is_party: &(impl Fn(&[String]) -> bool + Sync),
     ) -> Result<List<Record>, LookupError> {
+        let mut records = self.read(crm, plan, scope).await?;
+        plan.check_filter(&mut records, is_party)?;
+        Ok(records)
+    }
+
+    /// The records of one request.
+    pub(super) async fn read(
+        &self,
+        crm: &CrmSession,
+        plan: &SearchRequest,
+        scope: &Scope<'_>,
+    ) -> Result<List<Record>, LookupError> {
         let calls = match &plan.optional {
             Some(name) => crm.optional_search(name),
             None => crm.search(),
@@ -84,7 +96,6 @@ impl FileConnector {
         let mut records = list
             .read(|item| plan.record(scope, item, &self.plan.kept))
             .await;
-        plan.check_filter(&mut records, is_party)?;
         // Whoever is found by a phone field has one. The CRM may ignore a filter.
         if plan.is_exact && plan.phones.is_some() {
             records.items.retain(|record| !record.phones.is_empty());
@@ -100,16 +111,9 @@ fn is_refused(error: &LookupError) -> bool {
 
 /// Whether a search has to be made for this spelling, or was made for an earlier one.
 fn is_due(plan: &SearchRequest, search: &NumberSearch<'_>) -> bool {
-    let at = search.at();
-    let number_is_new = |variants: &Variants| {
-        let all = variants.all();
-        all[..at]
-            .iter()
-            .all(|earlier| Some(earlier.number) != all.get(at).map(|now| now.number))
-    };
     match plan.depends {
-        NumberUse::Nothing | NumberUse::Lists => at == 0,
-        NumberUse::Number => number_is_new(search.variants()),
+        NumberUse::Nothing | NumberUse::Lists => search.is_first(),
+        NumberUse::Number => search.is_new_form(),
         NumberUse::Text => true,
     }
 }

@@ -543,7 +543,7 @@ fn parameter(node: &Node, faults: &Faults) -> Option<Parameter> {
 
 impl RequestPlan {
     /// Every slot of the request and of those before it.
-    pub(super) fn slots(&self) -> Vec<&Slot> {
+    pub(in crate::connector::file) fn slots(&self) -> Vec<&Slot> {
         let mut slots: Vec<&Slot> = Vec::new();
         let mut add = |template| slots.extend(Template::slots(template));
         self.path.iter().for_each(&mut add);
