@@ -68,7 +68,9 @@ mod success;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod witness;
 
+pub(crate) use base::BaseError;
 pub(crate) use built_in::built_in;
 pub(crate) use built_in::embedded;
 pub use built_in::kinds;
@@ -83,9 +85,12 @@ pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;
 pub(crate) use profile::Profile;
 use group::GroupResult;
-use record::{Enrichment, List, Record};
+pub(crate) use record::Record;
+use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
+pub(crate) use judge::{DropReason, RecordVerdict};
+pub(crate) use witness::{CallSeen, Ending, Event, ReplySeen, Witness};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
 #[async_trait]
