@@ -36,10 +36,10 @@ pub(super) const CHOICES: usize = 512 * 1024;
 
 /// Applies the limits to a record. Returns false if it has to be left out.
 pub(super) fn record(record: &mut Record) -> bool {
+    record.phones.truncate(PHONES);
     if !is_id(&record.contact.id) {
         return false;
     }
-    record.phones.truncate(PHONES);
     let Contact {
         name,
         kind,

@@ -27,9 +27,11 @@ const EMBEDDED: &[(&str, &str)] = &[
     file!("clio"),
     file!("close"),
     file!("copper"),
+    file!("dynamics"),
     file!("freshdesk"),
     file!("gohighlevel"),
     file!("googlesheets"),
+    file!("hubspot"),
     file!("insightly"),
     file!("intercom"),
     file!("keap"),
@@ -37,10 +39,12 @@ const EMBEDDED: &[(&str, &str)] = &[
     file!("odoo"),
     file!("pipedrive"),
     file!("redtail"),
+    file!("salesforce"),
     file!("servicenow"),
     file!("suitecrm"),
     file!("vinsolutions"),
     file!("zendesk"),
+    file!("zoho"),
 ];
 
 /// The names of the CRMs, as the settings' `kind`.

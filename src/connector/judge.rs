@@ -126,12 +126,11 @@ impl<'a> Judge<'a> {
     }
 
     async fn one(&mut self, mut record: Record, share: &mut CpuShare) -> Judged {
-        let (mut verdict, mut extensions) = (
-            RecordVerdict::Dropped(DropReason::NoUsableId),
-            String::new(),
-        );
-        if bounds::record(&mut record) {
-            (verdict, extensions) = self.compare(&record.phones, share).await;
+        let is_usable = bounds::record(&mut record);
+        let (mut verdict, extensions) = self.compare(&record.phones, share).await;
+        // Somebody else's record is no loss, whatever it lacks.
+        if verdict.quality().is_some() && !is_usable {
+            verdict = RecordVerdict::Dropped(DropReason::NoUsableId);
         }
         if let Some(quality) = verdict.quality() {
             record.contact.quality = quality;

@@ -157,9 +157,14 @@ impl Platform {
             address.map_err(|error| (error.field(), error.to_string()))?;
         }
         let is_missing = |name: &&String| user.info.get(name).is_none_or(is_empty);
-        if let Some(name) = profile.inputs.required.iter().find(is_missing) {
+        if let Some(name) = profile.inputs.required_info.iter().find(is_missing) {
             let reason = format!("has no \"{name}\", without which this CRM cannot be searched");
             return Err(("user.platform_additional_info", reason));
+        }
+        let is_missing = |name: &&String| user.settings.get(name).is_none_or(is_empty);
+        if let Some(name) = profile.inputs.required_settings.iter().find(is_missing) {
+            let reason = format!("has no \"{name}\", without which this CRM cannot be searched");
+            return Err(("user.settings", reason));
         }
         if !profile.credential.takes_any_header() {
             let rendered = profile.credential.render(CredentialSource { auth, user });

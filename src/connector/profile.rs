@@ -69,8 +69,10 @@ pub(crate) struct Inputs {
     pub(crate) settings: Vec<String>,
     /// Fields of `platform_additional_info`.
     pub(crate) info: Vec<String>,
-    /// Those without which nothing can be searched.
-    pub(crate) required: Vec<String>,
+    /// Fields without which nothing can be searched.
+    pub(crate) required_info: Vec<String>,
+    /// Settings without which nothing can be searched.
+    pub(crate) required_settings: Vec<String>,
 }
 
 impl Profile {

@@ -120,8 +120,12 @@ fn table(rows: Vec<Value>) -> Result<Vec<Value>, LookupError> {
         .iter()
         .map(|column| text(Some(column)).trim().to_owned())
         .collect();
+    // Cells at the end of a row may be missing.
     let object = |row: Value| match row {
-        Value::Array(cells) => columns.iter().cloned().zip(cells).collect(),
+        Value::Array(cells) => {
+            let cells = cells.into_iter().chain(std::iter::repeat(Value::Null));
+            columns.iter().cloned().zip(cells).collect()
+        }
         _ => Value::Null,
     };
     Ok(rows.map(object).collect())
@@ -254,7 +258,10 @@ mod tests {
             (
                 &table,
                 json!({"values": [["ID", " Phone "], ["7", "555"], ["8"]]}),
-                Ok(vec![json!({"ID": "7", "Phone": "555"}), json!({"ID": "8"})]),
+                Ok(vec![
+                    json!({"ID": "7", "Phone": "555"}),
+                    json!({"ID": "8", "Phone": null}),
+                ]),
             ),
             (&table, json!({"range": "A1"}), Ok(vec![])),
             (&table, json!({"values": [{}]}), Err(SHAPE)),

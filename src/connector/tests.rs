@@ -267,6 +267,7 @@ fn reads_mail() -> Inputs {
     Inputs {
         settings: vec!["closed".to_owned()],
         info: vec!["mail".to_owned()],
-        required: Vec::new(),
+        required_info: Vec::new(),
+        required_settings: Vec::new(),
     }
 }

@@ -74,7 +74,7 @@ fn with_time_entry<const N: usize>(matters: [Value; N]) -> Value {
 
 #[tokio::test]
 async fn the_setting_for_time_entries_is_passed_on() {
-    let (_, daemon) = start().await;
+    let (_crm, daemon) = start().await;
     for (setting, expected) in [(json!({"value": false}), false), (json!(true), true)] {
         let mut request = find().platform("clio").hostname("eu.app.clio.com");
         let settings = json!({"clioDefaultTimeEntryTick": setting});

@@ -36,6 +36,7 @@ mod isolation;
 mod leaks;
 mod lifecycle;
 mod logs;
+mod many_numbers;
 mod matches;
 mod names_first;
 mod numbers;

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::FileConnector;
 use super::fill::Scope;
-use super::plan::{BatchLimits, SearchRequest};
+use super::plan::{BatchLimits, NumberUse, SearchRequest};
 use super::run::scope_of;
 use crate::connector::cpu_share::CpuShare;
 use crate::connector::group::GroupResult;
@@ -164,7 +164,8 @@ impl SearchRequest {
         if records.full_page && !any && self.is_exact {
             return Err(LookupError::CrmBadReply(BadReply::Filter));
         }
-        let is_whole = records.complete && (any || !records.full_page);
+        let lists_everybody = self.depends == NumberUse::Nothing;
+        let is_whole = records.complete && (any || lists_everybody || !records.full_page);
         let result = |list| if is_whole { GroupResult::Found(list) } else { GroupResult::Alone };
         Ok(lists.into_iter().map(result).collect())
     }

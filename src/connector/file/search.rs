@@ -1,12 +1,15 @@
 //! Searches a CRM as its file says.
 
 use futures_util::future::{join_all, try_join_all};
+use serde_json::Value;
 
 use super::FileConnector;
 use super::fill::Scope;
 use super::plan::{NumberUse, SearchRequest};
 use super::run::scope_of;
+use crate::connector::path::Path;
 use crate::connector::record::{List, Record};
+use crate::connector::success::ListShape;
 use crate::connector::{CrmSession, NumberSearch, refusals};
 use crate::domain::error::BadReply;
 use crate::domain::LookupError;
@@ -93,6 +96,9 @@ impl FileConnector {
             }
             Err(error) => return Err(error),
         };
+        if !plan.has_columns(&list.items) {
+            return Err(LookupError::CrmBadReply(BadReply::Shape));
+        }
         let mut records = list
             .read(|item| plan.record(scope, item, &self.plan.kept))
             .await;
@@ -119,6 +125,19 @@ fn is_due(plan: &SearchRequest, search: &NumberSearch<'_>) -> bool {
 }
 
 impl SearchRequest {
+    /// Whether a table has a column with phone numbers. Without it nobody would seem to be there.
+    fn has_columns(&self, rows: &[Value]) -> bool {
+        if self.request.list.shape != ListShape::Table {
+            return true;
+        }
+        let Some(row) = rows.iter().find(|row| row.is_object()) else {
+            return true;
+        };
+        let phones = self.phones.iter().flatten();
+        let mut columns = phones.filter_map(Path::split_first_key);
+        columns.any(|(column, _)| row.get(&column).is_some())
+    }
+
     /// A full page on which nobody has the number shows that the CRM did not search for it: it may
     /// ignore a filter that it does not know, and list everybody. That must not become "nobody".
     ///

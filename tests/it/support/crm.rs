@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use contactd::clock;
@@ -24,6 +24,8 @@ pub(crate) struct Seen {
     pub(crate) authorization: Option<String>,
     pub(crate) cookie: Option<String>,
     pub(crate) traceparent: Option<String>,
+    /// The JSON of a POST.
+    pub(crate) body: Value,
 }
 
 impl Seen {
@@ -205,7 +207,7 @@ impl FakeCrm {
             let (log, replies, delay) = (Arc::clone(&log), Arc::clone(&replies), line());
             async move {
                 clock::sleep(delay).await;
-                let seen = look_at(&request);
+                let seen = look_at(request).await;
                 log.lock().push(seen.clone());
                 let reply = replies.lock()(&seen);
                 clock::sleep(reply.delay).await;
@@ -299,24 +301,23 @@ pub(crate) fn person(id: u32, name: &str, phones: &[&str]) -> Value {
         "emails": ["p@example.com"], "primary_email": "p@example.com", "organization": {"id": 1, "name": "Acme"}}})
 }
 
-fn look_at(request: &Request) -> Seen {
+fn header(request: &Request, name: &str) -> Option<String> {
+    let value = request.headers().get(name)?;
+    Some(value.to_str().unwrap().to_owned())
+}
+
+async fn look_at(request: Request) -> Seen {
     let raw_query = request.uri().query().unwrap_or_default().to_owned();
     let query = url::form_urlencoded::parse(raw_query.as_bytes())
         .into_owned()
         .collect();
-    let header = |name| {
-        request
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().unwrap().to_owned())
-    };
-    let (authorization, cookie, traceparent) = (
-        header("authorization"),
-        header("cookie"),
-        header("traceparent"),
-    );
+    let [authorization, cookie, traceparent] =
+        ["authorization", "cookie", "traceparent"].map(|name| header(&request, name));
+    let path = request.uri().path().to_owned();
+    let body = to_bytes(request.into_body(), 1 << 20).await.unwrap();
     Seen {
-        path: request.uri().path().to_owned(),
+        path,
+        body: serde_json::from_slice(&body).unwrap_or_default(),
         query,
         raw_query,
         authorization,

@@ -320,13 +320,15 @@ fn inputs(plan: &Plan, base: &BaseForm, auth: &[Slot]) -> Inputs {
     {
         names.add_slot(slot);
     }
-    // Without its fields a search would make no request, and nobody would seem to be there.
+    // Without its values a search would make no request, and nobody would seem to be there.
     let searched = searches
         .clone()
         .filter(|search| search.request.each.is_none());
     for slot in searched.flat_map(|search| search.request.slots()) {
-        if let Name::Info(name, _) = &slot.name {
-            names.required.push(name.clone());
+        match &slot.name {
+            Name::Info(name, _) => names.required_info.push(name.clone()),
+            Name::Setting(name) => names.required_settings.push(name.clone()),
+            _ => {}
         }
     }
     for search in searches {
@@ -364,7 +366,8 @@ fn inputs(plan: &Plan, base: &BaseForm, auth: &[Slot]) -> Inputs {
 struct InputNames {
     settings: Vec<String>,
     info: Vec<String>,
-    required: Vec<String>,
+    required_info: Vec<String>,
+    required_settings: Vec<String>,
 }
 
 impl InputNames {
@@ -390,7 +393,8 @@ impl InputNames {
         Inputs {
             settings: each_once(self.settings),
             info: each_once(self.info),
-            required: each_once(self.required),
+            required_info: each_once(self.required_info),
+            required_settings: each_once(self.required_settings),
         }
     }
 }

@@ -37,8 +37,8 @@ pub(super) fn search(
         table.fault("names no number and no phones, so every record would match");
     }
     let batch = table.get("batch").and_then(|node| batch(node, faults));
-    if batch.is_some() && (depends != NumberUse::Lists || phones.is_none()) {
-        table.fault("has batch, which needs numbers.VIEW or texts in the request, and phones");
+    if batch.is_some() && (depends > NumberUse::Lists || phones.is_none()) {
+        table.fault("has batch, which needs phones, and numbers.VIEW or texts instead of number.VIEW and text");
     }
     Some(SearchRequest {
         request,
