@@ -62,6 +62,7 @@ mod reply_class;
 mod request;
 mod session;
 mod settings;
+mod sheet;
 mod spelling_order;
 mod spent;
 mod success;
@@ -90,6 +91,7 @@ use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
 pub(crate) use judge::{DropReason, RecordVerdict};
+pub(crate) use sheet::{Calls as CallCount, RequestSheet, Sheet};
 pub(crate) use witness::{CallSeen, Ending, Event, ReplySeen, Witness};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
@@ -97,6 +99,11 @@ pub(crate) use witness::{CallSeen, Ending, Event, ReplySeen, Witness};
 pub(crate) trait Connector: Send + Sync + fmt::Debug {
     /// The CRM's properties.
     fn profile(&self) -> &Arc<Profile>;
+
+    /// What the connector is and what it costs, for people.
+    fn sheet(&self) -> Sheet {
+        Sheet::of(self.profile())
+    }
 
     /// Asks the CRM whose the session's credential is, in one call. `None` if the reply names no
     /// user. Only called if [`Profile::names_users`].

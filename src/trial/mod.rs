@@ -24,4 +24,7 @@ pub(crate) use recorder::{Call, CallEnding, Judged, Seen};
 pub(crate) use recording::{Recording, read_recordings};
 pub(crate) use replay::Replay;
 pub(crate) use run::{LookUp, OtherEnd, Trial, TrialError};
-pub(crate) use subject::{Subject, SubjectError};
+pub(crate) use subject::{FaultText, Subject, SubjectError};
+
+pub(crate) use crate::domain::{Contact, NumberFormat, Region};
+pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet};

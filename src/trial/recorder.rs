@@ -101,6 +101,19 @@ impl Witness for Recorder {
 }
 
 impl Call {
+    /// Whether it was only shown.
+    pub(super) fn is_dry(&self) -> bool {
+        matches!(self.ending, CallEnding::Dry)
+    }
+
+    /// Shows it as a call to this CRM.
+    pub(super) fn move_to(&mut self, crm: &Url) {
+        let mut url = crm.clone();
+        url.set_path(self.url.path());
+        url.set_query(self.url.query());
+        self.url = url;
+    }
+
     fn of(seen: &CallSeen<'_>) -> Self {
         Self {
             is_search: seen.kind == CallKind::Search,
@@ -133,6 +146,11 @@ fn texts(headers: &http::HeaderMap) -> Vec<(String, String)> {
 }
 
 impl Judged {
+    /// Whether it is in the answer.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.verdict.quality().is_some()
+    }
+
     /// What became of the record, for a person.
     pub(crate) fn words(&self) -> String {
         let phone = |field: usize| self.phones.get(field).map_or("", String::as_str);

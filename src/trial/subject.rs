@@ -8,7 +8,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use crate::connector::{
-    Connector, Secrets, SpecFault, SpecKind, built_in, embedded, kinds, read_spec,
+    Connector, Secrets, Sheet, SpecFault, SpecKind, built_in, embedded, kinds, read_spec,
 };
 
 /// A connector, and where it came from.
@@ -23,15 +23,36 @@ pub(crate) struct Subject {
 pub(crate) enum SubjectError {
     #[error("{name}: {why}")]
     Unreadable { name: String, why: String },
-    #[error("{}", .0.join("\n\n"))]
-    Faulty(Vec<String>),
+    #[error("{}", all_of(.0))]
+    Faulty(Vec<FaultText>),
     #[error(
         "\"{0}\" is neither a file nor a built-in connector; `contactd connector list` shows these"
     )]
     Unknown(String),
 }
 
+/// Something wrong in a connector file.
+#[derive(Debug)]
+pub(crate) struct FaultText {
+    /// The keys that lead to the place; empty for the whole file.
+    pub(crate) key: String,
+    pub(crate) message: String,
+    /// Line and column, counted from 1.
+    pub(crate) position: Option<(usize, usize)>,
+    /// All of it for a person, with a caret.
+    pub(crate) shown: String,
+}
+
 impl Subject {
+    /// What the connector is and what it costs.
+    pub(crate) fn sheet(&self) -> Sheet {
+        let mut sheet = self.connector.sheet();
+        if sheet.name.is_empty() {
+            sheet.name.clone_from(&self.name);
+        }
+        sheet
+    }
+
     /// Reads a connector file, or takes a built-in connector.
     ///
     /// # Errors
@@ -94,7 +115,16 @@ fn language_of(name: &str) -> SpecKind {
 }
 
 fn faulty(name: &str, faults: &[SpecFault], source: &str) -> SubjectError {
-    let faults = faults.iter();
-    let explained = faults.map(|fault| format!("{name}: {}", fault.explain(source)));
-    SubjectError::Faulty(explained.collect())
+    let fault = |fault: &SpecFault| FaultText {
+        key: fault.key().to_owned(),
+        message: fault.message().to_owned(),
+        position: fault.position(source),
+        shown: format!("{name}: {}", fault.explain(source)),
+    };
+    SubjectError::Faulty(faults.iter().map(fault).collect())
+}
+
+fn all_of(faults: &[FaultText]) -> String {
+    let shown: Vec<&str> = faults.iter().map(|fault| fault.shown.as_str()).collect();
+    shown.join("\n\n")
 }
