@@ -172,7 +172,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "[connectors.a]\nbase_url = \"http://127.0.0.1:1\"",
         "connectors.a.kind",
     ),
-    ("[connectors.a]\nkind = \"salesforce\"", "connectors.a.kind"),
+    ("[connectors.a]\nkind = \"salesfarce\"", "connectors.a.kind"),
     ("[connectors.a]\nkind = 5", "connectors.a.kind"),
     ("[connectors.a]\nknid = \"clio\"", "connectors.a.knid"),
     (
