@@ -210,10 +210,12 @@ impl GateState {
         limiter: &QuotaLimiter,
         lane: Lane,
     ) -> SlotRequest {
+        let quota = limiter.quota();
         SlotRequest {
             scope,
             lane,
-            limits: limiter.quota().limits(self.allowed.limit()),
+            limits: quota.limits(self.allowed.limit()),
+            totals: quota.totals(),
             proof: CredentialProof::Proven,
             is_probe: false,
             is_paced: true,

@@ -28,6 +28,12 @@
 //! *background* lanes' share. Within the windows a [`governor`] paces the calls: the background
 //! lanes evenly, call pops with a burst.
 //!
+//! # Totals
+//! A CRM may also limit the calls on the wire at once, and those of 24 hours, whatever the calls
+//! are for. These [`totals`] are two more windows of a scope, which the quotas of all kinds of calls
+//! share. A call needs room in them as well. On the wire it holds a *place* until its reply has
+//! ended. The background lanes leave one place to call pops, and use only their share of a day.
+//!
 //! # Lanes
 //! A call pop needs room in one window, the other lanes in both. Both are checked before either is
 //! spent. While a call pop waits in the queue, no other lane gets a slot. A load that becomes more
@@ -51,7 +57,9 @@
 //! A daemon that starts without Redis does not know the calls of the last window. Neither does a
 //! Redis that has lost its data, or the count of one scope. For windows of up to five seconds
 //! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
-//! may spend the quota a second time. The log of invalidations shows the loss of all data. The loss
+//! may spend the quota a second time. So may a day: what Redis has lost, and what replicas spent
+//! without Redis, counts only in the replica that spent it. Places on the wire are waited for as
+//! long as a call takes at most, up to ten seconds. The log of invalidations shows the loss of all data. The loss
 //! of one scope is noticed by a replica that made calls in it within the last minute.
 //!
 //! # Hints
@@ -63,6 +71,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Instant, Stopwatch};
@@ -77,6 +86,7 @@ mod forecast;
 mod gate;
 mod gates;
 mod governor;
+mod held;
 mod hint;
 mod limiter;
 mod local;
@@ -87,6 +97,7 @@ mod queue;
 mod quota;
 mod request;
 mod shared;
+mod totals;
 mod usage;
 mod waiting;
 mod waits;
@@ -100,6 +111,8 @@ pub(crate) use shared::SharedQuota;
 pub(crate) use usage::Usage;
 
 use gates::QuotaGates;
+use limiter::QuotaLimiter;
+use totals::TotalCounts;
 use waits::WaitHistograms;
 
 /// If the credential's turn does not come within this time after its owner's, the call waits for
@@ -187,17 +200,21 @@ impl Budget {
         shared: Option<&SharedQuota>,
     ) -> Self {
         let quotas = quotas.into();
+        let totals = Arc::new(TotalCounts::new(config.call_timeout));
+        let gates = |quota, is_used, shared| {
+            let limiter = QuotaLimiter::new(quota, config, Arc::clone(&totals), shared);
+            QuotaGates::new(limiter, is_used)
+        };
         let own = |kind| {
             let is_used = quotas.own(kind).is_some();
-            QuotaGates::new(
-                *quotas.of(kind),
+            gates(
+                quotas.of(kind),
                 is_used,
-                config,
                 shared.map(|shared| shared.of(kind)),
             )
         };
         let (search, other) = (own(CallKind::Search), own(CallKind::Other));
-        let all = QuotaGates::new(quotas.all, true, config, shared.cloned());
+        let all = gates(quotas.all, true, shared.cloned());
         Self {
             all,
             search,
@@ -312,7 +329,7 @@ impl Budget {
         ] {
             let is_used = quotas.own(kind).is_some();
             let was_used = gates.is_used();
-            gates.set(*quotas.of(kind), admitted, is_used && !was_used);
+            gates.set(quotas.of(kind), admitted, is_used && !was_used);
             gates.set_used(is_used);
             joined |= was_used && !is_used;
         }

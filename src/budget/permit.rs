@@ -33,12 +33,21 @@ impl CountedSlot {
             limiter,
             slot,
         } = self;
-        limiter.release(&slot, at);
+        if limiter.release(&slot, at) {
+            gate.refresh();
+        }
         let update = gate.apply_hint(&limiter, hint, is_owner, granted);
         async move {
             if let Some(update) = update {
                 limiter.publish(gate.scope(), update).await;
             }
+        }
+    }
+
+    /// The call got no reply and could not arrive after `at`.
+    fn end(&self, at: Instant) {
+        if self.limiter.release(&self.slot, at) {
+            self.gate.refresh();
         }
     }
 
@@ -122,8 +131,7 @@ impl Permit {
     /// The call gets no reply and can no longer arrive after `at`: its connection could not be
     /// made, or broke.
     pub(crate) fn end_since(self, at: Instant) {
-        self.counted()
-            .for_each(|counted| counted.limiter.release(&counted.slot, at));
+        self.counted().for_each(|counted| counted.end(at));
     }
 
     fn counted(&self) -> impl Iterator<Item = &CountedSlot> {

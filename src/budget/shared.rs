@@ -1,5 +1,5 @@
-//! The count of all replicas: one hash and two sorted sets in Redis for each scope, changed only by
-//! scripts.
+//! The count of all replicas: one hash and two sorted sets in Redis for each scope, and as many for
+//! the totals over all kinds of calls, changed only by scripts.
 //!
 //! Defines the names of those keys and the scripts' arguments. As long as Redis keeps the keys, all
 //! replicas together stay within the quota. A request ends within the link's timeout. Keys that are
@@ -14,10 +14,12 @@ use redis::Script;
 use tokio_util::task::TaskTracker;
 
 use super::forecast::{Forecast, NextCalls, Reserved, RoomForecast};
+use super::held::{Held, LOOK_AGAIN, TotalsHeld};
 use super::pauses::Pause;
 use super::queue::CredentialProof;
-use super::quota::{CallKind, Quota, TokenBucket};
+use super::quota::{CallKind, DAY, Quota, TokenBucket, WindowLimits};
 use super::request::{SCOPE_KNOWN, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
+use super::totals::{self, PART_OF_DAY};
 use super::window::{FORESEEN, FreeTimes, micros};
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
@@ -33,8 +35,10 @@ const LATENESS: Duration = Duration::from_millis(100);
 pub(crate) struct SharedQuota {
     link: Link,
     tasks: TaskTracker,
-    /// The connector, and the kind of call if it has a quota of its own.
+    /// The connector.
     whose: String,
+    /// The kind of call, if it has a quota of its own.
+    kind: Option<&'static str>,
     /// The prefix of the names of this replica's calls.
     replica: String,
     calls: Arc<AtomicU64>,
@@ -67,8 +71,8 @@ type ScriptReply = (
     u32,
     Vec<i64>,
     u32,
-    u32,
-    u32,
+    [u32; 2],
+    Vec<i64>,
 );
 
 /// A pace as the request script takes it, in microseconds.
@@ -113,6 +117,7 @@ impl Gcra {
 /// Gives back a call whose reply was lost, unless its name is taken out first.
 struct GiveBackOnDrop<'a> {
     shared: &'a SharedQuota,
+    terms: &'a SharedTerms,
     scope: ScopeTag,
     name: Option<String>,
 }
@@ -120,7 +125,7 @@ struct GiveBackOnDrop<'a> {
 impl Drop for GiveBackOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            self.shared.release(self.scope, &name, Duration::ZERO);
+            self.shared.give_back(self.scope, &name, self.terms);
         }
     }
 }
@@ -142,6 +147,7 @@ impl SharedQuota {
             link,
             tasks,
             whose,
+            kind: None,
             replica,
             calls: Arc::default(),
             scripts: Arc::new(scripts),
@@ -155,7 +161,7 @@ impl SharedQuota {
             CallKind::Other => "other",
         };
         Self {
-            whose: format!("{}:{kind}", self.whose),
+            kind: Some(kind),
             ..self.clone()
         }
     }
@@ -177,6 +183,7 @@ impl SharedQuota {
         let args = arguments(terms, request, paces, &name);
         let mut undelivered = GiveBackOnDrop {
             shared: self,
+            terms,
             scope: request.scope,
             // A call that was already made always counts.
             name: (!request.is_made).then(|| name.clone()),
@@ -190,7 +197,7 @@ impl SharedQuota {
         };
         Ok(SlotReply {
             granted: is_granted.then_some(slot),
-            forecast: forecast(&terms.quota, paces, reply),
+            forecast: forecast(terms, paces, reply),
             pause: Pause {
                 all: duration(pause_of_all),
                 background: duration(pause_of_background),
@@ -237,10 +244,26 @@ impl SharedQuota {
         }
     }
 
-    /// Holds the call of this name for `after` from now and no longer. Best effort: otherwise it is
-    /// held as long as one without a known end.
+    /// Holds the call of this name for `after` from now and no longer, and takes it from the wire.
+    /// Best effort: otherwise it is held as long as one without a known end.
     pub(super) fn release(&self, scope: ScopeTag, name: &str, after: Duration) {
-        let (shared, texts) = (self.clone(), [name.to_owned(), micros(after).to_string()]);
+        self.free(scope, [name.to_owned(), micros(after).to_string()].into());
+    }
+
+    /// The call of this name was not made and counts nowhere. Best effort, as a release.
+    pub(super) fn give_back(&self, scope: ScopeTag, name: &str, terms: &SharedTerms) {
+        let numbers = [
+            -1,
+            micros(terms.hold),
+            micros(terms.call_timeout),
+            micros(PART_OF_DAY),
+        ];
+        let texts = numbers.iter().map(i64::to_string);
+        self.free(scope, [name.to_owned()].into_iter().chain(texts).collect());
+    }
+
+    fn free(&self, scope: ScopeTag, texts: Vec<String>) {
+        let shared = self.clone();
         self.tasks.spawn(async move {
             let keys = shared.keys(scope);
             if let Err(error) = shared
@@ -253,9 +276,16 @@ impl SharedQuota {
     }
 
     /// In one hash slot, so that a script may use all of them.
-    fn keys(&self, scope: ScopeTag) -> [String; 3] {
+    fn keys(&self, scope: ScopeTag) -> [String; 6] {
         let tag = format!("{{q:{}:{}}}", self.whose, hex(&scope.to_bytes()));
-        ["q", "w", "b"].map(|part| self.link.key(&[&tag, part]))
+        let own = |part| match self.kind {
+            None => self.link.key(&[&tag, part]),
+            Some(kind) => self.link.key(&[&tag, kind, part]),
+        };
+        let of_all_kinds = |part| self.link.key(&[&tag, part]);
+        let [q, w, b] = ["q", "w", "b"].map(own);
+        let [t, p, pb] = ["t", "p", "pb"].map(of_all_kinds);
+        [q, w, b, t, p, pb]
     }
 
     async fn run<T: redis::FromRedisValue>(
@@ -284,6 +314,7 @@ fn arguments(
     numbers
         .chain(names.map(str::to_owned))
         .chain(rules.iter().map(i64::to_string))
+        .chain(total_arguments(terms).iter().map(i64::to_string))
         .collect()
 }
 
@@ -308,7 +339,7 @@ fn window_arguments(
     ]
 }
 
-/// The arguments from 14 on: the owner of the call, and what Redis must know.
+/// Arguments 14 to 24: the owner of the call, and what Redis must know.
 fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra; 3]) -> [i64; 11] {
     let expected = terms.expected.call.as_ref();
     let unknown_for = if request.is_paced {
@@ -332,7 +363,49 @@ fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra;
     ]
 }
 
-fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: ScriptReply) -> Forecast {
+/// The arguments from 25 on: the totals.
+fn total_arguments(terms: &SharedTerms) -> [i64; 11] {
+    let limits = |limits: Option<WindowLimits>| {
+        limits.map_or([0; 2], |limits| {
+            [false, true].map(|is_background| i64::from(limits.of(is_background)))
+        })
+    };
+    let [places, share_places] = limits(terms.totals.at_once);
+    let [day, share_day] = limits(terms.totals.per_day);
+    let [own_day, own_share_day] = terms.own.day.map(|held| i64::from(held.calls));
+    [
+        places,
+        share_places,
+        day,
+        share_day,
+        micros(terms.call_timeout),
+        micros(LOOK_AGAIN),
+        micros(totals::LATENESS),
+        micros(PART_OF_DAY),
+        micros(DAY),
+        own_day,
+        own_share_day,
+    ]
+}
+
+/// What the script says that all replicas hold in the totals.
+fn held_in_totals(own: &TotalsHeld, numbers: &[i64]) -> TotalsHeld {
+    let number = |at: usize| numbers.get(at).copied().unwrap_or(0);
+    let calls = |at| u32::try_from(number(at)).unwrap_or(u32::MAX);
+    let day = |at| Held {
+        calls: calls(at),
+        free_in: number(at + 1),
+    };
+    TotalsHeld {
+        wire: [calls(0), calls(1)],
+        day: [day(2), day(4)],
+        stopped: number(6),
+        mean: own.mean,
+    }
+}
+
+fn forecast(terms: &SharedTerms, [all, share, _]: [Gcra; 3], reply: ScriptReply) -> Forecast {
+    let quota = &terms.quota;
     let (
         _,
         next,
@@ -344,10 +417,11 @@ fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: ScriptReply) -> Fo
         share_held,
         share_times,
         is_reserved,
-        limit,
-        share_limit,
+        [limit, share_limit],
+        in_totals,
     ) = reply;
-    let room = |limit, held, times, next, pace: Gcra| RoomForecast {
+    let [all_totals, share_totals] = held_in_totals(&terms.own, &in_totals).rooms(&terms.totals);
+    let room = |limit, held, times, next, pace: Gcra, totals| RoomForecast {
         limit,
         free_times: FreeTimes {
             held,
@@ -359,10 +433,18 @@ fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: ScriptReply) -> Fo
             interval: pace.interval,
         },
         reserved: Reserved::one_if(is_reserved == 1, limit, quota.burst().get()),
+        totals,
     };
     Forecast::now(
-        room(limit, held, times, next, all),
-        room(share_limit, share_held, share_times, share_next, share),
+        room(limit, held, times, next, all, all_totals),
+        room(
+            share_limit,
+            share_held,
+            share_times,
+            share_next,
+            share,
+            share_totals,
+        ),
     )
 }
 

@@ -141,7 +141,9 @@ impl<'a> QueuedCall<'a> {
         }
         let ready_in = state.turn_of(self.key, now);
         let is_late = patience.is_some_and(|patience| patience.is_zero())
-            || deadline.is_some_and(|deadline| ready_in > deadline.saturating_duration_since(now));
+            || deadline.is_some_and(|deadline| {
+                !ready_in.is_zero() && ready_in >= deadline.saturating_duration_since(now)
+            });
         if is_late {
             return NextStep::Refuse(Exhausted {
                 retry_after: ready_in,
