@@ -10,6 +10,12 @@ use super::window::{FreeTimes, micros};
 use crate::clock::{self, Instant};
 use crate::domain::lane::Lane;
 
+/// When a call without a place on the wire may have one, as far as anybody knows: any call may end
+/// any time. A call with less time left is refused, so that its caller learns of it in time.
+pub(super) const NEXT_PLACE: Duration = Duration::from_millis(30);
+/// How soon such a call asks again.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// When the pace allows the next calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct NextCalls {
@@ -128,6 +134,16 @@ impl Forecast {
             ..RoomForecast::default()
         };
         Self::now(room.clone(), room)
+    }
+
+    /// How soon a call that only lacks a place on the wire asks again.
+    pub(super) fn recheck_in(
+        &self,
+        whose: (Lane, CredentialProof),
+        now: Instant,
+    ) -> Option<Duration> {
+        let wait = self.wait(whose, WaitersAhead::default(), self.seen);
+        (wait == NEXT_PLACE).then(|| (self.seen + LOOK_AGAIN).saturating_duration_since(now))
     }
 
     /// Time until there is room for a waiter behind others. A background lane needs room in both.

@@ -3,13 +3,9 @@
 
 use std::time::Duration;
 
-use super::forecast::WindowRoom;
+use super::forecast::{NEXT_PLACE, WindowRoom};
 use super::quota::{DAY, Totals};
 use super::window::{FreeTimes, micros};
-
-/// How soon a call without a place on the wire asks again. Any call may end any time, at any
-/// replica.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How many calls of a window are held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,7 +47,7 @@ impl TotalsHeld {
     fn place(&self, limit: u32, is_background: bool) -> WindowRoom {
         let mut held = Held {
             calls: self.wire[usize::from(is_background)],
-            free_in: micros(LOOK_AGAIN),
+            free_in: micros(NEXT_PLACE),
         };
         if is_background && self.stopped > 0 {
             held.calls = held.calls.max(limit);

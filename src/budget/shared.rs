@@ -13,8 +13,8 @@ use std::time::Duration;
 use redis::Script;
 use tokio_util::task::TaskTracker;
 
-use super::forecast::{Forecast, NextCalls, Reserved, RoomForecast};
-use super::held::{Held, LOOK_AGAIN, TotalsHeld};
+use super::forecast::{Forecast, LOOK_AGAIN, NextCalls, Reserved, RoomForecast};
+use super::held::{Held, TotalsHeld};
 use super::pauses::Pause;
 use super::queue::CredentialProof;
 use super::quota::{CallKind, DAY, Quota, TokenBucket, WindowLimits};

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::held::{Held, LOOK_AGAIN, TotalsHeld};
+use super::forecast::LOOK_AGAIN;
+use super::held::{Held, TotalsHeld};
 use super::quota::{DAY, Totals};
 use super::request::{Slot, SlotRequest};
 use super::window::{SlidingWindow, micros};

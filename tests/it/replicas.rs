@@ -5,6 +5,7 @@ mod loads;
 mod lost_counts;
 mod quota;
 mod strict;
+mod totals;
 
 use std::time::Duration;
 
