@@ -58,9 +58,10 @@
 //! Redis that has lost its data, or the count of one scope. For windows of up to five seconds
 //! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
 //! may spend the quota a second time. So may a day: what Redis has lost, and what replicas spent
-//! without Redis, counts only in the replica that spent it. Places on the wire are waited for as
-//! long as a call takes at most, up to ten seconds. The log of invalidations shows the loss of all data. The loss
-//! of one scope is noticed by a replica that made calls in it within the last minute.
+//! without Redis, counts only in the replica that spent it. If calls on the wire are limited,
+//! nothing is spent either until those of other replicas must have ended, for up to ten seconds.
+//! The log of invalidations shows the loss of all data. The loss of one scope is noticed by a
+//! replica that made calls in it within the last minute.
 //!
 //! # Hints
 //! A refusal (429) pauses the scope for as long as the reply says, or for 1 s doubling up to 60 s.

@@ -4,6 +4,7 @@ mod forgetting;
 mod loads;
 mod lost_counts;
 mod quota;
+mod scripts;
 mod strict;
 mod totals;
 

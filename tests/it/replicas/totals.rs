@@ -18,14 +18,14 @@ const SETTLED: Duration = Duration::from_secs(6);
 async fn fleet(crm: &FakeCrm, redis: &str, totals: &str) -> Vec<TestDaemon> {
     let mut daemons = Vec::new();
     for _ in 0..3 {
-        daemons.push(replica(crm, redis, totals).await);
+        daemons.push(replica(crm, redis, 3, totals).await);
     }
     daemons
 }
 
-async fn replica(crm: &FakeCrm, redis: &str, totals: &str) -> TestDaemon {
+async fn replica(crm: &FakeCrm, redis: &str, replicas: usize, totals: &str) -> TestDaemon {
     let toml = format!(
-        "[redis]\nurl = \"{redis}\"\nreplicas = 3\ntimeout = \"500ms\"\n[lookup]\ncall_timeout = \"1500ms\"\n\
+        "[redis]\nurl = \"{redis}\"\nreplicas = {replicas}\ntimeout = \"500ms\"\n[lookup]\ncall_timeout = \"1500ms\"\n\
          [connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n\
          quota = {{ rate = 100, per = \"1s\", burst = 100, {totals} }}\n",
         crm.url()
@@ -129,4 +129,42 @@ async fn a_fleet_shares_a_day_and_a_restart_does_not_begin_it_again() {
         reasons.iter().all(|reason| reason == "BUDGET_EXHAUSTED"),
         "{reasons:?}"
     );
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_day_that_redis_has_lost_is_spent_at_most_once_by_each_replica() {
+    for (replicas, most) in [(1, 100), (3, 300)] {
+        let (redis, crm) = (RedisServer::start().await, FakeCrm::with(vec![]).await);
+        let url = redis.url();
+        let daemons =
+            join_all((0..replicas).map(|_| replica(&crm, &url, replicas, "per_day = 100"))).await;
+        sleep(SETTLED).await;
+        for flush in 0..3 {
+            for n in 0..130 {
+                let request = find().number(&number(flush * 200 + n));
+                let _ = daemons[n % replicas]
+                    .find(request.within(Duration::from_secs(4)))
+                    .await;
+            }
+            redis.flush();
+            sleep(SETTLED).await;
+        }
+        let made = crm.seen().len() + crm.asked_who();
+        report(&format!(
+            "{replicas} replicas made {made} calls of 100 in a day that was lost twice"
+        ));
+        assert!(
+            made >= 100 && made <= most,
+            "{replicas} replicas: {made} calls"
+        );
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "figures for whoever runs the test with --nocapture"
+)]
+fn report(figures: &str) {
+    println!("{figures}");
 }
