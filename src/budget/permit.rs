@@ -58,15 +58,15 @@ impl CountedSlot {
 
 /// A call that one gate has let pass and that is not made yet. Given back on drop.
 #[derive(Debug)]
-pub(super) struct SlotGuard(Option<CountedSlot>);
+pub(super) struct SlotGuard(Option<Box<CountedSlot>>);
 
 impl SlotGuard {
     pub(super) fn new(counted: CountedSlot) -> Self {
-        Self(Some(counted))
+        Self(Some(Box::new(counted)))
     }
 
     /// The call is made.
-    fn spend(mut self) -> Option<CountedSlot> {
+    fn spend(mut self) -> Option<Box<CountedSlot>> {
         self.0.take()
     }
 }
@@ -84,9 +84,10 @@ impl Drop for SlotGuard {
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
 pub(crate) struct Permit {
-    owner: Option<CountedSlot>,
+    /// Boxed, as the other: every future of a call holds a permit.
+    owner: Option<Box<CountedSlot>>,
     /// The slot in the credential's scope, if that is another one.
-    credential: Option<CountedSlot>,
+    credential: Option<Box<CountedSlot>>,
     granted: Instant,
 }
 
@@ -135,6 +136,6 @@ impl Permit {
     }
 
     fn counted(&self) -> impl Iterator<Item = &CountedSlot> {
-        self.owner.iter().chain(&self.credential)
+        self.owner.iter().chain(&self.credential).map(Box::as_ref)
     }
 }

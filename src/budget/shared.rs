@@ -278,14 +278,19 @@ impl SharedQuota {
     /// In one hash slot, so that a script may use all of them.
     fn keys(&self, scope: ScopeTag) -> [String; 6] {
         let tag = format!("{{q:{}:{}}}", self.whose, hex(&scope.to_bytes()));
+        let of_all_kinds = |part| self.link.key(&[&tag, part]);
         let own = |part| match self.kind {
-            None => self.link.key(&[&tag, part]),
+            None => of_all_kinds(part),
             Some(kind) => self.link.key(&[&tag, kind, part]),
         };
-        let of_all_kinds = |part| self.link.key(&[&tag, part]);
-        let [q, w, b] = ["q", "w", "b"].map(own);
-        let [t, p, pb] = ["t", "p", "pb"].map(of_all_kinds);
-        [q, w, b, t, p, pb]
+        [
+            own("q"),
+            own("w"),
+            own("b"),
+            of_all_kinds("t"),
+            of_all_kinds("p"),
+            of_all_kinds("pb"),
+        ]
     }
 
     async fn run<T: redis::FromRedisValue>(
