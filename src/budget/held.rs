@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::forecast::{NEXT_PLACE, WindowRoom};
-use super::quota::{DAY, Totals};
+use super::limits::Totals;
+use super::quota::DAY;
 use super::window::{FreeTimes, micros};
 
 /// How many calls of a window are held.

@@ -27,12 +27,8 @@
 //! arrive, and one window longer. Each scope has two windows: one of *all* calls, and one of the
 //! *background* lanes' share. Within the windows a [`governor`] paces the calls: the background
 //! lanes evenly, call pops with a burst.
-//!
-//! # Totals
-//! A CRM may also limit the calls on the wire at once, and those of 24 hours, whatever the calls
-//! are for. These [`totals`] are two more windows of a scope, which the quotas of all kinds of calls
-//! share. A call needs room in them as well. On the wire it holds a *place* until its reply has
-//! ended. The background lanes leave one place to call pops, and use only their share of a day.
+//! The CRM's limits on calls at once and on calls of 24 hours are two more windows, which all kinds
+//! of calls share ([`totals`]). A call has a *place* on the wire until its reply has ended.
 //!
 //! # Lanes
 //! A call pop needs room in one window, the other lanes in both. Both are checked before either is
@@ -57,9 +53,9 @@
 //! A daemon that starts without Redis does not know the calls of the last window. Neither does a
 //! Redis that has lost its data, or the count of one scope. For windows of up to five seconds
 //! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
-//! may spend the quota a second time. So may a day: what Redis has lost, and what replicas spent
-//! without Redis, counts only in the replica that spent it. If calls on the wire are limited,
-//! nothing is spent either until those of other replicas must have ended, for up to ten seconds.
+//! may spend the quota a second time. What Redis has lost of a day, and what was spent without it,
+//! counts only in the replica that spent it. If places are limited, nothing is spent until the
+//! calls of other replicas must have ended, for up to ten seconds.
 //! The log of invalidations shows the loss of all data. The loss of one scope is noticed by a
 //! replica that made calls in it within the last minute.
 //!
@@ -90,6 +86,7 @@ mod governor;
 mod held;
 mod hint;
 mod limiter;
+mod limits;
 mod local;
 mod past;
 mod pauses;
@@ -97,6 +94,7 @@ mod permit;
 mod queue;
 mod quota;
 mod request;
+mod script;
 mod shared;
 mod totals;
 mod usage;

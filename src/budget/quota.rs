@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::absent::AbsentReplicas;
+use super::limits::{Totals, WindowLimits};
 
 /// The shortest interval between calls. No CRM's limit is shorter, and a limiter that counts
 /// microseconds needs it.
@@ -275,88 +275,6 @@ impl Quota {
     }
 }
 
-/// What a CRM allows whatever the calls are for. The quotas of all kinds of calls share these.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    /// Calls on the wire at once.
-    pub(super) at_once: Option<WindowLimits>,
-    /// Calls in any 24 hours.
-    pub(super) per_day: Option<WindowLimits>,
-}
-
-impl Totals {
-    /// Whether the CRM limits neither.
-    pub(super) fn is_empty(self) -> bool {
-        self == Self::default()
-    }
-
-    /// As [`WindowLimits::among`].
-    pub(super) fn among(self, replicas: NonZeroU32) -> Self {
-        self.map(|limits| limits.among(replicas))
-    }
-
-    /// As [`WindowLimits::leaving`].
-    pub(super) fn leaving(self, absent: AbsentReplicas) -> Self {
-        self.map(|limits| limits.leaving(absent))
-    }
-
-    fn map(self, change: impl Fn(WindowLimits) -> WindowLimits) -> Self {
-        Self {
-            at_once: self.at_once.map(&change),
-            per_day: self.per_day.map(&change),
-        }
-    }
-}
-
-/// The most calls of one window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct WindowLimits {
-    /// Of all lanes.
-    pub(crate) all: u32,
-    /// Of the background lanes together.
-    pub(crate) background: u32,
-}
-
-impl WindowLimits {
-    /// One replica's part, if `replicas` share the limits without communicating. At least one call,
-    /// so that replicas beyond the limit may make one call each.
-    pub(super) fn among(self, replicas: NonZeroU32) -> Self {
-        let part = |limit: u32| (limit / replicas).max(1);
-        Self {
-            all: part(self.all),
-            background: part(self.background),
-        }
-    }
-
-    /// The limits without the part of absent replicas. At least one call.
-    pub(super) fn leaving(self, absent: AbsentReplicas) -> Self {
-        let Some(of) = NonZeroU32::new(absent.of) else {
-            return self;
-        };
-        let all = self
-            .all
-            .saturating_sub(self.among(of).all.saturating_mul(absent.count))
-            .max(1);
-        Self {
-            all,
-            background: self.background.min(all),
-        }
-    }
-
-    fn calls(self) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.all)
-    }
-
-    /// The limit of a lane.
-    pub(super) fn of(self, is_background: bool) -> u32 {
-        if is_background {
-            self.background
-        } else {
-            self.all
-        }
-    }
-}
-
 /// The purpose of a call. CRMs may count the two separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum CallKind {
@@ -468,6 +386,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::budget::absent::AbsentReplicas;
 
     fn quota(rate: u32, per: Duration, burst: u32, share: f64) -> Result<Quota, QuotaError> {
         Quota::new(rate, per, burst, Scope::User, share)

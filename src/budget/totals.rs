@@ -13,7 +13,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::forecast::LOOK_AGAIN;
 use super::held::{Held, TotalsHeld};
-use super::quota::{DAY, Totals};
+use super::limits::Totals;
+use super::quota::DAY;
 use super::request::{Slot, SlotRequest};
 use super::window::{SlidingWindow, micros};
 use crate::clock::{self, Instant};
@@ -244,7 +245,7 @@ impl LockedTotals<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::quota::WindowLimits;
+    use crate::budget::limits::WindowLimits;
     use crate::domain::KeyMaker;
 
     fn slot(in_totals: Instant) -> Slot {
