@@ -1,5 +1,6 @@
 //! What the status page shows besides the metrics: totals from rooms that the page does not see.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -46,6 +47,8 @@ fn quota(name: &str, budget: &Budget) -> QuotaView {
         per_seconds: all.per().as_secs_f64(),
         burst: all.burst().get(),
         scope: all.scope().name(),
+        concurrent: all.concurrent().map(NonZeroU32::get),
+        per_day: all.per_day().map(NonZeroU32::get),
         apart: Vec::new(),
         scopes: 0,
         resting: 0,

@@ -36,6 +36,10 @@ pub(crate) struct QuotaView {
     pub(crate) burst: u32,
     /// `user` or `account`: whose calls are counted together.
     pub(crate) scope: &'static str,
+    /// Calls on the wire at once, if the CRM limits them.
+    pub(crate) concurrent: Option<u32>,
+    /// Calls in any 24 hours, if the CRM limits them.
+    pub(crate) per_day: Option<u32>,
     /// Separate quotas of one kind of call.
     pub(crate) apart: Vec<SeparateQuota>,
     /// The number of scopes in use now.

@@ -15,6 +15,10 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+fn totals() -> Arc<TotalCounts> {
+    Arc::new(TotalCounts::new(5 * PER))
+}
+
 struct LocalCount {
     local: LocalLimiter,
     quota: Quota,
@@ -26,7 +30,7 @@ impl LocalCount {
     fn new(rate: u32, burst: u32, share: f64) -> Self {
         let quota = Quota::new(rate, PER, burst, Scope::Account, share).unwrap();
         Self {
-            local: LocalLimiter::new(&quota, NonZeroU32::MIN),
+            local: LocalLimiter::new(&quota, NonZeroU32::MIN, totals()),
             quota,
             proof: CredentialProof::Proven,
             reserve_for: Duration::ZERO,
@@ -39,6 +43,7 @@ impl LocalCount {
             scope,
             lane,
             limits,
+            totals: self.quota.totals(),
             proof,
             is_probe: false,
             is_paced: true,
@@ -161,7 +166,7 @@ async fn scopes_do_not_share_and_replicas_get_equal_parts() {
         "what is held stays held"
     );
     let at_least_five = LocalCount {
-        local: LocalLimiter::new(&count.quota, NonZeroU32::new(5).unwrap()),
+        local: LocalLimiter::new(&count.quota, NonZeroU32::new(5).unwrap(), totals()),
         ..count
     };
     at_least_five
@@ -208,7 +213,7 @@ async fn a_sweep_keeps_an_outage_and_that_others_may_count_for_themselves() {
     count.local.redis_failed(a, PER);
     count.local.sweep();
     assert_eq!(holds(), crate::budget::past::CountSource::Own);
-    count.local.redis_answered(a, &count.quota);
+    count.local.redis_answered(a, PER);
     count.local.sweep();
     assert_eq!(holds(), crate::budget::past::CountSource::SharedWithinShare);
 }

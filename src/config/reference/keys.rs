@@ -213,13 +213,13 @@ pub(super) const SETTINGS: [Setting; 50] = [
     in_words(
         "connectors.NAME.quota",
         "by kind",
-        "`{ rate, per, burst, scope, prefetch_share }`: see [What is spent on a \
+        "`{ rate, per, burst, scope, prefetch_share, concurrent, per_day }`: see [What is spent on a \
          CRM](#what-is-spent-on-a-crm)",
     ),
     in_words(
         "connectors.NAME.quota.search",
         "by kind",
-        "the same without `scope`, for searches only, if the CRM counts searches separately",
+        "`{ rate, per, burst, prefetch_share }` for searches only, if the CRM counts searches separately",
     ),
     in_words(
         "connectors.NAME.quota.other",

@@ -55,6 +55,12 @@ fn limits(quota: &QuotaView) -> String {
         let (kind, rate, per) = (own.kind, own.rate, period(own.per_seconds));
         let _ = write!(limits, "; {kind}: {rate} per {per}");
     }
+    if let Some(concurrent) = quota.concurrent {
+        let _ = write!(limits, "; {concurrent} on the wire");
+    }
+    if let Some(per_day) = quota.per_day {
+        let _ = write!(limits, "; {per_day} a day");
+    }
     limits
 }
 

@@ -244,6 +244,26 @@ const MISTAKES: &[(&str, &str)] = &[
         "connectors.a.quota.prefetch_share",
     ),
     (
+        "[connectors.a]\nkind = \"clio\"\nquota = { concurrent = 0 }",
+        "connectors.a.quota.concurrent",
+    ),
+    (
+        "[connectors.a]\nkind = \"clio\"\nquota = { per_day = 0 }",
+        "connectors.a.quota.per_day",
+    ),
+    (
+        "[connectors.a]\nkind = \"clio\"\nquota = { per_day = 49 }",
+        "connectors.a.quota.per_day",
+    ),
+    (
+        "[connectors.a]\nkind = \"clio\"\nquota = { per_day = 99, search = { rate = 100 } }",
+        "connectors.a.quota.per_day",
+    ),
+    (
+        "[connectors.a]\nkind = \"clio\"\nquota = { search = { concurrent = 2 } }",
+        "connectors.a.quota.search.concurrent",
+    ),
+    (
         "[connectors.a]\nkind = \"clio\"\nquota = { rates = 2 }",
         "connectors.a.quota.rates",
     ),
