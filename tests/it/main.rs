@@ -52,6 +52,7 @@ mod redis_tier;
 mod reload;
 mod replicas;
 mod settings;
+mod soak;
 mod status_page;
 mod stumbles;
 mod tls;
