@@ -214,7 +214,7 @@ impl GateState {
             scope,
             lane,
             limits: limiter.quota().limits(self.allowed.limit()),
-            proof: CredentialProof::Proven,
+            proof: CredentialProof::Verified,
             is_probe: false,
             is_paced: true,
             patience: None,
