@@ -51,21 +51,21 @@ fn quota(name: &str, budget: &Budget) -> QuotaView {
         per_day: all.per_day().map(NonZeroU32::get),
         apart: Vec::new(),
         scopes: 0,
-        resting: 0,
-        background_resting: 0,
+        paused: 0,
+        background_paused: 0,
         waiting: WaitingView::default(),
     };
     for (kind, quota, usage) in budget.usage() {
         let Usage {
             scopes,
-            paused: resting,
-            background_paused: background_resting,
+            paused,
+            background_paused,
             waiting: [call_pop, revalidate, prefetch],
         } = usage;
         sum.apart.extend(kind.map(|kind| apart(kind, &quota)));
         sum.scopes = sum.scopes.max(scopes);
-        sum.resting = sum.resting.max(resting);
-        sum.background_resting = sum.background_resting.max(background_resting);
+        sum.paused = sum.paused.max(paused);
+        sum.background_paused = sum.background_paused.max(background_paused);
         sum.waiting.call_pop += call_pop;
         sum.waiting.revalidate += revalidate;
         sum.waiting.prefetch += prefetch;

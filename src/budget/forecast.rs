@@ -154,8 +154,8 @@ impl Forecast {
         now: Instant,
     ) -> Duration {
         let room_in = |room: &RoomForecast, ahead: usize| match proof {
-            CredentialProof::Proven => room.in_micros(ahead, Reserved::default()),
-            CredentialProof::Unproven => room.in_micros(ahead, room.reserved),
+            CredentialProof::Verified => room.in_micros(ahead, Reserved::default()),
+            CredentialProof::Unverified => room.in_micros(ahead, room.reserved),
         };
         let mut micros = room_in(&self.all, ahead.all);
         if lane.is_background() {

@@ -226,7 +226,7 @@ impl GateState {
             lane,
             limits: quota.limits(self.allowed.limit()),
             totals: quota.totals(),
-            proof: CredentialProof::Proven,
+            proof: CredentialProof::Verified,
             is_probe: false,
             is_paced: true,
             patience: None,

@@ -147,7 +147,7 @@ impl LocalLimiter {
             governors.spend(slot.scope, slot.is_background);
         }
         self.hold_in(&mut totals, &slot);
-        if request.proof == CredentialProof::Proven {
+        if request.proof == CredentialProof::Verified {
             self.reserve_one(request.scope, clock::now() + reserve_for);
         }
         SlotReply {

@@ -89,7 +89,7 @@ pub(super) struct Past {
     /// The time from which the own count holds every call of this replica's share.
     own_from: Instant,
     /// When Redis went down, or the start.
-    away_since: Option<Instant>,
+    unreachable_since: Option<Instant>,
     /// The time since which Redis has kept its data.
     kept_since: Option<Instant>,
     /// The time from which Redis' count holds every call.
@@ -149,7 +149,7 @@ impl Past {
             at_least: config.replicas,
             missing: RecentAbsence::default(),
             own_from: now + at_start,
-            away_since: Some(now),
+            unreachable_since: Some(now),
             kept_since: None,
             shared_from: None,
             all_shared_from: None,
@@ -158,8 +158,8 @@ impl Past {
 
     /// Redis did not answer.
     pub(super) fn redis_unreachable(&mut self, now: Instant) {
-        if self.away_since.is_none() {
-            self.away_since = Some(now);
+        if self.unreachable_since.is_none() {
+            self.unreachable_since = Some(now);
             self.own_from = now + self.outage();
         }
     }
@@ -169,10 +169,10 @@ impl Past {
         let leaves_other_part = self.count_absent(replicas, now);
         let before = self.kept_since;
         let began_anew = self.data_began_anew(replicas.kept_for, now);
-        let Some(away_since) = self.away_since.take() else {
+        let Some(unreachable_since) = self.unreachable_since.take() else {
             return began_anew || leaves_other_part;
         };
-        let others_may_have_called = before.is_some() && now >= away_since + self.outage();
+        let others_may_have_called = before.is_some() && now >= unreachable_since + self.outage();
         if others_may_have_called {
             self.count_in_redis_from(now + self.window + ALL_NOTICE);
         }
@@ -241,7 +241,7 @@ impl Past {
 
     /// Whose count holds.
     pub(super) fn source(&self, now: Instant) -> CountSource {
-        if self.away_since.is_none() {
+        if self.unreachable_since.is_none() {
             return match self.shared_from.and_then(|from| left(from, now)) {
                 Some(left) => CountSource::Unknown(left),
                 None if self.all_shared_from.is_some_and(|from| now < from) => {

@@ -1,7 +1,8 @@
 -- Spends a call of a scope's quota, or says when there will be room. Times are microseconds of this server's clock.
 -- KEYS[1]  the scope's hash:
 --            all, share        when the next call is due at an even pace (GCRA), of all lanes and of the share
---            rest, share_rest  until when all lanes, or the background lanes, are paused
+--            rest, share_rest  until when all lanes, or the background lanes, are paused; replicas of other versions use
+--                              these names
 --            pop               until when the background lanes are stopped for a call pop
 --            kept              until when one call of each window is reserved for verified credentials
 --            allowed, allowed_until  how many calls the CRM allows if fewer than documented, and how long that holds
@@ -38,7 +39,7 @@ local interval, tolerance = tonumber(ARGV[2]), tonumber(ARGV[3])
 local share_interval, share_tolerance = tonumber(ARGV[4]), tonumber(ARGV[5])
 local patience, lateness = tonumber(ARGV[6]), tonumber(ARGV[7])
 local limit, share_limit, per, hold = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local keeps, proven, probe, made = tonumber(ARGV[14]), ARGV[15] == '1', ARGV[16] == '1', ARGV[17] == '1'
+local keeps, verified, probe, made = tonumber(ARGV[14]), ARGV[15] == '1', ARGV[16] == '1', ARGV[17] == '1'
 local foreseen, even_tolerance, unknown_for = tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[20])
 
 local function text(number) return string.format('%.0f', number) end
@@ -69,7 +70,7 @@ local most = limit
 
 -- The only call of a window or a burst cannot be reserved.
 local burst_tolerance = tolerance
-if not proven and kept > now then
+if not verified and kept > now then
   if limit > 1 then limit = limit - 1 end
   if tolerance >= interval then tolerance = tolerance - interval end
 end
@@ -218,7 +219,7 @@ if granted then
   elseif not made then
     pop = now
   end
-  if proven and keeps > 0 then kept = now + keeps end
+  if verified and keeps > 0 then kept = now + keeps end
 elseif not background and (patience < 0 or wait <= patience) then
   pop = math.max(pop, now + wait + lateness)
   if places > 0 and wire >= places then

@@ -123,7 +123,7 @@ fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra;
     };
     [
         micros(terms.reserve_for),
-        i64::from(request.proof == CredentialProof::Proven),
+        i64::from(request.proof == CredentialProof::Verified),
         i64::from(request.is_probe),
         i64::from(request.is_made),
         i64::try_from(FORESEEN).unwrap_or(1),

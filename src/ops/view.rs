@@ -23,7 +23,8 @@ pub(crate) struct LiveView {
     pub(crate) memory_ceiling: u64,
 }
 
-/// One connector's quota, and the calls that wait for it.
+/// One connector's quota, and the calls that wait for it. Two fields keep the names that programs read
+/// them by.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QuotaView {
     /// The connector's name.
@@ -45,10 +46,12 @@ pub(crate) struct QuotaView {
     /// The number of scopes in use now.
     pub(crate) scopes: usize,
     /// How many of them are paused because the CRM asked for it.
-    pub(crate) resting: usize,
+    #[serde(rename = "resting")]
+    pub(crate) paused: usize,
     /// How many of them make no refresh and no prefetch call now, including paused ones.
-    pub(crate) background_resting: usize,
-    /// Calls that wait for their turn.
+    #[serde(rename = "background_resting")]
+    pub(crate) background_paused: usize,
+    /// Calls that wait for the quota.
     pub(crate) waiting: WaitingView,
 }
 

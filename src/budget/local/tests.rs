@@ -32,7 +32,7 @@ impl LocalCount {
         Self {
             local: LocalLimiter::new(&quota, NonZeroU32::MIN, totals()),
             quota,
-            proof: CredentialProof::Proven,
+            proof: CredentialProof::Verified,
             reserve_for: Duration::ZERO,
         }
     }
@@ -128,7 +128,7 @@ async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
     let pop = |ahead, forecast: &Forecast| {
         forecast
             .wait(
-                (Lane::CallPop, CredentialProof::Proven),
+                (Lane::CallPop, CredentialProof::Verified),
                 WaitersAhead {
                     all: ahead,
                     background: 0,
@@ -178,25 +178,25 @@ async fn scopes_do_not_share_and_replicas_get_equal_parts() {
 #[tokio::test(start_paused = true)]
 async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_lately() {
     let mut count = LocalCount {
-        proof: CredentialProof::Unproven,
+        proof: CredentialProof::Unverified,
         ..LocalCount::new(10, 10, 0.5)
     };
     count.reserve_for = 60 * PER;
-    assert_eq!(count.spend("a", Lane::CallPop), 10, "nobody is proven");
+    assert_eq!(count.spend("a", Lane::CallPop), 10, "nobody is verified");
     sleep(PER).await;
-    count.proof = CredentialProof::Proven;
+    count.proof = CredentialProof::Verified;
     assert!(count.release(count.request("a", Lane::CallPop).granted));
     for _ in 0..50 {
         sleep(PER).await;
-        count.proof = CredentialProof::Unproven;
+        count.proof = CredentialProof::Unverified;
         assert_eq!(count.spend("a", Lane::CallPop), 9);
-        count.proof = CredentialProof::Proven;
+        count.proof = CredentialProof::Verified;
         assert!(count.request("b", Lane::CallPop).granted.is_some());
     }
     let last = count.request("a", Lane::CallPop);
     assert!(last.granted.is_some(), "it was kept");
     sleep(61 * PER).await;
-    count.proof = CredentialProof::Unproven;
+    count.proof = CredentialProof::Unverified;
     assert_eq!(count.spend("a", Lane::CallPop), 10);
 }
 
