@@ -25,6 +25,7 @@ pub mod connector;
 mod resolver;
 
 mod api;
+mod trial;
 
 pub mod grpc;
 mod ops;

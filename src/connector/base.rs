@@ -80,6 +80,18 @@ impl BaseForm {
         }
     }
 
+    /// The host, if users do not decide about it.
+    pub(super) fn fixed_host(&self) -> Option<String> {
+        let Self::Pieces(pieces) = self else {
+            return None;
+        };
+        let [BasePiece::Text(address)] = pieces.as_slice() else {
+            return None;
+        };
+        let url = Url::parse(address).ok()?;
+        url.host_str().map(str::to_owned)
+    }
+
     /// The address for a user.
     ///
     /// # Errors

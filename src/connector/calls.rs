@@ -12,6 +12,7 @@ use super::refusals;
 use super::request::Request;
 use super::session::CrmSession;
 use super::success::ListForm;
+use super::witness::Event;
 use crate::budget::CallKind;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
@@ -104,6 +105,11 @@ impl Calls<'_> {
         }
         list.complete = false;
         Ok(list)
+    }
+
+    /// Shows something to the session's witness.
+    pub(super) fn show<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        self.session.show(event);
     }
 
     /// One reply.

@@ -207,6 +207,11 @@ impl RenderedCredential {
         }
     }
 
+    /// The names of the headers.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.headers.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
     /// The values, as input of a keyed hash.
     pub(super) fn bytes(&self) -> Vec<&[u8]> {
         self.headers

@@ -21,6 +21,7 @@ use super::reply_class::{self, ReplyClass, ReplyFacts, ReplyMeaning, ReplyRule};
 use super::session::CrmSession;
 use super::spent::Granted;
 use super::tally::CallTally;
+use super::witness::{CallSeen, Ending, Event, ReplySeen};
 use crate::budget::CallKind;
 use crate::clock::{self, Instant};
 use crate::domain::LookupError;
@@ -80,6 +81,10 @@ impl CrmSession {
         if let Some(refusal) = part.and_then(|part| self.known_refusal(part)) {
             return Err(refusal);
         }
+        if self.is_dry() {
+            self.show(|| self.call_seen(&request, kind, Ending::Dry));
+            return Ok(CrmReply::Nobody);
+        }
         for _ in 0..=MAX_REDIRECTS {
             match Box::pin(self.call(&request, kind)).await? {
                 Exchanged::Reply(answer) => return Ok(answer),
@@ -126,13 +131,13 @@ impl CrmSession {
         tally.span.set("lane", self.urgency.lane().label());
         let number = i64::try_from(granted.number + 1).unwrap_or(i64::MAX);
         tally.span.set("call", number);
-        Box::pin(self.exchange(client, request, granted, &mut tally)).await
+        Box::pin(self.exchange(client, (request, kind), granted, &mut tally)).await
     }
 
     async fn exchange(
         &self,
         client: &HttpClient,
-        request: &HttpRequest,
+        (request, kind): (&HttpRequest, CallKind),
         granted: Granted,
         tally: &mut CallTally<'_>,
     ) -> Result<Exchanged, LookupError> {
@@ -141,13 +146,18 @@ impl CrmSession {
         let response = match clock::timeout_at(until, sending).await {
             Some(Ok(response)) => response,
             Some(Err(failure)) => {
+                self.show(|| self.call_seen(request, kind, Ending::Failed(&failure)));
                 self.find.spent.broke(granted).await;
                 return Err(failure);
             }
             // The request may still arrive.
-            None => return Err(TIMEOUT),
+            None => {
+                self.show(|| self.call_seen(request, kind, Ending::Failed(&TIMEOUT)));
+                return Err(TIMEOUT);
+            }
         };
-        self.receive(request, response, until, granted, tally).await
+        self.receive((request, kind), response, until, granted, tally)
+            .await
     }
 
     /// Sends a request with the credential and the trace context.
@@ -171,7 +181,7 @@ impl CrmSession {
     /// Reads a reply, and reports its hints to the quota.
     async fn receive(
         &self,
-        request: &HttpRequest,
+        (request, kind): (&HttpRequest, CallKind),
         response: HttpResponse,
         until: Instant,
         granted: Granted,
@@ -196,6 +206,16 @@ impl CrmSession {
             body: body.as_ref().ok(),
         };
         let meaning = reply_class::read(&profile.replies, facts);
+        self.show(|| {
+            let reply = ReplySeen {
+                status: status.as_u16(),
+                headers: &fields,
+                body: body.as_ref().ok(),
+                bytes: tally.bytes,
+                failure: meaning.failure().or_else(|| body.as_ref().err().cloned()),
+            };
+            self.call_seen(request, kind, Ending::Reply(reply))
+        });
         self.find.spent.observe(granted, &meaning.hint).await;
         match moved {
             Some(moved) => moved.map(Exchanged::MovedTo),
@@ -226,6 +246,7 @@ impl CrmSession {
         let declared = headers::encoding(response.headers());
         let reading = async {
             let body = read(response, limit).await?;
+            tally.bytes = body.len();
             tally.replied(status);
             let turn = self.reading_turn();
             client.readers.read(turn, body, declared, limit).await
@@ -233,6 +254,23 @@ impl CrmSession {
         clock::timeout_at(until, reading)
             .await
             .unwrap_or(Err(TIMEOUT))
+    }
+
+    fn call_seen<'e>(
+        &'e self,
+        request: &'e HttpRequest,
+        kind: CallKind,
+        ending: Ending<'e>,
+    ) -> Event<'e> {
+        Event::Call(CallSeen {
+            kind,
+            method: request.method.name(),
+            url: &request.url,
+            headers: &request.headers,
+            credential: self.find.credential.names(),
+            body: &request.body,
+            ending,
+        })
     }
 
     /// The turn in which a reply is read.

@@ -6,6 +6,7 @@ use super::judge::{Judge, Judged, SearchedParty};
 use super::profile::StopRule;
 use super::record::List;
 use super::spelling_order::OrderKey;
+use super::witness::Event;
 use super::{Connector, CrmSession, NumberSearch, Search};
 use crate::domain::phone::Sought;
 use crate::domain::{Contact, GroupTag, LookupError, NumberFormat, Party, Region, Variants};
@@ -59,7 +60,7 @@ pub(crate) async fn search(
                     .search(connector, crm, plan, (number, search))
                     .await?;
                 let so_far = accepted.items.len();
-                accept(&mut accepted, judge.all(records).await).await;
+                accept(crm, &mut accepted, judge.all(records).await).await;
                 if accepted.items.len() > so_far {
                     crm.spelling_order().found(key, &variants, order[asked - 1]);
                     crm.count_search_that_found(asked);
@@ -74,7 +75,7 @@ pub(crate) async fn search(
         Party::Extension(extension) => {
             let records = connector.search(crm, &Search::Extension(extension)).await?;
             let mut judge = Judge::new(SearchedParty::Extension, most);
-            accept(&mut accepted, judge.all(records).await).await;
+            accept(crm, &mut accepted, judge.all(records).await).await;
         }
     }
     Ok(served(accepted, most))
@@ -82,11 +83,15 @@ pub(crate) async fn search(
 
 /// Keeps the records that are the party. The others are dropped one by one, because dropping many
 /// at once blocks the thread for long.
-async fn accept(accepted: &mut List<Judged>, judged: List<Judged>) {
+async fn accept(crm: &CrmSession, accepted: &mut List<Judged>, judged: List<Judged>) {
     accepted.complete &= judged.complete;
     let mut share = CpuShare::begin();
     for judged in judged.items {
         share.yield_if_used().await;
+        crm.show(|| Event::Judged {
+            record: &judged.record,
+            verdict: judged.verdict,
+        });
         if judged.verdict.quality().is_some() {
             accepted.items.push(judged);
         }

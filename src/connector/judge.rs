@@ -23,7 +23,7 @@ pub(super) struct Judged {
 
 /// Whether a record is the party. Fields are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RecordVerdict {
+pub(crate) enum RecordVerdict {
     /// This phone field is certainly the number.
     Exact { field: usize },
     /// This phone field is very probably the number.
@@ -36,7 +36,7 @@ pub(super) enum RecordVerdict {
 
 /// Why a record is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DropReason {
+pub(crate) enum DropReason {
     /// It has no id that can be used again.
     NoUsableId,
     /// All its phone fields are other numbers.
@@ -49,7 +49,7 @@ pub(super) enum DropReason {
 
 impl RecordVerdict {
     /// The quality of a record that is served; `None` if it is dropped.
-    pub(super) fn quality(self) -> Option<MatchQuality> {
+    pub(crate) fn quality(self) -> Option<MatchQuality> {
         match self {
             Self::Exact { .. } => Some(MatchQuality::Exact),
             Self::Likely { .. } => Some(MatchQuality::Likely),

@@ -62,13 +62,16 @@ mod reply_class;
 mod request;
 mod session;
 mod settings;
+mod sheet;
 mod spelling_order;
 mod spent;
 mod success;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod witness;
 
+pub(crate) use base::BaseError;
 pub(crate) use built_in::built_in;
 pub(crate) use built_in::embedded;
 pub use built_in::kinds;
@@ -83,15 +86,24 @@ pub(crate) use log_throttle::LogThrottle;
 pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;
 pub(crate) use profile::Profile;
-use record::{Enrichment, List, Record};
+pub(crate) use record::Record;
+use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
+pub(crate) use judge::{DropReason, RecordVerdict};
+pub(crate) use sheet::{Calls as CallCount, RequestSheet, Sheet};
+pub(crate) use witness::{CallSeen, Ending, Event, ReplySeen, Witness};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
 #[async_trait]
 pub(crate) trait Connector: Send + Sync + fmt::Debug {
     /// The CRM's properties.
     fn profile(&self) -> &Arc<Profile>;
+
+    /// What the connector is and what it costs, for people.
+    fn sheet(&self) -> Sheet {
+        Sheet::of(self.profile())
+    }
 
     /// Asks the CRM whose the session's credential is, in one call. `None` if the reply names no
     /// user. Only called if [`Profile::names_users`].

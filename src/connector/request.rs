@@ -20,6 +20,16 @@ pub(crate) enum Method {
     ReadByPost,
 }
 
+impl Method {
+    /// The method on the wire.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::ReadByPost => "POST",
+        }
+    }
+}
+
 /// A path whose POST only reads, according to the CRM's documentation. `None` is any segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReadByPost(pub(super) Vec<Option<String>>);

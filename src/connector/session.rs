@@ -22,6 +22,7 @@ use super::refusals::{RefusalKey, Refusals};
 use super::request::Request;
 use super::spelling_order::SpellingOrder;
 use super::spent::SpentCalls;
+use super::witness::{Event, Witness};
 use crate::budget::Scopes;
 use crate::domain::error::BadReply;
 use crate::domain::user::{AdditionalInfo, Settings};
@@ -37,6 +38,7 @@ const LONGEST_URL: usize = 8 * 1024;
 pub(crate) struct CrmSession {
     pub(super) find: Arc<Find>,
     pub(super) urgency: Arc<Urgency>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 /// What all calls of one find share.
@@ -90,7 +92,31 @@ impl CrmSession {
         Ok(Self {
             find: Arc::new(find),
             urgency,
+            witness: None,
         })
+    }
+
+    /// The same session, watched by a witness.
+    #[must_use]
+    pub(crate) fn watched_by(self, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            witness: Some(witness),
+            ..self
+        }
+    }
+
+    /// Shows something to the witness, if there is one.
+    pub(super) fn show<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        if let Some(witness) = &self.witness {
+            witness.see(event());
+        }
+    }
+
+    /// Whether requests are shown instead of sent.
+    pub(super) fn is_dry(&self) -> bool {
+        self.witness
+            .as_ref()
+            .is_some_and(|witness| witness.is_dry())
     }
 
     /// The user settings that the profile names.
@@ -246,6 +272,7 @@ impl CrmSession {
         Self {
             find: Arc::clone(&self.find),
             urgency: Arc::clone(urgency),
+            witness: self.witness.clone(),
         }
     }
 

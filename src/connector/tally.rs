@@ -60,6 +60,8 @@ pub(super) struct CallTally<'a> {
     pub(crate) span: Span,
     began: Stopwatch,
     status: &'static str,
+    /// Bytes of the reply's body that were read.
+    pub(super) bytes: usize,
 }
 
 impl<'a> CallTally<'a> {
@@ -71,6 +73,7 @@ impl<'a> CallTally<'a> {
             span,
             began: Stopwatch::start(),
             status: "error",
+            bytes: 0,
         }
     }
 

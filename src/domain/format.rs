@@ -1,5 +1,7 @@
 //! Spellings: the texts in which one number is searched for, and their order.
 
+use std::fmt;
+
 use super::phone::{E164, other_form};
 
 /// Longest pattern that is accepted, in characters.
@@ -68,6 +70,21 @@ impl Spelling {
             Self::Pattern(format) => format.spell(number),
             Self::Formats => None,
         }
+    }
+}
+
+impl fmt::Display for Spelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::E164 => "e164",
+            Self::Digits => "digits",
+            Self::National => "national",
+            Self::Local => "local",
+            Self::LocalDigits => "local_digits",
+            Self::International => "international",
+            Self::Pattern(format) => return write!(f, "\"{}\"", format.pattern()),
+            Self::Formats => "formats",
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use super::group::GroupResult;
 use super::profile::Profile;
 use super::record::{Enrichment, List, Record};
-use super::{Connector, CrmSession, NumberSearch, Search};
+use super::{Connector, CrmSession, NumberSearch, Search, Sheet};
 use crate::domain::json::text;
 use crate::domain::{Contact, LookupError, WhoAmI};
 
@@ -31,6 +31,7 @@ mod read;
 mod render;
 mod run;
 mod search;
+mod sheet;
 mod slot;
 mod tree;
 
@@ -77,6 +78,10 @@ impl FileConnector {
 impl Connector for FileConnector {
     fn profile(&self) -> &Arc<Profile> {
         &self.profile
+    }
+
+    fn sheet(&self) -> Sheet {
+        self.cost_sheet()
     }
 
     async fn whoami(&self, crm: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {

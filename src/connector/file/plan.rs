@@ -207,6 +207,15 @@ pub(super) struct RowOwner {
     pub(super) is_shared: bool,
 }
 
+impl RequestPlan {
+    /// Method and path, with slots as in the file.
+    pub(super) fn title(&self) -> String {
+        let segments = self.path.iter().map(ToString::to_string);
+        let path = segments.collect::<Vec<_>>().join("/");
+        format!("{} /{path}", self.method.name())
+    }
+}
+
 impl DetailsList {
     /// Whether one request serves all contacts.
     pub(super) fn is_shared(&self) -> bool {

@@ -10,6 +10,7 @@ use crate::connector::calls::Calls;
 use crate::connector::exchange::CrmReply;
 use crate::connector::path::{NoNames, Path};
 use crate::connector::record::List;
+use crate::connector::Event;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
@@ -94,10 +95,25 @@ impl RequestPlan {
             ..*scope
         };
         let Some(request) = self.render(&scope) else {
+            calls.show(|| self.not_asked(&scope));
             return Ok(None);
         };
         let list = calls.list(request, &self.list, self.pager.as_ref()).await?;
         Ok(Some(list))
+    }
+}
+
+impl RequestPlan {
+    /// That the request is not made for these values.
+    fn not_asked<'e>(&self, scope: &Scope<'_>) -> Event<'e> {
+        let slots = self.slots().into_iter();
+        let empty = slots.filter(|slot| scope.value(slot).is_null());
+        let mut empty: Vec<String> = empty.map(|slot| slot.name.to_string()).collect();
+        empty.dedup();
+        Event::NotAsked {
+            request: self.title(),
+            empty,
+        }
     }
 }
 
@@ -109,6 +125,7 @@ impl BeforeRequest {
         scope: &Scope<'_>,
     ) -> Result<Option<Vec<(String, Value)>>, LookupError> {
         let Some(request) = self.request.render(scope) else {
+            calls.show(|| self.request.not_asked(scope));
             return Ok(None);
         };
         let reply = calls.reply(request).await?;

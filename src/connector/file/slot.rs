@@ -3,6 +3,8 @@
 //! Parsing knows every name and filter, so that a file that loads cannot fail later for a name. A
 //! value is rendered once: what was rendered is never parsed again.
 
+use std::fmt;
+
 use crate::connector::path::{Path, PathError, Wanted};
 use crate::domain::Spelling;
 
@@ -424,6 +426,39 @@ impl Name {
     /// Whether it changes with each spelling.
     pub(super) fn is_spelling(&self) -> bool {
         matches!(self, Self::Text)
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(text),
+            Piece::Slot(slot) => write!(f, "{{{{{}}}}}", slot.name),
+        })
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(spelling) => write!(f, "number.{spelling}"),
+            Self::Numbers(spelling) => write!(f, "numbers.{spelling}"),
+            Self::Text => f.write_str("text"),
+            Self::Texts => f.write_str("texts"),
+            Self::Record(path) => write!(f, "record.{path}"),
+            Self::Records(path) => write!(f, "records.{path}"),
+            Self::Host => f.write_str("host"),
+            Self::HostLabel => f.write_str("host.label"),
+            Self::Setting(name) => write!(f, "setting.{name}"),
+            // The path was cut from the whole name.
+            Self::Info(_, path) => write!(f, "info.{path}"),
+            Self::For(name) => write!(f, "for.{name}"),
+            Self::Before(name) => f.write_str(name),
+            Self::Secret(name) => write!(f, "secret.{name}"),
+            Self::Credential => f.write_str("credential"),
+            Self::Header => f.write_str("header"),
+            Self::Own(path) => write!(f, "{path}"),
+        }
     }
 }
 

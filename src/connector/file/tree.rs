@@ -91,23 +91,43 @@ impl Fault {
         }
     }
 
+    /// The keys that lead to the place; empty for the whole file.
+    #[must_use]
+    pub(crate) fn key(&self) -> &str {
+        &self.place.path
+    }
+
+    /// What is wrong there.
+    #[must_use]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Line and column, counted from 1, if they are known.
+    #[must_use]
+    pub(crate) fn position(&self, source: &str) -> Option<(usize, usize)> {
+        let span = self.place.span.as_ref()?;
+        let before = source.get(..span.start).unwrap_or(source);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        Some((line, column))
+    }
+
     /// The fault with its line, column and a caret, if they are known.
     #[must_use]
     pub(crate) fn explain(&self, source: &str) -> String {
-        let Some(span) = &self.place.span else {
+        let (Some(span), Some((number, column))) = (&self.place.span, self.position(source)) else {
             return self.to_string();
         };
-        let before = source.get(..span.start).unwrap_or(source);
-        let line = before.matches('\n').count();
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count();
-        let text = source.lines().nth(line).unwrap_or("");
+        let column = column - 1;
+        let text = source.lines().nth(number - 1).unwrap_or("");
         let rest = text.chars().count().saturating_sub(column);
         let width = source
             .get(span.clone())
             .and_then(|part| part.lines().next())
             .map_or(1, |part| part.chars().count());
         let carets = "^".repeat(width.min(rest).max(1));
-        let (number, margin) = (line + 1, " ".repeat((line + 1).to_string().len()));
+        let margin = " ".repeat(number.to_string().len());
         format!(
             "line {number}, column {}: {self}\n{margin} |\n{number} | {text}\n{margin} | {}{carets}",
             column + 1,
