@@ -56,7 +56,9 @@ pub(crate) async fn search(
             for asked in 1..=order.len() {
                 let search = NumberSearch::new(&variants, &sought, &order[..asked]);
                 let groups = crm.groups();
-                let records = groups.search(connector, crm, plan, (number, search)).await?;
+                let records = groups
+                    .search(connector, crm, plan, (number, search))
+                    .await?;
                 let so_far = accepted.items.len();
                 accept(crm, &mut accepted, judge.all(records).await).await;
                 if accepted.items.len() > so_far {

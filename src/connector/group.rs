@@ -109,7 +109,12 @@ impl Groups {
         }
     }
 
-    fn join(&self, tag: GroupTag, (number, variants): (E164, &Variants), size: usize) -> Joined<'_> {
+    fn join(
+        &self,
+        tag: GroupTag,
+        (number, variants): (E164, &Variants),
+        size: usize,
+    ) -> Joined<'_> {
         let mut open = self.0.lock();
         let Some(group) = open.get_mut(&tag) else {
             let group = OpenGroup::default();

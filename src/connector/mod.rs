@@ -80,12 +80,12 @@ pub(crate) use details::Details;
 pub use dns::Dns;
 pub(crate) use file::{Secrets, SpecFault, SpecKind, read_spec, secret_names};
 pub(crate) use find::{Found, SearchPlan, search};
+use group::GroupResult;
 pub(crate) use hosts::HostPattern;
 pub(crate) use log_throttle::LogThrottle;
 pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;
 pub(crate) use profile::Profile;
-use group::GroupResult;
 pub(crate) use record::Record;
 use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
@@ -160,7 +160,9 @@ impl<'a> NumberSearch<'a> {
     /// The search for the spelling at the last of these positions. The others were asked for
     /// before.
     pub(crate) fn new(variants: &'a Variants, sought: &'a Sought<'a>, asked: &'a [usize]) -> Self {
-        let (at, earlier) = asked.split_last().map_or((0, asked), |(at, rest)| (*at, rest));
+        let (at, earlier) = asked
+            .split_last()
+            .map_or((0, asked), |(at, rest)| (*at, rest));
         Self {
             variants,
             sought,

@@ -37,6 +37,8 @@ pub(crate) struct Profile {
     /// How many contacts one `Connector::enrich` serves. A group's details arrive together, so this
     /// is 1 unless the same calls load the details of all of them.
     pub(crate) contacts_at_once: NonZeroUsize,
+    /// Whether the same calls load the details of all contacts of an answer.
+    pub(crate) shares_details: bool,
     /// How the caller's credential is put into headers.
     pub(crate) credential: CredentialForm,
     /// The POSTs that only read. No other POST is ever sent.
@@ -88,6 +90,7 @@ impl Profile {
             quotas,
             numbers_at_once: NonZeroUsize::MIN,
             contacts_at_once: NonZeroUsize::MIN,
+            shares_details: false,
             credential: CredentialForm::authorization(),
             reads_by_post: Vec::new(),
             replies: Vec::new(),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::connector::{CrmSession, IdentitySource, Platform};
 use crate::domain::{
-    AuthHeader, AuthTag, GroupTag, Identity, LookupError, NumberFormat, Party, QuestionKey, QuestionPrefix,
-    Region, ScopeTag, User, UserTag,
+    AuthHeader, AuthTag, GroupTag, Identity, LookupError, NumberFormat, Party, QuestionKey,
+    QuestionPrefix, Region, ScopeTag, User, UserTag,
 };
 use crate::trace::Span;
 use crate::urgency::Urgency;

@@ -53,6 +53,7 @@ mod redis_tier;
 mod reload;
 mod replicas;
 mod settings;
+mod soak;
 mod status_page;
 mod stumbles;
 mod tls;

@@ -77,7 +77,10 @@ fn outcomes(told: &Told) -> (usize, usize) {
         let results = told.results.iter();
         results.filter(|result| result.outcome() == outcome).count()
     };
-    (count(PrefetchOutcome::Found), count(PrefetchOutcome::NotFound))
+    (
+        count(PrefetchOutcome::Found),
+        count(PrefetchOutcome::NotFound),
+    )
 }
 
 #[tokio::test]
@@ -165,9 +168,15 @@ async fn a_crm_that_lists_everybody_is_neither_nobody_nor_a_wrong_name() {
     };
     let crm = FakeCrm::start(everybody).await;
     let (daemon, _file) = daemon(&crm, SPEC).await;
-    let status = daemon.find(find().number("+16502000004")).await.unwrap_err();
+    let status = daemon
+        .find(find().number("+16502000004"))
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), tonic::Code::Internal, "{status:?}");
-    assert_eq!(crate::support::daemon::details(&status).reason, "CRM_BAD_REPLY");
+    assert_eq!(
+        crate::support::daemon::details(&status).reason,
+        "CRM_BAD_REPLY"
+    );
     // Without `exact` the search may be fuzzy: the answer is incomplete and not stored.
     let (daemon, _file) = self::daemon(&crm, &SPEC.replace("exact = true\n", "")).await;
     for _ in 0..2 {

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::deploy::repo;
 
 mod commands;
+mod security;
 
 const README_LINES: usize = 200;
 const COLUMNS: usize = 120;

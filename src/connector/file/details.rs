@@ -240,8 +240,13 @@ impl DetailsList {
         Some(Value::Object(choice))
     }
 
+    /// Whether "not found" may be about the record.
     fn names_record_in_path(&self) -> bool {
-        let mut slots = self.request.path.iter().flat_map(Template::slots);
+        let before = self.request.before.iter().map(|before| &before.request);
+        let paths = before
+            .chain([&self.request])
+            .flat_map(|request| &request.path);
+        let mut slots = paths.flat_map(Template::slots);
         let each = self.request.each.iter().flat_map(|each| &each.values);
         let mut each = each.flat_map(Template::slots);
         let is_record = |slot: &Slot| matches!(slot.name, Name::Record(_));

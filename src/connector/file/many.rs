@@ -25,19 +25,48 @@ impl FileConnector {
         crm: &CrmSession,
         searches: &[NumberSearch<'_>],
     ) -> Result<Vec<GroupResult>, LookupError> {
-        let plans = self.plan.searches.iter();
-        let found = plans.map(|plan| self.many(crm, plan, searches));
-        let found = try_join_all(found).await?;
         let mut results: Vec<GroupResult> = searches
             .iter()
             .map(|_| GroupResult::Found(List::default()))
             .collect();
-        for of_plan in found {
+        let (now, if_empty): (Vec<_>, Vec<_>) = self
+            .plan
+            .searches
+            .iter()
+            .partition(|plan| !plan.only_if_empty);
+        let found = try_join_all(now.into_iter().map(|plan| self.many(crm, plan, searches)));
+        for of_plan in found.await? {
             for (so_far, more) in results.iter_mut().zip(of_plan) {
                 so_far.add(more);
             }
         }
+        for plan in if_empty {
+            self.many_if_empty(crm, plan, searches, &mut results)
+                .await?;
+        }
         Ok(results)
+    }
+
+    /// One more search, for the numbers that nobody has so far.
+    async fn many_if_empty(
+        &self,
+        crm: &CrmSession,
+        plan: &SearchRequest,
+        searches: &[NumberSearch<'_>],
+        results: &mut [GroupResult],
+    ) -> Result<(), LookupError> {
+        let places: Vec<usize> = (0..searches.len())
+            .filter(|place| results[*place].is_empty())
+            .collect();
+        let asked: Vec<NumberSearch<'_>> = places.iter().map(|place| searches[*place]).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let found = self.many(crm, plan, &asked).await?;
+        for (place, more) in places.into_iter().zip(found) {
+            results[place].add(more);
+        }
+        Ok(())
     }
 
     /// One search for all numbers. A group that is too large for the CRM is halved, down to single
@@ -48,8 +77,7 @@ impl FileConnector {
         plan: &SearchRequest,
         searches: &[NumberSearch<'_>],
     ) -> Result<Vec<GroupResult>, LookupError> {
-        let mut results: Vec<GroupResult> =
-            searches.iter().map(|_| GroupResult::Alone).collect();
+        let mut results: Vec<GroupResult> = searches.iter().map(|_| GroupResult::Alone).collect();
         let mut todo: Vec<Range<usize>> = vec![0..searches.len()];
         while let Some(range) = todo.pop() {
             let part = &searches[range.clone()];
@@ -166,12 +194,23 @@ impl SearchRequest {
         }
         let lists_everybody = self.depends == NumberUse::Nothing;
         let is_whole = records.complete && (any || lists_everybody || !records.full_page);
-        let result = |list| if is_whole { GroupResult::Found(list) } else { GroupResult::Alone };
+        let result = |list| {
+            if is_whole {
+                GroupResult::Found(list)
+            } else {
+                GroupResult::Alone
+            }
+        };
         Ok(lists.into_iter().map(result).collect())
     }
 }
 
 impl GroupResult {
+    /// Whether nobody was found, for certain.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Found(list) if list.items.is_empty())
+    }
+
     /// Adds what another search found for the same number.
     fn add(&mut self, more: Self) {
         match (&mut *self, more) {

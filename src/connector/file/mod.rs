@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::group::GroupResult;
 use super::profile::Profile;
 use super::record::{Enrichment, List, Record};
-use super::group::GroupResult;
 use super::{Connector, CrmSession, NumberSearch, Search, Sheet};
 use crate::domain::json::text;
 use crate::domain::{Contact, LookupError, WhoAmI};

@@ -49,9 +49,14 @@ impl RequestPlan {
     /// The values of the longest list in the request.
     pub(super) fn most_values(&self, scope: &Scope<'_>) -> usize {
         let slots = self.slots().into_iter().filter(|slot| slot.name.is_list());
-        let counts = slots.map(|slot| match scope.value(&Slot { each: false, ..slot.clone() }) {
-            Value::Array(items) => items.len(),
-            _ => 1,
+        let counts = slots.map(|slot| {
+            match scope.value(&Slot {
+                each: false,
+                ..slot.clone()
+            }) {
+                Value::Array(items) => items.len(),
+                _ => 1,
+            }
         });
         counts.max().unwrap_or(0)
     }

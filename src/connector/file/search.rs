@@ -11,8 +11,8 @@ use crate::connector::path::Path;
 use crate::connector::record::{List, Record};
 use crate::connector::success::ListShape;
 use crate::connector::{CrmSession, NumberSearch, refusals};
-use crate::domain::error::BadReply;
 use crate::domain::LookupError;
+use crate::domain::error::BadReply;
 
 impl FileConnector {
     /// Asks for one spelling of a number, with all searches that depend on it.

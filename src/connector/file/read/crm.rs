@@ -1,6 +1,7 @@
 //! Reads where the CRM is and what it allows: address, hosts, quota, credential, signals.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderName};
@@ -127,6 +128,12 @@ fn quotas(node: &Node, faults: &Faults) -> Option<Quotas> {
     let scopes = [("user", Scope::User), ("account", Scope::Account)];
     let scope = table.word("scope", &scopes).unwrap_or(Scope::User);
     let all = quota(&table, scope, faults)?;
+    let total = |key| {
+        let count = table.count(key).and_then(|count| u32::try_from(count).ok());
+        count.and_then(NonZeroU32::new)
+    };
+    let all = all.with_totals(total("concurrent"), total("per_day"));
+    let all = all.map_err(|error| table.fault(error.to_string())).ok()?;
     let of_kind = |key| {
         let table = table.table(key, &[keys::QUOTA_OF_KIND])?;
         quota(&table, scope, faults)

@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::plan::{About, DetailsSource, NumberUse, Plan, SearchRequest, WhoAmIRequest};
+use super::plan::{
+    About, DetailsRequest, DetailsSource, NumberUse, Plan, SearchRequest, WhoAmIRequest,
+};
 use super::slot::{Name, Slot, settings_of};
 use super::tree::{Entry, Fault, Faults, Node, NodeValue, of_toml};
 use super::{FileConnector, keys};
@@ -127,6 +129,7 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
         hosts: crm.hosts,
         numbers_at_once: numbers_at_once(&plan.searches),
         contacts_at_once: contacts_at_once(&plan),
+        shares_details: plan.details.iter().all(|part| serves_several(&part.source)),
         credential: credential?,
         reads_by_post: reads_by_post(&plan),
         replies,
@@ -413,18 +416,20 @@ fn numbers_at_once(searches: &[SearchRequest]) -> NonZeroUsize {
 
 /// Contacts are enriched together if a request serves several.
 fn contacts_at_once(plan: &Plan) -> NonZeroUsize {
-    let serves_several = |source: &DetailsSource| match source {
-        DetailsSource::Request(list) => list.is_shared() || list.per_answer,
-        DetailsSource::Fixed(_) => false,
-    };
-    let several = plan
-        .details
-        .iter()
-        .any(|details| serves_several(&details.source));
-    if several {
+    let is_request = |part: &&DetailsRequest| matches!(part.source, DetailsSource::Request(_));
+    let mut requests = plan.details.iter().filter(is_request);
+    if requests.any(|part| serves_several(&part.source)) {
         CONTACTS_AT_ONCE
     } else {
         NonZeroUsize::MIN
+    }
+}
+
+/// Whether the number of contacts does not change the number of calls.
+fn serves_several(source: &DetailsSource) -> bool {
+    match source {
+        DetailsSource::Request(list) => list.is_shared() || list.per_answer,
+        DetailsSource::Fixed(_) => true,
     }
 }
 
