@@ -27,4 +27,4 @@ pub(crate) use run::{LookUp, OtherEnd, Trial, TrialError};
 pub(crate) use subject::{FaultText, Subject, SubjectError};
 
 pub(crate) use crate::domain::{Contact, NumberFormat, Region};
-pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet};
+pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet, schema};

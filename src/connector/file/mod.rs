@@ -30,12 +30,16 @@ mod plan;
 mod read;
 mod render;
 mod run;
+mod schema;
 mod search;
 mod sheet;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub(crate) use plan::About;
+pub(crate) use schema::schema;
 pub(crate) use read::{Secrets, SpecKind, read_spec, secret_names};
 pub(crate) use tree::Fault as SpecFault;
 

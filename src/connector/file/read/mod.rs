@@ -23,6 +23,7 @@ mod record;
 mod request;
 mod table;
 
+pub(super) use crm::CLASSES;
 pub(crate) use crm::Secrets;
 use table::Table;
 
