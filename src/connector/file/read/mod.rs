@@ -100,6 +100,7 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
     let mut plan = plan(&file, crm_headers, faults);
     let auth_table = file.table("auth", &[keys::AUTH]);
     let auth_slots = crm::auth_slots(auth_table.as_ref(), faults);
+    let token = crm::token(auth_table.as_ref(), secrets, faults);
     let credential = crm::auth(auth_table, secrets, faults);
     let spellings = spellings(&file, faults);
     let rate = file.table("rate", &[keys::RATE]);
@@ -131,6 +132,7 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
         contacts_at_once: contacts_at_once(&plan),
         shares_details: plan.details.iter().all(|part| serves_several(&part.source)),
         credential: credential?,
+        token,
         reads_by_post: reads_by_post(&plan),
         replies,
         rate: rate.map_or_else(RateSignals::default, |table| crm::rate(&table, faults)),
