@@ -26,6 +26,7 @@ mod keys;
 mod literal;
 mod many;
 mod mapping;
+mod name;
 mod plan;
 mod read;
 mod render;
@@ -34,6 +35,7 @@ mod search;
 mod sheet;
 mod slot;
 mod tree;
+mod uses;
 
 pub(crate) use plan::About;
 pub(crate) use read::{Secrets, SpecKind, read_spec, secret_names};

@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::name::Name;
 use super::plan::{
     About, DetailsRequest, DetailsSource, NumberUse, Plan, SearchRequest, WhoAmIRequest,
 };
-use super::slot::{Name, Slot, settings_of};
+use super::slot::{Slot, settings_of};
 use super::tree::{Entry, Fault, Faults, Node, NodeValue, of_toml};
 use super::{FileConnector, keys};
 use crate::connector::base::BaseForm;
@@ -17,13 +18,17 @@ use crate::connector::profile::{Inputs, Profile, StopRule};
 use crate::connector::request::{Method, ReadByPost};
 use crate::domain::Spelling;
 
+mod auth;
 mod crm;
+mod errors;
+mod paging;
+mod post;
 mod proxy;
 mod record;
 mod request;
 mod table;
 
-pub(crate) use crm::Secrets;
+pub(crate) use auth::Secrets;
 use table::Table;
 
 /// The most searches and the most details of one file.
@@ -99,15 +104,15 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
     };
     let mut plan = plan(&file, crm_headers, faults);
     let auth_table = file.table("auth", &[keys::AUTH]);
-    let auth_slots = crm::auth_slots(auth_table.as_ref(), faults);
-    let token = crm::token(auth_table.as_ref(), secrets, faults);
-    let credential = crm::auth(auth_table, secrets, faults);
+    let auth_slots = auth::auth_slots(auth_table.as_ref(), faults);
+    let token = auth::token(auth_table.as_ref(), secrets, faults);
+    let credential = auth::auth(auth_table, secrets, faults);
     let spellings = spellings(&file, faults);
     let rate = file.table("rate", &[keys::RATE]);
     let errors = file.tables("errors");
     let replies = errors
         .into_iter()
-        .filter_map(|node| crm::error_rule(node, faults))
+        .filter_map(|node| errors::error_rule(node, faults))
         .collect();
     let stop = match file.word("stop", &[("never", StopRule::Never)]) {
         _ if plan
@@ -135,7 +140,7 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
         token,
         reads_by_post: reads_by_post(&plan),
         replies,
-        rate: rate.map_or_else(RateSignals::default, |table| crm::rate(&table, faults)),
+        rate: rate.map_or_else(RateSignals::default, |table| errors::rate(&table, faults)),
         names_users: plan.whoami.is_some(),
         ..Profile::new(Spelling::E164, crm.quotas)
     };
