@@ -34,6 +34,7 @@ mod run;
 mod search;
 mod sheet;
 mod slot;
+mod slot_error;
 mod tree;
 mod uses;
 

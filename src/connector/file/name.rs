@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::slot::SlotError;
+use super::slot_error::SlotError;
 use crate::connector::path::Path;
 use crate::domain::Spelling;
 

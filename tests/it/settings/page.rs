@@ -20,7 +20,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("redis", CONNECTOR),
     ("tracing", CONNECTOR),
     ("lookup", CONNECTOR),
-    ("connectors.NAME", ""),
+    ("connectors.NAME", "kind = \"file\"\n"),
 ];
 
 /// Keys that the table explains as one: the fields of what is written as one value.
