@@ -76,6 +76,8 @@ impl RequestBody {
 pub(crate) struct Request {
     method: Method,
     path: Vec<String>,
+    /// Whether the path ends with a slash: to some CRMs that is another path.
+    ends_with_slash: bool,
     query: Vec<(String, String)>,
     headers: HeaderMap,
     body: Option<RequestBody>,
@@ -96,6 +98,7 @@ impl Request {
         Self {
             method: Method::Get,
             path: path.iter().map(|segment| (*segment).to_owned()).collect(),
+            ends_with_slash: false,
             query: query.iter().map(owned).collect(),
             headers: HeaderMap::new(),
             body: None,
@@ -118,6 +121,10 @@ impl Request {
 
     pub(super) fn path(&self) -> &[String] {
         &self.path
+    }
+
+    pub(super) fn ends_with_slash(&self) -> bool {
+        self.ends_with_slash
     }
 
     pub(super) fn query(&self) -> &[(String, String)] {
@@ -149,9 +156,19 @@ impl Request {
         Self {
             method,
             path,
+            ends_with_slash: false,
             query,
             headers: HeaderMap::new(),
             body,
+        }
+    }
+
+    /// The same request, with a slash at the end of its path.
+    #[must_use]
+    pub(super) fn with_final_slash(self) -> Self {
+        Self {
+            ends_with_slash: true,
+            ..self
         }
     }
 

@@ -154,13 +154,14 @@ impl CrmSession {
         });
         Ok(HttpRequest {
             method: request.method(),
-            url: self.address(request.path(), request.query())?,
+            url: self.address(request)?,
             headers,
             body,
         })
     }
 
-    fn address(&self, path: &[String], query: &[(String, String)]) -> Result<Url, LookupError> {
+    fn address(&self, request: &Request) -> Result<Url, LookupError> {
+        let (path, query) = (request.path(), request.query());
         if path
             .iter()
             .any(|segment| matches!(segment.as_str(), "" | "." | ".."))
@@ -171,7 +172,8 @@ impl CrmSession {
         url.path_segments_mut()
             .map_err(|()| LookupError::Internal)?
             .pop_if_empty()
-            .extend(path);
+            .extend(path)
+            .extend(request.ends_with_slash().then_some(""));
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }

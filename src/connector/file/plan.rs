@@ -103,7 +103,7 @@ pub(super) struct SearchRequest {
     /// Where a record's phone numbers are; `None` if the CRM shows none.
     pub(super) phones: Option<Vec<Path>>,
     pub(super) record: RecordPlan,
-    /// Runs only if earlier searches found no record.
+    /// Runs only if earlier searches found no record that may be the party.
     pub(super) only_if_empty: bool,
     /// The name under which a refusal for good is remembered, if the search may be refused.
     pub(super) optional: Option<String>,
@@ -208,6 +208,19 @@ pub(super) struct RowOwner {
 }
 
 impl RequestPlan {
+    /// The path's segments, without the empty one after a slash at its end.
+    pub(super) fn segments(&self) -> &[Template] {
+        match self.path.split_last() {
+            Some((_, segments)) if self.ends_with_slash() => segments,
+            _ => &self.path,
+        }
+    }
+
+    /// Whether the path ends with a slash: to some CRMs that is another path.
+    pub(super) fn ends_with_slash(&self) -> bool {
+        self.path.last().is_some_and(|last| last.literal() == Some(""))
+    }
+
     /// Method and path, with slots as in the file.
     pub(super) fn title(&self) -> String {
         let segments = self.path.iter().map(ToString::to_string);

@@ -19,7 +19,7 @@ impl RequestPlan {
         let text = |template: &Template| scope.request_text(template, self.language);
         // The path is encoded within its segment, whatever the value has in it.
         let path: Option<Vec<String>> = self
-            .path
+            .segments()
             .iter()
             .map(|segment| segment_text(scope, segment))
             .collect();
@@ -34,6 +34,9 @@ impl RequestPlan {
             }
         };
         let mut request = Request::of(self.method, path?, query, body);
+        if self.ends_with_slash() {
+            request = request.with_final_slash();
+        }
         for (name, value) in &self.headers {
             let value = HeaderValue::from_str(&text(value)?).ok()?;
             request = request.with_header(name.clone(), value);

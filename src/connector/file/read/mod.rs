@@ -459,7 +459,7 @@ fn reads_by_post(plan: &Plan) -> Vec<ReadByPost> {
     posts
         .map(|request| {
             let segment = |template: &super::slot::Template| template.literal().map(str::to_owned);
-            ReadByPost(request.path.iter().map(segment).collect())
+            ReadByPost(request.segments().iter().map(segment).collect())
         })
         .collect()
 }
