@@ -36,6 +36,8 @@ pub(crate) struct CallLimits {
 /// The client of one connector. It opens sessions.
 #[derive(Clone)]
 pub(crate) struct CrmClient {
+    /// The connector's name in the settings.
+    pub(super) name: Arc<str>,
     pub(super) egress: Egress,
     pub(super) limits: CallLimits,
     pub(super) profile: Arc<Profile>,
@@ -68,6 +70,7 @@ impl CrmClient {
         config: &ConnectorConfig,
     ) -> Self {
         Self {
+            name: config.name.as_str().into(),
             egress,
             limits,
             profile: Arc::clone(config.connector.profile()),

@@ -33,6 +33,8 @@ pub(super) enum ListShape {
     One,
     /// Rows of cells. The first row names the columns.
     Table,
+    /// A list of anything. None, if there is nothing or an empty value, as App Connect reads it.
+    Loose,
 }
 
 impl ListShape {
@@ -103,6 +105,9 @@ impl ListShape {
             // A sheet without cells has no rows at all.
             (Self::Table, None) => Ok(Vec::new()),
             (Self::Table, Some(Value::Array(rows))) => table(rows),
+            (Self::Loose, None) => Ok(Vec::new()),
+            (Self::Loose, Some(Value::Array(items))) => Ok(items),
+            (Self::Loose, Some(value)) if is_empty(&value) => Ok(Vec::new()),
             _ => Err(SHAPE),
         }
     }

@@ -27,6 +27,7 @@ mod literal;
 mod many;
 mod mapping;
 mod plan;
+mod proxy;
 mod read;
 mod render;
 mod run;
@@ -112,7 +113,7 @@ impl Connector for FileConnector {
     ) -> Result<List<Record>, LookupError> {
         match search {
             Search::Number(search) => self.search_number(crm, *search).await,
-            Search::Extension(_) => Ok(List::default()),
+            Search::Extension(extension) => self.search_extension(crm, *extension).await,
         }
     }
 

@@ -29,7 +29,7 @@ pub(crate) enum Secrets<'a> {
 }
 
 impl Secrets<'_> {
-    fn get(self, name: &str) -> Option<SecretString> {
+    pub(super) fn get(self, name: &str) -> Option<SecretString> {
         match self {
             Self::Given(secrets) => secrets.get(name).cloned(),
             Self::Any => Some(SecretString::from("secret")),
@@ -123,7 +123,7 @@ fn keys_of(path: &Path) -> Option<Vec<String>> {
     Some(keys)
 }
 
-fn quotas(node: &Node, faults: &Faults) -> Option<Quotas> {
+pub(super) fn quotas(node: &Node, faults: &Faults) -> Option<Quotas> {
     let table = Table::new(node, &[keys::QUOTA], faults)?;
     let scopes = [("user", Scope::User), ("account", Scope::Account)];
     let scope = table.word("scope", &scopes).unwrap_or(Scope::User);

@@ -42,7 +42,7 @@ const READS: [&str; 16] = [
 ];
 
 /// Headers that belong to the connection, the body or the credential.
-const OWN_HEADERS: [&str; 14] = [
+pub(super) const OWN_HEADERS: [&str; 14] = [
     "authorization",
     "host",
     "cookie",
@@ -106,6 +106,7 @@ pub(super) fn request(
         .map_or(&[][..], |table| table.entries());
     let headers = crm_headers.iter().chain(own_headers);
     let plan = RequestPlan {
+        proxy: None,
         method,
         path,
         query: table
@@ -206,6 +207,7 @@ fn request_before(
     };
     let (method, path) = reader.method_and_path(table)?;
     let plan = RequestPlan {
+        proxy: None,
         method,
         path,
         query: table
@@ -468,7 +470,7 @@ fn begins_mutation(node: &BodyNode) -> bool {
     }
 }
 
-fn pager(node: &Node, faults: &Faults) -> Option<Pager> {
+pub(super) fn pager(node: &Node, faults: &Faults) -> Option<Pager> {
     if matches!(node.value, NodeValue::Bool(false)) {
         return None;
     }
