@@ -49,15 +49,23 @@ pub(crate) enum CredentialPiece {
     Host,
     /// A secret of the settings.
     Configured(SecretString),
+    /// The token that the connector fetches itself.
+    Fetched,
     /// Fixed text.
     Text(String),
 }
+
+/// Stands for the token in a header that is rendered before the token is there. No header may
+/// contain it.
+const TOKEN_MARK: &str = "\u{1}";
 
 /// The headers of a credential. Their values are marked as sensitive.
 #[derive(Clone)]
 pub(super) struct RenderedCredential {
     headers: Vec<(HeaderName, HeaderValue)>,
     shown: Vec<SecretString>,
+    /// Headers with a token: what stands before and after it.
+    around_token: Vec<(HeaderName, [String; 2])>,
 }
 
 impl fmt::Debug for RenderedCredential {
@@ -170,14 +178,24 @@ impl CredentialForm {
         &self,
         from: CredentialSource<'_>,
     ) -> Result<RenderedCredential, NoCredential> {
-        let header =
-            |(name, form): &(HeaderName, HeaderForm)| Ok((name.clone(), form.value(from)?));
+        let (mut headers, mut around_token) = (Vec::new(), Vec::new());
+        for (name, form) in &self.headers {
+            let text = form.checked_text(from)?;
+            match text.as_ref().split_once(TOKEN_MARK) {
+                Some((before, after)) => {
+                    let around = [before.to_owned(), after.to_owned()];
+                    around_token.push((name.clone(), around));
+                }
+                None => headers.push((name.clone(), sensitive(text.as_ref())?)),
+            }
+        }
         let shown = |piece: &CredentialPiece| {
             let text = piece.text(from).filter(|text| !text.as_ref().is_empty());
             Ok(SecretString::from(text.ok_or(NoCredential)?.as_ref()))
         };
         Ok(RenderedCredential {
-            headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
+            headers,
+            around_token,
             shown: self.shown.iter().map(shown).collect::<Result<_, _>>()?,
         })
     }
@@ -202,17 +220,24 @@ impl HeaderForm {
         }))
     }
 
-    fn value(&self, from: CredentialSource<'_>) -> Result<HeaderValue, NoCredential> {
+    /// The text, if no piece is missing.
+    fn checked_text<'a>(
+        &'a self,
+        from: CredentialSource<'a>,
+    ) -> Result<HeaderText<'a>, NoCredential> {
         let is_missing =
             |piece: &CredentialPiece| piece.text(from).is_none_or(|text| text.as_ref().is_empty());
         if self.pieces.iter().any(is_missing) {
             return Err(NoCredential);
         }
-        let text = self.text(from);
-        let mut value = HeaderValue::from_str(text.as_ref()).map_err(|_| NoCredential)?;
-        value.set_sensitive(true);
-        Ok(value)
+        Ok(self.text(from))
     }
+}
+
+fn sensitive(text: &str) -> Result<HeaderValue, NoCredential> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| NoCredential)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl CredentialPiece {
@@ -234,6 +259,7 @@ impl CredentialPiece {
             },
             Self::Host => from.user.host.as_ref().map(Host::as_str)?,
             Self::Configured(secret) => secret.expose_secret(),
+            Self::Fetched => TOKEN_MARK,
             Self::Text(text) => text,
         };
         Some(HeaderText::Whole(text))
@@ -255,15 +281,30 @@ impl RenderedCredential {
     }
 
     /// Adds the headers to a request, replacing others with the same names.
-    pub(super) fn add_to(&self, headers: &mut HeaderMap) {
+    ///
+    /// # Errors
+    /// [`NoCredential`] if the token does not fit into a header.
+    pub(super) fn add_to(
+        &self,
+        headers: &mut HeaderMap,
+        token: Option<&SecretString>,
+    ) -> Result<(), NoCredential> {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
+        for (name, [before, after]) in &self.around_token {
+            let token = token.ok_or(NoCredential)?.expose_secret();
+            let text = Zeroizing::new(format!("{before}{token}{after}"));
+            headers.insert(name.clone(), sensitive(&text)?);
+        }
+        Ok(())
     }
 
     /// The names of the headers.
     pub(super) fn names(&self) -> Vec<&str> {
-        self.headers.iter().map(|(name, _)| name.as_str()).collect()
+        let late = self.around_token.iter().map(|(name, _)| name.as_str());
+        let names = self.headers.iter().map(|(name, _)| name.as_str());
+        names.chain(late).collect()
     }
 
     /// The values, as input of a keyed hash.
@@ -310,7 +351,7 @@ mod tests {
         let source = CredentialSource { auth: &auth, user };
         let rendered = form.render(source).ok()?;
         let mut headers = HeaderMap::new();
-        rendered.add_to(&mut headers);
+        rendered.add_to(&mut headers, None).unwrap();
         assert!(headers.values().all(HeaderValue::is_sensitive));
         assert!(!format!("{rendered:?}{headers:?}").contains("abc"));
         let lines = headers

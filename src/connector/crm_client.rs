@@ -14,6 +14,7 @@ use super::refusals::Refusals;
 use super::settings::ConnectorConfig;
 use super::spelling_order::SpellingOrder;
 use super::tally::CallMetrics;
+use super::token::TokenSource;
 use crate::budget::{Budget, CallKind};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -49,6 +50,8 @@ pub(crate) struct CrmClient {
     pub(super) readers: Arc<Readers>,
     pub(super) groups: Arc<Groups>,
     pub(super) spelling_order: Arc<SpellingOrder>,
+    /// The token, if the connector fetches one.
+    pub(super) token: Option<Arc<TokenSource>>,
 }
 
 impl fmt::Debug for CrmClient {
@@ -69,6 +72,8 @@ impl CrmClient {
         metrics: &Arc<Metrics>,
         config: &ConnectorConfig,
     ) -> Self {
+        let token = config.connector.profile().token.clone();
+        let token = token.map(|request| TokenSource::new(request, config.base_url.as_ref()));
         Self {
             name: config.name.as_str().into(),
             egress,
@@ -82,6 +87,7 @@ impl CrmClient {
             readers: Arc::default(),
             groups: Arc::default(),
             spelling_order: Arc::default(),
+            token: token.map(Arc::new),
         }
     }
 

@@ -100,6 +100,12 @@ impl CrmSession {
         let egress = &self.find.client.egress;
         let first = self.call_once(request, kind, &egress.client).await;
         let Err(failure) = first else { return first };
+        if failure == LookupError::CrmUnauthenticated
+            && let Some(token) = &self.find.client.token
+            && token.refused().await
+        {
+            return self.call_once(request, kind, &egress.client).await;
+        }
         let Some(repeat) = Repeat::of(&failure, self.urgency.deadline()) else {
             return Err(failure);
         };
@@ -125,13 +131,27 @@ impl CrmSession {
         if !self.find.client.egress.allows(&request.url) {
             return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
         }
+        let token = match &self.find.client.token {
+            Some(token) => Some(token.get(client, self.call_timeout()).await?),
+            None => None,
+        };
+        let mut request = request.clone();
+        let added = self
+            .find
+            .credential
+            .add_to(&mut request.headers, token.as_ref());
+        added.map_err(|_| LookupError::CrmUnauthenticated)?;
         let granted = self.find.spent.acquire(kind, &self.urgency).await?;
         let span = self.find.span.call("crm call");
         let mut tally = CallTally::begin(&self.find.client.call_metrics, span);
         tally.span.set("lane", self.urgency.lane().label());
         let number = i64::try_from(granted.number + 1).unwrap_or(i64::MAX);
         tally.span.set("call", number);
-        Box::pin(self.exchange(client, (request, kind), granted, &mut tally)).await
+        Box::pin(self.exchange(client, (&request, kind), granted, &mut tally)).await
+    }
+
+    fn call_timeout(&self) -> Duration {
+        self.find.client.limits.call_timeout.min(LONGEST_CALL)
     }
 
     async fn exchange(
@@ -141,7 +161,7 @@ impl CrmSession {
         granted: Granted,
         tally: &mut CallTally<'_>,
     ) -> Result<Exchanged, LookupError> {
-        let until = clock::now() + self.find.client.limits.call_timeout.min(LONGEST_CALL);
+        let until = clock::now() + self.call_timeout();
         let sending = self.send(client, request.clone(), tally);
         let response = match clock::timeout_at(until, sending).await {
             Some(Ok(response)) => response,
@@ -167,7 +187,6 @@ impl CrmSession {
         mut request: HttpRequest,
         tally: &CallTally<'_>,
     ) -> Result<HttpResponse, LookupError> {
-        self.find.credential.add_to(&mut request.headers);
         if let Some(traceparent) = tally.span.traceparent().and_then(|text| text.parse().ok()) {
             request.headers.insert(TRACEPARENT, traceparent);
         }
@@ -335,7 +354,7 @@ fn size_of_body(rules: &[ReplyRule], status: u16) -> BodySize {
 
 /// Reads a body up to the limit. Sizes are after decompression, so that a small compressed body
 /// cannot expand without a limit.
-async fn read(mut response: HttpResponse, limit: usize) -> Result<Vec<u8>, LookupError> {
+pub(super) async fn read(mut response: HttpResponse, limit: usize) -> Result<Vec<u8>, LookupError> {
     let announced = response.content_length().unwrap_or(0);
     if announced > limit as u64 {
         return Err(LookupError::CrmBadReply(BadReply::TooLarge));

@@ -69,6 +69,7 @@ mod success;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod token;
 mod witness;
 
 pub(crate) use base::BaseError;
@@ -82,7 +83,8 @@ pub(crate) use file::{Secrets, SpecFault, SpecKind, read_spec, secret_names};
 pub(crate) use find::{Found, SearchPlan, search};
 use group::GroupResult;
 pub(crate) use hosts::HostPattern;
-pub(crate) use log_throttle::LogThrottle;
+pub(crate) use judge::{DropReason, RecordVerdict};
+use log_throttle::LogThrottle;
 pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;
 pub(crate) use profile::Profile;
@@ -90,7 +92,6 @@ pub(crate) use record::Record;
 use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
-pub(crate) use judge::{DropReason, RecordVerdict};
 pub(crate) use sheet::{Calls as CallCount, RequestSheet, Sheet};
 pub(crate) use witness::{CallSeen, Ending, Event, ReplySeen, Witness};
 

@@ -205,12 +205,6 @@ impl Path {
         }
     }
 
-    /// Whether the path names one value, without `[]` and `[key=value]`.
-    pub(super) fn is_single(&self) -> bool {
-        let single = |step: &Step| !matches!(step, Step::Each | Step::Where { .. });
-        self.steps.iter().all(single)
-    }
-
     /// Whether it is the whole value.
     pub(super) fn is_whole(&self) -> bool {
         self.steps.is_empty()

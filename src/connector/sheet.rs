@@ -104,7 +104,12 @@ impl Sheet {
             .into_iter()
             .filter_map(|(what, quota)| Some(format!("{what}: {}", words_of(quota.as_ref()?))));
         let patterns = profile.hosts.iter().map(ToString::to_string);
-        let mut hosts: Vec<String> = profile.base.fixed_host().into_iter().chain(patterns).collect();
+        let mut hosts: Vec<String> = profile
+            .base
+            .fixed_host()
+            .into_iter()
+            .chain(patterns)
+            .collect();
         hosts.dedup();
         Self {
             spellings: profile.spellings.iter().map(Spelling::to_string).collect(),

@@ -58,5 +58,6 @@ mod soak;
 mod status_page;
 mod stumbles;
 mod tls;
+mod tokens;
 mod tracing;
 mod trust;

@@ -116,7 +116,7 @@ impl<'a> Scope<'a> {
             }
             Name::Own(path) => one_or_many(path.all(self.own.unwrap_or(&Value::Null), self)),
             // Secrets and credentials are only rendered by `credential.rs`.
-            Name::Secret(_) | Name::Credential | Name::Header => Value::Null,
+            Name::Secret(_) | Name::Token | Name::Credential | Name::Header => Value::Null,
         }
     }
 

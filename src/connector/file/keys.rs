@@ -258,7 +258,15 @@ pub(super) const AUTH: &[Key] = &[
     ("value", "The value of Authorization."),
     ("scheme", "A word before the value."),
     ("encode", "\"base64\"."),
-    ("kind", "A credential that takes code."),
+    (
+        "token",
+        "How a token is fetched with client credentials: post and form. {{token}} is the token.",
+    ),
+];
+
+pub(super) const TOKEN: &[Key] = &[
+    ("post", "The https address that gives tokens."),
+    ("form", "The fields of the form. Slots: secret.NAME."),
 ];
 
 /// The keys of `whoami` besides those of a request.

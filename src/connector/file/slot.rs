@@ -54,6 +54,8 @@ pub(super) enum Name {
     Before(String),
     /// A secret of the settings.
     Secret(String),
+    /// The token that the connector fetches.
+    Token,
     /// The caller's header without its scheme.
     Credential,
     /// The caller's header as it came.
@@ -335,6 +337,7 @@ fn name_of(source: &str, site: Site<'_>) -> Result<Name, SlotError> {
             "texts" => Name::Texts,
             "host" => Name::Host,
             "credential" => Name::Credential,
+            "token" => Name::Token,
             "header" => Name::Header,
             _ => Name::Own(path(source)?),
         },
@@ -376,7 +379,8 @@ impl Site<'_> {
         let exists = match self {
             Self::Base => is_info,
             Self::Auth => {
-                is_info || matches!(name, Name::Secret(_) | Name::Credential | Name::Header)
+                let is_secret = matches!(name, Name::Secret(_) | Name::Token);
+                is_info || is_secret || matches!(name, Name::Credential | Name::Header)
             }
             Self::Search(_) => is_user || is_number,
             Self::Details(_) => is_user || is_number || is_record,
@@ -396,7 +400,7 @@ impl Site<'_> {
         match self {
             Self::Base => "there are host, host.label and info.NAME".to_owned(),
             Self::Auth => {
-                "there are secret.NAME, info.NAME, credential, header and host".to_owned()
+                "there are secret.NAME, info.NAME, credential, header, host, and token with [auth.token]".to_owned()
             }
             Self::Search(_) => "there are number.VIEW, text, numbers.VIEW, texts, host, setting.NAME, info.NAME, for.NAME and names from before".to_owned(),
             Self::Details(_) => "there are record.PATH, records.PATH, number.VIEW, text, host, setting.NAME, info.NAME, for.NAME and names from before".to_owned(),
@@ -421,11 +425,6 @@ impl Name {
             self,
             Self::Number(_) | Self::Numbers(_) | Self::Text | Self::Texts
         )
-    }
-
-    /// Whether it changes with each spelling.
-    pub(super) fn is_spelling(&self) -> bool {
-        matches!(self, Self::Text)
     }
 }
 
@@ -455,6 +454,7 @@ impl fmt::Display for Name {
             Self::For(name) => write!(f, "for.{name}"),
             Self::Before(name) => f.write_str(name),
             Self::Secret(name) => write!(f, "secret.{name}"),
+            Self::Token => f.write_str("token"),
             Self::Credential => f.write_str("credential"),
             Self::Header => f.write_str("header"),
             Self::Own(path) => write!(f, "{path}"),

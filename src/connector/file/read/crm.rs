@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderName};
-use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::keys;
 use super::super::slot::{Name, Piece, Site, Slot, Template};
@@ -18,6 +19,7 @@ use crate::connector::headers::RateSignals;
 use crate::connector::hosts::HostPattern;
 use crate::connector::path::Path;
 use crate::connector::reply_class::{ReplyClass, ReplyCondition, ReplyRule, ReplySign};
+use crate::connector::token::TokenRequest;
 
 /// The secrets of the settings, by the names that a file uses.
 #[derive(Debug, Clone, Copy)]
@@ -174,6 +176,7 @@ pub(super) fn auth(
     };
     let reader = AuthReader {
         base64: table.word("encode", &[("base64", ())]).is_some(),
+        has_token: table.has("token"),
         scheme: table
             .text("scheme")
             .map_or_else(String::new, |scheme| format!("{scheme} ")),
@@ -203,6 +206,7 @@ pub(super) fn auth(
 
 struct AuthReader<'a> {
     base64: bool,
+    has_token: bool,
     scheme: String,
     secrets: Secrets<'a>,
     faults: &'a Faults,
@@ -232,18 +236,67 @@ impl AuthReader<'_> {
             Name::Secret(name) => {
                 let secret = self.secrets.get(name);
                 if secret.is_none() {
-                    let message = format!("needs the setting secrets.{name} of this connector");
-                    self.faults.add(&node.place, message);
+                    self.faults.add(&node.place, missing_secret(name));
                 }
                 secret.map(CredentialPiece::Configured)
             }
             Name::Info(name, below) => Some(CredentialPiece::Info(name.clone(), keys_of(below)?)),
             Name::Host => Some(CredentialPiece::Host),
+            Name::Token if self.has_token && !self.base64 => Some(CredentialPiece::Fetched),
+            Name::Token => {
+                let message = "needs [auth.token], and no encode";
+                self.faults.add(&node.place, message);
+                None
+            }
             Name::Credential => Some(CredentialPiece::Secret),
             Name::Header => Some(CredentialPiece::Header),
             _ => None,
         }
     }
+}
+
+/// Reads `[auth.token]`.
+pub(super) fn token(
+    auth: Option<&Table<'_>>,
+    secrets: Secrets<'_>,
+    faults: &Faults,
+) -> Option<TokenRequest> {
+    let table = auth?.table("token", &[keys::TOKEN])?;
+    let url = table.text("post").map(fixed_address);
+    let (Some(url), Some(form)) = (url, table.get("form")) else {
+        table.fault("needs post, the address that gives tokens, and form");
+        return None;
+    };
+    let url = parsed(url, table.get("post")?, faults)?;
+    let form = Table::open(form, faults)?;
+    let field = |entry: &Entry| Some((entry.key.clone(), secret_text(entry, secrets, faults)?));
+    Some(TokenRequest {
+        url,
+        form: form.entries().iter().filter_map(field).collect(),
+    })
+}
+
+/// A text with secrets in it.
+fn secret_text(entry: &Entry, secrets: Secrets<'_>, faults: &Faults) -> Option<SecretString> {
+    let template = template(&entry.node, Site::Auth, faults)?;
+    let mut joined = Zeroizing::new(String::new());
+    for piece in &template.0 {
+        match piece {
+            Piece::Text(text) => joined.push_str(text),
+            Piece::Slot(slot) => match &slot.name {
+                Name::Secret(name) => match secrets.get(name) {
+                    Some(secret) => joined.push_str(secret.expose_secret()),
+                    None => faults.add(&entry.node.place, missing_secret(name)),
+                },
+                _ => faults.add(&entry.node.place, "may only have secret.NAME in its slots"),
+            },
+        }
+    }
+    Some(SecretString::from(joined.as_str()))
+}
+
+fn missing_secret(name: &str) -> String {
+    format!("needs the setting secrets.{name} of this connector")
 }
 
 /// The info fields that a credential reads.
@@ -252,6 +305,14 @@ pub(super) fn auth_slots(table: Option<&Table<'_>>, faults: &Faults) -> Vec<Slot
         return Vec::new();
     };
     let mut nodes: Vec<&Node> = table.get("value").into_iter().collect();
+    let token = table
+        .get("token")
+        .and_then(|node| Table::open(node, faults));
+    let form = token.and_then(|token| Table::open(token.get("form")?, faults));
+    nodes.extend(
+        form.iter()
+            .flat_map(|form| form.entries().iter().map(|entry| &entry.node)),
+    );
     let headers = table
         .get("headers")
         .and_then(|node| Table::open(node, faults));

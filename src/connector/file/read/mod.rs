@@ -98,6 +98,7 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
     let plan = plan(&file, crm_headers, faults);
     let auth_table = file.table("auth", &[keys::AUTH]);
     let auth_slots = crm::auth_slots(auth_table.as_ref(), faults);
+    let token = crm::token(auth_table.as_ref(), secrets, faults);
     let credential = crm::auth(auth_table, secrets, faults);
     let secrets = auth_slots.iter().filter_map(|slot| match &slot.name {
         Name::Secret(name) => Some(name.clone()),
@@ -112,6 +113,7 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
         credential,
         secrets,
         names,
+        token,
         replies: Vec::new(),
         finds_extensions: false,
     };

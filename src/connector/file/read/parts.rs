@@ -13,6 +13,7 @@ use crate::connector::credential::CredentialForm;
 use crate::connector::headers::RateSignals;
 use crate::connector::profile::{Profile, StopRule};
 use crate::connector::reply_class::ReplyRule;
+use crate::connector::token::TokenRequest;
 use crate::domain::Spelling;
 
 /// What both kinds of files say in their own way.
@@ -20,6 +21,8 @@ pub(super) struct Parts {
     pub(super) crm: Option<crm::CrmSection>,
     pub(super) plan: Plan,
     pub(super) credential: Option<CredentialForm>,
+    /// How a token is fetched, if one is.
+    pub(super) token: Option<TokenRequest>,
     /// The names of the secrets.
     pub(super) secrets: Vec<String>,
     /// What the credential reads, and the requests in App Connect's form.
@@ -58,6 +61,7 @@ impl Parts {
             contacts_at_once: contacts_at_once(&plan),
             shares_details: plan.details.iter().all(|part| serves_several(&part.source)),
             credential: self.credential?,
+            token: self.token,
             reads_by_post: reads_by_post(&plan),
             replies,
             rate: rate.map_or_else(RateSignals::default, |table| crm::rate(&table, faults)),

@@ -106,6 +106,7 @@ impl ProxyFile<'_> {
             credential: Some(auth.form.showing(auth::shown_pieces(&shown))),
             secrets: self.secret.names(),
             names,
+            token: None,
             replies: vec![rule(201, ReplyClass::Found), rule(204, ReplyClass::Nobody)],
             finds_extensions,
         })
