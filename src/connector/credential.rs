@@ -250,13 +250,14 @@ impl CredentialPiece {
             Self::Key if scheme.eq_ignore_ascii_case("basic") => return key_of_basic(secret),
             Self::Key => secret,
             Self::UserId => from.user.id.split('-').next().unwrap_or_default(),
-            Self::Info(name, below) => match from.user.info.text(name, below) {
-                Some(text) => text,
-                None => {
-                    let number = from.user.info.number(name, below)?;
-                    return Some(HeaderText::Joined(Zeroizing::new(number)));
-                }
-            },
+            Self::Info(name, below) => {
+                let info = &from.user.info;
+                let Some(text) = info.text(name, below) else {
+                    let number = Zeroizing::new(info.number(name, below)?);
+                    return Some(HeaderText::Joined(number));
+                };
+                text
+            }
             Self::Host => from.user.host.as_ref().map(Host::as_str)?,
             Self::Configured(secret) => secret.expose_secret(),
             Self::Fetched => TOKEN_MARK,

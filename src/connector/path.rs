@@ -180,11 +180,10 @@ impl Path {
         let mut value = root;
         for step in &self.steps {
             value = match step {
-                Step::Key(key) => value.get_mut(key)?,
                 Step::Member(name) if value.is_array() => {
                     value.get_mut(name.parse::<usize>().ok()?)?
                 }
-                Step::Member(name) => value.get_mut(name)?,
+                Step::Key(name) | Step::Member(name) => value.get_mut(name)?,
                 Step::Index(index) => value.get_mut(*index)?,
                 Step::Each | Step::Where { .. } => return None,
             };

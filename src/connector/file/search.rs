@@ -146,9 +146,11 @@ impl SearchRequest {
     /// A record whose phone field is another number is kept as not verified, if the file does not
     /// say that it shows all its numbers.
     fn keep_others(&self, records: &mut List<Record>, is_party: &impl Fn(&[String]) -> bool) {
-        let others = records.items.iter_mut();
-        let others = others.filter(|record| self.keeps_others && !is_party(&record.phones));
-        others.for_each(|record| record.phones.clear());
+        for record in &mut records.items {
+            if self.keeps_others && !is_party(&record.phones) {
+                record.phones.clear();
+            }
+        }
     }
 
     /// Whether a table has a column with phone numbers. Without it nobody would seem to be there.

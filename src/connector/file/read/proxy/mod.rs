@@ -77,7 +77,7 @@ impl ProxyFile<'_> {
             Some(find) => Some(request::request(self, find, address.url)?),
             None => None,
         };
-        let (auth, request) = (auth?, request);
+        let auth = auth?;
         let mut names = InputNames::default();
         let headers = self.fixed_headers();
         let crm = Some(CrmSection {

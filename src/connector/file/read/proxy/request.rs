@@ -56,9 +56,13 @@ pub(super) fn request(
         depends: NumberUse::Nothing,
         reads_extension: false,
     };
-    proxy.url.path.iter().for_each(|part| reader.read(part));
+    for part in &proxy.url.path {
+        reader.read(part);
+    }
     let in_path = reader.reads.info.clone();
-    proxy.templates().iter().for_each(|part| reader.read(part));
+    for part in proxy.templates() {
+        reader.read(part);
+    }
     proxy.reads = reader.reads;
     Some(FindRequest {
         proxy,

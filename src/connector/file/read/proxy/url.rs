@@ -61,7 +61,7 @@ pub(super) fn address(file: &ProxyFile<'_>) -> Option<Address> {
         (Some(base), url) => Some(Address {
             base: base_form(&ProxyTemplate::parse(base.text), base)?,
             url: match url {
-                Some(url) => relative(ProxyTemplate::parse(url.text), url)?,
+                Some(url) => relative(&ProxyTemplate::parse(url.text), url)?,
                 None => ProxyUrl::default(),
             },
         }),
@@ -86,7 +86,7 @@ fn absolute(base: Option<Source<'_>>, url: Source<'_>) -> Option<Address> {
         if let Some(below) = below {
             return Some(Address {
                 base: base_form(&ProxyTemplate::parse(base.text), base)?,
-                url: relative(ProxyTemplate::parse(below), url)?,
+                url: relative(&ProxyTemplate::parse(below), url)?,
             });
         }
     }
@@ -102,7 +102,7 @@ fn absolute(base: Option<Source<'_>>, url: Source<'_>) -> Option<Address> {
     }
     Some(Address {
         base: form,
-        url: relative(rest, url)?,
+        url: relative(&rest, url)?,
     })
 }
 
@@ -148,7 +148,7 @@ fn base_form(template: &ProxyTemplate, source: Source<'_>) -> Option<BaseForm> {
 }
 
 /// A path and its parameters. What follows a `#` is never sent.
-fn relative(template: ProxyTemplate, source: Source<'_>) -> Option<ProxyUrl> {
+fn relative(template: &ProxyTemplate, source: Source<'_>) -> Option<ProxyUrl> {
     let (address, _) = template.split_literal(0, &['#']);
     let (path, query) = address.split_literal(0, &['?']);
     let is_empty = path.0.is_empty();
@@ -289,7 +289,7 @@ mod tests {
                 text,
                 faults: &faults,
             };
-            let url = relative(ProxyTemplate::parse(text), source).unwrap();
+            let url = relative(&ProxyTemplate::parse(text), source).unwrap();
             let mut shown_path = url.path.iter().map(shown).collect::<Vec<_>>().join("|");
             if url.ends_in_slash && !shown_path.is_empty() {
                 shown_path.push('/');
@@ -306,7 +306,7 @@ mod tests {
                 faults: &faults,
             };
             assert!(
-                relative(ProxyTemplate::parse(text), source).is_none(),
+                relative(&ProxyTemplate::parse(text), source).is_none(),
                 "{text}"
             );
         }
