@@ -37,6 +37,8 @@ pub(crate) struct CallLimits {
 /// The client of one connector. It opens sessions.
 #[derive(Clone)]
 pub(crate) struct CrmClient {
+    /// The connector's name in the settings.
+    pub(super) name: Arc<str>,
     pub(super) egress: Egress,
     pub(super) limits: CallLimits,
     pub(super) profile: Arc<Profile>,
@@ -73,6 +75,7 @@ impl CrmClient {
         let token = config.connector.profile().token.clone();
         let token = token.map(|request| TokenSource::new(request, config.base_url.as_ref()));
         Self {
+            name: config.name.as_str().into(),
             egress,
             limits,
             profile: Arc::clone(config.connector.profile()),

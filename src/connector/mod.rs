@@ -22,7 +22,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::phone::Sought;
-use crate::domain::{Contact, Extension, LookupError, Variant, Variants, WhoAmI};
+use crate::domain::{Contact, Extension, LookupError, NumberFormat, Variant, Variants, WhoAmI};
 
 mod addresses;
 mod base;
@@ -155,6 +155,7 @@ pub(crate) struct NumberSearch<'a> {
     at: usize,
     /// The positions that were asked for before.
     earlier: &'a [usize],
+    formats: &'a [NumberFormat],
 }
 
 impl<'a> NumberSearch<'a> {
@@ -169,7 +170,18 @@ impl<'a> NumberSearch<'a> {
             sought,
             at,
             earlier,
+            formats: &[],
         }
+    }
+
+    /// The same search, with the user's formats.
+    pub(crate) fn with_formats(self, formats: &'a [NumberFormat]) -> Self {
+        Self { formats, ..self }
+    }
+
+    /// The user's formats.
+    fn formats(&self) -> &'a [NumberFormat] {
+        self.formats
     }
 
     /// The spelling.

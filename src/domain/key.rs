@@ -25,8 +25,8 @@ use super::user::{Host, User, WhoAmI};
 
 mod place;
 
-pub(crate) use place::{GroupTag, ScopeTag};
 pub use place::{Crm, CrmPlace};
+pub(crate) use place::{GroupTag, ScopeTag};
 
 /// Changes when the parts or their order change, so that replicas of two versions never read each
 /// other's answers.

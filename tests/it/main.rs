@@ -49,6 +49,7 @@ mod phone_matches;
 mod pipedrive;
 mod prefetch;
 mod proto;
+mod proxy;
 mod redis_tier;
 mod reload;
 mod replicas;

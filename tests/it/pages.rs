@@ -193,7 +193,10 @@ fn the_readme_is_short_and_leads_to_every_page() {
             Some(name) if name != "README.md" => (&of_connectors, name),
             _ => (&linked, page.as_str()),
         };
-        assert!(list.iter().any(|link| link == name), "no page leads to {page}");
+        assert!(
+            list.iter().any(|link| link == name),
+            "no page leads to {page}"
+        );
     }
 }
 

@@ -54,7 +54,10 @@ fn page(kind: &str, sheet: &Sheet) -> String {
 fn facts(sheet: &Sheet) -> Vec<(&'static str, String)> {
     let many = match sheet.numbers_at_once {
         1 => String::new(),
-        most => format!("up to {most} in one call; 250 take {} searches", calls(sheet.many)),
+        most => format!(
+            "up to {most} in one call; 250 take {} searches",
+            calls(sheet.many)
+        ),
     };
     vec![
         ("calls of one look-up", calls(sheet.one)),
@@ -65,7 +68,10 @@ fn facts(sheet: &Sheet) -> Vec<(&'static str, String)> {
         ("hosts", code(&sheet.hosts)),
         ("stored answers", whose(sheet).to_owned()),
         ("user settings that it reads", code(&sheet.settings)),
-        ("fields of `platform_additional_info` that it reads", code(&sheet.info)),
+        (
+            "fields of `platform_additional_info` that it reads",
+            code(&sheet.info),
+        ),
         ("secrets of the settings", code(&sheet.secrets)),
     ]
 }

@@ -28,6 +28,7 @@ mod many;
 mod mapping;
 mod name;
 mod plan;
+mod proxy;
 mod read;
 mod render;
 mod run;
@@ -115,7 +116,7 @@ impl Connector for FileConnector {
     ) -> Result<List<Record>, LookupError> {
         match search {
             Search::Number(search) => self.search_number(crm, *search).await,
-            Search::Extension(_) => Ok(List::default()),
+            Search::Extension(extension) => self.search_extension(crm, *extension).await,
         }
     }
 

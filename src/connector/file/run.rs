@@ -21,6 +21,9 @@ pub(super) const MOST_EACH: usize = 16;
 pub(super) fn scope_of(crm: &CrmSession) -> Scope<'_> {
     Scope {
         host: crm.host(),
+        user_id: crm.user_id(),
+        platform: crm.platform(),
+        credential: crm.shown_credential(),
         settings: Some(crm.settings()),
         info: Some(crm.info()),
         ..Scope::default()

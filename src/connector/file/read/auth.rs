@@ -26,7 +26,7 @@ pub(crate) enum Secrets<'a> {
 }
 
 impl Secrets<'_> {
-    fn get(self, name: &str) -> Option<SecretString> {
+    pub(super) fn get(self, name: &str) -> Option<SecretString> {
         match self {
             Self::Given(secrets) => secrets.get(name).cloned(),
             Self::Any => Some(SecretString::from("secret")),

@@ -99,7 +99,7 @@ pub(super) fn keys_of(path: &Path) -> Option<Vec<String>> {
     Some(keys)
 }
 
-fn quotas(node: &Node, faults: &Faults) -> Option<Quotas> {
+pub(super) fn quotas(node: &Node, faults: &Faults) -> Option<Quotas> {
     let table = Table::new(node, &[keys::QUOTA], faults)?;
     let scopes = [("user", Scope::User), ("account", Scope::Account)];
     let scope = table.word("scope", &scopes).unwrap_or(Scope::User);

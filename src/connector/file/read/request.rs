@@ -23,7 +23,7 @@ use crate::connector::success::{ListForm, ListShape};
 const MOST_BEFORE: usize = 3;
 
 /// Headers that belong to the connection, the body or the credential.
-const OWN_HEADERS: [&str; 14] = [
+pub(super) const OWN_HEADERS: [&str; 14] = [
     "authorization",
     "host",
     "cookie",
@@ -87,6 +87,7 @@ pub(super) fn request(
         .map_or(&[][..], |table| table.entries());
     let headers = crm_headers.iter().chain(own_headers);
     let plan = RequestPlan {
+        proxy: None,
         method,
         path,
         query: table
@@ -187,6 +188,7 @@ fn request_before(
     };
     let (method, path) = reader.method_and_path(table)?;
     let plan = RequestPlan {
+        proxy: None,
         method,
         path,
         query: table
