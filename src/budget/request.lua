@@ -139,7 +139,7 @@ local of_day, day_free, share_of_day, share_day_free = 0, 0, 0, 0
 if day > 0 then of_day, day_free, share_of_day, share_day_free = calls_of_day() end
 
 local function wait_for_totals()
-  local reserved = not proven and kept > now
+  local reserved = not verified and kept > now
   local function full(held, most)
     if reserved and most > 1 then most = most - 1 end
     return most > 0 and held >= most

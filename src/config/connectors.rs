@@ -49,6 +49,16 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
             "is required where there are no allowed_hosts: nothing says where the CRM is",
         );
     }
+    let elsewhere = profile.base.host_elsewhere();
+    if let Some(host) = elsewhere.filter(|_| base_url.is_none() && are_sound)
+        && !allowed_hosts.iter().any(|pattern| pattern.matches(&host))
+    {
+        let fault = format!(
+            "must have \"{}\", the host of the file's url",
+            host.as_str()
+        );
+        section.fault("allowed_hosts", &fault);
+    }
     Some(ConnectorConfig {
         name: name.to_owned(),
         connector: is_known.then_some(connector)?,

@@ -21,6 +21,8 @@ pub(crate) enum BaseForm {
 #[derive(Debug, Clone)]
 pub(crate) enum BasePiece {
     Text(String),
+    /// Fixed text with a host that the settings must allow.
+    Elsewhere(String),
     /// The host that the user names.
     Host,
     /// The first label of that host.
@@ -69,6 +71,18 @@ impl BaseForm {
         }
     }
 
+    /// The host of a fixed address that the settings must allow, if there is one.
+    #[must_use]
+    pub(crate) fn host_elsewhere(&self) -> Option<Host> {
+        let Self::Pieces(pieces) = self else {
+            return None;
+        };
+        match pieces.as_slice() {
+            [BasePiece::Elsewhere(text)] => Host::parse(Url::parse(text).ok()?.host_str()?),
+            _ => None,
+        }
+    }
+
     /// Whether the address needs the host that the user names.
     #[must_use]
     pub(crate) fn reads_host(&self) -> bool {
@@ -106,7 +120,7 @@ impl BaseForm {
         let mut address = String::new();
         for piece in pieces {
             match piece {
-                BasePiece::Text(text) => address.push_str(text),
+                BasePiece::Text(text) | BasePiece::Elsewhere(text) => address.push_str(text),
                 BasePiece::Host => address.push_str(host()?.as_str()),
                 BasePiece::HostLabel => {
                     let label = host()?.as_str().split('.').next();

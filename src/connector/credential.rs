@@ -14,9 +14,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::domain::{AuthHeader, Host, User};
 
-/// Headers, each with the form of its value.
+/// Headers, each with the form of its value, and what else of a credential is sent.
 #[derive(Debug, Clone)]
-pub(crate) struct CredentialForm(Vec<(HeaderName, HeaderForm)>);
+pub(crate) struct CredentialForm {
+    headers: Vec<(HeaderName, HeaderForm)>,
+    /// What requests show elsewhere, such as a key in a parameter.
+    shown: Vec<CredentialPiece>,
+}
 
 /// The form of a header's value: `prefix`, and then the pieces, in base64 if the CRM wants that.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +37,11 @@ pub(crate) enum CredentialPiece {
     Header,
     /// The caller's header without its scheme: the `abc` of `Bearer abc`.
     Secret,
+    /// The secret in the caller's header: of `Basic`, the decoded text without a last colon; else as
+    /// [`Self::Secret`].
+    Key,
+    /// The caller's id of the user, up to its first dash.
+    UserId,
     /// A field of `platform_additional_info`, which the profile's inputs name as well, and the keys
     /// below it.
     Info(String, Vec<String>),
@@ -40,14 +49,23 @@ pub(crate) enum CredentialPiece {
     Host,
     /// A secret of the settings.
     Configured(SecretString),
+    /// The token that the connector fetches itself.
+    Fetched,
     /// Fixed text.
     Text(String),
 }
+
+/// Stands for the token in a header that is rendered before the token is there. No header may
+/// contain it.
+const TOKEN_MARK: &str = "\u{1}";
 
 /// The headers of a credential. Their values are marked as sensitive.
 #[derive(Clone)]
 pub(super) struct RenderedCredential {
     headers: Vec<(HeaderName, HeaderValue)>,
+    shown: Vec<SecretString>,
+    /// Headers with a token: what stands before and after it.
+    around_token: Vec<(HeaderName, [String; 2])>,
 }
 
 impl fmt::Debug for RenderedCredential {
@@ -101,19 +119,27 @@ impl CredentialForm {
             };
             (name, form)
         };
-        Self(headers.into_iter().map(form).collect())
+        Self::of_forms(headers.into_iter().map(form).collect())
     }
 
     /// Headers of these forms.
     pub(super) fn of_forms(headers: Vec<(HeaderName, HeaderForm)>) -> Self {
-        Self(headers)
+        Self {
+            headers,
+            shown: Vec::new(),
+        }
+    }
+
+    /// The same form, with pieces that requests show elsewhere.
+    pub(super) fn showing(self, shown: Vec<CredentialPiece>) -> Self {
+        Self { shown, ..self }
     }
 
     /// The field of a request that is to blame if it makes no credential.
     pub(super) fn field(&self) -> &'static str {
         let is_info = |piece: &CredentialPiece| matches!(piece, CredentialPiece::Info(..));
         let reads_info = self
-            .0
+            .headers
             .iter()
             .any(|(_, form)| form.pieces.iter().any(is_info));
         if reads_info {
@@ -128,17 +154,20 @@ impl CredentialForm {
         let takes_any = |(_, form): &(HeaderName, HeaderForm)| {
             form.prefix.is_empty() && matches!(form.pieces.as_slice(), [CredentialPiece::Header])
         };
-        self.0.iter().all(takes_any)
+        self.shown.is_empty() && self.headers.iter().all(takes_any)
     }
 
-    /// Names and values of the headers. A missing field is empty.
+    /// Names and values of the headers, and of what is shown elsewhere. A missing field is empty.
     pub(super) fn values<'a>(
         &'a self,
         from: CredentialSource<'a>,
     ) -> impl Iterator<Item = (&'a str, HeaderText<'a>)> {
-        self.0
+        let shown = self.shown.iter();
+        let shown = shown.map(move |piece| ("", piece.text(from).unwrap_or(HeaderText::Whole(""))));
+        self.headers
             .iter()
             .map(move |(name, form)| (name.as_str(), form.text(from)))
+            .chain(shown)
     }
 
     /// Renders the headers to send.
@@ -149,23 +178,41 @@ impl CredentialForm {
         &self,
         from: CredentialSource<'_>,
     ) -> Result<RenderedCredential, NoCredential> {
-        let header =
-            |(name, form): &(HeaderName, HeaderForm)| Ok((name.clone(), form.value(from)?));
+        let (mut headers, mut around_token) = (Vec::new(), Vec::new());
+        for (name, form) in &self.headers {
+            let text = form.checked_text(from)?;
+            match text.as_ref().split_once(TOKEN_MARK) {
+                Some((before, after)) => {
+                    let around = [before.to_owned(), after.to_owned()];
+                    around_token.push((name.clone(), around));
+                }
+                None => headers.push((name.clone(), sensitive(text.as_ref())?)),
+            }
+        }
+        let shown = |piece: &CredentialPiece| {
+            let text = piece.text(from).filter(|text| !text.as_ref().is_empty());
+            Ok(SecretString::from(text.ok_or(NoCredential)?.as_ref()))
+        };
         Ok(RenderedCredential {
-            headers: self.0.iter().map(header).collect::<Result<_, _>>()?,
+            headers,
+            around_token,
+            shown: self.shown.iter().map(shown).collect::<Result<_, _>>()?,
         })
     }
 }
 
 impl HeaderForm {
     fn text<'a>(&'a self, from: CredentialSource<'a>) -> HeaderText<'a> {
-        let text = |piece: &'a CredentialPiece| piece.text(from).unwrap_or_default();
+        let text = |piece: &'a CredentialPiece| piece.text(from).unwrap_or(HeaderText::Whole(""));
         if let ([piece], true, false) =
             (self.pieces.as_slice(), self.prefix.is_empty(), self.base64)
         {
-            return HeaderText::Whole(text(piece));
+            return text(piece);
         }
-        let joined: Zeroizing<String> = Zeroizing::new(self.pieces.iter().map(text).collect());
+        let mut joined = Zeroizing::new(String::new());
+        for piece in &self.pieces {
+            joined.push_str(text(piece).as_ref());
+        }
         HeaderText::Joined(Zeroizing::new(if self.base64 {
             format!("{}{}", self.prefix, STANDARD.encode(joined.as_bytes()))
         } else {
@@ -173,51 +220,102 @@ impl HeaderForm {
         }))
     }
 
-    fn value(&self, from: CredentialSource<'_>) -> Result<HeaderValue, NoCredential> {
-        let is_missing = |piece: &CredentialPiece| piece.text(from).is_none_or(str::is_empty);
+    /// The text, if no piece is missing.
+    fn checked_text<'a>(
+        &'a self,
+        from: CredentialSource<'a>,
+    ) -> Result<HeaderText<'a>, NoCredential> {
+        let is_missing =
+            |piece: &CredentialPiece| piece.text(from).is_none_or(|text| text.as_ref().is_empty());
         if self.pieces.iter().any(is_missing) {
             return Err(NoCredential);
         }
-        let text = self.text(from);
-        let mut value = HeaderValue::from_str(text.as_ref()).map_err(|_| NoCredential)?;
-        value.set_sensitive(true);
-        Ok(value)
+        Ok(self.text(from))
     }
+}
+
+fn sensitive(text: &str) -> Result<HeaderValue, NoCredential> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| NoCredential)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl CredentialPiece {
-    fn text<'a>(&'a self, from: CredentialSource<'a>) -> Option<&'a str> {
+    fn text<'a>(&'a self, from: CredentialSource<'a>) -> Option<HeaderText<'a>> {
         let header = from.auth.expose();
-        match self {
-            Self::Header => Some(header),
-            Self::Secret => Some(header.split_once(' ').map_or(header, |(_, secret)| secret)),
-            Self::Info(name, below) => from.user.info.text(name, below),
-            Self::Host => from.user.host.as_ref().map(Host::as_str),
-            Self::Configured(secret) => Some(secret.expose_secret()),
-            Self::Text(text) => Some(text),
-        }
+        let (scheme, secret) = header.split_once(' ').unwrap_or(("", header));
+        let text = match self {
+            Self::Header => header,
+            Self::Secret => secret,
+            Self::Key if scheme.eq_ignore_ascii_case("basic") => return key_of_basic(secret),
+            Self::Key => secret,
+            Self::UserId => from.user.id.split('-').next().unwrap_or_default(),
+            Self::Info(name, below) => {
+                let info = &from.user.info;
+                let Some(text) = info.text(name, below) else {
+                    let number = Zeroizing::new(info.number(name, below)?);
+                    return Some(HeaderText::Joined(number));
+                };
+                text
+            }
+            Self::Host => from.user.host.as_ref().map(Host::as_str)?,
+            Self::Configured(secret) => secret.expose_secret(),
+            Self::Fetched => TOKEN_MARK,
+            Self::Text(text) => text,
+        };
+        Some(HeaderText::Whole(text))
     }
 }
 
+/// App Connect sends an API key as the user name of `Basic`, with an empty password.
+fn key_of_basic(secret: &str) -> Option<HeaderText<'static>> {
+    let bytes = Zeroizing::new(STANDARD.decode(secret.trim()).ok()?);
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let key = text.strip_suffix(':').unwrap_or(text);
+    Some(HeaderText::Joined(Zeroizing::new(key.to_owned())))
+}
+
 impl RenderedCredential {
+    /// What requests show outside of headers.
+    pub(super) fn shown(&self) -> &[SecretString] {
+        &self.shown
+    }
+
     /// Adds the headers to a request, replacing others with the same names.
-    pub(super) fn add_to(&self, headers: &mut HeaderMap) {
+    ///
+    /// # Errors
+    /// [`NoCredential`] if the token does not fit into a header.
+    pub(super) fn add_to(
+        &self,
+        headers: &mut HeaderMap,
+        token: Option<&SecretString>,
+    ) -> Result<(), NoCredential> {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
+        for (name, [before, after]) in &self.around_token {
+            let token = token.ok_or(NoCredential)?.expose_secret();
+            let text = Zeroizing::new(format!("{before}{token}{after}"));
+            headers.insert(name.clone(), sensitive(&text)?);
+        }
+        Ok(())
     }
 
     /// The names of the headers.
     pub(super) fn names(&self) -> Vec<&str> {
-        self.headers.iter().map(|(name, _)| name.as_str()).collect()
+        let late = self.around_token.iter().map(|(name, _)| name.as_str());
+        let names = self.headers.iter().map(|(name, _)| name.as_str());
+        names.chain(late).collect()
     }
 
     /// The values, as input of a keyed hash.
     pub(super) fn bytes(&self) -> Vec<&[u8]> {
-        self.headers
+        let headers = self.headers.iter().map(|(_, value)| value.as_bytes());
+        let shown = self
+            .shown
             .iter()
-            .map(|(_, value)| value.as_bytes())
-            .collect()
+            .map(|text| text.expose_secret().as_bytes());
+        headers.chain(shown).collect()
     }
 }
 
@@ -254,7 +352,7 @@ mod tests {
         let source = CredentialSource { auth: &auth, user };
         let rendered = form.render(source).ok()?;
         let mut headers = HeaderMap::new();
-        rendered.add_to(&mut headers);
+        rendered.add_to(&mut headers, None).unwrap();
         assert!(headers.values().all(HeaderValue::is_sensitive));
         assert!(!format!("{rendered:?}{headers:?}").contains("abc"));
         let lines = headers
@@ -310,6 +408,42 @@ mod tests {
                 expected,
                 "{form:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_key_is_cut_out_of_the_header_and_what_is_shown_elsewhere_is_part_of_the_tag() {
+        let user = info(&[]);
+        let basic = |text: &str| format!("bAsIc {}", STANDARD.encode(text));
+        for (header, expected) in [
+            (basic("abc:"), Some("abc")),
+            (basic("abc::"), Some("abc:")),
+            (basic("abc:pw"), Some("abc:pw")),
+            ("Bearer abc".to_owned(), Some("abc")),
+            ("abc".to_owned(), Some("abc")),
+            (basic(":"), None),
+            ("Basic not base64".to_owned(), None),
+        ] {
+            let form = CredentialForm::of(Vec::new()).showing(vec![CredentialPiece::Key]);
+            let auth = AuthHeader::parse(header.as_str()).unwrap();
+            let source = CredentialSource {
+                auth: &auth,
+                user: &user,
+            };
+            let rendered = form.render(source).ok();
+            let shown = rendered
+                .as_ref()
+                .map(|form| form.shown()[0].expose_secret());
+            assert_eq!(shown, expected, "{header}");
+            if let Some(rendered) = &rendered {
+                assert_eq!(rendered.bytes(), [expected.unwrap().as_bytes()]);
+            }
+            let tagged: Vec<String> = form
+                .values(source)
+                .map(|(_, text)| text.as_ref().to_owned())
+                .collect();
+            assert_eq!(tagged, [expected.unwrap_or_default()]);
+            assert!(!form.takes_any_header());
         }
     }
 

@@ -14,6 +14,7 @@ use super::refusals::Refusals;
 use super::settings::ConnectorConfig;
 use super::spelling_order::SpellingOrder;
 use super::tally::CallMetrics;
+use super::token::TokenSource;
 use crate::budget::{Budget, CallKind};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -36,6 +37,8 @@ pub(crate) struct CallLimits {
 /// The client of one connector. It opens sessions.
 #[derive(Clone)]
 pub(crate) struct CrmClient {
+    /// The connector's name in the settings.
+    pub(super) name: Arc<str>,
     pub(super) egress: Egress,
     pub(super) limits: CallLimits,
     pub(super) profile: Arc<Profile>,
@@ -47,6 +50,8 @@ pub(crate) struct CrmClient {
     pub(super) readers: Arc<Readers>,
     pub(super) groups: Arc<Groups>,
     pub(super) spelling_order: Arc<SpellingOrder>,
+    /// The token, if the connector fetches one.
+    pub(super) token: Option<Arc<TokenSource>>,
 }
 
 impl fmt::Debug for CrmClient {
@@ -67,7 +72,10 @@ impl CrmClient {
         metrics: &Arc<Metrics>,
         config: &ConnectorConfig,
     ) -> Self {
+        let token = config.connector.profile().token.clone();
+        let token = token.map(|request| TokenSource::new(request, config.base_url.as_ref()));
         Self {
+            name: config.name.as_str().into(),
             egress,
             limits,
             profile: Arc::clone(config.connector.profile()),
@@ -79,6 +87,7 @@ impl CrmClient {
             readers: Arc::default(),
             groups: Arc::default(),
             spelling_order: Arc::default(),
+            token: token.map(Arc::new),
         }
     }
 

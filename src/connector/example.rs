@@ -56,7 +56,11 @@ impl Connector for ExampleConnector {
             is_tried: true,
             requests: vec![
                 request("search", "GET /api/v1/contacts", PAGES),
-                request("details deals", "GET /api/v1/contacts/{id}/deals", PAGES * CONTACTS),
+                request(
+                    "details deals",
+                    "GET /api/v1/contacts/{id}/deals",
+                    PAGES * CONTACTS,
+                ),
                 request("whoami", "GET /api/v1/me", 1),
             ],
             one: CallCount {

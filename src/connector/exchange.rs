@@ -11,6 +11,7 @@ use http::StatusCode;
 use http::header::{HeaderName, LOCATION};
 use serde_json::Value;
 
+use super::body::{failure_of, read};
 use super::headers;
 use super::http_client::{HttpClient, HttpRequest, HttpResponse, TransportError};
 use super::part::DetailsPart;
@@ -26,9 +27,6 @@ use crate::budget::CallKind;
 use crate::clock::{self, Instant};
 use crate::domain::LookupError;
 use crate::domain::error::{BadReply, Unavailable};
-
-/// The most memory reserved for a reply before it arrives, whatever length it announces.
-const FIRST_ROOM: usize = 64 * 1024;
 
 /// Trace context (W3C).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -100,6 +98,12 @@ impl CrmSession {
         let egress = &self.find.client.egress;
         let first = self.call_once(request, kind, &egress.client).await;
         let Err(failure) = first else { return first };
+        if failure == LookupError::CrmUnauthenticated
+            && let Some(token) = &self.find.client.token
+            && token.refused().await
+        {
+            return self.call_once(request, kind, &egress.client).await;
+        }
         let Some(repeat) = Repeat::of(&failure, self.urgency.deadline()) else {
             return Err(failure);
         };
@@ -125,13 +129,27 @@ impl CrmSession {
         if !self.find.client.egress.allows(&request.url) {
             return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
         }
+        let token = match &self.find.client.token {
+            Some(token) => Some(token.get(client, self.call_timeout()).await?),
+            None => None,
+        };
+        let mut request = request.clone();
+        let added = self
+            .find
+            .credential
+            .add_to(&mut request.headers, token.as_ref());
+        added.map_err(|_| LookupError::CrmUnauthenticated)?;
         let granted = self.find.spent.acquire(kind, &self.urgency).await?;
         let span = self.find.span.call("crm call");
         let mut tally = CallTally::begin(&self.find.client.call_metrics, span);
         tally.span.set("lane", self.urgency.lane().label());
         let number = i64::try_from(granted.number + 1).unwrap_or(i64::MAX);
         tally.span.set("call", number);
-        Box::pin(self.exchange(client, (request, kind), granted, &mut tally)).await
+        Box::pin(self.exchange(client, (&request, kind), granted, &mut tally)).await
+    }
+
+    fn call_timeout(&self) -> Duration {
+        self.find.client.limits.call_timeout.min(LONGEST_CALL)
     }
 
     async fn exchange(
@@ -141,7 +159,7 @@ impl CrmSession {
         granted: Granted,
         tally: &mut CallTally<'_>,
     ) -> Result<Exchanged, LookupError> {
-        let until = clock::now() + self.find.client.limits.call_timeout.min(LONGEST_CALL);
+        let until = clock::now() + self.call_timeout();
         let sending = self.send(client, request.clone(), tally);
         let response = match clock::timeout_at(until, sending).await {
             Some(Ok(response)) => response,
@@ -167,7 +185,6 @@ impl CrmSession {
         mut request: HttpRequest,
         tally: &CallTally<'_>,
     ) -> Result<HttpResponse, LookupError> {
-        self.find.credential.add_to(&mut request.headers);
         if let Some(traceparent) = tally.span.traceparent().and_then(|text| text.parse().ok()) {
             request.headers.insert(TRACEPARENT, traceparent);
         }
@@ -331,30 +348,4 @@ fn size_of_body(rules: &[ReplyRule], status: u16) -> BodySize {
     } else {
         BodySize::Nothing
     }
-}
-
-/// Reads a body up to the limit. Sizes are after decompression, so that a small compressed body
-/// cannot expand without a limit.
-async fn read(mut response: HttpResponse, limit: usize) -> Result<Vec<u8>, LookupError> {
-    let announced = response.content_length().unwrap_or(0);
-    if announced > limit as u64 {
-        return Err(LookupError::CrmBadReply(BadReply::TooLarge));
-    }
-    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(FIRST_ROOM));
-    while let Some(chunk) = response.chunk().await.map_err(failure_of)? {
-        if body.len() + chunk.len() > limit {
-            return Err(LookupError::CrmBadReply(BadReply::TooLarge));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-fn failure_of(error: TransportError) -> LookupError {
-    LookupError::CrmUnavailable(match error {
-        TransportError::Encoding => return LookupError::CrmBadReply(BadReply::Encoding),
-        TransportError::NotPublic => Unavailable::NotPublic,
-        TransportError::Connect => Unavailable::Connect,
-        TransportError::Broken | TransportError::TooMuch => Unavailable::Broken,
-    })
 }

@@ -54,7 +54,8 @@ pub(crate) async fn search(
             let key = OrderKey::new(crm.scope(), plan.formats);
             let order = crm.spelling_order().of(key, &variants);
             for asked in 1..=order.len() {
-                let search = NumberSearch::new(&variants, &sought, &order[..asked]);
+                let search = NumberSearch::new(&variants, &sought, &order[..asked])
+                    .with_formats(plan.formats);
                 let groups = crm.groups();
                 let records = groups
                     .search(connector, crm, plan, (number, search))

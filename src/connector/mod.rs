@@ -22,10 +22,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::phone::Sought;
-use crate::domain::{Contact, Extension, LookupError, Variant, Variants, WhoAmI};
+use crate::domain::{Contact, Extension, LookupError, NumberFormat, Variant, Variants, WhoAmI};
 
 mod addresses;
 mod base;
+mod body;
 mod bounds;
 mod built_in;
 mod calls;
@@ -69,6 +70,7 @@ mod success;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod token;
 mod witness;
 
 pub(crate) use base::BaseError;
@@ -82,7 +84,7 @@ pub(crate) use file::{Secrets, SpecFault, SpecKind, read_spec, schema, secret_na
 pub(crate) use find::{Found, SearchPlan, search};
 use group::GroupResult;
 pub(crate) use hosts::HostPattern;
-pub(crate) use log_throttle::LogThrottle;
+pub(crate) use judge::{DropReason, RecordVerdict};
 pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;
 pub(crate) use profile::Profile;
@@ -90,7 +92,6 @@ pub(crate) use record::Record;
 use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
-pub(crate) use judge::{DropReason, RecordVerdict};
 pub(crate) use sheet::{Calls as CallCount, RequestSheet, Sheet};
 pub(crate) use witness::{CallSeen, Ending, Event, ReplySeen, Witness};
 
@@ -154,6 +155,7 @@ pub(crate) struct NumberSearch<'a> {
     at: usize,
     /// The positions that were asked for before.
     earlier: &'a [usize],
+    formats: &'a [NumberFormat],
 }
 
 impl<'a> NumberSearch<'a> {
@@ -168,7 +170,18 @@ impl<'a> NumberSearch<'a> {
             sought,
             at,
             earlier,
+            formats: &[],
         }
+    }
+
+    /// The same search, with the user's formats.
+    pub(crate) fn with_formats(self, formats: &'a [NumberFormat]) -> Self {
+        Self { formats, ..self }
+    }
+
+    /// The user's formats.
+    fn formats(&self) -> &'a [NumberFormat] {
+        self.formats
     }
 
     /// The spelling.

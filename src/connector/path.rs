@@ -23,6 +23,8 @@ pub(crate) struct Path {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
     Key(String),
+    /// A member of an object, or an element of a list by its number.
+    Member(String),
     Index(usize),
     Each,
     /// The elements whose member has this text.
@@ -75,6 +77,47 @@ impl Path {
         })
     }
 
+    /// A path in which dots separate members of objects and numbers of elements, as App Connect
+    /// writes it. `$` and the empty text are the whole value.
+    pub(super) fn dotted(source: &str) -> Self {
+        let parts = source.split('.').filter(|_| !matches!(source, "" | "$"));
+        Self {
+            steps: parts.map(|part| Step::Member(part.to_owned())).collect(),
+            source: source.to_owned(),
+        }
+    }
+
+    /// The value at a path of members, which may be null.
+    pub(super) fn get<'v>(&self, root: &'v Value) -> Option<&'v Value> {
+        let step = |value: &'v Value, step: &Step| match step {
+            Step::Member(name) => member(value, name),
+            Step::Key(key) => value.get(key),
+            Step::Index(index) => value.get(index),
+            Step::Each | Step::Where { .. } => None,
+        };
+        self.steps.iter().try_fold(root, step)
+    }
+
+    /// The members of a path that has nothing else.
+    pub(super) fn names(&self) -> Vec<String> {
+        let name = |step: &Step| match step {
+            Step::Member(name) | Step::Key(name) => Some(name.clone()),
+            _ => None,
+        };
+        self.steps.iter().filter_map(name).collect()
+    }
+
+    /// The path below the first member, if that has this name.
+    pub(super) fn below(&self, name: &str) -> Option<Self> {
+        let (Step::Member(first), rest) = self.steps.split_first()? else {
+            return None;
+        };
+        (first == name).then(|| Self {
+            steps: rest.to_vec(),
+            source: self.source.clone(),
+        })
+    }
+
     /// The keys of a fixed path of a connector in Rust.
     pub(crate) fn of_keys(keys: &[&str]) -> Self {
         Self {
@@ -115,10 +158,12 @@ impl Path {
         for step in &self.steps {
             value = match (value, step) {
                 (Value::Null, _) => return Ok(None),
-                (Value::Object(members), Step::Key(key)) => match members.get(key) {
-                    Some(value) => value,
-                    None => return Ok(None),
-                },
+                (Value::Object(members), Step::Key(key) | Step::Member(key)) => {
+                    match members.get(key) {
+                        Some(value) => value,
+                        None => return Ok(None),
+                    }
+                }
                 (Value::Array(items), Step::Index(index)) => match items.get(*index) {
                     Some(value) => value,
                     None => return Ok(None),
@@ -135,7 +180,10 @@ impl Path {
         let mut value = root;
         for step in &self.steps {
             value = match step {
-                Step::Key(key) => value.get_mut(key)?,
+                Step::Member(name) if value.is_array() => {
+                    value.get_mut(name.parse::<usize>().ok()?)?
+                }
+                Step::Key(name) | Step::Member(name) => value.get_mut(name)?,
                 Step::Index(index) => value.get_mut(*index)?,
                 Step::Each | Step::Where { .. } => return None,
             };
@@ -154,12 +202,6 @@ impl Path {
             Some(at) => (part(&self.steps[..at]), Some(part(&self.steps[at + 1..]))),
             None => (self.clone(), None),
         }
-    }
-
-    /// Whether the path names one value, without `[]` and `[key=value]`.
-    pub(super) fn is_single(&self) -> bool {
-        let single = |step: &Step| matches!(step, Step::Key(_) | Step::Index(_));
-        self.steps.iter().all(single)
     }
 
     /// Whether it is the whole value.
@@ -220,6 +262,7 @@ impl Step {
     fn follow<'v>(&self, value: &'v Value, names: &impl PathNames, found: &mut Vec<&'v Value>) {
         match self {
             Self::Key(key) => found.extend(value.get(key)),
+            Self::Member(name) => found.extend(member(value, name)),
             Self::Index(index) => found.extend(value.get(index)),
             Self::Each => found.extend(value.as_array().into_iter().flatten()),
             Self::Where { key, value: wanted } => {
@@ -231,6 +274,14 @@ impl Step {
                 found.extend(value.as_array().into_iter().flatten().filter(is_wanted));
             }
         }
+    }
+}
+
+/// A member of an object, or an element of a list by its number.
+fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    match value {
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        value => value.get(name),
     }
 }
 
@@ -330,6 +381,30 @@ mod tests {
             assert_eq!(Value::Array(found(path, &value)), expected, "{path}");
         }
         assert_eq!(found(".", &json!([1])), [json!([1])]);
+    }
+
+    #[test]
+    fn a_dotted_path_names_members_and_numbered_elements_null_included() {
+        let value = json!({"a": [{"b": null}, {"0": "zero"}], "x.y": 1});
+        for (path, expected) in [
+            ("$", Some(value.clone())),
+            ("", Some(value.clone())),
+            ("a.0.b", Some(Value::Null)),
+            ("a.1.0", Some(json!("zero"))),
+            ("a.2", None),
+            ("a.-1", None),
+            ("a.length", None),
+            ("x.y", None),
+            ("a..b", None),
+        ] {
+            let path = Path::dotted(path);
+            assert_eq!(path.get(&value).cloned(), expected, "{path}");
+            let taken = path.take(&mut value.clone());
+            assert_eq!(taken, expected, "{path}");
+        }
+        let below = Path::dotted("body.a.1").below("body").unwrap();
+        assert_eq!(below.get(&value), Some(&json!({"0": "zero"})));
+        assert_eq!(Path::dotted("data.a").below("body"), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::headers::RateSignals;
 use super::hosts::HostPattern;
 use super::reply_class::ReplyRule;
 use super::request::{ReadByPost, Request};
+use super::token::TokenRequest;
 use crate::budget::{Quota, Quotas, Scope};
 use crate::domain::Spelling;
 
@@ -41,6 +42,8 @@ pub(crate) struct Profile {
     pub(crate) shares_details: bool,
     /// How the caller's credential is put into headers.
     pub(crate) credential: CredentialForm,
+    /// How the connector fetches a token, if it does.
+    pub(crate) token: Option<TokenRequest>,
     /// The POSTs that only read. No other POST is ever sent.
     pub(crate) reads_by_post: Vec<ReadByPost>,
     /// How replies are classified if the common table is wrong for them. These rules come first.
@@ -92,6 +95,7 @@ impl Profile {
             contacts_at_once: NonZeroUsize::MIN,
             shares_details: false,
             credential: CredentialForm::authorization(),
+            token: None,
             reads_by_post: Vec::new(),
             replies: Vec::new(),
             rate: RateSignals::default(),

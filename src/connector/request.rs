@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 /// How a CRM is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl ReadByPost {
     }
 }
 
-/// The body of a POST.
+/// The body of a POST, or of a GET of App Connect.
 #[derive(Clone)]
 pub(crate) enum RequestBody {
     Json(Value),
@@ -71,16 +71,41 @@ impl RequestBody {
     }
 }
 
+/// Parameters as axios encodes them: like `encodeURIComponent` of JavaScript, with a plus sign for a
+/// space, and `:`, `$` and `,` as they are.
+pub(super) fn axios_query(pairs: &[(String, String)]) -> String {
+    let pairs: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{}={}", axios_text(name), axios_text(value)))
+        .collect();
+    pairs.join("&")
+}
+
+fn axios_text(text: &str) -> String {
+    let is_kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'():$,".contains(&byte);
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_kept(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.extend(form_urlencoded::byte_serialize(&[byte]));
+        }
+    }
+    encoded
+}
+
 /// A request for `base/path?query`.
 #[derive(Clone)]
 pub(crate) struct Request {
     method: Method,
     path: Vec<String>,
-    /// Whether the path ends with a slash: to some CRMs that is another path.
-    ends_with_slash: bool,
     query: Vec<(String, String)>,
     headers: HeaderMap,
     body: Option<RequestBody>,
+    /// Whether the path ends with a slash.
+    ends_in_slash: bool,
+    /// Whether parameters are encoded as axios does it.
+    as_axios: bool,
 }
 
 impl fmt::Debug for Request {
@@ -98,10 +123,11 @@ impl Request {
         Self {
             method: Method::Get,
             path: path.iter().map(|segment| (*segment).to_owned()).collect(),
-            ends_with_slash: false,
             query: query.iter().map(owned).collect(),
             headers: HeaderMap::new(),
             body: None,
+            ends_in_slash: false,
+            as_axios: false,
         }
     }
 
@@ -121,10 +147,6 @@ impl Request {
 
     pub(super) fn path(&self) -> &[String] {
         &self.path
-    }
-
-    pub(super) fn ends_with_slash(&self) -> bool {
-        self.ends_with_slash
     }
 
     pub(super) fn query(&self) -> &[(String, String)] {
@@ -156,20 +178,45 @@ impl Request {
         Self {
             method,
             path,
-            ends_with_slash: false,
             query,
             headers: HeaderMap::new(),
             body,
+            ends_in_slash: false,
+            as_axios: false,
         }
     }
 
-    /// The same request, with a slash at the end of its path.
+    /// The same request, with parameters as App Connect's HTTP client encodes them.
     #[must_use]
-    pub(super) fn with_final_slash(self) -> Self {
+    pub(super) fn for_app_connect(self) -> Self {
         Self {
-            ends_with_slash: true,
+            as_axios: true,
             ..self
         }
+    }
+
+    /// The same request, whose path ends with a slash if `ends_in_slash`.
+    #[must_use]
+    pub(super) fn with_slash(self, ends_in_slash: bool) -> Self {
+        Self {
+            ends_in_slash,
+            ..self
+        }
+    }
+
+    /// Adds path and parameters to a base address. `None` if it cannot have a path.
+    pub(super) fn add_to(&self, base: &mut Url) -> Option<()> {
+        let end = self.ends_in_slash.then_some("");
+        let path = self.path.iter().map(String::as_str).chain(end);
+        base.path_segments_mut().ok()?.pop_if_empty().extend(path);
+        match (self.query.is_empty(), self.as_axios) {
+            (true, _) => {}
+            (false, true) => base.set_query(Some(&axios_query(&self.query))),
+            (false, false) => {
+                base.query_pairs_mut().extend_pairs(&self.query);
+            }
+        }
+        Some(())
     }
 
     /// The same request with this header. The credential's headers and those of the body are added
@@ -231,5 +278,42 @@ impl Request {
         let path = read.0.iter().flatten().cloned().collect();
         let body = Some(RequestBody::Json(body));
         Self::of(Method::ReadByPost, path, Vec::new(), body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_end_with_a_slash_and_parameters_are_encoded_in_two_ways() {
+        let request = Request::get(&["a b", "c/d"], &[("q", "x:$ +'"), ("r", "")]);
+        for (base, request, expected) in [
+            (
+                "https://h.example/",
+                request.clone(),
+                "/a%20b/c%2Fd?q=x%3A%24+%2B%27&r=",
+            ),
+            (
+                "https://h.example/v1/",
+                request.clone().with_slash(true),
+                "/v1/a%20b/c%2Fd/?q=x%3A%24+%2B%27&r=",
+            ),
+            (
+                "https://h.example/v1",
+                request.for_app_connect(),
+                "/v1/a%20b/c%2Fd?q=x:$+%2B%27&r=",
+            ),
+            ("https://h.example/v1", Request::get(&[], &[]), "/v1"),
+            (
+                "https://h.example/v1",
+                Request::get(&[], &[]).with_slash(true),
+                "/v1/",
+            ),
+        ] {
+            let mut url = Url::parse(base).unwrap();
+            request.add_to(&mut url).unwrap();
+            assert_eq!(url.as_str(), format!("https://h.example{expected}"));
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -51,6 +52,7 @@ pub(super) struct Find {
     pub(super) slots: Semaphore,
     pub(super) base: Url,
     host: Option<Host>,
+    user_id: String,
     settings: Settings,
     info: AdditionalInfo,
 }
@@ -86,6 +88,7 @@ impl CrmSession {
             slots: Semaphore::new(client.limits.concurrent_calls),
             base,
             host: user.host.clone(),
+            user_id: user.id.clone(),
             settings: user.settings.only(&profile.inputs.settings),
             info: user.info.clone(),
         };
@@ -137,6 +140,24 @@ impl CrmSession {
         self.find.host.as_ref()
     }
 
+    /// The caller's id of the user.
+    #[must_use]
+    pub(super) fn user_id(&self) -> &str {
+        &self.find.user_id
+    }
+
+    /// The name of the connector in the settings.
+    #[must_use]
+    pub(super) fn platform(&self) -> &str {
+        &self.find.client.name
+    }
+
+    /// The parts of the credential that requests may show outside of its headers.
+    #[must_use]
+    pub(super) fn shown_credential(&self) -> &[SecretString] {
+        self.find.credential.shown()
+    }
+
     /// A request with its address.
     ///
     /// # Errors
@@ -149,7 +170,8 @@ impl CrmSession {
         }
         let mut headers = request.headers().clone();
         let body = request.body().map_or_else(Bytes::new, |body| {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.media_type()));
+            let media_type = HeaderValue::from_static(body.media_type());
+            headers.entry(CONTENT_TYPE).or_insert(media_type);
             body.to_bytes()
         });
         Ok(HttpRequest {
@@ -161,22 +183,12 @@ impl CrmSession {
     }
 
     fn address(&self, request: &Request) -> Result<Url, LookupError> {
-        let (path, query) = (request.path(), request.query());
-        if path
-            .iter()
-            .any(|segment| matches!(segment.as_str(), "" | "." | ".."))
-        {
+        let is_odd = |segment: &String| matches!(segment.as_str(), "" | "." | "..");
+        if request.path().iter().any(is_odd) {
             return Err(LookupError::CrmBadReply(BadReply::Segment));
         }
         let mut url = self.find.base.clone();
-        url.path_segments_mut()
-            .map_err(|()| LookupError::Internal)?
-            .pop_if_empty()
-            .extend(path)
-            .extend(request.ends_with_slash().then_some(""));
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
+        request.add_to(&mut url).ok_or(LookupError::Internal)?;
         let is_short = url.as_str().len() <= LONGEST_URL;
         is_short
             .then_some(url)

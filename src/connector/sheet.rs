@@ -104,7 +104,12 @@ impl Sheet {
             .into_iter()
             .filter_map(|(what, quota)| Some(format!("{what}: {}", words_of(quota.as_ref()?))));
         let patterns = profile.hosts.iter().map(ToString::to_string);
-        let mut hosts: Vec<String> = profile.base.fixed_host().into_iter().chain(patterns).collect();
+        let mut hosts: Vec<String> = profile
+            .base
+            .fixed_host()
+            .into_iter()
+            .chain(patterns)
+            .collect();
         hosts.dedup();
         Self {
             spellings: profile.spellings.iter().map(Spelling::to_string).collect(),
@@ -128,5 +133,12 @@ impl Sheet {
 fn words_of(quota: &Quota) -> String {
     let (rate, burst, whose) = (quota.rate(), quota.burst(), quota.scope().name());
     let per = humantime::format_duration(quota.per());
-    format!("{rate} calls in {per}, {burst} at once, for each {whose}")
+    let mut words = format!("{rate} calls in {per}, {burst} at once, for each {whose}");
+    if let Some(calls) = quota.concurrent() {
+        words += &format!(", {calls} under way at most");
+    }
+    if let Some(calls) = quota.per_day() {
+        words += &format!(", {calls} in 24 hours");
+    }
+    words
 }

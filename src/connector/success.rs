@@ -33,6 +33,8 @@ pub(super) enum ListShape {
     One,
     /// Rows of cells. The first row names the columns.
     Table,
+    /// A list of anything. None, if there is nothing or an empty value, as App Connect reads it.
+    Loose,
 }
 
 impl ListShape {
@@ -101,8 +103,10 @@ impl ListShape {
             (Self::One, None | Some(Value::Null)) => Ok(Vec::new()),
             (Self::One, Some(item @ Value::Object(_))) => Ok(vec![item]),
             // A sheet without cells has no rows at all.
-            (Self::Table, None) => Ok(Vec::new()),
+            (Self::Table | Self::Loose, None) => Ok(Vec::new()),
             (Self::Table, Some(Value::Array(rows))) => table(rows),
+            (Self::Loose, Some(Value::Array(items))) => Ok(items),
+            (Self::Loose, Some(value)) if is_empty(&value) => Ok(Vec::new()),
             _ => Err(SHAPE),
         }
     }

@@ -68,13 +68,6 @@ fn double(number: &Number) -> Option<f64> {
     }
 }
 
-/// Moves a field out of a CRM's reply; null if the reply is not an object or lacks the field.
-/// (Indexing would panic on a reply of another shape.)
-#[must_use]
-pub(crate) fn take(reply: &mut Value, field: &str) -> Value {
-    reply.get_mut(field).map(Value::take).unwrap_or_default()
-}
-
 /// A field of a CRM's reply as text. Whole numbers are written without a decimal point. Anything
 /// but text and numbers is empty: some CRMs write an empty field as `false`.
 #[must_use]

@@ -7,6 +7,7 @@ use prost_types::{Struct, Value, value::Kind};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::json;
 use super::phone::Region;
 
 /// A user of a CRM. Ids are opaque texts of the calling service; nothing is derived from their
@@ -147,6 +148,20 @@ impl AdditionalInfo {
     /// text.
     #[must_use]
     pub(crate) fn text(&self, name: &str, below: &[String]) -> Option<&str> {
+        match &self.value(name, below)?.kind {
+            Some(Kind::StringValue(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The number of one field, or of a member below it, as text.
+    #[must_use]
+    pub(crate) fn number(&self, name: &str, below: &[String]) -> Option<String> {
+        let value = json::from_value(self.value(name, below)?);
+        value.is_number().then(|| json::text(Some(&value)))
+    }
+
+    fn value(&self, name: &str, below: &[String]) -> Option<&Value> {
         let mut value = self.get(name)?;
         for key in below {
             value = match &value.kind {
@@ -154,10 +169,7 @@ impl AdditionalInfo {
                 _ => return None,
             };
         }
-        match &value.kind {
-            Some(Kind::StringValue(text)) if !text.is_empty() => Some(text),
-            _ => None,
-        }
+        Some(value)
     }
 }
 

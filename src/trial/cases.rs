@@ -120,7 +120,11 @@ impl Case {
             failures.extend(self.failure(&what, expected.compare(&came)));
         }
         for expected in &self.expected.whoami {
-            let (came, _) = self.trial.whoami().await.map_err(|error| error.to_string())?;
+            let (came, _) = self
+                .trial
+                .whoami()
+                .await
+                .map_err(|error| error.to_string())?;
             failures.extend(self.failure("whoami", expected.compare(&came)));
         }
         if !failures.is_empty() {

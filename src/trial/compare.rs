@@ -138,7 +138,8 @@ fn compare_info(
     keys.sort();
     keys.dedup();
     for key in keys {
-        let [expected, came] = [expected, came].map(|info| info.get(key).cloned().map(without_nulls));
+        let [expected, came] =
+            [expected, came].map(|info| info.get(key).cloned().map(without_nulls));
         if expected != came {
             let shown = |value: Option<Value>| value.map_or("none".to_owned(), |it| it.to_string());
             differences.add(&format!("{place}.info.{key}"), shown(expected), shown(came));

@@ -25,9 +25,15 @@ impl RecordedRequest {
         }
         let is_recorded = |name: &str| self.headers.iter().any(|(known, _)| known == name);
         let headers = request.headers.iter().filter(|(name, _)| is_recorded(name));
-        other.0.extend(headers.map(|(name, value)| format!("{name}: {value}")));
+        other
+            .0
+            .extend(headers.map(|(name, value)| format!("{name}: {value}")));
         let mut own = own.0;
-        own.extend(self.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        own.extend(
+            self.headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}")),
+        );
         let mut missing = Vec::new();
         for line in own {
             match other.0.iter().position(|other| *other == line) {
@@ -41,11 +47,19 @@ impl RecordedRequest {
 
     fn lines(&self, path: &str) -> Lines {
         let mut lines = vec![format!("{} {path}", self.method)];
-        lines.extend(self.query.iter().map(|(name, value)| format!("? {name} = {value}")));
+        lines.extend(
+            self.query
+                .iter()
+                .map(|(name, value)| format!("? {name} = {value}")),
+        );
         match &self.body {
             RecordedBody::None => {}
             RecordedBody::Form(fields) => {
-                lines.extend(fields.iter().map(|(name, value)| format!("{name} = {value}")));
+                lines.extend(
+                    fields
+                        .iter()
+                        .map(|(name, value)| format!("{name} = {value}")),
+                );
             }
             RecordedBody::Json(body) => leaves(String::new(), body, &mut lines),
         }
@@ -78,7 +92,9 @@ fn leaves(place: String, value: &Value, lines: &mut Vec<String>) {
 /// The path below the path of the CRM's address.
 fn without_base<'p>(path: &'p str, base: &str) -> &'p str {
     let base = base.trim_end_matches('/');
-    let below = path.strip_prefix(base).filter(|below| below.starts_with('/'));
+    let below = path
+        .strip_prefix(base)
+        .filter(|below| below.starts_with('/'));
     below.unwrap_or(path)
 }
 
@@ -127,19 +143,43 @@ mod tests {
 
     #[test]
     fn requests_are_matched_by_their_meaning() {
-        let recorded = request("/find", &[("a", "1"), ("b", "2")], json!({"x": [1, 2], "y": {}}));
+        let recorded = request(
+            "/find",
+            &[("a", "1"), ("b", "2")],
+            json!({"x": [1, 2], "y": {}}),
+        );
         let same = json!({"y": {}, "x": [1, 2]});
         for (path, query, body, is_met) in [
             ("/find", [("b", "2"), ("a", "1")], same.clone(), true),
             ("/v1/find", [("b", "2"), ("a", "1")], same.clone(), true),
             ("/v2/find", [("b", "2"), ("a", "1")], same.clone(), false),
             ("/find", [("b", "1"), ("a", "2")], same.clone(), false),
-            ("/find", [("b", "2"), ("a", "1")], json!({"x": [2, 1], "y": {}}), false),
-            ("/find", [("b", "2"), ("a", "1")], json!({"x": [1, 2]}), false),
-            ("/find", [("b", "2"), ("a", "1")], json!({"x": ["1", 2], "y": {}}), false),
+            (
+                "/find",
+                [("b", "2"), ("a", "1")],
+                json!({"x": [2, 1], "y": {}}),
+                false,
+            ),
+            (
+                "/find",
+                [("b", "2"), ("a", "1")],
+                json!({"x": [1, 2]}),
+                false,
+            ),
+            (
+                "/find",
+                [("b", "2"), ("a", "1")],
+                json!({"x": ["1", 2], "y": {}}),
+                false,
+            ),
         ] {
             let asked = request(path, &query, body);
-            assert_eq!(recorded.is_met_by(&asked, "/v1"), is_met, "{}", asked.shown());
+            assert_eq!(
+                recorded.is_met_by(&asked, "/v1"),
+                is_met,
+                "{}",
+                asked.shown()
+            );
         }
     }
 
@@ -154,7 +194,10 @@ mod tests {
                 body: String::new(),
             },
         };
-        let recordings = [recording("01.http", "/other"), recording("02.http", "/find")];
+        let recordings = [
+            recording("01.http", "/other"),
+            recording("02.http", "/find"),
+        ];
         let asked = request("/find", &[("limit", "3")], json!({"x": 1}));
         let words = unmatched(&asked, "", &recordings);
         assert!(words.contains("the nearest is 02.http"), "{words}");

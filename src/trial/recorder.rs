@@ -120,7 +120,11 @@ impl Call {
             method: seen.method,
             url: seen.url.clone(),
             headers: texts(seen.headers),
-            credential: seen.credential.iter().map(|&name| name.to_owned()).collect(),
+            credential: seen
+                .credential
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
             body: seen.body.to_vec(),
             ending: match &seen.ending {
                 Ending::Dry => CallEnding::Dry,
@@ -156,10 +160,18 @@ impl Judged {
         let phone = |field: usize| self.phones.get(field).map_or("", String::as_str);
         match self.verdict {
             RecordVerdict::Exact { field } => {
-                format!("kept, exact: its phone field {}, \"{}\"", field + 1, phone(field))
+                format!(
+                    "kept, exact: its phone field {}, \"{}\"",
+                    field + 1,
+                    phone(field)
+                )
             }
             RecordVerdict::Likely { field } => {
-                format!("kept, likely: its phone field {}, \"{}\"", field + 1, phone(field))
+                format!(
+                    "kept, likely: its phone field {}, \"{}\"",
+                    field + 1,
+                    phone(field)
+                )
             }
             RecordVerdict::Unverified => "kept, unverified: it shows no phone field".to_owned(),
             RecordVerdict::Dropped(reason) => format!("dropped: {}", self.reason(reason)),
@@ -170,8 +182,11 @@ impl Judged {
         match reason {
             DropReason::NoUsableId => "it has no id that can be used again".to_owned(),
             DropReason::OtherNumbers => {
-                let phones: Vec<String> =
-                    self.phones.iter().map(|phone| format!("\"{phone}\"")).collect();
+                let phones: Vec<String> = self
+                    .phones
+                    .iter()
+                    .map(|phone| format!("\"{phone}\""))
+                    .collect();
                 format!("its phone fields are other numbers: {}", phones.join(", "))
             }
             DropReason::SameRecord => "the same record was found before".to_owned(),

@@ -88,7 +88,8 @@ pub(crate) fn read_recordings(directory: &Path) -> Result<Vec<Recording>, Record
 fn read_recording(path: &Path) -> Result<Recording, RecordingError> {
     let shown = path.display().to_string();
     let text = fs::read_to_string(path);
-    let text = text.map_err(|error| RecordingError::Unreadable(shown.clone(), error.to_string()))?;
+    let text =
+        text.map_err(|error| RecordingError::Unreadable(shown.clone(), error.to_string()))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Recording::parse(&name, &text).map_err(|why| RecordingError::Malformed(shown, why))
 }
@@ -121,7 +122,9 @@ impl RecordedRequest {
         let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
         let mut lines = head.lines();
         let first = lines.next().unwrap_or_default();
-        let (method, target) = first.split_once(' ').ok_or("does not begin with a request")?;
+        let (method, target) = first
+            .split_once(' ')
+            .ok_or("does not begin with a request")?;
         let (path, mut query) = target_of(target.trim())?;
         let mut headers = Vec::new();
         for line in lines.filter(|line| !line.trim().is_empty()) {
@@ -171,7 +174,9 @@ impl RecordedBody {
         }
         if text.starts_with(['{', '[']) {
             let body = serde_json::from_str(text);
-            return Ok(Self::Json(body.map_err(|_| "the request's body is no JSON")?));
+            return Ok(Self::Json(
+                body.map_err(|_| "the request's body is no JSON")?,
+            ));
         }
         let fields: Option<Vec<_>> = text.lines().map(pair).collect();
         let fields = fields.ok_or("a field of the form is not written \"name = value\"")?;
@@ -220,13 +225,22 @@ mod tests {
             HTTP 429 Too Many\nRetry-After: 30\n\nnot json\n";
         let recording = Recording::parse("01.http", text).unwrap();
         let request = &recording.request;
-        assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/v2/people"));
+        assert_eq!(
+            (request.method.as_str(), request.path.as_str()),
+            ("GET", "/v2/people")
+        );
         let pairs = [("limit", "2"), ("q", "a b"), ("term", "+1 650=x")];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(request.query, pairs);
-        assert_eq!(request.headers, [("accept-version".to_owned(), "1".to_owned())]);
+        assert_eq!(
+            request.headers,
+            [("accept-version".to_owned(), "1".to_owned())]
+        );
         assert_eq!(recording.reply.status, 429);
-        assert_eq!(recording.reply.headers, [("retry-after".to_owned(), "30".to_owned())]);
+        assert_eq!(
+            recording.reply.headers,
+            [("retry-after".to_owned(), "30".to_owned())]
+        );
         assert_eq!(recording.reply.body, "not json");
     }
 
@@ -234,14 +248,21 @@ mod tests {
     fn a_post_has_json_or_a_form() {
         for (body, read) in [
             ("{\"a\": [1]}", RecordedBody::Json(json!({"a": [1]}))),
-            ("a = 1\nb = x=y", RecordedBody::Form(vec![
-                ("a".to_owned(), "1".to_owned()),
-                ("b".to_owned(), "x=y".to_owned()),
-            ])),
+            (
+                "a = 1\nb = x=y",
+                RecordedBody::Form(vec![
+                    ("a".to_owned(), "1".to_owned()),
+                    ("b".to_owned(), "x=y".to_owned()),
+                ]),
+            ),
             ("", RecordedBody::None),
         ] {
             let text = format!("POST /search\n\n{body}\n\nHTTP 204\n");
-            assert_eq!(Recording::parse("x", &text).unwrap().request.body, read, "{body}");
+            assert_eq!(
+                Recording::parse("x", &text).unwrap().request.body,
+                read,
+                "{body}"
+            );
         }
     }
 
@@ -250,8 +271,14 @@ mod tests {
         for (text, reason) in [
             ("GET /a\n", "has no line \"HTTP status\""),
             ("GET /a\n? x\n\nHTTP 200\n", NO_PARAMETER),
-            ("POST /a\n\n{\n\nHTTP 200\n", "the request's body is no JSON"),
-            ("GET /a\nx\n\nHTTP 200\n", "a header is not written \"name: value\""),
+            (
+                "POST /a\n\n{\n\nHTTP 200\n",
+                "the request's body is no JSON",
+            ),
+            (
+                "GET /a\nx\n\nHTTP 200\n",
+                "a header is not written \"name: value\"",
+            ),
         ] {
             assert_eq!(Recording::parse("x", text).unwrap_err(), reason);
         }

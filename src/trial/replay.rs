@@ -92,7 +92,9 @@ impl Replay {
         let log = self.shared.log.lock();
         let recordings = self.shared.recordings.iter().zip(&log.answered);
         let unused = recordings.filter(|(_, answered)| **answered == 0);
-        unused.map(|(recording, _)| recording.name.as_str()).collect()
+        unused
+            .map(|(recording, _)| recording.name.as_str())
+            .collect()
     }
 }
 

@@ -65,13 +65,19 @@ async fn list_shows_every_built_in_connector_with_its_costs() {
     let (code, list) = json_of(&["list"]).await;
     assert_eq!(code, Some(0));
     let list = list.as_array().unwrap();
-    let names: Vec<&str> = list.iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    let names: Vec<&str> = list
+        .iter()
+        .map(|entry| entry["kind"].as_str().unwrap())
+        .collect();
     for name in ["example", "clio", "hubspot", "salesforce", "zoho"] {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
     for entry in list {
         let calls = (&entry["calls"]["least"], &entry["calls"]["most"]);
-        assert!(calls.0.as_u64() >= Some(1) && calls.1.as_u64() >= calls.0.as_u64(), "{entry}");
+        assert!(
+            calls.0.as_u64() >= Some(1) && calls.1.as_u64() >= calls.0.as_u64(),
+            "{entry}"
+        );
         let is_tried = entry["kind"] == "example";
         assert_eq!(entry["tried_with_the_crm"], is_tried, "{entry}");
         assert!(!entry["quota"].as_array().unwrap().is_empty(), "{entry}");
@@ -117,7 +123,10 @@ async fn check_shows_what_a_sound_file_costs_and_reads() {
     let sheet = &reports[0]["sheet"];
     // Two spellings, each on up to five pages, and the team once.
     assert_eq!(sheet["calls"], json!({"least": 2, "most": 10 + 1}));
-    assert_eq!(sheet["search_calls_of_250_numbers"], json!({"least": 250, "most": 500}));
+    assert_eq!(
+        sheet["search_calls_of_250_numbers"],
+        json!({"least": 250, "most": 500})
+    );
     assert_eq!(sheet["hosts"], json!(["crm.example.com"]));
     assert_eq!(sheet["settings"], json!(["team"]));
     let human = text(&connector(&["check", &path]).await.stdout);
@@ -142,12 +151,18 @@ async fn a_dry_try_shows_each_request_and_sends_nothing() {
     }
     assert!(!shown.contains("token-1"), "{shown}");
     let words = text(&output.stderr);
-    assert!(words.contains("details team: GET /api/v1/teams/{{setting.team}}"), "{words}");
+    assert!(
+        words.contains("details team: GET /api/v1/teams/{{setting.team}}"),
+        "{words}"
+    );
 }
 
 /// A contact of the Example CRM with several phones.
 fn person(id: u32, name: &str, phones: &[&str]) -> Value {
-    let phones: Vec<Value> = phones.iter().map(|phone| json!({"number": phone})).collect();
+    let phones: Vec<Value> = phones
+        .iter()
+        .map(|phone| json!({"number": phone}))
+        .collect();
     json!({"id": id, "kind": "person", "name": name, "phones": phones})
 }
 
@@ -168,7 +183,16 @@ async fn crm() -> FakeCrm {
 async fn try_says_of_each_record_why_it_was_kept_or_dropped() {
     let (crm, (_directory, path)) = (crm().await, stranger(MY_CRM));
     let url = crm.url();
-    let args = ["try", &path, "+16505551234", "--send", "--base-url", &url, "--region", "US"];
+    let args = [
+        "try",
+        &path,
+        "+16505551234",
+        "--send",
+        "--base-url",
+        &url,
+        "--region",
+        "US",
+    ];
     let output = connector(&args).await;
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -181,8 +205,15 @@ async fn try_says_of_each_record_why_it_was_kept_or_dropped() {
         assert!(shown.contains(part), "{part}\n---\n{shown}");
     }
     assert!(!shown.contains("token-1"), "{shown}");
-    assert_eq!(crm.seen()[0].authorization.as_deref(), Some("Bearer token-1"));
-    let more: Vec<&str> = args.iter().chain(&["--setting", "team=7"]).copied().collect();
+    assert_eq!(
+        crm.seen()[0].authorization.as_deref(),
+        Some("Bearer token-1")
+    );
+    let more: Vec<&str> = args
+        .iter()
+        .chain(&["--setting", "team=7"])
+        .copied()
+        .collect();
     let (_, stories) = json_of(&more).await;
     let team = json!([{"const": 1, "title": "Sales"}]);
     assert_eq!(stories[0]["contacts"][0]["info"]["team"], team);
@@ -193,7 +224,15 @@ async fn try_says_of_each_record_why_it_was_kept_or_dropped() {
 async fn a_try_without_credential_or_with_a_crm_that_fails_says_so() {
     let (crm, (_directory, path)) = (crm().await, stranger(MY_CRM));
     let url = crm.url();
-    let args = ["connector", "try", &path, "+16505551234", "--send", "--base-url", &url];
+    let args = [
+        "connector",
+        "try",
+        &path,
+        "+16505551234",
+        "--send",
+        "--base-url",
+        &url,
+    ];
     let mut command = contactd(&args);
     command.env_remove("CONTACTD_AUTH_HEADER");
     let output = run(command).await;
@@ -203,7 +242,10 @@ async fn a_try_without_credential_or_with_a_crm_that_fails_says_so() {
     let output = run(contactd(&args)).await;
     assert_eq!(output.status.code(), Some(1));
     let shown = text(&output.stdout);
-    assert!(shown.contains("failed after 1 call: the CRM does not accept the credential"), "{shown}");
+    assert!(
+        shown.contains("failed after 1 call: the CRM does not accept the credential"),
+        "{shown}"
+    );
 }
 
 const RECORDING: &str = "GET /api/v1/contacts?page=1\n? phone = +16505551234\n\nHTTP 200\n\n\
@@ -229,7 +271,9 @@ async fn test_compares_recordings_with_what_is_expected() {
     let (_directory, cases) = case(RECORDING, EXPECT);
     let output = connector(&["test", &cases]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-    let other = EXPECT.replace("\"Ada\"", "\"Grace\"").replace("calls = 1", "calls = 2");
+    let other = EXPECT
+        .replace("\"Ada\"", "\"Grace\"")
+        .replace("calls = 1", "calls = 2");
     let (_directory, cases) = case(RECORDING, &other);
     let output = connector(&["test", &cases]).await;
     let shown = text(&output.stdout);
@@ -252,7 +296,12 @@ async fn test_shows_a_request_without_recording_beside_the_nearest() {
     let output = connector(&["test", &cases]).await;
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{shown}");
-    for part in ["there is no recording of", "01-search.http", "- ? page = 2", "+ ? page = 1"] {
+    for part in [
+        "there is no recording of",
+        "01-search.http",
+        "- ? page = 2",
+        "+ ? page = 1",
+    ] {
         assert!(shown.contains(part), "{part}\n---\n{shown}");
     }
 }
@@ -260,9 +309,17 @@ async fn test_shows_a_request_without_recording_beside_the_nearest() {
 #[tokio::test]
 async fn test_reports_files_that_it_cannot_use() {
     for (recording, expect, part) in [
-        ("GET /a\n", EXPECT, "01-search.http: has no line \"HTTP status\""),
+        (
+            "GET /a\n",
+            EXPECT,
+            "01-search.http: has no line \"HTTP status\"",
+        ),
         (RECORDING, "[[look_ups]]\n", "expect.toml"),
-        (RECORDING, "region = \"Nowhere\"\n", "\"Nowhere\" is no region"),
+        (
+            RECORDING,
+            "region = \"Nowhere\"\n",
+            "\"Nowhere\" is no region",
+        ),
     ] {
         let (_directory, cases) = case(recording, expect);
         let output = connector(&["test", &cases]).await;
@@ -280,11 +337,22 @@ async fn test_reports_files_that_it_cannot_use() {
 async fn a_crm_that_answers_from_recordings_can_be_tried() {
     let (_directory, cases) = case(RECORDING, EXPECT);
     let (file, one) = (format!("{cases}.toml"), format!("{cases}/one"));
-    let args = ["try", &file, "+16505551234", "--region", "US", "--replies", &one];
+    let args = [
+        "try",
+        &file,
+        "+16505551234",
+        "--region",
+        "US",
+        "--replies",
+        &one,
+    ];
     let output = connector(&args).await;
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{shown}");
-    assert!(shown.contains("GET https://crm.example.com/api/v1/contacts"), "{shown}");
+    assert!(
+        shown.contains("GET https://crm.example.com/api/v1/contacts"),
+        "{shown}"
+    );
     assert!(shown.contains("\"Ada\": kept, exact"), "{shown}");
 }
 

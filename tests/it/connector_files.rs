@@ -13,7 +13,14 @@ const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/connectors");
 
 async fn recordings_are_answered_as_expected(name: &str) {
     let directory = format!("{RECORDINGS}/{name}");
-    let output = run(contactd(&["connector", "test", &directory, "--output", "json"])).await;
+    let output = run(contactd(&[
+        "connector",
+        "test",
+        &directory,
+        "--output",
+        "json",
+    ]))
+    .await;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let failed: Vec<String> = report["cases"]
         .as_array()
@@ -88,7 +95,14 @@ fn every_connector_file_has_recordings_and_every_recording_is_tested() {
 fn every_crm_has_the_cases_that_can_go_wrong() {
     for name in TESTED {
         let cases = names(&format!("{RECORDINGS}/{name}"), "");
-        for case in ["one", "many", "none", "unauthenticated", "rate_limited", "malformed"] {
+        for case in [
+            "one",
+            "many",
+            "none",
+            "unauthenticated",
+            "rate_limited",
+            "malformed",
+        ] {
             assert!(cases.contains(case), "{name} has no case {case}");
         }
     }

@@ -88,7 +88,9 @@ pub(super) async fn run(args: TryArgs) -> Result<ExitCode, Failure> {
     let mut all = Vec::new();
     for number in &args.numbers {
         let look_up = trial.look_up(number).await.map_err(misused)?;
-        let unmatched = replay.as_ref().map_or_else(Vec::new, Replay::take_unmatched);
+        let unmatched = replay
+            .as_ref()
+            .map_or_else(Vec::new, Replay::take_unmatched);
         if args.output == Output::Human {
             show(story::human(&look_up, &unmatched))?;
         }
@@ -96,13 +98,17 @@ pub(super) async fn run(args: TryArgs) -> Result<ExitCode, Failure> {
     }
     match args.output {
         Output::Json => {
-            let stories = all.iter().map(|(look_up, missing)| story::to_json(look_up, missing));
+            let stories = all
+                .iter()
+                .map(|(look_up, missing)| story::to_json(look_up, missing));
             show(format_args!("{:#}\n", stories.collect::<Value>()))?;
         }
         Output::Human if !args.send && replay.is_none() => say(story::after_a_dry_run(&sheet)),
         Output::Human => {}
     }
-    let failed = all.iter().any(|(LookUp { found, .. }, missing)| found.is_err() || !missing.is_empty());
+    let failed = all
+        .iter()
+        .any(|(LookUp { found, .. }, missing)| found.is_err() || !missing.is_empty());
     Ok(ExitCode::from(u8::from(failed)))
 }
 

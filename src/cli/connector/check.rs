@@ -43,7 +43,10 @@ fn human(name: &str, subject: Result<Subject, SubjectError>, several: bool) -> R
             let found = subject.sheet();
             let sheet = sheet::human(&found);
             let end = if several { "\n" } else { "" };
-            show(format_args!("{name}: sound  ({})\n\n{sheet}{end}", found.name))
+            show(format_args!(
+                "{name}: sound  ({})\n\n{sheet}{end}",
+                found.name
+            ))
         }
         Err(error) => {
             say(&error);

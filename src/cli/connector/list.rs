@@ -24,7 +24,10 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode, Failure> {
     match args.output {
         Output::Human => show(human(&sheets))?,
         Output::Json => {
-            let list: Vec<Value> = sheets.iter().map(|(name, sheet)| entry(name, sheet)).collect();
+            let list: Vec<Value> = sheets
+                .iter()
+                .map(|(name, sheet)| entry(name, sheet))
+                .collect();
             show(format_args!("{:#}\n", Value::from(list)))?;
         }
     }
@@ -40,7 +43,10 @@ fn entry(name: &str, sheet: &Sheet) -> Value {
 }
 
 fn human(sheets: &[(&str, Sheet)]) -> String {
-    let mut text: String = sheets.iter().map(|(name, sheet)| block(name, sheet)).collect();
+    let mut text: String = sheets
+        .iter()
+        .map(|(name, sheet)| block(name, sheet))
+        .collect();
     text += "Calls are those of one look-up, at least and at most. `contactd connector check NAME` \
              shows what they are made of,\nwhat the token needs and what could not be verified.\n";
     text

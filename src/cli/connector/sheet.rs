@@ -38,7 +38,13 @@ pub(super) fn human(sheet: &Sheet) -> String {
     text += &requests.collect::<String>();
     for (label, value) in [
         ("one look-up", counted(sheet.one, "call")),
-        ("250 numbers", format!("{}, each list on one page", counted(sheet.many, "search call"))),
+        (
+            "250 numbers",
+            format!(
+                "{}, each list on one page",
+                counted(sheet.many, "search call")
+            ),
+        ),
         ("numbers in one call", sheet.numbers_at_once.to_string()),
         ("spellings", sheet.spellings.join(", ")),
         ("search ends", sheet.stop.to_owned()),
@@ -60,7 +66,9 @@ pub(super) fn human(sheet: &Sheet) -> String {
     ] {
         if !lines.is_empty() {
             text += &format!("\n{title}:\n");
-            lines.iter().for_each(|line| text += &format!("  - {line}\n"));
+            lines
+                .iter()
+                .for_each(|line| text += &format!("  - {line}\n"));
         }
     }
     text
@@ -90,7 +98,8 @@ fn or_none(values: &[String], none: &str) -> String {
 
 /// Everything that can change an answer.
 fn key(sheet: &Sheet) -> String {
-    let mut key = "CRM address, whose credential, account, user, number, regions, formats".to_owned();
+    let mut key =
+        "CRM address, whose credential, account, user, number, regions, formats".to_owned();
     for (what, names) in [("settings", &sheet.settings), ("info", &sheet.info)] {
         if !names.is_empty() {
             key += &format!("; {what}: {}", names.join(", "));

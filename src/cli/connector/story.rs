@@ -41,9 +41,16 @@ fn request(call: &Call) -> String {
     let mut lines = vec![format!("{} {bare}", call.method)];
     let query = call.url.query_pairs();
     lines.extend(query.map(|(name, value)| format!("   ? {name} = {value}")));
-    let hidden = call.credential.iter().map(|name| format!("   {name}: {HIDDEN}"));
+    let hidden = call
+        .credential
+        .iter()
+        .map(|name| format!("   {name}: {HIDDEN}"));
     lines.extend(hidden);
-    lines.extend(call.headers.iter().map(|(name, value)| format!("   {name}: {value}")));
+    lines.extend(
+        call.headers
+            .iter()
+            .map(|(name, value)| format!("   {name}: {value}")),
+    );
     if !call.body.is_empty() {
         lines.extend(body(call).lines().map(|line| format!("   {line}")));
     }
@@ -118,10 +125,12 @@ pub(super) fn after_a_dry_run(sheet: &Sheet) -> String {
         .filter(|request| request.purpose.starts_with("details"))
         .map(|request| format!("\n  {}: {}", request.purpose, request.title))
         .collect();
-    let mut words =
-        "Nothing was sent: --send sends, --replies answers from recordings.".to_owned();
+    let mut words = "Nothing was sent: --send sends, --replies answers from recordings.".to_owned();
     if !details.is_empty() {
-        words += &format!("\nFor found contacts these are asked as well:{}", details.concat());
+        words += &format!(
+            "\nFor found contacts these are asked as well:{}",
+            details.concat()
+        );
     }
     words
 }

@@ -59,8 +59,7 @@ pub(super) async fn run(args: TestArgs) -> Result<ExitCode, Failure> {
 fn cases(directories: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut cases = Vec::new();
     for directory in directories {
-        let unreadable =
-            |error| Failure::Misused(format!("{}: {error}", directory.display()));
+        let unreadable = |error| Failure::Misused(format!("{}: {error}", directory.display()));
         let found = case_directories(directory).map_err(unreadable)?;
         if found.is_empty() {
             let words = format!("{}: has no case: no expect.toml", directory.display());
@@ -73,7 +72,10 @@ fn cases(directories: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 
 /// The last two names of a path: connector and case.
 fn short(directory: &Path) -> String {
-    let names: Vec<_> = directory.iter().map(|name| name.to_string_lossy()).collect();
+    let names: Vec<_> = directory
+        .iter()
+        .map(|name| name.to_string_lossy())
+        .collect();
     names[names.len().saturating_sub(2)..].join("/")
 }
 
@@ -90,7 +92,9 @@ fn human(report: &CaseReport) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("        {line}\n")).collect()
+    text.lines()
+        .map(|line| format!("        {line}\n"))
+        .collect()
 }
 
 fn to_json(report: &CaseReport) -> Value {

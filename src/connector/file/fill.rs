@@ -4,14 +4,16 @@
 
 use std::time::{Duration, SystemTime};
 
+use secrecy::SecretString;
 use serde_json::Value;
 
 use super::literal::Language;
-use super::slot::{Filter, Name, Piece, Slot, Template};
+use super::name::Name;
+use super::slot::{Filter, Piece, Slot, Template};
 use crate::connector::path::{Path, PathNames, Wanted};
 use crate::domain::json::{self, text};
 use crate::domain::user::{AdditionalInfo, Settings};
-use crate::domain::{Contact, Host, Spelling, Variant, Variants};
+use crate::domain::{Contact, Host, NumberFormat, Spelling, Variant, Variants};
 
 /// The most values of one slot.
 const MOST_VALUES: usize = 1_000;
@@ -23,6 +25,15 @@ pub(super) struct Scope<'a> {
     pub(super) numbers: &'a [&'a Variants],
     /// The spelling that is asked for.
     pub(super) at: Option<&'a Variant>,
+    /// The extension that is asked for instead of a number.
+    pub(super) extension: Option<&'a str>,
+    /// The user's formats.
+    pub(super) formats: &'a [NumberFormat],
+    pub(super) user_id: &'a str,
+    /// The name of the connector in the settings.
+    pub(super) platform: &'a str,
+    /// The parts of the credential that requests may show.
+    pub(super) credential: &'a [SecretString],
     pub(super) host: Option<&'a Host>,
     pub(super) settings: Option<&'a Settings>,
     pub(super) info: Option<&'a AdditionalInfo>,
@@ -106,7 +117,7 @@ impl<'a> Scope<'a> {
             }
             Name::Own(path) => one_or_many(path.all(self.own.unwrap_or(&Value::Null), self)),
             // Secrets and credentials are only rendered by `credential.rs`.
-            Name::Secret(_) | Name::Credential | Name::Header => Value::Null,
+            Name::Secret(_) | Name::Token | Name::Credential | Name::Header => Value::Null,
         }
     }
 

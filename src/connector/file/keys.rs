@@ -85,6 +85,39 @@ pub(super) const QUOTA_OF_KIND: &[Key] = &[
     ("burst", "Calls that may go at once."),
 ];
 
+/// The keys under `contactd` in App Connect's JSON.
+pub(super) const CONTACTD: &[Key] = &[
+    (
+        "spellings",
+        "The spellings that phoneNumber has, in their order. Default: e164.",
+    ),
+    (
+        "stop",
+        "\"never\" searches all spellings. Otherwise the search ends at the first one that finds a contact.",
+    ),
+    ("hosts", "The hosts that the CRM may have."),
+    ("quota", "The CRM's documented limit."),
+    (
+        "phones",
+        "The paths of all phone numbers of a record. They decide whether a record is the party.",
+    ),
+    (
+        "exact",
+        "Whether the CRM compares whole numbers. A full page without the number is an error then.",
+    ),
+    ("pages", "How the list continues."),
+    ("details", "A part of the details of found contacts."),
+    (
+        "rate",
+        "Headers in which the CRM reports its quota, if they are not the usual ones.",
+    ),
+    (
+        "errors",
+        "Replies whose meaning differs from the common table.",
+    ),
+    ("whoami", "The request that names the user of a credential."),
+];
+
 /// The keys of every request.
 pub(super) const REQUEST: &[Key] = &[
     ("get", "The path of a GET."),
@@ -225,7 +258,15 @@ pub(super) const AUTH: &[Key] = &[
     ("value", "The value of Authorization."),
     ("scheme", "A word before the value."),
     ("encode", "\"base64\"."),
-    ("kind", "A credential that takes code."),
+    (
+        "token",
+        "How a token is fetched with client credentials: post and form. {{token}} is the token.",
+    ),
+];
+
+pub(super) const TOKEN: &[Key] = &[
+    ("post", "The https address that gives tokens."),
+    ("form", "The fields of the form. Slots: secret.NAME."),
 ];
 
 /// The keys of `whoami` besides those of a request.

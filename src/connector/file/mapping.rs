@@ -83,11 +83,31 @@ impl RecordPlan {
             email: self.email.text(scope),
             created: self.created.text(scope),
             last_activity: self.last_activity.text(scope),
-            additional_info: members(&self.info, scope),
+            additional_info: match &self.info_at {
+                Some(path) => object_at(path, scope),
+                None => members(&self.info, scope),
+            },
             quality: MatchQuality::Unverified,
             kept: Vec::new(),
         }
     }
+}
+
+/// The members of an object of the record that a call form can show: scalars, and lists of choices.
+fn object_at(path: &Path, scope: &Scope<'_>) -> Map<String, Value> {
+    let own = scope.own.unwrap_or(&Value::Null);
+    let members = path.get(own).and_then(Value::as_object);
+    let mut members = members.cloned().unwrap_or_default();
+    for list in members.values_mut().filter_map(Value::as_array_mut) {
+        list.retain(Value::is_object);
+    }
+    members.retain(|_, value| match value {
+        Value::Null | Value::Object(_) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    });
+    members
 }
 
 /// An object of values. Empty ones are left out.

@@ -26,7 +26,9 @@ mod keys;
 mod literal;
 mod many;
 mod mapping;
+mod name;
 mod plan;
+mod proxy;
 mod read;
 mod render;
 mod run;
@@ -34,13 +36,15 @@ mod schema;
 mod search;
 mod sheet;
 mod slot;
+mod slot_error;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod uses;
 
 pub(crate) use plan::About;
-pub(crate) use schema::schema;
 pub(crate) use read::{Secrets, SpecKind, read_spec, secret_names};
+pub(crate) use schema::schema;
 pub(crate) use tree::Fault as SpecFault;
 
 use super::path::{NoNames, Path};
@@ -116,7 +120,7 @@ impl Connector for FileConnector {
     ) -> Result<List<Record>, LookupError> {
         match search {
             Search::Number(search) => self.search_number(crm, *search).await,
-            Search::Extension(_) => Ok(List::default()),
+            Search::Extension(extension) => self.search_extension(crm, *extension).await,
         }
     }
 

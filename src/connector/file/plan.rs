@@ -1,9 +1,12 @@
 //! A connector file as it is carried out: everything is parsed, every name exists.
 
+use std::sync::Arc;
+
 use http::header::HeaderName;
 use serde_json::Value;
 
 use super::literal::Language;
+use super::proxy::ProxyRequest;
 use super::slot::{Slot, Template};
 use crate::connector::pages::Pager;
 use crate::connector::path::Path;
@@ -41,6 +44,9 @@ pub(super) struct Plan {
 /// One request, and where its list is.
 #[derive(Debug, Clone)]
 pub(super) struct RequestPlan {
+    /// The request in App Connect's form, which then counts instead of the method, path, query,
+    /// headers and body below.
+    pub(super) proxy: Option<Arc<ProxyRequest>>,
     pub(super) method: Method,
     /// The path's segments.
     pub(super) path: Vec<Template>,
@@ -54,6 +60,28 @@ pub(super) struct RequestPlan {
     pub(super) each: Option<EachValue>,
     /// Requests whose results this one uses.
     pub(super) before: Vec<BeforeRequest>,
+}
+
+impl RequestPlan {
+    /// Whether the path ends with a slash.
+    pub(super) fn ends_in_slash(&self) -> bool {
+        self.path.last().and_then(Template::literal) == Some("")
+    }
+
+    /// The path's segments, without the empty one after a last slash.
+    pub(super) fn segments(&self) -> &[Template] {
+        let count = self.path.len() - usize::from(self.ends_in_slash());
+        &self.path[..count]
+    }
+
+    /// The form of the request's paths: `None` is a segment with a slot.
+    pub(super) fn path_form(&self) -> Vec<Option<String>> {
+        let segment = |template: &Template| template.literal().map(str::to_owned);
+        match &self.proxy {
+            Some(proxy) => proxy.url.form(),
+            None => self.segments().iter().map(segment).collect(),
+        }
+    }
 }
 
 /// The values of a `for`.
@@ -102,6 +130,8 @@ pub(super) struct SearchRequest {
     pub(super) request: RequestPlan,
     /// Where a record's phone numbers are; `None` if the CRM shows none.
     pub(super) phones: Option<Vec<Path>>,
+    /// Whether a record with other numbers is kept, as one that is not verified.
+    pub(super) keeps_others: bool,
     pub(super) record: RecordPlan,
     /// Runs only if earlier searches found no record that may be the party.
     pub(super) only_if_empty: bool,
@@ -148,6 +178,8 @@ pub(super) struct RecordPlan {
     pub(super) last_activity: TextField,
     /// Further values for `additional_info`.
     pub(super) info: Vec<(String, ValueField)>,
+    /// Where a whole object for `additional_info` is.
+    pub(super) info_at: Option<Path>,
 }
 
 /// Alternatives of a text; the first that is not empty counts.
@@ -208,23 +240,17 @@ pub(super) struct RowOwner {
 }
 
 impl RequestPlan {
-    /// The path's segments, without the empty one after a slash at its end.
-    pub(super) fn segments(&self) -> &[Template] {
-        match self.path.split_last() {
-            Some((_, segments)) if self.ends_with_slash() => segments,
-            _ => &self.path,
-        }
-    }
-
-    /// Whether the path ends with a slash: to some CRMs that is another path.
-    pub(super) fn ends_with_slash(&self) -> bool {
-        self.path.last().is_some_and(|last| last.literal() == Some(""))
-    }
-
     /// Method and path, with slots as in the file.
     pub(super) fn title(&self) -> String {
-        let segments = self.path.iter().map(ToString::to_string);
-        let path = segments.collect::<Vec<_>>().join("/");
+        let own = || self.path.iter().map(ToString::to_string).collect();
+        let form = |proxy: &Arc<ProxyRequest>| {
+            let segments = proxy.url.form().into_iter();
+            segments
+                .map(|segment| segment.unwrap_or_else(|| "{{…}}".to_owned()))
+                .collect()
+        };
+        let segments: Vec<String> = self.proxy.as_ref().map_or_else(own, form);
+        let path = segments.join("/");
         format!("{} /{path}", self.method.name())
     }
 }

@@ -16,6 +16,9 @@ use crate::connector::request::{Request, RequestBody};
 impl RequestPlan {
     /// The request for these values. `None` if a slot is empty.
     pub(super) fn render(&self, scope: &Scope<'_>) -> Option<Request> {
+        if let Some(proxy) = &self.proxy {
+            return Some(proxy.render(scope));
+        }
         let text = |template: &Template| scope.request_text(template, self.language);
         // The path is encoded within its segment, whatever the value has in it.
         let path: Option<Vec<String>> = self
@@ -33,10 +36,8 @@ impl RequestPlan {
                 Some(RequestBody::Form(pairs(scope, fields, self.language)?))
             }
         };
-        let mut request = Request::of(self.method, path?, query, body);
-        if self.ends_with_slash() {
-            request = request.with_final_slash();
-        }
+        let mut request =
+            Request::of(self.method, path?, query, body).with_slash(self.ends_in_slash());
         for (name, value) in &self.headers {
             let value = HeaderValue::from_str(&text(value)?).ok()?;
             request = request.with_header(name.clone(), value);

@@ -6,11 +6,11 @@ use serde_json::Value;
 use super::fill::{Scope, scalar};
 use super::plan::{BeforeRequest, EachValue, RequestPlan};
 use crate::connector::CrmSession;
+use crate::connector::Event;
 use crate::connector::calls::Calls;
 use crate::connector::exchange::CrmReply;
 use crate::connector::path::{NoNames, Path};
 use crate::connector::record::List;
-use crate::connector::Event;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
@@ -21,6 +21,9 @@ pub(super) const MOST_EACH: usize = 16;
 pub(super) fn scope_of(crm: &CrmSession) -> Scope<'_> {
     Scope {
         host: crm.host(),
+        user_id: crm.user_id(),
+        platform: crm.platform(),
+        credential: crm.shown_credential(),
         settings: Some(crm.settings()),
         info: Some(crm.info()),
         ..Scope::default()

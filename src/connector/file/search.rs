@@ -11,8 +11,8 @@ use crate::connector::path::Path;
 use crate::connector::record::{List, Record};
 use crate::connector::success::ListShape;
 use crate::connector::{CrmSession, NumberSearch, refusals};
-use crate::domain::LookupError;
 use crate::domain::error::BadReply;
+use crate::domain::{Extension, LookupError};
 
 impl FileConnector {
     /// Asks for one spelling of a number, with all searches that depend on it.
@@ -25,6 +25,7 @@ impl FileConnector {
         let scope = Scope {
             numbers: &numbers,
             at: search.variant(),
+            formats: search.formats(),
             ..scope_of(crm)
         };
         let is_party = |phones: &[String]| search.is_in(phones);
@@ -48,6 +49,22 @@ impl FileConnector {
             found = joined(vec![found, more]);
         }
         Ok(found)
+    }
+
+    /// Asks for an extension. The CRM compares it itself.
+    pub(super) async fn search_extension(
+        &self,
+        crm: &CrmSession,
+        extension: Extension,
+    ) -> Result<List<Record>, LookupError> {
+        let digits = extension.to_string();
+        let scope = Scope {
+            extension: Some(&digits),
+            ..scope_of(crm)
+        };
+        let searches = self.plan.searches.iter();
+        let searches = searches.map(|plan| self.run(crm, plan, &scope, &|_: &[String]| true));
+        Ok(joined(try_join_all(searches).await?))
     }
 
     /// One search, once for each value of its `for`.
@@ -76,6 +93,7 @@ impl FileConnector {
     ) -> Result<List<Record>, LookupError> {
         let mut records = self.read(crm, plan, scope).await?;
         plan.check_filter(&mut records, is_party)?;
+        plan.keep_others(&mut records, is_party);
         Ok(records)
     }
 
@@ -127,6 +145,16 @@ fn is_due(plan: &SearchRequest, search: &NumberSearch<'_>) -> bool {
 }
 
 impl SearchRequest {
+    /// A record whose phone field is another number is kept as not verified, if the file does not
+    /// say that it shows all its numbers.
+    fn keep_others(&self, records: &mut List<Record>, is_party: &impl Fn(&[String]) -> bool) {
+        for record in &mut records.items {
+            if self.keeps_others && !is_party(&record.phones) {
+                record.phones.clear();
+            }
+        }
+    }
+
     /// Whether a table has a column with phone numbers. Without it nobody would seem to be there.
     fn has_columns(&self, rows: &[Value]) -> bool {
         if self.request.list.shape != ListShape::Table {
@@ -152,7 +180,7 @@ impl SearchRequest {
         is_party: &impl Fn(&[String]) -> bool,
     ) -> Result<(), LookupError> {
         let lists_everybody = self.depends == NumberUse::Nothing;
-        if lists_everybody || !records.full_page || self.phones.is_none() {
+        if lists_everybody || !records.full_page || self.phones.is_none() || self.keeps_others {
             return Ok(());
         }
         if records.items.iter().any(|record| is_party(&record.phones)) {

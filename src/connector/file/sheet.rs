@@ -1,11 +1,12 @@
 //! What a file costs, counted from its plan.
 
+use super::FileConnector;
+use super::name::Name;
 use super::plan::{
     DetailsList, DetailsRequest, DetailsSource, EachValue, NumberUse, RequestPlan, SearchRequest,
 };
 use super::run::MOST_EACH;
-use super::slot::{Name, Template};
-use super::FileConnector;
+use super::slot::Template;
 use crate::connector::profile::StopRule;
 use crate::connector::sheet::{CONTACTS, Calls, MANY, PAGES, RequestSheet, Sheet};
 use crate::domain::Spelling;
@@ -15,7 +16,11 @@ impl FileConnector {
     pub(super) fn cost_sheet(&self) -> Sheet {
         let about = &self.plan.about;
         let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
-        let searches = self.plan.searches.iter().map(|plan| self.search_sheet(plan));
+        let searches = self
+            .plan
+            .searches
+            .iter()
+            .map(|plan| self.search_sheet(plan));
         let whoami = self.plan.whoami.iter().map(|plan| RequestSheet {
             purpose: "whoami".to_owned(),
             title: plan.request.title(),
@@ -70,10 +75,19 @@ impl FileConnector {
             notes.push("and for each format of the user".to_owned());
         }
         for (is_so, note) in [
-            (plan.only_if_empty, "only if the searches above it find nobody"),
-            (plan.optional.is_some(), "left out if the CRM refuses it for good"),
+            (
+                plan.only_if_empty,
+                "only if the searches above it find nobody",
+            ),
+            (
+                plan.optional.is_some(),
+                "left out if the CRM refuses it for good",
+            ),
             (plan.depends == NumberUse::Nothing, "lists everybody"),
-            (plan.phones.is_none(), "shows no phone field: its contacts are unverified"),
+            (
+                plan.phones.is_none(),
+                "shows no phone field: its contacts are unverified",
+            ),
         ] {
             if is_so {
                 notes.push(note.to_owned());
@@ -230,7 +244,11 @@ impl EachValue {
             .partition(|value| value.literal().is_some());
         Calls {
             least: count(fixed.len()),
-            most: count(if open.is_empty() { fixed.len() } else { MOST_EACH }),
+            most: count(if open.is_empty() {
+                fixed.len()
+            } else {
+                MOST_EACH
+            }),
         }
     }
 }

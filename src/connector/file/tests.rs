@@ -7,11 +7,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
+use super::FileConnector;
 use super::fill::Scope;
+use super::name::Name;
 use super::plan::{DetailsSource, RequestPlan};
 use super::read::{Secrets, SpecKind, read_spec};
-use super::slot::Name;
-use super::FileConnector;
 use crate::budget::{self, Budget};
 use crate::clock::SystemClock;
 use crate::connector::pages::PageReply;
@@ -41,10 +41,14 @@ impl FileConnector {
     /// Every request of the file, those before others included.
     fn requests(&self) -> Vec<&RequestPlan> {
         let searches = self.plan.searches.iter().map(|search| &search.request);
-        let details = self.plan.details.iter().filter_map(|part| match &part.source {
-            DetailsSource::Request(list) => Some(&list.request),
-            DetailsSource::Fixed(_) => None,
-        });
+        let details = self
+            .plan
+            .details
+            .iter()
+            .filter_map(|part| match &part.source {
+                DetailsSource::Request(list) => Some(&list.request),
+                DetailsSource::Fixed(_) => None,
+            });
         let whoami = self.plan.whoami.iter().map(|whoami| &whoami.request);
         let all = searches.chain(details).chain(whoami);
         all.flat_map(|request| {
@@ -88,7 +92,10 @@ fn session(connector: &Arc<FileConnector>) -> CrmSession {
     let platform = Platform::new(config, client, KeyMaker::new([7; 16]));
     let inputs = &platform.profile().inputs;
     // A credential may be made of info; its values are not what is tried here.
-    let info = inputs.info.iter().map(|name| (name.clone(), filled_info("x")));
+    let info = inputs
+        .info
+        .iter()
+        .map(|name| (name.clone(), filled_info("x")));
     let user = User {
         id: "1".to_owned(),
         account: String::new(),
@@ -160,10 +167,13 @@ fn rendered(
         kept: file.plan.kept.iter().map(|_| value()).collect(),
         ..nobody()
     };
-    let before = plan.slots().into_iter().filter_map(|slot| match &slot.name {
-        Name::Before(name) => Some((name.clone(), Value::Array(vec![value()]))),
-        _ => None,
-    });
+    let before = plan
+        .slots()
+        .into_iter()
+        .filter_map(|slot| match &slot.name {
+            Name::Before(name) => Some((name.clone(), Value::Array(vec![value()]))),
+            _ => None,
+        });
     let before: Vec<(String, Value)> = before.collect();
     let host = Host::parse("crm.example.com");
     let scope = Scope {
@@ -193,7 +203,11 @@ fn rendered(
                 is_fixed.then(|| (*segment).to_owned())
             })
             .collect(),
-        parameters: sent.url.query_pairs().map(|(name, _)| name.into_owned()).collect(),
+        parameters: sent
+            .url
+            .query_pairs()
+            .map(|(name, _)| name.into_owned())
+            .collect(),
         headers: sent.headers.keys().map(ToString::to_string).collect(),
         body: request.json().map(shape_of),
     })
@@ -217,9 +231,26 @@ fn nobody() -> Contact {
 
 /// Values that would be another host, path, parameter, header or condition if they were not encoded.
 const HOSTILE: [&str; 20] = [
-    "'", "\"", "\\", "' OR '1'='1", "#fragment", "&phone=", "?a=b", "\r\nX-Evil: 1", "../../deals",
-    "..", "https://evil.example/", "//evil.example", "@evil.example", "%25%2e%2e", "%_*[a]",
-    "javascript:alert(1)", "{{setting.x}}", ") OR (1=1", "}^ORname=a", "\u{0}\u{202e}",
+    "'",
+    "\"",
+    "\\",
+    "' OR '1'='1",
+    "#fragment",
+    "&phone=",
+    "?a=b",
+    "\r\nX-Evil: 1",
+    "../../deals",
+    "..",
+    "https://evil.example/",
+    "//evil.example",
+    "@evil.example",
+    "%25%2e%2e",
+    "%_*[a]",
+    "javascript:alert(1)",
+    "{{setting.x}}",
+    ") OR (1=1",
+    "}^ORname=a",
+    "\u{0}\u{202e}",
 ];
 
 fn hostile() -> impl Strategy<Value = String> {
@@ -287,7 +318,10 @@ fn keys_of(file: &FileConnector) -> Vec<String> {
     }
     let is_key = |c: char| !(c.is_alphanumeric() || c == '_');
     let words = paths.iter().flat_map(|path| path.split(is_key));
-    let mut words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    let mut words: Vec<String> = words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
     words.extend(["error", "next", "data"].map(str::to_owned));
     words.sort();
     words.dedup();

@@ -43,7 +43,7 @@ pub(super) struct Entry {
 }
 
 /// Where something stands in a file.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Place {
     /// The keys that lead to it, such as `search[0].query.q`.
     pub(super) path: String,
@@ -51,8 +51,21 @@ pub(super) struct Place {
     span: Option<Range<usize>>,
 }
 
+impl Node {
+    /// A table without entries, for what a file leaves out.
+    pub(super) fn empty_table(path: &str) -> Self {
+        Self {
+            place: Place {
+                path: path.to_owned(),
+                span: None,
+            },
+            value: NodeValue::Table(Vec::new()),
+        }
+    }
+}
+
 /// Something wrong in a connector file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     place: Place,
     message: String,
@@ -63,12 +76,16 @@ pub(crate) struct Fault {
 pub(super) struct Faults(RefCell<Vec<Fault>>);
 
 impl Faults {
+    /// Adds a fault, unless it was found before.
     pub(super) fn add(&self, place: &Place, message: impl Into<String>) {
         let fault = Fault {
             place: place.clone(),
             message: message.into(),
         };
-        self.0.borrow_mut().push(fault);
+        let mut faults = self.0.borrow_mut();
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -178,13 +195,13 @@ const TOO_LARGE: &str = "is larger than 64 KiB";
 ///
 /// # Errors
 /// One fault if it is no JSON.
-pub(super) fn of_json(source: &str) -> Result<(Node, Value), Vec<Fault>> {
+pub(super) fn of_json(source: &str) -> Result<Node, Vec<Fault>> {
     if source.len() > MAX_FILE {
         return Err(vec![Fault::new(TOO_LARGE)]);
     }
     let value: Value = serde_json::from_str(source)
         .map_err(|error| vec![Fault::new(format!("is not JSON: {error}"))])?;
-    Ok((json_node(String::new(), &value), value))
+    Ok(json_node(String::new(), &value))
 }
 
 fn table_node(place: Place, table: &DeTable<'_>) -> Node {

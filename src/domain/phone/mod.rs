@@ -15,6 +15,7 @@ use rlibphonenumber::{
 };
 
 mod fold;
+mod plan_facts;
 mod plans;
 mod reading;
 mod remote;
@@ -22,6 +23,7 @@ mod scan;
 mod stored;
 mod words;
 
+pub(crate) use plan_facts::PlanFacts;
 pub use plans::other_form;
 pub(crate) use remote::extension_asked;
 pub use remote::parse_remote;

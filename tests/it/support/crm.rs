@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use contactd::clock;
 use futures_util::{StreamExt as _, stream};
@@ -24,8 +25,13 @@ pub(crate) struct Seen {
     pub(crate) authorization: Option<String>,
     pub(crate) cookie: Option<String>,
     pub(crate) traceparent: Option<String>,
-    /// The JSON of a POST.
+    /// The JSON of the body.
     pub(crate) body: Value,
+    /// The body as text.
+    pub(crate) text: String,
+    pub(crate) method: String,
+    /// All headers, with names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl Seen {
@@ -34,6 +40,12 @@ impl Seen {
         ["/api/v1/me", "/v1/users/me", "/api/v4/users/who_am_i.json"]
             .iter()
             .any(|path| self.path.ends_with(path))
+    }
+
+    /// The value of a header; that of a later line of the same name is not looked at.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|(key, _)| key == name);
+        header.map(|(_, value)| value.as_str())
     }
 
     /// The value of a parameter.
@@ -314,10 +326,19 @@ async fn look_at(request: Request) -> Seen {
     let [authorization, cookie, traceparent] =
         ["authorization", "cookie", "traceparent"].map(|name| header(&request, name));
     let path = request.uri().path().to_owned();
+    let method = request.method().to_string();
+    let line = |(name, value): (&HeaderName, &HeaderValue)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.to_string(), value)
+    };
+    let headers = request.headers().iter().map(line).collect();
     let body = to_bytes(request.into_body(), 1 << 20).await.unwrap();
     Seen {
         path,
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        text: String::from_utf8_lossy(&body).into_owned(),
+        method,
+        headers,
         query,
         raw_query,
         authorization,

@@ -1,41 +1,17 @@
-//! Reads where the CRM is and what it allows: address, hosts, quota, credential, signals.
+//! Reads `[crm]`: where the CRM is, and what it allows.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderName};
-use secrecy::SecretString;
-
 use super::super::keys;
-use super::super::slot::{Name, Piece, Site, Slot, Template};
-use super::super::tree::{Entry, Faults, Node, NodeValue};
-use super::table::{Table, parsed, path, scalars, template, text};
+use super::super::name::{Name, Site};
+use super::super::slot::Piece;
+use super::super::tree::{Faults, Node};
+use super::table::{Table, parsed, template};
 use crate::budget::{Quota, Quotas, Scope};
 use crate::connector::base::{BaseForm, BasePiece, fixed_address};
-use crate::connector::credential::{CredentialForm, CredentialPiece, HeaderForm};
-use crate::connector::headers::RateSignals;
 use crate::connector::hosts::HostPattern;
 use crate::connector::path::Path;
-use crate::connector::reply_class::{ReplyClass, ReplyCondition, ReplyRule, ReplySign};
-
-/// The secrets of the settings, by the names that a file uses.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Secrets<'a> {
-    /// Those of the settings.
-    Given(&'a BTreeMap<String, SecretString>),
-    /// Any name will do: the file is only checked.
-    Any,
-}
-
-impl Secrets<'_> {
-    fn get(self, name: &str) -> Option<SecretString> {
-        match self {
-            Self::Given(secrets) => secrets.get(name).cloned(),
-            Self::Any => Some(SecretString::from("secret")),
-        }
-    }
-}
 
 /// What `[crm]` says.
 pub(super) struct CrmSection {
@@ -113,7 +89,7 @@ fn base_piece(piece: &Piece) -> Option<BasePiece> {
 }
 
 /// The keys of a path that has only keys.
-fn keys_of(path: &Path) -> Option<Vec<String>> {
+pub(super) fn keys_of(path: &Path) -> Option<Vec<String>> {
     let (mut keys, mut rest) = (Vec::new(), path.clone());
     while !rest.is_whole() {
         let (key, below) = rest.split_first_key()?;
@@ -123,7 +99,7 @@ fn keys_of(path: &Path) -> Option<Vec<String>> {
     Some(keys)
 }
 
-fn quotas(node: &Node, faults: &Faults) -> Option<Quotas> {
+pub(super) fn quotas(node: &Node, faults: &Faults) -> Option<Quotas> {
     let table = Table::new(node, &[keys::QUOTA], faults)?;
     let scopes = [("user", Scope::User), ("account", Scope::Account)];
     let scope = table.word("scope", &scopes).unwrap_or(Scope::User);
@@ -161,236 +137,4 @@ fn quota(table: &Table<'_>, scope: Scope, faults: &Faults) -> Option<Quota> {
     let burst = count("burst").unwrap_or(rate);
     let quota = Quota::new(rate, per, burst, scope, 0.5);
     quota.map_err(|error| table.fault(error.to_string())).ok()
-}
-
-/// Reads `[auth]`. Without it the caller's header goes out as it came.
-pub(super) fn auth(
-    table: Option<Table<'_>>,
-    secrets: Secrets<'_>,
-    faults: &Faults,
-) -> Option<CredentialForm> {
-    let Some(table) = table else {
-        return Some(CredentialForm::authorization());
-    };
-    let reader = AuthReader {
-        base64: table.word("encode", &[("base64", ())]).is_some(),
-        scheme: table
-            .text("scheme")
-            .map_or_else(String::new, |scheme| format!("{scheme} ")),
-        secrets,
-        faults,
-    };
-    if let Some(node) = table.get("value") {
-        let form = reader.form(node)?;
-        return Some(CredentialForm::of_forms(vec![(AUTHORIZATION, form)]));
-    }
-    let Some(node) = table.get("headers") else {
-        table.fault("needs value or headers");
-        return None;
-    };
-    let header = |entry: &Entry| {
-        let name = HeaderName::from_bytes(entry.key.as_bytes());
-        let Ok(name) = name else {
-            faults.add(&entry.place, "is not the name of a header");
-            return None;
-        };
-        Some((name, reader.form(&entry.node)?))
-    };
-    let headers = Table::open(node, faults)?;
-    let headers: Vec<_> = headers.entries().iter().filter_map(header).collect();
-    Some(CredentialForm::of_forms(headers))
-}
-
-struct AuthReader<'a> {
-    base64: bool,
-    scheme: String,
-    secrets: Secrets<'a>,
-    faults: &'a Faults,
-}
-
-impl AuthReader<'_> {
-    fn form(&self, node: &Node) -> Option<HeaderForm> {
-        let template = template(node, Site::Auth, self.faults)?;
-        let pieces = template.0.iter().map(|piece| self.piece(piece, node));
-        Some(HeaderForm {
-            prefix: self.scheme.clone(),
-            base64: self.base64,
-            pieces: pieces.collect::<Option<_>>()?,
-        })
-    }
-
-    fn piece(&self, piece: &Piece, node: &Node) -> Option<CredentialPiece> {
-        let slot = match piece {
-            Piece::Text(text) => return Some(CredentialPiece::Text(text.clone())),
-            Piece::Slot(slot) => slot,
-        };
-        if !slot.filters.is_empty() || slot.pattern.is_some() {
-            self.faults.add(&node.place, "must not have filters");
-            return None;
-        }
-        match &slot.name {
-            Name::Secret(name) => {
-                let secret = self.secrets.get(name);
-                if secret.is_none() {
-                    let message = format!("needs the setting secrets.{name} of this connector");
-                    self.faults.add(&node.place, message);
-                }
-                secret.map(CredentialPiece::Configured)
-            }
-            Name::Info(name, below) => Some(CredentialPiece::Info(name.clone(), keys_of(below)?)),
-            Name::Host => Some(CredentialPiece::Host),
-            Name::Credential => Some(CredentialPiece::Secret),
-            Name::Header => Some(CredentialPiece::Header),
-            _ => None,
-        }
-    }
-}
-
-/// The info fields that a credential reads.
-pub(super) fn auth_slots(table: Option<&Table<'_>>, faults: &Faults) -> Vec<Slot> {
-    let Some(table) = table else {
-        return Vec::new();
-    };
-    let mut nodes: Vec<&Node> = table.get("value").into_iter().collect();
-    let headers = table
-        .get("headers")
-        .and_then(|node| Table::open(node, faults));
-    nodes.extend(
-        headers
-            .iter()
-            .flat_map(|table| table.entries().iter().map(|entry| &entry.node)),
-    );
-    let quiet = Faults::default();
-    let templates = nodes
-        .into_iter()
-        .filter_map(|node| template(node, Site::Auth, &quiet));
-    templates
-        .flat_map(|template: Template| template.slots().cloned().collect::<Vec<_>>())
-        .collect()
-}
-
-pub(super) fn rate(table: &Table<'_>, faults: &Faults) -> RateSignals {
-    let header = |key: &str| {
-        let node = table.get(key)?;
-        let name = HeaderName::from_bytes(text(node, faults)?.as_bytes());
-        parsed(
-            name.map_err(|_| "is not the name of a header"),
-            node,
-            faults,
-        )
-    };
-    RateSignals {
-        remaining: header("remaining"),
-        limit: header("limit"),
-        reset: header("reset"),
-    }
-}
-
-/// What a reply may mean, by its word in a file.
-pub(in crate::connector::file) const CLASSES: [(&str, ReplyClass); 7] = [
-    ("rate_limited", ReplyClass::RateLimited),
-    ("unauthenticated", ReplyClass::Unauthenticated),
-    ("forbidden", ReplyClass::Forbidden),
-    ("unavailable", ReplyClass::Unavailable),
-    ("bad_reply", ReplyClass::Bad),
-    ("partial", ReplyClass::Partial),
-    ("nothing", ReplyClass::Nobody),
-];
-
-/// Reads one rule of `[[errors]]`.
-pub(super) fn error_rule(node: &Node, faults: &Faults) -> Option<ReplyRule> {
-    let table = Table::new(node, &[keys::ERRORS], faults)?;
-    let statuses = table.get("status").map(|node| statuses(node, faults));
-    let conditions = conditions(&table, faults);
-    if table.has("not_json") && !conditions.is_empty() {
-        table.fault("has not_json beside a condition on the body");
-    }
-    if statuses.is_none() && conditions.is_empty() {
-        table.fault(
-            "needs a condition: status, header, where, where_not, where_present or where_absent",
-        );
-    }
-    let Some(class) = table.word("means", &CLASSES) else {
-        if !table.has("means") {
-            table.fault("needs means");
-        }
-        return None;
-    };
-    Some(ReplyRule {
-        // Without a status the body of an answer decides.
-        statuses: statuses.unwrap_or_else(|| vec![200..=200]).into(),
-        sign: if table.switch("not_json") {
-            ReplySign::NoJson
-        } else if conditions.is_empty() {
-            ReplySign::Any
-        } else {
-            ReplySign::All(conditions)
-        },
-        class,
-    })
-}
-
-fn statuses(node: &Node, faults: &Faults) -> Vec<std::ops::RangeInclusive<u16>> {
-    let status = |value: serde_json::Value| {
-        let status = value.as_u64().and_then(|status| u16::try_from(status).ok());
-        let status = status.filter(|status| (100..600).contains(status));
-        if status.is_none() {
-            faults.add(&node.place, "must be an HTTP status or a list of them");
-        }
-        status.map(|status| status..=status)
-    };
-    scalars(node, faults)
-        .into_iter()
-        .filter_map(status)
-        .collect()
-}
-
-fn conditions(table: &Table<'_>, faults: &Faults) -> Vec<ReplyCondition> {
-    let mut conditions = Vec::new();
-    let entries = |key| {
-        let table = table.get(key).and_then(|node| Table::open(node, faults));
-        table.map_or(&[][..], |table| table.entries())
-    };
-    for entry in entries("header") {
-        let name = HeaderName::from_bytes(entry.key.as_bytes());
-        if let (Ok(name), Some(value)) = (name, text(&entry.node, faults)) {
-            conditions.push(ReplyCondition::Header(name, value.to_owned()));
-        }
-    }
-    for (key, is_not) in [("where", false), ("where_not", true)] {
-        for entry in entries(key) {
-            let path = Node {
-                place: entry.place.clone(),
-                value: NodeValue::Text(entry.key.clone()),
-            };
-            let Some(path) = super::table::path(&path, faults) else {
-                continue;
-            };
-            let values = scalars(&entry.node, faults);
-            conditions.push(if is_not {
-                ReplyCondition::IsNot(path, values)
-            } else {
-                ReplyCondition::Is(path, values)
-            });
-        }
-    }
-    let paths = |key| match table.get(key) {
-        None => Vec::new(),
-        Some(Node {
-            value: NodeValue::List(items),
-            ..
-        }) => items.iter().filter_map(|item| path(item, faults)).collect(),
-        Some(node) => path(node, faults).into_iter().collect::<Vec<_>>(),
-    };
-    conditions.extend(
-        paths("where_present")
-            .into_iter()
-            .map(ReplyCondition::Present),
-    );
-    conditions.extend(
-        paths("where_absent")
-            .into_iter()
-            .map(ReplyCondition::Absent),
-    );
-    conditions
 }

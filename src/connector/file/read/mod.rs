@@ -3,28 +3,32 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::plan::{
-    About, DetailsRequest, DetailsSource, NumberUse, Plan, SearchRequest, WhoAmIRequest,
-};
-use super::slot::{Name, Slot, settings_of};
-use super::tree::{Entry, Fault, Faults, Node, NodeValue, of_toml};
+use super::name::Name;
+use super::plan::{About, DetailsRequest, DetailsSource, Plan, SearchRequest, WhoAmIRequest};
+use super::slot::{Slot, settings_of};
+use super::tree::{Entry, Fault, Faults, Node, NodeValue, of_json, of_toml};
 use super::{FileConnector, keys};
 use crate::connector::base::BaseForm;
 use crate::connector::base::BasePiece;
-use crate::connector::headers::RateSignals;
 use crate::connector::path::Path;
-use crate::connector::profile::{Inputs, Profile, StopRule};
+use crate::connector::profile::Inputs;
 use crate::connector::request::{Method, ReadByPost};
 use crate::domain::Spelling;
 
+mod auth;
 mod crm;
+mod errors;
+mod paging;
+mod parts;
+mod post;
 mod proxy;
 mod record;
 mod request;
 mod table;
 
-pub(super) use crm::CLASSES;
-pub(crate) use crm::Secrets;
+pub(crate) use auth::Secrets;
+pub(super) use errors::CLASSES;
+use parts::Parts;
 use table::Table;
 
 /// The most searches and the most details of one file.
@@ -62,12 +66,11 @@ pub(crate) fn read_spec(
     source: &str,
     secrets: Secrets<'_>,
 ) -> Result<Arc<FileConnector>, Vec<Fault>> {
-    let root = match kind {
-        SpecKind::File => of_toml(source)?,
-        SpecKind::Proxy => proxy::translated(source)?,
-    };
     let faults = Faults::default();
-    let connector = connector(&root, secrets, &faults);
+    let connector = match kind {
+        SpecKind::File => connector(&of_toml(source)?, secrets, &faults),
+        SpecKind::Proxy => proxy::connector(&of_json(source)?, secrets, &faults),
+    };
     match connector.filter(|_| faults.is_empty()) {
         Some(connector) => Ok(Arc::new(connector)),
         None => Err(faults.sorted()),
@@ -98,52 +101,29 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
             None
         }
     };
-    let mut plan = plan(&file, crm_headers, faults);
+    let plan = plan(&file, crm_headers, faults);
     let auth_table = file.table("auth", &[keys::AUTH]);
-    let auth_slots = crm::auth_slots(auth_table.as_ref(), faults);
-    let credential = crm::auth(auth_table, secrets, faults);
-    let spellings = spellings(&file, faults);
-    let rate = file.table("rate", &[keys::RATE]);
-    let errors = file.tables("errors");
-    let replies = errors
-        .into_iter()
-        .filter_map(|node| crm::error_rule(node, faults))
-        .collect();
-    let stop = match file.word("stop", &[("never", StopRule::Never)]) {
-        _ if plan
-            .searches
-            .iter()
-            .all(|search| search.depends <= NumberUse::Lists) =>
-        {
-            StopRule::AfterOneSearch
-        }
-        Some(stop) => stop,
-        None => StopRule::AtFirstContact,
-    };
-    plan.kept = kept(&plan);
-    let crm = crm?;
-    let profile = Profile {
-        spellings,
-        stop,
-        inputs: inputs(&plan, &crm.base, &auth_slots),
-        base: crm.base,
-        hosts: crm.hosts,
-        numbers_at_once: numbers_at_once(&plan.searches),
-        contacts_at_once: contacts_at_once(&plan),
-        shares_details: plan.details.iter().all(|part| serves_several(&part.source)),
-        credential: credential?,
-        reads_by_post: reads_by_post(&plan),
-        replies,
-        rate: rate.map_or_else(RateSignals::default, |table| crm::rate(&table, faults)),
-        names_users: plan.whoami.is_some(),
-        ..Profile::new(Spelling::E164, crm.quotas)
-    };
+    let auth_slots = auth::auth_slots(auth_table.as_ref(), faults);
+    let token = auth::token(auth_table.as_ref(), secrets, faults);
+    let credential = auth::auth(auth_table, secrets, faults);
     let secrets = auth_slots.iter().filter_map(|slot| match &slot.name {
         Name::Secret(name) => Some(name.clone()),
         _ => None,
     });
     let secrets = secrets.collect();
-    Some(FileConnector::new(profile, plan, secrets))
+    let mut names = InputNames::default();
+    auth_slots.iter().for_each(|slot| names.add_slot(slot));
+    let parts = Parts {
+        crm,
+        plan,
+        credential,
+        secrets,
+        names,
+        token,
+        replies: Vec::new(),
+        finds_extensions: false,
+    };
+    parts.assemble(&file, faults)
 }
 
 fn plan(file: &Table<'_>, crm_headers: &[Entry], faults: &Faults) -> Plan {
@@ -151,25 +131,14 @@ fn plan(file: &Table<'_>, crm_headers: &[Entry], faults: &Faults) -> Plan {
     if let Some(node) = shared.0 {
         Table::new(node, &[keys::REQUEST, keys::SEARCH, keys::DETAILS], faults);
     }
-    let nodes = |key| {
-        let nodes = file.tables(key);
-        if nodes.len() > MOST_REQUESTS {
-            file.fault(format!("has more than {MOST_REQUESTS} tables {key}"));
-        }
-        nodes.into_iter().enumerate()
-    };
-    let searches = nodes("search").filter_map(|(n, node)| {
+    let searches = numbered(file, "search").filter_map(|(n, node)| {
         let merged = with_defaults(node, shared, &[keys::REQUEST, keys::SEARCH]);
         record::search(&merged, n + 1, crm_headers, faults)
-    });
-    let details = nodes("details").filter_map(|(n, node)| {
-        let merged = with_defaults(node, (shared.0, None), &[keys::REQUEST, keys::DETAILS]);
-        record::details(&merged, n + 1, crm_headers, faults)
     });
     let plan = Plan {
         about: about(file),
         searches: searches.collect(),
-        details: details.collect(),
+        details: details(file, shared.0, crm_headers, faults),
         whoami: whoami(file, crm_headers, faults),
         kept: Vec::new(),
     };
@@ -177,6 +146,28 @@ fn plan(file: &Table<'_>, crm_headers: &[Entry], faults: &Faults) -> Plan {
         file.fault("needs at least one [[search]]");
     }
     plan
+}
+
+/// The tables of a list, counted from 0.
+fn numbered<'n>(file: &Table<'n>, key: &str) -> impl Iterator<Item = (usize, &'n Node)> {
+    let nodes = file.tables(key);
+    if nodes.len() > MOST_REQUESTS {
+        file.fault(format!("has more than {MOST_REQUESTS} tables {key}"));
+    }
+    nodes.into_iter().enumerate()
+}
+
+fn details(
+    file: &Table<'_>,
+    shared: Option<&Node>,
+    crm_headers: &[Entry],
+    faults: &Faults,
+) -> Vec<DetailsRequest> {
+    let details = numbered(file, "details").filter_map(|(n, node)| {
+        let merged = with_defaults(node, (shared, None), &[keys::REQUEST, keys::DETAILS]);
+        record::details(&merged, n + 1, crm_headers, faults)
+    });
+    details.collect()
 }
 
 fn about(file: &Table<'_>) -> About {
@@ -312,16 +303,11 @@ fn details_slots(plan: &Plan) -> impl Iterator<Item = &Slot> {
 
 /// Everything that can change an answer besides the question: what slots and paths read of the
 /// user's settings and of the additional info.
-fn inputs(plan: &Plan, base: &BaseForm, auth: &[Slot]) -> Inputs {
-    let mut names = InputNames::default();
+fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inputs {
     let whoami = plan.whoami.iter().flat_map(|whoami| whoami.request.slots());
     let searches = plan.searches.iter();
     let requests = searches.clone().flat_map(|search| search.request.slots());
-    for slot in requests
-        .chain(details_slots(plan))
-        .chain(whoami)
-        .chain(auth)
-    {
+    for slot in requests.chain(details_slots(plan)).chain(whoami) {
         names.add_slot(slot);
     }
     // Without its values a search would make no request, and nobody would seem to be there.
@@ -451,9 +437,6 @@ fn reads_by_post(plan: &Plan) -> Vec<ReadByPost> {
     });
     let posts = requests.filter(|request| request.method == Method::ReadByPost);
     posts
-        .map(|request| {
-            let segment = |template: &super::slot::Template| template.literal().map(str::to_owned);
-            ReadByPost(request.segments().iter().map(segment).collect())
-        })
+        .map(|request| ReadByPost(request.path_form()))
         .collect()
 }

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::super::keys;
+use super::super::name::{Name, Site};
 use super::super::plan::{
     BatchLimits, DetailsList, DetailsRequest, DetailsSource, DropRule, NumberUse, RecordPlan,
     RowOwner, SearchRequest, TextField, ValueField, ValueTemplate,
 };
-use super::super::slot::{Name, Site};
 use super::super::tree::{Entry, Faults, Node, NodeValue};
 use super::request::{RequestSite, request};
 use super::table::{Table, path, scalars, template, text};
@@ -43,6 +43,7 @@ pub(super) fn search(
     Some(SearchRequest {
         request,
         phones,
+        keeps_others: false,
         record,
         only_if_empty: table.switch("only_if_empty"),
         optional: table.switch("optional").then(|| format!("search {n}")),
@@ -94,6 +95,7 @@ pub(super) fn record(node: &Node, faults: &Faults) -> Option<RecordPlan> {
         info: table
             .get("info")
             .map_or_else(Vec::new, |node| values(node, faults)),
+        info_at: None,
     })
 }
 

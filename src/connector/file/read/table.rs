@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 use super::super::keys::Key;
-use super::super::slot::{Site, Template};
+use super::super::name::Site;
+use super::super::slot::Template;
 use super::super::tree::{Entry, Faults, Node, NodeValue, Place};
 use crate::connector::path::Path;
 
@@ -55,6 +56,25 @@ impl<'n> Table<'n> {
     pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
         let entry = self.entries.iter().find(|entry| entry.key == key);
         entry.map(|entry| &entry.node)
+    }
+
+    /// A key that has a value: not null and not an empty text.
+    pub(super) fn said(&self, key: &str) -> Option<&'n Node> {
+        self.get(key).filter(|node| match &node.value {
+            NodeValue::Null => false,
+            NodeValue::Text(text) => !text.is_empty(),
+            _ => true,
+        })
+    }
+
+    /// A table below this one whose keys have any name; `None` if it is null.
+    pub(super) fn open_said(&self, key: &str) -> Option<Table<'n>> {
+        Self::open(self.said(key)?, self.faults)
+    }
+
+    /// A text that is not empty.
+    pub(super) fn text_said(&self, key: &str) -> Option<&'n str> {
+        text(self.said(key)?, self.faults)
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
