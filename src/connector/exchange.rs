@@ -11,6 +11,7 @@ use http::StatusCode;
 use http::header::{HeaderName, LOCATION};
 use serde_json::Value;
 
+use super::body::{failure_of, read};
 use super::headers;
 use super::http_client::{HttpClient, HttpRequest, HttpResponse, TransportError};
 use super::part::DetailsPart;
@@ -26,9 +27,6 @@ use crate::budget::CallKind;
 use crate::clock::{self, Instant};
 use crate::domain::LookupError;
 use crate::domain::error::{BadReply, Unavailable};
-
-/// The most memory reserved for a reply before it arrives, whatever length it announces.
-const FIRST_ROOM: usize = 64 * 1024;
 
 /// Trace context (W3C).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -350,30 +348,4 @@ fn size_of_body(rules: &[ReplyRule], status: u16) -> BodySize {
     } else {
         BodySize::Nothing
     }
-}
-
-/// Reads a body up to the limit. Sizes are after decompression, so that a small compressed body
-/// cannot expand without a limit.
-pub(super) async fn read(mut response: HttpResponse, limit: usize) -> Result<Vec<u8>, LookupError> {
-    let announced = response.content_length().unwrap_or(0);
-    if announced > limit as u64 {
-        return Err(LookupError::CrmBadReply(BadReply::TooLarge));
-    }
-    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(FIRST_ROOM));
-    while let Some(chunk) = response.chunk().await.map_err(failure_of)? {
-        if body.len() + chunk.len() > limit {
-            return Err(LookupError::CrmBadReply(BadReply::TooLarge));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-fn failure_of(error: TransportError) -> LookupError {
-    LookupError::CrmUnavailable(match error {
-        TransportError::Encoding => return LookupError::CrmBadReply(BadReply::Encoding),
-        TransportError::NotPublic => Unavailable::NotPublic,
-        TransportError::Connect => Unavailable::Connect,
-        TransportError::Broken | TransportError::TooMuch => Unavailable::Broken,
-    })
 }

@@ -26,6 +26,7 @@ use crate::domain::{Contact, Extension, LookupError, NumberFormat, Variant, Vari
 
 mod addresses;
 mod base;
+mod body;
 mod bounds;
 mod built_in;
 mod calls;
@@ -84,7 +85,6 @@ pub(crate) use find::{Found, SearchPlan, search};
 use group::GroupResult;
 pub(crate) use hosts::HostPattern;
 pub(crate) use judge::{DropReason, RecordVerdict};
-use log_throttle::LogThrottle;
 pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;
 pub(crate) use profile::Profile;

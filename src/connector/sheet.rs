@@ -133,5 +133,12 @@ impl Sheet {
 fn words_of(quota: &Quota) -> String {
     let (rate, burst, whose) = (quota.rate(), quota.burst(), quota.scope().name());
     let per = humantime::format_duration(quota.per());
-    format!("{rate} calls in {per}, {burst} at once, for each {whose}")
+    let mut words = format!("{rate} calls in {per}, {burst} at once, for each {whose}");
+    if let Some(calls) = quota.concurrent() {
+        words += &format!(", {calls} under way at most");
+    }
+    if let Some(calls) = quota.per_day() {
+        words += &format!(", {calls} in 24 hours");
+    }
+    words
 }

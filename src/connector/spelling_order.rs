@@ -4,19 +4,17 @@
 //! their numbers in one way. The order only decides which spelling is asked for first: whether a
 //! record is the party, and when nobody has the number, does not depend on it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
-use moka::sync::Cache;
 use parking_lot::Mutex;
 use siphasher::sip::SipHasher13;
 
 use crate::domain::{NumberFormat, ScopeTag, Variants};
 
-/// Accounts that are remembered for one connector, about 100 bytes each. Rare ones are
-/// forgotten first.
-const ACCOUNTS: u64 = 10_000;
+/// Accounts in one of the two generations, about 100 bytes each.
+const ACCOUNTS: usize = 5_000;
 
 /// Spellings that are counted for one account.
 const SPELLINGS: usize = 16;
@@ -44,21 +42,39 @@ impl OrderKey {
 }
 
 /// How often each spelling found contacts, by account.
-pub(super) struct SpellingOrder(Cache<OrderKey, Arc<Mutex<Counts>>>);
+#[derive(Default)]
+pub(super) struct SpellingOrder(Mutex<Generations>);
 
 /// Successes by the position of the spelling in its list.
 type Counts = [u8; SPELLINGS];
 
-impl Default for SpellingOrder {
-    fn default() -> Self {
-        Self(Cache::new(ACCOUNTS))
+/// The accounts that were used of late, and those before. If the young are many, they become the
+/// old ones, and the old ones are forgotten.
+#[derive(Default)]
+struct Generations {
+    young: HashMap<OrderKey, Counts>,
+    old: HashMap<OrderKey, Counts>,
+}
+
+impl Generations {
+    fn get(&self, key: OrderKey) -> Option<Counts> {
+        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
+    }
+
+    fn set(&mut self, key: OrderKey, counts: Counts) {
+        if self.young.len() >= ACCOUNTS && !self.young.contains_key(&key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, counts);
     }
 }
 
 impl fmt::Debug for SpellingOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let generations = self.0.lock();
         f.debug_struct("SpellingOrder")
-            .field("accounts", &self.0.entry_count())
+            .field("young", &generations.young.len())
+            .field("old", &generations.old.len())
             .finish()
     }
 }
@@ -66,7 +82,7 @@ impl fmt::Debug for SpellingOrder {
 impl SpellingOrder {
     /// The positions of the spellings, the most successful first. Equal ones stay in their order.
     pub(super) fn of(&self, key: OrderKey, variants: &Variants) -> Vec<usize> {
-        let counts = self.0.get(&key).map(|counts| *counts.lock());
+        let counts = self.0.lock().get(key);
         let mut order: Vec<usize> = (0..variants.all().len()).collect();
         if let Some(counts) = counts {
             let count = |at: &usize| {
@@ -83,8 +99,8 @@ impl SpellingOrder {
         let Some(rule) = variants.all().get(at).map(|variant| variant.rule) else {
             return;
         };
-        let account = self.0.get_with(key, Arc::default);
-        let mut counts = account.lock();
+        let mut generations = self.0.lock();
+        let mut counts = generations.get(key).unwrap_or_default();
         let Some(count) = counts.get_mut(rule) else {
             return;
         };
@@ -92,6 +108,7 @@ impl SpellingOrder {
         if *count >= MOST {
             counts.iter_mut().for_each(|count| *count /= 2);
         }
+        generations.set(key, counts);
     }
 }
 
@@ -139,5 +156,21 @@ mod tests {
             order.found(here, &variants, 1);
         }
         assert_eq!(order.of(here, &variants), [1, 0]);
+    }
+
+    #[test]
+    fn accounts_that_are_not_used_are_forgotten() {
+        let number = E164::parse("+16505551234", None).unwrap();
+        let variants = Variants::new(&number, &[Spelling::E164, Spelling::National], &[]);
+        let order = SpellingOrder::default();
+        let used = key(b"used", &[]);
+        for n in 0..3 * ACCOUNTS as u64 {
+            order.found(key(&n.to_be_bytes(), &[]), &variants, 1);
+            order.found(used, &variants, 1);
+        }
+        assert_eq!(order.of(used, &variants), [1, 0]);
+        assert_eq!(order.of(key(&0_u64.to_be_bytes(), &[]), &variants), [0, 1]);
+        let generations = order.0.lock();
+        assert!(generations.young.len() + generations.old.len() <= 2 * ACCOUNTS);
     }
 }

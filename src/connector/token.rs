@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
-use super::exchange::read;
+use super::body::read;
 use super::http_client::{HttpClient, HttpRequest};
 use super::request::Method;
 use crate::clock::{self, Instant};

@@ -10,7 +10,6 @@
 //! ([`QuestionKey`]). Together with an identity it is the key of a stored answer ([`ContactKey`]).
 //! So answers of one identity are never found under another.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hasher as _;
 
@@ -23,6 +22,11 @@ use super::format::NumberFormat;
 use super::identity::{Identity, IdentityTag};
 use super::phone::{Party, Region};
 use super::user::{Host, User, WhoAmI};
+
+mod place;
+
+pub(crate) use place::{GroupTag, ScopeTag};
+pub use place::{Crm, CrmPlace};
 
 /// Changes when the parts or their order change, so that replicas of two versions never read each
 /// other's answers.
@@ -90,21 +94,11 @@ impl QuestionPrefix {
     }
 }
 
-/// Questions that one asker may ask together: of one user, with the same inputs and credential.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct GroupTag(u128, AuthTag);
-
 impl QuestionPrefix {
     /// The group of the asker's questions.
     #[must_use]
     pub(crate) fn group(&self, auth: AuthTag) -> GroupTag {
         GroupTag(self.parts.clone().finish(), auth)
-    }
-}
-
-impl fmt::Debug for GroupTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GroupTag({:08x})", self.0 >> 96)
     }
 }
 
@@ -237,50 +231,6 @@ impl fmt::Debug for ContactKey {
 impl fmt::Debug for SlotKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SlotKey({:08x})", self.hash >> 96)
-    }
-}
-
-/// Whose quota a CRM call spends, as a keyed hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ScopeTag(u128);
-
-impl ScopeTag {
-    /// For keys in a shared store.
-    #[must_use]
-    pub(crate) fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-}
-
-/// The part of a connector's configuration that can change an answer.
-#[derive(Debug, Clone, Copy)]
-pub struct Crm<'a> {
-    /// The connector's name.
-    pub connector: &'a str,
-    /// The address of the CRM; empty if users name its host.
-    pub base_url: &'a str,
-    /// The regions for reading stored spellings; empty to use the user's.
-    pub regions: &'a [Region],
-    /// The names of the user settings that the connector reads.
-    pub settings: &'a [String],
-    /// The names of the fields of `platform_additional_info` that the connector reads.
-    pub info: &'a [String],
-}
-
-/// The CRM that a user's calls go to.
-#[derive(Debug, Clone)]
-pub struct CrmPlace<'a> {
-    /// The connector's name.
-    pub connector: &'a str,
-    /// The address of the CRM; empty if it is the host.
-    pub base_url: Cow<'a, str>,
-    /// The host that the user names; empty if it does not decide.
-    pub host: &'a str,
-}
-
-impl CrmPlace<'_> {
-    fn parts(&self) -> [&str; 3] {
-        [self.connector, &self.base_url, self.host]
     }
 }
 

@@ -2,10 +2,14 @@
 
 use serde_json::{Map, Value};
 
+use super::caller::CallerError;
 use super::expect::{ExpectedBatch, ExpectedContact, ExpectedIdentity, ExpectedLookUp};
 use super::run::LookUp;
 use crate::connector::Found;
 use crate::domain::{Contact, LookupError, WhoAmI};
+
+/// The reason of a request that lacks something.
+const REFUSED: &str = "invalid_argument";
 
 /// The differences of one part: `- expected` and `+ came`.
 #[derive(Debug, Default)]
@@ -22,9 +26,21 @@ impl Differences {
 }
 
 impl ExpectedLookUp {
+    /// Compares with a refusal of the request itself.
+    pub(super) fn compare_refusal(&self, refusal: &CallerError) -> Differences {
+        let mut differences = Differences::default();
+        if self.error.as_deref() != Some(REFUSED) {
+            let expected = self.error.as_deref().unwrap_or("none");
+            differences.add("error", expected, format!("{REFUSED} ({refusal})"));
+        }
+        differences
+    }
+
+    /// If the look-up fails, `calls` are the most: the first failure ends calls beside it.
     pub(super) fn compare(&self, came: &LookUp) -> Differences {
         let mut differences = Differences::default();
-        if let Some(calls) = self.calls {
+        let is_cut_short = came.found.is_err() && self.calls > Some(came.calls);
+        if let Some(calls) = self.calls.filter(|_| !is_cut_short) {
             differences.add("calls", calls, came.calls);
         }
         match (&self.error, &came.found) {

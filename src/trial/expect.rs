@@ -39,13 +39,13 @@ pub(super) struct Expectations {
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectedLookUp {
     pub(super) number: String,
-    /// CRM calls, the question whose the credential is left out.
+    /// CRM calls, the question whose the credential is left out. If the look-up fails, the most.
     pub(super) calls: Option<u32>,
     #[serde(default = "yes")]
     pub(super) complete: bool,
     #[serde(default)]
     pub(super) contacts: Vec<ExpectedContact>,
-    /// The reason of a failure, in lower case.
+    /// The reason of a failure, in lower case; "invalid_argument" if the request itself is refused.
     pub(super) error: Option<String>,
 }
 

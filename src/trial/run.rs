@@ -94,7 +94,7 @@ impl Trial {
     /// A trial of a connector.
     ///
     /// # Errors
-    /// What a request with this caller would be refused for.
+    /// If TLS cannot be set up.
     pub(crate) fn new(
         subject: Subject,
         caller: Caller,
@@ -102,14 +102,12 @@ impl Trial {
     ) -> Result<Self, TrialError> {
         phone::warm_up();
         let clients = HttpClients::new(&Dns::system());
-        let trial = Self {
+        Ok(Self {
             subject,
             caller,
             other_end,
             clients: clients.map_err(|error| TrialError::Tls(error.to_string()))?,
-        };
-        trial.stage()?;
-        Ok(trial)
+        })
     }
 
     /// The CRM's address, whoever answers there.

@@ -9,6 +9,7 @@ use super::{Failure, say, show};
 mod attempt;
 mod check;
 mod list;
+mod page;
 mod sheet;
 mod story;
 mod test;
@@ -27,6 +28,8 @@ enum ConnectorCommand {
     ///
     /// Exit codes: 0 all are sound, 2 one has faults or cannot be read.
     Check(check::CheckArgs),
+    /// Print the page of a CRM for the documentation, in Markdown.
+    Page(page::PageArgs),
     /// Look up numbers with a connector, and show each request and what became of each record.
     ///
     /// Without --send and --replies nothing is sent: the requests are shown as they would be sent,
@@ -65,6 +68,7 @@ pub(super) async fn run(args: ConnectorArgs) -> Result<ExitCode, Failure> {
     match args.command {
         ConnectorCommand::List(args) => list::run(&args),
         ConnectorCommand::Check(args) => check::run(&args),
+        ConnectorCommand::Page(args) => page::run(&args),
         ConnectorCommand::Try(args) => Box::pin(attempt::run(args)).await,
         ConnectorCommand::Test(args) => test::run(args).await,
     }

@@ -8,7 +8,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::literal::Language;
-use super::slot::{Filter, Name, Piece, Slot, Template};
+use super::name::Name;
+use super::slot::{Filter, Piece, Slot, Template};
 use crate::connector::path::{Path, PathNames, Wanted};
 use crate::domain::json::{self, text};
 use crate::domain::user::{AdditionalInfo, Settings};

@@ -26,6 +26,7 @@ mod keys;
 mod literal;
 mod many;
 mod mapping;
+mod name;
 mod plan;
 mod proxy;
 mod read;
@@ -34,7 +35,9 @@ mod run;
 mod search;
 mod sheet;
 mod slot;
+mod slot_error;
 mod tree;
+mod uses;
 
 pub(crate) use plan::About;
 pub(crate) use read::{Secrets, SpecKind, read_spec, secret_names};

@@ -39,8 +39,10 @@ impl FileConnector {
             .into_iter()
             .map(|plan| self.run(crm, plan, &scope, &is_party));
         let mut found = joined(try_join_all(searches).await?);
+        // A record with other numbers only will be dropped, so it counts as none.
+        let may_be_party = |record: &Record| record.phones.is_empty() || is_party(&record.phones);
         for plan in if_empty {
-            if !found.items.is_empty() {
+            if found.items.iter().any(may_be_party) {
                 break;
             }
             let more = self.run(crm, plan, &scope, &is_party).await?;

@@ -1,11 +1,12 @@
 //! What a file costs, counted from its plan.
 
 use super::FileConnector;
+use super::name::Name;
 use super::plan::{
     DetailsList, DetailsRequest, DetailsSource, EachValue, NumberUse, RequestPlan, SearchRequest,
 };
 use super::run::MOST_EACH;
-use super::slot::{Name, Template};
+use super::slot::Template;
 use crate::connector::profile::StopRule;
 use crate::connector::sheet::{CONTACTS, Calls, MANY, PAGES, RequestSheet, Sheet};
 use crate::domain::Spelling;

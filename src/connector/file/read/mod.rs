@@ -3,8 +3,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::name::Name;
 use super::plan::{About, DetailsRequest, DetailsSource, Plan, SearchRequest, WhoAmIRequest};
-use super::slot::{Name, Slot, settings_of};
+use super::slot::{Slot, settings_of};
 use super::tree::{Entry, Fault, Faults, Node, NodeValue, of_json, of_toml};
 use super::{FileConnector, keys};
 use crate::connector::base::BaseForm;
@@ -14,14 +15,18 @@ use crate::connector::profile::Inputs;
 use crate::connector::request::{Method, ReadByPost};
 use crate::domain::Spelling;
 
+mod auth;
 mod crm;
+mod errors;
+mod paging;
 mod parts;
+mod post;
 mod proxy;
 mod record;
 mod request;
 mod table;
 
-pub(crate) use crm::Secrets;
+pub(crate) use auth::Secrets;
 use parts::Parts;
 use table::Table;
 
@@ -97,9 +102,9 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
     };
     let plan = plan(&file, crm_headers, faults);
     let auth_table = file.table("auth", &[keys::AUTH]);
-    let auth_slots = crm::auth_slots(auth_table.as_ref(), faults);
-    let token = crm::token(auth_table.as_ref(), secrets, faults);
-    let credential = crm::auth(auth_table, secrets, faults);
+    let auth_slots = auth::auth_slots(auth_table.as_ref(), faults);
+    let token = auth::token(auth_table.as_ref(), secrets, faults);
+    let credential = auth::auth(auth_table, secrets, faults);
     let secrets = auth_slots.iter().filter_map(|slot| match &slot.name {
         Name::Secret(name) => Some(name.clone()),
         _ => None,

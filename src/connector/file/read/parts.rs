@@ -4,6 +4,7 @@ use super::super::plan::{NumberUse, Plan, SearchRequest};
 use super::super::tree::Faults;
 use super::super::{FileConnector, keys};
 use super::crm;
+use super::errors;
 use super::table::Table;
 use super::{
     InputNames, contacts_at_once, inputs, kept, numbers_at_once, reads_by_post, serves_several,
@@ -45,7 +46,7 @@ impl Parts {
         let rate = tables.table("rate", &[keys::RATE]);
         let errors = tables.tables("errors").into_iter();
         let mut replies: Vec<_> = errors
-            .filter_map(|node| crm::error_rule(node, faults))
+            .filter_map(|node| errors::error_rule(node, faults))
             .collect();
         replies.extend(self.replies);
         let stop = stop(tables, &plan);
@@ -64,7 +65,7 @@ impl Parts {
             token: self.token,
             reads_by_post: reads_by_post(&plan),
             replies,
-            rate: rate.map_or_else(RateSignals::default, |table| crm::rate(&table, faults)),
+            rate: rate.map_or_else(RateSignals::default, |table| errors::rate(&table, faults)),
             names_users: plan.whoami.is_some(),
             finds_extensions: self.finds_extensions,
             ..Profile::new(Spelling::E164, crm.quotas)

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::super::keys;
+use super::super::name::{Name, Site};
 use super::super::plan::{
     BatchLimits, DetailsList, DetailsRequest, DetailsSource, DropRule, NumberUse, RecordPlan,
     RowOwner, SearchRequest, TextField, ValueField, ValueTemplate,
 };
-use super::super::slot::{Name, Site};
 use super::super::tree::{Entry, Faults, Node, NodeValue};
 use super::request::{RequestSite, request};
 use super::table::{Table, path, scalars, template, text};

@@ -5,41 +5,22 @@ use serde_json::Value;
 
 use super::super::keys;
 use super::super::literal::Language;
-use super::super::plan::{
-    Argument, BeforeRequest, BodyNode, BodyPlan, EachValue, NumberUse, RequestPlan,
-};
+use super::super::name::Site;
+use super::super::plan::{Argument, BeforeRequest, BodyNode, BodyPlan, EachValue, RequestPlan};
 use super::super::render::each_slot;
 use super::super::run::MOST_EACH;
-use super::super::slot::{Piece, Site, Slot, SlotError, Template};
+use super::super::slot::{Piece, Slot, Template};
+use super::super::slot_error::SlotError;
 use super::super::tree::{Entry, Faults, Node, NodeValue};
+use super::paging::pager;
+use super::post::check_post;
 use super::table::{Table, parsed, path, template, text};
-use crate::connector::pages::{PageCount, Pager, Parameter};
 use crate::connector::path::Path;
 use crate::connector::request::Method;
 use crate::connector::success::{ListForm, ListShape};
 
 /// The most requests before another one.
 const MOST_BEFORE: usize = 3;
-
-/// Last segments of paths whose POST is known to read.
-const READS: [&str; 16] = [
-    "search",
-    "query",
-    "suiteql",
-    "coql",
-    "read",
-    "jsonrpc",
-    "search_read",
-    "lookup",
-    "find",
-    "graphql",
-    "duplicate",
-    "list",
-    "filter",
-    "searches",
-    "queries",
-    "web_search_read",
-];
 
 /// Headers that belong to the connection, the body or the credential.
 pub(super) const OWN_HEADERS: [&str; 14] = [
@@ -426,174 +407,4 @@ fn segments(template: Template) -> Vec<Template> {
     }
     // What is before the first slash is empty.
     segments.into_iter().skip(1).map(Template).collect()
-}
-
-/// A POST must look as if it only reads.
-fn check_post(table: &Table<'_>, plan: &RequestPlan, faults: &Faults) {
-    let Some(node) = table.get("read_by_post") else {
-        if let Some(node) = table.get("body").or_else(|| table.get("form")) {
-            faults.add(&node.place, "belongs to read_by_post; a GET has no body");
-        }
-        return;
-    };
-    let last = plan
-        .path
-        .iter()
-        .rev()
-        .find_map(Template::literal)
-        .unwrap_or_default();
-    let last = last.trim_end_matches(".json").to_ascii_lowercase();
-    let is_read = READS
-        .iter()
-        .any(|read| last == *read || last.ends_with(&format!(":{read}")));
-    if !is_read && !table.has("reads_because") {
-        let message = "does not look like a read; say in reads_because why it changes nothing";
-        faults.add(&node.place, message);
-    }
-    if let Some(BodyPlan::Json(body)) = &plan.body
-        && begins_mutation(body)
-    {
-        faults.add(&node.place, "sends a GraphQL mutation, which is not a read");
-    }
-}
-
-fn begins_mutation(node: &BodyNode) -> bool {
-    let is_mutation = |text: &str| text.trim_start().starts_with("mutation");
-    match node {
-        BodyNode::Literal(value) => value.as_str().is_some_and(is_mutation),
-        BodyNode::Text(template) => {
-            matches!(template.0.first(), Some(Piece::Text(text)) if is_mutation(text))
-        }
-        BodyNode::List(items) => items.iter().any(begins_mutation),
-        BodyNode::Each(item) => begins_mutation(item),
-        BodyNode::Object(members) => members.iter().any(|(_, node)| begins_mutation(node)),
-    }
-}
-
-pub(super) fn pager(node: &Node, faults: &Faults) -> Option<Pager> {
-    if matches!(node.value, NodeValue::Bool(false)) {
-        return None;
-    }
-    let table = Table::new(node, &[keys::PAGES], faults)?;
-    let more = table.path("more");
-    let count = || {
-        let size = table.count("size");
-        if size.is_none() && more.is_none() {
-            table.fault("needs size, the entries of a full page, or more");
-        }
-        PageCount {
-            size: size.unwrap_or(u64::MAX),
-            more: more.clone(),
-        }
-    };
-    let to = |key| parameter(table.get(key)?, faults);
-    if let Some(link) = table.get("link") {
-        return match text(link, faults)? {
-            "header" => Some(Pager::LinkHeader),
-            _ => Some(Pager::Link {
-                at: path(link, faults)?,
-            }),
-        };
-    }
-    if let Some(cursor) = table.get("cursor") {
-        let at = path(cursor, faults)?;
-        let to = to("as").or_else(|| {
-            table.fault("needs as: where the cursor goes");
-            None
-        })?;
-        let is_number = table.switch("number");
-        return Some(Pager::Cursor {
-            at,
-            is_number,
-            to,
-            more,
-        });
-    }
-    if table.has("offset") {
-        return Some(Pager::Offset {
-            to: to("offset")?,
-            count: count(),
-        });
-    }
-    if table.has("page") {
-        let first = table.get("first").and_then(|node| match &node.value {
-            NodeValue::Number(number) => number.as_u64(),
-            _ => None,
-        });
-        return Some(Pager::Page {
-            to: to("page")?,
-            count: count(),
-            first: first.unwrap_or(1),
-        });
-    }
-    table.fault("needs link, cursor, offset or page");
-    None
-}
-
-fn parameter(node: &Node, faults: &Faults) -> Option<Parameter> {
-    match text(node, faults)?.split_once('.') {
-        Some(("query", name)) => Some(Parameter::Query(name.to_owned())),
-        Some(("body", keys)) => Some(Parameter::Body(
-            keys.split('.').map(str::to_owned).collect(),
-        )),
-        _ => {
-            faults.add(&node.place, "must be query.NAME or body.PATH");
-            None
-        }
-    }
-}
-
-impl RequestPlan {
-    /// Every slot of the request and of those before it.
-    pub(in crate::connector::file) fn slots(&self) -> Vec<&Slot> {
-        let mut slots: Vec<&Slot> = Vec::new();
-        let mut add = |template| slots.extend(Template::slots(template));
-        self.path.iter().for_each(&mut add);
-        self.headers.iter().for_each(|(_, template)| add(template));
-        let each = self.each.iter().flat_map(|each| &each.values);
-        each.for_each(&mut add);
-        for (_, argument) in self.query.iter().chain(self.form_fields()) {
-            match argument {
-                Argument::One(template) => add(template),
-                Argument::Many(templates) => templates.iter().for_each(&mut add),
-            }
-        }
-        if let Some(BodyPlan::Json(node)) = &self.body {
-            body_slots(node, &mut slots);
-        }
-        for before in &self.before {
-            slots.extend(before.request.slots());
-        }
-        slots
-    }
-
-    fn form_fields(&self) -> &[(String, Argument)] {
-        match &self.body {
-            Some(BodyPlan::Form(fields)) => fields,
-            _ => &[],
-        }
-    }
-
-    /// What the request depends on.
-    pub(super) fn depends(&self) -> NumberUse {
-        use super::super::slot::Name;
-        let of_slot = |slot: &Slot| match slot.name {
-            Name::Text => NumberUse::Text,
-            Name::Number(_) => NumberUse::Number,
-            Name::Numbers(_) | Name::Texts => NumberUse::Lists,
-            _ => NumberUse::Nothing,
-        };
-        let uses = self.slots().into_iter().map(of_slot);
-        uses.max().unwrap_or(NumberUse::Nothing)
-    }
-}
-
-fn body_slots<'p>(node: &'p BodyNode, slots: &mut Vec<&'p Slot>) {
-    match node {
-        BodyNode::Literal(_) => {}
-        BodyNode::Text(template) => slots.extend(template.slots()),
-        BodyNode::List(items) => items.iter().for_each(|item| body_slots(item, slots)),
-        BodyNode::Each(item) => body_slots(item, slots),
-        BodyNode::Object(members) => members.iter().for_each(|(_, node)| body_slots(node, slots)),
-    }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 use super::super::keys::Key;
-use super::super::slot::{Site, Template};
+use super::super::name::Site;
+use super::super::slot::Template;
 use super::super::tree::{Entry, Faults, Node, NodeValue, Place};
 use crate::connector::path::Path;
 

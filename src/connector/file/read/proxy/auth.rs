@@ -10,7 +10,7 @@ use super::super::super::proxy::CredentialVariable;
 use super::super::super::proxy::template::{ProxyPiece, ProxyTemplate};
 use super::super::super::proxy::variables::Variable;
 use super::super::super::tree::{Faults, Node, NodeValue, Place};
-use super::super::crm::Secrets;
+use super::super::auth::Secrets;
 use super::super::table::Table;
 use super::ProxyFile;
 use super::headers::{headers, is_connection_header, is_credential};

@@ -1,7 +1,8 @@
 //! Reads `responseMapping`: where the list is, and what of an item becomes a contact.
 
+use super::super::super::name::Name;
 use super::super::super::plan::{RecordPlan, TextField};
-use super::super::super::slot::{Name, Piece, Slot, Template};
+use super::super::super::slot::{Piece, Slot, Template};
 use super::super::super::tree::Faults;
 use super::super::table::Table;
 use crate::connector::path::Path;
