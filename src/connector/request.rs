@@ -149,10 +149,6 @@ impl Request {
         &self.path
     }
 
-    pub(super) fn ends_with_slash(&self) -> bool {
-        self.ends_with_slash
-    }
-
     pub(super) fn query(&self) -> &[(String, String)] {
         &self.query
     }
