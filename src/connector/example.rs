@@ -15,8 +15,9 @@ use super::path::Path;
 use super::profile::{Profile, documented_quota};
 use super::record::{Enrichment, List, Record};
 use super::request::Request;
+use super::sheet::{CONTACTS, MANY, PAGES};
 use super::success::ListForm;
-use super::{Connector, CrmSession, Search};
+use super::{CallCount, Connector, CrmSession, RequestSheet, Search, Sheet};
 use crate::domain::json::{text, texts};
 use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
 
@@ -38,6 +39,40 @@ impl ExampleConnector {
 impl Connector for ExampleConnector {
     fn profile(&self) -> &Arc<Profile> {
         &self.0
+    }
+
+    fn sheet(&self) -> Sheet {
+        let request = |purpose: &str, title: &str, most| RequestSheet {
+            purpose: purpose.to_owned(),
+            title: title.to_owned(),
+            calls: CallCount { least: 1, most },
+            notes: Vec::new(),
+        };
+        Sheet {
+            name: "Example CRM".to_owned(),
+            searches: "The generated contacts of `contactd example-crm` by any of their phone \
+                       numbers, and colleagues by their extension."
+                .to_owned(),
+            is_tried: true,
+            requests: vec![
+                request("search", "GET /api/v1/contacts", PAGES),
+                request(
+                    "details deals",
+                    "GET /api/v1/contacts/{id}/deals",
+                    PAGES * CONTACTS,
+                ),
+                request("whoami", "GET /api/v1/me", 1),
+            ],
+            one: CallCount {
+                least: 1,
+                most: PAGES + PAGES * CONTACTS,
+            },
+            many: CallCount {
+                least: MANY,
+                most: MANY,
+            },
+            ..Sheet::of(&self.0)
+        }
     }
 
     async fn whoami(&self, crm: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {

@@ -80,7 +80,7 @@ pub use built_in::kinds;
 pub(crate) use crm_client::{CallLimits, CrmClient};
 pub(crate) use details::Details;
 pub use dns::Dns;
-pub(crate) use file::{Secrets, SpecFault, SpecKind, read_spec, secret_names};
+pub(crate) use file::{Secrets, SpecFault, SpecKind, read_spec, schema, secret_names};
 pub(crate) use find::{Found, SearchPlan, search};
 use group::GroupResult;
 pub(crate) use hosts::HostPattern;

@@ -26,5 +26,5 @@ pub(crate) use replay::Replay;
 pub(crate) use run::{LookUp, OtherEnd, Trial, TrialError};
 pub(crate) use subject::{FaultText, Subject, SubjectError};
 
-pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet};
+pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet, schema};
 pub(crate) use crate::domain::{Contact, NumberFormat, Region};

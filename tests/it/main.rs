@@ -20,6 +20,8 @@ mod clio;
 mod cluster;
 mod commands;
 mod commands_batch;
+mod commands_connector;
+mod connector_files;
 mod credentials;
 mod deploy;
 mod doors;

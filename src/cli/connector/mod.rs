@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 
 use super::{Failure, say, show};
+use crate::trial::schema;
 
 mod attempt;
 mod check;
@@ -40,6 +41,10 @@ enum ConnectorCommand {
     /// arguments or a faulty file.
     #[command(after_help = TRY_EXAMPLES)]
     Try(attempt::TryArgs),
+    /// Print the JSON schema of connector files, for editors.
+    ///
+    /// `#:schema ./connector.schema.json` in the first line of a file names it.
+    Schema,
     /// Compare look-ups with recordings of a CRM and with what is expected of them.
     ///
     /// A case is a directory with recordings (*.http) and expect.toml. Without --connector, the
@@ -70,6 +75,10 @@ pub(super) async fn run(args: ConnectorArgs) -> Result<ExitCode, Failure> {
         ConnectorCommand::Check(args) => check::run(&args),
         ConnectorCommand::Page(args) => page::run(&args),
         ConnectorCommand::Try(args) => Box::pin(attempt::run(args)).await,
+        ConnectorCommand::Schema => {
+            show(format_args!("{:#}\n", schema()))?;
+            Ok(ExitCode::SUCCESS)
+        }
         ConnectorCommand::Test(args) => test::run(args).await,
     }
 }

@@ -13,6 +13,12 @@ pub(super) fn calls(calls: CallCount) -> String {
     }
 }
 
+/// The same with its noun.
+fn counted(count: CallCount, noun: &str) -> String {
+    let plural = if count.most == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", calls(count))
+}
+
 /// Whose stored answers are.
 pub(super) fn whose(sheet: &Sheet) -> &'static str {
     if sheet.names_users {
@@ -31,10 +37,13 @@ pub(super) fn human(sheet: &Sheet) -> String {
     let requests = sheet.requests.iter().map(request);
     text += &requests.collect::<String>();
     for (label, value) in [
-        ("one look-up", format!("{} calls", calls(sheet.one))),
+        ("one look-up", counted(sheet.one, "call")),
         (
             "250 numbers",
-            format!("{} search calls, each list on one page", calls(sheet.many)),
+            format!(
+                "{}, each list on one page",
+                counted(sheet.many, "search call")
+            ),
         ),
         ("numbers in one call", sheet.numbers_at_once.to_string()),
         ("spellings", sheet.spellings.join(", ")),
@@ -67,11 +76,11 @@ pub(super) fn human(sheet: &Sheet) -> String {
 
 fn request(request: &RequestSheet) -> String {
     let mut text = format!(
-        "{:<20} {}\n{:<20} {} calls",
+        "{:<20} {}\n{:<20} {}",
         request.purpose,
         request.title,
         "",
-        calls(request.calls)
+        counted(request.calls, "call")
     );
     for note in &request.notes {
         text += &format!(", {note}");

@@ -221,7 +221,7 @@ impl DetailsRequest {
 impl DetailsList {
     /// The choice of a row; `None` if it is dropped. One without `const` is left out later, and
     /// makes the details incomplete.
-    fn choice(&self, scope: &Scope<'_>, row: &Value) -> Option<Value> {
+    pub(super) fn choice(&self, scope: &Scope<'_>, row: &Value) -> Option<Value> {
         if self
             .drop
             .as_ref()

@@ -32,15 +32,19 @@ mod proxy;
 mod read;
 mod render;
 mod run;
+mod schema;
 mod search;
 mod sheet;
 mod slot;
 mod slot_error;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod uses;
 
 pub(crate) use plan::About;
 pub(crate) use read::{Secrets, SpecKind, read_spec, secret_names};
+pub(crate) use schema::schema;
 pub(crate) use tree::Fault as SpecFault;
 
 use super::path::{NoNames, Path};

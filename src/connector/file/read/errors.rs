@@ -25,17 +25,19 @@ pub(super) fn rate(table: &Table<'_>, faults: &Faults) -> RateSignals {
     }
 }
 
+/// What a reply may mean, by its word in a file.
+pub(in crate::connector::file) const CLASSES: [(&str, ReplyClass); 7] = [
+    ("rate_limited", ReplyClass::RateLimited),
+    ("unauthenticated", ReplyClass::Unauthenticated),
+    ("forbidden", ReplyClass::Forbidden),
+    ("unavailable", ReplyClass::Unavailable),
+    ("bad_reply", ReplyClass::Bad),
+    ("partial", ReplyClass::Partial),
+    ("nothing", ReplyClass::Nobody),
+];
+
 /// Reads one rule of `[[errors]]`.
 pub(super) fn error_rule(node: &Node, faults: &Faults) -> Option<ReplyRule> {
-    const CLASSES: [(&str, ReplyClass); 7] = [
-        ("rate_limited", ReplyClass::RateLimited),
-        ("unauthenticated", ReplyClass::Unauthenticated),
-        ("forbidden", ReplyClass::Forbidden),
-        ("unavailable", ReplyClass::Unavailable),
-        ("bad_reply", ReplyClass::Bad),
-        ("partial", ReplyClass::Partial),
-        ("nothing", ReplyClass::Nobody),
-    ];
     let table = Table::new(node, &[keys::ERRORS], faults)?;
     let statuses = table.get("status").map(|node| statuses(node, faults));
     let conditions = conditions(&table, faults);

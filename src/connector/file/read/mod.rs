@@ -25,6 +25,7 @@ mod request;
 mod table;
 
 pub(crate) use auth::Secrets;
+pub(super) use errors::CLASSES;
 use inputs::InputNames;
 use parts::Parts;
 use table::Table;
