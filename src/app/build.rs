@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connector::{ConnectorConfig, CrmClient, Dns, HttpClients, Platform};
 use crate::domain::phone;
-use crate::grpc::{CallGate, Capacity, ContactRpc};
+use crate::grpc::{CallGate, ContactRpc};
 use crate::metrics::Metrics;
 use crate::ops::OpsServer;
 use crate::resolver::Resolver;
@@ -119,11 +119,7 @@ fn gate(site: &Site<'_>, clients: Clients) -> CallGate {
     let grpc = &site.config.grpc;
     let (calls, jobs) = (grpc.max_in_flight, grpc.max_prefetch_jobs);
     let limits = ClientLimits::new(clients, calls, jobs, Arc::clone(site.metrics));
-    let capacity = Capacity {
-        pending: calls,
-        connections: grpc.max_connections,
-    };
-    CallGate::new(limits, capacity)
+    CallGate::new(limits, grpc.max_connections)
 }
 
 fn platforms(site: &Site<'_>, fleet: &Fleet, dns: &Dns) -> anyhow::Result<Vec<Platform>> {
