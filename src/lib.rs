@@ -8,6 +8,7 @@ pub mod domain;
 pub mod clock;
 mod frames;
 pub mod metrics;
+mod proto_json;
 pub mod redis_link;
 mod share;
 mod trace;
@@ -27,6 +28,7 @@ mod resolver;
 mod api;
 
 pub mod grpc;
+mod http;
 mod ops;
 
 pub mod app;

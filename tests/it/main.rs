@@ -31,6 +31,7 @@ mod flights;
 mod freshness;
 mod hostile_crm;
 mod house;
+mod http;
 mod identity;
 mod isolation;
 mod leaks;

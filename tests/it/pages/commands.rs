@@ -28,7 +28,7 @@ contactd() {
 "#;
 
 /// Blocks that are not run here, by how they begin.
-const ELSEWHERE: [(&str, &str); 20] = [
+const ELSEWHERE: [(&str, &str); 24] = [
     (
         "sudo apt-get update",
         "installs; tried on a fresh Debian 12",
@@ -65,6 +65,10 @@ const ELSEWHERE: [(&str, &str); 20] = [
         "{ printf 'apiVersion",
         "never: needs a cluster with the operator",
     ),
+    ("curl --json", "run by the tests of HTTP"),
+    ("curl --get", "run by the tests of HTTP"),
+    ("curl --fail --get", "run by the tests of HTTP"),
+    ("printf '\\0", "run by the tests of HTTP"),
     ("grpcurl", "by hand: needs the network"),
     ("npx", "by hand: needs the network"),
     ("python3 -m venv", "by hand: needs the network"),
