@@ -6,15 +6,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+mod labels;
 mod reading;
 
+use labels::BuildLabels;
+pub(crate) use labels::{
+    CacheLabels, CrmLabels, LookupLabels, PlatformLabels, PrefetchLabels, QualityLabels,
+    QuotaLabels, RedisRefusalLabels, RefusalLabels, SearchLabels, SourceLabels,
+};
 use reading::BUCKETS;
 pub(crate) use reading::{HistogramBuckets, MetricsReading};
 
@@ -24,101 +30,6 @@ const SECONDS: [f64; BUCKETS - 1] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
-
-/// Labels of `contactd_lookups_total`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct LookupLabels {
-    /// The connector's name.
-    pub(crate) platform: String,
-    /// incoming_call, manual_refresh, initial_match
-    pub(crate) trigger: &'static str,
-    /// memory, redis, crm, none
-    pub(crate) source: &'static str,
-    /// found, not_found, cancelled, or the error's reason in lower case
-    pub(crate) outcome: String,
-}
-
-/// Labels of the families that are split by answer source.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct SourceLabels {
-    /// The connector's name.
-    pub(crate) platform: String,
-    /// memory, redis, crm, none
-    pub(crate) source: &'static str,
-}
-
-/// Labels of the families that are split by connector only.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct PlatformLabels {
-    /// The connector's name.
-    pub(crate) platform: String,
-}
-
-/// Labels of `contactd_answers_by_quality_total`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct QualityLabels {
-    /// The connector's name.
-    pub(crate) platform: String,
-    /// exact, likely, unverified
-    pub(crate) quality: &'static str,
-}
-
-/// Labels of `contactd_crm_requests_total`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct CrmLabels {
-    /// The connector's name.
-    pub(crate) platform: String,
-    /// 2xx, 3xx, 4xx, 5xx, or error if there was no reply
-    pub(crate) status: &'static str,
-}
-
-/// Labels of `contactd_cache_requests_total`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct CacheLabels {
-    /// memory, redis
-    pub(crate) tier: &'static str,
-    /// hit, stale, miss, error
-    pub(crate) result: &'static str,
-}
-
-/// Labels of `contactd_quota_wait_seconds`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct QuotaLabels {
-    /// The connector's name.
-    pub(crate) platform: String,
-    /// call_pop, revalidate, prefetch
-    pub(crate) lane: &'static str,
-}
-
-/// Labels of `contactd_prefetch_numbers_total`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct PrefetchLabels {
-    /// The connector's name.
-    pub(crate) platform: String,
-    /// found, not_found, already_cached, invalid_number, failed
-    pub(crate) outcome: &'static str,
-}
-
-/// Labels of `contactd_calls_refused_total`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct RefusalLabels {
-    /// caller_unauthenticated, caller_forbidden, overloaded
-    pub(crate) reason: &'static str,
-}
-
-/// Labels of `contactd_redis_refused_total`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct RedisRefusalLabels {
-    /// `OOM`, `READONLY`, `MISCONF`, `NOREPLICAS`, `NOPERM`, `unknown command`, `WRONGTYPE`, and
-    /// few others
-    pub(crate) code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BuildLabels {
-    version: &'static str,
-    revision: &'static str,
-}
 
 /// A gauge that not every daemon has: it has no series until it is used.
 #[derive(Debug, Clone)]
@@ -177,6 +88,8 @@ pub struct Metrics {
     pub(crate) lookups_shared: Family<PlatformLabels, Counter>,
     /// Answers with contacts, by the best match among them.
     pub(crate) answers_by_quality: Family<QualityLabels, Counter>,
+    /// `contactd_found_by_search_total`
+    pub(crate) found_by_search: Family<SearchLabels, Counter>,
     /// Calls that were refused.
     pub(crate) calls_refused: Family<RefusalLabels, Counter>,
     /// HTTP calls to CRMs.
@@ -229,6 +142,7 @@ impl Metrics {
             lookup_duration: Family::new_with_constructor(Seconds),
             lookups_shared: Family::default(),
             answers_by_quality: Family::default(),
+            found_by_search: Family::default(),
             calls_refused: Family::default(),
             crm_requests: Family::default(),
             crm_request_duration: Family::new_with_constructor(Seconds),
@@ -278,6 +192,11 @@ impl Metrics {
             "answers_by_quality",
             "Answers with contacts by their best match",
             self.answers_by_quality.clone(),
+        );
+        r.register(
+            "found_by_search",
+            "Look-ups that found contacts, by which search found them",
+            self.found_by_search.clone(),
         );
         r.register(
             "calls_refused",

@@ -23,7 +23,7 @@ use crate::domain::lane::Lane;
 const OF_A_CONNECTOR: usize = 3;
 
 /// The same for unverified credentials at one connector.
-const OF_THE_UNPROVEN: usize = 2;
+const OF_THE_UNVERIFIED: usize = 2;
 
 /// Background work leaves some of its scope's places to the scope's callers: each load counts
 /// twice.
@@ -39,7 +39,7 @@ pub(crate) struct Claim<'a> {
     /// Who waits for it.
     pub(crate) lane: Lane,
     /// Whether the CRM has accepted the credential.
-    pub(crate) proven: bool,
+    pub(crate) verified: bool,
 }
 
 /// A number of places. Clones share them.
@@ -58,7 +58,7 @@ struct HeldShares {
     all: usize,
     connectors: HashMap<String, usize>,
     /// The part of them under unverified credentials.
-    unproven: HashMap<String, usize>,
+    unverified: HashMap<String, usize>,
     scopes: HashMap<ScopeTag, usize, foldhash::fast::RandomState>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Share {
     shares: Shares,
     connector: String,
     scope: ScopeTag,
-    proven: bool,
+    verified: bool,
 }
 
 impl fmt::Debug for Shares {
@@ -121,7 +121,7 @@ impl Shares {
             shares: self.clone(),
             connector: claim.connector.to_owned(),
             scope: claim.scope,
-            proven: claim.proven,
+            verified: claim.verified,
         })
     }
 }
@@ -136,9 +136,13 @@ impl HeldShares {
         };
         let of =
             |counts: &HashMap<String, usize>| counts.get(claim.connector).copied().unwrap_or(0);
-        let unproven = if claim.proven { 0 } else { of(&self.unproven) };
+        let unverified = if claim.verified {
+            0
+        } else {
+            of(&self.unverified)
+        };
         of_scope * weight < free
-            && unproven < free * OF_THE_UNPROVEN
+            && unverified < free * OF_THE_UNVERIFIED
             && of_connector.is_none_or(|times| of(&self.connectors) < free * times)
     }
 
@@ -146,8 +150,8 @@ impl HeldShares {
         let connector = claim.connector.to_owned();
         self.all += 1;
         *self.scopes.entry(claim.scope).or_default() += 1;
-        if !claim.proven {
-            *self.unproven.entry(connector.clone()).or_default() += 1;
+        if !claim.verified {
+            *self.unverified.entry(connector.clone()).or_default() += 1;
         }
         *self.connectors.entry(connector).or_default() += 1;
     }
@@ -159,8 +163,8 @@ impl Drop for Share {
         held.all -= 1;
         one_less(&mut held.scopes, self.scope);
         let connector = std::mem::take(&mut self.connector);
-        if !self.proven {
-            one_less(&mut held.unproven, connector.clone());
+        if !self.verified {
+            one_less(&mut held.unverified, connector.clone());
         }
         one_less(&mut held.connectors, connector);
     }
@@ -189,7 +193,7 @@ mod tests {
             connector,
             scope: KeyMaker::new([1; 16]).scope(&[&[scope]]),
             lane: Lane::CallPop,
-            proven: true,
+            verified: true,
         }
     }
 
@@ -224,9 +228,9 @@ mod tests {
             all,
             connectors,
             scopes,
-            unproven,
+            unverified,
         } = &*shares.0.held.lock();
-        assert!(*all == 0 && connectors.is_empty() && scopes.is_empty() && unproven.is_empty());
+        assert!(*all == 0 && connectors.is_empty() && scopes.is_empty() && unverified.is_empty());
     }
 
     #[test]
@@ -239,10 +243,10 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_are_made_up_leave_places_to_those_that_are_proven() {
+    fn credentials_that_are_made_up_leave_places_to_those_that_are_verified() {
         let shares = Shares::new(64);
         let made_up = |scope| Claim {
-            proven: false,
+            verified: false,
             ..claim("a", scope)
         };
         let held: Vec<Share> = (0..100)
@@ -253,14 +257,14 @@ mod tests {
         assert!(
             shares
                 .enter(Claim {
-                    proven: false,
+                    verified: false,
                     ..claim("b", 102)
                 })
                 .is_some(),
             "another CRM's have their own"
         );
         drop(held);
-        assert!(shares.0.held.lock().unproven.is_empty());
+        assert!(shares.0.held.lock().unverified.is_empty());
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Admissions {
 
     /// Revokes all admissions of a user in this process. Those in Redis are deleted with everything
     /// else of the user ([`crate::redis_link::user::delete_keys`]).
-    pub(crate) fn forget_user_here(&self, user: UserTag) {
+    pub(crate) fn invalidate_user_here(&self, user: UserTag) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
         // Fails only if the cache was built without support for it.
         let _ = self

@@ -28,7 +28,7 @@ enter(KEYS[3], ARGV[2], KEYS[2])
 return 1
 ";
 
-const GENERATION: usize = 16;
+const USER_TOKEN: usize = 16;
 const TIME: usize = 8;
 
 /// What Redis knows of credentials.
@@ -62,15 +62,15 @@ impl SharedCredentials {
         auth: AuthTag,
     ) -> Result<Option<(SharedTime, Identity)>, LinkError> {
         let names = self.link.names();
-        let generation = self.reads.get(user::token_key(names, user));
+        let token = self.reads.get(user::token_key(names, user));
         let record = self.reads.get(names.of_user(user, &suffix(auth)));
         let refusal = self.reads.get(refusal(&self.link, auth));
-        let (generation, record, refusal) = tokio::try_join!(generation, record, refusal)?;
-        let generation = generation.as_deref().and_then(UserToken::read);
+        let (token, record, refusal) = tokio::try_join!(token, record, refusal)?;
+        let token = token.as_deref().and_then(UserToken::read);
         let record = record
             .as_deref()
             .and_then(parse)
-            .filter(|record| Some(record.generation) == generation);
+            .filter(|record| Some(record.token) == token);
         let refused = refusal.as_deref().and_then(time_of);
         let valid = record.filter(|record| refused.is_none_or(|refused| refused < record.accepted));
         Ok(valid.map(|record| (record.accepted, record.identity)))
@@ -119,17 +119,17 @@ impl SharedCredentials {
 
 /// A parsed record.
 struct CredentialRecord {
-    generation: UserToken,
+    token: UserToken,
     accepted: SharedTime,
     identity: Identity,
 }
 
 fn parse(bytes: &[u8]) -> Option<CredentialRecord> {
-    let (generation, rest) = bytes.split_at_checked(GENERATION)?;
+    let (token, rest) = bytes.split_at_checked(USER_TOKEN)?;
     let (accepted, identity) = rest.split_at_checked(TIME)?;
     let identity = Identity::from_bytes(identity).filter(|_| identity.len() == IDENTITY_BYTES)?;
     Some(CredentialRecord {
-        generation: UserToken::read(generation)?,
+        token: UserToken::read(token)?,
         accepted: time_of(accepted)?,
         identity,
     })

@@ -106,7 +106,7 @@ async fn a_refusal_ends_the_credential_for_all_users_and_no_other_credential() {
     }
     clock.advance(Duration::from_millis(1));
     admissions.revoke_here(auth(9));
-    admissions.forget_user_here(user(2));
+    admissions.invalidate_user_here(user(2));
     let known: Vec<_> = (1..=3)
         .map(|n| [9, n].map(|m| trust(&admissions, n, m).is_some()))
         .collect();

@@ -62,9 +62,9 @@ impl ApiError {
             }
             Self::ReadTooSlowly => words::warning("The warm-up was given up", AGAIN),
             Self::Stopping => words::warning("The look-up service is restarting", AGAIN),
-            Self::NotForgottenEverywhere => words::danger(
-                "Stored answers could not be forgotten everywhere",
-                "They are forgotten in one place, but not yet in others. Try again in a moment.",
+            Self::NotInvalidatedEverywhere => words::danger(
+                "Stored answers could not be deleted everywhere",
+                "They are deleted in one place, but not yet in others. Try again in a moment.",
             ),
         }
     }

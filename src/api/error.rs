@@ -47,9 +47,9 @@ pub(crate) enum ApiError {
     /// A batch ends because the daemon stops.
     #[error("the daemon is stopping; run the batch again for the rest")]
     Stopping,
-    /// Other replicas may still serve what this one has forgotten.
-    #[error("forgotten by this replica, but Redis could not be reached; try again")]
-    NotForgottenEverywhere,
+    /// Other replicas may still serve what this one has invalidated.
+    #[error("invalidated by this replica, but Redis could not be reached; try again")]
+    NotInvalidatedEverywhere,
 }
 
 /// A field of a request that cannot be used.
@@ -137,7 +137,7 @@ impl ApiError {
             Self::LookupFailed { error, .. } => lookup_code(error),
             Self::RequestTooSlow => ErrorCode::DeadlineExceeded,
             Self::ReadTooSlowly => ErrorCode::Aborted,
-            Self::Stopping | Self::NotForgottenEverywhere => ErrorCode::Unavailable,
+            Self::Stopping | Self::NotInvalidatedEverywhere => ErrorCode::Unavailable,
         }
     }
 
@@ -154,7 +154,7 @@ impl ApiError {
             Self::RequestTooSlow => "REQUEST_TOO_SLOW",
             Self::ReadTooSlowly => "READ_TOO_SLOWLY",
             Self::Stopping => "STOPPING",
-            Self::NotForgottenEverywhere => "REDIS_UNAVAILABLE",
+            Self::NotInvalidatedEverywhere => "REDIS_UNAVAILABLE",
         }
     }
 
@@ -168,7 +168,7 @@ impl ApiError {
                     retry_after: after, ..
                 },
             ) => Some(*after),
-            Self::Overloaded(_) | Self::NotForgottenEverywhere => Some(AFTER_OVERLOAD),
+            Self::Overloaded(_) | Self::NotInvalidatedEverywhere => Some(AFTER_OVERLOAD),
             Self::LookupFailed { error, .. } => match error {
                 LookupError::CrmRateLimited { retry_after } => {
                     Some(retry_after.unwrap_or(AFTER_A_LIMIT))

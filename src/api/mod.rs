@@ -195,36 +195,37 @@ impl ContactApi {
     /// `InvalidateContacts`.
     ///
     /// # Errors
-    /// If the request is refused, or it is not certain that all replicas have forgotten the
+    /// If the request is refused, or it is not certain that all replicas have invalidated the
     /// answers.
     pub(crate) async fn invalidate(
         &self,
         context: RequestContext,
         request: pb::InvalidateContactsRequest,
     ) -> Result<pb::InvalidateContactsResponse, ApiError> {
-        let result = self.forget(context, request).await;
+        let result = self.invalidate_for(context, request).await;
         result.inspect_err(|error| count_refusal(&self.metrics, error))
     }
 
-    async fn forget(
+    async fn invalidate_for(
         &self,
         context: RequestContext,
         request: pb::InvalidateContactsRequest,
     ) -> Result<pb::InvalidateContactsResponse, ApiError> {
+        let deadline = context.timeout.and_then(clock::after);
         let (served, user) = self.platforms.named(request.user.as_ref())?;
         context.may_ask(user)?;
-        let (words, user, scope) = (Arc::clone(&self.words), user.clone(), request.scope);
+        let (words, user, asked) = (Arc::clone(&self.words), user.clone(), request.scope);
         let (id, account) = (user.id.clone(), user.account_id.clone());
-        let what = served
-            .read(parse::entries(scope.as_ref()), move || {
-                parse::forgotten(&user, scope.as_ref(), &words)
+        let scope = served
+            .read(parse::entries(asked.as_ref()), move || {
+                parse::invalidation(&user, asked.as_ref(), &words)
             })
             .await?;
-        let forgotten = self
+        let invalidated = self
             .resolver
-            .forget(&served.platform, &account, &id, &what)
+            .invalidate(&served.platform, &account, &id, &scope, deadline)
             .await;
-        forgotten.map_err(|_| ApiError::NotForgottenEverywhere)?;
+        invalidated.map_err(|_| ApiError::NotInvalidatedEverywhere)?;
         Ok(pb::InvalidateContactsResponse {})
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::phone::{self, HouseWords, NumberError, RemoteParty};
 use crate::domain::{Extension, Party, Region, User};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
-use crate::resolver::{Asker, Batch, Forgotten, Question, Trigger};
+use crate::resolver::{Asker, Batch, InvalidationScope, Question, Trigger};
 use crate::trace::Span;
 
 /// The most digits that an invalidation accepts as an extension.
@@ -50,6 +50,9 @@ fn asker(
     let user = fields::user(user.unwrap_or_default(), platform)?;
     let auth = fields::auth(auth_header)?;
     let formats = fields::formats(formats)?;
+    platform
+        .check(&user, &auth)
+        .map_err(|(field, reason)| Violation::new(field, reason))?;
     Ok(Asker::new(Arc::clone(platform), user, auth, formats))
 }
 
@@ -201,26 +204,25 @@ fn batch_party(text: &str, user: &User, words: &HouseWords) -> Result<Party, Str
     }
 }
 
-/// What a request asks to forget.
-pub(super) fn forgotten(
+/// What a request asks to invalidate.
+pub(super) fn invalidation(
     user: &pb::User,
     scope: Option<&Scope>,
     words: &HouseWords,
-) -> Result<Forgotten, Violation> {
+) -> Result<InvalidationScope, Violation> {
     fields::check_ids(user)?;
     let region = fields::region(&user.region)?;
     let wrong = |field: &str, what: &str| Err(Violation::new(field, what));
     match scope {
-        Some(Scope::Numbers(numbers)) => {
-            forgotten_parties(&numbers.phone_numbers, region, words).map(Forgotten::Parties)
-        }
-        Some(Scope::Everything(true)) => Ok(Forgotten::Everything),
+        Some(Scope::Numbers(numbers)) => invalidated_parties(&numbers.phone_numbers, region, words)
+            .map(InvalidationScope::Parties),
+        Some(Scope::Everything(true)) => Ok(InvalidationScope::Everything),
         Some(Scope::Everything(false)) => wrong("everything", "must be true if it is given"),
         None => wrong("scope", "is required: numbers or everything"),
     }
 }
 
-fn forgotten_parties(
+fn invalidated_parties(
     texts: &[String],
     region: Option<Region>,
     words: &HouseWords,
@@ -232,16 +234,16 @@ fn forgotten_parties(
     let mut parties = Vec::with_capacity(texts.len());
     for (n, text) in texts.iter().enumerate() {
         let number = phone::parse_remote(text, region, words);
-        push_forgotten(&mut parties, text, number)
+        push_invalidated(&mut parties, text, number)
             .map_err(|error| Violation::new(format!("numbers.phone_numbers[{n}]"), error))?;
     }
     Ok(parties)
 }
 
 /// Adds the parties that a text may name. A few digits may be a number or an extension: both are
-/// forgotten, which does no harm. More digits are a number. If it cannot be parsed because no
-/// region is given, that is an error: the client must not take it for forgotten.
-fn push_forgotten(
+/// invalidated, which does no harm. More digits are a number. If it cannot be parsed because no
+/// region is given, that is an error: the client must not take it for invalidated.
+fn push_invalidated(
     parties: &mut Vec<Party>,
     text: &str,
     number: Result<RemoteParty, NumberError>,

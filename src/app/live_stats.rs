@@ -1,5 +1,6 @@
 //! What the status page shows besides the metrics: totals from rooms that the page does not see.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -46,23 +47,25 @@ fn quota(name: &str, budget: &Budget) -> QuotaView {
         per_seconds: all.per().as_secs_f64(),
         burst: all.burst().get(),
         scope: all.scope().name(),
+        concurrent: all.concurrent().map(NonZeroU32::get),
+        per_day: all.per_day().map(NonZeroU32::get),
         apart: Vec::new(),
         scopes: 0,
-        resting: 0,
-        background_resting: 0,
+        paused: 0,
+        background_paused: 0,
         waiting: WaitingView::default(),
     };
     for (kind, quota, usage) in budget.usage() {
         let Usage {
             scopes,
-            paused: resting,
-            background_paused: background_resting,
+            paused,
+            background_paused,
             waiting: [call_pop, revalidate, prefetch],
         } = usage;
         sum.apart.extend(kind.map(|kind| apart(kind, &quota)));
         sum.scopes = sum.scopes.max(scopes);
-        sum.resting = sum.resting.max(resting);
-        sum.background_resting = sum.background_resting.max(background_resting);
+        sum.paused = sum.paused.max(paused);
+        sum.background_paused = sum.background_paused.max(background_paused);
         sum.waiting.call_pop += call_pop;
         sum.waiting.revalidate += revalidate;
         sum.waiting.prefetch += prefetch;

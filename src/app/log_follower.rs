@@ -84,7 +84,7 @@ impl LogFollower {
         let admissions = &self.admissions;
         match event {
             Event::Revoke(auth) => admissions.revoke_here(*auth),
-            Event::InvalidateUser(user) => admissions.forget_user_here(*user),
+            Event::InvalidateUser(user) => admissions.invalidate_user_here(*user),
             Event::Lost => admissions.clear_here(),
             Event::InvalidateNumber(..)
             | Event::InvalidateNumbers(_)

@@ -10,6 +10,12 @@ use super::window::{FreeTimes, micros};
 use crate::clock::{self, Instant};
 use crate::domain::lane::Lane;
 
+/// When a call without a place on the wire may have one, as far as anybody knows: any call may end
+/// any time. A call with less time left is refused, so that its caller learns of it in time.
+pub(super) const NEXT_PLACE: Duration = Duration::from_millis(30);
+/// How soon such a call asks again.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// When the pace allows the next calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct NextCalls {
@@ -37,11 +43,29 @@ pub(super) struct RoomForecast {
     pub(crate) next_calls: NextCalls,
     /// How many calls of the window, and of a burst, are reserved for verified credentials.
     pub(crate) reserved: Reserved,
+    /// Further windows in which the call needs room.
+    pub(crate) totals: Vec<WindowRoom>,
+}
+
+/// When a window has room.
+#[derive(Debug, Clone)]
+pub(super) struct WindowRoom {
+    pub(crate) limit: u32,
+    pub(crate) free_times: FreeTimes,
+}
+
+impl WindowRoom {
+    fn in_micros(&self, ahead: usize, is_one_reserved: bool) -> i64 {
+        let reserved = usize::from(is_one_reserved && self.limit > 1);
+        self.free_times
+            .room_in(self.limit, ahead.saturating_add(reserved))
+    }
 }
 
 /// See [`RoomForecast::reserved`]. If a window or a burst has only one call, it cannot be reserved.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reserved {
+    is_one: bool,
     window: usize,
     burst: usize,
 }
@@ -58,6 +82,7 @@ impl Reserved {
 
     fn one(limit: u32, burst: u32) -> Self {
         Self {
+            is_one: true,
             window: usize::from(limit > 1),
             burst: usize::from(burst > 1),
         }
@@ -71,7 +96,11 @@ impl RoomForecast {
         let in_window = ahead.saturating_add(reserved.window);
         let in_burst = ahead.saturating_add(reserved.burst);
         let free = self.free_times.room_in(self.limit, in_window);
-        free.max(self.next_calls.behind(in_burst)).max(0)
+        let in_totals = self
+            .totals
+            .iter()
+            .map(|window| window.in_micros(ahead, reserved.is_one));
+        in_totals.fold(free.max(self.next_calls.behind(in_burst)).max(0), i64::max)
     }
 }
 
@@ -107,6 +136,16 @@ impl Forecast {
         Self::now(room.clone(), room)
     }
 
+    /// How soon a call that only lacks a place on the wire asks again.
+    pub(super) fn recheck_in(
+        &self,
+        whose: (Lane, CredentialProof),
+        now: Instant,
+    ) -> Option<Duration> {
+        let wait = self.wait(whose, WaitersAhead::default(), self.seen);
+        (wait == NEXT_PLACE).then(|| (self.seen + LOOK_AGAIN).saturating_duration_since(now))
+    }
+
     /// Time until there is room for a waiter behind others. A background lane needs room in both.
     pub(super) fn wait(
         &self,
@@ -115,8 +154,8 @@ impl Forecast {
         now: Instant,
     ) -> Duration {
         let room_in = |room: &RoomForecast, ahead: usize| match proof {
-            CredentialProof::Proven => room.in_micros(ahead, Reserved::default()),
-            CredentialProof::Unproven => room.in_micros(ahead, room.reserved),
+            CredentialProof::Verified => room.in_micros(ahead, Reserved::default()),
+            CredentialProof::Unverified => room.in_micros(ahead, room.reserved),
         };
         let mut micros = room_in(&self.all, ahead.all);
         if lane.is_background() {

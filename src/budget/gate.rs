@@ -198,6 +198,16 @@ impl GateState {
         room.max(self.pauses.left(whose.0, now))
     }
 
+    /// How soon the head of the queue asks again whether it has a place on the wire, if it only
+    /// lacks that.
+    pub(super) fn place_recheck_in(
+        &self,
+        whose: (Lane, CredentialProof),
+        now: Instant,
+    ) -> Option<Duration> {
+        self.forecast.as_ref()?.recheck_in(whose, now)
+    }
+
     /// As [`GateState::ready_in`], for a call in the queue.
     pub(super) fn turn_of(&self, key: QueueKey, now: Instant) -> Duration {
         self.ready_in((key.lane, key.proof), self.queue.ahead(key), now)
@@ -210,11 +220,13 @@ impl GateState {
         limiter: &QuotaLimiter,
         lane: Lane,
     ) -> SlotRequest {
+        let quota = limiter.quota();
         SlotRequest {
             scope,
             lane,
-            limits: limiter.quota().limits(self.allowed.limit()),
-            proof: CredentialProof::Proven,
+            limits: quota.limits(self.allowed.limit()),
+            totals: quota.totals(),
+            proof: CredentialProof::Verified,
             is_probe: false,
             is_paced: true,
             patience: None,

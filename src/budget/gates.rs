@@ -12,10 +12,9 @@ use super::limiter::QuotaLimiter;
 use super::permit::{CountedSlot, SlotGuard};
 use super::quota::Quota;
 use super::request::Slot;
-use super::shared::SharedQuota;
 use super::usage::Usage;
 use super::waiting::{self, GrantedSlot};
-use super::{BudgetConfig, Exhausted, STALE};
+use super::{Exhausted, STALE};
 use crate::clock;
 use crate::domain::ScopeTag;
 use crate::urgency::Urgency;
@@ -32,16 +31,10 @@ pub(super) struct QuotaGates {
 }
 
 impl QuotaGates {
-    pub(super) fn new(
-        quota: Quota,
-        is_used: bool,
-        config: &BudgetConfig,
-        shared: Option<SharedQuota>,
-    ) -> Self {
-        let limiter = Arc::new(QuotaLimiter::new(quota, config, shared));
+    pub(super) fn new(limiter: QuotaLimiter, is_used: bool) -> Self {
         Self {
             is_used: AtomicBool::new(is_used),
-            limiter,
+            limiter: Arc::new(limiter),
             gates: Mutex::default(),
         }
     }

@@ -2,18 +2,21 @@
 //!
 //! Knows no queue and no pause.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::BudgetConfig;
 use super::forecast::Forecast;
+use super::held::TotalsHeld;
 use super::local::LocalLimiter;
 use super::past::{self, CountSource, Past, Replicas};
 use super::pauses::Pause;
 use super::quota::{Quota, Scope};
 use super::request::{ExpectedInRedis, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
 use super::shared::SharedQuota;
+use super::totals::TotalCounts;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 
@@ -55,27 +58,35 @@ impl LimiterSettings {
 
     /// What Redis needs to count by these settings, if no replica is absent and nothing is expected
     /// of it.
-    fn shared_terms(&self) -> SharedTerms {
+    fn shared_terms(&self, call_timeout: Duration) -> SharedTerms {
         SharedTerms {
             quota: self.quota,
             hold: self.hold,
             reserve_for: self.reserve_for,
-            unknown_for: past::unknown_for(self.quota.per()),
+            unknown_for: past::unknown_for(&self.quota, call_timeout),
             left_to_absent: 0,
+            totals: self.quota.totals(),
+            call_timeout,
+            own: TotalsHeld::default(),
             expected: ExpectedInRedis::default(),
         }
     }
 }
 
 impl QuotaLimiter {
-    pub(super) fn new(quota: Quota, config: &BudgetConfig, shared: Option<SharedQuota>) -> Self {
+    pub(super) fn new(
+        quota: Quota,
+        config: &BudgetConfig,
+        totals: Arc<TotalCounts>,
+        shared: Option<SharedQuota>,
+    ) -> Self {
         let past = Mutex::new(Past::new(&quota, config, shared.is_some(), clock::now()));
         let settings = RwLock::new(LimiterSettings::new(
             quota,
             config.call_timeout,
             config.admitted,
         ));
-        let local = LocalLimiter::new(&quota, config.replicas);
+        let local = LocalLimiter::new(&quota, config.replicas, totals);
         Self {
             settings,
             call_timeout: config.call_timeout,
@@ -90,14 +101,16 @@ impl QuotaLimiter {
     }
 
     /// Applies other settings, except the quota's scope, from the next request on. Held calls stay
-    /// held. With `forgets`, or if windows become longer, the past is unknown. Returns true if
+    /// held. With `forgets`, if windows become longer, or if calls at once were not limited before,
+    /// the past is unknown. Returns true if
     /// anything changes.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
         let quota = quota.of(self.quota().scope());
         let new = LimiterSettings::new(quota, self.call_timeout, admitted);
         let before = std::mem::replace(&mut *self.settings.write(), new);
-        if forgets || new.quota.per() > before.quota.per() {
-            self.past.lock().forget(new.quota.per(), clock::now());
+        let is_newly_at_once = quota.concurrent().is_some() && before.quota.concurrent().is_none();
+        if forgets || is_newly_at_once || new.quota.per() > before.quota.per() {
+            self.past.lock().forget(&new.quota, clock::now());
         }
         if new.quota != before.quota {
             self.local.set_quota(&new.quota);
@@ -153,16 +166,19 @@ impl QuotaLimiter {
         let (settings, absent) = (self.settings(), self.past.lock().absent(clock::now()));
         let quota = &settings.quota;
         let terms = SharedTerms {
+            totals: request.totals.leaving(absent),
+            own: self.local.held_in_totals(request.scope),
             left_to_absent: request.limits.all - request.limits.leaving(absent).all,
             expected: self.local.expected_in_redis(request.scope, quota.per()),
-            ..settings.shared_terms()
+            ..settings.shared_terms(self.call_timeout)
         };
         let Ok(reply) = shared.request(&terms, request, until).await else {
             let wait = self.past.lock().outage();
             self.local.redis_failed(request.scope, wait);
             return SlotReply::denied(Forecast::after(Duration::ZERO));
         };
-        self.local.redis_answered(request.scope, quota);
+        let window = self.past.lock().window();
+        self.local.redis_answered(request.scope, window);
         if let Some(slot) = &reply.granted {
             self.local.hold(slot);
         }
@@ -171,7 +187,7 @@ impl QuotaLimiter {
 
     /// Counts a call that was already made, whether there is room or not.
     async fn count_made(&self, request: &SlotRequest, until: Instant) -> SlotReply {
-        let terms = self.settings().shared_terms();
+        let terms = self.settings().shared_terms(self.call_timeout);
         let counted_in_redis = match &self.shared {
             Some(shared) => shared.request(&terms, request, until).await.ok(),
             None => None,
@@ -187,23 +203,24 @@ impl QuotaLimiter {
         }
     }
 
-    /// The call got its reply at `at`, or its connection broke: it is counted for one more window.
-    pub(super) fn release(&self, slot: &Slot, at: Instant) {
-        self.free(
-            slot,
-            (at + self.quota().per()).saturating_duration_since(clock::now()),
-        );
+    /// The call got its reply at `at`, or its connection broke: it is counted for one more window,
+    /// and leaves the wire. Returns true if another call may take its place.
+    pub(super) fn release(&self, slot: &Slot, at: Instant) -> bool {
+        let (quota, now) = (self.quota(), clock::now());
+        let after = (at + quota.per()).saturating_duration_since(now);
+        self.local.end(slot, now + after);
+        if let (Some(shared), Some(name)) = (&self.shared, &slot.name) {
+            shared.release(slot.scope, name, after);
+        }
+        quota.concurrent().is_some()
     }
 
     /// The call was not made.
     pub(super) fn give_back(&self, slot: &Slot) {
-        self.free(slot, Duration::ZERO);
-    }
-
-    fn free(&self, slot: &Slot, after: Duration) {
-        self.local.release(slot, clock::now() + after);
+        self.local.give_back(slot);
         if let (Some(shared), Some(name)) = (&self.shared, &slot.name) {
-            shared.release(slot.scope, name, after);
+            let terms = self.settings().shared_terms(self.call_timeout);
+            shared.give_back(slot.scope, name, &terms);
         }
     }
 

@@ -2,23 +2,26 @@
 //! Redis is down.
 //!
 //! Each scope has two windows that guard the quota: one of all calls, one of the background lanes'
-//! share. The [`governor`](super::governor) paces the calls within them. A denied request spends
-//! nothing in either. Never waits.
+//! share. The [`governor`](super::governor) paces the calls within them. A call also needs room in
+//! the [`totals`](super::totals). A denied request spends nothing in any. Never waits.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::forecast::{Forecast, Reserved, RoomForecast};
 use super::governor::{Governors, Pace};
+use super::held::TotalsHeld;
 use super::past::{CountSource, ScopeOutage};
 use super::pauses::Pause;
 use super::queue::CredentialProof;
 use super::quota::Quota;
 use super::request::{ExpectedCall, ExpectedInRedis, SCOPE_KNOWN, Slot, SlotReply, SlotRequest};
+use super::totals::{LockedTotals, TotalCounts};
 use super::window::SlidingWindow;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
@@ -28,6 +31,8 @@ const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
 
 pub(super) struct LocalLimiter {
     governors: RwLock<Governors>,
+    /// Shared with the quotas of other kinds of calls.
+    totals: Arc<TotalCounts>,
     scopes: Mutex<HashMap<ScopeTag, ScopeCalls, foldhash::fast::RandomState>>,
 }
 
@@ -74,9 +79,10 @@ impl fmt::Debug for LocalLimiter {
 
 impl LocalLimiter {
     /// The count of a replica that knows no others, with the least number of replicas.
-    pub(super) fn new(quota: &Quota, at_least: NonZeroU32) -> Self {
+    pub(super) fn new(quota: &Quota, at_least: NonZeroU32, totals: Arc<TotalCounts>) -> Self {
         Self {
             governors: RwLock::new(Governors::new(quota, NonZeroU32::MIN, at_least)),
+            totals,
             scopes: Mutex::default(),
         }
     }
@@ -100,14 +106,12 @@ impl LocalLimiter {
             .map_or(shared, |outage| outage.source(shared, now))
     }
 
-    /// Redis answered a request of a scope.
-    pub(super) fn redis_answered(&self, scope: ScopeTag, quota: &Quota) {
+    /// Redis answered a request of a scope, whose calls count for `window`.
+    pub(super) fn redis_answered(&self, scope: ScopeTag, window: Duration) {
         if let Some(held) = self.scopes.lock().get_mut(&scope)
             && let Some(outage) = held.outage.take()
         {
-            held.all_shared_from = held
-                .all_shared_from
-                .max(outage.ends(quota.per(), clock::now()));
+            held.all_shared_from = held.all_shared_from.max(outage.ends(window, clock::now()));
         }
     }
 
@@ -128,22 +132,27 @@ impl LocalLimiter {
         until: Instant,
     ) -> SlotReply {
         let governors = self.governors.read();
+        let limits = request.totals.among(governors.sharing());
+        // Until the call is counted, because another kind of call may be requested meanwhile.
+        let mut totals = self.totals.lock();
         // governor cannot give anything back. So everything is checked before anything is spent.
-        let before = self.forecast(quota, request, &governors);
-        if !request.wait_for(&before).is_zero() {
+        let before = self.forecast(quota, request, &governors, &mut totals);
+        let wait = request.wait_for(&before);
+        if !wait.is_zero() {
+            totals.denied(request, &limits, wait);
             return SlotReply::denied(before);
         }
         let slot = Slot::granted(request, until);
         if request.is_paced {
             governors.spend(slot.scope, slot.is_background);
         }
-        self.hold(&slot);
-        if request.proof == CredentialProof::Proven {
+        self.hold_in(&mut totals, &slot);
+        if request.proof == CredentialProof::Verified {
             self.reserve_one(request.scope, clock::now() + reserve_for);
         }
         SlotReply {
+            forecast: self.forecast(quota, request, &governors, &mut totals),
             granted: Some(slot),
-            forecast: self.forecast(quota, request, &governors),
             pause: Pause::default(),
         }
     }
@@ -154,24 +163,45 @@ impl LocalLimiter {
             is_paced: false,
             ..*request
         };
-        self.forecast(quota, &within_window, &self.governors.read())
+        let governors = self.governors.read();
+        self.forecast(quota, &within_window, &governors, &mut self.totals.lock())
     }
 
-    fn forecast(&self, quota: &Quota, request: &SlotRequest, governors: &Governors) -> Forecast {
+    /// What this replica itself holds in the totals of a scope.
+    pub(super) fn held_in_totals(&self, scope: ScopeTag) -> TotalsHeld {
+        self.totals.lock().held(scope)
+    }
+
+    fn forecast(
+        &self,
+        quota: &Quota,
+        request: &SlotRequest,
+        governors: &Governors,
+        totals: &mut LockedTotals<'_>,
+    ) -> Forecast {
+        let in_totals = totals.held(request.scope);
+        let [all_totals, share_totals] =
+            in_totals.rooms(&request.totals.among(governors.sharing()));
         let limits = request.limits.among(governors.sharing());
         let [pace, pace_of_share] = governors.pace_of(request);
         let mut scopes = self.scopes.lock();
         let (held, now) = (scopes.entry(request.scope).or_default(), clock::now());
         held.slide(now);
         let is_reserved = held.reserved_until.is_some_and(|until| now < until);
-        let room = |window: &SlidingWindow, limit: u32, pace: Pace| RoomForecast {
+        let room = |window: &SlidingWindow, limit: u32, pace: Pace, totals| RoomForecast {
             limit,
             free_times: window.free_times(now, quota.per()),
             next_calls: pace.next_calls,
             reserved: Reserved::one_if(is_reserved, limit, pace.burst),
+            totals,
         };
-        let all = room(&held.all, limits.of(false), pace);
-        let share = room(&held.background, limits.of(true), pace_of_share);
+        let all = room(&held.all, limits.of(false), pace, all_totals);
+        let share = room(
+            &held.background,
+            limits.of(true),
+            pace_of_share,
+            share_totals,
+        );
         Forecast::now(all, share)
     }
 
@@ -207,6 +237,11 @@ impl LocalLimiter {
 
     /// Counts a call, wherever it was granted.
     pub(super) fn hold(&self, slot: &Slot) {
+        self.hold_in(&mut self.totals.lock(), slot);
+    }
+
+    fn hold_in(&self, totals: &mut LockedTotals<'_>, slot: &Slot) {
+        totals.hold(slot);
         let mut scopes = self.scopes.lock();
         let held = scopes.entry(slot.scope).or_default();
         if let Some(name) = &slot.name {
@@ -219,8 +254,20 @@ impl LocalLimiter {
         }
     }
 
-    /// Holds the call only until `until`.
-    pub(super) fn release(&self, slot: &Slot, until: Instant) {
+    /// The call's reply has ended: it leaves the wire, and the window holds it only until `until`.
+    pub(super) fn end(&self, slot: &Slot, until: Instant) {
+        self.totals.end(slot);
+        self.release(slot, until);
+    }
+
+    /// The call was not made.
+    pub(super) fn give_back(&self, slot: &Slot) {
+        self.totals.give_back(slot);
+        self.release(slot, clock::now());
+    }
+
+    /// The window holds the call only until `until`.
+    fn release(&self, slot: &Slot, until: Instant) {
         if let Some(held) = self.scopes.lock().get_mut(&slot.scope) {
             if let Some((_, held_until)) = held
                 .last
@@ -256,6 +303,7 @@ impl LocalLimiter {
     /// Drops the scopes that hold nothing.
     pub(super) fn sweep(&self) {
         self.governors.read().sweep();
+        self.totals.sweep();
         let (mut scopes, now) = (self.scopes.lock(), clock::now());
         scopes.retain(|_, held| {
             held.slide(now);

@@ -27,6 +27,8 @@
 //! arrive, and one window longer. Each scope has two windows: one of *all* calls, and one of the
 //! *background* lanes' share. Within the windows a [`governor`] paces the calls: the background
 //! lanes evenly, call pops with a burst.
+//! The CRM's limits on calls at once and on calls of 24 hours are two more windows, which all kinds
+//! of calls share ([`totals`]). A call has a *place* on the wire until its reply has ended.
 //!
 //! # Lanes
 //! A call pop needs room in one window, the other lanes in both. Both are checked before either is
@@ -51,8 +53,11 @@
 //! A daemon that starts without Redis does not know the calls of the last window. Neither does a
 //! Redis that has lost its data, or the count of one scope. For windows of up to five seconds
 //! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
-//! may spend the quota a second time. The log of invalidations shows the loss of all data. The loss
-//! of one scope is noticed by a replica that made calls in it within the last minute.
+//! may spend the quota a second time. What Redis has lost of a day, and what was spent without it,
+//! counts only in the replica that spent it. If places are limited, nothing is spent until the
+//! calls of other replicas must have ended, for up to ten seconds.
+//! The log of invalidations shows the loss of all data. The loss of one scope is noticed by a
+//! replica that made calls in it within the last minute.
 //!
 //! # Hints
 //! A refusal (429) pauses the scope for as long as the reply says, or for 1 s doubling up to 60 s.
@@ -63,6 +68,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Instant, Stopwatch};
@@ -77,8 +83,10 @@ mod forecast;
 mod gate;
 mod gates;
 mod governor;
+mod held;
 mod hint;
 mod limiter;
+mod limits;
 mod local;
 mod past;
 mod pauses;
@@ -86,7 +94,9 @@ mod permit;
 mod queue;
 mod quota;
 mod request;
+mod script;
 mod shared;
+mod totals;
 mod usage;
 mod waiting;
 mod waits;
@@ -100,6 +110,8 @@ pub(crate) use shared::SharedQuota;
 pub(crate) use usage::Usage;
 
 use gates::QuotaGates;
+use limiter::QuotaLimiter;
+use totals::TotalCounts;
 use waits::WaitHistograms;
 
 /// If the credential's turn does not come within this time after its owner's, the call waits for
@@ -187,17 +199,21 @@ impl Budget {
         shared: Option<&SharedQuota>,
     ) -> Self {
         let quotas = quotas.into();
+        let totals = Arc::new(TotalCounts::new(config.call_timeout));
+        let gates = |quota, is_used, shared| {
+            let limiter = QuotaLimiter::new(quota, config, Arc::clone(&totals), shared);
+            QuotaGates::new(limiter, is_used)
+        };
         let own = |kind| {
             let is_used = quotas.own(kind).is_some();
-            QuotaGates::new(
-                *quotas.of(kind),
+            gates(
+                quotas.of(kind),
                 is_used,
-                config,
                 shared.map(|shared| shared.of(kind)),
             )
         };
         let (search, other) = (own(CallKind::Search), own(CallKind::Other));
-        let all = QuotaGates::new(quotas.all, true, config, shared.cloned());
+        let all = gates(quotas.all, true, shared.cloned());
         Self {
             all,
             search,
@@ -312,7 +328,7 @@ impl Budget {
         ] {
             let is_used = quotas.own(kind).is_some();
             let was_used = gates.is_used();
-            gates.set(*quotas.of(kind), admitted, is_used && !was_used);
+            gates.set(quotas.of(kind), admitted, is_used && !was_used);
             gates.set_used(is_used);
             joined |= was_used && !is_used;
         }

@@ -7,6 +7,9 @@
 //! A replica that cannot reach Redis spends its share anyway, after a while. So the others do not
 //! use the share of a missing replica.
 //!
+//! If the CRM limits the calls on the wire, nothing is spent either until those of the others have
+//! left it, for up to [`LONGEST_CALL_WAIT`].
+//!
 //! For a window of up to [`LONGEST_WAIT`], nothing is spent until every unknown call has left the
 //! window. For longer windows that would stop all calls for too long: a start may spend their quota
 //! a second time.
@@ -19,6 +22,8 @@ use super::absent::AbsentReplicas;
 use super::quota::Quota;
 use crate::clock::Instant;
 
+/// The longest time on the wire for which calls wait, if the CRM limits the calls at once.
+const LONGEST_CALL_WAIT: Duration = Duration::from_secs(10);
 /// The longest window for which calls wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// The time after which all replicas have noticed that Redis is back.
@@ -68,7 +73,12 @@ pub(crate) struct Replicas {
 /// The past of one quota; see the module's header.
 #[derive(Debug)]
 pub(super) struct Past {
-    per: Duration,
+    /// The longest time for which a call without a known end counts, except in a day.
+    window: Duration,
+    /// How long to wait for calls that are not known.
+    wait: Duration,
+    /// How long a call may be on the wire.
+    call_timeout: Duration,
     /// Whether there is a Redis that counts for all replicas.
     is_shared: bool,
     /// Whether nobody can have made a call before the start.
@@ -79,7 +89,7 @@ pub(super) struct Past {
     /// The time from which the own count holds every call of this replica's share.
     own_from: Instant,
     /// When Redis went down, or the start.
-    away_since: Option<Instant>,
+    unreachable_since: Option<Instant>,
     /// The time since which Redis has kept its data.
     kept_since: Option<Instant>,
     /// The time from which Redis' count holds every call.
@@ -118,21 +128,28 @@ impl Past {
     /// The past of a quota. If this replica is the only one to call the CRM and has just started,
     /// it knows the whole past.
     pub(super) fn new(quota: &Quota, config: &BudgetConfig, is_shared: bool, now: Instant) -> Self {
-        let (per, is_known) = (quota.per(), config.is_past_known);
-        let wait = if is_known { Duration::ZERO } else { wait(per) };
-        let wait = if is_shared {
-            outage(wait, config.replicas.get())
+        let (call_timeout, is_known) = (config.call_timeout, config.is_past_known);
+        // The calls of a process leave the wire with it, but other replicas may have some there.
+        let at_start = match (is_known, is_shared) {
+            (true, _) => Duration::ZERO,
+            (false, true) => wait(quota, call_timeout),
+            (false, false) => wait_for_window(quota.per()),
+        };
+        let at_start = if is_shared {
+            outage(at_start, config.replicas.get())
         } else {
-            wait
+            at_start
         };
         Self {
-            per,
+            window: window(quota, call_timeout),
+            wait: wait(quota, call_timeout),
+            call_timeout,
             is_shared,
             is_known,
             at_least: config.replicas,
             missing: RecentAbsence::default(),
-            own_from: now + wait,
-            away_since: Some(now),
+            own_from: now + at_start,
+            unreachable_since: Some(now),
             kept_since: None,
             shared_from: None,
             all_shared_from: None,
@@ -141,8 +158,8 @@ impl Past {
 
     /// Redis did not answer.
     pub(super) fn redis_unreachable(&mut self, now: Instant) {
-        if self.away_since.is_none() {
-            self.away_since = Some(now);
+        if self.unreachable_since.is_none() {
+            self.unreachable_since = Some(now);
             self.own_from = now + self.outage();
         }
     }
@@ -152,12 +169,12 @@ impl Past {
         let leaves_other_part = self.count_absent(replicas, now);
         let before = self.kept_since;
         let began_anew = self.data_began_anew(replicas.kept_for, now);
-        let Some(away_since) = self.away_since.take() else {
+        let Some(unreachable_since) = self.unreachable_since.take() else {
             return began_anew || leaves_other_part;
         };
-        let others_may_have_called = before.is_some() && now >= away_since + self.outage();
+        let others_may_have_called = before.is_some() && now >= unreachable_since + self.outage();
         if others_may_have_called {
-            self.count_in_redis_from(now + self.per + ALL_NOTICE);
+            self.count_in_redis_from(now + self.window + ALL_NOTICE);
         }
         true
     }
@@ -168,7 +185,7 @@ impl Past {
         let before = self.missing.at(now).count;
         let count = of.saturating_sub(replicas.present);
         self.missing
-            .change(AbsentReplicas { count, of }, self.per, now);
+            .change(AbsentReplicas { count, of }, self.window, now);
         self.missing.at(now).count != before
     }
 
@@ -182,19 +199,25 @@ impl Past {
         self.kept_since = Some(kept_since);
         // If the CRM starts with the daemon, there were no calls that Redis could have lost.
         if before.is_some() || !self.is_known {
-            self.shared_from = Some(kept_since + wait(self.per));
-            self.count_in_redis_from(kept_since + self.per + ALL_NOTICE);
+            self.shared_from = Some(kept_since + self.wait);
+            self.count_in_redis_from(kept_since + self.window + ALL_NOTICE);
         }
         true
     }
 
     /// The windows have another length or count other calls from now on: earlier calls are not in
     /// them.
-    pub(super) fn forget(&mut self, per: Duration, now: Instant) {
-        let from = now + unknown_for(per);
-        self.per = per;
+    pub(super) fn forget(&mut self, quota: &Quota, now: Instant) {
+        let from = now + unknown_for(quota, self.call_timeout);
+        self.window = window(quota, self.call_timeout);
+        self.wait = wait(quota, self.call_timeout);
         self.own_from = self.own_from.max(from);
         self.shared_from = self.shared_from.max(Some(from));
+    }
+
+    /// The longest time for which a call without a known end counts, except in a day.
+    pub(super) fn window(&self) -> Duration {
+        self.window
     }
 
     /// The time since which Redis has kept its data, if it ever answered.
@@ -204,7 +227,7 @@ impl Past {
 
     /// How long to wait for Redis before this replica counts for itself.
     pub(super) fn outage(&self) -> Duration {
-        outage(wait(self.per), self.missing.now.of.max(self.at_least.get()))
+        outage(self.wait, self.missing.now.of.max(self.at_least.get()))
     }
 
     /// The replicas whose share must not be used.
@@ -218,7 +241,7 @@ impl Past {
 
     /// Whose count holds.
     pub(super) fn source(&self, now: Instant) -> CountSource {
-        if self.away_since.is_none() {
+        if self.unreachable_since.is_none() {
             return match self.shared_from.and_then(|from| left(from, now)) {
                 Some(left) => CountSource::Unknown(left),
                 None if self.all_shared_from.is_some_and(|from| now < from) => {
@@ -273,8 +296,8 @@ impl ScopeOutage {
 
     /// A request was answered. Returns the time from which all replicas count in Redis again, if
     /// they may have counted for themselves.
-    pub(super) fn ends(&self, per: Duration, now: Instant) -> Option<Instant> {
-        (now >= self.own_from).then(|| now + per + ALL_NOTICE)
+    pub(super) fn ends(&self, window: Duration, now: Instant) -> Option<Instant> {
+        (now >= self.own_from).then(|| now + window + ALL_NOTICE)
     }
 }
 
@@ -289,16 +312,30 @@ fn outage(window: Duration, replicas: u32) -> Duration {
 }
 
 /// How long nothing is spent in a scope whose count Redis has lost.
-pub(super) fn unknown_for(per: Duration) -> Duration {
-    if per <= LONGEST_WAIT {
-        per + ON_ITS_WAY
-    } else {
-        Duration::ZERO
+pub(super) fn unknown_for(quota: &Quota, call_timeout: Duration) -> Duration {
+    match wait(quota, call_timeout) {
+        Duration::ZERO => Duration::ZERO,
+        wait => wait + ON_ITS_WAY,
     }
 }
 
+/// How long a call without a known end counts, in the window and on the wire.
+fn window(quota: &Quota, call_timeout: Duration) -> Duration {
+    let on_the_wire = quota.concurrent().map(|_| call_timeout);
+    quota.per().max(on_the_wire.unwrap_or_default())
+}
+
+/// How long to wait for calls that are not known.
+fn wait(quota: &Quota, call_timeout: Duration) -> Duration {
+    let on_the_wire = quota
+        .concurrent()
+        .map(|_| call_timeout)
+        .filter(|time| *time <= LONGEST_CALL_WAIT);
+    wait_for_window(quota.per()).max(on_the_wire.unwrap_or_default())
+}
+
 /// How long to wait for a window of length `per`.
-fn wait(per: Duration) -> Duration {
+fn wait_for_window(per: Duration) -> Duration {
     if per <= LONGEST_WAIT {
         per
     } else {

@@ -33,12 +33,21 @@ impl CountedSlot {
             limiter,
             slot,
         } = self;
-        limiter.release(&slot, at);
+        if limiter.release(&slot, at) {
+            gate.refresh();
+        }
         let update = gate.apply_hint(&limiter, hint, is_owner, granted);
         async move {
             if let Some(update) = update {
                 limiter.publish(gate.scope(), update).await;
             }
+        }
+    }
+
+    /// The call got no reply and could not arrive after `at`.
+    fn end(&self, at: Instant) {
+        if self.limiter.release(&self.slot, at) {
+            self.gate.refresh();
         }
     }
 
@@ -49,15 +58,15 @@ impl CountedSlot {
 
 /// A call that one gate has let pass and that is not made yet. Given back on drop.
 #[derive(Debug)]
-pub(super) struct SlotGuard(Option<CountedSlot>);
+pub(super) struct SlotGuard(Option<Box<CountedSlot>>);
 
 impl SlotGuard {
     pub(super) fn new(counted: CountedSlot) -> Self {
-        Self(Some(counted))
+        Self(Some(Box::new(counted)))
     }
 
     /// The call is made.
-    fn spend(mut self) -> Option<CountedSlot> {
+    fn spend(mut self) -> Option<Box<CountedSlot>> {
         self.0.take()
     }
 }
@@ -75,9 +84,10 @@ impl Drop for SlotGuard {
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
 pub(crate) struct Permit {
-    owner: Option<CountedSlot>,
+    /// Boxed, as the other: every future of a call holds a permit.
+    owner: Option<Box<CountedSlot>>,
     /// The slot in the credential's scope, if that is another one.
-    credential: Option<CountedSlot>,
+    credential: Option<Box<CountedSlot>>,
     granted: Instant,
 }
 
@@ -122,11 +132,10 @@ impl Permit {
     /// The call gets no reply and can no longer arrive after `at`: its connection could not be
     /// made, or broke.
     pub(crate) fn end_since(self, at: Instant) {
-        self.counted()
-            .for_each(|counted| counted.limiter.release(&counted.slot, at));
+        self.counted().for_each(|counted| counted.end(at));
     }
 
     fn counted(&self) -> impl Iterator<Item = &CountedSlot> {
-        self.owner.iter().chain(&self.credential)
+        self.owner.iter().chain(&self.credential).map(Box::as_ref)
     }
 }

@@ -31,17 +31,17 @@ pub(super) struct QueueKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CredentialProof {
     /// The CRM has accepted it before.
-    Proven,
+    Verified,
     /// Nothing is known of it.
-    Unproven,
+    Unverified,
 }
 
 impl CredentialProof {
     pub(super) fn of(urgency: &Urgency) -> Self {
         if urgency.is_verified() {
-            Self::Proven
+            Self::Verified
         } else {
-            Self::Unproven
+            Self::Unverified
         }
     }
 }
@@ -180,7 +180,7 @@ mod tests {
     fn order_is_by_lane_then_by_arrival_and_a_raise_keeps_the_arrival() {
         let mut queue = WaitQueue::default();
         let began = crate::clock::now();
-        let mut enter = |lane| queue.enter(lane, CredentialProof::Proven, began, Arc::default());
+        let mut enter = |lane| queue.enter(lane, CredentialProof::Verified, began, Arc::default());
         let (first, second) = (enter(Lane::Prefetch), enter(Lane::Prefetch));
         let (stale, pop) = (enter(Lane::Revalidate), enter(Lane::CallPop));
         assert!(queue.is_head(pop));
@@ -205,12 +205,12 @@ mod tests {
         let mut queue = WaitQueue::default();
         let began = crate::clock::now();
         let mut enter = |lane, proof| queue.enter(lane, proof, began, Arc::default());
-        let unproven = enter(Lane::CallPop, CredentialProof::Unproven);
-        let proven = enter(Lane::CallPop, CredentialProof::Proven);
-        enter(Lane::Prefetch, CredentialProof::Proven);
-        assert!(queue.is_head(proven));
+        let unverified = enter(Lane::CallPop, CredentialProof::Unverified);
+        let verified = enter(Lane::CallPop, CredentialProof::Verified);
+        enter(Lane::Prefetch, CredentialProof::Verified);
+        assert!(queue.is_head(verified));
         assert_eq!(
-            queue.ahead(unproven),
+            queue.ahead(unverified),
             WaitersAhead {
                 all: 1,
                 background: 0

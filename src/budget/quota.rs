@@ -7,11 +7,13 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::absent::AbsentReplicas;
+use super::limits::{Totals, WindowLimits};
 
 /// The shortest interval between calls. No CRM's limit is shorter, and a limiter that counts
 /// microseconds needs it.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(100);
+/// The period of `per_day`.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The longest period: a month, which is the longest that any CRM counts.
 const LONGEST_PERIOD: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Calls that are due within this time may go together. Without this, late timers would slow the
@@ -66,6 +68,9 @@ pub(crate) enum QuotaError {
     /// A share outside of its range.
     #[error("prefetch_share must be more than 0 and at most 1")]
     Share,
+    /// A day that allows less than one of its windows.
+    #[error("per_day must be at least rate")]
+    PerDay,
     /// Neither user nor account.
     #[error("scope must be \"user\" or \"account\"")]
     Scope,
@@ -80,6 +85,7 @@ impl QuotaError {
             Self::Burst => "burst",
             Self::Period => "per",
             Self::Share => "prefetch_share",
+            Self::PerDay => "per_day",
             Self::Scope => "scope",
         }
     }
@@ -93,6 +99,7 @@ pub(crate) struct Quota {
     burst: NonZeroU32,
     scope: Scope,
     prefetch_share: f64,
+    totals: Totals,
 }
 
 impl Quota {
@@ -125,11 +132,57 @@ impl Quota {
             burst,
             scope,
             prefetch_share,
+            totals: Totals::default(),
         };
         if quota.interval() < SHORTEST_INTERVAL {
             return Err(QuotaError::TooFast);
         }
         Ok(quota)
+    }
+
+    /// The same quota with at most `concurrent` calls on the wire at once, and at most `per_day` in
+    /// any 24 hours. The background lanes leave one place on the wire to call pops, and use at most
+    /// `prefetch_share` of a day.
+    ///
+    /// # Errors
+    /// [`QuotaError::PerDay`] if a day would allow less than a window that is not longer.
+    pub(crate) fn with_totals(
+        self,
+        concurrent: Option<NonZeroU32>,
+        per_day: Option<NonZeroU32>,
+    ) -> Result<Self, QuotaError> {
+        if self.per <= DAY && per_day.is_some_and(|per_day| per_day < self.rate) {
+            return Err(QuotaError::PerDay);
+        }
+        let totals = Totals {
+            at_once: concurrent.map(|calls| WindowLimits {
+                all: calls.get(),
+                background: (calls.get() - 1).max(1),
+            }),
+            per_day: per_day.map(|calls| WindowLimits {
+                all: calls.get(),
+                background: part(calls.get(), self.prefetch_share).max(1),
+            }),
+        };
+        Ok(Self { totals, ..self })
+    }
+
+    /// The limits over all kinds of calls.
+    #[must_use]
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Calls on the wire at once, if the CRM limits them.
+    #[must_use]
+    pub(crate) fn concurrent(&self) -> Option<NonZeroU32> {
+        self.totals.at_once.and_then(WindowLimits::calls)
+    }
+
+    /// Calls in any 24 hours, if the CRM limits them.
+    #[must_use]
+    pub(crate) fn per_day(&self) -> Option<NonZeroU32> {
+        self.totals.per_day.and_then(WindowLimits::calls)
     }
 
     /// Calls in each window.
@@ -222,51 +275,6 @@ impl Quota {
     }
 }
 
-/// The most calls of one window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct WindowLimits {
-    /// Of all lanes.
-    pub(crate) all: u32,
-    /// Of the background lanes together.
-    pub(crate) background: u32,
-}
-
-impl WindowLimits {
-    /// One replica's part, if `replicas` share the limits without communicating. At least one call,
-    /// so that replicas beyond the limit may make one call each.
-    pub(super) fn among(self, replicas: NonZeroU32) -> Self {
-        let part = |limit: u32| (limit / replicas).max(1);
-        Self {
-            all: part(self.all),
-            background: part(self.background),
-        }
-    }
-
-    /// The limits without the part of absent replicas. At least one call.
-    pub(super) fn leaving(self, absent: AbsentReplicas) -> Self {
-        let Some(of) = NonZeroU32::new(absent.of) else {
-            return self;
-        };
-        let all = self
-            .all
-            .saturating_sub(self.among(of).all.saturating_mul(absent.count))
-            .max(1);
-        Self {
-            all,
-            background: self.background.min(all),
-        }
-    }
-
-    /// The limit of a lane.
-    pub(super) fn of(self, is_background: bool) -> u32 {
-        if is_background {
-            self.background
-        } else {
-            self.all
-        }
-    }
-}
-
 /// The purpose of a call. CRMs may count the two separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum CallKind {
@@ -279,7 +287,8 @@ pub(crate) enum CallKind {
 /// A CRM's quotas, by the kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Quotas {
-    /// The quota of every call without a quota of its own.
+    /// The quota of every call without a quota of its own. Its limits on calls at once and in a
+    /// day apply to all calls.
     pub(crate) all: Quota,
     /// The quota of searches, if the CRM counts them separately.
     pub(crate) search: Option<Quota>,
@@ -288,10 +297,13 @@ pub(crate) struct Quotas {
 }
 
 impl Quotas {
-    /// The quota of a kind of call.
+    /// The quota of a kind of call. The limits over all kinds are those of [`Quotas::all`].
     #[must_use]
-    pub(crate) fn of(&self, kind: CallKind) -> &Quota {
-        self.own(kind).unwrap_or(&self.all)
+    pub(super) fn of(&self, kind: CallKind) -> Quota {
+        Quota {
+            totals: self.all.totals,
+            ..*self.own(kind).unwrap_or(&self.all)
+        }
     }
 
     /// The quota that applies to this kind of call only.
@@ -374,6 +386,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::budget::absent::AbsentReplicas;
 
     fn quota(rate: u32, per: Duration, burst: u32, share: f64) -> Result<Quota, QuotaError> {
         Quota::new(rate, per, burst, Scope::User, share)
@@ -485,6 +498,42 @@ mod tests {
                 interval: Duration::from_millis(500),
                 burst: NonZeroU32::MIN
             }
+        );
+    }
+
+    #[test]
+    fn calls_at_once_leave_a_place_for_a_phone_and_a_day_its_part() {
+        let totals = |concurrent, per_day| {
+            let quota = quota(10, Duration::from_secs(1), 4, 0.25).unwrap();
+            quota.with_totals(NonZeroU32::new(concurrent), NonZeroU32::new(per_day))
+        };
+        let limits = |all, background| Some(WindowLimits { all, background });
+        let both = totals(5, 101).unwrap();
+        assert_eq!(both.totals().at_once, limits(5, 4));
+        assert_eq!(both.totals().per_day, limits(101, 25));
+        assert_eq!(totals(1, 10).unwrap().totals().at_once, limits(1, 1));
+        assert!(totals(0, 0).unwrap().totals().is_empty());
+        assert_eq!(totals(5, 9), Err(QuotaError::PerDay));
+        let three = NonZeroU32::new(3).unwrap();
+        assert_eq!(both.totals().among(three).at_once, limits(1, 1));
+        let absent = AbsentReplicas { count: 2, of: 3 };
+        assert_eq!(both.totals().leaving(absent).at_once, limits(3, 3));
+        let month = quota(1_000, 31 * DAY, 1, 0.5).unwrap();
+        assert!(month.with_totals(None, NonZeroU32::new(100)).is_ok());
+    }
+
+    #[test]
+    fn the_limits_over_all_kinds_apply_to_a_kind_with_its_own_quota() {
+        let quota = |rate| quota(rate, Duration::from_secs(1), 1, 0.5).unwrap();
+        let quotas = Quotas {
+            all: quota(10).with_totals(NonZeroU32::new(2), None).unwrap(),
+            search: Some(quota(3)),
+            other: None,
+        };
+        let search = quotas.of(CallKind::Search);
+        assert_eq!(
+            (search.rate().get(), search.concurrent()),
+            (3, NonZeroU32::new(2))
         );
     }
 

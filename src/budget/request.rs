@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::adaptive_limit::LimitChange;
 use super::forecast::Forecast;
+use super::held::TotalsHeld;
+use super::limits::{Totals, WindowLimits};
 use super::pauses::Pause;
 use super::queue::{CredentialProof, WaitersAhead};
-use super::quota::{Quota, WindowLimits};
+use super::quota::Quota;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
@@ -21,6 +23,8 @@ pub(super) struct SlotRequest {
     pub(crate) lane: Lane,
     /// The most calls of the window.
     pub(crate) limits: WindowLimits,
+    /// The most calls over all kinds.
+    pub(crate) totals: Totals,
     pub(crate) proof: CredentialProof,
     /// Whether it asks although the scope is paused.
     pub(crate) is_probe: bool,
@@ -47,6 +51,8 @@ pub(super) struct Slot {
     pub(crate) is_background: bool,
     /// Held until then, unless it is released.
     pub(crate) until: Instant,
+    /// When it was granted, if it counts in the totals.
+    pub(crate) in_totals: Option<Instant>,
     /// Its name in Redis, if it is counted there.
     pub(crate) name: Option<String>,
     /// When it was granted as a probe of a pause, if it is one.
@@ -60,6 +66,7 @@ impl Slot {
             scope: request.scope,
             is_background: request.lane.is_background(),
             until,
+            in_totals: (!request.totals.is_empty()).then(clock::now),
             name: None,
             probe: None,
         }
@@ -107,6 +114,12 @@ pub(super) struct SharedTerms {
     pub(crate) unknown_for: Duration,
     /// The calls of a window that are left to replicas without Redis.
     pub(crate) left_to_absent: u32,
+    /// The most calls over all kinds, without the part of those replicas.
+    pub(crate) totals: Totals,
+    /// How long a call may be on the wire.
+    pub(crate) call_timeout: Duration,
+    /// The calls over all kinds that this replica has made itself.
+    pub(crate) own: TotalsHeld,
     pub(crate) expected: ExpectedInRedis,
 }
 

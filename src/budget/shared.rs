@@ -1,7 +1,7 @@
-//! The count of all replicas: one hash and two sorted sets in Redis for each scope, changed only by
-//! scripts.
+//! The count of all replicas: one hash and two sorted sets in Redis for each scope, and as many for
+//! the totals over all kinds of calls, changed only by scripts.
 //!
-//! Defines the names of those keys and the scripts' arguments. As long as Redis keeps the keys, all
+//! Defines the names of those keys. As long as Redis keeps the keys, all
 //! replicas together stay within the quota. A request ends within the link's timeout. Keys that are
 //! no longer needed expire. Time is Redis' own, so the replicas' clocks need not agree.
 
@@ -13,28 +13,26 @@ use std::time::Duration;
 use redis::Script;
 use tokio_util::task::TaskTracker;
 
-use super::forecast::{Forecast, NextCalls, Reserved, RoomForecast};
 use super::pauses::Pause;
-use super::queue::CredentialProof;
-use super::quota::{CallKind, Quota, TokenBucket};
-use super::request::{SCOPE_KNOWN, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
-use super::window::{FORESEEN, FreeTimes, micros};
+use super::quota::CallKind;
+use super::request::{ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
+use super::script::{Gcra, ScriptReply, arguments, forecast};
+use super::totals::PART_OF_DAY;
+use super::window::micros;
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
 use crate::redis_link::user::token;
 use crate::redis_link::{Link, LinkError, hex};
-
-/// How much later than its turn a call pop may come back and still find the background lanes
-/// stopped. If it never comes back, they have waited this long for nothing.
-const LATENESS: Duration = Duration::from_millis(100);
 
 /// One quota, as all replicas share it.
 #[derive(Clone)]
 pub(crate) struct SharedQuota {
     link: Link,
     tasks: TaskTracker,
-    /// The connector, and the kind of call if it has a quota of its own.
+    /// The connector.
     whose: String,
+    /// The kind of call, if it has a quota of its own.
+    kind: Option<&'static str>,
     /// The prefix of the names of this replica's calls.
     replica: String,
     calls: Arc<AtomicU64>,
@@ -55,64 +53,10 @@ impl fmt::Debug for SharedQuota {
     }
 }
 
-/// What the request script returns; documented there.
-type ScriptReply = (
-    i64,
-    i64,
-    i64,
-    i64,
-    i64,
-    u32,
-    Vec<i64>,
-    u32,
-    Vec<i64>,
-    u32,
-    u32,
-    u32,
-);
-
-/// A pace as the request script takes it, in microseconds.
-#[derive(Debug, Clone, Copy)]
-struct Gcra {
-    interval: i64,
-    tolerance: i64,
-}
-
-impl Gcra {
-    /// The paces for a request: of all lanes, of the share, and of all lanes for the background
-    /// lanes. A request without a pace may run ahead by a whole window, and does not use up the
-    /// pace.
-    fn for_request(quota: &Quota, request: &SlotRequest) -> [Self; 3] {
-        let paces = [
-            quota.bucket(),
-            quota.background_bucket(),
-            quota.even_bucket(),
-        ];
-        if request.is_paced {
-            paces.map(Self::of)
-        } else {
-            [Self::unpaced(quota.per()); 3]
-        }
-    }
-
-    fn of(pace: TokenBucket) -> Self {
-        Self {
-            interval: micros(pace.interval),
-            tolerance: micros(pace.tolerance()),
-        }
-    }
-
-    fn unpaced(per: Duration) -> Self {
-        Self {
-            interval: 0,
-            tolerance: micros(per),
-        }
-    }
-}
-
 /// Gives back a call whose reply was lost, unless its name is taken out first.
 struct GiveBackOnDrop<'a> {
     shared: &'a SharedQuota,
+    terms: &'a SharedTerms,
     scope: ScopeTag,
     name: Option<String>,
 }
@@ -120,7 +64,7 @@ struct GiveBackOnDrop<'a> {
 impl Drop for GiveBackOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            self.shared.release(self.scope, &name, Duration::ZERO);
+            self.shared.give_back(self.scope, &name, self.terms);
         }
     }
 }
@@ -142,6 +86,7 @@ impl SharedQuota {
             link,
             tasks,
             whose,
+            kind: None,
             replica,
             calls: Arc::default(),
             scripts: Arc::new(scripts),
@@ -155,7 +100,7 @@ impl SharedQuota {
             CallKind::Other => "other",
         };
         Self {
-            whose: format!("{}:{kind}", self.whose),
+            kind: Some(kind),
             ..self.clone()
         }
     }
@@ -177,6 +122,7 @@ impl SharedQuota {
         let args = arguments(terms, request, paces, &name);
         let mut undelivered = GiveBackOnDrop {
             shared: self,
+            terms,
             scope: request.scope,
             // A call that was already made always counts.
             name: (!request.is_made).then(|| name.clone()),
@@ -190,7 +136,7 @@ impl SharedQuota {
         };
         Ok(SlotReply {
             granted: is_granted.then_some(slot),
-            forecast: forecast(&terms.quota, paces, reply),
+            forecast: forecast(terms, paces, reply),
             pause: Pause {
                 all: duration(pause_of_all),
                 background: duration(pause_of_background),
@@ -237,10 +183,26 @@ impl SharedQuota {
         }
     }
 
-    /// Holds the call of this name for `after` from now and no longer. Best effort: otherwise it is
-    /// held as long as one without a known end.
+    /// Holds the call of this name for `after` from now and no longer, and takes it from the wire.
+    /// Best effort: otherwise it is held as long as one without a known end.
     pub(super) fn release(&self, scope: ScopeTag, name: &str, after: Duration) {
-        let (shared, texts) = (self.clone(), [name.to_owned(), micros(after).to_string()]);
+        self.free(scope, [name.to_owned(), micros(after).to_string()].into());
+    }
+
+    /// The call of this name was not made and counts nowhere. Best effort, as a release.
+    pub(super) fn give_back(&self, scope: ScopeTag, name: &str, terms: &SharedTerms) {
+        let numbers = [
+            -1,
+            micros(terms.hold),
+            micros(terms.call_timeout),
+            micros(PART_OF_DAY),
+        ];
+        let texts = numbers.iter().map(i64::to_string);
+        self.free(scope, [name.to_owned()].into_iter().chain(texts).collect());
+    }
+
+    fn free(&self, scope: ScopeTag, texts: Vec<String>) {
+        let shared = self.clone();
         self.tasks.spawn(async move {
             let keys = shared.keys(scope);
             if let Err(error) = shared
@@ -253,9 +215,21 @@ impl SharedQuota {
     }
 
     /// In one hash slot, so that a script may use all of them.
-    fn keys(&self, scope: ScopeTag) -> [String; 3] {
+    fn keys(&self, scope: ScopeTag) -> [String; 6] {
         let tag = format!("{{q:{}:{}}}", self.whose, hex(&scope.to_bytes()));
-        ["q", "w", "b"].map(|part| self.link.key(&[&tag, part]))
+        let of_all_kinds = |part| self.link.key(&[&tag, part]);
+        let own = |part| match self.kind {
+            None => of_all_kinds(part),
+            Some(kind) => self.link.key(&[&tag, kind, part]),
+        };
+        [
+            own("q"),
+            own("w"),
+            own("b"),
+            of_all_kinds("t"),
+            of_all_kinds("p"),
+            of_all_kinds("pb"),
+        ]
     }
 
     async fn run<T: redis::FromRedisValue>(
@@ -267,103 +241,6 @@ impl SharedQuota {
         let args: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
         self.link.script(script, keys, &args).await
     }
-}
-
-/// The arguments of the request script, in its order: numbers, the names of two calls, and numbers.
-fn arguments(
-    terms: &SharedTerms,
-    request: &SlotRequest,
-    paces: [Gcra; 3],
-    name: &str,
-) -> Vec<String> {
-    let expected = terms.expected.call.as_ref();
-    let names = [name, expected.map_or("", |call| &call.name)];
-    let window = window_arguments(terms, request, paces);
-    let rules = rule_arguments(terms, request, paces);
-    let numbers = window.iter().map(i64::to_string);
-    numbers
-        .chain(names.map(str::to_owned))
-        .chain(rules.iter().map(i64::to_string))
-        .collect()
-}
-
-/// Arguments 1 to 11: the pace and the windows.
-fn window_arguments(
-    terms: &SharedTerms,
-    request: &SlotRequest,
-    [all, share, _]: [Gcra; 3],
-) -> [i64; 11] {
-    [
-        i64::from(request.lane.is_background()),
-        all.interval,
-        all.tolerance,
-        share.interval,
-        share.tolerance,
-        request.patience.map_or(-1, micros),
-        micros(LATENESS),
-        i64::from(request.limits.all),
-        i64::from(request.limits.background),
-        micros(terms.quota.per()),
-        micros(terms.hold),
-    ]
-}
-
-/// The arguments from 14 on: the owner of the call, and what Redis must know.
-fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra; 3]) -> [i64; 11] {
-    let expected = terms.expected.call.as_ref();
-    let unknown_for = if request.is_paced {
-        terms.unknown_for
-    } else {
-        // Another scope counts the same call, and has already waited if Redis lost both.
-        Duration::ZERO
-    };
-    [
-        micros(terms.reserve_for),
-        i64::from(request.proof == CredentialProof::Proven),
-        i64::from(request.is_probe),
-        i64::from(request.is_made),
-        i64::try_from(FORESEEN).unwrap_or(1),
-        even.tolerance,
-        micros(unknown_for),
-        expected.map_or(0, |call| micros(call.held_for)),
-        i64::from(terms.expected.is_scope_known),
-        micros(SCOPE_KNOWN),
-        i64::from(terms.left_to_absent),
-    ]
-}
-
-fn forecast(quota: &Quota, [all, share, _]: [Gcra; 3], reply: ScriptReply) -> Forecast {
-    let (
-        _,
-        next,
-        share_next,
-        _,
-        _,
-        held,
-        times,
-        share_held,
-        share_times,
-        is_reserved,
-        limit,
-        share_limit,
-    ) = reply;
-    let room = |limit, held, times, next, pace: Gcra| RoomForecast {
-        limit,
-        free_times: FreeTimes {
-            held,
-            per: micros(quota.per()),
-            times,
-        },
-        next_calls: NextCalls {
-            next,
-            interval: pace.interval,
-        },
-        reserved: Reserved::one_if(is_reserved == 1, limit, quota.burst().get()),
-    };
-    Forecast::now(
-        room(limit, held, times, next, all),
-        room(share_limit, share_held, share_times, share_next, share),
-    )
 }
 
 fn duration(micros: i64) -> Duration {

@@ -22,6 +22,7 @@ mod rates;
 mod scopes;
 mod settings;
 mod strict;
+mod totals;
 
 const SECOND: Duration = Duration::from_secs(1);
 const fn ms(millis: u64) -> Duration {

@@ -141,7 +141,9 @@ impl<'a> QueuedCall<'a> {
         }
         let ready_in = state.turn_of(self.key, now);
         let is_late = patience.is_some_and(|patience| patience.is_zero())
-            || deadline.is_some_and(|deadline| ready_in > deadline.saturating_duration_since(now));
+            || deadline.is_some_and(|deadline| {
+                !ready_in.is_zero() && ready_in >= deadline.saturating_duration_since(now)
+            });
         if is_late {
             return NextStep::Refuse(Exhausted {
                 retry_after: ready_in,
@@ -165,7 +167,11 @@ impl<'a> QueuedCall<'a> {
         // not pauses, and would grant one. The exception is asking whether another replica's pause
         // still holds.
         let is_paused = !state.pauses.left(lane, now).is_zero();
-        let recheck_in = state.pauses.recheck_in(now).filter(|_| is_paused);
+        let recheck_in = if is_paused {
+            state.pauses.recheck_in(now)
+        } else {
+            state.place_recheck_in((lane, self.key.proof), now)
+        };
         // A call pop asks once even if it must wait: the limiter then stops the background lanes of
         // the other replicas.
         let announces_itself = !is_paused && !lane.is_background() && !self.has_asked;

@@ -60,6 +60,19 @@ impl SlidingWindow {
         self.held
     }
 
+    /// Microseconds until the first call is free.
+    pub(super) fn first_free_in(&self, now: Instant) -> i64 {
+        self.calls
+            .first_key_value()
+            .map_or(0, |(until, _)| micros(until.saturating_duration_since(now)))
+    }
+
+    /// How many different moments at which calls become free are kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
     /// Whether no call is held.
     pub(super) fn is_empty(&self) -> bool {
         self.calls.is_empty()

@@ -136,6 +136,11 @@ impl InvalidationLog {
         }
     }
 
+    /// Waits until Redis answers, if it may do so soon.
+    pub(crate) async fn redis_answers(&self) -> bool {
+        self.link.answers().await
+    }
+
     /// Publishes an event to the other replicas. This replica must apply it itself: its reader
     /// skips its own events. [`Event::Lost`] makes the others invalidate everything.
     ///

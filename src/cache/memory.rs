@@ -307,6 +307,7 @@ mod tests {
             last_activity: String::new(),
             additional_info: serde_json::Map::new(),
             quality: MatchQuality::Exact,
+            kept: Vec::new(),
         }
     }
 

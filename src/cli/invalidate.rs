@@ -1,4 +1,4 @@
-//! `contactd invalidate`: forgets stored answers.
+//! `contactd invalidate`: invalidates stored answers.
 
 use std::process::ExitCode;
 
@@ -44,17 +44,17 @@ pub(super) async fn run(args: InvalidateArgs) -> Result<ExitCode, Failure> {
 }
 
 impl What {
-    /// What the daemon is asked to forget, and the message after that.
+    /// What the daemon is asked to invalidate, and the message after that.
     fn scope(self, whose: &str) -> (Scope, String) {
         if self.everything {
-            let done = format!("Forgot all that was stored for {whose}.");
+            let done = format!("Invalidated all stored answers of {whose}.");
             return (Scope::Everything(true), done);
         }
         let (count, s) = match self.numbers.len() {
             1 => (1, ""),
             count => (count, "s"),
         };
-        let done = format!("Forgot the stored answers for {count} number{s} of {whose}.");
+        let done = format!("Invalidated the stored answers for {count} number{s} of {whose}.");
         let phone_numbers = self.numbers;
         (Scope::Numbers(pb::PhoneNumbers { phone_numbers }), done)
     }

@@ -15,6 +15,7 @@ use crate::telemetry::{self, Level, LogFormat, LogLines, Volume};
 
 mod check_config;
 mod client;
+mod connector;
 mod demo;
 mod embedded;
 mod example_crm;
@@ -93,6 +94,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run the Example CRM alone: a real HTTP server with generated contacts, to try contactd with.
     ExampleCrm(example_crm::ExampleCrmArgs),
+    /// Connectors: what they cost, ask and keep, without a daemon.
+    Connector(connector::ConnectorArgs),
     /// Check a settings file: print every fault with its path, or the effective settings.
     CheckConfig {
         /// The settings, a TOML file.
@@ -185,6 +188,7 @@ async fn carry_out(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure>
         Command::Invalidate(args) => invalidate::run(args).await,
         Command::Demo(args) => demo::run(args, lines).await,
         Command::ExampleCrm(args) => example_crm::run(args).await,
+        Command::Connector(args) => Box::pin(connector::run(args)).await,
         Command::CheckConfig { config } => check_config::run(&config),
         Command::Settings => settings::run(),
     }

@@ -1,18 +1,30 @@
 //! Sections `connectors.NAME`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use secrecy::SecretString;
+
+use super::files::{self, spec_file};
 use super::quotas::quotas;
 use super::section::Section;
-use crate::connector::{ConnectorConfig, HostPattern, IdentitySource, built_in, kinds};
+use crate::connector::{
+    Connector, ConnectorConfig, HostPattern, IdentitySource, Secrets, SpecFault, SpecKind,
+    built_in, embedded, kinds, read_spec, secret_names,
+};
 use crate::domain::Region;
 
 pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<ConnectorConfig> {
-    let kinds: Vec<&str> = kinds().collect();
+    let kinds: Vec<&str> = kinds().chain(FILE_KINDS).collect();
     let kind = section.one_of("kind", &kinds);
-    // If `kind` is invalid, the section is still checked for other faults, with the first kind's
-    // defaults.
-    let connector = built_in(kind.as_deref().unwrap_or(kinds[0]))?;
+    let read = connector_of(kind.as_deref(), section);
+    // If there is no connector, the section is still checked for other faults, with the first
+    // kind's defaults.
+    let is_known = read.is_some();
+    let connector = match read {
+        Some(connector) => connector,
+        None => built_in(kinds[0], Secrets::Any)?.ok()?,
+    };
     let profile = Arc::clone(connector.profile());
     let base_url = section.optional("base_url", base_url);
     let is_plain = |url: &url::Url| url.scheme() == "http" && !is_this_machine(url);
@@ -30,21 +42,124 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     let regions = regions(section);
     let quotas = section.nested("quota", |section| quotas(profile.quotas, section));
     let are_sound = section.is_sound("base_url") && section.is_sound("allowed_hosts");
-    if kind.is_some() && are_sound && base_url.is_none() && allowed_hosts.is_empty() {
+    let is_placed = base_url.is_some() || !allowed_hosts.is_empty() || !profile.base.is_named();
+    if is_known && are_sound && !is_placed {
         section.fault(
             "base_url",
             "is required where there are no allowed_hosts: nothing says where the CRM is",
         );
     }
+    let elsewhere = profile.base.host_elsewhere();
+    if let Some(host) = elsewhere.filter(|_| base_url.is_none() && are_sound)
+        && !allowed_hosts.iter().any(|pattern| pattern.matches(&host))
+    {
+        let fault = format!(
+            "must have \"{}\", the host of the file's url",
+            host.as_str()
+        );
+        section.fault("allowed_hosts", &fault);
+    }
     Some(ConnectorConfig {
         name: name.to_owned(),
-        connector: kind.map(|_| connector)?,
+        connector: is_known.then_some(connector)?,
         base_url,
         allowed_hosts,
         create_option,
         identity,
         regions,
         quotas: quotas?,
+    })
+}
+
+/// The kinds that need `spec`.
+const FILE_KINDS: [&str; 2] = ["file", "proxy"];
+
+/// The connector of a section. `None` if there is a fault.
+fn connector_of(kind: Option<&str>, section: &mut Section<'_>) -> Option<Arc<dyn Connector>> {
+    let kind = kind?;
+    let is_file = FILE_KINDS.contains(&kind);
+    if !is_file {
+        let source = embedded(kind).unwrap_or_default();
+        let secrets = secrets(section, SpecKind::File, source);
+        return match built_in(kind, Secrets::Given(&secrets))? {
+            Ok(connector) => Some(connector),
+            Err(faults) => report(section, "secrets", faults, source),
+        };
+    }
+    let spec = SpecKind::of(kind);
+    let file = section.required("spec", "the path of a connector file", spec_file)?;
+    let secrets = secrets(section, spec, &file.content);
+    match read_spec(spec, &file.content, Secrets::Given(&secrets)) {
+        Ok(connector) => Some(connector as Arc<dyn Connector>),
+        Err(faults) => report(section, "spec", faults, &file.content),
+    }
+}
+
+/// Reports the faults of a connector file, each with its place in the file.
+fn report<T>(
+    section: &mut Section<'_>,
+    key: &str,
+    faults: Vec<SpecFault>,
+    source: &str,
+) -> Option<T> {
+    for fault in faults {
+        section.fault(key, &fault.explain(source));
+    }
+    None
+}
+
+/// The secrets that a connector file names.
+fn secrets(
+    section: &mut Section<'_>,
+    kind: SpecKind,
+    source: &str,
+) -> BTreeMap<String, SecretString> {
+    let names = secret_names(kind, source);
+    let mut secrets = BTreeMap::new();
+    if names.is_empty() && !section.has_below("secrets") {
+        return secrets;
+    }
+    section.nested("secrets", |section| {
+        for name in names {
+            let secret = section.nested(&name, secret);
+            secrets.extend(secret.map(|secret| (name, secret)));
+        }
+    });
+    secrets
+}
+
+/// A secret from a file or from a variable of the environment.
+fn secret(section: &mut Section<'_>) -> Option<SecretString> {
+    let file = files::secrets(section, "file", files::secret_text);
+    let variable = section.optional("env", variable);
+    match (file, variable) {
+        (Some(file), None) => Some(file.content),
+        (None, Some(variable)) => Some(variable.secret),
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            section.fault("env", "is not possible beside file");
+            None
+        }
+    }
+}
+
+/// A variable of the environment. Only its name is shown.
+struct Variable {
+    name: String,
+    secret: SecretString,
+}
+
+impl std::fmt::Display for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+fn variable(name: &str) -> Result<Variable, String> {
+    let value = std::env::var(name).map_err(|_| format!("{name} is not set, or is no text"))?;
+    Ok(Variable {
+        name: name.to_owned(),
+        secret: value.trim().into(),
     })
 }
 

@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
 use super::section::Section;
@@ -114,5 +115,50 @@ pub(super) fn key_file(path: &str) -> Result<File<cache::KeyRing>, String> {
             content,
         }),
         Err(error) => Err(format!("{path} {error}")),
+    }
+}
+
+/// The longest secret that is read, in bytes.
+const LONGEST_SECRET: usize = 8 * 1024;
+
+/// A secret as text, without white space around it.
+pub(super) fn secret_text(path: &str) -> Result<File<SecretString>, String> {
+    let File {
+        path,
+        mode,
+        hash,
+        content,
+    } = file(path)?;
+    let content = Zeroizing::new(content);
+    let text = std::str::from_utf8(&content).ok().map(str::trim);
+    match text.filter(|text| (1..=LONGEST_SECRET).contains(&text.len())) {
+        Some(text) => Ok(File {
+            content: SecretString::from(text),
+            path,
+            mode,
+            hash,
+        }),
+        None => Err(format!(
+            "{path} must hold one secret, a text of at most 8 KiB"
+        )),
+    }
+}
+
+/// A connector file.
+pub(super) fn spec_file(path: &str) -> Result<File<String>, String> {
+    let File {
+        path,
+        mode,
+        hash,
+        content,
+    } = file(path)?;
+    match String::from_utf8(content) {
+        Ok(content) => Ok(File {
+            path,
+            mode,
+            hash,
+            content,
+        }),
+        Err(_) => Err(format!("{path} is not text in UTF-8")),
     }
 }

@@ -5,9 +5,13 @@ use std::num::NonZeroU32;
 use super::section::Section;
 use crate::budget::{CallKind, Quota, Quotas, Scope};
 
+/// The largest limits of the settings. No CRM allows more.
+const MOST_AT_ONCE: usize = 1_000_000;
+const MOST_PER_DAY: usize = 1_000_000_000;
+
 /// A CRM's quotas. Values that are not set are the CRM's documented limits. A limit for all calls
 /// also replaces the default of one kind of calls, unless the settings give that kind its own. All
-/// have one scope.
+/// have one scope, and share the limits on calls at once and in a day.
 pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quotas> {
     let given = Given {
         limit: section.is_given("rate") || section.is_given("per"),
@@ -15,7 +19,9 @@ pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quota
         share: section.is_given("prefetch_share"),
     };
     let scope = section.parsed("scope", default.all.scope().name());
-    let all = quota(default.all, scope, section)?;
+    let all = quota(default.all, scope, section);
+    let [concurrent, per_day] = totals(default.all, section);
+    let all = all?;
     let mut own = |key: &str, kind: CallKind| {
         let documented = default.own(kind).filter(|_| !given.limit);
         if documented.is_none() && !section.has_below(key) {
@@ -25,11 +31,37 @@ pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quota
         let read = section.nested(key, |section| quota(own, scope, section));
         read.map(Some)
     };
-    Some(Quotas {
-        all,
-        search: own("search", CallKind::Search)?,
-        other: own("other", CallKind::Other)?,
-    })
+    let (search, other) = (
+        own("search", CallKind::Search)?,
+        own("other", CallKind::Other)?,
+    );
+    let of_kinds = [search, other].into_iter().flatten();
+    let fault = of_kinds
+        .chain([all])
+        .find_map(|quota| quota.with_totals(concurrent, per_day).err());
+    // A replacement for a faulty value is not the person's fault.
+    if let Some(fault) = fault.filter(|_| section.is_sound("rate") && section.is_sound("per")) {
+        section.fault(fault.key(), &fault.to_string());
+    }
+    let all = all.with_totals(concurrent, per_day).ok()?;
+    Some(Quotas { all, search, other })
+}
+
+/// The limits over all kinds of calls: calls at once, and calls in a day. A CRM without a
+/// documented one has none unless the settings give it.
+fn totals(default: Quota, section: &mut Section<'_>) -> [Option<NonZeroU32>; 2] {
+    let mut limit = |key: &str, most: usize, default: Option<NonZeroU32>| {
+        let calls = match default {
+            Some(default) => Some(section.count(key, default.get() as usize, 1..=most)),
+            None => section.optional_count(key, 1..=most),
+        };
+        let calls = calls.filter(|_| section.is_sound(key));
+        calls.and_then(|calls| NonZeroU32::new(u32::try_from(calls).ok()?))
+    };
+    [
+        limit("concurrent", MOST_AT_ONCE, default.concurrent()),
+        limit("per_day", MOST_PER_DAY, default.per_day()),
+    ]
 }
 
 /// The settings for all calls.

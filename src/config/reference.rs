@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::read;
-use crate::connector::kinds;
+use crate::connector::{SpecKind, embedded, kinds, secret_names};
 use keys::{SETTINGS, Setting};
 
 mod keys;
@@ -49,6 +49,10 @@ fn defaults() -> Table {
         sample += &format!(
             "[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"https://crm.example\"\n"
         );
+        // Every machine has this variable; its value is not shown.
+        for name in secret_names(SpecKind::File, embedded(kind).unwrap_or_default()) {
+            sample += &format!("secrets.{name} = {{ env = \"PATH\" }}\n");
+        }
     }
     let read = read(&sample, []).expect("the sample is sound");
     read.toml.parse().expect("what takes effect is TOML")

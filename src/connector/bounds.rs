@@ -36,10 +36,10 @@ pub(super) const CHOICES: usize = 512 * 1024;
 
 /// Applies the limits to a record. Returns false if it has to be left out.
 pub(super) fn record(record: &mut Record) -> bool {
+    record.phones.truncate(PHONES);
     if !is_id(&record.contact.id) {
         return false;
     }
-    record.phones.truncate(PHONES);
     let Contact {
         name,
         kind,
@@ -77,10 +77,18 @@ pub(super) fn record(record: &mut Record) -> bool {
 pub(super) fn choices(info: &mut Map<String, Value>, room: &mut usize) -> bool {
     let mut complete = true;
     for list in info.values_mut() {
-        let Value::Array(choices) = list else {
-            *list = Value::Array(Vec::new());
-            complete = false;
-            continue;
+        let choices = match list {
+            Value::Array(choices) => choices,
+            Value::Bool(_) | Value::Number(_) => continue,
+            Value::String(text) if !text.is_empty() => {
+                show(text);
+                continue;
+            }
+            _ => {
+                *list = Value::Null;
+                complete = false;
+                continue;
+            }
         };
         choices.retain_mut(|choice| {
             let kept = choice_is_usable(choice) && take(room, size(choice));
@@ -88,7 +96,10 @@ pub(super) fn choices(info: &mut Map<String, Value>, room: &mut usize) -> bool {
             kept
         });
     }
-    info.retain(|_, list| list.as_array().is_some_and(|choices| !choices.is_empty()));
+    info.retain(|_, value| match value {
+        Value::Array(choices) => !choices.is_empty(),
+        value => !value.is_null(),
+    });
     complete
 }
 
@@ -188,6 +199,7 @@ mod tests {
             last_activity: String::new(),
             additional_info: Map::new(),
             quality: MatchQuality::Unverified,
+            kept: Vec::new(),
         }
     }
 

@@ -1,15 +1,18 @@
 //! The calls of a find for one purpose: the search, or one part of a contact's details.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::exchange::CrmReply;
-use super::pages::{Page, Pager};
+use super::pages::{Page, PageReply, Pager};
 use super::part::DetailsPart;
 use super::record::List;
 use super::refusals;
 use super::request::Request;
 use super::session::CrmSession;
 use super::success::ListForm;
+use super::witness::Event;
 use crate::budget::CallKind;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
@@ -19,6 +22,7 @@ use crate::domain::error::BadReply;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Calls<'a> {
     session: &'a CrmSession,
+    kind: CallKind,
     part: Option<DetailsPart<'a>>,
     /// Whether a page of the list was already read.
     is_further: bool,
@@ -32,7 +36,7 @@ impl CrmSession {
     pub(super) async fn read(&self, request: Request) -> Result<Value, LookupError> {
         let request = self.outgoing(&request)?;
         match self.fetch(request, CallKind::Other, None).await? {
-            CrmReply::Json(reply) => Ok(reply),
+            CrmReply::Json { body, .. } => Ok(body),
             CrmReply::Nobody | CrmReply::Partial => Ok(Value::Null),
         }
     }
@@ -41,8 +45,17 @@ impl CrmSession {
     pub(super) fn search(&self) -> Calls<'_> {
         Calls {
             session: self,
+            kind: CallKind::Search,
             part: None,
             is_further: false,
+        }
+    }
+
+    /// Calls of a search that the CRM may refuse for good. The answer does without it then.
+    pub(super) fn optional_search<'a>(&'a self, name: &'a str) -> Calls<'a> {
+        Calls {
+            kind: CallKind::Search,
+            ..self.part(name, None)
         }
     }
 
@@ -55,6 +68,7 @@ impl CrmSession {
         };
         Calls {
             session: self,
+            kind: CallKind::Other,
             part: Some(part),
             is_further: false,
         }
@@ -62,7 +76,8 @@ impl CrmSession {
 }
 
 impl Calls<'_> {
-    /// Reads all pages of a list, up to the session's limit.
+    /// Reads all pages of a list, up to the session's limit and `most`. Without a pager there is one
+    /// page.
     ///
     /// # Errors
     /// Any failure of a CRM, on any page, as a [`LookupError`]. A part that was refused recently
@@ -71,28 +86,39 @@ impl Calls<'_> {
         mut self,
         request: Request,
         form: &ListForm,
-        pager: &Pager,
+        pager: Option<&Pager>,
     ) -> Result<List<Value>, LookupError> {
         let mut list = List::default();
-        let mut page = Page::Asked(request.clone());
+        let (mut last, mut page) = (request.clone(), Page::Asked(request.clone()));
+        let mut asked = HashSet::new();
         for _ in 0..self.session.limits().pages {
-            let mut reply = match self.settle(self.ask(&request, &page).await)? {
-                CrmReply::Json(reply) => reply,
-                CrmReply::Nobody => return Ok(list),
-                CrmReply::Partial => {
-                    list.complete = false;
-                    return Ok(list);
-                }
-            };
-            list.items.extend(self.settle(form.entries(&mut reply))?);
-            page = match pager.next(&request, &reply)? {
-                Some(next) => next,
-                None => return Ok(list),
-            };
-            self.is_further = true;
+            let reply = self.settle(self.ask(&request, &page).await)?;
+            let next = self.settle(take_page(&mut list, reply, form, (&last, pager)))?;
+            let Some(next) = next else { return Ok(list) };
+            if !asked.insert(next.fingerprint()) {
+                break;
+            }
+            if let Page::Asked(request) = &next {
+                last = request.clone();
+            }
+            (page, self.is_further) = (next, true);
         }
         list.complete = false;
         Ok(list)
+    }
+
+    /// Shows something to the session's witness.
+    pub(super) fn show<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        self.session.show(event);
+    }
+
+    /// One reply.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub(super) async fn reply(self, request: Request) -> Result<CrmReply, LookupError> {
+        let page = Page::Asked(request.clone());
+        self.settle(self.ask(&request, &page).await)
     }
 
     async fn ask(&self, first: &Request, page: &Page) -> Result<CrmReply, LookupError> {
@@ -100,15 +126,7 @@ impl Calls<'_> {
             Page::Asked(request) => self.session.outgoing(request)?,
             Page::Linked(link) => self.session.next_page(first, link)?,
         };
-        self.session.fetch(request, self.kind(), self.part).await
-    }
-
-    fn kind(&self) -> CallKind {
-        if self.part.is_none() {
-            CallKind::Search
-        } else {
-            CallKind::Other
-        }
+        self.session.fetch(request, self.kind, self.part).await
     }
 
     /// Remembers a refusal for good. A refused further page is only a failure, because the part
@@ -143,4 +161,35 @@ impl Calls<'_> {
                 );
             });
     }
+}
+
+/// Adds a page to a list, and returns the next one.
+fn take_page(
+    list: &mut List<Value>,
+    reply: CrmReply,
+    form: &ListForm,
+    (request, pager): (&Request, Option<&Pager>),
+) -> Result<Option<Page>, LookupError> {
+    let (mut body, link) = match reply {
+        CrmReply::Json { body, next } => (body, next),
+        CrmReply::Nobody => return Ok(None),
+        CrmReply::Partial => {
+            list.complete = false;
+            return Ok(None);
+        }
+    };
+    let entries = form.entries(&mut body)?;
+    list.items.extend(entries.items);
+    let Some(pager) = pager else { return Ok(None) };
+    let reply = PageReply {
+        body: &body,
+        link: link.as_deref(),
+        entries: entries.count,
+    };
+    let next = pager.next(request, reply)?;
+    let is_full = pager
+        .size()
+        .is_some_and(|size| entries.count as u64 >= size);
+    list.full_page |= next.is_some() || is_full;
+    Ok(next)
 }

@@ -53,7 +53,7 @@ mod tests {
         let mut reading = pin!(
             List {
                 items: vec![Value::Null; 500],
-                complete: true,
+                ..List::default()
             }
             .read(record)
         );

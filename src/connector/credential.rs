@@ -6,37 +6,66 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::domain::AuthHeader;
-use crate::domain::user::AdditionalInfo;
+use crate::domain::{AuthHeader, Host, User};
 
-/// Headers, each with the pieces that make up its value.
+/// Headers, each with the form of its value, and what else of a credential is sent.
 #[derive(Debug, Clone)]
-pub(crate) struct CredentialForm(Vec<(HeaderName, Vec<CredentialPiece>)>);
+pub(crate) struct CredentialForm {
+    headers: Vec<(HeaderName, HeaderForm)>,
+    /// What requests show elsewhere, such as a key in a parameter.
+    shown: Vec<CredentialPiece>,
+}
+
+/// The form of a header's value: `prefix`, and then the pieces, in base64 if the CRM wants that.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HeaderForm {
+    pub(crate) prefix: String,
+    pub(crate) base64: bool,
+    pub(crate) pieces: Vec<CredentialPiece>,
+}
 
 /// A piece of a header's value.
 #[derive(Debug, Clone)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "built-in CRMs take the header as it came")
-)]
 pub(crate) enum CredentialPiece {
     /// The caller's header, unchanged.
     Header,
     /// The caller's header without its scheme: the `abc` of `Bearer abc`.
     Secret,
-    /// A field of `platform_additional_info`, which the profile's inputs name as well.
-    Info(String),
+    /// The secret in the caller's header: of `Basic`, the decoded text without a last colon; else as
+    /// [`Self::Secret`].
+    Key,
+    /// The caller's id of the user, up to its first dash.
+    UserId,
+    /// A field of `platform_additional_info`, which the profile's inputs name as well, and the keys
+    /// below it.
+    Info(String, Vec<String>),
+    /// The host that the user names.
+    Host,
+    /// A secret of the settings.
+    Configured(SecretString),
+    /// The token that the connector fetches itself.
+    Fetched,
     /// Fixed text.
     Text(String),
 }
+
+/// Stands for the token in a header that is rendered before the token is there. No header may
+/// contain it.
+const TOKEN_MARK: &str = "\u{1}";
 
 /// The headers of a credential. Their values are marked as sensitive.
 #[derive(Clone)]
 pub(super) struct RenderedCredential {
     headers: Vec<(HeaderName, HeaderValue)>,
+    shown: Vec<SecretString>,
+    /// Headers with a token: what stands before and after it.
+    around_token: Vec<(HeaderName, [String; 2])>,
 }
 
 impl fmt::Debug for RenderedCredential {
@@ -63,30 +92,82 @@ impl AsRef<str> for HeaderText<'_> {
 /// The caller's input does not fit the form of the credential: a field is missing, or a value is
 /// not a valid header value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what the caller sent is not a valid credential for this CRM")]
-pub(super) struct NoCredential;
+#[error(
+    "does not make a credential for this CRM: a part is missing, or has characters that no header may have"
+)]
+pub(crate) struct NoCredential;
+
+/// What the pieces of a credential are taken from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CredentialSource<'a> {
+    pub(super) auth: &'a AuthHeader,
+    pub(super) user: &'a User,
+}
 
 impl CredentialForm {
     /// The caller's header, unchanged, as `Authorization`.
     pub(super) fn authorization() -> Self {
-        Self(vec![(AUTHORIZATION, vec![CredentialPiece::Header])])
+        Self::of(vec![(AUTHORIZATION, vec![CredentialPiece::Header])])
     }
 
-    #[cfg(test)]
+    /// Headers made of pieces.
     pub(super) fn of(headers: Vec<(HeaderName, Vec<CredentialPiece>)>) -> Self {
-        Self(headers)
+        let form = |(name, pieces)| {
+            let form = HeaderForm {
+                pieces,
+                ..HeaderForm::default()
+            };
+            (name, form)
+        };
+        Self::of_forms(headers.into_iter().map(form).collect())
     }
 
-    /// Names and values of the headers. A missing field is empty.
+    /// Headers of these forms.
+    pub(super) fn of_forms(headers: Vec<(HeaderName, HeaderForm)>) -> Self {
+        Self {
+            headers,
+            shown: Vec::new(),
+        }
+    }
+
+    /// The same form, with pieces that requests show elsewhere.
+    pub(super) fn showing(self, shown: Vec<CredentialPiece>) -> Self {
+        Self { shown, ..self }
+    }
+
+    /// The field of a request that is to blame if it makes no credential.
+    pub(super) fn field(&self) -> &'static str {
+        let is_info = |piece: &CredentialPiece| matches!(piece, CredentialPiece::Info(..));
+        let reads_info = self
+            .headers
+            .iter()
+            .any(|(_, form)| form.pieces.iter().any(is_info));
+        if reads_info {
+            "user.platform_additional_info"
+        } else {
+            "auth_header"
+        }
+    }
+
+    /// Whether any input makes a credential.
+    pub(super) fn takes_any_header(&self) -> bool {
+        let takes_any = |(_, form): &(HeaderName, HeaderForm)| {
+            form.prefix.is_empty() && matches!(form.pieces.as_slice(), [CredentialPiece::Header])
+        };
+        self.shown.is_empty() && self.headers.iter().all(takes_any)
+    }
+
+    /// Names and values of the headers, and of what is shown elsewhere. A missing field is empty.
     pub(super) fn values<'a>(
         &'a self,
-        auth: &'a AuthHeader,
-        info: &'a AdditionalInfo,
+        from: CredentialSource<'a>,
     ) -> impl Iterator<Item = (&'a str, HeaderText<'a>)> {
-        self.0.iter().map(move |(name, pieces)| {
-            let text = |piece: &'a CredentialPiece| piece.text(auth, info).unwrap_or_default();
-            (name.as_str(), join(pieces, text))
-        })
+        let shown = self.shown.iter();
+        let shown = shown.map(move |piece| ("", piece.text(from).unwrap_or(HeaderText::Whole(""))));
+        self.headers
+            .iter()
+            .map(move |(name, form)| (name.as_str(), form.text(from)))
+            .chain(shown)
     }
 
     /// Renders the headers to send.
@@ -95,68 +176,146 @@ impl CredentialForm {
     /// [`NoCredential`].
     pub(super) fn render(
         &self,
-        auth: &AuthHeader,
-        info: &AdditionalInfo,
+        from: CredentialSource<'_>,
     ) -> Result<RenderedCredential, NoCredential> {
-        let header = |(name, pieces): &(HeaderName, Vec<CredentialPiece>)| {
-            Ok((name.clone(), header_value(pieces, auth, info)?))
+        let (mut headers, mut around_token) = (Vec::new(), Vec::new());
+        for (name, form) in &self.headers {
+            let text = form.checked_text(from)?;
+            match text.as_ref().split_once(TOKEN_MARK) {
+                Some((before, after)) => {
+                    let around = [before.to_owned(), after.to_owned()];
+                    around_token.push((name.clone(), around));
+                }
+                None => headers.push((name.clone(), sensitive(text.as_ref())?)),
+            }
+        }
+        let shown = |piece: &CredentialPiece| {
+            let text = piece.text(from).filter(|text| !text.as_ref().is_empty());
+            Ok(SecretString::from(text.ok_or(NoCredential)?.as_ref()))
         };
         Ok(RenderedCredential {
-            headers: self.0.iter().map(header).collect::<Result<_, _>>()?,
+            headers,
+            around_token,
+            shown: self.shown.iter().map(shown).collect::<Result<_, _>>()?,
         })
     }
 }
 
-fn header_value(
-    pieces: &[CredentialPiece],
-    auth: &AuthHeader,
-    info: &AdditionalInfo,
-) -> Result<HeaderValue, NoCredential> {
-    if pieces.iter().any(|piece| piece.text(auth, info).is_none()) {
-        return Err(NoCredential);
+impl HeaderForm {
+    fn text<'a>(&'a self, from: CredentialSource<'a>) -> HeaderText<'a> {
+        let text = |piece: &'a CredentialPiece| piece.text(from).unwrap_or(HeaderText::Whole(""));
+        if let ([piece], true, false) =
+            (self.pieces.as_slice(), self.prefix.is_empty(), self.base64)
+        {
+            return text(piece);
+        }
+        let mut joined = Zeroizing::new(String::new());
+        for piece in &self.pieces {
+            joined.push_str(text(piece).as_ref());
+        }
+        HeaderText::Joined(Zeroizing::new(if self.base64 {
+            format!("{}{}", self.prefix, STANDARD.encode(joined.as_bytes()))
+        } else {
+            format!("{}{}", self.prefix, joined.as_str())
+        }))
     }
-    let text = join(pieces, |piece| piece.text(auth, info).unwrap_or_default());
-    let mut value = HeaderValue::from_str(text.as_ref()).map_err(|_| NoCredential)?;
+
+    /// The text, if no piece is missing.
+    fn checked_text<'a>(
+        &'a self,
+        from: CredentialSource<'a>,
+    ) -> Result<HeaderText<'a>, NoCredential> {
+        let is_missing =
+            |piece: &CredentialPiece| piece.text(from).is_none_or(|text| text.as_ref().is_empty());
+        if self.pieces.iter().any(is_missing) {
+            return Err(NoCredential);
+        }
+        Ok(self.text(from))
+    }
+}
+
+fn sensitive(text: &str) -> Result<HeaderValue, NoCredential> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| NoCredential)?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-fn join<'a>(
-    pieces: &'a [CredentialPiece],
-    text: impl Fn(&'a CredentialPiece) -> &'a str,
-) -> HeaderText<'a> {
-    match pieces {
-        [piece] => HeaderText::Whole(text(piece)),
-        pieces => HeaderText::Joined(Zeroizing::new(pieces.iter().map(text).collect())),
+impl CredentialPiece {
+    fn text<'a>(&'a self, from: CredentialSource<'a>) -> Option<HeaderText<'a>> {
+        let header = from.auth.expose();
+        let (scheme, secret) = header.split_once(' ').unwrap_or(("", header));
+        let text = match self {
+            Self::Header => header,
+            Self::Secret => secret,
+            Self::Key if scheme.eq_ignore_ascii_case("basic") => return key_of_basic(secret),
+            Self::Key => secret,
+            Self::UserId => from.user.id.split('-').next().unwrap_or_default(),
+            Self::Info(name, below) => {
+                let info = &from.user.info;
+                let Some(text) = info.text(name, below) else {
+                    let number = Zeroizing::new(info.number(name, below)?);
+                    return Some(HeaderText::Joined(number));
+                };
+                text
+            }
+            Self::Host => from.user.host.as_ref().map(Host::as_str)?,
+            Self::Configured(secret) => secret.expose_secret(),
+            Self::Fetched => TOKEN_MARK,
+            Self::Text(text) => text,
+        };
+        Some(HeaderText::Whole(text))
     }
 }
 
-impl CredentialPiece {
-    fn text<'a>(&'a self, auth: &'a AuthHeader, info: &'a AdditionalInfo) -> Option<&'a str> {
-        let header = auth.expose();
-        match self {
-            Self::Header => Some(header),
-            Self::Secret => Some(header.split_once(' ').map_or(header, |(_, secret)| secret)),
-            Self::Info(name) => info.text(name),
-            Self::Text(text) => Some(text),
-        }
-    }
+/// App Connect sends an API key as the user name of `Basic`, with an empty password.
+fn key_of_basic(secret: &str) -> Option<HeaderText<'static>> {
+    let bytes = Zeroizing::new(STANDARD.decode(secret.trim()).ok()?);
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let key = text.strip_suffix(':').unwrap_or(text);
+    Some(HeaderText::Joined(Zeroizing::new(key.to_owned())))
 }
 
 impl RenderedCredential {
+    /// What requests show outside of headers.
+    pub(super) fn shown(&self) -> &[SecretString] {
+        &self.shown
+    }
+
     /// Adds the headers to a request, replacing others with the same names.
-    pub(super) fn add_to(&self, headers: &mut HeaderMap) {
+    ///
+    /// # Errors
+    /// [`NoCredential`] if the token does not fit into a header.
+    pub(super) fn add_to(
+        &self,
+        headers: &mut HeaderMap,
+        token: Option<&SecretString>,
+    ) -> Result<(), NoCredential> {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
+        for (name, [before, after]) in &self.around_token {
+            let token = token.ok_or(NoCredential)?.expose_secret();
+            let text = Zeroizing::new(format!("{before}{token}{after}"));
+            headers.insert(name.clone(), sensitive(&text)?);
+        }
+        Ok(())
+    }
+
+    /// The names of the headers.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let late = self.around_token.iter().map(|(name, _)| name.as_str());
+        let names = self.headers.iter().map(|(name, _)| name.as_str());
+        names.chain(late).collect()
     }
 
     /// The values, as input of a keyed hash.
     pub(super) fn bytes(&self) -> Vec<&[u8]> {
-        self.headers
+        let headers = self.headers.iter().map(|(_, value)| value.as_bytes());
+        let shown = self
+            .shown
             .iter()
-            .map(|(_, value)| value.as_bytes())
-            .collect()
+            .map(|text| text.expose_secret().as_bytes());
+        headers.chain(shown).collect()
     }
 }
 
@@ -165,8 +324,9 @@ mod tests {
     use prost_types::{Struct, Value, value::Kind};
 
     use super::*;
+    use crate::domain::user::{AdditionalInfo, Settings};
 
-    fn info(fields: &[(&str, &str)]) -> AdditionalInfo {
+    fn info(fields: &[(&str, &str)]) -> User {
         let value = |text: &str| Value {
             kind: Some(Kind::StringValue(text.to_owned())),
         };
@@ -177,14 +337,22 @@ mod tests {
             fields: fields.collect(),
         };
         let names: Vec<String> = fields.fields.keys().cloned().collect();
-        AdditionalInfo::only(&fields, &names)
+        User {
+            id: "u".to_owned(),
+            account: String::new(),
+            host: Host::parse("acme.example.com"),
+            region: None,
+            settings: Settings::default(),
+            info: AdditionalInfo::only(&fields, &names),
+        }
     }
 
-    fn rendered(form: &CredentialForm, header: &str, info: &AdditionalInfo) -> Option<String> {
+    fn rendered(form: &CredentialForm, header: &str, user: &User) -> Option<String> {
         let auth = AuthHeader::parse(header).unwrap();
-        let rendered = form.render(&auth, info).ok()?;
+        let source = CredentialSource { auth: &auth, user };
+        let rendered = form.render(source).ok()?;
         let mut headers = HeaderMap::new();
-        rendered.add_to(&mut headers);
+        rendered.add_to(&mut headers, None).unwrap();
         assert!(headers.values().all(HeaderValue::is_sensitive));
         assert!(!format!("{rendered:?}{headers:?}").contains("abc"));
         let lines = headers
@@ -197,6 +365,7 @@ mod tests {
     fn a_credential_is_put_into_the_headers_that_its_form_names() {
         let token = || HeaderName::from_static("x-api-token");
         let user = || HeaderName::from_static("x-user");
+        let mail = || CredentialPiece::Info("mail".to_owned(), Vec::new());
         let none = info(&[]);
         for (form, info, expected) in [
             (
@@ -218,24 +387,18 @@ mod tests {
                             CredentialPiece::Secret,
                         ],
                     ),
-                    (user(), vec![CredentialPiece::Info("mail".to_owned())]),
+                    (user(), vec![mail()]),
                 ]),
                 &info(&[("mail", "ada@example.com")]),
                 Some("x-api-token: key abc\nx-user: ada@example.com\n"),
             ),
             (
-                CredentialForm::of(vec![(
-                    user(),
-                    vec![CredentialPiece::Info("mail".to_owned())],
-                )]),
+                CredentialForm::of(vec![(user(), vec![mail()])]),
                 &none,
                 None,
             ),
             (
-                CredentialForm::of(vec![(
-                    user(),
-                    vec![CredentialPiece::Info("mail".to_owned())],
-                )]),
+                CredentialForm::of(vec![(user(), vec![mail()])]),
                 &info(&[("mail", "a\r\nx-admin: 1")]),
                 None,
             ),
@@ -246,5 +409,61 @@ mod tests {
                 "{form:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_key_is_cut_out_of_the_header_and_what_is_shown_elsewhere_is_part_of_the_tag() {
+        let user = info(&[]);
+        let basic = |text: &str| format!("bAsIc {}", STANDARD.encode(text));
+        for (header, expected) in [
+            (basic("abc:"), Some("abc")),
+            (basic("abc::"), Some("abc:")),
+            (basic("abc:pw"), Some("abc:pw")),
+            ("Bearer abc".to_owned(), Some("abc")),
+            ("abc".to_owned(), Some("abc")),
+            (basic(":"), None),
+            ("Basic not base64".to_owned(), None),
+        ] {
+            let form = CredentialForm::of(Vec::new()).showing(vec![CredentialPiece::Key]);
+            let auth = AuthHeader::parse(header.as_str()).unwrap();
+            let source = CredentialSource {
+                auth: &auth,
+                user: &user,
+            };
+            let rendered = form.render(source).ok();
+            let shown = rendered
+                .as_ref()
+                .map(|form| form.shown()[0].expose_secret());
+            assert_eq!(shown, expected, "{header}");
+            if let Some(rendered) = &rendered {
+                assert_eq!(rendered.bytes(), [expected.unwrap().as_bytes()]);
+            }
+            let tagged: Vec<String> = form
+                .values(source)
+                .map(|(_, text)| text.as_ref().to_owned())
+                .collect();
+            assert_eq!(tagged, [expected.unwrap_or_default()]);
+            assert!(!form.takes_any_header());
+        }
+    }
+
+    #[test]
+    fn a_value_may_be_base64_with_a_scheme_before_it_and_come_from_the_settings() {
+        let form = CredentialForm::of_forms(vec![(
+            AUTHORIZATION,
+            HeaderForm {
+                prefix: "Basic ".to_owned(),
+                base64: true,
+                pieces: vec![
+                    CredentialPiece::Configured(SecretString::from("key")),
+                    CredentialPiece::Text(":".to_owned()),
+                    CredentialPiece::Host,
+                ],
+            },
+        )]);
+        let text = rendered(&form, "Bearer abc", &info(&[])).unwrap();
+        let encoded = STANDARD.encode("key:acme.example.com");
+        assert_eq!(text, format!("authorization: Basic {encoded}\n"));
+        assert!(!format!("{form:?}").contains("\"key"), "{form:?}");
     }
 }

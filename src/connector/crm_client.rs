@@ -5,13 +5,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::group::Groups;
 use super::log_throttle::LogThrottle;
 use super::outbound::Egress;
 use super::profile::Profile;
 use super::readers::Readers;
 use super::refusals::Refusals;
 use super::settings::ConnectorConfig;
+use super::spelling_order::SpellingOrder;
 use super::tally::CallMetrics;
+use super::token::TokenSource;
 use crate::budget::{Budget, CallKind};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -34,6 +37,8 @@ pub(crate) struct CallLimits {
 /// The client of one connector. It opens sessions.
 #[derive(Clone)]
 pub(crate) struct CrmClient {
+    /// The connector's name in the settings.
+    pub(super) name: Arc<str>,
     pub(super) egress: Egress,
     pub(super) limits: CallLimits,
     pub(super) profile: Arc<Profile>,
@@ -43,6 +48,10 @@ pub(crate) struct CrmClient {
     pub(super) log_throttle: Arc<LogThrottle>,
     pub(super) refusals: Arc<Refusals>,
     pub(super) readers: Arc<Readers>,
+    pub(super) groups: Arc<Groups>,
+    pub(super) spelling_order: Arc<SpellingOrder>,
+    /// The token, if the connector fetches one.
+    pub(super) token: Option<Arc<TokenSource>>,
 }
 
 impl fmt::Debug for CrmClient {
@@ -63,7 +72,10 @@ impl CrmClient {
         metrics: &Arc<Metrics>,
         config: &ConnectorConfig,
     ) -> Self {
+        let token = config.connector.profile().token.clone();
+        let token = token.map(|request| TokenSource::new(request, config.base_url.as_ref()));
         Self {
+            name: config.name.as_str().into(),
             egress,
             limits,
             profile: Arc::clone(config.connector.profile()),
@@ -73,6 +85,9 @@ impl CrmClient {
             log_throttle: Arc::default(),
             refusals: Arc::default(),
             readers: Arc::default(),
+            groups: Arc::default(),
+            spelling_order: Arc::default(),
+            token: token.map(Arc::new),
         }
     }
 

@@ -51,7 +51,14 @@ impl Details {
     ) -> Self {
         let urgencies =
             [lane, lane.max(Lane::Revalidate)].map(|lane| Arc::new(Urgency::new(lane, None)));
-        let size = connector.profile().contacts_at_once;
+        let profile = connector.profile();
+        // The same calls serve the rest as well.
+        let urgent = if profile.shares_details {
+            found.contacts.len()
+        } else {
+            urgent
+        };
+        let size = profile.contacts_at_once;
         let loading = FuturesUnordered::<BoxFuture<'static, _>>::new();
         for group in groups(found.contacts.len(), urgent, size) {
             let crm = crm.at(&urgencies[usize::from(group.start >= urgent)]);

@@ -3,7 +3,6 @@
 //! Success is 200 with `{LIST: [...], "next_page": number or null}`, every refusal has an `error`
 //! (`src/example_crm`). Its default quota is 50 calls a second for each user.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,7 +10,8 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 
 use super::calls::Calls;
-use super::pages::Pager;
+use super::pages::{Pager, Parameter};
+use super::path::Path;
 use super::profile::{Profile, documented_quota};
 use super::record::{Enrichment, List, Record};
 use super::request::Request;
@@ -19,22 +19,6 @@ use super::success::ListForm;
 use super::{Connector, CrmSession, Search};
 use crate::domain::json::{text, texts};
 use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
-
-const CONTACTS: ListForm = ListForm {
-    list: Cow::Borrowed("/contacts"),
-    null_is_empty: false,
-    success: None,
-};
-const DEALS: ListForm = ListForm {
-    list: Cow::Borrowed("/deals"),
-    null_is_empty: false,
-    success: None,
-};
-const PAGES: Pager = Pager::Offset {
-    at: Cow::Borrowed("/next_page"),
-    parameter: Cow::Borrowed("page"),
-    more: None,
-};
 
 /// Speaks the API of `contactd example-crm`.
 #[derive(Debug)]
@@ -70,7 +54,7 @@ impl Connector for ExampleConnector {
         search: &Search<'_>,
     ) -> Result<List<Record>, LookupError> {
         match search {
-            Search::Number(phone) => contacts(crm, "phone", phone).await,
+            Search::Number(number) => contacts(crm, "phone", number.text()).await,
             Search::Extension(extension) => {
                 let extension = extension.to_string();
                 let records = contacts(crm, "extension", &extension).await?;
@@ -91,13 +75,13 @@ impl Connector for ExampleConnector {
 
 async fn contacts(crm: &CrmSession, field: &str, value: &str) -> Result<List<Record>, LookupError> {
     let path = ["api", "v1", "contacts"];
-    let items = list(crm.search(), &path, &[(field, value)], &CONTACTS).await?;
+    let items = list(crm.search(), &path, &[(field, value)], "contacts").await?;
     Ok(items.read(record).await)
 }
 
 async fn deals(crm: &CrmSession, contact: &Contact) -> Enrichment {
     let path = ["api", "v1", "contacts", &contact.id, "deals"];
-    let deals = list(crm.part("deals", Some(&contact.id)), &path, &[], &DEALS).await;
+    let deals = list(crm.part("deals", Some(&contact.id)), &path, &[], "deals").await;
     let choice = |deal: Value| json!({"const": deal["id"], "title": deal["title"]});
     let mut enrichment = Enrichment::default();
     enrichment.add(
@@ -112,10 +96,18 @@ async fn list(
     calls: Calls<'_>,
     path: &[&str],
     query: &[(&str, &str)],
-    form: &ListForm,
+    list: &str,
 ) -> Result<List<Value>, LookupError> {
     let first = Request::get(path, query).with_parameter("page", "1".to_owned());
-    calls.list(first, form, &PAGES).await
+    let pager = Pager::Cursor {
+        at: Path::of_keys(&["next_page"]),
+        is_number: true,
+        to: Parameter::Query("page".to_owned()),
+        more: None,
+    };
+    calls
+        .list(first, &ListForm::objects(&[list]), Some(&pager))
+        .await
 }
 
 pub(super) fn record(item: &Value) -> Record {
@@ -132,6 +124,7 @@ pub(super) fn record(item: &Value) -> Record {
             last_activity: text(item.get("last_activity_at")),
             additional_info: Map::new(),
             quality: MatchQuality::Unverified,
+            kept: Vec::new(),
         },
     }
 }

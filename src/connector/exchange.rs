@@ -11,6 +11,7 @@ use http::StatusCode;
 use http::header::{HeaderName, LOCATION};
 use serde_json::Value;
 
+use super::body::{failure_of, read};
 use super::headers;
 use super::http_client::{HttpClient, HttpRequest, HttpResponse, TransportError};
 use super::part::DetailsPart;
@@ -21,13 +22,11 @@ use super::reply_class::{self, ReplyClass, ReplyFacts, ReplyMeaning, ReplyRule};
 use super::session::CrmSession;
 use super::spent::Granted;
 use super::tally::CallTally;
+use super::witness::{CallSeen, Ending, Event, ReplySeen};
 use crate::budget::CallKind;
 use crate::clock::{self, Instant};
 use crate::domain::LookupError;
 use crate::domain::error::{BadReply, Unavailable};
-
-/// The most memory reserved for a reply before it arrives, whatever length it announces.
-const FIRST_ROOM: usize = 64 * 1024;
 
 /// Trace context (W3C).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -46,8 +45,12 @@ const TIMEOUT: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 /// What a CRM replied to one request, except a failure.
 #[derive(Debug)]
 pub(super) enum CrmReply {
-    /// The body of a reply that may be a success.
-    Json(Value),
+    /// A reply that may be a success.
+    Json {
+        body: Value,
+        /// The target of its `Link` header with `rel="next"`.
+        next: Option<String>,
+    },
     /// There are no such records.
     Nobody,
     /// The CRM cannot answer this call, but it answers others.
@@ -76,6 +79,10 @@ impl CrmSession {
         if let Some(refusal) = part.and_then(|part| self.known_refusal(part)) {
             return Err(refusal);
         }
+        if self.is_dry() {
+            self.show(|| self.call_seen(&request, kind, Ending::Dry));
+            return Ok(CrmReply::Nobody);
+        }
         for _ in 0..=MAX_REDIRECTS {
             match Box::pin(self.call(&request, kind)).await? {
                 Exchanged::Reply(answer) => return Ok(answer),
@@ -91,6 +98,12 @@ impl CrmSession {
         let egress = &self.find.client.egress;
         let first = self.call_once(request, kind, &egress.client).await;
         let Err(failure) = first else { return first };
+        if failure == LookupError::CrmUnauthenticated
+            && let Some(token) = &self.find.client.token
+            && token.refused().await
+        {
+            return self.call_once(request, kind, &egress.client).await;
+        }
         let Some(repeat) = Repeat::of(&failure, self.urgency.deadline()) else {
             return Err(failure);
         };
@@ -116,34 +129,53 @@ impl CrmSession {
         if !self.find.client.egress.allows(&request.url) {
             return Err(LookupError::CrmUnavailable(Unavailable::NotPublic));
         }
+        let token = match &self.find.client.token {
+            Some(token) => Some(token.get(client, self.call_timeout()).await?),
+            None => None,
+        };
+        let mut request = request.clone();
+        let added = self
+            .find
+            .credential
+            .add_to(&mut request.headers, token.as_ref());
+        added.map_err(|_| LookupError::CrmUnauthenticated)?;
         let granted = self.find.spent.acquire(kind, &self.urgency).await?;
         let span = self.find.span.call("crm call");
         let mut tally = CallTally::begin(&self.find.client.call_metrics, span);
         tally.span.set("lane", self.urgency.lane().label());
         let number = i64::try_from(granted.number + 1).unwrap_or(i64::MAX);
         tally.span.set("call", number);
-        Box::pin(self.exchange(client, request, granted, &mut tally)).await
+        Box::pin(self.exchange(client, (&request, kind), granted, &mut tally)).await
+    }
+
+    fn call_timeout(&self) -> Duration {
+        self.find.client.limits.call_timeout.min(LONGEST_CALL)
     }
 
     async fn exchange(
         &self,
         client: &HttpClient,
-        request: &HttpRequest,
+        (request, kind): (&HttpRequest, CallKind),
         granted: Granted,
         tally: &mut CallTally<'_>,
     ) -> Result<Exchanged, LookupError> {
-        let until = clock::now() + self.find.client.limits.call_timeout.min(LONGEST_CALL);
+        let until = clock::now() + self.call_timeout();
         let sending = self.send(client, request.clone(), tally);
         let response = match clock::timeout_at(until, sending).await {
             Some(Ok(response)) => response,
             Some(Err(failure)) => {
+                self.show(|| self.call_seen(request, kind, Ending::Failed(&failure)));
                 self.find.spent.broke(granted).await;
                 return Err(failure);
             }
             // The request may still arrive.
-            None => return Err(TIMEOUT),
+            None => {
+                self.show(|| self.call_seen(request, kind, Ending::Failed(&TIMEOUT)));
+                return Err(TIMEOUT);
+            }
         };
-        self.receive(request, response, until, granted, tally).await
+        self.receive((request, kind), response, until, granted, tally)
+            .await
     }
 
     /// Sends a request with the credential and the trace context.
@@ -153,7 +185,6 @@ impl CrmSession {
         mut request: HttpRequest,
         tally: &CallTally<'_>,
     ) -> Result<HttpResponse, LookupError> {
-        self.find.credential.add_to(&mut request.headers);
         if let Some(traceparent) = tally.span.traceparent().and_then(|text| text.parse().ok()) {
             request.headers.insert(TRACEPARENT, traceparent);
         }
@@ -167,7 +198,7 @@ impl CrmSession {
     /// Reads a reply, and reports its hints to the quota.
     async fn receive(
         &self,
-        request: &HttpRequest,
+        (request, kind): (&HttpRequest, CallKind),
         response: HttpResponse,
         until: Instant,
         granted: Granted,
@@ -182,17 +213,30 @@ impl CrmSession {
         let moved = status
             .is_redirection()
             .then(|| self.moved(request, &response));
+        let next = headers::next_link(response.headers());
+        let fields = response.headers().clone();
         let body = self.body(response, until, tally).await;
         let facts = ReplyFacts {
             status: status.as_u16(),
             headers: &hint,
+            fields: &fields,
             body: body.as_ref().ok(),
         };
         let meaning = reply_class::read(&profile.replies, facts);
+        self.show(|| {
+            let reply = ReplySeen {
+                status: status.as_u16(),
+                headers: &fields,
+                body: body.as_ref().ok(),
+                bytes: tally.bytes,
+                failure: meaning.failure().or_else(|| body.as_ref().err().cloned()),
+            };
+            self.call_seen(request, kind, Ending::Reply(reply))
+        });
         self.find.spent.observe(granted, &meaning.hint).await;
         match moved {
             Some(moved) => moved.map(Exchanged::MovedTo),
-            None => reply_of(meaning, body).map(Exchanged::Reply),
+            None => reply_of(meaning, body, next).map(Exchanged::Reply),
         }
     }
 
@@ -219,6 +263,7 @@ impl CrmSession {
         let declared = headers::encoding(response.headers());
         let reading = async {
             let body = read(response, limit).await?;
+            tally.bytes = body.len();
             tally.replied(status);
             let turn = self.reading_turn();
             client.readers.read(turn, body, declared, limit).await
@@ -226,6 +271,23 @@ impl CrmSession {
         clock::timeout_at(until, reading)
             .await
             .unwrap_or(Err(TIMEOUT))
+    }
+
+    fn call_seen<'e>(
+        &'e self,
+        request: &'e HttpRequest,
+        kind: CallKind,
+        ending: Ending<'e>,
+    ) -> Event<'e> {
+        Event::Call(CallSeen {
+            kind,
+            method: request.method.name(),
+            url: &request.url,
+            headers: &request.headers,
+            credential: self.find.credential.names(),
+            body: &request.body,
+            ending,
+        })
     }
 
     /// The turn in which a reply is read.
@@ -261,12 +323,13 @@ impl CrmSession {
 fn reply_of(
     meaning: ReplyMeaning,
     body: Result<Value, LookupError>,
+    next: Option<String>,
 ) -> Result<CrmReply, LookupError> {
     match (meaning.failure(), meaning.class) {
         (Some(failure), _) => Err(failure),
         (None, ReplyClass::Nobody) => Ok(CrmReply::Nobody),
         (None, ReplyClass::Partial) => Ok(CrmReply::Partial),
-        (None, _) => body.map(CrmReply::Json),
+        (None, _) => body.map(|body| CrmReply::Json { body, next }),
     }
 }
 
@@ -285,30 +348,4 @@ fn size_of_body(rules: &[ReplyRule], status: u16) -> BodySize {
     } else {
         BodySize::Nothing
     }
-}
-
-/// Reads a body up to the limit. Sizes are after decompression, so that a small compressed body
-/// cannot expand without a limit.
-async fn read(mut response: HttpResponse, limit: usize) -> Result<Vec<u8>, LookupError> {
-    let announced = response.content_length().unwrap_or(0);
-    if announced > limit as u64 {
-        return Err(LookupError::CrmBadReply(BadReply::TooLarge));
-    }
-    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(FIRST_ROOM));
-    while let Some(chunk) = response.chunk().await.map_err(failure_of)? {
-        if body.len() + chunk.len() > limit {
-            return Err(LookupError::CrmBadReply(BadReply::TooLarge));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-fn failure_of(error: TransportError) -> LookupError {
-    LookupError::CrmUnavailable(match error {
-        TransportError::Encoding => return LookupError::CrmBadReply(BadReply::Encoding),
-        TransportError::NotPublic => Unavailable::NotPublic,
-        TransportError::Connect => Unavailable::Connect,
-        TransportError::Broken | TransportError::TooMuch => Unavailable::Broken,
-    })
 }

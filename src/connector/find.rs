@@ -3,11 +3,13 @@
 
 use super::cpu_share::CpuShare;
 use super::judge::{Judge, Judged, SearchedParty};
-use super::profile::{Profile, StopRule};
+use super::profile::StopRule;
 use super::record::List;
-use super::{Connector, CrmSession, Search};
+use super::spelling_order::OrderKey;
+use super::witness::Event;
+use super::{Connector, CrmSession, NumberSearch, Search};
 use crate::domain::phone::Sought;
-use crate::domain::{Contact, LookupError, NumberFormat, Party, Region, Variants};
+use crate::domain::{Contact, GroupTag, LookupError, NumberFormat, Party, Region, Variants};
 
 /// Whom to search for, and how.
 #[derive(Debug)]
@@ -18,33 +20,8 @@ pub(crate) struct SearchPlan<'a> {
     pub(crate) formats: &'a [NumberFormat],
     /// The regions in which the CRM's phone fields were typed, if they are known.
     pub(crate) regions: &'a [Region],
-}
-
-impl SearchPlan<'_> {
-    fn searched_party(&self) -> SearchedParty<'_> {
-        match self.party {
-            Party::Number(number) => SearchedParty::Number(Sought::new(number, self.regions)),
-            Party::Extension(_) => SearchedParty::Extension,
-        }
-    }
-
-    /// The texts to search for; none for an extension.
-    fn variants(&self, profile: &Profile) -> Option<Variants> {
-        match &self.party {
-            Party::Number(number) => Some(Variants::new(number, &profile.spellings, self.formats)),
-            Party::Extension(_) => None,
-        }
-    }
-
-    fn searches<'v>(&self, variants: Option<&'v Variants>) -> Vec<Search<'v>> {
-        match self.party {
-            Party::Number(_) => {
-                let texts = variants.into_iter().flat_map(Variants::iter);
-                texts.map(Search::Number).collect()
-            }
-            Party::Extension(extension) => vec![Search::Extension(extension)],
-        }
-    }
+    /// Searches of one group may be made in one call.
+    pub(crate) group: GroupTag,
 }
 
 /// What a CRM answered.
@@ -67,14 +44,39 @@ pub(crate) async fn search(
     crm: &CrmSession,
     plan: &SearchPlan<'_>,
 ) -> Result<Found, LookupError> {
-    let (profile, most) = (connector.profile(), crm.limits().contacts);
-    let variants = plan.variants(profile);
-    let (mut judge, mut accepted) = (Judge::new(plan.searched_party(), most), List::default());
-    for search in plan.searches(variants.as_ref()) {
-        let records = connector.search(crm, &search).await?;
-        accept(&mut accepted, judge.all(records).await).await;
-        if profile.stop == StopRule::AtFirstContact && !accepted.items.is_empty() {
-            break;
+    let most = crm.limits().contacts;
+    let mut accepted = List::default();
+    match plan.party {
+        Party::Number(number) => {
+            let sought = Sought::new(number, plan.regions);
+            let variants = Variants::new(&number, &connector.profile().spellings, plan.formats);
+            let mut judge = Judge::new(SearchedParty::Number(&sought), most);
+            let key = OrderKey::new(crm.scope(), plan.formats);
+            let order = crm.spelling_order().of(key, &variants);
+            for asked in 1..=order.len() {
+                let search = NumberSearch::new(&variants, &sought, &order[..asked])
+                    .with_formats(plan.formats);
+                let groups = crm.groups();
+                let records = groups
+                    .search(connector, crm, plan, (number, search))
+                    .await?;
+                let so_far = accepted.items.len();
+                accept(crm, &mut accepted, judge.all(records).await).await;
+                if accepted.items.len() > so_far {
+                    crm.spelling_order().found(key, &variants, order[asked - 1]);
+                    crm.count_search_that_found(asked);
+                }
+                match connector.profile().stop {
+                    StopRule::AtFirstContact if accepted.items.is_empty() => {}
+                    StopRule::Never => {}
+                    StopRule::AtFirstContact | StopRule::AfterOneSearch => break,
+                }
+            }
+        }
+        Party::Extension(extension) => {
+            let records = connector.search(crm, &Search::Extension(extension)).await?;
+            let mut judge = Judge::new(SearchedParty::Extension, most);
+            accept(crm, &mut accepted, judge.all(records).await).await;
         }
     }
     Ok(served(accepted, most))
@@ -82,11 +84,15 @@ pub(crate) async fn search(
 
 /// Keeps the records that are the party. The others are dropped one by one, because dropping many
 /// at once blocks the thread for long.
-async fn accept(accepted: &mut List<Judged>, judged: List<Judged>) {
+async fn accept(crm: &CrmSession, accepted: &mut List<Judged>, judged: List<Judged>) {
     accepted.complete &= judged.complete;
     let mut share = CpuShare::begin();
     for judged in judged.items {
         share.yield_if_used().await;
+        crm.show(|| Event::Judged {
+            record: &judged.record,
+            verdict: judged.verdict,
+        });
         if judged.verdict.quality().is_some() {
             accepted.items.push(judged);
         }

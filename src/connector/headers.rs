@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use encoding_rs::Encoding;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, LINK, RETRY_AFTER};
 
 use crate::budget::RateHint;
 use crate::domain::Timestamp;
@@ -123,6 +123,24 @@ fn parameter<'a>(header: &'a str, names: [&str; 2]) -> Option<&'a str> {
     pairs.find_map(|(key, value)| names.contains(&key.trim()).then(|| value.trim()))
 }
 
+/// The target of the link with `rel="next"` (RFC 8288).
+#[must_use]
+pub(crate) fn next_link(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(LINK).iter();
+    let links = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(",<").flat_map(|part| part.split(", <")));
+    let next = |link: &str| {
+        let (target, parameters) = link.trim().trim_start_matches('<').split_once('>')?;
+        let is_next = parameters.split(';').any(|parameter| {
+            let parameter = parameter.trim().to_ascii_lowercase();
+            matches!(parameter.as_str(), "rel=\"next\"" | "rel=next")
+        });
+        is_next.then(|| target.to_owned())
+    };
+    links.into_iter().find_map(next)
+}
+
 /// The encoding that `Content-Type` declares for the body.
 #[must_use]
 pub(crate) fn encoding(headers: &HeaderMap) -> Option<&'static Encoding> {
@@ -144,6 +162,25 @@ mod tests {
 
     /// Sun, 06 Nov 1994 08:49:37 GMT
     const NOW: Timestamp = Timestamp(784_111_777_000);
+
+    #[test]
+    fn the_next_page_is_the_link_with_that_relation() {
+        for (value, expected) in [
+            (
+                "<https://a.example/x?page=2>; rel=\"next\"",
+                Some("https://a.example/x?page=2"),
+            ),
+            (
+                "</1>; rel=\"prev\", </3>; rel=next; title=\"a\"",
+                Some("/3"),
+            ),
+            ("</1>; rel=\"prev\"", None),
+            ("nonsense", None),
+        ] {
+            let headers = HeaderMap::from_iter([(LINK, value.parse().unwrap())]);
+            assert_eq!(next_link(&headers).as_deref(), expected, "{value}");
+        }
+    }
 
     #[test]
     fn retry_after_is_read_as_seconds_and_as_a_date() {

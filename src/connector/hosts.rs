@@ -43,16 +43,6 @@ impl HostPattern {
     }
 }
 
-/// Parses the literal patterns of a built-in CRM.
-#[expect(
-    clippy::expect_used,
-    reason = "literals of this program, read by every test"
-)]
-pub(super) fn host_patterns(texts: &[&str]) -> Vec<HostPattern> {
-    let pattern = |text: &&str| text.parse().expect("a built-in host pattern is valid");
-    texts.iter().map(pattern).collect()
-}
-
 impl std::fmt::Display for HostPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(

@@ -142,7 +142,7 @@ pub(super) struct HttpRequest {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
-    /// Empty for a GET.
+    /// Usually empty for a GET.
     pub(super) body: Bytes,
 }
 

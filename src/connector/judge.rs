@@ -23,7 +23,7 @@ pub(super) struct Judged {
 
 /// Whether a record is the party. Fields are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RecordVerdict {
+pub(crate) enum RecordVerdict {
     /// This phone field is certainly the number.
     Exact { field: usize },
     /// This phone field is very probably the number.
@@ -36,7 +36,7 @@ pub(super) enum RecordVerdict {
 
 /// Why a record is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DropReason {
+pub(crate) enum DropReason {
     /// It has no id that can be used again.
     NoUsableId,
     /// All its phone fields are other numbers.
@@ -49,7 +49,7 @@ pub(super) enum DropReason {
 
 impl RecordVerdict {
     /// The quality of a record that is served; `None` if it is dropped.
-    pub(super) fn quality(self) -> Option<MatchQuality> {
+    pub(crate) fn quality(self) -> Option<MatchQuality> {
         match self {
             Self::Exact { .. } => Some(MatchQuality::Exact),
             Self::Likely { .. } => Some(MatchQuality::Likely),
@@ -70,7 +70,7 @@ impl RecordVerdict {
 /// What phone fields are compared with.
 pub(super) enum SearchedParty<'a> {
     /// A number.
-    Number(Sought<'a>),
+    Number(&'a Sought<'a>),
     /// An extension. The CRM compares it itself, so every field counts as a match.
     Extension,
 }
@@ -118,16 +118,19 @@ impl<'a> Judge<'a> {
             complete &= !judged.verdict.is_loss();
             items.push(judged);
         }
-        List { items, complete }
+        List {
+            items,
+            complete,
+            ..List::default()
+        }
     }
 
     async fn one(&mut self, mut record: Record, share: &mut CpuShare) -> Judged {
-        let (mut verdict, mut extensions) = (
-            RecordVerdict::Dropped(DropReason::NoUsableId),
-            String::new(),
-        );
-        if bounds::record(&mut record) {
-            (verdict, extensions) = self.compare(&record.phones, share).await;
+        let is_usable = bounds::record(&mut record);
+        let (mut verdict, extensions) = self.compare(&record.phones, share).await;
+        // Somebody else's record is no loss, whatever it lacks.
+        if verdict.quality().is_some() && !is_usable {
+            verdict = RecordVerdict::Dropped(DropReason::NoUsableId);
         }
         if let Some(quality) = verdict.quality() {
             record.contact.quality = quality;
@@ -212,10 +215,11 @@ mod tests {
     async fn judged(records: Vec<Record>, most: usize) -> List<Judged> {
         let regions = [Region::parse("US").unwrap()];
         let number = E164::parse(NUMBER, None).unwrap();
-        let party = SearchedParty::Number(Sought::new(number, &regions));
+        let sought = Sought::new(number, &regions);
+        let party = SearchedParty::Number(&sought);
         let list = List {
             items: records,
-            complete: true,
+            ..List::default()
         };
         Judge::new(party, most).all(list).await
     }

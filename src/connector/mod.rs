@@ -21,13 +21,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::{Contact, Extension, LookupError, WhoAmI};
+use crate::domain::phone::Sought;
+use crate::domain::{Contact, Extension, LookupError, NumberFormat, Variant, Variants, WhoAmI};
 
 mod addresses;
+mod base;
+mod body;
 mod bounds;
 mod built_in;
 mod calls;
-mod clio;
 mod cpu_share;
 mod credential;
 mod crm_client;
@@ -35,7 +37,9 @@ mod details;
 mod dns;
 mod example;
 mod exchange;
+mod file;
 mod find;
+mod group;
 mod headers;
 mod heads;
 mod hosts;
@@ -46,7 +50,7 @@ mod mend;
 mod outbound;
 mod pages;
 mod part;
-mod pipedrive;
+mod path;
 mod platform;
 mod profile;
 mod readers;
@@ -59,32 +63,48 @@ mod reply_class;
 mod request;
 mod session;
 mod settings;
+mod sheet;
+mod spelling_order;
 mod spent;
 mod success;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod token;
+mod witness;
 
+pub(crate) use base::BaseError;
 pub(crate) use built_in::built_in;
+pub(crate) use built_in::embedded;
 pub use built_in::kinds;
 pub(crate) use crm_client::{CallLimits, CrmClient};
 pub(crate) use details::Details;
 pub use dns::Dns;
+pub(crate) use file::{Secrets, SpecFault, SpecKind, read_spec, secret_names};
 pub(crate) use find::{Found, SearchPlan, search};
+use group::GroupResult;
 pub(crate) use hosts::HostPattern;
-pub(crate) use log_throttle::LogThrottle;
+pub(crate) use judge::{DropReason, RecordVerdict};
 pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;
 pub(crate) use profile::Profile;
-use record::{Enrichment, List, Record};
+pub(crate) use record::Record;
+use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
+pub(crate) use sheet::{Calls as CallCount, RequestSheet, Sheet};
+pub(crate) use witness::{CallSeen, Ending, Event, ReplySeen, Witness};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
 #[async_trait]
 pub(crate) trait Connector: Send + Sync + fmt::Debug {
     /// The CRM's properties.
     fn profile(&self) -> &Arc<Profile>;
+
+    /// What the connector is and what it costs, for people.
+    fn sheet(&self) -> Sheet {
+        Sheet::of(self.profile())
+    }
 
     /// Asks the CRM whose the session's credential is, in one call. `None` if the reply names no
     /// user. Only called if [`Profile::names_users`].
@@ -99,6 +119,16 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
         search: &Search<'_>,
     ) -> Result<List<Record>, LookupError>;
 
+    /// Searches for many numbers at once, each in all its spellings. Returns one result for each
+    /// number, in their order. Only used if [`Profile::numbers_at_once`] is more than 1.
+    async fn search_many(
+        &self,
+        _: &CrmSession,
+        searches: &[NumberSearch<'_>],
+    ) -> Result<Vec<GroupResult>, LookupError> {
+        Ok(searches.iter().map(|_| GroupResult::Alone).collect())
+    }
+
     /// Loads the details that the call form offers for these contacts of one answer. There are at
     /// most [`Profile::contacts_at_once`] contacts. Returns one [`Enrichment`] for each, in their
     /// order. A failure makes an enrichment incomplete and is not an error: a contact without its
@@ -109,12 +139,87 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
 }
 
 /// What one call of [`Connector::search`] asks for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Search<'a> {
     /// A number, in one of its spellings.
-    Number(&'a str),
+    Number(NumberSearch<'a>),
     /// An internal extension. Only used if [`Profile::finds_extensions`].
     Extension(Extension),
+}
+
+/// A search for a number in one of its spellings.
+#[derive(Clone, Copy)]
+pub(crate) struct NumberSearch<'a> {
+    variants: &'a Variants,
+    sought: &'a Sought<'a>,
+    at: usize,
+    /// The positions that were asked for before.
+    earlier: &'a [usize],
+    formats: &'a [NumberFormat],
+}
+
+impl<'a> NumberSearch<'a> {
+    /// The search for the spelling at the last of these positions. The others were asked for
+    /// before.
+    pub(crate) fn new(variants: &'a Variants, sought: &'a Sought<'a>, asked: &'a [usize]) -> Self {
+        let (at, earlier) = asked
+            .split_last()
+            .map_or((0, asked), |(at, rest)| (*at, rest));
+        Self {
+            variants,
+            sought,
+            at,
+            earlier,
+            formats: &[],
+        }
+    }
+
+    /// The same search, with the user's formats.
+    pub(crate) fn with_formats(self, formats: &'a [NumberFormat]) -> Self {
+        Self { formats, ..self }
+    }
+
+    /// The user's formats.
+    fn formats(&self) -> &'a [NumberFormat] {
+        self.formats
+    }
+
+    /// The spelling.
+    pub(crate) fn text(&self) -> &'a str {
+        self.variants
+            .all()
+            .get(self.at)
+            .map_or("", |variant| &variant.text)
+    }
+
+    /// All spellings of the number.
+    fn variants(&self) -> &'a Variants {
+        self.variants
+    }
+
+    /// Whether nothing was asked for before.
+    fn is_first(&self) -> bool {
+        self.earlier.is_empty()
+    }
+
+    /// Whether this form of the number was not asked for before.
+    fn is_new_form(&self) -> bool {
+        let all = self.variants.all();
+        let form = |at: usize| all.get(at).map(|variant| variant.number);
+        self.earlier.iter().all(|at| form(*at) != form(self.at))
+    }
+
+    /// The spelling, and the form of the number that it spells.
+    fn variant(&self) -> Option<&'a Variant> {
+        self.variants.all().get(self.at)
+    }
+
+    /// Whether one of these phone fields is the number.
+    fn is_in(&self, phones: &[String]) -> bool {
+        phones
+            .iter()
+            .any(|phone| self.sought.find_in(phone).is_some())
+    }
 }
 
 impl fmt::Debug for Search<'_> {

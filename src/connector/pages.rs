@@ -1,34 +1,56 @@
-//! How a CRM's list continues: by a link, a cursor, or an offset in the reply.
+//! How a CRM's list continues: by a link, by a cursor in the reply, or by counting.
 //!
-//! Defines the three forms. If the field about further pages cannot be read, that is a failure,
-//! because it is unknown whether there are any (`success.rs`).
-
-use std::borrow::Cow;
+//! If the field about further pages cannot be read, that is a failure, because it is unknown whether
+//! there are any (`success.rs`).
 
 use serde_json::Value;
 
+use super::path::Path;
 use super::request::Request;
 use super::success::{is_true, next_number, next_text};
 use crate::domain::LookupError;
-use crate::domain::error::BadReply;
+use crate::domain::json::text;
 
-/// How a reply says that its list continues. Positions are JSON pointers.
+/// How a list continues.
 #[derive(Debug, Clone)]
 pub(super) enum Pager {
-    /// A link to the next page, absent on the last one.
-    Link { at: Cow<'static, str> },
-    /// A text for a request parameter, absent on the last page.
+    /// A link to the next page in the reply, absent on the last one.
+    Link { at: Path },
+    /// The `Link` header with `rel="next"` (RFC 8288).
+    LinkHeader,
+    /// A text, or else a number, for a parameter, absent on the last page. The list also ends if
+    /// the flag `more` is configured and false.
     Cursor {
-        at: Cow<'static, str>,
-        parameter: Cow<'static, str>,
+        at: Path,
+        is_number: bool,
+        to: Parameter,
+        more: Option<Path>,
     },
-    /// A number for a request parameter: the next page or its first item. The list ends if the
-    /// number is absent, or if the flag `more` is configured and false.
-    Offset {
-        at: Cow<'static, str>,
-        parameter: Cow<'static, str>,
-        more: Option<Cow<'static, str>>,
+    /// The number of entries to skip.
+    Offset { to: Parameter, count: PageCount },
+    /// The number of the page.
+    Page {
+        to: Parameter,
+        count: PageCount,
+        /// The number of the first page.
+        first: u64,
     },
+}
+
+/// When a list that is paged by counting ends: with a page of fewer entries than this, or if the
+/// flag is configured and false.
+#[derive(Debug, Clone)]
+pub(super) struct PageCount {
+    pub(super) size: u64,
+    pub(super) more: Option<Path>,
+}
+
+/// Where a request says which page is asked for.
+#[derive(Debug, Clone)]
+pub(super) enum Parameter {
+    Query(String),
+    /// A member of the body, by the keys that lead to it.
+    Body(Vec<String>),
 }
 
 /// One page of a list.
@@ -40,46 +62,114 @@ pub(super) enum Page {
     Linked(String),
 }
 
-impl Pager {
-    /// The page after `reply`, in the list that `request` asks for.
-    ///
-    /// # Errors
-    /// [`BadReply::Shape`] if it cannot be determined whether there is one.
-    pub(super) fn next(
-        &self,
-        request: &Request,
-        reply: &Value,
-    ) -> Result<Option<Page>, LookupError> {
-        let with = |parameter: &str, value: String| {
-            Page::Asked(request.clone().with_parameter(parameter, value))
-        };
+/// What of a reply decides whether there is a further page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PageReply<'a> {
+    pub(super) body: &'a Value,
+    /// The target of the `Link` header with `rel="next"`.
+    pub(super) link: Option<&'a str>,
+    /// Entries of the page.
+    pub(super) entries: usize,
+}
+
+impl Page {
+    /// A text that is the same for the same page.
+    pub(super) fn fingerprint(&self) -> String {
         match self {
-            Self::Link { at } => Ok(next_text(reply, at)?.map(Page::Linked)),
-            Self::Cursor { at, parameter } => {
-                let cursor = next_text(reply, at)?;
-                Ok(cursor.map(|cursor| with(parameter, cursor)))
+            Self::Asked(request) => {
+                let body = request.json().map(Value::to_string);
+                format!("{:?} {}", request.query(), body.unwrap_or_default())
             }
-            Self::Offset {
-                at,
-                parameter,
-                more,
-            } => {
-                let offset = offset(reply, at, more.as_deref())?;
-                Ok(offset.map(|offset| with(parameter, offset)))
-            }
+            Self::Linked(link) => link.clone(),
         }
     }
 }
 
-/// The next offset. If the CRM has a flag for further pages and it is set, the offset is required.
-fn offset(reply: &Value, at: &str, more: Option<&str>) -> Result<Option<String>, LookupError> {
-    match more {
-        None => next_number(reply, at),
-        Some(more) if is_true(reply, more)? => {
-            let missing = LookupError::CrmBadReply(BadReply::Shape);
-            next_number(reply, at)?.ok_or(missing).map(Some)
+impl Pager {
+    /// The page after `reply`, in the list whose last page `request` asked for.
+    ///
+    /// # Errors
+    /// [`crate::domain::error::BadReply::Shape`] if it cannot be determined whether there is one.
+    pub(super) fn next(
+        &self,
+        request: &Request,
+        reply: PageReply<'_>,
+    ) -> Result<Option<Page>, LookupError> {
+        match self {
+            Self::Link { at } => Ok(next_text(reply.body, at)?.map(Page::Linked)),
+            Self::LinkHeader => Ok(reply.link.map(|link| Page::Linked(link.to_owned()))),
+            Self::Cursor {
+                at,
+                is_number,
+                to,
+                more,
+            } => {
+                let ended = match more {
+                    Some(more) => !is_true(reply.body, more)?,
+                    None => false,
+                };
+                let cursor = if *is_number {
+                    next_number(reply.body, at)?
+                } else {
+                    next_text(reply.body, at)?
+                };
+                match (ended, cursor) {
+                    (true, _) => Ok(None),
+                    // The flag announced a page that the reply does not name.
+                    (false, None) if more.is_some() => Err(super::success::SHAPE),
+                    (false, cursor) => Ok(cursor.map(|cursor| request.at_page(to, cursor.into()))),
+                }
+            }
+            Self::Offset { to, count } => {
+                let goes_on = count.goes_on(reply)?;
+                let skipped = request.page(to).unwrap_or(0);
+                let next = skipped.saturating_add(reply.entries as u64);
+                Ok(goes_on.then(|| request.at_page(to, next.into())))
+            }
+            Self::Page { to, count, first } => {
+                let goes_on = count.goes_on(reply)?;
+                let next = request.page(to).unwrap_or(*first).saturating_add(1);
+                Ok(goes_on.then(|| request.at_page(to, next.into())))
+            }
         }
-        Some(_) => Ok(None),
+    }
+
+    /// Entries of a full page, if the pager counts them.
+    pub(super) fn size(&self) -> Option<u64> {
+        match self {
+            Self::Offset { count, .. } | Self::Page { count, .. } => Some(count.size),
+            Self::Link { .. } | Self::LinkHeader | Self::Cursor { .. } => None,
+        }
+    }
+}
+
+impl PageCount {
+    fn goes_on(&self, reply: PageReply<'_>) -> Result<bool, LookupError> {
+        match &self.more {
+            Some(more) => Ok(is_true(reply.body, more)? && reply.entries > 0),
+            None => Ok(reply.entries as u64 >= self.size && reply.entries > 0),
+        }
+    }
+}
+
+impl Request {
+    /// The same request for another page.
+    fn at_page(&self, to: &Parameter, page: Value) -> Page {
+        Page::Asked(match to {
+            Parameter::Query(name) => self.clone().with_parameter(name, text(Some(&page))),
+            Parameter::Body(keys) => self.clone().with_member(keys, page),
+        })
+    }
+
+    /// The page that the request names.
+    fn page(&self, to: &Parameter) -> Option<u64> {
+        match to {
+            Parameter::Query(name) => {
+                let (_, value) = self.query().iter().find(|(known, _)| known == name)?;
+                value.parse().ok()
+            }
+            Parameter::Body(keys) => self.member(keys)?.as_u64(),
+        }
     }
 }
 
@@ -88,9 +178,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::error::BadReply;
 
-    fn parameters(pager: &Pager, reply: &Value) -> Result<Option<Vec<String>>, LookupError> {
+    fn parameters(
+        pager: &Pager,
+        reply: &Value,
+        link: Option<&str>,
+    ) -> Result<Option<Vec<String>>, LookupError> {
         let request = Request::get(&["contacts"], &[("q", "x"), ("page", "1")]);
+        let entries = reply["list"].as_array().map_or(0, Vec::len);
+        let reply = PageReply {
+            body: reply,
+            link,
+            entries,
+        };
         let page = pager.next(&request, reply)?;
         Ok(page.map(|page| match page {
             Page::Linked(link) => vec![link],
@@ -101,48 +202,118 @@ mod tests {
         }))
     }
 
+    fn path(text: &str) -> Path {
+        Path::parse(text).unwrap()
+    }
+
+    fn query(name: &str) -> Parameter {
+        Parameter::Query(name.to_owned())
+    }
+
     #[test]
-    fn a_list_goes_on_by_link_by_cursor_and_by_offset() {
-        let link = Pager::Link { at: "/next".into() };
-        let cursor = Pager::Cursor {
-            at: "/next".into(),
-            parameter: "cursor".into(),
+    fn a_list_goes_on_by_link_by_cursor_and_by_counting() {
+        let link = Pager::Link { at: path("next") };
+        let cursor = |more: Option<&str>| Pager::Cursor {
+            at: path("next"),
+            is_number: more.is_some(),
+            to: query("cursor"),
+            more: more.map(path),
         };
-        let page = Pager::Offset {
-            at: "/next".into(),
-            parameter: "page".into(),
-            more: None,
+        let count = |more: Option<&str>| PageCount {
+            size: 2,
+            more: more.map(path),
         };
-        let start = Pager::Offset {
-            at: "/next".into(),
-            parameter: "start".into(),
-            more: Some("/more".into()),
+        let offset = Pager::Offset {
+            to: query("skip"),
+            count: count(None),
+        };
+        let page = |more| Pager::Page {
+            to: query("page"),
+            count: count(more),
+            first: 1,
         };
         let pages = |texts: &[&str]| Ok(Some(texts.iter().map(|&text| text.to_owned()).collect()));
         let shape = || Err(LookupError::CrmBadReply(BadReply::Shape));
+        let full = json!({"list": [1, 2]});
         for (pager, reply, expected) in [
-            (&link, json!({"next": "/p2"}), pages(&["/p2"])),
-            (&link, json!({"next": ""}), Ok(None)),
-            (&link, json!({"next": 2}), shape()),
+            (link.clone(), json!({"next": "/p2"}), pages(&["/p2"])),
+            (link.clone(), json!({"next": ""}), Ok(None)),
+            (link, json!({"next": true}), shape()),
             (
-                &cursor,
+                cursor(None),
                 json!({"next": "c"}),
                 pages(&["q=x", "page=1", "cursor=c"]),
             ),
-            (&cursor, json!({}), Ok(None)),
-            (&page, json!({"next": 2}), pages(&["q=x", "page=2"])),
-            (&page, json!({"next": null}), Ok(None)),
-            (&page, json!({"next": "2"}), shape()),
+            (cursor(None), json!({"next": 9}), shape()),
             (
-                &start,
-                json!({"next": 9, "more": true}),
-                pages(&["q=x", "page=1", "start=9"]),
+                cursor(Some("more")),
+                json!({"next": "9", "more": true}),
+                shape(),
             ),
-            (&start, json!({"next": 9, "more": false}), Ok(None)),
-            (&start, json!({"next": 9}), Ok(None)),
-            (&start, json!({"more": true}), shape()),
+            (cursor(None), json!({}), Ok(None)),
+            (
+                cursor(Some("more")),
+                json!({"next": 9, "more": true}),
+                pages(&["q=x", "page=1", "cursor=9"]),
+            ),
+            (
+                cursor(Some("more")),
+                json!({"next": 9, "more": false}),
+                Ok(None),
+            ),
+            (cursor(Some("more")), json!({"next": 9}), Ok(None)),
+            (cursor(Some("more")), json!({"more": true}), shape()),
+            (cursor(Some("more")), json!({"next": 9, "more": 1}), shape()),
+            (
+                offset.clone(),
+                full.clone(),
+                pages(&["q=x", "page=1", "skip=2"]),
+            ),
+            (offset, json!({"list": [1]}), Ok(None)),
+            (page(None), full.clone(), pages(&["q=x", "page=2"])),
+            (
+                page(Some("more")),
+                json!({"list": [1], "more": true}),
+                pages(&["q=x", "page=2"]),
+            ),
+            (
+                page(Some("more")),
+                json!({"list": [], "more": true}),
+                Ok(None),
+            ),
+            (page(Some("more")), full, Ok(None)),
         ] {
-            assert_eq!(parameters(pager, &reply), expected, "{pager:?} {reply}");
+            assert_eq!(
+                parameters(&pager, &reply, None),
+                expected,
+                "{pager:?} {reply}"
+            );
         }
+        let header = parameters(&Pager::LinkHeader, &json!({}), Some("/p2"));
+        assert_eq!(header, pages(&["/p2"]));
+        assert_eq!(parameters(&Pager::LinkHeader, &json!({}), None), Ok(None));
+    }
+
+    #[test]
+    fn a_page_in_the_body_keeps_its_type() {
+        let read = super::super::request::ReadByPost::declare(&["search"]);
+        let request = Request::read_by_post(&read, json!({"a": {"page": 1}}));
+        let pager = Pager::Page {
+            to: Parameter::Body(vec!["a".to_owned(), "page".to_owned()]),
+            count: PageCount {
+                size: 1,
+                more: None,
+            },
+            first: 1,
+        };
+        let reply = PageReply {
+            body: &Value::Null,
+            link: None,
+            entries: 1,
+        };
+        let Ok(Some(Page::Asked(next))) = pager.next(&request, reply) else {
+            panic!("no page");
+        };
+        assert_eq!(next.json(), Some(&json!({"a": {"page": 2}})));
     }
 }

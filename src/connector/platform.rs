@@ -1,12 +1,15 @@
 //! A configured connector: which host a user's request calls, under which credential, and whose
 //! quota it spends.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use prost_types::Struct;
+use prost_types::{Struct, Value, value::Kind};
 use url::Url;
 
 use super::Connector;
+use super::base::BaseForm;
+use super::credential::CredentialSource;
 use super::crm_client::CrmClient;
 use super::hosts::HostError;
 use super::log_throttle::LogThrottle;
@@ -16,7 +19,8 @@ use super::settings::{ConnectorConfig, IdentitySource};
 use crate::budget::{CallKind, Scope, Scopes};
 use crate::domain::user::AdditionalInfo;
 use crate::domain::{
-    AuthHeader, AuthTag, Crm, Host, Identity, KeyMaker, LookupError, Region, ScopeTag, User,
+    AuthHeader, AuthTag, Crm, CrmPlace, Host, Identity, KeyMaker, LookupError, Region, ScopeTag,
+    User,
 };
 use crate::trace::Span;
 use crate::urgency::Urgency;
@@ -106,8 +110,67 @@ impl Platform {
     /// and the address.
     #[must_use]
     pub(crate) fn auth_tag(&self, user: &User, auth: &AuthHeader) -> AuthTag {
-        let headers = self.profile().credential.values(auth, &user.info);
-        self.keys.auth(&self.crm(), user.host.as_ref(), headers)
+        let headers = self
+            .profile()
+            .credential
+            .values(CredentialSource { auth, user });
+        self.keys.auth(&self.place(user), headers)
+    }
+
+    /// The CRM that a user's calls go to, and its own names for people and accounts.
+    #[must_use]
+    pub(crate) fn place<'a>(&'a self, user: &'a User) -> CrmPlace<'a> {
+        let named = |host: &'a Option<Host>| host.as_ref().map_or("", Host::as_str);
+        let (base_url, host) = match (&self.config.base_url, &self.profile().base) {
+            // If the settings contain an address, no call goes to the host that a caller names, and
+            // all share one quota.
+            (Some(base), _) => (Cow::Borrowed(base.as_str()), ""),
+            (None, BaseForm::Host) => (Cow::Borrowed(""), named(&user.host)),
+            (None, form) => {
+                let address = form.address(user, &self.config.allowed_hosts);
+                (
+                    address.map_or(Cow::Borrowed(""), |url| Cow::Owned(url.into())),
+                    "",
+                )
+            }
+        };
+        CrmPlace {
+            connector: &self.config.name,
+            base_url,
+            host,
+        }
+    }
+
+    /// Checks that what the caller sent makes an address and a credential, so that a mistake is the
+    /// caller's and not the CRM's refusal.
+    ///
+    /// # Errors
+    /// The field and the reason.
+    pub(crate) fn check(
+        &self,
+        user: &User,
+        auth: &AuthHeader,
+    ) -> Result<(), (&'static str, String)> {
+        let profile = self.profile();
+        if self.config.base_url.is_none() && !matches!(profile.base, BaseForm::Host) {
+            let address = profile.base.address(user, &self.config.allowed_hosts);
+            address.map_err(|error| (error.field(), error.to_string()))?;
+        }
+        let is_missing = |name: &&String| user.info.get(name).is_none_or(is_empty);
+        if let Some(name) = profile.inputs.required_info.iter().find(is_missing) {
+            let reason = format!("has no \"{name}\", without which this CRM cannot be searched");
+            return Err(("user.platform_additional_info", reason));
+        }
+        let is_missing = |name: &&String| user.settings.get(name).is_none_or(is_empty);
+        if let Some(name) = profile.inputs.required_settings.iter().find(is_missing) {
+            let reason = format!("has no \"{name}\", without which this CRM cannot be searched");
+            return Err(("user.settings", reason));
+        }
+        if !profile.credential.takes_any_header() {
+            let rendered = profile.credential.render(CredentialSource { auth, user });
+            rendered.map_err(|error| (profile.credential.field(), error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Who decides whose a credential is.
@@ -135,17 +198,19 @@ impl Platform {
     /// # Errors
     /// [`HostError`] with the reason why the name is refused, without the name.
     pub(crate) fn host(&self, hostname: &str) -> Result<Option<Host>, HostError> {
+        let is_needed = self.config.base_url.is_none() && self.profile().base.reads_host();
         if hostname.is_empty() {
-            return if self.config.base_url.is_some() {
-                Ok(None)
-            } else {
+            return if is_needed {
                 Err(HostError::Missing)
+            } else {
+                Ok(None)
             };
         }
         let host = Host::parse(hostname).ok_or(HostError::NotAName)?;
         let patterns = &self.config.allowed_hosts;
         let allowed = patterns.iter().any(|pattern| pattern.matches(&host));
-        let irrelevant = patterns.is_empty() && self.config.base_url.is_some();
+        let is_read = self.profile().base.reads_host();
+        let irrelevant = !is_read || (patterns.is_empty() && !is_needed);
         if allowed || irrelevant {
             Ok(Some(host))
         } else {
@@ -176,13 +241,14 @@ impl Platform {
     }
 
     fn base(&self, user: &User) -> Result<Url, LookupError> {
-        match (&self.config.base_url, &user.host) {
-            (Some(base), _) => Ok(base.clone()),
-            (None, Some(host)) => {
-                Url::parse(&format!("https://{}", host.as_str())).map_err(|_| LookupError::Internal)
-            }
-            (None, None) => Err(LookupError::Internal),
+        if let Some(base) = &self.config.base_url {
+            return Ok(base.clone());
         }
+        let address = self
+            .profile()
+            .base
+            .address(user, &self.config.allowed_hosts);
+        address.map_err(|_| LookupError::Internal)
     }
 
     /// The scope of a credential, independent of its owner.
@@ -191,21 +257,12 @@ impl Platform {
     }
 
     fn scope_named(&self, user: &User, kind: &str, whose: &[u8]) -> ScopeTag {
-        let Crm {
-            connector,
-            base_url,
-            ..
-        } = self.crm();
-        let host = user
-            .host
-            .as_ref()
-            .filter(|_| base_url.is_empty())
-            .map_or("", Host::as_str);
+        let place = self.place(user);
         self.keys.scope(&[
             kind.as_bytes(),
-            connector.as_bytes(),
-            base_url.as_bytes(),
-            host.as_bytes(),
+            place.connector.as_bytes(),
+            place.base_url.as_bytes(),
+            place.host.as_bytes(),
             whose,
         ])
     }
@@ -234,5 +291,14 @@ impl Platform {
             }
             _ => self.scope_of(user, auth),
         }
+    }
+}
+
+/// Whether a field of the additional info says nothing.
+fn is_empty(value: &Value) -> bool {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => true,
+        Some(Kind::StringValue(text)) => text.trim().is_empty(),
+        Some(_) => false,
     }
 }

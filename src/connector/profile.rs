@@ -8,38 +8,42 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::base::BaseForm;
 use super::credential::CredentialForm;
 use super::headers::RateSignals;
 use super::hosts::HostPattern;
 use super::reply_class::ReplyRule;
 use super::request::{ReadByPost, Request};
+use super::token::TokenRequest;
 use crate::budget::{Quota, Quotas, Scope};
 use crate::domain::Spelling;
 
 /// A CRM's properties.
 #[derive(Debug)]
 pub(crate) struct Profile {
-    /// The spellings that are always searched, before the user's formats.
+    /// The spellings that are searched, in their order.
     pub(crate) spellings: Vec<Spelling>,
     /// When the search of further spellings ends.
     pub(crate) stop: StopRule,
     /// What can change an answer besides the question.
     pub(crate) inputs: Inputs,
-    /// Hosts that `User.hostname` may be, unless the settings say otherwise.
+    /// Where the CRM is.
+    pub(crate) base: BaseForm,
+    /// Hosts that the CRM may have, unless the settings say otherwise.
     pub(crate) hosts: Vec<HostPattern>,
     /// The CRM's documented limit, unless the settings say otherwise.
     pub(crate) quotas: Quotas,
     /// How many numbers one search may ask for.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a batch asks for one number at a time today")
-    )]
     pub(crate) numbers_at_once: NonZeroUsize,
     /// How many contacts one `Connector::enrich` serves. A group's details arrive together, so this
     /// is 1 unless the same calls load the details of all of them.
     pub(crate) contacts_at_once: NonZeroUsize,
+    /// Whether the same calls load the details of all contacts of an answer.
+    pub(crate) shares_details: bool,
     /// How the caller's credential is put into headers.
     pub(crate) credential: CredentialForm,
+    /// How the connector fetches a token, if it does.
+    pub(crate) token: Option<TokenRequest>,
     /// The POSTs that only read. No other POST is ever sent.
     pub(crate) reads_by_post: Vec<ReadByPost>,
     /// How replies are classified if the common table is wrong for them. These rules come first.
@@ -58,14 +62,9 @@ pub(crate) enum StopRule {
     /// At the first spelling that finds a contact.
     AtFirstContact,
     /// Never: other spellings may find further contacts.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "no built-in CRM stores one number in several ways"
-        )
-    )]
     Never,
+    /// After the first search, which asks for all spellings at once.
+    AfterOneSearch,
 }
 
 /// The names of a connector's inputs besides the question. No other input reaches it.
@@ -75,6 +74,10 @@ pub(crate) struct Inputs {
     pub(crate) settings: Vec<String>,
     /// Fields of `platform_additional_info`.
     pub(crate) info: Vec<String>,
+    /// Fields without which nothing can be searched.
+    pub(crate) required_info: Vec<String>,
+    /// Settings without which nothing can be searched.
+    pub(crate) required_settings: Vec<String>,
 }
 
 impl Profile {
@@ -82,14 +85,17 @@ impl Profile {
     /// caller's `Authorization` header, and needs no rules of its own.
     pub(super) fn new(spelling: Spelling, quotas: Quotas) -> Self {
         Self {
-            spellings: vec![spelling],
+            spellings: vec![spelling, Spelling::Formats],
             stop: StopRule::AtFirstContact,
             inputs: Inputs::default(),
+            base: BaseForm::Host,
             hosts: Vec::new(),
             quotas,
             numbers_at_once: NonZeroUsize::MIN,
             contacts_at_once: NonZeroUsize::MIN,
+            shares_details: false,
             credential: CredentialForm::authorization(),
+            token: None,
             reads_by_post: Vec::new(),
             replies: Vec::new(),
             rate: RateSignals::default(),

@@ -16,6 +16,9 @@ pub(crate) struct List<T> {
     pub(crate) items: Vec<T>,
     /// False if some are missing: pages beyond the limit, or a part that the CRM could not give.
     pub(crate) complete: bool,
+    /// Whether the reply had a full page. If no entry of it is the party, the CRM may have listed
+    /// everybody.
+    pub(crate) full_page: bool,
 }
 
 impl<T> Default for List<T> {
@@ -23,6 +26,7 @@ impl<T> Default for List<T> {
         Self {
             items: Vec::new(),
             complete: true,
+            full_page: false,
         }
     }
 }
@@ -39,6 +43,7 @@ impl<T> List<T> {
         List {
             items,
             complete: self.complete,
+            full_page: self.full_page,
         }
     }
 
@@ -47,11 +52,13 @@ impl<T> List<T> {
         List {
             items: self.items.into_iter().map(become_).collect(),
             complete: self.complete,
+            full_page: self.full_page,
         }
     }
 }
 
 /// One record of a search.
+#[derive(Clone)]
 pub(crate) struct Record {
     /// The contact; its quality is judged later.
     pub(crate) contact: Contact,

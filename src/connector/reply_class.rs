@@ -12,9 +12,11 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use http::header::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use super::headers::LONGEST;
+use super::path::{NoNames, Path};
 use crate::budget::RateHint;
 use crate::domain::LookupError;
 use crate::domain::error::{BadReply, Unavailable};
@@ -26,10 +28,6 @@ pub(crate) enum ReplyClass {
     /// An answer, in the connector's form of success.
     Found,
     /// An answer without a body: there are no such records.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no built-in CRM says it by a status")
-    )]
     Nobody,
     /// Too many calls.
     RateLimited,
@@ -42,10 +40,6 @@ pub(crate) enum ReplyClass {
     /// None of these, and no answer.
     Bad,
     /// This call has no answer, but other calls do: what they find is partial.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no built-in CRM has optional fields")
-    )]
     Partial,
 }
 
@@ -71,6 +65,23 @@ pub(crate) enum ReplySign {
     Word(Cow<'static, [Cow<'static, str>]>),
     /// The body is not JSON.
     NoJson,
+    /// All of these, which a connector file states.
+    All(Vec<ReplyCondition>),
+}
+
+/// A condition of a rule in a connector file.
+#[derive(Debug, Clone)]
+pub(crate) enum ReplyCondition {
+    /// The header has this value, in any case of letters.
+    Header(HeaderName, String),
+    /// One value at this path is one of these scalars.
+    Is(Path, Vec<Value>),
+    /// No value at this path is one of these scalars.
+    IsNot(Path, Vec<Value>),
+    /// There is a value at this path that is not null.
+    Present(Path),
+    /// There is none.
+    Absent(Path),
 }
 
 /// The rules for all CRMs. Only 200 is an answer: 202 promises one for later, 203 is another
@@ -168,6 +179,8 @@ pub(super) struct ReplyFacts<'a> {
     pub(super) status: u16,
     /// What the headers report about the quota.
     pub(super) headers: &'a RateHint,
+    /// The headers.
+    pub(super) fields: &'a HeaderMap,
     /// The body, if it was read and is JSON.
     pub(super) body: Option<&'a Value>,
 }
@@ -190,8 +203,7 @@ pub(super) fn may_be_found(own: &[ReplyRule], status: u16) -> bool {
 /// Returns whether the table needs the body of a reply with this status.
 pub(super) fn needs_body(own: &[ReplyRule], status: u16) -> bool {
     let may_say_wait = matches!(status, 420 | 429 | 509);
-    let looks_for_words = |rule: &ReplyRule| matches!(rule.sign, ReplySign::Word(_));
-    may_say_wait || rules(own).any(|rule| looks_for_words(rule) && rule.is_about(status))
+    may_say_wait || rules(own).any(|rule| rule.sign.reads_body() && rule.is_about(status))
 }
 
 /// Classifies a reply by the rules of its CRM, then by those for all.
@@ -258,6 +270,43 @@ impl ReplySign {
                 .body
                 .is_some_and(|body| has_word(words, body, reply.status == 200)),
             Self::NoJson => reply.body.is_none(),
+            Self::All(conditions) => conditions.iter().all(|condition| condition.is_met(reply)),
+        }
+    }
+
+    fn reads_body(&self) -> bool {
+        match self {
+            Self::Word(_) => true,
+            Self::All(conditions) => {
+                let is_header = |condition: &_| matches!(condition, ReplyCondition::Header(..));
+                !conditions.iter().all(is_header)
+            }
+            Self::Any | Self::Wait | Self::NoJson => false,
+        }
+    }
+}
+
+impl ReplyCondition {
+    fn is_met(&self, reply: &ReplyFacts<'_>) -> bool {
+        let at = |path: &Path| {
+            reply
+                .body
+                .map_or_else(Vec::new, |body| path.all(body, &NoNames))
+        };
+        let is_one_of = |path: &Path, values: &[Value]| {
+            at(path).into_iter().any(|found| values.contains(found))
+        };
+        match self {
+            Self::Header(name, value) => reply
+                .fields
+                .get_all(name)
+                .iter()
+                .any(|found| found.as_bytes().eq_ignore_ascii_case(value.as_bytes())),
+            Self::Is(path, values) => is_one_of(path, values),
+            // Without a body nothing is known about its values.
+            Self::IsNot(path, values) => reply.body.is_some() && !is_one_of(path, values),
+            Self::Present(path) => !at(path).is_empty(),
+            Self::Absent(path) => reply.body.is_some() && at(path).is_empty(),
         }
     }
 }
@@ -327,6 +376,7 @@ mod tests {
             ReplyFacts {
                 status,
                 headers,
+                fields: &HeaderMap::new(),
                 body,
             },
         )
@@ -518,6 +568,7 @@ mod tests {
                 ReplyFacts {
                     status,
                     headers,
+                    fields: &HeaderMap::new(),
                     body: Some(&body),
                 },
             )
@@ -595,6 +646,7 @@ mod tests {
                 ReplyFacts {
                     status,
                     headers: &NOTHING,
+                    fields: &HeaderMap::new(),
                     body,
                 },
             )

@@ -6,8 +6,10 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
+use url::{Url, form_urlencoded};
 
 /// How a CRM is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,15 +20,78 @@ pub(crate) enum Method {
     ReadByPost,
 }
 
-/// A path whose POST only reads, according to the CRM's documentation.
+impl Method {
+    /// The method on the wire.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::ReadByPost => "POST",
+        }
+    }
+}
+
+/// A path whose POST only reads, according to the CRM's documentation. `None` is any segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ReadByPost(Vec<String>);
+pub(crate) struct ReadByPost(pub(super) Vec<Option<String>>);
 
 impl ReadByPost {
     /// Returns whether it is for this path.
     pub(super) fn is(&self, path: &[String]) -> bool {
-        self.0 == path
+        let fits = |(declared, segment): (&Option<String>, &String)| {
+            declared.as_ref().is_none_or(|declared| declared == segment)
+        };
+        self.0.len() == path.len() && self.0.iter().zip(path).all(fits)
     }
+}
+
+/// The body of a POST, or of a GET of App Connect.
+#[derive(Clone)]
+pub(crate) enum RequestBody {
+    Json(Value),
+    /// `application/x-www-form-urlencoded`
+    Form(Vec<(String, String)>),
+}
+
+impl RequestBody {
+    pub(super) fn media_type(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "application/json",
+            Self::Form(_) => "application/x-www-form-urlencoded",
+        }
+    }
+
+    pub(super) fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Json(body) => body.to_string().into(),
+            Self::Form(fields) => {
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                form.extend_pairs(fields).finish().into()
+            }
+        }
+    }
+}
+
+/// Parameters as axios encodes them: like `encodeURIComponent` of JavaScript, with a plus sign for a
+/// space, and `:`, `$` and `,` as they are.
+pub(super) fn axios_query(pairs: &[(String, String)]) -> String {
+    let pairs: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{}={}", axios_text(name), axios_text(value)))
+        .collect();
+    pairs.join("&")
+}
+
+fn axios_text(text: &str) -> String {
+    let is_kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'():$,".contains(&byte);
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_kept(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.extend(form_urlencoded::byte_serialize(&[byte]));
+        }
+    }
+    encoded
 }
 
 /// A request for `base/path?query`.
@@ -36,7 +101,11 @@ pub(crate) struct Request {
     path: Vec<String>,
     query: Vec<(String, String)>,
     headers: HeaderMap,
-    body: Option<Value>,
+    body: Option<RequestBody>,
+    /// Whether the path ends with a slash.
+    ends_in_slash: bool,
+    /// Whether parameters are encoded as axios does it.
+    as_axios: bool,
 }
 
 impl fmt::Debug for Request {
@@ -57,6 +126,8 @@ impl Request {
             query: query.iter().map(owned).collect(),
             headers: HeaderMap::new(),
             body: None,
+            ends_in_slash: false,
+            as_axios: false,
         }
     }
 
@@ -86,7 +157,7 @@ impl Request {
         &self.headers
     }
 
-    pub(super) fn body(&self) -> Option<&Value> {
+    pub(super) fn body(&self) -> Option<&RequestBody> {
         self.body.as_ref()
     }
 
@@ -96,36 +167,56 @@ impl Request {
     }
 }
 
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "no built-in CRM needs a POST or a header of its own"
-    )
-)]
-impl ReadByPost {
-    /// Declares that a POST to these path segments only reads.
-    pub(crate) fn declare(path: &[&str]) -> Self {
-        Self(path.iter().map(|segment| (*segment).to_owned()).collect())
-    }
-}
-
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "no built-in CRM needs a POST or a header of its own"
-    )
-)]
 impl Request {
-    /// A POST of `body` that only reads.
-    pub(crate) fn read_by_post(read: &ReadByPost, body: Value) -> Self {
+    /// A GET, or a POST of `body` that only reads, of these path segments.
+    pub(super) fn of(
+        method: Method,
+        path: Vec<String>,
+        query: Vec<(String, String)>,
+        body: Option<RequestBody>,
+    ) -> Self {
         Self {
-            method: Method::ReadByPost,
-            path: read.0.clone(),
-            body: Some(body),
-            ..Self::get(&[], &[])
+            method,
+            path,
+            query,
+            headers: HeaderMap::new(),
+            body,
+            ends_in_slash: false,
+            as_axios: false,
         }
+    }
+
+    /// The same request, with parameters as App Connect's HTTP client encodes them.
+    #[must_use]
+    pub(super) fn for_app_connect(self) -> Self {
+        Self {
+            as_axios: true,
+            ..self
+        }
+    }
+
+    /// The same request, whose path ends with a slash if `ends_in_slash`.
+    #[must_use]
+    pub(super) fn with_slash(self, ends_in_slash: bool) -> Self {
+        Self {
+            ends_in_slash,
+            ..self
+        }
+    }
+
+    /// Adds path and parameters to a base address. `None` if it cannot have a path.
+    pub(super) fn add_to(&self, base: &mut Url) -> Option<()> {
+        let end = self.ends_in_slash.then_some("");
+        let path = self.path.iter().map(String::as_str).chain(end);
+        base.path_segments_mut().ok()?.pop_if_empty().extend(path);
+        match (self.query.is_empty(), self.as_axios) {
+            (true, _) => {}
+            (false, true) => base.set_query(Some(&axios_query(&self.query))),
+            (false, false) => {
+                base.query_pairs_mut().extend_pairs(&self.query);
+            }
+        }
+        Some(())
     }
 
     /// The same request with this header. The credential's headers and those of the body are added
@@ -134,5 +225,95 @@ impl Request {
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
+    }
+
+    /// The body, if it is JSON.
+    pub(super) fn json(&self) -> Option<&Value> {
+        match &self.body {
+            Some(RequestBody::Json(body)) => Some(body),
+            Some(RequestBody::Form(_)) | None => None,
+        }
+    }
+
+    /// A member of a JSON body.
+    pub(super) fn member(&self, keys: &[String]) -> Option<&Value> {
+        keys.iter()
+            .try_fold(self.json()?, |value, key| value.get(key))
+    }
+
+    /// The same request with this member of its JSON body.
+    #[must_use]
+    pub(super) fn with_member(mut self, keys: &[String], value: Value) -> Self {
+        let Some(RequestBody::Json(body)) = &mut self.body else {
+            return self;
+        };
+        let mut place = body;
+        for key in keys {
+            if !place.is_object() {
+                *place = Value::Object(serde_json::Map::new());
+            }
+            place = &mut place[key.as_str()];
+        }
+        *place = value;
+        self
+    }
+}
+
+#[cfg(test)]
+impl ReadByPost {
+    /// Declares that a POST to these path segments only reads.
+    pub(crate) fn declare(path: &[&str]) -> Self {
+        Self(
+            path.iter()
+                .map(|segment| Some((*segment).to_owned()))
+                .collect(),
+        )
+    }
+}
+
+#[cfg(test)]
+impl Request {
+    /// A POST of `body` that only reads.
+    pub(crate) fn read_by_post(read: &ReadByPost, body: Value) -> Self {
+        let path = read.0.iter().flatten().cloned().collect();
+        let body = Some(RequestBody::Json(body));
+        Self::of(Method::ReadByPost, path, Vec::new(), body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_end_with_a_slash_and_parameters_are_encoded_in_two_ways() {
+        let request = Request::get(&["a b", "c/d"], &[("q", "x:$ +'"), ("r", "")]);
+        for (base, request, expected) in [
+            (
+                "https://h.example/",
+                request.clone(),
+                "/a%20b/c%2Fd?q=x%3A%24+%2B%27&r=",
+            ),
+            (
+                "https://h.example/v1/",
+                request.clone().with_slash(true),
+                "/v1/a%20b/c%2Fd/?q=x%3A%24+%2B%27&r=",
+            ),
+            (
+                "https://h.example/v1",
+                request.for_app_connect(),
+                "/v1/a%20b/c%2Fd?q=x:$+%2B%27&r=",
+            ),
+            ("https://h.example/v1", Request::get(&[], &[]), "/v1"),
+            (
+                "https://h.example/v1",
+                Request::get(&[], &[]).with_slash(true),
+                "/v1/",
+            ),
+        ] {
+            let mut url = Url::parse(base).unwrap();
+            request.add_to(&mut url).unwrap();
+            assert_eq!(url.as_str(), format!("https://h.example{expected}"));
+        }
     }
 }

@@ -9,22 +9,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use serde_json::Value;
+use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::credential::RenderedCredential;
+use super::credential::{CredentialSource, RenderedCredential};
 use super::crm_client::{CallLimits, CrmClient};
+use super::group::Groups;
 use super::http_client::HttpRequest;
 use super::log_throttle::LogThrottle;
 use super::part::DetailsPart;
 use super::refusals::{RefusalKey, Refusals};
 use super::request::Request;
+use super::spelling_order::SpellingOrder;
 use super::spent::SpentCalls;
+use super::witness::{Event, Witness};
 use crate::budget::Scopes;
 use crate::domain::error::BadReply;
-use crate::domain::user::Settings;
-use crate::domain::{AuthHeader, LookupError, ScopeTag, User};
+use crate::domain::user::{AdditionalInfo, Settings};
+use crate::domain::{AuthHeader, Host, LookupError, ScopeTag, User};
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
@@ -36,6 +39,7 @@ const LONGEST_URL: usize = 8 * 1024;
 pub(crate) struct CrmSession {
     pub(super) find: Arc<Find>,
     pub(super) urgency: Arc<Urgency>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 /// What all calls of one find share.
@@ -47,7 +51,10 @@ pub(super) struct Find {
     /// One permit for each call that may run at once.
     pub(super) slots: Semaphore,
     pub(super) base: Url,
+    host: Option<Host>,
+    user_id: String,
     settings: Settings,
+    info: AdditionalInfo,
 }
 
 impl fmt::Debug for CrmSession {
@@ -72,7 +79,7 @@ impl CrmSession {
         span: Span,
     ) -> Result<Self, LookupError> {
         let profile = &client.profile;
-        let credential = profile.credential.render(auth, &user.info);
+        let credential = profile.credential.render(CredentialSource { auth, user });
         let find = Find {
             client: client.clone(),
             credential: credential.map_err(|_| LookupError::CrmUnauthenticated)?,
@@ -80,18 +87,75 @@ impl CrmSession {
             spent: SpentCalls::new(Arc::clone(&client.budget), scopes),
             slots: Semaphore::new(client.limits.concurrent_calls),
             base,
+            host: user.host.clone(),
+            user_id: user.id.clone(),
             settings: user.settings.only(&profile.inputs.settings),
+            info: user.info.clone(),
         };
         Ok(Self {
             find: Arc::new(find),
             urgency,
+            witness: None,
         })
+    }
+
+    /// The same session, watched by a witness.
+    #[must_use]
+    pub(crate) fn watched_by(self, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            witness: Some(witness),
+            ..self
+        }
+    }
+
+    /// Shows something to the witness, if there is one.
+    pub(super) fn show<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        if let Some(witness) = &self.witness {
+            witness.see(event());
+        }
+    }
+
+    /// Whether requests are shown instead of sent.
+    pub(super) fn is_dry(&self) -> bool {
+        self.witness
+            .as_ref()
+            .is_some_and(|witness| witness.is_dry())
     }
 
     /// The user settings that the profile names.
     #[must_use]
     pub(crate) fn settings(&self) -> &Settings {
         &self.find.settings
+    }
+
+    /// The fields of `platform_additional_info` that the profile names.
+    #[must_use]
+    pub(super) fn info(&self) -> &AdditionalInfo {
+        &self.find.info
+    }
+
+    /// The host that the user names.
+    #[must_use]
+    pub(super) fn host(&self) -> Option<&Host> {
+        self.find.host.as_ref()
+    }
+
+    /// The caller's id of the user.
+    #[must_use]
+    pub(super) fn user_id(&self) -> &str {
+        &self.find.user_id
+    }
+
+    /// The name of the connector in the settings.
+    #[must_use]
+    pub(super) fn platform(&self) -> &str {
+        &self.find.client.name
+    }
+
+    /// The parts of the credential that requests may show outside of its headers.
+    #[must_use]
+    pub(super) fn shown_credential(&self) -> &[SecretString] {
+        self.find.credential.shown()
     }
 
     /// A request with its address.
@@ -104,33 +168,27 @@ impl CrmSession {
         if !self.find.client.profile.permits(request) {
             return Err(LookupError::Internal);
         }
-        let (mut headers, body) = (request.headers().clone(), request.body());
-        if body.is_some() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
+        let mut headers = request.headers().clone();
+        let body = request.body().map_or_else(Bytes::new, |body| {
+            let media_type = HeaderValue::from_static(body.media_type());
+            headers.entry(CONTENT_TYPE).or_insert(media_type);
+            body.to_bytes()
+        });
         Ok(HttpRequest {
             method: request.method(),
-            url: self.address(request.path(), request.query())?,
+            url: self.address(request)?,
             headers,
-            body: body.map_or_else(Bytes::new, |body: &Value| body.to_string().into()),
+            body,
         })
     }
 
-    fn address(&self, path: &[String], query: &[(String, String)]) -> Result<Url, LookupError> {
-        if path
-            .iter()
-            .any(|segment| matches!(segment.as_str(), "" | "." | ".."))
-        {
+    fn address(&self, request: &Request) -> Result<Url, LookupError> {
+        let is_odd = |segment: &String| matches!(segment.as_str(), "" | "." | "..");
+        if request.path().iter().any(is_odd) {
             return Err(LookupError::CrmBadReply(BadReply::Segment));
         }
         let mut url = self.find.base.clone();
-        url.path_segments_mut()
-            .map_err(|()| LookupError::Internal)?
-            .pop_if_empty()
-            .extend(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
+        request.add_to(&mut url).ok_or(LookupError::Internal)?;
         let is_short = url.as_str().len() <= LONGEST_URL;
         is_short
             .then_some(url)
@@ -190,6 +248,26 @@ impl CrmSession {
         &self.find.client.log_throttle
     }
 
+    /// Whose quota its calls spend.
+    pub(super) fn scope(&self) -> ScopeTag {
+        self.find.spent.scope()
+    }
+
+    /// Which spellings found contacts so far.
+    pub(super) fn spelling_order(&self) -> &SpellingOrder {
+        &self.find.client.spelling_order
+    }
+
+    /// Counts which search of a look-up found contacts, from 1.
+    pub(super) fn count_search_that_found(&self, search: usize) {
+        self.find.client.call_metrics.found_by(search);
+    }
+
+    /// The open groups of this connector's searches.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.find.client.groups
+    }
+
     /// The limits of this find.
     #[must_use]
     pub(crate) fn limits(&self) -> &CallLimits {
@@ -208,6 +286,7 @@ impl CrmSession {
         Self {
             find: Arc::clone(&self.find),
             urgency: Arc::clone(urgency),
+            witness: self.witness.clone(),
         }
     }
 

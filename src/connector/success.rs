@@ -4,60 +4,143 @@
 //! in its documented form of success, with a list, and with a readable statement about further
 //! pages. Everything else is a failure. Each connector states its CRM's form with the source.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
+use super::path::{NoNames, NotThere, Path};
 use super::reply_class::ERRORS;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
+use crate::domain::json::text;
 
-const SHAPE: LookupError = LookupError::CrmBadReply(BadReply::Shape);
+pub(super) const SHAPE: LookupError = LookupError::CrmBadReply(BadReply::Shape);
 
 /// The form of a successful reply with a list.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ListForm {
-    /// Where the list is, as a JSON pointer.
-    pub(super) list: Cow<'static, str>,
-    /// Whether null means a list without entries.
-    pub(super) null_is_empty: bool,
-    /// The member that is `true` on success, if the CRM has one.
-    pub(super) success: Option<Cow<'static, str>>,
+    /// Where the list is. After `[]`, what of each entry is meant.
+    pub(super) list: Path,
+    pub(super) shape: ListShape,
+}
+
+/// What stands at the place of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListShape {
+    /// A list of objects.
+    Objects,
+    /// The same, or null if there are none.
+    Nullable,
+    /// One object, or null if there is none.
+    One,
+    /// Rows of cells. The first row names the columns.
+    Table,
+    /// A list of anything. None, if there is nothing or an empty value, as App Connect reads it.
+    Loose,
+}
+
+impl ListShape {
+    /// Each shape with its name in a connector file.
+    pub(super) const ALL: [(&'static str, Self); 4] = [
+        ("objects", Self::Objects),
+        ("nullable", Self::Nullable),
+        ("one", Self::One),
+        ("table", Self::Table),
+    ];
+}
+
+/// The list of one reply.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pub(super) items: Vec<Value>,
+    /// Entries of the CRM's list, before anything is left out.
+    pub(super) count: usize,
 }
 
 impl ListForm {
+    /// A list of objects at this path.
+    pub(super) fn objects(keys: &[&str]) -> Self {
+        Self {
+            list: Path::of_keys(keys),
+            shape: ListShape::Objects,
+        }
+    }
+
     /// Takes the list out of a reply. Entries that are not objects stay in it and are left out one
     /// by one. A list with no objects at all is not the CRM's.
     ///
     /// # Errors
     /// [`BadReply::Shape`]. A failure that can be recognized in the reply never gets here
     /// (`reply_class.rs`).
-    pub(crate) fn entries(&self, reply: &mut Value) -> Result<Vec<Value>, LookupError> {
-        if self.is_failure(reply) {
+    pub(crate) fn entries(&self, reply: &mut Value) -> Result<Entries, LookupError> {
+        if is_failure(reply) {
             return Err(SHAPE);
         }
-        match reply.pointer_mut(&self.list).map(Value::take) {
-            Some(Value::Array(entries))
-                if entries.is_empty() || entries.iter().any(Value::is_object) =>
+        let (list, below) = self.list.split_at_each();
+        let items = self.shape.items(list.take(reply))?;
+        let count = items.len();
+        let items = match below.filter(|below| !below.is_whole()) {
+            Some(below) => within(&items, &below),
+            None => items,
+        };
+        Ok(Entries { items, count })
+    }
+}
+
+/// What of each entry is meant, without nulls.
+fn within(items: &[Value], below: &Path) -> Vec<Value> {
+    let of_item = |item| below.all(item, &NoNames).into_iter().cloned();
+    items.iter().flat_map(of_item).collect()
+}
+
+impl ListShape {
+    fn items(self, found: Option<Value>) -> Result<Vec<Value>, LookupError> {
+        match (self, found) {
+            (Self::Objects | Self::Nullable, Some(Value::Array(items)))
+                if items.is_empty() || items.iter().any(Value::is_object) =>
             {
-                Ok(entries)
+                Ok(items)
             }
-            Some(Value::Null) if self.null_is_empty => Ok(Vec::new()),
+            (Self::Nullable, Some(Value::Null)) => Ok(Vec::new()),
+            (Self::One, None | Some(Value::Null)) => Ok(Vec::new()),
+            (Self::One, Some(item @ Value::Object(_))) => Ok(vec![item]),
+            // A sheet without cells has no rows at all.
+            (Self::Table | Self::Loose, None) => Ok(Vec::new()),
+            (Self::Table, Some(Value::Array(rows))) => table(rows),
+            (Self::Loose, Some(Value::Array(items))) => Ok(items),
+            (Self::Loose, Some(value)) if is_empty(&value) => Ok(Vec::new()),
             _ => Err(SHAPE),
         }
     }
+}
 
-    fn is_failure(&self, reply: &Value) -> bool {
-        let is_success = self
-            .success
-            .as_deref()
-            .is_none_or(|name| reply.get(name) == Some(&Value::Bool(true)));
-        !is_success
-            || ERRORS
-                .iter()
-                .filter_map(|name| reply.get(name))
-                .any(|error| !is_empty(error))
-    }
+/// The rows below the first one, each as an object.
+fn table(rows: Vec<Value>) -> Result<Vec<Value>, LookupError> {
+    let mut rows = rows.into_iter();
+    let Some(head) = rows.next() else {
+        return Ok(Vec::new());
+    };
+    let columns = head.as_array().filter(|columns| !columns.is_empty());
+    let columns: Vec<String> = columns
+        .ok_or(SHAPE)?
+        .iter()
+        .map(|column| text(Some(column)).trim().to_owned())
+        .collect();
+    // Cells at the end of a row may be missing.
+    let object = |row: Value| match row {
+        Value::Array(cells) => {
+            let cells = cells.into_iter().chain(std::iter::repeat(Value::Null));
+            columns.iter().cloned().zip(cells).collect()
+        }
+        _ => Value::Null,
+    };
+    Ok(rows.map(object).collect())
+}
+
+/// Whether the reply has a member that only failures have.
+fn is_failure(reply: &Value) -> bool {
+    ERRORS
+        .iter()
+        .filter_map(|name| reply.get(name))
+        .any(|error| !is_empty(error))
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -71,57 +154,36 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The value at this JSON pointer (of names without `/` and `~`). `None` if a name on the way is
-/// missing or null. An empty list counts as an object without members.
-///
-/// # Errors
-/// [`BadReply::Shape`] if something other than an object is on the way.
-pub(super) fn member<'a>(
-    reply: &'a Value,
-    pointer: &str,
-) -> Result<Option<&'a Value>, LookupError> {
-    let mut value = reply;
-    for name in pointer.split('/').skip(1) {
-        value = match value {
-            Value::Object(members) => members.get(name).unwrap_or(&Value::Null),
-            Value::Null => return Ok(None),
-            Value::Array(items) if items.is_empty() => return Ok(None),
-            _ => return Err(SHAPE),
-        };
-    }
-    Ok(Some(value).filter(|value| !value.is_null()))
-}
-
-/// The text at this pointer: a cursor or a link to the next page. `None` if it is empty.
+/// The text at this path: a cursor or a link to the next page. `None` if it is absent or empty.
 ///
 /// # Errors
 /// [`BadReply::Shape`] if it is something else: then it is unknown whether there are more pages.
-pub(super) fn next_text(reply: &Value, pointer: &str) -> Result<Option<String>, LookupError> {
-    match member(reply, pointer)? {
+pub(super) fn next_text(reply: &Value, path: &Path) -> Result<Option<String>, LookupError> {
+    match path.strict(reply).map_err(|NotThere| SHAPE)? {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
         Some(_) => Err(SHAPE),
     }
 }
 
-/// The number of the next page, at this pointer.
+/// The number at this path, as text.
 ///
 /// # Errors
 /// As [`next_text`].
-pub(super) fn next_number(reply: &Value, pointer: &str) -> Result<Option<String>, LookupError> {
-    match member(reply, pointer)? {
+pub(super) fn next_number(reply: &Value, path: &Path) -> Result<Option<String>, LookupError> {
+    match path.strict(reply).map_err(|NotThere| SHAPE)? {
         None => Ok(None),
         Some(number) if number.is_u64() => Ok(Some(number.to_string())),
         Some(_) => Err(SHAPE),
     }
 }
 
-/// The flag at this pointer; false if it is absent.
+/// The flag at this path; false if it is absent.
 ///
 /// # Errors
 /// As [`next_text`].
-pub(super) fn is_true(reply: &Value, pointer: &str) -> Result<bool, LookupError> {
-    match member(reply, pointer)? {
+pub(super) fn is_true(reply: &Value, path: &Path) -> Result<bool, LookupError> {
+    match path.strict(reply).map_err(|NotThere| SHAPE)? {
         None => Ok(false),
         Some(Value::Bool(yes)) => Ok(*yes),
         Some(_) => Err(SHAPE),
@@ -134,25 +196,25 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: ListForm = ListForm {
-        list: Cow::Borrowed("/data"),
-        null_is_empty: false,
-        success: None,
-    };
-    const FLAGGED: ListForm = ListForm {
-        list: Cow::Borrowed("/data/items"),
-        null_is_empty: false,
-        success: Some(Cow::Borrowed("success")),
-    };
+    fn items(form: &ListForm, reply: &Value) -> Result<Vec<Value>, LookupError> {
+        form.entries(&mut reply.clone())
+            .map(|entries| entries.items)
+    }
+
+    fn form(list: &str, shape: ListShape) -> ListForm {
+        let list = Path::parse(list).unwrap();
+        ListForm { list, shape }
+    }
 
     #[test]
     fn an_empty_list_is_nobody_in_the_form_of_success_only() {
+        let plain = form("data", ListShape::Objects);
         for reply in [
             json!({"data": []}),
             json!({"data": [], "error": null}),
             json!({"data": [], "errors": [], "error": "", "errorCode": 0}),
         ] {
-            assert_eq!(PLAIN.entries(&mut reply.clone()), Ok(vec![]), "{reply}");
+            assert_eq!(items(&plain, &reply), Ok(vec![]), "{reply}");
         }
         for reply in [
             json!({"data": [], "error": "no"}),
@@ -169,84 +231,90 @@ mod tests {
             json!(null),
             json!({"data": [null, 1, "text", [], [{}]]}),
         ] {
-            assert_eq!(PLAIN.entries(&mut reply.clone()), Err(SHAPE), "{reply}");
+            assert_eq!(items(&plain, &reply), Err(SHAPE), "{reply}");
         }
         let mixed = json!({"data": [null, {"id": 1}]});
         assert_eq!(
-            PLAIN
-                .entries(&mut mixed.clone())
-                .map(|entries| entries.len()),
+            items(&plain, &mixed).map(|items| items.len()),
             Ok(2),
             "each record stands alone"
         );
-        let nullable = ListForm {
-            null_is_empty: true,
-            ..PLAIN
-        };
-        assert_eq!(nullable.entries(&mut json!({"data": null})), Ok(vec![]));
-        assert_eq!(nullable.entries(&mut json!({})), Err(SHAPE));
+        let nullable = form("data", ListShape::Nullable);
+        assert_eq!(items(&nullable, &json!({"data": null})), Ok(vec![]));
+        assert_eq!(items(&nullable, &json!({})), Err(SHAPE));
     }
 
     #[test]
-    fn success_is_the_word_true() {
-        let items = json!({"items": []});
-        assert_eq!(
-            FLAGGED.entries(&mut json!({"success": true, "data": items})),
-            Ok(vec![])
-        );
-        for success in [json!(false), json!(null), json!("true"), json!(1)] {
-            assert_eq!(
-                FLAGGED.entries(&mut json!({"success": success, "data": items})),
-                Err(SHAPE),
-                "{success}"
-            );
+    fn a_list_is_also_one_object_rows_of_cells_or_a_part_of_each_entry() {
+        let one = form("contact", ListShape::One);
+        let table = form("values", ListShape::Table);
+        let below = form("data[].matter", ListShape::Objects);
+        let whole = form(".", ListShape::Objects);
+        for (form, reply, expected) in [
+            (
+                &one,
+                json!({"contact": {"id": 1}}),
+                Ok(vec![json!({"id": 1})]),
+            ),
+            (&one, json!({"contact": null}), Ok(vec![])),
+            (&one, json!({}), Ok(vec![])),
+            (&one, json!({"contact": "x"}), Err(SHAPE)),
+            (
+                &table,
+                json!({"values": [["ID", " Phone "], ["7", "555"], ["8"]]}),
+                Ok(vec![
+                    json!({"ID": "7", "Phone": "555"}),
+                    json!({"ID": "8", "Phone": null}),
+                ]),
+            ),
+            (&table, json!({"range": "A1"}), Ok(vec![])),
+            (&table, json!({"values": [{}]}), Err(SHAPE)),
+            (
+                &below,
+                json!({"data": [{"matter": {"id": 1}}, {"matter": null}, {}]}),
+                Ok(vec![json!({"id": 1})]),
+            ),
+            (&whole, json!([{"id": 1}]), Ok(vec![json!({"id": 1})])),
+            (&whole, json!({"id": 1}), Err(SHAPE)),
+        ] {
+            assert_eq!(items(form, &reply), expected, "{reply}");
         }
-        assert_eq!(FLAGGED.entries(&mut json!({"data": items})), Err(SHAPE));
+        let mut reply = json!({"data": [{"matter": null}]});
+        assert_eq!(
+            below.entries(&mut reply).map(|entries| entries.count),
+            Ok(1)
+        );
     }
 
     #[test]
     fn a_next_page_is_named_absent_or_a_fault() {
-        let next_at = "/meta/paging/next";
+        let next_at = Path::parse("meta.paging.next").unwrap();
         for last in [
             json!({}),
             json!({"meta": null}),
             json!({"meta": {"paging": {"next": null}}}),
             json!({"meta": []}),
+            json!({"meta": {"paging": {"next": ""}}}),
         ] {
-            assert_eq!(next_text(&last, next_at), Ok(None), "{last}");
-            assert_eq!(
-                (next_number(&last, next_at), is_true(&last, next_at)),
-                (Ok(None), Ok(false)),
-                "{last}"
-            );
+            assert_eq!(next_text(&last, &next_at), Ok(None), "{last}");
         }
         for odd in [json!("x"), json!(1), json!([1]), json!(true)] {
             for reply in [json!({"meta": odd}), json!({"meta": {"paging": odd}})] {
-                assert_eq!(member(&reply, next_at), Err(SHAPE), "{reply}");
+                assert_eq!(next_text(&reply, &next_at), Err(SHAPE), "{reply}");
+                assert_eq!(is_true(&reply, &next_at), Err(SHAPE), "{reply}");
             }
         }
         let next = |value| json!({"meta": {"paging": {"next": value}}});
-        assert_eq!(
-            next_text(&next(json!("a")), next_at),
-            Ok(Some("a".to_owned()))
-        );
-        assert_eq!(next_text(&next(json!("")), next_at), Ok(None));
-        assert_eq!(
-            next_number(&next(json!(2)), next_at),
-            Ok(Some("2".to_owned()))
-        );
-        assert_eq!(is_true(&next(json!(true)), next_at), Ok(true));
+        let (text, number) = (next(json!("a")), next(json!(2)));
+        assert_eq!(next_text(&text, &next_at), Ok(Some("a".to_owned())));
+        assert_eq!(next_number(&number, &next_at), Ok(Some("2".to_owned())));
+        assert_eq!(next_text(&number, &next_at), Err(SHAPE));
+        assert_eq!(next_number(&text, &next_at), Err(SHAPE));
+        assert_eq!(is_true(&next(json!(true)), &next_at), Ok(true));
         for odd in [json!({}), json!([]), json!(1.5), json!(-1)] {
             let reply = next(odd);
-            let read = [
-                next_text(&reply, next_at).is_err(),
-                next_number(&reply, next_at).is_err(),
-            ];
-            assert_eq!(
-                (read, is_true(&reply, next_at).is_err()),
-                ([true, true], true),
-                "{reply}"
-            );
+            assert_eq!(next_text(&reply, &next_at), Err(SHAPE), "{reply}");
+            assert_eq!(is_true(&reply, &next_at), Err(SHAPE), "{reply}");
         }
     }
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::clock::Stopwatch;
-use crate::metrics::{CrmLabels, Metrics, PlatformLabels, observe};
+use crate::metrics::{CrmLabels, Metrics, PlatformLabels, SearchLabels, observe};
 use crate::trace::Span;
 
 /// The metrics of one connector.
@@ -30,6 +30,20 @@ impl CallMetrics {
         }
     }
 
+    /// The search of this number, from 1, found contacts.
+    pub(super) fn found_by(&self, search: usize) {
+        let labels = SearchLabels {
+            platform: self.platform.clone(),
+            search: match search {
+                1 => "1",
+                2 => "2",
+                3 => "3",
+                _ => "4+",
+            },
+        };
+        self.metrics.found_by_search.get_or_create(&labels).inc();
+    }
+
     fn count(&self, status: &'static str) {
         let labels = CrmLabels {
             platform: self.platform.clone(),
@@ -46,6 +60,8 @@ pub(super) struct CallTally<'a> {
     pub(crate) span: Span,
     began: Stopwatch,
     status: &'static str,
+    /// Bytes of the reply's body that were read.
+    pub(super) bytes: usize,
 }
 
 impl<'a> CallTally<'a> {
@@ -57,6 +73,7 @@ impl<'a> CallTally<'a> {
             span,
             began: Stopwatch::start(),
             status: "error",
+            bytes: 0,
         }
     }
 

@@ -1,7 +1,6 @@
 //! What no built-in CRM needs, over real HTTP: a scripted CRM that is searched by POST, takes other
 //! headers than `Authorization`, and reports "nobody" by a status.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use url::Url;
 use super::credential::{CredentialForm, CredentialPiece};
 use super::find::{Found, SearchPlan};
 use super::pages::Pager;
+use super::path::Path;
 use super::profile::{Inputs, StopRule, documented_quota};
 use super::reply_class::{ReplyClass, ReplyRule, ReplySign};
 use super::request::{ReadByPost, Request};
@@ -133,17 +133,14 @@ impl Connector for PostConnector {
         let Search::Number(number) = search else {
             return Ok(List::default());
         };
-        let form = ListForm {
-            list: Cow::Borrowed("/found"),
-            null_is_empty: false,
-            success: None,
-        };
-        let pager = Pager::Link { at: "/next".into() };
+        let (number, form) = (number.text(), ListForm::objects(&["found"]));
+        let at = Path::of_keys(&["next"]);
+        let pager = Pager::Link { at };
         let request = Request::read_by_post(&search_path(), json!({"number": number})).with_header(
             HeaderName::from_static("prefer"),
             HeaderValue::from_static("transient"),
         );
-        let found = crm.search().list(request, &form, &pager).await?;
+        let found = crm.search().list(request, &form, Some(&pager)).await?;
         Ok(found.read(example::record).await)
     }
 
@@ -238,7 +235,10 @@ async fn find(profile: Profile, url: &Url) -> Result<Found, LookupError> {
     let platform = platform(&connector, Some(url.clone()));
     let user = user(&platform, &[], &[("mail", "ada@example.com")]);
     let crm = session(&platform, &user)?;
+    let auth = AuthHeader::parse("Bearer abc").unwrap();
+    let keys = platform.keys().prefix(&platform.crm(), &user, &[]);
     let plan = SearchPlan {
+        group: keys.group(platform.auth_tag(&user, &auth)),
         party: Party::Number(number()),
         formats: &[],
         regions: platform.regions_for(&user),
@@ -258,7 +258,7 @@ fn two_headers() -> CredentialForm {
         ),
         (
             HeaderName::from_static("x-user"),
-            vec![CredentialPiece::Info("mail".to_owned())],
+            vec![CredentialPiece::Info("mail".to_owned(), Vec::new())],
         ),
     ])
 }
@@ -267,5 +267,7 @@ fn reads_mail() -> Inputs {
     Inputs {
         settings: vec!["closed".to_owned()],
         info: vec!["mail".to_owned()],
+        required_info: Vec::new(),
+        required_settings: Vec::new(),
     }
 }

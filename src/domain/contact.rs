@@ -87,6 +87,8 @@ pub struct Contact {
     pub additional_info: Map<String, Value>,
     /// How certain the match is.
     pub quality: MatchQuality,
+    /// Raw values of the record that requests for its details need. They are not part of answers.
+    pub kept: Vec<Value>,
 }
 
 impl fmt::Debug for Contact {

@@ -81,6 +81,9 @@ pub(crate) enum BadReply {
     /// JSON of another shape than in the CRM's documentation.
     #[error("unexpected JSON")]
     Shape,
+    /// A full page of records, none of which has the number: the CRM did not apply the filter.
+    #[error("everybody was listed: the CRM did not apply the filter")]
+    Filter,
     /// More bytes than the limit.
     #[error("too large")]
     TooLarge,

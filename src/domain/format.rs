@@ -1,5 +1,7 @@
 //! Spellings: the texts in which one number is searched for, and their order.
 
+use std::fmt;
+
 use super::phone::{E164, other_form};
 
 /// Longest pattern that is accepted, in characters.
@@ -13,27 +15,94 @@ pub struct NumberFormat {
     places: usize,
 }
 
-/// A spelling that a connector always searches for, before the user's formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A spelling of a number that a CRM is searched for.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spelling {
     /// `+16505551234`
     E164,
+    /// `16505551234`
+    Digits,
     /// The national significant number, `6505551234`.
     National,
+    /// As people of the country write it, `(650) 555-1234` or `030 1234567`.
+    Local,
+    /// The digits of [`Spelling::Local`], `6505551234` or `0301234567`.
+    LocalDigits,
+    /// `+1 650-555-1234`
+    International,
+    /// A fixed pattern.
+    Pattern(NumberFormat),
+    /// All formats of the user.
+    Formats,
 }
 
 impl Spelling {
-    fn of(self, number: &E164) -> String {
+    /// Parses the name of a spelling in a connector file, or a pattern.
+    #[must_use]
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "e164" => Self::E164,
+            "digits" => Self::Digits,
+            "national" => Self::National,
+            "local" => Self::Local,
+            "local_digits" => Self::LocalDigits,
+            "international" => Self::International,
+            "formats" => Self::Formats,
+            pattern => Self::Pattern(NumberFormat::parse(pattern)?),
+        })
+    }
+
+    /// The number in this spelling. `None` if a pattern has another number of places, and for
+    /// [`Spelling::Formats`], which depend on the user.
+    #[must_use]
+    pub(crate) fn of(&self, number: &E164) -> Option<String> {
         match self {
-            Self::E164 => number.to_string(),
-            Self::National => number.national(),
+            Self::E164 => Some(number.to_string()),
+            Self::Digits => Some(number.to_string().replace('+', "")),
+            Self::National => Some(number.national()),
+            Self::Local => Some(number.local()),
+            Self::LocalDigits => {
+                let mut digits = number.local();
+                digits.retain(|c| c.is_ascii_digit());
+                Some(digits)
+            }
+            Self::International => Some(number.international()),
+            Self::Pattern(format) => format.spell(number),
+            Self::Formats => None,
         }
     }
 }
 
+impl fmt::Display for Spelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::E164 => "e164",
+            Self::Digits => "digits",
+            Self::National => "national",
+            Self::Local => "local",
+            Self::LocalDigits => "local_digits",
+            Self::International => "international",
+            Self::Pattern(format) => return write!(f, "\"{}\"", format.pattern()),
+            Self::Formats => "formats",
+        })
+    }
+}
+
+/// A text to search for, and the form of the number that it spells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variant {
+    /// The text.
+    pub text: String,
+    /// The number, or the subscriber's other form of it.
+    pub number: E164,
+    /// The position of its spelling: that of the list, then those of the user's formats, and last
+    /// the other form's.
+    pub(crate) rule: usize,
+}
+
 /// The texts to search for one number: in order, without duplicates, never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variants(Vec<String>);
+pub struct Variants(Vec<Variant>);
 
 impl NumberFormat {
     /// Parses a pattern. `None` if it can spell no number: empty, without a placeholder, longer
@@ -84,27 +153,55 @@ fn is_place(c: char) -> bool {
 }
 
 impl Variants {
-    /// The connector's own spellings come first. Then comes the first of them for the subscriber's
-    /// other form, if there is one, and then the user's formats in the user's order.
+    /// The spellings in their order. The first one is also used for the subscriber's other form, if
+    /// there is one: before the user's formats, or else at the end.
     #[must_use]
-    pub fn new(number: &E164, own: &[Spelling], formats: &[NumberFormat]) -> Self {
-        let other = other_form(number).and_then(|(other, _)| Some(own.first()?.of(&other)));
-        let own = own.iter().map(|spelling| spelling.of(number));
-        let mut texts: Vec<String> = Vec::with_capacity(own.len() + 1 + formats.len());
-        for text in own
-            .chain(other)
-            .chain(formats.iter().filter_map(|format| format.spell(number)))
-        {
-            if !texts.contains(&text) {
-                texts.push(text);
+    pub fn new(number: &E164, spellings: &[Spelling], formats: &[NumberFormat]) -> Self {
+        let mut variants = Self(Vec::with_capacity(spellings.len() + 1 + formats.len()));
+        let other = other_form(number).map(|(other, _)| other);
+        let add_other = |variants: &mut Self| {
+            let first = spellings
+                .iter()
+                .find(|spelling| **spelling != Spelling::Formats);
+            if let (Some(first), Some(other)) = (first, &other) {
+                variants.add(first.of(other), *other, spellings.len() + formats.len());
+            }
+        };
+        for (n, spelling) in spellings.iter().enumerate() {
+            if *spelling == Spelling::Formats {
+                if n > 0 {
+                    add_other(&mut variants);
+                }
+                for (m, format) in formats.iter().enumerate() {
+                    variants.add(format.spell(number), *number, spellings.len() + m);
+                }
+            } else {
+                variants.add(spelling.of(number), *number, n);
             }
         }
-        Self(texts)
+        add_other(&mut variants);
+        if variants.0.is_empty() {
+            variants.add(Some(number.to_string()), *number, 0);
+        }
+        variants
+    }
+
+    fn add(&mut self, text: Option<String>, number: E164, rule: usize) {
+        let Some(text) = text else { return };
+        if self.0.iter().all(|known| known.text != text) {
+            self.0.push(Variant { text, number, rule });
+        }
     }
 
     /// The texts in the order of the search.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+        self.0.iter().map(|variant| variant.text.as_str())
+    }
+
+    /// The texts with the numbers that they spell.
+    #[must_use]
+    pub(crate) fn all(&self) -> &[Variant] {
+        &self.0
     }
 }
 

@@ -31,6 +31,30 @@ fn to_value(value: &Value) -> PbValue {
     PbValue { kind: Some(kind) }
 }
 
+/// A value of a Struct as JSON. Whole numbers are integers.
+#[must_use]
+pub(crate) fn from_value(value: &PbValue) -> Value {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(on)) => Value::Bool(*on),
+        Some(Kind::NumberValue(number)) => from_double(*number),
+        Some(Kind::StringValue(text)) => Value::String(text.clone()),
+        Some(Kind::ListValue(list)) => list.values.iter().map(from_value).collect(),
+        Some(Kind::StructValue(fields)) => {
+            let member = |(name, value): (&String, &PbValue)| (name.clone(), from_value(value));
+            fields.fields.iter().map(member).collect()
+        }
+    }
+}
+
+fn from_double(number: f64) -> Value {
+    let Some(number) = Number::from_f64(number) else {
+        return Value::Null;
+    };
+    let integer = whole(&number).and_then(|text| text.parse::<i64>().ok());
+    integer.map_or(Value::Number(number), Value::from)
+}
+
 /// The number as a double, unless it is an integer that would change.
 fn double(number: &Number) -> Option<f64> {
     let double = number.as_f64()?;
@@ -42,13 +66,6 @@ fn double(number: &Number) -> Option<f64> {
         Some(integer) if double as i128 != integer => None,
         _ => Some(double),
     }
-}
-
-/// Moves a field out of a CRM's reply; null if the reply is not an object or lacks the field.
-/// (Indexing would panic on a reply of another shape.)
-#[must_use]
-pub(crate) fn take(reply: &mut Value, field: &str) -> Value {
-    reply.get_mut(field).map(Value::take).unwrap_or_default()
 }
 
 /// A field of a CRM's reply as text. Whole numbers are written without a decimal point. Anything

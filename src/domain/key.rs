@@ -23,6 +23,11 @@ use super::identity::{Identity, IdentityTag};
 use super::phone::{Party, Region};
 use super::user::{Host, User, WhoAmI};
 
+mod place;
+
+pub use place::{Crm, CrmPlace};
+pub(crate) use place::{GroupTag, ScopeTag};
+
 /// Changes when the parts or their order change, so that replicas of two versions never read each
 /// other's answers.
 const SCHEMA: u8 = 3;
@@ -86,6 +91,14 @@ impl QuestionPrefix {
             party,
             hash: parts.finish(),
         }
+    }
+}
+
+impl QuestionPrefix {
+    /// The group of the asker's questions.
+    #[must_use]
+    pub(crate) fn group(&self, auth: AuthTag) -> GroupTag {
+        GroupTag(self.parts.clone().finish(), auth)
     }
 }
 
@@ -221,33 +234,6 @@ impl fmt::Debug for SlotKey {
     }
 }
 
-/// Whose quota a CRM call spends, as a keyed hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ScopeTag(u128);
-
-impl ScopeTag {
-    /// For keys in a shared store.
-    #[must_use]
-    pub(crate) fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-}
-
-/// The part of a connector's configuration that can change an answer.
-#[derive(Debug, Clone, Copy)]
-pub struct Crm<'a> {
-    /// The connector's name.
-    pub connector: &'a str,
-    /// The address of the CRM; empty if users name its host.
-    pub base_url: &'a str,
-    /// The regions for reading stored spellings; empty to use the user's.
-    pub regions: &'a [Region],
-    /// The names of the user settings that the connector reads.
-    pub settings: &'a [String],
-    /// The names of the fields of `platform_additional_info` that the connector reads.
-    pub info: &'a [String],
-}
-
 /// Makes keys under one secret.
 #[derive(Clone)]
 pub struct KeyMaker {
@@ -270,7 +256,9 @@ impl KeyMaker {
     /// The common part of the keys of all questions of one user with the same settings.
     #[must_use]
     pub fn prefix(&self, crm: &Crm<'_>, user: &User, formats: &[NumberFormat]) -> QuestionPrefix {
-        let mut parts = self.parts_at(TagKind::Question, crm, user.host.as_ref());
+        // Answers are kept separate by host even if the settings contain an address.
+        let host = user.host.as_ref().map_or("", Host::as_str);
+        let mut parts = self.parts_at(TagKind::Question, [crm.connector, crm.base_url, host]);
         parts.push(&user.region.map_or([0; 2], Region::to_bytes));
         parts.count(crm.regions.len());
         for region in crm.regions {
@@ -303,11 +291,10 @@ impl KeyMaker {
     #[must_use]
     pub(crate) fn auth<'a>(
         &self,
-        crm: &Crm<'_>,
-        host: Option<&Host>,
+        crm: &CrmPlace<'_>,
         headers: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>,
     ) -> AuthTag {
-        let mut parts = self.parts_at(TagKind::Credential, crm, host);
+        let mut parts = self.parts_at(TagKind::Credential, crm.parts());
         for (name, value) in headers {
             parts.push(name.as_bytes());
             parts.push(value.as_ref().as_bytes());
@@ -317,9 +304,9 @@ impl KeyMaker {
 
     /// Whose a credential is, as the CRM says.
     #[must_use]
-    pub(crate) fn identity(&self, crm: &Crm<'_>, host: Option<&Host>, who: &WhoAmI) -> Identity {
+    pub(crate) fn identity(&self, crm: &CrmPlace<'_>, who: &WhoAmI) -> Identity {
         let tag = |kind, parts_of_it: &[&str]| {
-            let mut parts = self.parts_at(kind, crm, host);
+            let mut parts = self.parts_at(kind, crm.parts());
             for part in parts_of_it {
                 parts.push(part.as_bytes());
             }
@@ -347,12 +334,9 @@ impl KeyMaker {
     }
 
     /// Parts that are valid only for one address of one connector.
-    fn parts_at(&self, kind: TagKind, crm: &Crm<'_>, host: Option<&Host>) -> HashParts {
+    fn parts_at(&self, kind: TagKind, place: [&str; 3]) -> HashParts {
         let mut parts = self.parts(kind);
-        // If the settings contain an address, no call goes to the host that a caller names, and all
-        // share one quota. Answers are still kept separate.
-        let host = host.filter(|_| kind == TagKind::Question || crm.base_url.is_empty());
-        for part in [crm.connector, crm.base_url, host.map_or("", Host::as_str)] {
+        for part in place {
             parts.push(part.as_bytes());
         }
         parts

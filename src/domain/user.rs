@@ -7,6 +7,7 @@ use prost_types::{Struct, Value, value::Kind};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::json;
 use super::phone::Region;
 
 /// A user of a CRM. Ids are opaque texts of the calling service; nothing is derived from their
@@ -143,13 +144,32 @@ impl AdditionalInfo {
         self.0.fields.get(name)
     }
 
-    /// The text of one field; `None` if it is missing, empty or not a text.
+    /// The text of one field, or of a member below it; `None` if it is missing, empty or not a
+    /// text.
     #[must_use]
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        match &self.get(name)?.kind {
+    pub(crate) fn text(&self, name: &str, below: &[String]) -> Option<&str> {
+        match &self.value(name, below)?.kind {
             Some(Kind::StringValue(text)) if !text.is_empty() => Some(text),
             _ => None,
         }
+    }
+
+    /// The number of one field, or of a member below it, as text.
+    #[must_use]
+    pub(crate) fn number(&self, name: &str, below: &[String]) -> Option<String> {
+        let value = json::from_value(self.value(name, below)?);
+        value.is_number().then(|| json::text(Some(&value)))
+    }
+
+    fn value(&self, name: &str, below: &[String]) -> Option<&Value> {
+        let mut value = self.get(name)?;
+        for key in below {
+            value = match &value.kind {
+                Some(Kind::StructValue(fields)) => fields.fields.get(key)?,
+                _ => return None,
+            };
+        }
+        Some(value)
     }
 }
 

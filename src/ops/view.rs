@@ -23,7 +23,8 @@ pub(crate) struct LiveView {
     pub(crate) memory_ceiling: u64,
 }
 
-/// One connector's quota, and the calls that wait for it.
+/// One connector's quota, and the calls that wait for it. Two fields keep the names that programs read
+/// them by.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QuotaView {
     /// The connector's name.
@@ -36,15 +37,21 @@ pub(crate) struct QuotaView {
     pub(crate) burst: u32,
     /// `user` or `account`: whose calls are counted together.
     pub(crate) scope: &'static str,
+    /// Calls on the wire at once, if the CRM limits them.
+    pub(crate) concurrent: Option<u32>,
+    /// Calls in any 24 hours, if the CRM limits them.
+    pub(crate) per_day: Option<u32>,
     /// Separate quotas of one kind of call.
     pub(crate) apart: Vec<SeparateQuota>,
     /// The number of scopes in use now.
     pub(crate) scopes: usize,
     /// How many of them are paused because the CRM asked for it.
-    pub(crate) resting: usize,
+    #[serde(rename = "resting")]
+    pub(crate) paused: usize,
     /// How many of them make no refresh and no prefetch call now, including paused ones.
-    pub(crate) background_resting: usize,
-    /// Calls that wait for their turn.
+    #[serde(rename = "background_resting")]
+    pub(crate) background_paused: usize,
+    /// Calls that wait for the quota.
     pub(crate) waiting: WaitingView,
 }
 

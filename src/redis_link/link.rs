@@ -142,6 +142,21 @@ impl Link {
         }
     }
 
+    /// Waits until Redis answers, if it may do so soon: after a short silence, or on a new
+    /// connection. Returns false once it counts as down.
+    pub(crate) async fn answers(&self) -> bool {
+        let mut status = self.status.subscribe();
+        while let Ok(live) = self.live().await {
+            tokio::select! {
+                biased;
+                // The sender is this link's own.
+                _ = status.wait_for(|status| !status.is_up_on(&live)) => {}
+                () = live.doubt.is_over() => return true,
+            }
+        }
+        false
+    }
+
     /// Counts a command that was refused within a script that continued without it. `reply` is the
     /// error's text. Returns the corresponding error.
     #[must_use]

@@ -87,6 +87,15 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// Returns whether Redis did not answer, so that the call may succeed if it is repeated.
+    #[must_use]
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::Down | Self::Timeout | Self::Broken => true,
+            Self::Failed(_) => false,
+        }
+    }
+
     /// The code of a refusal that is about a key, such as one of another type, and not about the
     /// server or its user.
     #[must_use]

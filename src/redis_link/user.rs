@@ -55,7 +55,7 @@ end
 ";
 
 /// Deletes some keys of the index. The user token goes first: without it no other key counts.
-const FORGET: &str = "
+const DELETE_KEYS: &str = "
 local suffixes = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1)
 redis.call('DEL', KEYS[1])
 if #suffixes == 0 then return 0 end
@@ -84,7 +84,8 @@ pub(crate) fn script(body: &str) -> Script {
     Script::new(&format!("{PRELUDE}{body}"))
 }
 
-/// The name of the key of the user token.
+/// The name of the key of the user token. It ends in `g` for the word that the token had before:
+/// replicas of both versions use it during an update.
 #[must_use]
 pub(crate) fn token_key(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "g")
@@ -119,7 +120,7 @@ pub(crate) fn millis(duration: Duration) -> Vec<u8> {
 /// # Errors
 /// [`LinkError`]. Then some or all keys may still be there, and the call should be repeated.
 pub(crate) async fn delete_keys(link: &Link, user: UserTag) -> Result<(), LinkError> {
-    let script = Script::new(FORGET);
+    let script = Script::new(DELETE_KEYS);
     let keys = [token_key(link.names(), user), index_key(link.names(), user)];
     let (base, chunk) = (link.names().of_user(user, ""), CHUNK.to_string());
     while link

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::connector::{CrmSession, IdentitySource, Platform};
 use crate::domain::{
-    AuthHeader, AuthTag, Identity, LookupError, NumberFormat, Party, QuestionKey, QuestionPrefix,
-    Region, ScopeTag, User, UserTag,
+    AuthHeader, AuthTag, GroupTag, Identity, LookupError, NumberFormat, Party, QuestionKey,
+    QuestionPrefix, Region, ScopeTag, User, UserTag,
 };
 use crate::trace::Span;
 use crate::urgency::Urgency;
@@ -72,6 +72,11 @@ impl Asker {
     /// The key of the question about `party`, at the cost of one short hash.
     pub(super) fn key(&self, party: Party) -> QuestionKey {
         self.keys.question(party)
+    }
+
+    /// Which searches may be made in one call.
+    pub(super) fn group(&self) -> GroupTag {
+        self.keys.group(self.auth_tag)
     }
 
     /// The regions in which the phone fields of this user's CRM were typed.

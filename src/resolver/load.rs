@@ -175,6 +175,7 @@ impl Load {
             party: self.request.key.party(),
             formats: asker.formats(),
             regions: asker.regions(),
+            group: asker.group(),
         };
         let connector = asker.platform().connector();
         self.in_time(connector::search(connector.as_ref(), session, &plan))

@@ -30,7 +30,7 @@ mod answering;
 mod asker;
 mod background;
 mod decision;
-mod forget;
+mod invalidate;
 mod jobs;
 mod load;
 mod load_request;
@@ -49,7 +49,7 @@ mod whoami;
 
 pub(crate) use asker::Asker;
 use background::BackgroundLimit;
-pub(crate) use forget::Forgotten;
+pub(crate) use invalidate::InvalidationScope;
 pub(crate) use jobs::JobProgress;
 use load_task::{LoadKey, Loaded};
 use places::Places;

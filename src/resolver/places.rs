@@ -97,7 +97,7 @@ impl Resolver {
             connector: asker.platform().name(),
             scope: asker.scope(identity),
             lane,
-            proven: self.has_been_verified(asker),
+            verified: self.has_been_verified(asker),
         }
     }
 }

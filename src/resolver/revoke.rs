@@ -1,8 +1,8 @@
 //! Revokes a credential that the CRM has refused, on all replicas.
 //!
-//! This process forgets the credential at once. Redis and the other replicas learn of it now, or as
-//! soon as they can be reached. At most 32 revocations wait for that at once, and they are lost if
-//! this process ends.
+//! This process stops trusting the credential at once. Redis and the other replicas learn of it
+//! now, or as soon as they can be reached. At most 32 revocations wait for that at once, and they
+//! are lost if this process ends.
 
 use std::time::Duration;
 

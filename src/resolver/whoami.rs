@@ -150,8 +150,8 @@ impl Resolver {
         who: &WhoAmI,
         began: Timestamp,
     ) -> NamedCredential {
-        let (platform, host) = (asker.platform(), asker.user().host.as_ref());
-        let said = self.deps.keys.identity(&platform.crm(), host, who);
+        let place = asker.platform().place(asker.user());
+        let said = self.deps.keys.identity(&place, who);
         let identity = asker.identity_said(said);
         let belongs = session.belongs_to(asker.scope(Some(&identity)));
         self.deps.tasks.spawn(belongs);

@@ -92,7 +92,7 @@ pub(super) async fn run(url: &str) -> anyhow::Result<()> {
         ratio >= GOAL,
     );
     println!(
-        "  without keeping them in memory, and no generation seen before: {reads:.0} a second, {read:.2} of GETs"
+        "  without keeping them in memory, and no user token seen before: {reads:.0} a second, {read:.2} of GETs"
     );
     let (get, hit) = (
         super::quantile(&mut gets_alone, 50),

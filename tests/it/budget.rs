@@ -5,15 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contactd::clock::{self, Instant, Stopwatch};
+use contactd::pb::v1::PrefetchContactsRequest;
+use contactd::pb::v1::prefetch_contacts_response::Event;
 use futures_util::future::{join, join_all};
 use parking_lot::Mutex;
 use tonic::Code;
 
+use crate::support::at_once::AtOnceCrm;
 use crate::support::crm::{example, user_named};
 use crate::support::daemon::{Changed as _, details, names};
 use crate::support::strict::StrictCrm;
 use crate::support::wire::failure_within;
-use crate::support::{FakeCrm, Reply, TestDaemon, contact, find};
+use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 
 /// The window of the tests below.
 const PER: Duration = Duration::from_secs(1);
@@ -323,4 +326,95 @@ async fn a_token_whose_owner_is_known_counts_for_the_owner_though_the_crm_does_n
     };
     let most = calls.iter().map(within).max().unwrap();
     assert!(most <= 10, "{most} calls in a second");
+}
+
+#[tokio::test]
+async fn a_crm_that_counts_calls_at_once_refuses_nothing_over_all_kinds_and_lanes() {
+    let takes = Duration::from_millis(200);
+    for (limit, quota) in [
+        (1, "rate = 1000, per = \"1s\", burst = 1000, concurrent = 1"),
+        (5, "rate = 1000, per = \"1s\", burst = 1000, concurrent = 5"),
+        (
+            3,
+            "rate = 1000, per = \"1s\", burst = 1000, concurrent = 3, search = { rate = 500, per = \"1s\" }",
+        ),
+    ] {
+        let strict = AtOnceCrm::start(limit, takes, 1).await;
+        let daemon = limited(&strict.crm, &format!("{{ {quota} }}")).await;
+        let of = |n: usize| find().number(&number(n)).within(Duration::from_secs(30));
+        let phones = join_all((0..30).map(|n| daemon.find(of(n))));
+        let numbers = (100..130).map(number).collect();
+        let (phones, events) = join(phones, prefetched(&daemon, numbers)).await;
+        assert!(phones.iter().all(Result::is_ok), "{quota}");
+        assert_eq!(events, 30, "{quota}");
+        assert_eq!(strict.refused(), 0, "{quota}: of {}", strict.calls());
+        assert_eq!(strict.most(), limit, "{quota}");
+    }
+}
+
+/// Prefetches, and returns how many numbers were looked up.
+async fn prefetched(daemon: &TestDaemon, phone_numbers: Vec<String>) -> u32 {
+    let request = PrefetchContactsRequest {
+        user: find().user,
+        auth_header: find().auth_header,
+        phone_numbers,
+        overriding_formats: Vec::new(),
+    };
+    let batch = daemon.client.clone().prefetch_contacts(request).await;
+    let mut events = batch.unwrap().into_inner();
+    let mut last = None;
+    while let Some(event) = events.message().await.unwrap() {
+        last = event.event;
+    }
+    let Some(Event::Finished(finished)) = last else {
+        panic!("{last:?}")
+    };
+    finished.not_found
+}
+
+#[tokio::test]
+async fn a_phone_is_refused_if_all_calls_at_once_are_taken_until_its_deadline() {
+    let crm = FakeCrm::with(vec![]).await;
+    let quota = r#"{ rate = 1000, per = "1s", burst = 1000, concurrent = 1 }"#;
+    let daemon = limited(&crm, quota).await;
+    daemon.find(find().number(&number(0))).await.unwrap();
+    let asked = crm.searches();
+    crm.becomes(|seen| example(seen, &[]).after(Duration::from_secs(4)));
+    let first = find().number(&number(1)).within(Duration::from_secs(30));
+    let first = daemon.find(first);
+    let second = async {
+        eventually("a call is on the wire", || crm.searches() > asked).await;
+        let request = find().number(&number(2));
+        failure_within(daemon.grpc, &request, Duration::from_millis(700)).await
+    };
+    let (_first, refused) = join(first, second).await;
+    let details = details(&refused);
+    assert_eq!(details.reason, "BUDGET_EXHAUSTED");
+    assert!(details.retry_after.is_some());
+}
+
+#[tokio::test]
+async fn a_day_that_is_used_up_says_when_there_are_calls_again() {
+    let crm = FakeCrm::with(vec![]).await;
+    let quota =
+        r#"{ rate = 4, per = "1s", burst = 4, per_day = 4, search = { rate = 4, per = "1s" } }"#;
+    let daemon = limited(&crm, quota).await;
+    let mut answered = 0;
+    let refused = loop {
+        let request = find()
+            .number(&number(answered))
+            .within(Duration::from_secs(20));
+        match daemon.find(request).await {
+            Ok(_) => answered += 1,
+            Err(status) => break details(&status),
+        }
+    };
+    assert_eq!(crm.searches() + crm.asked_who(), 4, "calls of all kinds");
+    assert_eq!(refused.reason, "BUDGET_EXHAUSTED");
+    let retry_after = refused.retry_after.unwrap();
+    assert!((86_000..88_000).contains(&retry_after), "{retry_after}");
+    assert!(
+        daemon.find(find().number(&number(0))).await.is_ok(),
+        "what is cached needs no quota"
+    );
 }

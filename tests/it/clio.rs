@@ -60,6 +60,34 @@ async fn start() -> (FakeCrm, TestDaemon) {
     (crm, daemon)
 }
 
+/// What the call form of App Connect expects of a contact with these matters.
+fn with_time_entry<const N: usize>(matters: [Value; N]) -> Value {
+    let matters = matters.to_vec();
+    json!({
+        "matters": matters, "logTimeEntry": true,
+        "billableStatus": [
+            {"const": "billable", "title": "Billable"},
+            {"const": "non-billable", "title": "Non-billable"},
+        ],
+    })
+}
+
+#[tokio::test]
+async fn the_setting_for_time_entries_is_passed_on() {
+    let (_crm, daemon) = start().await;
+    for (setting, expected) in [(json!({"value": false}), false), (json!(true), true)] {
+        let mut request = find().platform("clio").hostname("eu.app.clio.com");
+        let settings = json!({"clioDefaultTimeEntryTick": setting});
+        request.user.as_mut().unwrap().settings = settings.as_object().map(to_struct);
+        let response = daemon.find(request).await.unwrap();
+        let info = response.matched_contact_info[0]
+            .additional_info
+            .clone()
+            .unwrap();
+        assert_eq!(info.fields["logTimeEntry"], expected.into());
+    }
+}
+
 #[tokio::test]
 async fn contacts_come_with_their_own_and_related_matters_each_once() {
     let (crm, daemon) = start().await;
@@ -78,7 +106,7 @@ async fn contacts_come_with_their_own_and_related_matters_each_once() {
         ),
         ("Person", "Engines", "ada@example.com")
     );
-    let matters = json!({"matters": [choice(1, "Open"), choice(3, "Pending"), choice(4, "Open")]});
+    let matters = with_time_entry([choice(1, "Open"), choice(3, "Pending"), choice(4, "Open")]);
     assert_eq!(ada.additional_info, matters.as_object().map(to_struct));
     assert!(response.lookup.unwrap().complete);
 
@@ -222,7 +250,9 @@ async fn a_list_of_matters_that_is_refused_leaves_the_other_and_one_that_fails_i
                 assert_eq!(names(&response), ["Ada"], "{what}");
                 assert_eq!(response.lookup.unwrap().complete, complete, "{what}");
                 let choices = if list == "matters" { [1, 4] } else { [1, 3] };
-                let matters = json!({"matters": choices.map(|id| choice(id, if id == 3 { "Pending" } else { "Open" }))});
+                let matters = with_time_entry(
+                    choices.map(|id| choice(id, if id == 3 { "Pending" } else { "Open" })),
+                );
                 let info = &response.matched_contact_info[0].additional_info;
                 assert_eq!(*info, matters.as_object().map(to_struct), "{what}");
             }
@@ -249,7 +279,7 @@ async fn odd_matters_are_missed_and_hide_no_others() {
         .find(find().platform("clio").formats(&["(###) ###-####"]))
         .await
         .unwrap();
-    let matters = json!({"matters": [choice(1, "Open"), choice(3, "Pending"), choice(9, "Open")]});
+    let matters = with_time_entry([choice(1, "Open"), choice(3, "Pending"), choice(9, "Open")]);
     assert_eq!(
         response.matched_contact_info[0].additional_info,
         matters.as_object().map(to_struct)

@@ -334,7 +334,7 @@ async fn a_look_up_that_its_caller_left_makes_no_further_call_unless_the_credent
     };
     // Both spend their user's only call of two seconds; the next one stands in line when its caller
     // leaves.
-    for user in ["quick", "unproven"] {
+    for user in ["quick", "unverified"] {
         let first = clock::timeout(Duration::from_millis(300), leaves(user, 0)).await;
         assert_eq!(first.is_some(), user == "quick");
         assert!(
@@ -350,13 +350,13 @@ async fn a_look_up_that_its_caller_left_makes_no_further_call_unless_the_credent
             .filter(|seen| seen.authorization.as_deref() == Some(&auth))
             .count()
     };
-    eventually("the proven one's look-up goes on", || {
+    eventually("the verified one's look-up goes on", || {
         searches("quick") >= 2
     })
     .await;
     clock::sleep(Duration::from_secs(3)).await;
     assert_eq!(
-        searches("unproven"),
+        searches("unverified"),
         1,
         "the call on the wire, and none after it"
     );

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::deploy::repo;
 
 mod commands;
+mod security;
 
 const README_LINES: usize = 200;
 const COLUMNS: usize = 120;
@@ -180,13 +181,22 @@ fn the_readme_is_short_and_leads_to_every_page() {
         lines <= README_LINES,
         "README.md has {lines} lines, {README_LINES} are the most"
     );
-    let linked = links(&readme);
+    // The pages of CRMs are listed by the page of their folder.
+    let connectors = fs::read_to_string(repo("deploy/connectors/README.md")).unwrap();
+    let (linked, of_connectors) = (links(&readme), links(&connectors));
     for page in files("", &["md"])
         .iter()
         .map(|page| shown(page))
         .filter(|page| page != "README.md")
     {
-        assert!(linked.contains(&page), "README.md has no link to {page}");
+        let (list, name) = match page.strip_prefix("deploy/connectors/") {
+            Some(name) if name != "README.md" => (&of_connectors, name),
+            _ => (&linked, page.as_str()),
+        };
+        assert!(
+            list.iter().any(|link| link == name),
+            "no page leads to {page}"
+        );
     }
 }
 
@@ -286,4 +296,17 @@ fn the_page_of_operation_has_every_metric_and_no_other() {
                 .map_or(name.clone(), str::to_owned)
         });
     assert_eq!(on_page.collect::<BTreeSet<_>>(), metrics);
+}
+
+#[test]
+fn the_page_of_each_crm_is_what_the_command_prints() {
+    for kind in contactd::connector::kinds().filter(|kind| *kind != "example") {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_contactd"));
+        let output = command.args(["connector", "page", kind]).output().unwrap();
+        let page = fs::read(repo(&format!("deploy/connectors/{kind}.md"))).unwrap();
+        assert!(
+            output.stdout == page,
+            "write it anew: cargo run -- connector page {kind} > deploy/connectors/{kind}.md"
+        );
+    }
 }

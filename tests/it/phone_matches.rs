@@ -159,10 +159,10 @@ fn is_returned(pair: &Stored, spelling: Spelling) -> [bool; 2] {
 fn a_search_by_digits_returns_most_of_what_is_stored_and_one_by_text_needs_the_formats_of_the_user()
 {
     let pairs = stored(10_000, 3);
-    let count = |spelling| {
+    let count = |spelling: Spelling| {
         let returned: Vec<[bool; 2]> = pairs
             .iter()
-            .map(|pair| is_returned(pair, spelling))
+            .map(|pair| is_returned(pair, spelling.clone()))
             .collect();
         [0, 1].map(|way| returned.iter().filter(|returned| returned[way]).count())
     };

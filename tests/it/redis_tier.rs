@@ -83,6 +83,7 @@ pub(crate) fn entry(name: &str, asked_at: u64) -> Entry {
         last_activity: String::new(),
         additional_info: serde_json::Map::new(),
         quality: MatchQuality::Exact,
+        kept: Vec::new(),
     };
     Entry::new(&party(1), &[contact], true, SharedTime(asked_at)).with_jitter(7)
 }
@@ -108,7 +109,7 @@ pub(crate) async fn store(
     Ok(matches!(outcome, StoreOutcome::Stored(_)))
 }
 
-/// The stored answer, as somebody reads it who knows no generation.
+/// The stored answer, as somebody reads it who knows no user token.
 pub(crate) async fn stored(tier: &RedisTier, key: &ContactKey) -> Result<Option<Entry>, LinkError> {
     let held = tier.get(key.user(), key.party(), None).await?;
     Ok(tier.entry(&held, key))
@@ -283,7 +284,7 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
         "number",
         "user",
         "flush",
-        "generation evicted",
+        "user token evicted",
         "sheet evicted",
     ] {
         let key = key("u", 1);
@@ -303,7 +304,7 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
                 .unwrap(),
             "user" => tier.invalidate_user(key.user()).await.unwrap(),
             "flush" => server.flush(),
-            "generation evicted" => evict(":g"),
+            "user token evicted" => evict(":g"),
             _ => evict(":a:"),
         }
         // Another load that begins now is another matter, and lends its epoch to nobody.
@@ -345,7 +346,7 @@ async fn answers_that_an_evicted_index_has_lost_are_void_after_an_erasure() {
     assert_eq!(
         stored(&tier, &key("u", 1)).await,
         Ok(None),
-        "a new generation does not bring it back"
+        "a new user token does not bring it back"
     );
     assert!(begin(&tier, &key("u", 1)).await.unwrap().held.is_empty());
 }

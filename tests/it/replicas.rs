@@ -4,7 +4,9 @@ mod forgetting;
 mod loads;
 mod lost_counts;
 mod quota;
+mod scripts;
 mod strict;
+mod totals;
 
 use std::time::Duration;
 

@@ -43,6 +43,8 @@ fn the_example_file_is_sound_documents_every_key_and_shows_the_defaults() {
         "allowed_hosts",
         "create_option",
         "region",
+        "spec",
+        "secrets",
     ] {
         assert!(text.contains(key), "{key}");
     }
@@ -69,7 +71,7 @@ fn all_faults_are_reported_at_once_each_with_its_path() {
         timeout = 5
         call_timeout = "0s"
         [connectors.a]
-        kind = "salesforce"
+        kind = "salesfarce"
         [connectors.b]
         base_url = "ftp://x"
         [connectors.c]

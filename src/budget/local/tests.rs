@@ -15,6 +15,10 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+fn totals() -> Arc<TotalCounts> {
+    Arc::new(TotalCounts::new(5 * PER))
+}
+
 struct LocalCount {
     local: LocalLimiter,
     quota: Quota,
@@ -26,9 +30,9 @@ impl LocalCount {
     fn new(rate: u32, burst: u32, share: f64) -> Self {
         let quota = Quota::new(rate, PER, burst, Scope::Account, share).unwrap();
         Self {
-            local: LocalLimiter::new(&quota, NonZeroU32::MIN),
+            local: LocalLimiter::new(&quota, NonZeroU32::MIN, totals()),
             quota,
-            proof: CredentialProof::Proven,
+            proof: CredentialProof::Verified,
             reserve_for: Duration::ZERO,
         }
     }
@@ -39,6 +43,7 @@ impl LocalCount {
             scope,
             lane,
             limits,
+            totals: self.quota.totals(),
             proof,
             is_probe: false,
             is_paced: true,
@@ -123,7 +128,7 @@ async fn the_forecast_is_exact_with_calls_in_stock_and_without() {
     let pop = |ahead, forecast: &Forecast| {
         forecast
             .wait(
-                (Lane::CallPop, CredentialProof::Proven),
+                (Lane::CallPop, CredentialProof::Verified),
                 WaitersAhead {
                     all: ahead,
                     background: 0,
@@ -161,7 +166,7 @@ async fn scopes_do_not_share_and_replicas_get_equal_parts() {
         "what is held stays held"
     );
     let at_least_five = LocalCount {
-        local: LocalLimiter::new(&count.quota, NonZeroU32::new(5).unwrap()),
+        local: LocalLimiter::new(&count.quota, NonZeroU32::new(5).unwrap(), totals()),
         ..count
     };
     at_least_five
@@ -173,25 +178,25 @@ async fn scopes_do_not_share_and_replicas_get_equal_parts() {
 #[tokio::test(start_paused = true)]
 async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_lately() {
     let mut count = LocalCount {
-        proof: CredentialProof::Unproven,
+        proof: CredentialProof::Unverified,
         ..LocalCount::new(10, 10, 0.5)
     };
     count.reserve_for = 60 * PER;
-    assert_eq!(count.spend("a", Lane::CallPop), 10, "nobody is proven");
+    assert_eq!(count.spend("a", Lane::CallPop), 10, "nobody is verified");
     sleep(PER).await;
-    count.proof = CredentialProof::Proven;
+    count.proof = CredentialProof::Verified;
     assert!(count.release(count.request("a", Lane::CallPop).granted));
     for _ in 0..50 {
         sleep(PER).await;
-        count.proof = CredentialProof::Unproven;
+        count.proof = CredentialProof::Unverified;
         assert_eq!(count.spend("a", Lane::CallPop), 9);
-        count.proof = CredentialProof::Proven;
+        count.proof = CredentialProof::Verified;
         assert!(count.request("b", Lane::CallPop).granted.is_some());
     }
     let last = count.request("a", Lane::CallPop);
     assert!(last.granted.is_some(), "it was kept");
     sleep(61 * PER).await;
-    count.proof = CredentialProof::Unproven;
+    count.proof = CredentialProof::Unverified;
     assert_eq!(count.spend("a", Lane::CallPop), 10);
 }
 
@@ -208,7 +213,7 @@ async fn a_sweep_keeps_an_outage_and_that_others_may_count_for_themselves() {
     count.local.redis_failed(a, PER);
     count.local.sweep();
     assert_eq!(holds(), crate::budget::past::CountSource::Own);
-    count.local.redis_answered(a, &count.quota);
+    count.local.redis_answered(a, PER);
     count.local.sweep();
     assert_eq!(holds(), crate::budget::past::CountSource::SharedWithinShare);
 }

@@ -134,11 +134,11 @@ async fn the_scope_stays_what_it_was_and_one_call_is_kept_for_as_long_as_the_set
     assert_eq!(budget.quota(None).scope(), Scope::Account);
     budget.reserve_one(scope("a")).await;
     sleep(50 * SECOND).await;
-    let unproven = async || {
+    let unverified = async || {
         let urgency = Urgency::new(Lane::CallPop, within_from_now(ms(600)));
         urgency.set_verified(false);
         budget.acquire(scope("a"), CallKind::Search, &urgency).await
     };
-    let _first = unproven().await.unwrap();
-    assert!(unproven().await.is_err(), "the second of two is kept");
+    let _first = unverified().await.unwrap();
+    assert!(unverified().await.is_err(), "the second of two is kept");
 }

@@ -71,6 +71,15 @@ impl TieredCache {
         log.publish(Event::InvalidateUser(user)).await
     }
 
+    /// Waits until Redis answers, if it may do so soon. Returns false if it counts as down, and
+    /// without Redis.
+    pub(crate) async fn redis_answers(&self) -> bool {
+        match &self.shared {
+            Some(SharedParts { log, .. }) => log.redis_answers().await,
+            None => false,
+        }
+    }
+
     /// Publishes an event that concerns the other replicas' memory.
     ///
     /// # Errors

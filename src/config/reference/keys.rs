@@ -23,7 +23,7 @@ const fn in_words(key: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// All settings, in the order of the page.
-pub(super) const SETTINGS: [Setting; 47] = [
+pub(super) const SETTINGS: [Setting; 50] = [
     setting(
         "grpc.listen",
         "where clients connect, by gRPC or HTTP. Port 0 picks a free port; the log says which",
@@ -186,9 +186,24 @@ pub(super) const SETTINGS: [Setting; 47] = [
          `user.platform`",
     ),
     in_words(
+        "connectors.NAME.spec",
+        "required for the kinds `file` and `proxy`",
+        "the path of a connector file, see [connectors](connectors/README.md). It is read at start",
+    ),
+    in_words(
+        "connectors.NAME.secrets.KEY.file",
+        "none",
+        "the file of a secret that the connector file names, as `secret.KEY`",
+    ),
+    in_words(
+        "connectors.NAME.secrets.KEY.env",
+        "none",
+        "the variable of the environment with that secret, instead of a file",
+    ),
+    in_words(
         "connectors.NAME.base_url",
         "none",
-        "the address of the CRM, instead of `https://{user.hostname}`",
+        "the address of the CRM, instead of the one that its connector file states",
     ),
     in_words(
         "connectors.NAME.allowed_hosts",
@@ -198,13 +213,13 @@ pub(super) const SETTINGS: [Setting; 47] = [
     in_words(
         "connectors.NAME.quota",
         "by kind",
-        "`{ rate, per, burst, scope, prefetch_share }`: see [What is spent on a \
+        "`{ rate, per, burst, scope, prefetch_share, concurrent, per_day }`: see [What is spent on a \
          CRM](#what-is-spent-on-a-crm)",
     ),
     in_words(
         "connectors.NAME.quota.search",
         "by kind",
-        "the same without `scope`, for searches only, if the CRM counts searches separately",
+        "`{ rate, per, burst, prefetch_share }` for searches only, if the CRM counts searches separately",
     ),
     in_words(
         "connectors.NAME.quota.other",

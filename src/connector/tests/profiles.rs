@@ -86,7 +86,7 @@ fn a_connector_sees_no_setting_and_no_info_that_its_profile_does_not_name() {
     let sent = [("closed", "yes"), ("open", "yes")];
     let user = user(&platform, &sent, &[("mail", "a"), ("token", "b")]);
     assert_eq!(
-        (user.info.text("mail"), user.info.text("token")),
+        (user.info.text("mail", &[]), user.info.text("token", &[])),
         (Some("a"), None)
     );
     let crm = session(&platform, &user).unwrap();
@@ -113,7 +113,7 @@ impl Sent {
         let connector = PostConnector::new(Profile {
             credential: two_headers(),
             inputs: reads_mail(),
-            hosts: super::hosts::host_patterns(&["*.example.com"]),
+            hosts: vec!["*.example.com".parse().unwrap()],
             ..profile()
         });
         let platform = platform(&connector, self.base_url.map(|url| url.parse().unwrap()));

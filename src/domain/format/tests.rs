@@ -64,7 +64,7 @@ fn spellings_come_in_order_and_once() {
     .collect();
     let variants = Variants::new(
         &number("+16505551234"),
-        &[Spelling::E164, Spelling::National],
+        &[Spelling::E164, Spelling::National, Spelling::Formats],
         &formats,
     );
     assert_eq!(

@@ -10,10 +10,12 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use rlibphonenumber::{
-    NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, ValidationError,
+    NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, PhoneNumberFormat,
+    ValidationError,
 };
 
 mod fold;
+mod plan_facts;
 mod plans;
 mod reading;
 mod remote;
@@ -21,6 +23,7 @@ mod scan;
 mod stored;
 mod words;
 
+pub(crate) use plan_facts::PlanFacts;
 pub use plans::other_form;
 pub(crate) use remote::extension_asked;
 pub use remote::parse_remote;
@@ -271,6 +274,24 @@ impl E164 {
     pub(crate) fn national(&self) -> String {
         let zeros = usize::from(self.leading_zeros);
         format!("{:0<zeros$}{}", "", self.national)
+    }
+
+    /// As people of the country write it, with the trunk prefix if there is one.
+    #[must_use]
+    pub(crate) fn local(&self) -> String {
+        let number = self.to_engine();
+        PHONE_NUMBER_UTIL
+            .format(&number, PhoneNumberFormat::National)
+            .into_owned()
+    }
+
+    /// In the international format of ITU-T E.123.
+    #[must_use]
+    pub(crate) fn international(&self) -> String {
+        let number = self.to_engine();
+        PHONE_NUMBER_UTIL
+            .format(&number, PhoneNumberFormat::International)
+            .into_owned()
     }
 
     /// All digits, calling code first.

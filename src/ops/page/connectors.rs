@@ -11,7 +11,7 @@ use super::parts::table;
 const HEAD: &str = "<tr><th scope=\"col\" rowspan=\"2\">Connector</th><th scope=\"col\" rowspan=\"2\">In use by</th>\
      <th scope=\"col\" rowspan=\"2\">Calls a second</th><th scope=\"col\" rowspan=\"2\">Of their quota</th>\
      <th scope=\"col\" rowspan=\"2\" class=\"plot\">Calls a second, 5 minutes</th>\
-     <th scope=\"colgroup\" colspan=\"3\">Waiting for a turn</th><th scope=\"col\" rowspan=\"2\">Resting</th>\
+     <th scope=\"colgroup\" colspan=\"3\">Waiting</th><th scope=\"col\" rowspan=\"2\">Paused</th>\
      <th scope=\"col\" rowspan=\"2\">Failed</th><th scope=\"col\" rowspan=\"2\">Half within</th>\
      <th scope=\"col\" rowspan=\"2\">99 of 100</th></tr>\
      <tr class=\"second\"><th scope=\"col\">call pops</th><th scope=\"col\">refreshes</th>\
@@ -39,7 +39,7 @@ fn row(connector: &ConnectorView) -> String {
         quota.waiting.call_pop,
         quota.waiting.revalidate,
         quota.waiting.prefetch,
-        resting(quota),
+        paused(quota),
         whole(connector.failed_in_window),
         whole(connector.calls_in_window),
         seconds(connector.p50_seconds),
@@ -55,6 +55,12 @@ fn limits(quota: &QuotaView) -> String {
         let (kind, rate, per) = (own.kind, own.rate, period(own.per_seconds));
         let _ = write!(limits, "; {kind}: {rate} per {per}");
     }
+    if let Some(concurrent) = quota.concurrent {
+        let _ = write!(limits, "; {concurrent} on the wire");
+    }
+    if let Some(per_day) = quota.per_day {
+        let _ = write!(limits, "; {per_day} a day");
+    }
     limits
 }
 
@@ -66,8 +72,8 @@ fn spent(spent: Option<f64>) -> String {
     format!("<meter max=\"1\" value=\"{value:.3}\"></meter>{text}")
 }
 
-fn resting(quota: &QuotaView) -> String {
-    match (quota.resting, quota.background_resting) {
+fn paused(quota: &QuotaView) -> String {
+    match (quota.paused, quota.background_paused) {
         (0, 0) => "none".to_owned(),
         (0, background) => format!("{background}, background only"),
         (all, background) if all == background => all.to_string(),

@@ -78,7 +78,7 @@ fn crm(status: &StatusView) -> Tile {
     Tile {
         name: "CRM calls a second",
         figure: rate(calls),
-        more: format!("{waiting} waiting for a turn"),
+        more: format!("{waiting} waiting"),
     }
 }
 

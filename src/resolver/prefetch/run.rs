@@ -27,6 +27,9 @@ use crate::share::Share;
 /// Look-ups of one job running at once: enough to use up any CRM's quota at its usual latency.
 const AT_ONCE: usize = 32;
 
+/// The most look-ups of one job running at once.
+const MOST_AT_ONCE: usize = 256;
+
 /// How long a number waits if its scope or its CRM has the most loads already.
 const FULL: Duration = Duration::from_secs(1);
 
@@ -210,7 +213,7 @@ impl BatchRun {
         let feed = stream::iter(missing).take_until(stopping.cancelled());
         let results = feed
             .map(|party| self.look_up(party, identity, Reuse::Fresh))
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(self.at_once());
         let mut results = pin!(results.take_until(self.grace()));
         while let Some(result) = results.next().await {
             left -= 1;
@@ -220,6 +223,12 @@ impl BatchRun {
             return Err(CutShort::Stopping.into());
         }
         Ok(())
+    }
+
+    /// A group of numbers that one call asks for fills only if as many look-ups run.
+    fn at_once(&self) -> usize {
+        let group = self.batch.asker.platform().profile().numbers_at_once;
+        group.get().clamp(AT_ONCE, MOST_AT_ONCE)
     }
 
     /// Returns after the daemon stops and running look-ups have had a moment.

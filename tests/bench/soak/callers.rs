@@ -78,6 +78,7 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
         number: a_number(rng),
         began: clock::now(),
     };
+    soak.sent[replica].sent(&asked.token, asked.began);
     let trigger = match rng.u8(..20) {
         0 => pb::Trigger::ManualRefresh,
         1 => pb::Trigger::InitialMatch,
@@ -139,6 +140,8 @@ pub(super) async fn warm_up(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()>
     {
         let person = rng.usize(..PEOPLE);
         let auth_header = soak.world.token(person, &mut rng);
+        let replica = rng.usize(..soak.replicas.len());
+        soak.sent[replica].sent(&auth_header, clock::now());
         let phone_numbers = (0..rng.usize(1..60))
             .map(|_| number(rng.usize(..NUMBERS)))
             .collect();
@@ -148,7 +151,7 @@ pub(super) async fn warm_up(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()>
             phone_numbers,
             ..Default::default()
         };
-        let mut client = client(&soak, rng.usize(..soak.replicas.len()))?;
+        let mut client = client(&soak, replica)?;
         let patience = Duration::from_millis(rng.choice([50, 500, 30_000]).unwrap_or(500));
         let run = async {
             let mut events = client.prefetch_contacts(request).await?.into_inner();

@@ -8,9 +8,9 @@
 //! It fails if anybody is shown another's answer, one older than a confirmed invalidation, or
 //! nobody for a contact; if a true token is refused, the CRM's quota is exceeded, a replica fails,
 //! or its open files grow, or its memory: that is compared at rest, after a quarter of the time and
-//! at the end, when nobody has called for so long that nothing is kept for anybody. A fault is said
-//! at once. The events do not depend on the seed alone, because the processes run as the machine
-//! lets them.
+//! at the end, when nobody has called for so long that nothing is kept but what credentials leave
+//! (`memory`). A fault is said at once. The events do not depend on the seed alone, because the
+//! processes run as the machine lets them.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use callers::{edit, misbehave, ring, take_hints, warm_up};
 use faults::{trouble_redis, trouble_the_crm};
 use figures::{LiveStats, Readings, Sample, judge, sample, watch_over};
+use memory::SentCredentials;
 use support::FakeCrm;
 use support::program::Program;
 use support::raw::{RawCrm, Said};
@@ -40,6 +41,7 @@ use world::{PER, RATE, World};
 mod callers;
 mod faults;
 mod figures;
+mod memory;
 mod world;
 
 #[allow(
@@ -77,6 +79,8 @@ pub(crate) struct Soak {
     pub(crate) replicas: Vec<Program>,
     pub(crate) world: Arc<World>,
     pub(crate) figures: LiveStats,
+    /// By replica.
+    pub(crate) sent: [SentCredentials; REPLICAS],
     pub(crate) began: Stopwatch,
     ended: CancellationToken,
     resting: watch::Sender<bool>,
@@ -106,8 +110,8 @@ impl Soak {
     /// All replicas as they are now.
     pub(crate) async fn read(&self) -> anyhow::Result<Vec<Sample>> {
         let mut samples = Vec::new();
-        for replica in &self.replicas {
-            samples.push(sample(replica).await?);
+        for (replica, sent) in self.replicas.iter().zip(&self.sent) {
+            samples.push(sample(replica, sent.remembered(clock::now())).await?);
         }
         Ok(samples)
     }
@@ -149,6 +153,7 @@ async fn run(minutes: Duration, seed: u64) -> anyhow::Result<()> {
         replicas,
         world,
         figures: LiveStats::default(),
+        sent: Default::default(),
         began,
         ended,
         resting: watch::Sender::new(false),

@@ -120,6 +120,29 @@ async fn fields_of_other_types_are_empty_and_harm_nothing() {
 }
 
 #[tokio::test]
+async fn phone_fields_beyond_the_hundredth_and_text_beyond_256_bytes_are_not_compared() {
+    let number = json!({"number": "+16505551234"});
+    let after_others = |count: usize| {
+        let mut phones = vec![json!({"number": "+12125550000"}); count];
+        phones.push(number.clone());
+        json!(phones)
+    };
+    let behind_text = |bytes: usize| json!([format!("{}+16505551234", "x".repeat(bytes))]);
+    for (phones, is_found) in [
+        (after_others(99), true),
+        (after_others(100), false),
+        (behind_text(256 - "+16505551234".len()), true),
+        (behind_text(256), false),
+    ] {
+        let mut ada = contact(1, "Ada", "");
+        ada["phones"] = phones;
+        let (_daemon, answer) = answer_to(vec![ada], json!([])).await;
+        let found: &[&str] = if is_found { &["Ada"] } else { &[] };
+        assert_eq!(names(&answer), found);
+    }
+}
+
+#[tokio::test]
 async fn many_contacts_with_many_deals_stay_within_one_message() {
     let contacts: Vec<Value> = (0..30)
         .map(|n| contact(n, &"N".repeat(5_000), "+16505551234"))

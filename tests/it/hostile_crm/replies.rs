@@ -1,6 +1,7 @@
 //! Replies over HTTP/1.1 that are too large, too deep, too slow, or no replies at all.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -304,6 +305,18 @@ async fn pages_without_an_end_are_read_up_to_the_limit() {
     let nobody = daemon.find(find().number("+16505550000")).await.unwrap();
     assert!(!nobody.lookup.unwrap().complete);
     assert_eq!(crm.searches(), 10);
+}
+
+#[tokio::test]
+async fn calls_that_are_each_in_time_end_with_the_time_of_their_look_up() {
+    // Each page comes within the time of a call, and all of them would take four seconds.
+    let page = || Reply::json(json!({"contacts": [], "next_page": 2}));
+    let crm = FakeCrm::start(move |_| page().after(Duration::from_millis(800))).await;
+    let limits = "[lookup]\ncall_timeout = \"10s\"\ntimeout = \"1s\"\n";
+    let toml = example_at(&crm.url()).replace(super::LIMITS, limits);
+    let daemon = TestDaemon::start(&toml).await;
+    assert_eq!(outcome(&daemon, "u").await, AWAY);
+    assert!(crm.searches() < 5, "lookup.max_pages");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ contactd() {
 "#;
 
 /// Blocks that are not run here, by how they begin.
-const ELSEWHERE: [(&str, &str); 24] = [
+const ELSEWHERE: [(&str, &str); 27] = [
     (
         "sudo apt-get update",
         "installs; tried on a fresh Debian 12",
@@ -69,6 +69,18 @@ const ELSEWHERE: [(&str, &str); 24] = [
     ("curl --get", "run by the tests of HTTP"),
     ("curl --fail --get", "run by the tests of HTTP"),
     ("printf '\\0", "run by the tests of HTTP"),
+    (
+        "cargo run --release -- example-crm",
+        "runs until it is stopped; the test of the commands for connectors runs it",
+    ),
+    (
+        "cargo run --release -- connector check my-crm.toml",
+        "needs the page's own file; run by the test of the commands for connectors",
+    ),
+    (
+        "CONTACTD_AUTH_HEADER=\"Bearer demo\" cargo run --release -- connector try",
+        "needs the Example CRM; run by the test of the commands for connectors",
+    ),
     ("grpcurl", "by hand: needs the network"),
     ("npx", "by hand: needs the network"),
     ("python3 -m venv", "by hand: needs the network"),

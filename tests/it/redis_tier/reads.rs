@@ -1,4 +1,4 @@
-//! How look-ups read: together, and under a generation that was seen before.
+//! How look-ups read: together, and under a user token that was seen before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,15 +111,15 @@ async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
     assert!(load(&tier, &one, &entry("Ann", 1)).await);
     let first = get(&one, None).await;
     assert!(first.1.is_some());
-    let generation = server
+    let token = server
         .keys()
         .into_iter()
         .find(|name| name.ends_with(":g"))
         .unwrap();
-    server.run::<()>(&["RENAME", &generation, "elsewhere"]);
+    server.run::<()>(&["RENAME", &token, "elsewhere"]);
     assert_eq!(get(&one, first.1).await, first, "it is not read again");
     assert_eq!(stored(&tier, &one).await, Ok(None));
-    server.run::<()>(&["RENAME", "elsewhere", &generation]);
+    server.run::<()>(&["RENAME", "elsewhere", &token]);
     assert_eq!(get(&two, first.1).await.0, None);
     tier.invalidate_user(one.user()).await.unwrap();
     assert_eq!(get(&one, first.1).await.0, None);
@@ -193,7 +193,7 @@ async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
     let unrelated = link_to(&server.url()).names().party(user, party(9));
     other.apply(&Event::InvalidateNumber(user, unrelated));
     let third = source(&other, 3).await;
-    // On a machine that stood still meanwhile the generation is read again.
+    // On a machine that stood still meanwhile the user token is read again.
     if watch.elapsed() < Duration::from_secs(1) {
         assert_eq!(third, Some(Source::Redis), "until it hears of it");
     }

@@ -395,7 +395,7 @@ async fn an_erased_user_leaves_no_lease_and_no_admission() {
             .acquire(&question("u", 1), auth(1), Lane::Prefetch)
             .await,
     );
-    // The admission that the index has lost is void with the generation.
+    // The admission that the index has lost is void with the user token.
     let lost = server
         .keys()
         .into_iter()

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use contactd::pb::v1::PhoneNumbers;
+use contactd::clock;
 use contactd::pb::v1::invalidate_contacts_request::Scope;
+use contactd::pb::v1::{InvalidateContactsRequest, PhoneNumbers};
 use tonic::Code;
 
 use crate::support::chaos::{ChaosProxy, Mode};
@@ -13,7 +14,7 @@ use crate::support::fleet::{
     the_number,
 };
 use crate::support::redis::RedisServer;
-use crate::support::{FakeCrm, Reply, eventually, find};
+use crate::support::{FakeCrm, Reply, TestDaemon, eventually, find};
 
 /// How long a replica may take to apply an invalidation.
 const SOON: Duration = Duration::from_secs(5);
@@ -167,6 +168,57 @@ async fn an_invalidation_that_does_not_reach_redis_is_reported_as_failed() {
         "this replica has forgotten all the same"
     );
     assert_eq!(source(&here), contactd::pb::v1::Source::Crm);
+}
+
+/// A replica whose connection to Redis has just left a call without an answer.
+async fn in_doubt(redis: &RedisServer) -> (FakeCrm, TestDaemon, ChaosProxy) {
+    let crm = FakeCrm::start(ada).await;
+    let proxy = ChaosProxy::before(format!("127.0.0.1:{}", redis.port).parse().unwrap()).await;
+    // A silence of twice the timeout is still short.
+    let daemon = replica(&crm, &format!("redis://{}", proxy.addr), "timeout = \"1s\"").await;
+    daemon.find(find()).await.unwrap();
+    proxy.becomes(Mode::Stall).await;
+    let status = async || daemon.page("/status.json").await.1;
+    let doubted = async {
+        while status().await.contains("\"failures_in_a_row\":0") {
+            clock::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(clock::timeout(SOON, doubted).await.is_some());
+    (crm, daemon, proxy)
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn an_invalidation_waits_for_a_redis_that_is_silent_for_a_moment() {
+    for scope in [the_number(), everything()] {
+        let redis = RedisServer::start().await;
+        let (crm, daemon, proxy) = in_doubt(&redis).await;
+        let other = replica(&crm, &redis.url(), "").await;
+        assert_eq!(names(&other.find(find()).await.unwrap()), ["Ada"]);
+        crm.becomes(|seen| named("Ada King", seen));
+        let mut invalidation = std::pin::pin!(forget(&daemon, scope));
+        let moment = Duration::from_millis(50);
+        let early = clock::timeout(moment, &mut invalidation).await;
+        assert!(early.is_none(), "it is still tried: {early:?}");
+        proxy.restore().await;
+        invalidation.await.expect("Redis answers again");
+        answers(&other, "Ada King", SOON).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn an_invalidation_waits_for_a_silent_redis_no_longer_than_its_caller() {
+    let redis = RedisServer::start().await;
+    let (_crm, daemon, _proxy) = in_doubt(&redis).await;
+    let mut request = tonic::Request::new(InvalidateContactsRequest {
+        user: find().user,
+        scope: Some(the_number()),
+    });
+    request.set_timeout(Duration::from_millis(500));
+    let status = daemon.client.clone().invalidate_contacts(request).await;
+    assert_eq!(details(&status.unwrap_err()).reason, "REDIS_UNAVAILABLE");
 }
 
 /// The keys of the log are there, and hold something of another type.

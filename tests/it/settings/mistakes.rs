@@ -172,7 +172,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "[connectors.a]\nbase_url = \"http://127.0.0.1:1\"",
         "connectors.a.kind",
     ),
-    ("[connectors.a]\nkind = \"salesforce\"", "connectors.a.kind"),
+    ("[connectors.a]\nkind = \"salesfarce\"", "connectors.a.kind"),
     ("[connectors.a]\nkind = 5", "connectors.a.kind"),
     ("[connectors.a]\nknid = \"clio\"", "connectors.a.knid"),
     (
@@ -242,6 +242,26 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "[connectors.a]\nkind = \"clio\"\nquota = { prefetch_share = 2 }",
         "connectors.a.quota.prefetch_share",
+    ),
+    (
+        "[connectors.a]\nkind = \"clio\"\nquota = { concurrent = 0 }",
+        "connectors.a.quota.concurrent",
+    ),
+    (
+        "[connectors.a]\nkind = \"clio\"\nquota = { per_day = 0 }",
+        "connectors.a.quota.per_day",
+    ),
+    (
+        "[connectors.a]\nkind = \"clio\"\nquota = { per_day = 49 }",
+        "connectors.a.quota.per_day",
+    ),
+    (
+        "[connectors.a]\nkind = \"clio\"\nquota = { per_day = 99, search = { rate = 100 } }",
+        "connectors.a.quota.per_day",
+    ),
+    (
+        "[connectors.a]\nkind = \"clio\"\nquota = { search = { concurrent = 2 } }",
+        "connectors.a.quota.search.concurrent",
     ),
     (
         "[connectors.a]\nkind = \"clio\"\nquota = { rates = 2 }",

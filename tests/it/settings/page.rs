@@ -20,11 +20,16 @@ const SECTIONS: &[(&str, &str)] = &[
     ("redis", CONNECTOR),
     ("tracing", CONNECTOR),
     ("lookup", CONNECTOR),
-    ("connectors.NAME", ""),
+    ("connectors.NAME", "kind = \"file\"\n"),
 ];
 
 /// Keys that the table explains as one: the fields of what is written as one value.
-const WHOLE: &[&str] = &["grpc.tls", "grpc.tokens", "connectors.NAME.quota"];
+const WHOLE: &[&str] = &[
+    "grpc.tls",
+    "grpc.tokens",
+    "connectors.NAME.quota",
+    "connectors.NAME.secrets.KEY",
+];
 
 /// The keys of the table.
 fn rows() -> BTreeSet<String> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use contactd::clock;
 use futures_util::{StreamExt as _, stream};
@@ -24,6 +25,13 @@ pub(crate) struct Seen {
     pub(crate) authorization: Option<String>,
     pub(crate) cookie: Option<String>,
     pub(crate) traceparent: Option<String>,
+    /// The JSON of the body.
+    pub(crate) body: Value,
+    /// The body as text.
+    pub(crate) text: String,
+    pub(crate) method: String,
+    /// All headers, with names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl Seen {
@@ -32,6 +40,12 @@ impl Seen {
         ["/api/v1/me", "/v1/users/me", "/api/v4/users/who_am_i.json"]
             .iter()
             .any(|path| self.path.ends_with(path))
+    }
+
+    /// The value of a header; that of a later line of the same name is not looked at.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|(key, _)| key == name);
+        header.map(|(_, value)| value.as_str())
     }
 
     /// The value of a parameter.
@@ -205,7 +219,7 @@ impl FakeCrm {
             let (log, replies, delay) = (Arc::clone(&log), Arc::clone(&replies), line());
             async move {
                 clock::sleep(delay).await;
-                let seen = look_at(&request);
+                let seen = look_at(request).await;
                 log.lock().push(seen.clone());
                 let reply = replies.lock()(&seen);
                 clock::sleep(reply.delay).await;
@@ -299,24 +313,32 @@ pub(crate) fn person(id: u32, name: &str, phones: &[&str]) -> Value {
         "emails": ["p@example.com"], "primary_email": "p@example.com", "organization": {"id": 1, "name": "Acme"}}})
 }
 
-fn look_at(request: &Request) -> Seen {
+fn header(request: &Request, name: &str) -> Option<String> {
+    let value = request.headers().get(name)?;
+    Some(value.to_str().unwrap().to_owned())
+}
+
+async fn look_at(request: Request) -> Seen {
     let raw_query = request.uri().query().unwrap_or_default().to_owned();
     let query = url::form_urlencoded::parse(raw_query.as_bytes())
         .into_owned()
         .collect();
-    let header = |name| {
-        request
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().unwrap().to_owned())
+    let [authorization, cookie, traceparent] =
+        ["authorization", "cookie", "traceparent"].map(|name| header(&request, name));
+    let path = request.uri().path().to_owned();
+    let method = request.method().to_string();
+    let line = |(name, value): (&HeaderName, &HeaderValue)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.to_string(), value)
     };
-    let (authorization, cookie, traceparent) = (
-        header("authorization"),
-        header("cookie"),
-        header("traceparent"),
-    );
+    let headers = request.headers().iter().map(line).collect();
+    let body = to_bytes(request.into_body(), 1 << 20).await.unwrap();
     Seen {
-        path: request.uri().path().to_owned(),
+        path,
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+        text: String::from_utf8_lossy(&body).into_owned(),
+        method,
+        headers,
         query,
         raw_query,
         authorization,

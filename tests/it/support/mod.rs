@@ -1,5 +1,6 @@
 //! What the tests share: a daemon, a scripted CRM, and waiting with a deadline.
 
+pub(crate) mod at_once;
 pub(crate) mod attack;
 pub(crate) mod chaos;
 pub(crate) mod cluster;

@@ -1,0 +1,226 @@
+//! What the request script takes and returns.
+//!
+//! Defines the order of its arguments and of the fields of its reply, as the script documents them.
+
+use std::time::Duration;
+
+use super::forecast::{Forecast, LOOK_AGAIN, NextCalls, Reserved, RoomForecast};
+use super::held::{Held, TotalsHeld};
+use super::limits::WindowLimits;
+use super::queue::CredentialProof;
+use super::quota::{DAY, Quota, TokenBucket};
+use super::request::{SCOPE_KNOWN, SharedTerms, SlotRequest};
+use super::totals::{self, PART_OF_DAY};
+use super::window::{FORESEEN, FreeTimes, micros};
+
+/// How much later than its turn a call pop may come back and still find the background lanes
+/// stopped. If it never comes back, they have waited this long for nothing.
+const LATENESS: Duration = Duration::from_millis(100);
+
+/// What the request script returns; documented there.
+pub(super) type ScriptReply = (
+    i64,
+    i64,
+    i64,
+    i64,
+    i64,
+    u32,
+    Vec<i64>,
+    u32,
+    Vec<i64>,
+    u32,
+    [u32; 2],
+    Vec<i64>,
+);
+
+/// A pace as the request script takes it, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gcra {
+    interval: i64,
+    tolerance: i64,
+}
+
+impl Gcra {
+    /// The paces for a request: of all lanes, of the share, and of all lanes for the background
+    /// lanes. A request without a pace may run ahead by a whole window, and does not use up the
+    /// pace.
+    pub(super) fn for_request(quota: &Quota, request: &SlotRequest) -> [Self; 3] {
+        let paces = [
+            quota.bucket(),
+            quota.background_bucket(),
+            quota.even_bucket(),
+        ];
+        if request.is_paced {
+            paces.map(Self::of)
+        } else {
+            [Self::unpaced(quota.per()); 3]
+        }
+    }
+
+    fn of(pace: TokenBucket) -> Self {
+        Self {
+            interval: micros(pace.interval),
+            tolerance: micros(pace.tolerance()),
+        }
+    }
+
+    fn unpaced(per: Duration) -> Self {
+        Self {
+            interval: 0,
+            tolerance: micros(per),
+        }
+    }
+}
+
+/// The arguments of the request script, in its order: numbers, the names of two calls, and numbers.
+pub(super) fn arguments(
+    terms: &SharedTerms,
+    request: &SlotRequest,
+    paces: [Gcra; 3],
+    name: &str,
+) -> Vec<String> {
+    let expected = terms.expected.call.as_ref();
+    let names = [name, expected.map_or("", |call| &call.name)];
+    let window = window_arguments(terms, request, paces);
+    let rules = rule_arguments(terms, request, paces);
+    let numbers = window.iter().map(i64::to_string);
+    numbers
+        .chain(names.map(str::to_owned))
+        .chain(rules.iter().map(i64::to_string))
+        .chain(total_arguments(terms).iter().map(i64::to_string))
+        .collect()
+}
+
+/// Arguments 1 to 11: the pace and the windows.
+fn window_arguments(
+    terms: &SharedTerms,
+    request: &SlotRequest,
+    [all, share, _]: [Gcra; 3],
+) -> [i64; 11] {
+    [
+        i64::from(request.lane.is_background()),
+        all.interval,
+        all.tolerance,
+        share.interval,
+        share.tolerance,
+        request.patience.map_or(-1, micros),
+        micros(LATENESS),
+        i64::from(request.limits.all),
+        i64::from(request.limits.background),
+        micros(terms.quota.per()),
+        micros(terms.hold),
+    ]
+}
+
+/// Arguments 14 to 24: the owner of the call, and what Redis must know.
+fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra; 3]) -> [i64; 11] {
+    let expected = terms.expected.call.as_ref();
+    let unknown_for = if request.is_paced {
+        terms.unknown_for
+    } else {
+        // Another scope counts the same call, and has already waited if Redis lost both.
+        Duration::ZERO
+    };
+    [
+        micros(terms.reserve_for),
+        i64::from(request.proof == CredentialProof::Verified),
+        i64::from(request.is_probe),
+        i64::from(request.is_made),
+        i64::try_from(FORESEEN).unwrap_or(1),
+        even.tolerance,
+        micros(unknown_for),
+        expected.map_or(0, |call| micros(call.held_for)),
+        i64::from(terms.expected.is_scope_known),
+        micros(SCOPE_KNOWN),
+        i64::from(terms.left_to_absent),
+    ]
+}
+
+/// The arguments from 25 on: the totals.
+fn total_arguments(terms: &SharedTerms) -> [i64; 11] {
+    let limits = |limits: Option<WindowLimits>| {
+        limits.map_or([0; 2], |limits| {
+            [false, true].map(|is_background| i64::from(limits.of(is_background)))
+        })
+    };
+    let [places, share_places] = limits(terms.totals.at_once);
+    let [day, share_day] = limits(terms.totals.per_day);
+    let [own_day, own_share_day] = terms.own.day.map(|held| i64::from(held.calls));
+    [
+        places,
+        share_places,
+        day,
+        share_day,
+        micros(terms.call_timeout),
+        micros(LOOK_AGAIN),
+        micros(totals::LATENESS),
+        micros(PART_OF_DAY),
+        micros(DAY),
+        own_day,
+        own_share_day,
+    ]
+}
+
+/// What the script says that all replicas hold in the totals.
+fn held_in_totals(own: &TotalsHeld, numbers: &[i64]) -> TotalsHeld {
+    let number = |at: usize| numbers.get(at).copied().unwrap_or(0);
+    let calls = |at| u32::try_from(number(at)).unwrap_or(u32::MAX);
+    let day = |at| Held {
+        calls: calls(at),
+        free_in: number(at + 1),
+    };
+    TotalsHeld {
+        wire: [calls(0), calls(1)],
+        day: [day(2), day(4)],
+        stopped: number(6),
+        mean: own.mean,
+    }
+}
+
+pub(super) fn forecast(
+    terms: &SharedTerms,
+    [all, share, _]: [Gcra; 3],
+    reply: ScriptReply,
+) -> Forecast {
+    let quota = &terms.quota;
+    let (
+        _,
+        next,
+        share_next,
+        _,
+        _,
+        held,
+        times,
+        share_held,
+        share_times,
+        is_reserved,
+        [limit, share_limit],
+        in_totals,
+    ) = reply;
+    let [all_totals, share_totals] = held_in_totals(&terms.own, &in_totals).rooms(&terms.totals);
+    let room = |limit, held, times, next, pace: Gcra, totals| RoomForecast {
+        limit,
+        free_times: FreeTimes {
+            held,
+            per: micros(quota.per()),
+            times,
+        },
+        next_calls: NextCalls {
+            next,
+            interval: pace.interval,
+        },
+        reserved: Reserved::one_if(is_reserved == 1, limit, quota.burst().get()),
+        totals,
+    };
+    Forecast::now(
+        room(limit, held, times, next, all, all_totals),
+        room(
+            share_limit,
+            share_held,
+            share_times,
+            share_next,
+            share,
+            share_totals,
+        ),
+    )
+}

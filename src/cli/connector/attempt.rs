@@ -1,0 +1,186 @@
+//! `contactd connector try`: look-ups with a connector, and everything that happened.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{Failure, Output, say, show, story};
+use crate::trial::{
+    Caller, LookUp, NumberFormat, OtherEnd, Region, Replay, Subject, Trial, read_recordings,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TryArgs {
+    /// A connector file (TOML, or the JSON of App Connect's proxy), or the name of a built-in
+    /// connector.
+    #[arg(value_name = "FILE|NAME")]
+    subject: String,
+    /// The telephone numbers, preferably in E.164 (+16505551234).
+    #[arg(required = true, value_name = "NUMBER")]
+    numbers: Vec<String>,
+    /// The CRM's host, if users name it.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    hostname: String,
+    /// The country in which a number without a leading + is read, such as US.
+    #[arg(long, value_name = "CC", value_parser = region)]
+    region: Option<Region>,
+    /// A further number format to search for, such as "(###) ###-####"; can be repeated.
+    #[arg(long = "format", value_name = "PATTERN", value_parser = format)]
+    formats: Vec<NumberFormat>,
+    /// A user setting; can be repeated. The value is JSON, or else a text.
+    #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
+    settings: Vec<(String, String)>,
+    /// A field of platform_additional_info; can be repeated. NAME may be a path such as user.key.
+    #[arg(long = "info", value_name = "NAME=VALUE", value_parser = pair)]
+    info: Vec<(String, String)>,
+    /// A secret of the connector, from a file; can be repeated.
+    #[arg(long = "secret", value_name = "NAME=FILE", value_parser = pair)]
+    secrets: Vec<(String, String)>,
+    /// Send the requests to the CRM.
+    #[arg(long, conflicts_with = "replies")]
+    send: bool,
+    /// What stands in the CRM's place, such as http://127.0.0.1:8080.
+    #[arg(long, value_name = "URL", requires = "send")]
+    base_url: Option<Url>,
+    /// Answer from the recordings of this directory, without network.
+    #[arg(long, value_name = "DIR")]
+    replies: Option<PathBuf>,
+    /// How to print what happened.
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+fn region(text: &str) -> Result<Region, String> {
+    Region::parse(text).ok_or_else(|| "expected a region such as US".to_owned())
+}
+
+fn format(text: &str) -> Result<NumberFormat, String> {
+    NumberFormat::parse(text).ok_or_else(|| "expected a pattern such as (###) ###-####".to_owned())
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(super) async fn run(args: TryArgs) -> Result<ExitCode, Failure> {
+    let secrets = secrets(&args.secrets)?;
+    // A dry run sends no credential, so it does without secrets.
+    let given = (args.send || args.replies.is_some() || !secrets.is_empty()).then_some(&secrets);
+    let subject = Subject::load(&args.subject, given).map_err(misused)?;
+    let replay = replay(&args).await?;
+    let other_end = match &replay {
+        Some(replay) => OtherEnd::Replay(replay.origin().clone()),
+        None if args.send => OtherEnd::Crm(args.base_url.clone()),
+        None => OtherEnd::Nobody,
+    };
+    let sheet = subject.sheet();
+    let trial = Trial::new(subject, caller(&args)?, other_end).map_err(misused)?;
+    if let Some(replay) = &replay {
+        replay.stand_for(trial.address().map_err(misused)?);
+    }
+    let mut all = Vec::new();
+    for number in &args.numbers {
+        let look_up = trial.look_up(number).await.map_err(misused)?;
+        let unmatched = replay
+            .as_ref()
+            .map_or_else(Vec::new, Replay::take_unmatched);
+        if args.output == Output::Human {
+            show(story::human(&look_up, &unmatched))?;
+        }
+        all.push((look_up, unmatched));
+    }
+    match args.output {
+        Output::Json => {
+            let stories = all
+                .iter()
+                .map(|(look_up, missing)| story::to_json(look_up, missing));
+            show(format_args!("{:#}\n", stories.collect::<Value>()))?;
+        }
+        Output::Human if !args.send && replay.is_none() => say(story::after_a_dry_run(&sheet)),
+        Output::Human => {}
+    }
+    let failed = all
+        .iter()
+        .any(|(LookUp { found, .. }, missing)| found.is_err() || !missing.is_empty());
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+fn misused(error: impl std::fmt::Display) -> Failure {
+    Failure::Misused(error.to_string())
+}
+
+async fn replay(args: &TryArgs) -> Result<Option<Replay>, Failure> {
+    let Some(directory) = &args.replies else {
+        return Ok(None);
+    };
+    let recordings = read_recordings(directory).map_err(misused)?;
+    let replay = Replay::start(recordings).await;
+    Ok(Some(replay.map_err(anyhow::Error::from)?))
+}
+
+fn secrets(pairs: &[(String, String)]) -> Result<BTreeMap<String, SecretString>, Failure> {
+    let mut secrets = BTreeMap::new();
+    for (name, file) in pairs {
+        let text = fs::read_to_string(file).map_err(|error| misused(format!("{file}: {error}")))?;
+        secrets.insert(name.clone(), text.trim().into());
+    }
+    Ok(secrets)
+}
+
+fn caller(args: &TryArgs) -> Result<Caller, Failure> {
+    Ok(Caller {
+        hostname: args.hostname.clone(),
+        region: args.region,
+        formats: args.formats.clone(),
+        settings: args
+            .settings
+            .iter()
+            .map(|(name, value)| (name.clone(), value_of(value)))
+            .collect(),
+        info: nested(&args.info),
+        auth_header: credential(args.send)?,
+    })
+}
+
+/// The credential. Whoever sends needs one.
+fn credential(is_needed: bool) -> Result<Option<String>, Failure> {
+    let credential = std::env::var_os("CONTACTD_AUTH_HEADER");
+    let credential = credential.and_then(|text| text.into_string().ok());
+    match credential.map(|text| text.trim().to_owned()) {
+        None if is_needed => Err(Failure::Misused(
+            "the CRM's credential is missing: set CONTACTD_AUTH_HEADER".to_owned(),
+        )),
+        credential => Ok(credential),
+    }
+}
+
+/// JSON, or else a text.
+fn value_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+/// Fields whose names are paths.
+fn nested(pairs: &[(String, String)]) -> Map<String, Value> {
+    let mut root = json!({});
+    for (path, value) in pairs {
+        let mut place = &mut root;
+        for key in path.split('.') {
+            if !place.is_object() {
+                *place = json!({});
+            }
+            place = &mut place[key];
+        }
+        *place = value_of(value);
+    }
+    match root {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}

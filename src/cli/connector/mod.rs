@@ -1,0 +1,75 @@
+//! `contactd connector`: what a connector file costs, asks and keeps, without a daemon.
+
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::{Failure, say, show};
+
+mod attempt;
+mod check;
+mod list;
+mod page;
+mod sheet;
+mod story;
+mod test;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ConnectorArgs {
+    #[command(subcommand)]
+    command: ConnectorCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConnectorCommand {
+    /// List the built-in connectors: what they search, what they cost, whose stored answers are.
+    List(list::ListArgs),
+    /// Check connector files: print every fault with its place, or what a look-up costs.
+    ///
+    /// Exit codes: 0 all are sound, 2 one has faults or cannot be read.
+    Check(check::CheckArgs),
+    /// Print the page of a CRM for the documentation, in Markdown.
+    Page(page::PageArgs),
+    /// Look up numbers with a connector, and show each request and what became of each record.
+    ///
+    /// Without --send and --replies nothing is sent: the requests are shown as they would be sent,
+    /// as if the CRM found nobody. The CRM's credential comes from the variable
+    /// CONTACTD_AUTH_HEADER only; it is never printed and never recorded.
+    ///
+    /// Exit codes: 0 every number was answered ("nobody" is an answer), 1 a look-up failed, 2 wrong
+    /// arguments or a faulty file.
+    #[command(after_help = TRY_EXAMPLES)]
+    Try(attempt::TryArgs),
+    /// Compare look-ups with recordings of a CRM and with what is expected of them.
+    ///
+    /// A case is a directory with recordings (*.http) and expect.toml. Without --connector, the
+    /// directory above the case names the connector: a file NAME.toml or NAME.json beside it, or
+    /// else the built-in one called NAME.
+    ///
+    /// Exit codes: 0 every case passed, 1 some failed, 2 a file cannot be read or is faulty.
+    Test(test::TestArgs),
+}
+
+const TRY_EXAMPLES: &str = "\
+Examples:
+  contactd connector try ./my-crm.toml +16505550101 --hostname acme.my-crm.com
+  CONTACTD_AUTH_HEADER=\"Bearer …\" contactd connector try clio +16505550101 --hostname app.clio.com --send";
+
+/// How to print a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Human,
+    /// JSON, for scripts.
+    Json,
+}
+
+pub(super) async fn run(args: ConnectorArgs) -> Result<ExitCode, Failure> {
+    match args.command {
+        ConnectorCommand::List(args) => list::run(&args),
+        ConnectorCommand::Check(args) => check::run(&args),
+        ConnectorCommand::Page(args) => page::run(&args),
+        ConnectorCommand::Try(args) => Box::pin(attempt::run(args)).await,
+        ConnectorCommand::Test(args) => test::run(args).await,
+    }
+}

@@ -1,0 +1,122 @@
+//! `contactd connector page`: the page of a CRM for the documentation, made from its file.
+
+use std::process::ExitCode;
+
+use super::sheet::{calls, whose};
+use super::{Failure, show};
+use crate::trial::{RequestSheet, Sheet, Subject};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PageArgs {
+    /// A connector file, or the name of a built-in connector.
+    #[arg(value_name = "FILE|NAME")]
+    subject: String,
+}
+
+/// Columns of a line of a page.
+const COLUMNS: usize = 118;
+
+pub(super) fn run(args: &PageArgs) -> Result<ExitCode, Failure> {
+    let subject = Subject::load(&args.subject, None).map_err(anyhow::Error::from)?;
+    show(page(&args.subject, &subject.sheet()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(kind: &str, sheet: &Sheet) -> String {
+    let mut text = format!("# {}\n\n", sheet.name);
+    text += &paragraph(&sheet.searches);
+    text += &paragraph(&format!(
+        "`kind = \"{kind}\"`. This connector was built from the sources below. Nobody has tried it \
+         with a live account."
+    ));
+    text += "| | |\n|---|---|\n";
+    for (label, value) in facts(sheet) {
+        if !value.is_empty() {
+            text += &format!("| {label} | {} |\n", value.replace('|', "\\|"));
+        }
+    }
+    text += "\n## Calls\n\n| for | request | calls of one look-up |\n|---|---|---|\n";
+    text += &sheet.requests.iter().map(request).collect::<String>();
+    for (title, lines) in [
+        ("What the token needs", &sheet.scopes),
+        ("Not verified", &sheet.unverified),
+        ("Missing or different", &sheet.gaps),
+        ("Built from", &sheet.built_from),
+    ] {
+        if !lines.is_empty() {
+            text += &format!("\n## {title}\n\n");
+            lines.iter().for_each(|line| text += &item(line));
+        }
+    }
+    text
+}
+
+fn facts(sheet: &Sheet) -> Vec<(&'static str, String)> {
+    let many = match sheet.numbers_at_once {
+        1 => String::new(),
+        most => format!(
+            "up to {most} in one call; 250 take {} searches",
+            calls(sheet.many)
+        ),
+    };
+    vec![
+        ("calls of one look-up", calls(sheet.one)),
+        ("many numbers", many),
+        ("spellings", code(&sheet.spellings)),
+        ("the search ends", sheet.stop.to_owned()),
+        ("quota", sheet.quota.join("; ")),
+        ("hosts", code(&sheet.hosts)),
+        ("stored answers", whose(sheet).to_owned()),
+        ("user settings that it reads", code(&sheet.settings)),
+        (
+            "fields of `platform_additional_info` that it reads",
+            code(&sheet.info),
+        ),
+        ("secrets of the settings", code(&sheet.secrets)),
+    ]
+}
+
+fn code(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    words.join(", ")
+}
+
+fn request(request: &RequestSheet) -> String {
+    let mut count = calls(request.calls);
+    for note in &request.notes {
+        count += &format!(", {note}");
+    }
+    format!("| {} | `{}` | {count} |\n", request.purpose, request.title)
+}
+
+fn paragraph(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        wrapped(text, "", "") + "\n"
+    }
+}
+
+fn item(text: &str) -> String {
+    wrapped(text, "- ", "  ")
+}
+
+/// The text in lines of at most [`COLUMNS`] columns.
+fn wrapped(text: &str, first: &str, rest: &str) -> String {
+    let (mut lines, mut line) = (String::new(), first.to_owned());
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            lines += line.trim_end();
+            lines.push('\n');
+            rest.clone_into(&mut line);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line += word;
+        is_empty = false;
+    }
+    lines + line.trim_end() + "\n"
+}

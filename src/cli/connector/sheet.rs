@@ -1,0 +1,134 @@
+//! What a connector is and what it costs, as text and as JSON.
+
+use serde_json::{Value, json};
+
+use crate::trial::{CallCount, RequestSheet, Sheet};
+
+/// Calls for a person.
+pub(super) fn calls(calls: CallCount) -> String {
+    if calls.least == calls.most {
+        calls.most.to_string()
+    } else {
+        format!("{} to {}", calls.least, calls.most)
+    }
+}
+
+/// Whose stored answers are.
+pub(super) fn whose(sheet: &Sheet) -> &'static str {
+    if sheet.names_users {
+        "belong to the user whom the CRM names"
+    } else {
+        "belong to the token, because the CRM does not name its user: a rotated token starts cold"
+    }
+}
+
+/// The cost sheet for a person.
+pub(super) fn human(sheet: &Sheet) -> String {
+    let mut text = String::new();
+    if !sheet.searches.is_empty() {
+        text += &format!("{}\n\n", sheet.searches);
+    }
+    let requests = sheet.requests.iter().map(request);
+    text += &requests.collect::<String>();
+    for (label, value) in [
+        ("one look-up", format!("{} calls", calls(sheet.one))),
+        (
+            "250 numbers",
+            format!("{} search calls, each list on one page", calls(sheet.many)),
+        ),
+        ("numbers in one call", sheet.numbers_at_once.to_string()),
+        ("spellings", sheet.spellings.join(", ")),
+        ("search ends", sheet.stop.to_owned()),
+        ("quota", sheet.quota.join("; ")),
+        ("hosts", or_none(&sheet.hosts, "only those of the settings")),
+        ("stored answers", whose(sheet).to_owned()),
+        ("the key holds", key(sheet)),
+        ("secrets", or_none(&sheet.secrets, "")),
+    ] {
+        if !value.is_empty() {
+            text += &format!("{label:<20} {value}\n");
+        }
+    }
+    for (title, lines) in [
+        ("The token needs", &sheet.scopes),
+        ("Not verified", &sheet.unverified),
+        ("Missing or different", &sheet.gaps),
+        ("Built from", &sheet.built_from),
+    ] {
+        if !lines.is_empty() {
+            text += &format!("\n{title}:\n");
+            lines
+                .iter()
+                .for_each(|line| text += &format!("  - {line}\n"));
+        }
+    }
+    text
+}
+
+fn request(request: &RequestSheet) -> String {
+    let mut text = format!(
+        "{:<20} {}\n{:<20} {} calls",
+        request.purpose,
+        request.title,
+        "",
+        calls(request.calls)
+    );
+    for note in &request.notes {
+        text += &format!(", {note}");
+    }
+    text + "\n"
+}
+
+fn or_none(values: &[String], none: &str) -> String {
+    if values.is_empty() {
+        none.to_owned()
+    } else {
+        values.join(", ")
+    }
+}
+
+/// Everything that can change an answer.
+fn key(sheet: &Sheet) -> String {
+    let mut key =
+        "CRM address, whose credential, account, user, number, regions, formats".to_owned();
+    for (what, names) in [("settings", &sheet.settings), ("info", &sheet.info)] {
+        if !names.is_empty() {
+            key += &format!("; {what}: {}", names.join(", "));
+        }
+    }
+    key
+}
+
+/// The cost sheet for scripts.
+pub(super) fn to_json(sheet: &Sheet) -> Value {
+    let count = |calls: CallCount| json!({"least": calls.least, "most": calls.most});
+    let request = |request: &RequestSheet| {
+        json!({
+            "purpose": request.purpose,
+            "request": request.title,
+            "calls": count(request.calls),
+            "notes": request.notes,
+        })
+    };
+    json!({
+        "name": sheet.name,
+        "searches": sheet.searches,
+        "built_from": sheet.built_from,
+        "scopes": sheet.scopes,
+        "unverified": sheet.unverified,
+        "gaps": sheet.gaps,
+        "tried_with_the_crm": sheet.is_tried,
+        "spellings": sheet.spellings,
+        "stop": sheet.stop,
+        "requests": sheet.requests.iter().map(request).collect::<Vec<_>>(),
+        "calls": count(sheet.one),
+        "search_calls_of_250_numbers": count(sheet.many),
+        "numbers_in_one_call": sheet.numbers_at_once,
+        "quota": sheet.quota,
+        "hosts": sheet.hosts,
+        "settings": sheet.settings,
+        "info": sheet.info,
+        "secrets": sheet.secrets,
+        "answers_belong_to": if sheet.names_users { "user" } else { "token" },
+    })
+}

@@ -1,0 +1,137 @@
+//! `contactd connector test`: recordings against expectations, for people's CI.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{Failure, Output, say, show};
+use crate::trial::{CaseReport, Outcome, case_directories, run_case};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TestArgs {
+    /// Directories of cases, or directories with such directories.
+    #[arg(required = true, value_name = "DIR")]
+    directories: Vec<PathBuf>,
+    /// The connector: a file, or the name of a built-in one.
+    #[arg(long, value_name = "FILE|NAME")]
+    connector: Option<String>,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value = "human")]
+    output: Output,
+}
+
+/// Cases by what became of them.
+#[derive(Default)]
+struct Totals {
+    passed: usize,
+    failed: usize,
+    broken: usize,
+}
+
+pub(super) async fn run(args: TestArgs) -> Result<ExitCode, Failure> {
+    let mut reports = Vec::new();
+    let mut totals = Totals::default();
+    for directory in cases(&args.directories)? {
+        let report = run_case(&directory, args.connector.as_deref()).await;
+        totals.count(&report);
+        if args.output == Output::Human {
+            show(human(&report))?;
+        } else {
+            reports.push(to_json(&report));
+        }
+    }
+    if args.output == Output::Json {
+        let Totals {
+            passed,
+            failed,
+            broken,
+        } = totals;
+        let summary =
+            json!({"passed": passed, "failed": failed, "broken": broken, "cases": reports});
+        show(format_args!("{summary:#}\n"))?;
+    } else {
+        say(totals.words());
+    }
+    Ok(totals.exit_code())
+}
+
+fn cases(directories: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut cases = Vec::new();
+    for directory in directories {
+        let unreadable = |error| Failure::Misused(format!("{}: {error}", directory.display()));
+        let found = case_directories(directory).map_err(unreadable)?;
+        if found.is_empty() {
+            let words = format!("{}: has no case: no expect.toml", directory.display());
+            return Err(Failure::Misused(words));
+        }
+        cases.extend(found);
+    }
+    Ok(cases)
+}
+
+/// The last two names of a path: connector and case.
+fn short(directory: &Path) -> String {
+    let names: Vec<_> = directory
+        .iter()
+        .map(|name| name.to_string_lossy())
+        .collect();
+    names[names.len().saturating_sub(2)..].join("/")
+}
+
+fn human(report: &CaseReport) -> String {
+    let name = short(&report.directory);
+    match &report.outcome {
+        Outcome::Passed { unused } if unused.is_empty() => format!("ok      {name}\n"),
+        Outcome::Passed { unused } => {
+            format!("ok      {name}  (nobody asked for {})\n", unused.join(", "))
+        }
+        Outcome::Failed(failures) => format!("FAILED  {name}\n{}", indented(&failures.join("\n"))),
+        Outcome::Broken(why) => format!("BROKEN  {name}\n{}", indented(why)),
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines()
+        .map(|line| format!("        {line}\n"))
+        .collect()
+}
+
+fn to_json(report: &CaseReport) -> Value {
+    let case = report.directory.display().to_string();
+    match &report.outcome {
+        Outcome::Passed { unused } => {
+            json!({"case": case, "outcome": "passed", "unused_recordings": unused})
+        }
+        Outcome::Failed(failures) => {
+            json!({"case": case, "outcome": "failed", "failures": failures})
+        }
+        Outcome::Broken(why) => json!({"case": case, "outcome": "broken", "reason": why}),
+    }
+}
+
+impl Totals {
+    fn count(&mut self, report: &CaseReport) {
+        match report.outcome {
+            Outcome::Passed { .. } => self.passed += 1,
+            Outcome::Failed(_) => self.failed += 1,
+            Outcome::Broken(_) => self.broken += 1,
+        }
+    }
+
+    fn words(&self) -> String {
+        let mut words = format!("{} passed, {} failed", self.passed, self.failed);
+        if self.broken > 0 {
+            words += &format!(", {} could not run", self.broken);
+        }
+        words
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match (self.broken, self.failed) {
+            (0, 0) => 0,
+            (0, _) => 1,
+            _ => 2,
+        })
+    }
+}

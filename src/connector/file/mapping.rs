@@ -1,0 +1,153 @@
+//! Maps records and rows of a CRM's reply.
+
+use serde_json::{Map, Value};
+
+use super::fill::Scope;
+use super::plan::{RecordPlan, SearchRequest, TextField, ValueField, ValueTemplate};
+use crate::connector::path::Path;
+use crate::connector::record::Record;
+use crate::domain::json::text;
+use crate::domain::{Contact, MatchQuality};
+
+/// The most values that are kept of one path.
+const KEPT_VALUES: usize = 16;
+
+/// The longest value that is kept, in bytes.
+const KEPT_BYTES: usize = 256;
+
+/// The most phone fields of one record that are read.
+const PHONES: usize = 100;
+
+impl SearchRequest {
+    /// The record of an item of the list.
+    pub(super) fn record(&self, scope: &Scope<'_>, item: &Value, kept: &[Path]) -> Record {
+        let scope = Scope {
+            own: Some(item),
+            ..*scope
+        };
+        let mut contact = self.record.contact(&scope);
+        contact.kept = kept
+            .iter()
+            .map(|path| kept_value(&scope, item, path))
+            .collect();
+        let phones = self.phones.iter().flatten();
+        let phones = phones.flat_map(|path| phones_at(&scope, item, path));
+        Record {
+            contact,
+            phones: phones.take(PHONES).collect(),
+        }
+    }
+}
+
+/// The phone fields at a path: texts, numbers, and lists of them.
+fn phones_at(scope: &Scope<'_>, item: &Value, path: &Path) -> Vec<String> {
+    let values = path.all(item, scope).into_iter();
+    let texts = values.flat_map(|value| match value {
+        Value::Array(items) => items.iter().map(|item| text(Some(item))).collect(),
+        value => vec![text(Some(value))],
+    });
+    texts.filter(|text| !text.trim().is_empty()).collect()
+}
+
+/// A raw value that details need. A value that is too long is left out, because a part of it would
+/// be another one.
+fn kept_value(scope: &Scope<'_>, item: &Value, path: &Path) -> Value {
+    let fits = |value: &&Value| match value {
+        Value::String(text) => text.len() <= KEPT_BYTES && !text.is_empty(),
+        Value::Number(_) | Value::Bool(_) => true,
+        _ => false,
+    };
+    let values = path.all(item, scope).into_iter();
+    let flat = values.flat_map(|value| match value {
+        Value::Array(items) => items.iter().collect(),
+        value => vec![value],
+    });
+    let mut values: Vec<Value> = flat.filter(fits).take(KEPT_VALUES).cloned().collect();
+    if values.len() == 1 {
+        values.pop().unwrap_or_default()
+    } else if values.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(values)
+    }
+}
+
+impl RecordPlan {
+    fn contact(&self, scope: &Scope<'_>) -> Contact {
+        Contact {
+            id: self.id.text(scope),
+            kind: self.kind.text(scope),
+            name: self.name.text(scope),
+            title: self.title.text(scope),
+            company: self.company.text(scope),
+            email: self.email.text(scope),
+            created: self.created.text(scope),
+            last_activity: self.last_activity.text(scope),
+            additional_info: match &self.info_at {
+                Some(path) => object_at(path, scope),
+                None => members(&self.info, scope),
+            },
+            quality: MatchQuality::Unverified,
+            kept: Vec::new(),
+        }
+    }
+}
+
+/// The members of an object of the record that a call form can show: scalars, and lists of choices.
+fn object_at(path: &Path, scope: &Scope<'_>) -> Map<String, Value> {
+    let own = scope.own.unwrap_or(&Value::Null);
+    let members = path.get(own).and_then(Value::as_object);
+    let mut members = members.cloned().unwrap_or_default();
+    for list in members.values_mut().filter_map(Value::as_array_mut) {
+        list.retain(Value::is_object);
+    }
+    members.retain(|_, value| match value {
+        Value::Null | Value::Object(_) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    });
+    members
+}
+
+/// An object of values. Empty ones are left out.
+pub(super) fn members(fields: &[(String, ValueField)], scope: &Scope<'_>) -> Map<String, Value> {
+    let member = |(name, field): &(String, ValueField)| Some((name.clone(), field.value(scope)?));
+    fields.iter().filter_map(member).collect()
+}
+
+impl TextField {
+    fn text(&self, scope: &Scope<'_>) -> String {
+        let mut texts = self.0.iter().map(|template| scope.record_text(template));
+        texts
+            .find(|text| !text.trim().is_empty())
+            .unwrap_or_default()
+    }
+}
+
+impl ValueField {
+    /// The first alternative that is not empty.
+    pub(super) fn value(&self, scope: &Scope<'_>) -> Option<Value> {
+        let mut values = self.0.iter().map(|template| template.value(scope));
+        values.find(|value| !value.is_null())
+    }
+}
+
+impl ValueTemplate {
+    fn value(&self, scope: &Scope<'_>) -> Value {
+        match self {
+            Self::Literal(value) => value.clone(),
+            Self::Text(template) => match template.whole() {
+                Some(slot) => match scope.value(slot) {
+                    // One of several: a choice has scalars only.
+                    Value::Array(items) => items.into_iter().next().unwrap_or_default(),
+                    value => value,
+                },
+                None => match scope.record_text(template) {
+                    text if text.is_empty() => Value::Null,
+                    text => text.into(),
+                },
+            },
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! A connector file as it is carried out: everything is parsed, every name exists.
+
+use std::sync::Arc;
+
+use http::header::HeaderName;
+use serde_json::Value;
+
+use super::literal::Language;
+use super::proxy::ProxyRequest;
+use super::slot::{Slot, Template};
+use crate::connector::pages::Pager;
+use crate::connector::path::Path;
+use crate::connector::request::Method;
+use crate::connector::success::ListForm;
+
+/// What a file says about itself, for people.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct About {
+    /// The CRM's name.
+    pub(crate) name: String,
+    /// What is searched.
+    pub(crate) searches: String,
+    /// What the file was built from.
+    pub(crate) built_from: Vec<String>,
+    /// The scopes or rights that a token needs.
+    pub(crate) scopes: Vec<String>,
+    /// What could not be verified without an account.
+    pub(crate) unverified: Vec<String>,
+    /// What is knowingly missing or different.
+    pub(crate) gaps: Vec<String>,
+}
+
+/// The requests of a file, and how their replies are mapped.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Plan {
+    pub(super) about: About,
+    pub(super) searches: Vec<SearchRequest>,
+    pub(super) details: Vec<DetailsRequest>,
+    pub(super) whoami: Option<WhoAmIRequest>,
+    /// The raw values of a record that details use.
+    pub(super) kept: Vec<Path>,
+}
+
+/// One request, and where its list is.
+#[derive(Debug, Clone)]
+pub(super) struct RequestPlan {
+    /// The request in App Connect's form, which then counts instead of the method, path, query,
+    /// headers and body below.
+    pub(super) proxy: Option<Arc<ProxyRequest>>,
+    pub(super) method: Method,
+    /// The path's segments.
+    pub(super) path: Vec<Template>,
+    pub(super) query: Vec<(String, Argument)>,
+    pub(super) headers: Vec<(HeaderName, Template)>,
+    pub(super) body: Option<BodyPlan>,
+    pub(super) language: Option<Language>,
+    pub(super) list: ListForm,
+    pub(super) pager: Option<Pager>,
+    /// The request is made once for each of these values.
+    pub(super) each: Option<EachValue>,
+    /// Requests whose results this one uses.
+    pub(super) before: Vec<BeforeRequest>,
+}
+
+impl RequestPlan {
+    /// Whether the path ends with a slash.
+    pub(super) fn ends_in_slash(&self) -> bool {
+        self.path.last().and_then(Template::literal) == Some("")
+    }
+
+    /// The path's segments, without the empty one after a last slash.
+    pub(super) fn segments(&self) -> &[Template] {
+        let count = self.path.len() - usize::from(self.ends_in_slash());
+        &self.path[..count]
+    }
+
+    /// The form of the request's paths: `None` is a segment with a slot.
+    pub(super) fn path_form(&self) -> Vec<Option<String>> {
+        let segment = |template: &Template| template.literal().map(str::to_owned);
+        match &self.proxy {
+            Some(proxy) => proxy.url.form(),
+            None => self.segments().iter().map(segment).collect(),
+        }
+    }
+}
+
+/// The values of a `for`.
+#[derive(Debug, Clone)]
+pub(super) struct EachValue {
+    pub(super) name: String,
+    pub(super) values: Vec<Template>,
+}
+
+/// A parameter of a query or a form.
+#[derive(Debug, Clone)]
+pub(super) enum Argument {
+    One(Template),
+    /// A repeated parameter.
+    Many(Vec<Template>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum BodyPlan {
+    Json(BodyNode),
+    Form(Vec<(String, Argument)>),
+}
+
+/// A JSON body.
+#[derive(Debug, Clone)]
+pub(super) enum BodyNode {
+    Literal(Value),
+    Text(Template),
+    List(Vec<BodyNode>),
+    /// A list whose only element is repeated for each value of its `each` slot.
+    Each(Box<BodyNode>),
+    Object(Vec<(String, BodyNode)>),
+}
+
+/// A request before another one.
+#[derive(Debug, Clone)]
+pub(super) struct BeforeRequest {
+    pub(super) request: RequestPlan,
+    /// Names, and where their values are in the reply.
+    pub(super) take: Vec<(String, Path)>,
+}
+
+/// A search.
+#[derive(Debug, Clone)]
+pub(super) struct SearchRequest {
+    pub(super) request: RequestPlan,
+    /// Where a record's phone numbers are; `None` if the CRM shows none.
+    pub(super) phones: Option<Vec<Path>>,
+    /// Whether a record with other numbers is kept, as one that is not verified.
+    pub(super) keeps_others: bool,
+    pub(super) record: RecordPlan,
+    /// Runs only if earlier searches found no record that may be the party.
+    pub(super) only_if_empty: bool,
+    /// The name under which a refusal for good is remembered, if the search may be refused.
+    pub(super) optional: Option<String>,
+    /// Whether the CRM compares numbers exactly.
+    pub(super) is_exact: bool,
+    pub(super) batch: Option<BatchLimits>,
+    /// What the request depends on.
+    pub(super) depends: NumberUse,
+}
+
+/// Which part of a number a request speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum NumberUse {
+    /// None: it lists everybody.
+    Nothing,
+    /// All spellings of all numbers at once.
+    Lists,
+    /// One number.
+    Number,
+    /// One spelling.
+    Text,
+}
+
+/// The most that one request may ask for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchLimits {
+    pub(super) values: usize,
+    /// Characters of the longest rendered text.
+    pub(super) text: usize,
+}
+
+/// How a record is mapped.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RecordPlan {
+    pub(super) id: TextField,
+    pub(super) kind: TextField,
+    pub(super) name: TextField,
+    pub(super) title: TextField,
+    pub(super) company: TextField,
+    pub(super) email: TextField,
+    pub(super) created: TextField,
+    pub(super) last_activity: TextField,
+    /// Further values for `additional_info`.
+    pub(super) info: Vec<(String, ValueField)>,
+    /// Where a whole object for `additional_info` is.
+    pub(super) info_at: Option<Path>,
+}
+
+/// Alternatives of a text; the first that is not empty counts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TextField(pub(super) Vec<Template>);
+
+/// Alternatives of a value.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ValueField(pub(super) Vec<ValueTemplate>);
+
+#[derive(Debug, Clone)]
+pub(super) enum ValueTemplate {
+    Literal(Value),
+    Text(Template),
+}
+
+/// A part of the details.
+#[derive(Debug, Clone)]
+pub(super) struct DetailsRequest {
+    /// The key in `additional_info`.
+    pub(super) name: String,
+    /// The name under which a refusal for good is remembered.
+    pub(super) part: String,
+    pub(super) source: DetailsSource,
+    /// The user's setting that must be on.
+    pub(super) if_setting: Option<String>,
+}
+
+/// Where the choices of a part come from.
+#[derive(Debug, Clone)]
+pub(super) enum DetailsSource {
+    /// The same for every contact.
+    Fixed(Vec<Value>),
+    Request(Box<DetailsList>),
+}
+
+/// A request for choices.
+#[derive(Debug, Clone)]
+pub(super) struct DetailsList {
+    pub(super) request: RequestPlan,
+    pub(super) choice: Vec<(String, ValueField)>,
+    pub(super) drop: Option<DropRule>,
+    /// Where a row names its record. Rows of other records are left out.
+    pub(super) owner: Option<RowOwner>,
+    /// One request whose choices all contacts get.
+    pub(super) per_answer: bool,
+}
+
+/// Whose a row is.
+#[derive(Debug, Clone)]
+pub(super) struct RowOwner {
+    /// The value in the row.
+    pub(super) of: Path,
+    /// The value of the record.
+    pub(super) record: Path,
+    /// Whether one request serves all contacts.
+    pub(super) is_shared: bool,
+}
+
+impl RequestPlan {
+    /// Method and path, with slots as in the file.
+    pub(super) fn title(&self) -> String {
+        let own = || self.path.iter().map(ToString::to_string).collect();
+        let form = |proxy: &Arc<ProxyRequest>| {
+            let segments = proxy.url.form().into_iter();
+            segments
+                .map(|segment| segment.unwrap_or_else(|| "{{…}}".to_owned()))
+                .collect()
+        };
+        let segments: Vec<String> = self.proxy.as_ref().map_or_else(own, form);
+        let path = segments.join("/");
+        format!("{} /{path}", self.method.name())
+    }
+}
+
+impl DetailsList {
+    /// Whether one request serves all contacts.
+    pub(super) fn is_shared(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.is_shared)
+    }
+}
+
+/// Rows that are left out.
+#[derive(Debug, Clone)]
+pub(super) struct DropRule {
+    pub(super) at: Path,
+    pub(super) values: Vec<Value>,
+    pub(super) unless_setting: Option<String>,
+}
+
+/// The request that asks whose the credential is.
+#[derive(Debug, Clone)]
+pub(super) struct WhoAmIRequest {
+    pub(super) request: RequestPlan,
+    pub(super) user: Path,
+    pub(super) account: Option<Path>,
+}
+
+impl RecordPlan {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        let texts = [
+            &self.id,
+            &self.kind,
+            &self.name,
+            &self.title,
+            &self.company,
+            &self.email,
+            &self.created,
+            &self.last_activity,
+        ];
+        let texts = texts
+            .into_iter()
+            .flat_map(|field| field.0.iter().flat_map(Template::slots));
+        texts.chain(self.info.iter().flat_map(|(_, field)| field.slots()))
+    }
+}
+
+impl ValueField {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        let templates = self.0.iter().filter_map(|value| match value {
+            ValueTemplate::Text(template) => Some(template),
+            ValueTemplate::Literal(_) => None,
+        });
+        templates.flat_map(Template::slots)
+    }
+}

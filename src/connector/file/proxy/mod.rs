@@ -1,0 +1,140 @@
+//! A request as App Connect's `proxyConfig` states it.
+//!
+//! Its rules differ from those of our own language: a missing value is empty instead of preventing
+//! the request, every request has a JSON body, and parameters are encoded as axios does it. The
+//! differences stay in here; the rest of the room sees a request like any other.
+
+use http::header::{HeaderName, HeaderValue};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value, json};
+
+use super::fill::Scope;
+use crate::connector::request::{Method, Request, RequestBody};
+
+pub(super) mod parameters;
+pub(super) mod template;
+pub(super) mod variables;
+
+use parameters::pairs;
+use template::{ProxyNode, ProxyTemplate, script_text};
+
+/// A request with templates.
+#[derive(Debug, Clone)]
+pub(super) struct ProxyRequest {
+    pub(super) method: Method,
+    pub(super) url: ProxyUrl,
+    pub(super) query: ProxyNode,
+    pub(super) headers: Vec<(HeaderName, ProxyNode)>,
+    pub(super) body: ProxyNode,
+    /// Whether the body is sent as a form.
+    pub(super) is_form: bool,
+    pub(super) reads: Reads,
+}
+
+/// The part of a URL after the base.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ProxyUrl {
+    /// The path's segments.
+    pub(super) path: Vec<ProxyTemplate>,
+    /// Whether the path ends with a slash.
+    pub(super) ends_in_slash: bool,
+    /// Parameters in the URL itself: names and values.
+    pub(super) query: Vec<(ProxyTemplate, ProxyTemplate)>,
+}
+
+/// What templates read besides the number.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reads {
+    /// The fields of `platformAdditionalInfo`.
+    pub(super) info: Vec<String>,
+    /// The caller's credential outside of its own headers, in the order in which the session shows
+    /// it.
+    pub(super) credential: Vec<CredentialVariable>,
+    /// The configuration's `secretKey`.
+    pub(super) secret: Option<SecretString>,
+}
+
+/// A part of the caller's credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CredentialVariable {
+    Key,
+    Header,
+}
+
+impl CredentialVariable {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Key => "apiKey",
+            Self::Header => "authHeader",
+        }
+    }
+}
+
+impl Reads {
+    fn variables(&self, scope: &Scope<'_>) -> Value {
+        let parts = self.credential.iter().zip(scope.credential);
+        let parts =
+            parts.map(|(part, value)| (part.name().to_owned(), value.expose_secret().into()));
+        let mut credentials: Map<String, Value> = parts.collect();
+        if let Some(secret) = &self.secret {
+            credentials.insert("secretKey".to_owned(), secret.expose_secret().into());
+        }
+        variables::tree(scope, &self.info, credentials)
+    }
+}
+
+impl ProxyRequest {
+    /// The request for these values.
+    pub(super) fn render(&self, scope: &Scope<'_>) -> Request {
+        let variables = self.reads.variables(scope);
+        let query = self.query.value(&variables).unwrap_or_default();
+        let body = self.body.value(&variables).unwrap_or_else(|| json!({}));
+        let body = if self.is_form {
+            RequestBody::Form(pairs(&body))
+        } else {
+            RequestBody::Json(body)
+        };
+        let mut parameters = self.url.parameters(&variables);
+        parameters.extend(pairs(&query));
+        let path = self.url.path.iter();
+        let path = path.map(|segment| without_controls(&segment.text(&variables)));
+        let mut request = Request::of(self.method, path.collect(), parameters, Some(body))
+            .for_app_connect()
+            .with_slash(self.url.ends_in_slash);
+        for (name, node) in &self.headers {
+            let Some(value) = node.value(&variables).filter(is_sent) else {
+                continue;
+            };
+            let text = without_controls(&script_text(&value));
+            if let Ok(value) = HeaderValue::from_bytes(text.trim().as_bytes()) {
+                request = request.with_header(name.clone(), value);
+            }
+        }
+        request
+    }
+}
+
+/// Paths and headers end at such characters, or lose them.
+fn without_controls(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// Whether axios sends a header with this value.
+fn is_sent(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(false))
+}
+
+impl ProxyUrl {
+    fn parameters(&self, variables: &Value) -> Vec<(String, String)> {
+        let pair = |(name, value): &(ProxyTemplate, ProxyTemplate)| {
+            (name.text(variables), value.text(variables))
+        };
+        self.query.iter().map(pair).collect()
+    }
+
+    /// The form of its paths: `None` is a segment with a placeholder.
+    pub(super) fn form(&self) -> Vec<Option<String>> {
+        let segment = |segment: &ProxyTemplate| segment.literal().map(str::to_owned);
+        self.path.iter().map(segment).collect()
+    }
+}

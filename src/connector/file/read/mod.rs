@@ -1,0 +1,441 @@
+//! Reads a connector file: a profile and a plan, or every fault with its place.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::name::Name;
+use super::plan::{About, DetailsRequest, DetailsSource, Plan, SearchRequest, WhoAmIRequest};
+use super::slot::{Slot, settings_of};
+use super::tree::{Entry, Fault, Faults, Node, NodeValue, of_json, of_toml};
+use super::{FileConnector, keys};
+use crate::connector::base::BaseForm;
+use crate::connector::base::BasePiece;
+use crate::connector::path::Path;
+use crate::connector::profile::Inputs;
+use crate::connector::request::{Method, ReadByPost};
+use crate::domain::Spelling;
+
+mod auth;
+mod crm;
+mod errors;
+mod paging;
+mod parts;
+mod post;
+mod proxy;
+mod record;
+mod request;
+mod table;
+
+pub(crate) use auth::Secrets;
+use parts::Parts;
+use table::Table;
+
+/// The most searches and the most details of one file.
+const MOST_REQUESTS: usize = 16;
+
+/// How many contacts one request for details serves at most.
+const CONTACTS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(25).unwrap();
+
+/// The language of a connector file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpecKind {
+    /// TOML.
+    File,
+    /// App Connect's `proxyConfig`.
+    Proxy,
+}
+
+impl SpecKind {
+    /// The language that a `kind` of the settings means.
+    pub(crate) fn of(kind: &str) -> Self {
+        if kind == "proxy" {
+            Self::Proxy
+        } else {
+            Self::File
+        }
+    }
+}
+
+/// Reads a connector file.
+///
+/// # Errors
+/// Every fault, in the order of the file.
+pub(crate) fn read_spec(
+    kind: SpecKind,
+    source: &str,
+    secrets: Secrets<'_>,
+) -> Result<Arc<FileConnector>, Vec<Fault>> {
+    let faults = Faults::default();
+    let connector = match kind {
+        SpecKind::File => connector(&of_toml(source)?, secrets, &faults),
+        SpecKind::Proxy => proxy::connector(&of_json(source)?, secrets, &faults),
+    };
+    match connector.filter(|_| faults.is_empty()) {
+        Some(connector) => Ok(Arc::new(connector)),
+        None => Err(faults.sorted()),
+    }
+}
+
+/// The names of the secrets that a file uses. None if it has faults.
+pub(crate) fn secret_names(kind: SpecKind, source: &str) -> Vec<String> {
+    let connector = read_spec(kind, source, Secrets::Any);
+    connector.map_or_else(|_| Vec::new(), |connector| connector.secrets.clone())
+}
+
+fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileConnector> {
+    let file = Table::new(root, &[keys::FILE], faults)?;
+    match file.count("format") {
+        Some(1) => {}
+        Some(_) => file.fault("format must be 1: a newer file needs a newer contactd"),
+        None => file.fault("needs format = 1"),
+    }
+    let crm_table = file.table("crm", &[keys::CRM]);
+    let crm_headers = crm_table.as_ref().and_then(|table| table.get("headers"));
+    let crm_headers = crm_headers.and_then(|node| Table::open(node, faults));
+    let crm_headers = crm_headers.map_or(&[][..], |table| table.entries());
+    let crm = match &crm_table {
+        Some(table) => crm::crm(table, faults),
+        None => {
+            file.fault("needs [crm]");
+            None
+        }
+    };
+    let plan = plan(&file, crm_headers, faults);
+    let auth_table = file.table("auth", &[keys::AUTH]);
+    let auth_slots = auth::auth_slots(auth_table.as_ref(), faults);
+    let token = auth::token(auth_table.as_ref(), secrets, faults);
+    let credential = auth::auth(auth_table, secrets, faults);
+    let secrets = auth_slots.iter().filter_map(|slot| match &slot.name {
+        Name::Secret(name) => Some(name.clone()),
+        _ => None,
+    });
+    let secrets = secrets.collect();
+    let mut names = InputNames::default();
+    auth_slots.iter().for_each(|slot| names.add_slot(slot));
+    let parts = Parts {
+        crm,
+        plan,
+        credential,
+        secrets,
+        names,
+        token,
+        replies: Vec::new(),
+        finds_extensions: false,
+    };
+    parts.assemble(&file, faults)
+}
+
+fn plan(file: &Table<'_>, crm_headers: &[Entry], faults: &Faults) -> Plan {
+    let shared = (file.get("request"), file.get("record"));
+    if let Some(node) = shared.0 {
+        Table::new(node, &[keys::REQUEST, keys::SEARCH, keys::DETAILS], faults);
+    }
+    let searches = numbered(file, "search").filter_map(|(n, node)| {
+        let merged = with_defaults(node, shared, &[keys::REQUEST, keys::SEARCH]);
+        record::search(&merged, n + 1, crm_headers, faults)
+    });
+    let plan = Plan {
+        about: about(file),
+        searches: searches.collect(),
+        details: details(file, shared.0, crm_headers, faults),
+        whoami: whoami(file, crm_headers, faults),
+        kept: Vec::new(),
+    };
+    if file.tables("search").is_empty() {
+        file.fault("needs at least one [[search]]");
+    }
+    plan
+}
+
+/// The tables of a list, counted from 0.
+fn numbered<'n>(file: &Table<'n>, key: &str) -> impl Iterator<Item = (usize, &'n Node)> {
+    let nodes = file.tables(key);
+    if nodes.len() > MOST_REQUESTS {
+        file.fault(format!("has more than {MOST_REQUESTS} tables {key}"));
+    }
+    nodes.into_iter().enumerate()
+}
+
+fn details(
+    file: &Table<'_>,
+    shared: Option<&Node>,
+    crm_headers: &[Entry],
+    faults: &Faults,
+) -> Vec<DetailsRequest> {
+    let details = numbered(file, "details").filter_map(|(n, node)| {
+        let merged = with_defaults(node, (shared, None), &[keys::REQUEST, keys::DETAILS]);
+        record::details(&merged, n + 1, crm_headers, faults)
+    });
+    details.collect()
+}
+
+fn about(file: &Table<'_>) -> About {
+    let table = file.table("about", &[keys::ABOUT]);
+    let lines = |key| {
+        let text = |text: &str| Ok::<_, String>(text.to_owned());
+        table
+            .as_ref()
+            .map_or_else(Vec::new, |table| table.list_of(key, text))
+    };
+    let name = file.text("name").unwrap_or_default().to_owned();
+    if name.is_empty() {
+        file.fault("needs name: the CRM's name");
+    }
+    About {
+        name,
+        searches: lines("searches").join(" "),
+        built_from: lines("built_from"),
+        scopes: lines("scopes"),
+        unverified: lines("unverified"),
+        gaps: lines("gaps"),
+    }
+}
+
+fn spellings(file: &Table<'_>, _: &Faults) -> Vec<Spelling> {
+    let parse = |text: &str| {
+        Spelling::parse(text).ok_or_else(|| {
+            format!("\"{text}\" is no spelling: they are e164, digits, national, local, local_digits, international, formats, and patterns with #")
+        })
+    };
+    let spellings = file.list_of("spellings", parse);
+    if file.has("spellings") {
+        spellings
+    } else {
+        vec![Spelling::E164]
+    }
+}
+
+fn whoami(file: &Table<'_>, crm_headers: &[Entry], faults: &Faults) -> Option<WhoAmIRequest> {
+    let table = file.table("whoami", &[keys::REQUEST, keys::WHOAMI])?;
+    let request = request::request(&table, request::RequestSite::WhoAmI, crm_headers, faults);
+    let mut ids = record::ids(&table, faults).into_iter();
+    Some(WhoAmIRequest {
+        user: ids.next()?,
+        account: ids.next(),
+        request: request?,
+    })
+}
+
+/// A table with the keys of the file's defaults that it may have and does not have. Parameters,
+/// headers and record fields are merged one by one.
+fn with_defaults(
+    own: &Node,
+    (request, record): (Option<&Node>, Option<&Node>),
+    known: &[&[keys::Key]],
+) -> Node {
+    let NodeValue::Table(entries) = &own.value else {
+        return own.clone();
+    };
+    let mut entries = entries.clone();
+    let is_known = |key: &str| {
+        known
+            .iter()
+            .any(|keys| keys.iter().any(|(name, _)| *name == key))
+    };
+    let has_method = entries
+        .iter()
+        .any(|entry| matches!(entry.key.as_str(), "get" | "read_by_post"));
+    let defaults = request.into_iter().flat_map(|node| match &node.value {
+        NodeValue::Table(entries) => entries.as_slice(),
+        _ => &[],
+    });
+    let is_fixed = entries.iter().any(|entry| entry.key == "choices");
+    for default in defaults.filter(|entry| is_known(&entry.key) && !is_fixed) {
+        let is_method = matches!(default.key.as_str(), "get" | "read_by_post");
+        if !(is_method && has_method) {
+            add_default(&mut entries, default);
+        }
+    }
+    if let Some(record) = record {
+        let default = Entry {
+            key: "record".to_owned(),
+            place: record.place.clone(),
+            node: record.clone(),
+        };
+        add_default(&mut entries, &default);
+    }
+    Node {
+        place: own.place.clone(),
+        value: NodeValue::Table(entries),
+    }
+}
+
+fn add_default(entries: &mut Vec<Entry>, default: &Entry) {
+    let is_merged = matches!(default.key.as_str(), "query" | "headers" | "record");
+    let own = entries.iter_mut().find(|entry| entry.key == default.key);
+    match (own, &default.node.value) {
+        (None, _) => entries.push(default.clone()),
+        (Some(own), NodeValue::Table(defaults)) if is_merged => {
+            if let NodeValue::Table(own) = &mut own.node.value {
+                for default in defaults {
+                    if own.iter().all(|entry| entry.key != default.key) {
+                        own.push(default.clone());
+                    }
+                }
+            }
+        }
+        (Some(_), _) => {}
+    }
+}
+
+/// The raw values of a record that details use.
+fn kept(plan: &Plan) -> Vec<Path> {
+    let mut paths: Vec<Path> = Vec::new();
+    for slot in details_slots(plan) {
+        if let Name::Record(path) | Name::Records(path) = &slot.name
+            && !paths.contains(path)
+        {
+            paths.push(path.clone());
+        }
+    }
+    paths
+}
+
+fn details_slots(plan: &Plan) -> impl Iterator<Item = &Slot> {
+    plan.details
+        .iter()
+        .flat_map(|details| match &details.source {
+            DetailsSource::Request(list) => list.request.slots(),
+            DetailsSource::Fixed(_) => Vec::new(),
+        })
+}
+
+/// Everything that can change an answer besides the question: what slots and paths read of the
+/// user's settings and of the additional info.
+fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inputs {
+    let whoami = plan.whoami.iter().flat_map(|whoami| whoami.request.slots());
+    let searches = plan.searches.iter();
+    let requests = searches.clone().flat_map(|search| search.request.slots());
+    for slot in requests.chain(details_slots(plan)).chain(whoami) {
+        names.add_slot(slot);
+    }
+    // Without its values a search would make no request, and nobody would seem to be there.
+    let searched = searches
+        .clone()
+        .filter(|search| search.request.each.is_none());
+    for slot in searched.flat_map(|search| search.request.slots()) {
+        match &slot.name {
+            Name::Info(name, _) => names.required_info.push(name.clone()),
+            Name::Setting(name) => names.required_settings.push(name.clone()),
+            _ => {}
+        }
+    }
+    for search in searches {
+        search
+            .phones
+            .iter()
+            .flatten()
+            .for_each(|path| names.add_path(path));
+        search.record.slots().for_each(|slot| names.add_slot(slot));
+    }
+    for details in &plan.details {
+        names.settings.extend(details.if_setting.clone());
+        if let DetailsSource::Request(list) = &details.source {
+            let rule = list.drop.iter();
+            names
+                .settings
+                .extend(rule.filter_map(|rule| rule.unless_setting.clone()));
+            let fields = list.choice.iter().map(|(_, field)| field);
+            fields
+                .flat_map(|field| field.slots())
+                .for_each(|slot| names.add_slot(slot));
+        }
+    }
+    if let BaseForm::Pieces(pieces) = base {
+        for piece in pieces {
+            if let BasePiece::Info(name, _) = piece {
+                names.info.push(name.clone());
+            }
+        }
+    }
+    names.sorted()
+}
+
+#[derive(Default)]
+struct InputNames {
+    settings: Vec<String>,
+    info: Vec<String>,
+    required_info: Vec<String>,
+    required_settings: Vec<String>,
+}
+
+impl InputNames {
+    fn add_slot(&mut self, slot: &Slot) {
+        self.settings
+            .extend(slot.settings().into_iter().map(str::to_owned));
+        if let Name::Info(name, _) = &slot.name {
+            self.info.push(name.clone());
+        }
+    }
+
+    fn add_path(&mut self, path: &Path) {
+        self.settings
+            .extend(settings_of(path).into_iter().map(str::to_owned));
+    }
+
+    fn sorted(self) -> Inputs {
+        let each_once = |mut names: Vec<String>| {
+            names.sort();
+            names.dedup();
+            names
+        };
+        Inputs {
+            settings: each_once(self.settings),
+            info: each_once(self.info),
+            required_info: each_once(self.required_info),
+            required_settings: each_once(self.required_settings),
+        }
+    }
+}
+
+/// How many numbers one call may ask for: what the smallest batch of the searches allows.
+fn numbers_at_once(searches: &[SearchRequest]) -> NonZeroUsize {
+    let batches: Option<Vec<usize>> = searches
+        .iter()
+        .map(|search| search.batch.map(|batch| batch.values))
+        .collect();
+    let least = batches.and_then(|batches| batches.into_iter().min());
+    least
+        .and_then(NonZeroUsize::new)
+        .unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Contacts are enriched together if a request serves several.
+fn contacts_at_once(plan: &Plan) -> NonZeroUsize {
+    let is_request = |part: &&DetailsRequest| matches!(part.source, DetailsSource::Request(_));
+    let mut requests = plan.details.iter().filter(is_request);
+    if requests.any(|part| serves_several(&part.source)) {
+        CONTACTS_AT_ONCE
+    } else {
+        NonZeroUsize::MIN
+    }
+}
+
+/// Whether the number of contacts does not change the number of calls.
+fn serves_several(source: &DetailsSource) -> bool {
+    match source {
+        DetailsSource::Request(list) => list.is_shared() || list.per_answer,
+        DetailsSource::Fixed(_) => true,
+    }
+}
+
+/// The paths of the file's POSTs.
+fn reads_by_post(plan: &Plan) -> Vec<ReadByPost> {
+    let searches = plan.searches.iter().map(|search| &search.request);
+    let details = plan
+        .details
+        .iter()
+        .filter_map(|details| match &details.source {
+            DetailsSource::Request(list) => Some(&list.request),
+            DetailsSource::Fixed(_) => None,
+        });
+    let whoami = plan.whoami.iter().map(|whoami| &whoami.request);
+    let requests = searches.chain(details).chain(whoami).flat_map(|request| {
+        let before = request.before.iter().map(|before| &before.request);
+        before.chain([request])
+    });
+    let posts = requests.filter(|request| request.method == Method::ReadByPost);
+    posts
+        .map(|request| ReadByPost(request.path_form()))
+        .collect()
+}

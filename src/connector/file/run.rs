@@ -1,0 +1,166 @@
+//! Carries out the requests of a file: what comes before, paging, and one request for each value of
+//! a `for`.
+
+use serde_json::Value;
+
+use super::fill::{Scope, scalar};
+use super::plan::{BeforeRequest, EachValue, RequestPlan};
+use crate::connector::CrmSession;
+use crate::connector::Event;
+use crate::connector::calls::Calls;
+use crate::connector::exchange::CrmReply;
+use crate::connector::path::{NoNames, Path};
+use crate::connector::record::List;
+use crate::domain::LookupError;
+use crate::domain::error::BadReply;
+
+/// The most values of one `for`.
+pub(super) const MOST_EACH: usize = 16;
+
+/// What scopes of one session have in common.
+pub(super) fn scope_of(crm: &CrmSession) -> Scope<'_> {
+    Scope {
+        host: crm.host(),
+        user_id: crm.user_id(),
+        platform: crm.platform(),
+        credential: crm.shown_credential(),
+        settings: Some(crm.settings()),
+        info: Some(crm.info()),
+        ..Scope::default()
+    }
+}
+
+impl EachValue {
+    /// The values of the `for`, each once.
+    pub(super) fn texts(&self, scope: &Scope<'_>) -> Vec<String> {
+        let mut texts: Vec<String> = Vec::new();
+        for template in &self.values {
+            let value = match (template.whole(), template.literal()) {
+                (Some(slot), _) => scope.value(slot),
+                (None, Some(text)) => text.into(),
+                (None, None) => scope.request_text(template, None).into(),
+            };
+            let items = match value {
+                Value::Array(items) => items,
+                value => vec![value],
+            };
+            for text in items.iter().map(scalar).filter(|text| !text.is_empty()) {
+                if !texts.contains(&text) && texts.len() < MOST_EACH {
+                    texts.push(text);
+                }
+            }
+        }
+        texts
+    }
+}
+
+impl RequestPlan {
+    /// The values for which the request is made: those of its `for`, or one without a name.
+    pub(super) fn rounds(&self, scope: &Scope<'_>) -> Vec<Option<String>> {
+        match &self.each {
+            Some(each) => each.texts(scope).into_iter().map(Some).collect(),
+            None => vec![None],
+        }
+    }
+
+    /// The scope of one round.
+    pub(super) fn in_round<'a>(
+        &'a self,
+        scope: &Scope<'a>,
+        round: Option<&'a String>,
+    ) -> Scope<'a> {
+        let each = self.each.as_ref().zip(round);
+        Scope {
+            each: each.map(|(each, value)| (each.name.as_str(), value.as_str())),
+            ..*scope
+        }
+    }
+
+    /// The list of one round. `None` if a slot is empty, so that nothing is asked.
+    pub(super) async fn list(
+        &self,
+        calls: Calls<'_>,
+        scope: &Scope<'_>,
+    ) -> Result<Option<List<Value>>, LookupError> {
+        let mut taken = Vec::new();
+        for before in &self.before {
+            let so_far = Scope {
+                before: &taken,
+                ..*scope
+            };
+            let Some(more) = before.run(calls, &so_far).await? else {
+                return Ok(None);
+            };
+            taken.extend(more);
+        }
+        let scope = Scope {
+            before: &taken,
+            ..*scope
+        };
+        let Some(request) = self.render(&scope) else {
+            calls.show(|| self.not_asked(&scope));
+            return Ok(None);
+        };
+        let list = calls.list(request, &self.list, self.pager.as_ref()).await?;
+        Ok(Some(list))
+    }
+}
+
+impl RequestPlan {
+    /// That the request is not made for these values.
+    fn not_asked<'e>(&self, scope: &Scope<'_>) -> Event<'e> {
+        let slots = self.slots().into_iter();
+        let empty = slots.filter(|slot| scope.value(slot).is_null());
+        let mut empty: Vec<String> = empty.map(|slot| slot.name.to_string()).collect();
+        empty.dedup();
+        Event::NotAsked {
+            request: self.title(),
+            empty,
+        }
+    }
+}
+
+impl BeforeRequest {
+    /// The values that it takes from its reply. `None` if it is not made, or if there are none.
+    async fn run(
+        &self,
+        calls: Calls<'_>,
+        scope: &Scope<'_>,
+    ) -> Result<Option<Vec<(String, Value)>>, LookupError> {
+        let Some(request) = self.request.render(scope) else {
+            calls.show(|| self.request.not_asked(scope));
+            return Ok(None);
+        };
+        let reply = calls.reply(request).await?;
+        let CrmReply::Json { body, .. } = reply else {
+            return Ok(None);
+        };
+        let mut taken = Vec::with_capacity(self.take.len());
+        for (name, path) in &self.take {
+            let value = taken_value(&body, path)?;
+            if value.is_null() {
+                return Ok(None);
+            }
+            taken.push((name.clone(), value));
+        }
+        Ok(Some(taken))
+    }
+}
+
+/// The values at a path as a list; null if there are none.
+///
+/// # Errors
+/// [`BadReply::Shape`] if the list is not there: then it is unknown whether there are any.
+fn taken_value(body: &Value, path: &Path) -> Result<Value, LookupError> {
+    let (list, below) = path.split_at_each();
+    if below.is_some() && !matches!(list.strict(body), Ok(Some(Value::Array(_)))) {
+        return Err(LookupError::CrmBadReply(BadReply::Shape));
+    }
+    let values = path.all(body, &NoNames);
+    let values: Vec<Value> = values.into_iter().cloned().collect();
+    Ok(if values.is_empty() {
+        Value::Null
+    } else {
+        values.into()
+    })
+}

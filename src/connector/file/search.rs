@@ -1,0 +1,206 @@
+//! Searches a CRM as its file says.
+
+use futures_util::future::{join_all, try_join_all};
+use serde_json::Value;
+
+use super::FileConnector;
+use super::fill::Scope;
+use super::plan::{NumberUse, SearchRequest};
+use super::run::scope_of;
+use crate::connector::path::Path;
+use crate::connector::record::{List, Record};
+use crate::connector::success::ListShape;
+use crate::connector::{CrmSession, NumberSearch, refusals};
+use crate::domain::error::BadReply;
+use crate::domain::{Extension, LookupError};
+
+impl FileConnector {
+    /// Asks for one spelling of a number, with all searches that depend on it.
+    pub(super) async fn search_number(
+        &self,
+        crm: &CrmSession,
+        search: NumberSearch<'_>,
+    ) -> Result<List<Record>, LookupError> {
+        let numbers = [search.variants()];
+        let scope = Scope {
+            numbers: &numbers,
+            at: search.variant(),
+            formats: search.formats(),
+            ..scope_of(crm)
+        };
+        let is_party = |phones: &[String]| search.is_in(phones);
+        let due = self
+            .plan
+            .searches
+            .iter()
+            .filter(|plan| is_due(plan, &search));
+        let (now, if_empty): (Vec<_>, Vec<_>) = due.partition(|plan| !plan.only_if_empty);
+        let searches = now
+            .into_iter()
+            .map(|plan| self.run(crm, plan, &scope, &is_party));
+        let mut found = joined(try_join_all(searches).await?);
+        // A record with other numbers only will be dropped, so it counts as none.
+        let may_be_party = |record: &Record| record.phones.is_empty() || is_party(&record.phones);
+        for plan in if_empty {
+            if found.items.iter().any(may_be_party) {
+                break;
+            }
+            let more = self.run(crm, plan, &scope, &is_party).await?;
+            found = joined(vec![found, more]);
+        }
+        Ok(found)
+    }
+
+    /// Asks for an extension. The CRM compares it itself.
+    pub(super) async fn search_extension(
+        &self,
+        crm: &CrmSession,
+        extension: Extension,
+    ) -> Result<List<Record>, LookupError> {
+        let digits = extension.to_string();
+        let scope = Scope {
+            extension: Some(&digits),
+            ..scope_of(crm)
+        };
+        let searches = self.plan.searches.iter();
+        let searches = searches.map(|plan| self.run(crm, plan, &scope, &|_: &[String]| true));
+        Ok(joined(try_join_all(searches).await?))
+    }
+
+    /// One search, once for each value of its `for`.
+    async fn run(
+        &self,
+        crm: &CrmSession,
+        plan: &SearchRequest,
+        scope: &Scope<'_>,
+        is_party: &(impl Fn(&[String]) -> bool + Sync),
+    ) -> Result<List<Record>, LookupError> {
+        let rounds = plan.request.rounds(scope);
+        let lists = rounds.iter().map(|round| async {
+            let scope = plan.request.in_round(scope, round.as_ref());
+            self.round(crm, plan, &scope, is_party).await
+        });
+        let lists: Result<Vec<_>, LookupError> = join_all(lists).await.into_iter().collect();
+        Ok(joined(lists?))
+    }
+
+    async fn round(
+        &self,
+        crm: &CrmSession,
+        plan: &SearchRequest,
+        scope: &Scope<'_>,
+        is_party: &(impl Fn(&[String]) -> bool + Sync),
+    ) -> Result<List<Record>, LookupError> {
+        let mut records = self.read(crm, plan, scope).await?;
+        plan.check_filter(&mut records, is_party)?;
+        plan.keep_others(&mut records, is_party);
+        Ok(records)
+    }
+
+    /// The records of one request.
+    pub(super) async fn read(
+        &self,
+        crm: &CrmSession,
+        plan: &SearchRequest,
+        scope: &Scope<'_>,
+    ) -> Result<List<Record>, LookupError> {
+        let calls = match &plan.optional {
+            Some(name) => crm.optional_search(name),
+            None => crm.search(),
+        };
+        let list = match plan.request.list(calls, scope).await {
+            Ok(Some(list)) => list,
+            Ok(None) => return Ok(List::default()),
+            Err(error) if plan.optional.is_some() && is_refused(&error) => {
+                return Ok(List::default());
+            }
+            Err(error) => return Err(error),
+        };
+        if !plan.has_columns(&list.items) {
+            return Err(LookupError::CrmBadReply(BadReply::Shape));
+        }
+        let mut records = list
+            .read(|item| plan.record(scope, item, &self.plan.kept))
+            .await;
+        // Whoever is found by a phone field has one. The CRM may ignore a filter.
+        if plan.is_exact && plan.phones.is_some() {
+            records.items.retain(|record| !record.phones.is_empty());
+        }
+        Ok(records)
+    }
+}
+
+/// A refusal for good. An unknown field is 400 in many CRMs.
+fn is_refused(error: &LookupError) -> bool {
+    refusals::is_lasting(error) || *error == LookupError::CrmBadReply(BadReply::Status(400))
+}
+
+/// Whether a search has to be made for this spelling, or was made for an earlier one.
+fn is_due(plan: &SearchRequest, search: &NumberSearch<'_>) -> bool {
+    match plan.depends {
+        NumberUse::Nothing | NumberUse::Lists => search.is_first(),
+        NumberUse::Number => search.is_new_form(),
+        NumberUse::Text => true,
+    }
+}
+
+impl SearchRequest {
+    /// A record whose phone field is another number is kept as not verified, if the file does not
+    /// say that it shows all its numbers.
+    fn keep_others(&self, records: &mut List<Record>, is_party: &impl Fn(&[String]) -> bool) {
+        for record in &mut records.items {
+            if self.keeps_others && !is_party(&record.phones) {
+                record.phones.clear();
+            }
+        }
+    }
+
+    /// Whether a table has a column with phone numbers. Without it nobody would seem to be there.
+    fn has_columns(&self, rows: &[Value]) -> bool {
+        if self.request.list.shape != ListShape::Table {
+            return true;
+        }
+        let Some(row) = rows.iter().find(|row| row.is_object()) else {
+            return true;
+        };
+        let phones = self.phones.iter().flatten();
+        let mut columns = phones.filter_map(Path::split_first_key);
+        columns.any(|(column, _)| row.get(&column).is_some())
+    }
+
+    /// A full page on which nobody has the number shows that the CRM did not search for it: it may
+    /// ignore a filter that it does not know, and list everybody. That must not become "nobody".
+    ///
+    /// # Errors
+    /// [`BadReply::Filter`] if the filter is exact. A fuzzy search may find many others, so it only
+    /// makes the answer incomplete.
+    fn check_filter(
+        &self,
+        records: &mut List<Record>,
+        is_party: &impl Fn(&[String]) -> bool,
+    ) -> Result<(), LookupError> {
+        let lists_everybody = self.depends == NumberUse::Nothing;
+        if lists_everybody || !records.full_page || self.phones.is_none() || self.keeps_others {
+            return Ok(());
+        }
+        if records.items.iter().any(|record| is_party(&record.phones)) {
+            return Ok(());
+        }
+        if self.is_exact {
+            return Err(LookupError::CrmBadReply(BadReply::Filter));
+        }
+        records.complete = false;
+        Ok(())
+    }
+}
+
+/// Lists in their order as one.
+pub(super) fn joined<T>(lists: Vec<List<T>>) -> List<T> {
+    let mut all = List::default();
+    for list in lists {
+        all.items.extend(list.items);
+        all.complete &= list.complete;
+        all.full_page |= list.full_page;
+    }
+    all
+}

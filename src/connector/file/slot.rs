@@ -1,0 +1,268 @@
+//! Templates: text is literal, `{{name | filter}}` is a value.
+//!
+//! Parsing knows every name and filter, so that a file that loads cannot fail later for a name. A
+//! value is rendered once: what was rendered is never parsed again.
+
+use std::fmt;
+
+use super::name::{Name, Site};
+use super::slot_error::{FILTERS, SlotError};
+use crate::connector::path::{Path, Wanted};
+
+/// Literal text and slots, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Template(pub(super) Vec<Piece>);
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Piece {
+    Text(String),
+    Slot(Slot),
+}
+
+/// A value with its filters.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Slot {
+    /// Whether the surrounding list element is repeated for each value.
+    pub(super) each: bool,
+    pub(super) name: Name,
+    pub(super) filters: Vec<Filter>,
+    /// Set if the value is part of a pattern of the request's query language.
+    pub(super) pattern: Option<Pattern>,
+}
+
+/// What is done with a value. No filter can fail: if it does not fit, the value is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Filter {
+    Join(String),
+    Split(String),
+    Between(String, String),
+    Last(usize),
+    Json,
+    Unix,
+    UnixMs,
+}
+
+/// Where a pattern has wildcards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Pattern {
+    pub(super) before: bool,
+    pub(super) between: bool,
+    pub(super) after: bool,
+}
+
+impl Template {
+    /// Parses a template for a site.
+    pub(super) fn parse(source: &str, site: Site<'_>) -> Result<Self, SlotError> {
+        let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), source);
+        while let Some(open) = rest.find("{{") {
+            // Of more than two braces the innermost two belong to the slot.
+            let braces = rest[open..].chars().take_while(|&c| c == '{').count();
+            let start = open + braces - 2;
+            literal.push_str(&rest[..start]);
+            let inner = &rest[start + 2..];
+            let close = slot_end(inner).ok_or(SlotError::Unclosed)?;
+            if !literal.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut literal)));
+            }
+            pieces.push(Piece::Slot(Slot::parse(&inner[..close], site)?));
+            rest = &inner[close + 2..];
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(literal));
+        }
+        Ok(Self(pieces))
+    }
+
+    /// The slot, if the template is nothing else.
+    pub(super) fn whole(&self) -> Option<&Slot> {
+        match self.0.as_slice() {
+            [Piece::Slot(slot)] => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// The text, if there is no slot.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Slot(slot) => Some(slot),
+            Piece::Text(_) => None,
+        })
+    }
+
+    /// Whether a slot stands inside quotation marks of the literal text, other than `outer` ones.
+    pub(super) fn has_quoted_slot(&self, outer: Option<char>) -> bool {
+        let mut open: Option<char> = None;
+        for piece in &self.0 {
+            match piece {
+                Piece::Slot(_) if open.is_some() => return true,
+                Piece::Slot(_) => {}
+                Piece::Text(text) => {
+                    for c in text
+                        .chars()
+                        .filter(|c| matches!(c, '\'' | '"') && Some(*c) != outer)
+                    {
+                        open = match open {
+                            None => Some(c),
+                            Some(quote) if quote == c => None,
+                            other => other,
+                        };
+                    }
+                }
+            }
+        }
+        false
+    }
+}
+
+/// The end of a slot: the first `}}` outside quotation marks. A path may contain `{{for.x}}`.
+fn slot_end(inner: &str) -> Option<usize> {
+    let (mut quote, mut depth) = (None, 0_u32);
+    let bytes = inner.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let pair = inner.get(at..at + 2);
+        match (quote, bytes[at]) {
+            (None, mark @ (b'"' | b'\'')) => quote = Some(mark),
+            (Some(open), mark) if open == mark => quote = None,
+            (None, _) if pair == Some("{{") => {
+                depth += 1;
+                at += 1;
+            }
+            (None, _) if pair == Some("}}") && depth > 0 => {
+                depth -= 1;
+                at += 1;
+            }
+            (None, _) if pair == Some("}}") => return Some(at),
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+impl Slot {
+    fn parse(source: &str, site: Site<'_>) -> Result<Self, SlotError> {
+        let mut parts = split_outside_quotes(source, '|').into_iter();
+        let name = parts.next().unwrap_or_default().trim();
+        let (each, name) = match name.strip_prefix("each ") {
+            Some(name) => (true, name.trim()),
+            None => (false, name),
+        };
+        if name.is_empty() {
+            return Err(SlotError::Empty);
+        }
+        let mut slot = Self {
+            each,
+            name: Name::parse(name, site)?,
+            filters: Vec::new(),
+            pattern: None,
+        };
+        parts.try_for_each(|filter| slot.add_filter(filter.trim()))?;
+        Ok(slot)
+    }
+
+    fn add_filter(&mut self, source: &str) -> Result<(), SlotError> {
+        let (word, arguments) = source.split_once(' ').unwrap_or((source, ""));
+        let arguments = quoted_arguments(arguments);
+        let filter = match (word, arguments.as_deref()) {
+            ("join", Some([with])) => Filter::Join(with.clone()),
+            ("split", Some([at])) if !at.is_empty() => Filter::Split(at.clone()),
+            ("between", Some([from, to])) => Filter::Between(from.clone(), to.clone()),
+            ("last", Some([count])) => {
+                Filter::Last(count.parse().map_err(|_| SlotError::Arguments("last"))?)
+            }
+            ("json", Some([])) => Filter::Json,
+            ("unix", Some([])) => Filter::Unix,
+            ("unix_ms", Some([])) => Filter::UnixMs,
+            ("starts" | "ends" | "contains" | "spread", Some([])) => {
+                let pattern = self.pattern.get_or_insert_default();
+                pattern.before |= matches!(word, "ends" | "contains");
+                pattern.after |= matches!(word, "starts" | "contains");
+                pattern.between |= word == "spread";
+                return Ok(());
+            }
+            (word, _) => return Err(filter_error(word)),
+        };
+        self.filters.push(filter);
+        Ok(())
+    }
+}
+
+fn filter_error(word: &str) -> SlotError {
+    FILTERS
+        .split(", ")
+        .find(|known| *known == word)
+        .map_or_else(
+            || SlotError::UnknownFilter(word.to_owned()),
+            SlotError::Arguments,
+        )
+}
+
+/// Arguments in quotation marks, or one bare number. `None` if they are malformed.
+fn quoted_arguments(source: &str) -> Option<Vec<String>> {
+    let (mut arguments, mut rest) = (Vec::new(), source.trim());
+    while !rest.is_empty() {
+        let (argument, next) = match rest.strip_prefix('\'') {
+            Some(quoted) => quoted.split_once('\'')?,
+            None => rest.split_once(' ').unwrap_or((rest, "")),
+        };
+        arguments.push(argument.to_owned());
+        rest = next.trim_start();
+    }
+    Some(arguments)
+}
+
+fn split_outside_quotes(source: &str, at: char) -> Vec<&str> {
+    let (mut parts, mut start, mut quote) = (Vec::new(), 0, None);
+    for (n, c) in source.char_indices() {
+        match quote {
+            None if matches!(c, '\'' | '"') => quote = Some(c),
+            None if c == at => {
+                parts.push(&source[start..n]);
+                start = n + c.len_utf8();
+            }
+            Some(open) if open == c => quote = None,
+            _ => {}
+        }
+    }
+    parts.push(&source[start..]);
+    parts
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(text),
+            Piece::Slot(slot) => write!(f, "{{{{{}}}}}", slot.name),
+        })
+    }
+}
+
+impl Slot {
+    /// The settings that the slot reads.
+    pub(super) fn settings(&self) -> Vec<&str> {
+        match &self.name {
+            Name::Setting(name) => vec![name],
+            Name::Own(path) | Name::Record(path) | Name::Records(path) => settings_of(path),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The settings that a path reads.
+pub(super) fn settings_of(path: &Path) -> Vec<&str> {
+    let setting = |wanted| match wanted {
+        &Wanted::Setting(ref name) => Some(name.as_str()),
+        _ => None,
+    };
+    path.wanted().filter_map(setting).collect()
+}

@@ -1,0 +1,430 @@
+//! Paths into a CRM's reply: `a.b`, `"odd key"`, `[0]`, `[]` for each element, `[key=value]`.
+//!
+//! A path never fails: what is not there is left out. It visits each value of the reply at most
+//! once, and it has no recursion.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::domain::json::text;
+
+/// The longest path, in bytes.
+const MAX_PATH: usize = 256;
+
+/// A parsed path. `.` is the reply itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Path {
+    steps: Vec<Step>,
+    source: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    /// A member of an object, or an element of a list by its number.
+    Member(String),
+    Index(usize),
+    Each,
+    /// The elements whose member has this text.
+    Where {
+        key: String,
+        value: Wanted,
+    },
+}
+
+/// The value in `[key=value]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Text(String),
+    /// The current value of `{{for.NAME}}`.
+    For(String),
+    /// The user's setting of `{{setting.NAME}}`.
+    Setting(String),
+}
+
+/// Why a text is not a path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is not a path: {0}")]
+pub(crate) struct PathError(&'static str);
+
+impl Path {
+    /// Parses a path.
+    ///
+    /// # Errors
+    /// [`PathError`] with the reason.
+    pub(crate) fn parse(source: &str) -> Result<Self, PathError> {
+        if source.len() > MAX_PATH {
+            return Err(PathError("it is longer than 256 bytes"));
+        }
+        let mut steps = Vec::new();
+        let mut rest = source;
+        if source != "." {
+            loop {
+                rest = step(rest, &mut steps)?;
+                match rest.strip_prefix('.') {
+                    _ if rest.is_empty() => break,
+                    Some(next) => rest = next,
+                    None if rest.starts_with('[') => {}
+                    None => return Err(PathError("a dot or a bracket is expected after a key")),
+                }
+            }
+        }
+        Ok(Self {
+            steps,
+            source: source.to_owned(),
+        })
+    }
+
+    /// A path in which dots separate members of objects and numbers of elements, as App Connect
+    /// writes it. `$` and the empty text are the whole value.
+    pub(super) fn dotted(source: &str) -> Self {
+        let parts = source.split('.').filter(|_| !matches!(source, "" | "$"));
+        Self {
+            steps: parts.map(|part| Step::Member(part.to_owned())).collect(),
+            source: source.to_owned(),
+        }
+    }
+
+    /// The value at a path of members, which may be null.
+    pub(super) fn get<'v>(&self, root: &'v Value) -> Option<&'v Value> {
+        let step = |value: &'v Value, step: &Step| match step {
+            Step::Member(name) => member(value, name),
+            Step::Key(key) => value.get(key),
+            Step::Index(index) => value.get(index),
+            Step::Each | Step::Where { .. } => None,
+        };
+        self.steps.iter().try_fold(root, step)
+    }
+
+    /// The members of a path that has nothing else.
+    pub(super) fn names(&self) -> Vec<String> {
+        let name = |step: &Step| match step {
+            Step::Member(name) | Step::Key(name) => Some(name.clone()),
+            _ => None,
+        };
+        self.steps.iter().filter_map(name).collect()
+    }
+
+    /// The path below the first member, if that has this name.
+    pub(super) fn below(&self, name: &str) -> Option<Self> {
+        let (Step::Member(first), rest) = self.steps.split_first()? else {
+            return None;
+        };
+        (first == name).then(|| Self {
+            steps: rest.to_vec(),
+            source: self.source.clone(),
+        })
+    }
+
+    /// The keys of a fixed path of a connector in Rust.
+    pub(crate) fn of_keys(keys: &[&str]) -> Self {
+        Self {
+            steps: keys
+                .iter()
+                .map(|key| Step::Key((*key).to_owned()))
+                .collect(),
+            source: keys.join("."),
+        }
+    }
+
+    /// All values at this path, in the reply's order, without nulls.
+    pub(super) fn all<'v>(&self, root: &'v Value, names: &impl PathNames) -> Vec<&'v Value> {
+        let mut values = vec![root];
+        for step in &self.steps {
+            let mut next = Vec::with_capacity(values.len());
+            for value in values {
+                step.follow(value, names, &mut next);
+            }
+            values = next;
+        }
+        values.retain(|value| !value.is_null());
+        values
+    }
+
+    /// The first value at this path that is not null.
+    pub(super) fn first<'v>(&self, root: &'v Value, names: &impl PathNames) -> Option<&'v Value> {
+        self.all(root, names).into_iter().next()
+    }
+
+    /// The value at a path of keys and indices.
+    ///
+    /// # Errors
+    /// [`NotThere`] if something that is not an object is on the way, so that it is unknown whether
+    /// the value exists. An empty list counts as an object without members.
+    pub(crate) fn strict<'v>(&self, root: &'v Value) -> Result<Option<&'v Value>, NotThere> {
+        let mut value = root;
+        for step in &self.steps {
+            value = match (value, step) {
+                (Value::Null, _) => return Ok(None),
+                (Value::Object(members), Step::Key(key) | Step::Member(key)) => {
+                    match members.get(key) {
+                        Some(value) => value,
+                        None => return Ok(None),
+                    }
+                }
+                (Value::Array(items), Step::Index(index)) => match items.get(*index) {
+                    Some(value) => value,
+                    None => return Ok(None),
+                },
+                (Value::Array(items), _) if items.is_empty() => return Ok(None),
+                _ => return Err(NotThere),
+            };
+        }
+        Ok(Some(value).filter(|value| !value.is_null()))
+    }
+
+    /// Takes the value at a path of keys out of a reply.
+    pub(super) fn take(&self, root: &mut Value) -> Option<Value> {
+        let mut value = root;
+        for step in &self.steps {
+            value = match step {
+                Step::Member(name) if value.is_array() => {
+                    value.get_mut(name.parse::<usize>().ok()?)?
+                }
+                Step::Key(name) | Step::Member(name) => value.get_mut(name)?,
+                Step::Index(index) => value.get_mut(*index)?,
+                Step::Each | Step::Where { .. } => return None,
+            };
+        }
+        Some(value.take())
+    }
+
+    /// Splits a path at its first `[]`: the list, and what follows in each element.
+    pub(super) fn split_at_each(&self) -> (Self, Option<Self>) {
+        let at = self.steps.iter().position(|step| *step == Step::Each);
+        let part = |steps: &[Step]| Self {
+            steps: steps.to_vec(),
+            source: self.source.clone(),
+        };
+        match at {
+            Some(at) => (part(&self.steps[..at]), Some(part(&self.steps[at + 1..]))),
+            None => (self.clone(), None),
+        }
+    }
+
+    /// Whether it is the whole value.
+    pub(super) fn is_whole(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The first key, and the path below it.
+    pub(super) fn split_first_key(&self) -> Option<(String, Self)> {
+        let (Step::Key(key), rest) = self.steps.split_first()? else {
+            return None;
+        };
+        let rest = Self {
+            steps: rest.to_vec(),
+            source: self.source.clone(),
+        };
+        Some((key.clone(), rest))
+    }
+
+    /// The names of `for` and of settings that the path reads.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Wanted> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Where { value, .. } => Some(value),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)
+    }
+}
+
+/// Something that is not an object is on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotThere;
+
+/// What the names in `[key={{…}}]` stand for.
+pub(super) trait PathNames {
+    /// The texts of a name. A text with one of them matches.
+    fn texts(&self, wanted: &Wanted) -> Vec<String>;
+}
+
+/// No names.
+pub(super) struct NoNames;
+
+impl PathNames for NoNames {
+    fn texts(&self, wanted: &Wanted) -> Vec<String> {
+        match wanted {
+            Wanted::Text(text) => vec![text.clone()],
+            Wanted::For(_) | Wanted::Setting(_) => Vec::new(),
+        }
+    }
+}
+
+impl Step {
+    fn follow<'v>(&self, value: &'v Value, names: &impl PathNames, found: &mut Vec<&'v Value>) {
+        match self {
+            Self::Key(key) => found.extend(value.get(key)),
+            Self::Member(name) => found.extend(member(value, name)),
+            Self::Index(index) => found.extend(value.get(index)),
+            Self::Each => found.extend(value.as_array().into_iter().flatten()),
+            Self::Where { key, value: wanted } => {
+                let texts = names.texts(wanted);
+                let is_wanted = |item: &&Value| {
+                    let found = text(item.get(key));
+                    !found.is_empty() && texts.contains(&found)
+                };
+                found.extend(value.as_array().into_iter().flatten().filter(is_wanted));
+            }
+        }
+    }
+}
+
+/// A member of an object, or an element of a list by its number.
+fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    match value {
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        value => value.get(name),
+    }
+}
+
+/// Parses one step, and returns the rest.
+fn step<'s>(source: &'s str, steps: &mut Vec<Step>) -> Result<&'s str, PathError> {
+    if let Some(quoted) = source.strip_prefix('"') {
+        let (key, rest) = quoted
+            .split_once('"')
+            .ok_or(PathError("a quotation mark is missing"))?;
+        steps.push(Step::Key(key.to_owned()));
+        return Ok(rest);
+    }
+    if let Some(bracket) = source.strip_prefix('[') {
+        return bracketed(bracket, steps);
+    }
+    let end = source.find(['.', '[']).unwrap_or(source.len());
+    let (key, rest) = source.split_at(end);
+    let is_odd = |c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | ']' | '|' | '=');
+    if key.is_empty() || key.contains(is_odd) {
+        return Err(PathError(
+            "a key is expected; a key with odd characters stands in quotation marks",
+        ));
+    }
+    steps.push(Step::Key(key.to_owned()));
+    Ok(rest)
+}
+
+fn bracketed<'s>(source: &'s str, steps: &mut Vec<Step>) -> Result<&'s str, PathError> {
+    let (inner, rest) = source
+        .split_once(']')
+        .ok_or(PathError("a closing bracket is missing"))?;
+    let step =
+        match inner.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Step::Where {
+                key: key.to_owned(),
+                value: Cow::Borrowed(value).as_ref().parse()?,
+            },
+            None if inner.is_empty() => Step::Each,
+            None => Step::Index(inner.parse().map_err(|_| {
+                PathError("between brackets stands nothing, a number, or key=value")
+            })?),
+            Some(_) => return Err(PathError("a key is expected before =")),
+        };
+    steps.push(step);
+    Ok(rest)
+}
+
+impl std::str::FromStr for Wanted {
+    type Err = PathError;
+
+    fn from_str(value: &str) -> Result<Self, PathError> {
+        let Some(slot) = value.strip_prefix("{{") else {
+            return Ok(Self::Text(value.to_owned()));
+        };
+        let name = slot.strip_suffix("}}").map(str::trim).unwrap_or_default();
+        if let Some(name) = name.strip_prefix("for.") {
+            Ok(Self::For(name.to_owned()))
+        } else if let Some(name) = name.strip_prefix("setting.") {
+            Ok(Self::Setting(name.to_owned()))
+        } else {
+            Err(PathError(
+                "only {{for.NAME}} or {{setting.NAME}} may stand here",
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(path: &str, value: &Value) -> Vec<Value> {
+        let path = Path::parse(path).unwrap();
+        path.all(value, &NoNames).into_iter().cloned().collect()
+    }
+
+    #[test]
+    fn a_path_names_members_elements_and_chosen_elements() {
+        let value = json!({
+            "a": {"b": 1}, "odd.key": 2, "list": [{"k": "x", "v": 3}, {"k": "y", "v": 4}, null],
+            "rows": [[5], [6]]
+        });
+        for (path, expected) in [
+            ("a.b", json!([1])),
+            ("\"odd.key\"", json!([2])),
+            ("list[].v", json!([3, 4])),
+            ("list[1].k", json!(["y"])),
+            ("list[k=y].v", json!([4])),
+            ("list[k=z].v", json!([])),
+            ("rows[][0]", json!([5, 6])),
+            ("a.b.c", json!([])),
+            ("list.v", json!([])),
+            ("list[9]", json!([])),
+        ] {
+            assert_eq!(Value::Array(found(path, &value)), expected, "{path}");
+        }
+        assert_eq!(found(".", &json!([1])), [json!([1])]);
+    }
+
+    #[test]
+    fn a_dotted_path_names_members_and_numbered_elements_null_included() {
+        let value = json!({"a": [{"b": null}, {"0": "zero"}], "x.y": 1});
+        for (path, expected) in [
+            ("$", Some(value.clone())),
+            ("", Some(value.clone())),
+            ("a.0.b", Some(Value::Null)),
+            ("a.1.0", Some(json!("zero"))),
+            ("a.2", None),
+            ("a.-1", None),
+            ("a.length", None),
+            ("x.y", None),
+            ("a..b", None),
+        ] {
+            let path = Path::dotted(path);
+            assert_eq!(path.get(&value).cloned(), expected, "{path}");
+            let taken = path.take(&mut value.clone());
+            assert_eq!(taken, expected, "{path}");
+        }
+        let below = Path::dotted("body.a.1").below("body").unwrap();
+        assert_eq!(below.get(&value), Some(&json!({"0": "zero"})));
+        assert_eq!(Path::dotted("data.a").below("body"), None);
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for path in [
+            "",
+            "a..b",
+            ".a",
+            "a.",
+            "a b",
+            "a[",
+            "a[x]",
+            "a[=x]",
+            "a]",
+            "\"a",
+            "a\"b\"",
+            "a[k={{text}}]",
+        ] {
+            assert!(Path::parse(path).is_err(), "{path}");
+        }
+        assert!(Path::parse(&"a".repeat(257)).is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! Runs recorded cases: a directory with recordings and `expect.toml`, in a directory named as the
+//! connector.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::compare::Differences;
+use super::expect::Expectations;
+use super::recording::read_recordings;
+use super::replay::Replay;
+use super::run::{OtherEnd, Trial, TrialError};
+use super::subject::Subject;
+
+/// The file that makes a directory a case.
+const EXPECT: &str = "expect.toml";
+
+/// What became of a case.
+pub(crate) struct CaseReport {
+    pub(crate) directory: PathBuf,
+    pub(crate) outcome: Outcome,
+}
+
+/// What became of a case.
+pub(crate) enum Outcome {
+    Passed {
+        /// Recordings that nobody asked for.
+        unused: Vec<String>,
+    },
+    /// Differences and requests without a recording, for a person.
+    Failed(Vec<String>),
+    /// It could not run.
+    Broken(String),
+}
+
+/// The directories of cases in a directory, itself included, in order.
+///
+/// # Errors
+/// If a directory cannot be read, or if there is no case.
+pub(crate) fn case_directories(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    if directory.join(EXPECT).is_file() {
+        return Ok(vec![directory.to_owned()]);
+    }
+    let mut below = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            below.push(path);
+        }
+    }
+    below.sort();
+    let mut cases = Vec::new();
+    for directory in below {
+        cases.extend(case_directories(&directory)?);
+    }
+    Ok(cases)
+}
+
+/// Runs a case with a connector, or with that of the case's directory: a file beside it, or else
+/// the built-in one of that name.
+pub(crate) async fn run_case(directory: &Path, connector: Option<&str>) -> CaseReport {
+    let outcome = match Case::open(directory, connector).await {
+        Ok(case) => case.run().await,
+        Err(why) => Err(why),
+    };
+    CaseReport {
+        directory: directory.to_owned(),
+        outcome: outcome.unwrap_or_else(Outcome::Broken),
+    }
+}
+
+struct Case {
+    expected: Expectations,
+    trial: Trial,
+    replay: Replay,
+}
+
+impl Case {
+    async fn open(directory: &Path, connector: Option<&str>) -> Result<Self, String> {
+        let place = directory.join(EXPECT);
+        let text = fs::read_to_string(&place);
+        let text = text.map_err(|error| format!("{}: {error}", place.display()))?;
+        let in_file = |why: String| format!("{}: {why}", place.display());
+        let expected = Expectations::parse(&text).map_err(in_file)?;
+        let recordings = read_recordings(directory).map_err(|error| error.to_string())?;
+        let replay = Replay::start(recordings).await;
+        let replay = replay.map_err(|error| format!("a port cannot be opened: {error}"))?;
+        let name = connector.map_or_else(|| connector_of(directory), str::to_owned);
+        let subject = Subject::load(&name, Some(&expected.secrets()));
+        let subject = subject.map_err(|error| error.to_string())?;
+        let other_end = OtherEnd::Replay(replay.origin().clone());
+        let trial = Trial::new(subject, expected.caller().map_err(in_file)?, other_end);
+        let trial = trial.map_err(|error| in_file(error.to_string()))?;
+        // Without an address every look-up is refused.
+        if let Ok(crm) = trial.address() {
+            replay.stand_for(crm);
+        }
+        Ok(Self {
+            expected,
+            trial,
+            replay,
+        })
+    }
+
+    async fn run(self) -> Result<Outcome, String> {
+        let mut failures = Vec::new();
+        for expected in &self.expected.look_up {
+            let differences = match self.trial.look_up(&expected.number).await {
+                Ok(came) => expected.compare(&came),
+                Err(TrialError::Caller(refusal)) => expected.compare_refusal(&refusal),
+                Err(error) => return Err(error.to_string()),
+            };
+            let what = format!("look-up of {}", expected.number);
+            failures.extend(self.failure(&what, differences));
+        }
+        for expected in &self.expected.batch {
+            let came = self.trial.look_up_many(&expected.numbers).await;
+            let came = came.map_err(|error| error.to_string())?;
+            let what = format!("batch of {} numbers", expected.numbers.len());
+            failures.extend(self.failure(&what, expected.compare(&came)));
+        }
+        for expected in &self.expected.whoami {
+            let (came, _) = self
+                .trial
+                .whoami()
+                .await
+                .map_err(|error| error.to_string())?;
+            failures.extend(self.failure("whoami", expected.compare(&came)));
+        }
+        if !failures.is_empty() {
+            return Ok(Outcome::Failed(failures));
+        }
+        let unused = self.replay.unused().into_iter().map(str::to_owned);
+        Ok(Outcome::Passed {
+            unused: unused.collect(),
+        })
+    }
+
+    /// What is wrong with one part of the case.
+    fn failure(&self, what: &str, differences: Differences) -> Option<String> {
+        let unmatched = self.replay.take_unmatched();
+        if differences.0.is_empty() && unmatched.is_empty() {
+            return None;
+        }
+        let lines = differences.0.into_iter().chain(unmatched);
+        let lines: Vec<String> = lines
+            .flat_map(|part| part.lines().map(str::to_owned).collect::<Vec<_>>())
+            .map(|line| format!("  {line}"))
+            .collect();
+        Some(format!("{what}\n{}", lines.join("\n")))
+    }
+}
+
+/// The connector of a case: `DIR/NAME.toml` or `DIR/NAME.json` beside `DIR/NAME/CASE`, or else the
+/// built-in one called NAME.
+fn connector_of(directory: &Path) -> String {
+    let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+    let of_connector = directory.parent().unwrap_or(&directory);
+    let beside = ["toml", "json"].map(|ending| of_connector.with_extension(ending));
+    match beside.into_iter().find(|file| file.is_file()) {
+        Some(file) => file.display().to_string(),
+        None => of_connector
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    }
+}

@@ -1,0 +1,127 @@
+//! `expect.toml`: who asks, and what the answers to recorded look-ups must be.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::caller::Caller;
+use crate::domain::{NumberFormat, Region};
+
+/// What is expected of one case.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expectations {
+    #[serde(default)]
+    hostname: String,
+    region: Option<String>,
+    #[serde(default)]
+    formats: Vec<String>,
+    #[serde(default)]
+    settings: Map<String, Value>,
+    #[serde(default)]
+    info: Map<String, Value>,
+    /// Values for tests.
+    #[serde(default)]
+    secrets: BTreeMap<String, String>,
+    auth_header: Option<String>,
+    #[serde(default)]
+    pub(super) look_up: Vec<ExpectedLookUp>,
+    #[serde(default)]
+    pub(super) batch: Vec<ExpectedBatch>,
+    #[serde(default)]
+    pub(super) whoami: Vec<ExpectedIdentity>,
+}
+
+/// One look-up.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExpectedLookUp {
+    pub(super) number: String,
+    /// CRM calls, the question whose the credential is left out. If the look-up fails, the most.
+    pub(super) calls: Option<u32>,
+    #[serde(default = "yes")]
+    pub(super) complete: bool,
+    #[serde(default)]
+    pub(super) contacts: Vec<ExpectedContact>,
+    /// The reason of a failure, in lower case; "invalid_argument" if the request itself is refused.
+    pub(super) error: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A contact. A field that is not written is empty.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ExpectedContact {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) quality: String,
+    pub(super) title: String,
+    pub(super) company: String,
+    pub(super) email: String,
+    pub(super) created: String,
+    pub(super) last_activity: String,
+    pub(super) info: Map<String, Value>,
+}
+
+/// Look-ups of many numbers at once.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExpectedBatch {
+    pub(super) numbers: Vec<String>,
+    /// The ids of the contacts of each number.
+    pub(super) ids: Option<Vec<Vec<String>>>,
+    pub(super) calls: Option<u32>,
+}
+
+/// Whose the credential is. An empty user: the CRM does not say.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExpectedIdentity {
+    pub(super) user: String,
+    #[serde(default)]
+    pub(super) account: String,
+}
+
+impl Expectations {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// The first fault, with its place.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Who asks.
+    ///
+    /// # Errors
+    /// If the region or a format is none.
+    pub(super) fn caller(&self) -> Result<Caller, String> {
+        let region = self.region.as_deref().map(|region| {
+            Region::parse(region).ok_or_else(|| format!("region: \"{region}\" is no region"))
+        });
+        let format = |format: &String| {
+            NumberFormat::parse(format)
+                .ok_or_else(|| format!("formats: \"{format}\" is no format of numbers"))
+        };
+        let formats: Result<_, String> = self.formats.iter().map(format).collect();
+        Ok(Caller {
+            hostname: self.hostname.clone(),
+            region: region.transpose()?,
+            formats: formats?,
+            settings: self.settings.clone(),
+            info: self.info.clone(),
+            auth_header: self.auth_header.clone(),
+        })
+    }
+
+    pub(super) fn secrets(&self) -> BTreeMap<String, SecretString> {
+        let secret = |(name, value): (&String, &String)| (name.clone(), value.clone().into());
+        self.secrets.iter().map(secret).collect()
+    }
+}

@@ -1,0 +1,30 @@
+//! Tries a connector: look-ups of one connector without daemon, cache and Redis.
+//!
+//! The connector, the search, the judging of records and the loading of details are those of the
+//! daemon, over real HTTP. Each look-up begins with an empty memory: nothing that an earlier one
+//! learned changes its calls. A [`Recorder`] keeps what happened.
+//!
+//! The other end is the CRM, or recordings of it (`replay`), or nobody (a dry run). `cases`
+//! compares look-ups with what is expected; `record` writes recordings without personal data.
+
+mod caller;
+mod cases;
+mod compare;
+mod expect;
+mod nearest;
+mod recorder;
+mod recording;
+mod replay;
+mod run;
+mod subject;
+
+pub(crate) use caller::{Caller, CallerError};
+pub(crate) use cases::{CaseReport, Outcome, case_directories, run_case};
+pub(crate) use recorder::{Call, CallEnding, Judged, Seen};
+pub(crate) use recording::{Recording, read_recordings};
+pub(crate) use replay::Replay;
+pub(crate) use run::{LookUp, OtherEnd, Trial, TrialError};
+pub(crate) use subject::{FaultText, Subject, SubjectError};
+
+pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet};
+pub(crate) use crate::domain::{Contact, NumberFormat, Region};

@@ -1,0 +1,196 @@
+//! Keeps what happened during one look-up, in order.
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use url::Url;
+
+use crate::budget::CallKind;
+use crate::connector::{CallSeen, DropReason, Ending, Event, RecordVerdict, Witness};
+use crate::domain::LookupError;
+
+/// What happened.
+pub(crate) enum Seen {
+    Call(Call),
+    /// A request was not made because these slots are empty.
+    NotAsked {
+        request: String,
+        empty: Vec<String>,
+    },
+    Judged(Judged),
+}
+
+/// A call to the CRM.
+pub(crate) struct Call {
+    pub(crate) is_search: bool,
+    pub(crate) method: &'static str,
+    pub(crate) url: Url,
+    /// Without those of the credential.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The names of the credential's headers.
+    pub(crate) credential: Vec<String>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) ending: CallEnding,
+}
+
+/// How a call ended.
+pub(crate) enum CallEnding {
+    /// It would be sent.
+    Dry,
+    /// No reply came.
+    Failed(LookupError),
+    Reply {
+        status: u16,
+        headers: Vec<(String, String)>,
+        /// `None` if it was not read, or is not JSON.
+        body: Option<Value>,
+        bytes: usize,
+        /// Why the reply is a failure; `None` if it is an answer.
+        failure: Option<LookupError>,
+    },
+}
+
+/// A record, and whether it is the party.
+pub(crate) struct Judged {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) phones: Vec<String>,
+    pub(crate) verdict: RecordVerdict,
+}
+
+/// Keeps what happens during one look-up.
+#[derive(Default)]
+pub(super) struct Recorder {
+    is_dry: bool,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Recorder {
+    pub(super) fn new(is_dry: bool) -> Self {
+        Self {
+            is_dry,
+            ..Self::default()
+        }
+    }
+
+    /// Everything so far.
+    pub(super) fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.seen.lock())
+    }
+}
+
+impl Witness for Recorder {
+    fn is_dry(&self) -> bool {
+        self.is_dry
+    }
+
+    fn see(&self, event: Event<'_>) {
+        let seen = match event {
+            Event::Call(call) => Seen::Call(Call::of(&call)),
+            Event::NotAsked { request, empty } => Seen::NotAsked { request, empty },
+            Event::Judged { record, verdict } => Seen::Judged(Judged {
+                id: record.contact.id.clone(),
+                kind: record.contact.kind.clone(),
+                name: record.contact.name.clone(),
+                phones: record.phones.clone(),
+                verdict,
+            }),
+        };
+        self.seen.lock().push(seen);
+    }
+}
+
+impl Call {
+    /// Whether it was only shown.
+    pub(super) fn is_dry(&self) -> bool {
+        matches!(self.ending, CallEnding::Dry)
+    }
+
+    /// Shows it as a call to this CRM.
+    pub(super) fn move_to(&mut self, crm: &Url) {
+        let mut url = crm.clone();
+        url.set_path(self.url.path());
+        url.set_query(self.url.query());
+        self.url = url;
+    }
+
+    fn of(seen: &CallSeen<'_>) -> Self {
+        Self {
+            is_search: seen.kind == CallKind::Search,
+            method: seen.method,
+            url: seen.url.clone(),
+            headers: texts(seen.headers),
+            credential: seen
+                .credential
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
+            body: seen.body.to_vec(),
+            ending: match &seen.ending {
+                Ending::Dry => CallEnding::Dry,
+                Ending::Failed(error) => CallEnding::Failed((*error).clone()),
+                Ending::Reply(reply) => CallEnding::Reply {
+                    status: reply.status,
+                    headers: texts(reply.headers),
+                    body: reply.body.cloned(),
+                    bytes: reply.bytes,
+                    failure: reply.failure.clone(),
+                },
+            },
+        }
+    }
+}
+
+fn texts(headers: &http::HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect()
+}
+
+impl Judged {
+    /// Whether it is in the answer.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.verdict.quality().is_some()
+    }
+
+    /// What became of the record, for a person.
+    pub(crate) fn words(&self) -> String {
+        let phone = |field: usize| self.phones.get(field).map_or("", String::as_str);
+        match self.verdict {
+            RecordVerdict::Exact { field } => {
+                format!(
+                    "kept, exact: its phone field {}, \"{}\"",
+                    field + 1,
+                    phone(field)
+                )
+            }
+            RecordVerdict::Likely { field } => {
+                format!(
+                    "kept, likely: its phone field {}, \"{}\"",
+                    field + 1,
+                    phone(field)
+                )
+            }
+            RecordVerdict::Unverified => "kept, unverified: it shows no phone field".to_owned(),
+            RecordVerdict::Dropped(reason) => format!("dropped: {}", self.reason(reason)),
+        }
+    }
+
+    fn reason(&self, reason: DropReason) -> String {
+        match reason {
+            DropReason::NoUsableId => "it has no id that can be used again".to_owned(),
+            DropReason::OtherNumbers => {
+                let phones: Vec<String> = self
+                    .phones
+                    .iter()
+                    .map(|phone| format!("\"{phone}\""))
+                    .collect();
+                format!("its phone fields are other numbers: {}", phones.join(", "))
+            }
+            DropReason::SameRecord => "the same record was found before".to_owned(),
+            DropReason::OverTheLimit => "the answer has the most contacts already".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A server that answers from recordings.
+//!
+//! Equal requests get the recordings of that request in turn, and then the last one again. Addresses
+//! of the CRM in replies become the server's own, so that links lead to it.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::nearest::unmatched;
+use super::recording::{RecordedBody, RecordedRequest, Recording};
+
+/// The largest request that is read.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// A running server. It stops when this is dropped.
+pub(crate) struct Replay {
+    origin: Url,
+    shared: Arc<Shared>,
+    _stop: DropGuard,
+}
+
+struct Shared {
+    recordings: Vec<Recording>,
+    log: Mutex<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    /// The CRM's address.
+    crm: Option<Url>,
+    /// The server's own.
+    own: String,
+    /// How often each recording has answered.
+    answered: Vec<usize>,
+    /// Requests without a recording.
+    unmatched: Vec<String>,
+}
+
+impl Replay {
+    /// Starts a server over these recordings.
+    ///
+    /// # Errors
+    /// If no port can be opened.
+    pub(crate) async fn start(recordings: Vec<Recording>) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = format!("http://{}", listener.local_addr()?);
+        let origin = Url::parse(&address).map_err(io::Error::other)?;
+        let log = Log {
+            own: address,
+            answered: vec![0; recordings.len()],
+            ..Log::default()
+        };
+        let shared = Arc::new(Shared {
+            recordings,
+            log: Mutex::new(log),
+        });
+        let stop = CancellationToken::new();
+        TaskTracker::new().spawn(serve(listener, Arc::clone(&shared), stop.clone()));
+        Ok(Self {
+            origin,
+            shared,
+            _stop: stop.drop_guard(),
+        })
+    }
+
+    /// The server's address, without a path.
+    pub(crate) fn origin(&self) -> &Url {
+        &self.origin
+    }
+
+    /// The CRM's address, for which the server stands.
+    pub(crate) fn stand_for(&self, crm: Url) {
+        self.shared.log.lock().crm = Some(crm);
+    }
+
+    /// The requests without a recording since the last call, each beside the nearest recording.
+    pub(crate) fn take_unmatched(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.log.lock().unmatched)
+    }
+
+    /// The recordings that nobody asked for.
+    pub(crate) fn unused(&self) -> Vec<&str> {
+        let log = self.shared.log.lock();
+        let recordings = self.shared.recordings.iter().zip(&log.answered);
+        let unused = recordings.filter(|(_, answered)| **answered == 0);
+        unused
+            .map(|(recording, _)| recording.name.as_str())
+            .collect()
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
+    let answer = move |request: Request<Body>| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = to_bytes(body, MAX_REQUEST).await.unwrap_or_default();
+            let uri = head.uri;
+            let query = uri.query().unwrap_or_default().as_bytes();
+            shared.answer(&RecordedRequest {
+                method: head.method.to_string(),
+                path: uri.path().to_owned(),
+                query: url::form_urlencoded::parse(query).into_owned().collect(),
+                body: RecordedBody::of_bytes(&body, media_type(&head.headers)),
+                headers: texts(&head.headers),
+            })
+        }
+    };
+    let server = axum::serve(listener, axum::Router::new().fallback(answer));
+    // A failure shows as calls that are not answered.
+    let _ = server
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await;
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let media_type = headers.get("content-type");
+    media_type
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &axum::http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect()
+}
+
+impl Shared {
+    fn answer(&self, request: &RecordedRequest) -> Response<Body> {
+        let mut log = self.log.lock();
+        let base = log.crm.as_ref().map_or("/", Url::path).to_owned();
+        let recordings = self.recordings.iter().enumerate();
+        let met: Vec<usize> = recordings
+            .filter(|(_, recording)| recording.request.is_met_by(request, &base))
+            .map(|(n, _)| n)
+            .collect();
+        let fresh = met.iter().find(|n| log.answered[**n] == 0);
+        let Some(&chosen) = fresh.or(met.last()) else {
+            let words = unmatched(request, &base, &self.recordings);
+            log.unmatched.push(words);
+            return plain(StatusCode::INTERNAL_SERVER_ERROR);
+        };
+        log.answered[chosen] += 1;
+        log.reply(&self.recordings[chosen])
+    }
+}
+
+impl Log {
+    fn reply(&self, recording: &Recording) -> Response<Body> {
+        /// Headers that the server writes itself.
+        const OWN: [&str; 3] = ["content-length", "transfer-encoding", "connection"];
+        let reply = &recording.reply;
+        let mut response = Response::builder().status(reply.status);
+        for (name, value) in &reply.headers {
+            if !OWN.contains(&name.as_str()) {
+                response = response.header(name.as_str(), self.at_home(value));
+            }
+        }
+        let response = response.body(Body::from(self.at_home(&reply.body)));
+        response.unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+
+    /// A text in which the CRM's address is the server's.
+    fn at_home(&self, text: &str) -> String {
+        let Some(crm) = &self.crm else {
+            return text.to_owned();
+        };
+        let crm = crm.origin().ascii_serialization();
+        let escaped = |address: &str| address.replace('/', "\\/");
+        text.replace(&crm, &self.own)
+            .replace(&escaped(&crm), &escaped(&self.own))
+    }
+}
+
+fn plain(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,130 @@
+//! What is tried: a connector file, or a built-in connector by its name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use crate::connector::{
+    Connector, Secrets, Sheet, SpecFault, SpecKind, built_in, embedded, kinds, read_spec,
+};
+
+/// A connector, and where it came from.
+pub(crate) struct Subject {
+    /// The file, or the name of a built-in connector.
+    pub(crate) name: String,
+    pub(super) connector: Arc<dyn Connector>,
+}
+
+/// Why there is no connector.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SubjectError {
+    #[error("{name}: {why}")]
+    Unreadable { name: String, why: String },
+    #[error("{}", all_of(.0))]
+    Faulty(Vec<FaultText>),
+    #[error(
+        "\"{0}\" is neither a file nor a built-in connector; `contactd connector list` shows these"
+    )]
+    Unknown(String),
+}
+
+/// Something wrong in a connector file.
+#[derive(Debug)]
+pub(crate) struct FaultText {
+    /// The keys that lead to the place; empty for the whole file.
+    pub(crate) key: String,
+    pub(crate) message: String,
+    /// Line and column, counted from 1.
+    pub(crate) position: Option<(usize, usize)>,
+    /// All of it for a person, with a caret.
+    pub(crate) shown: String,
+}
+
+impl Subject {
+    /// What the connector is and what it costs.
+    pub(crate) fn sheet(&self) -> Sheet {
+        let mut sheet = self.connector.sheet();
+        if sheet.name.is_empty() {
+            sheet.name.clone_from(&self.name);
+        }
+        sheet
+    }
+
+    /// Reads a connector file, or takes a built-in connector.
+    ///
+    /// # Errors
+    /// Every fault of the file.
+    pub(crate) fn load(
+        name: &str,
+        secrets: Option<&BTreeMap<String, SecretString>>,
+    ) -> Result<Self, SubjectError> {
+        let secrets = secrets.map_or(Secrets::Any, Secrets::Given);
+        let connector = if is_file(name) {
+            let unreadable = |why: std::io::Error| SubjectError::Unreadable {
+                name: name.to_owned(),
+                why: why.to_string(),
+            };
+            let source = fs::read_to_string(name).map_err(unreadable)?;
+            let connector = read_spec(language_of(name), &source, secrets);
+            connector
+                .map(|connector| connector as Arc<dyn Connector>)
+                .map_err(|faults| faulty(name, &faults, &source))?
+        } else {
+            let source = embedded(name).unwrap_or_default();
+            let connector = built_in(name, secrets);
+            let connector = connector.ok_or_else(|| SubjectError::Unknown(name.to_owned()))?;
+            connector.map_err(|faults| faulty(name, &faults, source))?
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            connector,
+        })
+    }
+
+    /// The names of the built-in connectors.
+    pub(crate) fn built_in() -> impl Iterator<Item = &'static str> {
+        kinds()
+    }
+}
+
+/// Whether the word means a file. A built-in name is a file only with its path.
+fn is_file(name: &str) -> bool {
+    let has_ending = |ending| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|found| found == ending)
+    };
+    name.contains(std::path::is_separator)
+        || has_ending("toml")
+        || has_ending("json")
+        || (embedded(name).is_none() && Path::new(name).is_file())
+}
+
+fn language_of(name: &str) -> SpecKind {
+    let is_json = Path::new(name)
+        .extension()
+        .is_some_and(|ending| ending == "json");
+    if is_json {
+        SpecKind::Proxy
+    } else {
+        SpecKind::File
+    }
+}
+
+fn faulty(name: &str, faults: &[SpecFault], source: &str) -> SubjectError {
+    let fault = |fault: &SpecFault| FaultText {
+        key: fault.key().to_owned(),
+        message: fault.message().to_owned(),
+        position: fault.position(source),
+        shown: format!("{name}: {}", fault.explain(source)),
+    };
+    SubjectError::Faulty(faults.iter().map(fault).collect())
+}
+
+fn all_of(faults: &[FaultText]) -> String {
+    let shown: Vec<&str> = faults.iter().map(|fault| fault.shown.as_str()).collect();
+    shown.join("\n\n")
+}

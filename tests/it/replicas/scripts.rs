@@ -1,0 +1,178 @@
+//! The quota's scripts in Redis, where a test of replicas cannot reach: calls that are given back,
+//! parts of a day that are over, and a clock that was set back.
+
+use redis::FromRedisValue as _;
+
+use crate::support::redis::RedisServer;
+
+const REQUEST: &str = include_str!("../../../src/budget/request.lua");
+const RELEASE: &str = include_str!("../../../src/budget/release.lua");
+
+const KEYS: [&str; 6] = ["{s}:q", "{s}:w", "{s}:b", "{s}:t", "{s}:p", "{s}:pb"];
+const SECOND: i64 = 1_000_000;
+const CALL_TIMEOUT: i64 = 5 * SECOND;
+const HOLD: i64 = CALL_TIMEOUT + SECOND;
+const PART: i64 = 900 * SECOND;
+const DAY: i64 = 86_400 * SECOND;
+
+/// What a scope of these totals allows: of all lanes, and of the background lanes.
+struct Scope {
+    redis: RedisServer,
+    places: [i64; 2],
+    day: [i64; 2],
+}
+
+impl Scope {
+    async fn with(places: [i64; 2], day: [i64; 2]) -> Self {
+        let redis = RedisServer::start().await;
+        Self { redis, places, day }
+    }
+
+    fn eval<T: redis::FromRedisValue>(&self, script: &str, keys: &[&str], args: &[String]) -> T {
+        let count = keys.len().to_string();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.redis
+            .run(&[&["EVAL", script, &count], keys, &args].concat())
+    }
+
+    /// Requests a call of an unlimited window. Returns whether it is granted, and what the script
+    /// says of the totals.
+    fn request(&self, name: &str, is_background: bool) -> (bool, Vec<i64>) {
+        let window = [
+            i64::from(is_background),
+            0,
+            SECOND,
+            0,
+            SECOND,
+            -1,
+            SECOND / 10,
+            1_000,
+            1_000,
+            SECOND,
+            HOLD,
+        ];
+        let rules = [0, 1, 0, 0, 128, SECOND, 0, 0, 0, 60 * SECOND, 0];
+        let [[places, share], [day, day_share]] = [self.places, self.day];
+        let totals = [
+            places,
+            share,
+            day,
+            day_share,
+            CALL_TIMEOUT,
+            10_000,
+            100_000,
+            PART,
+            DAY,
+            0,
+            0,
+        ];
+        let text = |numbers: &[i64]| numbers.iter().map(i64::to_string).collect::<Vec<_>>();
+        let names = [name.to_owned(), String::new()].to_vec();
+        let args = [text(&window), names, text(&rules), text(&totals)].concat();
+        let reply: redis::Value = self.eval(REQUEST, &KEYS, &args);
+        let fields = Vec::<redis::Value>::from_redis_value(reply).unwrap();
+        let granted = i64::from_redis_value(fields[0].clone()).unwrap();
+        let totals = Vec::<i64>::from_redis_value(fields[11].clone()).unwrap();
+        (granted == 1, totals)
+    }
+
+    fn is_granted(&self, name: &str, is_background: bool) -> bool {
+        self.request(name, is_background).0
+    }
+
+    fn release(&self, name: &str, after: i64) {
+        let numbers = [after, HOLD, CALL_TIMEOUT, PART].map(|number| number.to_string());
+        let args = [vec![name.to_owned()], numbers.to_vec()].concat();
+        self.eval::<i64>(RELEASE, &KEYS[1..], &args);
+    }
+
+    /// The part of a day in which a call of now counts.
+    fn part(&self) -> i64 {
+        let [seconds, micros]: [i64; 2] = self.redis.run(&["TIME"]);
+        (seconds * SECOND + micros + CALL_TIMEOUT) / PART
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_place_is_free_after_the_reply_and_the_background_leaves_one() {
+    let scope = Scope::with([3, 2], [0, 0]).await;
+    assert!(scope.is_granted("a", true) && scope.is_granted("b", true));
+    assert!(!scope.is_granted("c", true), "one is left to phones");
+    assert!(scope.is_granted("d", false));
+    let (granted, totals) = scope.request("e", false);
+    assert!(!granted);
+    assert_eq!(totals[..2], [3, 2], "a denied call takes nothing");
+    scope.release("a", SECOND);
+    assert!(!scope.is_granted("f", true), "a phone waits for it");
+    assert!(scope.is_granted("g", false));
+    scope.release("b", -1);
+    assert!(
+        scope.is_granted("h", false),
+        "a call that was not made has no place"
+    );
+    scope.release("never granted", -1);
+    assert!(!scope.is_granted("i", false));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_day_counts_what_was_made_and_forgets_it_a_day_after_its_part() {
+    let scope = Scope::with([0, 0], [6, 3]).await;
+    for n in 0..20 {
+        let name = format!("not made {n}");
+        assert!(scope.is_granted(&name, n % 2 == 0), "{n}");
+        scope.release(&name, -1);
+        scope.release(&name, -1);
+    }
+    let background = (0..6).filter(|n| scope.is_granted(&format!("b{n}"), true));
+    assert_eq!(background.count(), 3);
+    for n in 0..3 {
+        scope.release(&format!("b{n}"), SECOND);
+    }
+    let phones = (0..6).filter(|n| scope.is_granted(&format!("p{n}"), false));
+    assert_eq!(phones.count(), 3);
+    let totals = scope.request("more", false).1;
+    assert_eq!([totals[2], totals[4]], [6, 3]);
+    assert!(
+        totals[3] > DAY && totals[3] <= DAY + PART + CALL_TIMEOUT,
+        "{totals:?}"
+    );
+    // The calls become a day old.
+    let part = scope.part();
+    for lanes in ["d", "s"] {
+        scope
+            .redis
+            .run::<i64>(&["HDEL", KEYS[3], &format!("{lanes}{part}")]);
+        scope
+            .redis
+            .run::<i64>(&["HDEL", KEYS[3], &format!("{lanes}{}", part - 1)]);
+        let old = format!("{lanes}{}", part - 97 - 1);
+        scope.redis.run::<i64>(&["HSET", KEYS[3], &old, "6"]);
+    }
+    assert!(scope.is_granted("next day", false));
+    assert_eq!(
+        scope.redis.run::<i64>(&["HLEN", KEYS[3]]),
+        1,
+        "and are gone"
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_clock_that_was_set_back_closes_a_day_for_a_day_and_not_for_longer() {
+    let scope = Scope::with([2, 1], [2, 1]).await;
+    let later = format!("d{}", scope.part() + 40_000);
+    scope.redis.run::<i64>(&["HSET", KEYS[3], &later, "2"]);
+    for place in &KEYS[4..] {
+        scope
+            .redis
+            .run::<i64>(&["ZADD", place, "99999999999999999", "x"]);
+    }
+    let totals = scope.request("a", false).1;
+    assert_eq!(totals[2], 2, "they count");
+    assert!(totals[3] <= DAY + PART + CALL_TIMEOUT, "{totals:?}");
+    let held: f64 = scope.redis.run(&["ZSCORE", KEYS[4], "x"]);
+    let [seconds, _]: [i64; 2] = scope.redis.run(&["TIME"]);
+    assert!(held <= ((seconds + 6) * SECOND) as f64, "{held}");
+}
