@@ -93,7 +93,7 @@ use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
 pub(crate) use sheet::{Calls as CallCount, RequestSheet, Sheet};
-pub(crate) use witness::{CallSeen, Ending, Event, ReplySeen, Witness};
+pub(crate) use witness::{CallSeen, Ending, Event, Witness};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
 #[async_trait]

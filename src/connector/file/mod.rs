@@ -42,7 +42,6 @@ mod tests;
 mod tree;
 mod uses;
 
-pub(crate) use plan::About;
 pub(crate) use read::{Secrets, SpecKind, read_spec, secret_names};
 pub(crate) use schema::schema;
 pub(crate) use tree::Fault as SpecFault;
@@ -74,11 +73,6 @@ impl FileConnector {
             plan,
             secrets,
         }
-    }
-
-    /// What the file says about itself.
-    pub(crate) fn about(&self) -> &About {
-        &self.plan.about
     }
 }
 

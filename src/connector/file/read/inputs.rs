@@ -1,7 +1,7 @@
 //! What a file reads of a user. It becomes part of the key of stored answers.
 
 use super::super::name::Name;
-use super::super::plan::{DetailsSource, Plan};
+use super::super::plan::{DetailsSource, Plan, ValueField};
 use super::super::slot::{Slot, settings_of};
 use super::details_slots;
 use crate::connector::base::{BaseForm, BasePiece};
@@ -45,7 +45,7 @@ pub(super) fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inp
                 .extend(rule.filter_map(|rule| rule.unless_setting.clone()));
             let fields = list.choice.iter().map(|(_, field)| field);
             fields
-                .flat_map(|field| field.slots())
+                .flat_map(ValueField::slots)
                 .for_each(|slot| names.add_slot(slot));
         }
     }

@@ -93,12 +93,11 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
     let crm_headers = crm_table.as_ref().and_then(|table| table.get("headers"));
     let crm_headers = crm_headers.and_then(|node| Table::open(node, faults));
     let crm_headers = crm_headers.map_or(&[][..], |table| table.entries());
-    let crm = match &crm_table {
-        Some(table) => crm::crm(table, faults),
-        None => {
-            file.fault("needs [crm]");
-            None
-        }
+    let crm = if let Some(table) = &crm_table {
+        crm::crm(table, faults)
+    } else {
+        file.fault("needs [crm]");
+        None
     };
     let plan = plan(&file, crm_headers, faults);
     let auth_table = file.table("auth", &[keys::AUTH]);
@@ -111,7 +110,9 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
     });
     let secrets = secrets.collect();
     let mut names = InputNames::default();
-    auth_slots.iter().for_each(|slot| names.add_slot(slot));
+    for slot in &auth_slots {
+        names.add_slot(slot);
+    }
     let parts = Parts {
         crm,
         plan,
