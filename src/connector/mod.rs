@@ -53,6 +53,7 @@ mod part;
 mod path;
 mod platform;
 mod profile;
+mod reach;
 mod readers;
 mod record;
 mod redirect;
@@ -88,6 +89,7 @@ pub(crate) use judge::{DropReason, RecordVerdict};
 pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;
 pub(crate) use profile::Profile;
+pub(crate) use reach::{ReachStep, Reached, Role};
 pub(crate) use record::Record;
 use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
@@ -104,6 +106,11 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
     /// What the connector is and what it costs, for people.
     fn sheet(&self) -> Sheet {
         Sheet::of(self.profile())
+    }
+
+    /// Every place of a reply that the connector reads. None if that is not known.
+    fn reached(&self) -> Vec<Reached> {
+        Vec::new()
     }
 
     /// Asks the CRM whose the session's credential is, in one call. `None` if the reply names no

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::reach::ReachStep;
 use crate::domain::json::text;
 
 /// The longest path, in bytes.
@@ -221,6 +222,24 @@ impl Path {
         Some((key.clone(), rest))
     }
 
+    /// The steps as they are found in replies.
+    pub(super) fn reach(&self) -> Vec<ReachStep> {
+        self.steps.iter().map(Step::reach).collect()
+    }
+
+    /// The same, and after it the members that `[key=value]` compares.
+    pub(super) fn all_reached(&self) -> Vec<Vec<ReachStep>> {
+        let compared = self.steps.iter().enumerate().filter_map(|(n, step)| {
+            let Step::Where { key, .. } = step else {
+                return None;
+            };
+            let mut steps: Vec<ReachStep> = self.steps[..=n].iter().map(Step::reach).collect();
+            steps.push(ReachStep::Key(key.clone()));
+            Some(steps)
+        });
+        [self.reach()].into_iter().chain(compared).collect()
+    }
+
     /// The names of `for` and of settings that the path reads.
     pub(super) fn wanted(&self) -> impl Iterator<Item = &Wanted> {
         self.steps.iter().filter_map(|step| match step {
@@ -259,6 +278,13 @@ impl PathNames for NoNames {
 }
 
 impl Step {
+    fn reach(&self) -> ReachStep {
+        match self {
+            Self::Key(key) | Self::Member(key) => ReachStep::Key(key.clone()),
+            Self::Index(_) | Self::Each | Self::Where { .. } => ReachStep::Item,
+        }
+    }
+
     fn follow<'v>(&self, value: &'v Value, names: &impl PathNames, found: &mut Vec<&'v Value>) {
         match self {
             Self::Key(key) => found.extend(value.get(key)),

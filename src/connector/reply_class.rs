@@ -69,6 +69,16 @@ pub(crate) enum ReplySign {
     All(Vec<ReplyCondition>),
 }
 
+impl ReplySign {
+    /// The paths that it reads in the body.
+    pub(super) fn paths(&self) -> Vec<&Path> {
+        let Self::All(conditions) = self else {
+            return Vec::new();
+        };
+        conditions.iter().filter_map(ReplyCondition::path).collect()
+    }
+}
+
 /// A condition of a rule in a connector file.
 #[derive(Debug, Clone)]
 pub(crate) enum ReplyCondition {
@@ -82,6 +92,17 @@ pub(crate) enum ReplyCondition {
     Present(Path),
     /// There is none.
     Absent(Path),
+}
+
+impl ReplyCondition {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Header(..) => None,
+            Self::Is(path, _) | Self::IsNot(path, _) | Self::Present(path) | Self::Absent(path) => {
+                Some(path)
+            }
+        }
+    }
 }
 
 /// The rules for all CRMs. Only 200 is an answer: 202 promises one for later, 203 is another
@@ -156,10 +177,10 @@ static LIMITS: [Cow<'static, str>; 20] = [
 pub(super) const ERRORS: [&str; 3] = ["error", "errors", "errorCode"];
 
 /// Where a failure is described: Salesforce sends a list, Google and Close nest it.
-const PLACES: [&str; 5] = ["", "/0", "/error", "/errors/0", "/error/errors/0"];
+pub(super) const PLACES: [&str; 5] = ["", "/0", "/error", "/errors/0", "/error/errors/0"];
 
 /// Members of such a place that contain a code.
-const CODES: [&str; 8] = [
+pub(super) const CODES: [&str; 8] = [
     "errorCode",
     "code",
     "errorType",

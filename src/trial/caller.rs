@@ -8,7 +8,7 @@ use crate::domain::user::{AdditionalInfo, Settings};
 use crate::domain::{AuthHeader, NumberFormat, Region, User};
 
 /// What a request would say about the user.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Caller {
     pub(crate) hostname: String,
     pub(crate) region: Option<Region>,

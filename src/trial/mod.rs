@@ -12,18 +12,22 @@ mod cases;
 mod compare;
 mod expect;
 mod nearest;
+mod prune;
+mod record;
 mod recorder;
 mod recording;
 mod replay;
 mod run;
+mod scrub;
 mod subject;
 
-pub(crate) use caller::{Caller, CallerError};
+pub(crate) use caller::Caller;
 pub(crate) use cases::{CaseReport, Outcome, case_directories, run_case};
+pub(crate) use record::record;
 pub(crate) use recorder::{Call, CallEnding, Judged, Seen};
-pub(crate) use recording::{Recording, read_recordings};
+pub(crate) use recording::read_recordings;
 pub(crate) use replay::Replay;
-pub(crate) use run::{LookUp, OtherEnd, Trial, TrialError};
+pub(crate) use run::{LookUp, OtherEnd, Trial};
 pub(crate) use subject::{FaultText, Subject, SubjectError};
 
 pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet, schema};

@@ -50,7 +50,7 @@ pub(crate) enum RecordedBody {
 }
 
 /// A reply.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RecordedReply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
@@ -103,6 +103,34 @@ impl Recording {
             request: RecordedRequest::parse(request)?,
             reply: RecordedReply::parse(reply)?,
         })
+    }
+}
+
+impl Recording {
+    /// The recording as a file.
+    pub(super) fn written(&self) -> String {
+        let request = &self.request;
+        let mut lines = vec![format!("{} {}", request.method, request.path)];
+        let query = request.query.iter();
+        lines.extend(query.map(|(name, value)| format!("? {name} = {value}")));
+        lines.push(String::new());
+        match &request.body {
+            RecordedBody::None => {}
+            RecordedBody::Json(body) => lines.extend([format!("{body:#}"), String::new()]),
+            RecordedBody::Form(fields) => {
+                lines.extend(
+                    fields
+                        .iter()
+                        .map(|(name, value)| format!("{name} = {value}")),
+                );
+                lines.push(String::new());
+            }
+        }
+        lines.push(format!("HTTP {}", self.reply.status));
+        let headers = self.reply.headers.iter();
+        lines.extend(headers.map(|(name, value)| format!("{name}: {value}")));
+        lines.extend([String::new(), self.reply.body.clone()]);
+        lines.join("\n") + "\n"
     }
 }
 

@@ -110,6 +110,14 @@ impl Trial {
         })
     }
 
+    pub(super) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// The CRM's address, whoever answers there.
     ///
     /// # Errors

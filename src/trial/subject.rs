@@ -8,10 +8,11 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use crate::connector::{
-    Connector, Secrets, Sheet, SpecFault, SpecKind, built_in, embedded, kinds, read_spec,
+    Connector, Reached, Secrets, Sheet, SpecFault, SpecKind, built_in, embedded, kinds, read_spec,
 };
 
 /// A connector, and where it came from.
+#[derive(Clone)]
 pub(crate) struct Subject {
     /// The file, or the name of a built-in connector.
     pub(crate) name: String,
@@ -82,6 +83,17 @@ impl Subject {
             name: name.to_owned(),
             connector,
         })
+    }
+
+    /// Every place of a reply that the connector reads.
+    pub(super) fn reached(&self) -> Vec<Reached> {
+        self.connector.reached()
+    }
+
+    /// Whether users name a host that only some of them have.
+    pub(super) fn has_open_hosts(&self) -> bool {
+        let mut hosts = self.connector.profile().hosts.iter();
+        hosts.any(|pattern| pattern.to_string().starts_with("*."))
     }
 
     /// The names of the built-in connectors.

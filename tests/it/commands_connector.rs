@@ -368,3 +368,105 @@ async fn schema_prints_the_published_schema() {
         "write it again: contactd connector schema > deploy/connectors/connector.schema.json"
     );
 }
+
+/// Replies with personal data in every field that the file reads, and in some that it does not.
+async fn personal_crm() -> FakeCrm {
+    FakeCrm::start(|seen| match seen.path.as_str() {
+        "/api/v1/teams/4711-blue" => {
+            Reply::json(json!({"teams": [{"id": 88123, "title": "Jane's buyers", "salary": 9}]}))
+        }
+        _ => Reply::json(json!({
+            "contacts": [
+                {"id": 77001, "kind": "person", "name": "Jane Roe", "note": "owes money",
+                 "phones": [{"number": "(415) 555-2671"}, {"number": "+44 20 7123 4567"}]},
+                {"id": 77002, "kind": "person", "name": "Max Power",
+                 "phones": [{"number": "415-555-0000"}]},
+            ],
+            "next_page": null,
+            "owner": "Jane Roe",
+        })),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_recording_holds_no_personal_data_and_passes_its_own_test() {
+    let (crm, (directory, path)) = (personal_crm().await, stranger(MY_CRM));
+    let (url, case) = (crm.url(), directory.path().join("my-crm/recorded"));
+    let case = case.to_str().unwrap();
+    let args = [
+        "try",
+        &path,
+        "+14155552671",
+        "--send",
+        "--base-url",
+        &url,
+        "--region",
+        "US",
+        "--setting",
+        "team=4711-blue",
+        "--record",
+        case,
+    ];
+    let output = connector(&args).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let files = fs::read_dir(case).unwrap();
+    let files = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+    let all: String = files.collect();
+    for personal in [
+        "Jane",
+        "Roe",
+        "Max",
+        "owes",
+        "salary",
+        "owner",
+        "77001",
+        "77002",
+        "88123",
+        "4711",
+        "2671",
+        "7123",
+        "token-1",
+        "authorization",
+        "127.0.0.1",
+    ] {
+        assert!(!all.contains(personal), "{personal}\n---\n{all}");
+    }
+    assert!(all.contains("\"(202) 555-0100\""), "{all}");
+    let cases = path.trim_end_matches(".toml");
+    let output = connector(&["test", cases]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+#[tokio::test]
+async fn nothing_is_recorded_where_a_piece_of_the_credential_would_remain() {
+    let crm = FakeCrm::start(|_| {
+        let token = json!([{"id": 1, "kind": "tokenpiece", "name": "x", "phones": []}]);
+        Reply::json(json!({"contacts": token, "next_page": null}))
+    })
+    .await;
+    let (directory, path) = stranger(MY_CRM);
+    let (url, case) = (crm.url(), directory.path().join("case"));
+    let case_name = case.to_str().unwrap();
+    let args = [
+        "connector",
+        "try",
+        &path,
+        "+14155552671",
+        "--send",
+        "--base-url",
+        &url,
+        "--record",
+        case_name,
+    ];
+    let mut command = contactd(&args);
+    command.env("CONTACTD_AUTH_HEADER", "Bearer tokenpiece");
+    let output = run(command).await;
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(
+        words.contains("a piece of the credential would still stand"),
+        "{words}"
+    );
+    assert!(!case.exists());
+}

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{Failure, Output, say, show, story};
 use crate::trial::{
-    Caller, LookUp, NumberFormat, OtherEnd, Region, Replay, Subject, Trial, read_recordings,
+    Caller, LookUp, NumberFormat, OtherEnd, Region, Replay, Subject, Trial, read_recordings, record,
 };
 
 #[derive(Debug, clap::Args)]
@@ -50,6 +50,10 @@ pub(super) struct TryArgs {
     /// Answer from the recordings of this directory, without network.
     #[arg(long, value_name = "DIR")]
     replies: Option<PathBuf>,
+    /// Write what the CRM replied into this directory, as recordings without personal data, and
+    /// expect.toml beside them.
+    #[arg(long, value_name = "DIR", requires = "send")]
+    record: Option<PathBuf>,
     /// How to print what happened.
     #[arg(long, value_enum, default_value = "human")]
     output: Output,
@@ -105,6 +109,13 @@ pub(super) async fn run(args: TryArgs) -> Result<ExitCode, Failure> {
         }
         Output::Human if !args.send && replay.is_none() => say(story::after_a_dry_run(&sheet)),
         Output::Human => {}
+    }
+    if let Some(directory) = &args.record {
+        let look_ups: Vec<&LookUp> = all.iter().map(|(look_up, _)| look_up).collect();
+        let files = record(&trial, &look_ups, directory).await;
+        let files = files.map_err(anyhow::Error::from)?;
+        let (directory, files) = (directory.display(), files.join(", "));
+        say(format_args!("{directory}: recorded {files}"));
     }
     let failed = all
         .iter()

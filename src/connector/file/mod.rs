@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use super::group::GroupResult;
 use super::profile::Profile;
 use super::record::{Enrichment, List, Record};
-use super::{Connector, CrmSession, NumberSearch, Search, Sheet};
+use super::{Connector, CrmSession, NumberSearch, Reached, Search, Sheet};
 use crate::domain::json::text;
 use crate::domain::{Contact, LookupError, WhoAmI};
 
@@ -29,6 +29,7 @@ mod mapping;
 mod name;
 mod plan;
 mod proxy;
+mod reach;
 mod read;
 mod render;
 mod run;
@@ -84,6 +85,10 @@ impl Connector for FileConnector {
 
     fn sheet(&self) -> Sheet {
         self.cost_sheet()
+    }
+
+    fn reached(&self) -> Vec<Reached> {
+        self.reached_places()
     }
 
     async fn whoami(&self, crm: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
