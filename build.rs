@@ -17,7 +17,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     protos
         .include_source_info(true)
         .include_imports(true)
-        .open_files(["contactd/v1/contact.proto", "contactd/store/v1/entry.proto"])?;
+        .open_files([
+            "contactd/v1/contact.proto",
+            "contactd/store/v1/entry.proto",
+            "google/rpc/error_details.proto",
+            "google/rpc/status.proto",
+        ])?;
     // Not through prost-types, which knows no debug_redact and would lose it.
     fs::write(
         out.join("descriptors.bin"),
@@ -26,6 +31,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     prost_build::Config::new()
         .enable_type_names()
         .bytes(["contactd.store.v1.Entry.encoded"])
+        // Their examples are not Rust, which rustdoc would try.
+        .disable_comments([".google.rpc"])
         .skip_debug([
             "contactd.v1.FindContactRequest",
             "contactd.v1.PrefetchContactsRequest",

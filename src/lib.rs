@@ -8,6 +8,7 @@ pub mod domain;
 pub mod clock;
 mod frames;
 pub mod metrics;
+mod proto_json;
 pub mod redis_link;
 mod share;
 mod trace;
@@ -28,6 +29,7 @@ mod api;
 mod trial;
 
 pub mod grpc;
+mod http;
 mod ops;
 
 pub mod app;

@@ -37,5 +37,17 @@ pub(crate) mod store {
     include!(concat!(env!("OUT_DIR"), "/contactd.store.v1.rs"));
 }
 
+/// Details of failures, package `google.rpc`.
+#[allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::pedantic,
+    reason = "generated"
+)]
+pub(crate) mod rpc {
+    include!(concat!(env!("OUT_DIR"), "/google.rpc.rs"));
+}
+
 /// The descriptors of all protos, for reflection and for proto3 JSON.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,9 +1,12 @@
-//! What accompanies a failure: `google.rpc`'s details as values, and the words for a person.
+//! What accompanies a failure: `google.rpc`'s details, and the words for a person.
 
-use std::time::Duration;
+use prost::{Message, Name};
+use prost_types::Any;
 
 use super::error::{ApiError, Violation};
 use super::words;
+use crate::pb::rpc::bad_request::FieldViolation;
+use crate::pb::rpc::{BadRequest, ErrorInfo, RetryInfo};
 use crate::pb::v1 as pb;
 
 /// The `domain` of all reasons.
@@ -15,34 +18,28 @@ const OPERATOR: &str = "Its operator finds the reason in the status details.";
 /// How to continue a batch that ended early.
 const AGAIN: &str = "What was looked up is kept. Start the warm-up again for the rest.";
 
-/// The details of a failure. Each front writes them in its own format.
-#[derive(Debug)]
-pub(crate) struct ErrorDetails<'a> {
-    /// `ErrorInfo.reason`.
-    pub(crate) reason: &'static str,
-    /// `ErrorInfo.domain`.
-    pub(crate) domain: &'static str,
-    /// `RetryInfo.retry_delay`.
-    pub(crate) retry_delay: Option<Duration>,
-    /// `BadRequest.field_violations`.
-    pub(crate) violation: Option<&'a Violation>,
-    /// What a person may be shown.
-    pub(crate) person: pb::ReturnMessage,
-}
-
 impl ApiError {
+    /// The details in the order of the contract: `ErrorInfo`, what else is known, and the words for
+    /// a person.
     #[must_use]
-    pub(crate) fn details(&self) -> ErrorDetails<'_> {
-        ErrorDetails {
-            reason: self.reason(),
-            domain: DOMAIN,
-            retry_delay: self.retry_after(),
-            violation: match self {
-                Self::InvalidRequest(violation) => Some(violation),
-                _ => None,
-            },
-            person: self.person(),
-        }
+    pub(crate) fn details(&self) -> Vec<Any> {
+        let info = ErrorInfo {
+            reason: self.reason().to_owned(),
+            domain: DOMAIN.to_owned(),
+            ..Default::default()
+        };
+        let violation = match self {
+            Self::InvalidRequest(violation) => Some(bad_request(violation)),
+            _ => None,
+        };
+        let retry = self.retry_after().map(|delay| RetryInfo {
+            retry_delay: prost_types::Duration::try_from(delay).ok(),
+        });
+        let mut all = vec![any(&info)];
+        all.extend(violation.map(|violation| any(&violation)));
+        all.extend(retry.map(|retry| any(&retry)));
+        all.push(any(&self.person()));
+        all
     }
 
     fn person(&self) -> pb::ReturnMessage {
@@ -70,5 +67,23 @@ impl ApiError {
                 "They are deleted in one place, but not yet in others. Try again in a moment.",
             ),
         }
+    }
+}
+
+fn bad_request(violation: &Violation) -> BadRequest {
+    let violation = FieldViolation {
+        field: violation.field.clone(),
+        description: violation.description.clone(),
+        ..Default::default()
+    };
+    BadRequest {
+        field_violations: vec![violation],
+    }
+}
+
+fn any<M: Message + Name>(message: &M) -> Any {
+    Any {
+        type_url: format!("type.googleapis.com/{}", M::full_name()),
+        value: message.encode_to_vec(),
     }
 }

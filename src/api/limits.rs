@@ -1,12 +1,15 @@
 //! Before a request is read: who calls, and whether there is room.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::counts::{count_refusal, count_unread_lookup};
 use super::error::{ApiError, Overload};
-use crate::clients::{Busy, CallPlace, Client, Clients, Peer, places};
+use crate::clients::{
+    Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, Origin, Peer, places,
+};
 use crate::metrics::Metrics;
 
 /// The most calls in progress, as a multiple of one user's calls that may wait for a CRM. The
@@ -20,6 +23,20 @@ const LOOKUP_BYTES: usize = 64 << 10;
 
 /// Largest request of another kind: 10,000 numbers, with some room to spare.
 const LIST_BYTES: usize = 1 << 20;
+
+/// How long a request may take to arrive after its headers: the rest is a few packets.
+pub(crate) const ARRIVAL: Duration = Duration::from_secs(10);
+
+/// The shortest time that a rejected request waits for its answer. The longest is twice as long, so
+/// that the answers are spread out. A client that only sends incomplete requests uses up its own
+/// streams and connections with that, not the daemon's time.
+const SENT_AWAY: Duration = Duration::from_secs(1);
+
+/// How long a request that gave its room to a newer one waits for its answer.
+#[must_use]
+pub(crate) fn until_sent_away() -> Duration {
+    SENT_AWAY.mul_f64(1.0 + fastrand::f64())
+}
 
 /// A kind of request, by its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +74,8 @@ impl RequestKind {
 #[derive(Debug, Clone)]
 pub(crate) struct ClientLimits {
     clients: Clients,
+    /// Incomplete requests.
+    pending: FairPlaces,
     in_flight: Arc<Semaphore>,
     jobs: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -71,7 +90,8 @@ pub(crate) struct RequestPlaces {
 }
 
 impl ClientLimits {
-    /// Room for twice `max_in_flight` calls and `max_jobs` prefetch jobs of these clients.
+    /// Room for `max_in_flight` incomplete requests, twice as many calls, and `max_jobs` prefetch
+    /// jobs of these clients.
     #[must_use]
     pub(crate) fn new(
         clients: Clients,
@@ -81,6 +101,7 @@ impl ClientLimits {
     ) -> Self {
         Self {
             clients,
+            pending: FairPlaces::new(max_in_flight),
             in_flight: Arc::new(places(max_in_flight.saturating_mul(FOR_ALL))),
             jobs: Arc::new(places(max_jobs)),
             metrics,
@@ -122,6 +143,14 @@ impl ClientLimits {
             Err(full.into())
         } else {
             Ok(())
+        }
+    }
+
+    /// Adds an incomplete request. It ends if its place is taken back.
+    pub(crate) fn pend(&self, peer: Option<&Peer>) -> FairPlace {
+        match peer {
+            Some(peer) => self.pending.enter(peer.origin()),
+            None => self.pending.enter(&Origin::default()),
         }
     }
 

@@ -36,7 +36,9 @@ mod words;
 
 use counts::{LookupTally, count_refusal};
 pub(crate) use error::{ApiError, ErrorCode, Overload, Violation};
-pub(crate) use limits::{ClientLimits, RequestKind, RequestPlaces, enter};
+pub(crate) use limits::{
+    ARRIVAL, ClientLimits, RequestKind, RequestPlaces, enter, until_sent_away,
+};
 use parse::ParsedLookup;
 use platforms::{Platforms, ServedPlatform};
 pub use reply::FindReply;

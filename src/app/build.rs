@@ -20,7 +20,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connector::{ConnectorConfig, CrmClient, Dns, HttpClients, Platform};
 use crate::domain::phone;
-use crate::grpc::{CallGate, Capacity, ContactRpc};
+use crate::grpc::{CallGate, ContactRpc};
+use crate::http::HttpFront;
 use crate::metrics::Metrics;
 use crate::ops::OpsServer;
 use crate::resolver::Resolver;
@@ -54,9 +55,9 @@ pub(super) async fn app(
     let fleet = Fleet::build(&site)?;
     let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
     let platforms = platforms(&site, &fleet, dns)?;
-    let service = service(&site, resolver.clone(), platforms, tracer.clone());
+    let api = Arc::new(api(&site, resolver.clone(), platforms, tracer.clone()));
     let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
-    let gate = gate(&site, clients.clone());
+    let (gate, http) = fronts(&site, &api, clients.clone());
     let tls = encryption(&site)?;
     let reload = fleet.reload(clients, tls.clone());
     fleet.listen(&supervisor);
@@ -67,6 +68,7 @@ pub(super) async fn app(
     } = site;
     let daemon = Daemon {
         gate,
+        http,
         tls,
         pages,
         ready,
@@ -81,7 +83,7 @@ pub(super) async fn app(
     };
     Ok(App {
         ports,
-        service,
+        service: ContactRpc::new(api),
         reload,
         daemon,
     })
@@ -99,31 +101,29 @@ fn tracer(site: &Site<'_>) -> anyhow::Result<Tracer> {
     Ok(tracer.context("tracing.otlp_endpoint")?.unwrap_or_default())
 }
 
-fn service(
+fn api(
     site: &Site<'_>,
     resolver: Resolver,
     platforms: Vec<Platform>,
     tracer: Tracer,
-) -> ContactRpc {
-    ContactRpc::new(Arc::new(ContactApi::new(
+) -> ContactApi {
+    ContactApi::new(
         resolver,
         platforms,
         site.config.withheld.clone(),
         site.supervisor.tasks.clone(),
         Arc::clone(site.metrics),
         tracer,
-    )))
+    )
 }
 
-fn gate(site: &Site<'_>, clients: Clients) -> CallGate {
+/// What stands before the methods on each wire, with the same limits for both.
+fn fronts(site: &Site<'_>, api: &Arc<ContactApi>, clients: Clients) -> (CallGate, HttpFront) {
     let grpc = &site.config.grpc;
     let (calls, jobs) = (grpc.max_in_flight, grpc.max_prefetch_jobs);
     let limits = ClientLimits::new(clients, calls, jobs, Arc::clone(site.metrics));
-    let capacity = Capacity {
-        pending: calls,
-        connections: grpc.max_connections,
-    };
-    CallGate::new(limits, capacity)
+    let gate = CallGate::new(limits.clone(), grpc.max_connections);
+    (gate, HttpFront::new(Arc::clone(api), limits))
 }
 
 fn platforms(site: &Site<'_>, fleet: &Fleet, dns: &Dns) -> anyhow::Result<Vec<Platform>> {

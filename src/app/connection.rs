@@ -1,9 +1,10 @@
 //! One connection, plain or encrypted: its place among all connections, and three time limits.
 //!
-//! The server enforces HTTP/2's own limits. This module handles what HTTP/2 does not. A client that
-//! keeps sending frames that carry nothing is read only as fast as such frames are allowed. A
-//! client that connects and sends nothing, one that reads nothing, and one that stays for ever are
-//! closed. So is one whose place another connection has taken.
+//! The servers for HTTP/2 and HTTP/1.1 enforce the limits of their protocols. This module finds out
+//! which of the two a connection needs, and handles the rest. A client that keeps sending frames
+//! that carry nothing is read only as fast as such frames are allowed. A client that connects and
+//! sends nothing, one that reads nothing, and one that stays for ever are closed. So is one whose
+//! place another connection has taken.
 
 use std::future::Future;
 use std::io;
@@ -23,9 +24,9 @@ use crate::clients::Peer;
 use crate::clock;
 use crate::frames::{Allowance, Frames};
 
-/// The time in which a client must send its first bytes. After that the server itself sends
-/// keepalives.
-const FIRST_WORDS: Duration = Duration::from_secs(10);
+/// The time in which a client must send its first bytes. After that the server for HTTP/2 sends
+/// keepalives, and that for HTTP/1.1 limits the time for a request's head.
+pub(super) const FIRST_WORDS: Duration = Duration::from_secs(10);
 
 /// HTTP/2's preface and the head of the first frame.
 const GREETING: usize = 24 + 9;
@@ -41,19 +42,33 @@ const AT_A_TIME: usize = 1 << 10;
 /// The same within a large request, whose bytes cost little.
 const OF_ONE_FRAME: usize = 16 << 10;
 
+/// The beginning of HTTP/2's preface. No method of HTTP/1.1 is called `PRI`, so that no more bytes
+/// are needed to tell them apart.
+const PREFACE: &[u8; 4] = b"PRI ";
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
+}
+
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// See the header.
 pub(super) struct Connection {
     stream: Take<Stream>,
     peer: Peer,
+    /// The first bytes, until they are read again.
+    first: Vec<u8>,
     heard: usize,
     longest: Duration,
     /// For the first bytes, then for the end of the connection.
     alarm: Alarm,
     /// Set while the peer reads nothing.
     stalled: Option<Alarm>,
-    frames: Frames,
+    /// `None` for HTTP/1.1, which has no frames.
+    frames: Option<Frames>,
     allowance: Allowance,
     /// Set while nothing is read, because too many frames carried nothing.
     held_back: Option<Alarm>,
@@ -84,16 +99,52 @@ impl Connection {
         Self {
             stream: stream.take(0),
             peer,
+            first: Vec::new(),
             heard: 0,
             longest,
             alarm,
             stalled: None,
-            frames: Frames::of_a_client(),
+            frames: Some(Frames::of_a_client()),
             allowance: Allowance::new(clock::now()),
             held_back: None,
             read: 0,
             place,
         }
+    }
+
+    /// Reads the first bytes, which are read again afterwards.
+    ///
+    /// # Errors
+    /// If the connection breaks or ends before that.
+    pub(super) async fn first_words(&mut self) -> io::Result<Spoken> {
+        let stream = self.stream.get_mut();
+        while PREFACE.starts_with(&self.first) && self.first.len() < PREFACE.len() {
+            let mut bytes = [0; PREFACE.len()];
+            let missing = PREFACE.len() - self.first.len();
+            let read = stream.read(&mut bytes[..missing]).await?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.first.extend_from_slice(&bytes[..read]);
+        }
+        if PREFACE.starts_with(&self.first) {
+            return Ok(Spoken::Http2);
+        }
+        self.frames = None;
+        self.heard = GREETING;
+        self.alarm = Box::pin(clock::sleep(self.longest));
+        Ok(Spoken::Http1)
+    }
+
+    /// The next bytes: those read already, or new ones.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let again = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first[..again]);
+        self.first.drain(..again);
+        Poll::Ready(Ok(()))
     }
 
     /// Ready once the next bytes may be read.
@@ -117,9 +168,11 @@ impl Connection {
             return;
         }
         self.place.origin().touch();
+        let Some(frames) = &mut self.frames else {
+            return;
+        };
         let (now, allowance, mut until) = (clock::now(), &mut self.allowance, None);
-        self.frames
-            .read(bytes, |frame| until = allowance.take(frame, now).err());
+        frames.read(bytes, |frame| until = allowance.take(frame, now).err());
         self.held_back = until.map(|until| Box::pin(clock::sleep_until(until)) as Alarm);
     }
 
@@ -186,9 +239,10 @@ impl AsyncRead for Connection {
         }
         ready!(this.poll_turn(cx));
         let before = buf.filled().len();
-        let at_once = this.frames.rest().clamp(AT_A_TIME, OF_ONE_FRAME);
+        let rest = this.frames.as_ref().map_or(OF_ONE_FRAME, Frames::rest);
+        let at_once = rest.clamp(AT_A_TIME, OF_ONE_FRAME);
         this.stream.set_limit(at_once as u64);
-        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let read = this.poll_bytes(cx, buf);
         let new = buf.filled().get(before..).unwrap_or_default();
         let heard = new.len();
         this.hear(new);

@@ -1,4 +1,5 @@
-//! How connections are accepted: counted, with concurrent TLS handshakes, each with a time limit.
+//! How connections are accepted: counted, with concurrent TLS handshakes and first bytes, each with
+//! a time limit. The first bytes decide which server takes a connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Connection;
+use super::connection::{Connection, FIRST_WORDS, Spoken};
 use super::crowd::{ConnectionPlace, Crowd};
+use super::http1::Http1;
 use super::supervisor::Supervisor;
 use crate::clients::Peer;
 use crate::clock::{self, OncePerMinute};
@@ -30,11 +32,13 @@ pub(super) struct Gatekeeper {
     pub(super) most: usize,
     /// When a connection is closed, even if calls are in progress.
     pub(super) longest: Duration,
+    /// Serves the connections of HTTP/1.1.
+    pub(super) http1: Http1,
     pub(super) supervisor: Supervisor,
 }
 
 impl Gatekeeper {
-    /// The accepted connections. The port is closed when the stream is dropped.
+    /// The accepted connections of HTTP/2. The port is closed when the stream is dropped.
     pub(super) fn incoming(
         self,
         listener: TcpListener,
@@ -75,18 +79,35 @@ impl Gatekeeper {
                 });
                 continue;
             };
-            let (tls, longest, ready) = (self.tls.clone(), self.longest, ready.clone());
+            let (tls, longest) = (self.tls.clone(), self.longest);
+            let (ready, http1) = (ready.clone(), self.http1.clone());
             self.supervisor.tasks.spawn(async move {
                 let end = place.end();
-                let shaken = clock::timeout(HANDSHAKE, shake(stream, tls, place, longest));
-                let Some(Some(Some(connection))) = end.run_until_cancelled(shaken).await else {
-                    return;
-                };
-                // Fails if the daemon stops.
-                let _ = ready.send(Ok(connection)).await;
+                let opened = end.run_until_cancelled(open(stream, tls, place, longest));
+                match opened.await.flatten() {
+                    // Fails if the daemon stops.
+                    Some((connection, Spoken::Http2)) => drop(ready.send(Ok(connection)).await),
+                    Some((connection, Spoken::Http1)) => http1.serve(connection).await,
+                    None => {}
+                }
             });
         }
     }
+}
+
+/// A connection after its handshake, and what its first bytes show. `None` if it is too slow, or
+/// ends before that.
+async fn open(
+    stream: TcpStream,
+    tls: Option<Tls>,
+    place: ConnectionPlace,
+    longest: Duration,
+) -> Option<(Connection, Spoken)> {
+    let shaken = clock::timeout(HANDSHAKE, shake(stream, tls, place, longest));
+    let mut connection = shaken.await??;
+    let spoken = clock::timeout(FIRST_WORDS, connection.first_words());
+    let spoken = spoken.await?.ok()?;
+    Some((connection, spoken))
 }
 
 async fn shake(

@@ -14,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::connector::Dns;
 use crate::grpc::{CallGate, ContactRpc};
+use crate::http::HttpFront;
 use crate::metrics::Metrics;
 use crate::ops::OpsServer;
 use crate::tls::Tls;
@@ -26,6 +27,8 @@ mod connection;
 mod crowd;
 mod files;
 mod fleet;
+mod fronts;
+mod http1;
 mod listen;
 mod live_stats;
 mod log_follower;
@@ -63,6 +66,7 @@ struct Ports {
 struct Daemon {
     config: Config,
     gate: CallGate,
+    http: HttpFront,
     tls: Option<Tls>,
     pages: OpsServer,
     ready: Arc<AtomicBool>,

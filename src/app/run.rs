@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic_health::server::HealthReporter;
 
+use super::http1::Http1;
 use super::listen::Gatekeeper;
 use super::server::{routes, server};
 use super::{App, Daemon, Ports, ceiling, files};
@@ -25,6 +27,8 @@ struct Serving {
     /// When cancelled, it takes no more connections and ends with the last call.
     drain: CancellationToken,
     calls: JoinHandle<Result<(), tonic::transport::Error>>,
+    /// The connections of HTTP/1.1.
+    http1: TaskTracker,
 }
 
 impl App {
@@ -61,8 +65,8 @@ impl Daemon {
     async fn serve(&self, ports: Ports, service: ContactRpc) -> anyhow::Result<Serving> {
         let limits = &self.config.grpc;
         let server = server(limits.max_connection_age);
-        let (health, routes) =
-            routes(server, service, &self.gate, limits.max_connection_age).await?;
+        let age = limits.max_connection_age;
+        let (health, routes) = routes(server, service, &self.gate, self.http.clone(), age).await?;
         for warning in limits
             .warnings()
             .into_iter()
@@ -70,7 +74,16 @@ impl Daemon {
         {
             tracing::warn!("{warning}");
         }
+        let drain = self.supervisor.stop.child_token();
+        let http1 = Http1 {
+            front: self.http.clone(),
+            age,
+            drain: drain.clone(),
+            open: TaskTracker::new(),
+        };
+        let open = http1.open.clone();
         let gatekeeper = Gatekeeper {
+            http1,
             tls: self.tls.clone(),
             most: limits.max_connections,
             longest: limits
@@ -78,7 +91,6 @@ impl Daemon {
                 .saturating_add(limits.max_connection_age_grace),
             supervisor: self.supervisor.clone(),
         };
-        let drain = self.supervisor.stop.child_token();
         let serving = routes.serve_with_incoming_shutdown(
             gatekeeper.incoming(ports.grpc),
             drain.clone().cancelled_owned(),
@@ -97,6 +109,7 @@ impl Daemon {
             health,
             drain,
             calls,
+            http1: open,
         })
     }
 
@@ -118,7 +131,13 @@ impl Daemon {
     /// Lets calls and loads end, each within a time limit.
     async fn drain(&self, serving: Serving) -> anyhow::Result<()> {
         serving.drain.cancel();
-        let served = match clock::timeout(self.config.grpc.drain_timeout, serving.calls).await {
+        let ended = async {
+            let served = serving.calls.await;
+            serving.http1.close();
+            serving.http1.wait().await;
+            served
+        };
+        let served = match clock::timeout(self.config.grpc.drain_timeout, ended).await {
             Some(Ok(served)) => served.context("the gRPC server failed"),
             Some(Err(panicked)) => Err(panicked).context("the gRPC server ended unexpectedly"),
             None => {

@@ -1,13 +1,17 @@
-//! The gRPC server: its HTTP/2 limits, and the services.
+//! The server for HTTP/2: its limits, the gRPC services, and HTTP beside them.
 
 use std::time::Duration;
 
+use axum::extract::Request;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic_health::server::{HealthReporter, health_reporter};
 
+use super::fronts::{Fronts, elsewhere};
 use crate::grpc::server::ContactServiceServer;
 use crate::grpc::{CallGate, ContactRpc};
+use crate::http::HttpFront;
 use crate::pb;
 
 /// Calls in progress on one connection: more than services multiplex in practice.
@@ -45,7 +49,8 @@ pub(super) fn server(age: Duration) -> Server {
         .max_connection_age(age)
 }
 
-/// The service with health and reflection (v1, and v1alpha for older clients).
+/// The service with health and reflection (v1, and v1alpha for older clients). Whatever is not gRPC
+/// goes to `http`.
 ///
 /// # Errors
 /// If the descriptors compiled into this program cannot be read.
@@ -53,6 +58,7 @@ pub(super) async fn routes(
     mut server: Server,
     service: ContactRpc,
     gate: &CallGate,
+    http: HttpFront,
     watch: Duration,
 ) -> anyhow::Result<(HealthReporter, Router)> {
     let (health, health_service) = health_reporter();
@@ -70,11 +76,14 @@ pub(super) async fn routes(
     let v1alpha = builder()
         .build_v1alpha()?
         .max_decoding_message_size(REFLECTION_BYTES);
-    let router = server
-        .add_service(gate.before_calls(ContactServiceServer::new(service)))
+    let calls = gate.before_calls(ContactServiceServer::new(service));
+    let routes = Routes::new(Fronts::new(calls, http.clone()))
         // A watch ends shortly before its connection would. Its client begins again.
         .add_service(gate.before_health(health_service, watch))
         .add_service(gate.before_reflection(v1))
         .add_service(gate.before_reflection(v1alpha));
-    Ok((health, router))
+    let routes = routes
+        .into_axum_router()
+        .fallback(move |request: Request| elsewhere(http.clone(), request));
+    Ok((health, server.add_routes(routes.into())))
 }

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Status, TimeoutExpired};
 
 use super::Failure;
 use crate::grpc::client::ContactServiceClient;
-use crate::pb::v1 as pb;
+use crate::pb::{rpc, v1 as pb};
 
 /// How long to wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -277,7 +277,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 
 /// The message for a failure: the words for a person, the status, and its reason.
 pub(super) fn explain(status: &Status) -> Failure {
-    let details = tonic_types::pb::Status::decode(status.details())
+    let details = rpc::Status::decode(status.details())
         .unwrap_or_default()
         .details;
     let mut lines = vec![format!("{:?}: {}", status.code(), status.message())];
@@ -298,7 +298,7 @@ pub(super) fn explain(status: &Status) -> Failure {
             );
         }
         if detail.type_url.ends_with("/google.rpc.RetryInfo") {
-            let Ok(info) = tonic_types::pb::RetryInfo::decode(detail.value.as_slice()) else {
+            let Ok(info) = rpc::RetryInfo::decode(detail.value.as_slice()) else {
                 continue;
             };
             let delay = info

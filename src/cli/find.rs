@@ -8,8 +8,9 @@ use prost_types::value::Kind;
 use tonic::Code;
 
 use super::client::ClientArgs;
-use super::{Failure, json, say, show};
+use super::{Failure, say, show};
 use crate::pb::v1 as pb;
+use crate::proto_json;
 
 /// Nobody has the number.
 const NOT_FOUND: u8 = 3;
@@ -54,7 +55,10 @@ pub(super) async fn run(args: FindArgs) -> Result<ExitCode, Failure> {
         Err(status) => return Err(args.client.explain(&status)),
     };
     match args.output {
-        FindOutput::Json => show(format_args!("{:#}\n", json::to_json(&response)?))?,
+        FindOutput::Json => show(format_args!(
+            "{:#}\n",
+            proto_json::to_json(&response).map_err(anyhow::Error::from)?
+        ))?,
         FindOutput::Human => show(human(&response))?,
     }
     let is_found = found(&response).next().is_some();

@@ -21,7 +21,6 @@ mod embedded;
 mod example_crm;
 mod find;
 mod invalidate;
-mod json;
 mod out;
 mod prefetch;
 mod reload;
@@ -35,8 +34,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Whose number is this? A caching contact-resolution daemon for telephony services.
 ///
-/// When a phone rings, a service asks contactd over gRPC which contact of the user's CRM has the
-/// number, and the answer is on the agent's screen before the second ring. New here? Run
+/// When a phone rings, a service asks contactd by gRPC or HTTP which contact of the user's CRM has
+/// the number, and the answer is on the agent's screen before the second ring. New here? Run
 /// `contactd demo`.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]

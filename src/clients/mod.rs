@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use subtle::{Choice, ConditionallySelectable as _};
 
 mod client;
+mod fair;
 mod origin;
 mod peer;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 mod token;
 
 pub(crate) use client::{CallPlace, Client, Excess, Forbidden, places};
+pub(crate) use fair::{FairPlace, FairPlaces, LINGERING};
 pub(crate) use origin::{Busy, Origin};
 pub(crate) use peer::Peer;
 pub(crate) use token::TokenHash;

@@ -155,6 +155,10 @@ impl std::fmt::Display for Variable {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the settings name the variable of a secret, which is read with them"
+)]
 fn variable(name: &str) -> Result<Variable, String> {
     let value = std::env::var(name).map_err(|_| format!("{name} is not set, or is no text"))?;
     Ok(Variable {

@@ -246,9 +246,8 @@ impl CredentialPiece {
         let (scheme, secret) = header.split_once(' ').unwrap_or(("", header));
         let text = match self {
             Self::Header => header,
-            Self::Secret => secret,
             Self::Key if scheme.eq_ignore_ascii_case("basic") => return key_of_basic(secret),
-            Self::Key => secret,
+            Self::Secret | Self::Key => secret,
             Self::UserId => from.user.id.split('-').next().unwrap_or_default(),
             Self::Info(name, below) => {
                 let info = &from.user.info;

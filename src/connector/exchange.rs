@@ -100,7 +100,7 @@ impl CrmSession {
         let Err(failure) = first else { return first };
         if failure == LookupError::CrmUnauthenticated
             && let Some(token) = &self.find.client.token
-            && token.refused().await
+            && token.refused()
         {
             return self.call_once(request, kind, &egress.client).await;
         }

@@ -1,20 +1,17 @@
 //! CRMs, one connector each.
 //!
-//! # Adding a CRM
-//! 1. Copy `example.rs`. State the CRM's facts, each with its source, in a [`Profile`]: spellings,
-//!    hosts, quota, the user settings that can change the answer, and how its replies report a
-//!    limit, a fault or a missing permission if the common table (`reply_class.rs`) lacks it.
-//! 2. Implement [`Connector::search`]: one search in, records out, each with the phone fields that
-//!    the CRM shows. Do not judge matches: [`search()`] verifies every record against the number.
-//! 3. State the form of a successful reply with its source, and read lists by it (`success.rs`,
-//!    `pages.rs`): an empty list in any other form is a failure, not "nobody". Call the CRM through
-//!    [`CrmSession`] only, and load details by its `part`. The session brings the credential, the
-//!    time and size limits, the host check and the error of each status; a connector has no HTTP
-//!    client. Every `Request` is a GET, or a POST that the profile declares to be a read.
-//! 4. If the call form needs data of the contact (deals, matters), implement [`Connector::enrich`].
-//! 5. Implement [`Connector::whoami`] if the CRM has an endpoint that names the user of a
-//!    credential. Without it stored answers live only as long as a token does.
-//! 6. Add the CRM to the table in `built_in.rs`, and a test of its wire facts to `tests/it`.
+//! A CRM is a file that [`file`] carries out, or Rust like `example.rs`. `CONTRIBUTING.md` says how to
+//! add one. Rust states the CRM's facts in a [`Profile`] and implements [`Connector`]:
+//!
+//! - [`Connector::search`]: one search in, records out, each with the phone fields that the CRM
+//!   shows. It does not judge matches: [`search()`] verifies every record against the number.
+//! - It calls the CRM through [`CrmSession`] only. The session brings the credential, the time and
+//!   size limits, the host check and the error of each status. Every `Request` is a GET, or a POST
+//!   that the profile declares to be a read.
+//! - It states the form of a successful reply (`success.rs`, `pages.rs`): an empty list in any other
+//!   form is a failure, not "nobody".
+//! - [`Connector::whoami`] names the user of a credential. Without it stored answers live only as
+//!   long as a token does.
 
 use std::fmt;
 use std::sync::Arc;

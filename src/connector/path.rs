@@ -355,6 +355,16 @@ fn bracketed<'s>(source: &'s str, steps: &mut Vec<Step>) -> Result<&'s str, Path
     Ok(rest)
 }
 
+impl Wanted {
+    /// The setting, if it is one.
+    pub(super) fn setting(&self) -> Option<&str> {
+        match self {
+            Self::Setting(name) => Some(name),
+            Self::Text(_) | Self::For(_) => None,
+        }
+    }
+}
+
 impl std::str::FromStr for Wanted {
     type Err = PathError;
 

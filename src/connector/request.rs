@@ -99,11 +99,11 @@ fn axios_text(text: &str) -> String {
 pub(crate) struct Request {
     method: Method,
     path: Vec<String>,
+    /// Whether the path ends with a slash: to some CRMs that is another path.
+    ends_with_slash: bool,
     query: Vec<(String, String)>,
     headers: HeaderMap,
     body: Option<RequestBody>,
-    /// Whether the path ends with a slash.
-    ends_in_slash: bool,
     /// Whether parameters are encoded as axios does it.
     as_axios: bool,
 }
@@ -123,10 +123,10 @@ impl Request {
         Self {
             method: Method::Get,
             path: path.iter().map(|segment| (*segment).to_owned()).collect(),
+            ends_with_slash: false,
             query: query.iter().map(owned).collect(),
             headers: HeaderMap::new(),
             body: None,
-            ends_in_slash: false,
             as_axios: false,
         }
     }
@@ -178,10 +178,10 @@ impl Request {
         Self {
             method,
             path,
+            ends_with_slash: false,
             query,
             headers: HeaderMap::new(),
             body,
-            ends_in_slash: false,
             as_axios: false,
         }
     }
@@ -195,18 +195,18 @@ impl Request {
         }
     }
 
-    /// The same request, whose path ends with a slash if `ends_in_slash`.
+    /// The same request, with a slash at the end of its path.
     #[must_use]
-    pub(super) fn with_slash(self, ends_in_slash: bool) -> Self {
+    pub(super) fn with_final_slash(self) -> Self {
         Self {
-            ends_in_slash,
+            ends_with_slash: true,
             ..self
         }
     }
 
     /// Adds path and parameters to a base address. `None` if it cannot have a path.
     pub(super) fn add_to(&self, base: &mut Url) -> Option<()> {
-        let end = self.ends_in_slash.then_some("");
+        let end = self.ends_with_slash.then_some("");
         let path = self.path.iter().map(String::as_str).chain(end);
         base.path_segments_mut().ok()?.pop_if_empty().extend(path);
         match (self.query.is_empty(), self.as_axios) {
@@ -296,7 +296,7 @@ mod tests {
             ),
             (
                 "https://h.example/v1/",
-                request.clone().with_slash(true),
+                request.clone().with_final_slash(),
                 "/v1/a%20b/c%2Fd/?q=x%3A%24+%2B%27&r=",
             ),
             (
@@ -307,7 +307,7 @@ mod tests {
             ("https://h.example/v1", Request::get(&[], &[]), "/v1"),
             (
                 "https://h.example/v1",
-                Request::get(&[], &[]).with_slash(true),
+                Request::get(&[], &[]).with_final_slash(),
                 "/v1/",
             ),
         ] {

@@ -106,7 +106,9 @@ impl SpellingOrder {
         };
         *count += 1;
         if *count >= MOST {
-            counts.iter_mut().for_each(|count| *count /= 2);
+            for count in &mut counts {
+                *count /= 2;
+            }
         }
         generations.set(key, counts);
     }

@@ -99,11 +99,10 @@ impl ListShape {
             {
                 Ok(items)
             }
-            (Self::Nullable, Some(Value::Null)) => Ok(Vec::new()),
-            (Self::One, None | Some(Value::Null)) => Ok(Vec::new()),
-            (Self::One, Some(item @ Value::Object(_))) => Ok(vec![item]),
             // A sheet without cells has no rows at all.
-            (Self::Table | Self::Loose, None) => Ok(Vec::new()),
+            (Self::Nullable | Self::One, Some(Value::Null))
+            | (Self::One | Self::Table | Self::Loose, None) => Ok(Vec::new()),
+            (Self::One, Some(item @ Value::Object(_))) => Ok(vec![item]),
             (Self::Table, Some(Value::Array(rows))) => table(rows),
             (Self::Loose, Some(Value::Array(items))) => Ok(items),
             (Self::Loose, Some(value)) if is_empty(&value) => Ok(Vec::new()),

@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use parking_lot::Mutex;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 use url::{Url, form_urlencoded};
 
 use super::body::read;
@@ -55,8 +56,9 @@ impl fmt::Debug for TokenRequest {
 /// The token of one connector.
 pub(super) struct TokenSource {
     request: TokenRequest,
-    /// Held while a token is fetched, so that it is fetched once.
     current: Mutex<TokenState>,
+    /// One permit, so that a token is fetched once for all that wait for it.
+    fetching: Semaphore,
 }
 
 #[derive(Default)]
@@ -95,6 +97,7 @@ impl TokenSource {
         Self {
             request,
             current: Mutex::default(),
+            fetching: Semaphore::new(1),
         }
     }
 
@@ -108,43 +111,37 @@ impl TokenSource {
         client: &HttpClient,
         time: Duration,
     ) -> Result<SecretString, LookupError> {
-        let mut current = self.current.lock().await;
-        match &*current {
-            TokenState::Token {
-                token, renew_at, ..
-            } if clock::now() < *renew_at => {
-                return Ok(token.clone());
-            }
-            TokenState::Failed(error, at) if clock::now() < *at + FAILED_FOR => {
-                return Err(error.clone());
-            }
-            _ => {}
+        if let Some(known) = self.known() {
+            return known;
+        }
+        // Fails if the semaphore is closed, which never happens.
+        let _turn = self.fetching.acquire().await;
+        if let Some(known) = self.known() {
+            return known;
         }
         let fetched = clock::timeout(time, self.fetch(client)).await;
         let fetched = fetched.unwrap_or(Err(LookupError::CrmUnavailable(Unavailable::Timeout)));
-        let now = clock::now();
-        match fetched {
-            Ok(reply) => {
-                let life = reply.expires_in.map_or(HOUR, Duration::from_secs).min(DAY);
-                let early = EARLY.min(life / 2);
-                let token = SecretString::from(reply.access_token);
-                *current = TokenState::Token {
-                    token: token.clone(),
-                    fetched: now,
-                    renew_at: now + (life - early),
-                };
-                Ok(token)
+        let (state, result) = state_of(fetched, clock::now());
+        *self.current.lock() = state;
+        result
+    }
+
+    /// The token or the failure that still stands.
+    fn known(&self) -> Option<Result<SecretString, LookupError>> {
+        match &*self.current.lock() {
+            TokenState::Token {
+                token, renew_at, ..
+            } if clock::now() < *renew_at => Some(Ok(token.clone())),
+            TokenState::Failed(error, at) if clock::now() < *at + FAILED_FOR => {
+                Some(Err(error.clone()))
             }
-            Err(error) => {
-                *current = TokenState::Failed(error.clone(), now);
-                Err(error)
-            }
+            _ => None,
         }
     }
 
     /// The CRM has refused the token. Returns whether it is worth to fetch another one.
-    pub(super) async fn refused(&self) -> bool {
-        let mut current = self.current.lock().await;
+    pub(super) fn refused(&self) -> bool {
+        let mut current = self.current.lock();
         let is_old = match &*current {
             TokenState::Token { fetched, .. } => clock::now() >= *fetched + RENEWED_AFTER,
             TokenState::None | TokenState::Failed(..) => false,
@@ -190,6 +187,26 @@ impl TokenSource {
             ]),
             body: Bytes::from(form.finish()),
         }
+    }
+}
+
+/// What is remembered of an attempt, and its result.
+fn state_of(
+    fetched: Result<TokenReply, LookupError>,
+    now: Instant,
+) -> (TokenState, Result<SecretString, LookupError>) {
+    match fetched {
+        Ok(reply) => {
+            let life = reply.expires_in.map_or(HOUR, Duration::from_secs).min(DAY);
+            let token = SecretString::from(reply.access_token);
+            let state = TokenState::Token {
+                token: token.clone(),
+                fetched: now,
+                renew_at: now + life.saturating_sub(EARLY.min(life / 2)),
+            };
+            (state, Ok(token))
+        }
+        Err(error) => (TokenState::Failed(error.clone(), now), Err(error)),
     }
 }
 

@@ -10,7 +10,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use http::{Request, Response};
 use tonic::Status;
@@ -20,16 +19,10 @@ use tonic::server::NamedService;
 
 use super::admitted::AdmittedCall;
 use super::body::WholeBody;
-use super::fair::FairPlace;
 use super::gate::{CallGate, Timer, kind, peer};
-use crate::api::{ApiError, Overload, RequestKind, RequestPlaces, enter};
-use crate::clients::CallPlace;
+use crate::api::{ApiError, Overload, RequestKind, RequestPlaces, enter, until_sent_away};
+use crate::clients::{CallPlace, FairPlace};
 use crate::clock;
-
-/// The shortest time that a rejected request waits for its answer. The longest is twice as long, so
-/// that the answers are spread out. A client that only sends incomplete requests uses up its own
-/// streams with that, not the daemon's time.
-const SENT_AWAY: Duration = Duration::from_secs(1);
 
 /// The places of a prefetch job, which outlives the call that starts it.
 #[derive(Debug, Clone)]
@@ -168,8 +161,10 @@ where
 
     /// Ready if newer incomplete requests need this one's room.
     fn poll_room(&mut self, request: &Request<WholeBody>, cx: &mut Context<'_>) -> Poll<()> {
-        let gate = &self.gate;
-        let pending = self.pending.get_or_insert_with(|| gate.pend(request));
+        let limits = self.gate.limits();
+        let pending = self
+            .pending
+            .get_or_insert_with(|| limits.pend(peer(request)));
         pending.poll_taken_back(cx)
     }
 
@@ -177,8 +172,7 @@ where
     fn send_away(&mut self, request: &Request<WholeBody>) {
         (self.pending, self.place) = (None, None);
         let answer = self.gate.refuse(request, Overload::Calls.into());
-        let wait = SENT_AWAY.mul_f64(1.0 + fastrand::f64());
-        self.sent_away = Some((answer, Box::pin(clock::sleep(wait))));
+        self.sent_away = Some((answer, Box::pin(clock::sleep(until_sent_away()))));
     }
 
     fn poll_sent_away(&mut self, cx: &mut Context<'_>) -> Poll<AdmittedCall<S::Future>> {

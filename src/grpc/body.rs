@@ -8,7 +8,6 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};
@@ -16,11 +15,8 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::gate::Timer;
-use crate::api::{ApiError, Violation};
+use crate::api::{ARRIVAL, ApiError, Violation};
 use crate::clock;
-
-/// How long a request may take to arrive after its headers: the rest is a few packets.
-const ARRIVAL: Duration = Duration::from_secs(10);
 
 /// The bytes before a message: a flag and its length.
 const PREFIX: usize = 5;

@@ -10,7 +10,6 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::fair::{FairPlace, FairPlaces};
 use super::health::HealthPlaces;
 use crate::api::{ApiError, ClientLimits, RequestKind};
 use crate::clients::{Client, Origin, Peer};
@@ -22,22 +21,12 @@ pub const REFLECTIONS: usize = 16;
 /// The end of a wait.
 pub(super) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The capacity of the gate.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Capacity {
-    /// Incomplete requests.
-    pub(crate) pending: usize,
-    /// Connections. Each adds places for health.
-    pub(crate) connections: usize,
-}
-
 /// Passed by all calls. Clones share it.
 #[derive(Clone)]
 pub(crate) struct CallGate(Arc<GateParts>);
 
 struct GateParts {
     limits: ClientLimits,
-    pending: FairPlaces,
     health: HealthPlaces,
     reflections: Arc<Semaphore>,
 }
@@ -46,30 +35,23 @@ impl fmt::Debug for CallGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallGate")
             .field("limits", &self.0.limits)
-            .field("pending", &self.0.pending)
             .finish_non_exhaustive()
     }
 }
 
 impl CallGate {
-    /// A gate with the clients and room of `limits`.
+    /// A gate with the clients and room of `limits`. Each of `connections` adds places for health.
     #[must_use]
-    pub(crate) fn new(limits: ClientLimits, capacity: Capacity) -> Self {
+    pub(crate) fn new(limits: ClientLimits, connections: usize) -> Self {
         Self(Arc::new(GateParts {
             limits,
-            pending: FairPlaces::new(capacity.pending),
-            health: HealthPlaces::new(capacity.connections),
+            health: HealthPlaces::new(connections),
             reflections: Arc::new(Semaphore::new(REFLECTIONS)),
         }))
     }
 
     pub(super) fn limits(&self) -> &ClientLimits {
         &self.0.limits
-    }
-
-    /// Adds an incomplete request.
-    pub(super) fn pend<B>(&self, request: &Request<B>) -> FairPlace {
-        self.0.pending.enter(&origin(request))
     }
 
     /// Places for health, of all connections together.

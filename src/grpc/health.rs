@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::fair::{FairPlaces, LINGERING};
 use crate::api::Overload;
+use crate::clients::{FairPlaces, LINGERING};
 
 /// Watches for each connection that may be open, and checks in progress. A client watches one or
 /// two services, and a proxy carries several clients.

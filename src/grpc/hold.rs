@@ -8,11 +8,10 @@ use http::Request;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
-use super::fair::{FairPlace, FairPlaces};
 use super::gate::{CallGate, origin};
 use super::health::{GAVE_WAY, NO_PLACE};
 use crate::api::{ApiError, Overload, enter};
-use crate::clients::CallPlace;
+use crate::clients::{CallPlace, FairPlace, FairPlaces};
 
 /// How long a reflection stream may take.
 const REFLECTION: Duration = Duration::from_secs(60);

@@ -7,7 +7,6 @@ mod admit;
 mod admitted;
 mod body;
 mod codec;
-mod fair;
 mod gate;
 mod health;
 mod hold;
@@ -17,8 +16,8 @@ mod status;
 mod timed;
 
 pub use crate::api::FindReply;
+pub(crate) use gate::CallGate;
 pub use gate::REFLECTIONS;
-pub(crate) use gate::{CallGate, Capacity};
 pub(crate) use health::HEALTH_STREAMS;
 pub(crate) use service::ContactRpc;
 

@@ -49,7 +49,7 @@ impl Load {
         if let Some(leases) = &deps.leases
             && self.request.reuse == Reuse::Fresh
         {
-            return self.load_in_turn(leases).await;
+            return Box::pin(self.load_in_turn(leases)).await;
         }
         let begin = async { Ok(deps.cache.begin(&self.request.key).await) };
         self.load_since(self.in_time(begin).await?).await

@@ -16,8 +16,8 @@ use super::validity::{Ending, Validity};
 use super::{Error, TlsConfig};
 use crate::domain::Timestamp;
 
-/// The only protocol offered in the handshake (ALPN).
-const HTTP2: &[u8] = b"h2";
+/// The protocols offered in the handshake (ALPN), the preferred one first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// The content of the files.
 pub(super) struct Pems {
@@ -102,7 +102,7 @@ impl Pems {
             }
             other => of_key(&format!("cannot be used: {other}")),
         })?;
-        server.alpn_protocols.push(HTTP2.to_vec());
+        server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(server)
     }
 }

@@ -15,6 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::support::daemon::{Changed as _, details};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
@@ -144,6 +145,27 @@ async fn all_methods_and_reflection_want_the_token_and_health_does_not() {
     );
     let mut health = HealthClient::new(channel(&daemon).await);
     assert!(health.check(HealthCheckRequest::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn reflection_describes_the_details_of_failures() {
+    let crm = ada().await;
+    let daemon = TestDaemon::over(&crm).await;
+    for name in ["ErrorInfo", "BadRequest", "RetryInfo", "Status"] {
+        let symbol = MessageRequest::FileContainingSymbol(format!("google.rpc.{name}"));
+        let request = tokio_stream::once(ServerReflectionRequest {
+            message_request: Some(symbol),
+            ..Default::default()
+        });
+        let mut reflection = ServerReflectionClient::new(channel(&daemon).await);
+        let answers = reflection.server_reflection_info(request).await.unwrap();
+        let answer = answers.into_inner().message().await.unwrap().unwrap();
+        let files = answer.message_response.unwrap();
+        assert!(
+            matches!(files, MessageResponse::FileDescriptorResponse(_)),
+            "{name}: {files:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::support::crm::Seen;
-use crate::support::daemon::get;
+use crate::support::daemon::{get, http_client};
 use crate::support::program::Program;
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, eventually};
@@ -138,6 +138,9 @@ fn ask(platform: &str, number: &str, trigger: Trigger) -> FindContactRequest {
 /// The program, and all that it has told callers in words.
 struct Traffic {
     client: ContactServiceClient<Channel>,
+    /// The same port, over HTTP/1.1.
+    http: String,
+    http_client: reqwest::Client,
     told: Vec<String>,
     failures: usize,
 }
@@ -151,8 +154,75 @@ impl Traffic {
         ));
     }
 
+    /// The same question over HTTP in both forms. What is told is the whole answer if it failed.
+    #[expect(clippy::disallowed_methods, reason = "this is no CRM")]
+    async fn find_over_http(&mut self, request: &FindContactRequest) {
+        let user = request.user.clone().unwrap();
+        let json = json!({
+            "user": { "id": user.id, "platform": user.platform, "accountId": user.account_id,
+                "hostname": user.hostname, "region": user.region },
+            "authHeader": request.auth_header,
+            "phoneNumber": request.phone_number,
+            "overridingFormats": request.overriding_formats,
+            "isExtension": request.is_extension,
+            "trigger": request.trigger,
+            "onlyIfCached": request.only_if_cached,
+        });
+        let path = "contactd.v1.ContactService/FindContact";
+        let client = self.http_client.clone();
+        let mut wrong = json.clone();
+        wrong[NUMBER] = json!(NAME);
+        wrong["user"]["settings"] = json!([NAME, NUMBER]);
+        let find = |json: &serde_json::Value| {
+            let call = client.post(format!("{}/{path}", self.http));
+            let call = call.header("content-type", "application/json");
+            call.body(json.to_string())
+        };
+        let mut name = url::Url::parse(&format!("{}/v1/name", self.http)).unwrap();
+        name.query_pairs_mut()
+            .append_pair("platform", &user.platform)
+            .append_pair("user", &user.id)
+            .append_pair("account", &user.account_id)
+            .append_pair("hostname", &user.hostname)
+            .append_pair("region", &user.region)
+            .append_pair("number", &request.phone_number);
+        let credential = request.auth_header.trim_end().replace('\u{1}', "");
+        let mut get = format!("{}/{path}?encoding=json&message=", self.http);
+        get.extend(url::form_urlencoded::byte_serialize(
+            wrong.to_string().as_bytes(),
+        ));
+        for call in [
+            find(&json),
+            find(&wrong),
+            client.get(get),
+            client.get(name).header("x-crm-authorization", credential),
+        ] {
+            let answer = call.send().await.unwrap();
+            let (status, headers) = (answer.status(), format!("{:?}", answer.headers()));
+            let body = answer.text().await.unwrap();
+            self.told.push(headers);
+            if !status.is_success() {
+                self.failures += 1;
+                let decoded = body.split('"').filter_map(|part| {
+                    base64::engine::general_purpose::STANDARD_NO_PAD
+                        .decode(part)
+                        .ok()
+                });
+                let decoded: Vec<_> = decoded
+                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                    .collect();
+                self.told.push(decoded.join(" "));
+                self.told.push(body);
+            }
+        }
+    }
+
     async fn find(&mut self, request: FindContactRequest) {
         assert_clean("Debug of a request", format!("{request:?}").as_bytes());
+        // How a CRM fails is the same on every wire, so one CRM is enough.
+        if request.user.as_ref().unwrap().platform == "example" {
+            self.find_over_http(&request).await;
+        }
         match self.client.find_contact(request).await {
             Ok(answer) => self
                 .told
@@ -383,6 +453,8 @@ async fn run(log_level: &str, redis_settings: &str) -> (String, Vec<String>) {
         .unwrap();
     let mut traffic = Traffic {
         client: ContactServiceClient::new(channel),
+        http: program.grpc.clone(),
+        http_client: http_client(),
         told: Vec::new(),
         failures: 0,
     };

@@ -33,6 +33,7 @@ mod flights;
 mod freshness;
 mod hostile_crm;
 mod house;
+mod http;
 mod identity;
 mod isolation;
 mod leaks;

@@ -1,11 +1,16 @@
 //! Connector files whose CRM answers for many numbers in one call.
 
 use std::io::Write as _;
+use std::time::Duration;
 
-use contactd::pb::v1::PrefetchOutcome;
+use contactd::clock::Stopwatch;
+use contactd::domain::json::to_struct;
+use contactd::pb::v1::{FindContactRequest, PrefetchContactsRequest, PrefetchOutcome};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
+use crate::deploy::repo;
 use crate::prefetch::{Told, batch, run};
 use crate::support::crm::Seen;
 use crate::support::daemon::{Changed as _, names};
@@ -185,4 +190,142 @@ async fn a_crm_that_lists_everybody_is_neither_nobody_nor_a_wrong_name() {
         assert!(names(&response).is_empty() && !response.lookup.unwrap().complete);
         assert!(crm.seen().len() > before);
     }
+}
+
+/// A recorded reply: the path that it answers, its status and its body.
+struct Recorded {
+    path: String,
+    status: u16,
+    body: String,
+}
+
+/// What a CRM replies if nobody has the number, as recorded.
+fn recorded_for_nobody(kind: &str) -> Vec<Recorded> {
+    let folder = repo(&format!("tests/data/connectors/{kind}/none"));
+    let files = std::fs::read_dir(folder).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|end| end == "http"))
+        .map(|path| recorded(&std::fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+fn recorded(text: &str) -> Recorded {
+    let (request, reply) = text.split_once("\nHTTP ").unwrap();
+    let target = request.split_whitespace().nth(1).unwrap();
+    let (status, rest) = reply.split_once('\n').unwrap();
+    let body = rest.split_once("\n\n").map_or("", |(_, body)| body);
+    Recorded {
+        path: target.split('?').next().unwrap().to_owned(),
+        status: status.trim().split(' ').next().unwrap().parse().unwrap(),
+        body: body.to_owned(),
+    }
+}
+
+fn nobody(replies: &[Recorded], seen: &Seen) -> Reply {
+    let is_it =
+        |reply: &&Recorded| reply.path.ends_with(&seen.path) || seen.path.ends_with(&reply.path);
+    let reply = match replies.iter().find(is_it) {
+        Some(reply) => Reply::text("application/json", reply.body.clone()).but(reply.status),
+        None => Reply::status(404),
+    };
+    reply.after(Duration::from_millis(20))
+}
+
+/// Who asks, as the recorded case says.
+fn asker(kind: &str) -> FindContactRequest {
+    let path = repo(&format!("tests/data/connectors/{kind}/none/expect.toml"));
+    let expect: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+    let text = |key: &str| {
+        expect
+            .get(key)
+            .and_then(|value| value.as_str())
+            .unwrap_or_default()
+    };
+    let mut request = find().platform(kind).region("US");
+    let user = request.user.as_mut().unwrap();
+    user.hostname = text("hostname").to_owned();
+    let structure = |key: &str| {
+        let value = serde_json::to_value(expect.get(key)?).unwrap();
+        Some(to_struct(value.as_object()?))
+    };
+    user.settings = structure("settings");
+    user.platform_additional_info = structure("info");
+    request
+}
+
+/// Calls and milliseconds of a prefetch of 250 numbers, and of 250 look-ups side by side.
+async fn measured(kind: &str) -> [(usize, u128); 2] {
+    let replies = recorded_for_nobody(kind);
+    let crm = FakeCrm::start(move |seen| nobody(&replies, seen)).await;
+    let quota = "quota = { rate = 10000, per = \"1s\", burst = 10000, prefetch_share = 1.0 }";
+    let unlimited = "quota.search = { rate = 10000, per = \"1s\" }\nquota.other = { rate = 10000, per = \"1s\" }";
+    let mut results = Vec::new();
+    for together in [true, false] {
+        let before = crm.seen().len();
+        let toml = format!(
+            "[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"{}\"\nregion = \"US\"\n{}\n",
+            crm.url(),
+            quota_lines(quota, unlimited),
+        );
+        let daemon = TestDaemon::start(&toml).await;
+        let stopwatch = Stopwatch::start();
+        if together {
+            let asker = asker(kind);
+            let request = PrefetchContactsRequest {
+                user: asker.user,
+                auth_header: asker.auth_header,
+                phone_numbers: numbers(250),
+                overriding_formats: Vec::new(),
+            };
+            assert_eq!(outcomes(&run(&daemon, request).await), (0, 250), "{kind}");
+        } else {
+            let numbers = numbers(250);
+            let look_ups = numbers
+                .iter()
+                .map(|number| daemon.find(asker(kind).number(number)));
+            for response in stream::iter(look_ups)
+                .buffered(32)
+                .collect::<Vec<_>>()
+                .await
+            {
+                assert!(names(&response.unwrap()).is_empty(), "{kind}");
+            }
+        }
+        results.push((crm.seen().len() - before, stopwatch.elapsed().as_millis()));
+    }
+    [results[0], results[1]]
+}
+
+/// The quota of a CRM that takes anything, without its limits in a day and at once.
+fn quota_lines(all: &str, of_kinds: &str) -> String {
+    let all = all.replace(" }", ", concurrent = 1000, per_day = 1000000 }");
+    let nested = of_kinds.replace("quota.", "");
+    let nested = nested.replace('\n', ", ");
+    all.replace(" }", &format!(", {nested} }}"))
+}
+
+#[tokio::test]
+#[allow(
+    clippy::print_stdout,
+    reason = "figures for whoever runs the test with --nocapture"
+)]
+async fn every_crm_that_can_is_asked_for_250_numbers_in_a_fraction_of_the_calls() {
+    println!("250 numbers, 20 ms a call           together          one by one");
+    let mut count = 0;
+    for kind in contactd::connector::kinds().filter(|kind| *kind != "example") {
+        let file =
+            std::fs::read_to_string(repo(&format!("deploy/connectors/{kind}.toml"))).unwrap();
+        if !file.contains("\nbatch = ") {
+            continue;
+        }
+        count += 1;
+        let [together, alone] = measured(kind).await;
+        println!(
+            "{kind:<20} {:>6} calls {:>6} ms {:>6} calls {:>6} ms",
+            together.0, together.1, alone.0, alone.1
+        );
+        assert!(together.0 * 2 < alone.0, "{kind}: {together:?} {alone:?}");
+    }
+    assert!(count >= 10, "{count}");
 }

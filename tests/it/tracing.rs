@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-use crate::support::daemon::Changed as _;
+use crate::support::daemon::{Changed as _, http_client};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -193,6 +193,32 @@ async fn a_request_its_load_and_its_crm_calls_are_one_trace_below_the_caller_and
             "{personal} was exported"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "this is no CRM")]
+async fn calls_over_http_are_a_part_of_their_callers_trace() {
+    let (collector, addr) = Collector::start().await;
+    let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
+    let daemon = daemon(&crm, addr, "0.0").await;
+    let url = format!("http://{}", daemon.grpc);
+    let (client, parent) = (http_client(), format!("00-{TRACE}-{CALLER}-01"));
+    let call = client.post(format!("{url}/contactd.v1.ContactService/FindContact"));
+    let json = r#"{"user":{"id":"user-1","platform":"example"},"authHeader":"Bearer token-1","phoneNumber":"+16505551234"}"#;
+    let call = call.header("content-type", "application/json").body(json);
+    let name = "platform=example&user=user-1&number=%2B16505551234";
+    let name = client.get(format!("{url}/v1/name?{name}"));
+    let name = name.header("x-crm-authorization", "Bearer token-1");
+    for call in [call, name] {
+        let answer = call.header("traceparent", &parent).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    for span in collector.has("FindContact", 2).await {
+        assert_eq!(hex(&span.trace_id), TRACE);
+        assert_eq!(hex(&span.parent_span_id), CALLER);
+        assert_eq!(attribute(&span, "outcome").as_deref(), Some("found"));
+    }
+    collector.has("load", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,9 @@ fn page(kind: &str, sheet: &Sheet) -> String {
     ] {
         if !lines.is_empty() {
             text += &format!("\n## {title}\n\n");
-            lines.iter().for_each(|line| text += &item(line));
+            for line in lines {
+                text += &item(line);
+            }
         }
     }
     text

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::json;
 use crate::pb::v1 as pb;
+use crate::proto_json;
 use pb::PrefetchOutcome as Outcome;
 use pb::prefetch_contacts_response::Event;
 
@@ -137,7 +137,7 @@ impl BatchTally {
     /// The summary for a script: proto3 JSON of `PrefetchFinished`, the counts of the start, and
     /// what went wrong.
     pub(super) fn json(&self, error: Option<&str>) -> anyhow::Result<Value> {
-        let mut summary = json::to_json(&self.counts)?;
+        let mut summary = proto_json::to_json(&self.counts)?;
         let problem = |result: &pb::PrefetchResult| {
             json!({
                 "phoneNumber": result.phone_number,

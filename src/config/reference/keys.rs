@@ -26,7 +26,7 @@ const fn in_words(key: &'static str, default: &'static str, meaning: &'static st
 pub(super) const SETTINGS: [Setting; 50] = [
     setting(
         "grpc.listen",
-        "where clients connect. Port 0 picks a free port; the log says which",
+        "where clients connect, by gRPC or HTTP. Port 0 picks a free port; the log says which",
     ),
     in_words(
         "grpc.tls",

@@ -1,7 +1,9 @@
 //! Loads the details of contacts as a file says.
 
+use std::collections::HashMap;
+
 use futures_util::future::join_all;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::FileConnector;
 use super::fill::Scope;
@@ -186,24 +188,23 @@ fn enrichment(
         info: contact.additional_info.clone(),
         ..Enrichment::default()
     };
-    let mut known: Map<String, Value> = Map::new();
+    let mut offered: HashMap<&str, Vec<Value>> = HashMap::new();
     for (name, choices) in parts {
-        let so_far = known
-            .entry(name)
-            .or_insert_with(|| Value::Array(Vec::new()));
-        let choices = choices.map(|mut list| {
-            if let Value::Array(so_far) = so_far {
-                for choice in list.items {
-                    let is_known = so_far.iter().any(|known| known["const"] == choice["const"]);
-                    if !is_known {
-                        so_far.push(choice);
-                    }
+        let offered = offered.entry(name).or_default();
+        let choices = choices.map(|list| {
+            for choice in list.items {
+                let is_known = offered
+                    .iter()
+                    .any(|known| known["const"] == choice["const"]);
+                if !is_known {
+                    offered.push(choice);
                 }
-                list.items = so_far.clone();
-            } else {
-                list.items = Vec::new();
             }
-            list
+            List {
+                items: offered.clone(),
+                complete: list.complete,
+                full_page: list.full_page,
+            }
         });
         enrichment.add(crm.log_throttle(), name, choices);
     }

@@ -115,7 +115,7 @@ impl<'a> Scope<'a> {
                 let taken = self.before.iter().find(|(known, _)| known == name);
                 taken.map_or(Value::Null, |(_, value)| value.clone())
             }
-            Name::Own(path) => one_or_many(path.all(self.own.unwrap_or(&Value::Null), self)),
+            Name::Own(path) => one_or_many(&path.all(self.own.unwrap_or(&Value::Null), self)),
             // Secrets and credentials are only rendered by `credential.rs`.
             Name::Secret(_) | Name::Token | Name::Credential | Name::Header => Value::Null,
         }
@@ -258,8 +258,8 @@ fn list(texts: impl Iterator<Item = String>) -> Value {
     Value::Array(distinct)
 }
 
-fn one_or_many(values: Vec<&Value>) -> Value {
-    match values.as_slice() {
+fn one_or_many(values: &[&Value]) -> Value {
+    match values {
         [] => Value::Null,
         [value] => (*value).clone(),
         values => Value::Array(values.iter().take(MOST_VALUES).copied().cloned().collect()),

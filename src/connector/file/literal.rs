@@ -72,7 +72,7 @@ impl Language {
             return None;
         }
         match self {
-            Self::Soql | Self::Coql => backslashed(value, pattern),
+            Self::Soql | Self::Coql => Some(backslashed(value, pattern)),
             Self::SuiteQl => doubled(value, pattern, &[]),
             Self::OData => doubled(value, None, &[]),
             Self::Dataverse => doubled(value, pattern, &['%', '_', '[']),
@@ -118,13 +118,13 @@ impl Language {
 }
 
 /// `'…'` with backslashes. In a pattern, `%` and `_` of the value are escaped as well.
-fn backslashed(value: &str, pattern: Option<Pattern>) -> Option<String> {
+fn backslashed(value: &str, pattern: Option<Pattern>) -> String {
     let escape = |c: char| match c {
         '\\' | '\'' | '"' => format!("\\{c}"),
         '%' | '_' if pattern.is_some() => format!("\\{c}"),
         c => c.to_string(),
     };
-    Some(format!("'{}'", wildcards(value, pattern, '%', escape)))
+    format!("'{}'", wildcards(value, pattern, '%', escape))
 }
 
 /// `'…'` with doubled quotes. `special` characters are put into brackets. Without any, a pattern

@@ -78,10 +78,13 @@ impl FileConnector {
         searches: &[NumberSearch<'_>],
     ) -> Result<Vec<GroupResult>, LookupError> {
         let mut results: Vec<GroupResult> = searches.iter().map(|_| GroupResult::Alone).collect();
-        let mut todo: Vec<Range<usize>> = vec![0..searches.len()];
+        let mut todo: Vec<Range<usize>> = Vec::from([Range {
+            start: 0,
+            end: searches.len(),
+        }]);
         while let Some(range) = todo.pop() {
             let part = &searches[range.clone()];
-            let records = if self.fits(crm, plan, part) {
+            let records = if plan.fits(crm, part) {
                 self.part(crm, plan, part).await
             } else {
                 Err(TOO_MUCH)
@@ -116,23 +119,6 @@ impl FileConnector {
             self.read(crm, plan, &scope).await
         });
         Ok(super::search::joined(try_join_all(lists).await?))
-    }
-
-    /// Whether a request for these numbers stays within the search's limits.
-    fn fits(&self, crm: &CrmSession, plan: &SearchRequest, part: &[NumberSearch<'_>]) -> bool {
-        let Some(limits) = plan.batch else {
-            return false;
-        };
-        let numbers: Vec<&Variants> = part.iter().map(NumberSearch::variants).collect();
-        let scope = Scope {
-            numbers: &numbers,
-            ..scope_of(crm)
-        };
-        let rounds = plan.request.rounds(&scope);
-        rounds.iter().all(|round| {
-            let scope = plan.request.in_round(&scope, round.as_ref());
-            limits.hold(plan, &scope, crm)
-        })
     }
 }
 
@@ -169,6 +155,23 @@ impl BatchLimits {
 }
 
 impl SearchRequest {
+    /// Whether a request for these numbers stays within the search's limits.
+    fn fits(&self, crm: &CrmSession, part: &[NumberSearch<'_>]) -> bool {
+        let Some(limits) = self.batch else {
+            return false;
+        };
+        let numbers: Vec<&Variants> = part.iter().map(NumberSearch::variants).collect();
+        let scope = Scope {
+            numbers: &numbers,
+            ..scope_of(crm)
+        };
+        let rounds = self.request.rounds(&scope);
+        rounds.iter().all(|round| {
+            let scope = self.request.in_round(&scope, round.as_ref());
+            limits.hold(self, &scope, crm)
+        })
+    }
+
     /// The records of each number.
     ///
     /// # Errors

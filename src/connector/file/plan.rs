@@ -63,17 +63,6 @@ pub(super) struct RequestPlan {
 }
 
 impl RequestPlan {
-    /// Whether the path ends with a slash.
-    pub(super) fn ends_in_slash(&self) -> bool {
-        self.path.last().and_then(Template::literal) == Some("")
-    }
-
-    /// The path's segments, without the empty one after a last slash.
-    pub(super) fn segments(&self) -> &[Template] {
-        let count = self.path.len() - usize::from(self.ends_in_slash());
-        &self.path[..count]
-    }
-
     /// The form of the request's paths: `None` is a segment with a slot.
     pub(super) fn path_form(&self) -> Vec<Option<String>> {
         let segment = |template: &Template| template.literal().map(str::to_owned);
@@ -240,6 +229,21 @@ pub(super) struct RowOwner {
 }
 
 impl RequestPlan {
+    /// The path's segments, without the empty one after a slash at its end.
+    pub(super) fn segments(&self) -> &[Template] {
+        match self.path.split_last() {
+            Some((_, segments)) if self.ends_with_slash() => segments,
+            _ => &self.path,
+        }
+    }
+
+    /// Whether the path ends with a slash: to some CRMs that is another path.
+    pub(super) fn ends_with_slash(&self) -> bool {
+        self.path
+            .last()
+            .is_some_and(|last| last.literal() == Some(""))
+    }
+
     /// Method and path, with slots as in the file.
     pub(super) fn title(&self) -> String {
         let own = || self.path.iter().map(ToString::to_string).collect();

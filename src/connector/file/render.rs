@@ -36,8 +36,10 @@ impl RequestPlan {
                 Some(RequestBody::Form(pairs(scope, fields, self.language)?))
             }
         };
-        let mut request =
-            Request::of(self.method, path?, query, body).with_slash(self.ends_in_slash());
+        let mut request = Request::of(self.method, path?, query, body);
+        if self.ends_with_slash() {
+            request = request.with_final_slash();
+        }
         for (name, value) in &self.headers {
             let value = HeaderValue::from_str(&text(value)?).ok()?;
             request = request.with_header(name.clone(), value);

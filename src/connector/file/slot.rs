@@ -98,6 +98,31 @@ impl Template {
         })
     }
 
+    /// The segments of a path: split at the slashes of the literal text.
+    pub(super) fn segments(self) -> Vec<Self> {
+        let mut segments: Vec<Vec<Piece>> = Vec::new();
+        for piece in self.0 {
+            match piece {
+                Piece::Text(text) => {
+                    for (n, part) in text.split('/').enumerate() {
+                        if n > 0 || segments.is_empty() {
+                            segments.push(Vec::new());
+                        }
+                        if let Some(last) = segments.last_mut().filter(|_| !part.is_empty()) {
+                            last.push(Piece::Text(part.to_owned()));
+                        }
+                    }
+                }
+                slot @ Piece::Slot(_) => match segments.last_mut() {
+                    Some(last) => last.push(slot),
+                    None => segments.push(vec![slot]),
+                },
+            }
+        }
+        // What is before the first slash is empty.
+        segments.into_iter().skip(1).map(Self).collect()
+    }
+
     /// Whether a slot stands inside quotation marks of the literal text, other than `outer` ones.
     pub(super) fn has_quoted_slot(&self, outer: Option<char>) -> bool {
         let mut open: Option<char> = None;
@@ -260,9 +285,5 @@ impl Slot {
 
 /// The settings that a path reads.
 pub(super) fn settings_of(path: &Path) -> Vec<&str> {
-    let setting = |wanted| match wanted {
-        &Wanted::Setting(ref name) => Some(name.as_str()),
-        _ => None,
-    };
-    path.wanted().filter_map(setting).collect()
+    path.wanted().filter_map(Wanted::setting).collect()
 }

@@ -28,7 +28,7 @@ contactd() {
 "#;
 
 /// Blocks that are not run here, by how they begin.
-const ELSEWHERE: [(&str, &str); 23] = [
+const ELSEWHERE: [(&str, &str); 27] = [
     (
         "sudo apt-get update",
         "installs; tried on a fresh Debian 12",
@@ -65,6 +65,10 @@ const ELSEWHERE: [(&str, &str); 23] = [
         "{ printf 'apiVersion",
         "never: needs a cluster with the operator",
     ),
+    ("curl --json", "run by the tests of HTTP"),
+    ("curl --get", "run by the tests of HTTP"),
+    ("curl --fail --get", "run by the tests of HTTP"),
+    ("printf '\\0", "run by the tests of HTTP"),
     (
         "cargo run --release -- example-crm",
         "runs until it is stopped; the test of the commands for connectors runs it",

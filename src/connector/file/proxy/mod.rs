@@ -98,9 +98,11 @@ impl ProxyRequest {
         parameters.extend(pairs(&query));
         let path = self.url.path.iter();
         let path = path.map(|segment| without_controls(&segment.text(&variables)));
-        let mut request = Request::of(self.method, path.collect(), parameters, Some(body))
-            .for_app_connect()
-            .with_slash(self.url.ends_in_slash);
+        let mut request =
+            Request::of(self.method, path.collect(), parameters, Some(body)).for_app_connect();
+        if self.url.ends_in_slash {
+            request = request.with_final_slash();
+        }
         for (name, node) in &self.headers {
             let Some(value) = node.value(&variables).filter(is_sent) else {
                 continue;

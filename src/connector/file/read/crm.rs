@@ -22,22 +22,20 @@ pub(super) struct CrmSection {
 
 pub(super) fn crm(table: &Table<'_>, faults: &Faults) -> Option<CrmSection> {
     let hosts: Vec<HostPattern> = table.list_of("hosts", str::parse);
-    let base = match table.get("base") {
-        Some(node) => base(node, faults),
-        None => {
-            table.fault("needs base: the CRM's address");
-            None
-        }
+    let base = if let Some(node) = table.get("base") {
+        base(node, faults)
+    } else {
+        table.fault("needs base: the CRM's address");
+        None
     };
     if base.as_ref().is_some_and(BaseForm::is_named) && hosts.is_empty() {
         table.fault("needs hosts, because callers decide about a part of the address");
     }
-    let quotas = match table.get("quota") {
-        Some(node) => quotas(node, faults),
-        None => {
-            table.fault("needs quota: the CRM's documented limit");
-            None
-        }
+    let quotas = if let Some(node) = table.get("quota") {
+        quotas(node, faults)
+    } else {
+        table.fault("needs quota: the CRM's documented limit");
+        None
     };
     Some(CrmSection {
         base: base?,

@@ -5,19 +5,17 @@ use std::sync::Arc;
 
 use super::name::Name;
 use super::plan::{About, DetailsRequest, DetailsSource, Plan, SearchRequest, WhoAmIRequest};
-use super::slot::{Slot, settings_of};
+use super::slot::Slot;
 use super::tree::{Entry, Fault, Faults, Node, NodeValue, of_json, of_toml};
 use super::{FileConnector, keys};
-use crate::connector::base::BaseForm;
-use crate::connector::base::BasePiece;
 use crate::connector::path::Path;
-use crate::connector::profile::Inputs;
 use crate::connector::request::{Method, ReadByPost};
 use crate::domain::Spelling;
 
 mod auth;
 mod crm;
 mod errors;
+mod inputs;
 mod paging;
 mod parts;
 mod post;
@@ -28,6 +26,7 @@ mod table;
 
 pub(crate) use auth::Secrets;
 pub(super) use errors::CLASSES;
+use inputs::InputNames;
 use parts::Parts;
 use table::Table;
 
@@ -94,12 +93,11 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
     let crm_headers = crm_table.as_ref().and_then(|table| table.get("headers"));
     let crm_headers = crm_headers.and_then(|node| Table::open(node, faults));
     let crm_headers = crm_headers.map_or(&[][..], |table| table.entries());
-    let crm = match &crm_table {
-        Some(table) => crm::crm(table, faults),
-        None => {
-            file.fault("needs [crm]");
-            None
-        }
+    let crm = if let Some(table) = &crm_table {
+        crm::crm(table, faults)
+    } else {
+        file.fault("needs [crm]");
+        None
     };
     let plan = plan(&file, crm_headers, faults);
     let auth_table = file.table("auth", &[keys::AUTH]);
@@ -112,7 +110,9 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
     });
     let secrets = secrets.collect();
     let mut names = InputNames::default();
-    auth_slots.iter().for_each(|slot| names.add_slot(slot));
+    for slot in &auth_slots {
+        names.add_slot(slot);
+    }
     let parts = Parts {
         crm,
         plan,
@@ -299,94 +299,6 @@ fn details_slots(plan: &Plan) -> impl Iterator<Item = &Slot> {
             DetailsSource::Request(list) => list.request.slots(),
             DetailsSource::Fixed(_) => Vec::new(),
         })
-}
-
-/// Everything that can change an answer besides the question: what slots and paths read of the
-/// user's settings and of the additional info.
-fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inputs {
-    let whoami = plan.whoami.iter().flat_map(|whoami| whoami.request.slots());
-    let searches = plan.searches.iter();
-    let requests = searches.clone().flat_map(|search| search.request.slots());
-    for slot in requests.chain(details_slots(plan)).chain(whoami) {
-        names.add_slot(slot);
-    }
-    // Without its values a search would make no request, and nobody would seem to be there.
-    let searched = searches
-        .clone()
-        .filter(|search| search.request.each.is_none());
-    for slot in searched.flat_map(|search| search.request.slots()) {
-        match &slot.name {
-            Name::Info(name, _) => names.required_info.push(name.clone()),
-            Name::Setting(name) => names.required_settings.push(name.clone()),
-            _ => {}
-        }
-    }
-    for search in searches {
-        search
-            .phones
-            .iter()
-            .flatten()
-            .for_each(|path| names.add_path(path));
-        search.record.slots().for_each(|slot| names.add_slot(slot));
-    }
-    for details in &plan.details {
-        names.settings.extend(details.if_setting.clone());
-        if let DetailsSource::Request(list) = &details.source {
-            let rule = list.drop.iter();
-            names
-                .settings
-                .extend(rule.filter_map(|rule| rule.unless_setting.clone()));
-            let fields = list.choice.iter().map(|(_, field)| field);
-            fields
-                .flat_map(|field| field.slots())
-                .for_each(|slot| names.add_slot(slot));
-        }
-    }
-    if let BaseForm::Pieces(pieces) = base {
-        for piece in pieces {
-            if let BasePiece::Info(name, _) = piece {
-                names.info.push(name.clone());
-            }
-        }
-    }
-    names.sorted()
-}
-
-#[derive(Default)]
-struct InputNames {
-    settings: Vec<String>,
-    info: Vec<String>,
-    required_info: Vec<String>,
-    required_settings: Vec<String>,
-}
-
-impl InputNames {
-    fn add_slot(&mut self, slot: &Slot) {
-        self.settings
-            .extend(slot.settings().into_iter().map(str::to_owned));
-        if let Name::Info(name, _) = &slot.name {
-            self.info.push(name.clone());
-        }
-    }
-
-    fn add_path(&mut self, path: &Path) {
-        self.settings
-            .extend(settings_of(path).into_iter().map(str::to_owned));
-    }
-
-    fn sorted(self) -> Inputs {
-        let each_once = |mut names: Vec<String>| {
-            names.sort();
-            names.dedup();
-            names
-        };
-        Inputs {
-            settings: each_once(self.settings),
-            info: each_once(self.info),
-            required_info: each_once(self.required_info),
-            required_settings: each_once(self.required_settings),
-        }
-    }
 }
 
 /// How many numbers one call may ask for: what the smallest batch of the searches allows.

@@ -3,11 +3,9 @@
 use super::super::plan::{NumberUse, Plan, SearchRequest};
 use super::super::tree::Faults;
 use super::super::{FileConnector, keys};
+use super::inputs::{InputNames, inputs};
 use super::table::Table;
-use super::{
-    InputNames, contacts_at_once, inputs, kept, numbers_at_once, reads_by_post, serves_several,
-    spellings,
-};
+use super::{contacts_at_once, kept, numbers_at_once, reads_by_post, serves_several, spellings};
 use super::{crm, errors};
 use crate::connector::credential::CredentialForm;
 use crate::connector::headers::RateSignals;

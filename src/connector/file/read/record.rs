@@ -23,12 +23,11 @@ pub(super) fn search(
     let table = Table::new(node, &[keys::REQUEST, keys::SEARCH], faults)?;
     let request = request(&table, RequestSite::Search, crm_headers, faults);
     let phones = table.list_of("phones", Path::parse);
-    let record = match table.get("record") {
-        Some(node) => record(node, faults),
-        None => {
-            table.fault("needs record: how its records are mapped");
-            None
-        }
+    let record = if let Some(node) = table.get("record") {
+        record(node, faults)
+    } else {
+        table.fault("needs record: how its records are mapped");
+        None
     };
     let (request, record) = (request?, record?);
     let depends = request.depends();

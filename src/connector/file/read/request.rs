@@ -239,7 +239,7 @@ impl Reader<'_> {
         if !source.starts_with('/') {
             return fault("must begin with a slash");
         }
-        let segments = segments(template);
+        let segments = template.segments();
         let literal = |template: &Template| template.literal().map(str::to_owned);
         let is_odd =
             |text: String| matches!(text.as_str(), "." | "..") || text.contains(['?', '#']);
@@ -382,29 +382,4 @@ impl Reader<'_> {
             _ => None,
         }
     }
-}
-
-/// Splits a path at the slashes of its literal text.
-fn segments(template: Template) -> Vec<Template> {
-    let mut segments: Vec<Vec<Piece>> = Vec::new();
-    for piece in template.0 {
-        match piece {
-            Piece::Text(text) => {
-                for (n, part) in text.split('/').enumerate() {
-                    if n > 0 || segments.is_empty() {
-                        segments.push(Vec::new());
-                    }
-                    if let Some(last) = segments.last_mut().filter(|_| !part.is_empty()) {
-                        last.push(Piece::Text(part.to_owned()));
-                    }
-                }
-            }
-            slot @ Piece::Slot(_) => match segments.last_mut() {
-                Some(last) => last.push(slot),
-                None => segments.push(vec![slot]),
-            },
-        }
-    }
-    // What is before the first slash is empty.
-    segments.into_iter().skip(1).map(Template).collect()
 }

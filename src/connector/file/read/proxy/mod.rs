@@ -174,14 +174,12 @@ impl ProxyFile<'_> {
     /// The quota of `contactd`, or a careful one: the lowest that a CRM with an own file documents
     /// (Clio, 50 calls a minute), in small bursts.
     fn quotas(&self) -> Option<Quotas> {
-        match self.own.get("quota") {
-            Some(node) => crm::quotas(node, self.faults),
-            None => {
-                let minute = std::time::Duration::from_secs(60);
-                let quota = Quota::new(50, minute, 10, Scope::User, 0.5).ok()?;
-                Some(quota.into())
-            }
+        if let Some(node) = self.own.get("quota") {
+            return crm::quotas(node, self.faults);
         }
+        let minute = std::time::Duration::from_secs(60);
+        let careful = Quota::new(50, minute, 10, Scope::User, 0.5).ok()?;
+        Some(careful.into())
     }
 
     /// The default headers that our own requests can have too: those without placeholders.

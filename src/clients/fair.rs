@@ -18,15 +18,15 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::clients::Origin;
+use super::origin::Origin;
 
 /// Peers that read nothing may still hold places that were taken back. For every three places there
 /// may be one of these; beyond that, [`FairPlaces::try_enter`] refuses.
-pub(super) const LINGERING: usize = 3;
+pub(crate) const LINGERING: usize = 3;
 
 /// The places. Clones share them.
 #[derive(Clone)]
-pub(super) struct FairPlaces {
+pub(crate) struct FairPlaces {
     most: usize,
     state: Arc<Mutex<FairState>>,
 }
@@ -46,7 +46,7 @@ type PlaceKey = (IpAddr, u64, u64);
 
 /// A place, held until it is dropped.
 #[derive(Debug)]
-pub(super) struct FairPlace {
+pub(crate) struct FairPlace {
     fair: FairPlaces,
     key: PlaceKey,
     taken_back: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -62,7 +62,7 @@ impl fmt::Debug for FairPlaces {
 }
 
 impl FairPlaces {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
             state: Arc::default(),
@@ -70,7 +70,7 @@ impl FairPlaces {
     }
 
     /// Takes a place in any case. If there are too many, another is taken back.
-    pub(super) fn enter(&self, from: &Origin) -> FairPlace {
+    pub(crate) fn enter(&self, from: &Origin) -> FairPlace {
         let mut state = self.state.lock();
         let place = self.take(&mut state, from);
         if state.taken.len() > self.most
@@ -82,7 +82,7 @@ impl FairPlaces {
     }
 
     /// Takes a place, unless all are taken and no connection holds more than this one would have.
-    pub(super) fn try_enter(&self, from: &Origin) -> Option<FairPlace> {
+    pub(crate) fn try_enter(&self, from: &Origin) -> Option<FairPlace> {
         let mut state = self.state.lock();
         if state.held >= self.most + self.most / LINGERING {
             return None;
@@ -195,7 +195,7 @@ impl<K: Copy + Eq + Hash + Ord> Ranking<K> {
 
 impl FairPlace {
     /// Ready once the place was taken back.
-    pub(super) fn poll_taken_back(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_taken_back(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.taken_back.as_mut().poll(cx)
     }
 }

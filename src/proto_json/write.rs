@@ -1,19 +1,43 @@
-//! proto3 JSON of a response, including fields with default values, as in App Connect's own object.
+//! Writes messages, including fields with default values.
 
 use prost::Message;
 use prost::Name;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, SerializeOptions};
+use prost_types::Any;
 use serde_json::Value;
 
-use crate::pb;
+use super::POOL;
+
+/// A message cannot be written as JSON: a fault of this program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotWritten {
+    /// The message is not among those in `proto/`.
+    #[error("there is no descriptor of {0}")]
+    NoDescriptor(String),
+    /// The bytes are not a message of this type.
+    #[error("the bytes are no message of the type")]
+    Decode(#[from] prost::DecodeError),
+    /// It has a value that JSON cannot hold.
+    #[error("the message has no JSON form")]
+    Json(#[from] serde_json::Error),
+}
 
 /// The message as JSON.
-pub(super) fn to_json<M: Message + Name>(message: &M) -> anyhow::Result<Value> {
-    let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
-    let descriptor = pool.get_message_by_name(&M::full_name());
-    let descriptor =
-        descriptor.ok_or_else(|| anyhow::anyhow!("no descriptor of {}", M::full_name()))?;
-    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
+pub(crate) fn to_json<M: Message + Name>(message: &M) -> Result<Value, NotWritten> {
+    bytes_to_json(&M::full_name(), &message.encode_to_vec())
+}
+
+/// The message in an `Any` as JSON.
+pub(crate) fn any_to_json(any: &Any) -> Result<Value, NotWritten> {
+    let name = any.type_url.rsplit('/').next().unwrap_or_default();
+    bytes_to_json(name, &any.value)
+}
+
+/// The encoded message of this type as JSON.
+pub(crate) fn bytes_to_json(name: &str, encoded: &[u8]) -> Result<Value, NotWritten> {
+    let descriptor = POOL.get_message_by_name(name);
+    let descriptor = descriptor.ok_or_else(|| NotWritten::NoDescriptor(name.to_owned()))?;
+    let dynamic = DynamicMessage::decode(descriptor, encoded)?;
     let options = SerializeOptions::new().skip_default_fields(false);
     let mut value = dynamic.serialize_with_options(serde_json::value::Serializer, &options)?;
     whole_numbers(&mut value);
@@ -47,7 +71,7 @@ mod tests {
 
     use super::*;
     use crate::domain::json::to_struct;
-    use crate::pb::v1::{ContactInfo, FindContactResponse, ReturnMessage};
+    use crate::pb::v1::{ContactInfo, FindContactResponse, Lookup, ReturnMessage};
 
     #[test]
     fn the_json_of_a_response_is_app_connects_object() {
@@ -84,5 +108,27 @@ mod tests {
         assert_eq!(contacts[1]["additionalInfo"], Value::Null);
         assert_eq!(json["returnMessage"]["messageType"], "success");
         assert_eq!(json["returnMessage"]["ttl"], 3000);
+    }
+    #[test]
+    fn the_parts_of_a_stored_reply_are_one_message() {
+        let part = |lookup: Lookup| {
+            let response = FindContactResponse {
+                lookup: Some(lookup),
+                ..Default::default()
+            };
+            response.encode_to_vec()
+        };
+        let stored = part(Lookup {
+            phone_number: "+16505551234".to_owned(),
+            ..Default::default()
+        });
+        let facts = part(Lookup {
+            shared: true,
+            ..Default::default()
+        });
+        let json = bytes_to_json("contactd.v1.FindContactResponse", &[stored, facts].concat());
+        let lookup = &json.unwrap()["lookup"];
+        assert_eq!(lookup["phoneNumber"], "+16505551234");
+        assert_eq!(lookup["shared"], true);
     }
 }

@@ -1,0 +1,98 @@
+//! What a file reads of a user. It becomes part of the key of stored answers.
+
+use super::super::name::Name;
+use super::super::plan::{DetailsSource, Plan, ValueField};
+use super::super::slot::{Slot, settings_of};
+use super::details_slots;
+use crate::connector::base::{BaseForm, BasePiece};
+use crate::connector::path::Path;
+use crate::connector::profile::Inputs;
+
+/// Everything that can change an answer besides the question: what slots and paths read of the
+/// user's settings and of the additional info.
+pub(super) fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inputs {
+    let whoami = plan.whoami.iter().flat_map(|whoami| whoami.request.slots());
+    let searches = plan.searches.iter();
+    let requests = searches.clone().flat_map(|search| search.request.slots());
+    for slot in requests.chain(details_slots(plan)).chain(whoami) {
+        names.add_slot(slot);
+    }
+    // Without its values a search would make no request, and nobody would seem to be there.
+    let searched = searches
+        .clone()
+        .filter(|search| search.request.each.is_none());
+    for slot in searched.flat_map(|search| search.request.slots()) {
+        match &slot.name {
+            Name::Info(name, _) => names.required_info.push(name.clone()),
+            Name::Setting(name) => names.required_settings.push(name.clone()),
+            _ => {}
+        }
+    }
+    for search in searches {
+        search
+            .phones
+            .iter()
+            .flatten()
+            .for_each(|path| names.add_path(path));
+        search.record.slots().for_each(|slot| names.add_slot(slot));
+    }
+    for details in &plan.details {
+        names.settings.extend(details.if_setting.clone());
+        if let DetailsSource::Request(list) = &details.source {
+            let rule = list.drop.iter();
+            names
+                .settings
+                .extend(rule.filter_map(|rule| rule.unless_setting.clone()));
+            let fields = list.choice.iter().map(|(_, field)| field);
+            fields
+                .flat_map(ValueField::slots)
+                .for_each(|slot| names.add_slot(slot));
+        }
+    }
+    if let BaseForm::Pieces(pieces) = base {
+        for piece in pieces {
+            if let BasePiece::Info(name, _) = piece {
+                names.info.push(name.clone());
+            }
+        }
+    }
+    names.sorted()
+}
+
+/// Names of what a file reads of a user.
+#[derive(Default)]
+pub(super) struct InputNames {
+    settings: Vec<String>,
+    pub(super) info: Vec<String>,
+    pub(super) required_info: Vec<String>,
+    required_settings: Vec<String>,
+}
+
+impl InputNames {
+    pub(super) fn add_slot(&mut self, slot: &Slot) {
+        self.settings
+            .extend(slot.settings().into_iter().map(str::to_owned));
+        if let Name::Info(name, _) = &slot.name {
+            self.info.push(name.clone());
+        }
+    }
+
+    fn add_path(&mut self, path: &Path) {
+        self.settings
+            .extend(settings_of(path).into_iter().map(str::to_owned));
+    }
+
+    fn sorted(self) -> Inputs {
+        let each_once = |mut names: Vec<String>| {
+            names.sort();
+            names.dedup();
+            names
+        };
+        Inputs {
+            settings: each_once(self.settings),
+            info: each_once(self.info),
+            required_info: each_once(self.required_info),
+            required_settings: each_once(self.required_settings),
+        }
+    }
+}

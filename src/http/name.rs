@@ -1,0 +1,150 @@
+//! `GET /v1/name`: the name of a caller as text, for telephone systems.
+//!
+//! Such systems show the body of any answer to the person whose phone rings. So only a name is ever
+//! a body: whoever is not found has an empty answer, and so has a failure, whose reason is in
+//! headers.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use prost::Message as _;
+
+use super::error::{answer, status, with_hints};
+use super::method::{Method, millis, timeout};
+use super::query::Query;
+use super::{HttpFront, ReplyBody, RequestBody, text};
+use crate::api::{ApiError, FindReply, RequestKind, Violation};
+use crate::pb::v1 as pb;
+
+/// The header with the credential for the CRM. `Authorization` is the client's own, as for gRPC.
+const CREDENTIAL: &str = "x-crm-authorization";
+
+/// The reason of a failure, and the message about it.
+const REASON: HeaderName = HeaderName::from_static("x-contactd-reason");
+const MESSAGE: HeaderName = HeaderName::from_static("x-contactd-message");
+
+/// The parameters, with the fields of `FindContactRequest` that they fill.
+const PARAMETERS: [(&str, &str); 8] = [
+    ("platform", "user.platform"),
+    ("user", "user.id"),
+    ("account", "user.account_id"),
+    ("hostname", "user.hostname"),
+    ("region", "user.region"),
+    ("number", "phone_number"),
+    ("format", "overriding_formats"),
+    (CREDENTIAL, "auth_header"),
+];
+
+/// The parameter with the time limit; the header of the Connect protocol does the same.
+const TIMEOUT: &str = "timeout_ms";
+
+impl HttpFront {
+    /// Answers with the name of the first contact that is certain or likely.
+    pub(super) async fn name(&self, request: Request<RequestBody>) -> Response<ReplyBody> {
+        let (parts, body) = request.into_parts();
+        match self.named(&parts, body).await {
+            Ok(Some(name)) => answer(StatusCode::OK, "text/plain; charset=utf-8", name.into()),
+            Ok(None) => empty(StatusCode::NO_CONTENT),
+            Err(error) => failed(&with_parameter(error)),
+        }
+    }
+
+    async fn named(&self, parts: &Parts, body: RequestBody) -> Result<Option<String>, ApiError> {
+        let admitted = self.admit(RequestKind::Lookup, parts, body).await?;
+        let mut query = Query::with_number(&parts.uri, "number");
+        let limit = match query.take(TIMEOUT)? {
+            None => timeout(&parts.headers)?,
+            Some(digits) => Some(millis(&digits).ok_or_else(no_time)?),
+        };
+        let request = pb::FindContactRequest {
+            auth_header: text(&parts.headers, CREDENTIAL)
+                .unwrap_or_default()
+                .to_owned(),
+            ..read(query)?
+        };
+        let span = self.span(Method::Find, &parts.headers);
+        let reply = self.0.api.find(admitted.context(limit, span), request);
+        first_name(&reply.await?)
+    }
+}
+
+fn no_time() -> Violation {
+    Violation::new(TIMEOUT, "is not a number of milliseconds")
+}
+
+/// The request in a query, without the credential.
+fn read(mut query: Query) -> Result<pb::FindContactRequest, Violation> {
+    let number = query.take("number")?;
+    let number = number.ok_or_else(|| Violation::new("number", "is required"))?;
+    let mut field = |name| query.take(name).map(Option::unwrap_or_default);
+    let user = pb::User {
+        id: field("user")?,
+        platform: field("platform")?,
+        account_id: field("account")?,
+        hostname: field("hostname")?,
+        region: field("region")?,
+        ..Default::default()
+    };
+    let overriding_formats = query.take_all("format");
+    if !query.is_empty() {
+        return Err(Violation::new(
+            "the query",
+            "has a parameter that is not known; there are platform, user, account, hostname, region, number, format \
+             and timeout_ms",
+        ));
+    }
+    Ok(pb::FindContactRequest {
+        user: Some(user),
+        phone_number: number,
+        overriding_formats,
+        ..Default::default()
+    })
+}
+
+/// Contacts come in the order of their quality.
+fn first_name(reply: &FindReply) -> Result<Option<String>, ApiError> {
+    let mut encoded = Vec::new();
+    let written = reply.encode(&mut encoded, Vec::reserve);
+    written.map_err(|_| ApiError::internal())?;
+    let response = pb::FindContactResponse::decode(Bytes::from(encoded));
+    let contacts = response
+        .map_err(|_| ApiError::internal())?
+        .matched_contact_info;
+    let mut contacts = contacts.into_iter().filter(|contact| {
+        let is_one = matches!(
+            contact.match_quality(),
+            pb::MatchQuality::Exact | pb::MatchQuality::Likely
+        );
+        is_one && !contact.is_new_contact && !contact.name.is_empty()
+    });
+    Ok(contacts.next().map(|contact| contact.name))
+}
+
+/// The failure in terms of the query.
+fn with_parameter(error: ApiError) -> ApiError {
+    let ApiError::InvalidRequest(violation) = error else {
+        return error;
+    };
+    let named = PARAMETERS
+        .iter()
+        .find(|(_, field)| *field == violation.field);
+    let field = named.map_or(violation.field.as_str(), |(parameter, _)| *parameter);
+    Violation::new(field, violation.description).into()
+}
+
+fn empty(status: StatusCode) -> Response<ReplyBody> {
+    let mut response = answer(status, "text/plain; charset=utf-8", Bytes::new());
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response
+}
+
+fn failed(error: &ApiError) -> Response<ReplyBody> {
+    let mut response = with_hints(error, empty(status(error)));
+    let headers = response.headers_mut();
+    headers.insert(REASON, HeaderValue::from_static(error.reason()));
+    // A message with the name of a connector that no header can hold is left out.
+    if let Ok(message) = HeaderValue::from_str(&error.to_string()) {
+        headers.insert(MESSAGE, message);
+    }
+    response
+}

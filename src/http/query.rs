@@ -1,0 +1,96 @@
+//! The query of a URL.
+
+use http::Uri;
+
+use crate::api::Violation;
+
+/// The parameters of a query, decoded, in their order.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// The query of this URL. A `+` is a space, as forms write it.
+    pub(super) fn of(uri: &Uri) -> Self {
+        Self(pairs(uri.query().unwrap_or_default()))
+    }
+
+    /// The same, but the parameter with this name is a telephone number: a `+` at its beginning, or
+    /// behind `tel:`, stays what it is.
+    pub(super) fn with_number(uri: &Uri, parameter: &str) -> Self {
+        let query = uri.query().unwrap_or_default();
+        let kept = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, number)) if name == parameter => format!("{name}={}", plus_kept(number)),
+            _ => pair.to_owned(),
+        });
+        Self(pairs(&kept.collect::<Vec<_>>().join("&")))
+    }
+
+    /// Takes a parameter that may be given once.
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<String>, Violation> {
+        let mut values = self.take_all(name);
+        let first = values.pop();
+        if values.is_empty() {
+            Ok(first)
+        } else {
+            Err(Violation::new(name, "is given twice"))
+        }
+    }
+
+    /// Takes a parameter that may be given several times.
+    pub(super) fn take_all(&mut self, name: &str) -> Vec<String> {
+        let taken = self.0.extract_if(.., |(given, _)| given == name);
+        taken.map(|(_, value)| value).collect()
+    }
+
+    /// Whether all parameters were taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The number with its `+` encoded, in front of which no form has a space.
+fn plus_kept(number: &str) -> String {
+    let begins = |before: &str| {
+        let before = before.to_ascii_lowercase();
+        before.is_empty() || before.ends_with(':') || before.ends_with("%3a")
+    };
+    match number.split_once('+') {
+        Some((before, rest)) if begins(before) => format!("{before}%2B{rest}"),
+        _ => number.to_owned(),
+    }
+}
+
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.into_owned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plus_before_a_number_is_kept_however_it_was_written() {
+        for (written, number) in [
+            ("+16505551234", "+16505551234"),
+            ("%2B16505551234", "+16505551234"),
+            ("%2B1+650+555+1234", "+1 650 555 1234"),
+            ("+1+650+555+1234", "+1 650 555 1234"),
+            ("tel:+16505551234", "tel:+16505551234"),
+            ("sip%3A+16505551234%40x", "sip:+16505551234@x"),
+            ("(650)+555-1234", "(650) 555-1234"),
+            ("650%20555%201234", "650 555 1234"),
+            ("", ""),
+        ] {
+            let uri = format!("/v1/name?user=a+b&number={written}&format=1&format=2&number2=+");
+            let mut query = Query::with_number(&uri.parse().unwrap(), "number");
+            assert_eq!(query.take("number").unwrap().unwrap(), number);
+            assert_eq!(query.take("user").unwrap().unwrap(), "a b");
+            assert_eq!(query.take("absent").unwrap(), None);
+            assert!(query.take_all("format") == ["1", "2"] && !query.is_empty());
+            assert_eq!(query.take("number2").unwrap().unwrap(), " ");
+            assert!(query.is_empty());
+        }
+        let uri = "/v1/name?number=1&number=2".parse().unwrap();
+        assert!(Query::of(&uri).take("number").is_err());
+    }
+}
