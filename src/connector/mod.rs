@@ -34,6 +34,7 @@ mod details;
 mod dns;
 mod example;
 mod exchange;
+mod failures;
 mod file;
 mod find;
 mod group;

@@ -16,6 +16,10 @@ const REFUSED: &str = "invalid_argument";
 pub(super) struct Differences(pub(super) Vec<String>);
 
 impl Differences {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers have numbers, texts and values made here"
+    )]
     fn add(&mut self, what: &str, expected: impl ToString, came: impl ToString) {
         let (expected, came) = (expected.to_string(), came.to_string());
         if expected != came {

@@ -61,7 +61,7 @@ impl RecordedRequest {
                         .map(|(name, value)| format!("{name} = {value}")),
                 );
             }
-            RecordedBody::Json(body) => leaves(String::new(), body, &mut lines),
+            RecordedBody::Json(body) => leaves("", body, &mut lines),
         }
         Lines(lines)
     }
@@ -73,16 +73,16 @@ impl RecordedRequest {
 }
 
 /// Each scalar of a JSON body with its place. Empty lists and objects count as scalars.
-fn leaves(place: String, value: &Value, lines: &mut Vec<String>) {
+fn leaves(place: &str, value: &Value, lines: &mut Vec<String>) {
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (key, value) in members {
-                leaves(format!("{place}.{key}"), value, lines);
+                leaves(&format!("{place}.{key}"), value, lines);
             }
         }
         Value::Array(items) if !items.is_empty() => {
             for (n, item) in items.iter().enumerate() {
-                leaves(format!("{place}[{n}]"), item, lines);
+                leaves(&format!("{place}[{n}]"), item, lines);
             }
         }
         value => lines.push(format!("{} = {value}", place.trim_start_matches('.'))),
@@ -105,7 +105,7 @@ pub(super) fn unmatched(request: &RecordedRequest, base: &str, recordings: &[Rec
         .iter()
         .map(|recording| (recording, recording.request.difference(request, base)));
     let far = |difference: &Vec<String>| {
-        let first = difference.iter().any(|line| line.contains(" /")) as usize;
+        let first = usize::from(difference.iter().any(|line| line.contains(" /")));
         difference.len() + 10 * first
     };
     if let Some((nearest, difference)) = differences.min_by_key(|(_, lines)| far(lines)) {

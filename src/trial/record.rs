@@ -21,6 +21,7 @@ use super::replay::Replay;
 use super::run::{LookUp, OtherEnd, Trial, TrialError};
 use super::scrub::{Scrubber, TELLING};
 use crate::connector::Reached;
+use crate::domain::NumberFormat;
 
 /// Why nothing was recorded.
 #[derive(Debug, thiserror::Error)]
@@ -236,12 +237,12 @@ impl Draft {
             }
             expected.push(look_up_of(number, &came));
         }
-        Ok(self.expect_of(expected))
+        Ok(self.expect_of(&expected))
     }
 
-    fn expect_of(&self, look_ups: Vec<Value>) -> Value {
+    fn expect_of(&self, look_ups: &[Value]) -> Value {
         let caller = &self.caller;
-        let formats = caller.formats.iter().map(|format| format.pattern());
+        let formats = caller.formats.iter().map(NumberFormat::pattern);
         let all = json!({
             "hostname": caller.hostname,
             "region": caller.region.map(|region| String::from_utf8_lossy(&region.to_bytes()).into_owned()),
@@ -258,7 +259,7 @@ impl Draft {
 /// The calls of a look-up.
 fn calls(look_up: &LookUp) -> impl Iterator<Item = &Call> {
     look_up.seen.iter().filter_map(|seen| match seen {
-        Seen::Call(call) => Some(call),
+        Seen::Call(call) => Some(call.as_ref()),
         _ => None,
     })
 }

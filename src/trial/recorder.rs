@@ -10,7 +10,7 @@ use crate::domain::LookupError;
 
 /// What happened.
 pub(crate) enum Seen {
-    Call(Call),
+    Call(Box<Call>),
     /// A request was not made because these slots are empty.
     NotAsked {
         request: String,
@@ -86,7 +86,7 @@ impl Witness for Recorder {
 
     fn see(&self, event: Event<'_>) {
         let seen = match event {
-            Event::Call(call) => Seen::Call(Call::of(&call)),
+            Event::Call(call) => Seen::Call(Box::new(Call::of(&call))),
             Event::NotAsked { request, empty } => Seen::NotAsked { request, empty },
             Event::Judged { record, verdict } => Seen::Judged(Judged {
                 id: record.contact.id.clone(),

@@ -173,8 +173,11 @@ impl RecordedRequest {
 
 const NO_PARAMETER: &str = "a parameter is not written \"? name = value\"";
 
+/// Names and values.
+type Parameters = Vec<(String, String)>;
+
 /// Path and parameters of a target; a host in front of it does not count.
-fn target_of(target: &str) -> Result<(String, Vec<(String, String)>), &'static str> {
+fn target_of(target: &str) -> Result<(String, Parameters), &'static str> {
     const FAULT: &str = "the target of the request is no path";
     let base = Url::parse("http://crm").map_err(|_| FAULT)?;
     let url = base.join(target).map_err(|_| FAULT)?;

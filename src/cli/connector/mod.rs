@@ -40,7 +40,7 @@ enum ConnectorCommand {
     /// Exit codes: 0 every number was answered ("nobody" is an answer), 1 a look-up failed, 2 wrong
     /// arguments or a faulty file.
     #[command(after_help = TRY_EXAMPLES)]
-    Try(attempt::TryArgs),
+    Try(Box<attempt::TryArgs>),
     /// Print the JSON schema of connector files, for editors.
     ///
     /// `#:schema ./connector.schema.json` in the first line of a file names it.
@@ -69,12 +69,21 @@ enum Output {
     Json,
 }
 
+/// Each line behind a margin.
+fn indented(text: &str, margin: &str) -> String {
+    let mut indented = String::new();
+    for line in text.lines() {
+        indented += &format!("{margin}{line}\n");
+    }
+    indented
+}
+
 pub(super) async fn run(args: ConnectorArgs) -> Result<ExitCode, Failure> {
     match args.command {
         ConnectorCommand::List(args) => list::run(&args),
         ConnectorCommand::Check(args) => check::run(&args),
         ConnectorCommand::Page(args) => page::run(&args),
-        ConnectorCommand::Try(args) => Box::pin(attempt::run(args)).await,
+        ConnectorCommand::Try(args) => Box::pin(attempt::run(*args)).await,
         ConnectorCommand::Schema => {
             show(format_args!("{:#}\n", schema()))?;
             Ok(ExitCode::SUCCESS)

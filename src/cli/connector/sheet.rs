@@ -66,9 +66,12 @@ pub(super) fn human(sheet: &Sheet) -> String {
     ] {
         if !lines.is_empty() {
             text += &format!("\n{title}:\n");
-            lines
-                .iter()
-                .for_each(|line| text += &format!("  - {line}\n"));
+            for line in lines {
+                text += &format!(
+                    "  - {line}
+"
+                );
+            }
         }
     }
     text

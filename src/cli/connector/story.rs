@@ -31,7 +31,7 @@ pub(super) fn human(look_up: &LookUp, unmatched: &[String]) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    super::indented(text, "  ")
 }
 
 /// The request, one part a line.
@@ -58,14 +58,12 @@ fn request(call: &Call) -> String {
 }
 
 fn body(call: &Call) -> String {
-    match serde_json::from_slice::<Value>(&call.body) {
-        Ok(body) => format!("{body:#}"),
-        Err(_) => {
-            let fields = url::form_urlencoded::parse(&call.body);
-            let fields = fields.map(|(name, value)| format!("{name} = {value}\n"));
-            fields.collect()
-        }
+    if let Ok(body) = serde_json::from_slice::<Value>(&call.body) {
+        return format!("{body:#}");
     }
+    let fields = url::form_urlencoded::parse(&call.body);
+    let fields = fields.map(|(name, value)| format!("{name} = {value}\n"));
+    fields.collect()
 }
 
 fn ending(call: &Call) -> String {

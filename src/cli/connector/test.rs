@@ -92,9 +92,7 @@ fn human(report: &CaseReport) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("        {line}\n"))
-        .collect()
+    super::indented(text, "        ")
 }
 
 fn to_json(report: &CaseReport) -> Value {

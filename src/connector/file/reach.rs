@@ -6,10 +6,10 @@ use super::plan::{
     DetailsSource, RequestPlan, SearchRequest, TextField, ValueField, ValueTemplate,
 };
 use super::slot::Template;
+use crate::connector::failures::failures;
 use crate::connector::pages::Pager;
 use crate::connector::path::Path;
 use crate::connector::reach::{ReachStep, Reached, Role};
-use crate::connector::reply_class::failures;
 use crate::connector::success::{ListForm, ListShape};
 
 /// Collects places.
@@ -119,8 +119,9 @@ impl Places {
             Some(Pager::Link { at }) => self.add(&whole, at, Role::Page),
             Some(Pager::Cursor { at, more, .. }) => {
                 self.add(&whole, at, Role::Page);
-                more.iter()
-                    .for_each(|more| self.add(&whole, more, Role::Word));
+                if let Some(more) = more {
+                    self.add(&whole, more, Role::Word);
+                }
             }
             Some(Pager::Offset { count, .. } | Pager::Page { count, .. }) => {
                 let more = count.more.iter();
@@ -135,7 +136,9 @@ impl Places {
         let row = self.request(&search.request);
         let phones = search.phones.iter().flatten();
         phones.for_each(|path| self.add(&row, path, Role::Phone));
-        kept.iter().for_each(|path| self.add(&row, path, Role::Id));
+        for path in kept {
+            self.add(&row, path, Role::Id);
+        }
         let record = &search.record;
         for (field, role) in [
             (&record.id, Role::Id),

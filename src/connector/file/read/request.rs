@@ -9,7 +9,7 @@ use super::super::name::Site;
 use super::super::plan::{Argument, BeforeRequest, BodyNode, BodyPlan, EachValue, RequestPlan};
 use super::super::render::each_slot;
 use super::super::run::MOST_EACH;
-use super::super::slot::{Piece, Slot, Template};
+use super::super::slot::{Slot, Template};
 use super::super::slot_error::SlotError;
 use super::super::tree::{Entry, Faults, Node, NodeValue};
 use super::paging::pager;
