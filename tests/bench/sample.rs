@@ -16,5 +16,6 @@ pub(super) fn contact(n: u32, additional_info: Map<String, Value>) -> Contact {
         last_activity: "2025-06-30T16:45:00Z".to_owned(),
         additional_info,
         quality: MatchQuality::Exact,
+        kept: Vec::new(),
     }
 }
