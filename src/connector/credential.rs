@@ -300,6 +300,15 @@ impl RenderedCredential {
         Ok(())
     }
 
+    /// Headers without those of the credential.
+    pub(super) fn without(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut headers = headers.clone();
+        for (name, _) in &self.headers {
+            headers.remove(name);
+        }
+        headers
+    }
+
     /// The names of the headers.
     pub(super) fn names(&self) -> Vec<&str> {
         let late = self.around_token.iter().map(|(name, _)| name.as_str());

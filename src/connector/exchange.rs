@@ -283,7 +283,7 @@ impl CrmSession {
             kind,
             method: request.method.name(),
             url: &request.url,
-            headers: &request.headers,
+            headers: self.find.credential.without(&request.headers),
             credential: self.find.credential.names(),
             body: &request.body,
             ending,

@@ -1,7 +1,5 @@
 //! What a connector can reach in replies, and what stands there: a recording keeps nothing else.
 
-use super::reply_class::{CODES, ERRORS, PLACES};
-
 /// A place in replies that a connector reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reached {
@@ -32,32 +30,4 @@ pub(crate) enum Role {
     Word,
     /// A link or a cursor to the next page.
     Page,
-}
-
-/// Where the table for all CRMs looks for failures.
-pub(super) fn failures() -> Vec<Reached> {
-    let key = |name: &str| ReachStep::Key(name.to_owned());
-    let place = |place: &&str| -> Vec<ReachStep> {
-        let steps = place.split('/').filter(|step| !step.is_empty());
-        steps
-            .map(|step| {
-                if step == "0" {
-                    ReachStep::Item
-                } else {
-                    key(step)
-                }
-            })
-            .collect()
-    };
-    let codes = PLACES.iter().map(place).flat_map(|place| {
-        CODES.map(|code| place.iter().cloned().chain([key(code)]).collect::<Vec<_>>())
-    });
-    let errors = ERRORS.map(|error| vec![key(error)]);
-    codes
-        .chain(errors)
-        .map(|steps| Reached {
-            steps,
-            role: Role::Word,
-        })
-        .collect()
 }

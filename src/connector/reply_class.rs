@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::headers::LONGEST;
 use super::path::{NoNames, Path};
+use super::reach::{ReachStep, Reached, Role};
 use crate::budget::RateHint;
 use crate::domain::LookupError;
 use crate::domain::error::{BadReply, Unavailable};
@@ -177,10 +178,10 @@ static LIMITS: [Cow<'static, str>; 20] = [
 pub(super) const ERRORS: [&str; 3] = ["error", "errors", "errorCode"];
 
 /// Where a failure is described: Salesforce sends a list, Google and Close nest it.
-pub(super) const PLACES: [&str; 5] = ["", "/0", "/error", "/errors/0", "/error/errors/0"];
+const PLACES: [&str; 5] = ["", "/0", "/error", "/errors/0", "/error/errors/0"];
 
 /// Members of such a place that contain a code.
-pub(super) const CODES: [&str; 8] = [
+const CODES: [&str; 8] = [
     "errorCode",
     "code",
     "errorType",
@@ -193,6 +194,34 @@ pub(super) const CODES: [&str; 8] = [
 
 /// Members of such a place that contain the seconds to wait.
 const WAITS: [&str; 3] = ["rate_reset", "retry_after", "retryAfter"];
+
+/// Where the table for all CRMs looks for failures.
+pub(super) fn failures() -> Vec<Reached> {
+    let key = |name: &str| ReachStep::Key(name.to_owned());
+    let place = |place: &&str| -> Vec<ReachStep> {
+        let steps = place.split('/').filter(|step| !step.is_empty());
+        steps
+            .map(|step| {
+                if step == "0" {
+                    ReachStep::Item
+                } else {
+                    key(step)
+                }
+            })
+            .collect()
+    };
+    let codes = PLACES.iter().map(place).flat_map(|place| {
+        CODES.map(|code| place.iter().cloned().chain([key(code)]).collect::<Vec<_>>())
+    });
+    let errors = ERRORS.map(|error| vec![key(error)]);
+    codes
+        .chain(errors)
+        .map(|steps| Reached {
+            steps,
+            role: Role::Word,
+        })
+        .collect()
+}
 
 /// The facts of one reply that the table uses.
 #[derive(Debug, Clone, Copy)]

@@ -47,7 +47,7 @@ pub(crate) struct CallSeen<'a> {
     pub(crate) method: &'static str,
     pub(crate) url: &'a Url,
     /// The request's headers, without those of the credential.
-    pub(crate) headers: &'a HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The names of the credential's headers.
     pub(crate) credential: Vec<&'a str>,
     pub(crate) body: &'a [u8],

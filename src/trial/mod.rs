@@ -11,6 +11,8 @@ mod caller;
 mod cases;
 mod compare;
 mod expect;
+mod expected;
+mod leaks;
 mod nearest;
 mod prune;
 mod record;

@@ -8,23 +8,19 @@
 use std::fs;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::caller::Caller;
+use super::expected::{look_up_of, outline, without_nothing};
+use super::leaks::{Leak, host_of, leaks, texts_of};
 use super::prune::pruned;
 use super::recorder::{Call, CallEnding, Seen};
 use super::recording::{RecordedBody, RecordedReply, RecordedRequest, Recording};
 use super::replay::Replay;
 use super::run::{LookUp, OtherEnd, Trial, TrialError};
 use super::scrub::{Scrubber, TELLING};
-use crate::connector::{Found, Reached};
-use crate::domain::LookupError;
-
-/// The shortest piece of a credential that is searched for.
-const PIECE: usize = 6;
+use crate::connector::Reached;
 
 /// Why nothing was recorded.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +31,8 @@ pub(crate) enum RecordError {
     Trial(#[from] TrialError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    #[error(
-        "{0} would still stand in the recording; nothing was written. Use a test account, or write it by hand"
-    )]
-    Leak(&'static str),
+    #[error(transparent)]
+    Leak(#[from] Leak),
     #[error("the recording does not give the same answer as the CRM; nothing was written:\n{0}")]
     Different(String),
     #[error("the recording cannot be written: {0}")]
@@ -292,24 +286,6 @@ fn invented_host(hostname: &str, is_open: bool) -> String {
     }
 }
 
-/// Texts of the user.
-fn texts_of(caller: &Caller) -> Vec<String> {
-    fn add(value: &Value, texts: &mut Vec<String>) {
-        match value {
-            Value::String(text) => texts.push(text.clone()),
-            Value::Number(number) => texts.push(number.to_string()),
-            Value::Array(items) => items.iter().for_each(|item| add(item, texts)),
-            Value::Object(members) => members.values().for_each(|value| add(value, texts)),
-            Value::Null | Value::Bool(_) => {}
-        }
-    }
-    let mut texts = Vec::new();
-    let values = caller.settings.values().chain(caller.info.values());
-    values.for_each(|value| add(value, &mut texts));
-    texts.retain(|text| text.len() >= TELLING);
-    texts
-}
-
 /// Settings or info with every text replaced. The address of a CRM keeps its host.
 fn scrubbed(scrub: &mut Scrubber, fields: &Map<String, Value>) -> Map<String, Value> {
     fn one(scrub: &mut Scrubber, value: &Value) -> Value {
@@ -332,123 +308,4 @@ fn scrubbed(scrub: &mut Scrubber, fields: &Map<String, Value>) -> Map<String, Va
         .iter()
         .map(|(name, value)| (name.clone(), one(scrub, value)))
         .collect()
-}
-
-/// An address without its path, if a text is one.
-fn host_of(text: &str) -> Option<String> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| url.scheme() == "https")?;
-    let origin = url.origin().ascii_serialization();
-    let path = if url.path().len() > 1 { "/x" } else { "" };
-    Some(format!("{origin}{path}"))
-}
-
-/// What has to be the same in the recording.
-fn outline(found: &Result<Found, LookupError>) -> String {
-    match found {
-        Err(error) => error.reason().to_lowercase(),
-        Ok(found) => {
-            let qualities = found.contacts.iter().map(|contact| contact.quality.label());
-            let qualities: Vec<&str> = qualities.collect();
-            let complete = if found.complete {
-                "complete"
-            } else {
-                "incomplete"
-            };
-            format!(
-                "{} contacts ({}), {complete}",
-                qualities.len(),
-                qualities.join(", ")
-            )
-        }
-    }
-}
-
-fn look_up_of(number: &str, came: &LookUp) -> Value {
-    let mut expected = json!({"number": number, "calls": came.calls});
-    match &came.found {
-        Err(error) => expected["error"] = error.reason().to_lowercase().into(),
-        Ok(found) => {
-            let contacts = found.contacts.iter().map(|contact| {
-                json!({
-                    "id": contact.id, "name": contact.name, "kind": contact.kind,
-                    "quality": contact.quality.label(), "title": contact.title,
-                    "company": contact.company, "email": contact.email,
-                    "created": contact.created, "last_activity": contact.last_activity,
-                    "info": contact.additional_info,
-                })
-            });
-            expected["contacts"] = contacts.collect();
-            if !found.complete {
-                expected["complete"] = false.into();
-            }
-        }
-    }
-    expected
-}
-
-/// TOML has no null, and what is empty need not be written.
-fn without_nothing(value: Value) -> Value {
-    let is_nothing = |value: &Value| match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Object(members) => members.is_empty(),
-        _ => false,
-    };
-    match value {
-        Value::Array(items) => items.into_iter().map(without_nothing).collect(),
-        Value::Object(members) => members
-            .into_iter()
-            .map(|(key, value)| (key, without_nothing(value)))
-            .filter(|(_, value)| !is_nothing(value))
-            .collect(),
-        value => value,
-    }
-}
-
-/// The last pass over everything that would be written.
-///
-/// # Errors
-/// What still stands there.
-fn leaks(
-    caller: &Caller,
-    look_ups: &[&LookUp],
-    files: &[(String, String)],
-) -> Result<(), RecordError> {
-    let all: String = files.iter().map(|(_, text)| text.as_str()).collect();
-    let digits: String = all.chars().filter(char::is_ascii_digit).collect();
-    let secret = caller.auth_header.as_deref().unwrap_or_default();
-    if credential_pieces(secret)
-        .iter()
-        .any(|piece| all.contains(piece))
-    {
-        return Err(RecordError::Leak("a piece of the credential"));
-    }
-    if look_ups
-        .iter()
-        .any(|look_up| digits.contains(&look_up.number.national()))
-    {
-        return Err(RecordError::Leak("a number that was looked up"));
-    }
-    let is_address = |text: &str| host_of(text).is_some_and(|host| host == text);
-    let texts = texts_of(caller);
-    let mut texts = texts.iter().filter(|text| !is_address(text));
-    if texts.any(|text| all.contains(text.as_str())) {
-        return Err(RecordError::Leak("a setting or another value of the user"));
-    }
-    Ok(())
-}
-
-/// The parts of a credential that could be recognized, also of a Basic one.
-fn credential_pieces(header: &str) -> Vec<String> {
-    let secret = header.split_once(' ').map_or(header, |(_, secret)| secret);
-    let decoded = STANDARD.decode(secret).ok();
-    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    let texts = [Some(secret.to_owned()), decoded].into_iter().flatten();
-    let pieces = texts.flat_map(|text| {
-        let parts = text.split(|c: char| !c.is_ascii_alphanumeric());
-        parts.map(str::to_owned).collect::<Vec<_>>()
-    });
-    pieces.filter(|piece| piece.len() >= PIECE).collect()
 }

@@ -119,7 +119,7 @@ impl Call {
             is_search: seen.kind == CallKind::Search,
             method: seen.method,
             url: seen.url.clone(),
-            headers: texts(seen.headers),
+            headers: texts(&seen.headers),
             credential: seen
                 .credential
                 .iter()

@@ -8,7 +8,8 @@ use super::plan::{
 use super::slot::Template;
 use crate::connector::pages::Pager;
 use crate::connector::path::Path;
-use crate::connector::reach::{ReachStep, Reached, Role, failures};
+use crate::connector::reach::{ReachStep, Reached, Role};
+use crate::connector::reply_class::failures;
 use crate::connector::success::{ListForm, ListShape};
 
 /// Collects places.
