@@ -76,7 +76,10 @@ fn with_time_entry<const N: usize>(matters: [Value; N]) -> Value {
 async fn the_setting_for_time_entries_is_passed_on() {
     let (_crm, daemon) = start().await;
     for (setting, expected) in [(json!({"value": false}), false), (json!(true), true)] {
-        let mut request = find().platform("clio").hostname("eu.app.clio.com");
+        let mut request = find()
+            .platform("clio")
+            .hostname("eu.app.clio.com")
+            .formats(&["(###) ###-####"]);
         let settings = json!({"clioDefaultTimeEntryTick": setting});
         request.user.as_mut().unwrap().settings = settings.as_object().map(to_struct);
         let response = daemon.find(request).await.unwrap();
