@@ -1,6 +1,6 @@
 //! CRMs, one connector each.
 //!
-//! A CRM is a file that [`file`] carries out, or Rust like `example.rs`. `CONTRIBUTING.md` says how to
+//! A CRM is a file that [`mod@file`] carries out, or Rust like `example.rs`. `CONTRIBUTING.md` says how to
 //! add one. Rust states the CRM's facts in a [`Profile`] and implements [`Connector`]:
 //!
 //! - [`Connector::search`]: one search in, records out, each with the phone fields that the CRM

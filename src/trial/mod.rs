@@ -2,7 +2,7 @@
 //!
 //! The connector, the search, the judging of records and the loading of details are those of the
 //! daemon, over real HTTP. Each look-up begins with an empty memory: nothing that an earlier one
-//! learned changes its calls. A [`Recorder`] keeps what happened.
+//! learned changes its calls. A recorder keeps what happened.
 //!
 //! The other end is the CRM, or recordings of it (`replay`), or nobody (a dry run). `cases`
 //! compares look-ups with what is expected; `record` writes recordings without personal data.
