@@ -29,6 +29,12 @@ pub(super) const LATENESS: Duration = Duration::from_millis(100);
 /// How many of the last calls the mean of their time is about.
 const MEAN_OF: u32 = 8;
 
+/// Scopes that are counted, about a kilobyte each.
+const MOST_SCOPES: usize = 100_000;
+/// Calls of a day that a scope may lose if there are more scopes: as many as a credential makes
+/// that the CRM does not accept.
+const FEW_CALLS: u32 = 3;
+
 /// This replica's count, shared by the quotas of all kinds of calls.
 #[derive(Debug)]
 pub(super) struct TotalCounts {
@@ -132,13 +138,17 @@ impl TotalCounts {
         }
     }
 
-    /// Drops the scopes that hold nothing.
+    /// Drops the scopes that hold nothing. If there are too many, also those with few calls: a flood
+    /// of made-up credentials must not take the memory for a day.
     pub(super) fn sweep(&self) {
         let (mut scopes, now) = (self.scopes.lock(), clock::now());
         scopes.retain(|_, held| {
             held.slide(now);
             !held.day.all.is_empty() || !held.wire.all.is_empty()
         });
+        if scopes.len() > MOST_SCOPES {
+            scopes.retain(|_, held| !held.wire.all.is_empty() || held.day.all.held() > FEW_CALLS);
+        }
         scopes.shrink_to_fit();
     }
 
@@ -287,5 +297,29 @@ mod tests {
         clock::sleep(DAY + PART_OF_DAY).await;
         totals.sweep();
         assert!(totals.scopes.lock().is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::KeyMaker;
+
+    #[tokio::test]
+    async fn a_flood_of_credentials_does_not_take_the_memory_for_a_day() {
+        let (counts, keys) = (TotalCounts::new(Duration::ZERO), KeyMaker::new([7; 16]));
+        let until = clock::now() + DAY;
+        let call = |n: usize, calls: u32| {
+            let scope = keys.scope(&[&n.to_be_bytes()]);
+            let mut scopes = counts.scopes.lock();
+            let held = scopes.entry(scope).or_default();
+            (0..calls).for_each(|_| held.day.hold(until, false));
+        };
+        (0..MOST_SCOPES).for_each(|n| call(n, 1));
+        counts.sweep();
+        assert_eq!(counts.scopes.lock().len(), MOST_SCOPES);
+        call(MOST_SCOPES, FEW_CALLS + 1);
+        counts.sweep();
+        assert_eq!(counts.scopes.lock().len(), 1, "the busy one stays");
     }
 }

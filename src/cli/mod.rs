@@ -174,9 +174,11 @@ async fn carry_out(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure>
         log_format,
         log_level,
     } = args;
+    // What `connector` prints says what went wrong; log lines would only repeat it.
+    let quiet = matches!(command, Command::Connector(_)).then(|| "error".parse().ok());
     let log = LogArgs {
         format: log_format,
-        level: log_level,
+        level: log_level.or_else(|| quiet.flatten()),
     };
     if !matches!(command, Command::Serve { .. }) {
         log.start(None, lines);

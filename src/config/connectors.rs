@@ -83,7 +83,7 @@ fn connector_of(kind: Option<&str>, section: &mut Section<'_>) -> Option<Arc<dyn
         let secrets = secrets(section, SpecKind::File, source);
         return match built_in(kind, Secrets::Given(&secrets))? {
             Ok(connector) => Some(connector),
-            Err(faults) => report(section, "secrets", faults, source),
+            Err(faults) => report(section, ("secrets", kind), faults, source),
         };
     }
     let spec = SpecKind::of(kind);
@@ -91,19 +91,20 @@ fn connector_of(kind: Option<&str>, section: &mut Section<'_>) -> Option<Arc<dyn
     let secrets = secrets(section, spec, &file.content);
     match read_spec(spec, &file.content, Secrets::Given(&secrets)) {
         Ok(connector) => Some(connector as Arc<dyn Connector>),
-        Err(faults) => report(section, "spec", faults, &file.content),
+        Err(faults) => report(section, ("spec", &file.to_string()), faults, &file.content),
     }
 }
 
-/// Reports the faults of a connector file, each with its place in the file.
+/// Reports the faults of a connector file, each with its place in that file.
 fn report<T>(
     section: &mut Section<'_>,
-    key: &str,
+    (key, file): (&str, &str),
     faults: Vec<SpecFault>,
     source: &str,
 ) -> Option<T> {
     for fault in faults {
-        section.fault(key, &fault.explain(source));
+        let place = fault.explain(source).replace('\n', "\n    ");
+        section.fault(key, &format!("{file}, {place}"));
     }
     None
 }
@@ -121,7 +122,10 @@ fn secrets(
     }
     section.nested("secrets", |section| {
         for name in names {
+            // A secret that cannot be read is one fault, not a second one in the file.
+            let is_given = section.has_below(&name);
             let secret = section.nested(&name, secret);
+            let secret = secret.or_else(|| is_given.then(|| SecretString::from("unread")));
             secrets.extend(secret.map(|secret| (name, secret)));
         }
     });

@@ -41,7 +41,9 @@ pub(crate) enum BaseError {
     #[error("has no text in \"{0}\", which this CRM's address is made of")]
     NoInfo(String),
     /// The pieces do not make an address.
-    #[error("does not make an https address of this CRM, without port, user and query")]
+    #[error(
+        "must make an https:// address without port, user and query; another address of the CRM goes into base_url of the settings"
+    )]
     NoAddress,
     /// The host is not allowed.
     #[error("is not among the platform's allowed_hosts")]

@@ -188,7 +188,8 @@ pub(super) const SETTINGS: [Setting; 50] = [
     in_words(
         "connectors.NAME.spec",
         "required for the kinds `file` and `proxy`",
-        "the path of a connector file, see [connectors](connectors/README.md). It is read at start",
+        "the path of a connector file, see [connectors](connectors/README.md), relative to the folder in \
+         which contactd starts. It is read at start",
     ),
     in_words(
         "connectors.NAME.secrets.KEY.file",

@@ -132,7 +132,7 @@ pub(super) const REQUEST: &[Key] = &[
     ("form", "A form as body."),
     (
         "language",
-        "The query language of texts with slots: soql, coql, suiteql, odata, dataverse, sosl, lucene, quoted, servicenow.",
+        "The query language of texts with slots: soql, coql, suiteql, odata, dataverse, sosl, lucene, quoted, freshdesk, plain, servicenow.",
     ),
     (
         "list",

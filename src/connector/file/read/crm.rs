@@ -29,7 +29,7 @@ pub(super) fn crm(table: &Table<'_>, faults: &Faults) -> Option<CrmSection> {
         None
     };
     if base.as_ref().is_some_and(BaseForm::is_named) && hosts.is_empty() {
-        table.fault("needs hosts, because callers decide about a part of the address");
+        table.fault("needs hosts, because callers decide about a part of the address: hosts = [\"*.my-crm.com\"]");
     }
     let quotas = if let Some(node) = table.get("quota") {
         quotas(node, faults)

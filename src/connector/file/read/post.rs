@@ -44,7 +44,8 @@ pub(super) fn check_post(table: &Table<'_>, plan: &RequestPlan, faults: &Faults)
         .iter()
         .any(|read| last == *read || last.ends_with(&format!(":{read}")));
     if !is_read && !table.has("reads_because") {
-        let message = "does not look like a read; say in reads_because why it changes nothing";
+        let message = "does not look like a read, as /contacts/search or /query does; say in reads_because why it \
+                       changes nothing";
         faults.add(&node.place, message);
     }
     if let Some(BodyPlan::Json(body)) = &plan.body

@@ -79,8 +79,15 @@ pub(super) fn record(node: &Node, faults: &Faults) -> Option<RecordPlan> {
             .get(key)
             .map_or_else(TextField::default, |node| texts(node, faults))
     };
-    if !table.has("id") {
-        table.fault("needs id");
+    match table.get("id") {
+        None => table.fault("needs id"),
+        Some(node) => {
+            let ids = texts(node, &Faults::default());
+            if ids.0.iter().any(|id| id.literal().is_some()) {
+                let message = "has no slot, so all records would have one id; a value is {{path}}";
+                faults.add(&node.place, message);
+            }
+        }
     }
     Some(RecordPlan {
         id: field("id"),

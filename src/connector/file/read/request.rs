@@ -352,8 +352,7 @@ impl Reader<'_> {
             .language
             .is_some_and(|language| template.has_quoted_slot(language.outer_quote()))
         {
-            let message =
-                "has a slot inside quotation marks; the slot becomes a complete literal itself";
+            let message = "has a slot inside quotation marks; remove them, the slot becomes a complete literal with its own";
             self.faults.add(&node.place, message);
         }
         Some(template)
