@@ -298,12 +298,6 @@ mod tests {
         totals.sweep();
         assert!(totals.scopes.lock().is_empty());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::KeyMaker;
 
     #[tokio::test]
     async fn a_flood_of_credentials_does_not_take_the_memory_for_a_day() {

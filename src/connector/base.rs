@@ -130,7 +130,12 @@ impl BaseForm {
                 }
                 BasePiece::Info(name, below) => {
                     let text = user.info.text(name, below);
-                    address.push_str(text.ok_or_else(|| BaseError::NoInfo(name.clone()))?);
+                    let text = text.ok_or_else(|| BaseError::NoInfo(name.clone()))?;
+                    // Within an address a value is a part of its host or one segment.
+                    if !address.is_empty() && text.contains(['/', ':']) {
+                        return Err(BaseError::NoAddress);
+                    }
+                    address.push_str(text);
                 }
             }
         }

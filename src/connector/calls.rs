@@ -52,10 +52,15 @@ impl CrmSession {
     }
 
     /// Calls of a search that the CRM may refuse for good. The answer does without it then.
-    pub(super) fn optional_search<'a>(&'a self, name: &'a str) -> Calls<'a> {
+    /// `value` is what it is about, if it is made for several.
+    pub(super) fn optional_search<'a>(
+        &'a self,
+        name: &'a str,
+        value: Option<&'a str>,
+    ) -> Calls<'a> {
         Calls {
             kind: CallKind::Search,
-            ..self.part(name, None)
+            ..self.part(name, value)
         }
     }
 
@@ -163,6 +168,9 @@ impl Calls<'_> {
     }
 }
 
+/// Entries of the smallest page that a CRM may cut a list at, if nothing is known of its pages.
+const SMALL_PAGE: usize = 10;
+
 /// Adds a page to a list, and returns the next one.
 fn take_page(
     list: &mut List<Value>,
@@ -180,7 +188,10 @@ fn take_page(
     };
     let entries = form.entries(&mut body)?;
     list.items.extend(entries.items);
-    let Some(pager) = pager else { return Ok(None) };
+    let Some(pager) = pager else {
+        list.full_page |= entries.count >= SMALL_PAGE;
+        return Ok(None);
+    };
     let reply = PageReply {
         body: &body,
         link: link.as_deref(),

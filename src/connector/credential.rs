@@ -227,7 +227,19 @@ impl HeaderForm {
     ) -> Result<HeaderText<'a>, NoCredential> {
         let is_missing =
             |piece: &CredentialPiece| piece.text(from).is_none_or(|text| text.as_ref().is_empty());
-        if self.pieces.iter().any(is_missing) {
+        // Else a value could stand for the token.
+        let is_odd = |piece: &CredentialPiece| {
+            let is_token = matches!(piece, CredentialPiece::Fetched);
+            !is_token
+                && piece
+                    .text(from)
+                    .is_some_and(|text| text.as_ref().contains(TOKEN_MARK))
+        };
+        if self
+            .pieces
+            .iter()
+            .any(|piece| is_missing(piece) || is_odd(piece))
+        {
             return Err(NoCredential);
         }
         Ok(self.text(from))

@@ -45,7 +45,7 @@ pub(crate) async fn search(
     plan: &SearchPlan<'_>,
 ) -> Result<Found, LookupError> {
     let most = crm.limits().contacts;
-    let mut accepted = List::default();
+    let (mut accepted, mut any_asked) = (List::default(), false);
     match plan.party {
         Party::Number(number) => {
             let sought = Sought::new(number, plan.regions);
@@ -60,6 +60,7 @@ pub(crate) async fn search(
                 let records = groups
                     .search(connector, crm, plan, (number, search))
                     .await?;
+                any_asked |= !records.unasked;
                 let so_far = accepted.items.len();
                 accept(crm, &mut accepted, judge.all(records).await).await;
                 if accepted.items.len() > so_far {
@@ -75,10 +76,13 @@ pub(crate) async fn search(
         }
         Party::Extension(extension) => {
             let records = connector.search(crm, &Search::Extension(extension)).await?;
+            any_asked = !records.unasked;
             let mut judge = Judge::new(SearchedParty::Extension, most);
             accept(crm, &mut accepted, judge.all(records).await).await;
         }
     }
+    // Whoever was not asked for is not absent.
+    accepted.complete &= any_asked;
     Ok(served(accepted, most))
 }
 

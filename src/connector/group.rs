@@ -56,6 +56,7 @@ struct Leading<'g> {
     groups: &'g Groups,
     tag: GroupTag,
     full: Arc<Notify>,
+    is_open: bool,
 }
 
 enum Joined<'g> {
@@ -93,7 +94,11 @@ impl Groups {
             Joined::Leader(leading) => {
                 leading.gather(&crm.urgency).await;
                 let members = leading.close();
-                lead(connector, crm, plan, search, members).await?
+                tokio::select! {
+                    result = lead(connector, crm, plan, search, members) => result?,
+                    // Whoever waits for the group searches alone as well.
+                    () = left_prefetch(&crm.urgency) => GroupResult::Alone,
+                }
             }
             Joined::Member(result) => {
                 tokio::select! {
@@ -124,6 +129,7 @@ impl Groups {
                 groups: self,
                 tag,
                 full,
+                is_open: true,
             });
         };
         let (sender, result) = oneshot::channel();
@@ -155,7 +161,8 @@ impl Leading<'_> {
         }
     }
 
-    fn close(self) -> Vec<Member> {
+    fn close(mut self) -> Vec<Member> {
+        self.is_open = false;
         self.groups.take(self.tag)
     }
 }
@@ -163,7 +170,9 @@ impl Leading<'_> {
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
         // Whoever waits for a leader that is gone searches alone.
-        drop(self.groups.take(self.tag));
+        if self.is_open {
+            drop(self.groups.take(self.tag));
+        }
     }
 }
 

@@ -122,6 +122,10 @@ impl Pager {
             }
             Self::Offset { to, count } => {
                 let goes_on = count.goes_on(reply)?;
+                if goes_on && reply.entries == 0 {
+                    // The same entries would be asked for again.
+                    return Err(super::success::SHAPE);
+                }
                 let skipped = request.page(to).unwrap_or(0);
                 let next = skipped.saturating_add(reply.entries as u64);
                 Ok(goes_on.then(|| request.at_page(to, next.into())))
@@ -131,6 +135,16 @@ impl Pager {
                 let next = request.page(to).unwrap_or(*first).saturating_add(1);
                 Ok(goes_on.then(|| request.at_page(to, next.into())))
             }
+        }
+    }
+
+    /// Whether the page is a member of the body.
+    pub(super) fn is_in_body(&self) -> bool {
+        match self {
+            Self::Cursor { to, .. } | Self::Offset { to, .. } | Self::Page { to, .. } => {
+                matches!(to, Parameter::Body(_))
+            }
+            Self::Link { .. } | Self::LinkHeader => false,
         }
     }
 
@@ -146,7 +160,7 @@ impl Pager {
 impl PageCount {
     fn goes_on(&self, reply: PageReply<'_>) -> Result<bool, LookupError> {
         match &self.more {
-            Some(more) => Ok(is_true(reply.body, more)? && reply.entries > 0),
+            Some(more) => is_true(reply.body, more),
             None => Ok(reply.entries as u64 >= self.size && reply.entries > 0),
         }
     }
@@ -279,7 +293,7 @@ mod tests {
             (
                 page(Some("more")),
                 json!({"list": [], "more": true}),
-                Ok(None),
+                pages(&["q=x", "page=2"]),
             ),
             (page(Some("more")), full, Ok(None)),
         ] {

@@ -210,6 +210,15 @@ impl Path {
         self.steps.is_empty()
     }
 
+    /// The path without its last step.
+    pub(super) fn parent(&self) -> Self {
+        let count = self.steps.len().saturating_sub(1);
+        Self {
+            steps: self.steps[..count].to_vec(),
+            source: self.source.clone(),
+        }
+    }
+
     /// The first key, and the path below it.
     pub(super) fn split_first_key(&self) -> Option<(String, Self)> {
         let (Step::Key(key), rest) = self.steps.split_first()? else {

@@ -121,10 +121,13 @@ impl Platform {
     #[must_use]
     pub(crate) fn place<'a>(&'a self, user: &'a User) -> CrmPlace<'a> {
         let named = |host: &'a Option<Host>| host.as_ref().map_or("", Host::as_str);
+        // Unless requests say it to the CRM.
+        let inputs = &self.profile().inputs;
+        let asked_host = if inputs.host { named(&user.host) } else { "" };
         let (base_url, host) = match (&self.config.base_url, &self.profile().base) {
             // If the settings contain an address, no call goes to the host that a caller names, and
             // all share one quota.
-            (Some(base), _) => (Cow::Borrowed(base.as_str()), ""),
+            (Some(base), _) => (Cow::Borrowed(base.as_str()), asked_host),
             (None, BaseForm::Host) => (Cow::Borrowed(""), named(&user.host)),
             (None, form) => {
                 let address = form.address(user, &self.config.allowed_hosts);
@@ -138,6 +141,11 @@ impl Platform {
             connector: &self.config.name,
             base_url,
             host,
+            info: inputs
+                .asked_info
+                .iter()
+                .filter_map(|name| Some((name.as_str(), user.info.get(name)?)))
+                .collect(),
         }
     }
 
@@ -198,7 +206,9 @@ impl Platform {
     /// # Errors
     /// [`HostError`] with the reason why the name is refused, without the name.
     pub(crate) fn host(&self, hostname: &str) -> Result<Option<Host>, HostError> {
-        let is_needed = self.config.base_url.is_none() && self.profile().base.reads_host();
+        let profile = self.profile();
+        let is_base = self.config.base_url.is_none() && profile.base.reads_host();
+        let is_needed = is_base || profile.inputs.required_host;
         if hostname.is_empty() {
             return if is_needed {
                 Err(HostError::Missing)
@@ -209,7 +219,7 @@ impl Platform {
         let host = Host::parse(hostname).ok_or(HostError::NotAName)?;
         let patterns = &self.config.allowed_hosts;
         let allowed = patterns.iter().any(|pattern| pattern.matches(&host));
-        let is_read = self.profile().base.reads_host();
+        let is_read = profile.base.reads_host() || profile.inputs.host;
         let irrelevant = !is_read || (patterns.is_empty() && !is_needed);
         if allowed || irrelevant {
             Ok(Some(host))

@@ -76,6 +76,12 @@ pub(crate) struct Inputs {
     pub(crate) info: Vec<String>,
     /// Fields without which nothing can be searched.
     pub(crate) required_info: Vec<String>,
+    /// Fields that requests read, besides the credential: they decide who answers.
+    pub(crate) asked_info: Vec<String>,
+    /// Whether requests read the host that the user names.
+    pub(crate) host: bool,
+    /// Whether nothing can be searched without that host.
+    pub(crate) required_host: bool,
     /// Settings without which nothing can be searched.
     pub(crate) required_settings: Vec<String>,
 }

@@ -19,6 +19,8 @@ pub(crate) struct List<T> {
     /// Whether the reply had a full page. If no entry of it is the party, the CRM may have listed
     /// everybody.
     pub(crate) full_page: bool,
+    /// Whether nothing was asked, because a request could not be written for these values.
+    pub(crate) unasked: bool,
 }
 
 impl<T> Default for List<T> {
@@ -27,6 +29,7 @@ impl<T> Default for List<T> {
             items: Vec::new(),
             complete: true,
             full_page: false,
+            unasked: false,
         }
     }
 }
@@ -44,6 +47,7 @@ impl<T> List<T> {
             items,
             complete: self.complete,
             full_page: self.full_page,
+            unasked: self.unasked,
         }
     }
 
@@ -53,6 +57,7 @@ impl<T> List<T> {
             items: self.items.into_iter().map(become_).collect(),
             complete: self.complete,
             full_page: self.full_page,
+            unasked: self.unasked,
         }
     }
 }

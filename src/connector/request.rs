@@ -249,10 +249,14 @@ impl Request {
         };
         let mut place = body;
         for key in keys {
-            if !place.is_object() {
+            if place.is_null() {
                 *place = Value::Object(serde_json::Map::new());
             }
-            place = &mut place[key.as_str()];
+            let Value::Object(members) = place else {
+                // Something else stands there, which must stay.
+                return self;
+            };
+            place = members.entry(key.as_str()).or_insert(Value::Null);
         }
         *place = value;
         self

@@ -78,7 +78,7 @@ impl ListForm {
         let items = self.shape.items(list.take(reply))?;
         let count = items.len();
         let items = match below.filter(|below| !below.is_whole()) {
-            Some(below) => within(&items, &below),
+            Some(below) => within(&items, &below)?,
             None => items,
         };
         Ok(Entries { items, count })
@@ -86,9 +86,21 @@ impl ListForm {
 }
 
 /// What of each entry is meant, without nulls.
-fn within(items: &[Value], below: &Path) -> Vec<Value> {
+///
+/// # Errors
+/// [`BadReply::Shape`] if no entry has such a member, not even an empty one: then the entries are
+/// others than expected.
+fn within(items: &[Value], below: &Path) -> Result<Vec<Value>, LookupError> {
     let of_item = |item| below.all(item, &NoNames).into_iter().cloned();
-    items.iter().flat_map(of_item).collect()
+    let found: Vec<Value> = items.iter().flat_map(of_item).collect();
+    let has_member = |item: &Value| {
+        let key = below.split_first_key();
+        key.is_none_or(|(key, _)| item.get(&key).is_some())
+    };
+    if found.is_empty() && !items.is_empty() && !items.iter().any(has_member) {
+        return Err(SHAPE);
+    }
+    Ok(found)
 }
 
 impl ListShape {
@@ -135,7 +147,7 @@ fn table(rows: Vec<Value>) -> Result<Vec<Value>, LookupError> {
 }
 
 /// Whether the reply has a member that only failures have.
-fn is_failure(reply: &Value) -> bool {
+pub(super) fn is_failure(reply: &Value) -> bool {
     ERRORS
         .iter()
         .filter_map(|name| reply.get(name))

@@ -268,6 +268,9 @@ fn reads_mail() -> Inputs {
         settings: vec!["closed".to_owned()],
         info: vec!["mail".to_owned()],
         required_info: Vec::new(),
+        asked_info: Vec::new(),
+        host: false,
+        required_host: false,
         required_settings: Vec::new(),
     }
 }

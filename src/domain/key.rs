@@ -98,7 +98,9 @@ impl QuestionPrefix {
     /// The group of the asker's questions.
     #[must_use]
     pub(crate) fn group(&self, auth: AuthTag) -> GroupTag {
-        GroupTag(self.parts.clone().finish(), auth)
+        let mut parts = self.parts.clone();
+        parts.push(&self.user.to_bytes());
+        GroupTag(parts.finish(), auth)
     }
 }
 
@@ -299,6 +301,7 @@ impl KeyMaker {
             parts.push(name.as_bytes());
             parts.push(value.as_ref().as_bytes());
         }
+        crm.push_info(&mut parts);
         AuthTag(parts.finish())
     }
 
@@ -310,6 +313,7 @@ impl KeyMaker {
             for part in parts_of_it {
                 parts.push(part.as_bytes());
             }
+            crm.push_info(&mut parts);
             IdentityTag::from_bits(parts.finish())
         };
         let account = who

@@ -234,7 +234,7 @@ fn inputs() -> Vec<(&'static str, &'static str, Bytes, &'static str)> {
             "INVALID_ARGUMENT: phone_numbers",
         ),
         (
-            "10,001 numbers to forget",
+            "10,001 numbers to invalidate",
             INVALIDATE,
             frame(&InvalidateContactsRequest {
                 user: find().user,

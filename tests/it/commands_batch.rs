@@ -565,7 +565,7 @@ async fn invalidate_forgets_numbers_or_everything_and_needs_no_credential() {
     let output = invalidate(&["--everything"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert!(
-        text(&output.stdout).contains("all that was stored for user \"42\""),
+        text(&output.stdout).contains("all stored answers of user \"42\""),
         "{}",
         told(&output)
     );

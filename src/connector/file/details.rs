@@ -106,6 +106,7 @@ impl FileConnector {
             items: theirs.filter_map(|row| list.choice(&scope, row)).collect(),
             complete: rows.complete,
             full_page: rows.full_page,
+            unasked: rows.unasked,
         })
     }
 
@@ -147,7 +148,7 @@ impl FileConnector {
             });
         }
         let lists: Result<Vec<_>, LookupError> = lists.into_iter().collect();
-        Ok(joined(lists?.into_iter().flatten().collect()))
+        Ok(joined(lists?))
     }
 }
 
@@ -204,6 +205,7 @@ fn enrichment(
                 items: offered.clone(),
                 complete: list.complete,
                 full_page: list.full_page,
+                unasked: list.unasked,
             }
         });
         enrichment.add(crm.log_throttle(), name, choices);

@@ -11,10 +11,11 @@ use super::FileConnector;
 use super::fill::Scope;
 use super::plan::{BatchLimits, NumberUse, SearchRequest};
 use super::run::scope_of;
+use super::search::is_refused;
 use crate::connector::cpu_share::CpuShare;
 use crate::connector::group::GroupResult;
 use crate::connector::record::{List, Record};
-use crate::connector::{CrmSession, NumberSearch};
+use crate::connector::{CrmSession, NumberSearch, refusals};
 use crate::domain::error::BadReply;
 use crate::domain::{LookupError, Variants};
 
@@ -82,6 +83,7 @@ impl FileConnector {
             start: 0,
             end: searches.len(),
         }]);
+        let mut refused = 0;
         while let Some(range) = todo.pop() {
             let part = &searches[range.clone()];
             let records = if plan.fits(crm, part) {
@@ -95,7 +97,14 @@ impl FileConnector {
                     results.splice(range, mapped);
                 }
                 // A single number is searched alone, where its failure is reported.
-                Err(error) if is_about_size(&error) => todo.extend(halves(range)),
+                Err(error) if is_about_size(&error) => {
+                    refused += usize::from(error != TOO_MUCH);
+                    if refused > MOST_REFUSED {
+                        break;
+                    }
+                    // The first half is next.
+                    todo.extend(halves(range).into_iter().rev());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -114,23 +123,35 @@ impl FileConnector {
             ..scope_of(crm)
         };
         let rounds = plan.request.rounds(&scope);
+        // Of a group, "bad request" may be about its size or about one number.
+        let is_left_out = if part.len() > 1 {
+            refusals::is_lasting
+        } else {
+            is_refused
+        };
         let lists = rounds.iter().map(|round| async {
             let scope = plan.request.in_round(&scope, round.as_ref());
-            self.read(crm, plan, &scope).await
+            self.read(crm, plan, &scope, is_left_out).await
         });
         Ok(super::search::joined(try_join_all(lists).await?))
     }
 }
 
-const TOO_MUCH: LookupError = LookupError::CrmBadReply(BadReply::Status(413));
+/// Refusals after which the rest of a group is searched one by one.
+const MOST_REFUSED: usize = 4;
+
+/// That a request was not made because it is too large.
+const TOO_MUCH: LookupError = LookupError::CrmBadReply(BadReply::TooLarge);
 
 /// Whether a smaller group may be answered: the statuses of a request that is too large, or of one
 /// bad value among many.
 fn is_about_size(error: &LookupError) -> bool {
-    let LookupError::CrmBadReply(BadReply::Status(status)) = error else {
-        return false;
-    };
-    matches!(status, 400 | 413 | 414 | 422)
+    match error {
+        LookupError::CrmBadReply(BadReply::Status(status)) => {
+            matches!(status, 400 | 413 | 414 | 422)
+        }
+        error => *error == TOO_MUCH,
+    }
 }
 
 /// The halves of a range; none of a single number.
@@ -196,7 +217,12 @@ impl SearchRequest {
             return Err(LookupError::CrmBadReply(BadReply::Filter));
         }
         let lists_everybody = self.depends == NumberUse::Nothing;
-        let is_whole = records.complete && (any || lists_everybody || !records.full_page);
+        // A record without phone fields may be anybody's.
+        let is_unclear = records.items.iter().any(|record| record.phones.is_empty());
+        let is_whole = records.complete
+            && !is_unclear
+            && !records.unasked
+            && (any || lists_everybody || !records.full_page);
         let result = |list| {
             if is_whole {
                 GroupResult::Found(list)

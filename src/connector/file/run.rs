@@ -11,8 +11,8 @@ use crate::connector::calls::Calls;
 use crate::connector::exchange::CrmReply;
 use crate::connector::path::{NoNames, Path};
 use crate::connector::record::List;
+use crate::connector::success::{SHAPE, is_failure};
 use crate::domain::LookupError;
-use crate::domain::error::BadReply;
 
 /// The most values of one `for`.
 pub(super) const MOST_EACH: usize = 16;
@@ -31,7 +31,7 @@ pub(super) fn scope_of(crm: &CrmSession) -> Scope<'_> {
 }
 
 impl EachValue {
-    /// The values of the `for`, each once.
+    /// The values of the `for`, each once, and one more than requests are made for.
     pub(super) fn texts(&self, scope: &Scope<'_>) -> Vec<String> {
         let mut texts: Vec<String> = Vec::new();
         for template in &self.values {
@@ -45,7 +45,7 @@ impl EachValue {
                 value => vec![value],
             };
             for text in items.iter().map(scalar).filter(|text| !text.is_empty()) {
-                if !texts.contains(&text) && texts.len() < MOST_EACH {
+                if !texts.contains(&text) && texts.len() <= MOST_EACH {
                     texts.push(text);
                 }
             }
@@ -76,22 +76,34 @@ impl RequestPlan {
         }
     }
 
-    /// The list of one round. `None` if a slot is empty, so that nothing is asked.
+    /// Whether the `for` has more values than requests are made for.
+    pub(super) fn is_cut(&self, rounds: &[Option<String>]) -> bool {
+        self.each.is_some() && rounds.len() > MOST_EACH
+    }
+
+    /// The list of one round. If a slot is empty nothing is asked.
     pub(super) async fn list(
         &self,
         calls: Calls<'_>,
         scope: &Scope<'_>,
-    ) -> Result<Option<List<Value>>, LookupError> {
+    ) -> Result<List<Value>, LookupError> {
         let mut taken = Vec::new();
         for before in &self.before {
             let so_far = Scope {
                 before: &taken,
                 ..*scope
             };
-            let Some(more) = before.run(calls, &so_far).await? else {
-                return Ok(None);
-            };
-            taken.extend(more);
+            match before.run(calls, &so_far).await? {
+                Taken::Values(more) => taken.extend(more),
+                Taken::Nothing => return Ok(List::default()),
+                Taken::Partial => {
+                    return Ok(List {
+                        complete: false,
+                        ..List::default()
+                    });
+                }
+                Taken::Unasked => return Ok(unasked()),
+            }
         }
         let scope = Scope {
             before: &taken,
@@ -99,10 +111,9 @@ impl RequestPlan {
         };
         let Some(request) = self.render(&scope) else {
             calls.show(|| self.not_asked(&scope));
-            return Ok(None);
+            return Ok(unasked());
         };
-        let list = calls.list(request, &self.list, self.pager.as_ref()).await?;
-        Ok(Some(list))
+        calls.list(request, &self.list, self.pager.as_ref()).await
     }
 }
 
@@ -120,30 +131,47 @@ impl RequestPlan {
     }
 }
 
+/// A list that nobody was asked for.
+fn unasked() -> List<Value> {
+    List {
+        unasked: true,
+        ..List::default()
+    }
+}
+
+/// What a request before another one brought.
+enum Taken {
+    Values(Vec<(String, Value)>),
+    /// There are no values, so the main request has nothing to ask.
+    Nothing,
+    /// The CRM could not answer.
+    Partial,
+    /// A slot is empty, so the request was not made.
+    Unasked,
+}
+
 impl BeforeRequest {
-    /// The values that it takes from its reply. `None` if it is not made, or if there are none.
-    async fn run(
-        &self,
-        calls: Calls<'_>,
-        scope: &Scope<'_>,
-    ) -> Result<Option<Vec<(String, Value)>>, LookupError> {
+    /// The values that it takes from its reply.
+    async fn run(&self, calls: Calls<'_>, scope: &Scope<'_>) -> Result<Taken, LookupError> {
         let Some(request) = self.request.render(scope) else {
             calls.show(|| self.request.not_asked(scope));
-            return Ok(None);
+            return Ok(Taken::Unasked);
         };
-        let reply = calls.reply(request).await?;
-        let CrmReply::Json { body, .. } = reply else {
-            return Ok(None);
+        let body = match calls.reply(request).await? {
+            CrmReply::Json { body, .. } if is_failure(&body) => return Err(SHAPE),
+            CrmReply::Json { body, .. } => body,
+            CrmReply::Nobody => return Ok(Taken::Nothing),
+            CrmReply::Partial => return Ok(Taken::Partial),
         };
         let mut taken = Vec::with_capacity(self.take.len());
         for (name, path) in &self.take {
             let value = taken_value(&body, path)?;
             if value.is_null() {
-                return Ok(None);
+                return Ok(Taken::Nothing);
             }
             taken.push((name.clone(), value));
         }
-        Ok(Some(taken))
+        Ok(Taken::Values(taken))
     }
 }
 
@@ -154,7 +182,11 @@ impl BeforeRequest {
 fn taken_value(body: &Value, path: &Path) -> Result<Value, LookupError> {
     let (list, below) = path.split_at_each();
     if below.is_some() && !matches!(list.strict(body), Ok(Some(Value::Array(_)))) {
-        return Err(LookupError::CrmBadReply(BadReply::Shape));
+        return Err(SHAPE);
+    }
+    // Without a list the value's place must be there.
+    if below.is_none() && list.parent().strict(body).ok().flatten().is_none() {
+        return Err(SHAPE);
     }
     let values = path.all(body, &NoNames);
     let values: Vec<Value> = values.into_iter().cloned().collect();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::FileConnector;
 use super::fill::Scope;
 use super::plan::{NumberUse, SearchRequest};
-use super::run::scope_of;
+use super::run::{MOST_EACH, scope_of};
 use crate::connector::path::Path;
 use crate::connector::record::{List, Record};
 use crate::connector::success::ListShape;
@@ -76,12 +76,14 @@ impl FileConnector {
         is_party: &(impl Fn(&[String]) -> bool + Sync),
     ) -> Result<List<Record>, LookupError> {
         let rounds = plan.request.rounds(scope);
-        let lists = rounds.iter().map(|round| async {
+        let lists = rounds.iter().take(MOST_EACH).map(|round| async {
             let scope = plan.request.in_round(scope, round.as_ref());
             self.round(crm, plan, &scope, is_party).await
         });
         let lists: Result<Vec<_>, LookupError> = join_all(lists).await.into_iter().collect();
-        Ok(joined(lists?))
+        let mut found = joined(lists?);
+        found.complete &= !plan.request.is_cut(&rounds);
+        Ok(found)
     }
 
     async fn round(
@@ -91,7 +93,7 @@ impl FileConnector {
         scope: &Scope<'_>,
         is_party: &(impl Fn(&[String]) -> bool + Sync),
     ) -> Result<List<Record>, LookupError> {
-        let mut records = self.read(crm, plan, scope).await?;
+        let mut records = self.read(crm, plan, scope, is_refused).await?;
         plan.check_filter(&mut records, is_party)?;
         plan.keep_others(&mut records, is_party);
         Ok(records)
@@ -103,15 +105,17 @@ impl FileConnector {
         crm: &CrmSession,
         plan: &SearchRequest,
         scope: &Scope<'_>,
+        is_left_out: fn(&LookupError) -> bool,
     ) -> Result<List<Record>, LookupError> {
+        // A refusal may be about one value of a `for`.
+        let value = scope.each.map(|(_, value)| value);
         let calls = match &plan.optional {
-            Some(name) => crm.optional_search(name),
+            Some(name) => crm.optional_search(name, value),
             None => crm.search(),
         };
         let list = match plan.request.list(calls, scope).await {
-            Ok(Some(list)) => list,
-            Ok(None) => return Ok(List::default()),
-            Err(error) if plan.optional.is_some() && is_refused(&error) => {
+            Ok(list) => list,
+            Err(error) if plan.optional.is_some() && is_left_out(&error) => {
                 return Ok(List::default());
             }
             Err(error) => return Err(error),
@@ -131,7 +135,7 @@ impl FileConnector {
 }
 
 /// A refusal for good. An unknown field is 400 in many CRMs.
-fn is_refused(error: &LookupError) -> bool {
+pub(super) fn is_refused(error: &LookupError) -> bool {
     refusals::is_lasting(error) || *error == LookupError::CrmBadReply(BadReply::Status(400))
 }
 
@@ -197,10 +201,13 @@ impl SearchRequest {
 /// Lists in their order as one.
 pub(super) fn joined<T>(lists: Vec<List<T>>) -> List<T> {
     let mut all = List::default();
+    let mut unasked = !lists.is_empty();
     for list in lists {
         all.items.extend(list.items);
         all.complete &= list.complete;
         all.full_page |= list.full_page;
+        unasked &= list.unasked;
     }
+    all.unasked = unasked;
     all
 }

@@ -9,6 +9,9 @@ use super::name::{Name, Site};
 use super::slot_error::{FILTERS, SlotError};
 use crate::connector::path::{Path, Wanted};
 
+/// The most filters of one slot.
+const MOST_FILTERS: usize = 4;
+
 /// Literal text and slots, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Template(pub(super) Vec<Piece>);
@@ -218,6 +221,9 @@ impl Slot {
             (word, _) => return Err(filter_error(word)),
         };
         self.filters.push(filter);
+        if self.filters.len() > MOST_FILTERS {
+            return Err(SlotError::TooMany);
+        }
         Ok(())
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum SlotError {
         "\"{0}\" is no spelling: they are e164, digits, national, local, local_digits, international, and a pattern in quotation marks"
     )]
     Spelling(String),
+    #[error("a slot has at most four filters")]
+    TooMany,
     #[error("{{{{each …}}}} must be the only slot of its element, in a list with one element")]
     Each,
 }

@@ -28,6 +28,15 @@ impl RequestPlan {
         slots
     }
 
+    /// The slots without which the request is not sent: all but those of a `for`'s values.
+    pub(super) fn sent_slots(&self) -> Vec<&Slot> {
+        let each = self.each.iter().flat_map(|each| &each.values);
+        let of_each: Vec<&Slot> = each.flat_map(Template::slots).collect();
+        let mut slots = self.slots();
+        slots.retain(|slot| !of_each.iter().any(|each| std::ptr::eq(*each, *slot)));
+        slots
+    }
+
     fn form_fields(&self) -> &[(String, Argument)] {
         match &self.body {
             Some(BodyPlan::Form(fields)) => fields,

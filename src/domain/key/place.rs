@@ -3,6 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use prost::Message as _;
+use prost_types::Value;
+
+use super::HashParts;
 use crate::domain::auth_tag::AuthTag;
 use crate::domain::phone::Region;
 
@@ -42,9 +46,19 @@ pub struct CrmPlace<'a> {
     pub base_url: Cow<'a, str>,
     /// The host that the user names; empty if it does not decide.
     pub host: &'a str,
+    /// Fields of `platform_additional_info` that requests read: they may name a tenant.
+    pub info: Vec<(&'a str, &'a Value)>,
 }
 
 impl CrmPlace<'_> {
+    /// Adds the fields, if there are any.
+    pub(super) fn push_info(&self, parts: &mut HashParts) {
+        for (name, value) in &self.info {
+            parts.push(name.as_bytes());
+            parts.push(&value.encode_to_vec());
+        }
+    }
+
     pub(super) fn parts(&self) -> [&str; 3] {
         [self.connector, &self.base_url, self.host]
     }

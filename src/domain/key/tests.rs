@@ -208,6 +208,7 @@ fn place(base_url: &str) -> CrmPlace<'_> {
         connector: "clio",
         base_url: base_url.into(),
         host: "",
+        info: Vec::new(),
     }
 }
 

@@ -287,7 +287,10 @@ async fn pages_without_an_end_are_read_up_to_the_limit() {
         Reply::json(json!({"contacts": contacts, "next_page": next}))
     };
     let crm = FakeCrm::start(move |seen| match seen.path.as_str() {
-        "/api/v1/contacts" => page(json!([contact(1, "Ada", "+16505551234")]), json!(1)),
+        "/api/v1/contacts" => {
+            let next = seen.param("page").unwrap().parse::<u64>().unwrap() + 1;
+            page(json!([contact(1, "Ada", "+16505551234")]), json!(next))
+        }
         _ => example(seen, &[]),
     })
     .await;

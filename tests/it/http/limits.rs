@@ -115,14 +115,15 @@ async fn when_all_places_are_taken_further_calls_are_refused_at_once() {
         // Twice as many places as calls that may wait for a CRM.
         let held: Vec<_> = (0..2)
             .map(|n| {
-                let (port, question) = (port.clone(), question_of(&format!("held-{n}")));
+                let (port, question) =
+                    (port.clone(), question_of(&format!("held-{n} {version:?}")));
                 #[expect(clippy::disallowed_methods, reason = "aborted below")]
                 tokio::spawn(async move { port.json(FIND, &question).await })
             })
             .collect();
         let refused = clock::timeout(Duration::from_secs(10), async {
             loop {
-                let question = question_of("further");
+                let question = question_of(&format!("further {version:?}"));
                 let call = port.json(FIND, &question);
                 if let Some(answer) = clock::timeout(Duration::from_millis(200), call).await {
                     return answer;

@@ -47,6 +47,8 @@ pub(super) struct ProxyUrl {
 pub(super) struct Reads {
     /// The fields of `platformAdditionalInfo`.
     pub(super) info: Vec<String>,
+    /// Whether they read the host that the user names.
+    pub(super) host: bool,
     /// The caller's credential outside of its own headers, in the order in which the session shows
     /// it.
     pub(super) credential: Vec<CredentialVariable>,

@@ -11,6 +11,7 @@ use super::super::name::{Name, Site};
 use super::super::slot::{Piece, Slot, Template};
 use super::super::tree::{Entry, Faults, Node};
 use super::crm::keys_of;
+use super::request::OWN_HEADERS;
 use super::table::{Table, parsed, template};
 use crate::connector::base::fixed_address;
 use crate::connector::credential::{CredentialForm, CredentialPiece, HeaderForm};
@@ -62,8 +63,10 @@ pub(super) fn auth(
     };
     let header = |entry: &Entry| {
         let name = HeaderName::from_bytes(entry.key.as_bytes());
-        let Ok(name) = name else {
-            faults.add(&entry.place, "is not the name of a header");
+        let is_own =
+            |name: &HeaderName| *name != AUTHORIZATION && OWN_HEADERS.contains(&name.as_str());
+        let Some(name) = name.ok().filter(|name| !is_own(name)) else {
+            faults.add(&entry.place, "is not a header that a credential may be in");
             return None;
         };
         Some((name, reader.form(&entry.node)?))
@@ -109,7 +112,14 @@ impl AuthReader<'_> {
                 }
                 secret.map(CredentialPiece::Configured)
             }
-            Name::Info(name, below) => Some(CredentialPiece::Info(name.clone(), keys_of(below)?)),
+            Name::Info(name, below) => {
+                let keys = keys_of(below);
+                if keys.is_none() {
+                    self.faults
+                        .add(&node.place, "may only have keys in the path of info");
+                }
+                Some(CredentialPiece::Info(name.clone(), keys?))
+            }
             Name::Host => Some(CredentialPiece::Host),
             Name::Token if self.has_token && !self.base64 => Some(CredentialPiece::Fetched),
             Name::Token => {

@@ -16,12 +16,13 @@ pub(super) fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inp
     let requests = searches.clone().flat_map(|search| search.request.slots());
     for slot in requests.chain(details_slots(plan)).chain(whoami) {
         names.add_slot(slot);
+        names.add_asked(slot);
     }
     // Without its values a search would make no request, and nobody would seem to be there.
     let searched = searches
         .clone()
-        .filter(|search| search.request.each.is_none());
-    for slot in searched.flat_map(|search| search.request.slots()) {
+        .flat_map(|search| search.request.sent_slots());
+    for slot in searched {
         match &slot.name {
             Name::Info(name, _) => names.required_info.push(name.clone()),
             Name::Setting(name) => names.required_settings.push(name.clone()),
@@ -66,9 +67,22 @@ pub(super) struct InputNames {
     pub(super) info: Vec<String>,
     pub(super) required_info: Vec<String>,
     required_settings: Vec<String>,
+    /// What requests read, besides the credential.
+    pub(super) asked_info: Vec<String>,
+    /// Whether they read the host.
+    pub(super) host: bool,
+    required_host: bool,
 }
 
 impl InputNames {
+    fn add_asked(&mut self, slot: &Slot) {
+        match &slot.name {
+            Name::Info(name, _) => self.asked_info.push(name.clone()),
+            Name::Host | Name::HostLabel => (self.host, self.required_host) = (true, true),
+            _ => {}
+        }
+    }
+
     pub(super) fn add_slot(&mut self, slot: &Slot) {
         self.settings
             .extend(slot.settings().into_iter().map(str::to_owned));
@@ -91,6 +105,9 @@ impl InputNames {
         Inputs {
             settings: each_once(self.settings),
             info: each_once(self.info),
+            asked_info: each_once(self.asked_info),
+            host: self.host,
+            required_host: self.required_host,
             required_info: each_once(self.required_info),
             required_settings: each_once(self.required_settings),
         }

@@ -33,12 +33,8 @@ pub(super) fn check_post(table: &Table<'_>, plan: &RequestPlan, faults: &Faults)
         }
         return;
     };
-    let last = plan
-        .path
-        .iter()
-        .rev()
-        .find_map(Template::literal)
-        .unwrap_or_default();
+    let last = plan.segments().last();
+    let last = last.and_then(Template::literal).unwrap_or_default();
     let last = last.trim_end_matches(".json").to_ascii_lowercase();
     let is_read = READS
         .iter()
@@ -56,7 +52,11 @@ pub(super) fn check_post(table: &Table<'_>, plan: &RequestPlan, faults: &Faults)
 }
 
 fn begins_mutation(node: &BodyNode) -> bool {
-    let is_mutation = |text: &str| text.trim_start().starts_with("mutation");
+    let is_mutation = |text: &str| {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(|c: char| !is_name(c))
+            .any(|word| word == "mutation")
+    };
     match node {
         BodyNode::Literal(value) => value.as_str().is_some_and(is_mutation),
         BodyNode::Text(template) => {

@@ -294,7 +294,15 @@ pub(super) fn ids(table: &Table<'_>, faults: &Faults) -> Vec<Path> {
         return Vec::new();
     };
     match &node.value {
-        NodeValue::List(items) => items.iter().filter_map(|item| path(item, faults)).collect(),
+        NodeValue::List(items) => {
+            if !(1..=2).contains(&items.len()) {
+                faults.add(
+                    &node.place,
+                    "must be the path of the user's id, and of the account's",
+                );
+            }
+            items.iter().filter_map(|item| path(item, faults)).collect()
+        }
         _ => path(node, faults).into_iter().collect(),
     }
 }

@@ -90,6 +90,10 @@ impl ProxyFile<'_> {
         let (mut searches, mut shown, mut finds_extensions) = (Vec::new(), Vec::new(), false);
         if let Some(request) = request {
             names.info.extend(request.proxy.reads.info.iter().cloned());
+            names
+                .asked_info
+                .extend(request.proxy.reads.info.iter().cloned());
+            names.host |= request.proxy.reads.host;
             names.required_info.extend(request.in_path);
             shown.extend(&request.proxy.reads.credential);
             finds_extensions = request.reads_extension;

@@ -181,6 +181,7 @@ impl Reader<'_> {
                 Ok(Variable::Info(name, _)) if !self.reads.info.contains(&name) => {
                     self.reads.info.push(name);
                 }
+                Ok(Variable::Host) => self.reads.host = true,
                 Ok(Variable::IsExtension) => self.reads_extension = true,
                 Ok(_) => {}
                 Err(error) => self
