@@ -220,7 +220,7 @@ impl Platform {
         let patterns = &self.config.allowed_hosts;
         let allowed = patterns.iter().any(|pattern| pattern.matches(&host));
         let is_read = profile.base.reads_host() || profile.inputs.host;
-        let irrelevant = !is_read || (patterns.is_empty() && !is_needed);
+        let irrelevant = !is_read || (patterns.is_empty() && !is_base);
         if allowed || irrelevant {
             Ok(Some(host))
         } else {

@@ -21,6 +21,7 @@ mod cluster;
 mod commands;
 mod commands_batch;
 mod commands_connector;
+mod connector_attacks;
 mod connector_files;
 mod credentials;
 mod deploy;

@@ -178,7 +178,7 @@ impl BeforeRequest {
 /// The values at a path as a list; null if there are none.
 ///
 /// # Errors
-/// [`BadReply::Shape`] if the list is not there: then it is unknown whether there are any.
+/// [`SHAPE`] if the list is not there: then it is unknown whether there are any.
 fn taken_value(body: &Value, path: &Path) -> Result<Value, LookupError> {
     let (list, below) = path.split_at_each();
     if below.is_some() && !matches!(list.strict(body), Ok(Some(Value::Array(_)))) {

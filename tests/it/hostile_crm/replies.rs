@@ -307,7 +307,11 @@ async fn pages_without_an_end_are_read_up_to_the_limit() {
     crm.becomes(move |_| page(json!([]), json!(u64::MAX)));
     let nobody = daemon.find(find().number("+16505550000")).await.unwrap();
     assert!(!nobody.lookup.unwrap().complete);
-    assert_eq!(crm.searches(), 10);
+    assert_eq!(
+        crm.searches(),
+        7,
+        "a page that was read before ends the list"
+    );
 }
 
 #[tokio::test]

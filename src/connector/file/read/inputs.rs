@@ -60,6 +60,24 @@ pub(super) fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inp
     names.sorted()
 }
 
+/// What the searches and details say to the CRM and `whoami` does not: then its reply is not about
+/// the same tenant. Empty if there is no `whoami`.
+pub(super) fn unsaid_by_whoami(plan: &Plan, inputs: &Inputs) -> Vec<String> {
+    let Some(whoami) = &plan.whoami else {
+        return Vec::new();
+    };
+    let mut said = InputNames::default();
+    for slot in whoami.request.slots() {
+        said.add_asked(slot);
+    }
+    let fields = inputs.asked_info.iter();
+    let fields = fields.filter(|name| !said.asked_info.contains(name));
+    let host = (inputs.host && !said.host).then(|| "host".to_owned());
+    host.into_iter()
+        .chain(fields.map(|name| format!("info.{name}")))
+        .collect()
+}
+
 /// Names of what a file reads of a user.
 #[derive(Default)]
 pub(super) struct InputNames {

@@ -13,12 +13,12 @@ use crate::connector::request::{Method, ReadByPost};
 use crate::domain::Spelling;
 
 mod auth;
+mod checks;
 mod crm;
 mod errors;
 mod inputs;
 mod paging;
 mod parts;
-mod post;
 mod proxy;
 mod record;
 mod request;

@@ -3,7 +3,7 @@
 use super::super::plan::{NumberUse, Plan, SearchRequest};
 use super::super::tree::Faults;
 use super::super::{FileConnector, keys};
-use super::inputs::{InputNames, inputs};
+use super::inputs::{InputNames, inputs, unsaid_by_whoami};
 use super::table::Table;
 use super::{contacts_at_once, kept, numbers_at_once, reads_by_post, serves_several, spellings};
 use super::{crm, errors};
@@ -49,10 +49,18 @@ impl Parts {
         let stop = stop(tables, &plan);
         plan.kept = kept(&plan);
         let crm = crm?;
+        let inputs = inputs(&plan, &crm.base, names);
+        let unsaid = unsaid_by_whoami(&plan, &inputs).join(", ");
+        if !unsaid.is_empty() {
+            tables.fault(format!(
+                "has a whoami that does not say {unsaid} to the CRM, as other requests do, so that its \
+                 user may be another tenant's"
+            ));
+        }
         let profile = Profile {
             spellings,
             stop,
-            inputs: inputs(&plan, &crm.base, names),
+            inputs,
             base: crm.base,
             hosts: crm.hosts,
             numbers_at_once: numbers_at_once(&plan.searches),

@@ -5,18 +5,17 @@ use serde_json::Value;
 
 use super::super::keys;
 use super::super::literal::Language;
-use super::super::name::{Name, Site};
+use super::super::name::Site;
 use super::super::plan::{Argument, BeforeRequest, BodyNode, BodyPlan, EachValue, RequestPlan};
 use super::super::render::each_slot;
 use super::super::run::MOST_EACH;
 use super::super::slot::{Slot, Template};
 use super::super::slot_error::SlotError;
 use super::super::tree::{Entry, Faults, Node, NodeValue};
+use super::checks::{check_names, check_post};
 use super::paging::pager;
-use super::post::check_post;
 use super::table::{Table, parsed, path, template, text};
-use crate::connector::pages::Pager;
-use crate::connector::path::{Path, Wanted};
+use crate::connector::path::Path;
 use crate::connector::request::Method;
 use crate::connector::success::{ListForm, ListShape};
 
@@ -105,28 +104,6 @@ pub(super) fn request(
     check_post(table, &plan, faults);
     check_names(table, &plan, faults);
     Some(plan)
-}
-
-/// A name of `for` must exist, and a list has the same path for everybody.
-fn check_names(table: &Table<'_>, plan: &RequestPlan, faults: &Faults) {
-    let each = plan.each.as_ref().map(|each| each.name.as_str());
-    for slot in plan.slots() {
-        if let Name::For(name) = &slot.name
-            && each != Some(name.as_str())
-        {
-            table.fault(format!("has {{{{for.{name}}}}}, and no for with that name"));
-        }
-    }
-    let is_name = |wanted: &Wanted| !matches!(wanted, Wanted::Text(_));
-    if plan.list.list.wanted().any(is_name)
-        && let Some(node) = table.get("list")
-    {
-        faults.add(&node.place, "must not have slots");
-    }
-    let body_page = plan.pager.as_ref().is_some_and(Pager::is_in_body);
-    if body_page && !matches!(plan.body, Some(BodyPlan::Json(_))) {
-        table.fault("has pages in a body, and no JSON body");
-    }
 }
 
 fn each_value(table: &Table<'_>, site: RequestSite, faults: &Faults) -> Option<EachValue> {

@@ -1,9 +1,12 @@
-//! Checks that a POST looks as if it only reads.
+//! Checks of whole requests: that a POST looks as if it only reads, and that names exist.
 
+use super::super::name::Name;
 use super::super::plan::{BodyNode, BodyPlan, RequestPlan};
 use super::super::slot::{Piece, Template};
 use super::super::tree::Faults;
 use super::table::Table;
+use crate::connector::pages::Pager;
+use crate::connector::path::Wanted;
 
 /// Last segments of paths whose POST is known to read.
 const READS: [&str; 16] = [
@@ -65,5 +68,27 @@ fn begins_mutation(node: &BodyNode) -> bool {
         BodyNode::List(items) => items.iter().any(begins_mutation),
         BodyNode::Each(item) => begins_mutation(item),
         BodyNode::Object(members) => members.iter().any(|(_, node)| begins_mutation(node)),
+    }
+}
+
+/// A name of `for` must exist, and a list has the same path for everybody.
+pub(super) fn check_names(table: &Table<'_>, plan: &RequestPlan, faults: &Faults) {
+    let each = plan.each.as_ref().map(|each| each.name.as_str());
+    for slot in plan.slots() {
+        if let Name::For(name) = &slot.name
+            && each != Some(name.as_str())
+        {
+            table.fault(format!("has {{{{for.{name}}}}}, and no for with that name"));
+        }
+    }
+    let is_name = |wanted: &Wanted| !matches!(wanted, Wanted::Text(_));
+    if plan.list.list.wanted().any(is_name)
+        && let Some(node) = table.get("list")
+    {
+        faults.add(&node.place, "must not have slots");
+    }
+    let body_page = plan.pager.as_ref().is_some_and(Pager::is_in_body);
+    if body_page && !matches!(plan.body, Some(BodyPlan::Json(_))) {
+        table.fault("has pages in a body, and no JSON body");
     }
 }
