@@ -59,63 +59,40 @@ fn file(path: &str) -> Result<File<Vec<u8>>, String> {
     read().map_err(|error| format!("{path} cannot be read: {error}"))
 }
 
-pub(super) fn secret_file(path: &str) -> Result<File<SharedSecret>, String> {
-    let File {
-        path,
-        mode,
-        hash,
-        content,
-    } = file(path)?;
-    let content = Zeroizing::new(content);
-    if content.len() < 32 {
-        return Err(format!(
-            "{path} must hold at least 32 random bytes, the same for all replicas"
-        ));
+impl<T> File<T> {
+    /// The same file with other content, or a fault with its path.
+    fn parsed<U>(self, parse: impl FnOnce(T) -> Result<U, String>) -> Result<File<U>, String> {
+        let content = parse(self.content);
+        let content = content.map_err(|error| format!("{} {error}", self.path))?;
+        Ok(File {
+            path: self.path,
+            mode: self.mode,
+            hash: self.hash,
+            content,
+        })
     }
-    let secret = blake3::derive_key("contactd 2026 redis key secret file", &content);
-    Ok(File {
-        path,
-        mode,
-        hash,
-        content: SharedSecret::new(secret),
+}
+
+pub(super) fn secret_file(path: &str) -> Result<File<SharedSecret>, String> {
+    file(path)?.parsed(|content| {
+        let content = Zeroizing::new(content);
+        if content.len() < 32 {
+            return Err("must hold at least 32 random bytes, the same for all replicas".to_owned());
+        }
+        let secret = blake3::derive_key("contactd 2026 redis key secret file", &content);
+        Ok(SharedSecret::new(secret))
     })
 }
 
 pub(super) fn ca_file(path: &str) -> Result<File<CaCertificates>, String> {
-    let File {
-        path,
-        mode,
-        hash,
-        content,
-    } = file(path)?;
-    match CaCertificates::parse(content) {
-        Ok(content) => Ok(File {
-            path,
-            mode,
-            hash,
-            content,
-        }),
-        Err(error) => Err(format!("{path} {error}")),
-    }
+    file(path)?.parsed(|content| CaCertificates::parse(content).map_err(|error| error.to_string()))
 }
 
 pub(super) fn key_file(path: &str) -> Result<File<cache::KeyRing>, String> {
-    let File {
-        path,
-        mode,
-        hash,
-        content,
-    } = file(path)?;
-    let content = Zeroizing::new(content);
-    match cache::KeyRing::parse(&content) {
-        Ok(content) => Ok(File {
-            path,
-            mode,
-            hash,
-            content,
-        }),
-        Err(error) => Err(format!("{path} {error}")),
-    }
+    file(path)?.parsed(|content| {
+        let content = Zeroizing::new(content);
+        cache::KeyRing::parse(&content).map_err(|error| error.to_string())
+    })
 }
 
 /// The longest secret that is read, in bytes.
@@ -123,42 +100,17 @@ const LONGEST_SECRET: usize = 8 * 1024;
 
 /// A secret as text, without white space around it.
 pub(super) fn secret_text(path: &str) -> Result<File<SecretString>, String> {
-    let File {
-        path,
-        mode,
-        hash,
-        content,
-    } = file(path)?;
-    let content = Zeroizing::new(content);
-    let text = std::str::from_utf8(&content).ok().map(str::trim);
-    match text.filter(|text| (1..=LONGEST_SECRET).contains(&text.len())) {
-        Some(text) => Ok(File {
-            content: SecretString::from(text),
-            path,
-            mode,
-            hash,
-        }),
-        None => Err(format!(
-            "{path} must hold one secret, a text of at most 8 KiB"
-        )),
-    }
+    file(path)?.parsed(|content| {
+        let content = Zeroizing::new(content);
+        let text = std::str::from_utf8(&content).ok().map(str::trim);
+        text.filter(|text| (1..=LONGEST_SECRET).contains(&text.len()))
+            .map(SecretString::from)
+            .ok_or_else(|| "must hold one secret, a text of at most 8 KiB".to_owned())
+    })
 }
 
 /// A connector file.
 pub(super) fn spec_file(path: &str) -> Result<File<String>, String> {
-    let File {
-        path,
-        mode,
-        hash,
-        content,
-    } = file(path)?;
-    match String::from_utf8(content) {
-        Ok(content) => Ok(File {
-            path,
-            mode,
-            hash,
-            content,
-        }),
-        Err(_) => Err(format!("{path} is not text in UTF-8")),
-    }
+    file(path)?
+        .parsed(|content| String::from_utf8(content).map_err(|_| "is not text in UTF-8".to_owned()))
 }

@@ -137,15 +137,15 @@ impl Platform {
                 )
             }
         };
+        let fields = inputs.asked_info.iter();
+        let fields = fields.filter_map(|name| Some((name.as_str(), user.info.get(name)?)));
+        let settings = inputs.asked_settings.iter();
+        let settings = settings.filter_map(|name| Some((name.as_str(), user.settings.get(name)?)));
         CrmPlace {
             connector: &self.config.name,
             base_url,
             host,
-            info: inputs
-                .asked_info
-                .iter()
-                .filter_map(|name| Some((name.as_str(), user.info.get(name)?)))
-                .collect(),
+            asked: fields.chain(settings).collect(),
         }
     }
 

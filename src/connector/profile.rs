@@ -78,6 +78,8 @@ pub(crate) struct Inputs {
     pub(crate) required_info: Vec<String>,
     /// Fields that requests read, besides the credential: they decide who answers.
     pub(crate) asked_info: Vec<String>,
+    /// Settings that requests read, likewise.
+    pub(crate) asked_settings: Vec<String>,
     /// Whether requests read the host that the user names.
     pub(crate) host: bool,
     /// Whether nothing can be searched without that host.

@@ -269,6 +269,7 @@ fn reads_mail() -> Inputs {
         info: vec!["mail".to_owned()],
         required_info: Vec::new(),
         asked_info: Vec::new(),
+        asked_settings: Vec::new(),
         host: false,
         required_host: false,
         required_settings: Vec::new(),

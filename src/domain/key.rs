@@ -301,7 +301,7 @@ impl KeyMaker {
             parts.push(name.as_bytes());
             parts.push(value.as_ref().as_bytes());
         }
-        crm.push_info(&mut parts);
+        crm.push_asked(&mut parts);
         AuthTag(parts.finish())
     }
 
@@ -313,7 +313,7 @@ impl KeyMaker {
             for part in parts_of_it {
                 parts.push(part.as_bytes());
             }
-            crm.push_info(&mut parts);
+            crm.push_asked(&mut parts);
             IdentityTag::from_bits(parts.finish())
         };
         let account = who

@@ -5,7 +5,9 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use contactd::clock::{self, Stopwatch};
-use contactd::pb::v1::FindContactResponse;
+use contactd::config;
+use contactd::domain::json::to_struct;
+use contactd::pb::v1::{FindContactRequest, FindContactResponse};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tonic::Code;
@@ -59,37 +61,61 @@ fn is_their_tenant(seen: &Seen) -> bool {
     credential.strip_prefix("Bearer ") == tenant.strip_suffix(".example.com")
 }
 
+/// A look-up under this credential, for this tenant.
+fn of_tenant(auth: &str, tenant: &str) -> FindContactRequest {
+    let mut request = find().auth(auth).hostname(tenant);
+    let user = request.user.as_mut().unwrap();
+    let named = json!({"tenant": tenant});
+    user.settings = named.as_object().map(to_struct);
+    user.platform_additional_info = user.settings.clone();
+    request
+}
+
 #[tokio::test]
 async fn a_tenant_that_requests_name_is_a_part_of_the_credential_and_of_the_identity() {
-    let crm = FakeCrm::start(|seen| match seen.path.as_str() {
-        // Each tenant has a user of that id.
-        "/me" if is_their_tenant(seen) => Reply::json(json!({"id": 1})),
-        _ if !is_their_tenant(seen) => Reply::status(403),
-        _ if seen.param("tenant") == Some("acme.example.com") => people(ada(seen)),
-        _ => people(json!([])),
-    })
-    .await;
-    let search = PLAIN.replace("}}\" }", "}}\", tenant = \"{{host}}\" }");
-    let (daemon, _file) = daemon(
-        &crm,
-        &spec(
-            &search,
-            "[whoami]\nget = \"/me\"\nquery.tenant = \"{{host}}\"\nid = [\"id\"]",
-        ),
-    )
-    .await;
-    let ask = |auth: &str, host: &str| {
-        let request = find().auth(auth).hostname(host);
-        daemon.find(request)
-    };
-    let own = ask("Bearer acme", "acme.example.com").await.unwrap();
-    assert_eq!(names(&own), ["Ada"]);
-    let own = ask("Bearer mal", "mal.example.com").await.unwrap();
-    assert!(names(&own).is_empty());
-    let stolen = ask("Bearer mal", "acme.example.com").await;
-    assert_eq!(stolen.unwrap_err().code(), Code::PermissionDenied);
-    let without = daemon.find(find().auth("Bearer acme")).await.unwrap_err();
-    assert_eq!(details(&without).fields, ["user.hostname"]);
+    for (name, field) in [
+        ("host", "user.hostname"),
+        ("info.tenant", "user.platform_additional_info"),
+        ("setting.tenant", "user.settings"),
+    ] {
+        let crm = FakeCrm::start(|seen| match seen.path.as_str() {
+            // Each tenant has a user of that id.
+            "/me" if is_their_tenant(seen) => Reply::json(json!({"id": 1})),
+            _ if !is_their_tenant(seen) => Reply::status(403),
+            _ if seen.param("tenant") == Some("acme.example.com") => people(ada(seen)),
+            _ => people(json!([])),
+        })
+        .await;
+        let search = PLAIN.replace("}}\" }", &format!("}}}}\", tenant = \"{{{{{name}}}}}\" }}"));
+        let whoami = "[whoami]\nget = \"/me\"\nid = [\"id\"]\n";
+        let said = format!("{whoami}query.tenant = \"{{{{{name}}}}}\"\n");
+        let (daemon, _file) = daemon(&crm, &spec(&search, &said)).await;
+        let ask = |auth, tenant| daemon.find(of_tenant(auth, tenant));
+        let own = ask("Bearer acme", "acme.example.com").await.unwrap();
+        assert_eq!(names(&own), ["Ada"], "{name}");
+        let own = ask("Bearer mal", "mal.example.com").await.unwrap();
+        assert!(names(&own).is_empty(), "{name}");
+        let stolen = ask("Bearer mal", "acme.example.com").await;
+        assert_eq!(stolen.unwrap_err().code(), Code::PermissionDenied, "{name}");
+        let without = daemon.find(find().auth("Bearer acme")).await.unwrap_err();
+        assert_eq!(details(&without).fields, [field]);
+        let faults = faults_of(&spec(&search, whoami));
+        assert!(
+            faults.contains(&format!("does not say {name} ")),
+            "{faults}"
+        );
+    }
+}
+
+/// The faults of settings with this file.
+fn faults_of(spec: &str) -> String {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(spec.as_bytes()).unwrap();
+    let toml = format!(
+        "[connectors.example]\nkind = \"file\"\nspec = \"{}\"\nbase_url = \"http://127.0.0.1:9\"\n",
+        file.path().display()
+    );
+    format!("{:?}", config::read(&toml, []).unwrap_err())
 }
 
 #[tokio::test]
@@ -169,8 +195,7 @@ async fn replies_that_prove_nothing_are_not_nobody() {
         let mut request = find();
         let lists = (0..17).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         let settings = json!({"lists": lists});
-        request.user.as_mut().unwrap().settings =
-            settings.as_object().map(contactd::domain::json::to_struct);
+        request.user.as_mut().unwrap().settings = settings.as_object().map(to_struct);
         let response = daemon.find(request).await.unwrap();
         assert!(is_unproven(&response), "{what}: {response:?}");
     }

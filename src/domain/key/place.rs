@@ -46,14 +46,14 @@ pub struct CrmPlace<'a> {
     pub base_url: Cow<'a, str>,
     /// The host that the user names; empty if it does not decide.
     pub host: &'a str,
-    /// Fields of `platform_additional_info` that requests read: they may name a tenant.
-    pub info: Vec<(&'a str, &'a Value)>,
+    /// Settings, and fields of `platform_additional_info`, that requests read: they may name a tenant.
+    pub asked: Vec<(&'a str, &'a Value)>,
 }
 
 impl CrmPlace<'_> {
-    /// Adds the fields, if there are any.
-    pub(super) fn push_info(&self, parts: &mut HashParts) {
-        for (name, value) in &self.info {
+    /// Adds what requests read, if they read anything.
+    pub(super) fn push_asked(&self, parts: &mut HashParts) {
+        for (name, value) in &self.asked {
             parts.push(name.as_bytes());
             parts.push(&value.encode_to_vec());
         }

@@ -208,7 +208,7 @@ fn place(base_url: &str) -> CrmPlace<'_> {
         connector: "clio",
         base_url: base_url.into(),
         host: "",
-        info: Vec::new(),
+        asked: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a file reads of a user. It becomes part of the key of stored answers.
 
 use super::super::name::Name;
-use super::super::plan::{DetailsSource, Plan, ValueField};
+use super::super::plan::{DetailsSource, Plan, RequestPlan, ValueField};
 use super::super::slot::{Slot, settings_of};
 use super::details_slots;
 use crate::connector::base::{BaseForm, BasePiece};
@@ -18,6 +18,7 @@ pub(super) fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inp
         names.add_slot(slot);
         names.add_asked(slot);
     }
+    sent_slots(plan).for_each(|slot| names.add_asked_setting(slot));
     // Without its values a search would make no request, and nobody would seem to be there.
     let searched = searches
         .clone()
@@ -60,6 +61,18 @@ pub(super) fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inp
     names.sorted()
 }
 
+/// The slots of all requests, without those of a `for`'s values, which choose among fields and name no tenant.
+fn sent_slots(plan: &Plan) -> impl Iterator<Item = &Slot> {
+    let searches = plan.searches.iter().map(|search| &search.request);
+    let details = plan.details.iter().filter_map(|part| match &part.source {
+        DetailsSource::Request(list) => Some(&list.request),
+        DetailsSource::Fixed(_) => None,
+    });
+    let whoami = plan.whoami.iter().map(|whoami| &whoami.request);
+    let requests = searches.chain(details).chain(whoami);
+    requests.flat_map(RequestPlan::sent_slots)
+}
+
 /// What the searches and details say to the CRM and `whoami` does not: then its reply is not about
 /// the same tenant. Empty if there is no `whoami`.
 pub(super) fn unsaid_by_whoami(plan: &Plan, inputs: &Inputs) -> Vec<String> {
@@ -69,12 +82,16 @@ pub(super) fn unsaid_by_whoami(plan: &Plan, inputs: &Inputs) -> Vec<String> {
     let mut said = InputNames::default();
     for slot in whoami.request.slots() {
         said.add_asked(slot);
+        said.add_asked_setting(slot);
     }
     let fields = inputs.asked_info.iter();
     let fields = fields.filter(|name| !said.asked_info.contains(name));
+    let settings = inputs.asked_settings.iter();
+    let settings = settings.filter(|name| !said.asked_settings.contains(name));
     let host = (inputs.host && !said.host).then(|| "host".to_owned());
     host.into_iter()
         .chain(fields.map(|name| format!("info.{name}")))
+        .chain(settings.map(|name| format!("setting.{name}")))
         .collect()
 }
 
@@ -87,12 +104,19 @@ pub(super) struct InputNames {
     required_settings: Vec<String>,
     /// What requests read, besides the credential.
     pub(super) asked_info: Vec<String>,
+    asked_settings: Vec<String>,
     /// Whether they read the host.
     pub(super) host: bool,
     required_host: bool,
 }
 
 impl InputNames {
+    fn add_asked_setting(&mut self, slot: &Slot) {
+        if let Name::Setting(name) = &slot.name {
+            self.asked_settings.push(name.clone());
+        }
+    }
+
     fn add_asked(&mut self, slot: &Slot) {
         match &slot.name {
             Name::Info(name, _) => self.asked_info.push(name.clone()),
@@ -124,6 +148,7 @@ impl InputNames {
             settings: each_once(self.settings),
             info: each_once(self.info),
             asked_info: each_once(self.asked_info),
+            asked_settings: each_once(self.asked_settings),
             host: self.host,
             required_host: self.required_host,
             required_info: each_once(self.required_info),
