@@ -42,7 +42,8 @@ pub(crate) enum BaseError {
     NoInfo(String),
     /// The pieces do not make an address.
     #[error(
-        "must make an https:// address without port, user and query; another address of the CRM goes into base_url of the settings"
+        "must make an https:// address without port, user and query; another address of the CRM goes \
+         into base_url of the settings"
     )]
     NoAddress,
     /// The host is not allowed.

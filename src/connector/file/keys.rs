@@ -8,7 +8,8 @@ pub(super) const FILE: &[Key] = &[
     ("name", "The CRM's name, for people."),
     (
         "spellings",
-        "The spellings that are searched, in their order: e164, digits, national, local, local_digits, international, formats, or a pattern with #.",
+        "The spellings that are searched, in their order: e164, digits, national, local, \
+         local_digits, international, formats, or a pattern with #.",
     ),
     (
         "stop",
@@ -132,7 +133,8 @@ pub(super) const REQUEST: &[Key] = &[
     ("form", "A form as body."),
     (
         "language",
-        "The query language of texts with slots: soql, coql, suiteql, odata, dataverse, sosl, lucene, quoted, freshdesk, plain, servicenow.",
+        "The query language of texts with slots: soql, coql, suiteql, odata, dataverse, sosl, lucene, \
+         quoted, freshdesk, plain, servicenow.",
     ),
     (
         "list",

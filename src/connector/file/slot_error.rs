@@ -18,7 +18,8 @@ pub(super) enum SlotError {
     #[error("{{{{{0}}}}}: {1}")]
     Path(String, PathError),
     #[error(
-        "\"{0}\" is no spelling: they are e164, digits, national, local, local_digits, international, and a pattern in quotation marks"
+        "\"{0}\" is no spelling: they are e164, digits, national, local, local_digits, \
+         international, and a pattern in quotation marks"
     )]
     Spelling(String),
     #[error("a slot has at most four filters")]

@@ -10,8 +10,8 @@ use super::super::keys;
 use super::super::name::{Name, Site};
 use super::super::slot::{Piece, Slot, Template};
 use super::super::tree::{Entry, Faults, Node};
+use super::connection::is_own;
 use super::crm::keys_of;
-use super::request::OWN_HEADERS;
 use super::table::{Table, parsed, template};
 use crate::connector::base::fixed_address;
 use crate::connector::credential::{CredentialForm, CredentialPiece, HeaderForm};
@@ -63,9 +63,8 @@ pub(super) fn auth(
     };
     let header = |entry: &Entry| {
         let name = HeaderName::from_bytes(entry.key.as_bytes());
-        let is_own =
-            |name: &HeaderName| *name != AUTHORIZATION && OWN_HEADERS.contains(&name.as_str());
-        let Some(name) = name.ok().filter(|name| !is_own(name)) else {
+        let may_be = |name: &HeaderName| *name == AUTHORIZATION || !is_own(name.as_str());
+        let Some(name) = name.ok().filter(may_be) else {
             faults.add(&entry.place, "is not a header that a credential may be in");
             return None;
         };

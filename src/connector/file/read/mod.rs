@@ -14,6 +14,7 @@ use crate::domain::Spelling;
 
 mod auth;
 mod checks;
+mod connection;
 mod crm;
 mod errors;
 mod inputs;
@@ -195,7 +196,10 @@ fn about(file: &Table<'_>) -> About {
 fn spellings(file: &Table<'_>, _: &Faults) -> Vec<Spelling> {
     let parse = |text: &str| {
         Spelling::parse(text).ok_or_else(|| {
-            format!("\"{text}\" is no spelling: they are e164, digits, national, local, local_digits, international, formats, and patterns with #")
+            format!(
+                "\"{text}\" is no spelling: they are e164, digits, national, local, local_digits, \
+                 international, formats, and patterns with #"
+            )
         })
     };
     let spellings = file.list_of("spellings", parse);

@@ -13,6 +13,7 @@ use super::super::slot::{Slot, Template};
 use super::super::slot_error::SlotError;
 use super::super::tree::{Entry, Faults, Node, NodeValue};
 use super::checks::{check_names, check_post};
+use super::connection::is_own;
 use super::paging::pager;
 use super::table::{Table, parsed, path, template, text};
 use crate::connector::path::Path;
@@ -21,24 +22,6 @@ use crate::connector::success::{ListForm, ListShape};
 
 /// The most requests before another one.
 const MOST_BEFORE: usize = 3;
-
-/// Headers that belong to the connection, the body or the credential.
-pub(super) const OWN_HEADERS: [&str; 14] = [
-    "authorization",
-    "host",
-    "cookie",
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "upgrade",
-    "proxy-authorization",
-    "accept-encoding",
-];
 
 /// Where a request stands, which decides the names in its slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,7 +245,7 @@ impl Reader<'_> {
 
     fn header(&self, entry: &Entry) -> Option<(HeaderName, Template)> {
         let name = HeaderName::from_bytes(entry.key.as_bytes()).ok();
-        let name = name.filter(|name| !OWN_HEADERS.contains(&name.as_str()));
+        let name = name.filter(|name| !is_own(name.as_str()));
         let Some(name) = name else {
             let message = "is not a header that a file may set: a credential belongs into [auth]";
             self.faults.add(&entry.place, message);
@@ -353,7 +336,8 @@ impl Reader<'_> {
             .language
             .is_some_and(|language| template.has_quoted_slot(language.outer_quote()))
         {
-            let message = "has a slot inside quotation marks; remove them, the slot becomes a complete literal with its own";
+            let message = "has a slot inside quotation marks; remove them, the slot becomes a complete \
+                 literal with its own";
             self.faults.add(&node.place, message);
         }
         Some(template)

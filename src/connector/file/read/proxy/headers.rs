@@ -6,26 +6,10 @@ use http::header::HeaderName;
 use super::super::super::proxy::template::ProxyTemplate;
 use super::super::super::proxy::variables::Variable;
 use super::super::super::tree::{Entry, Node, NodeValue};
+use super::super::connection::is_of_connection;
 use super::super::table::Table;
 use super::ProxyFile;
 use crate::connector::path::Path;
-
-/// Headers of the connection. They are the HTTP client's, whatever the configuration says.
-const CONNECTION: [&str; 13] = [
-    "host",
-    "content-length",
-    "content-encoding",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "upgrade",
-    "proxy-authorization",
-    "accept-encoding",
-    "expect",
-    "user-agent",
-];
 
 /// The default headers and those of the operation, in their order.
 pub(super) fn headers<'n>(file: &ProxyFile<'n>) -> Vec<(HeaderName, &'n Entry)> {
@@ -48,7 +32,7 @@ pub(super) fn headers<'n>(file: &ProxyFile<'n>) -> Vec<(HeaderName, &'n Entry)> 
 }
 
 pub(super) fn is_connection_header(name: &HeaderName) -> bool {
-    CONNECTION.contains(&name.as_str())
+    is_of_connection(name.as_str()) || matches!(name.as_str(), "expect" | "user-agent")
 }
 
 fn is_scalar(node: &Node) -> bool {

@@ -7,9 +7,9 @@ use super::super::keys;
 use super::super::plan::{About, NumberUse, Plan, RequestPlan, SearchRequest};
 use super::super::proxy::ProxyRequest;
 use super::super::tree::{Entry, Faults, Node, NodeValue};
+use super::connection::is_own;
 use super::crm::{self, CrmSection};
 use super::paging::pager;
-use super::request::OWN_HEADERS;
 use super::table::Table;
 use super::{FileConnector, InputNames, Parts, Secrets, details, whoami};
 use crate::budget::{Quota, Quotas, Scope};
@@ -197,7 +197,7 @@ impl ProxyFile<'_> {
             let name = entry.key.to_ascii_lowercase();
             let is_text =
                 matches!(&entry.node.value, NodeValue::Text(text) if !text.contains("{{"));
-            is_text && !OWN_HEADERS.contains(&name.as_str())
+            is_text && !is_own(&name)
         };
         entries.iter().filter(is_fixed).cloned().collect()
     }

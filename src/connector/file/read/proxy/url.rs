@@ -116,7 +116,8 @@ fn base_form(template: &ProxyTemplate, source: Source<'_>) -> Option<BaseForm> {
     if let Some(address) = template.literal() {
         if fixed_address(address).is_err() {
             return source.fault(
-                "must be an https address with a host name, without port, user and query; another one belongs into the setting base_url",
+                "must be an https address with a host name, without port, user and \
+                 query; another one belongs into the setting base_url",
             );
         }
         return Some(BaseForm::Pieces(vec![BasePiece::Text(address.to_owned())]));
