@@ -90,7 +90,15 @@ fn connector_of(kind: Option<&str>, section: &mut Section<'_>) -> Option<Arc<dyn
     let file = section.required("spec", "the path of a connector file", spec_file)?;
     let secrets = secrets(section, spec, &file.content);
     match read_spec(spec, &file.content, Secrets::Given(&secrets)) {
-        Ok(connector) => Some(connector as Arc<dyn Connector>),
+        Ok(connector) => {
+            if !connector.sheet().has_search() {
+                section.warn(
+                    "spec",
+                    "has no operations.findContact with a responseMapping: nobody is ever found",
+                );
+            }
+            Some(connector as Arc<dyn Connector>)
+        }
         Err(faults) => report(section, ("spec", &file.to_string()), faults, &file.content),
     }
 }

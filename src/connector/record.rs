@@ -35,6 +35,16 @@ impl<T> Default for List<T> {
 }
 
 impl<T> List<T> {
+    /// The same list with these items.
+    pub(super) fn with<U>(self, items: Vec<U>) -> List<U> {
+        List {
+            items,
+            complete: self.complete,
+            full_page: self.full_page,
+            unasked: self.unasked,
+        }
+    }
+
     /// Converts each item, and lets other tasks run in between.
     pub(super) async fn read<U>(self, read: impl Fn(&T) -> U) -> List<U> {
         let (mut items, mut share) = (Vec::with_capacity(self.items.len()), CpuShare::begin());
@@ -86,6 +96,8 @@ pub(crate) struct Enrichment {
     pub(crate) info: Map<String, Value>,
     /// False if a part is missing.
     pub(crate) complete: bool,
+    /// Whether a request for fewer contacts may bring what is missing.
+    pub(crate) was_too_much: bool,
 }
 
 impl Default for Enrichment {
@@ -93,6 +105,7 @@ impl Default for Enrichment {
         Self {
             info: Map::new(),
             complete: true,
+            was_too_much: false,
         }
     }
 }
@@ -109,6 +122,7 @@ impl Enrichment {
         match choices {
             Ok(choices) => {
                 self.complete &= choices.complete;
+                self.was_too_much |= !choices.complete;
                 if !choices.items.is_empty() {
                     self.info
                         .insert(field.to_owned(), Value::Array(choices.items));
@@ -120,6 +134,7 @@ impl Enrichment {
                     tracing::warn!(field, %error, suppressed, "a part of the contact could not be loaded");
                 });
                 self.complete = false;
+                self.was_too_much |= refusals::is_about_size(&error);
             }
         }
     }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::compare::Differences;
 use super::expect::Expectations;
+use super::phones::phone_paths;
 use super::recording::read_recordings;
 use super::replay::Replay;
-use super::run::{OtherEnd, Trial, TrialError};
+use super::run::{LookUp, OtherEnd, Trial, TrialError};
 use super::subject::Subject;
 
 /// The file that makes a directory a case.
@@ -19,6 +20,18 @@ const EXPECT: &str = "expect.toml";
 pub(crate) struct CaseReport {
     pub(crate) directory: PathBuf,
     pub(crate) outcome: Outcome,
+    pub(crate) phones: PhonesSeen,
+}
+
+/// Which phone fields the records of a case have.
+#[derive(Default)]
+pub(crate) struct PhonesSeen {
+    /// The connector's name.
+    pub(crate) connector: String,
+    /// Whether there were records.
+    pub(crate) has_records: bool,
+    /// The paths of its phone fields, and whether a recording has a value there.
+    pub(crate) paths: Vec<(String, bool)>,
 }
 
 /// What became of a case.
@@ -59,13 +72,18 @@ pub(crate) fn case_directories(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// Runs a case with a connector, or with that of the case's directory: a file beside it, or else
 /// the built-in one of that name.
 pub(crate) async fn run_case(directory: &Path, connector: Option<&str>) -> CaseReport {
+    let mut phones = PhonesSeen::default();
     let outcome = match Case::open(directory, connector).await {
-        Ok(case) => case.run().await,
+        Ok(case) => {
+            phones = case.phones(directory);
+            case.run(&mut phones.has_records).await
+        }
         Err(why) => Err(why),
     };
     CaseReport {
         directory: directory.to_owned(),
         outcome: outcome.unwrap_or_else(Outcome::Broken),
+        phones,
     }
 }
 
@@ -102,11 +120,28 @@ impl Case {
         })
     }
 
-    async fn run(self) -> Result<Outcome, String> {
+    fn phones(&self, directory: &Path) -> PhonesSeen {
+        let recordings = read_recordings(directory).unwrap_or_default();
+        let replies = recordings.iter();
+        let replies =
+            replies.filter_map(|recording| serde_json::from_str(&recording.reply.body).ok());
+        let replies: Vec<_> = replies.collect();
+        let subject = self.trial.subject();
+        PhonesSeen {
+            connector: subject.name.clone(),
+            has_records: false,
+            paths: phone_paths(&subject.reached(), &replies),
+        }
+    }
+
+    async fn run(self, has_records: &mut bool) -> Result<Outcome, String> {
         let mut failures = Vec::new();
         for expected in &self.expected.look_up {
             let differences = match self.trial.look_up(&expected.number).await {
-                Ok(came) => expected.compare(&came),
+                Ok(came) => {
+                    *has_records |= came.has_records();
+                    expected.compare(&came)
+                }
                 Err(TrialError::Caller(refusal)) => expected.compare_refusal(&refusal),
                 Err(error) => return Err(error.to_string()),
             };
@@ -116,6 +151,7 @@ impl Case {
         for expected in &self.expected.batch {
             let came = self.trial.look_up_many(&expected.numbers).await;
             let came = came.map_err(|error| error.to_string())?;
+            *has_records |= came.iter().any(LookUp::has_records);
             let what = format!("batch of {} numbers", expected.numbers.len());
             failures.extend(self.failure(&what, expected.compare(&came)));
         }

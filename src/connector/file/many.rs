@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use super::FileConnector;
 use super::fill::Scope;
@@ -15,7 +15,8 @@ use super::search::is_refused;
 use crate::connector::cpu_share::CpuShare;
 use crate::connector::group::GroupResult;
 use crate::connector::record::{List, Record};
-use crate::connector::{CrmSession, NumberSearch, refusals};
+use crate::connector::refusals::{self, TOO_MUCH, is_about_size};
+use crate::connector::{CrmSession, NumberSearch};
 use crate::domain::error::BadReply;
 use crate::domain::{LookupError, Variants};
 
@@ -30,12 +31,13 @@ impl FileConnector {
             .iter()
             .map(|_| GroupResult::Found(List::default()))
             .collect();
-        let (now, if_empty): (Vec<_>, Vec<_>) = self
-            .plan
-            .searches
-            .iter()
-            .partition(|plan| !plan.only_if_empty);
-        let found = try_join_all(now.into_iter().map(|plan| self.many(crm, plan, searches)));
+        let (now, if_empty): (Vec<_>, Vec<_>) =
+            self.chosen(crm).partition(|plan| !plan.only_if_empty);
+        if now.is_empty() {
+            // Whoever is asked for alone learns that nobody is asked.
+            return Ok(searches.iter().map(|_| GroupResult::Alone).collect());
+        }
+        let found = crm.all(now.into_iter().map(|plan| self.many(crm, plan, searches)));
         for of_plan in found.await? {
             for (so_far, more) in results.iter_mut().zip(of_plan) {
                 so_far.add(more);
@@ -133,26 +135,14 @@ impl FileConnector {
             let scope = plan.request.in_round(&scope, round.as_ref());
             self.read(crm, plan, &scope, is_left_out).await
         });
-        Ok(super::search::joined(try_join_all(lists).await?))
+        // A failure here may be about the size of the group, so it is not yet that of the find.
+        let lists: Result<Vec<_>, LookupError> = join_all(lists).await.into_iter().collect();
+        Ok(super::search::joined(lists?))
     }
 }
 
 /// Refusals after which the rest of a group is searched one by one.
 const MOST_REFUSED: usize = 4;
-
-/// That a request was not made because it is too large.
-const TOO_MUCH: LookupError = LookupError::CrmBadReply(BadReply::TooLarge);
-
-/// Whether a smaller group may be answered: the statuses of a request that is too large, or of one
-/// bad value among many.
-fn is_about_size(error: &LookupError) -> bool {
-    match error {
-        LookupError::CrmBadReply(BadReply::Status(status)) => {
-            matches!(status, 400 | 413 | 414 | 422)
-        }
-        error => *error == TOO_MUCH,
-    }
-}
 
 /// The halves of a range; none of a single number.
 fn halves(range: Range<usize>) -> Vec<Range<usize>> {

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::fill::{Scope, scalar};
 use super::plan::{BeforeRequest, EachValue, RequestPlan};
+use super::search::joined;
 use crate::connector::CrmSession;
 use crate::connector::Event;
 use crate::connector::calls::Calls;
-use crate::connector::exchange::CrmReply;
 use crate::connector::path::{NoNames, Path};
 use crate::connector::record::List;
 use crate::connector::success::{SHAPE, is_failure};
@@ -87,30 +87,45 @@ impl RequestPlan {
         calls: Calls<'_>,
         scope: &Scope<'_>,
     ) -> Result<List<Value>, LookupError> {
-        let mut taken = Vec::new();
+        let (mut pages, mut complete) = (vec![Vec::new()], true);
         for before in &self.before {
+            // Only the last one may have several pages.
+            let earlier = pages.pop().unwrap_or_default();
             let so_far = Scope {
-                before: &taken,
+                before: &earlier,
                 ..*scope
             };
-            match before.run(calls, &so_far).await? {
-                Taken::Values(more) => taken.extend(more),
-                Taken::Nothing => return Ok(List::default()),
-                Taken::Partial => {
-                    return Ok(List {
-                        complete: false,
-                        ..List::default()
-                    });
-                }
-                Taken::Unasked => return Ok(unasked()),
+            let taken = before.run(calls, &so_far).await?;
+            if taken.items.is_empty() {
+                return Ok(taken.with(Vec::new()));
             }
+            complete &= taken.complete;
+            let items = taken.items.into_iter();
+            pages = items
+                .map(|page| earlier.iter().cloned().chain(page).collect())
+                .collect();
         }
-        let scope = Scope {
-            before: &taken,
-            ..*scope
-        };
-        let Some(request) = self.render(&scope) else {
-            calls.show(|| self.not_asked(&scope));
+        let mut lists = Vec::with_capacity(pages.len());
+        for page in &pages {
+            let scope = Scope {
+                before: page,
+                ..*scope
+            };
+            lists.push(self.list_with(calls, &scope).await?);
+        }
+        let mut list = joined(lists);
+        list.complete &= complete;
+        Ok(list)
+    }
+
+    /// The list of one round, with the values of one page of the request before.
+    async fn list_with(
+        &self,
+        calls: Calls<'_>,
+        scope: &Scope<'_>,
+    ) -> Result<List<Value>, LookupError> {
+        let Some(request) = self.render(scope) else {
+            calls.show(|| self.not_asked(scope));
             return Ok(unasked());
         };
         calls.list(request, &self.list, self.pager.as_ref()).await
@@ -132,46 +147,51 @@ impl RequestPlan {
 }
 
 /// A list that nobody was asked for.
-fn unasked() -> List<Value> {
+pub(super) fn unasked<T>() -> List<T> {
     List {
         unasked: true,
         ..List::default()
     }
 }
 
-/// What a request before another one brought.
-enum Taken {
-    Values(Vec<(String, Value)>),
-    /// There are no values, so the main request has nothing to ask.
-    Nothing,
-    /// The CRM could not answer.
-    Partial,
-    /// A slot is empty, so the request was not made.
-    Unasked,
-}
+/// What one page of a request before another one brought, by name.
+type Taken = Vec<(String, Value)>;
 
 impl BeforeRequest {
-    /// The values that it takes from its reply.
-    async fn run(&self, calls: Calls<'_>, scope: &Scope<'_>) -> Result<Taken, LookupError> {
+    /// The values that it takes from each page of its reply. Without any there is nothing to ask.
+    async fn run(&self, calls: Calls<'_>, scope: &Scope<'_>) -> Result<List<Taken>, LookupError> {
         let Some(request) = self.request.render(scope) else {
             calls.show(|| self.request.not_asked(scope));
-            return Ok(Taken::Unasked);
+            return Ok(unasked());
         };
-        let body = match calls.reply(request).await? {
-            CrmReply::Json { body, .. } if is_failure(&body) => return Err(SHAPE),
-            CrmReply::Json { body, .. } => body,
-            CrmReply::Nobody => return Ok(Taken::Nothing),
-            CrmReply::Partial => return Ok(Taken::Partial),
+        let mut pages = Vec::new();
+        let take = |body: &mut Value| {
+            let taken = self.taken(body)?;
+            let entries = taken.iter().filter_map(|(_, values)| values.as_array());
+            let entries = entries.map(Vec::len).max().unwrap_or(0);
+            if taken.len() == self.take.len() {
+                pages.push(taken);
+            }
+            Ok(entries)
         };
+        let pager = self.request.pager.as_ref();
+        let list = calls.pages(request, pager, take).await?;
+        Ok(list.with(pages))
+    }
+
+    /// The values of one page, those that there are.
+    fn taken(&self, body: &Value) -> Result<Taken, LookupError> {
+        if is_failure(body) {
+            return Err(SHAPE);
+        }
         let mut taken = Vec::with_capacity(self.take.len());
         for (name, path) in &self.take {
-            let value = taken_value(&body, path)?;
-            if value.is_null() {
-                return Ok(Taken::Nothing);
+            let value = taken_value(body, path)?;
+            if !value.is_null() {
+                taken.push((name.clone(), value));
             }
-            taken.push((name.clone(), value));
         }
-        Ok(Taken::Values(taken))
+        Ok(taken)
     }
 }
 

@@ -73,7 +73,7 @@ fn form(key: &str) -> Value {
         }
         "first" | "rate_limit" => json!({"type": "integer"}),
         "spellings" | "built_from" | "scopes" | "unverified" | "gaps" | "hosts" => texts,
-        "searches" | "phones" | "where_present" | "where_absent" => text_or_texts,
+        "searches" | "auth_header" | "phones" | "where_present" | "where_absent" => text_or_texts,
         "about" | "crm" | "request" | "auth" | "whoami" | "quota" => of(key),
         "search" => json!({"anyOf": [
             {"type": "array", "items": one("search")}, one("quota_of_kind")]}),
@@ -85,7 +85,7 @@ fn form(key: &str) -> Value {
         "pages" => json!({"anyOf": [one("pages"), {"const": false}]}),
         "batch" => json!({"anyOf": [{"type": "integer", "minimum": 1}, one("batch")]}),
         "query" | "headers" | "form" | "body" | "for" | "take" | "choice" | "drop" | "info"
-        | "header" | "where" | "where_not" => json!({"type": "object"}),
+        | "header" | "if_among" | "where" | "where_not" => json!({"type": "object"}),
         "choices" => json!({"type": "array", "items": {"type": "object"}}),
         "only_if_empty" | "optional" | "exact" | "number" | "not_json" => {
             json!({"type": "boolean"})

@@ -14,7 +14,6 @@ use crate::domain::Spelling;
 impl FileConnector {
     /// What the connector is and what it costs.
     pub(super) fn cost_sheet(&self) -> Sheet {
-        let about = &self.plan.about;
         let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
         let searches = self
             .plan
@@ -28,12 +27,7 @@ impl FileConnector {
             notes: vec!["once for each new credential".to_owned()],
         });
         Sheet {
-            name: about.name.clone(),
-            searches: about.searches.clone(),
-            built_from: about.built_from.clone(),
-            scopes: about.scopes.clone(),
-            unverified: about.unverified.clone(),
-            gaps: about.gaps.clone(),
+            about: self.plan.about.clone(),
             requests: searches.chain(details).chain(whoami).collect(),
             one: self.cost_of_one(),
             many: self.cost_of_many(),
@@ -93,6 +87,10 @@ impl FileConnector {
                 notes.push(note.to_owned());
             }
         }
+        let chosen = plan.if_among.iter();
+        notes.extend(chosen.map(|(setting, word)| {
+            format!("only if the setting {setting} has \"{word}\", or nothing")
+        }));
         RequestSheet {
             purpose: "search".to_owned(),
             title: plan.request.title(),
@@ -198,12 +196,19 @@ impl DetailsList {
 impl RequestPlan {
     /// Calls of one run: each value of its `for`, its pages, and the requests before.
     fn calls(&self) -> Calls {
-        let pages = Calls {
+        let before = self.before.iter().map(|before| before.request.pages());
+        // The last one alone may have several pages, and the request is made for each.
+        let pages_before = before.clone().last().unwrap_or(Calls::just(1));
+        let before = before.fold(Calls::default(), Calls::plus);
+        let own = self.pages().times(pages_before);
+        own.plus(before).times(self.values())
+    }
+
+    fn pages(&self) -> Calls {
+        Calls {
             least: 1,
             most: if self.pager.is_some() { PAGES } else { 1 },
-        };
-        let before = Calls::just(count(self.before.len()));
-        pages.plus(before).times(self.values())
+        }
     }
 
     /// Calls of one run if every list has one page.

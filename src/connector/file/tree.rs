@@ -1,18 +1,18 @@
 //! A connector file as a tree whose every value knows its place, and the faults found in it.
 //!
-//! The file is TOML, or the JSON of App Connect. A fault names its place, so that a person finds it:
-//! the path of the key, and in TOML the line and the column.
+//! The file is TOML, or the JSON of App Connect (`json_tree`). A fault names its place, so that a
+//! person finds it: the path of the key, the line and the column.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
-use serde_json::{Number, Value};
+use serde_json::Number;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The largest connector file, in bytes.
-const MAX_FILE: usize = 64 * 1024;
+pub(super) const MAX_FILE: usize = 64 * 1024;
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub(super) struct Place {
     /// The keys that lead to it, such as `search[0].query.q`.
     pub(super) path: String,
     /// The bytes of the file, if they are known.
-    span: Option<Range<usize>>,
+    pub(super) span: Option<Range<usize>>,
 }
 
 impl Node {
@@ -101,9 +101,22 @@ impl Faults {
 }
 
 impl Fault {
-    fn new(message: impl Into<String>) -> Self {
+    /// A fault of the whole file.
+    pub(crate) fn of_file(message: impl Into<String>) -> Self {
         Self {
             place: Place::default(),
+            message: message.into(),
+        }
+    }
+
+    /// A fault of the syntax.
+    pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+        let place = Place {
+            path: String::new(),
+            span: Some(span),
+        };
+        Self {
+            place,
             message: message.into(),
         }
     }
@@ -168,9 +181,6 @@ impl fmt::Display for Fault {
 /// # Errors
 /// Every fault of the syntax.
 pub(super) fn of_toml(source: &str) -> Result<Node, Vec<Fault>> {
-    if source.len() > MAX_FILE {
-        return Err(vec![Fault::new(TOO_LARGE)]);
-    }
     let (table, errors) = DeTable::parse_recoverable(source);
     if errors.is_empty() {
         let whole = Place {
@@ -187,21 +197,6 @@ pub(super) fn of_toml(source: &str) -> Result<Node, Vec<Fault>> {
         message: error.message().to_owned(),
     };
     Err(errors.into_iter().map(fault).collect())
-}
-
-const TOO_LARGE: &str = "is larger than 64 KiB";
-
-/// Takes JSON over. Its places have paths only.
-///
-/// # Errors
-/// One fault if it is no JSON.
-pub(super) fn of_json(source: &str) -> Result<Node, Vec<Fault>> {
-    if source.len() > MAX_FILE {
-        return Err(vec![Fault::new(TOO_LARGE)]);
-    }
-    let value: Value = serde_json::from_str(source)
-        .map_err(|error| vec![Fault::new(format!("is not JSON: {error}"))])?;
-    Ok(json_node(String::new(), &value))
 }
 
 fn table_node(place: Place, table: &DeTable<'_>) -> Node {
@@ -253,38 +248,7 @@ fn toml_node(path: String, value: &Spanned<DeValue<'_>>) -> Node {
     Node { place, value }
 }
 
-fn json_node(path: String, value: &Value) -> Node {
-    let value = match value {
-        Value::Null => NodeValue::Null,
-        Value::Bool(on) => NodeValue::Bool(*on),
-        Value::Number(number) => NodeValue::Number(number.clone()),
-        Value::String(text) => NodeValue::Text(text.clone()),
-        Value::Array(items) => {
-            let item = |(n, item)| json_node(format!("{path}[{n}]"), item);
-            NodeValue::List(items.iter().enumerate().map(item).collect())
-        }
-        Value::Object(members) => {
-            let entry = |(key, value): (&String, &Value)| json_entry(&path, key, value);
-            NodeValue::Table(members.iter().map(entry).collect())
-        }
-    };
-    let place = Place { path, span: None };
-    Node { place, value }
-}
-
-fn json_entry(path: &str, key: &str, value: &Value) -> Entry {
-    let path = below(path, key);
-    Entry {
-        key: key.to_owned(),
-        place: Place {
-            path: path.clone(),
-            span: None,
-        },
-        node: json_node(path, value),
-    }
-}
-
-fn below(path: &str, key: &str) -> String {
+pub(super) fn below(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_owned()
     } else {

@@ -87,8 +87,13 @@ pub(super) fn check_names(table: &Table<'_>, plan: &RequestPlan, faults: &Faults
     {
         faults.add(&node.place, "must not have slots");
     }
+}
+
+/// A page in a body needs a body.
+pub(super) fn check_pages(table: &Table<'_>, plan: &RequestPlan, faults: &Faults) {
     let body_page = plan.pager.as_ref().is_some_and(Pager::is_in_body);
     if body_page && !matches!(plan.body, Some(BodyPlan::Json(_))) {
-        table.fault("has pages in a body, and no JSON body");
+        let place = table.get("pages").map_or(table.place, |node| &node.place);
+        faults.add(place, "has pages in a body, and no JSON body");
     }
 }

@@ -37,6 +37,8 @@ pub(super) fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inp
             .flatten()
             .for_each(|path| names.add_path(path));
         search.record.slots().for_each(|slot| names.add_slot(slot));
+        let chosen = search.if_among.iter();
+        names.settings.extend(chosen.map(|(name, _)| name.clone()));
     }
     for details in &plan.details {
         names.settings.extend(details.if_setting.clone());

@@ -3,13 +3,15 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::json_tree::of_json;
 use super::name::Name;
-use super::plan::{About, DetailsRequest, DetailsSource, Plan, SearchRequest, WhoAmIRequest};
+use super::plan::{DetailsRequest, DetailsSource, Plan, SearchRequest, WhoAmIRequest};
 use super::slot::Slot;
-use super::tree::{Entry, Fault, Faults, Node, NodeValue, of_json, of_toml};
+use super::tree::{Entry, Fault, Faults, MAX_FILE, Node, NodeValue, of_toml};
 use super::{FileConnector, keys};
 use crate::connector::path::Path;
 use crate::connector::request::{Method, ReadByPost};
+use crate::connector::sheet::About;
 use crate::domain::Spelling;
 
 mod auth;
@@ -66,6 +68,12 @@ pub(crate) fn read_spec(
     source: &str,
     secrets: Secrets<'_>,
 ) -> Result<Arc<FileConnector>, Vec<Fault>> {
+    if source.len() > MAX_FILE {
+        return Err(vec![Fault::of_file("is larger than 64 KiB")]);
+    }
+    if let Some(fault) = other_language(kind, source) {
+        return Err(vec![fault]);
+    }
     let faults = Faults::default();
     let connector = match kind {
         SpecKind::File => connector(&of_toml(source)?, secrets, &faults),
@@ -75,6 +83,24 @@ pub(crate) fn read_spec(
         Some(connector) => Ok(Arc::new(connector)),
         None => Err(faults.sorted()),
     }
+}
+
+/// That the file is written in the language of the other kind.
+fn other_language(kind: SpecKind, source: &str) -> Option<Fault> {
+    let is_json = source.trim_start().starts_with('{');
+    let message = match (kind, is_json) {
+        (SpecKind::File, true) => {
+            "is JSON, and a connector file is TOML: App Connect's proxyConfig has kind = \"proxy\" in the \
+             settings, and a name that ends in .json"
+        }
+        (SpecKind::Proxy, false) if serde_json::from_str::<serde_json::Value>(source).is_err() => {
+            "is not JSON, and App Connect's proxyConfig is: a connector file in TOML has kind = \"file\" in the \
+             settings, and a name that ends in .toml"
+        }
+        _ => return None,
+    };
+    let first = source.len() - source.trim_start().len();
+    Some(Fault::at(first..first + 1, message))
 }
 
 /// The names of the secrets that a file uses. None if it has faults.
@@ -186,6 +212,7 @@ fn about(file: &Table<'_>) -> About {
     About {
         name,
         searches: lines("searches").join(" "),
+        auth_header: lines("auth_header").join(" "),
         built_from: lines("built_from"),
         scopes: lines("scopes"),
         unverified: lines("unverified"),

@@ -46,10 +46,22 @@ pub(super) fn search(
         record,
         only_if_empty: table.switch("only_if_empty"),
         optional: table.switch("optional").then(|| format!("search {n}")),
+        if_among: table
+            .get("if_among")
+            .and_then(|node| if_among(node, faults)),
         is_exact: table.switch("exact"),
         batch,
         depends,
     })
+}
+
+/// A setting, and the word that it must have.
+fn if_among(node: &Node, faults: &Faults) -> Option<(String, String)> {
+    let [entry] = Table::open(node, faults)?.entries() else {
+        faults.add(&node.place, "takes one setting and one word");
+        return None;
+    };
+    Some((entry.key.clone(), text(&entry.node, faults)?.to_owned()))
 }
 
 fn batch(node: &Node, faults: &Faults) -> Option<BatchLimits> {

@@ -12,7 +12,7 @@ use super::super::run::MOST_EACH;
 use super::super::slot::{Slot, Template};
 use super::super::slot_error::SlotError;
 use super::super::tree::{Entry, Faults, Node, NodeValue};
-use super::checks::{check_names, check_post};
+use super::checks::{check_names, check_pages, check_post};
 use super::connection::is_own;
 use super::paging::pager;
 use super::table::{Table, parsed, path, template, text};
@@ -86,6 +86,7 @@ pub(super) fn request(
     };
     check_post(table, &plan, faults);
     check_names(table, &plan, faults);
+    check_pages(table, &plan, faults);
     Some(plan)
 }
 
@@ -126,17 +127,22 @@ fn before(
         faults.add(table.place, format!("before {message}"));
     }
     let (mut requests, mut names) = (Vec::new(), Vec::new());
-    for node in nodes {
+    let last = nodes.len().saturating_sub(1);
+    for (n, node) in nodes.into_iter().enumerate() {
         let Some(table) = Table::new(node, &[keys::REQUEST, keys::BEFORE], faults) else {
             continue;
         };
-        for key in ["for", "before", "pages"] {
+        for key in ["for", "before", "list", "shape"] {
             if let Some(node) = table.get(key) {
                 faults.add(
                     &node.place,
                     "is not possible in a request before another one",
                 );
             }
+        }
+        if let Some(node) = table.get("pages").filter(|_| n < last) {
+            let message = "is only possible in the last of several requests before another one";
+            faults.add(&node.place, message);
         }
         let take = take(&table, faults);
         let earlier = names.clone();
@@ -185,11 +191,12 @@ fn request_before(
         body: reader.body(table),
         language: reader.language,
         list: ListForm::objects(&[]),
-        pager: None,
+        pager: table.get("pages").and_then(|node| pager(node, faults)),
         each: None,
         before: Vec::new(),
     };
     check_post(table, &plan, faults);
+    check_pages(table, &plan, faults);
     Some(plan)
 }
 
