@@ -136,7 +136,7 @@ fn refused(error: &TrialError, sheet: &Sheet) -> Failure {
     }
     let hosts = sheet.hosts.join(", ");
     misused(format!(
-        "{error}: --hostname says which of these it is: {hosts}"
+        "{error}; name it with --hostname; this connector calls {hosts}"
     ))
 }
 

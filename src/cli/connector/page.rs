@@ -66,6 +66,9 @@ fn settings(kind: &str, sheet: &Sheet) -> String {
     } else {
         lines.push(format!("kind = \"{kind}\""));
     }
+    lines.push(
+        "region = \"US\"   # the country in which numbers without a plus were typed".to_owned(),
+    );
     lines.extend(hosts(sheet));
     for secret in &sheet.secrets {
         lines.push(format!(
@@ -76,8 +79,7 @@ fn settings(kind: &str, sheet: &Sheet) -> String {
     lines.extend(quota.map(|line| format!("# quota.{line}")));
     let lines = lines.join("\n");
     let words = format!(
-        "A look-up names this section by `user.platform = \"{name}\"`. The lines after `#` are the defaults. \
-         `region = \"US\"` says in which country numbers without a plus were typed."
+        "A look-up names this section by `user.platform = \"{name}\"`. The lines after `#` are the defaults."
     );
     format!(
         "\n## Settings\n\n```toml\n{lines}\n```\n\n{}",

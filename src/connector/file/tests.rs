@@ -1,5 +1,5 @@
-//! What must hold for every embedded file: no value leaves its place in a request, and no reply does
-//! harm.
+//! What must hold for every embedded file: no value leaves its place in a request, no reply does
+//! harm, and everything that it reads of a user separates stored answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::trace::Span;
 use crate::urgency::Urgency;
 
+mod inputs;
 mod replies;
 mod requests;
 
@@ -55,8 +56,8 @@ impl FileConnector {
     }
 }
 
-/// A session at an address with a path, whatever the file says.
-fn session(kind: &str, connector: &Arc<FileConnector>) -> CrmSession {
+/// The connector at an address with a path, whatever the file says.
+fn platform(connector: &Arc<FileConnector>) -> Platform {
     let config = ConnectorConfig {
         name: "file".to_owned(),
         connector: Arc::clone(connector) as Arc<dyn Connector>,
@@ -85,7 +86,11 @@ fn session(kind: &str, connector: &Arc<FileConnector>) -> CrmSession {
         &metrics,
         &config,
     );
-    let platform = Platform::new(config, client, KeyMaker::new([7; 16]));
+    Platform::new(config, client, KeyMaker::new([7; 16]))
+}
+
+fn session(kind: &str, connector: &Arc<FileConnector>) -> CrmSession {
+    let platform = platform(connector);
     let inputs = &platform.profile().inputs;
     // A credential may be made of info; its values are not what is tried here.
     let info = filled_info(kind, &inputs.info, "x");

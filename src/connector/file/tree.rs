@@ -69,6 +69,8 @@ impl Node {
 pub(crate) struct Fault {
     place: Place,
     message: String,
+    /// The key that a misspelt one stands for.
+    meant: Option<&'static str>,
 }
 
 /// The faults of a file, in the order in which they were found.
@@ -78,9 +80,20 @@ pub(super) struct Faults(RefCell<Vec<Fault>>);
 impl Faults {
     /// Adds a fault, unless it was found before.
     pub(super) fn add(&self, place: &Place, message: impl Into<String>) {
+        self.add_meant(place, message, None);
+    }
+
+    /// Adds a fault of a key that may stand for another one.
+    pub(super) fn add_meant(
+        &self,
+        place: &Place,
+        message: impl Into<String>,
+        meant: Option<&'static str>,
+    ) {
         let fault = Fault {
             place: place.clone(),
             message: message.into(),
+            meant,
         };
         let mut faults = self.0.borrow_mut();
         if !faults.contains(&fault) {
@@ -92,9 +105,11 @@ impl Faults {
         self.0.borrow().is_empty()
     }
 
-    /// The faults in the order of the file.
+    /// The faults in the order of the file. What a table lacks because of another fault is none.
     pub(super) fn sorted(self) -> Vec<Fault> {
-        let mut faults = self.0.into_inner();
+        let all = self.0.into_inner();
+        let is_own = |fault: &&Fault| !all.iter().any(|other| fault.follows_from(other));
+        let mut faults: Vec<Fault> = all.iter().filter(is_own).cloned().collect();
         faults.sort_by_key(|fault| fault.place.span.as_ref().map_or(0, |span| span.start));
         faults
     }
@@ -106,6 +121,7 @@ impl Fault {
         Self {
             place: Place::default(),
             message: message.into(),
+            meant: None,
         }
     }
 
@@ -118,7 +134,23 @@ impl Fault {
         Self {
             place,
             message: message.into(),
+            meant: None,
         }
+    }
+
+    /// Whether a table "needs" a key only because the key is misspelt, or its value is faulty.
+    fn follows_from(&self, other: &Self) -> bool {
+        let Some(needs) = self.message.strip_prefix("needs ") else {
+            return false;
+        };
+        let below = other.place.path.strip_prefix(&self.place.path);
+        let Some(below) = below.filter(|below| !below.is_empty()) else {
+            return false;
+        };
+        let is_key = |c: char| c.is_alphanumeric() || c == '_';
+        let key = below.trim_start_matches('.').split(|c| !is_key(c)).next();
+        let mut words = needs.split(|c| !is_key(c)).filter(|word| !word.is_empty());
+        words.any(|word| Some(word) == key || Some(word) == other.meant)
     }
 
     /// The keys that lead to the place; empty for the whole file.
@@ -195,6 +227,7 @@ pub(super) fn of_toml(source: &str) -> Result<Node, Vec<Fault>> {
             span: error.span(),
         },
         message: error.message().to_owned(),
+        meant: None,
     };
     Err(errors.into_iter().map(fault).collect())
 }

@@ -111,10 +111,15 @@ pub(crate) fn secret_names(kind: SpecKind, source: &str) -> Vec<String> {
 
 fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileConnector> {
     let file = Table::new(root, &[keys::FILE], faults)?;
-    match file.count("format") {
-        Some(1) => {}
-        Some(_) => file.fault("format must be 1: a newer file needs a newer contactd"),
-        None => file.fault("needs format = 1"),
+    match (file.count("format"), file.get("format")) {
+        (Some(1), _) => {}
+        (Some(_), Some(node)) => {
+            faults.add(
+                &node.place,
+                "must be 1: a newer file needs a newer contactd",
+            );
+        }
+        _ => file.fault("needs format = 1"),
     }
     let crm_table = file.table("crm", &[keys::CRM]);
     let crm_headers = crm_table.as_ref().and_then(|table| table.get("headers"));

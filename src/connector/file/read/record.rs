@@ -37,7 +37,7 @@ pub(super) fn search(
     }
     let batch = table.get("batch").and_then(|node| batch(node, faults));
     if batch.is_some() && (depends > NumberUse::Lists || phones.is_none()) {
-        table.fault("has batch, which needs phones, and numbers.VIEW or texts instead of number.VIEW and text");
+        table.fault("needs phones, and numbers.VIEW or texts instead of number.VIEW and text, for its batch");
     }
     Some(SearchRequest {
         request,
@@ -246,16 +246,11 @@ fn details_list(table: &Table<'_>, crm_headers: &[Entry], faults: &Faults) -> Op
         }
         (None, _, None) => None,
     };
-    let per_answer = table.text("per").is_some_and(|per| {
-        if per != "answer" {
-            table.fault("per can only be \"answer\"");
-        }
-        per == "answer"
-    });
+    let per_answer = table.word("per", &[("answer", ())]).is_some();
     let is_about_record = |slot: &&super::super::slot::Slot| {
         matches!(slot.name, Name::Record(_) | Name::Records(_)) || slot.name.is_number()
     };
-    if !per_answer && !request.slots().iter().any(is_about_record) {
+    if !table.has("per") && !request.slots().iter().any(is_about_record) {
         table.fault("names no record; per = \"answer\" gives all contacts the same choices");
     }
     Some(DetailsList {

@@ -20,17 +20,20 @@ impl<'n> Table<'n> {
     /// A table that may only have these keys.
     pub(super) fn new(node: &'n Node, keys: &[&[Key]], faults: &'n Faults) -> Option<Self> {
         let table = Self::open(node, faults)?;
-        let names: Vec<&str> = keys
+        let names: Vec<&'static str> = keys
             .iter()
             .flat_map(|keys| keys.iter().map(|key| key.0))
             .collect();
         for entry in table.entries {
             if !names.contains(&entry.key.as_str()) {
-                let known = names.join(", ");
-                faults.add(
-                    &entry.place,
-                    format!("is not a key of this table; they are {known}"),
-                );
+                let close = |name: &&&str| is_close(name, &entry.key) && !table.has(name);
+                let meant = names.iter().find(close).copied();
+                let hint = match meant {
+                    Some(name) => format!("did you mean {name}?"),
+                    None => format!("they are {}", names.join(", ")),
+                };
+                let message = format!("is not a key of this table; {hint}");
+                faults.add_meant(&entry.place, message, meant);
             }
         }
         Some(table)
@@ -175,6 +178,35 @@ impl<'n> Table<'n> {
     pub(super) fn path(&self, key: &str) -> Option<Path> {
         path(self.get(key)?, self.faults)
     }
+}
+
+/// Whether one word may be a slip of the other.
+fn is_close(one: &str, other: &str) -> bool {
+    let letters = |word: &str| {
+        let mut letters = word.as_bytes().to_vec();
+        letters.sort_unstable();
+        letters
+    };
+    if letters(one) == letters(other) {
+        return true;
+    }
+    let shorter = one.len().min(other.len());
+    let slips = if shorter <= 4 { 1 } else { 2 };
+    edits(one.as_bytes(), other.as_bytes()) <= slips
+}
+
+/// How many letters have to be added, removed or replaced.
+fn edits(one: &[u8], other: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (n, letter) in one.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], n + 1);
+        for (m, found) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != found);
+            diagonal = row[m + 1];
+            row[m + 1] = replaced.min(row[m].min(diagonal) + 1);
+        }
+    }
+    row[other.len()]
 }
 
 pub(super) fn text<'n>(node: &'n Node, faults: &Faults) -> Option<&'n str> {
