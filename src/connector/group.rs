@@ -35,10 +35,16 @@ pub(crate) enum GroupResult {
     Alone,
 }
 
+/// A number and its spellings.
+type Asked = (E164, Variants);
+
+/// What a member of a search gets.
+type ForOne = Result<GroupResult, LookupError>;
+
 /// The open groups of one connector.
 #[derive(Default)]
 pub(super) struct Groups {
-    searches: OpenGroups<(E164, Variants), Result<GroupResult, LookupError>>,
+    searches: OpenGroups<Asked, ForOne>,
     details: OpenGroups<Vec<Contact>, Vec<Enrichment>>,
 }
 
@@ -263,8 +269,8 @@ async fn lead(
     crm: &CrmSession,
     plan: &SearchPlan<'_>,
     own: NumberSearch<'_>,
-    members: Vec<Member<(E164, Variants), Result<GroupResult, LookupError>>>,
-) -> Result<GroupResult, LookupError> {
+    members: Vec<Member<Asked, ForOne>>,
+) -> ForOne {
     if members.is_empty() {
         return Ok(GroupResult::Alone);
     }
