@@ -72,6 +72,20 @@ impl<T> List<T> {
     }
 }
 
+/// Lists in their order as one.
+pub(super) fn joined<T>(lists: Vec<List<T>>) -> List<T> {
+    let mut all = List::default();
+    let mut unasked = !lists.is_empty();
+    for list in lists {
+        all.items.extend(list.items);
+        all.complete &= list.complete;
+        all.full_page |= list.full_page;
+        unasked &= list.unasked;
+    }
+    all.unasked = unasked;
+    all
+}
+
 /// One record of a search.
 #[derive(Clone)]
 pub(crate) struct Record {

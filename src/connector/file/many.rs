@@ -14,7 +14,7 @@ use super::run::scope_of;
 use super::search::is_refused;
 use crate::connector::cpu_share::CpuShare;
 use crate::connector::group::GroupResult;
-use crate::connector::record::{List, Record};
+use crate::connector::record::{List, Record, joined};
 use crate::connector::refusals::{self, TOO_MUCH, is_about_size};
 use crate::connector::{CrmSession, NumberSearch};
 use crate::domain::error::BadReply;
@@ -137,7 +137,7 @@ impl FileConnector {
         });
         // A failure here may be about the size of the group, so it is not yet that of the find.
         let lists: Result<Vec<_>, LookupError> = join_all(lists).await.into_iter().collect();
-        Ok(super::search::joined(lists?))
+        Ok(joined(lists?))
     }
 }
 

@@ -5,12 +5,11 @@ use serde_json::Value;
 
 use super::fill::{Scope, scalar};
 use super::plan::{BeforeRequest, EachValue, RequestPlan};
-use super::search::joined;
 use crate::connector::CrmSession;
 use crate::connector::Event;
 use crate::connector::calls::Calls;
 use crate::connector::path::{NoNames, Path};
-use crate::connector::record::List;
+use crate::connector::record::{List, joined};
 use crate::connector::success::{SHAPE, is_failure};
 use crate::domain::LookupError;
 

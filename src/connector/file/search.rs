@@ -8,7 +8,7 @@ use super::fill::Scope;
 use super::plan::{NumberUse, SearchRequest};
 use super::run::{MOST_EACH, scope_of, unasked};
 use crate::connector::path::Path;
-use crate::connector::record::{List, Record};
+use crate::connector::record::{List, Record, joined};
 use crate::connector::success::ListShape;
 use crate::connector::{CrmSession, NumberSearch, refusals};
 use crate::domain::error::BadReply;
@@ -220,18 +220,4 @@ impl SearchRequest {
         records.complete = false;
         Ok(())
     }
-}
-
-/// Lists in their order as one.
-pub(super) fn joined<T>(lists: Vec<List<T>>) -> List<T> {
-    let mut all = List::default();
-    let mut unasked = !lists.is_empty();
-    for list in lists {
-        all.items.extend(list.items);
-        all.complete &= list.complete;
-        all.full_page |= list.full_page;
-        unasked &= list.unasked;
-    }
-    all.unasked = unasked;
-    all
 }
