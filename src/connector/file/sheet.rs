@@ -198,7 +198,7 @@ impl RequestPlan {
     fn calls(&self) -> Calls {
         let before = self.before.iter().map(|before| before.request.pages());
         // The last one alone may have several pages, and the request is made for each.
-        let pages_before = before.clone().last().unwrap_or(Calls::just(1));
+        let pages_before = before.clone().next_back().unwrap_or(Calls::just(1));
         let before = before.fold(Calls::default(), Calls::plus);
         let own = self.pages().times(pages_before);
         own.plus(before).times(self.values())
