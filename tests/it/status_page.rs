@@ -31,7 +31,11 @@ async fn status(daemon: &TestDaemon) -> Value {
 }
 
 /// The status as soon as it is as wanted: a sample is taken every two seconds.
-async fn status_when(daemon: &TestDaemon, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn status_when(
+    daemon: &TestDaemon,
+    what: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
     let waited = clock::timeout(Duration::from_secs(30), async {
         loop {
             let status = status(daemon).await;
