@@ -31,6 +31,9 @@ const SERVER: &str = "http://127.0.0.1:50051";
 /// How long to wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long to wait for a connection, and for its TLS handshake.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// How often a silent connection is tried. Otherwise a batch would wait for ever for a machine that
 /// is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -96,12 +99,16 @@ impl ClientArgs {
         let server = self.address()?;
         let endpoint = self.encrypted(&server)?;
         let channel = endpoint
-            .connect_timeout(Duration::from_secs(5))
+            .connect_timeout(self.connect_limit())
             .tcp_keepalive(Some(KEEPALIVE))
             .connect()
             .await;
         let channel = channel.map_err(|error| self.unreached(&server, &error))?;
         Ok(ContactServiceClient::new(channel))
+    }
+
+    fn connect_limit(&self) -> Duration {
+        self.timeout.unwrap_or(CONNECT).min(CONNECT)
     }
 
     fn address(&self) -> Result<Address, Failure> {
@@ -168,7 +175,7 @@ impl ClientArgs {
             }
             return Ok(server.endpoint());
         }
-        let mut tls = ClientTlsConfig::new();
+        let mut tls = ClientTlsConfig::new().timeout(self.connect_limit());
         tls = match self.ca_file() {
             Some(path) => tls.ca_certificate(authority(&path)?),
             None => tls.with_native_roots(),

@@ -282,6 +282,13 @@ async fn handshakes(pair: &Pair) -> u16 {
     port
 }
 
+/// A server that accepts connections and says nothing.
+async fn silence() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
 /// A server that says one line to everybody, as a mail server does.
 async fn greets() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -383,6 +390,7 @@ async fn a_side_that_encrypts_and_one_that_does_not_are_told_apart_and_so_is_a_m
         |scheme: &str, daemon: &TestDaemon| format!("{scheme}localhost:{}", daemon.grpc.port());
     let own = ca.file();
     let greeting = greets().await.to_string();
+    let (_open, silent) = silence().await;
     check(vec![
         case(
             &["--server", &at("http://", &tls)],
@@ -448,6 +456,23 @@ async fn a_side_that_encrypts_and_one_that_does_not_are_told_apart_and_so_is_a_m
             &["--server", &greeting],
             1,
             &["broke the connection", "grpc.listen"],
+        ),
+        case(
+            &[
+                "--server",
+                &format!("https://{silent}"),
+                "--ca-file",
+                &own,
+                "--timeout",
+                "300ms",
+            ],
+            1,
+            &["does not answer", "--server"],
+        ),
+        case(
+            &["--server", &silent, "--timeout", "300ms"],
+            1,
+            &["no answer within 300ms", "--timeout"],
         ),
     ])
     .await;

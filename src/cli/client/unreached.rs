@@ -11,6 +11,11 @@ use super::address::Address;
 use super::probe::{self, ClientFiles};
 use crate::cli::Failure;
 
+/// What tonic says if a TLS handshake takes too long, and hyper-util if a name cannot be resolved.
+/// The types of these errors are private; a test notices other words.
+const HANDSHAKE_TIMEOUT: &str = "TLS handshake timeout.";
+const NO_ADDRESS: &str = "dns error";
+
 /// What to do about a certificate that cannot be used.
 const INIT: &str = "`contactd tls init DIR` makes an authority and a certificate from it.";
 
@@ -32,13 +37,14 @@ impl Attempt<'_> {
         if let Some(error) = chain(error).find_map(tls_error) {
             return self.handshake(error);
         }
-        let io = chain(error).find_map(<dyn Error>::downcast_ref::<io::Error>);
-        let kind = io.map(io::Error::kind);
-        if chain(error).any(|error| error.to_string() == "dns error") {
+        let says = |words| chain(error).any(|error| error.to_string() == words);
+        if says(NO_ADDRESS) {
             let what = format!("the name {:?} has no address", self.server.host());
             return (what, Some("Check --server or CONTACTD_SERVER.".to_owned()));
         }
-        match kind {
+        let io = chain(error).find_map(<dyn Error>::downcast_ref::<io::Error>);
+        let late = says(HANDSHAKE_TIMEOUT).then_some(ErrorKind::TimedOut);
+        match late.or(io.map(io::Error::kind)) {
             Some(ErrorKind::ConnectionRefused) => {
                 let what = format!("no daemon at {}: nothing listens there", self.server);
                 (what, Some("Is `contactd serve` running?".to_owned()))
