@@ -29,44 +29,40 @@ impl Attempt<'_> {
     /// The failure, as what went wrong and what to do about it.
     pub(super) fn failure(&self, error: &(dyn Error + 'static)) -> Failure {
         let (what, advice) = self.words(error);
-        let advice: String = advice.map(|line| format!("\n  {line}")).unwrap_or_default();
-        Failure::Failed(anyhow::anyhow!("{what}{advice}"))
+        Failure::Failed(anyhow::anyhow!("{what}\n  {advice}"))
     }
 
-    fn words(&self, error: &(dyn Error + 'static)) -> (String, Option<String>) {
+    fn words(&self, error: &(dyn Error + 'static)) -> (String, String) {
         if let Some(error) = chain(error).find_map(tls_error) {
             return self.handshake(error);
         }
         let says = |words| chain(error).any(|error| error.to_string() == words);
         if says(NO_ADDRESS) {
             let what = format!("the name {:?} has no address", self.server.host());
-            return (what, Some("Check --server or CONTACTD_SERVER.".to_owned()));
+            return (what, "Check --server or CONTACTD_SERVER.".to_owned());
         }
         let io = chain(error).find_map(<dyn Error>::downcast_ref::<io::Error>);
         let late = says(HANDSHAKE_TIMEOUT).then_some(ErrorKind::TimedOut);
         match late.or(io.map(io::Error::kind)) {
             Some(ErrorKind::ConnectionRefused) => {
                 let what = format!("no daemon at {}: nothing listens there", self.server);
-                (what, Some("Is `contactd serve` running?".to_owned()))
+                (what, "Is `contactd serve` running?".to_owned())
             }
             Some(ErrorKind::TimedOut) => {
                 let what = format!("{} does not answer", self.server);
-                (
-                    what,
-                    Some("Check --server, and firewalls in between.".to_owned()),
-                )
+                (what, "Check --server, and firewalls in between.".to_owned())
             }
             _ => self.broken(error),
         }
     }
 
     /// The connection was there, and broke without a reason that TLS gives.
-    fn broken(&self, error: &(dyn Error + 'static)) -> (String, Option<String>) {
+    fn broken(&self, error: &(dyn Error + 'static)) -> (String, String) {
         let (server, authority) = (self.server, self.server.authority());
         let is_tls = probe::speaks_tls(server);
         if !server.is_encrypted() && is_tls == Some(true) {
             let what = format!("{server} expects TLS, and http:// sends plain text");
-            return (what, Some(self.write_https()));
+            return (what, self.write_https());
         }
         if server.is_encrypted() && is_tls == Some(false) {
             return self.no_tls();
@@ -85,7 +81,7 @@ impl Attempt<'_> {
         } else {
             format!("Is {authority} the address in the daemon's grpc.listen?")
         };
-        (what, Some(advice))
+        (what, advice)
     }
 
     fn write_https(&self) -> String {
@@ -99,14 +95,14 @@ impl Attempt<'_> {
         }
     }
 
-    fn no_tls(&self) -> (String, Option<String>) {
+    fn no_tls(&self) -> (String, String) {
         let (server, authority) = (self.server, self.server.authority());
         let what = format!("{server} did not complete the TLS handshake: it does not speak TLS");
         let advice = format!("If the daemon has no grpc.tls, write --server http://{authority}.");
-        (what, Some(advice))
+        (what, advice)
     }
 
-    fn handshake(&self, error: &rustls::Error) -> (String, Option<String>) {
+    fn handshake(&self, error: &rustls::Error) -> (String, String) {
         match error {
             rustls::Error::InvalidCertificate(error) => self.certificate(error),
             rustls::Error::AlertReceived(alert) => self.alert(*alert),
@@ -116,27 +112,27 @@ impl Attempt<'_> {
                     "{} did not complete the TLS handshake: {other}",
                     self.server
                 );
-                (what, Some(self.on_certificates()))
+                (what, self.on_certificates())
             }
         }
     }
 
     /// The daemon's certificate is not accepted here.
-    fn certificate(&self, error: &CertificateError) -> (String, Option<String>) {
+    fn certificate(&self, error: &CertificateError) -> (String, String) {
         let server = self.server;
         let untrusted = |why: &str| format!("the certificate of {server} is not trusted: {why}");
         match error {
             // Two authorities with one name differ only in their keys.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                (self.unknown_issuer(), Some(self.trust()))
+                (self.unknown_issuer(), self.trust())
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
                 untrusted("it has expired"),
-                Some("Give the daemon a new one (grpc.tls.cert).".to_owned()),
+                "Give the daemon a new one (grpc.tls.cert).".to_owned(),
             ),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
                 untrusted("it is not valid yet"),
-                Some("Check the clocks of both machines.".to_owned()),
+                "Check the clocks of both machines.".to_owned(),
             ),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 self.other_name(error)
@@ -144,11 +140,9 @@ impl Attempt<'_> {
             // The name in rustls-webpki, whose error rustls does not translate.
             CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => (
                 untrusted("it is an authority's own (CA:TRUE), such as `openssl req -x509` makes"),
-                Some(format!(
-                    "A server needs one that an authority issued: {INIT}"
-                )),
+                format!("A server needs one that an authority issued: {INIT}"),
             ),
-            other => (untrusted(&other.to_string()), Some(self.trust())),
+            other => (untrusted(&other.to_string()), self.trust()),
         }
     }
 
@@ -172,7 +166,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn other_name(&self, error: &CertificateError) -> (String, Option<String>) {
+    fn other_name(&self, error: &CertificateError) -> (String, String) {
         let presented = match error {
             CertificateError::NotValidForNameContext { presented, .. } => names(presented),
             _ => Vec::new(),
@@ -185,11 +179,11 @@ impl Attempt<'_> {
             let names = presented.join(", ");
             format!("It is for {names}: use one of these in --server, or issue one for {host:?}.")
         };
-        (what, Some(advice))
+        (what, advice)
     }
 
     /// The daemon does not accept this side's certificate, or misses one.
-    fn alert(&self, alert: AlertDescription) -> (String, Option<String>) {
+    fn alert(&self, alert: AlertDescription) -> (String, String) {
         let server = self.server;
         let refused = matches!(
             alert,
@@ -204,18 +198,18 @@ impl Attempt<'_> {
         let advice = "Give one with --cert-file and --key-file.".to_owned();
         if !refused {
             let what = format!("{server} did not complete the TLS handshake: {alert:?}");
-            return (what, Some(self.on_certificates()));
+            return (what, self.on_certificates());
         }
         let Some(file) = self.files.cert.map(Path::display) else {
             let what = format!("{server} requires a client certificate (grpc.tls.client_ca)");
-            return (what, Some(advice));
+            return (what, advice);
         };
         let why = match alert {
             AlertDescription::CertificateExpired => "it has expired, or is not valid yet",
             _ => "it does not come from an authority in grpc.tls.client_ca",
         };
         let what = format!("{server} does not accept the client certificate in {file}: {why}");
-        (what, Some(advice.replace("one", "another one")))
+        (what, advice.replace("one", "another one"))
     }
 
     /// What may be wrong if TLS gives no reason.
