@@ -168,15 +168,16 @@ impl Attempt<'_> {
 
     fn other_name(&self, error: &CertificateError) -> (String, String) {
         let presented = match error {
-            CertificateError::NotValidForNameContext { presented, .. } => names(presented),
-            _ => Vec::new(),
+            CertificateError::NotValidForNameContext { presented, .. } => presented.as_slice(),
+            _ => &[],
         };
         let host = self.server.host();
         let what = format!("the certificate of {} is not for {host:?}", self.server);
         let advice = if presented.is_empty() {
             format!("It has no subjectAltName. {INIT}")
         } else {
-            let names = presented.join(", ");
+            let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+            let names = names.join(", ");
             format!("It is for {names}: use one of these in --server, or issue one for {host:?}.")
         };
         (what, advice)
@@ -222,16 +223,10 @@ impl Attempt<'_> {
     }
 }
 
-/// `DnsName("a")` and `IpAddress(127.0.0.1)` without their kinds.
-fn names(presented: &[String]) -> Vec<&str> {
-    let bare = |name: &'_ String| -> Option<(usize, usize)> {
-        Some((name.find('(')? + 1, name.rfind(')')?))
-    };
-    presented
-        .iter()
-        .map(|name| bare(name).map_or(name.as_str(), |(from, to)| &name[from..to]))
-        .map(|name| name.trim_matches('"'))
-        .collect()
+/// `DnsName("a")` or `IpAddress(127.0.0.1)` without its kind.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').map_or(name, |(_, rest)| rest);
+    inner.trim_end_matches(')').trim_matches('"')
 }
 
 /// An error and its sources.
