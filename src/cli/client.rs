@@ -20,7 +20,7 @@ mod probe;
 mod refusal;
 mod unreached;
 
-use address::Address;
+use address::ServerAddress;
 use probe::ClientFiles;
 pub(super) use refusal::{explain, with_options};
 use unreached::Attempt;
@@ -111,14 +111,14 @@ impl ClientArgs {
         self.timeout.unwrap_or(CONNECT).min(CONNECT)
     }
 
-    fn address(&self) -> Result<Address, Failure> {
+    fn address(&self) -> Result<ServerAddress, Failure> {
         let variable = || variable("CONTACTD_SERVER")?.into_string().ok();
         let server = self.server.clone().or_else(variable);
         let has_certificates = self.ca_file().is_some() || self.cert_file().is_some();
-        Address::parse(server.as_deref().unwrap_or(SERVER), has_certificates)
+        ServerAddress::parse(server.as_deref().unwrap_or(SERVER), has_certificates)
     }
 
-    fn unreached(&self, server: &Address, error: &(dyn Error + 'static)) -> Failure {
+    fn unreached(&self, server: &ServerAddress, error: &(dyn Error + 'static)) -> Failure {
         let (ca, cert, key) = (self.ca_file(), self.cert_file(), self.key_file().ok());
         let files = ClientFiles {
             ca: ca.as_deref(),
@@ -165,7 +165,7 @@ impl ClientArgs {
 
     /// Adds TLS if the URL is https. Options that only TLS uses are refused without it; variables
     /// may be there for other daemons.
-    fn encrypted(&self, server: &Address) -> Result<Endpoint, Failure> {
+    fn encrypted(&self, server: &ServerAddress) -> Result<Endpoint, Failure> {
         if !server.is_encrypted() {
             if self.ca_file.is_some() || self.cert_file.is_some() {
                 return Err(Failure::Misused(format!(

@@ -10,9 +10,9 @@ const PORT: u16 = 50051;
 
 /// Where the daemon is, and whether the connection is encrypted.
 #[derive(Debug, Clone)]
-pub(super) struct Address(Uri);
+pub(super) struct ServerAddress(Uri);
 
-impl Address {
+impl ServerAddress {
     /// Parses a URL or `HOST[:PORT]`. Without a scheme, the connection is encrypted if
     /// `has_certificates`.
     ///
@@ -75,7 +75,7 @@ fn with_scheme(address: &str, has_certificates: bool) -> String {
     }
 }
 
-impl std::fmt::Display for Address {
+impl std::fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = self.0.scheme_str().unwrap_or_default();
         write!(f, "{scheme}://{}", self.authority())
@@ -87,7 +87,9 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str, has_certificates: bool) -> String {
-        Address::parse(text, has_certificates).unwrap().to_string()
+        ServerAddress::parse(text, has_certificates)
+            .unwrap()
+            .to_string()
     }
 
     #[test]
@@ -114,8 +116,11 @@ mod tests {
                 (plain.to_owned(), encrypted.to_owned())
             );
         }
-        assert_eq!(Address::parse("https://[::1]", true).unwrap().host(), "::1");
-        assert_eq!(Address::parse("https://a", true).unwrap().port(), 443);
+        assert_eq!(
+            ServerAddress::parse("https://[::1]", true).unwrap().host(),
+            "::1"
+        );
+        assert_eq!(ServerAddress::parse("https://a", true).unwrap().port(), 443);
     }
 
     #[test]
@@ -128,7 +133,7 @@ mod tests {
             "grpc://a:1",
             "http://a:b",
         ] {
-            let refused = Address::parse(text, false).unwrap_err().words();
+            let refused = ServerAddress::parse(text, false).unwrap_err().words();
             assert!(
                 refused.contains("--server") && refused.contains("http://"),
                 "{text:?}: {refused}"

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore};
 
-use super::address::Address;
+use super::address::ServerAddress;
 
 /// How long the message may wait for the answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ pub(super) struct ClientFiles<'a> {
 
 /// Sends the first message of a TLS handshake, and returns whether TLS comes back. `None` if
 /// nothing comes back.
-pub(super) fn speaks_tls(server: &Address) -> Option<bool> {
+pub(super) fn speaks_tls(server: &ServerAddress) -> Option<bool> {
     let nobody = ClientFiles {
         ca: None,
         cert: None,
@@ -51,7 +51,7 @@ pub(super) fn speaks_tls(server: &Address) -> Option<bool> {
 
 /// The alert with which the server ends a connection after the handshake, if it does. The
 /// connection that broke may have lost it.
-pub(super) fn alert(server: &Address, files: ClientFiles<'_>) -> Option<AlertDescription> {
+pub(super) fn alert(server: &ServerAddress, files: ClientFiles<'_>) -> Option<AlertDescription> {
     let mut tls = client(server, files, roots(files.ca)?)?;
     let mut stream = connect(server)?;
     let error = rustls::Stream::new(&mut tls, &mut stream)
@@ -68,7 +68,7 @@ pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn connect(server: &Address) -> Option<TcpStream> {
+fn connect(server: &ServerAddress) -> Option<TcpStream> {
     let mut addresses = (server.host(), server.port()).to_socket_addrs().ok()?;
     let stream = addresses.find_map(|address| TcpStream::connect_timeout(&address, LIMIT).ok())?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
@@ -76,7 +76,7 @@ fn connect(server: &Address) -> Option<TcpStream> {
 }
 
 fn client(
-    server: &Address,
+    server: &ServerAddress,
     files: ClientFiles<'_>,
     roots: RootCertStore,
 ) -> Option<ClientConnection> {

@@ -83,7 +83,7 @@ const REASONS: [(&str, Option<&str>, &str); 14] = [
 
 /// The details of a status.
 #[derive(Default)]
-struct Details {
+struct StatusDetails {
     reason: String,
     field: Option<String>,
     retry_after: Option<Duration>,
@@ -93,7 +93,7 @@ struct Details {
 
 /// The failure that a status of the daemon means.
 pub(in crate::cli) fn explain(status: &Status) -> Failure {
-    let details = Details::of(status);
+    let details = StatusDetails::of(status);
     let mut lines = match REASONS
         .iter()
         .find(|(reason, ..)| *reason == details.reason)
@@ -115,7 +115,7 @@ pub(in crate::cli) fn explain(status: &Status) -> Failure {
     }
 }
 
-impl Details {
+impl StatusDetails {
     fn of(status: &Status) -> Self {
         let mut read = Self::default();
         let rpc = rpc::Status::decode(status.details()).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::address::Address;
+use super::address::ServerAddress;
 use super::probe::{self, ClientFiles};
 use crate::cli::Failure;
 
@@ -21,7 +21,7 @@ const INIT: &str = "`contactd tls init DIR` makes an authority and a certificate
 
 /// A connection that was tried.
 pub(super) struct Attempt<'a> {
-    pub(super) server: &'a Address,
+    pub(super) server: &'a ServerAddress,
     pub(super) files: ClientFiles<'a>,
 }
 

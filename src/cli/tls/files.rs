@@ -9,12 +9,12 @@ use anyhow::{Context as _, anyhow};
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Readers {
+pub(super) enum Audience {
     Everybody,
     Owner,
 }
 
-impl Readers {
+impl Audience {
     fn mode(self) -> u32 {
         match self {
             Self::Everybody => 0o644,
@@ -27,7 +27,7 @@ impl Readers {
 pub(super) struct NewFile {
     pub(super) name: &'static str,
     pub(super) content: String,
-    pub(super) readers: Readers,
+    pub(super) audience: Audience,
 }
 
 /// Writes all files to a directory, and returns its absolute path.
@@ -59,7 +59,7 @@ fn create(path: &Path, file: &NewFile) -> io::Result<()> {
     options
         .write(true)
         .create_new(true)
-        .mode(file.readers.mode());
+        .mode(file.audience.mode());
     let written = options.open(path)?.write_all(file.content.as_bytes());
     if written.is_err() {
         let _ = fs::remove_file(path);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::files::{self, NewFile, Readers};
+use super::files::{self, Audience, NewFile};
 use super::issue::{Authority, Pair};
 use crate::clients::TokenHash;
 use crate::clock::{Clock as _, SystemClock};
@@ -134,7 +134,7 @@ fn pair([cert, key]: [&'static str; 2], pair: Pair) -> Vec<NewFile> {
     let certificate = NewFile {
         name: cert,
         content: pair.cert,
-        readers: Readers::Everybody,
+        audience: Audience::Everybody,
     };
     vec![certificate, secret(key, pair.key)]
 }
@@ -143,6 +143,6 @@ fn secret(name: &'static str, content: String) -> NewFile {
     NewFile {
         name,
         content,
-        readers: Readers::Owner,
+        audience: Audience::Owner,
     }
 }
