@@ -157,7 +157,11 @@ async fn tls_init_replaces_nothing_and_leaves_nothing_half_done() {
         fs::read_to_string(folder.path().join("token")).unwrap(),
         "mine"
     );
-    for wrong in [&["--client", "a b"][..], &["--days", "0"]] {
+    for wrong in [
+        &["--client", "a b"][..],
+        &["--days", "0"],
+        &["--name", "https://a"],
+    ] {
         assert_eq!(
             init(folder.path(), wrong).await.status.code(),
             Some(2),

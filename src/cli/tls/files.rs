@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Audience {
 /// A file to write.
 pub(super) struct NewFile {
     pub(super) name: &'static str,
-    pub(super) content: String,
+    pub(super) content: SecretString,
     pub(super) audience: Audience,
 }
 
@@ -60,7 +61,9 @@ fn create(path: &Path, file: &NewFile) -> io::Result<()> {
         .write(true)
         .create_new(true)
         .mode(file.audience.mode());
-    let written = options.open(path)?.write_all(file.content.as_bytes());
+    let written = options
+        .open(path)?
+        .write_all(file.content.expose_secret().as_bytes());
     if written.is_err() {
         let _ = fs::remove_file(path);
     }

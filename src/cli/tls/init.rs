@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::pki_types::ServerName;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::files::{self, Audience, NewFile};
 use super::issue::{Authority, Pair};
@@ -23,7 +25,8 @@ pub(super) struct InitArgs {
     #[arg(
         long = "name",
         value_name = "HOST",
-        default_values = ["localhost", "127.0.0.1", "::1"]
+        default_values = ["localhost", "127.0.0.1", "::1"],
+        value_parser = host
     )]
     names: Vec<String>,
     /// What the daemon's log calls the client.
@@ -35,6 +38,14 @@ pub(super) struct InitArgs {
     /// How many days the certificates are valid. The authority is valid for ten years.
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
+}
+
+/// A DNS name, also one such as `*.example.com`, or an address.
+fn host(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    ServerName::try_from(name)
+        .map(|_| text.to_owned())
+        .map_err(|_| "expected a DNS name or an IP address, without a port".to_owned())
 }
 
 /// A name that needs no escapes in TOML, a certificate or a shell.
@@ -58,8 +69,8 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<String> {
         let client = authority.client(&args.client, args.days)?;
         new.extend(pair(["client.pem", "client-key.pem"], client));
     }
-    let hash = TokenHash::of(token.as_bytes());
-    new.push(secret("token", format!("{token}\n")));
+    let hash = TokenHash::of(token.expose_secret().as_bytes());
+    new.push(secret("token", token));
     let directory = files::write(&args.directory, &new)?;
     Ok(args.settings(&directory, hash) + &args.client_variables(&directory)?)
 }
@@ -124,22 +135,22 @@ fn quoted(text: &str) -> String {
     }
 }
 
-fn token() -> anyhow::Result<String> {
+fn token() -> anyhow::Result<SecretString> {
     let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random bytes: {error}"))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+    Ok(URL_SAFE_NO_PAD.encode(bytes).into())
 }
 
 fn pair([cert, key]: [&'static str; 2], pair: Pair) -> Vec<NewFile> {
     let certificate = NewFile {
         name: cert,
-        content: pair.cert,
+        content: pair.cert.into(),
         audience: Audience::Everybody,
     };
     vec![certificate, secret(key, pair.key)]
 }
 
-fn secret(name: &'static str, content: String) -> NewFile {
+fn secret(name: &'static str, content: SecretString) -> NewFile {
     NewFile {
         name,
         content,

@@ -7,6 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
+use secrecy::SecretString;
 
 use crate::domain::Timestamp;
 
@@ -18,7 +19,7 @@ const AUTHORITY_DAYS: u32 = 3650;
 /// A certificate and its key in PEM format.
 pub(super) struct Pair {
     pub(super) cert: String,
-    pub(super) key: String,
+    pub(super) key: SecretString,
 }
 
 /// An authority that is made now and only signs.
@@ -42,7 +43,7 @@ impl Authority {
     pub(super) fn pair(&self) -> Pair {
         Pair {
             cert: self.issuer.pem(),
-            key: self.issuer.key().serialize_pem(),
+            key: self.issuer.key().serialize_pem().into(),
         }
     }
 
@@ -77,7 +78,7 @@ impl Authority {
         let cert = params.signed_by(&key, &self.issuer)?;
         Ok(Pair {
             cert: cert.pem(),
-            key: key.serialize_pem(),
+            key: key.serialize_pem().into(),
         })
     }
 }
