@@ -11,7 +11,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status, TimeoutExpired};
 
-use super::Failure;
+use super::{Failure, words};
 use crate::grpc::client::ContactServiceClient;
 use crate::pb::v1 as pb;
 
@@ -138,8 +138,9 @@ impl ClientArgs {
         let mut sources = std::iter::successors(Some(broken), |error| (*error).source());
         if sources.any(<dyn Error>::is::<TimeoutExpired>) {
             let limit = humantime::format_duration(self.timeout.unwrap_or(TIMEOUT));
-            let words = format!("no answer within {limit}\n  Wait longer with --timeout.");
-            return Failure::Failed(anyhow::anyhow!(words));
+            return Failure::Failed(anyhow!(
+                "no answer within {limit}\n  Wait longer with --timeout."
+            ));
         }
         match self.address() {
             Ok(server) => self.unreached(&server, broken),
@@ -285,12 +286,8 @@ fn file(option: Option<&PathBuf>, name: &str) -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).map_err(|error| {
-        let text = error.to_string();
-        // The system's number of the error says nothing more.
-        let why = text.split(" (os error").next().unwrap_or_default();
-        anyhow!("cannot read {}: {why}", path.display())
-    })
+    fs::read_to_string(path)
+        .map_err(|error| anyhow!("cannot read {}: {}", path.display(), words(error)))
 }
 
 /// An authority to trust.

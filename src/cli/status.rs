@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use super::{Failure, say, show};
+use super::{Failure, say, show, words};
 use crate::clock;
 
 /// How long each page may take.
@@ -107,7 +107,7 @@ async fn get(base: &str, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     page.flatten().map_err(|error| {
         anyhow!(
             "no figures from {base}: {}\n  Is `contactd serve` running, and is this its ops.listen (--ops)?",
-            error.root_cause()
+            words(error.root_cause())
         )
     })
 }

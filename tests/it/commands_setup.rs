@@ -241,7 +241,7 @@ async fn status_says_what_is_wrong_if_there_are_no_figures() {
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{ops}: {said}");
         assert!(
-            said.contains(words) && said.lines().count() <= 2,
+            said.contains(words) && !said.contains("os error") && said.lines().count() <= 2,
             "{ops}: {said}"
         );
         assert!(output.stdout.is_empty());
@@ -350,7 +350,7 @@ async fn every_command_has_a_manual_page_that_groff_sets_without_a_warning() {
     ] {
         let mut groff = program("groff");
         groff
-            .args(["-man", "-Tutf8", "-ww", "-P-c", "-P-b", "-P-u"])
+            .args(["-man", "-Kutf8", "-Tutf8", "-ww", "-P-c", "-P-b", "-P-u"])
             .arg(directory.join(page));
         let output = groff.output().unwrap();
         let set = text(&output.stdout);
