@@ -104,7 +104,7 @@ async fn get(base: &str, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     };
     let page = clock::timeout(LIMIT, page).await;
     let page = page.ok_or_else(|| anyhow!("no answer within {}s", LIMIT.as_secs()));
-    page.flatten().map_err(|error| {
+    page.and_then(|page| page).map_err(|error| {
         anyhow!(
             "no figures from {base}: {}\n  Is `contactd serve` running, and is this its ops.listen (--ops)?",
             words(error.root_cause())

@@ -32,8 +32,13 @@ impl ServerAddress {
             None => with_scheme(text, has_certificates),
         };
         let uri: Uri = url.parse().map_err(|_| no_url())?;
-        let is_whole = uri.host().is_some_and(|host| !host.is_empty());
-        is_whole.then_some(Self(uri)).ok_or_else(no_url)
+        let host = uri.host().filter(|host| !host.is_empty());
+        // `Uri` accepts ports that are no numbers, and a user before the host.
+        let is_whole = uri.port_u16().is_some() || host == uri.authority().map(|all| all.as_str());
+        if host.is_none() || !is_whole {
+            return Err(no_url());
+        }
+        Ok(Self(uri))
     }
 
     pub(super) fn endpoint(&self) -> Endpoint {

@@ -111,12 +111,13 @@ impl InitArgs {
             variables.push(("CONTACTD_CERT_FILE", file(directory, "client.pem")));
             variables.push(("CONTACTD_KEY_FILE", file(directory, "client-key.pem")));
         }
-        let lines: String = variables
+        let lines: Vec<String> = variables
             .into_iter()
-            .map(|(name, value)| format!("#   export {name}={}\n", quoted(&value)))
+            .map(|(name, value)| format!("#   export {name}={}", quoted(&value)))
             .collect();
         Ok(format!(
-            "\n# For a client (or --server, --ca-file, --token-file and so on):\n{lines}#   contactd find NUMBER\n"
+            "\n# For a client (or --server, --ca-file, --token-file and so on):\n{}\n#   contactd find NUMBER\n",
+            lines.join("\n")
         ))
     }
 }
