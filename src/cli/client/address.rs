@@ -1,6 +1,6 @@
 //! The daemon's address, as `--server` gives it.
 
-use tonic::codegen::http::Uri;
+use tonic::codegen::http::uri::{Authority, Uri};
 use tonic::transport::Endpoint;
 
 use crate::cli::Failure;
@@ -34,7 +34,7 @@ impl ServerAddress {
         let uri: Uri = url.parse().map_err(|_| no_url())?;
         let host = uri.host().filter(|host| !host.is_empty());
         // `Uri` accepts ports that are no numbers, and a user before the host.
-        let is_whole = uri.port_u16().is_some() || host == uri.authority().map(|all| all.as_str());
+        let is_whole = uri.port_u16().is_some() || host == uri.authority().map(Authority::as_str);
         if host.is_none() || !is_whole {
             return Err(no_url());
         }
@@ -62,9 +62,7 @@ impl ServerAddress {
 
     /// Host and port, as a URL has them after its scheme.
     pub(super) fn authority(&self) -> &str {
-        self.0
-            .authority()
-            .map_or("", |authority| authority.as_str())
+        self.0.authority().map_or("", Authority::as_str)
     }
 }
 
