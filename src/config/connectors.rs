@@ -44,9 +44,9 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     let are_sound = section.is_sound("base_url") && section.is_sound("allowed_hosts");
     let is_placed = base_url.is_some() || !allowed_hosts.is_empty() || !profile.base.is_named();
     if is_known && are_sound && !is_placed {
-        section.fault(
+        section.missing(
             "base_url",
-            "is required where there are no allowed_hosts: nothing says where the CRM is",
+            "without allowed_hosts nothing says where the CRM is",
         );
     }
     let elsewhere = profile.base.host_elsewhere();

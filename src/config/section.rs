@@ -260,7 +260,9 @@ impl<'a> Section<'a> {
         };
         let has = self.known.iter().map(shown).collect::<Vec<_>>().join(", ");
         for (path, message) in unknown {
-            let message = format!("{message}; this section has: {has}");
+            let key = path.rsplit('.').next().unwrap_or_default();
+            let meant = meant(key, self.known.iter().map(String::as_str));
+            let message = format!("{message}{meant}; this section has: {has}");
             self.findings.faults.push(Fault { path, message });
         }
         self.effective
@@ -285,6 +287,17 @@ impl<'a> Section<'a> {
         }));
         unknown
     }
+}
+
+/// How alike two names must be for one to be a misspelling of the other.
+const ALIKE: f64 = 0.8;
+
+/// `; did you mean "base_url"?`, if one of the names is like the unknown one.
+fn meant<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let likeness = |name: &str| strsim::jaro_winkler(&unknown.to_ascii_lowercase(), name);
+    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.filter(|name| likeness(name) >= ALIKE)
+        .map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
 }
 
 /// The environment variable of a setting.

@@ -22,6 +22,8 @@ mod cluster;
 mod commands;
 mod commands_batch;
 mod commands_connector;
+mod commands_messages;
+mod commands_setup;
 mod connector_attacks;
 mod connector_files;
 mod credentials;

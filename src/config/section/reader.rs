@@ -2,11 +2,13 @@
 
 use toml::{Table, Value};
 
-use super::{ENV_PREFIX, Fault, Findings, Section, variable};
+use super::{ENV_PREFIX, Fault, Findings, Section, meant, variable};
 
 /// Reads one set of settings.
 pub(in crate::config) struct SettingsReader {
     root: Table,
+    /// Every section that was requested.
+    known: Vec<String>,
     effective: Table,
     findings: Findings,
 }
@@ -33,6 +35,7 @@ impl SettingsReader {
         });
         Ok(Self {
             root,
+            known: Vec::new(),
             effective: Table::new(),
             findings: Findings {
                 env: env.collect(),
@@ -46,6 +49,7 @@ impl SettingsReader {
         name: &str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
+        self.know(name);
         let value = self.root.remove(name);
         let section = Section::new(name.to_owned(), &mut self.findings);
         let (read, effective) = section.walk(value, read);
@@ -60,6 +64,7 @@ impl SettingsReader {
         name: &str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Option<T> {
+        self.know(name);
         let prefix = format!("{name}.");
         let there = self.root.contains_key(name)
             || self
@@ -77,6 +82,7 @@ impl SettingsReader {
         name: &str,
         read: impl Fn(&str, &mut Section<'_>) -> Option<T>,
     ) -> Vec<(String, Option<T>)> {
+        self.know(name);
         let tables = self.tables(name);
         let mut read_tables = Vec::with_capacity(tables.len());
         let mut effective = Table::new();
@@ -114,6 +120,18 @@ impl SettingsReader {
         tables
     }
 
+    fn know(&mut self, name: &str) {
+        if !self.known.iter().any(|known| known == name) {
+            self.known.push(name.to_owned());
+        }
+    }
+
+    /// What an unknown section may be, and all sections.
+    fn instead(&self, unknown: &str) -> String {
+        let meant = meant(unknown, self.known.iter().map(String::as_str));
+        format!("{meant}; the sections are: {}", self.known.join(", "))
+    }
+
     /// Returns whether this path has no fault.
     pub(in crate::config) fn is_sound(&self, path: &str) -> bool {
         !self.findings.faults.iter().any(|fault| fault.path == path)
@@ -136,15 +154,15 @@ impl SettingsReader {
     /// The effective settings as TOML, and the warnings.
     pub(in crate::config) fn finish(mut self) -> Result<(String, Vec<Fault>), Vec<Fault>> {
         for (name, _) in std::mem::take(&mut self.root) {
-            self.fault(&name, "unknown section");
+            let instead = self.instead(&name);
+            self.fault(&name, &format!("unknown section{instead}"));
         }
         for (path, _) in std::mem::take(&mut self.findings.env) {
+            let variable = variable(&path);
+            let instead = self.instead(path.split('.').next().unwrap_or_default());
             self.fault(
                 &path,
-                &format!(
-                    "unknown setting, from the environment variable {}",
-                    variable(&path)
-                ),
+                &format!("unknown setting, from the environment variable {variable}{instead}"),
             );
         }
         if self.findings.faults.is_empty() {
