@@ -13,6 +13,7 @@ use super::fleet::Fleet;
 use super::runtime::CrmRuntime;
 use super::site::Site;
 use super::supervisor::Supervisor;
+use super::workers::Workers;
 use super::{App, Daemon, Ports};
 use crate::api::{ClientLimits, ContactApi};
 use crate::clients::Clients;
@@ -52,6 +53,8 @@ pub(super) async fn app(
     };
     let tracer = tracer(&site)?;
     let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
+    let workers = Workers::start(config.grpc.threads);
+    let workers = workers.context("the threads for connections cannot be started")?;
     let fleet = Fleet::build(&site)?;
     let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
     let platforms = platforms(&site, &fleet, dns)?;
@@ -78,6 +81,7 @@ pub(super) async fn app(
         tracer,
         log: fleet.log(),
         crm,
+        workers,
         supervisor,
         config,
     };

@@ -20,6 +20,7 @@ use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
 use super::crowd::ConnectionPlace;
+use super::workers::OnWorker;
 use crate::clients::Peer;
 use crate::clock;
 use crate::frames::{Allowance, Frames};
@@ -75,26 +76,36 @@ pub(super) struct Connection {
     /// Bytes read since other connections last had their turn.
     read: usize,
     place: ConnectionPlace,
+    _on: OnWorker,
 }
 
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Connection {
-    pub(super) fn plain(stream: TcpStream, place: ConnectionPlace, longest: Duration) -> Self {
-        let peer = Peer::new(Arc::clone(place.origin()));
+    pub(super) fn plain(
+        stream: TcpStream,
+        place: (ConnectionPlace, OnWorker),
+        longest: Duration,
+    ) -> Self {
+        let peer = Peer::new(Arc::clone(place.0.origin()));
         Self::new(Either::Left(stream), peer, place, longest)
     }
 
     pub(super) fn encrypted(
         stream: TlsStream<TcpStream>,
         peer: Peer,
-        place: ConnectionPlace,
+        place: (ConnectionPlace, OnWorker),
         longest: Duration,
     ) -> Self {
         Self::new(Either::Right(Box::new(stream)), peer, place, longest)
     }
 
-    fn new(stream: Stream, peer: Peer, place: ConnectionPlace, longest: Duration) -> Self {
+    fn new(
+        stream: Stream,
+        peer: Peer,
+        (place, on): (ConnectionPlace, OnWorker),
+        longest: Duration,
+    ) -> Self {
         let alarm = Box::pin(clock::sleep(FIRST_WORDS));
         Self {
             stream: stream.take(0),
@@ -109,6 +120,7 @@ impl Connection {
             held_back: None,
             read: 0,
             place,
+            _on: on,
         }
     }
 

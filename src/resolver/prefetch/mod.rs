@@ -49,10 +49,11 @@ impl Resolver {
         };
         let jobs = &self.deps.metrics.prefetch_jobs;
         let running = JobGauge::start(jobs.get_or_create_owned(&PlatformLabels { platform }));
-        self.deps.tasks.spawn(async move {
+        let running = async move {
             let _running = running;
             run.run().await;
-        });
+        };
+        self.deps.tasks.spawn_on(running, &self.deps.runtime);
         Ok(progress)
     }
 }
