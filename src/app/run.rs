@@ -68,6 +68,7 @@ impl Daemon {
     async fn serve(&self, ports: Ports, service: ContactRpc) -> anyhow::Result<Serving> {
         let limits = &self.config.grpc;
         let age = limits.max_connection_age;
+        let find = service.find_first(&self.gate);
         let (health, routes) = routes(service, &self.gate, self.http.clone(), age).await?;
         for warning in limits
             .warnings()
@@ -97,6 +98,7 @@ impl Daemon {
         let incoming = gatekeeper.incoming(ports.grpc, workers);
         let serve = |(worker, incoming): (&Worker, _)| {
             let serving = server(age)
+                .layer(find.clone())
                 .add_routes(routes.clone())
                 .serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
             let (runtime, part) = (&worker.handle, "the gRPC server");

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status};
+use http::HeaderMap;
+use tonic::{Extensions, Request, Response, Status};
 
 use super::admit::JobPlaces;
+use super::find::FindFirst;
+use super::gate::CallGate;
 use crate::api::{ContactApi, FindReply, RequestContext};
 use crate::clients::Client;
 use crate::grpc::server::ContactService;
@@ -28,9 +30,14 @@ impl ContactRpc {
         Self { api }
     }
 
-    fn span(&self, method: &'static str, metadata: &MetadataMap) -> Span {
-        self.api
-            .span(method, |name| metadata.get(name)?.to_str().ok())
+    /// `FindContact` alone, to be served before the router.
+    pub(crate) fn find_first(&self, gate: &CallGate) -> FindFirst {
+        FindFirst::new(gate, Arc::clone(&self.api))
+    }
+
+    fn context<T>(&self, method: &'static str, request: &Request<T>) -> RequestContext {
+        let (headers, extensions) = (request.metadata().as_ref(), request.extensions());
+        context(&self.api, method, headers, extensions)
     }
 }
 
@@ -42,7 +49,7 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::FindContactRequest>,
     ) -> Result<Response<FindReply>, Status> {
-        let context = context(&request, self.span("FindContact", request.metadata()));
+        let context = self.context("FindContact", &request);
         let reply = self.api.find(context, request.into_inner()).await?;
         Ok(Response::new(reply))
     }
@@ -51,7 +58,7 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::PrefetchContactsRequest>,
     ) -> Result<Response<Self::PrefetchContactsStream>, Status> {
-        let context = context(&request, self.span("PrefetchContacts", request.metadata()));
+        let context = self.context("PrefetchContacts", &request);
         let places = request.extensions().get::<JobPlaces>().cloned();
         let events = self
             .api
@@ -66,22 +73,33 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::InvalidateContactsRequest>,
     ) -> Result<Response<pb::InvalidateContactsResponse>, Status> {
-        let context = context(&request, Span::default());
+        let context = RequestContext::new(
+            request.extensions().get().cloned(),
+            timeout(request.metadata().as_ref()),
+            Span::default(),
+        );
         let done = self.api.invalidate(context, request.into_inner()).await?;
         Ok(Response::new(done))
     }
 }
 
-fn context<T>(request: &Request<T>, span: Span) -> RequestContext {
-    let client = request.extensions().get::<Arc<Client>>().cloned();
-    RequestContext::new(client, timeout(request.metadata()), span)
+/// What is known of a request besides its message.
+pub(super) fn context(
+    api: &ContactApi,
+    method: &'static str,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> RequestContext {
+    let client = extensions.get::<Arc<Client>>().cloned();
+    let span = api.span(method, |name| headers.get(name)?.to_str().ok());
+    RequestContext::new(client, timeout(headers), span)
 }
 
 /// How long the client waits (`grpc-timeout`). tonic would then end the call as CANCELLED.
 /// [`RequestContext`] answers just before, so that the client gets the contract's
 /// DEADLINE_EXCEEDED.
-fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let amount: u32 = amount.parse().ok()?;
     let unit = match unit {
@@ -103,7 +121,7 @@ mod tests {
     #[test]
     fn the_deadline_of_a_call_is_read_in_all_its_units() {
         let read = |text: &'static str| {
-            let mut metadata = MetadataMap::new();
+            let mut metadata = HeaderMap::new();
             metadata.insert("grpc-timeout", text.parse().unwrap());
             timeout(&metadata)
         };
@@ -119,6 +137,6 @@ mod tests {
         for text in ["", "S", "5", "5x", "-1S", "1.5S"] {
             assert_eq!(read(text), None, "{text}");
         }
-        assert_eq!(timeout(&MetadataMap::new()), None);
+        assert_eq!(timeout(&HeaderMap::new()), None);
     }
 }
