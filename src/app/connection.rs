@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
+use tokio_util::io::poll_read_buf;
 use tonic::transport::server::Connected;
 
 use super::crowd::ConnectionPlace;
@@ -40,7 +42,10 @@ const STALLED: Duration = Duration::from_secs(30);
 /// next one.
 const AT_A_TIME: usize = 1 << 10;
 
-/// The same within a large request, whose bytes cost little.
+/// Bytes that one read of the system may bring.
+const READ_AHEAD: usize = 8 << 10;
+
+/// As [`AT_A_TIME`] within a large request, whose bytes cost little.
 const OF_ONE_FRAME: usize = 16 << 10;
 
 /// The beginning of HTTP/2's preface. No method of HTTP/1.1 is called `PRI`, so that no more bytes
@@ -58,10 +63,10 @@ type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// See the header.
 pub(super) struct Connection {
-    stream: Take<Stream>,
+    stream: Stream,
     peer: Peer,
-    /// The first bytes, until they are read again.
-    first: Vec<u8>,
+    /// Bytes that arrived and have not had their turn.
+    ahead: BytesMut,
     heard: usize,
     longest: Duration,
     /// For the first bytes, then for the end of the connection.
@@ -108,9 +113,9 @@ impl Connection {
     ) -> Self {
         let alarm = Box::pin(clock::sleep(FIRST_WORDS));
         Self {
-            stream: stream.take(0),
+            stream,
             peer,
-            first: Vec::new(),
+            ahead: BytesMut::new(),
             heard: 0,
             longest,
             alarm,
@@ -129,17 +134,12 @@ impl Connection {
     /// # Errors
     /// If the connection breaks or ends before that.
     pub(super) async fn first_words(&mut self) -> io::Result<Spoken> {
-        let stream = self.stream.get_mut();
-        while PREFACE.starts_with(&self.first) && self.first.len() < PREFACE.len() {
-            let mut bytes = [0; PREFACE.len()];
-            let missing = PREFACE.len() - self.first.len();
-            let read = stream.read(&mut bytes[..missing]).await?;
-            if read == 0 {
+        while PREFACE.starts_with(&self.ahead) && self.ahead.len() < PREFACE.len() {
+            if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.first.extend_from_slice(&bytes[..read]);
         }
-        if PREFACE.starts_with(&self.first) {
+        if self.ahead.starts_with(PREFACE) {
             return Ok(Spoken::Http2);
         }
         self.frames = None;
@@ -148,14 +148,25 @@ impl Connection {
         Ok(Spoken::Http1)
     }
 
-    /// The next bytes: those read already, or new ones.
-    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+    /// The next bytes, at most `most`. One read of the system brings those of several requests.
+    fn poll_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        most: usize,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            self.ahead.reserve(READ_AHEAD);
+            let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead);
+            if !matches!(read, Poll::Ready(Ok(1..))) {
+                // A silent connection keeps no buffer.
+                self.ahead = BytesMut::new();
+                return read.map_ok(drop);
+            }
         }
-        let again = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first[..again]);
-        self.first.drain(..again);
+        let next = self.ahead.len().min(most).min(buf.remaining());
+        buf.put_slice(&self.ahead[..next]);
+        self.ahead.advance(next);
         Poll::Ready(Ok(()))
     }
 
@@ -219,7 +230,7 @@ impl Connection {
     /// Makes the system drop everything of this connection when it is closed, without waiting for
     /// its peer to read the rest.
     fn abort(&self) {
-        let tcp = match self.stream.get_ref() {
+        let tcp = match &self.stream {
             Either::Left(tcp) => tcp,
             Either::Right(tls) => tls.get_ref().0,
         };
@@ -252,9 +263,7 @@ impl AsyncRead for Connection {
         ready!(this.poll_turn(cx));
         let before = buf.filled().len();
         let rest = this.frames.as_ref().map_or(OF_ONE_FRAME, Frames::rest);
-        let at_once = rest.clamp(AT_A_TIME, OF_ONE_FRAME);
-        this.stream.set_limit(at_once as u64);
-        let read = this.poll_bytes(cx, buf);
+        let read = this.poll_bytes(cx, buf, rest.clamp(AT_A_TIME, OF_ONE_FRAME));
         let new = buf.filled().get(before..).unwrap_or_default();
         let heard = new.len();
         this.hear(new);
@@ -273,6 +282,8 @@ impl AsyncRead for Connection {
     }
 }
 
+/// Not vectored: h2 then copies replies of up to 1 KiB behind each other and writes them together.
+/// Otherwise it would write each by itself, and that costs more than all else about a memory hit.
 impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -280,33 +291,19 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(this.stream.get_mut()).poll_write(cx, bytes);
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.taken(cx, written)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, slices);
-        this.taken(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(this.stream.get_mut()).poll_flush(cx);
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
         this.taken(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(this.stream.get_mut()).poll_shutdown(cx);
+        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
         this.taken(cx, shut)
     }
 }
