@@ -42,6 +42,9 @@ const STALLED: Duration = Duration::from_secs(30);
 /// next one.
 const AT_A_TIME: usize = 1 << 10;
 
+/// Bytes that are collected before they are written.
+const WRITE_TOGETHER: usize = 16 << 10;
+
 /// Bytes that one read of the system may bring.
 const READ_AHEAD: usize = 8 << 10;
 
@@ -67,6 +70,8 @@ pub(super) struct Connection {
     peer: Peer,
     /// Bytes that arrived and have not had their turn.
     ahead: BytesMut,
+    /// Bytes of replies that are not flushed yet.
+    unsent: BytesMut,
     heard: usize,
     longest: Duration,
     /// For the first bytes, then for the end of the connection.
@@ -116,6 +121,7 @@ impl Connection {
             stream,
             peer,
             ahead: BytesMut::new(),
+            unsent: BytesMut::new(),
             heard: 0,
             longest,
             alarm,
@@ -197,6 +203,20 @@ impl Connection {
         let (now, allowance, mut until) = (clock::now(), &mut self.allowance, None);
         frames.read(bytes, |frame| until = allowance.take(frame, now).err());
         self.held_back = until.map(|until| Box::pin(clock::sleep_until(until)) as Alarm);
+    }
+
+    /// Ready once nothing is left to send.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.unsent);
+            match ready!(self.taken(cx, written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.unsent.advance(written),
+            }
+        }
+        // A silent connection keeps no buffer.
+        self.unsent = BytesMut::new();
+        Poll::Ready(Ok(()))
     }
 
     /// Checks the result of a write.
@@ -282,8 +302,9 @@ impl AsyncRead for Connection {
     }
 }
 
-/// Not vectored: h2 then copies replies of up to 1 KiB behind each other and writes them together.
-/// Otherwise it would write each by itself, and that costs more than all else about a memory hit.
+/// Written when it is flushed, or when there is much. It is not vectored: so h2 puts replies of up to
+/// 1 KiB behind each other and flushes them together. Otherwise each would cost a system call, which
+/// costs more than all else about a memory hit.
 impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -291,18 +312,27 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.taken(cx, written)
+        if this.unsent.len() + bytes.len() > WRITE_TOGETHER {
+            ready!(this.poll_sent(cx))?;
+        }
+        if bytes.len() > WRITE_TOGETHER {
+            let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+            return this.taken(cx, written);
+        }
+        this.unsent.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_sent(cx))?;
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
         this.taken(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_sent(cx))?;
         let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
         this.taken(cx, shut)
     }
