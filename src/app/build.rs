@@ -53,8 +53,6 @@ pub(super) async fn app(
     };
     let tracer = tracer(&site)?;
     let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
-    let workers = Workers::start(config.grpc.threads);
-    let workers = workers.context("the threads for connections cannot be started")?;
     let fleet = Fleet::build(&site)?;
     let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
     let platforms = platforms(&site, &fleet, dns)?;
@@ -81,7 +79,7 @@ pub(super) async fn app(
         tracer,
         log: fleet.log(),
         crm,
-        workers,
+        workers: workers(&config)?,
         supervisor,
         config,
     };
@@ -97,6 +95,11 @@ async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr)
         .await
         .with_context(|| format!("{setting}: cannot listen on {addr}"))
+}
+
+fn workers(config: &Config) -> anyhow::Result<Workers> {
+    let workers = Workers::start(config.grpc.threads);
+    workers.context("the threads for connections cannot be started")
 }
 
 fn tracer(site: &Site<'_>) -> anyhow::Result<Tracer> {

@@ -21,8 +21,8 @@ use tower_layer::Layer;
 use super::admit::{AdmitCalls, CallFuture};
 use super::body::{PREFIX, WholeBody};
 use super::codec::unreadable;
+use super::context::context;
 use super::gate::{CallGate, is_grpc};
-use super::service::context;
 use crate::api::{ContactApi, FindReply, RequestContext};
 use crate::pb::v1 as pb;
 

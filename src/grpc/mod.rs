@@ -7,6 +7,7 @@ mod admit;
 mod admitted;
 mod body;
 mod codec;
+mod context;
 mod find;
 mod gate;
 mod health;

@@ -55,10 +55,11 @@ pub(super) const SETTINGS: [Setting; 51] = [
         "batches at once. One user gets at most half of them, even if nobody else has a batch. \
          One CRM gets at most three quarters if there are other connectors",
     ),
-    setting(
+    in_words(
         "grpc.threads",
-        "threads that serve connections, by default one for each core. A connection stays on one \
-         thread; a new one goes to the thread with the fewest",
+        "one for each core",
+        "threads that serve connections. A connection stays on one thread; a new one goes to the \
+         thread with the fewest",
     ),
     setting(
         "grpc.max_connections",
