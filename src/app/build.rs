@@ -13,6 +13,7 @@ use super::fleet::Fleet;
 use super::runtime::CrmRuntime;
 use super::site::Site;
 use super::supervisor::Supervisor;
+use super::workers::Workers;
 use super::{App, Daemon, Ports};
 use crate::api::{ClientLimits, ContactApi};
 use crate::clients::Clients;
@@ -78,6 +79,7 @@ pub(super) async fn app(
         tracer,
         log: fleet.log(),
         crm,
+        workers: workers(&config)?,
         supervisor,
         config,
     };
@@ -93,6 +95,11 @@ async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr)
         .await
         .with_context(|| format!("{setting}: cannot listen on {addr}"))
+}
+
+fn workers(config: &Config) -> anyhow::Result<Workers> {
+    let workers = Workers::start(config.grpc.threads);
+    workers.context("the threads for connections cannot be started")
 }
 
 fn tracer(site: &Site<'_>) -> anyhow::Result<Tracer> {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future::try_join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,6 +14,7 @@ use tonic_health::server::HealthReporter;
 use super::http1::Http1;
 use super::listen::Gatekeeper;
 use super::server::{routes, server};
+use super::workers::Worker;
 use super::{App, Daemon, Ports, ceiling, files};
 use crate::clock;
 use crate::grpc::ContactRpc;
@@ -26,7 +28,8 @@ struct Serving {
     health: HealthReporter,
     /// When cancelled, it takes no more connections and ends with the last call.
     drain: CancellationToken,
-    calls: JoinHandle<Result<(), tonic::transport::Error>>,
+    /// One of each worker.
+    calls: Vec<JoinHandle<Result<(), tonic::transport::Error>>>,
     /// The connections of HTTP/1.1.
     http1: TaskTracker,
 }
@@ -64,9 +67,9 @@ impl Daemon {
     /// Opens both ports.
     async fn serve(&self, ports: Ports, service: ContactRpc) -> anyhow::Result<Serving> {
         let limits = &self.config.grpc;
-        let server = server(limits.max_connection_age);
         let age = limits.max_connection_age;
-        let (health, routes) = routes(server, service, &self.gate, self.http.clone(), age).await?;
+        let find = service.find_first(&self.gate);
+        let (health, routes) = routes(service, &self.gate, self.http.clone(), age).await?;
         for warning in limits
             .warnings()
             .into_iter()
@@ -91,13 +94,18 @@ impl Daemon {
                 .saturating_add(limits.max_connection_age_grace),
             supervisor: self.supervisor.clone(),
         };
-        let serving = routes.serve_with_incoming_shutdown(
-            gatekeeper.incoming(ports.grpc),
-            drain.clone().cancelled_owned(),
-        );
-        let calls = self
-            .supervisor
-            .spawn_until(&drain, "the gRPC server", serving);
+        let workers = self.workers.each();
+        let incoming = gatekeeper.incoming(ports.grpc, workers);
+        let serve = |(worker, incoming): (&Worker, _)| {
+            let serving = server(age)
+                .layer(find.clone())
+                .add_routes(routes.clone())
+                .serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
+            let (runtime, part) = (&worker.handle, "the gRPC server");
+            self.supervisor
+                .spawn_until_on(runtime, &drain, part, serving)
+        };
+        let calls = workers.iter().zip(incoming).map(serve).collect();
         let stop = self.supervisor.stop.clone();
         let pages = self
             .pages
@@ -132,13 +140,16 @@ impl Daemon {
     async fn drain(&self, serving: Serving) -> anyhow::Result<()> {
         serving.drain.cancel();
         let ended = async {
-            let served = serving.calls.await;
+            let served = try_join_all(serving.calls).await;
             serving.http1.close();
             serving.http1.wait().await;
             served
         };
         let served = match clock::timeout(self.config.grpc.drain_timeout, ended).await {
-            Some(Ok(served)) => served.context("the gRPC server failed"),
+            Some(Ok(served)) => served
+                .into_iter()
+                .collect::<Result<(), _>>()
+                .context("the gRPC server failed"),
             Some(Err(panicked)) => Err(panicked).context("the gRPC server ended unexpectedly"),
             None => {
                 tracing::warn!("some connections did not end within grpc.drain_timeout");
