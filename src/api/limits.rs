@@ -8,7 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::counts::{count_refusal, count_unread_lookup};
 use super::error::{ApiError, Overload};
 use crate::clients::{
-    Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, Origin, Peer, places,
+    Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, HouseAccess, LocalClients, Origin,
+    Peer, places,
 };
 use crate::metrics::Metrics;
 
@@ -74,6 +75,7 @@ impl RequestKind {
 #[derive(Debug, Clone)]
 pub(crate) struct ClientLimits {
     clients: Clients,
+    local: LocalClients,
     /// Incomplete requests.
     pending: FairPlaces,
     in_flight: Arc<Semaphore>,
@@ -91,16 +93,18 @@ pub(crate) struct RequestPlaces {
 
 impl ClientLimits {
     /// Room for `max_in_flight` incomplete requests, twice as many calls, and `max_jobs` prefetch
-    /// jobs of these clients.
+    /// jobs of these clients, or of `local` ones if no clients are listed.
     #[must_use]
     pub(crate) fn new(
         clients: Clients,
+        local: LocalClients,
         max_in_flight: usize,
         max_jobs: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             clients,
+            local,
             pending: FairPlaces::new(max_in_flight),
             in_flight: Arc::new(places(max_in_flight.saturating_mul(FOR_ALL))),
             jobs: Arc::new(places(max_jobs)),
@@ -131,6 +135,20 @@ impl ClientLimits {
                 .and_then(|name| self.clients.by_certificate(name)),
         };
         client.map(Some).ok_or(ApiError::ClientUnauthenticated)
+    }
+
+    /// Returns whether a request of this client may use the daemon's own credentials. `named` are
+    /// the names by which it addresses the daemon.
+    pub(crate) fn house_access<'a>(
+        &self,
+        client: Option<&Client>,
+        peer: Option<&Peer>,
+        named: impl IntoIterator<Item = &'a [u8]>,
+    ) -> HouseAccess {
+        match client {
+            Some(_) => HouseAccess::Granted,
+            None => self.local.access(peer, named),
+        }
     }
 
     /// Checks that there is room for a request now. The room may be gone once the request is read.

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use crate::clients::Client;
+use crate::clients::{Client, Forbidden, HouseAccess};
 use crate::clock;
 use crate::connector::Platform;
-use crate::domain::LookupError;
 use crate::domain::phone::HouseWords;
+use crate::domain::{AuthHeader, LookupError};
 use crate::metrics::Metrics;
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Question, Resolver};
@@ -63,17 +63,25 @@ pub(crate) struct ContactApi {
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     client: Option<Arc<Client>>,
+    house: HouseAccess,
     timeout: Option<Duration>,
     span: Span,
 }
 
 impl RequestContext {
     /// A request that is given up after `timeout`, from this client if clients are listed. The
-    /// answer is sent a little earlier, so that it arrives in time.
+    /// answer is sent a little earlier, so that it arrives in time. It may use the daemon's own
+    /// credentials as far as `house` says.
     #[must_use]
-    pub(crate) fn new(client: Option<Arc<Client>>, timeout: Option<Duration>, span: Span) -> Self {
+    pub(crate) fn new(
+        client: Option<Arc<Client>>,
+        house: HouseAccess,
+        timeout: Option<Duration>,
+        span: Span,
+    ) -> Self {
         Self {
             client,
+            house,
             timeout: timeout.map(|timeout| timeout.saturating_sub((timeout / 10).min(WAY_BACK))),
             span,
         }
@@ -94,6 +102,21 @@ impl RequestContext {
                 );
                 what.into()
             })
+    }
+
+    /// The credential that the platform lends to a request without its own, if there is one and
+    /// the client may use it.
+    fn lent(&self, platform: &Platform, auth_header: &str) -> Result<Option<AuthHeader>, ApiError> {
+        let is_missing = auth_header.trim().is_empty();
+        let lent = is_missing.then(|| platform.lent_credential()).flatten();
+        let is_login = lent.is_some() && platform.profile().reads_auth_header();
+        match self.house {
+            HouseAccess::Elsewhere if is_login => Err(Forbidden::HouseLogin.into()),
+            HouseAccess::OddName if is_login || platform.has_own_credential() => {
+                Err(Forbidden::Hostname.into())
+            }
+            _ => Ok(lent),
+        }
     }
 }
 
@@ -160,7 +183,9 @@ impl ContactApi {
         let (served, user) = self.platforms.named(request.user.as_ref())?;
         tally.set_platform(&served.counters);
         context.may_ask(user)?;
-        let mut question = match parse::question(request, &served.platform, &self.words)? {
+        let lent = context.lent(&served.platform, &request.auth_header)?;
+        let parsed = parse::question(request, lent, &served.platform, &self.words)?;
+        let mut question = match parsed {
             ParsedLookup::Question(question) => question,
             ParsedLookup::NoLookup(nobody) => {
                 tally.nobody();
@@ -262,7 +287,8 @@ mod tests {
     fn the_answer_to_a_deadline_leaves_before_it() {
         for (timeout, left) in [(50, 45), (2000, 1980), (0, 0)] {
             let timeout = Duration::from_millis(timeout);
-            let context = RequestContext::new(None, Some(timeout), Span::default());
+            let context =
+                RequestContext::new(None, HouseAccess::default(), Some(timeout), Span::default());
             assert_eq!(context.timeout, Some(Duration::from_millis(left)));
         }
     }

@@ -49,12 +49,13 @@ impl ContactApi {
     ) -> Result<ProgressStream, ApiError> {
         let (served, user) = self.platforms.named(request.user.as_ref())?;
         context.may_ask(user)?;
+        let lent = context.lent(&served.platform, &request.auth_header)?;
         let name = served.platform.name();
         context.span.set("platform", name.to_owned());
         let (platform, words) = (Arc::clone(&served.platform), Arc::clone(&self.words));
         let mut parsed = served
             .read(request.phone_numbers.len(), move || {
-                parse::batch(request, &platform, &words)
+                parse::batch(request, lent, &platform, &words)
             })
             .await?;
         let mut job = None;

@@ -24,6 +24,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// What to do if the daemon has no login of the house for this command.
+const NO_CREDENTIAL: &str =
+    "The CRM's credential is missing: set CONTACTD_AUTH_HEADER or give --auth-header-file.";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct ClientArgs {
     /// The address of the daemon.
@@ -53,7 +57,8 @@ pub(super) struct ClientArgs {
     #[arg(long = "format", value_name = "PATTERN")]
     formats: Vec<String>,
     /// A file with the Authorization header for the CRM. Without it, the variable
-    /// CONTACTD_AUTH_HEADER is used. (There is no option for the header itself, because every user
+    /// CONTACTD_AUTH_HEADER is used; without both, the daemon's own login if it has
+    /// connectors.NAME.credential. (There is no option for the header itself, because every user
     /// of a machine can see arguments.)
     #[arg(long, value_name = "FILE")]
     auth_header_file: Option<PathBuf>,
@@ -104,7 +109,10 @@ impl ClientArgs {
     /// The words for a failure. If the connection broke, they name the option that may be the
     /// reason.
     pub(super) fn explain(&self, status: &Status) -> Failure {
-        let failure = explain(status);
+        let mut failure = explain(status);
+        if status.message().starts_with("auth_header is required") {
+            failure = failure.with_note(NO_CREDENTIAL);
+        }
         // A status from the daemon itself has no source. A time limit is not a fault of the
         // connection.
         let is_own = status.source().is_none();
@@ -202,18 +210,13 @@ impl ClientArgs {
         self.formats.clone()
     }
 
-    /// The credential for the CRM.
+    /// The credential for the CRM; empty if none was given, because the daemon may have a login of
+    /// the house.
     pub(super) fn auth_header(&self) -> Result<String, Failure> {
+        let variable = || std::env::var_os("CONTACTD_AUTH_HEADER")?.into_string().ok();
         let text = match &self.auth_header_file {
             Some(path) => read(path)?,
-            None => {
-                std::env::var_os("CONTACTD_AUTH_HEADER").and_then(|text| text.into_string().ok()).ok_or_else(|| {
-                    Failure::Misused(
-                        "the CRM's credential is missing: set CONTACTD_AUTH_HEADER or give --auth-header-file"
-                            .to_owned(),
-                    )
-                })?
-            }
+            None => variable().unwrap_or_default(),
         };
         Ok(text.trim().to_owned())
     }

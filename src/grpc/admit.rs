@@ -50,6 +50,9 @@ impl CallGate {
         let place = enter(client.as_deref())?;
         if let Some(client) = client {
             request.extensions_mut().insert(client);
+        } else {
+            let house = self.house_access(request);
+            request.extensions_mut().insert(house);
         }
         self.limits().check_room(kind(request))?;
         Ok(place)

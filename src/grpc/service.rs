@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::admit::JobPlaces;
 use crate::api::{ContactApi, FindReply, RequestContext};
-use crate::clients::Client;
+use crate::clients::{Client, HouseAccess};
 use crate::grpc::server::ContactService;
 use crate::pb::v1 as pb;
 use crate::trace::Span;
@@ -74,7 +74,11 @@ impl ContactService for ContactRpc {
 
 fn context<T>(request: &Request<T>, span: Span) -> RequestContext {
     let client = request.extensions().get::<Arc<Client>>().cloned();
-    RequestContext::new(client, timeout(request.metadata()), span)
+    let house = match client {
+        Some(_) => HouseAccess::Granted,
+        None => request.extensions().get().copied().unwrap_or_default(),
+    };
+    RequestContext::new(client, house, timeout(request.metadata()), span)
 }
 
 /// How long the client waits (`grpc-timeout`). tonic would then end the call as CANCELLED.

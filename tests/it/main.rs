@@ -34,6 +34,7 @@ mod flights;
 mod freshness;
 mod hostile_crm;
 mod house;
+mod house_login;
 mod http;
 mod identity;
 mod isolation;

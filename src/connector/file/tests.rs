@@ -68,6 +68,7 @@ fn session(kind: &str, connector: &Arc<FileConnector>) -> CrmSession {
         allowed_hosts: Vec::new(),
         create_option: false,
         identity: IdentitySource::Crm,
+        house_login: None,
         regions: Vec::new(),
         quotas: connector.profile().quotas,
     };
