@@ -18,8 +18,8 @@ mod reading;
 
 use labels::BuildLabels;
 pub(crate) use labels::{
-    CacheLabels, CrmLabels, LookupLabels, PlatformLabels, PrefetchLabels, QualityLabels,
-    QuotaLabels, RedisRefusalLabels, RefusalLabels, SearchLabels, SourceLabels,
+    CacheLabels, CrmLabels, LookupLabels, MethodLabels, PlatformLabels, PrefetchLabels,
+    QualityLabels, QuotaLabels, RedisRefusalLabels, RefusalLabels, SearchLabels, SourceLabels,
 };
 use reading::BUCKETS;
 pub(crate) use reading::{HistogramBuckets, MetricsReading};
@@ -80,6 +80,8 @@ pub(crate) type Durations<L> = Family<L, Histogram, Seconds>;
 /// All metric families of one daemon, with the registry that prints them.
 pub struct Metrics {
     registry: Registry,
+    /// Calls of each method that were read.
+    pub(crate) calls: Family<MethodLabels, Counter>,
     /// Look-ups answered, and how.
     pub(crate) lookups: Family<LookupLabels, Counter>,
     /// From the request's arrival to its answer.
@@ -138,6 +140,7 @@ impl Metrics {
     pub(crate) fn new(log_lines_dropped: Counter) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("contactd"),
+            calls: Family::default(),
             lookups: Family::default(),
             lookup_duration: Family::new_with_constructor(Seconds),
             lookups_shared: Family::default(),
@@ -177,6 +180,11 @@ impl Metrics {
 
     fn register_lookups(&mut self) {
         let r = &mut self.registry;
+        r.register(
+            "calls",
+            "Calls of each method that were not refused unread",
+            self.calls.clone(),
+        );
         r.register("lookups", "Look-ups answered", self.lookups.clone());
         r.register(
             "lookup_duration_seconds",

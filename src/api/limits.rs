@@ -44,6 +44,8 @@ pub(crate) fn until_sent_away() -> Duration {
 pub(crate) enum RequestKind {
     /// One number, one answer.
     Lookup,
+    /// One number, answers until nothing better is expected.
+    Watch,
     /// A prefetch job.
     Job,
     /// Anything else.
@@ -56,6 +58,7 @@ impl RequestKind {
     pub(crate) fn of_method(name: &str) -> Self {
         match name {
             "FindContact" => Self::Lookup,
+            "WatchContact" => Self::Watch,
             "PrefetchContacts" => Self::Job,
             _ => Self::Other,
         }
@@ -65,9 +68,15 @@ impl RequestKind {
     #[must_use]
     pub(crate) fn max_bytes(self) -> usize {
         match self {
-            Self::Lookup => LOOKUP_BYTES,
+            Self::Lookup | Self::Watch => LOOKUP_BYTES,
             Self::Job | Self::Other => LIST_BYTES,
         }
+    }
+
+    /// Whether it is answered by a stream, which keeps the places of its request.
+    #[must_use]
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Self::Watch | Self::Job)
     }
 }
 
@@ -195,7 +204,7 @@ impl ClientLimits {
 
     /// Counts a request that is refused before it is read.
     pub(crate) fn count_refused(&self, kind: RequestKind, error: &ApiError) {
-        if kind == RequestKind::Lookup {
+        if matches!(kind, RequestKind::Lookup | RequestKind::Watch) {
             count_unread_lookup(&self.metrics, error);
         } else {
             count_refusal(&self.metrics, error);
@@ -205,7 +214,9 @@ impl ClientLimits {
     fn room(&self, kind: RequestKind) -> (&Arc<Semaphore>, Overload) {
         match kind {
             RequestKind::Job => (&self.jobs, Overload::Jobs),
-            RequestKind::Lookup | RequestKind::Other => (&self.in_flight, Overload::Calls),
+            RequestKind::Lookup | RequestKind::Watch | RequestKind::Other => {
+                (&self.in_flight, Overload::Calls)
+            }
         }
     }
 }

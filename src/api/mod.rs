@@ -32,16 +32,18 @@ mod prefetch;
 mod progress;
 mod replies;
 mod reply;
+mod watch;
 mod words;
 
-use counts::{LookupTally, count_refusal};
+use counts::{CallCounters, LookupTally, count_refusal};
 pub(crate) use error::{ApiError, ErrorCode, Overload, Violation};
 pub(crate) use limits::{
     ARRIVAL, ClientLimits, RequestKind, RequestPlaces, enter, until_sent_away,
 };
 use parse::ParsedLookup;
 use platforms::{Platforms, ServedPlatform};
-pub use reply::FindReply;
+pub(crate) use reply::Reply;
+pub use reply::{FindReply, WatchReply};
 
 /// Most numbers of one request that are parsed on the current thread: this takes a millisecond.
 const READ_AT_ONCE: usize = 100;
@@ -56,6 +58,7 @@ pub(crate) struct ContactApi {
     words: Arc<HouseWords>,
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
+    calls: CallCounters,
     tracer: Tracer,
 }
 
@@ -120,6 +123,14 @@ impl RequestContext {
     }
 }
 
+/// What a look-up request asks for.
+enum Asked {
+    /// A question, with the client's time limit.
+    Question(Question, Option<Duration>),
+    /// Nothing: there is nobody to look up.
+    Nobody(FindReply),
+}
+
 impl fmt::Debug for ContactApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ContactApi")
@@ -145,6 +156,7 @@ impl ContactApi {
             platforms: Platforms::new(platforms, &metrics),
             words: Arc::new(words),
             tasks,
+            calls: CallCounters::new(&metrics),
             metrics,
             tracer,
         }
@@ -168,6 +180,7 @@ impl ContactApi {
         context: RequestContext,
         request: pb::FindContactRequest,
     ) -> Result<FindReply, ApiError> {
+        self.calls.find.inc();
         let trigger = fields::trigger(request.trigger());
         let mut tally = LookupTally::start(&self.metrics, trigger, context.span.clone());
         let reply = self.look_up(context, request, &mut tally).await;
@@ -180,6 +193,24 @@ impl ContactApi {
         request: pb::FindContactRequest,
         tally: &mut LookupTally<'a>,
     ) -> Result<FindReply, ApiError> {
+        let (served, asked) = self.ask(context, request, tally)?;
+        let (question, timeout) = match asked {
+            Asked::Question(question, timeout) => (question, timeout),
+            Asked::Nobody(reply) => return Ok(reply),
+        };
+        let answer = self.answer(&question, timeout).await;
+        let answer = answer.map_err(|error| served.failed(error))?;
+        tally.answered(&answer);
+        Ok(served.replies.found(&answer, question.extension))
+    }
+
+    /// What a look-up request asks for, and the platform that it names.
+    fn ask<'a>(
+        &'a self,
+        context: RequestContext,
+        request: pb::FindContactRequest,
+        tally: &mut LookupTally<'a>,
+    ) -> Result<(&'a ServedPlatform, Asked), ApiError> {
         let (served, user) = self.platforms.named(request.user.as_ref())?;
         tally.set_platform(&served.counters);
         context.may_ask(user)?;
@@ -189,15 +220,12 @@ impl ContactApi {
             ParsedLookup::Question(question) => question,
             ParsedLookup::NoLookup(nobody) => {
                 tally.nobody();
-                return Ok(served.replies.nobody(&nobody));
+                return Ok((served, Asked::Nobody(served.replies.nobody(&nobody))));
             }
         };
         question.deadline = context.timeout.and_then(clock::after);
         question.span = context.span;
-        let answer = self.answer(&question, context.timeout).await;
-        let answer = answer.map_err(|error| served.failed(error))?;
-        tally.answered(&answer);
-        Ok(served.replies.found(&answer, question.extension))
+        Ok((served, Asked::Question(question, context.timeout)))
     }
 
     async fn answer(
@@ -227,6 +255,7 @@ impl ContactApi {
         context: RequestContext,
         request: pb::InvalidateContactsRequest,
     ) -> Result<pb::InvalidateContactsResponse, ApiError> {
+        self.calls.invalidate.inc();
         let result = self.invalidate_for(context, request).await;
         result.inspect_err(|error| count_refusal(&self.metrics, error))
     }

@@ -37,6 +37,7 @@ impl ContactApi {
         request: pb::PrefetchContactsRequest,
         places: Option<Arc<RequestPlaces>>,
     ) -> Result<impl Stream<Item = ProgressEvent> + Send + use<>, ApiError> {
+        self.calls.prefetch.inc();
         let progress = self.start_job(context, request).await;
         let progress = progress.inspect_err(|error| count_refusal(&self.metrics, error))?;
         Ok(publish(progress, places, &self.tasks))

@@ -15,7 +15,7 @@ mod side;
 mod status;
 mod timed;
 
-pub use crate::api::FindReply;
+pub use crate::api::{FindReply, WatchReply};
 pub(crate) use gate::CallGate;
 pub use gate::REFLECTIONS;
 pub(crate) use health::HEALTH_STREAMS;

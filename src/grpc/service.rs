@@ -8,8 +8,8 @@ use futures_util::stream::BoxStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::admit::JobPlaces;
-use crate::api::{ContactApi, FindReply, RequestContext};
+use super::admit::StreamPlaces;
+use crate::api::{ContactApi, FindReply, RequestContext, RequestPlaces, WatchReply};
 use crate::clients::{Client, HouseAccess};
 use crate::grpc::server::ContactService;
 use crate::pb::v1 as pb;
@@ -36,6 +36,7 @@ impl ContactRpc {
 
 #[tonic::async_trait]
 impl ContactService for ContactRpc {
+    type WatchContactStream = BoxStream<'static, Result<WatchReply, Status>>;
     type PrefetchContactsStream = BoxStream<'static, Result<pb::PrefetchContactsResponse, Status>>;
 
     async fn find_contact(
@@ -47,16 +48,25 @@ impl ContactService for ContactRpc {
         Ok(Response::new(reply))
     }
 
+    async fn watch_contact(
+        &self,
+        request: Request<pb::FindContactRequest>,
+    ) -> Result<Response<Self::WatchContactStream>, Status> {
+        let context = context(&request, self.span("WatchContact", request.metadata()));
+        let places = places(&request);
+        let events = self.api.watch(context, request.into_inner(), places);
+        let events = events.await?.map(|event| event.map_err(Status::from));
+        Ok(Response::new(events.boxed()))
+    }
+
     async fn prefetch_contacts(
         &self,
         request: Request<pb::PrefetchContactsRequest>,
     ) -> Result<Response<Self::PrefetchContactsStream>, Status> {
         let context = context(&request, self.span("PrefetchContacts", request.metadata()));
-        let places = request.extensions().get::<JobPlaces>().cloned();
-        let events = self
-            .api
-            .prefetch(context, request.into_inner(), places.map(|places| places.0))
-            .await?;
+        let places = places(&request);
+        let events = self.api.prefetch(context, request.into_inner(), places);
+        let events = events.await?;
         Ok(Response::new(
             events.map(|event| event.map_err(Status::from)).boxed(),
         ))
@@ -70,6 +80,12 @@ impl ContactService for ContactRpc {
         let done = self.api.invalidate(context, request.into_inner()).await?;
         Ok(Response::new(done))
     }
+}
+
+/// The places of a stream, which it keeps until it ends.
+fn places<T>(request: &Request<T>) -> Option<Arc<RequestPlaces>> {
+    let places = request.extensions().get::<StreamPlaces>();
+    places.map(|places| Arc::clone(&places.0))
 }
 
 fn context<T>(request: &Request<T>, span: Span) -> RequestContext {

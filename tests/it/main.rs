@@ -66,3 +66,4 @@ mod tls;
 mod tokens;
 mod tracing;
 mod trust;
+mod watch;
