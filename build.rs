@@ -41,14 +41,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .compile_fds(protos.file_descriptor_set())?;
 
     let prost_codec = "tonic_prost::ProstCodec";
-    let message = "crate::pb::v1::FindContactResponse";
     generate(
         &out.join("client"),
         Builder::new().build_server(false),
-        message,
+        ["FindContact", "WatchContact"].map(response),
         [prost_codec; 2],
     )?;
-    let reply = "crate::api::FindReply";
     let codecs = [
         "crate::grpc::codec::ReplyCodec",
         "crate::grpc::codec::PlainCodec",
@@ -56,34 +54,49 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     generate(
         &out.join("server"),
         Builder::new().build_client(false),
-        reply,
+        ["FindReply", "WatchReply"].map(|reply| format!("crate::api::{reply}")),
         codecs,
     )?;
     Ok(())
 }
 
-/// Generates one side of the service; only the reply of `FindContact` differs between the two.
+fn response(route: &str) -> String {
+    format!("crate::pb::v1::{route}Response")
+}
+
+/// Generates one side of the service. The two sides differ in the replies that contain stored
+/// answers, and in their codec.
 fn generate(
     folder: &PathBuf,
     builder: Builder,
-    find_reply: &str,
-    [find_codec, codec]: [&str; 2],
+    [find_reply, watch_reply]: [String; 2],
+    [answer_codec, codec]: [&str; 2],
 ) -> Result<(), Box<dyn std::error::Error>> {
     fs::create_dir_all(folder)?;
     let method = |name: &str, route: &str, reply: &str, codec: &str| {
+        // A watch asks what a find asks.
+        let request = if route == "WatchContact" {
+            "FindContact"
+        } else {
+            route
+        };
         Method::builder()
             .name(name)
             .route_name(route)
-            .input_type(format!("crate::pb::v1::{route}Request"))
+            .input_type(format!("crate::pb::v1::{request}Request"))
             .output_type(reply)
             .codec_path(codec)
     };
-    let response = |route: &str| format!("crate::pb::v1::{route}Response");
     let (prefetch, invalidate) = (response("PrefetchContacts"), response("InvalidateContacts"));
     let service = Service::builder()
         .name("ContactService")
         .package("contactd.v1")
-        .method(method("find_contact", "FindContact", find_reply, find_codec).build())
+        .method(method("find_contact", "FindContact", &find_reply, answer_codec).build())
+        .method(
+            method("watch_contact", "WatchContact", &watch_reply, answer_codec)
+                .server_streaming()
+                .build(),
+        )
         .method(
             method("prefetch_contacts", "PrefetchContacts", &prefetch, codec)
                 .server_streaming()

@@ -179,6 +179,14 @@ where
     }
 }
 
+impl<K: Eq + Hash, T> Flights<K, T> {
+    /// A seat on the running flight for `key`, if there is one. Its urgency stays as it is.
+    pub(crate) fn running(&self, key: &K) -> Option<Seat<T>> {
+        let open = self.open.lock();
+        open.get(key).map(|flight| flight.seat(true))
+    }
+}
+
 impl<T> Flight<T> {
     fn new(demand: Demand) -> Self {
         Self {
@@ -310,6 +318,17 @@ impl<T> Seat<T> {
 }
 
 impl<T: Clone> Seat<T> {
+    /// One more seat, for the same caller.
+    #[must_use]
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            stage: self.stage.clone(),
+            span: self.span.clone(),
+            urgency: Arc::clone(&self.urgency),
+            joined: self.joined,
+        }
+    }
+
     /// Returns whether another caller leads this flight.
     #[must_use]
     pub(crate) fn joined(&self) -> bool {

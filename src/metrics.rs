@@ -17,8 +17,8 @@ mod spread;
 
 use labels::BuildLabels;
 pub(crate) use labels::{
-    CacheLabels, CrmLabels, LookupLabels, PlatformLabels, PrefetchLabels, QualityLabels,
-    QuotaLabels, RedisRefusalLabels, RefusalLabels, SearchLabels, SourceLabels,
+    CacheLabels, CrmLabels, LookupLabels, MethodLabels, PlatformLabels, PrefetchLabels,
+    QualityLabels, QuotaLabels, RedisRefusalLabels, RefusalLabels, SearchLabels, SourceLabels,
 };
 use reading::BUCKETS;
 pub(crate) use reading::{HistogramBuckets, MetricsReading};
@@ -67,6 +67,8 @@ impl Collector for Optional {
 /// All metric families of one daemon, with the registry that prints them.
 pub struct Metrics {
     registry: Registry,
+    /// Calls of each method that were read.
+    pub(crate) calls: Family<MethodLabels, Count>,
     /// Look-ups answered, and how.
     pub(crate) lookups: Family<LookupLabels, Count>,
     /// From the request's arrival to its answer.
@@ -125,6 +127,7 @@ impl Metrics {
     pub(crate) fn new(log_lines_dropped: Counter) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("contactd"),
+            calls: Family::default(),
             lookups: Family::default(),
             lookup_duration: Family::default(),
             lookups_shared: Family::default(),
@@ -164,6 +167,11 @@ impl Metrics {
 
     fn register_lookups(&mut self) {
         let r = &mut self.registry;
+        r.register(
+            "calls",
+            "Calls of each method that were not refused unread",
+            self.calls.clone(),
+        );
         r.register("lookups", "Look-ups answered", self.lookups.clone());
         r.register(
             "lookup_duration_seconds",

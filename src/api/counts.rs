@@ -4,8 +4,8 @@ use super::error::ApiError;
 use crate::clock::Stopwatch;
 use crate::domain::MatchQuality;
 use crate::metrics::{
-    Count, Durations, LookupLabels, Metrics, PlatformLabels, QualityLabels, RefusalLabels,
-    SourceLabels,
+    Count, Durations, LookupLabels, MethodLabels, Metrics, PlatformLabels, QualityLabels,
+    RefusalLabels, SourceLabels,
 };
 use crate::resolver::{Answer, Source, Trigger};
 use crate::trace::Span;
@@ -78,6 +78,30 @@ fn quality_counter(platform: &str, quality: MatchQuality, metrics: &Metrics) -> 
     metrics.answers_by_quality.get_or_create(&labels).clone()
 }
 
+/// The calls of each method, looked up at start.
+#[derive(Debug)]
+pub(super) struct CallCounters {
+    pub(super) find: Count,
+    pub(super) watch: Count,
+    pub(super) prefetch: Count,
+    pub(super) invalidate: Count,
+}
+
+impl CallCounters {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let calls = |method| {
+            let labels = MethodLabels { method };
+            metrics.calls.get_or_create_owned(&labels)
+        };
+        Self {
+            find: calls("FindContact"),
+            watch: calls("WatchContact"),
+            prefetch: calls("PrefetchContacts"),
+            invalidate: calls("InvalidateContacts"),
+        }
+    }
+}
+
 /// One look-up: counted, and described on its span, when it ends. If it is dropped before that, its
 /// client has cancelled it.
 pub(super) struct LookupTally<'a> {
@@ -127,6 +151,10 @@ impl<'a> LookupTally<'a> {
     /// The request was answered without a look-up.
     pub(super) fn nobody(&mut self) {
         self.count(NO_SOURCE, "not_found");
+    }
+
+    pub(super) fn is_counted(&self) -> bool {
+        self.is_counted
     }
 
     /// The look-up failed or was refused.

@@ -118,12 +118,13 @@ pub(super) fn region(text: &str) -> Result<Option<Region>, Violation> {
     })
 }
 
-pub(super) fn auth(header: String) -> Result<AuthHeader, Violation> {
+pub(super) fn auth(header: String, platform: &Platform) -> Result<AuthHeader, Violation> {
     if header.trim().is_empty() {
-        return Err(Violation::new(
-            "auth_header",
-            "is required: the Authorization header for the CRM",
-        ));
+        let description = format!(
+            "is required: the Authorization header for the CRM, unless the daemon has connectors.{}.credential",
+            platform.name()
+        );
+        return Err(Violation::new("auth_header", description));
     }
     AuthHeader::parse(header).ok_or_else(|| {
         Violation::new(

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::counts::{count_refusal, count_unread_lookup};
 use super::error::{ApiError, Overload};
 use crate::clients::{
-    Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, Origin, Peer, Room, RoomPlace,
+    Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, HouseAccess, LocalClients, Origin,
+    Peer, Room, RoomPlace,
 };
 use crate::metrics::Metrics;
 
@@ -41,6 +42,8 @@ pub(crate) fn until_sent_away() -> Duration {
 pub(crate) enum RequestKind {
     /// One number, one answer.
     Lookup,
+    /// One number, answers until nothing better is expected.
+    Watch,
     /// A prefetch job.
     Job,
     /// Anything else.
@@ -53,6 +56,7 @@ impl RequestKind {
     pub(crate) fn of_method(name: &str) -> Self {
         match name {
             "FindContact" => Self::Lookup,
+            "WatchContact" => Self::Watch,
             "PrefetchContacts" => Self::Job,
             _ => Self::Other,
         }
@@ -62,9 +66,15 @@ impl RequestKind {
     #[must_use]
     pub(crate) fn max_bytes(self) -> usize {
         match self {
-            Self::Lookup => LOOKUP_BYTES,
+            Self::Lookup | Self::Watch => LOOKUP_BYTES,
             Self::Job | Self::Other => LIST_BYTES,
         }
+    }
+
+    /// Whether it is answered by a stream, which keeps the places of its request.
+    #[must_use]
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Self::Watch | Self::Job)
     }
 }
 
@@ -72,6 +82,7 @@ impl RequestKind {
 #[derive(Debug, Clone)]
 pub(crate) struct ClientLimits {
     clients: Clients,
+    local: LocalClients,
     /// Incomplete requests.
     pending: FairPlaces,
     in_flight: Room,
@@ -89,16 +100,18 @@ pub(crate) struct RequestPlaces {
 
 impl ClientLimits {
     /// Room for `max_in_flight` incomplete requests, twice as many calls, and `max_jobs` prefetch
-    /// jobs of these clients.
+    /// jobs of these clients, or of `local` ones if no clients are listed.
     #[must_use]
     pub(crate) fn new(
         clients: Clients,
+        local: LocalClients,
         max_in_flight: usize,
         max_jobs: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             clients,
+            local,
             pending: FairPlaces::new(max_in_flight),
             in_flight: Room::new(max_in_flight.saturating_mul(FOR_ALL)),
             jobs: Room::new(max_jobs),
@@ -129,6 +142,20 @@ impl ClientLimits {
                 .and_then(|name| self.clients.by_certificate(name)),
         };
         client.map(Some).ok_or(ApiError::ClientUnauthenticated)
+    }
+
+    /// Returns whether a request of this client may use the daemon's own credentials. `named` are
+    /// the names by which it addresses the daemon.
+    pub(crate) fn house_access<'a>(
+        &self,
+        client: Option<&Client>,
+        peer: Option<&Peer>,
+        named: impl IntoIterator<Item = &'a [u8]>,
+    ) -> HouseAccess {
+        match client {
+            Some(_) => HouseAccess::Granted,
+            None => self.local.access(peer, named),
+        }
     }
 
     /// Checks that there is room for a request now. The room may be gone once the request is read.
@@ -175,7 +202,7 @@ impl ClientLimits {
 
     /// Counts a request that is refused before it is read.
     pub(crate) fn count_refused(&self, kind: RequestKind, error: &ApiError) {
-        if kind == RequestKind::Lookup {
+        if matches!(kind, RequestKind::Lookup | RequestKind::Watch) {
             count_unread_lookup(&self.metrics, error);
         } else {
             count_refusal(&self.metrics, error);
@@ -185,7 +212,9 @@ impl ClientLimits {
     fn room(&self, kind: RequestKind) -> (&Room, Overload) {
         match kind {
             RequestKind::Job => (&self.jobs, Overload::Jobs),
-            RequestKind::Lookup | RequestKind::Other => (&self.in_flight, Overload::Calls),
+            RequestKind::Lookup | RequestKind::Watch | RequestKind::Other => {
+                (&self.in_flight, Overload::Calls)
+            }
         }
     }
 }

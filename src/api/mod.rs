@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use crate::clients::Client;
+use crate::clients::{Client, Forbidden, HouseAccess};
 use crate::clock;
 use crate::connector::Platform;
-use crate::domain::LookupError;
 use crate::domain::phone::HouseWords;
+use crate::domain::{AuthHeader, LookupError};
 use crate::metrics::Metrics;
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Question, Resolver};
@@ -32,16 +32,18 @@ mod prefetch;
 mod progress;
 mod replies;
 mod reply;
+mod watch;
 mod words;
 
-use counts::{LookupTally, count_refusal};
+use counts::{CallCounters, LookupTally, count_refusal};
 pub(crate) use error::{ApiError, ErrorCode, Overload, Violation};
 pub(crate) use limits::{
     ARRIVAL, ClientLimits, RequestKind, RequestPlaces, enter, until_sent_away,
 };
 use parse::ParsedLookup;
 use platforms::{Platforms, ServedPlatform};
-pub use reply::FindReply;
+pub(crate) use reply::Reply;
+pub use reply::{FindReply, WatchReply};
 
 /// Most numbers of one request that are parsed on the current thread: this takes a millisecond.
 const READ_AT_ONCE: usize = 100;
@@ -56,6 +58,7 @@ pub(crate) struct ContactApi {
     words: Arc<HouseWords>,
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
+    calls: CallCounters,
     tracer: Tracer,
 }
 
@@ -63,17 +66,25 @@ pub(crate) struct ContactApi {
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     client: Option<Arc<Client>>,
+    house: HouseAccess,
     timeout: Option<Duration>,
     span: Span,
 }
 
 impl RequestContext {
     /// A request that is given up after `timeout`, from this client if clients are listed. The
-    /// answer is sent a little earlier, so that it arrives in time.
+    /// answer is sent a little earlier, so that it arrives in time. It may use the daemon's own
+    /// credentials as far as `house` says.
     #[must_use]
-    pub(crate) fn new(client: Option<Arc<Client>>, timeout: Option<Duration>, span: Span) -> Self {
+    pub(crate) fn new(
+        client: Option<Arc<Client>>,
+        house: HouseAccess,
+        timeout: Option<Duration>,
+        span: Span,
+    ) -> Self {
         Self {
             client,
+            house,
             timeout: timeout.map(|timeout| timeout.saturating_sub((timeout / 10).min(WAY_BACK))),
             span,
         }
@@ -95,6 +106,29 @@ impl RequestContext {
                 what.into()
             })
     }
+
+    /// The credential that the platform lends to a request without its own, if there is one and
+    /// the client may use it.
+    fn lent(&self, platform: &Platform, auth_header: &str) -> Result<Option<AuthHeader>, ApiError> {
+        let is_missing = auth_header.trim().is_empty();
+        let lent = is_missing.then(|| platform.lent_credential()).flatten();
+        let is_login = lent.is_some() && platform.profile().reads_auth_header();
+        match self.house {
+            HouseAccess::Elsewhere if is_login => Err(Forbidden::HouseLogin.into()),
+            HouseAccess::OddName if is_login || platform.has_own_credential() => {
+                Err(Forbidden::Hostname.into())
+            }
+            _ => Ok(lent),
+        }
+    }
+}
+
+/// What a look-up request asks for.
+enum Asked {
+    /// A question, with the client's time limit.
+    Question(Question, Option<Duration>),
+    /// Nothing: there is nobody to look up.
+    Nobody(FindReply),
 }
 
 impl fmt::Debug for ContactApi {
@@ -122,6 +156,7 @@ impl ContactApi {
             platforms: Platforms::new(platforms, &metrics),
             words: Arc::new(words),
             tasks,
+            calls: CallCounters::new(&metrics),
             metrics,
             tracer,
         }
@@ -145,6 +180,7 @@ impl ContactApi {
         context: RequestContext,
         request: pb::FindContactRequest,
     ) -> Result<FindReply, ApiError> {
+        self.calls.find.inc();
         let trigger = fields::trigger(request.trigger());
         let mut tally = LookupTally::start(&self.metrics, trigger, context.span.clone());
         let reply = self.look_up(context, request, &mut tally).await;
@@ -157,22 +193,39 @@ impl ContactApi {
         request: pb::FindContactRequest,
         tally: &mut LookupTally<'a>,
     ) -> Result<FindReply, ApiError> {
+        let (served, asked) = self.ask(context, request, tally)?;
+        let (question, timeout) = match asked {
+            Asked::Question(question, timeout) => (question, timeout),
+            Asked::Nobody(reply) => return Ok(reply),
+        };
+        let answer = self.answer(&question, timeout).await;
+        let answer = answer.map_err(|error| served.failed(error))?;
+        tally.answered(&answer);
+        Ok(served.replies.found(&answer, question.extension))
+    }
+
+    /// What a look-up request asks for, and the platform that it names.
+    fn ask<'a>(
+        &'a self,
+        context: RequestContext,
+        request: pb::FindContactRequest,
+        tally: &mut LookupTally<'a>,
+    ) -> Result<(&'a ServedPlatform, Asked), ApiError> {
         let (served, user) = self.platforms.named(request.user.as_ref())?;
         tally.set_platform(&served.counters);
         context.may_ask(user)?;
-        let mut question = match parse::question(request, &served.platform, &self.words)? {
+        let lent = context.lent(&served.platform, &request.auth_header)?;
+        let parsed = parse::question(request, lent, &served.platform, &self.words)?;
+        let mut question = match parsed {
             ParsedLookup::Question(question) => question,
             ParsedLookup::NoLookup(nobody) => {
                 tally.nobody();
-                return Ok(served.replies.nobody(&nobody));
+                return Ok((served, Asked::Nobody(served.replies.nobody(&nobody))));
             }
         };
         question.deadline = context.timeout.and_then(clock::after);
         question.span = context.span;
-        let answer = self.answer(&question, context.timeout).await;
-        let answer = answer.map_err(|error| served.failed(error))?;
-        tally.answered(&answer);
-        Ok(served.replies.found(&answer, question.extension))
+        Ok((served, Asked::Question(question, context.timeout)))
     }
 
     async fn answer(
@@ -202,6 +255,7 @@ impl ContactApi {
         context: RequestContext,
         request: pb::InvalidateContactsRequest,
     ) -> Result<pb::InvalidateContactsResponse, ApiError> {
+        self.calls.invalidate.inc();
         let result = self.invalidate_for(context, request).await;
         result.inspect_err(|error| count_refusal(&self.metrics, error))
     }
@@ -262,7 +316,8 @@ mod tests {
     fn the_answer_to_a_deadline_leaves_before_it() {
         for (timeout, left) in [(50, 45), (2000, 1980), (0, 0)] {
             let timeout = Duration::from_millis(timeout);
-            let context = RequestContext::new(None, Some(timeout), Span::default());
+            let context =
+                RequestContext::new(None, HouseAccess::default(), Some(timeout), Span::default());
             assert_eq!(context.timeout, Some(Duration::from_millis(left)));
         }
     }

@@ -7,7 +7,7 @@ use super::error::Violation;
 use super::fields;
 use crate::connector::Platform;
 use crate::domain::phone::{self, HouseWords, NumberError, RemoteParty};
-use crate::domain::{Extension, Party, Region, User};
+use crate::domain::{AuthHeader, Extension, Party, Region, User};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
 use crate::resolver::{Asker, Batch, InvalidationScope, Question, Trigger};
@@ -44,11 +44,14 @@ pub(super) enum NoLookup {
 fn asker(
     platform: &Arc<Platform>,
     user: Option<pb::User>,
-    auth_header: String,
+    (auth_header, lent): (String, Option<AuthHeader>),
     formats: &[String],
 ) -> Result<Asker, Violation> {
     let user = fields::user(user.unwrap_or_default(), platform)?;
-    let auth = fields::auth(auth_header)?;
+    let auth = match lent {
+        Some(lent) => lent,
+        None => fields::auth(auth_header, platform)?,
+    };
     let formats = fields::formats(formats)?;
     platform
         .check(&user, &auth)
@@ -56,9 +59,11 @@ fn asker(
     Ok(Asker::new(Arc::clone(platform), user, auth, formats))
 }
 
-/// The question that a request asks, without its deadline and span.
+/// The question that a request asks, without its deadline and span. If a credential is `lent` to
+/// it, it has none of its own.
 pub(super) fn question(
     request: pb::FindContactRequest,
+    lent: Option<AuthHeader>,
     platform: &Arc<Platform>,
     words: &HouseWords,
 ) -> Result<ParsedLookup, Violation> {
@@ -66,7 +71,7 @@ pub(super) fn question(
     let asker = asker(
         platform,
         request.user,
-        request.auth_header,
+        (request.auth_header, lent),
         &request.overriding_formats,
     )?;
     let text = &request.phone_number;
@@ -141,9 +146,11 @@ pub(super) struct ParsedBatch {
     pub(super) invalid: Vec<(String, String)>,
 }
 
-/// The batch that a request asks for. An invalid number is a result, not a violation.
+/// The batch that a request asks for. An invalid number is a result, not a violation. `lent` as for
+/// a [`question`].
 pub(super) fn batch(
     request: pb::PrefetchContactsRequest,
+    lent: Option<AuthHeader>,
     platform: &Arc<Platform>,
     words: &HouseWords,
 ) -> Result<ParsedBatch, Violation> {
@@ -156,7 +163,7 @@ pub(super) fn batch(
     let asker = asker(
         platform,
         request.user,
-        request.auth_header,
+        (request.auth_header, lent),
         &request.overriding_formats,
     )?;
     let (parties, invalid) = parties_of(numbers, asker.user(), words);

@@ -37,6 +37,7 @@ impl ContactApi {
         request: pb::PrefetchContactsRequest,
         places: Option<Arc<RequestPlaces>>,
     ) -> Result<impl Stream<Item = ProgressEvent> + Send + use<>, ApiError> {
+        self.calls.prefetch.inc();
         let progress = self.start_job(context, request).await;
         let progress = progress.inspect_err(|error| count_refusal(&self.metrics, error))?;
         Ok(publish(progress, places, &self.tasks))
@@ -49,12 +50,13 @@ impl ContactApi {
     ) -> Result<ProgressStream, ApiError> {
         let (served, user) = self.platforms.named(request.user.as_ref())?;
         context.may_ask(user)?;
+        let lent = context.lent(&served.platform, &request.auth_header)?;
         let name = served.platform.name();
         context.span.set("platform", name.to_owned());
         let (platform, words) = (Arc::clone(&served.platform), Arc::clone(&self.words));
         let mut parsed = served
             .read(request.phone_numbers.len(), move || {
-                parse::batch(request, &platform, &words)
+                parse::batch(request, lent, &platform, &words)
             })
             .await?;
         let mut job = None;

@@ -19,7 +19,7 @@ use crate::api::{ClientLimits, ContactApi};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connector::{ConnectorConfig, CrmClient, Dns, HttpClients, Platform};
+use crate::connector::{ConnectorConfig, CrmClient, Dns, HouseLogin, HttpClients, Platform};
 use crate::domain::phone;
 use crate::grpc::{CallGate, ContactRpc};
 use crate::http::HttpFront;
@@ -56,11 +56,12 @@ pub(super) async fn app(
     let fleet = Fleet::build(&site)?;
     let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
     let platforms = platforms(&site, &fleet, dns)?;
+    let logins = house_logins(&config, &platforms);
     let api = Arc::new(api(&site, resolver.clone(), platforms, tracer.clone()));
     let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
     let (gate, http) = fronts(&site, &api, clients.clone());
     let tls = encryption(&site)?;
-    let reload = fleet.reload(clients, tls.clone());
+    let reload = fleet.reload(clients, tls.clone(), logins);
     fleet.listen(&supervisor);
     let ready = Arc::new(AtomicBool::new(true));
     let pages = pages(&site, &fleet, resolver, &ready);
@@ -128,7 +129,8 @@ fn api(
 fn fronts(site: &Site<'_>, api: &Arc<ContactApi>, clients: Clients) -> (CallGate, HttpFront) {
     let grpc = &site.config.grpc;
     let (calls, jobs) = (grpc.max_in_flight, grpc.max_prefetch_jobs);
-    let limits = ClientLimits::new(clients, calls, jobs, Arc::clone(site.metrics));
+    let (local, metrics) = (grpc.local_clients(), Arc::clone(site.metrics));
+    let limits = ClientLimits::new(clients, local, calls, jobs, metrics);
     let gate = CallGate::new(limits.clone(), grpc.max_connections);
     (gate, HttpFront::new(Arc::clone(api), limits))
 }
@@ -147,6 +149,27 @@ fn platforms(site: &Site<'_>, fleet: &Fleet, dns: &Dns) -> anyhow::Result<Vec<Pl
         Platform::new(connector.clone(), crm, fleet.keys.clone())
     };
     Ok(site.config.connectors.iter().map(platform).collect())
+}
+
+/// The logins of the house, by connector. Logs which are in use, and for whom.
+fn house_logins(config: &Config, platforms: &[Platform]) -> Vec<(String, HouseLogin)> {
+    let who = if config.grpc.clients.is_empty() {
+        "everybody on this machine"
+    } else {
+        "clients in grpc.tokens"
+    };
+    for connector in &config.connectors {
+        if connector.house_login.is_some() {
+            let platform = &connector.name;
+            tracing::info!(
+                platform,
+                who,
+                "connectors.{platform}.credential: questions without auth_header use the login of the house"
+            );
+        }
+    }
+    let login = |platform: &Platform| (platform.name().to_owned(), platform.house_login().clone());
+    platforms.iter().map(login).collect()
 }
 
 /// The TLS of connections, and the task that watches the certificates.

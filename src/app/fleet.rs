@@ -22,7 +22,7 @@ use crate::cache::{InvalidationLog, MemoryCache, RedisTier, SharedTier, TieredCa
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
-use crate::connector::ConnectorConfig;
+use crate::connector::{ConnectorConfig, HouseLogin};
 use crate::domain::KeyMaker;
 use crate::lease::Leases;
 use crate::metrics::{Metrics, RedisRefusalLabels};
@@ -139,7 +139,12 @@ impl Fleet {
     }
 
     /// The rooms that apply new settings.
-    pub(super) fn reload(&self, clients: Clients, tls: Option<Tls>) -> Reload {
+    pub(super) fn reload(
+        &self,
+        clients: Clients,
+        tls: Option<Tls>,
+        logins: Vec<(String, HouseLogin)>,
+    ) -> Reload {
         let (cache, admissions) = (self.cache.clone(), self.admissions.clone());
         Reload {
             clients,
@@ -147,6 +152,7 @@ impl Fleet {
             cache,
             admissions,
             budgets: Arc::clone(&self.budgets),
+            logins,
         }
     }
 

@@ -8,7 +8,8 @@ use super::budgets::Budgets;
 use crate::admission::{AdmissionConfig, Admissions};
 use crate::cache::TieredCache;
 use crate::clients::Clients;
-use crate::config::{Config, Grpc};
+use crate::config::{Changes, Config, Grpc};
+use crate::connector::HouseLogin;
 use crate::tls::{self, Tls};
 
 /// The rooms that apply new settings. Clones refer to the same daemon.
@@ -19,6 +20,8 @@ pub(crate) struct Reload {
     pub(super) cache: TieredCache,
     pub(super) admissions: Admissions,
     pub(super) budgets: Arc<Mutex<Budgets>>,
+    /// By connector.
+    pub(super) logins: Vec<(String, HouseLogin)>,
 }
 
 impl std::fmt::Debug for Reload {
@@ -34,11 +37,17 @@ impl Reload {
     }
 
     /// Applies the settings that can change at run time: clients and certificates as given in
-    /// `grpc`, ages, and quotas. All others stay as at the start.
+    /// `grpc`, ages, quotas, and the logins of the house. All others stay as at the start. `changes`
+    /// are the differences to the settings at the start.
     ///
     /// # Errors
     /// If the certificates cannot be used. Nothing has changed then.
-    pub(crate) fn apply(&self, config: &Config, grpc: &Grpc) -> Result<(), tls::Error> {
+    pub(crate) fn apply(
+        &self,
+        config: &Config,
+        grpc: &Grpc,
+        changes: &Changes,
+    ) -> Result<(), tls::Error> {
         if let (Some(tls), Some(files)) = (&self.tls, &grpc.tls)
             && tls.exchange(files)?
         {
@@ -59,7 +68,21 @@ impl Reload {
                 budget.set(connector.quotas, config.admitted);
             }
         }
+        self.set_logins(config, changes);
         Ok(())
+    }
+
+    /// A login waits with other settings of its connector: it may be for another CRM than the one
+    /// that is called until the restart.
+    fn set_logins(&self, config: &Config, changes: &Changes) {
+        for (name, login) in &self.logins {
+            let mut connectors = config.connectors.iter();
+            if let Some(connector) = connectors.find(|connector| connector.name == *name)
+                && !changes.waits_for_restart(name)
+            {
+                login.set(connector.house_login.clone());
+            }
+        }
     }
 }
 

@@ -4,17 +4,23 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use prost::{Message, Name};
 use prost_types::value::Kind;
-use tonic::Code;
+use tonic::{Code, Request, Status};
 
 use super::client::{ClientArgs, with_options};
 use super::{Failure, say, show};
 use crate::pb::v1 as pb;
+use crate::pb::v1::watch_contact_response::Event;
 use crate::proto_json;
 
 /// Nobody has the number.
 const NOT_FOUND: u8 = 3;
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 #[derive(Debug, clap::Args)]
 pub(super) struct FindArgs {
     /// The telephone number, preferably in E.164 (+16505551234).
@@ -30,6 +36,9 @@ pub(super) struct FindArgs {
     /// Answer only from stored answers, without a call to the CRM.
     #[arg(long)]
     only_if_cached: bool,
+    /// Print each answer of a call pop: what is stored, then the CRM's if that differs or has more.
+    #[arg(long)]
+    watch: bool,
     /// How to print the answer.
     #[arg(long, value_enum, default_value = "human")]
     output: FindOutput,
@@ -46,30 +55,97 @@ enum FindOutput {
 }
 
 pub(super) async fn run(args: FindArgs) -> Result<ExitCode, Failure> {
-    let request = request(&args)?;
-    let mut client = args.client.connect().await?;
-    let response = match client.find_contact(args.client.request(request)?).await {
-        Ok(response) => response.into_inner(),
-        Err(status) if status.code() == Code::NotFound => {
-            say("contactd: nothing is stored for this number that this credential may see now");
-            return Ok(ExitCode::from(NOT_FOUND));
-        }
-        Err(status) => return Err(args.client.explain(&status)),
+    let request = args.client.request(request(&args)?)?;
+    let found = if args.watch {
+        watch(&args, request).await
+    } else {
+        find(&args, request).await
     };
+    match found {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::from(NOT_FOUND)),
+        Err(NoAnswer::Failure(failure)) => Err(failure),
+        Err(NoAnswer::Status(status)) if status.code() == Code::NotFound => {
+            say("contactd: nothing is stored for this number that this credential may see now");
+            Ok(ExitCode::from(NOT_FOUND))
+        }
+        Err(NoAnswer::Status(status)) => Err(args.client.explain(&status)),
+    }
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    Status(Status),
+    Failure(Failure),
+}
+
+impl From<Status> for NoAnswer {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl From<Failure> for NoAnswer {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// Prints the answer. Returns whether it has a contact.
+async fn find(args: &FindArgs, request: Request<pb::FindContactRequest>) -> Result<bool, NoAnswer> {
+    let mut client = args.client.connect().await?;
+    let response = client.find_contact(request).await?.into_inner();
     match args.output {
-        FindOutput::Json => show(format_args!(
-            "{:#}\n",
-            proto_json::to_json(&response).map_err(anyhow::Error::from)?
-        ))?,
+        FindOutput::Json => show_json(&response)?,
         FindOutput::Human => show(human(&response))?,
-        FindOutput::Name => {
-            let name = first_name(&response);
-            show(name.map(|name| format!("{name}\n")).unwrap_or_default())?;
-            return Ok(ExitCode::from(if name.is_some() { 0 } else { NOT_FOUND }));
+        FindOutput::Name => show_name(&response)?,
+    }
+    Ok(args.is_found(&response))
+}
+
+fn show_name(response: &pb::FindContactResponse) -> Result<(), Failure> {
+    match first_name(response) {
+        Some(name) => show(format_args!("{name}\n")),
+        None => Ok(()),
+    }
+}
+
+impl FindArgs {
+    /// Whether the answer has what is printed: a contact, or one whose name may be shown alone.
+    fn is_found(&self, response: &pb::FindContactResponse) -> bool {
+        match self.output {
+            FindOutput::Name => first_name(response).is_some(),
+            FindOutput::Human | FindOutput::Json => found(response).next().is_some(),
         }
     }
-    let is_found = found(&response).next().is_some();
-    Ok(ExitCode::from(if is_found { 0 } else { NOT_FOUND }))
+}
+
+/// Prints each event. Returns whether the last answer has a contact.
+async fn watch(
+    args: &FindArgs,
+    request: Request<pb::FindContactRequest>,
+) -> Result<bool, NoAnswer> {
+    let mut client = args.client.connect().await?;
+    let mut events = client.watch_contact(request).await?.into_inner();
+    let mut is_found = false;
+    while let Some(response) = events.message().await? {
+        if let Some(Event::Answer(answer)) = &response.event {
+            is_found = args.is_found(answer);
+        }
+        match (args.output, &response.event) {
+            (FindOutput::Json, _) => show_json(&response)?,
+            (FindOutput::Human, Some(Event::Answer(answer))) => show(human(answer))?,
+            (FindOutput::Human, Some(Event::Asking(_))) => show("Asking the CRM\n")?,
+            (FindOutput::Name, Some(Event::Answer(answer))) => show_name(answer)?,
+            (FindOutput::Name, Some(Event::Asking(_))) | (_, None) => {}
+        }
+    }
+    Ok(is_found)
+}
+
+fn show_json<M: Message + Name>(message: &M) -> Result<(), Failure> {
+    let json = proto_json::to_json(message).map_err(anyhow::Error::from)?;
+    show(format_args!("{json:#}\n"))
 }
 
 fn request(args: &FindArgs) -> Result<pb::FindContactRequest, Failure> {

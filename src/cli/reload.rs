@@ -91,8 +91,9 @@ impl Again {
                 .grpc
                 .reloaded(&new.config.grpc)
                 .map_err(|fault| vec![fault])?;
+            let changes = self.started.changes(&new);
             self.reload
-                .apply(&new.config, &grpc)
+                .apply(&new.config, &grpc, &changes)
                 .map_err(unusable)
                 .map(|()| (new, grpc))
         });

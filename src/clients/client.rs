@@ -46,6 +46,18 @@ pub(crate) enum Forbidden {
     /// The account is not on its list.
     #[error("user.account_id is not one that this client may ask for")]
     Account,
+    /// The login of the house, from another machine.
+    #[error(
+        "auth_header is required: without grpc.tokens, connectors.NAME.credential is for clients on the daemon's \
+         machine"
+    )]
+    HouseLogin,
+    /// A credential of the settings, by a name that is not this machine's.
+    #[error(
+        "the daemon is addressed by a name that is neither localhost, 127.0.0.1, [::1] nor in grpc.hostnames; without \
+         grpc.tokens it uses no credential of its own then"
+    )]
+    Hostname,
 }
 
 impl Client {

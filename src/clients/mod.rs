@@ -14,6 +14,7 @@ use subtle::{Choice, ConditionallySelectable as _};
 
 mod client;
 mod fair;
+mod local;
 mod origin;
 mod peer;
 mod room;
@@ -23,6 +24,7 @@ mod token;
 
 pub(crate) use client::{CallPlace, Client, Excess, Forbidden};
 pub(crate) use fair::{FairPlace, FairPlaces, LINGERING};
+pub(crate) use local::{Hostname, HouseAccess, LocalClients};
 pub(crate) use origin::{Busy, Origin};
 pub(crate) use peer::Peer;
 pub(crate) use room::{Room, RoomPlace};

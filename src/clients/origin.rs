@@ -15,6 +15,7 @@ const LATELY: Duration = Duration::from_secs(900);
 #[derive(Debug)]
 pub(crate) struct Origin {
     network: IpAddr,
+    is_loopback: bool,
     connection: u64,
     /// The zero of the times below, which are in milliseconds. It is the same for all connections.
     since: Instant,
@@ -40,6 +41,7 @@ impl Origin {
     pub(crate) fn new(from: IpAddr, connection: u64, since: Instant) -> Self {
         let origin = Self {
             network: network(from),
+            is_loopback: from.to_canonical().is_loopback(),
             connection,
             since,
             last_active: AtomicU64::default(),
@@ -53,6 +55,11 @@ impl Origin {
     /// The address for sharing places: for IPv6 the /64, because one client has all of it.
     pub(crate) fn network(&self) -> IpAddr {
         self.network
+    }
+
+    /// Whether the peer is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.is_loopback
     }
 
     /// The unique number of the connection.

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::Effective;
 
 /// The settings that a running daemon applies. `*` is any name. All others need a restart.
-const TAKEN_UP: [&str; 8] = [
+const TAKEN_UP: [&str; 9] = [
     "log.level",
     "cache.found",
     "cache.absent",
@@ -16,6 +16,7 @@ const TAKEN_UP: [&str; 8] = [
     "grpc.tls",
     "grpc.insecure",
     "connectors.*.quota",
+    "connectors.*.credential",
 ];
 
 /// The settings that differ, by their paths.
@@ -35,8 +36,13 @@ impl Effective {
         let table = |effective: &Self| effective.toml.parse::<Table>().unwrap_or_default();
         let mut paths = BTreeSet::new();
         differences(&[], &table(self), &table(new), &mut paths);
-        let (taken_up, waiting): (Vec<_>, Vec<_>) =
+        self.other_logins(new, &mut paths);
+        let (taken_up, mut waiting): (Vec<_>, Vec<_>) =
             paths.into_iter().partition(|path| is_taken_up(path));
+        let (held, taken_up) = taken_up
+            .into_iter()
+            .partition(|path| is_held(path, &waiting));
+        waiting.extend::<Vec<_>>(held);
         let secrets = |effective: &Self| effective.config.redis_secrets.clone();
         // It looks the same, but is not: another password, or the same path with other content.
         let rewritten = secrets(new).into_iter().filter(|(setting, hash)| {
@@ -54,6 +60,39 @@ impl Effective {
         }
         Changes { taken_up, waiting }
     }
+
+    /// Adds the logins of the house that look the same, but have another content.
+    fn other_logins(&self, new: &Self, paths: &mut BTreeSet<Vec<String>>) {
+        for connector in &new.config.connectors {
+            let mut known = self.config.connectors.iter();
+            let before = known.find(|before| before.name == connector.name);
+            let path = ["connectors", &connector.name, "credential"].map(str::to_owned);
+            let is_other = before.is_some_and(|before| {
+                let [before, after] = [before, connector]
+                    .map(|config| config.house_login.as_ref().map(|login| login.expose()));
+                before != after
+            });
+            if is_other && !paths.iter().any(|known| known.starts_with(&path)) {
+                paths.insert(path.to_vec());
+            }
+        }
+    }
+}
+
+impl Changes {
+    /// Returns whether a setting of this connector waits for a restart.
+    #[must_use]
+    pub(crate) fn waits_for_restart(&self, connector: &str) -> bool {
+        let section = format!("connectors.{connector}.");
+        self.waiting.iter().any(|path| path.starts_with(&section))
+    }
+}
+
+/// A login waits with the other settings of its connector.
+fn is_held(path: &[String], waiting: &[Vec<String>]) -> bool {
+    let section = path.get(..2).unwrap_or_default();
+    is_within(path, "connectors.*.credential")
+        && waiting.iter().any(|waits| waits.starts_with(section))
 }
 
 /// The paths at which two tables differ. A table that exists in only one of them is one difference.

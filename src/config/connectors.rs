@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::files::{self, spec_file};
+use super::files::spec_file;
+use super::house_login::{check_house_login, house_login};
 use super::quotas::quotas;
+use super::secret::secret;
 use super::section::Section;
 use crate::connector::{
-    Connector, ConnectorConfig, HostPattern, IdentitySource, Secrets, SpecFault, SpecKind,
+    Connector, ConnectorConfig, HostPattern, IdentitySource, Profile, Secrets, SpecFault, SpecKind,
     built_in, embedded, kinds, read_spec, secret_names,
 };
 use crate::domain::Region;
@@ -39,19 +41,48 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", &hosts);
     let create_option = section.switch("create_option", true);
     let identity = identity(section);
+    let house_login = house_login(section);
     let regions = regions(section);
     let quotas = section.nested("quota", |section| quotas(profile.quotas, section));
     let are_sound = section.is_sound("base_url") && section.is_sound("allowed_hosts");
-    let is_placed = base_url.is_some() || !allowed_hosts.is_empty() || !profile.base.is_named();
-    if is_known && are_sound && !is_placed {
+    if is_known && are_sound {
+        check_place(&profile, base_url.as_ref(), &allowed_hosts, section);
+    }
+    let config = ConnectorConfig {
+        name: name.to_owned(),
+        connector: is_known.then_some(connector)?,
+        base_url,
+        allowed_hosts,
+        create_option,
+        identity,
+        house_login,
+        regions,
+        quotas: quotas?,
+    };
+    if are_sound {
+        check_house_login(&config, section);
+    }
+    Some(config)
+}
+
+/// Checks that the settings say where the CRM is.
+fn check_place(
+    profile: &Profile,
+    base_url: Option<&url::Url>,
+    hosts: &[HostPattern],
+    section: &mut Section<'_>,
+) {
+    if base_url.is_some() {
+        return;
+    }
+    if hosts.is_empty() && profile.base.is_named() {
         section.missing(
             "base_url",
             "without allowed_hosts nothing says where the CRM is",
         );
     }
-    let elsewhere = profile.base.host_elsewhere();
-    if let Some(host) = elsewhere.filter(|_| base_url.is_none() && are_sound)
-        && !allowed_hosts.iter().any(|pattern| pattern.matches(&host))
+    if let Some(host) = profile.base.host_elsewhere()
+        && !hosts.iter().any(|pattern| pattern.matches(&host))
     {
         let fault = format!(
             "must have \"{}\", the host of the file's url",
@@ -59,16 +90,6 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
         );
         section.fault("allowed_hosts", &fault);
     }
-    Some(ConnectorConfig {
-        name: name.to_owned(),
-        connector: is_known.then_some(connector)?,
-        base_url,
-        allowed_hosts,
-        create_option,
-        identity,
-        regions,
-        quotas: quotas?,
-    })
 }
 
 /// The kinds that need `spec`.
@@ -138,45 +159,6 @@ fn secrets(
         }
     });
     secrets
-}
-
-/// A secret from a file or from a variable of the environment.
-fn secret(section: &mut Section<'_>) -> Option<SecretString> {
-    let file = files::secrets(section, "file", files::secret_text);
-    let variable = section.optional("env", variable);
-    match (file, variable) {
-        (Some(file), None) => Some(file.content),
-        (None, Some(variable)) => Some(variable.secret),
-        (None, None) => None,
-        (Some(_), Some(_)) => {
-            section.fault("env", "is not possible beside file");
-            None
-        }
-    }
-}
-
-/// A variable of the environment. Only its name is shown.
-struct Variable {
-    name: String,
-    secret: SecretString,
-}
-
-impl std::fmt::Display for Variable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.name)
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the settings name the variable of a secret, which is read with them"
-)]
-fn variable(name: &str) -> Result<Variable, String> {
-    let value = std::env::var(name).map_err(|_| format!("{name} is not set, or is no text"))?;
-    Ok(Variable {
-        name: name.to_owned(),
-        secret: value.trim().into(),
-    })
 }
 
 fn identity(section: &mut Section<'_>) -> IdentitySource {

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::section::{Fault, Section};
-use crate::clients::{ClientConfig, TokenHash};
+use crate::clients::{ClientConfig, Hostname, LocalClients, TokenHash};
 use crate::clock::{Clock as _, SystemClock};
 use crate::tls::{self, Tls};
 
@@ -21,6 +21,8 @@ pub struct Grpc {
     pub(crate) tls: Option<tls::TlsConfig>,
     /// Who may call: everybody if no clients are listed.
     pub(crate) clients: Vec<ClientConfig>,
+    /// Further names of this machine by which clients on it call the daemon.
+    pub(crate) hostnames: Vec<Hostname>,
     /// Everybody who can reach the port may call, and this is intended.
     pub(crate) insecure: bool,
     /// Threads that serve connections.
@@ -99,6 +101,20 @@ impl Grpc {
         })
     }
 
+    /// Which clients may use the daemon's own credentials although they are not listed.
+    #[must_use]
+    pub(crate) fn local_clients(&self) -> LocalClients {
+        LocalClients {
+            is_loopback: !self.is_exposed(),
+            hostnames: self.hostnames.clone(),
+        }
+    }
+
+    /// Returns whether any client may use the login of the house.
+    pub(super) fn has_house_clients(&self) -> bool {
+        !self.is_exposed() || !self.clients.is_empty()
+    }
+
     fn is_exposed(&self) -> bool {
         !self.listen.ip().to_canonical().is_loopback()
     }
@@ -130,6 +146,7 @@ pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
             .then(|| section.nested("tls", |section| tls(section, in_use)))
             .flatten(),
         clients: section.tables("tokens", client),
+        hostnames: section.list("hostnames", &[]),
         insecure: section.switch("insecure", false),
         threads: section
             .optional_count("threads", 1..=MOST_THREADS)

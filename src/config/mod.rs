@@ -19,14 +19,18 @@ mod connectors;
 mod environment;
 mod files;
 mod grpc;
+mod house_login;
 mod quotas;
 mod redis;
 pub(crate) mod reference;
+mod secret;
 mod section;
 mod sections;
 
+pub(crate) use changes::Changes;
 pub(crate) use environment::environment;
 pub(crate) use grpc::Grpc;
+use house_login::check_borrowers;
 use redis::Secrets;
 pub(crate) use section::Fault;
 use section::{Section, SettingsReader};
@@ -183,6 +187,7 @@ fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<ConnectorConfig> 
             );
         }
     }
+    check_borrowers(reader, grpc, &connectors);
     if connectors.is_empty() && reader.is_sound("connectors") {
         reader.fault(
             "connectors",

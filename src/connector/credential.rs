@@ -149,6 +149,25 @@ impl CredentialForm {
         }
     }
 
+    fn pieces(&self) -> impl Iterator<Item = &CredentialPiece> {
+        let headers = self.headers.iter().flat_map(|(_, form)| &form.pieces);
+        headers.chain(&self.shown)
+    }
+
+    /// Whether it is made of the caller's header.
+    pub(super) fn reads_header(&self) -> bool {
+        self.pieces().any(|piece| {
+            use CredentialPiece::{Header, Key, Secret};
+            matches!(piece, Header | Secret | Key)
+        })
+    }
+
+    /// Whether it contains no secret of the caller: the settings alone decide what it may do.
+    pub(super) fn is_configured(&self) -> bool {
+        let is_info = |piece: &CredentialPiece| matches!(piece, CredentialPiece::Info(..));
+        !self.reads_header() && !self.pieces().any(is_info)
+    }
+
     /// Whether any input makes a credential.
     pub(super) fn takes_any_header(&self) -> bool {
         let takes_any = |(_, form): &(HeaderName, HeaderForm)| {
@@ -464,6 +483,29 @@ mod tests {
                 .collect();
             assert_eq!(tagged, [expected.unwrap_or_default()]);
             assert!(!form.takes_any_header());
+        }
+    }
+
+    #[test]
+    fn who_decides_about_a_credential_shows_in_its_pieces() {
+        use CredentialPiece::{Configured, Fetched, Header, Host, Key, Secret, Text, UserId};
+        let key = || Configured(SecretString::from("key"));
+        let info = || CredentialPiece::Info("mail".to_owned(), Vec::new());
+        for (pieces, reads_header, is_configured) in [
+            (vec![Header], true, false),
+            (vec![key(), Secret], true, false),
+            (vec![Key], true, false),
+            (vec![key(), info()], false, false),
+            (vec![Fetched, Host, UserId], false, true),
+            (vec![key(), Text(":".to_owned())], false, true),
+            (Vec::new(), false, true),
+        ] {
+            let header = CredentialForm::of(vec![(AUTHORIZATION, pieces.clone())]);
+            let shown = CredentialForm::of(Vec::new()).showing(pieces);
+            for form in [header, shown] {
+                let facts = (form.reads_header(), form.is_configured());
+                assert_eq!(facts, (reads_header, is_configured), "{form:?}");
+            }
         }
     }
 

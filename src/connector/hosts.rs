@@ -43,6 +43,14 @@ impl HostPattern {
     }
 }
 
+impl HostPattern {
+    /// Returns whether it stands for one name only.
+    #[must_use]
+    pub(crate) fn is_one_name(&self) -> bool {
+        !self.below
+    }
+}
+
 impl std::fmt::Display for HostPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(

@@ -41,6 +41,7 @@ mod group;
 mod headers;
 mod heads;
 mod hosts;
+mod house_login;
 mod http_client;
 mod judge;
 mod log_throttle;
@@ -83,6 +84,7 @@ pub(crate) use file::{Secrets, SpecFault, SpecKind, read_spec, schema, secret_na
 pub(crate) use find::{Found, SearchPlan, search};
 use group::GroupResult;
 pub(crate) use hosts::HostPattern;
+pub(crate) use house_login::HouseLogin;
 pub(crate) use judge::{DropReason, RecordVerdict};
 pub(crate) use outbound::HttpClients;
 pub(crate) use platform::Platform;

@@ -12,6 +12,7 @@ use super::base::BaseForm;
 use super::credential::CredentialSource;
 use super::crm_client::CrmClient;
 use super::hosts::HostError;
+use super::house_login::HouseLogin;
 use super::log_throttle::LogThrottle;
 use super::profile::Profile;
 use super::session::CrmSession;
@@ -31,6 +32,7 @@ pub(crate) struct Platform {
     config: ConnectorConfig,
     client: CrmClient,
     keys: KeyMaker,
+    house_login: HouseLogin,
 }
 
 impl Platform {
@@ -39,6 +41,7 @@ impl Platform {
     #[must_use]
     pub(crate) fn new(config: ConnectorConfig, client: CrmClient, keys: KeyMaker) -> Self {
         Self {
+            house_login: HouseLogin::new(config.house_login.clone()),
             config,
             client,
             keys,
@@ -49,6 +52,29 @@ impl Platform {
     #[must_use]
     pub(crate) fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// The login of the house, to change it.
+    #[must_use]
+    pub(crate) fn house_login(&self) -> &HouseLogin {
+        &self.house_login
+    }
+
+    /// The credential of a question without one: the login of the house, or nothing if the CRM
+    /// needs no header of the caller. `None` if the caller has to send a credential.
+    #[must_use]
+    pub(crate) fn lent_credential(&self) -> Option<AuthHeader> {
+        if !self.profile().reads_auth_header() {
+            return Some(AuthHeader::none());
+        }
+        let is_bound = self.config.names_every_host();
+        is_bound.then(|| self.house_login.copied()).flatten()
+    }
+
+    /// Whether the settings alone make the credential, whatever a caller sends.
+    #[must_use]
+    pub(crate) fn has_own_credential(&self) -> bool {
+        self.profile().credential.is_configured()
     }
 
     /// Whether answers end with the "create new contact" entry.

@@ -112,6 +112,12 @@ impl Profile {
         }
     }
 
+    /// Whether its credential is made of the caller's `auth_header`.
+    #[must_use]
+    pub(crate) fn reads_auth_header(&self) -> bool {
+        self.credential.reads_header()
+    }
+
     /// Returns whether this profile declares that the request only reads.
     pub(super) fn permits(&self, request: &Request) -> bool {
         match request.read_by_post_path() {

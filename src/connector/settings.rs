@@ -7,7 +7,7 @@ use url::Url;
 use super::Connector;
 use super::hosts::HostPattern;
 use crate::budget::Quotas;
-use crate::domain::Region;
+use crate::domain::{AuthHeader, Region};
 
 /// Settings of one connector.
 #[derive(Debug, Clone)]
@@ -24,11 +24,21 @@ pub struct ConnectorConfig {
     pub create_option: bool,
     /// Who decides whose a credential is.
     pub(crate) identity: IdentitySource,
+    /// The login of the house, for questions without a credential.
+    pub(crate) house_login: Option<Arc<AuthHeader>>,
     /// The regions for stored spellings without a calling code. If empty, the user's region is
     /// used.
     pub regions: Vec<Region>,
     /// What may be spent on the CRM.
     pub(crate) quotas: Quotas,
+}
+
+impl ConnectorConfig {
+    /// Whether the settings name every host that is called.
+    #[must_use]
+    pub(crate) fn names_every_host(&self) -> bool {
+        self.base_url.is_some() || self.allowed_hosts.iter().all(HostPattern::is_one_name)
+    }
 }
 
 /// Who decides whose a credential is, and so whose the stored answers are.

@@ -217,7 +217,7 @@ fn is_label(label: &str) -> bool {
 }
 
 /// The value of the HTTP `Authorization` header for the CRM. Never printed; erased from memory on
-/// drop. Not `Clone`: all questions of a batch share one.
+/// drop. Not `Clone`, so that no copy is made by accident: all questions of a batch share one.
 pub(crate) struct AuthHeader(SecretString);
 
 impl AuthHeader {
@@ -238,6 +238,18 @@ impl AuthHeader {
             .bytes()
             .fold(false, |odd, byte| odd | !(b' '..=b'~').contains(&byte));
         (!odd && (1..=8192).contains(&text.len())).then(|| Self(std::mem::take(&mut *text).into()))
+    }
+
+    /// The header of a request under a credential that needs none.
+    #[must_use]
+    pub(crate) fn none() -> Self {
+        Self(SecretString::default())
+    }
+
+    /// A copy for one more request. Each copy is erased from memory on drop.
+    #[must_use]
+    pub(crate) fn copied(&self) -> Self {
+        Self(self.0.clone())
     }
 
     /// The header's value, for the code that sends it and the code that hashes it.

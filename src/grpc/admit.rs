@@ -20,13 +20,13 @@ use tonic::server::NamedService;
 use super::admitted::AdmittedCall;
 use super::body::WholeBody;
 use super::gate::{CallGate, Timer, kind, peer};
-use crate::api::{ApiError, Overload, RequestKind, RequestPlaces, enter, until_sent_away};
+use crate::api::{ApiError, Overload, RequestPlaces, enter, until_sent_away};
 use crate::clients::{CallPlace, FairPlace};
 use crate::clock;
 
-/// The places of a prefetch job, which outlives the call that starts it.
+/// The places of a stream, which outlives the call that starts it.
 #[derive(Debug, Clone)]
-pub(super) struct JobPlaces(pub(super) Arc<RequestPlaces>);
+pub(super) struct StreamPlaces(pub(super) Arc<RequestPlaces>);
 
 /// See [`CallGate::before_calls`].
 #[derive(Debug, Clone)]
@@ -50,12 +50,15 @@ impl CallGate {
         let place = enter(client.as_deref())?;
         if let Some(client) = client {
             request.extensions_mut().insert(client);
+        } else {
+            let house = self.house_access(request);
+            request.extensions_mut().insert(house);
         }
         self.limits().check_room(kind(request))?;
         Ok(place)
     }
 
-    /// Takes the places of a complete request. A job keeps its own.
+    /// Takes the places of a complete request. A stream keeps its own.
     fn seat<B>(
         &self,
         request: &mut Request<B>,
@@ -63,10 +66,10 @@ impl CallGate {
     ) -> Result<Option<RequestPlaces>, ApiError> {
         let kind = kind(request);
         let places = self.limits().take(kind, place, peer(request))?;
-        if kind != RequestKind::Job {
+        if !kind.is_stream() {
             return Ok(Some(places));
         }
-        let places = JobPlaces(Arc::new(places));
+        let places = StreamPlaces(Arc::new(places));
         request.extensions_mut().insert(places);
         Ok(None)
     }

@@ -6,21 +6,27 @@ use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic_prost::ProstEncoder;
 
-use crate::api::{ApiError, FindReply, Violation};
+use crate::api::{ApiError, Reply, Violation};
 use crate::pb::v1 as pb;
 
-/// Encodes [`FindReply`], decodes `FindContactRequest`.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct ReplyCodec;
+/// Encodes replies with stored answers, decodes `FindContactRequest`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplyCodec<E>(PhantomData<E>);
 
-impl Codec for ReplyCodec {
-    type Encode = FindReply;
+impl<E> Default for ReplyCodec<E> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<E: Reply + Send + 'static> Codec for ReplyCodec<E> {
+    type Encode = E;
     type Decode = pb::FindContactRequest;
-    type Encoder = ReplyEncoder;
+    type Encoder = ReplyEncoder<E>;
     type Decoder = RequestDecoder<pb::FindContactRequest>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ReplyEncoder
+        ReplyEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
@@ -83,17 +89,18 @@ pub(super) fn unreadable() -> Status {
     ApiError::from(Violation::new("request", why)).into()
 }
 
-/// Encodes [`FindReply`].
+/// Encodes a [`Reply`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ReplyEncoder;
+pub(crate) struct ReplyEncoder<E>(PhantomData<E>);
 
-impl Encoder for ReplyEncoder {
-    type Item = FindReply;
+impl<E: Reply> Encoder for ReplyEncoder<E> {
+    type Item = E;
     type Error = Status;
 
-    fn encode(&mut self, reply: FindReply, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+    fn encode(&mut self, reply: E, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(reply.encoded_len());
         reply
-            .encode(buffer, tonic::codec::EncodeBuf::reserve)
+            .encode(buffer)
             .map_err(|_| Status::internal("the reply could not be written"))
     }
 }

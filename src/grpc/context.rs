@@ -6,25 +6,24 @@ use std::time::Duration;
 use http::HeaderMap;
 use tonic::Extensions;
 
-use crate::api::{ContactApi, RequestContext};
-use crate::clients::Client;
+use crate::api::RequestContext;
+use crate::clients::{Client, HouseAccess};
+use crate::trace::Span;
 
 /// What is known of a request besides its message.
-pub(super) fn context(
-    api: &ContactApi,
-    method: &'static str,
-    headers: &HeaderMap,
-    extensions: &Extensions,
-) -> RequestContext {
+pub(super) fn context(headers: &HeaderMap, extensions: &Extensions, span: Span) -> RequestContext {
     let client = extensions.get::<Arc<Client>>().cloned();
-    let span = api.span(method, |name| headers.get(name)?.to_str().ok());
-    RequestContext::new(client, timeout(headers), span)
+    let house = match client {
+        Some(_) => HouseAccess::Granted,
+        None => extensions.get().copied().unwrap_or_default(),
+    };
+    RequestContext::new(client, house, timeout(headers), span)
 }
 
 /// How long the client waits (`grpc-timeout`). tonic would then end the call as CANCELLED.
 /// [`RequestContext`] answers just before, so that the client gets the contract's
 /// DEADLINE_EXCEEDED.
-pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let amount: u32 = amount.parse().ok()?;

@@ -23,7 +23,7 @@ use super::body::{PREFIX, WholeBody};
 use super::codec::unreadable;
 use super::context::context;
 use super::gate::{CallGate, is_grpc};
-use crate::api::{ContactApi, FindReply, RequestContext};
+use crate::api::{ContactApi, FindReply, Reply as _, RequestContext};
 use crate::pb::v1 as pb;
 
 const PATH: &str = "/contactd.v1.ContactService/FindContact";
@@ -107,7 +107,9 @@ impl Service<Request<WholeBody>> for FindContact {
     fn call(&mut self, request: Request<WholeBody>) -> Self::Future {
         let method = self.clone();
         let (head, body) = request.into_parts();
-        let context = context(&self.api, "FindContact", &head.headers, &head.extensions);
+        let header = |name: &str| head.headers.get(name)?.to_str().ok();
+        let span = self.api.span("FindContact", header);
+        let context = context(&head.headers, &head.extensions, span);
         Box::pin(async move {
             let answer = method.answer(context, body.into_message()).await;
             Ok(answer.unwrap_or_else(Status::into_http))
@@ -127,11 +129,9 @@ fn response(reply: &FindReply) -> Result<Response<Body>, Status> {
 
 /// One message after its prefix: not compressed, and its length.
 fn frame(reply: &FindReply) -> Result<Bytes, Status> {
-    let mut buffer = BytesMut::new();
-    let written = reply.encode(&mut buffer, |buffer, length| {
-        buffer.reserve(PREFIX + length);
-        buffer.put_bytes(0, PREFIX);
-    });
+    let mut buffer = BytesMut::with_capacity(PREFIX + reply.encoded_len());
+    buffer.put_bytes(0, PREFIX);
+    let written = reply.encode(&mut buffer);
     written.map_err(|_| Status::internal("the reply could not be written"))?;
     let length = u32::try_from(buffer.len() - PREFIX)
         .map_err(|_| Status::internal("the reply is larger than a message can be"))?;

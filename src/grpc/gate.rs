@@ -12,7 +12,7 @@ use tonic::body::Body;
 
 use super::health::HealthPlaces;
 use crate::api::{ApiError, ClientLimits, RequestKind};
-use crate::clients::{Client, Origin, Peer};
+use crate::clients::{Client, HouseAccess, Origin, Peer};
 
 /// Reflection streams of all connections together. Reflection is for people who explore the
 /// service; one stream takes 30 KiB.
@@ -74,6 +74,15 @@ impl CallGate {
             authorization.map(header::HeaderValue::as_bytes),
             peer(request),
         )
+    }
+
+    /// Returns whether a client that is not listed may use the daemon's own credentials.
+    pub(super) fn house_access<B>(&self, request: &Request<B>) -> HouseAccess {
+        let hosts = request.headers().get_all(header::HOST).iter();
+        let authority = request.uri().authority();
+        let named = hosts.map(header::HeaderValue::as_bytes);
+        let named = named.chain(authority.map(|name| name.as_str().as_bytes()));
+        self.0.limits.house_access(None, peer(request), named)
     }
 
     /// Counts the refusal of a call that is not a look-up.

@@ -17,7 +17,7 @@ mod side;
 mod status;
 mod timed;
 
-pub use crate::api::FindReply;
+pub use crate::api::{FindReply, WatchReply};
 pub use gate::REFLECTIONS;
 pub(crate) use gate::{CallGate, is_grpc};
 pub(crate) use health::HEALTH_STREAMS;

@@ -6,11 +6,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use super::admit::JobPlaces;
-use super::context::{context, timeout};
+use super::admit::StreamPlaces;
+use super::context::context;
 use super::find::FindFirst;
 use super::gate::CallGate;
-use crate::api::{ContactApi, FindReply, RequestContext};
+use crate::api::{ContactApi, FindReply, RequestContext, RequestPlaces, WatchReply};
 use crate::grpc::server::ContactService;
 use crate::pb::v1 as pb;
 use crate::trace::Span;
@@ -35,12 +35,16 @@ impl ContactRpc {
 
     fn context<T>(&self, method: &'static str, request: &Request<T>) -> RequestContext {
         let (headers, extensions) = (request.metadata().as_ref(), request.extensions());
-        context(&self.api, method, headers, extensions)
+        let span = self
+            .api
+            .span(method, |name| headers.get(name)?.to_str().ok());
+        context(headers, extensions, span)
     }
 }
 
 #[tonic::async_trait]
 impl ContactService for ContactRpc {
+    type WatchContactStream = BoxStream<'static, Result<WatchReply, Status>>;
     type PrefetchContactsStream = BoxStream<'static, Result<pb::PrefetchContactsResponse, Status>>;
 
     async fn find_contact(
@@ -52,16 +56,25 @@ impl ContactService for ContactRpc {
         Ok(Response::new(reply))
     }
 
+    async fn watch_contact(
+        &self,
+        request: Request<pb::FindContactRequest>,
+    ) -> Result<Response<Self::WatchContactStream>, Status> {
+        let context = self.context("WatchContact", &request);
+        let places = places(&request);
+        let events = self.api.watch(context, request.into_inner(), places);
+        let events = events.await?.map(|event| event.map_err(Status::from));
+        Ok(Response::new(events.boxed()))
+    }
+
     async fn prefetch_contacts(
         &self,
         request: Request<pb::PrefetchContactsRequest>,
     ) -> Result<Response<Self::PrefetchContactsStream>, Status> {
         let context = self.context("PrefetchContacts", &request);
-        let places = request.extensions().get::<JobPlaces>().cloned();
-        let events = self
-            .api
-            .prefetch(context, request.into_inner(), places.map(|places| places.0))
-            .await?;
+        let places = places(&request);
+        let events = self.api.prefetch(context, request.into_inner(), places);
+        let events = events.await?;
         Ok(Response::new(
             events.map(|event| event.map_err(Status::from)).boxed(),
         ))
@@ -71,12 +84,18 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::InvalidateContactsRequest>,
     ) -> Result<Response<pb::InvalidateContactsResponse>, Status> {
-        let context = RequestContext::new(
-            request.extensions().get().cloned(),
-            timeout(request.metadata().as_ref()),
+        let context = context(
+            request.metadata().as_ref(),
+            request.extensions(),
             Span::default(),
         );
         let done = self.api.invalidate(context, request.into_inner()).await?;
         Ok(Response::new(done))
     }
+}
+
+/// The places of a stream, which it keeps until it ends.
+fn places<T>(request: &Request<T>) -> Option<Arc<RequestPlaces>> {
+    let places = request.extensions().get::<StreamPlaces>();
+    places.map(|places| Arc::clone(&places.0))
 }

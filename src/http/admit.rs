@@ -12,13 +12,14 @@ use super::{HttpFront, RequestBody};
 use crate::api::{
     ApiError, Overload, RequestContext, RequestKind, RequestPlaces, enter, until_sent_away,
 };
-use crate::clients::{Client, Peer};
+use crate::clients::{Client, HouseAccess, Peer};
 use crate::clock::{self, Instant};
 use crate::trace::Span;
 
 /// A complete request with its places.
 pub(super) struct Admitted {
     client: Option<Arc<Client>>,
+    house: HouseAccess,
     since: Instant,
     pub(super) body: Bytes,
     pub(super) places: RequestPlaces,
@@ -32,7 +33,7 @@ impl Admitted {
     }
 
     pub(super) fn context(&self, timeout: Option<Duration>, span: Span) -> RequestContext {
-        RequestContext::new(self.client.clone(), self.left(timeout), span)
+        RequestContext::new(self.client.clone(), self.house, self.left(timeout), span)
     }
 }
 
@@ -55,6 +56,7 @@ impl HttpFront {
         let client = limits
             .identify(token.map(header::HeaderValue::as_bytes), peer)
             .map_err(counted)?;
+        let house = limits.house_access(client.as_deref(), peer, named(parts));
         let place = enter(client.as_deref()).map_err(counted)?;
         limits.check_room(kind).map_err(counted)?;
         let body = match arrival::whole(body, kind.max_bytes(), || limits.pend(peer)).await {
@@ -70,9 +72,18 @@ impl HttpFront {
         let places = limits.take(kind, place, peer).map_err(counted)?;
         Ok(Admitted {
             client,
+            house,
             since,
             body,
             places,
         })
     }
+}
+
+/// The names by which a request addresses the daemon.
+fn named(parts: &Parts) -> impl Iterator<Item = &[u8]> {
+    let hosts = parts.headers.get_all(header::HOST).iter();
+    let authority = parts.uri.authority();
+    let hosts = hosts.map(header::HeaderValue::as_bytes);
+    hosts.chain(authority.map(|name| name.as_str().as_bytes()))
 }

@@ -5,8 +5,7 @@ use http::{HeaderMap, header};
 use prost::{Message, Name};
 
 use super::text;
-use crate::api::{ApiError, FindReply, Violation};
-use crate::pb::v1 as pb;
+use crate::api::{ApiError, Reply, Violation};
 use crate::proto_json::{self, JsonFault};
 
 /// Largest JSON that is read on the current thread: this takes less than a millisecond.
@@ -68,22 +67,20 @@ impl Codec {
         }
     }
 
-    /// Writes the reply of `FindContact`.
-    pub(super) fn write_found(self, reply: &FindReply) -> Result<Bytes, ApiError> {
-        let mut encoded = Vec::new();
-        let written = reply.encode(&mut encoded, Vec::reserve);
-        written.map_err(|_| ApiError::internal())?;
-        self.write_bytes(&pb::FindContactResponse::full_name(), encoded)
+    /// Writes a reply with stored answers.
+    pub(super) fn write_reply<R: Reply>(self, reply: &R) -> Result<Bytes, ApiError> {
+        let encoded = reply.to_bytes().map_err(|_| ApiError::internal())?;
+        self.write_bytes(&format!("contactd.v1.{}", R::NAME), encoded)
     }
 
     /// Writes any other message.
     pub(super) fn write<M: Message + Name>(self, message: &M) -> Result<Bytes, ApiError> {
-        self.write_bytes(&M::full_name(), message.encode_to_vec())
+        self.write_bytes(&M::full_name(), message.encode_to_vec().into())
     }
 
-    fn write_bytes(self, name: &str, encoded: Vec<u8>) -> Result<Bytes, ApiError> {
+    fn write_bytes(self, name: &str, encoded: Bytes) -> Result<Bytes, ApiError> {
         match self {
-            Self::Proto => Ok(encoded.into()),
+            Self::Proto => Ok(encoded),
             Self::Json => proto_json::bytes_to_json(name, &encoded)
                 .map(|json| json.to_string().into())
                 .map_err(|_| ApiError::internal()),

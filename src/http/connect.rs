@@ -1,4 +1,4 @@
-//! The Connect protocol: unary calls by POST and GET, and the server stream of a prefetch.
+//! The Connect protocol: unary calls by POST and GET, and the server streams.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 
@@ -15,7 +16,7 @@ use super::error::{self, Refusal, answer};
 use super::method::{Method, timeout};
 use super::query::Query;
 use super::{HttpFront, ReplyBody, RequestBody, envelope};
-use crate::api::{ApiError, Violation};
+use crate::api::{ApiError, RequestContext, Violation};
 use crate::pb::v1 as pb;
 use crate::trace::Span;
 
@@ -64,7 +65,7 @@ impl HttpFront {
         }
         let call = self.call(method, codec, parts, body).await;
         match method {
-            Method::Prefetch => self.prefetch(codec, call).await,
+            Method::Watch | Method::Prefetch => self.stream(method, codec, call).await,
             Method::Find => Ok(unary(codec, self.find(call).await)),
             Method::Invalidate => Ok(unary(codec, self.invalidate(call).await)),
         }
@@ -123,7 +124,7 @@ impl HttpFront {
         let span = self.span(Method::Find, &call.headers);
         let context = call.admitted.context(call.timeout, span);
         let reply = self.0.api.find(context, request).await?;
-        call.codec.write_found(&reply)
+        call.codec.write_reply(&reply)
     }
 
     async fn invalidate(&self, call: Result<Call, ApiError>) -> Result<Bytes, ApiError> {
@@ -134,8 +135,9 @@ impl HttpFront {
         call.codec.write(&done)
     }
 
-    async fn prefetch(
+    async fn stream(
         &self,
+        method: Method,
         codec: Codec,
         call: Result<Call, ApiError>,
     ) -> Result<Response<ReplyBody>, Refusal> {
@@ -144,26 +146,44 @@ impl HttpFront {
             Err(error) => return Ok(envelope::failed(codec, &error)),
         };
         let message = envelope::opened(&call.admitted.body)?;
-        Ok(match self.start(call, message).await {
-            Ok(stream) => stream,
-            Err(error) => envelope::failed(codec, &error),
-        })
+        let started = match method {
+            Method::Watch => self.watch(call, message).await,
+            _ => self.prefetch(call, message).await,
+        };
+        Ok(started.unwrap_or_else(|error| envelope::failed(codec, &error)))
     }
 
-    async fn start(
+    async fn prefetch(
         &self,
         call: Call,
         message: Result<Bytes, Violation>,
     ) -> Result<Response<ReplyBody>, ApiError> {
-        let request = call.codec.read(message?).await?;
-        let span = self.span(Method::Prefetch, &call.headers);
-        let (left, context) = (
-            call.admitted.left(call.timeout),
-            call.admitted.context(call.timeout, span),
-        );
+        let (codec, request) = (call.codec, call.codec.read(message?).await?);
+        let (left, context) = self.streaming(Method::Prefetch, &call);
         let places = Some(call.admitted.places.into());
         let events = self.0.api.prefetch(context, request, places).await?;
-        Ok(envelope::stream(call.codec, events, left))
+        let messages = events.map(move |event| event.and_then(|event| codec.write(&event)));
+        Ok(envelope::stream(codec, messages, left))
+    }
+
+    async fn watch(
+        &self,
+        call: Call,
+        message: Result<Bytes, Violation>,
+    ) -> Result<Response<ReplyBody>, ApiError> {
+        let (codec, request) = (call.codec, call.codec.read(message?).await?);
+        let (left, context) = self.streaming(Method::Watch, &call);
+        let places = Some(call.admitted.places.into());
+        let events = self.0.api.watch(context, request, places).await?;
+        let messages = events.map(move |event| event.and_then(|event| codec.write_reply(&event)));
+        Ok(envelope::stream(codec, messages, left))
+    }
+
+    /// What remains of the client's time, and the context of a stream.
+    fn streaming(&self, method: Method, call: &Call) -> (Option<Duration>, RequestContext) {
+        let span = self.span(method, &call.headers);
+        let left = call.admitted.left(call.timeout);
+        (left, call.admitted.context(call.timeout, span))
     }
 }
 

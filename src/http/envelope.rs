@@ -10,7 +10,6 @@ use futures_util::stream::{self, BoxStream, Stream};
 use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use prost::{Message, Name};
 use serde_json::json;
 
 use super::codec::Codec;
@@ -73,16 +72,12 @@ pub(super) fn failed(codec: Codec, failure: &ApiError) -> Response<ReplyBody> {
 }
 
 /// The answer with these messages. It ends with the first failure, or when the time has passed.
-pub(super) fn stream<M>(
+pub(super) fn stream(
     codec: Codec,
-    messages: impl Stream<Item = Result<M, ApiError>> + Send + 'static,
+    messages: impl Stream<Item = Result<Bytes, ApiError>> + Send + 'static,
     left: Option<Duration>,
-) -> Response<ReplyBody>
-where
-    M: Message + Name + 'static,
-{
+) -> Response<ReplyBody> {
     let open = OpenStream {
-        codec,
         messages: messages.boxed(),
         until: left.and_then(clock::after),
     };
@@ -92,13 +87,12 @@ where
     typed(StatusCode::OK, codec.stream_type(), body)
 }
 
-struct OpenStream<M> {
-    codec: Codec,
-    messages: BoxStream<'static, Result<M, ApiError>>,
+struct OpenStream {
+    messages: BoxStream<'static, Result<Bytes, ApiError>>,
     until: Option<Instant>,
 }
 
-impl<M: Message + Name> OpenStream<M> {
+impl OpenStream {
     /// The next envelope, and the stream unless that was the last one.
     async fn next(mut self) -> (Bytes, Option<Self>) {
         let next = self.messages.next();
@@ -109,8 +103,7 @@ impl<M: Message + Name> OpenStream<M> {
             },
             None => next.await,
         };
-        let written = message.map(|message| message.and_then(|message| self.codec.write(&message)));
-        match written {
+        match message {
             Some(Ok(message)) => (sealed(0, &message), Some(self)),
             Some(Err(failure)) => (end(Some(&failure)), None),
             None => (end(None), None),

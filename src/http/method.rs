@@ -14,6 +14,7 @@ pub(super) const TIMEOUT: &str = "connect-timeout-ms";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     Find,
+    Watch,
     Prefetch,
     Invalidate,
 }
@@ -21,7 +22,7 @@ pub(super) enum Method {
 impl Method {
     /// The method with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::Find, Self::Prefetch, Self::Invalidate]
+        [Self::Find, Self::Watch, Self::Prefetch, Self::Invalidate]
             .into_iter()
             .find(|method| method.name() == name)
     }
@@ -29,6 +30,7 @@ impl Method {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Find => "FindContact",
+            Self::Watch => "WatchContact",
             Self::Prefetch => "PrefetchContacts",
             Self::Invalidate => "InvalidateContacts",
         }
@@ -40,7 +42,7 @@ impl Method {
 
     /// Whether it answers with a stream of messages.
     pub(super) fn is_stream(self) -> bool {
-        self == Self::Prefetch
+        self.kind().is_stream()
     }
 
     /// `idempotency_level` in the proto: it may be called by GET.

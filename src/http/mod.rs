@@ -1,8 +1,8 @@
 //! HTTP in, HTTP out: a thin front over [`crate::api`], beside gRPC and on its port.
 //!
 //! Serves the methods of `contactd.v1.ContactService` in the Connect protocol
-//! (<https://connectrpc.com/docs/protocol>): unary calls as JSON or protobuf, `PrefetchContacts` as
-//! a server stream, and `FindContact` by GET as well. `GET /v1/name` answers with the name of a
+//! (<https://connectrpc.com/docs/protocol>): unary calls as JSON or protobuf, `WatchContact` and
+//! `PrefetchContacts` as server streams, and `FindContact` by GET as well. `GET /v1/name` answers with the name of a
 //! caller as text, for telephone systems that can do no more than that. `api` decides who may call
 //! and what is limited, counts look-ups and says why they fail, as for gRPC.
 //!

@@ -13,7 +13,7 @@ use super::error::{answer, status, with_hints};
 use super::method::{Method, millis, timeout};
 use super::query::Query;
 use super::{HttpFront, ReplyBody, RequestBody, text};
-use crate::api::{ApiError, FindReply, RequestKind, Violation};
+use crate::api::{ApiError, FindReply, Reply as _, RequestKind, Violation};
 use crate::pb::v1 as pb;
 
 /// The header with the credential for the CRM. `Authorization` is the client's own, as for gRPC.
@@ -103,10 +103,8 @@ fn read(mut query: Query) -> Result<pb::FindContactRequest, Violation> {
 
 /// Contacts come in the order of their quality.
 fn first_name(reply: &FindReply) -> Result<Option<String>, ApiError> {
-    let mut encoded = Vec::new();
-    let written = reply.encode(&mut encoded, Vec::reserve);
-    written.map_err(|_| ApiError::internal())?;
-    let response = pb::FindContactResponse::decode(Bytes::from(encoded));
+    let encoded = reply.to_bytes().map_err(|_| ApiError::internal())?;
+    let response = pb::FindContactResponse::decode(encoded);
     let contacts = response
         .map_err(|_| ApiError::internal())?
         .matched_contact_info;

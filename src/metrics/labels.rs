@@ -15,6 +15,13 @@ pub(crate) struct LookupLabels {
     pub(crate) outcome: String,
 }
 
+/// Labels of `contactd_calls_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MethodLabels {
+    /// A method of `contactd.v1.ContactService`
+    pub(crate) method: &'static str,
+}
+
 /// Labels of the families that are split by answer source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct SourceLabels {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::asker::Asker;
-use super::question::Trigger;
+use super::trigger::Trigger;
 use crate::clock::Instant;
 use crate::domain::{Identity, Lane, QuestionKey};
 use crate::flight::Join;

@@ -26,6 +26,7 @@ use crate::flight::Flights;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 
+mod answer;
 mod answering;
 mod asker;
 mod background;
@@ -41,10 +42,12 @@ mod question;
 mod revalidate;
 mod revoke;
 mod start;
+mod trigger;
 mod trouble;
 mod trust;
 mod wait;
 mod walk;
+mod watch;
 mod whoami;
 
 pub(crate) use asker::Asker;
@@ -55,6 +58,7 @@ use load_task::{LoadKey, Loaded};
 use places::Places;
 pub(crate) use prefetch::{Batch, CutShort, PrefetchEvent, PrefetchEvents};
 pub(crate) use question::{Answer, Question, Trigger};
+pub(crate) use watch::{LookupProgress, Watcher};
 use whoami::NamedCredential;
 
 /// The error of a caller whose look-up took longer than `lookup.timeout`.

@@ -1,45 +1,16 @@
-//! Questions to the resolver, and its answers.
+//! Questions to the resolver.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+pub(crate) use super::answer::Answer;
 use super::asker::Asker;
-use crate::cache::Stored;
+use super::load_task::Loaded;
+pub(crate) use super::trigger::Trigger;
+use super::watch::{LookupProgress, Watcher};
 use crate::clock::Instant;
-use crate::domain::{
-    ContactKey, Entry, Extension, Freshness, Identity, Lane, Party, QuestionKey, Source,
-};
+use crate::domain::{ContactKey, Extension, Identity, Party, QuestionKey};
+use crate::flight::Seat;
 use crate::trace::Span;
-
-/// Why a look-up is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trigger {
-    /// The phone rings.
-    IncomingCall,
-    /// A person asked for it.
-    ManualRefresh,
-    /// The first match of recent calls.
-    InitialMatch,
-}
-
-impl Trigger {
-    /// The metrics' label.
-    #[must_use]
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::IncomingCall => "incoming_call",
-            Self::ManualRefresh => "manual_refresh",
-            Self::InitialMatch => "initial_match",
-        }
-    }
-
-    pub(super) fn lane(self) -> Lane {
-        match self {
-            Self::IncomingCall | Self::ManualRefresh => Lane::CallPop,
-            Self::InitialMatch => Lane::Prefetch,
-        }
-    }
-}
 
 /// One look-up, parsed: an asker and a party. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,6 +28,8 @@ pub(crate) struct Question {
     pub(crate) deadline: Option<Instant>,
     /// The request's span, if it is traced.
     pub(crate) span: Span,
+    /// Who watches the look-up.
+    pub(crate) watcher: Option<Watcher>,
 }
 
 impl Question {
@@ -71,6 +44,7 @@ impl Question {
             only_if_cached: false,
             deadline: None,
             span: Span::default(),
+            watcher: None,
         }
     }
 
@@ -86,41 +60,22 @@ impl Question {
     pub(super) fn key_of(&self, identity: &Identity) -> ContactKey {
         self.key.of(identity)
     }
-}
 
-/// The answer to a question, with the facts about it.
-#[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    /// What was found.
-    pub(crate) entry: Arc<Entry>,
-    /// Where it came from.
-    pub(crate) source: Source,
-    /// Never `Expired`.
-    pub(crate) freshness: Freshness,
-    /// Time since the CRM was asked.
-    pub(crate) age: Duration,
-    /// Another caller led the load.
-    pub(crate) shared: bool,
-    /// HTTP calls to the CRM made for this answer.
-    pub(crate) crm_requests: u32,
-}
+    pub(super) fn is_watched(&self) -> bool {
+        self.watcher.is_some()
+    }
 
-impl From<Stored> for Answer {
-    fn from(stored: Stored) -> Self {
-        let Stored {
-            entry,
-            freshness,
-            age,
-            source,
-            ..
-        } = stored;
-        Self {
-            entry,
-            source,
-            freshness,
-            age,
-            shared: false,
-            crm_requests: 0,
+    /// Shows something to the watcher, if there is one.
+    pub(super) fn show(&self, watched: impl FnOnce() -> LookupProgress) {
+        if let Some(watcher) = &self.watcher {
+            watcher.show(watched());
+        }
+    }
+
+    /// Keeps a seat on a load that continues behind the answer, if somebody watches.
+    pub(super) fn keep(&self, seat: impl FnOnce() -> Option<Seat<Loaded>>) {
+        if let Some(watcher) = &self.watcher {
+            watcher.keep(seat());
         }
     }
 }

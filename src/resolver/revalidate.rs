@@ -12,11 +12,13 @@ impl Resolver {
     pub(super) fn revalidate(&self, question: &Question, identity: Identity) {
         let (key, scope) = (*question.key(), question.asker().scope(Some(&identity)));
         let clock = Arc::clone(&self.deps.clock);
+        let request = self.request(question, Some(identity));
         if !self.refreshing.take(key, scope, clock.now()) {
+            question.keep(|| self.running(&request));
             return;
         }
-        let request = self.request(question, Some(identity));
         let seat = self.start(request.behind(Lane::Revalidate));
+        question.keep(|| Some(seat.another()));
         let limit = Arc::clone(&self.refreshing);
         self.deps.tasks.spawn(async move {
             let failed = seat.wait().await.is_err();

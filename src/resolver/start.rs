@@ -35,14 +35,23 @@ impl Resolver {
             .or_else(|| clock::after(self.config.timeout))
     }
 
-    /// A seat on the requested load: on a running one if it may be shared, or else on a new one.
-    pub(super) fn start(&self, request: LoadRequest) -> Seat<Loaded> {
-        let key = LoadKey {
+    fn load_key(&self, request: &LoadRequest) -> LoadKey {
+        LoadKey {
             question: request.key,
             auth: request.asker.auth_tag(),
             reuse: request.reuse,
             since: self.deps.cache.invalidated_at(&request.key),
-        };
+        }
+    }
+
+    /// A seat on the requested load if it runs already.
+    pub(super) fn running(&self, request: &LoadRequest) -> Option<Seat<Loaded>> {
+        self.loads.running(&self.load_key(request))
+    }
+
+    /// A seat on the requested load: on a running one if it may be shared, or else on a new one.
+    pub(super) fn start(&self, request: LoadRequest) -> Seat<Loaded> {
+        let key = self.load_key(&request);
         let demand = Demand {
             lane: request.lane,
             deadline: request.deadline,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::load_task::Loaded;
 use super::question::{Answer, Question, Trigger};
+use super::watch::LookupProgress;
 use super::{Resolver, TOO_LONG};
 use crate::clock;
 use crate::domain::{Freshness, LookupError};
@@ -21,7 +22,7 @@ impl Resolver {
         if shared {
             self.count_shared(question);
         }
-        let waiting = self.names_or_all(&mut seat, question);
+        let waiting = self.names_or_all(&mut seat, question, shared);
         // Without a deadline, a caller does not wait for a load that stays in the queue for
         // minutes.
         let loaded = match question.deadline {
@@ -30,14 +31,38 @@ impl Resolver {
                 .await
                 .unwrap_or(Err(TOO_LONG)),
         }?;
-        Ok(Answer {
+        Ok(self.answer(loaded, shared))
+    }
+
+    /// The result of a load as the answer to a caller that `shared` it or not.
+    pub(super) fn answer(&self, loaded: Loaded, shared: bool) -> Answer {
+        Answer {
             age: self.deps.clock.now().since(loaded.asked),
             entry: loaded.entry,
             source: loaded.source,
             freshness: Freshness::Fresh,
             shared,
             crm_requests: loaded.crm_requests,
-        })
+        }
+    }
+
+    /// The answer that is being loaded behind the one that a watched question has got. `None` if
+    /// there is no such load, nobody else may wait for this CRM, or the load fails or takes longer
+    /// than `lookup.timeout`.
+    pub(crate) async fn behind(&self, question: &Question) -> Option<Answer> {
+        let mut seat = question.watcher.as_ref()?.take()?;
+        let asker = question.asker();
+        let known = self.known_identity(asker);
+        let _place = self.wait_place(asker, known.as_ref()).ok()?;
+        let shared = seat.joined();
+        let loaded = async {
+            if let Some(names) = seat.early().await {
+                question.show(|| LookupProgress::Names(self.answer(names, shared)));
+            }
+            seat.done().await
+        };
+        let loaded = clock::timeout(self.config.timeout, loaded).await?;
+        loaded.ok().map(|loaded| self.answer(loaded, shared))
     }
 
     fn count_shared(&self, question: &Question) {
@@ -54,15 +79,18 @@ impl Resolver {
         &self,
         seat: &mut Seat<Loaded>,
         question: &Question,
+        shared: bool,
     ) -> Result<Loaded, LookupError> {
         let Some(names) = seat.early().await else {
             return seat.done().await;
         };
+        question.show(|| LookupProgress::Names(self.answer(names.clone(), shared)));
         let until = names.timing.found_at + self.details_patience(&names, question);
-        Ok(clock::timeout_at(until, seat.done())
-            .await
-            .and_then(Result::ok)
-            .unwrap_or(names))
+        let all = clock::timeout_at(until, seat.done()).await;
+        if all.is_none() {
+            question.keep(|| Some(seat.another()));
+        }
+        Ok(all.and_then(Result::ok).unwrap_or(names))
     }
 
     /// How long to wait for the CRM if a stored answer is good enough. Less than half of the

@@ -6,6 +6,7 @@ use super::Resolver;
 use super::asker::Asker;
 use super::decision::{Decision, StoredFacts, Wish, decide};
 use super::question::{Answer, Question, Trigger};
+use super::watch::LookupProgress;
 use crate::admission::{Credential, Trust};
 use crate::cache::{Fetched, Stored};
 use crate::clock;
@@ -115,10 +116,11 @@ impl Resolver {
         if decision == Decision::Serve {
             return Ok(stored.into());
         }
-        if decision == Decision::AwaitNews
-            && let Some(answer) = self.news(question, identity).await
-        {
-            return Ok(answer);
+        if decision == Decision::AwaitNews {
+            question.show(|| LookupProgress::Stored(stored.clone().into()));
+            if let Some(answer) = self.news(question, identity).await {
+                return Ok(answer);
+            }
         }
         self.revalidate(question, identity);
         Ok(stored.into())
@@ -145,6 +147,7 @@ impl Resolver {
         question: &Question,
         identity: Option<Identity>,
     ) -> Result<Answer, LookupError> {
+        question.show(|| LookupProgress::Asking);
         let seat = self.start(self.request(question, identity));
         self.wait_for(seat, question).await
     }
@@ -158,26 +161,40 @@ impl Resolver {
         let _place = self.wait_place(asker, known.as_ref())?;
         let identity = known.or_else(|| asker.identity_given());
         let seat = self.start(self.request(question, identity).anew());
+        let behind = question.is_watched().then(|| seat.another());
         let fresh = self.wait_for(seat, question);
         tokio::pin!(fresh);
+        if question.is_watched() {
+            self.show_stored(question).await;
+        }
         if let Some(answer) = clock::timeout(self.patience(question), &mut fresh).await {
             return answer;
         }
         match self.stored_meanwhile(question).await {
-            Some(stored) => Ok(Answer {
-                freshness: Freshness::Stale,
-                ..stored.into()
-            }),
+            Some(stored) => {
+                question.keep(|| behind);
+                Ok(stored)
+            }
             None => fresh.await,
         }
     }
 
-    /// What is stored for the question, if the credential is verified.
-    async fn stored_meanwhile(&self, question: &Question) -> Option<Stored> {
+    /// What a person who asked for a refresh sees until the CRM answers.
+    async fn show_stored(&self, question: &Question) {
+        let stored = self.stored_meanwhile(question).await;
+        question.show(|| stored.map_or(LookupProgress::Asking, LookupProgress::Stored));
+    }
+
+    /// What is stored for the question, labelled stale, if the credential is verified.
+    async fn stored_meanwhile(&self, question: &Question) -> Option<Answer> {
         let credential = self.lookup_credential(question.asker()).await;
         let credential = credential.filter(Credential::is_verified)?;
         let key = question.key_of(&credential.identity);
-        self.deps.cache.lookup(question.key(), &key).await
+        let stored = self.deps.cache.lookup(question.key(), &key).await?;
+        Some(Answer {
+            freshness: Freshness::Stale,
+            ..stored.into()
+        })
     }
 
     /// What this process or another replica knows of the credential.

@@ -279,6 +279,7 @@ impl Trial {
             allowed_hosts: profile.hosts.clone(),
             create_option: false,
             identity: IdentitySource::Crm,
+            house_login: None,
             regions: Vec::new(),
             quotas: match self.other_end {
                 OtherEnd::Crm(_) => profile.quotas,

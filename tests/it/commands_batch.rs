@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contactd::clock;
-use contactd::grpc::FindReply;
 use contactd::grpc::server::{ContactService, ContactServiceServer};
+use contactd::grpc::{FindReply, WatchReply};
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use contactd::pb::v1::{
@@ -65,12 +65,20 @@ type Events = Pin<Box<dyn Stream<Item = Result<PrefetchContactsResponse, Status>
 
 #[tonic::async_trait]
 impl ContactService for Scripted {
+    type WatchContactStream = Pin<Box<dyn Stream<Item = Result<WatchReply, Status>> + Send>>;
     type PrefetchContactsStream = Events;
 
     async fn find_contact(
         &self,
         _: Request<FindContactRequest>,
     ) -> Result<Response<FindReply>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn watch_contact(
+        &self,
+        _: Request<FindContactRequest>,
+    ) -> Result<Response<Self::WatchContactStream>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
 

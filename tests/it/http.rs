@@ -15,7 +15,7 @@ use crate::support::{FakeCrm, Reply, TestDaemon, contact, find};
 
 use calls::{Answer, BOTH, FIND, INVALIDATE, Port, Version, question, question_of};
 
-mod calls;
+pub(crate) mod calls;
 mod hostile;
 mod limits;
 mod name;

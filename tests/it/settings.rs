@@ -45,6 +45,7 @@ fn the_example_file_is_sound_documents_every_key_and_shows_the_defaults() {
         "region",
         "spec",
         "secrets",
+        "credential",
     ] {
         assert!(text.contains(key), "{key}");
     }

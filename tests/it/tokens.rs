@@ -12,7 +12,7 @@ use crate::support::crm::Seen;
 use crate::support::daemon::{Changed as _, details, names};
 use crate::support::{FakeCrm, Reply, TestDaemon, find};
 
-const SPEC: &str = r#"
+pub(crate) const SPEC: &str = r#"
 format = 1
 name = "Tokens"
 [crm]

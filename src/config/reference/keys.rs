@@ -23,7 +23,7 @@ const fn in_words(key: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// All settings, in the order of the page.
-pub(super) const SETTINGS: [Setting; 51] = [
+pub(super) const SETTINGS: [Setting; 53] = [
     setting(
         "grpc.listen",
         "where clients connect, by gRPC or HTTP. Port 0 picks a free port; the log says which",
@@ -39,6 +39,11 @@ pub(super) const SETTINGS: [Setting; 51] = [
         "none",
         "who may call: a list of `{ name, sha256 or certificate, platforms, accounts, rate, \
          max_in_flight }`",
+    ),
+    setting(
+        "grpc.hostnames",
+        "further names of this machine by which clients on it call the daemon. Without `tokens`, a request by another \
+         name than these, `localhost` or a loopback address may not use the daemon's own credentials",
     ),
     setting(
         "grpc.insecure",
@@ -206,6 +211,12 @@ pub(super) const SETTINGS: [Setting; 51] = [
         "connectors.NAME.secrets.KEY.env",
         "none",
         "the variable of the environment with that secret, instead of a file",
+    ),
+    in_words(
+        "connectors.NAME.credential",
+        "none",
+        "`{ file = \"…\" }` or `{ env = \"…\" }`: the `Authorization` header that requests without `auth_header` use, \
+         such as `Bearer` and a token: [one login for the house](SECURITY.md#one-login-for-the-house)",
     ),
     in_words(
         "connectors.NAME.base_url",

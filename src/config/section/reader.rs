@@ -137,6 +137,15 @@ impl SettingsReader {
         !self.findings.faults.iter().any(|fault| fault.path == path)
     }
 
+    /// Returns whether nothing below this path has a fault.
+    pub(in crate::config) fn is_sound_below(&self, path: &str) -> bool {
+        let below = |fault: &Fault| {
+            let rest = fault.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        !self.findings.faults.iter().any(below)
+    }
+
     pub(in crate::config) fn warn(&mut self, path: &str, message: &str) {
         self.findings.warnings.push(Fault {
             path: path.to_owned(),

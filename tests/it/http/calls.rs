@@ -11,20 +11,25 @@ use tokio::net::TcpStream;
 
 use crate::support::daemon::NUMBER;
 
-pub(super) const FIND: &str = "/contactd.v1.ContactService/FindContact";
-pub(super) const PREFETCH: &str = "/contactd.v1.ContactService/PrefetchContacts";
-pub(super) const INVALIDATE: &str = "/contactd.v1.ContactService/InvalidateContacts";
+pub(crate) const FIND: &str = "/contactd.v1.ContactService/FindContact";
+pub(crate) const PREFETCH: &str = "/contactd.v1.ContactService/PrefetchContacts";
+pub(crate) const INVALIDATE: &str = "/contactd.v1.ContactService/InvalidateContacts";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+pub(crate) enum Version {
     Http1,
     Http2,
 }
 
-pub(super) const BOTH: [Version; 2] = [Version::Http1, Version::Http2];
+pub(crate) const BOTH: [Version; 2] = [Version::Http1, Version::Http2];
 
 /// A client of this version over TCP, which reuses its connections.
-pub(super) fn client(version: Version) -> reqwest::Client {
+pub(crate) fn client(version: Version) -> reqwest::Client {
+    builder(version).build().unwrap()
+}
+
+/// The same, to be changed.
+pub(crate) fn builder(version: Version) -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tls = rustls::ClientConfig::builder()
         .with_root_certificates(rustls::RootCertStore::empty())
@@ -36,20 +41,18 @@ pub(super) fn client(version: Version) -> reqwest::Client {
         Version::Http1 => client.http1_only(),
         Version::Http2 => client.http2_prior_knowledge(),
     }
-    .build()
-    .unwrap()
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     #[expect(clippy::disallowed_methods, reason = "this is no CRM")]
-    pub(super) async fn to(request: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn to(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         Self {
             status: response.status().as_u16(),
@@ -58,22 +61,22 @@ impl Answer {
         }
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
     /// The names of the real contacts.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         assert_eq!(self.status, 200, "{}", self.text());
         let json = self.json();
         let contacts = json["matchedContactInfo"].as_array().unwrap();
@@ -84,24 +87,24 @@ impl Answer {
             .collect()
     }
 
-    pub(super) fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> Failure {
         Failure::of(self.status, &self.json())
     }
 }
 
 /// A failure as a Connect client reads it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) status: u16,
-    pub(super) code: String,
-    pub(super) message: String,
-    pub(super) reason: String,
+pub(crate) struct Failure {
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) reason: String,
     /// The violated fields.
-    pub(super) fields: Vec<String>,
+    pub(crate) fields: Vec<String>,
 }
 
 impl Failure {
-    pub(super) fn of(status: u16, error: &Value) -> Self {
+    pub(crate) fn of(status: u16, error: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let details = error["details"].as_array().cloned().unwrap_or_default();
         let detail = |name: &str| {
@@ -121,27 +124,27 @@ impl Failure {
     }
 
     /// Status, code and reason.
-    pub(super) fn kind(&self) -> (u16, &str, &str) {
+    pub(crate) fn kind(&self) -> (u16, &str, &str) {
         (self.status, &self.code, &self.reason)
     }
 }
 
 /// A daemon's port, with a client for it.
 #[derive(Clone)]
-pub(super) struct Port {
-    pub(super) client: reqwest::Client,
-    pub(super) url: String,
+pub(crate) struct Port {
+    pub(crate) client: reqwest::Client,
+    pub(crate) url: String,
 }
 
 impl Port {
-    pub(super) fn new(addr: SocketAddr, version: Version) -> Self {
+    pub(crate) fn new(addr: SocketAddr, version: Version) -> Self {
         Self {
             client: client(version),
             url: format!("http://{addr}"),
         }
     }
 
-    pub(super) fn post(
+    pub(crate) fn post(
         &self,
         path: &str,
         media: &str,
@@ -152,22 +155,22 @@ impl Port {
     }
 
     /// A call with a JSON message.
-    pub(super) async fn json(&self, path: &str, message: &Value) -> Answer {
+    pub(crate) async fn json(&self, path: &str, message: &Value) -> Answer {
         Answer::to(self.post(path, "application/json", message.to_string())).await
     }
 
-    pub(super) fn get(&self, path_and_query: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn get(&self, path_and_query: &str) -> reqwest::RequestBuilder {
         self.client.get(format!("{}{path_and_query}", self.url))
     }
 }
 
 /// A look-up of the usual number, as JSON.
-pub(super) fn question() -> Value {
+pub(crate) fn question() -> Value {
     question_of("user-1")
 }
 
 /// The same for this user, with a credential of their own.
-pub(super) fn question_of(user: &str) -> Value {
+pub(crate) fn question_of(user: &str) -> Value {
     json!({
         "user": { "id": user, "platform": "example" },
         "authHeader": format!("Bearer {user}"),
@@ -176,13 +179,13 @@ pub(super) fn question_of(user: &str) -> Value {
 }
 
 /// A message in an envelope.
-pub(super) fn envelope(flags: u8, message: &[u8]) -> Vec<u8> {
+pub(crate) fn envelope(flags: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[flags][..], &length, message].concat()
 }
 
 /// The envelopes of a stream, each with its flags.
-pub(super) fn opened(mut body: &[u8]) -> Vec<(u8, Vec<u8>)> {
+pub(crate) fn opened(mut body: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut messages = Vec::new();
     while let [flags, l0, l1, l2, l3, rest @ ..] = body {
         let length = u32::from_be_bytes([*l0, *l1, *l2, *l3]) as usize;
@@ -195,19 +198,19 @@ pub(super) fn opened(mut body: &[u8]) -> Vec<(u8, Vec<u8>)> {
 }
 
 /// A connection on which a test writes what no client would.
-pub(super) struct Wire(pub(super) TcpStream);
+pub(crate) struct Wire(pub(crate) TcpStream);
 
 impl Wire {
-    pub(super) async fn to(addr: SocketAddr) -> Self {
+    pub(crate) async fn to(addr: SocketAddr) -> Self {
         Self(TcpStream::connect(addr).await.unwrap())
     }
 
-    pub(super) async fn say(&mut self, text: impl AsRef<[u8]>) {
+    pub(crate) async fn say(&mut self, text: impl AsRef<[u8]>) {
         self.0.write_all(text.as_ref()).await.unwrap();
     }
 
     /// What comes until `end` has come, or the connection ends.
-    pub(super) async fn hear(&mut self, end: &str) -> String {
+    pub(crate) async fn hear(&mut self, end: &str) -> String {
         let mut heard = Vec::new();
         let hear = async {
             let mut bytes = [0; 4096];
@@ -226,7 +229,7 @@ impl Wire {
 }
 
 /// A call with a JSON message as bytes of HTTP/1.1.
-pub(super) fn written(path: &str, message: &Value) -> String {
+pub(crate) fn written(path: &str, message: &Value) -> String {
     let body = message.to_string();
     format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

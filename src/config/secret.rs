@@ -1,0 +1,50 @@
+//! Secrets from a file or from a variable of the environment.
+
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+
+use super::files;
+use super::section::Section;
+
+/// The secret of this section, from its `file` or `env`.
+pub(super) fn secret(section: &mut Section<'_>) -> Option<SecretString> {
+    let file = files::secrets(section, "file", files::secret_text);
+    let variable = section.optional("env", variable);
+    match (file, variable) {
+        (Some(file), None) => Some(file.content),
+        (None, Some(variable)) => Some(variable.secret),
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            section.fault("env", "is not possible beside file");
+            None
+        }
+    }
+}
+
+/// A variable of the environment. Only its name is shown.
+struct Variable {
+    name: String,
+    secret: SecretString,
+}
+
+impl std::fmt::Display for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the settings name the variable of a secret, which is read with them"
+)]
+fn variable(name: &str) -> Result<Variable, String> {
+    let value = std::env::var(name).map_err(|_| format!("{name} is not set, or is no text"))?;
+    let value = Zeroizing::new(value);
+    if value.trim().is_empty() {
+        return Err(format!("{name} is empty"));
+    }
+    Ok(Variable {
+        name: name.to_owned(),
+        secret: value.trim().into(),
+    })
+}
