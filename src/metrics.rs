@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 mod labels;
+mod plain;
 mod reading;
 
 use labels::BuildLabels;
@@ -275,7 +276,13 @@ impl Metrics {
         r.register("build_info", "Which build this is", build_info());
     }
 
-    /// All families in the `OpenMetrics` text format, which Prometheus reads.
+    /// All families in the text format 0.0.4 of Prometheus.
+    #[must_use]
+    pub(crate) fn render_plain(&self) -> String {
+        plain::from_open_metrics(&self.render())
+    }
+
+    /// All families in the `OpenMetrics` text format.
     #[must_use]
     pub(crate) fn render(&self) -> String {
         let mut page = String::new();
@@ -291,10 +298,10 @@ impl Metrics {
     }
 }
 
-/// The source revision given at build time, or "unknown".
+/// The source revision, which `build.rs` finds out, or "unknown".
 #[must_use]
 pub(crate) fn revision() -> &'static str {
-    option_env!("CONTACTD_REVISION").unwrap_or("unknown")
+    env!("CONTACTD_REVISION")
 }
 
 /// Records a duration in seconds.
