@@ -26,6 +26,7 @@ mod details;
 mod error;
 mod fields;
 mod limits;
+mod lookup_log;
 mod parse;
 mod platforms;
 mod prefetch;
@@ -39,6 +40,7 @@ pub(crate) use error::{ApiError, ErrorCode, Overload, Violation};
 pub(crate) use limits::{
     ARRIVAL, ClientLimits, RequestKind, RequestPlaces, enter, until_sent_away,
 };
+pub(crate) use lookup_log::NumberHasher;
 use parse::ParsedLookup;
 use platforms::{Platforms, ServedPlatform};
 pub use reply::FindReply;
@@ -57,6 +59,7 @@ pub(crate) struct ContactApi {
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
     tracer: Tracer,
+    numbers: NumberHasher,
 }
 
 /// What a front knows of a request besides its message.
@@ -86,14 +89,7 @@ impl RequestContext {
         };
         client
             .may_ask(&user.platform, &user.account_id)
-            .map_err(|what| {
-                tracing::debug!(
-                    client = client.name(),
-                    ?what,
-                    "a call is refused: its client lacks the permission"
-                );
-                what.into()
-            })
+            .map_err(Into::into)
     }
 }
 
@@ -107,7 +103,7 @@ impl fmt::Debug for ContactApi {
 
 impl ContactApi {
     /// The methods over `resolver`. Jobs run on `tasks`; `words` are the installation's own words
-    /// for withheld numbers.
+    /// for withheld numbers; `numbers` hashes the numbers in the log of look-ups.
     #[must_use]
     pub(crate) fn new(
         resolver: Resolver,
@@ -116,6 +112,7 @@ impl ContactApi {
         tasks: TaskTracker,
         metrics: Arc<Metrics>,
         tracer: Tracer,
+        numbers: NumberHasher,
     ) -> Self {
         Self {
             resolver,
@@ -124,6 +121,7 @@ impl ContactApi {
             tasks,
             metrics,
             tracer,
+            numbers,
         }
     }
 
@@ -147,6 +145,7 @@ impl ContactApi {
     ) -> Result<FindReply, ApiError> {
         let trigger = fields::trigger(request.trigger());
         let mut tally = LookupTally::start(&self.metrics, trigger, context.span.clone());
+        tally.client.clone_from(&context.client);
         let reply = self.look_up(context, request, &mut tally).await;
         reply.inspect_err(|error| tally.failed(error))
     }
@@ -167,6 +166,7 @@ impl ContactApi {
                 return Ok(served.replies.nobody(&nobody));
             }
         };
+        tally.number = lookup_log::hash(&self.numbers, question.party());
         question.deadline = context.timeout.and_then(clock::after);
         question.span = context.span;
         let answer = self.answer(&question, context.timeout).await;

@@ -13,8 +13,8 @@ use super::connection::{Connection, FIRST_WORDS, Spoken};
 use super::crowd::{ConnectionPlace, Crowd};
 use super::http1::Http1;
 use super::supervisor::Supervisor;
-use crate::clients::Peer;
-use crate::clock::{self, OncePerMinute};
+use crate::clients::{Peer, PeerNetwork};
+use crate::clock::{self, EachPerMinute, OncePerMinute};
 use crate::tls::{self, Tls};
 
 /// Time for a TLS handshake.
@@ -23,6 +23,23 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long to wait if the system cannot accept a connection, mostly because it has no file
 /// descriptors left.
 const REST: Duration = Duration::from_millis(100);
+
+/// Failed TLS handshakes, logged at most once a minute for each reason.
+#[derive(Default)]
+struct HandshakeFailures(EachPerMinute<(&'static str, PeerNetwork)>);
+
+impl HandshakeFailures {
+    fn report(&self, reason: &'static str, network: PeerNetwork) {
+        self.0.log((reason, network), |suppressed| {
+            tracing::info!(
+                reason,
+                network = network.label(),
+                suppressed,
+                "a TLS handshake failed"
+            );
+        });
+    }
+}
 
 /// What accepting connections needs.
 pub(super) struct Gatekeeper {
@@ -61,6 +78,7 @@ impl Gatekeeper {
         ready: &mpsc::Sender<std::io::Result<Connection>>,
     ) {
         let crowd = Crowd::new(self.most);
+        let failures = Arc::<HandshakeFailures>::default();
         let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
             let (stream, from) = match listener.accept().await {
@@ -81,9 +99,10 @@ impl Gatekeeper {
             };
             let (tls, longest) = (self.tls.clone(), self.longest);
             let (ready, http1) = (ready.clone(), self.http1.clone());
+            let failures = Arc::clone(&failures);
             self.supervisor.tasks.spawn(async move {
                 let end = place.end();
-                let opened = end.run_until_cancelled(open(stream, tls, place, longest));
+                let opened = end.run_until_cancelled(open(stream, tls, place, longest, &failures));
                 match opened.await.flatten() {
                     // Fails if the daemon stops.
                     Some((connection, Spoken::Http2)) => drop(ready.send(Ok(connection)).await),
@@ -102,9 +121,15 @@ async fn open(
     tls: Option<Tls>,
     place: ConnectionPlace,
     longest: Duration,
+    failures: &HandshakeFailures,
 ) -> Option<(Connection, Spoken)> {
-    let shaken = clock::timeout(HANDSHAKE, shake(stream, tls, place, longest));
-    let mut connection = shaken.await??;
+    let network = place.origin().network_kind();
+    let shaken = clock::timeout(HANDSHAKE, shake(stream, tls, place, longest, failures));
+    let Some(shaken) = shaken.await else {
+        failures.report("the client took too long", network);
+        return None;
+    };
+    let mut connection = shaken?;
     let spoken = clock::timeout(FIRST_WORDS, connection.first_words());
     let spoken = spoken.await?.ok()?;
     Some((connection, spoken))
@@ -115,17 +140,20 @@ async fn shake(
     tls: Option<Tls>,
     place: ConnectionPlace,
     longest: Duration,
+    failures: &HandshakeFailures,
 ) -> Option<Connection> {
     // Otherwise a reply waits for the acknowledgement of the previous one.
     stream.set_nodelay(true).ok()?;
     let Some(tls) = tls else {
         return Some(Connection::plain(stream, place, longest));
     };
-    let stream = tls
-        .accept(stream)
-        .await
-        .inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
-        .ok()?;
+    let network = place.origin().network_kind();
+    let stream = tls.accept(stream).await.inspect_err(|error| {
+        if let Some(reason) = tls::failure(error) {
+            failures.report(reason, network);
+        }
+    });
+    let stream = stream.ok()?;
     let peer = Peer::new(Arc::clone(place.origin()))
         .showing(tls::is_verified(&stream), tls::peer_name(&stream));
     Some(Connection::encrypted(stream, peer, place, longest))

@@ -10,12 +10,14 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ClientConfig;
+use crate::clock::EachPerMinute;
 
 /// One service that may call.
 pub(crate) struct Client {
     config: ClientConfig,
     rate: Option<Arc<DefaultDirectRateLimiter>>,
     in_flight: Option<Arc<Semaphore>>,
+    refusals: EachPerMinute<&'static str>,
 }
 
 /// A place among the running calls of a client, given back on drop.
@@ -66,6 +68,7 @@ impl Client {
                 |before| before.in_flight.clone(),
             ),
             config: config.clone(),
+            refusals: EachPerMinute::default(),
         }
     }
 
@@ -79,11 +82,21 @@ impl Client {
         &self.config.name
     }
 
-    /// Counts a call.
+    /// Counts a call. A refusal is logged.
     ///
     /// # Errors
     /// If the client may not make or run another call now.
     pub(crate) fn enter(&self) -> Result<CallPlace, Excess> {
+        self.take_place().inspect_err(|excess| {
+            let kind = match excess {
+                Excess::InFlight => "in flight",
+                Excess::Rate { .. } => "rate",
+            };
+            self.log_refusal(kind, excess);
+        })
+    }
+
+    fn take_place(&self) -> Result<CallPlace, Excess> {
         let place = match &self.in_flight {
             Some(places) => Some(
                 Arc::clone(places)
@@ -100,11 +113,22 @@ impl Client {
         Ok(CallPlace(place))
     }
 
-    /// Checks that the client may ask this.
+    /// Checks that the client may ask this. A refusal is logged.
     ///
     /// # Errors
     /// If a list of the client does not contain it.
     pub(crate) fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
+        self.check_lists(platform, account)
+            .inspect_err(|forbidden| {
+                let kind = match forbidden {
+                    Forbidden::Platform => "platform",
+                    Forbidden::Account => "account",
+                };
+                self.log_refusal(kind, forbidden);
+            })
+    }
+
+    fn check_lists(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
         if !names(self.config.platforms.as_deref(), platform) {
             return Err(Forbidden::Platform);
         }
@@ -112,6 +136,17 @@ impl Client {
             return Err(Forbidden::Account);
         }
         Ok(())
+    }
+
+    fn log_refusal(&self, kind: &'static str, reason: &dyn fmt::Display) {
+        self.refusals.log(kind, |suppressed| {
+            tracing::info!(
+                client = self.name(),
+                %reason,
+                suppressed,
+                "a call of a known client was refused"
+            );
+        });
     }
 }
 

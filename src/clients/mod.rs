@@ -22,7 +22,7 @@ mod token;
 
 pub(crate) use client::{CallPlace, Client, Excess, Forbidden, places};
 pub(crate) use fair::{FairPlace, FairPlaces, LINGERING};
-pub(crate) use origin::{Busy, Origin};
+pub(crate) use origin::{Busy, Origin, PeerNetwork};
 pub(crate) use peer::Peer;
 pub(crate) use token::TokenHash;
 

@@ -7,8 +7,9 @@ use toml::{Table, Value};
 use super::Effective;
 
 /// The settings that a running daemon applies. `*` is any name. All others need a restart.
-const TAKEN_UP: [&str; 8] = [
+const TAKEN_UP: [&str; 9] = [
     "log.level",
+    "log.lookups",
     "cache.found",
     "cache.absent",
     "cache.admitted",
@@ -110,8 +111,8 @@ mod tests {
             ("", "", &[][..], &[][..]),
             (
                 "",
-                "[log]\nlevel = \"warn\"\nformat = \"json\"",
-                &["log.level"],
+                "[log]\nlevel = \"warn\"\nformat = \"json\"\nlookups = true",
+                &["log.level", "log.lookups"],
                 &["log.format"],
             ),
             (
