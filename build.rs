@@ -3,14 +3,18 @@
 //! Messages come from prost alone, so that the rooms below `grpc` see no tonic. The service is
 //! generated twice: the client with prost's codec, the server with a codec that writes stored
 //! answers without encoding them again.
+//!
+//! Sets `CONTACTD_REVISION`, the source revision that the metrics and the status page show.
 
-use std::{env, fs, path::PathBuf};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
 
 use tonic_build::manual::{Builder, Method, Service};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    println!("cargo:rerun-if-env-changed=CONTACTD_REVISION");
+    println!("cargo:rustc-env=CONTACTD_REVISION={}", revision());
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
 
     let mut protos = protox::Compiler::new(["proto"])?;
@@ -62,6 +66,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn response(route: &str) -> String {
     format!("crate::pb::v1::{route}Response")
+}
+
+/// The source revision: what the environment says, else that of a git checkout, else "unknown".
+fn revision() -> String {
+    println!("cargo:rerun-if-env-changed=CONTACTD_REVISION");
+    let given = env::var_os("CONTACTD_REVISION").and_then(|given| given.into_string().ok());
+    let given = given.filter(|revision| !revision.trim().is_empty());
+    given
+        .or_else(revision_of_checkout)
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The commit that is checked out. `None` outside of a checkout, or without git.
+fn revision_of_checkout() -> Option<String> {
+    // A packager's own repository may be above a source tree without one.
+    if !Path::new(".git").exists() {
+        return None;
+    }
+    let revision = git(&["rev-parse", "--short=12", "HEAD"])?;
+    // Its log grows whenever HEAD moves, whether by a commit or a checkout. A file that is not
+    // there would make cargo run this at every build.
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
+    if Path::new(&log).exists() {
+        println!("cargo:rerun-if-changed={log}");
+    }
+    Some(revision)
+}
+
+fn git(args: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let line = text.trim().to_owned();
+    (output.status.success() && !line.is_empty()).then_some(line)
 }
 
 /// Generates one side of the service. The two sides differ in the replies that contain stored

@@ -4,12 +4,15 @@
     reason = "this is the one door to the system's clocks"
 )]
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 pub use tokio::time::Instant;
 
 use crate::domain::{SharedTime, Timestamp};
@@ -135,6 +138,8 @@ impl Stopwatch {
     }
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// Logs something frequent at most once a minute.
 #[derive(Debug, Default)]
 pub(crate) struct OncePerMinute(Option<Stopwatch>);
@@ -142,13 +147,49 @@ pub(crate) struct OncePerMinute(Option<Stopwatch>);
 impl OncePerMinute {
     /// Calls `log` unless it was called less than a minute ago.
     pub(crate) fn log(&mut self, log: impl FnOnce()) {
-        if self
-            .0
-            .is_none_or(|last| last.elapsed() > Duration::from_secs(60))
-        {
+        if self.0.is_none_or(|last| last.elapsed() > MINUTE) {
             log();
             self.0 = Some(Stopwatch::start());
         }
+    }
+}
+
+/// Logs something frequent at most once a minute for each kind of it. There must be few kinds.
+#[derive(Debug)]
+pub(crate) struct EachPerMinute<K>(Mutex<HashMap<K, Reported>>);
+
+#[derive(Debug)]
+struct Reported {
+    since: Stopwatch,
+    suppressed: u64,
+}
+
+impl<K> Default for EachPerMinute<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash> EachPerMinute<K> {
+    /// Calls `log` unless it was called for this kind less than a minute ago. Passes how many of
+    /// the kind there were since then, if any.
+    pub(crate) fn log(&self, kind: K, log: impl FnOnce(Option<u64>)) {
+        let mut reported = self.0.lock();
+        if let Some(known) = reported.get_mut(&kind)
+            && known.since.elapsed() < MINUTE
+        {
+            known.suppressed += 1;
+            return;
+        }
+        let now = Reported {
+            since: Stopwatch::start(),
+            suppressed: 0,
+        };
+        let before = reported.insert(kind, now);
+        drop(reported);
+        log(before
+            .map(|before| before.suppressed)
+            .filter(|count| *count > 0));
     }
 }
 
@@ -182,4 +223,29 @@ pub(crate) async fn timeout_at<F: Future>(moment: Instant, future: F) -> Option<
 /// Waits.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_kind_has_a_line_a_minute_and_the_rest_as_a_number() {
+        let lines = EachPerMinute::default();
+        let logged = |kind| {
+            let mut logged = Vec::new();
+            lines.log(kind, |suppressed| logged.push(suppressed));
+            logged
+        };
+        assert_eq!(logged("one"), [None]);
+        assert_eq!(
+            [logged("one"), logged("one")],
+            [[], []] as [[Option<u64>; 0]; 2]
+        );
+        assert_eq!(logged("other"), [None]);
+        sleep(MINUTE).await;
+        assert_eq!(logged("one"), [Some(2)]);
+        sleep(MINUTE).await;
+        assert_eq!(logged("one"), [None]);
+    }
 }

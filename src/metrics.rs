@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 mod labels;
+mod plain;
 mod reading;
 mod spread;
 
@@ -270,7 +271,13 @@ impl Metrics {
         r.register("build_info", "Which build this is", build_info());
     }
 
-    /// All families in the `OpenMetrics` text format, which Prometheus reads.
+    /// All families in the text format 0.0.4 of Prometheus.
+    #[must_use]
+    pub(crate) fn render_plain(&self) -> String {
+        plain::from_open_metrics(&self.render())
+    }
+
+    /// All families in the `OpenMetrics` text format.
     #[must_use]
     pub(crate) fn render(&self) -> String {
         let mut page = String::new();
@@ -286,10 +293,10 @@ impl Metrics {
     }
 }
 
-/// The source revision given at build time, or "unknown".
+/// The source revision, which `build.rs` finds out, or "unknown".
 #[must_use]
 pub(crate) fn revision() -> &'static str {
-    option_env!("CONTACTD_REVISION").unwrap_or("unknown")
+    env!("CONTACTD_REVISION")
 }
 
 fn build_info() -> Family<BuildLabels, Gauge> {

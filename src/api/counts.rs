@@ -1,6 +1,10 @@
 //! Counts each look-up once, however it ends.
 
+use std::sync::Arc;
+
 use super::error::ApiError;
+use super::lookup_log::{self, EndedLookup, NumberHash};
+use crate::clients::Client;
 use crate::clock::Stopwatch;
 use crate::domain::MatchQuality;
 use crate::metrics::{
@@ -110,6 +114,10 @@ pub(super) struct LookupTally<'a> {
     span: Span,
     stopwatch: Stopwatch,
     platform: Option<&'a PlatformCounters>,
+    /// Who asked, if clients are listed.
+    pub(super) client: Option<Arc<Client>>,
+    /// The number for the log, if look-ups are logged.
+    pub(super) number: Option<NumberHash>,
     is_counted: bool,
 }
 
@@ -122,6 +130,8 @@ impl<'a> LookupTally<'a> {
             span,
             stopwatch: Stopwatch::start(),
             platform: None,
+            client: None,
+            number: None,
             is_counted: false,
         }
     }
@@ -176,9 +186,18 @@ impl<'a> LookupTally<'a> {
         durations.observe(self.stopwatch.elapsed());
     }
 
-    /// Records on the span what the metrics count.
+    /// Records on the span, and in the log of look-ups, what the metrics count.
     fn describe(&mut self, source: &'static str, outcome: &str) {
         self.is_counted = true;
+        lookup_log::write(&EndedLookup {
+            number: self.number.as_ref(),
+            client: self.client.as_deref(),
+            platform: self.platform(),
+            trigger: self.trigger.label(),
+            source,
+            outcome,
+            stopwatch: self.stopwatch,
+        });
         if self.span.is_traced() {
             self.span.set("platform", self.platform().to_owned());
             self.span.set("trigger", self.trigger.label());

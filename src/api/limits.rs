@@ -7,8 +7,9 @@ use super::counts::{count_refusal, count_unread_lookup};
 use super::error::{ApiError, Overload};
 use crate::clients::{
     Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, HouseAccess, LocalClients, Origin,
-    Peer, Room, RoomPlace,
+    Peer, PeerNetwork, Room, RoomPlace,
 };
+use crate::clock::EachPerMinute;
 use crate::metrics::Metrics;
 
 /// The most calls in progress, as a multiple of one user's calls that may wait for a CRM. The
@@ -88,6 +89,7 @@ pub(crate) struct ClientLimits {
     in_flight: Room,
     jobs: Room,
     metrics: Arc<Metrics>,
+    strangers: Arc<EachPerMinute<(&'static str, PeerNetwork)>>,
 }
 
 /// The places of a request in progress, given back on drop.
@@ -116,11 +118,12 @@ impl ClientLimits {
             in_flight: Room::new(max_in_flight.saturating_mul(FOR_ALL)),
             jobs: Room::new(max_jobs),
             metrics,
+            strangers: Arc::default(),
         }
     }
 
     /// Returns who calls, or `None` if no clients are listed. The `Authorization` header decides if
-    /// there is one, otherwise the certificate.
+    /// there is one, otherwise the certificate. A refusal is logged.
     ///
     /// # Errors
     /// If the client is not listed, or a certificate is required and there is none.
@@ -130,18 +133,43 @@ impl ClientLimits {
         peer: Option<&Peer>,
     ) -> Result<Option<Arc<Client>>, ApiError> {
         if self.clients.need_certificates() && !peer.is_some_and(Peer::is_verified) {
-            return Err(ApiError::ClientUnauthenticated);
+            return Err(self.unknown("it sent no certificate", peer));
         }
         if self.clients.is_empty() {
             return Ok(None);
         }
-        let client = match authorization {
-            Some(header) => bearer(header).and_then(|token| self.clients.by_token(token)),
-            None => peer
-                .and_then(|peer| peer.certificate.as_deref())
-                .and_then(|name| self.clients.by_certificate(name)),
+        let (client, unknown) = match authorization {
+            Some(header) => {
+                let token = bearer(header);
+                let client = token.and_then(|token| self.clients.by_token(token));
+                (client, "its token is not in grpc.tokens")
+            }
+            None => match peer.and_then(|peer| peer.certificate.as_deref()) {
+                Some(name) => {
+                    let unknown = "the name in its certificate is not in grpc.tokens";
+                    (self.clients.by_certificate(name), unknown)
+                }
+                None => (
+                    None,
+                    "it sent neither a token nor a certificate with a name",
+                ),
+            },
         };
-        client.map(Some).ok_or(ApiError::ClientUnauthenticated)
+        client.map(Some).ok_or_else(|| self.unknown(unknown, peer))
+    }
+
+    fn unknown(&self, reason: &'static str, peer: Option<&Peer>) -> ApiError {
+        let network = peer.map(|peer| peer.origin().network_kind());
+        let network = network.unwrap_or_default();
+        self.strangers.log((reason, network), |suppressed| {
+            tracing::info!(
+                reason,
+                network = network.label(),
+                suppressed,
+                "a call of an unknown client was refused"
+            );
+        });
+        ApiError::ClientUnauthenticated
     }
 
     /// Returns whether a request of this client may use the daemon's own credentials. `named` are
@@ -227,14 +255,8 @@ pub(crate) fn enter(client: Option<&Client>) -> Result<Option<CallPlace>, ApiErr
     let Some(client) = client else {
         return Ok(None);
     };
-    client.enter().map(Some).map_err(|excess| {
-        tracing::debug!(
-            client = client.name(),
-            ?excess,
-            "a call is refused: its client is at its limits"
-        );
-        Overload::Client(excess).into()
-    })
+    let place = client.enter().map_err(Overload::Client)?;
+    Ok(Some(place))
 }
 
 /// The token in `Bearer …` (RFC 6750; the scheme's name in any case).

@@ -26,6 +26,7 @@ mod details;
 mod error;
 mod fields;
 mod limits;
+mod lookup_log;
 mod parse;
 mod platforms;
 mod prefetch;
@@ -40,6 +41,7 @@ pub(crate) use error::{ApiError, ErrorCode, Overload, Violation};
 pub(crate) use limits::{
     ARRIVAL, ClientLimits, RequestKind, RequestPlaces, enter, until_sent_away,
 };
+pub(crate) use lookup_log::NumberHasher;
 use parse::ParsedLookup;
 use platforms::{Platforms, ServedPlatform};
 pub(crate) use reply::Reply;
@@ -60,6 +62,7 @@ pub(crate) struct ContactApi {
     metrics: Arc<Metrics>,
     calls: CallCounters,
     tracer: Tracer,
+    numbers: NumberHasher,
 }
 
 /// What a front knows of a request besides its message.
@@ -97,14 +100,7 @@ impl RequestContext {
         };
         client
             .may_ask(&user.platform, &user.account_id)
-            .map_err(|what| {
-                tracing::debug!(
-                    client = client.name(),
-                    ?what,
-                    "a call is refused: its client lacks the permission"
-                );
-                what.into()
-            })
+            .map_err(Into::into)
     }
 
     /// The credential that the platform lends to a request without its own, if there is one and
@@ -141,7 +137,7 @@ impl fmt::Debug for ContactApi {
 
 impl ContactApi {
     /// The methods over `resolver`. Jobs run on `tasks`; `words` are the installation's own words
-    /// for withheld numbers.
+    /// for withheld numbers; `numbers` hashes the numbers in the log of look-ups.
     #[must_use]
     pub(crate) fn new(
         resolver: Resolver,
@@ -150,6 +146,7 @@ impl ContactApi {
         tasks: TaskTracker,
         metrics: Arc<Metrics>,
         tracer: Tracer,
+        numbers: NumberHasher,
     ) -> Self {
         Self {
             resolver,
@@ -159,6 +156,7 @@ impl ContactApi {
             calls: CallCounters::new(&metrics),
             metrics,
             tracer,
+            numbers,
         }
     }
 
@@ -183,6 +181,7 @@ impl ContactApi {
         self.calls.find.inc();
         let trigger = fields::trigger(request.trigger());
         let mut tally = LookupTally::start(&self.metrics, trigger, context.span.clone());
+        tally.client.clone_from(&context.client);
         let reply = self.look_up(context, request, &mut tally).await;
         reply.inspect_err(|error| tally.failed(error))
     }
@@ -223,6 +222,7 @@ impl ContactApi {
                 return Ok((served, Asked::Nobody(served.replies.nobody(&nobody))));
             }
         };
+        tally.number = lookup_log::hash(&self.numbers, question.party());
         question.deadline = context.timeout.and_then(clock::after);
         question.span = context.span;
         Ok((served, Asked::Question(question, context.timeout)))

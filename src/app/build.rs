@@ -9,13 +9,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::fleet::Fleet;
+use super::fleet::{self, Fleet};
 use super::runtime::CrmRuntime;
 use super::site::Site;
 use super::supervisor::Supervisor;
 use super::workers::Workers;
 use super::{App, Daemon, Ports};
-use crate::api::{ClientLimits, ContactApi};
+use crate::api::{ClientLimits, ContactApi, NumberHasher};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -57,7 +57,7 @@ pub(super) async fn app(
     let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
     let platforms = platforms(&site, &fleet, dns)?;
     let logins = house_logins(&config, &platforms);
-    let api = Arc::new(api(&site, resolver.clone(), platforms, tracer.clone()));
+    let api = Arc::new(api(&site, resolver.clone(), platforms, tracer.clone())?);
     let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
     let (gate, http) = fronts(&site, &api, clients.clone());
     let tls = encryption(&site)?;
@@ -114,15 +114,16 @@ fn api(
     resolver: Resolver,
     platforms: Vec<Platform>,
     tracer: Tracer,
-) -> ContactApi {
-    ContactApi::new(
+) -> anyhow::Result<ContactApi> {
+    Ok(ContactApi::new(
         resolver,
         platforms,
         site.config.withheld.clone(),
         site.supervisor.tasks.clone(),
         Arc::clone(site.metrics),
         tracer,
-    )
+        NumberHasher::new(fleet::log_key(site.config)?),
+    ))
 }
 
 /// What stands before the methods on each wire, with the same limits for both.

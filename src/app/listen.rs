@@ -1,5 +1,5 @@
-//! How connections are accepted: counted, with concurrent TLS handshakes and first bytes, each with
-//! a time limit. The first bytes decide which server takes a connection.
+//! How connections are accepted: counted, and each opened on the thread with the fewest. Its first
+//! bytes decide which server takes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, FIRST_WORDS, Spoken};
+use super::connection::{Connection, Spoken};
 use super::crowd::{ConnectionPlace, Crowd};
 use super::http1::Http1;
+use super::opening::Opener;
 use super::supervisor::Supervisor;
-use super::workers::{OnWorker, Worker};
-use crate::clients::Peer;
+use super::workers::Worker;
 use crate::clock::{self, OncePerMinute};
-use crate::tls::{self, Tls};
-
-/// Time for a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+use crate::tls::Tls;
 
 /// How long to wait if the system cannot accept a connection, mostly because it has no file
 /// descriptors left.
@@ -27,7 +24,6 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Connections of one worker.
 pub(super) type Incoming = ReceiverStream<std::io::Result<Connection>>;
-
 /// What accepting connections needs.
 pub(super) struct Gatekeeper {
     pub(super) tls: Option<Tls>,
@@ -58,6 +54,7 @@ impl Gatekeeper {
 
     async fn accept(&self, listener: &TcpListener, lines: &[Line]) {
         let crowd = Crowd::new(self.most);
+        let opener = Arc::new(Opener::new(self.tls.clone(), self.longest));
         let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
             let (stream, from) = match listener.accept().await {
@@ -76,20 +73,26 @@ impl Gatekeeper {
                 });
                 continue;
             };
-            self.hand_over(stream, place, lines);
+            self.hand_over(stream, place, &opener, lines);
         }
     }
 
     /// Opens a connection on the worker with the fewest.
-    fn hand_over(&self, stream: TcpStream, place: ConnectionPlace, lines: &[Line]) {
+    fn hand_over(
+        &self,
+        stream: TcpStream,
+        place: ConnectionPlace,
+        opener: &Arc<Opener>,
+        lines: &[Line],
+    ) {
         let Some(line) = lines.iter().min_by_key(|line| line.worker.load()) else {
             return;
         };
         let (on, ready) = (line.worker.enter(), line.ready.clone());
-        let (tls, longest, http1) = (self.tls.clone(), self.longest, self.http1.clone());
+        let (opener, http1) = (Arc::clone(opener), self.http1.clone());
         let work = async move {
             let end = place.end();
-            let opened = end.run_until_cancelled(open(stream, tls, (place, on), longest));
+            let opened = end.run_until_cancelled(opener.open(stream, (place, on)));
             match opened.await.flatten() {
                 // Fails if the daemon stops.
                 Some((connection, Spoken::Http2)) => drop(ready.send(Ok(connection)).await),
@@ -119,42 +122,4 @@ async fn all_closed(lines: &[Line]) {
     for line in lines {
         line.ready.closed().await;
     }
-}
-
-/// A connection after its handshake, and what its first bytes show. `None` if it is too slow, or
-/// ends before that.
-async fn open(
-    stream: TcpStream,
-    tls: Option<Tls>,
-    place: (ConnectionPlace, OnWorker),
-    longest: Duration,
-) -> Option<(Connection, Spoken)> {
-    // It belongs to the reactor of this thread from now on.
-    let stream = stream.into_std().and_then(TcpStream::from_std).ok()?;
-    let shaken = clock::timeout(HANDSHAKE, shake(stream, tls, place, longest));
-    let mut connection = shaken.await??;
-    let spoken = clock::timeout(FIRST_WORDS, connection.first_words());
-    let spoken = spoken.await?.ok()?;
-    Some((connection, spoken))
-}
-
-async fn shake(
-    stream: TcpStream,
-    tls: Option<Tls>,
-    place: (ConnectionPlace, OnWorker),
-    longest: Duration,
-) -> Option<Connection> {
-    // Otherwise a reply waits for the acknowledgement of the previous one.
-    stream.set_nodelay(true).ok()?;
-    let Some(tls) = tls else {
-        return Some(Connection::plain(stream, place, longest));
-    };
-    let stream = tls
-        .accept(stream)
-        .await
-        .inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
-        .ok()?;
-    let peer = Peer::new(Arc::clone(place.0.origin()))
-        .showing(tls::is_verified(&stream), tls::peer_name(&stream));
-    Some(Connection::encrypted(stream, peer, place, longest))
 }

@@ -32,6 +32,7 @@ mod http1;
 mod listen;
 mod live_stats;
 mod log_follower;
+mod opening;
 mod reload;
 mod run;
 mod runtime;

@@ -249,16 +249,18 @@ struct LogArgs {
 }
 
 impl LogArgs {
-    /// Starts logging. Returns a handle that changes the level, unless the command line has set it.
-    fn start(&self, settings: Option<&config::Log>, lines: &LogLines) -> Option<Volume> {
+    /// Starts logging. Returns a handle that changes what is logged, but not a level that the
+    /// command line has set.
+    fn start(&self, settings: Option<&config::Log>, lines: &LogLines) -> Volume {
         let format = self.format.or(settings.map(|log| log.format));
         let level = self.level.as_ref().or(settings.map(|log| &log.level));
-        let volume = telemetry::start(
-            format.unwrap_or(LogFormat::Auto),
-            &level.cloned().unwrap_or_default(),
-            lines,
-        );
-        self.level.is_none().then_some(volume)
+        let level = level.cloned().unwrap_or_default();
+        let volume = telemetry::start(format.unwrap_or(LogFormat::Auto), &level, lines)
+            .fixed_at(self.level.clone());
+        if settings.is_some_and(|log| log.lookups) {
+            volume.set(&level, true);
+        }
+        volume
     }
 }
 

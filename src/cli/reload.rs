@@ -22,8 +22,7 @@ pub(super) struct Again {
     /// The current settings of `[grpc]`.
     grpc: Grpc,
     reload: Reload,
-    /// `None` if the command line sets what is logged.
-    volume: Option<Volume>,
+    volume: Volume,
 }
 
 /// Reads the settings at each SIGHUP, and never returns. Without a settings file a SIGHUP changes
@@ -55,12 +54,7 @@ pub(super) async fn reload_on(
 
 impl Again {
     /// For a daemon that was started with the settings in `path`.
-    pub(super) fn new(
-        path: PathBuf,
-        started: Effective,
-        reload: Reload,
-        volume: Option<Volume>,
-    ) -> Self {
+    pub(super) fn new(path: PathBuf, started: Effective, reload: Reload, volume: Volume) -> Self {
         Self {
             path,
             latest: started.clone(),
@@ -130,15 +124,13 @@ impl Again {
             );
         }
         let changed = self.latest.changes(&new).taken_up;
-        match &self.volume {
-            Some(volume) => volume.set(&new.config.log.level),
-            None if changed.iter().any(|setting| setting == "log.level") => {
-                tracing::warn!(
-                    setting = "log.level",
-                    "SIGHUP: --log-level or CONTACTD_LOG decides what is logged"
-                );
-            }
-            None => {}
+        let log = &new.config.log;
+        self.volume.set(&log.level, log.lookups);
+        if self.volume.is_fixed() && changed.iter().any(|setting| setting == "log.level") {
+            tracing::warn!(
+                setting = "log.level",
+                "SIGHUP: --log-level or CONTACTD_LOG decides what is logged"
+            );
         }
         tracing::info!(
             changed = changed.join(", "),

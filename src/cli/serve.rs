@@ -59,12 +59,11 @@ impl StartSettings {
     }
 }
 
-/// Serves until it is asked to stop. `volume` changes the log level, unless the command line sets
-/// it.
+/// Serves until it is asked to stop. `volume` changes what is logged.
 pub(super) async fn run(
     settings: StartSettings,
     signals: Signals,
-    volume: Option<Volume>,
+    volume: Volume,
     lines: &LogLines,
 ) -> Result<ExitCode, Failure> {
     let Signals {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ClientConfig;
 use super::room::{Room, RoomPlace};
+use crate::clock::EachPerMinute;
 use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
@@ -15,6 +16,7 @@ pub(crate) struct Client {
     config: ClientConfig,
     rate: Option<Arc<DefaultDirectRateLimiter>>,
     in_flight: Option<Room>,
+    refusals: EachPerMinute<&'static str>,
 }
 
 /// A place among the running calls of a client, given back on drop.
@@ -60,6 +62,18 @@ pub(crate) enum Forbidden {
     Hostname,
 }
 
+impl Forbidden {
+    /// What is logged at most once a minute.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::Account => "account",
+            Self::HouseLogin => "house login",
+            Self::Hostname => "hostname",
+        }
+    }
+}
+
 impl Client {
     /// The client of `config`. It continues the counts of the client with the same name in
     /// `before`, for those limits that are unchanged.
@@ -77,6 +91,7 @@ impl Client {
                 |before| before.in_flight.clone(),
             ),
             config: config.clone(),
+            refusals: EachPerMinute::default(),
         }
     }
 
@@ -90,11 +105,21 @@ impl Client {
         &self.config.name
     }
 
-    /// Counts a call.
+    /// Counts a call. A refusal is logged.
     ///
     /// # Errors
     /// If the client may not make or run another call now.
     pub(crate) fn enter(&self) -> Result<CallPlace, Excess> {
+        self.take_place().inspect_err(|excess| {
+            let kind = match excess {
+                Excess::InFlight => "in flight",
+                Excess::Rate { .. } => "rate",
+            };
+            self.log_refusal(kind, excess);
+        })
+    }
+
+    fn take_place(&self) -> Result<CallPlace, Excess> {
         let place = match &self.in_flight {
             Some(room) => Some(room.enter().ok_or(Excess::InFlight)?),
             None => None,
@@ -107,11 +132,16 @@ impl Client {
         Ok(CallPlace(place))
     }
 
-    /// Checks that the client may ask this.
+    /// Checks that the client may ask this. A refusal is logged.
     ///
     /// # Errors
     /// If a list of the client does not contain it.
     pub(crate) fn may_ask(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
+        self.check_lists(platform, account)
+            .inspect_err(|forbidden| self.log_refusal(forbidden.kind(), forbidden))
+    }
+
+    fn check_lists(&self, platform: &str, account: &str) -> Result<(), Forbidden> {
         if !names(self.config.platforms.as_deref(), platform) {
             return Err(Forbidden::Platform);
         }
@@ -119,6 +149,17 @@ impl Client {
             return Err(Forbidden::Account);
         }
         Ok(())
+    }
+
+    fn log_refusal(&self, kind: &'static str, reason: &dyn fmt::Display) {
+        self.refusals.log(kind, |suppressed| {
+            tracing::info!(
+                client = self.name(),
+                %reason,
+                suppressed,
+                "a call of a known client was refused"
+            );
+        });
     }
 }
 

@@ -11,11 +11,54 @@ use crate::clock::{self, Instant};
 /// between calls in business hours.
 const LATELY: Duration = Duration::from_secs(900);
 
+/// Where a peer is, as exactly as a log may say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum PeerNetwork {
+    /// This machine.
+    Loopback,
+    /// A private network: RFC 1918, RFC 6598, link-local, unique local.
+    Private,
+    /// Anywhere else.
+    #[default]
+    Public,
+}
+
+impl PeerNetwork {
+    /// Its name in logs.
+    #[must_use]
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+}
+
+impl From<IpAddr> for PeerNetwork {
+    fn from(addr: IpAddr) -> Self {
+        let addr = addr.to_canonical();
+        let is_private = match addr {
+            IpAddr::V4(addr) => {
+                let [first, second, ..] = addr.octets();
+                let is_shared = first == 100 && (second & 0xc0) == 64;
+                addr.is_private() || addr.is_link_local() || is_shared
+            }
+            IpAddr::V6(addr) => addr.is_unique_local() || addr.is_unicast_link_local(),
+        };
+        match (addr.is_loopback(), is_private) {
+            (true, _) => Self::Loopback,
+            (_, true) => Self::Private,
+            _ => Self::Public,
+        }
+    }
+}
+
 /// One connection and its use.
 #[derive(Debug)]
 pub(crate) struct Origin {
     network: IpAddr,
-    is_loopback: bool,
+    network_kind: PeerNetwork,
     connection: u64,
     /// The zero of the times below, which are in milliseconds. It is the same for all connections.
     since: Instant,
@@ -41,7 +84,7 @@ impl Origin {
     pub(crate) fn new(from: IpAddr, connection: u64, since: Instant) -> Self {
         let origin = Self {
             network: network(from),
-            is_loopback: from.to_canonical().is_loopback(),
+            network_kind: from.into(),
             connection,
             since,
             last_active: AtomicU64::default(),
@@ -59,7 +102,12 @@ impl Origin {
 
     /// Whether the peer is on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
-        self.is_loopback
+        self.network_kind == PeerNetwork::Loopback
+    }
+
+    /// Where the peer is, for logs.
+    pub(crate) fn network_kind(&self) -> PeerNetwork {
+        self.network_kind
     }
 
     /// The unique number of the connection.
@@ -136,6 +184,27 @@ mod tests {
         assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
         assert!(same("10.0.0.1", "::ffff:10.0.0.1"));
         assert!(!same("10.0.0.1", "10.0.0.2"));
+    }
+
+    #[test]
+    fn logs_say_no_more_of_an_address_than_its_kind_of_network() {
+        for (addr, label) in [
+            ("127.0.0.1", "loopback"),
+            ("::1", "loopback"),
+            ("::ffff:127.0.0.1", "loopback"),
+            ("10.1.2.3", "private"),
+            ("192.168.0.1", "private"),
+            ("100.64.0.1", "private"),
+            ("169.254.1.1", "private"),
+            ("fd00::1", "private"),
+            ("fe80::1", "private"),
+            ("100.128.0.1", "public"),
+            ("198.51.100.7", "public"),
+            ("2001:db8::1", "public"),
+        ] {
+            let addr: IpAddr = addr.parse().unwrap();
+            assert_eq!(PeerNetwork::from(addr).label(), label, "{addr}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,8 +7,9 @@ use toml::{Table, Value};
 use super::Effective;
 
 /// The settings that a running daemon applies. `*` is any name. All others need a restart.
-const TAKEN_UP: [&str; 9] = [
+const TAKEN_UP: [&str; 10] = [
     "log.level",
+    "log.lookups",
     "cache.found",
     "cache.absent",
     "cache.admitted",
@@ -149,8 +150,8 @@ mod tests {
             ("", "", &[][..], &[][..]),
             (
                 "",
-                "[log]\nlevel = \"warn\"\nformat = \"json\"",
-                &["log.level"],
+                "[log]\nlevel = \"warn\"\nformat = \"json\"\nlookups = true",
+                &["log.level", "log.lookups"],
                 &["log.format"],
             ),
             (

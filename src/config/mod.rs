@@ -91,6 +91,8 @@ pub(crate) struct Log {
     pub(crate) level: telemetry::Level,
     /// The format of the lines.
     pub(crate) format: LogFormat,
+    /// Whether each look-up is logged, without personal data.
+    pub(crate) lookups: bool,
 }
 
 /// Settings that were read, with the effective value of each.
@@ -137,6 +139,7 @@ pub(crate) fn read_beside(
     let log = reader.section("log", |log| Log {
         level: log.parsed("level", "info"),
         format: log.choice("format", &LogFormat::ALL),
+        lookups: log.switch("lookups", false),
     });
     let (memory, ages, admitted) = reader.section("cache", sections::caches);
     let redis = reader.optional_section("redis", redis::redis);

@@ -277,15 +277,19 @@ impl Population {
     }
 }
 
-/// `text` as a part of an email address: in lower case, words joined by `-`, without non-ASCII
-/// characters.
+/// `text` as a part of an email address: in lower case, words joined by `-`, letters without their
+/// accents, and without other signs.
 fn ascii_word(text: &str) -> String {
-    let words = text.chars().map(|c| {
-        if c == ' ' {
-            '-'
-        } else {
-            c.to_ascii_lowercase()
-        }
+    let lower = text.to_lowercase();
+    let words = lower.chars().map(|c| match c {
+        ' ' => '-',
+        'á' => 'a',
+        'é' | 'ë' => 'e',
+        'í' => 'i',
+        'ñ' => 'n',
+        'ó' | 'ø' => 'o',
+        'ú' | 'ü' => 'u',
+        other => other,
     });
     words
         .filter(|&c| c == '-' || c.is_ascii_alphanumeric())
@@ -296,4 +300,19 @@ fn ascii_word(text: &str) -> String {
 fn timestamp(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_each_letter_of_the_name() {
+        for name in FIRST_NAMES.iter().chain(LAST_NAMES) {
+            let letters = name.chars().filter(|c| c.is_alphabetic()).count();
+            assert_eq!(ascii_word(name).len(), letters, "{name}");
+        }
+        assert_eq!(ascii_word("Zoë"), "zoe");
+        assert_eq!(ascii_word("O'Brien"), "obrien");
+    }
 }

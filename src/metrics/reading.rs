@@ -114,8 +114,19 @@ impl MetricsReading {
     /// The sums of a counter for each value of one label.
     #[must_use]
     pub(crate) fn counts_by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
+        self.counts_among(name, &[], label)
+    }
+
+    /// The same of the series with these labels.
+    #[must_use]
+    pub(crate) fn counts_among(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        label: &str,
+    ) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for series in self.0.iter().filter(|series| series.name == name) {
+        for series in self.0.iter().filter(|series| series.matches(name, labels)) {
             if let Some(value) = series.label(label) {
                 *counts.entry(value.to_owned()).or_default() += whole(series.value);
             }

@@ -35,6 +35,8 @@ pub(super) struct Sample {
     pub(crate) lookups: [HistogramBuckets; SOURCES.len()],
     /// Look-ups by outcome.
     pub(crate) outcomes: BTreeMap<String, u64>,
+    /// The outcomes of the look-ups whose source is "none".
+    pub(crate) without_source: BTreeMap<String, u64>,
     pub(crate) shared: u64,
     /// By connector.
     pub(crate) crm: BTreeMap<String, CrmSample>,
@@ -73,6 +75,11 @@ impl Sample {
             at: clock::now(),
             lookups: SOURCES.map(duration),
             outcomes: reading.counts_by("contactd_lookups_total", "outcome"),
+            without_source: reading.counts_among(
+                "contactd_lookups_total",
+                &[("source", "none")],
+                "outcome",
+            ),
             shared: reading.count("contactd_lookups_shared_total", &[]),
             crm: names
                 .map(|name| (name.clone(), CrmSample::read(&reading, &name)))

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -25,6 +25,7 @@ use crate::clock::Stopwatch;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
 
+mod accept;
 mod connections;
 mod figures;
 mod history;
@@ -215,7 +216,7 @@ async fn with_headers(mut response: Response) -> Response {
     response
 }
 
-async fn metrics(State(ops): State<OpsServer>) -> impl IntoResponse {
+async fn metrics(State(ops): State<OpsServer>, headers: HeaderMap) -> Response {
     let (entries, bytes) = ops.resolver.memory_size();
     ops.metrics
         .cache_entries
@@ -223,10 +224,18 @@ async fn metrics(State(ops): State<OpsServer>) -> impl IntoResponse {
     ops.metrics
         .cache_bytes
         .set(i64::try_from(bytes).unwrap_or(i64::MAX));
-    typed(
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        ops.metrics.render(),
-    )
+    let (kind, page) = if accept::wants_open_metrics(&headers) {
+        (
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            ops.metrics.render(),
+        )
+    } else {
+        (
+            "text/plain; version=0.0.4; charset=utf-8",
+            ops.metrics.render_plain(),
+        )
+    };
+    ([(header::VARY, "Accept")], typed(kind, page)).into_response()
 }
 
 /// Ready means "send calls here": from the bound port until the stop begins. A CRM that is down

@@ -80,6 +80,7 @@ impl LookupsView {
                 .map(|(n, source)| SourceView::new(window, source, n))
                 .collect(),
             outcomes_in_window: rises(window, |sample| &sample.outcomes),
+            without_source_in_window: rises(window, |sample| &sample.without_source),
         }
     }
 }

@@ -119,10 +119,15 @@ pub(super) struct LookupsView {
     pub(crate) shared_in_window: u64,
     pub(crate) p50_seconds: Option<f64>,
     pub(crate) p99_seconds: Option<f64>,
-    /// Where answers came from. `none` is a failure, or a number without a look-up.
+    /// Where answers came from. `none` is neither a tier nor the CRM: see
+    /// `without_source_in_window`.
     pub(crate) sources: Vec<SourceView>,
     /// `found`, `not_found`, or the reason of a failure.
     pub(crate) outcomes_in_window: BTreeMap<String, u64>,
+    /// The outcomes of the look-ups with the source `none`: `not_cached` if only stored answers
+    /// were asked for and there was none, `not_found` for a number that is not looked up, such as
+    /// a withheld one, or the reason of a failure.
+    pub(crate) without_source_in_window: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize)]

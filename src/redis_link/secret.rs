@@ -53,6 +53,12 @@ impl SharedSecret {
         secret
     }
 
+    /// The key of the hashes that replace numbers in the log.
+    #[must_use]
+    pub(crate) fn for_log(&self) -> [u8; 32] {
+        blake3::derive_key("contactd 2026 numbers in the log", self.0.expose_secret())
+    }
+
     /// The key of the hashes that replace numbers in names in Redis.
     pub(super) fn for_names(&self) -> [u8; 32] {
         blake3::derive_key("contactd 2026 names in redis", self.0.expose_secret())

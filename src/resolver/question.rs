@@ -48,6 +48,12 @@ impl Question {
         }
     }
 
+    /// Whose contact is asked for.
+    #[must_use]
+    pub(crate) fn party(&self) -> Party {
+        self.key.party()
+    }
+
     pub(super) fn asker(&self) -> &Arc<Asker> {
         &self.asker
     }

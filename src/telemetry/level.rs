@@ -7,6 +7,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::reload;
 
+/// The target of the lines about look-ups, as the room `api` writes them.
+const LOOKUPS: &str = "contactd::lookups";
+
 /// What is logged: a level of contactd's own lines, or `tracing` directives (`info`,
 /// `contactd=debug`).
 ///
@@ -50,22 +53,32 @@ impl FromStr for Level {
 }
 
 impl Level {
-    pub(super) fn filter(&self) -> EnvFilter {
+    /// The filter of this level. The lines about look-ups are on or off whatever the level is.
+    pub(super) fn filter(&self, lookups: bool) -> EnvFilter {
+        let lookups = if lookups { "info" } else { "off" };
+        EnvFilter::new(format!("{},{LOOKUPS}={lookups}", self.directives()))
+    }
+
+    fn directives(&self) -> String {
         let is_more = self
             .0
             .parse::<tracing::Level>()
             .is_ok_and(|level| level > tracing::Level::INFO);
         // It was parsed before, so nothing of it is left out.
         if is_more {
-            EnvFilter::new(format!("info,contactd={}", self.0))
+            format!("info,contactd={}", self.0)
         } else {
-            EnvFilter::new(&self.0)
+            self.0.clone()
         }
     }
 }
 
 /// Changes what is logged.
-pub struct Volume(Box<dyn Fn(EnvFilter) -> bool + Send + Sync>);
+pub struct Volume {
+    reload: Box<dyn Fn(EnvFilter) -> bool + Send + Sync>,
+    /// The level of the command line, which takes precedence.
+    fixed: Option<Level>,
+}
 
 impl fmt::Debug for Volume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,13 +88,32 @@ impl fmt::Debug for Volume {
 
 impl Volume {
     pub(super) fn over<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Self {
-        Self(Box::new(move |filter| handle.reload(filter).is_ok()))
+        Self {
+            reload: Box::new(move |filter| handle.reload(filter).is_ok()),
+            fixed: None,
+        }
     }
 
-    /// Applies this level from now on.
-    pub(crate) fn set(&self, level: &Level) {
+    /// The same with a level that [`Self::set`] does not change.
+    #[must_use]
+    pub(crate) fn fixed_at(self, level: Option<Level>) -> Self {
+        Self {
+            fixed: level,
+            ..self
+        }
+    }
+
+    /// Returns whether the level cannot change.
+    #[must_use]
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.fixed.is_some()
+    }
+
+    /// From now on applies this level, unless it is fixed, and logs look-ups or not.
+    pub(crate) fn set(&self, level: &Level, lookups: bool) {
+        let level = self.fixed.as_ref().unwrap_or(level);
         // Fails only if the lines go elsewhere: another start in this process came first.
-        (self.0)(level.filter());
+        (self.reload)(level.filter(lookups));
     }
 }
 
@@ -93,7 +125,7 @@ mod tests {
     fn a_level_alone_leaves_libraries_at_info() {
         let filter = |text: &str| {
             text.parse::<Level>()
-                .map(|level| level.filter().to_string())
+                .map(|level| EnvFilter::new(level.directives()).to_string())
         };
         assert_eq!(filter("warn").unwrap(), "warn");
         let debug = filter("DEBUG").unwrap();

@@ -38,13 +38,13 @@ impl LogFormat {
     }
 }
 
-/// Starts logging to `lines`, and reports panics there at every level. Returns a handle that
-/// changes the level.
+/// Starts logging to `lines`, without look-ups, and reports panics there at every level. Returns a
+/// handle that changes what is logged.
 pub fn start(format: LogFormat, level: &Level, lines: &LogLines) -> Volume {
     panics::report_to(lines.clone(), format);
     let sink = lines.clone();
     let log = tracing_subscriber::fmt()
-        .with_env_filter(level.filter())
+        .with_env_filter(level.filter(false))
         .with_writer(move || sink.clone())
         // Formatting errors would be reported by `eprintln!`, which waits for standard error.
         .log_internal_errors(false);

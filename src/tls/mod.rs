@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 
+mod failure;
 mod files;
 mod name;
 mod validity;
@@ -185,6 +186,13 @@ impl Tls {
         let config = Arc::clone(&self.0.in_use.read().server);
         TlsAcceptor::from(config).accept(stream).await
     }
+}
+
+/// Why a handshake failed, without anything that the peer sent. `None` if the peer only closed the
+/// connection.
+#[must_use]
+pub(crate) fn failure(error: &std::io::Error) -> Option<&'static str> {
+    failure::reason(error)
 }
 
 /// Returns whether the peer sent a certificate.

@@ -4,6 +4,7 @@
 mod alerts;
 mod container;
 mod kubernetes;
+mod package;
 mod prometheus;
 mod runbook;
 mod systemd;

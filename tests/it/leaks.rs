@@ -445,6 +445,7 @@ async fn run(log_level: &str, redis_settings: &str) -> (String, Vec<String>) {
         }
     }
     toml += "[connectors.named]\nkind = \"pipedrive\"\n[lookup]\ntimeout = \"3s\"\n";
+    toml += "[log]\nlookups = true\n";
     let program = Program::start_with(&toml, log_level, &[]).await;
     let channel = Endpoint::from_shared(program.grpc.clone())
         .unwrap()
@@ -483,6 +484,7 @@ async fn run(log_level: &str, redis_settings: &str) -> (String, Vec<String>) {
         log.contains("a look-up in the CRM failed"),
         "the log is there"
     );
+    assert!(log.matches("\"look-up\"").count() > 50, "and its look-ups");
     assert_clean("the log", log.as_bytes());
     redis.stop();
     (told_redis.join().unwrap(), keys)

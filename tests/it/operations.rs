@@ -84,7 +84,7 @@ async fn every_family_of_the_contract_is_exported_and_counts() {
             .await,
         Some(0.0)
     );
-    assert!(page.ends_with("# EOF\n"));
+    assert!(page.ends_with("} 1\n") && !page.contains("# EOF"));
     for personal in ["user-1", "token-1", "650555", "Ada", "nobody's"] {
         assert!(!page.contains(personal), "{personal} in the metrics");
     }

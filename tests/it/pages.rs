@@ -9,6 +9,7 @@ use crate::deploy::repo;
 
 mod commands;
 mod security;
+mod walkthroughs;
 
 const README_LINES: usize = 200;
 const COLUMNS: usize = 120;

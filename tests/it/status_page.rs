@@ -9,7 +9,8 @@ use contactd::clock;
 use contactd::pb::v1::PrefetchContactsRequest;
 use serde_json::{Value, json};
 
-use crate::support::daemon::Changed as _;
+use crate::deploy::{repo, succeed};
+use crate::support::daemon::{Changed as _, details};
 use crate::support::outside::program;
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
@@ -127,6 +128,57 @@ async fn the_figures_are_those_of_the_last_minutes_and_nobody_is_named() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_not_stored_is_no_failure_and_no_redis_is_shown_where_none_is() {
+    let crm = FakeCrm::with(vec![]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    for _ in 0..2 {
+        let mut only_stored = find();
+        only_stored.only_if_cached = true;
+        let status = daemon.find(only_stored).await.unwrap_err();
+        assert_eq!(details(&status).reason, "NOT_CACHED");
+    }
+    daemon.find(find().number("anonymous")).await.unwrap();
+    crm.becomes(|_| Reply::status(500));
+    daemon.find(find()).await.unwrap_err();
+    let status = status_when(&daemon, "four look-ups", |status| {
+        status["lookups"]["in_window"] == 4
+    })
+    .await;
+    assert_eq!(
+        status["lookups"]["without_source_in_window"],
+        json!({"crm_unavailable": 1, "not_cached": 2, "not_found": 1})
+    );
+    let page = daemon.page("/").await.1;
+    let row = "Other<small>2 not stored, 1 without a number, 1 failed</small>";
+    assert!(page.contains(row), "{page}");
+    assert!(!page.contains("No source"), "{page}");
+    let said_once = "Redis is not configured: answers are kept in this process only.";
+    assert_eq!(
+        page.replace(said_once, "").matches("Redis").count(),
+        2,
+        "in the head and in a heading: {page}"
+    );
+}
+
+#[tokio::test]
+async fn the_revision_is_that_of_the_checkout() {
+    let crm = FakeCrm::with(vec![]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    let shown = status(&daemon).await["revision"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let given = std::env::var_os("CONTACTD_REVISION").map(|given| given.into_string().unwrap());
+    let expected = given.unwrap_or_else(|| {
+        let mut git = std::process::Command::new("git");
+        git.args(["rev-parse", "HEAD"]).current_dir(repo(""));
+        let commit = repo(".git").exists().then(|| succeed(&mut git));
+        commit.map_or("unknown".to_owned(), |commit| commit[..12].to_owned())
+    });
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test]
 async fn a_job_is_shown_with_its_progress_and_a_pause_with_its_lanes() {
     let crm = FakeCrm::with(vec![]).await;
     // A call a second: the job is still under way when it is looked at.
@@ -214,10 +266,7 @@ async fn pages_bind_the_browser_and_refuse_what_they_do_not_know() {
         ("/status.css", "text/css; charset=utf-8"),
         ("/status.js", "text/javascript; charset=utf-8"),
         ("/status.svg", "image/svg+xml"),
-        (
-            "/metrics",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        ),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
         ("/readyz", "text/plain; charset=utf-8"),
     ] {
         let (code, headers, body) = ask(&daemon, Method::GET, path).await;
@@ -259,6 +308,48 @@ async fn pages_bind_the_browser_and_refuse_what_they_do_not_know() {
         "http:", "https:", "//", " style=", "onclick", "<style", "<script>",
     ] {
         assert!(!page.contains(foreign), "{foreign} in {page}");
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "this is no CRM")]
+async fn the_metrics_come_in_the_format_that_the_scraper_takes() {
+    let crm = FakeCrm::with(vec![]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    daemon.find(find()).await.unwrap();
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    for (accept, kind, counter, ends) in [
+        (
+            prometheus,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "contactd_lookups",
+            true,
+        ),
+        (
+            "*/*",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "contactd_lookups_total",
+            false,
+        ),
+    ] {
+        let request = crate::support::daemon::http_client()
+            .get(format!("http://{}/metrics", daemon.ops))
+            .header("accept", accept);
+        let response = request.send().await.unwrap();
+        assert_eq!(
+            (
+                &response.headers()["content-type"],
+                &response.headers()["vary"]
+            ),
+            (&kind.parse().unwrap(), &"Accept".parse().unwrap())
+        );
+        let page = response.text().await.unwrap();
+        assert!(
+            page.contains(&format!("\n# TYPE {counter} counter\n")),
+            "{page}"
+        );
+        assert!(page.contains("\ncontactd_lookups_total{"), "{page}");
+        assert_eq!(page.ends_with("# EOF\n"), ends);
     }
 }
 
@@ -356,4 +447,93 @@ async fn a_browser_shows_it_with_its_script_and_without_any() {
         !still.contains("data-renewed") && still.contains("http-equiv=\"refresh\""),
         "{still}"
     );
+}
+
+/// The page in frames of two widths, and what it writes of each: how wide everything is, and which
+/// tables are cut.
+const FRAMES: &str = r#"<!DOCTYPE html><meta charset="utf-8"><body><pre id="said"></pre>
+<script>
+const page = PAGE;
+let left = 2;
+for (const width of [1100, 390]) {
+  const frame = document.createElement("iframe");
+  Object.assign(frame, { width, height: 2400, srcdoc: page });
+  frame.style.border = 0;
+  frame.onload = () => {
+    const inside = frame.contentDocument;
+    const cut = [...inside.querySelectorAll(".scroll, figure, dl, header, footer")]
+      .filter((box) => box.scrollWidth > box.clientWidth)
+      .map((box) => box.getAttribute("aria-label") ?? box.tagName);
+    const wide = inside.documentElement.scrollWidth > width ? ["page"] : [];
+    document.getElementById("said").textContent += `${width}: ${[...cut, ...wide].join()};`;
+    left -= 1;
+  };
+  document.body.append(frame);
+}
+</script>"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs chromium: tests/run gets it"]
+async fn no_table_is_cut_at_1100_pixels_and_on_a_phone() {
+    let crm = FakeCrm::with(vec![]).await;
+    let connector = |name: &str, quota: &str| {
+        let url = crm.url();
+        format!(
+            "[connectors.{name}]\nkind = \"example\"\nbase_url = \"{url}\"\nquota = {{ {quota} }}\n"
+        )
+    };
+    // The address has no Redis; its row then has the longest text.
+    let daemon = TestDaemon::start(&format!(
+        "[redis]\nurl = \"redis://127.0.0.1:1\"\nreplicas = 1\n{}{}{}",
+        connector(
+            "example",
+            "rate = 1000, per = \"1000s\", burst = 4, prefetch_share = 1.0"
+        ),
+        connector(
+            "the-other-crm",
+            "rate = 20000, per = \"1h\", burst = 100, concurrent = 25, per_day = 1000000"
+        ),
+        connector(
+            "third",
+            "per = \"1m\", search = { rate = 150, burst = 10 }, other = { rate = 300, burst = 20 }"
+        ),
+    ))
+    .await;
+    let request = PrefetchContactsRequest {
+        user: find().user,
+        auth_header: find().auth_header,
+        phone_numbers: (0..10).map(|n| format!("+1650555100{n}")).collect(),
+        overriding_formats: Vec::new(),
+    };
+    let job = daemon.client.clone().prefetch_contacts(request).await;
+    let mut only_stored = find();
+    only_stored.only_if_cached = true;
+    daemon.find(only_stored).await.unwrap_err();
+    status_when(
+        &daemon,
+        "the job runs and the look-up is counted",
+        |status| status["lookups"]["in_window"] == 1 && status["prefetch"]["running"] == 1,
+    )
+    .await;
+    let (css, page) = (daemon.page("/status.css").await.1, daemon.page("/").await.1);
+    let link = "<link rel=\"stylesheet\" href=\"status.css\">";
+    let script = "<script src=\"status.js\" defer></script>";
+    assert!(page.contains(link) && page.contains(script));
+    let page = page
+        .replace(link, &format!("<style>{css}</style>"))
+        .replace(script, "");
+    let page = serde_json::to_string(&page).unwrap().replace("</", "<\\/");
+    let folder = tempfile::tempdir().unwrap();
+    let frames = folder.path().join("frames.html");
+    std::fs::write(&frames, FRAMES.replace("PAGE", &page)).unwrap();
+    let url = format!("file://{}", frames.display());
+    let (dom, log) = tokio::task::spawn_blocking(move || browse(&url, true))
+        .await
+        .unwrap();
+    let said = dom.split("<pre id=\"said\">").nth(1).unwrap_or_default();
+    let said = said.split("</pre>").next().unwrap();
+    let mut widths: Vec<&str> = said.split_terminator(';').collect();
+    widths.sort_unstable();
+    assert_eq!(widths, ["1100: ", "390: "], "{log}");
+    drop(job);
 }

@@ -23,7 +23,7 @@ const fn in_words(key: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// All settings, in the order of the page.
-pub(super) const SETTINGS: [Setting; 53] = [
+pub(super) const SETTINGS: [Setting; 54] = [
     setting(
         "grpc.listen",
         "where clients connect, by gRPC or HTTP. Port 0 picks a free port; the log says which",
@@ -92,6 +92,11 @@ pub(super) const SETTINGS: [Setting; 53] = [
     setting("ops.listen", "status page, metrics and probes"),
     setting("log.level", "what is logged: a level or directives"),
     setting("log.format", "how lines look: `auto`, `human` or `json`"),
+    setting(
+        "log.lookups",
+        "whether each look-up is logged, with a hash instead of its number, at every `log.level`. \
+         See [OPERATIONS.md](OPERATIONS.md#the-log-of-look-ups)",
+    ),
     setting(
         "cache.memory",
         "memory for stored answers, bookkeeping included. One answer takes about 0.5 to 1 KiB",

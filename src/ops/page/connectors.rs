@@ -6,60 +6,63 @@ use std::time::Duration;
 use super::super::figures::{Escaped, percent, plural, rate, seconds, whole};
 use super::super::plot;
 use super::super::view::{ConnectorView, QuotaView, StatusView};
-use super::parts::table;
+use super::parts::{Column, table};
 
-const HEAD: &str = "<tr><th scope=\"col\" rowspan=\"2\">Connector</th><th scope=\"col\" rowspan=\"2\">In use by</th>\
-     <th scope=\"col\" rowspan=\"2\">Calls a second</th><th scope=\"col\" rowspan=\"2\">Of their quota</th>\
-     <th scope=\"col\" rowspan=\"2\" class=\"plot\">Calls a second, 5 minutes</th>\
-     <th scope=\"colgroup\" colspan=\"3\">Waiting</th><th scope=\"col\" rowspan=\"2\">Paused</th>\
-     <th scope=\"col\" rowspan=\"2\">Failed</th><th scope=\"col\" rowspan=\"2\">Half within</th>\
-     <th scope=\"col\" rowspan=\"2\">99 of 100</th></tr>\
-     <tr class=\"second\"><th scope=\"col\">call pops</th><th scope=\"col\">refreshes</th>\
-     <th scope=\"col\">prefetch</th></tr>";
+const COLUMNS: [Column; 12] = [
+    Column::text("Connector"),
+    Column::number("In use by"),
+    Column::number("Calls a second"),
+    Column::number("Of their quota"),
+    Column::plot("Calls a second, 5 minutes"),
+    Column::number("Call pops waiting"),
+    Column::number("Refreshes waiting"),
+    Column::number("Prefetch waiting"),
+    Column::text("Paused"),
+    Column::number("Failed"),
+    Column::number("Half within"),
+    Column::number("99 of 100 within"),
+];
 
 /// The section.
 pub(super) fn section(status: &StatusView) -> String {
-    let rows: String = status.connectors.iter().map(row).collect();
-    let table = table("Calls to CRMs and what may be spent", HEAD, &rows);
+    let rows = status.connectors.iter().map(row);
+    let table = table("Calls to CRMs and what may be spent", &COLUMNS, rows);
     format!("<section><h2>CRM budget</h2>{table}</section>\n")
 }
 
-fn row(connector: &ConnectorView) -> String {
+fn row(connector: &ConnectorView) -> [String; 12] {
     let quota = &connector.quota;
-    format!(
-        "<tr><th scope=\"row\">{}<small>{}</small></th><td>{}</td><td>{}</td>\
-         <td>{}</td><td class=\"plot\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-         <td>{} of {}</td><td>{}</td><td>{}</td></tr>",
-        Escaped(&quota.name),
-        limits(quota),
+    let (failed, calls) = (connector.failed_in_window, connector.calls_in_window);
+    [
+        format!("{}<small>{}</small>", Escaped(&quota.name), limits(quota)),
         plural(quota.scopes, quota.scope),
         rate(connector.calls_per_second),
         spent(connector.spent),
         history(connector),
-        quota.waiting.call_pop,
-        quota.waiting.revalidate,
-        quota.waiting.prefetch,
+        quota.waiting.call_pop.to_string(),
+        quota.waiting.revalidate.to_string(),
+        quota.waiting.prefetch.to_string(),
         paused(quota),
-        whole(connector.failed_in_window),
-        whole(connector.calls_in_window),
+        format!("{} of {}", whole(failed), whole(calls)),
         seconds(connector.p50_seconds),
         seconds(connector.p99_seconds),
-    )
+    ]
 }
 
 pub(super) fn limits(quota: &QuotaView) -> String {
-    let (rate, per) = (quota.rate, period(quota.per_seconds));
-    let (scope, burst) = (quota.scope, quota.burst);
+    let number = |count: u32| whole(count.into());
+    let (rate, per) = (number(quota.rate), period(quota.per_seconds));
+    let (scope, burst) = (quota.scope, number(quota.burst));
     let mut limits = format!("{rate} per {per} for each {scope}, {burst} at once");
     for own in &quota.apart {
-        let (kind, rate, per) = (own.kind, own.rate, period(own.per_seconds));
+        let (kind, rate, per) = (own.kind, number(own.rate), period(own.per_seconds));
         let _ = write!(limits, "; {kind}: {rate} per {per}");
     }
     if let Some(concurrent) = quota.concurrent {
-        let _ = write!(limits, "; {concurrent} on the wire");
+        let _ = write!(limits, "; {} on the wire", number(concurrent));
     }
     if let Some(per_day) = quota.per_day {
-        let _ = write!(limits, "; {per_day} a day");
+        let _ = write!(limits, "; {} a day", number(per_day));
     }
     limits
 }

@@ -3,39 +3,41 @@
 use super::super::figures::{rate, seconds, whole};
 use super::super::plot;
 use super::super::view::{LookupsView, SourceView, StatusView};
-use super::parts::{counts, failures, share, source_name, table};
+use super::parts::{Column, counts, failures, share, source_name, sources, table};
 
-const HEAD: &str = "<tr><th scope=\"col\">Source</th><th scope=\"col\">A second</th>\
-     <th scope=\"col\">Share</th><th scope=\"col\">Look-ups</th><th scope=\"col\">Half within</th>\
-     <th scope=\"col\">99 of 100 within</th>\
-     <th scope=\"col\" class=\"plot\">99 of 100 within, 100 µs to 10 s</th></tr>";
+const COLUMNS: [Column; 7] = [
+    Column::text("Source"),
+    Column::number("A second"),
+    Column::number("Share"),
+    Column::number("Look-ups"),
+    Column::number("Half within"),
+    Column::number("99 of 100 within"),
+    Column::plot("99 of 100 within, 100 µs to 10 s"),
+];
 
 /// The section.
 pub(super) fn section(status: &StatusView) -> String {
     let lookups = &status.lookups;
-    let sources = lookups.sources.iter();
-    let rows: String = sources
-        .map(|source| source_row(source, lookups.in_window))
-        .collect();
+    let rows = sources(status).map(|source| source_row(source, lookups));
     format!(
         "<section><h2>Look-ups</h2>{}{}<ul class=\"inline\">\
          <li class=\"soft\">Joined a running CRM look-up: {}</li>\
          <li class=\"soft\">Without an answer:</li>{}</ul></section>\n",
-        figure(lookups),
-        table("Where answers came from", HEAD, &rows),
+        figure(status),
+        table("Where answers came from", &COLUMNS, rows),
         whole(lookups.shared_in_window),
         counts(failures(lookups)),
     )
 }
 
 /// Look-ups by source, stacked.
-fn figure(lookups: &LookupsView) -> String {
-    let sources = lookups.sources.iter();
+fn figure(status: &StatusView) -> String {
+    let sources = sources(status);
     let layers: Vec<(&str, &[f64])> = sources
         .clone()
         .map(|source| (source.name, &source.history[..]))
         .collect();
-    let now = rate(lookups.per_second);
+    let now = rate(status.lookups.per_second);
     let label = format!("Look-ups a second by source; now {now}");
     let (svg, top) = plot::stack(&layers, &label);
     let legend: String = sources.map(legend).collect();
@@ -51,21 +53,39 @@ fn legend(source: &SourceView) -> String {
     format!("<span>{swatch} {name}</span>")
 }
 
-fn source_row(source: &SourceView, all: u64) -> String {
+fn source_row(source: &SourceView, lookups: &LookupsView) -> [String; 7] {
+    let name = source_name(source.name);
     let label = format!(
-        "{}: time of 99 of 100 look-ups; over all {}",
-        source_name(source.name),
+        "{name}: time of 99 of 100 look-ups; over all {}",
         seconds(source.p99_seconds)
     );
-    format!(
-        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-         <td class=\"plot\">{}</td></tr>",
-        source_name(source.name),
+    let more = match source.name {
+        "none" => format!("<small>{}</small>", without_source(lookups)),
+        _ => String::new(),
+    };
+    [
+        format!("{name}{more}"),
         rate(source.per_second),
-        share(source.in_window, all),
+        share(source.in_window, lookups.in_window),
         whole(source.in_window),
         seconds(source.p50_seconds),
         seconds(source.p99_seconds),
         plot::times(&source.p99_history, &label),
-    )
+    ]
+}
+
+/// What became of the look-ups that neither a tier nor the CRM answered.
+fn without_source(lookups: &LookupsView) -> String {
+    let outcomes = &lookups.without_source_in_window;
+    let of = |outcome| outcomes.get(outcome).copied().unwrap_or(0);
+    let (not_cached, no_number) = (of("not_cached"), of("not_found"));
+    let failed = outcomes.values().sum::<u64>() - not_cached - no_number;
+    let parts = [
+        (not_cached, "not stored"),
+        (no_number, "without a number"),
+        (failed, "failed"),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts = parts.map(|(count, what)| format!("{} {what}", whole(count)));
+    parts.collect::<Vec<_>>().join(", ")
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::super::figures::{Escaped, duration, percent, whole};
-use super::super::view::{LookupsView, StatusView};
+use super::super::view::{LookupsView, SourceView, StatusView};
 
 /// Outcomes that are not failures.
 const NO_FAILURES: [&str; 3] = ["found", "not_found", "not_cached"];
@@ -14,12 +14,62 @@ pub(super) fn period(status: &StatusView) -> String {
     duration(Duration::from_secs_f64(status.window_seconds.max(0.0)).as_secs())
 }
 
-/// A table that scrolls horizontally in a narrow window.
-pub(super) fn table(caption: &str, head: &str, rows: &str) -> String {
-    format!(
+/// A column of a table: its heading, and how its cells are set.
+pub(super) struct Column {
+    name: &'static str,
+    class: &'static str,
+}
+
+impl Column {
+    pub(super) const fn number(name: &'static str) -> Self {
+        Self { name, class: "" }
+    }
+
+    pub(super) const fn text(name: &'static str) -> Self {
+        Self {
+            name,
+            class: "text",
+        }
+    }
+
+    pub(super) const fn plot(name: &'static str) -> Self {
+        Self {
+            name,
+            class: "plot",
+        }
+    }
+}
+
+/// A table whose first column names the rows. The style sheet shows each row as a card in a narrow
+/// window, and the labels of the cells take the place of the headings.
+pub(super) fn table<const N: usize>(
+    caption: &str,
+    columns: &[Column; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let mut html = format!(
         "<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\">\
-         <table><caption>{caption}</caption><thead>{head}</thead><tbody>{rows}</tbody></table></div>"
-    )
+         <table><caption>{caption}</caption><thead><tr>"
+    );
+    for Column { name, class } in columns {
+        let _ = write!(html, "<th scope=\"col\" class=\"{class}\">{name}</th>");
+    }
+    html.push_str("</tr></thead><tbody>");
+    for row in rows {
+        html.push_str("<tr>");
+        for (n, (Column { name, class }, cell)) in columns.iter().zip(row).enumerate() {
+            let _ = if n == 0 {
+                write!(html, "<th scope=\"row\">{cell}</th>")
+            } else {
+                write!(
+                    html,
+                    "<td class=\"{class}\" data-label=\"{name}\">{cell}</td>"
+                )
+            };
+        }
+        html.push_str("</tr>");
+    }
+    html + "</tbody></table></div>"
 }
 
 /// Counts with their names, as items of a list.
@@ -49,13 +99,20 @@ pub(super) fn failures(lookups: &LookupsView) -> impl Iterator<Item = (&String, 
     outcomes.filter(|(reason, _)| !NO_FAILURES.contains(&reason.as_str()))
 }
 
+/// The sources that this process has.
+pub(super) fn sources(status: &StatusView) -> impl Iterator<Item = &SourceView> + Clone {
+    let has_redis = status.redis.is_some();
+    let sources = status.lookups.sources.iter();
+    sources.filter(move |source| has_redis || source.name != "redis")
+}
+
 /// The display name of a source or a tier.
 pub(super) fn source_name(source: &str) -> &'static str {
     match source {
         "memory" => "Memory",
         "redis" => "Redis",
         "crm" => "CRM",
-        _ => "No source",
+        _ => "Other",
     }
 }
 

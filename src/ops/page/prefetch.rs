@@ -2,10 +2,15 @@
 
 use super::super::figures::{Escaped, duration, percent, plural, rate, whole};
 use super::super::view::{JobView, PrefetchView, StatusView};
-use super::parts::{counts, table};
+use super::parts::{Column, counts, table};
 
-const HEAD: &str = "<tr><th scope=\"col\">Connector</th><th scope=\"col\" class=\"text\">Progress</th>\
-     <th scope=\"col\">Numbers</th><th scope=\"col\">Running for</th><th scope=\"col\">A second</th></tr>";
+const COLUMNS: [Column; 5] = [
+    Column::text("Connector"),
+    Column::text("Progress"),
+    Column::number("Numbers"),
+    Column::number("Running for"),
+    Column::number("A second"),
+];
 
 /// The section.
 pub(super) fn section(status: &StatusView) -> String {
@@ -22,32 +27,33 @@ fn jobs(prefetch: &PrefetchView) -> String {
     if prefetch.jobs.is_empty() {
         return "<p class=\"soft\">No job is running.</p>".to_owned();
     }
-    let rows: String = prefetch.jobs.iter().map(row).collect();
     let running = plural(prefetch.running, "job");
     let caption = format!("{running} running, the oldest first");
-    table(&caption, HEAD, &rows)
+    table(&caption, &COLUMNS, prefetch.jobs.iter().map(row))
 }
 
 #[expect(
     clippy::cast_precision_loss,
     reason = "a job has at most some thousand numbers"
 )]
-fn row(job: &JobView) -> String {
+fn row(job: &JobView) -> [String; 5] {
     let done = if job.total == 0 {
         1.0
     } else {
         job.done as f64 / job.total as f64
     };
     let name = Escaped(&job.platform);
-    format!(
-        "<tr><th scope=\"row\">{name}</th><td class=\"text\"><progress max=\"{}\" value=\"{}\" \
-         aria-label=\"Progress of a job on {name}\"></progress>{}</td><td>{} of {}</td><td>{}</td><td>{}</td></tr>",
+    let progress = format!(
+        "<progress max=\"{}\" value=\"{}\" aria-label=\"Progress of a job on {name}\"></progress>{}",
         job.total,
         job.done,
         percent(done),
-        whole(job.done as u64),
-        whole(job.total as u64),
+    );
+    [
+        name.to_string(),
+        progress,
+        format!("{} of {}", whole(job.done as u64), whole(job.total as u64)),
         duration(job.running_seconds),
         rate(job.done as f64 / job.running_seconds.max(1) as f64),
-    )
+    ]
 }

@@ -5,12 +5,19 @@ use bytesize::ByteSize;
 use super::super::figures::{plural, rate, whole};
 use super::super::plot;
 use super::super::view::{RedisView, StatusView, TierView};
-use super::parts::{share, source_name, table};
+use super::parts::{Column, share, source_name, table};
 
-const HEAD: &str = "<tr><th scope=\"col\">Tier</th><th scope=\"col\" class=\"text\">State</th>\
-     <th scope=\"col\">Asked a second</th><th scope=\"col\">Answered</th><th scope=\"col\">Fresh</th>\
-     <th scope=\"col\">Stale</th><th scope=\"col\">Misses</th><th scope=\"col\">Errors</th>\
-     <th scope=\"col\" class=\"plot\">Answered a second, 5 minutes</th></tr>";
+const COLUMNS: [Column; 9] = [
+    Column::text("Tier"),
+    Column::text("State"),
+    Column::number("Asked a second"),
+    Column::number("Answered"),
+    Column::number("Fresh"),
+    Column::number("Stale"),
+    Column::number("Misses"),
+    Column::number("Errors"),
+    Column::plot("Answered a second, 5 minutes"),
+];
 
 const MEMORY_ONLY: &str =
     "<p class=\"soft\">Redis is not configured: answers are kept in this process only.</p>";
@@ -18,8 +25,8 @@ const MEMORY_ONLY: &str =
 /// The section.
 pub(super) fn section(status: &StatusView) -> String {
     let tiers = status.tiers.iter();
-    let rows: String = tiers.map(|tier| row(tier, status.redis)).collect();
-    let table = table("Stored answers", HEAD, &rows);
+    let rows = tiers.map(|tier| row(tier, status.redis));
+    let table = table("Stored answers", &COLUMNS, rows);
     let note = if status.redis.is_none() {
         MEMORY_ONLY
     } else {
@@ -28,7 +35,7 @@ pub(super) fn section(status: &StatusView) -> String {
     format!("<section><h2>Memory and Redis</h2>{table}{note}</section>\n")
 }
 
-fn row(tier: &TierView, redis: Option<RedisView>) -> String {
+fn row(tier: &TierView, redis: Option<RedisView>) -> [String; 9] {
     let of = |result| tier.results_in_window.get(result).copied().unwrap_or(0);
     let (fresh, stale, misses, errors) = (of("hit"), of("stale"), of("miss"), of("error"));
     let now = tier.history.last().copied().unwrap_or(0.0);
@@ -37,10 +44,8 @@ fn row(tier: &TierView, redis: Option<RedisView>) -> String {
         source_name(tier.name),
         rate(now)
     );
-    format!(
-        "<tr><th scope=\"row\">{}</th><td class=\"text\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-         <td>{}</td><td class=\"plot\">{}</td></tr>",
-        source_name(tier.name),
+    [
+        source_name(tier.name).to_owned(),
         state(tier, redis),
         rate(tier.per_second),
         share(fresh + stale, fresh + stale + misses + errors),
@@ -49,7 +54,7 @@ fn row(tier: &TierView, redis: Option<RedisView>) -> String {
         whole(misses),
         whole(errors),
         plot::line(&tier.history, &label),
-    )
+    ]
 }
 
 fn state(tier: &TierView, redis: Option<RedisView>) -> String {

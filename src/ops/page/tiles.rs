@@ -45,9 +45,13 @@ fn stored(status: &StatusView) -> Tile {
     let stored = lookups.sources[..2].iter().map(|source| source.in_window);
     let stored: u64 = stored.sum();
     Tile {
-        name: "From memory or Redis",
+        name: if status.redis.is_some() {
+            "From memory or Redis"
+        } else {
+            "From memory"
+        },
         figure: share(stored, lookups.in_window),
-        more: format!("{} look-ups", whole(stored)),
+        more: format!("{} of {}", whole(stored), whole(lookups.in_window)),
     }
 }
 

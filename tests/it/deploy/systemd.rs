@@ -9,7 +9,10 @@ fn the_unit_is_sound_and_leaves_little_exposed() {
     let dir = tempfile::tempdir().unwrap();
     let unit = dir.path().join("contactd.service");
     let content = text("deploy/systemd/contactd.service");
-    let here = content.replace("/usr/local/bin/contactd", env!("CARGO_BIN_EXE_contactd"));
+    let here = content.replace(
+        "ExecStart=contactd",
+        concat!("ExecStart=", env!("CARGO_BIN_EXE_contactd")),
+    );
     assert_ne!(content, here);
     std::fs::write(&unit, here).unwrap();
     // Says what it thinks of other units of this machine too, and of unknown keys without failing.
@@ -21,6 +24,29 @@ fn the_unit_is_sound_and_leaves_little_exposed() {
         program("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager", "--threshold=15"])
             .arg(&unit),
+    );
+}
+
+#[test]
+fn the_documentation_of_the_unit_is_installed_with_it() {
+    let unit = text("deploy/systemd/contactd.service");
+    let named = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("Documentation=file:"));
+    let named = named.unwrap();
+    let page = text("deploy/README.md");
+    assert!(
+        page.contains(&format!("README.md {named}\n")),
+        "{named} is installed by hand"
+    );
+    let folder = named
+        .strip_suffix("README.md")
+        .unwrap()
+        .trim_start_matches('/');
+    let asset = format!("[\"README.md\", \"{folder}\", \"644\"]");
+    assert!(
+        text("Cargo.toml").contains(&asset),
+        "{asset} is a part of the package"
     );
 }
 

@@ -27,8 +27,10 @@ contactd() {
 }
 "#;
 
+const WALKED_THROUGH: &str = "run by the test of the walk-throughs";
+
 /// Blocks that are not run here, by how they begin.
-const ELSEWHERE: [(&str, &str); 26] = [
+const ELSEWHERE: [(&str, &str); 35] = [
     (
         "sudo apt-get update",
         "installs; tried on a fresh Debian 12",
@@ -50,15 +52,30 @@ const ELSEWHERE: [(&str, &str); 26] = [
         "by hand: needs its certificates",
     ),
     ("docker build", "never: needs an engine"),
-    ("redis-server --port 6390", "by hand: takes fixed ports"),
+    ("cat > two.toml", WALKED_THROUGH),
+    ("redis-server --port 6390", WALKED_THROUGH),
+    ("contactd serve --config two.toml", WALKED_THROUGH),
     (
-        "export CONTACTD_AUTH_HEADER=\"Bearer demo\"\ncontactd find",
-        "by hand: needs both replicas",
+        "export CONTACTD_AUTH_HEADER=\"Bearer demo\"\ncontactd find +15125373573\ncontactd find",
+        WALKED_THROUGH,
+    ),
+    ("contactd invalidate +15125373573\nsleep", WALKED_THROUGH),
+    ("umask 077\ncurl", WALKED_THROUGH),
+    ("cat > pipedrive.toml", WALKED_THROUGH),
+    ("contactd connector try pipedrive", WALKED_THROUGH),
+    ("contactd serve --config pipedrive.toml", WALKED_THROUGH),
+    (
+        "contactd find +16505551234 --platform pipedrive",
+        WALKED_THROUGH,
     ),
     ("kubectl create namespace", "never: needs a cluster"),
     (
         "cargo build --locked --profile dist",
         "never as a whole: starts a service",
+    ),
+    (
+        "cargo deb",
+        "never as a whole: installs; the test of the package builds and installs one",
     ),
     (
         "{ printf 'apiVersion",
@@ -88,7 +105,7 @@ const ELSEWHERE: [(&str, &str); 26] = [
 ];
 
 /// The blocks of shell in a page.
-fn blocks(page: &str) -> Vec<String> {
+pub(super) fn blocks(page: &str) -> Vec<String> {
     let opened = page.split("```sh\n").skip(1);
     opened
         .map(|rest| rest.split("```").next().unwrap().to_owned())
@@ -112,7 +129,7 @@ async fn run(block: &str, folder: &Path, server: &str) -> Output {
     output.unwrap().unwrap()
 }
 
-fn words(output: &Output) -> String {
+pub(super) fn words(output: &Output) -> String {
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     format!("{out}{err}")
 }

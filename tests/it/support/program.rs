@@ -81,6 +81,11 @@ impl Program {
         Self::run(command, env).await
     }
 
+    /// As this command starts it.
+    pub(crate) async fn of(command: Command, env: &[(&str, &str)]) -> Self {
+        Self::run(command, env).await
+    }
+
     async fn run(mut command: Command, env: &[(&str, &str)]) -> Self {
         let mut child = command
             .env("CONTACTD__GRPC__LISTEN", "127.0.0.1:0")
