@@ -44,6 +44,7 @@ pub(crate) use limits::{
 pub(crate) use lookup_log::NumberHasher;
 use parse::ParsedLookup;
 use platforms::{Platforms, ServedPlatform};
+use replies::ReplyForm;
 pub(crate) use reply::Reply;
 pub use reply::{FindReply, WatchReply};
 
@@ -121,8 +122,8 @@ impl RequestContext {
 
 /// What a look-up request asks for.
 enum Asked {
-    /// A question, with the client's time limit.
-    Question(Question, Option<Duration>),
+    /// A question, with the client's time limit and the form of the reply.
+    Question(Question, Option<Duration>, ReplyForm),
     /// Nothing: there is nobody to look up.
     Nobody(FindReply),
 }
@@ -193,14 +194,14 @@ impl ContactApi {
         tally: &mut LookupTally<'a>,
     ) -> Result<FindReply, ApiError> {
         let (served, asked) = self.ask(context, request, tally)?;
-        let (question, timeout) = match asked {
-            Asked::Question(question, timeout) => (question, timeout),
+        let (question, timeout, form) = match asked {
+            Asked::Question(question, timeout, form) => (question, timeout, form),
             Asked::Nobody(reply) => return Ok(reply),
         };
         let answer = self.answer(&question, timeout).await;
         let answer = answer.map_err(|error| served.failed(error))?;
         tally.answered(&answer);
-        Ok(served.replies.found(&answer, question.extension))
+        Ok(served.replies.found(&answer, form))
     }
 
     /// What a look-up request asks for, and the platform that it names.
@@ -214,6 +215,7 @@ impl ContactApi {
         tally.set_platform(&served.counters);
         context.may_ask(user)?;
         let lent = context.lent(&served.platform, &request.auth_header)?;
+        let create_option = request.create_option;
         let parsed = parse::question(request, lent, &served.platform, &self.words)?;
         let mut question = match parsed {
             ParsedLookup::Question(question) => question,
@@ -225,7 +227,11 @@ impl ContactApi {
         tally.number = lookup_log::hash(&self.numbers, question.party());
         question.deadline = context.timeout.and_then(clock::after);
         question.span = context.span;
-        Ok((served, Asked::Question(question, context.timeout)))
+        let form = ReplyForm {
+            extension: question.extension,
+            create_option,
+        };
+        Ok((served, Asked::Question(question, context.timeout, form)))
     }
 
     async fn answer(

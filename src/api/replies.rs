@@ -25,6 +25,15 @@ enum Quality {
     Partial,
 }
 
+/// What a request says about the form of its reply.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReplyForm {
+    /// The extension that was dialled. Contacts with it come first.
+    pub(super) extension: Option<Extension>,
+    /// Whether the reply ends with the create option.
+    pub(super) create_option: Option<bool>,
+}
+
 /// The messages and the create option of one platform, encoded as fields of a
 /// `FindContactResponse`.
 #[derive(Debug)]
@@ -32,6 +41,7 @@ pub(super) struct PlatformReplies {
     platform: String,
     found: Vec<[Bytes; 3]>,
     create_option: Bytes,
+    has_create_option: bool,
     withheld: Bytes,
     short_code: Bytes,
     no_extensions: Bytes,
@@ -45,11 +55,8 @@ impl PlatformReplies {
             found: (0..=COUNTED)
                 .map(|count| all_qualities(name, count))
                 .collect(),
-            create_option: if platform.create_option() {
-                encode_create_option()
-            } else {
-                Bytes::new()
-            },
+            create_option: encode_create_option(),
+            has_create_option: platform.create_option(),
             withheld: encode(words::warning("The caller withheld the number", None)),
             short_code: encode(words::warning(
                 "Emergency and service numbers belong to no contact",
@@ -64,11 +71,14 @@ impl PlatformReplies {
         }
     }
 
-    /// The reply with this answer, for the requested extension if there is one.
-    pub(super) fn found(&self, answer: &Answer, asked: Option<Extension>) -> FindReply {
+    /// The reply with this answer. If the request does not say whether the create option is in it,
+    /// the connector does.
+    pub(super) fn found(&self, answer: &Answer, form: ReplyForm) -> FindReply {
+        let has_option = form.create_option.unwrap_or(self.has_create_option);
+        let option = has_option.then(|| self.create_option.clone());
         FindReply {
-            stored: answer.entry.encoded_for(asked),
-            create_option: self.create_option.clone(),
+            stored: answer.entry.encoded_for(form.extension),
+            create_option: option.unwrap_or_default(),
             message: self.message(answer.entry.count(), quality(answer)),
             lookup: lookup(answer),
         }

@@ -16,10 +16,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::counts::LookupTally;
 use super::error::ApiError;
 use super::platforms::ServedPlatform;
+use super::replies::ReplyForm;
 use super::reply::WatchReply;
 use super::{Asked, ContactApi, RequestContext, RequestPlaces, fields};
 use crate::clock;
-use crate::domain::Extension;
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, LookupProgress, Source, Watcher};
 
@@ -87,8 +87,8 @@ impl ContactApi {
         events: &mpsc::Sender<WatchItem>,
     ) -> Result<(), ApiError> {
         let (served, asked) = self.ask(context, request, tally)?;
-        let (mut question, timeout) = match asked {
-            Asked::Question(question, timeout) => (question, timeout),
+        let (mut question, timeout, form) = match asked {
+            Asked::Question(question, timeout, form) => (question, timeout, form),
             Asked::Nobody(reply) => {
                 let _ = events.try_send(Ok(WatchReply::Answer(reply)));
                 return Ok(());
@@ -99,7 +99,7 @@ impl ContactApi {
         let until = timeout.and_then(clock::after);
         let mut screen = Screen {
             served,
-            asked: question.extension,
+            form,
             seen,
             shown: None,
             is_crms: false,
@@ -123,7 +123,7 @@ impl ContactApi {
 /// What a client has been shown so far.
 struct Screen<'s, 'a> {
     served: &'a ServedPlatform,
-    asked: Option<Extension>,
+    form: ReplyForm,
     seen: mpsc::UnboundedReceiver<LookupProgress>,
     /// The stored bytes of the last answer.
     shown: Option<Bytes>,
@@ -169,7 +169,7 @@ impl Screen<'_, '_> {
             self.tally.answered(answer);
         }
         (self.shown, self.is_crms) = (Some(stored), is_crms);
-        let reply = self.served.replies.found(answer, self.asked);
+        let reply = self.served.replies.found(answer, self.form);
         self.send(WatchReply::Answer(reply));
     }
 

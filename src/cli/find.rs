@@ -162,6 +162,7 @@ fn request(args: &FindArgs) -> Result<pb::FindContactRequest, Failure> {
         is_extension: args.extension,
         trigger: trigger.into(),
         only_if_cached: args.only_if_cached,
+        ..Default::default()
     })
 }
 

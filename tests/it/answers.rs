@@ -93,6 +93,31 @@ async fn the_create_option_is_the_last_entry_unless_it_is_switched_off() {
 }
 
 #[tokio::test]
+async fn a_request_says_whether_the_create_option_is_in_its_answer() {
+    let crm = FakeCrm::with(vec![contact(1, "Ada", "(650) 555-1234")]).await;
+    for connectors in [true, false] {
+        let daemon = TestDaemon::start(&format!(
+            "[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\ncreate_option = {connectors}\n",
+            crm.url()
+        ))
+        .await;
+        let before = crm.searches();
+        for (wanted, entries) in [
+            (Some(true), 2),
+            (Some(false), 1),
+            (None, 1 + usize::from(connectors)),
+        ] {
+            let mut request = find();
+            request.create_option = wanted;
+            let list = daemon.find(request).await.unwrap().matched_contact_info;
+            assert_eq!(list.len(), entries, "{wanted:?}, {connectors}");
+            assert!(!list[0].is_new_contact);
+        }
+        assert_eq!(crm.searches(), before + 1, "the stored answer is the same");
+    }
+}
+
+#[tokio::test]
 async fn a_contact_carries_what_the_crm_knows_of_it() {
     let crm = FakeCrm::start(|seen| {
         if seen.path == "/api/v1/contacts/17/deals" {

@@ -34,7 +34,7 @@ User: 1 string id, 2 string platform, 3 string account_id, 4 string hostname, 5 
     7 Struct platform_additional_info
 Trigger: 0 TRIGGER_UNSPECIFIED, 1 TRIGGER_INCOMING_CALL, 2 TRIGGER_MANUAL_REFRESH, 3 TRIGGER_INITIAL_MATCH
 FindContactRequest: 1 User user, 2 string auth_header, 3 string phone_number, 4 repeated string overriding_formats, \
-    5 bool is_extension, 6 Trigger trigger, 7 bool only_if_cached
+    5 bool is_extension, 6 Trigger trigger, 7 bool only_if_cached, 8 bool create_option
 FindContactResponse: 1 repeated ContactInfo matched_contact_info, 2 ReturnMessage return_message, 3 Lookup lookup
 ContactInfo: 1 string id, 2 string name, 3 Struct additional_info, 4 bool is_new_contact, 5 string phone, \
     6 string type, 7 string title, 8 string company, 9 string email, 10 string created_date, \

@@ -213,7 +213,7 @@ proptest! {
     fn what_is_written_is_read_back(
         texts in prop::collection::vec(".{0,20}", 5),
         formats in prop::collection::vec(".{0,10}", 0..4),
-        (is_extension, only_if_cached) in any::<(bool, bool)>(),
+        (is_extension, only_if_cached, create_option) in any::<(bool, bool, Option<bool>)>(),
         trigger in 0..4,
         settings in prop::option::of(object()),
     ) {
@@ -232,6 +232,7 @@ proptest! {
             is_extension,
             trigger,
             only_if_cached,
+            create_option,
         };
         let text = to_json(&request).unwrap().to_string();
         prop_assert_eq!(find(&text).unwrap(), request);
