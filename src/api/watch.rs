@@ -160,7 +160,7 @@ impl Screen<'_, '_> {
 
     /// Shows an answer, unless it is what is shown, or an older one than that.
     fn show(&mut self, answer: &Answer) {
-        let stored = answer.entry.encoded_for(self.asked);
+        let stored = answer.entry.encoded_for(self.form.extension);
         let is_crms = answer.source == Source::Crm;
         if self.shown.as_ref() == Some(&stored) || (self.is_crms && !is_crms) {
             return;
@@ -175,7 +175,7 @@ impl Screen<'_, '_> {
 
     /// Shows contacts without their details, unless the same contacts are shown, perhaps with them.
     fn show_names(&mut self, answer: &Answer) {
-        let names = names_of(&answer.entry.encoded_for(self.asked));
+        let names = names_of(&answer.entry.encoded_for(self.form.extension));
         let shown = self.shown.as_deref().and_then(names_of);
         if shown.is_none() || names != shown {
             self.show(answer);

@@ -30,6 +30,7 @@ mod credentials;
 mod deploy;
 mod doors;
 mod example_crm;
+mod examples;
 mod failures;
 mod fairness;
 mod faults;

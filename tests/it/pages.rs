@@ -182,18 +182,25 @@ fn the_readme_is_short_and_leads_to_every_page() {
         lines <= README_LINES,
         "README.md has {lines} lines, {README_LINES} are the most"
     );
-    // The pages of CRMs are listed by the page of their folder.
-    let connectors = fs::read_to_string(repo("deploy/connectors/README.md")).unwrap();
-    let (linked, of_connectors) = (links(&readme), links(&connectors));
+    // The pages of CRMs, and those of examples, are listed by the page of their folder.
+    let folders = ["deploy/connectors/", "deploy/examples/"];
+    let lists = folders.map(|folder| {
+        let list = fs::read_to_string(repo(&format!("{folder}README.md"))).unwrap();
+        (folder, links(&list))
+    });
+    let linked = links(&readme);
     for page in files("", &["md"])
         .iter()
         .map(|page| shown(page))
         .filter(|page| page != "README.md")
     {
-        let (list, name) = match page.strip_prefix("deploy/connectors/") {
-            Some(name) if name != "README.md" => (&of_connectors, name),
-            _ => (&linked, page.as_str()),
-        };
+        let in_folder = lists.iter().find_map(|(folder, list)| {
+            let name = page
+                .strip_prefix(folder)
+                .filter(|name| *name != "README.md");
+            Some((list, name?))
+        });
+        let (list, name) = in_folder.unwrap_or((&linked, page.as_str()));
         assert!(
             list.iter().any(|link| link == name),
             "no page leads to {page}"

@@ -29,8 +29,11 @@ contactd() {
 
 const WALKED_THROUGH: &str = "run by the test of the walk-throughs";
 
+/// Who runs the programs in `deploy/examples`.
+const EXAMPLES: &str = "run by the tests of examples";
+
 /// Blocks that are not run here, by how they begin.
-const ELSEWHERE: [(&str, &str); 35] = [
+const ELSEWHERE: [(&str, &str); 41] = [
     (
         "sudo apt-get update",
         "installs; tried on a fresh Debian 12",
@@ -99,8 +102,26 @@ const ELSEWHERE: [(&str, &str); 35] = [
     ),
     ("grpcurl", "by hand: needs the network"),
     ("npx", "by hand: needs the network"),
-    ("python3 -m venv", "by hand: needs the network"),
-    ("npm install", "by hand: needs the network"),
+    (
+        "python3 -m venv",
+        "run by the tests of examples, with packages that tests/run gets",
+    ),
+    ("sudo apt-get install", "installs; tests/run does the same"),
+    ("export CONTACTD_AUTH_HEADER=\"Bearer demo\"\n./", EXAMPLES),
+    (
+        "export CONTACTD_AUTH_HEADER=\"Bearer demo\"\nnode",
+        EXAMPLES,
+    ),
+    (
+        "export CONTACTD_AUTH_HEADER=\"Bearer demo\"\nvenv",
+        EXAMPLES,
+    ),
+    (
+        "export CONTACTD_AUTH_HEADER=\"Bearer demo\"\nkamailio",
+        EXAMPLES,
+    ),
+    ("sipp -sf", EXAMPLES),
+    ("grep -E -m 2", EXAMPLES),
     ("go mod init", "by hand: needs the network"),
 ];
 

@@ -1,0 +1,185 @@
+//! The clients in shell, Python and JavaScript, and the job for a first login.
+
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use contactd::clock;
+use futures_util::future::join_all;
+use serde_json::json;
+
+use super::{Example, words};
+use crate::deploy::repo;
+use crate::support::outside::program;
+use crate::support::program::Program;
+use crate::support::{FakeCrm, Reply, TestDaemon, contact, crm};
+
+/// The clients, ready to run: each with the line that runs it.
+async fn clients() -> Vec<(Example, String)> {
+    for name in ["curl", "jq", "node", "python3"] {
+        let _ = program(name);
+    }
+    let mut ready = Vec::new();
+    for name in ["curl", "python", "node"] {
+        let example = Example::new(name);
+        let blocks = example.blocks("sh");
+        if name == "python" {
+            let packages = repo("target/tools/grpc");
+            assert!(packages.exists(), "tests/run gets the packages of Python");
+            symlink(packages, example.path().join("venv")).unwrap();
+            // The first line installs what is linked.
+            let (_, stubs) = blocks[0].split_once('\n').unwrap();
+            let output = example.run(stubs, &[]).await;
+            assert!(output.status.success(), "{}", words(&output));
+        }
+        ready.push((example, blocks.last().unwrap().clone()));
+    }
+    ready
+}
+
+/// Runs all clients at once, on other numbers than on their pages if there are any, and as another
+/// user of the CRM.
+async fn run_all(
+    clients: &[(Example, String)],
+    server: &str,
+    changes: &[(&str, &str)],
+) -> Vec<(Option<i32>, String)> {
+    let runs = clients.iter().map(|(example, run)| {
+        let run = changes
+            .iter()
+            .fold(run.clone(), |run, (from, to)| run.replace(from, to));
+        async move {
+            let output = example.run(&run, &[("CONTACTD_SERVER", server)]).await;
+            (output.status.code(), words(&output))
+        }
+    });
+    join_all(runs).await
+}
+
+#[tokio::test]
+#[ignore = "needs curl, jq, node and grpcio: tests/run gets them"]
+async fn clients_print_what_their_pages_say() {
+    let daemon = Program::on_defaults(&[]).await;
+    let clients = clients().await;
+    let printed = run_all(&clients, &daemon.grpc, &[]).await;
+    for ((example, _), (code, said)) in clients.iter().zip(printed) {
+        let expected = &example.blocks("text")[0];
+        assert_eq!((code, &said), (Some(1), expected), "{}", example.name);
+        assert!(said.contains("4 contacts: Radia Keller; "), "{said}");
+        assert!(!said.contains("Create new contact"), "{said}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs curl, jq, node and grpcio: tests/run gets them"]
+async fn clients_say_why_a_look_up_failed() {
+    let crm = FakeCrm::start(|_| Reply::status(401)).await;
+    let daemon = TestDaemon::over(&crm).await;
+    let clients = clients().await;
+    let server = format!("http://{}", daemon.grpc);
+    for (code, said) in run_all(&clients, &server, &[]).await {
+        assert_eq!(code, Some(1));
+        let reason =
+            "+15125373573: failed: CRM_UNAUTHENTICATED: example did not accept your sign-in";
+        assert!(said.contains(reason), "{said}");
+    }
+    // Nobody listens there.
+    for (code, said) in run_all(&clients, "http://127.0.0.1:65533", &[]).await {
+        assert_eq!(code, Some(1));
+        assert!(
+            said.contains("connect") || said.contains("ECONNREFUSED"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs curl, jq, node and grpcio: tests/run gets them"]
+async fn clients_wait_no_longer_than_a_phone_rings() {
+    let slow = |_: &crm::Seen| Reply::json(json!({"contacts": []})).after(Duration::from_secs(20));
+    let crm = FakeCrm::start(slow).await;
+    let daemon = TestDaemon::over(&crm).await;
+    let clients = clients().await;
+    let one = [(" +16176850366 +12067931283 anonymous 'no digits'", "")];
+    let started = clock::now();
+    let server = format!("http://{}", daemon.grpc);
+    for (code, said) in run_all(&clients, &server, &one).await {
+        assert_eq!(code, Some(1));
+        assert!(
+            said.contains("+15125373573: failed: DEADLINE_EXCEEDED: "),
+            "{said}"
+        );
+    }
+    let took = clock::now().duration_since(started);
+    assert!(
+        (Duration::from_millis(1900)..Duration::from_secs(8)).contains(&took),
+        "{took:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_first_login_stores_the_answers_for_a_call_log() {
+    let daemon = Program::on_defaults(&[]).await;
+    let example = Example::new("first-login");
+    let run = &example.blocks("sh")[0];
+    let output = example.run(run, &[("CONTACTD_SERVER", &daemon.grpc)]).await;
+    let said = words(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let page = &example.blocks("text")[0];
+    let summary = page.lines().last().unwrap().split(';').next().unwrap();
+    assert!(said.contains(summary), "{summary} in {said}");
+    let find =
+        "contactd find +15125373573 --user-id agent-7 --only-if-cached --server $CONTACTD_SERVER";
+    let env = [
+        ("CONTACTD_SERVER", daemon.grpc.as_str()),
+        ("CONTACTD_AUTH_HEADER", "Bearer demo"),
+    ];
+    let found = words(&example.run(find, &env).await);
+    assert!(
+        found.contains("from memory") && found.contains("Margaret Ricci"),
+        "{found}"
+    );
+}
+
+#[tokio::test]
+async fn a_first_login_tries_again_what_failed_and_gives_up_what_does_not_pass() {
+    let contacts = [contact(1, "Ada", "+15125373573")];
+    // One number fails at the first try of the job.
+    let crm = FakeCrm::start(move |seen| crm::example(seen, &contacts)).await;
+    let refused = FakeCrm::start(|_| Reply::status(401)).await;
+    let example = Example::new("first-login");
+    let run = &example.blocks("sh")[0];
+    let run = |server: String| {
+        let run = run.clone();
+        let example = &example;
+        async move {
+            let env = [("CONTACTD_SERVER", server.as_str()), ("PAUSES", "0 0")];
+            let output = example.run(&run, &env).await;
+            (output.status.code(), words(&output))
+        }
+    };
+    let daemon = TestDaemon::over(&crm).await;
+    let failing = "2067931283";
+    let times = std::sync::atomic::AtomicU32::new(0);
+    crm.becomes(move |seen| {
+        let is_failing = seen.raw_query.contains(failing) && !seen.asks_who();
+        if is_failing && times.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 1 {
+            return Reply::text("application/json", "{".to_owned());
+        }
+        crm::example(seen, &[contact(1, "Ada", "+15125373573")])
+    });
+    let (code, said) = run(format!("http://{}", daemon.grpc)).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("1 failed") && said.contains("0 failed"),
+        "{said}"
+    );
+
+    let daemon = TestDaemon::over(&refused).await;
+    let (code, said) = run(format!("http://{}", daemon.grpc)).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(
+        said.matches("sign-in").count(),
+        1,
+        "it does not try again: {said}"
+    );
+}
