@@ -122,7 +122,7 @@ impl Exchange {
     pub(super) async fn call(&self, caller: &str, log: &str, more: &str) -> Output {
         let block = &self.example.blocks("sh")[3];
         let block = block
-            .replace("sip:+15125373573@example.com", caller)
+            .replace("sip:+15125373573@example.com", &format!("'{caller}'"))
             .replace("-p 5080", "-p 0 -timeout 20")
             .replace("caller.txt", log);
         let line = at(&self.ports, "", &format!("{} {more}", block.trim_end()));
