@@ -256,7 +256,8 @@ fn the_protos_keep_the_standard_rules_of_bufs_linter() {
                     "field is lower_snake_case",
                 );
             }
-            for oneof in message.oneofs() {
+            // The compiler makes a oneof of each optional field, whose name begins with `_`.
+            for oneof in message.oneofs().filter(|oneof| !oneof.is_synthetic()) {
                 rule(
                     is_lower_snake(oneof.name()),
                     oneof.full_name(),

@@ -129,8 +129,7 @@ async fn a_first_login_stores_the_answers_for_a_call_log() {
     // The line begins with how fast it was.
     let (_, summary) = page.trim_end().rsplit_once("s: ").unwrap();
     assert!(said.contains(summary), "{summary} in {said}");
-    let find =
-        "contactd find +15125373573 --user-id agent-7 --only-if-cached --server $CONTACTD_SERVER";
+    let find = "contactd find +15125373573 --user-id agent-7 --region US --only-if-cached --server $CONTACTD_SERVER";
     let env = [
         ("CONTACTD_SERVER", daemon.grpc.as_str()),
         ("CONTACTD_AUTH_HEADER", "Bearer demo"),
