@@ -1,6 +1,7 @@
 //! The programs in `deploy/examples`, run as their pages say, against the real daemon.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -71,12 +72,12 @@ impl Example {
 }
 
 /// Where programs are: this build's contactd, what `tests/run` gets, and the machine's.
-fn path() -> String {
+fn path() -> OsString {
     let built = PathBuf::from(env!("CARGO_BIN_EXE_contactd"));
-    let folders = [built.parent().unwrap().to_owned(), repo("target/tools/bin")];
-    let machine = env::var("PATH").unwrap();
-    let folders = folders.map(|folder| folder.display().to_string());
-    format!("{}:{machine}", folders.join(":"))
+    let ours = [built.parent().unwrap().to_owned(), repo("target/tools/bin")];
+    let machine = env::var_os("PATH").unwrap_or_default();
+    let folders = ours.into_iter().chain(env::split_paths(&machine));
+    env::join_paths(folders).unwrap()
 }
 
 fn words(output: &Output) -> String {
