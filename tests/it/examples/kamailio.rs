@@ -100,6 +100,29 @@ async fn the_identity_that_a_trunk_asserts_shows_the_name_too() {
 
 #[tokio::test]
 #[ignore = "needs kamailio and sipp: tests/run gets them"]
+async fn with_a_login_of_the_house_the_proxy_holds_no_credential() {
+    let crm = FakeCrm::with(vec![contact(1, "Ada", "+15125373573")]).await;
+    let login = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(login.path(), "Bearer house").unwrap();
+    let credential = format!("credential = {{ file = {:?} }}", login.path());
+    let url = crm.url();
+    let daemon = TestDaemon::start(&format!(
+        "[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n{credential}\n"
+    ))
+    .await;
+    let contactd = format!("http://{}", daemon.grpc);
+    let exchange = Exchange::without("authHeader", &contactd).await;
+    let invite = exchange.rings("sip:+15125373573@example.com").await;
+    assert_eq!(invite.shown(), "Ada");
+    let mut logins = crm
+        .seen()
+        .into_iter()
+        .map(|seen| seen.authorization.unwrap());
+    assert!(logins.all(|login| login == "Bearer house"));
+}
+
+#[tokio::test]
+#[ignore = "needs kamailio and sipp: tests/run gets them"]
 async fn a_call_goes_through_in_time_if_the_crm_is_slow_and_has_its_name_the_next_time() {
     let found = |seen: &crm::Seen| crm::example(seen, &[contact(1, "Ada", "+15125373573")]);
     let slow = move |seen: &crm::Seen| found(seen).after(Duration::from_secs(2));

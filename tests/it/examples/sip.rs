@@ -27,7 +27,7 @@ impl Drop for Running {
 /// The example of Kamailio between a caller and a phone.
 pub(super) struct Exchange {
     example: Example,
-    ports: [u16; 3],
+    ports: [u16; 2],
     _running: [Running; 2],
 }
 
@@ -97,9 +97,23 @@ async fn answers(port: u16) {
 impl Exchange {
     /// With this contactd, by the commands of the example's page.
     pub(super) async fn with(contactd: &str) -> Self {
-        let _ = [program("kamailio"), program("sipp")];
+        Self::from(Example::new("kamailio"), contactd).await
+    }
+
+    /// The same without the line of `caller-name.cfg` that has this word.
+    pub(super) async fn without(word: &str, contactd: &str) -> Self {
         let example = Example::new("kamailio");
-        let ports = [free_port(), free_port(), free_port()];
+        let file = example.path().join("caller-name.cfg");
+        let text = fs::read_to_string(&file).unwrap();
+        let (out, kept): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.contains(word));
+        assert_eq!(out.len(), 1, "one line has {word}");
+        fs::write(&file, kept.join("\n")).unwrap();
+        Self::from(example, contactd).await
+    }
+
+    async fn from(example: Example, contactd: &str) -> Self {
+        let _ = [program("kamailio"), program("sipp")];
+        let ports = [free_port(), free_port()];
         let blocks = example.blocks("sh");
         let start = |block: &str, log: &str| {
             let log = fs::File::create(example.path().join(log)).unwrap();
@@ -208,13 +222,17 @@ impl Exchange {
 }
 
 /// The command of the page, with free ports and this contactd.
-fn at([proxy, phone, _]: &[u16; 3], contactd: &str, block: &str) -> String {
-    let defines =
-        format!("exec kamailio -A 'CONTACTD=\"{contactd}\"' -A 'PHONE=\"sip:127.0.0.1:{phone}\"' ");
+fn at([proxy, phone]: &[u16; 2], contactd: &str, block: &str) -> String {
+    // A free port may have the digits of another one of the page, so names go in first.
     block
-        .replace("kamailio -f", &format!("{defines} -f"))
-        .replace("sipp -sf phone.xml", "exec sipp -nostdin -sf phone.xml")
-        .replace("sipp -sf call.xml", "exec sipp -nostdin -sf call.xml")
-        .replace("5060", &proxy.to_string())
-        .replace("5070", &phone.to_string())
+        .replace("5060", "PROXY")
+        .replace("5070", "PHONE_PORT")
+        .replace(
+            "kamailio -f",
+            "exec kamailio -A 'CONTACTD=\"SERVER\"' -A 'PHONE=\"sip:127.0.0.1:PHONE_PORT\"' -f",
+        )
+        .replace("sipp -sf", "exec sipp -nostdin -sf")
+        .replace("PROXY", &proxy.to_string())
+        .replace("PHONE_PORT", &phone.to_string())
+        .replace("SERVER", contactd)
 }
