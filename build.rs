@@ -80,6 +80,7 @@ fn generate(
     };
     let response = |route: &str| format!("crate::pb::v1::{route}Response");
     let (prefetch, invalidate) = (response("PrefetchContacts"), response("InvalidateContacts"));
+    let explain = response("ExplainContact");
     let service = Service::builder()
         .name("ContactService")
         .package("contactd.v1")
@@ -98,6 +99,7 @@ fn generate(
             )
             .build(),
         )
+        .method(method("explain_contact", "ExplainContact", &explain, codec).build())
         .build();
     builder.out_dir(folder).compile(&[service]);
     Ok(())

@@ -43,6 +43,8 @@ pub(crate) fn until_sent_away() -> Duration {
 pub(crate) enum RequestKind {
     /// One number, one answer.
     Lookup,
+    /// A question about one number, and why its answer is as it is.
+    Explanation,
     /// A prefetch job.
     Job,
     /// Anything else.
@@ -55,6 +57,7 @@ impl RequestKind {
     pub(crate) fn of_method(name: &str) -> Self {
         match name {
             "FindContact" => Self::Lookup,
+            "ExplainContact" => Self::Explanation,
             "PrefetchContacts" => Self::Job,
             _ => Self::Other,
         }
@@ -64,7 +67,7 @@ impl RequestKind {
     #[must_use]
     pub(crate) fn max_bytes(self) -> usize {
         match self {
-            Self::Lookup => LOOKUP_BYTES,
+            Self::Lookup | Self::Explanation => LOOKUP_BYTES,
             Self::Job | Self::Other => LIST_BYTES,
         }
     }
@@ -187,7 +190,9 @@ impl ClientLimits {
     fn room(&self, kind: RequestKind) -> (&Arc<Semaphore>, Overload) {
         match kind {
             RequestKind::Job => (&self.jobs, Overload::Jobs),
-            RequestKind::Lookup | RequestKind::Other => (&self.in_flight, Overload::Calls),
+            RequestKind::Lookup | RequestKind::Explanation | RequestKind::Other => {
+                (&self.in_flight, Overload::Calls)
+            }
         }
     }
 }

@@ -137,6 +137,18 @@ impl Gate {
             .ready_in(whose, WaitersAhead::default(), clock::now())
     }
 
+    /// How long a call that comes now would wait here, as far as known, and behind how many others.
+    pub(super) fn turn_in(&self, whose: (Lane, CredentialProof)) -> (Duration, WaitersAhead) {
+        let state = self.lock();
+        let ahead = state.queue.before_a_newcomer(whose);
+        (state.ready_in(whose, ahead, clock::now()), ahead)
+    }
+
+    /// How long the calls of a lane are paused.
+    pub(super) fn paused_for(&self, lane: Lane) -> Duration {
+        self.lock().pauses.paused_for(lane, clock::now())
+    }
+
     /// A call waits for this gate to open without being in the queue. Counted until dropped.
     pub(super) fn wait_outside(&self, lane: Lane) -> OutsideWait<'_> {
         self.lock().outside[lane as usize] += 1;
@@ -231,6 +243,7 @@ impl GateState {
             is_paced: true,
             patience: None,
             is_made: false,
+            is_look: false,
         }
     }
 

@@ -185,6 +185,31 @@ impl QuotaLimiter {
         reply
     }
 
+    /// What a request would be told now. Spends nothing, and leaves no mark if Redis fails.
+    pub(super) async fn look(&self, request: &SlotRequest) -> SlotReply {
+        let (settings, now) = (self.settings(), clock::now());
+        let own = || self.local.look(&settings.quota, request);
+        let source = self.past.lock().source(now);
+        match (&self.shared, self.local.source_for(request.scope, source)) {
+            (_, CountSource::Unknown(wait)) => SlotReply::denied(own().not_before(wait)),
+            (Some(shared), CountSource::Shared | CountSource::SharedWithinShare) => {
+                let absent = self.past.lock().absent(now);
+                let terms = SharedTerms {
+                    totals: request.totals.leaving(absent),
+                    own: self.local.held_in_totals(request.scope),
+                    left_to_absent: request.limits.all - request.limits.leaving(absent).all,
+                    unknown_for: Duration::ZERO,
+                    ..settings.shared_terms(self.call_timeout)
+                };
+                let seen = shared.request(&terms, request, now).await;
+                seen.unwrap_or_else(|_| SlotReply::denied(own()))
+            }
+            (_, CountSource::Own | CountSource::Shared | CountSource::SharedWithinShare) => {
+                SlotReply::denied(own())
+            }
+        }
+    }
+
     /// Counts a call that was already made, whether there is room or not.
     async fn count_made(&self, request: &SlotRequest, until: Instant) -> SlotReply {
         let terms = self.settings().shared_terms(self.call_timeout);

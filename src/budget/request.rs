@@ -34,6 +34,8 @@ pub(super) struct SlotRequest {
     pub(crate) patience: Option<Duration>,
     /// Whether the call was already made and is only counted.
     pub(crate) is_made: bool,
+    /// Whether somebody only looks: nothing is granted.
+    pub(crate) is_look: bool,
 }
 
 impl SlotRequest {

@@ -88,6 +88,7 @@ pub(super) fn arguments(
         .chain(names.map(str::to_owned))
         .chain(rules.iter().map(i64::to_string))
         .chain(total_arguments(terms).iter().map(i64::to_string))
+        .chain([i64::from(request.is_look).to_string()])
         .collect()
 }
 

@@ -124,8 +124,8 @@ impl SharedQuota {
             shared: self,
             terms,
             scope: request.scope,
-            // A call that was already made always counts.
-            name: (!request.is_made).then(|| name.clone()),
+            // A call that was already made always counts, and a look makes none.
+            name: (!request.is_made && !request.is_look).then(|| name.clone()),
         };
         let reply: ScriptReply = self.run(&self.scripts.request, &keys, &args).await?;
         undelivered.name = None;

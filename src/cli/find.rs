@@ -13,7 +13,7 @@ use crate::pb::v1 as pb;
 use crate::proto_json;
 
 /// Nobody has the number.
-const NOT_FOUND: u8 = 3;
+pub(super) const NOT_FOUND: u8 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct FindArgs {

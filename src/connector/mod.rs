@@ -46,6 +46,7 @@ mod judge;
 mod log_throttle;
 mod mend;
 mod outbound;
+mod outlook;
 mod pages;
 mod part;
 mod path;

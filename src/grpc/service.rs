@@ -70,6 +70,15 @@ impl ContactService for ContactRpc {
         let done = self.api.invalidate(context, request.into_inner()).await?;
         Ok(Response::new(done))
     }
+
+    async fn explain_contact(
+        &self,
+        request: Request<pb::ExplainContactRequest>,
+    ) -> Result<Response<pb::ExplainContactResponse>, Status> {
+        let context = context(&request, self.span("ExplainContact", request.metadata()));
+        let explained = self.api.explain(context, request.into_inner()).await?;
+        Ok(Response::new(explained))
+    }
 }
 
 fn context<T>(request: &Request<T>, span: Span) -> RequestContext {

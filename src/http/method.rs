@@ -16,12 +16,13 @@ pub(super) enum Method {
     Find,
     Prefetch,
     Invalidate,
+    Explain,
 }
 
 impl Method {
     /// The method with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::Find, Self::Prefetch, Self::Invalidate]
+        [Self::Find, Self::Prefetch, Self::Invalidate, Self::Explain]
             .into_iter()
             .find(|method| method.name() == name)
     }
@@ -31,6 +32,7 @@ impl Method {
             Self::Find => "FindContact",
             Self::Prefetch => "PrefetchContacts",
             Self::Invalidate => "InvalidateContacts",
+            Self::Explain => "ExplainContact",
         }
     }
 

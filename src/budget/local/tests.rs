@@ -49,6 +49,7 @@ impl LocalCount {
             is_paced: true,
             patience: None,
             is_made: false,
+            is_look: false,
         };
         self.local.request(
             &self.quota,

@@ -16,8 +16,10 @@ use crate::connector::request::{Request, RequestBody};
 impl RequestPlan {
     /// The request for these values. `None` if a slot is empty.
     pub(super) fn render(&self, scope: &Scope<'_>) -> Option<Request> {
+        let fixed = self.path_form();
+        let fixed = fixed.iter().map(Option::is_some);
         if let Some(proxy) = &self.proxy {
-            return Some(proxy.render(scope));
+            return Some(proxy.render(scope).showing(fixed));
         }
         let text = |template: &Template| scope.request_text(template, self.language);
         // The path is encoded within its segment, whatever the value has in it.
@@ -36,7 +38,7 @@ impl RequestPlan {
                 Some(RequestBody::Form(pairs(scope, fields, self.language)?))
             }
         };
-        let mut request = Request::of(self.method, path?, query, body);
+        let mut request = Request::of(self.method, path?, query, body).showing(fixed);
         if self.ends_with_slash() {
             request = request.with_final_slash();
         }
