@@ -27,6 +27,7 @@ mod credentials;
 mod deploy;
 mod doors;
 mod example_crm;
+mod explain;
 mod failures;
 mod fairness;
 mod faults;
