@@ -49,6 +49,8 @@ impl ContactApi {
             .named(asked.user.as_ref())
             .map_err(in_question)?;
         context.may_ask(user)?;
+        let name = served.platform.name().to_owned();
+        context.span.set("platform", name);
         let Explained { parsed, observer } = self.read_question(served, asked, request.live)?;
         let mut tally = observer.as_ref().map(|_| self.tally(served, &context));
         let mut question = match parsed {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::Gate;
+use super::gates::QuotaGates;
 use super::queue::CredentialProof;
 use super::request::SlotRequest;
 use super::usage::Usage;
@@ -41,13 +42,7 @@ impl Budget {
         (lane, verified): (Lane, bool),
     ) -> QuotaOutlook {
         let gates = self.gates(kind);
-        // A scope that is not in use has an empty gate, which is not kept.
-        let gate = |scope: ScopeTag| {
-            let known = gates.known(scope);
-            known.unwrap_or_else(|| Arc::new(Gate::new(scope)))
-        };
-        let owner = gate(scopes.owner);
-        let credential = (scopes.credential != scopes.owner).then(|| gate(scopes.credential));
+        let [owner, credential] = [scopes.owner, scopes.credential].map(|scope| gates.seen(scope));
         let whose = (lane, CredentialProof::known(verified));
         let request = owner.lock().request(scopes.owner, &gates.limiter, lane);
         let request = SlotRequest {
@@ -57,22 +52,34 @@ impl Budget {
             ..request
         };
         let seen = gates.limiter.look(&request).await;
+        let (turn_in, ahead) = owner.turn_in(whose);
         let mut usage = Usage::default();
-        let mut turn_in = Duration::ZERO;
-        for gate in [Some(&owner), credential.as_ref()].into_iter().flatten() {
-            gate.add_to(&mut usage);
-            turn_in = turn_in.max(gate.turn_in(whose).0);
+        owner.add_to(&mut usage);
+        if scopes.credential != scopes.owner {
+            credential.add_to(&mut usage);
         }
         let elsewhere = seen.pause.of(lane);
-        let (_, ahead) = owner.turn_in(whose);
-        let in_window = seen.forecast.wait(whose, ahead, clock::now());
+        let waits = [
+            turn_in,
+            credential.turn_in(whose).0,
+            seen.forecast.wait(whose, ahead, clock::now()),
+            elsewhere,
+        ];
         QuotaOutlook {
             limit: request.limits.all.min(seen.forecast.limit()),
             per: gates.limiter.quota().per(),
             used: seen.forecast.held(),
             paused_for: owner.paused_for(lane).max(elsewhere),
             waiting: usage.waiting,
-            turn_in: turn_in.max(elsewhere).max(in_window),
+            turn_in: waits.into_iter().fold(Duration::ZERO, Duration::max),
         }
+    }
+}
+
+impl QuotaGates {
+    /// The gate of a scope. One that is not in use has an empty gate, which is not kept.
+    fn seen(&self, scope: ScopeTag) -> Arc<Gate> {
+        let known = self.known(scope);
+        known.unwrap_or_else(|| Arc::new(Gate::new(scope)))
     }
 }
