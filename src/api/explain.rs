@@ -56,8 +56,10 @@ impl ContactApi {
         let mut question = match parsed {
             ParsedLookup::Question(question) => question,
             ParsedLookup::NoLookup(why) => {
-                let live = tally.as_mut().map(LookupTally::nobody);
-                return Ok(served.nothing_to_look_up(&why, live.is_some()));
+                if let Some(tally) = &mut tally {
+                    tally.nobody();
+                }
+                return Ok(served.nothing_to_look_up(&why, request.live));
             }
         };
         question.deadline = context.timeout.and_then(clock::after);

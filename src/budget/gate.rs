@@ -16,7 +16,7 @@ use super::hint::RateHint;
 use super::limiter::QuotaLimiter;
 use super::pauses::Pauses;
 use super::queue::{CredentialProof, QueueKey, WaitQueue, WaitersAhead};
-use super::request::{ScopeUpdate, Slot, SlotRequest};
+use super::request::{RequestAim, ScopeUpdate, Slot, SlotRequest};
 use super::usage::Usage;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
@@ -79,7 +79,7 @@ impl Gate {
         let request = self.lock().request(self.scope, limiter, lane);
         let reply = limiter
             .request(&SlotRequest {
-                is_made: true,
+                aim: RequestAim::Count,
                 ..request
             })
             .await;
@@ -242,8 +242,7 @@ impl GateState {
             is_probe: false,
             is_paced: true,
             patience: None,
-            is_made: false,
-            is_look: false,
+            aim: RequestAim::Spend,
         }
     }
 

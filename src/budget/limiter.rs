@@ -14,7 +14,9 @@ use super::local::LocalLimiter;
 use super::past::{self, CountSource, Past, Replicas};
 use super::pauses::Pause;
 use super::quota::{Quota, Scope};
-use super::request::{ExpectedInRedis, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
+use super::request::{
+    ExpectedInRedis, RequestAim, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest,
+};
 use super::shared::SharedQuota;
 use super::totals::TotalCounts;
 use crate::clock::{self, Instant};
@@ -133,7 +135,7 @@ impl QuotaLimiter {
     pub(super) async fn request(&self, request: &SlotRequest) -> SlotReply {
         let settings = self.settings();
         let until = clock::now() + settings.hold;
-        if request.is_made {
+        if request.aim == RequestAim::Count {
             return self.count_made(request, until).await;
         }
         let source = self.past.lock().source(clock::now());

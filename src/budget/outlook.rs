@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::gate::Gate;
 use super::gates::QuotaGates;
 use super::queue::CredentialProof;
-use super::request::SlotRequest;
+use super::request::{RequestAim, SlotRequest};
 use super::usage::Usage;
 use super::{Budget, CallKind, Scopes};
 use crate::clock;
@@ -48,7 +48,7 @@ impl Budget {
         let request = SlotRequest {
             proof: whose.1,
             patience: Some(Duration::ZERO),
-            is_look: true,
+            aim: RequestAim::Look,
             ..request
         };
         let seen = gates.limiter.look(&request).await;

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::pauses::Pause;
 use super::quota::CallKind;
-use super::request::{ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
+use super::request::{RequestAim, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
 use super::script::{Gcra, ScriptReply, arguments, forecast};
 use super::totals::PART_OF_DAY;
 use super::window::micros;
@@ -125,7 +125,7 @@ impl SharedQuota {
             terms,
             scope: request.scope,
             // A call that was already made always counts, and a look makes none.
-            name: (!request.is_made && !request.is_look).then(|| name.clone()),
+            name: (request.aim == RequestAim::Spend).then(|| name.clone()),
         };
         let reply: ScriptReply = self.run(&self.scripts.request, &keys, &args).await?;
         undelivered.name = None;

@@ -105,7 +105,8 @@ async fn the_decision_is_what_the_next_look_up_does() {
     let lookup = daemon.find(find()).await.unwrap().lookup.unwrap();
     assert_eq!(lookup.freshness(), Freshness::Stale);
 
-    // From the refresh of a moment ago on.
+    // Trust is counted from the refresh on.
+    eventually("the stale answer is refreshed", || crm.searches() == 2).await;
     daemon.clock.advance(Duration::from_secs(1_900));
     let (decision, because) = decided(find().number("+16502000000")).await;
     assert_eq!(decision, "ask_crm");
