@@ -64,9 +64,11 @@ impl ContactApi {
         };
         question.deadline = context.timeout.and_then(clock::after);
         question.span = context.span;
-        let mut response = served.explanation(self.resolver.explain(&question).await);
+        let explained = Box::pin(self.resolver.explain(&question)).await;
+        let mut response = served.explanation(explained);
         if let (Some(observer), Some(tally)) = (observer, &mut tally) {
-            response.answer = Some(self.live_answer(served, question, tally).await);
+            let answer = Box::pin(self.live_answer(served, question, tally)).await;
+            response.answer = Some(answer);
             add_observations(&mut response, observer.so_far());
         }
         Ok(response)
