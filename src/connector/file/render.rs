@@ -16,10 +16,8 @@ use crate::connector::request::{Request, RequestBody};
 impl RequestPlan {
     /// The request for these values. `None` if a slot is empty.
     pub(super) fn render(&self, scope: &Scope<'_>) -> Option<Request> {
-        let fixed = self.path_form();
-        let fixed = fixed.iter().map(Option::is_some);
         if let Some(proxy) = &self.proxy {
-            return Some(proxy.render(scope).showing(fixed));
+            return Some(proxy.render(scope).showing(self.fixed_segments()));
         }
         let text = |template: &Template| scope.request_text(template, self.language);
         // The path is encoded within its segment, whatever the value has in it.
@@ -38,7 +36,7 @@ impl RequestPlan {
                 Some(RequestBody::Form(pairs(scope, fields, self.language)?))
             }
         };
-        let mut request = Request::of(self.method, path?, query, body).showing(fixed);
+        let mut request = Request::of(self.method, path?, query, body);
         if self.ends_with_slash() {
             request = request.with_final_slash();
         }
@@ -46,7 +44,7 @@ impl RequestPlan {
             let value = HeaderValue::from_str(&text(value)?).ok()?;
             request = request.with_header(name.clone(), value);
         }
-        Some(request)
+        Some(request.showing(self.fixed_segments()))
     }
 }
 
