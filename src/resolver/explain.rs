@@ -70,7 +70,11 @@ impl Resolver {
             trust,
             is_identity_known: !matches!(identity, None | Some(Identity::Credential(_))),
             quota,
-            plan: plan(decision, best.map(|stored| stored.freshness), access),
+            plan: plan(
+                decision,
+                (trust, best.map(|stored| stored.freshness)),
+                access,
+            ),
             stored,
         }
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::decision::Decision;
+use crate::admission::Trust;
 use crate::domain::Freshness;
 
 /// What stands between a look-up and the CRM.
@@ -48,8 +49,13 @@ pub(crate) enum LookupPlan {
     NoCallBefore(Duration),
 }
 
-/// What a decision comes to. `stored` is the freshness of the answer that it was made about.
-pub(super) fn plan(decision: Decision, stored: Option<Freshness>, access: CrmAccess) -> LookupPlan {
+/// What a decision comes to. `stored` is the freshness of the answer that it was made about. Under a
+/// lapsed credential it is not said whether there is one.
+pub(super) fn plan(
+    decision: Decision,
+    (trust, stored): (Option<Trust>, Option<Freshness>),
+    access: CrmAccess,
+) -> LookupPlan {
     match (decision, access) {
         (Decision::Serve, _) if stored == Some(Freshness::Fresh) => LookupPlan::ServeFresh,
         (Decision::Serve, _) => LookupPlan::ServeOnlyStored,
@@ -62,6 +68,7 @@ pub(super) fn plan(decision: Decision, stored: Option<Freshness>, access: CrmAcc
         (Decision::Refresh, _) => LookupPlan::Refresh,
         (Decision::Renew, _) => LookupPlan::Renew,
         (Decision::Identify, _) => LookupPlan::Identify,
+        (Decision::Load, _) if trust == Some(Trust::Lapsed) => LookupPlan::Renew,
         (Decision::Load, _) => LookupPlan::Load,
     }
 }
@@ -164,8 +171,17 @@ mod tests {
             ),
         ] {
             let accesses = [CrmAccess::Open, CrmAccess::Rests, CrmAccess::Full, LATER];
-            let made = accesses.map(|access| plan(decision, stored, access).decision());
+            let made = accesses
+                .map(|access| plan(decision, (Some(Trust::Verified), stored), access).decision());
             assert_eq!(made, [open, rests, full, later], "{decision:?}");
         }
+    }
+
+    #[test]
+    fn a_lapsed_credential_does_not_learn_whether_something_is_stored() {
+        let lapsed = (Some(Trust::Lapsed), None);
+        let planned = |decision| plan(decision, lapsed, CrmAccess::Open);
+        assert_eq!(planned(Decision::Renew), LookupPlan::Renew);
+        assert_eq!(planned(Decision::Load), LookupPlan::Renew);
     }
 }

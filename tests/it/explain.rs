@@ -304,6 +304,8 @@ async fn without_proof_nothing_stored_is_shown_or_hinted_at() {
         let other = explain(&daemon, of("+16502000000")).await;
         assert_eq!(standing(&stored), expected);
         assert!(stored.stored.is_empty());
+        let hint = "before anything stored is returned";
+        assert!(stored.because.contains(hint), "{}", stored.because);
         assert_eq!(
             (&stored.decision, &stored.because, &stored.quota),
             (&other.decision, &other.because, &other.quota),
