@@ -281,7 +281,7 @@ impl CrmSession {
         kind: CallKind,
         (ending, took): (Ending<'e>, Duration),
     ) -> Event<'e> {
-        Event::Call(CallSeen {
+        Event::Call(Box::new(CallSeen {
             kind,
             took,
             path: request.shown.as_deref().unwrap_or(NAMED_BY_THE_CRM),
@@ -291,7 +291,7 @@ impl CrmSession {
             credential: self.find.credential.names(),
             body: &request.body,
             ending,
-        })
+        }))
     }
 
     /// The turn in which a reply is read.

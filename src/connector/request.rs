@@ -105,8 +105,8 @@ fn axios_text(text: &str) -> String {
 pub(crate) struct Request {
     method: Method,
     path: Vec<String>,
-    /// Which of its segments are words of the connector, and not values.
-    fixed: Vec<bool>,
+    /// Which of its segments are words of the connector, and not values: a bit for each of the first.
+    fixed: u32,
     /// Whether the path ends with a slash: to some CRMs that is another path.
     ends_with_slash: bool,
     query: Vec<(String, String)>,
@@ -131,7 +131,7 @@ impl Request {
         Self {
             method: Method::Get,
             path: path.iter().map(|segment| (*segment).to_owned()).collect(),
-            fixed: vec![true; path.len()],
+            fixed: bits(path.iter().map(|_| true)),
             ends_with_slash: false,
             query: query.iter().map(owned).collect(),
             headers: HeaderMap::new(),
@@ -186,7 +186,7 @@ impl Request {
     ) -> Self {
         Self {
             method,
-            fixed: vec![false; path.len()],
+            fixed: 0,
             path,
             ends_with_slash: false,
             query,
@@ -198,16 +198,17 @@ impl Request {
 
     /// The same request, of whose path only these segments are shown to people.
     #[must_use]
-    pub(super) fn showing(self, fixed: Vec<bool>) -> Self {
-        Self { fixed, ..self }
+    pub(super) fn showing(self, fixed: impl IntoIterator<Item = bool>) -> Self {
+        Self {
+            fixed: bits(fixed),
+            ..self
+        }
     }
 
     /// The same request, of whose path this segment is a value.
     #[must_use]
     pub(super) fn with_value_at(mut self, segment: usize) -> Self {
-        if let Some(fixed) = self.fixed.get_mut(segment) {
-            *fixed = false;
-        }
+        self.fixed &= !bit(segment);
         self
     }
 
@@ -215,7 +216,7 @@ impl Request {
     pub(super) fn shown_path(&self) -> String {
         let mut shown = String::new();
         for (n, segment) in self.path.iter().enumerate() {
-            let is_fixed = self.fixed.get(n).copied().unwrap_or(false);
+            let is_fixed = self.fixed & bit(n) != 0;
             shown.push('/');
             shown.push_str(if is_fixed { segment } else { VALUE });
         }
@@ -302,6 +303,21 @@ impl Request {
     }
 }
 
+/// The bit of the segment at this position; none if it is too far back.
+fn bit(segment: usize) -> u32 {
+    let position = u32::try_from(segment).unwrap_or(u32::MAX);
+    1_u32.checked_shl(position).unwrap_or(0)
+}
+
+/// The bits of the segments that are true.
+fn bits(segments: impl IntoIterator<Item = bool>) -> u32 {
+    let set = segments
+        .into_iter()
+        .enumerate()
+        .filter(|(_, is_set)| *is_set);
+    set.fold(0, |bits, (n, _)| bits | bit(n))
+}
+
 #[cfg(test)]
 impl ReadByPost {
     /// Declares that a POST to these path segments only reads.
@@ -344,11 +360,11 @@ mod tests {
             (of(&["by", "+16505551234"]), "/{…}/{…}"),
             (
                 of(&["by", "+16505551234"])
-                    .showing(vec![true, false])
+                    .showing([true, false])
                     .with_final_slash(),
                 "/by/{…}/",
             ),
-            (of(&["a", "b"]).showing(vec![true]), "/a/{…}"),
+            (of(&["a", "b"]).showing([true]), "/a/{…}"),
             (of(&[]), "/"),
         ] {
             assert_eq!(request.shown_path(), shown);

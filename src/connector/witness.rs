@@ -29,7 +29,7 @@ pub(crate) trait Witness: Send + Sync {
 /// What a witness sees.
 pub(crate) enum Event<'a> {
     /// A call ended, or would be made.
-    Call(CallSeen<'a>),
+    Call(Box<CallSeen<'a>>),
     /// A request was not made: these slots of it are empty.
     NotAsked {
         /// Method and path, with slots as the file has them.
