@@ -246,7 +246,7 @@ async fn memory_shows_count_completeness_and_ages() {
     );
 
     daemon.clock.advance(Duration::from_secs(600));
-    let stale = explain(&daemon, find()).await.stored[0].clone();
+    let stale = explain(&daemon, find()).await.stored[0];
     assert_eq!(stale.freshness(), Freshness::Stale);
     assert_eq!((seconds(stale.age), seconds(stale.fresh_for)), (700, 0));
     assert_eq!(seconds(stale.served_for), served - 600);
