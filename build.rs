@@ -125,6 +125,7 @@ fn generate(
             .codec_path(codec)
     };
     let (prefetch, invalidate) = (response("PrefetchContacts"), response("InvalidateContacts"));
+    let explain = response("ExplainContact");
     let service = Service::builder()
         .name("ContactService")
         .package("contactd.v1")
@@ -148,6 +149,7 @@ fn generate(
             )
             .build(),
         )
+        .method(method("explain_contact", "ExplainContact", &explain, codec).build())
         .build();
     builder.out_dir(folder).compile(&[service]);
     Ok(())

@@ -100,6 +100,8 @@ impl<K, T> fmt::Debug for Flights<K, T> {
 pub(crate) enum Join {
     /// Any running load.
     Any,
+    /// None: a new load begins.
+    Nobody,
     /// A load that has made no call yet: an answer that the CRM gave earlier may lack what the
     /// person just changed.
     NotCalledYet,
@@ -214,7 +216,11 @@ impl<T> Flight<T> {
     }
 
     fn may_be_joined(&self, join: Join) -> bool {
-        join == Join::Any || !self.urgency.has_called()
+        match join {
+            Join::Any => true,
+            Join::Nobody => false,
+            Join::NotCalledYet => !self.urgency.has_called(),
+        }
     }
 
     fn seat(&self, joined: bool) -> Seat<T> {

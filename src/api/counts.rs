@@ -89,6 +89,7 @@ pub(super) struct CallCounters {
     pub(super) watch: Count,
     pub(super) prefetch: Count,
     pub(super) invalidate: Count,
+    pub(super) explain: Count,
 }
 
 impl CallCounters {
@@ -102,6 +103,7 @@ impl CallCounters {
             watch: calls("WatchContact"),
             prefetch: calls("PrefetchContacts"),
             invalidate: calls("InvalidateContacts"),
+            explain: calls("ExplainContact"),
         }
     }
 }

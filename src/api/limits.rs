@@ -45,6 +45,8 @@ pub(crate) enum RequestKind {
     Lookup,
     /// One number, answers until nothing better is expected.
     Watch,
+    /// A question about one number, and why its answer is as it is.
+    Explanation,
     /// A prefetch job.
     Job,
     /// Anything else.
@@ -58,6 +60,7 @@ impl RequestKind {
         match name {
             "FindContact" => Self::Lookup,
             "WatchContact" => Self::Watch,
+            "ExplainContact" => Self::Explanation,
             "PrefetchContacts" => Self::Job,
             _ => Self::Other,
         }
@@ -67,7 +70,7 @@ impl RequestKind {
     #[must_use]
     pub(crate) fn max_bytes(self) -> usize {
         match self {
-            Self::Lookup | Self::Watch => LOOKUP_BYTES,
+            Self::Lookup | Self::Watch | Self::Explanation => LOOKUP_BYTES,
             Self::Job | Self::Other => LIST_BYTES,
         }
     }
@@ -240,9 +243,10 @@ impl ClientLimits {
     fn room(&self, kind: RequestKind) -> (&Room, Overload) {
         match kind {
             RequestKind::Job => (&self.jobs, Overload::Jobs),
-            RequestKind::Lookup | RequestKind::Watch | RequestKind::Other => {
-                (&self.in_flight, Overload::Calls)
-            }
+            RequestKind::Lookup
+            | RequestKind::Watch
+            | RequestKind::Explanation
+            | RequestKind::Other => (&self.in_flight, Overload::Calls),
         }
     }
 }

@@ -21,9 +21,11 @@ use crate::pb::v1 as pb;
 use crate::resolver::{Answer, Question, Resolver};
 use crate::trace::{Span, Tracer};
 
+mod because;
 mod counts;
 mod details;
 mod error;
+mod explain;
 mod fields;
 mod limits;
 mod lookup_log;
@@ -242,13 +244,7 @@ impl ContactApi {
         if let Some(answer) = self.resolver.stored(question) {
             return Ok(answer);
         }
-        let found = self.resolver.find(question);
-        match timeout {
-            Some(timeout) => clock::timeout(timeout, found)
-                .await
-                .unwrap_or(Err(LookupError::DeadlineExceeded)),
-            None => found.await,
-        }
+        within(timeout, self.resolver.find(question)).await
     }
 
     /// `InvalidateContacts`.
@@ -287,6 +283,19 @@ impl ContactApi {
             .await;
         invalidated.map_err(|_| ApiError::NotInvalidatedEverywhere)?;
         Ok(pb::InvalidateContactsResponse {})
+    }
+}
+
+/// The result of a look-up, or the failure of one that takes longer than its caller waits.
+async fn within(
+    timeout: Option<Duration>,
+    found: impl Future<Output = Result<Answer, LookupError>>,
+) -> Result<Answer, LookupError> {
+    match timeout {
+        Some(timeout) => clock::timeout(timeout, found)
+            .await
+            .unwrap_or(Err(LookupError::DeadlineExceeded)),
+        None => found.await,
     }
 }
 

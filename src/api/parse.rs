@@ -10,7 +10,7 @@ use crate::domain::phone::{self, HouseWords, NumberError, RemoteParty};
 use crate::domain::{AuthHeader, Extension, Party, Region, User};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
-use crate::resolver::{Asker, Batch, InvalidationScope, Question, Trigger};
+use crate::resolver::{Asker, Batch, InvalidationScope, Observer, Question, Trigger};
 use crate::trace::Span;
 
 /// The most digits that an invalidation accepts as an extension.
@@ -67,6 +67,17 @@ pub(super) fn question(
     platform: &Arc<Platform>,
     words: &HouseWords,
 ) -> Result<ParsedLookup, Violation> {
+    observed_question(request, lent, platform, words, None)
+}
+
+/// The same, with somebody who watches the calls that are made for it.
+pub(super) fn observed_question(
+    request: pb::FindContactRequest,
+    lent: Option<AuthHeader>,
+    platform: &Arc<Platform>,
+    words: &HouseWords,
+    observer: Option<Observer>,
+) -> Result<ParsedLookup, Violation> {
     let trigger = trigger(&request)?;
     let asker = asker(
         platform,
@@ -83,7 +94,8 @@ pub(super) fn question(
     };
     Ok(match party {
         Ok(party) => {
-            let mut question = Question::new(Arc::new(asker), party, trigger);
+            let asker = Arc::new(asker.observed_by(observer));
+            let mut question = Question::new(asker, party, trigger);
             question.extension = extension;
             question.only_if_cached = request.only_if_cached;
             ParsedLookup::Question(question)

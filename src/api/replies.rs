@@ -124,23 +124,29 @@ fn quality(answer: &Answer) -> Quality {
 
 /// The facts about an answer, except the number and `complete`, which are in the stored part.
 fn lookup(answer: &Answer) -> pb::Lookup {
-    let source = match answer.source {
-        Source::Memory => pb::Source::Memory,
-        Source::Redis => pb::Source::Redis,
-        Source::Crm => pb::Source::Crm,
-    };
-    let freshness = if answer.freshness == Freshness::Fresh {
-        pb::Freshness::Fresh
-    } else {
-        pb::Freshness::Stale
-    };
     pb::Lookup {
-        source: source.into(),
-        freshness: freshness.into(),
+        source: wire_source(answer.source).into(),
+        freshness: wire_freshness(answer.freshness).into(),
         age: prost_types::Duration::try_from(answer.age).ok(),
         shared: answer.shared,
         crm_requests: answer.crm_requests,
         ..Default::default()
+    }
+}
+
+pub(super) fn wire_source(source: Source) -> pb::Source {
+    match source {
+        Source::Memory => pb::Source::Memory,
+        Source::Redis => pb::Source::Redis,
+        Source::Crm => pb::Source::Crm,
+    }
+}
+
+pub(super) fn wire_freshness(freshness: Freshness) -> pb::Freshness {
+    if freshness == Freshness::Fresh {
+        pb::Freshness::Fresh
+    } else {
+        pb::Freshness::Stale
     }
 }
 

@@ -136,6 +136,24 @@ impl Forecast {
         Self::now(room.clone(), room)
     }
 
+    /// The same, but there is no room before `wait` is over.
+    pub(super) fn not_before(mut self, wait: Duration) -> Self {
+        for room in [&mut self.all, &mut self.background] {
+            room.next_calls.next = room.next_calls.next.max(micros(wait));
+        }
+        self
+    }
+
+    /// The calls of all lanes that the window holds, as far as known.
+    pub(super) fn held(&self) -> u32 {
+        self.all.free_times.held
+    }
+
+    /// The most calls that it may hold.
+    pub(super) fn limit(&self) -> u32 {
+        self.all.limit
+    }
+
     /// How soon a call that only lacks a place on the wire asks again.
     pub(super) fn recheck_in(
         &self,

@@ -16,7 +16,7 @@ use super::hint::RateHint;
 use super::limiter::QuotaLimiter;
 use super::pauses::Pauses;
 use super::queue::{CredentialProof, QueueKey, WaitQueue, WaitersAhead};
-use super::request::{ScopeUpdate, Slot, SlotRequest};
+use super::request::{RequestAim, ScopeUpdate, Slot, SlotRequest};
 use super::usage::Usage;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
@@ -79,7 +79,7 @@ impl Gate {
         let request = self.lock().request(self.scope, limiter, lane);
         let reply = limiter
             .request(&SlotRequest {
-                is_made: true,
+                aim: RequestAim::Count,
                 ..request
             })
             .await;
@@ -135,6 +135,18 @@ impl Gate {
         let whose = (urgency.lane(), CredentialProof::of(urgency));
         self.lock()
             .ready_in(whose, WaitersAhead::default(), clock::now())
+    }
+
+    /// How long a call that comes now would wait here, as far as known, and behind how many others.
+    pub(super) fn turn_in(&self, whose: (Lane, CredentialProof)) -> (Duration, WaitersAhead) {
+        let state = self.lock();
+        let ahead = state.queue.before_a_newcomer(whose);
+        (state.ready_in(whose, ahead, clock::now()), ahead)
+    }
+
+    /// How long the calls of a lane are paused.
+    pub(super) fn paused_for(&self, lane: Lane) -> Duration {
+        self.lock().pauses.paused_for(lane, clock::now())
     }
 
     /// A call waits for this gate to open without being in the queue. Counted until dropped.
@@ -230,7 +242,7 @@ impl GateState {
             is_probe: false,
             is_paced: true,
             patience: None,
-            is_made: false,
+            aim: RequestAim::Spend,
         }
     }
 

@@ -64,6 +64,11 @@ impl QuotaGates {
         )
     }
 
+    /// The gate of a scope that is in use.
+    pub(super) fn known(&self, scope: ScopeTag) -> Option<Arc<Gate>> {
+        self.gates.lock().get(&scope).map(Arc::clone)
+    }
+
     pub(super) fn counted(&self, gate: Arc<Gate>, slot: Slot) -> SlotGuard {
         SlotGuard::new(CountedSlot {
             gate,

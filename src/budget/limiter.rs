@@ -14,7 +14,9 @@ use super::local::LocalLimiter;
 use super::past::{self, CountSource, Past, Replicas};
 use super::pauses::Pause;
 use super::quota::{Quota, Scope};
-use super::request::{ExpectedInRedis, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
+use super::request::{
+    ExpectedInRedis, RequestAim, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest,
+};
 use super::shared::SharedQuota;
 use super::totals::TotalCounts;
 use crate::clock::{self, Instant};
@@ -133,7 +135,7 @@ impl QuotaLimiter {
     pub(super) async fn request(&self, request: &SlotRequest) -> SlotReply {
         let settings = self.settings();
         let until = clock::now() + settings.hold;
-        if request.is_made {
+        if request.aim == RequestAim::Count {
             return self.count_made(request, until).await;
         }
         let source = self.past.lock().source(clock::now());
@@ -183,6 +185,31 @@ impl QuotaLimiter {
             self.local.hold(slot);
         }
         reply
+    }
+
+    /// What a request would be told now. Spends nothing, and leaves no mark if Redis fails.
+    pub(super) async fn look(&self, request: &SlotRequest) -> SlotReply {
+        let (settings, now) = (self.settings(), clock::now());
+        let own = || self.local.look(&settings.quota, request);
+        let source = self.past.lock().source(now);
+        match (&self.shared, self.local.source_for(request.scope, source)) {
+            (_, CountSource::Unknown(wait)) => SlotReply::denied(own().not_before(wait)),
+            (Some(shared), CountSource::Shared | CountSource::SharedWithinShare) => {
+                let absent = self.past.lock().absent(now);
+                let terms = SharedTerms {
+                    totals: request.totals.leaving(absent),
+                    own: self.local.held_in_totals(request.scope),
+                    left_to_absent: request.limits.all - request.limits.leaving(absent).all,
+                    unknown_for: Duration::ZERO,
+                    ..settings.shared_terms(self.call_timeout)
+                };
+                let seen = shared.request(&terms, request, now).await;
+                seen.unwrap_or_else(|_| SlotReply::denied(own()))
+            }
+            (_, CountSource::Own | CountSource::Shared | CountSource::SharedWithinShare) => {
+                SlotReply::denied(own())
+            }
+        }
     }
 
     /// Counts a call that was already made, whether there is room or not.

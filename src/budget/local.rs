@@ -157,6 +157,12 @@ impl LocalLimiter {
         }
     }
 
+    /// When this replica's share has room for a call that is not made.
+    pub(super) fn look(&self, quota: &Quota, request: &SlotRequest) -> Forecast {
+        let governors = self.governors.read();
+        self.forecast(quota, request, &governors, &mut self.totals.lock())
+    }
+
     /// When this replica's share has room.
     pub(super) fn forecast_of_share(&self, quota: &Quota, request: &SlotRequest) -> Forecast {
         let within_window = SlotRequest {

@@ -26,9 +26,9 @@
 //! permit until one window after its reply. A call without a reply is held as long as it may still
 //! arrive, and one window longer. Each scope has two windows: one of *all* calls, and one of the
 //! *background* lanes' share. Within the windows a [`governor`] paces the calls: the background
-//! lanes evenly, call pops with a burst.
-//! The CRM's limits on calls at once and on calls of 24 hours are two more windows, which all kinds
-//! of calls share ([`totals`]). A call has a *place* on the wire until its reply has ended.
+//! lanes evenly, call pops with a burst. The CRM's limits on calls at once and on calls of 24 hours
+//! are two more windows, which all kinds of calls share ([`totals`]). A call has a *place* on the
+//! wire until its reply has ended.
 //!
 //! # Lanes
 //! A call pop needs room in one window, the other lanes in both. Both are checked before either is
@@ -55,9 +55,9 @@
 //! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
 //! may spend the quota a second time. What Redis has lost of a day, and what was spent without it,
 //! counts only in the replica that spent it. If places are limited, nothing is spent until the
-//! calls of other replicas must have ended, for up to ten seconds.
-//! The log of invalidations shows the loss of all data. The loss of one scope is noticed by a
-//! replica that made calls in it within the last minute.
+//! calls of other replicas must have ended, for up to ten seconds. The log of invalidations shows
+//! the loss of all data. The loss of one scope is noticed by a replica that made calls in it within
+//! the last minute.
 //!
 //! # Hints
 //! A refusal (429) pauses the scope for as long as the reply says, or for 1 s doubling up to 60 s.
@@ -72,8 +72,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Instant, Stopwatch};
-use crate::domain::ScopeTag;
-use crate::domain::lane::Lane;
+use crate::domain::{Lane, ScopeTag};
 use crate::metrics::Metrics;
 use crate::urgency::Urgency;
 
@@ -88,6 +87,7 @@ mod hint;
 mod limiter;
 mod limits;
 mod local;
+mod outlook;
 mod past;
 mod pauses;
 mod permit;
@@ -103,6 +103,7 @@ mod waits;
 mod window;
 
 pub(crate) use hint::RateHint;
+pub(crate) use outlook::QuotaOutlook;
 pub(crate) use past::Replicas;
 pub(crate) use permit::Permit;
 pub(crate) use quota::{CallKind, Quota, Quotas, Scope};

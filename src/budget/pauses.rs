@@ -35,6 +35,17 @@ pub(super) struct Pause {
     pub(crate) is_over: bool,
 }
 
+impl Pause {
+    /// How long from now this lane is paused.
+    pub(super) fn of(&self, lane: Lane) -> Duration {
+        if lane.is_background() {
+            self.all.max(self.background)
+        } else {
+            self.all
+        }
+    }
+}
+
 /// The pauses of one scope.
 #[derive(Debug, Default)]
 pub(super) struct Pauses {
@@ -115,14 +126,24 @@ impl Pauses {
 
     /// How long a lane is still paused. For a call pop, this ends when it may probe.
     pub(super) fn left(&self, lane: Lane, now: Instant) -> Duration {
-        let all = left(self.all.max(self.shared.0), now);
+        let paused = self.paused_for(lane, now);
         if lane.is_background() {
-            return all.max(left(self.background.max(self.shared.1), now));
+            return paused;
         }
-        all.min(left(
+        paused.min(left(
             self.began.max(self.probed).map(|last| last + PROBE_EVERY),
             now,
         ))
+    }
+
+    /// How long the calls of a lane are paused, whether or not one may probe meanwhile.
+    pub(super) fn paused_for(&self, lane: Lane, now: Instant) -> Duration {
+        let pause = Pause {
+            all: left(self.all.max(self.shared.0), now),
+            background: left(self.background.max(self.shared.1), now),
+            is_over: false,
+        };
+        pause.of(lane)
     }
 
     /// If only other replicas have set the pause: the time after which Redis is asked whether it

@@ -38,7 +38,11 @@ pub(super) enum CredentialProof {
 
 impl CredentialProof {
     pub(super) fn of(urgency: &Urgency) -> Self {
-        if urgency.is_verified() {
+        Self::known(urgency.is_verified())
+    }
+
+    pub(super) fn known(is_verified: bool) -> Self {
+        if is_verified {
             Self::Verified
         } else {
             Self::Unverified
@@ -144,6 +148,20 @@ impl WaitQueue {
             all,
             background: all - pops,
         }
+    }
+
+    /// The number of waiters that would be ahead of one that comes now.
+    pub(super) fn before_a_newcomer(&self, whose: (Lane, CredentialProof)) -> WaitersAhead {
+        let mut ahead = WaitersAhead::default();
+        for key in self
+            .waiters
+            .keys()
+            .filter(|key| (key.lane, key.proof) <= whose)
+        {
+            ahead.all += 1;
+            ahead.background += usize::from(key.lane.is_background());
+        }
+        ahead
     }
 
     /// The lane of each waiter.

@@ -27,6 +27,7 @@
 --          27, 28: calls of a day, likewise   29: how long a call may be on the wire
 --          30: how soon a call without a place asks again   31: how much later a call pop may do so
 --          32: the length of a part of a day   33: of a day   34, 35: calls of a day that the caller has made itself
+--          36: '1' if nothing is granted, because somebody only looks
 -- Returns  granted (0 or 1), wait for the pace of all, of the share, pause of all, pause of the background lanes,
 --          calls held by all, when they are free, calls held by the share, when they are free,
 --          1 if a call is reserved for verified credentials, the limits of all and of the share,
@@ -206,7 +207,7 @@ if background then
   if share_held >= share_limit then wait = math.max(wait, room(share_held, share_limit, frees(KEYS[3]))) end
 end
 
-local granted = made or wait <= 0
+local granted = made or wait <= 0 and ARGV[36] ~= '1'
 if granted then
   count_in_totals()
   all = all + interval

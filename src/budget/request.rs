@@ -32,8 +32,18 @@ pub(super) struct SlotRequest {
     pub(crate) is_paced: bool,
     /// How long it would wait; `None` if without a limit.
     pub(crate) patience: Option<Duration>,
-    /// Whether the call was already made and is only counted.
-    pub(crate) is_made: bool,
+    pub(crate) aim: RequestAim,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestAim {
+    /// To make a call if there is room.
+    Spend,
+    /// To count a call that was already made, whether there is room or not.
+    Count,
+    /// To see when there is room. Nothing is granted.
+    Look,
 }
 
 impl SlotRequest {

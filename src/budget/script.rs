@@ -9,7 +9,7 @@ use super::held::{Held, TotalsHeld};
 use super::limits::WindowLimits;
 use super::queue::CredentialProof;
 use super::quota::{DAY, Quota, TokenBucket};
-use super::request::{SCOPE_KNOWN, SharedTerms, SlotRequest};
+use super::request::{RequestAim, SCOPE_KNOWN, SharedTerms, SlotRequest};
 use super::totals::{self, PART_OF_DAY};
 use super::window::{FORESEEN, FreeTimes, micros};
 
@@ -88,6 +88,7 @@ pub(super) fn arguments(
         .chain(names.map(str::to_owned))
         .chain(rules.iter().map(i64::to_string))
         .chain(total_arguments(terms).iter().map(i64::to_string))
+        .chain([i64::from(request.aim == RequestAim::Look).to_string()])
         .collect()
 }
 
@@ -125,7 +126,7 @@ fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra;
         micros(terms.reserve_for),
         i64::from(request.proof == CredentialProof::Verified),
         i64::from(request.is_probe),
-        i64::from(request.is_made),
+        i64::from(request.aim == RequestAim::Count),
         i64::try_from(FORESEEN).unwrap_or(1),
         even.tolerance,
         micros(unknown_for),

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::pauses::Pause;
 use super::quota::CallKind;
-use super::request::{ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
+use super::request::{RequestAim, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
 use super::script::{Gcra, ScriptReply, arguments, forecast};
 use super::totals::PART_OF_DAY;
 use super::window::micros;
@@ -124,8 +124,8 @@ impl SharedQuota {
             shared: self,
             terms,
             scope: request.scope,
-            // A call that was already made always counts.
-            name: (!request.is_made).then(|| name.clone()),
+            // A call that was already made always counts, and a look makes none.
+            name: (request.aim == RequestAim::Spend).then(|| name.clone()),
         };
         let reply: ScriptReply = self.run(&self.scripts.request, &keys, &args).await?;
         undelivered.name = None;

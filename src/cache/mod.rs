@@ -28,5 +28,5 @@ pub use keys::{KeyRing, SealContext};
 pub(crate) use load_ticket::{Fetched, LoadTicket};
 pub use log::{Event, InvalidationLog, LogReader, PollResult};
 pub use memory::{MemoryCache, MemoryConfig};
-pub(crate) use tiered::Stored;
 pub use tiered::{SharedTier, TieredCache};
+pub(crate) use tiered::{Stored, TierAnswer};

@@ -24,8 +24,11 @@ use crate::domain::{
 use crate::metrics::Metrics;
 use crate::redis_link::{KeyNames, RedisTime};
 
+mod inspect;
 mod invalidate;
 mod load;
+
+pub(crate) use inspect::TierAnswer;
 
 /// A stored answer that may be served.
 #[derive(Debug, Clone)]

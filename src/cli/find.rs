@@ -15,7 +15,7 @@ use crate::pb::v1::watch_contact_response::Event;
 use crate::proto_json;
 
 /// Nobody has the number.
-const NOT_FOUND: u8 = 3;
+pub(super) const NOT_FOUND: u8 = 3;
 
 #[expect(
     clippy::struct_excessive_bools,

@@ -19,6 +19,7 @@ mod connector;
 mod demo;
 mod embedded;
 mod example_crm;
+mod explain;
 mod find;
 mod invalidate;
 mod manual;
@@ -74,6 +75,13 @@ enum Command {
     },
     /// Look up one number through a running daemon.
     Find(find::FindArgs),
+    /// Explain why a number shows what it shows: what is stored, and what a look-up would do now.
+    ///
+    /// With --live the CRM is asked, and each call and each record is shown, with the reason why it
+    /// is or is not in the answer.
+    ///
+    /// Exit codes: 0 explained, and with --live those of find.
+    Explain(explain::ExplainArgs),
     /// Look up many numbers through a running daemon before the next calls come.
     ///
     /// When a user signs in for the first time, pass the numbers of recent calls. If one of them
@@ -212,6 +220,7 @@ async fn carry_out(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure>
     match command {
         Command::Serve { config } => serve(config, &log, lines).await,
         Command::Find(args) => find::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
         Command::Prefetch(args) => prefetch::run(args).await,
         Command::Invalidate(args) => invalidate::run(args).await,
         Command::Demo(args) => demo::run(args, lines).await,

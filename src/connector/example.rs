@@ -21,6 +21,9 @@ use super::{CallCount, Connector, CrmSession, RequestSheet, Search, Sheet};
 use crate::domain::json::{text, texts};
 use crate::domain::{Contact, LookupError, MatchQuality, Spelling, WhoAmI};
 
+/// The segment of a path that is the id of a contact.
+const CONTACT_ID: usize = 3;
+
 /// Speaks the API of `contactd example-crm`.
 #[derive(Debug)]
 pub(super) struct ExampleConnector(Arc<Profile>);
@@ -137,7 +140,9 @@ async fn list(
     query: &[(&str, &str)],
     list: &str,
 ) -> Result<List<Value>, LookupError> {
-    let first = Request::get(path, query).with_parameter("page", "1".to_owned());
+    let first = Request::get(path, query)
+        .with_value_at(CONTACT_ID)
+        .with_parameter("page", "1".to_owned());
     let pager = Pager::Cursor {
         at: Path::of_keys(&["next_page"]),
         is_number: true,

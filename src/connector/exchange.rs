@@ -19,6 +19,7 @@ use super::readers::ReadingTurn;
 use super::redirect::keeps_request;
 use super::repeat::Repeat;
 use super::reply_class::{self, ReplyClass, ReplyFacts, ReplyMeaning, ReplyRule};
+use super::request::NAMED_BY_THE_CRM;
 use super::session::CrmSession;
 use super::spent::Granted;
 use super::tally::CallTally;
@@ -80,7 +81,8 @@ impl CrmSession {
             return Err(refusal);
         }
         if self.is_dry() {
-            self.show(|| self.call_seen(&request, kind, Ending::Dry));
+            let dry = || self.call_seen(&request, kind, (Ending::Dry, Duration::ZERO));
+            self.show(dry);
             return Ok(CrmReply::Nobody);
         }
         for _ in 0..=MAX_REDIRECTS {
@@ -178,13 +180,13 @@ impl CrmSession {
         let response = match clock::timeout_at(until, sending).await {
             Some(Ok(response)) => response,
             Some(Err(failure)) => {
-                self.show(|| self.call_seen(request, kind, Ending::Failed(&failure)));
+                self.show(|| self.call_seen(request, kind, tally.ended(Ending::Failed(&failure))));
                 self.find.spent.broke(granted).await;
                 return Err(failure);
             }
             // The request may still arrive.
             None => {
-                self.show(|| self.call_seen(request, kind, Ending::Failed(&TIMEOUT)));
+                self.show(|| self.call_seen(request, kind, tally.ended(Ending::Failed(&TIMEOUT))));
                 return Err(TIMEOUT);
             }
         };
@@ -245,7 +247,7 @@ impl CrmSession {
                 bytes: tally.bytes,
                 failure: meaning.failure().or_else(|| body.as_ref().err().cloned()),
             };
-            self.call_seen(request, kind, Ending::Reply(reply))
+            self.call_seen(request, kind, tally.ended(Ending::Reply(reply)))
         });
         self.find.spent.observe(granted, &meaning.hint).await;
         match moved {
@@ -291,17 +293,19 @@ impl CrmSession {
         &'e self,
         request: &'e HttpRequest,
         kind: CallKind,
-        ending: Ending<'e>,
+        (ending, took): (Ending<'e>, Duration),
     ) -> Event<'e> {
-        Event::Call(CallSeen {
+        Event::Call(Box::new(CallSeen {
             kind,
+            took,
+            path: request.shown.as_deref().unwrap_or(NAMED_BY_THE_CRM),
             method: request.method.name(),
             url: &request.url,
             headers: self.find.credential.without(&request.headers),
             credential: self.find.credential.names(),
             body: &request.body,
             ending,
-        })
+        }))
     }
 
     /// The turn in which a reply is read.
@@ -329,6 +333,7 @@ impl CrmSession {
         let url = target.ok_or(LookupError::CrmBadReply(BadReply::Redirect))?;
         Ok(HttpRequest {
             url,
+            shown: None,
             ..request.clone()
         })
     }

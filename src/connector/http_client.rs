@@ -144,6 +144,8 @@ pub(super) struct HttpRequest {
     pub(super) headers: HeaderMap,
     /// Usually empty for a GET.
     pub(super) body: Bytes,
+    /// Its path for people, if somebody watches and the CRM has not named it.
+    pub(super) shown: Option<String>,
 }
 
 impl fmt::Debug for HttpRequest {
@@ -162,6 +164,7 @@ impl HttpRequest {
             url,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            shown: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! verdict with its reason, in the CRM's order. No verdict contains a number or a name.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use super::bounds;
 use super::cpu_share::CpuShare;
@@ -58,12 +59,44 @@ impl RecordVerdict {
         }
     }
 
+    /// What the record is to an answer, in the public contract.
+    pub(crate) fn label(self) -> &'static str {
+        self.quality().map_or("dropped", MatchQuality::label)
+    }
+
     /// Returns whether the answer is incomplete without the record.
     fn is_loss(self) -> bool {
         matches!(
             self,
             Self::Dropped(DropReason::NoUsableId | DropReason::OverTheLimit)
         )
+    }
+}
+
+/// A sentence without a value of the record. Fields are counted from 1.
+impl fmt::Display for RecordVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact { field } => write!(f, "its phone field {} is this number", field + 1),
+            Self::Likely { field } => write!(
+                f,
+                "its phone field {} is probably this number, but can be read in another way",
+                field + 1
+            ),
+            Self::Unverified => f.write_str("the CRM shows no phone field of it to compare"),
+            Self::Dropped(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoUsableId => "it has no id that can be used again",
+            Self::OtherNumbers => "its phone fields are other numbers",
+            Self::SameRecord => "the same record was found before",
+            Self::OverTheLimit => "the answer has the most contacts already",
+        })
     }
 }
 

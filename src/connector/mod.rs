@@ -47,6 +47,7 @@ mod judge;
 mod log_throttle;
 mod mend;
 mod outbound;
+mod outlook;
 mod pages;
 mod part;
 mod path;

@@ -30,7 +30,7 @@ use crate::urgency::Urgency;
 #[derive(Debug)]
 pub(crate) struct Platform {
     config: ConnectorConfig,
-    client: CrmClient,
+    pub(super) client: CrmClient,
     keys: KeyMaker,
     house_login: HouseLogin,
 }
@@ -268,10 +268,7 @@ impl Platform {
         urgency: Arc<Urgency>,
         span: Span,
     ) -> Result<CrmSession, LookupError> {
-        let scopes = Scopes {
-            owner: self.scope(user, tag, identity),
-            credential: self.scope_of(user, tag),
-        };
+        let scopes = self.scopes(user, tag, identity);
         let base = self.base(user)?;
         CrmSession::open(&self.client, base, (user, auth), scopes, urgency, span)
     }
@@ -285,6 +282,15 @@ impl Platform {
             .base
             .address(user, &self.config.allowed_hosts);
         address.map_err(|_| LookupError::Internal)
+    }
+
+    /// Whose quota the calls under a credential spend.
+    #[must_use]
+    pub(crate) fn scopes(&self, user: &User, tag: AuthTag, identity: Option<&Identity>) -> Scopes {
+        Scopes {
+            owner: self.scope(user, tag, identity),
+            credential: self.scope_of(user, tag),
+        }
     }
 
     /// The scope of a credential, independent of its owner.

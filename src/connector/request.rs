@@ -11,6 +11,12 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
 
+/// What people see in place of a value of a path.
+const VALUE: &str = "{…}";
+
+/// The path of a request that the CRM has named itself, for people.
+pub(super) const NAMED_BY_THE_CRM: &str = "/{…}";
+
 /// How a CRM is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -99,6 +105,8 @@ fn axios_text(text: &str) -> String {
 pub(crate) struct Request {
     method: Method,
     path: Vec<String>,
+    /// Which of its segments are words of the connector, and not values: a bit for each of the first.
+    fixed: u32,
     /// Whether the path ends with a slash: to some CRMs that is another path.
     ends_with_slash: bool,
     query: Vec<(String, String)>,
@@ -123,6 +131,7 @@ impl Request {
         Self {
             method: Method::Get,
             path: path.iter().map(|segment| (*segment).to_owned()).collect(),
+            fixed: bits(path.iter().map(|_| true)),
             ends_with_slash: false,
             query: query.iter().map(owned).collect(),
             headers: HeaderMap::new(),
@@ -177,6 +186,7 @@ impl Request {
     ) -> Self {
         Self {
             method,
+            fixed: 0,
             path,
             ends_with_slash: false,
             query,
@@ -184,6 +194,36 @@ impl Request {
             body,
             as_axios: false,
         }
+    }
+
+    /// The same request, of whose path only these segments are shown to people.
+    #[must_use]
+    pub(super) fn showing(self, fixed: impl IntoIterator<Item = bool>) -> Self {
+        Self {
+            fixed: bits(fixed),
+            ..self
+        }
+    }
+
+    /// The same request, of whose path this segment is a value.
+    #[must_use]
+    pub(super) fn with_value_at(mut self, segment: usize) -> Self {
+        self.fixed &= !bit(segment);
+        self
+    }
+
+    /// The path after the base address, for people: without values.
+    pub(super) fn shown_path(&self) -> String {
+        let mut shown = String::new();
+        for (n, segment) in self.path.iter().enumerate() {
+            let is_fixed = self.fixed & bit(n) != 0;
+            shown.push('/');
+            shown.push_str(if is_fixed { segment } else { VALUE });
+        }
+        if self.ends_with_slash || shown.is_empty() {
+            shown.push('/');
+        }
+        shown
     }
 
     /// The same request, with parameters as App Connect's HTTP client encodes them.
@@ -263,6 +303,21 @@ impl Request {
     }
 }
 
+/// The bit of the segment at this position; none if it is too far back.
+fn bit(segment: usize) -> u32 {
+    let position = u32::try_from(segment).unwrap_or(u32::MAX);
+    1_u32.checked_shl(position).unwrap_or(0)
+}
+
+/// The bits of the segments that are true.
+fn bits(segments: impl IntoIterator<Item = bool>) -> u32 {
+    let set = segments
+        .into_iter()
+        .enumerate()
+        .filter(|(_, is_set)| *is_set);
+    set.fold(0, |bits, (n, _)| bits | bit(n))
+}
+
 #[cfg(test)]
 impl ReadByPost {
     /// Declares that a POST to these path segments only reads.
@@ -288,6 +343,33 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_see_the_words_of_a_path_and_none_of_its_values() {
+        let of = |path: &[&str]| {
+            let path = path.iter().map(|segment| (*segment).to_owned()).collect();
+            Request::of(Method::Get, path, Vec::new(), None)
+        };
+        for (request, shown) in [
+            (Request::get(&["v1", "me"], &[("q", "x")]), "/v1/me"),
+            (
+                Request::get(&["contacts", "17", "deals"], &[]).with_value_at(1),
+                "/contacts/{…}/deals",
+            ),
+            (Request::get(&["me"], &[]).with_value_at(3), "/me"),
+            (of(&["by", "+16505551234"]), "/{…}/{…}"),
+            (
+                of(&["by", "+16505551234"])
+                    .showing([true, false])
+                    .with_final_slash(),
+                "/by/{…}/",
+            ),
+            (of(&["a", "b"]).showing([true]), "/a/{…}"),
+            (of(&[]), "/"),
+        ] {
+            assert_eq!(request.shown_path(), shown);
+        }
+    }
 
     #[test]
     fn a_path_may_end_with_a_slash_and_parameters_are_encoded_in_two_ways() {

@@ -183,6 +183,7 @@ impl CrmSession {
             url: self.address(request)?,
             headers,
             body,
+            shown: self.witness.is_some().then(|| request.shown_path()),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Counts, measures and traces each call to a CRM.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -74,6 +75,11 @@ impl<'a> CallTally<'a> {
             status: "error",
             bytes: 0,
         }
+    }
+
+    /// What the call ended with, and how long it has taken.
+    pub(super) fn ended<T>(&self, ending: T) -> (T, Duration) {
+        (ending, self.began.elapsed())
     }
 
     /// The reply has this status.

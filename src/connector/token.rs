@@ -186,6 +186,7 @@ impl TokenSource {
                 (ACCEPT, HeaderValue::from_static("application/json")),
             ]),
             body: Bytes::from(form.finish()),
+            shown: None,
         }
     }
 }

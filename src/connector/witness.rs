@@ -4,6 +4,8 @@
 //! slot is empty, and the verdict of every record. It sees no header of the credential. A find
 //! without a witness pays for none of this.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use serde_json::Value;
 use url::Url;
@@ -27,7 +29,7 @@ pub(crate) trait Witness: Send + Sync {
 /// What a witness sees.
 pub(crate) enum Event<'a> {
     /// A call ended, or would be made.
-    Call(CallSeen<'a>),
+    Call(Box<CallSeen<'a>>),
     /// A request was not made: these slots of it are empty.
     NotAsked {
         /// Method and path, with slots as the file has them.
@@ -45,6 +47,10 @@ pub(crate) enum Event<'a> {
 pub(crate) struct CallSeen<'a> {
     pub(crate) kind: CallKind,
     pub(crate) method: &'static str,
+    /// The path after the base address, without values.
+    pub(crate) path: &'a str,
+    /// From sending it to the end of its reply.
+    pub(crate) took: Duration,
     pub(crate) url: &'a Url,
     /// The request's headers, without those of the credential.
     pub(crate) headers: HeaderMap,

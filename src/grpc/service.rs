@@ -92,6 +92,15 @@ impl ContactService for ContactRpc {
         let done = self.api.invalidate(context, request.into_inner()).await?;
         Ok(Response::new(done))
     }
+
+    async fn explain_contact(
+        &self,
+        request: Request<pb::ExplainContactRequest>,
+    ) -> Result<Response<pb::ExplainContactResponse>, Status> {
+        let context = self.context("ExplainContact", &request);
+        let explained = self.api.explain(context, request.into_inner()).await?;
+        Ok(Response::new(explained))
+    }
 }
 
 /// The places of a stream, which it keeps until it ends.

@@ -68,6 +68,7 @@ impl HttpFront {
             Method::Watch | Method::Prefetch => self.stream(method, codec, call).await,
             Method::Find => Ok(unary(codec, self.find(call).await)),
             Method::Invalidate => Ok(unary(codec, self.invalidate(call).await)),
+            Method::Explain => Ok(unary(codec, self.explain(call).await)),
         }
     }
 
@@ -133,6 +134,15 @@ impl HttpFront {
         let context = call.admitted.context(call.timeout, Span::default());
         let done: pb::InvalidateContactsResponse = self.0.api.invalidate(context, request).await?;
         call.codec.write(&done)
+    }
+
+    async fn explain(&self, call: Result<Call, ApiError>) -> Result<Bytes, ApiError> {
+        let call = call?;
+        let request = call.codec.read(call.admitted.body.clone()).await?;
+        let span = self.span(Method::Explain, &call.headers);
+        let context = call.admitted.context(call.timeout, span);
+        let explained: pb::ExplainContactResponse = self.0.api.explain(context, request).await?;
+        call.codec.write(&explained)
     }
 
     async fn stream(

@@ -17,14 +17,21 @@ pub(super) enum Method {
     Watch,
     Prefetch,
     Invalidate,
+    Explain,
 }
 
 impl Method {
     /// The method with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::Find, Self::Watch, Self::Prefetch, Self::Invalidate]
-            .into_iter()
-            .find(|method| method.name() == name)
+        [
+            Self::Find,
+            Self::Watch,
+            Self::Prefetch,
+            Self::Invalidate,
+            Self::Explain,
+        ]
+        .into_iter()
+        .find(|method| method.name() == name)
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -33,6 +40,7 @@ impl Method {
             Self::Watch => "WatchContact",
             Self::Prefetch => "PrefetchContacts",
             Self::Invalidate => "InvalidateContacts",
+            Self::Explain => "ExplainContact",
         }
     }
 

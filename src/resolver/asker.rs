@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use super::observed::Observer;
+use crate::budget::QuotaOutlook;
 use crate::connector::{CrmSession, IdentitySource, Platform};
 use crate::domain::{
-    AuthHeader, AuthTag, GroupTag, Identity, LookupError, NumberFormat, Party, QuestionKey,
+    AuthHeader, AuthTag, GroupTag, Identity, Lane, LookupError, NumberFormat, Party, QuestionKey,
     QuestionPrefix, Region, ScopeTag, User, UserTag,
 };
 use crate::trace::Span;
@@ -22,6 +24,8 @@ pub(crate) struct Asker {
     formats: Vec<NumberFormat>,
     keys: QuestionPrefix,
     auth_tag: AuthTag,
+    /// Watches the calls that are made for its questions.
+    observer: Option<Observer>,
 }
 
 impl Asker {
@@ -42,7 +46,19 @@ impl Asker {
             formats,
             keys,
             auth_tag,
+            observer: None,
         }
+    }
+
+    /// The same asker, whose calls are watched.
+    #[must_use]
+    pub(crate) fn observed_by(self, observer: Option<Observer>) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// Whether its calls are watched.
+    pub(super) fn is_observed(&self) -> bool {
+        self.observer.is_some()
     }
 
     #[must_use]
@@ -97,8 +113,29 @@ impl Asker {
         span: Span,
     ) -> Result<CrmSession, LookupError> {
         let credential = (&self.credential, self.auth_tag);
-        self.platform
-            .session(&self.user, credential, owner, urgency, span)
+        let session = self
+            .platform
+            .session(&self.user, credential, owner, urgency, span)?;
+        Ok(match &self.observer {
+            Some(observer) => session.watched_by(observer.witness()),
+            None => session,
+        })
+    }
+
+    /// The texts that a search asks for, in their order.
+    pub(super) fn spellings(&self, party: &Party, owner: Option<&Identity>) -> Vec<String> {
+        let scope = self.scope(owner);
+        self.platform.spellings(scope, party, &self.formats)
+    }
+
+    /// The quota of its searches in this lane.
+    pub(super) async fn search_quota(
+        &self,
+        owner: Option<&Identity>,
+        lane: (Lane, bool),
+    ) -> QuotaOutlook {
+        let scopes = self.platform.scopes(&self.user, self.auth_tag, owner);
+        self.platform.search_quota(scopes, lane).await
     }
 
     /// The identity of the credential if the CRM names `said`: that one, unless the settings leave

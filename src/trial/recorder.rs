@@ -180,17 +180,15 @@ impl Judged {
 
     fn reason(&self, reason: DropReason) -> String {
         match reason {
-            DropReason::NoUsableId => "it has no id that can be used again".to_owned(),
             DropReason::OtherNumbers => {
                 let phones: Vec<String> = self
                     .phones
                     .iter()
                     .map(|phone| format!("\"{phone}\""))
                     .collect();
-                format!("its phone fields are other numbers: {}", phones.join(", "))
+                format!("{reason}: {}", phones.join(", "))
             }
-            DropReason::SameRecord => "the same record was found before".to_owned(),
-            DropReason::OverTheLimit => "the answer has the most contacts already".to_owned(),
+            reason => reason.to_string(),
         }
     }
 }

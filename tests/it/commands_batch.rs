@@ -14,9 +14,9 @@ use contactd::grpc::{FindReply, WatchReply};
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use contactd::pb::v1::{
-    FindContactRequest, InvalidateContactsRequest, InvalidateContactsResponse, PhoneNumbers,
-    PrefetchContactsRequest, PrefetchContactsResponse, PrefetchFinished, PrefetchOutcome,
-    PrefetchResult, PrefetchStarted,
+    ExplainContactRequest, ExplainContactResponse, FindContactRequest, InvalidateContactsRequest,
+    InvalidateContactsResponse, PhoneNumbers, PrefetchContactsRequest, PrefetchContactsResponse,
+    PrefetchFinished, PrefetchOutcome, PrefetchResult, PrefetchStarted,
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use nix::sys::signal::{Signal, kill};
@@ -108,6 +108,13 @@ impl ContactService for Scripted {
         }
         self.forgotten.lock().push(request.into_inner());
         Ok(Response::new(InvalidateContactsResponse {}))
+    }
+
+    async fn explain_contact(
+        &self,
+        _: Request<ExplainContactRequest>,
+    ) -> Result<Response<ExplainContactResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
     }
 }
 

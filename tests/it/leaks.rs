@@ -11,8 +11,8 @@ use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use contactd::pb::v1::{
-    FindContactRequest, InvalidateContactsRequest, PhoneNumbers, PrefetchContactsRequest, Trigger,
-    User,
+    ExplainContactRequest, FindContactRequest, InvalidateContactsRequest, PhoneNumbers,
+    PrefetchContactsRequest, Trigger, User,
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -231,6 +231,30 @@ impl Traffic {
         }
     }
 
+    /// What an explanation says besides the answer itself.
+    async fn explain(&mut self, question: FindContactRequest, live: bool) {
+        let request = ExplainContactRequest {
+            question: Some(question),
+            live,
+        };
+        assert_clean("Debug of a request", format!("{request:?}").as_bytes());
+        match self.client.explain_contact(request).await {
+            Ok(explained) => {
+                let explained = explained.into_inner();
+                self.told.push(format!(
+                    "{:?} {:?} {:?} {:?} {:?} {}",
+                    explained.exchanges,
+                    explained.records,
+                    explained.stored,
+                    explained.credential,
+                    explained.quota,
+                    explained.because
+                ));
+            }
+            Err(status) => self.hear(&status),
+        }
+    }
+
     async fn prefetch(&mut self, platform: &str, numbers: &[&str]) {
         let request = PrefetchContactsRequest {
             user: Some(user(platform)),
@@ -354,6 +378,10 @@ impl Traffic {
             }
             self.prefetch("example", &[NUMBER, "+16505557311", NAME])
                 .await;
+            for live in [true, false] {
+                let question = ask("pipedrive", NUMBER, Trigger::IncomingCall);
+                self.explain(question, live).await;
+            }
         }
         // Last, because it pauses these users, and a batch would wait for the end of that.
         crm_server.becomes(|_| words(429));
@@ -385,6 +413,10 @@ impl Traffic {
                 ],
             )
             .await;
+            for (number, live) in [(NUMBER, true), (NUMBER, false), (NAME, true)] {
+                let question = ask(platform, number, Trigger::IncomingCall);
+                self.explain(question, live).await;
+            }
             let cached = ask(platform, NUMBER, Trigger::IncomingCall);
             self.find(FindContactRequest {
                 only_if_cached: true,

@@ -31,6 +31,7 @@ mod deploy;
 mod doors;
 mod example_crm;
 mod examples;
+mod explain;
 mod failures;
 mod fairness;
 mod faults;

@@ -28,6 +28,18 @@ PrefetchFinished: 1 uint32 found, 2 uint32 not_found, 3 uint32 already_cached, 4
 InvalidateContactsRequest: 1 User user, 2 PhoneNumbers numbers, 3 bool everything
 PhoneNumbers: 1 repeated string phone_numbers
 InvalidateContactsResponse: 
+ExplainContactRequest: 1 FindContactRequest question, 2 bool live
+ExplainContactResponse: 1 string reading, 2 string phone_number, 3 repeated string spellings, \
+    4 repeated StoredAnswer stored, 5 CredentialState credential, 6 QuotaState quota, 7 string decision, \
+    8 string because, 9 repeated CrmExchange exchanges, 10 repeated RecordVerdict records, \
+    11 FindContactResponse answer, 12 uint32 exchanges_left_out, 13 uint32 records_left_out
+StoredAnswer: 1 Source tier, 2 uint32 match_count, 3 bool complete, 4 Freshness freshness, 5 Duration age, \
+    6 Duration fresh_for, 7 Duration served_for
+CredentialState: 1 string standing, 2 bool identity_known
+QuotaState: 1 uint32 limit, 2 Duration per, 3 uint32 used, 4 Duration paused_for, 5 uint32 waiting_call_pops, \
+    6 uint32 waiting_background
+CrmExchange: 1 string method, 2 string path, 3 uint32 status, 4 Duration took, 5 uint64 bytes
+RecordVerdict: 1 string id, 2 string verdict, 3 string because
 Entry: 1 bytes encoded, 2 uint32 count, 3 bool complete, 4 uint64 asked_at_ms, 5 uint32 jitter, 6 uint32 absences, \
     7 repeated string extensions, 8 uint32 quality
 User: 1 string id, 2 string platform, 3 string account_id, 4 string hostname, 5 string region, 6 Struct settings, \

@@ -1,6 +1,7 @@
 use super::*;
 use crate::budget::Scope;
 use crate::budget::queue::WaitersAhead;
+use crate::budget::request::RequestAim;
 use crate::clock::sleep;
 use crate::domain::KeyMaker;
 use crate::domain::lane::Lane;
@@ -48,7 +49,7 @@ impl LocalCount {
             is_probe: false,
             is_paced: true,
             patience: None,
-            is_made: false,
+            aim: RequestAim::Spend,
         };
         self.local.request(
             &self.quota,

@@ -55,6 +55,11 @@ impl RequestPlan {
             None => self.segments().iter().map(segment).collect(),
         }
     }
+
+    /// Which segments of the request's paths have no slot.
+    pub(super) fn fixed_segments(&self) -> Vec<bool> {
+        self.path_form().iter().map(Option::is_some).collect()
+    }
 }
 
 /// The values of a `for`.

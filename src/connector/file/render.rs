@@ -17,7 +17,7 @@ impl RequestPlan {
     /// The request for these values. `None` if a slot is empty.
     pub(super) fn render(&self, scope: &Scope<'_>) -> Option<Request> {
         if let Some(proxy) = &self.proxy {
-            return Some(proxy.render(scope));
+            return Some(proxy.render(scope).showing(self.fixed_segments()));
         }
         let text = |template: &Template| scope.request_text(template, self.language);
         // The path is encoded within its segment, whatever the value has in it.
@@ -44,7 +44,7 @@ impl RequestPlan {
             let value = HeaderValue::from_str(&text(value)?).ok()?;
             request = request.with_header(name.clone(), value);
         }
-        Some(request)
+        Some(request.showing(self.fixed_segments()))
     }
 }
 

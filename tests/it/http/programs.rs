@@ -40,6 +40,11 @@ async fn the_look_ups_with_curl_do_what_the_pages_say() {
     for (page, begin, expected) in [
         ("README.md", "curl --json", "Margaret Ricci"),
         ("proto/README.md", "curl --json", "Margaret Ricci"),
+        (
+            "proto/README.md",
+            "curl --json '{\n  \"question\"",
+            "Margaret Ricci",
+        ),
         ("proto/README.md", "curl --get", "Margaret Ricci"),
         ("proto/README.md", "curl --fail --get", "Margaret Ricci"),
         ("proto/README.md", "printf", "\"finished\""),

@@ -20,7 +20,7 @@ cargo() { while [ "$1" != -- ]; do shift; done; shift; contactd "$@"; }
 contactd() {
     command=$1; shift
     case $command in
-    find | prefetch | invalidate) "$CONTACTD" "$command" --server "$SERVER" "$@" ;;
+    find | explain | prefetch | invalidate) "$CONTACTD" "$command" --server "$SERVER" "$@" ;;
     serve) if [ $# -gt 0 ]; then "$CONTACTD" check-config "$@"; fi ;;
     *) "$CONTACTD" "$command" "$@" ;;
     esac
