@@ -165,7 +165,7 @@ impl Admissions {
 
     /// Stores in Redis that the CRM refused the credential at `refused`. Returns whether that
     /// succeeded; true without Redis. The other replicas' memory is updated by
-    /// `cache::Event::Revoke`.
+    /// `cache::ReplicaEvent::Revoke`.
     pub async fn revoke_elsewhere(&self, auth: AuthTag, refused: Timestamp) -> bool {
         let Some(shared) = &self.shared else {
             return true;

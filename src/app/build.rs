@@ -9,9 +9,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::build_context::BuildContext;
 use super::fleet::Fleet;
 use super::runtime::CrmRuntime;
-use super::site::Site;
 use super::supervisor::Supervisor;
 use super::{App, Daemon, Ports};
 use crate::api::{ClientLimits, ContactApi};
@@ -42,7 +42,7 @@ pub(super) async fn app(
     };
     let (metrics, supervisor) = (Arc::new(metrics), Supervisor::default());
     let stop_with_it = supervisor.stop.clone().drop_guard();
-    let site = Site {
+    let context = BuildContext {
         config: &config,
         clock: &clock,
         metrics: &metrics,
@@ -50,22 +50,22 @@ pub(super) async fn app(
         loads: TaskTracker::new(),
         stopping: CancellationToken::new(),
     };
-    let tracer = tracer(&site)?;
+    let tracer = tracer(&context)?;
     let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
-    let fleet = Fleet::build(&site)?;
-    let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
-    let platforms = platforms(&site, &fleet, dns)?;
-    let api = Arc::new(api(&site, resolver.clone(), platforms, tracer.clone()));
+    let fleet = Fleet::build(&context)?;
+    let resolver = Resolver::new(config.resolver, fleet.deps(&context, crm.handle()));
+    let platforms = platforms(&context, &fleet, dns)?;
+    let api = Arc::new(api(&context, resolver.clone(), platforms, tracer.clone()));
     let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
-    let (gate, http) = fronts(&site, &api, clients.clone());
-    let tls = encryption(&site)?;
+    let (gate, http) = fronts(&context, &api, clients.clone());
+    let tls = encryption(&context)?;
     let reload = fleet.reload(clients, tls.clone());
     fleet.listen(&supervisor);
     let ready = Arc::new(AtomicBool::new(true));
-    let pages = pages(&site, &fleet, resolver, &ready);
-    let Site {
+    let pages = pages(&context, &fleet, resolver, &ready);
+    let BuildContext {
         loads, stopping, ..
-    } = site;
+    } = context;
     let daemon = Daemon {
         gate,
         http,
@@ -95,14 +95,14 @@ async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("{setting}: cannot listen on {addr}"))
 }
 
-fn tracer(site: &Site<'_>) -> anyhow::Result<Tracer> {
-    let tracer = |tracing| Tracer::new(tracing, site.metrics.trace_exporter_up.gauge());
-    let tracer = site.config.tracing.as_ref().map(tracer).transpose();
+fn tracer(context: &BuildContext<'_>) -> anyhow::Result<Tracer> {
+    let tracer = |tracing| Tracer::new(tracing, context.metrics.trace_exporter_up.gauge());
+    let tracer = context.config.tracing.as_ref().map(tracer).transpose();
     Ok(tracer.context("tracing.otlp_endpoint")?.unwrap_or_default())
 }
 
 fn api(
-    site: &Site<'_>,
+    context: &BuildContext<'_>,
     resolver: Resolver,
     platforms: Vec<Platform>,
     tracer: Tracer,
@@ -110,61 +110,76 @@ fn api(
     ContactApi::new(
         resolver,
         platforms,
-        site.config.withheld.clone(),
-        site.supervisor.tasks.clone(),
-        Arc::clone(site.metrics),
+        context.config.withheld.clone(),
+        context.supervisor.tasks.clone(),
+        Arc::clone(context.metrics),
         tracer,
     )
 }
 
 /// What stands before the methods on each wire, with the same limits for both.
-fn fronts(site: &Site<'_>, api: &Arc<ContactApi>, clients: Clients) -> (CallGate, HttpFront) {
-    let grpc = &site.config.grpc;
+fn fronts(
+    context: &BuildContext<'_>,
+    api: &Arc<ContactApi>,
+    clients: Clients,
+) -> (CallGate, HttpFront) {
+    let grpc = &context.config.grpc;
     let (calls, jobs) = (grpc.max_in_flight, grpc.max_prefetch_jobs);
-    let limits = ClientLimits::new(clients, calls, jobs, Arc::clone(site.metrics));
+    let limits = ClientLimits::new(clients, calls, jobs, Arc::clone(context.metrics));
     let gate = CallGate::new(limits.clone(), grpc.max_connections);
     (gate, HttpFront::new(Arc::clone(api), limits))
 }
 
-fn platforms(site: &Site<'_>, fleet: &Fleet, dns: &Dns) -> anyhow::Result<Vec<Platform>> {
+fn platforms(
+    context: &BuildContext<'_>,
+    fleet: &Fleet,
+    dns: &Dns,
+) -> anyhow::Result<Vec<Platform>> {
     let clients = HttpClients::new(dns).context("TLS for CRM calls cannot be set up")?;
     let platform = |connector: &ConnectorConfig| {
         let crm = CrmClient::new(
             clients.egress(connector.base_url.is_some()),
-            site.config.limits,
-            fleet.budget(site, connector),
-            Arc::clone(site.clock),
-            site.metrics,
+            context.config.limits,
+            fleet.budget(context, connector),
+            Arc::clone(context.clock),
+            context.metrics,
             connector,
         );
         Platform::new(connector.clone(), crm, fleet.keys.clone())
     };
-    Ok(site.config.connectors.iter().map(platform).collect())
+    Ok(context.config.connectors.iter().map(platform).collect())
 }
 
 /// The TLS of connections, and the task that watches the certificates.
-fn encryption(site: &Site<'_>) -> Result<Option<Tls>, tls::Error> {
-    let Some(files) = &site.config.grpc.tls else {
+fn encryption(context: &BuildContext<'_>) -> Result<Option<Tls>, tls::Error> {
+    let Some(files) = &context.config.grpc.tls else {
         return Ok(None);
     };
-    let tls = Tls::load(files, Arc::clone(site.clock))?;
-    let expires = site.metrics.tls_certificate_expires.gauge();
-    let watch = tls::Watch::new(tls.clone(), Arc::clone(site.clock), expires);
-    site.supervisor
+    let tls = Tls::load(files, Arc::clone(context.clock))?;
+    let expires = context.metrics.tls_certificate_expires.gauge();
+    let watch = tls::Watch::new(tls.clone(), Arc::clone(context.clock), expires);
+    context
+        .supervisor
         .spawn("the watch over certificates", watch.run());
     Ok(Some(tls))
 }
 
 /// The operations port, and the task that records its plots.
-fn pages(site: &Site<'_>, fleet: &Fleet, resolver: Resolver, ready: &Arc<AtomicBool>) -> OpsServer {
-    let stats = fleet.live_stats(site.config);
+fn pages(
+    context: &BuildContext<'_>,
+    fleet: &Fleet,
+    resolver: Resolver,
+    ready: &Arc<AtomicBool>,
+) -> OpsServer {
+    let stats = fleet.live_stats(context.config);
     let pages = OpsServer::new(
-        Arc::clone(site.metrics),
+        Arc::clone(context.metrics),
         resolver,
         Arc::clone(ready),
         Arc::new(move || stats.now()),
     );
-    site.supervisor
+    context
+        .supervisor
         .spawn("the record of the status page", pages.record());
     pages
 }

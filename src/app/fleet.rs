@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::budgets::Budgets;
+use super::build_context::BuildContext;
 use super::ceiling;
 use super::live_stats::LiveStats;
 use super::log_follower::LogFollower;
 use super::reload::{Reload, admissions_config};
-use super::site::Site;
 use super::supervisor::Supervisor;
 use crate::admission::Admissions;
 use crate::budget::{self, Budget, SharedQuota};
@@ -56,8 +56,8 @@ struct SharedRedis {
 }
 
 impl Fleet {
-    pub(super) fn build(site: &Site<'_>) -> anyhow::Result<Self> {
-        let config = site.config;
+    pub(super) fn build(context: &BuildContext<'_>) -> anyhow::Result<Self> {
+        let config = context.config;
         let (secret, prefix) = match &config.redis {
             Some(redis) => (derive_secret(redis), redis.key_prefix.clone()),
             None => (random_secret()?, KeyPrefix::default()),
@@ -65,23 +65,23 @@ impl Fleet {
         let shared = config
             .redis
             .as_ref()
-            .map(|redis| SharedRedis::connect(redis, site))
+            .map(|redis| SharedRedis::connect(redis, context))
             .transpose()?;
-        let memory = MemoryCache::new(config.memory, config.ages, Arc::clone(site.clock));
+        let memory = MemoryCache::new(config.memory, config.ages, Arc::clone(context.clock));
         let tier = shared.as_ref().map(|shared| SharedTier {
             redis: RedisTier::new(shared.link.clone(), shared.reads.clone())
                 .sealed(config.redis_keys.clone()),
             log: shared.log.clone(),
             time: shared.time.clone(),
-            tasks: site.supervisor.tasks.clone(),
+            tasks: context.supervisor.tasks.clone(),
         });
-        let (names, clock) = (KeyNames::new(prefix, &secret), Arc::clone(site.clock));
+        let (names, clock) = (KeyNames::new(prefix, &secret), Arc::clone(context.clock));
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),
-            cache: TieredCache::new(memory, tier, names, clock, site.metrics),
+            cache: TieredCache::new(memory, tier, names, clock, context.metrics),
             admissions: Admissions::new(
                 admissions_config(config),
-                Arc::clone(site.clock),
+                Arc::clone(context.clock),
                 shared.clone().map(
                     |SharedRedis {
                          link, reads, time, ..
@@ -95,8 +95,12 @@ impl Fleet {
     }
 
     /// The budget of one connector.
-    pub(super) fn budget(&self, site: &Site<'_>, connector: &ConnectorConfig) -> Arc<Budget> {
-        let (config, tasks) = (site.config, &site.supervisor.tasks);
+    pub(super) fn budget(
+        &self,
+        context: &BuildContext<'_>,
+        connector: &ConnectorConfig,
+    ) -> Arc<Budget> {
+        let (config, tasks) = (context.config, &context.supervisor.tasks);
         let shared = self
             .shared
             .as_ref()
@@ -111,14 +115,14 @@ impl Fleet {
             connector.quotas,
             &budgets,
             &connector.name,
-            site.metrics,
+            context.metrics,
             shared.as_ref(),
         ));
         self.budgets
             .lock()
             .push((connector.name.clone(), Arc::clone(&budget)));
         let swept = Arc::clone(&budget);
-        site.supervisor.spawn("the sweep of quotas", async move {
+        context.supervisor.spawn("the sweep of quotas", async move {
             loop {
                 clock::sleep(SWEEP).await;
                 swept.sweep();
@@ -151,18 +155,18 @@ impl Fleet {
     }
 
     /// What the resolver depends on. Its loads run on `runtime`.
-    pub(super) fn deps(&self, site: &Site<'_>, runtime: Handle) -> Deps {
-        let leases = |shared: &SharedRedis| Leases::new(shared.link.clone(), site.loads.clone());
+    pub(super) fn deps(&self, context: &BuildContext<'_>, runtime: Handle) -> Deps {
+        let leases = |shared: &SharedRedis| Leases::new(shared.link.clone(), context.loads.clone());
         Deps {
-            clock: Arc::clone(site.clock),
+            clock: Arc::clone(context.clock),
             keys: self.keys.clone(),
             cache: self.cache.clone(),
             admissions: self.admissions.clone(),
             leases: self.shared.as_ref().map(leases),
-            tasks: site.loads.clone(),
+            tasks: context.loads.clone(),
             runtime,
-            stopping: site.stopping.clone(),
-            metrics: Arc::clone(site.metrics),
+            stopping: context.stopping.clone(),
+            metrics: Arc::clone(context.metrics),
         }
     }
 
@@ -190,13 +194,13 @@ impl Fleet {
 
 impl SharedRedis {
     /// Starts to connect. The Redis keeper maintains the connection.
-    fn connect(redis: &redis_link::LinkConfig, site: &Site<'_>) -> anyhow::Result<Self> {
-        let (link, keeper) = Link::new(redis, signals(site.metrics)).context("section redis")?;
-        site.supervisor.spawn("the Redis keeper", keeper.run());
+    fn connect(redis: &redis_link::LinkConfig, context: &BuildContext<'_>) -> anyhow::Result<Self> {
+        let (link, keeper) = Link::new(redis, signals(context.metrics)).context("section redis")?;
+        context.supervisor.spawn("the Redis keeper", keeper.run());
         Ok(Self {
-            reads: Reads::new(link.clone(), site.supervisor.tasks.clone()),
+            reads: Reads::new(link.clone(), context.supervisor.tasks.clone()),
             log: InvalidationLog::new(link.clone()),
-            time: RedisTime::new(Arc::clone(site.clock)),
+            time: RedisTime::new(Arc::clone(context.clock)),
             link,
         })
     }

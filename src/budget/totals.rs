@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::forecast::LOOK_AGAIN;
 use super::held::{Held, TotalsHeld};
-use super::limits::Totals;
+use super::limits::TotalLimits;
 use super::quota::DAY;
 use super::request::{Slot, SlotRequest};
 use super::window::{SlidingWindow, micros};
@@ -237,7 +237,7 @@ impl LockedTotals<'_> {
 
     /// A call was denied. If it is a call pop that waits for a place, the background lanes of all
     /// kinds are stopped until it asks again.
-    pub(super) fn denied(&mut self, request: &SlotRequest, limits: &Totals, wait: Duration) {
+    pub(super) fn denied(&mut self, request: &SlotRequest, limits: &TotalLimits, wait: Duration) {
         let waits = request.patience.is_none_or(|patience| wait <= patience);
         if request.lane.is_background() || !waits {
             return;
@@ -272,7 +272,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_day_of_a_million_calls_takes_a_hundred_numbers() {
         let totals = TotalCounts::new(Duration::from_secs(5));
-        let limits = Totals {
+        let limits = TotalLimits {
             at_once: None,
             per_day: Some(WindowLimits {
                 all: 1_000_000,

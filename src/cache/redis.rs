@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use redis::{Pipeline, Script};
 
-use super::codec::Codec;
+use super::codec::EntryCodec;
 use super::keys::{KeyRing, SealContext};
 use super::layout::{Layout, OWNERS, RECORDS, record};
 use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
@@ -169,7 +169,7 @@ impl StoreOutcome {
 pub struct RedisTier {
     link: Link,
     reads: Reads,
-    codec: Codec,
+    codec: EntryCodec,
     begin: Arc<Script>,
     store: Arc<Script>,
 }
@@ -186,7 +186,7 @@ impl RedisTier {
     /// A tier over a link. Its look-ups are batched with others by `reads`.
     #[must_use]
     pub fn new(link: Link, reads: Reads) -> Self {
-        let codec = Codec::default();
+        let codec = EntryCodec::default();
         Self {
             link,
             reads,
@@ -200,7 +200,7 @@ impl RedisTier {
     #[must_use]
     pub fn sealed(self, keys: Option<KeyRing>) -> Self {
         Self {
-            codec: Codec::new(keys),
+            codec: EntryCodec::new(keys),
             ..self
         }
     }

@@ -63,6 +63,15 @@ impl BaseError {
 }
 
 impl BaseForm {
+    /// The address that these pieces make.
+    #[must_use]
+    pub(crate) fn of_pieces(pieces: Vec<BasePiece>) -> Self {
+        match pieces.as_slice() {
+            [BasePiece::Text(text), BasePiece::Host] if text == "https://" => Self::Host,
+            _ => Self::Pieces(pieces),
+        }
+    }
+
     /// Whether users decide about the address.
     #[must_use]
     pub(crate) fn is_named(&self) -> bool {

@@ -92,7 +92,7 @@ pub(crate) use record::Record;
 use record::{Enrichment, List};
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
-pub(crate) use sheet::{Calls as CallCount, RequestSheet, Sheet};
+pub(crate) use sheet::{CallCount, RequestSheet, Sheet};
 pub(crate) use witness::{CallSeen, Ending, Event, Witness};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.

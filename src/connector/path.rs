@@ -17,12 +17,12 @@ const MAX_PATH: usize = 256;
 /// A parsed path. `.` is the reply itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Path {
-    steps: Vec<Step>,
+    steps: Vec<PathStep>,
     source: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+enum PathStep {
     Key(String),
     /// A member of an object, or an element of a list by its number.
     Member(String),
@@ -83,26 +83,28 @@ impl Path {
     pub(super) fn dotted(source: &str) -> Self {
         let parts = source.split('.').filter(|_| !matches!(source, "" | "$"));
         Self {
-            steps: parts.map(|part| Step::Member(part.to_owned())).collect(),
+            steps: parts
+                .map(|part| PathStep::Member(part.to_owned()))
+                .collect(),
             source: source.to_owned(),
         }
     }
 
     /// The value at a path of members, which may be null.
     pub(super) fn get<'v>(&self, root: &'v Value) -> Option<&'v Value> {
-        let step = |value: &'v Value, step: &Step| match step {
-            Step::Member(name) => member(value, name),
-            Step::Key(key) => value.get(key),
-            Step::Index(index) => value.get(index),
-            Step::Each | Step::Where { .. } => None,
+        let step = |value: &'v Value, step: &PathStep| match step {
+            PathStep::Member(name) => member(value, name),
+            PathStep::Key(key) => value.get(key),
+            PathStep::Index(index) => value.get(index),
+            PathStep::Each | PathStep::Where { .. } => None,
         };
         self.steps.iter().try_fold(root, step)
     }
 
     /// The members of a path that has nothing else.
     pub(super) fn names(&self) -> Vec<String> {
-        let name = |step: &Step| match step {
-            Step::Member(name) | Step::Key(name) => Some(name.clone()),
+        let name = |step: &PathStep| match step {
+            PathStep::Member(name) | PathStep::Key(name) => Some(name.clone()),
             _ => None,
         };
         self.steps.iter().filter_map(name).collect()
@@ -110,7 +112,7 @@ impl Path {
 
     /// The path below the first member, if that has this name.
     pub(super) fn below(&self, name: &str) -> Option<Self> {
-        let (Step::Member(first), rest) = self.steps.split_first()? else {
+        let (PathStep::Member(first), rest) = self.steps.split_first()? else {
             return None;
         };
         (first == name).then(|| Self {
@@ -124,7 +126,7 @@ impl Path {
         Self {
             steps: keys
                 .iter()
-                .map(|key| Step::Key((*key).to_owned()))
+                .map(|key| PathStep::Key((*key).to_owned()))
                 .collect(),
             source: keys.join("."),
         }
@@ -159,13 +161,13 @@ impl Path {
         for step in &self.steps {
             value = match (value, step) {
                 (Value::Null, _) => return Ok(None),
-                (Value::Object(members), Step::Key(key) | Step::Member(key)) => {
+                (Value::Object(members), PathStep::Key(key) | PathStep::Member(key)) => {
                     match members.get(key) {
                         Some(value) => value,
                         None => return Ok(None),
                     }
                 }
-                (Value::Array(items), Step::Index(index)) => match items.get(*index) {
+                (Value::Array(items), PathStep::Index(index)) => match items.get(*index) {
                     Some(value) => value,
                     None => return Ok(None),
                 },
@@ -181,12 +183,12 @@ impl Path {
         let mut value = root;
         for step in &self.steps {
             value = match step {
-                Step::Member(name) if value.is_array() => {
+                PathStep::Member(name) if value.is_array() => {
                     value.get_mut(name.parse::<usize>().ok()?)?
                 }
-                Step::Key(name) | Step::Member(name) => value.get_mut(name)?,
-                Step::Index(index) => value.get_mut(*index)?,
-                Step::Each | Step::Where { .. } => return None,
+                PathStep::Key(name) | PathStep::Member(name) => value.get_mut(name)?,
+                PathStep::Index(index) => value.get_mut(*index)?,
+                PathStep::Each | PathStep::Where { .. } => return None,
             };
         }
         Some(value.take())
@@ -194,8 +196,8 @@ impl Path {
 
     /// Splits a path at its first `[]`: the list, and what follows in each element.
     pub(super) fn split_at_each(&self) -> (Self, Option<Self>) {
-        let at = self.steps.iter().position(|step| *step == Step::Each);
-        let part = |steps: &[Step]| Self {
+        let at = self.steps.iter().position(|step| *step == PathStep::Each);
+        let part = |steps: &[PathStep]| Self {
             steps: steps.to_vec(),
             source: self.source.clone(),
         };
@@ -221,7 +223,7 @@ impl Path {
 
     /// The first key, and the path below it.
     pub(super) fn split_first_key(&self) -> Option<(String, Self)> {
-        let (Step::Key(key), rest) = self.steps.split_first()? else {
+        let (PathStep::Key(key), rest) = self.steps.split_first()? else {
             return None;
         };
         let rest = Self {
@@ -233,16 +235,16 @@ impl Path {
 
     /// The steps as they are found in replies.
     pub(super) fn reach(&self) -> Vec<ReachStep> {
-        self.steps.iter().map(Step::reach).collect()
+        self.steps.iter().map(PathStep::reach).collect()
     }
 
     /// The same, and after it the members that `[key=value]` compares.
     pub(super) fn all_reached(&self) -> Vec<Vec<ReachStep>> {
         let compared = self.steps.iter().enumerate().filter_map(|(n, step)| {
-            let Step::Where { key, .. } = step else {
+            let PathStep::Where { key, .. } = step else {
                 return None;
             };
-            let mut steps: Vec<ReachStep> = self.steps[..=n].iter().map(Step::reach).collect();
+            let mut steps: Vec<ReachStep> = self.steps[..=n].iter().map(PathStep::reach).collect();
             steps.push(ReachStep::Key(key.clone()));
             Some(steps)
         });
@@ -252,7 +254,7 @@ impl Path {
     /// The names of `for` and of settings that the path reads.
     pub(super) fn wanted(&self) -> impl Iterator<Item = &Wanted> {
         self.steps.iter().filter_map(|step| match step {
-            Step::Where { value, .. } => Some(value),
+            PathStep::Where { value, .. } => Some(value),
             _ => None,
         })
     }
@@ -286,7 +288,7 @@ impl PathNames for NoNames {
     }
 }
 
-impl Step {
+impl PathStep {
     fn reach(&self) -> ReachStep {
         match self {
             Self::Key(key) | Self::Member(key) => ReachStep::Key(key.clone()),
@@ -321,12 +323,12 @@ fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
 }
 
 /// Parses one step, and returns the rest.
-fn step<'s>(source: &'s str, steps: &mut Vec<Step>) -> Result<&'s str, PathError> {
+fn step<'s>(source: &'s str, steps: &mut Vec<PathStep>) -> Result<&'s str, PathError> {
     if let Some(quoted) = source.strip_prefix('"') {
         let (key, rest) = quoted
             .split_once('"')
             .ok_or(PathError("a quotation mark is missing"))?;
-        steps.push(Step::Key(key.to_owned()));
+        steps.push(PathStep::Key(key.to_owned()));
         return Ok(rest);
     }
     if let Some(bracket) = source.strip_prefix('[') {
@@ -340,22 +342,22 @@ fn step<'s>(source: &'s str, steps: &mut Vec<Step>) -> Result<&'s str, PathError
             "a key is expected; a key with odd characters stands in quotation marks",
         ));
     }
-    steps.push(Step::Key(key.to_owned()));
+    steps.push(PathStep::Key(key.to_owned()));
     Ok(rest)
 }
 
-fn bracketed<'s>(source: &'s str, steps: &mut Vec<Step>) -> Result<&'s str, PathError> {
+fn bracketed<'s>(source: &'s str, steps: &mut Vec<PathStep>) -> Result<&'s str, PathError> {
     let (inner, rest) = source
         .split_once(']')
         .ok_or(PathError("a closing bracket is missing"))?;
     let step =
         match inner.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Step::Where {
+            Some((key, value)) if !key.is_empty() => PathStep::Where {
                 key: key.to_owned(),
                 value: Cow::Borrowed(value).as_ref().parse()?,
             },
-            None if inner.is_empty() => Step::Each,
-            None => Step::Index(inner.parse().map_err(|_| {
+            None if inner.is_empty() => PathStep::Each,
+            None => PathStep::Index(inner.parse().map_err(|_| {
                 PathError("between brackets stands nothing, a number, or key=value")
             })?),
             Some(_) => return Err(PathError("a key is expected before =")),

@@ -13,14 +13,14 @@ use url::{Url, form_urlencoded};
 
 /// How a CRM is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
+pub(crate) enum ReadMethod {
     /// GET.
     Get,
     /// A POST that creates and changes nothing: its body is a query.
     ReadByPost,
 }
 
-impl Method {
+impl ReadMethod {
     /// The method on the wire.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -97,7 +97,7 @@ fn axios_text(text: &str) -> String {
 /// A request for `base/path?query`.
 #[derive(Clone)]
 pub(crate) struct Request {
-    method: Method,
+    method: ReadMethod,
     path: Vec<String>,
     /// Whether the path ends with a slash: to some CRMs that is another path.
     ends_with_slash: bool,
@@ -121,7 +121,7 @@ impl Request {
     pub(crate) fn get(path: &[&str], query: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Self {
-            method: Method::Get,
+            method: ReadMethod::Get,
             path: path.iter().map(|segment| (*segment).to_owned()).collect(),
             ends_with_slash: false,
             query: query.iter().map(owned).collect(),
@@ -141,7 +141,7 @@ impl Request {
         self
     }
 
-    pub(super) fn method(&self) -> Method {
+    pub(super) fn method(&self) -> ReadMethod {
         self.method
     }
 
@@ -163,14 +163,14 @@ impl Request {
 
     /// The path if the method is POST.
     pub(super) fn read_by_post_path(&self) -> Option<&[String]> {
-        (self.method == Method::ReadByPost).then_some(&self.path)
+        (self.method == ReadMethod::ReadByPost).then_some(&self.path)
     }
 }
 
 impl Request {
     /// A GET, or a POST of `body` that only reads, of these path segments.
     pub(super) fn of(
-        method: Method,
+        method: ReadMethod,
         path: Vec<String>,
         query: Vec<(String, String)>,
         body: Option<RequestBody>,
@@ -281,7 +281,7 @@ impl Request {
     pub(crate) fn read_by_post(read: &ReadByPost, body: Value) -> Self {
         let path = read.0.iter().flatten().cloned().collect();
         let body = Some(RequestBody::Json(body));
-        Self::of(Method::ReadByPost, path, Vec::new(), body)
+        Self::of(ReadMethod::ReadByPost, path, Vec::new(), body)
     }
 }
 

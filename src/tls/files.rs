@@ -12,7 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
-use super::validity::{Ending, Validity};
+use super::validity::{Expiry, Validity};
 use super::{Error, TlsConfig};
 use crate::domain::Timestamp;
 
@@ -54,7 +54,7 @@ impl Pems {
         config: &TlsConfig,
         wall: Timestamp,
         in_use: Option<&Self>,
-    ) -> Result<(Arc<ServerConfig>, Vec<Ending>), Error> {
+    ) -> Result<(Arc<ServerConfig>, Vec<Expiry>), Error> {
         let chain = Certificates::parse("cert", &config.cert, &self.cert)?;
         if in_use.is_none_or(|in_use| in_use.cert != self.cert) {
             chain.check(wall)?;
@@ -149,9 +149,9 @@ impl<'a> Certificates<'a> {
         Ok(())
     }
 
-    fn ending(&self) -> Option<Ending> {
+    fn ending(&self) -> Option<Expiry> {
         let validity = self.validities.iter().min_by_key(|validity| validity.to)?;
-        Some(Ending {
+        Some(Expiry {
             setting: self.setting,
             validity: *validity,
         })

@@ -27,7 +27,7 @@ mod watch;
 pub(crate) use watch::Watch;
 
 use files::Pems;
-use validity::{Ending, Invalid};
+use validity::{Expiry, Invalid};
 
 /// The paths of the certificates, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +52,9 @@ pub(crate) struct Error {
 
 /// The certificates in use. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Tls(Arc<Shared>);
+pub(crate) struct Tls(Arc<TlsState>);
 
-struct Shared {
+struct TlsState {
     in_use: RwLock<InUse>,
     clock: Arc<dyn Clock>,
 }
@@ -63,7 +63,7 @@ struct InUse {
     config: TlsConfig,
     pems: Pems,
     server: Arc<ServerConfig>,
-    endings: Vec<Ending>,
+    endings: Vec<Expiry>,
 }
 
 impl fmt::Debug for Tls {
@@ -109,7 +109,7 @@ impl Tls {
     /// As [`check`].
     pub(crate) fn load(config: &TlsConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let in_use = RwLock::new(InUse::read(config, clock.wall())?);
-        Ok(Self(Arc::new(Shared { in_use, clock })))
+        Ok(Self(Arc::new(TlsState { in_use, clock })))
     }
 
     /// Reads files, and checks that they can replace those in use.
@@ -161,7 +161,7 @@ impl Tls {
     /// The files in use that contain an expired certificate.
     pub(crate) fn expired(&self) -> Vec<Error> {
         let wall = self.0.clock.wall();
-        let expired = |ending: &Ending| match ending.validity.check(wall) {
+        let expired = |ending: &Expiry| match ending.validity.check(wall) {
             Err(invalid @ Invalid::Expired(_)) => Some(Error {
                 setting: ending.setting,
                 message: format!(
@@ -173,7 +173,7 @@ impl Tls {
         self.endings().iter().filter_map(expired).collect()
     }
 
-    fn endings(&self) -> Vec<Ending> {
+    fn endings(&self) -> Vec<Expiry> {
         self.0.in_use.read().endings.clone()
     }
 

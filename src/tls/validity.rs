@@ -18,7 +18,7 @@ pub(super) struct Validity {
 
 /// The certificate of a file that expires first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ending {
+pub(super) struct Expiry {
     /// The setting that names the file: cert or client_ca.
     pub(super) setting: &'static str,
     pub(super) validity: Validity,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::validity::Ending;
+use super::validity::Expiry;
 use super::{Error, Tls};
 use crate::clock::{self, Clock, Stopwatch};
 
@@ -113,7 +113,7 @@ impl Watch {
     /// The metric shows the earliest expiry. Each file is logged separately.
     fn report_ends(&mut self) {
         let (endings, wall) = (self.tls.endings(), self.clock.wall());
-        let left = |ending: &Ending| ending.validity.seconds_left(wall);
+        let left = |ending: &Expiry| ending.validity.seconds_left(wall);
         if let Some(earliest) = endings.iter().map(left).min() {
             self.expires.set(earliest);
         }
@@ -126,7 +126,7 @@ impl Watch {
     }
 }
 
-fn tell(ending: Ending, end: End, left: i64) {
+fn tell(ending: Expiry, end: End, left: i64) {
     let (setting, date) = (
         format!("grpc.tls.{}", ending.setting),
         ending.validity.end(),

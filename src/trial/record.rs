@@ -15,7 +15,7 @@ use super::caller::Caller;
 use super::expected::{look_up_of, outline, without_nothing};
 use super::leaks::{Leak, host_of, leaks, texts_of};
 use super::prune::pruned;
-use super::recorder::{Call, CallEnding, Seen};
+use super::recorder::{CallEnding, Seen, SeenCall};
 use super::recording::{RecordedBody, RecordedReply, RecordedRequest, Recording};
 use super::replay::Replay;
 use super::run::{LookUp, OtherEnd, Trial, TrialError};
@@ -138,7 +138,7 @@ impl Draft {
         recordings
     }
 
-    fn reply(&mut self, call: &Call, reached: &[Reached]) -> Option<RecordedReply> {
+    fn reply(&mut self, call: &SeenCall, reached: &[Reached]) -> Option<RecordedReply> {
         let CallEnding::Reply {
             status,
             headers,
@@ -169,7 +169,7 @@ impl Draft {
         })
     }
 
-    fn request(&self, call: &Call) -> RecordedRequest {
+    fn request(&self, call: &SeenCall) -> RecordedRequest {
         let text = |text: &str| self.scrub.request_text(text);
         let base = self.base.path().trim_end_matches('/');
         let path = call.url.path();
@@ -257,7 +257,7 @@ impl Draft {
 }
 
 /// The calls of a look-up.
-fn calls(look_up: &LookUp) -> impl Iterator<Item = &Call> {
+fn calls(look_up: &LookUp) -> impl Iterator<Item = &SeenCall> {
     look_up.seen.iter().filter_map(|seen| match seen {
         Seen::Call(call) => Some(call.as_ref()),
         _ => None,
@@ -273,7 +273,7 @@ fn is_kept(name: &str) -> bool {
 }
 
 /// The parts of a request that a user may have decided about.
-fn pieces(call: &Call) -> Vec<String> {
+fn pieces(call: &SeenCall) -> Vec<String> {
     let path = call.url.path_segments().into_iter().flatten();
     let query = call.url.query_pairs().map(|(_, value)| value.into_owned());
     path.map(str::to_owned).chain(query).collect()

@@ -10,17 +10,17 @@ use crate::domain::LookupError;
 
 /// What happened.
 pub(crate) enum Seen {
-    Call(Box<Call>),
+    Call(Box<SeenCall>),
     /// A request was not made because these slots are empty.
     NotAsked {
         request: String,
         empty: Vec<String>,
     },
-    Judged(Judged),
+    Judged(SeenRecord),
 }
 
 /// A call to the CRM.
-pub(crate) struct Call {
+pub(crate) struct SeenCall {
     pub(crate) is_search: bool,
     pub(crate) method: &'static str,
     pub(crate) url: Url,
@@ -50,7 +50,7 @@ pub(crate) enum CallEnding {
 }
 
 /// A record, and whether it is the party.
-pub(crate) struct Judged {
+pub(crate) struct SeenRecord {
     pub(crate) id: String,
     pub(crate) kind: String,
     pub(crate) name: String,
@@ -86,9 +86,9 @@ impl Witness for Recorder {
 
     fn see(&self, event: Event<'_>) {
         let seen = match event {
-            Event::Call(call) => Seen::Call(Box::new(Call::of(&call))),
+            Event::Call(call) => Seen::Call(Box::new(SeenCall::of(&call))),
             Event::NotAsked { request, empty } => Seen::NotAsked { request, empty },
-            Event::Judged { record, verdict } => Seen::Judged(Judged {
+            Event::Judged { record, verdict } => Seen::Judged(SeenRecord {
                 id: record.contact.id.clone(),
                 kind: record.contact.kind.clone(),
                 name: record.contact.name.clone(),
@@ -100,7 +100,7 @@ impl Witness for Recorder {
     }
 }
 
-impl Call {
+impl SeenCall {
     /// Whether it was only shown.
     pub(super) fn is_dry(&self) -> bool {
         matches!(self.ending, CallEnding::Dry)
@@ -149,7 +149,7 @@ fn texts(headers: &http::HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-impl Judged {
+impl SeenRecord {
     /// Whether it is in the answer.
     pub(crate) fn is_kept(&self) -> bool {
         self.verdict.quality().is_some()

@@ -24,17 +24,17 @@ const MAX_REQUEST: usize = 1 << 20;
 /// A running server. It stops when this is dropped.
 pub(crate) struct Replay {
     origin: Url,
-    shared: Arc<Shared>,
+    shared: Arc<ReplayState>,
     _stop: DropGuard,
 }
 
-struct Shared {
+struct ReplayState {
     recordings: Vec<Recording>,
-    log: Mutex<Log>,
+    log: Mutex<ReplayLog>,
 }
 
 #[derive(Default)]
-struct Log {
+struct ReplayLog {
     /// The CRM's address.
     crm: Option<Url>,
     /// The server's own.
@@ -54,12 +54,12 @@ impl Replay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = format!("http://{}", listener.local_addr()?);
         let origin = Url::parse(&address).map_err(io::Error::other)?;
-        let log = Log {
+        let log = ReplayLog {
             own: address,
             answered: vec![0; recordings.len()],
-            ..Log::default()
+            ..ReplayLog::default()
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ReplayState {
             recordings,
             log: Mutex::new(log),
         });
@@ -98,7 +98,7 @@ impl Replay {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
+async fn serve(listener: TcpListener, shared: Arc<ReplayState>, stop: CancellationToken) {
     let answer = move |request: Request<Body>| {
         let shared = Arc::clone(&shared);
         async move {
@@ -137,7 +137,7 @@ fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-impl Shared {
+impl ReplayState {
     fn answer(&self, request: &RecordedRequest) -> Response<Body> {
         let mut log = self.log.lock();
         let base = log.crm.as_ref().map_or("/", Url::path).to_owned();
@@ -157,7 +157,7 @@ impl Shared {
     }
 }
 
-impl Log {
+impl ReplayLog {
     fn reply(&self, recording: &Recording) -> Response<Body> {
         /// Headers that the server writes itself.
         const OWN: [&str; 3] = ["content-length", "transfer-encoding", "connection"];

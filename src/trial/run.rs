@@ -83,7 +83,7 @@ impl LookUp {
 }
 
 /// A platform and its user, with an empty memory.
-struct Stage {
+struct TrialUser {
     platform: Platform,
     user: User,
     auth: AuthHeader,
@@ -174,7 +174,7 @@ impl Trial {
 
     async fn look_up_on(
         &self,
-        stage: &Stage,
+        stage: &TrialUser,
         number: E164,
         lane: Lane,
     ) -> Result<LookUp, TrialError> {
@@ -191,7 +191,7 @@ impl Trial {
 
     async fn find(
         &self,
-        stage: &Stage,
+        stage: &TrialUser,
         session: &CrmSession,
         number: E164,
         lane: Lane,
@@ -236,7 +236,7 @@ impl Trial {
         Arc::new(Recorder::new(is_dry))
     }
 
-    fn stage(&self) -> Result<Stage, TrialError> {
+    fn stage(&self) -> Result<TrialUser, TrialError> {
         let base_url = match &self.other_end {
             OtherEnd::Nobody => None,
             OtherEnd::Crm(base) => base.clone(),
@@ -249,7 +249,7 @@ impl Trial {
         let platform = self.platform(base_url);
         let (user, auth) = self.caller.user(&platform)?;
         let tag = platform.auth_tag(&user, &auth);
-        Ok(Stage {
+        Ok(TrialUser {
             platform,
             user,
             auth,
@@ -288,7 +288,7 @@ impl Trial {
     }
 }
 
-impl Stage {
+impl TrialUser {
     fn session(&self, lane: Lane, recorder: &Arc<Recorder>) -> Result<CrmSession, TrialError> {
         let session = self.platform.session(
             &self.user,

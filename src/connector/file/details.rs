@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::FileConnector;
-use super::fill::Scope;
+use super::fill::SlotScope;
 use super::mapping::members;
 use super::name::Name;
 use super::plan::{DetailsList, DetailsRequest, DetailsSource, DropRule, RowOwner};
 use super::run::scope_of;
 use super::search::joined;
-use super::slot::{Slot, Template};
+use super::slot::{Template, TemplateSlot};
 use crate::connector::record::{Enrichment, List};
 use crate::connector::{CrmSession, refusals};
 use crate::domain::user::Settings;
@@ -93,7 +93,7 @@ impl FileConnector {
         rows: &Result<List<Value>, LookupError>,
     ) -> Result<List<Value>, LookupError> {
         let rows = rows.as_ref().map_err(Clone::clone)?;
-        let scope = Scope {
+        let scope = SlotScope {
             kept: &self.plan.kept,
             ..scope_of(crm)
         };
@@ -118,7 +118,7 @@ impl FileConnector {
         list: &DetailsList,
         contacts: &[Contact],
     ) -> Result<List<Value>, LookupError> {
-        let scope = Scope {
+        let scope = SlotScope {
             contacts,
             kept: &self.plan.kept,
             ..scope_of(crm)
@@ -154,7 +154,7 @@ impl FileConnector {
 
 impl RowOwner {
     /// Whether a row is of this contact.
-    fn is_of(&self, scope: &Scope<'_>, contact: &Contact, row: &Value) -> bool {
+    fn is_of(&self, scope: &SlotScope<'_>, contact: &Contact, row: &Value) -> bool {
         let ids = one_or_more(scope.kept_of(contact, &self.record));
         let owners = self.of.all(row, scope).into_iter();
         owners
@@ -224,7 +224,7 @@ impl DetailsRequest {
 impl DetailsList {
     /// The choice of a row; `None` if it is dropped. One without `const` is left out later, and
     /// makes the details incomplete.
-    pub(super) fn choice(&self, scope: &Scope<'_>, row: &Value) -> Option<Value> {
+    pub(super) fn choice(&self, scope: &SlotScope<'_>, row: &Value) -> Option<Value> {
         if self
             .drop
             .as_ref()
@@ -232,7 +232,7 @@ impl DetailsList {
         {
             return None;
         }
-        let scope = Scope {
+        let scope = SlotScope {
             own: Some(row),
             ..*scope
         };
@@ -253,14 +253,14 @@ impl DetailsList {
         let mut slots = paths.flat_map(Template::slots);
         let each = self.request.each.iter().flat_map(|each| &each.values);
         let mut each = each.flat_map(Template::slots);
-        let is_record = |slot: &Slot| matches!(slot.name, Name::Record(_));
+        let is_record = |slot: &TemplateSlot| matches!(slot.name, Name::Record(_));
         let each_is_record = each.any(is_record);
         slots.any(|slot| is_record(slot) || (each_is_record && matches!(slot.name, Name::For(_))))
     }
 }
 
 impl DropRule {
-    fn drops(&self, scope: &Scope<'_>, row: &Value) -> bool {
+    fn drops(&self, scope: &SlotScope<'_>, row: &Value) -> bool {
         let is_off = |setting: &String| {
             !scope
                 .settings

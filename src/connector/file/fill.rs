@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::literal::Language;
 use super::name::Name;
-use super::slot::{Filter, Piece, Slot, Template};
+use super::slot::{Filter, Template, TemplatePiece, TemplateSlot};
 use crate::connector::path::{Path, PathNames, Wanted};
 use crate::domain::json::{self, text};
 use crate::domain::user::{AdditionalInfo, Settings};
@@ -20,7 +20,7 @@ const MOST_VALUES: usize = 1_000;
 
 /// What slots are evaluated with.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Scope<'a> {
+pub(super) struct SlotScope<'a> {
     /// The numbers that are asked for.
     pub(super) numbers: &'a [&'a Variants],
     /// The spelling that is asked for.
@@ -51,7 +51,7 @@ pub(super) struct Scope<'a> {
     pub(super) element: Option<&'a Value>,
 }
 
-impl PathNames for Scope<'_> {
+impl PathNames for SlotScope<'_> {
     fn texts(&self, wanted: &Wanted) -> Vec<String> {
         match wanted {
             Wanted::Text(text) => vec![text.clone()],
@@ -68,7 +68,7 @@ impl PathNames for Scope<'_> {
     }
 }
 
-impl<'a> Scope<'a> {
+impl<'a> SlotScope<'a> {
     fn each_value(&self, name: &str) -> Option<&'a str> {
         self.each
             .filter(|(known, _)| *known == name)
@@ -81,7 +81,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The value of a slot; null if it is empty.
-    pub(super) fn value(&self, slot: &Slot) -> Value {
+    pub(super) fn value(&self, slot: &TemplateSlot) -> Value {
         let value = match self.element.filter(|_| slot.each) {
             Some(element) => element.clone(),
             None => self.named(&slot.name),
@@ -182,8 +182,8 @@ impl<'a> Scope<'a> {
         let (mut joined, mut any) = (String::new(), false);
         for piece in &template.0 {
             match piece {
-                Piece::Text(text) => joined.push_str(text),
-                Piece::Slot(slot) => {
+                TemplatePiece::Text(text) => joined.push_str(text),
+                TemplatePiece::Slot(slot) => {
                     let text = shown(&self.value(slot));
                     any |= !text.is_empty();
                     joined.push_str(&text);
@@ -209,8 +209,8 @@ impl<'a> Scope<'a> {
         let mut joined = String::new();
         for piece in &template.0 {
             match piece {
-                Piece::Text(text) => joined.push_str(text),
-                Piece::Slot(slot) => {
+                TemplatePiece::Text(text) => joined.push_str(text),
+                TemplatePiece::Slot(slot) => {
                     joined.push_str(&mixed_text(&self.value(slot), slot, language)?);
                 }
             }
@@ -220,7 +220,7 @@ impl<'a> Scope<'a> {
 }
 
 /// A slot that is the whole value. Only a pattern needs the language.
-fn whole_text(value: &Value, slot: &Slot, language: Option<Language>) -> Option<String> {
+fn whole_text(value: &Value, slot: &TemplateSlot, language: Option<Language>) -> Option<String> {
     if slot.pattern.is_some() {
         return mixed_text(value, slot, language);
     }
@@ -228,7 +228,7 @@ fn whole_text(value: &Value, slot: &Slot, language: Option<Language>) -> Option<
 }
 
 /// A slot among other words.
-fn mixed_text(value: &Value, slot: &Slot, language: Option<Language>) -> Option<String> {
+fn mixed_text(value: &Value, slot: &TemplateSlot, language: Option<Language>) -> Option<String> {
     let Some(language) = language else {
         let is_plain =
             |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '.' | '@' | '-');

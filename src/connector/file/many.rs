@@ -8,7 +8,7 @@ use std::ops::Range;
 use futures_util::future::try_join_all;
 
 use super::FileConnector;
-use super::fill::Scope;
+use super::fill::SlotScope;
 use super::plan::{BatchLimits, NumberUse, SearchRequest};
 use super::run::scope_of;
 use super::search::is_refused;
@@ -118,7 +118,7 @@ impl FileConnector {
         part: &[NumberSearch<'_>],
     ) -> Result<List<Record>, LookupError> {
         let numbers: Vec<&Variants> = part.iter().map(NumberSearch::variants).collect();
-        let scope = Scope {
+        let scope = SlotScope {
             numbers: &numbers,
             ..scope_of(crm)
         };
@@ -165,7 +165,7 @@ fn halves(range: Range<usize>) -> Vec<Range<usize>> {
 }
 
 impl BatchLimits {
-    fn hold(self, plan: &SearchRequest, scope: &Scope<'_>, crm: &CrmSession) -> bool {
+    fn hold(self, plan: &SearchRequest, scope: &SlotScope<'_>, crm: &CrmSession) -> bool {
         let Some(request) = plan.request.render(scope) else {
             return true;
         };
@@ -182,7 +182,7 @@ impl SearchRequest {
             return false;
         };
         let numbers: Vec<&Variants> = part.iter().map(NumberSearch::variants).collect();
-        let scope = Scope {
+        let scope = SlotScope {
             numbers: &numbers,
             ..scope_of(crm)
         };

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::fill::Scope;
+use super::fill::SlotScope;
 use super::plan::{RecordPlan, SearchRequest, TextField, ValueField, ValueTemplate};
 use crate::connector::path::Path;
 use crate::connector::record::Record;
@@ -20,8 +20,8 @@ const PHONES: usize = 100;
 
 impl SearchRequest {
     /// The record of an item of the list.
-    pub(super) fn record(&self, scope: &Scope<'_>, item: &Value, kept: &[Path]) -> Record {
-        let scope = Scope {
+    pub(super) fn record(&self, scope: &SlotScope<'_>, item: &Value, kept: &[Path]) -> Record {
+        let scope = SlotScope {
             own: Some(item),
             ..*scope
         };
@@ -40,7 +40,7 @@ impl SearchRequest {
 }
 
 /// The phone fields at a path: texts, numbers, and lists of them.
-fn phones_at(scope: &Scope<'_>, item: &Value, path: &Path) -> Vec<String> {
+fn phones_at(scope: &SlotScope<'_>, item: &Value, path: &Path) -> Vec<String> {
     let values = path.all(item, scope).into_iter();
     let texts = values.flat_map(|value| match value {
         Value::Array(items) => items.iter().map(|item| text(Some(item))).collect(),
@@ -51,7 +51,7 @@ fn phones_at(scope: &Scope<'_>, item: &Value, path: &Path) -> Vec<String> {
 
 /// A raw value that details need. A value that is too long is left out, because a part of it would
 /// be another one.
-fn kept_value(scope: &Scope<'_>, item: &Value, path: &Path) -> Value {
+fn kept_value(scope: &SlotScope<'_>, item: &Value, path: &Path) -> Value {
     let fits = |value: &&Value| match value {
         Value::String(text) => text.len() <= KEPT_BYTES && !text.is_empty(),
         Value::Number(_) | Value::Bool(_) => true,
@@ -73,7 +73,7 @@ fn kept_value(scope: &Scope<'_>, item: &Value, path: &Path) -> Value {
 }
 
 impl RecordPlan {
-    fn contact(&self, scope: &Scope<'_>) -> Contact {
+    fn contact(&self, scope: &SlotScope<'_>) -> Contact {
         Contact {
             id: self.id.text(scope),
             kind: self.kind.text(scope),
@@ -94,7 +94,7 @@ impl RecordPlan {
 }
 
 /// The members of an object of the record that a call form can show: scalars, and lists of choices.
-fn object_at(path: &Path, scope: &Scope<'_>) -> Map<String, Value> {
+fn object_at(path: &Path, scope: &SlotScope<'_>) -> Map<String, Value> {
     let own = scope.own.unwrap_or(&Value::Null);
     let members = path.get(own).and_then(Value::as_object);
     let mut members = members.cloned().unwrap_or_default();
@@ -111,13 +111,16 @@ fn object_at(path: &Path, scope: &Scope<'_>) -> Map<String, Value> {
 }
 
 /// An object of values. Empty ones are left out.
-pub(super) fn members(fields: &[(String, ValueField)], scope: &Scope<'_>) -> Map<String, Value> {
+pub(super) fn members(
+    fields: &[(String, ValueField)],
+    scope: &SlotScope<'_>,
+) -> Map<String, Value> {
     let member = |(name, field): &(String, ValueField)| Some((name.clone(), field.value(scope)?));
     fields.iter().filter_map(member).collect()
 }
 
 impl TextField {
-    fn text(&self, scope: &Scope<'_>) -> String {
+    fn text(&self, scope: &SlotScope<'_>) -> String {
         let mut texts = self.0.iter().map(|template| scope.record_text(template));
         texts
             .find(|text| !text.trim().is_empty())
@@ -127,14 +130,14 @@ impl TextField {
 
 impl ValueField {
     /// The first alternative that is not empty.
-    pub(super) fn value(&self, scope: &Scope<'_>) -> Option<Value> {
+    pub(super) fn value(&self, scope: &SlotScope<'_>) -> Option<Value> {
         let mut values = self.0.iter().map(|template| template.value(scope));
         values.find(|value| !value.is_null())
     }
 }
 
 impl ValueTemplate {
-    fn value(&self, scope: &Scope<'_>) -> Value {
+    fn value(&self, scope: &SlotScope<'_>) -> Value {
         match self {
             Self::Literal(value) => value.clone(),
             Self::Text(template) => match template.whole() {

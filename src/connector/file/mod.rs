@@ -45,7 +45,7 @@ mod uses;
 
 pub(crate) use read::{Secrets, SpecKind, read_spec, secret_names};
 pub(crate) use schema::schema;
-pub(crate) use tree::Fault as SpecFault;
+pub(crate) use tree::SpecFault;
 
 use super::path::{NoNames, Path};
 use plan::Plan;

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::literal::Language;
 use super::proxy::ProxyRequest;
-use super::slot::{Slot, Template};
+use super::slot::{Template, TemplateSlot};
 use crate::connector::pages::Pager;
 use crate::connector::path::Path;
-use crate::connector::request::Method;
+use crate::connector::request::ReadMethod;
 use crate::connector::success::ListForm;
 
 /// What a file says about itself, for people.
@@ -47,7 +47,7 @@ pub(super) struct RequestPlan {
     /// The request in App Connect's form, which then counts instead of the method, path, query,
     /// headers and body below.
     pub(super) proxy: Option<Arc<ProxyRequest>>,
-    pub(super) method: Method,
+    pub(super) method: ReadMethod,
     /// The path's segments.
     pub(super) path: Vec<Template>,
     pub(super) query: Vec<(String, Argument)>,
@@ -205,6 +205,21 @@ pub(super) enum DetailsSource {
     Request(Box<DetailsList>),
 }
 
+impl DetailsSource {
+    /// The request, if it is one.
+    pub(super) fn list(&self) -> Option<&DetailsList> {
+        match self {
+            Self::Request(list) => Some(list),
+            Self::Fixed(_) => None,
+        }
+    }
+
+    /// Whether the number of contacts does not change the number of calls.
+    pub(super) fn serves_several(&self) -> bool {
+        self.list().is_none_or(DetailsList::serves_several)
+    }
+}
+
 /// A request for choices.
 #[derive(Debug, Clone)]
 pub(super) struct DetailsList {
@@ -260,9 +275,14 @@ impl RequestPlan {
 }
 
 impl DetailsList {
-    /// Whether one request serves all contacts.
+    /// Whether one request names all contacts.
     pub(super) fn is_shared(&self) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.is_shared)
+    }
+
+    /// Whether one request serves all contacts.
+    pub(super) fn serves_several(&self) -> bool {
+        self.is_shared() || self.per_answer
     }
 }
 
@@ -283,7 +303,7 @@ pub(super) struct WhoAmIRequest {
 }
 
 impl RecordPlan {
-    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
         let texts = [
             &self.id,
             &self.kind,
@@ -302,7 +322,7 @@ impl RecordPlan {
 }
 
 impl ValueField {
-    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
         let templates = self.0.iter().filter_map(|value| match value {
             ValueTemplate::Text(template) => Some(template),
             ValueTemplate::Literal(_) => None,

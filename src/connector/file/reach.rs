@@ -14,12 +14,12 @@ use crate::connector::success::{ListForm, ListShape};
 
 /// Collects places.
 #[derive(Default)]
-struct Places(Vec<Reached>);
+struct ReachedPlaces(Vec<Reached>);
 
 impl FileConnector {
     /// Every place of a reply that the file reads.
     pub(super) fn reached_places(&self) -> Vec<Reached> {
-        let mut places = Places(failures());
+        let mut places = ReachedPlaces(failures());
         for search in &self.plan.searches {
             places.search(search, &self.plan.kept);
         }
@@ -91,7 +91,7 @@ impl Row {
     }
 }
 
-impl Places {
+impl ReachedPlaces {
     fn add(&mut self, row: &Row, path: &Path, role: Role) {
         for (n, mut below) in path.all_reached().into_iter().enumerate() {
             if row.is_table

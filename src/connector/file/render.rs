@@ -7,15 +7,15 @@
 use http::header::HeaderValue;
 use serde_json::{Map, Value};
 
-use super::fill::{Scope, scalar};
+use super::fill::{SlotScope, scalar};
 use super::literal::Language;
 use super::plan::{Argument, BatchLimits, BodyNode, BodyPlan, RequestPlan};
-use super::slot::{Slot, Template};
+use super::slot::{Template, TemplateSlot};
 use crate::connector::request::{Request, RequestBody};
 
 impl RequestPlan {
     /// The request for these values. `None` if a slot is empty.
-    pub(super) fn render(&self, scope: &Scope<'_>) -> Option<Request> {
+    pub(super) fn render(&self, scope: &SlotScope<'_>) -> Option<Request> {
         if let Some(proxy) = &self.proxy {
             return Some(proxy.render(scope));
         }
@@ -50,10 +50,10 @@ impl RequestPlan {
 
 impl RequestPlan {
     /// The values of the longest list in the request.
-    pub(super) fn most_values(&self, scope: &Scope<'_>) -> usize {
+    pub(super) fn most_values(&self, scope: &SlotScope<'_>) -> usize {
         let slots = self.slots().into_iter().filter(|slot| slot.name.is_list());
         let counts = slots.map(|slot| {
-            match scope.value(&Slot {
+            match scope.value(&TemplateSlot {
                 each: false,
                 ..slot.clone()
             }) {
@@ -66,13 +66,13 @@ impl RequestPlan {
 }
 
 /// A segment of the path. It is one segment, whatever the values are.
-fn segment_text(scope: &Scope<'_>, template: &Template) -> Option<String> {
-    use super::slot::Piece;
+fn segment_text(scope: &SlotScope<'_>, template: &Template) -> Option<String> {
+    use super::slot::TemplatePiece;
     let mut joined = String::new();
     for piece in &template.0 {
         match piece {
-            Piece::Text(text) => joined.push_str(text),
-            Piece::Slot(slot) => {
+            TemplatePiece::Text(text) => joined.push_str(text),
+            TemplatePiece::Slot(slot) => {
                 let text = scalar(&scope.value(slot));
                 if text.is_empty() || text.contains(char::is_control) {
                     return None;
@@ -85,7 +85,7 @@ fn segment_text(scope: &Scope<'_>, template: &Template) -> Option<String> {
 }
 
 fn pairs(
-    scope: &Scope<'_>,
+    scope: &SlotScope<'_>,
     arguments: &[(String, Argument)],
     language: Option<Language>,
 ) -> Option<Vec<(String, String)>> {
@@ -112,7 +112,7 @@ fn has_pattern(template: &Template) -> bool {
     template.whole().is_some_and(|slot| slot.pattern.is_some())
 }
 
-fn json(scope: &Scope<'_>, node: &BodyNode, language: Option<Language>) -> Option<Value> {
+fn json(scope: &SlotScope<'_>, node: &BodyNode, language: Option<Language>) -> Option<Value> {
     Some(match node {
         BodyNode::Literal(value) => value.clone(),
         BodyNode::Text(template) => match template.whole() {
@@ -139,7 +139,7 @@ fn json(scope: &Scope<'_>, node: &BodyNode, language: Option<Language>) -> Optio
 }
 
 /// The element for each value of its `each` slot.
-fn each(scope: &Scope<'_>, item: &BodyNode, language: Option<Language>) -> Option<Value> {
+fn each(scope: &SlotScope<'_>, item: &BodyNode, language: Option<Language>) -> Option<Value> {
     let slot = each_slot(item)?;
     let values = match scope.value(slot) {
         Value::Null => return None,
@@ -147,7 +147,7 @@ fn each(scope: &Scope<'_>, item: &BodyNode, language: Option<Language>) -> Optio
         value => vec![value],
     };
     let element = |value: &Value| {
-        let scope = Scope {
+        let scope = SlotScope {
             element: Some(value),
             ..*scope
         };
@@ -161,7 +161,7 @@ fn each(scope: &Scope<'_>, item: &BodyNode, language: Option<Language>) -> Optio
 }
 
 /// The first `each` slot of a body, without those of lists that already repeat their element.
-pub(super) fn each_slot(node: &BodyNode) -> Option<&Slot> {
+pub(super) fn each_slot(node: &BodyNode) -> Option<&TemplateSlot> {
     match node {
         BodyNode::Literal(_) | BodyNode::Each(_) => None,
         BodyNode::Text(template) => template.slots().find(|slot| slot.each),

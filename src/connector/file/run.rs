@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::fill::{Scope, scalar};
+use super::fill::{SlotScope, scalar};
 use super::plan::{BeforeRequest, EachValue, RequestPlan};
 use crate::connector::CrmSession;
 use crate::connector::Event;
@@ -18,21 +18,21 @@ use crate::domain::LookupError;
 pub(super) const MOST_EACH: usize = 16;
 
 /// What scopes of one session have in common.
-pub(super) fn scope_of(crm: &CrmSession) -> Scope<'_> {
-    Scope {
+pub(super) fn scope_of(crm: &CrmSession) -> SlotScope<'_> {
+    SlotScope {
         host: crm.host(),
         user_id: crm.user_id(),
         platform: crm.platform(),
         credential: crm.shown_credential(),
         settings: Some(crm.settings()),
         info: Some(crm.info()),
-        ..Scope::default()
+        ..SlotScope::default()
     }
 }
 
 impl EachValue {
     /// The values of the `for`, each once, and one more than requests are made for.
-    pub(super) fn texts(&self, scope: &Scope<'_>) -> Vec<String> {
+    pub(super) fn texts(&self, scope: &SlotScope<'_>) -> Vec<String> {
         let mut texts: Vec<String> = Vec::new();
         for template in &self.values {
             let value = match (template.whole(), template.literal()) {
@@ -56,7 +56,7 @@ impl EachValue {
 
 impl RequestPlan {
     /// The values for which the request is made: those of its `for`, or one without a name.
-    pub(super) fn rounds(&self, scope: &Scope<'_>) -> Vec<Option<String>> {
+    pub(super) fn rounds(&self, scope: &SlotScope<'_>) -> Vec<Option<String>> {
         match &self.each {
             Some(each) => each.texts(scope).into_iter().map(Some).collect(),
             None => vec![None],
@@ -66,11 +66,11 @@ impl RequestPlan {
     /// The scope of one round.
     pub(super) fn in_round<'a>(
         &'a self,
-        scope: &Scope<'a>,
+        scope: &SlotScope<'a>,
         round: Option<&'a String>,
-    ) -> Scope<'a> {
+    ) -> SlotScope<'a> {
         let each = self.each.as_ref().zip(round);
-        Scope {
+        SlotScope {
             each: each.map(|(each, value)| (each.name.as_str(), value.as_str())),
             ..*scope
         }
@@ -85,11 +85,11 @@ impl RequestPlan {
     pub(super) async fn list(
         &self,
         calls: Calls<'_>,
-        scope: &Scope<'_>,
+        scope: &SlotScope<'_>,
     ) -> Result<List<Value>, LookupError> {
         let mut taken = Vec::new();
         for before in &self.before {
-            let so_far = Scope {
+            let so_far = SlotScope {
                 before: &taken,
                 ..*scope
             };
@@ -105,7 +105,7 @@ impl RequestPlan {
                 Taken::Unasked => return Ok(unasked()),
             }
         }
-        let scope = Scope {
+        let scope = SlotScope {
             before: &taken,
             ..*scope
         };
@@ -119,7 +119,7 @@ impl RequestPlan {
 
 impl RequestPlan {
     /// That the request is not made for these values.
-    fn not_asked<'e>(&self, scope: &Scope<'_>) -> Event<'e> {
+    fn not_asked<'e>(&self, scope: &SlotScope<'_>) -> Event<'e> {
         let slots = self.slots().into_iter();
         let empty = slots.filter(|slot| scope.value(slot).is_null());
         let mut empty: Vec<String> = empty.map(|slot| slot.name.to_string()).collect();
@@ -152,7 +152,7 @@ enum Taken {
 
 impl BeforeRequest {
     /// The values that it takes from its reply.
-    async fn run(&self, calls: Calls<'_>, scope: &Scope<'_>) -> Result<Taken, LookupError> {
+    async fn run(&self, calls: Calls<'_>, scope: &SlotScope<'_>) -> Result<Taken, LookupError> {
         let Some(request) = self.request.render(scope) else {
             calls.show(|| self.request.not_asked(scope));
             return Ok(Taken::Unasked);

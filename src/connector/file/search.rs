@@ -4,7 +4,7 @@ use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
 
 use super::FileConnector;
-use super::fill::Scope;
+use super::fill::SlotScope;
 use super::plan::{NumberUse, SearchRequest};
 use super::run::{MOST_EACH, scope_of};
 use crate::connector::path::Path;
@@ -22,7 +22,7 @@ impl FileConnector {
         search: NumberSearch<'_>,
     ) -> Result<List<Record>, LookupError> {
         let numbers = [search.variants()];
-        let scope = Scope {
+        let scope = SlotScope {
             numbers: &numbers,
             at: search.variant(),
             formats: search.formats(),
@@ -58,7 +58,7 @@ impl FileConnector {
         extension: Extension,
     ) -> Result<List<Record>, LookupError> {
         let digits = extension.to_string();
-        let scope = Scope {
+        let scope = SlotScope {
             extension: Some(&digits),
             ..scope_of(crm)
         };
@@ -72,7 +72,7 @@ impl FileConnector {
         &self,
         crm: &CrmSession,
         plan: &SearchRequest,
-        scope: &Scope<'_>,
+        scope: &SlotScope<'_>,
         is_party: &(impl Fn(&[String]) -> bool + Sync),
     ) -> Result<List<Record>, LookupError> {
         let rounds = plan.request.rounds(scope);
@@ -90,7 +90,7 @@ impl FileConnector {
         &self,
         crm: &CrmSession,
         plan: &SearchRequest,
-        scope: &Scope<'_>,
+        scope: &SlotScope<'_>,
         is_party: &(impl Fn(&[String]) -> bool + Sync),
     ) -> Result<List<Record>, LookupError> {
         let mut records = self.read(crm, plan, scope, is_refused).await?;
@@ -104,7 +104,7 @@ impl FileConnector {
         &self,
         crm: &CrmSession,
         plan: &SearchRequest,
-        scope: &Scope<'_>,
+        scope: &SlotScope<'_>,
         is_left_out: fn(&LookupError) -> bool,
     ) -> Result<List<Record>, LookupError> {
         // A refusal may be about one value of a `for`.

@@ -8,7 +8,7 @@ use super::plan::{
 use super::run::MOST_EACH;
 use super::slot::Template;
 use crate::connector::profile::StopRule;
-use crate::connector::sheet::{CONTACTS, Calls, MANY, PAGES, RequestSheet, Sheet};
+use crate::connector::sheet::{CONTACTS, CallCount, MANY, PAGES, RequestSheet, Sheet};
 use crate::domain::Spelling;
 
 impl FileConnector {
@@ -24,7 +24,7 @@ impl FileConnector {
         let whoami = self.plan.whoami.iter().map(|plan| RequestSheet {
             purpose: "whoami".to_owned(),
             title: plan.request.title(),
-            calls: Calls::just(1),
+            calls: CallCount::just(1),
             notes: vec!["once for each new credential".to_owned()],
         });
         Sheet {
@@ -49,13 +49,13 @@ impl FileConnector {
     }
 
     /// How often a search runs in one look-up: at least if the first spelling finds a contact.
-    fn runs(&self, plan: &SearchRequest) -> Calls {
+    fn runs(&self, plan: &SearchRequest) -> CallCount {
         let stops = self.profile.stop != StopRule::Never;
         let all = match plan.depends {
             NumberUse::Text => self.spellings(),
             NumberUse::Nothing | NumberUse::Lists | NumberUse::Number => 1,
         };
-        Calls {
+        CallCount {
             least: match (plan.only_if_empty, stops) {
                 (true, _) => 0,
                 (false, true) => 1,
@@ -101,13 +101,13 @@ impl FileConnector {
         }
     }
 
-    fn cost_of_one(&self) -> Calls {
+    fn cost_of_one(&self) -> CallCount {
         let searches = self.plan.searches.iter();
         let found = searches.map(|plan| plan.request.calls().times(self.runs(plan)));
-        let found = found.fold(Calls::default(), Calls::plus);
+        let found = found.fold(CallCount::default(), CallCount::plus);
         let details = self.plan.details.iter();
-        let details = details.map(|part| part.sheet().map_or(Calls::default(), |it| it.calls));
-        let mut all = details.fold(found, Calls::plus);
+        let details = details.map(|part| part.sheet().map_or(CallCount::default(), |it| it.calls));
+        let mut all = details.fold(found, CallCount::plus);
         all.least = all.least.min(self.cost_of_nobody());
         all
     }
@@ -120,21 +120,21 @@ impl FileConnector {
     }
 
     /// Calls of the searches for many numbers, each list on one page.
-    fn cost_of_many(&self) -> Calls {
+    fn cost_of_many(&self) -> CallCount {
         let group = count(self.profile.numbers_at_once.get());
         let searches = self.plan.searches.iter();
         if group == 1 {
             let calls = searches.map(|plan| plan.request.first_pages().times(self.runs(plan)));
-            let one = calls.fold(Calls::default(), Calls::plus);
-            return one.times(Calls::just(MANY));
+            let one = calls.fold(CallCount::default(), CallCount::plus);
+            return one.times(CallCount::just(MANY));
         }
         let calls = searches.map(|plan| {
             let full = self.requests_for(plan, group);
             let rest = self.requests_for(plan, MANY % group);
             let requests = (MANY / group) * full + rest;
-            plan.request.first_pages().times(Calls::just(requests))
+            plan.request.first_pages().times(CallCount::just(requests))
         });
-        calls.fold(Calls::default(), Calls::plus)
+        calls.fold(CallCount::default(), CallCount::plus)
     }
 
     /// How many requests a group of numbers takes: it is halved until the lists fit.
@@ -197,23 +197,25 @@ impl DetailsList {
 
 impl RequestPlan {
     /// Calls of one run: each value of its `for`, its pages, and the requests before.
-    fn calls(&self) -> Calls {
-        let pages = Calls {
+    fn calls(&self) -> CallCount {
+        let pages = CallCount {
             least: 1,
             most: if self.pager.is_some() { PAGES } else { 1 },
         };
-        let before = Calls::just(count(self.before.len()));
+        let before = CallCount::just(count(self.before.len()));
         pages.plus(before).times(self.values())
     }
 
     /// Calls of one run if every list has one page.
-    fn first_pages(&self) -> Calls {
-        let before = Calls::just(count(self.before.len()));
-        Calls::just(1).plus(before).times(self.values())
+    fn first_pages(&self) -> CallCount {
+        let before = CallCount::just(count(self.before.len()));
+        CallCount::just(1).plus(before).times(self.values())
     }
 
-    fn values(&self) -> Calls {
-        self.each.as_ref().map_or(Calls::just(1), EachValue::count)
+    fn values(&self) -> CallCount {
+        self.each
+            .as_ref()
+            .map_or(CallCount::just(1), EachValue::count)
     }
 
     fn notes(&self) -> Vec<String> {
@@ -237,12 +239,12 @@ impl RequestPlan {
 
 impl EachValue {
     /// How many values there are.
-    fn count(&self) -> Calls {
+    fn count(&self) -> CallCount {
         let (fixed, open): (Vec<&Template>, Vec<_>) = self
             .values
             .iter()
             .partition(|value| value.literal().is_some());
-        Calls {
+        CallCount {
             least: count(fixed.len()),
             most: count(if open.is_empty() {
                 fixed.len()

@@ -14,17 +14,17 @@ const MOST_FILTERS: usize = 4;
 
 /// Literal text and slots, in order.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Template(pub(super) Vec<Piece>);
+pub(super) struct Template(pub(super) Vec<TemplatePiece>);
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Piece {
+pub(super) enum TemplatePiece {
     Text(String),
-    Slot(Slot),
+    Slot(TemplateSlot),
 }
 
 /// A value with its filters.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Slot {
+pub(super) struct TemplateSlot {
     /// Whether the surrounding list element is repeated for each value.
     pub(super) each: bool,
     pub(super) name: Name,
@@ -65,22 +65,25 @@ impl Template {
             let inner = &rest[start + 2..];
             let close = slot_end(inner).ok_or(SlotError::Unclosed)?;
             if !literal.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut literal)));
+                pieces.push(TemplatePiece::Text(std::mem::take(&mut literal)));
             }
-            pieces.push(Piece::Slot(Slot::parse(&inner[..close], site)?));
+            pieces.push(TemplatePiece::Slot(TemplateSlot::parse(
+                &inner[..close],
+                site,
+            )?));
             rest = &inner[close + 2..];
         }
         literal.push_str(rest);
         if !literal.is_empty() {
-            pieces.push(Piece::Text(literal));
+            pieces.push(TemplatePiece::Text(literal));
         }
         Ok(Self(pieces))
     }
 
     /// The slot, if the template is nothing else.
-    pub(super) fn whole(&self) -> Option<&Slot> {
+    pub(super) fn whole(&self) -> Option<&TemplateSlot> {
         match self.0.as_slice() {
-            [Piece::Slot(slot)] => Some(slot),
+            [TemplatePiece::Slot(slot)] => Some(slot),
             _ => None,
         }
     }
@@ -89,34 +92,34 @@ impl Template {
     pub(super) fn literal(&self) -> Option<&str> {
         match self.0.as_slice() {
             [] => Some(""),
-            [Piece::Text(text)] => Some(text),
+            [TemplatePiece::Text(text)] => Some(text),
             _ => None,
         }
     }
 
-    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
         self.0.iter().filter_map(|piece| match piece {
-            Piece::Slot(slot) => Some(slot),
-            Piece::Text(_) => None,
+            TemplatePiece::Slot(slot) => Some(slot),
+            TemplatePiece::Text(_) => None,
         })
     }
 
     /// The segments of a path: split at the slashes of the literal text.
     pub(super) fn segments(self) -> Vec<Self> {
-        let mut segments: Vec<Vec<Piece>> = Vec::new();
+        let mut segments: Vec<Vec<TemplatePiece>> = Vec::new();
         for piece in self.0 {
             match piece {
-                Piece::Text(text) => {
+                TemplatePiece::Text(text) => {
                     for (n, part) in text.split('/').enumerate() {
                         if n > 0 || segments.is_empty() {
                             segments.push(Vec::new());
                         }
                         if let Some(last) = segments.last_mut().filter(|_| !part.is_empty()) {
-                            last.push(Piece::Text(part.to_owned()));
+                            last.push(TemplatePiece::Text(part.to_owned()));
                         }
                     }
                 }
-                slot @ Piece::Slot(_) => match segments.last_mut() {
+                slot @ TemplatePiece::Slot(_) => match segments.last_mut() {
                     Some(last) => last.push(slot),
                     None => segments.push(vec![slot]),
                 },
@@ -131,9 +134,9 @@ impl Template {
         let mut open: Option<char> = None;
         for piece in &self.0 {
             match piece {
-                Piece::Slot(_) if open.is_some() => return true,
-                Piece::Slot(_) => {}
-                Piece::Text(text) => {
+                TemplatePiece::Slot(_) if open.is_some() => return true,
+                TemplatePiece::Slot(_) => {}
+                TemplatePiece::Text(text) => {
                     for c in text
                         .chars()
                         .filter(|c| matches!(c, '\'' | '"') && Some(*c) != outer)
@@ -177,7 +180,7 @@ fn slot_end(inner: &str) -> Option<usize> {
     None
 }
 
-impl Slot {
+impl TemplateSlot {
     fn parse(source: &str, site: Site<'_>) -> Result<Self, SlotError> {
         let mut parts = split_outside_quotes(source, '|').into_iter();
         let name = parts.next().unwrap_or_default().trim();
@@ -272,13 +275,24 @@ fn split_outside_quotes(source: &str, at: char) -> Vec<&str> {
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|piece| match piece {
-            Piece::Text(text) => f.write_str(text),
-            Piece::Slot(slot) => write!(f, "{{{{{}}}}}", slot.name),
+            TemplatePiece::Text(text) => f.write_str(text),
+            TemplatePiece::Slot(slot) => write!(f, "{{{{{}}}}}", slot.name),
         })
     }
 }
 
-impl Slot {
+impl TemplateSlot {
+    /// Whether anything is done with the value.
+    pub(super) fn has_filters(&self) -> bool {
+        !self.filters.is_empty() || self.pattern.is_some()
+    }
+
+    /// Whether the value may still be a list where the slot stands.
+    pub(super) fn is_list(&self) -> bool {
+        let joins = |filter: &Filter| matches!(filter, Filter::Join(_) | Filter::Json);
+        self.name.is_list() && !self.each && !self.filters.iter().any(joins)
+    }
+
     /// The settings that the slot reads.
     pub(super) fn settings(&self) -> Vec<&str> {
         match &self.name {

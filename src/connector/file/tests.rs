@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::FileConnector;
-use super::fill::Scope;
+use super::fill::SlotScope;
 use super::name::Name;
 use super::plan::{DetailsSource, RequestPlan};
 use super::read::{Secrets, SpecKind, read_spec};
@@ -190,7 +190,7 @@ fn rendered(
         });
     let before: Vec<(String, Value)> = before.collect();
     let host = Host::parse("crm.example.com");
-    let scope = Scope {
+    let scope = SlotScope {
         host: host.as_ref(),
         numbers: &[&variants],
         at: Some(&spelled),
@@ -200,7 +200,7 @@ fn rendered(
         before: &before,
         contacts: std::slice::from_ref(&contact),
         kept: &file.plan.kept,
-        ..Scope::default()
+        ..SlotScope::default()
     };
     let request = plan.render(&scope)?;
     let sent = session.outgoing(&request).ok()?;
@@ -387,7 +387,7 @@ proptest! {
                 let entries = search.request.list.entries(&mut body);
                 let items = entries.map_or_else(|_| vec![reply.clone()], |entries| entries.items);
                 for item in &items {
-                    let mut record = search.record(&Scope::default(), item, &file.plan.kept);
+                    let mut record = search.record(&SlotScope::default(), item, &file.plan.kept);
                     if bounds::record(&mut record) {
                         prop_assert!(!record.contact.id.trim().is_empty());
                     }
@@ -402,7 +402,7 @@ proptest! {
             }
             for part in &file.plan.details {
                 if let DetailsSource::Request(list) = &part.source {
-                    let choice = list.choice(&Scope::default(), &reply);
+                    let choice = list.choice(&SlotScope::default(), &reply);
                     prop_assert!(choice.is_none_or(|choice| choice.is_object()));
                 }
             }

@@ -30,12 +30,33 @@ pub(super) enum NodeValue {
     Text(String),
     List(Vec<Node>),
     /// In the order of the file.
-    Table(Vec<Entry>),
+    Table(Vec<KeyValue>),
+}
+
+impl NodeValue {
+    /// The value as JSON, if it is neither a list nor a table.
+    pub(super) fn scalar(&self) -> Option<Value> {
+        match self {
+            Self::Null => Some(Value::Null),
+            Self::Bool(on) => Some((*on).into()),
+            Self::Number(number) => Some(number.clone().into()),
+            Self::Text(text) => Some(text.as_str().into()),
+            Self::List(_) | Self::Table(_) => None,
+        }
+    }
+
+    /// The value, if it is a whole number that is not negative.
+    pub(super) fn whole_number(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => number.as_u64(),
+            _ => None,
+        }
+    }
 }
 
 /// A key and its value.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct KeyValue {
     pub(super) key: String,
     /// The place of the key itself.
     pub(super) place: Place,
@@ -66,19 +87,19 @@ impl Node {
 
 /// Something wrong in a connector file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct SpecFault {
     place: Place,
     message: String,
 }
 
 /// The faults of a file, in the order in which they were found.
 #[derive(Debug, Default)]
-pub(super) struct Faults(RefCell<Vec<Fault>>);
+pub(super) struct Faults(RefCell<Vec<SpecFault>>);
 
 impl Faults {
     /// Adds a fault, unless it was found before.
     pub(super) fn add(&self, place: &Place, message: impl Into<String>) {
-        let fault = Fault {
+        let fault = SpecFault {
             place: place.clone(),
             message: message.into(),
         };
@@ -93,14 +114,14 @@ impl Faults {
     }
 
     /// The faults in the order of the file.
-    pub(super) fn sorted(self) -> Vec<Fault> {
+    pub(super) fn sorted(self) -> Vec<SpecFault> {
         let mut faults = self.0.into_inner();
         faults.sort_by_key(|fault| fault.place.span.as_ref().map_or(0, |span| span.start));
         faults
     }
 }
 
-impl Fault {
+impl SpecFault {
     fn new(message: impl Into<String>) -> Self {
         Self {
             place: Place::default(),
@@ -153,7 +174,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SpecFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.place.path.is_empty() {
             f.write_str(&self.message)
@@ -167,9 +188,9 @@ impl fmt::Display for Fault {
 ///
 /// # Errors
 /// Every fault of the syntax.
-pub(super) fn of_toml(source: &str) -> Result<Node, Vec<Fault>> {
+pub(super) fn of_toml(source: &str) -> Result<Node, Vec<SpecFault>> {
     if source.len() > MAX_FILE {
-        return Err(vec![Fault::new(TOO_LARGE)]);
+        return Err(vec![SpecFault::new(TOO_LARGE)]);
     }
     let (table, errors) = DeTable::parse_recoverable(source);
     if errors.is_empty() {
@@ -179,7 +200,7 @@ pub(super) fn of_toml(source: &str) -> Result<Node, Vec<Fault>> {
         };
         return Ok(table_node(whole, table.get_ref()));
     }
-    let fault = |error: toml::de::Error| Fault {
+    let fault = |error: toml::de::Error| SpecFault {
         place: Place {
             path: String::new(),
             span: error.span(),
@@ -195,12 +216,12 @@ const TOO_LARGE: &str = "is larger than 64 KiB";
 ///
 /// # Errors
 /// One fault if it is no JSON.
-pub(super) fn of_json(source: &str) -> Result<Node, Vec<Fault>> {
+pub(super) fn of_json(source: &str) -> Result<Node, Vec<SpecFault>> {
     if source.len() > MAX_FILE {
-        return Err(vec![Fault::new(TOO_LARGE)]);
+        return Err(vec![SpecFault::new(TOO_LARGE)]);
     }
     let value: Value = serde_json::from_str(source)
-        .map_err(|error| vec![Fault::new(format!("is not JSON: {error}"))])?;
+        .map_err(|error| vec![SpecFault::new(format!("is not JSON: {error}"))])?;
     Ok(json_node(String::new(), &value))
 }
 
@@ -210,7 +231,7 @@ fn table_node(place: Place, table: &DeTable<'_>) -> Node {
     let entries = entries.into_iter().map(|(key, value)| {
         let name = key.get_ref().to_string();
         let path = below(&place.path, &name);
-        Entry {
+        KeyValue {
             key: name,
             place: Place {
                 path: path.clone(),
@@ -272,9 +293,9 @@ fn json_node(path: String, value: &Value) -> Node {
     Node { place, value }
 }
 
-fn json_entry(path: &str, key: &str, value: &Value) -> Entry {
+fn json_entry(path: &str, key: &str, value: &Value) -> KeyValue {
     let path = below(path, key);
-    Entry {
+    KeyValue {
         key: key.to_owned(),
         place: Place {
             path: path.clone(),

@@ -1,13 +1,87 @@
 //! What the requests of a plan read: their slots, and what of a number they depend on.
 
+use std::num::NonZeroUsize;
+
 use super::name::Name;
-use super::plan::{Argument, BodyNode, BodyPlan, NumberUse, RequestPlan};
-use super::slot::{Slot, Template};
+use super::plan::{
+    Argument, BodyNode, BodyPlan, DetailsList, NumberUse, Plan, RequestPlan, SearchRequest,
+};
+use super::slot::{Template, TemplateSlot};
+use crate::connector::path::Path;
+use crate::connector::request::{ReadByPost, ReadMethod};
+
+/// How many contacts one request for details serves at most.
+const CONTACTS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(25).unwrap();
+
+impl Plan {
+    /// Its requests, without those before others.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &RequestPlan> {
+        let searches = self.searches.iter().map(|search| &search.request);
+        let details = self.details_lists().map(|list| &list.request);
+        let whoami = self.whoami.iter().map(|whoami| &whoami.request);
+        searches.chain(details).chain(whoami)
+    }
+
+    fn details_lists(&self) -> impl Iterator<Item = &DetailsList> {
+        self.details.iter().filter_map(|part| part.source.list())
+    }
+
+    /// The paths whose values in a record details need later.
+    pub(super) fn kept_paths(&self) -> Vec<Path> {
+        let mut paths: Vec<Path> = Vec::new();
+        for slot in self.details_lists().flat_map(|list| list.request.slots()) {
+            if let Name::Record(path) | Name::Records(path) = &slot.name
+                && !paths.contains(path)
+            {
+                paths.push(path.clone());
+            }
+        }
+        paths
+    }
+
+    /// How many numbers one call may ask for: what the smallest batch of the searches allows.
+    pub(super) fn numbers_at_once(&self) -> NonZeroUsize {
+        let values = |search: &SearchRequest| search.batch.map_or(1, |batch| batch.values);
+        let least = self.searches.iter().map(values).min();
+        least
+            .and_then(NonZeroUsize::new)
+            .unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Contacts are enriched together if a request serves several.
+    pub(super) fn contacts_at_once(&self) -> NonZeroUsize {
+        if self.details_lists().any(DetailsList::serves_several) {
+            CONTACTS_AT_ONCE
+        } else {
+            NonZeroUsize::MIN
+        }
+    }
+
+    /// Whether the number of contacts does not change the number of calls.
+    pub(super) fn shares_details(&self) -> bool {
+        let mut parts = self.details.iter();
+        parts.all(|part| part.source.serves_several())
+    }
+
+    /// The paths of its POSTs.
+    pub(super) fn reads_by_post(&self) -> Vec<ReadByPost> {
+        let requests = self.requests().flat_map(RequestPlan::with_before);
+        let posts = requests.filter(|request| request.method == ReadMethod::ReadByPost);
+        let posts = posts.map(|request| ReadByPost(request.path_form()));
+        posts.collect()
+    }
+}
 
 impl RequestPlan {
+    /// The requests before it, and itself.
+    fn with_before(&self) -> impl Iterator<Item = &Self> {
+        let before = self.before.iter().map(|before| &before.request);
+        before.chain([self])
+    }
+
     /// Every slot of the request and of those before it.
-    pub(super) fn slots(&self) -> Vec<&Slot> {
-        let mut slots: Vec<&Slot> = Vec::new();
+    pub(super) fn slots(&self) -> Vec<&TemplateSlot> {
+        let mut slots: Vec<&TemplateSlot> = Vec::new();
         let mut add = |template| slots.extend(Template::slots(template));
         self.path.iter().for_each(&mut add);
         self.headers.iter().for_each(|(_, template)| add(template));
@@ -29,9 +103,9 @@ impl RequestPlan {
     }
 
     /// The slots without which the request is not sent: all but those of a `for`'s values.
-    pub(super) fn sent_slots(&self) -> Vec<&Slot> {
+    pub(super) fn sent_slots(&self) -> Vec<&TemplateSlot> {
         let each = self.each.iter().flat_map(|each| &each.values);
-        let of_each: Vec<&Slot> = each.flat_map(Template::slots).collect();
+        let of_each: Vec<&TemplateSlot> = each.flat_map(Template::slots).collect();
         let mut slots = self.slots();
         slots.retain(|slot| !of_each.iter().any(|each| std::ptr::eq(*each, *slot)));
         slots
@@ -46,7 +120,7 @@ impl RequestPlan {
 
     /// What the request depends on.
     pub(super) fn depends(&self) -> NumberUse {
-        let of_slot = |slot: &Slot| match slot.name {
+        let of_slot = |slot: &TemplateSlot| match slot.name {
             Name::Text => NumberUse::Text,
             Name::Number(_) => NumberUse::Number,
             Name::Numbers(_) | Name::Texts => NumberUse::Lists,
@@ -57,7 +131,7 @@ impl RequestPlan {
     }
 }
 
-fn body_slots<'p>(node: &'p BodyNode, slots: &mut Vec<&'p Slot>) {
+fn body_slots<'p>(node: &'p BodyNode, slots: &mut Vec<&'p TemplateSlot>) {
     match node {
         BodyNode::Literal(_) => {}
         BodyNode::Text(template) => slots.extend(template.slots()),

@@ -8,8 +8,8 @@ use http::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 
-use super::fill::Scope;
-use crate::connector::request::{Method, Request, RequestBody};
+use super::fill::SlotScope;
+use crate::connector::request::{ReadMethod, Request, RequestBody};
 
 pub(super) mod parameters;
 pub(super) mod template;
@@ -21,14 +21,14 @@ use template::{ProxyNode, ProxyTemplate, script_text};
 /// A request with templates.
 #[derive(Debug, Clone)]
 pub(super) struct ProxyRequest {
-    pub(super) method: Method,
+    pub(super) method: ReadMethod,
     pub(super) url: ProxyUrl,
     pub(super) query: ProxyNode,
     pub(super) headers: Vec<(HeaderName, ProxyNode)>,
     pub(super) body: ProxyNode,
     /// Whether the body is sent as a form.
     pub(super) is_form: bool,
-    pub(super) reads: Reads,
+    pub(super) reads: ProxyReads,
 }
 
 /// The part of a URL after the base.
@@ -44,7 +44,7 @@ pub(super) struct ProxyUrl {
 
 /// What templates read besides the number.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reads {
+pub(super) struct ProxyReads {
     /// The fields of `platformAdditionalInfo`.
     pub(super) info: Vec<String>,
     /// Whether they read the host that the user names.
@@ -72,8 +72,8 @@ impl CredentialVariable {
     }
 }
 
-impl Reads {
-    fn variables(&self, scope: &Scope<'_>) -> Value {
+impl ProxyReads {
+    fn variables(&self, scope: &SlotScope<'_>) -> Value {
         let parts = self.credential.iter().zip(scope.credential);
         let parts =
             parts.map(|(part, value)| (part.name().to_owned(), value.expose_secret().into()));
@@ -87,7 +87,7 @@ impl Reads {
 
 impl ProxyRequest {
     /// The request for these values.
-    pub(super) fn render(&self, scope: &Scope<'_>) -> Request {
+    pub(super) fn render(&self, scope: &SlotScope<'_>) -> Request {
         let variables = self.reads.variables(scope);
         let query = self.query.value(&variables).unwrap_or_default();
         let body = self.body.value(&variables).unwrap_or_else(|| json!({}));

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::fill::Scope;
+use super::super::fill::SlotScope;
 use crate::connector::path::Path;
 use crate::domain::json::from_value;
 use crate::domain::phone::PlanFacts;
@@ -97,7 +97,11 @@ impl Variable {
 
 /// The tree of variables for one request. It has only what callers and settings gave it: the info
 /// fields are those that the file names.
-pub(super) fn tree(scope: &Scope<'_>, info: &[String], credentials: Map<String, Value>) -> Value {
+pub(super) fn tree(
+    scope: &SlotScope<'_>,
+    info: &[String],
+    credentials: Map<String, Value>,
+) -> Value {
     let number = scope.at.map(|at| &at.number);
     let asked = scope.at.map(|at| at.text.as_str()).or(scope.extension);
     let field = |name: &String| {

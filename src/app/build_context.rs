@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 
 /// See the header.
-pub(super) struct Site<'a> {
+pub(super) struct BuildContext<'a> {
     pub(super) config: &'a Config,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) metrics: &'a Arc<Metrics>,
