@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::fill::SlotScope;
+use super::fill::{SlotScope, one_or_more};
 use super::plan::{RecordPlan, SearchRequest, TextField, ValueField, ValueTemplate};
 use crate::connector::path::Path;
 use crate::connector::record::Record;
@@ -26,10 +26,8 @@ impl SearchRequest {
             ..*scope
         };
         let mut contact = self.record.contact(&scope);
-        contact.kept = kept
-            .iter()
-            .map(|path| kept_value(&scope, item, path))
-            .collect();
+        let kept = kept.iter().map(|path| kept_value(&scope, item, path));
+        contact.kept = kept.collect();
         let phones = self.phones.iter().flatten();
         let phones = phones.flat_map(|path| phones_at(&scope, item, path));
         Record {
@@ -42,33 +40,28 @@ impl SearchRequest {
 /// The phone fields at a path: texts, numbers, and lists of them.
 fn phones_at(scope: &SlotScope<'_>, item: &Value, path: &Path) -> Vec<String> {
     let values = path.all(item, scope).into_iter();
-    let texts = values.flat_map(|value| match value {
-        Value::Array(items) => items.iter().map(|item| text(Some(item))).collect(),
-        value => vec![text(Some(value))],
-    });
+    let texts = values.flat_map(one_or_more).map(|value| text(Some(value)));
     texts.filter(|text| !text.trim().is_empty()).collect()
 }
 
 /// A raw value that details need. A value that is too long is left out, because a part of it would
 /// be another one.
 fn kept_value(scope: &SlotScope<'_>, item: &Value, path: &Path) -> Value {
-    let fits = |value: &&Value| match value {
+    let values = path.all(item, scope).into_iter();
+    let kept = values.flat_map(one_or_more).filter(|value| is_kept(value));
+    let mut kept: Vec<Value> = kept.take(KEPT_VALUES).cloned().collect();
+    match kept.len() {
+        0 => Value::Null,
+        1 => kept.remove(0),
+        _ => Value::Array(kept),
+    }
+}
+
+fn is_kept(value: &Value) -> bool {
+    match value {
         Value::String(text) => text.len() <= KEPT_BYTES && !text.is_empty(),
         Value::Number(_) | Value::Bool(_) => true,
         _ => false,
-    };
-    let values = path.all(item, scope).into_iter();
-    let flat = values.flat_map(|value| match value {
-        Value::Array(items) => items.iter().collect(),
-        value => vec![value],
-    });
-    let mut values: Vec<Value> = flat.filter(fits).take(KEPT_VALUES).cloned().collect();
-    if values.len() == 1 {
-        values.pop().unwrap_or_default()
-    } else if values.is_empty() {
-        Value::Null
-    } else {
-        Value::Array(values)
     }
 }
 
@@ -101,13 +94,17 @@ fn object_at(path: &Path, scope: &SlotScope<'_>) -> Map<String, Value> {
     for list in members.values_mut().filter_map(Value::as_array_mut) {
         list.retain(Value::is_object);
     }
-    members.retain(|_, value| match value {
+    members.retain(|_, value| is_shown(value));
+    members
+}
+
+fn is_shown(value: &Value) -> bool {
+    match value {
         Value::Null | Value::Object(_) => false,
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
         Value::Bool(_) | Value::Number(_) => true,
-    });
-    members
+    }
 }
 
 /// An object of values. Empty ones are left out.
@@ -138,19 +135,18 @@ impl ValueField {
 
 impl ValueTemplate {
     fn value(&self, scope: &SlotScope<'_>) -> Value {
-        match self {
-            Self::Literal(value) => value.clone(),
-            Self::Text(template) => match template.whole() {
-                Some(slot) => match scope.value(slot) {
-                    // One of several: a choice has scalars only.
-                    Value::Array(items) => items.into_iter().next().unwrap_or_default(),
-                    value => value,
-                },
-                None => match scope.record_text(template) {
-                    text if text.is_empty() => Value::Null,
-                    text => text.into(),
-                },
-            },
+        let template = match self {
+            Self::Literal(value) => return value.clone(),
+            Self::Text(template) => template,
+        };
+        let Some(slot) = template.whole() else {
+            let text = scope.record_text(template);
+            return Some(text).filter(|text| !text.is_empty()).into();
+        };
+        match scope.value(slot) {
+            // One of several: a choice has scalars only.
+            Value::Array(items) => items.into_iter().next().unwrap_or_default(),
+            value => value,
         }
     }
 }

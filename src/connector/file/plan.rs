@@ -88,6 +88,15 @@ pub(super) enum Argument {
     Many(Vec<Template>),
 }
 
+impl Argument {
+    pub(super) fn templates(&self) -> &[Template] {
+        match self {
+            Self::One(template) => std::slice::from_ref(template),
+            Self::Many(templates) => templates,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) enum BodyPlan {
     Json(BodyNode),

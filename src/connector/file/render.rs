@@ -5,9 +5,9 @@
 //! is empty there is no request.
 
 use http::header::HeaderValue;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::fill::{SlotScope, scalar};
+use super::fill::{SlotScope, one_or_more, scalar};
 use super::literal::Language;
 use super::plan::{Argument, BatchLimits, BodyNode, BodyPlan, RequestPlan};
 use super::slot::{Template, TemplateSlot};
@@ -19,29 +19,33 @@ impl RequestPlan {
         if let Some(proxy) = &self.proxy {
             return Some(proxy.render(scope));
         }
-        let text = |template: &Template| scope.request_text(template, self.language);
         // The path is encoded within its segment, whatever the value has in it.
-        let path: Option<Vec<String>> = self
-            .segments()
-            .iter()
-            .map(|segment| segment_text(scope, segment))
-            .collect();
+        let segments = self.segments().iter();
+        let path = segments.map(|segment| scope.segment_text(segment));
+        let path: Vec<String> = path.collect::<Option<_>>()?;
         let query = pairs(scope, &self.query, self.language)?;
         let body = match &self.body {
             None => None,
-            Some(BodyPlan::Json(node)) => {
-                Some(RequestBody::Json(json(scope, node, self.language)?))
-            }
-            Some(BodyPlan::Form(fields)) => {
-                Some(RequestBody::Form(pairs(scope, fields, self.language)?))
-            }
+            Some(body) => Some(self.body_of(body, scope)?),
         };
-        let mut request = Request::of(self.method, path?, query, body);
+        let mut request = Request::of(self.method, path, query, body);
         if self.ends_with_slash() {
             request = request.with_final_slash();
         }
+        self.with_headers(request, scope)
+    }
+
+    fn body_of(&self, body: &BodyPlan, scope: &SlotScope<'_>) -> Option<RequestBody> {
+        Some(match body {
+            BodyPlan::Json(node) => RequestBody::Json(json(scope, node, self.language)?),
+            BodyPlan::Form(fields) => RequestBody::Form(pairs(scope, fields, self.language)?),
+        })
+    }
+
+    fn with_headers(&self, mut request: Request, scope: &SlotScope<'_>) -> Option<Request> {
         for (name, value) in &self.headers {
-            let value = HeaderValue::from_str(&text(value)?).ok()?;
+            let text = scope.request_text(value, self.language)?;
+            let value = HeaderValue::from_str(&text).ok()?;
             request = request.with_header(name.clone(), value);
         }
         Some(request)
@@ -51,39 +55,21 @@ impl RequestPlan {
 impl RequestPlan {
     /// The values of the longest list in the request.
     pub(super) fn most_values(&self, scope: &SlotScope<'_>) -> usize {
-        let slots = self.slots().into_iter().filter(|slot| slot.name.is_list());
-        let counts = slots.map(|slot| {
-            match scope.value(&TemplateSlot {
-                each: false,
-                ..slot.clone()
-            }) {
-                Value::Array(items) => items.len(),
-                _ => 1,
-            }
-        });
+        let slots = self.slots().into_iter();
+        let lists = slots.filter(|slot| slot.name.is_list());
+        let counts = lists.map(|slot| count_of(&scope.value(slot)));
         counts.max().unwrap_or(0)
     }
 }
 
-/// A segment of the path. It is one segment, whatever the values are.
-fn segment_text(scope: &SlotScope<'_>, template: &Template) -> Option<String> {
-    use super::slot::TemplatePiece;
-    let mut joined = String::new();
-    for piece in &template.0 {
-        match piece {
-            TemplatePiece::Text(text) => joined.push_str(text),
-            TemplatePiece::Slot(slot) => {
-                let text = scalar(&scope.value(slot));
-                if text.is_empty() || text.contains(char::is_control) {
-                    return None;
-                }
-                joined.push_str(&text);
-            }
-        }
+fn count_of(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.len(),
+        _ => 1,
     }
-    Some(joined)
 }
 
+/// Names and values of the arguments, repeated ones each on their own.
 fn pairs(
     scope: &SlotScope<'_>,
     arguments: &[(String, Argument)],
@@ -91,61 +77,62 @@ fn pairs(
 ) -> Option<Vec<(String, String)>> {
     let mut pairs = Vec::with_capacity(arguments.len());
     for (name, argument) in arguments {
-        let templates = match argument {
-            Argument::One(template) => std::slice::from_ref(template),
-            Argument::Many(templates) => templates,
-        };
-        for template in templates {
-            match template.whole().map(|slot| scope.value(slot)) {
-                // A list in a whole slot is a repeated parameter.
-                Some(Value::Array(items)) if !has_pattern(template) => {
-                    pairs.extend(items.iter().map(|item| (name.clone(), scalar(item))));
-                }
-                _ => pairs.push((name.clone(), scope.request_text(template, language)?)),
-            }
+        for template in argument.templates() {
+            let values = argument_texts(scope, template, language)?;
+            pairs.extend(values.into_iter().map(|value| (name.clone(), value)));
         }
     }
     Some(pairs)
 }
 
-fn has_pattern(template: &Template) -> bool {
-    template.whole().is_some_and(|slot| slot.pattern.is_some())
+/// The texts of an argument. A list in a whole slot is a repeated parameter.
+fn argument_texts(
+    scope: &SlotScope<'_>,
+    template: &Template,
+    language: Option<Language>,
+) -> Option<Vec<String>> {
+    let plain = template.whole().filter(|slot| slot.pattern.is_none());
+    if let Some(Value::Array(items)) = plain.map(|slot| scope.value(slot)) {
+        return Some(items.iter().map(scalar).collect());
+    }
+    let text = scope.request_text(template, language)?;
+    Some(vec![text])
 }
 
 fn json(scope: &SlotScope<'_>, node: &BodyNode, language: Option<Language>) -> Option<Value> {
-    Some(match node {
-        BodyNode::Literal(value) => value.clone(),
-        BodyNode::Text(template) => match template.whole() {
-            Some(slot) if slot.pattern.is_none() => {
-                Some(scope.value(slot)).filter(|value| !value.is_null())?
-            }
-            _ => scope.request_text(template, language)?.into(),
-        },
-        BodyNode::List(items) => {
-            let items: Option<Vec<Value>> = items
-                .iter()
-                .map(|item| json(scope, item, language))
-                .collect();
-            items?.into()
-        }
-        BodyNode::Each(item) => each(scope, item, language)?,
+    let below = |node: &BodyNode| json(scope, node, language);
+    match node {
+        BodyNode::Literal(value) => Some(value.clone()),
+        BodyNode::Text(template) => json_text(scope, template, language),
+        BodyNode::List(items) => items.iter().map(below).collect(),
+        BodyNode::Each(item) => each(scope, item, language),
         BodyNode::Object(members) => {
-            let member = |(name, node): &(String, BodyNode)| {
-                Some((name.clone(), json(scope, node, language)?))
-            };
-            Value::Object(members.iter().map(member).collect::<Option<Map<_, _>>>()?)
+            let member = |(name, node): &(String, BodyNode)| Some((name.clone(), below(node)?));
+            members.iter().map(member).collect()
         }
-    })
+    }
+}
+
+/// A value that is one slot keeps its type.
+fn json_text(
+    scope: &SlotScope<'_>,
+    template: &Template,
+    language: Option<Language>,
+) -> Option<Value> {
+    match template.whole() {
+        Some(slot) if slot.pattern.is_none() => {
+            Some(scope.value(slot)).filter(|value| !value.is_null())
+        }
+        _ => scope.request_text(template, language).map(Value::from),
+    }
 }
 
 /// The element for each value of its `each` slot.
 fn each(scope: &SlotScope<'_>, item: &BodyNode, language: Option<Language>) -> Option<Value> {
-    let slot = each_slot(item)?;
-    let values = match scope.value(slot) {
-        Value::Null => return None,
-        Value::Array(values) => values,
-        value => vec![value],
-    };
+    let value = scope.value(each_slot(item)?);
+    if value.is_null() {
+        return None;
+    }
     let element = |value: &Value| {
         let scope = SlotScope {
             element: Some(value),
@@ -153,11 +140,7 @@ fn each(scope: &SlotScope<'_>, item: &BodyNode, language: Option<Language>) -> O
         };
         json(&scope, item, language)
     };
-    values
-        .iter()
-        .map(element)
-        .collect::<Option<Vec<_>>>()
-        .map(Value::Array)
+    one_or_more(&value).iter().map(element).collect()
 }
 
 /// The first `each` slot of a body, without those of lists that already repeat their element.

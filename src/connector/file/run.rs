@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use super::fill::{SlotScope, scalar};
+use super::fill::{SlotScope, one_or_more, scalar};
 use super::plan::{BeforeRequest, EachValue, RequestPlan};
+use super::slot::Template;
 use crate::connector::CrmSession;
 use crate::connector::Event;
 use crate::connector::calls::Calls;
@@ -34,24 +35,26 @@ impl EachValue {
     /// The values of the `for`, each once, and one more than requests are made for.
     pub(super) fn texts(&self, scope: &SlotScope<'_>) -> Vec<String> {
         let mut texts: Vec<String> = Vec::new();
-        for template in &self.values {
-            let value = match (template.whole(), template.literal()) {
-                (Some(slot), _) => scope.value(slot),
-                (None, Some(text)) => text.into(),
-                (None, None) => scope.request_text(template, None).into(),
-            };
-            let items = match value {
-                Value::Array(items) => items,
-                value => vec![value],
-            };
-            for text in items.iter().map(scalar).filter(|text| !text.is_empty()) {
-                if !texts.contains(&text) && texts.len() <= MOST_EACH {
-                    texts.push(text);
-                }
+        for text in self
+            .values
+            .iter()
+            .flat_map(|value| each_texts(value, scope))
+        {
+            if !text.is_empty() && !texts.contains(&text) && texts.len() <= MOST_EACH {
+                texts.push(text);
             }
         }
         texts
     }
+}
+
+fn each_texts(template: &Template, scope: &SlotScope<'_>) -> Vec<String> {
+    let value = match (template.whole(), template.literal()) {
+        (Some(slot), _) => scope.value(slot),
+        (None, Some(text)) => text.into(),
+        (None, None) => scope.request_text(template, None).into(),
+    };
+    one_or_more(&value).iter().map(scalar).collect()
 }
 
 impl RequestPlan {
@@ -87,6 +90,29 @@ impl RequestPlan {
         calls: Calls<'_>,
         scope: &SlotScope<'_>,
     ) -> Result<List<Value>, LookupError> {
+        let taken = match self.taken_before(calls, scope).await? {
+            Taken::Values(taken) => taken,
+            Taken::Nothing => return Ok(List::default()),
+            Taken::Partial => return Ok(List::partial()),
+            Taken::Unasked => return Ok(List::unasked()),
+        };
+        let scope = SlotScope {
+            before: &taken,
+            ..*scope
+        };
+        let Some(request) = self.render(&scope) else {
+            calls.show(|| self.not_asked(&scope));
+            return Ok(List::unasked());
+        };
+        calls.list(request, &self.list, self.pager.as_ref()).await
+    }
+
+    /// What the requests before bring together.
+    async fn taken_before(
+        &self,
+        calls: Calls<'_>,
+        scope: &SlotScope<'_>,
+    ) -> Result<Taken, LookupError> {
         let mut taken = Vec::new();
         for before in &self.before {
             let so_far = SlotScope {
@@ -95,25 +121,10 @@ impl RequestPlan {
             };
             match before.run(calls, &so_far).await? {
                 Taken::Values(more) => taken.extend(more),
-                Taken::Nothing => return Ok(List::default()),
-                Taken::Partial => {
-                    return Ok(List {
-                        complete: false,
-                        ..List::default()
-                    });
-                }
-                Taken::Unasked => return Ok(unasked()),
+                nothing => return Ok(nothing),
             }
         }
-        let scope = SlotScope {
-            before: &taken,
-            ..*scope
-        };
-        let Some(request) = self.render(&scope) else {
-            calls.show(|| self.not_asked(&scope));
-            return Ok(unasked());
-        };
-        calls.list(request, &self.list, self.pager.as_ref()).await
+        Ok(Taken::Values(taken))
     }
 }
 
@@ -128,14 +139,6 @@ impl RequestPlan {
             request: self.title(),
             empty,
         }
-    }
-}
-
-/// A list that nobody was asked for.
-fn unasked() -> List<Value> {
-    List {
-        unasked: true,
-        ..List::default()
     }
 }
 
@@ -163,9 +166,13 @@ impl BeforeRequest {
             CrmReply::Nobody => return Ok(Taken::Nothing),
             CrmReply::Partial => return Ok(Taken::Partial),
         };
+        self.taken_from(&body)
+    }
+
+    fn taken_from(&self, body: &Value) -> Result<Taken, LookupError> {
         let mut taken = Vec::with_capacity(self.take.len());
         for (name, path) in &self.take {
-            let value = taken_value(&body, path)?;
+            let value = taken_value(body, path)?;
             if value.is_null() {
                 return Ok(Taken::Nothing);
             }
@@ -180,19 +187,19 @@ impl BeforeRequest {
 /// # Errors
 /// [`SHAPE`] if the list is not there: then it is unknown whether there are any.
 fn taken_value(body: &Value, path: &Path) -> Result<Value, LookupError> {
-    let (list, below) = path.split_at_each();
-    if below.is_some() && !matches!(list.strict(body), Ok(Some(Value::Array(_)))) {
-        return Err(SHAPE);
-    }
-    // Without a list the value's place must be there.
-    if below.is_none() && list.parent().strict(body).ok().flatten().is_none() {
+    if !is_place_there(body, path) {
         return Err(SHAPE);
     }
     let values = path.all(body, &NoNames);
     let values: Vec<Value> = values.into_iter().cloned().collect();
-    Ok(if values.is_empty() {
-        Value::Null
-    } else {
-        values.into()
-    })
+    Ok(Some(values).filter(|values| !values.is_empty()).into())
+}
+
+/// Whether the list of a path is there; without a list, whether the value's place is.
+fn is_place_there(body: &Value, path: &Path) -> bool {
+    let (list, below) = path.split_at_each();
+    if below.is_some() {
+        return matches!(list.strict(body), Ok(Some(Value::Array(_))));
+    }
+    matches!(list.parent().strict(body), Ok(Some(_)))
 }

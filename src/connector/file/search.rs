@@ -7,9 +7,10 @@ use super::FileConnector;
 use super::fill::SlotScope;
 use super::plan::{NumberUse, SearchRequest};
 use super::run::{MOST_EACH, scope_of};
+use crate::connector::calls::Calls;
 use crate::connector::path::Path;
 use crate::connector::record::{List, Record};
-use crate::connector::success::ListShape;
+use crate::connector::success::{ListShape, SHAPE};
 use crate::connector::{CrmSession, NumberSearch, refusals};
 use crate::domain::error::BadReply;
 use crate::domain::{Extension, LookupError};
@@ -29,20 +30,14 @@ impl FileConnector {
             ..scope_of(crm)
         };
         let is_party = |phones: &[String]| search.is_in(phones);
-        let due = self
-            .plan
-            .searches
-            .iter()
-            .filter(|plan| is_due(plan, &search));
+        let searches = self.plan.searches.iter();
+        let due = searches.filter(|plan| is_due(plan, &search));
         let (now, if_empty): (Vec<_>, Vec<_>) = due.partition(|plan| !plan.only_if_empty);
-        let searches = now
-            .into_iter()
-            .map(|plan| self.run(crm, plan, &scope, &is_party));
-        let mut found = joined(try_join_all(searches).await?);
-        // A record with other numbers only will be dropped, so it counts as none.
-        let may_be_party = |record: &Record| record.phones.is_empty() || is_party(&record.phones);
+        let now = now.into_iter();
+        let now = now.map(|plan| self.run(crm, plan, &scope, &is_party));
+        let mut found = joined(try_join_all(now).await?);
         for plan in if_empty {
-            if found.items.iter().any(may_be_party) {
+            if may_have_party(&found, &is_party) {
                 break;
             }
             let more = self.run(crm, plan, &scope, &is_party).await?;
@@ -107,13 +102,7 @@ impl FileConnector {
         scope: &SlotScope<'_>,
         is_left_out: fn(&LookupError) -> bool,
     ) -> Result<List<Record>, LookupError> {
-        // A refusal may be about one value of a `for`.
-        let value = scope.each.map(|(_, value)| value);
-        let calls = match &plan.optional {
-            Some(name) => crm.optional_search(name, value),
-            None => crm.search(),
-        };
-        let list = match plan.request.list(calls, scope).await {
+        let list = match plan.request.list(plan.calls(crm, scope), scope).await {
             Ok(list) => list,
             Err(error) if plan.optional.is_some() && is_left_out(&error) => {
                 return Ok(List::default());
@@ -121,17 +110,20 @@ impl FileConnector {
             Err(error) => return Err(error),
         };
         if !plan.has_columns(&list.items) {
-            return Err(LookupError::CrmBadReply(BadReply::Shape));
+            return Err(SHAPE);
         }
         let mut records = list
             .read(|item| plan.record(scope, item, &self.plan.kept))
             .await;
-        // Whoever is found by a phone field has one. The CRM may ignore a filter.
-        if plan.is_exact && plan.phones.is_some() {
-            records.items.retain(|record| !record.phones.is_empty());
-        }
+        plan.drop_without_phones(&mut records);
         Ok(records)
     }
+}
+
+/// Whether a record may be the party: one with other numbers only will be dropped.
+fn may_have_party(found: &List<Record>, is_party: &impl Fn(&[String]) -> bool) -> bool {
+    let mut phones = found.items.iter().map(|record| &record.phones);
+    phones.any(|phones| phones.is_empty() || is_party(phones))
 }
 
 /// A refusal for good. An unknown field is 400 in many CRMs.
@@ -149,6 +141,22 @@ fn is_due(plan: &SearchRequest, search: &NumberSearch<'_>) -> bool {
 }
 
 impl SearchRequest {
+    /// Its calls. A refusal may be about one value of a `for`.
+    fn calls<'a>(&'a self, crm: &'a CrmSession, scope: &SlotScope<'a>) -> Calls<'a> {
+        let value = scope.each.map(|(_, value)| value);
+        match &self.optional {
+            Some(name) => crm.optional_search(name, value),
+            None => crm.search(),
+        }
+    }
+
+    /// Whoever is found by a phone field has one. The CRM may ignore a filter.
+    fn drop_without_phones(&self, records: &mut List<Record>) {
+        if self.is_exact && self.phones.is_some() {
+            records.items.retain(|record| !record.phones.is_empty());
+        }
+    }
+
     /// A record whose phone field is another number is kept as not verified, if the file does not
     /// say that it shows all its numbers.
     fn keep_others(&self, records: &mut List<Record>, is_party: &impl Fn(&[String]) -> bool) {

@@ -56,28 +56,32 @@ pub(super) struct Pattern {
 impl Template {
     /// Parses a template for a site.
     pub(super) fn parse(source: &str, site: Site<'_>) -> Result<Self, SlotError> {
-        let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), source);
-        while let Some(open) = rest.find("{{") {
-            // Of more than two braces the innermost two belong to the slot.
-            let braces = rest[open..].chars().take_while(|&c| c == '{').count();
-            let start = open + braces - 2;
-            literal.push_str(&rest[..start]);
-            let inner = &rest[start + 2..];
+        let (mut pieces, mut rest) = (Vec::new(), source);
+        while let Some(open) = slot_start(rest) {
+            let (literal, inner) = (&rest[..open], &rest[open + 2..]);
             let close = slot_end(inner).ok_or(SlotError::Unclosed)?;
-            if !literal.is_empty() {
-                pieces.push(TemplatePiece::Text(std::mem::take(&mut literal)));
-            }
-            pieces.push(TemplatePiece::Slot(TemplateSlot::parse(
-                &inner[..close],
-                site,
-            )?));
+            push_text(&mut pieces, literal);
+            let slot = TemplateSlot::parse(&inner[..close], site)?;
+            pieces.push(TemplatePiece::Slot(slot));
             rest = &inner[close + 2..];
         }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            pieces.push(TemplatePiece::Text(literal));
-        }
+        push_text(&mut pieces, rest);
         Ok(Self(pieces))
+    }
+
+    /// Its texts, with what `write` makes of its slots. `None` if it makes nothing of one.
+    pub(super) fn joined(
+        &self,
+        mut write: impl FnMut(&TemplateSlot) -> Option<String>,
+    ) -> Option<String> {
+        let mut joined = String::new();
+        for piece in &self.0 {
+            match piece {
+                TemplatePiece::Text(text) => joined.push_str(text),
+                TemplatePiece::Slot(slot) => joined.push_str(&write(slot)?),
+            }
+        }
+        Some(joined)
     }
 
     /// The slot, if the template is nothing else.
@@ -104,29 +108,25 @@ impl Template {
         })
     }
 
-    /// The segments of a path: split at the slashes of the literal text.
+    /// The segments of a path: split at the slashes of the literal text. What is before the first
+    /// slash is empty.
     pub(super) fn segments(self) -> Vec<Self> {
-        let mut segments: Vec<Vec<TemplatePiece>> = Vec::new();
+        let (mut segments, mut current) = (Vec::new(), Vec::new());
         for piece in self.0 {
             match piece {
                 TemplatePiece::Text(text) => {
                     for (n, part) in text.split('/').enumerate() {
-                        if n > 0 || segments.is_empty() {
-                            segments.push(Vec::new());
+                        if n > 0 {
+                            segments.push(Self(std::mem::take(&mut current)));
                         }
-                        if let Some(last) = segments.last_mut().filter(|_| !part.is_empty()) {
-                            last.push(TemplatePiece::Text(part.to_owned()));
-                        }
+                        push_text(&mut current, part);
                     }
                 }
-                slot @ TemplatePiece::Slot(_) => match segments.last_mut() {
-                    Some(last) => last.push(slot),
-                    None => segments.push(vec![slot]),
-                },
+                slot @ TemplatePiece::Slot(_) => current.push(slot),
             }
         }
-        // What is before the first slash is empty.
-        segments.into_iter().skip(1).map(Self).collect()
+        segments.push(Self(current));
+        segments.split_off(1)
     }
 
     /// Whether a slot stands inside quotation marks of the literal text, other than `outer` ones.
@@ -136,22 +136,35 @@ impl Template {
             match piece {
                 TemplatePiece::Slot(_) if open.is_some() => return true,
                 TemplatePiece::Slot(_) => {}
-                TemplatePiece::Text(text) => {
-                    for c in text
-                        .chars()
-                        .filter(|c| matches!(c, '\'' | '"') && Some(*c) != outer)
-                    {
-                        open = match open {
-                            None => Some(c),
-                            Some(quote) if quote == c => None,
-                            other => other,
-                        };
-                    }
-                }
+                TemplatePiece::Text(text) => open = open_quote(text, open, outer),
             }
         }
         false
     }
+}
+
+/// The quotation mark that is open after a text, if one is. `open` was open before it.
+fn open_quote(text: &str, open: Option<char>, outer: Option<char>) -> Option<char> {
+    let is_mark = |c: &char| matches!(c, '\'' | '"') && Some(*c) != outer;
+    let marks = text.chars().filter(is_mark);
+    marks.fold(open, |open, mark| match open {
+        None => Some(mark),
+        Some(quote) if quote == mark => None,
+        other => other,
+    })
+}
+
+fn push_text(pieces: &mut Vec<TemplatePiece>, text: &str) {
+    if !text.is_empty() {
+        pieces.push(TemplatePiece::Text(text.to_owned()));
+    }
+}
+
+/// The start of a slot. Of more than two braces the innermost two belong to it.
+fn slot_start(source: &str) -> Option<usize> {
+    let open = source.find("{{")?;
+    let braces = source[open..].chars().take_while(|&c| c == '{');
+    Some(open + braces.count() - 2)
 }
 
 /// The end of a slot: the first `}}` outside quotation marks. A path may contain `{{for.x}}`.
@@ -204,30 +217,45 @@ impl TemplateSlot {
     fn add_filter(&mut self, source: &str) -> Result<(), SlotError> {
         let (word, arguments) = source.split_once(' ').unwrap_or((source, ""));
         let arguments = quoted_arguments(arguments);
-        let filter = match (word, arguments.as_deref()) {
-            ("join", Some([with])) => Filter::Join(with.clone()),
-            ("split", Some([at])) if !at.is_empty() => Filter::Split(at.clone()),
-            ("between", Some([from, to])) => Filter::Between(from.clone(), to.clone()),
-            ("last", Some([count])) => {
-                Filter::Last(count.parse().map_err(|_| SlotError::Arguments("last"))?)
-            }
-            ("json", Some([])) => Filter::Json,
-            ("unix", Some([])) => Filter::Unix,
-            ("unix_ms", Some([])) => Filter::UnixMs,
-            ("starts" | "ends" | "contains" | "spread", Some([])) => {
-                let pattern = self.pattern.get_or_insert_default();
-                pattern.before |= matches!(word, "ends" | "contains");
-                pattern.after |= matches!(word, "starts" | "contains");
-                pattern.between |= word == "spread";
-                return Ok(());
-            }
-            (word, _) => return Err(filter_error(word)),
-        };
-        self.filters.push(filter);
+        let arguments = arguments.as_deref();
+        if arguments == Some(&[]) && self.add_wildcards(word) {
+            return Ok(());
+        }
+        self.filters.push(Filter::of(word, arguments)?);
         if self.filters.len() > MOST_FILTERS {
             return Err(SlotError::TooMany);
         }
         Ok(())
+    }
+
+    /// Adds the wildcards that the word means. `false` if it means none.
+    fn add_wildcards(&mut self, word: &str) -> bool {
+        if !matches!(word, "starts" | "ends" | "contains" | "spread") {
+            return false;
+        }
+        let pattern = self.pattern.get_or_insert_default();
+        pattern.before |= matches!(word, "ends" | "contains");
+        pattern.after |= matches!(word, "starts" | "contains");
+        pattern.between |= word == "spread";
+        true
+    }
+}
+
+impl Filter {
+    fn of(word: &str, arguments: Option<&[String]>) -> Result<Self, SlotError> {
+        Ok(match (word, arguments) {
+            ("join", Some([with])) => Self::Join(with.clone()),
+            ("split", Some([at])) if !at.is_empty() => Self::Split(at.clone()),
+            ("between", Some([from, to])) => Self::Between(from.clone(), to.clone()),
+            ("last", Some([count])) => {
+                let count = count.parse().map_err(|_| SlotError::Arguments("last"))?;
+                Self::Last(count)
+            }
+            ("json", Some([])) => Self::Json,
+            ("unix", Some([])) => Self::Unix,
+            ("unix_ms", Some([])) => Self::UnixMs,
+            (word, _) => return Err(filter_error(word)),
+        })
     }
 }
 

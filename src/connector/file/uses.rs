@@ -81,18 +81,12 @@ impl RequestPlan {
 
     /// Every slot of the request and of those before it.
     pub(super) fn slots(&self) -> Vec<&TemplateSlot> {
-        let mut slots: Vec<&TemplateSlot> = Vec::new();
-        let mut add = |template| slots.extend(Template::slots(template));
-        self.path.iter().for_each(&mut add);
-        self.headers.iter().for_each(|(_, template)| add(template));
-        let each = self.each.iter().flat_map(|each| &each.values);
-        each.for_each(&mut add);
-        for (_, argument) in self.query.iter().chain(self.form_fields()) {
-            match argument {
-                Argument::One(template) => add(template),
-                Argument::Many(templates) => templates.iter().for_each(&mut add),
-            }
-        }
+        let headers = self.headers.iter().map(|(_, template)| template);
+        let arguments = self.query.iter().chain(self.form_fields());
+        let arguments = arguments.flat_map(|(_, argument)| argument.templates());
+        let templates = self.path.iter().chain(headers).chain(self.each_templates());
+        let templates = templates.chain(arguments);
+        let mut slots: Vec<&TemplateSlot> = templates.flat_map(Template::slots).collect();
         if let Some(BodyPlan::Json(node)) = &self.body {
             body_slots(node, &mut slots);
         }
@@ -102,10 +96,14 @@ impl RequestPlan {
         slots
     }
 
+    /// The templates of a `for`'s values.
+    fn each_templates(&self) -> impl Iterator<Item = &Template> {
+        self.each.iter().flat_map(|each| &each.values)
+    }
+
     /// The slots without which the request is not sent: all but those of a `for`'s values.
     pub(super) fn sent_slots(&self) -> Vec<&TemplateSlot> {
-        let each = self.each.iter().flat_map(|each| &each.values);
-        let of_each: Vec<&TemplateSlot> = each.flat_map(Template::slots).collect();
+        let of_each: Vec<&TemplateSlot> = self.each_templates().flat_map(Template::slots).collect();
         let mut slots = self.slots();
         slots.retain(|slot| !of_each.iter().any(|each| std::ptr::eq(*each, *slot)));
         slots
@@ -120,14 +118,21 @@ impl RequestPlan {
 
     /// What the request depends on.
     pub(super) fn depends(&self) -> NumberUse {
-        let of_slot = |slot: &TemplateSlot| match slot.name {
-            Name::Text => NumberUse::Text,
-            Name::Number(_) => NumberUse::Number,
-            Name::Numbers(_) | Name::Texts => NumberUse::Lists,
-            _ => NumberUse::Nothing,
-        };
-        let uses = self.slots().into_iter().map(of_slot);
+        let slots = self.slots().into_iter();
+        let uses = slots.map(|slot| slot.name.number_use());
         uses.max().unwrap_or(NumberUse::Nothing)
+    }
+}
+
+impl Name {
+    /// Which part of a number it speaks of.
+    fn number_use(&self) -> NumberUse {
+        match self {
+            Self::Text => NumberUse::Text,
+            Self::Number(_) => NumberUse::Number,
+            Self::Numbers(_) | Self::Texts => NumberUse::Lists,
+            _ => NumberUse::Nothing,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use http::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::fill::SlotScope;
 use crate::connector::request::{ReadMethod, Request, RequestBody};
@@ -75,13 +75,12 @@ impl CredentialVariable {
 impl ProxyReads {
     fn variables(&self, scope: &SlotScope<'_>) -> Value {
         let parts = self.credential.iter().zip(scope.credential);
-        let parts =
-            parts.map(|(part, value)| (part.name().to_owned(), value.expose_secret().into()));
-        let mut credentials: Map<String, Value> = parts.collect();
-        if let Some(secret) = &self.secret {
-            credentials.insert("secretKey".to_owned(), secret.expose_secret().into());
-        }
-        variables::tree(scope, &self.info, credentials)
+        let parts = parts.map(|(part, value)| (part.name(), value));
+        let secret = self.secret.iter().map(|secret| ("secretKey", secret));
+        let exposed =
+            |(name, value): (&str, &SecretString)| (name.to_owned(), value.expose_secret().into());
+        let credentials = parts.chain(secret).map(exposed);
+        variables::tree(scope, &self.info, credentials.collect())
     }
 }
 
@@ -89,33 +88,47 @@ impl ProxyRequest {
     /// The request for these values.
     pub(super) fn render(&self, scope: &SlotScope<'_>) -> Request {
         let variables = self.reads.variables(scope);
-        let query = self.query.value(&variables).unwrap_or_default();
-        let body = self.body.value(&variables).unwrap_or_else(|| json!({}));
-        let body = if self.is_form {
+        let path = self.url.path.iter();
+        let path = path.map(|segment| without_controls(&segment.text(&variables)));
+        let (path, parameters) = (path.collect(), self.parameters(&variables));
+        let body = Some(self.body_of(&variables));
+        let request = Request::of(self.method, path, parameters, body).for_app_connect();
+        let request = if self.url.ends_in_slash {
+            request.with_final_slash()
+        } else {
+            request
+        };
+        self.headers.iter().fold(request, |request, (name, node)| {
+            match header_value(node, &variables) {
+                Some(value) => request.with_header(name.clone(), value),
+                None => request,
+            }
+        })
+    }
+
+    /// The parameters of the URL, and then those of `query`.
+    fn parameters(&self, variables: &Value) -> Vec<(String, String)> {
+        let query = self.query.value(variables).unwrap_or_default();
+        let mut parameters = self.url.parameters(variables);
+        parameters.extend(pairs(&query));
+        parameters
+    }
+
+    fn body_of(&self, variables: &Value) -> RequestBody {
+        let body = self.body.value(variables).unwrap_or_else(|| json!({}));
+        if self.is_form {
             RequestBody::Form(pairs(&body))
         } else {
             RequestBody::Json(body)
-        };
-        let mut parameters = self.url.parameters(&variables);
-        parameters.extend(pairs(&query));
-        let path = self.url.path.iter();
-        let path = path.map(|segment| without_controls(&segment.text(&variables)));
-        let mut request =
-            Request::of(self.method, path.collect(), parameters, Some(body)).for_app_connect();
-        if self.url.ends_in_slash {
-            request = request.with_final_slash();
         }
-        for (name, node) in &self.headers {
-            let Some(value) = node.value(&variables).filter(is_sent) else {
-                continue;
-            };
-            let text = without_controls(&script_text(&value));
-            if let Ok(value) = HeaderValue::from_bytes(text.trim().as_bytes()) {
-                request = request.with_header(name.clone(), value);
-            }
-        }
-        request
     }
+}
+
+/// The value of a header, if axios sends it.
+fn header_value(node: &ProxyNode, variables: &Value) -> Option<HeaderValue> {
+    let value = node.value(variables).filter(is_sent)?;
+    let text = without_controls(&script_text(&value));
+    HeaderValue::from_bytes(text.trim().as_bytes()).ok()
 }
 
 /// Paths and headers end at such characters, or lose them.

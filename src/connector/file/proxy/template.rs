@@ -3,7 +3,7 @@
 //! A text that is one placeholder keeps the type of its value. In other texts a missing value is
 //! empty. A value is rendered once: what was rendered is never parsed again.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::connector::path::Path;
 use crate::domain::json::text;
@@ -119,19 +119,20 @@ impl ProxyNode {
     /// The value with its texts rendered, at any depth. `None` if it is a placeholder that is
     /// missing. Keys are not rendered.
     pub(super) fn value(&self, variables: &Value) -> Option<Value> {
-        Some(match self {
-            Self::Literal(value) => value.clone(),
-            Self::Text(template) => template.value(variables)?,
+        match self {
+            Self::Literal(value) => Some(value.clone()),
+            Self::Text(template) => template.value(variables),
             Self::List(items) => {
-                let item = |item: &Self| item.value(variables).unwrap_or_default();
-                Value::Array(items.iter().map(item).collect())
+                let items = items.iter();
+                let items = items.map(|item| item.value(variables).unwrap_or_default());
+                Some(items.collect())
             }
             Self::Object(members) => {
                 let member =
                     |(key, node): &(String, Self)| Some((key.clone(), node.value(variables)?));
-                Value::Object(members.iter().filter_map(member).collect::<Map<_, _>>())
+                Some(members.iter().filter_map(member).collect())
             }
-        })
+        }
     }
 
     /// The templates in it.

@@ -75,7 +75,7 @@ fn details_list(table: &Table<'_>, headers: &[TableEntry<'_>]) -> Option<Details
 }
 
 fn is_about_record(slot: &&TemplateSlot) -> bool {
-    matches!(slot.name, Name::Record(_) | Name::Records(_)) || slot.name.is_number()
+    slot.name.is_record() || slot.name.is_number()
 }
 
 /// Whose a row is.
