@@ -62,6 +62,14 @@ impl<T> List<T> {
         }
     }
 
+    /// A complete list.
+    pub(super) fn of(items: Vec<T>) -> Self {
+        Self {
+            items,
+            ..Self::default()
+        }
+    }
+
     /// A list that the CRM could not give.
     pub(super) fn partial() -> Self {
         Self {

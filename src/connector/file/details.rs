@@ -27,24 +27,17 @@ impl FileConnector {
         crm: &CrmSession,
         contacts: &[Contact],
     ) -> Vec<Enrichment> {
-        let wanted = self
-            .plan
-            .details
-            .iter()
-            .filter(|part| part.is_wanted(crm.settings()));
-        let parts: Vec<&DetailsRequest> = wanted.collect();
+        let parts = self.plan.details.iter();
+        let parts = parts.filter(|part| part.is_wanted(crm.settings()));
+        let parts: Vec<&DetailsRequest> = parts.collect();
         let loading = parts.iter().map(|part| self.load_part(crm, part, contacts));
-        let loaded = join_all(loading).await;
-        let mut parts_of: Vec<_> = contacts.iter().map(|_| Vec::new()).collect();
-        for (part, choices) in parts.iter().zip(loaded) {
-            for (of_contact, choices) in parts_of.iter_mut().zip(choices) {
-                of_contact.push((part.name.as_str(), choices));
-            }
-        }
-        let of_contacts = contacts.iter().zip(parts_of);
-        of_contacts
-            .map(|(contact, parts)| enrichment(crm, contact, parts))
-            .collect()
+        let loaded = by_contact(join_all(loading).await, contacts.len());
+        let of_contacts = contacts.iter().zip(loaded);
+        let enrichments = of_contacts.map(|(contact, choices)| {
+            let names = parts.iter().map(|part| part.name.as_str());
+            enrichment(crm, contact, names.zip(choices))
+        });
+        enrichments.collect()
     }
 
     async fn load_part(
@@ -53,35 +46,26 @@ impl FileConnector {
         part: &DetailsRequest,
         contacts: &[Contact],
     ) -> Choices {
-        let list = match &part.source {
+        match &part.source {
             DetailsSource::Fixed(choices) => {
-                let fixed = || List {
-                    items: choices.clone(),
-                    ..List::default()
-                };
-                return contacts.iter().map(|_| Ok(fixed())).collect();
+                let fixed = || List::of(choices.clone());
+                contacts.iter().map(|_| Ok(fixed())).collect()
             }
-            DetailsSource::Request(list) => list,
-        };
-        if list.is_shared() || list.per_answer {
-            let asked = if list.per_answer {
-                &contacts[..0]
-            } else {
-                contacts
-            };
-            let rows = self.rows(crm, part, list, asked).await;
-            return contacts
-                .iter()
-                .map(|contact| self.choices(crm, list, contact, &rows))
-                .collect();
+            DetailsSource::Request(list) if list.serves_several() => {
+                let asked = if list.per_answer { &[] } else { contacts };
+                let rows = self.rows(crm, part, list, asked).await;
+                let theirs = |contact| self.choices(crm, list, contact, &rows);
+                contacts.iter().map(theirs).collect()
+            }
+            DetailsSource::Request(list) => {
+                let each = contacts.iter().map(|contact| async {
+                    let asked = std::slice::from_ref(contact);
+                    let rows = self.rows(crm, part, list, asked).await;
+                    self.choices(crm, list, contact, &rows)
+                });
+                join_all(each).await
+            }
         }
-        let each = contacts.iter().map(|contact| async {
-            let rows = self
-                .rows(crm, part, list, std::slice::from_ref(contact))
-                .await;
-            self.choices(crm, list, contact, &rows)
-        });
-        join_all(each).await
     }
 
     /// The choices of a contact among these rows.
@@ -102,12 +86,8 @@ impl FileConnector {
             owner.is_none_or(|owner| owner.is_of(&scope, contact, row))
         };
         let theirs = rows.items.iter().filter(is_theirs);
-        Ok(List {
-            items: theirs.filter_map(|row| list.choice(&scope, row)).collect(),
-            complete: rows.complete,
-            full_page: rows.full_page,
-            unasked: rows.unasked,
-        })
+        let choices = theirs.filter_map(|row| list.choice(&scope, row));
+        Ok(rows.with(choices.collect()))
     }
 
     /// The rows of one part, of all values of its `for`.
@@ -123,33 +103,45 @@ impl FileConnector {
             kept: &self.plan.kept,
             ..scope_of(crm)
         };
-        let record = list
-            .names_record_in_path()
-            .then(|| contacts.first())
-            .flatten();
+        let record = contacts.first().filter(|_| list.names_record_in_path());
         let rounds = list.request.rounds(&scope);
         let lists = rounds.iter().map(|round| async {
             let scope = list.request.in_round(&scope, round.as_ref());
-            // A refusal may be about the value of the round, such as a deleted record.
-            let about = record.map(|contact| match round {
-                Some(value) => format!("{} {value}", contact.id),
-                None => contact.id.clone(),
-            });
+            let about = record.map(|contact| refusal_name(contact, round.as_deref()));
             let calls = crm.part(&part.part, about.as_deref());
             list.request.list(calls, &scope).await
         });
-        let mut lists = join_all(lists).await;
-        // One value that the CRM refuses for good does not cost the others.
-        if lists.iter().any(Result::is_ok) {
-            lists.retain(|list| {
-                list.as_ref()
-                    .err()
-                    .is_none_or(|error| !refusals::is_lasting(error))
-            });
-        }
+        let lists = without_refused(join_all(lists).await);
         let lists: Result<Vec<_>, LookupError> = lists.into_iter().collect();
         Ok(joined(lists?))
     }
+}
+
+/// The choices of each contact, from those of each part.
+fn by_contact(parts: Vec<Choices>, contacts: usize) -> Vec<Choices> {
+    let mut of_contacts: Vec<Choices> = (0..contacts).map(|_| Vec::new()).collect();
+    for part in parts {
+        for (of_contact, choices) in of_contacts.iter_mut().zip(part) {
+            of_contact.push(choices);
+        }
+    }
+    of_contacts
+}
+
+/// What a refusal is about. It may be the value of the round, such as a deleted record.
+fn refusal_name(contact: &Contact, round: Option<&str>) -> String {
+    match round {
+        Some(value) => format!("{} {value}", contact.id),
+        None => contact.id.clone(),
+    }
+}
+
+/// One value that the CRM refuses for good does not cost the others.
+fn without_refused<T>(mut lists: Vec<Result<T, LookupError>>) -> Vec<Result<T, LookupError>> {
+    if lists.iter().any(Result::is_ok) {
+        lists.retain(|list| !matches!(list, Err(error) if refusals::is_lasting(error)));
+    }
+    lists
 }
 
 impl RowOwner {
@@ -180,10 +172,10 @@ fn is_same_id(ids: &[&Value], owner: &Value) -> bool {
 
 /// The choices of a contact by name. Parts with the same name are joined, each choice once. If one
 /// of them failed, the others are still offered.
-fn enrichment(
+fn enrichment<'p>(
     crm: &CrmSession,
     contact: &Contact,
-    parts: Vec<(&str, Result<List<Value>, LookupError>)>,
+    parts: impl Iterator<Item = (&'p str, Result<List<Value>, LookupError>)>,
 ) -> Enrichment {
     let mut enrichment = Enrichment {
         info: contact.additional_info.clone(),
@@ -193,24 +185,21 @@ fn enrichment(
     for (name, choices) in parts {
         let offered = offered.entry(name).or_default();
         let choices = choices.map(|list| {
-            for choice in list.items {
-                let is_known = offered
-                    .iter()
-                    .any(|known| known["const"] == choice["const"]);
-                if !is_known {
-                    offered.push(choice);
-                }
-            }
-            List {
-                items: offered.clone(),
-                complete: list.complete,
-                full_page: list.full_page,
-                unasked: list.unasked,
-            }
+            add_new(offered, &list.items);
+            list.with(offered.clone())
         });
         enrichment.add(crm.log_throttle(), name, choices);
     }
     enrichment
+}
+
+fn add_new(offered: &mut Vec<Value>, choices: &[Value]) {
+    for choice in choices {
+        let is_same = |known: &Value| known["const"] == choice["const"];
+        if !offered.iter().any(is_same) {
+            offered.push(choice.clone());
+        }
+    }
 }
 
 impl DetailsRequest {
@@ -225,11 +214,8 @@ impl DetailsList {
     /// The choice of a row; `None` if it is dropped. One without `const` is left out later, and
     /// makes the details incomplete.
     pub(super) fn choice(&self, scope: &SlotScope<'_>, row: &Value) -> Option<Value> {
-        if self
-            .drop
-            .as_ref()
-            .is_some_and(|rule| rule.drops(scope, row))
-        {
+        let drops = |rule: &DropRule| rule.drops(scope, row);
+        if self.drop.as_ref().is_some_and(drops) {
             return None;
         }
         let scope = SlotScope {
@@ -246,31 +232,28 @@ impl DetailsList {
 
     /// Whether "not found" may be about the record.
     fn names_record_in_path(&self) -> bool {
-        let before = self.request.before.iter().map(|before| &before.request);
-        let paths = before
-            .chain([&self.request])
-            .flat_map(|request| &request.path);
+        let each = self.request.each_templates();
+        let each_is_record = each.flat_map(Template::slots).any(is_of_record);
+        let paths = self.request.with_before().flat_map(|request| &request.path);
         let mut slots = paths.flat_map(Template::slots);
-        let each = self.request.each.iter().flat_map(|each| &each.values);
-        let mut each = each.flat_map(Template::slots);
-        let is_record = |slot: &TemplateSlot| matches!(slot.name, Name::Record(_));
-        let each_is_record = each.any(is_record);
-        slots.any(|slot| is_record(slot) || (each_is_record && matches!(slot.name, Name::For(_))))
+        slots.any(|slot| {
+            let is_each = matches!(slot.name, Name::For(_));
+            is_of_record(slot) || (each_is_record && is_each)
+        })
     }
+}
+
+fn is_of_record(slot: &TemplateSlot) -> bool {
+    matches!(slot.name, Name::Record(_))
 }
 
 impl DropRule {
     fn drops(&self, scope: &SlotScope<'_>, row: &Value) -> bool {
-        let is_off = |setting: &String| {
-            !scope
-                .settings
-                .is_some_and(|settings| settings.is_on(setting))
-        };
-        self.unless_setting.as_ref().is_none_or(is_off)
-            && self
-                .at
-                .all(row, scope)
-                .into_iter()
-                .any(|found| self.values.contains(found))
+        let is_on = |setting: &String| scope.settings.is_some_and(|all| all.is_on(setting));
+        if self.unless_setting.as_ref().is_some_and(is_on) {
+            return false;
+        }
+        let mut found = self.at.all(row, scope).into_iter();
+        found.any(|found| self.values.contains(found))
     }
 }

@@ -3,7 +3,7 @@
 use super::FileConnector;
 use super::name::Name;
 use super::plan::{
-    DetailsList, DetailsRequest, DetailsSource, EachValue, NumberUse, RequestPlan, SearchRequest,
+    DetailsList, DetailsRequest, EachValue, NumberUse, RequestPlan, SearchRequest, WhoAmIRequest,
 };
 use super::run::MOST_EACH;
 use super::slot::Template;
@@ -15,18 +15,6 @@ impl FileConnector {
     /// What the connector is and what it costs.
     pub(super) fn cost_sheet(&self) -> Sheet {
         let about = &self.plan.about;
-        let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
-        let searches = self
-            .plan
-            .searches
-            .iter()
-            .map(|plan| self.search_sheet(plan));
-        let whoami = self.plan.whoami.iter().map(|plan| RequestSheet {
-            purpose: "whoami".to_owned(),
-            title: plan.request.title(),
-            calls: CallCount::just(1),
-            notes: vec!["once for each new credential".to_owned()],
-        });
         Sheet {
             name: about.name.clone(),
             searches: about.searches.clone(),
@@ -34,12 +22,20 @@ impl FileConnector {
             scopes: about.scopes.clone(),
             unverified: about.unverified.clone(),
             gaps: about.gaps.clone(),
-            requests: searches.chain(details).chain(whoami).collect(),
+            requests: self.request_sheets(),
             one: self.cost_of_one(),
             many: self.cost_of_many(),
             secrets: self.secrets.clone(),
             ..Sheet::of(&self.profile)
         }
+    }
+
+    fn request_sheets(&self) -> Vec<RequestSheet> {
+        let searches = self.plan.searches.iter();
+        let searches = searches.map(|plan| self.search_sheet(plan));
+        let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
+        let whoami = self.plan.whoami.iter().map(WhoAmIRequest::sheet);
+        searches.chain(details).chain(whoami).collect()
     }
 
     /// Spellings without the user's own formats.
@@ -66,33 +62,16 @@ impl FileConnector {
     }
 
     fn search_sheet(&self, plan: &SearchRequest) -> RequestSheet {
-        let mut notes = plan.request.notes();
         let runs = self.runs(plan);
+        let mut notes = plan.request.notes();
         if runs.most > 1 {
             notes.push(format!("for each of {} spellings", runs.most));
         }
-        if self.profile.spellings.contains(&Spelling::Formats) && plan.depends == NumberUse::Text {
+        let asks_by_format = self.profile.spellings.contains(&Spelling::Formats);
+        if asks_by_format && plan.depends == NumberUse::Text {
             notes.push("and for each format of the user".to_owned());
         }
-        for (is_so, note) in [
-            (
-                plan.only_if_empty,
-                "only if the searches above it find nobody",
-            ),
-            (
-                plan.optional.is_some(),
-                "left out if the CRM refuses it for good",
-            ),
-            (plan.depends == NumberUse::Nothing, "lists everybody"),
-            (
-                plan.phones.is_none(),
-                "shows no phone field: its contacts are unverified",
-            ),
-        ] {
-            if is_so {
-                notes.push(note.to_owned());
-            }
-        }
+        notes.extend(plan.facts());
         RequestSheet {
             purpose: "search".to_owned(),
             title: plan.request.title(),
@@ -103,11 +82,9 @@ impl FileConnector {
 
     fn cost_of_one(&self) -> CallCount {
         let searches = self.plan.searches.iter();
-        let found = searches.map(|plan| plan.request.calls().times(self.runs(plan)));
-        let found = found.fold(CallCount::default(), CallCount::plus);
-        let details = self.plan.details.iter();
-        let details = details.map(|part| part.sheet().map_or(CallCount::default(), |it| it.calls));
-        let mut all = details.fold(found, CallCount::plus);
+        let searches = searches.map(|plan| plan.request.calls().times(self.runs(plan)));
+        let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
+        let mut all = sum(searches.chain(details.map(|sheet| sheet.calls)));
         all.least = all.least.min(self.cost_of_nobody());
         all
     }
@@ -124,24 +101,22 @@ impl FileConnector {
         let group = count(self.profile.numbers_at_once.get());
         let searches = self.plan.searches.iter();
         if group == 1 {
-            let calls = searches.map(|plan| plan.request.first_pages().times(self.runs(plan)));
-            let one = calls.fold(CallCount::default(), CallCount::plus);
-            return one.times(CallCount::just(MANY));
+            let one = searches.map(|plan| plan.request.first_pages().times(self.runs(plan)));
+            return sum(one).times(CallCount::just(MANY));
         }
-        let calls = searches.map(|plan| {
+        sum(searches.map(|plan| {
             let full = self.requests_for(plan, group);
             let rest = self.requests_for(plan, MANY % group);
             let requests = (MANY / group) * full + rest;
             plan.request.first_pages().times(CallCount::just(requests))
-        });
-        calls.fold(CallCount::default(), CallCount::plus)
+        }))
     }
 
     /// How many requests a group of numbers takes: it is halved until the lists fit.
     fn requests_for(&self, plan: &SearchRequest, numbers: u32) -> u32 {
         let most = plan.batch.map_or(1, |batch| count(batch.values));
-        let is_all = |name: &Name| matches!(name, Name::Texts);
-        let asks_all = plan.request.slots().iter().any(|slot| is_all(&slot.name));
+        let slots = plan.request.slots();
+        let asks_all = slots.iter().any(|slot| slot.name == Name::Texts);
         let each = if asks_all { self.spellings() } else { 1 };
         if numbers == 0 {
             0
@@ -154,16 +129,51 @@ impl FileConnector {
     }
 }
 
+fn sum(calls: impl Iterator<Item = CallCount>) -> CallCount {
+    calls.fold(CallCount::default(), CallCount::plus)
+}
+
+impl SearchRequest {
+    /// What else a person should know of it.
+    fn facts(&self) -> impl Iterator<Item = String> {
+        let facts = [
+            (
+                self.only_if_empty,
+                "only if the searches above it find nobody",
+            ),
+            (
+                self.optional.is_some(),
+                "left out if the CRM refuses it for good",
+            ),
+            (self.depends == NumberUse::Nothing, "lists everybody"),
+            (
+                self.phones.is_none(),
+                "shows no phone field: its contacts are unverified",
+            ),
+        ];
+        let so = facts.into_iter().filter(|(is_so, _)| *is_so);
+        so.map(|(_, note)| note.to_owned())
+    }
+}
+
+impl WhoAmIRequest {
+    fn sheet(&self) -> RequestSheet {
+        RequestSheet {
+            purpose: "whoami".to_owned(),
+            title: self.request.title(),
+            calls: CallCount::just(1),
+            notes: vec!["once for each new credential".to_owned()],
+        }
+    }
+}
+
 impl DetailsRequest {
     /// `None` if no call is needed.
     fn sheet(&self) -> Option<RequestSheet> {
-        let DetailsSource::Request(list) = &self.source else {
-            return None;
-        };
+        let list = self.source.list()?;
         let mut notes = list.request.notes();
-        let is_shared = list.is_shared() || list.per_answer;
         let mut calls = list.request.calls();
-        if !is_shared {
+        if !list.serves_several() {
             notes.push(format!("for each contact, {CONTACTS} at most"));
             calls.most = calls.most.saturating_mul(CONTACTS);
         }
@@ -222,9 +232,10 @@ impl RequestPlan {
         let mut notes = Vec::new();
         if let Some(each) = &self.each {
             let values = each.count();
-            notes.push(match values.most {
-                most if most == values.least => format!("for each of {most} values"),
-                most => format!("for each of {} to {most} values", values.least),
+            notes.push(if values.least == values.most {
+                format!("for each of {} values", values.most)
+            } else {
+                format!("for each of {} to {} values", values.least, values.most)
             });
         }
         if self.pager.is_some() {
@@ -240,17 +251,12 @@ impl RequestPlan {
 impl EachValue {
     /// How many values there are.
     fn count(&self) -> CallCount {
-        let (fixed, open): (Vec<&Template>, Vec<_>) = self
-            .values
-            .iter()
-            .partition(|value| value.literal().is_some());
+        let is_fixed = |value: &&Template| value.literal().is_some();
+        let fixed = self.values.iter().filter(is_fixed).count();
+        let are_all = fixed == self.values.len();
         CallCount {
-            least: count(fixed.len()),
-            most: count(if open.is_empty() {
-                fixed.len()
-            } else {
-                MOST_EACH
-            }),
+            least: count(fixed),
+            most: count(if are_all { fixed } else { MOST_EACH }),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde_json::{Number, Value};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeFloat, DeInteger, DeString, DeTable, DeValue};
 
 /// The largest connector file, in bytes.
 const MAX_FILE: usize = 64 * 1024;
@@ -72,14 +72,18 @@ pub(super) struct Place {
     span: Option<Range<usize>>,
 }
 
+impl Place {
+    /// A place whose bytes are not known.
+    fn of(path: String) -> Self {
+        Self { path, span: None }
+    }
+}
+
 impl Node {
     /// A table without entries, for what a file leaves out.
     pub(super) fn empty_table(path: &str) -> Self {
         Self {
-            place: Place {
-                path: path.to_owned(),
-                span: None,
-            },
+            place: Place::of(path.to_owned()),
             value: NodeValue::Table(Vec::new()),
         }
     }
@@ -157,21 +161,23 @@ impl SpecFault {
         let (Some(span), Some((number, column))) = (&self.place.span, self.position(source)) else {
             return self.to_string();
         };
-        let column = column - 1;
-        let text = source.lines().nth(number - 1).unwrap_or("");
-        let rest = text.chars().count().saturating_sub(column);
-        let width = source
-            .get(span.clone())
-            .and_then(|part| part.lines().next())
-            .map_or(1, |part| part.chars().count());
-        let carets = "^".repeat(width.min(rest).max(1));
+        let line = source.lines().nth(number - 1).unwrap_or("");
+        let indent = " ".repeat(column - 1);
+        let carets = "^".repeat(width_of(span, source, line.chars().count() + 1 - column));
         let margin = " ".repeat(number.to_string().len());
         format!(
-            "line {number}, column {}: {self}\n{margin} |\n{number} | {text}\n{margin} | {}{carets}",
-            column + 1,
-            " ".repeat(column)
+            "line {number}, column {column}: {self}\n{margin} |\n{number} | {line}\n{margin} | {indent}{carets}"
         )
     }
+}
+
+/// How many characters of its first line a span has: at least one, and `most` at most.
+fn width_of(span: &Range<usize>, source: &str, most: usize) -> usize {
+    let first_line = source
+        .get(span.clone())
+        .and_then(|part| part.lines().next());
+    let width = first_line.map_or(1, |part| part.chars().count());
+    width.min(most).max(1)
 }
 
 impl fmt::Display for SpecFault {
@@ -189,60 +195,65 @@ impl fmt::Display for SpecFault {
 /// # Errors
 /// Every fault of the syntax.
 pub(super) fn of_toml(source: &str) -> Result<Node, Vec<SpecFault>> {
-    if source.len() > MAX_FILE {
-        return Err(vec![SpecFault::new(TOO_LARGE)]);
-    }
+    check_size(source)?;
     let (table, errors) = DeTable::parse_recoverable(source);
     if errors.is_empty() {
-        let whole = Place {
-            path: String::new(),
-            span: None,
-        };
-        return Ok(table_node(whole, table.get_ref()));
+        return Ok(table_node(Place::default(), table.get_ref()));
     }
-    let fault = |error: toml::de::Error| SpecFault {
-        place: Place {
-            path: String::new(),
-            span: error.span(),
-        },
-        message: error.message().to_owned(),
-    };
-    Err(errors.into_iter().map(fault).collect())
+    Err(errors.into_iter().map(SpecFault::from).collect())
 }
 
-const TOO_LARGE: &str = "is larger than 64 KiB";
+impl From<toml::de::Error> for SpecFault {
+    fn from(error: toml::de::Error) -> Self {
+        Self {
+            place: Place {
+                path: String::new(),
+                span: error.span(),
+            },
+            message: error.message().to_owned(),
+        }
+    }
+}
 
 /// Takes JSON over. Its places have paths only.
 ///
 /// # Errors
 /// One fault if it is no JSON.
 pub(super) fn of_json(source: &str) -> Result<Node, Vec<SpecFault>> {
-    if source.len() > MAX_FILE {
-        return Err(vec![SpecFault::new(TOO_LARGE)]);
-    }
+    check_size(source)?;
     let value: Value = serde_json::from_str(source)
         .map_err(|error| vec![SpecFault::new(format!("is not JSON: {error}"))])?;
     Ok(json_node(String::new(), &value))
 }
 
+fn check_size(source: &str) -> Result<(), Vec<SpecFault>> {
+    if source.len() > MAX_FILE {
+        return Err(vec![SpecFault::new("is larger than 64 KiB")]);
+    }
+    Ok(())
+}
+
 fn table_node(place: Place, table: &DeTable<'_>) -> Node {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
-    let entries = entries.into_iter().map(|(key, value)| {
-        let name = key.get_ref().to_string();
-        let path = below(&place.path, &name);
-        KeyValue {
-            key: name,
-            place: Place {
-                path: path.clone(),
-                span: Some(key.span()),
-            },
-            node: toml_node(path, value),
-        }
-    });
+    let entries = entries.into_iter();
+    let entries = entries.map(|(key, value)| toml_entry(&place.path, key, value));
     Node {
         value: NodeValue::Table(entries.collect()),
         place,
+    }
+}
+
+fn toml_entry(path: &str, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> KeyValue {
+    let name = key.get_ref().to_string();
+    let path = below(path, &name);
+    KeyValue {
+        key: name,
+        place: Place {
+            path: path.clone(),
+            span: Some(key.span()),
+        },
+        node: toml_node(path, value),
     }
 }
 
@@ -254,24 +265,35 @@ fn toml_node(path: String, value: &Spanned<DeValue<'_>>) -> Node {
     let value = match value.get_ref() {
         DeValue::String(text) => NodeValue::Text(text.to_string()),
         DeValue::Boolean(on) => NodeValue::Bool(*on),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(NodeValue::Null, |number| NodeValue::Number(number.into())),
-        DeValue::Float(number) => number
-            .as_str()
-            .parse()
-            .ok()
-            .and_then(Number::from_f64)
-            .map_or(NodeValue::Null, NodeValue::Number),
+        DeValue::Integer(number) => integer(number),
+        DeValue::Float(number) => float(number),
         DeValue::Datetime(time) => NodeValue::Text(time.to_string()),
-        DeValue::Array(items) => {
-            let item = |(n, item): (usize, &Spanned<DeValue<'_>>)| {
-                toml_node(format!("{}[{n}]", place.path), item)
-            };
-            NodeValue::List(items.iter().enumerate().map(item).collect())
-        }
+        DeValue::Array(items) => list(&place.path, items.iter(), toml_node),
         DeValue::Table(table) => return table_node(place, table),
     };
     Node { place, value }
+}
+
+/// A number that JSON cannot have is null, which no key takes.
+fn integer(number: &DeInteger<'_>) -> NodeValue {
+    let number = i64::from_str_radix(number.as_str(), number.radix());
+    number.map_or(NodeValue::Null, |number| NodeValue::Number(number.into()))
+}
+
+fn float(number: &DeFloat<'_>) -> NodeValue {
+    let number = number.as_str().parse().ok().and_then(Number::from_f64);
+    number.map_or(NodeValue::Null, NodeValue::Number)
+}
+
+/// A list whose elements are known by their position.
+fn list<T>(
+    path: &str,
+    items: impl Iterator<Item = T>,
+    node: impl Fn(String, T) -> Node,
+) -> NodeValue {
+    let nodes = items.enumerate();
+    let nodes = nodes.map(|(n, item)| node(format!("{path}[{n}]"), item));
+    NodeValue::List(nodes.collect())
 }
 
 fn json_node(path: String, value: &Value) -> Node {
@@ -280,27 +302,24 @@ fn json_node(path: String, value: &Value) -> Node {
         Value::Bool(on) => NodeValue::Bool(*on),
         Value::Number(number) => NodeValue::Number(number.clone()),
         Value::String(text) => NodeValue::Text(text.clone()),
-        Value::Array(items) => {
-            let item = |(n, item)| json_node(format!("{path}[{n}]"), item);
-            NodeValue::List(items.iter().enumerate().map(item).collect())
-        }
+        Value::Array(items) => list(&path, items.iter(), json_node),
         Value::Object(members) => {
-            let entry = |(key, value): (&String, &Value)| json_entry(&path, key, value);
-            NodeValue::Table(members.iter().map(entry).collect())
+            let members = members.iter();
+            let entries = members.map(|(key, value)| json_entry(&path, key, value));
+            NodeValue::Table(entries.collect())
         }
     };
-    let place = Place { path, span: None };
-    Node { place, value }
+    Node {
+        place: Place::of(path),
+        value,
+    }
 }
 
 fn json_entry(path: &str, key: &str, value: &Value) -> KeyValue {
     let path = below(path, key);
     KeyValue {
         key: key.to_owned(),
-        place: Place {
-            path: path.clone(),
-            span: None,
-        },
+        place: Place::of(path.clone()),
         node: json_node(path, value),
     }
 }

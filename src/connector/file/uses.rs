@@ -74,7 +74,7 @@ impl Plan {
 
 impl RequestPlan {
     /// The requests before it, and itself.
-    fn with_before(&self) -> impl Iterator<Item = &Self> {
+    pub(super) fn with_before(&self) -> impl Iterator<Item = &Self> {
         let before = self.before.iter().map(|before| &before.request);
         before.chain([self])
     }
@@ -97,7 +97,7 @@ impl RequestPlan {
     }
 
     /// The templates of a `for`'s values.
-    fn each_templates(&self) -> impl Iterator<Item = &Template> {
+    pub(super) fn each_templates(&self) -> impl Iterator<Item = &Template> {
         self.each.iter().flat_map(|each| &each.values)
     }
 
