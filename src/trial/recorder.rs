@@ -1,11 +1,12 @@
 //! Keeps what happened during one look-up, in order.
 
+use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use serde_json::Value;
 use url::Url;
 
 use crate::budget::CallKind;
-use crate::connector::{CallSeen, DropReason, Ending, Event, RecordVerdict, Witness};
+use crate::connector::{CallSeen, DropReason, Ending, Event, Record, RecordVerdict, Witness};
 use crate::domain::LookupError;
 
 /// What happened.
@@ -88,13 +89,7 @@ impl Witness for Recorder {
         let seen = match event {
             Event::Call(call) => Seen::Call(Box::new(SeenCall::of(&call))),
             Event::NotAsked { request, empty } => Seen::NotAsked { request, empty },
-            Event::Judged { record, verdict } => Seen::Judged(SeenRecord {
-                id: record.contact.id.clone(),
-                kind: record.contact.kind.clone(),
-                name: record.contact.name.clone(),
-                phones: record.phones.clone(),
-                verdict,
-            }),
+            Event::Judged { record, verdict } => Seen::Judged(SeenRecord::of(record, verdict)),
         };
         self.seen.lock().push(seen);
     }
@@ -120,33 +115,35 @@ impl SeenCall {
             method: seen.method,
             url: seen.url.clone(),
             headers: texts(&seen.headers),
-            credential: seen
-                .credential
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect(),
+            credential: seen.credential.iter().map(ToString::to_string).collect(),
             body: seen.body.to_vec(),
-            ending: match &seen.ending {
-                Ending::Dry => CallEnding::Dry,
-                Ending::Failed(error) => CallEnding::Failed((*error).clone()),
-                Ending::Reply(reply) => CallEnding::Reply {
-                    status: reply.status,
-                    headers: texts(reply.headers),
-                    body: reply.body.cloned(),
-                    bytes: reply.bytes,
-                    failure: reply.failure.clone(),
-                },
+            ending: (&seen.ending).into(),
+        }
+    }
+}
+
+impl From<&Ending<'_>> for CallEnding {
+    fn from(ending: &Ending<'_>) -> Self {
+        match ending {
+            Ending::Dry => Self::Dry,
+            Ending::Failed(error) => Self::Failed((*error).clone()),
+            Ending::Reply(reply) => Self::Reply {
+                status: reply.status,
+                headers: texts(reply.headers),
+                body: reply.body.cloned(),
+                bytes: reply.bytes,
+                failure: reply.failure.clone(),
             },
         }
     }
 }
 
-fn texts(headers: &http::HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), text(value)))
-        .collect()
+/// Names and values of headers. Bytes that are no text are replaced.
+pub(super) fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = headers.iter();
+    let headers = headers.map(|(name, value)| (name.to_string(), text(value)));
+    headers.collect()
 }
 
 impl SeenRecord {
@@ -157,40 +154,44 @@ impl SeenRecord {
 
     /// What became of the record, for a person.
     pub(crate) fn words(&self) -> String {
-        let phone = |field: usize| self.phones.get(field).map_or("", String::as_str);
         match self.verdict {
-            RecordVerdict::Exact { field } => {
-                format!(
-                    "kept, exact: its phone field {}, \"{}\"",
-                    field + 1,
-                    phone(field)
-                )
-            }
-            RecordVerdict::Likely { field } => {
-                format!(
-                    "kept, likely: its phone field {}, \"{}\"",
-                    field + 1,
-                    phone(field)
-                )
-            }
+            RecordVerdict::Exact { field } => self.kept_by("exact", field),
+            RecordVerdict::Likely { field } => self.kept_by("likely", field),
             RecordVerdict::Unverified => "kept, unverified: it shows no phone field".to_owned(),
             RecordVerdict::Dropped(reason) => format!("dropped: {}", self.reason(reason)),
         }
+    }
+
+    fn kept_by(&self, quality: &str, field: usize) -> String {
+        let phone = self.phones.get(field).map_or("", String::as_str);
+        format!(
+            "kept, {quality}: its phone field {}, \"{phone}\"",
+            field + 1
+        )
     }
 
     fn reason(&self, reason: DropReason) -> String {
         match reason {
             DropReason::NoUsableId => "it has no id that can be used again".to_owned(),
             DropReason::OtherNumbers => {
-                let phones: Vec<String> = self
-                    .phones
-                    .iter()
-                    .map(|phone| format!("\"{phone}\""))
-                    .collect();
+                let phones = self.phones.iter().map(|phone| format!("\"{phone}\""));
+                let phones: Vec<String> = phones.collect();
                 format!("its phone fields are other numbers: {}", phones.join(", "))
             }
             DropReason::SameRecord => "the same record was found before".to_owned(),
             DropReason::OverTheLimit => "the answer has the most contacts already".to_owned(),
+        }
+    }
+}
+
+impl SeenRecord {
+    fn of(record: &Record, verdict: RecordVerdict) -> Self {
+        Self {
+            id: record.contact.id.clone(),
+            kind: record.contact.kind.clone(),
+            name: record.contact.name.clone(),
+            phones: record.phones.clone(),
+            verdict,
         }
     }
 }
