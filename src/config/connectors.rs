@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use url::{Host, Url};
 
 use super::files::{self, spec_file};
 use super::quotas::quotas;
 use super::section::Section;
 use crate::connector::{
-    Connector, ConnectorConfig, HostPattern, IdentitySource, Secrets, SpecFault, SpecKind,
-    built_in, embedded, kinds, read_spec, secret_names,
+    BaseForm, Connector, ConnectorConfig, HostPattern, IdentitySource, Secrets, SpecFault,
+    SpecKind, built_in, embedded, kinds, read_spec, secret_names,
 };
 use crate::domain::Region;
 
@@ -27,13 +28,7 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     };
     let profile = Arc::clone(connector.profile());
     let base_url = section.optional("base_url", base_url);
-    let is_plain = |url: &url::Url| url.scheme() == "http" && !is_this_machine(url);
-    if base_url.as_ref().is_some_and(is_plain) {
-        section.warn(
-            "base_url",
-            "is http: credentials and contacts cross the network unencrypted; https:// if it can",
-        );
-    }
+    warn_if_unencrypted(base_url.as_ref(), section);
     let hosts: Vec<String> = profile.hosts.iter().map(HostPattern::to_string).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", &hosts);
@@ -41,23 +36,11 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     let identity = identity(section);
     let regions = regions(section);
     let quotas = section.nested("quota", |section| quotas(profile.quotas, section));
-    let are_sound = section.is_sound("base_url") && section.is_sound("allowed_hosts");
-    let is_placed = base_url.is_some() || !allowed_hosts.is_empty() || !profile.base.is_named();
-    if is_known && are_sound && !is_placed {
-        section.fault(
-            "base_url",
-            "is required where there are no allowed_hosts: nothing says where the CRM is",
-        );
-    }
-    let elsewhere = profile.base.host_elsewhere();
-    if let Some(host) = elsewhere.filter(|_| base_url.is_none() && are_sound)
-        && !allowed_hosts.iter().any(|pattern| pattern.matches(&host))
-    {
-        let fault = format!(
-            "must have \"{}\", the host of the file's url",
-            host.as_str()
-        );
-        section.fault("allowed_hosts", &fault);
+    if section.is_sound("base_url") && section.is_sound("allowed_hosts") && base_url.is_none() {
+        if is_known {
+            check_is_placed(&profile.base, &allowed_hosts, section);
+        }
+        check_elsewhere(&profile.base, &allowed_hosts, section);
     }
     Some(ConnectorConfig {
         name: name.to_owned(),
@@ -71,26 +54,64 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     })
 }
 
+fn warn_if_unencrypted(base_url: Option<&Url>, section: &mut Section<'_>) {
+    let is_plain = |url: &Url| url.scheme() == "http" && !is_this_machine(url);
+    if base_url.is_some_and(is_plain) {
+        section.warn(
+            "base_url",
+            "is http: credentials and contacts cross the network unencrypted; https:// if it can",
+        );
+    }
+}
+
+/// Without `base_url` something else must say where the CRM is.
+fn check_is_placed(base: &BaseForm, hosts: &[HostPattern], section: &mut Section<'_>) {
+    if base.is_named() && hosts.is_empty() {
+        section.fault(
+            "base_url",
+            "is required where there are no allowed_hosts: nothing says where the CRM is",
+        );
+    }
+}
+
+/// A host that a file names apart from its base must be allowed.
+fn check_elsewhere(base: &BaseForm, hosts: &[HostPattern], section: &mut Section<'_>) {
+    if let Some(host) = base.host_elsewhere()
+        && !hosts.iter().any(|pattern| pattern.matches(&host))
+    {
+        let host = host.as_str();
+        let fault = format!("must have \"{host}\", the host of the file's url");
+        section.fault("allowed_hosts", fault);
+    }
+}
+
 /// The kinds that need `spec`.
 const FILE_KINDS: [&str; 2] = ["file", "proxy"];
 
 /// The connector of a section. `None` if there is a fault.
 fn connector_of(kind: Option<&str>, section: &mut Section<'_>) -> Option<Arc<dyn Connector>> {
     let kind = kind?;
-    let is_file = FILE_KINDS.contains(&kind);
-    if !is_file {
-        let source = embedded(kind).unwrap_or_default();
-        let secrets = secrets(section, SpecKind::File, source);
-        return match built_in(kind, Secrets::Given(&secrets))? {
-            Ok(connector) => Some(connector),
-            Err(faults) => report(section, ("secrets", kind), faults, source),
-        };
+    if FILE_KINDS.contains(&kind) {
+        from_file(SpecKind::of(kind), section)
+    } else {
+        from_built_in(kind, section)
     }
-    let spec = SpecKind::of(kind);
+}
+
+fn from_built_in(kind: &str, section: &mut Section<'_>) -> Option<Arc<dyn Connector>> {
+    let source = embedded(kind).unwrap_or_default();
+    let secrets = secrets(section, SpecKind::File, source);
+    match built_in(kind, Secrets::Given(&secrets))? {
+        Ok(connector) => Some(connector),
+        Err(faults) => report(section, ("secrets", kind), faults, source),
+    }
+}
+
+fn from_file(kind: SpecKind, section: &mut Section<'_>) -> Option<Arc<dyn Connector>> {
     let file = section.required("spec", "the path of a connector file", spec_file)?;
-    let secrets = secrets(section, spec, &file.content);
-    match read_spec(spec, &file.content, Secrets::Given(&secrets)) {
-        Ok(connector) => Some(connector as Arc<dyn Connector>),
+    let secrets = secrets(section, kind, &file.content);
+    match read_spec(kind, &file.content, Secrets::Given(&secrets)) {
+        Ok(connector) => Some(connector),
         Err(faults) => report(section, ("spec", &file.to_string()), faults, &file.content),
     }
 }
@@ -116,20 +137,23 @@ fn secrets(
     source: &str,
 ) -> BTreeMap<String, SecretString> {
     let names = secret_names(kind, source);
-    let mut secrets = BTreeMap::new();
     if names.is_empty() && !section.has_below("secrets") {
-        return secrets;
+        return BTreeMap::new();
     }
     section.nested("secrets", |section| {
-        for name in names {
-            // A secret that cannot be read is one fault, not a second one in the file.
-            let is_given = section.has_below(&name);
-            let secret = section.nested(&name, secret);
-            let secret = secret.or_else(|| is_given.then(|| SecretString::from("unread")));
-            secrets.extend(secret.map(|secret| (name, secret)));
-        }
-    });
-    secrets
+        let named = |name: String| {
+            let secret = named_secret(&name, section)?;
+            Some((name, secret))
+        };
+        names.into_iter().filter_map(named).collect()
+    })
+}
+
+/// A secret that cannot be read is one fault, not a second one in the file.
+fn named_secret(name: &str, section: &mut Section<'_>) -> Option<SecretString> {
+    let is_given = section.has_below(name);
+    let secret = section.nested(name, secret);
+    secret.or_else(|| is_given.then(|| SecretString::from("unread")))
 }
 
 /// A secret from a file or from a variable of the environment.
@@ -193,10 +217,8 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
         }
     }
     if regions.len() > MAX_REGIONS {
-        section.fault(
-            "region",
-            &format!("must have at most {MAX_REGIONS} entries"),
-        );
+        let fault = format!("must have at most {MAX_REGIONS} entries");
+        section.fault("region", fault);
     }
     if regions.is_empty() {
         section.warn(
@@ -207,26 +229,25 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
     regions
 }
 
-fn base_url(text: &str) -> Result<url::Url, String> {
-    let url = url::Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if !matches!(url.scheme(), "http" | "https")
-        || !url.has_host()
-        || !plain
-        || url.password().is_some()
-    {
-        return Err(
-            "must be http(s)://host[:port][/path], without user, query and fragment".to_owned(),
-        );
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    if matches!(url.scheme(), "http" | "https") && is_place(&url) {
+        return Ok(url);
     }
-    Ok(url)
+    Err("must be http(s)://host[:port][/path], without user, query and fragment".to_owned())
 }
 
-fn is_this_machine(url: &url::Url) -> bool {
+/// Whether a URL names a place and nothing else: it has no user, query and fragment.
+pub(super) fn is_place(url: &Url) -> bool {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    url.has_host() && !has_user && url.query().is_none() && url.fragment().is_none()
+}
+
+fn is_this_machine(url: &Url) -> bool {
     match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
     }
 }

@@ -115,10 +115,11 @@ impl Grpc {
 pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
     let grpc = Grpc {
         listen: section.parsed("listen", "127.0.0.1:50051"),
-        tls: section
-            .has_below("tls")
-            .then(|| section.nested("tls", |section| tls(section, in_use)))
-            .flatten(),
+        tls: if section.has_below("tls") {
+            section.nested("tls", |section| tls(section, in_use))
+        } else {
+            None
+        },
         clients: section.tables("tokens", client),
         insecure: section.switch("insecure", false),
         max_in_flight: section.count("max_in_flight", 1024, 1..=1_000_000),
@@ -131,7 +132,7 @@ pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
     };
     let clients_are_known = section.is_sound("tls") && section.is_sound("tokens");
     if clients_are_known && let Some(message) = grpc.open_to_all() {
-        section.fault("listen", &message);
+        section.fault("listen", message);
     }
     super::longer_than_zero(section, "max_connection_age", grpc.max_connection_age);
     check_clients(&grpc, section);
@@ -139,95 +140,86 @@ pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
 }
 
 fn check_clients(grpc: &Grpc, section: &mut Section<'_>) {
-    let has_ca = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    if !has_ca
-        && section.is_sound("tls")
-        && grpc
-            .clients
-            .iter()
-            .any(|client| !client.certificates.is_empty())
-    {
+    let shows_certificate = |client: &ClientConfig| !client.certificates.is_empty();
+    let asks_for_one = grpc.needs_certificates() || !section.is_sound("tls");
+    if !asks_for_one && grpc.clients.iter().any(shows_certificate) {
         section.fault(
             "tokens",
             "lists certificates, but without grpc.tls.client_ca no client shows one",
         );
     }
-    let mut names = HashSet::new();
-    let (mut certificates, mut tokens) = (HashSet::new(), Vec::new());
+    let mut earlier = Earlier::default();
     for client in &grpc.clients {
-        if !names.insert(client.name.as_str()) {
-            section.fault(
-                "tokens",
-                &format!("has two entries with the name {:?}", client.name),
-            );
+        let name = &client.name;
+        if !earlier.names.insert(name) {
+            section.fault("tokens", format!("has two entries with the name {name:?}"));
         }
-        if client
-            .certificates
+        if !earlier.add_certificates(client) {
+            let fault = format!("gives a certificate of {name:?} to two clients");
+            section.fault("tokens", fault);
+        }
+        if !earlier.add_tokens(client) {
+            section.fault("tokens", format!("gives a token of {name:?} twice"));
+        }
+    }
+}
+
+/// What the clients before one have.
+#[derive(Default)]
+struct Earlier<'c> {
+    names: HashSet<&'c str>,
+    certificates: HashSet<&'c str>,
+    tokens: Vec<&'c TokenHash>,
+}
+
+impl<'c> Earlier<'c> {
+    /// Returns whether no other client has one of them.
+    fn add_certificates(&mut self, client: &'c ClientConfig) -> bool {
+        let mut certificates = client.certificates.iter();
+        certificates.all(|certificate| self.certificates.insert(certificate))
+    }
+
+    fn add_tokens(&mut self, client: &'c ClientConfig) -> bool {
+        let is_new = !client
+            .tokens
             .iter()
-            .any(|certificate| !certificates.insert(certificate.as_str()))
-        {
-            section.fault(
-                "tokens",
-                &format!("gives a certificate of {:?} to two clients", client.name),
-            );
-        }
-        if client.tokens.iter().any(|token| tokens.contains(token)) {
-            section.fault(
-                "tokens",
-                &format!("gives a token of {:?} twice", client.name),
-            );
-        }
-        tokens.extend_from_slice(&client.tokens);
+            .any(|token| self.tokens.contains(&token));
+        self.tokens.extend(&client.tokens);
+        is_new
     }
 }
 
 fn tls(section: &mut Section<'_>, in_use: Option<&Tls>) -> Option<tls::TlsConfig> {
     let text = |text: &str| Ok::<_, String>(text.to_owned());
-    let cert = section
-        .required("cert", "the path of a PEM file", text)
-        .map(PathBuf::from);
-    let key = section
-        .required("key", "the path of a PEM file", text)
-        .map(PathBuf::from);
-    let client_ca = section.optional("client_ca", text).map(PathBuf::from);
+    let cert = section.required("cert", "the path of a PEM file", text);
+    let key = section.required("key", "the path of a PEM file", text);
+    let client_ca = section.optional("client_ca", text);
     let config = tls::TlsConfig {
-        cert: cert?,
-        key: key?,
-        client_ca,
+        cert: cert?.into(),
+        key: key?.into(),
+        client_ca: client_ca.map(PathBuf::from),
     };
     let checked = match in_use {
         Some(in_use) => in_use.check(&config),
         None => tls::check(&config, SystemClock::start().wall()),
     };
     if let Err(error) = checked {
-        section.fault(error.setting, &error.message);
+        section.fault(error.setting, error.message);
     }
     Some(config)
 }
 
 fn client(section: &mut Section<'_>) -> Option<ClientConfig> {
-    let name = section.required("name", "what logs call this client", |text| {
-        match text.trim() {
-            "" => Err("must not be empty".to_owned()),
-            name => Ok(name.to_owned()),
-        }
-    });
-    let mut tokens: Vec<TokenHash> = Vec::new();
-    for text in section.texts("sha256").unwrap_or_default() {
-        match text.parse() {
-            Ok(token) => tokens.push(token),
-            Err(error) => section.fault("sha256", &format!("{error}")),
-        }
-    }
+    let name = section.required("name", "what logs call this client", client_name);
+    let tokens = tokens(section);
     let certificates = section.texts("certificate").unwrap_or_default();
     if !section.has("sha256") && !section.has("certificate") {
         section.missing("sha256", "or certificate: how this client is known");
     }
     let platforms = section.texts("platforms");
     let accounts = section.texts("accounts");
-    let rate = section
-        .optional_count("rate", 1..=1_000_000)
-        .and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
+    let rate = section.optional_count("rate", 1..=1_000_000);
+    let rate = rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
     let max_in_flight = section.optional_count("max_in_flight", 1..=1_000_000);
     Some(ClientConfig {
         name: name?,
@@ -238,6 +230,24 @@ fn client(section: &mut Section<'_>) -> Option<ClientConfig> {
         rate,
         max_in_flight,
     })
+}
+
+fn client_name(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("must not be empty".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn tokens(section: &mut Section<'_>) -> Vec<TokenHash> {
+    let mut tokens = Vec::new();
+    for text in section.texts("sha256").unwrap_or_default() {
+        match text.parse() {
+            Ok(token) => tokens.push(token),
+            Err(error) => section.fault("sha256", format!("{error}")),
+        }
+    }
+    tokens
 }
 
 #[cfg(test)]

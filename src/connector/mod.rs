@@ -72,7 +72,7 @@ mod tests;
 mod token;
 mod witness;
 
-pub(crate) use base::BaseError;
+pub(crate) use base::{BaseError, BaseForm};
 pub(crate) use built_in::built_in;
 pub(crate) use built_in::embedded;
 pub use built_in::kinds;

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{ENV_PREFIX, Fault, Findings, Section, variable};
+use super::{ENV_PREFIX, Fault, Findings, Section, unknown_variable};
 
 /// Reads one set of settings.
 pub(in crate::config) struct SettingsReader {
@@ -16,21 +16,12 @@ impl SettingsReader {
         text: &str,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Fault>> {
-        let root = text.parse::<Table>().map_err(|error| {
-            // toml's message shows the line with a caret. It may contain a value but no secret:
-            // secrets are in files.
-            vec![Fault {
-                path: String::new(),
-                message: format!("not TOML: {error}"),
-            }]
-        })?;
-        let env = env.into_iter().filter_map(|(name, value)| {
-            let path = name
-                .strip_prefix(ENV_PREFIX)?
-                .to_ascii_lowercase()
-                .replace("__", ".");
-            Some((path, value))
-        });
+        // toml's message shows the line with a caret. It may contain a value but no secret: secrets
+        // are in files.
+        let not_toml = |error| vec![Fault::new(String::new(), format!("not TOML: {error}"))];
+        let root = text.parse::<Table>().map_err(not_toml)?;
+        let env = env.into_iter();
+        let env = env.filter_map(|(name, value)| Some((path_of(&name)?, value)));
         Ok(Self {
             root,
             effective: Table::new(),
@@ -60,14 +51,8 @@ impl SettingsReader {
         name: &str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Option<T> {
-        let prefix = format!("{name}.");
-        let there = self.root.contains_key(name)
-            || self
-                .findings
-                .env
-                .keys()
-                .any(|path| path.starts_with(&prefix));
-        there.then(|| self.section(name, read))
+        let is_there = self.root.contains_key(name) || self.findings.names_below(name);
+        is_there.then(|| self.section(name, read))
     }
 
     /// Reads each table below `name`, including those that only the environment names; `None` for
@@ -102,16 +87,23 @@ impl SettingsReader {
                 Table::new()
             }
         };
-        let prefix = format!("{name}.");
-        for path in self.findings.env.keys() {
-            let below = path.strip_prefix(&prefix);
-            if let Some((child, _)) = below.and_then(|rest| rest.split_once('.'))
-                && !tables.keys().any(|name| name.eq_ignore_ascii_case(child))
+        for child in self.children_in_environment(name) {
+            if !tables
+                .keys()
+                .any(|known| known.eq_ignore_ascii_case(&child))
             {
-                tables.insert(child.to_owned(), Value::Table(Table::new()));
+                tables.insert(child, Value::Table(Table::new()));
             }
         }
         tables
+    }
+
+    /// The tables below `name` that variables are about.
+    fn children_in_environment(&self, name: &str) -> Vec<String> {
+        let prefix = format!("{name}.");
+        let below = self.findings.env.keys();
+        let below = below.filter_map(|path| path.strip_prefix(&prefix)?.split_once('.'));
+        below.map(|(child, _)| child.to_owned()).collect()
     }
 
     /// Returns whether this path has no fault.
@@ -119,18 +111,12 @@ impl SettingsReader {
         !self.findings.faults.iter().any(|fault| fault.path == path)
     }
 
-    pub(in crate::config) fn warn(&mut self, path: &str, message: &str) {
-        self.findings.warnings.push(Fault {
-            path: path.to_owned(),
-            message: message.to_owned(),
-        });
+    pub(in crate::config) fn warn(&mut self, path: &str, message: impl Into<String>) {
+        self.findings.warn(path.to_owned(), message);
     }
 
-    pub(in crate::config) fn fault(&mut self, path: &str, message: &str) {
-        self.findings.faults.push(Fault {
-            path: path.to_owned(),
-            message: message.to_owned(),
-        });
+    pub(in crate::config) fn fault(&mut self, path: &str, message: impl Into<String>) {
+        self.findings.fault(path.to_owned(), message);
     }
 
     /// The effective settings as TOML, and the warnings.
@@ -138,19 +124,19 @@ impl SettingsReader {
         for (name, _) in std::mem::take(&mut self.root) {
             self.fault(&name, "unknown section");
         }
-        for (path, _) in std::mem::take(&mut self.findings.env) {
-            self.fault(
-                &path,
-                &format!(
-                    "unknown setting, from the environment variable {}",
-                    variable(&path)
-                ),
-            );
-        }
+        let unused = std::mem::take(&mut self.findings.env);
+        let unused = unused.into_keys().map(unknown_variable);
+        self.findings.faults.extend(unused);
         if self.findings.faults.is_empty() {
             Ok((self.effective.to_string(), self.findings.warnings))
         } else {
             Err(self.findings.faults)
         }
     }
+}
+
+/// The path of the setting that a variable is.
+fn path_of(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix(ENV_PREFIX)?;
+    Some(name.to_ascii_lowercase().replace("__", "."))
 }
