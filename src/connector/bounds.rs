@@ -166,12 +166,9 @@ fn is_invisible(c: char) -> bool {
 
 /// Makes a text fit for display.
 fn show(text: &mut String) {
-    if let Some((end, _)) = text.char_indices().nth(SHOWN) {
-        let last = text[..end]
-            .char_indices()
-            .next_back()
-            .map_or(0, |(at, _)| at);
-        text.truncate(last);
+    if text.char_indices().nth(SHOWN).is_some() {
+        let end = text.char_indices().nth(SHOWN - 1);
+        text.truncate(end.map_or(0, |(at, _)| at));
         text.push('…');
     }
     if text.contains(char::is_control) {

@@ -104,6 +104,17 @@ pub(super) struct CredentialSource<'a> {
     pub(super) user: &'a User,
 }
 
+impl HeaderForm {
+    fn reads_info(&self) -> bool {
+        let is_info = |piece: &CredentialPiece| matches!(piece, CredentialPiece::Info(..));
+        self.pieces.iter().any(is_info)
+    }
+
+    fn takes_any_header(&self) -> bool {
+        self.prefix.is_empty() && matches!(self.pieces.as_slice(), [CredentialPiece::Header])
+    }
+}
+
 impl CredentialForm {
     /// The caller's header, unchanged, as `Authorization`.
     pub(super) fn authorization() -> Self {
@@ -137,12 +148,7 @@ impl CredentialForm {
 
     /// The field of a request that is to blame if it makes no credential.
     pub(super) fn field(&self) -> &'static str {
-        let is_info = |piece: &CredentialPiece| matches!(piece, CredentialPiece::Info(..));
-        let reads_info = self
-            .headers
-            .iter()
-            .any(|(_, form)| form.pieces.iter().any(is_info));
-        if reads_info {
+        if self.headers.iter().any(|(_, form)| form.reads_info()) {
             "user.platform_additional_info"
         } else {
             "auth_header"
@@ -151,10 +157,8 @@ impl CredentialForm {
 
     /// Whether any input makes a credential.
     pub(super) fn takes_any_header(&self) -> bool {
-        let takes_any = |(_, form): &(HeaderName, HeaderForm)| {
-            form.prefix.is_empty() && matches!(form.pieces.as_slice(), [CredentialPiece::Header])
-        };
-        self.shown.is_empty() && self.headers.iter().all(takes_any)
+        let mut forms = self.headers.iter();
+        self.shown.is_empty() && forms.all(|(_, form)| form.takes_any_header())
     }
 
     /// Names and values of the headers, and of what is shown elsewhere. A missing field is empty.

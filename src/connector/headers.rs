@@ -25,13 +25,14 @@ const FAMILIES: [&str; 4] = [
 /// (see [`wait`]). A past date is zero. `None` if the value has no known form.
 #[must_use]
 pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    wait(value, now).or_else(|| {
-        let at = httpdate::parse_http_date(value.trim())
-            .ok()?
-            .duration_since(UNIX_EPOCH)
-            .ok()?;
-        Some(at.saturating_sub(Duration::from_millis(now.0)).min(LONGEST))
-    })
+    wait(value, now).or_else(|| wait_until(value, now))
+}
+
+/// The time until an HTTP date.
+fn wait_until(date: &str, now: Timestamp) -> Option<Duration> {
+    let at = httpdate::parse_http_date(date.trim()).ok()?;
+    let at = at.duration_since(UNIX_EPOCH).ok()?;
+    Some(at.saturating_sub(Duration::from_millis(now.0)).min(LONGEST))
 }
 
 /// Reads a number that denotes a moment: seconds from now (Pipedrive), a Unix time in seconds

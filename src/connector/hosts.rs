@@ -20,12 +20,12 @@ impl FromStr for HostPattern {
     type Err = HostPatternError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (below, name) = text
-            .strip_prefix("*.")
-            .map_or((false, text), |name| (true, name));
-        Host::parse(name)
-            .map(|host| Self { host, below })
-            .ok_or(HostPatternError)
+        let below = text.strip_prefix("*.");
+        let host = Host::parse(below.unwrap_or(text)).ok_or(HostPatternError)?;
+        Ok(Self {
+            host,
+            below: below.is_some(),
+        })
     }
 }
 

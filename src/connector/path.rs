@@ -92,22 +92,14 @@ impl Path {
 
     /// The value at a path of members, which may be null.
     pub(super) fn get<'v>(&self, root: &'v Value) -> Option<&'v Value> {
-        let step = |value: &'v Value, step: &PathStep| match step {
-            PathStep::Member(name) => member(value, name),
-            PathStep::Key(key) => value.get(key),
-            PathStep::Index(index) => value.get(index),
-            PathStep::Each | PathStep::Where { .. } => None,
-        };
-        self.steps.iter().try_fold(root, step)
+        let mut steps = self.steps.iter();
+        steps.try_fold(root, |value, step| step.get(value))
     }
 
     /// The members of a path that has nothing else.
     pub(super) fn names(&self) -> Vec<String> {
-        let name = |step: &PathStep| match step {
-            PathStep::Member(name) | PathStep::Key(name) => Some(name.clone()),
-            _ => None,
-        };
-        self.steps.iter().filter_map(name).collect()
+        let names = self.steps.iter().filter_map(PathStep::name);
+        names.map(str::to_owned).collect()
     }
 
     /// The path below the first member, if that has this name.
@@ -123,11 +115,9 @@ impl Path {
 
     /// The keys of a fixed path of a connector in Rust.
     pub(crate) fn of_keys(keys: &[&str]) -> Self {
+        let steps = keys.iter().map(|key| PathStep::Key((*key).to_owned()));
         Self {
-            steps: keys
-                .iter()
-                .map(|key| PathStep::Key((*key).to_owned()))
-                .collect(),
+            steps: steps.collect(),
             source: keys.join("."),
         }
     }
@@ -289,6 +279,23 @@ impl PathNames for NoNames {
 }
 
 impl PathStep {
+    /// What it leads to, if that is one value.
+    fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        match self {
+            Self::Member(name) => member(value, name),
+            Self::Key(key) => value.get(key),
+            Self::Index(index) => value.get(index),
+            Self::Each | Self::Where { .. } => None,
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Member(name) | Self::Key(name) => Some(name),
+            Self::Index(_) | Self::Each | Self::Where { .. } => None,
+        }
+    }
+
     fn reach(&self) -> ReachStep {
         match self {
             Self::Key(key) | Self::Member(key) => ReachStep::Key(key.clone()),

@@ -37,10 +37,9 @@ pub(crate) struct ReadByPost(pub(super) Vec<Option<String>>);
 impl ReadByPost {
     /// Returns whether it is for this path.
     pub(super) fn is(&self, path: &[String]) -> bool {
-        let fits = |(declared, segment): (&Option<String>, &String)| {
-            declared.as_ref().is_none_or(|declared| declared == segment)
-        };
-        self.0.len() == path.len() && self.0.iter().zip(path).all(fits)
+        let mut both = self.0.iter().zip(path);
+        self.0.len() == path.len()
+            && both.all(|(declared, segment)| declared.as_ref().is_none_or(|it| it == segment))
     }
 }
 
@@ -81,11 +80,14 @@ pub(super) fn axios_query(pairs: &[(String, String)]) -> String {
     pairs.join("&")
 }
 
+fn is_kept_by_axios(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.!~*'():$,".contains(&byte)
+}
+
 fn axios_text(text: &str) -> String {
-    let is_kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'():$,".contains(&byte);
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if is_kept(byte) {
+        if is_kept_by_axios(byte) {
             encoded.push(char::from(byte));
         } else {
             encoded.extend(form_urlencoded::byte_serialize(&[byte]));

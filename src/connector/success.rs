@@ -165,12 +165,17 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// The value at a path whose way is there.
+fn there<'v>(reply: &'v Value, path: &Path) -> Result<Option<&'v Value>, LookupError> {
+    path.strict(reply).map_err(|NotThere| SHAPE)
+}
+
 /// The text at this path: a cursor or a link to the next page. `None` if it is absent or empty.
 ///
 /// # Errors
 /// [`BadReply::Shape`] if it is something else: then it is unknown whether there are more pages.
 pub(super) fn next_text(reply: &Value, path: &Path) -> Result<Option<String>, LookupError> {
-    match path.strict(reply).map_err(|NotThere| SHAPE)? {
+    match there(reply, path)? {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
         Some(_) => Err(SHAPE),
@@ -182,7 +187,7 @@ pub(super) fn next_text(reply: &Value, path: &Path) -> Result<Option<String>, Lo
 /// # Errors
 /// As [`next_text`].
 pub(super) fn next_number(reply: &Value, path: &Path) -> Result<Option<String>, LookupError> {
-    match path.strict(reply).map_err(|NotThere| SHAPE)? {
+    match there(reply, path)? {
         None => Ok(None),
         Some(number) if number.is_u64() => Ok(Some(number.to_string())),
         Some(_) => Err(SHAPE),
@@ -194,7 +199,7 @@ pub(super) fn next_number(reply: &Value, path: &Path) -> Result<Option<String>, 
 /// # Errors
 /// As [`next_text`].
 pub(super) fn is_true(reply: &Value, path: &Path) -> Result<bool, LookupError> {
-    match path.strict(reply).map_err(|NotThere| SHAPE)? {
+    match there(reply, path)? {
         None => Ok(false),
         Some(Value::Bool(yes)) => Ok(*yes),
         Some(_) => Err(SHAPE),

@@ -38,11 +38,10 @@ impl Pems {
         Ok(Self {
             cert: read("cert", &config.cert)?,
             key: read("key", &config.key)?.into(),
-            client_ca: config
-                .client_ca
-                .as_deref()
-                .map(|path| read("client_ca", path))
-                .transpose()?,
+            client_ca: match &config.client_ca {
+                Some(path) => Some(read("client_ca", path)?),
+                None => None,
+            },
         })
     }
 
@@ -138,13 +137,9 @@ impl<'a> Certificates<'a> {
     fn check(&self, wall: Timestamp) -> Result<(), Error> {
         let count = self.validities.len();
         for (n, validity) in self.validities.iter().enumerate() {
-            validity.check(wall).map_err(|invalid| {
-                let which = match count {
-                    1 => "a certificate".to_owned(),
-                    _ => format!("a certificate (number {} of {count})", n + 1),
-                };
-                self.error(&format!("holds {which} that {invalid}"))
-            })?;
+            let which = which_of(n, count);
+            let fault = |invalid| self.error(&format!("holds {which} that {invalid}"));
+            validity.check(wall).map_err(fault)?;
         }
         Ok(())
     }
@@ -187,4 +182,12 @@ fn error(setting: &'static str, path: &Path, words: &str) -> Error {
 
 fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|fault| error(setting, path, &format!("cannot be read: {fault}")))
+}
+
+/// A certificate of a file, for a person. `n` counts from 0.
+fn which_of(n: usize, count: usize) -> String {
+    match count {
+        1 => "a certificate".to_owned(),
+        _ => format!("a certificate (number {} of {count})", n + 1),
+    }
 }

@@ -161,16 +161,8 @@ impl Tls {
     /// The files in use that contain an expired certificate.
     pub(crate) fn expired(&self) -> Vec<Error> {
         let wall = self.0.clock.wall();
-        let expired = |ending: &Expiry| match ending.validity.check(wall) {
-            Err(invalid @ Invalid::Expired(_)) => Some(Error {
-                setting: ending.setting,
-                message: format!(
-                    "a certificate of this file {invalid} and is still in use: replace the file"
-                ),
-            }),
-            _ => None,
-        };
-        self.endings().iter().filter_map(expired).collect()
+        let endings = self.endings().into_iter();
+        endings.filter_map(|ending| expired(ending, wall)).collect()
     }
 
     fn endings(&self) -> Vec<Expiry> {
@@ -201,4 +193,17 @@ pub(crate) fn is_verified(stream: &TlsStream<TcpStream>) -> bool {
 #[must_use]
 pub(crate) fn peer_name(stream: &TlsStream<TcpStream>) -> Option<String> {
     name::of(stream.get_ref().1.peer_certificates()?.first()?)
+}
+
+/// The fault of a certificate that has expired.
+fn expired(ending: Expiry, wall: Timestamp) -> Option<Error> {
+    let Err(invalid @ Invalid::Expired(_)) = ending.validity.check(wall) else {
+        return None;
+    };
+    Some(Error {
+        setting: ending.setting,
+        message: format!(
+            "a certificate of this file {invalid} and is still in use: replace the file"
+        ),
+    })
 }

@@ -72,14 +72,11 @@ impl Watch {
             clock::sleep(LOOK).await;
             let tls = self.tls.clone();
             // Aside, because the files may be on a disk that does not respond.
-            let looked = tokio::task::spawn_blocking(move || tls.look_again()).await;
-            match looked {
+            match tokio::task::spawn_blocking(move || tls.look_again()).await {
                 Ok(looked) => self.report(looked),
-                Err(broken) => match broken.try_into_panic() {
-                    Ok(panic) => resume_unwind(panic),
-                    // The runtime ends.
-                    Err(_) => return,
-                },
+                Err(broken) if broken.is_panic() => resume_unwind(broken.into_panic()),
+                // The runtime ends.
+                Err(_) => return,
             }
         }
     }
@@ -154,14 +151,17 @@ impl Reminder {
             return None;
         }
         let end = if left < 0 { End::Past } else { End::Soon };
-        let is_told = self
-            .0
-            .is_some_and(|(told, when)| told == end && when.elapsed() < REPORT);
-        if is_told {
+        if self.was_told(end) {
             return None;
         }
         self.0 = Some((end, Stopwatch::start()));
         Some(end)
+    }
+
+    /// Whether this was reported a short time ago.
+    fn was_told(&self, end: End) -> bool {
+        self.0
+            .is_some_and(|(told, when)| told == end && when.elapsed() < REPORT)
     }
 }
 
