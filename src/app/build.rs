@@ -6,8 +6,6 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::build_context::BuildContext;
 use super::fleet::Fleet;
@@ -36,20 +34,10 @@ pub(super) async fn app(
     metrics: Metrics,
 ) -> anyhow::Result<App> {
     phone::warm_up();
-    let ports = Ports {
-        grpc: bind(config.grpc.listen, "grpc.listen").await?,
-        ops: bind(config.ops.listen, "ops.listen").await?,
-    };
+    let ports = ports(&config).await?;
     let (metrics, supervisor) = (Arc::new(metrics), Supervisor::default());
     let stop_with_it = supervisor.stop.clone().drop_guard();
-    let context = BuildContext {
-        config: &config,
-        clock: &clock,
-        metrics: &metrics,
-        supervisor: &supervisor,
-        loads: TaskTracker::new(),
-        stopping: CancellationToken::new(),
-    };
+    let context = BuildContext::new(&config, &clock, &metrics, &supervisor);
     let tracer = tracer(&context)?;
     let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
     let fleet = Fleet::build(&context)?;
@@ -66,26 +54,33 @@ pub(super) async fn app(
     let BuildContext {
         loads, stopping, ..
     } = context;
-    let daemon = Daemon {
-        gate,
-        http,
-        tls,
-        pages,
-        ready,
-        loads,
-        stopping,
-        stop_with_it,
-        tracer,
-        log: fleet.log(),
-        crm,
-        supervisor,
-        config,
-    };
     Ok(App {
         ports,
         service: ContactRpc::new(api),
         reload,
-        daemon,
+        daemon: Daemon {
+            gate,
+            http,
+            tls,
+            pages,
+            ready,
+            loads,
+            stopping,
+            stop_with_it,
+            tracer,
+            log: fleet.log(),
+            crm,
+            supervisor,
+            config,
+        },
+    })
+}
+
+/// Binds both ports, so that a taken one is found before anything is built.
+async fn ports(config: &Config) -> anyhow::Result<Ports> {
+    Ok(Ports {
+        grpc: bind(config.grpc.listen, "grpc.listen").await?,
+        ops: bind(config.ops.listen, "ops.listen").await?,
     })
 }
 

@@ -20,3 +20,21 @@ pub(super) struct BuildContext<'a> {
     pub(super) loads: TaskTracker,
     pub(super) stopping: CancellationToken,
 }
+
+impl<'a> BuildContext<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        clock: &'a Arc<dyn Clock>,
+        metrics: &'a Arc<Metrics>,
+        supervisor: &'a Supervisor,
+    ) -> Self {
+        Self {
+            config,
+            clock,
+            metrics,
+            supervisor,
+            loads: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }
+    }
+}

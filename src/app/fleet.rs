@@ -62,32 +62,20 @@ impl Fleet {
             Some(redis) => (derive_secret(redis), redis.key_prefix.clone()),
             None => (random_secret()?, KeyPrefix::default()),
         };
-        let shared = config
-            .redis
-            .as_ref()
-            .map(|redis| SharedRedis::connect(redis, context))
-            .transpose()?;
-        let memory = MemoryCache::new(config.memory, config.ages, Arc::clone(context.clock));
-        let tier = shared.as_ref().map(|shared| SharedTier {
-            redis: RedisTier::new(shared.link.clone(), shared.reads.clone())
-                .sealed(config.redis_keys.clone()),
-            log: shared.log.clone(),
-            time: shared.time.clone(),
-            tasks: context.supervisor.tasks.clone(),
-        });
-        let (names, clock) = (KeyNames::new(prefix, &secret), Arc::clone(context.clock));
+        let shared = match &config.redis {
+            Some(redis) => Some(SharedRedis::connect(redis, context)?),
+            None => None,
+        };
+        let clock = || Arc::clone(context.clock);
+        let memory = MemoryCache::new(config.memory, config.ages, clock());
+        let tier = shared.as_ref().map(|shared| shared.tier(context));
+        let names = KeyNames::new(prefix, &secret);
+        let admissions = admissions_config(config);
+        let of_admissions = shared.as_ref().map(SharedRedis::for_admissions);
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),
-            cache: TieredCache::new(memory, tier, names, clock, context.metrics),
-            admissions: Admissions::new(
-                admissions_config(config),
-                Arc::clone(context.clock),
-                shared.clone().map(
-                    |SharedRedis {
-                         link, reads, time, ..
-                     }| (link, reads, time),
-                ),
-            ),
+            cache: TieredCache::new(memory, tier, names, clock(), context.metrics),
+            admissions: Admissions::new(admissions, clock(), of_admissions),
             shared,
             budgets: Arc::default(),
             replicas: Arc::new(AtomicU32::new(1)),
@@ -100,34 +88,21 @@ impl Fleet {
         context: &BuildContext<'_>,
         connector: &ConnectorConfig,
     ) -> Arc<Budget> {
-        let (config, tasks) = (context.config, &context.supervisor.tasks);
-        let shared = self
-            .shared
-            .as_ref()
-            .map(|shared| SharedQuota::new(shared.link.clone(), &connector.name, tasks.clone()));
-        let budgets = budget::BudgetConfig {
-            call_timeout: config.limits.call_timeout + budget::STALE,
-            admitted: config.admitted,
-            replicas: config.replicas,
-            is_past_known: config.are_crms_new,
-        };
+        let name = &connector.name;
+        let tasks = || context.supervisor.tasks.clone();
+        let shared = self.shared.as_ref();
+        let shared = shared.map(|shared| SharedQuota::new(shared.link.clone(), name, tasks()));
         let budget = Arc::new(Budget::new(
             connector.quotas,
-            &budgets,
-            &connector.name,
+            &budget_config(context.config),
+            name,
             context.metrics,
             shared.as_ref(),
         ));
-        self.budgets
-            .lock()
-            .push((connector.name.clone(), Arc::clone(&budget)));
-        let swept = Arc::clone(&budget);
-        context.supervisor.spawn("the sweep of quotas", async move {
-            loop {
-                clock::sleep(SWEEP).await;
-                swept.sweep();
-            }
-        });
+        let named = (name.clone(), Arc::clone(&budget));
+        self.budgets.lock().push(named);
+        let sweep = sweep(Arc::clone(&budget));
+        context.supervisor.spawn("the sweep of quotas", sweep);
         budget
     }
 
@@ -192,7 +167,39 @@ impl Fleet {
     }
 }
 
+fn budget_config(config: &Config) -> budget::BudgetConfig {
+    budget::BudgetConfig {
+        call_timeout: config.limits.call_timeout + budget::STALE,
+        admitted: config.admitted,
+        replicas: config.replicas,
+        is_past_known: config.are_crms_new,
+    }
+}
+
+/// Drops what a budget no longer needs, from time to time.
+async fn sweep(budget: Arc<Budget>) {
+    loop {
+        clock::sleep(SWEEP).await;
+        budget.sweep();
+    }
+}
+
 impl SharedRedis {
+    /// The tier of the cache that replicas share.
+    fn tier(&self, context: &BuildContext<'_>) -> SharedTier {
+        let redis = RedisTier::new(self.link.clone(), self.reads.clone());
+        SharedTier {
+            redis: redis.sealed(context.config.redis_keys.clone()),
+            log: self.log.clone(),
+            time: self.time.clone(),
+            tasks: context.supervisor.tasks.clone(),
+        }
+    }
+
+    fn for_admissions(&self) -> (Link, Reads, RedisTime) {
+        (self.link.clone(), self.reads.clone(), self.time.clone())
+    }
+
     /// Starts to connect. The Redis keeper maintains the connection.
     fn connect(redis: &redis_link::LinkConfig, context: &BuildContext<'_>) -> anyhow::Result<Self> {
         let (link, keeper) = Link::new(redis, signals(context.metrics)).context("section redis")?;

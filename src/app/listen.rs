@@ -1,6 +1,7 @@
 //! How connections are accepted: counted, with concurrent TLS handshakes and first bytes, each with
 //! a time limit. The first bytes decide which server takes a connection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,34 +64,49 @@ impl Gatekeeper {
         let crowd = Crowd::new(self.most);
         let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
-            let (stream, from) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    failed.log(
-                        || tracing::warn!(%error, "connections cannot be accepted on grpc.listen"),
-                    );
-                    clock::sleep(REST).await;
-                    continue;
-                }
-            };
+            let (stream, from) = accepted(listener, &mut failed).await;
             let Some(place) = crowd.enter(from.ip()) else {
                 refused.log(|| {
                     tracing::warn!("connections are refused: grpc.max_connections is reached");
                 });
                 continue;
             };
-            let (tls, longest) = (self.tls.clone(), self.longest);
-            let (ready, http1) = (ready.clone(), self.http1.clone());
-            self.supervisor.tasks.spawn(async move {
-                let end = place.end();
-                let opened = end.run_until_cancelled(open(stream, tls, place, longest));
-                match opened.await.flatten() {
-                    // Fails if the daemon stops.
-                    Some((connection, Spoken::Http2)) => drop(ready.send(Ok(connection)).await),
-                    Some((connection, Spoken::Http1)) => http1.serve(connection).await,
-                    None => {}
-                }
-            });
+            self.begin(stream, place, ready.clone());
+        }
+    }
+
+    /// Opens a connection in a task of its own, and hands it to the server that speaks its protocol.
+    fn begin(
+        &self,
+        stream: TcpStream,
+        place: ConnectionPlace,
+        ready: mpsc::Sender<std::io::Result<Connection>>,
+    ) {
+        let (tls, longest, http1) = (self.tls.clone(), self.longest, self.http1.clone());
+        self.supervisor.tasks.spawn(async move {
+            let end = place.end();
+            let opened = end.run_until_cancelled(open(stream, tls, place, longest));
+            match opened.await.flatten() {
+                // Fails if the daemon stops.
+                Some((connection, Spoken::Http2)) => drop(ready.send(Ok(connection)).await),
+                Some((connection, Spoken::Http1)) => http1.serve(connection).await,
+                None => {}
+            }
+        });
+    }
+}
+
+/// The next connection, however often accepting one fails before it.
+async fn accepted(listener: &TcpListener, failed: &mut OncePerMinute) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                let warn =
+                    || tracing::warn!(%error, "connections cannot be accepted on grpc.listen");
+                failed.log(warn);
+                clock::sleep(REST).await;
+            }
         }
     }
 }

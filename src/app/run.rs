@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::task::JoinHandle;
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::server::HealthReporter;
@@ -29,6 +30,16 @@ struct Serving {
     calls: JoinHandle<Result<(), tonic::transport::Error>>,
     /// The connections of HTTP/1.1.
     http1: TaskTracker,
+}
+
+impl Serving {
+    /// Waits for the last call.
+    async fn ended(self) -> Result<Result<(), tonic::transport::Error>, JoinError> {
+        let served = self.calls.await;
+        self.http1.close();
+        self.http1.wait().await;
+        served
+    }
 }
 
 impl App {
@@ -67,13 +78,7 @@ impl Daemon {
         let server = server(limits.max_connection_age);
         let age = limits.max_connection_age;
         let (health, routes) = routes(server, service, &self.gate, self.http.clone(), age).await?;
-        for warning in limits
-            .warnings()
-            .into_iter()
-            .chain(files::warning(&self.config))
-        {
-            tracing::warn!("{warning}");
-        }
+        self.warn();
         let drain = self.supervisor.stop.child_token();
         let http1 = Http1 {
             front: self.http.clone(),
@@ -82,35 +87,47 @@ impl Daemon {
             open: TaskTracker::new(),
         };
         let open = http1.open.clone();
-        let gatekeeper = Gatekeeper {
-            http1,
-            tls: self.tls.clone(),
-            most: limits.max_connections,
-            longest: limits
-                .max_connection_age
-                .saturating_add(limits.max_connection_age_grace),
-            supervisor: self.supervisor.clone(),
-        };
-        let serving = routes.serve_with_incoming_shutdown(
-            gatekeeper.incoming(ports.grpc),
-            drain.clone().cancelled_owned(),
-        );
+        let incoming = self.gatekeeper(http1).incoming(ports.grpc);
+        let serving =
+            routes.serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
         let calls = self
             .supervisor
             .spawn_until(&drain, "the gRPC server", serving);
-        let stop = self.supervisor.stop.clone();
-        let pages = self
-            .pages
-            .clone()
-            .serve(ports.ops, stop.clone().cancelled_owned());
-        self.supervisor
-            .spawn_until(&stop, "the operations server", pages);
+        self.serve_pages(ports.ops);
         Ok(Serving {
             health,
             drain,
             calls,
             http1: open,
         })
+    }
+
+    /// Logs what works, but may not be intended.
+    fn warn(&self) {
+        let warnings = self.config.grpc.warnings().into_iter();
+        for warning in warnings.chain(files::warning(&self.config)) {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    fn gatekeeper(&self, http1: Http1) -> Gatekeeper {
+        let limits = &self.config.grpc;
+        let (age, grace) = (limits.max_connection_age, limits.max_connection_age_grace);
+        Gatekeeper {
+            http1,
+            tls: self.tls.clone(),
+            most: limits.max_connections,
+            longest: age.saturating_add(grace),
+            supervisor: self.supervisor.clone(),
+        }
+    }
+
+    fn serve_pages(&self, listener: TcpListener) {
+        let stop = &self.supervisor.stop;
+        let pages = self.pages.clone();
+        let pages = pages.serve(listener, stop.clone().cancelled_owned());
+        self.supervisor
+            .spawn_until(stop, "the operations server", pages);
     }
 
     /// Reports that no more calls are wanted, and gives balancers time to notice.
@@ -131,13 +148,7 @@ impl Daemon {
     /// Lets calls and loads end, each within a time limit.
     async fn drain(&self, serving: Serving) -> anyhow::Result<()> {
         serving.drain.cancel();
-        let ended = async {
-            let served = serving.calls.await;
-            serving.http1.close();
-            serving.http1.wait().await;
-            served
-        };
-        let served = match clock::timeout(self.config.grpc.drain_timeout, ended).await {
+        let served = match clock::timeout(self.config.grpc.drain_timeout, serving.ended()).await {
             Some(Ok(served)) => served.context("the gRPC server failed"),
             Some(Err(panicked)) => Err(panicked).context("the gRPC server ended unexpectedly"),
             None => {

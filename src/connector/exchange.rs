@@ -134,18 +134,21 @@ impl CrmSession {
             None => None,
         };
         let mut request = request.clone();
-        let added = self
-            .find
-            .credential
-            .add_to(&mut request.headers, token.as_ref());
+        let credential = &self.find.credential;
+        let added = credential.add_to(&mut request.headers, token.as_ref());
         added.map_err(|_| LookupError::CrmUnauthenticated)?;
         let granted = self.find.spent.acquire(kind, &self.urgency).await?;
+        let mut tally = self.tally(&granted);
+        Box::pin(self.exchange(client, (&request, kind), granted, &mut tally)).await
+    }
+
+    fn tally(&self, granted: &Granted) -> CallTally<'_> {
         let span = self.find.span.call("crm call");
-        let mut tally = CallTally::begin(&self.find.client.call_metrics, span);
+        let tally = CallTally::begin(&self.find.client.call_metrics, span);
         tally.span.set("lane", self.urgency.lane().label());
         let number = i64::try_from(granted.number + 1).unwrap_or(i64::MAX);
         tally.span.set("call", number);
-        Box::pin(self.exchange(client, (&request, kind), granted, &mut tally)).await
+        tally
     }
 
     fn call_timeout(&self) -> Duration {
@@ -210,9 +213,8 @@ impl CrmSession {
         }
         let (profile, now) = (&self.find.client.profile, self.find.client.clock.wall());
         let hint = headers::rate_hint(response.headers(), &profile.rate, now);
-        let moved = status
-            .is_redirection()
-            .then(|| self.moved(request, &response));
+        let is_moved = status.is_redirection();
+        let moved = is_moved.then(|| self.moved(request, &response));
         let next = headers::next_link(response.headers());
         let fields = response.headers().clone();
         let body = self.body(response, until, tally).await;
@@ -229,7 +231,7 @@ impl CrmSession {
                 headers: &fields,
                 body: body.as_ref().ok(),
                 bytes: tally.bytes,
-                failure: meaning.failure().or_else(|| body.as_ref().err().cloned()),
+                failure: failure(&meaning, &body),
             };
             self.call_seen(request, kind, Ending::Reply(reply))
         });
@@ -250,15 +252,8 @@ impl CrmSession {
     ) -> Result<Value, LookupError> {
         let client = &self.find.client;
         let status = response.status();
-        let (limit, until) = match size_of_body(&client.profile.replies, status.as_u16()) {
-            BodySize::Answer => (client.limits.reply_bytes, until),
-            BodySize::Refusal => (
-                client.limits.reply_bytes.min(REFUSAL.0),
-                until.min(clock::now() + REFUSAL.1),
-            ),
-            BodySize::Nothing => {
-                return Err(LookupError::CrmBadReply(BadReply::Status(status.as_u16())));
-            }
+        let Some((limit, until)) = self.limits_of_body(status.as_u16(), until) else {
+            return Err(LookupError::CrmBadReply(BadReply::Status(status.as_u16())));
         };
         let declared = headers::encoding(response.headers());
         let reading = async {
@@ -271,6 +266,20 @@ impl CrmSession {
         clock::timeout_at(until, reading)
             .await
             .unwrap_or(Err(TIMEOUT))
+    }
+
+    /// The most bytes of a body, and the time for it. `None` if it is not read.
+    fn limits_of_body(&self, status: u16, until: Instant) -> Option<(usize, Instant)> {
+        let client = &self.find.client;
+        let bytes = client.limits.reply_bytes;
+        match size_of_body(&client.profile.replies, status) {
+            BodySize::Answer => Some((bytes, until)),
+            BodySize::Refusal => {
+                let soon = clock::now() + REFUSAL.1;
+                Some((bytes.min(REFUSAL.0), until.min(soon)))
+            }
+            BodySize::Nothing => None,
+        }
     }
 
     fn call_seen<'e>(
@@ -318,6 +327,12 @@ impl CrmSession {
             ..request.clone()
         })
     }
+}
+
+/// Why a reply is no answer.
+fn failure(meaning: &ReplyMeaning, body: &Result<Value, LookupError>) -> Option<LookupError> {
+    let unreadable = || body.as_ref().err().cloned();
+    meaning.failure().or_else(unreadable)
 }
 
 fn reply_of(

@@ -3,7 +3,6 @@
 //! A path never fails: what is not there is left out. It visits each value of the reply at most
 //! once, and it has no recursion.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
@@ -107,10 +106,7 @@ impl Path {
         let (PathStep::Member(first), rest) = self.steps.split_first()? else {
             return None;
         };
-        (first == name).then(|| Self {
-            steps: rest.to_vec(),
-            source: self.source.clone(),
-        })
+        (first == name).then(|| self.part(rest))
     }
 
     /// The keys of a fixed path of a connector in Rust.
@@ -152,15 +148,11 @@ impl Path {
             value = match (value, step) {
                 (Value::Null, _) => return Ok(None),
                 (Value::Object(members), PathStep::Key(key) | PathStep::Member(key)) => {
-                    match members.get(key) {
-                        Some(value) => value,
-                        None => return Ok(None),
-                    }
+                    members.get(key).unwrap_or(&Value::Null)
                 }
-                (Value::Array(items), PathStep::Index(index)) => match items.get(*index) {
-                    Some(value) => value,
-                    None => return Ok(None),
-                },
+                (Value::Array(items), PathStep::Index(index)) => {
+                    items.get(*index).unwrap_or(&Value::Null)
+                }
                 (Value::Array(items), _) if items.is_empty() => return Ok(None),
                 _ => return Err(NotThere),
             };
@@ -187,13 +179,17 @@ impl Path {
     /// Splits a path at its first `[]`: the list, and what follows in each element.
     pub(super) fn split_at_each(&self) -> (Self, Option<Self>) {
         let at = self.steps.iter().position(|step| *step == PathStep::Each);
-        let part = |steps: &[PathStep]| Self {
+        match at.map(|at| self.steps.split_at(at)) {
+            Some((list, below)) => (self.part(list), Some(self.part(&below[1..]))),
+            None => (self.clone(), None),
+        }
+    }
+
+    /// Some of its steps.
+    fn part(&self, steps: &[PathStep]) -> Self {
+        Self {
             steps: steps.to_vec(),
             source: self.source.clone(),
-        };
-        match at {
-            Some(at) => (part(&self.steps[..at]), Some(part(&self.steps[at + 1..]))),
-            None => (self.clone(), None),
         }
     }
 
@@ -204,11 +200,8 @@ impl Path {
 
     /// The path without its last step.
     pub(super) fn parent(&self) -> Self {
-        let count = self.steps.len().saturating_sub(1);
-        Self {
-            steps: self.steps[..count].to_vec(),
-            source: self.source.clone(),
-        }
+        let (_, steps) = self.steps.split_last().unwrap_or((&PathStep::Each, &[]));
+        self.part(steps)
     }
 
     /// The first key, and the path below it.
@@ -216,11 +209,7 @@ impl Path {
         let (PathStep::Key(key), rest) = self.steps.split_first()? else {
             return None;
         };
-        let rest = Self {
-            steps: rest.to_vec(),
-            source: self.source.clone(),
-        };
-        Some((key.clone(), rest))
+        Some((key.clone(), self.part(rest)))
     }
 
     /// The steps as they are found in replies.
@@ -331,16 +320,22 @@ fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
 
 /// Parses one step, and returns the rest.
 fn step<'s>(source: &'s str, steps: &mut Vec<PathStep>) -> Result<&'s str, PathError> {
-    if let Some(quoted) = source.strip_prefix('"') {
-        let (key, rest) = quoted
-            .split_once('"')
-            .ok_or(PathError("a quotation mark is missing"))?;
-        steps.push(PathStep::Key(key.to_owned()));
-        return Ok(rest);
-    }
     if let Some(bracket) = source.strip_prefix('[') {
         return bracketed(bracket, steps);
     }
+    let (key, rest) = match source.strip_prefix('"') {
+        Some(quoted) => {
+            let key = quoted.split_once('"');
+            key.ok_or(PathError("a quotation mark is missing"))?
+        }
+        None => bare_key(source)?,
+    };
+    steps.push(PathStep::Key(key.to_owned()));
+    Ok(rest)
+}
+
+/// A key without quotation marks, and the rest.
+fn bare_key(source: &str) -> Result<(&str, &str), PathError> {
     let end = source.find(['.', '[']).unwrap_or(source.len());
     let (key, rest) = source.split_at(end);
     let is_odd = |c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | ']' | '|' | '=');
@@ -349,28 +344,33 @@ fn step<'s>(source: &'s str, steps: &mut Vec<PathStep>) -> Result<&'s str, PathE
             "a key is expected; a key with odd characters stands in quotation marks",
         ));
     }
-    steps.push(PathStep::Key(key.to_owned()));
-    Ok(rest)
+    Ok((key, rest))
 }
 
 fn bracketed<'s>(source: &'s str, steps: &mut Vec<PathStep>) -> Result<&'s str, PathError> {
-    let (inner, rest) = source
-        .split_once(']')
-        .ok_or(PathError("a closing bracket is missing"))?;
-    let step =
-        match inner.split_once('=') {
-            Some((key, value)) if !key.is_empty() => PathStep::Where {
-                key: key.to_owned(),
-                value: Cow::Borrowed(value).as_ref().parse()?,
-            },
-            None if inner.is_empty() => PathStep::Each,
-            None => PathStep::Index(inner.parse().map_err(|_| {
-                PathError("between brackets stands nothing, a number, or key=value")
-            })?),
-            Some(_) => return Err(PathError("a key is expected before =")),
-        };
-    steps.push(step);
+    let closed = source.split_once(']');
+    let (inner, rest) = closed.ok_or(PathError("a closing bracket is missing"))?;
+    steps.push(selection(inner)?);
     Ok(rest)
+}
+
+/// What stands between brackets.
+fn selection(inner: &str) -> Result<PathStep, PathError> {
+    let Some((key, value)) = inner.split_once('=') else {
+        if inner.is_empty() {
+            return Ok(PathStep::Each);
+        }
+        let index = inner.parse().map(PathStep::Index);
+        let fault = PathError("between brackets stands nothing, a number, or key=value");
+        return index.map_err(|_| fault);
+    };
+    if key.is_empty() {
+        return Err(PathError("a key is expected before ="));
+    }
+    Ok(PathStep::Where {
+        key: key.to_owned(),
+        value: value.parse()?,
+    })
 }
 
 impl Wanted {
