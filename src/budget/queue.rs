@@ -134,16 +134,17 @@ impl WaitQueue {
 
     /// The number of waiters ahead of this one.
     pub(super) fn ahead(&self, key: QueueKey) -> WaitersAhead {
-        let pops = self
-            .waiters
-            .range(..key)
-            .take_while(|(other, _)| !other.lane.is_background())
-            .count();
         let all = self.waiters.range(..key).count();
         WaitersAhead {
             all,
-            background: all - pops,
+            background: all - self.pops_ahead(key),
         }
+    }
+
+    fn pops_ahead(&self, key: QueueKey) -> usize {
+        let ahead = self.waiters.range(..key);
+        let pops = ahead.take_while(|(other, _)| !other.lane.is_background());
+        pops.count()
     }
 
     /// The lane of each waiter.

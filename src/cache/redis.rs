@@ -156,12 +156,15 @@ impl StoreOutcome {
         match replaced {
             INVALIDATED => Self::Invalidated,
             SUPERSEDED => Self::Superseded,
-            asked => {
-                let asked = u64::try_from(asked).ok().filter(|asked| *asked > 0);
-                Self::Stored(asked.map(SharedTime))
-            }
+            asked => Self::Stored(time_of(asked)),
         }
     }
+}
+
+/// A time that a script returns; 0 or less is none.
+fn time_of(asked: i64) -> Option<SharedTime> {
+    let asked = u64::try_from(asked).ok().filter(|asked| *asked > 0);
+    asked.map(SharedTime)
 }
 
 /// Answers in Redis.

@@ -77,9 +77,13 @@ impl Origin {
 
     /// Returns whether a known client is served, or was recently.
     pub(crate) fn is_known(&self) -> bool {
+        !self.is_idle() || self.was_served_lately()
+    }
+
+    fn was_served_lately(&self) -> bool {
         let served = self.served.load(Ordering::Relaxed);
-        let lately = || u128::from(self.now().saturating_sub(served)) < LATELY.as_millis();
-        !self.is_idle() || (served > 0 && lately())
+        let ago = u128::from(self.now().saturating_sub(served));
+        served > 0 && ago < LATELY.as_millis()
     }
 
     fn serve(&self) {

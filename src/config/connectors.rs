@@ -55,8 +55,7 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
 }
 
 fn warn_if_unencrypted(base_url: Option<&Url>, section: &mut Section<'_>) {
-    let is_plain = |url: &Url| url.scheme() == "http" && !is_this_machine(url);
-    if base_url.is_some_and(is_plain) {
+    if base_url.is_some_and(is_unencrypted) {
         section.warn(
             "base_url",
             "is http: credentials and contacts cross the network unencrypted; https:// if it can",
@@ -239,8 +238,16 @@ fn base_url(text: &str) -> Result<Url, String> {
 
 /// Whether a URL names a place and nothing else: it has no user, query and fragment.
 pub(super) fn is_place(url: &Url) -> bool {
-    let has_user = !url.username().is_empty() || url.password().is_some();
-    url.has_host() && !has_user && url.query().is_none() && url.fragment().is_none()
+    let is_bare = url.query().is_none() && url.fragment().is_none();
+    url.has_host() && is_bare && !has_user(url)
+}
+
+fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+fn is_unencrypted(url: &Url) -> bool {
+    url.scheme() == "http" && !is_this_machine(url)
 }
 
 fn is_this_machine(url: &Url) -> bool {

@@ -4,6 +4,7 @@
 //! is shown.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use super::section::ENV_PREFIX;
 
@@ -24,10 +25,14 @@ pub(super) const STRAY: &str = "is an environment variable that means nothing he
 /// Environment variables that are settings, or look like them.
 #[must_use]
 pub(crate) fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    let texts = std::env::vars_os().filter_map(as_text);
+    texts
         .filter(|(name, _)| name.starts_with(ENV_PREFIX) || is_stray(name))
         .collect()
+}
+
+fn as_text((name, value): (OsString, OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
 }
 
 /// Returns whether a variable looks like a setting but is not.

@@ -164,11 +164,8 @@ impl<'a> Section<'a> {
     /// settings is skipped if one of them could not be read.
     pub(super) fn is_sound(&self, key: &str) -> bool {
         let path = self.path_of(key);
-        let is_below = |fault: &Fault| {
-            let rest = fault.path.strip_prefix(&path);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        !self.findings.faults.iter().any(is_below)
+        let mut faults = self.findings.faults.iter();
+        !faults.any(|fault| fault.is_at_or_below(&path))
     }
 
     pub(super) fn fault(&mut self, key: &str, message: impl Into<String>) {
@@ -264,6 +261,11 @@ impl<'a> Section<'a> {
 }
 
 impl Fault {
+    fn is_at_or_below(&self, path: &str) -> bool {
+        let rest = self.path.strip_prefix(path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
+
     fn new(path: String, message: impl Into<String>) -> Self {
         Self {
             path,

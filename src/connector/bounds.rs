@@ -124,9 +124,11 @@ fn choice_is_usable(choice: &mut Value) -> bool {
 /// Approximate size in bytes.
 fn size(choice: &Value) -> usize {
     let members = choice.as_object().into_iter().flatten();
-    members
-        .map(|(name, value)| name.len() + 16 + value.as_str().map_or(0, str::len))
-        .sum()
+    members.map(member_size).sum()
+}
+
+fn member_size((name, value): (&String, &Value)) -> usize {
+    name.len() + 16 + value.as_str().map_or(0, str::len)
 }
 
 fn take(room: &mut usize, bytes: usize) -> bool {

@@ -106,9 +106,17 @@ pub(super) struct CredentialSource<'a> {
 }
 
 impl HeaderForm {
+    /// The pieces, one after the other.
+    pub(super) fn of(pieces: Vec<CredentialPiece>) -> Self {
+        Self {
+            pieces,
+            ..Self::default()
+        }
+    }
+
     fn reads_info(&self) -> bool {
-        let is_info = |piece: &CredentialPiece| matches!(piece, CredentialPiece::Info(..));
-        self.pieces.iter().any(is_info)
+        let mut pieces = self.pieces.iter();
+        pieces.any(|piece| piece.info_name().is_some())
     }
 
     fn takes_any_header(&self) -> bool {
@@ -124,14 +132,9 @@ impl CredentialForm {
 
     /// Headers made of pieces.
     pub(super) fn of(headers: Vec<(HeaderName, Vec<CredentialPiece>)>) -> Self {
-        let form = |(name, pieces)| {
-            let form = HeaderForm {
-                pieces,
-                ..HeaderForm::default()
-            };
-            (name, form)
-        };
-        Self::of_forms(headers.into_iter().map(form).collect())
+        let headers = headers.into_iter();
+        let forms = headers.map(|(name, pieces)| (name, HeaderForm::of(pieces)));
+        Self::of_forms(forms.collect())
     }
 
     /// Headers of these forms.
@@ -234,6 +237,14 @@ fn sensitive(text: &str) -> Result<HeaderValue, NoCredential> {
 }
 
 impl CredentialPiece {
+    /// The field of the additional info that it is.
+    pub(super) fn info_name(&self) -> Option<&str> {
+        match self {
+            Self::Info(name, _) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The text outside of headers, if there is one.
     fn shown(&self, from: CredentialSource<'_>) -> Result<SecretString, NoCredential> {
         let text = self.text(from).filter(|text| !text.as_ref().is_empty());

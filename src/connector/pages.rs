@@ -150,20 +150,28 @@ impl Pager {
 
     /// Whether the page is a member of the body.
     pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.parameter(), Some(Parameter::Body(_)))
+    }
+
+    /// Where the page goes in a request.
+    fn parameter(&self) -> Option<&Parameter> {
         match self {
-            Self::Cursor { to, .. } | Self::Offset { to, .. } | Self::Page { to, .. } => {
-                matches!(to, Parameter::Body(_))
-            }
-            Self::Link { .. } | Self::LinkHeader => false,
+            Self::Cursor { to, .. } | Self::Offset { to, .. } | Self::Page { to, .. } => Some(to),
+            Self::Link { .. } | Self::LinkHeader => None,
+        }
+    }
+
+    /// How the end is recognised, if entries may be counted for it.
+    fn count(&self) -> Option<&PageCount> {
+        match self {
+            Self::Offset { count, .. } | Self::Page { count, .. } => Some(count),
+            Self::Link { .. } | Self::LinkHeader | Self::Cursor { .. } => None,
         }
     }
 
     /// Entries of a full page, if the pager counts them.
     pub(super) fn size(&self) -> Option<u64> {
-        match self {
-            Self::Offset { count, .. } | Self::Page { count, .. } => Some(count.size),
-            Self::Link { .. } | Self::LinkHeader | Self::Cursor { .. } => None,
-        }
+        self.count().map(|count| count.size)
     }
 }
 

@@ -82,9 +82,7 @@ impl Path {
     pub(super) fn dotted(source: &str) -> Self {
         let parts = source.split('.').filter(|_| !matches!(source, "" | "$"));
         Self {
-            steps: parts
-                .map(|part| PathStep::Member(part.to_owned()))
-                .collect(),
+            steps: parts.map(PathStep::member).collect(),
             source: source.to_owned(),
         }
     }
@@ -111,9 +109,8 @@ impl Path {
 
     /// The keys of a fixed path of a connector in Rust.
     pub(crate) fn of_keys(keys: &[&str]) -> Self {
-        let steps = keys.iter().map(|key| PathStep::Key((*key).to_owned()));
         Self {
-            steps: steps.collect(),
+            steps: keys.iter().copied().map(PathStep::key).collect(),
             source: keys.join("."),
         }
     }
@@ -268,6 +265,14 @@ impl PathNames for NoNames {
 }
 
 impl PathStep {
+    fn key(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+
+    fn member(name: &str) -> Self {
+        Self::Member(name.to_owned())
+    }
+
     /// What it leads to, if that is one value.
     fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         match self {
@@ -286,10 +291,8 @@ impl PathStep {
     }
 
     fn reach(&self) -> ReachStep {
-        match self {
-            Self::Key(key) | Self::Member(key) => ReachStep::Key(key.clone()),
-            Self::Index(_) | Self::Each | Self::Where { .. } => ReachStep::Item,
-        }
+        let key = self.name().map(str::to_owned);
+        key.map_or(ReachStep::Item, ReachStep::Key)
     }
 
     fn follow<'v>(&self, value: &'v Value, names: &impl PathNames, found: &mut Vec<&'v Value>) {
@@ -330,7 +333,7 @@ fn step<'s>(source: &'s str, steps: &mut Vec<PathStep>) -> Result<&'s str, PathE
         }
         None => bare_key(source)?,
     };
-    steps.push(PathStep::Key(key.to_owned()));
+    steps.push(PathStep::key(key));
     Ok(rest)
 }
 

@@ -73,11 +73,12 @@ impl RequestBody {
 /// Parameters as axios encodes them: like `encodeURIComponent` of JavaScript, with a plus sign for a
 /// space, and `:`, `$` and `,` as they are.
 pub(super) fn axios_query(pairs: &[(String, String)]) -> String {
-    let pairs: Vec<String> = pairs
-        .iter()
-        .map(|(name, value)| format!("{}={}", axios_text(name), axios_text(value)))
-        .collect();
+    let pairs: Vec<String> = pairs.iter().map(axios_pair).collect();
     pairs.join("&")
+}
+
+fn axios_pair((name, value): &(String, String)) -> String {
+    format!("{}={}", axios_text(name), axios_text(value))
 }
 
 fn is_kept_by_axios(byte: u8) -> bool {

@@ -50,13 +50,14 @@ impl FromStr for Level {
 }
 
 impl Level {
+    fn is_more_than_info(&self) -> bool {
+        let level = self.0.parse::<tracing::Level>();
+        level.is_ok_and(|level| level > tracing::Level::INFO)
+    }
+
     pub(super) fn filter(&self) -> EnvFilter {
-        let is_more = self
-            .0
-            .parse::<tracing::Level>()
-            .is_ok_and(|level| level > tracing::Level::INFO);
         // It was parsed before, so nothing of it is left out.
-        if is_more {
+        if self.is_more_than_info() {
             EnvFilter::new(format!("info,contactd={}", self.0))
         } else {
             EnvFilter::new(&self.0)

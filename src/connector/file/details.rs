@@ -15,6 +15,7 @@ use super::search::joined;
 use super::slot::{Template, TemplateSlot};
 use crate::connector::record::{Enrichment, List};
 use crate::connector::{CrmSession, refusals};
+use crate::domain::json::text;
 use crate::domain::user::Settings;
 use crate::domain::{Contact, LookupError};
 
@@ -165,9 +166,8 @@ fn one_or_more(value: &Value) -> Vec<&Value> {
 
 /// An id may be a number in one reply and a text in another.
 fn is_same_id(ids: &[&Value], owner: &Value) -> bool {
-    let text = |value: &Value| crate::domain::json::text(Some(value));
-    let owner = text(owner);
-    !owner.is_empty() && ids.iter().any(|id| text(id) == owner)
+    let owner = text(Some(owner));
+    !owner.is_empty() && ids.iter().any(|id| text(Some(id)) == owner)
 }
 
 /// The choices of a contact by name. Parts with the same name are joined, each choice once. If one

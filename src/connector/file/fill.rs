@@ -158,8 +158,8 @@ impl<'a> SlotScope<'a> {
     /// A raw value of a contact's record.
     pub(super) fn kept_of<'c>(&self, contact: &'c Contact, path: &Path) -> &'c Value {
         let at = self.kept.iter().position(|kept| kept == path);
-        at.and_then(|at| contact.kept.get(at))
-            .unwrap_or(&Value::Null)
+        let kept = at.and_then(|at| contact.kept.get(at));
+        kept.unwrap_or(&Value::Null)
     }
 
     /// A text of a record: what is empty leaves no gap. Empty if all slots are.
@@ -196,10 +196,13 @@ impl<'a> SlotScope<'a> {
     pub(super) fn segment_text(&self, template: &Template) -> Option<String> {
         template.joined(|slot| {
             let text = scalar(&self.value(slot));
-            let is_sent = !text.is_empty() && !text.contains(char::is_control);
-            is_sent.then_some(text)
+            is_segment(&text).then_some(text)
         })
     }
+}
+
+fn is_segment(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_control)
 }
 
 fn without_gaps(text: &str) -> String {
@@ -230,8 +233,11 @@ fn mixed_text(value: &Value, slot: &TemplateSlot, language: Option<Language>) ->
 
 /// Whether a text has nothing that could mean something among other words.
 fn is_plain(text: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '.' | '@' | '-');
-    !text.is_empty() && text.chars().all(is_plain)
+    !text.is_empty() && text.chars().all(is_plain_char)
+}
+
+fn is_plain_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '.' | '@' | '-')
 }
 
 /// Texts as a list, each once.
@@ -289,12 +295,14 @@ pub(super) fn scalar(value: &Value) -> String {
 /// A value of a record as text: of a list, the first that is not empty.
 fn shown(value: &Value) -> String {
     match value {
-        Value::Array(items) => {
-            let mut texts = items.iter().map(|item| text(Some(item)));
-            texts.find(|text| !text.is_empty()).unwrap_or_default()
-        }
+        Value::Array(items) => first_text(items),
         value => text(Some(value)),
     }
+}
+
+fn first_text(items: &[Value]) -> String {
+    let mut texts = items.iter().map(|item| text(Some(item)));
+    texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 impl Filter {

@@ -119,9 +119,8 @@ pub(super) fn members(
 impl TextField {
     fn text(&self, scope: &SlotScope<'_>) -> String {
         let mut texts = self.0.iter().map(|template| scope.record_text(template));
-        texts
-            .find(|text| !text.trim().is_empty())
-            .unwrap_or_default()
+        let text = texts.find(|text| !text.trim().is_empty());
+        text.unwrap_or_default()
     }
 }
 

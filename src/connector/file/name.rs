@@ -201,7 +201,23 @@ impl Name {
 
     /// Whether it is a value of the contacts whose details are loaded.
     pub(super) fn is_record(&self) -> bool {
-        matches!(self, Self::Record(_) | Self::Records(_))
+        self.record_path().is_some()
+    }
+
+    /// The path in the records of those contacts.
+    pub(super) fn record_path(&self) -> Option<&Path> {
+        match self {
+            Self::Record(path) | Self::Records(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The name of a secret.
+    pub(super) fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Secret(name) => Some(name),
+            _ => None,
+        }
     }
 
     /// Whether it speaks of the number that is looked up.

@@ -65,10 +65,9 @@ pub(super) struct RequestPlan {
 impl RequestPlan {
     /// The form of the request's paths: `None` is a segment with a slot.
     pub(super) fn path_form(&self) -> Vec<Option<String>> {
-        let segment = |template: &Template| template.literal().map(str::to_owned);
         match &self.proxy {
             Some(proxy) => proxy.url.form(),
-            None => self.segments().iter().map(segment).collect(),
+            None => self.segments().iter().map(Template::fixed).collect(),
         }
     }
 }
@@ -140,6 +139,13 @@ pub(super) struct SearchRequest {
     pub(super) batch: Option<BatchLimits>,
     /// What the request depends on.
     pub(super) depends: NumberUse,
+}
+
+impl SearchRequest {
+    /// Whether one request is about all spellings.
+    pub(super) fn asks_once(&self) -> bool {
+        self.depends <= NumberUse::Lists
+    }
 }
 
 /// Which part of a number a request speaks of.
@@ -332,10 +338,16 @@ impl RecordPlan {
 
 impl ValueField {
     pub(super) fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
-        let templates = self.0.iter().filter_map(|value| match value {
-            ValueTemplate::Text(template) => Some(template),
-            ValueTemplate::Literal(_) => None,
-        });
+        let templates = self.0.iter().filter_map(ValueTemplate::template);
         templates.flat_map(Template::slots)
+    }
+}
+
+impl ValueTemplate {
+    fn template(&self) -> Option<&Template> {
+        match self {
+            Self::Text(template) => Some(template),
+            Self::Literal(_) => None,
+        }
     }
 }

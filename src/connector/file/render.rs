@@ -19,40 +19,26 @@ impl RequestPlan {
         if let Some(proxy) = &self.proxy {
             return Some(proxy.render(scope));
         }
-        // The path is encoded within its segment, whatever the value has in it.
-        let segments = self.segments().iter();
-        let path = segments.map(|segment| scope.segment_text(segment));
-        let path: Vec<String> = path.collect::<Option<_>>()?;
-        let query = pairs(scope, &self.query, self.language)?;
+        let writer = Writer {
+            scope,
+            language: self.language,
+        };
+        let path = writer.path(self.segments())?;
+        let query = writer.pairs(&self.query)?;
         let body = match &self.body {
             None => None,
-            Some(body) => Some(self.body_of(body, scope)?),
+            Some(body) => Some(writer.body(body)?),
         };
         let mut request = Request::of(self.method, path, query, body);
         if self.ends_with_slash() {
             request = request.with_final_slash();
         }
-        self.with_headers(request, scope)
-    }
-
-    fn body_of(&self, body: &BodyPlan, scope: &SlotScope<'_>) -> Option<RequestBody> {
-        Some(match body {
-            BodyPlan::Json(node) => RequestBody::Json(json(scope, node, self.language)?),
-            BodyPlan::Form(fields) => RequestBody::Form(pairs(scope, fields, self.language)?),
-        })
-    }
-
-    fn with_headers(&self, mut request: Request, scope: &SlotScope<'_>) -> Option<Request> {
         for (name, value) in &self.headers {
-            let text = scope.request_text(value, self.language)?;
-            let value = HeaderValue::from_str(&text).ok()?;
-            request = request.with_header(name.clone(), value);
+            request = request.with_header(name.clone(), writer.header(value)?);
         }
         Some(request)
     }
-}
 
-impl RequestPlan {
     /// The values of the longest list in the request.
     pub(super) fn most_values(&self, scope: &SlotScope<'_>) -> usize {
         let slots = self.slots().into_iter();
@@ -69,78 +55,101 @@ fn count_of(value: &Value) -> usize {
     }
 }
 
-/// Names and values of the arguments, repeated ones each on their own.
-fn pairs(
-    scope: &SlotScope<'_>,
-    arguments: &[(String, Argument)],
+/// Writes the parts of a request in its language. Nothing is written if a slot is empty.
+#[derive(Clone, Copy)]
+struct Writer<'s> {
+    scope: &'s SlotScope<'s>,
     language: Option<Language>,
-) -> Option<Vec<(String, String)>> {
-    let mut pairs = Vec::with_capacity(arguments.len());
-    for (name, argument) in arguments {
-        for template in argument.templates() {
-            let values = argument_texts(scope, template, language)?;
-            pairs.extend(values.into_iter().map(|value| (name.clone(), value)));
+}
+
+impl Writer<'_> {
+    fn text(self, template: &Template) -> Option<String> {
+        self.scope.request_text(template, self.language)
+    }
+
+    /// The path is encoded within its segments, whatever the values have in them.
+    fn path(self, segments: &[Template]) -> Option<Vec<String>> {
+        let segments = segments.iter();
+        let texts = segments.map(|segment| self.scope.segment_text(segment));
+        texts.collect()
+    }
+
+    fn header(self, value: &Template) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.text(value)?).ok()
+    }
+
+    fn body(self, body: &BodyPlan) -> Option<RequestBody> {
+        match body {
+            BodyPlan::Json(node) => self.json(node).map(RequestBody::Json),
+            BodyPlan::Form(fields) => self.pairs(fields).map(RequestBody::Form),
         }
     }
-    Some(pairs)
-}
 
-/// The texts of an argument. A list in a whole slot is a repeated parameter.
-fn argument_texts(
-    scope: &SlotScope<'_>,
-    template: &Template,
-    language: Option<Language>,
-) -> Option<Vec<String>> {
-    let plain = template.whole().filter(|slot| slot.pattern.is_none());
-    if let Some(Value::Array(items)) = plain.map(|slot| scope.value(slot)) {
-        return Some(items.iter().map(scalar).collect());
+    /// Names and values of the arguments, repeated ones each on their own.
+    fn pairs(self, arguments: &[(String, Argument)]) -> Option<Vec<(String, String)>> {
+        let mut pairs = Vec::with_capacity(arguments.len());
+        for (name, argument) in arguments {
+            for template in argument.templates() {
+                let values = self.values(template)?.into_iter();
+                pairs.extend(values.map(|value| (name.clone(), value)));
+            }
+        }
+        Some(pairs)
     }
-    let text = scope.request_text(template, language)?;
-    Some(vec![text])
-}
 
-fn json(scope: &SlotScope<'_>, node: &BodyNode, language: Option<Language>) -> Option<Value> {
-    let below = |node: &BodyNode| json(scope, node, language);
-    match node {
-        BodyNode::Literal(value) => Some(value.clone()),
-        BodyNode::Text(template) => json_text(scope, template, language),
-        BodyNode::List(items) => items.iter().map(below).collect(),
-        BodyNode::Each(item) => each(scope, item, language),
-        BodyNode::Object(members) => {
-            let member = |(name, node): &(String, BodyNode)| Some((name.clone(), below(node)?));
-            members.iter().map(member).collect()
+    /// The values of an argument. A list in a whole slot is a repeated parameter.
+    fn values(self, template: &Template) -> Option<Vec<String>> {
+        let plain = template.plain_slot().map(|slot| self.scope.value(slot));
+        match plain {
+            Some(Value::Array(items)) => Some(items.iter().map(scalar).collect()),
+            _ => Some(vec![self.text(template)?]),
         }
     }
-}
 
-/// A value that is one slot keeps its type.
-fn json_text(
-    scope: &SlotScope<'_>,
-    template: &Template,
-    language: Option<Language>,
-) -> Option<Value> {
-    match template.whole() {
-        Some(slot) if slot.pattern.is_none() => {
-            Some(scope.value(slot)).filter(|value| !value.is_null())
+    fn json(self, node: &BodyNode) -> Option<Value> {
+        match node {
+            BodyNode::Literal(value) => Some(value.clone()),
+            BodyNode::Text(template) => self.json_text(template),
+            BodyNode::List(items) => items.iter().map(|item| self.json(item)).collect(),
+            BodyNode::Each(item) => self.each(item),
+            BodyNode::Object(members) => members.iter().map(|it| self.member(it)).collect(),
         }
-        _ => scope.request_text(template, language).map(Value::from),
     }
-}
 
-/// The element for each value of its `each` slot.
-fn each(scope: &SlotScope<'_>, item: &BodyNode, language: Option<Language>) -> Option<Value> {
-    let value = scope.value(each_slot(item)?);
-    if value.is_null() {
-        return None;
+    fn member(self, (name, node): &(String, BodyNode)) -> Option<(String, Value)> {
+        Some((name.clone(), self.json(node)?))
     }
-    let element = |value: &Value| {
+
+    /// A value that is one slot keeps its type.
+    fn json_text(self, template: &Template) -> Option<Value> {
+        match template.plain_slot() {
+            Some(slot) => not_null(self.scope.value(slot)),
+            None => self.text(template).map(Value::from),
+        }
+    }
+
+    /// The element for each value of its `each` slot.
+    fn each(self, item: &BodyNode) -> Option<Value> {
+        let values = not_null(self.scope.value(each_slot(item)?))?;
+        let values = one_or_more(&values).iter();
+        values.map(|value| self.element(item, value)).collect()
+    }
+
+    fn element(self, item: &BodyNode, value: &Value) -> Option<Value> {
         let scope = SlotScope {
             element: Some(value),
-            ..*scope
+            ..*self.scope
         };
-        json(&scope, item, language)
-    };
-    one_or_more(&value).iter().map(element).collect()
+        let writer = Writer {
+            scope: &scope,
+            language: self.language,
+        };
+        writer.json(item)
+    }
+}
+
+fn not_null(value: Value) -> Option<Value> {
+    Some(value).filter(|value| !value.is_null())
 }
 
 /// The first `each` slot of a body, without those of lists that already repeat their element.

@@ -6,7 +6,6 @@ use super::plan::{
     DetailsList, DetailsRequest, EachValue, NumberUse, RequestPlan, SearchRequest, WhoAmIRequest,
 };
 use super::run::MOST_EACH;
-use super::slot::Template;
 use crate::connector::profile::StopRule;
 use crate::connector::sheet::{CONTACTS, CallCount, MANY, PAGES, RequestSheet, Sheet};
 use crate::domain::Spelling;
@@ -197,11 +196,9 @@ impl DetailsRequest {
 impl DetailsList {
     /// Whether the request is not made for some records: what it needs is not their id.
     fn depends_on_record(&self) -> bool {
-        let is_id = |path: &str| path.eq_ignore_ascii_case("id");
-        self.request.slots().iter().any(|slot| match &slot.name {
-            Name::Record(path) | Name::Records(path) => !is_id(&path.to_string()),
-            _ => false,
-        })
+        let slots = self.request.slots().into_iter();
+        let mut paths = slots.filter_map(|slot| slot.name.record_path());
+        paths.any(|path| !path.to_string().eq_ignore_ascii_case("id"))
     }
 }
 
@@ -251,8 +248,8 @@ impl RequestPlan {
 impl EachValue {
     /// How many values there are.
     fn count(&self) -> CallCount {
-        let is_fixed = |value: &&Template| value.literal().is_some();
-        let fixed = self.values.iter().filter(is_fixed).count();
+        let values = self.values.iter();
+        let fixed = values.filter(|value| value.is_literal()).count();
         let are_all = fixed == self.values.len();
         CallCount {
             least: count(fixed),

@@ -53,6 +53,15 @@ pub(super) struct Pattern {
     pub(super) after: bool,
 }
 
+impl Pattern {
+    /// Adds the wildcards of one word.
+    fn add(&mut self, word: &str) {
+        self.before |= matches!(word, "ends" | "contains");
+        self.after |= matches!(word, "starts" | "contains");
+        self.between |= word == "spread";
+    }
+}
+
 impl Template {
     /// Parses a template for a site.
     pub(super) fn parse(source: &str, site: Site<'_>) -> Result<Self, SlotError> {
@@ -90,6 +99,20 @@ impl Template {
             [TemplatePiece::Slot(slot)] => Some(slot),
             _ => None,
         }
+    }
+
+    /// The slot, if the template is nothing else and writes no pattern.
+    pub(super) fn plain_slot(&self) -> Option<&TemplateSlot> {
+        self.whole().filter(|slot| slot.pattern.is_none())
+    }
+
+    /// The text, if it is the same for everybody.
+    pub(super) fn fixed(&self) -> Option<String> {
+        self.literal().map(str::to_owned)
+    }
+
+    pub(super) fn is_literal(&self) -> bool {
+        self.literal().is_some()
     }
 
     /// The text, if there is no slot.
@@ -233,15 +256,17 @@ impl TemplateSlot {
         if !matches!(word, "starts" | "ends" | "contains" | "spread") {
             return false;
         }
-        let pattern = self.pattern.get_or_insert_default();
-        pattern.before |= matches!(word, "ends" | "contains");
-        pattern.after |= matches!(word, "starts" | "contains");
-        pattern.between |= word == "spread";
+        self.pattern.get_or_insert_default().add(word);
         true
     }
 }
 
 impl Filter {
+    /// Whether it makes one text of a list.
+    fn makes_text(&self) -> bool {
+        matches!(self, Self::Join(_) | Self::Json)
+    }
+
     fn of(word: &str, arguments: Option<&[String]>) -> Result<Self, SlotError> {
         Ok(match (word, arguments) {
             ("join", Some([with])) => Self::Join(with.clone()),
@@ -302,10 +327,16 @@ fn split_outside_quotes(source: &str, at: char) -> Vec<&str> {
 
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|piece| match piece {
-            TemplatePiece::Text(text) => f.write_str(text),
-            TemplatePiece::Slot(slot) => write!(f, "{{{{{}}}}}", slot.name),
-        })
+        self.0.iter().try_for_each(|piece| piece.fmt(f))
+    }
+}
+
+impl fmt::Display for TemplatePiece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Slot(slot) => write!(f, "{{{{{}}}}}", slot.name),
+        }
     }
 }
 
@@ -317,8 +348,7 @@ impl TemplateSlot {
 
     /// Whether the value may still be a list where the slot stands.
     pub(super) fn is_list(&self) -> bool {
-        let joins = |filter: &Filter| matches!(filter, Filter::Join(_) | Filter::Json);
-        self.name.is_list() && !self.each && !self.filters.iter().any(joins)
+        self.name.is_list() && !self.each && !self.filters.iter().any(Filter::makes_text)
     }
 
     /// The settings that the slot reads.

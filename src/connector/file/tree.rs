@@ -45,6 +45,23 @@ impl NodeValue {
         }
     }
 
+    /// Whether it is neither null nor an empty text.
+    pub(super) fn says_something(&self) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Text(text) => !text.is_empty(),
+            _ => true,
+        }
+    }
+
+    /// The text, if it is one.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The value, if it is a whole number that is not negative.
     pub(super) fn whole_number(&self) -> Option<u64> {
         match self {

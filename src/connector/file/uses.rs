@@ -29,10 +29,9 @@ impl Plan {
     /// The paths whose values in a record details need later.
     pub(super) fn kept_paths(&self) -> Vec<Path> {
         let mut paths: Vec<Path> = Vec::new();
-        for slot in self.details_lists().flat_map(|list| list.request.slots()) {
-            if let Name::Record(path) | Name::Records(path) = &slot.name
-                && !paths.contains(path)
-            {
+        let slots = self.details_lists().flat_map(|list| list.request.slots());
+        for path in slots.filter_map(|slot| slot.name.record_path()) {
+            if !paths.contains(path) {
                 paths.push(path.clone());
             }
         }
@@ -43,9 +42,7 @@ impl Plan {
     pub(super) fn numbers_at_once(&self) -> NonZeroUsize {
         let values = |search: &SearchRequest| search.batch.map_or(1, |batch| batch.values);
         let least = self.searches.iter().map(values).min();
-        least
-            .and_then(NonZeroUsize::new)
-            .unwrap_or(NonZeroUsize::MIN)
+        NonZeroUsize::new(least.unwrap_or(1)).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// Contacts are enriched together if a request serves several.

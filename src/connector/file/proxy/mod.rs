@@ -143,10 +143,9 @@ fn is_sent(value: &Value) -> bool {
 
 impl ProxyUrl {
     fn parameters(&self, variables: &Value) -> Vec<(String, String)> {
-        let pair = |(name, value): &(ProxyTemplate, ProxyTemplate)| {
-            (name.text(variables), value.text(variables))
-        };
-        self.query.iter().map(pair).collect()
+        let pairs = self.query.iter();
+        let texts = pairs.map(|(name, value)| (name.text(variables), value.text(variables)));
+        texts.collect()
     }
 
     /// The form of its paths: `None` is a segment with a placeholder.

@@ -80,11 +80,16 @@ impl ProxyTemplate {
 
     /// The value as text. What is missing is empty.
     pub(super) fn text(&self, variables: &Value) -> String {
-        let piece = |piece: &ProxyPiece| match piece {
-            ProxyPiece::Text(text) => text.clone(),
-            ProxyPiece::Slot(path) => path.get(variables).map_or_else(String::new, script_text),
-        };
-        self.0.iter().map(piece).collect()
+        self.0.iter().map(|piece| piece.text(variables)).collect()
+    }
+}
+
+impl ProxyPiece {
+    fn text(&self, variables: &Value) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Slot(path) => path.get(variables).map_or_else(String::new, script_text),
+        }
     }
 }
 

@@ -69,11 +69,8 @@ impl AuthSection {
 
     /// The names of the secrets in it.
     pub(super) fn secret_names(&self) -> Vec<String> {
-        let secrets = self.slots.iter().filter_map(|slot| match &slot.name {
-            Name::Secret(name) => Some(name.clone()),
-            _ => None,
-        });
-        secrets.collect()
+        let names = self.slots.iter().filter_map(|slot| slot.name.secret());
+        names.map(str::to_owned).collect()
     }
 }
 
@@ -100,11 +97,10 @@ struct HeaderReader<'a> {
 
 impl<'a> HeaderReader<'a> {
     fn of(table: &Table<'_>, secrets: Secrets<'a>) -> Self {
-        let scheme = table.text("scheme").map(|scheme| format!("{scheme} "));
         Self {
             base64: table.word("encode", &[("base64", ())]).is_some(),
             has_token: table.has("token"),
-            scheme: scheme.unwrap_or_default(),
+            scheme: scheme(table.text("scheme")),
             secrets,
         }
     }
@@ -158,6 +154,11 @@ impl<'a> HeaderReader<'a> {
         }
         Some(CredentialPiece::Fetched)
     }
+}
+
+/// A scheme as it stands before a credential.
+pub(super) fn scheme(scheme: Option<&str>) -> String {
+    scheme.map_or_else(String::new, |scheme| format!("{scheme} "))
 }
 
 fn may_hold_credential(name: &HeaderName) -> bool {

@@ -70,9 +70,12 @@ fn begins_mutation(node: &BodyNode) -> bool {
 }
 
 fn names_mutation(text: &str) -> bool {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut words = text.split(|c: char| !is_name(c));
+    let mut words = text.split(|c: char| !is_of_name(c));
     words.any(|word| word == "mutation")
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// A name of `for` must exist, a list has the same path for everybody, and pages in a body need one.

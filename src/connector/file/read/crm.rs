@@ -48,11 +48,14 @@ fn base_form(field: Field<'_>) -> Option<BaseForm> {
 }
 
 fn base_pieces(template: &Template) -> Option<Vec<BasePiece>> {
-    let pieces = template.0.iter().map(|piece| match piece {
+    template.0.iter().map(base_piece).collect()
+}
+
+fn base_piece(piece: &TemplatePiece) -> Option<BasePiece> {
+    match piece {
         TemplatePiece::Text(text) => Some(BasePiece::Text(text.clone())),
         TemplatePiece::Slot(slot) => base_slot(slot),
-    });
-    pieces.collect()
+    }
 }
 
 fn base_slot(slot: &TemplateSlot) -> Option<BasePiece> {

@@ -56,10 +56,8 @@ impl<'n> Field<'n> {
     }
 
     pub(super) fn text(self) -> Option<&'n str> {
-        match self.value() {
-            NodeValue::Text(text) => Some(text),
-            _ => self.reject("must be a text in quotation marks"),
-        }
+        let text = self.value().text();
+        text.or_else(|| self.reject("must be a text in quotation marks"))
     }
 
     pub(super) fn path(self) -> Option<Path> {

@@ -1,6 +1,6 @@
 //! Puts the parts of a file together: a profile and a plan.
 
-use super::super::plan::{NumberUse, Plan, SearchRequest};
+use super::super::plan::{Plan, SearchRequest};
 use super::super::{FileConnector, keys};
 use super::inputs::{InputNames, inputs, unsaid_by_whoami};
 use super::table::Table;
@@ -94,8 +94,7 @@ fn check_whoami(tables: &Table<'_>, plan: &Plan, inputs: &Inputs) {
 
 fn stop(tables: &Table<'_>, plan: &Plan) -> StopRule {
     let said = tables.word("stop", &[("never", StopRule::Never)]);
-    let asks_once = |search: &SearchRequest| search.depends <= NumberUse::Lists;
-    if plan.searches.iter().all(asks_once) {
+    if plan.searches.iter().all(SearchRequest::asks_once) {
         StopRule::AfterOneSearch
     } else {
         said.unwrap_or(StopRule::AtFirstContact)

@@ -5,6 +5,7 @@ use super::super::name::Site;
 use super::super::plan::{
     BatchLimits, NumberUse, RecordPlan, SearchRequest, TextField, ValueField, ValueTemplate,
 };
+use super::super::slot::Template;
 use super::super::tree::NodeValue;
 use super::field::{Field, TableEntry};
 use super::request::{RequestSite, request};
@@ -44,8 +45,7 @@ fn check_numbers(table: &Table<'_>, search: &SearchRequest) {
     if search.depends == NumberUse::Nothing && shows_none {
         table.fault("names no number and no phones, so every record would match");
     }
-    let asks_for_one = search.depends > NumberUse::Lists;
-    if search.batch.is_some() && (asks_for_one || shows_none) {
+    if search.batch.is_some() && (!search.asks_once() || shows_none) {
         table.fault("has batch, which needs phones, and numbers.VIEW or texts instead of number.VIEW and text");
     }
 }
@@ -91,7 +91,7 @@ fn check_id(table: &Table<'_>, id: &TextField) {
     let Some(field) = table.require("id", "needs id") else {
         return;
     };
-    if id.0.iter().any(|id| id.literal().is_some()) {
+    if id.0.iter().any(Template::is_literal) {
         field.fault("has no slot, so all records would have one id; a value is {{path}}");
     }
 }

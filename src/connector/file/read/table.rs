@@ -74,11 +74,7 @@ impl<'n> Table<'n> {
 
     /// A key that has a value: not null and not an empty text.
     pub(super) fn said(&self, key: &str) -> Option<Field<'n>> {
-        self.get(key).filter(|field| match field.value() {
-            NodeValue::Null => false,
-            NodeValue::Text(text) => !text.is_empty(),
-            _ => true,
-        })
+        self.get(key).filter(|field| field.value().says_something())
     }
 
     /// A table below this one whose keys have any name; `None` if it is null.

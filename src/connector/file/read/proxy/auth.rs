@@ -10,7 +10,7 @@ use super::super::super::proxy::CredentialVariable;
 use super::super::super::proxy::template::{ProxyPiece, ProxyTemplate};
 use super::super::super::proxy::variables::Variable;
 use super::super::super::tree::NodeValue;
-use super::super::auth::Secrets;
+use super::super::auth::{Secrets, scheme};
 use super::super::field::Field;
 use super::super::table::Table;
 use super::ProxyFile;
@@ -104,19 +104,13 @@ impl AuthParts {
 
 fn info_of(forms: &[(HeaderName, HeaderForm)]) -> Vec<String> {
     let pieces = forms.iter().flat_map(|(_, form)| &form.pieces);
-    let names = pieces.filter_map(|piece| match piece {
-        CredentialPiece::Info(name, _) => Some(name.clone()),
-        _ => None,
-    });
-    names.collect()
+    let names = pieces.filter_map(CredentialPiece::info_name);
+    names.map(str::to_owned).collect()
 }
 
 /// A header whose whole value is a template.
 fn header_form(file: &ProxyFile<'_>, field: Field<'_>) -> Option<HeaderForm> {
-    Some(HeaderForm {
-        pieces: pieces(file, field)?,
-        ..HeaderForm::default()
-    })
+    pieces(file, field).map(HeaderForm::of)
 }
 
 /// The header of `auth`: a rendered template, or the caller's header as it came.
@@ -127,15 +121,10 @@ fn header(file: &ProxyFile<'_>, auth: Option<&Table<'_>>) -> Option<(HeaderName,
     };
     let template = auth.and_then(|auth| auth.said("credentialTemplate"));
     let (Some(auth), Some(template)) = (auth, template) else {
-        let form = HeaderForm {
-            pieces: vec![CredentialPiece::Header],
-            ..HeaderForm::default()
-        };
-        return Some((name, form));
+        return Some((name, HeaderForm::of(vec![CredentialPiece::Header])));
     };
-    let scheme = auth.text_said("scheme").map(|scheme| format!("{scheme} "));
     let form = HeaderForm {
-        prefix: scheme.unwrap_or_default(),
+        prefix: scheme(auth.text_said("scheme")),
         base64: auth.text_said("encode") != Some("none"),
         pieces: pieces(file, template)?,
     };
@@ -184,9 +173,14 @@ fn piece_named(path: &Path, secret: &SecretKey) -> Result<Option<CredentialPiece
 
 /// How the session shows parts of the credential to requests.
 pub(super) fn shown_pieces(shown: &[CredentialVariable]) -> Vec<CredentialPiece> {
-    let piece = |part: &CredentialVariable| match part {
-        CredentialVariable::Key => CredentialPiece::Key,
-        CredentialVariable::Header => CredentialPiece::Header,
-    };
-    shown.iter().map(piece).collect()
+    shown.iter().map(CredentialPiece::from).collect()
+}
+
+impl From<&CredentialVariable> for CredentialPiece {
+    fn from(part: &CredentialVariable) -> Self {
+        match part {
+            CredentialVariable::Key => Self::Key,
+            CredentialVariable::Header => Self::Header,
+        }
+    }
 }

@@ -85,8 +85,8 @@ fn rendered((name, field): (HeaderName, Field<'_>)) -> (HeaderName, ProxyNode) {
 
 /// Whether a header says that the body is a form.
 fn is_form((name, field): &(HeaderName, Field<'_>)) -> bool {
-    let is_form = |text: &String| text.contains("x-www-form-urlencoded");
-    *name == CONTENT_TYPE && matches!(field.value(), NodeValue::Text(text) if is_form(text))
+    let text = field.value().text().unwrap_or_default();
+    *name == CONTENT_TYPE && text.contains("x-www-form-urlencoded")
 }
 
 /// The method. A POST is taken as a search, because the operation is one.

@@ -116,8 +116,13 @@ fn or_elsewhere(form: BaseForm, base: Option<UrlText<'_>>) -> BaseForm {
 }
 
 fn has_same_host(one: &str, other: &str) -> bool {
-    let host = |text| ::url::Url::parse(text).ok()?.host_str().map(str::to_owned);
-    host(one).is_some() && host(one) == host(other)
+    let host = host_of(one);
+    host.is_some() && host == host_of(other)
+}
+
+fn host_of(address: &str) -> Option<String> {
+    let url = ::url::Url::parse(address).ok()?;
+    url.host_str().map(str::to_owned)
 }
 
 /// The base address. Its placeholders can be the user's host and fields of the additional info.
@@ -210,6 +215,13 @@ impl ProxyPiece {
         Some(text.split_at(from + found))
     }
 
+    fn decoded(self, plus_is_space: bool) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(decoded(&text, plus_is_space)),
+            slot @ Self::Slot(_) => slot,
+        }
+    }
+
     fn of_text(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
@@ -259,11 +271,8 @@ impl ProxyTemplate {
 
     /// With its literal texts percent-decoded: they are encoded again when they are sent.
     fn decoded(self, plus_is_space: bool) -> Self {
-        let piece = |piece| match piece {
-            ProxyPiece::Text(text) => ProxyPiece::Text(decoded(&text, plus_is_space)),
-            slot @ ProxyPiece::Slot(_) => slot,
-        };
-        Self(self.0.into_iter().map(piece).collect())
+        let pieces = self.0.into_iter();
+        Self(pieces.map(|piece| piece.decoded(plus_is_space)).collect())
     }
 }
 
