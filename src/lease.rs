@@ -68,6 +68,16 @@ struct LeaseScripts {
     release: Script,
 }
 
+impl Default for LeaseScripts {
+    fn default() -> Self {
+        Self {
+            acquire: user::script(ACQUIRE),
+            renew: user::script(RENEW),
+            release: user::script(RELEASE),
+        }
+    }
+}
+
 impl fmt::Debug for Leases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leases")
@@ -113,14 +123,9 @@ impl Leases {
     /// Leases over a link. They are given back in tasks of `tasks`.
     #[must_use]
     pub fn new(link: Link, tasks: TaskTracker) -> Self {
-        let scripts = LeaseScripts {
-            acquire: user::script(ACQUIRE),
-            renew: user::script(RENEW),
-            release: user::script(RELEASE),
-        };
         Self {
             link,
-            scripts: Arc::new(scripts),
+            scripts: Arc::default(),
             tasks,
         }
     }
@@ -183,6 +188,14 @@ impl Lease {
     }
 }
 
+/// Whether another attempt may succeed.
+fn is_passing(error: &LinkError) -> bool {
+    matches!(
+        error,
+        LinkError::Down | LinkError::Broken | LinkError::Timeout
+    )
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.held {
@@ -198,9 +211,7 @@ impl Holding {
     async fn release(&self) {
         for _ in 0..TRIES {
             match self.run(&self.scripts.release).await {
-                Err(LinkError::Down | LinkError::Broken | LinkError::Timeout) => {
-                    sleep(BETWEEN).await;
-                }
+                Err(error) if is_passing(&error) => sleep(BETWEEN).await,
                 _ => return,
             }
         }

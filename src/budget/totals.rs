@@ -189,15 +189,17 @@ impl ScopeTotals {
     }
 
     fn held(&self, now: Instant) -> TotalsHeld {
-        let stopped = self
-            .pop_until
-            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         TotalsHeld {
             wire: self.wire.held(now).map(|held| held.calls),
             day: self.day.held(now),
-            stopped: micros(stopped),
+            stopped: micros(self.stopped(now)),
             mean: self.mean,
         }
+    }
+
+    fn stopped(&self, now: Instant) -> Duration {
+        let until = self.pop_until;
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 }
 
@@ -211,12 +213,11 @@ impl LockedTotals<'_> {
     /// What a scope holds now.
     pub(super) fn held(&mut self, scope: ScopeTag) -> TotalsHeld {
         let now = clock::now();
-        self.scopes
-            .get_mut(&scope)
-            .map_or_else(TotalsHeld::default, |held| {
-                held.slide(now);
-                held.held(now)
-            })
+        let Some(held) = self.scopes.get_mut(&scope) else {
+            return TotalsHeld::default();
+        };
+        held.slide(now);
+        held.held(now)
     }
 
     /// Counts a call.

@@ -114,9 +114,14 @@ impl Drop for Busy {
 /// What counts as one address.
 fn network(addr: IpAddr) -> IpAddr {
     match addr.to_canonical() {
-        IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))),
+        IpAddr::V6(addr) => IpAddr::V6(network_of(addr)),
         addr @ IpAddr::V4(_) => addr,
     }
+}
+
+/// The first 64 bits: what one customer has.
+fn network_of(addr: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))
 }
 
 #[cfg(test)]

@@ -229,11 +229,15 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
 }
 
 fn base_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    let url = url(text)?;
     if matches!(url.scheme(), "http" | "https") && is_place(&url) {
         return Ok(url);
     }
     Err("must be http(s)://host[:port][/path], without user, query and fragment".to_owned())
+}
+
+pub(super) fn url(text: &str) -> Result<Url, String> {
+    Url::parse(text).map_err(|error| format!("is not a URL: {error}"))
 }
 
 /// Whether a URL names a place and nothing else: it has no user, query and fragment.

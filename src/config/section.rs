@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use toml::{Table, Value};
 
@@ -303,6 +304,10 @@ fn unknown_variable(path: String) -> Fault {
     let variable = variable(&path);
     let message = format!("unknown setting, from the environment variable {variable}");
     Fault::new(path, message)
+}
+
+fn parse<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
 }
 
 /// The environment variable of a setting.

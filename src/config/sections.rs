@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::connectors::is_place;
+use super::connectors::{is_place, url};
 use super::section::Section;
 use super::{Log, Ops, longer_than_zero};
 use crate::connector::CallLimits;
@@ -106,7 +106,7 @@ pub(super) fn tracing(section: &mut Section<'_>) -> Option<trace::TraceConfig> {
 }
 
 fn otlp_endpoint(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    let url = url(text)?;
     if url.scheme() == "http" && url.path() == "/" && is_place(&url) {
         return Ok(url);
     }

@@ -90,8 +90,8 @@ fn reason(error: &LookupError) -> String {
 }
 
 fn summary(found: &Found) -> String {
-    let names = found.contacts.iter().map(|contact| contact.name.as_str());
-    let names: Vec<&str> = names.collect();
+    let contacts = found.contacts.iter();
+    let names: Vec<&str> = contacts.map(|contact| contact.name.as_str()).collect();
     format!("{} contacts [{}]", names.len(), names.join(", "))
 }
 

@@ -115,8 +115,8 @@ impl Expectations {
     }
 
     pub(super) fn secrets(&self) -> BTreeMap<String, SecretString> {
-        let secret = |(name, value): (&String, &String)| (name.clone(), value.clone().into());
-        self.secrets.iter().map(secret).collect()
+        let secrets = self.secrets.clone().into_iter();
+        secrets.map(|(name, value)| (name, value.into())).collect()
     }
 }
 

@@ -71,8 +71,9 @@ fn credential_pieces(caller: &Caller) -> Vec<String> {
 /// Texts of the user.
 pub(super) fn texts_of(caller: &Caller) -> Vec<String> {
     let mut texts = Vec::new();
-    let values = caller.settings.values().chain(caller.info.values());
-    values.for_each(|value| add_texts(value, &mut texts));
+    for value in caller.settings.values().chain(caller.info.values()) {
+        add_texts(value, &mut texts);
+    }
     texts.retain(|text| text.len() >= TELLING);
     texts
 }
@@ -94,10 +95,12 @@ fn is_address(text: &str) -> bool {
 
 /// An address without its path, if a text is one.
 pub(super) fn host_of(text: &str) -> Option<String> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| url.scheme() == "https")?;
+    let url = Url::parse(text).ok()?;
+    (url.scheme() == "https").then(|| without_path(&url))
+}
+
+fn without_path(url: &Url) -> String {
     let origin = url.origin().ascii_serialization();
     let path = if url.path().len() > 1 { "/x" } else { "" };
-    Some(format!("{origin}{path}"))
+    format!("{origin}{path}")
 }

@@ -86,10 +86,10 @@ fn leaves(place: &str, value: &Value, lines: &mut Vec<String>) {
 /// The path below the path of the CRM's address.
 fn without_base<'p>(path: &'p str, base: &str) -> &'p str {
     let base = base.trim_end_matches('/');
-    let below = path
-        .strip_prefix(base)
-        .filter(|below| below.starts_with('/'));
-    below.unwrap_or(path)
+    match path.strip_prefix(base) {
+        Some(below) if below.starts_with('/') => below,
+        _ => path,
+    }
 }
 
 /// A request without a recording, beside the nearest one.

@@ -14,11 +14,12 @@ pub(super) fn pruned(
     reached: &[Reached],
     replace: &mut impl FnMut(&Value, Role) -> Value,
 ) -> Value {
-    let places: Vec<Below<'_>> = reached
-        .iter()
-        .map(|place| (place.steps.as_slice(), place.role))
-        .collect();
+    let places: Vec<Below<'_>> = reached.iter().map(from_the_top).collect();
     part(reply, &places, replace)
+}
+
+fn from_the_top(place: &Reached) -> Below<'_> {
+    (place.steps.as_slice(), place.role)
 }
 
 fn part(
@@ -85,9 +86,11 @@ fn is_item(step: &ReachStep) -> bool {
 
 /// Whether the elements of a list are rows of cells.
 fn is_table(places: &[Below<'_>]) -> bool {
-    let is_row =
-        |(steps, _): &Below<'_>| matches!(steps, [ReachStep::Item, ReachStep::Column(_), ..]);
-    places.iter().any(is_row)
+    places.iter().any(is_in_row)
+}
+
+fn is_in_row((steps, _): &Below<'_>) -> bool {
+    matches!(steps, [ReachStep::Item, ReachStep::Column(_), ..])
 }
 
 /// Rows of cells. The first one names the columns.

@@ -140,10 +140,13 @@ impl From<&Ending<'_>> for CallEnding {
 
 /// Names and values of headers. Bytes that are no text are replaced.
 pub(super) fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = headers.iter();
-    let headers = headers.map(|(name, value)| (name.to_string(), text(value)));
-    headers.collect()
+    let texts = headers.map(|(name, value)| (name.to_string(), text(value)));
+    texts.collect()
+}
+
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
 impl SeenRecord {

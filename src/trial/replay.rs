@@ -151,9 +151,8 @@ impl ReplayState {
 
     /// The numbers of the recordings of a request.
     fn met_by(&self, request: &RecordedRequest, base: &str) -> Vec<usize> {
-        let recordings = self.recordings.iter().enumerate();
-        let met = recordings.filter(|(_, known)| known.request.is_met_by(request, base));
-        met.map(|(n, _)| n).collect()
+        let is_met = |n: &usize| self.recordings[*n].request.is_met_by(request, base);
+        (0..self.recordings.len()).filter(is_met).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use toml::Value;
 
-use super::Section;
+use super::{Section, parse};
 
 impl Section<'_> {
     /// Reads each table of a list, which can only be in the file.
@@ -86,6 +86,5 @@ fn texts_of(value: &Value) -> Option<Vec<String>> {
 }
 
 fn parsed<T: FromStr<Err: fmt::Display>>(text: &Value) -> Result<T, String> {
-    let text = text.as_str().ok_or("must be a text")?;
-    text.parse().map_err(|error: T::Err| error.to_string())
+    parse(text.as_str().ok_or("must be a text")?)
 }

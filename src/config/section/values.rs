@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::Section;
+use super::{Section, parse};
 
 /// The longest duration of a setting. It keeps every sum of times within the range of clocks, Redis
 /// and caches.
@@ -35,9 +35,7 @@ impl Section<'_> {
         key: &str,
         default: &str,
     ) -> T {
-        self.read(key, default, |text| {
-            text.parse().map_err(|error: T::Err| error.to_string())
-        })
+        self.read(key, default, parse)
     }
 
     /// A duration such as `"250ms"`.

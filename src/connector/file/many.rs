@@ -159,12 +159,11 @@ fn is_about_size(error: &LookupError) -> bool {
 
 /// The halves of a range; none of a single number.
 fn halves(range: Range<usize>) -> Vec<Range<usize>> {
-    let middle = range.start + range.len() / 2;
-    if range.len() > 1 {
-        vec![range.start..middle, middle..range.end]
-    } else {
-        Vec::new()
+    if range.len() < 2 {
+        return Vec::new();
     }
+    let middle = range.start + range.len() / 2;
+    vec![range.start..middle, middle..range.end]
 }
 
 impl BatchLimits {

@@ -43,15 +43,8 @@ impl RequestPlan {
     pub(super) fn most_values(&self, scope: &SlotScope<'_>) -> usize {
         let slots = self.slots().into_iter();
         let lists = slots.filter(|slot| slot.name.is_list());
-        let counts = lists.map(|slot| count_of(&scope.value(slot)));
+        let counts = lists.map(|slot| one_or_more(&scope.value(slot)).len());
         counts.max().unwrap_or(0)
-    }
-}
-
-fn count_of(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.len(),
-        _ => 1,
     }
 }
 
@@ -165,12 +158,10 @@ pub(super) fn each_slot(node: &BodyNode) -> Option<&TemplateSlot> {
 impl BatchLimits {
     /// Whether a request stays within the limits, by its longest text.
     pub(super) fn fit(self, request: &Request) -> bool {
-        let query = request
-            .query()
-            .iter()
-            .map(|(_, value)| value.chars().count());
+        let query = request.query().iter();
+        let lengths = query.map(|(_, value)| value.chars().count());
         let body = request.json().map_or(0, longest_text);
-        query.max().unwrap_or(0).max(body) <= self.text
+        lengths.max().unwrap_or(0).max(body) <= self.text
     }
 }
 

@@ -72,9 +72,9 @@ impl RequestPlan {
         scope: &SlotScope<'a>,
         round: Option<&'a String>,
     ) -> SlotScope<'a> {
-        let each = self.each.as_ref().zip(round);
+        let name = self.each.as_ref().map(|each| each.name.as_str());
         SlotScope {
-            each: each.map(|(each, value)| (each.name.as_str(), value.as_str())),
+            each: name.zip(round.map(String::as_str)),
             ..*scope
         }
     }

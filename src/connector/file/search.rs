@@ -122,8 +122,8 @@ impl FileConnector {
 
 /// Whether a record may be the party: one with other numbers only will be dropped.
 fn may_have_party(found: &List<Record>, is_party: &impl Fn(&[String]) -> bool) -> bool {
-    let mut phones = found.items.iter().map(|record| &record.phones);
-    phones.any(|phones| phones.is_empty() || is_party(phones))
+    let mut records = found.items.iter();
+    records.any(|record| record.phones.is_empty() || is_party(&record.phones))
 }
 
 /// A refusal for good. An unknown field is 400 in many CRMs.

@@ -190,11 +190,9 @@ impl SpecFault {
 
 /// How many characters of its first line a span has: at least one, and `most` at most.
 fn width_of(span: &Range<usize>, source: &str, most: usize) -> usize {
-    let first_line = source
-        .get(span.clone())
-        .and_then(|part| part.lines().next());
-    let width = first_line.map_or(1, |part| part.chars().count());
-    width.min(most).max(1)
+    let part = source.get(span.clone()).unwrap_or_default();
+    let first_line = part.lines().next().unwrap_or_default();
+    first_line.chars().count().min(most).max(1)
 }
 
 impl fmt::Display for SpecFault {
@@ -238,9 +236,10 @@ impl From<toml::de::Error> for SpecFault {
 /// One fault if it is no JSON.
 pub(super) fn of_json(source: &str) -> Result<Node, Vec<SpecFault>> {
     check_size(source)?;
-    let value: Value = serde_json::from_str(source)
-        .map_err(|error| vec![SpecFault::new(format!("is not JSON: {error}"))])?;
-    Ok(json_node(String::new(), &value))
+    match serde_json::from_str(source) {
+        Ok(value) => Ok(json_node(String::new(), &value)),
+        Err(error) => Err(vec![SpecFault::new(format!("is not JSON: {error}"))]),
+    }
 }
 
 fn check_size(source: &str) -> Result<(), Vec<SpecFault>> {

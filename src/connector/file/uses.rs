@@ -40,8 +40,7 @@ impl Plan {
 
     /// How many numbers one call may ask for: what the smallest batch of the searches allows.
     pub(super) fn numbers_at_once(&self) -> NonZeroUsize {
-        let values = |search: &SearchRequest| search.batch.map_or(1, |batch| batch.values);
-        let least = self.searches.iter().map(values).min();
+        let least = self.searches.iter().map(SearchRequest::numbers).min();
         NonZeroUsize::new(least.unwrap_or(1)).unwrap_or(NonZeroUsize::MIN)
     }
 
@@ -63,13 +62,24 @@ impl Plan {
     /// The paths of its POSTs.
     pub(super) fn reads_by_post(&self) -> Vec<ReadByPost> {
         let requests = self.requests().flat_map(RequestPlan::with_before);
-        let posts = requests.filter(|request| request.method == ReadMethod::ReadByPost);
-        let posts = posts.map(|request| ReadByPost(request.path_form()));
-        posts.collect()
+        requests.filter_map(RequestPlan::read_by_post).collect()
+    }
+}
+
+impl SearchRequest {
+    /// How many numbers one call may ask for.
+    fn numbers(&self) -> usize {
+        self.batch.map_or(1, |batch| batch.values)
     }
 }
 
 impl RequestPlan {
+    /// Its path, if it is a POST.
+    fn read_by_post(&self) -> Option<ReadByPost> {
+        let is_post = self.method == ReadMethod::ReadByPost;
+        is_post.then(|| ReadByPost(self.path_form()))
+    }
+
     /// The requests before it, and itself.
     pub(super) fn with_before(&self) -> impl Iterator<Item = &Self> {
         let before = self.before.iter().map(|before| &before.request);

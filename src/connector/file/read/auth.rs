@@ -8,7 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::keys;
 use super::super::name::{Name, Site};
-use super::super::slot::{TemplatePiece, TemplateSlot};
+use super::super::slot::{Template, TemplatePiece, TemplateSlot};
+use super::super::tree::Faults;
 use super::connection::is_own;
 use super::crm::keys_of;
 use super::field::{Field, TableEntry};
@@ -224,7 +225,8 @@ fn slots(table: &Table<'_>) -> Vec<TemplateSlot> {
 }
 
 fn slots_of(field: Field<'_>) -> Vec<TemplateSlot> {
-    let quiet = super::super::tree::Faults::default();
+    let quiet = Faults::default();
     let template = Field::new(field.node(), &quiet).template(Site::Auth);
-    template.map_or_else(Vec::new, |template| template.slots().cloned().collect())
+    let slots = template.iter().flat_map(Template::slots);
+    slots.cloned().collect()
 }

@@ -69,18 +69,17 @@ fn sign(table: &Table<'_>, conditions: Vec<ReplyCondition>) -> ReplySign {
 }
 
 fn statuses(field: Field<'_>) -> Vec<RangeInclusive<u16>> {
-    let status = |value: Value| {
-        let status = http_status(&value);
-        let message = "must be an HTTP status or a list of them";
-        status.or_else(|| field.reject(message))
-    };
-    let statuses = field.scalars().into_iter().filter_map(status);
-    statuses.map(|status| status..=status).collect()
+    let values = field.scalars();
+    let statuses: Vec<_> = values.iter().filter_map(http_status).collect();
+    if statuses.len() < values.len() {
+        field.fault("must be an HTTP status or a list of them");
+    }
+    statuses
 }
 
-fn http_status(value: &Value) -> Option<u16> {
+fn http_status(value: &Value) -> Option<RangeInclusive<u16>> {
     let status = u16::try_from(value.as_u64()?).ok()?;
-    (100..600).contains(&status).then_some(status)
+    (100..600).contains(&status).then_some(status..=status)
 }
 
 fn conditions(table: &Table<'_>) -> Vec<ReplyCondition> {

@@ -112,6 +112,13 @@ impl<'n> Field<'n> {
         self.scalars().into_iter().next()
     }
 
+    pub(super) fn switch(self) -> Option<bool> {
+        match self.value() {
+            NodeValue::Bool(on) => Some(*on),
+            _ => self.reject("must be true or false"),
+        }
+    }
+
     /// A whole number of at least 1.
     pub(super) fn count(self) -> Option<u64> {
         let count = self.value().whole_number().filter(|&count| count > 0);

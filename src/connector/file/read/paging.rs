@@ -62,13 +62,15 @@ impl PagesReader<'_> {
     }
 
     fn by_page(self) -> Option<Pager> {
-        let first = self.table.get("first");
-        let first = first.and_then(|field| field.value().whole_number());
         Some(Pager::Page {
             to: self.parameter("page")?,
+            first: self.first().unwrap_or(1),
             count: self.count(),
-            first: first.unwrap_or(1),
         })
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.table.get("first")?.value().whole_number()
     }
 
     fn parameter(&self, key: &str) -> Option<Parameter> {

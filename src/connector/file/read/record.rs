@@ -104,9 +104,11 @@ fn text_field(field: Field<'_>) -> TextField {
 
 /// Names and values of the table under a key.
 pub(super) fn values(table: &Table<'_>, key: &str) -> Vec<(String, ValueField)> {
-    let entries = table.entries_of(key).into_iter();
-    let values = entries.map(|entry| (entry.key.to_owned(), value_field(entry.value)));
-    values.collect()
+    table.entries_of(key).into_iter().map(value).collect()
+}
+
+fn value(entry: TableEntry<'_>) -> (String, ValueField) {
+    (entry.key.to_owned(), value_field(entry.value))
 }
 
 fn value_field(field: Field<'_>) -> ValueField {

@@ -77,11 +77,15 @@ impl RequestReader<'_> {
     }
 
     fn argument(&self, field: Field<'_>) -> Option<Argument> {
-        let Some(items) = field.items() else {
-            return self.template(field).map(Argument::One);
-        };
-        let templates = items.into_iter().filter_map(|item| self.template(item));
-        Some(Argument::Many(templates.collect()))
+        match field.items() {
+            Some(items) => Some(Argument::Many(self.templates(items))),
+            None => self.template(field).map(Argument::One),
+        }
+    }
+
+    fn templates(&self, fields: Vec<Field<'_>>) -> Vec<Template> {
+        let fields = fields.into_iter();
+        fields.filter_map(|field| self.template(field)).collect()
     }
 
     fn body(&self, table: &Table<'_>) -> Option<BodyPlan> {

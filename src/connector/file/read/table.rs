@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::super::keys::Key;
-use super::super::tree::{Faults, KeyValue, NodeValue, Place};
+use super::super::tree::{Faults, KeyValue, Place};
 use super::field::{Field, TableEntry};
 use crate::connector::path::Path;
 
@@ -104,10 +104,8 @@ impl<'n> Table<'n> {
             return Vec::new();
         };
         let items = field.items();
-        items.unwrap_or_else(|| {
-            field.fault("must be a list of tables");
-            Vec::new()
-        })
+        let items = items.or_else(|| field.reject("must be a list of tables"));
+        items.unwrap_or_default()
     }
 
     pub(super) fn text(&self, key: &str) -> Option<&'n str> {
@@ -119,14 +117,8 @@ impl<'n> Table<'n> {
     }
 
     pub(super) fn switch(&self, key: &str) -> bool {
-        let Some(field) = self.get(key) else {
-            return false;
-        };
-        let NodeValue::Bool(on) = field.value() else {
-            field.fault("must be true or false");
-            return false;
-        };
-        *on
+        let on = self.get(key).and_then(Field::switch);
+        on.unwrap_or(false)
     }
 
     /// A whole number of at least 1.

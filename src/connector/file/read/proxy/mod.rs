@@ -119,15 +119,16 @@ impl ProxyFile<'_> {
     }
 
     fn about(&self) -> About {
-        let meta = self.root.open_said("meta");
-        let name = meta.and_then(|meta| {
-            let name = meta.text_said("displayName");
-            name.or_else(|| meta.text_said("name"))
-        });
         About {
-            name: name.unwrap_or("App Connect proxy").to_owned(),
+            name: self.name().unwrap_or("App Connect proxy").to_owned(),
             ..About::default()
         }
+    }
+
+    fn name(&self) -> Option<&str> {
+        let meta = self.root.open_said("meta")?;
+        let name = meta.text_said("displayName");
+        name.or_else(|| meta.text_said("name"))
     }
 
     /// The search. `None` without a mapping: nothing could be found.
