@@ -205,28 +205,32 @@ fn identity(section: &mut Section<'_>) -> IdentitySource {
     identity
 }
 
+fn each_once(regions: Vec<Region>) -> Vec<Region> {
+    let mut distinct: Vec<Region> = Vec::new();
+    for region in regions {
+        if !distinct.contains(&region) {
+            distinct.push(region);
+        }
+    }
+    distinct
+}
+
 /// Most regions of one connector: each adds one more reading of every phone field.
 const MAX_REGIONS: usize = 16;
 
 fn regions(section: &mut Section<'_>) -> Vec<Region> {
-    let mut regions: Vec<Region> = Vec::new();
-    for region in section.list("region", &[]) {
-        if !regions.contains(&region) {
-            regions.push(region);
-        }
-    }
+    let regions = each_once(section.list("region", &[]));
     if regions.len() > MAX_REGIONS {
         let fault = format!("must have at most {MAX_REGIONS} entries");
         section.fault("region", fault);
     }
     if regions.is_empty() {
-        section.warn(
-            "region",
-            "is not set: stored numbers without a country code are read in user.region, or, without that, never exact",
-        );
+        section.warn("region", NO_REGION);
     }
     regions
 }
+
+const NO_REGION: &str = "is not set: stored numbers without a country code are read in user.region, or, without that, never exact";
 
 fn base_url(text: &str) -> Result<Url, String> {
     let url = url(text)?;

@@ -47,16 +47,16 @@ pub(super) fn is_stray(name: &str) -> bool {
 /// Kubernetes sets variables like these for each service in the pods of a namespace:
 /// `CONTACTD_SERVICE_HOST`, `CONTACTD_PORT`, `CONTACTD_PORT_50051_TCP_ADDR`.
 fn is_of_kubernetes(name: &str) -> bool {
-    let port = |rest: &str| rest.is_empty() || rest.starts_with(|next: char| next.is_ascii_digit());
-    name.ends_with("_SERVICE_HOST")
+    let is_of_service = name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
-        || name.contains("_SERVICE_PORT_")
-        || name
-            .rsplit_once("_PORT")
-            .is_some_and(|(_, rest)| rest.is_empty())
-        || name
-            .split_once("_PORT_")
-            .is_some_and(|(_, rest)| port(rest))
+        || name.contains("_SERVICE_PORT_");
+    is_of_service || name.ends_with("_PORT") || is_of_port(name)
+}
+
+/// Whether it is about one port, as `…_PORT_50051_TCP_ADDR` is.
+fn is_of_port(name: &str) -> bool {
+    let port = name.split_once("_PORT_").map(|(_, port)| port);
+    port.is_some_and(|port| port.is_empty() || port.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]

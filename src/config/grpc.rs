@@ -42,21 +42,25 @@ impl Grpc {
     /// Warnings for whoever starts the daemon: this works, but they should know it.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.is_exposed() && !self.asks_who_calls() {
-            warnings.push(format!(
-                "grpc.insecure: everybody who reaches {} may call; something in front has to guard this port",
-                self.listen
-            ));
-        }
-        if self.is_exposed() && self.tls.is_none() && !self.clients.is_empty() {
-            warnings.push(
-                "grpc.tokens without grpc.tls: tokens, credentials and names travel in the clear; set grpc.tls or let \
-                 something in front encrypt"
-                    .to_owned(),
-            );
-        }
-        warnings
+        let warnings = [self.open_port(), self.plain_tokens()];
+        warnings.into_iter().flatten().collect()
+    }
+
+    fn open_port(&self) -> Option<String> {
+        (self.is_exposed() && !self.asks_who_calls()).then(|| {
+            let listen = self.listen;
+            format!(
+                "grpc.insecure: everybody who reaches {listen} may call; something in front has to guard this port"
+            )
+        })
+    }
+
+    fn plain_tokens(&self) -> Option<String> {
+        (self.is_exposed() && self.tls.is_none() && !self.clients.is_empty()).then(|| {
+            "grpc.tokens without grpc.tls: tokens, credentials and names travel in the clear; set grpc.tls or let \
+             something in front encrypt"
+                .to_owned()
+        })
     }
 
     /// The settings of a daemon that was started with these and reloads `new`. The address, and
@@ -65,21 +69,16 @@ impl Grpc {
     /// # Errors
     /// If everybody could call then: the open port may differ from the port of `new`.
     pub(crate) fn reloaded(&self, new: &Self) -> Result<Self, Fault> {
-        let tls = self
-            .tls
-            .as_ref()
-            .map(|tls| new.tls.as_ref().unwrap_or(tls).clone());
+        let tls = self.tls.as_ref();
+        let tls = tls.map(|tls| new.tls.as_ref().unwrap_or(tls));
         let reloaded = Self {
             clients: new.clients.clone(),
             insecure: new.insecure,
-            tls,
+            tls: tls.cloned(),
             ..self.clone()
         };
         match reloaded.open_to_all() {
-            Some(message) => Err(Fault {
-                path: "grpc.listen".to_owned(),
-                message,
-            }),
+            Some(message) => Err(Fault::new("grpc.listen".to_owned(), message)),
             None => Ok(reloaded),
         }
     }

@@ -222,41 +222,50 @@ impl<'a> Section<'a> {
     fn close(mut self) -> Table {
         let unknown = self.unknown();
         if unknown.is_empty() {
-            for (key, expected) in std::mem::take(&mut self.missing) {
-                self.fault(&key, format!("is required: {expected}"));
-            }
+            self.report_missing();
         } else {
-            let has = self.known_keys();
-            for Fault { path, message } in unknown {
-                let message = format!("{message}; this section has: {has}");
-                self.findings.fault(path, message);
-            }
+            self.report(unknown);
         }
         self.effective
     }
 
+    fn report_missing(&mut self) {
+        for (key, expected) in std::mem::take(&mut self.missing) {
+            self.fault(&key, format!("is required: {expected}"));
+        }
+    }
+
+    /// Reports unknown keys, beside those that the section can have.
+    fn report(&mut self, unknown: Vec<Fault>) {
+        let has = self.known_keys();
+        for Fault { path, message } in unknown {
+            let message = format!("{message}; this section has: {has}");
+            self.findings.fault(path, message);
+        }
+    }
+
     /// The keys that the section can have, for a person.
     fn known_keys(&self) -> String {
-        let is_missing = |known: &String| self.missing.iter().any(|(key, _)| key == known);
-        let shown = |key: &String| {
-            if is_missing(key) {
-                format!("{key} (required)")
-            } else {
-                key.clone()
-            }
-        };
-        let known = self.known.iter().map(shown);
+        let known = self.known.iter().map(|key| self.known_key(key));
         known.collect::<Vec<_>>().join(", ")
+    }
+
+    fn known_key(&self, key: &str) -> String {
+        let mut missing = self.missing.iter();
+        if missing.any(|(missing, _)| missing == key) {
+            format!("{key} (required)")
+        } else {
+            key.to_owned()
+        }
     }
 
     /// Keys and variables that nothing requested.
     fn unknown(&mut self) -> Vec<Fault> {
-        let in_file = std::mem::take(&mut self.table);
-        let in_file = in_file.iter();
-        let in_file = in_file.map(|(key, _)| Fault::new(self.path_of(key), "unknown setting"));
+        let keys = std::mem::take(&mut self.table).into_iter();
+        let in_file = keys.map(|(key, _)| Fault::new(self.path_of(&key), "unknown setting"));
         let mut unknown: Vec<Fault> = in_file.collect();
-        let in_environment = self.findings.take_below(&self.path).into_iter();
-        unknown.extend(in_environment.map(unknown_variable));
+        let variables = self.findings.take_below(&self.path);
+        unknown.extend(variables.into_iter().map(unknown_variable));
         unknown
     }
 }
@@ -267,7 +276,7 @@ impl Fault {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     }
 
-    fn new(path: String, message: impl Into<String>) -> Self {
+    pub(super) fn new(path: String, message: impl Into<String>) -> Self {
         Self {
             path,
             message: message.into(),

@@ -166,13 +166,18 @@ fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Makes a text fit for display.
-fn show(text: &mut String) {
+/// Cuts what is longer than people are shown.
+fn shorten(text: &mut String) {
     if text.char_indices().nth(SHOWN).is_some() {
         let end = text.char_indices().nth(SHOWN - 1);
         text.truncate(end.map_or(0, |(at, _)| at));
         text.push('…');
     }
+}
+
+/// Makes a text fit for display.
+fn show(text: &mut String) {
+    shorten(text);
     if text.contains(char::is_control) {
         *text = text.replace(char::is_control, " ");
     }

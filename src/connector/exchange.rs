@@ -191,11 +191,7 @@ impl CrmSession {
         if let Some(traceparent) = tally.span.traceparent().and_then(|text| text.parse().ok()) {
             request.headers.insert(TRACEPARENT, traceparent);
         }
-        let response = client.send(request).await;
-        response.map_err(|error| match error {
-            TransportError::Broken => LookupError::CrmUnavailable(Unavailable::NoReply),
-            error => failure_of(error),
-        })
+        client.send(request).await.map_err(sending_failed)
     }
 
     /// Reads a reply, and reports its hints to the quota.
@@ -326,6 +322,13 @@ impl CrmSession {
             url,
             ..request.clone()
         })
+    }
+}
+
+fn sending_failed(error: TransportError) -> LookupError {
+    match error {
+        TransportError::Broken => LookupError::CrmUnavailable(Unavailable::NoReply),
+        error => failure_of(error),
     }
 }
 

@@ -232,14 +232,17 @@ impl DetailsList {
 
     /// Whether "not found" may be about the record.
     fn names_record_in_path(&self) -> bool {
-        let each = self.request.each_templates();
-        let each_is_record = each.flat_map(Template::slots).any(is_of_record);
         let paths = self.request.with_before().flat_map(|request| &request.path);
         let mut slots = paths.flat_map(Template::slots);
-        slots.any(|slot| {
-            let is_each = matches!(slot.name, Name::For(_));
-            is_of_record(slot) || (each_is_record && is_each)
+        slots.any(|slot| match slot.name {
+            Name::For(_) => self.is_for_each_record(),
+            _ => is_of_record(slot),
         })
+    }
+
+    fn is_for_each_record(&self) -> bool {
+        let each = self.request.each_templates();
+        each.flat_map(Template::slots).any(is_of_record)
     }
 }
 
@@ -249,11 +252,13 @@ fn is_of_record(slot: &TemplateSlot) -> bool {
 
 impl DropRule {
     fn drops(&self, scope: &SlotScope<'_>, row: &Value) -> bool {
-        let is_on = |setting: &String| scope.settings.is_some_and(|all| all.is_on(setting));
-        if self.unless_setting.as_ref().is_some_and(is_on) {
-            return false;
-        }
         let mut found = self.at.all(row, scope).into_iter();
-        found.any(|found| self.values.contains(found))
+        self.applies(scope) && found.any(|found| self.values.contains(found))
+    }
+
+    /// Whether the user's setting leaves the rule on.
+    fn applies(&self, scope: &SlotScope<'_>) -> bool {
+        let setting = self.unless_setting.as_ref().zip(scope.settings);
+        setting.is_none_or(|(setting, settings)| !settings.is_on(setting))
     }
 }

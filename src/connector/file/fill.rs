@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::literal::Language;
 use super::name::Name;
-use super::slot::{Filter, Template, TemplateSlot};
+use super::slot::{Filter, Pattern, Template, TemplateSlot};
 use crate::connector::path::{Path, PathNames, Wanted};
 use crate::domain::json::{self, text};
 use crate::domain::user::{AdditionalInfo, Settings};
@@ -219,15 +219,20 @@ fn whole_text(value: &Value, slot: &TemplateSlot, language: Option<Language>) ->
 
 /// A slot among other words.
 fn mixed_text(value: &Value, slot: &TemplateSlot, language: Option<Language>) -> Option<String> {
-    let Some(language) = language else {
-        return Some(scalar(value)).filter(|text| is_plain(text));
-    };
-    match value {
-        Value::Array(items) => {
-            let texts: Vec<String> = items.iter().map(scalar).collect();
-            language.list(&texts, slot.pattern)
-        }
-        value => language.literal(&scalar(value), slot.pattern),
+    match language {
+        Some(language) => language.written(value, slot.pattern),
+        None => Some(scalar(value)).filter(|text| is_plain(text)),
+    }
+}
+
+impl Language {
+    /// The literal of a value, or of a list.
+    fn written(self, value: &Value, pattern: Option<Pattern>) -> Option<String> {
+        let Value::Array(items) = value else {
+            return self.literal(&scalar(value), pattern);
+        };
+        let texts: Vec<String> = items.iter().map(scalar).collect();
+        self.list(&texts, pattern)
     }
 }
 
@@ -275,13 +280,15 @@ fn one_or_many(values: &[&Value]) -> Value {
 fn without_empty(value: Value) -> Value {
     match value {
         Value::String(text) if text.trim().is_empty() => Value::Null,
-        Value::Array(items) => {
-            let mut kept: Vec<Value> = items.into_iter().map(without_empty).collect();
-            kept.retain(|item| !item.is_null());
-            Some(kept).filter(|kept| !kept.is_empty()).into()
-        }
+        Value::Array(items) => without_empty_items(items),
         value => value,
     }
+}
+
+fn without_empty_items(items: Vec<Value>) -> Value {
+    let mut kept: Vec<Value> = items.into_iter().map(without_empty).collect();
+    kept.retain(|item| !item.is_null());
+    Some(kept).filter(|kept| !kept.is_empty()).into()
 }
 
 /// A scalar as text; empty for everything else.
@@ -365,9 +372,10 @@ fn moment(source: &str, millis: u64) -> Option<String> {
     const LAST: u64 = 2_000 * 366 * 86_400 * 1_000;
     let number: u64 = source.split('.').next()?.parse().ok()?;
     let millis = number.checked_mul(millis)?;
-    if !(1..LAST).contains(&millis) {
-        return None;
-    }
+    (1..LAST).contains(&millis).then(|| iso_8601(millis))
+}
+
+fn iso_8601(millis: u64) -> String {
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
-    Some(humantime::format_rfc3339_seconds(time).to_string())
+    humantime::format_rfc3339_seconds(time).to_string()
 }

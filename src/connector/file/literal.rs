@@ -137,12 +137,16 @@ fn doubled(value: &str, pattern: Option<Pattern>, special: &[char]) -> Option<St
     if pattern.is_some() && special.is_empty() && value.contains(['%', '_']) {
         return None;
     }
-    let escape = |c: char| match c {
+    let escape = |c| doubled_char(c, special);
+    Some(format!("'{}'", wildcards(value, pattern, '%', escape)))
+}
+
+fn doubled_char(c: char, special: &[char]) -> String {
+    match c {
         '\'' => "''".to_owned(),
         c if special.contains(&c) => format!("[{c}]"),
         c => c.to_string(),
-    };
-    Some(format!("'{}'", wildcards(value, pattern, '%', escape)))
+    }
 }
 
 /// Letters and digits bare, everything else as a phrase. Only a bare term can be a pattern.

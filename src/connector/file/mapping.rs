@@ -49,11 +49,14 @@ fn phones_at(scope: &SlotScope<'_>, item: &Value, path: &Path) -> Vec<String> {
 fn kept_value(scope: &SlotScope<'_>, item: &Value, path: &Path) -> Value {
     let values = path.all(item, scope).into_iter();
     let kept = values.flat_map(one_or_more).filter(|value| is_kept(value));
-    let mut kept: Vec<Value> = kept.take(KEPT_VALUES).cloned().collect();
-    match kept.len() {
+    one_or_list(kept.take(KEPT_VALUES).cloned().collect())
+}
+
+fn one_or_list(mut values: Vec<Value>) -> Value {
+    match values.len() {
         0 => Value::Null,
-        1 => kept.remove(0),
-        _ => Value::Array(kept),
+        1 => values.remove(0),
+        _ => Value::Array(values),
     }
 }
 
@@ -91,11 +94,15 @@ fn object_at(path: &Path, scope: &SlotScope<'_>) -> Map<String, Value> {
     let own = scope.own.unwrap_or(&Value::Null);
     let members = path.get(own).and_then(Value::as_object);
     let mut members = members.cloned().unwrap_or_default();
+    keep_shown(&mut members);
+    members
+}
+
+fn keep_shown(members: &mut Map<String, Value>) {
     for list in members.values_mut().filter_map(Value::as_array_mut) {
         list.retain(Value::is_object);
     }
     members.retain(|_, value| is_shown(value));
-    members
 }
 
 fn is_shown(value: &Value) -> bool {

@@ -61,15 +61,19 @@ pub(super) enum Site<'a> {
 impl Name {
     /// Parses a name that exists at the site.
     pub(super) fn parse(source: &str, site: Site<'_>) -> Result<Self, SlotError> {
-        let name = match Self::known(source, site)? {
-            Some(name) => name,
-            None => Self::own(source)?,
-        };
-        match site.meant(name) {
+        match site.meant(Self::anywhere(source, site)?) {
             Some(name) => Ok(name),
             // In a record every other name is one of the record's own fields.
             None if site == Site::Record => Self::own(source),
             None => Err(unknown(source, site)),
+        }
+    }
+
+    /// The name, wherever it exists.
+    fn anywhere(source: &str, site: Site<'_>) -> Result<Self, SlotError> {
+        match Self::known(source, site)? {
+            Some(name) => Ok(name),
+            None => Self::own(source),
         }
     }
 
