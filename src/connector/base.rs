@@ -63,6 +63,12 @@ impl BaseError {
 }
 
 impl BaseForm {
+    /// One address for all users.
+    #[must_use]
+    pub(crate) fn fixed(address: &str) -> Self {
+        Self::Pieces(vec![BasePiece::Text(address.to_owned())])
+    }
+
     /// The address that these pieces make.
     #[must_use]
     pub(crate) fn of_pieces(pieces: Vec<BasePiece>) -> Self {

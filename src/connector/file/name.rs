@@ -216,6 +216,14 @@ impl Name {
         }
     }
 
+    /// The name of a `for`.
+    pub(super) fn for_name(&self) -> Option<&str> {
+        match self {
+            Self::For(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The name of a secret.
     pub(super) fn secret(&self) -> Option<&str> {
         match self {

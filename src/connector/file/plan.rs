@@ -319,7 +319,12 @@ pub(super) struct WhoAmIRequest {
 
 impl RecordPlan {
     pub(super) fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
-        let texts = [
+        let texts = self.texts().into_iter().flat_map(TextField::slots);
+        texts.chain(self.info.iter().flat_map(|(_, field)| field.slots()))
+    }
+
+    fn texts(&self) -> [&TextField; 8] {
+        [
             &self.id,
             &self.kind,
             &self.name,
@@ -328,11 +333,13 @@ impl RecordPlan {
             &self.email,
             &self.created,
             &self.last_activity,
-        ];
-        let texts = texts
-            .into_iter()
-            .flat_map(|field| field.0.iter().flat_map(Template::slots));
-        texts.chain(self.info.iter().flat_map(|(_, field)| field.slots()))
+        ]
+    }
+}
+
+impl TextField {
+    fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
+        self.0.iter().flat_map(Template::slots)
     }
 }
 

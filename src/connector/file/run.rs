@@ -49,12 +49,16 @@ impl EachValue {
 }
 
 fn each_texts(template: &Template, scope: &SlotScope<'_>) -> Vec<String> {
-    let value = match (template.whole(), template.literal()) {
-        (Some(slot), _) => scope.value(slot),
-        (None, Some(text)) => text.into(),
-        (None, None) => scope.request_text(template, None).into(),
-    };
+    let value = each_value(template, scope);
     one_or_more(&value).iter().map(scalar).collect()
+}
+
+fn each_value(template: &Template, scope: &SlotScope<'_>) -> Value {
+    match template.whole() {
+        Some(slot) => scope.value(slot),
+        None if template.is_literal() => template.fixed().into(),
+        None => scope.request_text(template, None).into(),
+    }
 }
 
 impl RequestPlan {
@@ -131,14 +135,18 @@ impl RequestPlan {
 impl RequestPlan {
     /// That the request is not made for these values.
     fn not_asked<'e>(&self, scope: &SlotScope<'_>) -> Event<'e> {
-        let slots = self.slots().into_iter();
-        let empty = slots.filter(|slot| scope.value(slot).is_null());
-        let mut empty: Vec<String> = empty.map(|slot| slot.name.to_string()).collect();
-        empty.dedup();
         Event::NotAsked {
             request: self.title(),
-            empty,
+            empty: self.empty_slots(scope),
         }
+    }
+
+    fn empty_slots(&self, scope: &SlotScope<'_>) -> Vec<String> {
+        let slots = self.slots().into_iter();
+        let empty = slots.filter(|slot| scope.value(slot).is_null());
+        let mut names: Vec<String> = empty.map(|slot| slot.name.to_string()).collect();
+        names.dedup();
+        names
     }
 }
 

@@ -3,7 +3,7 @@
 //! It is made of the lists of keys that the reader itself uses. What a value means, which names exist
 //! where, and which tables exclude each other only the reader knows.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::keys::{self, Key};
 use super::literal::Language;
@@ -52,13 +52,15 @@ fn definitions() -> Value {
 
 /// A table that has only these keys.
 fn table(keys: &[&[Key]]) -> Value {
-    let mut properties = Map::new();
-    for (name, meaning) in keys.iter().flat_map(|keys| keys.iter()) {
-        let mut property = form(name);
-        property["description"] = (*meaning).into();
-        properties.insert((*name).to_owned(), property);
-    }
+    let properties = keys.iter().copied().flatten().map(property);
+    let properties: Value = properties.collect();
     json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+fn property((name, meaning): &Key) -> (String, Value) {
+    let mut property = form(name);
+    property["description"] = (*meaning).into();
+    ((*name).to_owned(), property)
 }
 
 /// The form of a key's value. A key means the same in every table.

@@ -99,12 +99,14 @@ impl Variable {
             ["hostname"] => Self::Host,
             ["id"] => Self::UserId,
             ["platform"] => Self::Platform,
-            ["platformAdditionalInfo", field, below @ ..] => {
-                let below = below.iter().map(|key| (*key).to_owned());
-                Self::Info((*field).to_owned(), below.collect())
-            }
+            ["platformAdditionalInfo", field, below @ ..] => Self::info(field, below),
             _ => Self::Missing,
         }
+    }
+
+    fn info(field: &str, below: &[&str]) -> Self {
+        let below = below.iter().map(|key| (*key).to_owned());
+        Self::Info(field.to_owned(), below.collect())
     }
 }
 

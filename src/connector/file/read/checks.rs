@@ -1,6 +1,5 @@
 //! Checks of whole requests: that a POST looks as if it only reads, and that names exist.
 
-use super::super::name::Name;
 use super::super::plan::{BodyNode, BodyPlan, RequestPlan};
 use super::super::slot::{Template, TemplatePiece};
 use super::table::Table;
@@ -97,12 +96,7 @@ pub(super) fn check_names(table: &Table<'_>, plan: &RequestPlan) {
 
 fn unknown_for_names(plan: &RequestPlan) -> impl Iterator<Item = &str> {
     let known = plan.each.as_ref().map(|each| each.name.as_str());
-    let names = plan
-        .slots()
-        .into_iter()
-        .filter_map(|slot| match &slot.name {
-            Name::For(name) => Some(name.as_str()),
-            _ => None,
-        });
+    let slots = plan.slots().into_iter();
+    let names = slots.filter_map(|slot| slot.name.for_name());
     names.filter(move |name| known != Some(*name))
 }

@@ -39,12 +39,10 @@ fn base_form(field: Field<'_>) -> Option<BaseForm> {
     let template = field.template(Site::Base)?;
     if let Some(address) = template.literal() {
         field.parsed(fixed_address(address))?;
-        return Some(BaseForm::Pieces(vec![BasePiece::Text(address.to_owned())]));
+        return Some(BaseForm::fixed(address));
     }
-    let Some(pieces) = base_pieces(&template) else {
-        return field.reject("must not have filters");
-    };
-    Some(BaseForm::of_pieces(pieces))
+    let pieces = base_pieces(&template).map(BaseForm::of_pieces);
+    pieces.or_else(|| field.reject("must not have filters"))
 }
 
 fn base_pieces(template: &Template) -> Option<Vec<BasePiece>> {

@@ -1,6 +1,6 @@
 //! Reads the details of contacts: fixed choices, or a request and how its rows are mapped.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::keys;
 use super::super::name::Name;
@@ -48,9 +48,12 @@ fn choices(table: &Table<'_>) -> Vec<Value> {
 }
 
 fn choice(field: Field<'_>) -> Option<Value> {
-    let member = |entry: TableEntry<'_>| Some((entry.key.to_owned(), entry.value.scalar()?));
-    let members = field.open()?.entries().filter_map(member);
-    Some(Value::Object(members.collect::<Map<_, _>>()))
+    let members = field.open()?.entries().filter_map(scalar_member);
+    Some(members.collect())
+}
+
+fn scalar_member(entry: TableEntry<'_>) -> Option<(String, Value)> {
+    Some((entry.key.to_owned(), entry.value.scalar()?))
 }
 
 fn details_list(table: &Table<'_>, headers: &[TableEntry<'_>]) -> Option<DetailsList> {

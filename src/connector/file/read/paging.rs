@@ -101,10 +101,11 @@ fn by_link(link: Field<'_>) -> Option<Pager> {
 fn parameter(field: Field<'_>) -> Option<Parameter> {
     match field.text()?.split_once('.') {
         Some(("query", name)) => Some(Parameter::Query(name.to_owned())),
-        Some(("body", keys)) => {
-            let keys = keys.split('.').map(str::to_owned);
-            Some(Parameter::Body(keys.collect()))
-        }
+        Some(("body", keys)) => Some(in_body(keys)),
         _ => field.reject("must be query.NAME or body.PATH"),
     }
+}
+
+fn in_body(keys: &str) -> Parameter {
+    Parameter::Body(keys.split('.').map(str::to_owned).collect())
 }

@@ -132,7 +132,10 @@ fn request_before(
 fn take(table: &Table<'_>) -> Vec<(String, Path)> {
     let message = "take is required: the names and paths that the main request uses";
     table.require("take", message);
-    let taken = |entry: TableEntry<'_>| Some((entry.key.to_owned(), entry.value.path()?));
     let entries = table.entries_of("take").into_iter();
     entries.filter_map(taken).collect()
+}
+
+fn taken(entry: TableEntry<'_>) -> Option<(String, Path)> {
+    Some((entry.key.to_owned(), entry.value.path()?))
 }

@@ -68,12 +68,14 @@ impl RequestReader<'_> {
     }
 
     fn arguments(&self, table: &Table<'_>, key: &str) -> Vec<(String, Argument)> {
-        let argument = |entry: TableEntry<'_>| {
-            let argument = self.argument(entry.value)?;
-            Some((entry.key.to_owned(), argument))
-        };
         let entries = table.entries_of(key).into_iter();
-        entries.filter_map(argument).collect()
+        let arguments = entries.filter_map(|entry| self.named_argument(entry));
+        arguments.collect()
+    }
+
+    fn named_argument(&self, entry: TableEntry<'_>) -> Option<(String, Argument)> {
+        let argument = self.argument(entry.value)?;
+        Some((entry.key.to_owned(), argument))
     }
 
     fn argument(&self, field: Field<'_>) -> Option<Argument> {
@@ -127,12 +129,14 @@ impl RequestReader<'_> {
     }
 
     fn object_node(&self, field: Field<'_>, may_repeat: bool) -> Option<BodyNode> {
-        let member = |entry: TableEntry<'_>| {
-            let node = self.node(entry.value, may_repeat)?;
-            Some((entry.key.to_owned(), node))
-        };
-        let members = field.open()?.entries().map(member);
+        let members = field.open()?.entries();
+        let members = members.map(|entry| self.member(entry, may_repeat));
         Some(BodyNode::Object(members.collect::<Option<_>>()?))
+    }
+
+    fn member(&self, entry: TableEntry<'_>, may_repeat: bool) -> Option<(String, BodyNode)> {
+        let node = self.node(entry.value, may_repeat)?;
+        Some((entry.key.to_owned(), node))
     }
 
     fn template(&self, field: Field<'_>) -> Option<Template> {

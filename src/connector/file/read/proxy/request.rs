@@ -115,14 +115,18 @@ impl From<&Node> for ProxyNode {
     }
 }
 
+impl ProxyTemplate {
+    /// Whether it is a request of GraphQL that changes something.
+    fn begins_mutation(&self) -> bool {
+        self.first_text().trim_start().starts_with("mutation")
+    }
+}
+
 impl ProxyNode {
     fn is_mutation(&self) -> bool {
         match self {
             Self::Literal(_) => false,
-            Self::Text(template) => {
-                let text = template.first_text().trim_start();
-                text.starts_with("mutation")
-            }
+            Self::Text(template) => template.begins_mutation(),
             Self::List(items) => items.iter().any(Self::is_mutation),
             Self::Object(members) => members.iter().any(|(_, node)| node.is_mutation()),
         }

@@ -146,7 +146,7 @@ fn fixed_base(address: &str, field: Field<'_>) -> Option<BaseForm> {
              query; another one belongs into the setting base_url",
         );
     }
-    Some(BaseForm::Pieces(vec![BasePiece::Text(address.to_owned())]))
+    Some(BaseForm::fixed(address))
 }
 
 fn base_piece(piece: &ProxyPiece, field: Field<'_>) -> Option<BasePiece> {
@@ -198,11 +198,13 @@ fn segments(path: ProxyTemplate) -> (Vec<ProxyTemplate>, bool) {
 /// Names and values of a query that begins with its question mark.
 fn parameters(query: ProxyTemplate) -> Vec<(ProxyTemplate, ProxyTemplate)> {
     let pairs = query.without_first().split_all('&').into_iter();
-    let pairs = pairs.filter(|pair| !pair.0.is_empty()).map(|pair| {
-        let (name, value) = pair.split_literal(0, &['=']);
-        (name.decoded(true), value.without_first().decoded(true))
-    });
-    pairs.collect()
+    let pairs = pairs.filter(|pair| !pair.0.is_empty());
+    pairs.map(parameter).collect()
+}
+
+fn parameter(pair: ProxyTemplate) -> (ProxyTemplate, ProxyTemplate) {
+    let (name, value) = pair.split_literal(0, &['=']);
+    (name.decoded(true), value.without_first().decoded(true))
 }
 
 impl ProxyPiece {
