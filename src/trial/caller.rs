@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::connector::Platform;
+use crate::connector::{BaseError, Platform};
 use crate::domain::json::to_struct;
 use crate::domain::user::{AdditionalInfo, Settings};
 use crate::domain::{AuthHeader, NumberFormat, Region, User};
@@ -28,6 +28,12 @@ pub(crate) enum CallerError {
     AuthHeader,
     #[error("{0} {1}")]
     Field(&'static str, String),
+}
+
+impl From<BaseError> for CallerError {
+    fn from(error: BaseError) -> Self {
+        Self::Field(error.field(), error.to_string())
+    }
 }
 
 /// The user's id. Nothing depends on it.

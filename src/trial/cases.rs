@@ -145,9 +145,8 @@ impl Case {
         if differences.0.is_empty() && unmatched.is_empty() {
             return None;
         }
-        let parts = differences.0.into_iter().chain(unmatched);
-        let parts: Vec<String> = parts.map(|part| indented(&part)).collect();
-        Some(format!("{what}\n{}", parts.join("\n")))
+        let parts = [differences.0, unmatched].concat().join("\n");
+        Some(format!("{what}\n{}", indented(&parts)))
     }
 }
 
@@ -172,6 +171,10 @@ fn connector_of(directory: &Path) -> String {
     if let Some(file) = beside.into_iter().find(|file| file.is_file()) {
         return file.display().to_string();
     }
-    let name = of_connector.file_name().unwrap_or_default();
+    name_of(of_connector)
+}
+
+fn name_of(directory: &Path) -> String {
+    let name = directory.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }

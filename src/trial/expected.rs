@@ -12,11 +12,15 @@ pub(super) fn outline(found: &Result<Found, LookupError>) -> String {
         Err(error) => return error.reason().to_lowercase(),
         Ok(found) => found,
     };
-    let qualities = found.contacts.iter().map(|contact| contact.quality.label());
-    let qualities: Vec<&str> = qualities.collect();
-    let (count, qualities) = (qualities.len(), qualities.join(", "));
+    let (count, qualities) = (found.contacts.len(), qualities(found));
     let incomplete = if found.complete { "" } else { "in" };
     format!("{count} contacts ({qualities}), {incomplete}complete")
+}
+
+fn qualities(found: &Found) -> String {
+    let contacts = found.contacts.iter();
+    let qualities: Vec<&str> = contacts.map(|contact| contact.quality.label()).collect();
+    qualities.join(", ")
 }
 
 pub(super) fn look_up_of(number: &str, came: &LookUp) -> Value {

@@ -119,7 +119,16 @@ struct Column<'t, 'r> {
     below: Vec<Below<'r>>,
 }
 
-impl Column<'_, '_> {
+impl<'t, 'r> Column<'t, 'r> {
+    fn of(name: &'t Value, cells: &[Below<'r>]) -> Self {
+        let name = name.as_str().unwrap_or_default().trim();
+        let is_this = |step: &ReachStep| *step == ReachStep::Column(name.to_owned());
+        Self {
+            name,
+            below: step_down(cells, is_this),
+        }
+    }
+
     fn is_read(&self) -> bool {
         !self.below.is_empty()
     }
@@ -131,15 +140,8 @@ impl Column<'_, '_> {
 
 fn columns<'t, 'r>(rows: &'t [Value], cells: &[Below<'r>]) -> Vec<Column<'t, 'r>> {
     let head = rows.first().and_then(Value::as_array);
-    let columns = head.into_iter().flatten().map(|name| {
-        let name = name.as_str().unwrap_or_default().trim();
-        let is_this = |step: &ReachStep| *step == ReachStep::Column(name.to_owned());
-        Column {
-            name,
-            below: step_down(cells, is_this),
-        }
-    });
-    columns.collect()
+    let names = head.into_iter().flatten();
+    names.map(|name| Column::of(name, cells)).collect()
 }
 
 #[cfg(test)]

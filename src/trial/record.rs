@@ -229,10 +229,9 @@ impl Draft {
     fn expect_of(&self, look_ups: &[Value]) -> Value {
         let caller = &self.caller;
         let formats = caller.formats.iter().map(NumberFormat::pattern);
-        let region = |region: Region| String::from_utf8_lossy(&region.to_bytes()).into_owned();
         without_nothing(json!({
             "hostname": caller.hostname,
-            "region": caller.region.map(region),
+            "region": caller.region.map(region_name),
             "formats": formats.collect::<Vec<_>>(),
             "auth_header": caller.auth_header,
             "settings": caller.settings,
@@ -240,6 +239,10 @@ impl Draft {
             "look_up": look_ups,
         }))
     }
+}
+
+fn region_name(region: Region) -> String {
+    String::from_utf8_lossy(&region.to_bytes()).into_owned()
 }
 
 /// Every request of the replaced numbers must be a recorded one.

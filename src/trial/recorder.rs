@@ -165,6 +165,11 @@ impl SeenRecord {
         }
     }
 
+    fn quoted_phones(&self) -> String {
+        let phones = self.phones.iter().map(|phone| format!("\"{phone}\""));
+        phones.collect::<Vec<_>>().join(", ")
+    }
+
     fn kept_by(&self, quality: &str, field: usize) -> String {
         let phone = self.phones.get(field).map_or("", String::as_str);
         format!(
@@ -177,9 +182,10 @@ impl SeenRecord {
         match reason {
             DropReason::NoUsableId => "it has no id that can be used again".to_owned(),
             DropReason::OtherNumbers => {
-                let phones = self.phones.iter().map(|phone| format!("\"{phone}\""));
-                let phones: Vec<String> = phones.collect();
-                format!("its phone fields are other numbers: {}", phones.join(", "))
+                format!(
+                    "its phone fields are other numbers: {}",
+                    self.quoted_phones()
+                )
             }
             DropReason::SameRecord => "the same record was found before".to_owned(),
             DropReason::OverTheLimit => "the answer has the most contacts already".to_owned(),

@@ -127,13 +127,14 @@ impl Recording {
 
 /// The request, and the reply from its status line on.
 fn split_at_status(text: &str) -> Option<(&str, &str)> {
-    let is_status = |rest: &str| {
-        let status = rest.strip_prefix("HTTP ").unwrap_or_default();
-        status.starts_with(|c: char| c.is_ascii_digit())
-    };
-    let lines = text.match_indices('\n').map(|(at, _)| at + 1);
-    let mut places = lines.filter(|at| is_status(&text[*at..]));
-    places.next().map(|at| text.split_at(at))
+    let mut lines = text.match_indices('\n').map(|(at, _)| at + 1);
+    let at = lines.find(|at| is_status(&text[*at..]))?;
+    Some(text.split_at(at))
+}
+
+fn is_status(rest: &str) -> bool {
+    let status = rest.strip_prefix("HTTP ").unwrap_or_default();
+    status.starts_with(|c: char| c.is_ascii_digit())
 }
 
 impl RecordedRequest {
@@ -190,32 +191,30 @@ fn header(line: &str) -> Result<(String, String), &'static str> {
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
+fn field_line((name, value): &(String, String)) -> String {
+    format!("{name} = {value}")
+}
+
 impl RecordedBody {
     fn parse(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Ok(Self::None);
         }
         if text.starts_with(['{', '[']) {
-            let body = serde_json::from_str(text);
-            return Ok(Self::Json(
-                body.map_err(|_| "the request's body is no JSON")?,
-            ));
+            let body = serde_json::from_str(text).map(Self::Json);
+            return body.map_err(|_| "the request's body is no JSON");
         }
         let fields: Option<Vec<_>> = text.lines().map(pair).collect();
-        let fields = fields.ok_or("a field of the form is not written \"name = value\"")?;
-        Ok(Self::Form(fields))
+        let fields = fields.ok_or("a field of the form is not written \"name = value\"");
+        fields.map(Self::Form)
     }
 
     /// Its lines, and an empty one if there are any.
     fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = match self {
+        let mut lines = match self {
             Self::None => return Vec::new(),
             Self::Json(body) => vec![format!("{body:#}")],
-            Self::Form(fields) => {
-                let fields = fields.iter();
-                let fields = fields.map(|(name, value)| format!("{name} = {value}"));
-                fields.collect()
-            }
+            Self::Form(fields) => fields.iter().map(field_line).collect(),
         };
         lines.push(String::new());
         lines

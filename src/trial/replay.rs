@@ -177,10 +177,14 @@ impl ReplayLog {
             return text.to_owned();
         };
         let crm = crm.origin().ascii_serialization();
-        let escaped = |address: &str| address.replace('/', "\\/");
-        text.replace(&crm, &self.own)
-            .replace(&escaped(&crm), &escaped(&self.own))
+        let text = text.replace(&crm, &self.own);
+        text.replace(&escaped(&crm), &escaped(&self.own))
     }
+}
+
+/// An address as some CRMs write it into JSON.
+fn escaped(address: &str) -> String {
+    address.replace('/', "\\/")
 }
 
 fn plain(status: StatusCode) -> Response<Body> {

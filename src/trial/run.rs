@@ -127,10 +127,7 @@ impl Trial {
         let (user, _) = self.caller.user(&platform)?;
         let profile = platform.profile();
         let address = profile.base.address(&user, &profile.hosts);
-        let refused = |error: crate::connector::BaseError| {
-            CallerError::Field(error.field(), error.to_string())
-        };
-        Ok(address.map_err(refused)?)
+        Ok(address.map_err(CallerError::from)?)
     }
 
     /// Looks up one number, as for a ringing phone.

@@ -169,12 +169,14 @@ impl SearchRequest {
 
     /// Whether a table has a column with phone numbers. Without it nobody would seem to be there.
     fn has_columns(&self, rows: &[Value]) -> bool {
-        if self.request.list.shape != ListShape::Table {
-            return true;
+        let row = rows.iter().find(|row| row.is_object());
+        match row {
+            Some(row) if self.request.list.shape == ListShape::Table => self.has_phone_in(row),
+            _ => true,
         }
-        let Some(row) = rows.iter().find(|row| row.is_object()) else {
-            return true;
-        };
+    }
+
+    fn has_phone_in(&self, row: &Value) -> bool {
         let phones = self.phones.iter().flatten();
         let mut columns = phones.filter_map(Path::split_first_key);
         columns.any(|(column, _)| row.get(&column).is_some())

@@ -45,19 +45,16 @@ impl FileConnector {
 
     /// How often a search runs in one look-up: at least if the first spelling finds a contact.
     fn runs(&self, plan: &SearchRequest) -> CallCount {
-        let stops = self.profile.stop != StopRule::Never;
-        let all = match plan.depends {
+        let most = match plan.depends {
             NumberUse::Text => self.spellings(),
             NumberUse::Nothing | NumberUse::Lists | NumberUse::Number => 1,
         };
-        CallCount {
-            least: match (plan.only_if_empty, stops) {
-                (true, _) => 0,
-                (false, true) => 1,
-                (false, false) => all,
-            },
-            most: all,
-        }
+        let least = match self.profile.stop {
+            _ if plan.only_if_empty => 0,
+            StopRule::Never => most,
+            _ => 1,
+        };
+        CallCount { least, most }
     }
 
     fn search_sheet(&self, plan: &SearchRequest) -> RequestSheet {

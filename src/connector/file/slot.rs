@@ -169,12 +169,16 @@ impl Template {
 /// The quotation mark that is open after a text, if one is. `open` was open before it.
 fn open_quote(text: &str, open: Option<char>, outer: Option<char>) -> Option<char> {
     let is_mark = |c: &char| matches!(c, '\'' | '"') && Some(*c) != outer;
-    let marks = text.chars().filter(is_mark);
-    marks.fold(open, |open, mark| match open {
+    text.chars().filter(is_mark).fold(open, after_mark)
+}
+
+/// The quotation mark that is open after another one.
+fn after_mark(open: Option<char>, mark: char) -> Option<char> {
+    match open {
         None => Some(mark),
         Some(quote) if quote == mark => None,
         other => other,
-    })
+    }
 }
 
 fn push_text(pieces: &mut Vec<TemplatePiece>, text: &str) {
@@ -298,14 +302,19 @@ fn filter_error(word: &str) -> SlotError {
 fn quoted_arguments(source: &str) -> Option<Vec<String>> {
     let (mut arguments, mut rest) = (Vec::new(), source.trim());
     while !rest.is_empty() {
-        let (argument, next) = match rest.strip_prefix('\'') {
-            Some(quoted) => quoted.split_once('\'')?,
-            None => rest.split_once(' ').unwrap_or((rest, "")),
-        };
+        let (argument, next) = next_argument(rest)?;
         arguments.push(argument.to_owned());
         rest = next.trim_start();
     }
     Some(arguments)
+}
+
+/// The first argument, and the rest.
+fn next_argument(source: &str) -> Option<(&str, &str)> {
+    match source.strip_prefix('\'') {
+        Some(quoted) => quoted.split_once('\''),
+        None => Some(source.split_once(' ').unwrap_or((source, ""))),
+    }
 }
 
 fn split_outside_quotes(source: &str, at: char) -> Vec<&str> {
