@@ -38,42 +38,85 @@ pub(super) async fn app(
     let (metrics, supervisor) = (Arc::new(metrics), Supervisor::default());
     let stop_with_it = supervisor.stop.clone().drop_guard();
     let context = BuildContext::new(&config, &clock, &metrics, &supervisor);
-    let tracer = tracer(&context)?;
-    let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
-    let fleet = Fleet::build(&context)?;
-    let resolver = Resolver::new(config.resolver, fleet.deps(&context, crm.handle()));
-    let platforms = platforms(&context, &fleet, dns)?;
-    let api = Arc::new(api(&context, resolver.clone(), platforms, tracer.clone()));
-    let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
-    let (gate, http) = fronts(&context, &api, clients.clone());
+    let rooms = Rooms::build(&context)?;
+    let api = Arc::new(rooms.api(&context, dns)?);
+    let (clients, gate, http) = fronts(&context, &api);
     let tls = encryption(&context)?;
-    let reload = fleet.reload(clients, tls.clone());
-    fleet.listen(&supervisor);
-    let ready = Arc::new(AtomicBool::new(true));
-    let pages = pages(&context, &fleet, resolver, &ready);
-    let BuildContext {
-        loads, stopping, ..
-    } = context;
+    let reload = rooms.fleet.reload(clients, tls.clone());
+    rooms.fleet.listen(&supervisor);
+    let (pages, ready) = rooms.pages(&context);
+    let daemon = Daemon {
+        gate,
+        http,
+        tls,
+        pages,
+        ready,
+        loads: context.loads,
+        stopping: context.stopping,
+        stop_with_it,
+        tracer: rooms.tracer,
+        log: rooms.fleet.log(),
+        crm: rooms.crm,
+        supervisor,
+        config,
+    };
     Ok(App {
         ports,
         service: ContactRpc::new(api),
         reload,
-        daemon: Daemon {
-            gate,
-            http,
-            tls,
-            pages,
-            ready,
-            loads,
-            stopping,
-            stop_with_it,
-            tracer,
-            log: fleet.log(),
-            crm,
-            supervisor,
-            config,
-        },
+        daemon,
     })
+}
+
+/// The rooms below the fronts.
+struct Rooms {
+    tracer: Tracer,
+    crm: CrmRuntime,
+    fleet: Fleet,
+    resolver: Resolver,
+}
+
+impl Rooms {
+    fn build(context: &BuildContext<'_>) -> anyhow::Result<Self> {
+        let tracer = tracer(context)?;
+        let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
+        let fleet = Fleet::build(context)?;
+        let deps = fleet.deps(context, crm.handle());
+        Ok(Self {
+            tracer,
+            crm,
+            resolver: Resolver::new(context.config.resolver, deps),
+            fleet,
+        })
+    }
+
+    fn api(&self, context: &BuildContext<'_>, dns: &Dns) -> anyhow::Result<ContactApi> {
+        Ok(ContactApi::new(
+            self.resolver.clone(),
+            platforms(context, &self.fleet, dns)?,
+            context.config.withheld.clone(),
+            context.supervisor.tasks.clone(),
+            Arc::clone(context.metrics),
+            self.tracer.clone(),
+        ))
+    }
+
+    /// The operations port, the task that records its plots, and whether the daemon is ready.
+    fn pages(&self, context: &BuildContext<'_>) -> (OpsServer, Arc<AtomicBool>) {
+        let ready = Arc::new(AtomicBool::new(true));
+        let stats = self.fleet.live_stats(context.config);
+        let pages = OpsServer::new(
+            Arc::clone(context.metrics),
+            self.resolver.clone(),
+            Arc::clone(&ready),
+            Arc::new(move || stats.now()),
+        );
+        let record = pages.record();
+        context
+            .supervisor
+            .spawn("the record of the status page", record);
+        (pages, ready)
+    }
 }
 
 /// Binds both ports, so that a taken one is found before anything is built.
@@ -96,33 +139,14 @@ fn tracer(context: &BuildContext<'_>) -> anyhow::Result<Tracer> {
     Ok(tracer.context("tracing.otlp_endpoint")?.unwrap_or_default())
 }
 
-fn api(
-    context: &BuildContext<'_>,
-    resolver: Resolver,
-    platforms: Vec<Platform>,
-    tracer: Tracer,
-) -> ContactApi {
-    ContactApi::new(
-        resolver,
-        platforms,
-        context.config.withheld.clone(),
-        context.supervisor.tasks.clone(),
-        Arc::clone(context.metrics),
-        tracer,
-    )
-}
-
 /// What stands before the methods on each wire, with the same limits for both.
-fn fronts(
-    context: &BuildContext<'_>,
-    api: &Arc<ContactApi>,
-    clients: Clients,
-) -> (CallGate, HttpFront) {
+fn fronts(context: &BuildContext<'_>, api: &Arc<ContactApi>) -> (Clients, CallGate, HttpFront) {
     let grpc = &context.config.grpc;
+    let clients = Clients::new(&grpc.clients, grpc.needs_certificates());
     let (calls, jobs) = (grpc.max_in_flight, grpc.max_prefetch_jobs);
-    let limits = ClientLimits::new(clients, calls, jobs, Arc::clone(context.metrics));
+    let limits = ClientLimits::new(clients.clone(), calls, jobs, Arc::clone(context.metrics));
     let gate = CallGate::new(limits.clone(), grpc.max_connections);
-    (gate, HttpFront::new(Arc::clone(api), limits))
+    (clients, gate, HttpFront::new(Arc::clone(api), limits))
 }
 
 fn platforms(
@@ -157,24 +181,4 @@ fn encryption(context: &BuildContext<'_>) -> Result<Option<Tls>, tls::Error> {
         .supervisor
         .spawn("the watch over certificates", watch.run());
     Ok(Some(tls))
-}
-
-/// The operations port, and the task that records its plots.
-fn pages(
-    context: &BuildContext<'_>,
-    fleet: &Fleet,
-    resolver: Resolver,
-    ready: &Arc<AtomicBool>,
-) -> OpsServer {
-    let stats = fleet.live_stats(context.config);
-    let pages = OpsServer::new(
-        Arc::clone(context.metrics),
-        resolver,
-        Arc::clone(ready),
-        Arc::new(move || stats.now()),
-    );
-    context
-        .supervisor
-        .spawn("the record of the status page", pages.record());
-    pages
 }

@@ -222,13 +222,7 @@ impl CrmSession {
         };
         let meaning = reply_class::read(&profile.replies, facts);
         self.show(|| {
-            let reply = ReplySeen {
-                status: status.as_u16(),
-                headers: &fields,
-                body: body.as_ref().ok(),
-                bytes: tally.bytes,
-                failure: failure(&meaning, &body),
-            };
+            let reply = reply_seen(facts, tally.bytes, failure(&meaning, &body));
             self.call_seen(request, kind, Ending::Reply(reply))
         });
         self.find.spent.observe(granted, &meaning.hint).await;
@@ -329,6 +323,16 @@ fn sending_failed(error: TransportError) -> LookupError {
     match error {
         TransportError::Broken => LookupError::CrmUnavailable(Unavailable::NoReply),
         error => failure_of(error),
+    }
+}
+
+fn reply_seen(facts: ReplyFacts<'_>, bytes: usize, failure: Option<LookupError>) -> ReplySeen<'_> {
+    ReplySeen {
+        status: facts.status,
+        headers: facts.fields,
+        body: facts.body,
+        bytes,
+        failure,
     }
 }
 
