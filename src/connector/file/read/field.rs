@@ -4,11 +4,9 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-use super::super::keys::Key;
 use super::super::name::Site;
 use super::super::slot::Template;
 use super::super::tree::{Faults, KeyValue, Node, NodeValue, Place};
-use super::table::Table;
 use crate::connector::path::Path;
 
 /// A value, and where its faults are reported.
@@ -25,6 +23,10 @@ impl<'n> Field<'n> {
 
     pub(super) fn node(self) -> &'n Node {
         self.node
+    }
+
+    pub(super) fn faults(self) -> &'n Faults {
+        self.faults
     }
 
     pub(super) fn value(self) -> &'n NodeValue {
@@ -126,21 +128,6 @@ impl<'n> Field<'n> {
             self.fault("must be a whole number above 0");
         }
         count
-    }
-
-    /// A table with keys of any name.
-    pub(super) fn open(self) -> Option<Table<'n>> {
-        match self.value() {
-            NodeValue::Table(entries) => Some(Table::of(&self.node.place, entries, self.faults)),
-            _ => self.reject("must be a table"),
-        }
-    }
-
-    /// A table that may only have these keys.
-    pub(super) fn table(self, keys: &[&[Key]]) -> Option<Table<'n>> {
-        let table = self.open()?;
-        table.check_keys(keys);
-        Some(table)
     }
 }
 

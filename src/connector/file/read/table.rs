@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::super::keys::Key;
-use super::super::tree::{Faults, KeyValue, Place};
+use super::super::tree::{Faults, KeyValue, NodeValue, Place};
 use super::field::{Field, TableEntry};
 use crate::connector::path::Path;
 
@@ -15,17 +15,30 @@ pub(super) struct Table<'n> {
     faults: &'n Faults,
 }
 
-impl<'n> Table<'n> {
-    pub(super) fn of(place: &'n Place, entries: &'n [KeyValue], faults: &'n Faults) -> Self {
-        Self {
-            place,
+impl<'n> Field<'n> {
+    /// A table with keys of any name.
+    pub(super) fn open(self) -> Option<Table<'n>> {
+        let NodeValue::Table(entries) = self.value() else {
+            return self.reject("must be a table");
+        };
+        Some(Table {
+            place: &self.node().place,
             entries,
-            faults,
-        }
+            faults: self.faults(),
+        })
     }
 
+    /// A table that may only have these keys.
+    pub(super) fn table(self, keys: &[&[Key]]) -> Option<Table<'n>> {
+        let table = self.open()?;
+        table.check_keys(keys);
+        Some(table)
+    }
+}
+
+impl<'n> Table<'n> {
     /// Reports every key that is none of these.
-    pub(super) fn check_keys(&self, keys: &[&[Key]]) {
+    fn check_keys(&self, keys: &[&[Key]]) {
         let known = keys.iter().flat_map(|keys| keys.iter().map(|key| key.0));
         let known: Vec<&str> = known.collect();
         for entry in self.entries() {
