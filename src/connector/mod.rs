@@ -72,6 +72,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod token;
+mod wanted;
 mod witness;
 
 pub(crate) use base::{BaseError, BaseForm};

@@ -8,6 +8,8 @@ use std::fmt;
 use serde_json::Value;
 
 use super::reach::ReachStep;
+pub(crate) use super::wanted::PathError;
+pub(super) use super::wanted::{NoNames, PathNames, Wanted};
 use crate::domain::json::text;
 
 /// The longest path, in bytes.
@@ -33,21 +35,6 @@ enum PathStep {
         value: Wanted,
     },
 }
-
-/// The value in `[key=value]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Text(String),
-    /// The current value of `{{for.NAME}}`.
-    For(String),
-    /// The user's setting of `{{setting.NAME}}`.
-    Setting(String),
-}
-
-/// Why a text is not a path.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is not a path: {0}")]
-pub(crate) struct PathError(&'static str);
 
 impl Path {
     /// Parses a path.
@@ -246,24 +233,6 @@ impl fmt::Display for Path {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotThere;
 
-/// What the names in `[key={{…}}]` stand for.
-pub(super) trait PathNames {
-    /// The texts of a name. A text with one of them matches.
-    fn texts(&self, wanted: &Wanted) -> Vec<String>;
-}
-
-/// No names.
-pub(super) struct NoNames;
-
-impl PathNames for NoNames {
-    fn texts(&self, wanted: &Wanted) -> Vec<String> {
-        match wanted {
-            Wanted::Text(text) => vec![text.clone()],
-            Wanted::For(_) | Wanted::Setting(_) => Vec::new(),
-        }
-    }
-}
-
 impl PathStep {
     fn key(key: &str) -> Self {
         Self::Key(key.to_owned())
@@ -374,36 +343,6 @@ fn selection(inner: &str) -> Result<PathStep, PathError> {
         key: key.to_owned(),
         value: value.parse()?,
     })
-}
-
-impl Wanted {
-    /// The setting, if it is one.
-    pub(super) fn setting(&self) -> Option<&str> {
-        match self {
-            Self::Setting(name) => Some(name),
-            Self::Text(_) | Self::For(_) => None,
-        }
-    }
-}
-
-impl std::str::FromStr for Wanted {
-    type Err = PathError;
-
-    fn from_str(value: &str) -> Result<Self, PathError> {
-        let Some(slot) = value.strip_prefix("{{") else {
-            return Ok(Self::Text(value.to_owned()));
-        };
-        let name = slot.strip_suffix("}}").map(str::trim).unwrap_or_default();
-        if let Some(name) = name.strip_prefix("for.") {
-            Ok(Self::For(name.to_owned()))
-        } else if let Some(name) = name.strip_prefix("setting.") {
-            Ok(Self::Setting(name.to_owned()))
-        } else {
-            Err(PathError(
-                "only {{for.NAME}} or {{setting.NAME}} may stand here",
-            ))
-        }
-    }
 }
 
 #[cfg(test)]
