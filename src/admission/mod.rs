@@ -299,15 +299,20 @@ impl Admissions {
         if known.first() == Some(&identity) {
             return;
         }
-        let others = known.iter().filter(|known| **known != identity);
-        let latest = std::iter::once(&identity).chain(others.take(IDENTITIES - 1));
-        self.identities.insert(user, latest.copied().collect());
+        self.identities.insert(user, latest(identity, &known));
     }
 
     fn judge(&self, asked: Timestamp, identity: Identity) -> Option<Credential> {
         let age = self.clock.now().since(asked);
         Credential::judge(identity, age, *self.config.read())
     }
+}
+
+/// An identity before the others that were known, the latest ones first.
+fn latest(identity: Identity, known: &[Identity]) -> Arc<[Identity]> {
+    let others = known.iter().filter(|known| **known != identity);
+    let latest = std::iter::once(&identity).chain(others.take(IDENTITIES - 1));
+    latest.copied().collect()
 }
 
 #[cfg(test)]

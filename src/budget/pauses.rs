@@ -119,10 +119,13 @@ impl Pauses {
         if lane.is_background() {
             return all.max(left(self.background.max(self.shared.1), now));
         }
-        all.min(left(
-            self.began.max(self.probed).map(|last| last + PROBE_EVERY),
-            now,
-        ))
+        all.min(self.until_probe(now))
+    }
+
+    /// The time until a call may find out whether the pause is over.
+    fn until_probe(&self, now: Instant) -> Duration {
+        let last = self.began.max(self.probed);
+        left(last.map(|last| last + PROBE_EVERY), now)
     }
 
     /// If only other replicas have set the pause: the time after which Redis is asked whether it

@@ -226,13 +226,7 @@ impl Population {
 
     fn deals(&mut self, count: Range<usize>) -> Vec<Deal> {
         let rng = &mut self.rng;
-        (0..rng.usize(count))
-            .map(|_| Deal {
-                id: 0,
-                title: format!("{} {}", pick(DEAL_SUBJECTS, rng), rng.u16(2023..=2026)),
-                stage: pick(&["open", "won", "lost"], rng),
-            })
-            .collect()
+        (0..rng.usize(count)).map(|_| deal(rng)).collect()
     }
 
     fn own_phones(&mut self) -> Vec<Phone> {
@@ -279,15 +273,18 @@ impl Population {
 
 /// `text` as a part of an email address: in lower case, words joined by `-`, without non-ASCII
 /// characters.
+fn deal(rng: &mut Rng) -> Deal {
+    Deal {
+        id: 0,
+        title: format!("{} {}", pick(DEAL_SUBJECTS, rng), rng.u16(2023..=2026)),
+        stage: pick(&["open", "won", "lost"], rng),
+    }
+}
+
 fn ascii_word(text: &str) -> String {
-    let words = text.chars().map(|c| {
-        if c == ' ' {
-            '-'
-        } else {
-            c.to_ascii_lowercase()
-        }
-    });
-    words
+    let hyphened = text.to_ascii_lowercase().replace(' ', "-");
+    let chars = hyphened.chars();
+    chars
         .filter(|&c| c == '-' || c.is_ascii_alphanumeric())
         .collect()
 }

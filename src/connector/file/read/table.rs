@@ -67,8 +67,9 @@ impl<'n> Table<'n> {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = TableEntry<'n>> + use<'n> {
         let faults = self.faults;
-        let entries = self.entries.iter();
-        entries.map(move |entry| TableEntry::new(entry, faults))
+        self.entries
+            .iter()
+            .map(move |entry| TableEntry::new(entry, faults))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Field<'n>> {
@@ -108,7 +109,7 @@ impl<'n> Table<'n> {
     /// The entries of a table below this one, whose keys have any name.
     pub(super) fn entries_of(&self, key: &str) -> Vec<TableEntry<'n>> {
         let table = self.get(key).and_then(Field::open);
-        table.map_or_else(Vec::new, |table| table.entries().collect())
+        table.iter().flat_map(Self::entries).collect()
     }
 
     /// The elements of a list of tables.
