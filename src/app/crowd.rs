@@ -123,7 +123,7 @@ impl State {
     /// The number of connections from there, of known clients or of strangers.
     fn count(&self, network: IpAddr, known: bool) -> usize {
         let open = self.networks.get(&network).into_iter();
-        let open = open.flat_map(|open| open.values());
+        let open = open.flat_map(HashMap::values);
         open.filter(|open| open.origin.is_known() == known).count()
     }
 

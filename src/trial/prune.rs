@@ -100,7 +100,7 @@ fn table(
     replace: &mut impl FnMut(&Value, Role) -> Value,
 ) -> Value {
     let columns = columns(rows, &step_down(places, is_item));
-    let names = columns.iter().map(|column| column.shown());
+    let names = columns.iter().map(Column::shown);
     let mut kept: Vec<Value> = vec![names.collect()];
     for row in rows.iter().skip(1) {
         let cells = row.as_array().into_iter().flatten().enumerate();

@@ -241,8 +241,8 @@ impl RecordedReply {
         let status = status.next().unwrap_or_default().parse();
         let headers = lines.filter(|line| !line.trim().is_empty()).map(header);
         Ok(Self {
-            headers: headers.collect::<Result<_, _>>()?,
             status: status.map_err(|_| "the status is no number")?,
+            headers: headers.collect::<Result<_, _>>()?,
             body: body.trim_end_matches('\n').to_owned(),
         })
     }

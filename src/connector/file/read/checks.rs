@@ -52,8 +52,8 @@ fn is_known_read(plan: &RequestPlan) -> bool {
     let last = plan.segments().last().and_then(Template::literal);
     let last = last.unwrap_or_default().trim_end_matches(".json");
     let last = last.to_ascii_lowercase();
-    let mut verb = last.rsplit(':').take(1);
-    verb.any(|verb| READS.contains(&verb))
+    let verb = last.rsplit(':').next();
+    verb.is_some_and(|verb| READS.contains(&verb))
 }
 
 fn begins_mutation(node: &BodyNode) -> bool {
