@@ -124,7 +124,7 @@ fn report<T>(
 ) -> Option<T> {
     for fault in faults {
         let place = fault.explain(source).replace('\n', "\n    ");
-        section.fault(key, &format!("{file}, {place}"));
+        section.fault(key, format!("{file}, {place}"));
     }
     None
 }

@@ -21,7 +21,9 @@ fn add_member(pairs: &mut Vec<(String, String)>, key: &str, value: &Value) {
         }
         Value::Array(items) if is_flat(items) || key.ends_with("[]") => {
             let key = format!("{}[]", without_brackets(key));
-            items.iter().for_each(|item| add(pairs, &key, item));
+            for item in items {
+                add(pairs, &key, item);
+            }
         }
         Value::Object(_) | Value::Array(_) => add_below(pairs, without_brackets(key), value),
         value => add(pairs, key, value),

@@ -65,7 +65,7 @@ fn details_list(table: &Table<'_>, headers: &[TableEntry<'_>]) -> Option<Details
     let request = request?;
     let owner = row_owner(table, &request);
     let per_answer = is_per_answer(table);
-    if !per_answer && !request.slots().iter().any(is_about_record) {
+    if !per_answer && !request.slots().into_iter().any(is_about_record) {
         table.fault("names no record; per = \"answer\" gives all contacts the same choices");
     }
     Some(DetailsList {
@@ -77,7 +77,7 @@ fn details_list(table: &Table<'_>, headers: &[TableEntry<'_>]) -> Option<Details
     })
 }
 
-fn is_about_record(slot: &&TemplateSlot) -> bool {
+fn is_about_record(slot: &TemplateSlot) -> bool {
     slot.name.is_record() || slot.name.is_number()
 }
 

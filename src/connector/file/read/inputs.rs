@@ -16,7 +16,9 @@ pub(super) fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inp
             .iter()
             .for_each(|slot| names.add_asked(slot));
         let sent = request.sent_slots();
-        sent.iter().for_each(|slot| names.add_asked_setting(slot));
+        for slot in sent {
+            names.add_asked_setting(slot);
+        }
     }
     plan.searches.iter().for_each(|it| names.add_search(it));
     plan.details.iter().for_each(|it| names.add_details(it));
@@ -94,8 +96,9 @@ impl InputNames {
     }
 
     fn add_search(&mut self, search: &SearchRequest) {
-        let sent = search.request.sent_slots();
-        sent.iter().for_each(|slot| self.add_required(slot));
+        for slot in search.request.sent_slots() {
+            self.add_required(slot);
+        }
         let phones = search.phones.iter().flatten();
         phones.for_each(|path| self.add_path(path));
         search.record.slots().for_each(|slot| self.add_slot(slot));

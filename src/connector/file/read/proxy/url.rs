@@ -197,12 +197,12 @@ fn segments(path: ProxyTemplate) -> (Vec<ProxyTemplate>, bool) {
 
 /// Names and values of a query that begins with its question mark.
 fn parameters(query: ProxyTemplate) -> Vec<(ProxyTemplate, ProxyTemplate)> {
-    let pairs = query.without_first().split_all('&').into_iter();
-    let pairs = pairs.filter(|pair| !pair.0.is_empty());
+    let pairs = query.without_first().split_all('&');
+    let pairs = pairs.iter().filter(|pair| !pair.0.is_empty());
     pairs.map(parameter).collect()
 }
 
-fn parameter(pair: ProxyTemplate) -> (ProxyTemplate, ProxyTemplate) {
+fn parameter(pair: &ProxyTemplate) -> (ProxyTemplate, ProxyTemplate) {
     let (name, value) = pair.split_literal(0, &['=']);
     (name.decoded(true), value.without_first().decoded(true))
 }
